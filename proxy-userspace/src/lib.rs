@@ -1,1 +1,6 @@
-//! weir
+#![doc = include_str!("../ARCHITECTURE.md")]
+
+pub mod config;
+pub mod discovery;
+pub mod domain;
+pub mod intercept;

@@ -1,0 +1,155 @@
+//! The catalog: every service weir knows of, as one immutable value.
+//!
+//! Each discovery source (a folder of files, Kubernetes) produces this same value, so nothing above it
+//! knows where an endpoint came from. A [`Service`] that did not change keeps its `Arc` from one catalog
+//! to the next; [`Changes::between`] therefore compares pointers first and values second.
+//!
+//! Deliberately absent: health, load, pools. Those belong to the proxy, which keeps them across catalogs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Every service known at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalog {
+    /// The services, by key.
+    pub services: BTreeMap<ServiceKey, Arc<Service>>,
+}
+
+/// Which kind of source names a service; each has its own namer (`/#/io.l5d.fs`, `/#/io.l5d.k8s`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Namer {
+    /// linkerd's `io.l5d.fs`: a file named after the service, one endpoint a line.
+    Fs,
+    /// Kubernetes objects, from a cluster or from a folder that stands in for one.
+    K8s,
+}
+
+/// The identity of a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// The namer that knows it.
+    pub namer: Namer,
+    /// Its namespace; empty for [`Namer::Fs`], which has none.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// A service: the addresses applications dial, and per port the endpoints behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its identity.
+    pub key: ServiceKey,
+    /// The virtual addresses that applications dial (ClusterIPs), both families; empty for headless and fs services.
+    pub addresses: Vec<IpAddr>,
+    /// Its ports, in the order the source gives them.
+    pub ports: Vec<ServicePort>,
+    /// Whether an operator wrote the endpoints down in `discovery.files`: those may be addresses that weir
+    /// otherwise refuses to connect to (loopback, link-local, this node's own).
+    pub written: bool,
+}
+
+/// One port of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServicePort {
+    /// The port's name, where it has one.
+    pub name: Option<Arc<str>>,
+    /// The number applications dial; 0 for an fs service, which has no port of its own.
+    pub number: u16,
+    /// What the service says is spoken there (`appProtocol`), where that decides anything.
+    pub protocol: AppProtocol,
+    /// The endpoints behind this port, sorted by address and without duplicates.
+    pub endpoints: Arc<[Endpoint]>,
+}
+
+/// What a service port declares of its protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppProtocol {
+    /// Nothing declared, or a value weir does not know: look at the bytes.
+    #[default]
+    Sniff,
+    /// `http`: HTTP/1.
+    Http1,
+    /// `kubernetes.io/h2c`: HTTP/2 with prior knowledge.
+    Http2,
+    /// `tcp`, `https`, `tls` and the like: forward without looking.
+    Opaque,
+}
+
+/// One address that serves a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share relative to the others of its port; positive and finite, 1.0 unless the source says otherwise.
+    pub weight: f64,
+    /// Whether it should get traffic.
+    pub condition: Condition,
+    /// The zone it runs in, where known.
+    pub zone: Option<Arc<str>>,
+    /// The node it runs on, where known.
+    pub node: Option<Arc<str>>,
+}
+
+/// An endpoint's readiness, as its source reports it (EndpointSlice `conditions`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// Takes traffic.
+    Ready,
+    /// Serving but terminating: used only when nothing ready is left.
+    Terminating,
+    /// Takes none.
+    NotReady,
+}
+
+/// What differs between two catalogs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keys only the newer one has.
+    pub added: Vec<ServiceKey>,
+    /// Keys only the older one has.
+    pub removed: Vec<ServiceKey>,
+    /// Keys whose service differs.
+    pub changed: Vec<ServiceKey>,
+}
+
+impl Changes {
+    /// What changed from `old` to `new`. Services that kept their `Arc` cost one pointer comparison.
+    pub fn between(old: &Catalog, new: &Catalog) -> Self {
+        let mut changes = Self::default();
+        for (key, service) in &new.services {
+            match old.services.get(key) {
+                None => changes.added.push(key.clone()),
+                Some(before) if Arc::ptr_eq(before, service) || before == service => {}
+                Some(_) => changes.changed.push(key.clone()),
+            }
+        }
+        changes.removed.extend(old.services.keys().filter(|key| !new.services.contains_key(key)).cloned());
+        changes
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+impl Endpoint {
+    /// An endpoint that is ready, of weight 1, of which only the address is known.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, weight: 1.0, condition: Condition::Ready, zone: None, node: None }
+    }
+}
+
+/// The namer path: `/#/io.l5d.fs/hello`, `/#/io.l5d.k8s/default/hello`.
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namer {
+            Namer::Fs => write!(f, "/#/io.l5d.fs/{}", self.name),
+            Namer::K8s => write!(f, "/#/io.l5d.k8s/{}/{}", self.namespace, self.name),
+        }
+    }
+}

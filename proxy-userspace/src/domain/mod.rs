@@ -1,0 +1,9 @@
+//! Floor 0: what weir decides, with nothing of how it is done.
+//!
+//! Pure by rule: no tokio, no sockets, no clock, no global randomness. `now` and the random source are
+//! arguments, so that a whole cluster of endpoints can be simulated in a unit test.
+
+pub mod balance;
+pub mod breaker;
+pub mod catalog;
+pub mod sniff;
