@@ -5,7 +5,8 @@
 //! same tree: a [`Node`] is itself a serde deserializer (see `deserialize`), so that a Kubernetes object read
 //! from it has positions in its errors.
 //!
-//! Bounded: text size, nesting, nodes, aliases and what aliases expand to.
+//! Bounded: text size, nesting, nodes, aliases and what aliases expand to. Parsing recurses once per level, so
+//! it runs on a thread with a stack that the deepest permitted text fits in, whatever stack the caller has.
 
 mod deserialize;
 mod read;

@@ -1,6 +1,7 @@
 //! Text into trees.
 
 use std::fmt;
+use std::thread;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Location, MessageFormatter, Options, Spanned};
@@ -30,27 +31,54 @@ const DEPTH: usize = 64;
 /// Aliases (`*name`) in one text.
 const ALIASES: usize = 1000;
 
+/// The stack of a parsing thread. An unoptimized build takes 41 KiB a level; only what is used becomes resident.
+const STACK: usize = 8 << 20;
+
 /// The documents of a YAML text; empty documents are skipped. A key may be there twice: [`Entry`]s tell.
+///
+/// # Errors
+/// The first place where the text is not YAML, or is beyond `bounds`.
 pub fn read_yaml(text: &str, bounds: Bounds) -> Result<Vec<Node>, SyntaxError> {
     if text.len() > bounds.bytes {
         let what = format!("{} bytes are too many; the limit is {}", text.len(), bounds.bytes);
         return Err(SyntaxError { at: Position::default(), what });
     }
-    serde_saphyr::from_multiple_with_options(text, options(bounds)).map_err(|error| {
-        let at = error.location().map_or_else(Position::default, Position::from);
-        let what = serde_saphyr::UserMessageFormatter.format_message(error.without_snippet()).into_owned();
-        SyntaxError { at, what }
+    with_deep_stack(|| {
+        serde_saphyr::from_multiple_with_options(text, options(bounds)).map_err(|error| {
+            let at = error.location().map_or_else(Position::default, Position::from);
+            let what =
+                serde_saphyr::UserMessageFormatter.format_message(error.without_snippet()).into_owned();
+            SyntaxError { at, what }
+        })
     })
 }
 
 /// The documents of a JSON text, one after the other. Nodes read this way know no positions.
+///
+/// # Errors
+/// The first place where the text is not JSON.
 pub fn read_json(text: &str) -> Result<Vec<Node>, SyntaxError> {
-    let documents = serde_json::Deserializer::from_str(text).into_iter::<Node>();
-    documents.collect::<Result<_, _>>().map_err(|error| {
-        let at = Position { line: clamp(error.line() as u64), column: clamp(error.column() as u64) };
-        let text = error.to_string();
-        let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        SyntaxError { at, what }
+    with_deep_stack(|| {
+        let documents = serde_json::Deserializer::from_str(text).into_iter::<Node>();
+        documents.collect::<Result<_, _>>().map_err(|error| {
+            let at = Position { line: clamp(error.line() as u64), column: clamp(error.column() as u64) };
+            let text = error.to_string();
+            let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+            SyntaxError { at, what }
+        })
+    })
+}
+
+/// Runs a parser where it may recurse to [`DEPTH`]. Should a parser panic on a text, that text is an error like
+/// any other.
+fn with_deep_stack<T: Send>(parse: impl FnOnce() -> Result<T, SyntaxError> + Send) -> Result<T, SyntaxError> {
+    let failed = |what: String| SyntaxError { at: Position::default(), what };
+    thread::scope(|scope| {
+        let parser = thread::Builder::new().name("parse".to_owned()).stack_size(STACK);
+        let parser = parser
+            .spawn_scoped(scope, parse)
+            .map_err(|error| failed(format!("no thread to parse it on: {error}")))?;
+        parser.join().unwrap_or_else(|_| Err(failed("the parser failed on this text".to_owned())))
     })
 }
 
