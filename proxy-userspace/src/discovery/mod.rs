@@ -1,1 +1,8 @@
-//! Placeholder.
+//! Floor 2: where services come from.
+//!
+//! Every source ends in the same value, a `watch` of [`Catalog`](crate::domain::catalog::Catalog); nothing above
+//! can tell one from another. [`files`] reads a folder; [`objects`] is what Kubernetes' objects mean, wherever
+//! they were read from.
+
+pub mod files;
+pub mod objects;
