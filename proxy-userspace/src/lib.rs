@@ -4,3 +4,4 @@ pub mod config;
 pub mod discovery;
 pub mod domain;
 pub mod intercept;
+pub mod telemetry;

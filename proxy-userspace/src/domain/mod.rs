@@ -6,4 +6,5 @@
 pub mod balance;
 pub mod breaker;
 pub mod catalog;
+pub mod name;
 pub mod sniff;
