@@ -5,3 +5,4 @@ pub mod discovery;
 pub mod domain;
 pub mod intercept;
 pub mod telemetry;
+pub mod transport;
