@@ -6,4 +6,9 @@
 pub mod balance;
 pub mod breaker;
 pub mod catalog;
+pub mod refuse;
+pub mod retry;
 pub mod sniff;
+
+#[cfg(test)]
+mod sim;
