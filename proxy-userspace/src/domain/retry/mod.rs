@@ -1,0 +1,7 @@
+//! How long to wait before trying again.
+//!
+//! Deliberately absent: how often. A limit on attempts belongs to whoever tries.
+
+mod backoff;
+
+pub use backoff::Backoff;
