@@ -69,7 +69,17 @@ impl Outcome {
 
     /// Every label, by [`Outcome::slot`].
     pub const LABELS: [&'static str; 11] = [
-        "1xx", "2xx", "3xx", "4xx", "5xx", "carried", "connect_failed", "connect_timeout", "reset", "bad_framing", "abandoned",
+        "1xx",
+        "2xx",
+        "3xx",
+        "4xx",
+        "5xx",
+        "carried",
+        "connect_failed",
+        "connect_timeout",
+        "reset",
+        "bad_framing",
+        "abandoned",
     ];
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// The buckets' upper bounds, in microseconds; a last one takes the rest.
 pub const BOUNDS: [u64; 16] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    10_000_000, 60_000_000,
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 10_000_000, 60_000_000,
 ];
 
 /// Durations, counted by bucket. Readers may see a sum that is one observation ahead of its bucket.

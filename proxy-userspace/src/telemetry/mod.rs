@@ -13,5 +13,5 @@ pub mod log;
 mod page;
 
 pub use count::{Count, Level};
-pub use histogram::{Histogram, BOUNDS};
+pub use histogram::{BOUNDS, Histogram};
 pub use page::{Page, Scrape, render};

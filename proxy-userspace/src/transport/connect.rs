@@ -55,5 +55,8 @@ impl Connector {
 
 /// Whether connect failed before the network was asked: out of ports, memory or permission here.
 fn is_local(cause: &io::Error) -> bool {
-    matches!(cause.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EPERM | libc::EACCES | libc::ENOBUFS | libc::ENOMEM))
+    matches!(
+        cause.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EPERM | libc::EACCES | libc::ENOBUFS | libc::ENOMEM)
+    )
 }

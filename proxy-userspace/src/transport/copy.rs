@@ -113,12 +113,19 @@ impl Direction {
     }
 
     /// Moves what can be moved. Ready when the source has ended and the sink knows.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Poll<Result<(), (Side, io::Error)>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+    ) -> Poll<Result<(), (Side, io::Error)>> {
         loop {
             match self.state {
                 State::Closed => return Poll::Ready(Ok(())),
                 State::Closing => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).or_else(already_gone).map_err(|e| (self.sink(), e))?;
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))
+                        .or_else(already_gone)
+                        .map_err(|e| (self.sink(), e))?;
                     self.state = State::Closed;
                 }
                 State::Copying if self.start < self.end => {

@@ -25,15 +25,24 @@ impl Io {
     }
 
     /// Puts `bytes` in front of what is still to be read.
-    pub fn rewound(mut self, bytes: Bytes) -> Self {
-        self.prefix = if self.prefix.is_empty() { bytes } else { [bytes, self.prefix].concat().into() };
-        self
+    pub fn put_back(&mut self, bytes: Bytes) {
+        self.prefix = if self.prefix.is_empty() {
+            bytes
+        } else {
+            [bytes, std::mem::take(&mut self.prefix)].concat().into()
+        };
     }
 
     /// Tells `pulse` when bytes come in.
     pub fn beating(mut self, pulse: Pulse) -> Self {
         self.pulse = Some(pulse);
         self
+    }
+
+    fn went(&self) {
+        if let Some(pulse) = &self.pulse {
+            pulse.bytes_went();
+        }
     }
 
     /// The socket.
@@ -49,7 +58,11 @@ impl Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.prefix.is_empty() {
             let n = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix[..n]);
@@ -69,7 +82,9 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.went();
+        Poll::Ready(Ok(n))
     }
 
     fn poll_write_vectored(
@@ -77,7 +92,9 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.went();
+        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {

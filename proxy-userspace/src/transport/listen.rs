@@ -49,9 +49,11 @@ pub fn bind_range(first: SocketAddr, count: u16) -> Result<Vec<TcpListener>, Bin
     loop {
         let lead = bind(first)?;
         let base = lead.local_addr().map_err(|cause| BindError { address: first, cause })?;
-        let rest = base.port().checked_add(1).ok_or(()).and_then(|next| {
-            run(SocketAddr::new(base.ip(), next), count - 1).map_err(|_| ())
-        });
+        let rest = base
+            .port()
+            .checked_add(1)
+            .ok_or(())
+            .and_then(|next| run(SocketAddr::new(base.ip(), next), count - 1).map_err(|_| ()));
         tries += 1;
         match rest {
             Ok(rest) => return Ok(std::iter::once(lead).chain(rest).collect()),

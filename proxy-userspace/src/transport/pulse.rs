@@ -14,7 +14,7 @@ pub enum Phase {
     Idle,
     /// The head of a request is coming in.
     Head,
-    /// A request is being answered.
+    /// A request is being answered; counted from the last byte that passed.
     Busy,
 }
 
@@ -41,10 +41,20 @@ impl Pulse {
         self.0.state.store((millis << 2) | phase as u64, Ordering::Relaxed);
     }
 
-    /// The first bytes after an idle time start a head; in every other phase bytes change nothing.
+    /// Bytes came in. The first after an idle time start a head; while a request is answered they show that it
+    /// goes on; those of a head do not prolong its time.
     pub fn bytes_came(&self) {
-        if self.phase() == Phase::Idle {
-            self.enter(Phase::Head);
+        match self.phase() {
+            Phase::Idle => self.enter(Phase::Head),
+            Phase::Head => {}
+            Phase::Busy => self.enter(Phase::Busy),
+        }
+    }
+
+    /// Bytes went out.
+    pub fn bytes_went(&self) {
+        if self.phase() == Phase::Busy {
+            self.enter(Phase::Busy);
         }
     }
 

@@ -4,11 +4,15 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::literal::legacy_ipv4;
+
 /// The settings that canonical names depend on (`names` in the configuration).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The namespace that may be left out of a name (`default`).
     pub namespace: Box<str>,
+    /// The name of the service port that a name without a port means (`http`).
+    pub port: Box<str>,
     /// The cluster's DNS domain, lower case, without dots at either end (`cluster.local`).
     pub cluster_domain: Box<str>,
 }
@@ -86,7 +90,15 @@ impl Host<'_> {
     pub fn literal(&self) -> Option<IpAddr> {
         // Names start with a digit or hold a colon rarely; anything else is not worth parsing.
         let first = *self.host.as_bytes().first()?;
-        (first.is_ascii_digit() || self.host.contains(':')).then(|| self.host.parse().ok()).flatten()
+        if first.is_ascii_digit() || self.host.contains(':') { self.host.parse().ok() } else { None }
+    }
+
+    /// The address, when the host is an IPv4 literal as only `inet_aton` spells it (`2130706433`, `0177.0.0.1`).
+    pub fn legacy_literal(&self) -> Option<IpAddr> {
+        if !self.host.as_bytes().first()?.is_ascii_digit() {
+            return None;
+        }
+        legacy_ipv4(&self.host).map(IpAddr::V4)
     }
 }
 
@@ -177,7 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules() -> Rules {
-        Rules { namespace: "default".into(), cluster_domain: "cluster.local".into() }
+        Rules { namespace: "default".into(), port: "http".into(), cluster_domain: "cluster.local".into() }
     }
 
     fn name(authority: &str) -> Result<String, BadHost> {

@@ -7,6 +7,7 @@
 //! Deliberately absent: dtabs. They rewrite canonical names and come with the delegation engine.
 
 mod canonical;
+mod literal;
 mod service;
 
 pub use canonical::{BadHost, Host, Rules};
