@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::Allow;
+use super::fields::Section;
+use super::{Allow, values};
 
 /// Dashboard, API, metrics and health.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,4 +33,20 @@ impl Default for Probes {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9991)), allow: Allow::default() }
     }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Admin {
+    let mut admin = Admin::default();
+    section.set("listen", &mut admin.listen, values::listen);
+    admin.allow = Allow::read(&mut section);
+    section.finish();
+    admin
+}
+
+pub(super) fn read_probes(mut section: Section<'_, '_>) -> Probes {
+    let mut probes = Probes::default();
+    section.set("listen", &mut probes.listen, values::listen);
+    probes.allow = Allow::read(&mut section);
+    section.finish();
+    probes
 }

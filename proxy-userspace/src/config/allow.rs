@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::fields::Section;
+use super::values;
+
 /// The source addresses a listener accepts; others are closed at accept and counted.
 ///
 /// The default is the ranges no packet from the public internet carries: private (RFC 1918), shared address
@@ -29,6 +32,11 @@ impl Allow {
         let source = source.to_canonical();
         self.0.iter().any(|range| range.contains(&source))
     }
+
+    /// The section's `allow`, or the default.
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        section.list("allow", values::cidr).map_or_else(Self::default, Self)
+    }
 }
 
 impl Default for Allow {
@@ -47,5 +55,47 @@ impl Default for Allow {
             v6(0xfe80, 10),
             IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permits(allow: &Allow, source: &str) -> bool {
+        allow.permits(source.parse().expect("an address"))
+    }
+
+    #[test]
+    fn by_default_only_addresses_that_are_not_public_may_connect() {
+        let allow = Allow::default();
+        for inside in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "169.254.1.1",
+            "127.0.0.1",
+            "::1",
+            "fd00::7",
+            "fe80::1",
+        ] {
+            assert!(permits(&allow, inside), "{inside}");
+        }
+        for outside in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:db8::1", "::", "0.0.0.0", "fec0::1"] {
+            assert!(!permits(&allow, outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_judged_as_the_ipv4_address_it_is() {
+        let allow = Allow::default();
+        assert!(permits(&allow, "::ffff:10.1.2.3"));
+        assert!(!permits(&allow, "::ffff:8.8.8.8"));
+    }
+
+    #[test]
+    fn an_empty_list_allows_nobody() {
+        assert!(!permits(&Allow::new(Vec::new()), "127.0.0.1"));
     }
 }

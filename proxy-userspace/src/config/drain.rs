@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::fields::Section;
+use super::values;
+
 /// What happens between SIGTERM and exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
@@ -14,4 +17,11 @@ impl Default for Drain {
     fn default() -> Self {
         Self { grace: Duration::from_secs(10) }
     }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Drain {
+    let mut drain = Drain::default();
+    section.set("grace", &mut drain.grace, values::duration(Duration::ZERO..=Duration::from_hours(1)));
+    section.finish();
+    drain
 }

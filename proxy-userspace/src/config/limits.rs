@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use super::fields::Section;
+use super::problem::Mistake;
+use super::values::{count, duration, size};
+
 /// What weir holds at most, and how long it waits at most.
 ///
 /// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
@@ -59,4 +63,33 @@ impl Default for Limits {
             outside: 1000,
         }
     }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+    const DAY: Duration = Duration::from_hours(24);
+    const MS: Duration = Duration::from_millis(1);
+    let mut limits = Limits::default();
+    section.set("connections", &mut limits.connections, count(1..=1_000_000));
+    section.set("headerBytes", &mut limits.header_bytes, size(8 * KIB..=MIB));
+    section.set("headerCount", &mut limits.header_count, count(1..=10_000));
+    section.set("targetBytes", &mut limits.target_bytes, size(256..=64 * KIB - 2));
+    section.set("headerRead", &mut limits.header_read, duration(MS..=Duration::from_hours(1)));
+    section.set("idle", &mut limits.idle, duration(MS..=DAY));
+    section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
+    section.set("tunnelIdle", &mut limits.tunnel_idle, duration(MS..=7 * DAY));
+    section.set("poolIdle", &mut limits.pool_idle, duration(MS..=DAY));
+    section.set("poolConnections", &mut limits.pool_connections, count(0..=100_000));
+    section.set("attempts", &mut limits.attempts, count(1..=10));
+    section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
+    section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
+    section.set("outside", &mut limits.outside, count(1..=1_000_000));
+    if limits.target_bytes > limits.header_bytes {
+        let mistake = Mistake::new("a request target cannot be longer than the head it is part of")
+            .hint(format!("`headerBytes` is {}", limits.header_bytes));
+        section.mistake("targetBytes", mistake);
+    }
+    section.finish();
+    limits
 }

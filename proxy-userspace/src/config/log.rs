@@ -1,5 +1,8 @@
 //! `log`: weir's own log, on standard error.
 
+use super::fields::Section;
+use super::values;
+
 /// How and how much weir logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
@@ -46,4 +49,20 @@ impl Level {
             Self::Trace => "trace",
         }
     }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Log {
+    const LEVELS: &[(&str, Level)] = &[
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
+    let mut log = Log::default();
+    let formats = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+    section.set("format", &mut log.format, values::choice(formats));
+    section.set("level", &mut log.level, values::choice(LEVELS));
+    section.finish();
+    log
 }

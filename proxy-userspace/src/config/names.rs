@@ -1,5 +1,8 @@
 //! `names`: how names are made canonical and bound.
 
+use super::fields::Section;
+use super::values;
+
 /// What a short name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
@@ -22,4 +25,14 @@ impl Default for Names {
             dns: true,
         }
     }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Names {
+    let mut names = Names::default();
+    section.set("namespace", &mut names.namespace, values::label);
+    section.set("port", &mut names.port, values::label);
+    section.set("clusterDomain", &mut names.cluster_domain, values::domain);
+    section.set("dns", &mut names.dns, values::boolean);
+    section.finish();
+    names
 }

@@ -2,7 +2,8 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use super::Allow;
+use super::fields::Section;
+use super::{Allow, values};
 
 /// The explicit HTTP proxy that `http_proxy` points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,4 +20,13 @@ impl Default for Outgoing {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140)), allow: Allow::default(), via: true }
     }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
+    let mut outgoing = Outgoing::default();
+    section.set("listen", &mut outgoing.listen, values::listen);
+    outgoing.allow = Allow::read(&mut section);
+    section.set("via", &mut outgoing.via, values::boolean);
+    section.finish();
+    outgoing
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::Allow;
+use super::fields::Section;
+use super::problem::{Mistake, quoted};
+use super::tree::Node;
+use super::{Allow, values};
 
 /// Interception: which connections are diverted, and where they arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,5 +62,50 @@ impl Default for Transparent {
             fail: Fail::default(),
             via: false,
         }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
+    let mut transparent = Transparent::default();
+    section.set("listen", &mut transparent.listen, values::listen);
+    section.set("ports", &mut transparent.ports, values::count(1..=64));
+    if let Some(addresses) = section.list("addresses", values::ip) {
+        transparent.addresses = addresses;
+    }
+    section.set("cgroup", &mut transparent.cgroup, |node| cgroup(node).map(Some));
+    transparent.divert = section.list("divert", values::cidr);
+    section.set("host", &mut transparent.host, values::boolean);
+    section.set("required", &mut transparent.required, values::boolean);
+    transparent.allow = Allow::read(&mut section);
+    section.set(
+        "fail",
+        &mut transparent.fail,
+        values::choice(&[("open", Fail::Open), ("closed", Fail::Closed)]),
+    );
+    section.set("via", &mut transparent.via, values::boolean);
+    check_ports(&transparent, &mut section);
+    section.finish();
+    transparent
+}
+
+fn cgroup(node: &Node) -> Result<PathBuf, Mistake> {
+    let text = values::text(node)?;
+    if text.starts_with('/') && !text.contains('\0') {
+        return Ok(PathBuf::from(text));
+    }
+    Err(Mistake::new(format!("{} is not an absolute path", quoted(text)))
+        .hint("give the folder on the cgroup2 file system, as in /sys/fs/cgroup/kubepods.slice"))
+}
+
+fn check_ports(transparent: &Transparent, section: &mut Section<'_, '_>) {
+    let (first, ports) = (transparent.listen.port(), transparent.ports);
+    if first == 0 && ports > 1 {
+        let mistake = Mistake::new(format!("port 0 cannot be the first of {ports} consecutive ports"))
+            .hint("name the first port, or set `ports: 1`");
+        section.mistake("listen", mistake);
+    } else if first.checked_add(ports - 1).is_none() {
+        let mistake = Mistake::new(format!("{ports} ports from {first} on go beyond 65535"))
+            .hint(format!("start at {} or lower", u16::MAX - (ports - 1)));
+        section.mistake("listen", mistake);
     }
 }
