@@ -15,6 +15,10 @@
 //! Deliberately absent: requests in flight, which [`cost`](super::cost) brings in. The estimate must not be
 //! used for a deadline: it is biased upwards on purpose.
 
+#[cfg(test)]
+#[path = "ewma_tests.rs"]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 /// How many times the estimate a failure counts.

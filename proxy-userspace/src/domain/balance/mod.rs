@@ -153,6 +153,10 @@ fn better_of_two(
             *slot = Some(candidate);
         }
     }
+    // The order held follows the order seen, and the first wins a tie.
+    if held[1].is_some() && rng.bool() {
+        held.swap(0, 1);
+    }
     match held {
         [Some(first), Some(second)] if view(second).cost < view(first).cost => Some(second),
         [first, _] => first,
