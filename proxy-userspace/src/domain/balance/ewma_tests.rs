@@ -21,7 +21,7 @@ fn close(actual: f64, expected: f64) {
 fn a_guess_fades_until_the_endpoint_is_tried() {
     let now = Instant::now();
     let estimate = PeakEwma::new(now, SECOND, PeakEwma::DECAY);
-    assert!(estimate.is_guess());
+    assert_eq!(estimate.observed(now), None);
     close(estimate.at(now), 1e9);
     close(estimate.at(now + PeakEwma::DECAY), 1e9 / std::f64::consts::E);
 }
@@ -30,8 +30,8 @@ fn a_guess_fades_until_the_endpoint_is_tried() {
 fn the_first_observation_replaces_the_guess() {
     let now = Instant::now();
     let estimate = observed(now, 3 * MS);
-    assert!(!estimate.is_guess());
     close(estimate.at(now), 3.0 * MS_NS);
+    assert_eq!(estimate.observed(now), Some(estimate.at(now)));
 }
 
 #[test]
@@ -117,6 +117,17 @@ fn a_decay_of_zero_believes_the_last_observation() {
     estimate.observe(now, 9 * MS);
     estimate.observe(now + MS, MS);
     close(estimate.at(now + MS), MS_NS);
+}
+
+#[test]
+fn a_joining_endpoint_starts_at_the_median_of_its_peers() {
+    let now = Instant::now();
+    let joining = |peers: &[f64]| PeakEwma::joining(now, peers.iter().copied(), PeakEwma::DECAY);
+    close(joining(&[]).at(now), 1e9);
+    close(joining(&[3e6]).at(now), 3e6);
+    close(joining(&[60e9, 3e6, 2e6]).at(now), 3e6);
+    close(joining(&[60e9, 3e6]).at(now), 3e6);
+    assert_eq!(joining(&[3e6]).observed(now), None, "it is still a guess");
 }
 
 #[derive(Clone, Debug)]
