@@ -6,7 +6,7 @@
 //!
 //! - Reading does not write, so that comparing two endpoints needs no exclusive access to either.
 //! - A new endpoint starts from a *guess*, which its first observation replaces whatever it is. The guess
-//!   should be the mean of the cluster's other endpoints: much more, and it would get nothing for several
+//!   is the median of the cluster's other endpoints ([`PeakEwma::joining`]): much more, and it would get nothing for several
 //!   decay times; much less, and it would get everything until its first answer.
 //! - A failure counts as a multiple of the estimate. An endpoint that fails in microseconds has the
 //!   lowest latency of all, and must not win for it. A single failure among successes is forgiven within
@@ -14,6 +14,10 @@
 //!
 //! Deliberately absent: requests in flight, which [`cost`](super::cost) brings in. The estimate must not be
 //! used for a deadline: it is biased upwards on purpose.
+
+#[cfg(test)]
+#[path = "ewma_tests.rs"]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -57,6 +61,17 @@ impl PeakEwma {
         }
     }
 
+    /// The estimate of an endpoint that is new, or comes back, among `peers`: what the cluster's other
+    /// endpoints have been [`observed`](Self::observed) at. It starts as their median, which one peer that is
+    /// slow or failing does not move as it would the mean; or as [`INITIAL`](Self::INITIAL) if there are none.
+    pub fn joining(now: Instant, peers: impl IntoIterator<Item = f64>, decay: Duration) -> Self {
+        let mut peers: Vec<f64> = peers.into_iter().collect();
+        peers.sort_unstable_by(f64::total_cmp);
+        let median = peers.get(peers.len().saturating_sub(1) / 2);
+        let initial = median.map_or(Self::INITIAL, |&median| Duration::from_nanos(median as u64));
+        Self::new(now, initial, decay)
+    }
+
     /// Takes in how long a request took that the endpoint answered.
     pub fn observe(&mut self, now: Instant, latency: Duration) {
         self.take(now, nanoseconds(latency));
@@ -73,9 +88,12 @@ impl PeakEwma {
         self.value * self.remaining(now)
     }
 
-    /// Whether nothing has been observed yet, so that the estimate must not go into a cluster's mean.
-    pub fn is_guess(&self) -> bool {
-        self.basis == Basis::Guess
+    /// The estimate at `now`, in nanoseconds, unless it is only a guess.
+    pub fn observed(&self, now: Instant) -> Option<f64> {
+        match self.basis {
+            Basis::Guess => None,
+            Basis::Observation => Some(self.at(now)),
+        }
     }
 
     fn take(&mut self, now: Instant, latency: f64) {

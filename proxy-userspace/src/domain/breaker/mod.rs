@@ -129,12 +129,13 @@ pub enum Verdict {
     Unknown,
 }
 
-/// Whether the cluster has another endpoint to use, as of an outcome.
+/// Whether the cluster has another endpoint to use, as of an outcome. Only a failure's is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peers {
-    /// Another endpoint of the tier admits requests.
+    /// The breaker of another endpoint of the tier is [`State::Closed`]. One that is due does not count: it
+    /// most likely still is what it was ejected for.
     Usable,
-    /// None does: this one must stay.
+    /// No other is closed: this one must stay.
     None,
 }
 

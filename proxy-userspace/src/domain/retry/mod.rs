@@ -3,5 +3,7 @@
 //! Deliberately absent: how often. A limit on attempts belongs to whoever tries.
 
 mod backoff;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::Backoff;
