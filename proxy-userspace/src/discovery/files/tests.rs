@@ -81,8 +81,9 @@ impl Watch {
 
     /// Waits until the problems are as `holds` says, and shows them, without the folder.
     async fn problems_until(&mut self, holds: impl Fn(&[FileProblem]) -> bool) -> Vec<String> {
-        let waited = timeout(DEADLINE, self.watched.problems.wait_for(|problems| holds(problems))).await;
-        drop(waited.unwrap_or_else(|_| panic!("never so: {:?}", self.watched.problems.borrow())).unwrap());
+        let mut watched = self.watched.problems.clone();
+        let waited = timeout(DEADLINE, watched.wait_for(|problems| holds(problems))).await;
+        assert!(waited.is_ok(), "never so: {:?}", self.problems());
         self.problems()
     }
 
@@ -344,7 +345,7 @@ async fn a_bad_object_stays_as_it_was_and_its_neighbours_change() {
     assert_eq!(
         watch.problems(),
         [
-            "world.yaml:6:30: Service default/world: invalid value: integer `0`, expected a port number from 1 to 65535 \
+            "world.yaml:6:31: Service default/world: invalid value: integer `0`, expected a port number from 1 to 65535 \
           (this object is left as it last was)"
         ]
     );
