@@ -1,0 +1,3 @@
+//! What `weir` does when it is called: one file per command.
+
+pub mod check;
