@@ -251,3 +251,43 @@ fn read_text(path: &Path) -> Result<(String, Signature), String> {
         .map_err(|error| format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
     Ok((text, Signature::of(&metadata)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(folder: &Folder) -> usize {
+        match &folder.files["hello"].content {
+            Some(Content::Lines(lines)) => lines.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_change_that_no_event_told_of_is_read_once_it_looks_the_same_twice() {
+        let path = tempfile::tempdir().unwrap();
+        let write = |text| fs::write(path.path().join("hello"), text).unwrap();
+        write("10.0.0.1 80\n");
+        let mut folder = Folder::open(path.path()).unwrap();
+        write("10.0.0.1 80\n10.0.0.2 80\n");
+        folder.refresh(&Dirty::default());
+        assert_eq!(lines(&folder), 1);
+        write("10.0.0.1 80\n10.0.0.2 80\n10.0.0.3 80\n");
+        folder.refresh(&Dirty::default());
+        assert_eq!(lines(&folder), 1, "it is being written");
+        folder.refresh(&Dirty::default());
+        assert_eq!(lines(&folder), 3);
+    }
+
+    #[test]
+    fn a_socket_is_no_service_file_and_a_large_file_is_not_read() {
+        let path = tempfile::tempdir().unwrap();
+        let large = File::create(path.path().join("large")).unwrap();
+        large.set_len(BOUNDS.bytes as u64 + 1).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(path.path().join("socket")).unwrap();
+        let folder = Folder::open(path.path()).unwrap();
+        drop(socket);
+        let files: Vec<_> = folder.files().map(|(name, file)| (name, file.problems.len())).collect();
+        assert_eq!(files, [("large", 1)]);
+    }
+}
