@@ -50,8 +50,8 @@ struct Health {
 }
 
 impl Backend {
-    pub(super) fn new(address: SocketAddr, plan: &Plan, guess: Duration, now: Instant) -> Self {
-        let latency = PeakEwma::new(now, guess, PeakEwma::DECAY);
+    pub(super) fn new(address: SocketAddr, plan: &Plan, peers: &[f64], now: Instant) -> Self {
+        let latency = PeakEwma::joining(now, peers.iter().copied(), PeakEwma::DECAY);
         Self {
             address,
             exempt: plan.exempt,
@@ -88,8 +88,7 @@ impl Backend {
 
     /// Its latency estimate in nanoseconds, once it has been observed.
     pub fn latency(&self, now: Instant) -> Option<f64> {
-        let health = self.health.lock();
-        (!health.latency.is_guess()).then(|| health.latency.at(now))
+        self.health.lock().latency.observed(now)
     }
 
     /// What the balancer sees of it.
@@ -140,8 +139,8 @@ impl Backend {
     }
 
     /// Forgets the latency of the time it was out: it is made of failures.
-    pub(super) fn restored(&self, now: Instant, guess: Duration) {
-        self.health.lock().latency = PeakEwma::new(now, guess, PeakEwma::DECAY);
+    pub(super) fn restored(&self, now: Instant, peers: &[f64]) {
+        self.health.lock().latency = PeakEwma::joining(now, peers.iter().copied(), PeakEwma::DECAY);
     }
 
     /// Closes its connections, and those still to come back: it left the catalog.

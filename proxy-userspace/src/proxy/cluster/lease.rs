@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Backend, Cluster, mean_latency};
-use crate::domain::balance::PeakEwma;
+use super::{Backend, Cluster};
 use crate::domain::breaker::{Permit, Transition, Verdict};
 use crate::domain::outcome::Outcome;
 
@@ -85,8 +84,7 @@ impl Lease {
                 self.log_ejected(outcome, retry_in);
             }
             Some(Transition::Restored) => {
-                let guess = mean_latency(&self.cluster.members(), now).unwrap_or(PeakEwma::INITIAL);
-                self.backend.restored(now, guess);
+                self.backend.restored(now, &self.cluster.members().observed(now));
                 tracing::info!(name = %self.cluster.name, endpoint = %self.backend.address, "endpoint is back");
             }
         }
