@@ -59,8 +59,8 @@ pub fn read_yaml(text: &str, bounds: Bounds) -> Result<Vec<Node>, SyntaxError> {
 /// The first place where the text is not JSON.
 pub fn read_json(text: &str) -> Result<Vec<Node>, SyntaxError> {
     with_deep_stack(|| {
-        let documents = serde_json::Deserializer::from_str(text).into_iter::<Node>();
-        documents.collect::<Result<_, _>>().map_err(|error| {
+        let documents = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
+        documents.map(|document| document.map(Node::from)).collect::<Result<_, _>>().map_err(|error| {
             let at = Position { line: clamp(error.line() as u64), column: clamp(error.column() as u64) };
             let text = error.to_string();
             let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
@@ -110,6 +110,26 @@ fn clamp(number: u64) -> u32 {
 impl From<Location> for Position {
     fn from(location: Location) -> Self {
         Self { line: clamp(location.line()), column: clamp(location.column()) }
+    }
+}
+
+impl From<serde_json::Value> for Node {
+    fn from(json: serde_json::Value) -> Self {
+        let at = Position::default();
+        let value = match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(value) => Value::Bool(value),
+            serde_json::Value::Number(number) => match number.as_i128() {
+                Some(number) => Value::Integer(number),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            serde_json::Value::String(text) => Value::Text(text),
+            serde_json::Value::Array(items) => Value::List(items.into_iter().map(Self::from).collect()),
+            serde_json::Value::Object(entries) => Value::Map(
+                entries.into_iter().map(|(key, value)| Entry { key, at, value: value.into() }).collect(),
+            ),
+        };
+        Self { at, value }
     }
 }
 
