@@ -1,0 +1,212 @@
+//! What a weir is to be, before it starts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
+use super::folder::{Folder, Service};
+use super::{Bound, Log, Weir, binary};
+use crate::net::{NODE_V4, NODE_V6, Net, place::Place};
+use crate::time::PATIENCE;
+
+/// A weir that is not started yet.
+pub struct Builder {
+    sections: BTreeMap<String, String>,
+    config: Option<String>,
+    folder: Folder,
+    place: Place,
+}
+
+/// How a weir ended that was not meant to serve.
+pub struct Exit {
+    /// Its exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        let builder =
+            Self { sections: BTreeMap::new(), config: None, folder: Folder::new(), place: Place::Here };
+        builder
+            .set("outgoing", "{ listen: 127.0.0.1:0 }")
+            .set("admin", "{ listen: 127.0.0.1:0 }")
+            .set("probes", "{ listen: 127.0.0.1:0 }")
+            .set("workers", "2")
+            .set("discovery", "{ files: { path: ./services } }")
+    }
+
+    /// Sets a top-level section of the configuration, instead of what it was.
+    pub fn set(mut self, section: &str, yaml: &str) -> Self {
+        self.sections.insert(section.into(), yaml.into());
+        self
+    }
+
+    /// Removes a top-level section.
+    pub fn unset(mut self, section: &str) -> Self {
+        self.sections.remove(section);
+        self
+    }
+
+    /// Uses this text as the whole configuration.
+    pub fn config(mut self, yaml: &str) -> Self {
+        self.config = Some(yaml.into());
+        self
+    }
+
+    /// Writes a service in linkerd's file format.
+    pub fn service(self, name: &str, endpoints: &[SocketAddr]) -> Self {
+        self.folder.service(name, endpoints);
+        self
+    }
+
+    /// Writes a service as Kubernetes objects.
+    pub fn kubernetes(self, service: &Service) -> Self {
+        self.folder.kubernetes(service);
+        self
+    }
+
+    /// Writes a file into the folder of services.
+    pub fn file(self, name: &str, text: &str) -> Self {
+        self.folder.file(name, text);
+        self
+    }
+
+    /// Runs on this node, with interception of its pods and listeners that they can reach.
+    pub fn on_node(mut self, net: &Net) -> Self {
+        self.place = net.weir_place();
+        let cgroup = net.pods_cgroup();
+        let transparent = format!(
+            "{{ listen: \"[::]:4142\", ports: 8, addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {}, required: true }}",
+            cgroup.display()
+        );
+        self.set("transparent", &transparent).set("outgoing", "{ listen: \"[::]:4140\" }")
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    #[track_caller]
+    pub fn start(self) -> Weir {
+        let mut command = self.command();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the weir binary");
+        let log = Log::default();
+        let (say, heard) = channel();
+        collect(child.stdout.take().unwrap(), log.clone(), Some(say));
+        collect(child.stderr.take().unwrap(), log.clone(), None);
+        let mut weir = Weir { child, place: self.place, bound: Bound::default(), log, folder: self.folder };
+        // Its log is shown when this fails, by `Drop`.
+        weir.bound = ready(&heard).unwrap_or_else(|e| panic!("weir did not get ready: {e}"));
+        weir
+    }
+
+    /// Runs `weir` with these arguments until it ends by itself; `CONFIG` stands for the configuration's file.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Exit {
+        let config = self.write_config();
+        let config = config.to_str().unwrap();
+        let mut command = self.place.command(binary::weir());
+        command.args(arguments.iter().map(|a| if *a == "CONFIG" { config } else { a }));
+        finish(command.current_dir(self.folder.path()))
+    }
+
+    /// Runs `weir run` until it ends by itself.
+    #[track_caller]
+    pub fn fails(&self) -> Exit {
+        self.run(&["run", "--config", "CONFIG"])
+    }
+
+    /// The folder with its configuration and services.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    fn command(&self) -> Command {
+        let config = self.write_config();
+        let mut command = self.place.command(binary::weir());
+        command.args(["run", "--config"]).arg(config).stdin(Stdio::null());
+        command
+    }
+
+    fn write_config(&self) -> std::path::PathBuf {
+        let mut text = String::new();
+        for (section, yaml) in &self.sections {
+            let _ = writeln!(text, "{section}: {yaml}");
+        }
+        self.folder.config(self.config.as_deref().unwrap_or(&text))
+    }
+}
+
+#[track_caller]
+fn finish(command: &mut Command) -> Exit {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the weir binary");
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let out = std::thread::spawn(move || text(&mut stdout));
+    let err = std::thread::spawn(move || text(&mut stderr));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if std::time::Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("weir still runs, and said:\n{}{}", out.join().unwrap(), err.join().unwrap());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Exit { code: child.wait().unwrap().code(), stdout: out.join().unwrap(), stderr: err.join().unwrap() }
+}
+
+fn text(source: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    let _ = source.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn collect(source: impl Read + Send + 'static, log: Log, say: Option<Sender<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+            if let Some(say) = &say {
+                let _ = say.send(line);
+            }
+        }
+    });
+}
+
+fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                if let Some(rest) = line.strip_prefix("weir: listening ") {
+                    return Ok(Bound::parse(rest));
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => return Err("it said nothing of listening"),
+            Err(RecvTimeoutError::Disconnected) => return Err("it ended"),
+        }
+    }
+}
+
+impl Bound {
+    /// Reads `outgoing=127.0.0.1:1 admin=127.0.0.1:2 probes=127.0.0.1:3 transparent=[127.0.0.1:4, 127.0.0.1:5]`.
+    pub fn parse(text: &str) -> Self {
+        let one = |name: &str| {
+            let rest = text.split_once(&format!("{name}="))?.1;
+            rest.split(' ').next()?.parse().ok()
+        };
+        let list =
+            text.split_once("transparent=[").map_or("", |(_, rest)| rest.trim_end().trim_end_matches(']'));
+        Self {
+            outgoing: one("outgoing"),
+            admin: one("admin"),
+            probes: one("probes"),
+            transparent: list.split(',').filter_map(|a| a.trim().parse().ok()).collect(),
+        }
+    }
+}
