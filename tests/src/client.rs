@@ -137,6 +137,20 @@ impl Client {
         }
     }
 
+    /// Reads until the peer closes or is silent for half a second.
+    pub fn rest_or_silence(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.wire.stream().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        while let Ok(more) = self.wire.some() {
+            if more.is_empty() {
+                break;
+            }
+            bytes.extend(more);
+        }
+        self.wire.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+        bytes
+    }
+
     /// Waits until the peer closes; fails the test when bytes come first.
     #[track_caller]
     pub fn closed(&mut self) -> Closed {

@@ -156,9 +156,23 @@ impl Backend {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.shared.open.lock().unwrap().len()
+    }
+
     /// The first MiB of each connection, exactly as received.
     pub fn raw(&self) -> Vec<Vec<u8>> {
         self.shared.logs.lock().unwrap().iter().map(|log| log.lock().unwrap().clone()).collect()
+    }
+
+    /// Forgets every connection and request so far; resets the connections that are open.
+    pub fn forget(&self) {
+        self.drop_connections();
+        eventually("the connections' end", || self.open() == 0);
+        self.shared.connections.store(0, Ordering::SeqCst);
+        self.shared.requests.lock().unwrap().clear();
+        self.shared.logs.lock().unwrap().clear();
     }
 
     /// Waits until `n` requests have arrived.

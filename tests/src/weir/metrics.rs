@@ -30,6 +30,12 @@ impl Weir {
         let carries = |s: &Sample| labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v));
         self.metrics().iter().filter(|s| s.name == name && carries(s)).map(|s| s.value).sum()
     }
+
+    /// How many requests weir has answered itself for this reason.
+    #[track_caller]
+    pub fn faults(&self, kind: &str) -> f64 {
+        self.metric("weir_faults_total", &[("kind", kind)])
+    }
 }
 
 /// The samples of an OpenMetrics text.

@@ -1,4 +1,7 @@
 //! End-to-end tests: the real binary, real sockets, and, as root, real namespaces and BPF.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod explicit; // The explicit proxy on :4140, when everybody behaves.
+mod failure; // Endpoints that fail.
 mod harness; // The harness itself, without weir.
+mod input; // Input that is wrong, hostile or unlucky.
