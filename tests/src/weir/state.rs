@@ -12,7 +12,8 @@ impl Weir {
     pub fn state(&self) -> Value {
         let answer = self.admin_get("/api/state.json");
         answer.expect_status(200);
-        serde_json::from_slice(&answer.body).unwrap_or_else(|e| panic!("state.json is no JSON: {e}: {}", answer.text()))
+        serde_json::from_slice(&answer.body)
+            .unwrap_or_else(|e| panic!("state.json is no JSON: {e}: {}", answer.text()))
     }
 
     /// What the state says of the endpoint at this address; fails the test when it is not there.

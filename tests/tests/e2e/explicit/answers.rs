@@ -66,7 +66,9 @@ fn a_client_that_expects_100_continue_is_told_to_go_on() {
     let backend = Backend::http().start();
     let weir = Weir::serving("hello", &[backend.addr()]);
     let mut client = weir.client();
-    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    client.send(
+        "POST http://hello/ HTTP/1.1\r\nHost: hello\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+    );
     assert_eq!(client.head().status(), Some(100));
     client.send("body").response().expect_body("ok");
     assert_eq!(backend.only_request().body, b"body");
@@ -77,7 +79,9 @@ fn a_backend_that_refuses_before_100_continue_spares_the_body() {
     let backend = Backend::http().answer(Answer::status(401).unread().closing()).start();
     let weir = Weir::serving("hello", &[backend.addr()]);
     let mut client = weir.client();
-    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    client.send(
+        "POST http://hello/ HTTP/1.1\r\nHost: hello\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+    );
     let answer = client.response();
     answer.expect_status(401);
     assert_eq!(answer.interim, [0_u16; 0], "100 Continue came although the backend did not want the body");

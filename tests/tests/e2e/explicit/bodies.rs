@@ -59,7 +59,9 @@ fn the_first_bytes_of_a_request_do_not_wait_for_the_last() {
     let weir = Weir::serving("hello", &[backend.addr()]);
     let mut client = weir.client();
     client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 10\r\n\r\nfirst");
-    eventually("the first half at the backend", || backend.raw().first().is_some_and(|raw| raw.ends_with(b"first")));
+    eventually("the first half at the backend", || {
+        backend.raw().first().is_some_and(|raw| raw.ends_with(b"first"))
+    });
     client.send("after").response().expect_body("ok");
     assert_eq!(backend.only_request().body, b"firstafter");
 }

@@ -38,7 +38,10 @@ fn connection_close_of_a_client_is_answered_and_followed() {
     answer.expect_body("ok");
     assert!(answer.head.lists("connection", "close"), "{:?}", answer.head);
     assert_eq!(client.closed(), Closed::End);
-    assert!(!backend.only_request().head.lists("connection", "close"), "it is the client's, not the backend's");
+    assert!(
+        !backend.only_request().head.lists("connection", "close"),
+        "it is the client's, not the backend's"
+    );
 }
 
 #[test]
@@ -167,5 +170,7 @@ fn connections_that_end_leave_no_descriptor_behind() {
     for _ in 0..100 {
         weir.get("http://hello/").expect_body("ok");
     }
-    within(Duration::from_secs(10), "the descriptors of ended connections", || weir.descriptors() <= before + 1);
+    within(Duration::from_secs(10), "the descriptors of ended connections", || {
+        weir.descriptors() <= before + 1
+    });
 }

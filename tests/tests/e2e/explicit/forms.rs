@@ -115,7 +115,10 @@ fn end_to_end_fields_survive_both_ways_in_order() {
     let head = backend.only_request().head;
     assert_eq!(head.all("x-list"), ["1", "2"]);
     assert_eq!((head.get("x-bytes"), head.get("x-empty")), (Some("caf\u{e9}"), Some("")));
-    assert_eq!((head.get("accept"), head.get("authorization")), (Some("text/html;q=0.5"), Some("Basic eA==")));
+    assert_eq!(
+        (head.get("accept"), head.get("authorization")),
+        (Some("text/html;q=0.5"), Some("Basic eA=="))
+    );
 }
 
 #[test]

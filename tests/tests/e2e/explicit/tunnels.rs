@@ -15,7 +15,10 @@ fn an_upgrade_becomes_a_tunnel() {
     let mut client = weir.client();
     client.start(&upgrade("http://hello/chat", "websocket"));
     let head = client.head();
-    assert_eq!((head.status(), head.get("upgrade"), head.get("x-kept")), (Some(101), Some("websocket"), Some("1")));
+    assert_eq!(
+        (head.status(), head.get("upgrade"), head.get("x-kept")),
+        (Some(101), Some("websocket"), Some("1"))
+    );
     assert!(head.lists("connection", "upgrade"), "{head:?}");
     client.send("ping").expect("ping").send([0, 255, 13, 10]).expect([0, 255, 13, 10]);
     client.half_close();
@@ -144,7 +147,8 @@ fn connect_tries_another_endpoint_when_one_refuses() {
 fn connect_to_what_is_not_there_says_so() {
     let refusing = Refusing::new();
     let weir = Weir::new().service("dead", &[refusing.addr()]).file("empty", "").start();
-    for (authority, statuses) in [("nowhere:80", &[502][..]), ("dead:80", &[502, 503]), ("empty:80", &[503])] {
+    for (authority, statuses) in [("nowhere:80", &[502][..]), ("dead:80", &[502, 503]), ("empty:80", &[503])]
+    {
         let mut client = weir.client();
         client.start(&Request::new("CONNECT", authority));
         let answer = client.response();
@@ -167,7 +171,10 @@ fn a_silent_tunnel_ends_after_its_bound() {
 }
 
 fn upgrade(url: &str, protocol: &str) -> Request {
-    Request::get(url).with("Connection", "Upgrade").with("Upgrade", protocol).with("Sec-WebSocket-Key", "eA==")
+    Request::get(url)
+        .with("Connection", "Upgrade")
+        .with("Upgrade", protocol)
+        .with("Sec-WebSocket-Key", "eA==")
 }
 
 fn connect(weir: &Weir, authority: &str) -> Client {

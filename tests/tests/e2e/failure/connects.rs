@@ -56,8 +56,10 @@ fn a_connect_that_takes_too_long_is_answered_in_time() {
 
 #[test]
 fn an_ipv6_endpoint_serves_beside_an_ipv4_one() {
-    let (four, six) =
-        (Backend::http().answers("4").start(), Backend::http().answers("6").on("[::1]:0".parse().unwrap()).start());
+    let (four, six) = (
+        Backend::http().answers("4").start(),
+        Backend::http().answers("6").on("[::1]:0".parse().unwrap()).start(),
+    );
     let weir = Weir::serving("hello", &[four.addr(), six.addr()]);
     e2e::eventually("an answer from either", || {
         weir.get("http://hello/").expect_status(200);

@@ -30,7 +30,8 @@ fn a_service_without_endpoints_is_503_with_retry_after() {
 #[test]
 fn an_unknown_name_is_502_and_the_answer_names_it() {
     let weir = Weir::new().start();
-    for (name, said) in [("nowhere", "nowhere"), ("nowhere.shop.svc.cluster.local:8080", "nowhere.shop:8080")] {
+    for (name, said) in [("nowhere", "nowhere"), ("nowhere.shop.svc.cluster.local:8080", "nowhere.shop:8080")]
+    {
         let answer = weir.get(&format!("http://{name}/"));
         answer.expect_status(502);
         assert!(answer.l5d_err().contains(said), "{:?}", answer.l5d_err());

@@ -43,7 +43,11 @@ fn a_post_is_sent_once_whatever_becomes_of_it() {
             assert!(matches!(answer.status, 200 | 502), "{answer:?}");
             failed += usize::from(answer.status == 502);
         }
-        assert_eq!(bad.count(), failed, "each POST that reached the bad endpoint failed, and none went on from there");
+        assert_eq!(
+            bad.count(),
+            failed,
+            "each POST that reached the bad endpoint failed, and none went on from there"
+        );
         assert_eq!(bad.count() + good.count(), 20);
         assert!(failed > 0, "the bad endpoint was never asked, so this shows nothing");
     }
@@ -62,9 +66,14 @@ fn an_idempotent_request_with_a_body_is_sent_once() {
 
 #[test]
 fn idempotent_methods_are_tried_again_and_others_are_not() {
-    for (method, again) in
-        [("HEAD", true), ("OPTIONS", true), ("DELETE", true), ("PUT", true), ("PATCH", false), ("POST", false)]
-    {
+    for (method, again) in [
+        ("HEAD", true),
+        ("OPTIONS", true),
+        ("DELETE", true),
+        ("PUT", true),
+        ("PATCH", false),
+        ("POST", false),
+    ] {
         let (bad, good) = (breaks_before_an_answer(Then::Close), Backend::http().start());
         let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
         let mut failed = 0;

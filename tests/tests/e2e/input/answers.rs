@@ -41,7 +41,8 @@ fn an_endless_head_of_a_backend_is_bounded() {
 
 #[test]
 fn bytes_behind_an_answer_are_never_the_next_ones_answer() {
-    let doubled = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let doubled =
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     let backend = Backend::http().answer(Answer::raw(doubled)).start();
     let weir = Weir::new().set("workers", "1").service("hello", &[backend.addr()]).start();
     let mut client = weir.client();
@@ -53,7 +54,8 @@ fn bytes_behind_an_answer_are_never_the_next_ones_answer() {
 
 #[test]
 fn an_answer_with_chunks_and_a_length_is_framed_anew() {
-    let both = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let both =
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let backend = Backend::http().answer(Answer::raw(both)).start();
     let weir = Weir::serving("hello", &[backend.addr()]);
     let answer = weir.get("http://hello/");

@@ -6,7 +6,9 @@ use e2e::{Backend, Request, Weir, eventually};
 fn chunked_beside_a_length_is_one_request_framed_anew() {
     let backend = Backend::http().start();
     let weir = Weir::serving("hello", &[backend.addr()]);
-    for fields in ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"] {
+    for fields in
+        ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"]
+    {
         backend.forget();
         let mut client = weir.client();
         client.send(format!("POST / HTTP/1.1\r\nHost: hello\r\n{fields}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"));
@@ -67,7 +69,11 @@ fn a_broken_chunk_never_completes_a_request() {
         client.rest_or_silence();
         let taken = backend.requests().iter().filter(|r| r.complete).count();
         if taken > 0 || answer.as_ref().is_ok_and(|a| a.status == 200) {
-            wrong.push(format!("{what}: answered {:?}, the backend took {:?}", answer.map(|a| a.status), backend.requests()));
+            wrong.push(format!(
+                "{what}: answered {:?}, the backend took {:?}",
+                answer.map(|a| a.status),
+                backend.requests()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -5,7 +5,10 @@ use e2e::{Backend, Client, Weir};
 
 /// What is wrong, and the request. `{}` in its place would be fine.
 const AMBIGUOUS: &[(&str, &str)] = &[
-    ("two lengths that differ", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
+    (
+        "two lengths that differ",
+        "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    ),
     ("a list of lengths that differ", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 3, 4\r\n\r\nabcd"),
     ("a length with a plus sign", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: +3\r\n\r\nabc"),
     ("a length below zero", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: -3\r\n\r\nabc"),
@@ -13,7 +16,10 @@ const AMBIGUOUS: &[(&str, &str)] = &[
     ("a length that is no number", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: three\r\n\r\nabc"),
     ("a length of two words", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 3 3\r\n\r\nabc"),
     ("an empty length", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: \r\n\r\nabc"),
-    ("a length over 64 bits", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 18446744073709551619\r\n\r\nabc"),
+    (
+        "a length over 64 bits",
+        "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 18446744073709551619\r\n\r\nabc",
+    ),
     ("a space before the colon", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length : 3\r\n\r\nabc"),
     ("a tab before the colon", "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length\t: 3\r\n\r\nabc"),
     ("a space before the first colon", "GET / HTTP/1.1\r\nHost : hello\r\n\r\n"),
@@ -31,18 +37,33 @@ const AMBIGUOUS: &[(&str, &str)] = &[
     ("a field without a colon", "GET / HTTP/1.1\r\nHost: hello\r\nX-A\r\n\r\n"),
     ("a field without a name", "GET / HTTP/1.1\r\nHost: hello\r\n: a\r\n\r\n"),
     ("a name with a slash", "GET / HTTP/1.1\r\nHost: hello\r\nX/A: a\r\n\r\n"),
-    ("chunked that is not last", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
-    ("a coding that is not chunked", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n"),
-    ("a coding before chunked", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "chunked that is not last",
+        "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "a coding that is not chunked",
+        "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "a coding before chunked",
+        "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("identity", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: identity\r\n\r\n"),
-    ("chunked twice", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "chunked twice",
+        "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    ),
     (
         "chunked in two fields, the last another",
         "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
     ),
     ("a misspelt coding", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     ("a quoted coding", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
-    ("a coding after a control", "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+    (
+        "a coding after a control",
+        "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    ),
     (
         "a length beside a coding that is not chunked",
         "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 3\r\nTransfer-Encoding: x\r\n\r\nabc",
@@ -57,7 +78,10 @@ const AMBIGUOUS: &[(&str, &str)] = &[
     ("no host", "GET / HTTP/1.1\r\nAccept: */*\r\n\r\n"),
     ("two hosts", "GET / HTTP/1.1\r\nHost: hello\r\nHost: hello\r\n\r\n"),
     ("two hosts that differ", "GET / HTTP/1.1\r\nHost: hello\r\nHost: other\r\n\r\n"),
-    ("two hosts beside an absolute target", "GET http://hello/ HTTP/1.1\r\nHost: hello\r\nHost: other\r\n\r\n"),
+    (
+        "two hosts beside an absolute target",
+        "GET http://hello/ HTTP/1.1\r\nHost: hello\r\nHost: other\r\n\r\n",
+    ),
     ("a host of two words", "GET / HTTP/1.1\r\nHost: hello other\r\n\r\n"),
     ("a host with a path", "GET / HTTP/1.1\r\nHost: hello/x\r\n\r\n"),
     ("a host with a user", "GET / HTTP/1.1\r\nHost: a@hello\r\n\r\n"),
@@ -131,7 +155,11 @@ fn judge(client: &mut Client) -> String {
         Err(_) => return "closed without an answer".into(),
     }
     let (rest, _) = client.rest();
-    if rest.is_empty() { "refused and closed".into() } else { format!("more: {:?}", String::from_utf8_lossy(&rest)) }
+    if rest.is_empty() {
+        "refused and closed".into()
+    } else {
+        format!("more: {:?}", String::from_utf8_lossy(&rest))
+    }
 }
 
 fn seen(backend: &Backend) -> Vec<String> {

@@ -47,7 +47,8 @@ fn an_endless_head_is_431_and_a_close() {
 fn a_single_endless_field_is_431_and_a_close() {
     let weir = Weir::new().set("limits", "{ headerBytes: 8KiB }").start();
     let mut client = weir.client();
-    client.send(format!("GET http://hello/ HTTP/1.1\r\nHost: hello\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000)));
+    client
+        .send(format!("GET http://hello/ HTTP/1.1\r\nHost: hello\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000)));
     client.response().expect_status(431);
     client.rest();
 }
