@@ -20,3 +20,15 @@ pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
 pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
     within(PATIENCE, what, holds);
 }
+
+/// Whether `holds` stays true for all of `span`, looked at every 20 ms.
+pub fn holds_for(span: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + span;
+    while Instant::now() < end {
+        if !holds() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}

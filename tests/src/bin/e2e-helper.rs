@@ -15,12 +15,15 @@ fn main() {
             println!("{}", backend.addr());
             wait_for_the_end();
         }
-        ["agent", socket] => {
+        ["agent", how, socket] => {
+            if how == "unshare" {
+                agent::leave_namespace();
+            }
             agent::serve(std::path::Path::new(socket));
             println!("ready");
             wait_for_the_end();
         }
-        _ => panic!("usage: e2e-helper backend ADDRESS NAME | agent SOCKET"),
+        _ => panic!("usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET"),
     }
 }
 

@@ -16,9 +16,13 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use crate::raw;
 use crate::time::PATIENCE;
 
-/// Enters a new network namespace and serves requests at `socket` in the background.
-pub fn serve(socket: &Path) {
+/// Enters a network namespace of its own.
+pub fn leave_namespace() {
     unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
+}
+
+/// Serves requests at `socket` in the background.
+pub fn serve(socket: &Path) {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

@@ -105,6 +105,17 @@ impl Net {
         pod
     }
 
+    /// Adds a pod of the host's network: a pod's cgroup in the node's own namespace.
+    #[track_caller]
+    pub fn host_pod(&mut self, name: &str) -> Pod {
+        let cgroup = self.cgroup.child(&format!("pods/{name}"));
+        let place = Place::Pod(self.node.clone(), cgroup.clone());
+        let pod =
+            Pod::start(name, &cgroup, self.node.0.addresses.clone(), place.command(binary::helper()), "stay");
+        self.pods.push(pod.clone());
+        pod
+    }
+
     /// The node itself: where weir runs.
     pub fn node(&self) -> Pod {
         self.node.clone()
@@ -129,11 +140,16 @@ impl Default for Net {
 
 impl Pod {
     fn new(name: &str, cgroup: &Path, addresses: Vec<IpAddr>) -> Self {
+        let mut command = Command::new(binary::helper());
+        place::enter_cgroup(&mut command, cgroup);
+        Self::start(name, cgroup, addresses, command, "unshare")
+    }
+
+    #[track_caller]
+    fn start(name: &str, cgroup: &Path, addresses: Vec<IpAddr>, mut command: Command, how: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent");
-        let mut command = Command::new(binary::helper());
-        command.arg("agent").arg(&socket).stdin(Stdio::piped()).stdout(Stdio::piped());
-        place::enter_cgroup(&mut command, cgroup);
+        command.args(["agent", how]).arg(&socket).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut agent = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -77,3 +77,22 @@ pub fn enter_cgroup(command: &mut Command, cgroup: &Path) {
     // SAFETY: writing to an open descriptor is a plain system call, allowed between fork and exec. `0` is the writer.
     unsafe { command.pre_exec(move || Ok(nix::unistd::write(&procs, b"0").map(drop)?)) };
 }
+
+/// Makes `command` run without the capabilities to administer the system or its network and to load BPF programs:
+/// what is not in the bounding set is not gained by `exec`, not even by root.
+pub fn drop_capabilities(command: &mut Command) {
+    const NET_ADMIN: libc::c_ulong = 12;
+    const SYS_ADMIN: libc::c_ulong = 21;
+    const PERFMON: libc::c_ulong = 38;
+    const BPF: libc::c_ulong = 39;
+    // SAFETY: prctl is a plain system call, allowed between fork and exec. Without root it fails, and nothing is
+    // there to be dropped.
+    unsafe {
+        command.pre_exec(|| {
+            for capability in [NET_ADMIN, SYS_ADMIN, PERFMON, BPF] {
+                libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+            }
+            Ok(())
+        })
+    };
+}

@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use super::folder::{Folder, Service};
 use super::{Bound, Log, Weir, binary};
-use crate::net::{NODE_V4, NODE_V6, Net, place::Place};
+use crate::net::place::{self, Place};
+use crate::net::{NODE_V4, NODE_V6, Net};
 use crate::time::PATIENCE;
 
 /// A weir that is not started yet.
@@ -18,6 +19,13 @@ pub struct Builder {
     config: Option<String>,
     folder: Folder,
     place: Place,
+    capabilities: Capabilities,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Capabilities {
+    Inherited,
+    None,
 }
 
 /// How a weir ended that was not meant to serve.
@@ -32,8 +40,13 @@ pub struct Exit {
 
 impl Builder {
     pub(super) fn new() -> Self {
-        let builder =
-            Self { sections: BTreeMap::new(), config: None, folder: Folder::new(), place: Place::Here };
+        let builder = Self {
+            sections: BTreeMap::new(),
+            config: None,
+            folder: Folder::new(),
+            place: Place::Here,
+            capabilities: Capabilities::Inherited,
+        };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
             .set("admin", "{ listen: 127.0.0.1:0 }")
@@ -45,6 +58,14 @@ impl Builder {
     /// Sets a top-level section of the configuration, instead of what it was.
     pub fn set(mut self, section: &str, yaml: &str) -> Self {
         self.sections.insert(section.into(), yaml.into());
+        self
+    }
+
+    /// Adds a key to a section that is written in braces.
+    pub fn set_in(mut self, section: &str, key: &str, yaml: &str) -> Self {
+        let text = self.sections.get_mut(section).expect("a section to add to");
+        let end = text.rfind('}').expect("a section in braces");
+        text.insert_str(end, &format!(", {key}: {yaml} "));
         self
     }
 
@@ -89,6 +110,12 @@ impl Builder {
         self.set("transparent", &transparent).set("outgoing", "{ listen: \"[::]:4140\" }")
     }
 
+    /// Runs without the capabilities that interception needs, whoever runs the test.
+    pub fn without_capabilities(mut self) -> Self {
+        self.capabilities = Capabilities::None;
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(self) -> Weir {
@@ -130,6 +157,9 @@ impl Builder {
         let config = self.write_config();
         let mut command = self.place.command(binary::weir());
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null());
+        if self.capabilities == Capabilities::None {
+            place::drop_capabilities(&mut command);
+        }
         command
     }
 

@@ -36,6 +36,12 @@ impl Weir {
     pub fn faults(&self, kind: &str) -> f64 {
         self.metric("weir_faults_total", &[("kind", kind)])
     }
+
+    /// How many connects the BPF programs have decided so.
+    #[track_caller]
+    pub fn decisions(&self, decision: &str) -> f64 {
+        self.metric("weir_intercept_decisions_total", &[("decision", decision)])
+    }
 }
 
 /// The samples of an OpenMetrics text.

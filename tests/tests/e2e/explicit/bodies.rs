@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::backend::Then;
 use e2e::message::End;
@@ -113,14 +113,7 @@ fn a_slow_backend_slows_the_client_and_fills_no_memory() {
 
 /// Looks at weir's memory for a second, in which an unbounded buffer would have filled.
 fn stays_within(weir: &Weir, limit: u64) -> bool {
-    let end = Instant::now() + Duration::from_secs(1);
-    while Instant::now() < end {
-        if weir.resident() > limit {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    true
+    e2e::time::holds_for(Duration::from_secs(1), || weir.resident() < limit)
 }
 
 fn swallow_upload(stream: &mut TcpStream) {
