@@ -224,19 +224,20 @@ fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
 }
 
 impl Bound {
-    /// Reads `outgoing=127.0.0.1:1 admin=127.0.0.1:2 probes=127.0.0.1:3 transparent=[127.0.0.1:4, 127.0.0.1:5]`.
+    /// Reads `outgoing=127.0.0.1:1 admin=127.0.0.1:2 probes=127.0.0.1:3 transparent=127.0.0.1:4-6`.
     pub fn parse(text: &str) -> Self {
-        let one = |name: &str| {
-            let rest = text.split_once(&format!("{name}="))?.1;
-            rest.split(' ').next()?.parse().ok()
-        };
-        let list =
-            text.split_once("transparent=[").map_or("", |(_, rest)| rest.trim_end().trim_end_matches(']'));
+        let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let one = |name| word(name).and_then(|address| address.parse::<SocketAddr>().ok());
+        let range = word("transparent").and_then(|range| {
+            let (first, last) = range.rsplit_once('-')?;
+            let first: SocketAddr = first.parse().ok()?;
+            Some((first.port()..=last.parse().ok()?).map(move |port| SocketAddr::new(first.ip(), port)))
+        });
         Self {
             outgoing: one("outgoing"),
             admin: one("admin"),
             probes: one("probes"),
-            transparent: list.split(',').filter_map(|a| a.trim().parse().ok()).collect(),
+            transparent: range.into_iter().flatten().collect(),
         }
     }
 }

@@ -40,7 +40,19 @@ impl Weir {
     /// How many connects the BPF programs have decided so.
     #[track_caller]
     pub fn decisions(&self, decision: &str) -> f64 {
-        self.metric("weir_intercept_decisions_total", &[("decision", decision)])
+        self.metric("weir_interception_decisions_total", &[("decision", decision)])
+    }
+
+    /// How many connections a listener has accepted.
+    #[track_caller]
+    pub fn accepted(&self, listener: &str) -> f64 {
+        self.metric("weir_listener_connections_total", &[("listener", listener)])
+    }
+
+    /// How many connections a listener has closed for this reason without serving them.
+    #[track_caller]
+    pub fn turned_away(&self, listener: &str, reason: &str) -> f64 {
+        self.metric("weir_listener_closed_total", &[("listener", listener), ("reason", reason)])
     }
 }
 

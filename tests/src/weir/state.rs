@@ -54,10 +54,10 @@ impl Weir {
         objects(&state).iter().filter_map(|o| o["inFlight"].as_u64()).sum()
     }
 
-    /// Whether the state reports a problem whose text holds `words`.
+    /// Whether the state reports a problem of a service file whose text holds `words`.
     pub fn reports(&self, words: &str) -> bool {
         let state = self.state();
-        let problems = state["problems"].as_array().cloned().unwrap_or_default();
+        let problems = state["fileProblems"].as_array().cloned().unwrap_or_default();
         problems.iter().any(|p| p.to_string().contains(words))
     }
 }

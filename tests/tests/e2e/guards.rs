@@ -141,8 +141,8 @@ fn strangers_are_closed_at_accept_and_counted() {
         assert!(bytes.is_empty(), "{bytes:?} before {closed:?}");
     }
     assert_eq!(backend.connections(), 0);
-    assert_eq!(weir.metric("weir_connections_refused_total", &[("listener", "outgoing")]), 1.0);
-    assert_eq!(weir.metric("weir_connections_refused_total", &[("listener", "probes")]), 1.0);
+    assert_eq!(weir.turned_away("outgoing", "not_allowed"), 1.0);
+    assert_eq!(weir.turned_away("probes", "not_allowed"), 1.0);
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn a_websocket_echoes_through_the_explicit_proxy() {
     let server = Echo::start(&Place::Here, "127.0.0.1", 0);
     let weir = Weir::serving("chat", &[([127, 0, 0, 1], server.1).into()]);
     echoes(&Place::Here, &["ws://chat/", &format!("http://{}", weir.outgoing())]);
-    assert_eq!(weir.metric("weir_connections_total", &[("listener", "outgoing")]), 1.0);
+    assert_eq!(weir.accepted("outgoing"), 1.0);
 }
 
 #[test]

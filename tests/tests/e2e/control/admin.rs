@@ -70,8 +70,8 @@ fn both_doors_are_counted_apart() {
     for _ in 0..3 {
         weir.get("http://hello/").expect_body("ok");
     }
-    assert_eq!(weir.metric("weir_connections_total", &[("listener", "outgoing")]), 3.0);
-    assert_eq!(weir.metric("weir_connections_total", &[("listener", "transparent")]), 0.0);
+    assert_eq!(weir.accepted("outgoing"), 3.0);
+    assert_eq!(weir.accepted("transparent"), 0.0);
 }
 
 #[test]

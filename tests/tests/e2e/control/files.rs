@@ -77,7 +77,7 @@ fn a_broken_file_keeps_its_last_good_state_and_is_reported() {
     assert!(!weir.reports("hello"));
     weir.folder().file("hello", "127.0.0.1 not-a-port\n");
     eventually("the report in state.json", || weir.reports("hello"));
-    assert_eq!(weir.metric("weir_discovery_broken_files", &[]), 1.0);
+    assert_eq!(weir.metric("weir_file_problems", &[]), 1.0);
     assert!(weir.log().contains("hello"), "nothing in the log:\n{}", weir.log());
     load.answered(100);
     // The other files live on meanwhile.
@@ -86,7 +86,7 @@ fn a_broken_file_keeps_its_last_good_state_and_is_reported() {
     weir.folder().service("hello", &[b.addr()]);
     eventually("the mended file", || weir.get("http://hello/").text() == "b");
     assert!(!weir.reports("hello"));
-    assert_eq!(weir.metric("weir_discovery_broken_files", &[]), 0.0);
+    assert_eq!(weir.metric("weir_file_problems", &[]), 0.0);
     load.stop().expect_no_failure();
 }
 
@@ -136,7 +136,12 @@ fn hidden_and_foreign_files_are_no_services() {
     let [a] = backends(["a"]);
     let weir = Weir::new().service("hello", &[a.addr()]).file("notes.txt", "hi").file(".swp", "x").start();
     weir.get("http://hello/").expect_body("a");
-    assert_eq!(weir.state()["problems"].as_array().map(Vec::len), Some(0), "{:#}", weir.state()["problems"]);
+    assert_eq!(
+        weir.state()["fileProblems"].as_array().map(Vec::len),
+        Some(0),
+        "{:#}",
+        weir.state()["fileProblems"]
+    );
 }
 
 #[test]

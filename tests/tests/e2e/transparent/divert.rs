@@ -16,8 +16,8 @@ fn a_get_to_a_cluster_ip_is_answered_by_an_endpoint_whatever_the_family() {
         }
     }
     assert_eq!(stage.diverted() - before, 30.0);
-    assert_eq!(stage.weir().metric("weir_connections_total", &[("listener", "transparent")]), 30.0);
-    assert_eq!(stage.weir().metric("weir_connections_total", &[("listener", "outgoing")]), 0.0);
+    assert_eq!(stage.weir().accepted("transparent"), 30.0);
+    assert_eq!(stage.weir().accepted("outgoing"), 0.0);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_transparent_port_dialled_directly_is_closed_and_counted() {
     let Some(mut stage) = Stage::running() else { return };
     let listeners = stage.weir().transparent().to_vec();
     assert_eq!(listeners.len(), 8, "{listeners:?}");
-    let before = stage.weir().metric("weir_transparent_unknown_total", &[]);
+    let before = stage.weir().turned_away("transparent", "no_original");
     for listener in &listeners {
         for node in [e2e::net::NODE_V4, e2e::net::NODE_V6] {
             let to = std::net::SocketAddr::new(node.parse().unwrap(), listener.port());
@@ -127,7 +127,7 @@ fn a_transparent_port_dialled_directly_is_closed_and_counted() {
             assert!(bytes.is_empty(), "{bytes:?}, then {closed:?}");
         }
     }
-    assert_eq!(stage.weir().metric("weir_transparent_unknown_total", &[]) - before, 16.0);
+    assert_eq!(stage.weir().turned_away("transparent", "no_original") - before, 16.0);
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn the_explicit_door_is_open_to_pods_and_closed_to_strangers() {
     let proxy = format!("{}:4140", e2e::net::NODE_V4);
     let body = stage.dial(&proxy).get("http://hello/").text();
     assert!(body == "a" || body == "b", "{body:?}");
-    assert_eq!(stage.weir().metric("weir_connections_total", &[("listener", "outgoing")]), 1.0);
-    assert_eq!(stage.weir().metric("weir_connections_total", &[("listener", "transparent")]), 0.0);
+    assert_eq!(stage.weir().accepted("outgoing"), 1.0);
+    assert_eq!(stage.weir().accepted("transparent"), 0.0);
     // The same pod with a public source address.
     stage.client.ip("addr add 203.0.113.5/32 dev lo\nroute add 10.1.0.1/32 dev eth0 src 203.0.113.5\n");
     stage.net.node().ip(&format!("route add 203.0.113.5/32 via {}\n", stage.client.v4()));
@@ -146,7 +146,7 @@ fn the_explicit_door_is_open_to_pods_and_closed_to_strangers() {
     stranger.send("GET http://hello/ HTTP/1.1\r\nHost: hello\r\n\r\n");
     let (bytes, closed) = stranger.rest();
     assert!(bytes.is_empty() && matches!(closed, Closed::End | Closed::Reset), "{bytes:?}");
-    assert_eq!(stage.weir().metric("weir_connections_refused_total", &[("listener", "outgoing")]), 1.0);
+    assert_eq!(stage.weir().turned_away("outgoing", "not_allowed"), 1.0);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn twenty_thousand_connects_reach_exactly_the_address_they_dialled() {
     assert!(wrong.is_empty(), "{} wrong: {:?}", wrong.len(), &wrong[..wrong.len().min(10)]);
     assert_eq!(servers.iter().map(TcpServer::accepted).sum::<usize>(), CONNECTS);
     assert_eq!(stage.diverted() - before, CONNECTS as f64);
-    assert_eq!(stage.weir().metric("weir_transparent_unknown_total", &[]), 0.0);
+    assert_eq!(stage.weir().turned_away("transparent", "no_original"), 0.0);
 }
 
 /// A scattered address of 10.96.0.0/16 and a port, different for each number (a bijection of 16 bits).
