@@ -3,4 +3,8 @@
 pub mod config;
 pub mod discovery;
 pub mod domain;
+pub mod drain;
 pub mod intercept;
+pub mod proxy;
+pub mod telemetry;
+pub mod transport;
