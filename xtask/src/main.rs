@@ -3,7 +3,10 @@
 //! Light on purpose: no async runtime and no HTTP library, so that a newcomer's first command does not begin with a
 //! long build. It knows the proxy only from outside, as its users do.
 
+mod bench;
 mod ci;
+mod node;
+mod os;
 mod process;
 mod setup;
 mod steps;
@@ -29,6 +32,10 @@ enum Command {
     Test(test::Options),
     /// Everything that has to hold before a change lands
     Ci,
+    /// Measure weir beside HAProxy and beside no proxy
+    Bench(bench::Options),
+    #[command(hide = true)]
+    Connects(bench::Connects),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +43,8 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Test(options) => test::run_tests(&options),
         Command::Ci => ci::run_ci(),
+        Command::Bench(options) => bench::run_bench(&options),
+        Command::Connects(options) => bench::connects(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
