@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod demo;
 mod node;
 mod os;
 mod process;
@@ -26,6 +27,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show weir's main job on this terminal, in a minute
+    Demo(demo::Options),
     /// Check the house's own rules: floors, lengths, documents
     Tidy,
     /// Run every test, after setting up what they need
@@ -36,15 +39,22 @@ enum Command {
     Bench(bench::Options),
     #[command(hide = true)]
     Connects(bench::Connects),
+    #[command(hide = true)]
+    Backend(demo::Backend),
+    #[command(hide = true)]
+    Client(demo::Client),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Demo(options) => demo::run_demo(&options),
         Command::Tidy => tidy::run(),
         Command::Test(options) => test::run_tests(&options),
         Command::Ci => ci::run_ci(),
         Command::Bench(options) => bench::run_bench(&options),
         Command::Connects(options) => bench::connects(&options),
+        Command::Backend(options) => demo::serve(&options),
+        Command::Client(options) => demo::run_client(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

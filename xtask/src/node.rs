@@ -28,7 +28,6 @@ pub(crate) struct Node {
 
 /// A pod: a namespace with one interface, and a cgroup.
 pub(crate) struct Pod {
-    pub(crate) name: String,
     pub(crate) address: IpAddr,
     cgroup: Cgroup,
     pub(crate) netns: Netns,
@@ -87,7 +86,7 @@ impl Node {
         netns.ip(&["link", "set", "eth0", "up"])?;
         netns.ip(&["route", "add", "default", "via", &GATEWAY.to_string()])?;
         let cgroup = Cgroup::create(self.pods_cgroup.path(), name)?;
-        self.pods.push(Pod { name: name.to_owned(), address: address.into(), cgroup, netns });
+        self.pods.push(Pod { address: address.into(), cgroup, netns });
         Ok(index)
     }
 }

@@ -40,3 +40,10 @@ pub(crate) fn sleep(duration: Duration) -> Result<()> {
         std::thread::sleep(left.min(Duration::from_millis(20)));
     }
 }
+
+/// Waits until somebody asks us to stop.
+pub(crate) fn wait() {
+    while check().is_ok() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

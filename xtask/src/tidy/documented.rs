@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::source::{Literal, Source};
 use super::{Finding, Project, keys};
 
 const RULE: &str = "undocumented";
@@ -19,19 +20,21 @@ const SUFFIXES: [&str; 7] = ["_total", "_seconds", "_bytes", "_info", "_bucket",
 
 pub(super) fn check(project: &Project) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let literals = |prefix: &'static str| {
-        project.sources.iter().filter(|source| source.path.starts_with(CODE)).flat_map(move |source| {
-            let own = source.literals.iter().filter(|literal| !source.line_in_test(literal.line));
-            own.filter(move |literal| is_name(&literal.value, prefix))
-                .map(|literal| (source.path.as_path(), literal.line, literal.value.clone()))
-        })
+    // Not every `weir_…` is a metric (eBPF programs are called so too): one that is counted under is.
+    let metrics =
+        literals(project, "weir_").filter(|(source, literal)| is_counted(source, literal)).map(named);
+    let all = literals(project, "weir_").map(named);
+    findings.extend(undocumented(project, METRICS, "metric", metrics));
+    findings.extend(stale(project, METRICS, "metric", "weir_", all));
+    let headers = || literals(project, "l5d-").map(named);
+    findings.extend(undocumented(project, HEADERS, "header", headers()));
+    findings.extend(stale(project, HEADERS, "header", "l5d-", headers()));
+    let keys = || {
+        let sources = project.sources.iter().filter(|source| source.path.starts_with(CONFIG));
+        sources.flat_map(|source| keys::configuration_keys(source).map(move |key| named((source, key))))
     };
-    findings.extend(compare(project, METRICS, "metric", "weir_", literals("weir_")));
-    findings.extend(compare(project, HEADERS, "header", "l5d-", literals("l5d-")));
-    let keys = project.sources.iter().filter(|source| source.path.starts_with(CONFIG)).flat_map(|source| {
-        keys::configuration_keys(source).into_iter().map(|(line, key)| (source.path.as_path(), line, key))
-    });
-    findings.extend(undocumented(project, CONFIGURATION, "configuration key", keys));
+    findings.extend(undocumented(project, CONFIGURATION, "configuration key", keys()));
+    findings.extend(stale_keys(project, keys()));
     findings
 }
 
@@ -45,28 +48,57 @@ fn is_name(text: &str, prefix: &str) -> bool {
     })
 }
 
+/// The names with this prefix in the proxy's own code.
+fn literals<'a>(project: &'a Project, prefix: &'a str) -> impl Iterator<Item = (&'a Source, &'a Literal)> {
+    project.sources.iter().filter(|source| source.path.starts_with(CODE)).flat_map(move |source| {
+        let own = source.literals.iter().filter(|literal| !source.line_in_test(literal.line));
+        own.filter(move |literal| is_name(&literal.value, prefix)).map(move |literal| (source, literal))
+    })
+}
+
+/// Whether the literal stands where metrics are written out: there it is a call's or a row's first value.
+fn is_counted(source: &Source, literal: &Literal) -> bool {
+    let writes = ["counters", "gauges", "histograms"].iter().any(|call| source.words(call).next().is_some());
+    writes && source.code[..literal.start].trim_end().ends_with('(')
+}
+
 type Named<'a> = (&'a Path, usize, String);
 
-/// Both ways: what the code names is in the document, and what the document names is in the code.
-fn compare<'a>(
-    project: &'a Project,
+fn named<'a>((source, literal): (&'a Source, &'a Literal)) -> Named<'a> {
+    (source.path.as_path(), literal.line, literal.value.clone())
+}
+
+/// Names in the document that the code does not know.
+fn stale<'a>(
+    project: &Project,
     document: &str,
     kind: &str,
     prefix: &str,
     names: impl Iterator<Item = Named<'a>>,
 ) -> Vec<Finding> {
-    let names: Vec<Named<'a>> = names.collect();
-    let in_code: BTreeSet<String> = names.iter().map(|(.., name)| stem(name).to_owned()).collect();
-    let mut findings = undocumented(project, document, kind, names.into_iter());
-    let Some(document) = project.document(document) else { return findings };
+    let in_code: BTreeSet<String> = names.map(|(.., name)| stem(&name).to_owned()).collect();
+    let Some(document) = project.document(document) else { return Vec::new() };
+    let mut findings = Vec::new();
     for (index, line) in document.text.lines().enumerate() {
-        for word in quoted(line).filter(|word| is_name(word, prefix)) {
-            if !in_code.contains(stem(word))
-                && !in_code.iter().any(|name| name.ends_with('-') && word.starts_with(name))
-            {
-                let message = format!("the code has no {kind} `{word}`");
-                findings.push(Finding::new(&document.path, index + 1, STALE, message));
-            }
+        for word in quoted(line).filter(|word| is_name(word, prefix) && !in_code.contains(stem(word))) {
+            let message = format!("the code has no {kind} `{word}`");
+            findings.push(Finding::new(&document.path, index + 1, STALE, message));
+        }
+    }
+    findings
+}
+
+/// Documented keys, written `section.key`, that nothing reads. Words without a dot may be values.
+fn stale_keys<'a>(project: &Project, keys: impl Iterator<Item = Named<'a>>) -> Vec<Finding> {
+    let in_code: BTreeSet<String> = keys.map(|(.., name)| name).collect();
+    let Some(document) = project.document(CONFIGURATION) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (index, line) in document.text.lines().enumerate() {
+        // The first cell of a table's row is the key.
+        let Some(key) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next()) else { continue };
+        if let Some(unknown) = key.split('.').find(|part| !in_code.contains(*part)) {
+            let message = format!("the code reads no configuration key `{unknown}`");
+            findings.push(Finding::new(&document.path, index + 1, STALE, message));
         }
     }
     findings

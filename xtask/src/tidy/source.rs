@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Literal {
     pub(crate) line: usize,
+    /// Where it begins, its quote included.
+    pub(crate) start: usize,
     pub(crate) value: String,
 }
 
@@ -32,7 +34,7 @@ impl Source {
         let test_ranges = test_items(&code).map(|item| item.range).collect();
         let is_test = path.starts_with("tests")
             || path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "fuzz")
-            || path.file_name().is_some_and(|name| name == "tests.rs");
+            || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("tests.rs"));
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { path, code, literals, test_ranges, is_test, line_starts }
     }
@@ -157,7 +159,7 @@ fn mask(text: &str) -> (String, Vec<Literal>) {
         };
         if let Some(inside) = inside {
             if matches!(bytes[at], b'"' | b'r') {
-                literals.push(Literal { line, value: text[inside.clone()].to_owned() });
+                literals.push(Literal { line, start: at, value: text[inside.clone()].to_owned() });
             }
             code[inside].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
         }

@@ -109,7 +109,7 @@ fn a_module_declared_for_tests_is_test_code() {
 
 #[test]
 fn metrics_and_headers_are_documented_both_ways() {
-    let code = "fn f() { counter(\"weir_requests\"); counter(\"weir_lost_total\"); header(\"l5d-err\"); }\n\
+    let code = "fn f() { page.counters(\"weir_requests\"); page.gauges(\n\"weir_lost\"); load(&[\"weir_connect4\"]); header(\"l5d-err\"); }\n\
                 #[cfg(test)]\nmod tests { const T: &str = \"weir_test\"; }\n";
     let project = project(&[
         ("proxy-userspace/src/telemetry/mod.rs", code),
@@ -119,25 +119,31 @@ fn metrics_and_headers_are_documented_both_ways() {
     let found: Vec<String> = documented::check(&project).iter().map(Finding::to_string).collect();
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
-        found[0].contains("telemetry/mod.rs:1: metric `weir_lost_total` is not in docs/metrics.md"),
+        found[0].contains("telemetry/mod.rs:2: metric `weir_lost` is not in docs/metrics.md"),
         "{found:?}"
     );
     assert!(found[1].contains("docs/metrics.md:2: the code has no metric `weir_gone`"), "{found:?}");
 }
 
 #[test]
-fn configuration_keys_are_documented() {
-    let code = "#[derive(Debug, Deserialize)]\n#[serde(deny_unknown_fields)]\npub(crate) struct Outgoing {\n\
-                    /// Doc: with a colon\n    pub(crate) listen: Option<HashMap<u8, String>>,\n\
-                    #[serde(default)]\n    cluster_domain: String,\n    #[serde(rename = \"dtab\")]\n    text: String,\n}\n";
+fn configuration_keys_are_documented_both_ways() {
+    let code = "fn read(section: &mut Section) {\n    section.set(\"listen\", &mut a);\n\
+                    section.set(\n        \"clusterDomain\",\n        &mut b);\n    section.mistake(\"other\");\n\
+                    root.section(\"outgoing\");\n}\n";
     let project = project(&[
         ("proxy-userspace/src/config/outgoing.rs", code),
-        ("docs/configuration.md", "- `outgoing.listen`: where\n"),
+        (
+            "docs/configuration.md",
+            "| `outgoing.listen` | where, or `any.where` |\n| `outgoing.gone` | gone |\n",
+        ),
     ]);
     let found: Vec<String> = documented::check(&project).iter().map(Finding::to_string).collect();
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].contains("outgoing.rs:7: configuration key `clusterDomain`"), "{found:?}");
-    assert!(found[1].contains("outgoing.rs:9: configuration key `dtab`"), "{found:?}");
+    assert!(found[0].contains("outgoing.rs:4: configuration key `clusterDomain` is not in"), "{found:?}");
+    assert!(
+        found[1].contains("docs/configuration.md:2: the code reads no configuration key `gone`"),
+        "{found:?}"
+    );
 }
 
 #[test]
