@@ -47,7 +47,9 @@ impl Node {
             "link add cni0 type bridge".to_owned(),
             format!("address add {GATEWAY}/24 dev cni0"),
             "link set cni0 up".to_owned(),
-            "link add eth0 type dummy".to_owned(),
+            // The wire out of the node leads nowhere; a veth, since not every kernel has dummy interfaces.
+            "link add eth0 type veth peer name wire".to_owned(),
+            "link set wire up".to_owned(),
             format!("address add {ADDRESS}/24 dev eth0"),
             "link set eth0 up".to_owned(),
         ] {

@@ -18,7 +18,7 @@ mod view;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::os::interrupt;
 use crate::process::{cargo, run, target};
@@ -73,12 +73,18 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
         }
     };
     println!("weir's admin port, while this runs: http://{}/\n", scene.admin_address());
-    let halves = play(&mut scene, &doors).with_context(|| scene.log())?;
+    let halves = play(&mut scene, &doors).map_err(|error| match interrupt::check() {
+        Ok(()) => error.context(scene.log()),
+        Err(interrupted) => interrupted,
+    })?;
     let mut held = summary::print(&halves);
     println!("\nweir's admin port: http://{}/", scene.admin_address());
     if options.keep {
         println!("Everything is left running; Ctrl-C ends it.");
         interrupt::wait();
+    }
+    if !held {
+        println!("\n{}", scene.log());
     }
     if !scene.stop_weir()? {
         println!("BROKEN  weir did not end by itself, and well, on SIGTERM");

@@ -233,7 +233,7 @@ impl Scene {
     /// it printed.
     pub(crate) fn curl(&self, door: Door) -> Result<(String, String)> {
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--fail", "--max-time", "5"]).env_clear();
+        command.args(["--silent", "--show-error", "--fail", "--max-time", "3"]).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let shown = match door {
             Door::Transparent => {
