@@ -1,25 +1,24 @@
 //! `cargo xtask test`: every test there is, after setting up what they need.
 //!
-//! Nothing is skipped silently. A test that cannot run on this machine says so in a file that this command reads out
-//! at the end, and with root and BPF at hand a skipped test is a failure.
+//! Nothing is left out silently. A test that cannot run on this machine says `left out` and why on standard error; this
+//! command repeats those lines at the end, and where root and BPF are at hand one of them is a failure.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, output, root, run, target};
+use crate::process::{cargo, output, run, shown, target};
 use crate::setup::{self, CC, CURL, IP, PYTHON};
 use crate::steps::Steps;
 
-/// The file that a test which cannot run appends its name and its reason to.
-const SKIPS: &str = "WEIR_TEST_SKIPS";
 /// The built binary, for the end-to-end tests.
 const BINARY: &str = "WEIR_BIN";
-/// A Python with the `websockets` package.
-const PYTHON_WITH_WEBSOCKETS: &str = "WEIR_TEST_PYTHON";
 /// The eBPF object that weir loads instead of the committed one; handed through when set.
-pub(crate) const BPF_OBJECT: &str = "WEIR_BPF_OBJECT";
+const BPF_OBJECT: &str = "WEIR_BPF_OBJECT";
+/// How a test begins that says it could not run.
+const LEFT_OUT: &str = "left out";
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
@@ -38,31 +37,18 @@ pub(crate) fn run_tests(options: &Options) -> Result<()> {
 pub(crate) fn all(steps: &mut Steps, options: &Options) -> Result<()> {
     let bpf = setup::interception_possible();
     steps.step("what the tests need", || prepare(&bpf))?;
-    let python = steps.step("a Python with websockets", python_with_websockets)?;
     steps.step("build weir and the tests", build)?;
     let filter = options.filter.as_deref();
-    steps.step("every test", || run_and_judge(test_command(&python, filter), &bpf))
+    steps.step("every test", || run_and_judge(test_command(filter), &bpf))
 }
 
-/// Every test of the programs once more, with this eBPF object instead of the committed one.
+/// Every test once more, with this eBPF object instead of the committed one.
 pub(crate) fn with_object(steps: &mut Steps, object: &Path) -> Result<()> {
-    let python = python_with_websockets()?;
-    steps.step("the tests once more, with the rebuilt eBPF object", || {
-        let mut command = test_command(&python, None);
+    steps.step("every test once more, with the rebuilt eBPF object", || {
+        let mut command = test_command(None);
         command.env(BPF_OBJECT, object);
         run_and_judge(command, &setup::interception_possible())
     })
-}
-
-/// Runs the tests, and judges those that said they could not run.
-fn run_and_judge(mut command: Command, bpf: &Result<(), String>) -> Result<()> {
-    let skips = target().join(format!("skipped-{}", std::process::id()));
-    std::fs::write(&skips, "").context("cannot write to the target folder")?;
-    let result = run(command.env(SKIPS, &skips));
-    let skipped = std::fs::read_to_string(&skips);
-    let _ = std::fs::remove_file(&skips);
-    let judged = judge_skips(&skipped.unwrap_or_default(), bpf);
-    result.and(judged)
 }
 
 fn prepare(bpf: &Result<(), String>) -> Result<()> {
@@ -73,63 +59,61 @@ fn prepare(bpf: &Result<(), String>) -> Result<()> {
     if let Ok(object) = std::env::var(BPF_OBJECT) {
         println!("    {BPF_OBJECT} is set: weir loads {object}");
     }
-    setup::ensure(&[CC, IP, CURL, PYTHON])
-}
-
-/// A virtual environment below `target`, made once; the WebSocket tests speak to Python's `websockets`.
-fn python_with_websockets() -> Result<PathBuf> {
-    let folder = target().join("test-python");
-    let python = folder.join("bin/python");
-    let ready = |python: &Path| output(Command::new(python).args(["-c", "import websockets"])).is_ok();
-    if ready(&python) {
-        return Ok(python);
-    }
-    let make = || output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-    if make().is_err() {
-        // Debian's python3 comes without ensurepip; python3-venv brings it.
+    setup::ensure(&[CC, IP, CURL, PYTHON])?;
+    // The WebSocket tests make a virtual environment, which Debian's python3 alone cannot.
+    if output(Command::new("python3").args(["-c", "import ensurepip"])).is_err() {
         setup::install(&["python3-venv"])?;
-        // The Python of the package, should another one come first on the path.
-        let debian = Path::new("/usr/bin/python3");
-        let python3 = if debian.exists() { debian } else { Path::new("python3") };
-        output(Command::new(python3).args(["-m", "venv", "--clear"]).arg(&folder))?;
     }
-    println!(
-        "    installing websockets from PyPI into {}",
-        folder.strip_prefix(root()).unwrap_or(&folder).display()
-    );
-    output(Command::new(&python).args(["-m", "pip", "install", "--quiet", "websockets==15.0.1"]))
-        .context("the WebSocket tests need `websockets` from PyPI")?;
-    Ok(python)
+    Ok(())
 }
 
 fn build() -> Result<()> {
     run(cargo().args(["build", "--package", "weir", "--bins"]))?;
-    run(cargo().args(["test", "--workspace", "--no-run", "--quiet"]))
+    run(cargo().args(["test", "--workspace", "--no-run"]))
 }
 
-fn test_command(python: &Path, filter: Option<&str>) -> Command {
+fn test_command(filter: Option<&str>) -> Command {
     let mut command = cargo();
     command
         .args(["test", "--workspace", "--no-fail-fast"])
         .env(BINARY, target().join("debug/weir"))
-        .env(PYTHON_WITH_WEBSOCKETS, python)
         .args(filter);
     command
 }
 
-/// Reads out what could not run; with everything at hand, that is a failure.
-fn judge_skips(skipped: &str, bpf: &Result<(), String>) -> Result<()> {
-    let skipped: Vec<&str> = skipped.lines().filter(|line| !line.trim().is_empty()).collect();
-    if skipped.is_empty() {
-        println!("    no test was skipped");
+/// Runs the tests, passing on what they say, and judges those that say they could not run.
+fn run_and_judge(mut command: Command, bpf: &Result<(), String>) -> Result<()> {
+    println!("    $ {}", shown(&command));
+    let mut child = command.stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stderr = child.stderr.take().context("its standard error is piped")?;
+    let mut left_out = Vec::new();
+    for line in BufReader::new(stderr).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        eprintln!("{line}");
+        if line.contains(LEFT_OUT) {
+            left_out.push(line);
+        }
+    }
+    let status = child.wait()?;
+    let judged = judge(&left_out, bpf);
+    if !status.success() {
+        bail!("tests failed: `{}`: {status}", shown(&command));
+    }
+    judged
+}
+
+/// Repeats what could not run; with everything at hand, that is a failure.
+fn judge(left_out: &[String], bpf: &Result<(), String>) -> Result<()> {
+    if left_out.is_empty() {
+        println!("    no test was left out");
         return Ok(());
     }
-    println!("    {} tests could not run here:", skipped.len());
-    for line in &skipped {
-        println!("      {line}");
+    println!("    {} tests could not run here:", left_out.len());
+    for line in left_out {
+        println!("      {}", line.trim());
     }
     match bpf {
-        Ok(()) => bail!("{} tests were skipped although root, cgroup2 and BPF are here", skipped.len()),
+        Ok(()) => bail!("{} tests were left out although root, cgroup2 and BPF are here", left_out.len()),
         Err(why) => {
             println!("    because: {why}");
             Ok(())
@@ -142,9 +126,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_skipped_test_fails_the_run_where_it_could_have_run() {
-        assert!(judge_skips("", &Ok(())).is_ok());
-        assert!(judge_skips("a_test: no BPF\n", &Ok(())).is_err());
-        assert!(judge_skips("a_test: no BPF\n", &Err("not root".to_owned())).is_ok());
+    fn a_test_left_out_fails_the_run_where_it_could_have_run() {
+        let left_out = ["left out: no BPF".to_owned()];
+        assert!(judge(&[], &Ok(())).is_ok());
+        assert!(judge(&left_out, &Ok(())).is_err());
+        assert!(judge(&left_out, &Err("not root".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn what_a_test_says_on_standard_error_is_heard() {
+        let says = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            run_and_judge(command, &Ok(()))
+        };
+        assert!(says("echo fine >&2").is_ok());
+        assert!(says("echo 'left out: needs root' >&2").is_err());
+        assert!(says("exit 1").is_err());
     }
 }
