@@ -222,8 +222,12 @@ impl Table {
         let mut applied =
             Applied { excluded: wanted.excluded, left_out: left_out.len(), ..Applied::default() };
         let keep: BTreeSet<&Prefix> = holes.iter().chain(rest).map(|(prefix, _)| *prefix).collect();
-        let stale: Vec<(Prefix, Ports)> =
-            self.current.iter().filter(|(at, _)| !keep.contains(at)).map(|(at, ports)| (*at, *ports)).collect();
+        let stale: Vec<(Prefix, Ports)> = self
+            .current
+            .iter()
+            .filter(|(at, _)| !keep.contains(at))
+            .map(|(at, ports)| (*at, *ports))
+            .collect();
         let (stale_holes, stale): (Vec<_>, Vec<_>) = stale.iter().partition(|(_, ports)| ports.is_hole());
         for (prefix, _) in stale {
             self.remove(prefix, &mut applied)?;
@@ -245,7 +249,11 @@ impl Table {
         let known = before.is_some();
         self.trie.insert(&prefix.key(), Wire(ports), 0).map_err(InterceptError::map("SCOPE"))?;
         self.current.insert(prefix, ports);
-        if known { applied.changed += 1 } else { applied.added += 1 }
+        if known {
+            applied.changed += 1
+        } else {
+            applied.added += 1
+        }
         Ok(())
     }
 

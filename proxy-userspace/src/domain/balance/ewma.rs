@@ -87,6 +87,11 @@ impl PeakEwma {
         self.value * self.remaining(now)
     }
 
+    /// Whether nothing has been observed yet.
+    pub fn is_guess(&self) -> bool {
+        self.basis == Basis::Guess
+    }
+
     /// The estimate at `now`, in nanoseconds, unless it is only a guess.
     pub fn observed(&self, now: Instant) -> Option<f64> {
         match self.basis {
