@@ -48,6 +48,11 @@ impl Drain {
         self.over.cancelled().await;
     }
 
+    /// A token that closing cancels, for whoever stops then.
+    pub fn token(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
     /// Connections and tunnels that must end before weir may.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks

@@ -86,7 +86,7 @@ fn loops(world: &World, dialled: SocketAddr) -> bool {
 /// a byte. What was read is put back.
 async fn look(world: &World, io: &mut Io) -> Option<Sniffed> {
     let mut seen = BytesMut::with_capacity(1024);
-    let deadline = Instant::now() + world.limits.sniff;
+    let deadline = Instant::now() + world.terms.limits.sniff;
     let sniffed = loop {
         match time::timeout_at(deadline.into(), io.read_buf(&mut seen)).await {
             Err(_) => break Sniffed::Undecided,
@@ -123,7 +123,7 @@ async fn first_to_speak(worker: Rc<Worker>, session: Session, world: &World, mut
                 Ok((0, _)) | Err(_) => break Sniffed::Opaque,
             },
             _ = server.read_buf(&mut said) => break Sniffed::Opaque,
-            () = time::sleep(world.limits.tunnel_idle) => return,
+            () = time::sleep(world.terms.limits.tunnel_idle) => return,
         }
     };
     client.put_back(seen.freeze());
@@ -133,7 +133,7 @@ async fn first_to_speak(worker: Rc<Worker>, session: Session, world: &World, mut
         return http::serve(worker, session, client).await;
     }
     session.door.requests.up();
-    tcp::carry(&worker.shared, &world.limits, lease, client, server).await;
+    tcp::carry(&worker.shared, &world.terms.limits, lease, client, server).await;
 }
 
 /// A connection whose bytes are none of weir's business.
@@ -142,7 +142,7 @@ async fn opaque(worker: &Worker, session: &Session, world: &World, client: Io) {
     session.door.requests.up();
     let cluster = worker.cluster_of(world, dialled);
     match http::open_tunnel(worker, world, &cluster).await {
-        Ok((lease, server)) => tcp::carry(&worker.shared, &world.limits, lease, client, server).await,
+        Ok((lease, server)) => tcp::carry(&worker.shared, &world.terms.limits, lease, client, server).await,
         Err(fault) => refused(worker, session, &client, &fault),
     }
 }

@@ -189,7 +189,7 @@ impl Worker {
     pub fn cluster_of(&self, world: &World, dialled: SocketAddr) -> Arc<Cluster> {
         match world.owner(dialled) {
             Some(owner) => owner.cluster,
-            None => self.shared.outside.fixed(dialled, world.outside, Instant::now()),
+            None => self.shared.outside.fixed(dialled, world.terms.plan, Instant::now()),
         }
     }
 }
@@ -212,7 +212,7 @@ async fn sweep(worker: Rc<Worker>) {
         let outside = worker.shared.outside.clusters();
         for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&outside) {
             for member in &cluster.members().all {
-                member.backend.pool(worker.id).sweep(now, world.limits.pool_idle);
+                member.backend.pool(worker.id).sweep(now, world.terms.limits.pool_idle);
             }
         }
         worker.shared.outside.sweep(now);

@@ -63,42 +63,32 @@ fn reading_changes_nothing() {
 
 #[test]
 fn a_fast_failure_does_not_look_fast() {
-    let now = Instant::now();
-    let mut estimate = observed(now, 10 * MS);
-    estimate.observe_failure(now, MS / 100);
-    close(estimate.at(now), 40.0 * MS_NS);
+    let start = Instant::now();
+    let idle = observed(start, 10 * MS);
+    let mut failing = idle.clone();
+    for step in 1..=100 {
+        failing.observe_failure(start + step * 10 * MS, MS / 100);
+    }
+    close(failing.at(start + SECOND), idle.at(start + SECOND));
 }
 
 #[test]
-fn failures_in_a_row_multiply_up_to_a_minute() {
-    let now = Instant::now();
-    let mut estimate = observed(now, MS);
-    for _ in 0..3 {
-        estimate.observe_failure(now, Duration::ZERO);
-    }
-    close(estimate.at(now), 64.0 * MS_NS);
-    for _ in 0..50 {
-        estimate.observe_failure(now, Duration::ZERO);
-    }
-    close(estimate.at(now), 60e9);
-}
-
-#[test]
-fn a_slow_failure_counts_for_at_least_its_time() {
+fn a_slow_failure_counts_for_its_time() {
     let now = Instant::now();
     let mut estimate = observed(now, MS);
     estimate.observe_failure(now, 2 * SECOND);
     close(estimate.at(now), 2e9);
-    estimate.observe_failure(now, 90 * SECOND);
-    close(estimate.at(now), 90e9);
 }
 
 #[test]
-fn an_unanswered_guess_is_penalised_too() {
+fn a_new_endpoint_that_fails_keeps_its_guess() {
     let now = Instant::now();
     let mut estimate = PeakEwma::new(now, MS, PeakEwma::DECAY);
     estimate.observe_failure(now, MS / 100);
-    close(estimate.at(now), 4.0 * MS_NS);
+    close(estimate.at(now), MS_NS);
+    estimate.observe_failure(now, 5 * MS);
+    close(estimate.at(now), 5.0 * MS_NS);
+    assert_eq!(estimate.observed(now), None, "it is still a guess");
 }
 
 #[test]
@@ -151,7 +141,7 @@ proptest! {
     fn an_estimate_is_finite_and_at_least_the_last_observation(steps in steps()) {
         let mut now = Instant::now();
         let mut estimate = PeakEwma::new(now, SECOND, PeakEwma::DECAY);
-        let mut longest: f64 = 0.0;
+        let mut longest: f64 = nanoseconds(SECOND);
         for step in steps {
             let (Step::Success(wait, latency) | Step::Failure(wait, latency)) = step;
             now += wait;
@@ -163,9 +153,9 @@ proptest! {
             longest = longest.max(nanoseconds(latency));
             let after = estimate.at(now);
             prop_assert!(after.is_finite() && after >= nanoseconds(latency) * (1.0 - 1e-9));
-            prop_assert!(after <= longest.max(FAILURE_CEILING_NS));
-            if matches!(step, Step::Failure(..)) && before < FAILURE_CEILING_NS {
-                prop_assert!(after >= before, "a failure never makes an endpoint look better");
+            prop_assert!(after <= longest * (1.0 + 1e-9));
+            if matches!(step, Step::Failure(..)) {
+                prop_assert!(after >= before * (1.0 - 1e-9), "a failure never makes an endpoint look better");
             }
         }
     }

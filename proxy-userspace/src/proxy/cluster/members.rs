@@ -5,17 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Backend, Plan, mean_latency};
-use crate::domain::balance::PeakEwma;
+use super::{Backend, Plan};
+use crate::domain::balance::Shares;
 use crate::domain::catalog::{Condition, Endpoint};
 
 /// A snapshot of a cluster's endpoints.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Members {
     /// Every endpoint, those in use first.
     pub all: Vec<Member>,
     /// How many of them are in use: the ready ones, or when there is none the terminating ones.
     active: usize,
+    /// How often each of those is drawn.
+    shares: Shares,
     /// What the snapshot was made from, to tell at a glance that nothing changed.
     pub(super) source: Arc<[Endpoint]>,
 }
@@ -31,10 +33,27 @@ pub struct Member {
     pub condition: Condition,
 }
 
+/// No endpoints at all.
+impl Default for Members {
+    fn default() -> Self {
+        Self { all: Vec::new(), active: 0, shares: Shares::equal(0), source: Arc::new([]) }
+    }
+}
+
 impl Members {
     /// The endpoints in use.
     pub fn active(&self) -> &[Member] {
         &self.all[..self.active]
+    }
+
+    /// How often each endpoint in use is drawn.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// What the endpoints in use are observed to take, in nanoseconds.
+    pub(super) fn observed(&self, now: Instant) -> Vec<f64> {
+        self.active().iter().filter_map(|member| member.backend.latency(now)).collect()
     }
 
     /// Whether `backend` is one of them.
@@ -46,12 +65,12 @@ impl Members {
     pub(super) fn successor(&self, endpoints: &Arc<[Endpoint]>, plan: &Plan, now: Instant) -> Self {
         let known: HashMap<SocketAddr, &Arc<Backend>> =
             self.all.iter().map(|member| (member.backend.address, &member.backend)).collect();
-        let guess = mean_latency(self, now).unwrap_or(PeakEwma::INITIAL);
+        let peers = self.observed(now);
         let mut all: Vec<Member> = endpoints
             .iter()
             .map(|endpoint| Member {
                 backend: known.get(&endpoint.address).map_or_else(
-                    || Arc::new(Backend::new(endpoint.address, plan, guess, now)),
+                    || Arc::new(Backend::new(endpoint.address, plan, &peers, now)),
                     |known| Arc::clone(known),
                 ),
                 weight: endpoint.weight,
@@ -64,6 +83,7 @@ impl Members {
             _ => Condition::Terminating,
         };
         let active = all.iter().filter(|member| member.condition == used).count();
-        Self { all, active, source: endpoints.clone() }
+        let shares = Shares::new(all[..active].iter().map(|member| member.weight));
+        Self { all, active, shares, source: endpoints.clone() }
     }
 }

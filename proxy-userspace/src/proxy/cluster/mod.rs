@@ -9,7 +9,7 @@ mod lease;
 mod members;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -112,8 +112,8 @@ impl Cluster {
         let avoid = avoid.and_then(|old| active.iter().position(|it| std::ptr::eq(&*it.backend, old)));
         // A probe may be taken by another worker between the look and the lease: look again, a few times.
         for _ in 0..3 {
-            let view = |at: usize| -> View { active[at].backend.view(now, active[at].weight) };
-            let Some(picked) = self.plan.balancer.pick(active.len(), avoid, rng, view) else {
+            let view = |at: usize| -> View { active[at].backend.view(now, members.shares().weight(at)) };
+            let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, view) else {
                 return Err(self.empty(&members));
             };
             let backend = &active[picked.index].backend;
@@ -133,11 +133,21 @@ impl Cluster {
         Ok(Lease::new(self.clone(), backend, permit, now))
     }
 
-    /// Whether another endpoint than `but` would take a request now.
+    /// An endpoint was observed for the first time: those that were not yet guess anew. Otherwise the first to
+    /// answer in a cluster that starts would keep all traffic until the others' guesses had faded.
+    fn guess_anew(&self, now: Instant) {
+        let members = self.members.load();
+        let observed = members.observed(now);
+        for member in members.active() {
+            member.backend.guess_if_unknown(now, &observed);
+        }
+    }
+
+    /// Whether there is another endpoint than `but` to rely on.
     fn peers(&self, but: &Backend, now: Instant) -> Peers {
         let members = self.members.load();
-        let others = members.active().iter().filter(|it| !std::ptr::eq(&*it.backend, but));
-        if others.into_iter().any(|it| it.backend.admits(now)) { Peers::Usable } else { Peers::None }
+        let mut others = members.active().iter().filter(|it| !std::ptr::eq(&*it.backend, but));
+        if others.any(|it| it.backend.is_closed(now)) { Peers::Usable } else { Peers::None }
     }
 
     fn empty(&self, members: &Members) -> Fault {
@@ -147,14 +157,4 @@ impl Cluster {
             n => Fault::new(Kind::NoEndpoint, format!("{name} has no ready endpoint ({n} not ready)")),
         }
     }
-}
-
-/// The mean of the endpoints' latency estimates: what a new endpoint is assumed to take.
-fn mean_latency(members: &Members, now: Instant) -> Option<Duration> {
-    let (sum, n) = members
-        .active()
-        .iter()
-        .filter_map(|member| member.backend.latency(now))
-        .fold((0.0, 0_u32), |(sum, n), ns| (sum + ns, n + 1));
-    (n > 0).then(|| Duration::from_nanos((sum / f64::from(n)) as u64))
 }

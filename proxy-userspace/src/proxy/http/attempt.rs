@@ -40,7 +40,7 @@ pub(super) async fn send(
 ) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
     let backend = lease.backend();
     loop {
-        let ready = backend.pool(worker.id).take(protocol, Instant::now(), world.limits.pool_idle);
+        let ready = backend.pool(worker.id).take(protocol, Instant::now(), world.terms.limits.pool_idle);
         let mut ready = match ready {
             Some(ready) => ready,
             None => match open(worker, world, backend, protocol).await {
@@ -77,7 +77,7 @@ async fn open(
 ) -> Result<Ready, Failed> {
     let io = connect(worker, world, backend).await?;
     let mut builder = http1::Builder::new();
-    builder.max_header_size(world.limits.header_bytes).max_headers(world.limits.header_count);
+    builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
     builder.preserve_header_case(protocol == Protocol::Http1Cased);
     let handshake = builder.handshake::<_, Body>(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|_| broken(backend.address, None))?;
@@ -100,15 +100,18 @@ pub(in crate::proxy) async fn connect(
         return Err(Failed { fault, outcome: Outcome::Abandoned, unsent: None });
     }
     backend.stats.connects.up();
-    let (kind, outcome, cause) = match worker.shared.connector.connect(address, world.limits.connect).await {
-        Ok(stream) => return Ok(Io::new(stream)),
-        Err(ConnectError::Timeout) => {
-            let cause = format!("no connection within {:?}", world.limits.connect);
-            (Kind::ConnectTimeout, Outcome::ConnectTimeout, cause)
-        }
-        Err(ConnectError::Failed(cause)) => (Kind::Connect, Outcome::ConnectFailed, cause.to_string()),
-        Err(ConnectError::Local(cause)) => (Kind::Local, Outcome::Abandoned, format!("this node: {cause}")),
-    };
+    let (kind, outcome, cause) =
+        match worker.shared.connector.connect(address, world.terms.limits.connect).await {
+            Ok(stream) => return Ok(Io::new(stream)),
+            Err(ConnectError::Timeout) => {
+                let cause = format!("no connection within {:?}", world.terms.limits.connect);
+                (Kind::ConnectTimeout, Outcome::ConnectTimeout, cause)
+            }
+            Err(ConnectError::Failed(cause)) => (Kind::Connect, Outcome::ConnectFailed, cause.to_string()),
+            Err(ConnectError::Local(cause)) => {
+                (Kind::Local, Outcome::Abandoned, format!("this node: {cause}"))
+            }
+        };
     Err(Failed { fault: Fault::new(kind, format!("{address}: {cause}")), outcome, unsent: None })
 }
 

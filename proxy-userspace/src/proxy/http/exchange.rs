@@ -62,14 +62,14 @@ async fn exchange(
     let mut exchange = Exchange::identify(session, world, request)?;
     let cluster = bind(worker, session, world, &exchange.request).await?;
     let mut avoid: Option<Arc<Backend>> = None;
-    let mut left = world.limits.attempts;
+    let mut left = world.terms.limits.attempts;
     loop {
         let lease = worker.lease(&cluster, avoid.as_deref())?;
         left -= 1;
         let replay = exchange.replay();
         match attempt::send(worker, world, &lease, exchange.protocol, exchange.request).await {
             Ok((response, ready)) => {
-                let keep = world.limits.pool_connections;
+                let keep = world.terms.limits.pool_connections;
                 let settlement =
                     Settlement { lease, ready, worker: worker.id, pulse: session.pulse.clone(), keep };
                 return Ok(reply(worker, world, exchange.upgrade, response, settlement));
@@ -110,9 +110,12 @@ impl Exchange {
     /// Checks the head and makes it one that may go to an endpoint.
     fn identify(session: &Session, world: &World, request: Request<Incoming>) -> Result<Self, Fault> {
         let (mut parts, body) = request.into_parts();
-        if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > world.limits.target_bytes)
+        if parts
+            .uri
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > world.terms.limits.target_bytes)
         {
-            let most = world.limits.target_bytes;
+            let most = world.terms.limits.target_bytes;
             return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));
         }
         headers::check_codings(&parts.headers)?;
@@ -187,10 +190,10 @@ async fn bind(
 
 /// The cluster that `authority` names.
 pub(super) async fn resolve(worker: &Worker, world: &World, authority: &str) -> Result<Arc<Cluster>, Fault> {
-    let host: Host<'_> = world.rules.canonical(authority)?;
+    let host: Host<'_> = world.terms.rules.canonical(authority)?;
     match world.bind(&host)? {
         Choice::Cluster(cluster) => Ok(cluster),
-        Choice::Outside => worker.shared.outside.cluster(&host, world.outside, Instant::now()).await,
+        Choice::Outside => worker.shared.outside.cluster(&host, world.terms.plan, Instant::now()).await,
     }
 }
 

@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves `io` until its client leaves, is too slow, or weir is done.
 pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
-    let limits = worker.world().limits.clone();
+    let limits = worker.world().terms.limits.clone();
     let (pulse, door) = (session.pulse.clone(), session.door.clone());
     let drain = worker.shared.drain.clone();
     let io = TokioIo::new(io.beating(pulse.clone()));

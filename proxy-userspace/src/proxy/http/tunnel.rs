@@ -54,7 +54,7 @@ pub(in crate::proxy) async fn open(
     cluster: &Arc<Cluster>,
 ) -> Result<(Lease, Io), Fault> {
     let mut avoid: Option<Arc<Backend>> = None;
-    let mut left = world.limits.attempts;
+    let mut left = world.terms.limits.attempts;
     loop {
         let mut lease = worker.lease(cluster, avoid.as_deref())?;
         left -= 1;
@@ -96,7 +96,7 @@ fn carry(
     client: OnUpgrade,
     server: impl Future<Output = Option<Io>> + 'static,
 ) {
-    let limits = world.limits.clone();
+    let limits = world.terms.limits.clone();
     let shared = worker.shared.clone();
     worker.spawn(async move {
         let (Ok(client), Some(server)) = (client.await, server.await) else { return };

@@ -20,7 +20,7 @@ pub struct Terms {
     pub dns: bool,
     /// What attempts may take.
     pub limits: Limits,
-    /// What clusters are made with.
+    /// What clusters are made with; those outside the catalog exactly so.
     pub plan: Plan,
     /// This node.
     pub node: Node,
@@ -32,14 +32,10 @@ impl World {
     pub fn build(terms: &Terms, catalog: Arc<Catalog>, before: Option<&Self>, now: Instant) -> Self {
         let mut world = Self {
             catalog: catalog.clone(),
-            rules: terms.rules.clone(),
-            dns: terms.dns,
-            limits: terms.limits.clone(),
-            outside: Plan { exempt: Exempt::No, ..terms.plan },
+            terms: terms.clone(),
             services: HashMap::with_capacity(catalog.services.len()),
             names: HashMap::with_capacity(catalog.services.len()),
             owners: HashMap::new(),
-            node: terms.node.clone(),
         };
         for (key, service) in &catalog.services {
             let host = host_name(key, &terms.rules);

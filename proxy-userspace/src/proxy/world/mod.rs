@@ -12,10 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cluster::{Cluster, Plan};
+use super::cluster::Cluster;
 use super::fault::{Fault, Kind};
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, ServiceKey};
-use crate::domain::name::{Host, Rules, ServiceName};
+use crate::domain::name::{Host, ServiceName};
 use crate::domain::refuse::Grounds;
 
 /// What one request sees.
@@ -23,18 +23,11 @@ use crate::domain::refuse::Grounds;
 pub struct World {
     /// The catalog it was built from.
     pub catalog: Arc<Catalog>,
-    /// How names become canonical.
-    pub rules: Rules,
-    /// Whether names outside the catalog are looked up.
-    pub dns: bool,
-    /// What attempts may take.
-    pub limits: Limits,
-    /// What a cluster outside the catalog is made with.
-    pub outside: Plan,
+    /// What it was built with.
+    pub terms: Terms,
     services: HashMap<ServiceKey, Vec<Port>>,
     names: HashMap<Box<str>, Named>,
     owners: HashMap<(IpAddr, u16), (ServiceKey, usize)>,
-    node: Node,
 }
 
 /// The bounds a request meets, from `limits` in the configuration.
@@ -151,9 +144,15 @@ impl World {
         self.services.iter().flat_map(|(key, ports)| ports.iter().map(move |port| (key, &port.cluster)))
     }
 
+    /// The clusters of one service, one for each port.
+    pub fn clusters_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.services.get(key).into_iter().flatten().map(|port| &port.cluster)
+    }
+
     /// Which addresses weir does not connect to.
     pub fn grounds(&self) -> Grounds<'_> {
-        Grounds { own: &self.node.own, listeners: &self.node.listeners }
+        let node = &self.terms.node;
+        Grounds { own: &node.own, listeners: &node.listeners }
     }
 
     /// Hands `catalog`'s endpoints to their clusters, when nothing else differs. Returns whether that was all:
@@ -186,7 +185,7 @@ impl World {
             Some(number) => ports.iter().find(|port| port.number == number),
             None => ports
                 .iter()
-                .find(|port| port.name.as_deref() == Some(&*self.rules.port))
+                .find(|port| port.name.as_deref() == Some(&*self.terms.rules.port))
                 .or_else(|| ports.iter().find(|port| port.number == 80))
                 .or(if let [only] = ports { Some(only) } else { None }),
         };
@@ -194,7 +193,9 @@ impl World {
             let there: Vec<String> = ports.iter().map(ToString::to_string).collect();
             let wanted = match host.port {
                 Some(number) => format!("no port {number}"),
-                None => format!("no port named {}, none numbered 80, and not exactly one", self.rules.port),
+                None => {
+                    format!("no port named {}, none numbered 80, and not exactly one", self.terms.rules.port)
+                }
             };
             Fault::new(Kind::Unbound, format!("{host} has {wanted}; its ports are: {}", there.join(", ")))
         })
@@ -202,7 +203,7 @@ impl World {
 
     /// Whether DNS may know `host`: not without a dot, not below the cluster's domain, not when it is off.
     fn is_outside(&self, host: &Host<'_>) -> bool {
-        self.dns && host.host.contains('.') && !self.rules.in_cluster_domain(&host.host)
+        self.terms.dns && host.host.contains('.') && !self.terms.rules.in_cluster_domain(&host.host)
     }
 
     fn unbound(&self, host: &Host<'_>) -> Fault {
@@ -210,7 +211,7 @@ impl World {
         if let Some(service) = ServiceName::of(&host.host) {
             let elsewhere = self.catalog.services.keys().filter(|key| *key.name == *service.name);
             let elsewhere: Vec<String> = elsewhere.take(3).map(ToString::to_string).collect();
-            let namespace = service.namespace.unwrap_or(&self.rules.namespace);
+            let namespace = service.namespace.unwrap_or(&self.terms.rules.namespace);
             why = format!("no service {} in namespace {namespace}", service.name);
             if !elsewhere.is_empty() {
                 why = format!("{why}; there is {}", elsewhere.join(", "));
