@@ -88,17 +88,20 @@ impl Folder {
         self.path.join(name).display().to_string()
     }
 
-    /// Reads again what has changed. A folder that cannot be listed leaves everything as it was.
-    pub(super) fn refresh(&mut self, dirty: &Dirty) {
-        self.problems.clear();
-        match self.list() {
+    /// Reads again what has changed; whether there was anything. A folder that cannot be listed leaves everything
+    /// as it was.
+    pub(super) fn refresh(&mut self, dirty: &Dirty) -> bool {
+        let before = std::mem::take(&mut self.problems);
+        let read = match self.list() {
             Ok(found) => self.update(found, dirty),
             Err(error) => {
                 let problem =
                     Problem::of_file(self.path.display().to_string(), format!("cannot be listed: {error}"));
                 self.problems.push(problem);
+                false
             }
-        }
+        };
+        read || before != self.problems
     }
 
     fn list(&mut self) -> io::Result<BTreeMap<String, (Format, Signature)>> {
@@ -127,18 +130,24 @@ impl Folder {
         Ok(found)
     }
 
-    fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) {
+    /// Forgets files that are gone and reads those that are due; whether there were any.
+    fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) -> bool {
+        let before = self.files.len();
         self.files.retain(|name, _| found.contains_key(name) || dirty.is_being_written(name));
+        let mut changed = self.files.len() != before;
         for (name, (format, signature)) in found {
             if dirty.is_being_written(&name) {
                 continue;
             }
             let path = self.path.join(&name);
-            let file = self.files.entry(name.clone()).or_insert_with(FileState::unread);
-            if file.is_due(signature, dirty.contains(&name)) {
+            let told = dirty.contains(&name);
+            let file = self.files.entry(name).or_insert_with(FileState::unread);
+            if file.is_due(signature, told) {
                 file.read(&path, format, signature);
+                changed = true;
             }
         }
+        changed
     }
 }
 
