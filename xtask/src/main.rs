@@ -1,1 +1,66 @@
-fn main() {}
+//! The project's own commands, run as `cargo xtask COMMAND`.
+//!
+//! Light on purpose: no async runtime and no HTTP library, so that a newcomer's first command does not begin with a
+//! long build. It knows the proxy only from outside, as its users do.
+
+mod bench;
+mod ci;
+mod demo;
+mod node;
+mod os;
+mod process;
+mod setup;
+mod steps;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show weir's main job on this terminal, in a minute
+    Demo(demo::Options),
+    /// Check the house's own rules: floors, lengths, documents
+    Tidy,
+    /// Run every test, after setting up what they need
+    Test(test::Options),
+    /// Everything that has to hold before a change lands
+    Ci,
+    /// Measure weir beside HAProxy and beside no proxy
+    Bench(bench::Options),
+    #[command(hide = true)]
+    Connects(bench::Connects),
+    #[command(hide = true)]
+    Backend(demo::Backend),
+    #[command(hide = true)]
+    Client(demo::Client),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(options) => demo::run_demo(&options),
+        Command::Tidy => tidy::run(),
+        Command::Test(options) => test::run_tests(&options),
+        Command::Ci => ci::run_ci(),
+        Command::Bench(options) => bench::run_bench(&options),
+        Command::Connects(options) => bench::connects(&options),
+        Command::Backend(options) => demo::serve(&options),
+        Command::Client(options) => demo::run_client(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -24,10 +24,7 @@ pub(super) fn json(desk: &Desk) -> String {
     let services: Vec<Value> = catalog
         .services
         .values()
-        .map(|it| {
-            let clusters = world.clusters().filter(|(key, _)| **key == it.key);
-            service(it, clusters.map(|(_, cluster)| self::cluster(cluster, now)).collect())
-        })
+        .map(|it| service(it, world.clusters_of(&it.key).map(|it| cluster(it, now)).collect()))
         .collect();
     let outside: Vec<Value> = desk.shared.outside.clusters().iter().map(|it| cluster(it, now)).collect();
     let problems: Vec<String> = desk.problems.borrow().iter().map(ToString::to_string).collect();

@@ -1,30 +1,19 @@
 //! weir's own log: sentences at edges (start, change, refusal), never one per request.
 
+use std::io::{IsTerminal, stderr};
+
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::time::SystemTime;
 
-/// How log lines are written (`log.format`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One readable line each.
-    #[default]
-    Text,
-    /// One JSON object each.
-    Json,
-}
+use crate::config::{Log, LogFormat};
 
-/// Starts logging to standard error. `filter` is a tracing filter (`info`, `weir=debug`); one that cannot be
-/// read counts as `info`. A second call in the same process changes nothing.
-pub fn start(format: Format, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_timer(SystemTime);
-    let started = match format {
-        Format::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+/// Starts logging to standard error. `RUST_LOG` (`weir=debug,hyper=info`) goes before the level of `settings`. A second
+/// call in the same process changes nothing.
+pub fn start(settings: &Log) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(settings.level.as_str()));
+    let lines = tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).with_target(false);
+    let started = match settings.format {
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     if started.is_err() {
         tracing::debug!("logging was already started");

@@ -65,40 +65,38 @@ fn reading_changes_nothing() {
 fn a_fast_failure_does_not_look_fast() {
     let now = Instant::now();
     let mut estimate = observed(now, 10 * MS);
-    estimate.observe_failure(now, MS / 100);
-    close(estimate.at(now), 40.0 * MS_NS);
+    for _ in 0..100 {
+        estimate.observe_failure(now, MS / 100);
+    }
+    close(estimate.at(now), 10.0 * MS_NS);
 }
 
 #[test]
-fn failures_in_a_row_multiply_up_to_a_minute() {
-    let now = Instant::now();
-    let mut estimate = observed(now, MS);
-    for _ in 0..3 {
-        estimate.observe_failure(now, Duration::ZERO);
+fn failures_slow_the_fading() {
+    let start = Instant::now();
+    let idle = observed(start, 10 * MS);
+    let mut failing = idle.clone();
+    for second in 1..=100 {
+        failing.observe_failure(start + second * SECOND, MS / 100);
     }
-    close(estimate.at(now), 64.0 * MS_NS);
-    for _ in 0..50 {
-        estimate.observe_failure(now, Duration::ZERO);
-    }
-    close(estimate.at(now), 60e9);
+    let end = start + 100 * SECOND;
+    assert!(failing.at(end) > 1000.0 * idle.at(end));
 }
 
 #[test]
-fn a_slow_failure_counts_for_at_least_its_time() {
+fn a_slow_failure_counts_for_its_time() {
     let now = Instant::now();
     let mut estimate = observed(now, MS);
     estimate.observe_failure(now, 2 * SECOND);
     close(estimate.at(now), 2e9);
-    estimate.observe_failure(now, 90 * SECOND);
-    close(estimate.at(now), 90e9);
 }
 
 #[test]
-fn an_unanswered_guess_is_penalised_too() {
+fn a_new_endpoint_that_fails_keeps_its_guess() {
     let now = Instant::now();
     let mut estimate = PeakEwma::new(now, MS, PeakEwma::DECAY);
     estimate.observe_failure(now, MS / 100);
-    close(estimate.at(now), 4.0 * MS_NS);
+    close(estimate.at(now), MS_NS);
 }
 
 #[test]
@@ -151,7 +149,7 @@ proptest! {
     fn an_estimate_is_finite_and_at_least_the_last_observation(steps in steps()) {
         let mut now = Instant::now();
         let mut estimate = PeakEwma::new(now, SECOND, PeakEwma::DECAY);
-        let mut longest: f64 = 0.0;
+        let mut longest: f64 = nanoseconds(SECOND);
         for step in steps {
             let (Step::Success(wait, latency) | Step::Failure(wait, latency)) = step;
             now += wait;
@@ -163,9 +161,9 @@ proptest! {
             longest = longest.max(nanoseconds(latency));
             let after = estimate.at(now);
             prop_assert!(after.is_finite() && after >= nanoseconds(latency) * (1.0 - 1e-9));
-            prop_assert!(after <= longest.max(FAILURE_CEILING_NS));
-            if matches!(step, Step::Failure(..)) && before < FAILURE_CEILING_NS {
-                prop_assert!(after >= before, "a failure never makes an endpoint look better");
+            prop_assert!(after <= longest * (1.0 + 1e-9));
+            if matches!(step, Step::Failure(..)) {
+                prop_assert!(after >= before * (1.0 - 1e-9), "a failure never makes an endpoint look better");
             }
         }
     }

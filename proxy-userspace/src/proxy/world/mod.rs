@@ -12,10 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cluster::{Cluster, Plan};
+use super::cluster::Cluster;
 use super::fault::{Fault, Kind};
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, ServiceKey};
-use crate::domain::name::{Host, Rules, ServiceName};
+use crate::domain::name::{Host, ServiceName};
 use crate::domain::refuse::Grounds;
 
 /// What one request sees.
@@ -142,6 +142,11 @@ impl World {
     /// Every cluster of the catalog, by service.
     pub fn clusters(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<Cluster>)> {
         self.services.iter().flat_map(|(key, ports)| ports.iter().map(move |port| (key, &port.cluster)))
+    }
+
+    /// The clusters of one service, one for each port.
+    pub fn clusters_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.services.get(key).into_iter().flatten().map(|port| &port.cluster)
     }
 
     /// Which addresses weir does not connect to.

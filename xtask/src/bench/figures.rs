@@ -1,0 +1,169 @@
+//! The figures of one run: for every quantity and every target the values of all passes.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::target::Who;
+
+/// What is measured, in the order of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Quantity {
+    Cpu64,
+    Cpu512,
+    CpuFresh,
+    Syscalls,
+    Rate64,
+    Rate512,
+    RateFresh,
+    P50Closed64,
+    P99Closed64,
+    P99Closed512,
+    P50Fixed,
+    P99Fixed,
+    MemoryIdle,
+    Memory512,
+    Start,
+    ConnectDirect,
+    ConnectDiverted,
+    ProxyCore,
+    LoadCpu64,
+    LoadCore,
+    Others,
+}
+
+impl Quantity {
+    /// The row's title, with the unit.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Cpu64 => "CPU per request, 64 connections, µs",
+            Self::Cpu512 => "CPU per request, 512 connections, µs",
+            Self::CpuFresh => "CPU per request on a new connection, µs",
+            Self::Syscalls => "system calls per request",
+            Self::Rate64 => "requests per second, 64 connections",
+            Self::Rate512 => "requests per second, 512 connections",
+            Self::RateFresh => "new connections per second",
+            Self::P50Closed64 => "p50, closed loop of 64, µs",
+            Self::P99Closed64 => "p99, closed loop of 64, µs",
+            Self::P99Closed512 => "p99, closed loop of 512, µs",
+            Self::P50Fixed => "p50 at the fixed rate, µs",
+            Self::P99Fixed => "p99 at the fixed rate, µs",
+            Self::MemoryIdle => "memory 10 s after start, two workers, MB",
+            Self::Memory512 => "memory with 512 connections, MB",
+            Self::Start => "start to first answer, ms",
+            Self::ConnectDirect => "connect, direct, p50, µs",
+            Self::ConnectDiverted => "connect, diverted, p50, µs",
+            Self::ProxyCore => "the proxy's core in use at 64, %",
+            Self::LoadCpu64 => "load generator and backends per request, µs",
+            Self::LoadCore => "the load's core in use at 64, %",
+            Self::Others => "CPU of anybody else meanwhile, % of a core",
+        }
+    }
+}
+
+/// Values by quantity and target.
+#[derive(Default)]
+pub(crate) struct Figures {
+    values: BTreeMap<(Quantity, Who), Vec<f64>>,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, quantity: Quantity, who: Who, value: f64) {
+        self.values.entry((quantity, who)).or_default().push(value);
+    }
+
+    pub(crate) fn get(&self, quantity: Quantity, who: Who) -> Option<Spread> {
+        self.values.get(&(quantity, who)).and_then(|values| Spread::of(values))
+    }
+
+    /// The spread of weir's value over HAProxy's, pass by pass: what disturbed a pass disturbed both.
+    pub(crate) fn ratio(&self, quantity: Quantity) -> Option<Spread> {
+        let ours = self.values.get(&(quantity, Who::Weir))?;
+        let theirs = self.values.get(&(quantity, Who::Haproxy))?;
+        let ratios: Vec<f64> = ours
+            .iter()
+            .zip(theirs)
+            .filter(|(_, theirs)| **theirs > 0.0)
+            .map(|(ours, theirs)| ours / theirs)
+            .collect();
+        Spread::of(&ratios)
+    }
+
+    pub(crate) fn quantities(&self) -> Vec<Quantity> {
+        let mut all: Vec<Quantity> = self.values.keys().map(|(quantity, _)| *quantity).collect();
+        all.dedup();
+        all
+    }
+
+    /// Every single value, for the JSON file.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let mut rows = serde_json::Map::new();
+        for quantity in self.quantities() {
+            let mut row = serde_json::Map::new();
+            row.insert("title".into(), quantity.title().into());
+            for who in Who::ALL {
+                if let (Some(values), Some(spread)) =
+                    (self.values.get(&(quantity, who)), self.get(quantity, who))
+                {
+                    row.insert(
+                        who.name().into(),
+                        serde_json::json!({ "median": spread.median, "passes": values }),
+                    );
+                }
+            }
+            if let Some(ratio) = self.ratio(quantity) {
+                row.insert("weir_over_haproxy".into(), serde_json::json!(ratio));
+            }
+            let key = serde_json::to_value(quantity).ok().and_then(|key| key.as_str().map(str::to_owned));
+            rows.insert(key.unwrap_or_default(), row.into());
+        }
+        rows.into()
+    }
+}
+
+/// Median, least and greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = match sorted.as_slice() {
+            [] => return None,
+            values if values.len() % 2 == 1 => values[middle],
+            values => f64::midpoint(values[middle - 1], values[middle]),
+        };
+        Some(Self { median, min: sorted[0], max: *sorted.last()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(Spread::of(&[]), None);
+        assert_eq!(Spread::of(&[3.0, 1.0, 9.0]), Some(Spread { median: 3.0, min: 1.0, max: 9.0 }));
+        assert_eq!(Spread::of(&[4.0, 2.0]), Some(Spread { median: 3.0, min: 2.0, max: 4.0 }));
+    }
+
+    #[test]
+    fn ratios_are_taken_pass_by_pass() {
+        let mut figures = Figures::default();
+        for (ours, theirs) in [(10.0, 10.0), (24.0, 20.0), (11.0, 10.0)] {
+            figures.add(Quantity::Cpu64, Who::Weir, ours);
+            figures.add(Quantity::Cpu64, Who::Haproxy, theirs);
+        }
+        let ratio = figures.ratio(Quantity::Cpu64).unwrap();
+        assert!((ratio.median - 1.1).abs() < 1e-9 && (ratio.max - 1.2).abs() < 1e-9, "{ratio:?}");
+        assert_eq!(figures.ratio(Quantity::Rate64), None);
+    }
+}

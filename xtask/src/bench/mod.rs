@@ -1,0 +1,174 @@
+//! `cargo xtask bench`: weir beside HAProxy and beside no proxy, in one run.
+//!
+//! Virtual machines drift by 20 % and more within minutes. So nothing here is compared with yesterday's figures: the
+//! targets take turns within each pass, ratios are taken pass by pass, and the spread is printed with the median. What
+//! must be comparable between days is counted in instructions (`--instructions`), which do not drift.
+
+mod backend;
+mod divert;
+mod figures;
+mod instructions;
+mod load;
+mod memory;
+mod passes;
+mod report;
+mod start;
+mod syscalls;
+mod target;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::os::cpu::{self, Cores};
+use crate::os::interrupt;
+use crate::process::{cargo, run, target as target_folder};
+use crate::setup::{self, HAPROXY, PERF, VALGRIND};
+use crate::steps::Steps;
+use backend::Backends;
+pub(crate) use divert::{Connects, connects};
+use figures::Figures;
+use passes::Effort;
+use target::{Target, Weir, Who};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Two short passes: to see that it works, not to compare
+    #[arg(long)]
+    quick: bool,
+    /// Only count user-space instructions per request with callgrind
+    #[arg(long)]
+    instructions: bool,
+    /// Where to write the figures (default: target/bench/bench.json or target/bench/instructions.json)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure only these
+    #[arg(long, value_delimiter = ',', default_value = "weir,haproxy,direct")]
+    only: Vec<String>,
+    /// A weir to measure instead of building one
+    #[arg(long, value_name = "BINARY")]
+    weir: Option<PathBuf>,
+}
+
+impl Options {
+    fn wants(&self, who: Who) -> bool {
+        self.only.iter().any(|name| name == who.name())
+    }
+
+    fn effort(&self) -> Effort {
+        let millis = Duration::from_millis;
+        if self.quick {
+            Effort { passes: 2, warm_up: millis(200), window: millis(400) }
+        } else {
+            Effort { passes: 5, warm_up: millis(300), window: millis(1000) }
+        }
+    }
+
+    fn json(&self, name: &str) -> PathBuf {
+        self.json.clone().unwrap_or_else(|| target_folder().join("bench").join(name))
+    }
+}
+
+pub(crate) fn run_bench(options: &Options) -> Result<()> {
+    if let Some(unknown) = options.only.iter().find(|name| Who::ALL.iter().all(|who| who.name() != **name)) {
+        bail!("--only knows weir, haproxy and direct, not `{unknown}`");
+    }
+    interrupt::catch();
+    let mut steps = Steps::default();
+    let weir = match &options.weir {
+        Some(binary) => binary.clone(),
+        None if options.wants(Who::Weir) => steps.step("build weir (release)", || {
+            run(cargo().args(["build", "--release", "--package", "weir", "--bins"]))?;
+            Ok(target_folder().join("release/weir"))
+        })?,
+        None => PathBuf::new(),
+    };
+    if options.instructions {
+        setup::ensure(&[VALGRIND])?;
+        let count = steps.step("count instructions", || instructions::count(&weir, options.quick))?;
+        return instructions::report(&count, &options.json("instructions.json"));
+    }
+    let cores = Cores::choose()?;
+    if !cores.are_apart() {
+        println!("    only one core here: the load and the proxy share it, and CPU per request suffers");
+    }
+    if options.wants(Who::Haproxy) {
+        setup::ensure(&[HAPROXY])?;
+    }
+    // The figures go on without perf; the table says so.
+    let perf = setup::ensure(&[PERF]).is_ok();
+    let mut bench = Bench { cores, weir, figures: Figures::default(), remarks: Vec::new() };
+    bench.all(&mut steps, options, perf)?;
+    report::print(&bench.figures, &bench.remarks, options.json("bench.json"))
+}
+
+struct Bench {
+    cores: Cores,
+    weir: PathBuf,
+    figures: Figures,
+    /// What could not be measured, and why.
+    remarks: Vec<String>,
+}
+
+impl Bench {
+    fn all(&mut self, steps: &mut Steps, options: &Options, perf: bool) -> Result<()> {
+        cpu::pin_thread(self.cores.load)?;
+        let backends = Backends::start(self.cores.load)?;
+        let folder = target::scratch("run")?;
+        let targets = self.targets(&backends, &folder, options)?;
+        steps.step("passes", || passes::run(&targets, &backends, options.effort(), &mut self.figures))?;
+        if perf {
+            steps.step("system calls", || syscalls::count(&targets, &mut self.figures, &mut self.remarks))?;
+        } else {
+            self.remarks.push("no perf here: system calls were not counted".to_owned());
+        }
+        drop(targets);
+        steps.step("memory", || self.memory(&backends, options))?;
+        if options.wants(Who::Weir) {
+            steps.step("start to first answer", || {
+                start::measure(&self.weir, self.cores, &backends.addresses, &mut self.figures)
+            })?;
+            match setup::interception_possible() {
+                Ok(()) => steps.step("a diverted connect", || {
+                    divert::measure(&self.weir, self.cores, options.quick, &mut self.figures)
+                })?,
+                Err(why) => self.remarks.push(format!("diverted connects were not measured: {why}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn targets(
+        &self,
+        backends: &Backends,
+        folder: &std::path::Path,
+        options: &Options,
+    ) -> Result<Vec<Target>> {
+        let mut targets = Vec::new();
+        if options.wants(Who::Weir) {
+            let listen = target::free_address()?;
+            let weir = Weir { listen, workers: 1, ..Weir::before(&backends.addresses) };
+            let mut command = target::weir_command(&self.weir, &weir.write(folder)?, folder)?;
+            targets.push(Target::proxy(Who::Weir, cpu::pinned(&mut command, self.cores.proxy), listen)?);
+        }
+        if options.wants(Who::Haproxy) {
+            let listen = target::free_address()?;
+            let mut command = target::haproxy_command(listen, &backends.addresses, 1, folder)?;
+            targets.push(Target::proxy(Who::Haproxy, cpu::pinned(&mut command, self.cores.proxy), listen)?);
+        }
+        if options.wants(Who::Direct) {
+            targets.push(Target::direct(&backends.addresses));
+        }
+        Ok(targets)
+    }
+
+    fn memory(&mut self, backends: &Backends, options: &Options) -> Result<()> {
+        for who in [Who::Weir, Who::Haproxy] {
+            if options.wants(who) {
+                memory::measure(who, &self.weir, backends, &mut self.figures, &mut self.remarks)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! The table, the verdicts on what weir is to reach, and the JSON file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::figures::{Figures, Quantity, Spread};
+use super::target::Who;
+use crate::process::output;
+
+/// One figure to reach.
+#[derive(Debug, Serialize)]
+struct Goal {
+    text: &'static str,
+    at_most: f64,
+    measured: Option<f64>,
+}
+
+impl Goal {
+    fn verdict(&self) -> &'static str {
+        match self.measured {
+            None => "not measured",
+            Some(value) if value <= self.at_most => "met",
+            Some(_) => "NOT met",
+        }
+    }
+}
+
+fn goals(figures: &Figures) -> Vec<Goal> {
+    let weir = |quantity| figures.get(quantity, Who::Weir).map(|spread| spread.median);
+    let connect = weir(Quantity::ConnectDiverted).zip(weir(Quantity::ConnectDirect));
+    vec![
+        Goal {
+            text: "CPU per request at 64 connections over HAProxy's",
+            at_most: 1.2,
+            measured: figures.ratio(Quantity::Cpu64).map(|ratio| ratio.median),
+        },
+        Goal { text: "memory 10 s after start, MB", at_most: 15.0, measured: weir(Quantity::MemoryIdle) },
+        Goal { text: "memory with 512 connections, MB", at_most: 45.0, measured: weir(Quantity::Memory512) },
+        Goal {
+            text: "a diverted connect over a direct one, p50, µs",
+            at_most: 10.0,
+            measured: connect.map(|(diverted, direct)| diverted - direct),
+        },
+        Goal { text: "start to first answer, ms", at_most: 100.0, measured: weir(Quantity::Start) },
+        Goal { text: "system calls per request", at_most: 4.1, measured: weir(Quantity::Syscalls) },
+    ]
+}
+
+/// Prints everything and writes the file.
+pub(crate) fn print(figures: &Figures, remarks: &[String], json: PathBuf) -> Result<()> {
+    println!(
+        "\n{:<46}{:>26}{:>26}{:>26}{:>22}",
+        "median (least-greatest)", "weir", "HAProxy", "direct", "weir/HAProxy"
+    );
+    for quantity in figures.quantities() {
+        print!("{:<46}", quantity.title());
+        for who in Who::ALL {
+            print!("{:>26}", figures.get(quantity, who).map_or("-".to_owned(), shown));
+        }
+        println!("{:>22}", figures.ratio(quantity).map_or("-".to_owned(), shown));
+    }
+    let slow: Vec<&str> = [Who::Weir, Who::Haproxy]
+        .into_iter()
+        .filter(|who| figures.get(Quantity::ProxyCore, *who).is_some_and(|core| core.median < 90.0))
+        .map(Who::name)
+        .collect();
+    if !slow.is_empty() {
+        println!("\nThe load did not saturate {}: read its rates as lower bounds.", slow.join(" and "));
+    }
+    let goals = goals(figures);
+    println!("\nTo reach:");
+    for goal in &goals {
+        let measured = goal.measured.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        println!("  {:<12} {:<50} {measured:>8}   at most {}", goal.verdict(), goal.text, goal.at_most);
+    }
+    println!("  (instructions per request: cargo xtask bench --instructions)");
+    for remark in remarks {
+        println!("  note: {remark}");
+    }
+    let value = serde_json::json!({
+        "machine": machine(),
+        "figures": figures.to_json(),
+        "goals": goals,
+        "remarks": remarks,
+    });
+    write_json(&json, &value)
+}
+
+fn shown(spread: Spread) -> String {
+    let digits = if spread.median >= 1000.0 {
+        0
+    } else if spread.median >= 10.0 {
+        1
+    } else {
+        2
+    };
+    let Spread { median, min, max } = spread;
+    format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
+}
+
+fn machine() -> serde_json::Value {
+    let first = |path: &str, key: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .find(|line| line.starts_with(key))
+            .and_then(|line| line.split(": ").nth(1))
+            .map(str::to_owned)
+    };
+    serde_json::json!({
+        "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+        "cpu": first("/proc/cpuinfo", "model name"),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "haproxy": output(std::process::Command::new("haproxy").arg("-v")).ok()
+            .and_then(|text| text.lines().next().map(str::to_owned)),
+    })
+}
+
+pub(crate) fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let text = serde_json::to_string_pretty(value)?;
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    println!("\nThe figures are in {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! The scene: backends, weir before them, clients, on a pretend node or, without the rights for that, on loopback.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::admin::{self, Counters, Relay};
+use super::services;
+use crate::node::{self, Node};
+use crate::os::interrupt;
+use crate::process::{self, Running};
+
+/// The service addresses; only diversion makes them answer.
+pub(crate) const HELLO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
+pub(crate) const ECHO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11)), 7000);
+
+const BACKENDS: [&str; 3] = ["a", "b", "c"];
+const HTTP_PORT: u16 = 8080;
+const ECHO_PORT: u16 = 7000;
+
+/// How a client reaches weir.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// It dials the service, and the eBPF program diverts it.
+    Transparent,
+    /// It asks the proxy.
+    Outgoing,
+}
+
+impl Door {
+    /// The name of the listener in weir's metrics.
+    pub(crate) fn listener(self) -> &'static str {
+        match self {
+            Self::Transparent => "transparent",
+            Self::Outgoing => "outgoing",
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Transparent => Self::Outgoing,
+            Self::Outgoing => Self::Transparent,
+        }
+    }
+}
+
+/// One backend, running or not.
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    http: SocketAddr,
+    process: Option<Running>,
+}
+
+/// All of it. Fields are dropped in this order: processes before the places they run in.
+pub(crate) struct Scene {
+    relay: Option<Relay>,
+    weir: Option<Running>,
+    pub(crate) members: Vec<Member>,
+    node: Option<Node>,
+    folder: Folder,
+    proxy: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// A folder below the system's temporary one, removed when dropped.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Scene {
+    /// Network namespaces as pods on a pretend node; weir diverts what they dial.
+    pub(crate) fn on_a_node(weir: &Path) -> Result<Self> {
+        let mut node = Node::create("weir-demo")?;
+        let mut members = Vec::new();
+        for name in BACKENDS {
+            let pod = node.add_pod(name)?;
+            members.push(Member {
+                name,
+                http: SocketAddr::new(node.pods[pod].address, HTTP_PORT),
+                process: None,
+            });
+        }
+        node.add_pod("client")?;
+        let proxy = SocketAddr::from((node::ADDRESS, 4140));
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, 9990));
+        let mut scene =
+            Self { relay: None, weir: None, members, node: Some(node), folder: folder()?, proxy, admin };
+        scene.start_backends()?;
+        let endpoints: Vec<IpAddr> = scene.members.iter().map(|member| member.http.ip()).collect();
+        let text = services::kubernetes(&endpoints, HTTP_PORT, ECHO_PORT);
+        fs::write(scene.services().join("demo.yaml"), text)?;
+        let pods = scene.node()?.pods_cgroup().display().to_string();
+        let transparent = format!(
+            "transparent:\n  listen: \"[::]:4142\"\n  addresses: [{}]\n  cgroup: {pods}\n  required: true\n",
+            node::ADDRESS
+        );
+        scene.start_weir(weir, &transparent)?;
+        let entrance = scene.node()?.netns.entrance();
+        scene.relay = Some(Relay::start(admin, entrance)?);
+        Ok(scene)
+    }
+
+    /// Everything on loopback; only the explicit door.
+    pub(crate) fn on_loopback(weir: &Path) -> Result<Self> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let members = BACKENDS.map(|name| Member { name, http: any, process: None }).into();
+        let free = || -> Result<SocketAddr> { Ok(std::net::TcpListener::bind(any)?.local_addr()?) };
+        let (proxy, admin) = (free()?, free()?);
+        let mut scene =
+            Self { relay: None, weir: None, members, node: None, folder: folder()?, proxy, admin };
+        scene.start_backends()?;
+        let lines =
+            scene.members.iter().map(|member| format!("{} {}\n", member.http.ip(), member.http.port()));
+        fs::write(scene.services().join("hello"), lines.collect::<String>())?;
+        scene.start_weir(weir, "")?;
+        Ok(scene)
+    }
+
+    fn services(&self) -> PathBuf {
+        self.folder.0.join("services")
+    }
+
+    fn node(&self) -> Result<&Node> {
+        self.node.as_ref().context("there is no pretend node")
+    }
+
+    fn start_backends(&mut self) -> Result<()> {
+        (0..self.members.len()).try_for_each(|index| self.revive(index))
+    }
+
+    /// Starts a backend at the address it has, or at a free one the first time.
+    pub(crate) fn revive(&mut self, index: usize) -> Result<()> {
+        let member = &self.members[index];
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["backend", "--name", member.name, "--http", &member.http.to_string()]);
+        if let Some(node) = &self.node {
+            command.args(["--echo", &SocketAddr::new(member.http.ip(), ECHO_PORT).to_string()]);
+            node.pods[index].hold(&mut command)?;
+        }
+        let mut process = Running::start(member.name, command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+        let stdout = process.child().stdout.take().context("the backend's output is piped")?;
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
+        let member = &mut self.members[index];
+        member.http =
+            line.trim().parse().with_context(|| format!("backend {} did not start", member.name))?;
+        member.process = Some(process);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self, index: usize) {
+        if let Some(mut process) = self.members[index].process.take() {
+            process.kill();
+        }
+    }
+
+    fn start_weir(&mut self, binary: &Path, transparent: &str) -> Result<()> {
+        let folder = &self.folder.0;
+        let config = folder.join("weir.yaml");
+        let text = format!(
+            "outgoing: {{ listen: \"{}\" }}\nadmin: {{ listen: \"{}\" }}\ndiscovery:\n  files: {{ path: \"{}\" }}\n{transparent}",
+            self.proxy,
+            self.admin,
+            self.services().display()
+        );
+        fs::write(&config, text)?;
+        let log = fs::File::create(folder.join("weir.log"))?;
+        let mut command = Command::new(binary);
+        command
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        if let Some(node) = &self.node {
+            node.netns.hold(&mut command);
+        }
+        self.weir = Some(Running::start("weir", &mut command)?);
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let ready = self.page("/ready");
+            if ready.is_ok() {
+                return Ok(());
+            }
+            let alive = self.weir.as_mut().map_or(Ok(()), Running::check);
+            if alive.is_err() || Instant::now() > deadline {
+                let reason =
+                    alive.err().or(ready.err()).map(|error| format!("{error:#}")).unwrap_or_default();
+                bail!("weir did not become ready: {reason}\n{}", self.log());
+            }
+            interrupt::sleep(Duration::from_millis(20))?;
+        }
+    }
+
+    /// The end of weir's log, for when something went wrong.
+    pub(crate) fn log(&self) -> String {
+        let text = fs::read_to_string(self.folder.0.join("weir.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        format!("the end of weir's log:\n  {}", lines[lines.len().saturating_sub(15)..].join("\n  "))
+    }
+
+    /// A page of weir's admin port.
+    pub(crate) fn page(&self, path: &str) -> Result<String> {
+        match &self.node {
+            Some(node) => node.netns.inside(|| admin::get(self.admin, path))?,
+            None => admin::get(self.admin, path),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Result<Counters> {
+        Ok(Counters::parse(&self.page("/metrics")?))
+    }
+
+    /// Where the admin port can be reached from here, while the demo runs.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.relay.as_ref().map_or(self.admin, |relay| relay.address)
+    }
+
+    /// An unmodified client: curl, told of a proxy by the environment or not at all. Returns how it was called, and what
+    /// it printed.
+    pub(crate) fn curl(&self, door: Door) -> Result<(String, String)> {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--fail", "--max-time", "3"]).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let shown = match door {
+            Door::Transparent => {
+                let url = format!("http://{}/", HELLO.ip());
+                command.arg(&url);
+                format!("curl {url}")
+            }
+            Door::Outgoing => {
+                let proxy = format!("http://{}", self.proxy);
+                command.env("http_proxy", &proxy).arg("http://hello/");
+                format!("http_proxy={proxy} curl http://hello/")
+            }
+        };
+        self.hold_client(&mut command)?;
+        let printed = process::output(&mut command)?;
+        Ok((shown, printed.trim().to_owned()))
+    }
+
+    /// The continuous load through a door.
+    pub(crate) fn load_command(&self, door: Door) -> Result<Command> {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["client", "--target", &HELLO.to_string()]);
+        match door {
+            Door::Transparent => command.args(["--echo", &ECHO.to_string()]),
+            Door::Outgoing => command.args(["--proxy", &self.proxy.to_string()]),
+        };
+        self.hold_client(&mut command)?;
+        Ok(command)
+    }
+
+    fn hold_client(&self, command: &mut Command) -> Result<()> {
+        match self.node.as_ref().and_then(|node| node.pods.last()) {
+            Some(pod) => pod.hold(command),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops weir as a service manager would; whether it ended by itself, and well.
+    pub(crate) fn stop_weir(&mut self) -> Result<bool> {
+        let Some(mut weir) = self.weir.take() else { return Ok(false) };
+        Ok(weir.stop(Duration::from_secs(15))?.is_some_and(|status| status.success()))
+    }
+}
+
+fn folder() -> Result<Folder> {
+    let path = std::env::temp_dir().join(format!("weir-demo-{}", std::process::id()));
+    fs::create_dir_all(path.join("services")).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(Folder(path))
+}

@@ -1,0 +1,115 @@
+//! What the commands need from the machine: they say what is missing, and install it where they may.
+#![allow(unsafe_code, reason = "geteuid and the bpf system call have no safe wrapper in std")]
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{on_path, output, run};
+
+/// A program and the Debian package that holds it.
+#[derive(Clone, Copy)]
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
+}
+
+pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
+pub(crate) const CURL: Tool = Tool { program: "curl", package: "curl" };
+pub(crate) const CC: Tool = Tool { program: "cc", package: "build-essential" };
+pub(crate) const HAPROXY: Tool = Tool { program: "haproxy", package: "haproxy" };
+pub(crate) const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
+pub(crate) const PERF: Tool = Tool { program: "perf", package: "linux-perf" };
+pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3" };
+
+/// Whether we run as root.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid has no arguments and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether the kernel lets us use BPF: it is asked for a two-byte array map, which is closed again at once.
+pub(crate) fn may_use_bpf() -> Result<(), String> {
+    const BPF_MAP_CREATE: libc::c_int = 0;
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    let attributes: [u32; 5] = [BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0];
+    // SAFETY: the attributes are an initialised array whose size is passed along; the kernel only reads it.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, attributes.as_ptr(), size_of_val(&attributes))
+    };
+    if fd < 0 {
+        return Err(format!("the kernel refuses BPF: {}", std::io::Error::last_os_error()));
+    }
+    // SAFETY: the descriptor is the one just made, and nobody else knows it.
+    unsafe { libc::close(fd as i32) };
+    Ok(())
+}
+
+/// Where the cgroup2 hierarchy is mounted.
+pub(crate) fn cgroup2() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (place, kind) = (fields.next()?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(place))
+    })
+}
+
+/// Why interception cannot be shown here; `Ok` when it can.
+pub(crate) fn interception_possible() -> Result<(), String> {
+    if !is_root() {
+        return Err("not root: network namespaces and BPF need it".to_owned());
+    }
+    if cgroup2().is_none() {
+        return Err(
+            "no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`".to_owned()
+        );
+    }
+    may_use_bpf()
+}
+
+/// Makes sure the tools are there: installs what is missing by apt when root, else says what to install.
+pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&str> =
+        tools.iter().filter(|tool| !on_path(tool.program)).map(|tool| tool.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install(&missing)
+}
+
+/// Installs Debian packages when root, else says what to install.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    if !is_root() || !on_path("apt-get") {
+        bail!("missing here: {list}. As root on Debian: apt-get install {list}");
+    }
+    println!("    installing {list}");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o=Dpkg::Use-Pty=0"]).args(arguments);
+        command
+    };
+    let mut wanted = vec!["install", "-y", "--no-install-recommends"];
+    wanted.extend(packages);
+    // The package lists of a fresh machine are empty or old, so a first failure is no news.
+    if apt(&wanted).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    {
+        return Ok(());
+    }
+    run(apt(&["update"]).stdout(Stdio::null()))?;
+    run(apt(&wanted).stdout(Stdio::null())).with_context(|| format!("apt-get could not install {list}"))
+}
+
+/// Makes sure of rustup components: (the cargo subcommand's program, the component).
+pub(crate) fn ensure_components(components: &[(&str, &str)]) -> Result<()> {
+    for (program, component) in components {
+        if output(Command::new(program).arg("--version").current_dir(crate::process::root())).is_ok() {
+            continue;
+        }
+        run(Command::new("rustup").args(["component", "add", component]))
+            .with_context(|| format!("{component} is missing, and rustup could not add it"))?;
+    }
+    Ok(())
+}

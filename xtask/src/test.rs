@@ -1,0 +1,147 @@
+//! `cargo xtask test`: every test there is, after setting up what they need.
+//!
+//! Nothing is left out silently. A test that cannot run on this machine says `left out` and why on standard error; this
+//! command repeats those lines at the end, and where root and BPF are at hand one of them is a failure.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{cargo, output, run, shown, target};
+use crate::setup::{self, CC, CURL, IP, PYTHON};
+use crate::steps::Steps;
+
+/// The built binary, for the end-to-end tests.
+const BINARY: &str = "WEIR_BIN";
+/// The eBPF object that weir loads instead of the committed one; handed through when set.
+const BPF_OBJECT: &str = "WEIR_BPF_OBJECT";
+/// How a test begins that says it could not run.
+const LEFT_OUT: &str = "left out";
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Only tests whose names contain this
+    filter: Option<String>,
+}
+
+pub(crate) fn run_tests(options: &Options) -> Result<()> {
+    let mut steps = Steps::default();
+    let result = all(&mut steps, options);
+    steps.summary();
+    result
+}
+
+/// The steps, for `ci` to run among its own.
+pub(crate) fn all(steps: &mut Steps, options: &Options) -> Result<()> {
+    let bpf = setup::interception_possible();
+    steps.step("what the tests need", || prepare(&bpf))?;
+    steps.step("build weir and the tests", build)?;
+    let filter = options.filter.as_deref();
+    steps.step("every test", || run_and_judge(test_command(filter), &bpf))
+}
+
+/// Every test once more, with this eBPF object instead of the committed one.
+pub(crate) fn with_object(steps: &mut Steps, object: &Path) -> Result<()> {
+    steps.step("every test once more, with the rebuilt eBPF object", || {
+        let mut command = test_command(None);
+        command.env(BPF_OBJECT, object);
+        run_and_judge(command, &setup::interception_possible())
+    })
+}
+
+fn prepare(bpf: &Result<(), String>) -> Result<()> {
+    match bpf {
+        Ok(()) => println!("    root, cgroup2 and BPF are here: the interception tests run"),
+        Err(why) => println!("    the interception tests cannot run here: {why}"),
+    }
+    if let Ok(object) = std::env::var(BPF_OBJECT) {
+        println!("    {BPF_OBJECT} is set: weir loads {object}");
+    }
+    setup::ensure(&[CC, IP, CURL, PYTHON])?;
+    // The WebSocket tests make a virtual environment, which Debian's python3 alone cannot.
+    if output(Command::new("python3").args(["-c", "import ensurepip"])).is_err() {
+        setup::install(&["python3-venv"])?;
+    }
+    Ok(())
+}
+
+fn build() -> Result<()> {
+    run(cargo().args(["build", "--package", "weir", "--bins"]))?;
+    run(cargo().args(["test", "--workspace", "--no-run"]))
+}
+
+fn test_command(filter: Option<&str>) -> Command {
+    let mut command = cargo();
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env(BINARY, target().join("debug/weir"))
+        .args(filter);
+    command
+}
+
+/// Runs the tests, passing on what they say, and judges those that say they could not run.
+fn run_and_judge(mut command: Command, bpf: &Result<(), String>) -> Result<()> {
+    println!("    $ {}", shown(&command));
+    let mut child = command.stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stderr = child.stderr.take().context("its standard error is piped")?;
+    let mut left_out = Vec::new();
+    for line in BufReader::new(stderr).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        eprintln!("{line}");
+        if line.contains(LEFT_OUT) {
+            left_out.push(line);
+        }
+    }
+    let status = child.wait()?;
+    let judged = judge(&left_out, bpf);
+    if !status.success() {
+        bail!("tests failed: `{}`: {status}", shown(&command));
+    }
+    judged
+}
+
+/// Repeats what could not run; with everything at hand, that is a failure.
+fn judge(left_out: &[String], bpf: &Result<(), String>) -> Result<()> {
+    if left_out.is_empty() {
+        println!("    no test was left out");
+        return Ok(());
+    }
+    println!("    {} tests could not run here:", left_out.len());
+    for line in left_out {
+        println!("      {}", line.trim());
+    }
+    match bpf {
+        Ok(()) => bail!("{} tests were left out although root, cgroup2 and BPF are here", left_out.len()),
+        Err(why) => {
+            println!("    because: {why}");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_left_out_fails_the_run_where_it_could_have_run() {
+        let left_out = ["left out: no BPF".to_owned()];
+        assert!(judge(&[], &Ok(())).is_ok());
+        assert!(judge(&left_out, &Ok(())).is_err());
+        assert!(judge(&left_out, &Err("not root".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn what_a_test_says_on_standard_error_is_heard() {
+        let says = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            run_and_judge(command, &Ok(()))
+        };
+        assert!(says("echo fine >&2").is_ok());
+        assert!(says("echo 'left out: needs root' >&2").is_err());
+        assert!(says("exit 1").is_err());
+    }
+}

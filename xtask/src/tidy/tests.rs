@@ -1,0 +1,171 @@
+use super::*;
+
+fn findings(path: &str, text: &str) -> Vec<String> {
+    let source = Source::new(path.into(), text.to_owned());
+    let mut findings = floors::check(&source);
+    findings.extend(lengths::check(&source));
+    findings.extend(banned::check(&source));
+    findings.iter().map(Finding::to_string).collect()
+}
+
+fn project(files: &[(&str, &str)]) -> Project {
+    let texts: Vec<(PathBuf, String)> =
+        files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect();
+    Project::new(texts.iter().map(|(path, _)| path.clone()).collect(), texts)
+}
+
+#[track_caller]
+fn only(findings: &[String], wanted: &str) {
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains(wanted), "{findings:?}");
+}
+
+#[test]
+fn a_floor_uses_only_floors_below_it() {
+    assert!(findings("proxy-userspace/src/proxy/tcp.rs", "use crate::domain::name::Name;\n").is_empty());
+    let up = findings("proxy-userspace/src/domain/balance/mod.rs", "\nuse crate::proxy::Cluster;\n");
+    only(&up, "domain/balance/mod.rs:2: `domain` (floor 0) may not use `proxy` (floor 3) [floor]");
+}
+
+#[test]
+fn a_group_and_a_path_in_the_middle_of_code_are_seen() {
+    let text = "use crate::{domain::{name, catalog}, transport::Io};\nfn f() { crate::intercept::load(); }\n";
+    let found = findings("proxy-userspace/src/discovery/files.rs", text);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains(":1:") && found[0].contains("`transport`"), "{found:?}");
+    assert!(found[1].contains(":2:") && found[1].contains("`intercept`"), "{found:?}");
+}
+
+#[test]
+fn supers_that_reach_the_root_are_seen() {
+    let text = "use super::super::admin::Api;\nuse super::world::World;\n";
+    only(&findings("proxy-userspace/src/proxy/fault.rs", text), "`admin` (floor 4)");
+    only(&findings("proxy-userspace/src/proxy/http/mod.rs", text), "`admin` (floor 4)");
+    assert!(findings("proxy-userspace/src/proxy/http/exchange.rs", text).is_empty());
+}
+
+#[test]
+fn the_domain_is_pure_but_its_tests_may_read_the_clock() {
+    let text = "fn f() { let now = Instant::now(); }\n";
+    only(&findings("proxy-userspace/src/domain/sniff.rs", text), "no clock");
+    let tested = format!("#[cfg(test)]\nmod tests {{ {text} }}\n");
+    assert!(findings("proxy-userspace/src/domain/sniff.rs", &tested).is_empty());
+    only(&findings("proxy-userspace/src/domain/sniff.rs", "fn f() -> u8 { fastrand::u8(..) }"), "rng");
+    assert!(findings("proxy-userspace/src/domain/sniff.rs", "fn f(rng: &mut fastrand::Rng) {}").is_empty());
+}
+
+#[test]
+fn the_proxy_never_sees_kube_or_aya() {
+    only(&findings("proxy-userspace/src/proxy/tcp.rs", "use aya::maps::Array;\n"), "never BPF");
+    assert!(findings("proxy-userspace/src/intercept/maps.rs", "use aya::maps::Array;\n").is_empty());
+}
+
+#[test]
+fn a_new_module_needs_a_floor() {
+    only(&findings("proxy-userspace/src/attic/mod.rs", ""), "has no floor");
+}
+
+#[test]
+fn comments_and_strings_break_no_rule() {
+    let text = "// crate::proxy todo!()\n/* unsafe /* nested */ */ const A: &str = \"crate::proxy unsafe todo!()\";\n\
+                const B: &str = r#\"\"unsafe\" todo!()\"#; const C: char = '\"'; fn f<'a>(_: &'a str) {}\n";
+    assert_eq!(findings("proxy-userspace/src/domain/sniff.rs", text), Vec::<String>::new());
+}
+
+#[test]
+fn unsafe_has_its_places() {
+    let text = "fn f() { unsafe { g() } }\n";
+    only(&findings("proxy-userspace/src/transport/io.rs", text), "[unsafe]");
+    assert!(findings("proxy-userspace/src/transport/sockopt.rs", text).is_empty());
+    assert!(findings("proxy-userspace/src/intercept/maps.rs", text).is_empty());
+}
+
+#[test]
+fn ignored_tests_and_unfinished_code_are_refused() {
+    only(&findings("tests/tests/a.rs", "#[ignore = \"slow\"]\nfn f() {}\n"), "[ignore]");
+    only(&findings("xtask/src/a.rs", "fn f() { todo!() }\n"), "[unfinished]");
+}
+
+#[test]
+fn long_files_and_functions_are_refused() {
+    let long = |lines: usize| format!("fn long() {{\n{}}}\n", "    g();\n".repeat(lines));
+    assert!(findings("xtask/src/a.rs", &long(58)).is_empty());
+    only(&findings("xtask/src/a.rs", &format!("\n{}", long(59))), "a.rs:2: function `long` has 61 lines");
+    only(&findings("xtask/src/a.rs", &"\n".repeat(401)), "401 lines of code");
+    let tested = format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", "\n".repeat(300), "\n".repeat(200));
+    assert!(findings("xtask/src/a.rs", &tested).is_empty());
+}
+
+#[test]
+fn a_module_declared_for_tests_is_test_code() {
+    let project = project(&[
+        ("proxy-userspace/src/domain/mod.rs", "#[cfg(test)]\nmod sim;\n"),
+        ("proxy-userspace/src/domain/sim/mod.rs", "fn f() { Instant::now(); }\n"),
+        ("proxy-userspace/src/domain/simple.rs", ""),
+    ]);
+    let tests: Vec<bool> = project.sources.iter().map(|source| source.is_test).collect();
+    assert_eq!(tests, [false, true, false]);
+}
+
+#[test]
+fn metrics_and_headers_are_documented_both_ways() {
+    let code = "fn f() { page.counters(\"weir_requests\"); page.gauges(\n\"weir_lost\"); load(&[\"weir_connect4\"]); header(\"l5d-err\"); }\n\
+                #[cfg(test)]\nmod tests { const T: &str = \"weir_test\"; }\n";
+    let project = project(&[
+        ("proxy-userspace/src/telemetry/mod.rs", code),
+        ("docs/metrics.md", "| `weir_requests_total{listener}` | requests |\n| `weir_gone` | gone |\n"),
+        ("docs/headers.md", "`l5d-err`: why\n"),
+    ]);
+    let found: Vec<String> = documented::check(&project).iter().map(Finding::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].contains("telemetry/mod.rs:2: metric `weir_lost` is not in docs/metrics.md"),
+        "{found:?}"
+    );
+    assert!(found[1].contains("docs/metrics.md:2: the code has no metric `weir_gone`"), "{found:?}");
+}
+
+#[test]
+fn configuration_keys_are_documented_both_ways() {
+    let code = "fn read(section: &mut Section) {\n    section.set(\"listen\", &mut a);\n\
+                    section.set(\n        \"clusterDomain\",\n        &mut b);\n    section.mistake(\"other\");\n\
+                    root.section(\"outgoing\");\n}\n";
+    let project = project(&[
+        ("proxy-userspace/src/config/outgoing.rs", code),
+        (
+            "docs/configuration.md",
+            "| `outgoing.listen` | where, or `any.where` |\n| `outgoing.gone` | gone |\n",
+        ),
+    ]);
+    let found: Vec<String> = documented::check(&project).iter().map(Finding::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("outgoing.rs:4: configuration key `clusterDomain` is not in"), "{found:?}");
+    assert!(
+        found[1].contains("docs/configuration.md:2: the code reads no configuration key `gone`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_architecture_names_only_files_that_exist() {
+    let project = project(&[
+        (
+            "proxy-userspace/ARCHITECTURE.md",
+            "`proxy/tcp.rs` forwards;\n  `exchange.rs` is gone, `*.yaml` and `a/<b>.rs` are patterns.\n",
+        ),
+        ("README.md", "See [it](proxy-userspace/ARCHITECTURE.md).\n"),
+        ("proxy-userspace/src/proxy/tcp.rs", ""),
+    ]);
+    let found: Vec<String> = architecture::check(&project).iter().map(Finding::to_string).collect();
+    only(&found, "ARCHITECTURE.md:2: no file `exchange.rs`");
+}
+
+#[test]
+fn a_machine_path_is_found_in_documents_and_literals() {
+    let path = concat!("/ho", "me/me/x");
+    let project = project(&[
+        ("README.md", &format!("cd {path}\n")),
+        ("xtask/src/a.rs", &format!("const A: &str = \"{path}\";\n")),
+    ]);
+    assert_eq!(banned::machine_paths(&project).len(), 2);
+}
