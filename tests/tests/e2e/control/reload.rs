@@ -41,7 +41,9 @@ fn a_file_with_mistakes_changes_nothing_and_is_reported() {
     let backend = Backend::http().answers("hello").start();
     let weir = Weir::serving("hello", &[backend.addr()]);
     let good = append(&weir, "names: { namespcae: shop }");
-    eventually("the report", || weir.state()["reload"]["mistakes"].as_str().is_some_and(|m| m.contains("namespcae")));
+    eventually("the report", || {
+        weir.state()["reload"]["mistakes"].as_str().is_some_and(|m| m.contains("namespcae"))
+    });
     assert!(weir.log().contains("namespcae"), "{}", weir.log());
     assert_eq!(weir.metric("weir_config_reload_failures_total", &[]), 1.0);
     weir.get("http://hello/").expect_body("hello");
