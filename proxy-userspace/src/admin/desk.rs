@@ -121,9 +121,21 @@ impl Scrape for Control {
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
         let desk = &self.0;
         let none: [(&str, &str); 0] = [];
-        page.gauges("weir_build_info", "The version that runs", [([("version", env!("CARGO_PKG_VERSION"))], 1.0)])?;
-        page.gauges("weir_ready", "1 while /ready says so", [(none, f64::from(u8::from(desk.ready.report().0)))])?;
-        page.counters("weir_config_reloads", "Configurations taken over while running", [(none, desk.reloads.value())])?;
+        page.gauges(
+            "weir_build_info",
+            "The version that runs",
+            [([("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+        )?;
+        page.gauges(
+            "weir_ready",
+            "1 while /ready says so",
+            [(none, f64::from(u8::from(desk.ready.report().0)))],
+        )?;
+        page.counters(
+            "weir_config_reloads",
+            "Configurations taken over while running",
+            [(none, desk.reloads.value())],
+        )?;
         let failures = desk.reload_failures.value();
         page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])?;
         let services = desk.catalog.load().services.len();

@@ -106,7 +106,9 @@ fn destinations(settings: &Settings, catalog: &Catalog) -> BTreeSet<Destination>
     let configured = settings.transparent.as_ref().and_then(|it| it.divert.as_ref());
     match configured {
         Some(networks) => networks.iter().map(|&net| Destination { net, ports: 1..=u16::MAX }).collect(),
-        None => catalog.services.values().filter(|it| !is_api_server(it)).flat_map(|it| of_service(it)).collect(),
+        None => {
+            catalog.services.values().filter(|it| !is_api_server(it)).flat_map(|it| of_service(it)).collect()
+        }
     }
 }
 
@@ -126,7 +128,7 @@ fn of_service(service: &Service) -> impl Iterator<Item = Destination> {
     let numbers = service.ports.iter().map(|port| port.number).filter(|&number| number != 0);
     let range = numbers.clone().min().zip(numbers.max());
     let addresses = service.addresses.iter().map(|address: &IpAddr| IpNet::from(*address));
-    range.into_iter().flat_map(move |(low, high)| {
-        addresses.clone().map(move |net| Destination { net, ports: low..=high })
-    })
+    range
+        .into_iter()
+        .flat_map(move |(low, high)| addresses.clone().map(move |net| Destination { net, ports: low..=high }))
 }

@@ -68,7 +68,8 @@ impl Listeners {
 
     /// Says on standard output where weir listens: the one line that scripts may wait for.
     pub(super) fn announce(&self) {
-        let at = |it: &TcpListener| it.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
+        let at =
+            |it: &TcpListener| it.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
         let mut line = format!("weir: listening outgoing={} admin={}", at(&self.outgoing), at(&self.admin));
         if let Some(probes) = &self.probes {
             line += &format!(" probes={}", at(probes));

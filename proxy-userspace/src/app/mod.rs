@@ -48,7 +48,8 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     };
     log::start(&settings.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime.context("no runtime for the control plane").and_then(|it| it.block_on(live(file, settings)));
+    let ran =
+        runtime.context("no runtime for the control plane").and_then(|it| it.block_on(live(file, settings)));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -27,7 +27,9 @@ pub(super) fn start(
     let (catalogs, watched) = watch::channel(catalog);
     if let Some(files) = desk.settings.load().discovery.files.clone() {
         let desk = desk.clone();
-        supervise(desk.clone(), "discovery.files", move || watch_files(desk.clone(), files.path.clone(), catalogs.clone()));
+        supervise(desk.clone(), "discovery.files", move || {
+            watch_files(desk.clone(), files.path.clone(), catalogs.clone())
+        });
     }
     let (keeper, terms) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || keeper::keep(keeper.clone(), watched.clone(), terms.clone()));

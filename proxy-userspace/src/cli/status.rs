@@ -57,10 +57,16 @@ fn describe(body: &str) -> anyhow::Result<String> {
     }
     for it in list(&state["listeners"]) {
         let (name, open) = (plain(&it["listener"]), &it["open"]);
-        writeln!(text, "{name}: {open} open, {} connections, {} requests", it["connections"], it["requests"])?;
+        writeln!(
+            text,
+            "{name}: {open} open, {} connections, {} requests",
+            it["connections"], it["requests"]
+        )?;
     }
     interception(&mut text, &state["interception"])?;
-    for cluster in list(&state["services"]).flat_map(|it| list(&it["clusters"])).chain(list(&state["outside"])) {
+    for cluster in
+        list(&state["services"]).flat_map(|it| list(&it["clusters"])).chain(list(&state["outside"]))
+    {
         describe_cluster(&mut text, cluster)?;
     }
     for problem in list(&state["fileProblems"]) {

@@ -121,5 +121,8 @@ fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut Program, Inter
 }
 
 fn foreign(hook: &Hook) -> InterceptError {
-    InterceptError::Object { path: None, cause: format!("it has no program {} for {}", hook.program, hook.name) }
+    InterceptError::Object {
+        path: None,
+        cause: format!("it has no program {} for {}", hook.program, hook.name),
+    }
 }

@@ -11,7 +11,10 @@ const BPF: u64 = 1 << 39;
 /// The names of the capabilities that this process lacks.
 pub(super) fn missing() -> Vec<&'static str> {
     // Without /proc there is no telling, and the kernel will say.
-    fs::read_to_string("/proc/thread-self/status").ok().and_then(|status| effective(&status)).map_or(vec![], lacking)
+    fs::read_to_string("/proc/thread-self/status")
+        .ok()
+        .and_then(|status| effective(&status))
+        .map_or(vec![], lacking)
 }
 
 fn effective(status: &str) -> Option<u64> {

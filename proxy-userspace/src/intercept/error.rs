@@ -110,10 +110,9 @@ impl InterceptError {
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();
                 // The log ends with statistics; the complaint is the last line that is not one of them.
-                let verifier = log
-                    .lines()
-                    .rev()
-                    .find(|line| !line.is_empty() && !line.starts_with("processed ") && !line.contains("stack depth"));
+                let verifier = log.lines().rev().find(|line| {
+                    !line.is_empty() && !line.starts_with("processed ") && !line.contains("stack depth")
+                });
                 Self::Program { name, cause: io_error, verifier: verifier.unwrap_or_default().to_owned() }
             }
             other => Self::Program { name, cause: io::Error::other(other), verifier: String::new() },
@@ -195,7 +194,10 @@ impl fmt::Display for InterceptError {
                 write!(f, "weir's own eBPF object cannot be loaded here ({cause}): this is a bug in weir")
             }
             Self::Listener(cause) => {
-                write!(f, "the transparent listener cannot be watched by the kernel ({cause}): this is a bug in weir")
+                write!(
+                    f,
+                    "the transparent listener cannot be watched by the kernel ({cause}): this is a bug in weir"
+                )
             }
             Self::TooManyExclusions { excluded, room } => write!(
                 f,

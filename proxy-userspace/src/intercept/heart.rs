@@ -1,7 +1,10 @@
 //! The heartbeat: a weir that hangs must not keep the node's connections.
 //!
 //! A dead process is noticed by its listener; a stopped or deadlocked one only by its silence.
-#![allow(unsafe_code, reason = "clock_gettime: std's Instant hides the number that the programs compare with")]
+#![allow(
+    unsafe_code,
+    reason = "clock_gettime: std's Instant hides the number that the programs compare with"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

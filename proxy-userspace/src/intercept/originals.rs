@@ -9,8 +9,8 @@ use aya::maps::{HashMap, MapData};
 use proxy_ebpf::{LAYOUT, Tuple};
 
 use super::heart::monotonic_ns;
-use super::wire::{self, Wire};
 use super::sys;
+use super::wire::{self, Wire};
 
 /// An entry older than this belongs to an earlier connection with the same addresses. A connection can
 /// wait that long: SYNs are repeated for 127 s by default (tcp(7), `tcp_syn_retries`).

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use proxy_ebpf::{Address, LAYOUT, STALE_AFTER_NS, Settings};
 
+use super::Fail;
 use super::error::InterceptError;
 use super::wire;
-use super::Fail;
 
 /// How to intercept.
 #[derive(Clone, Debug)]

@@ -136,10 +136,14 @@ pub(super) fn plan(wanted: &BTreeSet<Destination>, excluded: impl Iterator<Item 
         }
     }
     nodes.entry(Prefix::V4).or_insert(Node::Border);
-    nodes.extend(excluded.map(|net| (Prefix::of(net), Node::Excluded)));
+    let mut entries = Entries::default();
+    for net in excluded {
+        if let Some(Node::Wanted(_)) = nodes.insert(Prefix::of(net), Node::Excluded) {
+            entries.excluded += 1;
+        }
+    }
 
     // The order of prefixes is that of a walk down the tree: whatever contains a prefix comes before it.
-    let mut entries = Entries::default();
     let mut above: Vec<(Prefix, Node)> = Vec::new();
     for (prefix, node) in nodes {
         while above.pop_if(|(outer, _)| !outer.contains(&prefix)).is_some() {}
@@ -222,8 +226,12 @@ impl Table {
         let mut applied =
             Applied { excluded: wanted.excluded, left_out: left_out.len(), ..Applied::default() };
         let keep: BTreeSet<&Prefix> = holes.iter().chain(rest).map(|(prefix, _)| *prefix).collect();
-        let stale: Vec<(Prefix, Ports)> =
-            self.current.iter().filter(|(at, _)| !keep.contains(at)).map(|(at, ports)| (*at, *ports)).collect();
+        let stale: Vec<(Prefix, Ports)> = self
+            .current
+            .iter()
+            .filter(|(at, _)| !keep.contains(at))
+            .map(|(at, ports)| (*at, *ports))
+            .collect();
         let (stale_holes, stale): (Vec<_>, Vec<_>) = stale.iter().partition(|(_, ports)| ports.is_hole());
         for (prefix, _) in stale {
             self.remove(prefix, &mut applied)?;
@@ -245,7 +253,11 @@ impl Table {
         let known = before.is_some();
         self.trie.insert(&prefix.key(), Wire(ports), 0).map_err(InterceptError::map("SCOPE"))?;
         self.current.insert(prefix, ports);
-        if known { applied.changed += 1 } else { applied.added += 1 }
+        if known {
+            applied.changed += 1
+        } else {
+            applied.added += 1
+        }
         Ok(())
     }
 

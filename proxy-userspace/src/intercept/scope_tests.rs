@@ -57,16 +57,20 @@ fn everything_means_everything_but_the_standing_exclusions_and_no_family_means_t
     for address in ["127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "fd00::1"] {
         assert!(!diverted(&v4, address, 80), "{address}");
     }
-    let both =
-        plan(&[destination("0.0.0.0/0", 80..=80), destination("::/0", 81..=81)].into(), standing_exclusions());
+    let both = plan(
+        &[destination("0.0.0.0/0", 80..=80), destination("::/0", 81..=81)].into(),
+        standing_exclusions(),
+    );
     assert!(diverted(&both, "10.0.0.1", 80) && !diverted(&both, "10.0.0.1", 81));
     assert!(diverted(&both, "fd00::1", 81) && !diverted(&both, "fd00::1", 80));
 }
 
 #[test]
 fn a_wanted_network_that_is_never_diverted_is_counted() {
-    let entries =
-        plan(&[destination("127.0.0.0/8", 1..=9), destination("127.0.0.1/32", 1..=9)].into(), standing_exclusions());
+    let entries = plan(
+        &[destination("127.0.0.0/8", 1..=9), destination("127.0.0.1/32", 1..=9)].into(),
+        standing_exclusions(),
+    );
     assert_eq!((entries.by_prefix.len(), entries.excluded), (0, 2));
 }
 
@@ -86,9 +90,8 @@ fn nets() -> impl Strategy<Value = IpNet> {
     let v4 = (0_u32..16, 0_u8..=8).prop_map(|(bits, length)| {
         IpNet::new(IpAddr::V4((0x0a00_0000 | bits << 20).into()), 8 + length).expect("at most 16")
     });
-    let v6 = (0_u128..16, 0_u8..=8).prop_map(|(bits, length)| {
-        IpNet::new(IpAddr::V6((bits << 120).into()), length).expect("at most 8")
-    });
+    let v6 = (0_u128..16, 0_u8..=8)
+        .prop_map(|(bits, length)| IpNet::new(IpAddr::V6((bits << 120).into()), length).expect("at most 8"));
     prop_oneof![v4, v6]
 }
 

@@ -8,11 +8,14 @@
 //! - A new endpoint starts from a *guess*, which its first observation replaces whatever it is. The guess
 //!   is the median of the cluster's other endpoints ([`PeakEwma::joining`]): much more, and it would get nothing for several
 //!   decay times; much less, and it would get everything until its first answer.
-//! - A failure never makes an endpoint look better. One that fails in microseconds has the lowest latency
-//!   of all, and must not win for it; so a failure counts as the estimate where it took less. It does not
-//!   count as more: in the simulator, penalties of two and four times the estimate took most of its traffic
-//!   from an endpoint with one error in a hundred, and dead ones had 20 s to a minute until
-//!   their breakers saw five failures. Leaving an endpoint alone is the breaker's business.
+//!   In a cluster in which nothing has answered yet, all start alike, from [`PeakEwma::INITIAL`]. The first to
+//!   answer would then leave the others behind, with a guess that may be a thousand times too high. So at each
+//!   endpoint's first observation the cluster guesses anew for those that are still without.
+//! - A failure never lowers the estimate, and is no observation: how soon an endpoint refuses says nothing
+//!   of how soon it answers, and one that fails in microseconds must not win for it. A failure that took long
+//!   does raise the estimate. It is not penalised beyond that: in the simulator, penalties of two and four times
+//!   the estimate took most of its traffic from an endpoint with one error in a hundred, and dead ones had 20 s
+//!   to a minute until their breakers saw five failures. Leaving an endpoint alone is the breaker's business.
 //!
 //! Deliberately absent: requests in flight, which [`cost`](super::cost) brings in. The estimate must not be
 //! used for a deadline: it is biased upwards on purpose.
@@ -75,12 +78,18 @@ impl PeakEwma {
 
     /// Takes in a request that failed, after `latency`, by the endpoint's fault.
     pub fn observe_failure(&mut self, now: Instant, latency: Duration) {
-        self.take(now, nanoseconds(latency).max(self.at(now)));
+        self.value = self.at(now).max(nanoseconds(latency));
+        self.stamp = self.stamp.max(now);
     }
 
     /// The estimate at `now`, in nanoseconds.
     pub fn at(&self, now: Instant) -> f64 {
         self.value * self.remaining(now)
+    }
+
+    /// Whether nothing has been observed yet.
+    pub fn is_guess(&self) -> bool {
+        self.basis == Basis::Guess
     }
 
     /// The estimate at `now`, in nanoseconds, unless it is only a guess.

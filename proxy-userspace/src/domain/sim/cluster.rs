@@ -123,13 +123,27 @@ impl Cluster {
             self.endpoints[lease.endpoint].estimate = PeakEwma::joining(now, observed, PeakEwma::DECAY);
         }
         let estimate = &mut self.endpoints[lease.endpoint].estimate;
+        let first = estimate.observed(now).is_none();
         let latency: Duration = now - lease.began;
         match reply {
             Some(Reply::Answer) => estimate.observe(now, latency),
             Some(Reply::Failure) => estimate.observe_failure(now, latency),
             None => {}
         }
+        if first && reply == Some(Reply::Answer) {
+            self.revise_guesses(now);
+        }
         transition
+    }
+
+    /// An endpoint has answered for the first time: the others that have not are guessed anew.
+    fn revise_guesses(&mut self, now: Instant) {
+        for &number in &self.tier {
+            if self.endpoints[number].estimate.observed(now).is_none() {
+                let peers = self.observed(now, number);
+                self.endpoints[number].estimate = PeakEwma::joining(now, peers, PeakEwma::DECAY);
+            }
+        }
     }
 
     /// Whether another endpoint than this one can be relied on.

@@ -14,7 +14,7 @@ mod tests;
 mod world;
 
 /// How many seeds a scenario runs with.
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 12;
 
 /// Runs a scenario with every seed, or with the one in `WEIR_SIM_SEED`.
 fn with_seeds(scenario: impl Fn(u64) + std::panic::RefUnwindSafe) {

@@ -49,6 +49,13 @@ struct Health {
     rng: fastrand::Rng,
 }
 
+/// Whether an observation is the first of its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    First,
+    None,
+}
+
 impl Backend {
     pub(super) fn new(address: SocketAddr, plan: &Plan, peers: &[f64], now: Instant) -> Self {
         let latency = PeakEwma::joining(now, peers.iter().copied(), PeakEwma::DECAY);
@@ -98,8 +105,9 @@ impl Backend {
         View { usable, cost: cost(health.latency.at(now), self.in_flight(), weight) }
     }
 
-    pub(super) fn admits(&self, now: Instant) -> bool {
-        self.health.lock().breaker.admits(now)
+    /// Whether its breaker is closed.
+    pub(super) fn is_closed(&self, now: Instant) -> bool {
+        self.breaker(now) == State::Closed
     }
 
     /// A request begins. Pairs with [`Backend::release`].
@@ -113,13 +121,23 @@ impl Backend {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes in how long the first byte of an answer, or a failure, took.
-    pub(super) fn observe(&self, now: Instant, outcome: Outcome, latency: Duration) {
+    /// Takes in how long the first byte of an answer, or a failure, took; says whether it was the first.
+    pub(super) fn observe(&self, now: Instant, outcome: Outcome, latency: Duration) -> News {
         let mut health = self.health.lock();
+        let was_guess = health.latency.is_guess();
         match outcome.verdict() {
             Verdict::Success => health.latency.observe(now, latency),
             Verdict::Failure => health.latency.observe_failure(now, latency),
             Verdict::Unknown => {}
+        }
+        if was_guess && !health.latency.is_guess() { News::First } else { News::None }
+    }
+
+    /// Takes what its peers are observed to take for its own latency, as long as nothing is known of that.
+    pub(super) fn guess_if_unknown(&self, now: Instant, peers: &[f64]) {
+        let mut health = self.health.lock();
+        if health.latency.is_guess() {
+            health.latency = PeakEwma::joining(now, peers.iter().copied(), PeakEwma::DECAY);
         }
     }
 
@@ -138,8 +156,8 @@ impl Backend {
         breaker.end(now, permit, verdict, peers, rng)
     }
 
-    /// Forgets the latency of the time it was out: it is made of failures.
-    pub(super) fn restored(&self, now: Instant, peers: &[f64]) {
+    /// Forgets the latency of the time it was out, which is made of failures, and takes its peers'.
+    pub(super) fn guess(&self, now: Instant, peers: &[f64]) {
         self.health.lock().latency = PeakEwma::joining(now, peers.iter().copied(), PeakEwma::DECAY);
     }
 

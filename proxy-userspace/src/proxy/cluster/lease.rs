@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::backend::News;
 use super::{Backend, Cluster};
 use crate::domain::breaker::{Permit, Transition, Verdict};
 use crate::domain::outcome::Outcome;
@@ -42,7 +43,7 @@ impl Lease {
     /// else when the body is whole, because an answer cut short is a failure whatever its status said.
     pub fn answered(&mut self, now: Instant, outcome: Outcome) {
         self.answered = Some(outcome);
-        self.backend.observe(now, outcome, now.saturating_duration_since(self.started));
+        self.observe(now, outcome);
         let is_probe = matches!(self.permit, Some(Permit::Probe(..) | Permit::Forced(_)));
         if is_probe || outcome.verdict() == Verdict::Failure {
             self.judge(now, outcome);
@@ -64,13 +65,20 @@ impl Lease {
         self.finished = true;
         let took = now.saturating_duration_since(self.started);
         if self.answered.is_none() {
-            self.backend.observe(now, outcome, took);
+            self.observe(now, outcome);
         }
         self.judge(now, outcome);
         self.cluster.stats.outcomes[outcome.slot()].up();
         self.cluster.stats.duration.observe(took);
         if outcome.verdict() == Verdict::Failure {
             self.backend.stats.failures.up();
+        }
+    }
+
+    fn observe(&self, now: Instant, outcome: Outcome) {
+        let took = now.saturating_duration_since(self.started);
+        if self.backend.observe(now, outcome, took) == News::First {
+            self.cluster.guess_anew(now);
         }
     }
 
@@ -84,7 +92,7 @@ impl Lease {
                 self.log_ejected(outcome, retry_in);
             }
             Some(Transition::Restored) => {
-                self.backend.restored(now, &self.cluster.members().observed(now));
+                self.backend.guess(now, &self.cluster.members().observed(now));
                 tracing::info!(name = %self.cluster.name, endpoint = %self.backend.address, "endpoint is back");
             }
         }

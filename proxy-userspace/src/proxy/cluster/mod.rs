@@ -133,11 +133,21 @@ impl Cluster {
         Ok(Lease::new(self.clone(), backend, permit, now))
     }
 
-    /// Whether another endpoint than `but` would take a request now.
+    /// An endpoint was observed for the first time: those that were not yet guess anew. Otherwise the first to
+    /// answer in a cluster that starts would keep all traffic until the others' guesses had faded.
+    fn guess_anew(&self, now: Instant) {
+        let members = self.members.load();
+        let observed = members.observed(now);
+        for member in members.active() {
+            member.backend.guess_if_unknown(now, &observed);
+        }
+    }
+
+    /// Whether there is another endpoint than `but` to rely on.
     fn peers(&self, but: &Backend, now: Instant) -> Peers {
         let members = self.members.load();
-        let others = members.active().iter().filter(|it| !std::ptr::eq(&*it.backend, but));
-        if others.into_iter().any(|it| it.backend.admits(now)) { Peers::Usable } else { Peers::None }
+        let mut others = members.active().iter().filter(|it| !std::ptr::eq(&*it.backend, but));
+        if others.any(|it| it.backend.is_closed(now)) { Peers::Usable } else { Peers::None }
     }
 
     fn empty(&self, members: &Members) -> Fault {

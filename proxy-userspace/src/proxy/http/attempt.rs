@@ -100,15 +100,18 @@ pub(in crate::proxy) async fn connect(
         return Err(Failed { fault, outcome: Outcome::Abandoned, unsent: None });
     }
     backend.stats.connects.up();
-    let (kind, outcome, cause) = match worker.shared.connector.connect(address, world.terms.limits.connect).await {
-        Ok(stream) => return Ok(Io::new(stream)),
-        Err(ConnectError::Timeout) => {
-            let cause = format!("no connection within {:?}", world.terms.limits.connect);
-            (Kind::ConnectTimeout, Outcome::ConnectTimeout, cause)
-        }
-        Err(ConnectError::Failed(cause)) => (Kind::Connect, Outcome::ConnectFailed, cause.to_string()),
-        Err(ConnectError::Local(cause)) => (Kind::Local, Outcome::Abandoned, format!("this node: {cause}")),
-    };
+    let (kind, outcome, cause) =
+        match worker.shared.connector.connect(address, world.terms.limits.connect).await {
+            Ok(stream) => return Ok(Io::new(stream)),
+            Err(ConnectError::Timeout) => {
+                let cause = format!("no connection within {:?}", world.terms.limits.connect);
+                (Kind::ConnectTimeout, Outcome::ConnectTimeout, cause)
+            }
+            Err(ConnectError::Failed(cause)) => (Kind::Connect, Outcome::ConnectFailed, cause.to_string()),
+            Err(ConnectError::Local(cause)) => {
+                (Kind::Local, Outcome::Abandoned, format!("this node: {cause}"))
+            }
+        };
     Err(Failed { fault: Fault::new(kind, format!("{address}: {cause}")), outcome, unsent: None })
 }
 

@@ -110,7 +110,10 @@ impl Exchange {
     /// Checks the head and makes it one that may go to an endpoint.
     fn identify(session: &Session, world: &World, request: Request<Incoming>) -> Result<Self, Fault> {
         let (mut parts, body) = request.into_parts();
-        if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > world.terms.limits.target_bytes)
+        if parts
+            .uri
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > world.terms.limits.target_bytes)
         {
             let most = world.terms.limits.target_bytes;
             return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));

@@ -193,7 +193,9 @@ impl World {
             let there: Vec<String> = ports.iter().map(ToString::to_string).collect();
             let wanted = match host.port {
                 Some(number) => format!("no port {number}"),
-                None => format!("no port named {}, none numbered 80, and not exactly one", self.terms.rules.port),
+                None => {
+                    format!("no port named {}, none numbered 80, and not exactly one", self.terms.rules.port)
+                }
             };
             Fault::new(Kind::Unbound, format!("{host} has {wanted}; its ports are: {}", there.join(", ")))
         })
