@@ -115,7 +115,7 @@ pub struct Response {
     pub head: Head,
     /// Statuses of interim answers before it (100, 103).
     pub interim: Vec<u16>,
-    /// The first MiB of the body, decoded.
+    /// The first 16 MiB of the body, decoded.
     pub body: Vec<u8>,
     /// The decoded length of the whole body in bytes.
     pub length: u64,

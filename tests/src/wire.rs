@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::message::{Fields, Framing, Head, field};
 
-/// How much of a body is kept; the rest is only counted.
-pub const KEEP: usize = 1 << 20;
+/// How many bytes of a body are kept; the rest is only counted.
+const KEEP: usize = 16 << 20;
+/// How many bytes of a connection's log are kept.
+const LOGGED: usize = 1 << 20;
 
 /// Bytes received on one connection, shared with whoever wants to look.
 pub type Log = Arc<Mutex<Vec<u8>>>;
@@ -22,7 +24,7 @@ pub struct Wire {
 /// A body that was read.
 #[derive(Default)]
 pub struct Content {
-    /// Its first [`KEEP`] bytes.
+    /// Its first 16 MiB.
     pub bytes: Vec<u8>,
     /// Its whole length.
     pub length: u64,
@@ -44,7 +46,7 @@ impl Wire {
         Self { stream, buffer: Vec::new(), log: None }
     }
 
-    /// Reads from `stream` and keeps the first [`KEEP`] bytes in `log`.
+    /// Reads from `stream` and keeps the first MiB in `log`.
     pub fn logged(stream: TcpStream, log: Log) -> Self {
         Self { stream, buffer: Vec::new(), log: Some(log) }
     }
@@ -71,7 +73,7 @@ impl Wire {
         self.buffer.extend(&piece[..n]);
         if let Some(log) = &self.log {
             let mut log = log.lock().unwrap();
-            let room = KEEP.saturating_sub(log.len()).min(n);
+            let room = LOGGED.saturating_sub(log.len()).min(n);
             log.extend(&piece[..room]);
         }
         Ok(n)

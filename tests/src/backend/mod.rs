@@ -24,7 +24,7 @@ pub struct Received {
     pub connection: usize,
     /// Its head.
     pub head: Head,
-    /// The first MiB of its body, decoded.
+    /// The first 16 MiB of its body, decoded.
     pub body: Vec<u8>,
     /// Bytes of its body so far.
     pub length: u64,

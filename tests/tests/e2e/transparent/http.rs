@@ -9,13 +9,12 @@ use e2e::{Answer, Backend, BackendProcess, Load, Request, Weir, folder};
 
 #[test]
 fn nothing_tells_the_application_or_the_backend_of_a_proxy() {
-    let Some(stage) = Stage::running() else { return };
+    let Some(stage) = Stage::with_one_endpoint() else { return };
     let reply = Answer::ok("ok").with("X-MixedCase", "1").with("server", "fake");
     let at = |address| Backend::http().answer(reply.clone()).inside(&stage.a).on(address).start();
     let backend = at(stage.a.at(TARGET));
     let request =
         "GET /Path?q=1 HTTP/1.1\r\nHost: What.Ever.Example:99\r\nX-CamelCase: 1\r\naccept: */*\r\n\r\n";
-    // The other endpoints refuse, so it reaches this one.
     let answer = stage.dial(V4).send(request).response();
     answer.expect_body("ok");
     let names: Vec<_> = answer.head.fields.iter().map(|(name, _)| name.as_str()).collect();
@@ -28,7 +27,7 @@ fn nothing_tells_the_application_or_the_backend_of_a_proxy() {
 
 #[test]
 fn connections_are_kept_on_both_sides() {
-    let Some(stage) = Stage::running() else { return };
+    let Some(stage) = Stage::with_one_endpoint() else { return };
     let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
     let mut client = stage.dial(V4);
     for _ in 0..50 {
@@ -79,7 +78,7 @@ fn a_service_whose_endpoints_are_dead_is_an_answer_that_says_so() {
 
 #[test]
 fn a_long_body_streams_both_ways() {
-    let Some(stage) = Stage::running() else { return };
+    let Some(stage) = Stage::with_one_endpoint() else { return };
     let _backend =
         Backend::http().answer(Answer::stream(16 << 20)).inside(&stage.a).on(stage.a.at(TARGET)).start();
     let answer = stage.dial(V4).ask(&Request::post("/", vec![b'x'; 4 << 20]).with("Host", "hello"));
@@ -88,7 +87,7 @@ fn a_long_body_streams_both_ways() {
 
 #[test]
 fn ambiguous_framing_is_refused_here_too() {
-    let Some(stage) = Stage::running() else { return };
+    let Some(stage) = Stage::with_one_endpoint() else { return };
     let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
     for fields in ["Content-Length: 3\r\nContent-Length: 4", "Content-Length : 3", "X: a\r\n b", "X: a\rb"] {
         let mut client = stage.dial(V4);
@@ -109,7 +108,7 @@ fn an_http10_request_without_a_host_reaches_the_dialled_service() {
 
 #[test]
 fn an_upgrade_becomes_a_tunnel_for_diverted_applications() {
-    let Some(stage) = Stage::running() else { return };
+    let Some(stage) = Stage::with_one_endpoint() else { return };
     let _backend =
         Backend::http().answer(Answer::upgrade("chat")).inside(&stage.a).on(stage.a.at(TARGET)).start();
     let mut client = stage.dial(V4);

@@ -52,6 +52,17 @@ impl Stage {
         Self::running_with(|builder| builder)
     }
 
+    /// The same with one endpoint only, in pod `a`.
+    #[track_caller]
+    pub(crate) fn with_one_endpoint() -> Option<Self> {
+        let mut stage = Self::set()?;
+        let addresses = ["10.96.0.10", "fd00:96::10"];
+        let hello = folder::service("hello", &addresses).port("http", 80, TARGET).endpoints(&[stage.a.v4()]);
+        let builder = Weir::new().on_node(&stage.net).kubernetes(&hello);
+        stage.start(builder);
+        Some(stage)
+    }
+
     /// The same with other settings.
     #[track_caller]
     pub(crate) fn running_with(settings: impl FnOnce(Builder) -> Builder) -> Option<Self> {

@@ -56,7 +56,8 @@ fn twenty_thousand_connects_reach_exactly_the_address_they_dialled() {
     let wrong: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
     assert!(wrong.is_empty(), "{} wrong: {:?}", wrong.len(), &wrong[..wrong.len().min(10)]);
     assert_eq!(servers.iter().map(TcpServer::accepted).sum::<usize>(), CONNECTS);
-    assert_eq!(stage.diverted() - before, CONNECTS as f64);
+    let diverted = stage.diverted() - before;
+    assert_eq!(diverted, CONNECTS as f64, "{:#}", stage.weir().state()["interception"]);
     assert_eq!(stage.weir().turned_away("transparent", "no_original"), 0.0);
 }
 

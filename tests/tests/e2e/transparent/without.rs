@@ -5,8 +5,7 @@ use e2e::{Backend, Weir};
 #[test]
 fn without_the_capability_a_sentence_says_so_and_the_explicit_proxy_works() {
     let backend = Backend::http().start();
-    let transparent = "{ listen: 127.0.0.1:0, ports: 1, required: false }";
-    let builder = Weir::new().set("transparent", transparent).service("hello", &[backend.addr()]);
+    let builder = Weir::new().set("transparent", &transparent(false)).service("hello", &[backend.addr()]);
     let weir = builder.without_capabilities().start();
     weir.get("http://hello/").expect_body("ok");
     weir.admin_get("/ready").expect_status(200);
@@ -17,9 +16,14 @@ fn without_the_capability_a_sentence_says_so_and_the_explicit_proxy_works() {
 
 #[test]
 fn without_the_capability_required_interception_makes_weir_unready() {
-    let transparent = "{ listen: 127.0.0.1:0, ports: 1, required: true }";
-    let weir = Weir::new().set("transparent", transparent).without_capabilities().start();
+    let weir = Weir::new().set("transparent", &transparent(true)).without_capabilities().start();
     let answer = weir.admin_get("/ready");
     answer.expect_status(503);
     assert!(answer.text().contains("CAP_"), "{:?}", answer.text());
+}
+
+/// Interception of everything below the cgroup2 mount: what is missing is only the right to do it.
+fn transparent(required: bool) -> String {
+    let cgroup = e2e::net::cgroup::mount().display().to_string();
+    format!("{{ listen: 127.0.0.1:0, ports: 1, required: {required}, cgroup: {cgroup} }}")
 }
