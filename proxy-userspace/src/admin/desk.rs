@@ -13,7 +13,7 @@ use crate::discovery::files::FileProblem;
 use crate::domain::catalog::Catalog;
 use crate::intercept::Interception;
 use crate::proxy::metrics::Metrics;
-use crate::proxy::session::Door;
+use crate::proxy::session::{Door, Way};
 use crate::proxy::worker::Shared;
 use crate::telemetry::{Count, Page, Scrape, render};
 
@@ -87,7 +87,8 @@ impl Desk {
 
     /// Client connections open now.
     pub fn open(&self) -> usize {
-        self.doors.iter().map(|door| door.open.value()).sum()
+        let data = self.doors.iter().filter(|door| matches!(door.way, Way::Outgoing | Way::Transparent));
+        data.map(|door| door.open.value()).sum()
     }
 
     /// Newer settings are in force, except for the sections `waiting` for the next start.

@@ -10,4 +10,4 @@ mod serve;
 mod state;
 
 pub use desk::Desk;
-pub use serve::{Scope, listen};
+pub use serve::listen;

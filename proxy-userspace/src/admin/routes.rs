@@ -8,7 +8,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use super::{Desk, Scope, state};
+use super::{Desk, state};
+use crate::proxy::session::Way;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -28,14 +29,14 @@ POST /admin/shutdown   drains and stops; from loopback only
 /// The answer to one request.
 pub(super) fn answer<B>(
     desk: &Arc<Desk>,
-    scope: Scope,
+    way: Way,
     client: SocketAddr,
     request: &Request<B>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    match (request.method(), path, scope) {
-        (&Method::GET | &Method::HEAD, _, _) => get(desk, scope, path),
-        (&Method::POST, "/admin/shutdown" | "/admin/drain", Scope::Everything) => {
+    match (request.method(), path, way) {
+        (&Method::GET | &Method::HEAD, _, _) => get(desk, way, path),
+        (&Method::POST, "/admin/shutdown" | "/admin/drain", Way::Admin) => {
             if !client.ip().to_canonical().is_loopback() {
                 return text(StatusCode::FORBIDDEN, TEXT, "only from loopback\n");
             }
@@ -46,8 +47,8 @@ pub(super) fn answer<B>(
     }
 }
 
-fn get(desk: &Arc<Desk>, scope: Scope, path: &str) -> Response<Full<Bytes>> {
-    match (path, scope) {
+fn get(desk: &Arc<Desk>, way: Way, path: &str) -> Response<Full<Bytes>> {
+    match (path, way) {
         ("/live", _) => text(StatusCode::OK, TEXT, "live\n"),
         ("/ready", _) => {
             let (ready, report) = desk.ready.report();
@@ -55,9 +56,9 @@ fn get(desk: &Arc<Desk>, scope: Scope, path: &str) -> Response<Full<Bytes>> {
             text(status, TEXT, report)
         }
         ("/metrics", _) => text(StatusCode::OK, OPENMETRICS, desk.metrics()),
-        ("/", Scope::Everything) => text(StatusCode::OK, TEXT, INDEX),
-        ("/api/state.json", Scope::Everything) => text(StatusCode::OK, JSON, state::json(desk)),
-        ("/admin/ping", Scope::Everything) => text(StatusCode::OK, TEXT, "pong"),
+        ("/", Way::Admin) => text(StatusCode::OK, TEXT, INDEX),
+        ("/api/state.json", Way::Admin) => text(StatusCode::OK, JSON, state::json(desk)),
+        ("/admin/ping", Way::Admin) => text(StatusCode::OK, TEXT, "pong"),
         _ => text(StatusCode::NOT_FOUND, TEXT, "there is no such path; see /\n"),
     }
 }

@@ -8,62 +8,47 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::{Desk, routes};
-use crate::config::Allow;
-
-/// Connections at most; more wait.
-const CONNECTIONS: usize = 64;
+use crate::proxy::session::{Door, Turned};
 
 /// How long a client may take over its request's head, and be idle.
 const HEADER_READ: Duration = Duration::from_secs(10);
 
-/// What a listener answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All there is.
-    Everything,
-    /// `/live`, `/ready` and `/metrics` only.
-    Probes,
-}
-
-/// Serves `listener` for as long as the runtime runs.
+/// Serves `listener` for as long as the runtime runs: everything there is, or by the probes' door only `/live`,
+/// `/ready` and `/metrics`.
 ///
 /// # Errors
 ///
 /// When the socket cannot be used.
-pub fn listen(
-    desk: &Arc<Desk>,
-    listener: std::net::TcpListener,
-    allow: &Allow,
-    scope: Scope,
-) -> anyhow::Result<()> {
+pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListener) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let (desk, allow) = (desk.clone(), allow.clone());
+    let (desk, door) = (desk.clone(), door.clone());
     tokio::spawn(async move {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let entry = door.enter().await;
             let Ok((stream, client)) = listener.accept().await else {
+                door.turn_away(Turned::AcceptFailed);
                 sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            if !allow.permits(client.ip()) {
+            if !door.allow.permits(client.ip()) {
+                door.turn_away(Turned::NotAllowed);
                 continue;
             }
-            let desk = desk.clone();
+            let entry = entry.used();
+            let (desk, way) = (desk.clone(), door.way);
             tokio::spawn(async move {
                 let service = service_fn(|request| {
-                    let answer = routes::answer(&desk, scope, client, &request);
+                    let answer = routes::answer(&desk, way, client, &request);
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 let mut builder = http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ);
                 // A client that leaves early is no concern of ours.
                 let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-                drop(slot);
+                drop(entry);
             });
         }
     });

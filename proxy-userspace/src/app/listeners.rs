@@ -7,7 +7,10 @@ use anyhow::Context;
 
 use crate::config::Settings;
 use crate::proxy::session::{Door, Way};
-use crate::transport::{bind, bind_range};
+use crate::transport::{bind, bind_range, refuse_new};
+
+/// Connections to the admin and to the probes at most, each.
+const CONTROL_CONNECTIONS: usize = 64;
 
 /// The sockets. Kept for the life of the process: workers accept on duplicates.
 pub(super) struct Listeners {
@@ -42,13 +45,26 @@ impl Listeners {
         all.filter_map(|it| it.local_addr().ok()).collect()
     }
 
-    /// What the data plane knows of its listeners.
+    /// From now on the data plane's sockets take nobody new: weir drains.
+    pub(super) fn refuse_new(&self) {
+        for listener in self.transparent.iter().chain([&self.outgoing]) {
+            if let Err(cause) = refuse_new(listener) {
+                tracing::warn!(%cause, "clients that connect while weir closes its listeners may be reset");
+            }
+        }
+    }
+
+    /// What weir knows of its listeners.
     pub(super) fn doors(&self, settings: &Settings) -> Vec<Arc<Door>> {
         let limit = settings.limits.connections;
         let outgoing = &settings.outgoing;
         let mut doors = vec![Door::new(Way::Outgoing, outgoing.allow.clone(), limit, outgoing.via)];
         if let Some(it) = &settings.transparent {
             doors.push(Door::new(Way::Transparent, it.allow.clone(), limit, it.via));
+        }
+        doors.push(Door::new(Way::Admin, settings.admin.allow.clone(), CONTROL_CONNECTIONS, false));
+        if let Some(it) = &settings.probes {
+            doors.push(Door::new(Way::Probes, it.allow.clone(), CONTROL_CONNECTIONS, false));
         }
         doors
     }
@@ -58,6 +74,7 @@ impl Listeners {
         let of = |way: Way| match way {
             Way::Outgoing => std::slice::from_ref(&self.outgoing),
             Way::Transparent => &self.transparent,
+            Way::Admin | Way::Probes => &[],
         };
         doors
             .iter()

@@ -83,6 +83,7 @@ async fn live(file: Option<PathBuf>, settings: Settings) -> anyhow::Result<()> {
     tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
     desk.ready.set("drain", Err("weir is draining".to_owned()));
     desk.disarm();
+    listeners.refuse_new();
     drain.close();
     drop(listeners);
     let mut ended = tokio::task::spawn_blocking(|| join(workers));

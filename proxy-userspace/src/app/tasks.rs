@@ -9,9 +9,10 @@ use tokio::time::sleep;
 
 use super::listeners::Listeners;
 use super::{intercept, keeper};
-use crate::admin::{self, Desk, Scope};
+use crate::admin::{self, Desk};
 use crate::discovery::files;
 use crate::domain::catalog::Catalog;
+use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
 
 /// The longest pause before a task is started again.
@@ -35,10 +36,12 @@ pub(super) fn start(
     supervise(desk.clone(), "world", move || keeper::keep(keeper.clone(), watched.clone(), terms.clone()));
     let heart = desk.clone();
     supervise(desk.clone(), "heart", move || intercept::beat(heart.clone()));
-    let settings = desk.settings.load();
-    admin::listen(desk, listeners.admin.try_clone()?, &settings.admin.allow, Scope::Everything)?;
-    if let (Some(listener), Some(probes)) = (&listeners.probes, &settings.probes) {
-        admin::listen(desk, listener.try_clone()?, &probes.allow, Scope::Probes)?;
+    for door in &desk.doors {
+        match (door.way, &listeners.probes) {
+            (Way::Admin, _) => admin::listen(desk, door, listeners.admin.try_clone()?)?,
+            (Way::Probes, Some(listener)) => admin::listen(desk, door, listener.try_clone()?)?,
+            (Way::Outgoing | Way::Transparent | Way::Probes, _) => {}
+        }
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::domain::catalog::AppProtocol;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
-use crate::transport::{Io, Pulse};
+use crate::transport::{Io, Pulse, Side};
 
 /// Lives one connection from accept to close.
 pub(super) async fn live(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client: SocketAddr) {
@@ -40,6 +40,7 @@ pub(super) async fn live(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream,
             http::serve(worker, session, Io::new(stream)).await;
         }
         Way::Transparent => diverted(worker, door, stream, client).await,
+        Way::Admin | Way::Probes => {} // The control plane accepts those itself.
     }
 }
 
@@ -89,7 +90,9 @@ async fn look(world: &World, io: &mut Io) -> Option<Sniffed> {
     let deadline = Instant::now() + world.terms.limits.sniff;
     let sniffed = loop {
         match time::timeout_at(deadline.into(), io.read_buf(&mut seen)).await {
-            Err(_) => break Sniffed::Undecided,
+            Err(_) if seen.is_empty() => break Sniffed::Undecided,
+            // Whoever sends a piece and then waits is waiting for an answer to that piece.
+            Err(_) => break Sniffed::Opaque,
             Ok(Err(_)) => return None,
             Ok(Ok(0)) if seen.is_empty() => return None,
             Ok(Ok(0)) => break Sniffed::Opaque,
@@ -114,21 +117,18 @@ async fn first_to_speak(worker: Rc<Worker>, session: Session, world: &World, mut
         Ok(open) => open,
         Err(fault) => return refused(&worker, &session, &client, &fault),
     };
-    let (mut seen, mut said) = (BytesMut::new(), BytesMut::new());
-    let sniffed = loop {
-        tokio::select! {
-            read = client.read_buf(&mut seen) => match read.map(|n| (n, sniff(&seen))) {
-                Ok((1.., Sniffed::Undecided)) if seen.len() < SNIFF_MAX => {}
-                Ok((1.., decided)) => break decided,
-                Ok((0, _)) | Err(_) => break Sniffed::Opaque,
-            },
-            _ = server.read_buf(&mut said) => break Sniffed::Opaque,
-            () = time::sleep(world.terms.limits.tunnel_idle) => return,
-        }
+    let mut said = BytesMut::new();
+    let spoke = tokio::select! {
+        spoke = client.readable() => spoke.map(|()| Side::Client),
+        spoke = server.read_buf(&mut said) => spoke.map(|_| Side::Server),
+        () = time::sleep(world.terms.limits.tunnel_idle) => return,
     };
-    client.put_back(seen.freeze());
     server.put_back(said.freeze());
-    if sniffed == Sniffed::Http1 {
+    let sniffed = match spoke {
+        Ok(Side::Client) => look(world, &mut client).await,
+        Ok(Side::Server) | Err(_) => Some(Sniffed::Opaque),
+    };
+    if sniffed == Some(Sniffed::Http1) {
         lease.finish(Instant::now(), Outcome::Carried);
         return http::serve(worker, session, client).await;
     }

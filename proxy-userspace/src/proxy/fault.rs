@@ -25,8 +25,8 @@ pub enum Kind {
     NoHost,
     /// Its host is no host name.
     BadHost(BadHost),
-    /// Its scheme is none that a plain proxy serves.
-    BadScheme,
+    /// Its target is none that a plain proxy serves: another scheme than http, or no path.
+    BadTarget,
     /// A transfer coding other than `chunked`, which weir would have to decode (RFC 9112 §6.1).
     TransferCoding,
     /// The request target is over the limit.
@@ -75,7 +75,7 @@ impl Kind {
     /// The status the client gets.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoHost | Self::BadHost(_) | Self::BadScheme => StatusCode::BAD_REQUEST,
+            Self::NoHost | Self::BadHost(_) | Self::BadTarget => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Refused(_) => StatusCode::FORBIDDEN,
@@ -91,7 +91,7 @@ impl Kind {
         match self {
             Self::NoHost
             | Self::BadHost(_)
-            | Self::BadScheme
+            | Self::BadTarget
             | Self::TransferCoding
             | Self::TargetTooLong => Blame::Client,
             Self::Refused(_) | Self::Unbound | Self::Loop => Blame::Client,
@@ -112,7 +112,7 @@ impl Kind {
         match self {
             Self::NoHost => 0,
             Self::BadHost(_) => 1,
-            Self::BadScheme => 2,
+            Self::BadTarget => 2,
             Self::TransferCoding => 3,
             Self::TargetTooLong => 4,
             Self::Refused(_) => 5,
@@ -132,7 +132,7 @@ impl Kind {
     pub const LABELS: [&'static str; 15] = [
         "no_host",
         "bad_host",
-        "bad_scheme",
+        "bad_target",
         "transfer_coding",
         "target_too_long",
         "refused",

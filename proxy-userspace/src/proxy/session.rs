@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::config::Allow;
 use crate::telemetry::{Count, Level};
 use crate::transport::Pulse;
@@ -14,6 +16,10 @@ pub enum Way {
     Outgoing,
     /// The transparent ports, where the eBPF program sends diverted connections.
     Transparent,
+    /// :9990, for people and their tools.
+    Admin,
+    /// :9991, for the kubelet and Prometheus.
+    Probes,
 }
 
 /// A listener as the data plane sees it: who may come in, how many, and who did. Shared by all workers, and by
@@ -24,8 +30,8 @@ pub struct Door {
     pub way: Way,
     /// Who may come in.
     pub allow: Allow,
-    /// Open connections at most.
-    pub limit: usize,
+    /// The right to be open, one for each connection at most; see [`Door::enter`].
+    slots: Arc<Semaphore>,
     /// Whether messages that pass get a Via.
     pub via: bool,
     /// Connections open now.
@@ -34,16 +40,16 @@ pub struct Door {
     pub connections: Count,
     /// Requests (HTTP) or connections (opaque) served.
     pub requests: Count,
-    /// Connections closed at once, by reason; see [`Turned`].
+    /// Connections not served, or not at once, by reason; see [`Turned`].
     pub turned_away: [Count; Turned::LABELS.len()],
 }
 
-/// Why a connection was closed without being served.
+/// Why a connection was closed without being served, or had to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turned {
     /// `allow` does not name its source.
     NotAllowed = 0,
-    /// The listener is at its limit.
+    /// The listener was at its limit: it was not closed, but had to wait for another to leave.
     Full = 1,
     /// It reached a transparent port, but no program diverted it.
     NoOriginal = 2,
@@ -69,6 +75,8 @@ impl Way {
         match self {
             Self::Outgoing => "outgoing",
             Self::Transparent => "transparent",
+            Self::Admin => "admin",
+            Self::Probes => "probes",
         }
     }
 }
@@ -79,13 +87,26 @@ impl Door {
         Arc::new(Self {
             way,
             allow,
-            limit,
+            slots: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
             via,
             open: Level::default(),
             connections: Count::default(),
             requests: Count::default(),
             turned_away: Default::default(),
         })
+    }
+
+    /// The right to open one more connection. At the limit this waits, and whoever connects waits in the accept queue.
+    pub async fn enter(self: &Arc<Self>) -> Entry {
+        let slot = match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_) => {
+                self.turn_away(Turned::Full);
+                // The semaphore is never closed.
+                self.slots.clone().acquire_owned().await.ok()
+            }
+        };
+        Entry { door: self.clone(), slot, counted: false }
     }
 
     /// Counts a connection that is not served.
@@ -118,23 +139,29 @@ pub struct Session {
     pub pulse: Pulse,
 }
 
-/// Counts a connection as open until it is dropped.
+/// The right to one open connection, given back when it is dropped.
 #[derive(Debug)]
-pub struct Entry(Arc<Door>);
+pub struct Entry {
+    door: Arc<Door>,
+    #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
+    slot: Option<OwnedSemaphorePermit>,
+    counted: bool,
+}
 
 impl Entry {
-    /// Enters, unless the listener is full.
-    pub fn try_new(door: &Arc<Door>) -> Option<Self> {
-        if door.open.up() >= door.limit {
-            door.open.down();
-            return None;
-        }
-        Some(Self(door.clone()))
+    /// The connection is here.
+    pub fn used(mut self) -> Self {
+        self.door.connections.up();
+        self.door.open.up();
+        self.counted = true;
+        self
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.open.down();
+        if self.counted {
+            self.door.open.down();
+        }
     }
 }

@@ -119,31 +119,38 @@ async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net
     }
 }
 
-/// Accepts until the drain begins, and then until nobody has come for a while.
+/// Accepts until the drain begins, and then whoever had connected until then.
 async fn accept(worker: Rc<Worker>, door: Arc<Door>, listener: TcpListener) {
     let drain = worker.shared.drain.clone();
     loop {
+        let entry = door.enter().await;
         let next = tokio::select! {
             biased;
             next = listener.accept() => next,
             () = drain.closing() => break,
         };
-        worker.take_in(&door, next).await;
+        worker.take_in(&door, entry, next).await;
     }
     loop {
+        let entry = door.enter().await;
         let next = tokio::select! {
             biased;
             next = time::timeout(QUIET, listener.accept()) => next,
             () = drain.over() => return,
         };
         let Ok(next) = next else { return };
-        worker.take_in(&door, next).await;
+        worker.take_in(&door, entry, next).await;
     }
 }
 
 impl Worker {
     /// Takes in what accept returned: a connection that may come in gets a task of its own.
-    async fn take_in(self: &Rc<Self>, door: &Arc<Door>, next: std::io::Result<(TcpStream, SocketAddr)>) {
+    async fn take_in(
+        self: &Rc<Self>,
+        door: &Arc<Door>,
+        entry: Entry,
+        next: std::io::Result<(TcpStream, SocketAddr)>,
+    ) {
         let (stream, client) = match next {
             Ok(accepted) => accepted,
             Err(cause) => {
@@ -155,10 +162,7 @@ impl Worker {
         if !door.allow.permits(client.ip()) {
             return door.turn_away(Turned::NotAllowed);
         }
-        let Some(entry) = Entry::try_new(door) else {
-            return door.turn_away(Turned::Full);
-        };
-        door.connections.up();
+        let entry = entry.used();
         let live = connection::live(self.clone(), door.clone(), stream, client);
         self.spawn(async move {
             live.await;

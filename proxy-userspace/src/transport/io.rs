@@ -16,12 +16,22 @@ pub struct Io {
     stream: TcpStream,
     prefix: Bytes,
     pulse: Option<Pulse>,
+    writes: Writes,
+}
+
+/// What a write does that fails because the peer has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    /// It fails.
+    Fail,
+    /// It waits: the peer may have said why before it closed, and reading will tell.
+    Wait,
 }
 
 impl Io {
     /// `stream`, from its first byte.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, prefix: Bytes::new(), pulse: None }
+        Self { stream, prefix: Bytes::new(), pulse: None, writes: Writes::Fail }
     }
 
     /// Puts `bytes` in front of what is still to be read.
@@ -33,16 +43,39 @@ impl Io {
         };
     }
 
+    /// Leaves it to reading to find out that the peer has closed. An endpoint that answers before it has read a whole
+    /// request, and closes, breaks the write; its answer is there to be read all the same.
+    pub fn listening_to_the_end(mut self) -> Self {
+        self.writes = Writes::Wait;
+        self
+    }
+
     /// Tells `pulse` when bytes come in.
     pub fn beating(mut self, pulse: Pulse) -> Self {
         self.pulse = Some(pulse);
         self
     }
 
-    fn went(&self) {
-        if let Some(pulse) = &self.pulse {
-            pulse.bytes_went();
+    fn settle(&self, wrote: io::Result<usize>) -> Poll<io::Result<usize>> {
+        match wrote {
+            Ok(n) => {
+                if let Some(pulse) = &self.pulse {
+                    pulse.bytes_went();
+                }
+                Poll::Ready(Ok(n))
+            }
+            Err(cause) if self.writes == Writes::Wait && has_closed(&cause) => Poll::Pending,
+            Err(cause) => Poll::Ready(Err(cause)),
         }
+    }
+
+    /// Returns when there is something to read, or the end.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is broken.
+    pub async fn readable(&self) -> io::Result<()> {
+        if self.prefix.is_empty() { self.stream.readable().await } else { Ok(()) }
     }
 
     /// The socket.
@@ -82,9 +115,8 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.went();
-        Poll::Ready(Ok(n))
+        let wrote = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.settle(wrote)
     }
 
     fn poll_write_vectored(
@@ -92,9 +124,8 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.went();
-        Poll::Ready(Ok(n))
+        let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
+        self.settle(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -108,4 +139,8 @@ impl AsyncWrite for Io {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+fn has_closed(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted, per port; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -64,6 +64,32 @@ pub fn bind_range(first: SocketAddr, count: u16) -> Result<Vec<TcpListener>, Bin
             }
         }
     }
+}
+
+/// From now on nobody new gets as far as connect(); whoever has, or is about to, is still accepted. Closing a listener
+/// after its queue has run empty then loses no client whose connect() succeeded.
+///
+/// A classic BPF filter drops each segment that opens a connection (SYN without ACK, the fourteenth byte of the TCP
+/// header, RFC 9293 §3.1) and passes those that complete one. The client's kernel tries again a second later, and
+/// meets whoever listens then.
+///
+/// # Errors
+///
+/// What the kernel says; the listener is then as it was.
+pub fn refuse_new(listener: &TcpListener) -> io::Result<()> {
+    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+    const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    const SYN: u32 = 0x02;
+    const SYN_OR_ACK: u32 = 0x12;
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN_OR_ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
 }
 
 fn run(first: SocketAddr, count: u16) -> Result<Vec<TcpListener>, BindError> {
@@ -130,6 +156,18 @@ mod tests {
         let address = held.local_addr().expect("it is bound");
         let text = bind(address).expect_err("it is taken").to_string();
         assert!(text.contains(&address.to_string()) && text.contains("another process"), "{text}");
+    }
+
+    #[test]
+    fn a_listener_that_refuses_new_clients_still_takes_those_that_connected() {
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let early = std::net::TcpStream::connect(address).expect("it listens");
+        refuse_new(&listener).expect("a filter may be attached");
+        let late = std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300));
+        assert_eq!(late.expect_err("nobody new").kind(), io::ErrorKind::TimedOut);
+        let (_, peer) = listener.accept().expect("the early one");
+        assert_eq!(peer, early.local_addr().expect("it is connected"));
     }
 
     #[test]

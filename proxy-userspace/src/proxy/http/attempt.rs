@@ -18,6 +18,9 @@ use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 use crate::transport::{ConnectError, Io};
 
+/// Bytes hyper buffers of a body, for each direction of a connection.
+const BUFFER: usize = 64 * 1024;
+
 /// An attempt without an answer.
 #[derive(Debug)]
 pub(super) struct Failed {
@@ -78,8 +81,10 @@ async fn open(
     let io = connect(worker, world, backend).await?;
     let mut builder = http1::Builder::new();
     builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
+    builder.max_buf_size(world.terms.limits.header_bytes.max(BUFFER));
     builder.preserve_header_case(protocol == Protocol::Http1Cased);
-    let handshake = builder.handshake::<_, Body>(TokioIo::new(io)).await;
+    let io = TokioIo::new(io.listening_to_the_end());
+    let handshake = builder.handshake::<_, Body>(io).await;
     let (sender, connection) = handshake.map_err(|_| broken(backend.address, None))?;
     tokio::task::spawn_local(async move {
         // Its end reaches whoever waits for an answer; an unused connection may end as it likes.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::expect::Gate;
 use crate::domain::outcome::Outcome;
 use crate::proxy::cluster::Lease;
 use crate::proxy::pool::Ready;
@@ -22,6 +23,8 @@ pub enum Body {
     Text(Bytes),
     /// A client's, on its way to an endpoint.
     Request(Incoming),
+    /// A client's, kept back until the endpoint asks for it.
+    Held(Box<(Gate, Incoming)>),
     /// An endpoint's, on its way to the client.
     Answer(Box<Answer>),
 }
@@ -122,6 +125,13 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(text))))
             }
             Self::Request(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Held(held) => {
+                ready!(held.0.poll_open(cx));
+                if let Self::Held(held) = std::mem::replace(this, Self::Empty) {
+                    *this = Self::Request(held.1);
+                }
+                Pin::new(this).poll_frame(cx)
+            }
             Self::Answer(answer) => answer.poll_frame(cx),
         }
     }
@@ -131,6 +141,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Text(text) => text.is_empty(),
             Self::Request(incoming) => incoming.is_end_stream(),
+            Self::Held(held) => held.1.is_end_stream(),
             Self::Answer(answer) => answer.incoming.is_end_stream(),
         }
     }
@@ -140,6 +151,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Text(text) => SizeHint::with_exact(text.len() as u64),
             Self::Request(incoming) => incoming.size_hint(),
+            Self::Held(held) => held.1.size_hint(),
             Self::Answer(answer) => answer.incoming.size_hint(),
         }
     }

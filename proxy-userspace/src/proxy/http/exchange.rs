@@ -12,7 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use super::attempt::{self, Failed};
 use super::body::Settlement;
 use super::headers::{self, Upgrade};
-use super::{Body, answer, tunnel};
+use super::{Body, answer, expect, tunnel};
 use crate::domain::name::Host;
 use crate::domain::outcome::Outcome;
 use crate::proxy::cluster::{Backend, Cluster};
@@ -72,7 +72,7 @@ async fn exchange(
                 let keep = world.terms.limits.pool_connections;
                 let settlement =
                     Settlement { lease, ready, worker: worker.id, pulse: session.pulse.clone(), keep };
-                return Ok(reply(worker, world, exchange.upgrade, response, settlement));
+                return reply(worker, world, exchange.upgrade, response, settlement);
             }
             Err(failed) => {
                 let Failed { fault, outcome, unsent } = *failed;
@@ -110,14 +110,7 @@ impl Exchange {
     /// Checks the head and makes it one that may go to an endpoint.
     fn identify(session: &Session, world: &World, request: Request<Incoming>) -> Result<Self, Fault> {
         let (mut parts, body) = request.into_parts();
-        if parts
-            .uri
-            .path_and_query()
-            .is_some_and(|target| target.as_str().len() > world.terms.limits.target_bytes)
-        {
-            let most = world.terms.limits.target_bytes;
-            return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));
-        }
+        headers::check_target(&parts.uri, world.terms.limits.target_bytes)?;
         headers::check_codings(&parts.headers)?;
         headers::check_hops(&parts.headers)?;
         headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
@@ -137,7 +130,12 @@ impl Exchange {
         let body = Body::request(body);
         let repeatable = parts.method.is_idempotent() && body.is_replayable() && upgrade.is_none();
         let replays = usize::from(repeatable);
-        Ok(Self { request: Request::from_parts(parts, body), protocol, upgrade, replays })
+        let expects = expect::is_expected(&parts.headers);
+        let mut request = Request::from_parts(parts, body);
+        if expects {
+            expect::hold_back(&mut request);
+        }
+        Ok(Self { request, protocol, upgrade, replays })
     }
 
     /// A copy to send if this attempt is lost after it was sent.
@@ -204,20 +202,24 @@ fn reply(
     upgrade: Option<OnUpgrade>,
     mut response: Response<Incoming>,
     mut settlement: Settlement,
-) -> Response<Body> {
+) -> Result<Response<Body>, Fault> {
     let status = response.status();
     settlement.lease.answered(Instant::now(), Outcome::Answered(status.as_u16()));
+    if headers::check_codings(response.headers()).is_err() {
+        // To drop the field but not the coding would give the client something else than was sent.
+        let detail = "the endpoint used a transfer coding other than chunked";
+        return Err(Fault::new(Kind::Framing, detail));
+    }
     let keeps_upgrade = headers::strip_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return match (upgrade, keeps_upgrade) {
-            (Some(client), Upgrade::Wanted) => tunnel::switched(worker, world, client, response, settlement),
-            _ => answer::fault(&Fault::new(
-                Kind::Framing,
-                "the endpoint switched protocols without being asked",
-            )),
+            (Some(client), Upgrade::Wanted) => {
+                Ok(tunnel::switched(worker, world, client, response, settlement))
+            }
+            _ => Err(Fault::new(Kind::Framing, "the endpoint switched protocols without being asked")),
         };
     }
     let (parts, incoming) = response.into_parts();
-    Response::from_parts(parts, Body::answer(incoming, settlement))
+    Ok(Response::from_parts(parts, Body::answer(incoming, settlement)))
 }

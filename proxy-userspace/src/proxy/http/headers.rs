@@ -39,10 +39,13 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Upgrade {
         upgrade = strip_connection(headers);
     }
     let trailers = found.te && takes_trailers(headers);
+    if found.coding {
+        // hyper has undone the coding; a length beside it said nothing true (RFC 9112 §6.3).
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+    }
     if found.hop {
-        for name in
-            [&KEEP_ALIVE, &PROXY_CONNECTION, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION, &TRANSFER_ENCODING]
-        {
+        for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION] {
             headers.remove(name);
         }
     }
@@ -71,6 +74,7 @@ struct Found {
     connection: bool,
     te: bool,
     upgrade: bool,
+    coding: bool,
     hop: bool,
 }
 
@@ -80,7 +84,8 @@ impl Found {
             CONNECTION => self.connection = true,
             TE => self.te = true,
             UPGRADE => self.upgrade = true,
-            PROXY_AUTHENTICATE | PROXY_AUTHORIZATION | TRANSFER_ENCODING => self.hop = true,
+            TRANSFER_ENCODING => self.coding = true,
+            PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => self.hop = true,
             _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => self.hop = true,
             _ => {}
         }
@@ -175,18 +180,39 @@ fn is_weir(hop: &str) -> bool {
     hop.split_ascii_whitespace().nth(1).is_some_and(|by| by.eq_ignore_ascii_case("weir"))
 }
 
+/// Bounds the request target, whatever its form.
+///
+/// # Errors
+///
+/// [`Kind::TargetTooLong`]
+pub(super) fn check_target(uri: &Uri, most: usize) -> Result<(), Fault> {
+    let authority = uri.authority().map_or(0, |it| it.as_str().len());
+    let path = uri.path_and_query().map_or(0, |it| it.as_str().len());
+    if authority + path > most {
+        return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));
+    }
+    Ok(())
+}
+
 /// Turns an absolute-form target into origin-form, and returns what was cut off. Host then says what the target
 /// said (RFC 9112 §3.2.2).
 ///
 /// # Errors
 ///
-/// [`Kind::BadScheme`] for anything but `http`.
+/// [`Kind::BadTarget`] for anything but `http`, and for an authority where there should be a path.
 pub(super) fn to_origin_form(uri: &mut Uri, headers: &mut HeaderMap) -> Result<(), Fault> {
-    let Some(scheme) = uri.scheme() else { return Ok(()) };
+    let Some(scheme) = uri.scheme() else {
+        return match uri.authority() {
+            None => Ok(()),
+            Some(_) => {
+                Err(Fault::new(Kind::BadTarget, "the request target is neither a path nor an absolute URL"))
+            }
+        };
+    };
     if *scheme != Scheme::HTTP {
         let advice = "use CONNECT for anything but http";
         return Err(Fault::new(
-            Kind::BadScheme,
+            Kind::BadTarget,
             format!("weir does not speak {scheme} for a client; {advice}"),
         ));
     }

@@ -7,6 +7,7 @@ mod answer;
 mod attempt;
 mod body;
 mod exchange;
+mod expect;
 mod headers;
 mod serve;
 mod tunnel;

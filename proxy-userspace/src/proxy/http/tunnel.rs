@@ -27,6 +27,7 @@ pub(super) async fn connect(
     world: &World,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
+    headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
     headers::check_hops(request.headers())?;
     let cluster = match session.origin {
         Origin::Dialled(address) => worker.cluster_of(world, address),
