@@ -81,9 +81,15 @@ fn exchange(
         read_body(shared, wire, index, framing)?;
     }
     std::thread::sleep(answer.delay);
-    wire.write(&answer.head())?;
+    let mut pieces = answer.pieces();
+    if request.head.method() == "HEAD" {
+        pieces.clear();
+    }
+    // Head and first piece go out together, so that a process that is killed has answered, or has not.
+    let first = [answer.head(), if pieces.is_empty() { Vec::new() } else { pieces.remove(0) }].concat();
+    wire.write(&first)?;
     if request.head.method() != "HEAD" {
-        write_body(wire, &answer.body, answer.pieces())?;
+        write_body(wire, &answer.body, pieces)?;
     }
     if answer.reads == Reads::After {
         read_body(shared, wire, index, framing)?;
@@ -105,8 +111,8 @@ fn exchange(
 fn write_body(wire: &mut Wire, body: &Body, pieces: Vec<Vec<u8>>) -> io::Result<()> {
     let pause = if let Body::Chunks(_, pause, _) = body { *pause } else { Duration::ZERO };
     for piece in pieces {
-        wire.write(&piece)?;
         std::thread::sleep(pause);
+        wire.write(&piece)?;
     }
     if let Body::Stream(length) = body {
         let piece = [b'x'; 65536];

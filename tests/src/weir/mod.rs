@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use crate::client::Client;
 use crate::message::{Request, Response};
 use crate::net::place::Place;
+use crate::time::eventually;
 use builder::Builder;
 use folder::Folder;
 
@@ -131,6 +132,18 @@ impl Weir {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let _ = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal);
+    }
+
+    /// SIGSTOP, and waits until every thread stands still.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        let stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("weir to stand still", || std::fs::read_dir(&tasks).unwrap().flatten().all(stopped));
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -100,7 +100,7 @@ fn an_answer_of_5xx_is_the_backends_word_and_is_not_tried_again() {
 
 #[test]
 fn an_answer_that_has_begun_is_not_tried_again() {
-    let bad = Backend::http().answer(Answer::raw("HTTP/1.1 20").then(Then::Reset)).start();
+    let bad = Backend::http().answer(Answer::raw("HTTP/1.1 20").then(Then::Close)).start();
     let good = Backend::patient();
     let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
     for _ in 0..20 {

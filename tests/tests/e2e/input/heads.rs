@@ -42,7 +42,6 @@ fn a_client_that_says_nothing_is_closed() {
 fn an_endless_head_is_431_and_a_close() {
     let backend = Backend::http().start();
     let weir = Weir::serving("hello", &[backend.addr()]);
-    let before = weir.resident();
     let mut client = weir.client();
     client.send("GET http://hello/ HTTP/1.1\r\nHost: hello\r\n");
     for _ in 0..64 {
@@ -51,7 +50,6 @@ fn an_endless_head_is_431_and_a_close() {
     client.response().expect_status(431);
     client.rest();
     assert_eq!(backend.connections(), 0);
-    assert!(weir.resident() < before + (4 << 20));
 }
 
 #[test]

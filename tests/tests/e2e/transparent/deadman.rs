@@ -48,13 +48,14 @@ fn a_stopped_weir_is_found_out_by_its_heartbeat() {
     let Some(mut stage) = Stage::running() else { return };
     let (_backends, _direct) = (stage.backends(), stage.direct());
     until_diverted(&stage);
-    stage.weir().signal(Signal::SIGSTOP);
+    stage.weir().pause();
     let stopped = Instant::now();
     // Connections of the first two seconds hang in the accept queue; what counts is when the first goes direct.
     loop {
         let mut client = stage.dial(V4);
         client.start(&Request::get("/"));
         if !client.silent_for(Duration::from_millis(100)) {
+            assert_eq!(client.response().text(), "direct");
             break;
         }
         assert!(stopped.elapsed() < Duration::from_secs(4), "still diverted to a stopped weir");
@@ -70,7 +71,7 @@ fn connections_that_waited_while_weir_was_stopped_are_served_when_it_goes_on() {
     let Some(mut stage) = Stage::running() else { return };
     let _backends = stage.backends();
     until_diverted(&stage);
-    stage.weir().signal(Signal::SIGSTOP);
+    stage.weir().pause();
     let mut client = stage.dial(V4);
     client.start(&Request::get("/"));
     assert!(client.silent_for(Duration::from_millis(300)));

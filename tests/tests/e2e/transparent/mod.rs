@@ -38,7 +38,6 @@ impl Stage {
     /// The node before weir starts; `None`, and a word why, without root.
     pub(crate) fn set() -> Option<Self> {
         if !e2e::net::is_root() {
-            println!("left out: interception needs root");
             return None;
         }
         let mut net = Net::new();
