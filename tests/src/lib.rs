@@ -1,1 +1,29 @@
-//! Harness.
+//! The harness of the end-to-end tests: fakes with every bad habit a server can have, a client that controls
+//! each byte, the real `weir` binary as a child process, and network namespaces as pods.
+//!
+//! It uses blocking threads on purpose: a test says exactly which byte goes when, and no runtime reorders it.
+//! Nothing here knows weir's code; what it knows of weir's formats is in [`weir`].
+//!
+//! Deliberately absent: sleeps for synchronisation (use [`eventually`]), fixed ports, shared state between tests.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a harness that cannot go on fails its test, and a panic has a line number"
+)]
+
+pub mod backend;
+pub mod client;
+pub mod load;
+pub mod message;
+pub mod net;
+pub mod raw;
+pub mod time;
+pub mod weir;
+pub mod wire;
+
+pub use backend::{Answer, Backend, process::BackendProcess};
+pub use client::Client;
+pub use load::Load;
+pub use message::{Head, Request, Response};
+pub use net::{Net, Pod, place::Place};
+pub use time::eventually;
+pub use weir::{Weir, folder};

@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Floor 1: the configuration file, checked into [`Settings`].
+//!
+//! Everything above takes `Settings` as facts: addresses are parsed, ranges hold, listeners do not collide.
+//! [`Settings::default`] is weir with no file at all. One file here per section of the YAML; each holds the
+//! section's type, its defaults and its checks, so that a key is found, documented and validated in one place.
+
+mod admin;
+mod allow;
+mod breaker;
+mod discovery;
+mod drain;
+mod fields;
+mod limits;
+mod listeners;
+mod load;
+mod log;
+mod names;
+mod outgoing;
+mod problem;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod transparent;
+pub mod tree;
+mod values;
+
+pub use admin::{Admin, Probes};
+pub use allow::Allow;
+pub use breaker::{Backoff, Breaker};
+pub use discovery::{Discovery, Files};
+pub use drain::Drain;
+pub use limits::Limits;
+pub use load::{load, parse};
+pub use log::{Level, Log, LogFormat};
+pub use names::Names;
+pub use outgoing::Outgoing;
+pub use problem::{ConfigError, Mistake, Problem, quoted};
+pub use settings::Settings;
+pub use transparent::{Fail, Transparent};

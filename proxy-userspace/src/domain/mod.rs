@@ -6,4 +6,11 @@
 pub mod balance;
 pub mod breaker;
 pub mod catalog;
+pub mod name;
+pub mod outcome;
+pub mod refuse;
+pub mod retry;
 pub mod sniff;
+
+#[cfg(test)]
+mod sim;

@@ -1,1 +1,214 @@
-//! Placeholder.
+//! Floor 2: diversion of applications' connections to weir by eBPF programs on the pods' cgroup.
+//!
+//! [`Interception::attach`] loads the programs and puts them in place; from then on a connect() to a known
+//! destination arrives at one of weir's transparent ports instead. The data workers ask [`Originals`] for
+//! the address the application dialled, right after accept. What is known is told by
+//! [`Interception::divert`]; that weir still moves, by [`Heart`].
+//!
+//! Three things must never happen, and the order of everything here follows from them:
+//! - A diverted connection without a dialled address: the program that files it is attached before the
+//!   ones that divert, and detached after them.
+//! - A connection diverted to a weir that is not there: the kernel empties the listener's slot when weir
+//!   dies, and `disarm` empties it before a planned stop.
+//! - weir diverting itself: its own cgroup is never enrolled, and its sockets carry a mark.
+//!
+//! Synchronous throughout: all calls are short system calls. Deliberately absent: pinning (the programs go
+//! with the process), and every policy about *what* to divert, which the caller has.
+
+mod attach;
+mod capabilities;
+mod cgroup;
+mod counters;
+mod error;
+mod heart;
+mod logs;
+mod node;
+mod object;
+mod originals;
+mod plan;
+mod scope;
+mod status;
+mod sys;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use aya::maps::{Array, HashMap, MapData};
+use ipnet::IpNet;
+use proxy_ebpf::Policy;
+
+pub use cgroup::find_cgroup;
+pub use counters::Counters;
+pub use error::InterceptError;
+pub use heart::{Heart, monotonic_ns};
+pub use node::{default_addresses, node_addresses};
+pub use originals::{Original, Originals};
+pub use plan::Plan;
+pub use proxy_ebpf::decide::Fail;
+pub use scope::{Applied, Destination};
+pub use status::Status;
+
+/// Programs in place, and the maps they share with weir. Dropping it detaches them: connections then go
+/// where they were dialled, and those already diverted stay with weir.
+pub struct Interception {
+    // Links first and in this order: fields are dropped from the top.
+    links: attach::Links,
+    cgroup: cgroup::Cgroup,
+    /// A descriptor of the listener of our own, so that the slot stays full until weir itself is gone, not
+    /// until the one data worker whose listener it happens to be.
+    listener: OwnedFd,
+    slot: OwnedFd,
+    scope: scope::Table,
+    pods: HashMap<MapData, u64, u32>,
+    counts: counters::Table,
+    heart: Heart,
+    originals: Originals,
+    addresses: Vec<std::net::IpAddr>,
+    logs: logs::Forwarder,
+}
+
+impl Interception {
+    /// Loads the programs, enrols the plan's cgroup with everything below it (weir's own cgroup
+    /// excepted), arms the listener's slot and attaches. Nothing is diverted before [`Self::divert`].
+    ///
+    /// `listener` is one of the sockets that accept on the transparent ports; as long as it listens, weir
+    /// is taken to be there. The first heartbeat is given here.
+    ///
+    /// # Errors
+    ///
+    /// One sentence on what is missing (a capability, cgroup2, a kernel feature, a sensible plan) and what
+    /// to do. Nothing is left attached.
+    pub fn attach(plan: &Plan, listener: BorrowedFd<'_>) -> Result<Self, InterceptError> {
+        plan.check()?;
+        let cgroup = cgroup::Cgroup::open(&plan.cgroup)?;
+        let mut object = object::Object::load(plan)?;
+        let settings = plan.settings(sys::netns_cookie().map_err(InterceptError::kernel("SO_NETNS_COOKIE"))?);
+        let mut table: Array<MapData, wire::Wire<proxy_ebpf::Settings>> = object.map("SETTINGS")?;
+        table.set(0, wire::Wire(settings), 0).map_err(InterceptError::map("SETTINGS"))?;
+        let heart = Heart::new(object.map("HEART")?);
+        heart.beat()?;
+        let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
+        let mut this = Self {
+            links: attach::Links::none(),
+            cgroup,
+            slot: object.slot()?,
+            listener,
+            scope: scope::Table::new(object.map("SCOPE")?, plan.destinations),
+            pods: object.map("PODS")?,
+            counts: counters::Table::new(object.map("COUNTS")?),
+            heart,
+            originals: object.originals()?,
+            addresses: plan.addresses.clone(),
+            logs: logs::Forwarder::none(),
+        };
+        this.enrol(this.cgroup.id(), Policy::Divert)?;
+        if let Some(own) = this.cgroup.own()? {
+            this.enrol(own, Policy::LeaveAlone)?;
+        }
+        this.arm()?;
+        this.links = object.attach(&this.cgroup)?;
+        this.logs = object.logs()?;
+        Ok(this)
+    }
+
+    /// The handle by which data workers learn what a diverted connection's application dialled.
+    pub fn originals(&self) -> Originals {
+        self.originals.clone()
+    }
+
+    /// The handle by which weir shows that it moves. Two seconds without a beat, and connections go direct
+    /// (or are refused).
+    pub fn heart(&self) -> Heart {
+        self.heart.clone()
+    }
+
+    /// Makes `wanted` the set of what is diverted, changing only what differs from what is there.
+    ///
+    /// Loopback, link-local, unspecified and multicast addresses and those of this node are never diverted,
+    /// whatever `wanted` says.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused an entry. The set then lies between the old and the new one; what is excluded is
+    /// excluded all the same.
+    pub fn divert(&mut self, wanted: &BTreeSet<Destination>) -> Result<Applied, InterceptError> {
+        self.divert_except(wanted, &BTreeSet::new())
+    }
+
+    /// As [`Self::divert`], and never diverts what lies in `except` (the API server's address, say).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::divert`].
+    pub fn divert_except(
+        &mut self,
+        wanted: &BTreeSet<Destination>,
+        except: &BTreeSet<IpNet>,
+    ) -> Result<Applied, InterceptError> {
+        let own = node_addresses()?.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
+        let excluded = scope::standing_exclusions().chain(own).chain(except.iter().copied());
+        self.scope.apply(&scope::plan(wanted, excluded))
+    }
+
+    /// Sets what happens to the connections of processes in the cgroup with this id and below; the nearest
+    /// such cgroup above a process decides.
+    ///
+    /// # Errors
+    ///
+    /// The map is full (4,096 cgroups), or the kernel has no memory.
+    pub fn enrol(&mut self, cgroup: u64, policy: Policy) -> Result<(), InterceptError> {
+        self.pods.insert(cgroup, policy as u32, 0).map_err(InterceptError::map("PODS"))
+    }
+
+    /// Undoes [`Self::enrol`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused. That there was nothing to undo is no error.
+    pub fn forget(&mut self, cgroup: u64) -> Result<(), InterceptError> {
+        match self.pods.remove(&cgroup) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(InterceptError::map("PODS")(error)),
+        }
+    }
+
+    /// Puts the listener (back) into its slot: connections are diverted again.
+    ///
+    /// # Errors
+    ///
+    /// The socket is not a listening TCP socket.
+    pub fn arm(&mut self) -> Result<(), InterceptError> {
+        sys::set_slot(self.slot.as_fd(), self.listener.as_fd()).map_err(InterceptError::Listener)
+    }
+
+    /// Empties the listener's slot: from the next connect() on, connections go direct (or are refused). To
+    /// be called before a planned stop.
+    pub fn disarm(&mut self) {
+        // The only failure is an empty slot, which is what was wanted.
+        let _ = sys::clear_slot(self.slot.as_fd());
+    }
+
+    /// How often the programs took each decision.
+    pub fn counters(&self) -> Counters {
+        self.counts.read()
+    }
+
+    /// How interception is doing.
+    pub fn status(&self) -> Status {
+        Status {
+            attached: self.links.in_effect(&self.cgroup),
+            slot: sys::slot_cookie(self.slot.as_fd()),
+            listener: sys::socket_cookie(self.listener.as_fd()).ok(),
+            heart_age: self.heart.age(),
+            destinations: self.scope.len(),
+            waiting: self.originals.waiting(),
+        }
+    }
+}
+
+impl Drop for Interception {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}

@@ -1,0 +1,174 @@
+//! What the connect programs of both families share: gathering the facts and carrying the verdict out.
+
+use core::ffi::c_void;
+use core::ptr::addr_of;
+
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
+use aya_ebpf::helpers::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_ktime_get_ns,
+};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval};
+use aya_ebpf::programs::SockAddrContext;
+use proxy_ebpf::decide::{self, Dial, Facts, Verdict};
+use proxy_ebpf::{Address, Count, LAYOUT, LEVELS, Original, Policy, Ports, Settings};
+
+use crate::maps;
+
+/// Answers of a connect program to the kernel.
+pub const ALLOW: i32 = 1;
+pub const DENY: i32 = 0;
+
+/// IPPROTO_TCP.
+pub const TCP: u32 = 6;
+
+/// What is left for the program of a family to do.
+pub enum Action {
+    /// Let the connection go on as it is.
+    Pass,
+    /// Rewrite it to this address and port (in network order).
+    Rewrite(&'static Address, u16),
+    /// Refuse it; what connect() returns is set already.
+    Refuse,
+}
+
+/// Decides on a TCP connection, counts the decision and, when it is diverted, remembers where it was going.
+#[inline(always)]
+pub fn act(ctx: &SockAddrContext, socket: *mut bpf_sock, dial: Dial) -> Action {
+    let fail = maps::fail();
+    let Some(settings) = maps::settings() else { return Action::Pass };
+    let facts = Kernel { ctx: ctx.sock_addr, socket, dial };
+    let mut verdict = decide::decide(&facts, &dial, settings, fail);
+    if let Verdict::Redirect { .. } = verdict
+        && maps::remember(socket, facts.original()).is_err()
+    {
+        verdict = decide::lost(Count::NoStorage, fail);
+    }
+    match verdict {
+        Verdict::Redirect { port } => {
+            let Some(node) = decide::node(&dial, settings) else { return Action::Pass };
+            maps::count(Count::Diverted);
+            log_verdict(ctx, &dial, "diverted");
+            Action::Rewrite(node, settings.first_port.wrapping_add(port).to_be())
+        }
+        Verdict::Skip(reason) => {
+            maps::forget(socket);
+            maps::count(reason);
+            log_skip(ctx, &dial, reason);
+            Action::Pass
+        }
+        Verdict::Refuse(reason) => {
+            maps::forget(socket);
+            maps::count(reason);
+            log_verdict(ctx, &dial, "refused");
+            refuse();
+            Action::Refuse
+        }
+    }
+}
+
+/// Makes connect() return ECONNREFUSED, where a bare denial would be EPERM.
+#[inline(always)]
+fn refuse() {
+    const ECONNREFUSED: i32 = 111;
+    if let decide::Fail::Closed = maps::fail() {
+        // SAFETY: a helper without arguments in memory.
+        let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
+    }
+}
+
+/// The facts, asked of the kernel.
+struct Kernel {
+    ctx: *mut bpf_sock_addr,
+    socket: *mut bpf_sock,
+    dial: Dial,
+}
+
+impl Kernel {
+    #[inline(always)]
+    fn original(&self) -> Original {
+        Original {
+            address: self.dial.address,
+            // SAFETY: helpers without arguments in memory.
+            cgroup: unsafe { bpf_get_current_cgroup_id() },
+            netns: self.netns(),
+            // SAFETY: as above.
+            at: unsafe { bpf_ktime_get_ns() },
+            port: self.dial.port,
+            padding: 0,
+            layout: LAYOUT,
+        }
+    }
+}
+
+impl Facts for Kernel {
+    #[inline(always)]
+    fn scope(&self) -> Option<&Ports> {
+        maps::scope(&self.dial.address)
+    }
+
+    #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: the context's socket is never null in these hooks; the verifier checks the access.
+        unsafe { addr_of!((*self.socket).mark).read_volatile() }
+    }
+
+    /// From the root down, so that no level needs to be known beforehand: it differs between drivers,
+    /// service classes and nested clusters. The last answer is the nearest cgroup's.
+    #[inline(always)]
+    fn policy(&self) -> Option<Policy> {
+        let mut nearest = None;
+        for level in 0..LEVELS {
+            // SAFETY: a helper without arguments in memory.
+            let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+            if cgroup == 0 {
+                break;
+            }
+            nearest = maps::policy(cgroup).or(nearest);
+        }
+        nearest.and_then(Policy::from_value)
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u64 {
+        // SAFETY: the context is the hook's own.
+        unsafe { bpf_get_netns_cookie(self.ctx.cast::<c_void>()) }
+    }
+
+    #[inline(always)]
+    fn listener(&self) -> Option<u32> {
+        maps::listener()
+    }
+
+    #[inline(always)]
+    fn heart_age(&self) -> u64 {
+        let beat = maps::heart();
+        // SAFETY: a helper without arguments. Taken after the beat, so that the age is not negative.
+        unsafe { bpf_ktime_get_ns() }.saturating_sub(beat)
+    }
+}
+
+/// A line in weir's log, in a debug build of the object.
+#[cfg(feature = "log")]
+#[inline(always)]
+fn log_verdict(ctx: &SockAddrContext, dial: &Dial, what: &str) {
+    let port = u16::from_be(dial.port);
+    aya_log_ebpf::debug!(ctx, "{} [{:i}]:{}", what, dial.address.octets(), port);
+}
+
+#[cfg(feature = "log")]
+#[inline(always)]
+fn log_skip(ctx: &SockAddrContext, dial: &Dial, reason: Count) {
+    // Nearly every connection of the node is out of scope: those lines would drown the others.
+    if reason as u32 != Count::OutOfScope as u32 {
+        let port = u16::from_be(dial.port);
+        aya_log_ebpf::debug!(ctx, "direct [{:i}]:{}, reason {}", dial.address.octets(), port, reason as u32);
+    }
+}
+
+#[cfg(not(feature = "log"))]
+#[inline(always)]
+fn log_verdict(_: &SockAddrContext, _: &Dial, _: &str) {}
+
+#[cfg(not(feature = "log"))]
+#[inline(always)]
+fn log_skip(_: &SockAddrContext, _: &Dial, _: Count) {}

@@ -1,0 +1,47 @@
+//! connect() on an IPv6 socket, also to an IPv4 address in its mapped form.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+use proxy_ebpf::Address;
+use proxy_ebpf::decide::Dial;
+
+use crate::connect::{ALLOW, Action, DENY, TCP, act};
+
+#[cgroup_sock_addr(connect6)]
+pub fn weir_connect6(ctx: SockAddrContext) -> i32 {
+    let raw = ctx.sock_addr;
+    // SAFETY: the hook's own context, whose accesses the verifier checks.
+    let (protocol, words, port, socket) = unsafe {
+        (
+            addr_of!((*raw).protocol).read_volatile(),
+            [
+                addr_of!((*raw).user_ip6[0]).read_volatile(),
+                addr_of!((*raw).user_ip6[1]).read_volatile(),
+                addr_of!((*raw).user_ip6[2]).read_volatile(),
+                addr_of!((*raw).user_ip6[3]).read_volatile(),
+            ],
+            addr_of!((*raw).user_port).read_volatile(),
+            addr_of!((*raw).__bindgen_anon_1.sk).read_volatile(),
+        )
+    };
+    if protocol != TCP {
+        return ALLOW;
+    }
+    match act(&ctx, socket, Dial { address: Address { words }, port: port as u16 }) {
+        Action::Pass => ALLOW,
+        Action::Refuse => DENY,
+        Action::Rewrite(node, port) => {
+            // SAFETY: as above.
+            unsafe {
+                addr_of_mut!((*raw).user_ip6[0]).write_volatile(node.words[0]);
+                addr_of_mut!((*raw).user_ip6[1]).write_volatile(node.words[1]);
+                addr_of_mut!((*raw).user_ip6[2]).write_volatile(node.words[2]);
+                addr_of_mut!((*raw).user_ip6[3]).write_volatile(node.words[3]);
+                addr_of_mut!((*raw).user_port).write_volatile(port.into());
+            }
+            ALLOW
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The maps, and the few operations on them for which aya-ebpf has no safe form.
+//!
+//! Sizes that user space may set are those of the defaults; the loader overrides them.
+
+use core::ffi::c_void;
+use core::ptr::{addr_of, null, null_mut};
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{bpf_map_type::BPF_MAP_TYPE_SOCKMAP, bpf_sock, BPF_SK_STORAGE_GET_F_CREATE};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release};
+use aya_ebpf::helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get};
+use aya_ebpf::macros::btf_map;
+use proxy_ebpf::decide::Fail;
+use proxy_ebpf::{Address, Count, Original, Ports, Settings, Tuple};
+
+/// 1 when a connection that weir cannot take is refused. A constant to the verifier, so that without it
+/// the programs load on kernels that have no `bpf_set_retval` (before 5.18).
+#[unsafe(no_mangle)]
+static FAIL_CLOSED: Global<u8> = Global::new(0);
+
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Destinations, by address.
+#[btf_map]
+static SCOPE: LpmTrie<Address, Ports, 65_536> = LpmTrie::new();
+
+/// Cgroup id to [`proxy_ebpf::Policy`].
+#[btf_map]
+static PODS: HashMap<u64, u32, 4_096> = HashMap::new();
+
+/// The moment of weir's last heartbeat, in nanoseconds of `CLOCK_MONOTONIC`.
+#[btf_map]
+static HEART: Array<u64, 1> = Array::new();
+
+/// In the socket itself: where it was going.
+#[btf_map]
+static DIALLED: SkStorage<Original> = SkStorage::new();
+
+/// What weir looks up when it accepts.
+#[btf_map]
+static TUPLES: LruHashMap<Tuple, Original, 65_536> = LruHashMap::new();
+
+#[btf_map]
+static COUNTS: PerCpuArray<u64, { Count::ALL.len() }> = PerCpuArray::new();
+
+/// The socket weir accepts on. The kernel takes it out when its last descriptor is closed, also by SIGKILL.
+#[btf_map]
+static LISTENER: ListenerSlot = ListenerSlot::new();
+
+/// A SOCKMAP of one entry with values of eight bytes: only those can be read by user space, which gets the
+/// socket's cookie. aya-ebpf's own type has four.
+#[repr(C)]
+struct ListenerSlot {
+    r#type: *const [i32; BPF_MAP_TYPE_SOCKMAP as usize],
+    key: *const u32,
+    value: *const u64,
+    max_entries: *const [i32; 1],
+    map_flags: *const [i32; 0],
+}
+
+impl ListenerSlot {
+    const fn new() -> Self {
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+}
+
+// SAFETY: the fields are only a description for the loader, never followed.
+unsafe impl Sync for ListenerSlot {}
+
+#[inline(always)]
+pub fn fail() -> Fail {
+    if FAIL_CLOSED.load() == 0 { Fail::Open } else { Fail::Closed }
+}
+
+#[inline(always)]
+pub fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
+}
+
+#[inline(always)]
+pub fn scope(address: &Address) -> Option<&'static Ports> {
+    use aya_ebpf::btf_maps::lpm_trie::Key;
+    SCOPE.get(&Key::new(128, *address))
+}
+
+#[inline(always)]
+pub fn policy(cgroup: u64) -> Option<u32> {
+    // SAFETY: four aligned bytes, read at once; an entry replaced meanwhile gives the old or the new policy.
+    unsafe { PODS.get(cgroup) }.copied()
+}
+
+#[inline(always)]
+pub fn heart() -> u64 {
+    HEART.get(0).map_or(0, |beat| *beat)
+}
+
+/// The state of the socket in the listener's slot.
+#[inline(always)]
+pub fn listener() -> Option<u32> {
+    let slot = 0_u32;
+    // SAFETY: the map and the key are what the helper asks for; the socket it returns is referenced until
+    // it is released, and only read.
+    unsafe {
+        let socket = bpf_map_lookup_elem(addr_of!(LISTENER).cast_mut().cast(), addr_of!(slot).cast());
+        if socket.is_null() {
+            return None;
+        }
+        let state = addr_of!((*socket.cast::<bpf_sock>()).state).read_volatile();
+        bpf_sk_release(socket);
+        Some(state)
+    }
+}
+
+/// Remembers in the socket where it was going. The space of a reused socket is found again with its old
+/// content, so it is written in any case.
+#[inline(always)]
+pub fn remember(socket: *mut bpf_sock, original: Original) -> Result<(), ()> {
+    // SAFETY: the socket comes from the hook's context; the pointer is null or to a whole `Original` of ours.
+    unsafe {
+        let place = bpf_sk_storage_get(
+            storage(),
+            socket.cast(),
+            null_mut(),
+            BPF_SK_STORAGE_GET_F_CREATE as u64,
+        )
+        .cast::<Original>();
+        if place.is_null() {
+            return Err(());
+        }
+        *place = original;
+    }
+    Ok(())
+}
+
+/// What the socket remembers.
+#[inline(always)]
+pub fn remembered(socket: *mut bpf_sock) -> Option<&'static Original> {
+    // SAFETY: as in `remember`; the program ends before the socket can.
+    unsafe { bpf_sk_storage_get(storage(), socket.cast(), null_mut(), 0).cast::<Original>().as_ref() }
+}
+
+/// Makes the socket forget an earlier diverted connection, or getpeername would tell of it.
+#[inline(always)]
+pub fn forget(socket: *mut bpf_sock) {
+    // SAFETY: as in `remember`. That there was nothing to forget is no error.
+    let _ = unsafe { bpf_sk_storage_delete(storage(), socket.cast()) };
+}
+
+/// Files a connection for weir to find.
+#[inline(always)]
+pub fn file(tuple: &Tuple, original: &Original) -> Result<(), ()> {
+    // SAFETY: key and value have the sizes the map was declared with. The raw helper, because the value
+    // lies in the socket's storage and need not go over the stack.
+    let answer = unsafe {
+        bpf_map_update_elem(
+            addr_of!(TUPLES).cast_mut().cast(),
+            core::ptr::from_ref(tuple).cast(),
+            core::ptr::from_ref(original).cast(),
+            0,
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(()) }
+}
+
+/// Removes what an earlier connection of the same addresses may have left.
+#[inline(always)]
+pub fn clear(tuple: &Tuple) -> Result<(), i32> {
+    TUPLES.remove(tuple)
+}
+
+#[inline(always)]
+pub fn count(what: Count) {
+    if let Some(counter) = COUNTS.get_ptr_mut(what as u32) {
+        // SAFETY: this CPU's own counter. A program that interrupts this one may cost one count.
+        unsafe { *counter += 1 };
+    }
+}
+
+#[inline(always)]
+fn storage() -> *mut c_void {
+    addr_of!(DIALLED).cast_mut().cast()
+}

@@ -1,0 +1,102 @@
+//! The moment between the choice of a source port and the first packet: file the connection, so that weir
+//! finds it however soon it accepts.
+//!
+//! An entry is not removed when the client closes: a client may connect, send and close before weir gets
+//! to accept. weir takes the entry; what it never takes, later entries push out.
+
+use core::ptr::addr_of;
+
+use aya_ebpf::bindings::BPF_SOCK_OPS_TCP_CONNECT_CB;
+use aya_ebpf::macros::sock_ops;
+use aya_ebpf::programs::SockOpsContext;
+use proxy_ebpf::{Address, Count, Tuple};
+
+use crate::maps;
+
+const AF_INET: u32 = 2;
+/// What the kernel expects; nothing depends on it in this callback.
+const DONE: u32 = 1;
+
+#[sock_ops]
+pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
+    let raw = ctx.ops;
+    // SAFETY: the hook's own context, whose accesses the verifier checks.
+    if unsafe { addr_of!((*raw).op).read_volatile() } != BPF_SOCK_OPS_TCP_CONNECT_CB {
+        return DONE;
+    }
+    // SAFETY: as above.
+    let (family, local4, remote4, local_port, remote_port, socket) = unsafe {
+        (
+            addr_of!((*raw).family).read_volatile(),
+            addr_of!((*raw).local_ip4).read_volatile(),
+            addr_of!((*raw).remote_ip4).read_volatile(),
+            addr_of!((*raw).local_port).read_volatile(),
+            addr_of!((*raw).remote_port).read_volatile(),
+            addr_of!((*raw).__bindgen_anon_2.sk).read_volatile(),
+        )
+    };
+    // SAFETY: as above.
+    let (local6, remote6) = unsafe {
+        (
+            [
+                addr_of!((*raw).local_ip6[0]).read_volatile(),
+                addr_of!((*raw).local_ip6[1]).read_volatile(),
+                addr_of!((*raw).local_ip6[2]).read_volatile(),
+                addr_of!((*raw).local_ip6[3]).read_volatile(),
+            ],
+            [
+                addr_of!((*raw).remote_ip6[0]).read_volatile(),
+                addr_of!((*raw).remote_ip6[1]).read_volatile(),
+                addr_of!((*raw).remote_ip6[2]).read_volatile(),
+                addr_of!((*raw).remote_ip6[3]).read_volatile(),
+            ],
+        )
+    };
+    if socket.is_null() {
+        return DONE;
+    }
+    let remote6 = Address { words: remote6 };
+    let v4 = family == AF_INET || remote6.is_mapped();
+    // The local port comes in host order, the remote one in network order in the upper half.
+    let tuple = Tuple {
+        client: if v4 { Address::mapped(local4) } else { Address { words: local6 } },
+        node: if v4 { Address::mapped(remote4) } else { remote6 },
+        client_port: (local_port as u16).to_be(),
+        node_port: (remote_port >> 16) as u16,
+    };
+    file(&ctx, socket, &tuple);
+    DONE
+}
+
+/// Files a diverted connection. One that was not diverted and goes to a transparent port all the same must
+/// not find the entry of an earlier one.
+#[inline(always)]
+fn file(ctx: &SockOpsContext, socket: *mut aya_ebpf::bindings::bpf_sock, tuple: &Tuple) {
+    if let Some(original) = maps::remembered(socket) {
+        let filed = maps::file(tuple, original);
+        maps::count(if filed.is_ok() { Count::Filed } else { Count::NotFiled });
+        log_filed(ctx, tuple);
+        return;
+    }
+    let Some(settings) = maps::settings() else { return };
+    let offset = u16::from_be(tuple.node_port).wrapping_sub(settings.first_port);
+    if offset < settings.ports && maps::clear(tuple).is_ok() {
+        maps::count(Count::Cleared);
+    }
+}
+
+#[cfg(feature = "log")]
+#[inline(always)]
+fn log_filed(ctx: &SockOpsContext, tuple: &Tuple) {
+    aya_log_ebpf::debug!(
+        ctx,
+        "filed [{:i}]:{} to transparent port {}",
+        tuple.client.octets(),
+        u16::from_be(tuple.client_port),
+        u16::from_be(tuple.node_port)
+    );
+}
+
+#[cfg(not(feature = "log"))]
+#[inline(always)]
+fn log_filed(_: &SockOpsContext, _: &Tuple) {}

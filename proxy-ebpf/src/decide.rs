@@ -1,0 +1,135 @@
+//! Diverted, left alone or refused: the decision on one connect().
+//!
+//! The order is the cost: most connections of a node go to no known service and must pay for one trie
+//! look-up and nothing else. So the facts are asked for one at a time, through [`Facts`], and never
+//! after the answer is known. In the kernel a fact is a helper call; in the tests it is a field.
+
+use crate::{Address, Count, Policy, Ports, Settings};
+
+/// What is to be done with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Rewrite it to the node address and to this transparent port, counted from the first.
+    Redirect {
+        /// 0 for the first transparent port.
+        port: u16,
+    },
+    /// Let it go where it was going.
+    Skip(Count),
+    /// Answer ECONNREFUSED.
+    Refuse(Count),
+}
+
+/// The address and port an application dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The address, mapped where it is IPv4.
+    pub address: Address,
+    /// The port, in network order.
+    pub port: u16,
+}
+
+/// What happens to a connection that should be diverted when weir cannot take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// It goes direct, past weir's balancing and its policies.
+    Open,
+    /// It is refused.
+    Closed,
+}
+
+/// What the decision may ask, each at most once.
+pub trait Facts {
+    /// The entry of the longest prefix that holds the dialled address.
+    fn scope(&self) -> Option<&Ports>;
+    /// The `SO_MARK` of the socket.
+    fn mark(&self) -> u32;
+    /// The policy of the nearest enrolled cgroup, from the process's own upwards.
+    fn policy(&self) -> Option<Policy>;
+    /// The cookie of the client's network namespace.
+    fn netns(&self) -> u64;
+    /// The state of the socket in the listener's slot (`tcp_states.h`); `None` when the slot is empty.
+    fn listener(&self) -> Option<u32>;
+    /// Nanoseconds since weir's last heartbeat.
+    fn heart_age(&self) -> u64;
+}
+
+/// Decides on one connection.
+///
+/// A listener that was shut down stays in its slot, no longer in state LISTEN, and would refuse every
+/// connection; so the state counts and not the presence.
+#[inline(always)]
+pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) -> Verdict {
+    match facts.scope() {
+        None => return Verdict::Skip(Count::OutOfScope),
+        Some(ports) if ports.is_hole() => return Verdict::Skip(Count::Excluded),
+        Some(ports) if !ports.contain(u16::from_be(dial.port)) => return Verdict::Skip(Count::OutOfScope),
+        Some(_) => {}
+    }
+    if settings.layout != crate::LAYOUT {
+        return Verdict::Skip(Count::NoSettings);
+    }
+    if settings.mark != 0 && facts.mark() == settings.mark {
+        return Verdict::Skip(Count::Marked);
+    }
+    match facts.policy() {
+        None => return Verdict::Skip(Count::NotEnrolled),
+        Some(Policy::LeaveAlone) => return Verdict::Skip(Count::LeftAlone),
+        Some(Policy::Divert) => {}
+    }
+    if !settings.has(Settings::HOST) && facts.netns() == settings.host_netns {
+        return Verdict::Skip(Count::Host);
+    }
+    if node(dial, settings).is_none() {
+        return Verdict::Skip(Count::NoNodeAddress);
+    }
+    if facts.listener() != Some(crate::LISTEN) {
+        return lost(Count::NoListener, fail);
+    }
+    if facts.heart_age() > settings.stale_after {
+        return lost(Count::StaleHeart, fail);
+    }
+    Verdict::Redirect { port: port_index(dial, settings.ports) }
+}
+
+/// The node address to rewrite to: of the dialled address's own family, or none.
+///
+/// Mapping an IPv6 connection to an IPv4 node address would fail on sockets with `IPV6_V6ONLY`.
+#[inline(always)]
+pub fn node<'a>(dial: &Dial, settings: &'a Settings) -> Option<&'a Address> {
+    if dial.address.is_mapped() {
+        if settings.has(Settings::HAS_V4) { Some(&settings.node4) } else { None }
+    } else if settings.has(Settings::HAS_V6) {
+        Some(&settings.node6)
+    } else {
+        None
+    }
+}
+
+/// The verdict on a connection that weir should have taken and cannot, for the reason given.
+#[inline(always)]
+pub fn lost(reason: Count, fail: Fail) -> Verdict {
+    match (fail, reason) {
+        (Fail::Open, reason) => Verdict::Skip(reason),
+        (Fail::Closed, Count::NoListener) => Verdict::Refuse(Count::RefusedNoListener),
+        (Fail::Closed, Count::StaleHeart) => Verdict::Refuse(Count::RefusedStaleHeart),
+        (Fail::Closed, _) => Verdict::Refuse(Count::RefusedNoStorage),
+    }
+}
+
+/// Which of `ports` transparent ports takes a dialled address.
+///
+/// All connections to one service use one port, and a client's ephemeral ports, which are unique per
+/// destination, then suffice for `ports` times as many connections as with a single port.
+/// Multiplication by 2^32 / phi spreads neighbouring service addresses (Knuth, TAOCP 3, 6.4); the high
+/// half of the product with `ports` maps the hash onto the range without a division.
+#[inline(always)]
+pub fn port_index(dial: &Dial, ports: u16) -> u16 {
+    let [a, b, c, d] = dial.address.words;
+    let mut hash = 0_u32;
+    for word in [a, b, c, d, dial.port as u32] {
+        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b1);
+        hash ^= hash >> 15;
+    }
+    ((hash as u64 * ports as u64) >> 32) as u16
+}

@@ -1,0 +1,13 @@
+//! Floor 4: what people and machines ask a running weir.
+//!
+//! Runs on the control plane's thread. Everything it shows is read from what the data plane counts anyway; nothing
+//! here is on the path of a request.
+
+mod desk;
+mod ready;
+mod routes;
+mod serve;
+mod state;
+
+pub use desk::Desk;
+pub use serve::{Scope, listen};

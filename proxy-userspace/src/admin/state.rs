@@ -1,0 +1,127 @@
+//! `/api/state.json`: all that weir knows, at one moment.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::Desk;
+use crate::domain::breaker::State;
+use crate::domain::catalog::{Condition, Service};
+use crate::domain::outcome::Outcome;
+use crate::intercept::Interception;
+use crate::proxy::cluster::{Cluster, Member};
+use crate::proxy::fault::Kind;
+use crate::proxy::session::{Door, Turned};
+
+/// The whole state.
+pub(super) fn json(desk: &Desk) -> String {
+    let now = Instant::now();
+    let world = desk.shared.world.load_full();
+    let reload = desk.reload();
+    let (ready, readiness) = desk.ready.report();
+    let catalog = desk.catalog.load_full();
+    let services: Vec<Value> = catalog
+        .services
+        .values()
+        .map(|it| service(it, world.clusters_of(&it.key).map(|it| cluster(it, now)).collect()))
+        .collect();
+    let outside: Vec<Value> = desk.shared.outside.clusters().iter().map(|it| cluster(it, now)).collect();
+    let problems: Vec<String> = desk.problems.borrow().iter().map(ToString::to_string).collect();
+    let faults = Kind::LABELS.iter().zip(&desk.shared.faults).filter(|(_, count)| count.value() > 0);
+    let state = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeSeconds": desk.shared.epoch.elapsed().as_secs_f64(),
+        "ready": ready,
+        "readiness": readiness.lines().collect::<Vec<_>>(),
+        "draining": desk.shared.drain.is_closing(),
+        "listening": world.terms.node.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "listeners": desk.doors.iter().map(door).collect::<Vec<_>>(),
+        "services": services,
+        "outside": outside,
+        "interception": interception(desk),
+        "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
+        "tunnels": { "open": desk.shared.tunnels.open.value() },
+        "fileProblems": problems,
+        "reload": { "mistakes": reload.mistakes, "waitForRestart": reload.waiting },
+    });
+    format!("{state:#}\n")
+}
+
+fn door(door: &Arc<Door>) -> Value {
+    let turned = Turned::LABELS.iter().zip(&door.turned_away);
+    json!({
+        "listener": door.way.label(),
+        "open": door.open.value(),
+        "connections": door.connections.value(),
+        "requests": door.requests.value(),
+        "closed": turned.map(|(why, count)| (why.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn service(service: &Service, clusters: Vec<Value>) -> Value {
+    json!({
+        "service": service.key.to_string(),
+        "addresses": service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "clusters": clusters,
+    })
+}
+
+fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
+    let outcomes = Outcome::LABELS.iter().zip(&cluster.stats.outcomes).filter(|(_, count)| count.value() > 0);
+    json!({
+        "name": cluster.name,
+        "attempts": outcomes.map(|(it, count)| (it.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
+        "retries": cluster.stats.retries.value(),
+        "endpoints": cluster.members().all.iter().map(|it| endpoint(it, now)).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint(member: &Member, now: Instant) -> Value {
+    let backend = &member.backend;
+    let (breaker, retry_in) = match backend.breaker(now) {
+        State::Closed => ("closed", None),
+        State::Open { until } => ("open", Some(until.saturating_duration_since(now).as_secs_f64())),
+        State::Due => ("due", None),
+        State::Probing => ("probing", None),
+    };
+    json!({
+        "address": backend.address.to_string(),
+        "condition": match member.condition {
+            Condition::Ready => "ready",
+            Condition::Terminating => "terminating",
+            Condition::NotReady => "notReady",
+        },
+        "weight": member.weight,
+        "breaker": breaker,
+        "retryInSeconds": retry_in,
+        "inFlight": backend.in_flight(),
+        "latencySeconds": backend.latency(now).map(|ns| ns / 1e9),
+        "requests": backend.stats.requests.value(),
+        "failures": backend.stats.failures.value(),
+        "connects": backend.stats.connects.value(),
+        "ejections": backend.stats.ejections.value(),
+        "idleConnections": backend.pools().iter().map(|pool| pool.len()).sum::<usize>(),
+    })
+}
+
+fn interception(desk: &Desk) -> Value {
+    match &*desk.interception.lock() {
+        Ok(interception) => programs(interception),
+        Err(why) => json!({ "on": false, "why": why }),
+    }
+}
+
+fn programs(interception: &Interception) -> Value {
+    let status = interception.status();
+    let counters = interception.counters();
+    json!({
+        "on": true,
+        "attached": status.attached,
+        "armed": status.is_armed(),
+        "heartAgeSeconds": status.heart_age.map(|age| age.as_secs_f64()),
+        "destinations": status.destinations,
+        "waiting": status.waiting,
+        "decisions": counters.iter().map(|(it, count)| (it.to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
+    })
+}

@@ -1,0 +1,84 @@
+//! Every socket weir listens on, bound before anything else is started.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::config::Settings;
+use crate::proxy::session::{Door, Way};
+use crate::transport::{bind, bind_range};
+
+/// The sockets. Kept for the life of the process: workers accept on duplicates.
+pub(super) struct Listeners {
+    outgoing: TcpListener,
+    /// Empty when interception is off.
+    pub(super) transparent: Vec<TcpListener>,
+    pub(super) admin: TcpListener,
+    pub(super) probes: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds what `settings` asks for.
+    ///
+    /// # Errors
+    ///
+    /// One sentence: the address, why not, and what to do.
+    pub(super) fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self {
+            outgoing: bind(settings.outgoing.listen)?,
+            transparent: match &settings.transparent {
+                Some(it) => bind_range(it.listen, it.ports)?,
+                None => Vec::new(),
+            },
+            admin: bind(settings.admin.listen)?,
+            probes: settings.probes.as_ref().map(|it| bind(it.listen)).transpose()?,
+        })
+    }
+
+    /// Where they are: what weir must never connect to.
+    pub(super) fn bound(&self) -> Vec<SocketAddr> {
+        let all = [&self.outgoing, &self.admin].into_iter().chain(&self.transparent).chain(&self.probes);
+        all.filter_map(|it| it.local_addr().ok()).collect()
+    }
+
+    /// What the data plane knows of its listeners.
+    pub(super) fn doors(&self, settings: &Settings) -> Vec<Arc<Door>> {
+        let limit = settings.limits.connections;
+        let outgoing = &settings.outgoing;
+        let mut doors = vec![Door::new(Way::Outgoing, outgoing.allow.clone(), limit, outgoing.via)];
+        if let Some(it) = &settings.transparent {
+            doors.push(Door::new(Way::Transparent, it.allow.clone(), limit, it.via));
+        }
+        doors
+    }
+
+    /// One worker's duplicates of the data plane's sockets.
+    pub(super) fn for_worker(&self, doors: &[Arc<Door>]) -> anyhow::Result<Vec<(Arc<Door>, TcpListener)>> {
+        let of = |way: Way| match way {
+            Way::Outgoing => std::slice::from_ref(&self.outgoing),
+            Way::Transparent => &self.transparent,
+        };
+        doors
+            .iter()
+            .flat_map(|door| of(door.way).iter().map(move |listener| (door, listener)))
+            .map(|(door, listener)| Ok((door.clone(), listener.try_clone().context("no descriptor left")?)))
+            .collect()
+    }
+
+    /// Says on standard output where weir listens: the one line that scripts may wait for.
+    pub(super) fn announce(&self) {
+        let at =
+            |it: &TcpListener| it.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
+        let mut line = format!("weir: listening outgoing={} admin={}", at(&self.outgoing), at(&self.admin));
+        if let Some(probes) = &self.probes {
+            line += &format!(" probes={}", at(probes));
+        }
+        if let (Some(first), Some(last)) = (self.transparent.first(), self.transparent.last()) {
+            let last = last.local_addr().map_or(0, |address| address.port());
+            line += &format!(" transparent={}-{last}", at(first));
+        }
+        println!("{line}");
+        tracing::info!("{}", &line["weir: ".len()..]);
+    }
+}

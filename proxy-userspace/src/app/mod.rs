@@ -1,0 +1,130 @@
+//! All wiring: what `weir run` builds, starts and stops, in order.
+//!
+//! The main thread is the control plane: discovery, the world's keeper, interception, the admin. It runs beside
+//! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
+//! readiness is off while one is down ([`tasks`]).
+
+mod intercept;
+mod keeper;
+mod listeners;
+mod reload;
+mod signals;
+mod tasks;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::admin::Desk;
+use crate::cli::EX_CONFIG;
+use crate::config::{self, Settings};
+use crate::discovery::dns::Dns;
+use crate::domain::catalog::Catalog;
+use crate::drain::Drain;
+use crate::proxy::outside::Outside;
+use crate::proxy::tcp;
+use crate::proxy::worker::{self, Shared};
+use crate::proxy::world::{Terms, World};
+use crate::telemetry::log;
+use crate::transport::Connector;
+
+/// Runs weir until it is told to stop, and returns the exit code.
+pub fn run(file: Option<PathBuf>) -> ExitCode {
+    let settings = match config::load(file.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    log::start(&settings.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ran =
+        runtime.context("no runtime for the control plane").and_then(|it| it.block_on(live(file, settings)));
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// From the first socket to the last.
+async fn live(file: Option<PathBuf>, settings: Settings) -> anyhow::Result<()> {
+    let mut signals = signals::Signals::new()?;
+    let listeners = listeners::Listeners::bind(&settings)?;
+    let drain = Drain::default();
+    let interception = intercept::attach(&settings, &listeners);
+    let catalog = keeper::first_catalog(&settings)?;
+    let terms = keeper::terms(&settings, listeners.bound());
+    let shared = share(&settings, &terms, catalog.clone(), interception.as_ref().ok(), drain.clone());
+    let doors = listeners.doors(&settings);
+    let workers = (0..settings.workers)
+        .map(|id| worker::start(id, shared.clone(), listeners.for_worker(&doors)?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let grace = settings.drain.grace;
+    let desk = Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()));
+    let (terms, _) = watch::channel(terms);
+    tasks::start(&desk, catalog, &terms, &listeners)?;
+    reload::start(file, desk.clone(), terms, signals.hangup()?);
+    listeners.announce();
+
+    let why = signals.stop(&desk).await;
+    tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
+    desk.ready.set("drain", Err("weir is draining".to_owned()));
+    desk.disarm();
+    drain.close();
+    drop(listeners);
+    let mut ended = tokio::task::spawn_blocking(|| join(workers));
+    if timeout(grace, &mut ended).await.is_err() {
+        tracing::warn!(open = desk.open(), "the grace period is over: what is still open is cut");
+        drain.end();
+        let _ = ended.await;
+    }
+    Ok(())
+}
+
+/// What all workers share.
+fn share(
+    settings: &Settings,
+    terms: &Terms,
+    catalog: Arc<Catalog>,
+    interception: Option<&crate::intercept::Interception>,
+    drain: Drain,
+) -> Arc<Shared> {
+    let now = Instant::now();
+    let dns = if settings.names.dns {
+        Dns::from_system().inspect_err(|error| tracing::warn!("{error:#}")).ok()
+    } else {
+        None
+    };
+    Arc::new(Shared {
+        world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
+        outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current())),
+        connector: Connector { mark: interception.map(|_| intercept::MARK) },
+        originals: interception.map(crate::intercept::Interception::originals),
+        drain,
+        faults: Default::default(),
+        tunnels: tcp::Stats::default(),
+        beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
+        epoch: now,
+    })
+}
+
+fn join(workers: Vec<JoinHandle<()>>) {
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("a worker has panicked");
+        }
+    }
+}

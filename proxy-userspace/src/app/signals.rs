@@ -1,0 +1,40 @@
+//! What ends weir, or has it read its configuration again.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin::Desk;
+
+/// The signals weir listens to.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let of = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hangup: Some(of(SignalKind::hangup())?),
+        })
+    }
+
+    /// The signal that asks for a reload; for one taker.
+    pub(super) fn hangup(&mut self) -> anyhow::Result<Signal> {
+        self.hangup.take().context("SIGHUP is taken")
+    }
+
+    /// Returns when weir is to stop, and why.
+    pub(super) async fn stop(&mut self, desk: &Arc<Desk>) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            () = desk.stop.notified() => "asked by the admin API",
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The control plane's tasks. Each has a name, is started again with a growing pause when it ends, and keeps
+//! readiness off meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::listeners::Listeners;
+use super::{intercept, keeper};
+use crate::admin::{self, Desk, Scope};
+use crate::discovery::files;
+use crate::domain::catalog::Catalog;
+use crate::proxy::world::Terms;
+
+/// The longest pause before a task is started again.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// Starts everything the control plane does.
+pub(super) fn start(
+    desk: &Arc<Desk>,
+    catalog: Arc<Catalog>,
+    terms: &watch::Sender<Terms>,
+    listeners: &Listeners,
+) -> anyhow::Result<()> {
+    let (catalogs, watched) = watch::channel(catalog);
+    if let Some(files) = desk.settings.load().discovery.files.clone() {
+        let desk = desk.clone();
+        supervise(desk.clone(), "discovery.files", move || {
+            watch_files(desk.clone(), files.path.clone(), catalogs.clone())
+        });
+    }
+    let (keeper, terms) = (desk.clone(), terms.subscribe());
+    supervise(desk.clone(), "world", move || keeper::keep(keeper.clone(), watched.clone(), terms.clone()));
+    let heart = desk.clone();
+    supervise(desk.clone(), "heart", move || intercept::beat(heart.clone()));
+    let settings = desk.settings.load();
+    admin::listen(desk, listeners.admin.try_clone()?, &settings.admin.allow, Scope::Everything)?;
+    if let (Some(listener), Some(probes)) = (&listeners.probes, &settings.probes) {
+        admin::listen(desk, listener.try_clone()?, &probes.allow, Scope::Probes)?;
+    }
+    Ok(())
+}
+
+/// Passes on what the folder says, until the watch ends.
+async fn watch_files(
+    desk: Arc<Desk>,
+    path: std::path::PathBuf,
+    catalogs: watch::Sender<Arc<Catalog>>,
+) -> anyhow::Result<()> {
+    let (mut watched, task) = files::watch_files(path, desk.shared.drain.token())?;
+    let forward = async {
+        loop {
+            catalogs.send_replace(watched.catalog.borrow_and_update().clone());
+            desk.problems.send_replace(watched.problems.borrow_and_update().clone());
+            tokio::select! {
+                changed = watched.catalog.changed() => changed?,
+                changed = watched.problems.changed() => changed?,
+            }
+        }
+    };
+    tokio::select! {
+        ended = task => { let _: () = ended; Ok(()) }
+        lost = forward => lost,
+    }
+}
+
+/// Runs what `make` makes, again and again.
+fn supervise<F>(desk: Arc<Desk>, name: &'static str, make: impl Fn() -> F + Send + 'static)
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            desk.ready.set(name, Ok(()));
+            let ended = tokio::spawn(make()).await;
+            if desk.shared.drain.is_closing() {
+                return;
+            }
+            let why = match ended {
+                Ok(Ok(())) => "it ended".to_owned(),
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(panicked) => panicked.to_string(),
+            };
+            tracing::error!(task = name, %why, "a control task is down; it is started again");
+            desk.ready.set(name, Err(why));
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    });
+}

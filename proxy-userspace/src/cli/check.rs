@@ -1,0 +1,134 @@
+//! `weir check FILE`: says whether a configuration, and the service files it names, are right.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::{self, ConfigError, Settings};
+use crate::discovery::files::read_files;
+
+/// The exit code for a bad configuration (sysexits' `EX_CONFIG`).
+pub const BAD_CONFIGURATION: u8 = 78;
+
+/// Checks the configuration at `file` and the service files in its `discovery.files`. Prints one line that sums it
+/// up, or every problem, one a line.
+pub fn run(file: &Path) -> ExitCode {
+    match check(file) {
+        Ok(summary) => {
+            say(&mut io::stdout(), &summary);
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            say(&mut io::stderr(), &problems);
+            ExitCode::from(BAD_CONFIGURATION)
+        }
+    }
+}
+
+/// Writes a line; a reader that has gone away is no reason to fail.
+fn say(output: &mut impl Write, line: &str) {
+    let _ = writeln!(output, "{line}");
+}
+
+/// One line if all is right, else the problems.
+fn check(file: &Path) -> Result<String, String> {
+    let settings = config::load(Some(file)).map_err(|error: ConfigError| error.to_string())?;
+    let services = match &settings.discovery.files {
+        Some(files) => services(&files.path)?,
+        None => "no service files".to_owned(),
+    };
+    Ok(format!("{}: right; {}; {services}", file.display(), listeners(&settings)))
+}
+
+/// How many services the folder has, or what is wrong with its files.
+fn services(folder: &Path) -> Result<String, String> {
+    let (catalog, problems) = read_files(folder).map_err(|error| format!("{error:#}"))?;
+    if !problems.is_empty() {
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        return Err(lines.join("\n"));
+    }
+    let count = catalog.services.len();
+    Ok(format!("{count} service{} in {}", if count == 1 { "" } else { "s" }, folder.display()))
+}
+
+fn listeners(settings: &Settings) -> String {
+    let mut listeners = vec![format!("outgoing on {}", settings.outgoing.listen)];
+    if let Some(transparent) = &settings.transparent {
+        listeners.push(format!("transparent on {} and {} more", transparent.listen, transparent.ports - 1));
+    }
+    listeners.push(format!("admin on {}", settings.admin.listen));
+    if let Some(probes) = &settings.probes {
+        listeners.push(format!("probes on {}", probes.listen));
+    }
+    listeners.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("services")).unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    const CONFIG: &str = "discovery: { files: { path: services } }\ntransparent: {}\n";
+
+    #[test]
+    fn a_right_configuration_is_one_line() {
+        let folder = folder(&[("weir.yaml", CONFIG), ("services/hello", "127.0.0.1 8081\n")]);
+        let summary = check(&folder.path().join("weir.yaml")).unwrap();
+        assert_eq!(summary.lines().count(), 1);
+        let path = folder.path().display();
+        assert_eq!(
+            summary,
+            format!(
+                "{path}/weir.yaml: right; outgoing on [::]:4140, transparent on [::]:4142 and 7 more, admin on \
+                 127.0.0.1:9990; 1 service in {path}/services"
+            )
+        );
+    }
+
+    #[test]
+    fn every_problem_of_the_configuration_is_a_line() {
+        let folder = folder(&[("weir.yaml", "workers: 0\nwokers: 1\n")]);
+        let problems = check(&folder.path().join("weir.yaml")).unwrap_err();
+        assert_eq!(problems.lines().count(), 2);
+        assert!(
+            problems.contains("weir.yaml:2:1: unknown key `wokers` (did you mean `workers`?)"),
+            "{problems}"
+        );
+        assert_eq!(run(&folder.path().join("weir.yaml")), ExitCode::from(78));
+    }
+
+    #[test]
+    fn every_problem_of_the_service_files_is_a_line() {
+        let files = [("weir.yaml", CONFIG), ("services/a", "10.0.0.1\n"), ("services/b.yaml", "kind: [\n")];
+        let folder = folder(&files);
+        let problems = check(&folder.path().join("weir.yaml")).unwrap_err();
+        let lines: Vec<_> = problems.lines().collect();
+        assert!(
+            lines.len() == 2
+                && lines[0].contains("services/a:1:1: ")
+                && lines[1].contains("services/b.yaml:")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_sentence() {
+        let folder = folder(&[("weir.yaml", "discovery: { files: { path: nowhere } }")]);
+        let missing = check(&folder.path().join("missing.yaml")).unwrap_err();
+        assert!(
+            missing.ends_with("missing.yaml: cannot be read: No such file or directory (os error 2)"),
+            "{missing}"
+        );
+        let nowhere = check(&folder.path().join("weir.yaml")).unwrap_err();
+        assert!(nowhere.contains("nowhere, cannot be listed: No such file"), "{nowhere}");
+    }
+}

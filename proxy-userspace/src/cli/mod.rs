@@ -1,0 +1,64 @@
+//! The command line. Exit codes: 0; 1 for a failure at run time; 64 for bad usage; 78 for bad configuration
+//! (the last two by sysexits.h).
+
+pub mod check;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Bad usage (EX_USAGE).
+pub const EX_USAGE: u8 = 64;
+/// Bad configuration (EX_CONFIG).
+pub const EX_CONFIG: u8 = 78;
+
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about = "Diverts, balances and explains every call of a node's pods.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs in the foreground. SIGTERM drains; SIGHUP or a changed file reloads.
+    Run {
+        /// The configuration; without one, everything has its default.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Validates a configuration: every mistake, with its place and what to do.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Prints what a running weir is doing.
+    Status {
+        /// Its admin listener.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9990")]
+        admin: String,
+        /// Prints the state as JSON, whole.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too, and are no mistake.
+            let code = if error.use_stderr() { EX_USAGE } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match arguments.command {
+        Command::Run { config } => crate::app::run(config),
+        Command::Check { file } => check::run(&file),
+        Command::Status { admin, json } => status::run(&admin, json),
+    }
+}

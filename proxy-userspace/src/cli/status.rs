@@ -1,0 +1,116 @@
+//! `weir status`: a running weir's state, for a person.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// How long the running weir may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much it may answer.
+const MOST: u64 = 256 << 20;
+
+/// Asks the weir whose admin listens on `admin`, and prints what it answers: as it is with `json`, else as text.
+pub(super) fn run(admin: &str, json: bool) -> ExitCode {
+    let shown = fetch(admin).and_then(|body| if json { Ok(body) } else { describe(&body) });
+    match shown {
+        Ok(text) => {
+            // A closed pipe (`weir status | head`) is the reader's choice.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fetch(admin: &str) -> anyhow::Result<String> {
+    let advice = || format!("no weir answers on {admin}; is it running, and is --admin its admin listener?");
+    let address = admin.to_socket_addrs().with_context(advice)?.next().with_context(advice)?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(advice)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /api/state.json HTTP/1.0\r\nHost: {admin}\r\n\r\n").with_context(advice)?;
+    let mut answer = String::new();
+    stream.take(MOST).read_to_string(&mut answer).with_context(advice)?;
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!(advice()) };
+    if head.split(' ').nth(1) != Some("200") {
+        bail!("{admin} answers, but not as weir's admin: {}", head.lines().next().unwrap_or_default());
+    }
+    Ok(body.to_owned())
+}
+
+fn describe(body: &str) -> anyhow::Result<String> {
+    let state: Value = serde_json::from_str(body).context("the answer is not weir's state")?;
+    let mut text = String::new();
+    let uptime = state["uptimeSeconds"].as_f64().unwrap_or_default();
+    let ready = if state["ready"] == true { "ready" } else { "NOT READY" };
+    writeln!(text, "weir {}, up {uptime:.0} s, {ready}", plain(&state["version"]))?;
+    for line in list(&state["readiness"]) {
+        writeln!(text, "  {}", plain(line))?;
+    }
+    for it in list(&state["listeners"]) {
+        let (name, open) = (plain(&it["listener"]), &it["open"]);
+        writeln!(
+            text,
+            "{name}: {open} open, {} connections, {} requests",
+            it["connections"], it["requests"]
+        )?;
+    }
+    interception(&mut text, &state["interception"])?;
+    for cluster in
+        list(&state["services"]).flat_map(|it| list(&it["clusters"])).chain(list(&state["outside"]))
+    {
+        describe_cluster(&mut text, cluster)?;
+    }
+    for problem in list(&state["fileProblems"]) {
+        writeln!(text, "problem: {}", plain(problem))?;
+    }
+    if let Some(mistakes) = state["reload"]["mistakes"].as_str() {
+        writeln!(text, "the configuration file has mistakes; an older one is in force:\n{mistakes}")?;
+    }
+    Ok(text)
+}
+
+fn interception(text: &mut String, state: &Value) -> std::fmt::Result {
+    if state["on"] != true {
+        return writeln!(text, "interception: off ({})", plain(&state["why"]));
+    }
+    let armed = if state["armed"] == true { "on" } else { "on, but DISARMED: connections go direct" };
+    writeln!(text, "interception: {armed}, {} destinations", state["destinations"])
+}
+
+fn describe_cluster(text: &mut String, cluster: &Value) -> std::fmt::Result {
+    writeln!(text, "\n{}", plain(&cluster["name"]))?;
+    if list(&cluster["endpoints"]).next().is_none() {
+        writeln!(text, "  no endpoints")?;
+    }
+    for it in list(&cluster["endpoints"]) {
+        let latency = it["latencySeconds"].as_f64().map_or("-".to_owned(), |s| format!("{:.1} ms", s * 1e3));
+        writeln!(
+            text,
+            "  {:<24} {:<12} breaker {:<8} {:>8} requests {:>6} failures {:>4} in flight {latency:>10}",
+            plain(&it["address"]),
+            plain(&it["condition"]),
+            plain(&it["breaker"]),
+            it["requests"],
+            it["failures"],
+            it["inFlight"],
+        )?;
+    }
+    Ok(())
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn plain(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}

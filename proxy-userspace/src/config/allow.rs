@@ -1,0 +1,101 @@
+//! Who may connect to a listener.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::fields::Section;
+use super::values;
+
+/// The source addresses a listener accepts; others are closed at accept and counted.
+///
+/// The default is the ranges no packet from the public internet carries: private (RFC 1918), shared address
+/// space (RFC 6598, 100.64.0.0/10, where several providers put pods), unique local (RFC 4193), link-local and
+/// loopback. A node with a public address is therefore no open proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allow(Vec<IpNet>);
+
+impl Allow {
+    /// Exactly these ranges. An empty list allows nobody.
+    pub fn new(ranges: Vec<IpNet>) -> Self {
+        Self(ranges)
+    }
+
+    /// The ranges, as configured.
+    pub fn ranges(&self) -> &[IpNet] {
+        &self.0
+    }
+
+    /// Whether a client at `source` may connect. An IPv4 client of a dual-stack listener shows as
+    /// `::ffff:a.b.c.d` and is compared as IPv4.
+    pub fn permits(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.0.iter().any(|range| range.contains(&source))
+    }
+
+    /// The section's `allow`, or the default.
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        section.list("allow", values::cidr).map_or_else(Self::default, Self)
+    }
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        let v4 = |a, b, c, d, bits| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits));
+        let v6 =
+            |first, bits| IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), bits));
+        Self(vec![
+            v4(10, 0, 0, 0, 8),
+            v4(172, 16, 0, 0, 12),
+            v4(192, 168, 0, 0, 16),
+            v4(100, 64, 0, 0, 10),
+            v4(169, 254, 0, 0, 16),
+            v4(127, 0, 0, 0, 8),
+            v6(0xfc00, 7),
+            v6(0xfe80, 10),
+            IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permits(allow: &Allow, source: &str) -> bool {
+        allow.permits(source.parse().expect("an address"))
+    }
+
+    #[test]
+    fn by_default_only_addresses_that_are_not_public_may_connect() {
+        let allow = Allow::default();
+        for inside in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "169.254.1.1",
+            "127.0.0.1",
+            "::1",
+            "fd00::7",
+            "fe80::1",
+        ] {
+            assert!(permits(&allow, inside), "{inside}");
+        }
+        for outside in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:db8::1", "::", "0.0.0.0", "fec0::1"] {
+            assert!(!permits(&allow, outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_judged_as_the_ipv4_address_it_is() {
+        let allow = Allow::default();
+        assert!(permits(&allow, "::ffff:10.1.2.3"));
+        assert!(!permits(&allow, "::ffff:8.8.8.8"));
+    }
+
+    #[test]
+    fn an_empty_list_allows_nobody() {
+        assert!(!permits(&Allow::new(Vec::new()), "127.0.0.1"));
+    }
+}

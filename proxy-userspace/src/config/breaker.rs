@@ -1,0 +1,63 @@
+//! `breaker`: when an endpoint is taken out of balancing, and for how long.
+
+use std::time::Duration;
+
+use super::fields::Section;
+use super::problem::Mistake;
+use super::values;
+
+/// The consecutive-failures breaker (linkerd's `io.l5d.consecutiveFailures`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// `failures`: consecutive failures after which an endpoint is out: 1 to 1,000,000. Default 5.
+    pub failures: u32,
+    /// `backoff`: how long it stays out before the next probe.
+    pub backoff: Backoff,
+}
+
+/// Equal-jittered exponential backoff.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// `min`: the first wait, 1 ms to 1 h. Default 5 s.
+    pub min: Duration,
+    /// `max`: the longest wait, from `min` to 24 h. Default 5 m.
+    pub max: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { failures: 5, backoff: Backoff::default() }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: Duration::from_secs(5), max: Duration::from_secs(300) }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Breaker {
+    let mut breaker = Breaker::default();
+    section.set("failures", &mut breaker.failures, values::count(1..=1_000_000));
+    if let Some(backoff) = section.section("backoff") {
+        breaker.backoff = read_backoff(backoff);
+    }
+    section.finish();
+    breaker
+}
+
+fn read_backoff(mut section: Section<'_, '_>) -> Backoff {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    let mut backoff = Backoff::default();
+    section.set("min", &mut backoff.min, values::duration(SHORTEST..=Duration::from_hours(1)));
+    section.set("max", &mut backoff.max, values::duration(SHORTEST..=Duration::from_hours(24)));
+    if backoff.min > backoff.max {
+        let (min, max) = (backoff.min, backoff.max);
+        let written = if section.has("max") { "max" } else { "min" };
+        let mistake = Mistake::new(format!("the longest wait, {max:?}, is shorter than the first, {min:?}"))
+            .hint("set both `min` and `max`");
+        section.mistake(written, mistake);
+    }
+    section.finish();
+    backoff
+}

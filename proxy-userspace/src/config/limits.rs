@@ -1,0 +1,95 @@
+//! `limits`: every bound on a buffer, a table or a wait.
+
+use std::time::Duration;
+
+use super::fields::Section;
+use super::problem::Mistake;
+use super::values::{count, duration, size};
+
+/// What weir holds at most, and how long it waits at most.
+///
+/// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `connections`: open client connections per listener; more are left in the accept queue. Default 10,000.
+    pub connections: usize,
+    /// `headerBytes`: bytes of one message's head, its start line included. 8 KiB to 1 MiB, default 64 KiB.
+    pub header_bytes: usize,
+    /// `headerCount`: fields of one message's head. 1 to 10,000, default 100.
+    pub header_count: usize,
+    /// `targetBytes`: bytes of a request target; longer is 414. 256 B to 64 KiB − 2, default 8 KiB
+    /// (RFC 9112 §3 asks for at least 8,000).
+    pub target_bytes: usize,
+    /// `headerRead`: how long a client may take over a request head. Default 10 s.
+    pub header_read: Duration,
+    /// `idle`: how long an explicit client's connection is kept between requests. Default 5 m.
+    pub idle: Duration,
+    /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
+    pub connect: Duration,
+    /// `tunnelIdle`: how long a byte tunnel may be silent in both directions. Default 1 h.
+    pub tunnel_idle: Duration,
+    /// `poolIdle`: how long an unused connection to an endpoint is kept. Default 60 s.
+    pub pool_idle: Duration,
+    /// `poolConnections`: unused connections kept per endpoint and worker. Default 256.
+    pub pool_connections: usize,
+    /// `attempts`: endpoints tried for one request, the first included. 1 to 10, default 3.
+    pub attempts: usize,
+    /// `copyBuffer`: bytes buffered per direction of a byte tunnel. 1 KiB to 1 MiB, default 16 KiB.
+    pub copy_buffer: usize,
+    /// `sniff`: how long a diverted connection may stay silent before weir connects upstream, because perhaps
+    /// the server speaks first. Default 200 ms.
+    pub sniff: Duration,
+    /// `outside`: names outside the catalog that are remembered with their endpoints; the least recently used
+    /// goes. Default 1,000.
+    pub outside: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_bytes: 64 * 1024,
+            header_count: 100,
+            target_bytes: 8 * 1024,
+            header_read: Duration::from_secs(10),
+            idle: Duration::from_secs(300),
+            connect: Duration::from_secs(1),
+            tunnel_idle: Duration::from_secs(3600),
+            pool_idle: Duration::from_secs(60),
+            pool_connections: 256,
+            attempts: 3,
+            copy_buffer: 16 * 1024,
+            sniff: Duration::from_millis(200),
+            outside: 1000,
+        }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+    const DAY: Duration = Duration::from_hours(24);
+    const MS: Duration = Duration::from_millis(1);
+    let mut limits = Limits::default();
+    section.set("connections", &mut limits.connections, count(1..=1_000_000));
+    section.set("headerBytes", &mut limits.header_bytes, size(8 * KIB..=MIB));
+    section.set("headerCount", &mut limits.header_count, count(1..=10_000));
+    section.set("targetBytes", &mut limits.target_bytes, size(256..=64 * KIB - 2));
+    section.set("headerRead", &mut limits.header_read, duration(MS..=Duration::from_hours(1)));
+    section.set("idle", &mut limits.idle, duration(MS..=DAY));
+    section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
+    section.set("tunnelIdle", &mut limits.tunnel_idle, duration(MS..=7 * DAY));
+    section.set("poolIdle", &mut limits.pool_idle, duration(MS..=DAY));
+    section.set("poolConnections", &mut limits.pool_connections, count(0..=100_000));
+    section.set("attempts", &mut limits.attempts, count(1..=10));
+    section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
+    section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
+    section.set("outside", &mut limits.outside, count(1..=1_000_000));
+    if limits.target_bytes > limits.header_bytes {
+        let mistake = Mistake::new("a request target cannot be longer than the head it is part of")
+            .hint(format!("`headerBytes` is {}", limits.header_bytes));
+        section.mistake("targetBytes", mistake);
+    }
+    section.finish();
+    limits
+}

@@ -1,0 +1,72 @@
+//! No two listeners on one port.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use super::fields::Report;
+use super::problem::Mistake;
+use super::settings::Settings;
+use super::tree::{Node, Position};
+
+struct Listener {
+    name: &'static str,
+    address: SocketAddr,
+    ports: u16,
+    /// Where it is written; nowhere if it is a default.
+    at: Option<Position>,
+}
+
+impl Listener {
+    fn ports(&self) -> RangeInclusive<u16> {
+        self.address.port()..=self.address.port().saturating_add(self.ports - 1)
+    }
+
+    /// The first port that both would take. Port 0 is whichever is free.
+    fn collides(&self, other: &Self) -> Option<u16> {
+        let (ours, theirs) = (self.address.ip(), other.address.ip());
+        // `[::]` takes IPv4 too, and the system refuses to bind a part of what another listener has whole.
+        let same = ours == theirs || ours.is_unspecified() || theirs.is_unspecified();
+        self.ports().find(|port| *port != 0 && same && other.ports().contains(port))
+    }
+}
+
+/// Reports every listener that takes a port of one before it.
+pub(super) fn check(settings: &Settings, root: &Node, report: &mut Report) {
+    let listeners = listeners(settings, root);
+    for (index, later) in listeners.iter().enumerate() {
+        for earlier in &listeners[..index] {
+            let Some(port) = later.collides(earlier) else { continue };
+            let (blamed, other) = if later.at.is_some() { (later, earlier) } else { (earlier, later) };
+            let Some(at) = blamed.at else { continue };
+            let mistake =
+                Mistake::new(format!("port {port} is also taken by {}, {}", other.name, range(other)))
+                    .hint("give each listener ports of its own");
+            report.add(at, format!("{}.listen", blamed.name), mistake);
+        }
+    }
+}
+
+fn listeners(settings: &Settings, root: &Node) -> Vec<Listener> {
+    let listener = |name, address, ports| {
+        let at = root.get(name).map(|section| section.get("listen").map_or(section.at, |listen| listen.at));
+        Listener { name, address, ports, at }
+    };
+    let mut listeners = vec![listener("outgoing", settings.outgoing.listen, 1)];
+    if let Some(transparent) = &settings.transparent {
+        listeners.push(listener("transparent", transparent.listen, transparent.ports));
+    }
+    listeners.push(listener("admin", settings.admin.listen, 1));
+    if let Some(probes) = &settings.probes {
+        listeners.push(listener("probes", probes.listen, 1));
+    }
+    listeners
+}
+
+fn range(listener: &Listener) -> String {
+    let ports = listener.ports();
+    if ports.start() == ports.end() {
+        listener.address.to_string()
+    } else {
+        format!("{} to {}", listener.address, ports.end())
+    }
+}

@@ -1,0 +1,104 @@
+//! From a file or a text to checked settings.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::fields::{Report, Section};
+use super::problem::{ConfigError, Mistake, Problem};
+use super::settings::Settings;
+use super::tree::{Bounds, Node, read_yaml};
+use super::{admin, breaker, discovery, drain, limits, listeners, log, names, outgoing, transparent, values};
+
+/// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
+const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 20_000 };
+
+/// The settings in the file at `path`, or the defaults without one.
+///
+/// # Errors
+/// Every mistake in the file at once; or, if it cannot be read, one sentence that says so.
+pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
+    let Some(path) = path else { return Ok(Settings::default()) };
+    let text = read(path)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse(&path.display().to_string(), &text, base)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let mut bytes = Vec::new();
+    // A byte more than is allowed, so that a file at the limit is told from one beyond it.
+    let limit = BOUNDS.bytes as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| ConfigError::unreadable(path, format!("cannot be read: {error}")))?;
+    if bytes.len() > BOUNDS.bytes {
+        return Err(ConfigError::unreadable(path, "larger than 1 MiB: this is no configuration of weir"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        ConfigError::unreadable(path, format!("not text: byte {at} is not UTF-8"))
+    })
+}
+
+/// The settings in `text`. `name` is what problems call the file; relative paths in it are relative to `base`.
+///
+/// # Errors
+/// Every mistake at once, in the order of the text.
+pub fn parse(name: &str, text: &str, base: &Path) -> Result<Settings, ConfigError> {
+    let mut report = Report::new(name);
+    let documents = read_yaml(text, BOUNDS).map_err(|error| {
+        let problem = Problem::at(name, error.at, "", Mistake::new(error.what));
+        ConfigError { problems: vec![problem] }
+    })?;
+    if let Some(second) = documents.get(1) {
+        report.add(second.at, "", Mistake::new("a second document").hint("a configuration is one document"));
+    }
+    let settings = match documents.first() {
+        Some(root) => read_root(root, base, &mut report),
+        None => Settings::default(),
+    };
+    let problems = report.into_problems();
+    if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }
+}
+
+fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(root) = Section::open(node, "", report) {
+        read_sections(root, base, &mut settings);
+        listeners::check(&settings, node, report);
+    }
+    settings
+}
+
+fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings) {
+    if let Some(section) = root.section("outgoing") {
+        settings.outgoing = outgoing::read(section);
+    }
+    settings.transparent = root.switch("transparent").map(transparent::read);
+    root.not_yet("incoming", "remove it; weir does not yet take calls from other weirs");
+    if let Some(section) = root.section("admin") {
+        settings.admin = admin::read(section);
+    }
+    settings.probes = root.switch("probes").map(admin::read_probes);
+    root.set("workers", &mut settings.workers, values::count(1..=64));
+    if let Some(section) = root.section("names") {
+        settings.names = names::read(section);
+    }
+    if let Some(section) = root.section("drain") {
+        settings.drain = drain::read(section);
+    }
+    if let Some(section) = root.section("discovery") {
+        settings.discovery = discovery::read(section, base);
+    }
+    root.not_yet("dtab", "remove it; names are bound by the base dtab's fixed order");
+    if let Some(section) = root.section("limits") {
+        settings.limits = limits::read(section);
+    }
+    if let Some(section) = root.section("breaker") {
+        settings.breaker = breaker::read(section);
+    }
+    if let Some(section) = root.section("log") {
+        settings.log = log::read(section);
+    }
+    root.finish();
+}

@@ -1,0 +1,68 @@
+//! `log`: weir's own log, on standard error.
+
+use super::fields::Section;
+use super::values;
+
+/// How and how much weir logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// `format`: `text` or `json`. Default `text`.
+    pub format: LogFormat,
+    /// `level`: `error`, `warn`, `info`, `debug` or `trace`. Default `info`.
+    pub level: Level,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `text`: for people.
+    #[default]
+    Text,
+    /// `json`: one object a line, for machines.
+    Json,
+}
+
+/// The least important line that is still written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// `error`: weir cannot do what it was told.
+    Error,
+    /// `warn`: it does, but somebody should look.
+    Warn,
+    /// `info`: what changed.
+    #[default]
+    Info,
+    /// `debug`: why.
+    Debug,
+    /// `trace`: every step.
+    Trace,
+}
+
+impl Level {
+    /// The level's name, as the file and `tracing` filters spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Log {
+    const LEVELS: &[(&str, Level)] = &[
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
+    let mut log = Log::default();
+    let formats = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+    section.set("format", &mut log.format, values::choice(formats));
+    section.set("level", &mut log.level, values::choice(LEVELS));
+    section.finish();
+    log
+}

@@ -1,0 +1,32 @@
+//! `outgoing`: the explicit HTTP proxy.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use super::fields::Section;
+use super::{Allow, values};
+
+/// The explicit HTTP proxy that `http_proxy` points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// `listen`: address and port. Default `[::]:4140`, which takes IPv4 and IPv6.
+    pub listen: SocketAddr,
+    /// `allow`: clients that may connect. Default: see [`Allow`].
+    pub allow: Allow,
+    /// `via`: whether requests and answers get `Via: 1.1 weir` (RFC 9110 §7.6.3). Default true.
+    pub via: bool,
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140)), allow: Allow::default(), via: true }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
+    let mut outgoing = Outgoing::default();
+    section.set("listen", &mut outgoing.listen, values::listen);
+    outgoing.allow = Allow::read(&mut section);
+    section.set("via", &mut outgoing.via, values::boolean);
+    section.finish();
+    outgoing
+}

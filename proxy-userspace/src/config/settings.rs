@@ -1,0 +1,56 @@
+//! The whole configuration, checked.
+
+use std::thread;
+
+use super::{Admin, Breaker, Discovery, Drain, Limits, Log, Names, Outgoing, Probes, Transparent};
+
+/// Everything that can be configured, one field per section of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `outgoing`: the explicit HTTP proxy. Always on.
+    pub outgoing: Outgoing,
+    /// `transparent`: the listeners for diverted connections. Absent means that nothing is diverted.
+    pub transparent: Option<Transparent>,
+    /// `admin`: dashboard, API, metrics and health. Always on.
+    pub admin: Admin,
+    /// `probes`: the listener for kubelet and Prometheus. Absent means off.
+    pub probes: Option<Probes>,
+    /// `workers`: data-plane threads, 1 to 64. Default: the cores this process may use, at most 4.
+    pub workers: usize,
+    /// `names`: how names are made canonical and bound.
+    pub names: Names,
+    /// `drain`: how weir stops.
+    pub drain: Drain,
+    /// `discovery`: where services come from.
+    pub discovery: Discovery,
+    /// `limits`: every bound on a buffer, a table or a wait.
+    pub limits: Limits,
+    /// `breaker`: when an endpoint is taken out of balancing, and for how long.
+    pub breaker: Breaker,
+    /// `log`: weir's own log.
+    pub log: Log,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            outgoing: Outgoing::default(),
+            transparent: None,
+            admin: Admin::default(),
+            probes: None,
+            workers: default_workers(),
+            names: Names::default(),
+            drain: Drain::default(),
+            discovery: Discovery::default(),
+            limits: Limits::default(),
+            breaker: Breaker::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// The cores this process may use (affinity and cgroup quota counted), at most 4: one worker moves tens of
+/// thousands of requests a second, and a proxy should not take the node from its applications.
+fn default_workers() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(4)
+}

@@ -1,0 +1,409 @@
+//! Whole files in, settings or positions out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parsed(text: &str) -> Settings {
+    parse("weir.yaml", text, Path::new("/etc/weir")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match parse("weir.yaml", text, Path::new("/etc/weir")) {
+        Ok(settings) => panic!("accepted: {settings:?}"),
+        Err(error) => error.problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Asserts that `text` has exactly the problems that start like `expected`, in that order.
+fn assert_problems(text: &str, expected: &[&str]) {
+    let found = problems(text);
+    assert_eq!(found.len(), expected.len(), "{text}\n{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{text}\nfound    {found}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn no_file_and_an_empty_file_are_the_defaults() {
+    assert_eq!(load(None), Ok(Settings::default()));
+    for text in ["", "\n\n", "# only a comment\n", "---\n", "~", "{}", "outgoing:\nlimits:\n", "drain: {}"] {
+        assert_eq!(parsed(text), Settings::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_example_of_the_interface_says_what_it_says() {
+    let settings = parsed(
+        r#"
+outgoing:    { listen: "[::]:4140", allow: [10.0.0.0/8] }
+transparent:                      # absent = off
+  listen: "[::]:4142"             # first of `ports` consecutive ports
+  ports: 8
+  addresses: [10.0.0.7, fd00::7]
+  cgroup: /sys/fs/cgroup/kubepods.slice
+  divert: [10.96.0.0/12]
+  host: false
+  required: true
+admin:       { listen: 127.0.0.1:9990 }
+probes:      { listen: "[::]:9991" }
+workers: 2
+names:       { namespace: default, port: http, clusterDomain: cluster.local, dns: true }
+drain:       { grace: 10s }
+discovery:
+  files: { path: ./services }
+"#,
+    );
+    let net = |text: &str| text.parse().expect("a range");
+    assert_eq!(settings.outgoing.allow, Allow::new(vec![net("10.0.0.0/8")]));
+    let transparent = settings.transparent.expect("transparent is on");
+    assert_eq!(transparent.addresses.len(), 2);
+    assert_eq!(transparent.divert, Some(vec![net("10.96.0.0/12")]));
+    assert_eq!(transparent.cgroup.as_deref(), Some(Path::new("/sys/fs/cgroup/kubepods.slice")));
+    assert_eq!(settings.probes, Some(Probes::default()));
+    assert_eq!(settings.workers, 2);
+    assert_eq!(settings.names, Names::default());
+    let files = settings.discovery.files.expect("files are on");
+    assert_eq!(files.path, Path::new("/etc/weir/./services"));
+}
+
+#[test]
+fn every_other_key_is_read() {
+    let settings = parsed(
+        "transparent: { fail: closed, via: true, host: true, required: false, ports: 1 }\n\
+         outgoing: { via: false }\n\
+         names: { namespace: shop, port: web, clusterDomain: K8s.Example., dns: false }\n\
+         breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
+         log: { format: json, level: debug }\n\
+         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  \
+         idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
+         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n",
+    );
+    let transparent = settings.transparent.expect("transparent is on");
+    assert_eq!(transparent.fail, Fail::Closed);
+    assert!(transparent.via && transparent.host && !transparent.required && !settings.outgoing.via);
+    assert_eq!(settings.names.cluster_domain, "k8s.example");
+    assert_eq!((settings.names.namespace.as_str(), settings.names.port.as_str()), ("shop", "web"));
+    assert!(!settings.names.dns);
+    assert_eq!(settings.breaker.failures, 3);
+    assert_eq!(settings.breaker.backoff.max, Duration::from_secs(120));
+    assert_eq!(settings.log, Log { format: LogFormat::Json, level: Level::Debug });
+    let limits = Limits {
+        connections: 7,
+        header_bytes: 16_384,
+        header_count: 50,
+        target_bytes: 4096,
+        header_read: Duration::from_secs(5),
+        idle: Duration::from_secs(60),
+        connect: Duration::from_millis(250),
+        tunnel_idle: Duration::from_secs(7200),
+        pool_idle: Duration::from_secs(30),
+        pool_connections: 8,
+        attempts: 2,
+        copy_buffer: 8192,
+        sniff: Duration::ZERO,
+        outside: 10,
+    };
+    assert_eq!(settings.limits, limits);
+}
+
+#[test]
+fn all_mistakes_come_at_once_and_in_order() {
+    assert_problems(
+        "outgoing:\n  lisen: \"[::]:4140\"\n  allow: [10.0.0.0/8, ten, 10.0.0.7/8]\nworkers: 65\ndrain: { grace: 10 }\n\
+         incoming: { listen: \"[::]:4141\" }\ndtab: |\n  /svc => /x ;\ndiscovery:\n  kubernetes: {}\n",
+        &[
+            "weir.yaml:2:3: outgoing: unknown key `lisen` (did you mean `listen`?)",
+            "weir.yaml:3:23: outgoing.allow[1]: `ten` is not a range of addresses",
+            "weir.yaml:3:28: outgoing.allow[2]: `10.0.0.7/8` has bits beyond its prefix (the range is 10.0.0.0/8; the \
+             one address 10.0.0.7)",
+            "weir.yaml:4:10: workers: 65 is not from 1 to 64",
+            "weir.yaml:5:17: drain.grace: `10` is not a duration (a whole number with its unit: 250ms, 10s, 5m or 1h)",
+            "weir.yaml:6:1: incoming: not in this version yet",
+            "weir.yaml:7:1: dtab: not in this version yet",
+            "weir.yaml:10:3: discovery.kubernetes: not in this version yet",
+        ],
+    );
+}
+
+#[test]
+fn a_mistake_is_reported_where_it_stands() {
+    for (text, expected) in [
+        ("- a\n", "weir.yaml:1:1: expected keys with values, not a list"),
+        ("just text", "weir.yaml:1:1: expected keys with values, not a text"),
+        ("outgoing: 4140", "weir.yaml:1:11: outgoing: expected keys with values, not a number"),
+        ("outgoing: { listen: 4140 }", "weir.yaml:1:21: outgoing.listen: expected a text, not a number"),
+        (
+            "outgoing: { listen: ':4140' }",
+            "weir.yaml:1:21: outgoing.listen: `:4140` is not an address with a port",
+        ),
+        ("outgoing:\n  listen:\n", "weir.yaml:2:3: outgoing.listen: no value"),
+        ("outgoing: { allow: 10.0.0.0/8 }", "weir.yaml:1:20: outgoing.allow: expected a list, not a text"),
+        ("outgoing: { via: yes }", "weir.yaml:1:18: outgoing.via: expected true or false, not `yes`"),
+        ("transparent:\n", "weir.yaml:1:1: transparent: this section is empty"),
+        ("probes: ~", "weir.yaml:1:1: probes: this section is empty"),
+        ("transparent: { ports: 0 }", "weir.yaml:1:23: transparent.ports: 0 is not from 1 to 64"),
+        ("transparent: { ports: -1 }", "weir.yaml:1:23: transparent.ports: -1 is not from 1 to 64"),
+        (
+            "transparent: { listen: '[::]:65530' }",
+            "weir.yaml:1:24: transparent.listen: 8 ports from 65530 on go beyond",
+        ),
+        (
+            "transparent: { listen: '[::]:0' }",
+            "weir.yaml:1:24: transparent.listen: port 0 cannot be the first of 8",
+        ),
+        (
+            "transparent: { addresses: [::1] }",
+            "weir.yaml:1:28: transparent.addresses[0]: ::1 cannot be reached",
+        ),
+        (
+            "transparent: { cgroup: kubepods }",
+            "weir.yaml:1:24: transparent.cgroup: `kubepods` is not an absolute",
+        ),
+        (
+            "transparent: { fail: maybe }",
+            "weir.yaml:1:22: transparent.fail: `maybe` is not a choice (one of open, ",
+        ),
+        ("workers: two", "weir.yaml:1:10: workers: expected a whole number, not `two`"),
+        ("workers: 2.5", "weir.yaml:1:10: workers: expected a whole number, not `2.5`"),
+        ("names: { namespace: My_Shop }", "weir.yaml:1:21: names.namespace: `My_Shop` is not a DNS label"),
+        ("names: { clusterDomain: a..b }", "weir.yaml:1:25: names.clusterDomain: `a..b` is not a domain"),
+        ("drain: { grace: 2h }", "weir.yaml:1:17: drain.grace: `2h` is not from 0s to 1h"),
+        (
+            "limits: { headerBytes: 1KiB }",
+            "weir.yaml:1:24: limits.headerBytes: `1KiB` is not from 8KiB to 1MiB",
+        ),
+        (
+            "limits: { header_bytes: 9KiB }",
+            "weir.yaml:1:11: limits: unknown key `header_bytes` (did you mean `headerB",
+        ),
+        (
+            "limits: { headerBytes: 8KiB, targetBytes: 9KiB }",
+            "weir.yaml:1:43: limits.targetBytes: a request target",
+        ),
+        (
+            "breaker: { backoff: { min: 10m } }",
+            "weir.yaml:1:28: breaker.backoff.min: the longest wait, 300s, is sho",
+        ),
+        ("discovery: { files: {} }", "weir.yaml:1:21: discovery.files.path: missing"),
+        ("discovery: { files: { path: '' } }", "weir.yaml:1:29: discovery.files.path: no path"),
+        ("log: { level: loud }", "weir.yaml:1:15: log.level: `loud` is not a choice"),
+        ("a: 1\n---\n", "weir.yaml:1:1: unknown key `a`"),
+        ("{}\n---\nb: 1\n", "weir.yaml:3:1: a second document"),
+        ("drain: {}\ndrain: {}\n", "weir.yaml:2:1: drain: this key is here twice (the first is at line 1;"),
+        ("\"\\e[31m\": 1", "weir.yaml:1:1: unknown key `\\u{1b}[31m`"),
+        ("ärger: 1", "weir.yaml:1:1: unknown key `ärger`"),
+        ("names: { port: 'ä', dns: 1 }", "weir.yaml:1:16: names.port"),
+    ] {
+        let found = problems(text);
+        assert!(found[0].starts_with(expected), "{text}\nfound    {}\nexpected {expected}", found[0]);
+    }
+    assert!(
+        problems("names: { port: 'ä', dns: 1 }")[1].starts_with("weir.yaml:1:26: "),
+        "columns are characters"
+    );
+}
+
+#[test]
+fn bad_syntax_is_one_problem_with_its_place() {
+    for (text, at) in [
+        ("outgoing: { listen: ", "weir.yaml:1:"),
+        ("outgoing:\n\tlisten: x", "weir.yaml:2:"),
+        ("a: b: c", "weir.yaml:1:"),
+        ("a: *nowhere", "weir.yaml:1:4: "),
+        ("? [a, b]\n: c", "weir.yaml:1:"),
+    ] {
+        let found = problems(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(at), "{text:?}: {}", found[0]);
+    }
+}
+
+#[test]
+fn two_listeners_on_one_port_are_told_apart_by_address_only() {
+    for (text, expected) in [
+        (
+            "admin: { listen: '127.0.0.1:4140' }",
+            "weir.yaml:1:18: admin.listen: port 4140 is also taken by outgoing",
+        ),
+        (
+            "outgoing: { listen: '[::]:9990' }",
+            "weir.yaml:1:21: outgoing.listen: port 9990 is also taken by admin",
+        ),
+        (
+            "transparent: { listen: '[::]:4140' }",
+            "weir.yaml:1:24: transparent.listen: port 4140 is also taken by outg",
+        ),
+        (
+            "transparent: { listen: '[::]:4135' }",
+            "weir.yaml:1:24: transparent.listen: port 4140 is also taken by",
+        ),
+        (
+            "transparent: {}\nprobes: { listen: '[::]:4149' }",
+            "weir.yaml:2:19: probes.listen: port 4149 is also taken",
+        ),
+        (
+            "transparent: {}\noutgoing: { listen: '[::]:4145' }",
+            "weir.yaml:1:14: transparent.listen: port 4145",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(
+            found.len() == 1 && found[0].starts_with(expected),
+            "{text}\nfound {found:?}\nexpected {expected}"
+        );
+    }
+    parsed("outgoing: { listen: '127.0.0.1:8000' }\nadmin: { listen: '127.0.0.2:8000' }");
+    parsed(
+        "outgoing: { listen: '127.0.0.1:0' }\nadmin: { listen: '127.0.0.1:0' }\nprobes: { listen: '[::]:0' }",
+    );
+    parsed("transparent: { listen: '[::]:0', ports: 1 }");
+    parsed("transparent: { listen: '[::]:65535', ports: 1 }");
+}
+
+#[test]
+fn an_alias_stands_for_its_anchor_and_errors_point_at_the_alias() {
+    let settings = parsed("outgoing: { allow: &in [10.0.0.0/8] }\nadmin: { allow: *in }");
+    assert_eq!(settings.outgoing.allow, settings.admin.allow);
+    assert_problems(
+        "outgoing: { allow: &in [127.0.0.1] }\nadmin: { listen: *in }",
+        &["weir.yaml:2:18: admin.listen: expected a text, not a list"],
+    );
+}
+
+#[test]
+fn a_bomb_is_refused_before_it_goes_off() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let alias = format!("*a{}", level - 1);
+        bomb += &format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 10].join(", "));
+    }
+    assert_eq!(problems(&bomb).len(), 1);
+    assert_eq!(problems(&"[".repeat(100_000)).len(), 1);
+    assert_eq!(problems(&"- ".repeat(100_000)).len(), 1);
+    assert_eq!(problems(&"{a: ".repeat(10_000)).len(), 1);
+    let deep = format!("a: {}{}", "[".repeat(62), "]".repeat(62));
+    assert!(problems(&deep)[0].contains("unknown key `a`"), "what is within the bound is read");
+    assert_eq!(problems(&"x: 1\n".repeat(2_000_000)).len(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = load(Some(&folder.path().join("missing.yaml"))).unwrap_err().to_string();
+    assert!(missing.contains("missing.yaml: cannot be read: No such file"), "{missing}");
+
+    let binary = folder.path().join("binary.yaml");
+    std::fs::write(&binary, b"outgoing: \xff\xfe").unwrap();
+    let binary = load(Some(&binary)).unwrap_err().to_string();
+    assert!(binary.ends_with("not text: byte 10 is not UTF-8"), "{binary}");
+
+    let large = folder.path().join("large.yaml");
+    std::fs::write(&large, " ".repeat(10 << 20)).unwrap();
+    let large = load(Some(&large)).unwrap_err().to_string();
+    assert!(large.ends_with("larger than 1 MiB: this is no configuration of weir"), "{large}");
+}
+
+#[test]
+fn a_relative_folder_is_relative_to_the_configuration_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.yaml");
+    std::fs::write(&file, "discovery: { files: { path: services } }").unwrap();
+    let files = load(Some(&file)).unwrap().discovery.files.unwrap();
+    assert_eq!(files.path, folder.path().join("services"));
+}
+
+proptest! {
+    #[test]
+    fn random_text_never_panics(text in any::<String>()) {
+        let _ = parse("weir.yaml", &text, Path::new(""));
+    }
+
+    #[test]
+    fn random_yaml_like_text_never_panics(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "outgoing", "transparent", "limits", "listen", "allow", "ports", ":", ": ", "\n", "\n  ", "{", "}", "[", "]",
+            ",", "-", "- ", "&a", "*a", "<<", "!!int", "|", ">", "'", "\"", "#", "---", "?", "~", "1", "[::]:1", "\t",
+        ]), 0..40),
+    ) {
+        let text = words.concat();
+        if let Err(error) = parse("weir.yaml", &text, Path::new("")) {
+            prop_assert!(!error.problems.is_empty());
+            prop_assert!(error.problems.iter().all(|problem| !problem.what.is_empty()));
+        }
+    }
+}
+
+fn examples() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
+}
+
+#[test]
+fn every_example_is_right() {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let settings = load(Some(&path)).unwrap_or_else(|error| panic!("{error}"));
+            let folder = settings.discovery.files.expect("each example has services").path;
+            assert!(folder.is_dir(), "{}: {}", path.display(), folder.display());
+            names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["all.yaml", "files.yaml", "transparent.yaml"]);
+}
+
+/// What `all.yaml` says of defaults is true: taking out what it says has none leaves the defaults.
+#[test]
+fn the_example_with_every_key_shows_the_defaults() {
+    let mut settings = load(Some(&examples().join("all.yaml"))).unwrap();
+    let defaults = Settings::default();
+    assert!(settings.transparent.is_some() && settings.probes.is_some());
+    let transparent = settings.transparent.take().unwrap();
+    let expected = Transparent {
+        addresses: transparent.addresses.clone(),
+        cgroup: transparent.cgroup.clone(),
+        divert: transparent.divert.clone(),
+        allow: transparent.allow.clone(),
+        ..Transparent::default()
+    };
+    assert_eq!(transparent, expected);
+    assert_eq!(settings.outgoing, defaults.outgoing);
+    assert_eq!((settings.names, settings.drain), (defaults.names, defaults.drain));
+    assert_eq!((settings.limits, settings.breaker), (defaults.limits, defaults.breaker));
+    assert_eq!(settings.log, defaults.log);
+    assert_eq!(settings.admin.listen, defaults.admin.listen);
+    assert_eq!(settings.probes.unwrap().listen, Probes::default().listen);
+}
+
+/// Every key that the sections ask for is in `all.yaml`: a key that is not would be missing here.
+#[test]
+fn the_example_with_every_key_has_every_key() {
+    let text = std::fs::read_to_string(examples().join("all.yaml")).unwrap();
+    let sections = concat!(
+        include_str!("load.rs"),
+        include_str!("outgoing.rs"),
+        include_str!("transparent.rs"),
+        include_str!("admin.rs"),
+        include_str!("names.rs"),
+        include_str!("drain.rs"),
+        include_str!("discovery.rs"),
+        include_str!("limits.rs"),
+        include_str!("breaker.rs"),
+        include_str!("log.rs"),
+        include_str!("allow.rs"),
+    );
+    let mut keys = 0;
+    for call in ["set(\"", "list(\"", "section(\"", "switch(\""] {
+        for rest in sections.split(call).skip(1) {
+            let key = rest.split('"').next().unwrap();
+            assert!(text.contains(&format!("{key}:")), "all.yaml lacks `{key}`");
+            keys += 1;
+        }
+    }
+    assert!(keys > 40, "only {keys} keys found");
+}

@@ -1,0 +1,111 @@
+//! `transparent`: the listeners for connections that the eBPF program diverts.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::fields::Section;
+use super::problem::{Mistake, quoted};
+use super::tree::Node;
+use super::{Allow, values};
+
+/// Interception: which connections are diverted, and where they arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transparent {
+    /// `listen`: the first of [`ports`](Self::ports) consecutive ports. Default `[::]:4142`.
+    pub listen: SocketAddr,
+    /// `ports`: how many ports, 1 to 64. One port would cap each pod at one ephemeral port range of
+    /// connections over all services together. Default 8.
+    pub ports: u16,
+    /// `addresses`: this node's addresses that pods can reach. Empty, the default, means: find them.
+    pub addresses: Vec<IpAddr>,
+    /// `cgroup`: the cgroup whose members' connections are diverted, an absolute path on the cgroup2 file
+    /// system. Default: the pods' parent, found by itself.
+    pub cgroup: Option<PathBuf>,
+    /// `divert`: the destinations that are diverted. Default: the addresses of known services.
+    pub divert: Option<Vec<IpNet>>,
+    /// `host`: whether clients in the node's own network namespace are diverted too. Default false.
+    pub host: bool,
+    /// `required`: whether configured interception that is missing makes `/ready` fail. Default true.
+    pub required: bool,
+    /// `allow`: clients that may connect. Default: see [`Allow`].
+    pub allow: Allow,
+    /// `fail`: what becomes of a connection while weir is not there to take it. Default [`Fail::Open`].
+    pub fail: Fail,
+    /// `via`: whether requests and answers get `Via: 1.1 weir`. Default false: the application that does
+    /// not know of a proxy should not be able to tell.
+    pub via: bool,
+}
+
+/// What becomes of connections while weir is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fail {
+    /// `open`: they go to the dialled address directly, past weir's policy.
+    #[default]
+    Open,
+    /// `closed`: they are refused, so that nothing passes unseen.
+    Closed,
+}
+
+impl Default for Transparent {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4142)),
+            ports: 8,
+            addresses: Vec::new(),
+            cgroup: None,
+            divert: None,
+            host: false,
+            required: true,
+            allow: Allow::default(),
+            fail: Fail::default(),
+            via: false,
+        }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
+    let mut transparent = Transparent::default();
+    section.set("listen", &mut transparent.listen, values::listen);
+    section.set("ports", &mut transparent.ports, values::count(1..=64));
+    if let Some(addresses) = section.list("addresses", values::ip) {
+        transparent.addresses = addresses;
+    }
+    section.set("cgroup", &mut transparent.cgroup, |node| cgroup(node).map(Some));
+    transparent.divert = section.list("divert", values::cidr);
+    section.set("host", &mut transparent.host, values::boolean);
+    section.set("required", &mut transparent.required, values::boolean);
+    transparent.allow = Allow::read(&mut section);
+    section.set(
+        "fail",
+        &mut transparent.fail,
+        values::choice(&[("open", Fail::Open), ("closed", Fail::Closed)]),
+    );
+    section.set("via", &mut transparent.via, values::boolean);
+    check_ports(&transparent, &mut section);
+    section.finish();
+    transparent
+}
+
+fn cgroup(node: &Node) -> Result<PathBuf, Mistake> {
+    let text = values::text(node)?;
+    if text.starts_with('/') && !text.contains('\0') {
+        return Ok(PathBuf::from(text));
+    }
+    Err(Mistake::new(format!("{} is not an absolute path", quoted(text)))
+        .hint("give the folder on the cgroup2 file system, as in /sys/fs/cgroup/kubepods.slice"))
+}
+
+fn check_ports(transparent: &Transparent, section: &mut Section<'_, '_>) {
+    let (first, ports) = (transparent.listen.port(), transparent.ports);
+    if first == 0 && ports > 1 {
+        let mistake = Mistake::new(format!("port 0 cannot be the first of {ports} consecutive ports"))
+            .hint("name the first port, or set `ports: 1`");
+        section.mistake("listen", mistake);
+    } else if first.checked_add(ports - 1).is_none() {
+        let mistake = Mistake::new(format!("{ports} ports from {first} on go beyond 65535"))
+            .hint(format!("start at {} or lower", u16::MAX - (ports - 1)));
+        section.mistake("listen", mistake);
+    }
+}

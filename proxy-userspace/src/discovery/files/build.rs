@@ -1,0 +1,192 @@
+//! One catalog of all files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::FileProblem;
+use super::documents::{Kind, Object, ObjectId, Placed};
+use super::folder::{Content, Folder};
+use super::fs::{Host, Line};
+use super::lookup::Known;
+use crate::config::tree::Position;
+use crate::config::{Mistake, Problem};
+use crate::discovery::objects::{Backing, EndpointsObject, ServiceObject, SliceObject, assemble, sorted};
+use crate::domain::catalog::{AppProtocol, Catalog, Endpoint, Namer, Service, ServiceKey, ServicePort};
+
+/// Problems reported at the same time; the first are enough to see what is wrong.
+const PROBLEMS: usize = 1000;
+
+/// What the files amount to.
+pub(super) struct Built {
+    /// Their services.
+    pub(super) catalog: Catalog,
+    /// What is wrong with them, each file by itself and all together.
+    pub(super) problems: Vec<FileProblem>,
+    /// The host names they mention.
+    pub(super) names: BTreeSet<Arc<str>>,
+}
+
+/// A namespace and a name.
+type ObjectKey<'a> = (&'a str, &'a str);
+
+/// An object, the file it is in, and its identity.
+struct Found<'a> {
+    file: &'a str,
+    id: &'a ObjectId,
+    at: Position,
+}
+
+/// The objects of all files by service.
+#[derive(Default)]
+struct Objects<'a> {
+    services: BTreeMap<ObjectKey<'a>, (Found<'a>, &'a ServiceObject)>,
+    slices: BTreeMap<ObjectKey<'a>, Vec<&'a SliceObject>>,
+    endpoints: BTreeMap<ObjectKey<'a>, &'a EndpointsObject>,
+    /// Where what backs a service is, for services that are not there.
+    backings: BTreeMap<ObjectKey<'a>, Found<'a>>,
+    seen: BTreeMap<&'a ObjectId, &'a str>,
+}
+
+struct Builder<'a> {
+    folder: &'a Folder,
+    known: &'a Known,
+    built: Built,
+}
+
+/// The catalog of `folder`, with host names as they are `known`. A service that is as it was in `before` is the
+/// very same one.
+pub(super) fn build(folder: &Folder, known: &Known, before: &Catalog) -> Built {
+    let built =
+        Built { catalog: Catalog::default(), problems: folder.problems().to_vec(), names: BTreeSet::new() };
+    let mut builder = Builder { folder, known, built };
+    let mut objects = Objects::default();
+    for (name, file) in folder.files() {
+        builder.built.problems.extend(file.problems.iter().cloned());
+        match &file.content {
+            None => {}
+            Some(Content::Lines(lines)) => builder.lines(name, lines),
+            Some(Content::Objects(found)) => builder.sort_out(name, found, &mut objects),
+        }
+    }
+    builder.services(&objects);
+    let mut built = builder.built;
+    for (key, service) in &mut built.catalog.services {
+        if let Some(same) = before.services.get(key).filter(|same| *same == service) {
+            *service = Arc::clone(same);
+        }
+    }
+    built.problems.truncate(PROBLEMS);
+    built
+}
+
+impl<'a> Builder<'a> {
+    /// A service in linkerd's format.
+    fn lines(&mut self, name: &str, lines: &[Line]) {
+        let mut endpoints = Vec::with_capacity(lines.len());
+        for line in lines {
+            let mut add = |ip| {
+                let address = SocketAddr::new(ip, line.port);
+                endpoints.push(Endpoint { weight: line.weight, ..Endpoint::at(address) });
+            };
+            match &line.host {
+                Host::Ip(ip) => add(*ip),
+                Host::Name(host) => {
+                    self.known.addresses(host).iter().copied().for_each(add);
+                    self.mention(host, name, line.at, "");
+                }
+            }
+        }
+        let endpoints = sorted(endpoints);
+        let port = ServicePort { name: None, number: 0, protocol: AppProtocol::Sniff, endpoints };
+        let key = ServiceKey { namer: Namer::Fs, namespace: Arc::from(""), name: Arc::from(name) };
+        self.add(Service { key, addresses: Vec::new(), ports: vec![port], written: true });
+    }
+
+    fn add(&mut self, service: Service) {
+        self.built.catalog.services.insert(service.key.clone(), Arc::new(service));
+    }
+
+    /// Notes that a file mentions `host`, and what is wrong with that.
+    fn mention(&mut self, host: &Arc<str>, file: &str, at: Position, path: &str) {
+        self.built.names.insert(Arc::clone(host));
+        if let Some(error) = self.known.error(host) {
+            let mut mistake = Mistake::new(format!("{host} cannot be looked up: {error}"));
+            if !self.known.addresses(host).is_empty() {
+                mistake = mistake.hint("the addresses it last had are used");
+            }
+            self.problem(file, at, path, mistake);
+        }
+    }
+
+    fn problem(&mut self, file: &str, at: Position, path: &str, mistake: Mistake) {
+        self.built.problems.push(Problem::at(&self.folder.label(file), at, path, mistake));
+    }
+
+    /// Puts a file's objects where their service finds them. What an earlier file has already is left out.
+    fn sort_out(&mut self, file: &'a str, found: &'a BTreeMap<ObjectId, Placed>, objects: &mut Objects<'a>) {
+        for (id, placed) in found {
+            if let Some(first) = objects.seen.get(id) {
+                let mistake =
+                    Mistake::new(format!("also in {first}")).hint("the file whose name comes first counts");
+                self.problem(file, placed.at, &id.to_string(), mistake);
+                continue;
+            }
+            objects.seen.insert(id, file);
+            objects.put(Found { file, id, at: placed.at }, &placed.object);
+        }
+    }
+
+    fn services(&mut self, objects: &Objects<'a>) {
+        for (key, (found, service)) in &objects.services {
+            let resolved = service.external_name().map(|name| Arc::<str>::from(name.to_ascii_lowercase()));
+            if let Some(host) = &resolved {
+                self.mention(host, found.file, found.at, &found.id.to_string());
+            }
+            let slices = objects.slices.get(key).map_or(&[][..], Vec::as_slice);
+            let backing = match (&resolved, slices, objects.endpoints.get(key)) {
+                (Some(host), ..) => Backing::Resolved(self.known.addresses(host)),
+                // A cluster mirrors Endpoints into slices; a folder with both says the same thing twice.
+                (None, [], Some(endpoints)) => Backing::Endpoints(endpoints),
+                (None, slices, _) => Backing::Slices(slices),
+            };
+            self.add(Service { written: true, ..assemble(service, backing) });
+        }
+        for (key, found) in objects.backings.iter().filter(|(key, _)| !objects.services.contains_key(*key)) {
+            let mistake = Mistake::new(format!("no file has Service {}/{}", key.0, key.1));
+            self.problem(
+                found.file,
+                found.at,
+                &found.id.to_string(),
+                mistake.hint("without it, nothing leads here"),
+            );
+        }
+    }
+}
+
+impl<'a> Objects<'a> {
+    fn put(&mut self, found: Found<'a>, object: &'a Object) {
+        debug_assert!(matches!(
+            (found.id.kind, object),
+            (Kind::Service, Object::Service(_))
+                | (Kind::EndpointSlice, Object::Slice(_))
+                | (Kind::Endpoints, Object::Endpoints(_))
+        ));
+        let namespace: &'a str = &found.id.namespace;
+        match object {
+            Object::Service(service) => {
+                self.services.insert((namespace, &found.id.name), (found, service));
+            }
+            Object::Slice(slice) => {
+                let key = (namespace, slice.service_name().unwrap_or_default());
+                self.slices.entry(key).or_default().push(slice);
+                self.backings.entry(key).or_insert(found);
+            }
+            Object::Endpoints(endpoints) => {
+                let key = (namespace, &*found.id.name);
+                self.endpoints.insert(key, endpoints);
+                self.backings.entry(key).or_insert(found);
+            }
+        }
+    }
+}

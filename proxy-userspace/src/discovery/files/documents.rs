@@ -1,0 +1,391 @@
+//! Kubernetes objects in a YAML or JSON text.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::FileProblem;
+use super::fs::LineMistake;
+use crate::config::tree::{Bounds, Node, Position, SyntaxError, Value, read_json, read_yaml};
+use crate::config::{Mistake, Problem, quoted};
+use crate::discovery::objects::{EndpointsObject, ServiceObject, SliceObject};
+
+/// How an object is told from others, across all files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    /// What it is.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1`, `Service`.
+    Service,
+    /// `discovery.k8s.io/v1`, `EndpointSlice`.
+    EndpointSlice,
+    /// `v1`, `Endpoints`.
+    Endpoints,
+}
+
+/// An object of one of those kinds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A Service.
+    Service(ServiceObject),
+    /// An EndpointSlice.
+    Slice(SliceObject),
+    /// Endpoints.
+    Endpoints(EndpointsObject),
+}
+
+/// An object and where it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// The place.
+    pub at: Position,
+    /// The object.
+    pub object: Object,
+}
+
+/// How objects are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// `*.yaml`, `*.yml`.
+    Yaml,
+    /// `*.json`.
+    Json,
+}
+
+/// What a text holds.
+#[derive(Debug, Default)]
+pub struct Documents {
+    /// The sound objects.
+    pub objects: BTreeMap<ObjectId, Placed>,
+    /// Objects that are there but wrong, as far as they say who they are.
+    pub wrong: Vec<ObjectId>,
+    /// What is wrong, and what is there that weir does not read.
+    pub problems: Vec<FileProblem>,
+}
+
+/// The objects in `text`; `file` is what problems call it.
+///
+/// # Errors
+/// The text is not YAML or JSON at all, or is beyond `bounds`. Anything less is in [`Documents::problems`].
+pub fn parse_documents(
+    file: &str,
+    text: &str,
+    syntax: Syntax,
+    bounds: Bounds,
+) -> Result<Documents, FileProblem> {
+    let nodes = read(text, syntax, bounds)
+        .map_err(|error| Problem::at(file, error.at, "", Mistake::new(error.what)))?;
+    let mut reader = Reader { file, documents: Documents::default() };
+    for node in &nodes {
+        reader.object(node, None);
+    }
+    Ok(reader.documents)
+}
+
+/// JSON is read as the YAML it nearly is, because that knows positions. Where YAML refuses it (several documents
+/// in a row, surrogate pairs in strings), JSON itself decides.
+fn read(text: &str, syntax: Syntax, bounds: Bounds) -> Result<Vec<Node>, SyntaxError> {
+    let read = read_yaml(text, bounds);
+    match (&read, syntax) {
+        (Err(_), Syntax::Json) if text.len() <= bounds.bytes => read_json(text),
+        _ => read,
+    }
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    documents: Documents,
+}
+
+impl Reader<'_> {
+    /// Takes up one object. `implied` is the kind of the list it is in, where that says so.
+    fn object(&mut self, node: &Node, implied: Option<&str>) {
+        let Some(kind) = node.get("kind").and_then(Node::text).or(implied) else {
+            let mistake =
+                Mistake::new(format!("expected a Kubernetes object, not {} without a kind", node.kind()));
+            return self.problem(node.at, "", mistake.hint("Service, EndpointSlice or Endpoints"));
+        };
+        let known = match kind {
+            "Service" => Kind::Service,
+            "EndpointSlice" => Kind::EndpointSlice,
+            "Endpoints" => Kind::Endpoints,
+            _ => return self.list_or_stranger(node, kind),
+        };
+        let version = node.get("apiVersion").and_then(Node::text);
+        if version != Some(known.api_version()) && (version.is_some() || implied.is_none()) {
+            let at = node.get("apiVersion").map_or(node.at, |version| version.at);
+            let found = version
+                .map_or("no apiVersion".to_owned(), |version| format!("apiVersion {}", quoted(version)));
+            let mistake = Mistake::new(format!("{found} is not one of {kind} that weir reads"));
+            return self.problem(
+                at,
+                kind,
+                mistake.hint(format!("write `apiVersion: {}`", known.api_version())),
+            );
+        }
+        self.known(node, known);
+    }
+
+    fn list_or_stranger(&mut self, node: &Node, kind: &str) {
+        let Some(element) = kind.strip_suffix("List") else {
+            let mistake = Mistake::new(format!("kind {} is ignored", quoted(kind)));
+            return self.problem(
+                node.at,
+                "",
+                mistake.hint("weir reads Service, EndpointSlice and Endpoints"),
+            );
+        };
+        let Some(Node { value: Value::List(items), .. }) = node.get("items") else {
+            return self.problem(node.at, kind, Mistake::new("a list without items"));
+        };
+        for item in items {
+            self.object(item, Some(element).filter(|element| !element.is_empty()));
+        }
+    }
+
+    fn known(&mut self, node: &Node, kind: Kind) {
+        let object = match kind {
+            Kind::Service => ServiceObject::deserialize(node).map(Object::Service),
+            Kind::EndpointSlice => SliceObject::deserialize(node).map(Object::Slice),
+            Kind::Endpoints => EndpointsObject::deserialize(node).map(Object::Endpoints),
+        };
+        let id = identify(node, kind);
+        let label = id.as_ref().map_or_else(|| kind.to_string(), ObjectId::to_string);
+        match (object, id) {
+            (Ok(object), Some(id)) => self.sound(node.at, id, object),
+            (Ok(_), None) => self.problem(node.at, &label, Mistake::new("an empty name")),
+            (Err(error), id) => {
+                let mistake = Mistake::new(error.what).hint("this object is left as it last was");
+                self.problem(error.at, &label, mistake);
+                self.documents.wrong.extend(id);
+            }
+        }
+    }
+
+    fn sound(&mut self, at: Position, id: ObjectId, object: Object) {
+        if let Object::Slice(slice) = &object
+            && slice.service_name().is_none()
+        {
+            let mistake = Mistake::new("no label says which service this slice is of");
+            self.problem(at, &id.to_string(), mistake.hint("add the label `kubernetes.io/service-name`"));
+            return;
+        }
+        let label = id.to_string();
+        match self.documents.objects.entry(id) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Placed { at, object });
+            }
+            Entry::Occupied(first) => {
+                let hint = format!("the one at line {} counts", first.get().at.line);
+                self.problem(at, &label, Mistake::new("here a second time").hint(hint));
+            }
+        }
+    }
+
+    fn problem(&mut self, at: Position, path: &str, mistake: Mistake) {
+        self.documents.problems.push(Problem::at(self.file, at, path, mistake));
+    }
+}
+
+fn identify(node: &Node, kind: Kind) -> Option<ObjectId> {
+    let metadata = node.get("metadata")?;
+    let name = metadata.get("name")?.text().filter(|name| !name.is_empty())?;
+    let namespace = metadata.get("namespace").and_then(Node::text).filter(|namespace| !namespace.is_empty());
+    let namespace = namespace.unwrap_or("default");
+    Some(ObjectId { kind, namespace: namespace.into(), name: name.into() })
+}
+
+impl Kind {
+    fn api_version(self) -> &'static str {
+        match self {
+            Self::Service | Self::Endpoints => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Endpoints => "Endpoints",
+        })
+    }
+}
+
+/// `Service default/hello`.
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace.escape_debug(), self.name.escape_debug())
+    }
+}
+
+/// The problems of a file in linkerd's format.
+pub(super) fn of_lines(file: &str, mistakes: Vec<LineMistake>) -> Vec<FileProblem> {
+    mistakes.into_iter().map(|(at, mistake)| Problem::at(file, at, "", mistake)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 10_000 };
+
+    fn yaml(text: &str) -> Documents {
+        parse_documents("f.yaml", text, Syntax::Yaml, BOUNDS).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    fn json(text: &str) -> Documents {
+        parse_documents("f.json", text, Syntax::Json, BOUNDS).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    fn ids(documents: &Documents) -> Vec<String> {
+        documents.objects.keys().map(ToString::to_string).collect()
+    }
+
+    fn problems(documents: &Documents) -> Vec<String> {
+        documents.problems.iter().map(ToString::to_string).collect()
+    }
+
+    const SLICE: &str = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: a\n  namespace: shop\n  \
+                         labels: { kubernetes.io/service-name: a }\naddressType: IPv4\nendpoints: []\nports: null\n";
+
+    #[test]
+    fn a_file_holds_several_documents_and_lists() {
+        let text = format!(
+            "# comment\n---\n{SLICE}---\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  \
+             metadata: {{ name: a, namespace: shop, uid: x }}\n  spec: {{ clusterIP: None, selector: {{ app: a }} }}\n  \
+             status: {{ loadBalancer: {{}} }}\n- {{ apiVersion: v1, kind: Endpoints, metadata: {{ name: b }} }}\n"
+        );
+        let documents = yaml(&text);
+        assert_eq!(ids(&documents), ["Service shop/a", "EndpointSlice shop/a", "Endpoints default/b"]);
+        assert_eq!(problems(&documents), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_lists_of_an_api_server_name_no_kinds_inside() {
+        let documents = json(
+            r#"{ "kind": "ServiceList", "apiVersion": "v1", "metadata": { "resourceVersion": "1" },
+                 "items": [ { "metadata": { "name": "a", "namespace": "" }, "spec": { "clusterIPs": null } } ] }"#,
+        );
+        assert_eq!(ids(&documents), ["Service default/a"]);
+        assert_eq!(problems(&documents), Vec::<String>::new());
+    }
+
+    #[test]
+    fn json_is_read_as_json_is_written() {
+        let tabs = "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Service\",\n\t\"metadata\": {\"name\":\"a\",\
+                    \"annotations\":{\"note\":\"\\ud83d\\ude00 \\/ \\u003c\"}},\n\t\"spec\": {\"ports\":[{\"port\":80}]}\n}\n";
+        assert_eq!(ids(&json(tabs)), ["Service default/a"]);
+        assert_eq!(
+            ids(&json(&format!("{tabs}{}", tabs.replace("\"a\"", "\"b\"")))).len(),
+            2,
+            "one after the other"
+        );
+
+        let wrong = json(
+            "{ \"apiVersion\": \"v1\", \"kind\": \"Service\",\n  \"metadata\": {\"name\": \"a\"},\n  \"spec\": {\"ports\": [{\"port\": 99999}]} }",
+        );
+        assert!(
+            problems(&wrong)[0].starts_with("f.json:3:31: Service default/a: invalid value"),
+            "{:?}",
+            problems(&wrong)
+        );
+        let half = parse_documents("f.json", "{ \"kind\": \"Service\",\n", Syntax::Json, BOUNDS).unwrap_err();
+        assert_eq!(half.to_string(), "f.json:2:0: EOF while parsing a value");
+        assert_eq!(ids(&json("")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_wrong_is_reported_where_it_is_and_the_rest_is_read() {
+        for (text, expected) in [
+            ("just text\n", "f.yaml:1:1: expected a Kubernetes object, not a text without a kind"),
+            ("- a\n", "f.yaml:1:1: expected a Kubernetes object, not a list without a kind"),
+            ("a: 1\n", "f.yaml:1:1: expected a Kubernetes object, not a section without a kind"),
+            ("kind: Deployment\napiVersion: apps/v1\n", "f.yaml:1:1: kind `Deployment` is ignored"),
+            (
+                "kind: Service\nmetadata: { name: a }\n",
+                "f.yaml:1:1: Service: no apiVersion is not one of Service",
+            ),
+            (
+                "kind: EndpointSlice\napiVersion: discovery.k8s.io/v1beta1\n",
+                "f.yaml:2:13: EndpointSlice: apiVersion `disc",
+            ),
+            ("apiVersion: v1\nkind: Service\nspec: {}\n", "f.yaml:1:1: Service: missing field `metadata`"),
+            (
+                "apiVersion: v1\nkind: Service\nmetadata: { name: a }\n",
+                "f.yaml:1:1: Service default/a: missing field",
+            ),
+            (
+                "apiVersion: v1\nkind: Service\nmetadata: { name: '' }\nspec: {}",
+                "f.yaml:1:1: Service: an empty name",
+            ),
+            (
+                "apiVersion: v1\nkind: Service\nmetadata: { name: 1 }\nspec: {}",
+                "f.yaml:3:19: Service: invalid type",
+            ),
+            ("apiVersion: v1\nkind: List\n", "f.yaml:1:1: List: a list without items"),
+            (
+                "apiVersion: v1\nkind: Endpoints\nmetadata: { name: a }\nsubsets:\n- addresses: [{ ip: 0.0.0.0 }]\n",
+                "f.yaml:5:21: Endpoints default/a: invalid value: string \"0.0.0.0\", expected the IP address of an endp",
+            ),
+            (
+                "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: a }\n",
+                "f.yaml:1:1: EndpointSlice default/a: no label says which service",
+            ),
+        ] {
+            let documents = yaml(&format!("{text}\n---\n{SLICE}"));
+            let found = problems(&documents);
+            assert!(
+                found.len() == 1 && found[0].starts_with(expected),
+                "{text}\nfound    {found:?}\nexpected {expected}"
+            );
+            assert_eq!(ids(&documents), ["EndpointSlice shop/a"], "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_object_twice_counts_once() {
+        let documents = yaml(&format!("{SLICE}---\n{SLICE}"));
+        assert_eq!(ids(&documents).len(), 1);
+        assert!(problems(&documents)[0].starts_with("f.yaml:11:1: EndpointSlice shop/a: here a second time"));
+    }
+
+    #[test]
+    fn deep_and_endless_texts_are_errors() {
+        for text in ["[".repeat(100_000), "{\"a\":".repeat(100_000), "- ".repeat(1000), " ".repeat(2 << 20)] {
+            for syntax in [Syntax::Yaml, Syntax::Json] {
+                assert!(parse_documents("f", &text, syntax, BOUNDS).is_err());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_text_never_panics(text in any::<String>()) {
+            for syntax in [Syntax::Yaml, Syntax::Json] {
+                let _ = parse_documents("f", &text, syntax, BOUNDS);
+            }
+        }
+
+        #[test]
+        fn a_file_cut_anywhere_never_panics(cut in 0..SLICE.len()) {
+            let _ = parse_documents("f", &SLICE[..cut], Syntax::Yaml, BOUNDS);
+        }
+    }
+}

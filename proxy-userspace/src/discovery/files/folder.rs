@@ -1,0 +1,253 @@
+//! The folder's files, each with its last good state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::FileProblem;
+use super::documents::{self, ObjectId, Placed, Syntax, parse_documents};
+use super::fs::{Line, parse_fs};
+use super::pending::Dirty;
+use crate::config::Problem;
+use crate::config::tree::Bounds;
+
+/// Files in one folder; those beyond it, by name, are reported and not read.
+const FILES: usize = 10_000;
+/// The size of one file. A Service with its slices for 1,000 endpoints takes about 300 KiB.
+const BOUNDS: Bounds = Bounds { bytes: 16 << 20, nodes: 2_000_000 };
+
+/// A folder as it was last read.
+pub(super) struct Folder {
+    path: PathBuf,
+    files: BTreeMap<String, FileState>,
+    /// What is wrong with the folder itself.
+    problems: Vec<FileProblem>,
+}
+
+/// One file.
+pub(super) struct FileState {
+    /// What it last said that made sense; nothing if it never did.
+    pub(super) content: Option<Content>,
+    /// What is wrong with it now.
+    pub(super) problems: Vec<FileProblem>,
+    /// Of which version; nothing while it has to be read again.
+    signature: Option<Signature>,
+    /// A version seen by looking that may still be being written.
+    unsettled: Option<Signature>,
+}
+
+/// What a file says.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// One service's endpoints.
+    Lines(Vec<Line>),
+    /// Kubernetes objects.
+    Objects(BTreeMap<ObjectId, Placed>),
+}
+
+/// What differs when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Signature {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// How a file is written, which its name decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Fs,
+    Objects(Syntax),
+}
+
+impl Folder {
+    /// The folder with all its files.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut folder = Self { path: path.to_owned(), files: BTreeMap::new(), problems: Vec::new() };
+        let found = folder.list()?;
+        folder.update(found, &Dirty::everything());
+        Ok(folder)
+    }
+
+    /// The files, in the order of their names: the first to define something wins.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &FileState)> {
+        self.files.iter().map(|(name, file)| (name.as_str(), file))
+    }
+
+    /// What is wrong with the folder itself.
+    pub(super) fn problems(&self) -> &[FileProblem] {
+        &self.problems
+    }
+
+    /// What problems call the file.
+    pub(super) fn label(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+
+    /// Reads again what has changed. A folder that cannot be listed leaves everything as it was.
+    pub(super) fn refresh(&mut self, dirty: &Dirty) {
+        self.problems.clear();
+        match self.list() {
+            Ok(found) => self.update(found, dirty),
+            Err(error) => {
+                let problem =
+                    Problem::of_file(self.path.display().to_string(), format!("cannot be listed: {error}"));
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn list(&mut self) -> io::Result<BTreeMap<String, (Format, Signature)>> {
+        let mut names = BTreeSet::new();
+        for entry in fs::read_dir(&self.path)? {
+            // A name that is not UTF-8 is no service's: service names are DNS names.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.insert(name);
+            }
+        }
+        let mut found = BTreeMap::new();
+        for name in names {
+            let Some(format) = Format::of(&name) else { continue };
+            // Anything but a regular file (a folder, a pipe, a link that leads nowhere) is no service file.
+            let Ok(metadata) = fs::metadata(self.path.join(&name)) else { continue };
+            if !metadata.is_file() {
+                continue;
+            }
+            if found.len() == FILES {
+                let what = format!("more than {FILES} files; {name} and those after it are not read");
+                self.problems.push(Problem::of_file(self.path.display().to_string(), what));
+                break;
+            }
+            found.insert(name, (format, Signature::of(&metadata)));
+        }
+        Ok(found)
+    }
+
+    fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) {
+        self.files.retain(|name, _| found.contains_key(name) || dirty.is_being_written(name));
+        for (name, (format, signature)) in found {
+            if dirty.is_being_written(&name) {
+                continue;
+            }
+            let path = self.path.join(&name);
+            let file = self.files.entry(name.clone()).or_insert_with(FileState::unread);
+            if file.is_due(signature, dirty.contains(&name)) {
+                file.read(&path, format, signature);
+            }
+        }
+    }
+}
+
+impl FileState {
+    fn unread() -> Self {
+        Self { content: None, problems: Vec::new(), signature: None, unsettled: None }
+    }
+
+    /// Whether the version `now` is to be read. One that an event told of is complete. One that was only seen by
+    /// looking has to look the same twice.
+    fn is_due(&mut self, now: Signature, told: bool) -> bool {
+        if told {
+            return true;
+        }
+        if self.signature == Some(now) {
+            self.unsettled = None;
+            return false;
+        }
+        self.unsettled.replace(now) == Some(now)
+    }
+
+    fn read(&mut self, path: &Path, format: Format, signature: Signature) {
+        self.unsettled = None;
+        let label = path.display().to_string();
+        let problems = match read_text(path) {
+            // Someone wrote while we read; the next look takes it up.
+            Ok((_, after)) if after != signature => {
+                self.signature = None;
+                return;
+            }
+            Ok((text, _)) => self.take(&label, &text, format),
+            Err(what) => vec![Problem::of_file(label, what)],
+        };
+        self.signature = Some(signature);
+        self.problems = problems;
+    }
+
+    /// Takes over what `text` says, as far as it makes sense; what is wrong with the rest.
+    fn take(&mut self, label: &str, text: &str, format: Format) -> Vec<FileProblem> {
+        match format {
+            Format::Fs => match parse_fs(text) {
+                Ok(lines) => {
+                    self.content = Some(Content::Lines(lines));
+                    Vec::new()
+                }
+                Err(mistakes) => documents::of_lines(label, mistakes),
+            },
+            Format::Objects(syntax) => match parse_documents(label, text, syntax, BOUNDS) {
+                Ok(mut documents) => {
+                    self.keep_last_good(&mut documents);
+                    self.content = Some(Content::Objects(documents.objects));
+                    documents.problems
+                }
+                Err(problem) => vec![problem],
+            },
+        }
+    }
+
+    /// An object that has become wrong stays as it last was.
+    fn keep_last_good(&self, documents: &mut documents::Documents) {
+        let Some(Content::Objects(before)) = &self.content else { return };
+        for id in &documents.wrong {
+            if let Some(object) = before.get(id) {
+                documents.objects.entry(id.clone()).or_insert_with(|| object.clone());
+            }
+        }
+    }
+}
+
+impl Format {
+    /// The format of a file of this name; none if it is no service file.
+    fn of(name: &str) -> Option<Self> {
+        if name.starts_with('.') || name.ends_with('~') || name.starts_with('#') {
+            return None;
+        }
+        match name.rsplit_once('.') {
+            None => Some(Self::Fs),
+            Some((_, "yaml" | "yml")) => Some(Self::Objects(Syntax::Yaml)),
+            Some((_, "json")) => Some(Self::Objects(Syntax::Json)),
+            Some(_) => None,
+        }
+    }
+}
+
+impl Signature {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// The text of a file and its version after reading.
+fn read_text(path: &Path) -> Result<(String, Signature), String> {
+    let mut bytes = Vec::new();
+    let limit = BOUNDS.bytes as u64 + 1;
+    let read = File::open(path).and_then(|file| {
+        (&file).take(limit).read_to_end(&mut bytes)?;
+        file.metadata()
+    });
+    let metadata = read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > BOUNDS.bytes {
+        return Err(format!("larger than {} MiB", BOUNDS.bytes >> 20));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
+    Ok((text, Signature::of(&metadata)))
+}

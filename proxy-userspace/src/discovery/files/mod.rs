@@ -1,0 +1,76 @@
+//! A watched folder of service files: what stands in for an API server, and linkerd's `io.l5d.fs`.
+//!
+//! ```text
+//! watcher (inotify, and a look every second) -> folder (per file: the last good state, its problems)
+//!     -> build (one catalog of all files; unchanged services keep their Arc) -> watch<Arc<Catalog>>
+//! lookup (host names in files, every 30 s) ----^
+//! ```
+//!
+//! What a file means is decided by pure functions: [`parse_fs`] and [`parse_documents`].
+//!
+//! Promises: a file that cannot be read or parsed leaves its last good state in place; a file in the middle of
+//! being written is not read; a Kubernetes ConfigMap mounted here changes all at once.
+//! Deliberately absent: sub-folders; and files whose name has a dot but none of the known endings, so that
+//! editors' backups are never services.
+
+mod build;
+mod documents;
+mod folder;
+mod fs;
+mod lookup;
+mod pending;
+mod run;
+#[cfg(test)]
+mod tests;
+mod watcher;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Problem;
+use crate::domain::catalog::Catalog;
+
+pub use documents::{Documents, Kind, Object, ObjectId, Placed, Syntax, parse_documents};
+pub use fs::{Host, Line, LineMistake, parse_fs};
+
+/// Something wrong with a service file.
+pub type FileProblem = Problem;
+
+/// What a folder holds, as it changes.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The services in all files.
+    pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// What is wrong with the files at present.
+    pub problems: watch::Receiver<Arc<Vec<FileProblem>>>,
+}
+
+/// Reads the folder at `path` and watches it. The first catalog is there when this returns; the future, which is
+/// to be spawned on a tokio runtime, keeps it up to date until `shutdown`.
+///
+/// # Errors
+/// `path` is not a folder that can be listed. Bad files in it are no error: see [`Watched::problems`].
+pub fn watch_files(
+    path: PathBuf,
+    shutdown: CancellationToken,
+) -> anyhow::Result<(Watched, impl Future<Output = ()> + Send + 'static)> {
+    run::start(path, lookup::system, shutdown)
+}
+
+/// Reads the folder at `path` once, without looking host names up: what `weir check` does.
+///
+/// # Errors
+/// As for [`watch_files`].
+pub fn read_files(path: &Path) -> anyhow::Result<(Catalog, Vec<FileProblem>)> {
+    let folder = folder::Folder::open(path).with_context(|| unlistable(path))?;
+    let built = build::build(&folder, &lookup::Known::default(), &Catalog::default());
+    Ok((built.catalog, built.problems))
+}
+
+fn unlistable(path: &Path) -> String {
+    format!("the folder of service files, {}, cannot be listed", path.display())
+}

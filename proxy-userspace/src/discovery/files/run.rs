@@ -1,0 +1,178 @@
+//! The task that keeps the catalog up to date.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio::task;
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::build::build;
+use super::folder::Folder;
+use super::lookup::{Known, LookUp, Outcome, look_up_all};
+use super::pending::Dirty;
+use super::watcher::{self, Watcher};
+use super::{FileProblem, Watched, unlistable};
+use crate::domain::catalog::Catalog;
+
+/// How long host names may hold up the first catalog.
+const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
+/// How long a later look-up may take.
+const LOOK_UP: Duration = Duration::from_secs(10);
+/// How often host names are looked up again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+struct Task {
+    /// Away while a blocking thread reads it.
+    folder: Option<Folder>,
+    known: Known,
+    names: BTreeSet<Arc<str>>,
+    look_up: LookUp,
+    /// Whether names are being looked up: one round at a time.
+    looking_up: bool,
+    answers: (mpsc::Sender<Vec<Outcome>>, mpsc::Receiver<Vec<Outcome>>),
+    again: Instant,
+    catalog: watch::Sender<Arc<Catalog>>,
+    problems: watch::Sender<Arc<Vec<FileProblem>>>,
+}
+
+enum Wake {
+    Files(Dirty),
+    Answers(Vec<Outcome>),
+    LookUpAgain,
+}
+
+/// See [`watch_files`](super::watch_files), which is this with the system's resolver.
+pub(super) fn start(
+    path: PathBuf,
+    look_up: LookUp,
+    shutdown: CancellationToken,
+) -> anyhow::Result<(Watched, impl Future<Output = ()> + Send + 'static)> {
+    let path = watcher::absolute(&path).with_context(|| unlistable(&path))?;
+    // Watch first, read second: a change between the two is an event and not a loss.
+    let watcher = Watcher::new(&path);
+    let folder = Folder::open(&path).with_context(|| unlistable(&path))?;
+    let mut known = Known::default();
+    let mut built = build(&folder, &known, &Catalog::default());
+    if !built.names.is_empty() {
+        known.learn(look_up_all(&built.names, FIRST_LOOK_UP, look_up));
+        built = build(&folder, &known, &Catalog::default());
+    }
+    report_new(&[], &built.problems);
+    let (catalog, catalog_watch) = watch::channel(Arc::new(built.catalog));
+    let (problems, problems_watch) = watch::channel(Arc::new(built.problems));
+    let mut task = Task {
+        folder: Some(folder),
+        known,
+        names: built.names,
+        look_up,
+        looking_up: false,
+        answers: mpsc::channel(1),
+        again: Instant::now() + AGAIN,
+        catalog,
+        problems,
+    };
+    let run = async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = task.run(watcher) => {}
+        }
+    };
+    Ok((Watched { catalog: catalog_watch, problems: problems_watch }, run))
+}
+
+impl Task {
+    async fn run(&mut self, mut watcher: Watcher) {
+        let mut look = watcher::look();
+        loop {
+            let wake = tokio::select! {
+                dirty = watcher.next(&mut look) => Wake::Files(dirty),
+                Some(answers) = self.answers.1.recv() => Wake::Answers(answers),
+                () = time::sleep_until(self.again), if !self.looking_up && !self.names.is_empty() => Wake::LookUpAgain,
+            };
+            match wake {
+                Wake::Files(dirty) => self.read(dirty).await,
+                Wake::Answers(answers) => {
+                    self.looking_up = false;
+                    self.known.learn(answers);
+                }
+                Wake::LookUpAgain => {
+                    self.again = Instant::now() + AGAIN;
+                    self.look_up(self.names.clone());
+                    continue;
+                }
+            }
+            self.rebuild();
+        }
+    }
+
+    /// Reads what has changed, on a thread that may block.
+    async fn read(&mut self, dirty: Dirty) {
+        let Some(mut folder) = self.folder.take() else { return };
+        let read = task::spawn_blocking(move || {
+            folder.refresh(&dirty);
+            folder
+        });
+        match read.await {
+            Ok(folder) => self.folder = Some(folder),
+            Err(error) => {
+                tracing::error!(%error, "the reader of service files failed; the last catalog stays")
+            }
+        }
+    }
+
+    fn rebuild(&mut self) {
+        let Some(folder) = &self.folder else { return };
+        let before = Arc::clone(&self.catalog.borrow());
+        let built = build(folder, &self.known, &before);
+        self.look_up_new(&built.names);
+        if built.catalog != *before {
+            self.catalog.send_replace(Arc::new(built.catalog));
+        }
+        let before = Arc::clone(&self.problems.borrow());
+        if built.problems != *before {
+            report_new(&before, &built.problems);
+            self.problems.send_replace(Arc::new(built.problems));
+        }
+    }
+
+    /// Looks up the names that never were.
+    fn look_up_new(&mut self, names: &BTreeSet<Arc<str>>) {
+        if self.names.is_empty() {
+            self.again = Instant::now() + AGAIN;
+        }
+        if *names != self.names {
+            self.names.clone_from(names);
+            self.known.retain(names);
+        }
+        let new: BTreeSet<_> = names.iter().filter(|name| !self.known.has(name)).cloned().collect();
+        if !new.is_empty() && !self.looking_up {
+            self.look_up(new);
+        }
+    }
+
+    /// Starts a round of look-ups. Not on the runtime's blocking threads: a resolver that hangs would hold up its end.
+    fn look_up(&mut self, names: BTreeSet<Arc<str>>) {
+        let (look_up, answers) = (self.look_up, self.answers.0.clone());
+        let round = move || {
+            // The task has ended if nobody takes the answers.
+            let _ = answers.blocking_send(look_up_all(&names, LOOK_UP, look_up));
+        };
+        match thread::Builder::new().name("look-ups".to_owned()).spawn(round) {
+            Ok(_) => self.looking_up = true,
+            Err(error) => tracing::warn!(%error, "no thread to look host names up"),
+        }
+    }
+}
+
+/// Logs the problems that are not already known.
+fn report_new(before: &[FileProblem], now: &[FileProblem]) {
+    for problem in now.iter().filter(|problem| !before.contains(problem)) {
+        tracing::warn!(%problem, "service file");
+    }
+}

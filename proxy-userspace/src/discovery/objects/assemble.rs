@@ -1,0 +1,119 @@
+//! One catalog service of a Service and what backs it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::endpoints::{EndpointAddress, EndpointsObject};
+use super::meta::PortNumber;
+use super::protocol::{app_protocol, is_tcp};
+use super::service::{ServiceObject, SpecPort};
+use super::slice::SliceObject;
+use crate::domain::catalog::{AppProtocol, Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
+
+/// What is behind a Service.
+#[derive(Clone, Copy, Debug)]
+pub enum Backing<'a> {
+    /// The EndpointSlices that name it.
+    Slices(&'a [&'a SliceObject]),
+    /// The Endpoints object of its name.
+    Endpoints(&'a EndpointsObject),
+    /// The addresses that its external name resolves to.
+    Resolved(&'a [IpAddr]),
+}
+
+/// The service that `object` and its backing make, not [`written`](Service::written).
+///
+/// A port has the endpoints whose port has the same name; a Service with a single nameless port is matched by a
+/// nameless one. An `ExternalName` service without ports is reached at 80, named `http`.
+pub fn assemble(object: &ServiceObject, backing: Backing<'_>) -> Service {
+    let ports = object.spec.ports.iter().flatten().filter(|port| port.is_tcp());
+    let mut ports: Vec<_> = ports.map(|port| service_port(port, backing)).collect();
+    if let (true, Backing::Resolved(addresses)) = (ports.is_empty(), backing) {
+        ports.push(ServicePort {
+            name: Some(Arc::from("http")),
+            number: 80,
+            protocol: AppProtocol::Sniff,
+            endpoints: sorted(resolved(addresses, 80).collect()),
+        });
+    }
+    Service {
+        key: ServiceKey {
+            namer: Namer::K8s,
+            namespace: object.metadata.namespace.as_str().into(),
+            name: object.metadata.name.as_str().into(),
+        },
+        addresses: object.addresses(),
+        ports,
+        written: false,
+    }
+}
+
+fn service_port(port: &SpecPort, backing: Backing<'_>) -> ServicePort {
+    let endpoints = match backing {
+        Backing::Slices(slices) => slices.iter().flat_map(|slice| of_slice(slice, port)).collect(),
+        Backing::Endpoints(endpoints) => of_endpoints(endpoints, port),
+        Backing::Resolved(addresses) => resolved(addresses, port.port.0).collect(),
+    };
+    ServicePort {
+        name: port.name.as_deref().filter(|name| !name.is_empty()).map(Arc::from),
+        number: port.port.0,
+        protocol: app_protocol(port.app_protocol.as_deref()),
+        endpoints: sorted(endpoints),
+    }
+}
+
+fn of_slice(slice: &SliceObject, port: &SpecPort) -> Vec<Endpoint> {
+    let ports = slice.ports.iter().flatten().filter(|candidate| is_tcp(candidate.protocol.as_deref()));
+    let numbers = ports.filter(|candidate| same_name(candidate.name.as_deref(), port.name.as_deref()));
+    // A port without a number stands for all of them, so an endpoint is reached at the number that was dialled.
+    let numbers: Vec<PortNumber> = numbers.map(|candidate| candidate.port.unwrap_or(port.port)).collect();
+    let mut endpoints = Vec::new();
+    for endpoint in slice.endpoints.iter().flatten() {
+        let Some(address) = endpoint.addresses.first() else { continue };
+        for number in &numbers {
+            endpoints.push(Endpoint {
+                address: SocketAddr::new(address.0, number.0),
+                weight: 1.0,
+                condition: endpoint.conditions.unwrap_or_default().condition(),
+                zone: endpoint.zone.as_deref().map(Arc::from),
+                node: endpoint.node_name.as_deref().map(Arc::from),
+            });
+        }
+    }
+    endpoints
+}
+
+fn of_endpoints(object: &EndpointsObject, port: &SpecPort) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for subset in object.subsets.iter().flatten() {
+        let ports = subset.ports.iter().flatten().filter(|candidate| is_tcp(candidate.protocol.as_deref()));
+        for number in ports.filter(|candidate| same_name(candidate.name.as_deref(), port.name.as_deref())) {
+            let at = |address: &EndpointAddress, condition| Endpoint {
+                condition,
+                node: address.node_name.as_deref().map(Arc::from),
+                ..Endpoint::at(SocketAddr::new(address.ip.0, number.port.0))
+            };
+            let ready = subset.addresses.iter().flatten();
+            let not_ready = subset.not_ready_addresses.iter().flatten();
+            endpoints.extend(ready.map(|address| at(address, Condition::Ready)));
+            endpoints.extend(not_ready.map(|address| at(address, Condition::NotReady)));
+        }
+    }
+    endpoints
+}
+
+fn resolved(addresses: &[IpAddr], port: u16) -> impl Iterator<Item = Endpoint> {
+    addresses.iter().map(move |address| Endpoint::at(SocketAddr::new(*address, port)))
+}
+
+/// An absent name and an empty one are the same to Kubernetes.
+fn same_name(one: Option<&str>, other: Option<&str>) -> bool {
+    one.unwrap_or_default() == other.unwrap_or_default()
+}
+
+/// By address, each once. While an endpoint moves between slices it is in both; the better condition counts.
+pub(in crate::discovery) fn sorted(mut endpoints: Vec<Endpoint>) -> Arc<[Endpoint]> {
+    endpoints.sort_by_key(|endpoint| (endpoint.address, endpoint.condition));
+    endpoints.dedup_by_key(|endpoint| endpoint.address);
+    endpoints.into()
+}

@@ -1,0 +1,94 @@
+//! What all the objects share: metadata, addresses, ports.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// The metadata that tells objects apart and slices which service they are of.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Metadata {
+    /// The object's name.
+    pub name: String,
+    /// Its namespace; `default` where none is written, as `kubectl apply` has it.
+    #[serde(default = "default_namespace", deserialize_with = "namespace")]
+    pub namespace: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Option<Labels>,
+}
+
+/// The one label that matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Labels {
+    /// `kubernetes.io/service-name`: the service that an EndpointSlice is a part of.
+    #[serde(default, rename = "kubernetes.io/service-name")]
+    pub service_name: Option<String>,
+}
+
+/// A port number, 1 to 65535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortNumber(pub u16);
+
+/// An address that something can listen on: neither unspecified nor multicast. Mapped IPv4 is IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub IpAddr);
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+/// An empty namespace is none.
+fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let written = Option::<String>::deserialize(deserializer)?;
+    Ok(written.filter(|namespace| !namespace.is_empty()).unwrap_or_else(default_namespace))
+}
+
+impl<'de> Deserialize<'de> for PortNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PortVisitor;
+
+        impl Visitor<'_> for PortVisitor {
+            type Value = PortNumber;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port number from 1 to 65535")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<PortNumber, E> {
+                match u16::try_from(number) {
+                    Ok(port) if port > 0 => Ok(PortNumber(port)),
+                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_u16(PortVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AddressVisitor;
+
+        impl Visitor<'_> for AddressVisitor {
+            type Value = Address;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the IP address of an endpoint")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Address, E> {
+                let address = text.parse().map(|address: IpAddr| address.to_canonical());
+                match address {
+                    Ok(address) if !address.is_unspecified() && !address.is_multicast() => {
+                        Ok(Address(address))
+                    }
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_str(AddressVisitor)
+    }
+}

@@ -1,0 +1,109 @@
+//! `Service`, of `v1`.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use super::meta::{Address, Metadata, PortNumber};
+
+/// A Kubernetes Service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ServiceObject {
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// What it is.
+    pub spec: ServiceSpec,
+}
+
+/// A Service's `spec`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// `type`: only `ExternalName` differs from the others in what weir does.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+    /// `clusterIP`.
+    #[serde(default, rename = "clusterIP")]
+    pub cluster_ip: Option<ClusterIp>,
+    /// `clusterIPs`: the same and that of the other family.
+    #[serde(default, rename = "clusterIPs")]
+    pub cluster_ips: Option<Vec<ClusterIp>>,
+    /// `ports`.
+    #[serde(default)]
+    pub ports: Option<Vec<SpecPort>>,
+    /// `externalName`: the DNS name that an `ExternalName` service stands for.
+    #[serde(default)]
+    pub external_name: Option<String>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecPort {
+    /// Its name; may be left out where there is only one.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The number applications dial.
+    pub port: PortNumber,
+    /// `TCP`, the default, `UDP` or `SCTP`.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// What is spoken there.
+    #[serde(default)]
+    pub app_protocol: Option<String>,
+}
+
+/// A cluster IP, or what stands in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterIp {
+    /// `None`: the service is headless.
+    Headless,
+    /// Empty: not given yet, or an `ExternalName` service.
+    Unset,
+    /// An address.
+    At(IpAddr),
+}
+
+impl ServiceObject {
+    /// The addresses applications dial, without repetition.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let spec = &self.spec;
+        let mut addresses = Vec::new();
+        for ip in spec.cluster_ip.iter().chain(spec.cluster_ips.iter().flatten()) {
+            if let ClusterIp::At(address) = ip
+                && !addresses.contains(address)
+            {
+                addresses.push(*address);
+            }
+        }
+        addresses
+    }
+
+    /// The DNS name this service is an alias of, if it is one.
+    pub fn external_name(&self) -> Option<&str> {
+        let name = self.spec.external_name.as_deref()?;
+        (self.spec.kind.as_deref() == Some("ExternalName")).then_some(name)
+    }
+}
+
+impl SpecPort {
+    /// Whether it is a TCP port.
+    pub fn is_tcp(&self) -> bool {
+        super::protocol::is_tcp(self.protocol.as_deref())
+    }
+}
+
+impl<'de> Deserialize<'de> for ClusterIp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "None" => Ok(Self::Headless),
+            "" => Ok(Self::Unset),
+            _ => {
+                let address = Address::deserialize(de::value::StrDeserializer::<D::Error>::new(&text))?;
+                Ok(Self::At(address.0))
+            }
+        }
+    }
+}

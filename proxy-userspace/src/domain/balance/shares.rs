@@ -1,0 +1,146 @@
+//! Drawing candidates, each as often as its weight says.
+//!
+//! Equal weights are the rule, and then the two candidates drawn are distinct, so that of two endpoints the
+//! better one always wins. With unequal weights each of the two draws is made for itself, and may come
+//! out the same. That costs some of the choice, and is what makes shares come out right: of two endpoints
+//! weighted 3 and 1, distinct draws would always compare both, and let the weights be forgotten.
+
+#[cfg(test)]
+#[path = "shares_tests.rs"]
+mod tests;
+
+/// The weights of a tier's candidates, prepared for drawing. Built when the tier changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shares(Kind);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    /// So many candidates of weight 1.
+    Equal(usize),
+    Unequal(Box<[Share]>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Share {
+    /// Relative to the mean of all.
+    weight: f64,
+    /// The sum of the weights up to here, this one included.
+    total: f64,
+}
+
+impl Shares {
+    /// The shares of candidates that weigh so much, in this order. Only the ratios matter; a weight that is not
+    /// positive, which no source produces, counts as the smallest there is.
+    pub fn new(weights: impl IntoIterator<Item = f64>) -> Self {
+        let sane = |weight: f64| if weight > 0.0 { weight.min(f64::MAX) } else { f64::MIN_POSITIVE };
+        let mut weights: Vec<f64> = weights.into_iter().map(sane).collect();
+        let heaviest = weights.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        if weights.iter().all(|&weight| weight == heaviest) {
+            return Self(Kind::Equal(weights.len()));
+        }
+        // Divided by the heaviest first: the sum of the weights as they are need not be finite.
+        weights.iter_mut().for_each(|weight| *weight /= heaviest);
+        let mean = weights.iter().sum::<f64>() / weights.len() as f64;
+        let mut total = 0.0;
+        let share = |weight: f64| {
+            total += weight / mean;
+            Share { weight: weight / mean, total }
+        };
+        Self(Kind::Unequal(weights.into_iter().map(share).collect()))
+    }
+
+    /// The shares of `len` candidates that weigh the same.
+    pub fn equal(len: usize) -> Self {
+        Self(Kind::Equal(len))
+    }
+
+    /// How many candidates there are.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Kind::Equal(len) => *len,
+            Kind::Unequal(shares) => shares.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A candidate's weight relative to the mean, for [`cost`](super::cost): 1 where all weigh the same.
+    pub fn weight(&self, index: usize) -> f64 {
+        match &self.0 {
+            Kind::Equal(_) => 1.0,
+            Kind::Unequal(shares) => shares[index].weight,
+        }
+    }
+
+    /// Two candidates, neither of them `avoid`, which must be one of several.
+    pub(super) fn draw_two(&self, avoid: Option<usize>, rng: &mut fastrand::Rng) -> Option<(usize, usize)> {
+        match &self.0 {
+            Kind::Equal(len) => draw_distinct(*len, avoid, rng),
+            Kind::Unequal(shares) => Some((draw(shares, avoid, rng), draw(shares, avoid, rng))),
+        }
+    }
+
+    /// Two of some candidates, whose number is not known beforehand; the same twice if there is only one.
+    pub(super) fn draw_two_of(
+        &self,
+        candidates: impl Iterator<Item = usize>,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(usize, usize)> {
+        let mut held = (None, None);
+        let mut total = 0.0;
+        for (seen, candidate) in candidates.enumerate() {
+            match &self.0 {
+                // Reservoir sampling with room for two (Vitter's Algorithm R). Which of the two places the
+                // third and later ones take is random; which the first two take must be as well.
+                Kind::Equal(_) => match if seen < 2 { seen } else { rng.usize(..=seen) } {
+                    0 => held.0 = Some(candidate),
+                    1 if seen == 1 && rng.bool() => held = (Some(candidate), held.0),
+                    1 => held.1 = Some(candidate),
+                    _ => {}
+                },
+                // Two reservoirs with room for one each, weighted.
+                Kind::Unequal(shares) => {
+                    let weight = shares[candidate].weight;
+                    total += weight;
+                    let mut takes = || seen == 0 || rng.f64() * total < weight;
+                    held = (
+                        if takes() { Some(candidate) } else { held.0 },
+                        if takes() { Some(candidate) } else { held.1 },
+                    );
+                }
+            }
+        }
+        held.0.map(|first| (first, held.1.unwrap_or(first)))
+    }
+}
+
+fn draw_distinct(len: usize, avoid: Option<usize>, rng: &mut fastrand::Rng) -> Option<(usize, usize)> {
+    let count = len - usize::from(avoid.is_some());
+    if count == 0 {
+        return None;
+    }
+    let first = rng.usize(..count);
+    let second = match count {
+        1 => first,
+        _ => (first + rng.usize(1..count)) % count,
+    };
+    // Numbers from `avoid` on stand for the candidate one further.
+    let skip = |index: usize| index + usize::from(avoid.is_some_and(|avoid| index >= avoid));
+    Some((skip(first), skip(second)))
+}
+
+/// One candidate, as likely as its weight says. There are at least two, or they would be equal.
+fn draw(shares: &[Share], avoid: Option<usize>, rng: &mut fastrand::Rng) -> usize {
+    let last = shares.len() - 1;
+    let cut = avoid.map(|index| shares[index]);
+    let mut point = rng.f64() * (shares[last].total - cut.map_or(0.0, |share| share.weight));
+    if let Some(share) = cut.filter(|share| point >= share.total - share.weight) {
+        point += share.weight;
+    }
+    let index = shares.partition_point(|share| share.total <= point).min(last);
+    // Rounding may land on the very edge of what was cut out.
+    if Some(index) == avoid { (index + 1) % shares.len() } else { index }
+}

@@ -1,0 +1,177 @@
+//! Where weir will not connect.
+//!
+//! Anyone who may use weir can make it connect to an address of their choice, from the node and with the
+//! node's address: to a service that trusts loopback, to the cloud's metadata with the node's credentials,
+//! to weir itself, for ever. So an address is judged just before connecting, after every name has been
+//! resolved, and in every spelling: an IPv6 address that carries an IPv4 one (mapped, compatible, translated,
+//! NAT64, 6to4, Teredo) is refused if either is.
+//!
+//! What an operator wrote down in `discovery.files` was meant, and a Service may well have an endpoint in
+//! the node's own network; see [`Exempt`]. Nothing makes connecting to weir's own listeners right.
+//!
+//! Deliberately absent: policy, which is about who may go where; this is about where nobody may.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What weir knows of its own node, to tell which addresses lead back to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    /// The node's own addresses.
+    pub own: &'a [IpAddr],
+    /// Where weir itself listens; an unspecified IP stands for every address of the node, both families.
+    pub listeners: &'a [SocketAddr],
+}
+
+/// What speaks for a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exempt {
+    /// Nothing.
+    No,
+    /// An operator wrote it down in `discovery.files`: everything but weir's own listeners is allowed.
+    Written,
+    /// It is the endpoint of a Service: the node's own addresses are allowed, nothing else.
+    ServiceEndpoint,
+}
+
+/// Why weir does not connect to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 127.0.0.0/8, ::1.
+    Loopback,
+    /// 169.254.0.0/16, fe80::/10.
+    LinkLocal,
+    /// Where clouds hand out the node's credentials: 169.254.169.254, fd00:ec2::254, fd20:ce::254.
+    Metadata,
+    /// 0.0.0.0/8, ::, which the kernel takes for loopback.
+    Unspecified,
+    /// 224.0.0.0/4, ff00::/8.
+    Multicast,
+    /// 255.255.255.255.
+    Broadcast,
+    /// An address of this node.
+    OwnAddress,
+    /// Where weir itself listens.
+    OwnListener,
+}
+
+/// Whether weir refuses to connect to `addr`, and why.
+pub fn refuse(addr: SocketAddr, grounds: Grounds<'_>, exempt: Exempt) -> Option<Refusal> {
+    let spellings = || [Some(addr.ip()), embedded(addr.ip())].into_iter().flatten();
+    if spellings().any(|ip| grounds.is_listener(ip, addr.port())) {
+        return Some(Refusal::OwnListener);
+    }
+    let own = || spellings().any(|ip| grounds.is_own(ip)).then_some(Refusal::OwnAddress);
+    match exempt {
+        Exempt::Written => None,
+        Exempt::ServiceEndpoint => spellings().find_map(special),
+        Exempt::No => spellings().find_map(special).or_else(own),
+    }
+}
+
+impl Grounds<'_> {
+    fn is_own(&self, ip: IpAddr) -> bool {
+        self.own.iter().any(|own| own.to_canonical() == ip)
+    }
+
+    fn is_listener(&self, ip: IpAddr, port: u16) -> bool {
+        // Connecting to an unspecified address is connecting to loopback.
+        let here = || ip.is_loopback() || ip.is_unspecified() || self.is_own(ip);
+        self.listeners.iter().filter(|listener| listener.port() == port).any(|listener| {
+            let at = listener.ip().to_canonical();
+            at == ip || (at.is_unspecified() && here()) || (at.is_loopback() && ip.is_unspecified())
+        })
+    }
+}
+
+/// Why an address is refused on any node, looking at its own bits and not at those it carries.
+fn special(ip: IpAddr) -> Option<Refusal> {
+    match ip {
+        IpAddr::V4(ip) => special_v4(ip),
+        IpAddr::V6(ip) => special_v6(ip),
+    }
+}
+
+fn special_v4(ip: Ipv4Addr) -> Option<Refusal> {
+    match ip.octets() {
+        [0, ..] => Some(Refusal::Unspecified),
+        [127, ..] => Some(Refusal::Loopback),
+        [169, 254, 169, 254] => Some(Refusal::Metadata),
+        [169, 254, ..] => Some(Refusal::LinkLocal),
+        [224..=239, ..] => Some(Refusal::Multicast),
+        [255, 255, 255, 255] => Some(Refusal::Broadcast),
+        _ => None,
+    }
+}
+
+fn special_v6(ip: Ipv6Addr) -> Option<Refusal> {
+    match ip.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0] => Some(Refusal::Unspecified),
+        [0, 0, 0, 0, 0, 0, 0, 1] => Some(Refusal::Loopback),
+        // Amazon's and Google's.
+        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254] => {
+            Some(Refusal::Metadata)
+        }
+        [0xfe80..=0xfebf, ..] => Some(Refusal::LinkLocal),
+        [0xff00..=0xffff, ..] => Some(Refusal::Multicast),
+        _ => None,
+    }
+}
+
+/// The IPv4 address that an IPv6 address carries, where its prefix says that it does.
+fn embedded(ip: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(ip) = ip else {
+        return None;
+    };
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    let carried = match ip.segments() {
+        // IPv4-mapped and IPv4-compatible: RFC 4291 §2.5.5. :: and ::1 are compatible in form only.
+        [0, 0, 0, 0, 0, 0xffff, high, low] => v4(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] => v4(high, low),
+        // IPv4-translated: RFC 2765 §2.1.
+        [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
+        // The well-known prefix of NAT64: RFC 6052 §2.1.
+        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        // 6to4: RFC 3056 §2.
+        [0x2002, high, low, ..] => v4(high, low),
+        // Teredo, which stores the client's address inverted: RFC 4380 §4.
+        [0x2001, 0, .., high, low] => v4(!high, !low),
+        _ => return None,
+    };
+    Some(IpAddr::V4(carried))
+}
+
+impl Refusal {
+    /// The value of a metric's `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::LinkLocal => "link_local",
+            Self::Metadata => "metadata",
+            Self::Unspecified => "unspecified",
+            Self::Multicast => "multicast",
+            Self::Broadcast => "broadcast",
+            Self::OwnAddress => "own_address",
+            Self::OwnListener => "own_listener",
+        }
+    }
+}
+
+/// One line for a client, without the address.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loopback => "a loopback address would lead back into the proxy's own node",
+            Self::LinkLocal => "link-local addresses are not proxied",
+            Self::Metadata => "the cloud's metadata service is not proxied",
+            Self::Unspecified => "an unspecified address is not a destination",
+            Self::Multicast => "a multicast address is not a destination",
+            Self::Broadcast => "the broadcast address is not a destination",
+            Self::OwnAddress => "an address of the proxy's own node that is no Service's endpoint",
+            Self::OwnListener => "the proxy's own listener would be a loop",
+        })
+    }
+}

@@ -1,0 +1,220 @@
+use super::*;
+use proptest::prelude::*;
+
+const OWN: &[IpAddr] =
+    &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7))];
+
+fn grounds(listeners: &[SocketAddr]) -> Grounds<'_> {
+    Grounds { own: OWN, listeners }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+fn check(ip: &str, exempt: Exempt, expected: Option<Refusal>) {
+    let ip: IpAddr = ip.parse().unwrap();
+    assert_eq!(refuse(SocketAddr::new(ip, 80), grounds(&[]), exempt), expected, "{ip}");
+}
+
+/// Every address that is refused everywhere, with its reason.
+const SPECIAL: &[(&str, Refusal)] = &[
+    ("127.0.0.1", Refusal::Loopback),
+    ("127.255.255.254", Refusal::Loopback),
+    ("::1", Refusal::Loopback),
+    ("169.254.0.1", Refusal::LinkLocal),
+    ("169.254.169.253", Refusal::LinkLocal),
+    ("fe80::1", Refusal::LinkLocal),
+    ("febf:ffff::1", Refusal::LinkLocal),
+    ("169.254.169.254", Refusal::Metadata),
+    ("fd00:ec2::254", Refusal::Metadata),
+    ("fd20:ce::254", Refusal::Metadata),
+    ("0.0.0.0", Refusal::Unspecified),
+    ("0.1.2.3", Refusal::Unspecified),
+    ("::", Refusal::Unspecified),
+    ("224.0.0.1", Refusal::Multicast),
+    ("239.255.255.255", Refusal::Multicast),
+    ("ff02::1", Refusal::Multicast),
+    ("255.255.255.255", Refusal::Broadcast),
+];
+
+/// Ordinary addresses, some of them neighbours of refused ones.
+const ORDINARY: &[&str] = &[
+    "1.0.0.0",
+    "10.0.0.8",
+    "126.255.255.255",
+    "128.0.0.0",
+    "169.253.255.255",
+    "169.255.0.0",
+    "192.168.1.1",
+    "223.255.255.255",
+    "255.255.255.254",
+    "100.64.0.1",
+    "fe00::1",
+    "fec0::1",
+    "fd00::8",
+    "fd00:ec2::253",
+    "2001:db8::1",
+    "2606:4700::1111",
+];
+
+/// Every way to write an IPv4 address as an IPv6 one.
+fn spellings(v4: Ipv4Addr) -> [Ipv6Addr; 6] {
+    let [high, low] = [(v4.to_bits() >> 16) as u16, v4.to_bits() as u16];
+    [
+        Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, high, low),
+        Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low),
+        Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low),
+        Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+        Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+        Ipv6Addr::new(0x2001, 0, 0x4136, 0xe378, 0x8000, 0x63bf, !high, !low),
+    ]
+}
+
+#[test]
+fn special_addresses_are_refused_with_their_reason() {
+    for &(ip, reason) in SPECIAL {
+        check(ip, Exempt::No, Some(reason));
+        check(ip, Exempt::ServiceEndpoint, Some(reason));
+        check(ip, Exempt::Written, None);
+    }
+}
+
+#[test]
+fn ordinary_addresses_are_allowed() {
+    for ip in ORDINARY {
+        check(ip, Exempt::No, None);
+    }
+}
+
+#[test]
+fn an_ipv4_address_is_refused_in_every_ipv6_spelling() {
+    for &(ip, reason) in SPECIAL {
+        let Ok(v4) = ip.parse::<Ipv4Addr>() else { continue };
+        for v6 in spellings(v4) {
+            // These two are IPv6 addresses in their own right.
+            if v6 != Ipv6Addr::UNSPECIFIED && v6 != Ipv6Addr::LOCALHOST {
+                check(&v6.to_string(), Exempt::No, Some(reason));
+            }
+        }
+    }
+    check("::ffff:169.254.169.254", Exempt::No, Some(Refusal::Metadata));
+    check("64:ff9b::7f00:1", Exempt::No, Some(Refusal::Loopback));
+    check("2002:7f00:1::", Exempt::No, Some(Refusal::Loopback));
+}
+
+#[test]
+fn the_nodes_own_addresses_are_refused_unless_they_are_endpoints() {
+    for ip in ["10.0.0.7", "::ffff:10.0.0.7", "64:ff9b::10.0.0.7", "fd00::7"] {
+        check(ip, Exempt::No, Some(Refusal::OwnAddress));
+        check(ip, Exempt::ServiceEndpoint, None);
+        check(ip, Exempt::Written, None);
+    }
+}
+
+#[test]
+fn an_own_address_given_as_mapped_is_the_same_address() {
+    let own = ["::ffff:10.0.0.9".parse().unwrap()];
+    let grounds = Grounds { own: &own, listeners: &[] };
+    assert_eq!(refuse(address("10.0.0.9:80"), grounds, Exempt::No), Some(Refusal::OwnAddress));
+}
+
+#[test]
+fn a_listener_on_every_address_is_refused_on_each_whatever_the_exemption() {
+    for listener in ["[::]:4140", "0.0.0.0:4140"] {
+        let listeners = [address(listener)];
+        for exempt in [Exempt::No, Exempt::Written, Exempt::ServiceEndpoint] {
+            for dialled in [
+                "10.0.0.7:4140",
+                "[fd00::7]:4140",
+                "127.0.0.1:4140",
+                "127.8.8.8:4140",
+                "[::1]:4140",
+                "0.0.0.0:4140",
+                "[::]:4140",
+                "[::ffff:127.0.0.1]:4140",
+                "[::ffff:0.0.0.0]:4140",
+                "[64:ff9b::10.0.0.7]:4140",
+                "[2002:a00:7::]:4140",
+            ] {
+                let refusal = refuse(address(dialled), grounds(&listeners), exempt);
+                assert_eq!(refusal, Some(Refusal::OwnListener), "{dialled} with {listener}");
+            }
+            assert_eq!(refuse(address("10.0.0.8:4140"), grounds(&listeners), exempt), None);
+        }
+        assert_eq!(refuse(address("127.0.0.1:4141"), grounds(&listeners), Exempt::Written), None);
+    }
+}
+
+#[test]
+fn a_listener_on_one_address_is_refused_there() {
+    let listeners = [address("127.0.0.1:9990"), address("10.0.0.7:9991")];
+    let ask = |dialled| refuse(address(dialled), grounds(&listeners), Exempt::Written);
+    assert_eq!(ask("127.0.0.1:9990"), Some(Refusal::OwnListener));
+    assert_eq!(ask("[::ffff:127.0.0.1]:9990"), Some(Refusal::OwnListener));
+    assert_eq!(ask("0.0.0.0:9990"), Some(Refusal::OwnListener), "the kernel takes it for loopback");
+    assert_eq!(ask("10.0.0.7:9991"), Some(Refusal::OwnListener));
+    assert_eq!(ask("127.0.0.2:9990"), None, "another service may listen there");
+    assert_eq!(ask("10.0.0.7:9990"), None);
+}
+
+#[test]
+fn labels_and_reasons_are_distinct_single_lines() {
+    let all = SPECIAL.iter().map(|&(_, reason)| reason).chain([Refusal::OwnAddress, Refusal::OwnListener]);
+    let mut seen = std::collections::HashMap::new();
+    for reason in all {
+        let text = reason.to_string();
+        assert!(!text.contains('\n'));
+        assert_eq!(*seen.entry(reason.label()).or_insert(text.clone()), text);
+    }
+    assert_eq!(seen.len(), 8);
+}
+
+proptest! {
+    #[test]
+    fn a_spelling_is_refused_exactly_if_the_address_is(v4 in ipv4(), exempt in exemptions()) {
+        let ask = |ip: IpAddr| refuse(SocketAddr::new(ip, 80), grounds(&[]), exempt);
+        for v6 in spellings(v4) {
+            if v6 != Ipv6Addr::UNSPECIFIED && v6 != Ipv6Addr::LOCALHOST {
+                prop_assert_eq!(ask(v6.into()), ask(v4.into()), "{}", v6);
+            }
+        }
+    }
+
+    #[test]
+    fn an_exemption_only_ever_allows_more(bits in any::<u128>(), port in any::<u16>()) {
+        let listeners = [address("[::]:4140")];
+        let addr = SocketAddr::new(Ipv6Addr::from_bits(bits).into(), port);
+        let ask = |exempt| refuse(addr, grounds(&listeners), exempt);
+        if ask(Exempt::No).is_none() {
+            prop_assert_eq!(ask(Exempt::ServiceEndpoint), None);
+        }
+        if ask(Exempt::ServiceEndpoint).is_none() {
+            prop_assert_eq!(ask(Exempt::Written), None);
+        }
+    }
+
+    #[test]
+    fn the_standard_librarys_special_addresses_are_refused(v4 in ipv4()) {
+        let special = v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast()
+            || v4.is_broadcast();
+        if special {
+            prop_assert!(refuse(SocketAddr::new(v4.into(), 80), grounds(&[]), Exempt::No).is_some());
+        }
+    }
+}
+
+/// Any address, half of the time one in or next to a refused range.
+fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
+    let first = prop::sample::select(vec![0u32, 10, 126, 127, 128, 169, 223, 224, 239, 255]);
+    let near = (first, any::<u32>(), any::<bool>()).prop_map(|(first, low, link_local)| {
+        let second = if link_local { 254 << 16 } else { low & 0xff_0000 };
+        first << 24 | second | (low & 0xffff)
+    });
+    prop_oneof![any::<u32>(), near].prop_map(Ipv4Addr::from_bits)
+}
+
+fn exemptions() -> impl Strategy<Value = Exempt> {
+    prop::sample::select(vec![Exempt::No, Exempt::Written, Exempt::ServiceEndpoint])
+}

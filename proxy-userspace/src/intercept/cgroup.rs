@@ -1,0 +1,143 @@
+//! Cgroups: the pods' parent, and weir's own.
+#![allow(unsafe_code, reason = "statfs tells what kind of file system a path is on")]
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::error::InterceptError;
+
+/// The open directory of the cgroup whose connections are diverted.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    directory: File,
+    path: PathBuf,
+    id: u64,
+}
+
+impl Cgroup {
+    /// Opens it, and makes sure that it is one.
+    pub(super) fn open(path: &Path) -> Result<Self, InterceptError> {
+        let gone = |cause| InterceptError::CgroupGone { path: path.to_owned(), cause };
+        let directory = File::open(path).map_err(gone)?;
+        let metadata = directory.metadata().map_err(gone)?;
+        if !metadata.is_dir() || !is_cgroup2(&directory).map_err(InterceptError::kernel("fstatfs"))? {
+            return Err(InterceptError::NotCgroup2(path.to_owned()));
+        }
+        Ok(Self { directory, path: path.to_owned(), id: metadata.ino() })
+    }
+
+    /// The kernel's id of the cgroup: the inode of its directory.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the directory at the path is still this cgroup.
+    pub(super) fn is_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|now| now.ino() == self.id)
+    }
+
+    /// The id of weir's own cgroup, where that lies below this one.
+    ///
+    /// Looked for by weir's process id in every cgroup below: `/proc/self/cgroup` is of no use to a process
+    /// in a cgroup namespace that sees the host's hierarchy through a mount.
+    pub(super) fn own(&self) -> Result<Option<u64>, InterceptError> {
+        let own = std::process::id().to_string();
+        if holds(&self.path, &own) {
+            return Err(InterceptError::OwnCgroup(self.path.clone()));
+        }
+        let mut open = vec![self.path.clone()];
+        while let Some(directory) = open.pop() {
+            // A pod may end while we look: what cannot be read any more does not hold weir.
+            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())) {
+                if holds(&entry.path(), &own) {
+                    return Ok(entry.metadata().ok().map(|metadata| metadata.ino()));
+                }
+                open.push(entry.path());
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// Whether the process is directly in the cgroup.
+fn holds(cgroup: &Path, process: &str) -> bool {
+    fs::read_to_string(cgroup.join("cgroup.procs")).is_ok_and(|ids| ids.lines().any(|id| id == process))
+}
+
+fn is_cgroup2(directory: &File) -> io::Result<bool> {
+    // SAFETY: statfs is plain data, for which zero is a value.
+    let mut statfs: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor and a live variable.
+    if unsafe { libc::fstatfs(directory.as_raw_fd(), &raw mut statfs) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(statfs.f_type == libc::CGROUP2_SUPER_MAGIC)
+}
+
+/// The parent cgroup of all pods on this node, where there is a kubelet that uses cgroup2.
+///
+/// kubelet's systemd driver calls it `kubepods.slice`, its cgroupfs driver `kubepods`. Nested clusters (kind)
+/// put it below `kubelet.slice` or `kubelet`, with a `kubelet-` prefix for the systemd driver.
+pub fn find_cgroup() -> Option<PathBuf> {
+    const NAMES: [&str; 6] = [
+        "kubepods.slice",
+        "kubepods",
+        "kubelet.slice/kubelet-kubepods.slice",
+        "kubelet/kubepods",
+        "kubelet.slice/kubelet/kubepods",
+        "k8s.io/kubepods",
+    ];
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let roots: Vec<PathBuf> = mounts.lines().filter_map(cgroup2_mount).collect();
+    roots.iter().flat_map(|root| NAMES.map(|name| root.join(name))).find(|path| path.is_dir())
+}
+
+/// The mount point of a line of mountinfo (proc_pid_mountinfo(5)), where that is a cgroup2 file system.
+fn cgroup2_mount(line: &str) -> Option<PathBuf> {
+    let (mount, filesystem) = line.split_once(" - ")?;
+    (filesystem.split(' ').next()? == "cgroup2").then_some(())?;
+    Some(PathBuf::from(unescape(mount.split(' ').nth(4)?)))
+}
+
+/// Undoes mountinfo's octal escapes of blanks and backslashes.
+fn unescape(path: &str) -> String {
+    path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cgroup2_mounts_are_looked_into() {
+        let unified = r"41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
+        assert_eq!(cgroup2_mount(unified), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        let v1 = "34 31 0:31 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory";
+        assert_eq!(cgroup2_mount(v1), None);
+        assert_eq!(cgroup2_mount(""), None);
+        let blank = r"41 31 0:38 / /host\040cgroup rw - cgroup2 none rw";
+        assert_eq!(cgroup2_mount(blank), Some(PathBuf::from("/host cgroup")));
+    }
+
+    #[test]
+    fn an_ordinary_directory_is_no_cgroup() {
+        let error = Cgroup::open(Path::new("/tmp")).expect_err("/tmp is no cgroup");
+        assert!(error.to_string().contains("cgroup2"), "{error}");
+        let error = Cgroup::open(Path::new("/sys/fs/cgroup/there/is/none")).expect_err("nothing there");
+        assert!(error.to_string().contains("transparent.cgroup"), "{error}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Why interception is not there, in one sentence that also says what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+
+/// Why interception could not be set up or changed. `Display` is meant for the operator.
+#[derive(Debug)]
+pub enum InterceptError {
+    /// The plan cannot work.
+    Plan(String),
+    /// weir lacks capabilities.
+    Capability {
+        /// Their names, as capabilities(7) has them.
+        missing: Vec<&'static str>,
+    },
+    /// The kernel has no bpf(2), or refuses it outright.
+    NoBpf(io::Error),
+    /// The pods' cgroup is not there, or was removed.
+    CgroupGone {
+        /// Where it was expected.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// The path is not a directory of a cgroup2 file system.
+    NotCgroup2(PathBuf),
+    /// weir runs in the very cgroup it should divert.
+    OwnCgroup(PathBuf),
+    /// Another program was attached there or above, exclusively.
+    Exclusive {
+        /// Where weir wanted to attach.
+        path: PathBuf,
+        /// The hook.
+        hook: &'static str,
+    },
+    /// The kernel does not accept a program, mostly for want of a helper.
+    Program {
+        /// The program.
+        name: &'static str,
+        /// What the kernel said.
+        cause: io::Error,
+        /// The last line of the verifier's log.
+        verifier: String,
+    },
+    /// A map could not be created or changed.
+    Map {
+        /// The map.
+        name: String,
+        /// What the kernel said.
+        cause: MapError,
+    },
+    /// The eBPF object is not one that this weir understands.
+    Object {
+        /// `WEIR_BPF_OBJECT`, where it is not the built-in one.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The socket for the slot is not a listening TCP socket.
+    Listener(io::Error),
+    /// More addresses are excluded than the table of destinations has room for.
+    TooManyExclusions {
+        /// How many there are.
+        excluded: usize,
+        /// How many there is room for.
+        room: usize,
+    },
+    /// A system call failed that does not.
+    Kernel {
+        /// The call.
+        call: &'static str,
+        /// What it said.
+        cause: io::Error,
+    },
+}
+
+impl InterceptError {
+    /// For `map_err`: the system call that failed.
+    pub(super) fn kernel(call: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Kernel { call, cause }
+    }
+
+    /// For `map_err`: the map that failed.
+    pub(super) fn map(name: &str) -> impl FnOnce(MapError) -> Self {
+        let name = name.to_owned();
+        move |cause| Self::Map { name, cause }
+    }
+
+    /// What a failed attach to `path` means, with the capabilities known to be there.
+    pub(super) fn attach(path: &Path, hook: &'static str, error: ProgramError) -> Self {
+        let cause = match error {
+            ProgramError::SyscallError(syscall) => syscall.io_error,
+            other => io::Error::other(other),
+        };
+        match cause.raw_os_error() {
+            Some(libc::EPERM) => Self::Exclusive { path: path.to_owned(), hook },
+            Some(libc::ENODEV | libc::ENOENT) => Self::CgroupGone { path: path.to_owned(), cause },
+            _ => Self::Kernel { call: "BPF_LINK_CREATE", cause },
+        }
+    }
+
+    /// What it means that the kernel did not take a program.
+    pub(super) fn program(name: &'static str, error: ProgramError) -> Self {
+        match error {
+            ProgramError::LoadError { io_error, verifier_log } => {
+                let log = verifier_log.to_string();
+                // The log ends with statistics; the complaint is the last line that is not one of them.
+                let verifier = log.lines().rev().find(|line| {
+                    !line.is_empty() && !line.starts_with("processed ") && !line.contains("stack depth")
+                });
+                Self::Program { name, cause: io_error, verifier: verifier.unwrap_or_default().to_owned() }
+            }
+            other => Self::Program { name, cause: io::Error::other(other), verifier: String::new() },
+        }
+    }
+
+    /// What a failed load of the object means.
+    pub(super) fn load(path: Option<&Path>, error: EbpfError) -> Self {
+        match error {
+            EbpfError::MapError(MapError::CreateError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::ENOSYS) =>
+            {
+                Self::NoBpf(io_error)
+            }
+            EbpfError::MapError(MapError::CreateError { name, io_error }) => {
+                Self::Map { name: name.clone(), cause: MapError::CreateError { name, io_error } }
+            }
+            other => Self::Object { path: path.map(Path::to_owned), cause: chain(&other) },
+        }
+    }
+}
+
+impl fmt::Display for InterceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(what) => write!(f, "{what}"),
+            Self::Capability { missing } => write!(
+                f,
+                "interception needs {}: run weir as root, or add the capabilities to the container's securityContext",
+                missing.join(" and ")
+            ),
+            Self::NoBpf(cause) => write!(
+                f,
+                "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
+                 CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
+            ),
+            Self::CgroupGone { path, cause } => write!(
+                f,
+                "the cgroup {} is not there ({cause}): set transparent.cgroup to the pods' parent cgroup, and mount \
+                 the host's cgroup2 file system into weir's container",
+                path.display()
+            ),
+            Self::NotCgroup2(path) => write!(
+                f,
+                "{} is not on a cgroup2 file system: set transparent.cgroup to a directory of the unified hierarchy \
+                 (/sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host)",
+                path.display()
+            ),
+            Self::OwnCgroup(path) => write!(
+                f,
+                "weir itself runs in {}, whose connections it should divert: start weir in a cgroup of its own, or \
+                 set transparent.cgroup to one that holds only its clients",
+                path.display()
+            ),
+            Self::Exclusive { path, hook } => write!(
+                f,
+                "the kernel does not let weir attach at {hook} to {}: another program is attached there or above it \
+                 exclusively (flags 0); detach it, or have its owner attach it with BPF_F_ALLOW_MULTI",
+                path.display()
+            ),
+            Self::Program { name, cause, verifier } => write!(
+                f,
+                "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
+                 5.15 or newer, and 5.18 to refuse connections when weir is gone"
+            ),
+            Self::Map { name, cause } => write!(
+                f,
+                "the eBPF map {name} does not work ({}): check the kernel's features and the memory limit of weir's \
+                 cgroup",
+                chain(cause)
+            ),
+            Self::Object { path: Some(path), cause } => write!(
+                f,
+                "{} (from WEIR_BPF_OBJECT) is no eBPF object of this weir ({cause}): build it with `cargo xtask \
+                 build-ebpf`",
+                path.display()
+            ),
+            Self::Object { path: None, cause } => {
+                write!(f, "weir's own eBPF object cannot be loaded here ({cause}): this is a bug in weir")
+            }
+            Self::Listener(cause) => {
+                write!(
+                    f,
+                    "the transparent listener cannot be watched by the kernel ({cause}): this is a bug in weir"
+                )
+            }
+            Self::TooManyExclusions { excluded, room } => write!(
+                f,
+                "{excluded} addresses are never to be diverted and there is room for {room}: nothing was changed; \
+                 raise transparent.destinations"
+            ),
+            Self::Kernel { call, cause } => write!(f, "the system call {call} failed: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for InterceptError {}
+
+/// The error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
+}

@@ -1,0 +1,59 @@
+//! The heartbeat: a weir that hangs must not keep the node's connections.
+//!
+//! A dead process is noticed by its listener; a stopped or deadlocked one only by its silence.
+#![allow(
+    unsafe_code,
+    reason = "clock_gettime: std's Instant hides the number that the programs compare with"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aya::maps::{Array, MapData};
+use parking_lot::Mutex;
+
+use super::error::InterceptError;
+
+/// The handle to beat with. Cheap to clone.
+#[derive(Clone)]
+pub struct Heart {
+    map: Arc<Mutex<Array<MapData, u64>>>,
+}
+
+impl Heart {
+    pub(super) fn new(map: Array<MapData, u64>) -> Self {
+        Self { map: Arc::new(Mutex::new(map)) }
+    }
+
+    /// Says that weir moved just now.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused the write.
+    pub fn beat(&self) -> Result<(), InterceptError> {
+        self.beat_at(monotonic_ns())
+    }
+
+    /// Says that weir last moved at `at`, of [`monotonic_ns`]: the oldest of several workers' own beats.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused the write.
+    pub fn beat_at(&self, at: u64) -> Result<(), InterceptError> {
+        self.map.lock().set(0, at, 0).map_err(InterceptError::map("HEART"))
+    }
+
+    /// The time since the last beat.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let beat = self.map.lock().get(&0, 0).ok()?;
+        Some(Duration::from_nanos(monotonic_ns().saturating_sub(beat)))
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock that the programs read.
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live variable. The clock exists on every Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}

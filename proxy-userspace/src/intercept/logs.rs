@@ -1,0 +1,88 @@
+//! The programs' own log lines, where the object was built with them (`cargo xtask build-ebpf --debug`).
+//!
+//! A thread of its own reads them: they are for finding a mistake, and must not need the runtime that may
+//! be the mistake.
+#![allow(unsafe_code, reason = "poll(2) on the ring buffer's descriptor")]
+
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::AsRawFd;
+use std::thread::JoinHandle;
+
+use aya::Ebpf;
+use aya_log::{EbpfLogger, Error};
+use log::{Level, Log, Metadata, Record};
+
+use super::error::InterceptError;
+
+/// The thread that reads the lines, if there are any to read. Dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    thread: Option<(JoinHandle<()>, PipeWriter)>,
+}
+
+impl Forwarder {
+    /// No lines to be read.
+    pub(super) fn none() -> Self {
+        Self { thread: None }
+    }
+
+    /// Starts the thread, if the object was built with log lines.
+    pub(super) fn start(ebpf: &mut Ebpf) -> Result<Self, InterceptError> {
+        let logger = match EbpfLogger::init_with_logger(ebpf, ToTracing) {
+            Ok(logger) => logger,
+            Err(Error::MapNotFound) => return Ok(Self::none()),
+            Err(error) => return Err(InterceptError::Object { path: None, cause: error.to_string() }),
+        };
+        let (end, held) = std::io::pipe().map_err(InterceptError::kernel("pipe"))?;
+        let thread = std::thread::Builder::new()
+            .name("weir-ebpf-log".to_owned())
+            .spawn(move || forward(logger, &end))
+            .map_err(InterceptError::kernel("clone"))?;
+        Ok(Self { thread: Some((thread, held)) })
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        if let Some((thread, held)) = self.thread.take() {
+            drop(held);
+            // The thread has nothing to say; that it panicked would have been said already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads lines until the other end of the pipe is closed.
+fn forward(mut logger: EbpfLogger<ToTracing>, end: &PipeReader) {
+    let wait = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    loop {
+        let mut fds = [wait(logger.as_raw_fd()), wait(end.as_raw_fd())];
+        // SAFETY: an array of two, both descriptors open.
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, -1) };
+        logger.flush();
+        if ready > 0 && fds[1].revents != 0 {
+            return;
+        }
+    }
+}
+
+/// Hands aya-log's records, which come through the `log` crate, to tracing.
+struct ToTracing;
+
+impl Log for ToTracing {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = record.args();
+        match record.level() {
+            Level::Error => tracing::error!(target: "weir::ebpf", "{line}"),
+            Level::Warn => tracing::warn!(target: "weir::ebpf", "{line}"),
+            Level::Info => tracing::info!(target: "weir::ebpf", "{line}"),
+            Level::Debug | Level::Trace => tracing::debug!(target: "weir::ebpf", "{line}"),
+        }
+    }
+
+    fn flush(&self) {}
+}

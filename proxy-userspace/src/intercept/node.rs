@@ -1,0 +1,111 @@
+//! The node's own addresses.
+#![allow(unsafe_code, reason = "getifaddrs")]
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+use super::error::InterceptError;
+
+/// kube-proxy's IPVS mode puts every Service address on this interface. They are not the node's in any
+/// sense that matters here: were they excluded, nothing would ever be diverted.
+const IPVS: &CStr = c"kube-ipvs0";
+
+/// All addresses of this node, in the calling thread's network namespace, without loopback and link-local
+/// ones, sorted.
+///
+/// # Errors
+///
+/// The kernel's list could not be read.
+pub fn node_addresses() -> Result<Vec<IpAddr>, InterceptError> {
+    let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: the pointer is to a live variable, which receives a list of our own.
+    if unsafe { libc::getifaddrs(&raw mut head) } < 0 {
+        return Err(InterceptError::Kernel { call: "getifaddrs", cause: io::Error::last_os_error() });
+    }
+    let mut addresses = BTreeSet::new();
+    let mut next = head;
+    // SAFETY: the list's pointers are null or to entries that live until freeifaddrs.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        // SAFETY: an interface's name is never null and ends with a zero.
+        if unsafe { CStr::from_ptr(entry.ifa_name) } != IPVS {
+            // SAFETY: null, or a socket address of the size its family implies.
+            addresses.extend(unsafe { ip_of(entry.ifa_addr) }.filter(|address| !is_local(*address)));
+        }
+        next = entry.ifa_next;
+    }
+    // SAFETY: the list of above, which nothing refers to any more.
+    unsafe { libc::freeifaddrs(head) };
+    Ok(addresses.into_iter().collect())
+}
+
+/// The addresses that pods can reach this node at, as well as can be told without being told: per family the
+/// source address of the default route, else the first of [`node_addresses`].
+///
+/// # Errors
+///
+/// As [`node_addresses`].
+pub fn default_addresses() -> Result<Vec<IpAddr>, InterceptError> {
+    let all = node_addresses()?;
+    let v4 = source(Ipv4Addr::UNSPECIFIED.into(), DOCUMENTATION_V4.into());
+    let v6 = source(Ipv6Addr::UNSPECIFIED.into(), DOCUMENTATION_V6.into());
+    let pick = |preferred: Option<IpAddr>, v4: bool| {
+        preferred.filter(|a| all.contains(a)).or_else(|| all.iter().copied().find(|a| a.is_ipv4() == v4))
+    };
+    Ok([pick(v4, true), pick(v6, false)].into_iter().flatten().collect())
+}
+
+/// Addresses that belong to nobody (RFC 5737, RFC 3849), and so take the default route.
+const DOCUMENTATION_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const DOCUMENTATION_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// The address from which the kernel would send to `target`. Connecting a UDP socket sends nothing.
+fn source(any: IpAddr, target: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((target, 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+    }
+}
+
+/// # Safety
+///
+/// The pointer is null or to a socket address of the size its family implies.
+unsafe fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: by the caller's promise.
+    let family = i32::from(unsafe { address.as_ref() }?.sa_family);
+    match family {
+        libc::AF_INET => {
+            // SAFETY: the family says so; read unaligned, because nothing promises more.
+            let v4 = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
+            Some(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let v6 = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
+            Some(Ipv6Addr::from(v6.sin6_addr.s6_addr).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_addresses_are_never_those_that_mean_another_host_elsewhere() {
+        let addresses = node_addresses().expect("getifaddrs works everywhere");
+        assert!(addresses.iter().all(|address| !is_local(*address)), "{addresses:?}");
+        let defaults = default_addresses().expect("getifaddrs works everywhere");
+        assert!(defaults.iter().all(|address| addresses.contains(address)), "{defaults:?} of {addresses:?}");
+        assert!(defaults.iter().filter(|a| a.is_ipv4()).count() <= 1);
+        assert_eq!(defaults.iter().any(IpAddr::is_ipv4), addresses.iter().any(IpAddr::is_ipv4));
+    }
+}

@@ -1,0 +1,104 @@
+//! The eBPF object: found, loaded, and its parts handed out.
+
+use std::borrow::Cow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use aya::maps::{Map, MapError, MapFd};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+
+use super::attach::{self, Links};
+use super::cgroup::Cgroup;
+use super::error::InterceptError;
+use super::logs::Forwarder;
+use super::originals::Originals;
+use super::plan::Plan;
+use super::scope::HOLES;
+use super::{Fail, capabilities};
+
+/// The object this weir was built with.
+static BUILT_IN: &[u8] = include_bytes_aligned!("../../../proxy-ebpf/prebuilt/weir.bpf.o");
+
+/// Names another object: one built with log lines, or rebuilt by a test.
+const OVERRIDE: &str = "WEIR_BPF_OBJECT";
+
+/// A loaded object whose programs are not attached yet.
+pub(super) struct Object {
+    ebpf: Ebpf,
+    path: Option<PathBuf>,
+}
+
+impl Object {
+    /// Loads the object, its maps sized by the plan.
+    pub(super) fn load(plan: &Plan) -> Result<Self, InterceptError> {
+        let missing = capabilities::missing();
+        if !missing.is_empty() {
+            return Err(InterceptError::Capability { missing });
+        }
+        let path = std::env::var_os(OVERRIDE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let bytes = match &path {
+            None => Cow::Borrowed(BUILT_IN),
+            Some(path) => Cow::Owned(std::fs::read(path).map_err(|error| InterceptError::Object {
+                path: Some(path.clone()),
+                cause: error.to_string(),
+            })?),
+        };
+        let closed = u8::from(plan.fail == Fail::Closed);
+        let ebpf = EbpfLoader::new()
+            // Nothing in the programs depends on the layout of the kernel's own types.
+            .btf(None)
+            .override_global("FAIL_CLOSED", &closed, true)
+            .map_max_entries("TUPLES", plan.tuples)
+            .map_max_entries("SCOPE", plan.destinations.saturating_add(2 * HOLES))
+            .load(&bytes)
+            .map_err(|error| InterceptError::load(path.as_deref(), error))?;
+        let mut object = Self { ebpf, path };
+        attach::load(&mut object.ebpf)?;
+        Ok(object)
+    }
+
+    /// Takes a map, as the type it is used with.
+    pub(super) fn map<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> Result<T, InterceptError> {
+        let map = self.take(name)?;
+        T::try_from(map).map_err(|error| self.foreign(format!("map {name}: {error}")))
+    }
+
+    /// The slot of the listener.
+    pub(super) fn slot(&mut self) -> Result<OwnedFd, InterceptError> {
+        match self.take("LISTENER")? {
+            Map::SockMap(map) if map.info().is_ok_and(|info| info.value_size() == 8) => clone(map.fd()),
+            _ => Err(self.foreign("map LISTENER is not a socket map with values of 8 bytes".to_owned())),
+        }
+    }
+
+    /// What is filed about diverted connections.
+    pub(super) fn originals(&mut self) -> Result<Originals, InterceptError> {
+        let Some(Map::LruHashMap(map)) = self.ebpf.map("TUPLES") else {
+            return Err(self.foreign("map TUPLES is not an LRU hash map".to_owned()));
+        };
+        let fd = clone(map.fd())?;
+        Ok(Originals::new(self.map("TUPLES")?, fd))
+    }
+
+    /// Attaches all programs.
+    pub(super) fn attach(&mut self, cgroup: &Cgroup) -> Result<Links, InterceptError> {
+        Links::attach(&mut self.ebpf, cgroup)
+    }
+
+    /// Sends the lines of an object that was built with them to weir's log.
+    pub(super) fn logs(&mut self) -> Result<Forwarder, InterceptError> {
+        Forwarder::start(&mut self.ebpf)
+    }
+
+    fn take(&mut self, name: &str) -> Result<Map, InterceptError> {
+        self.ebpf.take_map(name).ok_or_else(|| self.foreign(format!("it has no map {name}")))
+    }
+
+    fn foreign(&self, cause: String) -> InterceptError {
+        InterceptError::Object { path: self.path.clone(), cause }
+    }
+}
+
+fn clone(fd: &MapFd) -> Result<OwnedFd, InterceptError> {
+    fd.as_fd().try_clone_to_owned().map_err(InterceptError::kernel("dup"))
+}

@@ -1,0 +1,87 @@
+//! What to attach and how: the interception settings, checked.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use proxy_ebpf::{Address, LAYOUT, STALE_AFTER_NS, Settings};
+
+use super::Fail;
+use super::error::InterceptError;
+use super::wire;
+
+/// How to intercept.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Addresses of this node that pods can reach, where weir listens: the first of each family is used.
+    /// A family without one is not diverted.
+    pub addresses: Vec<IpAddr>,
+    /// The first transparent port.
+    pub first_port: u16,
+    /// How many transparent ports follow each other.
+    pub ports: u16,
+    /// The cgroup whose processes, and those of all cgroups below, are diverted.
+    pub cgroup: PathBuf,
+    /// Whether clients in the node's own network namespace are diverted too.
+    pub host: bool,
+    /// The `SO_MARK` of weir's own sockets, which are never diverted; not 0.
+    pub mark: u32,
+    /// What happens to connections when weir cannot take them.
+    pub fail: Fail,
+    /// How many diverted connections may wait for weir to accept them; beyond, the oldest lose their
+    /// dialled address and are closed. 136 bytes of kernel memory each.
+    pub tuples: u32,
+    /// How many destinations can be diverted. 96 bytes of kernel memory for each one in use.
+    pub destinations: u32,
+}
+
+impl Plan {
+    /// The default of [`Self::tuples`].
+    pub const TUPLES: u32 = 65_536;
+    /// The default of [`Self::destinations`].
+    pub const DESTINATIONS: u32 = 65_536;
+
+    /// Refuses what cannot work, before the kernel is asked.
+    pub(super) fn check(&self) -> Result<(), InterceptError> {
+        let wrong = |what: &str| Err(InterceptError::Plan(what.to_owned()));
+        if self.addresses.is_empty() {
+            return wrong("there is no node address that pods could reach: set transparent.addresses");
+        }
+        if let Some(address) = self.addresses.iter().find(|a| a.is_unspecified() || a.is_multicast()) {
+            return wrong(&format!("{address} is no node address: set transparent.addresses"));
+        }
+        if self.ports == 0 || self.first_port == 0 || self.first_port.checked_add(self.ports - 1).is_none() {
+            return wrong(&format!(
+                "{} transparent ports from {} on do not exist: set transparent.listen and transparent.ports",
+                self.ports, self.first_port
+            ));
+        }
+        if self.mark == 0 {
+            return wrong("weir's own sockets need a mark other than 0, or weir would divert itself");
+        }
+        if self.tuples == 0 || self.destinations == 0 {
+            return wrong("the tables of connections and destinations need at least one entry");
+        }
+        Ok(())
+    }
+
+    /// The settings as the programs read them.
+    pub(super) fn settings(&self, host_netns: u64) -> Settings {
+        let none = Address { words: [0; 4] };
+        let first = |v4: bool| self.addresses.iter().map(IpAddr::to_canonical).find(|a| a.is_ipv4() == v4);
+        let (node4, node6) = (first(true), first(false));
+        let flag = |set, flag| if set { flag } else { 0 };
+        Settings {
+            node4: node4.map_or(none, wire::address),
+            node6: node6.map_or(none, wire::address),
+            host_netns,
+            stale_after: STALE_AFTER_NS,
+            layout: LAYOUT,
+            mark: self.mark,
+            first_port: self.first_port,
+            ports: self.ports,
+            flags: flag(node4.is_some(), Settings::HAS_V4)
+                | flag(node6.is_some(), Settings::HAS_V6)
+                | flag(self.host, Settings::HOST),
+        }
+    }
+}

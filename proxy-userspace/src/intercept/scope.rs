@@ -1,0 +1,270 @@
+//! Which destinations are diverted: from what is wanted to the entries of the programs' prefix trie.
+//!
+//! In the trie the longest prefix that holds an address decides alone. So an entry carries the ports of
+//! every wanted network around it too, and an exclusion inside a wanted network is an entry without ports:
+//! a hole. Working that out is pure ([`plan`]); [`Table`] carries out the differences.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use aya::maps::MapData;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use ipnet::IpNet;
+use proxy_ebpf::{Address, Ports, RANGES, Range};
+
+use super::error::InterceptError;
+use super::wire::Wire;
+
+/// Room for exclusions, besides that for destinations.
+pub(super) const HOLES: u32 = 1_024;
+
+/// A network and the ports in it whose connections are diverted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The network; a single address for a service.
+    pub net: IpNet,
+    /// The ports, both ends included.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl Destination {
+    fn order(&self) -> (IpNet, u16, u16) {
+        (self.net, *self.ports.start(), *self.ports.end())
+    }
+}
+
+impl Ord for Destination {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Destination {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a change of the destinations came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Entries that were added to the programs' table.
+    pub added: usize,
+    /// Entries whose ports were changed.
+    pub changed: usize,
+    /// Entries that were removed.
+    pub removed: usize,
+    /// Wanted networks that are not diverted, because they lie wholly in what never is.
+    pub excluded: usize,
+    /// Wanted networks that are not diverted, because the table is full (`destinations` of the plan).
+    pub left_out: usize,
+}
+
+/// A prefix of the mapped address space, as the trie has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Prefix {
+    octets: [u8; 16],
+    length: u8,
+}
+
+impl Prefix {
+    /// All of IPv4: the border between the families.
+    const V4: Self = Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0], length: 96 };
+
+    fn of(net: IpNet) -> Self {
+        match net.trunc() {
+            IpNet::V4(v4) => Self {
+                octets: v4.addr().to_ipv6_mapped().octets(),
+                length: Self::V4.length + v4.prefix_len(),
+            },
+            IpNet::V6(v6) => Self { octets: v6.addr().octets(), length: v6.prefix_len() },
+        }
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        let differing = u128::from_be_bytes(self.octets) ^ u128::from_be_bytes(other.octets);
+        self.length <= other.length && differing.leading_zeros() >= u32::from(self.length)
+    }
+
+    fn key(&self) -> Key<Wire<Address>> {
+        Key::new(self.length.into(), Wire(Address::from_octets(self.octets)))
+    }
+}
+
+/// What the trie should hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Entries {
+    by_prefix: BTreeMap<Prefix, Ports>,
+    excluded: usize,
+}
+
+/// What is known of a prefix while walking the tree of prefixes from the root.
+enum Node {
+    Wanted(Vec<(u16, u16)>),
+    Excluded,
+    /// IPv4 does not inherit from IPv6, although the trie has it inside.
+    Border,
+}
+
+/// Loopback, link-local, unspecified, multicast and broadcast addresses: they mean something else on every
+/// host, or in every namespace, or are no one's.
+pub(super) fn standing_exclusions() -> impl Iterator<Item = IpNet> {
+    [
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/128",
+        "::1/128",
+        "fe80::/10",
+        "ff00::/8",
+    ]
+    .into_iter()
+    .map(|net| net.parse().expect("the networks above are written correctly"))
+}
+
+/// The entries that divert `wanted` and never what lies in `excluded`.
+pub(super) fn plan(wanted: &BTreeSet<Destination>, excluded: impl Iterator<Item = IpNet>) -> Entries {
+    let mut nodes: BTreeMap<Prefix, Node> = BTreeMap::new();
+    for Destination { net, ports } in wanted.iter().filter(|wanted| !wanted.ports.is_empty()) {
+        let range = (*ports.start(), *ports.end());
+        match nodes.entry(Prefix::of(*net)).or_insert_with(|| Node::Wanted(Vec::new())) {
+            Node::Wanted(ranges) => ranges.push(range),
+            Node::Excluded | Node::Border => {}
+        }
+    }
+    nodes.entry(Prefix::V4).or_insert(Node::Border);
+    nodes.extend(excluded.map(|net| (Prefix::of(net), Node::Excluded)));
+
+    // The order of prefixes is that of a walk down the tree: whatever contains a prefix comes before it.
+    let mut entries = Entries::default();
+    let mut above: Vec<(Prefix, Node)> = Vec::new();
+    for (prefix, node) in nodes {
+        while above.pop_if(|(outer, _)| !outer.contains(&prefix)).is_some() {}
+        // Within the family only: nothing is inherited across the border.
+        let inherited = above.iter().rposition(|(outer, _)| *outer == Prefix::V4);
+        let family = if prefix == Prefix::V4 { &[] } else { &above[inherited.unwrap_or(0)..] };
+        let in_hole = family.iter().any(|(_, node)| matches!(node, Node::Excluded));
+        let in_wanted = above.iter().any(|(_, node)| matches!(node, Node::Wanted(_)));
+        match &node {
+            Node::Wanted(_) if in_hole => entries.excluded += 1,
+            Node::Wanted(own) => {
+                let outer = family.iter().filter_map(|(_, node)| match node {
+                    Node::Wanted(ranges) => Some(ranges),
+                    Node::Excluded | Node::Border => None,
+                });
+                let ranges = outer.chain([own]).flatten().copied().collect();
+                entries.by_prefix.insert(prefix, merge(ranges));
+            }
+            Node::Excluded | Node::Border if in_wanted && !in_hole => {
+                entries.by_prefix.insert(prefix, Ports::NONE);
+            }
+            Node::Excluded | Node::Border => {}
+        }
+        above.push((prefix, node));
+    }
+    entries
+}
+
+/// The ranges as a trie entry holds them. When there are too many, those with the smallest gap between them
+/// are joined: a connection diverted needlessly goes on to the very address it dialled.
+fn merge(mut ranges: Vec<(u16, u16)>) -> Ports {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::new();
+    for (low, high) in ranges {
+        match merged.last_mut() {
+            Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
+            _ => merged.push((low, high)),
+        }
+    }
+    while merged.len() > RANGES {
+        let gap = |at: &usize| merged[at + 1].0 - merged[*at].1;
+        let Some(narrowest) = (0..merged.len() - 1).min_by_key(gap) else { break };
+        merged[narrowest].1 = merged[narrowest + 1].1;
+        merged.remove(narrowest + 1);
+    }
+    let mut ports = Ports::NONE;
+    for (place, (low, high)) in ports.ranges.iter_mut().zip(merged) {
+        *place = Range { low, high };
+    }
+    ports
+}
+
+/// The programs' trie, and what it holds.
+#[derive(Debug)]
+pub(super) struct Table {
+    trie: LpmTrie<MapData, Wire<Address>, Wire<Ports>>,
+    current: BTreeMap<Prefix, Ports>,
+    room: u32,
+}
+
+impl Table {
+    pub(super) fn new(trie: LpmTrie<MapData, Wire<Address>, Wire<Ports>>, room: u32) -> Self {
+        Self { trie, current: BTreeMap::new(), room }
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.current.len()
+    }
+
+    /// Makes the trie hold these entries, and touches only those that differ. At every moment in between
+    /// what is excluded before and after stays excluded: holes come first and go last.
+    pub(super) fn apply(&mut self, wanted: &Entries) -> Result<Applied, InterceptError> {
+        let (holes, rest): (Vec<_>, Vec<_>) = wanted.by_prefix.iter().partition(|(_, ports)| ports.is_hole());
+        if holes.len() > HOLES as usize {
+            return Err(InterceptError::TooManyExclusions { excluded: holes.len(), room: HOLES as usize });
+        }
+        let room = rest.len().min(self.room as usize);
+        let (rest, left_out) = rest.split_at(room);
+        let mut applied =
+            Applied { excluded: wanted.excluded, left_out: left_out.len(), ..Applied::default() };
+        let keep: BTreeSet<&Prefix> = holes.iter().chain(rest).map(|(prefix, _)| *prefix).collect();
+        let stale: Vec<(Prefix, Ports)> = self
+            .current
+            .iter()
+            .filter(|(at, _)| !keep.contains(at))
+            .map(|(at, ports)| (*at, *ports))
+            .collect();
+        let (stale_holes, stale): (Vec<_>, Vec<_>) = stale.iter().partition(|(_, ports)| ports.is_hole());
+        for (prefix, _) in stale {
+            self.remove(prefix, &mut applied)?;
+        }
+        for (prefix, ports) in holes.iter().chain(rest) {
+            self.set(**prefix, **ports, &mut applied)?;
+        }
+        for (prefix, _) in stale_holes {
+            self.remove(prefix, &mut applied)?;
+        }
+        Ok(applied)
+    }
+
+    fn set(&mut self, prefix: Prefix, ports: Ports, applied: &mut Applied) -> Result<(), InterceptError> {
+        let before = self.current.get(&prefix);
+        if before == Some(&ports) {
+            return Ok(());
+        }
+        let known = before.is_some();
+        self.trie.insert(&prefix.key(), Wire(ports), 0).map_err(InterceptError::map("SCOPE"))?;
+        self.current.insert(prefix, ports);
+        if known {
+            applied.changed += 1
+        } else {
+            applied.added += 1
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, prefix: Prefix, applied: &mut Applied) -> Result<(), InterceptError> {
+        self.trie.remove(&prefix.key()).map_err(InterceptError::map("SCOPE"))?;
+        self.current.remove(&prefix);
+        applied.removed += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "scope_tests.rs"]
+mod tests;

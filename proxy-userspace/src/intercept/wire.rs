@@ -1,0 +1,37 @@
+//! The values of the maps as aya takes them, and addresses in the form the programs use.
+#![allow(unsafe_code, reason = "aya wants a promise that a type may be read from and written as plain bytes")]
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use proxy_ebpf::{Address, Original, Ports, Settings, Tuple};
+
+/// A type of the shared layout, as aya's maps take it.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(super) struct Wire<T>(pub(super) T);
+
+// SAFETY: integers and arrays of them in `#[repr(C)]` without padding, which proxy-ebpf asserts; every
+// pattern of bits is a value.
+unsafe impl aya::Pod for Wire<Address> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Ports> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Settings> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Tuple> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Original> {}
+
+/// The address in its mapped form.
+pub(super) fn address(address: IpAddr) -> Address {
+    let v6 = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    Address::from_octets(v6.octets())
+}
+
+/// The dialled address; IPv4 where it was mapped. `port` is in network order.
+pub(super) fn socket_address(address: Address, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address.octets())).to_canonical(), u16::from_be(port))
+}

@@ -1,0 +1,89 @@
+//! The endpoints of a cluster at one moment.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Backend, Plan};
+use crate::domain::balance::Shares;
+use crate::domain::catalog::{Condition, Endpoint};
+
+/// A snapshot of a cluster's endpoints.
+#[derive(Debug)]
+pub struct Members {
+    /// Every endpoint, those in use first.
+    pub all: Vec<Member>,
+    /// How many of them are in use: the ready ones, or when there is none the terminating ones.
+    active: usize,
+    /// How often each of those is drawn.
+    shares: Shares,
+    /// What the snapshot was made from, to tell at a glance that nothing changed.
+    pub(super) source: Arc<[Endpoint]>,
+}
+
+/// One endpoint of a cluster.
+#[derive(Debug)]
+pub struct Member {
+    /// Its run-time state.
+    pub backend: Arc<Backend>,
+    /// Its share.
+    pub weight: f64,
+    /// What its source says of it.
+    pub condition: Condition,
+}
+
+/// No endpoints at all.
+impl Default for Members {
+    fn default() -> Self {
+        Self { all: Vec::new(), active: 0, shares: Shares::equal(0), source: Arc::new([]) }
+    }
+}
+
+impl Members {
+    /// The endpoints in use.
+    pub fn active(&self) -> &[Member] {
+        &self.all[..self.active]
+    }
+
+    /// How often each endpoint in use is drawn.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// What the endpoints in use are observed to take, in nanoseconds.
+    pub(super) fn observed(&self, now: Instant) -> Vec<f64> {
+        self.active().iter().filter_map(|member| member.backend.latency(now)).collect()
+    }
+
+    /// Whether `backend` is one of them.
+    pub(super) fn holds(&self, backend: &Arc<Backend>) -> bool {
+        self.all.iter().any(|member| Arc::ptr_eq(&member.backend, backend))
+    }
+
+    /// The snapshot for `endpoints`, with the state of those that were here before.
+    pub(super) fn successor(&self, endpoints: &Arc<[Endpoint]>, plan: &Plan, now: Instant) -> Self {
+        let known: HashMap<SocketAddr, &Arc<Backend>> =
+            self.all.iter().map(|member| (member.backend.address, &member.backend)).collect();
+        let peers = self.observed(now);
+        let mut all: Vec<Member> = endpoints
+            .iter()
+            .map(|endpoint| Member {
+                backend: known.get(&endpoint.address).map_or_else(
+                    || Arc::new(Backend::new(endpoint.address, plan, &peers, now)),
+                    |known| Arc::clone(known),
+                ),
+                weight: endpoint.weight,
+                condition: endpoint.condition,
+            })
+            .collect();
+        all.sort_by_key(|member| member.condition);
+        let used = match all.first().map(|member| member.condition) {
+            Some(Condition::Ready) => Condition::Ready,
+            _ => Condition::Terminating,
+        };
+        let active = all.iter().filter(|member| member.condition == used).count();
+        let shares = Shares::new(all[..active].iter().map(|member| member.weight));
+        Self { all, active, shares, source: endpoints.clone() }
+    }
+}

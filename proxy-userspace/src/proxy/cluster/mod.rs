@@ -1,0 +1,160 @@
+//! A cluster: one destination at run time, and the endpoints behind it.
+//!
+//! The set of endpoints is an immutable snapshot, swapped whole when the catalog says so ([`Cluster::apply`]);
+//! an endpoint that stays keeps its [`Backend`], and with it its load, breaker and connections. A request holds
+//! a [`Lease`]: the right to use one endpoint once, which reports its outcome exactly once however it ends.
+
+mod backend;
+mod lease;
+mod members;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+pub use backend::Backend;
+pub use lease::Lease;
+pub use members::{Member, Members};
+
+use super::fault::{Fault, Kind};
+use crate::domain::balance::{Balancer, Choice, View};
+use crate::domain::breaker::{Peers, Permit, Policy};
+use crate::domain::catalog::Endpoint;
+use crate::domain::outcome::Outcome;
+use crate::domain::refuse::Exempt;
+use crate::telemetry::{Count, Histogram};
+
+/// What a cluster is made with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// How it chooses.
+    pub balancer: Balancer,
+    /// When it ejects.
+    pub breaker: Policy,
+    /// Which refused addresses its endpoints may have all the same.
+    pub exempt: Exempt,
+    /// Data-plane workers: each has its own connections to each endpoint.
+    pub workers: usize,
+}
+
+/// One destination at run time.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its canonical name, as in logs, metrics and the admin: `/svc/hello`, `/svc/hello:8080`.
+    pub name: Box<str>,
+    /// What it was made with.
+    pub plan: Plan,
+    /// What passed.
+    pub stats: Stats,
+    members: ArcSwap<Members>,
+    /// Serialises [`Cluster::apply`]; never taken by a request.
+    changing: Mutex<()>,
+}
+
+/// What a cluster counts.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Attempts by outcome, see [`Outcome::slot`].
+    pub outcomes: [Count; Outcome::LABELS.len()],
+    /// From the start of an attempt to the end of its answer.
+    pub duration: Histogram,
+    /// Attempts beyond the first of their request.
+    pub retries: Count,
+    /// Picks for which every breaker was open, so that breakers were ignored.
+    pub forced: Count,
+}
+
+impl Cluster {
+    /// A cluster without endpoints.
+    pub fn new(name: Box<str>, plan: Plan) -> Self {
+        let members = ArcSwap::from_pointee(Members::default());
+        Self { name, plan, stats: Stats::default(), members, changing: Mutex::new(()) }
+    }
+
+    /// The endpoints as they are now.
+    pub fn members(&self) -> arc_swap::Guard<Arc<Members>> {
+        self.members.load()
+    }
+
+    /// Takes over `endpoints`. Those that stay keep their state; the connections of those that went are closed,
+    /// and requests that run on them finish.
+    pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
+        let _changing = self.changing.lock();
+        let before = self.members.load_full();
+        if Arc::ptr_eq(&before.source, endpoints) {
+            return;
+        }
+        let after = before.successor(endpoints, &self.plan, now);
+        let gone = before.all.iter().filter(|old| !after.holds(&old.backend));
+        let gone: Vec<_> = gone.map(|old| old.backend.clone()).collect();
+        self.members.store(Arc::new(after));
+        for backend in gone {
+            backend.retire();
+        }
+    }
+
+    /// The right to use one endpoint once: the balancer's choice among those whose breakers let a request through.
+    /// `avoid` is the endpoint of an earlier attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoEndpoint`] when there is none to choose from.
+    pub fn lease(
+        self: &Arc<Self>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        avoid: Option<&Backend>,
+    ) -> Result<Lease, Fault> {
+        let members = self.members.load();
+        let active = members.active();
+        let avoid = avoid.and_then(|old| active.iter().position(|it| std::ptr::eq(&*it.backend, old)));
+        // A probe may be taken by another worker between the look and the lease: look again, a few times.
+        for _ in 0..3 {
+            let view = |at: usize| -> View { active[at].backend.view(now, members.shares().weight(at)) };
+            let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, view) else {
+                return Err(self.empty(&members));
+            };
+            let backend = &active[picked.index].backend;
+            let permit = backend.begin(now);
+            let lost_the_probe = matches!(permit, Permit::Forced(_)) && picked.choice == Choice::Usable;
+            if lost_the_probe && active.len() > 1 {
+                backend.release();
+                continue;
+            }
+            if picked.choice == Choice::Forced {
+                self.stats.forced.up();
+            }
+            return Ok(Lease::new(self.clone(), backend.clone(), permit, now));
+        }
+        let backend = active[rng.usize(..active.len())].backend.clone();
+        let permit = backend.begin(now);
+        Ok(Lease::new(self.clone(), backend, permit, now))
+    }
+
+    /// An endpoint was observed for the first time: those that were not yet guess anew. Otherwise the first to
+    /// answer in a cluster that starts would keep all traffic until the others' guesses had faded.
+    fn guess_anew(&self, now: Instant) {
+        let members = self.members.load();
+        let observed = members.observed(now);
+        for member in members.active() {
+            member.backend.guess_if_unknown(now, &observed);
+        }
+    }
+
+    /// Whether there is another endpoint than `but` to rely on.
+    fn peers(&self, but: &Backend, now: Instant) -> Peers {
+        let members = self.members.load();
+        let mut others = members.active().iter().filter(|it| !std::ptr::eq(&*it.backend, but));
+        if others.any(|it| it.backend.is_closed(now)) { Peers::Usable } else { Peers::None }
+    }
+
+    fn empty(&self, members: &Members) -> Fault {
+        let name = &self.name;
+        match members.all.len() {
+            0 => Fault::new(Kind::NoEndpoint, format!("{name} has no endpoint")),
+            n => Fault::new(Kind::NoEndpoint, format!("{name} has no ready endpoint ({n} not ready)")),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Why weir answers a request itself: one type that says whose fault it is, which status the client gets,
+//! and under which label it is counted.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::domain::name::BadHost;
+use crate::domain::refuse::Refusal;
+
+/// A request that weir could not pass on, or whose answer it could not pass back.
+#[derive(Debug)]
+pub struct Fault {
+    /// What went wrong.
+    pub kind: Kind,
+    /// One line for the client and the log: the name, the address, the reason.
+    pub detail: Cow<'static, str>,
+}
+
+/// What went wrong. Each kind is one row of the status table in the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request says no host.
+    NoHost,
+    /// Its host is no host name.
+    BadHost(BadHost),
+    /// Its scheme is none that a plain proxy serves.
+    BadScheme,
+    /// A transfer coding other than `chunked`, which weir would have to decode (RFC 9112 §6.1).
+    TransferCoding,
+    /// The request target is over the limit.
+    TargetTooLong,
+    /// The destination is one that weir does not connect to.
+    Refused(Refusal),
+    /// Nothing binds the name.
+    Unbound,
+    /// The name is bound and has no endpoint.
+    NoEndpoint,
+    /// More weirs have seen this request than a path is long.
+    Loop,
+    /// No endpoint took the connection.
+    Connect,
+    /// No endpoint took the connection in time.
+    ConnectTimeout,
+    /// This node has no socket to give.
+    Local,
+    /// The endpoint broke the connection before it answered.
+    Reset,
+    /// The endpoint's answer is not HTTP.
+    Framing,
+    /// weir itself is at a limit.
+    Overload,
+}
+
+/// Whose fault a [`Fault`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The one who asked.
+    Client,
+    /// weir or its node.
+    Weir,
+    /// The destination.
+    Upstream,
+}
+
+impl Fault {
+    /// A fault with its one line.
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+impl Kind {
+    /// The status the client gets.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::NoHost | Self::BadHost(_) | Self::BadScheme => StatusCode::BAD_REQUEST,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Unbound | Self::Connect | Self::Reset | Self::Framing => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoEndpoint | Self::Local | Self::Overload => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn blame(self) -> Blame {
+        match self {
+            Self::NoHost
+            | Self::BadHost(_)
+            | Self::BadScheme
+            | Self::TransferCoding
+            | Self::TargetTooLong => Blame::Client,
+            Self::Refused(_) | Self::Unbound | Self::Loop => Blame::Client,
+            Self::Local | Self::Overload => Blame::Weir,
+            Self::NoEndpoint | Self::Connect | Self::ConnectTimeout | Self::Reset | Self::Framing => {
+                Blame::Upstream
+            }
+        }
+    }
+
+    /// The label in metrics.
+    pub fn label(self) -> &'static str {
+        Self::LABELS[self.slot()]
+    }
+
+    /// Where its label stands in [`Kind::LABELS`].
+    pub fn slot(self) -> usize {
+        match self {
+            Self::NoHost => 0,
+            Self::BadHost(_) => 1,
+            Self::BadScheme => 2,
+            Self::TransferCoding => 3,
+            Self::TargetTooLong => 4,
+            Self::Refused(_) => 5,
+            Self::Unbound => 6,
+            Self::NoEndpoint => 7,
+            Self::Loop => 8,
+            Self::Connect => 9,
+            Self::ConnectTimeout => 10,
+            Self::Local => 11,
+            Self::Reset => 12,
+            Self::Framing => 13,
+            Self::Overload => 14,
+        }
+    }
+
+    /// Every label, by [`Kind::slot`].
+    pub const LABELS: [&'static str; 15] = [
+        "no_host",
+        "bad_host",
+        "bad_scheme",
+        "transfer_coding",
+        "target_too_long",
+        "refused",
+        "unbound",
+        "no_endpoint",
+        "loop",
+        "connect",
+        "connect_timeout",
+        "local",
+        "reset",
+        "framing",
+        "overload",
+    ];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl From<BadHost> for Fault {
+    fn from(bad: BadHost) -> Self {
+        Self::new(Kind::BadHost(bad), bad.to_string())
+    }
+}

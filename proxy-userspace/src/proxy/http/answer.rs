@@ -1,0 +1,78 @@
+//! The answers that weir makes itself.
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+
+use super::Body;
+use crate::proxy::fault::{Fault, Kind};
+
+/// linkerd's header for errors that the proxy made; the text is percent-encoded.
+pub(super) static L5D_ERR: HeaderName = HeaderName::from_static("l5d-err");
+
+/// The most bytes of an error's text that go into a header.
+const MAX_HEADER_TEXT: usize = 1024;
+
+/// The answer to a request that could not be served: the status, and one line that says why.
+pub(super) fn fault(fault: &Fault) -> Response<Body> {
+    let mut response = Response::new(Body::Text(format!("{fault}\n").into()));
+    *response.status_mut() = fault.kind.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if let Ok(text) = HeaderValue::try_from(percent_encoded(&fault.detail)) {
+        headers.insert(&L5D_ERR, text);
+    }
+    if let Some(after) = retry_after(fault.kind) {
+        headers.insert(RETRY_AFTER, after);
+    }
+    response
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
+}
+
+fn retry_after(kind: Kind) -> Option<HeaderValue> {
+    (kind.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"))
+}
+
+/// `text` with everything but unreserved characters escaped (RFC 3986 §2.1), cut at a whole character.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if encoded.len() >= MAX_HEADER_TEXT {
+            break;
+        }
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
+                encoded.push(byte.into())
+            }
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                encoded.push('%');
+                encoded.push(HEX[usize::from(byte >> 4)].into());
+                encoded.push(HEX[usize::from(byte & 15)].into());
+            }
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_header_is_always_a_header() {
+        for text in ["/svc/hello has no endpoint", "umlaut ä, newline \n, quote \"", &"x".repeat(5000)] {
+            let encoded = percent_encoded(text);
+            assert!(
+                encoded.len() < MAX_HEADER_TEXT + 3 && HeaderValue::try_from(&encoded).is_ok(),
+                "{encoded}"
+            );
+        }
+        assert_eq!(percent_encoded("a b%"), "a%20b%25");
+    }
+}

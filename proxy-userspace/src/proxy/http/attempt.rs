@@ -1,0 +1,135 @@
+//! One attempt: a request on a connection to one endpoint.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::Body;
+use crate::domain::outcome::Outcome;
+use crate::domain::refuse::refuse;
+use crate::proxy::cluster::{Backend, Lease};
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::pool::{Protocol, Ready};
+use crate::proxy::worker::Worker;
+use crate::proxy::world::World;
+use crate::transport::{ConnectError, Io};
+
+/// An attempt without an answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// What the client gets, should this have been the last attempt.
+    pub fault: Fault,
+    /// What it says of the endpoint.
+    pub outcome: Outcome,
+    /// The request, when not a byte of it was sent: it may go elsewhere whatever it is.
+    pub unsent: Option<Request<Body>>,
+}
+
+/// Sends `request` to the lease's endpoint, on a connection that is ready or on a new one, and waits for the head of
+/// the answer. A ready connection that died before the request was written is not an attempt: the next one is taken.
+pub(super) async fn send(
+    worker: &Worker,
+    world: &World,
+    lease: &Lease,
+    protocol: Protocol,
+    mut request: Request<Body>,
+) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
+    let backend = lease.backend();
+    loop {
+        let ready = backend.pool(worker.id).take(protocol, Instant::now(), world.terms.limits.pool_idle);
+        let mut ready = match ready {
+            Some(ready) => ready,
+            None => match open(worker, world, backend, protocol).await {
+                Ok(ready) => ready,
+                Err(failed) => return Err(Box::new(Failed { unsent: Some(request), ..failed })),
+            },
+        };
+        if ready.sender.ready().await.is_err() {
+            if ready.reused {
+                continue;
+            }
+            return Err(Box::new(broken(backend.address, Some(request))));
+        }
+        match ready.sender.try_send_request(request).await {
+            Ok(response) => {
+                ready.reused = true;
+                return Ok((response, ready));
+            }
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if ready.reused => request = unsent,
+                Some(unsent) => return Err(Box::new(broken(backend.address, Some(unsent)))),
+                None => return Err(Box::new(failed(backend.address, error.error()))),
+            },
+        }
+    }
+}
+
+/// A new connection to `backend`, unless it is a destination weir refuses.
+async fn open(
+    worker: &Worker,
+    world: &World,
+    backend: &Backend,
+    protocol: Protocol,
+) -> Result<Ready, Failed> {
+    let io = connect(worker, world, backend).await?;
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
+    builder.preserve_header_case(protocol == Protocol::Http1Cased);
+    let handshake = builder.handshake::<_, Body>(TokioIo::new(io)).await;
+    let (sender, connection) = handshake.map_err(|_| broken(backend.address, None))?;
+    tokio::task::spawn_local(async move {
+        // Its end reaches whoever waits for an answer; an unused connection may end as it likes.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(Ready { sender, protocol, reused: false })
+}
+
+/// A TCP connection to `backend`, unless it is a destination weir refuses.
+pub(in crate::proxy) async fn connect(
+    worker: &Worker,
+    world: &World,
+    backend: &Backend,
+) -> Result<Io, Failed> {
+    let address = backend.address;
+    if let Some(why) = refuse(address, world.grounds(), backend.exempt) {
+        let fault = Fault::new(Kind::Refused(why), format!("weir does not connect to {address}: {why}"));
+        return Err(Failed { fault, outcome: Outcome::Abandoned, unsent: None });
+    }
+    backend.stats.connects.up();
+    let (kind, outcome, cause) =
+        match worker.shared.connector.connect(address, world.terms.limits.connect).await {
+            Ok(stream) => return Ok(Io::new(stream)),
+            Err(ConnectError::Timeout) => {
+                let cause = format!("no connection within {:?}", world.terms.limits.connect);
+                (Kind::ConnectTimeout, Outcome::ConnectTimeout, cause)
+            }
+            Err(ConnectError::Failed(cause)) => (Kind::Connect, Outcome::ConnectFailed, cause.to_string()),
+            Err(ConnectError::Local(cause)) => {
+                (Kind::Local, Outcome::Abandoned, format!("this node: {cause}"))
+            }
+        };
+    Err(Failed { fault: Fault::new(kind, format!("{address}: {cause}")), outcome, unsent: None })
+}
+
+fn broken(address: SocketAddr, unsent: Option<Request<Body>>) -> Failed {
+    let detail = format!("{address} closed the connection before it answered");
+    Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, unsent }
+}
+
+/// The request was sent, or part of it, and no answer came.
+fn failed(address: SocketAddr, error: &hyper::Error) -> Failed {
+    if error.is_parse() || error.is_parse_too_large() {
+        let fault = Fault::new(Kind::Framing, format!("what {address} answered is not HTTP: {error}"));
+        return Failed { fault, outcome: Outcome::BadFraming, unsent: None };
+    }
+    // The client's own body broke while it was being passed on: the endpoint is not to blame.
+    if error.is_user() || error.is_body_write_aborted() {
+        let fault = Fault::new(Kind::Reset, "the request's body ended before it was whole");
+        return Failed { fault, outcome: Outcome::Abandoned, unsent: None };
+    }
+    broken(address, None)
+}

@@ -1,0 +1,146 @@
+//! The one body type: whatever is sent to a client or to an endpoint.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::domain::outcome::Outcome;
+use crate::proxy::cluster::Lease;
+use crate::proxy::pool::Ready;
+use crate::transport::{Phase, Pulse};
+
+/// A message's body. Frames pass through one at a time, as the receiver takes them; trailers included.
+#[derive(Debug)]
+pub enum Body {
+    /// None.
+    Empty,
+    /// weir's own words.
+    Text(Bytes),
+    /// A client's, on its way to an endpoint.
+    Request(Incoming),
+    /// An endpoint's, on its way to the client.
+    Answer(Box<Answer>),
+}
+
+/// An endpoint's body, and what is to be settled when it ends: the connection goes back to the pool, and the lease
+/// hears the outcome. Dropped before its end, the connection is closed and the client has left.
+#[derive(Debug)]
+pub struct Answer {
+    incoming: Incoming,
+    settlement: Option<Settlement>,
+}
+
+/// What an exchange still holds once the answer's head is on its way.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The endpoint in use.
+    pub lease: Lease,
+    /// The connection to it.
+    pub ready: Ready,
+    /// The number of the worker whose pool the connection came from.
+    pub worker: usize,
+    /// The client's connection.
+    pub pulse: Pulse,
+    /// How many unused connections the pool keeps.
+    pub keep: usize,
+}
+
+impl Settlement {
+    /// The answer is whole.
+    pub fn complete(self) {
+        let now = Instant::now();
+        self.pulse.enter(Phase::Idle);
+        self.lease.backend().pool(self.worker).put(self.ready, now, self.keep);
+        self.lease.complete(now);
+    }
+
+    /// The endpoint broke off.
+    fn broken(self) {
+        self.lease.finish(Instant::now(), Outcome::Reset);
+    }
+}
+
+impl Body {
+    /// An endpoint's body, settled at its end, which for an empty one is now.
+    pub fn answer(incoming: Incoming, settlement: Settlement) -> Self {
+        if incoming.is_end_stream() {
+            settlement.complete();
+            return Self::Empty;
+        }
+        Self::Answer(Box::new(Answer { incoming, settlement: Some(settlement) }))
+    }
+
+    /// A client's body.
+    pub fn request(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() { Self::Empty } else { Self::Request(incoming) }
+    }
+
+    /// Whether it can be sent again.
+    pub fn is_replayable(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl Answer {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) if !self.incoming.is_end_stream() => {}
+            Some(Ok(_)) | None => {
+                if let Some(settlement) = self.settlement.take() {
+                    settlement.complete();
+                }
+            }
+            Some(Err(_)) => {
+                if let Some(settlement) = self.settlement.take() {
+                    settlement.broken();
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Text(text) => {
+                let text = std::mem::take(text);
+                *this = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(text))))
+            }
+            Self::Request(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Answer(answer) => answer.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Text(text) => text.is_empty(),
+            Self::Request(incoming) => incoming.is_end_stream(),
+            Self::Answer(answer) => answer.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Self::Request(incoming) => incoming.size_hint(),
+            Self::Answer(answer) => answer.incoming.size_hint(),
+        }
+    }
+}

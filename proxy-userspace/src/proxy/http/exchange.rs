@@ -1,0 +1,223 @@
+//! The life of a request.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::HOST;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::attempt::{self, Failed};
+use super::body::Settlement;
+use super::headers::{self, Upgrade};
+use super::{Body, answer, tunnel};
+use crate::domain::name::Host;
+use crate::domain::outcome::Outcome;
+use crate::proxy::cluster::{Backend, Cluster};
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::pool::Protocol;
+use crate::proxy::session::{Origin, Session};
+use crate::proxy::worker::Worker;
+use crate::proxy::world::{Choice, World};
+use crate::transport::Phase;
+
+/// Answers one request: with an endpoint's answer, or with weir's own that says why there is none.
+pub(super) async fn handle(
+    worker: Rc<Worker>,
+    session: Rc<Session>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    session.door.requests.up();
+    session.pulse.enter(Phase::Busy);
+    let world = worker.world();
+    let outcome = match *request.method() {
+        Method::CONNECT => tunnel::connect(&worker, &session, &world, request).await,
+        _ => exchange(&worker, &session, &world, request).await,
+    };
+    let mut response = outcome.unwrap_or_else(|fault| {
+        worker.shared.faults[fault.kind.slot()].up();
+        answer::fault(&fault)
+    });
+    if !matches!(response.body(), Body::Answer(_)) {
+        session.pulse.enter(Phase::Idle);
+    }
+    if session.door.via {
+        headers::append_via(response.headers_mut());
+    }
+    if worker.shared.drain.is_closing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// One request, from its head to the head of its answer.
+async fn exchange(
+    worker: &Worker,
+    session: &Session,
+    world: &World,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Fault> {
+    let mut exchange = Exchange::identify(session, world, request)?;
+    let cluster = bind(worker, session, world, &exchange.request).await?;
+    let mut avoid: Option<Arc<Backend>> = None;
+    let mut left = world.terms.limits.attempts;
+    loop {
+        let lease = worker.lease(&cluster, avoid.as_deref())?;
+        left -= 1;
+        let replay = exchange.replay();
+        match attempt::send(worker, world, &lease, exchange.protocol, exchange.request).await {
+            Ok((response, ready)) => {
+                let keep = world.terms.limits.pool_connections;
+                let settlement =
+                    Settlement { lease, ready, worker: worker.id, pulse: session.pulse.clone(), keep };
+                return Ok(reply(worker, world, exchange.upgrade, response, settlement));
+            }
+            Err(failed) => {
+                let Failed { fault, outcome, unsent } = *failed;
+                avoid = Some(lease.backend().clone());
+                lease.finish(Instant::now(), outcome);
+                // What was never sent may go elsewhere; what was may only if repeating it changes nothing.
+                let again = match unsent {
+                    Some(request) => Some(request),
+                    None => replay.inspect(|_| exchange.replays -= 1),
+                };
+                let (Some(request), true, false) = (again, left > 0, matches!(fault.kind, Kind::Refused(_)))
+                else {
+                    return Err(fault);
+                };
+                exchange.request = request;
+                cluster.stats.retries.up();
+            }
+        }
+    }
+}
+
+/// The facts of one request.
+struct Exchange {
+    /// As it goes to the endpoint.
+    request: Request<Body>,
+    /// How connections for it are used.
+    protocol: Protocol,
+    /// Whether it asks for a byte tunnel, and the client's side of it.
+    upgrade: Option<OnUpgrade>,
+    /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
+    replays: usize,
+}
+
+impl Exchange {
+    /// Checks the head and makes it one that may go to an endpoint.
+    fn identify(session: &Session, world: &World, request: Request<Incoming>) -> Result<Self, Fault> {
+        let (mut parts, body) = request.into_parts();
+        if parts
+            .uri
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > world.terms.limits.target_bytes)
+        {
+            let most = world.terms.limits.target_bytes;
+            return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));
+        }
+        headers::check_codings(&parts.headers)?;
+        headers::check_hops(&parts.headers)?;
+        headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
+        require_host(session, &mut parts)?;
+        let upgrade = match headers::strip_hop_by_hop(&mut parts.headers) {
+            Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),
+            Upgrade::None => None,
+        };
+        if session.door.via {
+            headers::append_via(&mut parts.headers);
+        }
+        parts.version = Version::HTTP_11;
+        let protocol = match session.origin {
+            Origin::Explicit => Protocol::Http1,
+            Origin::Dialled(_) => Protocol::Http1Cased,
+        };
+        let body = Body::request(body);
+        let repeatable = parts.method.is_idempotent() && body.is_replayable() && upgrade.is_none();
+        let replays = usize::from(repeatable);
+        Ok(Self { request: Request::from_parts(parts, body), protocol, upgrade, replays })
+    }
+
+    /// A copy to send if this attempt is lost after it was sent.
+    fn replay(&self) -> Option<Request<Body>> {
+        if self.replays == 0 {
+            return None;
+        }
+        let mut copy = Request::new(Body::Empty);
+        copy.method_mut().clone_from(self.request.method());
+        copy.uri_mut().clone_from(self.request.uri());
+        copy.headers_mut().clone_from(self.request.headers());
+        copy.extensions_mut().clone_from(self.request.extensions());
+        Some(copy)
+    }
+}
+
+/// Every request that goes on has exactly one Host (RFC 9112 §3.2). A diverted HTTP/1.0 request without one gets
+/// the address it dialled.
+fn require_host(session: &Session, parts: &mut http::request::Parts) -> Result<(), Fault> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next(), session.origin) {
+        (Some(_), None, _) => Ok(()),
+        (Some(_), Some(_), _) => Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
+        (None, _, Origin::Dialled(address)) if parts.version == Version::HTTP_10 => {
+            let host = HeaderValue::try_from(address.to_string());
+            parts.headers.insert(HOST, host.map_err(|_| Fault::new(Kind::NoHost, "no host"))?);
+            Ok(())
+        }
+        (None, ..) => {
+            Err(Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL"))
+        }
+    }
+}
+
+/// Where the request goes. A diverted one goes to the service it dialled, whatever its Host says.
+async fn bind(
+    worker: &Worker,
+    session: &Session,
+    world: &World,
+    request: &Request<Body>,
+) -> Result<Arc<Cluster>, Fault> {
+    match session.origin {
+        Origin::Dialled(address) => Ok(worker.cluster_of(world, address)),
+        Origin::Explicit => {
+            let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            resolve(worker, world, host).await
+        }
+    }
+}
+
+/// The cluster that `authority` names.
+pub(super) async fn resolve(worker: &Worker, world: &World, authority: &str) -> Result<Arc<Cluster>, Fault> {
+    let host: Host<'_> = world.terms.rules.canonical(authority)?;
+    match world.bind(&host)? {
+        Choice::Cluster(cluster) => Ok(cluster),
+        Choice::Outside => worker.shared.outside.cluster(&host, world.terms.plan, Instant::now()).await,
+    }
+}
+
+/// The endpoint's answer, made one that may go to the client, with a body that settles the lease at its end.
+fn reply(
+    worker: &Worker,
+    world: &World,
+    upgrade: Option<OnUpgrade>,
+    mut response: Response<Incoming>,
+    mut settlement: Settlement,
+) -> Response<Body> {
+    let status = response.status();
+    settlement.lease.answered(Instant::now(), Outcome::Answered(status.as_u16()));
+    let keeps_upgrade = headers::strip_hop_by_hop(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return match (upgrade, keeps_upgrade) {
+            (Some(client), Upgrade::Wanted) => tunnel::switched(worker, world, client, response, settlement),
+            _ => answer::fault(&Fault::new(
+                Kind::Framing,
+                "the endpoint switched protocols without being asked",
+            )),
+        };
+    }
+    let (parts, incoming) = response.into_parts();
+    Response::from_parts(parts, Body::answer(incoming, settlement))
+}

@@ -1,0 +1,209 @@
+//! What of a head goes on, and what stays.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::uri::{PathAndQuery, Scheme, Uri};
+
+use crate::proxy::fault::{Fault, Kind};
+
+/// How many weirs a request may pass: more is a loop.
+const MAX_HOPS: usize = 20;
+
+/// weir's own mark in Via (RFC 9110 §7.6.3).
+pub(super) static VIA_WEIR: HeaderValue = HeaderValue::from_static("1.1 weir");
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Whether a message asks for the connection to become a byte tunnel, and keeps what it asks with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    /// It does; `Upgrade` and `Connection: upgrade` go on.
+    Wanted,
+    /// It does not.
+    None,
+}
+
+/// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and
+/// returns whether an upgrade is asked for. `TE: trailers` goes on, since weir passes trailers. An upgrade to h2c is
+/// not passed on: weir's own connections to endpoints stay as they are.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Upgrade {
+    let mut found = Found::default();
+    for name in headers.keys() {
+        found.note(name);
+    }
+    let mut upgrade = Upgrade::None;
+    if found.connection {
+        upgrade = strip_connection(headers);
+    }
+    let trailers = found.te && takes_trailers(headers);
+    if found.hop {
+        for name in
+            [&KEEP_ALIVE, &PROXY_CONNECTION, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION, &TRANSFER_ENCODING]
+        {
+            headers.remove(name);
+        }
+    }
+    if found.te {
+        headers.remove(TE);
+    }
+    match upgrade {
+        Upgrade::Wanted => {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        Upgrade::None if found.upgrade => {
+            headers.remove(UPGRADE);
+        }
+        Upgrade::None => {}
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.append(CONNECTION, HeaderValue::from_static("te"));
+    }
+    upgrade
+}
+
+/// Which of the fields a head has: nearly every head has none, and then one pass over its names is all it costs.
+#[derive(Default)]
+struct Found {
+    connection: bool,
+    te: bool,
+    upgrade: bool,
+    hop: bool,
+}
+
+impl Found {
+    fn note(&mut self, name: &HeaderName) {
+        match *name {
+            CONNECTION => self.connection = true,
+            TE => self.te = true,
+            UPGRADE => self.upgrade = true,
+            PROXY_AUTHENTICATE | PROXY_AUTHORIZATION | TRANSFER_ENCODING => self.hop = true,
+            _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => self.hop = true,
+            _ => {}
+        }
+    }
+}
+
+/// Removes `Connection` and every field it names.
+fn strip_connection(headers: &mut HeaderMap) -> Upgrade {
+    let Entry::Occupied(connection) = headers.entry(CONNECTION) else { return Upgrade::None };
+    let values: smallvec::SmallVec<[HeaderValue; 2]> = connection.remove_entry_mult().1.collect();
+    let mut upgrade = Upgrade::None;
+    for option in values.iter().flat_map(tokens) {
+        if option.eq_ignore_ascii_case("upgrade") {
+            let h2c =
+                headers.get_all(UPGRADE).iter().flat_map(tokens).any(|it| it.eq_ignore_ascii_case("h2c"));
+            let wanted = headers.contains_key(UPGRADE) && !h2c;
+            upgrade = if wanted { Upgrade::Wanted } else { Upgrade::None };
+        } else if !is_end_to_end(option) {
+            headers.remove(option);
+        }
+    }
+    // HTTP2-Settings goes with h2c (RFC 7540 §3.2.1) and is named by Connection, so it is gone by now.
+    upgrade
+}
+
+/// Fields that a client may not have removed by naming them in Connection: the message would change its meaning.
+fn is_end_to_end(option: &str) -> bool {
+    [
+        HOST.as_str(),
+        CONTENT_LENGTH.as_str(),
+        TRANSFER_ENCODING.as_str(),
+        TE.as_str(),
+        VIA.as_str(),
+        "close",
+        "keep-alive",
+    ]
+    .iter()
+    .any(|name| option.eq_ignore_ascii_case(name))
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().flat_map(tokens).any(|it| it.eq_ignore_ascii_case("trailers"))
+}
+
+/// The elements of a comma-separated list; a value that is not ASCII has none.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// Refuses transfer codings that weir would have to undo (RFC 9112 §6.1): hyper takes any list that ends in
+/// `chunked`, removes that one, and the rest would be lost with the field.
+///
+/// # Errors
+///
+/// [`Kind::TransferCoding`]
+pub(super) fn check_codings(headers: &HeaderMap) -> Result<(), Fault> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Fault::new(Kind::TransferCoding, "the only transfer coding weir takes is one chunked")),
+    }
+}
+
+/// Appends `1.1 weir` to Via.
+pub(super) fn append_via(headers: &mut HeaderMap) {
+    headers.append(VIA, VIA_WEIR.clone());
+}
+
+/// Refuses a request that has passed too many weirs. Counted from Via, so transparent hops, which add none, do not
+/// count: the eBPF program keeps those from looping.
+///
+/// # Errors
+///
+/// [`Kind::Loop`]
+pub(super) fn check_hops(headers: &HeaderMap) -> Result<(), Fault> {
+    if !headers.contains_key(VIA) {
+        return Ok(());
+    }
+    let hops = headers.get_all(VIA).iter().flat_map(tokens).filter(|hop| is_weir(hop)).count();
+    if hops > MAX_HOPS {
+        return Err(Fault::new(
+            Kind::Loop,
+            format!("the request has passed {hops} weirs: it runs in a circle"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a Via element (`1.1 weir (comment)`) is a weir's.
+fn is_weir(hop: &str) -> bool {
+    hop.split_ascii_whitespace().nth(1).is_some_and(|by| by.eq_ignore_ascii_case("weir"))
+}
+
+/// Turns an absolute-form target into origin-form, and returns what was cut off. Host then says what the target
+/// said (RFC 9112 §3.2.2).
+///
+/// # Errors
+///
+/// [`Kind::BadScheme`] for anything but `http`.
+pub(super) fn to_origin_form(uri: &mut Uri, headers: &mut HeaderMap) -> Result<(), Fault> {
+    let Some(scheme) = uri.scheme() else { return Ok(()) };
+    if *scheme != Scheme::HTTP {
+        let advice = "use CONNECT for anything but http";
+        return Err(Fault::new(
+            Kind::BadScheme,
+            format!("weir does not speak {scheme} for a client; {advice}"),
+        ));
+    }
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.scheme = None;
+    if let Some(authority) = parts.authority.take() {
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let mut present = headers.get_all(HOST).iter();
+        let same =
+            (present.next().map(HeaderValue::as_bytes), present.next()) == (Some(host.as_bytes()), None);
+        if !same {
+            let value =
+                HeaderValue::from_str(host).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
+            headers.insert(HOST, value);
+        }
+    }
+    let path = parts.path_and_query.take().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *uri = path.into();
+    Ok(())
+}

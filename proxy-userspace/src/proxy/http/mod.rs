@@ -1,0 +1,16 @@
+//! HTTP/1: `serve` drives a client's connection, `exchange` answers each of its requests.
+//!
+//! hyper parses and writes messages. What it lets through was checked, and the rest is in `headers`: a message
+//! whose framing two parties could read differently never reaches an endpoint.
+
+mod answer;
+mod attempt;
+mod body;
+mod exchange;
+mod headers;
+mod serve;
+mod tunnel;
+
+pub(super) use body::Body;
+pub(super) use serve::serve;
+pub(super) use tunnel::open as open_tunnel;

@@ -1,0 +1,84 @@
+//! A client's HTTP/1 connection.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::time::sleep;
+
+use super::exchange;
+use crate::drain::Drain;
+use crate::proxy::session::{Session, Turned, Way};
+use crate::proxy::worker::Worker;
+use crate::proxy::world::Limits;
+use crate::transport::{Io, Phase, Pulse};
+
+/// How long an idle connection is kept while weir drains, for a request that is already on its way.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves `io` until its client leaves, is too slow, or weir is done.
+pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
+    let limits = worker.world().terms.limits.clone();
+    let (pulse, door) = (session.pulse.clone(), session.door.clone());
+    let drain = worker.shared.drain.clone();
+    let io = TokioIo::new(io.beating(pulse.clone()));
+    let builder = builder(&limits, door.way);
+    let session = Rc::new(session);
+    let service = service_fn(move |request| {
+        let answered = exchange::handle(worker.clone(), session.clone(), request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended.map_err(Some),
+        () = timed_out(&pulse, &limits, &drain) => Err(None),
+        () = drain.over() => return,
+    };
+    match ended {
+        Err(Some(error)) if error.is_parse() || error.is_parse_too_large() => door.turn_away(Turned::BadHead),
+        Err(None) if pulse.phase() == Phase::Head => door.turn_away(Turned::BadHead),
+        Ok(()) | Err(_) => {} // It is done, was idle, or left.
+    }
+}
+
+fn builder(limits: &Limits, way: Way) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .auto_date_header(false)
+        .preserve_header_case(way == Way::Transparent)
+        // A diverted client may close its sending side and still read; one that asked for a proxy has left.
+        .half_close(way == Way::Transparent)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(64 * 1024))
+        .max_headers(limits.header_count);
+    builder
+}
+
+/// Returns when the connection has been in one phase for too long.
+async fn timed_out(pulse: &Pulse, limits: &Limits, drain: &Drain) {
+    let mut closing: Option<Instant> = None;
+    loop {
+        if drain.is_closing() && closing.is_none() {
+            closing = Some(Instant::now());
+        }
+        let (phase, lasted) = pulse.look();
+        let left = match (phase, closing) {
+            (Phase::Head, _) => limits.header_read.saturating_sub(lasted),
+            (Phase::Busy, _) => limits.tunnel_idle.saturating_sub(lasted),
+            (Phase::Idle, None) => limits.idle.saturating_sub(lasted),
+            (Phase::Idle, Some(since)) => LINGER.saturating_sub(lasted.min(since.elapsed())),
+        };
+        if left.is_zero() {
+            return;
+        }
+        tokio::select! {
+            () = sleep(left) => {}
+            () = drain.closing(), if closing.is_none() => {}
+        }
+    }
+}

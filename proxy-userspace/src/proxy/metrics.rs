@@ -1,0 +1,160 @@
+//! The data plane's metrics, written from what their owners counted.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cluster::Cluster;
+use super::fault::Kind;
+use super::session::{Door, Turned};
+use super::tcp;
+use super::worker::Shared;
+use crate::domain::breaker::State;
+use crate::domain::outcome::Outcome;
+use crate::telemetry::{Page, Scrape};
+
+/// Everything the data plane counts.
+pub struct Metrics {
+    /// What the workers share.
+    pub shared: Arc<Shared>,
+    /// The listeners.
+    pub doors: Vec<Arc<Door>>,
+}
+
+impl Scrape for Metrics {
+    fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
+        let world = self.shared.world.load_full();
+        let mut clusters: Vec<Arc<Cluster>> = world.clusters().map(|(_, cluster)| cluster.clone()).collect();
+        clusters.extend(self.shared.outside.clusters());
+        listeners(page, &self.doors)?;
+        requests(page, &clusters)?;
+        endpoints(page, &clusters)?;
+        self.faults(page)?;
+        self.tunnels(page)
+    }
+}
+
+fn listeners(page: &mut Page<'_>, doors: &[Arc<Door>]) -> fmt::Result {
+    let rows =
+        |count: fn(&Door) -> u64| doors.iter().map(move |it| ([("listener", it.way.label())], count(it)));
+    page.counters("weir_listener_connections", "Connections accepted", rows(|it| it.connections.value()))?;
+    page.counters(
+        "weir_listener_requests",
+        "Requests, or opaque connections",
+        rows(|it| it.requests.value()),
+    )?;
+    let open = doors.iter().map(|it| ([("listener", it.way.label())], it.open.value() as f64));
+    page.gauges("weir_listener_open_connections", "Connections open now", open)?;
+    let turned = doors.iter().flat_map(|it| {
+        let reasons = Turned::LABELS.iter().zip(&it.turned_away);
+        reasons.map(|(reason, count)| ([("listener", it.way.label()), ("reason", *reason)], count.value()))
+    });
+    page.counters("weir_listener_closed", "Connections closed without being served", turned)
+}
+
+fn requests(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
+    let outcomes = clusters.iter().flat_map(|it| {
+        let counts = Outcome::LABELS.iter().zip(&it.stats.outcomes).filter(|(_, count)| count.value() > 0);
+        counts.map(|(outcome, count)| ([("service", &*it.name), ("outcome", *outcome)], count.value()))
+    });
+    page.counters("weir_attempts", "Attempts at an endpoint, by how they ended", outcomes)?;
+    let rows =
+        |count: fn(&Cluster) -> u64| clusters.iter().map(move |it| ([("service", &*it.name)], count(it)));
+    page.counters("weir_retries", "Attempts beyond a request's first", rows(|it| it.stats.retries.value()))?;
+    page.counters(
+        "weir_breakers_ignored",
+        "Picks with every breaker open",
+        rows(|it| it.stats.forced.value()),
+    )?;
+    let used = clusters.iter().filter(|it| it.stats.duration.count() > 0);
+    let durations = used.map(|it| ([("service", &*it.name)], &it.stats.duration));
+    page.histograms("weir_attempt_duration_seconds", "From an attempt's start to its end", durations)
+}
+
+fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
+    struct Row {
+        service: Arc<Cluster>,
+        endpoint: String,
+        counts: [u64; 4],
+        levels: [f64; 4],
+    }
+    let now = Instant::now();
+    let mut rows = Vec::new();
+    for cluster in clusters {
+        for member in &cluster.members().all {
+            let backend = &member.backend;
+            let stats = &backend.stats;
+            let idle: usize = backend.pools().iter().map(|pool| pool.len()).sum();
+            let ejected = !matches!(backend.breaker(now), State::Closed);
+            rows.push(Row {
+                service: cluster.clone(),
+                endpoint: backend.address.to_string(),
+                counts: [&stats.requests, &stats.failures, &stats.connects, &stats.ejections]
+                    .map(|it| it.value()),
+                levels: [
+                    backend.in_flight() as f64,
+                    f64::from(u8::from(ejected)),
+                    backend.latency(now).unwrap_or_default() / 1e9,
+                    idle as f64,
+                ],
+            });
+        }
+    }
+    let labels = |row: &Row| [("service", row.service.name.to_string()), ("endpoint", row.endpoint.clone())];
+    for (at, (name, help)) in [
+        ("weir_endpoint_requests", "Attempts begun"),
+        ("weir_endpoint_failures", "Attempts that were the endpoint's own failure"),
+        ("weir_endpoint_connects", "Connections opened"),
+        ("weir_endpoint_ejections", "Times the breaker ejected it"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        page.counters(name, help, rows.iter().map(|row| (labels(row), row.counts[at])))?;
+    }
+    for (at, (name, help)) in [
+        ("weir_endpoint_in_flight", "Attempts running now"),
+        ("weir_endpoint_ejected", "1 while its breaker is not closed"),
+        ("weir_endpoint_latency_seconds", "Peak-EWMA latency estimate, 0 before the first answer"),
+        ("weir_endpoint_idle_connections", "Unused connections kept"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        page.gauges(name, help, rows.iter().map(|row| (labels(row), row.levels[at])))?;
+    }
+    Ok(())
+}
+
+impl Metrics {
+    fn faults(&self, page: &mut Page<'_>) -> fmt::Result {
+        let faults = Kind::LABELS.iter().zip(&self.shared.faults);
+        let rows = faults.map(|(kind, count)| ([("kind", *kind)], count.value()));
+        page.counters("weir_faults", "Answers weir made itself, and connections it could not carry", rows)?;
+        let outside = &self.shared.outside;
+        let none: [(&str, &str); 0] = [];
+        page.counters(
+            "weir_outside_evicted",
+            "Names outside dropped for lack of room",
+            [(none, outside.evicted.value())],
+        )?;
+        page.counters("weir_dns_failures", "Look-ups without an answer", [(none, outside.failed.value())])?;
+        page.gauges(
+            "weir_workers_oldest_beat_seconds",
+            "Since the quietest worker's last sign of life",
+            [(none, self.shared.oldest_beat().as_secs_f64())],
+        )
+    }
+
+    fn tunnels(&self, page: &mut Page<'_>) -> fmt::Result {
+        let tunnels = &self.shared.tunnels;
+        let none: [(&str, &str); 0] = [];
+        page.gauges("weir_tunnels_open", "Byte tunnels open now", [(none, tunnels.open.value() as f64)])?;
+        let ended = tcp::Stats::ENDS.iter().zip(&tunnels.ended);
+        let ended = ended.map(|(end, count)| ([("end", *end)], count.value()));
+        page.counters("weir_tunnels_ended", "Byte tunnels, by how they ended", ended)?;
+        let bytes =
+            [([("direction", "up")], tunnels.up.value()), ([("direction", "down")], tunnels.down.value())];
+        page.counters("weir_tunnel_bytes", "Bytes carried in tunnels", bytes)
+    }
+}

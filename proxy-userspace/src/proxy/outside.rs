@@ -1,0 +1,184 @@
+//! Destinations outside the catalog: DNS names, and addresses as they stand.
+//!
+//! Each becomes a cluster of its own, so that it is balanced, broken and counted like any other. The table has a
+//! bound; the one used longest ago makes room. An answer past its TTL serves on while it is asked for anew, and an
+//! old answer is kept when DNS fails.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::cluster::{Cluster, Plan};
+use super::fault::{Fault, Kind};
+use crate::discovery::dns::{Answer, Dns, DnsError};
+use crate::domain::catalog::Endpoint;
+use crate::domain::name::Host;
+use crate::telemetry::Count;
+
+/// How long a name is believed when DNS cannot be asked again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Entries unused for this long are dropped.
+const UNUSED: Duration = Duration::from_secs(600);
+
+/// The table of clusters outside the catalog.
+#[derive(Debug)]
+pub struct Outside {
+    table: Mutex<HashMap<(Box<str>, u16), Entry>>,
+    limit: usize,
+    dns: Option<Dns>,
+    control: Handle,
+    /// Entries dropped because the table was full.
+    pub evicted: Count,
+    /// Look-ups that DNS did not answer.
+    pub failed: Count,
+}
+
+#[derive(Debug)]
+struct Entry {
+    cluster: Arc<Cluster>,
+    valid_until: Option<Instant>,
+    used: Instant,
+}
+
+impl Outside {
+    /// An empty table of at most `limit` entries. Look-ups run on `control`.
+    pub fn new(limit: usize, dns: Option<Dns>, control: Handle) -> Self {
+        let table = Mutex::new(HashMap::new());
+        Self { table, limit, dns, control, evicted: Count::default(), failed: Count::default() }
+    }
+
+    /// The cluster of `host`, looked up if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unbound`] when DNS has no address for it.
+    pub async fn cluster(
+        self: &Arc<Self>,
+        host: &Host<'_>,
+        plan: Plan,
+        now: Instant,
+    ) -> Result<Arc<Cluster>, Fault> {
+        let port = host.port.unwrap_or(80);
+        if let Some(known) = self.known(&host.host, port, now) {
+            return Ok(known);
+        }
+        if let Some(address) = host.literal().or_else(|| host.legacy_literal()) {
+            return Ok(self.fixed(SocketAddr::new(address, port), plan, now));
+        }
+        let Some(dns) = self.dns.clone() else {
+            return Err(Fault::new(Kind::Unbound, format!("{host} is no service, and DNS is not available")));
+        };
+        let name: Box<str> = (&*host.host).into();
+        let asked = name.clone();
+        // hickory's tasks must outlive this request's worker.
+        let answer = self.control.spawn(async move { dns.resolve(&asked).await }).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                let cluster = Arc::new(Cluster::new(host.to_string().into(), plan));
+                cluster.apply(&endpoints(&answer.addresses, port), now);
+                Ok(self.insert((name, port), cluster, Some(answer.valid_until), now))
+            }
+            Ok(Err(why)) => {
+                self.failed.up();
+                Err(Fault::new(Kind::Unbound, format!("{host} is no service, and {why}")))
+            }
+            Err(_) => Err(Fault::new(Kind::Overload, "weir is stopping")),
+        }
+    }
+
+    /// The cluster of one address, as it was dialled.
+    pub fn fixed(&self, address: SocketAddr, plan: Plan, now: Instant) -> Arc<Cluster> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let key: (Box<str>, u16) = (address.ip().to_string().into(), address.port());
+        if let Some(entry) = self.table.lock().get_mut(&key) {
+            entry.used = now;
+            return entry.cluster.clone();
+        }
+        let host = Host { host: (&*key.0).into(), port: Some(key.1).filter(|&port| port != 80) };
+        let cluster = Arc::new(Cluster::new(host.to_string().into(), plan));
+        cluster.apply(&endpoints(&[address.ip()], address.port()), now);
+        self.insert(key, cluster, None, now)
+    }
+
+    /// Every cluster in the table.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.table.lock().values().map(|entry| entry.cluster.clone()).collect()
+    }
+
+    /// Drops what nobody has used for long.
+    pub fn sweep(&self, now: Instant) {
+        self.table.lock().retain(|_, entry| now.saturating_duration_since(entry.used) < UNUSED);
+    }
+
+    /// Forgets everything: the plan has changed.
+    pub fn clear(&self) {
+        self.table.lock().clear();
+    }
+
+    fn known(self: &Arc<Self>, host: &str, port: u16, now: Instant) -> Option<Arc<Cluster>> {
+        let mut table = self.table.lock();
+        let key = (host.into(), port);
+        let entry = table.get_mut(&key)?;
+        entry.used = now;
+        if entry.valid_until.is_some_and(|until| until < now) {
+            // Whoever sees the expiry first asks again; the rest use the old answer meanwhile.
+            entry.valid_until = Some(now + RETRY);
+            let this = self.clone();
+            self.control.spawn(async move { this.refresh(key.0, port).await });
+        }
+        Some(entry.cluster.clone())
+    }
+
+    async fn refresh(&self, host: Box<str>, port: u16) {
+        let Some(dns) = &self.dns else { return };
+        let answer = dns.resolve(&host).await;
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        let key = (host, port);
+        match answer {
+            Ok(Answer { addresses, valid_until }) => {
+                if let Some(entry) = table.get_mut(&key) {
+                    entry.cluster.apply(&endpoints(&addresses, port), now);
+                    entry.valid_until = Some(valid_until);
+                }
+            }
+            Err(DnsError::NoSuchName) => {
+                table.remove(&key);
+            }
+            Err(DnsError::Failed(cause)) => {
+                self.failed.up();
+                tracing::warn!(host = %key.0, %cause, "DNS does not answer; the last addresses serve on");
+            }
+        }
+    }
+
+    fn insert(
+        &self,
+        key: (Box<str>, u16),
+        cluster: Arc<Cluster>,
+        valid_until: Option<Instant>,
+        now: Instant,
+    ) -> Arc<Cluster> {
+        let mut table = self.table.lock();
+        if table.len() >= self.limit && !table.contains_key(&key) {
+            let oldest = table.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest {
+                table.remove(&oldest);
+                self.evicted.up();
+            }
+        }
+        // Two requests may have looked the name up at once: the first one's cluster stays.
+        let entry = table.entry(key).or_insert(Entry { cluster, valid_until, used: now });
+        entry.used = now;
+        entry.cluster.clone()
+    }
+}
+
+fn endpoints(addresses: &[IpAddr], port: u16) -> Arc<[Endpoint]> {
+    addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port))).collect()
+}

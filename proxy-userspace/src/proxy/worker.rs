@@ -1,0 +1,224 @@
+//! A worker: one thread that accepts, serves, and keeps its own connections to endpoints.
+//!
+//! Each is a single-threaded runtime of its own. Against one runtime of several threads that saves 4 to 10 % of the
+//! CPU, and the tail at 512 connections is a quarter as long (17 against 74 ms).
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time;
+
+use super::cluster::{Backend, Cluster, Lease};
+use super::fault::{Fault, Kind};
+use super::outside::Outside;
+use super::session::{Door, Entry, Turned};
+use super::world::World;
+use super::{connection, tcp};
+use crate::drain::Drain;
+use crate::intercept::Originals;
+use crate::telemetry::Count;
+use crate::transport::Connector;
+
+/// How long every accept queue must have been empty before a draining listener closes.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How often a worker shows that it is alive.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// How often unused connections are looked over.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long accepting pauses when there is no descriptor for another connection.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The current world.
+    pub world: ArcSwap<World>,
+    /// Destinations outside the catalog.
+    pub outside: Arc<Outside>,
+    /// How upstream sockets are made.
+    pub connector: Connector,
+    /// Where diverted connections were going; absent when nothing is diverted.
+    pub originals: Option<Originals>,
+    /// How weir stops.
+    pub drain: Drain,
+    /// Answers that weir made itself, by kind.
+    pub faults: [Count; Kind::LABELS.len()],
+    /// What is counted of byte tunnels.
+    pub tunnels: tcp::Stats,
+    /// Each worker's last sign of life, in milliseconds since `epoch`.
+    pub beats: Box<[AtomicU64]>,
+    /// When weir started.
+    pub epoch: Instant,
+}
+
+impl Shared {
+    /// How long ago the worker that has been silent longest showed that it is alive.
+    pub fn oldest_beat(&self) -> Duration {
+        let now = millis(self.epoch.elapsed());
+        let oldest = self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).min().unwrap_or(now);
+        Duration::from_millis(now.saturating_sub(oldest))
+    }
+}
+
+/// One worker, as everything on its thread sees it.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub id: usize,
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    rng: RefCell<fastrand::Rng>,
+}
+
+/// Starts worker `id` on a thread of its own; it ends when the drain has.
+///
+/// # Errors
+///
+/// When there is no thread or no runtime for it.
+pub fn start(
+    id: usize,
+    shared: Arc<Shared>,
+    listeners: Vec<(Arc<Door>, std::net::TcpListener)>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(format!("weir-data-{id}"));
+    Ok(thread.spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(run(id, shared, listeners)),
+            Err(cause) => tracing::error!(worker = id, %cause, "worker cannot start"),
+        }
+    })?)
+}
+
+async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net::TcpListener)>) {
+    let worker = Rc::new(Worker { id, shared, rng: RefCell::new(fastrand::Rng::new()) });
+    let drain = worker.shared.drain.clone();
+    for (door, listener) in listeners {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => worker.spawn(accept(worker.clone(), door, listener)),
+            Err(cause) => tracing::error!(worker = id, %cause, "listener is lost to this worker"),
+        }
+    }
+    tokio::task::spawn_local(beat(worker.clone()));
+    tokio::task::spawn_local(sweep(worker.clone()));
+    drain.closing().await;
+    tokio::select! {
+        () = drain.tasks().wait() => {}
+        () = drain.over() => {}
+    }
+}
+
+/// Accepts until the drain begins, and then until nobody has come for a while.
+async fn accept(worker: Rc<Worker>, door: Arc<Door>, listener: TcpListener) {
+    let drain = worker.shared.drain.clone();
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = listener.accept() => next,
+            () = drain.closing() => break,
+        };
+        worker.take_in(&door, next).await;
+    }
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = time::timeout(QUIET, listener.accept()) => next,
+            () = drain.over() => return,
+        };
+        let Ok(next) = next else { return };
+        worker.take_in(&door, next).await;
+    }
+}
+
+impl Worker {
+    /// Takes in what accept returned: a connection that may come in gets a task of its own.
+    async fn take_in(self: &Rc<Self>, door: &Arc<Door>, next: std::io::Result<(TcpStream, SocketAddr)>) {
+        let (stream, client) = match next {
+            Ok(accepted) => accepted,
+            Err(cause) => {
+                door.turn_away(Turned::AcceptFailed);
+                tracing::warn!(listener = door.way.label(), %cause, "cannot accept");
+                return time::sleep(PAUSE).await;
+            }
+        };
+        if !door.allow.permits(client.ip()) {
+            return door.turn_away(Turned::NotAllowed);
+        }
+        let Some(entry) = Entry::try_new(door) else {
+            return door.turn_away(Turned::Full);
+        };
+        door.connections.up();
+        let live = connection::live(self.clone(), door.clone(), stream, client);
+        self.spawn(async move {
+            live.await;
+            drop(entry);
+        });
+    }
+
+    /// Runs `task` on this worker; weir does not stop before it has ended, or its time is over.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(self.shared.drain.tasks().track_future(task));
+    }
+
+    /// The current world.
+    pub fn world(&self) -> Arc<World> {
+        self.shared.world.load_full()
+    }
+
+    /// The right to use one endpoint of `cluster` once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::lease`].
+    pub fn lease(&self, cluster: &Arc<Cluster>, avoid: Option<&Backend>) -> Result<Lease, Fault> {
+        cluster.lease(Instant::now(), &mut self.rng.borrow_mut(), avoid)
+    }
+
+    /// The cluster of the service that owns `dialled`, or else of that very address.
+    pub fn cluster_of(&self, world: &World, dialled: SocketAddr) -> Arc<Cluster> {
+        match world.owner(dialled) {
+            Some(owner) => owner.cluster,
+            None => self.shared.outside.fixed(dialled, world.terms.plan, Instant::now()),
+        }
+    }
+}
+
+async fn beat(worker: Rc<Worker>) {
+    let mut ticks = time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        let now = millis(worker.shared.epoch.elapsed());
+        worker.shared.beats[worker.id].store(now, Ordering::Relaxed);
+    }
+}
+
+/// Drops this worker's unused connections when their time is over.
+async fn sweep(worker: Rc<Worker>) {
+    let mut ticks = time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        let (world, now) = (worker.world(), Instant::now());
+        let outside = worker.shared.outside.clusters();
+        for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&outside) {
+            for member in &cluster.members().all {
+                member.backend.pool(worker.id).sweep(now, world.terms.limits.pool_idle);
+            }
+        }
+        worker.shared.outside.sweep(now);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

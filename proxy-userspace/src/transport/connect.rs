@@ -1,0 +1,62 @@
+//! Connecting to an endpoint.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time;
+
+/// How upstream sockets are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Connector {
+    /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set
+    /// only while interception is on, since it needs CAP_NET_ADMIN.
+    pub mark: Option<u32>,
+}
+
+/// Why there is no connection. Nothing was sent, so another endpoint may always be tried.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// It was not there within the time.
+    Timeout,
+    /// The kernel said no (refused, unreachable, reset).
+    Failed(io::Error),
+    /// No socket could be made: this node's fault (descriptors, ports, permission), not the endpoint's.
+    Local(io::Error),
+}
+
+impl Connector {
+    /// Connects to `endpoint` within `limit`, without delay of small segments.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]
+    pub async fn connect(self, endpoint: SocketAddr, limit: Duration) -> Result<TcpStream, ConnectError> {
+        let socket = self.socket(endpoint).map_err(ConnectError::Local)?;
+        match time::timeout(limit, socket.connect(endpoint)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(cause)) if is_local(&cause) => Err(ConnectError::Local(cause)),
+            Ok(Err(cause)) => Err(ConnectError::Failed(cause)),
+            Err(_) => Err(ConnectError::Timeout),
+        }
+    }
+
+    fn socket(self, endpoint: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_nodelay(true)?;
+        if let Some(mark) = self.mark {
+            SockRef::from(&socket).set_mark(mark)?;
+        }
+        Ok(socket)
+    }
+}
+
+/// Whether connect failed before the network was asked: out of ports, memory or permission here.
+fn is_local(cause: &io::Error) -> bool {
+    matches!(
+        cause.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EPERM | libc::EACCES | libc::ENOBUFS | libc::ENOMEM)
+    )
+}

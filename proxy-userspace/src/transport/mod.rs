@@ -1,0 +1,13 @@
+//! Floor 2: bytes and sockets. It listens, connects, and copies; it decides nothing.
+
+mod connect;
+mod copy;
+mod io;
+mod listen;
+mod pulse;
+
+pub use connect::{ConnectError, Connector};
+pub use copy::{Copied, End, Side, copy};
+pub use io::Io;
+pub use listen::{BindError, bind, bind_range};
+pub use pulse::{Phase, Pulse};

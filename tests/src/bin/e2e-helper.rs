@@ -1,0 +1,32 @@
+//! What tests need in a process of its own: a backend to kill, and the agent that makes sockets inside a pod.
+//! Both end when their standard input does, that is, with the test, however that ends.
+#![allow(clippy::unwrap_used, reason = "it fails the test that started it")]
+
+use std::io::Read;
+
+use e2e::{Backend, Place, net::agent};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["backend", address, name] => {
+            let backend =
+                Backend::http().answers(name).inside(Place::Here).on(address.parse().unwrap()).start();
+            println!("{}", backend.addr());
+            wait_for_the_end();
+        }
+        ["agent", how, socket] => {
+            if how == "unshare" {
+                agent::leave_namespace();
+            }
+            agent::serve(std::path::Path::new(socket));
+            println!("ready");
+            wait_for_the_end();
+        }
+        _ => panic!("usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET"),
+    }
+}
+
+fn wait_for_the_end() {
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}

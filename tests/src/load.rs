@@ -1,0 +1,144 @@
+//! Load: threads that ask again and again and count what they get.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crate::client::Client;
+use crate::message::{End, Request};
+use crate::time::eventually;
+
+type Connect = dyn Fn() -> io::Result<TcpStream> + Send + Sync;
+
+/// What the load has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Complete answers with status 200, by body.
+    pub answers: BTreeMap<String, u64>,
+    /// Everything else, in words, with how often.
+    pub failures: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// Complete answers with status 200.
+    pub fn ok(&self) -> u64 {
+        self.answers.values().sum()
+    }
+
+    /// Complete answers with this body.
+    pub fn from(&self, body: &str) -> u64 {
+        self.answers.get(body).copied().unwrap_or_default()
+    }
+
+    /// Fails the test when anything failed, or nothing was answered.
+    #[track_caller]
+    pub fn expect_no_failure(&self) {
+        assert!(self.failures.is_empty(), "failures under load: {self:?}");
+        assert!(self.ok() > 0, "no request was answered");
+    }
+}
+
+/// Whether a thread keeps its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// One connection for as long as the server lets it.
+    KeepAlive,
+    /// A connection for each request.
+    Never,
+}
+
+/// Threads under way.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Four keep-alive connections that repeat a GET to `url` through the proxy at `proxy`.
+    pub fn get(proxy: SocketAddr, url: &str) -> Self {
+        Self::start(4, Reuse::KeepAlive, &Request::get(url), move || TcpStream::connect(proxy))
+    }
+
+    /// `threads` threads that repeat `request` over connections made by `connect`.
+    pub fn start(
+        threads: usize,
+        reuse: Reuse,
+        request: &Request,
+        connect: impl Fn() -> io::Result<TcpStream> + Send + Sync + 'static,
+    ) -> Self {
+        let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Tally>>::default());
+        let connect: Arc<Connect> = Arc::new(connect);
+        let spawn = |_| {
+            let (stop, tally, connect, request) =
+                (stop.clone(), tally.clone(), connect.clone(), request.clone());
+            std::thread::spawn(move || {
+                let mut client = None;
+                while !stop.load(Ordering::SeqCst) {
+                    once(&mut client, reuse, &request, &*connect, &tally);
+                }
+            })
+        };
+        let threads = (0..threads).map(spawn).collect();
+        Self { stop, tally, threads }
+    }
+
+    /// What was seen so far.
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap().clone()
+    }
+
+    /// Waits for `n` more complete answers.
+    #[track_caller]
+    pub fn answered(&self, n: u64) -> &Self {
+        let goal = self.tally().ok() + n;
+        eventually(&format!("{goal} answers under load"), || self.tally().ok() >= goal);
+        self
+    }
+
+    /// Ends the threads and returns what they saw.
+    pub fn stop(mut self) -> Tally {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            thread.join().expect("a load thread");
+        }
+        self.tally()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+fn once(
+    client: &mut Option<Client>,
+    reuse: Reuse,
+    request: &Request,
+    connect: &Connect,
+    tally: &Mutex<Tally>,
+) {
+    let note = |failure: String| *tally.lock().unwrap().failures.entry(failure).or_default() += 1;
+    let mut open = match client.take() {
+        Some(open) => open,
+        None => match connect() {
+            Ok(stream) => Client::over(stream),
+            Err(e) => return note(format!("connect: {e}")),
+        },
+    };
+    match open.start(request).try_response() {
+        Err(e) => note(format!("no answer: {e}")),
+        Ok(answer) if answer.end == End::Truncated => note(format!("{} cut short", answer.status)),
+        Ok(answer) if answer.status != 200 => note(format!("{} {}", answer.status, answer.l5d_err())),
+        Ok(answer) => {
+            *tally.lock().unwrap().answers.entry(answer.text()).or_default() += 1;
+            if reuse == Reuse::KeepAlive && !answer.head.lists("connection", "close") {
+                *client = Some(open);
+            }
+        }
+    }
+}

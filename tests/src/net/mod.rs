@@ -1,0 +1,231 @@
+//! A pretend node: a network namespace for the node, one per pod, veth pairs through a bridge, a cgroup per pod.
+//!
+//! A namespace lives as long as its agent process, and an agent as long as its standard input, so a crashed test
+//! leaves no namespace behind. Its cgroups carry the process id in their name; the next run sweeps them.
+//! Every node is a world of its own, so all of them use the same addresses.
+
+pub mod agent;
+pub mod cgroup;
+pub mod links;
+pub mod place;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use cgroup::Cgroup;
+use place::Place;
+
+use crate::weir::binary;
+
+/// The node's IPv4 address.
+pub const NODE_V4: &str = "10.1.0.1";
+/// The node's IPv6 address.
+pub const NODE_V6: &str = "fd00:1::1";
+/// The IPv4 range of services. Packets for it that nobody diverts reach the pod made by [`Net::beyond`].
+pub const SERVICES_V4: &str = "10.96.0.0/16";
+/// The IPv6 range of services.
+pub const SERVICES_V6: &str = "fd00:96::/64";
+
+/// Whether this process may make namespaces and load BPF programs.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// A node with its pods.
+pub struct Net {
+    node: Pod,
+    pods: Vec<Pod>,
+    // Dropped last: the agents must have left their cgroups.
+    cgroup: Cgroup,
+}
+
+/// A namespace, a cgroup, and the agent that keeps both.
+#[derive(Clone)]
+pub struct Pod(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    addresses: Vec<IpAddr>,
+    cgroup: PathBuf,
+    agent: Child,
+    socket: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Net {
+    /// Makes the node; fails the test with the command that did not work.
+    #[track_caller]
+    pub fn new() -> Self {
+        cgroup::sweep();
+        let cgroup = Cgroup::new();
+        let node = Pod::new("node", &cgroup.child("host"), vec![parse(NODE_V4), parse(NODE_V6)]);
+        cgroup.child("pods");
+        cgroup.child("weir");
+        node.ip(&format!(
+            "link set lo up\nlink add br0 type bridge\naddr add {NODE_V4}/24 dev br0\n\
+             addr add {NODE_V6}/64 dev br0 nodad\nlink set br0 up\n"
+        ));
+        node.sysctl("net/ipv4/ip_forward", "1");
+        node.sysctl("net/ipv6/conf/all/forwarding", "1");
+        Self { node, pods: Vec::new(), cgroup }
+    }
+
+    /// Adds a pod with an IPv4 and an IPv6 address and routes through the node.
+    #[track_caller]
+    pub fn pod(&mut self, name: &str) -> Pod {
+        let number = self.pods.len() + 10;
+        let (v4, v6) = (format!("10.1.0.{number}"), format!("fd00:1::{number}"));
+        let pod = Pod::new(name, &self.cgroup.child(&format!("pods/{name}")), vec![parse(&v4), parse(&v6)]);
+        let pid = pod.0.agent.id();
+        self.node.ip(&format!(
+            "link add veth{number} type veth peer name eth0 netns {pid}\nlink set veth{number} master br0 up\n"
+        ));
+        pod.ip(&format!(
+            "link set lo up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\nlink set eth0 up\n\
+             route add default via {NODE_V4}\nroute add default via {NODE_V6}\n"
+        ));
+        self.pods.push(pod.clone());
+        pod
+    }
+
+    /// Adds the pod that stands for everything beyond the node: it answers at the service addresses themselves,
+    /// so that a connection which was not diverted can be told from one that was.
+    #[track_caller]
+    pub fn beyond(&mut self, addresses: &[&str]) -> Pod {
+        let pod = self.pod("beyond");
+        let (v4, v6) = (pod.v4(), pod.v6());
+        for address in addresses {
+            let prefix = if address.contains(':') { 128 } else { 32 };
+            pod.ip(&format!("addr add {address}/{prefix} dev lo\n"));
+        }
+        self.node.ip(&format!("route add {SERVICES_V4} via {v4}\nroute add {SERVICES_V6} via {v6}\n"));
+        pod
+    }
+
+    /// Adds a pod of the host's network: a pod's cgroup in the node's own namespace.
+    #[track_caller]
+    pub fn host_pod(&mut self, name: &str) -> Pod {
+        let cgroup = self.cgroup.child(&format!("pods/{name}"));
+        let place = Place::Pod(self.node.clone(), cgroup.clone());
+        let pod =
+            Pod::start(name, &cgroup, self.node.0.addresses.clone(), place.command(binary::helper()), "stay");
+        self.pods.push(pod.clone());
+        pod
+    }
+
+    /// The node itself: where weir runs.
+    pub fn node(&self) -> Pod {
+        self.node.clone()
+    }
+
+    /// The parent cgroup of all pods.
+    pub fn pods_cgroup(&self) -> PathBuf {
+        self.cgroup.path().join("pods")
+    }
+
+    /// The node's namespace with weir's own cgroup.
+    pub fn weir_place(&self) -> Place {
+        Place::Pod(self.node.clone(), self.cgroup.path().join("weir"))
+    }
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pod {
+    fn new(name: &str, cgroup: &Path, addresses: Vec<IpAddr>) -> Self {
+        let mut command = Command::new(binary::helper());
+        place::enter_cgroup(&mut command, cgroup);
+        Self::start(name, cgroup, addresses, command, "unshare")
+    }
+
+    #[track_caller]
+    fn start(name: &str, cgroup: &Path, addresses: Vec<IpAddr>, mut command: Command, how: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("agent");
+        command.args(["agent", how]).arg(&socket).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut agent = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "ready", "the agent of pod {name} did not start: namespaces need root");
+        let (name, cgroup) = (name.to_owned(), cgroup.to_owned());
+        Self(Arc::new(Inner { name, addresses, cgroup, agent, socket, _folder: folder }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its IPv4 address.
+    pub fn v4(&self) -> IpAddr {
+        self.0.addresses[0]
+    }
+
+    /// Its IPv6 address.
+    pub fn v6(&self) -> IpAddr {
+        self.0.addresses[1]
+    }
+
+    /// Its IPv4 address with a port.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        (self.v4(), port).into()
+    }
+
+    /// A connection made by a process of this pod: its namespace and its cgroup.
+    pub fn connect(&self, address: SocketAddr) -> std::io::Result<std::net::TcpStream> {
+        agent::connect(&self.0.socket, address)
+    }
+
+    /// A listener of this pod.
+    pub fn listen(&self, address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+        agent::listen(&self.0.socket, address)
+    }
+
+    /// A program to be started in this pod.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        Place::from(self).command(program)
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> &Path {
+        &self.0.cgroup
+    }
+
+    /// The file that stands for its network namespace.
+    pub fn namespace(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.0.agent.id()).into()
+    }
+
+    /// Runs `ip -batch` here.
+    #[track_caller]
+    pub fn ip(&self, batch: &str) {
+        let mut ip =
+            self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("iproute2's `ip`");
+        ip.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
+        assert!(ip.wait().unwrap().success(), "ip failed in {}:\n{batch}", self.name());
+    }
+
+    #[track_caller]
+    fn sysctl(&self, name: &str, value: &str) {
+        let script = format!("echo {value} > /proc/sys/{name}");
+        assert!(self.command("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+fn parse(address: &str) -> IpAddr {
+    address.parse().unwrap()
+}

@@ -1,0 +1,98 @@
+//! Where something runs: in the test's own namespace, or in a pod's.
+#![allow(unsafe_code, reason = "entering a namespace between fork and exec is only possible with pre_exec")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sched::{CloneFlags, setns};
+
+use super::Pod;
+use crate::raw;
+use crate::time::PATIENCE;
+
+/// A network namespace and a cgroup.
+#[derive(Clone)]
+pub enum Place {
+    /// The test's own.
+    Here,
+    /// A pod's namespace, with the given cgroup.
+    Pod(Pod, PathBuf),
+}
+
+impl From<&Pod> for Place {
+    fn from(pod: &Pod) -> Self {
+        Self::Pod(pod.clone(), pod.cgroup().to_owned())
+    }
+}
+
+impl Place {
+    /// Listens here.
+    pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        match self {
+            Self::Here => raw::listen(address),
+            Self::Pod(pod, _) => pod.listen(address),
+        }
+    }
+
+    /// Connects from here. In a pod it is a process of the pod that connects.
+    pub fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        match self {
+            Self::Here => TcpStream::connect_timeout(&address, PATIENCE),
+            Self::Pod(pod, _) => pod.connect(address),
+        }
+    }
+
+    /// A program to be started here; it dies with the thread that starts it.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        if let Self::Pod(pod, cgroup) = self {
+            let namespace = File::open(pod.namespace()).expect("the pod's namespace");
+            enter_cgroup(&mut command, cgroup);
+            // SAFETY: setns is a plain system call, allowed between fork and exec.
+            unsafe { command.pre_exec(move || Ok(setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?)) };
+        }
+        let parent = nix::unistd::getpid();
+        // SAFETY: prctl and getppid are plain system calls, allowed between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+                // The parent may have died before the call above.
+                if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+            })
+        };
+        command
+    }
+}
+
+/// Makes `command` move itself into this cgroup before it runs.
+pub fn enter_cgroup(command: &mut Command, cgroup: &Path) {
+    let procs =
+        File::options().write(true).open(cgroup.join("cgroup.procs")).expect("the cgroup's procs file");
+    // SAFETY: writing to an open descriptor is a plain system call, allowed between fork and exec. `0` is the writer.
+    unsafe { command.pre_exec(move || Ok(nix::unistd::write(&procs, b"0").map(drop)?)) };
+}
+
+/// Makes `command` run without the capabilities to administer the system or its network and to load BPF programs:
+/// what is not in the bounding set is not gained by `exec`, not even by root.
+pub fn drop_capabilities(command: &mut Command) {
+    const NET_ADMIN: libc::c_ulong = 12;
+    const SYS_ADMIN: libc::c_ulong = 21;
+    const PERFMON: libc::c_ulong = 38;
+    const BPF: libc::c_ulong = 39;
+    // SAFETY: prctl is a plain system call, allowed between fork and exec. Without root it fails, and nothing is
+    // there to be dropped.
+    unsafe {
+        command.pre_exec(|| {
+            for capability in [NET_ADMIN, SYS_ADMIN, PERFMON, BPF] {
+                libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+            }
+            Ok(())
+        })
+    };
+}

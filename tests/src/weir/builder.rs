@@ -1,0 +1,243 @@
+//! What a weir is to be, before it starts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
+use super::folder::{Folder, Service};
+use super::{Bound, Log, Weir, binary};
+use crate::net::place::{self, Place};
+use crate::net::{NODE_V4, NODE_V6, Net};
+use crate::time::PATIENCE;
+
+/// A weir that is not started yet.
+pub struct Builder {
+    sections: BTreeMap<String, String>,
+    config: Option<String>,
+    folder: Folder,
+    place: Place,
+    capabilities: Capabilities,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Capabilities {
+    Inherited,
+    None,
+}
+
+/// How a weir ended that was not meant to serve.
+pub struct Exit {
+    /// Its exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        let builder = Self {
+            sections: BTreeMap::new(),
+            config: None,
+            folder: Folder::new(),
+            place: Place::Here,
+            capabilities: Capabilities::Inherited,
+        };
+        builder
+            .set("outgoing", "{ listen: 127.0.0.1:0 }")
+            .set("admin", "{ listen: 127.0.0.1:0 }")
+            .set("probes", "{ listen: 127.0.0.1:0 }")
+            .set("workers", "2")
+            .set("discovery", "{ files: { path: ./services } }")
+    }
+
+    /// Sets a top-level section of the configuration, instead of what it was.
+    pub fn set(mut self, section: &str, yaml: &str) -> Self {
+        self.sections.insert(section.into(), yaml.into());
+        self
+    }
+
+    /// Adds a key to a section that is written in braces.
+    pub fn set_in(mut self, section: &str, key: &str, yaml: &str) -> Self {
+        let text = self.sections.get_mut(section).expect("a section to add to");
+        let end = text.rfind('}').expect("a section in braces");
+        text.insert_str(end, &format!(", {key}: {yaml} "));
+        self
+    }
+
+    /// Removes a top-level section.
+    pub fn unset(mut self, section: &str) -> Self {
+        self.sections.remove(section);
+        self
+    }
+
+    /// Uses this text as the whole configuration.
+    pub fn config(mut self, yaml: &str) -> Self {
+        self.config = Some(yaml.into());
+        self
+    }
+
+    /// Writes a service in linkerd's file format.
+    pub fn service(self, name: &str, endpoints: &[SocketAddr]) -> Self {
+        self.folder.service(name, endpoints);
+        self
+    }
+
+    /// Writes a service as Kubernetes objects.
+    pub fn kubernetes(self, service: &Service) -> Self {
+        self.folder.kubernetes(service);
+        self
+    }
+
+    /// Writes a file into the folder of services.
+    pub fn file(self, name: &str, text: &str) -> Self {
+        self.folder.file(name, text);
+        self
+    }
+
+    /// Runs on this node, with interception of its pods and listeners that they can reach.
+    pub fn on_node(mut self, net: &Net) -> Self {
+        self.place = net.weir_place();
+        let cgroup = net.pods_cgroup();
+        let transparent = format!(
+            "{{ listen: \"[::]:4142\", ports: 8, addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {}, required: true }}",
+            cgroup.display()
+        );
+        self.set("transparent", &transparent).set("outgoing", "{ listen: \"[::]:4140\" }")
+    }
+
+    /// Runs without the capabilities that interception needs, whoever runs the test.
+    pub fn without_capabilities(mut self) -> Self {
+        self.capabilities = Capabilities::None;
+        self
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    #[track_caller]
+    pub fn start(self) -> Weir {
+        let mut command = self.command();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the weir binary");
+        let log = Log::default();
+        let (say, heard) = channel();
+        collect(child.stdout.take().unwrap(), log.clone(), Some(say));
+        collect(child.stderr.take().unwrap(), log.clone(), None);
+        let mut weir = Weir { child, place: self.place, bound: Bound::default(), log, folder: self.folder };
+        // Its log is shown when this fails, by `Drop`.
+        weir.bound = ready(&heard).unwrap_or_else(|e| panic!("weir did not get ready: {e}"));
+        weir
+    }
+
+    /// Runs `weir` with these arguments until it ends by itself; `CONFIG` stands for the configuration's file.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Exit {
+        let config = self.write_config();
+        let config = config.to_str().unwrap();
+        let mut command = self.place.command(binary::weir());
+        command.args(arguments.iter().map(|a| if *a == "CONFIG" { config } else { a }));
+        finish(command.current_dir(self.folder.path()))
+    }
+
+    /// Runs `weir run` until it ends by itself.
+    #[track_caller]
+    pub fn fails(&self) -> Exit {
+        self.run(&["run", "--config", "CONFIG"])
+    }
+
+    /// The folder with its configuration and services.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    fn command(&self) -> Command {
+        let config = self.write_config();
+        let mut command = self.place.command(binary::weir());
+        command.args(["run", "--config"]).arg(config).stdin(Stdio::null());
+        if self.capabilities == Capabilities::None {
+            place::drop_capabilities(&mut command);
+        }
+        command
+    }
+
+    fn write_config(&self) -> std::path::PathBuf {
+        let mut text = String::new();
+        for (section, yaml) in &self.sections {
+            let _ = writeln!(text, "{section}: {yaml}");
+        }
+        self.folder.config(self.config.as_deref().unwrap_or(&text))
+    }
+}
+
+#[track_caller]
+fn finish(command: &mut Command) -> Exit {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the weir binary");
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let out = std::thread::spawn(move || text(&mut stdout));
+    let err = std::thread::spawn(move || text(&mut stderr));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if std::time::Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("weir still runs, and said:\n{}{}", out.join().unwrap(), err.join().unwrap());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Exit { code: child.wait().unwrap().code(), stdout: out.join().unwrap(), stderr: err.join().unwrap() }
+}
+
+fn text(source: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    let _ = source.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn collect(source: impl Read + Send + 'static, log: Log, say: Option<Sender<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+            if let Some(say) = &say {
+                let _ = say.send(line);
+            }
+        }
+    });
+}
+
+fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                if let Some(rest) = line.strip_prefix("weir: listening ") {
+                    return Ok(Bound::parse(rest));
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => return Err("it said nothing of listening"),
+            Err(RecvTimeoutError::Disconnected) => return Err("it ended"),
+        }
+    }
+}
+
+impl Bound {
+    /// Reads `outgoing=127.0.0.1:1 admin=127.0.0.1:2 probes=127.0.0.1:3 transparent=127.0.0.1:4-6`.
+    pub fn parse(text: &str) -> Self {
+        let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let one = |name| word(name).and_then(|address| address.parse::<SocketAddr>().ok());
+        let range = word("transparent").and_then(|range| {
+            let (first, last) = range.rsplit_once('-')?;
+            let first: SocketAddr = first.parse().ok()?;
+            Some((first.port()..=last.parse().ok()?).map(move |port| SocketAddr::new(first.ip(), port)))
+        });
+        Self {
+            outgoing: one("outgoing"),
+            admin: one("admin"),
+            probes: one("probes"),
+            transparent: range.into_iter().flatten().collect(),
+        }
+    }
+}

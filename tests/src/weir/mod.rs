@@ -1,0 +1,180 @@
+//! `Weir`: the real binary as a child process, with a folder of its own.
+//!
+//! The binary is the one in `WEIR_BIN`, else the one beside the tests' target folder. `WEIR_BPF_OBJECT` goes through
+//! to it, so that the same tests run against a rebuilt BPF object.
+
+pub mod binary;
+pub mod builder;
+pub mod folder;
+pub mod metrics;
+pub mod state;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::client::Client;
+use crate::message::{Request, Response};
+use crate::net::place::Place;
+use builder::Builder;
+use folder::Folder;
+
+/// A running weir; killed when dropped, and its log shown when the test fails.
+pub struct Weir {
+    child: Child,
+    place: Place,
+    bound: Bound,
+    log: Log,
+    folder: Folder,
+}
+
+/// What weir has written to its standard output and error.
+pub(crate) type Log = Arc<Mutex<String>>;
+
+/// The addresses weir says it listens on, once it is ready.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    outgoing: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    probes: Option<SocketAddr>,
+    transparent: Vec<SocketAddr>,
+}
+
+impl Weir {
+    /// A weir with a free port for each listener, two workers and an empty folder of services.
+    #[expect(clippy::new_ret_no_self, reason = "reads best at the call: Weir::new().service(..).start()")]
+    pub fn new() -> Builder {
+        Builder::new()
+    }
+
+    /// A started weir with one service in linkerd's file format.
+    #[track_caller]
+    pub fn serving(name: &str, endpoints: &[SocketAddr]) -> Self {
+        Self::new().service(name, endpoints).start()
+    }
+
+    /// The explicit proxy's address.
+    #[track_caller]
+    pub fn outgoing(&self) -> SocketAddr {
+        self.bound.outgoing.expect("an outgoing listener")
+    }
+
+    /// The admin listener's address.
+    #[track_caller]
+    pub fn admin(&self) -> SocketAddr {
+        self.bound.admin.expect("an admin listener")
+    }
+
+    /// The probes listener's address.
+    #[track_caller]
+    pub fn probes(&self) -> SocketAddr {
+        self.bound.probes.expect("a probes listener")
+    }
+
+    /// The transparent listeners' addresses.
+    pub fn transparent(&self) -> &[SocketAddr] {
+        &self.bound.transparent
+    }
+
+    /// A new connection to the explicit proxy.
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::over(self.place.connect(self.outgoing()).expect("a connection to :4140"))
+    }
+
+    /// The answer to a GET through the explicit proxy, over a connection of its own.
+    #[track_caller]
+    pub fn get(&self, url: &str) -> Response {
+        self.client().get(url)
+    }
+
+    /// The answer to a request through the explicit proxy, over a connection of its own.
+    #[track_caller]
+    pub fn ask(&self, request: &Request) -> Response {
+        self.client().ask(request)
+    }
+
+    /// The answer to a GET at the admin listener.
+    #[track_caller]
+    pub fn admin_get(&self, path: &str) -> Response {
+        self.get_from(self.admin(), path)
+    }
+
+    /// The answer to a GET at one of weir's listeners, reached from where weir runs.
+    #[track_caller]
+    pub fn get_from(&self, listener: SocketAddr, path: &str) -> Response {
+        let stream =
+            self.place.connect(listener).unwrap_or_else(|e| panic!("no connection to {listener}: {e}"));
+        Client::over(stream).ask(&Request::get(path).with("Host", "weir").with("Connection", "close"))
+    }
+
+    /// The folder with its configuration and services.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Everything it has written so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal);
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end; fails the test when it has not come within `limit`.
+    #[track_caller]
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "weir still runs after {limit:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(PathBuf::from(format!("/proc/{}/fd", self.pid()))).unwrap().count()
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let status = self.child.wait();
+        let log = self.log();
+        if std::thread::panicking() {
+            eprintln!("--- weir ({status:?}) said:\n{log}--- end of weir's output");
+        } else {
+            // A panic in one of weir's threads need not end it, but it is a bug whatever the test looked at.
+            assert!(!log.contains("panicked at"), "weir panicked:\n{log}");
+        }
+    }
+}

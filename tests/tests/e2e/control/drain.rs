@@ -1,0 +1,134 @@
+//! SIGTERM: who has connected is answered, new ones are not taken, and it ends with exit code 0.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::backend::Then;
+use e2e::client::Closed;
+use e2e::{Answer, Backend, Client, Request, Weir, eventually};
+use nix::sys::signal::Signal;
+
+#[test]
+fn a_request_in_flight_is_answered_with_connection_close() {
+    let slow = Answer::ok("slow").after(Duration::from_millis(800));
+    let backend = Backend::http().answer(slow).start();
+    let mut weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.start(&Request::get("http://hello/"));
+    backend.wait_for(1);
+    weir.signal(Signal::SIGTERM);
+    let answer = client.response();
+    answer.expect_body("slow");
+    assert!(answer.head.lists("connection", "close"), "{:?}", answer.head);
+    assert_eq!(client.closed(), Closed::End);
+    assert_eq!(weir.wait(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn a_body_under_way_is_finished() {
+    let streamed = Answer::chunks(&["one ", "two ", "three"]).pausing(Duration::from_millis(300));
+    let backend = Backend::http().answer(streamed).start();
+    let mut weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.start(&Request::get("http://hello/"));
+    backend.wait_for(1);
+    weir.signal(Signal::SIGTERM);
+    client.response().expect_body("one two three");
+    assert_eq!(weir.wait(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn idle_connections_are_closed_in_order_and_weir_ends_soon() {
+    let backend = Backend::http().start();
+    let mut weir = Weir::serving("hello", &[backend.addr()]);
+    let mut clients: Vec<_> = (0..4).map(|_| weir.client()).collect();
+    for client in &mut clients {
+        client.get("http://hello/").expect_body("ok");
+    }
+    let begun = Instant::now();
+    weir.signal(Signal::SIGTERM);
+    for client in &mut clients {
+        assert_eq!(client.closed(), Closed::End);
+    }
+    assert_eq!(weir.wait(Duration::from_secs(5)).code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn after_the_quiet_moment_new_connections_are_refused() {
+    let backend = Backend::http().answer(Answer::raw("").then(Then::Hang)).start();
+    let mut weir = Weir::new().set("drain", "{ grace: 3s }").service("hello", &[backend.addr()]).start();
+    let mut client = weir.client();
+    client.start(&Request::get("http://hello/"));
+    backend.wait_for(1);
+    weir.signal(Signal::SIGTERM);
+    let proxy = weir.outgoing();
+    eventually("a refused connection", || std::net::TcpStream::connect(proxy).is_err());
+    assert_eq!(weir.wait(Duration::from_secs(8)).code(), Some(0));
+}
+
+#[test]
+fn readiness_goes_while_it_drains() {
+    let slow = Answer::ok("slow").after(Duration::from_secs(2));
+    let backend = Backend::http().answer(slow).start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.start(&Request::get("http://hello/"));
+    backend.wait_for(1);
+    weir.signal(Signal::SIGTERM);
+    eventually("not ready", || weir.admin_get("/ready").status == 503);
+    weir.admin_get("/live").expect_status(200);
+    client.response().expect_body("slow");
+}
+
+#[test]
+fn grace_bounds_the_drain() {
+    let backend = Backend::http()
+        .script(|request| match request.head.get("upgrade") {
+            Some(_) => Answer::upgrade("chat"),
+            None => Answer::raw("").then(Then::Hang),
+        })
+        .start();
+    let mut weir = Weir::new().set("drain", "{ grace: 500ms }").service("hello", &[backend.addr()]).start();
+    let (mut waiting, mut tunnel) = (weir.client(), weir.client());
+    waiting.start(&Request::get("http://hello/"));
+    tunnel.start(&Request::get("http://hello/").with("Connection", "Upgrade").with("Upgrade", "chat"));
+    assert_eq!(tunnel.head().status(), Some(101));
+    backend.wait_for(2);
+    weir.signal(Signal::SIGTERM);
+    tunnel.send("still").expect("still");
+    assert_eq!(weir.wait(Duration::from_secs(5)).code(), Some(0));
+    tunnel.rest();
+    waiting.rest();
+}
+
+#[test]
+fn every_client_whose_connect_succeeded_is_answered() {
+    let backend = Backend::http().start();
+    let mut weir = Weir::serving("hello", &[backend.addr()]);
+    let proxy = weir.outgoing();
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let ask = |_| {
+        let (stop, answered) = (stop.clone(), answered.clone());
+        std::thread::spawn(move || {
+            let mut lost = Vec::new();
+            while !stop.load(Ordering::SeqCst) {
+                let Ok(stream) = std::net::TcpStream::connect(proxy) else { continue };
+                match Client::over(stream).start(&Request::get("http://hello/")).try_response() {
+                    Ok(answer) if answer.status == 200 => drop(answered.fetch_add(1, Ordering::SeqCst)),
+                    other => lost.push(format!("{other:?}")),
+                }
+            }
+            lost
+        })
+    };
+    let threads: Vec<_> = (0..4).map(ask).collect();
+    eventually("load", || answered.load(Ordering::SeqCst) > 100);
+    weir.signal(Signal::SIGTERM);
+    let status = weir.wait(Duration::from_secs(12));
+    stop.store(true, Ordering::SeqCst);
+    let lost: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+    assert!(lost.is_empty(), "{} connected and were not answered: {:?}", lost.len(), lost.first());
+    assert_eq!(status.code(), Some(0));
+}

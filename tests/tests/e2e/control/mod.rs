@@ -1,0 +1,6 @@
+//! What operators touch: files, configuration, the admin listener, signals.
+
+mod admin; // Health, metrics, state, status.
+mod check; // Wrong configuration and wrong usage.
+mod drain; // SIGTERM.
+mod files; // The folder of services, while weir runs.

@@ -1,0 +1,8 @@
+//! The explicit proxy on :4140, when everybody behaves.
+
+mod answers; // Answers without a body, interim answers, trailers, early answers.
+mod bodies; // Streaming and back-pressure, both ways.
+mod connections; // Keep-alive, close, pipelining, HTTP/1.0, bounds on connections.
+mod forms; // How a request looks when it comes and when it goes on.
+mod names; // Which spelling reaches which service.
+mod tunnels; // 101 and CONNECT.

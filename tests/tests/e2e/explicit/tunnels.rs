@@ -1,0 +1,189 @@
+//! Connections that stop being HTTP: 101 answers and CONNECT.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use e2e::backend::Then;
+use e2e::client::Closed;
+use e2e::raw::{self, Refusing, TcpServer};
+use e2e::{Answer, Backend, Client, Request, Weir};
+
+#[test]
+fn an_upgrade_becomes_a_tunnel() {
+    let backend = Backend::http().answer(Answer::upgrade("websocket").with("X-Kept", "1")).start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.start(&upgrade("http://hello/chat", "websocket"));
+    let head = client.head();
+    assert_eq!(
+        (head.status(), head.get("upgrade"), head.get("x-kept")),
+        (Some(101), Some("websocket"), Some("1"))
+    );
+    assert!(head.lists("connection", "upgrade"), "{head:?}");
+    client.send("ping").expect("ping").send([0, 255, 13, 10]).expect([0, 255, 13, 10]);
+    client.half_close();
+    assert_eq!(client.closed(), Closed::End);
+    let request = backend.only_request().head;
+    assert_eq!(request.get("upgrade"), Some("websocket"));
+    assert!(request.lists("connection", "upgrade"), "{request:?}");
+    assert_eq!(request.get("sec-websocket-key"), Some("eA=="));
+}
+
+#[test]
+fn a_tunnel_carries_much_both_ways_at_once() {
+    let backend = Backend::http().answer(Answer::upgrade("chat")).start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.start(&upgrade("http://hello/", "chat"));
+    assert_eq!(client.head().status(), Some(101));
+    let bytes: Vec<u8> = (0..4_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let (mut upload, sent) = (client.stream().try_clone().unwrap(), bytes.clone());
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut upload, &sent));
+    client.expect(&bytes);
+    sender.join().unwrap().unwrap();
+}
+
+#[test]
+fn bytes_that_come_together_with_the_101_are_not_lost() {
+    let greeting = "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\nwelcome";
+    let backend = Backend::http().answer(Answer::raw(greeting).then(Then::Echo)).start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.start(&upgrade("http://hello/", "chat"));
+    assert_eq!(client.head().status(), Some(101));
+    client.expect("welcome").send("x").expect("x");
+}
+
+#[test]
+fn a_refused_upgrade_is_an_ordinary_answer() {
+    let backend = Backend::http().answers("no").start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.ask(&upgrade("http://hello/", "chat")).expect_body("no");
+    client.get("http://hello/").expect_body("no");
+}
+
+#[test]
+fn an_upgrade_to_h2c_is_left_out() {
+    let backend = Backend::http().answers("plain").start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let request = Request::get("http://hello/")
+        .with("Connection", "Upgrade, HTTP2-Settings")
+        .with("Upgrade", "h2c")
+        .with("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA");
+    weir.ask(&request).expect_body("plain");
+    let head = backend.only_request().head;
+    assert_eq!((head.get("upgrade"), head.get("http2-settings")), (None, None), "{head:?}");
+    assert!(!head.lists("connection", "upgrade"), "{head:?}");
+}
+
+#[test]
+fn connect_becomes_a_tunnel_to_the_service() {
+    let server = TcpServer::echo(listener());
+    let weir = Weir::serving("hello", &[server.addr()]);
+    for authority in ["hello:80", "HELLO.default.svc.cluster.local:80"] {
+        let mut client = connect(&weir, authority);
+        client.send("ping").expect("ping").half_close();
+        assert_eq!(client.closed(), Closed::End);
+    }
+    assert_eq!(server.accepted(), 2);
+}
+
+#[test]
+fn bytes_that_come_together_with_the_connect_are_not_lost() {
+    let server = TcpServer::echo(listener());
+    let weir = Weir::serving("hello", &[server.addr()]);
+    let mut client = weir.client();
+    client.send("CONNECT hello:80 HTTP/1.1\r\nHost: hello:80\r\n\r\nearly");
+    assert_eq!(client.head().status(), Some(200));
+    client.expect("early");
+}
+
+#[test]
+fn a_server_may_speak_first_in_a_tunnel() {
+    let server = TcpServer::greets(listener(), "220 ready\r\n");
+    let weir = Weir::serving("mail", &[server.addr()]);
+    connect(&weir, "mail:80").expect("220 ready\r\n").send("HELO").expect("HELO");
+}
+
+#[test]
+fn either_side_of_a_tunnel_may_close_first() {
+    let counts = TcpServer::counts_to_the_end(listener());
+    let (tell, told) = std::sync::mpsc::channel();
+    let closes = TcpServer::closes_first(listener(), "bye", tell);
+    let weir = Weir::new().service("counts", &[counts.addr()]).service("closes", &[closes.addr()]).start();
+
+    let mut client = connect(&weir, "counts:80");
+    client.send("12345").half_close().expect("got 5");
+    assert_eq!(client.closed(), Closed::End);
+
+    let mut client = connect(&weir, "closes:80");
+    client.expect("bye");
+    assert_eq!(client.closed(), Closed::End);
+    client.send("1234567").half_close();
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(7));
+}
+
+#[test]
+fn the_answer_to_connect_has_no_framing() {
+    let server = TcpServer::echo(listener());
+    let weir = Weir::serving("hello", &[server.addr()]);
+    let mut client = weir.client();
+    client.send("CONNECT hello:80 HTTP/1.1\r\nHost: hello:80\r\n\r\n");
+    let head = client.head();
+    assert_eq!((head.get("content-length"), head.get("transfer-encoding")), (None, None), "{head:?}");
+}
+
+#[test]
+fn connect_tries_another_endpoint_when_one_refuses() {
+    let (refusing, server) = (Refusing::new(), TcpServer::echo(listener()));
+    let weir = Weir::serving("hello", &[refusing.addr(), server.addr()]);
+    for _ in 0..20 {
+        connect(&weir, "hello:80").send("x").expect("x");
+    }
+}
+
+#[test]
+fn connect_to_what_is_not_there_says_so() {
+    let refusing = Refusing::new();
+    let weir = Weir::new().service("dead", &[refusing.addr()]).file("empty", "").start();
+    for (authority, statuses) in [("nowhere:80", &[502][..]), ("dead:80", &[502, 503]), ("empty:80", &[503])]
+    {
+        let mut client = weir.client();
+        client.start(&Request::new("CONNECT", authority));
+        let answer = client.response();
+        assert!(statuses.contains(&answer.status), "{authority}: {:?}", answer.head);
+        assert!(!answer.l5d_err().is_empty(), "{authority}: {:?}", answer.head);
+    }
+}
+
+#[test]
+fn a_silent_tunnel_ends_after_its_bound() {
+    let server = TcpServer::echo(listener());
+    let limits = "{ tunnelIdle: 300ms }";
+    let weir = Weir::new().set("limits", limits).service("hello", &[server.addr()]).start();
+    let mut client = connect(&weir, "hello:80");
+    for _ in 0..5 {
+        client.send("x").expect("x");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    client.rest();
+}
+
+fn upgrade(url: &str, protocol: &str) -> Request {
+    Request::get(url)
+        .with("Connection", "Upgrade")
+        .with("Upgrade", protocol)
+        .with("Sec-WebSocket-Key", "eA==")
+}
+
+fn connect(weir: &Weir, authority: &str) -> Client {
+    let mut client = weir.client();
+    client.start(&Request::new("CONNECT", authority));
+    assert_eq!(client.head().status(), Some(200));
+    client
+}
+
+fn listener() -> TcpListener {
+    raw::listen(raw::loopback()).unwrap()
+}

@@ -1,0 +1,7 @@
+//! Endpoints that fail: what it costs a client, and what weir remembers of it.
+
+mod breaker; // Ejection and return.
+mod connects; // Endpoints that refuse or swallow connections.
+mod kills; // Endpoints killed under load.
+mod nothing; // No endpoint at all: which status, and how quickly.
+mod retries; // What is tried again, and what is not.

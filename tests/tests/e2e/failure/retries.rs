@@ -1,0 +1,125 @@
+//! What is tried again: only what cannot have had an effect, once, and elsewhere.
+
+use e2e::backend::Then;
+use e2e::{Answer, Backend, Request, Weir};
+
+fn breaks_before_an_answer(then: Then) -> Backend {
+    Backend::http().answer(Answer::raw("").then(then)).start()
+}
+
+#[test]
+fn a_get_whose_connection_ends_before_an_answer_is_tried_once_elsewhere() {
+    for then in [Then::Reset, Then::Close] {
+        let (bad, good) = (breaks_before_an_answer(then), Backend::http().start());
+        let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
+        for _ in 0..20 {
+            weir.get("http://hello/").expect_body("ok");
+        }
+        assert!(bad.count() > 0, "it was never asked, so this shows nothing");
+        assert_eq!(good.count(), 20);
+    }
+}
+
+#[test]
+fn a_get_is_tried_twice_at_most() {
+    let bad = [(); 4].map(|()| breaks_before_an_answer(Then::Reset));
+    let weir = Weir::serving("hello", &bad.each_ref().map(Backend::addr));
+    let answer = weir.get("http://hello/");
+    answer.expect_status(502);
+    assert!(!answer.l5d_err().is_empty());
+    let counts = bad.each_ref().map(Backend::count);
+    assert_eq!(counts.iter().sum::<usize>(), 2, "{counts:?}");
+    assert!(counts.iter().all(|n| *n <= 1), "the second attempt went to the same endpoint: {counts:?}");
+}
+
+#[test]
+fn a_post_is_sent_once_whatever_becomes_of_it() {
+    for then in [Then::Reset, Then::Close] {
+        let (bad, good) = (breaks_before_an_answer(then), Backend::http().start());
+        let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
+        let mut failed = 0;
+        for _ in 0..20 {
+            let answer = weir.ask(&Request::post("http://hello/", "body"));
+            assert!(matches!(answer.status, 200 | 502), "{answer:?}");
+            failed += usize::from(answer.status == 502);
+        }
+        assert_eq!(
+            bad.count(),
+            failed,
+            "each POST that reached the bad endpoint failed, and none went on from there"
+        );
+        assert_eq!(bad.count() + good.count(), 20);
+        assert!(failed > 0, "the bad endpoint was never asked, so this shows nothing");
+    }
+}
+
+#[test]
+fn an_idempotent_request_with_a_body_is_sent_once() {
+    let (bad, good) = (breaks_before_an_answer(Then::Reset), Backend::http().start());
+    let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
+    for _ in 0..20 {
+        weir.ask(&Request::new("PUT", "http://hello/").chunks(&["some", "body"]));
+    }
+    assert_eq!(bad.count() + good.count(), 20);
+    assert!(bad.count() > 0);
+}
+
+#[test]
+fn idempotent_methods_are_tried_again_and_others_are_not() {
+    for (method, again) in [
+        ("HEAD", true),
+        ("OPTIONS", true),
+        ("DELETE", true),
+        ("PUT", true),
+        ("PATCH", false),
+        ("POST", false),
+    ] {
+        let (bad, good) = (breaks_before_an_answer(Then::Close), Backend::http().start());
+        let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
+        let mut failed = 0;
+        for _ in 0..12 {
+            failed += usize::from(weir.ask(&Request::new(method, "http://hello/")).status != 200);
+        }
+        assert!(bad.count() > 0, "{method}");
+        assert_eq!(failed, if again { 0 } else { bad.count() }, "{method}");
+    }
+}
+
+#[test]
+fn an_answer_of_5xx_is_the_backends_word_and_is_not_tried_again() {
+    let bad = Backend::http().answer(Answer::status(503)).start();
+    let good = Backend::http().start();
+    let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
+    for _ in 0..20 {
+        let answer = weir.get("http://hello/");
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+        assert!(answer.l5d_err().is_empty());
+    }
+    assert_eq!(bad.count() + good.count(), 20);
+}
+
+#[test]
+fn an_answer_that_has_begun_is_not_tried_again() {
+    let bad = Backend::http().answer(Answer::raw("HTTP/1.1 20").then(Then::Reset)).start();
+    let good = Backend::http().start();
+    let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
+    for _ in 0..20 {
+        weir.get("http://hello/");
+    }
+    assert_eq!(bad.count() + good.count(), 20);
+    assert!(bad.count() > 0);
+}
+
+#[test]
+fn a_kept_connection_that_died_meanwhile_costs_not_even_a_post() {
+    // The backend resets the idle connection; weir learns of it before it sends, or hands the request to another.
+    let mut backend = Backend::http().start();
+    let weir = Weir::new().set("workers", "1").service("hello", &[backend.addr()]).start();
+    for _ in 0..10 {
+        weir.ask(&Request::post("http://hello/", "x")).expect_body("ok");
+        backend.kill();
+        backend.restart();
+        // The reset is on its way over loopback; only when it has arrived is the outcome certain.
+        e2e::eventually("the reset to arrive", || weir.get("http://hello/").status == 200);
+    }
+}

@@ -1,0 +1,11 @@
+//! End-to-end tests: the real binary, real sockets, and, as root, real namespaces and BPF.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod control; // What operators touch: files, configuration, admin, signals.
+mod explicit; // The explicit proxy on :4140, when everybody behaves.
+mod failure; // Endpoints that fail.
+mod guards; // Where weir will not connect, and whom it does not serve.
+mod harness; // The harness itself, without weir.
+mod input; // Input that is wrong, hostile or unlucky.
+mod transparent; // Diverted connections.
+mod websocket; // An echo with Python's `websockets`, both ways.

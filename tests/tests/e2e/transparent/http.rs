@@ -1,0 +1,144 @@
+//! HTTP of diverted connections: balanced, broken and streamed like explicit requests, but unmarked.
+
+use std::time::Duration;
+
+use super::{Stage, TARGET, V4, V6, address, dialler};
+use e2e::load::Reuse;
+use e2e::raw::Refusing;
+use e2e::{Answer, Backend, BackendProcess, Load, Request, Weir, folder};
+
+#[test]
+fn nothing_tells_the_application_or_the_backend_of_a_proxy() {
+    let Some(stage) = Stage::running() else { return };
+    let reply = Answer::ok("ok").with("X-MixedCase", "1").with("server", "fake");
+    let at = |address| Backend::http().answer(reply.clone()).inside(&stage.a).on(address).start();
+    let backend = at(stage.a.at(TARGET));
+    let request =
+        "GET /Path?q=1 HTTP/1.1\r\nHost: What.Ever.Example:99\r\nX-CamelCase: 1\r\naccept: */*\r\n\r\n";
+    // The other endpoints refuse, so it reaches this one.
+    let answer = stage.dial(V4).send(request).response();
+    answer.expect_body("ok");
+    let names: Vec<_> = answer.head.fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.contains(&"X-MixedCase") && names.contains(&"server"), "{names:?}");
+    for field in ["via", "l5d-err", "x-forwarded-for", "forwarded"] {
+        assert_eq!(answer.get(field), None);
+    }
+    assert_eq!(String::from_utf8_lossy(&backend.raw()[0]), request);
+}
+
+#[test]
+fn connections_are_kept_on_both_sides() {
+    let Some(stage) = Stage::running() else { return };
+    let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let mut client = stage.dial(V4);
+    for _ in 0..50 {
+        client.ask(&Request::post("/", "body").with("Host", "hello")).expect_body("ok");
+    }
+    assert_eq!((backend.count(), backend.connections()), (50, 1));
+}
+
+#[test]
+fn every_request_of_a_connection_is_balanced() {
+    let Some(stage) = Stage::running() else { return };
+    let _backends = stage.backends();
+    let mut client = stage.dial(V4);
+    let bodies: std::collections::BTreeSet<_> = (0..100).map(|_| client.get("/").text()).collect();
+    assert_eq!(bodies.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn a_backend_killed_under_load_costs_no_diverted_get() {
+    let Some(mut stage) = Stage::set() else { return };
+    let mut a = BackendProcess::start_in(&stage.a, stage.a.at(TARGET), "a");
+    let _b = BackendProcess::start_in(&stage.b, stage.b.at(TARGET), "b");
+    let hello = folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET);
+    let hello = hello.endpoints(&[stage.a.v4(), stage.b.v4()]);
+    let quick = "{ backoff: { min: 200ms, max: 400ms } }";
+    stage.start(Weir::new().on_node(&stage.net).set("breaker", quick).kubernetes(&hello));
+    let get = Request::get("/").with("Host", "hello");
+    let kept = Load::start(3, Reuse::KeepAlive, &get, dialler(&stage.client, V4));
+    let fresh = Load::start(2, Reuse::Never, &get.with("Connection", "close"), dialler(&stage.client, V4));
+    kept.answered(200);
+    a.kill();
+    kept.answered(300);
+    fresh.answered(50);
+    a.restart();
+    let before = kept.tally().from("a");
+    e2e::eventually("its return", || kept.tally().from("a") > before + 20);
+    kept.stop().expect_no_failure();
+    fresh.stop().expect_no_failure();
+}
+
+#[test]
+fn a_service_whose_endpoints_are_dead_is_an_answer_that_says_so() {
+    let Some(stage) = Stage::running() else { return };
+    let answer = stage.dial(V4).get("/");
+    assert!(matches!(answer.status, 502 | 503), "{answer:?}");
+    assert!(!answer.l5d_err().is_empty() && answer.get("via").is_none(), "{answer:?}");
+}
+
+#[test]
+fn a_long_body_streams_both_ways() {
+    let Some(stage) = Stage::running() else { return };
+    let _backend =
+        Backend::http().answer(Answer::stream(16 << 20)).inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let answer = stage.dial(V4).ask(&Request::post("/", vec![b'x'; 4 << 20]).with("Host", "hello"));
+    assert_eq!((answer.status, answer.length), (200, 16 << 20));
+}
+
+#[test]
+fn ambiguous_framing_is_refused_here_too() {
+    let Some(stage) = Stage::running() else { return };
+    let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
+    for fields in ["Content-Length: 3\r\nContent-Length: 4", "Content-Length : 3", "X: a\r\n b", "X: a\rb"] {
+        let mut client = stage.dial(V4);
+        client.send(format!("POST / HTTP/1.1\r\nHost: hello\r\n{fields}\r\n\r\nabcd"));
+        client.response().expect_status(400);
+        client.rest();
+    }
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
+fn an_http10_request_without_a_host_reaches_the_dialled_service() {
+    let Some(stage) = Stage::running() else { return };
+    let _backends = stage.backends();
+    let body = stage.dial(V6).send("GET / HTTP/1.0\r\n\r\n").response().text();
+    assert!(body == "a" || body == "b", "{body:?}");
+}
+
+#[test]
+fn an_upgrade_becomes_a_tunnel_for_diverted_applications() {
+    let Some(stage) = Stage::running() else { return };
+    let _backend =
+        Backend::http().answer(Answer::upgrade("chat")).inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let mut client = stage.dial(V4);
+    client.start(
+        &Request::get("/").with("Host", "hello").with("Connection", "Upgrade").with("Upgrade", "chat"),
+    );
+    assert_eq!(client.head().status(), Some(101));
+    client.send("ping").expect("ping");
+}
+
+#[test]
+fn an_absolute_target_of_a_diverted_request_does_not_choose_the_destination() {
+    let Some(stage) = Stage::running_with(|builder| builder.service("other", &[Refusing::new().addr()]))
+    else {
+        return;
+    };
+    let _backends = stage.backends();
+    let answer = stage.dial(V4).ask(&Request::get("http://other/"));
+    assert!(matches!(answer.status, 200 | 400), "{answer:?}");
+}
+
+#[test]
+fn an_endless_wait_for_a_head_is_bounded_here_too() {
+    let Some(stage) = Stage::running_with(|builder| builder.set("limits", "{ headerRead: 300ms }")) else {
+        return;
+    };
+    let _backends = stage.backends();
+    let mut client = stage.dial(V4);
+    client.drip(format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(200)), Duration::from_millis(10));
+    client.rest();
+    assert_eq!(client.stream().peer_addr().map_or(address(V4), |a| a), address(V4));
+}

@@ -1,0 +1,131 @@
+//! Everything that is not HTTP/1: forwarded as bytes to a balanced endpoint of the dialled service.
+
+use std::time::Duration;
+
+use super::{Stage, TARGET, V4, V6};
+use e2e::client::Closed;
+use e2e::raw::TcpServer;
+use e2e::weir::builder::Builder;
+use e2e::{Answer, Backend, Pod, Weir};
+
+fn listener(pod: &Pod) -> std::net::TcpListener {
+    pod.listen(pod.at(TARGET)).unwrap()
+}
+
+#[test]
+fn bytes_pass_and_either_side_may_close_first() {
+    let Some(stage) = Stage::running() else { return };
+    {
+        let _server = TcpServer::counts_to_the_end(listener(&stage.a));
+        let mut client = stage.dial(V4);
+        client.send([0; 70_000]).half_close().expect("got 70000");
+        assert_eq!(client.closed(), Closed::End);
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    let _server = TcpServer::closes_first(listener(&stage.b), "bye", tell);
+    let mut client = stage.dial(V4);
+    client.send([1]).expect("bye");
+    assert_eq!(client.closed(), Closed::End);
+    client.send([2; 999]).half_close();
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(1000));
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let Some(stage) = Stage::running() else { return };
+    let _server = TcpServer::greets(listener(&stage.a), "220 ready\r\n");
+    let mut client = stage.dial(V4);
+    client.expect("220 ready\r\n").send("EHLO me\r\n").expect("EHLO me\r\n");
+}
+
+#[test]
+fn a_client_that_thinks_before_it_speaks_http_is_still_http() {
+    let Some(stage) = Stage::running() else { return };
+    let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let mut client = stage.dial(V4);
+    assert!(client.silent_for(Duration::from_millis(600)));
+    client.get("/").expect_body("ok");
+    client.get("/").expect_body("ok");
+    assert_eq!(backend.count(), 2);
+}
+
+#[test]
+fn protocols_pass_byte_for_byte() {
+    let Some(stage) = Stage::running() else { return };
+    let _server = TcpServer::echo(listener(&stage.a));
+    let hello_of_tls = [22, 3, 1, 0, 5, 1, 0, 0, 1, 0];
+    let preface_of_http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for bytes in [&hello_of_tls[..], preface_of_http2, b"\0", b"SELECT 1\n", b"*1\r\n$4\r\nPING\r\n"] {
+        stage.dial(V4).send(bytes).expect(bytes);
+    }
+}
+
+#[test]
+fn much_passes_both_ways_at_once() {
+    let Some(stage) = Stage::running() else { return };
+    let _server = TcpServer::echo(listener(&stage.a));
+    let bytes: Vec<u8> = (0..8_000_000_u32).map(|i| (i % 253) as u8).collect();
+    let mut client = stage.dial(V4);
+    let (mut upload, sent) = (client.stream().try_clone().unwrap(), bytes.clone());
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut upload, &sent));
+    client.expect(&bytes);
+    sender.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_slow_reader_fills_no_memory() {
+    let Some(mut stage) = Stage::running() else { return };
+    let _server = TcpServer::on(listener(&stage.a), |mut stream| {
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..64 {
+            if std::io::Write::write_all(&mut stream, &piece).is_err() {
+                return;
+            }
+        }
+    });
+    let before = stage.weir().resident();
+    let mut client = stage.dial(V4);
+    client.send("\0");
+    assert!(e2e::time::holds_for(Duration::from_secs(1), || stage.weir().resident() < before + (8 << 20)));
+    assert_eq!(client.rest().0.len(), 64 << 20);
+}
+
+#[test]
+fn connections_are_balanced_and_a_dead_endpoint_costs_none() {
+    let Some(stage) = Stage::running() else { return };
+    let (a, b) = (TcpServer::echo(listener(&stage.a)), TcpServer::echo(listener(&stage.b)));
+    // The IPv6 endpoints refuse all the while.
+    for to in [V4, V6] {
+        for _ in 0..30 {
+            stage.dial(to).send("\0x").expect("\0x");
+        }
+    }
+    assert!(a.accepted() > 5 && b.accepted() > 5, "{} and {}", a.accepted(), b.accepted());
+    drop(a);
+    for _ in 0..30 {
+        stage.dial(V4).send("\0x").expect("\0x");
+    }
+}
+
+#[test]
+fn a_port_declared_opaque_is_not_parsed() {
+    let Some(mut stage) = Stage::set() else { return };
+    let hello = stage.hello().app_protocol("tcp");
+    let builder: Builder = Weir::new().on_node(&stage.net).kubernetes(&hello);
+    stage.start(builder);
+    let _server = TcpServer::echo(listener(&stage.a));
+    let odd = "GET / HTTP/1.1\nContent-Length: 1\nContent-Length: 2\n\n";
+    stage.dial(V4).send(odd).expect(odd);
+}
+
+#[test]
+fn a_client_that_vanishes_ends_the_other_side() {
+    let Some(mut stage) = Stage::running() else { return };
+    let backend = Backend::http().answer(Answer::raw("")).inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let mut client = stage.dial(V4);
+    client.send("\0not http");
+    e2e::eventually("the bytes at the endpoint", || backend.raw().concat() == b"\0not http");
+    client.vanish();
+    e2e::eventually("the end of the endpoint's connection", || backend.open() == 0);
+    e2e::eventually("nothing in flight", || stage.weir().in_flight() == 0);
+}

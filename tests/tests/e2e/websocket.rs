@@ -1,0 +1,119 @@
+//! A WebSocket echo with Python's `websockets`, as an application would: diverted, and through :4140.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::transparent::{Stage, TARGET, V4};
+use e2e::weir::binary;
+use e2e::{Place, Weir};
+
+const PACKAGE: &str = "websockets==15.0.1";
+
+const SERVER: &str = r#"
+import asyncio, sys, websockets
+async def echo(ws):
+    async for message in ws:
+        await ws.send(message)
+async def main():
+    async with websockets.serve(echo, sys.argv[1], int(sys.argv[2]), max_size=None) as server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.Future()
+asyncio.run(main())
+"#;
+
+const CLIENT: &str = r#"
+import asyncio, os, sys, websockets
+async def main():
+    proxy = sys.argv[2] if len(sys.argv) > 2 else None
+    async with websockets.connect(sys.argv[1], proxy=proxy, max_size=None) as ws:
+        for message in ["hello", "", "caf\u00e9", os.urandom(10), os.urandom(200_000)]:
+            await ws.send(message)
+            assert await ws.recv() == message
+        await (await ws.ping())
+    print("echoed", ws.close_code)
+asyncio.run(main())
+"#;
+
+/// A Python with `websockets`, in an environment of its own below the target folder.
+fn python() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| {
+            let home = binary::target().join("e2e-python");
+            let python = home.join("bin/python");
+            if !has_websockets(&python) {
+                let run = |command: &mut Command, hint: &str| {
+                    let output = command.output().unwrap_or_else(|e| panic!("{hint}: {e}"));
+                    assert!(output.status.success(), "{hint}: {}", String::from_utf8_lossy(&output.stderr));
+                };
+                let _ = std::fs::remove_dir_all(&home);
+                run(
+                    Command::new("python3").args(["-m", "venv"]).arg(&home),
+                    "a Python environment is needed for the WebSocket tests (Debian: apt-get install python3-venv)",
+                );
+                run(
+                    Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]),
+                    "the WebSocket tests need the package `websockets` from PyPI",
+                );
+            }
+            python
+        })
+        .clone()
+}
+
+fn has_websockets(python: &PathBuf) -> bool {
+    Command::new(python)
+        .args(["-c", "import websockets"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+/// A running echo server.
+struct Echo(Child, u16);
+
+impl Echo {
+    fn start(place: &Place, address: &str, port: u16) -> Self {
+        let mut command = place.command(python());
+        command.args(["-c", SERVER, address, &port.to_string()]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self(child, line.trim().parse().expect("the echo server's port"))
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[track_caller]
+fn echoes(place: &Place, arguments: &[&str]) {
+    let output = place.command(python()).args(["-c", CLIENT]).args(arguments).output().unwrap();
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.trim() == "echoed 1000", "{said}{error}");
+}
+
+#[test]
+fn a_websocket_echoes_through_the_explicit_proxy() {
+    let server = Echo::start(&Place::Here, "127.0.0.1", 0);
+    let weir = Weir::serving("chat", &[([127, 0, 0, 1], server.1).into()]);
+    echoes(&Place::Here, &["ws://chat/", &format!("http://{}", weir.outgoing())]);
+    assert_eq!(weir.accepted("outgoing"), 1.0);
+}
+
+#[test]
+fn a_websocket_echoes_when_it_is_diverted() {
+    let Some(mut stage) = Stage::running() else { return };
+    let _server = Echo::start(&Place::from(&stage.a), &stage.a.v4().to_string(), TARGET);
+    let before = stage.diverted();
+    echoes(&Place::from(&stage.client), &[&format!("ws://{V4}/")]);
+    assert!(stage.diverted() > before);
+    let proxy = format!("http://{}:4140", e2e::net::NODE_V4);
+    echoes(&Place::from(&stage.client), &["ws://hello/", &proxy]);
+}
