@@ -88,17 +88,20 @@ impl Folder {
         self.path.join(name).display().to_string()
     }
 
-    /// Reads again what has changed. A folder that cannot be listed leaves everything as it was.
-    pub(super) fn refresh(&mut self, dirty: &Dirty) {
-        self.problems.clear();
-        match self.list() {
+    /// Reads again what has changed; whether there was anything. A folder that cannot be listed leaves everything
+    /// as it was.
+    pub(super) fn refresh(&mut self, dirty: &Dirty) -> bool {
+        let before = std::mem::take(&mut self.problems);
+        let read = match self.list() {
             Ok(found) => self.update(found, dirty),
             Err(error) => {
                 let problem =
                     Problem::of_file(self.path.display().to_string(), format!("cannot be listed: {error}"));
                 self.problems.push(problem);
+                false
             }
-        }
+        };
+        read || before != self.problems
     }
 
     fn list(&mut self) -> io::Result<BTreeMap<String, (Format, Signature)>> {
@@ -127,18 +130,24 @@ impl Folder {
         Ok(found)
     }
 
-    fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) {
+    /// Forgets files that are gone and reads those that are due; whether there were any.
+    fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) -> bool {
+        let before = self.files.len();
         self.files.retain(|name, _| found.contains_key(name) || dirty.is_being_written(name));
+        let mut changed = self.files.len() != before;
         for (name, (format, signature)) in found {
             if dirty.is_being_written(&name) {
                 continue;
             }
             let path = self.path.join(&name);
-            let file = self.files.entry(name.clone()).or_insert_with(FileState::unread);
-            if file.is_due(signature, dirty.contains(&name)) {
+            let told = dirty.contains(&name);
+            let file = self.files.entry(name).or_insert_with(FileState::unread);
+            if file.is_due(signature, told) {
                 file.read(&path, format, signature);
+                changed = true;
             }
         }
+        changed
     }
 }
 
@@ -250,4 +259,44 @@ fn read_text(path: &Path) -> Result<(String, Signature), String> {
     let text = String::from_utf8(bytes)
         .map_err(|error| format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
     Ok((text, Signature::of(&metadata)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(folder: &Folder) -> usize {
+        match &folder.files["hello"].content {
+            Some(Content::Lines(lines)) => lines.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_change_that_no_event_told_of_is_read_once_it_looks_the_same_twice() {
+        let path = tempfile::tempdir().unwrap();
+        let write = |text| fs::write(path.path().join("hello"), text).unwrap();
+        write("10.0.0.1 80\n");
+        let mut folder = Folder::open(path.path()).unwrap();
+        write("10.0.0.1 80\n10.0.0.2 80\n");
+        folder.refresh(&Dirty::default());
+        assert_eq!(lines(&folder), 1);
+        write("10.0.0.1 80\n10.0.0.2 80\n10.0.0.3 80\n");
+        folder.refresh(&Dirty::default());
+        assert_eq!(lines(&folder), 1, "it is being written");
+        folder.refresh(&Dirty::default());
+        assert_eq!(lines(&folder), 3);
+    }
+
+    #[test]
+    fn a_socket_is_no_service_file_and_a_large_file_is_not_read() {
+        let path = tempfile::tempdir().unwrap();
+        let large = File::create(path.path().join("large")).unwrap();
+        large.set_len(BOUNDS.bytes as u64 + 1).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(path.path().join("socket")).unwrap();
+        let folder = Folder::open(path.path()).unwrap();
+        drop(socket);
+        let files: Vec<_> = folder.files().map(|(name, file)| (name, file.problems.len())).collect();
+        assert_eq!(files, [("large", 1)]);
+    }
 }

@@ -28,6 +28,7 @@ const LOOK_UP: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(30);
 
 struct Task {
+    path: PathBuf,
     /// Away while a blocking thread reads it.
     folder: Option<Folder>,
     known: Known,
@@ -67,6 +68,7 @@ pub(super) fn start(
     let (catalog, catalog_watch) = watch::channel(Arc::new(built.catalog));
     let (problems, problems_watch) = watch::channel(Arc::new(built.problems));
     let mut task = Task {
+        path,
         folder: Some(folder),
         known,
         names: built.names,
@@ -96,7 +98,11 @@ impl Task {
                 () = time::sleep_until(self.again), if !self.looking_up && !self.names.is_empty() => Wake::LookUpAgain,
             };
             match wake {
-                Wake::Files(dirty) => self.read(dirty).await,
+                Wake::Files(dirty) => {
+                    if !self.read(dirty).await {
+                        continue;
+                    }
+                }
                 Wake::Answers(answers) => {
                     self.looking_up = false;
                     self.known.learn(answers);
@@ -111,19 +117,27 @@ impl Task {
         }
     }
 
-    /// Reads what has changed, on a thread that may block.
-    async fn read(&mut self, dirty: Dirty) {
-        let Some(mut folder) = self.folder.take() else { return };
-        let read = task::spawn_blocking(move || {
-            folder.refresh(&dirty);
-            folder
-        });
-        match read.await {
-            Ok(folder) => self.folder = Some(folder),
-            Err(error) => {
-                tracing::error!(%error, "the reader of service files failed; the last catalog stays")
+    /// Reads what has changed, on a thread that may block; whether there was anything.
+    async fn read(&mut self, dirty: Dirty) -> bool {
+        let (folder, path) = (self.folder.take(), self.path.clone());
+        let read = task::spawn_blocking(move || match folder {
+            Some(mut folder) => {
+                let changed = folder.refresh(&dirty);
+                Ok((folder, changed))
             }
-        }
+            // The last reader panicked and took its folder along.
+            None => Folder::open(&path).map(|folder| (folder, true)),
+        });
+        let error = match read.await {
+            Ok(Ok((folder, changed))) => {
+                self.folder = Some(folder);
+                return changed;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%error, "service files are not read; the last catalog stays");
+        false
     }
 
     fn rebuild(&mut self) {

@@ -1,9 +1,10 @@
 //! Whole files in, settings or positions out.
 
+mod bounds;
+mod examples;
+
 use std::path::Path;
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 
@@ -275,135 +276,10 @@ fn an_alias_stands_for_its_anchor_and_errors_point_at_the_alias() {
 }
 
 #[test]
-fn a_bomb_is_refused_before_it_goes_off() {
-    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for level in 1..12 {
-        let alias = format!("*a{}", level - 1);
-        bomb += &format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 10].join(", "));
-    }
-    assert_eq!(problems(&bomb).len(), 1);
-    assert_eq!(problems(&"[".repeat(100_000)).len(), 1);
-    assert_eq!(problems(&"- ".repeat(100_000)).len(), 1);
-    assert_eq!(problems(&"{a: ".repeat(10_000)).len(), 1);
-    let deep = format!("a: {}{}", "[".repeat(62), "]".repeat(62));
-    assert!(problems(&deep)[0].contains("unknown key `a`"), "what is within the bound is read");
-    assert_eq!(problems(&"x: 1\n".repeat(2_000_000)).len(), 1);
-}
-
-#[test]
-fn a_file_that_cannot_be_read_is_one_sentence() {
-    let folder = tempfile::tempdir().unwrap();
-    let missing = load(Some(&folder.path().join("missing.yaml"))).unwrap_err().to_string();
-    assert!(missing.contains("missing.yaml: cannot be read: No such file"), "{missing}");
-
-    let binary = folder.path().join("binary.yaml");
-    std::fs::write(&binary, b"outgoing: \xff\xfe").unwrap();
-    let binary = load(Some(&binary)).unwrap_err().to_string();
-    assert!(binary.ends_with("not text: byte 10 is not UTF-8"), "{binary}");
-
-    let large = folder.path().join("large.yaml");
-    std::fs::write(&large, " ".repeat(10 << 20)).unwrap();
-    let large = load(Some(&large)).unwrap_err().to_string();
-    assert!(large.ends_with("larger than 1 MiB: this is no configuration of weir"), "{large}");
-}
-
-#[test]
 fn a_relative_folder_is_relative_to_the_configuration_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.yaml");
     std::fs::write(&file, "discovery: { files: { path: services } }").unwrap();
     let files = load(Some(&file)).unwrap().discovery.files.unwrap();
     assert_eq!(files.path, folder.path().join("services"));
-}
-
-proptest! {
-    #[test]
-    fn random_text_never_panics(text in any::<String>()) {
-        let _ = parse("weir.yaml", &text, Path::new(""));
-    }
-
-    #[test]
-    fn random_yaml_like_text_never_panics(
-        words in prop::collection::vec(prop::sample::select(vec![
-            "outgoing", "transparent", "limits", "listen", "allow", "ports", ":", ": ", "\n", "\n  ", "{", "}", "[", "]",
-            ",", "-", "- ", "&a", "*a", "<<", "!!int", "|", ">", "'", "\"", "#", "---", "?", "~", "1", "[::]:1", "\t",
-        ]), 0..40),
-    ) {
-        let text = words.concat();
-        if let Err(error) = parse("weir.yaml", &text, Path::new("")) {
-            prop_assert!(!error.problems.is_empty());
-            prop_assert!(error.problems.iter().all(|problem| !problem.what.is_empty()));
-        }
-    }
-}
-
-fn examples() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
-}
-
-#[test]
-fn every_example_is_right() {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(examples()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            let settings = load(Some(&path)).unwrap_or_else(|error| panic!("{error}"));
-            let folder = settings.discovery.files.expect("each example has services").path;
-            assert!(folder.is_dir(), "{}: {}", path.display(), folder.display());
-            names.push(path.file_name().unwrap().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    assert_eq!(names, ["all.yaml", "files.yaml", "transparent.yaml"]);
-}
-
-/// What `all.yaml` says of defaults is true: taking out what it says has none leaves the defaults.
-#[test]
-fn the_example_with_every_key_shows_the_defaults() {
-    let mut settings = load(Some(&examples().join("all.yaml"))).unwrap();
-    let defaults = Settings::default();
-    assert!(settings.transparent.is_some() && settings.probes.is_some());
-    let transparent = settings.transparent.take().unwrap();
-    let expected = Transparent {
-        addresses: transparent.addresses.clone(),
-        cgroup: transparent.cgroup.clone(),
-        divert: transparent.divert.clone(),
-        allow: transparent.allow.clone(),
-        ..Transparent::default()
-    };
-    assert_eq!(transparent, expected);
-    assert_eq!(settings.outgoing, defaults.outgoing);
-    assert_eq!((settings.names, settings.drain), (defaults.names, defaults.drain));
-    assert_eq!((settings.limits, settings.breaker), (defaults.limits, defaults.breaker));
-    assert_eq!(settings.log, defaults.log);
-    assert_eq!(settings.admin.listen, defaults.admin.listen);
-    assert_eq!(settings.probes.unwrap().listen, Probes::default().listen);
-}
-
-/// Every key that the sections ask for is in `all.yaml`: a key that is not would be missing here.
-#[test]
-fn the_example_with_every_key_has_every_key() {
-    let text = std::fs::read_to_string(examples().join("all.yaml")).unwrap();
-    let sections = concat!(
-        include_str!("load.rs"),
-        include_str!("outgoing.rs"),
-        include_str!("transparent.rs"),
-        include_str!("admin.rs"),
-        include_str!("names.rs"),
-        include_str!("drain.rs"),
-        include_str!("discovery.rs"),
-        include_str!("limits.rs"),
-        include_str!("breaker.rs"),
-        include_str!("log.rs"),
-        include_str!("allow.rs"),
-    );
-    let mut keys = 0;
-    for call in ["set(\"", "list(\"", "section(\"", "switch(\""] {
-        for rest in sections.split(call).skip(1) {
-            let key = rest.split('"').next().unwrap();
-            assert!(text.contains(&format!("{key}:")), "all.yaml lacks `{key}`");
-            keys += 1;
-        }
-    }
-    assert!(keys > 40, "only {keys} keys found");
 }

@@ -1,0 +1,74 @@
+//! The files in `deploy/examples`.
+
+use super::*;
+
+fn examples() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
+}
+
+#[test]
+fn every_example_is_right() {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let settings = load(Some(&path)).unwrap_or_else(|error| panic!("{error}"));
+            let folder = settings.discovery.files.expect("each example has services").path;
+            assert!(folder.is_dir(), "{}: {}", path.display(), folder.display());
+            names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["all.yaml", "files.yaml", "transparent.yaml"]);
+}
+
+/// What `all.yaml` says of defaults is true: taking out what it says has none leaves the defaults.
+#[test]
+fn the_example_with_every_key_shows_the_defaults() {
+    let mut settings = load(Some(&examples().join("all.yaml"))).unwrap();
+    let defaults = Settings::default();
+    assert!(settings.transparent.is_some() && settings.probes.is_some());
+    let transparent = settings.transparent.take().unwrap();
+    let expected = Transparent {
+        addresses: transparent.addresses.clone(),
+        cgroup: transparent.cgroup.clone(),
+        divert: transparent.divert.clone(),
+        allow: transparent.allow.clone(),
+        ..Transparent::default()
+    };
+    assert_eq!(transparent, expected);
+    assert_eq!(settings.outgoing, defaults.outgoing);
+    assert_eq!((settings.names, settings.drain), (defaults.names, defaults.drain));
+    assert_eq!((settings.limits, settings.breaker), (defaults.limits, defaults.breaker));
+    assert_eq!(settings.log, defaults.log);
+    assert_eq!(settings.admin.listen, defaults.admin.listen);
+    assert_eq!(settings.probes.unwrap().listen, Probes::default().listen);
+}
+
+/// Every key that the sections ask for is in `all.yaml`: a key that is not would be missing here.
+#[test]
+fn the_example_with_every_key_has_every_key() {
+    let text = std::fs::read_to_string(examples().join("all.yaml")).unwrap();
+    let sections = concat!(
+        include_str!("../load.rs"),
+        include_str!("../outgoing.rs"),
+        include_str!("../transparent.rs"),
+        include_str!("../admin.rs"),
+        include_str!("../names.rs"),
+        include_str!("../drain.rs"),
+        include_str!("../discovery.rs"),
+        include_str!("../limits.rs"),
+        include_str!("../breaker.rs"),
+        include_str!("../log.rs"),
+        include_str!("../allow.rs"),
+    );
+    let mut keys = 0;
+    for call in ["set(\"", "list(\"", "section(\"", "switch(\""] {
+        for rest in sections.split(call).skip(1) {
+            let key = rest.split('"').next().unwrap();
+            assert!(text.contains(&format!("{key}:")), "all.yaml lacks `{key}`");
+            keys += 1;
+        }
+    }
+    assert!(keys > 40, "only {keys} keys found");
+}

@@ -1,0 +1,56 @@
+//! Kubernetes objects over several files.
+
+use super::*;
+
+#[tokio::test]
+async fn a_service_and_its_slices_may_be_in_different_files() {
+    let mut watch = watch(&[("a.yaml", &slice("a", "10.1.0.1")), ("b.yml", SERVICE)]);
+    assert_eq!(watch.k8s("world").unwrap(), ["10.1.0.1:8080"]);
+    watch.write("c.yaml", &slice("c", "10.1.0.2"));
+    watch.until("the other slice", |catalog| count(catalog, &k8s_key("world")) == 2).await;
+    fs::remove_file(watch.path("b.yml")).unwrap();
+    let problems = watch.problems_until(|problems| !problems.is_empty()).await;
+    assert_eq!(
+        problems,
+        [
+            "a.yaml:1:1: EndpointSlice default/a: no file has Service default/world (without it, nothing leads here)"
+        ]
+    );
+    assert_eq!(watch.k8s("world"), None);
+}
+
+#[tokio::test]
+async fn of_two_definitions_the_one_in_the_first_file_counts() {
+    let other = SERVICE.replace("10.96.0.11", "10.96.0.99");
+    let watch = watch(&[("b.yaml", &other), ("a.yaml", SERVICE)]);
+    let world = watch.service(&k8s_key("world")).unwrap();
+    assert_eq!(world.addresses, [IpAddr::from([10, 96, 0, 11])]);
+    assert_eq!(
+        watch.problems(),
+        ["b.yaml:1:1: Service default/world: also in a.yaml (the file whose name comes first counts)"]
+    );
+}
+
+#[tokio::test]
+async fn a_bad_object_stays_as_it_was_and_its_neighbours_change() {
+    let text = |service: &str, address: &str| [service, "---\n", &slice("a", address)].concat();
+    let mut watch = watch(&[("world.yaml", &text(SERVICE, "10.1.0.1"))]);
+    watch.write("world.yaml", &text(&SERVICE.replace("port: 80", "port: 0"), "10.1.0.2"));
+    watch
+        .until("the neighbour", |catalog| {
+            catalog
+                .services
+                .get(&k8s_key("world"))
+                .is_some_and(|service| endpoints(service) == ["10.1.0.2:8080"])
+        })
+        .await;
+    assert_eq!(
+        watch.problems(),
+        [
+            "world.yaml:6:31: Service default/world: invalid value: integer `0`, expected a port number from 1 to 65535 \
+          (this object is left as it last was)"
+        ]
+    );
+    let alone = read_files(watch.folder.path()).unwrap().0;
+    assert!(alone.services.is_empty(), "with no last good state there is nothing to keep");
+}
