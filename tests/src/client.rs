@@ -151,6 +151,17 @@ impl Client {
         bytes
     }
 
+    /// Whether the peer has closed by now and everything before that was read.
+    pub fn is_closed(&mut self) -> bool {
+        self.wire.stream().set_nonblocking(true).unwrap();
+        let open = match self.wire.fill() {
+            Ok(n) => n > 0,
+            Err(e) => is_timeout(&e),
+        };
+        self.wire.stream().set_nonblocking(false).unwrap();
+        !open
+    }
+
     /// Waits until the peer closes; fails the test when bytes come first.
     #[track_caller]
     pub fn closed(&mut self) -> Closed {

@@ -4,6 +4,7 @@
 //! long build. It knows the proxy only from outside, as its users do.
 
 mod bench;
+mod build_ebpf;
 mod ci;
 mod demo;
 mod node;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Options),
     /// Everything that has to hold before a change lands
     Ci,
+    /// Build the eBPF object from source
+    BuildEbpf(build_ebpf::Options),
     /// Measure weir beside HAProxy and beside no proxy
     Bench(bench::Options),
     #[command(hide = true)]
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Test(options) => test::run_tests(&options),
         Command::Ci => ci::run_ci(),
+        Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Bench(options) => bench::run_bench(&options),
         Command::Connects(options) => bench::connects(&options),
         Command::Backend(options) => demo::serve(&options),

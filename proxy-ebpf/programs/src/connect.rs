@@ -4,13 +4,11 @@ use core::ffi::c_void;
 use core::ptr::addr_of;
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
-use aya_ebpf::helpers::{
-    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_ktime_get_ns,
-};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval};
+use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_ktime_get_ns};
 use aya_ebpf::programs::SockAddrContext;
 use proxy_ebpf::decide::{self, Dial, Facts, Verdict};
-use proxy_ebpf::{Address, Count, LAYOUT, LEVELS, Original, Policy, Ports, Settings};
+use proxy_ebpf::{Address, Count, LAYOUT, LEVELS, Original, Policy, Ports};
 
 use crate::maps;
 

@@ -6,10 +6,10 @@ use core::ffi::c_void;
 use core::ptr::{addr_of, null, null_mut};
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::{bpf_map_type::BPF_MAP_TYPE_SOCKMAP, bpf_sock, BPF_SK_STORAGE_GET_F_CREATE};
+use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SOCKMAP, bpf_sock};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
-use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release};
 use aya_ebpf::helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get};
+use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release};
 use aya_ebpf::macros::btf_map;
 use proxy_ebpf::decide::Fail;
 use proxy_ebpf::{Address, Count, Original, Ports, Settings, Tuple};
@@ -119,13 +119,9 @@ pub fn listener() -> Option<u32> {
 pub fn remember(socket: *mut bpf_sock, original: Original) -> Result<(), ()> {
     // SAFETY: the socket comes from the hook's context; the pointer is null or to a whole `Original` of ours.
     unsafe {
-        let place = bpf_sk_storage_get(
-            storage(),
-            socket.cast(),
-            null_mut(),
-            BPF_SK_STORAGE_GET_F_CREATE as u64,
-        )
-        .cast::<Original>();
+        let place =
+            bpf_sk_storage_get(storage(), socket.cast(), null_mut(), BPF_SK_STORAGE_GET_F_CREATE as u64)
+                .cast::<Original>();
         if place.is_null() {
             return Err(());
         }

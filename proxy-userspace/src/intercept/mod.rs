@@ -32,9 +32,10 @@ mod sys;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
 use proxy_ebpf::Policy;
 
@@ -81,6 +82,7 @@ impl Interception {
     /// to do. Nothing is left attached.
     pub fn attach(plan: &Plan, listener: BorrowedFd<'_>) -> Result<Self, InterceptError> {
         plan.check()?;
+        sys::is_listening(listener).map_err(InterceptError::Listener)?;
         let cgroup = cgroup::Cgroup::open(&plan.cgroup)?;
         let mut object = object::Object::load(plan)?;
         let settings = plan.settings(sys::netns_cookie().map_err(InterceptError::kernel("SO_NETNS_COOKIE"))?);
@@ -168,8 +170,8 @@ impl Interception {
     /// The kernel refused. That there was nothing to undo is no error.
     pub fn forget(&mut self, cgroup: u64) -> Result<(), InterceptError> {
         match self.pods.remove(&cgroup) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(error) => Err(InterceptError::map("PODS")(error)),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
+            answer => answer.map_err(InterceptError::map("PODS")),
         }
     }
 

@@ -136,10 +136,14 @@ pub(super) fn plan(wanted: &BTreeSet<Destination>, excluded: impl Iterator<Item 
         }
     }
     nodes.entry(Prefix::V4).or_insert(Node::Border);
-    nodes.extend(excluded.map(|net| (Prefix::of(net), Node::Excluded)));
+    let mut entries = Entries::default();
+    for net in excluded {
+        if let Some(Node::Wanted(_)) = nodes.insert(Prefix::of(net), Node::Excluded) {
+            entries.excluded += 1;
+        }
+    }
 
     // The order of prefixes is that of a walk down the tree: whatever contains a prefix comes before it.
-    let mut entries = Entries::default();
     let mut above: Vec<(Prefix, Node)> = Vec::new();
     for (prefix, node) in nodes {
         while above.pop_if(|(outer, _)| !outer.contains(&prefix)).is_some() {}

@@ -110,6 +110,13 @@ pub(super) fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     option(socket, libc::SO_COOKIE)
 }
 
+/// Whether the socket listens. The kernel itself would put any socket into the slot, which the programs
+/// would then take for a weir that is gone.
+pub(super) fn is_listening(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let listens: libc::c_int = option(socket, libc::SO_ACCEPTCONN)?;
+    if listens == 0 { Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen")) } else { Ok(()) }
+}
+
 /// The cookie of the calling thread's network namespace.
 pub(super) fn netns_cookie() -> io::Result<u64> {
     /// Linux 5.14; not yet in libc.
@@ -124,9 +131,9 @@ pub(super) fn netns_cookie() -> io::Result<u64> {
     option(std::os::fd::AsFd::as_fd(&socket), SO_NETNS_COOKIE)
 }
 
-/// A socket option of 64 bits.
-fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<u64> {
-    let mut value = 0_u64;
+/// A socket option, of the size that its type has.
+fn option<T: Copy + Default>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {
+    let mut value = T::default();
     let mut length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the pointers are to live variables, and the length says how long the first is.
     let answer = unsafe {

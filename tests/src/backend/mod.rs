@@ -128,6 +128,13 @@ impl Backend {
         builder.answers("ok")
     }
 
+    /// A started server that answers 200 `ok` after 5 ms: beside a quicker endpoint, the balancer prefers the other.
+    /// A test of what a failing endpoint costs needs one, for a failing endpoint that is never asked costs nothing.
+    #[track_caller]
+    pub fn patient() -> Self {
+        Self::http().answer(Answer::ok("ok").after(Duration::from_millis(5))).start()
+    }
+
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.address

@@ -52,7 +52,10 @@ fn connection(shared: &Shared, stream: TcpStream, number: usize) -> io::Result<(
         let then = exchange(shared, &mut wire, index, &request, &answer)?;
         answered += 1;
         if then == Then::Close || (shared.closes_after != 0 && answered >= shared.closes_after) {
-            return wire.stream().shutdown(Shutdown::Both);
+            // As real servers do: a close with bytes unread would be a reset, and could overtake the answer.
+            wire.stream().shutdown(Shutdown::Write)?;
+            while !wire.some()?.is_empty() {}
+            return Ok(());
         }
         if then == Then::Reset {
             raw::abort(wire.stream());

@@ -28,7 +28,7 @@ impl Weir {
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let carries = |s: &Sample| labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v));
-        self.metrics().iter().filter(|s| s.name == name && carries(s)).map(|s| s.value).sum()
+        self.metrics().iter().filter(|s| s.name == name && carries(s)).fold(0.0, |sum, s| sum + s.value)
     }
 
     /// How many requests weir has answered itself for this reason.

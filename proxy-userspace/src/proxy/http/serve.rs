@@ -59,9 +59,11 @@ fn builder(limits: &Limits, way: Way) -> http1::Builder {
     builder
 }
 
-/// Returns when the connection has been in one phase for too long.
+/// Returns when the connection has been in one phase for too long. It looks at least as often as its shortest limit,
+/// since the phase may change to one with a shorter limit while it sleeps.
 async fn timed_out(pulse: &Pulse, limits: &Limits, drain: &Drain) {
     let mut closing: Option<Instant> = None;
+    let shortest = limits.header_read.min(limits.idle);
     loop {
         if drain.is_closing() && closing.is_none() {
             closing = Some(Instant::now());
@@ -77,7 +79,7 @@ async fn timed_out(pulse: &Pulse, limits: &Limits, drain: &Drain) {
             return;
         }
         tokio::select! {
-            () = sleep(left) => {}
+            () = sleep(left.min(if closing.is_some() { LINGER } else { shortest })) => {}
             () = drain.closing(), if closing.is_none() => {}
         }
     }

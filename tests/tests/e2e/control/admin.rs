@@ -76,7 +76,7 @@ fn both_doors_are_counted_apart() {
 
 #[test]
 fn the_state_shows_services_endpoints_load_and_breakers() {
-    let (backend, refusing) = (Backend::http().start(), Refusing::new());
+    let (backend, refusing) = (Backend::patient(), Refusing::new());
     let kubernetes = folder::service("shop", &["10.96.0.7"])
         .port("http", 80, 8080)
         .endpoints(&["10.1.0.9".parse().unwrap()]);

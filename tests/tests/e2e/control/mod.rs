@@ -4,3 +4,4 @@ mod admin; // Health, metrics, state, status.
 mod check; // Wrong configuration and wrong usage.
 mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.
+mod reload; // The configuration changes while weir runs.

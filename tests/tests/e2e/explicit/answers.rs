@@ -128,6 +128,16 @@ fn an_answer_before_the_end_of_the_request_comes_through_at_once() {
 }
 
 #[test]
+fn an_answer_that_a_reset_overtakes_is_a_proper_status_or_a_close() {
+    let backend = Backend::http().answer(Answer::status(413).unread().then(Then::Reset)).start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 1000000\r\n\r\nsome");
+    let answer = client.try_response();
+    assert!(answer.as_ref().map_or(true, |a| matches!(a.status, 413 | 502)), "{answer:?}");
+}
+
+#[test]
 fn an_early_answer_of_a_backend_that_reads_on_costs_the_backend_nothing() {
     let early = Answer::ok("early").early().after(Duration::ZERO);
     let backend = Backend::http().answer(early).start();

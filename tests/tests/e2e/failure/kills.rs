@@ -51,7 +51,7 @@ fn every_endpoint_gets_its_share() {
     let tally = load.stop();
     tally.expect_no_failure();
     for name in ["a", "b", "c"] {
-        assert!(tally.from(name) > tally.ok() / 10, "{tally:?}");
+        assert!(tally.from(name) > tally.ok() / 50, "{tally:?}");
     }
 }
 

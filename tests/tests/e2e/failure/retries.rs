@@ -10,7 +10,7 @@ fn breaks_before_an_answer(then: Then) -> Backend {
 #[test]
 fn a_get_whose_connection_ends_before_an_answer_is_tried_once_elsewhere() {
     for then in [Then::Reset, Then::Close] {
-        let (bad, good) = (breaks_before_an_answer(then), Backend::http().start());
+        let (bad, good) = (breaks_before_an_answer(then), Backend::patient());
         let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
         for _ in 0..20 {
             weir.get("http://hello/").expect_body("ok");
@@ -35,7 +35,7 @@ fn a_get_is_tried_twice_at_most() {
 #[test]
 fn a_post_is_sent_once_whatever_becomes_of_it() {
     for then in [Then::Reset, Then::Close] {
-        let (bad, good) = (breaks_before_an_answer(then), Backend::http().start());
+        let (bad, good) = (breaks_before_an_answer(then), Backend::patient());
         let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
         let mut failed = 0;
         for _ in 0..20 {
@@ -55,7 +55,7 @@ fn a_post_is_sent_once_whatever_becomes_of_it() {
 
 #[test]
 fn an_idempotent_request_with_a_body_is_sent_once() {
-    let (bad, good) = (breaks_before_an_answer(Then::Reset), Backend::http().start());
+    let (bad, good) = (breaks_before_an_answer(Then::Reset), Backend::patient());
     let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
     for _ in 0..20 {
         weir.ask(&Request::new("PUT", "http://hello/").chunks(&["some", "body"]));
@@ -74,7 +74,7 @@ fn idempotent_methods_are_tried_again_and_others_are_not() {
         ("PATCH", false),
         ("POST", false),
     ] {
-        let (bad, good) = (breaks_before_an_answer(Then::Close), Backend::http().start());
+        let (bad, good) = (breaks_before_an_answer(Then::Close), Backend::patient());
         let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
         let mut failed = 0;
         for _ in 0..12 {
@@ -88,7 +88,7 @@ fn idempotent_methods_are_tried_again_and_others_are_not() {
 #[test]
 fn an_answer_of_5xx_is_the_backends_word_and_is_not_tried_again() {
     let bad = Backend::http().answer(Answer::status(503)).start();
-    let good = Backend::http().start();
+    let good = Backend::patient();
     let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
     for _ in 0..20 {
         let answer = weir.get("http://hello/");
@@ -101,7 +101,7 @@ fn an_answer_of_5xx_is_the_backends_word_and_is_not_tried_again() {
 #[test]
 fn an_answer_that_has_begun_is_not_tried_again() {
     let bad = Backend::http().answer(Answer::raw("HTTP/1.1 20").then(Then::Reset)).start();
-    let good = Backend::http().start();
+    let good = Backend::patient();
     let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
     for _ in 0..20 {
         weir.get("http://hello/");

@@ -1,0 +1,12 @@
+//! The eBPF programs and their loader, on a real kernel. Needs root and BPF; with root nothing is left out.
+#![allow(unsafe_code, reason = "fork, pidfd and socket options that std lacks")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(unreachable_pub, reason = "modules of one test program")]
+
+mod basics;
+mod failing;
+mod many;
+mod refusing;
+mod scope;
+mod weir;
+mod world;

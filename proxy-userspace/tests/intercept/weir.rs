@@ -1,0 +1,232 @@
+//! The smallest weir there can be: it accepts on the transparent ports and says what was dialled.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use weir::intercept::{Destination, Fail, Interception, Originals, Plan};
+
+use crate::world::{NODE, SERVICE, World};
+
+/// The first transparent port. Fixed, because every test has a node of its own.
+pub const FIRST: u16 = 4142;
+/// How many there are.
+pub const PORTS: u16 = 8;
+/// The mark of weir's own sockets.
+pub const MARK: u32 = 0x7765;
+
+/// How the tests intercept, unless they say otherwise.
+pub fn plan(world: &World) -> Plan {
+    Plan {
+        addresses: NODE.map(ip).to_vec(),
+        first_port: FIRST,
+        ports: PORTS,
+        cgroup: world.pods.path.clone(),
+        host: false,
+        mark: MARK,
+        fail: Fail::Open,
+        tuples: 4096,
+        destinations: 1024,
+    }
+}
+
+/// The listeners of the transparent ports, in the calling thread's namespace.
+pub fn listeners() -> Vec<TcpListener> {
+    (FIRST..FIRST + PORTS).map(|port| listen(port, 4096)).collect()
+}
+
+fn listen(port: u16, backlog: i32) -> TcpListener {
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("socket");
+    socket.set_only_v6(false).expect("IPV6_V6ONLY");
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()).expect("bind");
+    socket.listen(backlog).expect("listen");
+    socket.into()
+}
+
+/// The services' addresses on any port.
+pub fn services() -> impl Iterator<Item = Destination> {
+    SERVICE.map(|address| Destination { net: IpNet::from(ip(address)), ports: 1..=65535 }).into_iter()
+}
+
+/// An interception that diverts the services and whose heart beats, and the listeners it diverts to.
+pub fn intercept(plan: &Plan) -> (Beating, Vec<TcpListener>) {
+    let listeners = listeners();
+    (intercept_to(plan, &listeners), listeners)
+}
+
+/// An interception that diverts the services to these listeners.
+pub fn intercept_to(plan: &Plan, listeners: &[TcpListener]) -> Beating {
+    let mut interception = Beating::attach(plan, &listeners[0]);
+    interception.divert(&services().collect()).expect("divert");
+    interception
+}
+
+/// An interception with a thread that beats.
+pub struct Beating {
+    interception: Interception,
+    heart: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
+}
+
+impl Beating {
+    pub fn attach(plan: &Plan, listener: &TcpListener) -> Self {
+        let interception = Interception::attach(plan, listener.as_fd()).expect("attach");
+        let (heart, stop) = (interception.heart(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                heart.beat().expect("beat");
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+        });
+        Self { interception, heart: Some((stop, thread)) }
+    }
+
+    /// Stops the heart.
+    pub fn stop_heart(&mut self) {
+        if let Some((stop, thread)) = self.heart.take() {
+            stop.store(true, Ordering::Relaxed);
+            thread.thread().unpark();
+            thread.join().expect("the heart");
+        }
+    }
+}
+
+impl std::ops::Deref for Beating {
+    type Target = Interception;
+
+    fn deref(&self) -> &Interception {
+        &self.interception
+    }
+}
+
+impl std::ops::DerefMut for Beating {
+    fn deref_mut(&mut self) -> &mut Interception {
+        &mut self.interception
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.stop_heart();
+    }
+}
+
+/// Accepts on every port and answers with one line: `weir` and the address that was dialled.
+pub struct Answering {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Answering {
+    pub fn start(listeners: &[TcpListener], originals: &Originals) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answer = |listener: &TcpListener| {
+            let listener = listener.try_clone().expect("dup");
+            let (originals, stop) = (originals.clone(), stop.clone());
+            std::thread::spawn(move || {
+                while let Ok((stream, client)) = listener.accept() {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    answer(stream, client, &originals);
+                }
+            })
+        };
+        let threads = listeners.iter().map(answer).collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for port in FIRST..FIRST + PORTS {
+            let _ = TcpStream::connect((NODE[0], port));
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
+    let local = stream.local_addr().expect("getsockname");
+    let line = match originals.take(client, local) {
+        Some(original) => format!("weir {}", original.dialled),
+        None => "lost".to_owned(),
+    };
+    let _ = stream.write_all(line.as_bytes());
+}
+
+/// What a direct connection reaches: a server in the pod, on the services' addresses, port 80.
+pub struct Direct {
+    listener: TcpListener,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Direct {
+    pub fn start(world: &World) -> Self {
+        let listener = world.in_pod(|| listen(80, 128));
+        let accepting = listener.try_clone().expect("dup");
+        let thread = std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = accepting.accept() {
+                let _ = stream.write_all(b"direct");
+            }
+        });
+        Self { listener, thread: Some(thread) }
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        // SAFETY: an open socket. Ends the accept() in the thread.
+        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RD) };
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// As an application: dials and gives the answer and what getpeername says, or the error's kind.
+pub fn dial(address: SocketAddr) -> String {
+    match TcpStream::connect_timeout(&address, Duration::from_secs(20)) {
+        Ok(stream) => read(stream),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+/// The answer on a connection, and its peer as the application sees it.
+pub fn read(mut stream: TcpStream) -> String {
+    let peer = stream.peer_addr().map_or_else(|error| error.to_string(), |peer| peer.to_string());
+    let mut answer = String::new();
+    match stream.read_to_string(&mut answer) {
+        Ok(_) => format!("{answer}, peer {peer}"),
+        Err(error) => format!("{answer}{:?}, peer {peer}", error.kind()),
+    }
+}
+
+/// Repeats a dial until it says what is expected, and fails when that takes too long.
+pub fn eventually(what: &str, mut dial: impl FnMut() -> String) -> Duration {
+    let start = Instant::now();
+    loop {
+        let said = dial();
+        if said.starts_with(what) {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "expected {what}, got {said}");
+    }
+}
+
+pub fn ip(address: &str) -> IpAddr {
+    address.parse().expect("an address")
+}
+
+/// The service's address of a family, with a port.
+pub fn service(family: usize, port: u16) -> SocketAddr {
+    SocketAddr::new(ip(SERVICE[family]), port)
+}

@@ -1,0 +1,280 @@
+//! A node, a pod and their cgroups, made for one test and gone after it.
+//!
+//! The node is a network namespace without a name, in which the test's own thread runs; the pod is another,
+//! joined to it by a veth pair. Applications are real processes, forked from the test, because a cgroup
+//! holds processes: `pod.run(..)` moves one into the pod's cgroup and namespace and hands back what its
+//! closure says.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork, geteuid, gettid};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Addresses of the node on its side of the veth pair.
+pub const NODE: [&str; 2] = ["10.77.0.1", "fd77::1"];
+/// The pod's own addresses.
+pub const POD: [&str; 2] = ["10.77.0.2", "fd77::2"];
+/// Service addresses behind which, in the pod itself, a server listens: what a direct connection reaches.
+pub const SERVICE: [&str; 2] = ["10.96.0.10", "fd96::10"];
+
+/// A node with a pod.
+pub struct World {
+    pod: OwnedFd,
+    node: OwnedFd,
+    // Dropped in this order: a cgroup goes after those in it.
+    /// The cgroup of the pod's container.
+    pub container: Cgroup,
+    /// The pod's cgroup.
+    pub pod_cgroup: Cgroup,
+    /// The pods' parent cgroup.
+    pub pods: Cgroup,
+}
+
+/// Runs a test on a fresh node, or says that it is left out.
+pub fn on_a_node(test: impl FnOnce(&World) + Send + 'static) {
+    if !geteuid().is_root() {
+        // Past the test harness, which would swallow it.
+        let _ = writeln!(std::io::stderr(), "left out, because it needs root: a test of the eBPF programs");
+        return;
+    }
+    let body = move || test(&World::new());
+    if let Err(panic) = std::thread::spawn(body).join() {
+        resume_unwind(panic);
+    }
+}
+
+impl World {
+    /// Makes the calling thread live on a new node.
+    fn new() -> Self {
+        let node = new_namespace();
+        let node_thread = gettid();
+        let pod = std::thread::spawn(move || {
+            let pod = new_namespace();
+            ip(&format!("link add eth0 type veth peer name pod0 netns {node_thread}"));
+            ip("link set eth0 up");
+            addresses("eth0", &[(POD[0], 24), (POD[1], 64)]);
+            addresses("lo", &[(SERVICE[0], 32), (SERVICE[1], 128)]);
+            pod
+        })
+        .join()
+        .expect("the pod's namespace");
+        ip("link set pod0 up");
+        addresses("pod0", &[(NODE[0], 24), (NODE[1], 64)]);
+        let pods = Cgroup::new(&cgroup_root());
+        let pod_cgroup = Cgroup::new(&pods.path);
+        let container = Cgroup::new(&pod_cgroup.path);
+        Self { pod, node, pods, pod_cgroup, container }
+    }
+
+    /// Runs an application in the pod's container, to its end.
+    pub fn run(&self, application: impl FnOnce() -> String) -> String {
+        Process::start(&self.pod, &self.container, application).result()
+    }
+
+    /// Runs an application in the pod's network namespace and another cgroup, to its end.
+    pub fn run_in(&self, cgroup: &Cgroup, application: impl FnOnce() -> String) -> String {
+        Process::start(&self.pod, cgroup, application).result()
+    }
+
+    /// Starts a process on the node, in a cgroup.
+    pub fn start_on_node(&self, cgroup: &Cgroup, program: impl FnOnce() -> String) -> Process {
+        Process::start(&self.node, cgroup, program)
+    }
+
+    /// Runs a thread of the test in the pod's network namespace.
+    pub fn in_pod<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(&self.pod, CloneFlags::CLONE_NEWNET).expect("setns");
+                body()
+            });
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+}
+
+/// A cgroup, removed when dropped.
+pub struct Cgroup {
+    pub path: PathBuf,
+}
+
+impl Cgroup {
+    /// A new one below `parent`, with a name of its own.
+    pub fn new(parent: &Path) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("weir-intercept-{}-{number}", std::process::id()));
+        fs::create_dir(&path).expect("a new cgroup");
+        Self { path }
+    }
+
+    /// The kernel's id of it.
+    pub fn id(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(&self.path).expect("the cgroup").ino()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A killed process leaves its cgroup a moment after it was waited for.
+        let end = Instant::now() + PATIENCE;
+        while self.path.exists() && fs::remove_dir(&self.path).is_err() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The cgroup below which tests may make theirs: the one they run in.
+fn cgroup_root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a cgroup2 mount");
+    let mount = mount.split(' ').nth(4).expect("a mount point");
+    let own = fs::read_to_string("/proc/self/cgroup").expect("cgroup");
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).expect("a line of cgroup2");
+    Path::new(mount).join(own)
+}
+
+/// A process forked from the test. Killed when dropped.
+pub struct Process {
+    pub pid: Pid,
+    said: File,
+    waited: bool,
+}
+
+impl Process {
+    /// Forks. The child does what `program` says and nothing else: it must not print, because a lock of
+    /// another thread's may be held for ever in it.
+    fn start(netns: &OwnedFd, cgroup: &Cgroup, program: impl FnOnce() -> String) -> Self {
+        let (said, say) = nix::unistd::pipe().expect("pipe");
+        // SAFETY: the child only makes system calls, allocates (which glibc allows after a fork) and exits.
+        match unsafe { fork() }.expect("fork") {
+            ForkResult::Parent { child } => {
+                drop(say);
+                Self { pid: child, said: File::from(said), waited: false }
+            }
+            ForkResult::Child => {
+                std::panic::set_hook(Box::new(|_| {}));
+                close_all_but([netns.as_raw_fd(), say.as_raw_fd()]);
+                let said = catch_unwind(AssertUnwindSafe(|| {
+                    fs::write(cgroup.path.join("cgroup.procs"), "0").expect("move into the cgroup");
+                    setns(netns, CloneFlags::CLONE_NEWNET).expect("setns");
+                    program()
+                }));
+                let line = said.unwrap_or_else(|panic| {
+                    let text = panic.downcast_ref::<String>().cloned();
+                    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                    format!("panic: {}", text.unwrap_or_default())
+                });
+                let _ = File::from(say).write_all(line.as_bytes());
+                // SAFETY: ends the child at once, without the test's clean-up.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    }
+
+    /// Waits for the process to end and gives what it said.
+    pub fn result(mut self) -> String {
+        let mut said = String::new();
+        let end = Instant::now() + PATIENCE;
+        let mut buffer = [0; 4096];
+        loop {
+            wait_readable(self.said.as_fd(), end);
+            match self.said.read(&mut buffer).expect("a pipe") {
+                0 => break,
+                n => said.push_str(std::str::from_utf8(&buffer[..n]).expect("text")),
+            }
+        }
+        self.reap();
+        assert!(!said.starts_with("panic: "), "in the forked process: {said}");
+        said
+    }
+
+    /// Kills it, as the kernel would when memory is short.
+    pub fn kill(mut self) {
+        kill(self.pid, Signal::SIGKILL).expect("kill");
+        self.reap();
+    }
+
+    fn reap(&mut self) {
+        waitpid(self.pid, None).expect("waitpid");
+        self.waited = true;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.waited {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
+    }
+}
+
+/// Closes what the child inherited from other tests, whose sockets it would keep open; and of its own test,
+/// which may want to see them closed.
+fn close_all_but(mut keep: [i32; 2]) {
+    keep.sort_unstable();
+    let gaps = [(3, keep[0] - 1), (keep[0] + 1, keep[1] - 1), (keep[1] + 1, i32::MAX)];
+    for (first, last) in gaps.into_iter().filter(|(first, last)| first <= last) {
+        // SAFETY: nothing in the child uses them, and none is closed again: it ends without clean-up.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
+}
+
+/// Waits until there is something to read, and fails after `end`.
+pub fn wait_readable(fd: BorrowedFd<'_>, end: Instant) {
+    let left = end.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    let ready = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).expect("poll");
+    assert!(ready > 0, "nothing came in time");
+}
+
+/// Moves the calling thread into a new network namespace, with loopback up.
+fn new_namespace() -> OwnedFd {
+    unshare(CloneFlags::CLONE_NEWNET).expect("unshare");
+    ip("link set lo up");
+    File::open("/proc/thread-self/ns/net").expect("the namespace").into()
+}
+
+fn addresses(interface: &str, addresses: &[(&str, u8)]) {
+    for (address, length) in addresses {
+        let nodad = if address.parse::<IpAddr>().expect("an address").is_ipv6() { "nodad" } else { "" };
+        ip(&format!("address add {address}/{length} dev {interface} {nodad}"));
+    }
+}
+
+/// Runs iproute2 in the calling thread's namespace.
+fn ip(arguments: &str) {
+    let status =
+        Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2 is installed");
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// Another descriptor for one that `process` has open.
+pub fn steal(process: Pid, fd: i32) -> OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: system calls without memory; the descriptors they return are new and owned by no one else.
+    unsafe {
+        let pidfd = libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0);
+        assert!(pidfd >= 0, "pidfd_open");
+        let pidfd = OwnedFd::from_raw_fd(pidfd as i32);
+        let copy = libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0);
+        assert!(copy >= 0, "pidfd_getfd");
+        OwnedFd::from_raw_fd(copy as i32)
+    }
+}
