@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use crate::admin::Desk;
 use crate::cli::EX_CONFIG;
-use crate::config::{self, Settings};
+use crate::config::{self, LogFormat, Settings};
 use crate::discovery::dns::Dns;
 use crate::domain::catalog::Catalog;
 use crate::drain::Drain;
@@ -46,7 +46,11 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    log::start(&settings.log);
+    let lines = match settings.log.format {
+        LogFormat::Text => log::Lines::Text,
+        LogFormat::Json => log::Lines::Json,
+    };
+    log::start(lines, settings.log.level.as_str());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran =
         runtime.context("no runtime for the control plane").and_then(|it| it.block_on(live(file, settings)));

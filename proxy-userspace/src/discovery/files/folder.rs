@@ -133,7 +133,11 @@ impl Folder {
     /// Forgets files that are gone and reads those that are due; whether there were any.
     fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) -> bool {
         let before = self.files.len();
-        self.files.retain(|name, _| found.contains_key(name) || dirty.is_being_written(name));
+        let path = &self.path;
+        // A listing may miss a file that is replaced meanwhile (readdir(3) leaves that open), so it is asked for by name.
+        let is_there = |name: &str| fs::metadata(path.join(name)).is_ok_and(|it| it.is_file());
+        self.files
+            .retain(|name, _| found.contains_key(name) || dirty.is_being_written(name) || is_there(name));
         let mut changed = self.files.len() != before;
         for (name, (format, signature)) in found {
             if dirty.is_being_written(&name) {
