@@ -73,6 +73,8 @@ impl Interception {
     /// Loads the programs, enrols the plan's cgroup with everything below it (weir's own cgroup
     /// excepted), arms the listener's slot and attaches. Nothing is diverted before [`Self::divert`].
     ///
+    /// To be called in the node's own network namespace: the calling thread's is taken to be that.
+    ///
     /// `listener` is one of the sockets that accept on the transparent ports; as long as it listens, weir
     /// is taken to be there. The first heartbeat is given here.
     ///
@@ -208,6 +210,15 @@ impl Interception {
         }
     }
 }
+
+// Data workers share the one, and some thread owns the other.
+const _: fn() = || {
+    fn shared<T: Send + Sync + Clone>() {}
+    fn sent<T: Send>() {}
+    shared::<Originals>();
+    shared::<Heart>();
+    sent::<Interception>();
+};
 
 impl Drop for Interception {
     fn drop(&mut self) {
