@@ -37,7 +37,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
-use proxy_ebpf::Policy;
 
 pub use cgroup::find_cgroup;
 pub use counters::Counters;
@@ -47,6 +46,7 @@ pub use node::{default_addresses, node_addresses};
 pub use originals::{Original, Originals};
 pub use plan::Plan;
 pub use proxy_ebpf::decide::Fail;
+pub use proxy_ebpf::{Count, Policy};
 pub use scope::{Applied, Destination};
 pub use status::Status;
 
