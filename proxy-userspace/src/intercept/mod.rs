@@ -37,7 +37,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
-use proxy_ebpf::Policy;
 
 pub use cgroup::find_cgroup;
 pub use counters::Counters;
@@ -47,6 +46,7 @@ pub use node::{default_addresses, node_addresses};
 pub use originals::{Original, Originals};
 pub use plan::Plan;
 pub use proxy_ebpf::decide::Fail;
+pub use proxy_ebpf::{Count, Policy};
 pub use scope::{Applied, Destination};
 pub use status::Status;
 
@@ -72,6 +72,8 @@ pub struct Interception {
 impl Interception {
     /// Loads the programs, enrols the plan's cgroup with everything below it (weir's own cgroup
     /// excepted), arms the listener's slot and attaches. Nothing is diverted before [`Self::divert`].
+    ///
+    /// To be called in the node's own network namespace: the calling thread's is taken to be that.
     ///
     /// `listener` is one of the sockets that accept on the transparent ports; as long as it listens, weir
     /// is taken to be there. The first heartbeat is given here.
@@ -208,6 +210,15 @@ impl Interception {
         }
     }
 }
+
+// Data workers share the one, and some thread owns the other.
+const _: fn() = || {
+    fn shared<T: Send + Sync + Clone>() {}
+    fn sent<T: Send>() {}
+    shared::<Originals>();
+    shared::<Heart>();
+    sent::<Interception>();
+};
 
 impl Drop for Interception {
     fn drop(&mut self) {
