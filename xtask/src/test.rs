@@ -42,13 +42,21 @@ pub(crate) fn all(steps: &mut Steps, options: &Options) -> Result<()> {
     steps.step("every test", || run_and_judge(test_command(filter), &bpf))
 }
 
-/// Every test once more, with this eBPF object instead of the committed one.
+/// The tests that load eBPF programs once more, with this object instead of the committed one.
 pub(crate) fn with_object(steps: &mut Steps, object: &Path) -> Result<()> {
-    steps.step("every test once more, with the rebuilt eBPF object", || {
-        let mut command = test_command(None);
-        command.env(BPF_OBJECT, object);
-        run_and_judge(command, &setup::interception_possible())
-    })
+    let bpf = setup::interception_possible();
+    for (name, arguments) in [
+        (
+            "the programs' tests with the rebuilt object",
+            ["--package", "weir", "--test", "intercept"].as_slice(),
+        ),
+        ("the end-to-end tests with the rebuilt object", &["--package", "e2e"]),
+    ] {
+        let mut command = cargo();
+        command.arg("test").args(arguments).env(BINARY, target().join("debug/weir")).env(BPF_OBJECT, object);
+        steps.step(name, || run_and_judge(command, &bpf))?;
+    }
+    Ok(())
 }
 
 fn prepare(bpf: &Result<(), String>) -> Result<()> {

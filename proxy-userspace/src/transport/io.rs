@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -16,7 +18,19 @@ pub struct Io {
     stream: TcpStream,
     prefix: Bytes,
     pulse: Option<Pulse>,
+    heard: Option<Heard>,
     writes: Writes,
+}
+
+/// How many reads brought something.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    /// The number so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What a write does that fails because the peer has closed.
@@ -31,7 +45,7 @@ enum Writes {
 impl Io {
     /// `stream`, from its first byte.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, prefix: Bytes::new(), pulse: None, writes: Writes::Fail }
+        Self { stream, prefix: Bytes::new(), pulse: None, heard: None, writes: Writes::Fail }
     }
 
     /// Puts `bytes` in front of what is still to be read.
@@ -43,11 +57,14 @@ impl Io {
         };
     }
 
-    /// Leaves it to reading to find out that the peer has closed. An endpoint that answers before it has read a whole
-    /// request, and closes, breaks the write; its answer is there to be read all the same.
-    pub fn listening_to_the_end(mut self) -> Self {
+    /// For a connection to an endpoint: counts the reads that brought something, and leaves it to reading to find out
+    /// that the peer has closed. An endpoint that answers before it has read a whole request, and closes, breaks the
+    /// write; its answer is there to be read all the same.
+    pub fn upstream(mut self) -> (Self, Heard) {
+        let heard = Heard::default();
         self.writes = Writes::Wait;
-        self
+        self.heard = Some(heard.clone());
+        (self, heard)
     }
 
     /// Tells `pulse` when bytes come in.
@@ -104,10 +121,13 @@ impl AsyncRead for Io {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if let Some(pulse) = &self.pulse
-            && buf.filled().len() > before
-        {
-            pulse.bytes_came();
+        if buf.filled().len() > before {
+            if let Some(pulse) = &self.pulse {
+                pulse.bytes_came();
+            }
+            if let Some(heard) = &self.heard {
+                heard.0.fetch_add(1, Ordering::Relaxed);
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -8,6 +8,6 @@ mod pulse;
 
 pub use connect::{ConnectError, Connector};
 pub use copy::{Copied, End, Side, copy};
-pub use io::Io;
+pub use io::{Heard, Io};
 pub use listen::{BindError, bind, bind_range, refuse_new};
 pub use pulse::{Phase, Pulse};

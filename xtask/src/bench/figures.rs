@@ -49,15 +49,15 @@ impl Quantity {
             Self::P99Closed512 => "p99, closed loop of 512, µs",
             Self::P50Fixed => "p50 at the fixed rate, µs",
             Self::P99Fixed => "p99 at the fixed rate, µs",
-            Self::MemoryIdle => "memory 10 s after start, two workers, MB",
+            Self::MemoryIdle => "memory 10 s after start, MB",
             Self::Memory512 => "memory with 512 connections, MB",
             Self::Start => "start to first answer, ms",
             Self::ConnectDirect => "connect, direct, p50, µs",
             Self::ConnectDiverted => "connect, diverted, p50, µs",
             Self::ProxyCore => "the proxy's core in use at 64, %",
-            Self::LoadCpu64 => "load generator and backends per request, µs",
+            Self::LoadCpu64 => "load and backends per request, µs",
             Self::LoadCore => "the load's core in use at 64, %",
-            Self::Others => "CPU of anybody else meanwhile, % of a core",
+            Self::Others => "anybody else's CPU meanwhile, % of a core",
         }
     }
 }

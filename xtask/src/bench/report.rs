@@ -51,15 +51,15 @@ fn goals(figures: &Figures) -> Vec<Goal> {
 /// Prints everything and writes the file.
 pub(crate) fn print(figures: &Figures, remarks: &[String], json: PathBuf) -> Result<()> {
     println!(
-        "\n{:<46}{:>26}{:>26}{:>26}{:>22}",
+        "\n{:<42}{:>23}{:>23}{:>23}{:>19}",
         "median (least-greatest)", "weir", "HAProxy", "direct", "weir/HAProxy"
     );
     for quantity in figures.quantities() {
-        print!("{:<46}", quantity.title());
+        print!("{:<42}", quantity.title());
         for who in Who::ALL {
-            print!("{:>26}", figures.get(quantity, who).map_or("-".to_owned(), shown));
+            print!("{:>23}", figures.get(quantity, who).map_or("-".to_owned(), shown));
         }
-        println!("{:>22}", figures.ratio(quantity).map_or("-".to_owned(), shown));
+        println!("{:>19}", figures.ratio(quantity).map_or("-".to_owned(), shown));
     }
     let slow: Vec<&str> = [Who::Weir, Who::Haproxy]
         .into_iter()

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::tally::{Kind, Tally};
+use super::tally::{Kind, Score, Tally};
 
 const WIDTH: usize = 40;
 
@@ -93,14 +93,16 @@ impl View {
 
 fn totals(tally: &Tally) -> String {
     let (gets, posts, echoes) = (tally.score(Kind::Get), tally.score(Kind::Post), tally.score(Kind::Echo));
-    format!(
-        "{} answered, GETs failed {}, POSTs failed {}, TCP conversations {} (failed {})",
+    let mut line = format!(
+        "{} answered; failed: {} GETs, {} POSTs",
         gets.answered + posts.answered,
         gets.failed,
-        posts.failed,
-        echoes.answered,
-        echoes.failed
-    )
+        posts.failed
+    );
+    if echoes != Score::default() {
+        line.push_str(&format!("; TCP conversations: {}, cut: {}", echoes.answered, echoes.failed));
+    }
+    line
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub struct Documents {
     pub objects: BTreeMap<ObjectId, Placed>,
     /// Objects that are there but wrong, as far as they say who they are.
     pub wrong: Vec<ObjectId>,
+    /// Whether there are objects so wrong that they do not say who they are: any of the file's may be meant.
+    pub nameless: bool,
     /// What is wrong, and what is there that weir does not read.
     pub problems: Vec<FileProblem>,
 }
@@ -115,6 +117,7 @@ impl Reader<'_> {
         let Some(kind) = node.get("kind").and_then(Node::text).or(implied) else {
             let mistake =
                 Mistake::new(format!("expected a Kubernetes object, not {} without a kind", node.kind()));
+            self.documents.nameless = true;
             return self.problem(node.at, "", mistake.hint("Service, EndpointSlice or Endpoints"));
         };
         let known = match kind {
@@ -165,10 +168,14 @@ impl Reader<'_> {
         let label = id.as_ref().map_or_else(|| kind.to_string(), ObjectId::to_string);
         match (object, id) {
             (Ok(object), Some(id)) => self.sound(node.at, id, object),
-            (Ok(_), None) => self.problem(node.at, &label, Mistake::new("an empty name")),
+            (Ok(_), None) => {
+                self.documents.nameless = true;
+                self.problem(node.at, &label, Mistake::new("an empty name"));
+            }
             (Err(error), id) => {
                 let mistake = Mistake::new(error.what).hint("this object is left as it last was");
                 self.problem(error.at, &label, mistake);
+                self.documents.nameless |= id.is_none();
                 self.documents.wrong.extend(id);
             }
         }

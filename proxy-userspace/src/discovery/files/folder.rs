@@ -206,13 +206,13 @@ impl FileState {
         }
     }
 
-    /// An object that has become wrong stays as it last was.
+    /// An object that has become wrong stays as it last was; all do when one no longer says who it is.
     fn keep_last_good(&self, documents: &mut documents::Documents) {
         let Some(Content::Objects(before)) = &self.content else { return };
-        for id in &documents.wrong {
-            if let Some(object) = before.get(id) {
-                documents.objects.entry(id.clone()).or_insert_with(|| object.clone());
-            }
+        let wrong = |id: &&ObjectId| documents.nameless || documents.wrong.contains(id);
+        let kept: Vec<_> = before.iter().filter(|(id, _)| wrong(id)).collect();
+        for (id, object) in kept {
+            documents.objects.entry(id.clone()).or_insert_with(|| object.clone());
         }
     }
 }

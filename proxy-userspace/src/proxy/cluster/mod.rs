@@ -19,7 +19,7 @@ pub use lease::Lease;
 pub use members::{Member, Members};
 
 use super::fault::{Fault, Kind};
-use crate::domain::balance::{Balancer, Choice, View};
+use crate::domain::balance::{Balancer, Choice, Usable, View};
 use crate::domain::breaker::{Peers, Permit, Policy};
 use crate::domain::catalog::Endpoint;
 use crate::domain::outcome::Outcome;
@@ -96,7 +96,7 @@ impl Cluster {
     }
 
     /// The right to use one endpoint once: the balancer's choice among those whose breakers let a request through.
-    /// `avoid` is the endpoint of an earlier attempt.
+    /// Those that were `tried` by earlier attempts of the same request come last.
     ///
     /// # Errors
     ///
@@ -105,14 +105,20 @@ impl Cluster {
         self: &Arc<Self>,
         now: Instant,
         rng: &mut fastrand::Rng,
-        avoid: Option<&Backend>,
+        tried: &[Arc<Backend>],
     ) -> Result<Lease, Fault> {
         let members = self.members.load();
         let active = members.active();
-        let avoid = avoid.and_then(|old| active.iter().position(|it| std::ptr::eq(&*it.backend, old)));
+        let is_last = |it: &Member| tried.last().is_some_and(|last| Arc::ptr_eq(&it.backend, last));
+        let avoid = tried.last().and_then(|_| active.iter().position(is_last));
         // A probe may be taken by another worker between the look and the lease: look again, a few times.
         for _ in 0..3 {
-            let view = |at: usize| -> View { active[at].backend.view(now, members.shares().weight(at)) };
+            let view = |at: usize| -> View {
+                let Member { backend, .. } = &active[at];
+                let view = backend.view(now, members.shares().weight(at));
+                let again = tried.iter().any(|it| Arc::ptr_eq(it, backend));
+                if again { View { usable: Usable::No, ..view } } else { view }
+            };
             let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, view) else {
                 return Err(self.empty(&members));
             };
@@ -123,7 +129,7 @@ impl Cluster {
                 backend.release();
                 continue;
             }
-            if picked.choice == Choice::Forced {
+            if picked.choice == Choice::Forced && tried.is_empty() {
                 self.stats.forced.up();
             }
             return Ok(Lease::new(self.clone(), backend.clone(), permit, now));

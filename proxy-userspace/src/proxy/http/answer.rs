@@ -1,6 +1,6 @@
 //! The answers that weir makes itself.
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use super::Body;
@@ -20,6 +20,10 @@ pub(super) fn fault(fault: &Fault) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if let Ok(text) = HeaderValue::try_from(percent_encoded(&fault.detail)) {
         headers.insert(&L5D_ERR, text);
+    }
+    if fault.kind == Kind::TransferCoding {
+        // What follows on the connection may be read differently by the two sides.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(after) = retry_after(fault.kind) {
         headers.insert(RETRY_AFTER, after);

@@ -28,8 +28,19 @@ pub(super) struct Failed {
     pub fault: Fault,
     /// What it says of the endpoint.
     pub outcome: Outcome,
+    /// Whether an answer had begun.
+    pub heard: Heard,
     /// The request, when not a byte of it was sent: it may go elsewhere whatever it is.
     pub unsent: Option<Request<Body>>,
+}
+
+/// Whether any byte of an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// None: for all anyone knows, the request was not seen.
+    Nothing,
+    /// Some: it was, and must not be repeated.
+    Something,
 }
 
 /// Sends `request` to the lease's endpoint, on a connection that is ready or on a new one, and waits for the head of
@@ -57,6 +68,7 @@ pub(super) async fn send(
             }
             return Err(Box::new(broken(backend.address, Some(request))));
         }
+        let heard_before = ready.heard.count();
         match ready.sender.try_send_request(request).await {
             Ok(response) => {
                 ready.reused = true;
@@ -65,7 +77,11 @@ pub(super) async fn send(
             Err(mut error) => match error.take_message() {
                 Some(unsent) if ready.reused => request = unsent,
                 Some(unsent) => return Err(Box::new(broken(backend.address, Some(unsent)))),
-                None => return Err(Box::new(failed(backend.address, error.error()))),
+                None => {
+                    let silent = ready.heard.count() == heard_before;
+                    let heard = if silent { Heard::Nothing } else { Heard::Something };
+                    return Err(Box::new(Failed { heard, ..failed(backend.address, error.error()) }));
+                }
             },
         }
     }
@@ -83,14 +99,15 @@ async fn open(
     builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
     builder.max_buf_size(world.terms.limits.header_bytes.max(BUFFER));
     builder.preserve_header_case(protocol == Protocol::Http1Cased);
-    let io = TokioIo::new(io.listening_to_the_end());
+    let (io, heard) = io.upstream();
+    let io = TokioIo::new(io);
     let handshake = builder.handshake::<_, Body>(io).await;
     let (sender, connection) = handshake.map_err(|_| broken(backend.address, None))?;
     tokio::task::spawn_local(async move {
         // Its end reaches whoever waits for an answer; an unused connection may end as it likes.
         let _ = connection.with_upgrades().await;
     });
-    Ok(Ready { sender, protocol, reused: false })
+    Ok(Ready { sender, protocol, heard, reused: false })
 }
 
 /// A TCP connection to `backend`, unless it is a destination weir refuses.
@@ -102,7 +119,7 @@ pub(in crate::proxy) async fn connect(
     let address = backend.address;
     if let Some(why) = refuse(address, world.grounds(), backend.exempt) {
         let fault = Fault::new(Kind::Refused(why), format!("weir does not connect to {address}: {why}"));
-        return Err(Failed { fault, outcome: Outcome::Abandoned, unsent: None });
+        return Err(Failed { fault, outcome: Outcome::Abandoned, heard: Heard::Nothing, unsent: None });
     }
     backend.stats.connects.up();
     let (kind, outcome, cause) =
@@ -117,24 +134,29 @@ pub(in crate::proxy) async fn connect(
                 (Kind::Local, Outcome::Abandoned, format!("this node: {cause}"))
             }
         };
-    Err(Failed { fault: Fault::new(kind, format!("{address}: {cause}")), outcome, unsent: None })
+    Err(Failed {
+        fault: Fault::new(kind, format!("{address}: {cause}")),
+        outcome,
+        heard: Heard::Nothing,
+        unsent: None,
+    })
 }
 
 fn broken(address: SocketAddr, unsent: Option<Request<Body>>) -> Failed {
     let detail = format!("{address} closed the connection before it answered");
-    Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, unsent }
+    Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, heard: Heard::Nothing, unsent }
 }
 
 /// The request was sent, or part of it, and no answer came.
 fn failed(address: SocketAddr, error: &hyper::Error) -> Failed {
     if error.is_parse() || error.is_parse_too_large() {
         let fault = Fault::new(Kind::Framing, format!("what {address} answered is not HTTP: {error}"));
-        return Failed { fault, outcome: Outcome::BadFraming, unsent: None };
+        return Failed { fault, outcome: Outcome::BadFraming, heard: Heard::Nothing, unsent: None };
     }
     // The client's own body broke while it was being passed on: the endpoint is not to blame.
     if error.is_user() || error.is_body_write_aborted() {
         let fault = Fault::new(Kind::Reset, "the request's body ended before it was whole");
-        return Failed { fault, outcome: Outcome::Abandoned, unsent: None };
+        return Failed { fault, outcome: Outcome::Abandoned, heard: Heard::Nothing, unsent: None };
     }
     broken(address, None)
 }

@@ -8,8 +8,9 @@ use http::header::HOST;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use smallvec::SmallVec;
 
-use super::attempt::{self, Failed};
+use super::attempt::{self, Failed, Heard};
 use super::body::Settlement;
 use super::headers::{self, Upgrade};
 use super::{Body, answer, expect, tunnel};
@@ -61,10 +62,10 @@ async fn exchange(
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
     let cluster = bind(worker, session, world, &exchange.request).await?;
-    let mut avoid: Option<Arc<Backend>> = None;
+    let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
-        let lease = worker.lease(&cluster, avoid.as_deref())?;
+        let lease = worker.lease(&cluster, &tried)?;
         left -= 1;
         let replay = exchange.replay();
         match attempt::send(worker, world, &lease, exchange.protocol, exchange.request).await {
@@ -75,13 +76,14 @@ async fn exchange(
                 return reply(worker, world, exchange.upgrade, response, settlement);
             }
             Err(failed) => {
-                let Failed { fault, outcome, unsent } = *failed;
-                avoid = Some(lease.backend().clone());
+                let Failed { fault, outcome, unsent, heard } = *failed;
+                tried.push(lease.backend().clone());
                 lease.finish(Instant::now(), outcome);
                 // What was never sent may go elsewhere; what was may only if repeating it changes nothing.
                 let again = match unsent {
                     Some(request) => Some(request),
-                    None => replay.inspect(|_| exchange.replays -= 1),
+                    None if heard == Heard::Nothing => replay.inspect(|_| exchange.replays -= 1),
+                    None => None,
                 };
                 let (Some(request), true, false) = (again, left > 0, matches!(fault.kind, Kind::Refused(_)))
                 else {
@@ -113,8 +115,8 @@ impl Exchange {
         headers::check_target(&parts.uri, world.terms.limits.target_bytes)?;
         headers::check_codings(&parts.headers)?;
         headers::check_hops(&parts.headers)?;
-        headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
         require_host(session, &mut parts)?;
+        headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
         let upgrade = match headers::strip_hop_by_hop(&mut parts.headers) {
             Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),
             Upgrade::None => None,
@@ -159,6 +161,8 @@ fn require_host(session: &Session, parts: &mut http::request::Parts) -> Result<(
     match (hosts.next(), hosts.next(), session.origin) {
         (Some(_), None, _) => Ok(()),
         (Some(_), Some(_), _) => Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
+        // The target says it.
+        (None, ..) if parts.uri.authority().is_some() => Ok(()),
         (None, _, Origin::Dialled(address)) if parts.version == Version::HTTP_10 => {
             let host = HeaderValue::try_from(address.to_string());
             parts.headers.insert(HOST, host.map_err(|_| Fault::new(Kind::NoHost, "no host"))?);

@@ -29,7 +29,8 @@ pub struct Gate {
 impl Gate {
     /// Ready once the body may be sent.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if Pin::new(&mut self.asked).poll(cx).is_ready() {
+        // An error only says that nobody will ask any more, as when the endpoint has answered.
+        if !self.asked.is_terminated() && matches!(Pin::new(&mut self.asked).poll(cx), Poll::Ready(Ok(()))) {
             return Poll::Ready(());
         }
         self.patience.as_mut().poll(cx)

@@ -7,6 +7,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use smallvec::SmallVec;
 
 use super::body::Settlement;
 use super::exchange::resolve;
@@ -54,10 +55,10 @@ pub(in crate::proxy) async fn open(
     world: &World,
     cluster: &Arc<Cluster>,
 ) -> Result<(Lease, Io), Fault> {
-    let mut avoid: Option<Arc<Backend>> = None;
+    let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
-        let mut lease = worker.lease(cluster, avoid.as_deref())?;
+        let mut lease = worker.lease(cluster, &tried)?;
         left -= 1;
         match attempt::connect(worker, world, lease.backend()).await {
             Ok(io) => {
@@ -65,7 +66,7 @@ pub(in crate::proxy) async fn open(
                 return Ok((lease, io));
             }
             Err(failed) => {
-                avoid = Some(lease.backend().clone());
+                tried.push(lease.backend().clone());
                 lease.finish(Instant::now(), failed.outcome);
                 if left == 0 || matches!(failed.fault.kind, Kind::Refused(_)) {
                     return Err(failed.fault);

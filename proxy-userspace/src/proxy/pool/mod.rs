@@ -14,6 +14,7 @@ use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 
 use super::http::Body;
+use crate::transport::Heard;
 
 /// How a connection is used; connections of different kinds are not exchanged for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Ready {
     pub sender: SendRequest<Body>,
     /// How it is used.
     pub protocol: Protocol,
+    /// What has come from the endpoint.
+    pub heard: Heard,
     /// Whether it has carried a request before: then its end may only mean that it was idle too long.
     pub reused: bool,
 }
