@@ -109,7 +109,7 @@ fn a_websocket_echoes_through_the_explicit_proxy() {
 
 #[test]
 fn a_websocket_echoes_when_it_is_diverted() {
-    let Some(mut stage) = Stage::running() else { return };
+    let Some(mut stage) = Stage::with_one_endpoint() else { return };
     let _server = Echo::start(&Place::from(&stage.a), &stage.a.v4().to_string(), TARGET);
     let before = stage.diverted();
     echoes(&Place::from(&stage.client), &[&format!("ws://{V4}/")]);
