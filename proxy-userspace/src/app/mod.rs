@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::admin::Desk;
+use crate::allocator;
 use crate::cli::EX_CONFIG;
 use crate::config::{self, LogFormat, Settings};
 use crate::discovery::dns::Dns;
@@ -81,6 +82,7 @@ async fn live(file: Option<PathBuf>, settings: Settings) -> anyhow::Result<()> {
     let (terms, _) = watch::channel(terms);
     tasks::start(&desk, catalog, &terms, &listeners)?;
     reload::start(file, desk.clone(), terms, signals.hangup()?);
+    allocator::give_back();
     listeners.announce();
 
     let why = signals.stop(&desk).await;

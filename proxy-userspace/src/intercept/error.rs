@@ -149,30 +149,9 @@ impl fmt::Display for InterceptError {
                 "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
                  CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
             ),
-            Self::CgroupGone { path, cause } => write!(
-                f,
-                "the cgroup {} is not there ({cause}): set transparent.cgroup to the pods' parent cgroup, and mount \
-                 the host's cgroup2 file system into weir's container",
-                path.display()
-            ),
-            Self::NotCgroup2(path) => write!(
-                f,
-                "{} is not on a cgroup2 file system: set transparent.cgroup to a directory of the unified hierarchy \
-                 (/sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host)",
-                path.display()
-            ),
-            Self::OwnCgroup(path) => write!(
-                f,
-                "weir itself runs in {}, whose connections it should divert: start weir in a cgroup of its own, or \
-                 set transparent.cgroup to one that holds only its clients",
-                path.display()
-            ),
-            Self::Exclusive { path, hook } => write!(
-                f,
-                "the kernel does not let weir attach at {hook} to {}: another program is attached there or above it \
-                 exclusively (flags 0); detach it, or have its owner attach it with BPF_F_ALLOW_MULTI",
-                path.display()
-            ),
+            Self::CgroupGone { .. } | Self::NotCgroup2(_) | Self::OwnCgroup(_) | Self::Exclusive { .. } => {
+                self.fmt_cgroup(f)
+            }
             Self::Program { name, cause, verifier } => write!(
                 f,
                 "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
@@ -205,6 +184,39 @@ impl fmt::Display for InterceptError {
                  raise transparent.destinations"
             ),
             Self::Kernel { call, cause } => write!(f, "the system call {call} failed: {cause}"),
+        }
+    }
+}
+
+impl InterceptError {
+    /// Those that concern the pods' cgroup.
+    fn fmt_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CgroupGone { path, cause } => write!(
+                f,
+                "the cgroup {} is not there ({cause}): set transparent.cgroup to the pods' parent cgroup, and mount \
+                 the host's cgroup2 file system into weir's container",
+                path.display()
+            ),
+            Self::NotCgroup2(path) => write!(
+                f,
+                "{} is not on a cgroup2 file system: set transparent.cgroup to a directory of the unified hierarchy \
+                 (/sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host)",
+                path.display()
+            ),
+            Self::OwnCgroup(path) => write!(
+                f,
+                "weir itself runs in {}, whose connections it should divert: start weir in a cgroup of its own, or \
+                 set transparent.cgroup to one that holds only its clients",
+                path.display()
+            ),
+            Self::Exclusive { path, hook } => write!(
+                f,
+                "the kernel does not let weir attach at {hook} to {}: another program is attached there or above it \
+                 exclusively (flags 0); detach it, or have its owner attach it with BPF_F_ALLOW_MULTI",
+                path.display()
+            ),
+            _ => Ok(()),
         }
     }
 }

@@ -6,13 +6,8 @@ use super::source::Source;
 use super::{Finding, Project};
 
 /// Where `unsafe` may stand. Tests may use it too.
-const UNSAFE_PLACES: [&str; 5] = [
-    "proxy-userspace/src/transport/sockopt.rs",
-    "proxy-userspace/src/intercept",
-    "proxy-ebpf",
-    "tests",
-    "xtask",
-];
+const UNSAFE_PLACES: [&str; 5] =
+    ["proxy-userspace/src/allocator.rs", "proxy-userspace/src/intercept", "proxy-ebpf", "tests", "xtask"];
 
 /// Folders of one machine. Written in two halves, so that this file does not break its own rule.
 const MACHINE_PATHS: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
@@ -33,7 +28,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
             find(
                 at,
                 "unsafe",
-                "`unsafe` stands only in transport/sockopt.rs, intercept/, proxy-ebpf, tests and xtask",
+                "`unsafe` stands only in allocator.rs, intercept/, proxy-ebpf, tests and xtask",
             );
         }
     }

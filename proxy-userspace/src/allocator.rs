@@ -1,0 +1,17 @@
+//! The allocator: mimalloc, for 600 instructions less a request than the system's and the tail it keeps short.
+
+#![allow(unsafe_code, reason = "mimalloc's own functions are C")]
+
+/// The process's allocator; `main.rs` makes it so.
+pub type Allocator = mimalloc::MiMalloc;
+
+/// The one value of its type.
+pub const MIMALLOC: Allocator = mimalloc::MiMalloc;
+
+/// Gives memory that this thread has freed back to the kernel. To be called after work that needed much for a moment
+/// and will not be done again: loading the eBPF programs takes 28 MB for the kernel's type information, which would
+/// count as weir's for good.
+pub fn give_back() {
+    // SAFETY: mi_collect may be called at any time, from any thread.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
