@@ -2,7 +2,7 @@
 //!
 //! The main thread is the control plane: discovery, the world's keeper, interception, the admin. It runs beside
 //! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
-//! readiness is off while one is down ([`tasks`]).
+//! readiness is off while one is down (`tasks`).
 
 mod intercept;
 mod keeper;
