@@ -185,8 +185,13 @@ impl Worker {
     /// # Errors
     ///
     /// As [`Cluster::lease`].
-    pub fn lease(&self, cluster: &Arc<Cluster>, tried: &[Arc<Backend>]) -> Result<Lease, Fault> {
-        cluster.lease(Instant::now(), &mut self.rng.borrow_mut(), tried)
+    pub fn lease(
+        &self,
+        cluster: &Arc<Cluster>,
+        tried: &[Arc<Backend>],
+        now: Instant,
+    ) -> Result<Lease, Fault> {
+        cluster.lease(now, &mut self.rng.borrow_mut(), tried)
     }
 
     /// The cluster of the service that owns `dialled`, or else of that very address.

@@ -35,9 +35,10 @@ impl Pulse {
         Self(Arc::new(Inner { epoch: now, state: AtomicU64::new(Phase::Head as u64) }))
     }
 
-    /// Enters `phase` now.
-    pub fn enter(&self, phase: Phase) {
-        let millis = u64::try_from(self.0.epoch.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+    /// Enters `phase` at `now`.
+    pub fn enter(&self, phase: Phase, now: Instant) {
+        let millis = now.saturating_duration_since(self.0.epoch).as_millis();
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX >> 2);
         self.0.state.store((millis << 2) | phase as u64, Ordering::Relaxed);
     }
 
@@ -45,16 +46,16 @@ impl Pulse {
     /// goes on; those of a head do not prolong its time.
     pub fn bytes_came(&self) {
         match self.phase() {
-            Phase::Idle => self.enter(Phase::Head),
+            Phase::Idle => self.enter(Phase::Head, Instant::now()),
             Phase::Head => {}
-            Phase::Busy => self.enter(Phase::Busy),
+            Phase::Busy => self.enter(Phase::Busy, Instant::now()),
         }
     }
 
     /// Bytes went out.
     pub fn bytes_went(&self) {
         if self.phase() == Phase::Busy {
-            self.enter(Phase::Busy);
+            self.enter(Phase::Busy, Instant::now());
         }
     }
 

@@ -33,6 +33,11 @@ impl Lease {
         &self.backend
     }
 
+    /// When it was given.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The cluster it was chosen from.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster

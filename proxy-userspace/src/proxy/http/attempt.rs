@@ -1,7 +1,6 @@
 //! One attempt: a request on a connection to one endpoint.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -54,7 +53,7 @@ pub(super) async fn send(
 ) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
     let backend = lease.backend();
     loop {
-        let ready = backend.pool(worker.id).take(protocol, Instant::now(), world.terms.limits.pool_idle);
+        let ready = backend.pool(worker.id).take(protocol, lease.started(), world.terms.limits.pool_idle);
         let mut ready = match ready {
             Some(ready) => ready,
             None => match open(worker, world, backend, protocol).await {

@@ -56,7 +56,7 @@ impl Settlement {
     /// The answer is whole.
     pub fn complete(self) {
         let now = Instant::now();
-        self.pulse.enter(Phase::Idle);
+        self.pulse.enter(Phase::Idle, now);
         self.lease.backend().pool(self.worker).put(self.ready, now, self.keep);
         self.lease.complete(now);
     }

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::attempt::{self, Failed, Heard};
 use super::body::Settlement;
 use super::headers::{self, Upgrade};
+use super::survey::Survey;
 use super::{Body, answer, expect, tunnel};
 use crate::domain::name::Host;
 use crate::domain::outcome::Outcome;
@@ -30,19 +31,20 @@ pub(super) async fn handle(
     session: Rc<Session>,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let now = Instant::now();
     session.door.requests.up();
-    session.pulse.enter(Phase::Busy);
+    session.pulse.enter(Phase::Busy, now);
     let world = worker.world();
     let outcome = match *request.method() {
         Method::CONNECT => tunnel::connect(&worker, &session, &world, request).await,
-        _ => exchange(&worker, &session, &world, request).await,
+        _ => exchange(&worker, &session, &world, request, now).await,
     };
     let mut response = outcome.unwrap_or_else(|fault| {
         worker.shared.faults[fault.kind.slot()].up();
         answer::fault(&fault)
     });
     if !matches!(response.body(), Body::Answer(_)) {
-        session.pulse.enter(Phase::Idle);
+        session.pulse.enter(Phase::Idle, Instant::now());
     }
     if session.door.via {
         headers::append_via(response.headers_mut());
@@ -59,13 +61,14 @@ async fn exchange(
     session: &Session,
     world: &World,
     request: Request<Incoming>,
+    mut now: Instant,
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
     let cluster = bind(worker, session, world, &exchange.request).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
-        let lease = worker.lease(&cluster, &tried)?;
+        let lease = worker.lease(&cluster, &tried, now)?;
         left -= 1;
         let replay = exchange.replay();
         match attempt::send(worker, world, &lease, exchange.protocol, exchange.request).await {
@@ -78,7 +81,8 @@ async fn exchange(
             Err(failed) => {
                 let Failed { fault, outcome, unsent, heard } = *failed;
                 tried.push(lease.backend().clone());
-                lease.finish(Instant::now(), outcome);
+                now = Instant::now();
+                lease.finish(now, outcome);
                 // What was never sent may go elsewhere; what was may only if repeating it changes nothing.
                 let again = match unsent {
                     Some(request) => Some(request),
@@ -113,11 +117,12 @@ impl Exchange {
     fn identify(session: &Session, world: &World, request: Request<Incoming>) -> Result<Self, Fault> {
         let (mut parts, body) = request.into_parts();
         headers::check_target(&parts.uri, world.terms.limits.target_bytes)?;
-        headers::check_codings(&parts.headers)?;
-        headers::check_hops(&parts.headers)?;
+        let survey = Survey::of(&parts.headers);
+        headers::check_codings(survey, &parts.headers)?;
+        headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
         headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
-        let upgrade = match headers::strip_hop_by_hop(&mut parts.headers) {
+        let upgrade = match headers::strip_hop_by_hop(survey, &mut parts.headers) {
             Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),
             Upgrade::None => None,
         };
@@ -132,7 +137,7 @@ impl Exchange {
         let body = Body::request(body);
         let repeatable = parts.method.is_idempotent() && body.is_replayable() && upgrade.is_none();
         let replays = usize::from(repeatable);
-        let expects = expect::is_expected(&parts.headers);
+        let expects = survey.expect && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
         if expects {
             expect::hold_back(&mut request);
@@ -209,12 +214,13 @@ fn reply(
 ) -> Result<Response<Body>, Fault> {
     let status = response.status();
     settlement.lease.answered(Instant::now(), Outcome::Answered(status.as_u16()));
-    if headers::check_codings(response.headers()).is_err() {
+    let survey = Survey::of(response.headers());
+    if headers::check_codings(survey, response.headers()).is_err() {
         // To drop the field but not the coding would give the client something else than was sent.
         let detail = "the endpoint used a transfer coding other than chunked";
         return Err(Fault::new(Kind::Framing, detail));
     }
-    let keeps_upgrade = headers::strip_hop_by_hop(response.headers_mut());
+    let keeps_upgrade = headers::strip_hop_by_hop(survey, response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return match (upgrade, keeps_upgrade) {

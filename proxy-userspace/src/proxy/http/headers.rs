@@ -1,11 +1,12 @@
 //! What of a head goes on, and what stays.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{PathAndQuery, Scheme, Uri};
 
+use super::survey::{KEEP_ALIVE, PROXY_CONNECTION, Survey};
 use crate::proxy::fault::{Fault, Kind};
 
 /// How many weirs a request may pass: more is a loop.
@@ -13,9 +14,6 @@ const MAX_HOPS: usize = 20;
 
 /// weir's own mark in Via (RFC 9110 §7.6.3).
 pub(super) static VIA_WEIR: HeaderValue = HeaderValue::from_static("1.1 weir");
-
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Whether a message asks for the connection to become a byte tunnel, and keeps what it asks with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +27,7 @@ pub(super) enum Upgrade {
 /// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and
 /// returns whether an upgrade is asked for. `TE: trailers` goes on, since weir passes trailers. An upgrade to h2c is
 /// not passed on: weir's own connections to endpoints stay as they are.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Upgrade {
-    let mut found = Found::default();
-    for name in headers.keys() {
-        found.note(name);
-    }
+pub(super) fn strip_hop_by_hop(found: Survey, headers: &mut HeaderMap) -> Upgrade {
     let mut upgrade = Upgrade::None;
     if found.connection {
         upgrade = strip_connection(headers);
@@ -66,30 +60,6 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Upgrade {
         headers.append(CONNECTION, HeaderValue::from_static("te"));
     }
     upgrade
-}
-
-/// Which of the fields a head has: nearly every head has none, and then one pass over its names is all it costs.
-#[derive(Default)]
-struct Found {
-    connection: bool,
-    te: bool,
-    upgrade: bool,
-    coding: bool,
-    hop: bool,
-}
-
-impl Found {
-    fn note(&mut self, name: &HeaderName) {
-        match *name {
-            CONNECTION => self.connection = true,
-            TE => self.te = true,
-            UPGRADE => self.upgrade = true,
-            TRANSFER_ENCODING => self.coding = true,
-            PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => self.hop = true,
-            _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => self.hop = true,
-            _ => {}
-        }
-    }
 }
 
 /// Removes `Connection` and every field it names.
@@ -141,10 +111,12 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
 /// # Errors
 ///
 /// [`Kind::TransferCoding`]
-pub(super) fn check_codings(headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fault> {
+    if !found.coding {
+        return Ok(());
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
         (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Fault::new(Kind::TransferCoding, "the only transfer coding weir takes is one chunked")),
     }
@@ -161,8 +133,8 @@ pub(super) fn append_via(headers: &mut HeaderMap) {
 /// # Errors
 ///
 /// [`Kind::Loop`]
-pub(super) fn check_hops(headers: &HeaderMap) -> Result<(), Fault> {
-    if !headers.contains_key(VIA) {
+pub(super) fn check_hops(found: Survey, headers: &HeaderMap) -> Result<(), Fault> {
+    if !found.via {
         return Ok(());
     }
     let hops = headers.get_all(VIA).iter().flat_map(tokens).filter(|hop| is_weir(hop)).count();
@@ -220,9 +192,7 @@ pub(super) fn to_origin_form(uri: &mut Uri, headers: &mut HeaderMap) -> Result<(
     parts.scheme = None;
     if let Some(authority) = parts.authority.take() {
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let mut present = headers.get_all(HOST).iter();
-        let same =
-            (present.next().map(HeaderValue::as_bytes), present.next()) == (Some(host.as_bytes()), None);
+        let same = headers.get(HOST).is_some_and(|present| present.as_bytes() == host.as_bytes());
         if !same {
             let value =
                 HeaderValue::from_str(host).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;

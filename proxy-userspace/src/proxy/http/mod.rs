@@ -10,6 +10,7 @@ mod exchange;
 mod expect;
 mod headers;
 mod serve;
+mod survey;
 mod tunnel;
 
 pub(super) use body::Body;

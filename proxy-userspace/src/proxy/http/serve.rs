@@ -20,7 +20,7 @@ use crate::transport::{Io, Phase, Pulse};
 /// How long an idle connection is kept while weir drains, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves `io` until its client leaves, is too slow, or weir is done.
+/// Serves `io` until its client leaves or is too slow. When weir is done, the worker's runtime ends, and this with it.
 pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
     let limits = worker.world().terms.limits.clone();
     let (pulse, door) = (session.pulse.clone(), session.door.clone());
@@ -37,7 +37,6 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
         biased;
         ended = connection.as_mut() => ended.map_err(Some),
         () = timed_out(&pulse, &limits, &drain) => Err(None),
-        () = drain.over() => return,
     };
     match ended {
         Err(Some(error)) if error.is_parse() || error.is_parse_too_large() => door.turn_away(Turned::BadHead),

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::body::Settlement;
 use super::exchange::resolve;
+use super::survey::Survey;
 use super::{Body, answer, attempt, headers};
 use crate::domain::outcome::Outcome;
 use crate::proxy::cluster::{Backend, Cluster, Lease};
@@ -29,7 +30,7 @@ pub(super) async fn connect(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
     headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
-    headers::check_hops(request.headers())?;
+    headers::check_hops(Survey::of(request.headers()), request.headers())?;
     let cluster = match session.origin {
         Origin::Dialled(address) => worker.cluster_of(world, address),
         Origin::Explicit => {
@@ -58,7 +59,7 @@ pub(in crate::proxy) async fn open(
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
-        let mut lease = worker.lease(cluster, &tried)?;
+        let mut lease = worker.lease(cluster, &tried, Instant::now())?;
         left -= 1;
         match attempt::connect(worker, world, lease.backend()).await {
             Ok(io) => {

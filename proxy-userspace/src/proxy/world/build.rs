@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+
 use super::{Limits, Named, Node, Port, World};
 use crate::domain::catalog::{Catalog, Namer, Service, ServiceKey};
 use crate::domain::name::{Host, Rules};
@@ -33,9 +35,9 @@ impl World {
         let mut world = Self {
             catalog: catalog.clone(),
             terms: terms.clone(),
-            services: HashMap::with_capacity(catalog.services.len()),
-            names: HashMap::with_capacity(catalog.services.len()),
-            owners: HashMap::new(),
+            services: HashMap::with_capacity_and_hasher(catalog.services.len(), RandomState::default()),
+            names: HashMap::with_capacity_and_hasher(catalog.services.len(), RandomState::default()),
+            owners: HashMap::default(),
         };
         for (key, service) in &catalog.services {
             let host = host_name(key, &terms.rules);

@@ -12,6 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use super::cluster::Cluster;
 use super::fault::{Fault, Kind};
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, ServiceKey};
@@ -25,9 +27,9 @@ pub struct World {
     pub catalog: Arc<Catalog>,
     /// What it was built with.
     pub terms: Terms,
-    services: HashMap<ServiceKey, Vec<Port>>,
-    names: HashMap<Box<str>, Named>,
-    owners: HashMap<(IpAddr, u16), (ServiceKey, usize)>,
+    services: HashMap<ServiceKey, Vec<Port>, RandomState>,
+    names: HashMap<Box<str>, Named, RandomState>,
+    owners: HashMap<(IpAddr, u16), (ServiceKey, usize), RandomState>,
 }
 
 /// The bounds a request meets, from `limits` in the configuration.

@@ -1,0 +1,54 @@
+//! Which fields a head has that concern a proxy. Nearly every head has none of them, and then one pass over its names
+//! is all they cost: no look-up for each.
+
+use http::header::{
+    CONNECTION, EXPECT, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+
+pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(super) static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Survey {
+    /// `Connection`.
+    pub(super) connection: bool,
+    /// `TE`.
+    pub(super) te: bool,
+    /// `Upgrade`.
+    pub(super) upgrade: bool,
+    /// `Transfer-Encoding`.
+    pub(super) coding: bool,
+    /// `Via`.
+    pub(super) via: bool,
+    /// `Expect`.
+    pub(super) expect: bool,
+    /// Any of `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`, `Proxy-Authorization`.
+    pub(super) hop: bool,
+}
+
+impl Survey {
+    /// Looks through `headers`.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut survey = Self::default();
+        for name in headers.keys() {
+            survey.note(name);
+        }
+        survey
+    }
+
+    fn note(&mut self, name: &HeaderName) {
+        match *name {
+            CONNECTION => self.connection = true,
+            TE => self.te = true,
+            UPGRADE => self.upgrade = true,
+            TRANSFER_ENCODING => self.coding = true,
+            VIA => self.via = true,
+            EXPECT => self.expect = true,
+            PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => self.hop = true,
+            _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => self.hop = true,
+            _ => {}
+        }
+    }
+}
