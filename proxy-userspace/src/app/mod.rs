@@ -40,7 +40,8 @@ use crate::transport::Connector;
 
 /// Runs weir until it is told to stop, and returns the exit code.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
-    let settings = match config::load(file.as_deref()) {
+    let file = file.map(reload::File::at);
+    let settings = match config::load(file.as_ref().map(reload::File::path)) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
@@ -65,7 +66,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
 }
 
 /// From the first socket to the last.
-async fn live(file: Option<PathBuf>, settings: Settings) -> anyhow::Result<()> {
+async fn live(file: Option<reload::File>, settings: Settings) -> anyhow::Result<()> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
     let drain = Drain::default();

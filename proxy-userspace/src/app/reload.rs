@@ -19,10 +19,32 @@ use crate::proxy::world::Terms;
 /// How often the file is looked at. A mounted ConfigMap changes by renaming a link, which is not worth a watch.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The configuration file, and the version of it that was read.
+pub(super) struct File {
+    path: PathBuf,
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl File {
+    /// To be made before the file is read, so that a change between the two is seen.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { seen: stamp(&path), path }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Reloads until weir stops.
-pub(super) fn start(file: Option<PathBuf>, desk: Arc<Desk>, terms: watch::Sender<Terms>, mut hangup: Signal) {
+pub(super) fn start(
+    mut file: Option<File>,
+    desk: Arc<Desk>,
+    terms: watch::Sender<Terms>,
+    mut hangup: Signal,
+) {
     tokio::spawn(async move {
-        let mut seen = file.as_deref().map(stamp);
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -30,16 +52,16 @@ pub(super) fn start(file: Option<PathBuf>, desk: Arc<Desk>, terms: watch::Sender
                 _ = ticks.tick() => false,
                 _ = hangup.recv() => true,
             };
-            let Some(file) = file.as_deref() else {
+            let Some(file) = &mut file else {
                 if asked {
                     tracing::warn!("SIGHUP: there is no configuration file to read again");
                 }
                 continue;
             };
-            let now = Some(stamp(file));
-            if asked || now != seen {
-                seen = now;
-                reload(file, &desk, &terms);
+            let now = stamp(&file.path);
+            if asked || now != file.seen {
+                file.seen = now;
+                reload(&file.path, &desk, &terms);
             }
         }
     });

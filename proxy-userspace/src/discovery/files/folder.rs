@@ -177,15 +177,20 @@ impl FileState {
         self.unsettled = None;
         let label = path.display().to_string();
         let problems = match read_text(path) {
-            // Someone wrote while we read; the next look takes it up.
-            Ok((_, after)) if after != signature => {
+            // The next look takes it up.
+            Ok((_, None)) => {
                 self.signature = None;
                 return;
             }
-            Ok((text, _)) => self.take(&label, &text, format),
-            Err(what) => vec![Problem::of_file(label, what)],
+            Ok((text, version)) => {
+                self.signature = version;
+                self.take(&label, &text, format)
+            }
+            Err(what) => {
+                self.signature = Some(signature);
+                vec![Problem::of_file(label, what)]
+            }
         };
-        self.signature = Some(signature);
         self.problems = problems;
     }
 
@@ -248,21 +253,23 @@ impl Signature {
     }
 }
 
-/// The text of a file and its version after reading.
-fn read_text(path: &Path) -> Result<(String, Signature), String> {
+/// The text of a file and its version; none when somebody wrote into it meanwhile. One that was replaced by another
+/// is whole, and no version of the other.
+fn read_text(path: &Path) -> Result<(String, Option<Signature>), String> {
     let mut bytes = Vec::new();
     let limit = BOUNDS.bytes as u64 + 1;
     let read = File::open(path).and_then(|file| {
+        let before = Signature::of(&file.metadata()?);
         (&file).take(limit).read_to_end(&mut bytes)?;
-        file.metadata()
+        Ok((before, Signature::of(&file.metadata()?)))
     });
-    let metadata = read.map_err(|error| format!("cannot be read: {error}"))?;
+    let (before, after) = read.map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() > BOUNDS.bytes {
         return Err(format!("larger than {} MiB", BOUNDS.bytes >> 20));
     }
     let text = String::from_utf8(bytes)
         .map_err(|error| format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
-    Ok((text, Signature::of(&metadata)))
+    Ok((text, (before == after).then_some(after)))
 }
 
 #[cfg(test)]
