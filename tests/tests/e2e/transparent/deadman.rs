@@ -2,6 +2,7 @@
 //! otherwise the programs would vanish with weir, and a missing dead-man switch would show nowhere.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -100,7 +101,14 @@ fn fail_closed_refuses_instead() {
     until_diverted(&stage);
     let _links = hold(&stage);
     let mut weir = stage.take_weir();
+    let ports: Vec<u16> = weir.transparent().iter().map(std::net::SocketAddr::port).collect();
     weir.kill();
+    // Somebody else takes the ports: it must be the programs that refuse, not the absence of a listener.
+    let take = |port: &u16| {
+        ["0.0.0.0", "::"]
+            .map(|ip| stage.net.node().listen((ip.parse::<IpAddr>().unwrap(), *port).into()).unwrap())
+    };
+    let _taken: Vec<_> = ports.iter().map(take).collect();
     for to in [V4, V6] {
         let refused = stage.client.connect(address(to)).map(drop).map_err(|e| e.kind());
         assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "{to}");
