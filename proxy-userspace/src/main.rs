@@ -8,5 +8,6 @@ use weir::allocator::Allocator;
 static ALLOCATOR: Allocator = weir::allocator::MIMALLOC;
 
 fn main() -> ExitCode {
+    weir::allocator::use_small_pages();
     weir::cli::main()
 }
