@@ -93,6 +93,7 @@ pub(super) async fn beat(desk: Arc<Desk>) -> anyhow::Result<()> {
     loop {
         ticks.tick().await;
         if desk.shared.oldest_beat() < DEAD_WORKER {
+            desk.ready.set("workers", Ok(()));
             heart.beat()?;
         } else {
             desk.ready.set("workers", Err("a worker does not move".to_owned()));

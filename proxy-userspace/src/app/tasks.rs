@@ -25,15 +25,15 @@ pub(super) fn start(
     terms: &watch::Sender<Terms>,
     listeners: &Listeners,
 ) -> anyhow::Result<()> {
-    let (catalogs, watched) = watch::channel(catalog);
+    let catalogs = watch::Sender::new(catalog);
     if let Some(files) = desk.settings.load().discovery.files.clone() {
-        let desk = desk.clone();
+        let (desk, catalogs) = (desk.clone(), catalogs.clone());
         supervise(desk.clone(), "discovery.files", move || {
             watch_files(desk.clone(), files.path.clone(), catalogs.clone())
         });
     }
     let (keeper, terms) = (desk.clone(), terms.subscribe());
-    supervise(desk.clone(), "world", move || keeper::keep(keeper.clone(), watched.clone(), terms.clone()));
+    supervise(desk.clone(), "world", move || keeper::keep(keeper.clone(), catalogs.subscribe(), terms.clone()));
     let heart = desk.clone();
     supervise(desk.clone(), "heart", move || intercept::beat(heart.clone()));
     for door in &desk.doors {
