@@ -8,13 +8,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Desk, routes};
-use crate::proxy::session::{Door, Turned};
+use crate::proxy::session::{Door, Turned, Way};
 
 /// How long a client may take over its request's head, and be idle.
 const HEADER_READ: Duration = Duration::from_secs(10);
+
+/// How long a connection lasts at most.
+const LIFE: Duration = Duration::from_secs(60);
 
 /// Serves `listener` for as long as the runtime runs: everything there is, or by the probes' door only `/live`,
 /// `/ready` and `/metrics`.
@@ -45,9 +48,14 @@ pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListene
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ);
-                // A client that leaves early is no concern of ours.
-                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                builder
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_READ)
+                    .keep_alive(way == Way::Admin);
+                let served = builder.serve_connection(TokioIo::new(stream), service);
+                // A client that leaves early is no concern of ours, nor one that does not read: the probes of the next
+                // need its place.
+                let _ = timeout(LIFE, served).await;
                 drop(entry);
             });
         }

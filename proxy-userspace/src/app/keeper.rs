@@ -16,11 +16,10 @@ use crate::domain::name::Rules;
 use crate::domain::refuse::Exempt;
 use crate::intercept;
 use crate::proxy::cluster::Plan;
-use crate::proxy::world::{Limits, Node, Terms, World};
+use crate::proxy::world::{Node, Terms, World};
 
 /// The terms of the world that `settings` describe.
 pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
-    let limits = &settings.limits;
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
     let own = intercept::node_addresses().unwrap_or_else(|error| {
         tracing::warn!("this node's own addresses are not known and so not refused: {error}");
@@ -33,20 +32,7 @@ pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
             cluster_domain: settings.names.cluster_domain.as_str().into(),
         },
         dns: settings.names.dns,
-        limits: Limits {
-            attempts: limits.attempts,
-            connect: limits.connect,
-            pool_idle: limits.pool_idle,
-            pool_connections: limits.pool_connections,
-            target_bytes: limits.target_bytes,
-            copy_buffer: limits.copy_buffer,
-            tunnel_idle: limits.tunnel_idle,
-            header_bytes: limits.header_bytes,
-            header_count: limits.header_count,
-            header_read: limits.header_read,
-            idle: limits.idle,
-            sniff: limits.sniff,
-        },
+        limits: settings.limits.clone(),
         plan: Plan {
             balancer: Balancer::default(),
             breaker: Policy { failures: settings.breaker.failures, backoff, ..Policy::default() },
@@ -80,9 +66,6 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms) {
     let same_terms = world.terms == *terms;
     if !(same_terms && world.absorb(&catalog, &changes, now)) {
         desk.shared.world.store(Arc::new(World::build(terms, catalog.clone(), Some(&world), now)));
-        if !same_terms {
-            desk.shared.outside.clear();
-        }
     }
     if !changes.is_empty() {
         let (added, removed, changed) = (changes.added.len(), changes.removed.len(), changes.changed.len());

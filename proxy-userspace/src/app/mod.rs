@@ -119,7 +119,11 @@ fn share(
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current())),
-        connector: Connector { mark: interception.map(|_| intercept::MARK) },
+        connector: Connector {
+            mark: interception.map(|_| intercept::MARK),
+            unacknowledged: settings.limits.unacknowledged,
+            keep_alive: settings.limits.keep_alive,
+        },
         originals: interception.map(crate::intercept::Interception::originals),
         drain,
         faults: Default::default(),

@@ -22,10 +22,20 @@ pub struct Limits {
     pub target_bytes: usize,
     /// `headerRead`: how long a client may take over a request head. Default 10 s.
     pub header_read: Duration,
+    /// `body`: how long a client may be silent in the middle of a request's body. Default 60 s.
+    pub body: Duration,
+    /// `response`: how long an endpoint may take over an answer's head, counted from the last byte of the request;
+    /// longer is 504. Default 5 m.
+    pub response: Duration,
     /// `idle`: how long an explicit client's connection is kept between requests. Default 5 m.
     pub idle: Duration,
     /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
     pub connect: Duration,
+    /// `unacknowledged`: how long the far side of any connection may leave data unacknowledged, or a probe while it is
+    /// silent, before the connection is given up (TCP_USER_TIMEOUT, RFC 5482). Default 10 s.
+    pub unacknowledged: Duration,
+    /// `keepAlive`: how long a connection may be silent before TCP asks whether the far side is there. Default 30 s.
+    pub keep_alive: Duration,
     /// `tunnelIdle`: how long a byte tunnel may be silent in both directions. Default 1 h.
     pub tunnel_idle: Duration,
     /// `poolIdle`: how long an unused connection to an endpoint is kept. Default 60 s.
@@ -52,8 +62,12 @@ impl Default for Limits {
             header_count: 100,
             target_bytes: 8 * 1024,
             header_read: Duration::from_secs(10),
+            body: Duration::from_secs(60),
+            response: Duration::from_secs(300),
             idle: Duration::from_secs(300),
             connect: Duration::from_secs(1),
+            unacknowledged: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(30),
             tunnel_idle: Duration::from_secs(3600),
             pool_idle: Duration::from_secs(60),
             pool_connections: 256,
@@ -76,8 +90,12 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("headerCount", &mut limits.header_count, count(1..=10_000));
     section.set("targetBytes", &mut limits.target_bytes, size(256..=64 * KIB - 2));
     section.set("headerRead", &mut limits.header_read, duration(MS..=Duration::from_hours(1)));
+    section.set("body", &mut limits.body, duration(MS..=DAY));
+    section.set("response", &mut limits.response, duration(MS..=DAY));
     section.set("idle", &mut limits.idle, duration(MS..=DAY));
     section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
+    section.set("unacknowledged", &mut limits.unacknowledged, duration(1000 * MS..=Duration::from_hours(1)));
+    section.set("keepAlive", &mut limits.keep_alive, duration(1000 * MS..=Duration::from_hours(1)));
     section.set("tunnelIdle", &mut limits.tunnel_idle, duration(MS..=7 * DAY));
     section.set("poolIdle", &mut limits.pool_idle, duration(MS..=DAY));
     section.set("poolConnections", &mut limits.pool_connections, count(0..=100_000));

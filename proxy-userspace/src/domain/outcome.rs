@@ -13,6 +13,8 @@ pub enum Outcome {
     ConnectFailed,
     /// It did not take the connection in time.
     ConnectTimeout,
+    /// It took the request and did not answer in time.
+    Timeout,
     /// It broke the connection before its answer was whole.
     Reset,
     /// What it answered is not HTTP.
@@ -28,29 +30,19 @@ impl Outcome {
         match self {
             Self::Answered(status) if status >= 500 => Verdict::Failure,
             Self::Answered(_) | Self::Carried => Verdict::Success,
-            Self::ConnectFailed | Self::ConnectTimeout | Self::Reset | Self::BadFraming => Verdict::Failure,
+            Self::ConnectFailed | Self::ConnectTimeout | Self::Timeout | Self::Reset | Self::BadFraming => {
+                Verdict::Failure
+            }
             Self::Abandoned => Verdict::Unknown,
         }
     }
 
     /// The label in metrics.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Answered(..200) => "1xx",
-            Self::Answered(..300) => "2xx",
-            Self::Answered(..400) => "3xx",
-            Self::Answered(..500) => "4xx",
-            Self::Answered(_) => "5xx",
-            Self::Carried => "carried",
-            Self::ConnectFailed => "connect_failed",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::Reset => "reset",
-            Self::BadFraming => "bad_framing",
-            Self::Abandoned => "abandoned",
-        }
+        Self::LABELS[self.slot()]
     }
 
-    /// Where [`Outcome::label`] stands in [`Outcome::LABELS`], for counting without a look-up by name.
+    /// Where its label stands in [`Outcome::LABELS`], for counting without a look-up by name.
     pub fn slot(self) -> usize {
         match self {
             Self::Answered(..200) => 0,
@@ -61,14 +53,15 @@ impl Outcome {
             Self::Carried => 5,
             Self::ConnectFailed => 6,
             Self::ConnectTimeout => 7,
-            Self::Reset => 8,
-            Self::BadFraming => 9,
-            Self::Abandoned => 10,
+            Self::Timeout => 8,
+            Self::Reset => 9,
+            Self::BadFraming => 10,
+            Self::Abandoned => 11,
         }
     }
 
     /// Every label, by [`Outcome::slot`].
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 12] = [
         "1xx",
         "2xx",
         "3xx",
@@ -77,6 +70,7 @@ impl Outcome {
         "carried",
         "connect_failed",
         "connect_timeout",
+        "timeout",
         "reset",
         "bad_framing",
         "abandoned",
@@ -95,11 +89,11 @@ mod tests {
             (Outcome::Answered(500), Verdict::Failure),
             (Outcome::Answered(503), Verdict::Failure),
             (Outcome::ConnectFailed, Verdict::Failure),
+            (Outcome::Timeout, Verdict::Failure),
             (Outcome::Reset, Verdict::Failure),
             (Outcome::Abandoned, Verdict::Unknown),
         ] {
             assert_eq!(outcome.verdict(), verdict, "{outcome:?}");
-            assert_eq!(Outcome::LABELS[outcome.slot()], outcome.label());
         }
     }
 }

@@ -1,47 +1,49 @@
 //! The life of a connection.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time;
 
-use super::fault::{Fault, Kind};
-use super::http;
+use super::cluster::Lease;
+use super::fault::Kind;
 use super::session::{Door, Origin, Session, Turned, Way};
-use super::tcp;
 use super::worker::Worker;
 use super::world::World;
+use super::{http, tcp, upstream};
+use crate::config::Limits;
 use crate::domain::catalog::AppProtocol;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
-use crate::transport::{Io, Pulse, Side};
+use crate::transport::{Io, Phase, Side, watch_peer};
 
 /// Lives one connection from accept to close.
 pub(super) async fn live(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client: SocketAddr) {
-    // Small answers must not wait for the client's acknowledgement.
-    if stream.set_nodelay(true).is_err() {
+    if prepare(&worker, &stream).is_err() {
         return; // The client is gone.
     }
     match door.way {
         Way::Outgoing => {
-            let session = Session {
-                door,
-                client,
-                origin: Origin::Explicit,
-                cgroup: 0,
-                pulse: Pulse::new(Instant::now()),
-            };
-            http::serve(worker, session, Io::new(stream)).await;
+            http::serve(worker, Session::new(door, client, Origin::Explicit), Io::new(stream)).await;
         }
         Way::Transparent => diverted(worker, door, stream, client).await,
         Way::Admin | Way::Probes => {} // The control plane accepts those itself.
     }
+}
+
+/// Small answers must not wait for the client's acknowledgement, and a client that is gone must not be waited for.
+fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let connector = &worker.shared.connector;
+    watch_peer(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
 }
 
 /// A connection that the eBPF program sent here.
@@ -55,22 +57,29 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
         return door.turn_away(Turned::Loop);
     }
-    let pulse = Pulse::new(Instant::now());
-    let session = Session { door, client, origin: Origin::Dialled(dialled), cgroup: original.cgroup, pulse };
+    let session = Session::new(door, client, Origin::Dialled(dialled));
     let declared = world.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol);
+    // The connection may live for days, and must not keep this world that long.
+    let limits = world.terms.limits.clone();
+    drop(world);
     let mut io = Io::new(stream);
     let protocol = match declared {
         AppProtocol::Opaque | AppProtocol::Http2 => Sniffed::Opaque,
         AppProtocol::Http1 => Sniffed::Http1,
-        AppProtocol::Sniff => match look(&world, &mut io).await {
+        AppProtocol::Sniff => match look(&limits, &mut io).await {
             Some(sniffed) => sniffed,
             None => return, // It closed without a byte.
         },
     };
     match protocol {
         Sniffed::Http1 => http::serve(worker, session, io).await,
-        Sniffed::Undecided => first_to_speak(worker, session, &world, io).await,
-        Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => opaque(&worker, &session, &world, io).await,
+        Sniffed::Undecided => first_to_speak(worker, session, dialled, &limits, io).await,
+        Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
+            session.door.requests.up();
+            if let Some((lease, server)) = open(&worker, &session, dialled, &io).await {
+                tcp::carry(&worker.shared, &limits, lease, io, server).await;
+            }
+        }
     }
 }
 
@@ -84,10 +93,10 @@ fn loops(world: &World, dialled: SocketAddr) -> bool {
 }
 
 /// Reads until the protocol shows, or the client has been silent for `limits.sniff`. `None` when it closed without
-/// a byte. What was read is put back.
-async fn look(world: &World, io: &mut Io) -> Option<Sniffed> {
+/// a byte. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what follows it.
+async fn look(limits: &Limits, io: &mut Io) -> Option<Sniffed> {
     let mut seen = BytesMut::with_capacity(1024);
-    let deadline = Instant::now() + world.terms.limits.sniff;
+    let deadline = Instant::now() + limits.sniff;
     let sniffed = loop {
         match time::timeout_at(deadline.into(), io.read_buf(&mut seen)).await {
             Err(_) if seen.is_empty() => break Sniffed::Undecided,
@@ -101,6 +110,7 @@ async fn look(world: &World, io: &mut Io) -> Option<Sniffed> {
         match sniff(&seen) {
             Sniffed::Undecided if seen.len() < SNIFF_MAX => {}
             Sniffed::Undecided => break Sniffed::Opaque,
+            Sniffed::Http1 if seen.starts_with(b"CONNECT ") => break Sniffed::Opaque,
             decided => break decided,
         }
     };
@@ -110,49 +120,48 @@ async fn look(world: &World, io: &mut Io) -> Option<Sniffed> {
 
 /// The client has been silent: perhaps the server speaks first. Connects to it, and whoever speaks decides: the
 /// server, and the connection is opaque; the client, and its bytes say what it is.
-async fn first_to_speak(worker: Rc<Worker>, session: Session, world: &World, mut client: Io) {
-    let Origin::Dialled(dialled) = session.origin else { return };
-    let cluster = worker.cluster_of(world, dialled);
-    let (lease, mut server) = match http::open_tunnel(&worker, world, &cluster).await {
-        Ok(open) => open,
-        Err(fault) => return refused(&worker, &session, &client, &fault),
-    };
+async fn first_to_speak(
+    worker: Rc<Worker>,
+    session: Session,
+    dialled: SocketAddr,
+    limits: &Limits,
+    mut client: Io,
+) {
+    let Some((lease, mut server)) = open(&worker, &session, dialled, &client).await else { return };
     let mut said = BytesMut::new();
     let spoke = tokio::select! {
         spoke = client.readable() => spoke.map(|()| Side::Client),
         spoke = server.read_buf(&mut said) => spoke.map(|_| Side::Server),
-        () = time::sleep(world.terms.limits.tunnel_idle) => return,
+        () = time::sleep(limits.tunnel_idle) => return,
     };
     server.put_back(said.freeze());
     let sniffed = match spoke {
-        Ok(Side::Client) => look(world, &mut client).await,
+        Ok(Side::Client) => look(limits, &mut client).await,
         Ok(Side::Server) | Err(_) => Some(Sniffed::Opaque),
     };
     if sniffed == Some(Sniffed::Http1) {
         lease.finish(Instant::now(), Outcome::Carried);
+        session.pulse.enter(Phase::Head, Instant::now());
         return http::serve(worker, session, client).await;
     }
     session.door.requests.up();
-    tcp::carry(&worker.shared, &world.terms.limits, lease, client, server).await;
+    tcp::carry(&worker.shared, limits, lease, client, server).await;
 }
 
-/// A connection whose bytes are none of weir's business.
-async fn opaque(worker: &Worker, session: &Session, world: &World, client: Io) {
-    let Origin::Dialled(dialled) = session.origin else { return };
-    session.door.requests.up();
-    let cluster = worker.cluster_of(world, dialled);
-    match http::open_tunnel(worker, world, &cluster).await {
-        Ok((lease, server)) => tcp::carry(&worker.shared, &world.terms.limits, lease, client, server).await,
-        Err(fault) => refused(worker, session, &client, &fault),
-    }
-}
-
-/// There is no connection to give: the client's is reset, which is what it would have met without weir.
-fn refused(worker: &Worker, session: &Session, client: &Io, fault: &Fault) {
+/// A connection to an endpoint of what was dialled. There may be none to give: then the client's is reset, which is
+/// what it would have met without weir.
+async fn open(worker: &Worker, session: &Session, dialled: SocketAddr, client: &Io) -> Option<(Lease, Io)> {
+    let world = worker.world();
+    let cluster = worker.cluster_of(&world, session, dialled);
+    let fault = match upstream::open(worker, &world, &cluster).await {
+        Ok(open) => return Some(open),
+        Err(fault) => fault,
+    };
     tracing::debug!(client = %session.client, %fault, "diverted connection not carried");
     worker.shared.faults[fault.kind.slot()].up();
     if matches!(fault.kind, Kind::Refused(_)) {
         session.door.turn_away(Turned::Refused);
     }
     client.reset_on_close();
+    None
 }

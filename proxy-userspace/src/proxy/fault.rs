@@ -1,5 +1,6 @@
-//! Why weir answers a request itself: one type that says whose fault it is, which status the client gets,
-//! and under which label it is counted.
+//! Why weir answers a request itself: which status the client gets, under which label it is
+//! counted, and in one line what happened. Whose fault it is shows in the status: 4xx the client's, 502 and 504 the
+//! endpoint's, 503 nobody's but the moment's.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -45,23 +46,16 @@ pub enum Kind {
     ConnectTimeout,
     /// This node has no socket to give.
     Local,
+    /// The endpoint has the request and did not answer in time.
+    ResponseTimeout,
+    /// The request's body broke off, or was not what its head said.
+    BadBody,
     /// The endpoint broke the connection before it answered.
     Reset,
     /// The endpoint's answer is not HTTP.
     Framing,
     /// weir itself is at a limit.
     Overload,
-}
-
-/// Whose fault a [`Fault`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// The one who asked.
-    Client,
-    /// weir or its node.
-    Weir,
-    /// The destination.
-    Upstream,
 }
 
 impl Fault {
@@ -75,39 +69,18 @@ impl Kind {
     /// The status the client gets.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoHost | Self::BadHost(_) | Self::BadTarget => StatusCode::BAD_REQUEST,
+            Self::NoHost | Self::BadHost(_) | Self::BadTarget | Self::BadBody => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Unbound | Self::Connect | Self::Reset | Self::Framing => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint | Self::Local | Self::Overload => StatusCode::SERVICE_UNAVAILABLE,
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
 
-    /// Whose fault it is.
-    pub fn blame(self) -> Blame {
-        match self {
-            Self::NoHost
-            | Self::BadHost(_)
-            | Self::BadTarget
-            | Self::TransferCoding
-            | Self::TargetTooLong => Blame::Client,
-            Self::Refused(_) | Self::Unbound | Self::Loop => Blame::Client,
-            Self::Local | Self::Overload => Blame::Weir,
-            Self::NoEndpoint | Self::Connect | Self::ConnectTimeout | Self::Reset | Self::Framing => {
-                Blame::Upstream
-            }
-        }
-    }
-
-    /// The label in metrics.
-    pub fn label(self) -> &'static str {
-        Self::LABELS[self.slot()]
-    }
-
-    /// Where its label stands in [`Kind::LABELS`].
+    /// Where its label in metrics stands in [`Kind::LABELS`].
     pub fn slot(self) -> usize {
         match self {
             Self::NoHost => 0,
@@ -125,11 +98,13 @@ impl Kind {
             Self::Reset => 12,
             Self::Framing => 13,
             Self::Overload => 14,
+            Self::ResponseTimeout => 15,
+            Self::BadBody => 16,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 17] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -145,6 +120,8 @@ impl Kind {
         "reset",
         "framing",
         "overload",
+        "response_timeout",
+        "bad_body",
     ];
 }
 

@@ -1,5 +1,6 @@
 //! The data plane's metrics, written from what their owners counted.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use super::session::{Door, Turned};
 use super::tcp;
 use super::worker::Shared;
 use crate::domain::breaker::State;
+use crate::domain::catalog::ServiceKey;
 use crate::domain::outcome::Outcome;
 use crate::telemetry::{Page, Scrape};
 
@@ -24,8 +26,15 @@ pub struct Metrics {
 impl Scrape for Metrics {
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
         let world = self.shared.world.load_full();
-        let mut clusters: Vec<Arc<Cluster>> = world.clusters().map(|(_, cluster)| cluster.clone()).collect();
-        clusters.extend(self.shared.outside.clusters());
+        let outside = self.shared.outside.clusters();
+        let mut known: Vec<(&ServiceKey, &Arc<Cluster>)> = world.clusters().collect();
+        known.sort_by_key(|(key, _)| key.namer);
+        let mut clusters: Vec<Arc<Cluster>> = known.into_iter().map(|(_, cluster)| cluster.clone()).collect();
+        clusters.extend(outside);
+        // Two namers may know one name (a file and a Service): a page must not have two rows with the same labels, so
+        // the first, which is the one the name binds to, stands for it. The admin's state has both.
+        let mut seen = HashSet::new();
+        clusters.retain(|cluster| seen.insert(cluster.name.clone()));
         listeners(page, &self.doors)?;
         requests(page, &clusters)?;
         endpoints(page, &clusters)?;

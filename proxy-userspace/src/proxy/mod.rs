@@ -15,5 +15,6 @@ pub mod outside;
 mod pool;
 pub mod session;
 pub mod tcp;
+mod upstream;
 pub mod worker;
 pub mod world;

@@ -4,13 +4,14 @@
 //! bound; the one used longest ago makes room. An answer past its TTL serves on while it is asked for anew, and an
 //! old answer is kept when DNS fails.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
@@ -22,6 +23,9 @@ use crate::telemetry::Count;
 /// How long a name is believed when DNS cannot be asked again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// First look-ups of names at the same time; a client that asks for ever new names must not flood DNS.
+const LOOK_UPS: usize = 256;
+
 /// Entries unused for this long are dropped.
 const UNUSED: Duration = Duration::from_secs(600);
 
@@ -32,6 +36,7 @@ pub struct Outside {
     limit: usize,
     dns: Option<Dns>,
     control: Handle,
+    look_ups: Semaphore,
     /// Entries dropped because the table was full.
     pub evicted: Count,
     /// Look-ups that DNS did not answer.
@@ -49,7 +54,8 @@ impl Outside {
     /// An empty table of at most `limit` entries. Look-ups run on `control`.
     pub fn new(limit: usize, dns: Option<Dns>, control: Handle) -> Self {
         let table = Mutex::new(HashMap::new());
-        Self { table, limit, dns, control, evicted: Count::default(), failed: Count::default() }
+        let look_ups = Semaphore::new(LOOK_UPS);
+        Self { table, limit, dns, control, look_ups, evicted: Count::default(), failed: Count::default() }
     }
 
     /// The cluster of `host`, looked up if need be.
@@ -64,7 +70,7 @@ impl Outside {
         now: Instant,
     ) -> Result<Arc<Cluster>, Fault> {
         let port = host.port.unwrap_or(80);
-        if let Some(known) = self.known(&host.host, port, now) {
+        if let Some(known) = self.known(&host.host, port, plan, now) {
             return Ok(known);
         }
         if let Some(address) = host.literal().or_else(|| host.legacy_literal()) {
@@ -72,6 +78,13 @@ impl Outside {
         }
         let Some(dns) = self.dns.clone() else {
             return Err(Fault::new(Kind::Unbound, format!("{host} is no service, and DNS is not available")));
+        };
+        let Ok(_asking) = self.look_ups.try_acquire() else {
+            self.failed.up();
+            return Err(Fault::new(
+                Kind::Overload,
+                format!("{host}: {LOOK_UPS} look-ups are under way already"),
+            ));
         };
         let name: Box<str> = (&*host.host).into();
         let asked = name.clone();
@@ -95,7 +108,7 @@ impl Outside {
     pub fn fixed(&self, address: SocketAddr, plan: Plan, now: Instant) -> Arc<Cluster> {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let key: (Box<str>, u16) = (address.ip().to_string().into(), address.port());
-        if let Some(entry) = self.table.lock().get_mut(&key) {
+        if let Some(entry) = self.table.lock().get_mut(&key).filter(|entry| entry.cluster.plan == plan) {
             entry.used = now;
             return entry.cluster.clone();
         }
@@ -112,18 +125,20 @@ impl Outside {
 
     /// Drops what nobody has used for long.
     pub fn sweep(&self, now: Instant) {
-        self.table.lock().retain(|_, entry| now.saturating_duration_since(entry.used) < UNUSED);
+        self.table.lock().retain(|_, entry| {
+            let stays = now.saturating_duration_since(entry.used) < UNUSED;
+            if !stays {
+                entry.cluster.retire();
+            }
+            stays
+        });
     }
 
-    /// Forgets everything: the plan has changed.
-    pub fn clear(&self) {
-        self.table.lock().clear();
-    }
-
-    fn known(self: &Arc<Self>, host: &str, port: u16, now: Instant) -> Option<Arc<Cluster>> {
+    /// The cluster of a name that is known, unless it was made by another plan.
+    fn known(self: &Arc<Self>, host: &str, port: u16, plan: Plan, now: Instant) -> Option<Arc<Cluster>> {
         let mut table = self.table.lock();
         let key = (host.into(), port);
-        let entry = table.get_mut(&key)?;
+        let entry = table.get_mut(&key).filter(|entry| entry.cluster.plan == plan)?;
         entry.used = now;
         if entry.valid_until.is_some_and(|until| until < now) {
             // Whoever sees the expiry first asks again; the rest use the old answer meanwhile.
@@ -148,7 +163,9 @@ impl Outside {
                 }
             }
             Err(DnsError::NoSuchName) => {
-                table.remove(&key);
+                if let Some(gone) = table.remove(&key) {
+                    gone.cluster.retire();
+                }
             }
             Err(DnsError::Failed(cause)) => {
                 self.failed.up();
@@ -168,12 +185,24 @@ impl Outside {
         if table.len() >= self.limit && !table.contains_key(&key) {
             let oldest = table.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
-                table.remove(&oldest);
+                if let Some(gone) = table.remove(&oldest) {
+                    gone.cluster.retire();
+                }
                 self.evicted.up();
             }
         }
-        // Two requests may have looked the name up at once: the first one's cluster stays.
-        let entry = table.entry(key).or_insert(Entry { cluster, valid_until, used: now });
+        // Two requests may have looked the name up at once: the first one's cluster stays, if the plan is the same.
+        let new = Entry { cluster, valid_until, used: now };
+        let entry = match table.entry(key) {
+            hash_map::Entry::Vacant(vacant) => vacant.insert(new),
+            hash_map::Entry::Occupied(there) => {
+                let there = there.into_mut();
+                if there.cluster.plan != new.cluster.plan {
+                    std::mem::replace(there, new).cluster.retire();
+                }
+                there
+            }
+        };
         entry.used = now;
         entry.cluster.clone()
     }

@@ -1,10 +1,13 @@
 //! The facts of one client connection.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::cluster::Cluster;
 use crate::config::Allow;
 use crate::telemetry::{Count, Level};
 use crate::transport::Pulse;
@@ -133,10 +136,17 @@ pub struct Session {
     pub client: SocketAddr,
     /// Where it was going.
     pub origin: Origin,
-    /// The client's cgroup id; 0 when it is not known.
-    pub cgroup: u64,
     /// What it is doing.
     pub pulse: Pulse,
+    /// The cluster of the dialled address, once it was needed: for an address that no service owns.
+    pub outside: OnceCell<Arc<Cluster>>,
+}
+
+impl Session {
+    /// The facts of a connection that was accepted now.
+    pub fn new(door: Arc<Door>, client: SocketAddr, origin: Origin) -> Self {
+        Self { door, client, origin, pulse: Pulse::new(Instant::now()), outside: OnceCell::new() }
+    }
 }
 
 /// The right to one open connection, given back when it is dropped.

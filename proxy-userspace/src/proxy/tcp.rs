@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::cluster::Lease;
 use super::worker::Shared;
-use super::world::Limits;
+use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::telemetry::{Count, Level};
 use crate::transport::{End, Io, Side, copy};

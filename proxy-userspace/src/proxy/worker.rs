@@ -18,7 +18,7 @@ use tokio::time;
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
 use super::outside::Outside;
-use super::session::{Door, Entry, Turned};
+use super::session::{Door, Session, Turned};
 use super::world::World;
 use super::{connection, tcp};
 use crate::drain::Drain;
@@ -123,34 +123,27 @@ async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net
 async fn accept(worker: Rc<Worker>, door: Arc<Door>, listener: TcpListener) {
     let drain = worker.shared.drain.clone();
     loop {
-        let entry = door.enter().await;
         let next = tokio::select! {
             biased;
             next = listener.accept() => next,
             () = drain.closing() => break,
         };
-        worker.take_in(&door, entry, next).await;
+        worker.take_in(&door, next).await;
     }
     loop {
-        let entry = door.enter().await;
         let next = tokio::select! {
             biased;
             next = time::timeout(QUIET, listener.accept()) => next,
             () = drain.over() => return,
         };
         let Ok(next) = next else { return };
-        worker.take_in(&door, entry, next).await;
+        worker.take_in(&door, next).await;
     }
 }
 
 impl Worker {
     /// Takes in what accept returned: a connection that may come in gets a task of its own.
-    async fn take_in(
-        self: &Rc<Self>,
-        door: &Arc<Door>,
-        entry: Entry,
-        next: std::io::Result<(TcpStream, SocketAddr)>,
-    ) {
+    async fn take_in(self: &Rc<Self>, door: &Arc<Door>, next: std::io::Result<(TcpStream, SocketAddr)>) {
         let (stream, client) = match next {
             Ok(accepted) => accepted,
             Err(cause) => {
@@ -162,7 +155,8 @@ impl Worker {
         if !door.allow.permits(client.ip()) {
             return door.turn_away(Turned::NotAllowed);
         }
-        let entry = entry.used();
+        // At the limit this one waits here, and the others in the accept queue.
+        let entry = door.enter().await.used();
         let live = connection::live(self.clone(), door.clone(), stream, client);
         self.spawn(async move {
             live.await;
@@ -194,11 +188,12 @@ impl Worker {
         cluster.lease(now, &mut self.rng.borrow_mut(), tried)
     }
 
-    /// The cluster of the service that owns `dialled`, or else of that very address.
-    pub fn cluster_of(&self, world: &World, dialled: SocketAddr) -> Arc<Cluster> {
+    /// The cluster of the service that owns the address a session `dialled`, or else of that very address.
+    pub fn cluster_of(&self, world: &World, session: &Session, dialled: SocketAddr) -> Arc<Cluster> {
+        let fixed = || self.shared.outside.fixed(dialled, world.terms.plan, Instant::now());
         match world.owner(dialled) {
             Some(owner) => owner.cluster,
-            None => self.shared.outside.fixed(dialled, world.terms.plan, Instant::now()),
+            None => session.outside.get_or_init(fixed).clone(),
         }
     }
 }

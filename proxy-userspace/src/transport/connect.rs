@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
@@ -14,6 +14,10 @@ pub struct Connector {
     /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set
     /// only while interception is on, since it needs CAP_NET_ADMIN.
     pub mark: Option<u32>,
+    /// How long data may stay unacknowledged.
+    pub unacknowledged: Duration,
+    /// How long a silent connection waits before it asks whether the endpoint is there.
+    pub keep_alive: Duration,
 }
 
 /// Why there is no connection. Nothing was sent, so another endpoint may always be tried.
@@ -46,11 +50,25 @@ impl Connector {
     fn socket(self, endpoint: SocketAddr) -> io::Result<TcpSocket> {
         let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_nodelay(true)?;
+        let options = SockRef::from(&socket);
         if let Some(mark) = self.mark {
-            SockRef::from(&socket).set_mark(mark)?;
+            options.set_mark(mark)?;
         }
+        watch_peer(&options, self.unacknowledged, self.keep_alive)?;
         Ok(socket)
     }
+}
+
+/// Has TCP give the connection up when its far side is gone without a word: a node that lost power sends no RST, and
+/// the kernel would try for a quarter of an hour.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn watch_peer(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive: Duration) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(unacknowledged))?;
+    let between = (unacknowledged / 3).max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keep_alive).with_interval(between))
 }
 
 /// Whether connect failed before the network was asked: out of ports, memory or permission here.

@@ -52,8 +52,17 @@ pub async fn copy(client: &mut Io, server: &mut Io, buffer: usize, idle: Duratio
     let mut up = Direction::new(Side::Client, buffer);
     let mut down = Direction::new(Side::Server, buffer);
     let mut timer = Box::pin(sleep(idle));
+    let mut broken = None;
     let end = poll_fn(|cx| {
-        let ended_up = up.poll(cx, client, server)?;
+        let ended_up = match up.poll(cx, client, server) {
+            // The server has closed; what it said before is still to be read, and may be why.
+            Poll::Ready(Err((Side::Server, cause))) => {
+                up.state = State::Closed;
+                broken = Some(cause);
+                Poll::Ready(())
+            }
+            other => other?,
+        };
         let ended_down = down.poll(cx, server, client)?;
         if ended_up.is_ready() && ended_down.is_ready() {
             return Poll::Ready(Ok(End::Closed));
@@ -62,6 +71,10 @@ pub async fn copy(client: &mut Io, server: &mut Io, buffer: usize, idle: Duratio
     })
     .await
     .unwrap_or_else(|(side, cause)| End::Broken(side, cause));
+    let end = match (end, broken) {
+        (End::Closed, Some(cause)) => End::Broken(Side::Server, cause),
+        (end, _) => end,
+    };
     if !matches!(end, End::Closed) {
         client.reset_on_close();
         server.reset_on_close();

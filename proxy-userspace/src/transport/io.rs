@@ -38,8 +38,8 @@ impl Heard {
 enum Writes {
     /// It fails.
     Fail,
-    /// It waits: the peer may have said why before it closed, and reading will tell.
-    Wait,
+    /// It is taken for done: the peer may have said why before it closed, and reading will tell.
+    Discard,
 }
 
 impl Io {
@@ -62,7 +62,7 @@ impl Io {
     /// write; its answer is there to be read all the same.
     pub fn upstream(mut self) -> (Self, Heard) {
         let heard = Heard::default();
-        self.writes = Writes::Wait;
+        self.writes = Writes::Discard;
         self.heard = Some(heard.clone());
         (self, heard)
     }
@@ -73,7 +73,7 @@ impl Io {
         self
     }
 
-    fn settle(&self, wrote: io::Result<usize>) -> Poll<io::Result<usize>> {
+    fn settle(&self, wrote: io::Result<usize>, wanted: usize) -> Poll<io::Result<usize>> {
         match wrote {
             Ok(n) => {
                 if let Some(pulse) = &self.pulse {
@@ -81,7 +81,7 @@ impl Io {
                 }
                 Poll::Ready(Ok(n))
             }
-            Err(cause) if self.writes == Writes::Wait && has_closed(&cause) => Poll::Pending,
+            Err(cause) if self.writes == Writes::Discard && has_closed(&cause) => Poll::Ready(Ok(wanted)),
             Err(cause) => Poll::Ready(Err(cause)),
         }
     }
@@ -136,7 +136,7 @@ impl AsyncRead for Io {
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.settle(wrote)
+        self.settle(wrote, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -145,7 +145,7 @@ impl AsyncWrite for Io {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
-        self.settle(wrote)
+        self.settle(wrote, slices.iter().map(|slice| slice.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -16,6 +16,17 @@ pub enum Phase {
     Head,
     /// A request is being answered; counted from the last byte that passed.
     Busy,
+    /// The same, and more of the request's body is due; counted likewise.
+    Upload,
+}
+
+/// How a request's body does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// More of it is due from the client.
+    Waits,
+    /// It was there to be passed on, or is whole.
+    Moves,
 }
 
 /// Phase and the time of its start; shared by a connection's reader and its owner, which run on one thread.
@@ -48,14 +59,23 @@ impl Pulse {
         match self.phase() {
             Phase::Idle => self.enter(Phase::Head, Instant::now()),
             Phase::Head => {}
-            Phase::Busy => self.enter(Phase::Busy, Instant::now()),
+            busy @ (Phase::Busy | Phase::Upload) => self.enter(busy, Instant::now()),
+        }
+    }
+
+    /// The body of the request that is being answered waits for its client, or no longer does.
+    pub fn upload(&self, upload: Upload) {
+        match (self.phase(), upload) {
+            (Phase::Busy, Upload::Waits) => self.enter(Phase::Upload, Instant::now()),
+            (Phase::Upload, Upload::Moves) => self.enter(Phase::Busy, Instant::now()),
+            (Phase::Idle | Phase::Head | Phase::Busy | Phase::Upload, _) => {}
         }
     }
 
     /// Bytes went out.
     pub fn bytes_went(&self) {
-        if self.phase() == Phase::Busy {
-            self.enter(Phase::Busy, Instant::now());
+        if matches!(self.phase(), Phase::Busy | Phase::Upload) {
+            self.enter(self.phase(), Instant::now());
         }
     }
 
@@ -64,7 +84,8 @@ impl Pulse {
         match self.0.state.load(Ordering::Relaxed) & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Upload,
         }
     }
 

@@ -79,7 +79,7 @@ fn every_other_key_is_read() {
          names: { namespace: shop, port: web, clusterDomain: K8s.Example., dns: false }\n\
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug }\n\
-         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  \
+         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
          copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n",
     );
@@ -98,6 +98,10 @@ fn every_other_key_is_read() {
         header_count: 50,
         target_bytes: 4096,
         header_read: Duration::from_secs(5),
+        body: Duration::from_secs(6),
+        response: Duration::from_secs(7),
+        unacknowledged: Duration::from_secs(8),
+        keep_alive: Duration::from_secs(9),
         idle: Duration::from_secs(60),
         connect: Duration::from_millis(250),
         tunnel_idle: Duration::from_secs(7200),

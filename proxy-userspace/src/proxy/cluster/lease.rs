@@ -68,6 +68,9 @@ impl Lease {
 
     fn close(&mut self, now: Instant, outcome: Outcome) {
         self.finished = true;
+        // A failure that the breaker has heard of stays one when its client leaves before the body's end.
+        let failed = self.answered.filter(|it| it.verdict() == Verdict::Failure);
+        let outcome = if outcome == Outcome::Abandoned { failed.unwrap_or(outcome) } else { outcome };
         let took = now.saturating_duration_since(self.started);
         if self.answered.is_none() {
             self.observe(now, outcome);

@@ -95,6 +95,14 @@ impl Cluster {
         }
     }
 
+    /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
+    /// still do, by an older world, are served.
+    pub fn retire(&self) {
+        for member in &self.members.load().all {
+            member.backend.retire();
+        }
+    }
+
     /// The right to use one endpoint once: the balancer's choice among those whose breakers let a request through.
     /// Those that were `tried` by earlier attempts of the same request come last.
     ///

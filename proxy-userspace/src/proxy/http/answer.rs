@@ -21,7 +21,7 @@ pub(super) fn fault(fault: &Fault) -> Response<Body> {
     if let Ok(text) = HeaderValue::try_from(percent_encoded(&fault.detail)) {
         headers.insert(&L5D_ERR, text);
     }
-    if matches!(fault.kind, Kind::TransferCoding | Kind::NoHost | Kind::BadTarget) {
+    if matches!(fault.kind, Kind::TransferCoding | Kind::NoHost | Kind::BadTarget | Kind::BadBody) {
         // What follows on the connection may be read differently by the two sides.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -1,21 +1,25 @@
 //! One attempt: a request on a connection to one endpoint.
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
 
 use super::Body;
 use crate::domain::outcome::Outcome;
-use crate::domain::refuse::refuse;
 use crate::proxy::cluster::{Backend, Lease};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::pool::{Protocol, Ready};
+use crate::proxy::session::Session;
+use crate::proxy::upstream::{self, NotConnected};
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
-use crate::transport::{ConnectError, Io};
+use crate::transport::Pulse;
 
 /// Bytes hyper buffers of a body, for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
@@ -47,11 +51,11 @@ pub(super) enum Heard {
 pub(super) async fn send(
     worker: &Worker,
     world: &World,
+    session: &Session,
     lease: &Lease,
-    protocol: Protocol,
     mut request: Request<Body>,
 ) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
-    let backend = lease.backend();
+    let (backend, protocol) = (lease.backend(), Protocol::of(session.origin));
     loop {
         let ready = backend.pool(worker.id).take(protocol, lease.started(), world.terms.limits.pool_idle);
         let mut ready = match ready {
@@ -61,19 +65,14 @@ pub(super) async fn send(
                 Err(failed) => return Err(Box::new(Failed { unsent: Some(request), ..failed })),
             },
         };
-        if ready.sender.ready().await.is_err() {
-            if ready.reused {
-                continue;
-            }
-            return Err(Box::new(broken(backend.address, Some(request))));
-        }
         let heard_before = ready.heard.count();
-        match ready.sender.try_send_request(request).await {
-            Ok(response) => {
+        let answer = pin!(ready.sender.try_send_request(request));
+        match in_time(answer, world.terms.limits.response, &session.pulse).await {
+            Some(Ok(response)) => {
                 ready.reused = true;
                 return Ok((response, ready));
             }
-            Err(mut error) => match error.take_message() {
+            Some(Err(mut error)) => match error.take_message() {
                 Some(unsent) if ready.reused => request = unsent,
                 Some(unsent) => return Err(Box::new(broken(backend.address, Some(unsent)))),
                 None => {
@@ -82,7 +81,24 @@ pub(super) async fn send(
                     return Err(Box::new(Failed { heard, ..failed(backend.address, error.error()) }));
                 }
             },
+            None => return Err(Box::new(too_slow(backend.address, world.terms.limits.response))),
         }
+    }
+}
+
+/// What `answer` gives, unless nothing passes in either direction for `limit`: an upload may take as long as it goes on.
+async fn in_time<T>(
+    mut answer: Pin<&mut impl Future<Output = T>>,
+    limit: Duration,
+    pulse: &Pulse,
+) -> Option<T> {
+    let mut left = limit;
+    loop {
+        if let Ok(answer) = timeout(left, answer.as_mut()).await {
+            return Some(answer);
+        }
+        let (_, silent) = pulse.look();
+        left = limit.checked_sub(silent).filter(|left| !left.is_zero())?;
     }
 }
 
@@ -93,7 +109,13 @@ async fn open(
     backend: &Backend,
     protocol: Protocol,
 ) -> Result<Ready, Failed> {
-    let io = connect(worker, world, backend).await?;
+    let connected = upstream::connect(worker, world, backend).await;
+    let io = connected.map_err(|NotConnected { fault, outcome }| Failed {
+        fault,
+        outcome,
+        heard: Heard::Nothing,
+        unsent: None,
+    })?;
     let mut builder = http1::Builder::new();
     builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
     builder.max_buf_size(world.terms.limits.header_bytes.max(BUFFER));
@@ -101,49 +123,24 @@ async fn open(
     let (io, heard) = io.upstream();
     let io = TokioIo::new(io);
     let handshake = builder.handshake::<_, Body>(io).await;
-    let (sender, connection) = handshake.map_err(|_| broken(backend.address, None))?;
+    let (mut sender, connection) = handshake.map_err(|_| broken(backend.address, None))?;
     tokio::task::spawn_local(async move {
         // Its end reaches whoever waits for an answer; an unused connection may end as it likes.
         let _ = connection.with_upgrades().await;
     });
+    sender.ready().await.map_err(|_| broken(backend.address, None))?;
     Ok(Ready { sender, protocol, heard, reused: false })
-}
-
-/// A TCP connection to `backend`, unless it is a destination weir refuses.
-pub(in crate::proxy) async fn connect(
-    worker: &Worker,
-    world: &World,
-    backend: &Backend,
-) -> Result<Io, Failed> {
-    let address = backend.address;
-    if let Some(why) = refuse(address, world.grounds(), backend.exempt) {
-        let fault = Fault::new(Kind::Refused(why), format!("weir does not connect to {address}: {why}"));
-        return Err(Failed { fault, outcome: Outcome::Abandoned, heard: Heard::Nothing, unsent: None });
-    }
-    backend.stats.connects.up();
-    let (kind, outcome, cause) =
-        match worker.shared.connector.connect(address, world.terms.limits.connect).await {
-            Ok(stream) => return Ok(Io::new(stream)),
-            Err(ConnectError::Timeout) => {
-                let cause = format!("no connection within {:?}", world.terms.limits.connect);
-                (Kind::ConnectTimeout, Outcome::ConnectTimeout, cause)
-            }
-            Err(ConnectError::Failed(cause)) => (Kind::Connect, Outcome::ConnectFailed, cause.to_string()),
-            Err(ConnectError::Local(cause)) => {
-                (Kind::Local, Outcome::Abandoned, format!("this node: {cause}"))
-            }
-        };
-    Err(Failed {
-        fault: Fault::new(kind, format!("{address}: {cause}")),
-        outcome,
-        heard: Heard::Nothing,
-        unsent: None,
-    })
 }
 
 fn broken(address: SocketAddr, unsent: Option<Request<Body>>) -> Failed {
     let detail = format!("{address} closed the connection before it answered");
     Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, heard: Heard::Nothing, unsent }
+}
+
+/// The endpoint has the request, and says nothing.
+fn too_slow(address: SocketAddr, limit: Duration) -> Failed {
+    let fault = Fault::new(Kind::ResponseTimeout, format!("{address} did not answer within {limit:?}"));
+    Failed { fault, outcome: Outcome::Timeout, heard: Heard::Something, unsent: None }
 }
 
 /// The request was sent, or part of it, and no answer came.
@@ -154,7 +151,7 @@ fn failed(address: SocketAddr, error: &hyper::Error) -> Failed {
     }
     // The client's own body broke while it was being passed on: the endpoint is not to blame.
     if error.is_user() || error.is_body_write_aborted() {
-        let fault = Fault::new(Kind::Reset, "the request's body ended before it was whole");
+        let fault = Fault::new(Kind::BadBody, "the request's body broke off, or is not what its head said");
         return Failed { fault, outcome: Outcome::Abandoned, heard: Heard::Nothing, unsent: None };
     }
     broken(address, None)

@@ -12,7 +12,7 @@ use super::expect::Gate;
 use crate::domain::outcome::Outcome;
 use crate::proxy::cluster::Lease;
 use crate::proxy::pool::Ready;
-use crate::transport::{Phase, Pulse};
+use crate::transport::{Phase, Pulse, Upload};
 
 /// A message's body. Frames pass through one at a time, as the receiver takes them; trailers included.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub enum Body {
     /// weir's own words.
     Text(Bytes),
     /// A client's, on its way to an endpoint.
-    Request(Incoming),
+    Request(Incoming, Pulse),
     /// A client's, kept back until the endpoint asks for it.
-    Held(Box<(Gate, Incoming)>),
+    Held(Box<(Gate, Incoming, Pulse)>),
     /// An endpoint's, on its way to the client.
     Answer(Box<Answer>),
 }
@@ -78,8 +78,8 @@ impl Body {
     }
 
     /// A client's body.
-    pub fn request(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Request(incoming) }
+    pub fn request(incoming: Incoming, pulse: &Pulse) -> Self {
+        if incoming.is_end_stream() { Self::Empty } else { Self::Request(incoming, pulse.clone()) }
     }
 
     /// Whether it can be sent again.
@@ -92,7 +92,8 @@ impl Answer {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
-            Some(Ok(_)) if !self.incoming.is_end_stream() => {}
+            // After trailers hyper asks for nothing more.
+            Some(Ok(frame)) if !frame.is_trailers() && !self.incoming.is_end_stream() => {}
             Some(Ok(_)) | None => {
                 if let Some(settlement) = self.settlement.take() {
                     settlement.complete();
@@ -124,11 +125,15 @@ impl http_body::Body for Body {
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(text))))
             }
-            Self::Request(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Request(incoming, pulse) => {
+                let frame = Pin::new(incoming).poll_frame(cx);
+                pulse.upload(if frame.is_pending() { Upload::Waits } else { Upload::Moves });
+                frame
+            }
             Self::Held(held) => {
                 ready!(held.0.poll_open(cx));
                 if let Self::Held(held) = std::mem::replace(this, Self::Empty) {
-                    *this = Self::Request(held.1);
+                    *this = Self::Request(held.1, held.2);
                 }
                 Pin::new(this).poll_frame(cx)
             }
@@ -140,7 +145,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Text(text) => text.is_empty(),
-            Self::Request(incoming) => incoming.is_end_stream(),
+            Self::Request(incoming, _) => incoming.is_end_stream(),
             Self::Held(held) => held.1.is_end_stream(),
             Self::Answer(answer) => answer.incoming.is_end_stream(),
         }
@@ -150,7 +155,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Text(text) => SizeHint::with_exact(text.len() as u64),
-            Self::Request(incoming) => incoming.size_hint(),
+            Self::Request(incoming, _) => incoming.size_hint(),
             Self::Held(held) => held.1.size_hint(),
             Self::Answer(answer) => answer.incoming.size_hint(),
         }

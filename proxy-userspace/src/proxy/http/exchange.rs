@@ -19,7 +19,6 @@ use crate::domain::name::Host;
 use crate::domain::outcome::Outcome;
 use crate::proxy::cluster::{Backend, Cluster};
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::pool::Protocol;
 use crate::proxy::session::{Origin, Session};
 use crate::proxy::worker::Worker;
 use crate::proxy::world::{Choice, World};
@@ -61,22 +60,22 @@ async fn exchange(
     session: &Session,
     world: &World,
     request: Request<Incoming>,
-    mut now: Instant,
+    now: Instant,
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
-    let cluster = bind(worker, session, world, &exchange.request).await?;
+    let (cluster, mut now) = bind(worker, session, world, &exchange.request, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
         let lease = worker.lease(&cluster, &tried, now)?;
         left -= 1;
-        let replay = exchange.replay();
-        match attempt::send(worker, world, &lease, exchange.protocol, exchange.request).await {
+        let replay = if left > 0 { exchange.replay() } else { None };
+        match attempt::send(worker, world, session, &lease, exchange.request).await {
             Ok((response, ready)) => {
                 let keep = world.terms.limits.pool_connections;
                 let settlement =
                     Settlement { lease, ready, worker: worker.id, pulse: session.pulse.clone(), keep };
-                return reply(worker, world, exchange.upgrade, response, settlement);
+                return reply(worker, session, world, exchange.upgrade, response, settlement);
             }
             Err(failed) => {
                 let Failed { fault, outcome, unsent, heard } = *failed;
@@ -104,8 +103,6 @@ async fn exchange(
 struct Exchange {
     /// As it goes to the endpoint.
     request: Request<Body>,
-    /// How connections for it are used.
-    protocol: Protocol,
     /// Whether it asks for a byte tunnel, and the client's side of it.
     upgrade: Option<OnUpgrade>,
     /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
@@ -121,8 +118,10 @@ impl Exchange {
         headers::check_codings(survey, &parts.headers)?;
         headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
-        headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
-        let upgrade = match headers::strip_hop_by_hop(survey, &mut parts.headers) {
+        if session.origin == Origin::Explicit {
+            headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
+        }
+        let upgrade = match headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers) {
             Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),
             Upgrade::None => None,
         };
@@ -130,11 +129,7 @@ impl Exchange {
             headers::append_via(&mut parts.headers);
         }
         parts.version = Version::HTTP_11;
-        let protocol = match session.origin {
-            Origin::Explicit => Protocol::Http1,
-            Origin::Dialled(_) => Protocol::Http1Cased,
-        };
-        let body = Body::request(body);
+        let body = Body::request(body, &session.pulse);
         let repeatable = parts.method.is_idempotent() && body.is_replayable() && upgrade.is_none();
         let replays = usize::from(repeatable);
         let expects = survey.expect && expect::is_expected(&parts.headers);
@@ -142,7 +137,7 @@ impl Exchange {
         if expects {
             expect::hold_back(&mut request);
         }
-        Ok(Self { request, protocol, upgrade, replays })
+        Ok(Self { request, upgrade, replays })
     }
 
     /// A copy to send if this attempt is lost after it was sent.
@@ -179,18 +174,24 @@ fn require_host(session: &Session, parts: &mut http::request::Parts) -> Result<(
     }
 }
 
-/// Where the request goes. A diverted one goes to the service it dialled, whatever its Host says.
+/// Where the request goes, and the time then, since finding out may take a look-up. A diverted one goes to the service
+/// it dialled, whatever its Host says.
 async fn bind(
     worker: &Worker,
     session: &Session,
     world: &World,
     request: &Request<Body>,
-) -> Result<Arc<Cluster>, Fault> {
+    now: Instant,
+) -> Result<(Arc<Cluster>, Instant), Fault> {
     match session.origin {
-        Origin::Dialled(address) => Ok(worker.cluster_of(world, address)),
+        Origin::Dialled(address) => Ok((worker.cluster_of(world, session, address), now)),
         Origin::Explicit => {
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            resolve(worker, world, host).await
+            let host = world.terms.rules.canonical(host)?;
+            match world.bind(&host)? {
+                Choice::Cluster(cluster) => Ok((cluster, now)),
+                Choice::Outside => Ok((outside(worker, world, &host).await?, Instant::now())),
+            }
         }
     }
 }
@@ -200,36 +201,45 @@ pub(super) async fn resolve(worker: &Worker, world: &World, authority: &str) -> 
     let host: Host<'_> = world.terms.rules.canonical(authority)?;
     match world.bind(&host)? {
         Choice::Cluster(cluster) => Ok(cluster),
-        Choice::Outside => worker.shared.outside.cluster(&host, world.terms.plan, Instant::now()).await,
+        Choice::Outside => outside(worker, world, &host).await,
     }
+}
+
+async fn outside(worker: &Worker, world: &World, host: &Host<'_>) -> Result<Arc<Cluster>, Fault> {
+    worker.shared.outside.cluster(host, world.terms.plan, Instant::now()).await
 }
 
 /// The endpoint's answer, made one that may go to the client, with a body that settles the lease at its end.
 fn reply(
     worker: &Worker,
+    session: &Session,
     world: &World,
     upgrade: Option<OnUpgrade>,
     mut response: Response<Incoming>,
     mut settlement: Settlement,
 ) -> Result<Response<Body>, Fault> {
-    let status = response.status();
-    settlement.lease.answered(Instant::now(), Outcome::Answered(status.as_u16()));
+    let (now, status) = (Instant::now(), response.status());
     let survey = Survey::of(response.headers());
     if headers::check_codings(survey, response.headers()).is_err() {
         // To drop the field but not the coding would give the client something else than was sent.
-        let detail = "the endpoint used a transfer coding other than chunked";
-        return Err(Fault::new(Kind::Framing, detail));
+        return Err(misframed(settlement, now, "the endpoint used a transfer coding other than chunked"));
     }
-    let keeps_upgrade = headers::strip_hop_by_hop(survey, response.headers_mut());
+    let keeps_upgrade = headers::strip_hop_by_hop(survey, session.origin, response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return match (upgrade, keeps_upgrade) {
-            (Some(client), Upgrade::Wanted) => {
-                Ok(tunnel::switched(worker, world, client, response, settlement))
-            }
-            _ => Err(Fault::new(Kind::Framing, "the endpoint switched protocols without being asked")),
+        let (Some(client), Upgrade::Wanted) = (upgrade, keeps_upgrade) else {
+            return Err(misframed(settlement, now, "the endpoint switched protocols without being asked"));
         };
+        settlement.lease.answered(now, Outcome::Answered(status.as_u16()));
+        return Ok(tunnel::switched(worker, world, client, response, settlement));
     }
+    settlement.lease.answered(now, Outcome::Answered(status.as_u16()));
     let (parts, incoming) = response.into_parts();
     Ok(Response::from_parts(parts, Body::answer(incoming, settlement)))
+}
+
+/// The endpoint answered, but not as HTTP has it.
+fn misframed(settlement: Settlement, now: Instant, why: &'static str) -> Fault {
+    settlement.lease.finish(now, Outcome::BadFraming);
+    Fault::new(Kind::Framing, why)
 }

@@ -44,11 +44,11 @@ pub(super) fn is_expected(headers: &HeaderMap) -> bool {
 
 /// Keeps the body of `request` back until the endpoint asks for it.
 pub(super) fn hold_back(request: &mut Request<Body>) {
-    let Body::Request(_) = request.body() else { return };
+    let Body::Request(..) = request.body() else { return };
     let (ask, asked) = oneshot::channel();
     let gate = Gate { asked, patience: Box::pin(sleep(PATIENCE)) };
-    if let Body::Request(incoming) = std::mem::replace(request.body_mut(), Body::Empty) {
-        *request.body_mut() = Body::Held(Box::new((gate, incoming)));
+    if let Body::Request(incoming, pulse) = std::mem::replace(request.body_mut(), Body::Empty) {
+        *request.body_mut() = Body::Held(Box::new((gate, incoming, pulse)));
     }
     let ask = Mutex::new(Some(ask));
     hyper::ext::on_informational(request, move |interim| {

@@ -8,6 +8,7 @@ use http::uri::{PathAndQuery, Scheme, Uri};
 
 use super::survey::{KEEP_ALIVE, PROXY_CONNECTION, Survey};
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::session::Origin;
 
 /// How many weirs a request may pass: more is a loop.
 const MAX_HOPS: usize = 20;
@@ -27,7 +28,7 @@ pub(super) enum Upgrade {
 /// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and
 /// returns whether an upgrade is asked for. `TE: trailers` goes on, since weir passes trailers. An upgrade to h2c is
 /// not passed on: weir's own connections to endpoints stay as they are.
-pub(super) fn strip_hop_by_hop(found: Survey, headers: &mut HeaderMap) -> Upgrade {
+pub(super) fn strip_hop_by_hop(found: Survey, origin: Origin, headers: &mut HeaderMap) -> Upgrade {
     let mut upgrade = Upgrade::None;
     if found.connection {
         upgrade = strip_connection(headers);
@@ -39,8 +40,12 @@ pub(super) fn strip_hop_by_hop(found: Survey, headers: &mut HeaderMap) -> Upgrad
         headers.remove(CONTENT_LENGTH);
     }
     if found.hop {
-        for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION] {
-            headers.remove(name);
+        headers.remove(&KEEP_ALIVE);
+        headers.remove(&PROXY_CONNECTION);
+        // What a diverted client says to a proxy it says to the one it dialled.
+        if origin == Origin::Explicit {
+            headers.remove(PROXY_AUTHENTICATE);
+            headers.remove(PROXY_AUTHORIZATION);
         }
     }
     if found.te {

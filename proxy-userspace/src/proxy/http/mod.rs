@@ -15,4 +15,3 @@ mod tunnel;
 
 pub(super) use body::Body;
 pub(super) use serve::serve;
-pub(super) use tunnel::open as open_tunnel;

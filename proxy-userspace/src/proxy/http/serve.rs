@@ -11,10 +11,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::sleep;
 
 use super::exchange;
+use crate::config::Limits;
 use crate::drain::Drain;
 use crate::proxy::session::{Session, Turned, Way};
 use crate::proxy::worker::Worker;
-use crate::proxy::world::Limits;
 use crate::transport::{Io, Phase, Pulse};
 
 /// How long an idle connection is kept while weir drains, for a request that is already on its way.
@@ -33,15 +33,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended.map_err(Some),
-        () = timed_out(&pulse, &limits, &drain) => Err(None),
-    };
-    match ended {
-        Err(Some(error)) if error.is_parse() || error.is_parse_too_large() => door.turn_away(Turned::BadHead),
-        Err(None) if pulse.phase() == Phase::Head => door.turn_away(Turned::BadHead),
-        Ok(()) | Err(_) => {} // It is done, was idle, or left.
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => Some(ended),
+            () = timed_out(&pulse, &limits, &drain) => None,
+        };
+        match ended {
+            Some(Err(error)) if error.is_parse() || error.is_parse_too_large() => {
+                return door.turn_away(Turned::BadHead);
+            }
+            Some(_) => return, // It is done, or its client left.
+            None if pulse.phase() == Phase::Head => return door.turn_away(Turned::BadHead),
+            // It closes once the last answer has been written: its reader may be slow.
+            None if pulse.phase() == Phase::Idle => {
+                connection.as_mut().graceful_shutdown();
+                pulse.enter(Phase::Busy, Instant::now());
+            }
+            None => return,
+        }
     }
 }
 
@@ -62,7 +72,7 @@ fn builder(limits: &Limits, way: Way) -> http1::Builder {
 /// since the phase may change to one with a shorter limit while it sleeps.
 async fn timed_out(pulse: &Pulse, limits: &Limits, drain: &Drain) {
     let mut closing: Option<Instant> = None;
-    let shortest = limits.header_read.min(limits.idle);
+    let shortest = limits.header_read.min(limits.idle).min(limits.body);
     loop {
         if drain.is_closing() && closing.is_none() {
             closing = Some(Instant::now());
@@ -71,6 +81,7 @@ async fn timed_out(pulse: &Pulse, limits: &Limits, drain: &Drain) {
         let left = match (phase, closing) {
             (Phase::Head, _) => limits.header_read.saturating_sub(lasted),
             (Phase::Busy, _) => limits.tunnel_idle.saturating_sub(lasted),
+            (Phase::Upload, _) => limits.body.saturating_sub(lasted),
             (Phase::Idle, None) => limits.idle.saturating_sub(lasted),
             (Phase::Idle, Some(since)) => LINGER.saturating_sub(lasted.min(since.elapsed())),
         };

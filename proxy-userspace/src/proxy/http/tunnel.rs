@@ -1,25 +1,20 @@
 //! Exchanges that become byte tunnels: CONNECT, and answers of 101.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use smallvec::SmallVec;
 
 use super::body::Settlement;
 use super::exchange::resolve;
 use super::survey::Survey;
-use super::{Body, answer, attempt, headers};
-use crate::domain::outcome::Outcome;
-use crate::proxy::cluster::{Backend, Cluster, Lease};
+use super::{Body, answer, headers};
+use crate::proxy::cluster::Lease;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::session::{Origin, Session};
-use crate::proxy::tcp;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
+use crate::proxy::{tcp, upstream};
 use crate::transport::Io;
 
 /// Answers CONNECT: a connection to an endpoint of the named service, and from then on bytes both ways.
@@ -32,50 +27,18 @@ pub(super) async fn connect(
     headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
     headers::check_hops(Survey::of(request.headers()), request.headers())?;
     let cluster = match session.origin {
-        Origin::Dialled(address) => worker.cluster_of(world, address),
+        Origin::Dialled(address) => worker.cluster_of(world, session, address),
         Origin::Explicit => {
-            let authority = request.uri().authority().map(http::uri::Authority::as_str);
-            let authority =
-                authority.ok_or_else(|| Fault::new(Kind::NoHost, "CONNECT needs a host and a port"))?;
-            resolve(worker, world, authority).await?
+            // RFC 9110 §9.3.6: there is no default port.
+            let authority = request.uri().authority().filter(|it| it.port().is_some());
+            let wanted = || Fault::new(Kind::NoHost, "CONNECT needs a host and a port");
+            resolve(worker, world, authority.ok_or_else(wanted)?.as_str()).await?
         }
     };
-    let (lease, server) = open(worker, world, &cluster).await?;
+    let (lease, server) = upstream::open(worker, world, &cluster).await?;
     let client = hyper::upgrade::on(&mut request);
     carry(worker, world, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))
-}
-
-/// A connection to one endpoint of `cluster`; one that does not take it costs nothing but the time.
-///
-/// # Errors
-///
-/// The last endpoint's fault, when none of those tried took it.
-pub(in crate::proxy) async fn open(
-    worker: &Worker,
-    world: &World,
-    cluster: &Arc<Cluster>,
-) -> Result<(Lease, Io), Fault> {
-    let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
-    let mut left = world.terms.limits.attempts;
-    loop {
-        let mut lease = worker.lease(cluster, &tried, Instant::now())?;
-        left -= 1;
-        match attempt::connect(worker, world, lease.backend()).await {
-            Ok(io) => {
-                lease.answered(Instant::now(), Outcome::Carried);
-                return Ok((lease, io));
-            }
-            Err(failed) => {
-                tried.push(lease.backend().clone());
-                lease.finish(Instant::now(), failed.outcome);
-                if left == 0 || matches!(failed.fault.kind, Kind::Refused(_)) {
-                    return Err(failed.fault);
-                }
-                cluster.stats.retries.up();
-            }
-        }
-    }
 }
 
 /// Passes a 101 on, and joins the two connections behind it.

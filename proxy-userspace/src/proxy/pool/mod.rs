@@ -7,13 +7,13 @@
 //! A connection comes back at the **end of a response's body**, not at its head, or the next request would queue
 //! behind a streaming answer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 
 use super::http::Body;
+use super::session::Origin;
 use crate::transport::Heard;
 
 /// How a connection is used; connections of different kinds are not exchanged for each other.
@@ -38,58 +38,71 @@ pub struct Ready {
     pub reused: bool,
 }
 
-/// The unused connections of one worker to one endpoint, the latest used last.
+impl Protocol {
+    /// How connections for requests of this origin are used.
+    pub fn of(origin: Origin) -> Self {
+        match origin {
+            Origin::Explicit => Self::Http1,
+            Origin::Dialled(_) => Self::Http1Cased,
+        }
+    }
+}
+
+/// The unused connections of one worker to one endpoint.
 #[derive(Debug, Default)]
-pub struct Pool {
-    idle: Mutex<Vec<(Instant, Ready)>>,
-    closed: AtomicBool,
+pub struct Pool(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The latest used last.
+    idle: Vec<(Instant, Ready)>,
+    /// The endpoint has left.
+    closed: bool,
 }
 
 impl Pool {
     /// The connection used last, if one is open, of this kind, and idle for less than `limit`.
     pub fn take(&self, protocol: Protocol, now: Instant, limit: Duration) -> Option<Ready> {
-        let mut idle = self.idle.lock();
+        let mut state = self.0.lock();
         loop {
-            let at = idle.iter().rposition(|(_, ready)| ready.protocol == protocol)?;
-            let (since, ready) = idle.remove(at);
-            if !ready.sender.is_closed() && now.saturating_duration_since(since) < limit {
+            let at = state.idle.iter().rposition(|(_, ready)| ready.protocol == protocol)?;
+            let (since, ready) = state.idle.remove(at);
+            if ready.sender.is_ready() && now.saturating_duration_since(since) < limit {
                 return Some(ready);
             }
         }
     }
 
-    /// Keeps `ready` for a later request, unless `most` are kept already or the endpoint is gone.
+    /// Keeps `ready` for a later request, unless `most` are kept already or the endpoint has left. One that is still
+    /// busy is not kept: its endpoint answered before the request's body was whole, and the next request would wait
+    /// for this client.
     pub fn put(&self, ready: Ready, now: Instant, most: usize) {
-        if ready.sender.is_closed() || self.closed.load(Ordering::Relaxed) {
+        if !ready.sender.is_ready() {
             return;
         }
-        let mut idle = self.idle.lock();
-        if idle.len() < most {
-            idle.push((now, ready));
+        let mut state = self.0.lock();
+        if !state.closed && state.idle.len() < most {
+            state.idle.push((now, ready));
         }
     }
 
     /// Drops connections that are closed, or idle for `limit`.
     pub fn sweep(&self, now: Instant, limit: Duration) {
-        self.idle.lock().retain(|(since, ready)| {
+        self.0.lock().idle.retain(|(since, ready)| {
             !ready.sender.is_closed() && now.saturating_duration_since(*since) < limit
         });
     }
 
     /// Drops every connection, and those still to come back.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-        self.idle.lock().clear();
-    }
-
-    /// Undoes [`Pool::close`]: the endpoint is back.
-    pub fn reopen(&self) {
-        self.closed.store(false, Ordering::Relaxed);
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.idle.clear();
     }
 
     /// How many unused connections are kept.
     pub fn len(&self) -> usize {
-        self.idle.lock().len()
+        self.0.lock().idle.len()
     }
 
     /// Whether none is kept.

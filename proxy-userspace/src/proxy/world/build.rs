@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
-use super::{Limits, Named, Node, Port, World};
+use super::{Named, Node, Port, World};
+use crate::config::Limits;
 use crate::domain::catalog::{Catalog, Namer, Service, ServiceKey};
 use crate::domain::name::{Host, Rules};
 use crate::domain::refuse::Exempt;
@@ -53,7 +54,18 @@ impl World {
             let ports = ports.collect();
             world.add(key, host, service, ports);
         }
+        if let Some(before) = before {
+            world.retire_what_went(before);
+        }
         world
+    }
+
+    fn retire_what_went(&self, before: &Self) {
+        for (key, cluster) in before.clusters() {
+            if !self.clusters_of(key).any(|kept| Arc::ptr_eq(kept, cluster)) {
+                cluster.retire();
+            }
+        }
     }
 
     fn kept(&self, key: &ServiceKey, name: &str, plan: &Plan) -> Option<Arc<Cluster>> {

@@ -10,7 +10,7 @@ pub use build::Terms;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
@@ -30,35 +30,6 @@ pub struct World {
     services: HashMap<ServiceKey, Vec<Port>, RandomState>,
     names: HashMap<Box<str>, Named, RandomState>,
     owners: HashMap<(IpAddr, u16), (ServiceKey, usize), RandomState>,
-}
-
-/// The bounds a request meets, from `limits` in the configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Endpoints tried for one request, the first included.
-    pub attempts: usize,
-    /// How long one connect may take.
-    pub connect: Duration,
-    /// How long an unused connection is kept.
-    pub pool_idle: Duration,
-    /// Unused connections kept per endpoint and worker.
-    pub pool_connections: usize,
-    /// Bytes of a request target.
-    pub target_bytes: usize,
-    /// Bytes buffered per direction of a byte tunnel.
-    pub copy_buffer: usize,
-    /// How long a byte tunnel may be silent.
-    pub tunnel_idle: Duration,
-    /// Bytes of one message's head.
-    pub header_bytes: usize,
-    /// Fields of one message's head.
-    pub header_count: usize,
-    /// How long a client may take over a head.
-    pub header_read: Duration,
-    /// How long a client's connection is kept between requests.
-    pub idle: Duration,
-    /// How long a diverted connection may stay silent before weir connects upstream.
-    pub sniff: Duration,
 }
 
 /// Which addresses lead back to this node, or to weir.
