@@ -37,6 +37,22 @@ fn connections_are_kept_on_both_sides() {
 }
 
 #[test]
+fn what_is_said_to_a_proxy_reaches_the_proxy_that_was_dialled() {
+    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
+    for request in [
+        "GET http://elsewhere.example/x HTTP/1.1\r\nHost: elsewhere.example\r\nProxy-Authorization: Basic eA==\r\n\r\n",
+        "CONNECT elsewhere.example:443 HTTP/1.1\r\nHost: elsewhere.example:443\r\n\r\n",
+    ] {
+        backend.forget();
+        stage.dial(V4).send(request);
+        e2e::eventually("the request, as it was", || {
+            backend.raw().iter().any(|raw| raw == request.as_bytes())
+        });
+    }
+}
+
+#[test]
 fn every_request_of_a_connection_is_balanced() {
     let Some(stage) = Stage::running() else { return };
     let _backends = stage.backends();

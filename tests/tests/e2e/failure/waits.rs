@@ -1,0 +1,70 @@
+//! Waits that must end: for an answer, for a body, for somebody else's upload.
+
+use std::time::Duration;
+
+use e2e::time::within;
+use e2e::{Answer, Backend, Request, Weir, eventually};
+
+#[test]
+fn an_endpoint_that_does_not_answer_is_504_and_its_failure() {
+    let backend = Backend::http().answer(Answer::ok("late").after(Duration::from_secs(60))).start();
+    let weir = Weir::new().set("limits", "{ response: 300ms }").service("hello", &[backend.addr()]).start();
+    let answer = weir.get("http://hello/");
+    answer.expect_status(504);
+    assert!(answer.text().contains("did not answer within 300ms"), "{}", answer.text());
+    assert_eq!(weir.endpoint(backend.addr())["failures"], 1);
+}
+
+#[test]
+fn an_upload_that_goes_on_is_not_taken_for_silence() {
+    let backend = Backend::http().answers("ok").start();
+    let weir = Weir::new().set("limits", "{ response: 600ms }").service("hello", &[backend.addr()]).start();
+    let mut client = weir.client();
+    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 8\r\n\r\n");
+    for _ in 0..8 {
+        assert!(client.silent_for(Duration::from_millis(200)), "an answer before the body was whole");
+        client.send("x");
+    }
+    client.response().expect_body("ok");
+}
+
+#[test]
+fn a_client_silent_in_the_middle_of_its_body_is_closed_and_not_the_endpoints_fault() {
+    let backend = Backend::http().answers("ok").start();
+    let weir = Weir::new().set("limits", "{ body: 300ms }").service("hello", &[backend.addr()]).start();
+    let mut client = weir.client();
+    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 8\r\n\r\nhalf");
+    within(Duration::from_secs(5), "its close", || {
+        client.rest();
+        true
+    });
+    eventually("nothing in flight", || weir.endpoint(backend.addr())["inFlight"] == 0);
+    assert_eq!(weir.endpoint(backend.addr())["failures"], 0);
+}
+
+#[test]
+fn nobody_waits_for_another_clients_upload() {
+    let early = Answer::ok("early").early().after(Duration::ZERO);
+    let backend = Backend::http().answer(early).start();
+    let weir = Weir::new().set("workers", "1").service("hello", &[backend.addr()]).start();
+    let mut slow = weir.client();
+    slow.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 8\r\n\r\nhalf");
+    assert_eq!(slow.head().status(), Some(200));
+    slow.expect("early");
+    within(Duration::from_secs(2), "another client's answer", || {
+        weir.ask(&Request::get("http://hello/")).status == 200
+    });
+}
+
+#[test]
+fn an_answer_with_trailers_counts_and_keeps_its_connection() {
+    let reply = Answer::chunks(&["a", "b"]).with("Trailer", "X-Sum").trailer("X-Sum", "2");
+    let backend = Backend::http().answer(reply).start();
+    let weir = Weir::new().set("workers", "1").service("hello", &[backend.addr()]).start();
+    let mut client = weir.client();
+    for _ in 0..5 {
+        client.ask(&Request::get("http://hello/").with("TE", "trailers")).expect_body("ab");
+    }
+    assert_eq!((backend.count(), backend.connections()), (5, 1));
+    assert_eq!(weir.metric("weir_attempts_total", &[("service", "/svc/hello"), ("outcome", "2xx")]), 5.0);
+}
