@@ -33,7 +33,9 @@ pub(super) fn start(
         });
     }
     let (keeper, terms) = (desk.clone(), terms.subscribe());
-    supervise(desk.clone(), "world", move || keeper::keep(keeper.clone(), catalogs.subscribe(), terms.clone()));
+    supervise(desk.clone(), "world", move || {
+        keeper::keep(keeper.clone(), catalogs.subscribe(), terms.clone())
+    });
     let heart = desk.clone();
     supervise(desk.clone(), "heart", move || intercept::beat(heart.clone()));
     for door in &desk.doors {
