@@ -12,6 +12,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod hung;
 pub mod load;
 pub mod message;
 pub mod net;

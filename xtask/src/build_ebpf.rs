@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// What makes a difference to the object, with the packages they come from.
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
+/// What bpf-linker is built with besides LLVM, which names these libraries to the linker; no part of the object.
+const LIBRARIES: [&str; 4] = ["build-essential", "zlib1g-dev", "libzstd-dev", "libxml2-dev"];
 /// Its LLVM must not be older than the compiler's: both are 22.
 const LINKER: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
@@ -138,6 +140,10 @@ fn linker(place: &Place) -> Result<PathBuf> {
     let right =
         version.is_ok_and(|said| said.stdout.trim_ascii() == format!("bpf-linker {LINKER}").as_bytes());
     if !right {
+        let missing: Vec<&str> = LIBRARIES.into_iter().filter(|name| installed(name).is_none()).collect();
+        if !missing.is_empty() {
+            install(&missing)?;
+        }
         println!("installing bpf-linker {LINKER} into {} (a minute or two)", place.tools.display());
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut install = Command::new(cargo);

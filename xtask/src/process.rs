@@ -17,13 +17,23 @@ pub(crate) fn root() -> PathBuf {
 
 /// The folder that cargo builds into.
 pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    path_from("CARGO_TARGET_DIR").unwrap_or_else(|| root().join("target"))
+}
+
+/// The path in an environment variable, made absolute: what is relative is so to where one typed the command, and our
+/// children run elsewhere (cargo in the root, tests in their package).
+pub(crate) fn path_from(variable: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(variable).filter(|path| !path.is_empty())?);
+    Some(std::path::absolute(&path).unwrap_or(path))
 }
 
 /// A cargo command in the workspace's root, by the cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    if let Some(folder) = path_from("CARGO_TARGET_DIR") {
+        command.env("CARGO_TARGET_DIR", folder);
+    }
     command
 }
 

@@ -3,13 +3,13 @@
 //! Nothing is left out silently. A test that cannot run on this machine says `left out` and why on standard error; this
 //! command repeats those lines at the end, and where root and BPF are at hand one of them is a failure.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::process::{cargo, output, run, shown, target};
+use crate::process::{cargo, output, path_from, run, shown, target};
 use crate::setup::{self, CC, CURL, IP, PYTHON};
 use crate::steps::Steps;
 
@@ -64,8 +64,8 @@ fn prepare(bpf: &Result<(), String>) -> Result<()> {
         Ok(()) => println!("    root, cgroup2 and BPF are here: the interception tests run"),
         Err(why) => println!("    the interception tests cannot run here: {why}"),
     }
-    if let Ok(object) = std::env::var(BPF_OBJECT) {
-        println!("    {BPF_OBJECT} is set: weir loads {object}");
+    if let Some(object) = path_from(BPF_OBJECT) {
+        println!("    {BPF_OBJECT} is set: weir loads {}", object.display());
     }
     setup::ensure(&[CC, IP, CURL, PYTHON])?;
     // The WebSocket tests make a virtual environment, which Debian's python3 alone cannot.
@@ -86,13 +86,20 @@ fn test_command(filter: Option<&str>) -> Command {
         .args(["test", "--workspace", "--no-fail-fast"])
         .env(BINARY, target().join("debug/weir"))
         .args(filter);
+    if let Some(object) = path_from(BPF_OBJECT) {
+        command.env(BPF_OBJECT, object);
+    }
     command
 }
 
-/// Runs the tests, passing on what they say, and judges those that say they could not run.
+/// Runs the tests, passing on what they say, and judges those that say they could not run. A run without any test has
+/// shown nothing, so it fails: a misspelt filter looks like success otherwise.
 fn run_and_judge(mut command: Command, bpf: &Result<(), String>) -> Result<()> {
     println!("    $ {}", shown(&command));
-    let mut child = command.stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("its standard output is piped")?;
+    let counter = std::thread::spawn(move || pass_on_and_count(stdout));
     let stderr = child.stderr.take().context("its standard error is piped")?;
     let mut left_out = Vec::new();
     for line in BufReader::new(stderr).split(b'\n') {
@@ -103,11 +110,40 @@ fn run_and_judge(mut command: Command, bpf: &Result<(), String>) -> Result<()> {
         }
     }
     let status = child.wait()?;
+    let ran = counter.join().map_err(|_| anyhow!("the reader of the tests' output has panicked"))?;
     let judged = judge(&left_out, bpf);
     if !status.success() {
         bail!("tests failed: `{}`: {status}", shown(&command));
     }
+    if ran == 0 {
+        bail!("no test ran: `{}`", shown(&command));
+    }
     judged
+}
+
+/// Passes on what the tests print; how many ran, by the harness's own sums.
+fn pass_on_and_count(stdout: impl Read) -> u64 {
+    let mut ran = 0;
+    for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        ran += tests_of(&line);
+    }
+    ran
+}
+
+/// How many tests a line `test result: ok. 12 passed; 1 failed; ...` is about; 0 for any other.
+fn tests_of(line: &str) -> u64 {
+    let Some(sums) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+        return 0;
+    };
+    let of = |word: &str| {
+        sums.1
+            .split("; ")
+            .find_map(|sum| sum.trim().strip_suffix(word)?.trim().parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    of("passed") + of("failed")
 }
 
 /// Repeats what could not run; with everything at hand, that is a failure.
@@ -148,8 +184,30 @@ mod tests {
             command.args(["-c", script]);
             run_and_judge(command, &Ok(()))
         };
-        assert!(says("echo fine >&2").is_ok());
-        assert!(says("echo 'left out: needs root' >&2").is_err());
-        assert!(says("exit 1").is_err());
+        let one = "echo 'test result: ok. 1 passed; 0 failed; 0 ignored'";
+        assert!(says(&format!("{one}; echo fine >&2")).is_ok());
+        assert!(says(&format!("{one}; echo 'left out: needs root' >&2")).is_err());
+        assert!(says(&format!("{one}; exit 1")).is_err());
+    }
+
+    #[test]
+    fn a_run_without_a_test_fails() {
+        let says = |line: &str| {
+            let mut command = Command::new("echo");
+            command.arg(line);
+            run_and_judge(command, &Ok(()))
+        };
+        assert!(
+            says("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 300 filtered out").is_err()
+        );
+        assert!(says("test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out").is_ok());
+        assert_eq!(tests_of("test result: FAILED. 2 passed; 3 failed; 0 ignored"), 5);
+        assert_eq!(tests_of("test a::b ... ok"), 0);
+    }
+
+    #[test]
+    fn a_relative_path_in_the_environment_means_the_folder_one_is_in() {
+        let object = path_from("CARGO_PKG_NAME").expect("cargo sets it for tests");
+        assert_eq!(object, std::env::current_dir().expect("a folder").join("xtask"));
     }
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use ipnet::IpNet;
@@ -18,12 +16,6 @@ use crate::intercept::{self, Applied, Destination, Interception, Plan};
 
 /// The SO_MARK of weir's own connections: "weir" in ASCII.
 pub(super) const MARK: u32 = 0x7765_6972;
-
-/// A worker silent for longer does not serve: the heart then stops, and connections go direct.
-const DEAD_WORKER: Duration = Duration::from_secs(2);
-
-/// How often weir shows the programs that it moves.
-const BEAT: Duration = Duration::from_millis(250);
 
 /// Attaches the programs, if interception is configured.
 ///
@@ -81,23 +73,6 @@ pub(super) fn divert(desk: &Desk, catalog: &Catalog) {
         }
         Ok(applied) => tracing::info!(?applied, "diverted destinations changed"),
         Err(why) => tracing::error!("diverted destinations could not be changed: {why}"),
-    }
-}
-
-/// Beats for the programs as long as every worker is alive: two seconds without, and connections go direct.
-pub(super) async fn beat(desk: Arc<Desk>) -> anyhow::Result<()> {
-    let Some(heart) = desk.interception.lock().as_ref().ok().map(Interception::heart) else {
-        return std::future::pending().await;
-    };
-    let mut ticks = tokio::time::interval(BEAT);
-    loop {
-        ticks.tick().await;
-        if desk.shared.oldest_beat() < DEAD_WORKER {
-            desk.ready.set("workers", Ok(()));
-            heart.beat()?;
-        } else {
-            desk.ready.set("workers", Err("a worker does not move".to_owned()));
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
 //! readiness is off while one is down (`tasks`).
 
+mod heart;
 mod intercept;
 mod keeper;
 mod listeners;
@@ -16,13 +17,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::admin::Desk;
 use crate::allocator;
@@ -37,6 +38,10 @@ use crate::proxy::worker::{self, Shared};
 use crate::proxy::world::{Terms, World};
 use crate::telemetry::log;
 use crate::transport::Connector;
+
+/// From the disarming of the programs to the refusal of new connections: a connect() that was diverted just before
+/// sends its SYN only after the decision, and on a busy node its thread may lose its core in between.
+const DISARMED: Duration = Duration::from_millis(20);
 
 /// Runs weir until it is told to stop, and returns the exit code.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
@@ -53,9 +58,18 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
         LogFormat::Json => log::Lines::Json,
     };
     log::start(lines, settings.log.level.as_str());
+    // Before anything is bound or attached: what `weir check` calls a mistake is one here too.
+    let catalog = match keeper::first_catalog(&settings) {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran =
-        runtime.context("no runtime for the control plane").and_then(|it| it.block_on(live(file, settings)));
+    let ran = runtime
+        .context("no runtime for the control plane")
+        .and_then(|it| it.block_on(live(file, settings, catalog)));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -66,12 +80,11 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
 }
 
 /// From the first socket to the last.
-async fn live(file: Option<reload::File>, settings: Settings) -> anyhow::Result<()> {
+async fn live(file: Option<reload::File>, settings: Settings, catalog: Arc<Catalog>) -> anyhow::Result<()> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
     let drain = Drain::default();
     let interception = intercept::attach(&settings, &listeners);
-    let catalog = keeper::first_catalog(&settings)?;
     let terms = keeper::terms(&settings, listeners.bound());
     let shared = share(&settings, &terms, catalog.clone(), interception.as_ref().ok(), drain.clone());
     let doors = listeners.doors(&settings);
@@ -90,6 +103,7 @@ async fn live(file: Option<reload::File>, settings: Settings) -> anyhow::Result<
     tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
     desk.ready.set("drain", Err("weir is draining".to_owned()));
     desk.disarm();
+    sleep(DISARMED).await;
     listeners.refuse_new();
     drain.close();
     drop(listeners);

@@ -2,21 +2,25 @@
 //! readiness off meanwhile.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::listeners::Listeners;
-use super::{intercept, keeper};
+use super::{heart, keeper};
 use crate::admin::{self, Desk};
 use crate::discovery::files;
 use crate::domain::catalog::Catalog;
 use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
 
-/// The longest pause before a task is started again.
+/// The first pause before a task is started again, and the longest.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// A task that has lived so long was well: its next end is a first one.
+const WELL: Duration = Duration::from_mins(1);
 
 /// Starts everything the control plane does.
 pub(super) fn start(
@@ -36,8 +40,8 @@ pub(super) fn start(
     supervise(desk.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), terms.clone())
     });
-    let heart = desk.clone();
-    supervise(desk.clone(), "heart", move || intercept::beat(heart.clone()));
+    let beating = desk.clone();
+    supervise(desk.clone(), "heart", move || heart::beat(beating.clone()));
     for door in &desk.doors {
         match (door.way, &listeners.probes) {
             (Way::Admin, _) => admin::listen(desk, door, listeners.admin.try_clone()?)?,
@@ -77,9 +81,10 @@ where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     tokio::spawn(async move {
-        let mut pause = Duration::from_millis(100);
+        let mut pause = Duration::ZERO;
         loop {
             desk.ready.set(name, Ok(()));
+            let begun = Instant::now();
             let ended = tokio::spawn(make()).await;
             if desk.shared.drain.is_closing() {
                 return;
@@ -91,8 +96,28 @@ where
             };
             tracing::error!(task = name, %why, "a control task is down; it is started again");
             desk.ready.set(name, Err(why));
+            pause = pause_after(begun.elapsed(), pause);
             sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
         }
     });
+}
+
+/// How long to wait after a task that lived for `life`, the pause before it having been `last`.
+fn pause_after(life: Duration, last: Duration) -> Duration {
+    if life >= WELL { MIN_PAUSE } else { (last * 2).clamp(MIN_PAUSE, MAX_PAUSE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_begin_anew_after_a_minute_of_life() {
+        let mut pause = Duration::ZERO;
+        for expected in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
+            pause = pause_after(Duration::from_secs(59), pause);
+            assert_eq!(pause, Duration::from_millis(expected));
+        }
+        assert_eq!(pause_after(Duration::from_secs(60), pause), MIN_PAUSE);
+    }
 }

@@ -146,6 +146,15 @@ impl Weir {
         eventually("weir to stand still", || std::fs::read_dir(&tasks).unwrap().flatten().all(stopped));
     }
 
+    /// The thread ids of its workers.
+    pub fn workers(&self) -> Vec<i32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+        let name =
+            |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        let workers = tasks.filter(|task| name(task).starts_with("weir-data-"));
+        workers.map(|task| task.file_name().to_str().unwrap().parse().unwrap()).collect()
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

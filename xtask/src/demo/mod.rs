@@ -42,10 +42,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run_demo(options: &Options) -> Result<()> {
-    let possible = if options.loopback {
-        Err("--loopback was asked for".to_owned())
-    } else {
-        setup::interception_possible()
+    let possible = match options.loopback {
+        true => Err("--loopback was asked for".to_owned()),
+        false => setup::interception_possible(),
     };
     setup::ensure(if possible.is_ok() { &[CC, CURL, IP] } else { &[CC, CURL] })?;
     let weir = match &options.weir {
@@ -55,8 +54,10 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
     // From here on Ctrl-C is an error like any other, so that everything is cleaned up.
     interrupt::catch();
     let begun = Instant::now();
-    let (mut scene, doors) = match &possible {
-        Ok(()) => {
+    let node = possible.and_then(|()| Scene::pretend_node().map_err(|error| format!("{error:#}")));
+    let left_out = node.as_ref().err().cloned();
+    let (mut scene, doors) = match node {
+        Ok(node) => {
             println!(
                 "A pretend node with pods a, b and c (network namespaces) behind hello at {}.",
                 scene::HELLO
@@ -64,7 +65,7 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
             println!(
                 "Nothing serves that address: what answers there was diverted to weir by its eBPF program.\n"
             );
-            (Scene::on_a_node(&weir)?, vec![(Door::Transparent, 1), (Door::Outgoing, 2)])
+            (Scene::on_a_node(&weir, node)?, vec![(Door::Transparent, 1), (Door::Outgoing, 2)])
         }
         Err(why) => {
             println!("Left out: diversion, since it cannot be had here: {why}.");
@@ -92,7 +93,7 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
     }
     drop(scene);
     println!("Everything was cleaned up after {:.0} s.", begun.elapsed().as_secs_f64());
-    if let Err(why) = &possible {
+    if let Some(why) = &left_out {
         println!("Left out: diversion of clients that know nothing of a proxy, and the TCP service ({why}).");
     }
     if !held {

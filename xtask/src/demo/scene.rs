@@ -76,19 +76,26 @@ impl Drop for Folder {
 }
 
 impl Scene {
-    /// Network namespaces as pods on a pretend node; weir diverts what they dial.
-    pub(crate) fn on_a_node(weir: &Path) -> Result<Self> {
+    /// A pretend node with a pod for each backend, in their order, and one for the client.
+    ///
+    /// # Errors
+    ///
+    /// The machine does not let us make namespaces or cgroups, as in many containers. Nothing is left of it.
+    pub(crate) fn pretend_node() -> Result<Node> {
         let mut node = Node::create("weir-demo")?;
-        let mut members = Vec::new();
-        for name in BACKENDS {
-            let pod = node.add_pod(name)?;
-            members.push(Member {
-                name,
-                http: SocketAddr::new(node.pods[pod].address, HTTP_PORT),
-                process: None,
-            });
+        for name in BACKENDS.into_iter().chain(["client"]) {
+            node.add_pod(name)?;
         }
-        node.add_pod("client")?;
+        Ok(node)
+    }
+
+    /// Network namespaces as pods on a pretend node; weir diverts what they dial.
+    pub(crate) fn on_a_node(weir: &Path, node: Node) -> Result<Self> {
+        let members = BACKENDS.into_iter().zip(&node.pods).map(|(name, pod)| {
+            let http = SocketAddr::new(pod.address, HTTP_PORT);
+            Member { name, http, process: None }
+        });
+        let members = members.collect();
         let proxy = SocketAddr::from((node::ADDRESS, 4140));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, 9990));
         let mut scene =

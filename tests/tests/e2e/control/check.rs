@@ -111,3 +111,13 @@ fn one_sentence(exit: &Exit) {
     assert!(text.lines().count() <= 2, "more than a sentence:\n{text}");
     assert!(!text.contains("panicked") && !text.contains("Os {") && !text.contains("Error("), "{text}");
 }
+
+#[test]
+fn a_missing_folder_of_services_is_a_wrong_configuration_for_run_as_for_check() {
+    let builder = Weir::new().set("discovery", "{ files: { path: ./nowhere } }");
+    for exit in [builder.fails(), builder.run(&["check", "CONFIG"])] {
+        assert_eq!(exit.code, Some(78), "{}", exit.stderr);
+        assert!(exit.stderr.contains("nowhere, cannot be listed"), "{}", exit.stderr);
+        assert!(!exit.stdout.contains("listening"), "{}", exit.stdout);
+    }
+}

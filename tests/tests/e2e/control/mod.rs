@@ -4,4 +4,5 @@ mod admin; // Health, metrics, state, status.
 mod check; // Wrong configuration and wrong usage.
 mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.
+mod hung; // A worker that stands still.
 mod reload; // The configuration changes while weir runs.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::{MAPPED, Stage, V4, V6, address, dialler, until_diverted};
+use e2e::hung::Hung;
 use e2e::load::Reuse;
 use e2e::net::links::HeldLinks;
 use e2e::{Client, Load, Request, Weir};
@@ -64,6 +65,19 @@ fn a_stopped_weir_is_found_out_by_its_heartbeat() {
     assert!(stopped.elapsed() < Duration::from_millis(3500), "{:?}", stopped.elapsed());
     assert_eq!((stage.get(V4), stage.get(V6)), ("direct".into(), "direct".into()));
     stage.weir().signal(Signal::SIGCONT);
+    until_diverted(&stage);
+}
+
+#[test]
+fn a_hung_worker_is_found_out_two_seconds_after_it_last_moved() {
+    let Some(mut stage) = Stage::running() else { return };
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    until_diverted(&stage);
+    let worker = stage.weir().workers()[0];
+    let hung = Hung::thread(worker);
+    // The other worker serves meanwhile.
+    e2e::time::within(Duration::from_secs(3), "a direct answer", || stage.get(V4) == "direct");
+    drop(hung);
     until_diverted(&stage);
 }
 
