@@ -11,6 +11,7 @@ pub mod name;
 pub mod outcome;
 pub mod refuse;
 pub mod retry;
+pub mod route;
 pub mod sniff;
 
 #[cfg(test)]

@@ -186,6 +186,11 @@ impl<'a> Labels<'a> {
         self.ends.is_empty()
     }
 
+    /// The bytes of all labels together.
+    pub fn size(self) -> usize {
+        self.bytes.len() - self.start as usize
+    }
+
     /// The label at `index`.
     pub fn get(self, index: usize) -> Option<&'a [u8]> {
         let end = *self.ends.get(index)? as usize;
