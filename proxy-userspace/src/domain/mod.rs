@@ -6,10 +6,12 @@
 pub mod balance;
 pub mod breaker;
 pub mod catalog;
+pub mod dtab;
 pub mod name;
 pub mod outcome;
 pub mod refuse;
 pub mod retry;
+pub mod route;
 pub mod sniff;
 
 #[cfg(test)]

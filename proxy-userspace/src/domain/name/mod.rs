@@ -4,11 +4,14 @@
 //! `hello.default.svc.cluster.local` are the same service in routing, metrics and policy. The rules are the
 //! product's interface; linkerd left each spelling a name of its own, which was a standing complaint.
 //!
-//! Deliberately absent: dtabs. They rewrite canonical names and come with the delegation engine.
+//! A name is a [`Path`], which [`dtab`](super::dtab)s rewrite.
 
 mod canonical;
 mod literal;
+mod path;
 mod service;
 
 pub use canonical::{BadHost, Host, Rules};
+pub use path::{BadPath, Labels, Path};
+pub(super) use path::{scan_label, starts_label, write_label};
 pub use service::ServiceName;

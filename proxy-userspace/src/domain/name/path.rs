@@ -1,0 +1,358 @@
+//! Paths: the names that dtabs rewrite, `/svc/hello`.
+//!
+//! A path is a list of labels, and a label any bytes but none at all. Written down, a label holds letters, digits
+//! and `_ : . # $ % -`; every other byte is `\xHH` (finagle's `Path`). Paths are short and made at every step of a
+//! delegation, so one of usual length lies in place, without an allocation.
+//!
+//! Deliberately absent: case folding. Paths differ where their bytes differ; hosts are made canonical before.
+
+use std::fmt;
+use std::str::FromStr;
+
+use smallvec::SmallVec;
+
+/// A name: `/`, or `/label/label…`.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Path {
+    /// All labels, one after the other.
+    bytes: SmallVec<[u8; 64]>,
+    /// Where each label ends.
+    ends: SmallVec<[u32; 6]>,
+}
+
+/// A path, or the rest of one after some labels.
+#[derive(Clone, Copy)]
+pub struct Labels<'a> {
+    bytes: &'a [u8],
+    ends: &'a [u32],
+    start: u32,
+}
+
+/// Why a text is not a path, or not a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadPath {
+    /// The first byte that does not fit.
+    pub at: usize,
+    /// What was expected there.
+    pub expected: &'static str,
+}
+
+pub(in crate::domain) const LABEL: &str = "a label (letters, digits, _ : . # $ % - or \\xHH)";
+
+impl Path {
+    /// The path of `labels`. An empty label is no label, and left out.
+    pub fn of<L: AsRef<[u8]>>(labels: impl IntoIterator<Item = L>) -> Self {
+        let mut path = Self::default();
+        labels.into_iter().for_each(|label| path.push(label));
+        path
+    }
+
+    /// Adds a label at the end. An empty label is no label, and left out.
+    pub fn push(&mut self, label: impl AsRef<[u8]>) {
+        let label = label.as_ref();
+        if !label.is_empty() {
+            self.bytes.extend_from_slice(label);
+            self.end_label();
+        }
+    }
+
+    /// This path followed by `rest`.
+    pub fn join(&self, rest: Labels<'_>) -> Self {
+        let mut path = self.clone();
+        path.extend(rest);
+        path
+    }
+
+    /// Adds the labels of `rest` at the end.
+    pub fn extend(&mut self, rest: Labels<'_>) {
+        let from = rest.start as usize;
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&rest.bytes[from..]);
+        self.ends.extend(rest.ends.iter().map(|&end| (before + end as usize - from) as u32));
+    }
+
+    /// All its labels.
+    pub fn labels(&self) -> Labels<'_> {
+        Labels { bytes: &self.bytes, ends: &self.ends, start: 0 }
+    }
+
+    /// How many labels it has.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether it is `/`.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of all labels together.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Reads the path that starts at `at`, as far as it goes; returns where it ends.
+    pub(in crate::domain) fn scan(text: &[u8], at: usize) -> Result<(Self, usize), BadPath> {
+        let mut path = Self::default();
+        let mut at = match text.get(at) {
+            Some(b'/') => at + 1,
+            _ => return Err(BadPath { at, expected: "a path that starts with `/`" }),
+        };
+        if !text.get(at).is_some_and(|&byte| starts_label(byte)) {
+            return Ok((path, at));
+        }
+        loop {
+            at = scan_label(text, at, |byte| path.bytes.push(byte))?;
+            path.end_label();
+            if text.get(at) != Some(&b'/') {
+                return Ok((path, at));
+            }
+            at += 1;
+        }
+    }
+
+    fn end_label(&mut self) {
+        // Every text that a path is read from is bounded far below 4 GiB.
+        self.ends.push(self.bytes.len() as u32);
+    }
+}
+
+/// Reads one label at `at`; returns where it ends.
+pub(in crate::domain) fn scan_label(
+    text: &[u8],
+    mut at: usize,
+    mut take: impl FnMut(u8),
+) -> Result<usize, BadPath> {
+    let start = at;
+    loop {
+        match text.get(at) {
+            Some(&byte) if is_plain(byte) => {
+                take(byte);
+                at += 1;
+            }
+            Some(b'\\') => {
+                take(escaped(text, at)?);
+                at += 4;
+            }
+            _ if at == start => return Err(BadPath { at, expected: LABEL }),
+            _ => return Ok(at),
+        }
+    }
+}
+
+/// Whether a label can start with `byte`.
+pub(in crate::domain) fn starts_label(byte: u8) -> bool {
+    is_plain(byte) || byte == b'\\'
+}
+
+/// Whether a label holds `byte` as it stands.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
+        | b'_' | b':' | b'.' | b'#' | b'$' | b'%' | b'-')
+}
+
+/// The byte that `\xHH` at `at` means.
+fn escaped(text: &[u8], at: usize) -> Result<u8, BadPath> {
+    if text.get(at + 1) != Some(&b'x') {
+        return Err(BadPath { at: at + 1, expected: "`x` and two hexadecimal digits" });
+    }
+    let digit = |at: usize| {
+        let byte = text.get(at).copied().unwrap_or_default();
+        let value = char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        value.ok_or(BadPath { at, expected: "a hexadecimal digit" })
+    };
+    Ok((digit(at + 2)? << 4) | digit(at + 3)?)
+}
+
+/// Writes `label` so that it can be read again.
+pub(in crate::domain) fn write_label(f: &mut fmt::Formatter<'_>, label: &[u8]) -> fmt::Result {
+    for plain in label.chunk_by(|a, b| is_plain(*a) && is_plain(*b)) {
+        match std::str::from_utf8(plain) {
+            Ok(text) if is_plain(plain[0]) => f.write_str(text)?,
+            _ => plain.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?,
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Labels<'a> {
+    /// How many labels there are.
+    pub fn len(self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of all labels together.
+    pub fn size(self) -> usize {
+        self.bytes.len() - self.start as usize
+    }
+
+    /// The label at `index`.
+    pub fn get(self, index: usize) -> Option<&'a [u8]> {
+        let end = *self.ends.get(index)? as usize;
+        let start = if index == 0 { self.start } else { self.ends[index - 1] };
+        Some(&self.bytes[start as usize..end])
+    }
+
+    /// The label at `index`, when it is UTF-8.
+    pub fn text(self, index: usize) -> Option<&'a str> {
+        std::str::from_utf8(self.get(index)?).ok()
+    }
+
+    /// What is left after the first `count` labels.
+    pub fn skip(self, count: usize) -> Self {
+        match count.checked_sub(1).map(|last| self.ends.get(last)) {
+            None => self,
+            Some(Some(&start)) => Self { start, ends: &self.ends[count..], ..self },
+            Some(None) => Self { bytes: &[], ends: &[], start: 0 },
+        }
+    }
+
+    /// The first `count` labels.
+    pub fn take(self, count: usize) -> Self {
+        let ends = &self.ends[..count.min(self.ends.len())];
+        let end = ends.last().map_or(self.start, |&end| end) as usize;
+        Self { bytes: &self.bytes[..end], ends, ..self }
+    }
+
+    /// The labels in order.
+    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.len()).filter_map(move |index| self.get(index))
+    }
+
+    /// Whether the first labels are those of `prefix`.
+    pub fn starts_with(self, prefix: Labels<'_>) -> bool {
+        self.len() >= prefix.len() && self.iter().zip(prefix.iter()).all(|(own, other)| own == other)
+    }
+
+    /// These labels as a path of their own.
+    pub fn to_path(self) -> Path {
+        Path::default().join(self)
+    }
+}
+
+impl FromStr for Path {
+    type Err = BadPath;
+
+    fn from_str(text: &str) -> Result<Self, BadPath> {
+        let (path, end) = Self::scan(text.as_bytes(), 0)?;
+        if end == text.len() {
+            Ok(path)
+        } else {
+            Err(BadPath { at: end, expected: "`/`, a label or the end" })
+        }
+    }
+}
+
+impl fmt::Display for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("/");
+        }
+        self.iter().try_for_each(|label| {
+            f.write_str("/")?;
+            write_label(f, label)
+        })
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.labels().fmt(f)
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.labels().fmt(f)
+    }
+}
+
+impl fmt::Debug for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for BadPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {} at column {}", self.expected, self.at + 1)
+    }
+}
+
+impl std::error::Error for BadPath {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_path_reads_as_it_is_written() {
+        for (text, labels) in [
+            ("/", &[][..]),
+            ("/svc", &[&b"svc"[..]]),
+            ("/svc/hello:8080", &[b"svc", b"hello:8080"]),
+            ("/#/io.l5d.fs/a_b%c-D$", &[b"#", b"io.l5d.fs", b"a_b%c-D$"]),
+            ("/a\\x2Fb/\\xff", &[b"a/b", b"\xff"]),
+        ] {
+            let path: Path = text.parse().expect(text);
+            assert_eq!(path.labels().iter().collect::<Vec<_>>(), labels, "{text}");
+            assert_eq!(path.to_string(), text.to_lowercase().replace("d$", "D$"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_says_where() {
+        for (text, at) in [
+            ("", 0),
+            ("svc", 0),
+            ("/svc/", 5),
+            ("//svc", 1),
+            ("/svc//a", 5),
+            ("/svc ", 4),
+            ("/*", 1),
+            ("/\\", 2),
+            ("/\\y00", 2),
+            ("/\\xg0", 3),
+            ("/\\x0", 4),
+            ("/é", 1),
+        ] {
+            assert_eq!(text.parse::<Path>().map_err(|bad| bad.at), Err(at), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_are_cut_from_both_ends() {
+        let path: Path = "/a/bc/def".parse().unwrap();
+        let labels = path.labels();
+        assert_eq!(labels.skip(1).to_string(), "/bc/def");
+        assert_eq!(labels.skip(1).get(0), Some(&b"bc"[..]));
+        assert_eq!(labels.skip(1).take(1).to_path().to_string(), "/bc");
+        assert_eq!(labels.skip(3).to_string(), "/");
+        assert_eq!(labels.skip(9).get(0), None);
+        assert_eq!(labels.take(9).to_string(), "/a/bc/def");
+        assert!(labels.starts_with("/a/bc".parse::<Path>().unwrap().labels()));
+        assert!(!labels.starts_with("/a/b".parse::<Path>().unwrap().labels()));
+        let joined = "/x".parse::<Path>().unwrap().join(labels.skip(2));
+        assert_eq!(joined, "/x/def".parse().unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn every_path_reads_back(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..8)) {
+            let path = Path::of(&labels);
+            prop_assert_eq!(path.labels().iter().collect::<Vec<_>>(), labels);
+            prop_assert_eq!(path.to_string().parse(), Ok(path));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[/\\\\x0-9a-f*é ]{0,30}") {
+            let _ = text.parse::<Path>();
+        }
+    }
+}

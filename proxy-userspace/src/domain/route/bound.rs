@@ -1,0 +1,65 @@
+//! Where a name leads in the end.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::domain::name::{Host, Path};
+
+/// A leaf of a closed tree: a place, and how it was named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bound<P> {
+    /// The place.
+    pub target: Target<P>,
+    /// The part of the name that named it (`l5d-dst-client`).
+    pub id: Path,
+    /// What is left of the name (`l5d-dst-residual`); linkerd's clients are the same whatever the residual.
+    pub residual: Path,
+}
+
+/// A place that requests can go to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target<P> {
+    /// A service port of the catalog.
+    Port(P),
+    /// An address or a DNS name outside.
+    Outside(Outside),
+}
+
+/// A host and port whose existence only DNS knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outside {
+    /// A host name in lower case without a trailing dot, or an IP literal without brackets.
+    pub host: Box<str>,
+    /// The port.
+    pub port: u16,
+}
+
+impl Outside {
+    /// Whether the host is an address, however it is spelled: then there is nothing that DNS could deny.
+    pub fn is_literal(&self) -> bool {
+        let host = Host { host: Cow::Borrowed(&*self.host), port: None };
+        host.literal().is_some() || host.legacy_literal().is_some()
+    }
+}
+
+impl<P> Target<P> {
+    /// Whether it may turn out not to exist.
+    pub fn is_uncertain(&self) -> bool {
+        matches!(self, Self::Outside(outside) if !outside.is_literal())
+    }
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl<P> fmt::Display for Bound<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}

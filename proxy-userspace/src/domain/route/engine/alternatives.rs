@@ -1,0 +1,96 @@
+//! Bound alternatives, gathered one after the other.
+
+use super::Closed;
+use crate::domain::dtab::NameTree;
+use crate::domain::route::{Bound, Failure};
+
+/// The alternatives found so far. What is known to be negative is left out.
+pub(super) struct Alternatives<P> {
+    members: Vec<NameTree<Bound<P>>>,
+    settled: bool,
+}
+
+impl<P> Alternatives<P> {
+    pub(super) fn new() -> Self {
+        Self { members: Vec::new(), settled: false }
+    }
+
+    /// Whether no later alternative can matter: one is there for certain, or fails.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Adds the next one, if it came to an end. A way that is spoilt ends the alternatives, and spoils those before
+    /// it only when nothing was found: linkerd would not have looked further either.
+    pub(super) fn add(&mut self, next: Closed<P>) -> Result<(), Failure> {
+        match next {
+            Ok(tree) => self.push(tree),
+            Err(failure) if failure.is_local() && !self.members.is_empty() => self.settled = true,
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, tree: NameTree<Bound<P>>) {
+        self.settled |= !can_be_neg(&tree);
+        match tree {
+            NameTree::Neg => {}
+            NameTree::Alt(members) => members.into_iter().for_each(|member| self.push_one(member)),
+            tree => self.push_one(tree),
+        }
+    }
+
+    /// Adds one that is neither negative nor made of alternatives, unless the same place is there already.
+    fn push_one(&mut self, tree: NameTree<Bound<P>>) {
+        let is_same = |known: &NameTree<Bound<P>>| match (known, &tree) {
+            (NameTree::Leaf(known), NameTree::Leaf(next)) => {
+                known.id == next.id && known.residual == next.residual
+            }
+            _ => false,
+        };
+        if !self.members.iter().any(is_same) {
+            self.members.push(tree);
+        }
+    }
+
+    pub(super) fn into_tree(mut self) -> NameTree<Bound<P>> {
+        match self.members.len() {
+            0 => NameTree::Neg,
+            1 => self.members.remove(0),
+            _ => NameTree::Alt(self.members),
+        }
+    }
+}
+
+/// Whether the tree may turn out negative, by what DNS has yet to say.
+pub(super) fn can_be_neg<P>(tree: &NameTree<Bound<P>>) -> bool {
+    match tree {
+        NameTree::Leaf(bound) => bound.target.is_uncertain(),
+        NameTree::Neg => true,
+        NameTree::Fail | NameTree::Empty => false,
+        NameTree::Union(members) => !members.iter().any(|member| is_certain(&member.tree)),
+        NameTree::Alt(members) => members.iter().all(can_be_neg),
+    }
+}
+
+/// Whether the tree is there whatever DNS says: neither negative nor a fail.
+fn is_certain<P>(tree: &NameTree<Bound<P>>) -> bool {
+    match tree {
+        NameTree::Leaf(bound) => !bound.target.is_uncertain(),
+        NameTree::Empty => true,
+        NameTree::Neg | NameTree::Fail => false,
+        NameTree::Union(members) => members.iter().any(|member| is_certain(&member.tree)),
+        NameTree::Alt(members) => {
+            members.iter().take_while(|member| !can_fail(member)).any(|member| is_certain(member))
+        }
+    }
+}
+
+/// Whether the tree may come out as a fail. A union never does.
+fn can_fail<P>(tree: &NameTree<Bound<P>>) -> bool {
+    match tree {
+        NameTree::Fail => true,
+        NameTree::Leaf(_) | NameTree::Empty | NameTree::Neg | NameTree::Union(_) => false,
+        NameTree::Alt(members) => members.iter().any(can_fail),
+    }
+}

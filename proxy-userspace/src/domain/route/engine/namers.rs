@@ -1,0 +1,94 @@
+//! The end of the way: namers, asked about a name that no entry is for.
+
+use super::Closed;
+use super::run::{Frame, Run};
+use crate::domain::dtab::NameTree;
+use crate::domain::name::Path;
+use crate::domain::route::explain::{Recorder, Verdict, What};
+use crate::domain::route::utility::{self, Builtin};
+use crate::domain::route::{Answer, Bound, Failure, Kind, Names, Outside, Resolver, Target};
+
+const NOBODY: &str = "no dtab entry and no namer is for this name";
+
+impl<N: Names, R: Recorder> Run<'_, N, R> {
+    /// Asks the configured namers in order, the next when one says neg; then the built-in ones.
+    pub(super) fn namers(&mut self, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
+        let name = frame.name.labels();
+        let mut asked = false;
+        for namer in self.delegation.namers {
+            let Some(rest) = namer.rest(name) else { continue };
+            asked = true;
+            self.recorder.open(|| What::Namer(format!("/#{}", namer.prefix)));
+            let found = match &namer.resolver {
+                Resolver::Find(kind) => self.find(kind, frame.name, name.len() - rest.len()),
+                Resolver::Rewrite(rewrite) => match rewrite.apply(rest) {
+                    Some(path) => return self.rewritten(&path, frame, nesting),
+                    None => self.neg(|| "the name does not match the namer's pattern".to_owned()),
+                },
+            };
+            match found {
+                Ok(NameTree::Neg) => {}
+                found => return found,
+            }
+        }
+        if name.get(0) == Some(b"$") {
+            return self.builtin(frame, nesting);
+        }
+        if !asked {
+            self.recorder.open(|| What::Nobody);
+            return self.neg(|| NOBODY.to_owned());
+        }
+        Ok(NameTree::Neg)
+    }
+
+    fn builtin(&mut self, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
+        let name = frame.name.labels();
+        self.recorder.open(|| What::Namer(name.take(2).to_string()));
+        match utility::look_up(name) {
+            Builtin::Path(path) => self.rewritten(&path, frame, nesting),
+            Builtin::Find(kind) => self.find(&kind, frame.name, 2),
+            Builtin::Outside { outside, taken } => self.bound(frame.name, Target::Outside(outside), taken),
+            Builtin::Fail => self.decided(NameTree::Fail),
+            Builtin::Empty => self.decided(NameTree::Empty),
+            Builtin::Neg(why) => self.neg(|| why.to_owned()),
+        }
+    }
+
+    /// Asks the outside world; the namer's own name is the first `prefix` labels.
+    fn find(&mut self, kind: &Kind, name: &Path, prefix: usize) -> Closed<N::Port> {
+        let names = self.delegation.names;
+        let rest = name.labels().skip(prefix);
+        match names.find(kind, rest) {
+            Answer::Neg => self.neg(|| names.why_not(kind, rest)),
+            Answer::Port { port, taken } => self.bound(name, Target::Port(port), prefix + taken),
+            Answer::Outside { host, port, taken } => {
+                self.bound(name, Target::Outside(Outside { host, port }), prefix + taken)
+            }
+        }
+    }
+
+    fn rewritten(&mut self, path: &Path, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
+        let closed = self.name(path, Some(frame), nesting + 1);
+        self.recorder.close_with(&closed);
+        closed
+    }
+
+    fn bound(&mut self, name: &Path, target: Target<N::Port>, taken: usize) -> Closed<N::Port> {
+        let labels = name.labels();
+        let (id, residual) = (labels.take(taken).to_path(), labels.skip(taken).to_path());
+        let closed: Closed<N::Port> = self.leaf().map(|()| NameTree::Leaf(Bound { target, id, residual }));
+        self.recorder.close_with(&closed);
+        closed
+    }
+
+    fn decided(&mut self, meaning: NameTree<Bound<N::Port>>) -> Closed<N::Port> {
+        let closed = Ok::<_, Failure>(meaning);
+        self.recorder.close_with(&closed);
+        closed
+    }
+
+    fn neg(&mut self, why: impl FnOnce() -> String) -> Closed<N::Port> {
+        self.recorder.close(|| Verdict::Neg { why: Some(why()) });
+        Ok(NameTree::Neg)
+    }
+}

@@ -1,0 +1,221 @@
+//! One delegation under way.
+
+use super::alternatives::Alternatives;
+use super::{Closed, Delegation};
+use crate::domain::dtab::{NameTree, Weighted};
+use crate::domain::name::{Labels, Path};
+use crate::domain::route::explain::{Recorder, Verdict, What};
+use crate::domain::route::{Failure, Names};
+
+/// A delegation under way: what it goes by, what has been spent, and who listens.
+pub(super) struct Run<'a, N, R> {
+    pub(super) delegation: &'a Delegation<'a, N>,
+    pub(super) recorder: &'a mut R,
+    steps: usize,
+    leaves: usize,
+}
+
+/// A name being looked up, and the names that led to it.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'f> {
+    pub(super) name: &'f Path,
+    before: Option<&'f Self>,
+    depth: usize,
+}
+
+impl<'f> Frame<'f> {
+    /// The names that are being looked up, the first one first.
+    fn names(&self) -> Vec<&'f Path> {
+        let mut names = Vec::with_capacity(self.depth);
+        let mut frame = Some(self);
+        while let Some(it) = frame {
+            names.push(it.name);
+            frame = it.before;
+        }
+        names.reverse();
+        names
+    }
+}
+
+impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
+    pub(super) fn new(delegation: &'a Delegation<'a, N>, recorder: &'a mut R) -> Self {
+        Self { delegation, recorder, steps: 0, leaves: 0 }
+    }
+
+    /// Where `name` leads, which `before` led to. `nesting` bounds the stack.
+    pub(super) fn name(
+        &mut self,
+        name: &Path,
+        before: Option<&Frame<'_>>,
+        nesting: usize,
+    ) -> Closed<N::Port> {
+        self.recorder.open(|| What::name(name));
+        let depth = before.map_or(0, |frame| frame.depth) + 1;
+        let closed = self.look_up(&Frame { name, before, depth }, nesting);
+        self.recorder.close_with(&closed);
+        closed
+    }
+
+    fn look_up(&mut self, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
+        let limits = &self.delegation.limits;
+        if frame.depth > limits.depth {
+            return Err(Failure::of_depth(&frame.names()));
+        }
+        if frame.name.size() > limits.name_bytes {
+            return Err(Failure::Length { limit: limits.name_bytes });
+        }
+        self.step(frame, nesting)?;
+        match self.entries(frame, nesting)? {
+            Some(found) => Ok(found),
+            None => self.namers(frame, nesting),
+        }
+    }
+
+    /// What the dtabs' entries make of the name, the last entry first; `None` when none is for it.
+    fn entries(&mut self, frame: &Frame<'_>, nesting: usize) -> Result<Option<NameTreeOf<N>>, Failure> {
+        let name = frame.name.labels();
+        let mut found = Alternatives::new();
+        let mut matched = false;
+        for dtab in self.delegation.dtabs.iter().rev() {
+            for (index, entry) in dtab.entries.iter().enumerate().rev() {
+                if !entry.prefix.matches(name) {
+                    continue;
+                }
+                matched = true;
+                if !found.is_settled() {
+                    self.recorder.open(|| What::entry(index, entry));
+                    let rest = name.skip(entry.prefix.len());
+                    let closed = self.tree(&entry.tree, rest, frame, nesting + 1);
+                    self.recorder.close_with(&closed);
+                    found.add(closed)?;
+                } else if R::LISTENS {
+                    self.recorder.open(|| What::entry(index, entry));
+                    self.recorder.close(|| Verdict::Untried);
+                } else {
+                    return Ok(Some(found.into_tree()));
+                }
+            }
+        }
+        Ok(matched.then(|| found.into_tree()))
+    }
+
+    /// Where `tree` leads, with `rest` appended to its leaves.
+    fn tree(
+        &mut self,
+        tree: &NameTree<Path>,
+        rest: Labels<'_>,
+        frame: &Frame<'_>,
+        nesting: usize,
+    ) -> Closed<N::Port> {
+        self.step(frame, nesting)?;
+        match tree {
+            NameTree::Leaf(path) => {
+                let limit = self.delegation.limits.name_bytes;
+                if path.size() + rest.size() > limit {
+                    return Err(Failure::Length { limit });
+                }
+                self.name(&path.join(rest), Some(frame), nesting + 1)
+            }
+            NameTree::Alt(members) => {
+                self.recorder.open(|| What::Alternatives);
+                let closed = self.alternatives(members, rest, frame, nesting + 1);
+                self.recorder.close_with(&closed);
+                closed
+            }
+            NameTree::Union(members) => {
+                self.recorder.open(|| What::Union);
+                let closed = self.union(members, rest, frame, nesting + 1);
+                self.recorder.close_with(&closed);
+                closed
+            }
+            NameTree::Neg => self.sign("~", NameTree::Neg),
+            NameTree::Fail => self.sign("!", NameTree::Fail),
+            NameTree::Empty => self.sign("$", NameTree::Empty),
+        }
+    }
+
+    fn sign(&mut self, sign: &'static str, meaning: NameTreeOf<N>) -> Closed<N::Port> {
+        self.recorder.open(|| What::Sign(sign));
+        let closed = Ok(meaning);
+        self.recorder.close_with(&closed);
+        closed
+    }
+
+    fn alternatives(
+        &mut self,
+        members: &[NameTree<Path>],
+        rest: Labels<'_>,
+        frame: &Frame<'_>,
+        nesting: usize,
+    ) -> Closed<N::Port> {
+        let mut found = Alternatives::new();
+        for member in members {
+            if !found.is_settled() {
+                found.add(self.tree(member, rest, frame, nesting))?;
+            } else if R::LISTENS {
+                self.recorder.open(|| What::tree(member));
+                self.recorder.close(|| Verdict::Untried);
+            } else {
+                break;
+            }
+        }
+        Ok(found.into_tree())
+    }
+
+    /// Members that are negative or fail drop out. One that goes wrong does too, unless none is left.
+    fn union(
+        &mut self,
+        members: &[Weighted<Path>],
+        rest: Labels<'_>,
+        frame: &Frame<'_>,
+        nesting: usize,
+    ) -> Closed<N::Port> {
+        let mut there = Vec::new();
+        let mut failure = None;
+        let mut any_well = false;
+        for Weighted { weight, tree } in members {
+            self.recorder.open(|| What::Member { weight: *weight, share: None });
+            let closed = self.tree(tree, rest, frame, nesting);
+            self.recorder.close_with(&closed);
+            match closed {
+                Ok(tree) => {
+                    any_well = true;
+                    if !matches!(tree, NameTree::Neg | NameTree::Fail) {
+                        there.push(Weighted { weight: *weight, tree });
+                    }
+                }
+                Err(local) if local.is_local() => failure = failure.or(Some(local)),
+                Err(general) => return Err(general),
+            }
+        }
+        match failure {
+            Some(failure) if !any_well => Err(failure),
+            _ if there.is_empty() => Ok(NameTree::Neg),
+            _ if there.len() == 1 => Ok(there.remove(0).tree),
+            _ => Ok(NameTree::Union(there)),
+        }
+    }
+
+    /// Counts a step, and the stack.
+    fn step(&mut self, frame: &Frame<'_>, nesting: usize) -> Result<(), Failure> {
+        let limits = &self.delegation.limits;
+        self.steps += 1;
+        if self.steps > limits.steps {
+            return Err(Failure::of_work(limits.steps, &frame.names()));
+        }
+        if nesting > limits.nesting {
+            return Err(Failure::of_nesting(limits.nesting, &frame.names()));
+        }
+        Ok(())
+    }
+
+    /// Counts a place.
+    pub(super) fn leaf(&mut self) -> Result<(), Failure> {
+        let limit = self.delegation.limits.leaves;
+        self.leaves += 1;
+        if self.leaves > limit { Err(Failure::Leaves { limit }) } else { Ok(()) }
+    }
+}
+
+/// The tree that a delegation over `N` comes to.
+type NameTreeOf<N> = NameTree<crate::domain::route::Bound<<N as Names>::Port>>;

@@ -1,0 +1,89 @@
+//! Namers: who is asked about a name that no dtab entry rewrites.
+
+use std::sync::Arc;
+
+use super::Rewrite;
+use crate::domain::name::{Labels, Path};
+
+/// The outside world, as delegation sees it: which names exist, and what they are.
+pub trait Names {
+    /// What a name of the catalog is: a service port, by whatever handle the caller keeps.
+    type Port: Clone;
+
+    /// Looks `rest` up in the namer of `kind`. Cheap, since it is asked for every alternative.
+    fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Self::Port>;
+
+    /// Why [`find`](Self::find) said [`Answer::Neg`], for a human: what there is instead, near misses. Asked only
+    /// where an explanation was wanted, so it may search.
+    fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String;
+}
+
+/// What a namer says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer<P> {
+    /// There is no such name.
+    Neg,
+    /// A service port.
+    Port {
+        /// Which.
+        port: P,
+        /// How many labels named it; the others are the residual.
+        taken: usize,
+    },
+    /// A host that only DNS knows, or an address.
+    Outside {
+        /// The host in lower case, without a trailing dot or brackets.
+        host: Box<str>,
+        /// The port.
+        port: u16,
+        /// How many labels named it; the others are the residual.
+        taken: usize,
+    },
+}
+
+/// A namer that looks names up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `io.l5d.fs`: `<service>`, files in linkerd's format.
+    Fs,
+    /// `io.l5d.k8s`: `<namespace>/<port>/<service>`, the port by name or number.
+    K8s,
+    /// `io.l5d.k8s.ns`: `<port>/<service>` in this namespace.
+    K8sNamespace(Arc<str>),
+    /// `weir.host`: `<host>[:port]`, Services of the catalog by their names and addresses.
+    Host,
+    /// `weir.dns`: `<host>[:port]`, names outside and IP literals.
+    Dns,
+}
+
+/// What a configured namer does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolver {
+    /// Looks names up.
+    Find(Kind),
+    /// Makes other names of them (`io.l5d.rewrite`).
+    Rewrite(Rewrite),
+}
+
+/// A namer from the configuration. Several may have the same prefix: the next is asked when one says neg.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configured {
+    /// The names it is for, after `/#`: `/io.l5d.fs`, or what the configuration says.
+    pub prefix: Path,
+    /// What it does.
+    pub resolver: Resolver,
+}
+
+impl Configured {
+    /// The namers that are there unless configured otherwise: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
+    pub fn defaults() -> Vec<Self> {
+        let named = |prefix, kind| Self { prefix: Path::of([prefix]), resolver: Resolver::Find(kind) };
+        vec![named("io.l5d.fs", Kind::Fs), named("io.l5d.k8s", Kind::K8s)]
+    }
+
+    /// What is left of `name` when it is one of this namer's.
+    pub(super) fn rest<'a>(&self, name: Labels<'a>) -> Option<Labels<'a>> {
+        let own = name.get(0) == Some(b"#") && name.skip(1).starts_with(self.prefix.labels());
+        own.then(|| name.skip(1 + self.prefix.len()))
+    }
+}

@@ -1,0 +1,167 @@
+//! The built-in namers below `/$/`.
+//!
+//! Most only rearrange a name (linkerd's `io.buoyant.*`); `inet` and `rinet` name a host and port themselves.
+
+use super::{Kind, Outside};
+use crate::domain::name::{Labels, Path};
+
+/// What a built-in namer makes of a name.
+#[derive(Debug, PartialEq)]
+pub(super) enum Builtin {
+    /// Another name, which is looked up in turn.
+    Path(Path),
+    /// A host and port; the labels from `taken` on are the residual.
+    Outside { outside: Outside, taken: usize },
+    /// The names of this kind know, given the labels after the first two.
+    Find(Kind),
+    /// `/$/fail…`.
+    Fail,
+    /// `/$/nil…`.
+    Empty,
+    /// There is no such name, and why.
+    Neg(&'static str),
+}
+
+/// Looks `name` up, which starts with `/$`.
+pub(super) fn look_up(name: Labels<'_>) -> Builtin {
+    let rest = name.skip(2);
+    let rewritten = match name.text(1) {
+        Some("fail") => return Builtin::Fail,
+        Some("nil") => return Builtin::Empty,
+        Some("inet") => return inet(rest),
+        Some("io.buoyant.rinet") => return rinet(rest),
+        Some("weir.host") => return Builtin::Find(Kind::Host),
+        Some("weir.dns") => return Builtin::Find(Kind::Dns),
+        Some("io.buoyant.hostportPfx") => hostport(rest, |host, port| [host, port]),
+        Some("io.buoyant.porthostPfx") => hostport(rest, |host, port| [port, host]),
+        Some("io.buoyant.http.domainToPath") => domain_to_path(rest, 0),
+        Some("io.buoyant.http.domainToPathPfx") => domain_to_path(rest, 1),
+        Some("io.buoyant.http.subdomainOf") => subdomain_of(rest, 0),
+        Some("io.buoyant.http.subdomainOfPfx") => subdomain_of(rest, 1),
+        Some("io.buoyant.http.anyMethod") => without(rest, 0, is_method, "it is no method (A-Z)"),
+        Some("io.buoyant.http.anyMethodPfx") => without(rest, 1, is_method, "it is no method (A-Z)"),
+        Some("io.buoyant.http.anyHost") => without(rest, 0, is_host, NO_HOST),
+        Some("io.buoyant.http.anyHostPfx") => without(rest, 1, is_host, NO_HOST),
+        _ => Err("there is no built-in namer of that name"),
+    };
+    rewritten.map_or_else(Builtin::Neg, Builtin::Path)
+}
+
+type Rewritten = Result<Path, &'static str>;
+
+const NO_HOST: &str = "there is no host name";
+const TOO_SHORT: &str = "the name is too short for this namer";
+
+/// Linkerd's coarse idea of a host: a DNS name, IPv4 or IPv6, perhaps with a port.
+fn is_host(label: &str) -> bool {
+    !label.is_empty()
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'_' | b'-'))
+}
+
+fn is_method(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+/// `/host/port`, or `/port` at localhost.
+fn inet(rest: Labels<'_>) -> Builtin {
+    if let Some(port) = rest.text(1).and_then(integer) {
+        return outside(rest.text(0), port, 2);
+    }
+    match rest.text(0).and_then(integer) {
+        Some(port) => outside(Some("localhost"), port, 1),
+        None => Builtin::Neg("the name is not /$/inet/<host>/<port> or /$/inet/<port>"),
+    }
+}
+
+/// `/port/host`.
+fn rinet(rest: Labels<'_>) -> Builtin {
+    match (rest.text(0).and_then(integer), rest.text(1)) {
+        (Some(port), host @ Some(_)) => outside(host, port, 2),
+        _ => Builtin::Neg("the name is not /$/io.buoyant.rinet/<port>/<host>"),
+    }
+}
+
+fn outside(host: Option<&str>, port: u64, taken: usize) -> Builtin {
+    let host = host.map(|host| host.strip_suffix('.').unwrap_or(host)).filter(|host| is_host(host));
+    match (host, u16::try_from(port)) {
+        (Some(host), Ok(port @ 1..)) => {
+            let outside = Outside { host: host.to_ascii_lowercase().into(), port };
+            Builtin::Outside { outside, taken: 2 + taken }
+        }
+        (None, _) => Builtin::Neg(NO_HOST),
+        (Some(_), _) => Builtin::Neg("a port is a number from 1 to 65535"),
+    }
+}
+
+/// A decimal number, however large a port it would be.
+fn integer(label: &str) -> Option<u64> {
+    let digits = !label.is_empty() && label.len() <= 18 && label.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { label.parse().ok() } else { None }
+}
+
+/// `/pfx/host:port/rest` with host and port as `order` puts them. The port may be a name.
+fn hostport<'a>(rest: Labels<'a>, order: impl Fn(&'a str, &'a str) -> [&'a str; 2]) -> Rewritten {
+    let (Some(prefix), Some(label)) = (rest.text(0), rest.text(1)) else { return Err(TOO_SHORT) };
+    let (host, port) = label.split_once(':').ok_or("there is no host:port")?;
+    if port.contains(':') {
+        return Err("there is more than one colon in host:port");
+    }
+    if host.is_empty() || !is_port(port) {
+        return Err("host:port needs a host, and a port of at most 63 letters a-z, digits and dashes");
+    }
+    let mut path = Path::of([prefix]);
+    order(host, port).iter().for_each(|label| path.push(label));
+    path.extend(rest.skip(2));
+    Ok(path)
+}
+
+/// A number, or a port's name: a DNS label in lower case (RFC 1123 §2.1), as Kubernetes has it.
+fn is_port(port: &str) -> bool {
+    let first = port.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    first
+        && port.len() <= 63
+        && port.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// `/a.b.c/rest` becomes `/c/b/a/rest`, after `kept` labels that stay. A port stays where it is.
+fn domain_to_path(rest: Labels<'_>, kept: usize) -> Rewritten {
+    let host = rest.text(kept).ok_or(TOO_SHORT)?;
+    if !is_host(host) {
+        return Err(NO_HOST);
+    }
+    let host = host.trim_end_matches('.');
+    if host.is_empty() || host.split('.').any(str::is_empty) {
+        return Err("the host has an empty label");
+    }
+    let mut path = rest.take(kept).to_path();
+    host.rsplit('.').for_each(|label| path.push(label));
+    path.extend(rest.skip(kept + 1));
+    Ok(path)
+}
+
+/// `/domain/x.domain[:port]/rest` becomes `/x/rest`, with `kept` labels between the two that stay.
+fn subdomain_of(rest: Labels<'_>, kept: usize) -> Rewritten {
+    let (Some(domain), Some(host)) = (rest.text(0), rest.text(1 + kept)) else { return Err(TOO_SHORT) };
+    if !is_host(domain) || !is_host(host) {
+        return Err(NO_HOST);
+    }
+    let host = match host.find(':') {
+        Some(colon @ 1..) => &host[..colon],
+        _ => host,
+    };
+    let below = host.strip_suffix(domain).and_then(|below| below.strip_suffix('.'));
+    let below = below.filter(|below| !below.is_empty()).ok_or("the host is not below that domain")?;
+    let mut path = rest.skip(1).take(kept).to_path();
+    path.push(below);
+    path.extend(rest.skip(2 + kept));
+    Ok(path)
+}
+
+/// The name without the label after `kept`, if it is what it should be.
+fn without(rest: Labels<'_>, kept: usize, is: fn(&str) -> bool, else_why: &'static str) -> Rewritten {
+    let label = rest.text(kept).ok_or(TOO_SHORT)?;
+    if !is(label) {
+        return Err(else_why);
+    }
+    Ok(rest.take(kept).to_path().join(rest.skip(kept + 1)))
+}
