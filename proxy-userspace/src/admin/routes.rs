@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use super::{Desk, state};
+use super::{Desk, explain, state};
 use crate::proxy::session::Way;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -22,6 +22,7 @@ GET  /live             whether weir runs
 GET  /ready            whether it is ready, and what it waits for
 GET  /metrics          OpenMetrics
 GET  /api/state.json   services, endpoints, load, breakers, interception
+GET  /api/explain      ?name=/svc/hello: where a name leads, and why; also &dtab=…, &format=text
 GET  /admin/ping       pong
 POST /admin/shutdown   drains and stops; from loopback only
 ";
@@ -35,7 +36,9 @@ pub(super) fn answer<B>(
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     match (request.method(), path, way) {
-        (&Method::GET | &Method::HEAD, _, _) => get(desk, way, path),
+        (&Method::GET | &Method::HEAD, _, _) => {
+            get(desk, way, path, request.uri().query().unwrap_or_default())
+        }
         (&Method::POST, "/admin/shutdown" | "/admin/drain", Way::Admin) => {
             if !client.ip().to_canonical().is_loopback() {
                 return text(StatusCode::FORBIDDEN, TEXT, "only from loopback\n");
@@ -47,7 +50,7 @@ pub(super) fn answer<B>(
     }
 }
 
-fn get(desk: &Arc<Desk>, way: Way, path: &str) -> Response<Full<Bytes>> {
+fn get(desk: &Arc<Desk>, way: Way, path: &str, query: &str) -> Response<Full<Bytes>> {
     match (path, way) {
         ("/live", _) => text(StatusCode::OK, TEXT, "live\n"),
         ("/ready", _) => {
@@ -58,6 +61,11 @@ fn get(desk: &Arc<Desk>, way: Way, path: &str) -> Response<Full<Bytes>> {
         ("/metrics", _) => text(StatusCode::OK, OPENMETRICS, desk.metrics()),
         ("/", Way::Admin) => text(StatusCode::OK, TEXT, INDEX),
         ("/api/state.json", Way::Admin) => text(StatusCode::OK, JSON, state::json(desk)),
+        ("/api/explain", Way::Admin) => match explain::answer(desk, query) {
+            Ok((json, true)) => text(StatusCode::OK, JSON, json),
+            Ok((plain, false)) => text(StatusCode::OK, TEXT, plain),
+            Err(why) => text(StatusCode::BAD_REQUEST, TEXT, format!("{why}\n")),
+        },
         ("/admin/ping", Way::Admin) => text(StatusCode::OK, TEXT, "pong"),
         _ => text(StatusCode::NOT_FOUND, TEXT, "there is no such path; see /\n"),
     }

@@ -67,7 +67,7 @@ fn service(service: &Service, clusters: Vec<Value>) -> Value {
     })
 }
 
-fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
+pub(super) fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
     let outcomes = Outcome::LABELS.iter().zip(&cluster.stats.outcomes).filter(|(_, count)| count.value() > 0);
     json!({
         "name": cluster.name,

@@ -14,6 +14,7 @@ use crate::domain::breaker::{Backoff, Policy};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::name::Rules;
 use crate::domain::refuse::Exempt;
+use crate::domain::route::Configured;
 use crate::intercept;
 use crate::proxy::cluster::Plan;
 use crate::proxy::world::{Node, Terms, World};
@@ -32,6 +33,9 @@ pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
             cluster_domain: settings.names.cluster_domain.as_str().into(),
         },
         dns: settings.names.dns,
+        dtab: settings.dtab.clone(),
+        overrides: settings.outgoing.overrides.clone(),
+        namers: Configured::defaults(),
         limits: settings.limits.clone(),
         plan: Plan {
             balancer: Balancer::default(),

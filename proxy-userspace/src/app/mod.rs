@@ -116,6 +116,20 @@ async fn live(file: Option<reload::File>, settings: Settings, catalog: Arc<Catal
     Ok(())
 }
 
+/// The services that `settings` name, read once.
+///
+/// # Errors
+///
+/// When their folder cannot be listed.
+pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
+    keeper::first_catalog(settings)
+}
+
+/// The terms that `settings` set, for a world that is only looked at.
+pub fn terms_of(settings: &Settings) -> Terms {
+    keeper::terms(settings, Vec::new())
+}
+
 /// What all workers share.
 fn share(
     settings: &Settings,

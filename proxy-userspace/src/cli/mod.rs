@@ -2,6 +2,7 @@
 //! (the last two by sysexits.h).
 
 pub mod check;
+mod explain;
 mod status;
 
 use std::path::PathBuf;
@@ -34,6 +35,20 @@ enum Command {
         /// The configuration.
         file: PathBuf,
     },
+    /// Prints step by step where a name goes, and why.
+    Explain {
+        /// A URL (`http://hello/`), a host (`hello:8080`) or a name (`/svc/hello`).
+        name: String,
+        /// Entries that the request brings (`l5d-dtab`).
+        #[arg(long, value_name = "DTAB", default_value = "")]
+        dtab: String,
+        /// Explains by this configuration, without a running weir.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The running weir's admin listener.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9990")]
+        admin: String,
+    },
     /// Prints what a running weir is doing.
     Status {
         /// Its admin listener.
@@ -59,6 +74,9 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => crate::app::run(config),
         Command::Check { file } => check::run(&file),
+        Command::Explain { name, dtab, config, admin } => {
+            explain::run(&name, &dtab, config.as_deref(), &admin)
+        }
         Command::Status { admin, json } => status::run(&admin, json),
     }
 }

@@ -17,7 +17,11 @@ const MOST: u64 = 256 << 20;
 
 /// Asks the weir whose admin listens on `admin`, and prints what it answers: as it is with `json`, else as text.
 pub(super) fn run(admin: &str, json: bool) -> ExitCode {
-    let shown = fetch(admin).and_then(|body| if json { Ok(body) } else { describe(&body) });
+    print(fetch(admin, "/api/state.json").and_then(|body| if json { Ok(body) } else { describe(&body) }))
+}
+
+/// Prints what there is to show, or in one sentence why there is nothing.
+pub(super) fn print(shown: anyhow::Result<String>) -> ExitCode {
     match shown {
         Ok(text) => {
             // A closed pipe (`weir status | head`) is the reader's choice.
@@ -31,15 +35,19 @@ pub(super) fn run(admin: &str, json: bool) -> ExitCode {
     }
 }
 
-fn fetch(admin: &str) -> anyhow::Result<String> {
+/// What the running weir at `admin` answers to `path`.
+pub(super) fn fetch(admin: &str, path: &str) -> anyhow::Result<String> {
     let advice = || format!("no weir answers on {admin}; is it running, and is --admin its admin listener?");
     let address = admin.to_socket_addrs().with_context(advice)?.next().with_context(advice)?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(advice)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /api/state.json HTTP/1.0\r\nHost: {admin}\r\n\r\n").with_context(advice)?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n").with_context(advice)?;
     let mut answer = String::new();
     stream.take(MOST).read_to_string(&mut answer).with_context(advice)?;
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!(advice()) };
+    if head.split(' ').nth(1) == Some("400") {
+        bail!("{}", body.trim_end());
+    }
     if head.split(' ').nth(1) != Some("200") {
         bail!("{admin} answers, but not as weir's admin: {}", head.lines().next().unwrap_or_default());
     }

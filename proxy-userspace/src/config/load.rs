@@ -8,7 +8,9 @@ use super::fields::{Report, Section};
 use super::problem::{ConfigError, Mistake, Problem};
 use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
-use super::{admin, breaker, discovery, drain, limits, listeners, log, names, outgoing, transparent, values};
+use super::{
+    admin, breaker, discovery, drain, dtab, limits, listeners, log, names, outgoing, transparent, values,
+};
 
 /// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
 const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 20_000 };
@@ -90,7 +92,7 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     if let Some(section) = root.section("discovery") {
         settings.discovery = discovery::read(section, base);
     }
-    root.not_yet("dtab", "remove it; names are bound by the base dtab's fixed order");
+    settings.dtab = dtab::read(&mut root);
     if let Some(section) = root.section("limits") {
         settings.limits = limits::read(section);
     }

@@ -9,6 +9,7 @@ mod allow;
 mod breaker;
 mod discovery;
 mod drain;
+mod dtab;
 mod fields;
 mod limits;
 mod listeners;

@@ -14,11 +14,19 @@ pub struct Outgoing {
     pub allow: Allow,
     /// `via`: whether requests and answers get `Via: 1.1 weir` (RFC 9110 §7.6.3). Default true.
     pub via: bool,
+    /// `overrides`: clients whose requests may bring dtab entries of their own (`l5d-dtab`, `l5d-ctx-dtab`), which choose
+    /// the destination. Empty means nobody. Default: every client that may connect.
+    pub overrides: Allow,
 }
 
 impl Default for Outgoing {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140)), allow: Allow::default(), via: true }
+        Self {
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140)),
+            allow: Allow::default(),
+            via: true,
+            overrides: Allow::default(),
+        }
     }
 }
 
@@ -26,6 +34,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
     let mut outgoing = Outgoing::default();
     section.set("listen", &mut outgoing.listen, values::listen);
     outgoing.allow = Allow::read(&mut section);
+    outgoing.overrides =
+        section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);
     section.set("via", &mut outgoing.via, values::boolean);
     section.finish();
     outgoing

@@ -1,6 +1,9 @@
 //! The whole configuration, checked.
 
+use std::sync::Arc;
 use std::thread;
+
+use crate::domain::dtab::Dtab;
 
 use super::{Admin, Breaker, Discovery, Drain, Limits, Log, Names, Outgoing, Probes, Transparent};
 
@@ -23,6 +26,8 @@ pub struct Settings {
     pub drain: Drain,
     /// `discovery`: where services come from.
     pub discovery: Discovery,
+    /// `baseDtab` and `dtab`: how names are rewritten, the second after the first.
+    pub dtab: Arc<Dtab>,
     /// `limits`: every bound on a buffer, a table or a wait.
     pub limits: Limits,
     /// `breaker`: when an endpoint is taken out of balancing, and for how long.
@@ -42,6 +47,7 @@ impl Default for Settings {
             names: Names::default(),
             drain: Drain::default(),
             discovery: Discovery::default(),
+            dtab: Arc::new(Dtab::base()),
             limits: Limits::default(),
             breaker: Breaker::default(),
             log: Log::default(),

@@ -28,6 +28,8 @@ pub enum Kind {
     BadHost(BadHost),
     /// Its target is none that a plain proxy serves: another scheme than http, or no path.
     BadTarget,
+    /// The dtab it brings cannot be read.
+    BadDtab,
     /// A transfer coding other than `chunked`, which weir would have to decode (RFC 9112 §6.1).
     TransferCoding,
     /// The request target is over the limit.
@@ -69,7 +71,9 @@ impl Kind {
     /// The status the client gets.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoHost | Self::BadHost(_) | Self::BadTarget | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::NoHost | Self::BadHost(_) | Self::BadTarget | Self::BadBody | Self::BadDtab => {
+                StatusCode::BAD_REQUEST
+            }
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Refused(_) => StatusCode::FORBIDDEN,
@@ -100,11 +104,12 @@ impl Kind {
             Self::Overload => 14,
             Self::ResponseTimeout => 15,
             Self::BadBody => 16,
+            Self::BadDtab => 17,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 17] = [
+    pub const LABELS: [&'static str; 18] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -122,6 +127,7 @@ impl Kind {
         "overload",
         "response_timeout",
         "bad_body",
+        "bad_dtab",
     ];
 }
 

@@ -8,11 +8,13 @@
 
 pub mod cluster;
 mod connection;
+pub mod explain;
 pub mod fault;
 mod http;
 pub mod metrics;
 pub mod outside;
 mod pool;
+pub mod route;
 pub mod session;
 pub mod tcp;
 mod upstream;

@@ -12,15 +12,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
+use smallvec::SmallVec;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
 use super::outside::Outside;
+use super::route::{Place, Route, Routes};
 use super::session::{Door, Session, Turned};
 use super::world::World;
 use super::{connection, tcp};
+use crate::domain::name::Host;
+use crate::domain::route::{Outside as NameOutside, Target};
 use crate::drain::Drain;
 use crate::intercept::Originals;
 use crate::telemetry::Count;
@@ -77,6 +82,8 @@ pub struct Worker {
     pub id: usize,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
+    /// Where names lead, as long as the world stays.
+    pub routes: Routes,
     rng: RefCell<fastrand::Rng>,
 }
 
@@ -102,7 +109,8 @@ pub fn start(
 }
 
 async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net::TcpListener)>) {
-    let worker = Rc::new(Worker { id, shared, rng: RefCell::new(fastrand::Rng::new()) });
+    let worker =
+        Rc::new(Worker { id, shared, routes: Routes::default(), rng: RefCell::new(fastrand::Rng::new()) });
     let drain = worker.shared.drain.clone();
     for (door, listener) in listeners {
         match TcpListener::from_std(listener) {
@@ -188,6 +196,42 @@ impl Worker {
         cluster.lease(now, &mut self.rng.borrow_mut(), tried)
     }
 
+    /// The place of `route` for one request. Names outside are looked up; one that DNS denies makes room for the next
+    /// alternative.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn settle(&self, world: &World, route: &Route) -> Result<Place, Fault> {
+        let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
+        let mut last = None;
+        loop {
+            let is_neg =
+                |target: &Target<Place>| matches!(target, Target::Outside(it) if denied.contains(it));
+            let chosen = match (route.choose(&mut self.rng.borrow_mut(), &is_neg), last.take()) {
+                (Ok(bound), _) => bound.clone(),
+                (Err(_), Some(last)) => return Err(last),
+                (Err(why), None) => return Err(why),
+            };
+            match chosen.target {
+                Target::Port(place) => return Ok(place),
+                Target::Outside(name) => {
+                    let host =
+                        Host { host: (&*name.host).into(), port: Some(name.port).filter(|&port| port != 80) };
+                    match self.shared.outside.cluster(&host, world.terms.plan, Instant::now()).await {
+                        Ok(cluster) => {
+                            let client = HeaderValue::try_from(chosen.id.to_string()).ok();
+                            return Ok(Place { cluster, client, residual: None });
+                        }
+                        Err(why) if why.kind == Kind::Unbound => last = Some(why),
+                        Err(why) => return Err(why),
+                    }
+                    denied.push(name);
+                }
+            }
+        }
+    }
+
     /// The cluster of the service that owns the address a session `dialled`, or else of that very address.
     pub fn cluster_of(&self, world: &World, session: &Session, dialled: SocketAddr) -> Arc<Cluster> {
         let fixed = || self.shared.outside.fixed(dialled, world.terms.plan, Instant::now());
@@ -213,6 +257,7 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         let (world, now) = (worker.world(), Instant::now());
+        worker.routes.forget_other_than(&world);
         let outside = worker.shared.outside.clusters();
         for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&outside) {
             for member in &cluster.members().all {

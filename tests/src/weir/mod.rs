@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::message::{Request, Response};
 use crate::net::place::Place;
 use crate::time::eventually;
-use builder::Builder;
+pub use builder::Builder;
 use folder::Folder;
 
 /// A running weir; killed when dropped, and its log shown when the test fails.

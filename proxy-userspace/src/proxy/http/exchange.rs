@@ -14,14 +14,17 @@ use super::attempt::{self, Failed, Heard};
 use super::body::Settlement;
 use super::headers::{self, Upgrade};
 use super::survey::Survey;
-use super::{Body, answer, expect, tunnel};
+use super::{Body, answer, expect, overrides, tunnel};
+use crate::domain::dtab::Dtab;
 use crate::domain::name::Host;
 use crate::domain::outcome::Outcome;
+use crate::domain::refuse::Exempt;
 use crate::proxy::cluster::{Backend, Cluster};
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::route::{Place, Route, name_of};
 use crate::proxy::session::{Origin, Session};
 use crate::proxy::worker::Worker;
-use crate::proxy::world::{Choice, World};
+use crate::proxy::world::World;
 use crate::transport::Phase;
 
 /// Answers one request: with an endpoint's answer, or with weir's own that says why there is none.
@@ -58,12 +61,12 @@ pub(super) async fn handle(
 async fn exchange(
     worker: &Worker,
     session: &Session,
-    world: &World,
+    world: &Arc<World>,
     request: Request<Incoming>,
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
-    let (cluster, mut now) = bind(worker, session, world, &exchange.request, now).await?;
+    let (cluster, mut now) = bind(worker, session, world, &mut exchange.request, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
@@ -175,38 +178,44 @@ fn require_host(session: &Session, parts: &mut http::request::Parts) -> Result<(
 }
 
 /// Where the request goes, and the time then, since finding out may take a look-up. A diverted one goes to the service
-/// it dialled, whatever its Host says.
+/// it dialled, whatever its Host says; any other where the dtabs lead its host, its own entries included.
 async fn bind(
     worker: &Worker,
     session: &Session,
-    world: &World,
-    request: &Request<Body>,
+    world: &Arc<World>,
+    request: &mut Request<Body>,
     now: Instant,
 ) -> Result<(Arc<Cluster>, Instant), Fault> {
     match session.origin {
         Origin::Dialled(address) => Ok((worker.cluster_of(world, session, address), now)),
         Origin::Explicit => {
-            let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            let host = world.terms.rules.canonical(host)?;
-            match world.bind(&host)? {
-                Choice::Cluster(cluster) => Ok((cluster, now)),
-                Choice::Outside => Ok((outside(worker, world, &host).await?, Instant::now())),
-            }
+            let headers = request.headers_mut();
+            let own = overrides::take(session, &world.terms.overrides, headers)?;
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let (route, place) = resolve(worker, world, host, own.as_ref()).await?;
+            let cluster = place.cluster.clone();
+            headers::say_destination(headers, &route, place);
+            // Looking a name up may have taken a while.
+            let now = if cluster.plan.exempt == Exempt::No { Instant::now() } else { now };
+            Ok((cluster, now))
         }
     }
 }
 
-/// The cluster that `authority` names.
-pub(super) async fn resolve(worker: &Worker, world: &World, authority: &str) -> Result<Arc<Cluster>, Fault> {
+/// Where `authority` leads, by the configuration's dtabs and then the request's `own`.
+pub(super) async fn resolve(
+    worker: &Worker,
+    world: &Arc<World>,
+    authority: &str,
+    own: Option<&Dtab>,
+) -> Result<(Rc<Route>, Place), Fault> {
     let host: Host<'_> = world.terms.rules.canonical(authority)?;
-    match world.bind(&host)? {
-        Choice::Cluster(cluster) => Ok(cluster),
-        Choice::Outside => outside(worker, world, &host).await,
-    }
-}
-
-async fn outside(worker: &Worker, world: &World, host: &Host<'_>) -> Result<Arc<Cluster>, Fault> {
-    worker.shared.outside.cluster(host, world.terms.plan, Instant::now()).await
+    let route = match own {
+        None => worker.routes.of(world, &host),
+        Some(dtab) => Rc::new(world.bind(&name_of(&host), Some(dtab))),
+    };
+    let place = worker.settle(world, &route).await?;
+    Ok((route, place))
 }
 
 /// The endpoint's answer, made one that may go to the client, with a body that settles the lease at its end.

@@ -1,13 +1,14 @@
 //! What of a head goes on, and what stays.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{PathAndQuery, Scheme, Uri};
 
 use super::survey::{KEEP_ALIVE, PROXY_CONNECTION, Survey};
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::route::{Place, Route};
 use crate::proxy::session::Origin;
 
 /// How many weirs a request may pass: more is a loop.
@@ -124,6 +125,23 @@ pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fa
     match (codings.next(), codings.next()) {
         (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Fault::new(Kind::TransferCoding, "the only transfer coding weir takes is one chunked")),
+    }
+}
+
+static SERVICE: HeaderName = HeaderName::from_static("l5d-dst-service");
+static CLIENT: HeaderName = HeaderName::from_static("l5d-dst-client");
+static RESIDUAL: HeaderName = HeaderName::from_static("l5d-dst-residual");
+
+/// Tells the endpoint by which name it was reached, in linkerd's headers. What a client wrote there itself is replaced
+/// or removed: it says nothing true.
+pub(super) fn say_destination(headers: &mut HeaderMap, route: &Route, place: Place) {
+    for (name, value) in
+        [(&SERVICE, route.service.clone()), (&CLIENT, place.client), (&RESIDUAL, place.residual)]
+    {
+        match value {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
     }
 }
 

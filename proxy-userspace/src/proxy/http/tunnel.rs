@@ -1,5 +1,7 @@
 //! Exchanges that become byte tunnels: CONNECT, and answers of 101.
 
+use std::sync::Arc;
+
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -8,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use super::body::Settlement;
 use super::exchange::resolve;
 use super::survey::Survey;
-use super::{Body, answer, headers};
+use super::{Body, answer, headers, overrides};
 use crate::proxy::cluster::Lease;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::session::{Origin, Session};
@@ -21,7 +23,7 @@ use crate::transport::Io;
 pub(super) async fn connect(
     worker: &Worker,
     session: &Session,
-    world: &World,
+    world: &Arc<World>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
     headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
@@ -32,7 +34,9 @@ pub(super) async fn connect(
             // RFC 9110 §9.3.6: there is no default port.
             let authority = request.uri().authority().filter(|it| it.port().is_some());
             let wanted = || Fault::new(Kind::NoHost, "CONNECT needs a host and a port");
-            resolve(worker, world, authority.ok_or_else(wanted)?.as_str()).await?
+            let authority = authority.cloned().ok_or_else(wanted)?;
+            let own = overrides::take(session, &world.terms.overrides, request.headers_mut())?;
+            resolve(worker, world, authority.as_str(), own.as_ref()).await?.1.cluster
         }
     };
     let (lease, server) = upstream::open(worker, world, &cluster).await?;

@@ -8,10 +8,12 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use super::{Named, Node, Port, World};
-use crate::config::Limits;
+use crate::config::{Allow, Limits};
 use crate::domain::catalog::{Catalog, Namer, Service, ServiceKey};
+use crate::domain::dtab::Dtab;
 use crate::domain::name::{Host, Rules};
 use crate::domain::refuse::Exempt;
+use crate::domain::route::Configured;
 use crate::proxy::cluster::{Cluster, Plan};
 
 /// Everything a world is made of but the catalog: it changes only with the configuration.
@@ -21,6 +23,12 @@ pub struct Terms {
     pub rules: Rules,
     /// Whether names outside are looked up.
     pub dns: bool,
+    /// The base dtab, and the configuration's after it.
+    pub dtab: Arc<Dtab>,
+    /// Whose requests may bring dtab entries of their own.
+    pub overrides: Allow,
+    /// The namers, in the order they are asked.
+    pub namers: Vec<Configured>,
     /// What attempts may take.
     pub limits: Limits,
     /// What clusters are made with; those outside the catalog exactly so.
@@ -39,6 +47,7 @@ impl World {
             services: HashMap::with_capacity_and_hasher(catalog.services.len(), RandomState::default()),
             names: HashMap::with_capacity_and_hasher(catalog.services.len(), RandomState::default()),
             owners: HashMap::default(),
+            none: Dtab::default(),
         };
         for (key, service) in &catalog.services {
             let host = host_name(key, &terms.rules);

@@ -5,6 +5,7 @@
 //! changed there is no new world at all: [`World::absorb`] hands them to their clusters.
 
 mod build;
+mod names;
 pub use build::Terms;
 
 use std::collections::HashMap;
@@ -15,10 +16,12 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use super::cluster::Cluster;
-use super::fault::{Fault, Kind};
+use super::route::Route;
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, ServiceKey};
-use crate::domain::name::{Host, ServiceName};
+use crate::domain::dtab::Dtab;
+use crate::domain::name::Path;
 use crate::domain::refuse::Grounds;
+use crate::domain::route::{self, Delegation, Explanation};
 
 /// What one request sees.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct World {
     services: HashMap<ServiceKey, Vec<Port>, RandomState>,
     names: HashMap<Box<str>, Named, RandomState>,
     owners: HashMap<(IpAddr, u16), (ServiceKey, usize), RandomState>,
+    /// The dtab of a request that brings none.
+    none: Dtab,
 }
 
 /// Which addresses lead back to this node, or to weir.
@@ -57,15 +62,6 @@ struct Named {
     k8s: Option<ServiceKey>,
 }
 
-/// Where a name leads.
-#[derive(Debug)]
-pub enum Choice {
-    /// To this cluster.
-    Cluster(Arc<Cluster>),
-    /// Out of the catalog, to this address or DNS name.
-    Outside,
-}
-
 /// The service port that owns a dialled address.
 #[derive(Debug)]
 pub struct Owner {
@@ -76,33 +72,19 @@ pub struct Owner {
 }
 
 impl World {
-    /// Where `host` leads. The order is the base dtab's, strongest first: files in linkerd's format, services of
-    /// the catalog (an IP literal that is a Service's address is that Service), names and addresses outside.
-    ///
-    /// This is the seam for the dtab engine: it will delegate the name and return a tree of clusters.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::Unbound`], saying what there is instead.
-    pub fn bind(&self, host: &Host<'_>) -> Result<Choice, Fault> {
-        if let Some(address) = host.literal() {
-            let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
-            return Ok(owner.map_or(Choice::Outside, |owner| Choice::Cluster(owner.cluster)));
-        }
-        if let Some(named) = self.names.get(&*host.host) {
-            if let (Some(key), None) = (&named.fs, host.port)
-                && let Some(port) = self.services.get(key).and_then(|ports| ports.first())
-            {
-                return Ok(Choice::Cluster(port.cluster.clone()));
-            }
-            if let Some(ports) = named.k8s.as_ref().and_then(|key| self.services.get(key)) {
-                return self.port(host, ports).map(|port| Choice::Cluster(port.cluster.clone()));
-            }
-        }
-        if host.legacy_literal().is_some() {
-            return Ok(Choice::Outside);
-        }
-        if self.is_outside(host) { Ok(Choice::Outside) } else { Err(self.unbound(host)) }
+    /// Where `name` leads: by the dtabs of the configuration, and `request`'s own after them.
+    pub fn bind(&self, name: &Path, request: Option<&Dtab>) -> Route {
+        let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
+        let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
+        let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: self, limits };
+        Route::new(name, delegation.bind(name), || delegation.explain(name))
+    }
+
+    /// The same, with every step.
+    pub fn explain(&self, name: &Path, request: Option<&Dtab>) -> Explanation<Arc<Cluster>> {
+        let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
+        let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
+        Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: self, limits }.explain(name)
     }
 
     /// The service port that owns `dialled`, if any.
@@ -149,48 +131,6 @@ impl World {
             }
         }
         true
-    }
-
-    /// The port of a Service that a name means: the number it says; else the port named `http` (settable), else
-    /// number 80, else the only one.
-    fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Result<&'a Port, Fault> {
-        let chosen = match host.port {
-            Some(number) => ports.iter().find(|port| port.number == number),
-            None => ports
-                .iter()
-                .find(|port| port.name.as_deref() == Some(&*self.terms.rules.port))
-                .or_else(|| ports.iter().find(|port| port.number == 80))
-                .or(if let [only] = ports { Some(only) } else { None }),
-        };
-        chosen.ok_or_else(|| {
-            let there: Vec<String> = ports.iter().map(ToString::to_string).collect();
-            let wanted = match host.port {
-                Some(number) => format!("no port {number}"),
-                None => {
-                    format!("no port named {}, none numbered 80, and not exactly one", self.terms.rules.port)
-                }
-            };
-            Fault::new(Kind::Unbound, format!("{host} has {wanted}; its ports are: {}", there.join(", ")))
-        })
-    }
-
-    /// Whether DNS may know `host`: not without a dot, not below the cluster's domain, not when it is off.
-    fn is_outside(&self, host: &Host<'_>) -> bool {
-        self.terms.dns && host.host.contains('.') && !self.terms.rules.in_cluster_domain(&host.host)
-    }
-
-    fn unbound(&self, host: &Host<'_>) -> Fault {
-        let mut why = format!("nothing is named {host}");
-        if let Some(service) = ServiceName::of(&host.host) {
-            let elsewhere = self.catalog.services.keys().filter(|key| *key.name == *service.name);
-            let elsewhere: Vec<String> = elsewhere.take(3).map(ToString::to_string).collect();
-            let namespace = service.namespace.unwrap_or(&self.terms.rules.namespace);
-            why = format!("no service {} in namespace {namespace}", service.name);
-            if !elsewhere.is_empty() {
-                why = format!("{why}; there is {}", elsewhere.join(", "));
-            }
-        }
-        Fault::new(Kind::Unbound, why)
     }
 }
 

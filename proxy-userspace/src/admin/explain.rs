@@ -1,0 +1,78 @@
+//! `/api/explain?name=…[&dtab=…][&format=text]`.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{Desk, state};
+use crate::domain::route::{Step, Verdict, What};
+use crate::proxy::explain::explain;
+
+/// The answer to `query`, and whether it is JSON.
+///
+/// # Errors
+///
+/// What is wrong with the question.
+pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String> {
+    let of = |key: &str| {
+        form_urlencoded::parse(query.as_bytes()).find(|(it, _)| it == key).map(|(_, value)| value)
+    };
+    let name = of("name").ok_or("say which: /api/explain?name=/svc/hello")?;
+    let now = Instant::now();
+    let explained = explain(&desk.shared.world.load(), &name, &of("dtab").unwrap_or_default(), now)?;
+    if of("format").as_deref() == Some("text") {
+        return Ok((explained.to_string(), false));
+    }
+    let clusters: Vec<Value> = explained.clusters.iter().map(|it| state::cluster(it, now)).collect();
+    let answer = json!({
+        "name": explained.explanation.name.to_string(),
+        "step": step(&explained.explanation.root),
+        "omittedSteps": explained.explanation.omitted,
+        "reasons": explained.explanation.reasons(),
+        "clusters": clusters,
+    });
+    Ok((format!("{answer:#}\n"), true))
+}
+
+fn step(it: &Step) -> Value {
+    json!({
+        "what": what(&it.what),
+        "verdict": verdict(&it.verdict),
+        "role": format!("{:?}", it.role).to_lowercase(),
+        "steps": it.steps.iter().map(step).collect::<Vec<_>>(),
+    })
+}
+
+fn what(what: &What) -> Value {
+    match what {
+        What::Name(name) => json!({ "name": name }),
+        What::Entry { index, origin, at, text } => json!({
+            "entry": text,
+            "index": index,
+            "origin": format!("{origin:?}").to_lowercase(),
+            "line": at.line,
+            "column": at.column,
+        }),
+        What::Namer(prefix) => json!({ "namer": prefix }),
+        What::Nobody => json!("nobody knows such names"),
+        What::Alternatives => json!("alternatives"),
+        What::Union => json!("union"),
+        What::Member { weight, share } => json!({ "weight": weight, "share": share }),
+        What::Sign(sign) => json!({ "sign": sign }),
+        What::Tree(tree) => json!({ "tree": tree }),
+    }
+}
+
+fn verdict(verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Bound { id, residual, uncertain } => {
+            json!({ "bound": id, "residual": residual, "dnsDecides": uncertain })
+        }
+        Verdict::Several => json!("several"),
+        Verdict::Neg { why } => json!({ "neg": why }),
+        Verdict::Fail => json!("fail"),
+        Verdict::Empty => json!("empty"),
+        Verdict::Error { why } => json!({ "error": why }),
+        Verdict::Untried => json!("untried"),
+    }
+}

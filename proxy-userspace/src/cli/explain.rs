@@ -1,0 +1,45 @@
+//! `weir explain`: where a name goes, step by step, and why.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::anyhow;
+
+use super::{EX_CONFIG, EX_USAGE, status};
+use crate::proxy::explain::explain;
+use crate::proxy::world::World;
+use crate::{app, config};
+
+/// Explains `name` for a request with the entries of `dtab`: by the configuration in `file`, or else as the running weir
+/// at `admin` sees it.
+pub(super) fn run(name: &str, dtab: &str, file: Option<&Path>, admin: &str) -> ExitCode {
+    let Some(file) = file else {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("name", name)
+            .append_pair("dtab", dtab)
+            .append_pair("format", "text")
+            .finish();
+        return status::print(status::fetch(admin, &format!("/api/explain?{query}")));
+    };
+    let settings = match config::load(Some(file)) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    let catalog = match app::catalog_of(&settings) {
+        Ok(catalog) => catalog,
+        Err(error) => return status::print(Err(error)),
+    };
+    let world = World::build(&app::terms_of(&settings), Arc::clone(&catalog), None, Instant::now());
+    match explain(&world, name, dtab, Instant::now()) {
+        Ok(explained) => status::print(Ok(explained.to_string())),
+        Err(why) => {
+            let _ = status::print(Err(anyhow!(why)));
+            ExitCode::from(EX_USAGE)
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a name leads where it leads, down to the endpoints.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cluster::{Cluster, Member};
+use super::route::name_of;
+use super::world::World;
+use crate::domain::breaker::State;
+use crate::domain::catalog::Condition;
+use crate::domain::dtab::{Bounds, Dtab, Origin};
+use crate::domain::name::Path;
+use crate::domain::route::{Explanation, Target};
+
+/// An explanation, and the clusters it ends in. Displays as text for a person.
+#[derive(Debug)]
+pub struct Explained {
+    /// Every step.
+    pub explanation: Explanation<Arc<Cluster>>,
+    /// The clusters of the catalog that requests may go to, in order.
+    pub clusters: Vec<Arc<Cluster>>,
+    now: Instant,
+}
+
+/// Explains `asked`: a name (`/svc/hello`), a host (`hello:8080`) or a URL (`http://hello/x`), in `world`, for a request
+/// that brings the entries of `dtab`.
+///
+/// # Errors
+///
+/// What of the two cannot be read, and where.
+pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<Explained, String> {
+    let name = read(world, asked)?;
+    let own =
+        Dtab::parse(dtab, Origin::Request, &Bounds::REQUEST).map_err(|error| format!("the dtab: {error}"))?;
+    let explanation = world.explain(&name, Some(&own).filter(|own| !own.is_empty()));
+    let mut clusters: Vec<Arc<Cluster>> = Vec::new();
+    if let Ok(tree) = &explanation.result {
+        tree.for_each(&mut |bound| match &bound.target {
+            Target::Port(cluster) if !clusters.iter().any(|known| Arc::ptr_eq(known, cluster)) => {
+                clusters.push(cluster.clone());
+            }
+            Target::Port(_) | Target::Outside(_) => {}
+        });
+    }
+    Ok(Explained { explanation, clusters, now })
+}
+
+fn read(world: &World, asked: &str) -> Result<Path, String> {
+    if asked.starts_with('/') {
+        return asked.parse().map_err(|bad| format!("{asked} is no name: {bad:?}"));
+    }
+    let rest = match asked.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some((scheme, _)) => return Err(format!("weir routes http only, not {scheme}")),
+        None => asked,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{authority}: {bad}"))?;
+    Ok(name_of(&host))
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.explanation.to_string().trim_end())?;
+        for cluster in &self.clusters {
+            writeln!(f, "\n{}", cluster.name)?;
+            let members = cluster.members();
+            if members.all.is_empty() {
+                writeln!(f, "  no endpoint: requests get 503")?;
+            }
+            for member in &members.all {
+                writeln!(f, "  {:<24} {}", member.backend.address.to_string(), health(member, self.now))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An endpoint's health in words.
+fn health(member: &Member, now: Instant) -> &'static str {
+    match (member.condition, member.backend.breaker(now)) {
+        (Condition::NotReady, _) => "not ready",
+        (Condition::Terminating, _) => "terminating: used when nothing else is left",
+        (Condition::Ready, State::Closed) => "ready",
+        (Condition::Ready, State::Open { .. }) => "ejected by its breaker",
+        (Condition::Ready, State::Due | State::Probing) => "ejected, about to be probed",
+    }
+}

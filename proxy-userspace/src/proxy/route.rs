@@ -1,0 +1,139 @@
+//! A name, bound: the tree of places its requests may go to, ready for each of them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use http::HeaderValue;
+
+use super::cluster::Cluster;
+use super::fault::{Fault, Kind};
+use super::world::World;
+use crate::domain::dtab::NameTree;
+use crate::domain::name::{Host, Path};
+use crate::domain::route::{Bound, Choice, Explanation, Failure, Target, choose};
+
+/// Where the requests for one name go.
+#[derive(Debug)]
+pub struct Route {
+    /// The name (`/svc/hello`), as `l5d-dst-service` has it.
+    pub service: Option<HeaderValue>,
+    tree: NameTree<Bound<Place>>,
+    /// Why there is no place; found out once, when the name is bound.
+    why: String,
+}
+
+/// A service port, and the headers that say so.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Its part of the name (`l5d-dst-client`).
+    pub client: Option<HeaderValue>,
+    /// What is left of the name (`l5d-dst-residual`); none where nothing is.
+    pub residual: Option<HeaderValue>,
+}
+
+impl Route {
+    /// The route for `name`, of what its delegation came to. Why it came to nothing, if so, `explain` tells.
+    pub fn new(
+        name: &Path,
+        bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
+        explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
+    ) -> Self {
+        let service = HeaderValue::try_from(name.to_string()).ok();
+        match bound {
+            Ok(NameTree::Neg) => {
+                let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
+                Self { service, tree: NameTree::Neg, why }
+            }
+            Ok(tree) => {
+                let why = format!("{name} is not bound: the dtab says so");
+                Self { service, tree: tree.map(&mut place), why }
+            }
+            Err(failure) => Self { service, tree: NameTree::Neg, why: format!("{name}: {failure}") },
+        }
+    }
+
+    /// The place for one request, unless what `is_neg` knows leaves none.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unbound`] when there is none, [`Kind::NoEndpoint`] when a dtab says that the name is empty.
+    pub fn choose(
+        &self,
+        rng: &mut fastrand::Rng,
+        is_neg: &impl Fn(&Target<Place>) -> bool,
+    ) -> Result<&Bound<Place>, Fault> {
+        match choose(&self.tree, rng, is_neg) {
+            Choice::Bound(bound) => Ok(bound),
+            Choice::Neg | Choice::Fail => Err(Fault::new(Kind::Unbound, self.why.clone())),
+            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, "a dtab entry leads this name to nothing ($)")),
+        }
+    }
+}
+
+fn place(bound: &Bound<Arc<Cluster>>) -> Bound<Place> {
+    let Bound { target, id, residual } = bound.clone();
+    let target = match target {
+        Target::Port(cluster) => {
+            let client = HeaderValue::try_from(id.to_string()).ok();
+            let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
+            Target::Port(Place { cluster, client, residual })
+        }
+        Target::Outside(outside) => Target::Outside(outside),
+    };
+    Bound { target, id, residual }
+}
+
+/// One worker's routes: bound names, for as long as the world they were bound in lasts. Endpoints come and go without a
+/// new world, so that their changes bind nothing anew.
+#[derive(Debug, Default)]
+pub struct Routes(RefCell<Table>);
+
+/// The routes of one host.
+type ByPort = Vec<(Option<u16>, Rc<Route>)>;
+
+#[derive(Debug, Default)]
+struct Table {
+    world: Option<Arc<World>>,
+    /// By host, and of each by port.
+    routes: HashMap<Box<str>, ByPort, RandomState>,
+}
+
+/// Names remembered by one worker; with more, all are forgotten and bound again as they come.
+const NAMES: usize = 20_000;
+
+impl Routes {
+    /// The route of `host` in `world`. A name that is known costs one look-up and nothing is allocated.
+    pub fn of(&self, world: &Arc<World>, host: &Host<'_>) -> Rc<Route> {
+        let mut table = self.0.borrow_mut();
+        if !table.world.as_ref().is_some_and(|known| Arc::ptr_eq(known, world)) || table.routes.len() > NAMES
+        {
+            *table = Table { world: Some(world.clone()), routes: HashMap::default() };
+        }
+        let known = table.routes.get(&*host.host).and_then(|ports| ports.iter().find(|it| it.0 == host.port));
+        if let Some((_, route)) = known {
+            return route.clone();
+        }
+        let route = Rc::new(world.bind(&name_of(host), None));
+        table.routes.entry((&*host.host).into()).or_default().push((host.port, route.clone()));
+        route
+    }
+
+    /// Forgets everything, so that an old world can go.
+    pub fn forget_other_than(&self, world: &Arc<World>) {
+        let mut table = self.0.borrow_mut();
+        if table.world.as_ref().is_some_and(|known| !Arc::ptr_eq(known, world)) {
+            *table = Table::default();
+        }
+    }
+}
+
+/// The name of a request for `host`: `/svc/hello:8080`.
+pub fn name_of(host: &Host<'_>) -> Path {
+    let text = host.to_string();
+    Path::of(["svc", text.strip_prefix("/svc/").unwrap_or(&text)])
+}

@@ -1,0 +1,137 @@
+//! Dtabs: the configuration's, a request's own, splits, and every decision explained.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use e2e::time::within;
+use e2e::{Backend, Load, Request, Weir, eventually, message};
+
+/// Files `hello`, `v1` and `v2`, each with one backend of that name.
+struct Three {
+    weir: Weir,
+    _backends: [Backend; 3],
+}
+
+fn three(dtab: &str, more: impl FnOnce(e2e::weir::Builder) -> e2e::weir::Builder) -> Three {
+    let backends = ["hello", "v1", "v2"].map(|name| Backend::http().answers(name).start());
+    let [hello, v1, v2] = &backends;
+    let weir = Weir::new().service("hello", &[hello.addr()]).service("v1", &[v1.addr()]);
+    let weir = weir.service("v2", &[v2.addr()]).set("dtab", &format!("\"{dtab}\""));
+    Three { weir: more(weir).start(), _backends: backends }
+}
+
+#[test]
+fn the_configurations_dtab_wins_over_the_base_dtab() {
+    let three = three("/svc/world => /svc/v1 ; /svc/hello => /svc/v2 ;", |weir| weir);
+    three.weir.get("http://world/").expect_body("v1");
+    three.weir.get("http://hello/").expect_body("v2");
+    three.weir.get("http://v1/").expect_body("v1");
+}
+
+#[test]
+fn the_first_alternative_that_exists_is_taken() {
+    let three = three("/svc/world => /svc/v3 | /svc/v2 | /svc/v1 ;", |weir| weir);
+    three.weir.get("http://world/").expect_body("v2");
+}
+
+#[test]
+fn a_request_moves_itself_and_no_other() {
+    let three = three("/svc/world => /svc/v1 ;", |weir| weir);
+    let own = Request::get("http://world/").with("l5d-dtab", "/svc/world => /svc/v2");
+    for _ in 0..10 {
+        three.weir.ask(&own).expect_body("v2");
+        three.weir.get("http://world/").expect_body("v1");
+    }
+}
+
+#[test]
+fn a_requests_entries_win_over_its_contexts_and_both_go_on_as_context() {
+    let backend = Backend::http().start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let request = Request::get("http://world/")
+        .with("l5d-ctx-dtab", "/svc/world => /svc/nothing")
+        .with("l5d-dtab", "/svc/world => /svc/hello")
+        .with("l5d-dst-client", "a lie");
+    weir.ask(&request).expect_status(200);
+    let head = backend.only_request().head;
+    assert_eq!(head.all("l5d-ctx-dtab"), ["/svc/world => /svc/nothing; /svc/world => /svc/hello"]);
+    assert_eq!(head.all("l5d-dtab"), [""; 0]);
+    assert_eq!(head.all("l5d-dst-service"), ["/svc/world"]);
+    assert_eq!(head.all("l5d-dst-client"), ["/#/io.l5d.fs/hello"]);
+}
+
+#[test]
+fn an_unreadable_dtab_is_400_and_names_the_position() {
+    let three = three("", |weir| weir);
+    let answer = three.weir.ask(&Request::get("http://hello/").with("l5d-dtab", "/svc/x => /a ; /svc = /b"));
+    answer.expect_status(400);
+    assert!(answer.text().contains("1:21"), "{}", answer.text());
+}
+
+#[test]
+fn overrides_are_taken_only_from_those_the_settings_name() {
+    let three = three("", |weir| weir.set("outgoing", "{ listen: 127.0.0.1:0, overrides: [10.0.0.0/8] }"));
+    let own = Request::get("http://hello/").with("l5d-dtab", "/svc/hello => /svc/v2");
+    three.weir.ask(&own).expect_body("hello");
+}
+
+#[test]
+fn a_split_holds_its_ratio() {
+    let three = three("/svc/world => 0.9 * /svc/v1 & 0.1 * /svc/v2 ;", |weir| weir);
+    let mut seen = BTreeMap::<String, u32>::new();
+    let mut client = three.weir.client();
+    for _ in 0..2000 {
+        *seen.entry(client.get("http://world/").text().into()).or_default() += 1;
+    }
+    // 200 expected, standard deviation 13.4; five of them either side.
+    let v2 = seen.get("v2").copied().unwrap_or_default();
+    assert!((133..=267).contains(&v2), "{seen:?}");
+}
+
+#[test]
+fn a_changed_dtab_takes_effect_and_costs_no_request() {
+    let three = three("/svc/world => /svc/v1 ;", |weir| weir);
+    let weir = &three.weir;
+    let load = Load::get(weir.outgoing(), "http://world/");
+    load.answered(50);
+    let text = std::fs::read_to_string(weir.folder().path().join("weir.yaml")).unwrap();
+    weir.folder().config(&text.replace("/svc/v1", "/svc/v2"));
+    within(Duration::from_secs(5), "the new dtab", || weir.get("http://world/").text() == "v2");
+    load.answered(50);
+    let tally = load.stop();
+    tally.expect_no_failure();
+}
+
+#[test]
+fn a_dtab_with_mistakes_changes_nothing_and_every_mistake_is_reported() {
+    let three = three("/svc/world => /svc/v1 ;", |weir| weir);
+    let weir = &three.weir;
+    let text = std::fs::read_to_string(weir.folder().path().join("weir.yaml")).unwrap();
+    weir.folder().config(&text.replace("/svc/world => /svc/v1 ;", "/svc = /a ; /svc/b => /c |"));
+    eventually("the report", || weir.state()["reload"]["mistakes"].is_string());
+    let mistakes = weir.state()["reload"]["mistakes"].to_string();
+    assert_eq!(mistakes.matches("of the dtab").count(), 2, "{mistakes}");
+    weir.get("http://world/").expect_body("v1");
+}
+
+#[test]
+fn a_circle_is_named() {
+    let three = three("/svc/a => /svc/b ; /svc/b => /svc/a ;", |weir| weir);
+    let answer = three.weir.get("http://a/");
+    answer.expect_status(502);
+    assert!(answer.text().contains("circle: /svc/a -> /svc/b -> /svc/a"), "{}", answer.text());
+}
+
+#[test]
+fn an_explanation_names_the_entry_the_reason_and_the_endpoints() {
+    let three = three("/svc/world => /svc/v3 | /svc/v1 ;", |weir| weir);
+    let answer = three.weir.admin_get("/api/explain?name=http%3A%2F%2Fworld%2F&format=text");
+    answer.expect_status(200);
+    let text = answer.text();
+    for part in ["configured dtab, entry 4", "no file is named v3", "=> /#/io.l5d.fs/v1", "ready"] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let json = three.weir.admin_get("/api/explain?name=/svc/v1");
+    assert_eq!(message::find(&json.head.fields, "content-type"), Some("application/json"));
+    three.weir.admin_get("/api/explain").expect_status(400);
+}
