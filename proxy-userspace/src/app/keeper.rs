@@ -14,7 +14,6 @@ use crate::domain::breaker::{Backoff, Policy};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::name::Rules;
 use crate::domain::refuse::Exempt;
-use crate::domain::route::Configured;
 use crate::intercept;
 use crate::proxy::cluster::Plan;
 use crate::proxy::world::{Node, Terms, World};
@@ -35,7 +34,9 @@ pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
         dns: settings.names.dns,
         dtab: settings.dtab.clone(),
         overrides: settings.outgoing.overrides.clone(),
-        namers: Configured::defaults(),
+        namers: settings.namers.clone(),
+        prefix: settings.outgoing.prefix.clone(),
+        identifiers: settings.outgoing.identifiers.clone(),
         limits: settings.limits.clone(),
         plan: Plan {
             balancer: Balancer::default(),

@@ -135,3 +135,37 @@ fn an_explanation_names_the_entry_the_reason_and_the_endpoints() {
     assert_eq!(message::find(&json.head.fields, "content-type"), Some("application/json"));
     three.weir.admin_get("/api/explain").expect_status(400);
 }
+
+#[test]
+fn identifiers_make_names_of_headers_paths_and_methods() {
+    let identifier =
+        "[{ kind: io.l5d.header.token, header: X-Service }, { kind: io.l5d.path, consume: true }]";
+    let outgoing = format!("{{ listen: 127.0.0.1:0, identifier: {identifier} }}");
+    let three = three("", |weir| weir.set("outgoing", &outgoing));
+    three.weir.ask(&Request::get("http://any/x").with("X-Service", "v1")).expect_body("v1");
+    three.weir.get("http://any/v2/rest?q=1").expect_body("v2");
+    let [_, _, v2] = &three._backends;
+    assert_eq!(v2.only_request().head.target(), "/rest?q=1");
+    three.weir.get("http://any/").expect_status(400);
+}
+
+#[test]
+fn linkerd_0_8_names_route_as_they_did() {
+    // The names and the dtab of the Kismatic daemonset, on files instead of Services.
+    let backends = ["hello", "world-v1"].map(|name| Backend::http().answers(name).start());
+    let outgoing = "{ listen: 127.0.0.1:0, dstPrefix: /http, identifier: { kind: io.l5d.methodAndHost } }";
+    let dtab = "/srv => /#/io.l5d.fs ; /host => /srv ; /http/*/* => /host ; /host/world => /srv/world-v1 ;";
+    let weir = Weir::new().set("outgoing", outgoing).set("baseDtab", &format!("\"{dtab}\""));
+    let weir =
+        weir.service("hello", &[backends[0].addr()]).service("world-v1", &[backends[1].addr()]).start();
+    weir.get("http://hello").expect_body("hello");
+    weir.get("http://world").expect_body("world-v1");
+    weir.get("http://other").expect_status(502);
+}
+
+#[test]
+fn a_configured_rewrite_makes_other_names() {
+    let namers = "[{ kind: io.l5d.rewrite, prefix: /old, pattern: \"/{name}/api\", name: \"/svc/{name}\" }]";
+    let three = three("/svc/legacy => /#/old/v2/api ;", |weir| weir.set("namers", namers));
+    three.weir.get("http://legacy/").expect_body("v2");
+}
