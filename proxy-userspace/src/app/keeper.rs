@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use crate::admin::Desk;
 use crate::config::Settings;
-use crate::discovery::files;
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::{Backoff, Policy};
 use crate::domain::catalog::{Catalog, Changes};
@@ -90,12 +89,4 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms) {
     }
     desk.catalog.store(catalog.clone());
     super::intercept::divert(desk, &catalog);
-}
-
-/// What the folder says before weir takes its first connection; empty without one.
-pub(super) fn first_catalog(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
-    match &settings.discovery.files {
-        Some(folder) => Ok(Arc::new(files::read_files(&folder.path)?.0)),
-        None => Ok(Arc::default()),
-    }
 }
