@@ -18,13 +18,9 @@ use crate::proxy::cluster::Plan;
 use crate::proxy::world::{Limits, Node, Terms, World};
 
 /// The terms of the world that `settings` describe.
-pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
+pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
     let limits = &settings.limits;
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
-    let own = intercept::node_addresses().unwrap_or_else(|error| {
-        tracing::warn!("this node's own addresses are not known and so not refused: {error}");
-        Vec::new()
-    });
     Terms {
         rules: Rules {
             namespace: settings.names.namespace.as_str().into(),
@@ -52,8 +48,17 @@ pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
             exempt: Exempt::No,
             workers: settings.workers,
         },
-        node: Node { own, listeners },
+        node,
     }
+}
+
+/// This node, as it is at start.
+pub(super) fn node(listeners: Vec<SocketAddr>) -> Node {
+    let own = intercept::node_addresses().unwrap_or_else(|error| {
+        tracing::warn!("this node's own addresses are not known yet, and so not refused: {error}");
+        Vec::new()
+    });
+    Node { own, listeners }
 }
 
 /// Keeps the world up to date with the catalog and the terms, and interception with both.
@@ -72,14 +77,15 @@ pub(super) async fn keep(
     }
 }
 
-/// Endpoints alone go to their clusters; anything else makes a new world.
+/// Endpoints alone go to their clusters; anything else makes a new world. Destinations outside the catalog were made
+/// with the plan of their time, and are forgotten only with that.
 fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms) {
     let (world, now) = (desk.shared.world.load_full(), Instant::now());
     let changes = Changes::between(&desk.catalog.load(), &catalog);
     let same_terms = world.terms == *terms;
     if !(same_terms && world.absorb(&catalog, &changes, now)) {
         desk.shared.world.store(Arc::new(World::build(terms, catalog.clone(), Some(&world), now)));
-        if !same_terms {
+        if world.terms.plan != terms.plan {
             desk.shared.outside.clear();
         }
     }

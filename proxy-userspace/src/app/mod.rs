@@ -4,6 +4,8 @@
 //! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
 //! readiness is off while one is down (`tasks`).
 
+mod check;
+mod destinations;
 mod heart;
 mod intercept;
 mod keeper;
@@ -91,7 +93,7 @@ async fn live(
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
     let interception = intercept::attach(&settings, &listeners);
-    let terms = keeper::terms(&settings, listeners.bound());
+    let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
     let shared =
         share(&settings, &terms, services.catalog.clone(), interception.as_ref().ok(), drain.clone());
     let doors = listeners.doors(&settings);

@@ -23,11 +23,14 @@ pub(super) struct Services {
     pub(super) folder: Option<Folder>,
 }
 
+/// A watch, and the task that keeps it going.
+type Watching = (Watched, Pin<Box<dyn Future<Output = ()> + Send>>);
+
 /// A folder of service files.
 pub(super) struct Folder {
     path: PathBuf,
     /// The watch that was begun at start; taken by the first who passes it on.
-    watching: Option<(Watched, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    watching: Option<Watching>,
     shutdown: CancellationToken,
 }
 

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::listeners::Listeners;
 use super::services::Services;
-use super::{heart, keeper};
+use super::{check, heart, keeper};
 use crate::admin::{self, Desk};
 use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
@@ -33,10 +33,12 @@ pub(super) fn start(
         let (forward, catalogs) = (desk.clone(), catalogs.clone());
         supervise(desk.clone(), "discovery.files", move || folder.pass_on(forward.clone(), catalogs.clone()));
     }
-    let (keeper, terms) = (desk.clone(), terms.subscribe());
+    let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
-        keeper::keep(keeper.clone(), catalogs.subscribe(), terms.clone())
+        keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
     });
+    let (checked, terms) = (desk.clone(), terms.clone());
+    supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
     let beating = desk.clone();
     supervise(desk.clone(), "heart", move || heart::beat(beating.clone()));
     for door in &desk.doors {
