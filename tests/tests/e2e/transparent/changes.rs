@@ -78,3 +78,23 @@ fn a_diverted_client_may_have_a_public_address() {
     let body = client.get("/").text();
     assert!(body == "a" || body == "b", "{body:?}");
 }
+
+#[test]
+fn a_change_that_the_programs_cannot_take_is_said_and_tried_again() {
+    let Some(mut stage) = Stage::running_with(|it| it.set_in("transparent", "divert", "[10.96.0.0/16]"))
+    else {
+        return;
+    };
+    // Each of the node's own addresses is a hole in what is diverted, and there is room for 1,024.
+    let all = |verb: &str| -> String {
+        (0..1100)
+            .map(|it| format!("addr {verb} 10.96.{}.{}/32 dev lo\n", 100 + it / 200, 1 + it % 200))
+            .collect()
+    };
+    stage.net.node().ip(&all("add"));
+    eventually("the report", || stage.weir().admin_get("/ready").status == 503);
+    let said = stage.weir().admin_get("/ready").text();
+    assert!(said.contains("interception: diverted destinations could not be changed"), "{said}");
+    stage.net.node().ip(&all("del"));
+    eventually("its end", || stage.weir().admin_get("/ready").status == 200);
+}
