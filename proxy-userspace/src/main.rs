@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use weir::allocator::Allocator;
 
 #[global_allocator]
-static ALLOCATOR: Allocator = weir::allocator::MIMALLOC;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     weir::allocator::use_small_pages();

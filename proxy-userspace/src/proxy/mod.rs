@@ -18,5 +18,6 @@ pub mod route;
 pub mod session;
 pub mod tcp;
 mod upstream;
+mod wakers;
 pub mod worker;
 pub mod world;

@@ -22,6 +22,7 @@ use super::fault::{Fault, Kind};
 use super::outside::Outside;
 use super::route::{Place, Route, Routes};
 use super::session::{Door, Session, Turned};
+use super::wakers::Wakers;
 use super::world::World;
 use super::{connection, tcp};
 use crate::domain::name::Host;
@@ -82,6 +83,8 @@ pub struct Worker {
     pub id: usize,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
+    /// The connections to wake when weir drains: waiting for that costs each of them nothing meanwhile.
+    pub connections: Wakers,
     /// Where names lead, as long as the world stays.
     pub routes: Routes,
     rng: RefCell<fastrand::Rng>,
@@ -109,8 +112,13 @@ pub fn start(
 }
 
 async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net::TcpListener)>) {
-    let worker =
-        Rc::new(Worker { id, shared, routes: Routes::default(), rng: RefCell::new(fastrand::Rng::new()) });
+    let worker = Rc::new(Worker {
+        id,
+        shared,
+        connections: Wakers::default(),
+        routes: Routes::default(),
+        rng: RefCell::new(fastrand::Rng::new()),
+    });
     let drain = worker.shared.drain.clone();
     for (door, listener) in listeners {
         match TcpListener::from_std(listener) {
@@ -121,6 +129,7 @@ async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net
     tokio::task::spawn_local(beat(worker.clone()));
     tokio::task::spawn_local(sweep(worker.clone()));
     drain.closing().await;
+    worker.connections.wake();
     tokio::select! {
         () = drain.tasks().wait() => {}
         () = drain.over() => {}
@@ -209,12 +218,12 @@ impl Worker {
             let is_neg =
                 |target: &Target<Place>| matches!(target, Target::Outside(it) if denied.contains(it));
             let chosen = match (route.choose(&mut self.rng.borrow_mut(), &is_neg), last.take()) {
-                (Ok(bound), _) => bound.clone(),
+                (Ok(bound), _) => bound,
                 (Err(_), Some(last)) => return Err(last),
                 (Err(why), None) => return Err(why),
             };
-            match chosen.target {
-                Target::Port(place) => return Ok(place),
+            match &chosen.target {
+                Target::Port(place) => return Ok(place.clone()),
                 Target::Outside(name) => {
                     let host =
                         Host { host: (&*name.host).into(), port: Some(name.port).filter(|&port| port != 80) };
@@ -226,7 +235,7 @@ impl Worker {
                         Err(why) if why.kind == Kind::Unbound => last = Some(why),
                         Err(why) => return Err(why),
                     }
-                    denied.push(name);
+                    denied.push(name.clone());
                 }
             }
         }

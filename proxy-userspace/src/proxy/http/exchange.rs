@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::attempt::{self, Failed, Heard};
 use super::body::Settlement;
 use super::headers::{self, Upgrade};
+use super::replay::Replay;
 use super::survey::Survey;
 use super::{Body, answer, expect, identify, overrides, tunnel};
 use crate::domain::outcome::Outcome;
@@ -63,13 +64,13 @@ async fn exchange(
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
-    let (cluster, mut now) = bind(worker, session, world, &mut exchange.request, now).await?;
+    let (cluster, mut now) = bind(worker, session, world, &mut exchange, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
         let lease = worker.lease(&cluster, &tried, now)?;
         left -= 1;
-        let replay = if left > 0 { exchange.replay() } else { None };
+        let replay = (exchange.replays > 0 && left > 0).then(|| Replay::of(&exchange.request));
         match attempt::send(worker, world, session, &lease, exchange.request).await {
             Ok((response, ready)) => {
                 let keep = world.terms.limits.pool_connections;
@@ -85,7 +86,10 @@ async fn exchange(
                 // What was never sent may go elsewhere; what was may only if repeating it changes nothing.
                 let again = match unsent {
                     Some(request) => Some(request),
-                    None if heard == Heard::Nothing => replay.inspect(|_| exchange.replays -= 1),
+                    None if heard == Heard::Nothing => replay.map(|replay| {
+                        exchange.replays -= 1;
+                        replay.request()
+                    }),
                     None => None,
                 };
                 let (Some(request), true, false) = (again, left > 0, matches!(fault.kind, Kind::Refused(_)))
@@ -103,6 +107,8 @@ async fn exchange(
 struct Exchange {
     /// As it goes to the endpoint.
     request: Request<Body>,
+    /// Which fields its head came with.
+    survey: Survey,
     /// Whether it asks for a byte tunnel, and the client's side of it.
     upgrade: Option<OnUpgrade>,
     /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
@@ -115,6 +121,8 @@ impl Exchange {
         let (mut parts, body) = request.into_parts();
         headers::check_target(&parts.uri, world.terms.limits.target_bytes)?;
         let survey = Survey::of(&parts.headers);
+        // Room for what is added, at once.
+        parts.headers.reserve(headers::ADDED);
         headers::check_codings(survey, &parts.headers)?;
         headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
@@ -137,20 +145,7 @@ impl Exchange {
         if expects {
             expect::hold_back(&mut request);
         }
-        Ok(Self { request, upgrade, replays })
-    }
-
-    /// A copy to send if this attempt is lost after it was sent.
-    fn replay(&self) -> Option<Request<Body>> {
-        if self.replays == 0 {
-            return None;
-        }
-        let mut copy = Request::new(Body::Empty);
-        copy.method_mut().clone_from(self.request.method());
-        copy.uri_mut().clone_from(self.request.uri());
-        copy.headers_mut().clone_from(self.request.headers());
-        copy.extensions_mut().clone_from(self.request.extensions());
-        Some(copy)
+        Ok(Self { request, survey, upgrade, replays })
     }
 }
 
@@ -180,17 +175,17 @@ async fn bind(
     worker: &Worker,
     session: &Session,
     world: &Arc<World>,
-    request: &mut Request<Body>,
+    Exchange { request, survey, .. }: &mut Exchange,
     now: Instant,
 ) -> Result<(Arc<Cluster>, Instant), Fault> {
     match session.origin {
         Origin::Dialled(address) => Ok((worker.cluster_of(world, session, address), now)),
         Origin::Explicit => {
-            let own = overrides::take(session, &world.terms.overrides, request.headers_mut())?;
+            let own = overrides::take(*survey, session, &world.terms.overrides, request.headers_mut())?;
             let route = identify::route(worker, world, request, own.as_ref())?;
             let place = worker.settle(world, &route).await?;
             let cluster = place.cluster.clone();
-            headers::say_destination(request.headers_mut(), &route, place);
+            headers::say_destination(*survey, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
             let now = if cluster.plan.exempt == Exempt::No { Instant::now() } else { now };
             Ok((cluster, now))

@@ -14,6 +14,9 @@ use crate::proxy::session::Origin;
 /// How many weirs a request may pass: more is a loop.
 const MAX_HOPS: usize = 20;
 
+/// Fields that are added to a request at most, as a rule: Via and three that name its destination.
+pub(super) const ADDED: usize = 4;
+
 /// weir's own mark in Via (RFC 9110 §7.6.3).
 pub(super) static VIA_WEIR: HeaderValue = HeaderValue::from_static("1.1 weir");
 
@@ -134,14 +137,17 @@ static RESIDUAL: HeaderName = HeaderName::from_static("l5d-dst-residual");
 
 /// Tells the endpoint by which name it was reached, in linkerd's headers. What a client wrote there itself is replaced
 /// or removed: it says nothing true.
-pub(super) fn say_destination(headers: &mut HeaderMap, route: &Route, place: Place) {
-    for (name, value) in
-        [(&SERVICE, route.service.clone()), (&CLIENT, place.client), (&RESIDUAL, place.residual)]
-    {
-        match value {
-            Some(value) => headers.insert(name, value),
-            None => headers.remove(name),
-        };
+pub(super) fn say_destination(found: Survey, headers: &mut HeaderMap, route: &Route, place: Place) {
+    if found.destination {
+        for name in [&SERVICE, &CLIENT, &RESIDUAL] {
+            headers.remove(name);
+        }
+    }
+    let values = [(&SERVICE, route.service.clone()), (&CLIENT, place.client), (&RESIDUAL, place.residual)];
+    for (name, value) in values {
+        if let Some(value) = value {
+            headers.append(name, value);
+        }
     }
 }
 

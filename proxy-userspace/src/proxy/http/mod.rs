@@ -11,6 +11,7 @@ mod expect;
 mod headers;
 mod identify;
 mod overrides;
+mod replay;
 mod serve;
 mod survey;
 mod tunnel;

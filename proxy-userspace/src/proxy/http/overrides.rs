@@ -6,6 +6,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::survey::Survey;
 use crate::config::Allow;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::proxy::fault::{Fault, Kind};
@@ -19,8 +20,13 @@ static CONTEXT: HeaderName = HeaderName::from_static("l5d-ctx-dtab");
 /// # Errors
 ///
 /// [`Kind::BadDtab`], naming the position.
-pub(super) fn take(session: &Session, allow: &Allow, headers: &mut HeaderMap) -> Result<Option<Dtab>, Fault> {
-    if !headers.contains_key(&REQUEST) && !headers.contains_key(&CONTEXT) {
+pub(super) fn take(
+    found: Survey,
+    session: &Session,
+    allow: &Allow,
+    headers: &mut HeaderMap,
+) -> Result<Option<Dtab>, Fault> {
+    if !found.dtab {
         return Ok(None);
     }
     if !allow.permits(session.client.ip()) {

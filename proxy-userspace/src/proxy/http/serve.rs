@@ -1,19 +1,22 @@
 //! A client's HTTP/1 connection.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::exchange;
 use crate::config::Limits;
 use crate::drain::Drain;
 use crate::proxy::session::{Session, Turned, Way};
+use crate::proxy::wakers::Seat;
 use crate::proxy::worker::Worker;
 use crate::transport::{Io, Phase, Pulse};
 
@@ -25,6 +28,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
     let limits = worker.world().terms.limits.clone();
     let (pulse, door) = (session.pulse.clone(), session.door.clone());
     let drain = worker.shared.drain.clone();
+    let watching = worker.clone();
     let io = TokioIo::new(io.beating(pulse.clone()));
     let builder = builder(&limits, door.way);
     let session = Rc::new(session);
@@ -33,11 +37,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
+    let timer = pin!(sleep(limits.header_read.min(limits.idle).min(limits.body)));
+    let seat = watching.connections.seat();
+    let mut watch = Watch { pulse: &pulse, limits: &limits, drain: &drain, seat, closing: None, timer };
     loop {
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => Some(ended),
-            () = timed_out(&pulse, &limits, &drain) => None,
+            () = watch.timed_out() => None,
         };
         match ended {
             Some(Err(error)) if error.is_parse() || error.is_parse_too_large() => {
@@ -68,29 +75,53 @@ fn builder(limits: &Limits, way: Way) -> http1::Builder {
     builder
 }
 
-/// Returns when the connection has been in one phase for too long. It looks at least as often as its shortest limit,
-/// since the phase may change to one with a shorter limit while it sleeps.
-async fn timed_out(pulse: &Pulse, limits: &Limits, drain: &Drain) {
-    let mut closing: Option<Instant> = None;
-    let shortest = limits.header_read.min(limits.idle).min(limits.body);
-    loop {
-        if drain.is_closing() && closing.is_none() {
-            closing = Some(Instant::now());
+/// When a connection has been in one phase for too long. It looks at least as often as its shortest limit, since the
+/// phase may change to one with a shorter limit while it sleeps.
+struct Watch<'a> {
+    pulse: &'a Pulse,
+    limits: &'a Limits,
+    drain: &'a Drain,
+    seat: Seat<'a>,
+    closing: Option<Instant>,
+    timer: Pin<&'a mut Sleep>,
+}
+
+impl Watch<'_> {
+    /// Returns when it has been too long.
+    async fn timed_out(&mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.seat.take(cx);
+        let closes = self.drain.is_closing() && self.closing.is_none();
+        if closes {
+            self.closing = Some(Instant::now());
         }
-        let (phase, lasted) = pulse.look();
-        let left = match (phase, closing) {
-            (Phase::Head, _) => limits.header_read.saturating_sub(lasted),
-            (Phase::Busy, _) => limits.tunnel_idle.saturating_sub(lasted),
-            (Phase::Upload, _) => limits.body.saturating_sub(lasted),
-            (Phase::Idle, None) => limits.idle.saturating_sub(lasted),
+        while closes || self.timer.as_mut().poll(cx).is_ready() {
+            let left = self.left();
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            let shortest = self.limits.header_read.min(self.limits.idle).min(self.limits.body);
+            let next = left.min(if self.closing.is_some() { LINGER } else { shortest });
+            self.timer.as_mut().reset(tokio::time::Instant::now() + next);
+            if self.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// How long the phase may last from now on.
+    fn left(&self) -> Duration {
+        let (phase, lasted) = self.pulse.look();
+        match (phase, self.closing) {
+            (Phase::Head, _) => self.limits.header_read.saturating_sub(lasted),
+            (Phase::Busy, _) => self.limits.tunnel_idle.saturating_sub(lasted),
+            (Phase::Upload, _) => self.limits.body.saturating_sub(lasted),
+            (Phase::Idle, None) => self.limits.idle.saturating_sub(lasted),
             (Phase::Idle, Some(since)) => LINGER.saturating_sub(lasted.min(since.elapsed())),
-        };
-        if left.is_zero() {
-            return;
-        }
-        tokio::select! {
-            () = sleep(left.min(if closing.is_some() { LINGER } else { shortest })) => {}
-            () = drain.closing(), if closing.is_none() => {}
         }
     }
 }

@@ -24,6 +24,10 @@ pub(super) struct Survey {
     pub(super) via: bool,
     /// `Expect`.
     pub(super) expect: bool,
+    /// `l5d-dtab` or `l5d-ctx-dtab`.
+    pub(super) dtab: bool,
+    /// Any of `l5d-dst-service`, `l5d-dst-client`, `l5d-dst-residual`.
+    pub(super) destination: bool,
     /// Any of `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`, `Proxy-Authorization`.
     pub(super) hop: bool,
 }
@@ -47,7 +51,15 @@ impl Survey {
             VIA => self.via = true,
             EXPECT => self.expect = true,
             PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => self.hop = true,
-            _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => self.hop = true,
+            _ => self.note_other(name.as_str()),
+        }
+    }
+
+    fn note_other(&mut self, name: &str) {
+        match name {
+            "keep-alive" | "proxy-connection" => self.hop = true,
+            "l5d-dtab" | "l5d-ctx-dtab" => self.dtab = true,
+            "l5d-dst-service" | "l5d-dst-client" | "l5d-dst-residual" => self.destination = true,
             _ => {}
         }
     }

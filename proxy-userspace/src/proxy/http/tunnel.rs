@@ -26,7 +26,8 @@ pub(super) async fn connect(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
     headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
-    headers::check_hops(Survey::of(request.headers()), request.headers())?;
+    let survey = Survey::of(request.headers());
+    headers::check_hops(survey, request.headers())?;
     let cluster = match session.origin {
         Origin::Dialled(address) => worker.cluster_of(world, session, address),
         Origin::Explicit => {
@@ -34,7 +35,7 @@ pub(super) async fn connect(
             let authority = request.uri().authority().filter(|it| it.port().is_some());
             let wanted = || Fault::new(Kind::NoHost, "CONNECT needs a host and a port");
             let authority = authority.cloned().ok_or_else(wanted)?;
-            let own = overrides::take(session, &world.terms.overrides, request.headers_mut())?;
+            let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
             let route = identify::host_route(worker, world, authority.as_str(), own.as_ref())?;
             worker.settle(world, &route).await?.cluster
         }
