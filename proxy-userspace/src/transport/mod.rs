@@ -10,4 +10,4 @@ pub use connect::{ConnectError, Connector, watch_peer};
 pub use copy::{Copied, End, Side, copy};
 pub use io::{Heard, Io};
 pub use listen::{BindError, bind, bind_range, refuse_new};
-pub use pulse::{Phase, Pulse, Upload};
+pub use pulse::{Phase, Pulse, Upload, Wait};

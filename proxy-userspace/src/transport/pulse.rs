@@ -4,8 +4,11 @@
 //! is one store, and the connection keeps a single timer that looks at the pulse only when it fires.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The phases of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +41,31 @@ struct Inner {
     epoch: Instant,
     /// Milliseconds since the epoch, and the phase in the two lowest bits.
     state: AtomicU64,
+    /// Whether an answer is waited for; see [`Wait`].
+    wait: AtomicU8,
+    waiter: Mutex<Option<Waker>>,
+}
+
+/// Whether an endpoint's answer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It is not.
+    None = 0,
+    /// It is.
+    Waiting = 1,
+    /// It was, for too long.
+    TooLong = 2,
 }
 
 impl Pulse {
     /// A connection accepted at `now`: its first head is due.
     pub fn new(now: Instant) -> Self {
-        Self(Arc::new(Inner { epoch: now, state: AtomicU64::new(Phase::Head as u64) }))
+        Self(Arc::new(Inner {
+            epoch: now,
+            state: AtomicU64::new(Phase::Head as u64),
+            wait: AtomicU8::new(Wait::None as u8),
+            waiter: Mutex::new(None),
+        }))
     }
 
     /// Enters `phase` at `now`.
@@ -76,6 +98,36 @@ impl Pulse {
     pub fn bytes_went(&self) {
         if matches!(self.phase(), Phase::Busy | Phase::Upload) {
             self.enter(self.phase(), Instant::now());
+        }
+    }
+
+    /// Whether an answer is waited for.
+    pub fn wait(&self) -> Wait {
+        match self.0.wait.load(Ordering::Relaxed) {
+            0 => Wait::None,
+            1 => Wait::Waiting,
+            _ => Wait::TooLong,
+        }
+    }
+
+    /// Begins or ends waiting.
+    pub fn set_wait(&self, wait: Wait) {
+        self.0.wait.store(wait as u8, Ordering::Relaxed);
+    }
+
+    /// Whoever waits is to be woken when it has been too long.
+    pub fn wake_when_too_long(&self, cx: &Context<'_>) {
+        let mut waiter = self.0.waiter.lock();
+        if !waiter.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waiter = Some(cx.waker().clone());
+        }
+    }
+
+    /// It has been too long.
+    pub fn too_long(&self) {
+        self.set_wait(Wait::TooLong);
+        if let Some(waiter) = &*self.0.waiter.lock() {
+            waiter.wake_by_ref();
         }
     }
 

@@ -1,14 +1,15 @@
 //! One attempt: a request on a connection to one endpoint.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
 
 use super::Body;
 use crate::domain::outcome::Outcome;
@@ -19,7 +20,7 @@ use crate::proxy::session::Session;
 use crate::proxy::upstream::{self, NotConnected};
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
-use crate::transport::Pulse;
+use crate::transport::{Pulse, Wait};
 
 /// Bytes hyper buffers of a body, for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
@@ -67,7 +68,7 @@ pub(super) async fn send(
         };
         let heard_before = ready.heard.count();
         let answer = pin!(ready.sender.try_send_request(request));
-        match in_time(answer, world.terms.limits.response, &session.pulse).await {
+        match in_time(answer, &session.pulse).await {
             Some(Ok(response)) => {
                 ready.reused = true;
                 return Ok((response, ready));
@@ -86,20 +87,20 @@ pub(super) async fn send(
     }
 }
 
-/// What `answer` gives, unless nothing passes in either direction for `limit`: an upload may take as long as it goes on.
-async fn in_time<T>(
-    mut answer: Pin<&mut impl Future<Output = T>>,
-    limit: Duration,
-    pulse: &Pulse,
-) -> Option<T> {
-    let mut left = limit;
-    loop {
-        if let Ok(answer) = timeout(left, answer.as_mut()).await {
-            return Some(answer);
+/// What `answer` gives, unless nothing passes in either direction for `limits.response`. The connection's own timer tells
+/// (`serve`): one for each request would cost it four hundred instructions.
+async fn in_time<T>(mut answer: Pin<&mut impl Future<Output = T>>, pulse: &Pulse) -> Option<T> {
+    pulse.set_wait(Wait::Waiting);
+    let answer = poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
         }
-        let (_, silent) = pulse.look();
-        left = limit.checked_sub(silent).filter(|left| !left.is_zero())?;
-    }
+        pulse.wake_when_too_long(cx);
+        if pulse.wait() == Wait::TooLong { Poll::Ready(None) } else { Poll::Pending }
+    });
+    let answer = answer.await;
+    pulse.set_wait(Wait::None);
+    answer
 }
 
 /// A new connection to `backend`, unless it is a destination weir refuses.

@@ -18,7 +18,7 @@ use crate::drain::Drain;
 use crate::proxy::session::{Session, Turned, Way};
 use crate::proxy::wakers::Seat;
 use crate::proxy::worker::Worker;
-use crate::transport::{Io, Phase, Pulse};
+use crate::transport::{Io, Phase, Pulse, Wait};
 
 /// How long an idle connection is kept while weir drains, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let timer = pin!(sleep(limits.header_read.min(limits.idle).min(limits.body)));
+    let timer = pin!(sleep(shortest(&limits)));
     let seat = watching.connections.seat();
     let mut watch = Watch { pulse: &pulse, limits: &limits, drain: &drain, seat, closing: None, timer };
     loop {
@@ -99,12 +99,16 @@ impl Watch<'_> {
             self.closing = Some(Instant::now());
         }
         while closes || self.timer.as_mut().poll(cx).is_ready() {
-            let left = self.left();
+            let mut left = self.left();
+            if left.is_zero() && self.pulse.wait() == Wait::Waiting {
+                // Not the connection's end but the request's: it becomes a 504.
+                self.pulse.too_long();
+                left = self.limits.response;
+            }
             if left.is_zero() {
                 return Poll::Ready(());
             }
-            let shortest = self.limits.header_read.min(self.limits.idle).min(self.limits.body);
-            let next = left.min(if self.closing.is_some() { LINGER } else { shortest });
+            let next = left.min(if self.closing.is_some() { LINGER } else { shortest(self.limits) });
             self.timer.as_mut().reset(tokio::time::Instant::now() + next);
             if self.timer.as_mut().poll(cx).is_pending() {
                 break;
@@ -118,10 +122,18 @@ impl Watch<'_> {
         let (phase, lasted) = self.pulse.look();
         match (phase, self.closing) {
             (Phase::Head, _) => self.limits.header_read.saturating_sub(lasted),
+            (Phase::Busy, _) if self.pulse.wait() == Wait::Waiting => {
+                self.limits.response.saturating_sub(lasted)
+            }
             (Phase::Busy, _) => self.limits.tunnel_idle.saturating_sub(lasted),
             (Phase::Upload, _) => self.limits.body.saturating_sub(lasted),
             (Phase::Idle, None) => self.limits.idle.saturating_sub(lasted),
             (Phase::Idle, Some(since)) => LINGER.saturating_sub(lasted.min(since.elapsed())),
         }
     }
+}
+
+/// The shortest time after which any phase may be over.
+fn shortest(limits: &Limits) -> Duration {
+    limits.header_read.min(limits.idle).min(limits.body).min(limits.response)
 }
