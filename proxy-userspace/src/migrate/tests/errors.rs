@@ -1,0 +1,90 @@
+//! Files that are none of linkerd's, and what any text does.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[track_caller]
+fn assert_problem(text: &str, expected: &str) {
+    let error = import("l5d.yaml", text).expect_err(text).to_string();
+    assert!(error.starts_with(expected), "found    {error}\nexpected {expected}");
+}
+
+#[test]
+fn a_file_without_a_linkerd_configuration_is_an_error_with_its_place() {
+    for (text, expected) in [
+        ("", "l5d.yaml:1:1: no linkerd configuration here (it has a list `routers`"),
+        ("# a comment\nworkers: 1\n", "l5d.yaml:2:1: no linkerd configuration here"),
+        ("routers: none\n", "l5d.yaml:1:1: no linkerd configuration here"),
+        ("kind: ConfigMap\ndata: { a: 'b: 1' }\n", "l5d.yaml:1:1: no linkerd configuration here"),
+        ("routers:\n- protocol: [\n", "l5d.yaml:"),
+        ("kind: ConfigMap\ndata:\n  config.yaml: |\n    routers:\n    - a: b: c\n", "l5d.yaml:5:"),
+    ] {
+        assert_problem(text, expected);
+    }
+}
+
+#[test]
+fn two_configurations_are_one_too_many() {
+    let two = "routers:\n- protocol: http\n---\nkind: ConfigMap\ndata:\n  a: |\n    routers: []\n";
+    assert_problem(two, "l5d.yaml:7:5: a second linkerd configuration (import one at a time");
+}
+
+#[test]
+fn a_mistake_in_the_dtab_has_its_place_in_the_file() {
+    assert_problem(
+        &router("  dtab: |\n    /svc => /a ;\n    /svc = /b ;\n"),
+        "l5d.yaml:6:10: routers[0].dtab: expected",
+    );
+    let wrapped = "kind: ConfigMap\ndata:\n  x: |\n    routers:\n    - protocol: http\n      dtab: |\n        /svc ! /a\n";
+    assert_problem(wrapped, "l5d.yaml:7:14: routers[0].dtab: expected");
+    assert_problem(&router("  dtab: /svc ! /a\n"), "l5d.yaml:4:14: routers[0].dtab: expected");
+}
+
+#[test]
+fn one_port_for_two_listeners_is_an_error() {
+    let text = "admin: { port: 4140, ip: 0.0.0.0 }\nrouters:\n- protocol: http\n  dtab: ''\n";
+    assert_problem(text, "l5d.yaml:1:1: admin: `4140` is the port of the router and of admin");
+}
+
+#[test]
+fn a_dtab_of_odd_characters_is_carried_over_as_it_is() {
+    let text = router("  dtab: \"/svc => /a ; # \\a \\u2028 \\\" \\\\ é\\r\\n\\n\\n  /b => /c ;\"\n");
+    assert_eq!(settings(&imported(&text).yaml).dtab.entries.len(), 2);
+}
+
+#[test]
+fn many_unknown_keys_are_counted_and_not_listed() {
+    let keys: String = (0..5000).map(|key| format!("  key{key}: 1\n")).collect();
+    let imported = imported(&router(&keys));
+    assert_eq!(imported.notes.len(), 501);
+    assert!(imported.notes[500].why.starts_with("4501 keys"), "{}", imported.notes[500]);
+}
+
+const SEED: &str = concat!(
+    "admin: { port: 9990 }\nnamers:\n- kind: io.l5d.fs\n  rootDir: x\nrouters:\n- protocol: http\n",
+    "  dtab: |\n    /svc => /a ;\n  identifier: { kind: io.l5d.path }\n  servers: [{ port: 4140 }]\n",
+    "  client: { failureAccrual: { kind: none } }\n"
+);
+
+proptest! {
+    /// Whatever somebody does to a file: it is an error, or what comes out is a configuration.
+    #[test]
+    fn what_comes_out_is_a_configuration(at in 0..SEED.len(), with in "[\\PC\n]{0,8}", cut in 0_usize..8) {
+        let end = (at + cut).min(SEED.len());
+        let text = format!("{}{with}{}", &SEED[..at], &SEED[end..]);
+        if let Ok(imported) = import("l5d.yaml", &text) {
+            settings(&imported.yaml);
+        }
+    }
+
+    /// Any text is a value that reads back as itself.
+    #[test]
+    fn a_value_reads_back_as_itself(text in any::<String>()) {
+        let yaml = format!("discovery: {{ files: {} }}\n", scalar::map(&[("path", scalar::scalar(&text))]));
+        if !text.is_empty() && !text.contains('\0') {
+            let files = settings(&yaml).discovery.files.unwrap();
+            prop_assert_eq!(files.path, Path::new("/etc/weir").join(text));
+        }
+    }
+}
