@@ -39,3 +39,24 @@ fn import(file: &Path) -> Result<String, ConfigError> {
     })?;
     Ok(migrate::import(&name, &text)?.yaml)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_linkerd_configuration_is_a_bad_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("l5d.yaml");
+        assert!(import(&file).unwrap_err().to_string().contains("l5d.yaml: cannot be read: No such file"));
+        std::fs::write(&file, b"a: \xff").unwrap();
+        assert!(import(&file).unwrap_err().to_string().ends_with("l5d.yaml: not text: byte 3 is not UTF-8"));
+        std::fs::write(&file, "kind: Service\n").unwrap();
+        assert!(
+            import(&file).unwrap_err().to_string().contains("l5d.yaml:1:1: no linkerd configuration here")
+        );
+        assert_eq!(run(&file), ExitCode::from(78));
+        std::fs::write(&file, "routers: [{ protocol: http }]\n").unwrap();
+        assert_eq!(run(&file), ExitCode::SUCCESS);
+    }
+}

@@ -4,8 +4,8 @@ use super::place::Place;
 use crate::config::tree::{Bounds, Node, Position, SyntaxError, Value, read_yaml};
 use crate::config::{ConfigError, Mistake, Problem};
 
-/// So much that a dtab, indented line by line, stays within what weir's own configuration may have.
-pub(super) const BOUNDS: Bounds = Bounds { bytes: 256 << 10, nodes: 10_000 };
+/// So much that what is made of it stays within weir's own bounds, a dtab indented or escaped, short mappings spelled out.
+pub(super) const BOUNDS: Bounds = Bounds { bytes: 256 << 10, nodes: 5_000 };
 
 /// A linkerd configuration.
 pub(super) struct Found {

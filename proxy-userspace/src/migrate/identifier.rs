@@ -49,8 +49,12 @@ pub(super) fn read(
 fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
     let mut part = Part::open(field, notes)?;
     part.take("kind");
-    let mut pairs = vec![("kind", field.kind().to_owned())];
-    match field.kind() {
+    let kind = match field.kind() {
+        "io.l5d.headerToken" => "io.l5d.header.token", // its name before 1.0
+        kind => kind,
+    };
+    let mut pairs = vec![("kind", kind.to_owned())];
+    match kind {
         METHOD_AND_HOST => {
             if let Some(uri) = part.take("httpUriInDst").filter(|uri| uri.boolean() != Some(false)) {
                 notes.left(&uri, "weir's names have no path of the URI; io.l5d.path makes names of paths");
@@ -113,7 +117,7 @@ fn path_pairs(part: &mut Part<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut 
 
 fn unknown(kind: &str) -> String {
     match kind {
-        "io.l5d.ingress" | "io.l5d.k8s.istio" => {
+        "io.l5d.ingress" | "io.l5d.http.ingress" | "io.l5d.k8s.istio" => {
             format!("{kind}: weir is no ingress controller and reads no rules of one")
         }
         "" => "an identifier without a kind".to_owned(),

@@ -17,10 +17,18 @@ pub(super) fn read(
     carried: &mut Carried,
     notes: &mut Notes<'_>,
 ) {
+    let mut cluster = None;
     for namer in namers.items() {
         if let Some(written) = read_one(&namer, namespace, carried, notes) {
             carried.namers.push(written);
+            cluster =
+                cluster.or_else(|| ["io.l5d.k8s", "io.l5d.k8s.ns"].contains(&namer.kind()).then_some(namer));
         }
+    }
+    if let Some(namer) = cluster.filter(|_| carried.files.is_none()) {
+        let why = "it finds the Services that `discovery` gives: without a folder of Kubernetes objects \
+                   (`discovery.files.path`) there are none";
+        notes.changed(&namer, why);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::tree::Position;
 use crate::config::{ConfigError, Mistake, Problem};
 
 /// Notes that are kept; a configuration that a person wrote has a few dozen.
-const MOST: usize = 500;
+const MOST: usize = 200;
 
 /// One key of the linkerd configuration that weir's does not have, or has with another meaning.
 ///

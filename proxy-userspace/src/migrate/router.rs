@@ -13,9 +13,10 @@ use crate::domain::name::Path;
 /// Whose defaults a file means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Generation {
-    /// linkerd 0.8: `baseDtab`, names `/http/1.1/METHOD/HOST`, admin on every address.
+    /// linkerd 0.8: `baseDtab`, names `/http/1.1/METHOD/HOST`, admin on every address. linkerd 0.9.0 changed the key and
+    /// these defaults at once, so the key tells.
     Zero,
-    /// linkerd 1.x: `dtab`, names `/svc/HOST`, admin on loopback.
+    /// linkerd 0.9 and 1.x: `dtab`, names `/svc/HOST`; of 1.x: admin on loopback.
     One,
 }
 
@@ -32,6 +33,7 @@ pub(super) fn read_all(routers: &Field<'_>, carried: &mut Carried, notes: &mut N
             generation = read(router, carried, notes);
         } else {
             notes.left(router, why_left(router));
+            transformers(router).iter().for_each(|it| notes.left(it, transformer_reason(it.kind())));
         }
     }
     generation
@@ -76,12 +78,14 @@ fn why_left(router: &Field<'_>) -> String {
 /// Whether the router was the second hop: it kept to the pods of its own node.
 fn is_incoming(router: &Field<'_>) -> bool {
     let named = router.node.get("label").and_then(Node::text).is_some_and(|label| label.contains("incoming"));
-    let transformers = router.node.get("interpreter").and_then(|interpreter| interpreter.get("transformers"));
-    let local = transformers.is_some_and(|node| {
-        let transformers = Field { node, at: node.at, path: String::new() };
-        transformers.items().iter().any(|transformer| transformer.kind() == "io.l5d.k8s.localnode")
-    });
-    named || local
+    named || transformers(router).iter().any(|transformer| transformer.kind() == "io.l5d.k8s.localnode")
+}
+
+/// What changed a left-out router's endpoints: each says what replaces it, since people look for these.
+fn transformers<'a>(router: &Field<'a>) -> Vec<Field<'a>> {
+    let node = router.node.get("interpreter").and_then(|interpreter| interpreter.get("transformers"));
+    let path = format!("{}.interpreter.transformers", router.path);
+    node.map(|node| Field { node, at: node.at, path }.items()).unwrap_or_default()
 }
 
 fn read(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) -> Generation {

@@ -18,8 +18,13 @@ pub(super) fn scalar(text: &str) -> String {
             '"' | '\\' => quoted.extend(['\\', character]),
             ' '..='~' => quoted.push(character),
             _ if character.is_alphanumeric() => quoted.push(character),
+            '\n' => quoted.push_str("\\n"),
             _ => {
-                let _ = write!(quoted, "\\U{:08X}", u32::from(character));
+                let _ = match u32::from(character) {
+                    code @ ..=0xff => write!(quoted, "\\x{code:02X}"),
+                    code @ ..=0xffff => write!(quoted, "\\u{code:04X}"),
+                    code => write!(quoted, "\\U{code:08X}"),
+                };
             }
         }
     }

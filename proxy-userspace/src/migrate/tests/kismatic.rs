@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
+use crate::domain::name::Labels;
+use crate::domain::route::{Answer, Configured, Delegation, Kind, Limits, Names, Target};
 
 const FILE: &str = include_str!("../../../../deploy/examples/import/kismatic-l5d.yaml");
 
-const DTAB: &str = "/srv => /#/io.l5d.k8s/default/http ; /host => /srv ; /http/*/* => /host ; /host/world => /srv/world-v1";
+const DTAB: &str =
+    "/srv => /#/io.l5d.k8s/default/http ; /host => /srv ; /http/*/* => /host ; /host/world => /srv/world-v1";
 
 #[test]
 fn the_names_go_where_they_went() {
@@ -24,6 +27,53 @@ fn the_names_go_where_they_went() {
     assert_eq!(settings.admin.listen, "127.0.0.1:9990".parse().unwrap());
 }
 
+/// A cluster with these Services in `default`, each with a port `http`.
+struct Services(&'static [&'static str]);
+
+impl Names for Services {
+    type Port = String;
+
+    fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<String> {
+        let known = self.0.iter().find(|name| rest.take(3).to_string() == format!("/default/http/{name}"));
+        match known.filter(|_| *kind == Kind::K8s) {
+            Some(name) => Answer::Port { port: (*name).to_owned(), taken: 3 },
+            None => Answer::Neg,
+        }
+    }
+
+    fn why_not(&self, _: &Kind, _: Labels<'_>) -> String {
+        String::new()
+    }
+}
+
+/// The Services a request's name leads to, in the order they are tried.
+fn routed(services: &'static [&'static str], name: &str) -> Vec<String> {
+    let settings = settings(&imported(FILE).yaml);
+    let (dtabs, namers) = ([&*settings.dtab], Configured::defaults());
+    let names = Services(services);
+    let delegation =
+        Delegation { dtabs: &dtabs, namers: &namers, names: &names, limits: Limits::CONFIGURATION };
+    let mut reached = Vec::new();
+    let tree = delegation.bind(&name.parse().unwrap()).unwrap();
+    let _ = tree.map(&mut |bound| match &bound.target {
+        Target::Port(port) => reached.push(port.clone()),
+        Target::Outside(outside) => panic!("{name} leads outside: {outside:?}"),
+    });
+    reached
+}
+
+#[test]
+fn hello_and_world_route_as_they_did() {
+    const ALL: &[&str] = &["hello", "world", "world-v1"];
+    assert_eq!(routed(ALL, "/http/1.1/GET/hello"), ["hello"]);
+    assert_eq!(routed(ALL, "/http/1.1/POST/world")[0], "world-v1");
+    assert_eq!(routed(&["world"], "/http/1.1/GET/world"), ["world"]);
+    // As on Kismatic: neither other hosts nor HTTP/1.0, whose names have no host.
+    for name in ["/http/1.1/GET/example.com", "/http/1.0/GET", "/svc/hello"] {
+        assert_eq!(routed(ALL, name), Vec::<String>::new(), "{name}");
+    }
+}
+
 #[test]
 fn the_dtab_keeps_its_text_and_its_comments() {
     let imported = imported(FILE);
@@ -39,7 +89,7 @@ fn the_dtab_keeps_its_text_and_its_comments() {
 #[test]
 fn what_is_not_carried_over_says_what_replaces_it() {
     let imported = imported(FILE);
-    assert_eq!(changed(&imported), ["admin", "routers[0]"]);
+    assert_eq!(changed(&imported), ["admin", "namers[0]", "routers[0]"]);
     assert_eq!(
         left(&imported),
         [
@@ -47,7 +97,8 @@ fn what_is_not_carried_over_says_what_replaces_it() {
             "namers[0].host",
             "namers[0].port",
             "routers[0].interpreter.transformers[0]",
-            "routers[1]"
+            "routers[1]",
+            "routers[1].interpreter.transformers[0]",
         ]
     );
     let daemonset = note(&imported, "routers[0].interpreter.transformers[0]");
@@ -56,7 +107,9 @@ fn what_is_not_carried_over_says_what_replaces_it() {
     let incoming = note(&imported, "routers[1]");
     assert!(incoming.why.contains("router `incoming`") && incoming.why.contains("there is one hop"));
     assert!(incoming.why.contains("TLS between nodes"), "{incoming}");
-    assert!(incoming.why.contains("io.l5d.k8s.localnode"), "{incoming}");
+    let localnode = note(&imported, "routers[1].interpreter.transformers[0]");
+    assert!(localnode.why.starts_with("io.l5d.k8s.localnode: "), "{localnode}");
+    assert!(localnode.why.contains("there is no second hop"), "{localnode}");
 }
 
 #[test]
@@ -77,7 +130,8 @@ fn a_note_has_the_line_of_the_file_although_it_is_inside_a_config_map() {
 fn the_configuration_alone_says_the_same() {
     let start = FILE.find("    admin:").unwrap();
     let end = FILE.find("---\napiVersion: v1\nkind: Service").unwrap();
-    let alone: String = FILE[start..end].lines().map(|line| format!("{}\n", line.get(4..).unwrap_or(""))).collect();
+    let alone: String =
+        FILE[start..end].lines().map(|line| format!("{}\n", line.get(4..).unwrap_or(""))).collect();
     let (alone, wrapped) = (imported(&alone), imported(FILE));
     let configuration = |it: &Imported| it.yaml[it.yaml.find("\noutgoing:").unwrap()..].to_owned();
     assert_eq!(configuration(&alone), configuration(&wrapped));

@@ -57,7 +57,8 @@ fn the_timeout_of_0_8_stands_at_the_router() {
 
 #[test]
 fn a_requeue_budget_of_nothing_is_one_attempt() {
-    let text = router("  dtab: ''\n  client: { requeueBudget: { minRetriesPerSec: 0, percentCanRetry: 0.0 } }\n");
+    let text =
+        router("  dtab: ''\n  client: { requeueBudget: { minRetriesPerSec: 0, percentCanRetry: 0.0 } }\n");
     let none = imported(&text);
     assert_eq!(settings(&none.yaml).limits.attempts, 1);
     let some = imported(&router("  dtab: ''\n  client: { requeueBudget: { minRetriesPerSec: 3 } }\n"));

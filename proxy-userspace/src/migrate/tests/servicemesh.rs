@@ -157,8 +157,15 @@ fn without_a_router_on_4140_the_first_of_http_is_carried_over() {
 }
 
 #[test]
+fn an_identifier_has_its_later_name() {
+    let imported = imported(&router("  dtab: ''\n  identifier: { kind: io.l5d.headerToken }\n"));
+    assert!(imported.yaml.contains("\n  identifier: { kind: io.l5d.header.token, header: Host }\n"));
+}
+
+#[test]
 fn json_is_read_as_the_yaml_that_it_is() {
-    let text = r#"{"routers":[{"protocol":"http","servers":[{"port":"5000"}],"dtab":"/svc => /#/io.l5d.fs ;"}]}"#;
+    let text =
+        r#"{"routers":[{"protocol":"http","servers":[{"port":"5000"}],"dtab":"/svc => /#/io.l5d.fs ;"}]}"#;
     let imported = imported(text);
     assert_eq!(settings(&imported.yaml).outgoing.listen, "127.0.0.1:5000".parse().unwrap());
     assert_eq!(settings(&imported.yaml).dtab.entries.len(), 1);
