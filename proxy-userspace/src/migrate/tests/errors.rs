@@ -78,6 +78,27 @@ const SEED: &str = concat!(
     "  client: { failureAccrual: { kind: none } }\n"
 );
 
+const PARTS: &[&str] = &[
+    "/svc => /#/io.l5d.fs ;",
+    "/a => 0.5 * /b & /c | ! ;",
+    "/a",
+    "=>",
+    ";",
+    "\n",
+    "\n\n",
+    " ",
+    "   ",
+    "\t",
+    "\r\n",
+    "# note\n",
+    "#\u{7}é\n",
+    "# \u{2028} \u{85}\n",
+    "# \u{feff}: {[\n",
+    "# ---\n",
+    "  # in\n",
+    "\u{b}",
+];
+
 proptest! {
     /// Whatever somebody does to a file: it is an error, or what comes out is a configuration.
     #[test]
@@ -86,6 +107,17 @@ proptest! {
         let text = format!("{}{with}{}", &SEED[..at], &SEED[end..]);
         if let Ok(imported) = import("l5d.yaml", &text) {
             settings(&imported.yaml);
+        }
+    }
+
+    /// However a dtab is laid out, its entries stay what they are.
+    #[test]
+    fn a_dtab_stays_what_it_is(parts in prop::collection::vec(prop::sample::select(PARTS), 0..30)) {
+        use crate::domain::dtab::{Bounds, Dtab, Origin};
+        let text = parts.concat();
+        if let Ok(dtab) = Dtab::parse(&text, Origin::Base, &Bounds::CONFIGURATION) {
+            let yaml = imported(&router(&format!("  dtab: {}\n", scalar::scalar(&text)))).yaml;
+            prop_assert_eq!(settings(&yaml).dtab.to_string(), dtab.to_string());
         }
     }
 
