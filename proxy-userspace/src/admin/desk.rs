@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::ready::Readiness;
-use crate::config::Settings;
+use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
 use crate::domain::catalog::Catalog;
 use crate::intercept::Interception;
@@ -29,15 +30,28 @@ pub struct Desk {
     pub catalog: ArcSwap<Catalog>,
     /// The programs; or why there are none.
     pub interception: Mutex<Result<Interception, String>>,
+    /// How the last change of what is diverted went.
+    pub diverted: Mutex<Diverted>,
     /// Files of `discovery.files` that could not be read.
     pub problems: watch::Sender<Arc<Vec<FileProblem>>>,
     /// Whether weir is ready.
     pub ready: Readiness,
     /// Asks weir to stop.
     pub stop: Notify,
+    /// Whether weir disarmed for good, because it stops.
+    stopping: AtomicBool,
     reload: Mutex<Reload>,
     reloads: Count,
     reload_failures: Count,
+}
+
+/// How the last change of what is diverted went.
+#[derive(Clone, Debug, Default)]
+pub struct Diverted {
+    /// Destinations that are not diverted for want of room (`limits.destinations`).
+    pub left_out: usize,
+    /// Why the programs could not be told; to be tried again.
+    pub failed: Option<String>,
 }
 
 /// How the last reload went.
@@ -59,7 +73,7 @@ impl Desk {
     ) -> Arc<Self> {
         let ready = Readiness::default();
         if let Some(transparent) = &settings.transparent {
-            let missing = interception.as_ref().err().filter(|_| transparent.required);
+            let missing = interception.as_ref().err().filter(|_| transparent.is_due());
             ready.set("interception", missing.map_or(Ok(()), |why| Err(why.clone())));
         }
         let catalog = shared.world.load().catalog.clone();
@@ -69,20 +83,38 @@ impl Desk {
             settings: ArcSwap::from_pointee(settings),
             catalog: ArcSwap::new(catalog),
             interception: Mutex::new(interception),
+            diverted: Mutex::default(),
             problems: watch::channel(Arc::default()).0,
             ready,
             stop: Notify::new(),
+            stopping: AtomicBool::new(false),
             reload: Mutex::default(),
             reloads: Count::default(),
             reload_failures: Count::default(),
         })
     }
 
-    /// Stops diverting: from the next connect() on, connections go where they were dialled.
+    /// Stops diverting for good: from the next connect() on, connections go where they were dialled.
     pub fn disarm(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
         if let Ok(interception) = &mut *self.interception.lock() {
             interception.disarm();
         }
+    }
+
+    /// Diverts (again), unless weir stops. `interception` is the one at this desk, which its caller has locked.
+    pub fn arm(&self, interception: &mut Interception) {
+        if self.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Err(error) = interception.arm() {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Whether weir is unready without interception.
+    pub fn interception_is_due(&self) -> bool {
+        self.settings.load().transparent.as_ref().is_some_and(Transparent::is_due)
     }
 
     /// Client connections open now.
@@ -143,11 +175,43 @@ impl Scrape for Control {
         page.gauges("weir_catalog_services", "Services known", [(none, services as f64)])?;
         let problems = desk.problems.borrow().len();
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(none, problems as f64)])?;
-        if let Ok(interception) = &*desk.interception.lock() {
-            let counters = interception.counters();
-            let rows = counters.iter().map(|(decision, count)| ([("decision", decision)], count));
-            page.counters("weir_interception_decisions", "What the eBPF programs decided", rows)?;
+        let left_out = desk.diverted.lock().left_out;
+        match &*desk.interception.lock() {
+            Ok(interception) => programs(page, interception, left_out),
+            Err(_) if desk.settings.load().transparent.is_some() => armed(page, false),
+            Err(_) => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// How interception is doing, and what the programs decided.
+fn programs(page: &mut Page<'_>, interception: &Interception, left_out: usize) -> fmt::Result {
+    let status = interception.status();
+    let none: [(&str, &str); 0] = [];
+    let age = status.heart_age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+    armed(page, status.is_armed())?;
+    page.gauges(
+        "weir_interception_heart_age_seconds",
+        "Since a worker was last known to move",
+        [(none, age)],
+    )?;
+    let destinations = status.destinations as f64;
+    page.gauges(
+        "weir_interception_destinations",
+        "Entries of the table of destinations",
+        [(none, destinations)],
+    )?;
+    let waiting = status.waiting as f64;
+    page.gauges("weir_interception_waiting", "Diverted connections not accepted yet", [(none, waiting)])?;
+    let left_out = left_out as f64;
+    page.gauges("weir_interception_left_out", "Destinations without room in the table", [(none, left_out)])?;
+    let counters = interception.counters();
+    let rows = counters.iter().map(|(decision, count)| ([("decision", decision)], count));
+    page.counters("weir_interception_decisions", "What the eBPF programs decided", rows)
+}
+
+fn armed(page: &mut Page<'_>, armed: bool) -> fmt::Result {
+    let none: [(&str, &str); 0] = [];
+    let value = f64::from(u8::from(armed));
+    page.gauges("weir_interception_armed", "1 while connections are diverted", [(none, value)])
 }

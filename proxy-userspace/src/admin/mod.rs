@@ -10,5 +10,5 @@ mod routes;
 mod serve;
 mod state;
 
-pub use desk::Desk;
+pub use desk::{Desk, Diverted};
 pub use serve::listen;

@@ -1,18 +1,16 @@
-//! Interception, as the application wires it: attached at start, told of new destinations, kept alive.
+//! Interception, as the application wires it: attached at start, and told of new destinations.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
-use ipnet::IpNet;
 
+use super::destinations;
 use super::listeners::Listeners;
-use crate::admin::Desk;
-use crate::config::{Fail, Settings, Transparent};
-use crate::domain::catalog::{Catalog, Service};
-use crate::intercept::{self, Applied, Destination, Interception, Plan};
+use crate::admin::{Desk, Diverted};
+use crate::config::{Fail, Limits, Settings, Transparent};
+use crate::domain::catalog::Catalog;
+use crate::intercept::{self, Applied, Interception, Plan};
 
 /// The SO_MARK of weir's own connections: "weir" in ASCII.
 pub(super) const MARK: u32 = 0x7765_6972;
@@ -26,10 +24,16 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
     let Some(transparent) = &settings.transparent else {
         return Err(anyhow!("not configured"));
     };
-    let attached = plan(transparent, listeners).and_then(|plan| {
+    let attached = plan(transparent, &settings.limits, listeners).and_then(|plan| {
         let first = listeners.transparent.first().context("no transparent listener")?;
         Ok(Interception::attach(&plan, first.as_fd())?)
     });
+    if transparent.fail == Fail::Closed {
+        tracing::warn!(
+            "fail: closed holds while weir lives: it refuses connections that weir, hung or draining, cannot take; when \
+             weir dies, the programs go with it and connections go direct"
+        );
+    }
     match &attached {
         Ok(_) => tracing::info!("interception is on"),
         Err(why) => tracing::warn!("interception is off: {why:#}; explicit clients are served all the same"),
@@ -37,16 +41,13 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
     attached
 }
 
-fn plan(transparent: &Transparent, listeners: &Listeners) -> anyhow::Result<Plan> {
+fn plan(transparent: &Transparent, limits: &Limits, listeners: &Listeners) -> anyhow::Result<Plan> {
     let first = listeners.transparent.first().context("no transparent listener")?;
-    let addresses = match transparent.addresses.as_slice() {
-        [] => intercept::default_addresses()?,
-        given => given.to_vec(),
-    };
+    let at = first.local_addr()?;
     let cgroup: Option<PathBuf> = transparent.cgroup.clone().or_else(intercept::find_cgroup);
     Ok(Plan {
-        addresses,
-        first_port: first.local_addr()?.port(),
+        addresses: intercept::reachable_addresses(at.ip(), &transparent.addresses)?,
+        first_port: at.port(),
         ports: transparent.ports,
         cgroup: cgroup.context(
             "no kubepods cgroup is below the cgroup2 mount: name the parent of the pods' cgroups in transparent.cgroup",
@@ -57,54 +58,34 @@ fn plan(transparent: &Transparent, listeners: &Listeners) -> anyhow::Result<Plan
             Fail::Open => intercept::Fail::Open,
             Fail::Closed => intercept::Fail::Closed,
         },
-        tuples: Plan::TUPLES,
-        destinations: Plan::DESTINATIONS,
+        tuples: limits.tuples,
+        destinations: limits.destinations,
     })
 }
 
-/// Tells the programs what is to be diverted now.
+/// Tells the programs what is to be diverted now. What could not be done is noted, and tried again by `check`.
 pub(super) fn divert(desk: &Desk, catalog: &Catalog) {
     let Ok(interception) = &mut *desk.interception.lock() else { return };
-    let wanted = destinations(&desk.settings.load(), catalog);
-    match interception.divert_except(&wanted, &exceptions(catalog)) {
-        Ok(applied) if applied == Applied::default() => {}
-        Ok(applied) if applied.left_out > 0 => {
-            tracing::error!(?applied, "the table of diverted destinations is full: the rest goes direct");
+    let settings = desk.settings.load();
+    let divert = settings.transparent.as_ref().and_then(|it| it.divert.as_deref());
+    let exceptions = destinations::exceptions(catalog, destinations::told_api_server());
+    let applied = interception.divert_except(&destinations::wanted(divert, catalog), &exceptions);
+    let mut noted = desk.diverted.lock();
+    match applied {
+        Ok(applied) => {
+            if applied.left_out > 0 && applied.left_out != noted.left_out {
+                tracing::error!(?applied, "limits.destinations is reached: the rest goes direct");
+            } else if applied != (Applied { left_out: applied.left_out, ..Applied::default() }) {
+                tracing::info!(?applied, "diverted destinations changed");
+            }
+            *noted = Diverted { left_out: applied.left_out, failed: None };
         }
-        Ok(applied) => tracing::info!(?applied, "diverted destinations changed"),
-        Err(why) => tracing::error!("diverted destinations could not be changed: {why}"),
-    }
-}
-
-/// What is to be diverted: what the configuration says, or else the addresses of known services with the ports
-/// they own.
-fn destinations(settings: &Settings, catalog: &Catalog) -> BTreeSet<Destination> {
-    let configured = settings.transparent.as_ref().and_then(|it| it.divert.as_ref());
-    match configured {
-        Some(networks) => networks.iter().map(|&net| Destination { net, ports: 1..=u16::MAX }).collect(),
-        None => {
-            catalog.services.values().filter(|it| !is_api_server(it)).flat_map(|it| of_service(it)).collect()
+        Err(why) => {
+            let why = format!("diverted destinations could not be changed: {why}");
+            if noted.failed.as_ref() != Some(&why) {
+                tracing::error!("{why}");
+            }
+            noted.failed = Some(why);
         }
     }
-}
-
-/// Never diverted, whatever `divert` says: the `kubernetes` Service in `default`. What the cluster's own API
-/// server answers must not depend on weir.
-fn exceptions(catalog: &Catalog) -> BTreeSet<IpNet> {
-    let api_servers = catalog.services.values().filter(|it| is_api_server(it));
-    api_servers.flat_map(|it| it.addresses.iter().map(|&address| IpNet::from(address))).collect()
-}
-
-fn is_api_server(service: &Service) -> bool {
-    (&*service.key.namespace, &*service.key.name) == ("default", "kubernetes")
-}
-
-/// One entry for each address, from the lowest of its ports to the highest.
-fn of_service(service: &Service) -> impl Iterator<Item = Destination> {
-    let numbers = service.ports.iter().map(|port| port.number).filter(|&number| number != 0);
-    let range = numbers.clone().min().zip(numbers.max());
-    let addresses = service.addresses.iter().map(|address: &IpAddr| IpNet::from(*address));
-    range
-        .into_iter()
-        .flat_map(move |(low, high)| addresses.clone().map(move |net| Destination { net, ports: low..=high }))
 }

@@ -8,24 +8,18 @@ use tokio::sync::watch;
 
 use crate::admin::Desk;
 use crate::config::Settings;
-use crate::discovery::files;
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::{Backoff, Policy};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::name::Rules;
 use crate::domain::refuse::Exempt;
-use crate::domain::route::Configured;
 use crate::intercept;
 use crate::proxy::cluster::Plan;
 use crate::proxy::world::{Node, Terms, World};
 
 /// The terms of the world that `settings` describe.
-pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
+pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
-    let own = intercept::node_addresses().unwrap_or_else(|error| {
-        tracing::warn!("this node's own addresses are not known and so not refused: {error}");
-        Vec::new()
-    });
     Terms {
         rules: Rules {
             namespace: settings.names.namespace.as_str().into(),
@@ -35,7 +29,9 @@ pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
         dns: settings.names.dns,
         dtab: settings.dtab.clone(),
         overrides: settings.outgoing.overrides.clone(),
-        namers: Configured::defaults(),
+        namers: settings.namers.clone(),
+        prefix: settings.outgoing.prefix.clone(),
+        identifiers: settings.outgoing.identifiers.clone(),
         limits: settings.limits.clone(),
         plan: Plan {
             balancer: Balancer::default(),
@@ -43,8 +39,17 @@ pub(super) fn terms(settings: &Settings, listeners: Vec<SocketAddr>) -> Terms {
             exempt: Exempt::No,
             workers: settings.workers,
         },
-        node: Node { own, listeners },
+        node,
     }
+}
+
+/// This node, as it is at start.
+pub(super) fn node(listeners: Vec<SocketAddr>) -> Node {
+    let own = intercept::node_addresses().unwrap_or_else(|error| {
+        tracing::warn!("this node's own addresses are not known yet, and so not refused: {error}");
+        Vec::new()
+    });
+    Node { own, listeners }
 }
 
 /// Keeps the world up to date with the catalog and the terms, and interception with both.
@@ -63,7 +68,8 @@ pub(super) async fn keep(
     }
 }
 
-/// Endpoints alone go to their clusters; anything else makes a new world.
+/// Endpoints alone go to their clusters; anything else makes a new world. Destinations outside the catalog were made
+/// with the plan of their time, and are forgotten only with that.
 fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms) {
     let (world, now) = (desk.shared.world.load_full(), Instant::now());
     let changes = Changes::between(&desk.catalog.load(), &catalog);
@@ -77,12 +83,4 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms) {
     }
     desk.catalog.store(catalog.clone());
     super::intercept::divert(desk, &catalog);
-}
-
-/// What the folder says before weir takes its first connection; empty without one.
-pub(super) fn first_catalog(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
-    match &settings.discovery.files {
-        Some(folder) => Ok(Arc::new(files::read_files(&folder.path)?.0)),
-        None => Ok(Arc::default()),
-    }
 }

@@ -4,11 +4,14 @@
 //! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
 //! readiness is off while one is down (`tasks`).
 
+mod check;
+mod destinations;
 mod heart;
 mod intercept;
 mod keeper;
 mod listeners;
 mod reload;
+mod services;
 mod signals;
 mod tasks;
 
@@ -30,6 +33,7 @@ use crate::allocator;
 use crate::cli::EX_CONFIG;
 use crate::config::{self, LogFormat, Settings};
 use crate::discovery::dns::Dns;
+use crate::discovery::files;
 use crate::domain::catalog::Catalog;
 use crate::drain::Drain;
 use crate::proxy::outside::Outside;
@@ -59,8 +63,9 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     };
     log::start(lines, settings.log.level.as_str());
     // Before anything is bound or attached: what `weir check` calls a mistake is one here too.
-    let catalog = match keeper::first_catalog(&settings) {
-        Ok(catalog) => catalog,
+    let drain = Drain::default();
+    let services = match services::Services::open(&settings, drain.token()) {
+        Ok(services) => services,
         Err(error) => {
             eprintln!("weir: {error:#}");
             return ExitCode::from(EX_CONFIG);
@@ -69,7 +74,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = runtime
         .context("no runtime for the control plane")
-        .and_then(|it| it.block_on(live(file, settings, catalog)));
+        .and_then(|it| it.block_on(live(file, settings, services, drain)));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -80,13 +85,18 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
 }
 
 /// From the first socket to the last.
-async fn live(file: Option<reload::File>, settings: Settings, catalog: Arc<Catalog>) -> anyhow::Result<()> {
+async fn live(
+    file: Option<reload::File>,
+    settings: Settings,
+    services: services::Services,
+    drain: Drain,
+) -> anyhow::Result<()> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
-    let drain = Drain::default();
     let interception = intercept::attach(&settings, &listeners);
-    let terms = keeper::terms(&settings, listeners.bound());
-    let shared = share(&settings, &terms, catalog.clone(), interception.as_ref().ok(), drain.clone());
+    let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
+    let shared =
+        share(&settings, &terms, services.catalog.clone(), interception.as_ref().ok(), drain.clone());
     let doors = listeners.doors(&settings);
     let workers = (0..settings.workers)
         .map(|id| worker::start(id, shared.clone(), listeners.for_worker(&doors)?))
@@ -94,7 +104,7 @@ async fn live(file: Option<reload::File>, settings: Settings, catalog: Arc<Catal
     let grace = settings.drain.grace;
     let desk = Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()));
     let (terms, _) = watch::channel(terms);
-    tasks::start(&desk, catalog, &terms, &listeners)?;
+    tasks::start(&desk, services, &terms, &listeners)?;
     reload::start(file, desk.clone(), terms, signals.hangup()?);
     allocator::give_back();
     listeners.announce();
@@ -122,12 +132,15 @@ async fn live(file: Option<reload::File>, settings: Settings, catalog: Arc<Catal
 ///
 /// When their folder cannot be listed.
 pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
-    keeper::first_catalog(settings)
+    match &settings.discovery.files {
+        Some(folder) => Ok(Arc::new(files::read_files(&folder.path)?.0)),
+        None => Ok(Arc::default()),
+    }
 }
 
 /// The terms that `settings` set, for a world that is only looked at.
 pub fn terms_of(settings: &Settings) -> Terms {
-    keeper::terms(settings, Vec::new())
+    keeper::terms(settings, keeper::node(Vec::new()))
 }
 
 /// What all workers share.

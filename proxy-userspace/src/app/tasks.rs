@@ -8,10 +8,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::listeners::Listeners;
-use super::{heart, keeper};
+use super::services::Services;
+use super::{check, heart, keeper};
 use crate::admin::{self, Desk};
-use crate::discovery::files;
-use crate::domain::catalog::Catalog;
 use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
 
@@ -25,21 +24,21 @@ const WELL: Duration = Duration::from_mins(1);
 /// Starts everything the control plane does.
 pub(super) fn start(
     desk: &Arc<Desk>,
-    catalog: Arc<Catalog>,
+    services: Services,
     terms: &watch::Sender<Terms>,
     listeners: &Listeners,
 ) -> anyhow::Result<()> {
-    let catalogs = watch::Sender::new(catalog);
-    if let Some(files) = desk.settings.load().discovery.files.clone() {
-        let (desk, catalogs) = (desk.clone(), catalogs.clone());
-        supervise(desk.clone(), "discovery.files", move || {
-            watch_files(desk.clone(), files.path.clone(), catalogs.clone())
-        });
+    let catalogs = watch::Sender::new(services.catalog);
+    if let Some(mut folder) = services.folder {
+        let (forward, catalogs) = (desk.clone(), catalogs.clone());
+        supervise(desk.clone(), "discovery.files", move || folder.pass_on(forward.clone(), catalogs.clone()));
     }
-    let (keeper, terms) = (desk.clone(), terms.subscribe());
+    let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
-        keeper::keep(keeper.clone(), catalogs.subscribe(), terms.clone())
+        keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
     });
+    let (checked, terms) = (desk.clone(), terms.clone());
+    supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
     let beating = desk.clone();
     supervise(desk.clone(), "heart", move || heart::beat(beating.clone()));
     for door in &desk.doors {
@@ -52,31 +51,8 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Passes on what the folder says, until the watch ends.
-async fn watch_files(
-    desk: Arc<Desk>,
-    path: std::path::PathBuf,
-    catalogs: watch::Sender<Arc<Catalog>>,
-) -> anyhow::Result<()> {
-    let (mut watched, task) = files::watch_files(path, desk.shared.drain.token())?;
-    let forward = async {
-        loop {
-            catalogs.send_replace(watched.catalog.borrow_and_update().clone());
-            desk.problems.send_replace(watched.problems.borrow_and_update().clone());
-            tokio::select! {
-                changed = watched.catalog.changed() => changed?,
-                changed = watched.problems.changed() => changed?,
-            }
-        }
-    };
-    tokio::select! {
-        ended = task => { let _: () = ended; Ok(()) }
-        lost = forward => lost,
-    }
-}
-
 /// Runs what `make` makes, again and again.
-fn supervise<F>(desk: Arc<Desk>, name: &'static str, make: impl Fn() -> F + Send + 'static)
+fn supervise<F>(desk: Arc<Desk>, name: &'static str, mut make: impl FnMut() -> F + Send + 'static)
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {

@@ -21,6 +21,13 @@ impl Allow {
         Self(ranges)
     }
 
+    /// Every address there is.
+    pub fn everyone() -> Self {
+        let v4 = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
+        let v6 = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0));
+        Self(vec![v4, v6])
+    }
+
     /// The ranges, as configured.
     pub fn ranges(&self) -> &[IpNet] {
         &self.0
@@ -35,7 +42,12 @@ impl Allow {
 
     /// The section's `allow`, or the default.
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
-        section.list("allow", values::cidr).map_or_else(Self::default, Self)
+        Self::read_or(section, Self::default())
+    }
+
+    /// The section's `allow`, or `default`.
+    pub(super) fn read_or(section: &mut Section<'_, '_>, default: Self) -> Self {
+        section.list("allow", values::cidr).map_or(default, Self)
     }
 }
 
@@ -92,6 +104,13 @@ mod tests {
         let allow = Allow::default();
         assert!(permits(&allow, "::ffff:10.1.2.3"));
         assert!(!permits(&allow, "::ffff:8.8.8.8"));
+    }
+
+    #[test]
+    fn everyone_is_everyone() {
+        for source in ["8.8.8.8", "::ffff:8.8.8.8", "2001:db8::1", "10.0.0.1"] {
+            assert!(permits(&Allow::everyone(), source), "{source}");
+        }
     }
 
     #[test]

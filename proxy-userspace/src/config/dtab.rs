@@ -3,41 +3,42 @@
 use std::sync::Arc;
 
 use super::fields::Section;
+use super::tree::{Node, Position};
 use super::{Mistake, values};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 
 /// Reads both. `baseDtab` takes the place of weir's own; `dtab` is appended, so that it wins.
 pub(super) fn read(root: &mut Section<'_, '_>) -> Arc<Dtab> {
     let (mut base, mut own) = (None, None);
-    root.set("baseDtab", &mut base, |node| Ok(Some(values::text(node)?.to_owned())));
-    root.set("dtab", &mut own, |node| Ok(Some(values::text(node)?.to_owned())));
+    let text = |node: &Node| Ok(Some((values::text(node)?.to_owned(), node.at)));
+    root.set("baseDtab", &mut base, text);
+    root.set("dtab", &mut own, text);
     let mut dtab = match base {
-        Some(text) => parse(root, "baseDtab", &text, Origin::Base),
+        Some((text, at)) => parse(root, "baseDtab", &text, at, Origin::Base),
         None => Dtab::base(),
     };
-    if let Some(text) = own {
-        dtab.append(parse(root, "dtab", &text, Origin::Configured));
+    if let Some((text, at)) = own {
+        dtab.append(parse(root, "dtab", &text, at, Origin::Configured));
     }
     Arc::new(dtab)
 }
 
-/// Every mistake is reported, with its place in the dtab and the line it is in.
-fn parse(root: &mut Section<'_, '_>, key: &str, text: &str, origin: Origin) -> Dtab {
+/// Every mistake is reported, at its place in the file: a block (`dtab: |`) starts at `start` and is indented alike.
+fn parse(root: &mut Section<'_, '_>, key: &str, text: &str, start: Position, origin: Origin) -> Dtab {
     match Dtab::parse(text, origin, &Bounds::CONFIGURATION) {
         Ok(dtab) => dtab,
         Err(error) => {
             for problem in &error.problems {
-                let mistake = Mistake::new(format!(
-                    "in line {}, column {} of the dtab: {}\n{}",
-                    problem.at.line, problem.at.column, problem.what, problem.caret
-                ));
-                root.mistake(
-                    key,
-                    match problem.hint {
-                        Some(hint) => mistake.hint(hint),
-                        None => mistake,
-                    },
-                );
+                let at = Position {
+                    line: start.line + problem.at.line - 1,
+                    column: start.column + problem.at.column - 1,
+                };
+                let mistake = Mistake::new(format!("{}\n{}", problem.what, problem.caret));
+                let mistake = match problem.hint {
+                    Some(hint) => mistake.hint(hint),
+                    None => mistake,
+                };
+                root.mistake_at(key, at, mistake);
             }
             Dtab::default()
         }

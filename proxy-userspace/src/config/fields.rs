@@ -143,6 +143,11 @@ impl<'n, 'r> Section<'n, 'r> {
         self.report.add(at, join(&self.path, key), mistake);
     }
 
+    /// Reports a mistake inside the value of `key`.
+    pub(super) fn mistake_at(&mut self, key: &str, at: Position, mistake: Mistake) {
+        self.report.add(at, join(&self.path, key), mistake);
+    }
+
     /// Whether the key is in the file, right or wrong.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)

@@ -52,6 +52,12 @@ pub struct Limits {
     /// `outside`: names outside the catalog that are remembered with their endpoints; the least recently used
     /// goes. Default 1,000.
     pub outside: usize,
+    /// `tuples`: diverted connections that may wait for weir to accept them; beyond, the oldest lose their dialled address
+    /// and are closed. 136 bytes of kernel memory each. 256 to 4,194,304, default 65,536.
+    pub tuples: u32,
+    /// `destinations`: entries of the table of diverted destinations, one for each address of a service; those beyond it
+    /// go direct. 96 bytes of kernel memory for each one in use. 1 to 1,000,000, default 65,536.
+    pub destinations: u32,
 }
 
 impl Default for Limits {
@@ -75,6 +81,8 @@ impl Default for Limits {
             copy_buffer: 16 * 1024,
             sniff: Duration::from_millis(200),
             outside: 1000,
+            tuples: 65_536,
+            destinations: 65_536,
         }
     }
 }
@@ -103,6 +111,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
     section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
     section.set("outside", &mut limits.outside, count(1..=1_000_000));
+    section.set("tuples", &mut limits.tuples, count(256..=4_194_304));
+    section.set("destinations", &mut limits.destinations, count(1..=1_000_000));
     if limits.target_bytes > limits.header_bytes {
         let mistake = Mistake::new("a request target cannot be longer than the head it is part of")
             .hint(format!("`headerBytes` is {}", limits.header_bytes));

@@ -9,7 +9,8 @@ use super::problem::{ConfigError, Mistake, Problem};
 use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
 use super::{
-    admin, breaker, discovery, drain, dtab, limits, listeners, log, names, outgoing, transparent, values,
+    admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names, outgoing, transparent,
+    values,
 };
 
 /// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
@@ -93,6 +94,10 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
         settings.discovery = discovery::read(section, base);
     }
     settings.dtab = dtab::read(&mut root);
+    if let Some(namers) = root.list("namers", identifier::namer) {
+        // Those that are not named stay as they are.
+        settings.namers.splice(0..0, namers);
+    }
     if let Some(section) = root.section("limits") {
         settings.limits = limits::read(section);
     }

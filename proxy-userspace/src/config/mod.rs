@@ -11,6 +11,7 @@ mod discovery;
 mod drain;
 mod dtab;
 mod fields;
+mod identifier;
 mod limits;
 mod listeners;
 mod load;

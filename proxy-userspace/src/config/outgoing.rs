@@ -3,7 +3,9 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::fields::Section;
-use super::{Allow, values};
+use super::{Allow, identifier, values};
+use crate::domain::identify::Identifier;
+use crate::domain::name::Path;
 
 /// The explicit HTTP proxy that `http_proxy` points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub struct Outgoing {
     /// `overrides`: clients whose requests may bring dtab entries of their own (`l5d-dtab`, `l5d-ctx-dtab`), which choose
     /// the destination. Empty means nobody. Default: every client that may connect.
     pub overrides: Allow,
+    /// `dstPrefix`: what names start with. Default `/svc`.
+    pub prefix: Path,
+    /// `identifier`: how a request's name is made, one or a list tried in order. Default: its canonical host.
+    pub identifiers: Vec<Identifier>,
 }
 
 impl Default for Outgoing {
@@ -26,6 +32,8 @@ impl Default for Outgoing {
             allow: Allow::default(),
             via: true,
             overrides: Allow::default(),
+            prefix: Path::of(["svc"]),
+            identifiers: vec![Identifier::Host],
         }
     }
 }
@@ -37,6 +45,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
     outgoing.overrides =
         section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);
     section.set("via", &mut outgoing.via, values::boolean);
+    section.set("dstPrefix", &mut outgoing.prefix, |node| identifier::name(values::text(node)?));
+    section.set("identifier", &mut outgoing.identifiers, identifier::identifiers);
     section.finish();
     outgoing
 }

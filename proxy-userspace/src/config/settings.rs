@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::domain::dtab::Dtab;
+use crate::domain::route::Configured;
 
 use super::{Admin, Breaker, Discovery, Drain, Limits, Log, Names, Outgoing, Probes, Transparent};
 
@@ -28,6 +29,9 @@ pub struct Settings {
     pub discovery: Discovery,
     /// `baseDtab` and `dtab`: how names are rewritten, the second after the first.
     pub dtab: Arc<Dtab>,
+    /// `namers`: who is asked about names that start with `/#`. Several may have one prefix; the next is asked when one
+    /// has no answer. Default: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
+    pub namers: Vec<Configured>,
     /// `limits`: every bound on a buffer, a table or a wait.
     pub limits: Limits,
     /// `breaker`: when an endpoint is taken out of balancing, and for how long.
@@ -48,6 +52,7 @@ impl Default for Settings {
             drain: Drain::default(),
             discovery: Discovery::default(),
             dtab: Arc::new(Dtab::base()),
+            namers: Configured::defaults(),
             limits: Limits::default(),
             breaker: Breaker::default(),
             log: Log::default(),

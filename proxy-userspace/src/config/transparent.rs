@@ -18,34 +18,48 @@ pub struct Transparent {
     /// `ports`: how many ports, 1 to 64. One port would cap each pod at one ephemeral port range of
     /// connections over all services together. Default 8.
     pub ports: u16,
-    /// `addresses`: this node's addresses that pods can reach. Empty, the default, means: find them.
+    /// `addresses`: this node's addresses that pods can reach. Empty, the default, means: find them. Only those that
+    /// `listen` covers are used.
     pub addresses: Vec<IpAddr>,
     /// `cgroup`: the cgroup whose members' connections are diverted, an absolute path on the cgroup2 file
     /// system. Default: the pods' parent, found by itself.
     pub cgroup: Option<PathBuf>,
-    /// `divert`: the destinations that are diverted. Default: the addresses of known services.
+    /// `divert`: the destinations that are diverted. Default: the addresses of known services with the ports they own,
+    /// those in the namespace `kube-system` excepted.
     pub divert: Option<Vec<IpNet>>,
     /// `host`: whether clients in the node's own network namespace are diverted too. Default false.
     pub host: bool,
-    /// `required`: whether configured interception that is missing makes `/ready` fail. Default true.
+    /// `required`: whether configured interception that is missing makes `/ready` fail. Default true; with `fail:
+    /// closed` it always does.
     pub required: bool,
-    /// `allow`: clients that may connect. Default: see [`Allow`].
+    /// `allow`: clients that may connect. Default: everyone, unlike at the other listeners. Here the eBPF program's entry
+    /// for the very connection is the permission: only clients in the pods' cgroup of this node get one, pods may have
+    /// public addresses, and a connection without an entry is closed whoever makes it.
     pub allow: Allow,
-    /// `fail`: what becomes of a connection while weir is not there to take it. Default [`Fail::Open`].
+    /// `fail`: what becomes of a connection that weir cannot take. Default [`Fail::Open`].
     pub fail: Fail,
     /// `via`: whether requests and answers get `Via: 1.1 weir`. Default false: the application that does
     /// not know of a proxy should not be able to tell.
     pub via: bool,
 }
 
-/// What becomes of connections while weir is down.
+/// What becomes of connections that weir cannot take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fail {
     /// `open`: they go to the dialled address directly, past weir's policy.
     #[default]
     Open,
-    /// `closed`: they are refused, so that nothing passes unseen.
+    /// `closed`: they are refused. This holds while weir's process lives (hung, draining, or with a table full). The
+    /// programs are not pinned: when the process dies, the kernel detaches them, and connections go direct until the
+    /// next weir attaches its own. It is therefore no security boundary.
     Closed,
+}
+
+impl Transparent {
+    /// Whether weir is unready without interception: as `required` says, and whenever clients rely on `fail: closed`.
+    pub fn is_due(&self) -> bool {
+        self.required || self.fail == Fail::Closed
+    }
 }
 
 impl Default for Transparent {
@@ -58,7 +72,7 @@ impl Default for Transparent {
             divert: None,
             host: false,
             required: true,
-            allow: Allow::default(),
+            allow: Allow::everyone(),
             fail: Fail::default(),
             via: false,
         }
@@ -76,7 +90,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
     transparent.divert = section.list("divert", values::cidr);
     section.set("host", &mut transparent.host, values::boolean);
     section.set("required", &mut transparent.required, values::boolean);
-    transparent.allow = Allow::read(&mut section);
+    transparent.allow = Allow::read_or(&mut section, Allow::everyone());
     section.set(
         "fail",
         &mut transparent.fail,

@@ -7,6 +7,7 @@ pub mod balance;
 pub mod breaker;
 pub mod catalog;
 pub mod dtab;
+pub mod identify;
 pub mod name;
 pub mod outcome;
 pub mod refuse;

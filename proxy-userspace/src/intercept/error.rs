@@ -181,7 +181,7 @@ impl fmt::Display for InterceptError {
             Self::TooManyExclusions { excluded, room } => write!(
                 f,
                 "{excluded} addresses are never to be diverted and there is room for {room}: nothing was changed; \
-                 raise transparent.destinations"
+                 name networks with fewer of them in transparent.divert"
             ),
             Self::Kernel { call, cause } => write!(f, "the system call {call} failed: {cause}"),
         }

@@ -42,7 +42,7 @@ pub use cgroup::find_cgroup;
 pub use counters::Counters;
 pub use error::InterceptError;
 pub use heart::{Heart, monotonic_ns};
-pub use node::{default_addresses, node_addresses};
+pub use node::{default_addresses, node_addresses, reachable_addresses};
 pub use originals::{Original, Originals};
 pub use plan::Plan;
 pub use proxy_ebpf::decide::Fail;
@@ -102,7 +102,7 @@ impl Interception {
             pods: object.map("PODS")?,
             counts: counters::Table::new(object.map("COUNTS")?),
             heart,
-            originals: object.originals()?,
+            originals: object.originals(plan.tuples)?,
             addresses: plan.addresses.clone(),
             logs: logs::Forwarder::none(),
         };
@@ -191,6 +191,11 @@ impl Interception {
     pub fn disarm(&mut self) {
         // The only failure is an empty slot, which is what was wanted.
         let _ = sys::clear_slot(self.slot.as_fd());
+    }
+
+    /// Where connections are diverted to.
+    pub fn addresses(&self) -> &[std::net::IpAddr] {
+        &self.addresses
     }
 
     /// How often the programs took each decision.

@@ -56,6 +56,44 @@ pub fn default_addresses() -> Result<Vec<IpAddr>, InterceptError> {
     Ok([pick(v4, true), pick(v6, false)].into_iter().flatten().collect())
 }
 
+/// The addresses at which pods can reach a socket that listens on `listen`: of those `configured`, or else of this
+/// node's.
+///
+/// # Errors
+///
+/// A configured address is not this node's, or pods cannot reach the socket at all: a connection diverted there would
+/// arrive nowhere. As [`node_addresses`], too.
+pub fn reachable_addresses(listen: IpAddr, configured: &[IpAddr]) -> Result<Vec<IpAddr>, InterceptError> {
+    let own = node_addresses()?;
+    let candidates = match (configured, listen.is_unspecified()) {
+        ([], true) => default_addresses()?,
+        ([], false) => own.clone(),
+        (given, _) => given.iter().map(IpAddr::to_canonical).collect(),
+    };
+    covered(listen.to_canonical(), &candidates, &own)
+}
+
+/// Those of `candidates` that a socket on `listen` covers.
+fn covered(listen: IpAddr, candidates: &[IpAddr], own: &[IpAddr]) -> Result<Vec<IpAddr>, InterceptError> {
+    if let Some(foreign) = candidates.iter().find(|address| !own.contains(address)) {
+        return Err(InterceptError::Plan(format!(
+            "{foreign} is no address of this node that pods could reach: set transparent.addresses"
+        )));
+    }
+    let covers = |address: &IpAddr| match listen {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.is_ipv4(),
+        one => one == *address,
+    };
+    let covered: Vec<IpAddr> = candidates.iter().copied().filter(covers).collect();
+    if covered.is_empty() && !candidates.is_empty() {
+        return Err(InterceptError::Plan(format!(
+            "pods cannot reach weir at {listen}: set transparent.listen to [::], 0.0.0.0 or an address of this node"
+        )));
+    }
+    Ok(covered)
+}
+
 /// Addresses that belong to nobody (RFC 5737, RFC 3849), and so take the default route.
 const DOCUMENTATION_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const DOCUMENTATION_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -107,5 +145,18 @@ mod tests {
         assert!(defaults.iter().all(|address| addresses.contains(address)), "{defaults:?} of {addresses:?}");
         assert!(defaults.iter().filter(|a| a.is_ipv4()).count() <= 1);
         assert_eq!(defaults.iter().any(IpAddr::is_ipv4), addresses.iter().any(IpAddr::is_ipv4));
+    }
+
+    #[test]
+    fn connections_are_diverted_only_to_where_the_listener_listens() {
+        let of = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let own = [of("10.0.0.7"), of("192.168.0.7"), of("fd00::7")];
+        let at = |listen: &str, candidates: &[IpAddr]| covered(of(listen), candidates, &own).ok();
+        assert_eq!(at("::", &own), Some(own.to_vec()));
+        assert_eq!(at("0.0.0.0", &own), Some(own[..2].to_vec()));
+        assert_eq!(at("192.168.0.7", &own), Some(vec![own[1]]));
+        assert_eq!(at("127.0.0.1", &own), None);
+        assert_eq!(at("0.0.0.0", &own[2..]), None);
+        assert_eq!(at("::", &[of("10.0.0.9")]), None, "another node's address");
     }
 }

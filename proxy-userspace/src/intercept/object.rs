@@ -72,12 +72,12 @@ impl Object {
     }
 
     /// What is filed about diverted connections.
-    pub(super) fn originals(&mut self) -> Result<Originals, InterceptError> {
+    pub(super) fn originals(&mut self, room: u32) -> Result<Originals, InterceptError> {
         let Some(Map::LruHashMap(map)) = self.ebpf.map("TUPLES") else {
             return Err(self.foreign("map TUPLES is not an LRU hash map".to_owned()));
         };
         let fd = clone(map.fd())?;
-        Ok(Originals::new(self.map("TUPLES")?, fd))
+        Ok(Originals::new(self.map("TUPLES")?, fd, room))
     }
 
     /// Attaches all programs.

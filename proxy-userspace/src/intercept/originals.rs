@@ -27,6 +27,8 @@ struct Filed {
     table: HashMap<MapData, Wire<Tuple>, Wire<proxy_ebpf::Original>>,
     /// The same map: aya's type has no look-up-and-delete.
     fd: OwnedFd,
+    /// How many entries there can be.
+    room: u32,
 }
 
 /// Where a diverted connection was going, and who dialled.
@@ -41,8 +43,12 @@ pub struct Original {
 }
 
 impl Originals {
-    pub(super) fn new(table: HashMap<MapData, Wire<Tuple>, Wire<proxy_ebpf::Original>>, fd: OwnedFd) -> Self {
-        Self { filed: Arc::new(Filed { table, fd }) }
+    pub(super) fn new(
+        table: HashMap<MapData, Wire<Tuple>, Wire<proxy_ebpf::Original>>,
+        fd: OwnedFd,
+        room: u32,
+    ) -> Self {
+        Self { filed: Arc::new(Filed { table, fd, room }) }
     }
 
     /// Takes out what is filed about the connection from `client` to `local`, as accept() and getsockname()
@@ -67,8 +73,10 @@ impl Originals {
     }
 
     /// How many entries there are: connections not accepted yet, and leftovers of clients that gave up.
-    /// Walks the whole map, one system call an entry.
+    /// Walks the map, one system call an entry, and no further than it has room: where entries go during the walk, the
+    /// kernel begins again at the first.
     pub(super) fn waiting(&self) -> usize {
-        self.filed.table.keys().filter(Result::is_ok).count()
+        let keys = self.filed.table.keys().take(self.filed.room as usize);
+        keys.filter(Result::is_ok).count()
     }
 }

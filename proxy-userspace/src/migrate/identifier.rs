@@ -9,6 +9,9 @@ use super::scalar::{map, scalar};
 use crate::config::quoted;
 use crate::domain::name::Path;
 
+/// linkerd took the Host header as it was.
+const CANONICAL: &str = "names have the host made canonical: lower case, without `:80`, the cluster's domain and the default \
+                         namespace; dtab entries that spell these out match no more";
 const METHOD_AND_HOST: &str = "io.l5d.methodAndHost";
 
 /// Reads `identifier`. `router` is where a default is noted.
@@ -21,6 +24,9 @@ pub(super) fn read(
 ) {
     let items = field.map(Field::items).unwrap_or_default();
     carried.identifiers = items.iter().filter_map(|item| read_one(item, notes)).collect();
+    if field.is_none() && generation == Generation::One {
+        notes.changed(router, CANONICAL);
+    }
     if !carried.identifiers.is_empty() {
         return;
     }
@@ -30,7 +36,7 @@ pub(super) fn read(
                 "no identifier of these could be carried over: io.l5d.methodAndHost is in its place"
             }
             Generation::One => {
-                "no identifier of these could be carried over: the Host header is in its place"
+                "no identifier of these could be carried over: the Host header is in its place, made canonical"
             }
         };
         notes.changed(field, why);
@@ -60,17 +66,24 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
                 notes.left(&uri, "weir's names have no path of the URI; io.l5d.path makes names of paths");
             }
         }
-        "io.l5d.header.token" => pairs.push(("header", header(&mut part, "Host", notes))),
+        "io.l5d.header.token" => {
+            let name = header(&mut part, "Host", notes);
+            if name.eq_ignore_ascii_case("host") {
+                notes.changed(field, CANONICAL);
+            }
+            pairs.push(("header", name));
+        }
         "io.l5d.header" => pairs.push(("header", header(&mut part, NAME, notes))),
         "io.l5d.path" => path_pairs(&mut part, &mut pairs, notes),
         "io.l5d.static" => {
             let path = part.take("path");
-            let Some(text) = path.as_ref().and_then(Field::text).filter(|text| text.parse::<Path>().is_ok())
-            else {
+            let text =
+                path.as_ref().and_then(Field::text).map(|text| format!("/{}", text.trim_start_matches('/')));
+            let Some(text) = text.filter(|text| text.parse::<Path>().is_ok()) else {
                 notes.left(field, "io.l5d.static without a path");
                 return None;
             };
-            pairs.push(("path", scalar(text)));
+            pairs.push(("path", scalar(&text)));
         }
         other => {
             notes.left(field, unknown(other));
@@ -100,9 +113,9 @@ fn header(part: &mut Part<'_>, default: &str, notes: &mut Notes<'_>) -> String {
 fn path_pairs(part: &mut Part<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut Notes<'_>) {
     let mut segments = 1;
     if let Some(field) = part.take("segments") {
-        match field.whole().filter(|count| (1..=100).contains(count)) {
+        match field.whole().filter(|count| (1..=64).contains(count)) {
             Some(count) => segments = count,
-            None => notes.left(&field, "no number of segments from 1 to 100, so 1 is in its place"),
+            None => notes.left(&field, "no number of segments from 1 to 64, so 1 is in its place"),
         }
     }
     pairs.push(("segments", segments.to_string()));

@@ -57,7 +57,7 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{authority}: {bad}"))?;
-    Ok(name_of(&host))
+    Ok(name_of(world, &host))
 }
 
 impl fmt::Display for Explained {

@@ -28,6 +28,8 @@ pub enum Kind {
     BadHost(BadHost),
     /// Its target is none that a plain proxy serves: another scheme than http, or no path.
     BadTarget,
+    /// No identifier makes a name of it.
+    Unidentified,
     /// The dtab it brings cannot be read.
     BadDtab,
     /// A transfer coding other than `chunked`, which weir would have to decode (RFC 9112 §6.1).
@@ -71,9 +73,12 @@ impl Kind {
     /// The status the client gets.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoHost | Self::BadHost(_) | Self::BadTarget | Self::BadBody | Self::BadDtab => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::NoHost
+            | Self::BadHost(_)
+            | Self::BadTarget
+            | Self::BadBody
+            | Self::BadDtab
+            | Self::Unidentified => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Refused(_) => StatusCode::FORBIDDEN,
@@ -105,11 +110,12 @@ impl Kind {
             Self::ResponseTimeout => 15,
             Self::BadBody => 16,
             Self::BadDtab => 17,
+            Self::Unidentified => 18,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 18] = [
+    pub const LABELS: [&'static str; 19] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -128,6 +134,7 @@ impl Kind {
         "response_timeout",
         "bad_body",
         "bad_dtab",
+        "unidentified",
     ];
 }
 

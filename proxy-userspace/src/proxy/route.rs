@@ -106,20 +106,40 @@ struct Table {
 /// Names remembered by one worker; with more, all are forgotten and bound again as they come.
 const NAMES: usize = 20_000;
 
+impl Table {
+    /// Forgets what was bound in another world, or when there is too much.
+    fn keep_to(&mut self, world: &Arc<World>) {
+        if !self.world.as_ref().is_some_and(|known| Arc::ptr_eq(known, world)) || self.routes.len() > NAMES {
+            *self = Self { world: Some(world.clone()), routes: HashMap::default() };
+        }
+    }
+}
+
 impl Routes {
     /// The route of `host` in `world`. A name that is known costs one look-up and nothing is allocated.
     pub fn of(&self, world: &Arc<World>, host: &Host<'_>) -> Rc<Route> {
         let mut table = self.0.borrow_mut();
-        if !table.world.as_ref().is_some_and(|known| Arc::ptr_eq(known, world)) || table.routes.len() > NAMES
-        {
-            *table = Table { world: Some(world.clone()), routes: HashMap::default() };
-        }
+        table.keep_to(world);
         let known = table.routes.get(&*host.host).and_then(|ports| ports.iter().find(|it| it.0 == host.port));
         if let Some((_, route)) = known {
             return route.clone();
         }
-        let route = Rc::new(world.bind(&name_of(host), None));
+        let route = Rc::new(world.bind(&name_of(world, host), None));
         table.routes.entry((&*host.host).into()).or_default().push((host.port, route.clone()));
+        route
+    }
+
+    /// The route of `name` in `world`, for names that are not made of a host.
+    pub fn named(&self, world: &Arc<World>, name: &Path) -> Rc<Route> {
+        // No host starts with a slash, so these never meet those of `of`.
+        let host = Host { host: name.to_string().into(), port: None };
+        let mut table = self.0.borrow_mut();
+        table.keep_to(world);
+        if let Some((_, route)) = table.routes.get(&*host.host).and_then(|ports| ports.first()) {
+            return route.clone();
+        }
+        let route = Rc::new(world.bind(name, None));
+        table.routes.entry((&*host.host).into()).or_default().push((None, route.clone()));
         route
     }
 
@@ -133,7 +153,8 @@ impl Routes {
 }
 
 /// The name of a request for `host`: `/svc/hello:8080`.
-pub fn name_of(host: &Host<'_>) -> Path {
-    let text = host.to_string();
-    Path::of(["svc", text.strip_prefix("/svc/").unwrap_or(&text)])
+pub fn name_of(world: &World, host: &Host<'_>) -> Path {
+    let mut name = world.terms.prefix.clone();
+    name.push(host.label());
+    name
 }

@@ -43,7 +43,15 @@ pub fn listeners() -> Vec<TcpListener> {
 fn listen(port: u16, backlog: i32) -> TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("socket");
     socket.set_only_v6(false).expect("IPV6_V6ONLY");
-    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()).expect("bind");
+    // A process that another test has just forked may hold the same port's last listener for a moment longer, until it
+    // has closed what it inherited.
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into();
+    let end = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = socket.bind(&address) {
+        let taken = error.kind() == std::io::ErrorKind::AddrInUse;
+        assert!(taken && Instant::now() < end, "bind: {error}");
+        std::thread::yield_now();
+    }
     socket.listen(backlog).expect("listen");
     socket.into()
 }

@@ -146,13 +146,16 @@ impl Weir {
         eventually("weir to stand still", || std::fs::read_dir(&tasks).unwrap().flatten().all(stopped));
     }
 
-    /// The thread ids of its workers.
+    /// The thread ids of its workers, of which there is at least one. A thread names itself only once it runs.
+    #[track_caller]
     pub fn workers(&self) -> Vec<i32> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
-        let name =
-            |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        let workers = tasks.filter(|task| name(task).starts_with("weir-data-"));
-        workers.map(|task| task.file_name().to_str().unwrap().parse().unwrap()).collect()
+        let folder = format!("/proc/{}/task", self.pid());
+        let is_worker = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("weir-data-"))
+        };
+        let find = || std::fs::read_dir(&folder).unwrap().flatten().filter(is_worker).collect::<Vec<_>>();
+        eventually("a worker", || !find().is_empty());
+        find().iter().map(|task| task.file_name().to_str().unwrap().parse().unwrap()).collect()
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -19,7 +19,7 @@ fn every_example_is_right() {
         }
     }
     names.sort();
-    assert_eq!(names, ["all.yaml", "files.yaml", "transparent.yaml"]);
+    assert_eq!(names, ["all.yaml", "dtab.yaml", "files.yaml", "transparent.yaml"]);
 }
 
 /// What `all.yaml` says of defaults is true: taking out what it says has none leaves the defaults.

@@ -81,7 +81,7 @@ fn every_other_key_is_read() {
          log: { format: json, level: debug }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
-         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n",
+         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  tuples: 512\n  destinations: 20\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
@@ -111,6 +111,8 @@ fn every_other_key_is_read() {
         copy_buffer: 8192,
         sniff: Duration::ZERO,
         outside: 10,
+        tuples: 512,
+        destinations: 20,
     };
     assert_eq!(settings.limits, limits);
 }
@@ -128,7 +130,7 @@ fn all_mistakes_come_at_once_and_in_order() {
             "weir.yaml:4:10: workers: 65 is not from 1 to 64",
             "weir.yaml:5:17: drain.grace: `10` is not a duration (a whole number with its unit: 250ms, 10s, 5m or 1h)",
             "weir.yaml:6:1: incoming: not in this version yet",
-            "weir.yaml:7:7: dtab: in line 1, column 6 of the dtab: expected `=>`, found `=`",
+            "weir.yaml:8:8: dtab: expected `=>`, found `=`",
             "weir.yaml:10:3: discovery.kubernetes: not in this version yet",
         ],
     );
@@ -286,4 +288,21 @@ fn a_relative_folder_is_relative_to_the_configuration_file() {
     std::fs::write(&file, "discovery: { files: { path: services } }").unwrap();
     let files = load(Some(&file)).unwrap().discovery.files.unwrap();
     assert_eq!(files.path, folder.path().join("services"));
+}
+
+#[test]
+fn at_the_transparent_door_the_diversion_is_the_permission_unless_the_file_says_otherwise() {
+    let public = "203.0.113.5".parse().expect("an address");
+    let allows = |text: &str| parsed(text).transparent.expect("it is on").allow.permits(public);
+    assert!(allows("transparent: {}\n"));
+    assert!(!allows("transparent: { allow: [10.0.0.0/8] }\n"));
+    assert!(!parsed("").outgoing.allow.permits(public));
+}
+
+#[test]
+fn who_relies_on_fail_closed_needs_interception_whatever_required_says() {
+    let due = |text: &str| parsed(text).transparent.expect("it is on").is_due();
+    assert!(due("transparent: {}\n"));
+    assert!(!due("transparent: { required: false }\n"));
+    assert!(due("transparent: { required: false, fail: closed }\n"));
 }

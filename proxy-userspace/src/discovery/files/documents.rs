@@ -132,11 +132,9 @@ impl Reader<'_> {
             let found = version
                 .map_or("no apiVersion".to_owned(), |version| format!("apiVersion {}", quoted(version)));
             let mistake = Mistake::new(format!("{found} is not one of {kind} that weir reads"));
-            return self.problem(
-                at,
-                kind,
-                mistake.hint(format!("write `apiVersion: {}`", known.api_version())),
-            );
+            self.wrong(identify(node, known));
+            let mistake = mistake.hint(format!("write `apiVersion: {}`", known.api_version()));
+            return self.problem(at, kind, mistake);
         }
         self.known(node, known);
     }
@@ -144,11 +142,8 @@ impl Reader<'_> {
     fn list_or_stranger(&mut self, node: &Node, kind: &str) {
         let Some(element) = kind.strip_suffix("List") else {
             let mistake = Mistake::new(format!("kind {} is ignored", quoted(kind)));
-            return self.problem(
-                node.at,
-                "",
-                mistake.hint("weir reads Service, EndpointSlice and Endpoints"),
-            );
+            let mistake = mistake.hint("weir reads Service, EndpointSlice and Endpoints");
+            return self.problem(node.at, "", mistake);
         };
         let Some(Node { value: Value::List(items), .. }) = node.get("items") else {
             return self.problem(node.at, kind, Mistake::new("a list without items"));
@@ -175,8 +170,7 @@ impl Reader<'_> {
             (Err(error), id) => {
                 let mistake = Mistake::new(error.what).hint("this object is left as it last was");
                 self.problem(error.at, &label, mistake);
-                self.documents.nameless |= id.is_none();
-                self.documents.wrong.extend(id);
+                self.wrong(id);
             }
         }
     }
@@ -187,7 +181,7 @@ impl Reader<'_> {
         {
             let mistake = Mistake::new("no label says which service this slice is of");
             self.problem(at, &id.to_string(), mistake.hint("add the label `kubernetes.io/service-name`"));
-            return;
+            return self.wrong(Some(id));
         }
         let label = id.to_string();
         match self.documents.objects.entry(id) {
@@ -199,6 +193,12 @@ impl Reader<'_> {
                 self.problem(at, &label, Mistake::new("here a second time").hint(hint));
             }
         }
+    }
+
+    /// Notes an object that cannot be read, by who it says it is.
+    fn wrong(&mut self, id: Option<ObjectId>) {
+        self.documents.nameless |= id.is_none();
+        self.documents.wrong.extend(id);
     }
 
     fn problem(&mut self, at: Position, path: &str, mistake: Mistake) {

@@ -115,11 +115,18 @@ impl Folder {
         let mut found = BTreeMap::new();
         for name in names {
             let Some(format) = Format::of(&name) else { continue };
-            // Anything but a regular file (a folder, a pipe, a link that leads nowhere) is no service file.
-            let Ok(metadata) = fs::metadata(self.path.join(&name)) else { continue };
-            if !metadata.is_file() {
-                continue;
-            }
+            let metadata = match fs::metadata(self.path.join(&name)) {
+                // Anything but a regular file (a folder, a pipe, a link that leads nowhere) is no service file.
+                Ok(metadata) if metadata.is_file() => metadata,
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // It is there, and what it says now is not known: what it said stays.
+                Err(error) => {
+                    let what = format!("cannot be looked at: {error}");
+                    self.problems.push(Problem::of_file(self.label(&name), what));
+                    continue;
+                }
+            };
             if found.len() == FILES {
                 let what = format!("more than {FILES} files; {name} and those after it are not read");
                 self.problems.push(Problem::of_file(self.path.display().to_string(), what));
@@ -135,7 +142,11 @@ impl Folder {
         let before = self.files.len();
         let path = &self.path;
         // A listing may miss a file that is replaced meanwhile (readdir(3) leaves that open), so it is asked for by name.
-        let is_there = |name: &str| fs::metadata(path.join(name)).is_ok_and(|it| it.is_file());
+        // Only the answer that there is none takes its services away.
+        let is_there = |name: &str| match fs::metadata(path.join(name)) {
+            Ok(it) => it.is_file(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
         self.files
             .retain(|name, _| found.contains_key(name) || dirty.is_being_written(name) || is_there(name));
         let mut changed = self.files.len() != before;

@@ -102,12 +102,19 @@ impl Host<'_> {
     }
 }
 
+impl Host<'_> {
+    /// The host as one label of a name: `hello`, `hello.shop:8080`, `[fd00::1]:8080`.
+    pub fn label(&self) -> String {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        let port = self.port.map_or_else(String::new, |port| format!(":{port}"));
+        format!("{open}{}{close}{port}", self.host)
+    }
+}
+
 /// The name's path: `/svc/hello`, `/svc/hello.shop:8080`.
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "/svc/{open}{}{close}", self.host)?;
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+        write!(f, "/svc/{}", self.label())
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
+use crate::domain::identify::{Facts, identify};
 use crate::domain::name::Labels;
-use crate::domain::route::{Answer, Configured, Delegation, Kind, Limits, Names, Target};
+use crate::domain::route::{Answer, Delegation, Kind, Limits, Names, Target};
 
 const FILE: &str = include_str!("../../../../deploy/examples/import/kismatic-l5d.yaml");
 
@@ -46,18 +47,27 @@ impl Names for Services {
     }
 }
 
-/// The Services a request's name leads to, in the order they are tried.
-fn routed(services: &'static [&'static str], name: &str) -> Vec<String> {
+/// The Services a request leads to, in the order they are tried.
+fn routed(services: &'static [&'static str], method: &str, host: &str, is_http_11: bool) -> Vec<String> {
     let settings = settings(&imported(FILE).yaml);
-    let (dtabs, namers) = ([&*settings.dtab], Configured::defaults());
-    let names = Services(services);
+    let facts = Facts {
+        method,
+        is_http_11,
+        host: Some(host),
+        canonical: Some("canonical"),
+        target: "/",
+        header: &|_| None,
+    };
+    let identified = identify(&settings.outgoing.identifiers, &facts).unwrap().unwrap();
+    let name = settings.outgoing.prefix.join(identified.name.labels());
+    let (dtabs, names) = ([&*settings.dtab], Services(services));
     let delegation =
-        Delegation { dtabs: &dtabs, namers: &namers, names: &names, limits: Limits::CONFIGURATION };
+        Delegation { dtabs: &dtabs, namers: &settings.namers, names: &names, limits: Limits::CONFIGURATION };
     let mut reached = Vec::new();
-    let tree = delegation.bind(&name.parse().unwrap()).unwrap();
+    let tree = delegation.bind(&name).unwrap();
     let _ = tree.map(&mut |bound| match &bound.target {
         Target::Port(port) => reached.push(port.clone()),
-        Target::Outside(outside) => panic!("{name} leads outside: {outside:?}"),
+        Target::Outside(outside) => panic!("{host} leads outside: {outside:?}"),
     });
     reached
 }
@@ -65,12 +75,14 @@ fn routed(services: &'static [&'static str], name: &str) -> Vec<String> {
 #[test]
 fn hello_and_world_route_as_they_did() {
     const ALL: &[&str] = &["hello", "world", "world-v1"];
-    assert_eq!(routed(ALL, "/http/1.1/GET/hello"), ["hello"]);
-    assert_eq!(routed(ALL, "/http/1.1/POST/world")[0], "world-v1");
-    assert_eq!(routed(&["world"], "/http/1.1/GET/world"), ["world"]);
-    // As on Kismatic: neither other hosts nor HTTP/1.0, whose names have no host.
-    for name in ["/http/1.1/GET/example.com", "/http/1.0/GET", "/svc/hello"] {
-        assert_eq!(routed(ALL, name), Vec::<String>::new(), "{name}");
+    assert_eq!(routed(ALL, "GET", "hello", true), ["hello"]);
+    assert_eq!(routed(ALL, "POST", "World", true)[0], "world-v1");
+    assert_eq!(routed(&["world"], "GET", "world", true), ["world"]);
+    // As on Kismatic: neither other hosts, nor ports, nor HTTP/1.0, whose names have no host.
+    for (host, is_http_11) in
+        [("example.com", true), ("hello:80", true), ("hello.default", true), ("hello", false)]
+    {
+        assert_eq!(routed(ALL, "GET", host, is_http_11), Vec::<String>::new(), "{host}");
     }
 }
 

@@ -10,9 +10,6 @@ use std::path::Path;
 use super::*;
 use crate::config::{self, Settings};
 
-/// Keys that the imported file may have before `config` reads them: a test leaves one out only while it is unknown.
-const MAY_BE_UNKNOWN: [&str; 3] = ["namers", "dstPrefix", "identifier"];
-
 fn imported(text: &str) -> Imported {
     let imported = import("l5d.yaml", text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     // Whatever was imported is a configuration.
@@ -22,33 +19,7 @@ fn imported(text: &str) -> Imported {
 
 /// What weir makes of an imported file.
 fn settings(yaml: &str) -> Settings {
-    let parse = |yaml: &str| config::parse("weir.yaml", yaml, Path::new("/etc/weir"));
-    let mut yaml = yaml.to_owned();
-    if let Err(error) = parse(&yaml) {
-        for key in MAY_BE_UNKNOWN {
-            if error.problems.iter().any(|problem| problem.what == format!("unknown key `{key}`")) {
-                yaml = without(&yaml, key);
-            }
-        }
-    }
-    parse(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
-}
-
-/// The file without `key` and what is indented under it.
-fn without(yaml: &str, key: &str) -> String {
-    let mut kept = String::new();
-    let mut inside = None;
-    for line in yaml.lines() {
-        let indent = line.len() - line.trim_start().len();
-        if inside.is_some_and(|outer| indent > outer && !line.is_empty()) {
-            continue;
-        }
-        inside = line.trim_start().starts_with(&format!("{key}:")).then_some(indent);
-        if inside.is_none() {
-            kept.extend([line, "\n"]);
-        }
-    }
-    kept
+    config::parse("weir.yaml", yaml, Path::new("/etc/weir")).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
 /// The paths of what was left out.
@@ -78,16 +49,9 @@ fn router(keys: &str) -> String {
 #[test]
 fn every_note_is_a_comment_line() {
     let imported = imported(&router("  failFast: true\n  \"odd\\nkey\": 1\n  client: { tls: {} }\n"));
-    assert_eq!(imported.notes.len(), 4, "{:#?}", imported.notes);
+    assert_eq!(imported.notes.len(), 5, "{:#?}", imported.notes);
     for note in &imported.notes {
         let line = format!("# - {note}");
         assert!(imported.yaml.lines().any(|it| it == line), "{line}\n{}", imported.yaml);
     }
-}
-
-#[test]
-fn a_key_in_test_that_weir_knows_is_not_stripped() {
-    let yaml = "outgoing:\n  dstPrefix: /a\n  identifier:\n    - { kind: x }\n    - { kind: y }\n  via: true\nnamers:\n  - a\n";
-    let kept = without(&without(&without(yaml, "identifier"), "dstPrefix"), "namers");
-    assert_eq!(kept, "outgoing:\n  via: true\n");
 }

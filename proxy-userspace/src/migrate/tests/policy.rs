@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn consecutive_failures_with_a_jittered_backoff_are_the_breaker() {
     let text = router(
-        "  dtab: ''\n  client:\n    failureAccrual:\n      kind: io.l5d.consecutiveFailures\n      failures: 3\n      \
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client:\n    failureAccrual:\n      kind: io.l5d.consecutiveFailures\n      failures: 3\n      \
          backoff: { kind: jittered, minMs: 100, maxMs: 2000 }\n",
     );
     let imported = imported(&text);
@@ -21,7 +21,7 @@ fn consecutive_failures_with_a_jittered_backoff_are_the_breaker() {
 #[test]
 fn a_constant_backoff_is_one_wait() {
     let text = router(
-        "  dtab: ''\n  client:\n    failureAccrual: { kind: io.l5d.consecutiveFailures, backoff: { kind: constant, ms: 700 } }\n",
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client:\n    failureAccrual: { kind: io.l5d.consecutiveFailures, backoff: { kind: constant, ms: 700 } }\n",
     );
     let imported = imported(&text);
     let backoff = settings(&imported.yaml).breaker.backoff;
@@ -31,10 +31,14 @@ fn a_constant_backoff_is_one_wait() {
 
 #[test]
 fn other_breakers_are_noted() {
-    let rate = imported(&router("  dtab: ''\n  client: { failureAccrual: { kind: io.l5d.successRate } }\n"));
+    let rate = imported(&router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { failureAccrual: { kind: io.l5d.successRate } }\n",
+    ));
     assert_eq!(left(&rate), ["routers[0].client.failureAccrual"]);
     assert_eq!(settings(&rate.yaml).breaker, Settings::default().breaker);
-    let none = imported(&router("  dtab: ''\n  client: { failureAccrual: { kind: none } }\n"));
+    let none = imported(&router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { failureAccrual: { kind: none } }\n",
+    ));
     assert_eq!(changed(&none), ["routers[0].client.failureAccrual"]);
     assert_eq!(settings(&none.yaml).breaker.failures, 1_000_000);
 }
@@ -42,7 +46,7 @@ fn other_breakers_are_noted() {
 #[test]
 fn the_timeout_of_an_attempt_wins_over_that_of_all() {
     let text = router(
-        "  dtab: ''\n  client: { requestAttemptTimeoutMs: 300 }\n  service: { kind: io.l5d.global, totalTimeoutMs: 900 }\n",
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { requestAttemptTimeoutMs: 300 }\n  service: { kind: io.l5d.global, totalTimeoutMs: 900 }\n",
     );
     let imported = imported(&text);
     assert_eq!(settings(&imported.yaml).limits.response, Duration::from_millis(300));
@@ -57,11 +61,14 @@ fn the_timeout_of_0_8_stands_at_the_router() {
 
 #[test]
 fn a_requeue_budget_of_nothing_is_one_attempt() {
-    let text =
-        router("  dtab: ''\n  client: { requeueBudget: { minRetriesPerSec: 0, percentCanRetry: 0.0 } }\n");
+    let text = router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { requeueBudget: { minRetriesPerSec: 0, percentCanRetry: 0.0 } }\n",
+    );
     let none = imported(&text);
     assert_eq!(settings(&none.yaml).limits.attempts, 1);
-    let some = imported(&router("  dtab: ''\n  client: { requeueBudget: { minRetriesPerSec: 3 } }\n"));
+    let some = imported(&router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { requeueBudget: { minRetriesPerSec: 3 } }\n",
+    ));
     assert_eq!(settings(&some.yaml).limits.attempts, 3);
     assert_eq!(left(&some), ["routers[0].client.requeueBudget"]);
 }

@@ -47,7 +47,7 @@ items:
         - { kind: io.l5d.header.token, header: x-service }
         - { kind: io.l5d.path, segments: 2, consume: true }
         - { kind: io.l5d.header }
-        - { kind: io.l5d.static, path: /fallback }
+        - { kind: io.l5d.static, path: fallback }
         - { kind: io.l5d.ingress }
         dtab: |2
             /ph   => /$/io.buoyant.rinet ;              # by port and host
@@ -139,7 +139,8 @@ fn every_other_key_is_noted() {
 #[test]
 fn a_file_of_1_x_keeps_the_defaults_that_are_weirs_too() {
     let imported = imported("routers:\n- protocol: http\n  dtab: /svc => /#/io.l5d.fs;\n");
-    assert_eq!(imported.notes, []);
+    assert_eq!((changed(&imported), left(&imported)), (vec!["routers[0]"], vec![]));
+    assert!(imported.notes[0].why.starts_with("names have the host made canonical"), "{}", imported.notes[0]);
     assert!(!imported.yaml.contains("dstPrefix") && !imported.yaml.contains("identifier"));
     // linkerd's servers were on loopback unless told otherwise.
     assert_eq!(settings(&imported.yaml).outgoing.listen, "127.0.0.1:4140".parse().unwrap());
@@ -158,8 +159,8 @@ fn without_a_router_on_4140_the_first_of_http_is_carried_over() {
 
 #[test]
 fn an_identifier_has_its_later_name() {
-    let imported = imported(&router("  dtab: ''\n  identifier: { kind: io.l5d.headerToken }\n"));
-    assert!(imported.yaml.contains("\n  identifier: { kind: io.l5d.header.token, header: Host }\n"));
+    let imported = imported(&router("  dtab: ''\n  identifier: { kind: io.l5d.headerToken, header: x }\n"));
+    assert!(imported.yaml.contains("\n  identifier: { kind: io.l5d.header.token, header: x }\n"));
 }
 
 #[test]

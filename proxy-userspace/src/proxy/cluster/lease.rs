@@ -83,7 +83,12 @@ impl Lease {
         }
     }
 
+    /// How long a connect took says nothing of what will be carried, and its noise would starve endpoints: tunnels are
+    /// balanced by their number alone.
     fn observe(&self, now: Instant, outcome: Outcome) {
+        if outcome == Outcome::Carried {
+            return;
+        }
         let took = now.saturating_duration_since(self.started);
         if self.backend.observe(now, outcome, took) == News::First {
             self.cluster.guess_anew(now);

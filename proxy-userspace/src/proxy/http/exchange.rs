@@ -14,14 +14,11 @@ use super::attempt::{self, Failed, Heard};
 use super::body::Settlement;
 use super::headers::{self, Upgrade};
 use super::survey::Survey;
-use super::{Body, answer, expect, overrides, tunnel};
-use crate::domain::dtab::Dtab;
-use crate::domain::name::Host;
+use super::{Body, answer, expect, identify, overrides, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::Exempt;
 use crate::proxy::cluster::{Backend, Cluster};
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::route::{Place, Route, name_of};
 use crate::proxy::session::{Origin, Session};
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
@@ -189,33 +186,16 @@ async fn bind(
     match session.origin {
         Origin::Dialled(address) => Ok((worker.cluster_of(world, session, address), now)),
         Origin::Explicit => {
-            let headers = request.headers_mut();
-            let own = overrides::take(session, &world.terms.overrides, headers)?;
-            let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            let (route, place) = resolve(worker, world, host, own.as_ref()).await?;
+            let own = overrides::take(session, &world.terms.overrides, request.headers_mut())?;
+            let route = identify::route(worker, world, request, own.as_ref())?;
+            let place = worker.settle(world, &route).await?;
             let cluster = place.cluster.clone();
-            headers::say_destination(headers, &route, place);
+            headers::say_destination(request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
             let now = if cluster.plan.exempt == Exempt::No { Instant::now() } else { now };
             Ok((cluster, now))
         }
     }
-}
-
-/// Where `authority` leads, by the configuration's dtabs and then the request's `own`.
-pub(super) async fn resolve(
-    worker: &Worker,
-    world: &Arc<World>,
-    authority: &str,
-    own: Option<&Dtab>,
-) -> Result<(Rc<Route>, Place), Fault> {
-    let host: Host<'_> = world.terms.rules.canonical(authority)?;
-    let route = match own {
-        None => worker.routes.of(world, &host),
-        Some(dtab) => Rc::new(world.bind(&name_of(&host), Some(dtab))),
-    };
-    let place = worker.settle(world, &route).await?;
-    Ok((route, place))
 }
 
 /// The endpoint's answer, made one that may go to the client, with a body that settles the lease at its end.

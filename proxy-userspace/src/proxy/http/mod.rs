@@ -9,6 +9,7 @@ mod body;
 mod exchange;
 mod expect;
 mod headers;
+mod identify;
 mod overrides;
 mod serve;
 mod survey;

@@ -8,9 +8,8 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
 use super::body::Settlement;
-use super::exchange::resolve;
 use super::survey::Survey;
-use super::{Body, answer, headers, overrides};
+use super::{Body, answer, headers, identify, overrides};
 use crate::proxy::cluster::Lease;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::session::{Origin, Session};
@@ -36,7 +35,8 @@ pub(super) async fn connect(
             let wanted = || Fault::new(Kind::NoHost, "CONNECT needs a host and a port");
             let authority = authority.cloned().ok_or_else(wanted)?;
             let own = overrides::take(session, &world.terms.overrides, request.headers_mut())?;
-            resolve(worker, world, authority.as_str(), own.as_ref()).await?.1.cluster
+            let route = identify::host_route(worker, world, authority.as_str(), own.as_ref())?;
+            worker.settle(world, &route).await?.cluster
         }
     };
     let (lease, server) = upstream::open(worker, world, &cluster).await?;

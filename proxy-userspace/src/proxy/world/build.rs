@@ -11,7 +11,8 @@ use super::{Named, Node, Port, World};
 use crate::config::{Allow, Limits};
 use crate::domain::catalog::{Catalog, Namer, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
-use crate::domain::name::{Host, Rules};
+use crate::domain::identify::Identifier;
+use crate::domain::name::{Host, Path, Rules};
 use crate::domain::refuse::Exempt;
 use crate::domain::route::Configured;
 use crate::proxy::cluster::{Cluster, Plan};
@@ -27,6 +28,10 @@ pub struct Terms {
     pub dtab: Arc<Dtab>,
     /// Whose requests may bring dtab entries of their own.
     pub overrides: Allow,
+    /// What the names of explicit requests start with.
+    pub prefix: Path,
+    /// How those names are made.
+    pub identifiers: Vec<Identifier>,
     /// The namers, in the order they are asked.
     pub namers: Vec<Configured>,
     /// What attempts may take.

@@ -136,3 +136,17 @@ async fn a_folder_that_goes_keeps_its_services_and_one_that_comes_back_is_follow
     watch.until("a line more", |catalog| count(catalog, &fs_key("hello")) == 2).await;
     assert!(started.elapsed() < Duration::from_secs(1), "told by inotify: {:?}", started.elapsed());
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_looked_at_keeps_its_services_until_it_is_gone() {
+    let mut watch = watch(&[("hello", "10.0.0.1 80\n")]);
+    // A link to itself: it is there, and the kernel gives up on it.
+    symlink(watch.path("hello"), watch.path(".loop")).unwrap();
+    fs::rename(watch.path(".loop"), watch.path("hello")).unwrap();
+    let problems = watch.problems_until(|problems| !problems.is_empty()).await;
+    assert!(problems[0].starts_with("hello: cannot be looked at: "), "{problems:?}");
+    assert_eq!(watch.fs("hello").unwrap(), ["10.0.0.1:80"]);
+    fs::remove_file(watch.path("hello")).unwrap();
+    watch.until("nothing", |catalog| catalog.services.is_empty()).await;
+    watch.problems_until(<[_]>::is_empty).await;
+}

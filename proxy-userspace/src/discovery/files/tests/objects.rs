@@ -54,3 +54,28 @@ async fn a_bad_object_stays_as_it_was_and_its_neighbours_change() {
     let alone = read_files(watch.folder.path()).unwrap().0;
     assert!(alone.services.is_empty(), "with no last good state there is nothing to keep");
 }
+
+#[tokio::test]
+async fn an_object_of_a_wrong_version_and_a_slice_without_its_label_stay_as_they_were() {
+    let good = slice("a", "10.1.0.1");
+    let mut watch = watch(&[("world.yaml", SERVICE), ("a.yaml", &good), ("marker", "10.0.0.9 80\n")]);
+    assert_eq!(watch.k8s("world").unwrap(), ["10.1.0.1:8080"]);
+    watch.write("world.yaml", &SERVICE.replace("apiVersion: v1", "apiVersion: v2"));
+    watch.write("a.yaml", &good.replace("kubernetes.io/service-name", "service-name"));
+    let problems = watch.problems_until(|problems| problems.len() == 2).await;
+    assert!(problems[0].contains("no label says"), "{problems:?}");
+    assert!(problems[1].contains("apiVersion `v2`"), "{problems:?}");
+    assert_eq!(watch.k8s("world").unwrap(), ["10.1.0.1:8080"]);
+}
+
+#[tokio::test]
+async fn a_file_that_no_name_can_lead_to_is_reported() {
+    let watch = watch(&[("Hello", "10.0.0.1 80\n")]);
+    assert_eq!(
+        watch.problems(),
+        [
+            "Hello:1:1: its name has capital letters, and names are looked up in lower case (nothing leads here; call \
+             the file hello)"
+        ]
+    );
+}

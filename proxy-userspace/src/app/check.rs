@@ -1,0 +1,133 @@
+//! A look every few seconds at what changes without anybody telling: this node's addresses, and the programs' state.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::intercept;
+use crate::admin::Desk;
+use crate::intercept::{Status, node_addresses};
+use crate::proxy::world::Terms;
+
+/// How often weir looks.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// Looks as long as weir runs.
+pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyhow::Result<()> {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut unknown, mut off) = (None, None);
+    loop {
+        ticks.tick().await;
+        match node_addresses() {
+            Ok(own) => {
+                unknown = None;
+                follow(&terms, own);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if unknown.as_ref() != Some(&why) {
+                    tracing::warn!("this node's own addresses cannot be listed; the last ones stay: {why}");
+                }
+                unknown = Some(why);
+            }
+        }
+        let own = terms.borrow().node.own.clone();
+        let now = interception(&desk, &own);
+        if now != off {
+            match &now {
+                Some(why) => tracing::error!("interception does not work: {why}"),
+                None => tracing::info!("interception works again"),
+            }
+            off = now;
+        }
+    }
+}
+
+/// The world refuses what the node has now.
+fn follow(terms: &watch::Sender<Terms>, own: Vec<IpAddr>) {
+    terms.send_if_modified(|terms| {
+        let differs = terms.node.own != own;
+        if differs {
+            tracing::info!(?own, "this node's addresses changed");
+            terms.node.own = own;
+        }
+        differs
+    });
+}
+
+/// Tries again what failed, and says why interception does not work now; nothing when it does, or is none.
+fn interception(desk: &Desk, own: &[IpAddr]) -> Option<String> {
+    if desk.diverted.lock().failed.is_some() {
+        intercept::divert(desk, &desk.catalog.load());
+    }
+    let failed = desk.diverted.lock().failed.clone();
+    let why = match &mut *desk.interception.lock() {
+        Ok(interception) => match gone(interception.addresses(), own) {
+            Some(address) => {
+                interception.disarm();
+                Some(format!("{address} is not this node's any more, so nothing is diverted there"))
+            }
+            None => {
+                desk.arm(interception);
+                off(&interception.status()).map(str::to_owned).or(failed)
+            }
+        },
+        // Said at start, and nothing has changed since.
+        Err(_) => return None,
+    };
+    if desk.interception_is_due() {
+        desk.ready.set("interception", why.clone().map_or(Ok(()), Err));
+    }
+    why
+}
+
+/// An address that connections are diverted to and that nobody listens at any more.
+fn gone(diverted_to: &[IpAddr], own: &[IpAddr]) -> Option<IpAddr> {
+    diverted_to.iter().copied().find(|address| !own.contains(&address.to_canonical()))
+}
+
+/// Why nothing is diverted; nothing when it is.
+fn off(status: &Status) -> Option<&'static str> {
+    match status {
+        armed if armed.is_armed() => None,
+        Status { attached: false, .. } => Some("the programs are not attached to the pods' cgroup any more"),
+        Status { slot, listener, .. } if slot.is_none() || slot != listener => {
+            Some("weir's listener is not in its slot")
+        }
+        _ => Some("weir's heart does not beat"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_left_the_node_is_noticed() {
+        let of = |text: &str| text.parse::<IpAddr>().unwrap();
+        let own = [of("10.0.0.7"), of("fd00::7")];
+        assert_eq!(gone(&own, &own), None);
+        assert_eq!(gone(&own, &own[..1]), Some(of("fd00::7")));
+    }
+
+    #[test]
+    fn what_keeps_connections_from_being_diverted_has_a_name() {
+        let well = Status {
+            attached: true,
+            slot: Some(1),
+            listener: Some(1),
+            heart_age: Some(Duration::ZERO),
+            destinations: 0,
+            waiting: 0,
+        };
+        assert_eq!(off(&well), None);
+        assert!(off(&Status { attached: false, ..well }).is_some_and(|why| why.contains("not attached")));
+        assert!(off(&Status { slot: None, ..well }).is_some_and(|why| why.contains("slot")));
+        let still = Status { heart_age: Some(Duration::from_secs(9)), ..well };
+        assert!(off(&still).is_some_and(|why| why.contains("heart")));
+    }
+}

@@ -1,0 +1,107 @@
+//! What is to be diverted: what the configuration says, or else what the catalog knows.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::domain::catalog::{Catalog, Service};
+use crate::intercept::Destination;
+
+/// The namespace of what the cluster itself runs on (its DNS, its proxies): not diverted unless somebody says so.
+const SYSTEM: &str = "kube-system";
+
+/// What kubelet tells every container: where the API server's Service is.
+const API_SERVER: &str = "KUBERNETES_SERVICE_HOST";
+
+/// The networks in `divert`, or else every address of every known service with exactly the ports it owns.
+pub(super) fn wanted(divert: Option<&[IpNet]>, catalog: &Catalog) -> BTreeSet<Destination> {
+    match divert {
+        Some(networks) => networks.iter().map(|&net| Destination { net, ports: 1..=u16::MAX }).collect(),
+        None => {
+            let services = catalog.services.values();
+            services.filter(|it| &*it.key.namespace != SYSTEM).flat_map(|it| of_service(it)).collect()
+        }
+    }
+}
+
+/// Never diverted, whatever `divert` says: the `kubernetes` Service in `default`, known or not. What the cluster's own
+/// API server answers must not depend on weir.
+pub(super) fn exceptions(catalog: &Catalog, told: Option<IpAddr>) -> BTreeSet<IpNet> {
+    let is_api_server =
+        |it: &&std::sync::Arc<Service>| (&*it.key.namespace, &*it.key.name) == ("default", "kubernetes");
+    let known = catalog.services.values().filter(is_api_server).flat_map(|it| it.addresses.iter().copied());
+    known.chain(told).map(IpNet::from).collect()
+}
+
+/// The API server's address as the environment tells it; nothing outside a cluster.
+pub(super) fn told_api_server() -> Option<IpAddr> {
+    let address: IpAddr = std::env::var(API_SERVER).ok()?.parse().ok()?;
+    Some(address.to_canonical())
+}
+
+fn of_service(service: &Service) -> impl Iterator<Item = Destination> {
+    let ports = service.ports.iter().map(|port| port.number).filter(|&number| number != 0);
+    ports.flat_map(|port| {
+        service.addresses.iter().map(move |&address| Destination { net: address.into(), ports: port..=port })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::catalog::{AppProtocol, Namer, ServiceKey, ServicePort};
+
+    fn catalog(services: &[(&str, &str, &str, &[u16])]) -> Catalog {
+        let mut catalog = Catalog::default();
+        for (namespace, name, address, ports) in services {
+            let key = ServiceKey { namer: Namer::K8s, namespace: (*namespace).into(), name: (*name).into() };
+            let port = |&number: &u16| ServicePort {
+                name: None,
+                number,
+                protocol: AppProtocol::Sniff,
+                endpoints: Arc::new([]),
+            };
+            let service = Service {
+                key: key.clone(),
+                addresses: vec![address.parse().unwrap()],
+                ports: ports.iter().map(port).collect(),
+                written: true,
+            };
+            catalog.services.insert(key, Arc::new(service));
+        }
+        catalog
+    }
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_ports_that_a_service_owns_are_diverted_and_none_between() {
+        let catalog = catalog(&[("shop", "web", "10.96.0.1", &[80, 443])]);
+        let wanted: Vec<_> = wanted(None, &catalog).into_iter().map(|it| it.ports).collect();
+        assert_eq!(wanted, [80..=80, 443..=443]);
+    }
+
+    #[test]
+    fn kube_system_is_diverted_only_when_the_configuration_names_it() {
+        let catalog = catalog(&[("kube-system", "kube-dns", "10.96.0.10", &[53])]);
+        assert!(wanted(None, &catalog).is_empty());
+        let named = wanted(Some(&[net("10.96.0.0/16")]), &catalog);
+        assert_eq!(named.into_iter().map(|it| it.net).collect::<Vec<_>>(), [net("10.96.0.0/16")]);
+    }
+
+    #[test]
+    fn the_api_server_is_an_exception_whether_the_catalog_or_the_environment_knows_it() {
+        let catalog = catalog(&[
+            ("default", "kubernetes", "10.96.0.1", &[443]),
+            ("shop", "kubernetes", "10.96.0.2", &[443]),
+        ]);
+        assert_eq!(exceptions(&catalog, None), [net("10.96.0.1/32")].into());
+        let told = Some("10.100.0.1".parse().unwrap());
+        assert_eq!(exceptions(&Catalog::default(), told), [net("10.100.0.1/32")].into());
+    }
+}

@@ -1,0 +1,88 @@
+//! Where services come from: the folder of `discovery.files`, watched from before weir takes its first connection.
+//!
+//! What is read before the start and what is watched afterwards is one and the same, so that a file that breaks while
+//! weir starts keeps its last good state as at any other time.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Desk;
+use crate::config::Settings;
+use crate::discovery::files::{self, Watched};
+use crate::domain::catalog::Catalog;
+
+/// The services as they are at start, and what will tell of their changes.
+pub(super) struct Services {
+    /// Empty without a folder.
+    pub(super) catalog: Arc<Catalog>,
+    /// Absent when nothing is discovered.
+    pub(super) folder: Option<Folder>,
+}
+
+/// A watch, and the task that keeps it going.
+type Watching = (Watched, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// A folder of service files.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// The watch that was begun at start; taken by the first who passes it on.
+    watching: Option<Watching>,
+    shutdown: CancellationToken,
+}
+
+impl Services {
+    /// Reads what `settings` name.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be listed.
+    pub(super) fn open(settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        let Some(files) = &settings.discovery.files else {
+            return Ok(Self { catalog: Arc::default(), folder: None });
+        };
+        let mut folder = Folder { path: files.path.clone(), watching: None, shutdown };
+        folder.watch()?;
+        let catalog = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
+        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder) })
+    }
+}
+
+impl Folder {
+    fn watch(&mut self) -> anyhow::Result<()> {
+        let (watched, task) = files::watch_files(self.path.clone(), self.shutdown.clone())?;
+        self.watching = Some((watched, Box::pin(task)));
+        Ok(())
+    }
+
+    /// Passes on what the folder says, until the watch ends. The next call watches anew.
+    pub(super) fn pass_on(
+        &mut self,
+        desk: Arc<Desk>,
+        catalogs: watch::Sender<Arc<Catalog>>,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+        let begun = if self.watching.is_none() { self.watch() } else { Ok(()) };
+        let watching = self.watching.take();
+        async move {
+            begun?;
+            let Some((mut watched, task)) = watching else { return Ok(()) };
+            let forward = async {
+                loop {
+                    catalogs.send_replace(watched.catalog.borrow_and_update().clone());
+                    desk.problems.send_replace(watched.problems.borrow_and_update().clone());
+                    tokio::select! {
+                        changed = watched.catalog.changed() => changed?,
+                        changed = watched.problems.changed() => changed?,
+                    }
+                }
+            };
+            tokio::select! {
+                () = task => Ok(()),
+                lost = forward => lost,
+            }
+        }
+    }
+}

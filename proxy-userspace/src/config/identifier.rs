@@ -1,0 +1,111 @@
+//! `identifier` and `namers`, in linkerd's kinds and keys.
+
+use serde::Deserialize;
+
+use super::Mistake;
+use super::tree::{Node, Value};
+use crate::domain::identify::{Identifier, Segments};
+use crate::domain::name::Path;
+use crate::domain::route::{Configured, Kind, Resolver, Rewrite};
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields)]
+enum Written {
+    #[serde(rename = "io.l5d.header.token")]
+    Token { header: Option<String> },
+    #[serde(rename = "io.l5d.header")]
+    Header { header: Option<String> },
+    #[serde(rename = "io.l5d.path")]
+    Path { segments: Option<usize>, consume: Option<bool> },
+    #[serde(rename = "io.l5d.static")]
+    Static { path: String },
+    #[serde(rename = "io.l5d.methodAndHost")]
+    MethodAndHost {},
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields)]
+enum WrittenNamer {
+    #[serde(rename = "io.l5d.fs")]
+    Fs { prefix: Option<String> },
+    #[serde(rename = "io.l5d.k8s")]
+    K8s { prefix: Option<String> },
+    #[serde(rename = "io.l5d.k8s.ns")]
+    K8sNamespace { prefix: Option<String>, namespace: String },
+    #[serde(rename = "io.l5d.rewrite")]
+    Rewrite { prefix: String, pattern: String, name: String },
+}
+
+/// One identifier, or a list that is tried in order.
+pub(super) fn identifiers(node: &Node) -> Result<Vec<Identifier>, Mistake> {
+    match &node.value {
+        Value::List(items) if items.is_empty() => Err(Mistake::new("an empty list identifies nothing")),
+        Value::List(items) => items.iter().map(identifier).collect(),
+        _ => Ok(vec![identifier(node)?]),
+    }
+}
+
+fn identifier(node: &Node) -> Result<Identifier, Mistake> {
+    let written = Written::deserialize(node).map_err(|error| {
+        Mistake::new(format!("no identifier: {error}"))
+            .hint("write `{ kind: io.l5d.header.token, header: Host }`")
+    })?;
+    Ok(match written {
+        Written::Token { header } => match header {
+            Some(header) if !header.eq_ignore_ascii_case("host") => Identifier::Token(field(&header)?),
+            Some(_) | None => Identifier::Host,
+        },
+        Written::Header { header } => Identifier::Header(field(header.as_deref().unwrap_or("l5d-name"))?),
+        Written::Path { segments, consume } => {
+            let segments = segments.unwrap_or(1);
+            if !(1..=64).contains(&segments) {
+                return Err(Mistake::new(format!("{segments} is not from 1 to 64 segments")));
+            }
+            let segments_go = if consume == Some(true) { Segments::Go } else { Segments::Stay };
+            Identifier::Path { segments, segments_go }
+        }
+        Written::Static { path } => {
+            let path = if path.starts_with('/') { path } else { format!("/{path}") };
+            Identifier::Static(name(&path)?)
+        }
+        Written::MethodAndHost {} => Identifier::MethodAndHost,
+    })
+}
+
+/// A header's name, lower-case.
+fn field(header: &str) -> Result<Box<str>, Mistake> {
+    let lower = header.to_ascii_lowercase();
+    http::HeaderName::from_bytes(lower.as_bytes())
+        .map(|_| lower.into())
+        .map_err(|_| Mistake::new(format!("{header:?} is no header's name")))
+}
+
+/// A path.
+pub(super) fn name(text: &str) -> Result<Path, Mistake> {
+    text.parse().map_err(|bad: crate::domain::name::BadPath| {
+        Mistake::new(format!("{text:?} is no path: expected {} at byte {}", bad.expected, bad.at))
+    })
+}
+
+/// One namer.
+pub(super) fn namer(node: &Node) -> Result<Configured, Mistake> {
+    let written = WrittenNamer::deserialize(node).map_err(|error| {
+        Mistake::new(format!("no namer: {error}"))
+            .hint("write `{ kind: io.l5d.rewrite, prefix: /x, pattern: …, name: … }`")
+    })?;
+    let find = |prefix: Option<String>, default: &str, kind| -> Result<Configured, Mistake> {
+        Ok(Configured { prefix: name(prefix.as_deref().unwrap_or(default))?, resolver: Resolver::Find(kind) })
+    };
+    match written {
+        WrittenNamer::Fs { prefix } => find(prefix, "/io.l5d.fs", Kind::Fs),
+        WrittenNamer::K8s { prefix } => find(prefix, "/io.l5d.k8s", Kind::K8s),
+        WrittenNamer::K8sNamespace { prefix, namespace } => {
+            find(prefix, "/io.l5d.k8s.ns", Kind::K8sNamespace(namespace.as_str().into()))
+        }
+        WrittenNamer::Rewrite { prefix, pattern, name: template } => {
+            let rewrite = Rewrite::new(&pattern, &template)
+                .map_err(|bad| Mistake::new(format!("no rewrite: {bad:?}")))?;
+            Ok(Configured { prefix: name(&prefix)?, resolver: Resolver::Rewrite(rewrite) })
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Which name a request asks for: linkerd's identifiers.
+//!
+//! Each makes a name of some part of a request, or says nothing; of a list the first that says something counts.
+//! weir's default is linkerd's, `io.l5d.header.token` on Host, but with the host made canonical first.
+
+use std::fmt;
+
+use super::name::Path;
+
+/// How a name is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identifier {
+    /// The canonical host: the default.
+    Host,
+    /// `io.l5d.header.token`: this header's value as one label, its case kept.
+    Token(Box<str>),
+    /// `io.l5d.header`: this header's value, read as a path.
+    Header(Box<str>),
+    /// `io.l5d.path`: the first segments of the URL.
+    Path {
+        /// How many.
+        segments: usize,
+        /// Whether they go on to the endpoint.
+        segments_go: Segments,
+    },
+    /// `io.l5d.static`: this path, always.
+    Static(Path),
+    /// `io.l5d.methodAndHost`, the default of linkerd 0.8: `/1.1/GET/host`.
+    MethodAndHost,
+}
+
+/// What becomes of URL segments that made a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segments {
+    /// They stay in the URL.
+    Stay,
+    /// They are cut from it (`consume: true`).
+    Go,
+}
+
+/// The parts of a request that names are made of.
+pub struct Facts<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Whether it is HTTP/1.1 or newer.
+    pub is_http_11: bool,
+    /// The Host field's value.
+    pub host: Option<&'a str>,
+    /// The host, canonical, as the default name has it: `hello:8080`.
+    pub canonical: Option<&'a str>,
+    /// The target in origin-form.
+    pub target: &'a str,
+    /// A header's value by its name, if it is there and text.
+    pub header: &'a dyn Fn(&str) -> Option<&'a str>,
+}
+
+/// A name, and what the URL becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// The name, without its prefix.
+    pub name: Path,
+    /// The target that goes on, where it is another.
+    pub target: Option<String>,
+}
+
+/// A header that should be a path and is none: the client's mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadHeader(pub String);
+
+/// The name that the first of `identifiers` makes that makes one.
+///
+/// # Errors
+///
+/// [`BadHeader`]
+pub fn identify(identifiers: &[Identifier], facts: &Facts<'_>) -> Result<Option<Identified>, BadHeader> {
+    for identifier in identifiers {
+        if let Some(identified) = identifier.apply(facts)? {
+            return Ok(Some(identified));
+        }
+    }
+    Ok(None)
+}
+
+impl Identifier {
+    fn apply(&self, facts: &Facts<'_>) -> Result<Option<Identified>, BadHeader> {
+        let whole = |name| Identified { name, target: None };
+        Ok(match self {
+            Self::Host => facts.canonical.map(|host| whole(Path::of([host]))),
+            Self::Token(name) => {
+                let value = (facts.header)(name).filter(|value| !value.is_empty());
+                value.map(|value| whole(Path::of([value])))
+            }
+            Self::Header(name) => match (facts.header)(name).filter(|value| !value.is_empty()) {
+                Some(value) => Some(whole(value.parse().map_err(|bad: super::name::BadPath| {
+                    BadHeader(format!("{name}: no path: expected {} at byte {}", bad.expected, bad.at))
+                })?)),
+                None => None,
+            },
+            Self::Path { segments, segments_go } => first_segments(facts.target, *segments, *segments_go),
+            Self::Static(path) => Some(whole(path.clone())),
+            Self::MethodAndHost => match (facts.is_http_11, facts.host) {
+                (true, Some(host)) => {
+                    let host = host.to_ascii_lowercase();
+                    Some(whole(Path::of(["1.1", facts.method, &host])))
+                }
+                (true, None) => None,
+                (false, _) => Some(whole(Path::of(["1.0", facts.method]))),
+            },
+        })
+    }
+}
+
+/// The first `count` segments as a name; none if there are fewer. What is left of the target keeps its trailing slash
+/// and its query, and is `/` where nothing is left.
+fn first_segments(target: &str, count: usize, segments_go: Segments) -> Option<Identified> {
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    let mut labels = Vec::with_capacity(count);
+    let mut rest = path;
+    while labels.len() < count {
+        let segment = rest.strip_prefix('/')?;
+        let end = segment.find('/').unwrap_or(segment.len());
+        if end == 0 {
+            return None;
+        }
+        labels.push(&segment[..end]);
+        rest = &segment[end..];
+    }
+    let target = (segments_go == Segments::Go).then(|| {
+        let rest = if rest.is_empty() { "/" } else { rest };
+        format!("{rest}{query}")
+    });
+    Some(Identified { name: Path::of(labels), target })
+}
+
+impl fmt::Display for BadHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(identifiers: &[Identifier], target: &str) -> Option<(String, Option<String>)> {
+        let header = |name: &str| match name {
+            "x-token" => Some("Some.Token"),
+            "l5d-name" => Some("/a/b"),
+            "empty" => Some(""),
+            "bad" => Some("a/b"),
+            _ => None,
+        };
+        let facts = Facts {
+            method: "GET",
+            is_http_11: true,
+            host: Some("Hello:80"),
+            canonical: Some("hello"),
+            target,
+            header: &header,
+        };
+        identify(identifiers, &facts).expect("readable").map(|it| (it.name.to_string(), it.target))
+    }
+
+    fn path(segments: usize, segments_go: Segments) -> Identifier {
+        Identifier::Path { segments, segments_go }
+    }
+
+    #[test]
+    fn each_identifier_makes_linkerds_name() {
+        for (identifier, expected) in [
+            (Identifier::Host, Some("/hello")),
+            (Identifier::Token("x-token".into()), Some("/Some.Token")),
+            (Identifier::Token("empty".into()), None),
+            (Identifier::Token("absent".into()), None),
+            (Identifier::Header("l5d-name".into()), Some("/a/b")),
+            (Identifier::Header("absent".into()), None),
+            (path(1, Segments::Stay), Some("/x")),
+            (path(2, Segments::Stay), Some("/x/y")),
+            (path(3, Segments::Stay), None),
+            (Identifier::Static("/always/this".parse().expect("a path")), Some("/always/this")),
+            (Identifier::MethodAndHost, Some("/1.1/GET/hello:80")),
+        ] {
+            let made = name(std::slice::from_ref(&identifier), "/x/y?q=/z").map(|(name, _)| name);
+            assert_eq!(made.as_deref(), expected, "{identifier:?}");
+        }
+    }
+
+    #[test]
+    fn consumed_segments_leave_the_trailing_slash_and_the_query() {
+        for (target, rest) in
+            [("/x/y/z?q", "/y/z?q"), ("/x/y/", "/y/"), ("/x/", "/"), ("/x", "/"), ("/x?q", "/?q")]
+        {
+            let made = name(&[path(1, Segments::Go)], target).expect("one segment is there");
+            assert_eq!(made, ("/x".to_owned(), Some(rest.to_owned())), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_first_that_says_something_counts() {
+        let list = [
+            Identifier::Token("absent".into()),
+            path(9, Segments::Stay),
+            Identifier::MethodAndHost,
+            Identifier::Host,
+        ];
+        assert_eq!(name(&list, "/").map(|(name, _)| name).as_deref(), Some("/1.1/GET/hello:80"));
+        assert_eq!(name(&[], "/"), None);
+    }
+
+    #[test]
+    fn a_header_that_is_no_path_is_the_clients_mistake() {
+        let header = |_: &str| Some("a/b");
+        let facts = Facts {
+            method: "GET",
+            is_http_11: true,
+            host: None,
+            canonical: None,
+            target: "/",
+            header: &header,
+        };
+        assert!(identify(&[Identifier::Header("bad".into())], &facts).is_err());
+    }
+}

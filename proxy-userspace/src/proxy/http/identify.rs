@@ -1,0 +1,69 @@
+//! The name of an explicit request, and where it leads.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{Request, Version};
+
+use super::Body;
+use crate::domain::dtab::Dtab;
+use crate::domain::identify::{Facts, Identifier, identify};
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::route::{Route, name_of};
+use crate::proxy::worker::Worker;
+use crate::proxy::world::World;
+
+/// Where `request` leads, by the configuration's dtabs and then its `own`. Its URL loses what an identifier consumes.
+pub(super) fn route(
+    worker: &Worker,
+    world: &Arc<World>,
+    request: &mut Request<Body>,
+    own: Option<&Dtab>,
+) -> Result<Rc<Route>, Fault> {
+    if let [Identifier::Host] = world.terms.identifiers.as_slice() {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        return host_route(worker, world, host, own);
+    }
+    let identified = {
+        let headers = request.headers();
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let host = header("host");
+        let canonical = host.and_then(|host| world.terms.rules.canonical(host).ok()).map(|host| host.label());
+        let facts = Facts {
+            method: request.method().as_str(),
+            is_http_11: request.version() >= Version::HTTP_11,
+            host,
+            canonical: canonical.as_deref(),
+            target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
+            header: &header,
+        };
+        identify(&world.terms.identifiers, &facts)
+    };
+    let identified = identified.map_err(|bad| Fault::new(Kind::Unidentified, bad.to_string()))?;
+    let nothing = || Fault::new(Kind::Unidentified, "no identifier makes a name of this request");
+    let identified = identified.ok_or_else(nothing)?;
+    if let Some(target) = identified.target.and_then(|target| PathAndQuery::try_from(target).ok()) {
+        *request.uri_mut() = target.into();
+    }
+    let name = world.terms.prefix.join(identified.name.labels());
+    Ok(match own {
+        None => worker.routes.named(world, &name),
+        Some(dtab) => Rc::new(world.bind(&name, Some(dtab))),
+    })
+}
+
+/// Where the host in `authority` leads.
+pub(super) fn host_route(
+    worker: &Worker,
+    world: &Arc<World>,
+    authority: &str,
+    own: Option<&Dtab>,
+) -> Result<Rc<Route>, Fault> {
+    let host = world.terms.rules.canonical(authority)?;
+    Ok(match own {
+        None => worker.routes.of(world, &host),
+        Some(dtab) => Rc::new(world.bind(&name_of(world, &host), Some(dtab))),
+    })
+}
