@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod domain;
 pub mod drain;
 pub mod intercept;
+pub mod migrate;
 pub mod proxy;
 pub mod telemetry;
 pub mod transport;

@@ -3,6 +3,7 @@
 
 pub mod check;
 mod explain;
+mod import;
 mod status;
 
 use std::path::PathBuf;
@@ -49,6 +50,11 @@ enum Command {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9990")]
         admin: String,
     },
+    /// Turns a linkerd 1.x (or 0.8) configuration into weir's, on standard output.
+    Import {
+        /// linkerd's YAML, alone or in a Kubernetes ConfigMap.
+        file: PathBuf,
+    },
     /// Prints what a running weir is doing.
     Status {
         /// Its admin listener.
@@ -77,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Explain { name, dtab, config, admin } => {
             explain::run(&name, &dtab, config.as_deref(), &admin)
         }
+        Command::Import { file } => import::run(&file),
         Command::Status { admin, json } => status::run(&admin, json),
     }
 }

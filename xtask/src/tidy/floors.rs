@@ -9,7 +9,7 @@ const RULE: &str = "floor";
 const ROOT: &str = "proxy-userspace/src";
 
 /// Every top-level module and its floor. The modules of the top floor wire everything and may use each other.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("domain", 0),
     ("config", 1),
     ("telemetry", 1),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 14] = [
     ("discovery", 2),
     ("transport", 2),
     ("intercept", 2),
+    ("migrate", 2),
     ("proxy", 3),
     ("admin", 4),
     ("allocator", 4),

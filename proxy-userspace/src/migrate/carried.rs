@@ -1,0 +1,135 @@
+//! What is carried over, and how it is written down.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::notes::{Fate, Note};
+use super::scalar::{block, map, scalar};
+use crate::config::quoted;
+
+/// weir's configuration in the making. What is absent keeps weir's default.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// `outgoing.listen`.
+    pub(super) listen: Option<SocketAddr>,
+    /// `outgoing.dstPrefix`.
+    pub(super) dst_prefix: Option<String>,
+    /// `outgoing.identifier`: mappings on one line each.
+    pub(super) identifiers: Vec<String>,
+    /// `baseDtab`.
+    pub(super) dtab: Option<String>,
+    /// `namers`: mappings on one line each.
+    pub(super) namers: Vec<String>,
+    /// `discovery.files.path`.
+    pub(super) files: Option<String>,
+    /// `admin.listen`.
+    pub(super) admin: Option<SocketAddr>,
+    /// `breaker.failures`.
+    pub(super) failures: Option<i128>,
+    /// `breaker.backoff`, in milliseconds.
+    pub(super) backoff: Option<(i128, i128)>,
+    /// `limits.response`, in milliseconds.
+    pub(super) response: Option<i128>,
+    /// `limits.attempts`.
+    pub(super) attempts: Option<u32>,
+}
+
+const DTAB: &str = "\
+# linkerd's dtab, unchanged, in the place of weir's own base dtab. So names outside the cluster are not looked up in DNS
+# unless an entry says so: `/svc => /$/weir.dns` (with the prefix of your names), first, looks up what nothing else knows.
+";
+
+impl Carried {
+    /// The configuration as YAML, after comment lines for the notes.
+    pub(super) fn write(&self, file: &str, notes: &[Note]) -> String {
+        let mut yaml = format!("# weir's configuration, imported from linkerd's in {}.\n", quoted(file));
+        list(&mut yaml, "Carried over with another meaning:", notes, Fate::Changed);
+        list(&mut yaml, "Not carried over:", notes, Fate::Left);
+        let outgoing = [
+            self.listen.map(|listen| line("listen", address(listen))),
+            self.dst_prefix.as_deref().map(|prefix| line("dstPrefix", scalar(prefix))),
+            self.identifier(),
+        ];
+        section(&mut yaml, "outgoing", outgoing);
+        section(&mut yaml, "admin", [self.admin.map(|listen| line("listen", address(listen)))]);
+        if !self.namers.is_empty() {
+            yaml.push_str("\nnamers:\n");
+            self.namers.iter().for_each(|namer| yaml.extend(["  - ", namer, "\n"]));
+        }
+        let files = self.files.as_deref().map(|path| line("files", map(&[("path", scalar(path))])));
+        section(&mut yaml, "discovery", [files]);
+        if let Some(dtab) = &self.dtab {
+            write_dtab(&mut yaml, dtab);
+        }
+        self.write_behaviour(&mut yaml);
+        yaml
+    }
+
+    fn identifier(&self) -> Option<String> {
+        match self.identifiers.as_slice() {
+            [] => None,
+            [one] => Some(line("identifier", one.clone())),
+            many => {
+                let items: String = many.iter().map(|item| format!("    - {item}\n")).collect();
+                Some(format!("  identifier:\n{items}"))
+            }
+        }
+    }
+
+    fn write_behaviour(&self, yaml: &mut String) {
+        let backoff = self.backoff.map(|(min, max)| {
+            line("backoff", map(&[("min", format!("{min}ms")), ("max", format!("{max}ms"))]))
+        });
+        let failures = self.failures.map(|failures| line("failures", failures.to_string()));
+        section(yaml, "breaker", [failures, backoff]);
+        let response = self.response.map(|response| line("response", format!("{response}ms")));
+        let attempts = self.attempts.map(|attempts| line("attempts", attempts.to_string()));
+        section(yaml, "limits", [response, attempts]);
+    }
+}
+
+/// A comment line for each note of this fate.
+fn list(yaml: &mut String, title: &str, notes: &[Note], fate: Fate) {
+    let mut notes = notes.iter().filter(|note| note.fate == fate).peekable();
+    if notes.peek().is_none() {
+        return;
+    }
+    let _ = writeln!(yaml, "#\n# {title}");
+    for note in notes {
+        let _ = writeln!(yaml, "# - {note}");
+    }
+}
+
+/// The section with those of its lines that are there, or nothing.
+fn section<const N: usize>(yaml: &mut String, name: &str, lines: [Option<String>; N]) {
+    let lines: String = lines.into_iter().flatten().collect();
+    if !lines.is_empty() {
+        let _ = write!(yaml, "\n{name}:\n{lines}");
+    }
+}
+
+fn line(key: &str, value: String) -> String {
+    format!("  {key}: {value}\n")
+}
+
+fn address(listen: SocketAddr) -> String {
+    format!("\"{listen}\"")
+}
+
+fn write_dtab(yaml: &mut String, dtab: &str) {
+    let _ = write!(yaml, "\n{DTAB}baseDtab: ");
+    let lines = block(dtab);
+    // A literal block takes only what can be printed; a comment in a dtab may hold anything.
+    let is_odd = |c: char| c.is_control() && c != '\t' || ['\u{2028}', '\u{2029}', '\u{feff}'].contains(&c);
+    if lines.is_empty() || lines.iter().any(|line| line.contains(is_odd)) {
+        let _ = writeln!(yaml, "{}", scalar(dtab));
+        return;
+    }
+    yaml.push_str("|\n");
+    for line in lines {
+        if !line.is_empty() {
+            yaml.extend(["  ", line]);
+        }
+        yaml.push('\n');
+    }
+}

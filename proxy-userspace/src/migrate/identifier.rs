@@ -1,0 +1,139 @@
+//! How a request gets its name: one identifier, or several that are tried in order.
+
+use super::carried::Carried;
+use super::notes::Notes;
+use super::part::{Field, Part};
+use super::reasons;
+use super::router::Generation;
+use super::scalar::{map, scalar};
+use crate::config::quoted;
+use crate::domain::name::Path;
+
+/// linkerd took the Host header as it was.
+const CANONICAL: &str = "names have the host made canonical: lower case, without `:80`, the cluster's domain and the default \
+                         namespace; dtab entries that spell these out match no more";
+const METHOD_AND_HOST: &str = "io.l5d.methodAndHost";
+
+/// Reads `identifier`. `router` is where a default is noted.
+pub(super) fn read(
+    field: Option<&Field<'_>>,
+    router: &Field<'_>,
+    generation: Generation,
+    carried: &mut Carried,
+    notes: &mut Notes<'_>,
+) {
+    let items = field.map(Field::items).unwrap_or_default();
+    carried.identifiers = items.iter().filter_map(|item| read_one(item, notes)).collect();
+    if field.is_none() && generation == Generation::One {
+        notes.changed(router, CANONICAL);
+    }
+    if !carried.identifiers.is_empty() {
+        return;
+    }
+    if let Some(field) = field {
+        let why = match generation {
+            Generation::Zero => {
+                "no identifier of these could be carried over: io.l5d.methodAndHost is in its place"
+            }
+            Generation::One => {
+                "no identifier of these could be carried over: the Host header is in its place, made canonical"
+            }
+        };
+        notes.changed(field, why);
+    }
+    if generation == Generation::Zero {
+        if field.is_none() {
+            let why = "no identifier and a `baseDtab` mean linkerd 0.8, where names were /http/1.1/METHOD/HOST: the \
+                       identifier and the prefix are written out";
+            notes.changed(router, why);
+        }
+        carried.identifiers.push(map(&[("kind", METHOD_AND_HOST.to_owned())]));
+    }
+}
+
+/// One identifier as weir writes it.
+fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
+    let mut part = Part::open(field, notes)?;
+    part.take("kind");
+    let kind = match field.kind() {
+        "io.l5d.headerToken" => "io.l5d.header.token", // its name before 1.0
+        kind => kind,
+    };
+    let mut pairs = vec![("kind", kind.to_owned())];
+    match kind {
+        METHOD_AND_HOST => {
+            if let Some(uri) = part.take("httpUriInDst").filter(|uri| uri.boolean() != Some(false)) {
+                notes.left(&uri, "weir's names have no path of the URI; io.l5d.path makes names of paths");
+            }
+        }
+        "io.l5d.header.token" => {
+            let name = header(&mut part, "Host", notes);
+            if name.eq_ignore_ascii_case("host") {
+                notes.changed(field, CANONICAL);
+            }
+            pairs.push(("header", name));
+        }
+        "io.l5d.header" => pairs.push(("header", header(&mut part, NAME, notes))),
+        "io.l5d.path" => path_pairs(&mut part, &mut pairs, notes),
+        "io.l5d.static" => {
+            let path = part.take("path");
+            let text =
+                path.as_ref().and_then(Field::text).map(|text| format!("/{}", text.trim_start_matches('/')));
+            let Some(text) = text.filter(|text| text.parse::<Path>().is_ok()) else {
+                notes.left(field, "io.l5d.static without a path");
+                return None;
+            };
+            pairs.push(("path", scalar(&text)));
+        }
+        other => {
+            notes.left(field, unknown(other));
+            return None;
+        }
+    }
+    part.finish(reasons::IDENTIFIER, notes);
+    Some(map(&pairs))
+}
+
+/// The header that io.l5d.header reads by default, in lower case as every header here.
+const NAME: &str = concat!("l5d", "-name");
+
+fn header(part: &mut Part<'_>, default: &str, notes: &mut Notes<'_>) -> String {
+    let is_token = |text: &&str| {
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    };
+    let Some(field) = part.take("header") else { return scalar(default) };
+    if let Some(name) = field.text().filter(is_token) {
+        return scalar(name);
+    }
+    notes.left(&field, format!("no header's name, so {default} is in its place"));
+    scalar(default)
+}
+
+fn path_pairs(part: &mut Part<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut Notes<'_>) {
+    let mut segments = 1;
+    if let Some(field) = part.take("segments") {
+        match field.whole().filter(|count| (1..=64).contains(count)) {
+            Some(count) => segments = count,
+            None => notes.left(&field, "no number of segments from 1 to 64, so 1 is in its place"),
+        }
+    }
+    pairs.push(("segments", segments.to_string()));
+    let consume = part.take("consume");
+    if let Some(field) = &consume
+        && field.boolean().is_none()
+    {
+        notes.left(field, "neither true nor false, so false is in its place");
+    }
+    pairs.push(("consume", consume.and_then(|field| field.boolean()).unwrap_or(false).to_string()));
+}
+
+fn unknown(kind: &str) -> String {
+    match kind {
+        "io.l5d.ingress" | "io.l5d.http.ingress" | "io.l5d.k8s.istio" => {
+            format!("{kind}: weir is no ingress controller and reads no rules of one")
+        }
+        "" => "an identifier without a kind".to_owned(),
+        other => format!("identifier {} is none of linkerd's own for http", quoted(other)),
+    }
+}

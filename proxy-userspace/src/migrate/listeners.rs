@@ -1,0 +1,88 @@
+//! Where linkerd listened: a router's servers, and admin.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::carried::Carried;
+use super::notes::Notes;
+use super::part::{Field, Part};
+use super::reasons;
+use super::router::Generation;
+use crate::config::{Mistake, quoted};
+
+/// An `http` router's port when none is written.
+pub(super) const HTTP: u16 = 4140;
+const ADMIN: u16 = 9990;
+
+/// The router's servers: the first becomes weir's one explicit listener.
+pub(super) fn read_servers(servers: Option<&Field<'_>>, carried: &mut Carried, notes: &mut Notes<'_>) {
+    let servers = servers.map(Field::items).unwrap_or_default();
+    let mut servers = servers.iter();
+    let first = servers.next().and_then(|server| Part::open(server, notes));
+    carried.listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP)));
+    if let Some(mut server) = first {
+        let ip = server.take("ip");
+        let port = server.take("port");
+        carried.listen = Some(address(ip.as_ref(), port.as_ref(), HTTP, notes));
+        server.finish(reasons::SERVER, notes);
+    }
+    for more in servers {
+        notes.left(more, "weir has one explicit listener: the router's first server");
+    }
+}
+
+/// linkerd's `admin`, or what it was without that section.
+pub(super) fn read_admin(
+    admin: Option<&Field<'_>>,
+    generation: Generation,
+    carried: &mut Carried,
+    notes: &mut Notes<'_>,
+) {
+    let Some(field) = admin else { return };
+    let Some(mut admin) = Part::open(field, notes) else { return };
+    let ip = admin.take("ip");
+    let port = admin.take("port");
+    let listen = address(ip.as_ref(), port.as_ref(), ADMIN, notes);
+    if ip.is_none() && generation == Generation::Zero {
+        notes.changed(
+            field,
+            "linkerd 0.8 listened on every address; weir's admin, which can drain it, stays on loopback (for every address \
+             write `admin.listen: \"[::]:9990\"` and `admin.allow`; `probes` gives health and metrics alone)",
+        );
+    }
+    carried.admin = Some(listen);
+    admin.finish(reasons::ADMIN, notes);
+}
+
+fn address(
+    ip: Option<&Field<'_>>,
+    port: Option<&Field<'_>>,
+    default: u16,
+    notes: &mut Notes<'_>,
+) -> SocketAddr {
+    let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, default));
+    if let Some(field) = ip {
+        match field.text().map(str::parse::<IpAddr>) {
+            Some(Ok(ip)) => address.set_ip(ip),
+            _ => notes.left(field, "no IP address: names are not looked up, so weir listens on 127.0.0.1"),
+        }
+    }
+    if let Some(field) = port {
+        match field.whole().and_then(|port| u16::try_from(port).ok()) {
+            Some(port) => address.set_port(port),
+            None => notes.left(field, format!("no port number: weir takes {default}")),
+        }
+    }
+    address
+}
+
+/// A port that both listeners would take is a mistake that linkerd would have failed at too.
+pub(super) fn check(admin: Option<&Field<'_>>, carried: &Carried, notes: &mut Notes<'_>) {
+    let outgoing = carried.listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP)));
+    let listen = carried.admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)));
+    let same = outgoing.ip() == listen.ip() || outgoing.ip().is_unspecified() || listen.ip().is_unspecified();
+    if same && outgoing.port() == listen.port() && listen.port() != 0 {
+        let at = admin.map(|admin| admin.at).unwrap_or_default();
+        let what = format!("{} is the port of the router and of admin", quoted(&listen.port().to_string()));
+        notes.problem(at, "admin", Mistake::new(what).hint("give each a port of its own"));
+    }
+}

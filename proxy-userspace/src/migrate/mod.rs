@@ -1,0 +1,72 @@
+//! From linkerd 1.x's configuration to weir's: what `weir import` does.
+//!
+//! People come with a file that has routed their calls for years, on Kismatic that of linkerd 0.8.3. What it says about
+//! names is carried over to the letter, since weir speaks the same dtabs; what it says about linkerd itself often has no
+//! place here. Nothing is dropped in silence: every key without an equal becomes a [`Note`] that says why, and what does
+//! its work in weir.
+//!
+//! Pure: text in, text out. Deliberately absent: namerd's own configuration, linkerd2, and guesses. A dtab that weir
+//! cannot read, or a file that is none of linkerd's, is an error with its place.
+
+mod carried;
+mod find;
+mod identifier;
+mod listeners;
+mod namers;
+mod notes;
+mod part;
+mod place;
+mod policy;
+mod reasons;
+mod router;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+use carried::Carried;
+use notes::Notes;
+pub use notes::{Fate, Note};
+use part::{Field, Part};
+
+use crate::config::ConfigError;
+
+/// A linkerd configuration, as weir's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// weir's configuration, with a comment line for each note.
+    pub yaml: String,
+    /// What was left out or means something else now, in the order of the file.
+    pub notes: Vec<Note>,
+}
+
+/// The linkerd configuration in `text`: a YAML or JSON document with `routers`, alone, among others, or in the data of
+/// a Kubernetes `ConfigMap`. `file` is what problems and comments call it.
+///
+/// # Errors
+/// There is no such document or more than one, or it says what weir cannot follow: each with its place.
+pub fn import(file: &str, text: &str) -> Result<Imported, ConfigError> {
+    let found = find::configuration(file, text)?;
+    let mut notes = Notes::new(file, text);
+    let mut carried = Carried::default();
+    read(&found, &mut carried, &mut notes);
+    let notes = notes.finish()?;
+    Ok(Imported { yaml: carried.write(file, &notes), notes })
+}
+
+fn read(found: &find::Found, carried: &mut Carried, notes: &mut Notes<'_>) {
+    let root = Field { node: &found.root, at: found.root.at, path: String::new() };
+    let Some(mut root) = Part::open(&root, notes) else { return };
+    let routers = root.take("routers");
+    let admin = root.take("admin");
+    let namers = root.take("namers");
+    root.finish(reasons::ROOT, notes);
+    if let Some(namers) = namers {
+        namers::read(&namers, found.namespace.as_deref(), carried, notes);
+    }
+    let mut generation = router::Generation::One;
+    if let Some(routers) = routers {
+        generation = router::read_all(&routers, carried, notes);
+    }
+    listeners::read_admin(admin.as_ref(), generation, carried, notes);
+    listeners::check(admin.as_ref(), carried, notes);
+}

@@ -1,0 +1,106 @@
+//! Why keys of linkerd have no equal in weir, and what does their work.
+
+/// Keys of one section, each with its reason.
+pub(super) type Reasons = &'static [(&'static str, &'static str)];
+
+/// The top of the file.
+pub(super) const ROOT: Reasons = &[
+    (
+        "telemetry",
+        "weir always has Prometheus metrics, at /metrics of `admin` and `probes`; tracers have no equal yet",
+    ),
+    ("tracers", "weir writes no traces yet"),
+    ("usage", "weir reports to nobody"),
+    ("announcers", "weir announces nothing: Kubernetes knows its services"),
+];
+
+/// `admin`.
+pub(super) const ADMIN: Reasons = &[
+    ("tls", "weir's admin listener is plain; it is on loopback unless told otherwise"),
+    ("security", "`admin.allow` says who may connect; `probes` is a listener without anything that acts"),
+    ("httpIdentifierPort", "`weir explain` and /api/explain tell how a request is named and where it goes"),
+    ("workerThreads", "the control plane has a thread of its own"),
+    ("socketOptions", "weir sets its sockets itself"),
+];
+
+/// A router.
+pub(super) const ROUTER: Reasons = &[
+    ("responseClassifier", SAFE_RETRIES),
+    ("failFast", "the breaker (`breaker`) takes a failing endpoint out"),
+    ("bindingTimeoutMs", "a name is bound at once from what is known; DNS has its own bounds"),
+    ("bindingCache", "bound names are kept as long as nothing they depend on changes"),
+    ("httpAccessLog", ACCESS_LOG),
+    ("httpAccessLogRollPolicy", ACCESS_LOG),
+    ("httpAccessLogAppend", ACCESS_LOG),
+    ("httpAccessLogRotateCount", ACCESS_LOG),
+    ("addForwardedHeader", "weir sets no Forwarded header"),
+    ("tracePropagator", "weir passes trace headers on as they come"),
+    ("loggers", ACCESS_LOG),
+    ("streamingEnabled", STREAMS),
+    ("streamAfterContentLengthKB", STREAMS),
+    ("maxChunkKB", STREAMS),
+    ("maxRequestKB", STREAMS),
+    ("maxResponseKB", STREAMS),
+    ("maxErrResponseKB", STREAMS),
+    ("maxHeadersKB", "`limits.headerBytes` bounds a head, its first line included; the default is 64KiB"),
+    ("maxInitialLineKB", "`limits.targetBytes` bounds a request's target; the default is 8KiB"),
+    ("compressionLevel", "weir passes bodies on as they are, and compresses nothing"),
+    ("announcers", "weir announces nothing: Kubernetes knows its services"),
+    ("originator", "weir has no other side that would need to know"),
+    ("tls", NO_TLS),
+];
+
+/// A server of a router.
+pub(super) const SERVER: Reasons = &[
+    ("tls", NO_TLS),
+    (
+        "maxConcurrentRequests",
+        "`limits.connections` bounds connections, which is not the same; requests at once are not bounded",
+    ),
+    ("clearContext", "`outgoing.overrides` says whose l5d-dtab counts; `[]` is nobody's"),
+    ("addForwardedHeader", "weir sets no Forwarded header"),
+    ("timestampHeader", "weir stamps no requests"),
+    ("maxCallDepth", "weir refuses a request that has passed through too many proxies by itself"),
+    ("announce", "weir announces nothing: Kubernetes knows its services"),
+    ("serverSession", "`limits.idle` bounds an idle connection; the default is 5m"),
+    (
+        "socketOptions",
+        "weir sets its sockets itself; `limits.keepAlive` and `limits.unacknowledged` bound silence",
+    ),
+    ("engine", "weir has one engine"),
+];
+
+/// `client`, for every destination.
+pub(super) const CLIENT: Reasons = &[
+    ("tls", NO_TLS),
+    ("retries", SAFE_RETRIES),
+    ("failFast", "the breaker (`breaker`) takes a failing endpoint out"),
+    (
+        "hostConnectionPool",
+        "`limits.poolIdle` and `limits.poolConnections` bound unused connections; those in use are not",
+    ),
+    ("clientSession", "`limits.poolIdle` bounds an unused connection; the default is 60s"),
+    ("forwardClientCert", NO_TLS),
+    ("engine", "weir has one engine"),
+];
+
+/// `service`, for every destination.
+pub(super) const SERVICE: Reasons = &[("retries", SAFE_RETRIES), ("responseClassifier", SAFE_RETRIES)];
+
+/// An identifier.
+pub(super) const IDENTIFIER: Reasons = &[];
+
+/// A namer.
+pub(super) const NAMER: Reasons = &[
+    ("experimental", "not needed: no namer of weir's has to be enabled so"),
+    ("host", API_SERVER),
+    ("port", API_SERVER),
+    ("labelSelector", "name a Service for the endpoints that the label chose"),
+    ("tls", API_SERVER),
+];
+
+const NO_TLS: &str = "weir makes and ends no TLS yet; encrypted connections that are diverted pass as bytes";
+const STREAMS: &str = "weir never holds a body: every one streams, of whatever size";
+const ACCESS_LOG: &str = "weir writes no access log; counts are in /metrics";
+const API_SERVER: &str = "weir has one catalog for all namers, from `discovery`, and needs no kubectl proxy";
+const SAFE_RETRIES: &str = "weir tries again only what cannot be done twice: unsent requests, and idempotent ones once (`limits.attempts`)";

@@ -1,0 +1,57 @@
+//! linkerd's files in, weir's configuration and notes out.
+
+mod errors;
+mod kismatic;
+mod policy;
+mod servicemesh;
+
+use std::path::Path;
+
+use super::*;
+use crate::config::{self, Settings};
+
+fn imported(text: &str) -> Imported {
+    let imported = import("l5d.yaml", text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    // Whatever was imported is a configuration.
+    settings(&imported.yaml);
+    imported
+}
+
+/// What weir makes of an imported file.
+fn settings(yaml: &str) -> Settings {
+    config::parse("weir.yaml", yaml, Path::new("/etc/weir")).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+}
+
+/// The paths of what was left out.
+fn left(imported: &Imported) -> Vec<&str> {
+    paths(imported, Fate::Left)
+}
+
+/// The paths of what has another meaning now.
+fn changed(imported: &Imported) -> Vec<&str> {
+    paths(imported, Fate::Changed)
+}
+
+fn paths(imported: &Imported, fate: Fate) -> Vec<&str> {
+    imported.notes.iter().filter(|note| note.fate == fate).map(|note| note.path.as_str()).collect()
+}
+
+fn note<'a>(imported: &'a Imported, path: &str) -> &'a Note {
+    let found = imported.notes.iter().find(|note| note.path == path);
+    found.unwrap_or_else(|| panic!("no note on {path}: {:#?}", imported.notes))
+}
+
+/// A file with one router of the protocol http, to which `keys` are added (indented by two).
+fn router(keys: &str) -> String {
+    format!("routers:\n- protocol: http\n  servers: [{{ port: 4140, ip: 0.0.0.0 }}]\n{keys}")
+}
+
+#[test]
+fn every_note_is_a_comment_line() {
+    let imported = imported(&router("  failFast: true\n  \"odd\\nkey\": 1\n  client: { tls: {} }\n"));
+    assert_eq!(imported.notes.len(), 5, "{:#?}", imported.notes);
+    for note in &imported.notes {
+        let line = format!("# - {note}");
+        assert!(imported.yaml.lines().any(|it| it == line), "{line}\n{}", imported.yaml);
+    }
+}

@@ -1,0 +1,111 @@
+//! Client and service policy.
+
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn consecutive_failures_with_a_jittered_backoff_are_the_breaker() {
+    let text = router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client:\n    failureAccrual:\n      kind: io.l5d.consecutiveFailures\n      failures: 3\n      \
+         backoff: { kind: jittered, minMs: 100, maxMs: 2000 }\n",
+    );
+    let imported = imported(&text);
+    assert_eq!(imported.notes, []);
+    let breaker = settings(&imported.yaml).breaker;
+    assert_eq!(breaker.failures, 3);
+    let wait = Duration::from_millis;
+    assert_eq!((breaker.backoff.min, breaker.backoff.max), (wait(100), wait(2000)));
+}
+
+#[test]
+fn a_constant_backoff_is_one_wait() {
+    let text = router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client:\n    failureAccrual: { kind: io.l5d.consecutiveFailures, backoff: { kind: constant, ms: 700 } }\n",
+    );
+    let imported = imported(&text);
+    let backoff = settings(&imported.yaml).breaker.backoff;
+    assert_eq!((backoff.min, backoff.max), (Duration::from_millis(700), Duration::from_millis(700)));
+    assert_eq!(changed(&imported), ["routers[0].client.failureAccrual.backoff"]);
+}
+
+#[test]
+fn other_breakers_are_noted() {
+    let rate = imported(&router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { failureAccrual: { kind: io.l5d.successRate } }\n",
+    ));
+    assert_eq!(left(&rate), ["routers[0].client.failureAccrual"]);
+    assert_eq!(settings(&rate.yaml).breaker, Settings::default().breaker);
+    let none = imported(&router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { failureAccrual: { kind: none } }\n",
+    ));
+    assert_eq!(changed(&none), ["routers[0].client.failureAccrual"]);
+    assert_eq!(settings(&none.yaml).breaker.failures, 1_000_000);
+}
+
+#[test]
+fn the_timeout_of_an_attempt_wins_over_that_of_all() {
+    let text = router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { requestAttemptTimeoutMs: 300 }\n  service: { kind: io.l5d.global, totalTimeoutMs: 900 }\n",
+    );
+    let imported = imported(&text);
+    assert_eq!(settings(&imported.yaml).limits.response, Duration::from_millis(300));
+    assert_eq!(left(&imported), ["routers[0].service.totalTimeoutMs"]);
+}
+
+#[test]
+fn the_timeout_of_0_8_stands_at_the_router() {
+    let imported = imported(&router("  baseDtab: ''\n  timeoutMs: 900\n"));
+    assert_eq!(settings(&imported.yaml).limits.response, Duration::from_millis(900));
+}
+
+#[test]
+fn a_requeue_budget_of_nothing_is_one_attempt() {
+    let text = router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { requeueBudget: { minRetriesPerSec: 0, percentCanRetry: 0.0 } }\n",
+    );
+    let none = imported(&text);
+    assert_eq!(settings(&none.yaml).limits.attempts, 1);
+    let some = imported(&router(
+        "  baseDtab: ''\n  identifier: { kind: io.l5d.methodAndHost }\n  client: { requeueBudget: { minRetriesPerSec: 3 } }\n",
+    ));
+    assert_eq!(settings(&some.yaml).limits.attempts, 3);
+    assert_eq!(left(&some), ["routers[0].client.requeueBudget"]);
+}
+
+#[test]
+fn a_value_that_weir_would_refuse_is_noted_and_not_written() {
+    let text = "admin: { ip: here, port: 123456 }\nnamers:\n- { kind: io.l5d.fs, rootDir: \"\", prefix: no }\n- { kind: \
+                io.l5d.rewrite, prefix: /a, pattern: '{', name: /a }\n- 3\nrouters:\n- protocol: http\n  dtab: [1]\n  \
+                dstPrefix: svc\n  servers: [{ port: x, ip: 4 }, 7]\n  identifier: [{ kind: io.l5d.header, header: 'a b' }, { \
+                kind: io.l5d.path, segments: 0, consume: perhaps }, text, { kind: io.l5d.static }]\n  client: { \
+                requestAttemptTimeoutMs: 0, failureAccrual: { kind: io.l5d.consecutiveFailures, failures: -1, backoff: { \
+                kind: jittered, minMs: 9, maxMs: 3 } } }\n  service: [1]\n- 5\n";
+    let imported = imported(text);
+    assert_eq!(
+        left(&imported),
+        [
+            "admin.ip",
+            "admin.port",
+            "namers[0].rootDir",
+            "namers[0].prefix",
+            "namers[1]",
+            "namers[2]",
+            "routers[0].dtab",
+            "routers[0].dstPrefix",
+            "routers[0].servers[0].port",
+            "routers[0].servers[0].ip",
+            "routers[0].servers[1]",
+            "routers[0].identifier[0].header",
+            "routers[0].identifier[1].segments",
+            "routers[0].identifier[1].consume",
+            "routers[0].identifier[2]",
+            "routers[0].identifier[3]",
+            "routers[0].client.requestAttemptTimeoutMs",
+            "routers[0].client.failureAccrual.failures",
+            "routers[0].client.failureAccrual.backoff",
+            "routers[0].service",
+            "routers[1]",
+        ]
+    );
+}

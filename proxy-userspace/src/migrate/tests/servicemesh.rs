@@ -1,0 +1,173 @@
+//! A file in the manner of linkerd 1.x's service mesh.
+
+use super::*;
+
+const FILE: &str = r#"apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: ConfigMap
+  metadata: { name: l5d-config, namespace: mesh }
+  data:
+    readme.txt: "no YAML: at all: ["
+    linkerd.yml: |
+
+      admin: { ip: 0.0.0.0, port: 9990, security: { controlEnabled: false } }
+      telemetry:
+      - kind: io.l5d.prometheus
+      usage: { enabled: false }
+      namers:
+      - kind: io.l5d.k8s
+      - kind: io.l5d.k8s
+        prefix: /io.l5d.k8s.http
+        transformers:
+        - { kind: io.l5d.k8s.daemonset, namespace: mesh, port: http-incoming, service: l5d }
+      - kind: io.l5d.k8s.ns
+        envVar: POD_NS
+      - kind: io.l5d.rewrite
+        prefix: /order
+        pattern: "/{port}/{ns}/{svc}"
+        name: "/k8s/{ns}/{port}/{svc}"
+      - kind: io.l5d.fs
+        rootDir: disco files
+      - kind: io.l5d.consul
+      routers:
+      - protocol: h2
+        label: grpc
+        servers: [{ port: 4340 }]
+      - protocol: http
+        label: http-incoming
+        servers: [{ port: 4141, ip: 0.0.0.0 }]
+      - protocol: http
+        label: http-outgoing
+        servers:
+        - { port: 4140, ip: 0.0.0.0, maxConcurrentRequests: 500, clearContext: true }
+        - { port: 4150, ip: 0.0.0.0 }
+        identifier:
+        - { kind: io.l5d.header.token, header: x-service }
+        - { kind: io.l5d.path, segments: 2, consume: true }
+        - { kind: io.l5d.header }
+        - { kind: io.l5d.static, path: fallback }
+        - { kind: io.l5d.ingress }
+        dtab: |2
+            /ph   => /$/io.buoyant.rinet ;              # by port and host
+          /svc  => /ph/80 ;
+          /svc  => /$/io.buoyant.porthostPfx/ph ;
+
+          /k8s  => /#/io.l5d.k8s.http ;
+          /host => /#/order/http/default ;
+          /svc  => /$/io.buoyant.http.domainToPathPfx/host ;
+        client:
+          kind: io.l5d.static
+          configs:
+          - prefix: "/$/io.buoyant.rinet/443/{service}"
+            tls: { commonName: "{service}" }
+        service:
+          totalTimeoutMs: 700
+          responseClassifier: { kind: io.l5d.http.retryableRead5XX }
+      - protocol: thrift
+"#;
+
+#[test]
+fn the_router_on_4140_is_carried_over_with_its_names() {
+    let imported = imported(FILE);
+    let settings = settings(&imported.yaml);
+    assert_eq!(settings.outgoing.listen, "0.0.0.0:4140".parse().unwrap());
+    assert_eq!(settings.admin.listen, "0.0.0.0:9990".parse().unwrap());
+    assert_eq!(settings.dtab.entries.len(), 6);
+    assert_eq!(settings.limits.response, std::time::Duration::from_millis(700));
+    assert_eq!(settings.discovery.files.unwrap().path, Path::new("/etc/weir/disco files"));
+    let expected = "
+outgoing:
+  listen: \"0.0.0.0:4140\"
+  identifier:
+    - { kind: io.l5d.header.token, header: x-service }
+    - { kind: io.l5d.path, segments: 2, consume: true }
+    - { kind: io.l5d.header, header: l5d-name }
+    - { kind: io.l5d.static, path: /fallback }
+
+admin:
+  listen: \"0.0.0.0:9990\"
+
+namers:
+  - { kind: io.l5d.k8s, prefix: /io.l5d.k8s }
+  - { kind: io.l5d.k8s, prefix: /io.l5d.k8s.http }
+  - { kind: io.l5d.k8s.ns, prefix: /io.l5d.k8s.ns, namespace: mesh }
+  - { kind: io.l5d.rewrite, prefix: /order, pattern: \"/{port}/{ns}/{svc}\", name: \"/k8s/{ns}/{port}/{svc}\" }
+  - { kind: io.l5d.fs, prefix: /io.l5d.fs }
+
+discovery:
+  files: { path: \"disco files\" }
+";
+    assert!(imported.yaml.contains(expected), "{}", imported.yaml);
+}
+
+#[test]
+fn every_other_key_is_noted() {
+    let imported = imported(FILE);
+    assert_eq!(changed(&imported), ["namers[2].envVar", "routers[2].service.totalTimeoutMs"]);
+    assert_eq!(
+        left(&imported),
+        [
+            "admin.security",
+            "telemetry",
+            "usage",
+            "namers[1].transformers[0]",
+            "namers[5]",
+            "routers[0]",
+            "routers[1]",
+            "routers[2].servers[0].maxConcurrentRequests",
+            "routers[2].servers[0].clearContext",
+            "routers[2].servers[1]",
+            "routers[2].identifier[4]",
+            "routers[2].client.configs[0]",
+            "routers[2].service.responseClassifier",
+            "routers[3]",
+        ]
+    );
+    for (path, why) in [
+        ("routers[0]", "router `grpc`: protocol h2"),
+        ("routers[3]", "protocol `thrift`"),
+        ("routers[2].servers[0].maxConcurrentRequests", "which is not the same"),
+        ("routers[2].client.configs[0]", "settings for `/$/io.buoyant.rinet/443/{service}` alone"),
+        ("namers[5]", "namer `io.l5d.consul`"),
+    ] {
+        assert!(note(&imported, path).why.contains(why), "{}", note(&imported, path));
+    }
+}
+
+#[test]
+fn a_file_of_1_x_keeps_the_defaults_that_are_weirs_too() {
+    let imported = imported("routers:\n- protocol: http\n  dtab: /svc => /#/io.l5d.fs;\n");
+    assert_eq!((changed(&imported), left(&imported)), (vec!["routers[0]"], vec![]));
+    assert!(imported.notes[0].why.starts_with("names have the host made canonical"), "{}", imported.notes[0]);
+    assert!(!imported.yaml.contains("dstPrefix") && !imported.yaml.contains("identifier"));
+    // linkerd's servers were on loopback unless told otherwise.
+    assert_eq!(settings(&imported.yaml).outgoing.listen, "127.0.0.1:4140".parse().unwrap());
+}
+
+#[test]
+fn without_a_router_on_4140_the_first_of_http_is_carried_over() {
+    let imported = imported(
+        "routers:\n- { protocol: mux }\n- { protocol: http, label: a, servers: [{ port: 80 }], dtab: /svc=>/a }\n- { \
+         protocol: http, label: b, servers: [{ port: 81 }] }\n",
+    );
+    assert_eq!(settings(&imported.yaml).outgoing.listen.port(), 80);
+    assert_eq!(left(&imported), ["routers[0]", "routers[2]"]);
+    assert!(note(&imported, "routers[2]").why.contains("one more http router"));
+}
+
+#[test]
+fn an_identifier_has_its_later_name() {
+    let imported = imported(&router("  dtab: ''\n  identifier: { kind: io.l5d.headerToken, header: x }\n"));
+    assert!(imported.yaml.contains("\n  identifier: { kind: io.l5d.header.token, header: x }\n"));
+}
+
+#[test]
+fn json_is_read_as_the_yaml_that_it_is() {
+    let text =
+        r#"{"routers":[{"protocol":"http","servers":[{"port":"5000"}],"dtab":"/svc => /#/io.l5d.fs ;"}]}"#;
+    let imported = imported(text);
+    assert_eq!(settings(&imported.yaml).outgoing.listen, "127.0.0.1:5000".parse().unwrap());
+    assert_eq!(settings(&imported.yaml).dtab.entries.len(), 1);
+}
