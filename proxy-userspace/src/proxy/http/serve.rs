@@ -100,7 +100,7 @@ impl Watch<'_> {
         }
         while closes || self.timer.as_mut().poll(cx).is_ready() {
             let mut left = self.left();
-            if left.is_zero() && self.pulse.wait() == Wait::Waiting {
+            if left.is_zero() && self.pulse.phase() == Phase::Busy && self.pulse.wait() == Wait::Waiting {
                 // Not the connection's end but the request's: it becomes a 504.
                 self.pulse.too_long();
                 left = self.limits.response;
