@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::intercept;
 use crate::admin::Desk;
+use crate::allocator;
 use crate::intercept::{Status, node_addresses};
 use crate::proxy::world::Terms;
 
@@ -22,6 +23,8 @@ pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyho
     let (mut unknown, mut off) = (None, None);
     loop {
         ticks.tick().await;
+        // The control plane works in bursts (catalogs, answers of DNS, metrics pages) and should not keep their room.
+        allocator::give_back();
         match node_addresses() {
             Ok(own) => {
                 unknown = None;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cluster::{Cluster, Member};
-use super::route::name_of;
 use super::world::World;
 use crate::domain::breaker::State;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
+use crate::domain::identify::{Facts, identify};
 use crate::domain::name::Path;
 use crate::domain::route::{Explanation, Target};
 
@@ -55,9 +55,23 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
         Some((scheme, _)) => return Err(format!("weir routes http only, not {scheme}")),
         None => asked,
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{authority}: {bad}"))?;
-    Ok(name_of(world, &host))
+    let facts = Facts {
+        method: "GET",
+        is_http_11: true,
+        host: Some(authority),
+        canonical: Some(&host.label()),
+        target: if target.starts_with('/') { target } else { "/" },
+        header: &|_| None,
+    };
+    match identify(&world.terms.identifiers, &facts) {
+        Ok(Some(identified)) => Ok(world.terms.prefix.join(identified.name.labels())),
+        Ok(None) => Err(format!(
+            "no identifier makes a name of a plain GET of {asked}; ask for a name, like /svc/hello"
+        )),
+        Err(bad) => Err(bad.to_string()),
+    }
 }
 
 impl fmt::Display for Explained {

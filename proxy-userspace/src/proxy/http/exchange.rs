@@ -109,6 +109,8 @@ struct Exchange {
     request: Request<Body>,
     /// Which fields its head came with.
     survey: Survey,
+    /// The version its client speaks.
+    spoken: Version,
     /// Whether it asks for a byte tunnel, and the client's side of it.
     upgrade: Option<OnUpgrade>,
     /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
@@ -136,7 +138,7 @@ impl Exchange {
         if session.door.via {
             headers::append_via(&mut parts.headers);
         }
-        parts.version = Version::HTTP_11;
+        let spoken = std::mem::replace(&mut parts.version, Version::HTTP_11);
         let body = Body::request(body, &session.pulse);
         let repeatable = parts.method.is_idempotent() && body.is_replayable() && upgrade.is_none();
         let replays = usize::from(repeatable);
@@ -145,7 +147,7 @@ impl Exchange {
         if expects {
             expect::hold_back(&mut request);
         }
-        Ok(Self { request, survey, upgrade, replays })
+        Ok(Self { request, survey, spoken, upgrade, replays })
     }
 }
 
@@ -175,14 +177,14 @@ async fn bind(
     worker: &Worker,
     session: &Session,
     world: &Arc<World>,
-    Exchange { request, survey, .. }: &mut Exchange,
+    Exchange { request, survey, spoken, .. }: &mut Exchange,
     now: Instant,
 ) -> Result<(Arc<Cluster>, Instant), Fault> {
     match session.origin {
         Origin::Dialled(address) => Ok((worker.cluster_of(world, session, address), now)),
         Origin::Explicit => {
             let own = overrides::take(*survey, session, &world.terms.overrides, request.headers_mut())?;
-            let route = identify::route(worker, world, request, own.as_ref())?;
+            let route = identify::route(worker, world, request, *spoken, own.as_ref())?;
             let place = worker.settle(world, &route).await?;
             let cluster = place.cluster.clone();
             headers::say_destination(*survey, request.headers_mut(), &route, place);

@@ -15,11 +15,12 @@ use crate::proxy::route::{Route, name_of};
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 
-/// Where `request` leads, by the configuration's dtabs and then its `own`. Its URL loses what an identifier consumes.
+/// Where `request` leads, whose client spoke version `spoken`, by the configuration's dtabs and then its `own`. Its URL loses what an identifier consumes.
 pub(super) fn route(
     worker: &Worker,
     world: &Arc<World>,
     request: &mut Request<Body>,
+    spoken: Version,
     own: Option<&Dtab>,
 ) -> Result<Rc<Route>, Fault> {
     if let [Identifier::Host] = world.terms.identifiers.as_slice() {
@@ -33,7 +34,7 @@ pub(super) fn route(
         let canonical = host.and_then(|host| world.terms.rules.canonical(host).ok()).map(|host| host.label());
         let facts = Facts {
             method: request.method().as_str(),
-            is_http_11: request.version() >= Version::HTTP_11,
+            is_http_11: spoken >= Version::HTTP_11,
             host,
             canonical: canonical.as_deref(),
             target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
