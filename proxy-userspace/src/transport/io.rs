@@ -95,11 +95,6 @@ impl Io {
         if self.prefix.is_empty() { self.stream.readable().await } else { Ok(()) }
     }
 
-    /// The socket.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
     /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut, not ended.
     pub fn reset_on_close(&self) {
         // A socket that is already gone needs no reset.
