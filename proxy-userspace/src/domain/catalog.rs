@@ -6,16 +6,18 @@
 //!
 //! Deliberately absent: health, load, pools. Those belong to the proxy, which keeps them across catalogs.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 /// Every service known at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
     /// The services, by key.
-    pub services: BTreeMap<ServiceKey, Arc<Service>>,
+    pub services: OrdMap<ServiceKey, Arc<Service>>,
 }
 
 /// Which kind of source names a service; each has its own namer (`/#/io.l5d.fs`, `/#/io.l5d.k8s`).
@@ -117,17 +119,17 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// What changed from `old` to `new`. Services that kept their `Arc` cost one pointer comparison.
+    /// What changed from `old` to `new`. What both share costs nothing when one was made from the other, and services
+    /// that kept their `Arc` one pointer comparison otherwise.
     pub fn between(old: &Catalog, new: &Catalog) -> Self {
         let mut changes = Self::default();
-        for (key, service) in &new.services {
-            match old.services.get(key) {
-                None => changes.added.push(key.clone()),
-                Some(before) if Arc::ptr_eq(before, service) || before == service => {}
-                Some(_) => changes.changed.push(key.clone()),
+        for item in old.services.diff(&new.services) {
+            match item {
+                DiffItem::Add(key, _) => changes.added.push(key.clone()),
+                DiffItem::Remove(key, _) => changes.removed.push(key.clone()),
+                DiffItem::Update { new: (key, _), .. } => changes.changed.push(key.clone()),
             }
         }
-        changes.removed.extend(old.services.keys().filter(|key| !new.services.contains_key(key)).cloned());
         changes
     }
 

@@ -10,6 +10,7 @@ pub mod dtab;
 pub mod identify;
 pub mod name;
 pub mod outcome;
+pub mod pods;
 pub mod refuse;
 pub mod retry;
 pub mod route;

@@ -124,6 +124,12 @@ impl Weir {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until it has written `text`: what it writes is read a moment after it was written.
+    #[track_caller]
+    pub fn expect_log(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), || self.log.lock().unwrap().contains(text));
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

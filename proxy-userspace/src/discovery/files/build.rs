@@ -71,11 +71,11 @@ pub(super) fn build(folder: &Folder, known: &Known, before: &Catalog) -> Built {
     }
     builder.services(&objects);
     let mut built = builder.built;
-    for (key, service) in &mut built.catalog.services {
-        if let Some(same) = before.services.get(key).filter(|same| *same == service) {
-            *service = Arc::clone(same);
-        }
-    }
+    let kept = std::mem::take(&mut built.catalog.services).into_iter().map(|(key, service)| {
+        let same = before.services.get(&key).filter(|same| **same == service).cloned();
+        (key, same.unwrap_or(service))
+    });
+    built.catalog.services = kept.collect();
     built.problems.truncate(PROBLEMS);
     built
 }

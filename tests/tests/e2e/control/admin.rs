@@ -128,7 +128,7 @@ fn missing_interception_that_is_required_makes_weir_unready_but_serving() {
     let answer = weir.admin_get("/ready");
     answer.expect_status(503);
     assert!(answer.text().contains("cgroup"), "it says why: {:?}", answer.text());
-    assert!(weir.log().contains("/no/such/cgroup"), "{}", weir.log());
+    weir.expect_log("/no/such/cgroup");
     weir.get("http://hello/").expect_body("ok");
     start(false).admin_get("/ready").expect_status(200);
 }

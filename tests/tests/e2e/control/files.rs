@@ -78,7 +78,7 @@ fn a_broken_file_keeps_its_last_good_state_and_is_reported() {
     weir.folder().file("hello", "127.0.0.1 not-a-port\n");
     eventually("the report in state.json", || weir.reports("hello"));
     assert_eq!(weir.metric("weir_file_problems", &[]), 1.0);
-    assert!(weir.log().contains("hello"), "nothing in the log:\n{}", weir.log());
+    weir.expect_log("hello");
     load.answered(100);
     // The other files live on meanwhile.
     weir.folder().service("other", &[a.addr()]);

@@ -44,7 +44,7 @@ fn a_file_with_mistakes_changes_nothing_and_is_reported() {
     eventually("the report", || {
         weir.state()["reload"]["mistakes"].as_str().is_some_and(|m| m.contains("namespcae"))
     });
-    assert!(weir.log().contains("namespcae"), "{}", weir.log());
+    weir.expect_log("namespcae");
     assert_eq!(weir.metric("weir_config_reload_failures_total", &[]), 1.0);
     weir.get("http://hello/").expect_body("hello");
     weir.admin_get("/ready").expect_status(200);

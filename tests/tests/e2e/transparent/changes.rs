@@ -34,7 +34,7 @@ fn destinations_beyond_the_limit_go_direct_and_are_counted() {
     let builder = Weir::new().on_node(&stage.net).kubernetes(&stage.hello()).kubernetes(&more);
     stage.start(builder.set("limits", "{ destinations: 1 }"));
     eventually("the count", || stage.weir().metric("weir_interception_left_out", &[]) == 2.0);
-    assert!(stage.weir().log().contains("limits.destinations"), "{}", stage.weir().log());
+    stage.weir().expect_log("limits.destinations");
     assert!(stage.weir().metric("weir_interception_heart_age_seconds", &[]) < 2.0);
     assert_eq!(stage.weir().metric("weir_interception_waiting", &[]), 0.0);
 }

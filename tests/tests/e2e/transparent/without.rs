@@ -9,6 +9,7 @@ fn without_the_capability_a_sentence_says_so_and_the_explicit_proxy_works() {
     let weir = builder.without_capabilities().start();
     weir.get("http://hello/").expect_body("ok");
     weir.admin_get("/ready").expect_status(200);
+    weir.expect_log("CAP_");
     let log = weir.log();
     let said: Vec<_> = log.lines().filter(|l| l.contains("CAP_BPF") || l.contains("CAP_SYS_ADMIN")).collect();
     assert_eq!(said.len(), 1, "one sentence that names the capability:\n{log}");
@@ -28,7 +29,7 @@ fn who_relies_on_fail_closed_gets_no_weir_that_is_ready_without_it() {
     let weir = Weir::new().set("transparent", &transparent).without_capabilities().start();
     weir.admin_get("/ready").expect_status(503);
     assert_eq!(weir.metric("weir_interception_armed", &[]), 0.0);
-    assert!(weir.log().contains("fail: closed holds while weir lives"), "{}", weir.log());
+    weir.expect_log("fail: closed holds while weir lives");
 }
 
 #[test]
