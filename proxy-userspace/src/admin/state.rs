@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::Desk;
 use crate::domain::breaker::State;
-use crate::domain::catalog::{Condition, Service};
+use crate::domain::catalog::{Condition, Endpoint, Service};
 use crate::domain::outcome::Outcome;
 use crate::intercept::Interception;
-use crate::proxy::cluster::{Cluster, Member};
+use crate::proxy::cluster::{Cluster, Member, Seat};
 use crate::proxy::fault::Kind;
 use crate::proxy::session::{Door, Turned};
 
@@ -24,7 +24,7 @@ pub(super) fn json(desk: &Desk) -> String {
     let services: Vec<Value> = catalog
         .services
         .values()
-        .map(|it| service(it, world.clusters_of(&it.key).map(|it| cluster(it, now)).collect()))
+        .map(|it| service(it, world.seats_of(&it.key).map(|it| seat(it, now)).collect()))
         .collect();
     let outside: Vec<Value> = desk.shared.outside.clusters().iter().map(|it| cluster(it, now)).collect();
     let problems: Vec<String> = desk.problems.borrow().iter().map(ToString::to_string).collect();
@@ -67,6 +67,29 @@ fn service(service: &Service, clusters: Vec<Value>) -> Value {
     })
 }
 
+/// A service port's cluster; of one that nobody asked for yet, only what the catalog says.
+fn seat(seat: &Seat, now: Instant) -> Value {
+    match seat.made() {
+        Some(made) => cluster(made, now),
+        None => json!({
+            "name": seat.name,
+            "endpoints": seat.endpoints().iter().map(unused).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+fn unused(endpoint: &Endpoint) -> Value {
+    json!({ "address": endpoint.address.to_string(), "condition": condition(endpoint.condition) })
+}
+
+fn condition(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Ready => "ready",
+        Condition::Terminating => "terminating",
+        Condition::NotReady => "notReady",
+    }
+}
+
 pub(super) fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
     let outcomes = Outcome::LABELS.iter().zip(&cluster.stats.outcomes).filter(|(_, count)| count.value() > 0);
     json!({
@@ -87,11 +110,7 @@ fn endpoint(member: &Member, now: Instant) -> Value {
     };
     json!({
         "address": backend.address.to_string(),
-        "condition": match member.condition {
-            Condition::Ready => "ready",
-            Condition::Terminating => "terminating",
-            Condition::NotReady => "notReady",
-        },
+        "condition": condition(member.condition),
         "weight": member.weight,
         "breaker": breaker,
         "retryInSeconds": retry_in,

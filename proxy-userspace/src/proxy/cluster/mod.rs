@@ -7,6 +7,7 @@
 mod backend;
 mod lease;
 mod members;
+mod seat;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 pub use backend::Backend;
 pub use lease::Lease;
 pub use members::{Member, Members};
+pub use seat::{Live, Seat};
 
 use super::fault::{Fault, Kind};
 use crate::domain::balance::{Balancer, Choice, Usable, View};
