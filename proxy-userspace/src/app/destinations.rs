@@ -91,6 +91,8 @@ mod tests {
                 addresses: vec![address.parse().unwrap()],
                 ports: ports.iter().map(port).collect(),
                 written: true,
+                external_name: None,
+                affinity: None,
             };
             catalog.services.insert(key, Arc::new(service));
         }

@@ -43,7 +43,14 @@ fn service(name: &str, address: &str, endpoints: &[SocketAddr]) -> Service {
         protocol: AppProtocol::Sniff,
         endpoints: endpoints.iter().map(|&address| Endpoint::at(address)).collect(),
     };
-    Service { key: key(name), addresses: vec![address.parse().unwrap()], ports: vec![port], written: false }
+    Service {
+        key: key(name),
+        addresses: vec![address.parse().unwrap()],
+        ports: vec![port],
+        written: false,
+        external_name: None,
+        affinity: None,
+    }
 }
 
 fn catalog(services: &[Service]) -> Arc<Catalog> {
