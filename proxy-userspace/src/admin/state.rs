@@ -63,6 +63,8 @@ fn service(service: &Service, clusters: Vec<Value>) -> Value {
     json!({
         "service": service.key.to_string(),
         "addresses": service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "externalName": service.external_name.as_deref(),
+        "affinitySeconds": service.affinity.map(|it| it.as_secs()),
         "clusters": clusters,
     })
 }

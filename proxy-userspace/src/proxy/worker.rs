@@ -191,7 +191,7 @@ impl Worker {
         self.shared.world.load_full()
     }
 
-    /// The right to use one endpoint of `cluster` once.
+    /// The right to use one endpoint of `cluster` once, for `client`.
     ///
     /// # Errors
     ///
@@ -199,10 +199,11 @@ impl Worker {
     pub fn lease(
         &self,
         cluster: &Arc<Cluster>,
+        client: &SocketAddr,
         tried: &[Arc<Backend>],
         now: Instant,
     ) -> Result<Lease, Fault> {
-        cluster.lease(now, &mut self.rng.borrow_mut(), tried)
+        cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
     }
 
     /// The place of `route` for one request. Names outside are looked up; one that DNS denies makes room for the next

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::facts::{Fact, History};
 use super::{Claim, Node, Port, World};
 use crate::config::{Allow, Limits};
+use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes, Namer, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
@@ -169,7 +170,8 @@ impl World {
     /// What the clusters of a service are made with.
     fn plan(&self, service: &Service) -> Plan {
         let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
-        Plan { exempt, ..self.terms.plan }
+        let balancer = if service.affinity.is_some() { Balancer::ClientIp } else { self.terms.plan.balancer };
+        Plan { exempt, balancer, ..self.terms.plan }
     }
 }
 
@@ -183,6 +185,8 @@ fn sockets(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> {
 pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
     before.addresses == after.addresses
         && before.written == after.written
+        && before.external_name == after.external_name
+        && before.affinity.is_some() == after.affinity.is_some()
         && before.ports.len() == after.ports.len()
         && before.ports.iter().zip(&after.ports).all(|(before, after)| {
             (&before.name, before.number, before.protocol) == (&after.name, after.number, after.protocol)

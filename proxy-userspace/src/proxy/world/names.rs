@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::facts::{Fact, Facts};
 use super::{Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
-use crate::domain::name::{Host, Labels, ServiceName};
+use crate::domain::name::{Host, Labels, Path, ServiceName};
 use crate::domain::route::{Answer, Kind, Names};
 use crate::proxy::cluster::Cluster;
 
@@ -53,13 +53,11 @@ impl Names for World {
         match kind {
             Kind::Fs => self.file(rest),
             Kind::K8s => match (rest.text(0), rest.text(1), rest.text(2)) {
-                (Some(namespace), Some(port), Some(name)) => {
-                    self.found(self.service(namespace, name, port), 3)
-                }
+                (Some(namespace), Some(port), Some(name)) => self.service(&k8s(namespace, name), port, 3),
                 _ => Answer::Neg,
             },
             Kind::K8sNamespace(namespace) => match (rest.text(0), rest.text(1)) {
-                (Some(port), Some(name)) => self.found(self.service(namespace, name, port), 2),
+                (Some(port), Some(name)) => self.service(&k8s(namespace, name), port, 2),
                 _ => Answer::Neg,
             },
             Kind::Host => self.host(rest),
@@ -123,10 +121,43 @@ impl World {
         Some(k8s(service.namespace.unwrap_or(&self.terms.rules.namespace), service.name))
     }
 
-    fn service(&self, namespace: &str, name: &str, port: &str) -> Option<&Port> {
-        let ports = self.services.get(&k8s(namespace, name))?;
+    /// The port of a Service that is called `port`, by its name or number.
+    fn service(&self, key: &ServiceKey, port: &str, taken: usize) -> Answer<Arc<Cluster>> {
         let number: Option<u16> = port.parse().ok();
-        ports.iter().find(|it| it.name.as_deref() == Some(port) || Some(it.number) == number)
+        let is_it = |it: &&Port| it.name.as_deref() == Some(port) || Some(it.number) == number;
+        self.of_service(key, taken, number, |ports| ports.iter().find(is_it))
+    }
+
+    /// The port of a Service that `choose` chooses. One that is only another name is that name, at the chosen port; where
+    /// it says no ports, at the one that was `asked` for.
+    fn of_service(
+        &self,
+        key: &ServiceKey,
+        taken: usize,
+        asked: Option<u16>,
+        choose: impl FnOnce(&[Port]) -> Option<&Port>,
+    ) -> Answer<Arc<Cluster>> {
+        let Some(ports) = self.services.get(key) else { return Answer::Neg };
+        let Some(external) = self.external_name(key) else { return self.found(choose(ports), taken) };
+        let port = match (choose(ports), ports.is_empty()) {
+            (Some(port), _) => port.number,
+            (None, true) => asked.unwrap_or(80),
+            (None, false) => return Answer::Neg,
+        };
+        Answer::Alias { name: self.alias(external, port), taken }
+    }
+
+    /// What a Service is another name for.
+    fn external_name(&self, key: &ServiceKey) -> Option<&str> {
+        self.catalog.services.get(key)?.external_name.as_deref()
+    }
+
+    /// The name of what `ExternalName` says: below the cluster's domain a Service, else a name that DNS may know.
+    fn alias(&self, external: &str, port: u16) -> Path {
+        let host = external.strip_suffix('.').unwrap_or(external);
+        let namer = if self.terms.rules.in_cluster_domain(host) { "weir.host" } else { "weir.dns" };
+        let label = Host { host: host.into(), port: Some(port).filter(|&port| port != 80) }.label();
+        Path::of(["$", namer, &label])
     }
 
     /// `weir.host`: a Service by its canonical host, or by its address.
@@ -138,8 +169,10 @@ impl World {
             let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
             return owner.map_or(Answer::Neg, |owner| Answer::Port { port: owner.cluster.clone(), taken: 1 });
         }
-        let ports = self.key_of(&host.host).and_then(|key| self.services.get(&key));
-        self.found(ports.and_then(|ports| self.port(&host, ports)), 1)
+        match self.key_of(&host.host) {
+            Some(key) => self.of_service(&key, 1, host.port, |ports| self.port(&host, ports)),
+            None => Answer::Neg,
+        }
     }
 
     /// `weir.dns`: what DNS may know, and addresses as they stand.
