@@ -105,8 +105,10 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
         super::intercept::divert(desk, &catalog);
     }
     desk.took_over(&changes, now.elapsed());
-    if !changes.is_empty() {
-        let (added, removed, changed) = (changes.added.len(), changes.removed.len(), changes.changed.len());
-        tracing::info!(services = catalog.services.len(), added, removed, changed, "catalog changed");
+    let (added, removed, changed) = (changes.added.len(), changes.removed.len(), changes.changed.len());
+    if added + removed > 0 {
+        tracing::info!(services = catalog.services.len(), added, removed, changed, "services came or went");
+    } else if changed > 0 {
+        tracing::debug!(changed, "services changed");
     }
 }
