@@ -16,6 +16,7 @@ pub mod hung;
 pub mod load;
 pub mod message;
 pub mod net;
+pub mod python;
 pub mod raw;
 pub mod time;
 pub mod weir;
