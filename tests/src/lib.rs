@@ -17,6 +17,7 @@ pub mod kube;
 pub mod load;
 pub mod message;
 pub mod net;
+pub mod python;
 pub mod raw;
 pub mod time;
 pub mod weir;
