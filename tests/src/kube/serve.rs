@@ -11,14 +11,14 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::faults::{Act, Faults, Refusal};
 use super::query::{Query, Seen, Target};
 use super::status::{self, Body};
 use super::store::Store;
-use super::{discovery, list, watch as watching};
+use super::{discovery, list, watch};
 
 /// What the serving thread is told to do.
 pub(super) enum Command {
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) faults: Mutex<Faults>,
     pub(super) seen: Mutex<Vec<Seen>>,
     /// Moves whenever the store or the faults do.
-    moved: watch::Sender<u64>,
+    moved: tokio::sync::watch::Sender<u64>,
     acts: broadcast::Sender<Act>,
 }
 
@@ -46,7 +46,7 @@ impl Default for Shared {
             store: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
-            moved: watch::Sender::new(0),
+            moved: tokio::sync::watch::Sender::new(0),
             acts: broadcast::Sender::new(64),
         }
     }
@@ -57,7 +57,7 @@ impl Shared {
         self.moved.send_modify(|count| *count += 1);
     }
 
-    pub(super) fn moves(&self) -> watch::Receiver<u64> {
+    pub(super) fn moves(&self) -> tokio::sync::watch::Receiver<u64> {
         self.moved.subscribe()
     }
 
@@ -164,7 +164,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     }
     let sent = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     match parts.method {
-        Method::GET if query.is("watch") => watching::watch(&shared, target, query, &accept),
+        Method::GET if query.is("watch") => watch::begin(&shared, target, query, &accept),
         Method::GET => list::read(&shared, &target, &query, &accept),
         Method::DELETE => list::delete(&shared, &target),
         Method::POST | Method::PUT | Method::PATCH => match serde_json::from_slice::<Value>(&sent) {

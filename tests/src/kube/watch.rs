@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::faults::Act;
@@ -40,7 +40,7 @@ impl hyper::body::Body for Written {
 }
 
 /// Begins a watch.
-pub(super) fn watch(shared: &Arc<Shared>, target: Target, query: Query, accept: &str) -> Response<Body> {
+pub(super) fn begin(shared: &Arc<Shared>, target: Target, query: Query, accept: &str) -> Response<Body> {
     let asked = query.get("resourceVersion").unwrap_or("0");
     let Ok(version) = asked.parse::<u64>() else {
         let message = format!(
@@ -54,9 +54,11 @@ pub(super) fn watch(shared: &Arc<Shared>, target: Target, query: Query, accept: 
     }
     let (lines, body) = mpsc::channel(16);
     let partial = accept.contains("as=PartialObjectMetadata");
+    // From now on: what happens once the answer has begun is told.
+    let (moves, acts) = (shared.moves(), shared.acts());
     let watcher =
         Watcher { shared: shared.clone(), target, query, partial, version, told: BTreeSet::new(), lines };
-    tokio::spawn(watcher.run());
+    tokio::spawn(watcher.run(moves, acts));
     Response::builder()
         .status(StatusCode::OK)
         .header("Content-Type", "application/json")
@@ -81,13 +83,15 @@ struct Watcher {
 struct Over;
 
 impl Watcher {
-    async fn run(mut self) {
-        let _ = self.serve().await;
+    async fn run(mut self, moves: watch::Receiver<u64>, acts: broadcast::Receiver<Act>) {
+        let _ = self.serve(moves, acts).await;
     }
 
-    async fn serve(&mut self) -> Result<(), Over> {
-        let mut moves = self.shared.moves();
-        let mut acts = self.shared.acts();
+    async fn serve(
+        &mut self,
+        mut moves: watch::Receiver<u64>,
+        mut acts: broadcast::Receiver<Act>,
+    ) -> Result<(), Over> {
         let seconds = self.query.number("timeoutSeconds").unwrap_or(TIMEOUT);
         let end = Instant::now() + Duration::from_secs(seconds);
         self.begin().await?;
