@@ -26,7 +26,7 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
             port: settings.names.port.as_str().into(),
             cluster_domain: settings.names.cluster_domain.as_str().into(),
         },
-        dns: settings.names.dns,
+        dns: settings.names.dns.is_some(),
         dtab: settings.dtab.clone(),
         overrides: settings.outgoing.overrides.clone(),
         namers: settings.namers.clone(),

@@ -148,6 +148,11 @@ impl Metrics {
             [(none, outside.evicted.value())],
         )?;
         page.counters("weir_dns_failures", "Look-ups without an answer", [(none, outside.failed.value())])?;
+        page.counters(
+            "weir_dns_refused_addresses",
+            "Addresses that DNS gave and weir does not connect to",
+            [(none, outside.refused.value())],
+        )?;
         page.gauges(
             "weir_workers_oldest_beat_seconds",
             "Since the quietest worker's last sign of life",
