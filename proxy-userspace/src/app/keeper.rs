@@ -29,6 +29,7 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
         dns: settings.names.dns.is_some(),
         dtab: settings.dtab.clone(),
         overrides: settings.outgoing.overrides.clone(),
+        diagnostics: settings.outgoing.diagnostics.clone(),
         namers: settings.namers.clone(),
         prefix: settings.outgoing.prefix.clone(),
         identifiers: settings.outgoing.identifiers.clone(),

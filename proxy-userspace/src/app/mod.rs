@@ -165,6 +165,7 @@ fn share(
         originals: interception.map(crate::intercept::Interception::originals),
         drain,
         faults: Default::default(),
+        diagnoses: Default::default(),
         tunnels: tcp::Stats::default(),
         beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
         epoch: now,

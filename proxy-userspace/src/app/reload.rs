@@ -145,9 +145,9 @@ fn in_force(started: &Settings, written: &Settings) -> Settings {
         }
         (started, _) => started.clone(),
     };
-    let Outgoing { overrides, prefix, identifiers, .. } = written.outgoing.clone();
+    let Outgoing { overrides, diagnostics, prefix, identifiers, .. } = written.outgoing.clone();
     Settings {
-        outgoing: Outgoing { overrides, prefix, identifiers, ..started.outgoing.clone() },
+        outgoing: Outgoing { overrides, diagnostics, prefix, identifiers, ..started.outgoing.clone() },
         transparent,
         dtab: written.dtab.clone(),
         namers: written.namers.clone(),

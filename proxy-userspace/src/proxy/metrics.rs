@@ -141,7 +141,9 @@ impl Metrics {
         let rows = faults.map(|(kind, count)| ([("kind", *kind)], count.value()));
         page.counters("weir_faults", "Answers weir made itself, and connections it could not carry", rows)?;
         let outside = &self.shared.outside;
+        let diagnoses = self.shared.diagnoses.value();
         let none: [(&str, &str); 0] = [];
+        page.counters("weir_diagnoses", "Requests answered with a diagnosis", [(none, diagnoses)])?;
         page.counters(
             "weir_outside_evicted",
             "Names outside dropped for lack of room",

@@ -59,6 +59,8 @@ pub struct Shared {
     pub drain: Drain,
     /// Answers that weir made itself, by kind.
     pub faults: [Count; Kind::LABELS.len()],
+    /// Requests answered with a diagnosis.
+    pub diagnoses: Count,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since `epoch`.
