@@ -133,7 +133,7 @@ impl Exchange {
         headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
         if session.origin == Origin::Explicit {
-            headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
+            headers::to_origin_form(&parts.method, &mut parts.uri, &mut parts.headers)?;
         }
         let upgrade = match headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers) {
             Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),
