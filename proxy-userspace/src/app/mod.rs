@@ -133,7 +133,7 @@ async fn live(
 /// When their folder cannot be listed.
 pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
     match &settings.discovery.files {
-        Some(folder) => Ok(Arc::new(files::read_files(&folder.path)?.0)),
+        Some(folder) => Ok(Arc::new(files::read_files(folder)?.0)),
         None => Ok(Arc::default()),
     }
 }

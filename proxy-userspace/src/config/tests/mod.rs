@@ -3,7 +3,7 @@
 mod bounds;
 mod examples;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
@@ -68,7 +68,9 @@ discovery:
     assert_eq!(settings.workers, 2);
     assert_eq!(settings.names, Names::default());
     let files = settings.discovery.files.expect("files are on");
-    assert_eq!(files.path, Path::new("/etc/weir/./services"));
+    assert_eq!(files, Files::at(PathBuf::from("/etc/weir/./services")));
+    let files = parsed("discovery: { files: { path: /s, fileCount: 5, fileBytes: 1MiB } }\n").discovery.files;
+    assert_eq!(files, Some(Files { file_count: 5, file_bytes: 1 << 20, ..Files::at("/s".into()) }));
 }
 
 #[test]
