@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::{Desk, enrolment};
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Condition, Service};
 use crate::domain::outcome::Outcome;
@@ -40,6 +40,7 @@ pub(super) fn json(desk: &Desk) -> String {
         "services": services,
         "outside": outside,
         "interception": interception(desk),
+        "enrolment": enrolment::json(desk),
         "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
         "tunnels": { "open": desk.shared.tunnels.open.value() },
         "fileProblems": problems,

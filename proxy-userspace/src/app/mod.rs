@@ -6,6 +6,7 @@
 
 mod check;
 mod destinations;
+mod enrol;
 mod heart;
 mod intercept;
 mod keeper;
@@ -93,7 +94,8 @@ async fn live(
 ) -> anyhow::Result<()> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
-    let interception = intercept::attach(&settings, &listeners);
+    let enrol = intercept::enrol(&settings, services.residents.as_ref());
+    let interception = intercept::attach(&settings, &listeners, enrol);
     let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
     let shared =
         share(&settings, &terms, services.catalog.clone(), interception.as_ref().ok(), drain.clone());

@@ -14,6 +14,7 @@ use crate::admin::Desk;
 use crate::config::Settings;
 use crate::discovery::files::{self, Watched};
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 /// The services as they are at start, and what will tell of their changes.
 pub(super) struct Services {
@@ -21,6 +22,8 @@ pub(super) struct Services {
     pub(super) catalog: Arc<Catalog>,
     /// Absent when nothing is discovered.
     pub(super) folder: Option<Folder>,
+    /// This node's pods; absent where nobody tells of pods.
+    pub(super) residents: Option<watch::Receiver<Arc<Residents>>>,
 }
 
 /// A watch, and the task that keeps it going.
@@ -42,12 +45,12 @@ impl Services {
     /// The folder cannot be listed.
     pub(super) fn open(settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let Some(files) = &settings.discovery.files else {
-            return Ok(Self { catalog: Arc::default(), folder: None });
+            return Ok(Self { catalog: Arc::default(), folder: None, residents: None });
         };
         let mut folder = Folder { path: files.path.clone(), watching: None, shutdown };
         folder.watch()?;
         let catalog = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
-        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder) })
+        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder), residents: None })
     }
 }
 

@@ -9,8 +9,9 @@ use tokio::time::sleep;
 
 use super::listeners::Listeners;
 use super::services::Services;
-use super::{check, heart, keeper};
+use super::{check, enrol, heart, keeper};
 use crate::admin::{self, Desk};
+use crate::intercept::Enrol;
 use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
 
@@ -37,6 +38,10 @@ pub(super) fn start(
     supervise(desk.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
     });
+    if let (Some(residents), Some(Enrol::Pods)) = (services.residents, desk.enrol()) {
+        let enrolling = desk.clone();
+        supervise(desk.clone(), "enrol", move || enrol::enrol(enrolling.clone(), residents.clone()));
+    }
     let (checked, terms) = (desk.clone(), terms.clone());
     supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
     let beating = desk.clone();

@@ -58,7 +58,11 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         return door.turn_away(Turned::Loop);
     }
     let session = Session::new(door, client, Origin::Dialled(dialled));
-    let declared = world.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol);
+    let declared = match original.opaque {
+        // The pod's own wish, whoever it dialled.
+        true => AppProtocol::Opaque,
+        false => world.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol),
+    };
     // The connection may live for days, and must not keep this world that long.
     let limits = world.terms.limits.clone();
     drop(world);
