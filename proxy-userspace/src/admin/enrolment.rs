@@ -34,8 +34,8 @@ fn pod(uid: &str, it: &Enrolled) -> Value {
         "addresses": it.pod.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "state": it.state.name(),
         "why": it.decision.why.to_string(),
-        "skipPorts": it.decision.skip.to_string(),
-        "opaquePorts": it.decision.opaque.to_string(),
+        "skipPorts": it.decision.ports.skip.to_string(),
+        "opaquePorts": it.decision.ports.opaque.to_string(),
         "mistakes": it.decision.mistakes,
     })
 }

@@ -77,7 +77,7 @@ fn look(desk: &Desk, enrolment: &mut Enrolment) -> anyhow::Result<()> {
         let Some(&cgroup) = cgroups.as_ref().ok().and_then(|it| it.get(&*pod.pod.cgroup_uid)) else {
             continue;
         };
-        wanted.insert(cgroup, intercept::diverted(&pod.decision.skip, &pod.decision.opaque));
+        wanted.insert(cgroup, intercept::diverted(&pod.decision.ports));
         places.push((cgroup, pod));
     }
     let left_out = interception.enrol_pods(&wanted)?;

@@ -2,44 +2,29 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use tokio::sync::watch;
 
 use super::destinations;
 use super::listeners::Listeners;
 use crate::admin::{Desk, Diverted};
-use crate::config::{self, Fail, Limits, Settings, Transparent};
+use crate::config::{self, Fail, Settings, Transparent};
 use crate::domain::catalog::Catalog;
-use crate::domain::pods::Residents;
 use crate::intercept::{self, Applied, Enrol, Interception, Plan};
 
 /// The SO_MARK of weir's own connections: "weir" in ASCII.
 pub(super) const MARK: u32 = 0x7765_6972;
-
-/// Whose connections are diverted: where it is not configured, the pods' that are told of, or else everybody's.
-pub(super) fn enrol(settings: &Settings, told: Option<&watch::Receiver<Arc<Residents>>>) -> Enrol {
-    match (settings.transparent.as_ref().and_then(|it| it.enrol), told) {
-        (Some(config::Enrol::All), _) | (None, None) => Enrol::All,
-        (Some(config::Enrol::Pods), _) | (None, Some(_)) => Enrol::Pods,
-    }
-}
 
 /// Attaches the programs, if interception is configured.
 ///
 /// # Errors
 ///
 /// One sentence that says what is missing. weir then serves explicit clients all the same.
-pub(super) fn attach(
-    settings: &Settings,
-    listeners: &Listeners,
-    enrol: Enrol,
-) -> Result<Interception, anyhow::Error> {
+pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Interception, anyhow::Error> {
     let Some(transparent) = &settings.transparent else {
         return Err(anyhow!("not configured"));
     };
-    let attached = plan(transparent, &settings.limits, listeners, enrol).and_then(|plan| {
+    let attached = plan(transparent, settings, listeners).and_then(|plan| {
         let first = listeners.transparent.first().context("no transparent listener")?;
         Ok(Interception::attach(&plan, first.as_fd())?)
     });
@@ -56,12 +41,7 @@ pub(super) fn attach(
     attached
 }
 
-fn plan(
-    transparent: &Transparent,
-    limits: &Limits,
-    listeners: &Listeners,
-    enrol: Enrol,
-) -> anyhow::Result<Plan> {
+fn plan(transparent: &Transparent, settings: &Settings, listeners: &Listeners) -> anyhow::Result<Plan> {
     let first = listeners.transparent.first().context("no transparent listener")?;
     let at = first.local_addr()?;
     let cgroup: Option<PathBuf> = transparent.cgroup.clone().or_else(intercept::find_cgroup);
@@ -72,15 +52,18 @@ fn plan(
         cgroup: cgroup.context(
             "no kubepods cgroup is below the cgroup2 mount: name the parent of the pods' cgroups in transparent.cgroup",
         )?,
-        enrol,
+        enrol: match settings.enrol() {
+            config::Enrol::All => Enrol::All,
+            config::Enrol::Pods => Enrol::Pods,
+        },
         host: transparent.host,
         mark: MARK,
         fail: match transparent.fail {
             Fail::Open => intercept::Fail::Open,
             Fail::Closed => intercept::Fail::Closed,
         },
-        tuples: limits.tuples,
-        destinations: limits.destinations,
+        tuples: settings.limits.tuples,
+        destinations: settings.limits.destinations,
     })
 }
 

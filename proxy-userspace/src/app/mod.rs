@@ -94,8 +94,7 @@ async fn live(
 ) -> anyhow::Result<()> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
-    let enrol = intercept::enrol(&settings, services.residents.as_ref());
-    let interception = intercept::attach(&settings, &listeners, enrol);
+    let interception = intercept::attach(&settings, &listeners);
     let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
     let shared =
         share(&settings, &terms, services.catalog.clone(), interception.as_ref().ok(), drain.clone());

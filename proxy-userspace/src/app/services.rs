@@ -22,8 +22,6 @@ pub(super) struct Services {
     pub(super) catalog: Arc<Catalog>,
     /// Absent when nothing is discovered.
     pub(super) folder: Option<Folder>,
-    /// This node's pods; absent where nobody tells of pods.
-    pub(super) residents: Option<watch::Receiver<Arc<Residents>>>,
 }
 
 /// A watch, and the task that keeps it going.
@@ -45,12 +43,12 @@ impl Services {
     /// The folder cannot be listed.
     pub(super) fn open(settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let Some(files) = &settings.discovery.files else {
-            return Ok(Self { catalog: Arc::default(), folder: None, residents: None });
+            return Ok(Self { catalog: Arc::default(), folder: None });
         };
         let mut folder = Folder { path: files.path.clone(), watching: None, shutdown };
         folder.watch()?;
         let catalog = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
-        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder), residents: None })
+        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder) })
     }
 }
 
@@ -66,6 +64,7 @@ impl Folder {
         &mut self,
         desk: Arc<Desk>,
         catalogs: watch::Sender<Arc<Catalog>>,
+        residents: watch::Sender<Arc<Residents>>,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let begun = if self.watching.is_none() { self.watch() } else { Ok(()) };
         let watching = self.watching.take();
@@ -75,9 +74,11 @@ impl Folder {
             let forward = async {
                 loop {
                     catalogs.send_replace(watched.catalog.borrow_and_update().clone());
+                    residents.send_replace(watched.residents.borrow_and_update().clone());
                     desk.problems.send_replace(watched.problems.borrow_and_update().clone());
                     tokio::select! {
                         changed = watched.catalog.changed() => changed?,
+                        changed = watched.residents.changed() => changed?,
                         changed = watched.problems.changed() => changed?,
                     }
                 }

@@ -12,14 +12,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::pods::{ANNOTATIONS, Pod, Residents, Wishes};
-use super::ports::{PortSet, short};
+use super::ports::{PortWishes, quoted};
 
 /// `weir.dev/divert`: whether a pod's connections are diverted.
 const DIVERT: &str = "divert";
-/// `weir.dev/skip-ports`: on a pod, destination ports of its connections that are not diverted.
-pub const SKIP_PORTS: &str = "skip-ports";
-/// `weir.dev/opaque-ports`: on a pod, destination ports of its connections that are forwarded without a look.
-pub const OPAQUE_PORTS: &str = "opaque-ports";
 
 /// What is the same for all pods.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +31,8 @@ pub struct Terms<'a> {
 pub struct Decision {
     /// Whether they are diverted, and why.
     pub why: Why,
-    /// Destination ports that are not.
-    pub skip: PortSet,
-    /// Destination ports that are forwarded without a look at the bytes.
-    pub opaque: PortSet,
+    /// The destination ports for which it is otherwise.
+    pub ports: PortWishes,
     /// Annotations that were ignored, and why.
     pub mistakes: Vec<String>,
 }
@@ -106,9 +100,10 @@ pub fn decide(pod: &Pod, namespace: Option<&Wishes>, terms: Terms<'_>) -> Decisi
     let mut mistakes = Vec::new();
     let on_pod = divert(&pod.wishes, "the pod", &mut mistakes);
     let on_namespace = namespace.and_then(|wishes| divert(wishes, "the namespace", &mut mistakes));
-    let skip = ports(&pod.wishes, SKIP_PORTS, &mut mistakes);
-    let opaque = ports(&pod.wishes, OPAQUE_PORTS, &mut mistakes);
-    unknown(&pod.wishes, &[DIVERT, SKIP_PORTS, OPAQUE_PORTS], "the pod", &mut mistakes);
+    let text = |key| pod.wishes.get(key).map(|text| &**text);
+    let (ports, wrong) = PortWishes::read(text(PortWishes::SKIP), text(PortWishes::OPAQUE));
+    mistakes.extend(wrong);
+    unknown(&pod.wishes, &[DIVERT, PortWishes::SKIP, PortWishes::OPAQUE], "the pod", &mut mistakes);
     if let Some(wishes) = namespace {
         unknown(wishes, &[DIVERT], "the namespace", &mut mistakes);
     }
@@ -125,7 +120,7 @@ pub fn decide(pod: &Pod, namespace: Option<&Wishes>, terms: Terms<'_>) -> Decisi
         }
         (None, None) => Why::Default,
     };
-    Decision { why, skip, opaque, mistakes }
+    Decision { why, ports, mistakes }
 }
 
 #[derive(Clone, Copy)]
@@ -141,27 +136,20 @@ fn divert(wishes: &Wishes, whose: &str, mistakes: &mut Vec<String>) -> Option<Di
         "disabled" => Some(Divert::Disabled),
         other => {
             mistakes.push(format!(
-                "{ANNOTATIONS}{DIVERT} on {whose} is {:?}, neither enabled nor disabled: ignored",
-                short(other)
+                "{ANNOTATIONS}{DIVERT} on {whose} is {}, neither enabled nor disabled: ignored",
+                quoted(other)
             ));
             None
         }
     }
 }
 
-fn ports(wishes: &Wishes, key: &str, mistakes: &mut Vec<String>) -> PortSet {
-    let Some(value) = wishes.get(key) else { return PortSet::default() };
-    let (ports, mistake) = PortSet::parse(value);
-    mistakes.extend(mistake.map(|mistake| format!("{ANNOTATIONS}{key} on the pod: {mistake}")));
-    ports
-}
-
 /// Names the annotations that mean nothing there; the first few, for an object can have thousands.
 fn unknown(wishes: &Wishes, known: &[&str], whose: &str, mistakes: &mut Vec<String>) {
     for key in wishes.keys().filter(|key| !known.contains(&&***key)).take(4) {
         mistakes.push(format!(
-            "{ANNOTATIONS}{} means nothing on {whose} (known: {}): ignored",
-            short(key),
+            "{} means nothing on {whose} (known: {}): ignored",
+            quoted(&format!("{ANNOTATIONS}{key}")),
             known.join(", ")
         ));
     }

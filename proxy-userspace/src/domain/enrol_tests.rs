@@ -58,17 +58,15 @@ fn pods_in_the_nodes_network_and_finished_ones_are_never_diverted() {
 
 #[test]
 fn a_bad_value_is_as_good_as_none_and_is_shown() {
-    for (value, mistake) in
-        [("Enabled", "\"Enabled\""), ("", "\"\""), ("yes", "neither enabled nor disabled")]
-    {
+    for (value, mistake) in [("Enabled", "`Enabled`"), ("", "``"), ("yes", "neither enabled nor disabled")] {
         let decision = of(&pod("shop", &[("divert", value)]), &[("divert", "disabled")]);
         assert_eq!(decision.why, Why::DisabledOnNamespace("shop".into()));
         assert!(decision.mistakes[0].contains(mistake), "{:?}", decision.mistakes);
     }
     let decision = of(&pod("shop", &[]), &[("divert", "no"), ("skip-ports", "80")]);
     assert_eq!(decision.why, Why::Default);
-    assert!(decision.mistakes[0].starts_with("weir.dev/divert on the namespace is \"no\""));
-    assert!(decision.mistakes[1].starts_with("weir.dev/skip-ports means nothing on the namespace"));
+    assert!(decision.mistakes[0].starts_with("weir.dev/divert on the namespace is `no`"));
+    assert!(decision.mistakes[1].starts_with("`weir.dev/skip-ports` means nothing on the namespace"));
     let long = "x".repeat(100_000);
     let decision = of(&pod("shop", &[("divert", &long), ("skip-ports", &long), (&long, "")]), &[]);
     assert_eq!((decision.why, decision.mistakes.len()), (Why::Default, 3));
@@ -78,9 +76,12 @@ fn a_bad_value_is_as_good_as_none_and_is_shown() {
 #[test]
 fn the_lists_of_ports_are_the_pods() {
     let decision = of(&pod("shop", &[("skip-ports", "3306,9000-9010"), ("opaque-ports", "25,x")]), &[]);
-    assert_eq!((&*decision.skip.to_string(), &*decision.opaque.to_string()), ("3306,9000-9010", "25"));
+    assert_eq!(
+        (&*decision.ports.skip.to_string(), &*decision.ports.opaque.to_string()),
+        ("3306,9000-9010", "25")
+    );
     assert_eq!(decision.mistakes.len(), 1);
-    assert!(decision.mistakes[0].starts_with("weir.dev/opaque-ports on the pod: \"x\""));
+    assert!(decision.mistakes[0].starts_with("weir.dev/opaque-ports: `x`"));
 }
 
 #[test]

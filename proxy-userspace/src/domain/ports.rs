@@ -5,11 +5,42 @@
 
 use std::fmt;
 
+use super::pods::ANNOTATIONS;
+
 /// How many ranges a list can have, after those that touch are joined.
 pub const MAX_RANGES: usize = 8;
 
 /// How long a list may be, in bytes.
 const MAX_TEXT: usize = 1024;
+
+/// What `weir.dev/skip-ports` and `weir.dev/opaque-ports` say on a pod (of ports it connects to) or on a Service (of its
+/// own ports).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortWishes {
+    /// Connections to these are not diverted.
+    pub skip: PortSet,
+    /// Connections to these are forwarded without a look at the bytes.
+    pub opaque: PortSet,
+}
+
+impl PortWishes {
+    /// The annotation for [`Self::skip`], below `weir.dev/`.
+    pub const SKIP: &str = "skip-ports";
+    /// The annotation for [`Self::opaque`], below `weir.dev/`.
+    pub const OPAQUE: &str = "opaque-ports";
+
+    /// Reads the annotations, and says what is wrong with them.
+    pub fn read(skip: Option<&str>, opaque: Option<&str>) -> (Self, Vec<String>) {
+        let mut mistakes = Vec::new();
+        let mut read = |key: &str, text: Option<&str>| {
+            let (ports, mistake) = PortSet::parse(text.unwrap_or_default());
+            mistakes.extend(mistake.map(|mistake| format!("{ANNOTATIONS}{key}: {mistake}")));
+            ports
+        };
+        let wishes = Self { skip: read(Self::SKIP, skip), opaque: read(Self::OPAQUE, opaque) };
+        (wishes, mistakes)
+    }
+}
 
 /// Some ports: ranges in order that neither meet nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +63,8 @@ impl PortSet {
                 Some(range) if set.with(range).ranges.len() <= MAX_RANGES => set = set.with(range),
                 Some(_) => mistakes.push(format!("{item} would be more than {MAX_RANGES} ranges: ignored")),
                 None => mistakes.push(format!(
-                    "{:?} is neither a port (1 to 65535) nor a range as in 9000-9010: ignored",
-                    short(item)
+                    "{} is neither a port (1 to 65535) nor a range as in 9000-9010: ignored",
+                    quoted(item)
                 )),
             }
         }
@@ -86,9 +117,10 @@ fn range(item: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// The start of a text that nobody bounded.
-pub(super) fn short(text: &str) -> String {
-    text.chars().take(40).collect()
+/// The start of a text that nobody bounded, fit for a log.
+pub(super) fn quoted(text: &str) -> String {
+    let start: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+    format!("`{start}`")
 }
 
 /// As an annotation would write it.
@@ -120,10 +152,10 @@ mod tests {
             (",", "", None),
             ("1-65535", "1-65535", None),
             ("65535,1-2", "1-2,65535", None),
-            ("0,80", "80", Some("\"0\" is neither")),
-            ("http", "", Some("\"http\" is neither")),
-            ("90-80", "", Some("\"90-80\"")),
-            ("65536", "", Some("\"65536\"")),
+            ("0,80", "80", Some("`0` is neither")),
+            ("http", "", Some("`http` is neither")),
+            ("90-80", "", Some("`90-80`")),
+            ("65536", "", Some("`65536`")),
             ("+80,-1,1-,--", "", Some("(and 3 more)")),
             ("1,3,5,7,9,11,13,15,17,80", "1,3,5,7,9,11,13,15", Some("17 would be more than 8")),
             ("1,3,5,7,9,11,13,15,2,14", "1-3,5,7,9,11,13-15", None),

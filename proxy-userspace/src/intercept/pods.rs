@@ -19,11 +19,11 @@ use proxy_ebpf::{Pod, Policy, Ports, RANGES, Range};
 
 use super::error::InterceptError;
 use super::wire::Wire;
-use crate::domain::ports::{MAX_RANGES, PortSet};
+use crate::domain::ports::{MAX_RANGES, PortSet, PortWishes};
 
 /// What becomes of the connections of a pod that is diverted.
-pub fn diverted(skip: &PortSet, opaque: &PortSet) -> Pod {
-    Pod { policy: Policy::Divert as u32, skip: ports(skip), opaque: ports(opaque) }
+pub fn diverted(wishes: &PortWishes) -> Pod {
+    Pod { policy: Policy::Divert as u32, skip: ports(&wishes.skip), opaque: ports(&wishes.opaque) }
 }
 
 const _: () = assert!(MAX_RANGES <= RANGES, "a pod's list of ports fits into the programs' table");
@@ -181,10 +181,10 @@ mod tests {
 
     #[test]
     fn a_pods_ports_reach_the_programs_as_they_are() {
-        let set = |text| PortSet::parse(text).0;
-        let pod = diverted(&set("1,3,5,7,9,11,13,15-20"), &set("25"));
+        let of = |skip, opaque| diverted(&PortWishes::read(Some(skip), Some(opaque)).0);
+        let pod = of("1,3,5,7,9,11,13,15-20", "25");
         assert!(pod.skip.contain(20) && pod.skip.contain(1) && !pod.skip.contain(21) && !pod.skip.contain(2));
         assert!(pod.opaque.contain(25) && !pod.opaque.contain(24));
-        assert!(diverted(&set(""), &set("")).skip.is_none());
+        assert!(of("", "").skip.is_none());
     }
 }

@@ -68,7 +68,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
     drop(world);
     let mut io = Io::new(stream);
     let protocol = match declared {
-        AppProtocol::Opaque | AppProtocol::Http2 => Sniffed::Opaque,
+        AppProtocol::Opaque | AppProtocol::Direct | AppProtocol::Http2 => Sniffed::Opaque,
         AppProtocol::Http1 => Sniffed::Http1,
         AppProtocol::Sniff => match look(&limits, &mut io).await {
             Some(sniffed) => sniffed,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proxy_ebpf::{Count, Pod, Policy};
-use weir::domain::ports::PortSet;
+use weir::domain::ports::PortWishes;
 use weir::intercept::{Enrol, Plan, diverted};
 
 use crate::weir::{Answering, Beating, Direct, dial, intercept, intercept_to, listeners, plan, service};
@@ -16,8 +16,8 @@ fn by_pod(world: &World) -> Plan {
     Plan { enrol: Enrol::Pods, ..plan(world) }
 }
 
-fn set(text: &str) -> PortSet {
-    PortSet::parse(text).0
+fn ports(skip: &str, opaque: &str) -> Pod {
+    diverted(&PortWishes::read(Some(skip), Some(opaque)).0)
 }
 
 /// Enrols these pods as they are found by their UIDs.
@@ -55,7 +55,7 @@ fn a_pod_is_diverted_once_it_is_enrolled_whatever_its_driver_and_class() {
             let container = Cgroup::named(&pod.path, "cri-containerd-1.scope");
             let dialled = || world.run_in(&container, || dial(service(0, 80)));
             assert!(dialled().starts_with("direct"), "{}", pod.path.display());
-            enrol(&mut interception, &[(UID, diverted(&set(""), &set("")))]);
+            enrol(&mut interception, &[(UID, ports("", ""))]);
             assert!(dialled().starts_with("weir 10.96.0.10:80"), "{}", pod.path.display());
             assert!(world.run_in(&other, || dial(service(0, 80))).starts_with("direct"));
             enrol(&mut interception, &[]);
@@ -72,7 +72,7 @@ fn a_pod_made_anew_under_its_name_is_found_again() {
         let _direct = Direct::start(world);
         let (_class, pod) = pod_in(world, "burstable", &format!("pod{UID}"));
         let dialled = || world.run_in(&pod, || dial(service(0, 80)));
-        let wish = [(UID, diverted(&set(""), &set("")))];
+        let wish = [(UID, ports("", ""))];
         enrol(&mut interception, &wish);
         assert!(dialled().starts_with("weir"));
         pod.make_anew();
@@ -90,7 +90,7 @@ fn a_pods_skipped_ports_go_direct_and_its_opaque_ones_are_marked() {
         let _direct = Direct::start(world);
         let (_class, pod) = pod_in(world, "", &format!("pod{UID}"));
         let on = |port: u16| world.run_in(&pod, move || dial(service(0, port)));
-        enrol(&mut interception, &[(UID, diverted(&set("80,9000-9010"), &set("25,3306-3310")))]);
+        enrol(&mut interception, &[(UID, ports("80,9000-9010", "25,3306-3310"))]);
         assert!(on(80).starts_with("direct"));
         assert_eq!(interception.counters().get(Count::SkippedPort), 1);
         for (port, said) in [
@@ -105,7 +105,7 @@ fn a_pods_skipped_ports_go_direct_and_its_opaque_ones_are_marked() {
         // Nobody listens there.
         assert_eq!(on(9010), "ConnectionRefused");
         // All eight ranges count, and both families.
-        enrol(&mut interception, &[(UID, diverted(&set("1,3,5,7,9,11,13,80"), &set("1,3,5,7,9,11,13,81")))]);
+        enrol(&mut interception, &[(UID, ports("1,3,5,7,9,11,13,80", "1,3,5,7,9,11,13,81"))]);
         assert!(on(80).starts_with("direct"));
         assert!(world.run_in(&pod, || dial(service(1, 80))).starts_with("direct"));
         assert!(world.run_in(&pod, || dial(service(1, 81))).starts_with("weir opaque"));
@@ -119,7 +119,7 @@ fn pods_beyond_the_tables_room_are_named_and_the_rest_is_enrolled() {
     on_a_node(|world| {
         let (mut interception, listeners) = intercept(&by_pod(world));
         let _weir = Answering::start(&listeners, &interception.originals());
-        let wish = diverted(&set(""), &set(""));
+        let wish = ports("", "");
         // Ids far beyond those of cgroups that there are.
         let pods = |from: u64, count: u64| (from..from + count).map(|id| (id << 48, wish)).collect();
         assert!(interception.enrol_pods(&pods(1, 4096)).unwrap().is_empty());
@@ -151,7 +151,7 @@ fn the_programs_follow_the_pods_cgroup_when_it_is_made_anew() {
             assert!(interception.status().is_armed());
             let pod = Cgroup::named(&root.path, &format!("pod{UID}"));
             if enrolled == Enrol::Pods {
-                enrol(&mut interception, &[(UID, diverted(&set(""), &set("")))]);
+                enrol(&mut interception, &[(UID, ports("", ""))]);
             }
             assert!(world.run_in(&pod, || dial(service(0, 80))).starts_with("weir"));
             drop(pod);

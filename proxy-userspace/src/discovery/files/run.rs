@@ -19,6 +19,7 @@ use super::pending::Dirty;
 use super::watcher::{self, Watcher};
 use super::{FileProblem, Watched, unlistable};
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 /// How long host names may hold up the first catalog.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
@@ -26,6 +27,9 @@ const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// How often host names are looked up again.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// This node's name, by the downward API: only its pods are enrolled.
+const NODE_NAME: &str = "NODE_NAME";
 
 struct Task {
     path: PathBuf,
@@ -38,7 +42,10 @@ struct Task {
     looking_up: bool,
     answers: (mpsc::Sender<Vec<Outcome>>, mpsc::Receiver<Vec<Outcome>>),
     again: Instant,
+    /// This node's name, where it is told.
+    node: Option<String>,
     catalog: watch::Sender<Arc<Catalog>>,
+    residents: watch::Sender<Arc<Residents>>,
     problems: watch::Sender<Arc<Vec<FileProblem>>>,
 }
 
@@ -58,14 +65,16 @@ pub(super) fn start(
     // Watch first, read second: a change between the two is an event and not a loss.
     let watcher = Watcher::new(&path);
     let folder = Folder::open(&path).with_context(|| unlistable(&path))?;
+    let node = std::env::var(NODE_NAME).ok().filter(|name| !name.is_empty());
     let mut known = Known::default();
-    let mut built = build(&folder, &known, &Catalog::default());
+    let mut built = build(&folder, node.as_deref(), &known, &Catalog::default());
     if !built.names.is_empty() {
         known.learn(look_up_all(&built.names, FIRST_LOOK_UP, look_up));
-        built = build(&folder, &known, &Catalog::default());
+        built = build(&folder, node.as_deref(), &known, &Catalog::default());
     }
     report_new(&[], &built.problems);
     let (catalog, catalog_watch) = watch::channel(Arc::new(built.catalog));
+    let (residents, residents_watch) = watch::channel(Arc::new(built.residents));
     let (problems, problems_watch) = watch::channel(Arc::new(built.problems));
     let mut task = Task {
         path,
@@ -76,7 +85,9 @@ pub(super) fn start(
         looking_up: false,
         answers: mpsc::channel(1),
         again: Instant::now() + AGAIN,
+        node,
         catalog,
+        residents,
         problems,
     };
     let run = async move {
@@ -85,7 +96,7 @@ pub(super) fn start(
             () = task.run(watcher) => {}
         }
     };
-    Ok((Watched { catalog: catalog_watch, problems: problems_watch }, run))
+    Ok((Watched { catalog: catalog_watch, residents: residents_watch, problems: problems_watch }, run))
 }
 
 impl Task {
@@ -143,10 +154,13 @@ impl Task {
     fn rebuild(&mut self) {
         let Some(folder) = &self.folder else { return };
         let before = Arc::clone(&self.catalog.borrow());
-        let built = build(folder, &self.known, &before);
+        let built = build(folder, self.node.as_deref(), &self.known, &before);
         self.look_up_new(&built.names);
         if built.catalog != *before {
             self.catalog.send_replace(Arc::new(built.catalog));
+        }
+        if built.residents != **self.residents.borrow() {
+            self.residents.send_replace(Arc::new(built.residents));
         }
         let before = Arc::clone(&self.problems.borrow());
         if built.problems != *before {

@@ -9,6 +9,7 @@ use super::protocol::{app_protocol, is_tcp};
 use super::service::{ServiceObject, SpecPort};
 use super::slice::SliceObject;
 use crate::domain::catalog::{AppProtocol, Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
+use crate::domain::ports::PortWishes;
 
 /// What is behind a Service.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,7 @@ pub enum Backing<'a> {
 pub fn assemble(object: &ServiceObject, backing: Backing<'_>) -> Service {
     let ports = object.spec.ports.iter().flatten().filter(|port| port.is_tcp());
     let mut ports: Vec<_> = ports.map(|port| service_port(port, backing)).collect();
+    annotate(&mut ports, &object.port_wishes().0);
     if let (true, Backing::Resolved(addresses)) = (ports.is_empty(), backing) {
         ports.push(ServicePort {
             name: Some(Arc::from("http")),
@@ -59,6 +61,17 @@ fn service_port(port: &SpecPort, backing: Backing<'_>) -> ServicePort {
         number: port.port.0,
         protocol: app_protocol(port.app_protocol.as_deref()),
         endpoints: sorted(endpoints),
+    }
+}
+
+/// What the Service's annotations say of its ports counts more than what the ports declare.
+fn annotate(ports: &mut [ServicePort], wishes: &PortWishes) {
+    for port in ports {
+        if wishes.skip.contains(port.number) {
+            port.protocol = AppProtocol::Direct;
+        } else if wishes.opaque.contains(port.number) {
+            port.protocol = AppProtocol::Opaque;
+        }
     }
 }
 
