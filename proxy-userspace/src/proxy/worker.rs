@@ -174,11 +174,7 @@ impl Worker {
         }
         // At the limit this one waits here, and the others in the accept queue.
         let entry = door.enter().await.used();
-        let live = connection::live(self.clone(), door.clone(), stream, client);
-        self.spawn(async move {
-            live.await;
-            drop(entry);
-        });
+        self.spawn(connection::live(self.clone(), door.clone(), entry, stream, client));
     }
 
     /// Runs `task` on this worker; weir does not stop before it has ended, or its time is over.
