@@ -43,15 +43,22 @@ pub(super) async fn enrol(
         let told = residents.borrow_and_update().clone();
         let settings = desk.settings.load_full();
         let mut enrolment = decide(&told, &settings, own.as_deref());
-        let failed = look(&desk, &mut enrolment).err().map(|why| format!("{why:#}"));
-        if failed != said {
-            if let Some(why) = &failed {
-                tracing::error!("pods could not be enrolled: {why}");
-            }
-            said = failed;
-        }
+        let looked = look(&desk, &mut enrolment);
         let awaited = enrolment.count(State::NotFound) > 0 && since.elapsed() < AWAITED;
-        publish(&desk, enrolment);
+        match looked {
+            Ok(()) => {
+                said = None;
+                publish(&desk, enrolment);
+            }
+            // What is enrolled stays so, and the next look is soon.
+            Err(why) => {
+                let why = format!("{why:#}");
+                if said.as_ref() != Some(&why) {
+                    tracing::error!("pods cannot be enrolled: {why}");
+                }
+                said = Some(why);
+            }
+        }
         tokio::select! {
             changed = residents.changed() => {
                 changed?;
@@ -70,11 +77,11 @@ fn decide(told: &Residents, settings: &Settings, own: Option<&str>) -> Enrolment
 /// Finds the pods' cgroups and tells the programs; what came of it is noted in `enrolment`.
 fn look(desk: &Desk, enrolment: &mut Enrolment) -> anyhow::Result<()> {
     let Ok(interception) = &mut *desk.interception.lock() else { return Ok(()) };
-    let cgroups = interception.pod_cgroups();
+    let cgroups = interception.pod_cgroups()?;
     let mut wanted = BTreeMap::new();
     let mut places = Vec::new();
     for pod in enrolment.pods.values_mut().filter(|pod| pod.decision.why.diverts()) {
-        let Some(&cgroup) = cgroups.as_ref().ok().and_then(|it| it.get(&*pod.pod.cgroup_uid)) else {
+        let Some(&cgroup) = cgroups.get(&*pod.pod.cgroup_uid) else {
             continue;
         };
         wanted.insert(cgroup, intercept::diverted(&pod.decision.ports));
@@ -84,7 +91,6 @@ fn look(desk: &Desk, enrolment: &mut Enrolment) -> anyhow::Result<()> {
     for (cgroup, pod) in places {
         pod.state = if left_out.contains(&cgroup) { State::NoRoom } else { State::Enrolled };
     }
-    cgroups?;
     Ok(())
 }
 

@@ -36,28 +36,32 @@ fn ports(set: &PortSet) -> Ports {
     ports
 }
 
-/// The kernel's ids of the pods' cgroups below `parent`, by the UIDs they are named after.
+/// The kernel's ids of the pods' cgroups below `parent`, by the UIDs they are named after; none where there is no `parent`.
 ///
 /// # Errors
 ///
-/// `parent` cannot be listed. Folders below it may go while they are listed.
+/// A folder that is there cannot be listed, for want of a descriptor, say: then nothing is known.
 pub(super) fn cgroups(parent: &Path) -> io::Result<BTreeMap<Box<str>, u64>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(parent)?.flatten() {
+    for entry in list(parent)? {
         let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if is_class(name) {
-            fs::read_dir(entry.path()).into_iter().flatten().flatten().for_each(|it| take(&it, &mut found));
-        } else {
-            take(&entry, &mut found);
+        match name.to_str() {
+            Some(name) if is_class(name) => {
+                let pods = list(&entry.path())?.into_iter();
+                found.extend(pods.filter_map(|pod| Some((uid(pod.file_name().to_str()?)?, pod.ino()))));
+            }
+            Some(name) => found.extend(uid(name).map(|uid| (uid, entry.ino()))),
+            None => {}
         }
     }
     Ok(found)
 }
 
-fn take(entry: &DirEntry, found: &mut BTreeMap<Box<str>, u64>) {
-    if let Some(uid) = entry.file_name().to_str().and_then(uid) {
-        found.insert(uid, entry.ino());
+/// What is in a folder: nothing in one that is gone.
+fn list(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(folder).and_then(Iterator::collect) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed,
     }
 }
 
@@ -176,7 +180,9 @@ mod tests {
         }
         fs::write(parent.path().join("cgroup.procs"), "").unwrap();
         assert_eq!(cgroups(parent.path()).unwrap(), BTreeMap::new());
-        assert!(cgroups(&parent.path().join("none")).is_err());
+        assert_eq!(cgroups(&parent.path().join("none")).unwrap(), BTreeMap::new());
+        let error = cgroups(&parent.path().join("cgroup.procs")).expect_err("no folder, so nothing is known");
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Whose connections are diverted: this node's pods, as they are told of and annotated.
 
+use std::time::{Duration, Instant};
+
 use super::{Stage, TARGET, V4, address};
 use e2e::client::Client;
+use e2e::net::NODE_V4;
 use e2e::raw::TcpServer;
 use e2e::weir::builder::Builder;
 use e2e::weir::folder::Pod as Told;
@@ -80,6 +83,9 @@ fn pods_are_diverted_by_default_and_annotations_and_namespaces_decide_otherwise(
     assert_eq!(stage.weir().metric("weir_enrolment_pods", &[("state", "enrolled")]), 3.0);
     assert_eq!(stage.weir().metric("weir_enrolment_pods", &[("state", "direct")]), 4.0);
     assert!(stage.weir().decisions("direct_not_enrolled") > 0.0);
+    let admin = stage.weir().admin().to_string();
+    let status = Weir::new().on_node(&stage.net).run(&["status", "--admin", &admin]).stdout;
+    assert!(status.contains("\npods: 3 diverted, 4 direct\n"), "{status}");
 }
 
 #[test]
@@ -137,6 +143,48 @@ fn a_pod_is_diverted_once_it_has_its_cgroup_and_again_when_that_is_made_anew() {
     shows(&mut stage, 1, "not_found", "by default");
     let pod = stage.net.pod(&name);
     eventually("diversion", || answered(&pod) != "direct");
+}
+
+#[test]
+fn a_pod_that_appears_is_diverted_within_100_ms_of_its_event() {
+    let Some(mut stage) = Stage::set() else { return };
+    let builder = by_pod(&stage);
+    stage.start(builder);
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    let mut took: Vec<Duration> = (1..=7)
+        .map(|number| {
+            let (pod, told) = pod(&mut stage.net, number);
+            assert_eq!(answered(&pod), "direct");
+            stage.weir().folder().pod(&told.spec("nodeName: n1"));
+            let event = Instant::now();
+            eventually("diversion", || answered(&pod) != "direct");
+            event.elapsed()
+        })
+        .collect();
+    took.sort();
+    // Other tests take the machine's cores meanwhile, so not each counts.
+    assert!(took[3] < Duration::from_millis(100), "{took:?}");
+}
+
+#[test]
+fn pods_are_diverted_again_when_their_parent_cgroup_is_made_anew() {
+    let Some(mut stage) = Stage::set() else { return };
+    let root = stage.net.pods_cgroup().join("kubepods");
+    std::fs::create_dir(&root).unwrap();
+    let settings = format!(
+        "{{ listen: \"[::]:4142\", ports: 8, addresses: [{NODE_V4}], cgroup: {}, enrol: pods }}",
+        root.display()
+    );
+    let told = folder::pod("pod-1", &uid(1)).spec("nodeName: n1");
+    let builder = by_pod(&stage).set("transparent", &settings).pod(&told);
+    stage.start(builder);
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    std::fs::remove_dir(&root).unwrap();
+    eventually("the report", || stage.weir().admin_get("/ready").status == 503);
+    let pod = stage.net.pod(&format!("kubepods/pod{}", uid(1)));
+    eventually("diversion", || answered(&pod) != "direct");
+    eventually("readiness", || stage.weir().admin_get("/ready").status == 200);
+    stage.weir().expect_log("made anew");
 }
 
 #[test]
