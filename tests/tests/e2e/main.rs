@@ -8,5 +8,6 @@ mod guards; // Where weir will not connect, and whom it does not serve.
 mod harness; // The harness itself, without weir.
 mod input; // Input that is wrong, hostile or unlucky.
 mod routing; // Dtabs, splits, overrides, explanations.
+mod services; // What Kubernetes says of services and endpoints.
 mod transparent; // Diverted connections.
 mod websocket; // An echo with Python's `websockets`, both ways.

@@ -25,5 +25,5 @@ pub use pod::{
     NamespaceMetadata, NamespaceObject, PodAnnotations, PodIp, PodMetadata, PodObject, PodSpec, PodStatus,
 };
 pub use protocol::app_protocol;
-pub use service::{ClusterIp, ServiceObject, ServiceSpec, SpecPort};
+pub use service::{AffinityConfig, ClientIpConfig, ClusterIp, ServiceObject, ServiceSpec, SpecPort};
 pub use slice::{Conditions, SliceEndpoint, SliceObject, SlicePort};

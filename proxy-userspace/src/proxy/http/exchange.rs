@@ -70,7 +70,7 @@ async fn exchange(
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
-        let lease = worker.lease(&cluster, &tried, now)?;
+        let lease = worker.lease(&cluster, &session.client, &tried, now)?;
         left -= 1;
         let replay = (exchange.replays > 0 && left > 0).then(|| Replay::of(&exchange.request));
         match attempt::send(worker, world, session, &lease, exchange.request).await {

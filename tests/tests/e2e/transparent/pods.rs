@@ -211,12 +211,12 @@ fn ports_that_a_pod_skips_go_direct_and_its_opaque_ones_are_not_parsed() {
 #[test]
 fn a_service_says_which_of_its_ports_are_skipped_and_which_are_opaque() {
     let Some(mut stage) = Stage::set() else { return };
-    let web = folder::service("web", &["10.96.0.10"])
+    let bare = folder::service("web", &["10.96.0.10"])
         .port("http", 80, TARGET)
         .port("raw", 81, TARGET)
-        .annotate("weir.dev/skip-ports", "80")
-        .annotate("weir.dev/opaque-ports", "81,nonsense")
         .endpoints(&[stage.a.v4()]);
+    let web = bare.clone();
+    let web = web.annotate("weir.dev/skip-ports", "80").annotate("weir.dev/opaque-ports", "81,nonsense");
     let builder = Weir::new().on_node(&stage.net).kubernetes(&web);
     stage.start(builder);
     let _direct = Backend::http().answers("direct").inside(&stage.beyond).on(address(V4)).start();
@@ -225,5 +225,18 @@ fn a_service_says_which_of_its_ports_are_skipped_and_which_are_opaque() {
     stage.dial("10.96.0.10:81").send(odd).expect(odd);
     assert_eq!(stage.get(V4), "direct");
     assert_eq!(stage.diverted(), 1.0);
+    // What the Service says changes, and so does what is diverted.
+    stage.weir().folder().kubernetes(&bare);
+    eventually("diversion of port 80", || {
+        let before = stage.diverted();
+        drop(stage.dial(V4));
+        stage.diverted() > before
+    });
+    stage.weir().folder().kubernetes(&web);
+    eventually("port 80 left alone again", || {
+        let before = stage.diverted();
+        drop(stage.dial(V4));
+        stage.diverted() == before
+    });
     assert!(stage.weir().reports("`nonsense` is neither"), "{:#}", stage.weir().state()["fileProblems"]);
 }
