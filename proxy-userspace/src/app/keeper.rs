@@ -60,11 +60,19 @@ pub(super) async fn keep(
 ) -> anyhow::Result<()> {
     let mut change = Change::Anything;
     loop {
-        let (catalog, wanted) = (catalogs.borrow_and_update().clone(), terms.borrow_and_update().clone());
+        let catalog = catalogs.borrow_and_update().clone();
+        let wanted = {
+            let wanted = terms.borrow_and_update();
+            if wanted.has_changed() {
+                change = Change::Anything;
+            }
+            wanted.clone()
+        };
         update(&desk, catalog, &wanted, change);
-        change = tokio::select! {
-            changed = catalogs.changed() => changed.map(|()| Change::Catalog)?,
-            changed = terms.changed() => changed.map(|()| Change::Anything)?,
+        change = Change::Catalog;
+        tokio::select! {
+            changed = catalogs.changed() => changed?,
+            changed = terms.changed() => changed?,
         }
     }
 }

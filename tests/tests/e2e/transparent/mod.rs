@@ -1,6 +1,7 @@
 //! Diverted connections: a node with pods, the BPF programs loaded. With root a test that cannot run here fails;
 //! without root the whole module says that it is left out.
 
+mod capabilities; // What a DaemonSet has to give it.
 mod changes; // The node, and what is diverted, change while weir runs.
 mod deadman; // weir killed, stopped, or missing: connections go direct.
 mod divert; // What is diverted, what is not, and what the application can tell.
