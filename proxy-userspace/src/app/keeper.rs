@@ -69,11 +69,10 @@ pub(super) async fn keep(
             wanted.clone()
         };
         update(&desk, catalog, &wanted, change);
-        change = Change::Catalog;
-        tokio::select! {
-            changed = catalogs.changed() => changed?,
-            changed = terms.changed() => changed?,
-        }
+        change = tokio::select! {
+            changed = catalogs.changed() => changed.map(|()| Change::Catalog)?,
+            changed = terms.changed() => changed.map(|()| Change::Anything)?,
+        };
     }
 }
 
