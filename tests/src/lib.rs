@@ -13,6 +13,7 @@
 pub mod backend;
 pub mod client;
 pub mod hung;
+pub mod kube;
 pub mod load;
 pub mod message;
 pub mod net;

@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use super::cluster::Cluster;
 use super::fault::{Fault, Kind};
-use super::world::World;
+use super::world::{Facts, Generation, World};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::{Host, Path};
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Target, choose};
@@ -23,6 +23,8 @@ pub struct Route {
     tree: NameTree<Bound<Place>>,
     /// Why there is no place; found out once, when the name is bound.
     why: String,
+    /// What the binding depends on.
+    facts: Facts,
 }
 
 /// A service port, and the headers that say so.
@@ -37,24 +39,31 @@ pub struct Place {
 }
 
 impl Route {
-    /// The route for `name`, of what its delegation came to. Why it came to nothing, if so, `explain` tells.
+    /// The route for `name`, of what its delegation came to by `facts`. Why it came to nothing, if so, `explain` tells.
     pub fn new(
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
+        facts: Facts,
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
         match bound {
             Ok(NameTree::Neg) => {
                 let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
-                Self { service, tree: NameTree::Neg, why }
+                Self { service, tree: NameTree::Neg, why, facts }
             }
             Ok(tree) => {
                 let why = format!("{name} is not bound: the dtab says so");
-                Self { service, tree: tree.map(&mut place), why }
+                Self { service, tree: tree.map(&mut place), why, facts }
             }
-            Err(failure) => Self { service, tree: NameTree::Neg, why: format!("{name}: {failure}") },
+            Err(failure) => Self { service, tree: NameTree::Neg, why: format!("{name}: {failure}"), facts },
         }
+    }
+
+    /// Whether it would be bound the same in `world`, having been bound in the world of `then`. Why a name is not bound
+    /// says what there is instead, so that such a route holds in its own world only.
+    pub fn holds(&self, world: &World, then: Generation) -> bool {
+        !matches!(self.tree, NameTree::Neg) && world.holds(&self.facts, then)
     }
 
     /// The place for one request, unless what `is_neg` knows leaves none.
@@ -88,67 +97,71 @@ fn place(bound: &Bound<Arc<Cluster>>) -> Bound<Place> {
     Bound { target, id, residual }
 }
 
-/// One worker's routes: bound names, for as long as the world they were bound in lasts. Endpoints come and go without a
-/// new world, so that their changes bind nothing anew.
+/// One worker's routes: bound names, for as long as what they were bound by is so. Endpoints come and go without a new
+/// world, and a service that comes or goes unbinds the names that asked for it: no other is bound anew.
 #[derive(Debug, Default)]
 pub struct Routes(RefCell<Table>);
 
-/// The routes of one host.
-type ByPort = Vec<(Option<u16>, Rc<Route>)>;
+/// By host, and of each by port.
+type Table = HashMap<Box<str>, Vec<Kept>, RandomState>;
 
-#[derive(Debug, Default)]
-struct Table {
-    world: Option<Arc<World>>,
-    /// By host, and of each by port.
-    routes: HashMap<Box<str>, ByPort, RandomState>,
+/// A route that was found good in the world of a generation.
+#[derive(Debug)]
+struct Kept {
+    port: Option<u16>,
+    good: Generation,
+    route: Rc<Route>,
 }
 
 /// Names remembered by one worker; with more, all are forgotten and bound again as they come.
 const NAMES: usize = 20_000;
 
-impl Table {
-    /// Forgets what was bound in another world, or when there is too much.
-    fn keep_to(&mut self, world: &Arc<World>) {
-        if !self.world.as_ref().is_some_and(|known| Arc::ptr_eq(known, world)) || self.routes.len() > NAMES {
-            *self = Self { world: Some(world.clone()), routes: HashMap::default() };
-        }
-    }
-}
-
 impl Routes {
     /// The route of `host` in `world`. A name that is known costs one look-up and nothing is allocated.
-    pub fn of(&self, world: &Arc<World>, host: &Host<'_>) -> Rc<Route> {
-        let mut table = self.0.borrow_mut();
-        table.keep_to(world);
-        let known = table.routes.get(&*host.host).and_then(|ports| ports.iter().find(|it| it.0 == host.port));
-        if let Some((_, route)) = known {
-            return route.clone();
-        }
-        let route = Rc::new(world.bind(&name_of(world, host), None));
-        table.routes.entry((&*host.host).into()).or_default().push((host.port, route.clone()));
-        route
+    pub fn of(&self, world: &World, host: &Host<'_>) -> Rc<Route> {
+        self.known(world, &host.host, host.port)
+            .unwrap_or_else(|| self.bind(world, &host.host, host.port, &name_of(world, host)))
     }
 
     /// The route of `name` in `world`, for names that are not made of a host.
-    pub fn named(&self, world: &Arc<World>, name: &Path) -> Rc<Route> {
+    pub fn named(&self, world: &World, name: &Path) -> Rc<Route> {
         // No host starts with a slash, so these never meet those of `of`.
-        let host = Host { host: name.to_string().into(), port: None };
+        let host = name.to_string();
+        self.known(world, &host, None).unwrap_or_else(|| self.bind(world, &host, None, name))
+    }
+
+    fn known(&self, world: &World, host: &str, port: Option<u16>) -> Option<Rc<Route>> {
         let mut table = self.0.borrow_mut();
-        table.keep_to(world);
-        if let Some((_, route)) = table.routes.get(&*host.host).and_then(|ports| ports.first()) {
-            return route.clone();
+        let kept = table.get_mut(host)?.iter_mut().find(|kept| kept.port == port)?;
+        if kept.good != world.generation() {
+            if !kept.route.holds(world, kept.good) {
+                return None;
+            }
+            kept.good = world.generation();
         }
+        Some(kept.route.clone())
+    }
+
+    #[cold]
+    fn bind(&self, world: &World, host: &str, port: Option<u16>, name: &Path) -> Rc<Route> {
         let route = Rc::new(world.bind(name, None));
-        table.routes.entry((&*host.host).into()).or_default().push((None, route.clone()));
+        let mut table = self.0.borrow_mut();
+        if table.len() > NAMES {
+            *table = Table::default();
+        }
+        let ports = table.entry(host.into()).or_default();
+        ports.retain(|kept| kept.port != port);
+        ports.push(Kept { port, good: world.generation(), route: route.clone() });
         route
     }
 
-    /// Forgets everything, so that an old world can go.
-    pub fn forget_other_than(&self, world: &Arc<World>) {
-        let mut table = self.0.borrow_mut();
-        if table.world.as_ref().is_some_and(|known| !Arc::ptr_eq(known, world)) {
-            *table = Table::default();
-        }
+    /// Forgets what holds no more, and with it the clusters that went.
+    pub fn sweep(&self, world: &World) {
+        let good = world.generation();
+        self.0.borrow_mut().retain(|_, ports| {
+            ports.retain(|kept| kept.good == good || kept.route.holds(world, kept.good));
+            !ports.is_empty()
+        });
     }
 }
 

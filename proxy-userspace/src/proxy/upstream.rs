@@ -1,5 +1,6 @@
 //! Connecting to an endpoint: the last place where weir decides whether it may.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,7 +43,7 @@ pub(super) async fn connect(worker: &Worker, world: &World, backend: &Backend) -
     Err(NotConnected { fault: Fault::new(kind, format!("{address}: {cause}")), outcome })
 }
 
-/// A connection to one endpoint of `cluster`; one that does not take it costs nothing but the time.
+/// A connection for `client` to one endpoint of `cluster`; one that does not take it costs nothing but the time.
 ///
 /// # Errors
 ///
@@ -51,11 +52,12 @@ pub(super) async fn open(
     worker: &Worker,
     world: &World,
     cluster: &Arc<Cluster>,
+    client: &SocketAddr,
 ) -> Result<(Lease, Io), Fault> {
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = world.terms.limits.attempts;
     loop {
-        let mut lease = worker.lease(cluster, &tried, Instant::now())?;
+        let mut lease = worker.lease(cluster, client, &tried, Instant::now())?;
         left -= 1;
         match connect(worker, world, lease.backend()).await {
             Ok(io) => {

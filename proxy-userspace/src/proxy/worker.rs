@@ -85,7 +85,7 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// The connections to wake when weir drains: waiting for that costs each of them nothing meanwhile.
     pub connections: Wakers,
-    /// Where names lead, as long as the world stays.
+    /// Where names lead, as long as that is so.
     pub routes: Routes,
     rng: RefCell<fastrand::Rng>,
 }
@@ -174,11 +174,7 @@ impl Worker {
         }
         // At the limit this one waits here, and the others in the accept queue.
         let entry = door.enter().await.used();
-        let live = connection::live(self.clone(), door.clone(), stream, client);
-        self.spawn(async move {
-            live.await;
-            drop(entry);
-        });
+        self.spawn(connection::live(self.clone(), door.clone(), entry, stream, client));
     }
 
     /// Runs `task` on this worker; weir does not stop before it has ended, or its time is over.
@@ -191,7 +187,7 @@ impl Worker {
         self.shared.world.load_full()
     }
 
-    /// The right to use one endpoint of `cluster` once.
+    /// The right to use one endpoint of `cluster` once, for `client`.
     ///
     /// # Errors
     ///
@@ -199,10 +195,11 @@ impl Worker {
     pub fn lease(
         &self,
         cluster: &Arc<Cluster>,
+        client: &SocketAddr,
         tried: &[Arc<Backend>],
         now: Instant,
     ) -> Result<Lease, Fault> {
-        cluster.lease(now, &mut self.rng.borrow_mut(), tried)
+        cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
     }
 
     /// The place of `route` for one request. Names outside are looked up; one that DNS denies makes room for the next
@@ -245,7 +242,7 @@ impl Worker {
     pub fn cluster_of(&self, world: &World, session: &Session, dialled: SocketAddr) -> Arc<Cluster> {
         let fixed = || self.shared.outside.fixed(dialled, world.terms.plan, Instant::now());
         match world.owner(dialled) {
-            Some(owner) => owner.cluster,
+            Some(owner) => owner.cluster.clone(),
             None => session.outside.get_or_init(fixed).clone(),
         }
     }
@@ -266,9 +263,9 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         let (world, now) = (worker.world(), Instant::now());
-        worker.routes.forget_other_than(&world);
+        worker.routes.sweep(&world);
         let outside = worker.shared.outside.clusters();
-        for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&outside) {
+        for cluster in world.clusters().iter().chain(&outside) {
             for member in &cluster.members().all {
                 member.backend.pool(worker.id).sweep(now, world.terms.limits.pool_idle);
             }

@@ -40,7 +40,7 @@ pub(super) async fn connect(
             worker.settle(world, &route).await?.cluster
         }
     };
-    let (lease, server) = upstream::open(worker, world, &cluster).await?;
+    let (lease, server) = upstream::open(worker, world, &cluster, &session.client).await?;
     let client = hyper::upgrade::on(&mut request);
     carry(worker, world, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))

@@ -20,7 +20,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             asked = true;
             self.recorder.open(|| What::Namer(format!("/#{}", namer.prefix)));
             let found = match &namer.resolver {
-                Resolver::Find(kind) => self.find(kind, frame.name, name.len() - rest.len()),
+                Resolver::Find(kind) => self.find(kind, frame, name.len() - rest.len(), nesting),
                 Resolver::Rewrite(rewrite) => match rewrite.apply(rest) {
                     Some(path) => return self.rewritten(&path, frame, nesting),
                     None => self.neg(|| "the name does not match the namer's pattern".to_owned()),
@@ -46,7 +46,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         self.recorder.open(|| What::Namer(name.take(2).to_string()));
         match utility::look_up(name) {
             Builtin::Path(path) => self.rewritten(&path, frame, nesting),
-            Builtin::Find(kind) => self.find(&kind, frame.name, 2),
+            Builtin::Find(kind) => self.find(&kind, frame, 2, nesting),
             Builtin::Outside { outside, taken } => self.bound(frame.name, Target::Outside(outside), taken),
             Builtin::Fail => self.decided(NameTree::Fail),
             Builtin::Empty => self.decided(NameTree::Empty),
@@ -55,11 +55,12 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
     }
 
     /// Asks the outside world; the namer's own name is the first `prefix` labels.
-    fn find(&mut self, kind: &Kind, name: &Path, prefix: usize) -> Closed<N::Port> {
-        let names = self.delegation.names;
+    fn find(&mut self, kind: &Kind, frame: &Frame<'_>, prefix: usize, nesting: usize) -> Closed<N::Port> {
+        let (names, name) = (self.delegation.names, frame.name);
         let rest = name.labels().skip(prefix);
         match names.find(kind, rest) {
             Answer::Neg => self.neg(|| names.why_not(kind, rest)),
+            Answer::Alias { name, taken } => self.rewritten(&name.join(rest.skip(taken)), frame, nesting),
             Answer::Port { port, taken } => self.bound(name, Target::Port(port), prefix + taken),
             Answer::Outside { host, port, taken } => {
                 self.bound(name, Target::Outside(Outside { host, port }), prefix + taken)
