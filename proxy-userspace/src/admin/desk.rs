@@ -35,6 +35,8 @@ pub struct Desk {
     pub diverted: Mutex<Diverted>,
     /// Files of `discovery.files` that could not be read.
     pub problems: watch::Sender<Arc<Vec<FileProblem>>>,
+    /// Files of `discovery.files` that are left out because of its bounds.
+    pub left_out: watch::Sender<usize>,
     /// Whether weir is ready.
     pub ready: Readiness,
     /// Asks weir to stop.
@@ -96,6 +98,7 @@ impl Desk {
             interception: Mutex::new(interception),
             diverted: Mutex::default(),
             problems: watch::channel(Arc::default()).0,
+            left_out: watch::channel(0).0,
             ready,
             stop: Notify::new(),
             stopping: AtomicBool::new(false),
@@ -212,6 +215,12 @@ impl Scrape for Control {
         )?;
         let problems = desk.problems.borrow().len();
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(none, problems as f64)])?;
+        let files = *desk.left_out.borrow();
+        page.gauges(
+            "weir_files_left_out",
+            "Files beyond the bounds of discovery.files",
+            [(none, files as f64)],
+        )?;
         let left_out = desk.diverted.lock().left_out;
         match &*desk.interception.lock() {
             Ok(interception) => programs(page, interception, left_out),

@@ -34,7 +34,7 @@ pub use drain::Drain;
 pub use limits::Limits;
 pub use load::{load, parse};
 pub use log::{Level, Log, LogFormat};
-pub use names::Names;
+pub use names::{Dns, Names};
 pub use outgoing::Outgoing;
 pub use problem::{ConfigError, Mistake, Problem, quoted};
 pub use settings::Settings;

@@ -8,5 +8,7 @@ mod failing;
 mod many;
 mod refusing;
 mod scope;
+mod sockets;
+mod uring;
 mod weir;
 mod world;

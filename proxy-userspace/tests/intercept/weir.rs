@@ -40,7 +40,7 @@ pub fn listeners() -> Vec<TcpListener> {
     (FIRST..FIRST + PORTS).map(|port| listen(port, 4096)).collect()
 }
 
-fn listen(port: u16, backlog: i32) -> TcpListener {
+pub fn listen(port: u16, backlog: i32) -> TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("socket");
     socket.set_only_v6(false).expect("IPV6_V6ONLY");
     // A process that another test has just forked may hold the same port's last listener for a moment longer, until it

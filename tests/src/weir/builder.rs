@@ -101,6 +101,12 @@ impl Builder {
         self
     }
 
+    /// Runs in the node's namespace without diverting anything.
+    pub fn beside(mut self, net: &Net) -> Self {
+        self.place = net.weir_place();
+        self
+    }
+
     /// Runs on this node, with interception of its pods and listeners that they can reach.
     pub fn on_node(mut self, net: &Net) -> Self {
         self.place = net.weir_place();

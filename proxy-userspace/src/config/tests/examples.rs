@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn examples() -> std::path::PathBuf {
+fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
 }
 

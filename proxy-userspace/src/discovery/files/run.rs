@@ -1,7 +1,6 @@
 //! The task that keeps the catalog up to date.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::lookup::{Known, LookUp, Outcome, look_up_all};
 use super::pending::Dirty;
 use super::watcher::{self, Watcher};
 use super::{FileProblem, Watched, unlistable};
+use crate::config::Files;
 use crate::domain::catalog::Catalog;
 
 /// How long host names may hold up the first catalog.
@@ -28,7 +28,7 @@ const LOOK_UP: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(30);
 
 struct Task {
-    path: PathBuf,
+    files: Files,
     /// Away while a blocking thread reads it.
     folder: Option<Folder>,
     known: Known,
@@ -40,6 +40,7 @@ struct Task {
     again: Instant,
     catalog: watch::Sender<Arc<Catalog>>,
     problems: watch::Sender<Arc<Vec<FileProblem>>>,
+    left_out: watch::Sender<usize>,
 }
 
 enum Wake {
@@ -50,14 +51,14 @@ enum Wake {
 
 /// See [`watch_files`](super::watch_files), which is this with the system's resolver.
 pub(super) fn start(
-    path: PathBuf,
+    mut files: Files,
     look_up: LookUp,
     shutdown: CancellationToken,
 ) -> anyhow::Result<(Watched, impl Future<Output = ()> + Send + 'static)> {
-    let path = watcher::absolute(&path).with_context(|| unlistable(&path))?;
+    files.path = watcher::absolute(&files.path).with_context(|| unlistable(&files.path))?;
     // Watch first, read second: a change between the two is an event and not a loss.
-    let watcher = Watcher::new(&path);
-    let folder = Folder::open(&path).with_context(|| unlistable(&path))?;
+    let watcher = Watcher::new(&files.path);
+    let folder = Folder::open(files.clone()).with_context(|| unlistable(&files.path))?;
     let mut known = Known::default();
     let mut built = build(&folder, &known, &Catalog::default());
     if !built.names.is_empty() {
@@ -67,8 +68,9 @@ pub(super) fn start(
     report_new(&[], &built.problems);
     let (catalog, catalog_watch) = watch::channel(Arc::new(built.catalog));
     let (problems, problems_watch) = watch::channel(Arc::new(built.problems));
+    let (left_out, left_out_watch) = watch::channel(folder.left_out());
     let mut task = Task {
-        path,
+        files,
         folder: Some(folder),
         known,
         names: built.names,
@@ -78,6 +80,7 @@ pub(super) fn start(
         again: Instant::now() + AGAIN,
         catalog,
         problems,
+        left_out,
     };
     let run = async move {
         tokio::select! {
@@ -85,7 +88,7 @@ pub(super) fn start(
             () = task.run(watcher) => {}
         }
     };
-    Ok((Watched { catalog: catalog_watch, problems: problems_watch }, run))
+    Ok((Watched { catalog: catalog_watch, problems: problems_watch, left_out: left_out_watch }, run))
 }
 
 impl Task {
@@ -119,14 +122,14 @@ impl Task {
 
     /// Reads what has changed, on a thread that may block; whether there was anything.
     async fn read(&mut self, dirty: Dirty) -> bool {
-        let (folder, path) = (self.folder.take(), self.path.clone());
+        let (folder, files) = (self.folder.take(), self.files.clone());
         let read = task::spawn_blocking(move || match folder {
             Some(mut folder) => {
                 let changed = folder.refresh(&dirty);
                 Ok((folder, changed))
             }
             // The last reader panicked and took its folder along.
-            None => Folder::open(&path).map(|folder| (folder, true)),
+            None => Folder::open(files).map(|folder| (folder, true)),
         });
         let error = match read.await {
             Ok(Ok((folder, changed))) => {
@@ -142,6 +145,7 @@ impl Task {
 
     fn rebuild(&mut self) {
         let Some(folder) = &self.folder else { return };
+        self.left_out.send_replace(folder.left_out());
         let before = Arc::clone(&self.catalog.borrow());
         let built = build(folder, &self.known, &before);
         self.look_up_new(&built.names);

@@ -51,7 +51,7 @@ async fn a_bad_object_stays_as_it_was_and_its_neighbours_change() {
           (this object is left as it last was)"
         ]
     );
-    let alone = read_files(watch.folder.path()).unwrap().0;
+    let alone = read_files(&Files::at(watch.folder.path().to_owned())).unwrap().0;
     assert!(alone.services.is_empty(), "with no last good state there is nothing to keep");
 }
 
