@@ -85,7 +85,8 @@ fn is_cgroup2(directory: &File) -> io::Result<bool> {
     if unsafe { libc::fstatfs(directory.as_raw_fd(), &raw mut statfs) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(statfs.f_type == libc::CGROUP2_SUPER_MAGIC)
+    // The two are of other types with musl than with glibc.
+    Ok(i128::from(statfs.f_type) == i128::from(libc::CGROUP2_SUPER_MAGIC))
 }
 
 /// The parent cgroup of all pods on this node, where there is a kubelet that uses cgroup2.
