@@ -202,7 +202,11 @@ fn a_services_annotations_say_which_of_its_ports_are_skipped_or_opaque() {
                        "spec": { "clusterIP": "10.96.0.10", "ports": ports } }))
     };
     let protocols = |service: &ServiceObject| -> Vec<AppProtocol> {
-        assemble(service, Backing::Slices(&[]), Place::default()).ports.iter().map(|port| port.protocol).collect()
+        assemble(service, Backing::Slices(&[]), Place::default())
+            .ports
+            .iter()
+            .map(|port| port.protocol)
+            .collect()
     };
     let service = with(json!({ "weir.dev/skip-ports": "9000-9010,443", "weir.dev/opaque-ports": "80,443" }));
     assert_eq!(protocols(&service), [AppProtocol::Opaque, AppProtocol::Direct, AppProtocol::Direct]);
