@@ -10,7 +10,7 @@ use crate::domain::breaker::State;
 use crate::domain::catalog::{Condition, Service};
 use crate::domain::outcome::Outcome;
 use crate::intercept::Interception;
-use crate::proxy::cluster::{Cluster, Member};
+use crate::proxy::cluster::{Cluster, Member, Plan};
 use crate::proxy::fault::Kind;
 use crate::proxy::session::{Door, Turned};
 
@@ -73,7 +73,21 @@ pub(super) fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
         "name": cluster.name,
         "attempts": outcomes.map(|(it, count)| (it.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
         "retries": cluster.stats.retries.value(),
+        "policy": policy(&cluster.plan),
         "endpoints": cluster.members().all.iter().map(|it| endpoint(it, now)).collect::<Vec<_>>(),
+    })
+}
+
+/// What holds for its endpoints; null is as `limits` have it.
+fn policy(plan: &Plan) -> Value {
+    let backoff = plan.breaker.backoff;
+    json!({
+        "responseSeconds": plan.calls.response().map(|it| it.as_secs_f64()),
+        "attempts": plan.calls.attempts,
+        "breaker": {
+            "failures": plan.breaker.failures,
+            "backoffSeconds": { "min": backoff.min.as_secs_f64(), "max": backoff.max.as_secs_f64() },
+        },
     })
 }
 

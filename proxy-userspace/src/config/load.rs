@@ -9,8 +9,8 @@ use super::problem::{ConfigError, Mistake, Problem};
 use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
 use super::{
-    admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names, outgoing, transparent,
-    values,
+    admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names, outgoing, policies,
+    transparent, values,
 };
 
 /// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
@@ -103,6 +103,9 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     }
     if let Some(section) = root.section("breaker") {
         settings.breaker = breaker::read(section);
+    }
+    if let Some(section) = root.section("policies") {
+        settings.policies = policies::read(section);
     }
     if let Some(section) = root.section("log") {
         settings.log = log::read(section);

@@ -18,6 +18,7 @@ mod load;
 mod log;
 mod names;
 mod outgoing;
+mod policies;
 mod problem;
 mod settings;
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod identify;
 pub mod name;
 pub mod outcome;
 pub mod pods;
+pub mod policy;
 pub mod refuse;
 pub mod retry;
 pub mod route;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use http::HeaderValue;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
-use super::world::World;
+use super::world::{Terms, World};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::{Host, Path};
-use crate::domain::route::{Bound, Choice, Explanation, Failure, Target, choose};
+use crate::domain::policy::Calls;
+use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 
 /// Where the requests for one name go.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub struct Route {
     /// The name (`/svc/hello`), as `l5d-dst-service` has it.
     pub service: Option<HeaderValue>,
     tree: NameTree<Bound<Place>>,
+    /// What policies say of the name.
+    calls: Calls,
+    /// The plans of the places outside, which are looked up only when they are used.
+    outside: Vec<(Outside, Plan)>,
     /// Why there is no place; found out once, when the name is bound.
     why: String,
 }
@@ -34,27 +39,48 @@ pub struct Place {
     pub client: Option<HeaderValue>,
     /// What is left of the name (`l5d-dst-residual`); none where nothing is.
     pub residual: Option<HeaderValue>,
+    /// How its endpoints are tried.
+    pub calls: Calls,
 }
 
 impl Route {
     /// The route for `name`, of what its delegation came to. Why it came to nothing, if so, `explain` tells.
     pub fn new(
+        terms: &Terms,
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
-        match bound {
+        let calls = terms.policies.service(name);
+        let (tree, why) = match bound {
             Ok(NameTree::Neg) => {
                 let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
-                Self { service, tree: NameTree::Neg, why }
+                (NameTree::Neg, why)
             }
-            Ok(tree) => {
-                let why = format!("{name} is not bound: the dtab says so");
-                Self { service, tree: tree.map(&mut place), why }
+            Ok(tree) => (tree, format!("{name} is not bound: the dtab says so")),
+            Err(failure) => (NameTree::Neg, format!("{name}: {failure}")),
+        };
+        let mut outside = Vec::new();
+        tree.for_each(&mut |bound| {
+            if let Target::Outside(it) = &bound.target {
+                outside.push((it.clone(), terms.plan_outside(&it.host, it.port)));
             }
-            Err(failure) => Self { service, tree: NameTree::Neg, why: format!("{name}: {failure}") },
-        }
+        });
+        let tree = tree.map(&mut |bound| place(bound, calls));
+        Self { service, tree, calls, outside, why }
+    }
+
+    /// The place that a host outside turned out to be.
+    pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> Place {
+        let client = HeaderValue::try_from(id.to_string()).ok();
+        let calls = self.calls.and(cluster.plan.calls);
+        Place { cluster, client, residual: None, calls }
+    }
+
+    /// The plan of a place outside that this route may lead to.
+    pub fn plan_outside(&self, outside: &Outside) -> Option<Plan> {
+        self.outside.iter().find(|(it, _)| it == outside).map(|(_, plan)| *plan)
     }
 
     /// The place for one request, unless what `is_neg` knows leaves none.
@@ -75,13 +101,14 @@ impl Route {
     }
 }
 
-fn place(bound: &Bound<Arc<Cluster>>) -> Bound<Place> {
+fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {
     let Bound { target, id, residual } = bound.clone();
     let target = match target {
         Target::Port(cluster) => {
             let client = HeaderValue::try_from(id.to_string()).ok();
             let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
-            Target::Port(Place { cluster, client, residual })
+            let calls = service.and(cluster.plan.calls);
+            Target::Port(Place { cluster, client, residual, calls })
         }
         Target::Outside(outside) => Target::Outside(outside),
     };

@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use smallvec::SmallVec;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
@@ -227,11 +226,9 @@ impl Worker {
                 Target::Outside(name) => {
                     let host =
                         Host { host: (&*name.host).into(), port: Some(name.port).filter(|&port| port != 80) };
-                    match self.shared.outside.cluster(&host, world.terms.plan, Instant::now()).await {
-                        Ok(cluster) => {
-                            let client = HeaderValue::try_from(chosen.id.to_string()).ok();
-                            return Ok(Place { cluster, client, residual: None });
-                        }
+                    let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
+                    match self.shared.outside.cluster(&host, plan, Instant::now()).await {
+                        Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
                         Err(why) if why.kind == Kind::Unbound => last = Some(why),
                         Err(why) => return Err(why),
                     }
@@ -243,7 +240,10 @@ impl Worker {
 
     /// The cluster of the service that owns the address a session `dialled`, or else of that very address.
     pub fn cluster_of(&self, world: &World, session: &Session, dialled: SocketAddr) -> Arc<Cluster> {
-        let fixed = || self.shared.outside.fixed(dialled, world.terms.plan, Instant::now());
+        let fixed = || {
+            let plan = world.terms.plan_outside(&dialled.ip().to_canonical().to_string(), dialled.port());
+            self.shared.outside.fixed(dialled, plan, Instant::now())
+        };
         match world.owner(dialled) {
             Some(owner) => owner.cluster,
             None => session.outside.get_or_init(fixed).clone(),

@@ -7,6 +7,7 @@ mod failure; // Endpoints that fail.
 mod guards; // Where weir will not connect, and whom it does not serve.
 mod harness; // The harness itself, without weir.
 mod input; // Input that is wrong, hostile or unlucky.
+mod policies; // Settings for some names only.
 mod routing; // Dtabs, splits, overrides, explanations.
 mod transparent; // Diverted connections.
 mod websocket; // An echo with Python's `websockets`, both ways.

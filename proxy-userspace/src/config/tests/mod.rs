@@ -2,6 +2,7 @@
 
 mod bounds;
 mod examples;
+mod policies;
 
 use std::path::Path;
 use std::time::Duration;

@@ -17,6 +17,7 @@ mod engine;
 mod explain;
 mod failure;
 mod namers;
+mod pattern;
 mod rewrite;
 mod utility;
 
@@ -29,4 +30,5 @@ pub use engine::{Delegation, Limits};
 pub use explain::{Explanation, Role, Step, Verdict, What};
 pub use failure::Failure;
 pub use namers::{Answer, Configured, Kind, Names, Resolver};
+pub use pattern::Pattern;
 pub use rewrite::{BadRewrite, Rewrite};

@@ -23,6 +23,7 @@ use crate::domain::balance::{Balancer, Choice, Usable, View};
 use crate::domain::breaker::{Peers, Permit, Policy};
 use crate::domain::catalog::Endpoint;
 use crate::domain::outcome::Outcome;
+use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::telemetry::{Count, Histogram};
 
@@ -35,6 +36,10 @@ pub struct Plan {
     pub breaker: Policy,
     /// Which refused addresses its endpoints may have all the same.
     pub exempt: Exempt,
+    /// How requests that name it are tried, as far as policies say.
+    pub calls: Calls,
+    /// How those are tried that dialled it: by what policies say of its own name, too.
+    pub dialled: Calls,
     /// Data-plane workers: each has its own connections to each endpoint.
     pub workers: usize,
 }

@@ -13,7 +13,7 @@ use crate::domain::catalog::{Catalog, Namer, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::{Host, Path, Rules};
-use crate::domain::refuse::Exempt;
+use crate::domain::policy::Policies;
 use crate::domain::route::Configured;
 use crate::proxy::cluster::{Cluster, Plan};
 
@@ -34,6 +34,8 @@ pub struct Terms {
     pub identifiers: Vec<Identifier>,
     /// The namers, in the order they are asked.
     pub namers: Vec<Configured>,
+    /// What of that is otherwise for some names.
+    pub policies: Arc<Policies>,
     /// What attempts may take.
     pub limits: Limits,
     /// What clusters are made with; those outside the catalog exactly so.
@@ -56,9 +58,8 @@ impl World {
         };
         for (key, service) in &catalog.services {
             let host = host_name(key, &terms.rules);
-            let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
-            let plan = Plan { exempt, ..terms.plan };
-            let ports = service.ports.iter().map(|port| {
+            let ports = service.ports.iter().enumerate().map(|(at, port)| {
+                let plan = terms.plan_of(service, &host, at);
                 let name = cluster_name(key, &host, port.number);
                 let kept = before.and_then(|before| before.kept(key, &name, &plan));
                 let cluster = kept.unwrap_or_else(|| Arc::new(Cluster::new(name, plan)));

@@ -6,6 +6,7 @@
 
 mod build;
 mod names;
+mod plans;
 pub use build::Terms;
 
 use std::collections::HashMap;
@@ -77,7 +78,7 @@ impl World {
         let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
         let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: self, limits };
-        Route::new(name, delegation.bind(name), || delegation.explain(name))
+        Route::new(&self.terms, name, delegation.bind(name), || delegation.explain(name))
     }
 
     /// The same, with every step.

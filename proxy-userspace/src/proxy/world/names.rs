@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::plans::default_port;
 use super::{Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Host, Labels, ServiceName};
@@ -96,11 +97,10 @@ impl World {
     fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Option<&'a Port> {
         match host.port {
             Some(number) => ports.iter().find(|port| port.number == number),
-            None => ports
-                .iter()
-                .find(|port| port.name.as_deref() == Some(&*self.terms.rules.port))
-                .or_else(|| ports.iter().find(|port| port.number == 80))
-                .or(if let [only] = ports { Some(only) } else { None }),
+            None => {
+                let facts = ports.iter().map(|port| (port.name.as_deref(), port.number));
+                default_port(&self.terms.rules, facts).and_then(|at| ports.get(at))
+            }
         }
     }
 
