@@ -168,6 +168,7 @@ fn share(
         originals: interception.map(crate::intercept::Interception::originals),
         drain,
         faults: Default::default(),
+        bindings: Arc::default(),
         tunnels: tcp::Stats::default(),
         beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
         epoch: now,

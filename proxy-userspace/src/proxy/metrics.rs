@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::bindings::Bindings;
 use super::cluster::Cluster;
 use super::fault::Kind;
 use super::session::{Door, Turned};
@@ -39,6 +40,7 @@ impl Scrape for Metrics {
         requests(page, &clusters)?;
         endpoints(page, &clusters)?;
         self.faults(page)?;
+        self.bindings(page)?;
         self.tunnels(page)
     }
 }
@@ -153,6 +155,20 @@ impl Metrics {
             "Since the quietest worker's last sign of life",
             [(none, self.shared.oldest_beat().as_secs_f64())],
         )
+    }
+
+    fn bindings(&self, page: &mut Page<'_>) -> fmt::Result {
+        let bindings = &self.shared.bindings;
+        let none: [(&str, &str); 0] = [];
+        page.gauges("weir_bindings", "Names that are bound now", [(none, bindings.bound.value() as f64)])?;
+        page.counters(
+            "weir_binding_misses",
+            "Names that had to be bound",
+            [(none, bindings.misses.value())],
+        )?;
+        let evicted = Bindings::REASONS.iter().zip(&bindings.evicted);
+        let evicted = evicted.map(|(reason, count)| ([("reason", *reason)], count.value()));
+        page.counters("weir_binding_evictions", "Bound names that were forgotten", evicted)
     }
 
     fn tunnels(&self, page: &mut Page<'_>) -> fmt::Result {

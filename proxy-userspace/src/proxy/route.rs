@@ -1,18 +1,14 @@
 //! A name, bound: the tree of places its requests may go to, ready for each of them.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use http::HeaderValue;
 
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
-use super::world::{Terms, World};
+use super::world::Terms;
 use crate::domain::dtab::NameTree;
-use crate::domain::name::{Host, Path};
+use crate::domain::name::Path;
 use crate::domain::policy::Calls;
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 
@@ -113,75 +109,4 @@ fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {
         Target::Outside(outside) => Target::Outside(outside),
     };
     Bound { target, id, residual }
-}
-
-/// One worker's routes: bound names, for as long as the world they were bound in lasts. Endpoints come and go without a
-/// new world, so that their changes bind nothing anew.
-#[derive(Debug, Default)]
-pub struct Routes(RefCell<Table>);
-
-/// The routes of one host.
-type ByPort = Vec<(Option<u16>, Rc<Route>)>;
-
-#[derive(Debug, Default)]
-struct Table {
-    world: Option<Arc<World>>,
-    /// By host, and of each by port.
-    routes: HashMap<Box<str>, ByPort, RandomState>,
-}
-
-/// Names remembered by one worker; with more, all are forgotten and bound again as they come.
-const NAMES: usize = 20_000;
-
-impl Table {
-    /// Forgets what was bound in another world, or when there is too much.
-    fn keep_to(&mut self, world: &Arc<World>) {
-        if !self.world.as_ref().is_some_and(|known| Arc::ptr_eq(known, world)) || self.routes.len() > NAMES {
-            *self = Self { world: Some(world.clone()), routes: HashMap::default() };
-        }
-    }
-}
-
-impl Routes {
-    /// The route of `host` in `world`. A name that is known costs one look-up and nothing is allocated.
-    pub fn of(&self, world: &Arc<World>, host: &Host<'_>) -> Rc<Route> {
-        let mut table = self.0.borrow_mut();
-        table.keep_to(world);
-        let known = table.routes.get(&*host.host).and_then(|ports| ports.iter().find(|it| it.0 == host.port));
-        if let Some((_, route)) = known {
-            return route.clone();
-        }
-        let route = Rc::new(world.bind(&name_of(world, host), None));
-        table.routes.entry((&*host.host).into()).or_default().push((host.port, route.clone()));
-        route
-    }
-
-    /// The route of `name` in `world`, for names that are not made of a host.
-    pub fn named(&self, world: &Arc<World>, name: &Path) -> Rc<Route> {
-        // No host starts with a slash, so these never meet those of `of`.
-        let host = Host { host: name.to_string().into(), port: None };
-        let mut table = self.0.borrow_mut();
-        table.keep_to(world);
-        if let Some((_, route)) = table.routes.get(&*host.host).and_then(|ports| ports.first()) {
-            return route.clone();
-        }
-        let route = Rc::new(world.bind(name, None));
-        table.routes.entry((&*host.host).into()).or_default().push((None, route.clone()));
-        route
-    }
-
-    /// Forgets everything, so that an old world can go.
-    pub fn forget_other_than(&self, world: &Arc<World>) {
-        let mut table = self.0.borrow_mut();
-        if table.world.as_ref().is_some_and(|known| !Arc::ptr_eq(known, world)) {
-            *table = Table::default();
-        }
-    }
-}
-
-/// The name of a request for `host`: `/svc/hello:8080`.
-pub fn name_of(world: &World, host: &Host<'_>) -> Path {
-    let mut name = world.terms.prefix.clone();
-    name.push(host.label());
-    name
 }

@@ -16,10 +16,11 @@ use smallvec::SmallVec;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 
+use super::bindings::{Bindings, Routes};
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
 use super::outside::Outside;
-use super::route::{Place, Route, Routes};
+use super::route::{Place, Route};
 use super::session::{Door, Session, Turned};
 use super::wakers::Wakers;
 use super::world::World;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub drain: Drain,
     /// Answers that weir made itself, by kind.
     pub faults: [Count; Kind::LABELS.len()],
+    /// What is counted of bound names.
+    pub bindings: Arc<Bindings>,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since `epoch`.
@@ -113,9 +116,9 @@ pub fn start(
 async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net::TcpListener)>) {
     let worker = Rc::new(Worker {
         id,
-        shared,
         connections: Wakers::default(),
-        routes: Routes::default(),
+        routes: Routes::new(shared.bindings.clone()),
+        shared,
         rng: RefCell::new(fastrand::Rng::new()),
     });
     let drain = worker.shared.drain.clone();
@@ -267,6 +270,7 @@ async fn sweep(worker: Rc<Worker>) {
         ticks.tick().await;
         let (world, now) = (worker.world(), Instant::now());
         worker.routes.forget_other_than(&world);
+        worker.routes.sweep(now);
         let outside = worker.shared.outside.clusters();
         for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&outside) {
             for member in &cluster.members().all {

@@ -10,8 +10,9 @@ use http::{Request, Version};
 use super::Body;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
+use crate::proxy::bindings::name_of;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::route::{Route, name_of};
+use crate::proxy::route::Route;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 
