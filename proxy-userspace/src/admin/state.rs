@@ -38,6 +38,7 @@ pub(super) fn json(desk: &Desk) -> String {
         "listening": world.terms.node.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "listeners": desk.doors.iter().map(door).collect::<Vec<_>>(),
         "services": services,
+        "transformed": world.views().iter().map(|it| cluster(it, now)).collect::<Vec<_>>(),
         "outside": outside,
         "interception": interception(desk),
         "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),

@@ -23,6 +23,7 @@ mod problem;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod transparent;
 pub mod tree;
 mod values;

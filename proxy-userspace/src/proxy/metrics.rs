@@ -31,6 +31,7 @@ impl Scrape for Metrics {
         let mut known: Vec<(&ServiceKey, &Arc<Cluster>)> = world.clusters().collect();
         known.sort_by_key(|(key, _)| key.namer);
         let mut clusters: Vec<Arc<Cluster>> = known.into_iter().map(|(_, cluster)| cluster.clone()).collect();
+        clusters.extend(world.views());
         clusters.extend(outside);
         // Two namers may know one name (a file and a Service): a page must not have two rows with the same labels, so
         // the first, which is the one the name binds to, stands for it. The admin's state has both.

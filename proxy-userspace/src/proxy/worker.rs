@@ -271,8 +271,9 @@ async fn sweep(worker: Rc<Worker>) {
         let (world, now) = (worker.world(), Instant::now());
         worker.routes.forget_other_than(&world);
         worker.routes.sweep(now);
-        let outside = worker.shared.outside.clusters();
-        for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&outside) {
+        let mut others = worker.shared.outside.clusters();
+        others.extend(world.views());
+        for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&others) {
             for member in &cluster.members().all {
                 member.backend.pool(worker.id).sweep(now, world.terms.limits.pool_idle);
             }

@@ -9,5 +9,6 @@ mod harness; // The harness itself, without weir.
 mod input; // Input that is wrong, hostile or unlucky.
 mod policies; // Settings for some names only.
 mod routing; // Dtabs, splits, overrides, explanations.
+mod transformers; // What becomes of the endpoints that a namer finds.
 mod transparent; // Diverted connections.
 mod websocket; // An echo with Python's `websockets`, both ways.

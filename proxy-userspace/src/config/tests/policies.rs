@@ -1,4 +1,4 @@
-//! Settings for some names only.
+//! Settings for some names only, and transformers of namers.
 
 use super::*;
 
@@ -31,4 +31,24 @@ fn every_mistake_in_a_rule_is_reported_at_its_place() {
             "weir.yaml:7:12: policies.clients: expected a list, not a section",
         ],
     );
+}
+
+#[test]
+fn a_mistake_in_a_transformer_says_what_is_wrong() {
+    for (transformers, expected) in [
+        ("{ kind: io.l5d.port }", "missing field `port`"),
+        ("{ kind: io.l5d.port, port: 0 }", "a port is a number from 1 to 65535"),
+        ("{ kind: io.l5d.specificHost, host: web }", "\"web\" is no address"),
+        ("{ kind: io.l5d.replace, path: /svc/a }", "the path has to be an address"),
+        ("{ kind: io.l5d.const, path: /$/inet/a/1 }, { kind: io.l5d.localhost }", "has nothing to work on"),
+        ("{ kind: io.l5d.k8s.localnode }", "unknown variant `io.l5d.k8s.localnode`"),
+        ("{ kind: io.l5d.localhost, hots: 1 }", "unknown field `hots`"),
+    ] {
+        let found = problems(&format!("namers:\n- {{ kind: io.l5d.fs, transformers: [{transformers}] }}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("weir.yaml:2:") && found[0].contains(expected),
+            "{transformers}: {found:?}"
+        );
+    }
 }

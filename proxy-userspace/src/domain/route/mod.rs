@@ -19,6 +19,7 @@ mod failure;
 mod namers;
 mod pattern;
 mod rewrite;
+mod transform;
 mod utility;
 
 #[cfg(test)]
@@ -32,3 +33,4 @@ pub use failure::Failure;
 pub use namers::{Answer, Configured, Kind, Names, Resolver};
 pub use pattern::Pattern;
 pub use rewrite::{BadRewrite, Rewrite};
+pub use transform::{Step as Transformer, Transform, When, apply as transform};

@@ -7,6 +7,7 @@
 mod backend;
 mod lease;
 mod members;
+mod view;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,9 +18,10 @@ use parking_lot::Mutex;
 pub use backend::Backend;
 pub use lease::Lease;
 pub use members::{Member, Members};
+pub use view::View;
 
 use super::fault::{Fault, Kind};
-use crate::domain::balance::{Balancer, Choice, Usable, View};
+use crate::domain::balance::{self, Balancer, Choice, Usable};
 use crate::domain::breaker::{Peers, Permit, Policy};
 use crate::domain::catalog::Endpoint;
 use crate::domain::outcome::Outcome;
@@ -54,8 +56,8 @@ pub struct Cluster {
     /// What passed.
     pub stats: Stats,
     members: ArcSwap<Members>,
-    /// Serialises [`Cluster::apply`]; never taken by a request.
-    changing: Mutex<()>,
+    /// What transformers make of it. The lock also serialises [`Cluster::apply`]; no request that is bound takes it.
+    views: Mutex<Vec<View>>,
 }
 
 /// What a cluster counts.
@@ -75,7 +77,7 @@ impl Cluster {
     /// A cluster without endpoints.
     pub fn new(name: Box<str>, plan: Plan) -> Self {
         let members = ArcSwap::from_pointee(Members::default());
-        Self { name, plan, stats: Stats::default(), members, changing: Mutex::new(()) }
+        Self { name, plan, stats: Stats::default(), members, views: Mutex::default() }
     }
 
     /// The endpoints as they are now.
@@ -86,7 +88,7 @@ impl Cluster {
     /// Takes over `endpoints`. Those that stay keep their state; the connections of those that went are closed,
     /// and requests that run on them finish.
     pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
-        let _changing = self.changing.lock();
+        let views = self.views.lock();
         let before = self.members.load_full();
         if Arc::ptr_eq(&before.source, endpoints) {
             return;
@@ -98,6 +100,7 @@ impl Cluster {
         for backend in gone {
             backend.retire();
         }
+        views.iter().for_each(|view| view.apply(endpoints, now));
     }
 
     /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
@@ -106,6 +109,7 @@ impl Cluster {
         for member in &self.members.load().all {
             member.backend.retire();
         }
+        self.views.lock().iter().for_each(|view| view.cluster.retire());
     }
 
     /// The right to use one endpoint once: the balancer's choice among those whose breakers let a request through.
@@ -126,11 +130,11 @@ impl Cluster {
         let avoid = tried.last().and_then(|_| active.iter().position(is_last));
         // A probe may be taken by another worker between the look and the lease: look again, a few times.
         for _ in 0..3 {
-            let view = |at: usize| -> View {
+            let view = |at: usize| -> balance::View {
                 let Member { backend, .. } = &active[at];
                 let view = backend.view(now, members.shares().weight(at));
                 let again = tried.iter().any(|it| Arc::ptr_eq(it, backend));
-                if again { View { usable: Usable::No, ..view } } else { view }
+                if again { balance::View { usable: Usable::No, ..view } } else { view }
             };
             let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, view) else {
                 return Err(self.empty(&members));

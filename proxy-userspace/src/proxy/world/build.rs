@@ -63,6 +63,7 @@ impl World {
                 let name = cluster_name(key, &host, port.number);
                 let kept = before.and_then(|before| before.kept(key, &name, &plan));
                 let cluster = kept.unwrap_or_else(|| Arc::new(Cluster::new(name, plan)));
+                cluster.keep_views(|view| terms.still_has(view));
                 cluster.apply(&port.endpoints, now);
                 Port { name: port.name.clone(), number: port.number, protocol: port.protocol, cluster }
             });

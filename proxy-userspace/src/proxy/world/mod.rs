@@ -100,6 +100,11 @@ impl World {
         self.services.iter().flat_map(|(key, ports)| ports.iter().map(move |port| (key, &port.cluster)))
     }
 
+    /// Every cluster that transformers make of one of the catalog, as far as requests have asked for it.
+    pub fn views(&self) -> Vec<Arc<Cluster>> {
+        self.clusters().flat_map(|(_, cluster)| cluster.views()).collect()
+    }
+
     /// The clusters of one service, one for each port.
     pub fn clusters_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Arc<Cluster>> {
         self.services.get(key).into_iter().flatten().map(|port| &port.cluster)

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::plans::default_port;
 use super::{Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
-use crate::domain::name::{Host, Labels, ServiceName};
-use crate::domain::route::{Answer, Kind, Names};
+use crate::domain::name::{Host, Labels, Path, ServiceName};
+use crate::domain::route::{Answer, Kind, Names, Transformer};
 use crate::proxy::cluster::Cluster;
 
 impl Names for World {
@@ -27,6 +28,11 @@ impl Names for World {
             Kind::Host => self.host(rest),
             Kind::Dns => self.outside(rest),
         }
+    }
+
+    fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
+        let plan = self.terms.plan_of_view(id, port.plan.exempt);
+        port.view(steps, id, plan, &self.terms.node.own, Instant::now())
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {

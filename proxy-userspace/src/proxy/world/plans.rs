@@ -8,7 +8,7 @@ use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
 use crate::domain::name::{Host, Path, Rules};
 use crate::domain::refuse::Exempt;
 use crate::domain::route::{Configured, Kind, Resolver};
-use crate::proxy::cluster::Plan;
+use crate::proxy::cluster::{Plan, View};
 
 impl Terms {
     /// The plan of port `at` of `service`, whose canonical host is `host`.
@@ -35,6 +35,18 @@ impl Terms {
             names
         };
         self.planned(Exempt::No, label, names)
+    }
+
+    /// The plan of what transformers make of a port, which is known by `id` alone and dialled by nobody.
+    pub(super) fn plan_of_view(&self, id: &Path, exempt: Exempt) -> Plan {
+        let plan = self.planned(exempt, String::new, || vec![id.clone()]);
+        Plan { dialled: plan.calls, ..plan }
+    }
+
+    /// Whether some namer still transforms so, and policies still have the same to say of it.
+    pub(super) fn still_has(&self, view: &View) -> bool {
+        let is_configured = self.namers.iter().any(|namer| namer.transform.steps() == &*view.steps);
+        is_configured && view.cluster.plan == self.plan_of_view(&view.id, view.cluster.plan.exempt)
     }
 
     /// The plan of what is known by `names`, and by `label` to those who dial it.
@@ -69,7 +81,8 @@ fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> V
     let number = port.number.to_string();
     let ports = || port.name.as_deref().into_iter().chain([&*number]);
     let mut names = Vec::new();
-    for namer in namers {
+    // What others find is transformed, and has a plan of its own.
+    for namer in namers.iter().filter(|namer| namer.transform.is_empty()) {
         let of =
             |labels: &[&str]| Path::of(["#"]).join(namer.prefix.labels()).join(Path::of(labels).labels());
         match (&namer.resolver, key.namer) {

@@ -6,7 +6,7 @@ use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::route::explain::{Recorder, Verdict, What};
 use crate::domain::route::utility::{self, Builtin};
-use crate::domain::route::{Answer, Bound, Failure, Kind, Names, Outside, Resolver, Target};
+use crate::domain::route::{Answer, Bound, Failure, Kind, Names, Outside, Resolver, Target, Transform};
 
 const NOBODY: &str = "no dtab entry and no namer is for this name";
 
@@ -20,7 +20,9 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             asked = true;
             self.recorder.open(|| What::Namer(format!("/#{}", namer.prefix)));
             let found = match &namer.resolver {
-                Resolver::Find(kind) => self.find(kind, frame.name, name.len() - rest.len()),
+                Resolver::Find(kind) => {
+                    self.transformed(kind, frame.name, name.len() - rest.len(), &namer.transform)
+                }
                 Resolver::Rewrite(rewrite) => match rewrite.apply(rest) {
                     Some(path) => return self.rewritten(&path, frame, nesting),
                     None => self.neg(|| "the name does not match the namer's pattern".to_owned()),
@@ -54,6 +56,40 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         }
     }
 
+    /// The same, and what `transform` makes of the answer.
+    fn transformed(
+        &mut self,
+        kind: &Kind,
+        name: &Path,
+        prefix: usize,
+        transform: &Transform,
+    ) -> Closed<N::Port> {
+        if transform.is_empty() {
+            return self.find(kind, name, prefix);
+        }
+        let (names, labels) = (self.delegation.names, name.labels());
+        let rest = labels.skip(prefix);
+        let answer = names.find(kind, rest);
+        if let Some((outside, id, residual)) = transform.other(!matches!(answer, Answer::Neg)) {
+            return self.place(Bound {
+                target: Target::Outside(outside.clone()),
+                id,
+                residual: residual.clone(),
+            });
+        }
+        let (target, taken) = match answer {
+            Answer::Neg => return self.neg(|| names.why_not(kind, rest)),
+            Answer::Port { port, taken } => (Target::Port(port), taken),
+            Answer::Outside { host, port, taken } => (Target::Outside(Outside { host, port }), taken),
+        };
+        let id = transform.id(&labels.take(prefix + taken).to_path());
+        let target = match target {
+            Target::Port(port) => Target::Port(names.transformed(port, transform.steps(), &id)),
+            outside @ Target::Outside(_) => outside,
+        };
+        self.place(Bound { target, id, residual: labels.skip(prefix + taken).to_path() })
+    }
+
     /// Asks the outside world; the namer's own name is the first `prefix` labels.
     fn find(&mut self, kind: &Kind, name: &Path, prefix: usize) -> Closed<N::Port> {
         let names = self.delegation.names;
@@ -76,7 +112,11 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
     fn bound(&mut self, name: &Path, target: Target<N::Port>, taken: usize) -> Closed<N::Port> {
         let labels = name.labels();
         let (id, residual) = (labels.take(taken).to_path(), labels.skip(taken).to_path());
-        let closed: Closed<N::Port> = self.leaf().map(|()| NameTree::Leaf(Bound { target, id, residual }));
+        self.place(Bound { target, id, residual })
+    }
+
+    fn place(&mut self, bound: Bound<N::Port>) -> Closed<N::Port> {
+        let closed: Closed<N::Port> = self.leaf().map(|()| NameTree::Leaf(bound));
         self.recorder.close_with(&closed);
         closed
     }
