@@ -12,6 +12,8 @@ use crate::domain::route::{Configured, Kind, Resolver, Rewrite, Transform};
 #[derive(Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields)]
 enum Written {
+    #[serde(rename = "weir.host")]
+    Host {},
     #[serde(rename = "io.l5d.header.token")]
     Token { header: Option<String> },
     #[serde(rename = "io.l5d.header")]
@@ -49,13 +51,11 @@ pub(super) fn identifiers(node: &Node) -> Result<Vec<Identifier>, Mistake> {
 fn identifier(node: &Node) -> Result<Identifier, Mistake> {
     let written = Written::deserialize(node).map_err(|error| {
         Mistake::new(format!("no identifier: {error}"))
-            .hint("write `{ kind: io.l5d.header.token, header: Host }`")
+            .hint("write `{ kind: io.l5d.header.token, header: X-Service }`")
     })?;
     Ok(match written {
-        Written::Token { header } => match header {
-            Some(header) if !header.eq_ignore_ascii_case("host") => Identifier::Token(field(&header)?),
-            Some(_) | None => Identifier::Host,
-        },
+        Written::Host {} => Identifier::Host,
+        Written::Token { header } => Identifier::Token(field(header.as_deref().unwrap_or("host"))?),
         Written::Header { header } => Identifier::Header(field(header.as_deref().unwrap_or("l5d-name"))?),
         Written::Path { segments, consume } => {
             let segments = segments.unwrap_or(1);

@@ -70,7 +70,7 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
         host: Some(authority),
         canonical: Some(&host.label()),
         target: if target.starts_with('/') { target } else { "/" },
-        header: &|_| None,
+        header: &|name| Some(authority).filter(|_| name == "host"),
     };
     match identify(&world.terms.identifiers, &facts) {
         Ok(Some(identified)) => Ok(world.terms.prefix.join(identified.name.labels())),

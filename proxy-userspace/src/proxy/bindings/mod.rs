@@ -85,6 +85,11 @@ impl Routes {
         self.find(world, &name.to_string(), None, || name.clone())
     }
 
+    /// The route of the name whose only label, after the prefix, is `label`: no port is cut from it.
+    pub fn token(&self, world: &Arc<World>, label: &str) -> Rc<Route> {
+        self.find(world, label, None, || world.terms.prefix.join(Path::of([label]).labels()))
+    }
+
     /// How many names are bound.
     pub fn len(&self) -> usize {
         self.table.borrow().len

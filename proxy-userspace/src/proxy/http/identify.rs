@@ -28,6 +28,13 @@ pub(super) fn route(
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         return host_route(worker, world, host, own);
     }
+    if let ([Identifier::Token(header)], None) = (world.terms.identifiers.as_slice(), own) {
+        let value = request.headers().get(&**header).and_then(|value| value.to_str().ok());
+        // A value that starts with a slash could be taken for a whole name.
+        if let Some(value) = value.filter(|value| !value.is_empty() && !value.starts_with('/')) {
+            return Ok(worker.routes.token(world, value));
+        }
+    }
     let identified = {
         let headers = request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
