@@ -14,7 +14,7 @@ use crate::domain::route::Pattern;
 
 /// Reads `services` and `clients`, each a list of rules.
 pub(super) fn read(mut section: Section<'_, '_>) -> Arc<Policies> {
-    let services = section.sections("services", |rule| read_rule(rule, |rule| read_calls(rule)));
+    let services = section.sections("services", |rule| read_rule(rule, read_calls));
     let clients = section.sections("clients", |rule| read_rule(rule, read_client));
     section.finish();
     let (services, clients) = (services.into_iter().flatten(), clients.into_iter().flatten());

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 #![allow(unsafe_code, reason = "an allocator that counts is unsafe by its trait")]
 
+mod idle; // How long names stay bound.
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fmt::Write as _;

@@ -6,9 +6,6 @@
 //! (Corbató, "A Paging Experiment with the Multics System", 1969). A table that is full makes room in the same way: what
 //! was not used since the last look goes, so that a client that asks for ever new names does not drive out those in use.
 
-#[cfg(test)]
-mod tests;
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;

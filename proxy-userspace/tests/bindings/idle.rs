@@ -1,8 +1,14 @@
 //! How long names stay bound.
 
-use super::*;
-use crate::app;
-use crate::config::Settings;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir::app;
+use weir::config::Settings;
+use weir::domain::name::Host;
+use weir::proxy::bindings::{Bindings, Routes};
+use weir::proxy::world::World;
 
 fn world(bindings: usize, idle: Duration) -> Arc<World> {
     let mut settings = Settings::default();
@@ -16,38 +22,45 @@ fn host(name: &str) -> Host<'_> {
     Host { host: name.into(), port: None }
 }
 
-fn evicted(routes: &Routes) -> [u64; 2] {
-    [0, 1].map(|reason| routes.stats.evicted[reason].value())
+/// No routes yet, and their counts.
+fn routes() -> (Routes, Arc<Bindings>) {
+    let counts = Arc::<Bindings>::default();
+    (Routes::new(counts.clone()), counts)
+}
+
+fn evicted(counts: &Bindings) -> [u64; 2] {
+    [0, 1].map(|reason| counts.evicted[reason].value())
 }
 
 /// Asserts that the gauge is what is there.
-fn assert_bound(routes: &Routes, count: usize) {
-    assert_eq!((routes.len(), routes.stats.bound.value()), (count, count));
+fn assert_bound((routes, counts): (&Routes, &Bindings), count: usize) {
+    assert_eq!((routes.len(), counts.bound.value()), (count, count));
 }
 
 #[test]
 fn a_name_that_is_not_used_for_the_idle_time_is_forgotten_and_one_in_use_stays() {
-    let (world, routes, start) = (world(100, Duration::from_secs(600)), Routes::default(), Instant::now());
+    let (world, start) = (world(100, Duration::from_secs(600)), Instant::now());
+    let (routes, counts) = routes();
     let kept = routes.of(&world, &host("kept"));
     routes.of(&world, &host("idle"));
     routes.named(&world, &"/svc/idle".parse().unwrap());
-    assert_bound(&routes, 3);
+    assert_bound((&routes, &counts), 3);
     for minute in 1..=10 {
         assert!(Rc::ptr_eq(&kept, &routes.of(&world, &host("kept"))), "minute {minute}");
         routes.sweep(start + Duration::from_secs(60 * minute));
     }
-    assert_eq!(evicted(&routes), [0, 0], "nine minutes and a bit");
+    assert_eq!(evicted(&counts), [0, 0], "nine minutes and a bit");
     routes.of(&world, &host("kept"));
     routes.sweep(start + Duration::from_secs(601 + 60));
-    assert_eq!(evicted(&routes), [2, 0]);
-    assert_bound(&routes, 1);
+    assert_eq!(evicted(&counts), [2, 0]);
+    assert_bound((&routes, &counts), 1);
     routes.sweep(start + Duration::from_secs(2000));
-    assert_bound(&routes, 0);
+    assert_bound((&routes, &counts), 0);
 }
 
 #[test]
 fn a_full_table_forgets_those_that_were_not_used_first() {
-    let (world, routes) = (world(100, Duration::from_secs(600)), Routes::default());
+    let (world, (routes, counts)) = (world(100, Duration::from_secs(600)), routes());
     let hot: Vec<String> = (0..50).map(|at| format!("hot-{at}")).collect();
     let first: Vec<_> = hot.iter().map(|name| routes.of(&world, &host(name))).collect();
     for new in 0..10_000 {
@@ -56,14 +69,14 @@ fn a_full_table_forgets_those_that_were_not_used_first() {
         assert!(routes.len() <= 100);
     }
     assert!(hot.iter().zip(&first).all(|(name, route)| Rc::ptr_eq(route, &routes.of(&world, &host(name)))));
-    assert_eq!(routes.stats.misses.value(), 10_050);
-    assert_eq!(evicted(&routes)[1], 10_050 - routes.len() as u64);
-    assert_bound(&routes, routes.len());
+    assert_eq!(counts.misses.value(), 10_050);
+    assert_eq!(evicted(&counts)[1], 10_050 - routes.len() as u64);
+    assert_bound((&routes, &counts), routes.len());
 }
 
 #[test]
 fn a_full_table_of_names_that_are_all_in_use_still_has_room() {
-    let (world, routes) = (world(10, Duration::from_secs(600)), Routes::default());
+    let (world, (routes, counts)) = (world(10, Duration::from_secs(600)), routes());
     let names: Vec<String> = (0..11).map(|at| format!("name-{at}")).collect();
     for _ in 0..5 {
         for name in &names {
@@ -72,36 +85,36 @@ fn a_full_table_of_names_that_are_all_in_use_still_has_room() {
             assert!(routes.len() <= 10);
         }
     }
-    assert_bound(&routes, routes.len());
+    assert_bound((&routes, &counts), routes.len());
 }
 
 #[test]
 fn one_binding_at_most_is_one_at_most() {
-    let (world, routes) = (world(1, Duration::from_secs(600)), Routes::default());
+    let (world, (routes, counts)) = (world(1, Duration::from_secs(600)), routes());
     for name in ["a", "b", "a", "a", "b"] {
         routes.of(&world, &host(name));
-        assert_bound(&routes, 1);
+        assert_bound((&routes, &counts), 1);
     }
 }
 
 #[test]
 fn ports_of_a_host_are_names_of_their_own() {
-    let (world, routes) = (world(100, Duration::from_secs(600)), Routes::default());
+    let (world, (routes, counts)) = (world(100, Duration::from_secs(600)), routes());
     let one = routes.of(&world, &host("hello"));
     let other = routes.of(&world, &Host { host: "hello".into(), port: Some(8080) });
     assert!(!Rc::ptr_eq(&one, &other));
-    assert_bound(&routes, 2);
+    assert_bound((&routes, &counts), 2);
 }
 
 #[test]
 fn another_world_binds_anew_and_an_old_one_is_let_go() {
     let (one, other) = (world(100, Duration::from_secs(600)), world(100, Duration::from_secs(600)));
-    let routes = Routes::default();
+    let (routes, counts) = routes();
     let first = routes.of(&one, &host("hello"));
     assert!(!Rc::ptr_eq(&first, &routes.of(&other, &host("hello"))));
-    assert_bound(&routes, 1);
+    assert_bound((&routes, &counts), 1);
     assert_eq!(Arc::strong_count(&one), 1);
     routes.forget_other_than(&one);
-    assert_bound(&routes, 0);
-    assert_eq!((Arc::strong_count(&other), evicted(&routes)), (1, [0, 0]));
+    assert_bound((&routes, &counts), 0);
+    assert_eq!((Arc::strong_count(&other), evicted(&counts)), (1, [0, 0]));
 }
