@@ -13,9 +13,11 @@
 pub mod backend;
 pub mod client;
 pub mod hung;
+pub mod kube;
 pub mod load;
 pub mod message;
 pub mod net;
+pub mod python;
 pub mod raw;
 pub mod time;
 pub mod weir;

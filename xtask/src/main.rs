@@ -7,6 +7,7 @@ mod bench;
 mod build_ebpf;
 mod ci;
 mod demo;
+mod image;
 mod node;
 mod os;
 mod process;
@@ -38,6 +39,8 @@ enum Command {
     Ci,
     /// Build the eBPF object from source
     BuildEbpf(build_ebpf::Options),
+    /// Make the container image, as an OCI archive
+    Image(image::Options),
     /// Measure weir beside HAProxy and beside no proxy
     Bench(bench::Options),
     #[command(hide = true)]
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run_tests(&options),
         Command::Ci => ci::run_ci(),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
+        Command::Image(options) => image::run_image(&options),
         Command::Bench(options) => bench::run_bench(&options),
         Command::Connects(options) => bench::connects(&options),
         Command::Backend(options) => demo::serve(&options),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -11,12 +12,12 @@ use tokio::sync::{Notify, watch};
 use super::ready::Readiness;
 use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Catalog, Changes};
 use crate::intercept::Interception;
 use crate::proxy::metrics::Metrics;
 use crate::proxy::session::{Door, Way};
 use crate::proxy::worker::Shared;
-use crate::telemetry::{Count, Page, Scrape, render};
+use crate::telemetry::{Count, Histogram, Page, Scrape, render};
 
 /// A running weir, as its control plane sees it.
 pub struct Desk {
@@ -43,6 +44,16 @@ pub struct Desk {
     reload: Mutex<Reload>,
     reloads: Count,
     reload_failures: Count,
+    taken_over: TakenOver,
+}
+
+/// What was taken over from catalogs.
+#[derive(Debug, Default)]
+struct TakenOver {
+    /// Services added, removed and changed.
+    services: [Count; 3],
+    /// From having a catalog to its being what requests are decided by, and the programs divert by.
+    duration: Histogram,
 }
 
 /// How the last change of what is diverted went.
@@ -91,6 +102,7 @@ impl Desk {
             reload: Mutex::default(),
             reloads: Count::default(),
             reload_failures: Count::default(),
+            taken_over: TakenOver::default(),
         })
     }
 
@@ -121,6 +133,17 @@ impl Desk {
     pub fn open(&self) -> usize {
         let data = self.doors.iter().filter(|door| matches!(door.way, Way::Outgoing | Way::Transparent));
         data.map(|door| door.open.value()).sum()
+    }
+
+    /// A catalog was taken over, which took so long.
+    pub fn took_over(&self, changes: &Changes, took: Duration) {
+        let Changes { added, removed, changed } = changes;
+        for (count, keys) in self.taken_over.services.iter().zip([added, removed, changed]) {
+            count.add(keys.len() as u64);
+        }
+        if !changes.is_empty() {
+            self.taken_over.duration.observe(took);
+        }
     }
 
     /// Newer settings are in force, except for the sections `waiting` for the next start.
@@ -173,6 +196,20 @@ impl Scrape for Control {
         page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])?;
         let services = desk.catalog.load().services.len();
         page.gauges("weir_catalog_services", "Services known", [(none, services as f64)])?;
+        let live = desk.shared.world.load().clusters().len();
+        page.gauges(
+            "weir_catalog_clusters",
+            "Service ports in use since they are there",
+            [(none, live as f64)],
+        )?;
+        let changes = ["added", "removed", "changed"].into_iter().zip(&desk.taken_over.services);
+        let changes = changes.map(|(change, count)| ([("change", change)], count.value()));
+        page.counters("weir_catalog_changes", "Services that changed", changes)?;
+        page.histograms(
+            "weir_catalog_apply_seconds",
+            "From having a catalog to its being in force",
+            [(none, &desk.taken_over.duration)],
+        )?;
         let problems = desk.problems.borrow().len();
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(none, problems as f64)])?;
         let left_out = desk.diverted.lock().left_out;

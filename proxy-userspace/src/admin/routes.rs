@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use tokio::task::spawn_blocking;
 
 use super::{Desk, explain, state};
 use crate::proxy::session::Way;
@@ -27,13 +28,25 @@ GET  /admin/ping       pong
 POST /admin/shutdown   drains and stops; from loopback only
 ";
 
-/// The answer to one request.
-pub(super) fn answer<B>(
-    desk: &Arc<Desk>,
+/// The answer to one request. What grows with the cluster is written on a thread of its own: catalogs and the programs'
+/// heartbeat must not wait for it.
+pub(super) async fn answer<B: Send + 'static>(
+    desk: Arc<Desk>,
     way: Way,
     client: SocketAddr,
-    request: &Request<B>,
+    request: Request<B>,
 ) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/metrics" | "/api/state.json" => {
+            let written = spawn_blocking(move || at_once(&desk, way, client, &request)).await;
+            let failed = |_| text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "it could not be written\n");
+            written.unwrap_or_else(failed)
+        }
+        _ => at_once(&desk, way, client, &request),
+    }
+}
+
+fn at_once<B>(desk: &Arc<Desk>, way: Way, client: SocketAddr, request: &Request<B>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     match (request.method(), path, way) {
         (&Method::GET | &Method::HEAD, _, _) => {

@@ -44,8 +44,8 @@ pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListene
             let (desk, way) = (desk.clone(), door.way);
             tokio::spawn(async move {
                 let service = service_fn(|request| {
-                    let answer = routes::answer(&desk, way, client, &request);
-                    async move { Ok::<_, Infallible>(answer) }
+                    let answer = routes::answer(desk.clone(), way, client, request);
+                    async move { Ok::<_, Infallible>(answer.await) }
                 });
                 let mut builder = http1::Builder::new();
                 builder

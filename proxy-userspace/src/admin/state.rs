@@ -3,50 +3,80 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::Desk;
 use crate::domain::breaker::State;
-use crate::domain::catalog::{Condition, Service};
+use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::outcome::Outcome;
 use crate::intercept::Interception;
-use crate::proxy::cluster::{Cluster, Member, Plan};
+use crate::proxy::cluster::{Cluster, Member, Plan, Seat};
 use crate::proxy::fault::Kind;
 use crate::proxy::session::{Door, Turned};
+use crate::proxy::world::World;
 
-/// The whole state.
-pub(super) fn json(desk: &Desk) -> String {
-    let now = Instant::now();
-    let world = desk.shared.world.load_full();
-    let reload = desk.reload();
-    let (ready, readiness) = desk.ready.report();
-    let catalog = desk.catalog.load_full();
-    let services: Vec<Value> = catalog
-        .services
-        .values()
-        .map(|it| service(it, world.clusters_of(&it.key).map(|it| cluster(it, now)).collect()))
-        .collect();
-    let outside: Vec<Value> = desk.shared.outside.clusters().iter().map(|it| cluster(it, now)).collect();
-    let problems: Vec<String> = desk.problems.borrow().iter().map(ToString::to_string).collect();
-    let faults = Kind::LABELS.iter().zip(&desk.shared.faults).filter(|(_, count)| count.value() > 0);
-    let state = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptimeSeconds": desk.shared.epoch.elapsed().as_secs_f64(),
-        "ready": ready,
-        "readiness": readiness.lines().collect::<Vec<_>>(),
-        "draining": desk.shared.drain.is_closing(),
-        "listening": world.terms.node.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "listeners": desk.doors.iter().map(door).collect::<Vec<_>>(),
-        "services": services,
-        "transformed": world.views().iter().map(|it| cluster(it, now)).collect::<Vec<_>>(),
-        "outside": outside,
-        "interception": interception(desk),
-        "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
-        "tunnels": { "open": desk.shared.tunnels.open.value() },
-        "fileProblems": problems,
-        "reload": { "mistakes": reload.mistakes, "waitForRestart": reload.waiting },
-    });
-    format!("{state:#}\n")
+/// The whole state. A large cluster's takes a while and some room: each service is written before the next is looked at.
+pub(super) fn json(desk: &Desk) -> Vec<u8> {
+    let whole = Whole { desk, world: desk.shared.world.load_full(), catalog: desk.catalog.load_full() };
+    let mut text = serde_json::to_vec_pretty(&whole).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+struct Whole<'a> {
+    desk: &'a Desk,
+    world: Arc<World>,
+    catalog: Arc<Catalog>,
+}
+
+struct Services<'a>(&'a Whole<'a>);
+
+impl Serialize for Whole<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in self.rest().as_object().into_iter().flatten() {
+            map.serialize_entry(key, value)?;
+        }
+        map.serialize_entry("services", &Services(self))?;
+        map.end()
+    }
+}
+
+impl Serialize for Services<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (Whole { world, catalog, .. }, now) = (self.0, Instant::now());
+        let of = |it: &Service| service(it, world.seats_of(&it.key).map(|it| seat(it, now)).collect());
+        serializer.collect_seq(catalog.services.values().map(|it| of(it)))
+    }
+}
+
+impl Whole<'_> {
+    /// Everything but the services of the catalog.
+    fn rest(&self) -> Value {
+        let (desk, now) = (self.desk, Instant::now());
+        let reload = desk.reload();
+        let (ready, readiness) = desk.ready.report();
+        let outside: Vec<Value> = desk.shared.outside.clusters().iter().map(|it| cluster(it, now)).collect();
+        let problems: Vec<String> = desk.problems.borrow().iter().map(ToString::to_string).collect();
+        let faults = Kind::LABELS.iter().zip(&desk.shared.faults).filter(|(_, count)| count.value() > 0);
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptimeSeconds": desk.shared.epoch.elapsed().as_secs_f64(),
+            "ready": ready,
+            "readiness": readiness.lines().collect::<Vec<_>>(),
+            "draining": desk.shared.drain.is_closing(),
+            "listening": self.world.terms.node.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "listeners": desk.doors.iter().map(door).collect::<Vec<_>>(),
+            "transformed": self.world.views().iter().map(|it| cluster(it, now)).collect::<Vec<_>>(),
+            "outside": outside,
+            "interception": interception(desk),
+            "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
+            "tunnels": { "open": desk.shared.tunnels.open.value() },
+            "fileProblems": problems,
+            "reload": { "mistakes": reload.mistakes, "waitForRestart": reload.waiting },
+        })
+    }
 }
 
 fn door(door: &Arc<Door>) -> Value {
@@ -64,8 +94,34 @@ fn service(service: &Service, clusters: Vec<Value>) -> Value {
     json!({
         "service": service.key.to_string(),
         "addresses": service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "externalName": service.external_name.as_deref(),
+        "affinitySeconds": service.affinity.map(|it| it.as_secs()),
         "clusters": clusters,
     })
+}
+
+/// A service port's cluster; of one that nobody asked for yet, only what the catalog says.
+fn seat(seat: &Seat, now: Instant) -> Value {
+    match seat.made() {
+        Some(made) => cluster(made, now),
+        None => json!({
+            "name": seat.name,
+            "policy": policy(&seat.plan),
+            "endpoints": seat.endpoints().iter().map(unused).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+fn unused(endpoint: &Endpoint) -> Value {
+    json!({ "address": endpoint.address.to_string(), "condition": condition(endpoint.condition) })
+}
+
+fn condition(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Ready => "ready",
+        Condition::Terminating => "terminating",
+        Condition::NotReady => "notReady",
+    }
 }
 
 pub(super) fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
@@ -102,11 +158,7 @@ fn endpoint(member: &Member, now: Instant) -> Value {
     };
     json!({
         "address": backend.address.to_string(),
-        "condition": match member.condition {
-            Condition::Ready => "ready",
-            Condition::Terminating => "terminating",
-            Condition::NotReady => "notReady",
-        },
+        "condition": condition(member.condition),
         "weight": member.weight,
         "breaker": breaker,
         "retryInSeconds": retry_in,

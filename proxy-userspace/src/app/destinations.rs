@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::domain::catalog::{Catalog, Service};
+use crate::domain::catalog::{Catalog, Changes, Namer, Service, ServiceKey};
 use crate::intercept::Destination;
+use crate::proxy::world::World;
 
 /// The namespace of what the cluster itself runs on (its DNS, its proxies): not diverted unless somebody says so.
 const SYSTEM: &str = "kube-system";
@@ -28,10 +29,31 @@ pub(super) fn wanted(divert: Option<&[IpNet]>, catalog: &Catalog) -> BTreeSet<De
 /// Never diverted, whatever `divert` says: the `kubernetes` Service in `default`, known or not. What the cluster's own
 /// API server answers must not depend on weir.
 pub(super) fn exceptions(catalog: &Catalog, told: Option<IpAddr>) -> BTreeSet<IpNet> {
-    let is_api_server =
-        |it: &&std::sync::Arc<Service>| (&*it.key.namespace, &*it.key.name) == ("default", "kubernetes");
-    let known = catalog.services.values().filter(is_api_server).flat_map(|it| it.addresses.iter().copied());
+    let key = ServiceKey { namer: Namer::K8s, namespace: "default".into(), name: "kubernetes".into() };
+    let known = catalog.services.get(&key).into_iter().flat_map(|it| it.addresses.iter().copied());
     known.chain(told).map(IpNet::from).collect()
+}
+
+/// Whether what is never diverted depends on this service.
+pub(super) fn is_exception(key: &ServiceKey) -> bool {
+    (&*key.namespace, &*key.name) == ("default", "kubernetes")
+}
+
+/// What `changes`, which led from `before` to `after` and its `world`, take from what is wanted where nothing is
+/// configured, and what they add.
+pub(super) fn difference(
+    before: &Catalog,
+    after: &Catalog,
+    changes: &Changes,
+    world: &World,
+) -> (Vec<Destination>, Vec<Destination>) {
+    let keys = changes.added.iter().chain(&changes.removed).chain(&changes.changed);
+    let versions = keys.flat_map(|key| [before, after].map(|catalog| catalog.services.get(key)));
+    let touched: BTreeSet<Destination> = versions.flatten().flat_map(|it| of_service(it)).collect();
+    touched.into_iter().partition(|it| {
+        let mut claimants = world.claimants(it.net.addr(), *it.ports.start());
+        !claimants.any(|key| &*key.namespace != SYSTEM)
+    })
 }
 
 /// The API server's address as the environment tells it; nothing outside a cluster.
@@ -52,7 +74,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::catalog::{AppProtocol, Namer, ServiceKey, ServicePort};
+    use crate::domain::catalog::{AppProtocol, ServicePort};
 
     fn catalog(services: &[(&str, &str, &str, &[u16])]) -> Catalog {
         let mut catalog = Catalog::default();
@@ -69,6 +91,8 @@ mod tests {
                 addresses: vec![address.parse().unwrap()],
                 ports: ports.iter().map(port).collect(),
                 written: true,
+                external_name: None,
+                affinity: None,
             };
             catalog.services.insert(key, Arc::new(service));
         }

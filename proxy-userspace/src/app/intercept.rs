@@ -9,8 +9,9 @@ use super::destinations;
 use super::listeners::Listeners;
 use crate::admin::{Desk, Diverted};
 use crate::config::{Fail, Limits, Settings, Transparent};
-use crate::domain::catalog::Catalog;
-use crate::intercept::{self, Applied, Interception, Plan};
+use crate::domain::catalog::{Catalog, Changes};
+use crate::intercept::{self, Applied, InterceptError, Interception, Plan};
+use crate::proxy::world::World;
 
 /// The SO_MARK of weir's own connections: "weir" in ASCII.
 pub(super) const MARK: u32 = 0x7765_6972;
@@ -70,6 +71,32 @@ pub(super) fn divert(desk: &Desk, catalog: &Catalog) {
     let divert = settings.transparent.as_ref().and_then(|it| it.divert.as_deref());
     let exceptions = destinations::exceptions(catalog, destinations::told_api_server());
     let applied = interception.divert_except(&destinations::wanted(divert, catalog), &exceptions);
+    note(desk, applied);
+}
+
+/// The same after `changes`, which led from `before` to `after` and its `world`; the work is in proportion to them.
+pub(super) fn divert_changes(
+    desk: &Desk,
+    before: &Catalog,
+    after: &Catalog,
+    changes: &Changes,
+    world: &World,
+) {
+    let configured = desk.settings.load().transparent.as_ref().is_some_and(|it| it.divert.is_some());
+    let mut keys = changes.added.iter().chain(&changes.removed).chain(&changes.changed);
+    if keys.any(destinations::is_exception) || desk.diverted.lock().failed.is_some() {
+        return divert(desk, after);
+    }
+    if configured {
+        return;
+    }
+    let Ok(interception) = &mut *desk.interception.lock() else { return };
+    let (gone, come) = destinations::difference(before, after, changes, world);
+    note(desk, interception.amend(&gone, &come));
+}
+
+/// Notes what became of a change.
+fn note(desk: &Desk, applied: Result<Applied, InterceptError>) {
     let mut noted = desk.diverted.lock();
     match applied {
         Ok(applied) => {

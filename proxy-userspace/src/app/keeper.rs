@@ -62,9 +62,18 @@ pub(super) async fn keep(
     mut catalogs: watch::Receiver<Arc<Catalog>>,
     mut terms: watch::Receiver<Terms>,
 ) -> anyhow::Result<()> {
+    let mut change = Change::Anything;
     loop {
-        let (catalog, wanted) = (catalogs.borrow_and_update().clone(), terms.borrow_and_update().clone());
-        update(&desk, catalog, &wanted);
+        let catalog = catalogs.borrow_and_update().clone();
+        let wanted = {
+            let wanted = terms.borrow_and_update();
+            if wanted.has_changed() {
+                change = Change::Anything;
+            }
+            wanted.clone()
+        };
+        update(&desk, catalog, &wanted, change);
+        change = Change::Catalog;
         tokio::select! {
             changed = catalogs.changed() => changed?,
             changed = terms.changed() => changed?,
@@ -72,19 +81,46 @@ pub(super) async fn keep(
     }
 }
 
-/// Endpoints alone go to their clusters; anything else makes a new world. Destinations outside the catalog were made
-/// with the plan of their time, and are forgotten only with that.
-fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms) {
+/// What may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// The catalog.
+    Catalog,
+    /// The configuration and this node's addresses as well; or it is the start.
+    Anything,
+}
+
+/// Endpoints alone go to their clusters, and that is all; services that come or go make a new world out of the one before;
+/// other terms make a new one from the start. Destinations outside the catalog were made with the plan of their time, and
+/// are forgotten only with that.
+fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     let (world, now) = (desk.shared.world.load_full(), Instant::now());
-    let changes = Changes::between(&desk.catalog.load(), &catalog);
-    let same_terms = world.terms == *terms;
-    if !(same_terms && world.absorb(&catalog, &changes, now)) {
-        desk.shared.world.store(Arc::new(World::build(terms, catalog.clone(), Some(&world), now)));
-    }
-    if !changes.is_empty() {
-        let (added, removed, changed) = (changes.added.len(), changes.removed.len(), changes.changed.len());
-        tracing::info!(services = catalog.services.len(), added, removed, changed, "catalog changed");
-    }
+    let before = desk.catalog.load_full();
+    let changes = Changes::between(&before, &catalog);
     desk.catalog.store(catalog.clone());
-    super::intercept::divert(desk, &catalog);
+    let same_terms = change == Change::Catalog || world.terms == *terms;
+    let next = if !same_terms {
+        Some(World::build(terms, catalog.clone(), Some(&world), now))
+    } else if !world.absorb(&catalog, &changes, now) {
+        Some(world.with(catalog.clone(), &changes, now))
+    } else {
+        None
+    };
+    if let Some(next) = &next.map(Arc::new) {
+        desk.shared.world.store(next.clone());
+        if change == Change::Catalog {
+            super::intercept::divert_changes(desk, &before, &catalog, &changes, next);
+        }
+    }
+    if change == Change::Anything {
+        // What is to be diverted may be configured anew, and at the start nothing is.
+        super::intercept::divert(desk, &catalog);
+    }
+    desk.took_over(&changes, now.elapsed());
+    let (added, removed, changed) = (changes.added.len(), changes.removed.len(), changes.changed.len());
+    if added + removed > 0 {
+        tracing::info!(services = catalog.services.len(), added, removed, changed, "services came or went");
+    } else if changed > 0 {
+        tracing::debug!(changed, "services changed");
+    }
 }

@@ -100,6 +100,11 @@ fn describe_cluster(text: &mut String, cluster: &Value) -> std::fmt::Result {
         writeln!(text, "  no endpoints")?;
     }
     for it in list(&cluster["endpoints"]) {
+        if it["breaker"].is_null() {
+            let (address, condition) = (plain(&it["address"]), plain(&it["condition"]));
+            writeln!(text, "  {address:<24} {condition:<12} not used yet")?;
+            continue;
+        }
         let latency = it["latencySeconds"].as_f64().map_or("-".to_owned(), |s| format!("{:.1} ms", s * 1e3));
         writeln!(
             text,

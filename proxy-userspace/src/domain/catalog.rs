@@ -9,6 +9,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
@@ -52,6 +53,10 @@ pub struct Service {
     /// Whether an operator wrote the endpoints down in `discovery.files`: those may be addresses that weir
     /// otherwise refuses to connect to (loopback, link-local, this node's own).
     pub written: bool,
+    /// The DNS name that this service is another name for (`externalName`), in lower case; it has no endpoints of its own.
+    pub external_name: Option<Arc<str>>,
+    /// `sessionAffinity: ClientIP`: for how long a client keeps its endpoint after its last connection.
+    pub affinity: Option<Duration>,
 }
 
 /// One port of a service.

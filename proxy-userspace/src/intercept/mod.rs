@@ -152,7 +152,17 @@ impl Interception {
     ) -> Result<Applied, InterceptError> {
         let own = node_addresses()?.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
         let excluded = scope::standing_exclusions().chain(own).chain(except.iter().copied());
-        self.scope.apply(&scope::plan(wanted, excluded))
+        self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))
+    }
+
+    /// As [`Self::divert_except`] with what it was called with last, but without `gone` and with `come`. When all of that are
+    /// single addresses the work is in proportion to the difference.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::divert`].
+    pub fn amend(&mut self, gone: &[Destination], come: &[Destination]) -> Result<Applied, InterceptError> {
+        self.scope.amend(gone, come)
     }
 
     /// Sets what happens to the connections of processes in the cgroup with this id and below; the nearest

@@ -29,6 +29,10 @@ pub struct Destination {
 }
 
 impl Destination {
+    fn is_address(&self) -> bool {
+        self.net.prefix_len() == self.net.max_prefix_len()
+    }
+
     fn order(&self) -> (IpNet, u16, u16) {
         (self.net, *self.ports.start(), *self.ports.end())
     }
@@ -202,11 +206,51 @@ pub(super) struct Table {
     trie: LpmTrie<MapData, Wire<Address>, Wire<Ports>>,
     current: BTreeMap<Prefix, Ports>,
     room: u32,
+    /// What was asked for last.
+    asked: Asked,
+}
+
+/// What is wanted, and what is never diverted all the same.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) wanted: BTreeSet<Destination>,
+    pub(super) excluded: Vec<IpNet>,
+    /// How many of the wanted are no single addresses.
+    networks: usize,
+    /// Whether the table holds just that.
+    in_force: bool,
+}
+
+impl Asked {
+    pub(super) fn new(wanted: BTreeSet<Destination>, excluded: Vec<IpNet>) -> Self {
+        let networks = wanted.iter().filter(|it| !it.is_address()).count();
+        Self { wanted, excluded, networks, in_force: false }
+    }
+
+    /// Takes in a difference; the addresses it is about.
+    fn amend(&mut self, gone: &[Destination], come: &[Destination]) -> BTreeSet<IpNet> {
+        for destination in gone.iter().filter(|it| self.wanted.remove(it)) {
+            self.networks -= usize::from(!destination.is_address());
+        }
+        for destination in come.iter().filter(|it| self.wanted.insert(Destination::clone(it))) {
+            self.networks += usize::from(!destination.is_address());
+        }
+        gone.iter().chain(come).map(|it| it.net).collect()
+    }
+
+    /// What a single address has in the table, where only single addresses are wanted: nothing lies in another then.
+    fn entry(&self, address: IpNet) -> Option<Ports> {
+        let at = |port| Destination { net: address, ports: port..=port };
+        let wanted = self.wanted.range(at(0)..=at(u16::MAX)).filter(|it| !it.ports.is_empty());
+        let ranges: Vec<_> = wanted.map(|it| (*it.ports.start(), *it.ports.end())).collect();
+        let is_excluded = self.excluded.iter().any(|net| net.contains(&address));
+        (!ranges.is_empty() && !is_excluded).then(|| merge(ranges))
+    }
 }
 
 impl Table {
     pub(super) fn new(trie: LpmTrie<MapData, Wire<Address>, Wire<Ports>>, room: u32) -> Self {
-        Self { trie, current: BTreeMap::new(), room }
+        Self { trie, current: BTreeMap::new(), room, asked: Asked::default() }
     }
 
     /// How many entries there are.
@@ -214,9 +258,49 @@ impl Table {
         self.current.len()
     }
 
+    /// Makes the trie hold what is asked for.
+    pub(super) fn ask(&mut self, asked: Asked) -> Result<Applied, InterceptError> {
+        self.asked = asked;
+        self.all()
+    }
+
+    /// The same for what was asked for last but `gone` and with `come`. As long as all of that are single addresses, only
+    /// theirs are looked at.
+    pub(super) fn amend(
+        &mut self,
+        gone: &[Destination],
+        come: &[Destination],
+    ) -> Result<Applied, InterceptError> {
+        let addresses = self.asked.amend(gone, come);
+        let fits = self.current.len() + addresses.len() <= self.room as usize;
+        if !self.asked.in_force || self.asked.networks > 0 || !fits {
+            return self.all();
+        }
+        self.asked.in_force = false;
+        let mut applied = Applied::default();
+        for address in addresses {
+            match self.asked.entry(address) {
+                Some(ports) => self.set(Prefix::of(address), ports, &mut applied)?,
+                None if self.current.contains_key(&Prefix::of(address)) => {
+                    self.remove(Prefix::of(address), &mut applied)?;
+                }
+                None => {}
+            }
+        }
+        self.asked.in_force = true;
+        Ok(applied)
+    }
+
+    fn all(&mut self) -> Result<Applied, InterceptError> {
+        let entries = plan(&self.asked.wanted, self.asked.excluded.iter().copied());
+        let applied = self.apply(&entries)?;
+        self.asked.in_force = applied.left_out == 0;
+        Ok(applied)
+    }
+
     /// Makes the trie hold these entries, and touches only those that differ. At every moment in between
     /// what is excluded before and after stays excluded: holes come first and go last.
-    pub(super) fn apply(&mut self, wanted: &Entries) -> Result<Applied, InterceptError> {
+    fn apply(&mut self, wanted: &Entries) -> Result<Applied, InterceptError> {
         let (holes, rest): (Vec<_>, Vec<_>) = wanted.by_prefix.iter().partition(|(_, ports)| ports.is_hole());
         if holes.len() > HOLES as usize {
             return Err(InterceptError::TooManyExclusions { excluded: holes.len(), room: HOLES as usize });

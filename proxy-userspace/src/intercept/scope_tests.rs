@@ -115,4 +115,30 @@ proptest! {
             && !excluded.iter().any(|net| net.contains(&address));
         prop_assert_eq!(diverted(&entries, &address.to_string(), port), expected);
     }
+
+    /// Amending addresses one by one comes to what planning them all comes to.
+    #[test]
+    fn a_difference_comes_to_the_same_as_the_whole(
+        before in prop::collection::btree_set((0_u32..8, 0_u16..4), 0..8),
+        after in prop::collection::btree_set((0_u32..8, 0_u16..4), 0..8),
+        excluded in prop::collection::vec(nets(), 0..3),
+    ) {
+        let of = |wanted: BTreeSet<(u32, u16)>| -> BTreeSet<Destination> {
+            let at = |bits: u32| IpNet::from(IpAddr::V4((0x0a00_0001 | bits << 20).into()));
+            wanted.into_iter().map(|(bits, port)| Destination { net: at(bits), ports: port..=port }).collect()
+        };
+        let (before, after) = (of(before), of(after));
+        let mut asked = Asked::new(before.clone(), excluded.clone());
+        let gone: Vec<_> = before.difference(&after).cloned().collect();
+        let come: Vec<_> = after.difference(&before).cloned().collect();
+        let mut entries = plan(&before, excluded.iter().copied()).by_prefix;
+        for address in asked.amend(&gone, &come) {
+            match asked.entry(address) {
+                Some(ports) => entries.insert(Prefix::of(address), ports),
+                None => entries.remove(&Prefix::of(address)),
+            };
+        }
+        prop_assert_eq!(&asked.wanted, &after);
+        prop_assert_eq!(entries, plan(&after, excluded.iter().copied()).by_prefix);
+    }
 }

@@ -1,10 +1,11 @@
 //! One worker's bound names, so that a name is delegated once and then found.
 //!
-//! They last as long as the world they were bound in: endpoints come and go without a new one, so that their changes bind
-//! nothing anew. A name that is known costs one look-up and a mark; nothing is allocated, and no clock is read. Which
-//! names have been idle shows when the worker's timer looks for marks ([`Routes::sweep`]), as in the CLOCK algorithm
-//! (Corbató, "A Paging Experiment with the Multics System", 1969). A table that is full makes room in the same way: what
-//! was not used since the last look goes, so that a client that asks for ever new names does not drive out those in use.
+//! They last as long as what they were bound by is so: endpoints come and go without a new world, and a service that comes
+//! or goes unbinds the names that asked for it; no other is bound anew. A name that is known costs one look-up and a mark;
+//! nothing is allocated, and no clock is read. Which names have been idle shows when the worker's timer looks for
+//! marks ([`Routes::sweep`]), as in the CLOCK algorithm (Corbató, "A Paging Experiment with the Multics System", 1969). A
+//! table that is full makes room in the same way: what was not used since the last look goes, so that a client that asks
+//! for ever new names does not drive out those in use.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use super::route::Route;
-use super::world::World;
+use super::world::{Generation, World};
 use crate::domain::name::{Host, Path};
 use crate::telemetry::{Count, Level};
 
@@ -29,7 +30,7 @@ pub struct Bindings {
     pub bound: Level,
     /// Names that had to be bound.
     pub misses: Count,
-    /// Names that were forgotten while their world lasted; see [`Bindings::REASONS`].
+    /// Names that were forgotten although they were bound rightly; see [`Bindings::REASONS`].
     pub evicted: [Count; Self::REASONS.len()],
 }
 
@@ -47,17 +48,19 @@ pub struct Routes {
 
 #[derive(Debug, Default)]
 struct Table {
-    world: Option<Arc<World>>,
     /// By host, and of each by port.
-    routes: HashMap<Box<str>, Vec<Entry>, RandomState>,
-    /// Entries, of all hosts.
+    routes: HashMap<Box<str>, Vec<Kept>, RandomState>,
+    /// Routes, of all hosts.
     len: usize,
-    swept: Option<Instant>,
+    /// When idle names were last looked for.
+    looked: Option<Instant>,
 }
 
+/// A route that was found good in the world of a generation.
 #[derive(Debug)]
-struct Entry {
+struct Kept {
     port: Option<u16>,
+    good: Cell<Generation>,
     route: Rc<Route>,
     /// Used since the last look.
     used: Cell<bool>,
@@ -72,19 +75,24 @@ impl Routes {
     }
 
     /// The route of `host` in `world`.
-    pub fn of(&self, world: &Arc<World>, host: &Host<'_>) -> Rc<Route> {
-        self.find(world, &host.host, host.port, || name_of(world, host))
+    pub fn of(&self, world: &World, host: &Host<'_>) -> Rc<Route> {
+        self.known(world, &host.host, host.port)
+            .unwrap_or_else(|| self.bind(world, &host.host, host.port, &name_of(world, host)))
     }
 
     /// The route of `name` in `world`, for names that are not made of a host.
-    pub fn named(&self, world: &Arc<World>, name: &Path) -> Rc<Route> {
+    pub fn named(&self, world: &World, name: &Path) -> Rc<Route> {
         // No host starts with a slash, so these never meet those of `of`.
-        self.find(world, &name.to_string(), None, || name.clone())
+        let key = name.to_string();
+        self.known(world, &key, None).unwrap_or_else(|| self.bind(world, &key, None, name))
     }
 
     /// The route of the name whose only label, after the prefix, is `label`: no port is cut from it.
-    pub fn token(&self, world: &Arc<World>, label: &str) -> Rc<Route> {
-        self.find(world, label, None, || world.terms.prefix.join(Path::of([label]).labels()))
+    pub fn token(&self, world: &World, label: &str) -> Rc<Route> {
+        self.known(world, label, None).unwrap_or_else(|| {
+            let name = world.terms.prefix.join(Path::of([label]).labels());
+            self.bind(world, label, None, &name)
+        })
     }
 
     /// How many names are bound.
@@ -97,66 +105,57 @@ impl Routes {
         self.len() == 0
     }
 
-    /// Forgets everything, so that an old world can go.
-    pub fn forget_other_than(&self, world: &Arc<World>) {
+    /// Forgets what holds no more, and with it the clusters that went; and what has not been used for
+    /// `limits.bindingIdle`, give or take the time between two looks.
+    pub fn sweep(&self, world: &World, now: Instant) {
         let mut table = self.table.borrow_mut();
-        if table.world.is_some() && !table.is_of(world) {
-            self.renew(&mut table, None);
-        }
-    }
-
-    /// Forgets what has not been used for `limits.bindingIdle`, give or take the time between two looks.
-    pub fn sweep(&self, now: Instant) {
-        let mut table = self.table.borrow_mut();
-        let Some(idle) = table.world.as_ref().map(|world| world.terms.limits.binding_idle) else { return };
-        let due = table.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= LOOK.min(idle / 4));
-        if due {
-            table.swept = Some(now);
-            let gone = table.retain(|entry| {
-                if entry.used.take() {
-                    entry.since = now;
+        let good = world.generation();
+        let stale = table.retain(|it| it.good.get() == good || it.route.holds(world, it.good.get()));
+        self.stats.bound.down_by(stale);
+        let idle = world.terms.limits.binding_idle;
+        let is_due = |looked| now.saturating_duration_since(looked) >= LOOK.min(idle / 4);
+        if table.looked.is_none_or(is_due) {
+            table.looked = Some(now);
+            let gone = table.retain(|it| {
+                if it.used.take() {
+                    it.since = now;
                 }
-                now.saturating_duration_since(entry.since) < idle
+                now.saturating_duration_since(it.since) < idle
             });
             self.forgot(gone, 0);
         }
     }
 
-    fn find(
-        &self,
-        world: &Arc<World>,
-        key: &str,
-        port: Option<u16>,
-        name: impl FnOnce() -> Path,
-    ) -> Rc<Route> {
-        let mut table = self.table.borrow_mut();
-        if !table.is_of(world) {
-            self.renew(&mut table, Some(world.clone()));
+    fn known(&self, world: &World, key: &str, port: Option<u16>) -> Option<Rc<Route>> {
+        let table = self.table.borrow();
+        let kept = table.routes.get(key)?.iter().find(|kept| kept.port == port)?;
+        if kept.good.get() != world.generation() {
+            if !kept.route.holds(world, kept.good.get()) {
+                return None;
+            }
+            kept.good.set(world.generation());
         }
-        let known = table.routes.get(key).and_then(|ports| ports.iter().find(|it| it.port == port));
-        if let Some(entry) = known {
-            entry.used.set(true);
-            return entry.route.clone();
-        }
-        let route = Rc::new(world.bind(&name(), None));
-        self.add(&mut table, key, port, &route, world.terms.limits.bindings);
-        route
+        kept.used.set(true);
+        Some(kept.route.clone())
     }
 
-    fn add(&self, table: &mut Table, key: &str, port: Option<u16>, route: &Rc<Route>, limit: usize) {
+    #[cold]
+    fn bind(&self, world: &World, key: &str, port: Option<u16>, name: &Path) -> Rc<Route> {
         self.stats.misses.up();
+        let route = Rc::new(world.bind(name, None));
+        let mut table = self.table.borrow_mut();
+        // One that holds no more makes room for its successor.
+        self.stats.bound.down_by(table.remove(key, port));
+        let limit = world.terms.limits.bindings;
         if table.len >= limit {
             self.forgot(table.make_room(limit), 1);
         }
-        let entry = Entry { port, route: route.clone(), used: Cell::new(false), since: Instant::now() };
-        table.routes.entry(key.into()).or_default().push(entry);
+        let (good, used) = (Cell::new(world.generation()), Cell::new(false));
+        let kept = Kept { port, good, route: route.clone(), used, since: Instant::now() };
+        table.routes.entry(key.into()).or_default().push(kept);
         table.len += 1;
         self.stats.bound.up();
-    }
-
-    fn renew(&self, table: &mut Table, world: Option<Arc<World>>) {
-        self.stats.bound.down_by(table.len);
-        *table = Table { world, ..Table::default() };
+        route
     }
 
     fn forgot(&self, count: usize, reason: usize) {
@@ -166,14 +165,20 @@ impl Routes {
 }
 
 impl Table {
-    fn is_of(&self, world: &Arc<World>) -> bool {
-        self.world.as_ref().is_some_and(|known| Arc::ptr_eq(known, world))
+    /// Forgets one route, if it is there. Returns how many that were.
+    fn remove(&mut self, key: &str, port: Option<u16>) -> usize {
+        let Some(ports) = self.routes.get_mut(key) else { return 0 };
+        let before = ports.len();
+        ports.retain(|kept| kept.port != port);
+        let gone = before - ports.len();
+        self.len -= gone;
+        gone
     }
 
     /// Forgets what was not used since the last look; where everything was, every other one, so that the next name need
     /// not look again. Returns how many.
     fn make_room(&mut self, limit: usize) -> usize {
-        let unused = self.retain(|entry| entry.used.take());
+        let unused = self.retain(|kept| kept.used.take());
         if self.len < limit {
             return unused;
         }
@@ -185,8 +190,8 @@ impl Table {
             })
     }
 
-    /// Keeps those entries that `keep` wants, and returns how many went.
-    fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) -> usize {
+    /// Keeps those routes that `keep` wants, and returns how many went.
+    fn retain(&mut self, mut keep: impl FnMut(&mut Kept) -> bool) -> usize {
         let mut left = 0;
         self.routes.retain(|_, ports| {
             ports.retain_mut(&mut keep);

@@ -14,7 +14,7 @@ use tokio::time;
 
 use super::cluster::Lease;
 use super::fault::Kind;
-use super::session::{Door, Origin, Session, Turned, Way};
+use super::session::{Door, Entry, Origin, Session, Turned, Way};
 use super::worker::Worker;
 use super::world::World;
 use super::{http, tcp, upstream};
@@ -25,8 +25,14 @@ use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
 use crate::transport::{Io, Phase, Side, watch_peer};
 
-/// Lives one connection from accept to close.
-pub(super) async fn live(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client: SocketAddr) {
+/// Lives one connection from accept to close, and gives back its `entry` with that.
+pub(super) async fn live(
+    worker: Rc<Worker>,
+    door: Arc<Door>,
+    _entry: Entry,
+    stream: TcpStream,
+    client: SocketAddr,
+) {
     if prepare(&worker, &stream).is_err() {
         return; // The client is gone.
     }
@@ -73,7 +79,8 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
     };
     match protocol {
         Sniffed::Http1 => http::serve(worker, session, io).await,
-        Sniffed::Undecided => first_to_speak(worker, session, dialled, &limits, io).await,
+        // Boxed: the few that are silent at first would make every connection's task larger.
+        Sniffed::Undecided => Box::pin(first_to_speak(worker, session, dialled, &limits, io)).await,
         Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
             session.door.requests.up();
             if let Some((lease, server)) = open(&worker, &session, dialled, &io).await {
@@ -153,7 +160,7 @@ async fn first_to_speak(
 async fn open(worker: &Worker, session: &Session, dialled: SocketAddr, client: &Io) -> Option<(Lease, Io)> {
     let world = worker.world();
     let cluster = worker.cluster_of(&world, session, dialled);
-    let fault = match upstream::open(worker, &world, &cluster, cluster.plan.dialled).await {
+    let fault = match upstream::open(worker, &world, &cluster, cluster.plan.dialled, &session.client).await {
         Ok(open) => return Some(open),
         Err(fault) => fault,
     };

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::cluster::{Cluster, Member};
 use super::world::World;
+use crate::domain::balance::Balancer;
 use crate::domain::breaker::State;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
@@ -101,6 +102,9 @@ impl fmt::Display for Explained {
                 writeln!(f, "; {}", calls(tried))?
             }
             let members = cluster.members();
+            if cluster.plan.balancer == Balancer::ClientIp {
+                writeln!(f, "  each client keeps its endpoint (sessionAffinity: ClientIP)")?;
+            }
             if members.all.is_empty() {
                 writeln!(f, "  no endpoint: requests get 503")?;
             }

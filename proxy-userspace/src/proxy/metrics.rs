@@ -12,7 +12,6 @@ use super::session::{Door, Turned};
 use super::tcp;
 use super::worker::Shared;
 use crate::domain::breaker::State;
-use crate::domain::catalog::ServiceKey;
 use crate::domain::outcome::Outcome;
 use crate::telemetry::{Page, Scrape};
 
@@ -27,12 +26,9 @@ pub struct Metrics {
 impl Scrape for Metrics {
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
         let world = self.shared.world.load_full();
-        let outside = self.shared.outside.clusters();
-        let mut known: Vec<(&ServiceKey, &Arc<Cluster>)> = world.clusters().collect();
-        known.sort_by_key(|(key, _)| key.namer);
-        let mut clusters: Vec<Arc<Cluster>> = known.into_iter().map(|(_, cluster)| cluster.clone()).collect();
+        let mut clusters = world.clusters();
         clusters.extend(world.views());
-        clusters.extend(outside);
+        clusters.extend(self.shared.outside.clusters());
         // Two namers may know one name (a file and a Service): a page must not have two rows with the same labels, so
         // the first, which is the one the name binds to, stands for it. The admin's state has both.
         let mut seen = HashSet::new();

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
-use super::world::Terms;
+use super::world::{Facts, Generation, Terms, World};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::policy::Calls;
@@ -24,6 +24,8 @@ pub struct Route {
     outside: Vec<(Outside, Plan)>,
     /// Why there is no place; found out once, when the name is bound.
     why: String,
+    /// What the binding depends on.
+    facts: Facts,
 }
 
 /// A service port, and the headers that say so.
@@ -40,11 +42,12 @@ pub struct Place {
 }
 
 impl Route {
-    /// The route for `name`, of what its delegation came to. Why it came to nothing, if so, `explain` tells.
+    /// The route for `name`, of what its delegation came to by `facts`. Why it came to nothing, if so, `explain` tells.
     pub fn new(
         terms: &Terms,
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
+        facts: Facts,
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
@@ -64,7 +67,7 @@ impl Route {
             }
         });
         let tree = tree.map(&mut |bound| place(bound, calls));
-        Self { service, tree, calls, outside, why }
+        Self { service, tree, calls, outside, why, facts }
     }
 
     /// The place that a host outside turned out to be.
@@ -77,6 +80,12 @@ impl Route {
     /// The plan of a place outside that this route may lead to.
     pub fn plan_outside(&self, outside: &Outside) -> Option<Plan> {
         self.outside.iter().find(|(it, _)| it == outside).map(|(_, plan)| *plan)
+    }
+
+    /// Whether it would be bound the same in `world`, having been bound in the world of `then`. Why a name is not bound
+    /// says what there is instead, so that such a route holds in its own world only.
+    pub fn holds(&self, world: &World, then: Generation) -> bool {
+        !matches!(self.tree, NameTree::Neg) && world.holds(&self.facts, then)
     }
 
     /// The place for one request, unless what `is_neg` knows leaves none.

@@ -1,5 +1,6 @@
 //! Connecting to an endpoint: the last place where weir decides whether it may.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,7 +49,7 @@ pub(super) fn attempts(world: &World, calls: Calls) -> usize {
     calls.attempts.map_or(world.terms.limits.attempts, |attempts| attempts.get().into())
 }
 
-/// A connection to one endpoint of `cluster`; one that does not take it costs nothing but the time.
+/// A connection for `client` to one endpoint of `cluster`; one that does not take it costs nothing but the time.
 ///
 /// # Errors
 ///
@@ -58,11 +59,12 @@ pub(super) async fn open(
     world: &World,
     cluster: &Arc<Cluster>,
     calls: Calls,
+    client: &SocketAddr,
 ) -> Result<(Lease, Io), Fault> {
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = attempts(world, calls);
     loop {
-        let mut lease = worker.lease(cluster, &tried, Instant::now())?;
+        let mut lease = worker.lease(cluster, client, &tried, Instant::now())?;
         left -= 1;
         match connect(worker, world, lease.backend()).await {
             Ok(io) => {

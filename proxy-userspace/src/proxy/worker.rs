@@ -87,7 +87,7 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// The connections to wake when weir drains: waiting for that costs each of them nothing meanwhile.
     pub connections: Wakers,
-    /// Where names lead, as long as the world stays.
+    /// Where names lead, as long as that is so.
     pub routes: Routes,
     rng: RefCell<fastrand::Rng>,
 }
@@ -176,11 +176,7 @@ impl Worker {
         }
         // At the limit this one waits here, and the others in the accept queue.
         let entry = door.enter().await.used();
-        let live = connection::live(self.clone(), door.clone(), stream, client);
-        self.spawn(async move {
-            live.await;
-            drop(entry);
-        });
+        self.spawn(connection::live(self.clone(), door.clone(), entry, stream, client));
     }
 
     /// Runs `task` on this worker; weir does not stop before it has ended, or its time is over.
@@ -193,7 +189,7 @@ impl Worker {
         self.shared.world.load_full()
     }
 
-    /// The right to use one endpoint of `cluster` once.
+    /// The right to use one endpoint of `cluster` once, for `client`.
     ///
     /// # Errors
     ///
@@ -201,10 +197,11 @@ impl Worker {
     pub fn lease(
         &self,
         cluster: &Arc<Cluster>,
+        client: &SocketAddr,
         tried: &[Arc<Backend>],
         now: Instant,
     ) -> Result<Lease, Fault> {
-        cluster.lease(now, &mut self.rng.borrow_mut(), tried)
+        cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
     }
 
     /// The place of `route` for one request. Names outside are looked up; one that DNS denies makes room for the next
@@ -248,7 +245,7 @@ impl Worker {
             self.shared.outside.fixed(dialled, plan, Instant::now())
         };
         match world.owner(dialled) {
-            Some(owner) => owner.cluster,
+            Some(owner) => owner.cluster.clone(),
             None => session.outside.get_or_init(fixed).clone(),
         }
     }
@@ -269,11 +266,10 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         let (world, now) = (worker.world(), Instant::now());
-        worker.routes.forget_other_than(&world);
-        worker.routes.sweep(now);
+        worker.routes.sweep(&world, now);
         let mut others = worker.shared.outside.clusters();
         others.extend(world.views());
-        for cluster in world.clusters().map(|(_, cluster)| cluster).chain(&others) {
+        for cluster in world.clusters().iter().chain(&others) {
             for member in &cluster.members().all {
                 member.backend.pool(worker.id).sweep(now, world.terms.limits.pool_idle);
             }

@@ -47,14 +47,14 @@ fn a_name_that_is_not_used_for_the_idle_time_is_forgotten_and_one_in_use_stays()
     assert_bound((&routes, &counts), 3);
     for minute in 1..=10 {
         assert!(Rc::ptr_eq(&kept, &routes.of(&world, &host("kept"))), "minute {minute}");
-        routes.sweep(start + Duration::from_secs(60 * minute));
+        routes.sweep(&world, start + Duration::from_secs(60 * minute));
     }
     assert_eq!(evicted(&counts), [0, 0], "nine minutes and a bit");
     routes.of(&world, &host("kept"));
-    routes.sweep(start + Duration::from_secs(601 + 60));
+    routes.sweep(&world, start + Duration::from_secs(601 + 60));
     assert_eq!(evicted(&counts), [2, 0]);
     assert_bound((&routes, &counts), 1);
-    routes.sweep(start + Duration::from_secs(2000));
+    routes.sweep(&world, start + Duration::from_secs(2000));
     assert_bound((&routes, &counts), 0);
 }
 
@@ -107,14 +107,15 @@ fn ports_of_a_host_are_names_of_their_own() {
 }
 
 #[test]
-fn another_world_binds_anew_and_an_old_one_is_let_go() {
-    let (one, other) = (world(100, Duration::from_secs(600)), world(100, Duration::from_secs(600)));
+fn other_terms_bind_anew_and_what_holds_no_more_is_let_go() {
+    let one = world(100, Duration::from_secs(600));
+    let other = World::build(&one.terms, Arc::default(), Some(&one), Instant::now());
     let (routes, counts) = routes();
     let first = routes.of(&one, &host("hello"));
     assert!(!Rc::ptr_eq(&first, &routes.of(&other, &host("hello"))));
     assert_bound((&routes, &counts), 1);
-    assert_eq!(Arc::strong_count(&one), 1);
-    routes.forget_other_than(&one);
+    let next = World::build(&one.terms, Arc::default(), Some(&other), Instant::now());
+    routes.sweep(&next, Instant::now());
     assert_bound((&routes, &counts), 0);
-    assert_eq!((Arc::strong_count(&other), evicted(&counts)), (1, [0, 0]));
+    assert_eq!((Rc::strong_count(&first), evicted(&counts)), (1, [0, 0]));
 }

@@ -52,7 +52,14 @@ fn world() -> Arc<World> {
         let key = ServiceKey { namer: Namer::Fs, namespace: "".into(), name: format!("service-{at}").into() };
         let port =
             ServicePort { name: None, number: 0, protocol: AppProtocol::Sniff, endpoints: Arc::new([]) };
-        let service = Service { key: key.clone(), addresses: Vec::new(), ports: vec![port], written: true };
+        let service = Service {
+            key: key.clone(),
+            addresses: Vec::new(),
+            ports: vec![port],
+            written: true,
+            external_name: None,
+            affinity: None,
+        };
         catalog.services.insert(key, Arc::new(service));
     }
     let mut text = String::new();
@@ -84,7 +91,7 @@ fn a_known_name_allocates_nothing_and_an_unknown_one_is_bound_quickly() {
     assert!(miss < bound, "a miss takes {miss:?}");
     assert!(hit < bound / 20, "a hit takes {hit:?}");
     let begun = Instant::now();
-    routes.sweep(begun + Duration::from_secs(1));
+    routes.sweep(&world, begun + Duration::from_secs(1));
     println!("a look over all of them: {:?}", begun.elapsed());
     assert_eq!(routes.len(), NAMES);
 }

@@ -78,18 +78,55 @@ pub fn enter_cgroup(command: &mut Command, cgroup: &Path) {
     unsafe { command.pre_exec(move || Ok(nix::unistd::write(&procs, b"0").map(drop)?)) };
 }
 
-/// Makes `command` run without the capabilities to administer the system or its network and to load BPF programs:
-/// what is not in the bounding set is not gained by `exec`, not even by root.
+/// Capabilities that a test gives or withholds, by their number in capabilities(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// CAP_NET_ADMIN: attach programs, mark sockets.
+    NetAdmin = 12,
+    /// CAP_SYS_ADMIN: includes the two below.
+    SysAdmin = 21,
+    /// CAP_PERFMON: programs that read kernel memory.
+    Perfmon = 38,
+    /// CAP_BPF: load programs and make maps.
+    Bpf = 39,
+}
+
+impl Capability {
+    /// Its name as Kubernetes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetAdmin => "NET_ADMIN",
+            Self::SysAdmin => "SYS_ADMIN",
+            Self::Perfmon => "PERFMON",
+            Self::Bpf => "BPF",
+        }
+    }
+}
+
+/// Makes `command` run without the capabilities to administer the system or its network and to load BPF programs.
 pub fn drop_capabilities(command: &mut Command) {
-    const NET_ADMIN: libc::c_ulong = 12;
-    const SYS_ADMIN: libc::c_ulong = 21;
-    const PERFMON: libc::c_ulong = 38;
-    const BPF: libc::c_ulong = 39;
-    // SAFETY: prctl is a plain system call, allowed between fork and exec. Without root it fails, and nothing is
-    // there to be dropped.
+    use Capability::{Bpf, NetAdmin, Perfmon, SysAdmin};
+    drop_bounds(command, |number| {
+        [NetAdmin, SysAdmin, Perfmon, Bpf].iter().any(|capability| *capability as libc::c_ulong == number)
+    });
+}
+
+/// Makes `command` run with no other capabilities, and without ever gaining one: what `drop: [ALL]`, `add: […]` and
+/// `allowPrivilegeEscalation: false` make of a container that runs as root.
+pub fn keep_capabilities(command: &mut Command, kept: &'static [Capability]) {
+    drop_bounds(command, |number| !kept.iter().any(|capability| *capability as libc::c_ulong == number));
+    // SAFETY: prctl is a plain system call, allowed between fork and exec.
+    unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_no_new_privs()?)) };
+}
+
+/// Takes capabilities out of the bounding set: what is not in it is not gained by `exec`, not even by root. Without
+/// root that fails, and nothing is there to be dropped.
+fn drop_bounds(command: &mut Command, which: impl Fn(libc::c_ulong) -> bool + Send + Sync + 'static) {
+    const ALL: std::ops::Range<libc::c_ulong> = 0..64;
+    // SAFETY: prctl is a plain system call, allowed between fork and exec; numbers unknown to the kernel are refused.
     unsafe {
-        command.pre_exec(|| {
-            for capability in [NET_ADMIN, SYS_ADMIN, PERFMON, BPF] {
+        command.pre_exec(move || {
+            for capability in ALL.filter(|number| which(*number)) {
                 libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
             }
             Ok(())

@@ -23,16 +23,23 @@ pub fn target() -> PathBuf {
     if folder.ends_with("deps") { folder.parent().unwrap().into() } else { folder.into() }
 }
 
+/// The project's own commands, to be run as `cargo xtask` does; built now when absent.
+pub fn xtask() -> PathBuf {
+    static XTASK: OnceLock<PathBuf> = OnceLock::new();
+    XTASK.get_or_init(|| built("xtask")).clone()
+}
+
 fn find() -> PathBuf {
-    if let Some(path) = std::env::var_os("WEIR_BIN") {
-        return path.into();
-    }
-    let path = target().join("weir");
+    std::env::var_os("WEIR_BIN").map_or_else(|| built("weir"), PathBuf::from)
+}
+
+fn built(name: &str) -> PathBuf {
+    let path = target().join(name);
     if !path.exists() {
-        eprintln!("{} is absent: building it (set WEIR_BIN to use another)", path.display());
+        eprintln!("{} is absent: building it", path.display());
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).args(["build", "--package", "weir", "--bin", "weir"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "`cargo build -p weir --bin weir` failed");
+        let built = Command::new(cargo).args(["build", "--package", name, "--bin", name]).status();
+        assert!(built.is_ok_and(|status| status.success()), "`cargo build -p {name} --bin {name}` failed");
     }
     path
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use super::folder::{Folder, Service};
 use super::{Bound, Log, Weir, binary};
-use crate::net::place::{self, Place};
+use crate::net::place::{self, Capability, Place};
 use crate::net::{NODE_V4, NODE_V6, Net};
 use crate::time::PATIENCE;
 
@@ -26,6 +26,8 @@ pub struct Builder {
 enum Capabilities {
     Inherited,
     None,
+    /// These only, in a process that can gain no more.
+    Only(&'static [Capability]),
 }
 
 /// How a weir ended that was not meant to serve.
@@ -116,6 +118,12 @@ impl Builder {
         self
     }
 
+    /// Runs as the container of a DaemonSet would: root with no capabilities but these, and no way to gain one.
+    pub fn with_only(mut self, capabilities: &'static [Capability]) -> Self {
+        self.capabilities = Capabilities::Only(capabilities);
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(self) -> Weir {
@@ -157,8 +165,10 @@ impl Builder {
         let config = self.write_config();
         let mut command = self.place.command(binary::weir());
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null());
-        if self.capabilities == Capabilities::None {
-            place::drop_capabilities(&mut command);
+        match self.capabilities {
+            Capabilities::Inherited => {}
+            Capabilities::None => place::drop_capabilities(&mut command),
+            Capabilities::Only(kept) => place::keep_capabilities(&mut command, kept),
         }
         command
     }

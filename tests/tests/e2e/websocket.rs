@@ -1,15 +1,11 @@
 //! A WebSocket echo with Python's `websockets`, as an application would: diverted, and through :4140.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, Stdio};
 
 use crate::transparent::{Stage, TARGET, V4};
-use e2e::weir::binary;
+use e2e::python::python;
 use e2e::{Place, Weir};
-
-const PACKAGE: &str = "websockets==15.0.1";
 
 const SERVER: &str = r#"
 import asyncio, sys, websockets
@@ -35,41 +31,6 @@ async def main():
     print("echoed", ws.close_code)
 asyncio.run(main())
 "#;
-
-/// A Python with `websockets`, in an environment of its own below the target folder.
-fn python() -> PathBuf {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON
-        .get_or_init(|| {
-            let home = binary::target().join("e2e-python");
-            let python = home.join("bin/python");
-            if !has_websockets(&python) {
-                let run = |command: &mut Command, hint: &str| {
-                    let output = command.output().unwrap_or_else(|e| panic!("{hint}: {e}"));
-                    assert!(output.status.success(), "{hint}: {}", String::from_utf8_lossy(&output.stderr));
-                };
-                let _ = std::fs::remove_dir_all(&home);
-                run(
-                    Command::new("python3").args(["-m", "venv"]).arg(&home),
-                    "a Python environment is needed for the WebSocket tests (Debian: apt-get install python3-venv)",
-                );
-                run(
-                    Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]),
-                    "the WebSocket tests need the package `websockets` from PyPI",
-                );
-            }
-            python
-        })
-        .clone()
-}
-
-fn has_websockets(python: &PathBuf) -> bool {
-    Command::new(python)
-        .args(["-c", "import websockets"])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
-}
 
 /// A running echo server.
 struct Echo(Child, u16);

@@ -72,12 +72,12 @@ fn megabytes(pid: u32) -> Result<f64> {
 }
 
 /// A cgroup that no process is in: the programs are attached and idle.
-fn pods_of_nobody() -> Result<Cgroup> {
+pub(super) fn pods_of_nobody() -> Result<Cgroup> {
     let parent = setup::cgroup2().unwrap_or_default();
     Cgroup::create(&parent, &format!("weir-bench-{}", std::process::id()))
 }
 
-fn transparent(cgroup: &Path) -> Result<String> {
+pub(super) fn transparent(cgroup: &Path) -> Result<String> {
     let port = target::free_address()?.port();
     let cgroup = cgroup.display();
     Ok(format!("transparent:\n  listen: \"[::]:{port}\"\n  ports: 1\n  cgroup: {cgroup}\n  required: true\n"))

@@ -12,6 +12,7 @@ mod load;
 mod memory;
 mod passes;
 mod report;
+mod scale;
 mod start;
 mod syscalls;
 mod target;
@@ -40,6 +41,9 @@ pub(crate) struct Options {
     /// Only count user-space instructions per request with callgrind
     #[arg(long)]
     instructions: bool,
+    /// Only measure memory and changes with 10,000 services
+    #[arg(long)]
+    scale: bool,
     /// Where to write the figures (default: target/bench/bench.json or target/bench/instructions.json)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -88,6 +92,9 @@ pub(crate) fn run_bench(options: &Options) -> Result<()> {
         setup::ensure(&[VALGRIND])?;
         let count = steps.step("count instructions", || instructions::count(&weir, options.quick))?;
         return instructions::report(&count, &options.json("instructions.json"));
+    }
+    if options.scale {
+        return steps.step("scale", || scale::measure(&weir));
     }
     let cores = Cores::choose()?;
     if !cores.are_apart() {

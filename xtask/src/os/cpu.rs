@@ -114,10 +114,20 @@ pub(crate) fn wait_for_quiet(patience: Duration) -> bool {
     false
 }
 
-/// Resident memory of a process in bytes.
+/// Resident memory of a process in bytes: its own and what it has of files.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most resident memory that a process has had, in bytes.
+pub(crate) fn resident_at_most(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, of: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS line")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(of));
+    let kilobytes: u64 =
+        line.with_context(|| format!("no {of} line"))?.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024)
 }

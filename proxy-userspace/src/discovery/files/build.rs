@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use super::FileProblem;
 use super::documents::{Kind, Object, ObjectId, Placed};
 use super::folder::{Content, Folder};
@@ -26,6 +28,9 @@ pub(super) struct Built {
     /// The host names they mention.
     pub(super) names: BTreeSet<Arc<str>>,
 }
+
+/// Services, by key.
+type Services = OrdMap<ServiceKey, Arc<Service>>;
 
 /// A namespace and a name.
 type ObjectKey<'a> = (&'a str, &'a str);
@@ -71,13 +76,23 @@ pub(super) fn build(folder: &Folder, known: &Known, before: &Catalog) -> Built {
     }
     builder.services(&objects);
     let mut built = builder.built;
-    let kept = std::mem::take(&mut built.catalog.services).into_iter().map(|(key, service)| {
-        let same = before.services.get(&key).filter(|same| **same == service).cloned();
-        (key, same.unwrap_or(service))
-    });
-    built.catalog.services = kept.collect();
+    built.catalog.services = shared(&before.services, built.catalog.services);
     built.problems.truncate(PROBLEMS);
     built
+}
+
+/// The map of `new`, made from `before`: what is the same in both is the very same, and takes no comparing later.
+fn shared(before: &Services, new: Services) -> Services {
+    let mut services = before.clone();
+    for gone in before.keys().filter(|key| !new.contains_key(*key)) {
+        services.remove(gone);
+    }
+    for (key, service) in new {
+        if before.get(&key).is_none_or(|same| **same != *service) {
+            services.insert(key, service);
+        }
+    }
+    services
 }
 
 impl<'a> Builder<'a> {
@@ -105,7 +120,14 @@ impl<'a> Builder<'a> {
         let endpoints = sorted(endpoints);
         let port = ServicePort { name: None, number: 0, protocol: AppProtocol::Sniff, endpoints };
         let key = ServiceKey { namer: Namer::Fs, namespace: Arc::from(""), name: Arc::from(name) };
-        self.add(Service { key, addresses: Vec::new(), ports: vec![port], written: true });
+        self.add(Service {
+            key,
+            addresses: Vec::new(),
+            ports: vec![port],
+            written: true,
+            external_name: None,
+            affinity: None,
+        });
     }
 
     fn add(&mut self, service: Service) {
@@ -143,17 +165,12 @@ impl<'a> Builder<'a> {
     }
 
     fn services(&mut self, objects: &Objects<'a>) {
-        for (key, (found, service)) in &objects.services {
-            let resolved = service.external_name().map(|name| Arc::<str>::from(name.to_ascii_lowercase()));
-            if let Some(host) = &resolved {
-                self.mention(host, found.file, found.at, &found.id.to_string());
-            }
+        for (key, (_, service)) in &objects.services {
             let slices = objects.slices.get(key).map_or(&[][..], Vec::as_slice);
-            let backing = match (&resolved, slices, objects.endpoints.get(key)) {
-                (Some(host), ..) => Backing::Resolved(self.known.addresses(host)),
+            let backing = match (slices, objects.endpoints.get(key)) {
                 // A cluster mirrors Endpoints into slices; a folder with both says the same thing twice.
-                (None, [], Some(endpoints)) => Backing::Endpoints(endpoints),
-                (None, slices, _) => Backing::Slices(slices),
+                ([], Some(endpoints)) => Backing::Endpoints(endpoints),
+                (slices, _) => Backing::Slices(slices),
             };
             self.add(Service { written: true, ..assemble(service, backing) });
         }

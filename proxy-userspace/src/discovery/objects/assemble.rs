@@ -1,6 +1,6 @@
 //! One catalog service of a Service and what backs it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::endpoints::{EndpointAddress, EndpointsObject};
@@ -8,7 +8,7 @@ use super::meta::PortNumber;
 use super::protocol::{app_protocol, is_tcp};
 use super::service::{ServiceObject, SpecPort};
 use super::slice::SliceObject;
-use crate::domain::catalog::{AppProtocol, Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
+use crate::domain::catalog::{Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
 
 /// What is behind a Service.
 #[derive(Clone, Copy, Debug)]
@@ -17,25 +17,16 @@ pub enum Backing<'a> {
     Slices(&'a [&'a SliceObject]),
     /// The Endpoints object of its name.
     Endpoints(&'a EndpointsObject),
-    /// The addresses that its external name resolves to.
-    Resolved(&'a [IpAddr]),
 }
 
 /// The service that `object` and its backing make, not [`written`](Service::written).
 ///
 /// A port has the endpoints whose port has the same name; a Service with a single nameless port is matched by a
-/// nameless one. An `ExternalName` service without ports is reached at 80, named `http`.
+/// nameless one. An `ExternalName` service is only another name: whatever backs it is left out.
 pub fn assemble(object: &ServiceObject, backing: Backing<'_>) -> Service {
     let ports = object.spec.ports.iter().flatten().filter(|port| port.is_tcp());
-    let mut ports: Vec<_> = ports.map(|port| service_port(port, backing)).collect();
-    if let (true, Backing::Resolved(addresses)) = (ports.is_empty(), backing) {
-        ports.push(ServicePort {
-            name: Some(Arc::from("http")),
-            number: 80,
-            protocol: AppProtocol::Sniff,
-            endpoints: sorted(resolved(addresses, 80).collect()),
-        });
-    }
+    let external_name = object.external_name().map(|name| Arc::from(name.to_ascii_lowercase()));
+    let backing = if external_name.is_some() { Backing::Slices(&[]) } else { backing };
     Service {
         key: ServiceKey {
             namer: Namer::K8s,
@@ -43,8 +34,10 @@ pub fn assemble(object: &ServiceObject, backing: Backing<'_>) -> Service {
             name: object.metadata.name.as_str().into(),
         },
         addresses: object.addresses(),
-        ports,
+        ports: ports.map(|port| service_port(port, backing)).collect(),
         written: false,
+        external_name,
+        affinity: object.affinity(),
     }
 }
 
@@ -52,7 +45,6 @@ fn service_port(port: &SpecPort, backing: Backing<'_>) -> ServicePort {
     let endpoints = match backing {
         Backing::Slices(slices) => slices.iter().flat_map(|slice| of_slice(slice, port)).collect(),
         Backing::Endpoints(endpoints) => of_endpoints(endpoints, port),
-        Backing::Resolved(addresses) => resolved(addresses, port.port.0).collect(),
     };
     ServicePort {
         name: port.name.as_deref().filter(|name| !name.is_empty()).map(Arc::from),
@@ -100,10 +92,6 @@ fn of_endpoints(object: &EndpointsObject, port: &SpecPort) -> Vec<Endpoint> {
         }
     }
     endpoints
-}
-
-fn resolved(addresses: &[IpAddr], port: u16) -> impl Iterator<Item = Endpoint> {
-    addresses.iter().map(move |address| Endpoint::at(SocketAddr::new(*address, port)))
 }
 
 /// An absent name and an empty one are the same to Kubernetes.

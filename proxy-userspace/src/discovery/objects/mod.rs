@@ -21,5 +21,5 @@ pub use assemble::{Backing, assemble};
 pub use endpoints::{EndpointAddress, EndpointPort, EndpointSubset, EndpointsObject};
 pub use meta::{Address, Labels, Metadata, PortNumber};
 pub use protocol::app_protocol;
-pub use service::{ClusterIp, ServiceObject, ServiceSpec, SpecPort};
+pub use service::{AffinityConfig, ClientIpConfig, ClusterIp, ServiceObject, ServiceSpec, SpecPort};
 pub use slice::{Conditions, SliceEndpoint, SliceObject, SlicePort};

@@ -1,11 +1,15 @@
 //! `Service`, of `v1`.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::meta::{Address, Metadata, PortNumber};
+
+/// `timeoutSeconds` where it is left out: three hours.
+const AFFINITY_SECONDS: u64 = 10_800;
 
 /// A Kubernetes Service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -35,6 +39,29 @@ pub struct ServiceSpec {
     /// `externalName`: the DNS name that an `ExternalName` service stands for.
     #[serde(default)]
     pub external_name: Option<String>,
+    /// `sessionAffinity`: `ClientIP`, or `None`.
+    #[serde(default)]
+    pub session_affinity: Option<String>,
+    /// `sessionAffinityConfig`.
+    #[serde(default)]
+    pub session_affinity_config: Option<AffinityConfig>,
+}
+
+/// A Service's `sessionAffinityConfig`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct AffinityConfig {
+    /// `clientIP`.
+    #[serde(default, rename = "clientIP")]
+    pub client_ip: Option<ClientIpConfig>,
+}
+
+/// What `ClientIP` is set to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientIpConfig {
+    /// How long a client keeps its endpoint.
+    #[serde(default)]
+    pub timeout_seconds: Option<u32>,
 }
 
 /// A port of a Service.
@@ -84,6 +111,13 @@ impl ServiceObject {
     pub fn external_name(&self) -> Option<&str> {
         let name = self.spec.external_name.as_deref()?;
         (self.spec.kind.as_deref() == Some("ExternalName")).then_some(name)
+    }
+
+    /// For how long a client keeps its endpoint, if it does.
+    pub fn affinity(&self) -> Option<Duration> {
+        let config = self.spec.session_affinity_config.unwrap_or_default().client_ip.unwrap_or_default();
+        let seconds = config.timeout_seconds.map_or(AFFINITY_SECONDS, u64::from);
+        (self.spec.session_affinity.as_deref() == Some("ClientIP")).then(|| Duration::from_secs(seconds))
     }
 }
 

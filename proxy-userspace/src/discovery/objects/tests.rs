@@ -143,20 +143,34 @@ fn a_headless_service_has_no_address() {
 }
 
 #[test]
-fn an_external_name_is_reached_at_its_ports_or_at_80() {
-    let external = |ports: Value| -> ServiceObject {
-        object(json!({
-            "metadata": { "name": "db" },
-            "spec": { "type": "ExternalName", "externalName": "db.example.com", "clusterIP": "", "ports": ports },
-        }))
+fn an_external_name_is_another_name_and_nothing_backs_it() {
+    let service: ServiceObject = object(json!({
+        "metadata": { "name": "db" },
+        "spec": { "type": "ExternalName", "externalName": "DB.example.com", "clusterIP": "",
+                  "ports": [{ "name": "pg", "port": 5432 }] },
+    }));
+    let slice = slice(json!([{ "addresses": ["10.1.0.1"] }]), json!([{ "name": "pg", "port": 5432 }]));
+    let assembled = assemble(&service, Backing::Slices(&[&slice]));
+    assert_eq!(assembled.external_name.as_deref(), Some("db.example.com"));
+    assert_eq!(shown(&assembled), [("pg:5432".to_owned(), vec![])]);
+    let hello = assemble(&hello(json!([{ "port": 80 }])), Backing::Slices(&[]));
+    assert_eq!((hello.external_name, hello.affinity), (None, None));
+}
+
+#[test]
+fn a_client_keeps_its_endpoint_for_three_hours_unless_the_service_says_for_how_long() {
+    let affinity = |spec: Value| {
+        let service: ServiceObject = object(json!({ "metadata": { "name": "a" }, "spec": spec }));
+        service.affinity().map(|it| it.as_secs())
     };
-    let addresses = [[192, 0, 2, 1].into()];
-    let service = external(json!([{ "name": "pg", "port": 5432 }]));
-    assert_eq!(service.external_name(), Some("db.example.com"));
-    let assembled = assemble(&service, Backing::Resolved(&addresses));
-    assert_eq!(shown(&assembled), [("pg:5432".to_owned(), vec!["192.0.2.1:5432 Ready".to_owned()])]);
-    let assembled = assemble(&external(Value::Null), Backing::Resolved(&addresses));
-    assert_eq!(shown(&assembled), [("http:80".to_owned(), vec!["192.0.2.1:80 Ready".to_owned()])]);
+    assert_eq!(affinity(json!({ "sessionAffinity": "None" })), None);
+    assert_eq!(affinity(json!({ "sessionAffinity": "ClientIP" })), Some(10_800));
+    let config = json!({ "clientIP": { "timeoutSeconds": 60 } });
+    assert_eq!(
+        affinity(json!({ "sessionAffinity": "ClientIP", "sessionAffinityConfig": config.clone() })),
+        Some(60)
+    );
+    assert_eq!(affinity(json!({ "sessionAffinityConfig": config })), None);
 }
 
 #[test]

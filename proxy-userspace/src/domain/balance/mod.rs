@@ -14,11 +14,13 @@
 //! Deliberately absent: any state. In-flight counts, estimates and breakers belong to the endpoints.
 
 mod ewma;
+mod rank;
 mod shares;
 #[cfg(test)]
 mod tests;
 
 pub use ewma::PeakEwma;
+pub use rank::score;
 pub use shares::Shares;
 
 /// How a cluster chooses among its endpoints.
@@ -27,6 +29,8 @@ pub enum Balancer {
     /// The cheaper of two drawn at random (linkerd's `ewma`).
     #[default]
     P2c,
+    /// Each client's own, by its address (`sessionAffinity: ClientIP`); see [`score`].
+    ClientIp,
 }
 
 /// What the balancer sees of one candidate.
@@ -72,15 +76,19 @@ impl Balancer {
     /// is the only usable one, or the only one. `view` is asked twice as a rule; if one of the two drawn is
     /// not usable, every candidate is looked at once or twice, and two are drawn from the usable ones, so
     /// that ejected endpoints do not make the choice among the rest blind.
+    ///
+    /// `score` says how high a candidate ranks for the client, and is asked only where that decides.
     pub fn pick(
         self,
         shares: &Shares,
         avoid: Option<usize>,
         rng: &mut fastrand::Rng,
+        score: impl Fn(usize) -> f64,
         view: impl Fn(usize) -> View,
     ) -> Option<Picked> {
         match self {
             Self::P2c => pick(shares, avoid, rng, view),
+            Self::ClientIp => rank::pick(shares, avoid, score, view),
         }
     }
 }

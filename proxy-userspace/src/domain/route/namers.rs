@@ -33,6 +33,13 @@ pub enum Answer<P> {
         /// How many labels named it; the others are the residual.
         taken: usize,
     },
+    /// Another name, where the look-up goes on.
+    Alias {
+        /// Which.
+        name: Path,
+        /// How many labels it stands for; the others follow it.
+        taken: usize,
+    },
     /// A host that only DNS knows, or an address.
     Outside {
         /// The host in lower case, without a trailing dot or brackets.

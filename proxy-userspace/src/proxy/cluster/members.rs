@@ -56,11 +56,6 @@ impl Members {
         self.active().iter().filter_map(|member| member.backend.latency(now)).collect()
     }
 
-    /// Whether `backend` is one of them.
-    pub(super) fn holds(&self, backend: &Arc<Backend>) -> bool {
-        self.all.iter().any(|member| Arc::ptr_eq(&member.backend, backend))
-    }
-
     /// The snapshot for `endpoints`, with the state of those that were here before.
     pub(super) fn successor(&self, endpoints: &Arc<[Endpoint]>, plan: &Plan, now: Instant) -> Self {
         let known: HashMap<SocketAddr, &Arc<Backend>> =

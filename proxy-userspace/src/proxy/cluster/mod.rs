@@ -7,8 +7,11 @@
 mod backend;
 mod lease;
 mod members;
+mod seat;
 mod view;
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,10 +21,11 @@ use parking_lot::Mutex;
 pub use backend::Backend;
 pub use lease::Lease;
 pub use members::{Member, Members};
+pub use seat::{Live, Seat};
 pub use view::View;
 
 use super::fault::{Fault, Kind};
-use crate::domain::balance::{self, Balancer, Choice, Usable};
+use crate::domain::balance::{self, Balancer, Choice, Usable, score};
 use crate::domain::breaker::{Peers, Permit, Policy};
 use crate::domain::catalog::Endpoint;
 use crate::domain::outcome::Outcome;
@@ -85,8 +89,8 @@ impl Cluster {
         self.members.load()
     }
 
-    /// Takes over `endpoints`. Those that stay keep their state; the connections of those that went are closed,
-    /// and requests that run on them finish.
+    /// Takes over `endpoints`. Those that stay keep their state; the unused connections of those that went, or are not to
+    /// be used now, are closed, and requests that run on them finish.
     pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
         let views = self.views.lock();
         let before = self.members.load_full();
@@ -94,11 +98,15 @@ impl Cluster {
             return;
         }
         let after = before.successor(endpoints, &self.plan, now);
-        let gone = before.all.iter().filter(|old| !after.holds(&old.backend));
-        let gone: Vec<_> = gone.map(|old| old.backend.clone()).collect();
+        let stays: HashSet<*const Backend> = identities(&after.all).collect();
+        let used: HashSet<*const Backend> = identities(after.active()).collect();
         self.members.store(Arc::new(after));
-        for backend in gone {
-            backend.retire();
+        for Member { backend, .. } in &before.all {
+            if !stays.contains(&Arc::as_ptr(backend)) {
+                backend.retire();
+            } else if !used.contains(&Arc::as_ptr(backend)) {
+                backend.rest();
+            }
         }
         views.iter().for_each(|view| view.apply(endpoints, now));
     }
@@ -112,7 +120,7 @@ impl Cluster {
         self.views.lock().iter().for_each(|view| view.cluster.retire());
     }
 
-    /// The right to use one endpoint once: the balancer's choice among those whose breakers let a request through.
+    /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers let a request through.
     /// Those that were `tried` by earlier attempts of the same request come last.
     ///
     /// # Errors
@@ -122,6 +130,7 @@ impl Cluster {
         self: &Arc<Self>,
         now: Instant,
         rng: &mut fastrand::Rng,
+        client: &SocketAddr,
         tried: &[Arc<Backend>],
     ) -> Result<Lease, Fault> {
         let members = self.members.load();
@@ -136,7 +145,8 @@ impl Cluster {
                 let again = tried.iter().any(|it| Arc::ptr_eq(it, backend));
                 if again { balance::View { usable: Usable::No, ..view } } else { view }
             };
-            let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, view) else {
+            let rank = |at: usize| score(client.ip(), active[at].backend.address, active[at].weight);
+            let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, rank, view) else {
                 return Err(self.empty(&members));
             };
             let backend = &active[picked.index].backend;
@@ -180,4 +190,9 @@ impl Cluster {
             n => Fault::new(Kind::NoEndpoint, format!("{name} has no ready endpoint ({n} not ready)")),
         }
     }
+}
+
+/// What tells endpoints' states apart.
+fn identities(members: &[Member]) -> impl Iterator<Item = *const Backend> {
+    members.iter().map(|member| Arc::as_ptr(&member.backend))
 }

@@ -1,5 +1,6 @@
 //! The life of a request.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,12 +28,13 @@ use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 use crate::transport::Phase;
 
-/// Answers one request: with an endpoint's answer, or with weir's own that says why there is none.
+/// Answers one request: with an endpoint's answer, or with weir's own that says why there is none. There is always one,
+/// and the type says so here rather than in a future around this one, which would double what a connection holds.
 pub(super) async fn handle(
     worker: Rc<Worker>,
     session: Rc<Session>,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Infallible> {
     let now = Instant::now();
     session.door.requests.up();
     session.pulse.enter(Phase::Busy, now);
@@ -54,7 +56,7 @@ pub(super) async fn handle(
     if worker.shared.drain.is_closing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    Ok(response)
 }
 
 /// One request, from its head to the head of its answer.
@@ -70,7 +72,7 @@ async fn exchange(
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = upstream::attempts(world, calls);
     loop {
-        let lease = worker.lease(&cluster, &tried, now)?;
+        let lease = worker.lease(&cluster, &session.client, &tried, now)?;
         left -= 1;
         let replay = (exchange.replays > 0 && left > 0).then(|| Replay::of(&exchange.request));
         match attempt::send(worker, world, session, &lease, calls, exchange.request).await {

@@ -1,6 +1,5 @@
 //! A client's HTTP/1 connection.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -32,10 +31,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
     let io = TokioIo::new(io.beating(pulse.clone()));
     let builder = builder(&limits, door.way);
     let session = Rc::new(session);
-    let service = service_fn(move |request| {
-        let answered = exchange::handle(worker.clone(), session.clone(), request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
+    let service = service_fn(move |request| exchange::handle(worker.clone(), session.clone(), request));
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let timer = pin!(sleep(shortest(&limits)));
     let seat = watching.connections.seat();

@@ -45,7 +45,7 @@ pub(super) async fn connect(
             (place.cluster, place.calls)
         }
     };
-    let (lease, server) = upstream::open(worker, world, &cluster, calls).await?;
+    let (lease, server) = upstream::open(worker, world, &cluster, calls, &session.client).await?;
     let client = hyper::upgrade::on(&mut request);
     carry(worker, world, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))

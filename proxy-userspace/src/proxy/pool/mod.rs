@@ -93,6 +93,11 @@ impl Pool {
         });
     }
 
+    /// Drops every unused connection.
+    pub fn clear(&self) {
+        self.0.lock().idle.clear();
+    }
+
     /// Drops every connection, and those still to come back.
     pub fn close(&self) {
         let mut state = self.0.lock();

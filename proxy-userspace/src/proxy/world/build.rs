@@ -1,21 +1,24 @@
-//! Building a world from a catalog, keeping what is still named of the one before.
+//! Building a world from a catalog: whole when the terms change, and from the one before when services do.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
+use imbl::OrdMap;
+use smallvec::SmallVec;
 
-use super::{Named, Node, Port, World};
+use super::facts::{Fact, History};
+use super::{Claim, Node, Port, World};
 use crate::config::{Allow, Limits};
-use crate::domain::catalog::{Catalog, Namer, Service, ServiceKey};
+use crate::domain::balance::Balancer;
+use crate::domain::catalog::{Catalog, Changes, Namer, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::{Host, Path, Rules};
 use crate::domain::policy::Policies;
+use crate::domain::refuse::Exempt;
 use crate::domain::route::Configured;
-use crate::proxy::cluster::{Cluster, Plan};
+use crate::proxy::cluster::{Cluster, Plan, Seat};
 
 /// Everything a world is made of but the catalog: it changes only with the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,65 +54,147 @@ impl World {
         let mut world = Self {
             catalog: catalog.clone(),
             terms: terms.clone(),
-            services: HashMap::with_capacity_and_hasher(catalog.services.len(), RandomState::default()),
-            names: HashMap::with_capacity_and_hasher(catalog.services.len(), RandomState::default()),
-            owners: HashMap::default(),
+            services: OrdMap::new(),
+            owners: OrdMap::new(),
+            live: before.map(|before| before.live.clone()).unwrap_or_default(),
+            history: before.map_or_else(History::default, |before| before.history.clone()).anew(),
             none: Dtab::default(),
         };
         for (key, service) in &catalog.services {
-            let host = host_name(key, &terms.rules);
-            let ports = service.ports.iter().enumerate().map(|(at, port)| {
-                let plan = terms.plan_of(service, &host, at);
-                let name = cluster_name(key, &host, port.number);
-                let kept = before.and_then(|before| before.kept(key, &name, &plan));
-                let cluster = kept.unwrap_or_else(|| Arc::new(Cluster::new(name, plan)));
-                cluster.keep_views(|view| terms.still_has(view));
-                cluster.apply(&port.endpoints, now);
-                Port { name: port.name.clone(), number: port.number, protocol: port.protocol, cluster }
-            });
-            let ports = ports.collect();
-            world.add(key, host, service, ports);
+            world.put(key, service, before.and_then(|before| before.services.get(key)), now);
         }
         if let Some(before) = before {
-            world.retire_what_went(before);
+            for (key, ports) in &before.services {
+                world.retire(ports, world.services.get(key));
+            }
         }
         world
     }
 
-    fn retire_what_went(&self, before: &Self) {
-        for (key, cluster) in before.clusters() {
-            if !self.clusters_of(key).any(|kept| Arc::ptr_eq(kept, cluster)) {
-                cluster.retire();
+    /// The world after `changes`, which led to `catalog`. It shares with this one whatever they leave alone: the work is
+    /// proportional to them.
+    pub fn with(&self, catalog: Arc<Catalog>, changes: &Changes, now: Instant) -> Self {
+        let mut world = Self {
+            catalog: catalog.clone(),
+            terms: self.terms.clone(),
+            services: self.services.clone(),
+            owners: self.owners.clone(),
+            live: self.live.clone(),
+            history: self.history.next(),
+            none: Dtab::default(),
+        };
+        for key in changes.removed.iter().chain(&changes.changed).chain(&changes.added) {
+            let (old, new) = (self.catalog.services.get(key), catalog.services.get(key));
+            if let (Some(old), Some(new)) = (old, new)
+                && same_shape(old, new)
+            {
+                self.apply(key, new, now);
+                continue;
+            }
+            let ports = world.services.remove(key);
+            if let Some(old) = old {
+                world.give_up(key, old);
+            }
+            if let Some(new) = new {
+                world.put(key, new, ports.as_ref(), now);
+            }
+            if let Some(ports) = &ports {
+                world.retire(ports, world.services.get(key));
+            }
+            world.history.change(Fact::service(key));
+            for (address, port) in [old, new].into_iter().flatten().flat_map(|it| sockets(it)) {
+                world.history.change(Fact::address(address, port));
             }
         }
+        world
     }
 
-    fn kept(&self, key: &ServiceKey, name: &str, plan: &Plan) -> Option<Arc<Cluster>> {
-        let port = self.services.get(key)?.iter().find(|port| *port.cluster.name == *name)?;
-        (port.cluster.plan == *plan).then(|| port.cluster.clone())
-    }
-
-    fn add(&mut self, key: &ServiceKey, host: Box<str>, service: &Service, ports: Vec<Port>) {
-        let named: &mut Named = self.names.entry(host).or_default();
-        match key.namer {
-            Namer::Fs => named.fs = Some(key.clone()),
-            Namer::K8s => named.k8s = Some(key.clone()),
+    /// Hands a service's endpoints to its clusters.
+    pub(super) fn apply(&self, key: &ServiceKey, service: &Service, now: Instant) {
+        for (port, bound) in service.ports.iter().zip(self.services.get(key).into_iter().flat_map(|it| &**it))
+        {
+            bound.seat.apply(&port.endpoints, now);
         }
-        for address in &service.addresses {
-            let address: IpAddr = address.to_canonical();
-            for (at, port) in ports.iter().enumerate() {
-                // Two services with one address and port: the first by key keeps it, whatever the order of events.
-                self.owners.entry((address, port.number)).or_insert_with(|| (key.clone(), at));
+    }
+
+    /// Closes what was in `ports` and is not in `kept`.
+    fn retire(&self, ports: &[Port], kept: Option<&Arc<[Port]>>) {
+        let stays = |port: &Port| {
+            kept.is_some_and(|kept| kept.iter().any(|kept| Arc::ptr_eq(&kept.seat, &port.seat)))
+        };
+        ports.iter().filter(|port| !stays(port)).for_each(|port| port.seat.retire(&self.live));
+    }
+
+    /// Adds a service, keeping the seats of `before` that are still what they were.
+    fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>, now: Instant) {
+        let host = host_name(key, &self.terms.rules);
+        let plan = Arc::new(self.plan(service));
+        let terms = &self.terms;
+        let ports: Arc<[Port]> = service
+            .ports
+            .iter()
+            .enumerate()
+            .map(|(at, port)| {
+                let plan = terms.plan_of(service, &host, at, &plan);
+                let name = cluster_name(key, &host, port.number);
+                let kept = before
+                    .and_then(|before| before.iter().find(|it| it.seat.name == name && it.seat.plan == plan));
+                let seat = match kept {
+                    Some(kept) => {
+                        kept.seat.apply(&port.endpoints, now);
+                        let views = |it: &Arc<Cluster>| it.keep_views(|view| terms.still_has(view, &it.plan));
+                        kept.seat.made().map(views);
+                        kept.seat.clone()
+                    }
+                    None => Arc::new(Seat::new(key.clone(), name, plan, port.endpoints.clone())),
+                };
+                Port { name: port.name.clone(), number: port.number, protocol: port.protocol, seat }
+            })
+            .collect();
+        for (address, number) in sockets(service) {
+            let Some(port) = ports.iter().find(|port| port.number == number) else { continue };
+            let claims = self.owners.entry((address, number)).or_default();
+            let claim = Claim { protocol: port.protocol, seat: port.seat.clone() };
+            // Two services with one address and port: the first by key has it, whatever the order of events.
+            match claims.binary_search_by(|it| it.seat.service.cmp(key)) {
+                Ok(_) => {}
+                Err(at) => claims.insert(at, claim),
             }
         }
         self.services.insert(key.clone(), ports);
     }
+
+    /// Takes the addresses that `service` had from it.
+    fn give_up(&mut self, key: &ServiceKey, service: &Service) {
+        for socket in sockets(service) {
+            let Some(claims) = self.owners.get_mut(&socket) else { continue };
+            claims.retain(|it| it.seat.service != *key);
+            if claims.is_empty() {
+                self.owners.remove(&socket);
+            }
+        }
+    }
+
+    /// What the clusters of a service are made with.
+    fn plan(&self, service: &Service) -> Plan {
+        let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
+        let balancer = if service.affinity.is_some() { Balancer::ClientIp } else { self.terms.plan.balancer };
+        Plan { exempt, balancer, ..self.terms.plan }
+    }
+}
+
+/// Every address with every port that a service owns.
+fn sockets(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> {
+    let addresses: SmallVec<[IpAddr; 2]> = service.addresses.iter().map(IpAddr::to_canonical).collect();
+    addresses.into_iter().flat_map(|address| service.ports.iter().map(move |port| (address, port.number)))
 }
 
 /// Whether two versions of a service differ in their endpoints only.
 pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
     before.addresses == after.addresses
         && before.written == after.written
+        && before.external_name == after.external_name
+        && before.affinity.is_some() == after.affinity.is_some()
         && before.ports.len() == after.ports.len()
         && before.ports.iter().zip(&after.ports).all(|(before, after)| {
             (&before.name, before.number, before.protocol) == (&after.name, after.number, after.protocol)

@@ -2,21 +2,27 @@
 //!
 //! A request takes the current world once and is answered by it, so a reload never splits a request. Building
 //! one keeps every cluster that is still named, and with it load, breakers and connections. When only endpoints
-//! changed there is no new world at all: [`World::absorb`] hands them to their clusters.
+//! changed there is no new world at all: [`World::absorb`] hands them to their clusters. When services come and go
+//! the next world shares all others with the one before ([`World::with`]): nothing a catalog's change costs is
+//! proportional to the cluster.
 
 mod build;
+mod facts;
 mod names;
 mod plans;
+#[cfg(test)]
+mod tests;
 pub use build::Terms;
+pub use facts::{Facts, Generation};
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
+use imbl::OrdMap;
+use smallvec::SmallVec;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Live, Seat};
 use super::route::Route;
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, ServiceKey};
 use crate::domain::dtab::Dtab;
@@ -31,9 +37,11 @@ pub struct World {
     pub catalog: Arc<Catalog>,
     /// What it was built with.
     pub terms: Terms,
-    services: HashMap<ServiceKey, Vec<Port>, RandomState>,
-    names: HashMap<Box<str>, Named, RandomState>,
-    owners: HashMap<(IpAddr, u16), (ServiceKey, usize), RandomState>,
+    services: OrdMap<ServiceKey, Arc<[Port]>>,
+    owners: OrdMap<(IpAddr, u16), Claims>,
+    /// The clusters that were made, of all worlds that follow each other.
+    live: Arc<Live>,
+    history: facts::History,
     /// The dtab of a request that brings none.
     none: Dtab,
 }
@@ -47,27 +55,29 @@ pub struct Node {
     pub listeners: Vec<SocketAddr>,
 }
 
-/// One port of a service, bound.
+/// One port of a service.
 #[derive(Debug)]
 struct Port {
     name: Option<Arc<str>>,
     number: u16,
     protocol: AppProtocol,
-    cluster: Arc<Cluster>,
+    seat: Arc<Seat>,
 }
 
-/// What a name means, by namer.
-#[derive(Debug, Default)]
-struct Named {
-    fs: Option<ServiceKey>,
-    k8s: Option<ServiceKey>,
+/// The service ports that say an address and port is theirs, by service; the first has it.
+type Claims = SmallVec<[Claim; 1]>;
+
+#[derive(Clone, Debug)]
+struct Claim {
+    protocol: AppProtocol,
+    seat: Arc<Seat>,
 }
 
 /// The service port that owns a dialled address.
 #[derive(Debug)]
-pub struct Owner {
+pub struct Owner<'a> {
     /// Its cluster.
-    pub cluster: Arc<Cluster>,
+    pub cluster: &'a Arc<Cluster>,
     /// What it declares of its protocol.
     pub protocol: AppProtocol,
 }
@@ -77,8 +87,10 @@ impl World {
     pub fn bind(&self, name: &Path, request: Option<&Dtab>) -> Route {
         let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
-        let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: self, limits };
-        Route::new(&self.terms, name, delegation.bind(name), || delegation.explain(name))
+        let asked = names::Asked::of(self);
+        let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: &asked, limits };
+        let bound = delegation.bind(name);
+        Route::new(&self.terms, name, bound, asked.facts(), || self.explain(name, request))
     }
 
     /// The same, with every step.
@@ -88,26 +100,41 @@ impl World {
         Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: self, limits }.explain(name)
     }
 
-    /// The service port that owns `dialled`, if any.
-    pub fn owner(&self, dialled: SocketAddr) -> Option<Owner> {
-        let (key, at) = self.owners.get(&(dialled.ip().to_canonical(), dialled.port()))?;
-        let port = self.services.get(key)?.get(*at)?;
-        Some(Owner { cluster: port.cluster.clone(), protocol: port.protocol })
+    /// Which world this is of those that follow each other.
+    pub fn generation(&self) -> Generation {
+        self.history.now()
     }
 
-    /// Every cluster of the catalog, by service.
-    pub fn clusters(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<Cluster>)> {
-        self.services.iter().flat_map(|(key, ports)| ports.iter().map(move |port| (key, &port.cluster)))
+    /// Whether what was bound by `facts` in the world of `then` would be bound the same now.
+    pub fn holds(&self, facts: &Facts, then: Generation) -> bool {
+        self.history.holds(facts, then)
+    }
+
+    /// The service port that owns `dialled`, if any.
+    pub fn owner(&self, dialled: SocketAddr) -> Option<Owner<'_>> {
+        let claim = self.owners.get(&(dialled.ip().to_canonical(), dialled.port()))?.first()?;
+        Some(Owner { cluster: claim.seat.cluster(&self.live), protocol: claim.protocol })
+    }
+
+    /// Every service that says `address` and `port` are its own; the first has them.
+    pub fn claimants(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &ServiceKey> {
+        let claims = self.owners.get(&(address.to_canonical(), port));
+        claims.into_iter().flatten().map(|claim| &claim.seat.service)
+    }
+
+    /// Every cluster of the catalog that was asked for, files' before Services'.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.live.clusters()
     }
 
     /// Every cluster that transformers make of one of the catalog, as far as requests have asked for it.
     pub fn views(&self) -> Vec<Arc<Cluster>> {
-        self.clusters().flat_map(|(_, cluster)| cluster.views()).collect()
+        self.clusters().iter().flat_map(|cluster| cluster.views()).collect()
     }
 
-    /// The clusters of one service, one for each port.
-    pub fn clusters_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Arc<Cluster>> {
-        self.services.get(key).into_iter().flatten().map(|port| &port.cluster)
+    /// Where the clusters of one service are, one for each port.
+    pub fn seats_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Seat> {
+        self.services.get(key).into_iter().flat_map(|ports| &**ports).map(|port| &*port.seat)
     }
 
     /// Which addresses weir does not connect to.
@@ -129,11 +156,8 @@ impl World {
             return false;
         }
         for key in &changes.changed {
-            let (Some(service), Some(ports)) = (catalog.services.get(key), self.services.get(key)) else {
-                continue;
-            };
-            for (port, bound) in service.ports.iter().zip(ports) {
-                bound.cluster.apply(&port.endpoints, now);
+            if let Some(service) = catalog.services.get(key) {
+                self.apply(key, service, now);
             }
         }
         true

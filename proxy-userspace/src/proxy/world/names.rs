@@ -1,15 +1,56 @@
 //! What the namers know: the catalog, seen by delegation.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::facts::{Fact, Facts};
 use super::plans::default_port;
 use super::{Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Host, Labels, Path, ServiceName};
 use crate::domain::route::{Answer, Kind, Names, Transformer};
 use crate::proxy::cluster::Cluster;
+
+/// A world that is asked, and what about.
+pub(super) struct Asked<'a> {
+    world: &'a World,
+    facts: RefCell<Facts>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn of(world: &'a World) -> Self {
+        Self { world, facts: RefCell::default() }
+    }
+
+    /// What the answers so far depend on.
+    pub(super) fn facts(&self) -> Facts {
+        self.facts.take()
+    }
+}
+
+impl Names for Asked<'_> {
+    type Port = Arc<Cluster>;
+
+    fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
+        if let Some(fact) = self.world.fact(kind, rest) {
+            let mut facts = self.facts.borrow_mut();
+            if !facts.contains(&fact) {
+                facts.push(fact);
+            }
+        }
+        self.world.find(kind, rest)
+    }
+
+    fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
+        self.world.transformed(port, steps, id)
+    }
+
+    fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
+        self.world.why_not(kind, rest)
+    }
+}
 
 impl Names for World {
     type Port = Arc<Cluster>;
@@ -18,11 +59,11 @@ impl Names for World {
         match kind {
             Kind::Fs => self.file(rest),
             Kind::K8s => match (rest.text(0), rest.text(1), rest.text(2)) {
-                (Some(namespace), Some(port), Some(name)) => found(self.service(namespace, name, port), 3),
+                (Some(namespace), Some(port), Some(name)) => self.service(&k8s(namespace, name), port, 3),
                 _ => Answer::Neg,
             },
             Kind::K8sNamespace(namespace) => match (rest.text(0), rest.text(1)) {
-                (Some(port), Some(name)) => found(self.service(namespace, name, port), 2),
+                (Some(port), Some(name)) => self.service(&k8s(namespace, name), port, 2),
                 _ => Answer::Neg,
             },
             Kind::Host => self.host(rest),
@@ -31,7 +72,7 @@ impl Names for World {
     }
 
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
-        let plan = self.terms.plan_of_view(id, port.plan.exempt);
+        let plan = self.terms.plan_of_view(id, &port.plan);
         port.view(steps, id, plan, &self.terms.node.own, Instant::now())
     }
 
@@ -52,23 +93,82 @@ impl Names for World {
     }
 }
 
-fn found(port: Option<&Port>, taken: usize) -> Answer<Arc<Cluster>> {
-    match port {
-        Some(port) => Answer::Port { port: port.cluster.clone(), taken },
-        None => Answer::Neg,
-    }
-}
-
 impl World {
-    fn file(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
-        let key = rest.text(0).and_then(|name| self.names.get(name)).and_then(|named| named.fs.as_ref());
-        found(key.and_then(|key| self.services.get(key)).and_then(|ports| ports.first()), 1)
+    /// What the answer of [`Names::find`] depends on, besides the terms.
+    fn fact(&self, kind: &Kind, rest: Labels<'_>) -> Option<Fact> {
+        let key = match kind {
+            Kind::Fs => file(rest.text(0)?),
+            Kind::K8s => k8s(rest.text(0)?, rest.text(2)?),
+            Kind::K8sNamespace(namespace) => k8s(namespace, rest.text(1)?),
+            Kind::Host => {
+                let host = self.terms.rules.canonical(rest.text(0)?).ok()?;
+                match host.literal() {
+                    Some(address) => {
+                        return Some(Fact::address(address.to_canonical(), host.port.unwrap_or(80)));
+                    }
+                    None => self.key_of(&host.host)?,
+                }
+            }
+            Kind::Dns => return None,
+        };
+        Some(Fact::service(&key))
     }
 
-    fn service(&self, namespace: &str, name: &str, port: &str) -> Option<&Port> {
-        let ports = self.services.get(&k8s(namespace, name))?;
+    fn found(&self, port: Option<&Port>, taken: usize) -> Answer<Arc<Cluster>> {
+        match port {
+            Some(port) => Answer::Port { port: port.seat.cluster(&self.live).clone(), taken },
+            None => Answer::Neg,
+        }
+    }
+
+    fn file(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
+        let ports = rest.text(0).and_then(|name| self.services.get(&file(name)));
+        self.found(ports.and_then(|ports| ports.first()), 1)
+    }
+
+    /// The Service that a canonical host means, whether there is one or not.
+    fn key_of(&self, host: &str) -> Option<ServiceKey> {
+        let service = ServiceName::of(host)?;
+        Some(k8s(service.namespace.unwrap_or(&self.terms.rules.namespace), service.name))
+    }
+
+    /// The port of a Service that is called `port`, by its name or number.
+    fn service(&self, key: &ServiceKey, port: &str, taken: usize) -> Answer<Arc<Cluster>> {
         let number: Option<u16> = port.parse().ok();
-        ports.iter().find(|it| it.name.as_deref() == Some(port) || Some(it.number) == number)
+        let is_it = |it: &&Port| it.name.as_deref() == Some(port) || Some(it.number) == number;
+        self.of_service(key, taken, number, |ports| ports.iter().find(is_it))
+    }
+
+    /// The port of a Service that `choose` chooses. One that is only another name is that name, at the chosen port; where
+    /// it says no ports, at the one that was `asked` for.
+    fn of_service(
+        &self,
+        key: &ServiceKey,
+        taken: usize,
+        asked: Option<u16>,
+        choose: impl FnOnce(&[Port]) -> Option<&Port>,
+    ) -> Answer<Arc<Cluster>> {
+        let Some(ports) = self.services.get(key) else { return Answer::Neg };
+        let Some(external) = self.external_name(key) else { return self.found(choose(ports), taken) };
+        let port = match (choose(ports), ports.is_empty()) {
+            (Some(port), _) => port.number,
+            (None, true) => asked.unwrap_or(80),
+            (None, false) => return Answer::Neg,
+        };
+        Answer::Alias { name: self.alias(external, port), taken }
+    }
+
+    /// What a Service is another name for.
+    fn external_name(&self, key: &ServiceKey) -> Option<&str> {
+        self.catalog.services.get(key)?.external_name.as_deref()
+    }
+
+    /// The name of what `ExternalName` says: below the cluster's domain a Service, else a name that DNS may know.
+    fn alias(&self, external: &str, port: u16) -> Path {
+        let host = external.strip_suffix('.').unwrap_or(external);
+        let namer = if self.terms.rules.in_cluster_domain(host) { "weir.host" } else { "weir.dns" };
+        let label = Host { host: host.into(), port: Some(port).filter(|&port| port != 80) }.label();
+        Path::of(["$", namer, &label])
     }
 
     /// `weir.host`: a Service by its canonical host, or by its address.
@@ -78,11 +178,12 @@ impl World {
         };
         if let Some(address) = host.literal() {
             let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
-            return owner.map_or(Answer::Neg, |owner| Answer::Port { port: owner.cluster, taken: 1 });
+            return owner.map_or(Answer::Neg, |owner| Answer::Port { port: owner.cluster.clone(), taken: 1 });
         }
-        let ports =
-            self.names.get(&*host.host).and_then(|it| it.k8s.as_ref()).and_then(|key| self.services.get(key));
-        found(ports.and_then(|ports| self.port(&host, ports)), 1)
+        match self.key_of(&host.host) {
+            Some(key) => self.of_service(&key, 1, host.port, |ports| self.port(&host, ports)),
+            None => Answer::Neg,
+        }
     }
 
     /// `weir.dns`: what DNS may know, and addresses as they stand.
@@ -161,6 +262,10 @@ impl World {
             Ok(host) => format!("{} lies below the cluster's own domain, so DNS is not asked", host.host),
         }
     }
+}
+
+fn file(name: &str) -> ServiceKey {
+    ServiceKey { namer: Namer::Fs, namespace: "".into(), name: name.into() }
 }
 
 fn k8s(namespace: &str, name: &str) -> ServiceKey {

@@ -1,19 +1,25 @@
 //! What the policies make of a cluster: found out when it is made, so that requests find it there.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::Terms;
 use crate::domain::breaker::Policy;
 use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
 use crate::domain::name::{Host, Path, Rules};
-use crate::domain::refuse::Exempt;
+use crate::domain::policy::Calls;
 use crate::domain::route::{Configured, Kind, Resolver};
 use crate::proxy::cluster::{Plan, View};
 
 impl Terms {
-    /// The plan of port `at` of `service`, whose canonical host is `host`.
-    pub(super) fn plan_of(&self, service: &Service, host: &str, at: usize) -> Plan {
-        let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
+    /// The plan of port `at` of `service`, whose canonical host is `host`: the service's, unless policies say otherwise.
+    pub(super) fn plan_of(
+        &self,
+        service: &Service,
+        host: &str,
+        at: usize,
+        of_service: &Arc<Plan>,
+    ) -> Arc<Plan> {
         let port = &service.ports[at];
         let label = || Host { host: host.into(), port: own_number(&service.key, port) }.label();
         let names = || {
@@ -21,7 +27,8 @@ impl Terms {
             names.extend(host_names(&self.rules, service, host, at));
             names
         };
-        self.planned(exempt, label, names)
+        let plan = self.planned(**of_service, label, names);
+        if plan == **of_service { of_service.clone() } else { Arc::new(plan) }
     }
 
     /// The plan of `host` and `port` outside the catalog.
@@ -34,24 +41,25 @@ impl Terms {
             names.push(Path::of(["$", "weir.dns", &label()]));
             names
         };
-        self.planned(Exempt::No, label, names)
+        self.planned(self.plan, label, names)
     }
 
-    /// The plan of what transformers make of a port, which is known by `id` alone and dialled by nobody.
-    pub(super) fn plan_of_view(&self, id: &Path, exempt: Exempt) -> Plan {
-        let plan = self.planned(exempt, String::new, || vec![id.clone()]);
+    /// The plan of what transformers make of a port with the plan `of`. It is known by `id` alone, and dialled by nobody.
+    pub(super) fn plan_of_view(&self, id: &Path, of: &Plan) -> Plan {
+        let plain =
+            Plan { breaker: self.plan.breaker, calls: Calls::default(), dialled: Calls::default(), ..*of };
+        let plan = self.planned(plain, String::new, || vec![id.clone()]);
         Plan { dialled: plan.calls, ..plan }
     }
 
     /// Whether some namer still transforms so, and policies still have the same to say of it.
-    pub(super) fn still_has(&self, view: &View) -> bool {
+    pub(super) fn still_has(&self, view: &View, of: &Plan) -> bool {
         let is_configured = self.namers.iter().any(|namer| namer.transform.steps() == &*view.steps);
-        is_configured && view.cluster.plan == self.plan_of_view(&view.id, view.cluster.plan.exempt)
+        is_configured && view.cluster.plan == self.plan_of_view(&view.id, of)
     }
 
-    /// The plan of what is known by `names`, and by `label` to those who dial it.
-    fn planned(&self, exempt: Exempt, label: impl Fn() -> String, names: impl FnOnce() -> Vec<Path>) -> Plan {
-        let plan = Plan { exempt, ..self.plan };
+    /// `plan`, with what policies say of what is known by `names`, and by `label` to those who dial it.
+    fn planned(&self, plan: Plan, label: impl Fn() -> String, names: impl FnOnce() -> Vec<Path>) -> Plan {
         if self.policies.is_empty() {
             return plan;
         }
@@ -127,8 +135,6 @@ pub(super) fn default_port<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::domain::catalog::AppProtocol;
 
@@ -144,6 +150,8 @@ mod tests {
             addresses: Vec::new(),
             ports: ports.iter().map(port).collect(),
             written: true,
+            external_name: None,
+            affinity: None,
         }
     }
 

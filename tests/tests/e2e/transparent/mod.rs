@@ -1,11 +1,13 @@
 //! Diverted connections: a node with pods, the BPF programs loaded. With root a test that cannot run here fails;
 //! without root the whole module says that it is left out.
 
+mod capabilities; // What a DaemonSet has to give it.
 mod changes; // The node, and what is diverted, change while weir runs.
 mod deadman; // weir killed, stopped, or missing: connections go direct.
 mod divert; // What is diverted, what is not, and what the application can tell.
 mod http; // HTTP of diverted connections.
 mod opaque; // Everything that is not HTTP.
+mod services; // What is diverted follows Services.
 mod stop; // SIGTERM under load.
 mod volume; // Many connections, random addresses.
 mod without; // No capability, no cgroup.

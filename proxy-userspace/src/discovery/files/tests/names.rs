@@ -13,11 +13,8 @@ fn answers(name: &str) -> io::Result<Vec<IpAddr>> {
 
 #[tokio::test]
 async fn a_host_name_stands_for_all_its_addresses() {
-    let external = "apiVersion: v1\nkind: Service\nmetadata: { name: db }\nspec: { type: ExternalName, externalName: \
-                    DB.test, ports: [{ port: 5432 }] }\n";
-    let mut watch = watch_with(&[("db", "db.test 80 * 2\n"), ("db.yaml", external)], answers);
+    let mut watch = watch_with(&[("db", "db.test 80 * 2\n")], answers);
     assert_eq!(watch.fs("db").unwrap(), ["10.0.0.1:80", "10.0.0.2:80"]);
-    assert_eq!(watch.k8s("db").unwrap(), ["10.0.0.1:5432", "10.0.0.2:5432"]);
     watch.write("db", "  nowhere.test 80\n10.0.0.3 80\n");
     let problems = watch.problems_until(|problems| !problems.is_empty()).await;
     assert_eq!(problems, ["db:1:3: nowhere.test cannot be looked up: no such name"]);

@@ -20,8 +20,11 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             asked = true;
             self.recorder.open(|| What::Namer(format!("/#{}", namer.prefix)));
             let found = match &namer.resolver {
+                Resolver::Find(kind) if namer.transform.is_empty() => {
+                    self.find(kind, frame, name.len() - rest.len(), nesting)
+                }
                 Resolver::Find(kind) => {
-                    self.transformed(kind, frame.name, name.len() - rest.len(), &namer.transform)
+                    self.transformed(kind, &namer.transform, frame, name.len() - rest.len(), nesting)
                 }
                 Resolver::Rewrite(rewrite) => match rewrite.apply(rest) {
                     Some(path) => return self.rewritten(&path, frame, nesting),
@@ -48,7 +51,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         self.recorder.open(|| What::Namer(name.take(2).to_string()));
         match utility::look_up(name) {
             Builtin::Path(path) => self.rewritten(&path, frame, nesting),
-            Builtin::Find(kind) => self.find(&kind, frame.name, 2),
+            Builtin::Find(kind) => self.find(&kind, frame, 2, nesting),
             Builtin::Outside { outside, taken } => self.bound(frame.name, Target::Outside(outside), taken),
             Builtin::Fail => self.decided(NameTree::Fail),
             Builtin::Empty => self.decided(NameTree::Empty),
@@ -56,46 +59,50 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         }
     }
 
-    /// The same, and what `transform` makes of the answer.
+    /// The same, and what `transform` makes of the answer. One that is another name is looked up as that, as in linkerd.
     fn transformed(
         &mut self,
         kind: &Kind,
-        name: &Path,
-        prefix: usize,
         transform: &Transform,
+        frame: &Frame<'_>,
+        prefix: usize,
+        nesting: usize,
     ) -> Closed<N::Port> {
-        if transform.is_empty() {
-            return self.find(kind, name, prefix);
-        }
-        let (names, labels) = (self.delegation.names, name.labels());
+        let (names, labels) = (self.delegation.names, frame.name.labels());
         let rest = labels.skip(prefix);
         let answer = names.find(kind, rest);
-        if let Some((outside, id, residual)) = transform.other(!matches!(answer, Answer::Neg)) {
-            return self.place(Bound {
-                target: Target::Outside(outside.clone()),
-                id,
-                residual: residual.clone(),
-            });
-        }
-        let (target, taken) = match answer {
-            Answer::Neg => return self.neg(|| names.why_not(kind, rest)),
-            Answer::Port { port, taken } => (Target::Port(port), taken),
-            Answer::Outside { host, port, taken } => (Target::Outside(Outside { host, port }), taken),
+        let replaced = match &answer {
+            Answer::Alias { .. } => None,
+            answer => transform.other(!matches!(answer, Answer::Neg)),
         };
-        let id = transform.id(&labels.take(prefix + taken).to_path());
-        let target = match target {
-            Target::Port(port) => Target::Port(names.transformed(port, transform.steps(), &id)),
-            outside @ Target::Outside(_) => outside,
+        if let Some((outside, id, residual)) = replaced {
+            let target = Target::Outside(outside.clone());
+            return self.place(Bound { target, id, residual: residual.clone() });
+        }
+        let id = |taken| transform.id(&labels.take(prefix + taken).to_path());
+        let (target, id, taken) = match answer {
+            Answer::Neg => return self.neg(|| names.why_not(kind, rest)),
+            Answer::Alias { name, taken } => {
+                return self.rewritten(&name.join(rest.skip(taken)), frame, nesting);
+            }
+            Answer::Port { port, taken } => {
+                let id = id(taken);
+                (Target::Port(names.transformed(port, transform.steps(), &id)), id, taken)
+            }
+            Answer::Outside { host, port, taken } => {
+                (Target::Outside(Outside { host, port }), id(taken), taken)
+            }
         };
         self.place(Bound { target, id, residual: labels.skip(prefix + taken).to_path() })
     }
 
     /// Asks the outside world; the namer's own name is the first `prefix` labels.
-    fn find(&mut self, kind: &Kind, name: &Path, prefix: usize) -> Closed<N::Port> {
-        let names = self.delegation.names;
+    fn find(&mut self, kind: &Kind, frame: &Frame<'_>, prefix: usize, nesting: usize) -> Closed<N::Port> {
+        let (names, name) = (self.delegation.names, frame.name);
         let rest = name.labels().skip(prefix);
         match names.find(kind, rest) {
             Answer::Neg => self.neg(|| names.why_not(kind, rest)),
+            Answer::Alias { name, taken } => self.rewritten(&name.join(rest.skip(taken)), frame, nesting),
             Answer::Port { port, taken } => self.bound(name, Target::Port(port), prefix + taken),
             Answer::Outside { host, port, taken } => {
                 self.bound(name, Target::Outside(Outside { host, port }), prefix + taken)

@@ -1,0 +1,148 @@
+//! Keeping each client at one endpoint (`sessionAffinity: ClientIP`): the one that ranks highest for it.
+//!
+//! Rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998), by weight: the
+//! score of a candidate is a draw that only the two addresses decide, so every worker, every weir and the weir after a
+//! restart come to the same ranking without a table that could be full. When an endpoint leaves, its clients and no
+//! others move, each to the next in its own ranking; when one comes, it takes its share of each of the others'.
+//!
+//! Deliberately absent: the time after which Kubernetes lets a client go. There is nothing to forget: a client comes back
+//! to its endpoint however long it was away.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Choice, Picked, Shares, Usable, View};
+
+/// The candidate of the highest `score` among the usable ones, `avoid` last; the highest of all when none is usable.
+/// Allocates nothing; looks at every score and at few views.
+pub(super) fn pick(
+    shares: &Shares,
+    avoid: Option<usize>,
+    score: impl Fn(usize) -> f64,
+    view: impl Fn(usize) -> View,
+) -> Option<Picked> {
+    let usable = |index: &usize| view(*index).usable == Usable::Yes;
+    let others = || (0..shares.len()).filter(|&index| Some(index) != avoid);
+    let mut best: Option<(usize, f64)> = None;
+    for index in others() {
+        let score = score(index);
+        if best.is_none_or(|(_, highest)| score > highest) && usable(&index) {
+            best = Some((index, score));
+        }
+    }
+    if let Some((index, _)) = best {
+        return Some(Picked { index, choice: Choice::Usable });
+    }
+    if let Some(index) = avoid.filter(|&index| index < shares.len()).filter(usable) {
+        return Some(Picked { index, choice: Choice::Usable });
+    }
+    let highest = others().max_by(|&one, &other| score(one).total_cmp(&score(other)));
+    let index = highest.or(avoid.filter(|&index| index < shares.len()))?;
+    Some(Picked { index, choice: Choice::Forced })
+}
+
+/// How high `endpoint` ranks for a client, which its port does not change. Of many clients, each endpoint ranks highest for
+/// as many as its `weight` is of all.
+pub fn score(client: IpAddr, endpoint: SocketAddr, weight: f64) -> f64 {
+    let drawn =
+        mix(mix(number(client)) ^ mix(number(endpoint.ip()).wrapping_add(u64::from(endpoint.port()))));
+    // Between 0 and 1, neither included: the logarithm of 53 random bits and a half.
+    let unit = ((drawn >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    -weight / unit.ln()
+}
+
+/// An address as a number; the two families' spellings of one address are one.
+fn number(address: IpAddr) -> u64 {
+    let bits = match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    mix((bits >> 64) as u64).wrapping_add(bits as u64)
+}
+
+/// The finalizer of MurmurHash3 as David Stafford improved it ("Mix13"): every bit of the outcome depends on every bit.
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(n: u32) -> IpAddr {
+        IpAddr::V4((0x0a00_0000 + n).into())
+    }
+
+    fn endpoint(n: u32) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4((0x0a01_0000 + n).into()), 80)
+    }
+
+    fn view(usable: bool) -> View {
+        View { usable: if usable { Usable::Yes } else { Usable::No }, cost: 1.0 }
+    }
+
+    fn choice(
+        of: u32,
+        endpoints: &[u32],
+        usable: impl Fn(u32) -> bool,
+        avoid: Option<usize>,
+    ) -> (u32, Choice) {
+        let score = |at: usize| score(client(of), endpoint(endpoints[at]), 1.0);
+        let shares = Shares::equal(endpoints.len());
+        let picked = pick(&shares, avoid, score, |at| view(usable(endpoints[at]))).unwrap();
+        (endpoints[picked.index], picked.choice)
+    }
+
+    #[test]
+    fn a_client_moves_only_when_its_endpoint_goes_and_then_to_the_next_in_its_ranking() {
+        let all: Vec<u32> = (0..10).collect();
+        let mut moved_to = std::collections::BTreeSet::new();
+        for of in 0..1000 {
+            let (kept, _) = choice(of, &all, |_| true, None);
+            let others: Vec<u32> = all.iter().copied().filter(|&it| it != 3).collect();
+            let (after, _) = choice(of, &others, |_| true, None);
+            if kept == 3 {
+                moved_to.insert(after);
+                assert_eq!(
+                    choice(of, &all, |it| it != 3, None),
+                    (after, Choice::Usable),
+                    "ejected is as gone"
+                );
+                assert_eq!(choice(of, &all, |_| true, Some(3)).0, after, "and so is tried");
+            } else {
+                assert_eq!(after, kept);
+            }
+        }
+        assert_eq!(moved_to.len(), 9, "the clients of one endpoint are spread over all others");
+    }
+
+    #[test]
+    fn with_nothing_usable_the_highest_is_taken_all_the_same() {
+        let (kept, _) = choice(7, &[0, 1, 2], |_| true, None);
+        assert_eq!(choice(7, &[0, 1, 2], |_| false, None), (kept, Choice::Forced));
+        assert_eq!(choice(7, &[0], |_| true, Some(0)), (0, Choice::Usable));
+        assert_eq!(choice(7, &[0], |_| false, Some(0)), (0, Choice::Forced));
+        assert_eq!(pick(&Shares::equal(0), None, |_| 0.0, |_| view(true)), None);
+    }
+
+    #[test]
+    fn endpoints_have_clients_as_their_weights_say() {
+        let weights = [1.0, 2.0, 5.0];
+        let mut counts = [0_u32; 3];
+        for of in 0..8000 {
+            let score = |at: usize| score(client(of), endpoint(at as u32), weights[at]);
+            counts[(0..3).max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap()] += 1;
+        }
+        for (count, weight) in counts.iter().zip(weights) {
+            assert!((f64::from(*count) / (1000.0 * weight) - 1.0).abs() < 0.1, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_the_same_in_both_spellings_of_its_address() {
+        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+        assert_eq!(score(mapped, endpoint(1), 1.0), score(client(1), endpoint(1), 1.0));
+        assert!(score(client(2), endpoint(1), 1.0) != score(client(1), endpoint(1), 1.0));
+    }
+}

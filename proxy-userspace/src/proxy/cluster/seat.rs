@@ -1,0 +1,164 @@
+//! Where a service port's cluster is made, the first time somebody binds its name or dials its address.
+//!
+//! A node talks to a few of a large cluster's services. One that nobody asks for costs its [`Seat`]: a name and a
+//! pointer to the catalog's endpoints, some 150 bytes, where a cluster costs 600, and 600 more for each endpoint. A
+//! cluster that was made stays as long as its service port does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::{Cluster, Plan};
+use crate::domain::catalog::{Endpoint, ServiceKey};
+
+/// The place of one service port's cluster. Worlds share it as long as the port stays what it is.
+#[derive(Debug)]
+pub struct Seat {
+    /// The service.
+    pub service: ServiceKey,
+    /// The cluster's name.
+    pub name: Box<str>,
+    /// What the cluster is made with.
+    pub plan: Arc<Plan>,
+    cluster: OnceLock<Arc<Cluster>>,
+    state: Mutex<State>,
+}
+
+/// What changes under the lock, so that a cluster made while its endpoints change has the newer ones.
+#[derive(Debug)]
+struct State {
+    endpoints: Arc<[Endpoint]>,
+    /// Nothing names it any more.
+    retired: bool,
+}
+
+/// The clusters of the catalog that were made, by service.
+#[derive(Debug, Default)]
+pub struct Live(Mutex<BTreeMap<LiveKey, Arc<Cluster>>>);
+
+/// A service, and the name of one of its clusters.
+type LiveKey = (ServiceKey, Box<str>);
+
+impl Seat {
+    /// An empty seat.
+    pub fn new(service: ServiceKey, name: Box<str>, plan: Arc<Plan>, endpoints: Arc<[Endpoint]>) -> Self {
+        let state = Mutex::new(State { endpoints, retired: false });
+        Self { service, name, plan, cluster: OnceLock::new(), state }
+    }
+
+    /// The cluster; made now if need be, and then `live` knows it.
+    pub fn cluster(&self, live: &Live) -> &Arc<Cluster> {
+        self.cluster.get().unwrap_or_else(|| self.make(live))
+    }
+
+    /// The cluster, if it was made.
+    pub fn made(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.get()
+    }
+
+    /// The endpoints as the catalog has them now.
+    pub fn endpoints(&self) -> Arc<[Endpoint]> {
+        self.state.lock().endpoints.clone()
+    }
+
+    /// Takes over `endpoints`, as [`Cluster::apply`].
+    pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
+        let mut state = self.state.lock();
+        state.endpoints = endpoints.clone();
+        if let Some(cluster) = self.cluster.get() {
+            cluster.apply(endpoints, now);
+        }
+    }
+
+    /// No world names it any more: its cluster is forgotten by `live`, and closes its unused connections.
+    pub fn retire(&self, live: &Live) {
+        let mut state = self.state.lock();
+        state.retired = true;
+        if let Some(cluster) = self.cluster.get() {
+            live.forget(self, cluster);
+            cluster.retire();
+        }
+    }
+
+    #[cold]
+    fn make(&self, live: &Live) -> &Arc<Cluster> {
+        let state = self.state.lock();
+        self.cluster.get_or_init(|| {
+            let cluster = Arc::new(Cluster::new(self.name.clone(), *self.plan));
+            cluster.apply(&state.endpoints, Instant::now());
+            // A request that still sees an older world may ask after the end; its cluster goes with that world.
+            if !state.retired {
+                live.0.lock().insert((self.service.clone(), self.name.clone()), cluster.clone());
+            }
+            cluster
+        })
+    }
+}
+
+impl Live {
+    /// Every cluster, by service: files before Services, then by namespace and name.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.0.lock().values().cloned().collect()
+    }
+
+    /// Forgets `cluster`, unless another has taken its place.
+    fn forget(&self, seat: &Seat, cluster: &Arc<Cluster>) {
+        let mut live = self.0.lock();
+        let key = (seat.service.clone(), seat.name.clone());
+        if live.get(&key).is_some_and(|known| Arc::ptr_eq(known, cluster)) {
+            live.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::balance::Balancer;
+    use crate::domain::breaker::Policy;
+    use crate::domain::catalog::Namer;
+    use crate::domain::policy::Calls;
+    use crate::domain::refuse::Exempt;
+
+    fn seat(endpoints: &[&str]) -> Seat {
+        let plan = Plan {
+            balancer: Balancer::default(),
+            breaker: Policy::default(),
+            exempt: Exempt::No,
+            calls: Calls::default(),
+            dialled: Calls::default(),
+            workers: 1,
+        };
+        let key = ServiceKey { namer: Namer::K8s, namespace: "shop".into(), name: "web".into() };
+        Seat::new(key, "web.shop".into(), Arc::new(plan), of(endpoints))
+    }
+
+    fn of(endpoints: &[&str]) -> Arc<[Endpoint]> {
+        endpoints.iter().map(|address| Endpoint::at(address.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_cluster_is_made_once_with_the_endpoints_of_that_moment_and_follows_them() {
+        let (seat, live) = (seat(&["10.0.0.1:80"]), Live::default());
+        seat.apply(&of(&["10.0.0.1:80", "10.0.0.2:80"]), Instant::now());
+        assert!(seat.made().is_none() && live.clusters().is_empty());
+        let cluster = seat.cluster(&live).clone();
+        assert_eq!(cluster.members().all.len(), 2);
+        seat.apply(&of(&["10.0.0.3:80"]), Instant::now());
+        assert!(Arc::ptr_eq(&cluster, seat.cluster(&live)));
+        assert_eq!(cluster.members().all[0].backend.address, "10.0.0.3:80".parse().unwrap());
+        assert_eq!(live.clusters().len(), 1);
+    }
+
+    #[test]
+    fn a_seat_that_nothing_names_is_forgotten_and_stays_so() {
+        let (early, late, live) = (seat(&[]), seat(&[]), Live::default());
+        early.cluster(&live);
+        early.retire(&live);
+        late.retire(&live);
+        late.cluster(&live);
+        assert!(live.clusters().is_empty());
+    }
+}

@@ -1,0 +1,196 @@
+use super::*;
+use crate::config::Settings;
+use crate::domain::balance::Balancer;
+use crate::domain::breaker::Policy;
+use crate::domain::catalog::{Endpoint, Namer, Service, ServicePort};
+use crate::domain::name::Rules;
+use crate::domain::policy::Calls;
+use crate::domain::refuse::Exempt;
+use crate::proxy::cluster::Plan;
+
+fn terms() -> Terms {
+    let settings = Settings::default();
+    Terms {
+        rules: Rules {
+            namespace: "default".into(),
+            port: "http".into(),
+            cluster_domain: "cluster.local".into(),
+        },
+        dns: true,
+        dtab: settings.dtab,
+        overrides: settings.outgoing.overrides,
+        prefix: settings.outgoing.prefix,
+        identifiers: settings.outgoing.identifiers,
+        namers: settings.namers,
+        policies: settings.policies,
+        limits: settings.limits,
+        plan: Plan {
+            balancer: Balancer::default(),
+            breaker: Policy::default(),
+            exempt: Exempt::No,
+            calls: Calls::default(),
+            dialled: Calls::default(),
+            workers: 2,
+        },
+        node: Node::default(),
+    }
+}
+
+fn key(name: &str) -> ServiceKey {
+    ServiceKey { namer: Namer::K8s, namespace: "default".into(), name: name.into() }
+}
+
+fn service(name: &str, address: &str, endpoints: &[SocketAddr]) -> Service {
+    let port = ServicePort {
+        name: Some("http".into()),
+        number: 80,
+        protocol: AppProtocol::Sniff,
+        endpoints: endpoints.iter().map(|&address| Endpoint::at(address)).collect(),
+    };
+    Service {
+        key: key(name),
+        addresses: vec![address.parse().unwrap()],
+        ports: vec![port],
+        written: false,
+        external_name: None,
+        affinity: None,
+    }
+}
+
+fn catalog(services: &[Service]) -> Arc<Catalog> {
+    let services = services.iter().map(|it| (it.key.clone(), Arc::new(it.clone())));
+    Arc::new(Catalog { services: services.collect() })
+}
+
+/// The catalog with one service put in place of another.
+fn with(catalog: &Catalog, service: Service) -> Arc<Catalog> {
+    let mut catalog = catalog.clone();
+    catalog.services.insert(service.key.clone(), Arc::new(service));
+    Arc::new(catalog)
+}
+
+fn at(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 1, 0, last], 8080))
+}
+
+fn name(name: &str) -> Path {
+    name.parse().unwrap()
+}
+
+/// The name of the cluster that a dialled address leads to.
+fn owner(world: &World, dialled: &str) -> Option<String> {
+    world.owner(dialled.parse().unwrap()).map(|owner| owner.cluster.name.to_string())
+}
+
+#[test]
+fn a_route_holds_until_a_service_it_asked_for_comes_or_goes() {
+    let (now, first) = (Instant::now(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
+    let world = World::build(&terms(), first.clone(), None, now);
+    let hello = world.bind(&name("/svc/hello"), None);
+    let absent = world.bind(&name("/svc/world"), None);
+    let fallback = Dtab::parse(
+        "/svc/either => /svc/world | /svc/hello",
+        crate::domain::dtab::Origin::Request,
+        &crate::domain::dtab::Bounds::REQUEST,
+    )
+    .unwrap();
+    let either = world.bind(&name("/svc/either"), Some(&fallback));
+
+    let other = with(&first, service("other", "10.96.0.3", &[]));
+    let after = world.with(other.clone(), &Changes::between(&first, &other), now);
+    assert!(hello.holds(&after, world.generation()) && either.holds(&after, world.generation()));
+    assert!(!absent.holds(&after, world.generation()), "it says what there is, so it is found out anew");
+
+    let second = with(&other, service("world", "10.96.0.2", &[]));
+    let last = after.with(second.clone(), &Changes::between(&other, &second), now);
+    assert!(hello.holds(&last, world.generation()));
+    assert!(!either.holds(&last, world.generation()), "its first alternative is there now");
+    assert!(either.holds(&world, world.generation()));
+}
+
+#[test]
+fn a_change_of_endpoints_alone_makes_no_new_world_and_reaches_the_cluster() {
+    let (now, first) = (Instant::now(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
+    let world = World::build(&terms(), first.clone(), None, now);
+    let cluster = world.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
+    let second = with(&first, service("hello", "10.96.0.1", &[at(2)]));
+    assert!(world.absorb(&second, &Changes::between(&first, &second), now));
+    assert_eq!(cluster.members().all[0].backend.address, at(2));
+}
+
+#[test]
+fn services_that_stay_keep_their_clusters_when_others_come_and_go() {
+    let (now, hello) = (Instant::now(), service("hello", "10.96.0.1", &[at(1)]));
+    let first = catalog(&[hello.clone(), service("old", "10.96.0.2", &[at(2)])]);
+    let world = World::build(&terms(), first.clone(), None, now);
+    let kept = world.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
+    assert_eq!(owner(&world, "10.96.0.2:80").as_deref(), Some("/svc/old"));
+    let second = catalog(&[hello, service("new", "10.96.0.3", &[at(3)])]);
+    let after = world.with(second.clone(), &Changes::between(&first, &second), now);
+    assert!(Arc::ptr_eq(&kept, after.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster));
+    assert_eq!(owner(&after, "10.96.0.2:80"), None);
+    assert_eq!(owner(&after, "10.96.0.3:80").as_deref(), Some("/svc/new"));
+    let names: Vec<_> = after.clusters().iter().map(|it| it.name.to_string()).collect();
+    assert_eq!(names, ["/svc/hello", "/svc/new"], "what went is not counted any more");
+}
+
+#[test]
+fn of_two_services_with_one_address_the_other_has_it_when_the_first_goes() {
+    let now = Instant::now();
+    let (a, b) = (service("a", "10.96.0.1", &[]), service("b", "10.96.0.1", &[]));
+    let first = catalog(std::slice::from_ref(&b));
+    let world = World::build(&terms(), first.clone(), None, now);
+    assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/b"));
+    let both = with(&first, a);
+    let world = world.with(both.clone(), &Changes::between(&first, &both), now);
+    assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/a"));
+    let world = world.with(first.clone(), &Changes::between(&both, &first), now);
+    assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/b"));
+    assert_eq!(world.claimants("10.96.0.1".parse().unwrap(), 80).count(), 1);
+}
+
+/// A cluster of 10,000 services with 5 endpoints each; a fiftieth of them in use.
+fn large() -> (Arc<Catalog>, World) {
+    let service = |n: u16| {
+        let [high, low] = n.to_be_bytes();
+        let endpoints: Vec<_> = (1..=5).map(|it| SocketAddr::from(([10, high, low, it], 8080))).collect();
+        service(&format!("service-{n}"), &format!("10.96.{high}.{low}"), &endpoints)
+    };
+    let catalog = catalog(&(0..10_000).map(service).collect::<Vec<_>>());
+    let world = World::build(&terms(), catalog.clone(), None, Instant::now());
+    for n in (0..10_000).step_by(50) {
+        world.bind(&name(&format!("/svc/service-{n}")), None);
+    }
+    (catalog, world)
+}
+
+/// The shortest of ten tries: others run on this machine.
+fn shortest<T>(mut it: impl FnMut(u8) -> T) -> std::time::Duration {
+    let tries = (0..10).map(|at| {
+        let begun = Instant::now();
+        std::hint::black_box(it(at));
+        begun.elapsed()
+    });
+    tries.min().unwrap()
+}
+
+#[test]
+fn a_change_of_one_endpoint_or_one_service_among_ten_thousand_takes_no_time() {
+    let (before, world) = large();
+    let now = Instant::now();
+    let endpoint = shortest(|at| {
+        let old = &before.services[&key("service-5000")];
+        let mut new = Service::clone(old);
+        new.ports[0].endpoints = old.ports[0].endpoints.iter().skip(usize::from(at % 2)).cloned().collect();
+        let after = with(&before, new);
+        assert!(world.absorb(&after, &Changes::between(&before, &after), now));
+    });
+    let added = shortest(|at| {
+        let after = with(&before, service(&format!("new-{at}"), "10.97.0.1", &[self::at(1)]));
+        world.with(after.clone(), &Changes::between(&before, &after), now)
+    });
+    eprintln!("one endpoint: {endpoint:?}, one more service: {added:?}");
+    // Some 20 and 50 µs in a debug build; a walk over all services takes 10 ms and more.
+    let bound = std::time::Duration::from_millis(2);
+    assert!(endpoint < bound && added < bound, "one endpoint: {endpoint:?}, one more service: {added:?}");
+}

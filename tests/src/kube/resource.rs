@@ -1,0 +1,70 @@
+//! The resources the server has.
+
+/// A kind of object, and where it is served.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Resource {
+    pub(super) group: &'static str,
+    pub(super) plural: &'static str,
+    pub(super) singular: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) namespaced: bool,
+}
+
+const fn resource(
+    group: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    namespaced: bool,
+) -> Resource {
+    Resource { group, plural, singular, kind, namespaced }
+}
+
+/// All of them, in the order of their groups.
+pub(super) static RESOURCES: [Resource; 12] = [
+    resource("", "configmaps", "configmap", "ConfigMap", true),
+    resource("", "namespaces", "namespace", "Namespace", false),
+    resource("", "nodes", "node", "Node", false),
+    resource("", "pods", "pod", "Pod", true),
+    resource("", "serviceaccounts", "serviceaccount", "ServiceAccount", true),
+    resource("", "services", "service", "Service", true),
+    resource("apps", "daemonsets", "daemonset", "DaemonSet", true),
+    resource("apps", "deployments", "deployment", "Deployment", true),
+    resource("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice", true),
+    resource(
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        "clusterrolebinding",
+        "ClusterRoleBinding",
+        false,
+    ),
+    resource("rbac.authorization.k8s.io", "clusterroles", "clusterrole", "ClusterRole", false),
+    resource("policy", "poddisruptionbudgets", "poddisruptionbudget", "PodDisruptionBudget", true),
+];
+
+impl Resource {
+    /// The one that is served as this.
+    pub(super) fn served(group: &str, plural: &str) -> Option<&'static Self> {
+        RESOURCES.iter().find(|it| it.group == group && it.plural == plural)
+    }
+
+    /// The one with this plural name.
+    pub(super) fn of_plural(plural: &str) -> Option<&'static Self> {
+        RESOURCES.iter().find(|it| it.plural == plural)
+    }
+
+    /// The one of this kind.
+    pub(super) fn of_kind(kind: &str) -> Option<&'static Self> {
+        RESOURCES.iter().find(|it| it.kind == kind)
+    }
+
+    /// `v1`, `discovery.k8s.io/v1`.
+    pub(super) fn api_version(&self) -> String {
+        if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
+    }
+
+    /// `endpointslices.discovery.k8s.io`, as messages name it.
+    pub(super) fn qualified(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+}

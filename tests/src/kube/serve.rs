@@ -1,0 +1,222 @@
+//! The thread that serves: requests in, faults applied, and the right part asked.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+
+use super::faults::{Act, Faults, Refusal};
+use super::query::{Query, Seen, Target};
+use super::status::{self, Body};
+use super::store::Store;
+use super::{discovery, list, watch};
+
+/// What the serving thread is told to do.
+pub(super) enum Command {
+    /// Drop every connection and the listener.
+    Down(std::sync::mpsc::Sender<()>),
+    /// Listen again.
+    Up(std::sync::mpsc::Sender<()>),
+    /// End.
+    Stop,
+}
+
+/// What requests, watches and the test share.
+pub(super) struct Shared {
+    pub(super) store: Mutex<Store>,
+    pub(super) faults: Mutex<Faults>,
+    pub(super) seen: Mutex<Vec<Seen>>,
+    /// Moves whenever the store or the faults do.
+    moved: tokio::sync::watch::Sender<u64>,
+    acts: broadcast::Sender<Act>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            store: Mutex::default(),
+            faults: Mutex::default(),
+            seen: Mutex::default(),
+            moved: tokio::sync::watch::Sender::new(0),
+            acts: broadcast::Sender::new(64),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn changed(&self) {
+        self.moved.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn moves(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    pub(super) fn act(&self, act: Act) {
+        let _ = self.acts.send(act); // There may be no watch.
+    }
+
+    pub(super) fn acts(&self) -> broadcast::Receiver<Act> {
+        self.acts.subscribe()
+    }
+
+    pub(super) fn fault(&self) -> Faults {
+        self.faults.lock().unwrap().clone()
+    }
+}
+
+/// Serves until told to stop.
+pub(super) fn run(
+    listener: std::net::TcpListener,
+    shared: Arc<Shared>,
+    mut orders: mpsc::UnboundedReceiver<Command>,
+) {
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut listener = Some(TcpListener::from_std(listener).unwrap());
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = async {
+                match &listener {
+                    Some(listener) => listener.accept().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Ok((stream, _)) = accepted => {
+                    connections.spawn(serve(stream, shared.clone()));
+                }
+                Some(_) = connections.join_next() => {}
+                order = orders.recv() => match order {
+                    Some(Command::Down(done)) => {
+                        listener = None;
+                        connections.shutdown().await;
+                        let _ = done.send(());
+                    }
+                    Some(Command::Up(done)) => {
+                        listener = Some(again(address));
+                        let _ = done.send(());
+                    }
+                    Some(Command::Stop) | None => return connections.shutdown().await,
+                },
+            }
+        }
+    });
+}
+
+/// A listener on the port it had before.
+fn again(address: std::net::SocketAddr) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket.listen(64).unwrap()
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(shared, request).await) }
+    });
+    // A client that leaves in the middle of a watch is no event.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let target = Target::of(parts.uri.path());
+    let query = Query::of(&parts.uri);
+    if let Some(target) = &target {
+        let seen = Seen {
+            verb: verb(&parts.method, target, &query),
+            plural: target.resource.plural,
+            target: parts.uri.to_string(),
+        };
+        shared.seen.lock().unwrap().push(seen);
+    }
+    let faults = shared.fault();
+    if faults.hangs {
+        until_it_goes_on(&shared).await;
+    }
+    if let Some(token) = &faults.token {
+        let sent = parts.headers.get("authorization").and_then(|it| it.to_str().ok()).unwrap_or_default();
+        if sent.strip_prefix("Bearer ") != Some(token.as_str()) {
+            return status::unauthorized();
+        }
+    }
+    let accept = parts.headers.get("accept").and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
+    let Some(target) = target else {
+        return discovery::answer(parts.uri.path(), &accept).unwrap_or_else(status::no_page);
+    };
+    if let Some(refused) = refuse(&faults, &parts.method, &parts.uri, &target, &query) {
+        return refused;
+    }
+    let sent = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    match parts.method {
+        Method::GET if query.is("watch") => watch::begin(&shared, target, query, &accept),
+        Method::GET => list::read(&shared, &target, &query, &accept),
+        Method::DELETE => list::delete(&shared, &target),
+        Method::POST | Method::PUT | Method::PATCH => match serde_json::from_slice::<Value>(&sent) {
+            Ok(object) => list::write(&shared, &target, &parts.method, object),
+            Err(error) => status::failure(400, "BadRequest", &error.to_string(), None),
+        },
+        _ => status::failure(405, "MethodNotAllowed", "no such verb", None),
+    }
+}
+
+fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
+    match *method {
+        Method::GET if query.is("watch") => "watch",
+        Method::GET if target.name.is_some() => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "other",
+    }
+}
+
+fn refuse(
+    faults: &Faults,
+    method: &Method,
+    uri: &Uri,
+    target: &Target,
+    query: &Query,
+) -> Option<Response<Body>> {
+    let resource = target.resource;
+    Some(match faults.refusal(resource.plural)? {
+        Refusal::Unauthorized => status::unauthorized(),
+        Refusal::Forbidden => status::forbidden(resource, verb(method, target, query)),
+        Refusal::TooMany(after) => status::too_many(after),
+        Refusal::Broken(code) => {
+            status::failure(code, "InternalError", &format!("{uri}: the server is broken"), None)
+        }
+        Refusal::Gone => {
+            query.get("resourceVersion").filter(|version| *version != "0")?;
+            let message = "The resourceVersion for the provided list is too old.";
+            status::failure(410, "Expired", message, None)
+        }
+    })
+}
+
+/// A hung server answers when it is well again, or never.
+async fn until_it_goes_on(shared: &Shared) {
+    let mut moves = shared.moves();
+    while shared.fault().hangs {
+        if moves.changed().await.is_err() {
+            return;
+        }
+    }
+}

