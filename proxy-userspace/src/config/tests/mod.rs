@@ -2,6 +2,7 @@
 
 mod bounds;
 mod examples;
+mod policies;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,7 +84,7 @@ fn every_other_key_is_read() {
          log: { format: json, level: debug }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
-         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  tuples: 512\n  destinations: 20\n",
+         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
@@ -113,6 +114,8 @@ fn every_other_key_is_read() {
         copy_buffer: 8192,
         sniff: Duration::ZERO,
         outside: 10,
+        bindings: 11,
+        binding_idle: Duration::from_secs(90),
         tuples: 512,
         destinations: 20,
     };
