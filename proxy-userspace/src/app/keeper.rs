@@ -63,17 +63,17 @@ pub(super) async fn keep(
         let catalog = catalogs.borrow_and_update().clone();
         let wanted = {
             let wanted = terms.borrow_and_update();
+            // They may have changed together with the catalog.
             if wanted.has_changed() {
                 change = Change::Anything;
             }
             wanted.clone()
         };
         update(&desk, catalog, &wanted, change);
-        change = Change::Catalog;
-        tokio::select! {
-            changed = catalogs.changed() => changed?,
-            changed = terms.changed() => changed?,
-        }
+        change = tokio::select! {
+            changed = catalogs.changed() => changed.map(|()| Change::Catalog)?,
+            changed = terms.changed() => changed.map(|()| Change::Anything)?,
+        };
     }
 }
 
