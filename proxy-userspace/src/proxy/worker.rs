@@ -59,6 +59,8 @@ pub struct Shared {
     pub drain: Drain,
     /// Answers that weir made itself, by kind.
     pub faults: [Count; Kind::LABELS.len()],
+    /// Requests answered with a diagnosis.
+    pub diagnoses: Count,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since `epoch`.
@@ -208,7 +210,7 @@ impl Worker {
     /// # Errors
     ///
     /// Why there is none.
-    pub async fn settle(&self, world: &World, route: &Route) -> Result<Place, Fault> {
+    pub async fn settle(&self, world: &Arc<World>, route: &Route) -> Result<Place, Fault> {
         let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
         let mut last = None;
         loop {
@@ -224,7 +226,7 @@ impl Worker {
                 Target::Outside(name) => {
                     let host =
                         Host { host: (&*name.host).into(), port: Some(name.port).filter(|&port| port != 80) };
-                    match self.shared.outside.cluster(&host, world.terms.plan, Instant::now()).await {
+                    match self.shared.outside.cluster(world, &host, world.terms.plan, Instant::now()).await {
                         Ok(cluster) => {
                             let client = HeaderValue::try_from(chosen.id.to_string()).ok();
                             return Ok(Place { cluster, client, residual: None });
