@@ -68,6 +68,7 @@ pub(super) async fn keep(
         let catalog = catalogs.borrow_and_update().clone();
         let wanted = {
             let wanted = terms.borrow_and_update();
+            // They may have changed together with the catalog.
             if wanted.has_changed() {
                 change = Change::Anything;
             }
