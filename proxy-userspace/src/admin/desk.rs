@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::enrolment;
 use super::ready::Readiness;
 use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
 use crate::domain::catalog::{Catalog, Changes};
-use crate::intercept::Interception;
+use crate::domain::enrol::Enrolment;
+use crate::intercept::{Enrol, Interception};
 use crate::proxy::metrics::Metrics;
 use crate::proxy::session::{Door, Way};
 use crate::proxy::worker::Shared;
@@ -33,6 +35,8 @@ pub struct Desk {
     pub interception: Mutex<Result<Interception, String>>,
     /// How the last change of what is diverted went.
     pub diverted: Mutex<Diverted>,
+    /// Who of this node's pods is diverted; nothing where enrolment is not by pod, or no pod was told of yet.
+    pub enrolment: ArcSwapOption<Enrolment>,
     /// Files of `discovery.files` that could not be read.
     pub problems: watch::Sender<Arc<Vec<FileProblem>>>,
     /// Files of `discovery.files` that are left out because of its bounds.
@@ -97,6 +101,7 @@ impl Desk {
             catalog: ArcSwap::new(catalog),
             interception: Mutex::new(interception),
             diverted: Mutex::default(),
+            enrolment: ArcSwapOption::empty(),
             problems: watch::channel(Arc::default()).0,
             left_out: watch::channel(0).0,
             ready,
@@ -125,6 +130,11 @@ impl Desk {
         if let Err(error) = interception.arm() {
             tracing::error!("{error}");
         }
+    }
+
+    /// Whose connections are diverted; nothing when none are.
+    pub fn enrol(&self) -> Option<Enrol> {
+        self.interception.lock().as_ref().ok().map(Interception::enrols)
     }
 
     /// Whether weir is unready without interception.
@@ -221,6 +231,9 @@ impl Scrape for Control {
             "Files beyond the bounds of discovery.files",
             [(none, files as f64)],
         )?;
+        if let Some(enrolment) = &*desk.enrolment.load() {
+            enrolment::metrics(page, enrolment)?;
+        }
         let left_out = desk.diverted.lock().left_out;
         match &*desk.interception.lock() {
             Ok(interception) => programs(page, interception, left_out),

@@ -6,6 +6,7 @@
 
 mod check;
 mod destinations;
+mod enrol;
 mod heart;
 mod intercept;
 mod keeper;

@@ -139,10 +139,12 @@ fn reload(file: &Path, started: &Settings, desk: &Desk, terms: &watch::Sender<Te
 /// start stays as it was then, whole, so that nothing is half applied.
 fn in_force(started: &Settings, written: &Settings) -> Settings {
     let transparent = match (&started.transparent, &written.transparent) {
-        // The one key of the section that is read anew.
-        (Some(started), Some(written)) => {
-            Some(Transparent { divert: written.divert.clone(), ..started.clone() })
-        }
+        // The two keys of the section that are read anew.
+        (Some(started), Some(written)) => Some(Transparent {
+            divert: written.divert.clone(),
+            exclude_namespaces: written.exclude_namespaces.clone(),
+            ..started.clone()
+        }),
         (started, _) => started.clone(),
     };
     let Outgoing { overrides, diagnostics, prefix, identifiers, .. } = written.outgoing.clone();

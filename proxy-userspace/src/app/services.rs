@@ -13,6 +13,7 @@ use crate::admin::Desk;
 use crate::config::{Files, Settings};
 use crate::discovery::files::{self, Watched};
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 /// The services as they are at start, and what will tell of their changes.
 pub(super) struct Services {
@@ -62,6 +63,7 @@ impl Folder {
         &mut self,
         desk: Arc<Desk>,
         catalogs: watch::Sender<Arc<Catalog>>,
+        residents: watch::Sender<Arc<Residents>>,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let begun = if self.watching.is_none() { self.watch() } else { Ok(()) };
         let watching = self.watching.take();
@@ -72,9 +74,11 @@ impl Folder {
                 loop {
                     catalogs.send_replace(watched.catalog.borrow_and_update().clone());
                     desk.left_out.send_replace(*watched.left_out.borrow_and_update());
+                    residents.send_replace(watched.residents.borrow_and_update().clone());
                     desk.problems.send_replace(watched.problems.borrow_and_update().clone());
                     tokio::select! {
                         changed = watched.catalog.changed() => changed?,
+                        changed = watched.residents.changed() => changed?,
                         changed = watched.problems.changed() => changed?,
                         changed = watched.left_out.changed() => changed?,
                     }

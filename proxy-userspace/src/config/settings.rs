@@ -6,7 +6,7 @@ use std::thread;
 use crate::domain::dtab::Dtab;
 use crate::domain::route::Configured;
 
-use super::{Admin, Breaker, Discovery, Drain, Limits, Log, Names, Outgoing, Probes, Transparent};
+use super::{Admin, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Transparent};
 
 /// Everything that can be configured, one field per section of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,13 @@ impl Default for Settings {
             breaker: Breaker::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Whose connections are diverted: what `transparent.enrol` says, or everybody's.
+    pub fn enrol(&self) -> Enrol {
+        self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(Enrol::All)
     }
 }
 

@@ -6,6 +6,7 @@
 mod basics;
 mod failing;
 mod many;
+mod pods;
 mod refusing;
 mod scope;
 mod sockets;

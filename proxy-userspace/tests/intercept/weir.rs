@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use weir::intercept::{Destination, Fail, Interception, Originals, Plan};
+use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan};
 
 use crate::world::{NODE, SERVICE, World};
 
@@ -27,6 +27,7 @@ pub fn plan(world: &World) -> Plan {
         first_port: FIRST,
         ports: PORTS,
         cgroup: world.pods.path.clone(),
+        enrol: Enrol::All,
         host: false,
         mark: MARK,
         fail: Fail::Open,
@@ -165,6 +166,7 @@ impl Drop for Answering {
 fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
     let local = stream.local_addr().expect("getsockname");
     let line = match originals.take(client, local) {
+        Some(original) if original.opaque => format!("weir opaque {}", original.dialled),
         Some(original) => format!("weir {}", original.dialled),
         None => "lost".to_owned(),
     };

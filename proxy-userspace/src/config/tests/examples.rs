@@ -32,6 +32,7 @@ fn the_example_with_every_key_shows_the_defaults() {
     let expected = Transparent {
         addresses: transparent.addresses.clone(),
         cgroup: transparent.cgroup.clone(),
+        enrol: transparent.enrol,
         divert: transparent.divert.clone(),
         allow: transparent.allow.clone(),
         ..Transparent::default()

@@ -192,6 +192,18 @@ fn a_mistake_is_reported_where_it_stands() {
             "transparent: { fail: maybe }",
             "weir.yaml:1:22: transparent.fail: `maybe` is not a choice (one of open, ",
         ),
+        (
+            "transparent: { enrol: pods }",
+            "weir.yaml:1:23: transparent.enrol: nothing tells of pods, so none would be diverted (set `discovery`",
+        ),
+        (
+            "transparent: { enrol: none }",
+            "weir.yaml:1:23: transparent.enrol: `none` is not a choice (one of all, pods",
+        ),
+        (
+            "transparent: { excludeNamespaces: [a, B] }",
+            "weir.yaml:1:39: transparent.excludeNamespaces[1]: `B` is not a DNS label",
+        ),
         ("workers: two", "weir.yaml:1:10: workers: expected a whole number, not `two`"),
         ("workers: 2.5", "weir.yaml:1:10: workers: expected a whole number, not `2.5`"),
         ("names: { namespace: My_Shop }", "weir.yaml:1:21: names.namespace: `My_Shop` is not a DNS label"),

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Files, Problem};
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 pub use documents::{Documents, Kind, Object, ObjectId, Placed, Syntax, parse_documents};
 pub use fs::{Host, Line, LineMistake, parse_fs};
@@ -45,6 +46,8 @@ pub type FileProblem = Problem;
 pub struct Watched {
     /// The services in all files.
     pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// The pods of this node in all files, and the namespaces' annotations.
+    pub residents: watch::Receiver<Arc<Residents>>,
     /// What is wrong with the files at present.
     pub problems: watch::Receiver<Arc<Vec<FileProblem>>>,
     /// How many files are left out because of the bounds of `discovery.files`.
@@ -69,7 +72,7 @@ pub fn watch_files(
 /// As for [`watch_files`].
 pub fn read_files(files: &Files) -> anyhow::Result<(Catalog, Vec<FileProblem>)> {
     let folder = folder::Folder::open(files.clone()).with_context(|| unlistable(&files.path))?;
-    let built = build::build(&folder, &lookup::Known::default(), &Catalog::default());
+    let built = build::build(&folder, None, &lookup::Known::default(), &Catalog::default());
     Ok((built.catalog, built.problems))
 }
 

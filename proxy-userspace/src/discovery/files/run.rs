@@ -19,6 +19,7 @@ use super::watcher::{self, Watcher};
 use super::{FileProblem, Watched, unlistable};
 use crate::config::Files;
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 /// How long host names may hold up the first catalog.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
@@ -26,6 +27,9 @@ const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// How often host names are looked up again.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// This node's name, by the downward API: only its pods are enrolled.
+const NODE_NAME: &str = "NODE_NAME";
 
 struct Task {
     files: Files,
@@ -38,7 +42,10 @@ struct Task {
     looking_up: bool,
     answers: (mpsc::Sender<Vec<Outcome>>, mpsc::Receiver<Vec<Outcome>>),
     again: Instant,
+    /// This node's name, where it is told.
+    node: Option<String>,
     catalog: watch::Sender<Arc<Catalog>>,
+    residents: watch::Sender<Arc<Residents>>,
     problems: watch::Sender<Arc<Vec<FileProblem>>>,
     left_out: watch::Sender<usize>,
 }
@@ -59,14 +66,16 @@ pub(super) fn start(
     // Watch first, read second: a change between the two is an event and not a loss.
     let watcher = Watcher::new(&files.path);
     let folder = Folder::open(files.clone()).with_context(|| unlistable(&files.path))?;
+    let node = std::env::var(NODE_NAME).ok().filter(|name| !name.is_empty());
     let mut known = Known::default();
-    let mut built = build(&folder, &known, &Catalog::default());
+    let mut built = build(&folder, node.as_deref(), &known, &Catalog::default());
     if !built.names.is_empty() {
         known.learn(look_up_all(&built.names, FIRST_LOOK_UP, look_up));
-        built = build(&folder, &known, &Catalog::default());
+        built = build(&folder, node.as_deref(), &known, &Catalog::default());
     }
     report_new(&[], &built.problems);
     let (catalog, catalog_watch) = watch::channel(Arc::new(built.catalog));
+    let (residents, residents_watch) = watch::channel(Arc::new(built.residents));
     let (problems, problems_watch) = watch::channel(Arc::new(built.problems));
     let (left_out, left_out_watch) = watch::channel(folder.left_out());
     let mut task = Task {
@@ -78,7 +87,9 @@ pub(super) fn start(
         looking_up: false,
         answers: mpsc::channel(1),
         again: Instant::now() + AGAIN,
+        node,
         catalog,
+        residents,
         problems,
         left_out,
     };
@@ -88,7 +99,13 @@ pub(super) fn start(
             () = task.run(watcher) => {}
         }
     };
-    Ok((Watched { catalog: catalog_watch, problems: problems_watch, left_out: left_out_watch }, run))
+    let watched = Watched {
+        catalog: catalog_watch,
+        residents: residents_watch,
+        problems: problems_watch,
+        left_out: left_out_watch,
+    };
+    Ok((watched, run))
 }
 
 impl Task {
@@ -147,10 +164,13 @@ impl Task {
         let Some(folder) = &self.folder else { return };
         self.left_out.send_replace(folder.left_out());
         let before = Arc::clone(&self.catalog.borrow());
-        let built = build(folder, &self.known, &before);
+        let built = build(folder, self.node.as_deref(), &self.known, &before);
         self.look_up_new(&built.names);
         if built.catalog != *before {
             self.catalog.send_replace(Arc::new(built.catalog));
+        }
+        if built.residents != **self.residents.borrow() {
+            self.residents.send_replace(Arc::new(built.residents));
         }
         let before = Arc::clone(&self.problems.borrow());
         if built.problems != *before {
