@@ -6,6 +6,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod cluster;
 mod demo;
 mod image;
 mod node;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::{Desk, enrolment};
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::outcome::Outcome;
@@ -71,6 +71,7 @@ impl Whole<'_> {
             "transformed": self.world.views().iter().map(|it| cluster(it, now)).collect::<Vec<_>>(),
             "outside": outside,
             "interception": interception(desk),
+            "enrolment": enrolment::json(desk),
             "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
             "tunnels": { "open": desk.shared.tunnels.open.value() },
             "fileProblems": problems,

@@ -27,9 +27,10 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
             port: settings.names.port.as_str().into(),
             cluster_domain: settings.names.cluster_domain.as_str().into(),
         },
-        dns: settings.names.dns,
+        dns: settings.names.dns.is_some(),
         dtab: settings.dtab.clone(),
         overrides: settings.outgoing.overrides.clone(),
+        diagnostics: settings.outgoing.diagnostics.clone(),
         namers: settings.namers.clone(),
         prefix: settings.outgoing.prefix.clone(),
         identifiers: settings.outgoing.identifiers.clone(),
@@ -73,11 +74,10 @@ pub(super) async fn keep(
             wanted.clone()
         };
         update(&desk, catalog, &wanted, change);
-        change = Change::Catalog;
-        tokio::select! {
-            changed = catalogs.changed() => changed?,
-            changed = terms.changed() => changed?,
-        }
+        change = tokio::select! {
+            changed = catalogs.changed() => changed.map(|()| Change::Catalog)?,
+            changed = terms.changed() => changed.map(|()| Change::Anything)?,
+        };
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod check;
 mod destinations;
+mod enrol;
 mod heart;
 mod intercept;
 mod keeper;
@@ -133,7 +134,7 @@ async fn live(
 /// When their folder cannot be listed.
 pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
     match &settings.discovery.files {
-        Some(folder) => Ok(Arc::new(files::read_files(&folder.path)?.0)),
+        Some(folder) => Ok(Arc::new(files::read_files(folder)?.0)),
         None => Ok(Arc::default()),
     }
 }
@@ -152,11 +153,8 @@ fn share(
     drain: Drain,
 ) -> Arc<Shared> {
     let now = Instant::now();
-    let dns = if settings.names.dns {
-        Dns::from_system().inspect_err(|error| tracing::warn!("{error:#}")).ok()
-    } else {
-        None
-    };
+    let dns = settings.names.dns.as_ref().map(Dns::new);
+    let dns = dns.and_then(|dns| dns.inspect_err(|error| tracing::warn!("{error:#}")).ok());
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current())),
@@ -169,6 +167,7 @@ fn share(
         drain,
         faults: Default::default(),
         bindings: Arc::default(),
+        diagnoses: Default::default(),
         tunnels: tcp::Stats::default(),
         beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
         epoch: now,

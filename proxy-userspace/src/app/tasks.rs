@@ -9,8 +9,9 @@ use tokio::time::sleep;
 
 use super::listeners::Listeners;
 use super::services::Services;
-use super::{check, heart, keeper};
+use super::{check, enrol, heart, keeper};
 use crate::admin::{self, Desk};
+use crate::intercept::Enrol;
 use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
 
@@ -29,14 +30,21 @@ pub(super) fn start(
     listeners: &Listeners,
 ) -> anyhow::Result<()> {
     let catalogs = watch::Sender::new(services.catalog);
+    let residents = watch::Sender::new(Arc::default());
     if let Some(mut folder) = services.folder {
-        let (forward, catalogs) = (desk.clone(), catalogs.clone());
-        supervise(desk.clone(), "discovery.files", move || folder.pass_on(forward.clone(), catalogs.clone()));
+        let (forward, catalogs, residents) = (desk.clone(), catalogs.clone(), residents.clone());
+        supervise(desk.clone(), "discovery.files", move || {
+            folder.pass_on(forward.clone(), catalogs.clone(), residents.clone())
+        });
     }
     let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
     });
+    if desk.enrol() == Some(Enrol::Pods) {
+        let enrolling = desk.clone();
+        supervise(desk.clone(), "enrol", move || enrol::enrol(enrolling.clone(), residents.subscribe()));
+    }
     let (checked, terms) = (desk.clone(), terms.clone());
     supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
     let beating = desk.clone();

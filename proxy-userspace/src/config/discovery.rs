@@ -18,6 +18,18 @@ pub struct Discovery {
 pub struct Files {
     /// `path`: the folder. A relative path is relative to the folder of the configuration file.
     pub path: PathBuf,
+    /// `fileCount`: how many files are read; those beyond it, by name, are reported and left out. Default 10,000.
+    pub file_count: usize,
+    /// `fileBytes`: how large one file may be; a larger one is reported and left out. A Service with its slices for
+    /// 1,000 endpoints takes about 300 KiB. Default 16 MiB.
+    pub file_bytes: usize,
+}
+
+impl Files {
+    /// The folder at `path`, within the default bounds.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, file_count: 10_000, file_bytes: 16 << 20 }
+    }
 }
 
 /// `base` is the folder that a relative path is relative to.
@@ -29,7 +41,7 @@ pub(super) fn read(mut section: Section<'_, '_>, base: &Path) -> Discovery {
 }
 
 fn read_files(mut section: Section<'_, '_>, base: &Path) -> Option<Files> {
-    let mut path = None;
+    let mut path: Option<PathBuf> = None;
     section.set("path", &mut path, |node| match values::text(node)? {
         "" => Err(Mistake::new("no path").hint("name the folder of service files")),
         text if text.contains('\0') => Err(Mistake::new("a path cannot hold a NUL character")),
@@ -41,6 +53,9 @@ fn read_files(mut section: Section<'_, '_>, base: &Path) -> Option<Files> {
             Mistake::new("missing").hint("name the folder of service files: `path: ./services`"),
         );
     }
+    let mut files = Files::at(path.clone().unwrap_or_default());
+    section.set("fileCount", &mut files.file_count, values::count(1..=1_000_000));
+    section.set("fileBytes", &mut files.file_bytes, values::size(1 << 10..=1 << 30));
     section.finish();
-    path.map(|path| Files { path })
+    path.is_some().then_some(files)
 }

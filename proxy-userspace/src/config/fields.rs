@@ -106,6 +106,12 @@ impl<'n, 'r> Section<'n, 'r> {
         (list.len() == items.len()).then_some(list)
     }
 
+    /// Whether the key is there and holds keys of its own.
+    pub(super) fn is_section(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.is_some_and(|entry| matches!(entry.value.value, Value::Map(_)))
+    }
+
     /// The section under `key`. One that is there without content says nothing, so it is read as absent.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'n, '_>> {
         let entry = self.entry(key)?;

@@ -7,7 +7,7 @@ use crate::domain::dtab::Dtab;
 use crate::domain::policy::Policies;
 use crate::domain::route::Configured;
 
-use super::{Admin, Breaker, Discovery, Drain, Limits, Log, Names, Outgoing, Probes, Transparent};
+use super::{Admin, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Transparent};
 
 /// Everything that can be configured, one field per section of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,13 @@ impl Default for Settings {
             policies: Arc::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Whose connections are diverted: what `transparent.enrol` says, or everybody's.
+    pub fn enrol(&self) -> Enrol {
+        self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(Enrol::All)
     }
 }
 

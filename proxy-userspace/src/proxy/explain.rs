@@ -39,7 +39,12 @@ pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<E
     let name = read(world, asked)?;
     let own =
         Dtab::parse(dtab, Origin::Request, &Bounds::REQUEST).map_err(|error| format!("the dtab: {error}"))?;
-    let explanation = world.explain(&name, Some(&own).filter(|own| !own.is_empty()));
+    Ok(explain_name(world, &name, Some(&own).filter(|own| !own.is_empty()), now))
+}
+
+/// Explains `name` for a request that brings the entries of `own`.
+pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
+    let explanation = world.explain(name, own);
     let mut clusters: Vec<Arc<Cluster>> = Vec::new();
     if let Ok(tree) = &explanation.result {
         tree.for_each(&mut |bound| match &bound.target {
@@ -51,7 +56,7 @@ pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<E
     }
     let policies = &world.terms.policies;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
-    Ok(Explained { explanation, clusters, rules, calls: policies.service(&name), now })
+    Explained { explanation, clusters, rules, calls: policies.service(name), now }
 }
 
 fn read(world: &World, asked: &str) -> Result<Path, String> {

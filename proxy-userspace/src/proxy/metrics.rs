@@ -140,13 +140,20 @@ impl Metrics {
         let rows = faults.map(|(kind, count)| ([("kind", *kind)], count.value()));
         page.counters("weir_faults", "Answers weir made itself, and connections it could not carry", rows)?;
         let outside = &self.shared.outside;
+        let diagnoses = self.shared.diagnoses.value();
         let none: [(&str, &str); 0] = [];
+        page.counters("weir_diagnoses", "Requests answered with a diagnosis", [(none, diagnoses)])?;
         page.counters(
             "weir_outside_evicted",
             "Names outside dropped for lack of room",
             [(none, outside.evicted.value())],
         )?;
         page.counters("weir_dns_failures", "Look-ups without an answer", [(none, outside.failed.value())])?;
+        page.counters(
+            "weir_dns_refused_addresses",
+            "Addresses that DNS gave and weir does not connect to",
+            [(none, outside.refused.value())],
+        )?;
         page.gauges(
             "weir_workers_oldest_beat_seconds",
             "Since the quietest worker's last sign of life",

@@ -61,6 +61,8 @@ pub struct Shared {
     pub faults: [Count; Kind::LABELS.len()],
     /// What is counted of bound names.
     pub bindings: Arc<Bindings>,
+    /// Requests answered with a diagnosis.
+    pub diagnoses: Count,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since `epoch`.
@@ -210,7 +212,7 @@ impl Worker {
     /// # Errors
     ///
     /// Why there is none.
-    pub async fn settle(&self, world: &World, route: &Route) -> Result<Place, Fault> {
+    pub async fn settle(&self, world: &Arc<World>, route: &Route) -> Result<Place, Fault> {
         let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
         let mut last = None;
         loop {
@@ -227,7 +229,7 @@ impl Worker {
                     let host =
                         Host { host: (&*name.host).into(), port: Some(name.port).filter(|&port| port != 80) };
                     let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
-                    match self.shared.outside.cluster(&host, plan, Instant::now()).await {
+                    match self.shared.outside.cluster(world, &host, plan, Instant::now()).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
                         Err(why) if why.kind == Kind::Unbound => last = Some(why),
                         Err(why) => return Err(why),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod control; // What operators touch: files, configuration, admin, signals.
+mod dns; // Names outside, by DNS.
 mod explicit; // The explicit proxy on :4140, when everybody behaves.
 mod failure; // Endpoints that fail.
 mod guards; // Where weir will not connect, and whom it does not serve.

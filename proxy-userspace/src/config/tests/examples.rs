@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn examples() -> std::path::PathBuf {
+fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
 }
 
@@ -32,6 +32,7 @@ fn the_example_with_every_key_shows_the_defaults() {
     let expected = Transparent {
         addresses: transparent.addresses.clone(),
         cgroup: transparent.cgroup.clone(),
+        enrol: transparent.enrol,
         divert: transparent.divert.clone(),
         allow: transparent.allow.clone(),
         ..Transparent::default()

@@ -10,6 +10,7 @@
 mod assemble;
 mod endpoints;
 mod meta;
+mod pod;
 mod protocol;
 mod service;
 mod slice;
@@ -19,7 +20,10 @@ mod tests;
 pub(in crate::discovery) use assemble::sorted;
 pub use assemble::{Backing, assemble};
 pub use endpoints::{EndpointAddress, EndpointPort, EndpointSubset, EndpointsObject};
-pub use meta::{Address, Labels, Metadata, PortNumber};
+pub use meta::{Address, Annotations, Labels, Metadata, PortNumber};
+pub use pod::{
+    NamespaceMetadata, NamespaceObject, PodAnnotations, PodIp, PodMetadata, PodObject, PodSpec, PodStatus,
+};
 pub use protocol::app_protocol;
 pub use service::{AffinityConfig, ClientIpConfig, ClusterIp, ServiceObject, ServiceSpec, SpecPort};
 pub use slice::{Conditions, SliceEndpoint, SliceObject, SlicePort};

@@ -27,6 +27,9 @@ use crate::transport::{Phase, Pulse, Wait};
 /// Bytes hyper buffers of a body, for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
 
+/// How soon after a request a kept connection ends that was closed as idle: the close was on its way already.
+const CROSSING: Duration = Duration::from_secs(1);
+
 /// An attempt without an answer.
 #[derive(Debug)]
 pub(super) struct Failed {
@@ -86,7 +89,11 @@ pub(super) async fn send(
                 None => {
                     let silent = ready.heard.count() == heard_before;
                     let heard = if silent { Heard::Nothing } else { Heard::Something };
-                    return Err(Box::new(Failed { heard, ..failed(backend.address, error.error()) }));
+                    let mut failed = Failed { heard, ..failed(backend.address, error.error()) };
+                    if failed.outcome == Outcome::Reset && silent && ready.reused && crossed(lease) {
+                        failed.outcome = Outcome::Stale;
+                    }
+                    return Err(Box::new(failed));
                 }
             },
             None => {
@@ -95,6 +102,11 @@ pub(super) async fn send(
             }
         }
     }
+}
+
+/// Whether a connection that ends now may have been closed before its endpoint saw the lease's request.
+fn crossed(lease: &Lease) -> bool {
+    lease.started().elapsed() < CROSSING
 }
 
 /// What `answer` gives, unless nothing passes in either direction for `limits.response`. The connection's own timer tells

@@ -16,7 +16,7 @@ use super::body::Settlement;
 use super::headers::{self, Upgrade};
 use super::replay::Replay;
 use super::survey::Survey;
-use super::{Body, answer, expect, identify, overrides, tunnel};
+use super::{Body, answer, expect, hops, identify, overrides, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
@@ -68,6 +68,10 @@ async fn exchange(
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
+    let facts = (exchange.survey, exchange.spoken);
+    if let Some(answer) = hops::last(worker, session, world, facts, &mut exchange.request)? {
+        return Ok(answer);
+    }
     let Choice { cluster, calls, mut now } = bind(worker, session, world, &mut exchange, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = upstream::attempts(world, calls);
@@ -133,7 +137,7 @@ impl Exchange {
         headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
         if session.origin == Origin::Explicit {
-            headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
+            headers::to_origin_form(&parts.method, &mut parts.uri, &mut parts.headers)?;
         }
         let upgrade = match headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers) {
             Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),

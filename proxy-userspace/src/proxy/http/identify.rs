@@ -10,6 +10,7 @@ use http::{Request, Version};
 use super::Body;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
+use crate::domain::name::Path;
 use crate::proxy::bindings::name_of;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::route::Route;
@@ -35,6 +36,15 @@ pub(super) fn route(
             return Ok(worker.routes.token(world, value));
         }
     }
+    let name = name(world, request, spoken)?;
+    Ok(match own {
+        None => worker.routes.named(world, &name),
+        Some(dtab) => Rc::new(world.bind(&name, Some(dtab))),
+    })
+}
+
+/// The name of `request`. Its URL loses what an identifier consumes.
+pub(super) fn name(world: &World, request: &mut Request<Body>, spoken: Version) -> Result<Path, Fault> {
     let identified = {
         let headers = request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -56,11 +66,7 @@ pub(super) fn route(
     if let Some(target) = identified.target.and_then(|target| PathAndQuery::try_from(target).ok()) {
         *request.uri_mut() = target.into();
     }
-    let name = world.terms.prefix.join(identified.name.labels());
-    Ok(match own {
-        None => worker.routes.named(world, &name),
-        Some(dtab) => Rc::new(world.bind(&name, Some(dtab))),
-    })
+    Ok(world.terms.prefix.join(identified.name.labels()))
 }
 
 /// Where the host in `authority` leads.

@@ -31,6 +31,8 @@ pub struct Terms {
     pub dtab: Arc<Dtab>,
     /// Whose requests may bring dtab entries of their own.
     pub overrides: Allow,
+    /// From whom requests for a diagnosis are answered.
+    pub diagnostics: Allow,
     /// What the names of explicit requests start with.
     pub prefix: Path,
     /// How those names are made.

@@ -116,10 +116,11 @@ impl World {
         Some(Owner { cluster: claim.seat.cluster(&self.live), protocol: claim.protocol })
     }
 
-    /// Every service that says `address` and `port` are its own; the first has them.
+    /// Every service that says `address` and `port` are its own, and not that they are left alone; the first has them.
     pub fn claimants(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &ServiceKey> {
         let claims = self.owners.get(&(address.to_canonical(), port));
-        claims.into_iter().flatten().map(|claim| &claim.seat.service)
+        let claims = claims.into_iter().flatten().filter(|claim| claim.protocol != AppProtocol::Direct);
+        claims.map(|claim| &claim.seat.service)
     }
 
     /// Every cluster of the catalog that was asked for, files' before Services'.

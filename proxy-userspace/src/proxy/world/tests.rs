@@ -19,6 +19,7 @@ fn terms() -> Terms {
         dns: true,
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,
+        diagnostics: settings.outgoing.diagnostics,
         prefix: settings.outgoing.prefix,
         identifiers: settings.outgoing.identifiers,
         namers: settings.namers,
