@@ -56,7 +56,7 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
     }
     let policies = &world.terms.policies;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
-    Explained { explanation, clusters, rules, calls: policies.service(&name), now }
+    Explained { explanation, clusters, rules, calls: policies.service(name), now }
 }
 
 fn read(world: &World, asked: &str) -> Result<Path, String> {
