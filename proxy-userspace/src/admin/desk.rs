@@ -9,10 +9,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::enrolment;
 use super::ready::Readiness;
+use super::{enrolment, kubernetes};
 use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
+use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::enrol::Enrolment;
 use crate::intercept::{Enrol, Interception};
@@ -39,6 +40,8 @@ pub struct Desk {
     pub enrolment: ArcSwapOption<Enrolment>,
     /// Files of `discovery.files` that could not be read.
     pub problems: watch::Sender<Arc<Vec<FileProblem>>>,
+    /// How discovery by an API server is doing, where there is one.
+    pub kubernetes: Option<Arc<Health>>,
     /// Files of `discovery.files` that are left out because of its bounds.
     pub left_out: watch::Sender<usize>,
     /// Whether weir is ready.
@@ -87,6 +90,7 @@ impl Desk {
         doors: Vec<Arc<Door>>,
         settings: Settings,
         interception: Result<Interception, String>,
+        kubernetes: Option<Arc<Health>>,
     ) -> Arc<Self> {
         let ready = Readiness::default();
         if let Some(transparent) = &settings.transparent {
@@ -103,6 +107,7 @@ impl Desk {
             diverted: Mutex::default(),
             enrolment: ArcSwapOption::empty(),
             problems: watch::channel(Arc::default()).0,
+            kubernetes,
             left_out: watch::channel(0).0,
             ready,
             stop: Notify::new(),
@@ -225,6 +230,9 @@ impl Scrape for Control {
         )?;
         let problems = desk.problems.borrow().len();
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(none, problems as f64)])?;
+        if let Some(health) = &desk.kubernetes {
+            kubernetes::metrics(page, health)?;
+        }
         let files = *desk.left_out.borrow();
         page.gauges(
             "weir_files_left_out",

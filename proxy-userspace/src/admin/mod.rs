@@ -6,6 +6,7 @@
 mod desk;
 mod enrolment;
 mod explain;
+mod kubernetes;
 mod ready;
 mod routes;
 mod serve;

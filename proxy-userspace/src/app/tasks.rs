@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::cluster::Told;
 use super::listeners::Listeners;
 use super::services::Services;
-use super::{check, enrol, heart, keeper};
+use super::{check, cluster, enrol, heart, keeper};
 use crate::admin::{self, Desk};
 use crate::intercept::Enrol;
 use crate::proxy::session::Way;
@@ -29,14 +30,7 @@ pub(super) fn start(
     terms: &watch::Sender<Terms>,
     listeners: &Listeners,
 ) -> anyhow::Result<()> {
-    let catalogs = watch::Sender::new(services.catalog);
-    let residents = watch::Sender::new(Arc::default());
-    if let Some(mut folder) = services.folder {
-        let (forward, catalogs, residents) = (desk.clone(), catalogs.clone(), residents.clone());
-        supervise(desk.clone(), "discovery.files", move || {
-            folder.pass_on(forward.clone(), catalogs.clone(), residents.clone())
-        });
-    }
+    let Told { catalogs, residents } = discover(desk, services);
     let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
@@ -57,6 +51,28 @@ pub(super) fn start(
         }
     }
     Ok(())
+}
+
+/// Starts what finds services and pods; where they come from then.
+fn discover(desk: &Arc<Desk>, services: Services) -> Told {
+    let files = Told { catalogs: watch::Sender::new(services.catalog), residents: watch::Sender::default() };
+    if let Some(mut folder) = services.folder {
+        let (forward, told) = (desk.clone(), files.clone());
+        supervise(desk.clone(), "discovery.files", move || {
+            folder.pass_on(forward.clone(), told.catalogs.clone(), told.residents.clone())
+        });
+    }
+    let Some(found) = services.cluster else { return files };
+    tracing::info!(node = found.node(), "following the cluster's API server");
+    let told = Told { catalogs: watch::Sender::new(files.catalogs.borrow().clone()), ..Told::default() };
+    let (merged, catalogs, residents) = (told.clone(), found.catalog(), found.residents());
+    supervise(desk.clone(), "discovery.merge", move || {
+        cluster::merge(files.clone(), catalogs.clone(), residents.clone(), merged.clone())
+    });
+    let (health, telling) = (found.health(), desk.clone());
+    supervise(desk.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));
+    supervise(desk.clone(), "discovery.kubernetes", move || found.follow());
+    told
 }
 
 /// Runs what `make` makes, again and again.

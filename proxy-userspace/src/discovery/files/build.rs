@@ -14,7 +14,7 @@ use super::lookup::Known;
 use crate::config::tree::Position;
 use crate::config::{Mistake, Problem};
 use crate::discovery::objects::{
-    Backing, EndpointsObject, NamespaceObject, PodObject, ServiceObject, SliceObject, assemble, sorted,
+    Backing, EndpointsObject, NamespaceObject, Place, PodObject, ServiceObject, SliceObject, assemble, sorted,
 };
 use crate::domain::catalog::{AppProtocol, Catalog, Endpoint, Namer, Service, ServiceKey, ServicePort};
 use crate::domain::pods::Residents;
@@ -208,7 +208,7 @@ impl<'a> Builder<'a> {
                 ([], Some(endpoints)) => Backing::Endpoints(endpoints),
                 (slices, _) => Backing::Slices(slices),
             };
-            self.add(Service { written: true, ..assemble(service, backing) });
+            self.add(Service { written: true, ..assemble(service, backing, Place::default()) });
         }
         for (key, found) in objects.backings.iter().filter(|(key, _)| !objects.services.contains_key(*key)) {
             let mistake = Mistake::new(format!("no file has Service {}/{}", key.0, key.1));

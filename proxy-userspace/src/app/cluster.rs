@@ -1,0 +1,112 @@
+//! What comes of `discovery.kubernetes`: its services, together with those of the files, and what readiness says of it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::admin::Desk;
+use crate::allocator;
+use crate::discovery::kubernetes::Health;
+use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
+
+/// What is discovered, as it changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) catalogs: watch::Sender<Arc<Catalog>>,
+    pub(super) residents: watch::Sender<Arc<Residents>>,
+}
+
+/// Keeps `merged` what `files` and a cluster make together, as long as weir runs.
+pub(super) async fn merge(
+    files: Told,
+    mut services: watch::Receiver<Arc<Catalog>>,
+    mut residents: watch::Receiver<Arc<Residents>>,
+    merged: Told,
+) -> anyhow::Result<()> {
+    let mut written = (files.catalogs.subscribe(), files.residents.subscribe());
+    let mut is_first = true;
+    loop {
+        let catalog = together(&written.0.borrow_and_update(), &services.borrow_and_update());
+        merged.catalogs.send_replace(catalog);
+        let pods = all(&written.1.borrow_and_update(), &residents.borrow_and_update());
+        if **merged.residents.borrow() != *pods {
+            merged.residents.send_replace(pods);
+        }
+        if is_first && !services.borrow().services.is_empty() {
+            // The first lists take many times the room that is kept of them.
+            allocator::give_back();
+            is_first = false;
+        }
+        tokio::select! {
+            changed = written.0.changed() => changed?,
+            changed = written.1.changed() => changed?,
+            changed = services.changed() => changed?,
+            changed = residents.changed() => changed?,
+        }
+    }
+}
+
+/// The pods and namespaces of both; as the files say where both know one.
+fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
+    if **files == Residents::default() {
+        return cluster.clone();
+    }
+    let mut all = (**cluster).clone();
+    all.pods.extend(files.pods.clone());
+    all.namespaces.extend(files.namespaces.clone());
+    Arc::new(all)
+}
+
+/// Both catalogs in one. A service that both know is as the files say: an operator wrote them down for this node.
+fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Catalog> {
+    if files.services.is_empty() {
+        return cluster.clone();
+    }
+    let mut merged = (**cluster).clone();
+    for (key, service) in &files.services {
+        merged.services.insert(key.clone(), service.clone());
+    }
+    Arc::new(merged)
+}
+
+/// Keeps readiness told of what is waited for and what is off.
+pub(super) async fn tell(desk: Arc<Desk>, health: Arc<Health>) -> anyhow::Result<()> {
+    let mut changes = health.changes();
+    loop {
+        desk.ready.set("kubernetes", health.waits_for().map_or(Ok(()), Err));
+        desk.ready.note("kubernetes", health.off());
+        changes.changed().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalog::{Namer, Service, ServiceKey};
+
+    fn catalog(services: &[(&str, bool)]) -> Arc<Catalog> {
+        let service = |(name, written): &(&str, bool)| {
+            let key = ServiceKey { namer: Namer::K8s, namespace: "default".into(), name: (*name).into() };
+            let service = Service {
+                key: key.clone(),
+                addresses: Vec::new(),
+                ports: Vec::new(),
+                written: *written,
+                external_name: None,
+                affinity: None,
+            };
+            (key, Arc::new(service))
+        };
+        Arc::new(Catalog { services: services.iter().map(service).collect() })
+    }
+
+    #[test]
+    fn a_service_that_files_and_cluster_know_is_as_the_files_say() {
+        let cluster = catalog(&[("a", false), ("b", false)]);
+        let both = together(&catalog(&[("b", true), ("c", true)]), &cluster);
+        let written: Vec<_> = both.services.values().map(|it| (&*it.key.name, it.written)).collect();
+        assert_eq!(written, [("a", false), ("b", true), ("c", true)]);
+        assert!(Arc::ptr_eq(&together(&Arc::default(), &cluster), &cluster));
+    }
+}
