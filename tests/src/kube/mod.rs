@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 use crate::net::place::Place;
 
-pub use faults::{Act, Refusal};
+pub use faults::{Act, Faults, Refusal};
 pub use objects::{Endpoint, pod, service, slice};
 pub use query::Seen;
 use serve::{Command, Shared};
@@ -134,7 +134,7 @@ impl ApiServer {
     }
 
     /// Changes what is wrong with it from now on.
-    pub fn faults(&self, change: impl FnOnce(&mut faults::Faults)) {
+    pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.shared.faults.lock().expect("no fault panicked"));
         self.shared.changed();
     }
@@ -148,7 +148,7 @@ impl ApiServer {
 
     /// Nothing is wrong with it any more.
     pub fn heal(&self) {
-        self.faults(|faults| *faults = faults::Faults::default());
+        self.faults(|faults| *faults = Faults::default());
     }
 
     /// Drops every connection and listens no more.
