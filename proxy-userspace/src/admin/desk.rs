@@ -9,9 +9,11 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::kubernetes;
 use super::ready::Readiness;
 use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
+use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::{Catalog, Changes};
 use crate::intercept::Interception;
 use crate::proxy::metrics::Metrics;
@@ -35,6 +37,8 @@ pub struct Desk {
     pub diverted: Mutex<Diverted>,
     /// Files of `discovery.files` that could not be read.
     pub problems: watch::Sender<Arc<Vec<FileProblem>>>,
+    /// How discovery by an API server is doing, where there is one.
+    pub kubernetes: Option<Arc<Health>>,
     /// Whether weir is ready.
     pub ready: Readiness,
     /// Asks weir to stop.
@@ -81,6 +85,7 @@ impl Desk {
         doors: Vec<Arc<Door>>,
         settings: Settings,
         interception: Result<Interception, String>,
+        kubernetes: Option<Arc<Health>>,
     ) -> Arc<Self> {
         let ready = Readiness::default();
         if let Some(transparent) = &settings.transparent {
@@ -96,6 +101,7 @@ impl Desk {
             interception: Mutex::new(interception),
             diverted: Mutex::default(),
             problems: watch::channel(Arc::default()).0,
+            kubernetes,
             ready,
             stop: Notify::new(),
             stopping: AtomicBool::new(false),
@@ -212,6 +218,9 @@ impl Scrape for Control {
         )?;
         let problems = desk.problems.borrow().len();
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(none, problems as f64)])?;
+        if let Some(health) = &desk.kubernetes {
+            kubernetes::metrics(page, health)?;
+        }
         let left_out = desk.diverted.lock().left_out;
         match &*desk.interception.lock() {
             Ok(interception) => programs(page, interception, left_out),

@@ -5,6 +5,7 @@
 
 mod desk;
 mod explain;
+mod kubernetes;
 mod ready;
 mod routes;
 mod serve;

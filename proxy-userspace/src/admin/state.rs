@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::{Desk, kubernetes};
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::outcome::Outcome;
@@ -73,6 +73,7 @@ impl Whole<'_> {
             "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
             "tunnels": { "open": desk.shared.tunnels.open.value() },
             "fileProblems": problems,
+            "kubernetes": kubernetes::json(desk.kubernetes.as_deref()),
             "reload": { "mistakes": reload.mistakes, "waitForRestart": reload.waiting },
         })
     }

@@ -5,6 +5,7 @@
 //! readiness is off while one is down (`tasks`).
 
 mod check;
+mod cluster;
 mod destinations;
 mod heart;
 mod intercept;
@@ -34,6 +35,7 @@ use crate::cli::EX_CONFIG;
 use crate::config::{self, LogFormat, Settings};
 use crate::discovery::dns::Dns;
 use crate::discovery::files;
+use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::Catalog;
 use crate::drain::Drain;
 use crate::proxy::outside::Outside;
@@ -102,7 +104,8 @@ async fn live(
         .map(|id| worker::start(id, shared.clone(), listeners.for_worker(&doors)?))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let grace = settings.drain.grace;
-    let desk = Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()));
+    let health = services.cluster.as_ref().map(Cluster::health);
+    let desk = Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health);
     let (terms, _) = watch::channel(terms);
     tasks::start(&desk, services, &terms, &listeners)?;
     reload::start(file, desk.clone(), terms, signals.hangup()?);

@@ -1,4 +1,5 @@
-//! Where services come from: the folder of `discovery.files`, watched from before weir takes its first connection.
+//! Where services come from: the folder of `discovery.files`, watched from before weir takes its first connection, and the
+//! cluster of `discovery.kubernetes`, which is asked from then on.
 //!
 //! What is read before the start and what is watched afterwards is one and the same, so that a file that breaks while
 //! weir starts keeps its last good state as at any other time.
@@ -13,14 +14,17 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Desk;
 use crate::config::Settings;
 use crate::discovery::files::{self, Watched};
+use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::Catalog;
 
 /// The services as they are at start, and what will tell of their changes.
 pub(super) struct Services {
     /// Empty without a folder.
     pub(super) catalog: Arc<Catalog>,
-    /// Absent when nothing is discovered.
+    /// Absent without `discovery.files`.
     pub(super) folder: Option<Folder>,
+    /// Absent without `discovery.kubernetes`.
+    pub(super) cluster: Option<Cluster>,
 }
 
 /// A watch, and the task that keeps it going.
@@ -41,13 +45,15 @@ impl Services {
     ///
     /// The folder cannot be listed.
     pub(super) fn open(settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        let cluster = settings.discovery.kubernetes.clone();
+        let cluster = cluster.map(|settings| Cluster::new(settings, shutdown.clone()));
         let Some(files) = &settings.discovery.files else {
-            return Ok(Self { catalog: Arc::default(), folder: None });
+            return Ok(Self { catalog: Arc::default(), folder: None, cluster });
         };
         let mut folder = Folder { path: files.path.clone(), watching: None, shutdown };
         folder.watch()?;
         let catalog = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
-        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder) })
+        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder), cluster })
     }
 }
 

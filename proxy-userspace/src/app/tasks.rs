@@ -9,8 +9,9 @@ use tokio::time::sleep;
 
 use super::listeners::Listeners;
 use super::services::Services;
-use super::{check, heart, keeper};
+use super::{check, cluster, heart, keeper};
 use crate::admin::{self, Desk};
+use crate::domain::catalog::Catalog;
 use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
 
@@ -28,11 +29,7 @@ pub(super) fn start(
     terms: &watch::Sender<Terms>,
     listeners: &Listeners,
 ) -> anyhow::Result<()> {
-    let catalogs = watch::Sender::new(services.catalog);
-    if let Some(mut folder) = services.folder {
-        let (forward, catalogs) = (desk.clone(), catalogs.clone());
-        supervise(desk.clone(), "discovery.files", move || folder.pass_on(forward.clone(), catalogs.clone()));
-    }
+    let catalogs = discover(desk, services);
     let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
@@ -49,6 +46,26 @@ pub(super) fn start(
         }
     }
     Ok(())
+}
+
+/// Starts what finds services; where the catalog comes from then.
+fn discover(desk: &Arc<Desk>, services: Services) -> watch::Sender<Arc<Catalog>> {
+    let files = watch::Sender::new(services.catalog);
+    if let Some(mut folder) = services.folder {
+        let (forward, files) = (desk.clone(), files.clone());
+        supervise(desk.clone(), "discovery.files", move || folder.pass_on(forward.clone(), files.clone()));
+    }
+    let Some(found) = services.cluster else { return files };
+    tracing::info!(node = found.node(), "following the cluster's API server");
+    let catalogs = watch::Sender::new(files.borrow().clone());
+    let (merged, of_cluster, health) = (catalogs.clone(), found.catalog(), found.health());
+    supervise(desk.clone(), "discovery.merge", move || {
+        cluster::merge(files.subscribe(), of_cluster.clone(), merged.clone())
+    });
+    let told = desk.clone();
+    supervise(desk.clone(), "discovery.health", move || cluster::tell(told.clone(), health.clone()));
+    supervise(desk.clone(), "discovery.kubernetes", move || found.follow());
+    catalogs
 }
 
 /// Runs what `make` makes, again and again.

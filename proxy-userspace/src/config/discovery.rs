@@ -1,9 +1,11 @@
 //! `discovery`: where services come from.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::fields::Section;
 use super::problem::Mistake;
+use super::tree::Node;
 use super::values;
 
 /// The sources of the catalog. None, the default, leaves only DNS and diverted addresses as they are dialled.
@@ -11,6 +13,8 @@ use super::values;
 pub struct Discovery {
     /// `files`: a folder of service files.
     pub files: Option<Files>,
+    /// `kubernetes`: an API server. A service that both know is as the files say.
+    pub kubernetes: Option<Kubernetes>,
 }
 
 /// A watched folder that stands in for an API server, linkerd's `io.l5d.fs` included.
@@ -20,21 +24,92 @@ pub struct Files {
     pub path: PathBuf,
 }
 
+/// A Kubernetes API server, listed once and watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// `kubeconfig`: the file that says where the server is and who weir is. Without it: inside a cluster the pod's service
+    /// account, else what `KUBECONFIG` names, else `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `context`: the kubeconfig's context; without it, its current one.
+    pub context: Option<String>,
+    /// `node`: this node's name. Without it: `NODE_NAME` in the environment, else the host name.
+    pub node: Option<String>,
+    /// `jitter`: each first list waits a random time up to this, so that the nodes of a cluster that starts do not ask all
+    /// at once. 0 to 10 min, default 500 ms.
+    pub jitter: Duration,
+    /// `connectTimeout`: how long connecting to the server may take. 100 ms to 1 min, default 3 s.
+    pub connect_timeout: Duration,
+    /// `readTimeout`: how long the server may take to begin an answer, or to go on with a list. 100 ms to 5 min, default 15 s.
+    pub read_timeout: Duration,
+    /// `silence`: how long a watch may say nothing, not even a bookmark (they come each minute), before it is begun anew.
+    /// 1 s to 1 h, default 2 min.
+    pub silence: Duration,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            node: None,
+            jitter: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(3),
+            read_timeout: Duration::from_secs(15),
+            silence: Duration::from_mins(2),
+        }
+    }
+}
+
 /// `base` is the folder that a relative path is relative to.
 pub(super) fn read(mut section: Section<'_, '_>, base: &Path) -> Discovery {
     let files = section.switch("files").and_then(|files| read_files(files, base));
-    section.not_yet("kubernetes", "use `files`; its folder takes the same objects");
+    let kubernetes = section.switch("kubernetes").map(|kubernetes| read_kubernetes(kubernetes, base));
     section.finish();
-    Discovery { files }
+    Discovery { files, kubernetes }
+}
+
+fn read_kubernetes(mut section: Section<'_, '_>, base: &Path) -> Kubernetes {
+    let mut kubernetes = Kubernetes::default();
+    section.set("kubeconfig", &mut kubernetes.kubeconfig, |node| {
+        Ok(Some(base.join(path(node, "a kubeconfig")?)))
+    });
+    section.set("context", &mut kubernetes.context, |node| Ok(Some(word(node)?.to_owned())));
+    section.set("node", &mut kubernetes.node, |node| {
+        let name = word(node)?;
+        match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
+            true => Ok(Some(name.to_owned())),
+            false => Err(Mistake::new("no name of a node")
+                .hint("letters, digits, `-` and `.`; see `kubectl get nodes`")),
+        }
+    });
+    let [short, second, minute] =
+        [Duration::from_millis(100), Duration::from_secs(1), Duration::from_mins(1)];
+    section.set("jitter", &mut kubernetes.jitter, values::duration(Duration::ZERO..=minute * 10));
+    section.set("connectTimeout", &mut kubernetes.connect_timeout, values::duration(short..=minute));
+    section.set("readTimeout", &mut kubernetes.read_timeout, values::duration(short..=minute * 5));
+    section.set("silence", &mut kubernetes.silence, values::duration(second..=minute * 60));
+    section.finish();
+    kubernetes
+}
+
+fn path<'n>(node: &'n Node, what: &str) -> Result<&'n str, Mistake> {
+    match values::text(node)? {
+        "" => Err(Mistake::new("no path").hint(format!("name {what}"))),
+        text if text.contains('\0') => Err(Mistake::new("a path cannot hold a NUL character")),
+        text => Ok(text),
+    }
+}
+
+fn word(node: &Node) -> Result<&str, Mistake> {
+    match values::text(node)? {
+        "" => Err(Mistake::new("empty").hint("leave the key out for the default")),
+        text => Ok(text),
+    }
 }
 
 fn read_files(mut section: Section<'_, '_>, base: &Path) -> Option<Files> {
-    let mut path = None;
-    section.set("path", &mut path, |node| match values::text(node)? {
-        "" => Err(Mistake::new("no path").hint("name the folder of service files")),
-        text if text.contains('\0') => Err(Mistake::new("a path cannot hold a NUL character")),
-        text => Ok(Some(base.join(text))),
-    });
+    let mut folder = None;
+    section.set("path", &mut folder, |node| Ok(Some(base.join(path(node, "the folder of service files")?))));
     if !section.has("path") {
         section.mistake(
             "path",
@@ -42,5 +117,5 @@ fn read_files(mut section: Section<'_, '_>, base: &Path) -> Option<Files> {
         );
     }
     section.finish();
-    path.map(|path| Files { path })
+    folder.map(|path| Files { path })
 }

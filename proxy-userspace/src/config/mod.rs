@@ -29,7 +29,7 @@ mod values;
 pub use admin::{Admin, Probes};
 pub use allow::Allow;
 pub use breaker::{Backoff, Breaker};
-pub use discovery::{Discovery, Files};
+pub use discovery::{Discovery, Files, Kubernetes};
 pub use drain::Drain;
 pub use limits::Limits;
 pub use load::{load, parse};

@@ -121,7 +121,7 @@ fn every_other_key_is_read() {
 fn all_mistakes_come_at_once_and_in_order() {
     assert_problems(
         "outgoing:\n  lisen: \"[::]:4140\"\n  allow: [10.0.0.0/8, ten, 10.0.0.7/8]\nworkers: 65\ndrain: { grace: 10 }\n\
-         incoming: { listen: \"[::]:4141\" }\ndtab: |\n  /svc = /x ;\ndiscovery:\n  kubernetes: {}\n",
+         incoming: { listen: \"[::]:4141\" }\ndtab: |\n  /svc = /x ;\ndiscovery:\n  kubernetes: { node: \"a b\" }\n",
         &[
             "weir.yaml:2:3: outgoing: unknown key `lisen` (did you mean `listen`?)",
             "weir.yaml:3:23: outgoing.allow[1]: `ten` is not a range of addresses",
@@ -131,7 +131,7 @@ fn all_mistakes_come_at_once_and_in_order() {
             "weir.yaml:5:17: drain.grace: `10` is not a duration (a whole number with its unit: 250ms, 10s, 5m or 1h)",
             "weir.yaml:6:1: incoming: not in this version yet",
             "weir.yaml:8:8: dtab: expected `=>`, found `=`",
-            "weir.yaml:10:3: discovery.kubernetes: not in this version yet",
+            "weir.yaml:10:23: discovery.kubernetes.node: no name of a node (letters, digits, `-` and `.`; see `kubectl get nodes`)",
         ],
     );
 }

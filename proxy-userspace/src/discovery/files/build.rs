@@ -13,7 +13,9 @@ use super::fs::{Host, Line};
 use super::lookup::Known;
 use crate::config::tree::Position;
 use crate::config::{Mistake, Problem};
-use crate::discovery::objects::{Backing, EndpointsObject, ServiceObject, SliceObject, assemble, sorted};
+use crate::discovery::objects::{
+    Backing, EndpointsObject, Place, ServiceObject, SliceObject, assemble, sorted,
+};
 use crate::domain::catalog::{AppProtocol, Catalog, Endpoint, Namer, Service, ServiceKey, ServicePort};
 
 /// Problems reported at the same time; the first are enough to see what is wrong.
@@ -172,7 +174,7 @@ impl<'a> Builder<'a> {
                 ([], Some(endpoints)) => Backing::Endpoints(endpoints),
                 (slices, _) => Backing::Slices(slices),
             };
-            self.add(Service { written: true, ..assemble(service, backing) });
+            self.add(Service { written: true, ..assemble(service, backing, Place::default()) });
         }
         for (key, found) in objects.backings.iter().filter(|(key, _)| !objects.services.contains_key(*key)) {
             let mistake = Mistake::new(format!("no file has Service {}/{}", key.0, key.1));

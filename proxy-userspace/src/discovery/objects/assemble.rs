@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::endpoints::{EndpointAddress, EndpointsObject};
 use super::meta::PortNumber;
+use super::place::{Backed, Place};
 use super::protocol::{app_protocol, is_tcp};
 use super::service::{ServiceObject, SpecPort};
 use super::slice::SliceObject;
@@ -23,10 +24,13 @@ pub enum Backing<'a> {
 ///
 /// A port has the endpoints whose port has the same name; a Service with a single nameless port is matched by a
 /// nameless one. An `ExternalName` service is only another name: whatever backs it is left out.
-pub fn assemble(object: &ServiceObject, backing: Backing<'_>) -> Service {
+///
+/// Of the endpoints, those stay that are for the `place` ([`Place::narrow`]).
+pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) -> Service {
     let ports = object.spec.ports.iter().flatten().filter(|port| port.is_tcp());
     let external_name = object.external_name().map(|name| Arc::from(name.to_ascii_lowercase()));
     let backing = if external_name.is_some() { Backing::Slices(&[]) } else { backing };
+    let policy = object.spec.internal_traffic_policy;
     Service {
         key: ServiceKey {
             namer: Namer::K8s,
@@ -34,16 +38,20 @@ pub fn assemble(object: &ServiceObject, backing: Backing<'_>) -> Service {
             name: object.metadata.name.as_str().into(),
         },
         addresses: object.addresses(),
-        ports: ports.map(|port| service_port(port, backing)).collect(),
+        ports: ports.map(|port| service_port(port, backing, &|it| place.narrow(policy, it))).collect(),
         written: false,
         external_name,
         affinity: object.affinity(),
     }
 }
 
-fn service_port(port: &SpecPort, backing: Backing<'_>) -> ServicePort {
+fn service_port(
+    port: &SpecPort,
+    backing: Backing<'_>,
+    narrow: &dyn Fn(Vec<Backed<'_>>) -> Vec<Endpoint>,
+) -> ServicePort {
     let endpoints = match backing {
-        Backing::Slices(slices) => slices.iter().flat_map(|slice| of_slice(slice, port)).collect(),
+        Backing::Slices(slices) => narrow(slices.iter().flat_map(|slice| of_slice(slice, port)).collect()),
         Backing::Endpoints(endpoints) => of_endpoints(endpoints, port),
     };
     ServicePort {
@@ -54,25 +62,26 @@ fn service_port(port: &SpecPort, backing: Backing<'_>) -> ServicePort {
     }
 }
 
-fn of_slice(slice: &SliceObject, port: &SpecPort) -> Vec<Endpoint> {
+fn of_slice<'a>(slice: &'a SliceObject, port: &SpecPort) -> Vec<Backed<'a>> {
     let ports = slice.ports.iter().flatten().filter(|candidate| is_tcp(candidate.protocol.as_deref()));
     let numbers = ports.filter(|candidate| same_name(candidate.name.as_deref(), port.name.as_deref()));
     // A port without a number stands for all of them, so an endpoint is reached at the number that was dialled.
     let numbers: Vec<PortNumber> = numbers.map(|candidate| candidate.port.unwrap_or(port.port)).collect();
-    let mut endpoints = Vec::new();
-    for endpoint in slice.endpoints.iter().flatten() {
-        let Some(address) = endpoint.addresses.first() else { continue };
+    let mut backed = Vec::new();
+    for object in slice.endpoints.iter().flatten() {
+        let Some(address) = object.address else { continue };
         for number in &numbers {
-            endpoints.push(Endpoint {
+            let endpoint = Endpoint {
                 address: SocketAddr::new(address.0, number.0),
                 weight: 1.0,
-                condition: endpoint.conditions.unwrap_or_default().condition(),
-                zone: endpoint.zone.as_deref().map(Arc::from),
-                node: endpoint.node_name.as_deref().map(Arc::from),
-            });
+                condition: object.conditions.unwrap_or_default().condition(),
+                zone: object.zone.clone(),
+                node: object.node_name.clone(),
+            };
+            backed.push(Backed { endpoint, hints: object.hints.as_deref() });
         }
     }
-    endpoints
+    backed
 }
 
 fn of_endpoints(object: &EndpointsObject, port: &SpecPort) -> Vec<Endpoint> {

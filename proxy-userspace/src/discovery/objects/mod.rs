@@ -10,6 +10,9 @@
 mod assemble;
 mod endpoints;
 mod meta;
+mod node;
+mod place;
+mod pod;
 mod protocol;
 mod service;
 mod slice;
@@ -20,6 +23,13 @@ pub(in crate::discovery) use assemble::sorted;
 pub use assemble::{Backing, assemble};
 pub use endpoints::{EndpointAddress, EndpointPort, EndpointSubset, EndpointsObject};
 pub use meta::{Address, Labels, Metadata, PortNumber};
+pub use node::{NodeLabels, NodeMetadata, NodeObject};
+pub use place::Place;
+pub use pod::{
+    NamespaceMetadata, NamespaceObject, PodAnnotations, PodIp, PodMetadata, PodObject, PodSpec, PodStatus,
+};
 pub use protocol::app_protocol;
-pub use service::{AffinityConfig, ClientIpConfig, ClusterIp, ServiceObject, ServiceSpec, SpecPort};
-pub use slice::{Conditions, SliceEndpoint, SliceObject, SlicePort};
+pub use service::{
+    AffinityConfig, ClientIpConfig, ClusterIp, ServiceObject, ServiceSpec, SpecPort, TrafficPolicy,
+};
+pub use slice::{Conditions, HintedName, Hints, SliceEndpoint, SliceObject, SlicePort};

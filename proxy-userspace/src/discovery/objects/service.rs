@@ -45,6 +45,19 @@ pub struct ServiceSpec {
     /// `sessionAffinityConfig`.
     #[serde(default)]
     pub session_affinity_config: Option<AffinityConfig>,
+    /// `internalTrafficPolicy`.
+    #[serde(default)]
+    pub internal_traffic_policy: TrafficPolicy,
+}
+
+/// Which endpoints a node may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// All of them.
+    #[default]
+    Cluster,
+    /// Those that run on it.
+    Local,
 }
 
 /// A Service's `sessionAffinityConfig`.
@@ -125,6 +138,13 @@ impl SpecPort {
     /// Whether it is a TCP port.
     pub fn is_tcp(&self) -> bool {
         super::protocol::is_tcp(self.protocol.as_deref())
+    }
+}
+
+impl<'de> Deserialize<'de> for TrafficPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        Ok(if text.as_deref() == Some("Local") { Self::Local } else { Self::Cluster })
     }
 }
 

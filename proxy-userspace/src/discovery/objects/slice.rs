@@ -1,6 +1,8 @@
 //! `EndpointSlice`, of `discovery.k8s.io/v1`.
 
-use serde::Deserialize;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer};
 
 use super::meta::{Address, Metadata, PortNumber};
 use crate::domain::catalog::Condition;
@@ -22,18 +24,40 @@ pub struct SliceObject {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SliceEndpoint {
-    /// Its address. Consumers use the first one only, as the API documentation tells them to.
-    #[serde(default)]
-    pub addresses: Vec<Address>,
+    /// Its address: the first of `addresses`, as the API documentation tells consumers; all have to make sense.
+    #[serde(default, rename = "addresses", deserialize_with = "first")]
+    pub address: Option<Address>,
     /// Its state.
     #[serde(default)]
     pub conditions: Option<Conditions>,
     /// The node it runs on.
-    #[serde(default)]
-    pub node_name: Option<String>,
+    #[serde(default, deserialize_with = "shared")]
+    pub node_name: Option<Arc<str>>,
     /// The zone it runs in.
+    #[serde(default, deserialize_with = "shared")]
+    pub zone: Option<Arc<str>>,
+    /// Whom it is meant for; most have none.
     #[serde(default)]
-    pub zone: Option<String>,
+    pub hints: Option<Box<Hints>>,
+}
+
+/// An endpoint's `hints`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hints {
+    /// `forZones`: the zones whose traffic it is to take.
+    #[serde(default)]
+    pub for_zones: Option<Vec<HintedName>>,
+    /// `forNodes`: the nodes whose traffic it is to take.
+    #[serde(default)]
+    pub for_nodes: Option<Vec<HintedName>>,
+}
+
+/// A zone or a node in [`Hints`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HintedName {
+    /// Its name.
+    pub name: String,
 }
 
 /// An endpoint's conditions; each may be unknown.
@@ -63,6 +87,16 @@ pub struct SlicePort {
     /// `TCP`, the default, `UDP` or `SCTP`.
     #[serde(default)]
     pub protocol: Option<String>,
+}
+
+fn first<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
+    let addresses = Option::<Vec<Address>>::deserialize(deserializer)?;
+    Ok(addresses.unwrap_or_default().first().copied())
+}
+
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()).map(Arc::from))
 }
 
 impl SliceObject {

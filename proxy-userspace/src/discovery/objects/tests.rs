@@ -46,7 +46,7 @@ fn a_port_has_the_endpoints_of_every_slice_whose_port_has_its_name() {
         json!([{ "name": "http", "port": 8080 }, { "name": "admin", "port": 9991 }]),
     );
     let two = slice(json!([{ "addresses": ["10.1.0.1"] }]), json!([{ "name": "http", "port": 8080 }]));
-    let service = assemble(&service, Backing::Slices(&[&one, &two]));
+    let service = assemble(&service, Backing::Slices(&[&one, &two]), Place::default());
     assert_eq!(service.key.to_string(), "/#/io.l5d.k8s/default/hello");
     assert_eq!(
         service.addresses,
@@ -87,7 +87,7 @@ fn an_endpoint_in_two_slices_counts_once_in_its_better_condition() {
         slice(json!([{ "addresses": ["10.1.0.1"], "conditions": { "ready": false } }]), ports.clone());
     let arriving = slice(json!([{ "addresses": ["10.1.0.1"], "conditions": { "ready": true } }]), ports);
     let service = hello(json!([{ "port": 80 }]));
-    let service = assemble(&service, Backing::Slices(&[&leaving, &arriving]));
+    let service = assemble(&service, Backing::Slices(&[&leaving, &arriving]), Place::default());
     assert_eq!(shown(&service), [(":80".to_owned(), vec!["10.1.0.1:80 Ready".to_owned()])]);
 }
 
@@ -95,7 +95,7 @@ fn an_endpoint_in_two_slices_counts_once_in_its_better_condition() {
 fn a_slice_port_without_a_number_is_every_port_and_an_empty_name_is_none() {
     let service = hello(json!([{ "name": "", "port": 5432 }]));
     let all = slice(json!([{ "addresses": ["10.1.0.1"] }]), json!([{ "name": null, "port": null }]));
-    let service = assemble(&service, Backing::Slices(&[&all]));
+    let service = assemble(&service, Backing::Slices(&[&all]), Place::default());
     assert_eq!(shown(&service), [(":5432".to_owned(), vec!["10.1.0.1:5432 Ready".to_owned()])]);
     assert_eq!(service.ports[0].name, None);
 }
@@ -110,7 +110,7 @@ fn only_tcp_ports_are_ports() {
         json!([{ "addresses": ["10.1.0.1"] }]),
         json!([{ "name": "dns", "port": 53, "protocol": "UDP" }, { "name": "dns-tcp", "port": 53 }]),
     );
-    let service = assemble(&service, Backing::Slices(&[&slice]));
+    let service = assemble(&service, Backing::Slices(&[&slice]), Place::default());
     assert_eq!(shown(&service), [("dns-tcp:53".to_owned(), vec!["10.1.0.1:53 Ready".to_owned()])]);
     assert_eq!(service.ports[0].protocol, AppProtocol::Opaque);
 }
@@ -127,7 +127,7 @@ fn endpoints_objects_say_which_addresses_are_not_ready() {
         ],
     }));
     let service = hello(json!([{ "name": "http", "port": 80 }]));
-    let service = assemble(&service, Backing::Endpoints(&endpoints));
+    let service = assemble(&service, Backing::Endpoints(&endpoints), Place::default());
     let expected = ["10.1.0.1:8080 NotReady", "10.1.0.2:8080 Ready", "10.1.0.3:8081 Ready"];
     assert_eq!(shown(&service), [("http:80".to_owned(), expected.map(str::to_owned).to_vec())]);
 }
@@ -139,7 +139,10 @@ fn a_headless_service_has_no_address() {
         "spec": { "clusterIP": "None", "clusterIPs": ["None"], "ports": [{ "port": 5432 }] },
     }));
     assert_eq!(service.addresses(), Vec::<std::net::IpAddr>::new());
-    assert_eq!(assemble(&service, Backing::Slices(&[])).key.to_string(), "/#/io.l5d.k8s/shop/db");
+    assert_eq!(
+        assemble(&service, Backing::Slices(&[]), Place::default()).key.to_string(),
+        "/#/io.l5d.k8s/shop/db"
+    );
 }
 
 #[test]
@@ -150,10 +153,10 @@ fn an_external_name_is_another_name_and_nothing_backs_it() {
                   "ports": [{ "name": "pg", "port": 5432 }] },
     }));
     let slice = slice(json!([{ "addresses": ["10.1.0.1"] }]), json!([{ "name": "pg", "port": 5432 }]));
-    let assembled = assemble(&service, Backing::Slices(&[&slice]));
+    let assembled = assemble(&service, Backing::Slices(&[&slice]), Place::default());
     assert_eq!(assembled.external_name.as_deref(), Some("db.example.com"));
     assert_eq!(shown(&assembled), [("pg:5432".to_owned(), vec![])]);
-    let hello = assemble(&hello(json!([{ "port": 80 }])), Backing::Slices(&[]));
+    let hello = assemble(&hello(json!([{ "port": 80 }])), Backing::Slices(&[]), Place::default());
     assert_eq!((hello.external_name, hello.affinity), (None, None));
 }
 

@@ -21,7 +21,7 @@ fn equal_endpoints_share_the_traffic() {
         for share in world.record.shares(10, 60) {
             assert!((0.12..0.4).contains(&share), "{:?}", world.record.shares(10, 60));
         }
-        assert_eq!(world.record.failures, []);
+        assert_eq!(world.record.failures, Vec::<Duration>::new());
     });
 }
 
@@ -72,7 +72,7 @@ fn a_dead_endpoint_is_ejected_and_comes_back() {
         // come after the first failures, and a client that leaves counts for nothing.
         let attempts = record.count(1, 10, 50);
         assert!(attempts <= 5 + 3 + 4, "{attempts} requests went to a dead endpoint in 40 s");
-        assert_eq!(record.failures, [], "no client noticed");
+        assert_eq!(record.failures, Vec::<Duration>::new(), "no client noticed");
 
         // Probes are at most 40 s apart by then.
         assert!(matches!(record.transitions.last(), Some((_, 1, Transition::Restored))));
@@ -94,7 +94,7 @@ fn an_endpoint_that_hangs_is_left_alone_and_comes_back() {
         // first timeouts make it so dear that the breaker does not get to see five.
         let attempts = record.count(1, 12, 50);
         assert!(attempts <= 5, "{attempts} requests went to a hung endpoint in 38 s");
-        assert_eq!(record.failures, [], "no client noticed, but for the wait");
+        assert_eq!(record.failures, Vec::<Duration>::new(), "no client noticed, but for the wait");
         let share = record.shares(110, 130)[1];
         assert!(share > 0.15, "it got {share} after its return");
     });
@@ -152,7 +152,7 @@ fn a_new_endpoint_that_is_dead_costs_no_client_a_failure() {
         let mut world = World::new(seed, &[up(20); 3], PACE);
         world.at(10, |world| _ = world.join(Server::Refusing, 1.0));
         world.run(30);
-        assert_eq!(world.record.failures, []);
+        assert_eq!(world.record.failures, Vec::<Duration>::new());
         assert!(world.record.count(3, 10, 30) <= 12, "{} went there", world.record.count(3, 10, 30));
     });
 }
@@ -203,7 +203,7 @@ fn the_last_usable_endpoint_is_never_ejected() {
         world.run(60);
         let closed = (0..3).filter(|&endpoint| world.state(endpoint) == State::Closed).count();
         assert_eq!(closed, 1, "with all three dead, one stays in");
-        assert_eq!(world.record.forced, [], "so that breakers need not be ignored");
+        assert_eq!(world.record.forced, Vec::<Duration>::new(), "so that breakers need not be ignored");
 
         // The one that stayed in answers at once when it is back, the others after their probes.
         world.run(200);

@@ -1,0 +1,182 @@
+//! One exchange with an API server: a page of a list, or the lines of a watch.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::failure::{Failure, chain, text};
+
+/// The longest page that is read: 500 objects of 256 KiB would be, which no cluster has.
+const PAGE_BYTES: usize = 128 << 20;
+/// The longest line of a watch, one event: an object is at most 1.5 MiB in etcd.
+const LINE_BYTES: usize = 8 << 20;
+/// What is read of an answer that is no success.
+const REFUSAL_BYTES: usize = 64 << 10;
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    pub(super) metadata: ListMetadata,
+    /// Each by itself, so that one that makes no sense does not take the others along.
+    #[serde(default)]
+    pub(super) items: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListMetadata {
+    pub(super) resource_version: String,
+    #[serde(default, rename = "continue")]
+    pub(super) next: Option<String>,
+}
+
+/// An event of a watch.
+#[derive(Debug, Deserialize)]
+pub(super) struct Event {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) object: Value,
+}
+
+/// Sends a request and takes the head of its answer, which has to be a success.
+pub(super) async fn send(
+    client: &Client,
+    request: Request<Body>,
+    patience: Duration,
+) -> Result<Response<Body>, Failure> {
+    let answer = timeout(patience, client.send(request)).await.map_err(|_| Failure::Silent(patience))?;
+    let answer = answer.map_err(unreachable)?;
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let (head, body) = answer.into_parts();
+    // The reason is a courtesy: without it the status has to do.
+    let body = read(body, REFUSAL_BYTES, patience).await.unwrap_or_default();
+    Err(Failure::of_answer(head.status, &head.headers, &body))
+}
+
+/// Reads a page to its end.
+pub(super) async fn page(
+    client: &Client,
+    request: Request<Body>,
+    patience: Duration,
+) -> Result<Page, Failure> {
+    let answer = send(client, request, patience).await?;
+    let body = read(answer.into_body(), PAGE_BYTES, patience).await?;
+    serde_json::from_slice(&body).map_err(|error| Failure::Garbage(format!("no list: {error}")))
+}
+
+async fn read(mut body: Body, most: usize, patience: Duration) -> Result<BytesMut, Failure> {
+    let mut read = BytesMut::new();
+    loop {
+        let frame = timeout(patience, body.frame()).await.map_err(|_| Failure::Silent(patience))?;
+        let Some(frame) = frame else { return Ok(read) };
+        if let Ok(data) = frame.map_err(unreachable)?.into_data() {
+            if read.len() + data.len() > most {
+                return Err(Failure::Garbage(format!("an answer of more than {most} bytes")));
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+}
+
+/// The lines of a watch.
+pub(super) struct Lines {
+    body: Body,
+    buffer: BytesMut,
+    /// What has been searched for the end of a line already.
+    searched: usize,
+}
+
+impl Lines {
+    pub(super) fn of(answer: Response<Body>) -> Self {
+        Self { body: answer.into_body(), buffer: BytesMut::new(), searched: 0 }
+    }
+
+    /// The next event; nothing when the server has ended the watch. What is left of a line that was cut is no event.
+    pub(super) async fn next(&mut self, patience: Duration) -> Result<Option<Event>, Failure> {
+        loop {
+            while let Some(line) = self.line() {
+                if !line.trim_ascii().is_empty() {
+                    return event(&line).map(Some);
+                }
+            }
+            if self.buffer.len() > LINE_BYTES {
+                return Err(Failure::Garbage(format!("a line of more than {LINE_BYTES} bytes")));
+            }
+            let frame = timeout(patience, self.body.frame()).await.map_err(|_| Failure::Silent(patience))?;
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(data) = frame.map_err(unreachable)?.into_data() {
+                self.buffer.extend_from_slice(&data);
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<BytesMut> {
+        match self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                let line = self.buffer.split_to(self.searched + end + 1);
+                self.searched = 0;
+                Some(line)
+            }
+            None => {
+                self.searched = self.buffer.len();
+                None
+            }
+        }
+    }
+}
+
+fn event(line: &[u8]) -> Result<Event, Failure> {
+    serde_json::from_slice(line).map_err(|error| {
+        // A server, or what is in front of it, may end a watch with a bare Status.
+        match serde_json::from_slice::<Value>(line) {
+            Ok(object) if object.get("kind").and_then(Value::as_str) == Some("Status") => {
+                Failure::of_event(object)
+            }
+            Ok(_) | Err(_) => Failure::Garbage(format!("no event: {error}: {}", text(&lossy(line)))),
+        }
+    })
+}
+
+fn lossy(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
+}
+
+fn unreachable(error: kube::Error) -> Failure {
+    match error {
+        kube::Error::Auth(error) => Failure::Misconfigured(chain(&error)),
+        error => Failure::Unreachable(chain(&error)),
+    }
+}
+
+/// What tells an object from others, of what may be anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Its name, or nothing.
+    pub(super) name: String,
+    /// Its namespace, if it is in one.
+    pub(super) namespace: Option<String>,
+    /// Its version, as a number where it is one.
+    pub(super) version: Option<String>,
+}
+
+impl Head {
+    pub(super) fn of(object: &Value) -> Self {
+        let metadata = object.get("metadata");
+        let word = |key: &str| metadata?.get(key)?.as_str().filter(|it| !it.is_empty()).map(str::to_owned);
+        Self {
+            name: word("name").unwrap_or_default(),
+            namespace: word("namespace"),
+            version: word("resourceVersion"),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Why an API server did not do what it was asked, and whose fault that is.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderMap, RETRY_AFTER};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Text of the server's that is kept.
+const TEXT: usize = 300;
+
+/// A failed call, or a watch that ended otherwise than by its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// 410: the history that was asked for is gone; only a new list helps.
+    Gone,
+    /// 401: the server does not know who asks.
+    Unauthorized(String),
+    /// 403: who asks may not.
+    Forbidden(String),
+    /// 429, with how long to wait where that is said.
+    Throttled(Option<Duration>),
+    /// Any other answer that is none.
+    Refused(String),
+    /// No connection, or it broke.
+    Unreachable(String),
+    /// Nothing came for so long.
+    Silent(Duration),
+    /// What came is not what the API speaks.
+    Garbage(String),
+    /// No kubeconfig, no service account, a bad certificate file.
+    Misconfigured(String),
+}
+
+/// A `Status` object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    code: Option<u16>,
+    message: Option<String>,
+    reason: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Details {
+    retry_after_seconds: Option<u64>,
+    causes: Option<Vec<Cause>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    reason: Option<String>,
+}
+
+impl Failure {
+    /// The labels of [`kind`](Self::kind), for one counter each.
+    pub const KINDS: [&'static str; 9] = [
+        "gone",
+        "unauthorized",
+        "forbidden",
+        "throttled",
+        "refused",
+        "unreachable",
+        "silent",
+        "garbage",
+        "misconfigured",
+    ];
+
+    /// Its place in [`KINDS`](Self::KINDS).
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::Gone => 0,
+            Self::Unauthorized(_) => 1,
+            Self::Forbidden(_) => 2,
+            Self::Throttled(_) => 3,
+            Self::Refused(_) => 4,
+            Self::Unreachable(_) => 5,
+            Self::Silent(_) => 6,
+            Self::Garbage(_) => 7,
+            Self::Misconfigured(_) => 8,
+        }
+    }
+
+    /// What an answer that is no success means; `body` is mostly a `Status`.
+    pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let told: Status = serde_json::from_slice(body).unwrap_or_default();
+        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Self::of(status.as_u16(), told, seconds.map(Duration::from_secs))
+    }
+
+    /// What the object of an event of type `ERROR` means.
+    pub(super) fn of_event(object: Value) -> Self {
+        let told: Status = serde_json::from_value(object).unwrap_or_default();
+        let code = told.code.unwrap_or(500);
+        Self::of(code, told, None)
+    }
+
+    fn of(code: u16, told: Status, retry_after: Option<Duration>) -> Self {
+        let details = told.details.unwrap_or_default();
+        let retry_after = retry_after.or(details.retry_after_seconds.map(Duration::from_secs));
+        let reason = told.reason.unwrap_or_default();
+        let too_large = |cause: &Cause| cause.reason.as_deref() == Some("ResourceVersionTooLarge");
+        let message = text(&told.message.unwrap_or_else(|| format!("status {code}")));
+        match code {
+            410 => Self::Gone,
+            401 => Self::Unauthorized(message),
+            403 => Self::Forbidden(message),
+            429 => Self::Throttled(retry_after),
+            // A restored etcd is younger than what is remembered of it.
+            _ if details.causes.iter().flatten().any(too_large) => Self::Gone,
+            _ if reason == "Expired" || reason == "Gone" => Self::Gone,
+            _ => Self::Refused(format!("{code}: {message}")),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("its history has moved on (410)"),
+            Self::Unauthorized(why) => write!(f, "the API server does not know this weir (401: {why})"),
+            Self::Forbidden(why) => write!(f, "not permitted (403: {why})"),
+            Self::Throttled(_) => f.write_str("the API server asks for patience (429)"),
+            Self::Refused(why) => write!(f, "the API server refused ({why})"),
+            Self::Unreachable(why) => write!(f, "the API server cannot be reached: {why}"),
+            Self::Silent(time) => write!(f, "the API server said nothing for {time:?}"),
+            Self::Garbage(why) => write!(f, "the API server said what makes no sense: {why}"),
+            Self::Misconfigured(why) => write!(f, "no way to the API server is configured: {why}"),
+        }
+    }
+}
+
+/// The start of a text, on one line.
+pub(super) fn text(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT)].replace(char::is_control, " ")
+}
+
+/// An error with all its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_said = cause.to_string();
+        if !said.contains(&cause_said) {
+            said = format!("{said}: {cause_said}");
+        }
+        next = cause.source();
+    }
+    text(&said)
+}

@@ -1,0 +1,214 @@
+//! How discovery is doing: for readiness, the admin and metrics.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::failure::Failure;
+use super::resource::Resource;
+use crate::telemetry::Count;
+
+/// Ignored objects that are named; beyond that they are only counted.
+const NAMED: usize = 100;
+
+/// What is known of the API server and of what it told.
+#[derive(Debug)]
+pub struct Health {
+    resources: [Mutex<Status>; Resource::ALL.len()],
+    /// Counts for each resource.
+    pub counts: [Counts; Resource::ALL.len()],
+    problems: Mutex<BTreeMap<(Resource, String), String>>,
+    changed: watch::Sender<()>,
+}
+
+/// How a resource is doing.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// What is being done.
+    pub state: State,
+    /// Whether a list was ever complete.
+    pub known: bool,
+    /// When the server last said anything about it.
+    pub contact: Option<Instant>,
+    /// The last trouble, until it is over.
+    pub failure: Option<Failure>,
+}
+
+/// What is being done about a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Its first list is to come.
+    #[default]
+    Waiting,
+    /// Its list is being read.
+    Listing,
+    /// Its changes are being read.
+    Watching,
+    /// After trouble, the next try is to come.
+    Pausing,
+}
+
+/// What happened to a resource.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Lists that were begun.
+    pub lists: Count,
+    /// Watches that were begun.
+    pub watches: Count,
+    /// Events of watches, bookmarks included.
+    pub events: Count,
+    /// Objects that made no sense.
+    pub ignored: Count,
+    /// Failures, by [`Failure::KINDS`].
+    pub failures: [Count; Failure::KINDS.len()],
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Listing, Self::Watching, Self::Pausing];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Listing => "listing",
+            Self::Watching => "watching",
+            Self::Pausing => "pausing",
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            resources: Default::default(),
+            counts: Default::default(),
+            problems: Mutex::default(),
+            changed: watch::Sender::new(()),
+        }
+    }
+}
+
+impl Health {
+    /// How `resource` is doing.
+    pub fn status(&self, resource: Resource) -> Status {
+        self.resources[resource.index()].lock().clone()
+    }
+
+    /// Tells of changes of [`waits_for`](Self::waits_for) and [`off`](Self::off).
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// What weir is not ready without, and why it is not there; nothing once it was known.
+    pub fn waits_for(&self) -> Option<String> {
+        let waits = Resource::ALL.into_iter().filter(|it| it.is_needed()).filter_map(|resource| {
+            let status = self.status(resource);
+            if status.known {
+                return None;
+            }
+            Some(match status.failure {
+                Some(failure) => format!("waiting for {resource}: {failure}"),
+                None => format!("waiting for {resource}"),
+            })
+        });
+        let waits: Vec<_> = waits.collect();
+        (!waits.is_empty()).then(|| waits.join("; "))
+    }
+
+    /// What is off for want of permission.
+    pub fn off(&self) -> Option<String> {
+        let off = Resource::ALL.into_iter().filter_map(|resource| match self.status(resource).failure {
+            Some(failure @ Failure::Forbidden(_)) => {
+                Some(format!("{} is off, for {resource} are {failure}", resource.feature()))
+            }
+            _ => None,
+        });
+        let off: Vec<_> = off.collect();
+        (!off.is_empty()).then(|| off.join("; "))
+    }
+
+    /// The objects that make no sense now, and why.
+    pub fn problems(&self) -> Vec<String> {
+        let problems = self.problems.lock();
+        problems.iter().map(|((resource, name), why)| format!("{resource} {name}: {why}")).collect()
+    }
+
+    pub(super) fn counts(&self, resource: Resource) -> &Counts {
+        &self.counts[resource.index()]
+    }
+
+    /// The server said something.
+    pub(super) fn contact(&self, resource: Resource) {
+        self.resources[resource.index()].lock().contact = Some(Instant::now());
+    }
+
+    pub(super) fn set(&self, resource: Resource, state: State) {
+        self.resources[resource.index()].lock().state = state;
+    }
+
+    /// A step went well.
+    pub(super) fn well(&self, resource: Resource, state: State) {
+        {
+            let mut status = self.resources[resource.index()].lock();
+            if let Some(failure) = status.failure.take() {
+                tracing::info!(%resource, "discovery is well again, after: {failure}");
+            }
+            status.state = state;
+            status.known |= state == State::Watching;
+            status.contact = Some(Instant::now());
+        }
+        self.changed.send_replace(());
+    }
+
+    /// A step failed. The log has each trouble once.
+    pub(super) fn failed(&self, resource: Resource, failure: &Failure) {
+        self.counts(resource).failures[failure.kind()].up();
+        if *failure == Failure::Gone {
+            tracing::info!(%resource, "{failure}; it is listed again");
+            return;
+        }
+        {
+            let mut status = self.resources[resource.index()].lock();
+            let new = status.failure.as_ref().is_none_or(|before| before.kind() != failure.kind());
+            if new {
+                let consequence = match status.known {
+                    true => "what is known stays in force",
+                    false => "nothing is known of it yet",
+                };
+                tracing::warn!(%resource, "{failure}; {consequence}");
+            }
+            status.failure = Some(failure.clone());
+            status.state = State::Pausing;
+        }
+        self.changed.send_replace(());
+    }
+
+    /// An object makes no sense; the log has each once.
+    pub(super) fn ignore(&self, resource: Resource, name: String, why: String) {
+        self.counts(resource).ignored.up();
+        let mut problems = self.problems.lock();
+        let full = problems.len() >= NAMED;
+        let key = (resource, name);
+        if problems.get(&key).is_some_and(|before| *before == why) || full && !problems.contains_key(&key) {
+            return;
+        }
+        tracing::warn!(%resource, name = key.1, "an object is ignored: {why}");
+        problems.insert(key, why);
+    }
+
+    /// An object is well, or gone.
+    pub(super) fn heed(&self, resource: Resource, name: &str) {
+        let mut problems = self.problems.lock();
+        if !problems.is_empty() {
+            problems.remove(&(resource, name.to_owned()));
+        }
+    }
+
+    /// A new list begins: what it does not name is gone.
+    pub(super) fn keep_problems(&self, resource: Resource, named: &[String]) {
+        self.problems.lock().retain(|(of, name), _| *of != resource || named.contains(name));
+    }
+}

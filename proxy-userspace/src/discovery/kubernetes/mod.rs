@@ -1,0 +1,92 @@
+//! A Kubernetes API server: Services and EndpointSlices of the cluster, and the pods of this node.
+//!
+//! ```text
+//! follow (one for each resource: list, then watch; pace says what comes next and when) -> News
+//!     -> run (store: Services and slices; node: pods and namespaces) -> watch<Arc<Catalog>>, watch<Arc<Residents>>
+//! ```
+//!
+//! Promises: an event is in the catalog some 10 ms later, and costs what its service is large, not what the cluster is;
+//! whatever happens to the server, what it last said stays in force, and of a new list only what differs goes on; an object
+//! that makes no sense is named and left out, and takes no other along.
+//!
+//! kube-rs makes the connection (TLS, kubeconfig, service account tokens). Lists and watches are weir's own: kube-rs's
+//! watcher gives up an entire list for one object it cannot read, and its pauses grow too long ([`pace`]).
+//!
+//! Deliberately absent: `sendInitialEvents`, which servers before 1.32 do not have; leases, events and everything else
+//! that would write.
+
+mod access;
+mod call;
+mod failure;
+mod follow;
+mod health;
+mod node;
+mod pace;
+mod resource;
+mod run;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use failure::Failure;
+pub use health::{Counts, Health, State, Status};
+pub use resource::Resource;
+
+use crate::config::Kubernetes;
+use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
+
+/// A cluster that is watched, or will be.
+pub struct Cluster {
+    settings: Arc<Kubernetes>,
+    node: Arc<str>,
+    outlets: run::Outlets,
+    shutdown: CancellationToken,
+}
+
+impl Cluster {
+    /// The cluster that `settings` lead to. Nothing is asked of it yet, and its catalog is empty.
+    pub fn new(settings: Kubernetes, shutdown: CancellationToken) -> Self {
+        let node = access::node_name(&settings).into();
+        let outlets = run::Outlets {
+            catalog: watch::Sender::new(Arc::default()),
+            residents: watch::Sender::new(Arc::default()),
+            health: Arc::default(),
+        };
+        Self { settings: Arc::new(settings), node, outlets, shutdown }
+    }
+
+    /// The name of this node.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The services, as they change: none until both Services and EndpointSlices were listed.
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.outlets.catalog.subscribe()
+    }
+
+    /// The pods of this node, as they change.
+    pub fn residents(&self) -> watch::Receiver<Arc<Residents>> {
+        self.outlets.residents.subscribe()
+    }
+
+    /// How it is doing.
+    pub fn health(&self) -> Arc<Health> {
+        self.outlets.health.clone()
+    }
+
+    /// Follows the cluster until shutdown. After an error it can be followed again: what is known stays meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// A part of it panicked. An API server that does not do what it should is no error here: see [`Health`].
+    pub fn follow(&self) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+        run::run(self.settings.clone(), self.node.clone(), self.outlets.clone(), self.shutdown.clone())
+    }
+}

@@ -1,0 +1,106 @@
+//! This node's pods and the namespaces' annotations, as they were last told.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::follow::Name;
+use crate::discovery::objects::{NamespaceObject, PodObject};
+use crate::domain::pods::Residents;
+
+/// What enrolment decides by.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    residents: Residents,
+    /// The UID of each pod.
+    uids: HashMap<Name, Arc<str>>,
+    /// What the lists that are being read had so far.
+    seen_pods: HashSet<Name>,
+    seen_namespaces: HashSet<Arc<str>>,
+    changed: bool,
+}
+
+impl Node {
+    pub(super) fn set_pod(&mut self, object: &PodObject) {
+        let (uid, pod) = object.resident();
+        let name = Name { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        self.seen_pods.insert(name.clone());
+        // One of the same name that went before, its end unheard.
+        if let Some(before) = self.uids.insert(name, uid.clone())
+            && before != uid
+        {
+            self.changed |= self.residents.pods.remove(&before).is_some();
+        }
+        if self.residents.pods.get(&uid).is_none_or(|before| **before != pod) {
+            self.residents.pods.insert(uid, Arc::new(pod));
+            self.changed = true;
+        }
+    }
+
+    pub(super) fn keep_pod(&mut self, name: Name) {
+        self.seen_pods.insert(name);
+    }
+
+    pub(super) fn remove_pod(&mut self, name: &Name) {
+        if let Some(uid) = self.uids.remove(name) {
+            self.changed |= self.residents.pods.remove(&uid).is_some();
+        }
+    }
+
+    pub(super) fn set_namespace(&mut self, object: NamespaceObject) {
+        let name: Arc<str> = object.metadata.name.as_str().into();
+        self.seen_namespaces.insert(name.clone());
+        let wishes = object.metadata.annotations.unwrap_or_default().wishes;
+        if wishes.is_empty() {
+            self.changed |= self.residents.namespaces.remove(&name).is_some();
+        } else if self.residents.namespaces.get(&name).is_none_or(|before| **before != wishes) {
+            self.residents.namespaces.insert(name, Arc::new(wishes));
+            self.changed = true;
+        }
+    }
+
+    pub(super) fn keep_namespace(&mut self, name: &Name) {
+        self.seen_namespaces.insert(name.name.clone());
+    }
+
+    pub(super) fn remove_namespace(&mut self, name: &Name) {
+        self.changed |= self.residents.namespaces.remove(&name.name).is_some();
+    }
+
+    /// A list of pods begins.
+    pub(super) fn begin_pods(&mut self) {
+        self.seen_pods.clear();
+    }
+
+    /// A list of namespaces begins.
+    pub(super) fn begin_namespaces(&mut self) {
+        self.seen_namespaces.clear();
+    }
+
+    /// A list of pods is complete: what it did not have is gone.
+    pub(super) fn sweep_pods(&mut self) {
+        let seen = std::mem::take(&mut self.seen_pods);
+        let gone: Vec<_> = self.uids.keys().filter(|name| !seen.contains(name)).cloned().collect();
+        for name in gone {
+            self.remove_pod(&name);
+        }
+    }
+
+    /// A list of namespaces is complete: what it did not have is gone.
+    pub(super) fn sweep_namespaces(&mut self) {
+        let seen = std::mem::take(&mut self.seen_namespaces);
+        let before = self.residents.namespaces.len();
+        self.residents.namespaces.retain(|name, _| seen.contains(name));
+        self.changed |= self.residents.namespaces.len() != before;
+    }
+
+    /// Whether anything differs since [`take`](Self::take).
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// What is known now.
+    pub(super) fn take(&mut self) -> Residents {
+        self.changed = false;
+        self.residents.clone()
+    }
+}

@@ -1,0 +1,215 @@
+//! The task that folds what the followers tell into one catalog.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::access::Access;
+use super::follow::{Follower, News};
+use super::health::Health;
+use super::node::Node;
+use super::resource::{Object, Resource};
+use super::store::Store;
+use crate::config::Kubernetes;
+use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
+
+/// From a first change to the catalog that has it: what comes in between comes along.
+const GATHER: Duration = Duration::from_millis(10);
+/// News that are taken in before the catalog is looked at again.
+const BATCH: usize = 256;
+/// News on the way from the followers; they wait when it is full.
+const QUEUE: usize = 256;
+
+/// Where the results go.
+#[derive(Clone)]
+pub(super) struct Outlets {
+    pub(super) catalog: watch::Sender<Arc<Catalog>>,
+    pub(super) residents: watch::Sender<Arc<Residents>>,
+    pub(super) health: Arc<Health>,
+}
+
+/// The fold.
+struct Fold {
+    store: Store,
+    node: Node,
+    outlets: Outlets,
+    /// Which lists are being read, and which were ever complete.
+    listing: [bool; Resource::ALL.len()],
+    known: [bool; Resource::ALL.len()],
+    /// Whether this fold has told a catalog yet; before, there is another's.
+    told: bool,
+}
+
+/// Follows everything until `shutdown`.
+///
+/// # Errors
+///
+/// A follower ended, which none does by itself.
+pub(super) async fn run(
+    settings: Arc<Kubernetes>,
+    node: Arc<str>,
+    outlets: Outlets,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (news, mut told) = mpsc::channel(QUEUE);
+    let access = Arc::new(Access::new((*settings).clone()));
+    let mut followers = JoinSet::new();
+    for resource in Resource::ALL {
+        let follower = Follower {
+            resource,
+            settings: settings.clone(),
+            node: node.clone(),
+            access: access.clone(),
+            health: outlets.health.clone(),
+            news: news.clone(),
+        };
+        followers.spawn(follower.run());
+    }
+    drop(news);
+    let mut fold = Fold::new(&node, outlets);
+    let mut due = None;
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            Some(ended) = followers.join_next() => match ended {
+                Ok(()) => bail!("a follower ended"),
+                Err(panicked) => bail!("a follower ended: {panicked}"),
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                fold.publish();
+            }
+            taken = told.recv_many(&mut batch, BATCH) => {
+                if taken == 0 {
+                    bail!("nobody tells of anything any more");
+                }
+                batch.drain(..).for_each(|news| fold.take(news));
+                if fold.is_due() && due.is_none() {
+                    due = Some(Instant::now() + GATHER);
+                }
+            }
+        }
+    }
+}
+
+impl Fold {
+    fn new(node: &str, outlets: Outlets) -> Self {
+        Self {
+            store: Store::on(node),
+            node: Node::default(),
+            outlets,
+            listing: Default::default(),
+            known: Default::default(),
+            told: false,
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Begin(resource) => {
+                self.listing[resource.index()] = true;
+                self.begin(resource);
+            }
+            News::Complete(resource) => {
+                self.listing[resource.index()] = false;
+                self.known[resource.index()] = true;
+                self.sweep(resource);
+            }
+            News::Broken(resource) => self.listing[resource.index()] = false,
+            News::Set(object) => match *object {
+                Object::Service(service) => self.store.set_service(service),
+                Object::Slice(slice) => self.store.set_slice(slice),
+                Object::Namespace(namespace) => self.node.set_namespace(namespace),
+                Object::Node(node) => self.store.set_zone(node.zone()),
+                Object::Pod(pod) => self.node.set_pod(&pod),
+            },
+            News::Senseless(resource, name) => match resource {
+                Resource::Services => self.store.keep_service(&name),
+                Resource::Slices => self.store.keep_slice(&name),
+                Resource::Namespaces => self.node.keep_namespace(&name),
+                Resource::Node => {}
+                Resource::Pods => self.node.keep_pod(name),
+            },
+            News::Gone(resource, name) => match resource {
+                Resource::Services => self.store.remove_service(&name),
+                Resource::Slices => self.store.remove_slice(&name),
+                Resource::Namespaces => self.node.remove_namespace(&name),
+                // A node that is deleted while weir runs on it is where it was.
+                Resource::Node => {}
+                Resource::Pods => self.node.remove_pod(&name),
+            },
+        }
+    }
+
+    fn begin(&mut self, resource: Resource) {
+        match resource {
+            Resource::Services => self.store.begin_services(),
+            Resource::Slices => self.store.begin_slices(),
+            Resource::Namespaces => self.node.begin_namespaces(),
+            Resource::Node => {}
+            Resource::Pods => self.node.begin_pods(),
+        }
+    }
+
+    fn sweep(&mut self, resource: Resource) {
+        match resource {
+            Resource::Services => self.store.sweep_services(),
+            Resource::Slices => self.store.sweep_slices(),
+            Resource::Namespaces => self.node.sweep_namespaces(),
+            Resource::Node => {}
+            Resource::Pods => self.node.sweep_pods(),
+        }
+    }
+
+    /// Whether all of `resources` are known and none is in the middle of a list: there, an endpoint that moved from one
+    /// slice to another can be in neither.
+    fn is_whole(&self, resources: &[Resource]) -> bool {
+        resources.iter().all(|it| self.known[it.index()] && !self.listing[it.index()])
+    }
+
+    fn catalog_is_due(&self) -> bool {
+        (self.store.is_marked() || !self.told) && self.is_whole(&[Resource::Services, Resource::Slices])
+    }
+
+    fn residents_are_due(&self) -> bool {
+        self.node.has_changed() && self.is_whole(&[Resource::Pods])
+    }
+
+    fn is_due(&self) -> bool {
+        self.catalog_is_due() || self.residents_are_due()
+    }
+
+    fn publish(&mut self) {
+        if self.catalog_is_due() {
+            self.publish_catalog();
+        }
+        if self.residents_are_due() {
+            self.outlets.residents.send_replace(Arc::new(self.node.take()));
+        }
+    }
+
+    fn publish_catalog(&mut self) {
+        let before = self.outlets.catalog.borrow().clone();
+        let next = if self.told {
+            self.store.catalog(&before)
+        } else {
+            self.told = true;
+            self.store.mark_all();
+            let mut pruned = (*before).clone();
+            self.store.prune(&mut pruned);
+            let next = self.store.catalog(&pruned);
+            tracing::info!(services = self.store.services(), "the cluster's services are known");
+            next.or((pruned != *before).then_some(pruned))
+        };
+        if let Some(next) = next {
+            self.outlets.catalog.send_replace(Arc::new(next));
+        }
+    }
+}

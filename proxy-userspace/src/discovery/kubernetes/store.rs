@@ -1,0 +1,259 @@
+//! The objects as they were last told, and the catalog they make.
+//!
+//! A change marks its service, and only marked services are assembled again; the catalog is a persistent map, so that the
+//! next one shares everything else with the one before.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::follow::Name;
+use crate::discovery::objects::{Backing, Place, ServiceObject, SliceObject, assemble};
+use crate::domain::catalog::{Catalog, Namer, ServiceKey};
+
+/// Services and EndpointSlices.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    entries: HashMap<Name, Entry>,
+    /// The service that each slice is of.
+    owners: HashMap<Name, Name>,
+    /// Services to be assembled again.
+    marked: HashSet<Name>,
+    node: Option<Arc<str>>,
+    zone: Option<Arc<str>>,
+    words: HashSet<Arc<str>>,
+    rounds: Rounds,
+}
+
+/// What is known of a service.
+#[derive(Debug, Default)]
+struct Entry {
+    service: Option<Seen<ServiceObject>>,
+    slices: Vec<Seen<SliceObject>>,
+}
+
+/// An object, and the list that last had it.
+#[derive(Debug)]
+struct Seen<T> {
+    round: u32,
+    object: T,
+}
+
+/// How many lists of each there were.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rounds {
+    services: u32,
+    slices: u32,
+}
+
+impl Store {
+    /// For a node of this name.
+    pub(super) fn on(node: &str) -> Self {
+        Self { node: (!node.is_empty()).then(|| node.into()), ..Self::default() }
+    }
+
+    /// How many services are known.
+    pub(super) fn services(&self) -> usize {
+        self.entries.values().filter(|it| it.service.is_some()).count()
+    }
+
+    /// The zone of the node; hints are read anew when it changes.
+    pub(super) fn set_zone(&mut self, zone: Option<&str>) {
+        if self.zone.as_deref() != zone {
+            self.zone = zone.map(Arc::from);
+            self.mark_all();
+        }
+    }
+
+    /// Marks every service, as when there is a catalog of another's making.
+    pub(super) fn mark_all(&mut self) {
+        self.marked.extend(self.entries.keys().cloned());
+    }
+
+    pub(super) fn set_service(&mut self, object: ServiceObject) {
+        let name = self.name(&object.metadata.namespace, &object.metadata.name);
+        let round = self.rounds.services;
+        let entry = self.entries.entry(name.clone()).or_default();
+        let same = entry.service.as_ref().is_some_and(|before| before.object == object);
+        entry.service = Some(Seen { round, object });
+        if !same {
+            self.marked.insert(name);
+        }
+    }
+
+    pub(super) fn set_slice(&mut self, mut object: SliceObject) {
+        let name = self.name(&object.metadata.namespace, &object.metadata.name);
+        let owner =
+            object.service_name().map(|owner| Name { namespace: name.namespace.clone(), name: owner.into() });
+        if self.owners.get(&name) != owner.as_ref() {
+            self.remove_slice(&name);
+        }
+        let Some(owner) = owner else { return };
+        self.intern(&mut object);
+        let round = self.rounds.slices;
+        let entry = self.entries.entry(owner.clone()).or_default();
+        match entry.slices.iter_mut().find(|it| it.object.metadata.name == object.metadata.name) {
+            Some(before) if before.object == object => {
+                before.round = round;
+                return;
+            }
+            Some(before) => *before = Seen { round, object },
+            None => {
+                entry.slices.reserve_exact(1);
+                entry.slices.push(Seen { round, object });
+                self.owners.insert(name, owner.clone());
+            }
+        }
+        self.marked.insert(owner);
+    }
+
+    pub(super) fn remove_service(&mut self, name: &Name) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.service = None;
+            self.marked.insert(name.clone());
+        }
+    }
+
+    pub(super) fn remove_slice(&mut self, name: &Name) {
+        let Some(owner) = self.owners.remove(name) else { return };
+        if let Some(entry) = self.entries.get_mut(&owner) {
+            entry.slices.retain(|it| it.object.metadata.name != *name.name);
+            self.marked.insert(owner);
+        }
+    }
+
+    /// The service is in the list that is being read, whatever it says.
+    pub(super) fn keep_service(&mut self, name: &Name) {
+        let round = self.rounds.services;
+        if let Some(Entry { service: Some(seen), .. }) = self.entries.get_mut(name) {
+            seen.round = round;
+        }
+    }
+
+    /// The slice is in the list that is being read, whatever it says.
+    pub(super) fn keep_slice(&mut self, name: &Name) {
+        let round = self.rounds.slices;
+        let Some(entry) = self.owners.get(name).and_then(|owner| self.entries.get_mut(owner)) else { return };
+        for seen in entry.slices.iter_mut().filter(|it| it.object.metadata.name == *name.name) {
+            seen.round = round;
+        }
+    }
+
+    /// A list of services begins.
+    pub(super) fn begin_services(&mut self) {
+        self.rounds.services = self.rounds.services.wrapping_add(1);
+    }
+
+    /// A list of slices begins.
+    pub(super) fn begin_slices(&mut self) {
+        self.rounds.slices = self.rounds.slices.wrapping_add(1);
+    }
+
+    /// A list of services is complete: what it did not have is gone.
+    pub(super) fn sweep_services(&mut self) {
+        let round = self.rounds.services;
+        for (name, entry) in &mut self.entries {
+            if entry.service.as_ref().is_some_and(|it| it.round != round) {
+                entry.service = None;
+                self.marked.insert(name.clone());
+            }
+        }
+    }
+
+    /// A list of slices is complete: what it did not have is gone.
+    pub(super) fn sweep_slices(&mut self) {
+        let round = self.rounds.slices;
+        for (name, entry) in &mut self.entries {
+            let before = entry.slices.len();
+            entry.slices.retain(|it| it.round == round);
+            if entry.slices.len() != before {
+                self.marked.insert(name.clone());
+            }
+        }
+        let entries = &self.entries;
+        self.owners.retain(|name, owner| {
+            entries
+                .get(owner)
+                .is_some_and(|it| it.slices.iter().any(|it| it.object.metadata.name == *name.name))
+        });
+        self.words.retain(|word| Arc::strong_count(word) > 1);
+    }
+
+    /// Whether any service is to be assembled again.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.marked.is_empty()
+    }
+
+    /// The catalog that follows `before`, all that is not marked being as it was; nothing when nothing differs.
+    pub(super) fn catalog(&mut self, before: &Catalog) -> Option<Catalog> {
+        let mut next = before.clone();
+        let mut differs = false;
+        for name in std::mem::take(&mut self.marked) {
+            let key =
+                ServiceKey { namer: Namer::K8s, namespace: name.namespace.clone(), name: name.name.clone() };
+            let entry = self.entries.get(&name);
+            if entry.is_some_and(Entry::is_empty) {
+                self.entries.remove(&name);
+                differs |= next.services.remove(&key).is_some();
+                continue;
+            }
+            let place = Place { node: self.node.as_deref(), zone: self.zone.as_deref() };
+            match entry.and_then(|entry| entry.assemble(place)) {
+                Some(service) if next.services.get(&key).is_some_and(|before| **before == service) => {}
+                Some(mut service) => {
+                    service.key = key.clone();
+                    next.services.insert(key, Arc::new(service));
+                    differs = true;
+                }
+                None => differs |= next.services.remove(&key).is_some(),
+            }
+        }
+        differs.then_some(next)
+    }
+
+    /// Removes from `catalog` what is not here: what another store left in it.
+    pub(super) fn prune(&self, catalog: &mut Catalog) {
+        let known = |key: &ServiceKey| {
+            let name = Name { namespace: key.namespace.clone(), name: key.name.clone() };
+            self.entries.get(&name).is_some_and(|it| it.service.is_some())
+        };
+        let gone: Vec<_> = catalog.services.keys().filter(|key| !known(key)).cloned().collect();
+        for key in gone {
+            catalog.services.remove(&key);
+        }
+    }
+
+    /// The name, its namespace being the very one that others have.
+    fn name(&mut self, namespace: &str, name: &str) -> Name {
+        Name { namespace: self.word(namespace), name: name.into() }
+    }
+
+    /// Thousands of endpoints are on the same few nodes.
+    fn intern(&mut self, slice: &mut SliceObject) {
+        for endpoint in slice.endpoints.iter_mut().flatten() {
+            for word in [&mut endpoint.node_name, &mut endpoint.zone].into_iter().flatten() {
+                *word = self.word(word);
+            }
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Arc<str> {
+        if let Some(known) = self.words.get(word) {
+            return known.clone();
+        }
+        let word: Arc<str> = word.into();
+        self.words.insert(word.clone());
+        word
+    }
+}
+
+impl Entry {
+    fn is_empty(&self) -> bool {
+        self.service.is_none() && self.slices.is_empty()
+    }
+
+    fn assemble(&self, place: Place<'_>) -> Option<crate::domain::catalog::Service> {
+        let service = self.service.as_ref()?;
+        let slices: Vec<_> = self.slices.iter().map(|it| &it.object).collect();
+        Some(assemble(&service.object, Backing::Slices(&slices), place))
+    }
+}

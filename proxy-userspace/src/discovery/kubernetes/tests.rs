@@ -1,0 +1,1 @@
+//! Discovery against a server of a few lines.

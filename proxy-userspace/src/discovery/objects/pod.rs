@@ -1,0 +1,207 @@
+//! `Pod` and `Namespace`, of `v1`: what enrolment decides by.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use crate::domain::pods::{ANNOTATIONS, Pod, Wishes};
+
+/// On the API server's image of a static pod: the hash that stands for its UID on the node.
+const STATIC: &str = "kubernetes.io/config.hash";
+
+/// How many annotations of weir's are kept of an object, and how much of each; an API server takes 256 KiB of them.
+const KEPT: usize = 32;
+const KEPT_BYTES: usize = 4096;
+
+/// A Pod.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PodObject {
+    /// Its metadata.
+    pub metadata: PodMetadata,
+    /// What it is.
+    #[serde(default)]
+    pub spec: PodSpec,
+    /// How it is.
+    #[serde(default)]
+    pub status: Option<PodStatus>,
+}
+
+/// A Namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct NamespaceObject {
+    /// Its metadata.
+    pub metadata: NamespaceMetadata,
+}
+
+/// A Pod's `metadata`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PodMetadata {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; `default` where none is written.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// What tells it from an earlier one of the same name.
+    pub uid: String,
+    /// Its annotations.
+    #[serde(default)]
+    pub annotations: Option<PodAnnotations>,
+}
+
+/// A Namespace's `metadata`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct NamespaceMetadata {
+    /// Its name.
+    pub name: String,
+    /// Its annotations.
+    #[serde(default)]
+    pub annotations: Option<PodAnnotations>,
+}
+
+/// The annotations that matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodAnnotations {
+    /// Those of weir's.
+    pub wishes: Wishes,
+    /// `kubernetes.io/config.hash`.
+    pub config_hash: Option<Arc<str>>,
+}
+
+/// A Pod's `spec`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSpec {
+    /// The node it runs on, once that is decided.
+    #[serde(default)]
+    pub node_name: Option<String>,
+    /// Whether it has the node's network.
+    #[serde(default)]
+    pub host_network: bool,
+}
+
+/// A Pod's `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+    #[serde(default)]
+    pub phase: Option<String>,
+    /// Its addresses.
+    #[serde(default, rename = "podIPs")]
+    pub pod_ips: Option<Vec<PodIp>>,
+}
+
+/// One of a Pod's addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PodIp {
+    /// The address, as text: one that makes no sense is no reason to forget the pod.
+    #[serde(default)]
+    pub ip: Option<String>,
+}
+
+impl PodObject {
+    /// Its UID, and the facts that enrolment decides by.
+    pub fn resident(&self) -> (Arc<str>, Pod) {
+        let uid: Arc<str> = self.metadata.uid.as_str().into();
+        let annotations = self.metadata.annotations.clone().unwrap_or_default();
+        let status = self.status.clone().unwrap_or_default();
+        let addresses =
+            status.pod_ips.iter().flatten().filter_map(|it| it.ip.as_ref()?.parse::<IpAddr>().ok());
+        let namespace = self.metadata.namespace.as_deref().filter(|it| !it.is_empty()).unwrap_or("default");
+        let pod = Pod {
+            namespace: namespace.into(),
+            name: self.metadata.name.as_str().into(),
+            host_network: self.spec.host_network,
+            finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+            cgroup_uid: annotations.config_hash.unwrap_or_else(|| uid.clone()),
+            addresses: addresses.collect(),
+            wishes: annotations.wishes,
+        };
+        (uid, pod)
+    }
+}
+
+/// Everything but what matters is skipped while it is read: it can be 256 KiB for each pod.
+impl<'de> Deserialize<'de> for PodAnnotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Annotations;
+
+        impl<'de> Visitor<'de> for Annotations {
+            type Value = PodAnnotations;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("annotations")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PodAnnotations, A::Error> {
+                let mut kept = PodAnnotations::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.strip_prefix(ANNOTATIONS) {
+                        Some(wish) if kept.wishes.len() < KEPT => {
+                            let text = map.next_value::<String>()?;
+                            kept.wishes.insert(wish.into(), start_of(&text).into());
+                        }
+                        None if key == STATIC => kept.config_hash = Some(map.next_value::<String>()?.into()),
+                        Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(kept)
+            }
+        }
+
+        deserializer.deserialize_map(Annotations)
+    }
+}
+
+fn start_of(text: &str) -> &str {
+    &text[..text.floor_char_boundary(KEPT_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(metadata: Value, spec: Value, status: Value) -> Pod {
+        let pod = json!({ "metadata": metadata, "spec": spec, "status": status });
+        serde_json::from_value::<PodObject>(pod).unwrap().resident().1
+    }
+
+    #[test]
+    fn only_what_enrolment_decides_by_is_kept() {
+        let metadata = json!({ "name": "web-0", "namespace": "shop", "uid": "0b7f", "annotations": {
+            "weir.dev/divert": "disabled", "other.dev/x": { "not": "a text" }, "weir.dev/skip-ports": "80" } });
+        let found = pod(
+            metadata,
+            json!({ "nodeName": "n1", "containers": [{}] }),
+            json!({ "phase": "Running", "podIPs": [{ "ip": "10.1.0.7" }, { "ip": "nonsense" }, {}] }),
+        );
+        assert_eq!((&*found.namespace, &*found.name, &*found.cgroup_uid), ("shop", "web-0", "0b7f"));
+        assert_eq!(found.addresses, [IpAddr::from([10, 1, 0, 7])]);
+        assert_eq!(found.wishes.keys().map(|key| &**key).collect::<Vec<_>>(), ["divert", "skip-ports"]);
+        assert!(!found.host_network && !found.finished);
+    }
+
+    #[test]
+    fn a_static_pods_cgroup_is_named_by_its_hash_and_a_finished_pod_is_told_by_its_phase() {
+        let metadata = json!({ "name": "etcd-n1", "uid": "0b7f", "annotations": { "kubernetes.io/config.hash": "dbe0" } });
+        let found = pod(metadata, json!({ "hostNetwork": true }), json!({ "phase": "Succeeded" }));
+        assert_eq!((&*found.namespace, &*found.cgroup_uid), ("default", "dbe0"));
+        assert!(found.host_network && found.finished);
+        let bare = pod(json!({ "name": "a", "uid": "1", "annotations": null }), json!({}), json!(null));
+        assert!(!bare.finished && bare.wishes.is_empty());
+    }
+
+    #[test]
+    fn endless_annotations_are_cut() {
+        let many: serde_json::Map<_, _> =
+            (0..1000).map(|it| (format!("weir.dev/{it}"), json!("\u{e9}".repeat(50_000)))).collect();
+        let found = pod(json!({ "name": "a", "uid": "1", "annotations": many }), json!({}), json!(null));
+        assert_eq!(found.wishes.len(), KEPT);
+        assert!(found.wishes.values().all(|text| text.len() <= KEPT_BYTES));
+    }
+}
