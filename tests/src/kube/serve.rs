@@ -124,7 +124,9 @@ pub(super) fn run(
                         let _ = done.send(());
                     }
                     Some(Command::Up(done)) => {
-                        listener = Some(taken(place.listen(address).unwrap()));
+                        if listener.is_none() {
+                            listener = Some(taken(place.listen(address).unwrap()));
+                        }
                         let _ = done.send(());
                     }
                     Some(Command::Stop) | None => return connections.shutdown().await,
