@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::message::{End, Request};
@@ -70,14 +71,42 @@ impl Load {
         request: &Request,
         connect: impl Fn() -> io::Result<TcpStream> + Send + Sync + 'static,
     ) -> Self {
+        Self::begin(threads, Duration::ZERO, reuse, request, connect)
+    }
+
+    /// `threads` threads that together send `request` so many times a second, over keep-alive connections. A thread that
+    /// is late makes up for it.
+    pub fn paced(
+        threads: usize,
+        per_second: u32,
+        request: &Request,
+        connect: impl Fn() -> io::Result<TcpStream> + Send + Sync + 'static,
+    ) -> Self {
+        let every = Duration::from_secs(1) * u32::try_from(threads).unwrap() / per_second;
+        Self::begin(threads, every, Reuse::KeepAlive, request, connect)
+    }
+
+    /// `every` is how often each thread asks; zero for as often as it can.
+    fn begin(
+        threads: usize,
+        every: Duration,
+        reuse: Reuse,
+        request: &Request,
+        connect: impl Fn() -> io::Result<TcpStream> + Send + Sync + 'static,
+    ) -> Self {
         let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Tally>>::default());
         let connect: Arc<Connect> = Arc::new(connect);
-        let spawn = |_| {
+        let begun = Instant::now();
+        let spawn = |thread| {
             let (stop, tally, connect, request) =
                 (stop.clone(), tally.clone(), connect.clone(), request.clone());
             std::thread::spawn(move || {
                 let mut client = None;
+                let mut due =
+                    begun + every * u32::try_from(thread).unwrap() / u32::try_from(threads).unwrap();
                 while !stop.load(Ordering::SeqCst) {
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    due += every;
                     once(&mut client, reuse, &request, &*connect, &tally);
                 }
             })

@@ -12,6 +12,7 @@ use crate::domain::balance::Balancer;
 use crate::domain::breaker::{Backoff, Policy};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::name::Rules;
+use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::intercept;
 use crate::proxy::cluster::Plan;
@@ -33,11 +34,14 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
         namers: settings.namers.clone(),
         prefix: settings.outgoing.prefix.clone(),
         identifiers: settings.outgoing.identifiers.clone(),
+        policies: settings.policies.clone(),
         limits: settings.limits.clone(),
         plan: Plan {
             balancer: Balancer::default(),
             breaker: Policy { failures: settings.breaker.failures, backoff, ..Policy::default() },
             exempt: Exempt::No,
+            calls: Calls::default(),
+            dialled: Calls::default(),
             workers: settings.workers,
         },
         node,
@@ -64,6 +68,7 @@ pub(super) async fn keep(
         let catalog = catalogs.borrow_and_update().clone();
         let wanted = {
             let wanted = terms.borrow_and_update();
+            // They may have changed together with the catalog.
             if wanted.has_changed() {
                 change = Change::Anything;
             }

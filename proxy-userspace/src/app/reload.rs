@@ -164,6 +164,7 @@ fn in_force(started: &Settings, written: &Settings) -> Settings {
             ..written.limits.clone()
         },
         breaker: written.breaker.clone(),
+        policies: written.policies.clone(),
         ..started.clone()
     }
 }

@@ -121,6 +121,27 @@ impl<'n, 'r> Section<'n, 'r> {
         }
     }
 
+    /// What `read` makes of each section in the list under `key`.
+    pub(super) fn sections<T>(&mut self, key: &'static str, read: impl Fn(Section<'n, '_>) -> T) -> Vec<T> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let path = join(&self.path, key);
+        match &entry.value.value {
+            Value::Null => Vec::new(),
+            Value::List(items) => {
+                let open =
+                    |(index, item)| Section::open(item, &format!("{path}[{index}]"), self.report).map(&read);
+                items.iter().enumerate().filter_map(open).collect()
+            }
+            _ => {
+                let mistake = Mistake::new(format!("expected a list, not {}", entry.value.kind())).hint(
+                    format!("write `{key}: [{{ … }}, {{ … }}]`, or each item on a line after a hyphen"),
+                );
+                self.report.add(place(entry), path, mistake);
+                Vec::new()
+            }
+        }
+    }
+
     /// The section under `key`, whose mere presence turns something on. Without content it could mean either,
     /// so that is a mistake.
     pub(super) fn switch(&mut self, key: &'static str) -> Option<Section<'n, '_>> {

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
 use super::{
     Discovery, Enrol, admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names,
-    outgoing, transparent, values,
+    outgoing, policies, transparent, values,
 };
 
 /// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
@@ -115,6 +115,9 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     }
     if let Some(section) = root.section("breaker") {
         settings.breaker = breaker::read(section);
+    }
+    if let Some(section) = root.section("policies") {
+        settings.policies = policies::read(section);
     }
     if let Some(section) = root.section("log") {
         settings.log = log::read(section);

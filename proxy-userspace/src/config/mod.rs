@@ -18,10 +18,12 @@ mod load;
 mod log;
 mod names;
 mod outgoing;
+mod policies;
 mod problem;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod transparent;
 pub mod tree;
 mod values;

@@ -24,7 +24,7 @@ pub struct Outgoing {
     pub diagnostics: Allow,
     /// `dstPrefix`: what names start with. Default `/svc`.
     pub prefix: Path,
-    /// `identifier`: how a request's name is made, one or a list tried in order. Default: its canonical host.
+    /// `identifier`: how a request's name is made, one or a list tried in order. Default: its canonical host (`weir.host`).
     pub identifiers: Vec<Identifier>,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::domain::dtab::Dtab;
+use crate::domain::policy::Policies;
 use crate::domain::route::Configured;
 
 use super::{Admin, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Transparent};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `breaker`: when an endpoint is taken out of balancing, and for how long.
     pub breaker: Breaker,
+    /// `policies`: what of `limits` and `breaker` is otherwise for some names.
+    pub policies: Arc<Policies>,
     /// `log`: weir's own log.
     pub log: Log,
 }
@@ -55,15 +58,18 @@ impl Default for Settings {
             namers: Configured::defaults(),
             limits: Limits::default(),
             breaker: Breaker::default(),
+            policies: Arc::default(),
             log: Log::default(),
         }
     }
 }
 
 impl Settings {
-    /// Whose connections are diverted: what `transparent.enrol` says, or everybody's.
+    /// Whose connections are diverted: what `transparent.enrol` says, else the pods' that an API server tells of, else
+    /// everybody's.
     pub fn enrol(&self) -> Enrol {
-        self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(Enrol::All)
+        let unsaid = if self.discovery.kubernetes.is_some() { Enrol::Pods } else { Enrol::All };
+        self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(unsaid)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod identify;
 pub mod name;
 pub mod outcome;
 pub mod pods;
+pub mod policy;
 pub mod ports;
 pub mod refuse;
 pub mod retry;

@@ -164,7 +164,7 @@ async fn first_to_speak(
 async fn open(worker: &Worker, session: &Session, dialled: SocketAddr, client: &Io) -> Option<(Lease, Io)> {
     let world = worker.world();
     let cluster = worker.cluster_of(&world, session, dialled);
-    let fault = match upstream::open(worker, &world, &cluster, &session.client).await {
+    let fault = match upstream::open(worker, &world, &cluster, cluster.plan.dialled, &session.client).await {
         Ok(open) => return Some(open),
         Err(fault) => fault,
     };

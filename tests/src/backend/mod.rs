@@ -4,7 +4,7 @@ mod answer;
 pub mod process;
 mod serve;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -202,6 +202,14 @@ impl Backend {
     pub fn stop_accepting(&mut self) {
         if let Some(listener) = self.listener.take() {
             raw::stop_listening(&listener);
+        }
+    }
+
+    /// Stops listening, answers what was asked already, and closes: what a server does that was told to end.
+    pub fn finish(&mut self) {
+        self.stop_accepting();
+        for (_, stream) in &*self.shared.open.lock().unwrap() {
+            let _ = stream.shutdown(Shutdown::Read); // What has arrived is still read.
         }
     }
 

@@ -27,7 +27,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub use faults::{Act, Refusal};
+use crate::net::place::Place;
+
+pub use faults::{Act, Faults, Refusal};
 pub use objects::{Endpoint, pod, service, slice};
 pub use query::Seen;
 use serve::{Command, Shared};
@@ -45,12 +47,18 @@ impl ApiServer {
     /// One with the namespaces `default` and `kube-system` and nothing else.
     #[track_caller]
     pub fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_in(Place::Here)
+    }
+
+    /// The same on the loopback of this place.
+    #[track_caller]
+    pub fn start_in(place: Place) -> Self {
+        let listener = place.listen(crate::raw::loopback()).expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared::default());
         let (commands, orders) = mpsc::unbounded_channel();
         let serving = shared.clone();
-        let thread = std::thread::spawn(move || serve::run(listener, serving, orders));
+        let thread = std::thread::spawn(move || serve::run(listener, &place, serving, orders));
         let server = Self { address, shared, commands, thread: Some(thread) };
         for name in ["default", "kube-system"] {
             server.put(serde_json::json!({ "kind": "Namespace", "metadata": { "name": name } }));
@@ -126,7 +134,7 @@ impl ApiServer {
     }
 
     /// Changes what is wrong with it from now on.
-    pub fn faults(&self, change: impl FnOnce(&mut faults::Faults)) {
+    pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.shared.faults.lock().expect("no fault panicked"));
         self.shared.changed();
     }
@@ -140,7 +148,7 @@ impl ApiServer {
 
     /// Nothing is wrong with it any more.
     pub fn heal(&self) {
-        self.faults(|faults| *faults = faults::Faults::default());
+        self.faults(|faults| *faults = Faults::default());
     }
 
     /// Drops every connection and listens no more.
@@ -165,6 +173,15 @@ impl ApiServer {
     /// How many requests of this verb (`get`, `list`, `watch`, …) there were for a resource.
     pub fn count(&self, verb: &str, plural: &str) -> usize {
         self.seen().iter().filter(|it| it.verb == verb && it.plural == plural).count()
+    }
+
+    /// Whether everything has been told of these resources: for each there is a watch to which nothing has happened that
+    /// would make its client give it up, and to which the newest version has been written.
+    pub fn has_told(&self, plurals: &[&str]) -> bool {
+        let version = self.version();
+        let watches = self.shared.watches.lock().expect("no watch panicked");
+        let told = |plural: &str| watches.values().any(|it| it.plural == plural && it.told == Some(version));
+        plurals.iter().all(|plural| told(plural))
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {

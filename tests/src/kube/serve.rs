@@ -1,5 +1,6 @@
 //! The thread that serves: requests in, faults applied, and the right part asked.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
@@ -19,6 +20,7 @@ use super::query::{Query, Seen, Target};
 use super::status::{self, Body};
 use super::store::Store;
 use super::{discovery, list, watch};
+use crate::net::place::Place;
 
 /// What the serving thread is told to do.
 pub(super) enum Command {
@@ -35,9 +37,18 @@ pub(super) struct Shared {
     pub(super) store: Mutex<Store>,
     pub(super) faults: Mutex<Faults>,
     pub(super) seen: Mutex<Vec<Seen>>,
+    /// The watches that are open, by a number each.
+    pub(super) watches: Mutex<BTreeMap<u64, Watched>>,
     /// Moves whenever the store or the faults do.
     moved: tokio::sync::watch::Sender<u64>,
     acts: broadcast::Sender<Act>,
+}
+
+/// How a watch is doing.
+pub(super) struct Watched {
+    pub(super) plural: &'static str,
+    /// The version up to which everything was written; none once something was written that a client has to mind.
+    pub(super) told: Option<u64>,
 }
 
 impl Default for Shared {
@@ -46,6 +57,7 @@ impl Default for Shared {
             store: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
+            watches: Mutex::default(),
             moved: tokio::sync::watch::Sender::new(0),
             acts: broadcast::Sender::new(64),
         }
@@ -62,11 +74,18 @@ impl Shared {
     }
 
     pub(super) fn act(&self, act: Act) {
+        // Under the lock, so that a watch is noted as disturbed if and only if it hears of it.
+        let mut watches = self.watches.lock().unwrap();
+        watches.values_mut().for_each(|it| it.told = None);
         let _ = self.acts.send(act); // There may be no watch.
     }
 
-    pub(super) fn acts(&self) -> broadcast::Receiver<Act> {
-        self.acts.subscribe()
+    /// Notes that a watch begins: its number, and what will be done to it. It has been told of nothing yet.
+    pub(super) fn open_watch(&self, plural: &'static str) -> (u64, broadcast::Receiver<Act>) {
+        let mut watches = self.watches.lock().unwrap();
+        let number = watches.last_key_value().map_or(0, |(last, _)| last + 1);
+        watches.insert(number, Watched { plural, told: Some(0) });
+        (number, self.acts.subscribe())
     }
 
     pub(super) fn fault(&self) -> Faults {
@@ -77,14 +96,14 @@ impl Shared {
 /// Serves until told to stop.
 pub(super) fn run(
     listener: std::net::TcpListener,
+    place: &Place,
     shared: Arc<Shared>,
     mut orders: mpsc::UnboundedReceiver<Command>,
 ) {
     let address = listener.local_addr().unwrap();
-    listener.set_nonblocking(true).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut listener = Some(TcpListener::from_std(listener).unwrap());
+        let mut listener = Some(taken(listener));
         let mut connections = JoinSet::new();
         loop {
             let accepted = async {
@@ -105,7 +124,9 @@ pub(super) fn run(
                         let _ = done.send(());
                     }
                     Some(Command::Up(done)) => {
-                        listener = Some(again(address));
+                        if listener.is_none() {
+                            listener = Some(taken(place.listen(address).unwrap()));
+                        }
                         let _ = done.send(());
                     }
                     Some(Command::Stop) | None => return connections.shutdown().await,
@@ -115,12 +136,9 @@ pub(super) fn run(
     });
 }
 
-/// A listener on the port it had before.
-fn again(address: std::net::SocketAddr) -> TcpListener {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket.listen(64).unwrap()
+fn taken(listener: std::net::TcpListener) -> TcpListener {
+    listener.set_nonblocking(true).unwrap();
+    TcpListener::from_std(listener).unwrap()
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::faults::Act;
 use super::list::{partial_of, whole};
 use super::query::{Query, Target};
-use super::serve::Shared;
+use super::serve::{Shared, Watched};
 use super::status::{self, Body};
 use super::store::{Change, Key, Stored};
 
@@ -55,9 +55,10 @@ pub(super) fn begin(shared: &Arc<Shared>, target: Target, query: Query, accept: 
     let (lines, body) = mpsc::channel(16);
     let partial = accept.contains("as=PartialObjectMetadata");
     // From now on: what happens once the answer has begun is told.
-    let (moves, acts) = (shared.moves(), shared.acts());
-    let watcher =
-        Watcher { shared: shared.clone(), target, query, partial, version, told: BTreeSet::new(), lines };
+    let moves = shared.moves();
+    let (number, acts) = shared.open_watch(target.resource.plural);
+    let told = BTreeSet::new();
+    let watcher = Watcher { shared: shared.clone(), number, target, query, partial, version, told, lines };
     tokio::spawn(watcher.run(moves, acts));
     Response::builder()
         .status(StatusCode::OK)
@@ -69,6 +70,7 @@ pub(super) fn begin(shared: &Arc<Shared>, target: Target, query: Query, accept: 
 
 struct Watcher {
     shared: Arc<Shared>,
+    number: u64,
     target: Target,
     query: Query,
     partial: bool,
@@ -81,6 +83,12 @@ struct Watcher {
 
 /// The client has left, or the watch is over.
 struct Over;
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.shared.watches.lock().unwrap().remove(&self.number);
+    }
+}
 
 impl Watcher {
     async fn run(mut self, moves: watch::Receiver<u64>, acts: broadcast::Receiver<Act>) {
@@ -173,7 +181,12 @@ impl Watcher {
             };
         }
         self.version = version;
+        self.note(|it| it.told = it.told.map(|_| version));
         Ok(())
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Watched)) {
+        self.shared.watches.lock().unwrap().entry(self.number).and_modify(change);
     }
 
     /// This resource's changes that its client does not know, and the version it knows then. Other resources' changes

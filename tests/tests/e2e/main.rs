@@ -9,7 +9,9 @@ mod guards; // Where weir will not connect, and whom it does not serve.
 mod harness; // The harness itself, without weir.
 mod input; // Input that is wrong, hostile or unlucky.
 mod kube; // Kubernetes: the API server, discovery, who is diverted.
+mod policies; // Settings for some names only.
 mod routing; // Dtabs, splits, overrides, explanations.
 mod services; // What Kubernetes says of services and endpoints.
+mod transformers; // What becomes of the endpoints that a namer finds.
 mod transparent; // Diverted connections.
 mod websocket; // An echo with Python's `websockets`, both ways.

@@ -24,6 +24,7 @@ use crate::steps::Steps;
 use kubectl::Kubectl;
 
 #[derive(clap::Args, Default)]
+#[group(id = "cluster")]
 pub(crate) struct Options {
     /// Test on the cluster of this kubeconfig, instead of this machine's tests
     #[arg(long, value_name = "FILE")]

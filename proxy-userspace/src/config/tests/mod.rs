@@ -2,6 +2,7 @@
 
 mod bounds;
 mod examples;
+mod policies;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,7 +84,7 @@ fn every_other_key_is_read() {
          log: { format: json, level: debug }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
-         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  tuples: 512\n  destinations: 20\n",
+         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
@@ -113,6 +114,8 @@ fn every_other_key_is_read() {
         copy_buffer: 8192,
         sniff: Duration::ZERO,
         outside: 10,
+        bindings: 11,
+        binding_idle: Duration::from_secs(90),
         tuples: 512,
         destinations: 20,
     };
@@ -327,6 +330,13 @@ fn at_the_transparent_door_the_diversion_is_the_permission_unless_the_file_says_
     assert!(allows("transparent: {}\n"));
     assert!(!allows("transparent: { allow: [10.0.0.0/8] }\n"));
     assert!(!parsed("").outgoing.allow.permits(public));
+}
+
+#[test]
+fn in_a_cluster_pods_are_enrolled_one_by_one_unless_the_file_says_otherwise() {
+    assert_eq!(parsed("transparent: {}").enrol(), Enrol::All);
+    assert_eq!(parsed("transparent: {}\ndiscovery: { kubernetes: {} }").enrol(), Enrol::Pods);
+    assert_eq!(parsed("transparent: { enrol: all }\ndiscovery: { kubernetes: {} }").enrol(), Enrol::All);
 }
 
 #[test]

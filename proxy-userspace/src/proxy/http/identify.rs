@@ -11,8 +11,9 @@ use super::Body;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
 use crate::domain::name::Path;
+use crate::proxy::bindings::name_of;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::route::{Route, name_of};
+use crate::proxy::route::Route;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 
@@ -27,6 +28,13 @@ pub(super) fn route(
     if let [Identifier::Host] = world.terms.identifiers.as_slice() {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         return host_route(worker, world, host, own);
+    }
+    if let ([Identifier::Token(header)], None) = (world.terms.identifiers.as_slice(), own) {
+        let value = request.headers().get(&**header).and_then(|value| value.to_str().ok());
+        // A value that starts with a slash could be taken for a whole name.
+        if let Some(value) = value.filter(|value| !value.is_empty() && !value.starts_with('/')) {
+            return Ok(worker.routes.token(world, value));
+        }
     }
     let name = name(world, request, spoken)?;
     Ok(match own {
