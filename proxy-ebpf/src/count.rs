@@ -17,6 +17,8 @@ pub enum Count {
     NotEnrolled,
     /// Direct: the nearest cgroup with a policy is to be left alone.
     LeftAlone,
+    /// Direct: the pod is diverted, but not to this port.
+    SkippedPort,
     /// Direct: a client in the node's own network namespace.
     Host,
     /// Direct: the node has no address of that family.
@@ -47,13 +49,14 @@ pub enum Count {
 
 impl Count {
     /// Every counter, in the order of its index.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Diverted,
         Self::OutOfScope,
         Self::Excluded,
         Self::Marked,
         Self::NotEnrolled,
         Self::LeftAlone,
+        Self::SkippedPort,
         Self::Host,
         Self::NoNodeAddress,
         Self::NoSettings,
@@ -78,6 +81,7 @@ impl Count {
             Self::Marked => "direct_marked",
             Self::NotEnrolled => "direct_not_enrolled",
             Self::LeftAlone => "direct_left_alone",
+            Self::SkippedPort => "direct_skipped_port",
             Self::Host => "direct_host",
             Self::NoNodeAddress => "direct_no_node_address",
             Self::NoSettings => "direct_no_settings",

@@ -4,7 +4,7 @@
 //! look-up and nothing else. So the facts are asked for one at a time, through [`Facts`], and never
 //! after the answer is known. In the kernel a fact is a helper call; in the tests it is a field.
 
-use crate::{Address, Count, Policy, Ports, Settings};
+use crate::{Address, Count, Original, Pod, Policy, Ports, Settings};
 
 /// What is to be done with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Verdict {
     Redirect {
         /// 0 for the first transparent port.
         port: u16,
+        /// [`Original::flags`] for weir.
+        flags: u16,
     },
     /// Let it go where it was going.
     Skip(Count),
@@ -44,8 +46,8 @@ pub trait Facts {
     fn scope(&self) -> Option<&Ports>;
     /// The `SO_MARK` of the socket.
     fn mark(&self) -> u32;
-    /// The policy of the nearest enrolled cgroup, from the process's own upwards.
-    fn policy(&self) -> Option<Policy>;
+    /// The entry of the nearest enrolled cgroup, from the process's own upwards.
+    fn pod(&self) -> Option<&Pod>;
     /// The cookie of the client's network namespace.
     fn netns(&self) -> u64;
     /// The state of the socket in the listener's slot (`tcp_states.h`); `None` when the slot is empty.
@@ -60,10 +62,11 @@ pub trait Facts {
 /// connection; so the state counts and not the presence.
 #[inline(always)]
 pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) -> Verdict {
+    let port = u16::from_be(dial.port);
     match facts.scope() {
         None => return Verdict::Skip(Count::OutOfScope),
-        Some(ports) if ports.is_hole() => return Verdict::Skip(Count::Excluded),
-        Some(ports) if !ports.contain(u16::from_be(dial.port)) => return Verdict::Skip(Count::OutOfScope),
+        Some(ports) if ports.is_none() => return Verdict::Skip(Count::Excluded),
+        Some(ports) if !ports.contain(port) => return Verdict::Skip(Count::OutOfScope),
         Some(_) => {}
     }
     if settings.layout != crate::LAYOUT {
@@ -72,9 +75,11 @@ pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) 
     if settings.mark != 0 && facts.mark() == settings.mark {
         return Verdict::Skip(Count::Marked);
     }
-    match facts.policy() {
+    let Some(pod) = facts.pod() else { return Verdict::Skip(Count::NotEnrolled) };
+    match Policy::from_value(pod.policy) {
         None => return Verdict::Skip(Count::NotEnrolled),
         Some(Policy::LeaveAlone) => return Verdict::Skip(Count::LeftAlone),
+        Some(Policy::Divert) if has(&pod.skip, port) => return Verdict::Skip(Count::SkippedPort),
         Some(Policy::Divert) => {}
     }
     if !settings.has(Settings::HOST) && facts.netns() == settings.host_netns {
@@ -89,7 +94,14 @@ pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) 
     if facts.heart_age() > settings.stale_after {
         return lost(Count::StaleHeart, fail);
     }
-    Verdict::Redirect { port: port_index(dial, settings.ports) }
+    let flags = if has(&pod.opaque, port) { Original::OPAQUE } else { 0 };
+    Verdict::Redirect { port: port_index(dial, settings.ports), flags }
+}
+
+/// As [`Ports::contain`], at the cost of one comparison for pods that ask for nothing special.
+#[inline(always)]
+fn has(ports: &Ports, port: u16) -> bool {
+    !ports.is_none() && ports.contain(port)
 }
 
 /// The node address to rewrite to: of the dialled address's own family, or none.

@@ -21,12 +21,12 @@ pub use count::Count;
 /// The version of everything in this file. A program leaves connections alone when the settings it reads
 /// carry another one, and weir ignores an [`Original`] of another one, so that a program and a weir of
 /// different releases can meet in the same maps without misreading each other.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// A heartbeat older than this, in nanoseconds, means that weir hangs.
 pub const STALE_AFTER_NS: u64 = 2_000_000_000;
 
-/// How many port ranges one destination can hold.
+/// How many port ranges a [`Ports`] can hold.
 pub const RANGES: usize = 8;
 
 /// How many levels of cgroups, from the root down, enrolment is looked for. Kubernetes in Docker uses 8.
@@ -117,10 +117,11 @@ impl Settings {
     }
 }
 
-/// Map `SCOPE`, the value: which ports of a destination are diverted.
+/// Some ports.
 ///
-/// The map is a longest-prefix trie, so an entry speaks for its whole prefix and hides every shorter one.
-/// Without any range it is a hole: what lies below is never diverted.
+/// Map `SCOPE`, the value: which ports of a destination are diverted. That map is a longest-prefix trie, so an entry
+/// speaks for its whole prefix and hides every shorter one. Without any range it is a hole: what lies below is never
+/// diverted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -150,12 +151,12 @@ impl Range {
 }
 
 impl Ports {
-    /// A hole: never diverted.
+    /// No port; in `SCOPE`, a hole.
     pub const NONE: Self = Self { ranges: [Range::NONE; RANGES] };
 
-    /// Whether this is a hole.
+    /// Whether there is no port: what most pods and every hole have.
     #[inline(always)]
-    pub const fn is_hole(&self) -> bool {
+    pub const fn is_none(&self) -> bool {
         self.ranges[0].is_none()
     }
 
@@ -172,6 +173,25 @@ impl Ports {
 
 /// Map `PODS`, the value by cgroup id: what happens to the connections of every process in that cgroup
 /// and below. The deepest entry on the way to a process decides.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// A [`Policy`], as a number.
+    pub policy: u32,
+    /// Destination ports of connections that are left alone although the policy is [`Policy::Divert`].
+    pub skip: Ports,
+    /// Destination ports of connections that are diverted with the flag [`Original::OPAQUE`].
+    pub opaque: Ports,
+}
+
+impl Pod {
+    /// The same for connections to all ports.
+    pub const fn all(policy: Policy) -> Self {
+        Self { policy: policy as u32, skip: Ports::NONE, opaque: Ports::NONE }
+    }
+}
+
+/// What happens to the connections of a pod.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -221,10 +241,15 @@ pub struct Original {
     pub at: u64,
     /// The port it dialled, in network order.
     pub port: u16,
-    /// Zero.
-    pub padding: u16,
+    /// [`Original::OPAQUE`] and what may come.
+    pub flags: u16,
     /// [`LAYOUT`] of the program that wrote this.
     pub layout: u32,
+}
+
+impl Original {
+    /// The pod wants connections to this port forwarded without a look at the bytes.
+    pub const OPAQUE: u16 = 1;
 }
 
 // A struct with hidden padding would be rejected by the verifier when it is stored from the stack, or
@@ -233,6 +258,7 @@ const _: () = {
     assert!(size_of::<Address>() == 16);
     assert!(size_of::<Settings>() == 2 * 16 + 2 * 8 + 2 * 4 + 2 * 2 + 4);
     assert!(size_of::<Ports>() == RANGES * 4);
+    assert!(size_of::<Pod>() == 4 + 2 * RANGES * 4);
     assert!(size_of::<Tuple>() == 2 * 16 + 2 * 2);
     assert!(size_of::<Original>() == 16 + 3 * 8 + 2 * 2 + 4);
 };

@@ -6,7 +6,9 @@ use core::net::Ipv6Addr;
 use proptest::prelude::*;
 
 use crate::decide::{Dial, Facts, Fail, Verdict, decide, node, port_index};
-use crate::{Address, Count, LAYOUT, LISTEN, Policy, Ports, RANGES, Range, STALE_AFTER_NS, Settings};
+use crate::{
+    Address, Count, LAYOUT, LISTEN, Original, Pod, Policy, Ports, RANGES, Range, STALE_AFTER_NS, Settings,
+};
 
 const HOST: u64 = 1;
 const MARK: u32 = 7;
@@ -16,7 +18,7 @@ const MARK: u32 = 7;
 struct Given {
     scope: Option<Ports>,
     mark: u32,
-    policy: Option<Policy>,
+    pod: Option<Pod>,
     netns: u64,
     listener: Option<u32>,
     heart_age: u64,
@@ -37,8 +39,8 @@ impl Facts for Given {
     fn mark(&self) -> u32 {
         self.tell(self.mark)
     }
-    fn policy(&self) -> Option<Policy> {
-        self.tell(self.policy)
+    fn pod(&self) -> Option<&Pod> {
+        self.tell(self.pod.as_ref())
     }
     fn netns(&self) -> u64 {
         self.tell(self.netns)
@@ -59,14 +61,18 @@ fn ports(low: u16, high: u16) -> Ports {
 
 fn given() -> impl Strategy<Value = Given> {
     let scope = prop_oneof![Just(None), Just(Some(Ports::NONE)), Just(Some(ports(80, 90)))];
-    let policy = prop_oneof![Just(None), Just(Some(Policy::Divert)), Just(Some(Policy::LeaveAlone))];
+    let some = prop_oneof![3 => Just(Ports::NONE), 1 => Just(ports(80, 84))];
+    let pod = prop::option::of(
+        (prop_oneof![Just(1_u32), Just(2), Just(3)], some.clone(), some)
+            .prop_map(|(policy, skip, opaque)| Pod { policy, skip, opaque }),
+    );
     let listener = prop_oneof![Just(None), Just(Some(LISTEN)), Just(Some(7))];
     let age = prop_oneof![Just(0), Just(STALE_AFTER_NS), Just(STALE_AFTER_NS + 1), any::<u64>()];
-    (scope, 6_u32..9, policy, HOST..HOST + 2, listener, age).prop_map(
-        |(scope, mark, policy, netns, listener, heart_age)| Given {
+    (scope, 6_u32..9, pod, HOST..HOST + 2, listener, age).prop_map(
+        |(scope, mark, pod, netns, listener, heart_age)| Given {
             scope,
             mark,
-            policy,
+            pod,
             netns,
             listener,
             heart_age,
@@ -118,13 +124,17 @@ proptest! {
         let wanted = given.scope.is_some_and(|ports| ports.contain(u16::from_be(dial.port)))
             && settings.layout == LAYOUT
             && (settings.mark == 0 || given.mark != settings.mark)
-            && given.policy == Some(Policy::Divert)
+            && given.pod.is_some_and(|pod| {
+                pod.policy == Policy::Divert as u32 && !pod.skip.contain(u16::from_be(dial.port))
+            })
             && (settings.has(Settings::HOST) || given.netns != HOST)
             && has_node;
         let able = given.listener == Some(LISTEN) && given.heart_age <= STALE_AFTER_NS;
         match decide(&given, &dial, &settings, fail) {
-            Verdict::Redirect { port } => {
+            Verdict::Redirect { port, flags } => {
                 prop_assert!(wanted && able);
+                let opaque = given.pod.is_some_and(|pod| pod.opaque.contain(u16::from_be(dial.port)));
+                prop_assert_eq!(flags == Original::OPAQUE, opaque);
                 prop_assert!(port < settings.ports);
                 prop_assert!(node(&dial, &settings).is_some());
             }

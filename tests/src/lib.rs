@@ -12,6 +12,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod dns;
 pub mod hung;
 pub mod kube;
 pub mod load;
@@ -25,6 +26,7 @@ pub mod wire;
 
 pub use backend::{Answer, Backend, process::BackendProcess};
 pub use client::Client;
+pub use dns::{Dns, Said};
 pub use load::Load;
 pub use message::{Head, Request, Response};
 pub use net::{Net, Pod, place::Place};

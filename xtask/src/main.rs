@@ -6,6 +6,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod cluster;
 mod demo;
 mod image;
 mod node;
@@ -69,6 +70,24 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_command_takes_its_arguments() {
+        use clap::CommandFactory as _;
+        super::Arguments::command().debug_assert();
+        let parse = |line: &str| <super::Arguments as clap::Parser>::try_parse_from(line.split(' '));
+        for right in
+            ["xtask test", "xtask test some::test", "xtask test --kubeconfig f --image a:1", "xtask image"]
+        {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in ["xtask test --kubeconfig f some::test", "xtask image --static --binary f"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) const HAPROXY: Tool = Tool { program: "haproxy", package: "haproxy" }
 pub(crate) const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
 pub(crate) const PERF: Tool = Tool { program: "perf", package: "linux-perf" };
 pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3" };
+pub(crate) const RUNC: Tool = Tool { program: "runc", package: "runc" };
 pub(crate) const MUSL: Tool = Tool { program: "musl-gcc", package: "musl-tools" };
 
 /// Whether we run as root.

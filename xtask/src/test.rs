@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::cluster;
 use crate::process::{cargo, output, path_from, run, shown, target};
-use crate::setup::{self, CC, CURL, IP, PYTHON};
+use crate::setup::{self, CC, CURL, IP, PYTHON, RUNC};
 use crate::steps::Steps;
 
 /// The built binary, for the end-to-end tests.
@@ -23,13 +24,22 @@ const LEFT_OUT: &str = "left out";
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
     /// Only tests whose names contain this
+    #[arg(conflicts_with = "kubeconfig")]
     filter: Option<String>,
+    #[command(flatten)]
+    cluster: cluster::Options,
 }
 
 pub(crate) fn run_tests(options: &Options) -> Result<()> {
     let mut steps = Steps::default();
-    let result = all(&mut steps, options);
+    let result = match options.cluster.kubeconfig.clone() {
+        Some(kubeconfig) => cluster::run(&mut steps, &options.cluster, kubeconfig),
+        None => all(&mut steps, options),
+    };
     steps.summary();
+    if options.cluster.kubeconfig.is_none() {
+        println!("no kubeconfig given: the cluster suite was left out (cargo xtask test --kubeconfig FILE)");
+    }
     result
 }
 
@@ -68,7 +78,10 @@ fn prepare(bpf: &Result<(), String>) -> Result<()> {
         println!("    {BPF_OBJECT} is set: weir loads {}", object.display());
     }
     setup::ensure(&[CC, IP, CURL, PYTHON])?;
-    // The WebSocket tests make a virtual environment, which Debian's python3 alone cannot.
+    if bpf.is_ok() {
+        setup::ensure(&[RUNC])?;
+    }
+    // Some tests make a virtual environment, which Debian's python3 alone cannot.
     if output(Command::new("python3").args(["-c", "import ensurepip"])).is_err() {
         setup::install(&["python3-venv"])?;
     }

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval};
 use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_ktime_get_ns};
 use aya_ebpf::programs::SockAddrContext;
 use proxy_ebpf::decide::{self, Dial, Facts, Verdict};
-use proxy_ebpf::{Address, Count, LAYOUT, LEVELS, Original, Policy, Ports};
+use proxy_ebpf::{Address, Count, LAYOUT, LEVELS, Original, Pod, Ports};
 
 use crate::maps;
 
@@ -36,13 +36,13 @@ pub fn act(ctx: &SockAddrContext, socket: *mut bpf_sock, dial: Dial) -> Action {
     let Some(settings) = maps::settings() else { return Action::Pass };
     let facts = Kernel { ctx: ctx.sock_addr, socket, dial };
     let mut verdict = decide::decide(&facts, &dial, settings, fail);
-    if let Verdict::Redirect { .. } = verdict
-        && maps::remember(socket, facts.original()).is_err()
+    if let Verdict::Redirect { flags, .. } = verdict
+        && maps::remember(socket, facts.original(flags)).is_err()
     {
         verdict = decide::lost(Count::NoStorage, fail);
     }
     match verdict {
-        Verdict::Redirect { port } => {
+        Verdict::Redirect { port, .. } => {
             let Some(node) = decide::node(&dial, settings) else { return Action::Pass };
             maps::count(Count::Diverted);
             log_verdict(ctx, &dial, "diverted");
@@ -83,7 +83,7 @@ struct Kernel {
 
 impl Kernel {
     #[inline(always)]
-    fn original(&self) -> Original {
+    fn original(&self, flags: u16) -> Original {
         Original {
             address: self.dial.address,
             // SAFETY: helpers without arguments in memory.
@@ -92,7 +92,7 @@ impl Kernel {
             // SAFETY: as above.
             at: unsafe { bpf_ktime_get_ns() },
             port: self.dial.port,
-            padding: 0,
+            flags,
             layout: LAYOUT,
         }
     }
@@ -113,7 +113,7 @@ impl Facts for Kernel {
     /// From the root down, so that no level needs to be known beforehand: it differs between drivers,
     /// service classes and nested clusters. The last answer is the nearest cgroup's.
     #[inline(always)]
-    fn policy(&self) -> Option<Policy> {
+    fn pod(&self) -> Option<&Pod> {
         let mut nearest = None;
         for level in 0..LEVELS {
             // SAFETY: a helper without arguments in memory.
@@ -121,9 +121,9 @@ impl Facts for Kernel {
             if cgroup == 0 {
                 break;
             }
-            nearest = maps::policy(cgroup).or(nearest);
+            nearest = maps::pod(cgroup).or(nearest);
         }
-        nearest.and_then(Policy::from_value)
+        nearest
     }
 
     #[inline(always)]

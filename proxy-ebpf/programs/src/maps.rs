@@ -6,13 +6,15 @@ use core::ffi::c_void;
 use core::ptr::{addr_of, null, null_mut};
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SOCKMAP, bpf_sock};
+use aya_ebpf::bindings::{
+    BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SOCKMAP, bpf_sock,
+};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get};
 use aya_ebpf::helpers::{bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_release};
 use aya_ebpf::macros::btf_map;
 use proxy_ebpf::decide::Fail;
-use proxy_ebpf::{Address, Count, Original, Ports, Settings, Tuple};
+use proxy_ebpf::{Address, Count, Original, Pod, Ports, Settings, Tuple};
 
 /// 1 when a connection that weir cannot take is refused. A constant to the verifier, so that without it
 /// the programs load on kernels that have no `bpf_set_retval` (before 5.18).
@@ -26,9 +28,10 @@ static SETTINGS: Array<Settings, 1> = Array::new();
 #[btf_map]
 static SCOPE: LpmTrie<Address, Ports, 65_536> = LpmTrie::new();
 
-/// Cgroup id to [`proxy_ebpf::Policy`].
+/// Cgroup id to what becomes of its connections. Room for 4,096 would be half a megabyte were it allocated beforehand,
+/// and a node has some 110 pods.
 #[btf_map]
-static PODS: HashMap<u64, u32, 4_096> = HashMap::new();
+static PODS: HashMap<u64, Pod, 4_096, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// The moment of weir's last heartbeat, in nanoseconds of `CLOCK_MONOTONIC`.
 #[btf_map]
@@ -86,9 +89,10 @@ pub fn scope(address: &Address) -> Option<&'static Ports> {
 }
 
 #[inline(always)]
-pub fn policy(cgroup: u64) -> Option<u32> {
-    // SAFETY: four aligned bytes, read at once; an entry replaced meanwhile gives the old or the new policy.
-    unsafe { PODS.get(cgroup) }.copied()
+pub fn pod(cgroup: u64) -> Option<&'static Pod> {
+    // SAFETY: plain numbers, of which every pattern is a value, in memory that the map keeps. While user space replaces
+    // the entry, one connection may be decided by parts of both.
+    unsafe { PODS.get(cgroup) }
 }
 
 #[inline(always)]

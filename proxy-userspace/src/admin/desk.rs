@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::kubernetes;
 use super::ready::Readiness;
+use super::{enrolment, kubernetes};
 use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
 use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::{Catalog, Changes};
-use crate::intercept::Interception;
+use crate::domain::enrol::Enrolment;
+use crate::intercept::{Enrol, Interception};
 use crate::proxy::metrics::Metrics;
 use crate::proxy::session::{Door, Way};
 use crate::proxy::worker::Shared;
@@ -35,10 +36,14 @@ pub struct Desk {
     pub interception: Mutex<Result<Interception, String>>,
     /// How the last change of what is diverted went.
     pub diverted: Mutex<Diverted>,
+    /// Who of this node's pods is diverted; nothing where enrolment is not by pod, or no pod was told of yet.
+    pub enrolment: ArcSwapOption<Enrolment>,
     /// Files of `discovery.files` that could not be read.
     pub problems: watch::Sender<Arc<Vec<FileProblem>>>,
     /// How discovery by an API server is doing, where there is one.
     pub kubernetes: Option<Arc<Health>>,
+    /// Files of `discovery.files` that are left out because of its bounds.
+    pub left_out: watch::Sender<usize>,
     /// Whether weir is ready.
     pub ready: Readiness,
     /// Asks weir to stop.
@@ -100,8 +105,10 @@ impl Desk {
             catalog: ArcSwap::new(catalog),
             interception: Mutex::new(interception),
             diverted: Mutex::default(),
+            enrolment: ArcSwapOption::empty(),
             problems: watch::channel(Arc::default()).0,
             kubernetes,
+            left_out: watch::channel(0).0,
             ready,
             stop: Notify::new(),
             stopping: AtomicBool::new(false),
@@ -128,6 +135,11 @@ impl Desk {
         if let Err(error) = interception.arm() {
             tracing::error!("{error}");
         }
+    }
+
+    /// Whose connections are diverted; nothing when none are.
+    pub fn enrol(&self) -> Option<Enrol> {
+        self.interception.lock().as_ref().ok().map(Interception::enrols)
     }
 
     /// Whether weir is unready without interception.
@@ -220,6 +232,15 @@ impl Scrape for Control {
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(none, problems as f64)])?;
         if let Some(health) = &desk.kubernetes {
             kubernetes::metrics(page, health)?;
+        }
+        let files = *desk.left_out.borrow();
+        page.gauges(
+            "weir_files_left_out",
+            "Files beyond the bounds of discovery.files",
+            [(none, files as f64)],
+        )?;
+        if let Some(enrolment) = &*desk.enrolment.load() {
+            enrolment::metrics(page, enrolment)?;
         }
         let left_out = desk.diverted.lock().left_out;
         match &*desk.interception.lock() {

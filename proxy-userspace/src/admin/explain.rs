@@ -29,6 +29,11 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
         "step": step(&explained.explanation.root),
         "omittedSteps": explained.explanation.omitted,
         "reasons": explained.explanation.reasons(),
+        "policy": {
+            "rules": explained.rules,
+            "responseSeconds": explained.calls.response().map(|it| it.as_secs_f64()),
+            "attempts": explained.calls.attempts,
+        },
         "clusters": clusters,
     });
     Ok((format!("{answer:#}\n"), true))

@@ -4,6 +4,7 @@
 //! here is on the path of a request.
 
 mod desk;
+mod enrolment;
 mod explain;
 mod kubernetes;
 mod ready;

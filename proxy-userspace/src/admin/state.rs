@@ -6,12 +6,12 @@ use std::time::Instant;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::{Desk, kubernetes};
+use super::{Desk, enrolment, kubernetes};
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::outcome::Outcome;
 use crate::intercept::Interception;
-use crate::proxy::cluster::{Cluster, Member, Seat};
+use crate::proxy::cluster::{Cluster, Member, Plan, Seat};
 use crate::proxy::fault::Kind;
 use crate::proxy::session::{Door, Turned};
 use crate::proxy::world::World;
@@ -68,8 +68,10 @@ impl Whole<'_> {
             "draining": desk.shared.drain.is_closing(),
             "listening": self.world.terms.node.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "listeners": desk.doors.iter().map(door).collect::<Vec<_>>(),
+            "transformed": self.world.views().iter().map(|it| cluster(it, now)).collect::<Vec<_>>(),
             "outside": outside,
             "interception": interception(desk),
+            "enrolment": enrolment::json(desk),
             "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
             "tunnels": { "open": desk.shared.tunnels.open.value() },
             "fileProblems": problems,
@@ -106,6 +108,7 @@ fn seat(seat: &Seat, now: Instant) -> Value {
         Some(made) => cluster(made, now),
         None => json!({
             "name": seat.name,
+            "policy": policy(&seat.plan),
             "endpoints": seat.endpoints().iter().map(unused).collect::<Vec<_>>(),
         }),
     }
@@ -129,7 +132,21 @@ pub(super) fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
         "name": cluster.name,
         "attempts": outcomes.map(|(it, count)| (it.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
         "retries": cluster.stats.retries.value(),
+        "policy": policy(&cluster.plan),
         "endpoints": cluster.members().all.iter().map(|it| endpoint(it, now)).collect::<Vec<_>>(),
+    })
+}
+
+/// What holds for its endpoints; null is as `limits` have it.
+fn policy(plan: &Plan) -> Value {
+    let backoff = plan.breaker.backoff;
+    json!({
+        "responseSeconds": plan.calls.response().map(|it| it.as_secs_f64()),
+        "attempts": plan.calls.attempts,
+        "breaker": {
+            "failures": plan.breaker.failures,
+            "backoffSeconds": { "min": backoff.min.as_secs_f64(), "max": backoff.max.as_secs_f64() },
+        },
     })
 }
 

@@ -75,6 +75,14 @@ fn interception(desk: &Desk, own: &[IpAddr]) -> Option<String> {
                 Some(format!("{address} is not this node's any more, so nothing is diverted there"))
             }
             None => {
+                match interception.follow_cgroup() {
+                    Ok(true) => {
+                        tracing::warn!("the pods' cgroup was made anew: the programs are attached to it")
+                    }
+                    Ok(false) => {}
+                    // Said below, as long as it lasts.
+                    Err(why) => tracing::debug!("{why}"),
+                }
                 desk.arm(interception);
                 off(&interception.status()).map(str::to_owned).or(failed)
             }

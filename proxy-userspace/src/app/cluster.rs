@@ -8,32 +8,58 @@ use crate::admin::Desk;
 use crate::allocator;
 use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
-/// Keeps `catalogs` what `files` and `cluster` make together, as long as weir runs.
+/// What is discovered, as it changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) catalogs: watch::Sender<Arc<Catalog>>,
+    pub(super) residents: watch::Sender<Arc<Residents>>,
+}
+
+/// Keeps `merged` what `files` and a cluster make together, as long as weir runs.
 pub(super) async fn merge(
-    mut files: watch::Receiver<Arc<Catalog>>,
-    mut cluster: watch::Receiver<Arc<Catalog>>,
-    catalogs: watch::Sender<Arc<Catalog>>,
+    files: Told,
+    mut services: watch::Receiver<Arc<Catalog>>,
+    mut residents: watch::Receiver<Arc<Residents>>,
+    merged: Told,
 ) -> anyhow::Result<()> {
-    let mut first = true;
+    let mut written = (files.catalogs.subscribe(), files.residents.subscribe());
+    let mut is_first = true;
     loop {
-        let merged = merged(&files.borrow_and_update(), &cluster.borrow_and_update());
-        let was_empty = catalogs.borrow().services.is_empty();
-        catalogs.send_replace(merged);
-        if first && was_empty && !cluster.borrow().services.is_empty() {
+        let catalog = together(&written.0.borrow_and_update(), &services.borrow_and_update());
+        merged.catalogs.send_replace(catalog);
+        let pods = all(&written.1.borrow_and_update(), &residents.borrow_and_update());
+        if **merged.residents.borrow() != *pods {
+            merged.residents.send_replace(pods);
+        }
+        if is_first && !services.borrow().services.is_empty() {
             // The first lists take many times the room that is kept of them.
             allocator::give_back();
-            first = false;
+            is_first = false;
         }
         tokio::select! {
-            changed = files.changed() => changed?,
-            changed = cluster.changed() => changed?,
+            changed = written.0.changed() => changed?,
+            changed = written.1.changed() => changed?,
+            changed = services.changed() => changed?,
+            changed = residents.changed() => changed?,
         }
     }
 }
 
+/// The pods and namespaces of both; as the files say where both know one.
+fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
+    if **files == Residents::default() {
+        return cluster.clone();
+    }
+    let mut all = (**cluster).clone();
+    all.pods.extend(files.pods.clone());
+    all.namespaces.extend(files.namespaces.clone());
+    Arc::new(all)
+}
+
 /// Both catalogs in one. A service that both know is as the files say: an operator wrote them down for this node.
-fn merged(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Catalog> {
+fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Catalog> {
     if files.services.is_empty() {
         return cluster.clone();
     }
@@ -78,9 +104,9 @@ mod tests {
     #[test]
     fn a_service_that_files_and_cluster_know_is_as_the_files_say() {
         let cluster = catalog(&[("a", false), ("b", false)]);
-        let both = merged(&catalog(&[("b", true), ("c", true)]), &cluster);
+        let both = together(&catalog(&[("b", true), ("c", true)]), &cluster);
         let written: Vec<_> = both.services.values().map(|it| (&*it.key.name, it.written)).collect();
         assert_eq!(written, [("a", false), ("b", true), ("c", true)]);
-        assert!(Arc::ptr_eq(&merged(&Arc::default(), &cluster), &cluster));
+        assert!(Arc::ptr_eq(&together(&Arc::default(), &cluster), &cluster));
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::domain::catalog::{Catalog, Changes, Namer, Service, ServiceKey};
+use crate::domain::catalog::{AppProtocol, Catalog, Changes, Namer, Service, ServiceKey};
 use crate::intercept::Destination;
 use crate::proxy::world::World;
 
@@ -63,8 +63,9 @@ pub(super) fn told_api_server() -> Option<IpAddr> {
 }
 
 fn of_service(service: &Service) -> impl Iterator<Item = Destination> {
-    let ports = service.ports.iter().map(|port| port.number).filter(|&number| number != 0);
-    ports.flat_map(|port| {
+    let diverted =
+        service.ports.iter().filter(|port| port.number != 0 && port.protocol != AppProtocol::Direct);
+    diverted.map(|port| port.number).flat_map(|port| {
         service.addresses.iter().map(move |&address| Destination { net: address.into(), ports: port..=port })
     })
 }
@@ -74,7 +75,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::catalog::{AppProtocol, ServicePort};
+    use crate::domain::catalog::ServicePort;
 
     fn catalog(services: &[(&str, &str, &str, &[u16])]) -> Catalog {
         let mut catalog = Catalog::default();
@@ -108,6 +109,16 @@ mod tests {
         let catalog = catalog(&[("shop", "web", "10.96.0.1", &[80, 443])]);
         let wanted: Vec<_> = wanted(None, &catalog).into_iter().map(|it| it.ports).collect();
         assert_eq!(wanted, [80..=80, 443..=443]);
+    }
+
+    #[test]
+    fn a_port_that_its_service_skips_is_not_diverted() {
+        let mut catalog = catalog(&[("shop", "web", "10.96.0.1", &[80, 443])]);
+        let mut service = Service::clone(catalog.services.values().next().unwrap());
+        service.ports[0].protocol = AppProtocol::Direct;
+        catalog.services.insert(service.key.clone(), Arc::new(service));
+        let wanted: Vec<_> = wanted(None, &catalog).into_iter().map(|it| it.ports).collect();
+        assert_eq!(wanted, [443..=443]);
     }
 
     #[test]

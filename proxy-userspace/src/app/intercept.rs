@@ -8,9 +8,9 @@ use anyhow::{Context, anyhow};
 use super::destinations;
 use super::listeners::Listeners;
 use crate::admin::{Desk, Diverted};
-use crate::config::{Fail, Limits, Settings, Transparent};
+use crate::config::{self, Fail, Settings, Transparent};
 use crate::domain::catalog::{Catalog, Changes};
-use crate::intercept::{self, Applied, InterceptError, Interception, Plan};
+use crate::intercept::{self, Applied, Enrol, InterceptError, Interception, Plan};
 use crate::proxy::world::World;
 
 /// The SO_MARK of weir's own connections: "weir" in ASCII.
@@ -25,7 +25,7 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
     let Some(transparent) = &settings.transparent else {
         return Err(anyhow!("not configured"));
     };
-    let attached = plan(transparent, &settings.limits, listeners).and_then(|plan| {
+    let attached = plan(transparent, settings, listeners).and_then(|plan| {
         let first = listeners.transparent.first().context("no transparent listener")?;
         Ok(Interception::attach(&plan, first.as_fd())?)
     });
@@ -42,7 +42,7 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
     attached
 }
 
-fn plan(transparent: &Transparent, limits: &Limits, listeners: &Listeners) -> anyhow::Result<Plan> {
+fn plan(transparent: &Transparent, settings: &Settings, listeners: &Listeners) -> anyhow::Result<Plan> {
     let first = listeners.transparent.first().context("no transparent listener")?;
     let at = first.local_addr()?;
     let cgroup: Option<PathBuf> = transparent.cgroup.clone().or_else(intercept::find_cgroup);
@@ -53,14 +53,18 @@ fn plan(transparent: &Transparent, limits: &Limits, listeners: &Listeners) -> an
         cgroup: cgroup.context(
             "no kubepods cgroup is below the cgroup2 mount: name the parent of the pods' cgroups in transparent.cgroup",
         )?,
+        enrol: match settings.enrol() {
+            config::Enrol::All => Enrol::All,
+            config::Enrol::Pods => Enrol::Pods,
+        },
         host: transparent.host,
         mark: MARK,
         fail: match transparent.fail {
             Fail::Open => intercept::Fail::Open,
             Fail::Closed => intercept::Fail::Closed,
         },
-        tuples: limits.tuples,
-        destinations: limits.destinations,
+        tuples: settings.limits.tuples,
+        destinations: settings.limits.destinations,
     })
 }
 

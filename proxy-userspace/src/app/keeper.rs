@@ -12,6 +12,7 @@ use crate::domain::balance::Balancer;
 use crate::domain::breaker::{Backoff, Policy};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::name::Rules;
+use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::intercept;
 use crate::proxy::cluster::Plan;
@@ -26,17 +27,21 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
             port: settings.names.port.as_str().into(),
             cluster_domain: settings.names.cluster_domain.as_str().into(),
         },
-        dns: settings.names.dns,
+        dns: settings.names.dns.is_some(),
         dtab: settings.dtab.clone(),
         overrides: settings.outgoing.overrides.clone(),
+        diagnostics: settings.outgoing.diagnostics.clone(),
         namers: settings.namers.clone(),
         prefix: settings.outgoing.prefix.clone(),
         identifiers: settings.outgoing.identifiers.clone(),
+        policies: settings.policies.clone(),
         limits: settings.limits.clone(),
         plan: Plan {
             balancer: Balancer::default(),
             breaker: Policy { failures: settings.breaker.failures, backoff, ..Policy::default() },
             exempt: Exempt::No,
+            calls: Calls::default(),
+            dialled: Calls::default(),
             workers: settings.workers,
         },
         node,
@@ -63,17 +68,17 @@ pub(super) async fn keep(
         let catalog = catalogs.borrow_and_update().clone();
         let wanted = {
             let wanted = terms.borrow_and_update();
+            // They may have changed together with the catalog.
             if wanted.has_changed() {
                 change = Change::Anything;
             }
             wanted.clone()
         };
         update(&desk, catalog, &wanted, change);
-        change = Change::Catalog;
-        tokio::select! {
-            changed = catalogs.changed() => changed?,
-            changed = terms.changed() => changed?,
-        }
+        change = tokio::select! {
+            changed = catalogs.changed() => changed.map(|()| Change::Catalog)?,
+            changed = terms.changed() => changed.map(|()| Change::Anything)?,
+        };
     }
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod cluster;
 mod destinations;
+mod enrol;
 mod heart;
 mod intercept;
 mod keeper;
@@ -136,7 +137,7 @@ async fn live(
 /// When their folder cannot be listed.
 pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
     match &settings.discovery.files {
-        Some(folder) => Ok(Arc::new(files::read_files(&folder.path)?.0)),
+        Some(folder) => Ok(Arc::new(files::read_files(folder)?.0)),
         None => Ok(Arc::default()),
     }
 }
@@ -155,11 +156,8 @@ fn share(
     drain: Drain,
 ) -> Arc<Shared> {
     let now = Instant::now();
-    let dns = if settings.names.dns {
-        Dns::from_system().inspect_err(|error| tracing::warn!("{error:#}")).ok()
-    } else {
-        None
-    };
+    let dns = settings.names.dns.as_ref().map(Dns::new);
+    let dns = dns.and_then(|dns| dns.inspect_err(|error| tracing::warn!("{error:#}")).ok());
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current())),
@@ -171,6 +169,8 @@ fn share(
         originals: interception.map(crate::intercept::Interception::originals),
         drain,
         faults: Default::default(),
+        diagnoses: Default::default(),
+        bindings: Arc::default(),
         tunnels: tcp::Stats::default(),
         beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
         epoch: now,

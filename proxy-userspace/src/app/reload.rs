@@ -139,19 +139,21 @@ fn reload(file: &Path, started: &Settings, desk: &Desk, terms: &watch::Sender<Te
 /// start stays as it was then, whole, so that nothing is half applied.
 fn in_force(started: &Settings, written: &Settings) -> Settings {
     let transparent = match (&started.transparent, &written.transparent) {
-        // The one key of the section that is read anew.
-        (Some(started), Some(written)) => {
-            Some(Transparent { divert: written.divert.clone(), ..started.clone() })
-        }
+        // The two keys of the section that are read anew.
+        (Some(started), Some(written)) => Some(Transparent {
+            divert: written.divert.clone(),
+            exclude_namespaces: written.exclude_namespaces.clone(),
+            ..started.clone()
+        }),
         (started, _) => started.clone(),
     };
-    let Outgoing { overrides, prefix, identifiers, .. } = written.outgoing.clone();
+    let Outgoing { overrides, diagnostics, prefix, identifiers, .. } = written.outgoing.clone();
     Settings {
-        outgoing: Outgoing { overrides, prefix, identifiers, ..started.outgoing.clone() },
+        outgoing: Outgoing { overrides, diagnostics, prefix, identifiers, ..started.outgoing.clone() },
         transparent,
         dtab: written.dtab.clone(),
         namers: written.namers.clone(),
-        names: Names { dns: started.names.dns, ..written.names.clone() },
+        names: Names { dns: started.names.dns.clone(), ..written.names.clone() },
         limits: Limits {
             connections: started.limits.connections,
             outside: started.limits.outside,
@@ -162,6 +164,7 @@ fn in_force(started: &Settings, written: &Settings) -> Settings {
             ..written.limits.clone()
         },
         breaker: written.breaker.clone(),
+        policies: written.policies.clone(),
         ..started.clone()
     }
 }
@@ -217,7 +220,7 @@ mod tests {
     fn what_needs_a_restart_stays_as_weir_was_started_however_often_the_file_changes() {
         let started = Settings { transparent: Some(Transparent::default()), ..Settings::default() };
         let mut written = started.clone();
-        written.names.dns = !started.names.dns;
+        written.names.dns = None;
         written.names.namespace = "shop".into();
         written.workers = started.workers + 1;
         written.limits.outside = 7;
@@ -226,7 +229,7 @@ mod tests {
         written.transparent =
             Some(Transparent { ports: 2, divert: divert.clone(), ..Transparent::default() });
         let now = in_force(&started, &written);
-        assert_eq!((now.names.dns, now.workers), (started.names.dns, started.workers));
+        assert_eq!((&now.names.dns, now.workers), (&started.names.dns, started.workers));
         assert_eq!((now.limits.outside, now.limits.attempts), (started.limits.outside, 5));
         assert_eq!((&*now.names.namespace, now.transparent.as_ref().unwrap().ports), ("shop", 8));
         assert_eq!(now.transparent.as_ref().unwrap().divert, divert);

@@ -4,7 +4,6 @@
 //! What is read before the start and what is watched afterwards is one and the same, so that a file that breaks while
 //! weir starts keeps its last good state as at any other time.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,10 +11,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Desk;
-use crate::config::Settings;
+use crate::config::{Files, Settings};
 use crate::discovery::files::{self, Watched};
 use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 /// The services as they are at start, and what will tell of their changes.
 pub(super) struct Services {
@@ -32,7 +32,7 @@ type Watching = (Watched, Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// A folder of service files.
 pub(super) struct Folder {
-    path: PathBuf,
+    files: Files,
     /// The watch that was begun at start; taken by the first who passes it on.
     watching: Option<Watching>,
     shutdown: CancellationToken,
@@ -50,7 +50,7 @@ impl Services {
         let Some(files) = &settings.discovery.files else {
             return Ok(Self { catalog: Arc::default(), folder: None, cluster });
         };
-        let mut folder = Folder { path: files.path.clone(), watching: None, shutdown };
+        let mut folder = Folder { files: files.clone(), watching: None, shutdown };
         folder.watch()?;
         let catalog = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
         Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder), cluster })
@@ -59,7 +59,7 @@ impl Services {
 
 impl Folder {
     fn watch(&mut self) -> anyhow::Result<()> {
-        let (watched, task) = files::watch_files(self.path.clone(), self.shutdown.clone())?;
+        let (watched, task) = files::watch_files(self.files.clone(), self.shutdown.clone())?;
         self.watching = Some((watched, Box::pin(task)));
         Ok(())
     }
@@ -69,6 +69,7 @@ impl Folder {
         &mut self,
         desk: Arc<Desk>,
         catalogs: watch::Sender<Arc<Catalog>>,
+        residents: watch::Sender<Arc<Residents>>,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let begun = if self.watching.is_none() { self.watch() } else { Ok(()) };
         let watching = self.watching.take();
@@ -78,10 +79,14 @@ impl Folder {
             let forward = async {
                 loop {
                     catalogs.send_replace(watched.catalog.borrow_and_update().clone());
+                    desk.left_out.send_replace(*watched.left_out.borrow_and_update());
+                    residents.send_replace(watched.residents.borrow_and_update().clone());
                     desk.problems.send_replace(watched.problems.borrow_and_update().clone());
                     tokio::select! {
                         changed = watched.catalog.changed() => changed?,
+                        changed = watched.residents.changed() => changed?,
                         changed = watched.problems.changed() => changed?,
+                        changed = watched.left_out.changed() => changed?,
                     }
                 }
             };

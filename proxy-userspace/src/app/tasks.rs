@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::cluster::Told;
 use super::listeners::Listeners;
 use super::services::Services;
-use super::{check, cluster, heart, keeper};
+use super::{check, cluster, enrol, heart, keeper};
 use crate::admin::{self, Desk};
-use crate::domain::catalog::Catalog;
+use crate::intercept::Enrol;
 use crate::proxy::session::Way;
 use crate::proxy::world::Terms;
 
@@ -29,11 +30,15 @@ pub(super) fn start(
     terms: &watch::Sender<Terms>,
     listeners: &Listeners,
 ) -> anyhow::Result<()> {
-    let catalogs = discover(desk, services);
+    let Told { catalogs, residents } = discover(desk, services);
     let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
     });
+    if desk.enrol() == Some(Enrol::Pods) {
+        let enrolling = desk.clone();
+        supervise(desk.clone(), "enrol", move || enrol::enrol(enrolling.clone(), residents.subscribe()));
+    }
     let (checked, terms) = (desk.clone(), terms.clone());
     supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
     let beating = desk.clone();
@@ -48,24 +53,26 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Starts what finds services; where the catalog comes from then.
-fn discover(desk: &Arc<Desk>, services: Services) -> watch::Sender<Arc<Catalog>> {
-    let files = watch::Sender::new(services.catalog);
+/// Starts what finds services and pods; where they come from then.
+fn discover(desk: &Arc<Desk>, services: Services) -> Told {
+    let files = Told { catalogs: watch::Sender::new(services.catalog), residents: watch::Sender::default() };
     if let Some(mut folder) = services.folder {
-        let (forward, files) = (desk.clone(), files.clone());
-        supervise(desk.clone(), "discovery.files", move || folder.pass_on(forward.clone(), files.clone()));
+        let (forward, told) = (desk.clone(), files.clone());
+        supervise(desk.clone(), "discovery.files", move || {
+            folder.pass_on(forward.clone(), told.catalogs.clone(), told.residents.clone())
+        });
     }
     let Some(found) = services.cluster else { return files };
     tracing::info!(node = found.node(), "following the cluster's API server");
-    let catalogs = watch::Sender::new(files.borrow().clone());
-    let (merged, of_cluster, health) = (catalogs.clone(), found.catalog(), found.health());
+    let told = Told { catalogs: watch::Sender::new(files.catalogs.borrow().clone()), ..Told::default() };
+    let (merged, catalogs, residents) = (told.clone(), found.catalog(), found.residents());
     supervise(desk.clone(), "discovery.merge", move || {
-        cluster::merge(files.subscribe(), of_cluster.clone(), merged.clone())
+        cluster::merge(files.clone(), catalogs.clone(), residents.clone(), merged.clone())
     });
-    let told = desk.clone();
-    supervise(desk.clone(), "discovery.health", move || cluster::tell(told.clone(), health.clone()));
+    let (health, telling) = (found.health(), desk.clone());
+    supervise(desk.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));
     supervise(desk.clone(), "discovery.kubernetes", move || found.follow());
-    catalogs
+    told
 }
 
 /// Runs what `make` makes, again and again.

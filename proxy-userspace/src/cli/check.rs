@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, ConfigError, Settings};
+use crate::config::{self, ConfigError, Files, Settings};
 use crate::discovery::files::read_files;
 
 /// The exit code for a bad configuration (sysexits' `EX_CONFIG`).
@@ -34,21 +34,21 @@ fn say(output: &mut impl Write, line: &str) {
 fn check(file: &Path) -> Result<String, String> {
     let settings = config::load(Some(file)).map_err(|error: ConfigError| error.to_string())?;
     let services = match &settings.discovery.files {
-        Some(files) => services(&files.path)?,
+        Some(files) => services(files)?,
         None => "no service files".to_owned(),
     };
     Ok(format!("{}: right; {}; {services}", file.display(), listeners(&settings)))
 }
 
 /// How many services the folder has, or what is wrong with its files.
-fn services(folder: &Path) -> Result<String, String> {
-    let (catalog, problems) = read_files(folder).map_err(|error| format!("{error:#}"))?;
+fn services(files: &Files) -> Result<String, String> {
+    let (catalog, problems) = read_files(files).map_err(|error| format!("{error:#}"))?;
     if !problems.is_empty() {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         return Err(lines.join("\n"));
     }
     let count = catalog.services.len();
-    Ok(format!("{count} service{} in {}", if count == 1 { "" } else { "s" }, folder.display()))
+    Ok(format!("{count} service{} in {}", if count == 1 { "" } else { "s" }, files.path.display()))
 }
 
 fn listeners(settings: &Settings) -> String {

@@ -72,6 +72,7 @@ fn describe(body: &str) -> anyhow::Result<String> {
         )?;
     }
     interception(&mut text, &state["interception"])?;
+    enrolment(&mut text, &state["enrolment"])?;
     for cluster in
         list(&state["services"]).flat_map(|it| list(&it["clusters"])).chain(list(&state["outside"]))
     {
@@ -92,6 +93,25 @@ fn interception(text: &mut String, state: &Value) -> std::fmt::Result {
     }
     let armed = if state["armed"] == true { "on" } else { "on, but DISARMED: connections go direct" };
     writeln!(text, "interception: {armed}, {} destinations", state["destinations"])
+}
+
+/// One line: the pods themselves are in the JSON.
+fn enrolment(text: &mut String, state: &Value) -> std::fmt::Result {
+    if state["by"] != "pods" {
+        return Ok(());
+    }
+    let count = |state_: &str| state["counts"][state_].as_u64().unwrap_or_default();
+    let mistaken = list(&state["pods"]).filter(|pod| list(&pod["mistakes"]).next().is_some()).count();
+    write!(text, "pods: {} diverted, {} direct", count("enrolled"), count("direct"))?;
+    for (name, how) in [("not_found", "without a cgroup"), ("no_room", "without room in the table")] {
+        if count(name) > 0 {
+            write!(text, ", {} {how}", count(name))?;
+        }
+    }
+    if mistaken > 0 {
+        write!(text, ", {mistaken} with annotations that were ignored")?;
+    }
+    writeln!(text)
 }
 
 fn describe_cluster(text: &mut String, cluster: &Value) -> std::fmt::Result {

@@ -36,14 +36,19 @@ impl Default for Backoff {
     }
 }
 
-pub(super) fn read(mut section: Section<'_, '_>) -> Breaker {
-    let mut breaker = Breaker::default();
-    section.set("failures", &mut breaker.failures, values::count(1..=1_000_000));
-    if let Some(backoff) = section.section("backoff") {
-        breaker.backoff = read_backoff(backoff);
-    }
+pub(super) fn read(section: Section<'_, '_>) -> Breaker {
+    let (failures, backoff) = read_some(section);
+    let default = Breaker::default();
+    Breaker { failures: failures.unwrap_or(default.failures), backoff: backoff.unwrap_or(default.backoff) }
+}
+
+/// What of a breaker is set. A backoff is one setting: what is left out of it has its default.
+pub(super) fn read_some(mut section: Section<'_, '_>) -> (Option<u32>, Option<Backoff>) {
+    let mut failures = None;
+    section.set("failures", &mut failures, |node| values::count(1..=1_000_000)(node).map(Some));
+    let backoff = section.section("backoff").map(read_backoff);
     section.finish();
-    breaker
+    (failures, backoff)
 }
 
 fn read_backoff(mut section: Section<'_, '_>) -> Backoff {

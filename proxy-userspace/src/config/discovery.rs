@@ -22,6 +22,18 @@ pub struct Discovery {
 pub struct Files {
     /// `path`: the folder. A relative path is relative to the folder of the configuration file.
     pub path: PathBuf,
+    /// `fileCount`: how many files are read; those beyond it, by name, are reported and left out. Default 10,000.
+    pub file_count: usize,
+    /// `fileBytes`: how large one file may be; a larger one is reported and left out. A Service with its slices for
+    /// 1,000 endpoints takes about 300 KiB. Default 16 MiB.
+    pub file_bytes: usize,
+}
+
+impl Files {
+    /// The folder at `path`, within the default bounds.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, file_count: 10_000, file_bytes: 16 << 20 }
+    }
 }
 
 /// A Kubernetes API server, listed once and watched.
@@ -116,6 +128,9 @@ fn read_files(mut section: Section<'_, '_>, base: &Path) -> Option<Files> {
             Mistake::new("missing").hint("name the folder of service files: `path: ./services`"),
         );
     }
+    let mut files = Files::at(folder.clone().unwrap_or_default());
+    section.set("fileCount", &mut files.file_count, values::count(1..=1_000_000));
+    section.set("fileBytes", &mut files.file_bytes, values::size(1 << 10..=1 << 30));
     section.finish();
-    folder.map(|path| Files { path })
+    folder.is_some().then_some(files)
 }

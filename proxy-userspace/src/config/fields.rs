@@ -106,12 +106,39 @@ impl<'n, 'r> Section<'n, 'r> {
         (list.len() == items.len()).then_some(list)
     }
 
+    /// Whether the key is there and holds keys of its own.
+    pub(super) fn is_section(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.is_some_and(|entry| matches!(entry.value.value, Value::Map(_)))
+    }
+
     /// The section under `key`. One that is there without content says nothing, so it is read as absent.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'n, '_>> {
         let entry = self.entry(key)?;
         match entry.value.value {
             Value::Null => None,
             _ => Section::open(&entry.value, &join(&self.path, key), self.report),
+        }
+    }
+
+    /// What `read` makes of each section in the list under `key`.
+    pub(super) fn sections<T>(&mut self, key: &'static str, read: impl Fn(Section<'n, '_>) -> T) -> Vec<T> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let path = join(&self.path, key);
+        match &entry.value.value {
+            Value::Null => Vec::new(),
+            Value::List(items) => {
+                let open =
+                    |(index, item)| Section::open(item, &format!("{path}[{index}]"), self.report).map(&read);
+                items.iter().enumerate().filter_map(open).collect()
+            }
+            _ => {
+                let mistake = Mistake::new(format!("expected a list, not {}", entry.value.kind())).hint(
+                    format!("write `{key}: [{{ … }}, {{ … }}]`, or each item on a line after a hyphen"),
+                );
+                self.report.add(place(entry), path, mistake);
+                Vec::new()
+            }
         }
     }
 

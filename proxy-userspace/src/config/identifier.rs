@@ -3,14 +3,17 @@
 use serde::Deserialize;
 
 use super::Mistake;
+use super::transform::{self, WrittenTransformer};
 use super::tree::{Node, Value};
 use crate::domain::identify::{Identifier, Segments};
 use crate::domain::name::Path;
-use crate::domain::route::{Configured, Kind, Resolver, Rewrite};
+use crate::domain::route::{Configured, Kind, Resolver, Rewrite, Transform};
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields)]
 enum Written {
+    #[serde(rename = "weir.host")]
+    Host {},
     #[serde(rename = "io.l5d.header.token")]
     Token { header: Option<String> },
     #[serde(rename = "io.l5d.header")]
@@ -27,11 +30,11 @@ enum Written {
 #[serde(tag = "kind", deny_unknown_fields)]
 enum WrittenNamer {
     #[serde(rename = "io.l5d.fs")]
-    Fs { prefix: Option<String> },
+    Fs { prefix: Option<String>, transformers: Option<Vec<WrittenTransformer>> },
     #[serde(rename = "io.l5d.k8s")]
-    K8s { prefix: Option<String> },
+    K8s { prefix: Option<String>, transformers: Option<Vec<WrittenTransformer>> },
     #[serde(rename = "io.l5d.k8s.ns")]
-    K8sNamespace { prefix: Option<String>, namespace: String },
+    K8sNamespace { prefix: Option<String>, namespace: String, transformers: Option<Vec<WrittenTransformer>> },
     #[serde(rename = "io.l5d.rewrite")]
     Rewrite { prefix: String, pattern: String, name: String },
 }
@@ -48,13 +51,11 @@ pub(super) fn identifiers(node: &Node) -> Result<Vec<Identifier>, Mistake> {
 fn identifier(node: &Node) -> Result<Identifier, Mistake> {
     let written = Written::deserialize(node).map_err(|error| {
         Mistake::new(format!("no identifier: {error}"))
-            .hint("write `{ kind: io.l5d.header.token, header: Host }`")
+            .hint("write `{ kind: io.l5d.header.token, header: X-Service }`")
     })?;
     Ok(match written {
-        Written::Token { header } => match header {
-            Some(header) if !header.eq_ignore_ascii_case("host") => Identifier::Token(field(&header)?),
-            Some(_) | None => Identifier::Host,
-        },
+        Written::Host {} => Identifier::Host,
+        Written::Token { header } => Identifier::Token(field(header.as_deref().unwrap_or("host"))?),
         Written::Header { header } => Identifier::Header(field(header.as_deref().unwrap_or("l5d-name"))?),
         Written::Path { segments, consume } => {
             let segments = segments.unwrap_or(1);
@@ -93,19 +94,25 @@ pub(super) fn namer(node: &Node) -> Result<Configured, Mistake> {
         Mistake::new(format!("no namer: {error}"))
             .hint("write `{ kind: io.l5d.rewrite, prefix: /x, pattern: …, name: … }`")
     })?;
-    let find = |prefix: Option<String>, default: &str, kind| -> Result<Configured, Mistake> {
-        Ok(Configured { prefix: name(prefix.as_deref().unwrap_or(default))?, resolver: Resolver::Find(kind) })
+    let find = |prefix: Option<String>, default: &str, kind, transformers: Option<Vec<_>>| {
+        Ok(Configured {
+            prefix: name(prefix.as_deref().unwrap_or(default))?,
+            resolver: Resolver::Find(kind),
+            transform: transform::read(transformers.unwrap_or_default())?,
+        })
     };
     match written {
-        WrittenNamer::Fs { prefix } => find(prefix, "/io.l5d.fs", Kind::Fs),
-        WrittenNamer::K8s { prefix } => find(prefix, "/io.l5d.k8s", Kind::K8s),
-        WrittenNamer::K8sNamespace { prefix, namespace } => {
-            find(prefix, "/io.l5d.k8s.ns", Kind::K8sNamespace(namespace.as_str().into()))
+        WrittenNamer::Fs { prefix, transformers } => find(prefix, "/io.l5d.fs", Kind::Fs, transformers),
+        WrittenNamer::K8s { prefix, transformers } => find(prefix, "/io.l5d.k8s", Kind::K8s, transformers),
+        WrittenNamer::K8sNamespace { prefix, namespace, transformers } => {
+            let kind = Kind::K8sNamespace(namespace.as_str().into());
+            find(prefix, "/io.l5d.k8s.ns", kind, transformers)
         }
         WrittenNamer::Rewrite { prefix, pattern, name: template } => {
             let rewrite = Rewrite::new(&pattern, &template)
                 .map_err(|bad| Mistake::new(format!("no rewrite: {bad:?}")))?;
-            Ok(Configured { prefix: name(&prefix)?, resolver: Resolver::Rewrite(rewrite) })
+            let resolver = Resolver::Rewrite(rewrite);
+            Ok(Configured { prefix: name(&prefix)?, resolver, transform: Transform::default() })
         }
     }
 }

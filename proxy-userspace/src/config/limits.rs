@@ -52,6 +52,11 @@ pub struct Limits {
     /// `outside`: names outside the catalog that are remembered with their endpoints; the least recently used
     /// goes. Default 1,000.
     pub outside: usize,
+    /// `bindings`: names that each worker remembers with where they lead; with more, those make room that were not used
+    /// lately. 1 to 1,000,000, default 20,000.
+    pub bindings: usize,
+    /// `bindingIdle`: how long a name is remembered that nobody asks for. 1 s to 24 h, default 10 m (linkerd's).
+    pub binding_idle: Duration,
     /// `tuples`: diverted connections that may wait for weir to accept them; beyond, the oldest lose their dialled address
     /// and are closed. 136 bytes of kernel memory each. 256 to 4,194,304, default 65,536.
     pub tuples: u32,
@@ -81,6 +86,8 @@ impl Default for Limits {
             copy_buffer: 16 * 1024,
             sniff: Duration::from_millis(200),
             outside: 1000,
+            bindings: 20_000,
+            binding_idle: Duration::from_secs(600),
             tuples: 65_536,
             destinations: 65_536,
         }
@@ -111,6 +118,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
     section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
     section.set("outside", &mut limits.outside, count(1..=1_000_000));
+    section.set("bindings", &mut limits.bindings, count(1..=1_000_000));
+    section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));
     section.set("tuples", &mut limits.tuples, count(256..=4_194_304));
     section.set("destinations", &mut limits.destinations, count(1..=1_000_000));
     if limits.target_bytes > limits.header_bytes {

@@ -9,8 +9,8 @@ use super::problem::{ConfigError, Mistake, Problem};
 use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
 use super::{
-    admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names, outgoing, transparent,
-    values,
+    Discovery, Enrol, admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names,
+    outgoing, policies, transparent, values,
 };
 
 /// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
@@ -69,8 +69,20 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
     if let Some(root) = Section::open(node, "", report) {
         read_sections(root, base, &mut settings);
         listeners::check(&settings, node, report);
+        check_enrol(&settings, node, report);
     }
     settings
+}
+
+/// Pods can only be enrolled where somebody tells of them.
+fn check_enrol(settings: &Settings, root: &Node, report: &mut Report) {
+    let written = settings.transparent.as_ref().and_then(|it| it.enrol);
+    if written != Some(Enrol::Pods) || settings.discovery != Discovery::default() {
+        return;
+    }
+    let at = root.get("transparent").and_then(|it| it.get("enrol")).map_or(root.at, |enrol| enrol.at);
+    let mistake = Mistake::new("nothing tells of pods, so none would be diverted");
+    report.add(at, "transparent.enrol", mistake.hint("set `discovery`, or write `enrol: all`"));
 }
 
 fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings) {
@@ -103,6 +115,9 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     }
     if let Some(section) = root.section("breaker") {
         settings.breaker = breaker::read(section);
+    }
+    if let Some(section) = root.section("policies") {
+        settings.policies = policies::read(section);
     }
     if let Some(section) = root.section("log") {
         settings.log = log::read(section);

@@ -1,6 +1,11 @@
 //! `names`: how names are made canonical and bound.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::fields::Section;
+use super::problem::{Mistake, quoted};
+use super::tree::Node;
 use super::values;
 
 /// What a short name stands for.
@@ -12,8 +17,24 @@ pub struct Names {
     pub port: String,
     /// `clusterDomain`: the cluster's DNS domain, lower case, without a trailing dot. Default `cluster.local`.
     pub cluster_domain: String,
-    /// `dns`: whether names outside the catalog are looked up in DNS. Default true.
-    pub dns: bool,
+    /// `dns`: how names outside the catalog are looked up; none when they are not (`false`). Default: as the node does.
+    pub dns: Option<Dns>,
+}
+
+/// Look-ups of names outside the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// `servers`: who is asked, by UDP and, where an answer is truncated, by TCP. Default, empty: those of
+    /// `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// `timeout`: how long one look-up may take, every attempt included. Default 5 s.
+    pub timeout: Duration,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { servers: Vec::new(), timeout: Duration::from_secs(5) }
+    }
 }
 
 impl Default for Names {
@@ -22,7 +43,7 @@ impl Default for Names {
             namespace: "default".to_owned(),
             port: "http".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
-            dns: true,
+            dns: Some(Dns::default()),
         }
     }
 }
@@ -32,7 +53,30 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Names {
     section.set("namespace", &mut names.namespace, values::label);
     section.set("port", &mut names.port, values::label);
     section.set("clusterDomain", &mut names.cluster_domain, values::domain);
-    section.set("dns", &mut names.dns, values::boolean);
+    if section.is_section("dns") {
+        names.dns = section.switch("dns").map(read_dns);
+    } else {
+        section.set("dns", &mut names.dns, |node| Ok(values::boolean(node)?.then(Dns::default)));
+    }
     section.finish();
     names
+}
+
+fn read_dns(mut section: Section<'_, '_>) -> Dns {
+    let servers = section.list("servers", server).unwrap_or_default();
+    let mut dns = Dns { servers, ..Dns::default() };
+    let range = Duration::from_millis(100)..=Duration::from_secs(60);
+    section.set("timeout", &mut dns.timeout, values::duration(range));
+    section.finish();
+    dns
+}
+
+/// A DNS server: an address, with a port if it is not 53.
+fn server(node: &Node) -> Result<SocketAddr, Mistake> {
+    let text = values::text(node)?;
+    let bare = || text.parse().ok().map(|ip| SocketAddr::new(ip, 53));
+    text.parse().ok().or_else(bare).ok_or_else(|| {
+        Mistake::new(format!("{} is not the address of a server", quoted(text)))
+            .hint("write it as 10.96.0.10, \"10.96.0.10:5353\" or \"[fd00::10]:53\"")
+    })
 }

@@ -19,9 +19,12 @@ pub struct Outgoing {
     /// `overrides`: clients whose requests may bring dtab entries of their own (`l5d-dtab`, `l5d-ctx-dtab`), which choose
     /// the destination. Empty means nobody. Default: every client that may connect.
     pub overrides: Allow,
+    /// `diagnostics`: clients that may ask where a request of theirs would go, instead of having it go there. The answer
+    /// names endpoints and the dtabs. Default: nobody.
+    pub diagnostics: Allow,
     /// `dstPrefix`: what names start with. Default `/svc`.
     pub prefix: Path,
-    /// `identifier`: how a request's name is made, one or a list tried in order. Default: its canonical host.
+    /// `identifier`: how a request's name is made, one or a list tried in order. Default: its canonical host (`weir.host`).
     pub identifiers: Vec<Identifier>,
 }
 
@@ -32,6 +35,7 @@ impl Default for Outgoing {
             allow: Allow::default(),
             via: true,
             overrides: Allow::default(),
+            diagnostics: Allow::new(Vec::new()),
             prefix: Path::of(["svc"]),
             identifiers: vec![Identifier::Host],
         }
@@ -44,6 +48,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
     outgoing.allow = Allow::read(&mut section);
     outgoing.overrides =
         section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);
+    if let Some(ranges) = section.list("diagnostics", values::cidr) {
+        outgoing.diagnostics = Allow::new(ranges);
+    }
     section.set("via", &mut outgoing.via, values::boolean);
     section.set("dstPrefix", &mut outgoing.prefix, |node| identifier::name(values::text(node)?));
     section.set("identifier", &mut outgoing.identifiers, identifier::identifiers);

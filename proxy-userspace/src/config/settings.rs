@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::domain::dtab::Dtab;
+use crate::domain::policy::Policies;
 use crate::domain::route::Configured;
 
-use super::{Admin, Breaker, Discovery, Drain, Limits, Log, Names, Outgoing, Probes, Transparent};
+use super::{Admin, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Transparent};
 
 /// Everything that can be configured, one field per section of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `breaker`: when an endpoint is taken out of balancing, and for how long.
     pub breaker: Breaker,
+    /// `policies`: what of `limits` and `breaker` is otherwise for some names.
+    pub policies: Arc<Policies>,
     /// `log`: weir's own log.
     pub log: Log,
 }
@@ -55,8 +58,16 @@ impl Default for Settings {
             namers: Configured::defaults(),
             limits: Limits::default(),
             breaker: Breaker::default(),
+            policies: Arc::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Whose connections are diverted: what `transparent.enrol` says, or everybody's.
+    pub fn enrol(&self) -> Enrol {
+        self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(Enrol::All)
     }
 }
 

@@ -24,6 +24,12 @@ pub struct Transparent {
     /// `cgroup`: the cgroup whose members' connections are diverted, an absolute path on the cgroup2 file
     /// system. Default: the pods' parent, found by itself.
     pub cgroup: Option<PathBuf>,
+    /// `enrol`: whose connections are diverted. Default: [`Enrol::Pods`] where pods are known (`discovery.kubernetes`), else
+    /// [`Enrol::All`].
+    pub enrol: Option<Enrol>,
+    /// `excludeNamespaces`: namespaces whose pods are not diverted unless the annotation `weir.dev/divert: enabled` asks for
+    /// it. weir's own is always one. Default `[kube-system]`.
+    pub exclude_namespaces: Vec<String>,
     /// `divert`: the destinations that are diverted. Default: the addresses of known services with the ports they own,
     /// those in the namespace `kube-system` excepted.
     pub divert: Option<Vec<IpNet>>,
@@ -41,6 +47,15 @@ pub struct Transparent {
     /// `via`: whether requests and answers get `Via: 1.1 weir`. Default false: the application that does
     /// not know of a proxy should not be able to tell.
     pub via: bool,
+}
+
+/// Whose connections are diverted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enrol {
+    /// `all`: those of every process in the pods' parent cgroup and below; annotations are not looked at.
+    All,
+    /// `pods`: those of this node's pods, as their annotations and `excludeNamespaces` say.
+    Pods,
 }
 
 /// What becomes of connections that weir cannot take.
@@ -69,6 +84,8 @@ impl Default for Transparent {
             ports: 8,
             addresses: Vec::new(),
             cgroup: None,
+            enrol: None,
+            exclude_namespaces: vec!["kube-system".to_owned()],
             divert: None,
             host: false,
             required: true,
@@ -87,6 +104,11 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
         transparent.addresses = addresses;
     }
     section.set("cgroup", &mut transparent.cgroup, |node| cgroup(node).map(Some));
+    let enrol = values::choice(&[("all", Enrol::All), ("pods", Enrol::Pods)]);
+    section.set("enrol", &mut transparent.enrol, |node| enrol(node).map(Some));
+    if let Some(namespaces) = section.list("excludeNamespaces", values::label) {
+        transparent.exclude_namespaces = namespaces;
+    }
     transparent.divert = section.list("divert", values::cidr);
     section.set("host", &mut transparent.host, values::boolean);
     section.set("required", &mut transparent.required, values::boolean);

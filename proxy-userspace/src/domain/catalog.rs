@@ -82,8 +82,10 @@ pub enum AppProtocol {
     Http1,
     /// `kubernetes.io/h2c`: HTTP/2 with prior knowledge.
     Http2,
-    /// `tcp`, `https`, `tls` and the like: forward without looking.
+    /// `tcp`, `https`, `tls` and the like, or `weir.dev/opaque-ports`: forward without looking.
     Opaque,
+    /// `weir.dev/skip-ports`: not to be diverted. What comes all the same is forwarded without looking.
+    Direct,
 }
 
 /// One address that serves a port.

@@ -1,7 +1,8 @@
 //! Which name a request asks for: linkerd's identifiers.
 //!
 //! Each makes a name of some part of a request, or says nothing; of a list the first that says something counts.
-//! weir's default is linkerd's, `io.l5d.header.token` on Host, but with the host made canonical first.
+//! weir's default is much like linkerd's, `io.l5d.header.token` on Host, but makes the host canonical first; where that
+//! identifier itself is written, the header's value stays as it is.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use super::name::Path;
 /// How a name is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identifier {
-    /// The canonical host: the default.
+    /// `weir.host`: the canonical host. The default.
     Host,
     /// `io.l5d.header.token`: this header's value as one label, its case kept.
     Token(Box<str>),

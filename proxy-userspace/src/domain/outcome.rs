@@ -17,6 +17,9 @@ pub enum Outcome {
     Timeout,
     /// It broke the connection before its answer was whole.
     Reset,
+    /// It closed a kept connection just as a request was sent on it, as it may at any time: that says nothing of it.
+    /// One that breaks its connections is noticed by those that are new.
+    Stale,
     /// What it answered is not HTTP.
     BadFraming,
     /// The client left, or weir itself could not go on: nothing is known of the endpoint.
@@ -33,7 +36,7 @@ impl Outcome {
             Self::ConnectFailed | Self::ConnectTimeout | Self::Timeout | Self::Reset | Self::BadFraming => {
                 Verdict::Failure
             }
-            Self::Abandoned => Verdict::Unknown,
+            Self::Abandoned | Self::Stale => Verdict::Unknown,
         }
     }
 
@@ -57,11 +60,12 @@ impl Outcome {
             Self::Reset => 9,
             Self::BadFraming => 10,
             Self::Abandoned => 11,
+            Self::Stale => 12,
         }
     }
 
     /// Every label, by [`Outcome::slot`].
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 13] = [
         "1xx",
         "2xx",
         "3xx",
@@ -74,6 +78,7 @@ impl Outcome {
         "reset",
         "bad_framing",
         "abandoned",
+        "stale",
     ];
 }
 
@@ -92,6 +97,7 @@ mod tests {
             (Outcome::Timeout, Verdict::Failure),
             (Outcome::Reset, Verdict::Failure),
             (Outcome::Abandoned, Verdict::Unknown),
+            (Outcome::Stale, Verdict::Unknown),
         ] {
             assert_eq!(outcome.verdict(), verdict, "{outcome:?}");
         }

@@ -85,25 +85,52 @@ fn is_cgroup2(directory: &File) -> io::Result<bool> {
     if unsafe { libc::fstatfs(directory.as_raw_fd(), &raw mut statfs) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(statfs.f_type == libc::CGROUP2_SUPER_MAGIC)
+    // The two are of other types with musl than with glibc.
+    Ok(i128::from(statfs.f_type) == i128::from(libc::CGROUP2_SUPER_MAGIC))
 }
 
 /// The parent cgroup of all pods on this node, where there is a kubelet that uses cgroup2.
 ///
-/// kubelet's systemd driver calls it `kubepods.slice`, its cgroupfs driver `kubepods`. Nested clusters (kind)
-/// put it below `kubelet.slice` or `kubelet`, with a `kubelet-` prefix for the systemd driver.
+/// kubelet's systemd driver calls it `kubepods.slice`, its cgroupfs driver `kubepods`. kubelet's `--cgroup-root` puts it
+/// below others, as nested clusters (kind) do: `kubelet.slice/kubelet-kubepods.slice`, `kubelet/kubepods`. On a host with
+/// both hierarchies the pods' processes are in the unified one as well, wherever that is mounted. Where there are several,
+/// one of an earlier driver is empty.
 pub fn find_cgroup() -> Option<PathBuf> {
-    const NAMES: [&str; 6] = [
-        "kubepods.slice",
-        "kubepods",
-        "kubelet.slice/kubelet-kubepods.slice",
-        "kubelet/kubepods",
-        "kubelet.slice/kubelet/kubepods",
-        "k8s.io/kubepods",
-    ];
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let roots: Vec<PathBuf> = mounts.lines().filter_map(cgroup2_mount).collect();
-    roots.iter().flat_map(|root| NAMES.map(|name| root.join(name))).find(|path| path.is_dir())
+    let found: Vec<PathBuf> =
+        mounts.lines().filter_map(cgroup2_mount).flat_map(|root| parents(&root)).collect();
+    found.iter().find(|path| is_populated(path)).or(found.first()).cloned()
+}
+
+/// The cgroups at most three levels below `root` that are named as the pods' parent is.
+fn parents(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut level) = (Vec::new(), vec![root.to_owned()]);
+    for _ in 0..3 {
+        let mut next = Vec::new();
+        for entry in level.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            match entry.file_name().to_str() {
+                Some(name) if name == "kubepods" || is_slice(name) => found.push(entry.path()),
+                _ => next.push(entry.path()),
+            }
+        }
+        level = next;
+    }
+    found.sort_by_key(|path| (path.components().count(), path.clone()));
+    found
+}
+
+fn is_slice(name: &str) -> bool {
+    let stem = name.strip_suffix("kubepods.slice");
+    stem.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('-'))
+}
+
+/// Whether there is a process in the cgroup or below.
+fn is_populated(path: &Path) -> bool {
+    fs::read_to_string(path.join("cgroup.events"))
+        .is_ok_and(|it| it.lines().any(|line| line == "populated 1"))
 }
 
 /// The mount point of a line of mountinfo (proc_pid_mountinfo(5)), where that is a cgroup2 file system.
@@ -131,6 +158,25 @@ mod tests {
         assert_eq!(cgroup2_mount(""), None);
         let blank = r"41 31 0:38 / /host\040cgroup rw - cgroup2 none rw";
         assert_eq!(cgroup2_mount(blank), Some(PathBuf::from("/host cgroup")));
+    }
+
+    #[test]
+    fn the_pods_parent_is_found_with_either_driver_and_below_a_cgroup_root() {
+        for (folder, expected) in [
+            ("kubepods.slice", true),
+            ("kubepods", true),
+            ("kubelet.slice/kubelet-kubepods.slice", true),
+            ("kubelet/kubepods", true),
+            ("kubelet.slice/kubelet/kubepods", true),
+            ("a/b/c/kubepods", false),
+            ("mykubepods.slice", false),
+            ("kubepods-burstable.slice", false),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir_all(root.path().join(folder).join("burstable")).unwrap();
+            let wanted: Vec<PathBuf> = expected.then(|| root.path().join(folder)).into_iter().collect();
+            assert_eq!(parents(root.path()), wanted, "{folder}");
+        }
     }
 
     #[test]

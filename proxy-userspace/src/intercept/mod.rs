@@ -26,16 +26,17 @@ mod node;
 mod object;
 mod originals;
 mod plan;
+mod pods;
 mod scope;
 mod status;
 mod sys;
 mod wire;
 
-use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::{Array, MapData};
 use ipnet::IpNet;
 
 pub use cgroup::find_cgroup;
@@ -44,9 +45,10 @@ pub use error::InterceptError;
 pub use heart::{Heart, monotonic_ns};
 pub use node::{default_addresses, node_addresses, reachable_addresses};
 pub use originals::{Original, Originals};
-pub use plan::Plan;
+pub use plan::{Enrol, Plan};
+pub use pods::diverted;
 pub use proxy_ebpf::decide::Fail;
-pub use proxy_ebpf::{Count, Policy};
+pub use proxy_ebpf::{Count, Pod, Policy};
 pub use scope::{Applied, Destination};
 pub use status::Status;
 
@@ -61,7 +63,10 @@ pub struct Interception {
     listener: OwnedFd,
     slot: OwnedFd,
     scope: scope::Table,
-    pods: HashMap<MapData, u64, u32>,
+    pods: pods::Table,
+    enrol: Enrol,
+    /// The programs, to be attached again when the pods' cgroup was made anew.
+    object: object::Object,
     counts: counters::Table,
     heart: Heart,
     originals: Originals,
@@ -99,21 +104,50 @@ impl Interception {
             slot: object.slot()?,
             listener,
             scope: scope::Table::new(object.map("SCOPE")?, plan.destinations),
-            pods: object.map("PODS")?,
+            pods: pods::Table::new(object.map("PODS")?),
+            enrol: plan.enrol,
             counts: counters::Table::new(object.map("COUNTS")?),
             heart,
             originals: object.originals(plan.tuples)?,
             addresses: plan.addresses.clone(),
             logs: logs::Forwarder::none(),
+            object,
         };
-        this.enrol(this.cgroup.id(), Policy::Divert)?;
-        if let Some(own) = this.cgroup.own()? {
-            this.enrol(own, Policy::LeaveAlone)?;
-        }
+        this.enrol_cgroup()?;
         this.arm()?;
-        this.links = object.attach(&this.cgroup)?;
-        this.logs = object.logs()?;
+        this.links = this.object.attach(&this.cgroup)?;
+        this.logs = this.object.logs()?;
         Ok(this)
+    }
+
+    /// Enters the cgroup's own policy, and weir's.
+    fn enrol_cgroup(&mut self) -> Result<(), InterceptError> {
+        if let Some(own) = self.cgroup.own()? {
+            self.enrol(own, Policy::LeaveAlone)?;
+        }
+        match self.enrol {
+            Enrol::All => self.enrol(self.cgroup.id(), Policy::Divert),
+            Enrol::Pods => Ok(()),
+        }
+    }
+
+    /// Attaches the programs again if another cgroup is at the pods' cgroup's path: kubelet was set up anew, say. The
+    /// programs at the old one went with it. Whether it was so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::attach`]; nothing is changed then.
+    pub fn follow_cgroup(&mut self) -> Result<bool, InterceptError> {
+        if self.cgroup.is_there() {
+            return Ok(false);
+        }
+        let new = cgroup::Cgroup::open(self.cgroup.path())?;
+        let links = self.object.attach(&new)?;
+        let old = std::mem::replace(&mut self.cgroup, new);
+        self.links = links;
+        self.pods.remove(old.id())?;
+        self.enrol_cgroup()?;
+        Ok(true)
     }
 
     /// The handle by which data workers learn what a diverted connection's application dialled.
@@ -172,7 +206,26 @@ impl Interception {
     ///
     /// The map is full (4,096 cgroups), or the kernel has no memory.
     pub fn enrol(&mut self, cgroup: u64, policy: Policy) -> Result<(), InterceptError> {
-        self.pods.insert(cgroup, policy as u32, 0).map_err(InterceptError::map("PODS"))
+        self.pods.fix(cgroup, policy)
+    }
+
+    /// Makes `wanted` the pods that are diverted, by the ids of their cgroups; returns those there was no room for: the
+    /// table holds 4,096.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused for another reason. The set then lies between the old and the new one.
+    pub fn enrol_pods(&mut self, wanted: &BTreeMap<u64, Pod>) -> Result<BTreeSet<u64>, InterceptError> {
+        self.pods.apply(wanted)
+    }
+
+    /// The cgroups of this node's pods, by the UIDs in their names.
+    ///
+    /// # Errors
+    ///
+    /// The pods' parent cgroup cannot be listed.
+    pub fn pod_cgroups(&self) -> io::Result<BTreeMap<Box<str>, u64>> {
+        pods::cgroups(self.cgroup.path())
     }
 
     /// Undoes [`Self::enrol`].
@@ -181,10 +234,7 @@ impl Interception {
     ///
     /// The kernel refused. That there was nothing to undo is no error.
     pub fn forget(&mut self, cgroup: u64) -> Result<(), InterceptError> {
-        match self.pods.remove(&cgroup) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
-            answer => answer.map_err(InterceptError::map("PODS")),
-        }
+        self.pods.remove(cgroup)
     }
 
     /// Puts the listener (back) into its slot: connections are diverted again.
@@ -201,6 +251,11 @@ impl Interception {
     pub fn disarm(&mut self) {
         // The only failure is an empty slot, which is what was wanted.
         let _ = sys::clear_slot(self.slot.as_fd());
+    }
+
+    /// Whose connections are diverted.
+    pub fn enrols(&self) -> Enrol {
+        self.enrol
     }
 
     /// Where connections are diverted to.

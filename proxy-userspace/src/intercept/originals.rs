@@ -40,6 +40,8 @@ pub struct Original {
     pub cgroup: u64,
     /// The cookie of the network namespace it dialled in.
     pub netns_cookie: u64,
+    /// Whether the pod wants connections to that port forwarded without a look (`weir.dev/opaque-ports`).
+    pub opaque: bool,
 }
 
 impl Originals {
@@ -69,6 +71,7 @@ impl Originals {
             dialled: wire::socket_address(filed.address, filed.port),
             cgroup: filed.cgroup,
             netns_cookie: filed.netns,
+            opaque: filed.flags & proxy_ebpf::Original::OPAQUE != 0,
         })
     }
 

@@ -9,6 +9,15 @@ use super::Fail;
 use super::error::InterceptError;
 use super::wire;
 
+/// Whose connections are diverted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enrol {
+    /// Those of every process in the plan's cgroup and below.
+    All,
+    /// Those of the pods named by [`super::Interception::enrol_pods`], whose cgroups are below the plan's; at first none.
+    Pods,
+}
+
 /// How to intercept.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -19,8 +28,10 @@ pub struct Plan {
     pub first_port: u16,
     /// How many transparent ports follow each other.
     pub ports: u16,
-    /// The cgroup whose processes, and those of all cgroups below, are diverted.
+    /// The cgroup whose processes, and those of all cgroups below, can be diverted: the pods' parent.
     pub cgroup: PathBuf,
+    /// Whose of them are.
+    pub enrol: Enrol,
     /// Whether clients in the node's own network namespace are diverted too.
     pub host: bool,
     /// The `SO_MARK` of weir's own sockets, which are never diverted; not 0.

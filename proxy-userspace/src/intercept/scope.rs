@@ -301,7 +301,7 @@ impl Table {
     /// Makes the trie hold these entries, and touches only those that differ. At every moment in between
     /// what is excluded before and after stays excluded: holes come first and go last.
     fn apply(&mut self, wanted: &Entries) -> Result<Applied, InterceptError> {
-        let (holes, rest): (Vec<_>, Vec<_>) = wanted.by_prefix.iter().partition(|(_, ports)| ports.is_hole());
+        let (holes, rest): (Vec<_>, Vec<_>) = wanted.by_prefix.iter().partition(|(_, ports)| ports.is_none());
         if holes.len() > HOLES as usize {
             return Err(InterceptError::TooManyExclusions { excluded: holes.len(), room: HOLES as usize });
         }
@@ -316,7 +316,7 @@ impl Table {
             .filter(|(at, _)| !keep.contains(at))
             .map(|(at, ports)| (*at, *ports))
             .collect();
-        let (stale_holes, stale): (Vec<_>, Vec<_>) = stale.iter().partition(|(_, ports)| ports.is_hole());
+        let (stale_holes, stale): (Vec<_>, Vec<_>) = stale.iter().partition(|(_, ports)| ports.is_none());
         for (prefix, _) in stale {
             self.remove(prefix, &mut applied)?;
         }

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use proxy_ebpf::{Address, Original, Ports, Settings, Tuple};
+use proxy_ebpf::{Address, Original, Pod, Ports, Settings, Tuple};
 
 /// A type of the shared layout, as aya's maps take it.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Wire<T>(pub(super) T);
 unsafe impl aya::Pod for Wire<Address> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<Ports> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<Pod> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<Settings> {}
 // SAFETY: as above.

@@ -24,6 +24,19 @@ pub(super) struct Carried {
     pub(super) files: Option<String>,
     /// `admin.listen`.
     pub(super) admin: Option<SocketAddr>,
+    /// `limits.bindingIdle`, in seconds.
+    pub(super) binding_idle: Option<i128>,
+    /// `breaker` and `limits`, for every name.
+    pub(super) global: Behaviour,
+    /// `policies.services`, by prefix.
+    pub(super) services: Vec<(String, Behaviour)>,
+    /// `policies.clients`, by prefix.
+    pub(super) clients: Vec<(String, Behaviour)>,
+}
+
+/// How endpoints are tried and judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Behaviour {
     /// `breaker.failures`.
     pub(super) failures: Option<i128>,
     /// `breaker.backoff`, in milliseconds.
@@ -77,15 +90,42 @@ impl Carried {
     }
 
     fn write_behaviour(&self, yaml: &mut String) {
-        let backoff = self.backoff.map(|(min, max)| {
-            line("backoff", map(&[("min", format!("{min}ms")), ("max", format!("{max}ms"))]))
-        });
-        let failures = self.failures.map(|failures| line("failures", failures.to_string()));
-        section(yaml, "breaker", [failures, backoff]);
-        let response = self.response.map(|response| line("response", format!("{response}ms")));
-        let attempts = self.attempts.map(|attempts| line("attempts", attempts.to_string()));
-        section(yaml, "limits", [response, attempts]);
+        let lines =
+            |pairs: Vec<(&str, String)>| pairs.into_iter().map(|(key, value)| line(key, value)).collect();
+        let breaker: String = lines(self.global.breaker());
+        section(yaml, "breaker", [Some(breaker).filter(|lines| !lines.is_empty())]);
+        let calls: String = lines(self.global.calls());
+        let idle = self.binding_idle.map(|idle| line("bindingIdle", format!("{idle}s")));
+        section(yaml, "limits", [Some(calls), idle]);
+        section(yaml, "policies", [rules("services", &self.services), rules("clients", &self.clients)]);
     }
+}
+
+impl Behaviour {
+    fn breaker(&self) -> Vec<(&'static str, String)> {
+        let backoff = |(min, max)| map(&[("min", format!("{min}ms")), ("max", format!("{max}ms"))]);
+        let failures = self.failures.map(|failures| ("failures", failures.to_string()));
+        failures.into_iter().chain(self.backoff.map(|both| ("backoff", backoff(both)))).collect()
+    }
+
+    fn calls(&self) -> Vec<(&'static str, String)> {
+        let response = self.response.map(|response| ("response", format!("{response}ms")));
+        response.into_iter().chain(self.attempts.map(|attempts| ("attempts", attempts.to_string()))).collect()
+    }
+}
+
+/// A list of rules, one on each line.
+fn rules(key: &str, rules: &[(String, Behaviour)]) -> Option<String> {
+    let rule = |(prefix, behaviour): &(String, Behaviour)| {
+        let mut pairs = vec![("prefix", scalar(prefix))];
+        pairs.extend(behaviour.calls());
+        let breaker = behaviour.breaker();
+        if !breaker.is_empty() {
+            pairs.push(("breaker", map(&breaker)));
+        }
+        format!("    - {}\n", map(&pairs))
+    };
+    (!rules.is_empty()).then(|| format!("  {key}:\n{}", rules.iter().map(rule).collect::<String>()))
 }
 
 /// A comment line for each note of this fate.

@@ -9,9 +9,9 @@ use super::scalar::{map, scalar};
 use crate::config::quoted;
 use crate::domain::name::Path;
 
-/// linkerd took the Host header as it was.
-const CANONICAL: &str = "names have the host made canonical: lower case, without `:80`, the cluster's domain and the default \
-                         namespace; dtab entries that spell these out match no more";
+/// linkerd's default from 0.9 on. weir's own makes the host canonical, and dtab entries that spell out what it cuts
+/// would match no more.
+const HOST: &str = "{ kind: io.l5d.header.token, header: Host }";
 const METHOD_AND_HOST: &str = "io.l5d.methodAndHost";
 
 /// Reads `identifier`. `router` is where a default is noted.
@@ -24,9 +24,6 @@ pub(super) fn read(
 ) {
     let items = field.map(Field::items).unwrap_or_default();
     carried.identifiers = items.iter().filter_map(|item| read_one(item, notes)).collect();
-    if field.is_none() && generation == Generation::One {
-        notes.changed(router, CANONICAL);
-    }
     if !carried.identifiers.is_empty() {
         return;
     }
@@ -36,7 +33,7 @@ pub(super) fn read(
                 "no identifier of these could be carried over: io.l5d.methodAndHost is in its place"
             }
             Generation::One => {
-                "no identifier of these could be carried over: the Host header is in its place, made canonical"
+                "no identifier of these could be carried over: the Host header is in its place"
             }
         };
         notes.changed(field, why);
@@ -48,6 +45,8 @@ pub(super) fn read(
             notes.changed(router, why);
         }
         carried.identifiers.push(map(&[("kind", METHOD_AND_HOST.to_owned())]));
+    } else {
+        carried.identifiers.push(HOST.to_owned());
     }
 }
 
@@ -67,11 +66,7 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
             }
         }
         "io.l5d.header.token" => {
-            let name = header(&mut part, "Host", notes);
-            if name.eq_ignore_ascii_case("host") {
-                notes.changed(field, CANONICAL);
-            }
-            pairs.push(("header", name));
+            pairs.push(("header", header(&mut part, "Host", notes)));
         }
         "io.l5d.header" => pairs.push(("header", header(&mut part, NAME, notes))),
         "io.l5d.path" => path_pairs(&mut part, &mut pairs, notes),

@@ -22,6 +22,7 @@ mod router;
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod transformer;
 
 use carried::Carried;
 use notes::Notes;

@@ -4,8 +4,8 @@ use super::carried::Carried;
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::reasons;
-use super::router::transformer_reason;
 use super::scalar::{map, scalar};
+use super::transformer;
 use crate::config::quoted;
 use crate::domain::name::Path;
 use crate::domain::route::Rewrite;
@@ -52,8 +52,16 @@ fn read_one(
         "io.l5d.rewrite" => pairs.extend(rewrite(field, &mut part, notes)?),
         _ => {}
     }
-    for transformer in part.take("transformers").iter().flat_map(Field::items) {
-        notes.left(&transformer, transformer_reason(transformer.kind()));
+    let mut written: Vec<String> = Vec::new();
+    for it in part.take("transformers").iter().flat_map(Field::items) {
+        if written.last().is_some_and(|last| transformer::is_last(last)) {
+            notes.left(&it, "the one before it puts an address in the place of everything");
+        } else {
+            written.extend(transformer::read(&it, kind, notes));
+        }
+    }
+    if !written.is_empty() {
+        pairs.push(("transformers", format!("[{}]", written.join(", "))));
     }
     part.finish(reasons::NAMER, notes);
     Some(map(&pairs))

@@ -1,11 +1,11 @@
 //! Client and service policy: breaker, timeouts, retries.
 
-use super::carried::Carried;
+use super::carried::{Behaviour, Carried};
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::reasons;
 use crate::config::quoted;
-use crate::config::tree::Node;
+use crate::domain::route::Pattern;
 
 const HOUR: i128 = 3_600_000;
 const DAY: i128 = 24 * HOUR;
@@ -14,34 +14,56 @@ const NEVER: i128 = 1_000_000;
 
 /// What a router says about endpoints and services, and, before 1.0, at its own top.
 pub(super) fn read(router: &mut Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
-    if let Some(client) = router.take("client").and_then(|field| global(&field, notes)) {
-        read_client(client, carried, notes);
+    if let Some(client) = router.take("client") {
+        match for_whom(&client, notes) {
+            Some(Whom::All(client)) => read_client(client, &mut carried.global, notes),
+            Some(Whom::Some(rules)) => {
+                carried.clients =
+                    rules.iter().filter_map(|rule| read_rule(rule, read_client, notes)).collect();
+            }
+            None => {}
+        }
     }
-    if let Some(service) = router.take("service").and_then(|field| global(&field, notes)) {
-        read_service(service, carried, notes);
+    if let Some(service) = router.take("service") {
+        match for_whom(&service, notes) {
+            Some(Whom::All(service)) => read_service(service, &mut carried.global, notes),
+            Some(Whom::Some(rules)) => {
+                carried.services =
+                    rules.iter().filter_map(|rule| read_rule(rule, read_service, notes)).collect();
+            }
+            None => {}
+        }
     }
     if let Some(timeout) = router.take("timeoutMs") {
-        read_total(&timeout, carried, notes);
+        read_total(&timeout, &mut carried.global, notes);
+    }
+    if let Some(mut cache) = router.take("bindingCache").and_then(|field| Part::open(&field, notes)) {
+        if let Some(idle) = cache.take("idleTtlSecs") {
+            carried.binding_idle = idle.whole().filter(|seconds| (1..=DAY / 1000).contains(seconds));
+            if carried.binding_idle.is_none() {
+                notes.left(&idle, "not a number of seconds from 1 to 86400; weir's default is 600");
+            }
+        }
+        cache.finish(reasons::BINDING_CACHE, notes);
     }
 }
 
-/// The section, if it holds for every destination; settings for single prefixes are noted one by one.
-fn global<'a>(field: &Field<'a>, notes: &mut Notes<'_>) -> Option<Part<'a>> {
+/// Whom a section is for.
+enum Whom<'a> {
+    All(Part<'a>),
+    /// Those that the rules name.
+    Some(Vec<Field<'a>>),
+}
+
+fn for_whom<'a>(field: &Field<'a>, notes: &mut Notes<'_>) -> Option<Whom<'a>> {
     let mut part = Part::open(field, notes)?;
     part.take("kind");
     match field.kind() {
-        "" | "io.l5d.global" => Some(part),
+        "" | "io.l5d.global" => Some(Whom::All(part)),
         "io.l5d.static" => {
-            for config in part.take("configs").iter().flat_map(Field::items) {
-                let prefix = config.node.get("prefix").and_then(Node::text).unwrap_or_default();
-                let why = format!(
-                    "settings for {} alone; weir's (`breaker`, `limits`) hold for every destination",
-                    quoted(prefix)
-                );
-                notes.left(&config, why);
-            }
+            let rules = part.take("configs").iter().flat_map(Field::items).collect();
             part.finish(&[], notes);
-            None
+            Some(Whom::Some(rules))
         }
         other => {
             notes.left(field, format!("kind {} is none of linkerd's own", quoted(other)));
@@ -50,15 +72,45 @@ fn global<'a>(field: &Field<'a>, notes: &mut Notes<'_>) -> Option<Part<'a>> {
     }
 }
 
-fn read_client(mut client: Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+/// A rule of io.l5d.static: what it says, for its prefix. One of which nothing is carried over leaves only notes.
+fn read_rule<'a>(
+    field: &Field<'a>,
+    read: impl Fn(Part<'a>, &mut Behaviour, &mut Notes<'_>),
+    notes: &mut Notes<'_>,
+) -> Option<(String, Behaviour)> {
+    let mut part = Part::open(field, notes)?;
+    let prefix = part.take("prefix");
+    let written = prefix.as_ref().and_then(Field::text).unwrap_or_default();
+    // linkerd took `svc/`, `/svc/` and `/svc` for the same.
+    let text = format!("/{}", written.trim_matches('/'));
+    if prefix.is_none() || Pattern::read(&text).is_err() {
+        notes.left(field, format!("the prefix {} is none that weir reads", quoted(written)));
+        return None;
+    }
+    let mut behaviour = Behaviour::default();
+    read(part, &mut behaviour, notes);
+    // In linkerd a breaker is one setting, of which what is not said has its default.
+    if behaviour.backoff.is_some() && behaviour.failures.is_none() {
+        behaviour.failures = Some(5);
+    }
+    if behaviour.failures.is_some_and(|failures| failures < NEVER) && behaviour.backoff.is_none() {
+        behaviour.backoff = Some((5_000, 300_000));
+    }
+    (behaviour != Behaviour::default()).then_some((text, behaviour))
+}
+
+fn read_client(mut client: Part<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
     if let Some(accrual) = client.take("failureAccrual") {
-        read_accrual(&accrual, carried, notes);
+        read_accrual(&accrual, to, notes);
     }
     if let Some(field) = client.take("requestAttemptTimeoutMs")
         && let Some(timeout) = milliseconds(&field, DAY, notes)
     {
-        carried.response = Some(timeout);
-        notes.changed(&field, "it is `limits.response` now: up to an answer's head, and longer is 504");
+        to.response = Some(timeout);
+        notes.changed(
+            &field,
+            "it is `response` now (of `limits` or `policies`): up to an answer's head, and longer is 504",
+        );
     }
     if let Some(field) = client.take("requeueBudget") {
         let is_zero = |key| {
@@ -68,7 +120,7 @@ fn read_client(mut client: Part<'_>, carried: &mut Carried, notes: &mut Notes<'_
             })
         };
         if is_zero("minRetriesPerSec") && is_zero("percentCanRetry") {
-            carried.attempts = Some(1);
+            to.attempts = Some(1);
         } else {
             notes.left(&field, "weir bounds attempts for each request (`limits.attempts`), not by a budget");
         }
@@ -80,33 +132,32 @@ fn read_client(mut client: Part<'_>, carried: &mut Carried, notes: &mut Notes<'_
     client.finish(reasons::CLIENT, notes);
 }
 
-fn read_service(mut service: Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+fn read_service(mut service: Part<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
     if let Some(field) = service.take("totalTimeoutMs") {
-        read_total(&field, carried, notes);
+        read_total(&field, to, notes);
     }
     service.finish(reasons::SERVICE, notes);
 }
 
 /// A timeout over all attempts; weir has one for each.
-fn read_total(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
-    if carried.response.is_some() {
+fn read_total(field: &Field<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
+    if to.response.is_some() {
         return notes.left(field, "weir has one timeout, `limits.response`, for each attempt");
     }
     if let Some(timeout) = milliseconds(field, DAY, notes) {
-        carried.response = Some(timeout);
-        let why =
-            "it is `limits.response` now, which each attempt has anew, up to an answer's head; longer is 504";
+        to.response = Some(timeout);
+        let why = "it is `response` now (of `limits` or `policies`), which each attempt has anew, up to an answer's head; longer is 504";
         notes.changed(field, why);
     }
 }
 
-fn read_accrual(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+fn read_accrual(field: &Field<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
     let Some(mut accrual) = Part::open(field, notes) else { return };
     accrual.take("kind");
     match field.kind() {
         "io.l5d.consecutiveFailures" => {}
         "none" => {
-            carried.failures = Some(NEVER);
+            to.failures = Some(NEVER);
             notes.changed(
                 field,
                 format!("weir's breaker is always there; {NEVER} failures in a row never come"),
@@ -121,17 +172,17 @@ fn read_accrual(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>)
     }
     if let Some(failures) = accrual.take("failures") {
         match failures.whole().filter(|count| (1..=NEVER).contains(count)) {
-            Some(count) => carried.failures = Some(count),
+            Some(count) => to.failures = Some(count),
             None => notes.left(&failures, format!("not a number from 1 to {NEVER}; weir's default is 5")),
         }
     }
     if let Some(backoff) = accrual.take("backoff") {
-        read_backoff(&backoff, carried, notes);
+        read_backoff(&backoff, to, notes);
     }
     accrual.finish(&[], notes);
 }
 
-fn read_backoff(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+fn read_backoff(field: &Field<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
     let Some(mut backoff) = Part::open(field, notes) else { return };
     backoff.take("kind");
     let (min, max) = match field.kind() {
@@ -147,7 +198,7 @@ fn read_backoff(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>)
     };
     match first.zip(longest).filter(|(first, longest)| first <= longest) {
         Some(both) => {
-            carried.backoff = Some(both);
+            to.backoff = Some(both);
             if field.kind() == "constant" {
                 notes.changed(field, "each wait of weir's is jittered between half and all of it");
             }

@@ -28,7 +28,6 @@ pub(super) const ROUTER: Reasons = &[
     ("responseClassifier", SAFE_RETRIES),
     ("failFast", "the breaker (`breaker`) takes a failing endpoint out"),
     ("bindingTimeoutMs", "a name is bound at once from what is known; DNS has its own bounds"),
-    ("bindingCache", "bound names are kept as long as nothing they depend on changes"),
     ("httpAccessLog", ACCESS_LOG),
     ("httpAccessLogRollPolicy", ACCESS_LOG),
     ("httpAccessLogAppend", ACCESS_LOG),
@@ -70,6 +69,14 @@ pub(super) const SERVER: Reasons = &[
     ("engine", "weir has one engine"),
 ];
 
+/// A router's `bindingCache`.
+pub(super) const BINDING_CACHE: Reasons = &[
+    ("paths", BINDINGS),
+    ("trees", "weir keeps no trees apart from the names that lead to them"),
+    ("bounds", BINDINGS),
+    ("clients", "a client is a Service's port, and is kept as long as that is there"),
+];
+
 /// `client`, for every destination.
 pub(super) const CLIENT: Reasons = &[
     ("tls", NO_TLS),
@@ -99,6 +106,8 @@ pub(super) const NAMER: Reasons = &[
     ("tls", API_SERVER),
 ];
 
+const BINDINGS: &str =
+    "`limits.bindings` bounds the names that are remembered; the default is 20,000 for each worker";
 const NO_TLS: &str = "weir makes and ends no TLS yet; encrypted connections that are diverted pass as bytes";
 const STREAMS: &str = "weir never holds a body: every one streams, of whatever size";
 const ACCESS_LOG: &str = "weir writes no access log; counts are in /metrics";

@@ -4,7 +4,7 @@ use super::carried::Carried;
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::place::Place;
-use super::{identifier, listeners, policy, reasons};
+use super::{identifier, listeners, policy, reasons, transformer};
 use crate::config::tree::{Node, Position};
 use crate::config::{Mistake, quoted};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
@@ -33,7 +33,7 @@ pub(super) fn read_all(routers: &Field<'_>, carried: &mut Carried, notes: &mut N
             generation = read(router, carried, notes);
         } else {
             notes.left(router, why_left(router));
-            transformers(router).iter().for_each(|it| notes.left(it, transformer_reason(it.kind())));
+            transformers(router).iter().for_each(|it| notes.left(it, transformer::reason(it.kind())));
         }
     }
     generation
@@ -159,7 +159,7 @@ fn read_interpreter(field: &Field<'_>, notes: &mut Notes<'_>) {
     let Some(mut interpreter) = Part::open(field, notes) else { return };
     let kind = interpreter.take("kind");
     for transformer in interpreter.take("transformers").iter().flat_map(Field::items) {
-        notes.left(&transformer, transformer_reason(transformer.kind()));
+        notes.left(&transformer, transformer::reason(transformer.kind()));
     }
     match kind.as_ref().and_then(Field::text) {
         None | Some("default") => interpreter.finish(&[], notes),
@@ -171,32 +171,4 @@ fn read_interpreter(field: &Field<'_>, notes: &mut Notes<'_>) {
             ),
         ),
     }
-}
-
-/// What replaces a transformer in weir.
-pub(super) fn transformer_reason(kind: &str) -> String {
-    let why = match kind {
-        "io.l5d.k8s.daemonset" => {
-            "it sent calls to the linkerd on the endpoint's node; weir runs on each node and connects to the endpoints \
-             themselves, from the caller's node, in one hop"
-        }
-        "io.l5d.k8s.localnode" => {
-            "it kept to the pods of linkerd's own node; weir connects to the endpoints themselves on whatever node, so there \
-             is no second hop that would need it"
-        }
-        "io.l5d.port" | "io.l5d.localhost" | "io.l5d.specificHost" => {
-            "it replaced the endpoints' port or host; weir connects to the endpoints as they are, and `/$/inet/HOST/PORT` in \
-             the dtab names an address"
-        }
-        "io.l5d.replace" | "io.l5d.const" => {
-            "it put another name in place of every answer; say so in the dtab"
-        }
-        _ => {
-            return format!(
-                "transformer {} has no equal; weir connects to the endpoints themselves",
-                quoted(kind)
-            );
-        }
-    };
-    format!("{kind}: {why}")
 }

@@ -64,13 +64,17 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         return door.turn_away(Turned::Loop);
     }
     let session = Session::new(door, client, Origin::Dialled(dialled));
-    let declared = world.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol);
+    let declared = match original.opaque {
+        // The pod's own wish, whoever it dialled.
+        true => AppProtocol::Opaque,
+        false => world.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol),
+    };
     // The connection may live for days, and must not keep this world that long.
     let limits = world.terms.limits.clone();
     drop(world);
     let mut io = Io::new(stream);
     let protocol = match declared {
-        AppProtocol::Opaque | AppProtocol::Http2 => Sniffed::Opaque,
+        AppProtocol::Opaque | AppProtocol::Direct | AppProtocol::Http2 => Sniffed::Opaque,
         AppProtocol::Http1 => Sniffed::Http1,
         AppProtocol::Sniff => match look(&limits, &mut io).await {
             Some(sniffed) => sniffed,
@@ -160,7 +164,7 @@ async fn first_to_speak(
 async fn open(worker: &Worker, session: &Session, dialled: SocketAddr, client: &Io) -> Option<(Lease, Io)> {
     let world = worker.world();
     let cluster = worker.cluster_of(&world, session, dialled);
-    let fault = match upstream::open(worker, &world, &cluster, &session.client).await {
+    let fault = match upstream::open(worker, &world, &cluster, cluster.plan.dialled, &session.client).await {
         Ok(open) => return Some(open),
         Err(fault) => fault,
     };

@@ -12,6 +12,7 @@ use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::identify::{Facts, identify};
 use crate::domain::name::Path;
+use crate::domain::policy::Calls;
 use crate::domain::route::{Explanation, Target};
 
 /// An explanation, and the clusters it ends in. Displays as text for a person.
@@ -21,6 +22,10 @@ pub struct Explained {
     pub explanation: Explanation<Arc<Cluster>>,
     /// The clusters of the catalog that requests may go to, in order.
     pub clusters: Vec<Arc<Cluster>>,
+    /// The prefixes of the policies for this name, the strongest last.
+    pub rules: Vec<String>,
+    /// What they come to.
+    pub calls: Calls,
     now: Instant,
 }
 
@@ -34,7 +39,12 @@ pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<E
     let name = read(world, asked)?;
     let own =
         Dtab::parse(dtab, Origin::Request, &Bounds::REQUEST).map_err(|error| format!("the dtab: {error}"))?;
-    let explanation = world.explain(&name, Some(&own).filter(|own| !own.is_empty()));
+    Ok(explain_name(world, &name, Some(&own).filter(|own| !own.is_empty()), now))
+}
+
+/// Explains `name` for a request that brings the entries of `own`.
+pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
+    let explanation = world.explain(name, own);
     let mut clusters: Vec<Arc<Cluster>> = Vec::new();
     if let Ok(tree) = &explanation.result {
         tree.for_each(&mut |bound| match &bound.target {
@@ -44,7 +54,9 @@ pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<E
             Target::Port(_) | Target::Outside(_) => {}
         });
     }
-    Ok(Explained { explanation, clusters, now })
+    let policies = &world.terms.policies;
+    let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
+    Explained { explanation, clusters, rules, calls: policies.service(name), now }
 }
 
 fn read(world: &World, asked: &str) -> Result<Path, String> {
@@ -64,7 +76,7 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
         host: Some(authority),
         canonical: Some(&host.label()),
         target: if target.starts_with('/') { target } else { "/" },
-        header: &|_| None,
+        header: &|name| Some(authority).filter(|_| name == "host"),
     };
     match identify(&world.terms.identifiers, &facts) {
         Ok(Some(identified)) => Ok(world.terms.prefix.join(identified.name.labels())),
@@ -78,8 +90,22 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.explanation.to_string().trim_end())?;
+        if !self.rules.is_empty() {
+            writeln!(f, "\npolicy of {}: {}", self.rules.join(", "), calls(self.calls))?;
+        }
         for cluster in &self.clusters {
             writeln!(f, "\n{}", cluster.name)?;
+            let (breaker, tried) = (&cluster.plan.breaker, cluster.plan.calls);
+            write!(
+                f,
+                "  breaker: {} failures, out for {:?} to {:?}",
+                breaker.failures, breaker.backoff.min, breaker.backoff.max
+            )?;
+            if tried == Calls::default() {
+                writeln!(f)?
+            } else {
+                writeln!(f, "; {}", calls(tried))?
+            }
             let members = cluster.members();
             if cluster.plan.balancer == Balancer::ClientIp {
                 writeln!(f, "  each client keeps its endpoint (sessionAffinity: ClientIP)")?;
@@ -93,6 +119,14 @@ impl fmt::Display for Explained {
         }
         Ok(())
     }
+}
+
+/// What is set, in words.
+fn calls(calls: Calls) -> String {
+    let response = calls.response().map(|limit| format!("an answer within {limit:?}"));
+    let attempts = calls.attempts.map(|attempts| format!("at most {attempts} attempts"));
+    let parts: Vec<String> = response.into_iter().chain(attempts).collect();
+    if parts.is_empty() { "as for all".to_owned() } else { parts.join(", ") }
 }
 
 /// An endpoint's health in words.

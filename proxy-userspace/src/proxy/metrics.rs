@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::bindings::Bindings;
 use super::cluster::Cluster;
 use super::fault::Kind;
 use super::session::{Door, Turned};
@@ -26,6 +27,7 @@ impl Scrape for Metrics {
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
         let world = self.shared.world.load_full();
         let mut clusters = world.clusters();
+        clusters.extend(world.views());
         clusters.extend(self.shared.outside.clusters());
         // Two namers may know one name (a file and a Service): a page must not have two rows with the same labels, so
         // the first, which is the one the name binds to, stands for it. The admin's state has both.
@@ -35,6 +37,7 @@ impl Scrape for Metrics {
         requests(page, &clusters)?;
         endpoints(page, &clusters)?;
         self.faults(page)?;
+        self.bindings(page)?;
         self.tunnels(page)
     }
 }
@@ -137,18 +140,39 @@ impl Metrics {
         let rows = faults.map(|(kind, count)| ([("kind", *kind)], count.value()));
         page.counters("weir_faults", "Answers weir made itself, and connections it could not carry", rows)?;
         let outside = &self.shared.outside;
+        let diagnoses = self.shared.diagnoses.value();
         let none: [(&str, &str); 0] = [];
+        page.counters("weir_diagnoses", "Requests answered with a diagnosis", [(none, diagnoses)])?;
         page.counters(
             "weir_outside_evicted",
             "Names outside dropped for lack of room",
             [(none, outside.evicted.value())],
         )?;
         page.counters("weir_dns_failures", "Look-ups without an answer", [(none, outside.failed.value())])?;
+        page.counters(
+            "weir_dns_refused_addresses",
+            "Addresses that DNS gave and weir does not connect to",
+            [(none, outside.refused.value())],
+        )?;
         page.gauges(
             "weir_workers_oldest_beat_seconds",
             "Since the quietest worker's last sign of life",
             [(none, self.shared.oldest_beat().as_secs_f64())],
         )
+    }
+
+    fn bindings(&self, page: &mut Page<'_>) -> fmt::Result {
+        let bindings = &self.shared.bindings;
+        let none: [(&str, &str); 0] = [];
+        page.gauges("weir_bindings", "Names that are bound now", [(none, bindings.bound.value() as f64)])?;
+        page.counters(
+            "weir_binding_misses",
+            "Names that had to be bound",
+            [(none, bindings.misses.value())],
+        )?;
+        let evicted = Bindings::REASONS.iter().zip(&bindings.evicted);
+        let evicted = evicted.map(|(reason, count)| ([("reason", *reason)], count.value()));
+        page.counters("weir_binding_evictions", "Bound names that were forgotten", evicted)
     }
 
     fn tunnels(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -1,8 +1,11 @@
 //! Destinations outside the catalog: DNS names, and addresses as they stand.
 //!
 //! Each becomes a cluster of its own, so that it is balanced, broken and counted like any other. The table has a
-//! bound; the one used longest ago makes room. An answer past its TTL serves on while it is asked for anew, and an
-//! old answer is kept when DNS fails.
+//! bound; the one used longest ago makes room. An answer a little past its TTL serves on while it is asked for anew; one
+//! that nobody has asked for since is waited for. An old answer is kept when DNS fails.
+//!
+//! Of an answer, only addresses that weir may connect to are used, so that one which names a good address and a
+//! refused one costs nobody a request. That is for comfort: the refusal itself is where weir connects (`upstream`).
 
 use std::collections::{HashMap, hash_map};
 use std::net::{IpAddr, SocketAddr};
@@ -15,13 +18,18 @@ use tokio::sync::Semaphore;
 
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
+use super::world::World;
 use crate::discovery::dns::{Answer, Dns, DnsError};
 use crate::domain::catalog::Endpoint;
 use crate::domain::name::Host;
+use crate::domain::refuse::refuse;
 use crate::telemetry::Count;
 
 /// How long a name is believed when DNS cannot be asked again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How long after its TTL an answer may serve a request while it is asked for anew.
+const PAST: Duration = Duration::from_secs(2);
 
 /// First look-ups of names at the same time; a client that asks for ever new names must not flood DNS.
 const LOOK_UPS: usize = 256;
@@ -41,6 +49,15 @@ pub struct Outside {
     pub evicted: Count,
     /// Look-ups that DNS did not answer.
     pub failed: Count,
+    /// Addresses that DNS gave and weir does not connect to.
+    pub refused: Count,
+}
+
+/// A name that is in the table.
+struct Known {
+    cluster: Arc<Cluster>,
+    /// How long its answer has been past its TTL, for whoever is to ask again.
+    past: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -55,23 +72,35 @@ impl Outside {
     pub fn new(limit: usize, dns: Option<Dns>, control: Handle) -> Self {
         let table = Mutex::new(HashMap::new());
         let look_ups = Semaphore::new(LOOK_UPS);
-        Self { table, limit, dns, control, look_ups, evicted: Count::default(), failed: Count::default() }
+        let [evicted, failed, refused] = Default::default();
+        Self { table, limit, dns, control, look_ups, evicted, failed, refused }
     }
 
-    /// The cluster of `host`, looked up if need be.
+    /// The cluster of `host`, looked up if need be, for a request that sees `world`.
     ///
     /// # Errors
     ///
     /// [`Kind::Unbound`] when DNS has no address for it.
     pub async fn cluster(
         self: &Arc<Self>,
+        world: &Arc<World>,
         host: &Host<'_>,
         plan: Plan,
         now: Instant,
     ) -> Result<Arc<Cluster>, Fault> {
         let port = host.port.unwrap_or(80);
-        if let Some(known) = self.known(&host.host, port, plan, now) {
-            return Ok(known);
+        if let Some(Known { cluster, past }) = self.known(&host.host, port, plan, now) {
+            let Some(past) = past else { return Ok(cluster) };
+            // The look-up must outlive this request's worker.
+            let (this, world, name) = (self.clone(), world.clone(), (&*host.host).into());
+            let asking = self.control.spawn(async move { this.refresh(&world, name, port).await });
+            if past < PAST {
+                return Ok(cluster);
+            }
+            return match asking.await {
+                Ok(Err(why @ DnsError::NoSuchName)) => Err(unbound(host, &why)),
+                Ok(_) | Err(_) => Ok(cluster),
+            };
         }
         if let Some(address) = host.literal().or_else(|| host.legacy_literal()) {
             return Ok(self.fixed(SocketAddr::new(address, port), plan, now));
@@ -93,12 +122,14 @@ impl Outside {
         match answer {
             Ok(Ok(answer)) => {
                 let cluster = Arc::new(Cluster::new(host.to_string().into(), plan));
-                cluster.apply(&endpoints(&answer.addresses, port), now);
+                cluster.apply(&self.endpoints(world, &answer.addresses, port), now);
                 Ok(self.insert((name, port), cluster, Some(answer.valid_until), now))
             }
             Ok(Err(why)) => {
-                self.failed.up();
-                Err(Fault::new(Kind::Unbound, format!("{host} is no service, and {why}")))
+                if matches!(why, DnsError::Failed(_)) {
+                    self.failed.up();
+                }
+                Err(unbound(host, &why))
             }
             Err(_) => Err(Fault::new(Kind::Overload, "weir is stopping")),
         }
@@ -114,7 +145,7 @@ impl Outside {
         }
         let host = Host { host: (&*key.0).into(), port: Some(key.1).filter(|&port| port != 80) };
         let cluster = Arc::new(Cluster::new(host.to_string().into(), plan));
-        cluster.apply(&endpoints(&[address.ip()], address.port()), now);
+        cluster.apply(&[Endpoint::at(address)].into(), now);
         self.insert(key, cluster, None, now)
     }
 
@@ -135,31 +166,32 @@ impl Outside {
     }
 
     /// The cluster of a name that is known, unless it was made by another plan.
-    fn known(self: &Arc<Self>, host: &str, port: u16, plan: Plan, now: Instant) -> Option<Arc<Cluster>> {
+    fn known(&self, host: &str, port: u16, plan: Plan, now: Instant) -> Option<Known> {
         let mut table = self.table.lock();
         let key = (host.into(), port);
         let entry = table.get_mut(&key).filter(|entry| entry.cluster.plan == plan)?;
         entry.used = now;
-        if entry.valid_until.is_some_and(|until| until < now) {
+        let past = entry.valid_until.map(|until| now.saturating_duration_since(until));
+        let past = past.filter(|past| !past.is_zero());
+        if past.is_some() {
             // Whoever sees the expiry first asks again; the rest use the old answer meanwhile.
             entry.valid_until = Some(now + RETRY);
-            let this = self.clone();
-            self.control.spawn(async move { this.refresh(key.0, port).await });
         }
-        Some(entry.cluster.clone())
+        Some(Known { cluster: entry.cluster.clone(), past })
     }
 
-    async fn refresh(&self, host: Box<str>, port: u16) {
-        let Some(dns) = &self.dns else { return };
+    /// Asks for `host` again. What failed is returned, and has been dealt with.
+    async fn refresh(&self, world: &World, host: Box<str>, port: u16) -> Result<(), DnsError> {
+        let Some(dns) = &self.dns else { return Ok(()) };
         let answer = dns.resolve(&host).await;
         let now = Instant::now();
         let mut table = self.table.lock();
         let key = (host, port);
-        match answer {
+        match &answer {
             Ok(Answer { addresses, valid_until }) => {
                 if let Some(entry) = table.get_mut(&key) {
-                    entry.cluster.apply(&endpoints(&addresses, port), now);
-                    entry.valid_until = Some(valid_until);
+                    entry.cluster.apply(&self.endpoints(world, addresses, port), now);
+                    entry.valid_until = Some(*valid_until);
                 }
             }
             Err(DnsError::NoSuchName) => {
@@ -172,6 +204,20 @@ impl Outside {
                 tracing::warn!(host = %key.0, %cause, "DNS does not answer; the last addresses serve on");
             }
         }
+        answer.map(drop)
+    }
+
+    /// The endpoints of an answer: the addresses that weir may connect to. When it may connect to none they are all
+    /// kept, and whoever asks for them hears why they are refused.
+    fn endpoints(&self, world: &World, addresses: &[IpAddr], port: u16) -> Arc<[Endpoint]> {
+        let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
+        let good: Vec<Endpoint> = all()
+            .filter(|it| refuse(it.address, world.grounds(), world.terms.plan.exempt).is_none())
+            .collect();
+        for _ in good.len()..addresses.len() {
+            self.refused.up();
+        }
+        if good.is_empty() { all().collect() } else { good.into() }
     }
 
     fn insert(
@@ -208,6 +254,6 @@ impl Outside {
     }
 }
 
-fn endpoints(addresses: &[IpAddr], port: u16) -> Arc<[Endpoint]> {
-    addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port))).collect()
+fn unbound(host: &Host<'_>, why: &DnsError) -> Fault {
+    Fault::new(Kind::Unbound, format!("{host} is no service, and {why}"))
 }

@@ -1,19 +1,16 @@
 //! A name, bound: the tree of places its requests may go to, ready for each of them.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use http::HeaderValue;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
-use super::world::{Facts, Generation, World};
+use super::world::{Facts, Generation, Terms, World};
 use crate::domain::dtab::NameTree;
-use crate::domain::name::{Host, Path};
-use crate::domain::route::{Bound, Choice, Explanation, Failure, Target, choose};
+use crate::domain::name::Path;
+use crate::domain::policy::Calls;
+use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 
 /// Where the requests for one name go.
 #[derive(Debug)]
@@ -21,6 +18,10 @@ pub struct Route {
     /// The name (`/svc/hello`), as `l5d-dst-service` has it.
     pub service: Option<HeaderValue>,
     tree: NameTree<Bound<Place>>,
+    /// What policies say of the name.
+    calls: Calls,
+    /// The plans of the places outside, which are looked up only when they are used.
+    outside: Vec<(Outside, Plan)>,
     /// Why there is no place; found out once, when the name is bound.
     why: String,
     /// What the binding depends on.
@@ -36,28 +37,49 @@ pub struct Place {
     pub client: Option<HeaderValue>,
     /// What is left of the name (`l5d-dst-residual`); none where nothing is.
     pub residual: Option<HeaderValue>,
+    /// How its endpoints are tried.
+    pub calls: Calls,
 }
 
 impl Route {
     /// The route for `name`, of what its delegation came to by `facts`. Why it came to nothing, if so, `explain` tells.
     pub fn new(
+        terms: &Terms,
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
         facts: Facts,
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
-        match bound {
+        let calls = terms.policies.service(name);
+        let (tree, why) = match bound {
             Ok(NameTree::Neg) => {
                 let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
-                Self { service, tree: NameTree::Neg, why, facts }
+                (NameTree::Neg, why)
             }
-            Ok(tree) => {
-                let why = format!("{name} is not bound: the dtab says so");
-                Self { service, tree: tree.map(&mut place), why, facts }
+            Ok(tree) => (tree, format!("{name} is not bound: the dtab says so")),
+            Err(failure) => (NameTree::Neg, format!("{name}: {failure}")),
+        };
+        let mut outside = Vec::new();
+        tree.for_each(&mut |bound| {
+            if let Target::Outside(it) = &bound.target {
+                outside.push((it.clone(), terms.plan_outside(&it.host, it.port)));
             }
-            Err(failure) => Self { service, tree: NameTree::Neg, why: format!("{name}: {failure}"), facts },
-        }
+        });
+        let tree = tree.map(&mut |bound| place(bound, calls));
+        Self { service, tree, calls, outside, why, facts }
+    }
+
+    /// The place that a host outside turned out to be.
+    pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> Place {
+        let client = HeaderValue::try_from(id.to_string()).ok();
+        let calls = self.calls.and(cluster.plan.calls);
+        Place { cluster, client, residual: None, calls }
+    }
+
+    /// The plan of a place outside that this route may lead to.
+    pub fn plan_outside(&self, outside: &Outside) -> Option<Plan> {
+        self.outside.iter().find(|(it, _)| it == outside).map(|(_, plan)| *plan)
     }
 
     /// Whether it would be bound the same in `world`, having been bound in the world of `then`. Why a name is not bound
@@ -84,90 +106,16 @@ impl Route {
     }
 }
 
-fn place(bound: &Bound<Arc<Cluster>>) -> Bound<Place> {
+fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {
     let Bound { target, id, residual } = bound.clone();
     let target = match target {
         Target::Port(cluster) => {
             let client = HeaderValue::try_from(id.to_string()).ok();
             let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
-            Target::Port(Place { cluster, client, residual })
+            let calls = service.and(cluster.plan.calls);
+            Target::Port(Place { cluster, client, residual, calls })
         }
         Target::Outside(outside) => Target::Outside(outside),
     };
     Bound { target, id, residual }
-}
-
-/// One worker's routes: bound names, for as long as what they were bound by is so. Endpoints come and go without a new
-/// world, and a service that comes or goes unbinds the names that asked for it: no other is bound anew.
-#[derive(Debug, Default)]
-pub struct Routes(RefCell<Table>);
-
-/// By host, and of each by port.
-type Table = HashMap<Box<str>, Vec<Kept>, RandomState>;
-
-/// A route that was found good in the world of a generation.
-#[derive(Debug)]
-struct Kept {
-    port: Option<u16>,
-    good: Generation,
-    route: Rc<Route>,
-}
-
-/// Names remembered by one worker; with more, all are forgotten and bound again as they come.
-const NAMES: usize = 20_000;
-
-impl Routes {
-    /// The route of `host` in `world`. A name that is known costs one look-up and nothing is allocated.
-    pub fn of(&self, world: &World, host: &Host<'_>) -> Rc<Route> {
-        self.known(world, &host.host, host.port)
-            .unwrap_or_else(|| self.bind(world, &host.host, host.port, &name_of(world, host)))
-    }
-
-    /// The route of `name` in `world`, for names that are not made of a host.
-    pub fn named(&self, world: &World, name: &Path) -> Rc<Route> {
-        // No host starts with a slash, so these never meet those of `of`.
-        let host = name.to_string();
-        self.known(world, &host, None).unwrap_or_else(|| self.bind(world, &host, None, name))
-    }
-
-    fn known(&self, world: &World, host: &str, port: Option<u16>) -> Option<Rc<Route>> {
-        let mut table = self.0.borrow_mut();
-        let kept = table.get_mut(host)?.iter_mut().find(|kept| kept.port == port)?;
-        if kept.good != world.generation() {
-            if !kept.route.holds(world, kept.good) {
-                return None;
-            }
-            kept.good = world.generation();
-        }
-        Some(kept.route.clone())
-    }
-
-    #[cold]
-    fn bind(&self, world: &World, host: &str, port: Option<u16>, name: &Path) -> Rc<Route> {
-        let route = Rc::new(world.bind(name, None));
-        let mut table = self.0.borrow_mut();
-        if table.len() > NAMES {
-            *table = Table::default();
-        }
-        let ports = table.entry(host.into()).or_default();
-        ports.retain(|kept| kept.port != port);
-        ports.push(Kept { port, good: world.generation(), route: route.clone() });
-        route
-    }
-
-    /// Forgets what holds no more, and with it the clusters that went.
-    pub fn sweep(&self, world: &World) {
-        let good = world.generation();
-        self.0.borrow_mut().retain(|_, ports| {
-            ports.retain(|kept| kept.good == good || kept.route.holds(world, kept.good));
-            !ports.is_empty()
-        });
-    }
-}
-
-/// The name of a request for `host`: `/svc/hello:8080`.
-pub fn name_of(world: &World, host: &Host<'_>) -> Path {
-    let mut name = world.terms.prefix.clone();
-    name.push(host.label());
-    name
 }

@@ -11,6 +11,7 @@ use super::fault::{Fault, Kind};
 use super::worker::Worker;
 use super::world::World;
 use crate::domain::outcome::Outcome;
+use crate::domain::policy::Calls;
 use crate::domain::refuse::refuse;
 use crate::transport::{ConnectError, Io};
 
@@ -43,6 +44,11 @@ pub(super) async fn connect(worker: &Worker, world: &World, backend: &Backend) -
     Err(NotConnected { fault: Fault::new(kind, format!("{address}: {cause}")), outcome })
 }
 
+/// How many endpoints a request may try.
+pub(super) fn attempts(world: &World, calls: Calls) -> usize {
+    calls.attempts.map_or(world.terms.limits.attempts, |attempts| attempts.get().into())
+}
+
 /// A connection for `client` to one endpoint of `cluster`; one that does not take it costs nothing but the time.
 ///
 /// # Errors
@@ -52,10 +58,11 @@ pub(super) async fn open(
     worker: &Worker,
     world: &World,
     cluster: &Arc<Cluster>,
+    calls: Calls,
     client: &SocketAddr,
 ) -> Result<(Lease, Io), Fault> {
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
-    let mut left = world.terms.limits.attempts;
+    let mut left = attempts(world, calls);
     loop {
         let mut lease = worker.lease(cluster, client, &tried, Instant::now())?;
         left -= 1;

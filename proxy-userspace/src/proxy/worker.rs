@@ -12,15 +12,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use smallvec::SmallVec;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 
+use super::bindings::{Bindings, Routes};
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
 use super::outside::Outside;
-use super::route::{Place, Route, Routes};
+use super::route::{Place, Route};
 use super::session::{Door, Session, Turned};
 use super::wakers::Wakers;
 use super::world::World;
@@ -59,6 +59,10 @@ pub struct Shared {
     pub drain: Drain,
     /// Answers that weir made itself, by kind.
     pub faults: [Count; Kind::LABELS.len()],
+    /// Requests answered with a diagnosis.
+    pub diagnoses: Count,
+    /// What is counted of bound names.
+    pub bindings: Arc<Bindings>,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since `epoch`.
@@ -114,9 +118,9 @@ pub fn start(
 async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net::TcpListener)>) {
     let worker = Rc::new(Worker {
         id,
-        shared,
         connections: Wakers::default(),
-        routes: Routes::default(),
+        routes: Routes::new(shared.bindings.clone()),
+        shared,
         rng: RefCell::new(fastrand::Rng::new()),
     });
     let drain = worker.shared.drain.clone();
@@ -208,7 +212,7 @@ impl Worker {
     /// # Errors
     ///
     /// Why there is none.
-    pub async fn settle(&self, world: &World, route: &Route) -> Result<Place, Fault> {
+    pub async fn settle(&self, world: &Arc<World>, route: &Route) -> Result<Place, Fault> {
         let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
         let mut last = None;
         loop {
@@ -224,11 +228,9 @@ impl Worker {
                 Target::Outside(name) => {
                     let host =
                         Host { host: (&*name.host).into(), port: Some(name.port).filter(|&port| port != 80) };
-                    match self.shared.outside.cluster(&host, world.terms.plan, Instant::now()).await {
-                        Ok(cluster) => {
-                            let client = HeaderValue::try_from(chosen.id.to_string()).ok();
-                            return Ok(Place { cluster, client, residual: None });
-                        }
+                    let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
+                    match self.shared.outside.cluster(world, &host, plan, Instant::now()).await {
+                        Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
                         Err(why) if why.kind == Kind::Unbound => last = Some(why),
                         Err(why) => return Err(why),
                     }
@@ -240,7 +242,10 @@ impl Worker {
 
     /// The cluster of the service that owns the address a session `dialled`, or else of that very address.
     pub fn cluster_of(&self, world: &World, session: &Session, dialled: SocketAddr) -> Arc<Cluster> {
-        let fixed = || self.shared.outside.fixed(dialled, world.terms.plan, Instant::now());
+        let fixed = || {
+            let plan = world.terms.plan_outside(&dialled.ip().to_canonical().to_string(), dialled.port());
+            self.shared.outside.fixed(dialled, plan, Instant::now())
+        };
         match world.owner(dialled) {
             Some(owner) => owner.cluster.clone(),
             None => session.outside.get_or_init(fixed).clone(),
@@ -263,9 +268,10 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         ticks.tick().await;
         let (world, now) = (worker.world(), Instant::now());
-        worker.routes.sweep(&world);
-        let outside = worker.shared.outside.clusters();
-        for cluster in world.clusters().iter().chain(&outside) {
+        worker.routes.sweep(&world, now);
+        let mut others = worker.shared.outside.clusters();
+        others.extend(world.views());
+        for cluster in world.clusters().iter().chain(&others) {
             for member in &cluster.members().all {
                 member.backend.pool(worker.id).sweep(now, world.terms.limits.pool_idle);
             }

@@ -38,6 +38,11 @@ impl Level {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// `n` less. Every one pairs with an earlier [`Level::up`].
+    pub fn down_by(&self, n: usize) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// How many there are.
     pub fn value(&self) -> usize {
         self.0.load(Ordering::Relaxed)

@@ -55,6 +55,8 @@ pub enum Wait {
     Waiting = 1,
     /// It was, for too long.
     TooLong = 2,
+    /// It is, by one who has a timer.
+    Timed = 3,
 }
 
 impl Pulse {
@@ -106,6 +108,7 @@ impl Pulse {
         match self.0.wait.load(Ordering::Relaxed) {
             0 => Wait::None,
             1 => Wait::Waiting,
+            3 => Wait::Timed,
             _ => Wait::TooLong,
         }
     }

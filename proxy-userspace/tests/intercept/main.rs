@@ -6,7 +6,10 @@
 mod basics;
 mod failing;
 mod many;
+mod pods;
 mod refusing;
 mod scope;
+mod sockets;
+mod uring;
 mod weir;
 mod world;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use weir::intercept::{Destination, Fail, Interception, Originals, Plan};
+use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan};
 
 use crate::world::{NODE, SERVICE, World};
 
@@ -27,6 +27,7 @@ pub fn plan(world: &World) -> Plan {
         first_port: FIRST,
         ports: PORTS,
         cgroup: world.pods.path.clone(),
+        enrol: Enrol::All,
         host: false,
         mark: MARK,
         fail: Fail::Open,
@@ -40,7 +41,7 @@ pub fn listeners() -> Vec<TcpListener> {
     (FIRST..FIRST + PORTS).map(|port| listen(port, 4096)).collect()
 }
 
-fn listen(port: u16, backlog: i32) -> TcpListener {
+pub fn listen(port: u16, backlog: i32) -> TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("socket");
     socket.set_only_v6(false).expect("IPV6_V6ONLY");
     // A process that another test has just forked may hold the same port's last listener for a moment longer, until it
@@ -165,6 +166,7 @@ impl Drop for Answering {
 fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
     let local = stream.local_addr().expect("getsockname");
     let line = match originals.take(client, local) {
+        Some(original) if original.opaque => format!("weir opaque {}", original.dialled),
         Some(original) => format!("weir {}", original.dialled),
         None => "lost".to_owned(),
     };

@@ -122,6 +122,23 @@ impl Cgroup {
         Self { path }
     }
 
+    /// A new one with this name; a path below `parent` whose folders before the last are there or made as well, and stay.
+    pub fn named(parent: &Path, name: &str) -> Self {
+        let path = parent.join(name);
+        fs::create_dir_all(&path).expect("a new cgroup");
+        Self { path }
+    }
+
+    /// Removes it, and makes it again at the same path.
+    pub fn make_anew(&self) {
+        let end = Instant::now() + PATIENCE;
+        while fs::remove_dir(&self.path).is_err() {
+            assert!(Instant::now() < end, "{} is not removed", self.path.display());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        fs::create_dir(&self.path).expect("the cgroup again");
+    }
+
     /// The kernel's id of it.
     pub fn id(&self) -> u64 {
         use std::os::unix::fs::MetadataExt;

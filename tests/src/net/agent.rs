@@ -5,7 +5,7 @@
 //! Each request comes on its own connection to the agent's Unix socket, so that one may hang without the others.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -41,12 +41,18 @@ pub fn listen(socket: &Path, address: SocketAddr) -> io::Result<TcpListener> {
     ask(socket, &format!("listen {address}")).map(TcpListener::from)
 }
 
+/// A socket for datagrams made by the agent at `socket`.
+pub fn datagrams(socket: &Path, address: SocketAddr) -> io::Result<UdpSocket> {
+    ask(socket, &format!("datagrams {address}")).map(UdpSocket::from)
+}
+
 fn answer(mut stream: UnixStream) {
     let mut request = String::new();
     stream.read_to_string(&mut request).unwrap();
     let made: io::Result<OwnedFd> = match request.split_once(' ') {
         Some(("connect", to)) => TcpStream::connect_timeout(&to.parse().unwrap(), PATIENCE).map(Into::into),
         Some(("listen", on)) => raw::listen(on.parse().unwrap()).map(Into::into),
+        Some(("datagrams", on)) => UdpSocket::bind(on.parse::<SocketAddr>().unwrap()).map(Into::into),
         _ => panic!("request to the agent: {request:?}"),
     };
     // A test that ended meanwhile does not want the answer any more.

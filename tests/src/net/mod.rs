@@ -199,6 +199,11 @@ impl Pod {
         agent::listen(&self.0.socket, address)
     }
 
+    /// A socket for datagrams of this pod.
+    pub fn datagrams(&self, address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+        agent::datagrams(&self.0.socket, address)
+    }
+
     /// A program to be started in this pod.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         Place::from(self).command(program)

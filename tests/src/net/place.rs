@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,14 @@ impl Place {
         match self {
             Self::Here => raw::listen(address),
             Self::Pod(pod, _) => pod.listen(address),
+        }
+    }
+
+    /// A socket for datagrams here.
+    pub fn datagrams(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        match self {
+            Self::Here => UdpSocket::bind(address),
+            Self::Pod(pod, _) => pod.datagrams(address),
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-use super::folder::{Folder, Service};
+use super::folder::{Folder, Pod, Service};
 use super::{Bound, Log, Weir, binary};
 use crate::net::place::{self, Capability, Place};
 use crate::net::{NODE_V4, NODE_V6, Net};
@@ -20,6 +20,7 @@ pub struct Builder {
     folder: Folder,
     place: Place,
     capabilities: Capabilities,
+    environment: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,7 @@ impl Builder {
             folder: Folder::new(),
             place: Place::Here,
             capabilities: Capabilities::Inherited,
+            environment: Vec::new(),
         };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
@@ -95,9 +97,21 @@ impl Builder {
         self
     }
 
+    /// Writes a pod of this node.
+    pub fn pod(self, pod: &Pod) -> Self {
+        self.folder.pod(pod);
+        self
+    }
+
     /// Writes a file into the folder of services.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.folder.file(name, text);
+        self
+    }
+
+    /// Runs in the node's namespace without diverting anything.
+    pub fn beside(mut self, net: &Net) -> Self {
+        self.place = net.weir_place();
         self
     }
 
@@ -110,6 +124,12 @@ impl Builder {
             cgroup.display()
         );
         self.set("transparent", &transparent).set("outgoing", "{ listen: \"[::]:4140\" }")
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
     }
 
     /// Runs without the capabilities that interception needs, whoever runs the test.
@@ -165,6 +185,7 @@ impl Builder {
         let config = self.write_config();
         let mut command = self.place.command(binary::weir());
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         match self.capabilities {
             Capabilities::Inherited => {}
             Capabilities::None => place::drop_capabilities(&mut command),

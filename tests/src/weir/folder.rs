@@ -16,6 +16,17 @@ pub struct Service {
     addresses: Vec<String>,
     ports: Vec<Port>,
     endpoints: Vec<IpAddr>,
+    annotations: Vec<(String, String)>,
+}
+
+/// A Kubernetes Pod of this node.
+#[derive(Clone)]
+pub struct Pod {
+    name: String,
+    namespace: String,
+    uid: String,
+    spec: String,
+    annotations: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -77,6 +88,11 @@ impl Folder {
         self.file(name, &lines);
     }
 
+    /// Writes a pod.
+    pub fn pod(&self, pod: &Pod) {
+        self.replace(&format!("{}.{}.pod.yaml", pod.name, pod.namespace), &pod.yaml());
+    }
+
     /// Writes a service as Kubernetes objects.
     pub fn kubernetes(&self, service: &Service) {
         self.replace(&format!("{}.{}.yaml", service.name, service.namespace), &service.yaml());
@@ -96,7 +112,62 @@ pub fn service(name: &str, addresses: &[&str]) -> Service {
         addresses: addresses.iter().map(ToString::to_string).collect(),
         ports: Vec::new(),
         endpoints: Vec::new(),
+        annotations: Vec::new(),
     }
+}
+
+/// A Kubernetes Pod in the default namespace.
+pub fn pod(name: &str, uid: &str) -> Pod {
+    Pod {
+        name: name.into(),
+        namespace: "default".into(),
+        uid: uid.into(),
+        spec: String::new(),
+        annotations: Vec::new(),
+    }
+}
+
+/// A Kubernetes Namespace with an annotation.
+pub fn namespace(name: &str, key: &str, value: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  annotations: {{ {key}: \"{value}\" }}\n"
+    )
+}
+
+impl Pod {
+    /// Puts it into this namespace.
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Adds an annotation.
+    pub fn annotate(mut self, key: &str, value: &str) -> Self {
+        self.annotations.push((key.into(), value.into()));
+        self
+    }
+
+    /// Adds to its specification: `hostNetwork: true`.
+    pub fn spec(mut self, yaml: &str) -> Self {
+        self.spec = yaml.into();
+        self
+    }
+
+    /// The object, as YAML.
+    pub fn yaml(&self) -> String {
+        let Self { name, namespace, uid, spec, annotations } = self;
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  uid: {uid}\n  \
+             annotations: {{{}}}\nspec: {{ {spec} }}\nstatus: {{ phase: Running }}\n",
+            flow(annotations)
+        )
+    }
+}
+
+/// Pairs as they stand between the braces of a YAML mapping.
+fn flow(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!(" {key}: \"{value}\" ")).collect();
+    pairs.join(",")
 }
 
 impl Service {
@@ -118,6 +189,12 @@ impl Service {
         self
     }
 
+    /// Adds an annotation.
+    pub fn annotate(mut self, key: &str, value: &str) -> Self {
+        self.annotations.push((key.into(), value.into()));
+        self
+    }
+
     /// Adds endpoints.
     pub fn endpoints(mut self, endpoints: &[IpAddr]) -> Self {
         self.endpoints.extend(endpoints);
@@ -129,8 +206,10 @@ impl Service {
         let Self { name, namespace, .. } = self;
         let meta = format!("  name: {name}\n  namespace: {namespace}\n");
         let first = self.addresses.first().map_or("None", String::as_str);
-        let mut yaml =
-            format!("apiVersion: v1\nkind: Service\nmetadata:\n{meta}spec:\n  clusterIP: \"{first}\"\n");
+        let mut yaml = format!(
+            "apiVersion: v1\nkind: Service\nmetadata:\n{meta}  annotations: {{{}}}\nspec:\n  clusterIP: \"{first}\"\n",
+            flow(&self.annotations)
+        );
         if !self.addresses.is_empty() {
             let _ = writeln!(yaml, "  clusterIPs: {:?}", self.addresses);
         }

@@ -4,6 +4,7 @@
 mod container; // The DaemonSet's container, run by runc on a pretend node.
 mod helm; // The chart makes the same objects as the kustomization.
 mod image; // The image's archive, unpacked and run.
+mod install; // kubectl installs and takes away, on an API server's double.
 mod manifests; // Every manifest: types, references, what each promises.
 mod objects; // Rendering, and reading what was rendered.
 mod types; // Validation against the API's types.

@@ -26,8 +26,7 @@ fn the_config_maps_configuration_passes_the_check() {
     }
 }
 
-/// Discovery lists and watches these five and nothing else; that it asks for no more is shown where it meets an API
-/// server's double.
+/// Discovery lists and watches these five and nothing else; that it asks for no more is shown in [`crate::install`].
 #[test]
 fn weir_may_read_what_discovery_reads_and_nothing_else() {
     let objects = kustomize(".");
@@ -54,7 +53,7 @@ fn weir_may_read_what_discovery_reads_and_nothing_else() {
     ]
     .iter()
     .flat_map(|(group, resource)| {
-        ["get", "list", "watch"].map(|verb| (group.to_string(), resource.to_string(), verb.to_owned()))
+        ["list", "watch"].map(|verb| (group.to_string(), resource.to_string(), verb.to_owned()))
     })
     .collect();
     assert_eq!(rights, expected);

@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod control; // What operators touch: files, configuration, admin, signals.
+mod dns; // Names outside, by DNS.
 mod explicit; // The explicit proxy on :4140, when everybody behaves.
 mod failure; // Endpoints that fail.
 mod guards; // Where weir will not connect, and whom it does not serve.
 mod harness; // The harness itself, without weir.
 mod input; // Input that is wrong, hostile or unlucky.
 mod kube; // Kubernetes: the API server, discovery, who is diverted.
+mod policies; // Settings for some names only.
 mod routing; // Dtabs, splits, overrides, explanations.
 mod services; // What Kubernetes says of services and endpoints.
+mod transformers; // What becomes of the endpoints that a namer finds.
 mod transparent; // Diverted connections.
 mod websocket; // An echo with Python's `websockets`, both ways.

@@ -150,6 +150,45 @@ fn identifiers_make_names_of_headers_paths_and_methods() {
 }
 
 #[test]
+fn the_host_header_is_a_name_as_it_is_where_linkerds_identifier_is_written() {
+    let outgoing = "{ listen: 127.0.0.1:0, identifier: { kind: io.l5d.header.token } }";
+    let dtab = "/svc/V1:80 => /svc/v1 ; /svc/V1 => /svc/v2 ;";
+    let three = three(dtab, |weir| weir.set("outgoing", outgoing));
+    for _ in 0..2 {
+        three.weir.get("http://V1:80/").expect_body("v1");
+        three.weir.get("http://V1/").expect_body("v2");
+    }
+    let text = three.weir.admin_get("/api/explain?name=http%3A%2F%2FV1%2F&format=text").text();
+    assert!(text.contains("/#/io.l5d.fs/v2"), "{text}");
+}
+
+#[test]
+fn names_that_are_bound_are_counted_and_have_a_bound() {
+    let three = three("", |weir| weir.set("workers", "1").set("limits", "{ bindings: 2 }"));
+    for _ in 0..3 {
+        for name in ["hello", "v1", "v2"] {
+            three.weir.get(&format!("http://{name}/")).expect_body(name);
+        }
+    }
+    assert!(three.weir.metric("weir_bindings", &[]) <= 2.0);
+    let misses = three.weir.metric("weir_binding_misses_total", &[]);
+    let evicted = three.weir.metric("weir_binding_evictions_total", &[("reason", "full")]);
+    assert!(misses >= 4.0 && misses - evicted <= 2.0, "{misses} misses, {evicted} evicted");
+}
+
+#[test]
+fn a_name_that_nobody_asks_for_is_forgotten() {
+    let three = three("", |weir| weir.set("limits", "{ bindingIdle: 1s }"));
+    three.weir.get("http://hello/").expect_body("hello");
+    // Workers look every five seconds.
+    within(Duration::from_secs(30), "the eviction", || {
+        three.weir.metric("weir_binding_evictions_total", &[("reason", "idle")]) == 1.0
+    });
+    assert_eq!(three.weir.metric("weir_bindings", &[]), 0.0);
+    three.weir.get("http://hello/").expect_body("hello");
+}
+
+#[test]
 fn linkerd_0_8_names_route_as_they_did() {
     // The names and the dtab of the Kismatic daemonset, on files instead of Services.
     let backends = ["hello", "world-v1"].map(|name| Backend::http().answers(name).start());

@@ -36,7 +36,7 @@ const CLUSTERS: [Cluster; 2] =
 
 /// From a change of the file to the first request that meets it: reading the folder is part of it, which an API server's
 /// event does not need.
-const CHANGE: Duration = Duration::from_millis(250);
+const CHANGE: Duration = Duration::from_millis(500);
 /// The same from weir's having a changed catalog on.
 const APPLY: Duration = Duration::from_millis(10);
 
@@ -239,7 +239,7 @@ impl Scene {
 
 /// The value of a metric without labels.
 fn value(page: &str, metric: &str) -> Option<f64> {
-    let line = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
+    let line = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix("{} "))?;
     line.trim().parse().ok()
 }
 

@@ -3,7 +3,7 @@
 use super::source::{Literal, Source};
 
 /// The calls whose first argument is a key.
-const READERS: [&str; 6] = ["set(", "list(", "section(", "switch(", "required(", "optional("];
+const READERS: [&str; 7] = ["set(", "list(", "section(", "sections(", "switch(", "required(", "optional("];
 
 /// The keys that this source of the configuration reads.
 pub(super) fn configuration_keys(source: &Source) -> impl Iterator<Item = &Literal> {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn examples() -> std::path::PathBuf {
+fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
 }
 
@@ -19,7 +19,7 @@ fn every_example_is_right() {
         }
     }
     names.sort();
-    assert_eq!(names, ["all.yaml", "dtab.yaml", "files.yaml", "transparent.yaml"]);
+    assert_eq!(names, ["all.yaml", "dtab.yaml", "files.yaml", "policies.yaml", "transparent.yaml"]);
 }
 
 /// What `all.yaml` says of defaults is true: taking out what it says has none leaves the defaults.
@@ -32,6 +32,7 @@ fn the_example_with_every_key_shows_the_defaults() {
     let expected = Transparent {
         addresses: transparent.addresses.clone(),
         cgroup: transparent.cgroup.clone(),
+        enrol: transparent.enrol,
         divert: transparent.divert.clone(),
         allow: transparent.allow.clone(),
         ..Transparent::default()
@@ -40,7 +41,7 @@ fn the_example_with_every_key_shows_the_defaults() {
     assert_eq!(settings.outgoing, defaults.outgoing);
     assert_eq!((settings.names, settings.drain), (defaults.names, defaults.drain));
     assert_eq!((settings.limits, settings.breaker), (defaults.limits, defaults.breaker));
-    assert_eq!(settings.log, defaults.log);
+    assert_eq!((settings.log, settings.policies), (defaults.log, defaults.policies));
     assert_eq!(settings.admin.listen, defaults.admin.listen);
     assert_eq!(settings.probes.unwrap().listen, Probes::default().listen);
 }
@@ -59,11 +60,12 @@ fn the_example_with_every_key_has_every_key() {
         include_str!("../discovery.rs"),
         include_str!("../limits.rs"),
         include_str!("../breaker.rs"),
+        include_str!("../policies.rs"),
         include_str!("../log.rs"),
         include_str!("../allow.rs"),
     );
     let mut keys = 0;
-    for call in ["set(\"", "list(\"", "section(\"", "switch(\""] {
+    for call in ["set(\"", "list(\"", "section(\"", "sections(\"", "switch(\""] {
         for rest in sections.split(call).skip(1) {
             let key = rest.split('"').next().unwrap();
             assert!(text.contains(&format!("{key}:")), "all.yaml lacks `{key}`");

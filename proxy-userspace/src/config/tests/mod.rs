@@ -2,8 +2,9 @@
 
 mod bounds;
 mod examples;
+mod policies;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
@@ -68,7 +69,9 @@ discovery:
     assert_eq!(settings.workers, 2);
     assert_eq!(settings.names, Names::default());
     let files = settings.discovery.files.expect("files are on");
-    assert_eq!(files.path, Path::new("/etc/weir/./services"));
+    assert_eq!(files, Files::at(PathBuf::from("/etc/weir/./services")));
+    let files = parsed("discovery: { files: { path: /s, fileCount: 5, fileBytes: 1MiB } }\n").discovery.files;
+    assert_eq!(files, Some(Files { file_count: 5, file_bytes: 1 << 20, ..Files::at("/s".into()) }));
 }
 
 #[test]
@@ -81,14 +84,14 @@ fn every_other_key_is_read() {
          log: { format: json, level: debug }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
-         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  tuples: 512\n  destinations: 20\n",
+         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
     assert!(transparent.via && transparent.host && !transparent.required && !settings.outgoing.via);
     assert_eq!(settings.names.cluster_domain, "k8s.example");
     assert_eq!((settings.names.namespace.as_str(), settings.names.port.as_str()), ("shop", "web"));
-    assert!(!settings.names.dns);
+    assert_eq!(settings.names.dns, None);
     assert_eq!(settings.breaker.failures, 3);
     assert_eq!(settings.breaker.backoff.max, Duration::from_secs(120));
     assert_eq!(settings.log, Log { format: LogFormat::Json, level: Level::Debug });
@@ -111,10 +114,28 @@ fn every_other_key_is_read() {
         copy_buffer: 8192,
         sniff: Duration::ZERO,
         outside: 10,
+        bindings: 11,
+        binding_idle: Duration::from_secs(90),
         tuples: 512,
         destinations: 20,
     };
     assert_eq!(settings.limits, limits);
+}
+
+#[test]
+fn dns_is_a_word_or_a_section() {
+    assert_eq!(parsed("names: { dns: true }\n").names.dns, Some(Dns::default()));
+    let dns = parsed("names: { dns: { servers: [10.0.0.2, \"[fd00::2]:5353\"], timeout: 3s } }\n").names.dns;
+    let servers = ["10.0.0.2:53", "[fd00::2]:5353"].map(|it| it.parse().expect("an address")).to_vec();
+    assert_eq!(dns, Some(Dns { servers, timeout: Duration::from_secs(3) }));
+    assert_problems(
+        "names: { dns: { servers: [dns.example], timeout: 0s } }\n",
+        &[
+            "weir.yaml:1:27: names.dns.servers[0]: `dns.example` is not the address of a server (write it as \
+             10.96.0.10, \"10.96.0.10:5353\" or \"[fd00::10]:53\")",
+            "weir.yaml:1:50: names.dns.timeout: `0s` is not from 100ms to 1m",
+        ],
+    );
 }
 
 #[test]
@@ -173,6 +194,18 @@ fn a_mistake_is_reported_where_it_stands() {
         (
             "transparent: { fail: maybe }",
             "weir.yaml:1:22: transparent.fail: `maybe` is not a choice (one of open, ",
+        ),
+        (
+            "transparent: { enrol: pods }",
+            "weir.yaml:1:23: transparent.enrol: nothing tells of pods, so none would be diverted (set `discovery`",
+        ),
+        (
+            "transparent: { enrol: none }",
+            "weir.yaml:1:23: transparent.enrol: `none` is not a choice (one of all, pods",
+        ),
+        (
+            "transparent: { excludeNamespaces: [a, B] }",
+            "weir.yaml:1:39: transparent.excludeNamespaces[1]: `B` is not a DNS label",
         ),
         ("workers: two", "weir.yaml:1:10: workers: expected a whole number, not `two`"),
         ("workers: 2.5", "weir.yaml:1:10: workers: expected a whole number, not `2.5`"),

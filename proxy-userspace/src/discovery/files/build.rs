@@ -14,9 +14,10 @@ use super::lookup::Known;
 use crate::config::tree::Position;
 use crate::config::{Mistake, Problem};
 use crate::discovery::objects::{
-    Backing, EndpointsObject, Place, ServiceObject, SliceObject, assemble, sorted,
+    Backing, EndpointsObject, NamespaceObject, Place, PodObject, ServiceObject, SliceObject, assemble, sorted,
 };
 use crate::domain::catalog::{AppProtocol, Catalog, Endpoint, Namer, Service, ServiceKey, ServicePort};
+use crate::domain::pods::Residents;
 
 /// Problems reported at the same time; the first are enough to see what is wrong.
 const PROBLEMS: usize = 1000;
@@ -25,6 +26,8 @@ const PROBLEMS: usize = 1000;
 pub(super) struct Built {
     /// Their services.
     pub(super) catalog: Catalog,
+    /// The pods of this node and the namespaces' annotations.
+    pub(super) residents: Residents,
     /// What is wrong with them, each file by itself and all together.
     pub(super) problems: Vec<FileProblem>,
     /// The host names they mention.
@@ -57,16 +60,23 @@ struct Objects<'a> {
 
 struct Builder<'a> {
     folder: &'a Folder,
+    node: Option<&'a str>,
     known: &'a Known,
     built: Built,
 }
 
 /// The catalog of `folder`, with host names as they are `known`. A service that is as it was in `before` is the
 /// very same one.
-pub(super) fn build(folder: &Folder, known: &Known, before: &Catalog) -> Built {
-    let built =
-        Built { catalog: Catalog::default(), problems: folder.problems().to_vec(), names: BTreeSet::new() };
-    let mut builder = Builder { folder, known, built };
+///
+/// Pods are those of the node of this name, or all where it has none.
+pub(super) fn build(folder: &Folder, node: Option<&str>, known: &Known, before: &Catalog) -> Built {
+    let built = Built {
+        catalog: Catalog::default(),
+        residents: Residents::default(),
+        problems: folder.problems().to_vec(),
+        names: BTreeSet::new(),
+    };
+    let mut builder = Builder { folder, node, known, built };
     let mut objects = Objects::default();
     for (name, file) in folder.files() {
         builder.built.problems.extend(file.problems.iter().cloned());
@@ -162,12 +172,36 @@ impl<'a> Builder<'a> {
                 continue;
             }
             objects.seen.insert(id, file);
+            match &placed.object {
+                Object::Pod(pod) => self.pod(pod),
+                Object::Namespace(namespace) => self.namespace(namespace),
+                Object::Service(_) | Object::Slice(_) | Object::Endpoints(_) => {}
+            }
             objects.put(Found { file, id, at: placed.at }, &placed.object);
         }
     }
 
+    fn pod(&mut self, object: &PodObject) {
+        if self.node.is_some() && self.node != object.spec.node_name.as_deref() {
+            return;
+        }
+        let (uid, pod) = object.resident();
+        self.built.residents.pods.insert(uid, Arc::new(pod));
+    }
+
+    fn namespace(&mut self, object: &NamespaceObject) {
+        let annotations = object.metadata.annotations.clone().unwrap_or_default();
+        if !annotations.wishes.is_empty() {
+            let name = object.metadata.name.as_str().into();
+            self.built.residents.namespaces.insert(name, Arc::new(annotations.wishes));
+        }
+    }
+
     fn services(&mut self, objects: &Objects<'a>) {
-        for (key, (_, service)) in &objects.services {
+        for (key, (found, service)) in &objects.services {
+            for mistake in service.port_wishes().1 {
+                self.problem(found.file, found.at, &found.id.to_string(), Mistake::new(mistake));
+            }
             let slices = objects.slices.get(key).map_or(&[][..], Vec::as_slice);
             let backing = match (slices, objects.endpoints.get(key)) {
                 // A cluster mirrors Endpoints into slices; a folder with both says the same thing twice.
@@ -195,6 +229,8 @@ impl<'a> Objects<'a> {
             (Kind::Service, Object::Service(_))
                 | (Kind::EndpointSlice, Object::Slice(_))
                 | (Kind::Endpoints, Object::Endpoints(_))
+                | (Kind::Pod, Object::Pod(_))
+                | (Kind::Namespace, Object::Namespace(_))
         ));
         let namespace: &'a str = &found.id.namespace;
         match object {
@@ -211,6 +247,7 @@ impl<'a> Objects<'a> {
                 self.endpoints.insert(key, endpoints);
                 self.backings.entry(key).or_insert(found);
             }
+            Object::Pod(_) | Object::Namespace(_) => {}
         }
     }
 }

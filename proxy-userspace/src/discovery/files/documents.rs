@@ -11,14 +11,14 @@ use super::FileProblem;
 use super::fs::LineMistake;
 use crate::config::tree::{Bounds, Node, Position, SyntaxError, Value, read_json, read_yaml};
 use crate::config::{Mistake, Problem, quoted};
-use crate::discovery::objects::{EndpointsObject, ServiceObject, SliceObject};
+use crate::discovery::objects::{EndpointsObject, NamespaceObject, PodObject, ServiceObject, SliceObject};
 
 /// How an object is told from others, across all files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
     /// What it is.
     pub kind: Kind,
-    /// Its namespace.
+    /// Its namespace; empty for a Namespace.
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
@@ -33,6 +33,10 @@ pub enum Kind {
     EndpointSlice,
     /// `v1`, `Endpoints`.
     Endpoints,
+    /// `v1`, `Pod`.
+    Pod,
+    /// `v1`, `Namespace`.
+    Namespace,
 }
 
 /// An object of one of those kinds.
@@ -44,6 +48,10 @@ pub enum Object {
     Slice(SliceObject),
     /// Endpoints.
     Endpoints(EndpointsObject),
+    /// A Pod.
+    Pod(PodObject),
+    /// A Namespace.
+    Namespace(NamespaceObject),
 }
 
 /// An object and where it starts.
@@ -118,12 +126,18 @@ impl Reader<'_> {
             let mistake =
                 Mistake::new(format!("expected a Kubernetes object, not {} without a kind", node.kind()));
             self.documents.nameless = true;
-            return self.problem(node.at, "", mistake.hint("Service, EndpointSlice or Endpoints"));
+            return self.problem(
+                node.at,
+                "",
+                mistake.hint("Service, EndpointSlice, Endpoints, Pod or Namespace"),
+            );
         };
         let known = match kind {
             "Service" => Kind::Service,
             "EndpointSlice" => Kind::EndpointSlice,
             "Endpoints" => Kind::Endpoints,
+            "Pod" => Kind::Pod,
+            "Namespace" => Kind::Namespace,
             _ => return self.list_or_stranger(node, kind),
         };
         let version = node.get("apiVersion").and_then(Node::text);
@@ -142,7 +156,7 @@ impl Reader<'_> {
     fn list_or_stranger(&mut self, node: &Node, kind: &str) {
         let Some(element) = kind.strip_suffix("List") else {
             let mistake = Mistake::new(format!("kind {} is ignored", quoted(kind)));
-            let mistake = mistake.hint("weir reads Service, EndpointSlice and Endpoints");
+            let mistake = mistake.hint("weir reads Service, EndpointSlice, Endpoints, Pod and Namespace");
             return self.problem(node.at, "", mistake);
         };
         let Some(Node { value: Value::List(items), .. }) = node.get("items") else {
@@ -158,6 +172,8 @@ impl Reader<'_> {
             Kind::Service => ServiceObject::deserialize(node).map(Object::Service),
             Kind::EndpointSlice => SliceObject::deserialize(node).map(Object::Slice),
             Kind::Endpoints => EndpointsObject::deserialize(node).map(Object::Endpoints),
+            Kind::Pod => PodObject::deserialize(node).map(Object::Pod),
+            Kind::Namespace => NamespaceObject::deserialize(node).map(Object::Namespace),
         };
         let id = identify(node, kind);
         let label = id.as_ref().map_or_else(|| kind.to_string(), ObjectId::to_string);
@@ -210,14 +226,14 @@ fn identify(node: &Node, kind: Kind) -> Option<ObjectId> {
     let metadata = node.get("metadata")?;
     let name = metadata.get("name")?.text().filter(|name| !name.is_empty())?;
     let namespace = metadata.get("namespace").and_then(Node::text).filter(|namespace| !namespace.is_empty());
-    let namespace = namespace.unwrap_or("default");
+    let namespace = if kind == Kind::Namespace { "" } else { namespace.unwrap_or("default") };
     Some(ObjectId { kind, namespace: namespace.into(), name: name.into() })
 }
 
 impl Kind {
     fn api_version(self) -> &'static str {
         match self {
-            Self::Service | Self::Endpoints => "v1",
+            Self::Service | Self::Endpoints | Self::Pod | Self::Namespace => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
         }
     }
@@ -229,13 +245,18 @@ impl fmt::Display for Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Endpoints => "Endpoints",
+            Self::Pod => "Pod",
+            Self::Namespace => "Namespace",
         })
     }
 }
 
-/// `Service default/hello`.
+/// `Service default/hello`, `Namespace default`.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == Kind::Namespace {
+            return write!(f, "{} {}", self.kind, self.name.escape_debug());
+        }
         write!(f, "{} {}/{}", self.kind, self.namespace.escape_debug(), self.name.escape_debug())
     }
 }
@@ -246,153 +267,5 @@ pub(super) fn of_lines(file: &str, mistakes: Vec<LineMistake>) -> Vec<FileProble
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 10_000 };
-
-    fn yaml(text: &str) -> Documents {
-        parse_documents("f.yaml", text, Syntax::Yaml, BOUNDS).unwrap_or_else(|problem| panic!("{problem}"))
-    }
-
-    fn json(text: &str) -> Documents {
-        parse_documents("f.json", text, Syntax::Json, BOUNDS).unwrap_or_else(|problem| panic!("{problem}"))
-    }
-
-    fn ids(documents: &Documents) -> Vec<String> {
-        documents.objects.keys().map(ToString::to_string).collect()
-    }
-
-    fn problems(documents: &Documents) -> Vec<String> {
-        documents.problems.iter().map(ToString::to_string).collect()
-    }
-
-    const SLICE: &str = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: a\n  namespace: shop\n  \
-                         labels: { kubernetes.io/service-name: a }\naddressType: IPv4\nendpoints: []\nports: null\n";
-
-    #[test]
-    fn a_file_holds_several_documents_and_lists() {
-        let text = format!(
-            "# comment\n---\n{SLICE}---\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  \
-             metadata: {{ name: a, namespace: shop, uid: x }}\n  spec: {{ clusterIP: None, selector: {{ app: a }} }}\n  \
-             status: {{ loadBalancer: {{}} }}\n- {{ apiVersion: v1, kind: Endpoints, metadata: {{ name: b }} }}\n"
-        );
-        let documents = yaml(&text);
-        assert_eq!(ids(&documents), ["Service shop/a", "EndpointSlice shop/a", "Endpoints default/b"]);
-        assert_eq!(problems(&documents), Vec::<String>::new());
-    }
-
-    #[test]
-    fn the_lists_of_an_api_server_name_no_kinds_inside() {
-        let documents = json(
-            r#"{ "kind": "ServiceList", "apiVersion": "v1", "metadata": { "resourceVersion": "1" },
-                 "items": [ { "metadata": { "name": "a", "namespace": "" }, "spec": { "clusterIPs": null } } ] }"#,
-        );
-        assert_eq!(ids(&documents), ["Service default/a"]);
-        assert_eq!(problems(&documents), Vec::<String>::new());
-    }
-
-    #[test]
-    fn json_is_read_as_json_is_written() {
-        let tabs = "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Service\",\n\t\"metadata\": {\"name\":\"a\",\
-                    \"annotations\":{\"note\":\"\\ud83d\\ude00 \\/ \\u003c\"}},\n\t\"spec\": {\"ports\":[{\"port\":80}]}\n}\n";
-        assert_eq!(ids(&json(tabs)), ["Service default/a"]);
-        assert_eq!(
-            ids(&json(&format!("{tabs}{}", tabs.replace("\"a\"", "\"b\"")))).len(),
-            2,
-            "one after the other"
-        );
-
-        let wrong = json(
-            "{ \"apiVersion\": \"v1\", \"kind\": \"Service\",\n  \"metadata\": {\"name\": \"a\"},\n  \"spec\": {\"ports\": [{\"port\": 99999}]} }",
-        );
-        assert!(
-            problems(&wrong)[0].starts_with("f.json:3:31: Service default/a: invalid value"),
-            "{:?}",
-            problems(&wrong)
-        );
-        let half = parse_documents("f.json", "{ \"kind\": \"Service\",\n", Syntax::Json, BOUNDS).unwrap_err();
-        assert_eq!(half.to_string(), "f.json:2:0: EOF while parsing a value");
-        assert_eq!(ids(&json("")), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_is_wrong_is_reported_where_it_is_and_the_rest_is_read() {
-        for (text, expected) in [
-            ("just text\n", "f.yaml:1:1: expected a Kubernetes object, not a text without a kind"),
-            ("- a\n", "f.yaml:1:1: expected a Kubernetes object, not a list without a kind"),
-            ("a: 1\n", "f.yaml:1:1: expected a Kubernetes object, not a section without a kind"),
-            ("kind: Deployment\napiVersion: apps/v1\n", "f.yaml:1:1: kind `Deployment` is ignored"),
-            (
-                "kind: Service\nmetadata: { name: a }\n",
-                "f.yaml:1:1: Service: no apiVersion is not one of Service",
-            ),
-            (
-                "kind: EndpointSlice\napiVersion: discovery.k8s.io/v1beta1\n",
-                "f.yaml:2:13: EndpointSlice: apiVersion `disc",
-            ),
-            ("apiVersion: v1\nkind: Service\nspec: {}\n", "f.yaml:1:1: Service: missing field `metadata`"),
-            (
-                "apiVersion: v1\nkind: Service\nmetadata: { name: a }\n",
-                "f.yaml:1:1: Service default/a: missing field",
-            ),
-            (
-                "apiVersion: v1\nkind: Service\nmetadata: { name: '' }\nspec: {}",
-                "f.yaml:1:1: Service: an empty name",
-            ),
-            (
-                "apiVersion: v1\nkind: Service\nmetadata: { name: 1 }\nspec: {}",
-                "f.yaml:3:19: Service: invalid type",
-            ),
-            ("apiVersion: v1\nkind: List\n", "f.yaml:1:1: List: a list without items"),
-            (
-                "apiVersion: v1\nkind: Endpoints\nmetadata: { name: a }\nsubsets:\n- addresses: [{ ip: 0.0.0.0 }]\n",
-                "f.yaml:5:21: Endpoints default/a: invalid value: string \"0.0.0.0\", expected the IP address of an endp",
-            ),
-            (
-                "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: a }\n",
-                "f.yaml:1:1: EndpointSlice default/a: no label says which service",
-            ),
-        ] {
-            let documents = yaml(&format!("{text}\n---\n{SLICE}"));
-            let found = problems(&documents);
-            assert!(
-                found.len() == 1 && found[0].starts_with(expected),
-                "{text}\nfound    {found:?}\nexpected {expected}"
-            );
-            assert_eq!(ids(&documents), ["EndpointSlice shop/a"], "{text}");
-        }
-    }
-
-    #[test]
-    fn the_same_object_twice_counts_once() {
-        let documents = yaml(&format!("{SLICE}---\n{SLICE}"));
-        assert_eq!(ids(&documents).len(), 1);
-        assert!(problems(&documents)[0].starts_with("f.yaml:11:1: EndpointSlice shop/a: here a second time"));
-    }
-
-    #[test]
-    fn deep_and_endless_texts_are_errors() {
-        for text in ["[".repeat(100_000), "{\"a\":".repeat(100_000), "- ".repeat(1000), " ".repeat(2 << 20)] {
-            for syntax in [Syntax::Yaml, Syntax::Json] {
-                assert!(parse_documents("f", &text, syntax, BOUNDS).is_err());
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn random_text_never_panics(text in any::<String>()) {
-            for syntax in [Syntax::Yaml, Syntax::Json] {
-                let _ = parse_documents("f", &text, syntax, BOUNDS);
-            }
-        }
-
-        #[test]
-        fn a_file_cut_anywhere_never_panics(cut in 0..SLICE.len()) {
-            let _ = parse_documents("f", &SLICE[..cut], Syntax::Yaml, BOUNDS);
-        }
-    }
-}
+#[path = "documents_tests.rs"]
+mod tests;

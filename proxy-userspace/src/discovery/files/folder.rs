@@ -4,24 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::FileProblem;
 use super::documents::{self, ObjectId, Placed, Syntax, parse_documents};
 use super::fs::{Line, parse_fs};
 use super::pending::Dirty;
-use crate::config::Problem;
 use crate::config::tree::Bounds;
-
-/// Files in one folder; those beyond it, by name, are reported and not read.
-const FILES: usize = 10_000;
-/// The size of one file. A Service with its slices for 1,000 endpoints takes about 300 KiB.
-const BOUNDS: Bounds = Bounds { bytes: 16 << 20, nodes: 2_000_000 };
+use crate::config::{Files, Problem};
 
 /// A folder as it was last read.
 pub(super) struct Folder {
-    path: PathBuf,
+    settings: Files,
     files: BTreeMap<String, FileState>,
+    /// How many files there are beyond those that may be.
+    beyond: usize,
     /// What is wrong with the folder itself.
     problems: Vec<FileProblem>,
 }
@@ -32,6 +29,8 @@ pub(super) struct FileState {
     pub(super) content: Option<Content>,
     /// What is wrong with it now.
     pub(super) problems: Vec<FileProblem>,
+    /// Whether it may be read at all.
+    size: Size,
     /// Of which version; nothing while it has to be read again.
     signature: Option<Signature>,
     /// A version seen by looking that may still be being written.
@@ -45,6 +44,15 @@ pub(super) enum Content {
     Lines(Vec<Line>),
     /// Kubernetes objects.
     Objects(BTreeMap<ObjectId, Placed>),
+}
+
+/// A file's size against the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// Within it.
+    Fits,
+    /// Beyond it.
+    TooLarge,
 }
 
 /// What differs when a file does.
@@ -66,8 +74,8 @@ enum Format {
 
 impl Folder {
     /// The folder with all its files.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut folder = Self { path: path.to_owned(), files: BTreeMap::new(), problems: Vec::new() };
+    pub(super) fn open(settings: Files) -> io::Result<Self> {
+        let mut folder = Self { settings, files: BTreeMap::new(), beyond: 0, problems: Vec::new() };
         let found = folder.list()?;
         folder.update(found, &Dirty::everything());
         Ok(folder)
@@ -83,9 +91,14 @@ impl Folder {
         &self.problems
     }
 
+    /// How many files are not read because of a bound.
+    pub(super) fn left_out(&self) -> usize {
+        self.beyond + self.files.values().filter(|file| file.size == Size::TooLarge).count()
+    }
+
     /// What problems call the file.
     pub(super) fn label(&self, name: &str) -> String {
-        self.path.join(name).display().to_string()
+        self.settings.path.join(name).display().to_string()
     }
 
     /// Reads again what has changed; whether there was anything. A folder that cannot be listed leaves everything
@@ -95,8 +108,10 @@ impl Folder {
         let read = match self.list() {
             Ok(found) => self.update(found, dirty),
             Err(error) => {
-                let problem =
-                    Problem::of_file(self.path.display().to_string(), format!("cannot be listed: {error}"));
+                let problem = Problem::of_file(
+                    self.settings.path.display().to_string(),
+                    format!("cannot be listed: {error}"),
+                );
                 self.problems.push(problem);
                 false
             }
@@ -106,16 +121,19 @@ impl Folder {
 
     fn list(&mut self) -> io::Result<BTreeMap<String, (Format, Signature)>> {
         let mut names = BTreeSet::new();
-        for entry in fs::read_dir(&self.path)? {
+        for entry in fs::read_dir(&self.settings.path)? {
             // A name that is not UTF-8 is no service's: service names are DNS names.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.insert(name);
             }
         }
         let mut found = BTreeMap::new();
+        let mut beyond = names.len();
+        self.beyond = 0;
         for name in names {
+            beyond -= 1;
             let Some(format) = Format::of(&name) else { continue };
-            let metadata = match fs::metadata(self.path.join(&name)) {
+            let metadata = match fs::metadata(self.settings.path.join(&name)) {
                 // Anything but a regular file (a folder, a pipe, a link that leads nowhere) is no service file.
                 Ok(metadata) if metadata.is_file() => metadata,
                 Ok(_) => continue,
@@ -127,9 +145,13 @@ impl Folder {
                     continue;
                 }
             };
-            if found.len() == FILES {
-                let what = format!("more than {FILES} files; {name} and those after it are not read");
-                self.problems.push(Problem::of_file(self.path.display().to_string(), what));
+            let most = self.settings.file_count;
+            if found.len() == most {
+                self.beyond = beyond + 1;
+                let what = format!(
+                    "more than {most} files (discovery.files.fileCount); {name} and those after it are not read"
+                );
+                self.problems.push(Problem::of_file(self.settings.path.display().to_string(), what));
                 break;
             }
             found.insert(name, (format, Signature::of(&metadata)));
@@ -140,7 +162,7 @@ impl Folder {
     /// Forgets files that are gone and reads those that are due; whether there were any.
     fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) -> bool {
         let before = self.files.len();
-        let path = &self.path;
+        let path = &self.settings.path;
         // A listing may miss a file that is replaced meanwhile (readdir(3) leaves that open), so it is asked for by name.
         // Only the answer that there is none takes its services away.
         let is_there = |name: &str| match fs::metadata(path.join(name)) {
@@ -154,11 +176,11 @@ impl Folder {
             if dirty.is_being_written(&name) {
                 continue;
             }
-            let path = self.path.join(&name);
+            let path = self.settings.path.join(&name);
             let told = dirty.contains(&name);
             let file = self.files.entry(name).or_insert_with(FileState::unread);
             if file.is_due(signature, told) {
-                file.read(&path, format, signature);
+                file.read(&path, format, signature, self.settings.file_bytes);
                 changed = true;
             }
         }
@@ -168,7 +190,7 @@ impl Folder {
 
 impl FileState {
     fn unread() -> Self {
-        Self { content: None, problems: Vec::new(), signature: None, unsettled: None }
+        Self { content: None, problems: Vec::new(), size: Size::Fits, signature: None, unsettled: None }
     }
 
     /// Whether the version `now` is to be read. One that an event told of is complete. One that was only seen by
@@ -184,10 +206,11 @@ impl FileState {
         self.unsettled.replace(now) == Some(now)
     }
 
-    fn read(&mut self, path: &Path, format: Format, signature: Signature) {
+    fn read(&mut self, path: &Path, format: Format, signature: Signature, most: usize) {
         self.unsettled = None;
+        self.size = Size::Fits;
         let label = path.display().to_string();
-        let problems = match read_text(path) {
+        let problems = match read_text(path, most) {
             // The next look takes it up.
             Ok((_, None)) => {
                 self.signature = None;
@@ -195,9 +218,13 @@ impl FileState {
             }
             Ok((text, version)) => {
                 self.signature = version;
-                self.take(&label, &text, format)
+                self.take(&label, &text, format, most)
             }
-            Err(what) => {
+            Err(NotRead::TooLarge) => {
+                (self.signature, self.size) = (Some(signature), Size::TooLarge);
+                vec![Problem::of_file(label, format!("larger than {most} bytes (discovery.files.fileBytes)"))]
+            }
+            Err(NotRead::Unreadable(what)) => {
                 self.signature = Some(signature);
                 vec![Problem::of_file(label, what)]
             }
@@ -206,7 +233,7 @@ impl FileState {
     }
 
     /// Takes over what `text` says, as far as it makes sense; what is wrong with the rest.
-    fn take(&mut self, label: &str, text: &str, format: Format) -> Vec<FileProblem> {
+    fn take(&mut self, label: &str, text: &str, format: Format, most: usize) -> Vec<FileProblem> {
         match format {
             Format::Fs => match parse_fs(text) {
                 Ok(lines) => {
@@ -215,7 +242,7 @@ impl FileState {
                 }
                 Err(mistakes) => documents::of_lines(label, mistakes),
             },
-            Format::Objects(syntax) => match parse_documents(label, text, syntax, BOUNDS) {
+            Format::Objects(syntax) => match parse_documents(label, text, syntax, bounds(most)) {
                 Ok(mut documents) => {
                     self.keep_last_good(&mut documents);
                     self.content = Some(Content::Objects(documents.objects));
@@ -264,22 +291,34 @@ impl Signature {
     }
 }
 
+/// Why a file is not read.
+enum NotRead {
+    TooLarge,
+    Unreadable(String),
+}
+
+/// The bounds of a file of at most so many bytes. What its aliases repeat counts as well.
+fn bounds(bytes: usize) -> Bounds {
+    Bounds { bytes, nodes: bytes / 8 }
+}
+
 /// The text of a file and its version; none when somebody wrote into it meanwhile. One that was replaced by another
 /// is whole, and no version of the other.
-fn read_text(path: &Path) -> Result<(String, Option<Signature>), String> {
+fn read_text(path: &Path, most: usize) -> Result<(String, Option<Signature>), NotRead> {
     let mut bytes = Vec::new();
-    let limit = BOUNDS.bytes as u64 + 1;
+    let limit = most as u64 + 1;
     let read = File::open(path).and_then(|file| {
         let before = Signature::of(&file.metadata()?);
         (&file).take(limit).read_to_end(&mut bytes)?;
         Ok((before, Signature::of(&file.metadata()?)))
     });
-    let (before, after) = read.map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() > BOUNDS.bytes {
-        return Err(format!("larger than {} MiB", BOUNDS.bytes >> 20));
+    let (before, after) = read.map_err(|error| NotRead::Unreadable(format!("cannot be read: {error}")))?;
+    if bytes.len() > most {
+        return Err(NotRead::TooLarge);
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|error| format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        NotRead::Unreadable(format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+    })?;
     Ok((text, (before == after).then_some(after)))
 }
 
@@ -299,7 +338,7 @@ mod tests {
         let path = tempfile::tempdir().unwrap();
         let write = |text| fs::write(path.path().join("hello"), text).unwrap();
         write("10.0.0.1 80\n");
-        let mut folder = Folder::open(path.path()).unwrap();
+        let mut folder = Folder::open(Files::at(path.path().to_owned())).unwrap();
         write("10.0.0.1 80\n10.0.0.2 80\n");
         folder.refresh(&Dirty::default());
         assert_eq!(lines(&folder), 1);
@@ -314,11 +353,33 @@ mod tests {
     fn a_socket_is_no_service_file_and_a_large_file_is_not_read() {
         let path = tempfile::tempdir().unwrap();
         let large = File::create(path.path().join("large")).unwrap();
-        large.set_len(BOUNDS.bytes as u64 + 1).unwrap();
+        large.set_len(4097).unwrap();
+        fs::write(path.path().join("small"), format!("10.0.0.1 80{}\n", " ".repeat(4084))).unwrap();
         let socket = std::os::unix::net::UnixListener::bind(path.path().join("socket")).unwrap();
-        let folder = Folder::open(path.path()).unwrap();
+        let settings = Files { file_bytes: 4096, ..Files::at(path.path().to_owned()) };
+        let mut folder = Folder::open(settings).unwrap();
         drop(socket);
         let files: Vec<_> = folder.files().map(|(name, file)| (name, file.problems.len())).collect();
-        assert_eq!(files, [("large", 1)]);
+        assert_eq!((files, folder.left_out()), (vec![("large", 1), ("small", 0)], 1));
+        large.set_len(0).unwrap();
+        folder.refresh(&Dirty::everything());
+        assert_eq!(folder.left_out(), 0);
+    }
+
+    #[test]
+    fn files_beyond_the_bound_are_reported_counted_and_not_read() {
+        let path = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c", "d"] {
+            fs::write(path.path().join(name), "10.0.0.1 80\n").unwrap();
+        }
+        let settings = Files { file_count: 2, ..Files::at(path.path().to_owned()) };
+        let mut folder = Folder::open(settings).unwrap();
+        let names: Vec<_> = folder.files().map(|(name, _)| name).collect();
+        assert_eq!((names, folder.left_out()), (vec!["a", "b"], 2));
+        assert!(folder.problems()[0].to_string().contains("c and those after it"), "{:?}", folder.problems());
+        fs::remove_file(path.path().join("a")).unwrap();
+        fs::remove_file(path.path().join("d")).unwrap();
+        folder.refresh(&Dirty::everything());
+        assert_eq!((folder.files().count(), folder.left_out(), folder.problems().len()), (2, 0, 0));
     }
 }

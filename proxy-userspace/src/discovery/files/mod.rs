@@ -24,15 +24,16 @@ mod run;
 mod tests;
 mod watcher;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Problem;
+use crate::config::{Files, Problem};
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 pub use documents::{Documents, Kind, Object, ObjectId, Placed, Syntax, parse_documents};
 pub use fs::{Host, Line, LineMistake, parse_fs};
@@ -45,29 +46,33 @@ pub type FileProblem = Problem;
 pub struct Watched {
     /// The services in all files.
     pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// The pods of this node in all files, and the namespaces' annotations.
+    pub residents: watch::Receiver<Arc<Residents>>,
     /// What is wrong with the files at present.
     pub problems: watch::Receiver<Arc<Vec<FileProblem>>>,
+    /// How many files are left out because of the bounds of `discovery.files`.
+    pub left_out: watch::Receiver<usize>,
 }
 
-/// Reads the folder at `path` and watches it. The first catalog is there when this returns; the future, which is
+/// Reads the folder of `files` and watches it. The first catalog is there when this returns; the future, which is
 /// to be spawned on a tokio runtime, keeps it up to date until `shutdown`.
 ///
 /// # Errors
-/// `path` is not a folder that can be listed. Bad files in it are no error: see [`Watched::problems`].
+/// It is not a folder that can be listed. Bad files in it are no error: see [`Watched::problems`].
 pub fn watch_files(
-    path: PathBuf,
+    files: Files,
     shutdown: CancellationToken,
 ) -> anyhow::Result<(Watched, impl Future<Output = ()> + Send + 'static)> {
-    run::start(path, lookup::system, shutdown)
+    run::start(files, lookup::system, shutdown)
 }
 
-/// Reads the folder at `path` once, without looking host names up: what `weir check` does.
+/// Reads the folder of `files` once, without looking host names up: what `weir check` does.
 ///
 /// # Errors
 /// As for [`watch_files`].
-pub fn read_files(path: &Path) -> anyhow::Result<(Catalog, Vec<FileProblem>)> {
-    let folder = folder::Folder::open(path).with_context(|| unlistable(path))?;
-    let built = build::build(&folder, &lookup::Known::default(), &Catalog::default());
+pub fn read_files(files: &Files) -> anyhow::Result<(Catalog, Vec<FileProblem>)> {
+    let folder = folder::Folder::open(files.clone()).with_context(|| unlistable(&files.path))?;
+    let built = build::build(&folder, None, &lookup::Known::default(), &Catalog::default());
     Ok((built.catalog, built.problems))
 }
 

@@ -1,7 +1,6 @@
 //! The task that keeps the catalog up to date.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +17,9 @@ use super::lookup::{Known, LookUp, Outcome, look_up_all};
 use super::pending::Dirty;
 use super::watcher::{self, Watcher};
 use super::{FileProblem, Watched, unlistable};
+use crate::config::Files;
 use crate::domain::catalog::Catalog;
+use crate::domain::pods::Residents;
 
 /// How long host names may hold up the first catalog.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
@@ -27,8 +28,11 @@ const LOOK_UP: Duration = Duration::from_secs(10);
 /// How often host names are looked up again.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// This node's name, by the downward API: only its pods are enrolled.
+const NODE_NAME: &str = "NODE_NAME";
+
 struct Task {
-    path: PathBuf,
+    files: Files,
     /// Away while a blocking thread reads it.
     folder: Option<Folder>,
     known: Known,
@@ -38,8 +42,12 @@ struct Task {
     looking_up: bool,
     answers: (mpsc::Sender<Vec<Outcome>>, mpsc::Receiver<Vec<Outcome>>),
     again: Instant,
+    /// This node's name, where it is told.
+    node: Option<String>,
     catalog: watch::Sender<Arc<Catalog>>,
+    residents: watch::Sender<Arc<Residents>>,
     problems: watch::Sender<Arc<Vec<FileProblem>>>,
+    left_out: watch::Sender<usize>,
 }
 
 enum Wake {
@@ -50,25 +58,28 @@ enum Wake {
 
 /// See [`watch_files`](super::watch_files), which is this with the system's resolver.
 pub(super) fn start(
-    path: PathBuf,
+    mut files: Files,
     look_up: LookUp,
     shutdown: CancellationToken,
 ) -> anyhow::Result<(Watched, impl Future<Output = ()> + Send + 'static)> {
-    let path = watcher::absolute(&path).with_context(|| unlistable(&path))?;
+    files.path = watcher::absolute(&files.path).with_context(|| unlistable(&files.path))?;
     // Watch first, read second: a change between the two is an event and not a loss.
-    let watcher = Watcher::new(&path);
-    let folder = Folder::open(&path).with_context(|| unlistable(&path))?;
+    let watcher = Watcher::new(&files.path);
+    let folder = Folder::open(files.clone()).with_context(|| unlistable(&files.path))?;
+    let node = std::env::var(NODE_NAME).ok().filter(|name| !name.is_empty());
     let mut known = Known::default();
-    let mut built = build(&folder, &known, &Catalog::default());
+    let mut built = build(&folder, node.as_deref(), &known, &Catalog::default());
     if !built.names.is_empty() {
         known.learn(look_up_all(&built.names, FIRST_LOOK_UP, look_up));
-        built = build(&folder, &known, &Catalog::default());
+        built = build(&folder, node.as_deref(), &known, &Catalog::default());
     }
     report_new(&[], &built.problems);
     let (catalog, catalog_watch) = watch::channel(Arc::new(built.catalog));
+    let (residents, residents_watch) = watch::channel(Arc::new(built.residents));
     let (problems, problems_watch) = watch::channel(Arc::new(built.problems));
+    let (left_out, left_out_watch) = watch::channel(folder.left_out());
     let mut task = Task {
-        path,
+        files,
         folder: Some(folder),
         known,
         names: built.names,
@@ -76,8 +87,11 @@ pub(super) fn start(
         looking_up: false,
         answers: mpsc::channel(1),
         again: Instant::now() + AGAIN,
+        node,
         catalog,
+        residents,
         problems,
+        left_out,
     };
     let run = async move {
         tokio::select! {
@@ -85,7 +99,13 @@ pub(super) fn start(
             () = task.run(watcher) => {}
         }
     };
-    Ok((Watched { catalog: catalog_watch, problems: problems_watch }, run))
+    let watched = Watched {
+        catalog: catalog_watch,
+        residents: residents_watch,
+        problems: problems_watch,
+        left_out: left_out_watch,
+    };
+    Ok((watched, run))
 }
 
 impl Task {
@@ -119,14 +139,14 @@ impl Task {
 
     /// Reads what has changed, on a thread that may block; whether there was anything.
     async fn read(&mut self, dirty: Dirty) -> bool {
-        let (folder, path) = (self.folder.take(), self.path.clone());
+        let (folder, files) = (self.folder.take(), self.files.clone());
         let read = task::spawn_blocking(move || match folder {
             Some(mut folder) => {
                 let changed = folder.refresh(&dirty);
                 Ok((folder, changed))
             }
             // The last reader panicked and took its folder along.
-            None => Folder::open(&path).map(|folder| (folder, true)),
+            None => Folder::open(files).map(|folder| (folder, true)),
         });
         let error = match read.await {
             Ok(Ok((folder, changed))) => {
@@ -142,11 +162,15 @@ impl Task {
 
     fn rebuild(&mut self) {
         let Some(folder) = &self.folder else { return };
+        self.left_out.send_replace(folder.left_out());
         let before = Arc::clone(&self.catalog.borrow());
-        let built = build(folder, &self.known, &before);
+        let built = build(folder, self.node.as_deref(), &self.known, &before);
         self.look_up_new(&built.names);
         if built.catalog != *before {
             self.catalog.send_replace(Arc::new(built.catalog));
+        }
+        if built.residents != **self.residents.borrow() {
+            self.residents.send_replace(Arc::new(built.residents));
         }
         let before = Arc::clone(&self.problems.borrow());
         if built.problems != *before {

@@ -196,18 +196,23 @@ impl Follower {
         Ok(Ok(()))
     }
 
-    /// Tells of an object; its name if it makes no sense.
+    /// Tells of an object; its name if something is wrong with it.
     async fn set(&self, object: Value) -> Result<Option<String>, Unheard> {
         let name = Name::of(&Head::of(&object));
         let shown = name.to_string();
         match self.resource.decode(object) {
             Ok(object) => {
-                self.health.heed(self.resource, &shown);
+                let mistakes = object.mistakes();
                 self.tell(News::Set(Box::new(object))).await?;
-                Ok(None)
+                if mistakes.is_empty() {
+                    self.health.heed(self.resource, &shown);
+                    return Ok(None);
+                }
+                self.health.report(self.resource, shown.clone(), mistakes.join("; "));
+                Ok(Some(shown))
             }
             Err(error) => {
-                self.health.ignore(self.resource, shown.clone(), error.to_string());
+                self.health.ignore(self.resource, shown.clone(), &error.to_string());
                 self.tell(News::Senseless(self.resource, name)).await?;
                 Ok(Some(shown))
             }

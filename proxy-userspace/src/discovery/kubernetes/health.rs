@@ -130,7 +130,7 @@ impl Health {
         (!off.is_empty()).then(|| off.join("; "))
     }
 
-    /// The objects that make no sense now, and why.
+    /// The objects that have something wrong with them now, and why.
     pub fn problems(&self) -> Vec<String> {
         let problems = self.problems.lock();
         problems.iter().map(|((resource, name), why)| format!("{resource} {name}: {why}")).collect()
@@ -186,16 +186,21 @@ impl Health {
         self.changed.send_replace(());
     }
 
-    /// An object makes no sense; the log has each once.
-    pub(super) fn ignore(&self, resource: Resource, name: String, why: String) {
+    /// An object makes no sense and is ignored.
+    pub(super) fn ignore(&self, resource: Resource, name: String, why: &str) {
         self.counts(resource).ignored.up();
+        self.report(resource, name, format!("ignored: {why}"));
+    }
+
+    /// Something is wrong with an object; the log has each once.
+    pub(super) fn report(&self, resource: Resource, name: String, why: String) {
         let mut problems = self.problems.lock();
         let full = problems.len() >= NAMED;
         let key = (resource, name);
         if problems.get(&key).is_some_and(|before| *before == why) || full && !problems.contains_key(&key) {
             return;
         }
-        tracing::warn!(%resource, name = key.1, "an object is ignored: {why}");
+        tracing::warn!(%resource, name = key.1, "{why}");
         problems.insert(key, why);
     }
 

@@ -154,6 +154,17 @@ impl Resource {
     }
 }
 
+impl Object {
+    /// What is wrong with it that does not keep it from being used.
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        match self {
+            Self::Service(service) => service.port_wishes().1,
+            // Those of pods and namespaces are enrolment's to find.
+            Self::Slice(_) | Self::Namespace(_) | Self::Node(_) | Self::Pod(_) => Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

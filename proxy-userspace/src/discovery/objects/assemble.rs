@@ -9,7 +9,8 @@ use super::place::{Backed, Place};
 use super::protocol::{app_protocol, is_tcp};
 use super::service::{ServiceObject, SpecPort};
 use super::slice::SliceObject;
-use crate::domain::catalog::{Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
+use crate::domain::catalog::{AppProtocol, Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
+use crate::domain::ports::PortWishes;
 
 /// What is behind a Service.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,9 @@ pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) 
     let external_name = object.external_name().map(|name| Arc::from(name.to_ascii_lowercase()));
     let backing = if external_name.is_some() { Backing::Slices(&[]) } else { backing };
     let policy = object.spec.internal_traffic_policy;
+    let narrow = |backed: Vec<Backed<'_>>| place.narrow(policy, backed);
+    let mut ports: Vec<_> = ports.map(|port| service_port(port, backing, &narrow)).collect();
+    annotate(&mut ports, &object.port_wishes().0);
     Service {
         key: ServiceKey {
             namer: Namer::K8s,
@@ -38,7 +42,7 @@ pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) 
             name: object.metadata.name.as_str().into(),
         },
         addresses: object.addresses(),
-        ports: ports.map(|port| service_port(port, backing, &|it| place.narrow(policy, it))).collect(),
+        ports,
         written: false,
         external_name,
         affinity: object.affinity(),
@@ -59,6 +63,17 @@ fn service_port(
         number: port.port.0,
         protocol: app_protocol(port.app_protocol.as_deref()),
         endpoints: sorted(endpoints),
+    }
+}
+
+/// What the Service's annotations say of its ports counts more than what the ports declare.
+fn annotate(ports: &mut [ServicePort], wishes: &PortWishes) {
+    for port in ports {
+        if wishes.skip.contains(port.number) {
+            port.protocol = AppProtocol::Direct;
+        } else if wishes.opaque.contains(port.number) {
+            port.protocol = AppProtocol::Opaque;
+        }
     }
 }
 

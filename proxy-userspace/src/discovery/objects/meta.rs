@@ -16,6 +16,20 @@ pub struct Metadata {
     /// Its labels.
     #[serde(default)]
     pub labels: Option<Labels>,
+    /// Its annotations.
+    #[serde(default)]
+    pub annotations: Option<Annotations>,
+}
+
+/// The annotations of weir's that a Service can have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Annotations {
+    /// `weir.dev/skip-ports`: ports that are not diverted.
+    #[serde(default, rename = "weir.dev/skip-ports")]
+    pub skip_ports: Option<String>,
+    /// `weir.dev/opaque-ports`: ports that are forwarded without a look.
+    #[serde(default, rename = "weir.dev/opaque-ports")]
+    pub opaque_ports: Option<String>,
 }
 
 /// The one label that matters.

@@ -22,7 +22,7 @@ mod tests;
 pub(in crate::discovery) use assemble::sorted;
 pub use assemble::{Backing, assemble};
 pub use endpoints::{EndpointAddress, EndpointPort, EndpointSubset, EndpointsObject};
-pub use meta::{Address, Labels, Metadata, PortNumber};
+pub use meta::{Address, Annotations, Labels, Metadata, PortNumber};
 pub use node::{NodeLabels, NodeMetadata, NodeObject};
 pub use place::Place;
 pub use pod::{

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::meta::{Address, Metadata, PortNumber};
+use crate::domain::ports::PortWishes;
 
 /// `timeoutSeconds` where it is left out: three hours.
 const AFFINITY_SECONDS: u64 = 10_800;
@@ -118,6 +119,12 @@ impl ServiceObject {
             }
         }
         addresses
+    }
+
+    /// What its annotations ask for its ports, and what is wrong with them.
+    pub fn port_wishes(&self) -> (PortWishes, Vec<String>) {
+        let Some(annotations) = &self.metadata.annotations else { return Default::default() };
+        PortWishes::read(annotations.skip_ports.as_deref(), annotations.opaque_ports.as_deref())
     }
 
     /// The DNS name this service is an alias of, if it is one.

@@ -192,3 +192,32 @@ fn absurd_values_are_no_objects() {
     let value = json!({ "metadata": { "name": "a" }, "spec": { "clusterIP": "10.96" } });
     assert!(serde_json::from_value::<ServiceObject>(value).is_err());
 }
+
+#[test]
+fn a_services_annotations_say_which_of_its_ports_are_skipped_or_opaque() {
+    let ports = json!([{ "name": "a", "port": 80, "appProtocol": "http" }, { "name": "b", "port": 9005 },
+                       { "name": "c", "port": 443 }]);
+    let with = |annotations: Value| -> ServiceObject {
+        object(json!({ "metadata": { "name": "hello", "annotations": annotations },
+                       "spec": { "clusterIP": "10.96.0.10", "ports": ports } }))
+    };
+    let protocols = |service: &ServiceObject| -> Vec<AppProtocol> {
+        assemble(service, Backing::Slices(&[]), Place::default())
+            .ports
+            .iter()
+            .map(|port| port.protocol)
+            .collect()
+    };
+    let service = with(json!({ "weir.dev/skip-ports": "9000-9010,443", "weir.dev/opaque-ports": "80,443" }));
+    assert_eq!(protocols(&service), [AppProtocol::Opaque, AppProtocol::Direct, AppProtocol::Direct]);
+    assert_eq!(service.port_wishes().1, Vec::<String>::new());
+    let service = with(json!({ "weir.dev/skip-ports": "https,443", "other": "x" }));
+    assert_eq!(protocols(&service), [AppProtocol::Http1, AppProtocol::Sniff, AppProtocol::Direct]);
+    assert!(service.port_wishes().1[0].starts_with("weir.dev/skip-ports: `https` is neither"));
+    let service = with(json!({ "weir.dev/opaque-ports": "8".repeat(100_000) }));
+    assert_eq!(protocols(&service), [AppProtocol::Http1, AppProtocol::Sniff, AppProtocol::Sniff]);
+    assert_eq!(
+        service.port_wishes().1,
+        ["weir.dev/opaque-ports: 100000 bytes are too long for a list of ports: ignored"]
+    );
+}

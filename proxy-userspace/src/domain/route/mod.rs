@@ -17,7 +17,9 @@ mod engine;
 mod explain;
 mod failure;
 mod namers;
+mod pattern;
 mod rewrite;
+mod transform;
 mod utility;
 
 #[cfg(test)]
@@ -29,4 +31,6 @@ pub use engine::{Delegation, Limits};
 pub use explain::{Explanation, Role, Step, Verdict, What};
 pub use failure::Failure;
 pub use namers::{Answer, Configured, Kind, Names, Resolver};
+pub use pattern::Pattern;
 pub use rewrite::{BadRewrite, Rewrite};
+pub use transform::{Step as Transformer, Transform, When, apply as transform};

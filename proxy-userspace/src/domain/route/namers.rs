@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Rewrite;
+use super::{Rewrite, Transform, Transformer};
 use crate::domain::name::{Labels, Path};
 
 /// The outside world, as delegation sees it: which names exist, and what they are.
@@ -12,6 +12,9 @@ pub trait Names {
 
     /// Looks `rest` up in the namer of `kind`. Cheap, since it is asked for every alternative.
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Self::Port>;
+
+    /// What `steps` make of `port`, which is called `id` then. The endpoints follow those of `port`.
+    fn transformed(&self, port: Self::Port, steps: &[Transformer], id: &Path) -> Self::Port;
 
     /// Why [`find`](Self::find) said [`Answer::Neg`], for a human: what there is instead, near misses. Asked only
     /// where an explanation was wanted, so it may search.
@@ -79,12 +82,18 @@ pub struct Configured {
     pub prefix: Path,
     /// What it does.
     pub resolver: Resolver,
+    /// What becomes of what it finds.
+    pub transform: Transform,
 }
 
 impl Configured {
     /// The namers that are there unless configured otherwise: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
     pub fn defaults() -> Vec<Self> {
-        let named = |prefix, kind| Self { prefix: Path::of([prefix]), resolver: Resolver::Find(kind) };
+        let named = |prefix, kind| Self {
+            prefix: Path::of([prefix]),
+            resolver: Resolver::Find(kind),
+            transform: Transform::default(),
+        };
         vec![named("io.l5d.fs", Kind::Fs), named("io.l5d.k8s", Kind::K8s)]
     }
 

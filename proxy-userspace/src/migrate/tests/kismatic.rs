@@ -3,8 +3,8 @@
 use super::*;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::identify::{Facts, identify};
-use crate::domain::name::Labels;
-use crate::domain::route::{Answer, Delegation, Kind, Limits, Names, Target};
+use crate::domain::name::{Labels, Path};
+use crate::domain::route::{Answer, Delegation, Kind, Limits, Names, Target, Transformer};
 
 const FILE: &str = include_str!("../../../../deploy/examples/import/kismatic-l5d.yaml");
 
@@ -40,6 +40,10 @@ impl Names for Services {
             Some(name) => Answer::Port { port: (*name).to_owned(), taken: 3 },
             None => Answer::Neg,
         }
+    }
+
+    fn transformed(&self, port: String, _: &[Transformer], _: &Path) -> String {
+        port
     }
 
     fn why_not(&self, _: &Kind, _: Labels<'_>) -> String {

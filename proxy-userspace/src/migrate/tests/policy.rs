@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domain::policy::{Calls, Client};
 
 #[test]
 fn consecutive_failures_with_a_jittered_backoff_are_the_breaker() {
@@ -108,4 +109,76 @@ fn a_value_that_weir_would_refuse_is_noted_and_not_written() {
             "routers[1]",
         ]
     );
+}
+
+/// A router with this under `client` and `service`, each on one line.
+fn policies(client: &str, service: &str) -> Imported {
+    let keys = format!(
+        "  dtab: ''\n  client: {{ kind: io.l5d.static, configs: [{client}] }}\n  service: {{ kind: io.l5d.static, configs: [{service}] }}\n"
+    );
+    imported(&router(&keys))
+}
+
+fn client_of(imported: &Imported, name: &str) -> Client {
+    settings(&imported.yaml).policies.client(&[name.parse().unwrap()])
+}
+
+#[test]
+fn settings_for_a_prefix_are_policies() {
+    let imported = policies(
+        "{ prefix: /, failureAccrual: { kind: none } }, { prefix: \"/#/io.l5d.k8s/*/{svc}/\", requestAttemptTimeoutMs: 300, \
+         failureAccrual: { kind: io.l5d.consecutiveFailures, failures: 2 } }, { prefix: /$/inet, requeueBudget: { \
+         minRetriesPerSec: 0, percentCanRetry: 0.0 } }",
+        "{ prefix: svc/hello, totalTimeoutMs: 900 }",
+    );
+    assert_eq!(left(&imported), [""; 0]);
+    let k8s = client_of(&imported, "/#/io.l5d.k8s/shop/http/web");
+    assert_eq!((k8s.calls.response(), k8s.failures), (Some(Duration::from_millis(300)), Some(2)));
+    let backoff = k8s.backoff.unwrap();
+    assert_eq!((backoff.min, backoff.max), (Duration::from_secs(5), Duration::from_secs(300)));
+    let inet = client_of(&imported, "/$/inet/example.com/80");
+    assert_eq!((inet.calls.attempts.map(u8::from), inet.failures), (Some(1), Some(1_000_000)));
+    let policies = settings(&imported.yaml).policies;
+    let hello = policies.service(&"/svc/hello".parse().unwrap());
+    assert_eq!(hello.response(), Some(Duration::from_millis(900)));
+    assert_eq!(policies.service(&"/svc/world".parse().unwrap()), Calls::default());
+    assert_eq!(settings(&imported.yaml).limits, Settings::default().limits);
+}
+
+#[test]
+fn what_a_prefix_has_that_weir_has_not_is_noted_and_makes_no_rule() {
+    let imported = policies(
+        "{ prefix: /a, loadBalancer: { kind: heap } }, { prefix: \"/{a}/{a}\", failFast: true }, { failFast: true }, 7",
+        "{ prefix: /b, retries: {} }",
+    );
+    let config = |index: usize, key: &str| format!("routers[0].client.configs[{index}]{key}");
+    let expected = [config(0, ".loadBalancer"), config(1, ""), config(2, ""), config(3, "")];
+    assert_eq!(left(&imported)[..4], expected.each_ref().map(String::as_str));
+    assert_eq!(left(&imported)[4..], ["routers[0].service.configs[0].retries"]);
+    assert_eq!(settings(&imported.yaml).policies, Settings::default().policies);
+}
+
+#[test]
+fn the_idle_time_of_the_binding_cache_is_carried_over() {
+    let imported = imported(&router("  dtab: ''\n  bindingCache: { paths: 500, idleTtlSecs: 30 }\n"));
+    assert_eq!(settings(&imported.yaml).limits.binding_idle, Duration::from_secs(30));
+    assert_eq!(left(&imported), ["routers[0].bindingCache.paths"]);
+}
+
+#[test]
+fn transformers_of_namers_are_carried_over_or_noted() {
+    let transformers = "{ kind: io.l5d.port, port: \"4141\" }, { kind: io.l5d.localhost, prefix: /here }, { kind: \
+                        io.l5d.specificHost, host: web }, { kind: io.l5d.port }, { kind: io.l5d.replace, path: /svc/a }, { kind: \
+                        io.l5d.const, path: /$/inet/10.0.0.1/80 }, { kind: io.l5d.port, port: 1 }, { kind: io.l5d.k8s.localnode }";
+    let text = router("  dtab: ''\n");
+    let imported = imported(&format!(
+        "namers:\n- {{ kind: io.l5d.k8s, transformers: [{transformers}] }}\n- {{ kind: io.l5d.rewrite, prefix: /r, pattern: /a, \
+         name: /b, transformers: [{{ kind: io.l5d.localhost }}] }}\n{text}"
+    ));
+    let written = "transformers: [{ kind: io.l5d.port, port: 4141 }, { kind: io.l5d.localhost, prefix: /here }, { kind: \
+                   io.l5d.const, path: \"/$/inet/10.0.0.1/80\" }]";
+    assert!(imported.yaml.contains(written), "{}", imported.yaml);
+    let at = |index: usize| format!("namers[0].transformers[{index}]");
+    let expected = [at(2), at(3), at(4), at(6), at(7), "namers[1].transformers[0]".to_owned()];
+    assert_eq!(left(&imported), expected.each_ref().map(String::as_str));
 }

@@ -1,6 +1,7 @@
 //! A file in the manner of linkerd 1.x's service mesh.
 
 use super::*;
+use crate::domain::identify::Identifier;
 
 const FILE: &str = r#"apiVersion: v1
 kind: List
@@ -120,7 +121,7 @@ fn every_other_key_is_noted() {
             "routers[2].servers[0].clearContext",
             "routers[2].servers[1]",
             "routers[2].identifier[4]",
-            "routers[2].client.configs[0]",
+            "routers[2].client.configs[0].tls",
             "routers[2].service.responseClassifier",
             "routers[3]",
         ]
@@ -129,7 +130,7 @@ fn every_other_key_is_noted() {
         ("routers[0]", "router `grpc`: protocol h2"),
         ("routers[3]", "protocol `thrift`"),
         ("routers[2].servers[0].maxConcurrentRequests", "which is not the same"),
-        ("routers[2].client.configs[0]", "settings for `/$/io.buoyant.rinet/443/{service}` alone"),
+        ("routers[2].client.configs[0].tls", "weir makes and ends no TLS yet"),
         ("namers[5]", "namer `io.l5d.consul`"),
     ] {
         assert!(note(&imported, path).why.contains(why), "{}", note(&imported, path));
@@ -139,9 +140,10 @@ fn every_other_key_is_noted() {
 #[test]
 fn a_file_of_1_x_keeps_the_defaults_that_are_weirs_too() {
     let imported = imported("routers:\n- protocol: http\n  dtab: /svc => /#/io.l5d.fs;\n");
-    assert_eq!((changed(&imported), left(&imported)), (vec!["routers[0]"], vec![]));
-    assert!(imported.notes[0].why.starts_with("names have the host made canonical"), "{}", imported.notes[0]);
-    assert!(!imported.yaml.contains("dstPrefix") && !imported.yaml.contains("identifier"));
+    assert_eq!(imported.notes, []);
+    assert!(!imported.yaml.contains("dstPrefix"), "{}", imported.yaml);
+    // weir's own default makes the host canonical, which linkerd did not: `hello:80` was another name than `hello`.
+    assert_eq!(settings(&imported.yaml).outgoing.identifiers, [Identifier::Token("host".into())]);
     // linkerd's servers were on loopback unless told otherwise.
     assert_eq!(settings(&imported.yaml).outgoing.listen, "127.0.0.1:4140".parse().unwrap());
 }

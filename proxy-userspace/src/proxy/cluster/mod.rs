@@ -8,6 +8,7 @@ mod backend;
 mod lease;
 mod members;
 mod seat;
+mod view;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -21,12 +22,14 @@ pub use backend::Backend;
 pub use lease::Lease;
 pub use members::{Member, Members};
 pub use seat::{Live, Seat};
+pub use view::View;
 
 use super::fault::{Fault, Kind};
-use crate::domain::balance::{Balancer, Choice, Usable, View, score};
+use crate::domain::balance::{self, Balancer, Choice, Usable, score};
 use crate::domain::breaker::{Peers, Permit, Policy};
 use crate::domain::catalog::Endpoint;
 use crate::domain::outcome::Outcome;
+use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::telemetry::{Count, Histogram};
 
@@ -39,6 +42,10 @@ pub struct Plan {
     pub breaker: Policy,
     /// Which refused addresses its endpoints may have all the same.
     pub exempt: Exempt,
+    /// How requests that name it are tried, as far as policies say.
+    pub calls: Calls,
+    /// How those are tried that dialled it: by what policies say of its own name, too.
+    pub dialled: Calls,
     /// Data-plane workers: each has its own connections to each endpoint.
     pub workers: usize,
 }
@@ -53,8 +60,8 @@ pub struct Cluster {
     /// What passed.
     pub stats: Stats,
     members: ArcSwap<Members>,
-    /// Serialises [`Cluster::apply`]; never taken by a request.
-    changing: Mutex<()>,
+    /// What transformers make of it. The lock also serialises [`Cluster::apply`]; no request that is bound takes it.
+    views: Mutex<Vec<View>>,
 }
 
 /// What a cluster counts.
@@ -74,7 +81,7 @@ impl Cluster {
     /// A cluster without endpoints.
     pub fn new(name: Box<str>, plan: Plan) -> Self {
         let members = ArcSwap::from_pointee(Members::default());
-        Self { name, plan, stats: Stats::default(), members, changing: Mutex::new(()) }
+        Self { name, plan, stats: Stats::default(), members, views: Mutex::default() }
     }
 
     /// The endpoints as they are now.
@@ -85,7 +92,7 @@ impl Cluster {
     /// Takes over `endpoints`. Those that stay keep their state; the unused connections of those that went, or are not to
     /// be used now, are closed, and requests that run on them finish.
     pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
-        let _changing = self.changing.lock();
+        let views = self.views.lock();
         let before = self.members.load_full();
         if Arc::ptr_eq(&before.source, endpoints) {
             return;
@@ -101,6 +108,7 @@ impl Cluster {
                 backend.rest();
             }
         }
+        views.iter().for_each(|view| view.apply(endpoints, now));
     }
 
     /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
@@ -109,6 +117,7 @@ impl Cluster {
         for member in &self.members.load().all {
             member.backend.retire();
         }
+        self.views.lock().iter().for_each(|view| view.cluster.retire());
     }
 
     /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers let a request through.
@@ -130,11 +139,11 @@ impl Cluster {
         let avoid = tried.last().and_then(|_| active.iter().position(is_last));
         // A probe may be taken by another worker between the look and the lease: look again, a few times.
         for _ in 0..3 {
-            let view = |at: usize| -> View {
+            let view = |at: usize| -> balance::View {
                 let Member { backend, .. } = &active[at];
                 let view = backend.view(now, members.shares().weight(at));
                 let again = tried.iter().any(|it| Arc::ptr_eq(it, backend));
-                if again { View { usable: Usable::No, ..view } } else { view }
+                if again { balance::View { usable: Usable::No, ..view } } else { view }
             };
             let rank = |at: usize| score(client.ip(), active[at].backend.address, active[at].weight);
             let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, rank, view) else {

@@ -119,6 +119,7 @@ mod tests {
     use crate::domain::balance::Balancer;
     use crate::domain::breaker::Policy;
     use crate::domain::catalog::Namer;
+    use crate::domain::policy::Calls;
     use crate::domain::refuse::Exempt;
 
     fn seat(endpoints: &[&str]) -> Seat {
@@ -126,6 +127,8 @@ mod tests {
             balancer: Balancer::default(),
             breaker: Policy::default(),
             exempt: Exempt::No,
+            calls: Calls::default(),
+            dialled: Calls::default(),
             workers: 1,
         };
         let key = ServiceKey { namer: Namer::K8s, namespace: "shop".into(), name: "web".into() };

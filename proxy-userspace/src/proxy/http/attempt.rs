@@ -10,9 +10,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
 
 use super::Body;
 use crate::domain::outcome::Outcome;
+use crate::domain::policy::Calls;
 use crate::proxy::cluster::{Backend, Lease};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::pool::{Protocol, Ready};
@@ -20,10 +22,13 @@ use crate::proxy::session::Session;
 use crate::proxy::upstream::{self, NotConnected};
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
-use crate::transport::{Pulse, Wait};
+use crate::transport::{Phase, Pulse, Wait};
 
 /// Bytes hyper buffers of a body, for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
+
+/// How soon after a request a kept connection ends that was closed as idle: the close was on its way already.
+const CROSSING: Duration = Duration::from_secs(1);
 
 /// An attempt without an answer.
 #[derive(Debug)]
@@ -54,6 +59,7 @@ pub(super) async fn send(
     world: &World,
     session: &Session,
     lease: &Lease,
+    calls: Calls,
     mut request: Request<Body>,
 ) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
     let (backend, protocol) = (lease.backend(), Protocol::of(session.origin));
@@ -68,7 +74,11 @@ pub(super) async fn send(
         };
         let heard_before = ready.heard.count();
         let answer = pin!(ready.sender.try_send_request(request));
-        match in_time(answer, &session.pulse).await {
+        let answer = match calls.response() {
+            None => in_time(answer, &session.pulse).await,
+            Some(limit) => in_own_time(answer, &session.pulse, limit).await,
+        };
+        match answer {
             Some(Ok(response)) => {
                 ready.reused = true;
                 return Ok((response, ready));
@@ -79,12 +89,24 @@ pub(super) async fn send(
                 None => {
                     let silent = ready.heard.count() == heard_before;
                     let heard = if silent { Heard::Nothing } else { Heard::Something };
-                    return Err(Box::new(Failed { heard, ..failed(backend.address, error.error()) }));
+                    let mut failed = Failed { heard, ..failed(backend.address, error.error()) };
+                    if failed.outcome == Outcome::Reset && silent && ready.reused && crossed(lease) {
+                        failed.outcome = Outcome::Stale;
+                    }
+                    return Err(Box::new(failed));
                 }
             },
-            None => return Err(Box::new(too_slow(backend.address, world.terms.limits.response))),
+            None => {
+                let limit = calls.response().unwrap_or(world.terms.limits.response);
+                return Err(Box::new(too_slow(backend.address, limit)));
+            }
         }
     }
+}
+
+/// Whether a connection that ends now may have been closed before its endpoint saw the lease's request.
+fn crossed(lease: &Lease) -> bool {
+    lease.started().elapsed() < CROSSING
 }
 
 /// What `answer` gives, unless nothing passes in either direction for `limits.response`. The connection's own timer tells
@@ -99,6 +121,31 @@ async fn in_time<T>(mut answer: Pin<&mut impl Future<Output = T>>, pulse: &Pulse
         if pulse.wait() == Wait::TooLong { Poll::Ready(None) } else { Poll::Pending }
     });
     let answer = answer.await;
+    pulse.set_wait(Wait::None);
+    answer
+}
+
+/// The same for a request with a limit of its own, which the connection's timer does not know: it has a timer, too.
+async fn in_own_time<T>(
+    mut answer: Pin<&mut impl Future<Output = T>>,
+    pulse: &Pulse,
+    limit: Duration,
+) -> Option<T> {
+    pulse.set_wait(Wait::Timed);
+    let mut left = limit;
+    let answer = loop {
+        if let Ok(answer) = timeout(left, answer.as_mut()).await {
+            break Some(answer);
+        }
+        // While more of the request's body is due, its client is waited for and not the endpoint.
+        left = match pulse.look() {
+            (Phase::Upload, _) => limit,
+            (_, lasted) => limit.saturating_sub(lasted),
+        };
+        if left.is_zero() {
+            break None;
+        }
+    };
     pulse.set_wait(Wait::None);
     answer
 }

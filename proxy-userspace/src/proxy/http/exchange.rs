@@ -16,12 +16,14 @@ use super::body::Settlement;
 use super::headers::{self, Upgrade};
 use super::replay::Replay;
 use super::survey::Survey;
-use super::{Body, answer, expect, identify, overrides, tunnel};
+use super::{Body, answer, expect, hops, identify, overrides, tunnel};
 use crate::domain::outcome::Outcome;
+use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::proxy::cluster::{Backend, Cluster};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::session::{Origin, Session};
+use crate::proxy::upstream;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 use crate::transport::Phase;
@@ -66,14 +68,18 @@ async fn exchange(
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
-    let (cluster, mut now) = bind(worker, session, world, &mut exchange, now).await?;
+    let facts = (exchange.survey, exchange.spoken);
+    if let Some(answer) = hops::last(worker, session, world, facts, &mut exchange.request)? {
+        return Ok(answer);
+    }
+    let Choice { cluster, calls, mut now } = bind(worker, session, world, &mut exchange, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
-    let mut left = world.terms.limits.attempts;
+    let mut left = upstream::attempts(world, calls);
     loop {
         let lease = worker.lease(&cluster, &session.client, &tried, now)?;
         left -= 1;
         let replay = (exchange.replays > 0 && left > 0).then(|| Replay::of(&exchange.request));
-        match attempt::send(worker, world, session, &lease, exchange.request).await {
+        match attempt::send(worker, world, session, &lease, calls, exchange.request).await {
             Ok((response, ready)) => {
                 let keep = world.terms.limits.pool_connections;
                 let settlement =
@@ -131,7 +137,7 @@ impl Exchange {
         headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
         if session.origin == Origin::Explicit {
-            headers::to_origin_form(&mut parts.uri, &mut parts.headers)?;
+            headers::to_origin_form(&parts.method, &mut parts.uri, &mut parts.headers)?;
         }
         let upgrade = match headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers) {
             Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),
@@ -173,7 +179,16 @@ fn require_host(session: &Session, parts: &mut http::request::Parts) -> Result<(
     }
 }
 
-/// Where the request goes, and the time then, since finding out may take a look-up. A diverted one goes to the service
+/// Where a request goes.
+struct Choice {
+    cluster: Arc<Cluster>,
+    /// How its endpoints are tried.
+    calls: Calls,
+    /// The time then: finding out may take a look-up.
+    now: Instant,
+}
+
+/// Where the request goes. A diverted one goes to the service
 /// it dialled, whatever its Host says; any other where the dtabs lead its host, its own entries included.
 async fn bind(
     worker: &Worker,
@@ -181,18 +196,21 @@ async fn bind(
     world: &Arc<World>,
     Exchange { request, survey, spoken, .. }: &mut Exchange,
     now: Instant,
-) -> Result<(Arc<Cluster>, Instant), Fault> {
+) -> Result<Choice, Fault> {
     match session.origin {
-        Origin::Dialled(address) => Ok((worker.cluster_of(world, session, address), now)),
+        Origin::Dialled(address) => {
+            let cluster = worker.cluster_of(world, session, address);
+            Ok(Choice { calls: cluster.plan.dialled, cluster, now })
+        }
         Origin::Explicit => {
             let own = overrides::take(*survey, session, &world.terms.overrides, request.headers_mut())?;
             let route = identify::route(worker, world, request, *spoken, own.as_ref())?;
             let place = worker.settle(world, &route).await?;
-            let cluster = place.cluster.clone();
+            let (cluster, calls) = (place.cluster.clone(), place.calls);
             headers::say_destination(*survey, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
             let now = if cluster.plan.exempt == Exempt::No { Instant::now() } else { now };
-            Ok((cluster, now))
+            Ok(Choice { cluster, calls, now })
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What of a head goes on, and what stays.
 
+use http::Method;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -201,7 +202,7 @@ pub(super) fn check_target(uri: &Uri, most: usize) -> Result<(), Fault> {
 /// # Errors
 ///
 /// [`Kind::BadTarget`] for anything but `http`, and for an authority where there should be a path.
-pub(super) fn to_origin_form(uri: &mut Uri, headers: &mut HeaderMap) -> Result<(), Fault> {
+pub(super) fn to_origin_form(method: &Method, uri: &mut Uri, headers: &mut HeaderMap) -> Result<(), Fault> {
     let Some(scheme) = uri.scheme() else {
         return match uri.authority() {
             None => Ok(()),
@@ -217,6 +218,7 @@ pub(super) fn to_origin_form(uri: &mut Uri, headers: &mut HeaderMap) -> Result<(
             format!("weir does not speak {scheme} for a client; {advice}"),
         ));
     }
+    let whole_server = *method == Method::OPTIONS && !has_path(uri);
     let mut parts = std::mem::take(uri).into_parts();
     parts.scheme = None;
     if let Some(authority) = parts.authority.take() {
@@ -228,7 +230,48 @@ pub(super) fn to_origin_form(uri: &mut Uri, headers: &mut HeaderMap) -> Result<(
             headers.insert(HOST, value);
         }
     }
-    let path = parts.path_and_query.take().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = match parts.path_and_query.take() {
+        // RFC 9112 §3.2.4: OPTIONS of a URL without a path asks about the server as a whole.
+        _ if whole_server => PathAndQuery::from_static("*"),
+        Some(path) => path,
+        None => PathAndQuery::from_static("/"),
+    };
     *uri = path.into();
     Ok(())
+}
+
+/// Whether an absolute URL was written with a path or a query. `Uri` gives `/` for one without; but what was written
+/// lies in the memory of the whole, right behind the authority, and that slash does not.
+fn has_path(uri: &Uri) -> bool {
+    let end = uri.authority().map(|authority| authority.as_str().as_bytes().as_ptr_range().end);
+    let path = uri.path_and_query().map(|path| path.as_str().as_ptr());
+    end.is_none() || end == path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a request of `method` for `target` goes on with, its target parsed from shared memory as hyper does.
+    fn origin_form(method: &Method, target: &str) -> String {
+        let mut uri = Uri::from_maybe_shared(bytes::Bytes::copy_from_slice(target.as_bytes())).unwrap();
+        to_origin_form(method, &mut uri, &mut HeaderMap::new()).unwrap();
+        uri.to_string()
+    }
+
+    #[test]
+    fn options_of_a_url_without_a_path_asks_about_the_whole_server() {
+        for (target, whole) in [
+            ("http://hello", true),
+            ("http://hello:8080", true),
+            ("http://me@hello", true),
+            ("http://hello/", false),
+            ("http://hello:8080/x", false),
+            ("/", false),
+        ] {
+            assert_eq!(origin_form(&Method::OPTIONS, target) == "*", whole, "{target}");
+            assert_ne!(origin_form(&Method::GET, target), "*", "{target}");
+        }
+        assert_eq!(origin_form(&Method::OPTIONS, "*"), "*");
+    }
 }

@@ -10,8 +10,10 @@ use http::{Request, Version};
 use super::Body;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
+use crate::domain::name::Path;
+use crate::proxy::bindings::name_of;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::route::{Route, name_of};
+use crate::proxy::route::Route;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 
@@ -27,6 +29,22 @@ pub(super) fn route(
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         return host_route(worker, world, host, own);
     }
+    if let ([Identifier::Token(header)], None) = (world.terms.identifiers.as_slice(), own) {
+        let value = request.headers().get(&**header).and_then(|value| value.to_str().ok());
+        // A value that starts with a slash could be taken for a whole name.
+        if let Some(value) = value.filter(|value| !value.is_empty() && !value.starts_with('/')) {
+            return Ok(worker.routes.token(world, value));
+        }
+    }
+    let name = name(world, request, spoken)?;
+    Ok(match own {
+        None => worker.routes.named(world, &name),
+        Some(dtab) => Rc::new(world.bind(&name, Some(dtab))),
+    })
+}
+
+/// The name of `request`. Its URL loses what an identifier consumes.
+pub(super) fn name(world: &World, request: &mut Request<Body>, spoken: Version) -> Result<Path, Fault> {
     let identified = {
         let headers = request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -48,11 +66,7 @@ pub(super) fn route(
     if let Some(target) = identified.target.and_then(|target| PathAndQuery::try_from(target).ok()) {
         *request.uri_mut() = target.into();
     }
-    let name = world.terms.prefix.join(identified.name.labels());
-    Ok(match own {
-        None => worker.routes.named(world, &name),
-        Some(dtab) => Rc::new(world.bind(&name, Some(dtab))),
-    })
+    Ok(world.terms.prefix.join(identified.name.labels()))
 }
 
 /// Where the host in `authority` leads.

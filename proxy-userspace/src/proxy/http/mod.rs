@@ -9,6 +9,7 @@ mod body;
 mod exchange;
 mod expect;
 mod headers;
+mod hops;
 mod identify;
 mod overrides;
 mod replay;

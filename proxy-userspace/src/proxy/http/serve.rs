@@ -121,6 +121,8 @@ impl Watch<'_> {
             (Phase::Busy, _) if self.pulse.wait() == Wait::Waiting => {
                 self.limits.response.saturating_sub(lasted)
             }
+            // Whoever waits so ends the wait itself, which may be longer than any limit here.
+            (Phase::Busy, _) if self.pulse.wait() == Wait::Timed => shortest(self.limits),
             (Phase::Busy, _) => self.limits.tunnel_idle.saturating_sub(lasted),
             (Phase::Upload, _) => self.limits.body.saturating_sub(lasted),
             (Phase::Idle, None) => self.limits.idle.saturating_sub(lasted),

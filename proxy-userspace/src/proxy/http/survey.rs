@@ -2,7 +2,7 @@
 //! is all they cost: no look-up for each.
 
 use http::header::{
-    CONNECTION, EXPECT, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, EXPECT, HeaderMap, HeaderName, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Survey {
     pub(super) via: bool,
     /// `Expect`.
     pub(super) expect: bool,
+    /// `Max-Forwards`.
+    pub(super) max_forwards: bool,
     /// `l5d-dtab` or `l5d-ctx-dtab`.
     pub(super) dtab: bool,
     /// Any of `l5d-dst-service`, `l5d-dst-client`, `l5d-dst-residual`.
@@ -50,6 +52,7 @@ impl Survey {
             TRANSFER_ENCODING => self.coding = true,
             VIA => self.via = true,
             EXPECT => self.expect = true,
+            MAX_FORWARDS => self.max_forwards = true,
             PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => self.hop = true,
             _ => self.note_other(name.as_str()),
         }

@@ -28,8 +28,12 @@ pub(super) async fn connect(
     headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
     let survey = Survey::of(request.headers());
     headers::check_hops(survey, request.headers())?;
-    let cluster = match session.origin {
-        Origin::Dialled(address) => worker.cluster_of(world, session, address),
+    let (cluster, calls) = match session.origin {
+        Origin::Dialled(address) => {
+            let cluster = worker.cluster_of(world, session, address);
+            let calls = cluster.plan.dialled;
+            (cluster, calls)
+        }
         Origin::Explicit => {
             // RFC 9110 §9.3.6: there is no default port.
             let authority = request.uri().authority().filter(|it| it.port().is_some());
@@ -37,10 +41,11 @@ pub(super) async fn connect(
             let authority = authority.cloned().ok_or_else(wanted)?;
             let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
             let route = identify::host_route(worker, world, authority.as_str(), own.as_ref())?;
-            worker.settle(world, &route).await?.cluster
+            let place = worker.settle(world, &route).await?;
+            (place.cluster, place.calls)
         }
     };
-    let (lease, server) = upstream::open(worker, world, &cluster, &session.client).await?;
+    let (lease, server) = upstream::open(worker, world, &cluster, calls, &session.client).await?;
     let client = hyper::upgrade::on(&mut request);
     carry(worker, world, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))

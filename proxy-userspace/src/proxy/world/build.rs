@@ -15,9 +15,10 @@ use crate::domain::catalog::{Catalog, Changes, Namer, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::{Host, Path, Rules};
+use crate::domain::policy::Policies;
 use crate::domain::refuse::Exempt;
 use crate::domain::route::Configured;
-use crate::proxy::cluster::{Plan, Seat};
+use crate::proxy::cluster::{Cluster, Plan, Seat};
 
 /// Everything a world is made of but the catalog: it changes only with the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,12 +31,16 @@ pub struct Terms {
     pub dtab: Arc<Dtab>,
     /// Whose requests may bring dtab entries of their own.
     pub overrides: Allow,
+    /// From whom requests for a diagnosis are answered.
+    pub diagnostics: Allow,
     /// What the names of explicit requests start with.
     pub prefix: Path,
     /// How those names are made.
     pub identifiers: Vec<Identifier>,
     /// The namers, in the order they are asked.
     pub namers: Vec<Configured>,
+    /// What of that is otherwise for some names.
+    pub policies: Arc<Policies>,
     /// What attempts may take.
     pub limits: Limits,
     /// What clusters are made with; those outside the catalog exactly so.
@@ -126,19 +131,24 @@ impl World {
     fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>, now: Instant) {
         let host = host_name(key, &self.terms.rules);
         let plan = Arc::new(self.plan(service));
+        let terms = &self.terms;
         let ports: Arc<[Port]> = service
             .ports
             .iter()
-            .map(|port| {
+            .enumerate()
+            .map(|(at, port)| {
+                let plan = terms.plan_of(service, &host, at, &plan);
                 let name = cluster_name(key, &host, port.number);
                 let kept = before
                     .and_then(|before| before.iter().find(|it| it.seat.name == name && it.seat.plan == plan));
                 let seat = match kept {
                     Some(kept) => {
                         kept.seat.apply(&port.endpoints, now);
+                        let views = |it: &Arc<Cluster>| it.keep_views(|view| terms.still_has(view, &it.plan));
+                        kept.seat.made().map(views);
                         kept.seat.clone()
                     }
-                    None => Arc::new(Seat::new(key.clone(), name, plan.clone(), port.endpoints.clone())),
+                    None => Arc::new(Seat::new(key.clone(), name, plan, port.endpoints.clone())),
                 };
                 Port { name: port.name.clone(), number: port.number, protocol: port.protocol, seat }
             })

@@ -9,6 +9,7 @@
 mod build;
 mod facts;
 mod names;
+mod plans;
 #[cfg(test)]
 mod tests;
 pub use build::Terms;
@@ -89,7 +90,7 @@ impl World {
         let asked = names::Asked::of(self);
         let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: &asked, limits };
         let bound = delegation.bind(name);
-        Route::new(name, bound, asked.facts(), || self.explain(name, request))
+        Route::new(&self.terms, name, bound, asked.facts(), || self.explain(name, request))
     }
 
     /// The same, with every step.
@@ -115,15 +116,21 @@ impl World {
         Some(Owner { cluster: claim.seat.cluster(&self.live), protocol: claim.protocol })
     }
 
-    /// Every service that says `address` and `port` are its own; the first has them.
+    /// Every service that says `address` and `port` are its own, and not that they are left alone; the first has them.
     pub fn claimants(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &ServiceKey> {
         let claims = self.owners.get(&(address.to_canonical(), port));
-        claims.into_iter().flatten().map(|claim| &claim.seat.service)
+        let claims = claims.into_iter().flatten().filter(|claim| claim.protocol != AppProtocol::Direct);
+        claims.map(|claim| &claim.seat.service)
     }
 
     /// Every cluster of the catalog that was asked for, files' before Services'.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.live.clusters()
+    }
+
+    /// Every cluster that transformers make of one of the catalog, as far as requests have asked for it.
+    pub fn views(&self) -> Vec<Arc<Cluster>> {
+        self.clusters().iter().flat_map(|cluster| cluster.views()).collect()
     }
 
     /// Where the clusters of one service are, one for each port.

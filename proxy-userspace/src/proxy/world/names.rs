@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::facts::{Fact, Facts};
+use super::plans::default_port;
 use super::{Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Host, Labels, Path, ServiceName};
-use crate::domain::route::{Answer, Kind, Names};
+use crate::domain::route::{Answer, Kind, Names, Transformer};
 use crate::proxy::cluster::Cluster;
 
 /// A world that is asked, and what about.
@@ -41,6 +43,10 @@ impl Names for Asked<'_> {
         self.world.find(kind, rest)
     }
 
+    fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
+        self.world.transformed(port, steps, id)
+    }
+
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
         self.world.why_not(kind, rest)
     }
@@ -63,6 +69,11 @@ impl Names for World {
             Kind::Host => self.host(rest),
             Kind::Dns => self.outside(rest),
         }
+    }
+
+    fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
+        let plan = self.terms.plan_of_view(id, &port.plan);
+        port.view(steps, id, plan, &self.terms.node.own, Instant::now())
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
@@ -193,11 +204,10 @@ impl World {
     fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Option<&'a Port> {
         match host.port {
             Some(number) => ports.iter().find(|port| port.number == number),
-            None => ports
-                .iter()
-                .find(|port| port.name.as_deref() == Some(&*self.terms.rules.port))
-                .or_else(|| ports.iter().find(|port| port.number == 80))
-                .or(if let [only] = ports { Some(only) } else { None }),
+            None => {
+                let facts = ports.iter().map(|port| (port.name.as_deref(), port.number));
+                default_port(&self.terms.rules, facts).and_then(|at| ports.get(at))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use crate::domain::balance::Balancer;
 use crate::domain::breaker::Policy;
 use crate::domain::catalog::{Endpoint, Namer, Service, ServicePort};
 use crate::domain::name::Rules;
+use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::proxy::cluster::Plan;
 
@@ -18,14 +19,18 @@ fn terms() -> Terms {
         dns: true,
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,
+        diagnostics: settings.outgoing.diagnostics,
         prefix: settings.outgoing.prefix,
         identifiers: settings.outgoing.identifiers,
         namers: settings.namers,
+        policies: settings.policies,
         limits: settings.limits,
         plan: Plan {
             balancer: Balancer::default(),
             breaker: Policy::default(),
             exempt: Exempt::No,
+            calls: Calls::default(),
+            dialled: Calls::default(),
             workers: 2,
         },
         node: Node::default(),

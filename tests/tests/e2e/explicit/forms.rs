@@ -56,6 +56,18 @@ fn options_for_the_whole_server_stays_an_asterisk() {
 }
 
 #[test]
+fn options_of_a_url_without_a_path_asks_about_the_whole_server() {
+    let backend = Backend::http().start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    for target in ["http://hello", "http://hello/", "http://hello/x", "http://hello:80"] {
+        weir.ask(&Request::new("OPTIONS", target)).expect_body("ok");
+    }
+    weir.ask(&Request::get("http://hello")).expect_body("ok");
+    let targets: Vec<_> = backend.requests().iter().map(|it| it.head.target().to_owned()).collect();
+    assert_eq!(targets, ["*", "/", "/x", "*", "/"]);
+}
+
+#[test]
 fn hop_by_hop_fields_of_a_request_end_here() {
     let backend = Backend::http().start();
     let weir = Weir::serving("hello", &[backend.addr()]);

@@ -4,5 +4,6 @@ mod answers; // Answers without a body, interim answers, trailers, early answers
 mod bodies; // Streaming and back-pressure, both ways.
 mod connections; // Keep-alive, close, pipelining, HTTP/1.0, bounds on connections.
 mod forms; // How a request looks when it comes and when it goes on.
+mod hops; // Max-Forwards, and the diagnosis of a request by it.
 mod names; // Which spelling reaches which service.
 mod tunnels; // 101 and CONNECT.

@@ -1,7 +1,11 @@
 //! What is tried again: only what cannot have had an effect, once, and elsewhere.
 
-use e2e::backend::Then;
-use e2e::{Answer, Backend, Request, Weir};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use e2e::backend::{Received, Then};
+use e2e::{Answer, Backend, Request, Weir, eventually};
 
 fn breaks_before_an_answer(then: Then) -> Backend {
     Backend::http().answer(Answer::raw("").then(then)).start()
@@ -18,6 +22,43 @@ fn a_get_whose_connection_ends_before_an_answer_is_tried_once_elsewhere() {
         assert!(bad.count() > 0, "it was never asked, so this shows nothing");
         assert_eq!(good.count(), 20);
     }
+}
+
+/// Answers the first request of each connection, and meets the others with `then`, so long after they came.
+fn answers_once_per_connection(then: Then, after: Duration) -> Backend {
+    let seen = Mutex::new(HashSet::new());
+    let answer = move |received: &Received| match seen.lock().unwrap().insert(received.connection) {
+        true => Answer::ok("ok"),
+        false => Answer::raw("").after(after).then(then),
+    };
+    Backend::http().script(answer).start()
+}
+
+#[test]
+fn a_kept_connection_closed_just_as_a_request_went_out_is_no_failure_of_its_endpoint() {
+    for then in [Then::Reset, Then::Close] {
+        let backend = answers_once_per_connection(then, Duration::ZERO);
+        let good = Backend::patient();
+        let weir = Weir::new().set("workers", "1").set("breaker", "{ failures: 1 }");
+        let weir = weir.service("hello", &[backend.addr(), good.addr()]).start();
+        let stale = || weir.metric("weir_attempts_total", &[("outcome", "stale")]);
+        eventually("a few such closes", || {
+            weir.get("http://hello/").expect_body("ok");
+            stale() > 3.0
+        });
+        assert_eq!(weir.endpoint(backend.addr())["failures"], 0);
+        assert_eq!(weir.metric("weir_endpoint_ejections_total", &[]), 0.0);
+    }
+}
+
+#[test]
+fn a_kept_connection_that_breaks_while_its_answer_is_awaited_is_a_failure() {
+    let backend = answers_once_per_connection(Then::Reset, Duration::from_millis(1500));
+    let weir = Weir::new().set("workers", "1").service("hello", &[backend.addr()]).start();
+    weir.get("http://hello/").expect_body("ok");
+    eventually("the connection to be kept", || weir.metric("weir_endpoint_idle_connections", &[]) == 1.0);
+    weir.ask(&Request::post("http://hello/", "x")).expect_status(502);
+    assert_eq!(weir.endpoint(backend.addr())["failures"], 1);
 }
 
 #[test]
@@ -120,6 +161,6 @@ fn a_kept_connection_that_died_meanwhile_costs_not_even_a_post() {
         backend.kill();
         backend.restart();
         // The reset is on its way over loopback; only when it has arrived is the outcome certain.
-        e2e::eventually("the reset to arrive", || weir.get("http://hello/").status == 200);
+        eventually("the reset to arrive", || weir.get("http://hello/").status == 200);
     }
 }

@@ -16,6 +16,20 @@ fn an_endpoint_that_does_not_answer_is_504_and_its_failure() {
 }
 
 #[test]
+fn endpoints_that_do_not_answer_are_ejected() {
+    // Two, since one beside a healthy one would hardly be asked again, and the last one is never ejected.
+    let hung =
+        [(); 2].map(|()| Backend::http().answer(Answer::ok("late").after(Duration::from_secs(60))).start());
+    let weir = Weir::new().set("limits", "{ response: 100ms }").set("breaker", "{ failures: 3 }");
+    let weir = weir.service("hello", &hung.each_ref().map(Backend::addr)).start();
+    eventually("an ejection", || {
+        weir.get("http://hello/").expect_status(504);
+        weir.metric("weir_endpoint_ejections_total", &[]) > 0.0
+    });
+    assert!(weir.metric("weir_attempts_total", &[("outcome", "timeout")]) >= 3.0);
+}
+
+#[test]
 fn an_upload_that_goes_on_is_not_taken_for_silence() {
     let backend = Backend::http().answers("ok").start();
     let weir = Weir::new().set("limits", "{ response: 600ms }").service("hello", &[backend.addr()]).start();

@@ -7,6 +7,7 @@ mod deadman; // weir killed, stopped, or missing: connections go direct.
 mod divert; // What is diverted, what is not, and what the application can tell.
 mod http; // HTTP of diverted connections.
 mod opaque; // Everything that is not HTTP.
+mod pods; // Whose connections are diverted, pod by pod.
 mod services; // What is diverted follows Services.
 mod stop; // SIGTERM under load.
 mod volume; // Many connections, random addresses.

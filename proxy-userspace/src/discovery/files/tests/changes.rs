@@ -75,7 +75,8 @@ async fn a_config_map_changes_all_at_once() {
         symlink(format!("..data/{name}"), folder.path().join(name)).unwrap();
     }
     let shutdown = CancellationToken::new();
-    let (mut watched, run) = run::start(folder.path().to_owned(), no_names, shutdown.clone()).unwrap();
+    let (mut watched, run) =
+        run::start(Files::at(folder.path().to_owned()), no_names, shutdown.clone()).unwrap();
     tokio::spawn(run);
     assert_eq!(watched.catalog.borrow_and_update().services.len(), 2);
     sleep(Duration::from_millis(100)).await;
@@ -110,7 +111,7 @@ async fn a_folder_that_goes_keeps_its_services_and_one_that_comes_back_is_follow
     let inner = outer.join("services");
     fs::create_dir(&inner).unwrap();
     fs::write(inner.join("hello"), "10.0.0.1 80\n").unwrap();
-    let (watched, run) = run::start(inner.clone(), no_names, watch.shutdown.clone()).unwrap();
+    let (watched, run) = run::start(Files::at(inner.clone()), no_names, watch.shutdown.clone()).unwrap();
     watch.watched = watched;
     tokio::spawn(run);
     fs::rename(&inner, outer.join("gone")).unwrap();

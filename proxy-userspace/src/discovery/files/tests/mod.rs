@@ -45,7 +45,7 @@ fn watch_with(files: &[(&str, &str)], look_up: lookup::LookUp) -> Watch {
     }
     let shutdown = CancellationToken::new();
     let path = folder.path().to_owned();
-    let (watched, run) = run::start(path, look_up, shutdown.clone()).unwrap();
+    let (watched, run) = run::start(Files::at(path), look_up, shutdown.clone()).unwrap();
     Watch { folder, watched, shutdown, task: tokio::spawn(run) }
 }
 
@@ -201,7 +201,7 @@ async fn backups_and_other_strangers_are_no_services() {
     );
     let watch = watch(&files);
     fs::create_dir(watch.path("folder")).unwrap();
-    let (catalog, problems) = read_files(watch.folder.path()).unwrap();
+    let (catalog, problems) = read_files(&Files::at(watch.folder.path().to_owned())).unwrap();
     assert!(catalog.services.keys().eq([&fs_key("hello")]), "{:?}", catalog.services);
     assert_eq!(problems, Vec::new());
 }
@@ -216,10 +216,10 @@ async fn shutdown_ends_the_task() {
 #[test]
 fn a_folder_that_is_not_there_is_an_error_that_names_it() {
     let missing = Path::new("/nonexistent/services");
-    let error = format!("{:#}", read_files(missing).unwrap_err());
+    let error = format!("{:#}", read_files(&Files::at(missing.to_owned())).unwrap_err());
     assert!(
         error.starts_with("the folder of service files, /nonexistent/services, cannot be listed: No such"),
         "{error}"
     );
-    assert!(watch_files(missing.to_owned(), CancellationToken::new()).is_err());
+    assert!(watch_files(Files::at(missing.to_owned()), CancellationToken::new()).is_err());
 }

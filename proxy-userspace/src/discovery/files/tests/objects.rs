@@ -51,7 +51,7 @@ async fn a_bad_object_stays_as_it_was_and_its_neighbours_change() {
           (this object is left as it last was)"
         ]
     );
-    let alone = read_files(watch.folder.path()).unwrap().0;
+    let alone = read_files(&Files::at(watch.folder.path().to_owned())).unwrap().0;
     assert!(alone.services.is_empty(), "with no last good state there is nothing to keep");
 }
 
@@ -78,4 +78,25 @@ async fn a_file_that_no_name_can_lead_to_is_reported() {
              the file hello)"
         ]
     );
+}
+
+#[tokio::test]
+async fn pods_and_namespaces_are_told_of_as_they_change() {
+    let pod = |uid: &str, divert: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{ name: web, namespace: shop, uid: {uid}, annotations: {{ weir.dev/divert: \
+             {divert}, other: x }} }}\nspec: {{ containers: [] }}\n"
+        )
+    };
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, annotations: { weir.dev/divert: disabled } }\n";
+    let mut watch = watch(&[("pod.yaml", &pod("one", "enabled")), ("shop.yaml", namespace)]);
+    assert_eq!(watch.problems(), [""; 0]);
+    let told = watch.watched.residents.borrow_and_update().clone();
+    assert_eq!(&*told.pods["one"].wishes["divert"], "enabled");
+    assert_eq!(&*told.namespaces["shop"]["divert"], "disabled");
+    watch.write("pod.yaml", &pod("two", "disabled"));
+    watch.write("shop.yaml", "");
+    let gone = |told: &Arc<Residents>| told.namespaces.is_empty() && !told.pods.contains_key("one");
+    let told = timeout(DEADLINE, watch.watched.residents.wait_for(gone)).await.unwrap().unwrap().clone();
+    assert_eq!(&*told.pods["two"].wishes["divert"], "disabled");
 }

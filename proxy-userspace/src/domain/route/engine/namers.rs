@@ -6,7 +6,7 @@ use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::route::explain::{Recorder, Verdict, What};
 use crate::domain::route::utility::{self, Builtin};
-use crate::domain::route::{Answer, Bound, Failure, Kind, Names, Outside, Resolver, Target};
+use crate::domain::route::{Answer, Bound, Failure, Kind, Names, Outside, Resolver, Target, Transform};
 
 const NOBODY: &str = "no dtab entry and no namer is for this name";
 
@@ -20,7 +20,12 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             asked = true;
             self.recorder.open(|| What::Namer(format!("/#{}", namer.prefix)));
             let found = match &namer.resolver {
-                Resolver::Find(kind) => self.find(kind, frame, name.len() - rest.len(), nesting),
+                Resolver::Find(kind) if namer.transform.is_empty() => {
+                    self.find(kind, frame, name.len() - rest.len(), nesting)
+                }
+                Resolver::Find(kind) => {
+                    self.transformed(kind, &namer.transform, frame, name.len() - rest.len(), nesting)
+                }
                 Resolver::Rewrite(rewrite) => match rewrite.apply(rest) {
                     Some(path) => return self.rewritten(&path, frame, nesting),
                     None => self.neg(|| "the name does not match the namer's pattern".to_owned()),
@@ -54,6 +59,43 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         }
     }
 
+    /// The same, and what `transform` makes of the answer. One that is another name is looked up as that, as in linkerd.
+    fn transformed(
+        &mut self,
+        kind: &Kind,
+        transform: &Transform,
+        frame: &Frame<'_>,
+        prefix: usize,
+        nesting: usize,
+    ) -> Closed<N::Port> {
+        let (names, labels) = (self.delegation.names, frame.name.labels());
+        let rest = labels.skip(prefix);
+        let answer = names.find(kind, rest);
+        let replaced = match &answer {
+            Answer::Alias { .. } => None,
+            answer => transform.other(!matches!(answer, Answer::Neg)),
+        };
+        if let Some((outside, id, residual)) = replaced {
+            let target = Target::Outside(outside.clone());
+            return self.place(Bound { target, id, residual: residual.clone() });
+        }
+        let id = |taken| transform.id(&labels.take(prefix + taken).to_path());
+        let (target, id, taken) = match answer {
+            Answer::Neg => return self.neg(|| names.why_not(kind, rest)),
+            Answer::Alias { name, taken } => {
+                return self.rewritten(&name.join(rest.skip(taken)), frame, nesting);
+            }
+            Answer::Port { port, taken } => {
+                let id = id(taken);
+                (Target::Port(names.transformed(port, transform.steps(), &id)), id, taken)
+            }
+            Answer::Outside { host, port, taken } => {
+                (Target::Outside(Outside { host, port }), id(taken), taken)
+            }
+        };
+        self.place(Bound { target, id, residual: labels.skip(prefix + taken).to_path() })
+    }
+
     /// Asks the outside world; the namer's own name is the first `prefix` labels.
     fn find(&mut self, kind: &Kind, frame: &Frame<'_>, prefix: usize, nesting: usize) -> Closed<N::Port> {
         let (names, name) = (self.delegation.names, frame.name);
@@ -77,7 +119,11 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
     fn bound(&mut self, name: &Path, target: Target<N::Port>, taken: usize) -> Closed<N::Port> {
         let labels = name.labels();
         let (id, residual) = (labels.take(taken).to_path(), labels.skip(taken).to_path());
-        let closed: Closed<N::Port> = self.leaf().map(|()| NameTree::Leaf(Bound { target, id, residual }));
+        self.place(Bound { target, id, residual })
+    }
+
+    fn place(&mut self, bound: Bound<N::Port>) -> Closed<N::Port> {
+        let closed: Closed<N::Port> = self.leaf().map(|()| NameTree::Leaf(bound));
         self.recorder.close_with(&closed);
         closed
     }

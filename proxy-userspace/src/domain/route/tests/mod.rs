@@ -8,6 +8,7 @@ mod properties;
 mod rewriting;
 mod rules;
 mod speed;
+mod transformers;
 mod utilities;
 
 use std::collections::HashSet;
@@ -53,6 +54,10 @@ impl Names for Table {
             Kind::Dns if first.contains('.') => Answer::Outside { host: first.into(), port: 80, taken: 1 },
             Kind::Dns => Answer::Neg,
         }
+    }
+
+    fn transformed(&self, port: String, steps: &[Transformer], _: &Path) -> String {
+        format!("{port} {steps:?}")
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {

@@ -2,7 +2,7 @@
 
 use super::{Table, dtab, path, shown};
 use crate::domain::dtab::Origin;
-use crate::domain::route::{Configured, Delegation, Kind, Limits, Resolver, Rewrite};
+use crate::domain::route::{Configured, Delegation, Kind, Limits, Resolver, Rewrite, Transform};
 
 fn bind(namers: &[Configured], text: &str, name: &str) -> String {
     let table = Table::of_fs(&["a", "b"]).with_k8s(&["prod/http/shop", "default/http/a"]);
@@ -12,12 +12,12 @@ fn bind(namers: &[Configured], text: &str, name: &str) -> String {
 }
 
 fn find(prefix: &str, kind: Kind) -> Configured {
-    Configured { prefix: path(prefix), resolver: Resolver::Find(kind) }
+    Configured { prefix: path(prefix), resolver: Resolver::Find(kind), transform: Transform::default() }
 }
 
 fn rewrite(prefix: &str, pattern: &str, name: &str) -> Configured {
     let rewrite = Rewrite::new(pattern, name).unwrap();
-    Configured { prefix: path(prefix), resolver: Resolver::Rewrite(rewrite) }
+    Configured { prefix: path(prefix), resolver: Resolver::Rewrite(rewrite), transform: Transform::default() }
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Enrolment, as the application carries it out: pods as discovery tells them, cgroups as kubelet makes them, and the
+//! programs' table.
+//!
+//! A pod is mostly told of before kubelet has made its cgroup. So the cgroups are listed at once when pods change, often
+//! while one is awaited, and otherwise now and then, for a cgroup may be made anew under the same name. What is told
+//! stays in force when discovery is lost.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::admin::Desk;
+use crate::config::Settings;
+use crate::domain::enrol::{Enrolment, State, Terms};
+use crate::domain::pods::Residents;
+use crate::intercept;
+
+/// How soon cgroups are listed again while one is awaited: a container is started some 100 ms after its pod's cgroup is
+/// made, for the pod's network comes in between.
+const SOON: Duration = Duration::from_millis(25);
+
+/// How long that goes on after pods last changed. A cgroup that takes longer has an unhappy kubelet.
+const AWAITED: Duration = Duration::from_mins(1);
+
+/// How often cgroups are listed at other times.
+const LATER: Duration = Duration::from_secs(1);
+
+/// The namespace weir itself runs in, by the downward API.
+const OWN_NAMESPACE: &str = "POD_NAMESPACE";
+
+/// Keeps the programs' table of pods up to date with `residents`, as long as weir runs.
+pub(super) async fn enrol(
+    desk: Arc<Desk>,
+    mut residents: watch::Receiver<Arc<Residents>>,
+) -> anyhow::Result<()> {
+    let own = std::env::var(OWN_NAMESPACE).ok().filter(|name| !name.is_empty());
+    let mut said = None;
+    let mut since = Instant::now();
+    loop {
+        let told = residents.borrow_and_update().clone();
+        let settings = desk.settings.load_full();
+        let mut enrolment = decide(&told, &settings, own.as_deref());
+        let looked = look(&desk, &mut enrolment);
+        let awaited = enrolment.count(State::NotFound) > 0 && since.elapsed() < AWAITED;
+        match looked {
+            Ok(()) => {
+                said = None;
+                publish(&desk, enrolment);
+            }
+            // What is enrolled stays so, and the next look is soon.
+            Err(why) => {
+                let why = format!("{why:#}");
+                if said.as_ref() != Some(&why) {
+                    tracing::error!("pods cannot be enrolled: {why}");
+                }
+                said = Some(why);
+            }
+        }
+        tokio::select! {
+            changed = residents.changed() => {
+                changed?;
+                since = Instant::now();
+            }
+            () = sleep(if awaited { SOON } else { LATER }) => {}
+        }
+    }
+}
+
+fn decide(told: &Residents, settings: &Settings, own: Option<&str>) -> Enrolment {
+    let exclude = settings.transparent.as_ref().map_or(&[][..], |it| &it.exclude_namespaces);
+    Enrolment::decide(told, Terms { exclude, own })
+}
+
+/// Finds the pods' cgroups and tells the programs; what came of it is noted in `enrolment`.
+fn look(desk: &Desk, enrolment: &mut Enrolment) -> anyhow::Result<()> {
+    let Ok(interception) = &mut *desk.interception.lock() else { return Ok(()) };
+    let cgroups = interception.pod_cgroups()?;
+    let mut wanted = BTreeMap::new();
+    let mut places = Vec::new();
+    for pod in enrolment.pods.values_mut().filter(|pod| pod.decision.why.diverts()) {
+        let Some(&cgroup) = cgroups.get(&*pod.pod.cgroup_uid) else {
+            continue;
+        };
+        wanted.insert(cgroup, intercept::diverted(&pod.decision.ports));
+        places.push((cgroup, pod));
+    }
+    let left_out = interception.enrol_pods(&wanted)?;
+    for (cgroup, pod) in places {
+        pod.state = if left_out.contains(&cgroup) { State::NoRoom } else { State::Enrolled };
+    }
+    Ok(())
+}
+
+/// Shows the admin what is so now, and the log what has changed.
+fn publish(desk: &Desk, enrolment: Enrolment) {
+    let before = desk.enrolment.load_full().unwrap_or_default();
+    if *before == enrolment && desk.enrolment.load().is_some() {
+        return;
+    }
+    for (uid, now) in &enrolment.pods {
+        let then = before.pods.get(uid);
+        let name = || format!("{}/{}", now.pod.namespace, now.pod.name);
+        if then.is_none_or(|then| then.decision.mistakes != now.decision.mistakes) {
+            for mistake in &now.decision.mistakes {
+                tracing::warn!(pod = name(), "{mistake}");
+            }
+        }
+        if then.is_none_or(|then| then.state != now.state || then.decision.why != now.decision.why) {
+            tracing::debug!(pod = name(), state = now.state.name(), why = %now.decision.why, "pod decided");
+        }
+    }
+    let counts = State::ALL.map(|state| enrolment.count(state));
+    if counts != State::ALL.map(|state| before.count(state)) {
+        let [direct, enrolled, not_found, no_room] = counts;
+        tracing::info!(enrolled, direct, not_found, no_room, "enrolled pods changed");
+        if no_room > before.count(State::NoRoom) {
+            tracing::error!(no_room, "the programs' table of pods is full: the rest goes direct");
+        }
+    }
+    desk.enrolment.store(Some(Arc::new(enrolment)));
+}

@@ -1,0 +1,60 @@
+//! `policies`: settings for some names only, as linkerd's `io.l5d.static` has them.
+
+use std::num::{NonZeroU8, NonZeroU32};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fields::Section;
+use super::problem::Mistake;
+use super::tree::Node;
+use super::{breaker, values};
+use crate::domain::policy::{Calls, Client, Policies, Rule};
+use crate::domain::retry::Backoff;
+use crate::domain::route::Pattern;
+
+/// Reads `services` and `clients`, each a list of rules.
+pub(super) fn read(mut section: Section<'_, '_>) -> Arc<Policies> {
+    let services = section.sections("services", |rule| read_rule(rule, read_calls));
+    let clients = section.sections("clients", |rule| read_rule(rule, read_client));
+    section.finish();
+    let (services, clients) = (services.into_iter().flatten(), clients.into_iter().flatten());
+    Arc::new(Policies { services: services.collect(), clients: clients.collect() })
+}
+
+/// One rule, whose mistakes are reported; it is for nobody when it does not say whom it is for.
+fn read_rule<S>(mut section: Section<'_, '_>, read: impl Fn(&mut Section<'_, '_>) -> S) -> Option<Rule<S>> {
+    let mut prefix = None;
+    section.set("prefix", &mut prefix, |node| pattern(node).map(Some));
+    if !section.has("prefix") {
+        let hint = "`/` is the beginning of every name; `*` and `{capture}` stand for labels";
+        section.mistake("prefix", Mistake::new("which names is this for?").hint(hint));
+    }
+    let settings = read(&mut section);
+    section.finish();
+    prefix.map(|prefix| Rule { prefix, settings })
+}
+
+fn pattern(node: &Node) -> Result<Pattern, Mistake> {
+    Pattern::read(values::text(node)?).map_err(|bad| {
+        Mistake::new(format!("no prefix: {bad}"))
+            .hint("as in /svc/hello, /svc/* or /#/io.l5d.k8s/{ns}/http/{svc}")
+    })
+}
+
+fn read_calls(section: &mut Section<'_, '_>) -> Calls {
+    const LONGEST: Duration = Duration::from_hours(24);
+    let mut calls = Calls::default();
+    section.set("response", &mut calls.response, |node| {
+        let wait = values::duration(Duration::from_millis(1)..=LONGEST)(node)?;
+        Ok(u32::try_from(wait.as_millis()).ok().and_then(NonZeroU32::new))
+    });
+    section.set("attempts", &mut calls.attempts, |node| values::count(1..=10)(node).map(NonZeroU8::new));
+    calls
+}
+
+fn read_client(section: &mut Section<'_, '_>) -> Client {
+    let calls = read_calls(section);
+    let (failures, backoff) = section.section("breaker").map(breaker::read_some).unwrap_or_default();
+    let backoff = backoff.map(|it| Backoff { min: it.min, max: it.max });
+    Client { calls, failures, backoff }
+}

@@ -1,0 +1,205 @@
+//! Settings for some names only: linkerd's `io.l5d.static`.
+//!
+//! A rule names a [`Pattern`] and what it sets. All rules that match a name apply, in the order they are written: a
+//! later one wins for what it sets, and leaves the rest. There are two lists, as in linkerd. Those of services go by the
+//! name a request asks for (`/svc/hello`); those of clients by the name that it is bound to (`/#/io.l5d.fs/hello`). Where
+//! both bound the same thing, both hold, and so the smaller does.
+//!
+//! Names are matched when they are bound and when clusters are made, never for a request. Deliberately absent: settings
+//! that do nothing yet. A key stands here when it takes effect.
+
+use std::num::{NonZeroU8, NonZeroU32};
+use std::time::Duration;
+
+use super::name::{Labels, Path};
+use super::retry::Backoff;
+use super::route::Pattern;
+
+/// All rules.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policies {
+    /// By the name a request asks for.
+    pub services: Vec<Rule<Calls>>,
+    /// By the name that a request is bound to.
+    pub clients: Vec<Rule<Client>>,
+}
+
+/// What is set for the names that begin with a pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule<S> {
+    /// Which names.
+    pub prefix: Pattern,
+    /// What for them. What is absent stays as earlier rules have it.
+    pub settings: S,
+}
+
+/// How requests are tried. Small, since it is copied for every request; what is absent is as `limits` have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How long an endpoint may take over an answer's head, in milliseconds.
+    pub response: Option<NonZeroU32>,
+    /// Endpoints tried for one request, the first included.
+    pub attempts: Option<NonZeroU8>,
+}
+
+/// What is set for endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// How they are tried.
+    pub calls: Calls,
+    /// Consecutive failures after which one is out.
+    pub failures: Option<u32>,
+    /// How long it stays out.
+    pub backoff: Option<Backoff>,
+}
+
+impl Policies {
+    /// Whether there is no rule at all.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.clients.is_empty()
+    }
+
+    /// The rules for requests that ask for `name`, the strongest last.
+    pub fn for_service(&self, name: Labels<'_>) -> impl Iterator<Item = &Rule<Calls>> {
+        self.services.iter().filter(move |rule| rule.prefix.matches(name))
+    }
+
+    /// What holds for requests that ask for `name`.
+    pub fn service(&self, name: &Path) -> Calls {
+        self.for_service(name.labels()).fold(Calls::default(), |calls, rule| rule.settings.or(calls))
+    }
+
+    /// What holds for endpoints that are known by any of `names`.
+    pub fn client(&self, names: &[Path]) -> Client {
+        let rules =
+            self.clients.iter().filter(|rule| names.iter().any(|name| rule.prefix.matches(name.labels())));
+        rules.fold(Client::default(), |client, rule| rule.settings.or(client))
+    }
+}
+
+impl Calls {
+    /// These, and what they do not set as `earlier` has it.
+    pub fn or(self, earlier: Self) -> Self {
+        Self { response: self.response.or(earlier.response), attempts: self.attempts.or(earlier.attempts) }
+    }
+
+    /// Both at once: the smaller of each.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            response: smaller(self.response, other.response),
+            attempts: smaller(self.attempts, other.attempts),
+        }
+    }
+
+    /// How long an endpoint may take over an answer's head, where that is set.
+    pub fn response(self) -> Option<Duration> {
+        self.response.map(|millis| Duration::from_millis(millis.get().into()))
+    }
+}
+
+impl Client {
+    /// These, and what they do not set as `earlier` has it.
+    pub fn or(self, earlier: Self) -> Self {
+        Self {
+            calls: self.calls.or(earlier.calls),
+            failures: self.failures.or(earlier.failures),
+            backoff: self.backoff.or(earlier.backoff),
+        }
+    }
+}
+
+fn smaller<N: Ord>(one: Option<N>, other: Option<N>) -> Option<N> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(number: u32) -> Option<NonZeroU32> {
+        NonZeroU32::new(number)
+    }
+
+    fn services(rules: &[(&str, u32, u8)]) -> Policies {
+        let rule = |(prefix, response, attempts): &(&str, u32, u8)| Rule {
+            prefix: Pattern::read(prefix).unwrap(),
+            settings: Calls { response: millis(*response), attempts: NonZeroU8::new(*attempts) },
+        };
+        Policies { services: rules.iter().map(rule).collect(), clients: Vec::new() }
+    }
+
+    fn of(rules: &[(&str, u32, u8)], name: &str) -> (u32, u8) {
+        let calls = services(rules).service(&name.parse().unwrap());
+        (calls.response.map_or(0, NonZeroU32::get), calls.attempts.map_or(0, NonZeroU8::get))
+    }
+
+    #[test]
+    fn a_prefix_is_for_every_name_that_begins_with_it() {
+        for (prefix, name, matches) in [
+            ("/", "/svc/hello", true),
+            ("/svc", "/svc/hello", true),
+            ("/svc/hello", "/svc/hello", true),
+            ("/svc/hello", "/svc/hello/more", true),
+            ("/svc/hello", "/svc/hell", false),
+            ("/svc/hell", "/svc/hello", false),
+            ("/svc/hello/more", "/svc/hello", false),
+            ("/svc/Hello", "/svc/hello", false),
+            ("/svc/*", "/svc/hello", true),
+            ("/svc/*", "/svc", false),
+            ("/*/hello", "/svc/hello", true),
+            ("/#/io.l5d.k8s/{ns}/http/{svc}", "/#/io.l5d.k8s/shop/http/web", true),
+            ("/#/io.l5d.k8s/{ns}/http/{svc}", "/#/io.l5d.k8s/shop/admin/web", false),
+            ("/svc/{name}.shop", "/svc/web.shop", true),
+            ("/svc/{name}.shop", "/svc/web.default", false),
+        ] {
+            assert_eq!(of(&[(prefix, 7, 0)], name).0 == 7, matches, "{prefix} {name}");
+        }
+    }
+
+    #[test]
+    fn all_that_match_apply_and_the_later_wins_for_each_key() {
+        let rules = [("/", 100, 5), ("/svc/hello", 200, 0), ("/svc/*", 0, 2), ("/other", 900, 9)];
+        assert_eq!(of(&rules, "/svc/hello"), (200, 2));
+        assert_eq!(of(&rules, "/svc/world"), (100, 2));
+        assert_eq!(of(&rules, "/host/x"), (100, 5));
+        let turned: Vec<_> = rules.iter().rev().copied().collect();
+        assert_eq!(
+            of(&turned, "/svc/hello"),
+            (100, 5),
+            "order decides, not how much of the name a prefix has"
+        );
+    }
+
+    #[test]
+    fn of_a_services_and_a_clients_bound_the_smaller_holds() {
+        let calls =
+            |response, attempts| Calls { response: millis(response), attempts: NonZeroU8::new(attempts) };
+        assert_eq!(calls(100, 0).and(calls(200, 3)), calls(100, 3));
+        assert_eq!(calls(300, 2).and(calls(200, 3)), calls(200, 2));
+        assert_eq!(Calls::default().and(Calls::default()), Calls::default());
+    }
+
+    #[test]
+    fn a_client_is_matched_by_any_of_its_names_and_keeps_what_a_later_rule_leaves_out() {
+        let rule = |prefix: &str, settings| Rule { prefix: Pattern::read(prefix).unwrap(), settings };
+        let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(2) };
+        let policies = Policies {
+            services: Vec::new(),
+            clients: vec![
+                rule(
+                    "/#/io.l5d.k8s",
+                    Client { failures: Some(3), backoff: Some(backoff), ..Client::default() },
+                ),
+                rule("/$/weir.host/web", Client { failures: Some(1), ..Client::default() }),
+            ],
+        };
+        let names = ["/#/io.l5d.k8s/shop/http/web", "/$/weir.host/web"].map(|name| name.parse().unwrap());
+        let both = policies.client(&names);
+        assert_eq!((both.failures, both.backoff), (Some(1), Some(backoff)));
+        assert_eq!(policies.client(&names[..1]).failures, Some(3));
+        assert_eq!(policies.client(&[]), Client::default());
+    }
+}

@@ -1,0 +1,196 @@
+//! The cgroups of pods, by the pods' UIDs, and the programs' table of them.
+//!
+//! kubelet names a pod's cgroup by its UID, below the pods' parent for the class Guaranteed and below a folder of its own
+//! for Burstable and BestEffort: `burstable/pod0b7f-…` with the cgroupfs driver,
+//! `kubepods-burstable.slice/kubepods-burstable-pod0b7f_….slice` with the systemd driver. A static pod's name has its
+//! configuration's hash in place of the UID. So three folders, listed at once, tell of all pods of a node.
+//!
+//! Deliberately absent: inotify. A watch per folder would have to be made again whenever a folder is, and three
+//! directories are listed in some 50 microseconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirEntry};
+use std::io;
+use std::os::unix::fs::DirEntryExt;
+use std::path::Path;
+
+use aya::maps::{HashMap, MapData, MapError};
+use proxy_ebpf::{Pod, Policy, Ports, RANGES, Range};
+
+use super::error::InterceptError;
+use super::wire::Wire;
+use crate::domain::ports::{MAX_RANGES, PortSet, PortWishes};
+
+/// What becomes of the connections of a pod that is diverted.
+pub fn diverted(wishes: &PortWishes) -> Pod {
+    Pod { policy: Policy::Divert as u32, skip: ports(&wishes.skip), opaque: ports(&wishes.opaque) }
+}
+
+const _: () = assert!(MAX_RANGES <= RANGES, "a pod's list of ports fits into the programs' table");
+
+fn ports(set: &PortSet) -> Ports {
+    let mut ports = Ports::NONE;
+    for (place, &(low, high)) in ports.ranges.iter_mut().zip(set.ranges()) {
+        *place = Range { low, high };
+    }
+    ports
+}
+
+/// The kernel's ids of the pods' cgroups below `parent`, by the UIDs they are named after; none where there is no `parent`.
+///
+/// # Errors
+///
+/// A folder that is there cannot be listed, for want of a descriptor, say: then nothing is known.
+pub(super) fn cgroups(parent: &Path) -> io::Result<BTreeMap<Box<str>, u64>> {
+    let mut found = BTreeMap::new();
+    for entry in list(parent)? {
+        let name = entry.file_name();
+        match name.to_str() {
+            Some(name) if is_class(name) => {
+                let pods = list(&entry.path())?.into_iter();
+                found.extend(pods.filter_map(|pod| Some((uid(pod.file_name().to_str()?)?, pod.ino()))));
+            }
+            Some(name) => found.extend(uid(name).map(|uid| (uid, entry.ino()))),
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
+/// What is in a folder: nothing in one that is gone.
+fn list(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(folder).and_then(Iterator::collect) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
+/// Whether a folder is that of a class of pods.
+fn is_class(name: &str) -> bool {
+    let class = name.strip_suffix(".slice").map_or(name, |stem| stem.rsplit_once('-').map_or("", |it| it.1));
+    matches!(class, "burstable" | "besteffort")
+}
+
+/// The UID in the name of a pod's folder. systemd's names have underscores, for a dash means "below".
+fn uid(name: &str) -> Option<Box<str>> {
+    let uid: Box<str> = match name.strip_suffix(".slice") {
+        Some(stem) => stem.rsplit_once("-pod")?.1.replace('_', "-").into(),
+        None => name.strip_prefix("pod")?.into(),
+    };
+    (!uid.is_empty()).then_some(uid)
+}
+
+/// The programs' table of cgroups, and the pods in it.
+#[derive(Debug)]
+pub(super) struct Table {
+    map: HashMap<MapData, u64, Wire<Pod>>,
+    pods: BTreeMap<u64, Pod>,
+    /// Other entries: the pods' parent and weir's own cgroup. No pod's entry takes their place.
+    fixed: BTreeSet<u64>,
+}
+
+impl Table {
+    pub(super) fn new(map: HashMap<MapData, u64, Wire<Pod>>) -> Self {
+        Self { map, pods: BTreeMap::new(), fixed: BTreeSet::new() }
+    }
+
+    /// Sets an entry that is no pod's.
+    pub(super) fn fix(&mut self, cgroup: u64, policy: Policy) -> Result<(), InterceptError> {
+        self.map.insert(cgroup, Wire(Pod::all(policy)), 0).map_err(InterceptError::map("PODS"))?;
+        self.fixed.insert(cgroup);
+        Ok(())
+    }
+
+    /// Removes an entry. That there is none is no error.
+    pub(super) fn remove(&mut self, cgroup: u64) -> Result<(), InterceptError> {
+        self.fixed.remove(&cgroup);
+        self.pods.remove(&cgroup);
+        match self.map.remove(&cgroup) {
+            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),
+            answer => answer.map_err(InterceptError::map("PODS")),
+        }
+    }
+
+    /// Makes `wanted` the pods in the table, and returns those there was no room for.
+    pub(super) fn apply(&mut self, wanted: &BTreeMap<u64, Pod>) -> Result<BTreeSet<u64>, InterceptError> {
+        let stale: Vec<u64> = self.pods.keys().filter(|it| !wanted.contains_key(it)).copied().collect();
+        for cgroup in stale {
+            self.remove(cgroup)?;
+        }
+        let mut left_out = BTreeSet::new();
+        for (&cgroup, pod) in wanted.iter().filter(|(cgroup, _)| !self.fixed.contains(cgroup)) {
+            if self.pods.get(&cgroup) == Some(pod) {
+                continue;
+            }
+            match self.map.insert(cgroup, Wire(*pod), 0) {
+                Ok(()) => drop(self.pods.insert(cgroup, *pod)),
+                Err(error) if errno(&error) == Some(libc::E2BIG) => drop(left_out.insert(cgroup)),
+                Err(error) => return Err(InterceptError::map("PODS")(error)),
+            }
+        }
+        Ok(left_out)
+    }
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        MapError::KeyNotFound => Some(libc::ENOENT),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "0b7f1c1e-0000-4000-8000-000000000001";
+
+    #[test]
+    fn a_pod_is_found_in_every_class_with_either_driver_and_below_any_prefix() {
+        let systemd = UID.replace('-', "_");
+        for (folder, expected) in [
+            (format!("pod{UID}"), UID),
+            (format!("burstable/pod{UID}"), UID),
+            (format!("besteffort/pod{UID}"), UID),
+            (format!("kubepods-pod{systemd}.slice"), UID),
+            (format!("kubepods-burstable.slice/kubepods-burstable-pod{systemd}.slice"), UID),
+            (
+                format!("kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod{systemd}.slice"),
+                UID,
+            ),
+            ("burstable/poddbe0c91a4bbd7a2dd1a4b8e9c5a2f0aa".to_owned(), "dbe0c91a4bbd7a2dd1a4b8e9c5a2f0aa"),
+        ] {
+            let parent = tempfile::tempdir().unwrap();
+            let pod = parent.path().join(&folder);
+            fs::create_dir_all(pod.join("cri-containerd-1.scope")).unwrap();
+            let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&pod).unwrap());
+            let found = cgroups(parent.path()).unwrap();
+            assert_eq!(found.into_iter().collect::<Vec<_>>(), [(expected.into(), inode)], "{folder}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pod_is_not_taken_for_one() {
+        let parent = tempfile::tempdir().unwrap();
+        for folder in
+            ["pod", "kubepods-pod.slice", "system.slice", "cri-containerd-1.scope", "burstable.slice/podx"]
+        {
+            fs::create_dir_all(parent.path().join(folder)).unwrap();
+        }
+        fs::write(parent.path().join("cgroup.procs"), "").unwrap();
+        assert_eq!(cgroups(parent.path()).unwrap(), BTreeMap::new());
+        assert_eq!(cgroups(&parent.path().join("none")).unwrap(), BTreeMap::new());
+        let error = cgroups(&parent.path().join("cgroup.procs")).expect_err("no folder, so nothing is known");
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn a_pods_ports_reach_the_programs_as_they_are() {
+        let of = |skip, opaque| diverted(&PortWishes::read(Some(skip), Some(opaque)).0);
+        let pod = of("1,3,5,7,9,11,13,15-20", "25");
+        assert!(pod.skip.contain(20) && pod.skip.contain(1) && !pod.skip.contain(21) && !pod.skip.contain(2));
+        assert!(pod.opaque.contain(25) && !pod.opaque.contain(24));
+        assert!(of("", "").skip.is_none());
+    }
+}
