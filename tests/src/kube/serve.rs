@@ -49,6 +49,8 @@ pub(super) struct Watched {
     pub(super) plural: &'static str,
     /// The version up to which everything was written; none once something was written that a client has to mind.
     pub(super) told: Option<u64>,
+    /// The version of its last bookmark.
+    pub(super) bookmarked: Option<u64>,
 }
 
 impl Default for Shared {
@@ -84,7 +86,7 @@ impl Shared {
     pub(super) fn open_watch(&self, plural: &'static str) -> (u64, broadcast::Receiver<Act>) {
         let mut watches = self.watches.lock().unwrap();
         let number = watches.last_key_value().map_or(0, |(last, _)| last + 1);
-        watches.insert(number, Watched { plural, told: Some(0) });
+        watches.insert(number, Watched { plural, told: Some(0), bookmarked: None });
         (number, self.acts.subscribe())
     }
 

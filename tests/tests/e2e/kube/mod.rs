@@ -1,7 +1,9 @@
 //! Kubernetes. The API server is a double (`e2e::kube`), held against a real one's recordings and against kubectl.
 
+mod calls; // What is asked of it, and how often.
 mod discovery; // Services come from it, whatever happens to it.
 mod faults; // Anything happens to it, in any order.
+mod garbage; // Objects that make no sense.
 mod history; // Random histories.
 mod kubectl; // It answers kubectl.
 mod leaving; // No request to who has left.
