@@ -166,8 +166,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
         shared.seen.lock().unwrap().push(seen);
     }
     let faults = shared.fault();
-    if faults.hangs {
-        until_it_goes_on(&shared).await;
+    let plural = target.as_ref().map(|it| it.resource.plural);
+    if faults.hangs_for(plural) {
+        until_it_goes_on(&shared, plural).await;
     }
     if let Some(token) = &faults.token {
         let sent = parts.headers.get("authorization").and_then(|it| it.to_str().ok()).unwrap_or_default();
@@ -232,9 +233,9 @@ fn refuse(
 }
 
 /// A hung server answers when it is well again, or never.
-async fn until_it_goes_on(shared: &Shared) {
+async fn until_it_goes_on(shared: &Shared, plural: Option<&str>) {
     let mut moves = shared.moves();
-    while shared.fault().hangs {
+    while shared.fault().hangs_for(plural) {
         if moves.changed().await.is_err() {
             return;
         }
