@@ -59,10 +59,10 @@ pub struct Shared {
     pub drain: Drain,
     /// Answers that weir made itself, by kind.
     pub faults: [Count; Kind::LABELS.len()],
-    /// What is counted of bound names.
-    pub bindings: Arc<Bindings>,
     /// Requests answered with a diagnosis.
     pub diagnoses: Count,
+    /// What is counted of bound names.
+    pub bindings: Arc<Bindings>,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since `epoch`.
