@@ -1,6 +1,6 @@
 //! What can be wrong with an API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How a request is refused.
@@ -40,6 +40,8 @@ pub struct Faults {
     pub refused: BTreeMap<String, Refusal>,
     /// Requests are accepted and never answered, and watches are silent.
     pub hangs: bool,
+    /// Requests for these resources are accepted and never answered; watches that are open go on.
+    pub hung: BTreeSet<String>,
     /// Watches are silent, and everything else is well.
     pub silent_watches: bool,
     /// What each event of a watch waits.
@@ -51,6 +53,11 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Whether a request for this resource, or for something else, is not answered.
+    pub(super) fn hangs_for(&self, plural: Option<&str>) -> bool {
+        self.hangs || plural.is_some_and(|plural| self.hung.contains(plural))
+    }
+
     /// How a request for this resource is refused.
     pub(super) fn refusal(&self, plural: &str) -> Option<Refusal> {
         self.refused.get(plural).or_else(|| self.refused.get("*")).copied()

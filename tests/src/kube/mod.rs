@@ -184,6 +184,12 @@ impl ApiServer {
         plurals.iter().all(|plural| told(plural))
     }
 
+    /// The version of the last bookmark that the newest watch for a resource was sent.
+    pub fn bookmarked(&self, plural: &str) -> Option<u64> {
+        let watches = self.shared.watches.lock().expect("no watch panicked");
+        watches.values().rfind(|it| it.plural == plural)?.bookmarked
+    }
+
     fn store(&self) -> MutexGuard<'_, Store> {
         self.shared.store.lock().expect("no change panicked")
     }

@@ -49,6 +49,8 @@ pub(super) struct Watched {
     pub(super) plural: &'static str,
     /// The version up to which everything was written; none once something was written that a client has to mind.
     pub(super) told: Option<u64>,
+    /// The version of its last bookmark.
+    pub(super) bookmarked: Option<u64>,
 }
 
 impl Default for Shared {
@@ -84,7 +86,7 @@ impl Shared {
     pub(super) fn open_watch(&self, plural: &'static str) -> (u64, broadcast::Receiver<Act>) {
         let mut watches = self.watches.lock().unwrap();
         let number = watches.last_key_value().map_or(0, |(last, _)| last + 1);
-        watches.insert(number, Watched { plural, told: Some(0) });
+        watches.insert(number, Watched { plural, told: Some(0), bookmarked: None });
         (number, self.acts.subscribe())
     }
 
@@ -164,8 +166,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
         shared.seen.lock().unwrap().push(seen);
     }
     let faults = shared.fault();
-    if faults.hangs {
-        until_it_goes_on(&shared).await;
+    let plural = target.as_ref().map(|it| it.resource.plural);
+    if faults.hangs_for(plural) {
+        until_it_goes_on(&shared, plural).await;
     }
     if let Some(token) = &faults.token {
         let sent = parts.headers.get("authorization").and_then(|it| it.to_str().ok()).unwrap_or_default();
@@ -230,9 +233,9 @@ fn refuse(
 }
 
 /// A hung server answers when it is well again, or never.
-async fn until_it_goes_on(shared: &Shared) {
+async fn until_it_goes_on(shared: &Shared, plural: Option<&str>) {
     let mut moves = shared.moves();
-    while shared.fault().hangs {
+    while shared.fault().hangs_for(plural) {
         if moves.changed().await.is_err() {
             return;
         }

@@ -235,7 +235,9 @@ impl Watcher {
             object["endpoints"] = Value::Null;
             object["ports"] = Value::Null;
         }
-        self.line(&json!({ "type": "BOOKMARK", "object": object })).await
+        self.line(&json!({ "type": "BOOKMARK", "object": object })).await?;
+        self.note(|it| it.bookmarked = Some(self.version));
+        Ok(())
     }
 
     async fn act(&self, act: Act) -> Result<(), Over> {

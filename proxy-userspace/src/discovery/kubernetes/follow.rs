@@ -24,7 +24,7 @@ const PAGES: usize = 10_000;
 /// What is told of a resource.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A list begins.
+    /// A list begins, its first page being here.
     Begin(Resource),
     /// An object is there, or is another now.
     Set(Box<Object>),
@@ -90,7 +90,6 @@ impl Follower {
     async fn list(&self) -> Ended {
         self.health.set(self.resource, State::Listing);
         self.health.counts(self.resource).lists.up();
-        self.tell(News::Begin(self.resource)).await?;
         match self.pages().await? {
             Ok(version) => {
                 self.tell(News::Complete(self.resource)).await?;
@@ -115,6 +114,10 @@ impl Follower {
                 Err(failure) => return Ok(Err(failure)),
             };
             self.health.contact(self.resource);
+            if from.is_none() {
+                // Not before: a server may take long to begin, and meanwhile everything is as it was.
+                self.tell(News::Begin(self.resource)).await?;
+            }
             for item in items.unwrap_or_default() {
                 if let Some(name) = self.set(item).await? {
                     senseless.push(name);

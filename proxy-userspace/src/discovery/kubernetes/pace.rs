@@ -47,8 +47,11 @@ pub(super) enum End {
 /// The memory that pauses grow by.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Troubles in a row.
+    /// Troubles in a row that may be over at any moment.
     troubles: u32,
+    /// Refusals in a row that call for patience. They are counted apart: a server that returns often refuses at first what
+    /// it will soon permit, and its absence should not make that refusal count for many.
+    patience: u32,
     /// Lists since a watch was last well.
     lists: u32,
     /// Refusals of watches in a row.
@@ -60,18 +63,11 @@ impl Pace {
     pub(super) fn after(&mut self, end: End, spread: Duration, rng: &mut fastrand::Rng) -> (Step, Duration) {
         match end {
             End::Listed(version) => {
-                (self.troubles, self.refusals) = (0, 0);
+                (self.troubles, self.patience, self.refusals) = (0, 0, 0);
                 self.lists += 1;
                 (Step::Watch(version), Duration::ZERO)
             }
-            End::NotListed(failure) => {
-                self.troubles += 1;
-                let pause = match failure {
-                    Failure::Gone => self.grown(FIRST, LIST, rng),
-                    failure => self.pause(&failure, LIST, rng),
-                };
-                (Step::List, pause)
-            }
+            End::NotListed(failure) => (Step::List, self.pause(&failure, LIST, rng)),
             End::Watched { version, life, why } => {
                 if life >= WELL {
                     *self = Self::default();
@@ -91,38 +87,39 @@ impl Pace {
     ) -> (Step, Duration) {
         let Some(failure) = why else {
             // By its time. A server that ends each at once is not asked in a hurry.
-            self.troubles = if life >= FIRST { 0 } else { self.troubles + 1 };
-            let pause = if self.troubles == 0 { Duration::ZERO } else { self.grown(FIRST, WATCH, rng) };
-            return (Step::Watch(version), pause);
+            (self.troubles, self.patience) =
+                if life >= FIRST { (0, 0) } else { (self.troubles + 1, self.patience) };
+            return (Step::Watch(version), growing(FIRST, WATCH, self.troubles, rng));
         };
         if failure == Failure::Gone || matches!(failure, Failure::Garbage(_)) {
             // All nodes are told at the same moment when a server starts anew.
             let spread = spread.mul_f64(rng.f64());
             return (Step::List, spread + growing(FIRST, LIST, self.lists.saturating_sub(1), rng));
         }
-        self.troubles += 1;
         self.refusals = if matches!(failure, Failure::Refused(_)) { self.refusals + 1 } else { 0 };
         let pause = self.pause(&failure, WATCH, rng);
         (if self.refusals >= REFUSALS { Step::List } else { Step::Watch(version) }, pause)
     }
 
-    fn pause(&self, failure: &Failure, most: Duration, rng: &mut fastrand::Rng) -> Duration {
+    /// Counts a trouble; the pause after it, which grows up to `most` where the failure itself does not say otherwise.
+    fn pause(&mut self, failure: &Failure, most: Duration, rng: &mut fastrand::Rng) -> Duration {
+        let calls_for_patience =
+            matches!(failure, Failure::Forbidden(_) | Failure::Misconfigured(_) | Failure::Throttled(_));
+        let count = if calls_for_patience { &mut self.patience } else { &mut self.troubles };
+        *count += 1;
+        let times = *count;
         match failure {
-            Failure::Unreachable(_) | Failure::Silent(_) | Failure::Unauthorized(_) | Failure::Gone => {
-                self.grown(FIRST, WATCH, rng)
+            Failure::Unreachable(_) | Failure::Silent(_) | Failure::Unauthorized(_) => {
+                growing(FIRST, WATCH, times, rng)
             }
-            Failure::Refused(_) | Failure::Garbage(_) => self.grown(FIRST, most, rng),
-            Failure::Forbidden(_) | Failure::Misconfigured(_) => self.grown(FORBIDDEN, LIST, rng),
+            Failure::Refused(_) | Failure::Garbage(_) | Failure::Gone => growing(FIRST, most, times, rng),
+            Failure::Forbidden(_) | Failure::Misconfigured(_) => growing(FORBIDDEN, LIST, times, rng),
             Failure::Throttled(asked) => {
                 // Not shortened: the server said how long.
                 let asked = asked.unwrap_or_default().min(ASKED);
-                asked.max(self.grown(FIRST, LIST, rng))
+                asked.max(growing(FIRST, LIST, times, rng))
             }
         }
-    }
-
-    fn grown(&self, first: Duration, most: Duration, rng: &mut fastrand::Rng) -> Duration {
-        growing(first, most, self.troubles, rng)
     }
 }
 
@@ -131,4 +128,79 @@ fn growing(first: Duration, most: Duration, times: u32, rng: &mut fastrand::Rng)
     let Some(doublings) = times.checked_sub(1) else { return Duration::ZERO };
     let whole = first.saturating_mul(1 << doublings.min(16)).min(most);
     whole.mul_f64(1.0 - rng.f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest pause of a hundred, after each of these ends in turn.
+    fn longest(ends: &[End]) -> Vec<Duration> {
+        let mut longest = vec![Duration::ZERO; ends.len()];
+        for seed in 0..100 {
+            let (mut rng, mut pace) = (fastrand::Rng::with_seed(seed), Pace::default());
+            for (end, longest) in ends.iter().zip(&mut longest) {
+                *longest = pace.after(end.clone(), Duration::ZERO, &mut rng).1.max(*longest);
+            }
+        }
+        longest
+    }
+
+    fn watched(why: Option<Failure>) -> End {
+        End::Watched { version: "1".to_owned(), life: Duration::ZERO, why }
+    }
+
+    fn unreachable() -> Failure {
+        Failure::Unreachable("refused".to_owned())
+    }
+
+    #[test]
+    fn a_watch_is_resumed_within_two_seconds_however_long_the_server_was_away() {
+        let pauses = longest(&vec![watched(Some(unreachable())); 40]);
+        assert!(pauses.iter().all(|it| *it <= WATCH), "{pauses:?}");
+        assert!(pauses[0] <= FIRST && pauses[39] > WATCH / 2, "{pauses:?}");
+    }
+
+    #[test]
+    fn lists_that_fail_and_refusals_that_last_wait_up_to_thirty_seconds() {
+        for failure in [Failure::Refused("500".to_owned()), Failure::Gone, Failure::Throttled(None)] {
+            let pauses = longest(&vec![End::NotListed(failure.clone()); 40]);
+            assert!(pauses[39] > LIST * 9 / 10 && pauses[39] <= LIST, "{failure:?}: {pauses:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_refuses_on_its_return_is_tried_again_soon() {
+        for refusal in [Failure::Forbidden("rbac".to_owned()), Failure::Throttled(None)] {
+            let mut ends = vec![watched(Some(unreachable())); 20];
+            ends.push(watched(Some(refusal)));
+            let pauses = longest(&ends);
+            assert!(pauses[20] <= FORBIDDEN, "{pauses:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_ends_every_watch_at_once_is_not_asked_in_a_hurry() {
+        let pauses = longest(&vec![watched(None); 10]);
+        assert!(pauses[9] > WATCH / 2 && pauses[9] <= WATCH, "{pauses:?}");
+    }
+
+    #[test]
+    fn history_that_is_gone_again_and_again_is_listed_ever_more_seldom() {
+        let ends: Vec<_> =
+            (0..20).flat_map(|_| [End::Listed("1".to_owned()), watched(Some(Failure::Gone))]).collect();
+        let pauses = longest(&ends);
+        assert_eq!(pauses[1], Duration::ZERO, "the first time, at once");
+        assert!(pauses[39] > LIST / 2, "{pauses:?}");
+    }
+
+    #[test]
+    fn a_server_is_given_the_time_it_asks_for() {
+        let (mut rng, mut pace) = (fastrand::Rng::with_seed(1), Pace::default());
+        let throttled = Failure::Throttled(Some(Duration::from_secs(7)));
+        let (step, pause) = pace.after(watched(Some(throttled)), Duration::ZERO, &mut rng);
+        assert_eq!((step, pause), (Step::Watch("1".to_owned()), Duration::from_secs(7)));
+        let endless = Failure::Throttled(Some(Duration::from_hours(9)));
+        assert_eq!(pace.after(End::NotListed(endless), Duration::ZERO, &mut rng).1, ASKED);
+    }
 }

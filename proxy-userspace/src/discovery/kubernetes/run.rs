@@ -168,18 +168,21 @@ impl Fold {
         }
     }
 
-    /// Whether all of `resources` are known and none is in the middle of a list: there, an endpoint that moved from one
-    /// slice to another can be in neither.
-    fn is_whole(&self, resources: &[Resource]) -> bool {
-        resources.iter().all(|it| self.known[it.index()] && !self.listing[it.index()])
+    /// Whether the resource is known and not in the middle of a list.
+    fn is_whole(&self, resource: Resource) -> bool {
+        self.known[resource.index()] && !self.listing[resource.index()]
     }
 
+    /// In the middle of a list of slices, an endpoint that moved from one to another can be in neither. A list of services
+    /// holds up nothing: until its end it only adds.
     fn catalog_is_due(&self) -> bool {
-        (self.store.is_marked() || !self.told) && self.is_whole(&[Resource::Services, Resource::Slices])
+        (self.store.is_marked() || !self.told)
+            && self.known[Resource::Services.index()]
+            && self.is_whole(Resource::Slices)
     }
 
     fn residents_are_due(&self) -> bool {
-        self.node.has_changed() && self.is_whole(&[Resource::Pods])
+        self.node.has_changed() && self.is_whole(Resource::Pods)
     }
 
     fn is_due(&self) -> bool {

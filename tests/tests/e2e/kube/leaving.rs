@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::stage::{Stage, addresses};
-use e2e::kube::service;
-use e2e::time::Stalls;
+use super::stage::{Stage, address, addresses, following};
+use e2e::kube::{Act, ApiServer, service};
+use e2e::time::{Stalls, within};
 use e2e::{Load, Request, eventually};
 
 /// After an endpoint was taken out of the server's state, how long a request may still arrive there.
@@ -14,6 +14,9 @@ const ENDPOINTS: u8 = 20;
 /// How many of them the service has at any time, and how often others take their place.
 const AT_ONCE: usize = 6;
 const TURNS: usize = 100;
+const A_SECOND: Duration = Duration::from_secs(1);
+/// A weir that waits long for an answer.
+const PATIENT: &str = "{ kubernetes: { kubeconfig: ./kubeconfig, jitter: 0s, readTimeout: 30s } }";
 
 /// Which endpoints are in the service, and when the others were not.
 struct Turns {
@@ -71,4 +74,29 @@ fn no_request_goes_to_an_endpoint_that_left_more_than_100_ms_ago() {
         }
     }
     assert!(worst <= LATEST, "a request arrived {worst:?} after its endpoint had left");
+}
+
+/// A list that a busy server keeps waiting holds up nothing that is known of other resources, or of its own.
+#[test]
+fn an_endpoint_leaves_though_the_server_does_not_answer_a_list() {
+    let endpoints = |server: &ApiServer, numbers: &[u8]| server.serve("hello", &addresses(numbers));
+    for (hung, asks) in [("services", "endpointslices"), ("endpointslices", "services")] {
+        let server = ApiServer::start();
+        server.put(service("hello", "10.96.0.10", &[("http", 80)]));
+        endpoints(&server, &[0, 1]);
+        let weir = following(&server).set("discovery", PATIENT).start();
+        eventually("both", || weir.knows(address(0)) && weir.knows(address(1)));
+        eventually("all watches", || server.has_told(&["services", "endpointslices"]));
+        server.faults(|faults| faults.hung = [hung.to_owned()].into());
+        server.act(Act::Gone);
+        eventually("the list that hangs", || server.count("list", hung) == 2);
+        eventually("the other watch", || server.has_told(&[asks]));
+        if hung == "services" {
+            endpoints(&server, &[1]);
+            within(A_SECOND, "its leaving", || !weir.knows(address(0)));
+        } else {
+            server.delete("services", "default", "hello");
+            within(A_SECOND, "the end of the service", || !weir.knows(address(0)));
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! Kubernetes. The API server is a double (`e2e::kube`), held against a real one's recordings and against kubectl.
 
-mod discovery; // weir follows the server.
-mod faults; // Anything happens to the server.
+mod calls; // What is asked of it, and how often.
+mod discovery; // Services come from it, whatever happens to it.
+mod faults; // Anything happens to it, in any order.
+mod garbage; // Objects that make no sense.
 mod history; // Random histories.
-mod kubectl;
+mod kubectl; // It answers kubectl.
 mod leaving; // No request to who has left.
 mod model; // What a catalog should say.
-mod recordings;
+mod recordings; // It answers as a real one does.
 mod rollout; // A rolling restart.
 mod stage; // weir, the server, and pods.

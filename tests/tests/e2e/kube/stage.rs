@@ -33,9 +33,19 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// The same with so many addresses for endpoints; `None`, and a word why, without root.
+    /// With so many addresses for endpoints; `None`, and a word why, without root.
     #[track_caller]
     pub(super) fn with(addresses: u8) -> Option<Self> {
+        Self::prepared(addresses, |_| {}, |builder| builder)
+    }
+
+    /// The same with a server that is `prepared` before weir starts, and other settings.
+    #[track_caller]
+    pub(super) fn prepared(
+        addresses: u8,
+        prepare: impl FnOnce(&ApiServer),
+        settings: impl FnOnce(Builder) -> Builder,
+    ) -> Option<Self> {
         if !e2e::net::is_root() {
             return None;
         }
@@ -44,7 +54,8 @@ impl Stage {
         let add = |number| format!("addr add {}/24 dev eth0\n", address(number).ip());
         pod.ip(&(0..addresses).map(add).collect::<String>());
         let server = ApiServer::start_in(Place::from(&net.node()));
-        let weir = following(&server).on_node(&net).unset("transparent").start();
+        prepare(&server);
+        let weir = settings(following(&server)).beside(&net).start();
         Some(Self { weir, server, pod, net })
     }
 
