@@ -9,6 +9,7 @@ use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::failure::{Failure, chain, text};
@@ -22,11 +23,12 @@ const REFUSAL_BYTES: usize = 64 << 10;
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
-pub(super) struct Page {
+pub(super) struct Page<'a> {
     pub(super) metadata: ListMetadata,
-    /// Each by itself, so that one that makes no sense does not take the others along.
-    #[serde(default)]
-    pub(super) items: Option<Vec<Value>>,
+    /// Each by itself, so that one that makes no sense does not take the others along; and still as text, for as values all
+    /// of them together take ten times the memory.
+    #[serde(borrow, default)]
+    pub(super) items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,15 +65,21 @@ pub(super) async fn send(
     Err(Failure::of_answer(head.status, &head.headers, &body))
 }
 
-/// Reads a page to its end.
+/// Reads the text of a page to its end.
 pub(super) async fn page(
     client: &Client,
     request: Request<Body>,
     patience: Duration,
-) -> Result<Page, Failure> {
+) -> Result<BytesMut, Failure> {
     let answer = send(client, request, patience).await?;
-    let body = read(answer.into_body(), PAGE_BYTES, patience).await?;
-    serde_json::from_slice(&body).map_err(|error| Failure::Garbage(format!("no list: {error}")))
+    read(answer.into_body(), PAGE_BYTES, patience).await
+}
+
+impl<'a> Page<'a> {
+    /// The page that `body` is the text of.
+    pub(super) fn of(body: &'a [u8]) -> Result<Self, Failure> {
+        serde_json::from_slice(body).map_err(|error| Failure::Garbage(format!("no list: {error}")))
+    }
 }
 
 async fn read(mut body: Body, most: usize, patience: Duration) -> Result<BytesMut, Failure> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -109,7 +110,11 @@ impl Follower {
         let mut senseless = Vec::new();
         for _ in 0..PAGES {
             let request = self.resource.list(&self.node, from.as_deref());
-            let Page { metadata, items } = match self.page(request).await {
+            let body = match self.page(request).await {
+                Ok(body) => body,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            let Page { metadata, items } = match Page::of(&body) {
                 Ok(page) => page,
                 Err(failure) => return Ok(Err(failure)),
             };
@@ -119,6 +124,8 @@ impl Follower {
                 self.tell(News::Begin(self.resource)).await?;
             }
             for item in items.unwrap_or_default() {
+                // Numbers that are none are all that is found only now.
+                let item = serde_json::from_str(item.get()).unwrap_or_default();
                 if let Some(name) = self.set(item).await? {
                     senseless.push(name);
                 }
@@ -134,7 +141,7 @@ impl Follower {
         Ok(Err(Failure::Garbage(format!("a list of more than {PAGES} pages"))))
     }
 
-    async fn page(&self, request: http::Request<kube::client::Body>) -> Result<Page, Failure> {
+    async fn page(&self, request: http::Request<kube::client::Body>) -> Result<BytesMut, Failure> {
         call::page(&self.access.client().await?, request, self.settings.read_timeout).await
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use crate::discovery::kubernetes::call::Page;
 use crate::discovery::kubernetes::failure::Failure;
 use crate::discovery::kubernetes::resource::{Object, Resource};
 
@@ -103,4 +104,25 @@ fn real_objects_are_read_for_what_matters_in_them() {
     let mut wished = object;
     wished["metadata"]["annotations"] = json!({ "weir.dev/skip-ports": "http" });
     assert_eq!(Resource::Services.decode(wished).unwrap().mistakes().len(), 1);
+}
+
+#[test]
+fn a_page_takes_no_more_memory_than_its_text() {
+    let slice =
+        json!({ "metadata": { "name": "a", "labels": {} }, "endpoints": [{ "addresses": ["10.1.0.1"] }] });
+    let body = json!({ "metadata": { "resourceVersion": "7" }, "items": [slice, 7, null] }).to_string();
+    let page = Page::of(body.as_bytes()).unwrap();
+    let items = page.items.unwrap();
+    assert_eq!(items.len(), 3);
+    for item in items {
+        assert!(body.as_bytes().as_ptr_range().contains(&item.get().as_ptr()), "a copy of {item}");
+    }
+    for absent in
+        [r#"{"metadata":{"resourceVersion":"7"},"items":null}"#, r#"{"metadata":{"resourceVersion":"7"}}"#]
+    {
+        assert!(Page::of(absent.as_bytes()).unwrap().items.is_none());
+    }
+    for garbage in ["", "{}", r#"{"metadata":{"resourceVersion":"7"},"items":[{]}"#] {
+        assert!(matches!(Page::of(garbage.as_bytes()), Err(Failure::Garbage(_))), "{garbage}");
+    }
 }
