@@ -24,6 +24,7 @@ mod node;
 mod pace;
 mod resource;
 mod run;
+mod shared;
 mod store;
 #[cfg(test)]
 mod tests;

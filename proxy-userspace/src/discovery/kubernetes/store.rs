@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::follow::Name;
+use super::shared::Shared;
 use crate::discovery::objects::{Backing, Place, ServiceObject, SliceObject, assemble};
 use crate::domain::catalog::{Catalog, Namer, ServiceKey};
 
@@ -20,7 +21,7 @@ pub(super) struct Store {
     marked: HashSet<Name>,
     node: Option<Arc<str>>,
     zone: Option<Arc<str>>,
-    words: HashSet<Arc<str>>,
+    shared: Shared,
     rounds: Rounds,
 }
 
@@ -80,6 +81,12 @@ impl Store {
         }
     }
 
+    /// What is shared among the objects.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(super) fn set_slice(&mut self, mut object: SliceObject) {
         let name = self.name(&object.metadata.namespace, &object.metadata.name);
         let owner =
@@ -88,7 +95,7 @@ impl Store {
             self.remove_slice(&name);
         }
         let Some(owner) = owner else { return };
-        self.intern(&mut object);
+        self.shared.slice(&mut object);
         let round = self.rounds.slices;
         let entry = self.entries.entry(owner.clone()).or_default();
         match entry.slices.iter_mut().find(|it| it.object.metadata.name == object.metadata.name) {
@@ -175,7 +182,7 @@ impl Store {
                 .get(owner)
                 .is_some_and(|it| it.slices.iter().any(|it| it.object.metadata.name == *name.name))
         });
-        self.words.retain(|word| Arc::strong_count(word) > 1);
+        self.shared.shrink();
     }
 
     /// Whether any service is to be assembled again.
@@ -224,25 +231,7 @@ impl Store {
 
     /// The name, its namespace being the very one that others have.
     fn name(&mut self, namespace: &str, name: &str) -> Name {
-        Name { namespace: self.word(namespace), name: name.into() }
-    }
-
-    /// Thousands of endpoints are on the same few nodes.
-    fn intern(&mut self, slice: &mut SliceObject) {
-        for endpoint in slice.endpoints.iter_mut().flatten() {
-            for word in [&mut endpoint.node_name, &mut endpoint.zone].into_iter().flatten() {
-                *word = self.word(word);
-            }
-        }
-    }
-
-    fn word(&mut self, word: &str) -> Arc<str> {
-        if let Some(known) = self.words.get(word) {
-            return known.clone();
-        }
-        let word: Arc<str> = word.into();
-        self.words.insert(word.clone());
-        word
+        Name { namespace: self.shared.word(namespace), name: name.into() }
     }
 }
 

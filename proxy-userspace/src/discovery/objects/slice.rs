@@ -36,13 +36,13 @@ pub struct SliceEndpoint {
     /// The zone it runs in.
     #[serde(default, deserialize_with = "shared")]
     pub zone: Option<Arc<str>>,
-    /// Whom it is meant for; most have none.
-    #[serde(default)]
-    pub hints: Option<Box<Hints>>,
+    /// Whom it is meant for: most have none, and those that have share a few.
+    #[serde(default, deserialize_with = "shared_hints")]
+    pub hints: Option<Arc<Hints>>,
 }
 
 /// An endpoint's `hints`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hints {
     /// `forZones`: the zones whose traffic it is to take.
@@ -54,7 +54,7 @@ pub struct Hints {
 }
 
 /// A zone or a node in [`Hints`].
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct HintedName {
     /// Its name.
     pub name: String,
@@ -97,6 +97,10 @@ fn first<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, 
 fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.filter(|text| !text.is_empty()).map(Arc::from))
+}
+
+fn shared_hints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Hints>>, D::Error> {
+    Ok(Option::<Hints>::deserialize(deserializer)?.map(Arc::new))
 }
 
 impl SliceObject {

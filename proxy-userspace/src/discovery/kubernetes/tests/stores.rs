@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::discovery::kubernetes::follow::Name;
 use crate::discovery::kubernetes::node::Node;
+use crate::discovery::kubernetes::shared::Shared;
 use crate::discovery::kubernetes::store::Store;
 use crate::discovery::objects::{ServiceObject, SliceObject};
 use crate::domain::catalog::{Catalog, Changes};
@@ -178,4 +179,46 @@ fn residents_are_the_pods_that_are_and_the_namespaces_that_ask_for_something() {
     node.begin_namespaces();
     node.sweep_namespaces();
     assert!(node.has_changed() && node.take().namespaces.is_empty());
+}
+
+#[test]
+fn endpoints_share_what_they_have_in_common() {
+    let endpoint = |n: u32| {
+        json!({ "addresses": [format!("10.1.0.{n}")], "nodeName": "n1", "zone": "a",
+                "hints": { "forZones": [{ "name": "a" }] } })
+    };
+    let slice = |range: std::ops::Range<u32>| -> SliceObject {
+        object(json!({ "metadata": { "name": "x" }, "endpoints": range.map(endpoint).collect::<Vec<_>>() }))
+    };
+    let (mut one, mut other, mut shared) = (slice(0..50), slice(50..100), Shared::default());
+    shared.slice(&mut one);
+    shared.slice(&mut other);
+    assert_eq!(shared.len(), 3, "a node, a zone, and hints");
+    let first = one.endpoints.as_ref().unwrap()[0].clone();
+    for slice in [&one, &other] {
+        let endpoints = slice.endpoints.as_ref().unwrap();
+        assert_eq!(endpoints.capacity(), 50);
+        for endpoint in endpoints {
+            let same = |one: &Option<Arc<str>>, other: &Option<Arc<str>>| {
+                Arc::ptr_eq(one.as_ref().unwrap(), other.as_ref().unwrap())
+            };
+            assert!(same(&endpoint.node_name, &first.node_name) && same(&endpoint.zone, &first.zone));
+            assert!(Arc::ptr_eq(endpoint.hints.as_ref().unwrap(), first.hints.as_ref().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn nodes_that_come_and_go_leave_nothing_without_a_new_list() {
+    let mut told = Told::default();
+    told.store.set_service(service("a"));
+    for n in 0..10_000 {
+        let node = format!("n{n}");
+        told.store.set_slice(object(json!({
+            "metadata": { "name": "a-1", "labels": { "kubernetes.io/service-name": "a" } },
+            "endpoints": [{ "addresses": ["10.1.0.1"], "nodeName": node }], "ports": [{ "port": 8080 }],
+        })));
+        told.now();
+    }
+    assert!(told.store.shared().len() < 2000, "{}", told.store.shared().len());
 }
