@@ -13,7 +13,7 @@ use super::call::{self, Event, Head, Lines, Page};
 use super::failure::Failure;
 use super::health::{Health, State};
 use super::pace::{End, Pace, Step};
-use super::resource::{Object, Resource};
+use super::resource::{Object, Resource, Sensible};
 use crate::config::Kubernetes;
 
 /// How long a server may keep a watch, in seconds. A quarter less at random: they would all end together.
@@ -210,9 +210,9 @@ impl Follower {
     async fn set(&self, object: Value) -> Result<Option<String>, Unheard> {
         let name = Name::of(&Head::of(&object));
         let shown = name.to_string();
-        match self.resource.decode(object) {
-            Ok(object) => {
-                let mistakes = object.mistakes();
+        match self.resource.read(object) {
+            Ok(Sensible { object, mistakes, left_out }) => {
+                self.health.counts(self.resource).ignored.add(left_out as u64);
                 self.tell(News::Set(Box::new(object))).await?;
                 if mistakes.is_empty() {
                     self.health.heed(self.resource, &shown);

@@ -59,7 +59,7 @@ pub struct Counts {
     pub watches: Count,
     /// Events of watches, bookmarks included.
     pub events: Count,
-    /// Objects that made no sense.
+    /// Objects that made no sense, and endpoints of slices.
     pub ignored: Count,
     /// Failures, by [`Failure::KINDS`].
     pub failures: [Count; Failure::KINDS.len()],

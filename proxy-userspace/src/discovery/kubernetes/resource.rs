@@ -5,9 +5,13 @@ use std::fmt;
 use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::{HeaderValue, Request};
 use kube::client::Body;
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::discovery::objects::{NamespaceObject, NodeObject, PodObject, ServiceObject, SliceObject};
+use super::failure::text;
+use crate::discovery::objects::{
+    NamespaceObject, NodeObject, PodObject, ServiceObject, SliceEndpoint, SliceObject,
+};
 
 /// Objects of a page of a list. API servers keep whole pages in memory, and so does weir.
 const PAGE: &str = "500";
@@ -38,6 +42,16 @@ pub(super) enum Object {
     Namespace(NamespaceObject),
     Node(NodeObject),
     Pod(PodObject),
+}
+
+/// An object, and what of it made no sense.
+#[derive(Debug)]
+pub(super) struct Sensible {
+    pub(super) object: Object,
+    /// What is wrong with it that does not keep it from being used.
+    pub(super) mistakes: Vec<String>,
+    /// How many parts of it were left out.
+    pub(super) left_out: usize,
 }
 
 impl Resource {
@@ -138,6 +152,25 @@ impl Resource {
         request
     }
 
+    /// The object that `value` is, as far as it makes sense: of a slice, endpoints that make none are left out. The others
+    /// come and go all the same, and a slice that stayed as it was for one of them would keep those that are gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub(super) fn read(self, mut value: Value) -> Result<Sensible, serde_json::Error> {
+        let mut left_out = Vec::new();
+        if self == Self::Slices && SliceObject::deserialize(&value).is_err() {
+            left_out = leave_out_endpoints(&mut value);
+        }
+        let object = self.decode(value)?;
+        let mut mistakes = object.mistakes();
+        if let Some(first) = left_out.first() {
+            mistakes.push(format!("ignored {} of its endpoints: {first}", left_out.len()));
+        }
+        Ok(Sensible { object, mistakes, left_out: left_out.len() })
+    }
+
     /// The object that `value` is.
     ///
     /// # Errors
@@ -152,6 +185,21 @@ impl Resource {
             Self::Pods => serde_json::from_value(value).map(Object::Pod),
         }
     }
+}
+
+/// Takes the endpoints out of a slice that make no sense; what is wrong with each.
+fn leave_out_endpoints(slice: &mut Value) -> Vec<String> {
+    let mut left_out = Vec::new();
+    if let Some(endpoints) = slice.get_mut("endpoints").and_then(Value::as_array_mut) {
+        endpoints.retain(|endpoint| match SliceEndpoint::deserialize(endpoint) {
+            Ok(_) => true,
+            Err(error) => {
+                left_out.push(text(&error.to_string()));
+                false
+            }
+        });
+    }
+    left_out
 }
 
 impl Object {

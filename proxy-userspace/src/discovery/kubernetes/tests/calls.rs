@@ -126,3 +126,21 @@ fn a_page_takes_no_more_memory_than_its_text() {
         assert!(matches!(Page::of(garbage.as_bytes()), Err(Failure::Garbage(_))), "{garbage}");
     }
 }
+
+#[test]
+fn an_endpoint_that_makes_no_sense_takes_no_other_of_its_slice_along() {
+    let slice =
+        |endpoints: Value| json!({ "metadata": { "name": "a", "namespace": "x" }, "endpoints": endpoints });
+    let endpoints = json!([{ "addresses": ["10.1.0.1"] }, { "addresses": ["10.1.0"] }, { "addresses": ["10.1.0.2"] },
+                           { "addresses": ["10.1.0.3"], "nodeName": 7 }, 7]);
+    let sensible = Resource::Slices.read(slice(endpoints)).unwrap();
+    let Object::Slice(read) = sensible.object else { panic!("no slice") };
+    let addresses: Vec<_> =
+        read.endpoints.iter().flatten().filter_map(|it| Some(it.address?.0.to_string())).collect();
+    assert_eq!(addresses, ["10.1.0.1", "10.1.0.2"]);
+    assert_eq!((sensible.left_out, sensible.mistakes.len()), (3, 1));
+    assert!(sensible.mistakes[0].starts_with("ignored 3 of its endpoints: "), "{:?}", sensible.mistakes);
+    let sound = Resource::Slices.read(slice(json!([{ "addresses": ["10.1.0.1"] }]))).unwrap();
+    assert_eq!((sound.left_out, sound.mistakes), (0, Vec::new()));
+    assert!(Resource::Slices.read(slice(json!(7))).is_err());
+}
