@@ -25,7 +25,7 @@ const PAGES: usize = 10_000;
 /// What is told of a resource.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A list begins, its first page being here.
+    /// A list begins, its first page being here. One that breaks off is begun again, without a word between.
     Begin(Resource),
     /// An object is there, or is another now.
     Set(Box<Object>),
@@ -35,8 +35,6 @@ pub(super) enum News {
     Gone(Resource, Name),
     /// The list is complete: what it did not have is gone.
     Complete(Resource),
-    /// The list is not complete; there will be another.
-    Broken(Resource),
 }
 
 /// What an object is called: its namespace, empty for those of the whole cluster, and its name.
@@ -97,10 +95,7 @@ impl Follower {
                 self.health.well(self.resource, State::Watching);
                 Ok(End::Listed(version))
             }
-            Err(failure) => {
-                self.tell(News::Broken(self.resource)).await?;
-                Ok(End::NotListed(failure))
-            }
+            Err(failure) => Ok(End::NotListed(failure)),
         }
     }
 

@@ -35,11 +35,11 @@ pub(super) struct Outlets {
 }
 
 /// The fold.
-struct Fold {
+pub(super) struct Fold {
     store: Store,
     node: Node,
     outlets: Outlets,
-    /// Which lists are being read, and which were ever complete.
+    /// Which lists were begun and are not complete, be it that they broke off, and which were ever complete.
     listing: [bool; Resource::ALL.len()],
     known: [bool; Resource::ALL.len()],
     /// Whether this fold has told a catalog yet; before, there is another's.
@@ -100,7 +100,7 @@ pub(super) async fn run(
 }
 
 impl Fold {
-    fn new(node: &str, outlets: Outlets) -> Self {
+    pub(super) fn new(node: &str, outlets: Outlets) -> Self {
         Self {
             store: Store::on(node),
             node: Node::default(),
@@ -111,7 +111,7 @@ impl Fold {
         }
     }
 
-    fn take(&mut self, news: News) {
+    pub(super) fn take(&mut self, news: News) {
         match news {
             News::Begin(resource) => {
                 self.listing[resource.index()] = true;
@@ -122,7 +122,6 @@ impl Fold {
                 self.known[resource.index()] = true;
                 self.sweep(resource);
             }
-            News::Broken(resource) => self.listing[resource.index()] = false,
             News::Set(object) => match *object {
                 Object::Service(service) => self.store.set_service(service),
                 Object::Slice(slice) => self.store.set_slice(slice),
@@ -189,7 +188,7 @@ impl Fold {
         self.catalog_is_due() || self.residents_are_due()
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         if self.catalog_is_due() {
             self.publish_catalog();
         }

@@ -1,6 +1,7 @@
 //! Discovery by tables, and against a server of a few lines.
 
 mod calls;
+mod folds;
 mod paces;
 mod server;
 mod stores;

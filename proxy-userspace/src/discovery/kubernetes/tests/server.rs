@@ -240,3 +240,31 @@ async fn without_permission_for_pods_services_are_known_and_it_is_said() {
     let off = health.off().unwrap_or_default();
     assert!(off.contains("the enrolment of pods is off"), "{off}");
 }
+
+#[tokio::test]
+async fn a_list_whose_second_page_fails_is_not_told_of() {
+    let health = follow(
+        |request, before| match request {
+            it if it.contains("/services") => services(it),
+            it if it.contains("endpointslices") && it.contains("watch=true") => match before {
+                1 => Answer::Open(vec![event("ERROR", r#"{"kind":"Status","code":410}"#)]),
+                _ => Answer::Open(Vec::new()),
+            },
+            it if it.contains("continue=more") => Answer::Whole("500 Internal Server Error", String::new()),
+            it if it.contains("endpointslices") => match before {
+                0 => list(5, "", &[&slice(4, "10.1.0.1")]),
+                // The page that never gets to be a list is out of date.
+                2 => list(6, "more", &[&slice(3, "10.1.0.66")]),
+                _ => list(7, "", &[&slice(7, "10.1.0.2")]),
+            },
+            it => empty(it),
+        },
+        |catalog| {
+            assert!(!has(catalog, "10.1.0.66:80"), "half a list was told of");
+            has(catalog, "10.1.0.2:80")
+        },
+        |_| true,
+    )
+    .await;
+    assert_eq!(health.waits_for(), None);
+}
