@@ -144,16 +144,17 @@ impl Follower {
         self.health.counts(self.resource).watches.up();
         let mut at = At { number: version.parse().ok(), version };
         let seconds = WATCH_SECONDS - rng.u64(..WATCH_SECONDS / 4);
+        let asked = Duration::from_secs(seconds);
         let opened = self.open(&at.version, seconds).await;
         let mut lines = match opened {
             Ok(lines) => lines,
             Err(why) => {
-                return Ok(End::Watched { version: at.version, life: Duration::ZERO, why: Some(why) });
+                return Ok(End::Watched { version: at.version, life: Duration::ZERO, asked, why: Some(why) });
             }
         };
         self.health.well(self.resource, State::Watching);
         let begun = Instant::now();
-        let patience = self.settings.silence.min(Duration::from_secs(seconds) + self.settings.read_timeout);
+        let patience = self.settings.silence.min(asked + self.settings.read_timeout);
         let why = loop {
             match lines.next(patience).await {
                 Ok(None) => break None,
@@ -166,7 +167,7 @@ impl Follower {
                 Err(failure) => break Some(failure),
             }
         };
-        Ok(End::Watched { version: at.version, life: begun.elapsed(), why })
+        Ok(End::Watched { version: at.version, life: begun.elapsed(), asked, why })
     }
 
     async fn open(&self, version: &str, seconds: u64) -> Result<Lines, Failure> {

@@ -3,7 +3,8 @@
 //! A watch goes on from where it was, within 2 s of any trouble: kube-rs's own pauses grow to 30 s, and on a real cluster
 //! that left a node 20.7 s behind after an API server's short absence. A list costs the server much, so those that fail or
 //! come too often are spread over 30 s. Every pause is shortened by up to a half at random, so that nodes that lost the
-//! server at the same moment do not return together.
+//! server at the same moment do not return together; those that a server sent away when it was asked to go return at
+//! any moment of 2 s.
 
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const ASKED: Duration = Duration::from_mins(1);
 const FORBIDDEN: Duration = Duration::from_secs(1);
 /// Refusals of a watch in a row after which a list is tried: what is remembered may be what the server minds.
 const REFUSALS: u32 = 3;
+/// A watch that ends so much before its time has ended by it: clocks differ, and a server counts from when it was asked.
+const EARLY: Duration = Duration::from_secs(2);
 /// A watch that lived for so long was well.
 pub(super) const WELL: Duration = Duration::from_secs(10);
 
@@ -40,8 +43,9 @@ pub(super) enum End {
     Listed(String),
     /// A list failed.
     NotListed(Failure),
-    /// A watch ended, having got to `version`, after it was open for `life` (zero if it never was).
-    Watched { version: String, life: Duration, why: Option<Failure> },
+    /// A watch ended, having got to `version`, after it was open for `life` (zero if it never was) of the time it was `asked`
+    /// for.
+    Watched { version: String, life: Duration, asked: Duration, why: Option<Failure> },
 }
 
 /// The memory that pauses grow by.
@@ -68,29 +72,36 @@ impl Pace {
                 (Step::Watch(version), Duration::ZERO)
             }
             End::NotListed(failure) => (Step::List, self.pause(&failure, LIST, rng)),
-            End::Watched { version, life, why } => {
+            End::Watched { version, life, asked, why } => {
                 if life >= WELL {
                     *self = Self::default();
                 }
-                self.after_watch(version, life, why, spread, rng)
+                match why {
+                    Some(failure) => self.after_failure(version, failure, spread, rng),
+                    None => (Step::Watch(version), self.after_end(life, asked, rng)),
+                }
             }
         }
     }
 
-    fn after_watch(
+    /// The pause after a server ended a watch in good order. One that is asked to go ends all of them at the same moment, and
+    /// what is left of the servers should not get all nodes at once.
+    fn after_end(&mut self, life: Duration, asked: Duration, rng: &mut fastrand::Rng) -> Duration {
+        if life + EARLY >= asked {
+            (self.troubles, self.patience) = (0, 0);
+            return Duration::ZERO;
+        }
+        self.troubles = if life >= FIRST { 0 } else { self.troubles + 1 };
+        growing(FIRST, WATCH, self.troubles, rng).max(WATCH.mul_f64(rng.f64()))
+    }
+
+    fn after_failure(
         &mut self,
         version: String,
-        life: Duration,
-        why: Option<Failure>,
+        failure: Failure,
         spread: Duration,
         rng: &mut fastrand::Rng,
     ) -> (Step, Duration) {
-        let Some(failure) = why else {
-            // By its time. A server that ends each at once is not asked in a hurry.
-            (self.troubles, self.patience) =
-                if life >= FIRST { (0, 0) } else { (self.troubles + 1, self.patience) };
-            return (Step::Watch(version), growing(FIRST, WATCH, self.troubles, rng));
-        };
         if failure == Failure::Gone || matches!(failure, Failure::Garbage(_)) {
             // All nodes are told at the same moment when a server starts anew.
             let spread = spread.mul_f64(rng.f64());
@@ -147,7 +158,7 @@ mod tests {
     }
 
     fn watched(why: Option<Failure>) -> End {
-        End::Watched { version: "1".to_owned(), life: Duration::ZERO, why }
+        End::Watched { version: "1".to_owned(), life: Duration::ZERO, asked: WELL, why }
     }
 
     fn unreachable() -> Failure {
@@ -183,6 +194,27 @@ mod tests {
     fn a_server_that_ends_every_watch_at_once_is_not_asked_in_a_hurry() {
         let pauses = longest(&vec![watched(None); 10]);
         assert!(pauses[9] > WATCH / 2 && pauses[9] <= WATCH, "{pauses:?}");
+    }
+
+    #[test]
+    fn nodes_that_a_server_sends_away_return_at_any_moment_of_two_seconds() {
+        let asked = Duration::from_mins(5);
+        let pauses_after = |life| {
+            let end = End::Watched { version: "1".to_owned(), life, asked, why: None };
+            let pause = |seed| {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                Pace::default().after(end.clone(), Duration::ZERO, &mut rng).1
+            };
+            (0..1000).map(pause).collect::<Vec<_>>()
+        };
+        let away = pauses_after(Duration::from_mins(3));
+        for tenth in 0..10 {
+            let (from, to) = (WATCH / 10 * tenth, WATCH / 10 * (tenth + 1));
+            let within = away.iter().filter(|it| (from..=to).contains(*it)).count();
+            assert!((50..150).contains(&within), "{within} of 1000 from {from:?} to {to:?}");
+        }
+        let by_its_time = pauses_after(asked - Duration::from_millis(100));
+        assert!(by_its_time.iter().all(Duration::is_zero), "{by_its_time:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::discovery::kubernetes::pace::{End, Pace, Step, WELL};
 const SPREAD: Duration = Duration::from_millis(500);
 
 fn watched(life: Duration, why: Option<Failure>) -> End {
-    End::Watched { version: "7".to_owned(), life, why }
+    End::Watched { version: "7".to_owned(), life, asked: WELL, why }
 }
 
 fn list() -> Step {
