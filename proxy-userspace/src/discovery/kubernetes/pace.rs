@@ -12,7 +12,7 @@ use super::failure::Failure;
 
 /// The first pause after trouble.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest before a watch goes on, and before a server is looked for that cannot be reached.
+/// The longest before a watch goes on.
 const WATCH: Duration = Duration::from_secs(2);
 /// The longest before a list, and after a server asked for patience.
 const LIST: Duration = Duration::from_secs(30);
@@ -120,10 +120,12 @@ impl Pace {
         *count += 1;
         let times = *count;
         match failure {
-            Failure::Unreachable(_) | Failure::Silent(_) | Failure::Unauthorized(_) => {
-                growing(FIRST, WATCH, times, rng)
-            }
-            Failure::Refused(_) | Failure::Garbage(_) | Failure::Gone => growing(FIRST, most, times, rng),
+            Failure::Unreachable(_)
+            | Failure::Silent(_)
+            | Failure::Unauthorized(_)
+            | Failure::Refused(_)
+            | Failure::Garbage(_)
+            | Failure::Gone => growing(FIRST, most, times, rng),
             Failure::Forbidden(_) | Failure::Misconfigured(_) => growing(FORBIDDEN, LIST, times, rng),
             Failure::Throttled(asked) => {
                 // Not shortened: the server said how long.
@@ -174,7 +176,16 @@ mod tests {
 
     #[test]
     fn lists_that_fail_and_refusals_that_last_wait_up_to_thirty_seconds() {
-        for failure in [Failure::Refused("500".to_owned()), Failure::Gone, Failure::Throttled(None)] {
+        let text = String::new;
+        for failure in [
+            unreachable(),
+            Failure::Silent(WELL),
+            Failure::Unauthorized(text()),
+            Failure::Refused(text()),
+            Failure::Garbage(text()),
+            Failure::Gone,
+            Failure::Throttled(None),
+        ] {
             let pauses = longest(&vec![End::NotListed(failure.clone()); 40]);
             assert!(pauses[39] > LIST * 9 / 10 && pauses[39] <= LIST, "{failure:?}: {pauses:?}");
         }

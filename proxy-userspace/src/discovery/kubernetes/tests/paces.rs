@@ -68,7 +68,7 @@ fn a_watch_goes_on_within_two_seconds_and_a_list_within_thirty() {
         (away.clone(), 5, 1600),
         (away, 100, 2000),
         (watched(Duration::ZERO, Some(Failure::Silent(WELL))), 100, 2000),
-        (End::NotListed(Failure::Unreachable(String::new())), 100, 2000),
+        (End::NotListed(Failure::Unreachable(String::new())), 100, 30_000),
         (refused.clone(), 1, 100),
         (refused, 100, 30_000),
         (forbidden.clone(), 1, 1000),
