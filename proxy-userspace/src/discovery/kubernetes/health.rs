@@ -28,7 +28,7 @@ pub struct Health {
 pub struct Status {
     /// What is being done.
     pub state: State,
-    /// Whether a list was ever complete.
+    /// Whether a list was ever complete and what it made was told of.
     pub known: bool,
     /// When the server last said anything about it.
     pub contact: Option<Instant>,
@@ -157,10 +157,17 @@ impl Health {
                 tracing::info!(%resource, "discovery is well again, after: {failure}");
             }
             status.state = state;
-            status.known |= state == State::Watching;
             status.contact = Some(Instant::now());
         }
         self.changed.send_replace(());
+    }
+
+    /// What the resource's list made was told of.
+    pub(super) fn known(&self, resource: Resource) {
+        let new = !std::mem::replace(&mut self.resources[resource.index()].lock().known, true);
+        if new {
+            self.changed.send_replace(());
+        }
     }
 
     /// A step failed. The log has each trouble once.

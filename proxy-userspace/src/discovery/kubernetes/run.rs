@@ -121,6 +121,7 @@ impl Fold {
                 self.listing[resource.index()] = false;
                 self.known[resource.index()] = true;
                 self.sweep(resource);
+                self.vouch();
             }
             News::Set(object) => match *object {
                 Object::Service(service) => self.store.set_service(service),
@@ -184,7 +185,7 @@ impl Fold {
         self.node.has_changed() && self.is_whole(Resource::Pods)
     }
 
-    fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.catalog_is_due() || self.residents_are_due()
     }
 
@@ -194,6 +195,21 @@ impl Fold {
         }
         if self.residents_are_due() {
             self.outlets.residents.send_replace(Arc::new(self.node.take()));
+        }
+        self.vouch();
+    }
+
+    /// Says what is known as soon as it is told of, and not before: who is ready has to have it.
+    fn vouch(&self) {
+        for resource in Resource::ALL {
+            let is_told = match resource {
+                Resource::Services | Resource::Slices => self.told,
+                Resource::Pods => !self.residents_are_due(),
+                Resource::Namespaces | Resource::Node => true,
+            };
+            if self.known[resource.index()] && is_told {
+                self.outlets.health.known(resource);
+            }
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::discovery::kubernetes::Resource;
 use crate::discovery::kubernetes::follow::News;
 use crate::discovery::kubernetes::run::{Fold, Outlets};
+use crate::discovery::kubernetes::{Resource, State};
 
 fn outlets() -> Outlets {
     Outlets {
@@ -70,4 +70,40 @@ fn of_a_list_that_breaks_off_nothing_is_told_until_one_is_complete() {
     fold.take(slice("a-3", &["10.1.0.3"]));
     fold.publish();
     assert_eq!(told(&outlets), ["10.1.0.1", "10.1.0.3"]);
+}
+
+#[test]
+fn nothing_is_waited_for_only_once_the_catalog_was_told() {
+    let outlets = outlets();
+    let mut fold = Fold::new("n1", outlets.clone());
+    let mut changes = outlets.health.changes();
+    list(&mut fold, Resource::Services, vec![service()]);
+    list(&mut fold, Resource::Slices, vec![slice("a-1", &["10.1.0.1"])]);
+    for resource in [Resource::Services, Resource::Slices] {
+        outlets.health.well(resource, State::Watching);
+    }
+    assert_eq!(told(&outlets), Vec::<String>::new());
+    assert_eq!(
+        outlets.health.waits_for().as_deref(),
+        Some("waiting for services; waiting for endpointslices"),
+        "before the catalog is there"
+    );
+    changes.mark_unchanged();
+    fold.publish();
+    assert_eq!(told(&outlets), ["10.1.0.1"]);
+    assert_eq!(outlets.health.waits_for(), None);
+    assert!(changes.has_changed().unwrap(), "readiness is told");
+}
+
+#[test]
+fn of_a_cluster_without_a_service_nothing_is_waited_for() {
+    let outlets = outlets();
+    let mut fold = Fold::new("n1", outlets.clone());
+    list(&mut fold, Resource::Services, Vec::new());
+    list(&mut fold, Resource::Slices, Vec::new());
+    assert!(fold.is_due());
+    fold.publish();
+    assert_eq!(outlets.health.waits_for(), None);
+    list(&mut fold, Resource::Pods, Vec::new());
+    assert!(outlets.health.status(Resource::Pods).known, "a node without pods is known at once");
 }
