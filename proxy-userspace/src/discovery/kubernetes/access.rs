@@ -6,6 +6,7 @@ use kube::{Client, Config};
 use parking_lot::Mutex;
 
 use super::failure::{Failure, chain};
+use super::resource::Resource;
 use crate::config::Kubernetes;
 
 /// A client, made when it is first needed and again when it is not good any more.
@@ -65,4 +66,17 @@ pub(super) fn node_name(settings: &Kubernetes) -> String {
     let told = || std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_lowercase());
     configured.or_else(told).or_else(|| host().ok()).unwrap_or_default()
+}
+
+/// What to say of a node name that leads to no node.
+pub(super) fn misnamed(node: &str) -> String {
+    let wrong = match node {
+        "" => "this node's name is not known".to_owned(),
+        node => format!("no node is called {node:?}"),
+    };
+    format!(
+        "{wrong}: {} and {} are off; give its name by discovery.kubernetes.node or NODE_NAME",
+        Resource::Pods.feature(),
+        Resource::Node.feature()
+    )
 }

@@ -20,6 +20,8 @@ pub struct Health {
     /// Counts for each resource.
     pub counts: [Counts; Resource::ALL.len()],
     problems: Mutex<BTreeMap<(Resource, String), String>>,
+    /// What is wrong with this node's name.
+    misnamed: Mutex<Option<String>>,
     changed: watch::Sender<()>,
 }
 
@@ -86,6 +88,7 @@ impl Default for Health {
             resources: Default::default(),
             counts: Default::default(),
             problems: Mutex::default(),
+            misnamed: Mutex::default(),
             changed: watch::Sender::new(()),
         }
     }
@@ -118,7 +121,7 @@ impl Health {
         (!waits.is_empty()).then(|| waits.join("; "))
     }
 
-    /// What is off for want of permission.
+    /// What is off for want of permission, or because the node's name leads to no node.
     pub fn off(&self) -> Option<String> {
         let off = Resource::ALL.into_iter().filter_map(|resource| match self.status(resource).failure {
             Some(failure @ Failure::Forbidden(_)) => {
@@ -126,7 +129,7 @@ impl Health {
             }
             _ => None,
         });
-        let off: Vec<_> = off.collect();
+        let off: Vec<_> = off.chain(self.misnamed.lock().clone()).collect();
         (!off.is_empty()).then(|| off.join("; "))
     }
 
@@ -158,6 +161,19 @@ impl Health {
             }
             status.state = state;
             status.contact = Some(Instant::now());
+        }
+        self.changed.send_replace(());
+    }
+
+    /// The node is there, or there is this wrong with its name. The log has it once.
+    pub(super) fn names_node(&self, wrong: Option<String>) {
+        let before = std::mem::replace(&mut *self.misnamed.lock(), wrong.clone());
+        if before == wrong {
+            return;
+        }
+        match wrong {
+            Some(wrong) => tracing::error!("{wrong}"),
+            None => tracing::info!("this node is known by its name now"),
         }
         self.changed.send_replace(());
     }

@@ -89,6 +89,11 @@ impl Resource {
         matches!(self, Self::Services | Self::Slices)
     }
 
+    /// Whether only what concerns this node is asked for, by its name.
+    pub(super) fn is_of_node(self) -> bool {
+        matches!(self, Self::Node | Self::Pods)
+    }
+
     fn path(self) -> &'static str {
         match self {
             Self::Services => "/api/v1/services",

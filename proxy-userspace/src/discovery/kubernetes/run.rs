@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::access::Access;
+use super::access::{Access, misnamed};
 use super::follow::{Follower, News};
 use super::health::Health;
 use super::node::Node;
@@ -42,6 +42,9 @@ pub(super) struct Fold {
     /// Which lists were begun and are not complete, be it that they broke off, and which were ever complete.
     listing: [bool; Resource::ALL.len()],
     known: [bool; Resource::ALL.len()],
+    /// This node's name, and whether there was a node of this name since its list began.
+    name: Arc<str>,
+    named: bool,
     /// Whether this fold has told a catalog yet; before, there is another's.
     told: bool,
 }
@@ -60,7 +63,12 @@ pub(super) async fn run(
     let (news, mut told) = mpsc::channel(QUEUE);
     let access = Arc::new(Access::new((*settings).clone()));
     let mut followers = JoinSet::new();
-    for resource in Resource::ALL {
+    // An empty name would be that of all pods that are on no node yet.
+    let followed = |resource: &Resource| !node.is_empty() || !resource.is_of_node();
+    if node.is_empty() {
+        outlets.health.names_node(Some(misnamed(&node)));
+    }
+    for resource in Resource::ALL.into_iter().filter(followed) {
         let follower = Follower {
             resource,
             settings: settings.clone(),
@@ -107,6 +115,8 @@ impl Fold {
             outlets,
             listing: Default::default(),
             known: Default::default(),
+            name: node.into(),
+            named: false,
             told: false,
         }
     }
@@ -127,14 +137,18 @@ impl Fold {
                 Object::Service(service) => self.store.set_service(service),
                 Object::Slice(slice) => self.store.set_slice(slice),
                 Object::Namespace(namespace) => self.node.set_namespace(namespace),
-                Object::Node(node) => self.store.set_zone(node.zone()),
+                Object::Node(node) => {
+                    self.store.set_zone(node.zone());
+                    self.named = true;
+                    self.outlets.health.names_node(None);
+                }
                 Object::Pod(pod) => self.node.set_pod(&pod),
             },
             News::Senseless(resource, name) => match resource {
                 Resource::Services => self.store.keep_service(&name),
                 Resource::Slices => self.store.keep_slice(&name),
                 Resource::Namespaces => self.node.keep_namespace(&name),
-                Resource::Node => {}
+                Resource::Node => self.named = true,
                 Resource::Pods => self.node.keep_pod(name),
             },
             News::Gone(resource, name) => match resource {
@@ -153,7 +167,7 @@ impl Fold {
             Resource::Services => self.store.begin_services(),
             Resource::Slices => self.store.begin_slices(),
             Resource::Namespaces => self.node.begin_namespaces(),
-            Resource::Node => {}
+            Resource::Node => self.named = false,
             Resource::Pods => self.node.begin_pods(),
         }
     }
@@ -163,6 +177,8 @@ impl Fold {
             Resource::Services => self.store.sweep_services(),
             Resource::Slices => self.store.sweep_slices(),
             Resource::Namespaces => self.node.sweep_namespaces(),
+            // One that is deleted while weir runs on it is where it was, but no pods are told of any more.
+            Resource::Node if !self.named => self.outlets.health.names_node(Some(misnamed(&self.name))),
             Resource::Node => {}
             Resource::Pods => self.node.sweep_pods(),
         }

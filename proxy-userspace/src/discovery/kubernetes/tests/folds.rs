@@ -1,12 +1,16 @@
 //! News in, and what is told of them when.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::discovery::kubernetes::follow::News;
-use crate::discovery::kubernetes::run::{Fold, Outlets};
+use crate::config::Kubernetes;
+use crate::discovery::kubernetes::follow::{Name, News};
+use crate::discovery::kubernetes::run::{Fold, Outlets, run};
 use crate::discovery::kubernetes::{Resource, State};
 
 fn outlets() -> Outlets {
@@ -32,6 +36,10 @@ fn slice(name: &str, addresses: &[&str]) -> News {
         Resource::Slices,
         json!({ "metadata": metadata, "endpoints": endpoints, "ports": [{ "port": 8080 }] }),
     )
+}
+
+fn name(name: &str) -> Name {
+    Name { namespace: "".into(), name: name.into() }
 }
 
 fn list(fold: &mut Fold, resource: Resource, news: Vec<News>) {
@@ -106,4 +114,54 @@ fn of_a_cluster_without_a_service_nothing_is_waited_for() {
     assert_eq!(outlets.health.waits_for(), None);
     list(&mut fold, Resource::Pods, Vec::new());
     assert!(outlets.health.status(Resource::Pods).known, "a node without pods is known at once");
+}
+
+#[test]
+fn a_name_that_no_node_has_is_said_until_one_has_it() {
+    let outlets = outlets();
+    let mut fold = Fold::new("n1", outlets.clone());
+    let node = || set(Resource::Node, json!({ "metadata": { "name": "n1" } }));
+    let mut changes = outlets.health.changes();
+    list(&mut fold, Resource::Node, Vec::new());
+    let off = outlets.health.off().unwrap();
+    assert!(
+        off.starts_with("no node is called \"n1\": the enrolment of pods and this node's zone are off"),
+        "{off}"
+    );
+    assert!(changes.has_changed().unwrap(), "readiness is told");
+    fold.take(node());
+    assert_eq!(outlets.health.off(), None);
+    list(&mut fold, Resource::Node, vec![node()]);
+    assert_eq!(outlets.health.off(), None);
+    changes.mark_unchanged();
+    list(&mut fold, Resource::Node, vec![News::Senseless(Resource::Node, name("n1"))]);
+    assert_eq!(outlets.health.off(), None, "it is there, if not understood");
+}
+
+#[tokio::test]
+async fn without_a_name_of_the_node_no_pods_are_asked_for_and_it_is_said() {
+    let outlets = outlets();
+    let settings = Arc::new(Kubernetes {
+        kubeconfig: Some("/nonexistent/kubeconfig".into()),
+        jitter: Duration::ZERO,
+        ..Kubernetes::default()
+    });
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(run(settings, "".into(), outlets.clone(), shutdown.clone()));
+    let all = async {
+        // Those that are followed have all failed by then: there is no kubeconfig.
+        let mut changes = outlets.health.changes();
+        let failed = |it: Resource| outlets.health.status(it).failure.is_some();
+        while ![Resource::Services, Resource::Slices, Resource::Namespaces].into_iter().all(failed) {
+            changes.changed().await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(10), all).await.unwrap();
+    let off = outlets.health.off().unwrap();
+    assert!(off.starts_with("this node's name is not known: "), "{off}");
+    for resource in [Resource::Pods, Resource::Node] {
+        assert_eq!(outlets.health.counts[resource.index()].lists.value(), 0, "{resource}");
+    }
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
 }
