@@ -76,9 +76,7 @@ impl Follower {
             let Ok(end) = ended else { return };
             if let End::NotListed(failure) | End::Watched { why: Some(failure), .. } = &end {
                 self.health.failed(self.resource, failure);
-                if matches!(failure, Failure::Unauthorized(_) | Failure::Misconfigured(_)) {
-                    self.access.forget();
-                }
+                self.access.failed(failure).await;
             }
             let pause;
             (step, pause) = pace.after(end, self.settings.jitter, &mut rng);
@@ -113,6 +111,7 @@ impl Follower {
                 Ok(page) => page,
                 Err(failure) => return Ok(Err(failure)),
             };
+            self.access.reached();
             self.health.contact(self.resource);
             if from.is_none() {
                 // Not before: a server may take long to begin, and meanwhile everything is as it was.
@@ -152,6 +151,7 @@ impl Follower {
                 return Ok(End::Watched { version: at.version, life: Duration::ZERO, asked, why: Some(why) });
             }
         };
+        self.access.reached();
         self.health.well(self.resource, State::Watching);
         let begun = Instant::now();
         let patience = self.settings.silence.min(asked + self.settings.read_timeout);
