@@ -65,9 +65,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whose connections are diverted: what `transparent.enrol` says, or everybody's.
+    /// Whose connections are diverted: what `transparent.enrol` says, else the pods' that an API server tells of, else
+    /// everybody's.
     pub fn enrol(&self) -> Enrol {
-        self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(Enrol::All)
+        let unsaid = if self.discovery.kubernetes.is_some() { Enrol::Pods } else { Enrol::All };
+        self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(unsaid)
     }
 }
 

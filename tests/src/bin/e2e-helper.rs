@@ -1,10 +1,10 @@
-//! What tests need in a process of its own: a backend to kill, and the agent that makes sockets inside a pod.
-//! Both end when their standard input does, that is, with the test, however that ends.
+//! What tests need in a process of its own: a backend to kill, the agent that makes sockets inside a pod, and, for the
+//! bench, the API server of a large cluster, which takes orders. All end when their standard input does, that is, with the test, however that ends.
 #![allow(clippy::unwrap_used, reason = "it fails the test that started it")]
 
 use std::io::Read;
 
-use e2e::{Backend, Place, net::agent};
+use e2e::{Backend, Place, kube::ApiServer, net::agent};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -23,7 +23,23 @@ fn main() {
             println!("ready");
             wait_for_the_end();
         }
-        _ => panic!("usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET"),
+        ["cluster", services, endpoints, folder] => {
+            let server = ApiServer::start();
+            server.fill(services.parse().unwrap(), endpoints.parse().unwrap());
+            server.kubeconfig(std::path::Path::new(folder));
+            println!("ready");
+            for order in std::io::stdin().lines() {
+                match order.unwrap().as_str() {
+                    "gone" => server.serve("s0", &[]),
+                    "back" => server.serve("s0", &["127.0.0.1:1".parse().unwrap()]),
+                    order => panic!("no order: {order}"),
+                }
+                println!("done");
+            }
+        }
+        _ => panic!(
+            "usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET | cluster SERVICES ENDPOINTS FOLDER"
+        ),
     }
 }
 

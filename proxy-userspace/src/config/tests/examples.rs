@@ -13,13 +13,18 @@ fn every_example_is_right() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let settings = load(Some(&path)).unwrap_or_else(|error| panic!("{error}"));
-            let folder = settings.discovery.files.expect("each example has services").path;
-            assert!(folder.is_dir(), "{}: {}", path.display(), folder.display());
+            let discovery = settings.discovery;
+            assert!(discovery.files.is_some() || discovery.kubernetes.is_some(), "each example has services");
+            if let Some(folder) = discovery.files.map(|files| files.path) {
+                assert!(folder.is_dir(), "{}: {}", path.display(), folder.display());
+            }
             names.push(path.file_name().unwrap().to_string_lossy().into_owned());
         }
     }
     names.sort();
-    assert_eq!(names, ["all.yaml", "dtab.yaml", "files.yaml", "policies.yaml", "transparent.yaml"]);
+    let expected =
+        ["all.yaml", "dtab.yaml", "files.yaml", "kubernetes.yaml", "policies.yaml", "transparent.yaml"];
+    assert_eq!(names, expected);
 }
 
 /// What `all.yaml` says of defaults is true: taking out what it says has none leaves the defaults.

@@ -333,6 +333,13 @@ fn at_the_transparent_door_the_diversion_is_the_permission_unless_the_file_says_
 }
 
 #[test]
+fn in_a_cluster_pods_are_enrolled_one_by_one_unless_the_file_says_otherwise() {
+    assert_eq!(parsed("transparent: {}").enrol(), Enrol::All);
+    assert_eq!(parsed("transparent: {}\ndiscovery: { kubernetes: {} }").enrol(), Enrol::Pods);
+    assert_eq!(parsed("transparent: { enrol: all }\ndiscovery: { kubernetes: {} }").enrol(), Enrol::All);
+}
+
+#[test]
 fn who_relies_on_fail_closed_needs_interception_whatever_required_says() {
     let due = |text: &str| parsed(text).transparent.expect("it is on").is_due();
     assert!(due("transparent: {}\n"));

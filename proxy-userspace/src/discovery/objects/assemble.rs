@@ -7,7 +7,7 @@ use super::endpoints::{EndpointAddress, EndpointsObject};
 use super::meta::PortNumber;
 use super::place::{Backed, Place};
 use super::protocol::{app_protocol, is_tcp};
-use super::service::{ServiceObject, SpecPort};
+use super::service::{Family, ServiceObject, SpecPort};
 use super::slice::SliceObject;
 use crate::domain::catalog::{AppProtocol, Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
 use crate::domain::ports::PortWishes;
@@ -32,7 +32,8 @@ pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) 
     let external_name = object.external_name().map(|name| Arc::from(name.to_ascii_lowercase()));
     let backing = if external_name.is_some() { Backing::Slices(&[]) } else { backing };
     let policy = object.spec.internal_traffic_policy;
-    let narrow = |backed: Vec<Backed<'_>>| place.narrow(policy, backed);
+    let family = object.preferred_family();
+    let narrow = |backed: Vec<Backed<'_>>| place.narrow(policy, of_family(family, backed));
     let mut ports: Vec<_> = ports.map(|port| service_port(port, backing, &narrow)).collect();
     annotate(&mut ports, &object.port_wishes().0);
     Service {
@@ -116,6 +117,19 @@ fn of_endpoints(object: &EndpointsObject, port: &SpecPort) -> Vec<Endpoint> {
         }
     }
     endpoints
+}
+
+/// Each pod of a dual-stack Service is told of in slices of both families, and is one endpoint all the same.
+fn of_family(family: Option<Family>, mut backed: Vec<Backed<'_>>) -> Vec<Backed<'_>> {
+    let is_of = |it: &Backed<'_>| match family {
+        Some(Family::V4) => it.endpoint.address.is_ipv4(),
+        Some(Family::V6) => it.endpoint.address.is_ipv6(),
+        Some(Family::Other) | None => false,
+    };
+    if backed.iter().any(|it| it.endpoint.condition == Condition::Ready && is_of(it)) {
+        backed.retain(is_of);
+    }
+    backed
 }
 
 /// An absent name and an empty one are the same to Kubernetes.

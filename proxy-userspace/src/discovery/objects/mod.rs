@@ -12,6 +12,8 @@ mod endpoints;
 mod meta;
 mod node;
 mod place;
+#[cfg(test)]
+mod place_tests;
 mod pod;
 mod protocol;
 mod service;
@@ -30,6 +32,6 @@ pub use pod::{
 };
 pub use protocol::app_protocol;
 pub use service::{
-    AffinityConfig, ClientIpConfig, ClusterIp, ServiceObject, ServiceSpec, SpecPort, TrafficPolicy,
+    AffinityConfig, ClientIpConfig, ClusterIp, Family, ServiceObject, ServiceSpec, SpecPort, TrafficPolicy,
 };
 pub use slice::{Conditions, HintedName, Hints, SliceEndpoint, SliceObject, SlicePort};

@@ -46,9 +46,26 @@ pub struct ServiceSpec {
     /// `sessionAffinityConfig`.
     #[serde(default)]
     pub session_affinity_config: Option<AffinityConfig>,
+    /// `ipFamilies`: the first is the one it prefers.
+    #[serde(default)]
+    pub ip_families: Option<Vec<Family>>,
     /// `internalTrafficPolicy`.
     #[serde(default)]
     pub internal_traffic_policy: TrafficPolicy,
+}
+
+/// An IP family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    #[serde(rename = "IPv4")]
+    V4,
+    /// IPv6.
+    #[serde(rename = "IPv6")]
+    V6,
+    /// One that is not known here.
+    #[serde(other)]
+    Other,
 }
 
 /// Which endpoints a node may use.
@@ -125,6 +142,14 @@ impl ServiceObject {
     pub fn port_wishes(&self) -> (PortWishes, Vec<String>) {
         let Some(annotations) = &self.metadata.annotations else { return Default::default() };
         PortWishes::read(annotations.skip_ports.as_deref(), annotations.opaque_ports.as_deref())
+    }
+
+    /// The family whose addresses stand for its endpoints, where each is told of in two.
+    pub fn preferred_family(&self) -> Option<Family> {
+        match self.spec.ip_families.as_deref() {
+            Some([first, _, ..]) => Some(*first),
+            _ => None,
+        }
     }
 
     /// The DNS name this service is an alias of, if it is one.

@@ -157,3 +157,17 @@ fn an_endless_wait_for_a_head_is_bounded_here_too() {
     client.rest();
     assert_eq!(client.stream().peer_addr().map_or(address(V4), |a| a), address(V4));
 }
+
+#[test]
+fn what_policies_say_of_the_dialled_service_holds_for_diverted_requests() {
+    let rule =
+        "{ services: [{ prefix: /svc/hello, response: 100ms }, { prefix: /svc/other, response: 20s }] }";
+    let Some(stage) = Stage::running_with(|weir| weir.set("policies", rule)) else { return };
+    let slow = || Answer::ok("late").after(Duration::from_millis(500));
+    let a = [stage.a.at(TARGET), std::net::SocketAddr::new(stage.a.v6(), TARGET)];
+    let b = [stage.b.at(TARGET), std::net::SocketAddr::new(stage.b.v6(), TARGET)];
+    let _a = a.map(|at| Backend::http().answer(slow()).inside(&stage.a).on(at).start());
+    let _b = b.map(|at| Backend::http().answer(slow()).inside(&stage.b).on(at).start());
+    stage.dial(V4).get("/").expect_status(504);
+    stage.dial(V6).get("/").expect_status(504);
+}

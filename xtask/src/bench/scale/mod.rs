@@ -1,27 +1,27 @@
 //! `cargo xtask bench --scale`: weir on a node of a large cluster, of whose services it is asked for a few.
 //!
-//! Services come from `discovery.files`, which takes the very objects that a cluster serves. What is measured is what is
-//! proportional to something: memory to the cluster, an endpoint's change to nothing but itself. Each figure has a limit,
-//! and one that is missed is a failure.
+//! Services come from files and then from an API server (the tests' double). What is measured is what is proportional to
+//! something: memory to the cluster, an endpoint's change to nothing but itself. Each figure has a limit, and one that is
+//! missed is a failure.
 
-use std::fmt::Write as _;
+mod source;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::backend::Backends;
-use super::target::{self, Connection, Weir, Who};
+use super::target::{self, Weir};
 use crate::os::{cpu, interrupt};
 use crate::process::Running;
 use crate::setup;
+use source::{Endpoints, Kind, Source};
 
 const SERVICES: usize = 10_000;
-/// Services in one file: what a change of one of them has to read again.
-const TOGETHER: usize = 50;
 const CHANGES: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,9 +34,12 @@ struct Cluster {
 const CLUSTERS: [Cluster; 2] =
     [Cluster { endpoints: 5, megabytes: 150.0 }, Cluster { endpoints: 3, megabytes: 60.0 }];
 
-/// From a change of the file to the first request that meets it: reading the folder is part of it, which an API server's
-/// event does not need.
-const CHANGE: Duration = Duration::from_millis(500);
+/// From a change to the first request that meets it. Reading the folder is part of it for files; an API server's event
+/// needs no such thing.
+const CHANGE: fn(Kind) -> Duration = |kind| match kind {
+    Kind::Files => Duration::from_millis(500),
+    Kind::Api => Duration::from_millis(100),
+};
 /// The same from weir's having a changed catalog on.
 const APPLY: Duration = Duration::from_millis(10);
 
@@ -53,24 +56,30 @@ struct Measured {
 /// Measures, prints, and fails when a limit is missed.
 pub(crate) fn measure(weir: &Path) -> Result<()> {
     let mut missed = Vec::new();
-    for cluster in &CLUSTERS {
-        let it = cluster.measure(weir)?;
+    let kinds = [Kind::Files, Kind::Api];
+    for (kind, cluster) in kinds.into_iter().flat_map(|kind| CLUSTERS.iter().map(move |it| (kind, it))) {
+        let it = cluster.measure(weir, kind)?;
         let Cluster { endpoints, megabytes } = cluster;
         let mut check = |what: &str, value: f64, limit: f64, unit: &str| {
             let verdict = if value <= limit { "met" } else { "NOT met" };
             println!("    {what:<46} {value:>8.1} {unit:<3} at most {limit:>6.1}  {verdict}");
             if value > limit {
-                missed.push(format!("{what}, {SERVICES} services of {endpoints}: {value:.1} {unit}"));
+                missed
+                    .push(format!("{what}, {SERVICES} services of {endpoints}, {kind:?}: {value:.1} {unit}"));
             }
         };
-        println!("    {SERVICES} services, {} endpoints, from files:", SERVICES * endpoints);
+        let from = match kind {
+            Kind::Files => "files",
+            Kind::Api => "an API server",
+        };
+        println!("    {SERVICES} services, {} endpoints, from {from}:", SERVICES * endpoints);
         check("resident memory", it.resident, *megabytes, "MB");
         let slowest = it.changes.iter().max().copied().unwrap_or_default();
-        check("one endpoint's change, to a request (slowest)", millis(slowest), millis(CHANGE), "ms");
+        check("one endpoint's change, to a request (slowest)", millis(slowest), millis(CHANGE(kind)), "ms");
         check("of that, from the catalog on (mean)", millis(it.apply), millis(APPLY), "ms");
         let median = it.changes.get(it.changes.len() / 2).copied().unwrap_or_default();
         println!("    one endpoint's change, to a request (median)   {:>8.1} ms", millis(median));
-        println!("    CPU for it, reading the folder included        {:>8.1} ms", millis(it.cpu));
+        println!("    CPU for it, all of weir                        {:>8.1} ms", millis(it.cpu));
         println!("    start to complete catalog                      {:>8.1} ms", millis(it.start));
         println!("    most memory at any time                        {:>8.1} MB", it.peak);
     }
@@ -78,18 +87,18 @@ pub(crate) fn measure(weir: &Path) -> Result<()> {
 }
 
 impl Cluster {
-    fn measure(&self, weir: &Path) -> Result<Measured> {
+    fn measure(&self, weir: &Path, kind: Kind) -> Result<Measured> {
         let backends = Backends::start(cpu::Cores::choose()?.load)?;
         let folder = target::scratch("scale")?;
-        let services = folder.join("services");
-        fs::create_dir_all(&services)?;
-        for at in (0..SERVICES).step_by(TOGETHER) {
-            let text: String = (at..at + TOGETHER).map(|n| self.service(n)).collect();
-            fs::write(services.join(format!("services-{at:05}.yaml")), text)?;
-        }
         let (listen, admin) = (target::free_address()?, target::free_address()?);
         let setting = Weir { listen, admin, workers: 2, ..Weir::before(&backends.addresses) };
         let config = setting.write(&folder)?;
+        let source = Source::start(kind, self.endpoints, &folder)?;
+        if kind == Kind::Api {
+            let text = fs::read_to_string(&config)?;
+            let api = "discovery: { kubernetes: { kubeconfig: ./kubeconfig, node: node-1, jitter: 0s } }";
+            fs::write(&config, with_discovery(&text, api)?)?;
+        }
         // Interception as a node has it, where this machine allows it.
         let cgroup =
             setup::interception_possible().is_ok().then(super::memory::pods_of_nobody).transpose()?;
@@ -99,8 +108,8 @@ impl Cluster {
         }
         let begun = Instant::now();
         let process = Running::start("weir", &mut target::weir_command(weir, &config, &folder)?)?;
-        let mut scene = Scene { process, admin, listen, services };
-        scene.wait_for("weir_catalog_services", SERVICES as f64 + 1.0)?;
+        let mut scene = Scene { process, admin, listen, source };
+        scene.wait_for("weir_catalog_services", SERVICES as f64)?;
         if cgroup.is_some() {
             scene.wait_for("weir_interception_destinations", SERVICES as f64)?;
         }
@@ -110,31 +119,12 @@ impl Cluster {
         drop(cgroup);
         measured
     }
+}
 
-    /// A Service and its slice, as an API server would serve them but for what weir does not read.
-    fn service(&self, n: usize) -> String {
-        let (high, low) = (n / 250, n % 250 + 1);
-        let mut text = format!(
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: service-{n}, namespace: namespace-{} }}\n\
-             spec: {{ clusterIP: 10.96.{high}.{low}, ports: [{{ name: http, port: 80, targetPort: 8080 }}] }}\n\
-             ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
-             metadata: {{ name: service-{n}-x7k2p, namespace: namespace-{}, labels: {{ kubernetes.io/service-name: \
-             service-{n} }} }}\naddressType: IPv4\nports: [{{ name: http, port: 8080, protocol: TCP }}]\nendpoints:\n",
-            n % 100,
-            n % 100,
-        );
-        for endpoint in 0..self.endpoints {
-            let _ = writeln!(
-                text,
-                "- {{ addresses: [10.{}.{high}.{low}], conditions: {{ ready: true, serving: true, terminating: false }}, \
-                 nodeName: node-{}.example.internal, zone: zone-{} }}",
-                128 + endpoint,
-                (n + endpoint) % 5000,
-                endpoint % 3,
-            );
-        }
-        text
-    }
+/// The configuration `text`, whose last section is `discovery`, with this one instead.
+fn with_discovery(text: &str, section: &str) -> Result<String> {
+    let (before, _) = text.split_once("discovery:").context("no discovery to replace")?;
+    Ok(format!("{before}{section}\n"))
 }
 
 /// A weir that has all services.
@@ -142,27 +132,27 @@ struct Scene {
     process: Running,
     admin: SocketAddr,
     listen: SocketAddr,
-    services: PathBuf,
+    source: Source,
 }
 
 impl Scene {
     fn measure(&mut self, start: Duration, backends: &[SocketAddr]) -> Result<Measured> {
-        target::wait_for_answer(Who::Weir, self.listen, || self.process.check())?;
+        self.change(Endpoints::Back, backends[0])?;
         println!("    ten seconds of rest");
         interrupt::sleep(Duration::from_secs(10))?;
-        let [first, second] = [backends[0], backends[1]].map(|it| format!("{} {}\n", it.ip(), it.port()));
         let before = cpu::of_process(self.process.pid())?;
         let begun = Instant::now();
         let mut changes = Vec::new();
-        for at in 0..CHANGES {
-            // An endpoint more and less by turns; the service without any answers with 503.
-            changes.push(if at % 2 == 0 { self.change("", 503)? } else { self.change(&first, 200)? });
-            interrupt::sleep(Duration::from_millis(50))?;
+        for _ in 0..CHANGES / 2 {
+            // The service without any endpoint answers with 503.
+            for endpoints in [Endpoints::Gone, Endpoints::Back] {
+                changes.push(self.change(endpoints, backends[0])?);
+                interrupt::sleep(Duration::from_millis(50))?;
+            }
         }
         let (spent, length) = (cpu::of_process(self.process.pid())? - before, begun.elapsed());
         let idle = self.idle(length)?;
         changes.sort_unstable();
-        self.change(&(first + &second), 200)?;
         interrupt::sleep(Duration::from_secs(5))?;
         let pid = self.process.pid();
         Ok(Measured {
@@ -175,19 +165,18 @@ impl Scene {
         })
     }
 
-    /// From a change of the service's file to the first answer of this status.
-    fn change(&mut self, endpoints: &str, status: u16) -> Result<Duration> {
-        let new = self.services.join(".hello.new");
-        fs::write(&new, endpoints)?;
+    /// From a change to the first answer that shows it.
+    fn change(&mut self, endpoints: Endpoints, backend: SocketAddr) -> Result<Duration> {
         let begun = Instant::now();
-        fs::rename(new, self.services.join("hello"))?;
-        let request = Who::Weir.request(Connection::Keep);
+        self.source.change(endpoints, backend)?;
+        let host = self.source.host();
+        let request = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let wanted = format!("HTTP/1.1 {}", self.source.shown_by(endpoints));
         let mut stream = TcpStream::connect(self.listen)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let wanted = format!("HTTP/1.1 {status}");
         let mut answer = [0; 4096];
         while begun.elapsed() < PATIENCE {
-            stream.write_all(&request)?;
+            stream.write_all(request.as_bytes())?;
             let read = stream.read(&mut answer)?;
             if answer[..read].starts_with(wanted.as_bytes()) {
                 return Ok(begun.elapsed());
@@ -195,7 +184,7 @@ impl Scene {
             self.process.check()?;
             std::thread::sleep(Duration::from_micros(500));
         }
-        bail!("no {status} within {PATIENCE:?} of a change");
+        bail!("no {wanted} within {PATIENCE:?} of a change");
     }
 
     /// CPU time that weir takes when nothing changes for so long.
