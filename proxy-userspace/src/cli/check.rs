@@ -37,7 +37,12 @@ fn check(file: &Path) -> Result<String, String> {
         Some(files) => services(files)?,
         None => "no service files".to_owned(),
     };
-    Ok(format!("{}: right; {}; {services}", file.display(), listeners(&settings)))
+    let cluster = settings
+        .discovery
+        .kubernetes
+        .as_ref()
+        .map_or("", |_| "; services of an API server, which was not asked");
+    Ok(format!("{}: right; {}; {services}{cluster}", file.display(), listeners(&settings)))
 }
 
 /// How many services the folder has, or what is wrong with its files.

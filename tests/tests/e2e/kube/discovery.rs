@@ -284,3 +284,28 @@ fn only_this_nodes_pods_are_asked_for() {
     eventually("another pod", || events() >= 2.0);
     assert_eq!(events(), 2.0);
 }
+
+#[test]
+fn a_large_cluster_takes_little_room_and_a_change_in_it_little_time() {
+    let server = ApiServer::start();
+    server.fill(10_000, 5);
+    let folder = tempfile::tempdir().unwrap();
+    let patient = follow(&server, &folder).replace("readTimeout: 500ms", "readTimeout: 1m");
+    let weir = Weir::new().set("discovery", &patient).start();
+    let services = || weir.metric("weir_catalog_services", &[]);
+    within(Duration::from_mins(2), "the services", || services() == 10_000.0);
+    // Without the program's own pages, which are many when it was built for debugging.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid())).unwrap();
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kib: u64 = anonymous.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 60 * 1024, "{kib} KiB for 50,000 endpoints");
+    let changes = || weir.metric("weir_catalog_changes_total", &[("change", "changed")]);
+    let times = (1..6).map(|last| {
+        let (before, begun) = (changes(), Instant::now());
+        server.put(slice("s7-abcde", "s7", ("http", 8080), &[e2e::kube::Endpoint::ready(at(last).ip())]));
+        eventually("the change", || changes() > before);
+        begun.elapsed()
+    });
+    let times: Vec<_> = times.collect();
+    assert!(times.iter().min().is_some_and(|best| *best < Duration::from_millis(100)), "{times:?}");
+}

@@ -1,1 +1,0 @@
-//! Discovery against a server of a few lines.

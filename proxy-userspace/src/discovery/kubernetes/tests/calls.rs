@@ -1,0 +1,106 @@
+//! Answers and events, and what they mean.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use crate::discovery::kubernetes::failure::Failure;
+use crate::discovery::kubernetes::resource::{Object, Resource};
+
+fn status(code: u16, extra: Value) -> Value {
+    let mut status = json!({ "kind": "Status", "status": "Failure", "message": "why", "code": code });
+    status.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    status
+}
+
+#[test]
+fn an_answer_that_is_no_success_says_whose_fault_it_is() {
+    let why = || "why".to_owned();
+    let too_large =
+        json!({ "details": { "causes": [{ "reason": "ResourceVersionTooLarge" }], "retryAfterSeconds": 1 } });
+    for (code, body, expected) in [
+        (401, status(401, json!({})), Failure::Unauthorized(why())),
+        (403, status(403, json!({})), Failure::Forbidden(why())),
+        (410, status(410, json!({ "reason": "Expired" })), Failure::Gone),
+        (410, json!("no Status"), Failure::Gone),
+        (429, status(429, json!({})), Failure::Throttled(None)),
+        (
+            429,
+            status(429, json!({ "details": { "retryAfterSeconds": 3 } })),
+            Failure::Throttled(Some(Duration::from_secs(3))),
+        ),
+        (500, status(500, json!({})), Failure::Refused("500: why".to_owned())),
+        (503, Value::Null, Failure::Refused("503: status 503".to_owned())),
+        (504, status(504, too_large), Failure::Gone),
+    ] {
+        let of = Failure::of_answer(
+            StatusCode::from_u16(code).unwrap(),
+            &HeaderMap::new(),
+            body.to_string().as_bytes(),
+        );
+        assert_eq!(of, expected, "{body}");
+        assert!(!of.to_string().is_empty() && of.kind() < Failure::KINDS.len());
+    }
+    let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, "7".parse().unwrap())]);
+    let of = Failure::of_answer(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
+    assert_eq!(of, Failure::Throttled(Some(Duration::from_secs(7))));
+    assert_eq!(Failure::of_event(status(410, json!({}))), Failure::Gone);
+    assert_eq!(Failure::of_event(json!(7)), Failure::Refused("500: status 500".to_owned()));
+}
+
+#[test]
+fn what_is_asked_for_names_the_node_and_no_more_than_is_needed() {
+    let target = |request: http::Request<kube::client::Body>| request.uri().to_string();
+    assert_eq!(target(Resource::Services.list("n1", None)), "/api/v1/services?limit=500");
+    assert_eq!(
+        target(Resource::Pods.list("n1", Some("a/b="))),
+        "/api/v1/pods?limit=500&continue=a%2Fb%3D&fieldSelector=spec.nodeName%3Dn1"
+    );
+    assert_eq!(
+        target(Resource::Node.watch("n1", "7", 300)),
+        "/api/v1/nodes?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion=7\
+         &fieldSelector=metadata.name%3Dn1"
+    );
+    let slices = target(Resource::Slices.watch("n1", "7", 300));
+    assert!(slices.starts_with("/apis/discovery.k8s.io/v1/endpointslices?watch=true"), "{slices}");
+    for resource in Resource::ALL {
+        let accept = resource.list("n1", None).headers()[http::header::ACCEPT].clone();
+        let metadata = accept.to_str().unwrap().contains("PartialObjectMetadata");
+        assert_eq!(metadata, matches!(resource, Resource::Namespaces | Resource::Node), "{resource}");
+    }
+}
+
+#[test]
+fn real_objects_are_read_for_what_matters_in_them() {
+    let object = json!({
+        "kind": "Service", "apiVersion": "v1",
+        "metadata": { "name": "kubernetes", "namespace": "default", "resourceVersion": "7",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+            "managedFields": [{ "manager": "kube-apiserver", "fieldsV1": { "f:metadata": {} } }] },
+        "spec": { "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443 }],
+            "clusterIP": "10.43.0.1", "clusterIPs": ["10.43.0.1"], "type": "ClusterIP", "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster" },
+        "status": { "loadBalancer": {} },
+    });
+    assert!(matches!(Resource::Services.decode(object.clone()), Ok(Object::Service(_))));
+    assert!(
+        Resource::Slices.decode(object.clone()).is_ok_and(|it| it.mistakes().is_empty()),
+        "a slice of nothing"
+    );
+    let Ok(Object::Node(node)) = Resource::Node.decode(json!({
+        "kind": "PartialObjectMetadata",
+        "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": "a", "x": "y" } },
+    })) else {
+        panic!("no node")
+    };
+    assert_eq!(node.zone(), Some("a"));
+    for absurd in [json!(7), json!({}), json!({ "metadata": 7 }), json!({ "metadata": { "name": 7 } })] {
+        for resource in Resource::ALL {
+            assert!(resource.decode(absurd.clone()).is_err(), "{resource} {absurd}");
+        }
+    }
+    let mut wished = object;
+    wished["metadata"]["annotations"] = json!({ "weir.dev/skip-ports": "http" });
+    assert_eq!(Resource::Services.decode(wished).unwrap().mistakes().len(), 1);
+}
