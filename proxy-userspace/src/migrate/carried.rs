@@ -22,6 +22,8 @@ pub(super) struct Carried {
     pub(super) namers: Vec<String>,
     /// `discovery.files.path`.
     pub(super) files: Option<String>,
+    /// Whether there is `discovery.kubernetes`.
+    pub(super) kubernetes: bool,
     /// `admin.listen`.
     pub(super) admin: Option<SocketAddr>,
     /// `limits.bindingIdle`, in seconds.
@@ -70,7 +72,8 @@ impl Carried {
             self.namers.iter().for_each(|namer| yaml.extend(["  - ", namer, "\n"]));
         }
         let files = self.files.as_deref().map(|path| line("files", map(&[("path", scalar(path))])));
-        section(&mut yaml, "discovery", [files]);
+        let kubernetes = self.kubernetes.then(|| line("kubernetes", "{}".to_owned()));
+        section(&mut yaml, "discovery", [files, kubernetes]);
         if let Some(dtab) = &self.dtab {
             write_dtab(&mut yaml, dtab);
         }

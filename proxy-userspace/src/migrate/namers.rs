@@ -25,9 +25,9 @@ pub(super) fn read(
                 cluster.or_else(|| ["io.l5d.k8s", "io.l5d.k8s.ns"].contains(&namer.kind()).then_some(namer));
         }
     }
-    if let Some(namer) = cluster.filter(|_| carried.files.is_none()) {
-        let why = "it finds the Services that `discovery` gives: without a folder of Kubernetes objects \
-                   (`discovery.files.path`) there are none";
+    if let Some(namer) = cluster {
+        carried.kubernetes = true;
+        let why = "it finds the Services of `discovery.kubernetes`: of the cluster weir runs in, or of its kubeconfig's";
         notes.changed(&namer, why);
     }
 }

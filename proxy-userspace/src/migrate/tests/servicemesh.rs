@@ -99,6 +99,7 @@ namers:
 
 discovery:
   files: { path: \"disco files\" }
+  kubernetes: {}
 ";
     assert!(imported.yaml.contains(expected), "{}", imported.yaml);
 }
@@ -106,7 +107,7 @@ discovery:
 #[test]
 fn every_other_key_is_noted() {
     let imported = imported(FILE);
-    assert_eq!(changed(&imported), ["namers[2].envVar", "routers[2].service.totalTimeoutMs"]);
+    assert_eq!(changed(&imported), ["namers[0]", "namers[2].envVar", "routers[2].service.totalTimeoutMs"]);
     assert_eq!(
         left(&imported),
         [

@@ -115,6 +115,19 @@ fn history_that_is_gone_costs_each_resource_one_list() {
 }
 
 #[test]
+fn a_watch_that_is_answered_410_is_followed_by_a_list() {
+    let (weir, server) = followed(|server| server.fill(3, 1));
+    server.refuse("*", Refusal::Gone);
+    server.act(Act::End);
+    let listed = || lists(&server).iter().all(|it| *it > 1);
+    eventually("a list of each", listed);
+    server.delete("services", "default", "s1");
+    server.heal();
+    within(Duration::from_secs(4), "all watches", || server.has_told(&RESOURCES));
+    within(Duration::from_secs(1), "the change", || weir.metric("weir_catalog_services", &[]) == 2.0);
+}
+
+#[test]
 fn a_server_in_trouble_is_asked_ever_more_seldom() {
     // In four seconds: 0.1, 0.2, 0.4, … s of pauses, each shortened by up to a half, are at most eight tries; and where the
     // server says how long to wait, or permission is missing, fewer.

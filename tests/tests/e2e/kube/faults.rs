@@ -14,7 +14,7 @@ const FOLLOWED: [&str; 2] = ["services", "endpointslices"];
 
 /// The longest that weir may leave a server alone which is well again. Its watches return within 2 s, but lists, and what
 /// was answered 429 or 403, wait up to 30 s after faults that last; these here are short.
-const RETURN: Duration = Duration::from_secs(10);
+const RETURN: Duration = Duration::from_secs(20);
 
 /// The catalog, as `/api/state.json` has it, equals the server's state within one second of quiet.
 ///

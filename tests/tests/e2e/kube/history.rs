@@ -186,14 +186,11 @@ impl<'a> History<'a> {
             1 => self.act(Act::Cut),
             2 | 3 if self.lists > 0 => {
                 self.lists -= 1;
-                match self.rng.u8(..4) {
+                match self.rng.u8(..6) {
                     0 => self.act(Act::Gone),
                     1 => self.act(Act::Garbage),
                     2 => self.act(Act::Nonsense),
-                    _ => {
-                        self.say("compact");
-                        self.server.compact();
-                    }
+                    _ => self.lose(),
                 }
             }
             4 => {
@@ -209,6 +206,18 @@ impl<'a> History<'a> {
             }
             _ => self.refuse(),
         }
+    }
+
+    /// Changes of which no watch will ever tell.
+    fn lose(&mut self) {
+        self.say("down, and history is forgotten");
+        self.server.down();
+        for _ in 0..self.rng.u8(2..8) {
+            self.change();
+        }
+        self.server.compact();
+        self.say("up");
+        self.server.up();
     }
 
     /// Refuses something, and makes weir ask for it.

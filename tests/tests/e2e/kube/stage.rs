@@ -11,7 +11,7 @@ use e2e::weir::builder::Builder;
 use e2e::{Answer, Backend, Net, Place, Pod, Weir};
 
 /// The port that every endpoint listens on.
-pub(super) const PORT: u16 = 8080;
+const PORT: u16 = 8080;
 
 /// A weir that discovers by `server` and gives up on a silent one soon.
 pub(super) fn following(server: &ApiServer) -> Builder {
