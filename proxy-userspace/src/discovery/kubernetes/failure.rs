@@ -19,7 +19,7 @@ pub enum Failure {
     Unauthorized(String),
     /// 403: who asks may not.
     Forbidden(String),
-    /// 429, with how long to wait where that is said.
+    /// 429, with how long to wait where that is said, or 503 that says it.
     Throttled(Option<Duration>),
     /// Any other answer that is none.
     Refused(String),
@@ -110,6 +110,7 @@ impl Failure {
             401 => Self::Unauthorized(message),
             403 => Self::Forbidden(message),
             429 => Self::Throttled(retry_after),
+            503 if retry_after.is_some() => Self::Throttled(retry_after),
             // A restored etcd is younger than what is remembered of it.
             _ if details.causes.iter().flatten().any(too_large) => Self::Gone,
             _ if reason == "Expired" || reason == "Gone" => Self::Gone,
@@ -124,7 +125,7 @@ impl std::fmt::Display for Failure {
             Self::Gone => f.write_str("its history has moved on (410)"),
             Self::Unauthorized(why) => write!(f, "the API server does not know this weir (401: {why})"),
             Self::Forbidden(why) => write!(f, "not permitted (403: {why})"),
-            Self::Throttled(_) => f.write_str("the API server asks for patience (429)"),
+            Self::Throttled(_) => f.write_str("the API server asks for patience (429 or 503)"),
             Self::Refused(why) => write!(f, "the API server refused ({why})"),
             Self::Unreachable(why) => write!(f, "the API server cannot be reached: {why}"),
             Self::Silent(time) => write!(f, "the API server said nothing for {time:?}"),

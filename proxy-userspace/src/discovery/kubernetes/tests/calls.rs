@@ -46,6 +46,8 @@ fn an_answer_that_is_no_success_says_whose_fault_it_is() {
     let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, "7".parse().unwrap())]);
     let of = Failure::of_answer(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
     assert_eq!(of, Failure::Throttled(Some(Duration::from_secs(7))));
+    let of = Failure::of_answer(StatusCode::SERVICE_UNAVAILABLE, &headers, b"");
+    assert_eq!(of, Failure::Throttled(Some(Duration::from_secs(7))));
     assert_eq!(Failure::of_event(status(410, json!({}))), Failure::Gone);
     assert_eq!(Failure::of_event(json!(7)), Failure::Refused("500: status 500".to_owned()));
 }
