@@ -8,7 +8,6 @@ use kube::{Client, Config};
 use tokio::sync::Mutex;
 
 use super::failure::{Failure, chain};
-use super::resource::Resource;
 use crate::config::Kubernetes;
 
 /// Failures to reach the server in a row after which the way is looked up anew.
@@ -124,8 +123,6 @@ pub(super) fn misnamed(node: &str) -> String {
         node => format!("no node is called {node:?}"),
     };
     format!(
-        "{wrong}: {} and {} are off; give its name by discovery.kubernetes.node or NODE_NAME",
-        Resource::Pods.feature(),
-        Resource::Node.feature()
+        "{wrong}, so no pod is enrolled and the zone is unknown: set discovery.kubernetes.node or NODE_NAME"
     )
 }

@@ -124,10 +124,7 @@ fn a_name_that_no_node_has_is_said_until_one_has_it() {
     let mut changes = outlets.health.changes();
     list(&mut fold, Resource::Node, Vec::new());
     let off = outlets.health.off().unwrap();
-    assert!(
-        off.starts_with("no node is called \"n1\": the enrolment of pods and this node's zone are off"),
-        "{off}"
-    );
+    assert!(off.starts_with("no node is called \"n1\", so no pod is enrolled"), "{off}");
     assert!(changes.has_changed().unwrap(), "readiness is told");
     fold.take(node());
     assert_eq!(outlets.health.off(), None);
@@ -158,7 +155,7 @@ async fn without_a_name_of_the_node_no_pods_are_asked_for_and_it_is_said() {
     };
     timeout(Duration::from_secs(10), all).await.unwrap();
     let off = outlets.health.off().unwrap();
-    assert!(off.starts_with("this node's name is not known: "), "{off}");
+    assert!(off.starts_with("this node's name is not known, "), "{off}");
     for resource in [Resource::Pods, Resource::Node] {
         assert_eq!(outlets.health.counts[resource.index()].lists.value(), 0, "{resource}");
     }
