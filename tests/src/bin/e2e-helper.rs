@@ -4,7 +4,11 @@
 
 use std::io::Read;
 
-use e2e::{Backend, Place, kube::ApiServer, net::agent};
+use e2e::{
+    Backend, Place,
+    kube::{self, ApiServer, Endpoint},
+    net::agent,
+};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,12 +30,15 @@ fn main() {
         ["cluster", services, endpoints, folder] => {
             let server = ApiServer::start();
             server.fill(services.parse().unwrap(), endpoints.parse().unwrap());
+            server.delete("endpointslices", "default", "s0-abcde");
+            let endpoint = Endpoint::ready("127.0.0.1".parse().unwrap());
+            let slice = kube::slice("s0-1", "s0", ("http", 1), &[endpoint]);
             server.kubeconfig(std::path::Path::new(folder));
             println!("ready");
             for order in std::io::stdin().lines() {
                 match order.unwrap().as_str() {
-                    "gone" => server.serve("s0", &[]),
-                    "back" => server.serve("s0", &["127.0.0.1:1".parse().unwrap()]),
+                    "gone" => drop(server.delete("endpointslices", "default", "s0-1")),
+                    "back" => drop(server.put(slice.clone())),
                     order => panic!("no order: {order}"),
                 }
                 println!("done");
