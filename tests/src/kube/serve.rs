@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use http_body_util::BodyExt;
@@ -11,6 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
@@ -106,6 +108,7 @@ pub(super) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut listener = Some(taken(listener));
+        let mut reserved = None;
         let mut connections = JoinSet::new();
         loop {
             let accepted = async {
@@ -121,13 +124,16 @@ pub(super) fn run(
                 Some(_) = connections.join_next() => {}
                 order = orders.recv() => match order {
                     Some(Command::Down(done)) => {
-                        listener = None;
+                        if listener.take().is_some() {
+                            reserved = Some(reserve(place, address));
+                        }
                         connections.shutdown().await;
                         let _ = done.send(());
                     }
                     Some(Command::Up(done)) => {
-                        if listener.is_none() {
-                            listener = Some(taken(place.listen(address).unwrap()));
+                        if let Some(socket) = reserved.take() {
+                            SockRef::from(&socket).listen(64).unwrap();
+                            listener = Some(taken(socket));
                         }
                         let _ = done.send(());
                     }
@@ -141,6 +147,14 @@ pub(super) fn run(
 fn taken(listener: std::net::TcpListener) -> TcpListener {
     listener.set_nonblocking(true).unwrap();
     TcpListener::from_std(listener).unwrap()
+}
+
+/// Keeps the port, so that nobody else gets it, and refuses connections: a listening socket that is shut down for reading
+/// listens no more and stays bound, where its port was asked for by number (Linux, `inet_shutdown`).
+fn reserve(place: &Place, address: SocketAddr) -> std::net::TcpListener {
+    let socket = place.listen(address).unwrap();
+    SockRef::from(&socket).shutdown(Shutdown::Read).unwrap();
+    socket
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
