@@ -2,6 +2,7 @@
 
 mod calls; // What is asked of it, and how often.
 mod discovery; // Services come from it, whatever happens to it.
+mod enrol; // Its pods are diverted.
 mod faults; // Anything happens to it, in any order.
 mod garbage; // Objects that make no sense.
 mod history; // Random histories.

@@ -79,6 +79,9 @@ impl Stage {
     #[track_caller]
     pub(crate) fn start(&mut self, builder: Builder) {
         let weir = self.weir.insert(builder.start());
+        // An API server takes a moment to tell of its services; everything else is there at the start.
+        let is_waiting = |ready: &e2e::Response| ready.text().contains("kubernetes: waiting for");
+        eventually("the API server's services", || !is_waiting(&weir.admin_get("/ready")));
         let ready = weir.admin_get("/ready");
         assert_eq!(ready.status, 200, "interception does not work: {}\n{}", ready.text(), weir.log());
     }
