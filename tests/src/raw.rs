@@ -27,16 +27,27 @@ pub fn abort(stream: &TcpStream) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Binds a listener that may follow another on the same port at once.
+/// Binds a listener that may follow another on the same port at once, and that keeps its port when it is shut down.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.port() == 0 {
+        // Linux keeps the port of a socket that stops listening only where it was asked for by number (`tcp_set_state`).
+        let chosen = bound(address)?;
+        bound(chosen.local_addr()?.as_socket().expect("an IP address"))?
+    } else {
+        bound(address)?
+    };
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+fn bound(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Stops a listener whose accept loop runs in another thread: `accept` there returns an error.

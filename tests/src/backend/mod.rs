@@ -57,6 +57,7 @@ pub(crate) struct Shared {
 /// A running backend; stops and resets its connections when dropped.
 pub struct Backend {
     shared: Arc<Shared>,
+    /// The last one; after a kill it listens no more, and keeps the port from everyone else.
     listener: Option<TcpListener>,
     place: Place,
     address: SocketAddr,
@@ -190,7 +191,7 @@ impl Backend {
 
     /// Stops listening and resets every connection: what a killed process looks like from outside.
     pub fn kill(&mut self) {
-        if let Some(listener) = self.listener.take() {
+        if let Some(listener) = &self.listener {
             raw::stop_listening(&listener);
         }
         for (_, stream) in self.shared.open.lock().unwrap().drain(..) {
@@ -200,7 +201,7 @@ impl Backend {
 
     /// Stops listening but keeps serving the connections that are open.
     pub fn stop_accepting(&mut self) {
-        if let Some(listener) = self.listener.take() {
+        if let Some(listener) = &self.listener {
             raw::stop_listening(&listener);
         }
     }

@@ -58,7 +58,7 @@ impl ApiServer {
         let shared = Arc::new(Shared::default());
         let (commands, orders) = mpsc::unbounded_channel();
         let serving = shared.clone();
-        let thread = std::thread::spawn(move || serve::run(listener, &place, serving, orders));
+        let thread = std::thread::spawn(move || serve::run(listener, serving, orders));
         let server = Self { address, shared, commands, thread: Some(thread) };
         for name in ["default", "kube-system"] {
             server.put(serde_json::json!({ "kind": "Namespace", "metadata": { "name": name } }));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 
 use http_body_util::BodyExt;
@@ -22,7 +22,6 @@ use super::query::{Query, Seen, Target};
 use super::status::{self, Body};
 use super::store::Store;
 use super::{discovery, list, watch};
-use crate::net::place::Place;
 
 /// What the serving thread is told to do.
 pub(super) enum Command {
@@ -100,11 +99,9 @@ impl Shared {
 /// Serves until told to stop.
 pub(super) fn run(
     listener: std::net::TcpListener,
-    place: &Place,
     shared: Arc<Shared>,
     mut orders: mpsc::UnboundedReceiver<Command>,
 ) {
-    let address = listener.local_addr().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut listener = Some(taken(listener));
@@ -124,8 +121,8 @@ pub(super) fn run(
                 Some(_) = connections.join_next() => {}
                 order = orders.recv() => match order {
                     Some(Command::Down(done)) => {
-                        if listener.take().is_some() {
-                            reserved = Some(reserve(place, address));
+                        if let Some(listener) = listener.take() {
+                            reserved = Some(reserved_by(listener));
                         }
                         connections.shutdown().await;
                         let _ = done.send(());
@@ -149,10 +146,11 @@ fn taken(listener: std::net::TcpListener) -> TcpListener {
     TcpListener::from_std(listener).unwrap()
 }
 
-/// Keeps the port, so that nobody else gets it, and refuses connections: a listening socket that is shut down for reading
-/// listens no more and stays bound, where its port was asked for by number (Linux, `inet_shutdown`).
-fn reserve(place: &Place, address: SocketAddr) -> std::net::TcpListener {
-    let socket = place.listen(address).unwrap();
+/// Refuses connections and keeps the port: a listening socket that is shut down for reading listens no more, and stays bound
+/// as [`raw::listen`](crate::raw::listen) bound it. Closing it and binding another would not do: a process
+/// that a test forks meanwhile holds a copy until it execs, and somebody else may get the port.
+fn reserved_by(listener: TcpListener) -> std::net::TcpListener {
+    let socket = listener.into_std().unwrap();
     SockRef::from(&socket).shutdown(Shutdown::Read).unwrap();
     socket
 }

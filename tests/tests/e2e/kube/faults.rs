@@ -12,9 +12,9 @@ const ROUNDS: usize = 3;
 /// What the catalog is followed by.
 const FOLLOWED: [&str; 2] = ["services", "endpointslices"];
 
-/// The longest that weir may leave a server alone which is well again. Its watches return within 2 s, but lists, and what
-/// was answered 429 or 403, wait up to 30 s after faults that last; these here are short.
-const RETURN: Duration = Duration::from_secs(20);
+/// The longest that weir may leave a server alone which is well again. Its watches return within 2 s; lists that failed, and
+/// what was answered 429 or 403, wait up to 30 s, and are then to be read.
+const RETURN: Duration = Duration::from_secs(45);
 
 /// The catalog, as `/api/state.json` has it, equals the server's state within one second of quiet.
 ///
