@@ -1,6 +1,6 @@
 //! An API server's double: what weir's discovery and kubectl ask of one, with a history to watch and faults to order.
 //!
-//! It serves plain HTTP on loopback from a thread of its own and holds everything in memory. One log of changes gives
+//! It serves on loopback, by plain HTTP or, where a test asks for it, by TLS, from a thread of its own, and holds everything in memory. One log of changes gives
 //! resource versions to objects, lists and watches alike, as etcd does. The shapes are those of a real 1.36 server
 //! (`tests/fixtures/kube`); kubectl, which knows nothing of weir, is the other witness.
 //!
@@ -13,6 +13,7 @@ mod list;
 mod objects;
 mod query;
 mod resource;
+mod secure;
 mod serve;
 mod status;
 mod store;
@@ -32,6 +33,7 @@ use crate::net::place::Place;
 pub use faults::{Act, Faults, Refusal};
 pub use objects::{Endpoint, pod, service, slice};
 pub use query::Seen;
+pub use secure::Authority;
 use serve::{Command, Shared};
 use store::Store;
 
@@ -53,12 +55,24 @@ impl ApiServer {
     /// The same on the loopback of this place.
     #[track_caller]
     pub fn start_in(place: Place) -> Self {
+        Self::serving(&place, None)
+    }
+
+    /// The same by TLS, with a certificate of `authority`.
+    #[track_caller]
+    pub fn start_secured(authority: &Authority) -> Self {
+        Self::serving(&Place::Here, Some(authority))
+    }
+
+    #[track_caller]
+    fn serving(place: &Place, authority: Option<&Authority>) -> Self {
         let listener = place.listen(crate::raw::loopback()).expect("a free port");
         let address = listener.local_addr().expect("its address");
+        let secured = authority.map(|it| it.acceptor(address.ip()));
         let shared = Arc::new(Shared::default());
         let (commands, orders) = mpsc::unbounded_channel();
         let serving = shared.clone();
-        let thread = std::thread::spawn(move || serve::run(listener, serving, orders));
+        let thread = std::thread::spawn(move || serve::run(listener, secured, serving, orders));
         let server = Self { address, shared, commands, thread: Some(thread) };
         for name in ["default", "kube-system"] {
             server.put(serde_json::json!({ "kind": "Namespace", "metadata": { "name": name } }));

@@ -13,9 +13,11 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::faults::{Act, Faults, Refusal};
 use super::query::{Query, Seen, Target};
@@ -99,6 +101,7 @@ impl Shared {
 /// Serves until told to stop.
 pub(super) fn run(
     listener: std::net::TcpListener,
+    secured: Option<TlsAcceptor>,
     shared: Arc<Shared>,
     mut orders: mpsc::UnboundedReceiver<Command>,
 ) {
@@ -116,7 +119,7 @@ pub(super) fn run(
             };
             tokio::select! {
                 Ok((stream, _)) = accepted => {
-                    connections.spawn(serve(stream, shared.clone()));
+                    connections.spawn(accept(stream, secured.clone(), shared.clone()));
                 }
                 Some(_) = connections.join_next() => {}
                 order = orders.recv() => match order {
@@ -155,8 +158,20 @@ fn reserved_by(listener: TcpListener) -> std::net::TcpListener {
     socket
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn accept(stream: TcpStream, secured: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
+    match secured {
+        None => serve(stream, shared).await,
+        Some(tls) => {
+            // Who does not trust the certificate leaves.
+            if let Ok(stream) = tls.accept(stream).await {
+                serve(stream, shared).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(answer(shared, request).await) }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
@@ -21,7 +22,12 @@ pub struct Builder {
     place: Place,
     capabilities: Capabilities,
     environment: Vec<(String, String)>,
+    account: Option<PathBuf>,
 }
+
+/// Mounts the folder `$0` where pods find their service account, seen by nobody but the program `$@` that it becomes.
+const WITH_ACCOUNT: &str = r#"mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount &&
+mount --bind "$0" /run/secrets/kubernetes.io/serviceaccount && exec "$@""#;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Capabilities {
@@ -50,6 +56,7 @@ impl Builder {
             place: Place::Here,
             capabilities: Capabilities::Inherited,
             environment: Vec::new(),
+            account: None,
         };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
@@ -132,6 +139,12 @@ impl Builder {
         self
     }
 
+    /// Runs with this folder as the one of its pod's service account, which is at the same path in every pod. Needs root.
+    pub fn with_account(mut self, folder: &Path) -> Self {
+        self.account = Some(folder.into());
+        self
+    }
+
     /// Runs without the capabilities that interception needs, whoever runs the test.
     pub fn without_capabilities(mut self) -> Self {
         self.capabilities = Capabilities::None;
@@ -183,7 +196,14 @@ impl Builder {
 
     fn command(&self) -> Command {
         let config = self.write_config();
-        let mut command = self.place.command(binary::weir());
+        let mut command = match &self.account {
+            None => self.place.command(binary::weir()),
+            Some(folder) => {
+                let mut command = self.place.command("unshare");
+                command.args(["--mount", "sh", "-c", WITH_ACCOUNT]).arg(folder).arg(binary::weir());
+                command
+            }
+        };
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         match self.capabilities {
@@ -194,7 +214,7 @@ impl Builder {
         command
     }
 
-    fn write_config(&self) -> std::path::PathBuf {
+    fn write_config(&self) -> PathBuf {
         let mut text = String::new();
         for (section, yaml) in &self.sections {
             let _ = writeln!(text, "{section}: {yaml}");

@@ -69,7 +69,7 @@ fn no_request_goes_to_an_endpoint_that_left_more_than_100_ms_ago() {
     for (number, from, to) in turns.absences {
         let times = backends[usize::from(number)].1.lock().unwrap();
         assert!(!times.is_empty(), "endpoint {number} was never asked");
-        for time in times.iter().filter(|it| (from..to).contains(it)) {
+        for time in times.iter().filter(|it| (from..to).contains::<Instant>(it)) {
             worst = worst.max((*time - from).saturating_sub(stalls.between(from, *time)));
         }
     }

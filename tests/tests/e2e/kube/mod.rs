@@ -1,5 +1,6 @@
 //! Kubernetes. The API server is a double (`e2e::kube`), held against a real one's recordings and against kubectl.
 
+mod account;
 mod calls; // What is asked of it, and how often.
 mod discovery; // Services come from it, whatever happens to it.
 mod enrol; // Its pods are diverted.

@@ -1,0 +1,44 @@
+//! TLS as every real API server speaks it: a certificate of the cluster's own authority, for the address it listens on.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// A cluster's authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// A new one; nobody but its own trust it.
+    #[expect(clippy::new_without_default, reason = "making a key is no default value")]
+    pub fn new() -> Self {
+        let mut parameters = CertificateParams::new([]).expect("no names");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(parameters, key).expect("a certificate"))
+    }
+
+    /// What a pod finds in its `ca.crt`.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// The server's side of TLS at `address`. No ALPN, so that HTTP/1.1 is spoken.
+    pub(super) fn acceptor(&self, address: IpAddr) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let parameters = CertificateParams::new([address.to_string()]).expect("an address");
+        let certificate = parameters.signed_by(&key, &self.0).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS #8 key");
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider's own versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a certificate and its key");
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
