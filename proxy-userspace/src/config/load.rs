@@ -12,6 +12,7 @@ use super::{
     Discovery, Enrol, admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names,
     outgoing, policies, transparent, values,
 };
+use crate::domain::route::Configured;
 
 /// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
 const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 20_000 };
@@ -107,7 +108,11 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     }
     settings.dtab = dtab::read(&mut root);
     if let Some(namers) = root.list("namers", identifier::namer) {
-        // Those that are not named stay as they are.
+        // Those that are not named stay as they are, after these. The same one twice would give the same answer twice.
+        let is_named = |it: &Configured| {
+            namers.iter().any(|named| (&named.prefix, &named.resolver) == (&it.prefix, &it.resolver))
+        };
+        settings.namers.retain(|it| !is_named(it));
         settings.namers.splice(0..0, namers);
     }
     if let Some(section) = root.section("limits") {

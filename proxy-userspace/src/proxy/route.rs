@@ -12,6 +12,9 @@ use crate::domain::name::Path;
 use crate::domain::policy::Calls;
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 
+/// Reasons that an answer gives for there being no place.
+const REASONS: usize = 8;
+
 /// Where the requests for one name go.
 #[derive(Debug)]
 pub struct Route {
@@ -54,10 +57,14 @@ impl Route {
         let calls = terms.policies.service(name);
         let (tree, why) = match bound {
             Ok(NameTree::Neg) => {
-                let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
+                let why = format!("{name} is not bound: {}", short(&explain().reasons()));
                 (NameTree::Neg, why)
             }
-            Ok(tree) => (tree, format!("{name} is not bound: the dtab says so")),
+            Ok(tree @ NameTree::Fail) => (tree, format!("{name} is not bound: {}", decider(&explain()))),
+            Ok(tree @ NameTree::Empty) => (tree, format!("{name} has no endpoint: {}", decider(&explain()))),
+            Ok(tree) => {
+                (tree, format!("{name} leads nowhere: the dtab says so where names outside do not exist"))
+            }
             Err(failure) => (NameTree::Neg, format!("{name}: {failure}")),
         };
         let mut outside = Vec::new();
@@ -101,9 +108,23 @@ impl Route {
         match choose(&self.tree, rng, is_neg) {
             Choice::Bound(bound) => Ok(bound),
             Choice::Neg | Choice::Fail => Err(Fault::new(Kind::Unbound, self.why.clone())),
-            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, "a dtab entry leads this name to nothing ($)")),
+            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, self.why.clone())),
         }
     }
+}
+
+/// Reasons for an answer's body. The whole story is told by an explanation.
+fn short(reasons: &[&str]) -> String {
+    let told = reasons[..reasons.len().min(REASONS)].join("; ");
+    match reasons.len().checked_sub(REASONS) {
+        None | Some(0) => told,
+        Some(more) => format!("{told}; and {more} more reasons, which `weir explain` gives"),
+    }
+}
+
+/// The entry by which a name leads nowhere.
+fn decider(explanation: &Explanation<Arc<Cluster>>) -> String {
+    explanation.decider().unwrap_or_else(|| "the name itself says so".to_owned())
 }
 
 fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {

@@ -220,8 +220,9 @@ impl Worker {
                 |target: &Target<Place>| matches!(target, Target::Outside(it) if denied.contains(it));
             let chosen = match (route.choose(&mut self.rng.borrow_mut(), &is_neg), last.take()) {
                 (Ok(bound), _) => bound,
-                (Err(_), Some(last)) => return Err(last),
-                (Err(why), None) => return Err(why),
+                // What DNS said is why, unless a dtab goes on to say that the name exists and is empty.
+                (Err(why), Some(last)) if why.kind == Kind::Unbound => return Err(last),
+                (Err(why), _) => return Err(why),
             };
             match &chosen.target {
                 Target::Port(place) => return Ok(place.clone()),
