@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
-use super::world::{Facts, Generation, Terms, World};
+use super::world::{Basis, Facts, Generation, Terms, World};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::policy::Calls;
@@ -26,7 +26,7 @@ pub struct Route {
     /// The plans of the places outside, which are looked up only when they are used.
     outside: Vec<(Outside, Plan)>,
     /// Why there is no place; found out once, when the name is bound.
-    why: String,
+    why: (Kind, String),
     /// What the binding depends on.
     facts: Facts,
 }
@@ -45,27 +45,25 @@ pub struct Place {
 }
 
 impl Route {
-    /// The route for `name`, of what its delegation came to by `facts`. Why it came to nothing, if so, `explain` tells.
+    /// The route for `name`, of what its delegation came to on this basis. Why it came to nothing, if so, `explain` tells.
     pub fn new(
         terms: &Terms,
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
-        facts: Facts,
+        basis: Basis,
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
         let calls = terms.policies.service(name);
-        let (tree, why) = match bound {
-            Ok(NameTree::Neg) => {
-                let why = format!("{name} is not bound: {}", short(&explain().reasons()));
-                (NameTree::Neg, why)
+        let (tree, why) = match (bound, basis.unknown) {
+            (Err(failure), _) => (NameTree::Neg, (Kind::Unbound, format!("{name}: {failure}"))),
+            (Ok(tree), Some(unknown)) => {
+                (tree, (Kind::ServicesUnknown, format!("{name} is not bound yet: {unknown}")))
             }
-            Ok(tree @ NameTree::Fail) => (tree, format!("{name} is not bound: {}", decider(&explain()))),
-            Ok(tree @ NameTree::Empty) => (tree, format!("{name} has no endpoint: {}", decider(&explain()))),
-            Ok(tree) => {
-                (tree, format!("{name} leads nowhere: the dtab says so where names outside do not exist"))
+            (Ok(tree), None) => {
+                let why = why(name, &tree, explain);
+                (tree, (Kind::Unbound, why))
             }
-            Err(failure) => (NameTree::Neg, format!("{name}: {failure}")),
         };
         let mut outside = Vec::new();
         tree.for_each(&mut |bound| {
@@ -74,7 +72,7 @@ impl Route {
             }
         });
         let tree = tree.map(&mut |bound| place(bound, calls));
-        Self { service, tree, calls, outside, why, facts }
+        Self { service, tree, calls, outside, why, facts: basis.facts }
     }
 
     /// The place that a host outside turned out to be.
@@ -99,7 +97,8 @@ impl Route {
     ///
     /// # Errors
     ///
-    /// [`Kind::Unbound`] when there is none, [`Kind::NoEndpoint`] when a dtab says that the name is empty.
+    /// [`Kind::Unbound`] when there is none, [`Kind::ServicesUnknown`] when one may become known, [`Kind::NoEndpoint`] when a
+    /// dtab says that the name is empty.
     pub fn choose(
         &self,
         rng: &mut fastrand::Rng,
@@ -107,8 +106,20 @@ impl Route {
     ) -> Result<&Bound<Place>, Fault> {
         match choose(&self.tree, rng, is_neg) {
             Choice::Bound(bound) => Ok(bound),
-            Choice::Neg | Choice::Fail => Err(Fault::new(Kind::Unbound, self.why.clone())),
-            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, self.why.clone())),
+            Choice::Neg | Choice::Fail => Err(Fault::new(self.why.0, self.why.1.clone())),
+            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, self.why.1.clone())),
+        }
+    }
+}
+
+/// Why there is no place in `tree`, should there be none.
+fn why<P>(name: &Path, tree: &NameTree<P>, explain: impl FnOnce() -> Explanation<Arc<Cluster>>) -> String {
+    match tree {
+        NameTree::Neg => format!("{name} is not bound: {}", short(&explain().reasons())),
+        NameTree::Fail => format!("{name} is not bound: {}", decider(&explain())),
+        NameTree::Empty => format!("{name} has no endpoint: {}", decider(&explain())),
+        NameTree::Leaf(_) | NameTree::Alt(_) | NameTree::Union(_) => {
+            format!("{name} leads nowhere: the dtab says so where names outside do not exist")
         }
     }
 }

@@ -91,6 +91,11 @@ pub enum Verdict {
         /// The reason.
         why: Option<String>,
     },
+    /// Nothing is there, and more may be known later.
+    Unknown {
+        /// What is not known yet; `None` where an inner step has it.
+        why: Option<String>,
+    },
     /// A fail: no alternative is wanted.
     Fail,
     /// The name exists and is empty.
@@ -124,6 +129,11 @@ impl Step {
     /// Whether it looks up a name again that a step `above`, around it, looks up already.
     pub fn is_among(&self, above: &[&Self]) -> bool {
         matches!(self.what, What::Name(_)) && above.iter().any(|it| it.what == self.what)
+    }
+
+    /// Whether nothing came of it, but only because something is not known yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self.verdict, Verdict::Unknown { .. })
     }
 }
 
@@ -185,7 +195,9 @@ impl<P> Explanation<P> {
 
 fn gather<'a>(step: &'a Step, reasons: &mut Vec<&'a str>) {
     let why = match &step.verdict {
-        Verdict::Neg { why: Some(why) } | Verdict::Error { why: Some(why) } => Some(&**why),
+        Verdict::Neg { why: Some(why) }
+        | Verdict::Unknown { why: Some(why) }
+        | Verdict::Error { why: Some(why) } => Some(&**why),
         _ => None,
     };
     if let Some(why) = why.filter(|why| !reasons.contains(why)) {
