@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::cluster::{Cluster, Member};
 use super::world::World;
+use crate::config::quoted;
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::State;
 use crate::domain::catalog::Condition;
@@ -75,17 +76,17 @@ fn refusal(world: &World, outside: &Outside) -> Option<String> {
 
 fn read(world: &World, asked: &str) -> Result<Path, String> {
     if asked.starts_with('/') {
-        return asked.parse().map_err(|bad: BadPath| format!("{asked} is no name: {bad}"));
+        return asked.parse().map_err(|bad: BadPath| format!("{} is no name: {bad}", quoted(asked)));
     }
     let rest = match asked.split_once("://") {
         Some(("http", rest)) => rest,
-        Some((scheme, _)) => return Err(format!("weir routes http only, not {scheme}")),
+        Some((scheme, _)) => return Err(format!("weir routes http only, not {}", quoted(scheme))),
         None => asked,
     };
     let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     // Who asks is no part of the host, in a request's target too.
     let authority = authority.rsplit('@').next().unwrap_or_default();
-    let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{authority}: {bad}"))?;
+    let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{}: {bad}", quoted(asked)))?;
     let facts = Facts {
         method: "GET",
         is_http_11: true,
@@ -97,7 +98,8 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
     match identify(&world.terms.identifiers, &facts) {
         Ok(Some(identified)) => Ok(world.terms.prefix.join(identified.name.labels())),
         Ok(None) => Err(format!(
-            "no identifier makes a name of a plain GET of {asked}; ask for a name, like /svc/hello"
+            "no identifier makes a name of a plain GET of {}; ask for a name, like /svc/hello",
+            quoted(asked)
         )),
         Err(bad) => Err(bad.to_string()),
     }

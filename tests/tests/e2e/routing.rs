@@ -272,7 +272,7 @@ fn an_address_that_is_refused_is_explained_as_such() {
     three.weir.get("http://back/").expect_status(403);
     let answer = three.weir.admin_get("/api/explain?name=/svc/");
     answer.expect_status(400);
-    assert!(answer.text().starts_with("/svc/ is no name: expected a label"), "{}", answer.text());
+    assert!(answer.text().starts_with("`/svc/` is no name: expected a label"), "{}", answer.text());
 }
 
 #[test]
