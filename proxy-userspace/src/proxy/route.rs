@@ -107,19 +107,36 @@ impl Route {
         match choose(&self.tree, rng, is_neg) {
             Choice::Bound(bound) => Ok(bound),
             Choice::Neg | Choice::Fail => Err(Fault::new(self.why.0, self.why.1.clone())),
-            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, self.why.1.clone())),
+            Choice::Empty if matches!(self.tree, NameTree::Empty) => {
+                Err(Fault::new(Kind::NoEndpoint, self.why.1.clone()))
+            }
+            // One of several ways.
+            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, "a dtab entry leads this name to nothing ($)")),
         }
     }
 }
 
-/// Why there is no place in `tree`, should there be none.
-fn why<P>(name: &Path, tree: &NameTree<P>, explain: impl FnOnce() -> Explanation<Arc<Cluster>>) -> String {
+/// Why there is no place in `tree`, should there be none. Nothing is found out of one that leads somewhere for certain.
+fn why<P>(
+    name: &Path,
+    tree: &NameTree<Bound<P>>,
+    explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
+) -> String {
     match tree {
         NameTree::Neg => format!("{name} is not bound: {}", short(&explain().reasons())),
         NameTree::Fail => format!("{name} is not bound: {}", decider(&explain())),
         NameTree::Empty => format!("{name} has no endpoint: {}", decider(&explain())),
         NameTree::Leaf(_) | NameTree::Alt(_) | NameTree::Union(_) => {
-            format!("{name} leads nowhere: the dtab says so where names outside do not exist")
+            let mut uncertain = false;
+            tree.for_each(&mut |bound| uncertain |= bound.target.is_uncertain());
+            if !uncertain {
+                return String::new();
+            }
+            // Should DNS deny what is left, these are the reasons of those before.
+            match explain().reasons().as_slice() {
+                [] => format!("{name} is not bound"),
+                reasons => format!("{name} is not bound: {}", short(reasons)),
+            }
         }
     }
 }

@@ -231,7 +231,7 @@ impl Worker {
                     let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
                     match self.shared.outside.cluster(world, &host, plan, Instant::now()).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
-                        Err(why) if why.kind == Kind::Unbound => last = Some((host.to_string(), why)),
+                        Err(why) if why.kind == Kind::Unbound => last = Some((host.label(), why)),
                         Err(why) => return Err(why),
                     }
                     denied.push(name.clone());
@@ -256,11 +256,9 @@ impl Worker {
 /// The fault of a name for which there is `none` left, DNS having denied `host`.
 fn unbound(none: Fault, host: &str, denied: &Fault) -> Fault {
     match none.kind {
-        // It may be a service all the same.
-        Kind::ServicesUnknown => Fault::new(none.kind, format!("{none}; as for {host}: {denied}")),
         // A dtab goes on to say that the name exists.
         Kind::NoEndpoint => none,
-        _ => Fault::new(Kind::Unbound, format!("{host} is no service, and {denied}")),
+        kind => Fault::new(kind, format!("{none}; as for {host}: {denied}")),
     }
 }
 

@@ -211,7 +211,7 @@ fn a_configured_rewrite_makes_other_names() {
 
 #[test]
 fn an_entry_that_says_fail_or_empty_is_named_in_the_answer() {
-    let three = three("/svc/no => ! | /svc/v1 ; /svc/none => ~ | $ ;", |weir| weir);
+    let three = three("/svc/no => ! | /svc/v1 ; /svc/none => ~ | $ ; /svc/some => $ & $", |weir| weir);
     for (url, status, line) in [
         (
             "http://no/",
@@ -228,6 +228,9 @@ fn an_entry_that_says_fail_or_empty_is_named_in_the_answer() {
         answer.expect_status(status);
         assert_eq!(answer.text().trim_end(), line);
     }
+    let answer = three.weir.get("http://some/");
+    answer.expect_status(503);
+    assert!(answer.text().contains("leads this name to nothing ($)"), "{}", answer.text());
 }
 
 #[test]
@@ -286,4 +289,16 @@ fn a_name_far_longer_than_any_host_is_not_remembered() {
     assert_eq!(three.weir.metric("weir_bindings", &[]), 0.0);
     ask("v1").expect_body("v1");
     assert_eq!(three.weir.metric("weir_bindings", &[]), 1.0);
+}
+
+#[test]
+fn a_name_that_dns_denies_has_its_near_misses_too() {
+    let names = "{ dns: { servers: [\"127.0.0.1:1\"], timeout: 200ms } }";
+    let shop = e2e::weir::folder::service("shop", &["10.96.0.1"]).namespace("prod").port("http", 80, 80);
+    let three = three("", |weir| weir.set("names", names).kubernetes(&shop));
+    let answer = three.weir.get("http://shop.prdo/");
+    answer.expect_status(502);
+    for part in ["/svc/shop.prdo is not bound", "there is /#/io.l5d.k8s/prod/shop", "as for shop.prdo: DNS"] {
+        assert!(answer.text().contains(part), "{part:?} is not in: {}", answer.text());
+    }
 }
