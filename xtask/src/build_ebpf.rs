@@ -130,7 +130,10 @@ fn install(missing: &[&str]) -> Result<()> {
     call(apt.args(["-qq", "update"]))?;
     let mut apt = Command::new("apt-get");
     apt.args(["-qq", "install", "-y", "--no-install-recommends"]).args(missing);
-    call(apt.env("DEBIAN_FRONTEND", "noninteractive"))
+    // The others, Ubuntu among them, have no packages of some of these names.
+    call(apt.env("DEBIAN_FRONTEND", "noninteractive")).with_context(|| {
+        format!("{names} are packages of Debian 12: elsewhere, run this in a debian:bookworm container")
+    })
 }
 
 /// The folder of a bpf-linker of the right version; installs it where it is missing.
