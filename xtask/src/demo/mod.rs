@@ -78,7 +78,18 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
         Ok(()) => error.context(scene.log()),
         Err(interrupted) => interrupted,
     })?;
-    let mut held = summary::print(&halves);
+    finish(options, scene, &halves, begun, left_out.as_deref())
+}
+
+/// Says what held, and cleans up.
+fn finish(
+    options: &Options,
+    mut scene: Scene,
+    halves: &[Half],
+    begun: Instant,
+    left_out: Option<&str>,
+) -> Result<()> {
+    let mut held = summary::print(halves);
     println!();
     if options.keep {
         println!(
@@ -88,7 +99,7 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
         interrupt::wait();
     }
     if !held {
-        println!("\n{}", scene.log());
+        println!("{}", scene.log());
     }
     if !scene.stop_weir()? {
         println!("BROKEN  weir did not end by itself, and well, on SIGTERM");
@@ -99,7 +110,7 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
     if !options.keep {
         println!("With --keep it is left running, to look around.");
     }
-    if let Some(why) = &left_out {
+    if let Some(why) = left_out {
         println!("Left out: diversion of clients that know nothing of a proxy, and the TCP service ({why}).");
     }
     if !held {
