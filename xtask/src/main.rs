@@ -53,7 +53,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    setup::widen_path();
     let result = match Arguments::parse().command {
         Command::Demo(options) => demo::run_demo(&options),
         Command::Tidy => tidy::run(),

@@ -1,16 +1,12 @@
 //! What the commands need from the machine: they say what is missing, and install it where they may.
-#![allow(
-    unsafe_code,
-    reason = "geteuid and the bpf system call have no safe wrapper in std; setting a variable is unsafe"
-)]
+#![allow(unsafe_code, reason = "geteuid and the bpf system call have no safe wrapper in std")]
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{on_path, output, run};
+use crate::process::{on_path, output, run, search_path};
 
 /// A program and the Debian package that holds it.
 #[derive(Clone, Copy)]
@@ -28,25 +24,6 @@ pub(crate) const PERF: Tool = Tool { program: "perf", package: "linux-perf" };
 pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3" };
 pub(crate) const RUNC: Tool = Tool { program: "runc", package: "runc" };
 pub(crate) const MUSL: Tool = Tool { program: "musl-gcc", package: "musl-tools" };
-
-/// Adds the administrator's programs to the path, for us and for what we start: Debian has runc and haproxy there, and
-/// only a login shell of root's looks there.
-pub(crate) fn widen_path() {
-    let path = with_sbin(std::env::var_os("PATH").unwrap_or_default());
-    // SAFETY: called first of all, while there is no other thread that could read the environment.
-    unsafe { std::env::set_var("PATH", path) };
-}
-
-/// The folders of a path, and those of the administrator's programs after them.
-fn with_sbin(path: OsString) -> OsString {
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    for sbin in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
-        if !folders.contains(&sbin) {
-            folders.push(sbin);
-        }
-    }
-    std::env::join_paths(folders).unwrap_or(path)
-}
 
 /// Whether we run as root.
 pub(crate) fn is_root() -> bool {
@@ -113,7 +90,11 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     println!("    installing {list}");
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o=Dpkg::Use-Pty=0"]).args(arguments);
+        command
+            .env("PATH", search_path())
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-qq", "-o=Dpkg::Use-Pty=0"])
+            .args(arguments);
         command
     };
     let mut wanted = vec!["install", "-y", "--no-install-recommends"];
@@ -137,16 +118,4 @@ pub(crate) fn ensure_components(components: &[(&str, &str)]) -> Result<()> {
             .with_context(|| format!("{component} is missing, and rustup could not add it"))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_administrator_has_is_found_last_and_nothing_is_there_twice() {
-        let widened = |path: &str| with_sbin(path.into()).into_string().expect("it was text");
-        assert_eq!(widened("/usr/bin:/bin"), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
-        assert_eq!(widened("/sbin:/usr/sbin:/usr/local/sbin"), "/sbin:/usr/sbin:/usr/local/sbin");
-    }
 }
