@@ -78,7 +78,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         AppProtocol::Http1 => Sniffed::Http1,
         AppProtocol::Sniff => match look(&limits, &mut io).await {
             Some(sniffed) => sniffed,
-            None => return, // It closed without a byte.
+            None => return, // It is gone.
         },
     };
     match protocol {
@@ -103,8 +103,9 @@ fn loops(world: &World, dialled: SocketAddr) -> bool {
     refuse(dialled, world.grounds(), Exempt::Written) == Some(Refusal::OwnListener)
 }
 
-/// Reads until the protocol shows, or the client has been silent for `limits.sniff`. `None` when it closed without
-/// a byte. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what follows it.
+/// Reads until the protocol shows, or the client has been silent for `limits.sniff`. One that closes without a byte may
+/// still listen (half-close), and then its server speaks. `None` when the connection is broken. What was read is put
+/// back. CONNECT is for whoever was dialled, a proxy itself, and so is what follows it.
 async fn look(limits: &Limits, io: &mut Io) -> Option<Sniffed> {
     let mut seen = BytesMut::with_capacity(1024);
     let deadline = Instant::now() + limits.sniff;
@@ -114,7 +115,6 @@ async fn look(limits: &Limits, io: &mut Io) -> Option<Sniffed> {
             // Whoever sends a piece and then waits is waiting for an answer to that piece.
             Err(_) => break Sniffed::Opaque,
             Ok(Err(_)) => return None,
-            Ok(Ok(0)) if seen.is_empty() => return None,
             Ok(Ok(0)) => break Sniffed::Opaque,
             Ok(Ok(_)) => {}
         }
