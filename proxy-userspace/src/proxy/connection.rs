@@ -23,13 +23,13 @@ use crate::domain::catalog::AppProtocol;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
-use crate::transport::{Io, Phase, Side, watch_peer};
+use crate::transport::{Io, Phase, Side, ask_when_silent};
 
-/// Lives one connection from accept to close, and gives back its `entry` with that.
+/// Lives one connection from accept to close. Its session gives back its `entry` with that.
 pub(super) async fn live(
     worker: Rc<Worker>,
     door: Arc<Door>,
-    _entry: Entry,
+    entry: Entry,
     stream: TcpStream,
     client: SocketAddr,
 ) {
@@ -38,9 +38,9 @@ pub(super) async fn live(
     }
     match door.way {
         Way::Outgoing => {
-            http::serve(worker, Session::new(door, client, Origin::Explicit), Io::new(stream)).await;
+            http::serve(worker, Session::new(door, entry, client, Origin::Explicit), Io::new(stream)).await;
         }
-        Way::Transparent => diverted(worker, door, stream, client).await,
+        Way::Transparent => diverted(worker, door, entry, stream, client).await,
         Way::Admin | Way::Probes => {} // The control plane accepts those itself.
     }
 }
@@ -49,11 +49,11 @@ pub(super) async fn live(
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let connector = &worker.shared.connector;
-    watch_peer(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
+    ask_when_silent(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
 }
 
 /// A connection that the eBPF program sent here.
-async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client: SocketAddr) {
+async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: TcpStream, client: SocketAddr) {
     let Some(original) = original(&worker, &stream, client) else {
         return door.turn_away(Turned::NoOriginal);
     };
@@ -63,7 +63,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
         return door.turn_away(Turned::Loop);
     }
-    let session = Session::new(door, client, Origin::Dialled(dialled));
+    let session = Session::new(door, entry, client, Origin::Dialled(dialled));
     let declared = match original.opaque {
         // The pod's own wish, whoever it dialled.
         true => AppProtocol::Opaque,

@@ -132,6 +132,9 @@ pub enum Origin {
 pub struct Session {
     /// The listener.
     pub door: Arc<Door>,
+    /// Its place among the listener's connections, kept for as long as anything serves it: a tunnel too.
+    #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
+    entry: Entry,
     /// The client.
     pub client: SocketAddr,
     /// Where it was going.
@@ -144,8 +147,8 @@ pub struct Session {
 
 impl Session {
     /// The facts of a connection that was accepted now.
-    pub fn new(door: Arc<Door>, client: SocketAddr, origin: Origin) -> Self {
-        Self { door, client, origin, pulse: Pulse::new(Instant::now()), outside: OnceCell::new() }
+    pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin) -> Self {
+        Self { door, entry, client, origin, pulse: Pulse::new(Instant::now()), outside: OnceCell::new() }
     }
 }
 

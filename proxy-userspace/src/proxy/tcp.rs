@@ -29,6 +29,8 @@ impl Stats {
 
 /// Copies between two connections until both are done, and settles the lease.
 pub async fn carry(shared: &Shared, limits: &Limits, lease: Lease, mut client: Io, mut server: Io) {
+    // Without weir, too, either side may stop reading for a while.
+    server.be_patient();
     let stats = &shared.tunnels;
     stats.open.up();
     let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle).await;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -95,10 +96,25 @@ impl Io {
         if self.prefix.is_empty() { self.stream.readable().await } else { Ok(()) }
     }
 
+    /// From now on the peer may leave what it is sent unread as long as it likes.
+    pub fn be_patient(&self) {
+        // A socket that is already gone has no more time to take.
+        let _ = SockRef::from(&self.stream).set_tcp_user_timeout(None);
+    }
+
     /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut, not ended.
     pub fn reset_on_close(&self) {
         // A socket that is already gone needs no reset.
         let _ = self.stream.set_zero_linger();
+    }
+}
+
+/// A close in order would pass an answer that was cut short for a whole one, where nothing else tells its end.
+impl Drop for Io {
+    fn drop(&mut self) {
+        if self.pulse.as_ref().is_some_and(Pulse::is_open_ended) {
+            self.reset_on_close();
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What of a head goes on, and what stays.
 
-use http::Method;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{PathAndQuery, Scheme, Uri};
+use http::{Method, Version};
 
 use super::survey::{KEEP_ALIVE, PROXY_CONNECTION, Survey};
 use crate::proxy::fault::{Fault, Kind};
@@ -28,6 +28,14 @@ pub(super) enum Upgrade {
     Wanted,
     /// It does not.
     None,
+}
+
+/// Ignores an upgrade that HTTP/1.0 asks for, as servers must (RFC 9110 §7.8): an endpoint that switched would have
+/// nobody to talk to.
+pub(super) fn check_upgrade(found: Survey, spoken: Version, headers: &mut HeaderMap) {
+    if found.upgrade && spoken == Version::HTTP_10 {
+        headers.remove(UPGRADE);
+    }
 }
 
 /// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Stage, TARGET, V4, V6, address, dialler};
+use e2e::backend::Then;
 use e2e::load::Reuse;
 use e2e::raw::Refusing;
 use e2e::{Answer, Backend, BackendProcess, Load, Request, Weir, folder};
@@ -50,6 +51,34 @@ fn what_is_said_to_a_proxy_reaches_the_proxy_that_was_dialled() {
             backend.raw().iter().any(|raw| raw == request.as_bytes())
         });
     }
+}
+
+#[test]
+fn connect_after_another_request_is_for_the_proxy_that_was_dialled_to_answer() {
+    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let proxy = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).script(|request| {
+        match request.head.start.as_str() {
+            "CONNECT good.example:443 HTTP/1.1" => {
+                Answer::raw("HTTP/1.1 200 Go on\r\n\r\nwelcome").then(Then::Echo)
+            }
+            "CONNECT bad.example:443 HTTP/1.1" => Answer::status(407),
+            _ => Answer::ok("ok"),
+        }
+    });
+    let proxy = proxy.start();
+    let mut client = stage.dial(V4);
+    client.get("/").expect_body("ok");
+    let connect = |to: &str| format!("CONNECT {to}.example:443 HTTP/1.1\r\nHost: {to}.example:443\r\n\r\n");
+    client.send(connect("bad")).response().expect_status(407);
+    client.send(connect("good"));
+    let head = client.head();
+    assert_eq!(
+        (head.status(), head.get("transfer-encoding"), head.get("content-length")),
+        (Some(200), None, None)
+    );
+    client.expect("welcome").send("\0ping").expect("\0ping").half_close();
+    assert_eq!(client.rest().0, b"");
+    assert_eq!(proxy.count(), 3);
 }
 
 #[test]
