@@ -1,6 +1,6 @@
 //! The facts of one client connection.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -142,13 +142,13 @@ pub struct Session {
     /// What it is doing.
     pub pulse: Pulse,
     /// The cluster of the dialled address, once it was needed: for an address that no service owns.
-    pub outside: OnceCell<Arc<Cluster>>,
+    pub outside: RefCell<Option<Arc<Cluster>>>,
 }
 
 impl Session {
     /// The facts of a connection that was accepted now.
     pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin) -> Self {
-        Self { door, entry, client, origin, pulse: Pulse::new(Instant::now()), outside: OnceCell::new() }
+        Self { door, entry, client, origin, pulse: Pulse::new(Instant::now()), outside: RefCell::default() }
     }
 }
 
