@@ -87,7 +87,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
         Sniffed::Undecided => Box::pin(first_to_speak(worker, session, dialled, &limits, io)).await,
         Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
             session.door.requests.up();
-            if let Some((lease, server)) = open(&worker, &session, dialled, &io).await {
+            if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
                 tcp::carry(&worker.shared, &limits, lease, io, server).await;
             }
         }
@@ -138,7 +138,7 @@ async fn first_to_speak(
     limits: &Limits,
     mut client: Io,
 ) {
-    let Some((lease, mut server)) = open(&worker, &session, dialled, &client).await else { return };
+    let Some((lease, mut server)) = open(&worker, &session, dialled, &mut client).await else { return };
     let mut said = BytesMut::new();
     let spoke = tokio::select! {
         spoke = client.readable() => spoke.map(|()| Side::Client),
@@ -161,7 +161,12 @@ async fn first_to_speak(
 
 /// A connection to an endpoint of what was dialled. There may be none to give: then the client's is reset, which is
 /// what it would have met without weir.
-async fn open(worker: &Worker, session: &Session, dialled: SocketAddr, client: &Io) -> Option<(Lease, Io)> {
+async fn open(
+    worker: &Worker,
+    session: &Session,
+    dialled: SocketAddr,
+    client: &mut Io,
+) -> Option<(Lease, Io)> {
     let world = worker.world();
     let cluster = worker.cluster_of(&world, session, dialled);
     let fault = match upstream::open(worker, &world, &cluster, cluster.plan.dialled, &session.client).await {
