@@ -23,6 +23,10 @@ use crate::telemetry::{Count, Level};
 /// At most this long between two looks for names that are not used.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// The longest name that is remembered. A host has 253 characters at most; what identifiers make of a header or a path
+/// may be as long as a head, and a table of those would be bounded in number only.
+const LONGEST: usize = 512;
+
 /// What is counted of all workers' bound names.
 #[derive(Debug, Default)]
 pub struct Bindings {
@@ -143,6 +147,9 @@ impl Routes {
     fn bind(&self, world: &World, key: &str, port: Option<u16>, name: &Path) -> Rc<Route> {
         self.stats.misses.up();
         let route = Rc::new(world.bind(name, None));
+        if key.len() > LONGEST {
+            return route;
+        }
         let mut table = self.table.borrow_mut();
         // One that holds no more makes room for its successor.
         self.stats.bound.down_by(table.remove(key, port));
