@@ -27,7 +27,7 @@ pub struct Limits {
     /// `response`: how long an endpoint may take over an answer's head, counted from the last byte of the request;
     /// longer is 504. Default 5 m.
     pub response: Duration,
-    /// `idle`: how long an explicit client's connection is kept between requests. Default 5 m.
+    /// `idle`: how long a client's connection is kept between requests. Default 5 m.
     pub idle: Duration,
     /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
     pub connect: Duration,
