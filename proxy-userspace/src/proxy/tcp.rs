@@ -41,6 +41,8 @@ pub async fn carry(shared: &Shared, limits: &Limits, lease: Lease, mut client: I
         End::Closed => (0, Outcome::Carried),
         End::Idle => (1, Outcome::Carried),
         End::Broken(Side::Client, _) => (2, Outcome::Abandoned),
+        // One that has spoken works: to close with something unread, as after a bad request, is a reset too.
+        End::Broken(Side::Server, _) if copied.down > 0 => (3, Outcome::Carried),
         End::Broken(Side::Server, _) => (3, Outcome::Reset),
     };
     stats.ended[end].up();

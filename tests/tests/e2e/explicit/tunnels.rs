@@ -159,6 +159,32 @@ fn connect_tries_another_endpoint_when_one_refuses() {
 }
 
 #[test]
+fn a_server_that_turns_clients_away_is_no_failure_and_one_that_only_resets_is() {
+    let rude = || {
+        TcpServer::on(listener(), |mut stream| {
+            let mut first = [0];
+            let _ = std::io::Read::read_exact(&mut stream, &mut first);
+            if first == *b"x" {
+                let _ = std::io::Write::write_all(&mut stream, b"go away");
+            }
+            // The rest is unread, so this is a reset.
+        })
+    };
+    let servers = [rude(), rude()];
+    let weir = Weir::serving("hello", &[servers[0].addr(), servers[1].addr()]);
+    let try_with = |what: &str| connect(&weir, "hello:80").send(what).rest();
+    for _ in 0..20 {
+        try_with("x and more");
+    }
+    let ejections = || weir.metric("weir_endpoint_ejections_total", &[]);
+    assert_eq!(ejections(), 0.0);
+    for _ in 0..20 {
+        try_with("y and more");
+    }
+    eventually("an ejection", || ejections() > 0.0);
+}
+
+#[test]
 fn connect_to_what_is_not_there_says_so() {
     let refusing = Refusing::new();
     let weir = Weir::new().service("dead", &[refusing.addr()]).file("empty", "").start();
