@@ -101,14 +101,14 @@ fn another_try_has_the_whole_time_for_its_answer() {
 #[test]
 fn an_upload_may_go_on_after_its_answer() {
     let backend = Backend::http().answer(Answer::ok("early").early()).start();
-    let limits = "{ headerRead: 300ms, idle: 300ms }";
+    let limits = "{ headerRead: 1s, idle: 1s }";
     let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
     let mut client = weir.client();
     client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 10\r\n\r\n");
     assert_eq!(client.head().status(), Some(200));
     client.expect("early");
     for _ in 0..10 {
-        assert!(client.silent_for(Duration::from_millis(150)), "the upload was cut");
+        assert!(client.silent_for(Duration::from_millis(300)), "the upload was cut");
         client.send("x");
     }
     eventually("the whole upload", || backend.only_request().complete);

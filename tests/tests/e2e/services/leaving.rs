@@ -42,7 +42,7 @@ fn an_endpoint_that_begins_to_terminate_is_left_without_idle_connections() {
 #[test]
 fn a_request_that_finishes_on_a_terminating_endpoint_leaves_it_no_idle_connection() {
     let a = Backend::http().script(|request| match request.head.target() {
-        "/slow" => Answer::ok("a").after(Duration::from_secs(3)),
+        "/slow" => Answer::ok("a").after(Duration::from_secs(6)),
         _ => Answer::ok("a"),
     });
     let [b] = backends(["b"]);
@@ -53,7 +53,7 @@ fn a_request_that_finishes_on_a_terminating_endpoint_leaves_it_no_idle_connectio
     running.start(&Request::get("http://hello/slow"));
     a.wait_for(1);
     weir.folder().replace("hello.yaml", &with(TERMINATING, READY));
-    within(Duration::from_secs(2), "the change", || weir.get("http://hello/").text() == "b");
+    within(Duration::from_secs(5), "the change", || weir.get("http://hello/").text() == "b");
     running.response().expect_body("a");
     eventually("the end of its connection", || a.open() == 0);
     weir.folder().replace("hello.yaml", &with(READY, NOT_READY));
