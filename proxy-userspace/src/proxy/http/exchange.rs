@@ -154,6 +154,7 @@ impl Exchange {
         // Room for what is added, at once.
         parts.headers.reserve(headers::ADDED);
         headers::check_codings(survey, &parts.headers)?;
+        headers::settle_length(survey, &mut parts.headers)?;
         headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
         if session.origin == Origin::Explicit {
@@ -263,6 +264,9 @@ fn reply(
     if headers::check_codings(survey, response.headers()).is_err() {
         // To drop the field but not the coding would give the client something else than was sent.
         return Err(misframed(settlement, now, "the endpoint used a transfer coding other than chunked"));
+    }
+    if headers::settle_length(survey, response.headers_mut()).is_err() {
+        return Err(misframed(settlement, now, "the endpoint's Content-Length is not one number"));
     }
     let keeps_upgrade = headers::strip_hop_by_hop(survey, session.origin, response.headers_mut());
     *response.version_mut() = Version::HTTP_11;

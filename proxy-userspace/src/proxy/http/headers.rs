@@ -140,6 +140,28 @@ pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fa
     }
 }
 
+/// Makes a length that is said more than once one number, or refuses it (RFC 9110 §8.6). hyper has done so for itself
+/// where a body follows; the field would go on as it came. Beside a transfer coding there is none any more.
+///
+/// # Errors
+///
+/// [`Kind::BadBody`]
+pub(super) fn settle_length(found: Survey, headers: &mut HeaderMap) -> Result<(), Fault> {
+    if !found.odd_length || found.coding {
+        return Ok(());
+    }
+    let mut lengths =
+        headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&it| it == b','));
+    let first = lengths.next().unwrap_or_default().trim_ascii();
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    let one = HeaderValue::from_bytes(first)
+        .ok()
+        .filter(|_| is_number && lengths.all(|it| it.trim_ascii() == first));
+    let none = || Fault::new(Kind::BadBody, "Content-Length is not one number");
+    headers.insert(CONTENT_LENGTH, one.ok_or_else(none)?);
+    Ok(())
+}
+
 static SERVICE: HeaderName = HeaderName::from_static("l5d-dst-service");
 static CLIENT: HeaderName = HeaderName::from_static("l5d-dst-client");
 static RESIDUAL: HeaderName = HeaderName::from_static("l5d-dst-residual");
