@@ -248,7 +248,12 @@ impl Worker {
         };
         match world.owner(dialled) {
             Some(owner) => owner.cluster.clone(),
-            None => session.outside.get_or_init(fixed).clone(),
+            None => {
+                let mut known = session.outside.borrow_mut();
+                // One that was forgotten meanwhile keeps no connections, and its successor does.
+                known.take_if(|cluster| cluster.is_retired());
+                known.get_or_insert_with(fixed).clone()
+            }
         }
     }
 }

@@ -177,6 +177,22 @@ fn names_that_are_bound_are_counted_and_have_a_bound() {
 }
 
 #[test]
+fn a_name_longer_than_any_host_is_bound_and_not_remembered() {
+    let outgoing = "{ listen: 127.0.0.1:0, identifier: { kind: io.l5d.header.token, header: X-Name } }";
+    let weir = Weir::new().set("workers", "1").set("outgoing", outgoing).start();
+    let ask = |length: usize| weir.ask(&Request::get("http://any/").with("X-Name", &"n".repeat(length)));
+    for _ in 0..3 {
+        ask(300).expect_status(502);
+    }
+    assert_eq!(weir.metric("weir_bindings", &[]), 1.0);
+    for _ in 0..3 {
+        ask(20_000).expect_status(502);
+    }
+    assert_eq!(weir.metric("weir_bindings", &[]), 1.0);
+    assert_eq!(weir.metric("weir_binding_misses_total", &[]), 4.0);
+}
+
+#[test]
 fn a_name_that_nobody_asks_for_is_forgotten() {
     let three = three("", |weir| weir.set("limits", "{ bindingIdle: 1s }"));
     three.weir.get("http://hello/").expect_body("hello");
