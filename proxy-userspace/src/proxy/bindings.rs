@@ -27,10 +27,6 @@ const LONGEST: usize = 512;
 /// At most this long between two looks for names that are not used.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// The longest name that is remembered. A host has 253 characters at most; what identifiers make of a header or a path
-/// may be as long as a head, and a table of those would be bounded in number only.
-const LONGEST: usize = 512;
-
 /// What is counted of all workers' bound names.
 #[derive(Debug, Default)]
 pub struct Bindings {

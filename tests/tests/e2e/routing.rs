@@ -295,19 +295,6 @@ fn an_address_that_is_refused_is_explained_as_such() {
 }
 
 #[test]
-fn a_name_far_longer_than_any_host_is_not_remembered() {
-    let outgoing = "{ listen: 127.0.0.1:0, identifier: { kind: io.l5d.header.token, header: x-name } }";
-    let three = three("", |weir| weir.set("outgoing", outgoing));
-    let ask = |name: &str| three.weir.ask(&Request::get("http://any/").with("x-name", name));
-    for size in [600, 3000, 30_000] {
-        ask(&"x".repeat(size)).expect_status(502);
-    }
-    assert_eq!(three.weir.metric("weir_bindings", &[]), 0.0);
-    ask("v1").expect_body("v1");
-    assert_eq!(three.weir.metric("weir_bindings", &[]), 1.0);
-}
-
-#[test]
 fn a_name_that_dns_denies_has_its_near_misses_too() {
     let names = "{ dns: { servers: [\"127.0.0.1:1\"], timeout: 200ms } }";
     let shop = e2e::weir::folder::service("shop", &["10.96.0.1"]).namespace("prod").port("http", 80, 80);
