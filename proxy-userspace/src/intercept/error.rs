@@ -20,6 +20,15 @@ pub enum InterceptError {
     },
     /// The kernel has no bpf(2), or refuses it outright.
     NoBpf(io::Error),
+    /// The kernel has bpf(2), and refuses it to weir although its capabilities suffice.
+    Forbidden(io::Error),
+    /// The kernel lacks what later ones have.
+    TooOld {
+        /// What that is.
+        what: &'static str,
+        /// What the kernel said.
+        cause: io::Error,
+    },
     /// The pods' cgroup is not there, or was removed.
     CgroupGone {
         /// Where it was expected.
@@ -85,6 +94,11 @@ impl InterceptError {
         move |cause| Self::Kernel { call, cause }
     }
 
+    /// For `map_err`: what is asked of the kernel at start, lest it be missed at each connection.
+    pub(super) fn lacks(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::TooOld { what, cause }
+    }
+
     /// For `map_err`: the map that failed.
     pub(super) fn map(name: &str) -> impl FnOnce(MapError) -> Self {
         let name = name.to_owned();
@@ -107,6 +121,9 @@ impl InterceptError {
     /// What it means that the kernel did not take a program.
     pub(super) fn program(name: &'static str, error: ProgramError) -> Self {
         match error {
+            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
+                Self::Forbidden(io_error)
+            }
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();
                 // The log ends with statistics; the complaint is the last line that is not one of them.
@@ -126,6 +143,11 @@ impl InterceptError {
                 if io_error.raw_os_error() == Some(libc::ENOSYS) =>
             {
                 Self::NoBpf(io_error)
+            }
+            EbpfError::MapError(MapError::CreateError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EPERM) =>
+            {
+                Self::Forbidden(io_error)
             }
             EbpfError::MapError(MapError::CreateError { name, io_error }) => {
                 Self::Map { name: name.clone(), cause: MapError::CreateError { name, io_error } }
@@ -149,6 +171,15 @@ impl fmt::Display for InterceptError {
                 "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
                  CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
             ),
+            Self::Forbidden(cause) => write!(
+                f,
+                "bpf(2) is forbidden to weir although it has the capabilities ({cause}): a seccomp profile of the \
+                 container runtime does that, or the kernel's lockdown or SELinux; permit it, or run weir with the \
+                 profile Unconfined"
+            ),
+            Self::TooOld { what, cause } => {
+                write!(f, "this kernel has no {what} ({cause}): interception needs Linux 5.15 or newer")
+            }
             Self::CgroupGone { .. } | Self::NotCgroup2(_) | Self::OwnCgroup(_) | Self::Exclusive { .. } => {
                 self.fmt_cgroup(f)
             }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 
 use aya::programs::CgroupSockAddr;
+use libc::sock_filter;
 use nix::unistd::{Uid, setresuid};
 use weir::intercept::{InterceptError, Interception, Plan};
 
@@ -66,6 +67,61 @@ fn a_removed_cgroup_is_noticed() {
         // The same name again is another cgroup.
         fs::create_dir(&gone.path).unwrap();
         assert!(!interception.status().attached);
+    });
+}
+
+/// Refuses the calling process a system call, for good: where the argument at `index` has `value`, it fails with `errno`.
+fn refuse(call: libc::c_long, index: u32, value: u32, errno: i32) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let of = |code, jf, k| sock_filter { code, jt: 0, jf, k };
+    // `struct seccomp_data`: the call's number at 0, its arguments from 16 on, eight bytes each.
+    let mut filter = [
+        of(LOAD, 0, 0),
+        of(UNLESS, 3, call as u32),
+        of(LOAD, 0, 16 + 8 * index),
+        of(UNLESS, 1, value),
+        of(RETURN, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        of(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: prctl(2) with a live filter of the length given.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program, 0, 0), 0, "seccomp");
+    }
+}
+
+#[test]
+fn what_a_kernel_is_too_old_for_and_what_a_container_forbids_is_named() {
+    const SO_NETNS_COOKIE: u32 = 71;
+    // The kernel's own number for "not supported", which libc has no name for.
+    const ENOTSUPP: i32 = 524;
+    // enum bpf_cmd
+    let [create, load, take] = [0, 5, 21].map(|command| (libc::SYS_bpf, 0, command));
+    let cookie = (libc::SYS_getsockopt, 2, SO_NETNS_COOKIE);
+    on_a_node(move |world| {
+        drop(intercept(&plan(world)));
+        for ((call, index, value), errno, parts) in [
+            // Before 5.14.
+            (cookie, libc::ENOPROTOOPT, ["SO_NETNS_COOKIE", "needs Linux 5.15 or newer"]),
+            (take, ENOTSUPP, ["look-up-and-delete", "needs Linux 5.15 or newer"]),
+            // A container runtime's profile.
+            (create, libc::EPERM, ["seccomp", "bpf"]),
+            (load, libc::EPERM, ["seccomp", "bpf"]),
+            (create, libc::ENOSYS, ["no bpf(2)", "needs Linux 5.15 or newer"]),
+        ] {
+            let plan = plan(world);
+            let outside = Cgroup::new(world.pods.path.parent().unwrap());
+            let said = world.start_on_node(&outside, move || {
+                refuse(call, index, value, errno);
+                refusal(&plan).to_string()
+            });
+            let said = said.result();
+            assert!(parts.iter().all(|part| said.contains(part)), "{value}, {errno}: {said}");
+        }
     });
 }
 
