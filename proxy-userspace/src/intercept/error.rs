@@ -47,6 +47,13 @@ pub enum InterceptError {
         /// The hook.
         hook: &'static str,
     },
+    /// Another program, attached above, would run no more for the pods.
+    Displaced {
+        /// Where weir wanted to attach.
+        path: PathBuf,
+        /// The hook.
+        hook: &'static str,
+    },
     /// The kernel does not accept a program, mostly for want of a helper.
     Program {
         /// The program.
@@ -180,9 +187,11 @@ impl fmt::Display for InterceptError {
             Self::TooOld { what, cause } => {
                 write!(f, "this kernel has no {what} ({cause}): interception needs Linux 5.15 or newer")
             }
-            Self::CgroupGone { .. } | Self::NotCgroup2(_) | Self::OwnCgroup(_) | Self::Exclusive { .. } => {
-                self.fmt_cgroup(f)
-            }
+            Self::CgroupGone { .. }
+            | Self::NotCgroup2(_)
+            | Self::OwnCgroup(_)
+            | Self::Exclusive { .. }
+            | Self::Displaced { .. } => self.fmt_cgroup(f),
             Self::Program { name, cause, verifier } => write!(
                 f,
                 "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
@@ -245,6 +254,13 @@ impl InterceptError {
                 f,
                 "the kernel does not let weir attach at {hook} to {}: another program is attached there or above it \
                  exclusively (flags 0); detach it, or have its owner attach it with BPF_F_ALLOW_MULTI",
+                path.display()
+            ),
+            Self::Displaced { path, hook } => write!(
+                f,
+                "with weir at {hook} of {}, another program that is attached above it would no longer run for the pods: \
+                 it gives way to whoever attaches below (BPF_F_ALLOW_OVERRIDE); have its owner attach it with \
+                 BPF_F_ALLOW_MULTI",
                 path.display()
             ),
             _ => Ok(()),

@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 
+use aya::maps::PerCpuArray;
 use aya::programs::CgroupSockAddr;
 use libc::sock_filter;
 use nix::unistd::{Uid, setresuid};
+use proxy_ebpf::Count;
 use weir::intercept::{InterceptError, Interception, Plan};
 
-use crate::weir::{intercept, listeners, plan};
+use crate::weir::{Direct, dial, intercept, listeners, plan, service};
 use crate::world::{Cgroup, World, on_a_node};
 
 fn refusal(plan: &Plan) -> InterceptError {
@@ -125,8 +127,9 @@ fn what_a_kernel_is_too_old_for_and_what_a_container_forbids_is_named() {
     });
 }
 
-/// Attaches a program as tools of old did: flags 0, so that nobody else may.
-fn attach_exclusively(world: &World) -> aya::Ebpf {
+/// Attaches a program as tools of old did, with these flags: 0, nobody else may; 1 (`BPF_F_ALLOW_OVERRIDE`), whoever comes
+/// below takes its place.
+fn attach_as_of_old(world: &World, flags: u32) -> aya::Ebpf {
     #[repr(C)]
     struct Attach {
         target: u32,
@@ -143,7 +146,7 @@ fn attach_exclusively(world: &World) -> aya::Ebpf {
         target: cgroup.as_raw_fd() as u32,
         program: program.fd().unwrap().as_fd().as_raw_fd() as u32,
         attach_type: 10,
-        flags: 0,
+        flags,
     };
     // SAFETY: BPF_PROG_ATTACH with a live attribute of the size given.
     assert_eq!(unsafe { libc::syscall(libc::SYS_bpf, 8, &raw const attr, size_of_val(&attr)) }, 0);
@@ -153,11 +156,33 @@ fn attach_exclusively(world: &World) -> aya::Ebpf {
 #[test]
 fn another_programs_exclusive_hold_is_named() {
     on_a_node(|world| {
-        let _other = attach_exclusively(world);
+        let _other = attach_as_of_old(world, 0);
         let error = refusal(&plan(world));
         assert!(matches!(error, InterceptError::Exclusive { hook: "cgroup/connect4", .. }), "{error:?}");
         let below = Plan { cgroup: world.pod_cgroup.path.clone(), ..plan(world) };
         assert!(refusal(&below).to_string().contains("exclusively"));
+    });
+}
+
+/// How many connections a program of [`attach_as_of_old`] has seen.
+fn seen(other: &aya::Ebpf) -> u64 {
+    let counts = PerCpuArray::<_, u64>::try_from(other.map("COUNTS").unwrap()).unwrap();
+    counts.get(&(Count::OutOfScope as u32), 0).unwrap().iter().sum()
+}
+
+#[test]
+fn a_program_that_weir_would_switch_off_for_the_pods_stays_and_is_named() {
+    on_a_node(|world| {
+        let _direct = Direct::start(world);
+        let other = attach_as_of_old(world, 1);
+        let below = Plan { cgroup: world.pod_cgroup.path.clone(), ..plan(world) };
+        let error = refusal(&below);
+        let named = matches!(error, InterceptError::Displaced { hook: "cgroup/connect4", .. });
+        assert!(named, "{error:?}");
+        assert!(error.to_string().contains("BPF_F_ALLOW_MULTI"), "{error}");
+        let before = seen(&other);
+        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        assert_eq!(seen(&other) - before, 1);
     });
 }
 
