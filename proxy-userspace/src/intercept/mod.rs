@@ -109,7 +109,7 @@ impl Interception {
             counts: counters::Table::new(object.map("COUNTS")?),
             heart,
             originals: object.originals(plan.tuples)?,
-            addresses: plan.addresses.clone(),
+            addresses: plan.used(),
             logs: logs::Forwarder::none(),
             object,
         };
