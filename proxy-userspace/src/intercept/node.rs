@@ -112,8 +112,7 @@ fn source(any: IpAddr, target: IpAddr) -> Option<IpAddr> {
 /// Has the kernel leave out temporary addresses (RFC 8981), which a node with privacy extensions would send from, and
 /// which it gives up after some days (RFC 5014, `IPV6_PREFER_SRC_PUBLIC`). Without that wish, it chooses as it does.
 fn prefer_lasting(socket: &UdpSocket) {
-    /// Of linux/in6.h.
-    const IPV6_ADDR_PREFERENCES: libc::c_int = 72;
+    /// Of linux/in6.h; not in libc.
     const IPV6_PREFER_SRC_PUBLIC: libc::c_int = 2;
     let wish = IPV6_PREFER_SRC_PUBLIC;
     let size = size_of_val(&wish) as libc::socklen_t;
@@ -122,7 +121,7 @@ fn prefer_lasting(socket: &UdpSocket) {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::IPPROTO_IPV6,
-            IPV6_ADDR_PREFERENCES,
+            libc::IPV6_ADDR_PREFERENCES,
             (&raw const wish).cast(),
             size,
         )
