@@ -173,36 +173,16 @@ impl fmt::Display for InterceptError {
                 "interception needs {}: run weir as root, or add the capabilities to the container's securityContext",
                 missing.join(" and ")
             ),
-            Self::NoBpf(cause) => write!(
-                f,
-                "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
-                 CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
-            ),
-            Self::Forbidden(cause) => write!(
-                f,
-                "bpf(2) is forbidden to weir although it has the capabilities ({cause}): a seccomp profile of the \
-                 container runtime does that, or the kernel's lockdown or SELinux; permit it, or run weir with the \
-                 profile Unconfined"
-            ),
-            Self::TooOld { what, cause } => {
-                write!(f, "this kernel has no {what} ({cause}): interception needs Linux 5.15 or newer")
-            }
+            Self::NoBpf(_)
+            | Self::Forbidden(_)
+            | Self::TooOld { .. }
+            | Self::Program { .. }
+            | Self::Map { .. } => self.fmt_kernel(f),
             Self::CgroupGone { .. }
             | Self::NotCgroup2(_)
             | Self::OwnCgroup(_)
             | Self::Exclusive { .. }
             | Self::Displaced { .. } => self.fmt_cgroup(f),
-            Self::Program { name, cause, verifier } => write!(
-                f,
-                "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
-                 5.15 or newer, and 5.18 to refuse connections when weir is gone"
-            ),
-            Self::Map { name, cause } => write!(
-                f,
-                "the eBPF map {name} does not work ({}): check the kernel's features and the memory limit of weir's \
-                 cgroup",
-                chain(cause)
-            ),
             Self::Object { path: Some(path), cause } => write!(
                 f,
                 "{} (from WEIR_BPF_OBJECT) is no eBPF object of this weir ({cause}): build it with `cargo xtask \
@@ -229,6 +209,38 @@ impl fmt::Display for InterceptError {
 }
 
 impl InterceptError {
+    /// Those that concern what this kernel can do, and lets weir do.
+    fn fmt_kernel(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBpf(cause) => write!(
+                f,
+                "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
+                 CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
+            ),
+            Self::Forbidden(cause) => write!(
+                f,
+                "bpf(2) is forbidden to weir although it has the capabilities ({cause}): a seccomp profile of the \
+                 container runtime does that, or the kernel's lockdown or SELinux; permit it, or run weir with the \
+                 profile Unconfined"
+            ),
+            Self::TooOld { what, cause } => {
+                write!(f, "this kernel has no {what} ({cause}): interception needs Linux 5.15 or newer")
+            }
+            Self::Program { name, cause, verifier } => write!(
+                f,
+                "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
+                 5.15 or newer, and 5.18 to refuse connections when weir is gone"
+            ),
+            Self::Map { name, cause } => write!(
+                f,
+                "the eBPF map {name} does not work ({}): check the kernel's features and the memory limit of weir's \
+                 cgroup",
+                chain(cause)
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Those that concern the pods' cgroup.
     fn fmt_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
