@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
 mod basics;
+mod beside;
 mod failing;
 mod many;
 mod node;
