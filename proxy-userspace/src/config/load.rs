@@ -66,12 +66,27 @@ pub fn parse(name: &str, text: &str, base: &Path) -> Result<Settings, ConfigErro
 
 fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
     let mut settings = Settings::default();
+    if let Some(mistake) = another_format(node) {
+        report.add(node.at, "", mistake);
+        return settings;
+    }
     if let Some(root) = Section::open(node, "", report) {
         read_sections(root, base, &mut settings);
         listeners::check(&settings, node, report);
         check_enrol(&settings, node, report);
     }
     settings
+}
+
+/// What the file is instead, where it is one of those that are taken for weir's: every key of theirs would be unknown.
+fn another_format(root: &Node) -> Option<Mistake> {
+    if root.get("apiVersion").is_some() && root.get("kind").is_some() {
+        let hint = "in a ConfigMap, that is the text of a key of `data`";
+        return Some(Mistake::new("a Kubernetes object, not weir's configuration").hint(hint));
+    }
+    root.get("routers").is_some().then(|| {
+        Mistake::new("linkerd's configuration, not weir's").hint("`weir import FILE` makes weir's of it")
+    })
 }
 
 /// Pods can only be enrolled where somebody tells of them.

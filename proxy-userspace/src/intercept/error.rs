@@ -20,7 +20,7 @@ pub enum InterceptError {
     },
     /// The kernel has no bpf(2), or refuses it outright.
     NoBpf(io::Error),
-    /// The kernel has bpf(2), and refuses it to weir although its capabilities suffice.
+    /// The kernel refuses bpf(2) although weir's capabilities are there.
     Forbidden(io::Error),
     /// The kernel lacks what later ones have.
     TooOld {
@@ -28,6 +28,11 @@ pub enum InterceptError {
         what: &'static str,
         /// What the kernel said.
         cause: io::Error,
+    },
+    /// No pods' parent cgroup was found.
+    NoPodsCgroup {
+        /// Where cgroup2 file systems are mounted.
+        mounts: Vec<PathBuf>,
     },
     /// The pods' cgroup is not there, or was removed.
     CgroupGone {
@@ -128,7 +133,10 @@ impl InterceptError {
     /// What it means that the kernel did not take a program.
     pub(super) fn program(name: &'static str, error: ProgramError) -> Self {
         match error {
-            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
+            // The verifier would have said something.
+            ProgramError::LoadError { io_error, verifier_log }
+                if io_error.raw_os_error() == Some(libc::EPERM) && verifier_log.to_string().is_empty() =>
+            {
                 Self::Forbidden(io_error)
             }
             ProgramError::LoadError { io_error, verifier_log } => {
@@ -152,7 +160,7 @@ impl InterceptError {
                 Self::NoBpf(io_error)
             }
             EbpfError::MapError(MapError::CreateError { io_error, .. })
-                if io_error.raw_os_error() == Some(libc::EPERM) =>
+                if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) =>
             {
                 Self::Forbidden(io_error)
             }
@@ -178,7 +186,8 @@ impl fmt::Display for InterceptError {
             | Self::TooOld { .. }
             | Self::Program { .. }
             | Self::Map { .. } => self.fmt_kernel(f),
-            Self::CgroupGone { .. }
+            Self::NoPodsCgroup { .. }
+            | Self::CgroupGone { .. }
             | Self::NotCgroup2(_)
             | Self::OwnCgroup(_)
             | Self::Exclusive { .. }
@@ -219,9 +228,8 @@ impl InterceptError {
             ),
             Self::Forbidden(cause) => write!(
                 f,
-                "bpf(2) is forbidden to weir although it has the capabilities ({cause}): a seccomp profile of the \
-                 container runtime does that, or the kernel's lockdown or SELinux; permit it, or run weir with the \
-                 profile Unconfined"
+                "bpf(2) is refused to weir although it has the capabilities ({cause}): a seccomp profile forbids it (on \
+                 Kubernetes set seccompProfile Unconfined), or SELinux does (type spc_t), or weir runs in a user namespace"
             ),
             Self::TooOld { what, cause } => {
                 write!(f, "this kernel has no {what} ({cause}): interception needs Linux 5.15 or newer")
@@ -244,6 +252,20 @@ impl InterceptError {
     /// Those that concern the pods' cgroup.
     fn fmt_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoPodsCgroup { mounts } if mounts.is_empty() => write!(
+                f,
+                "no cgroup2 file system is mounted here: mount the node's /sys/fs/cgroup into weir's container; a node \
+                 with cgroup version 1 alone has none"
+            ),
+            Self::NoPodsCgroup { mounts } => {
+                let mounts: Vec<_> = mounts.iter().map(|path| path.display().to_string()).collect();
+                write!(
+                    f,
+                    "no kubepods cgroup is below the cgroup2 mount {}: name the parent of the pods' cgroups in \
+                     transparent.cgroup",
+                    mounts.join(" or ")
+                )
+            }
             Self::CgroupGone { path, cause } => write!(
                 f,
                 "the cgroup {} is not there ({cause}): set transparent.cgroup to the pods' parent cgroup, and mount \
@@ -294,4 +316,21 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_bpf_is_no_matter_of_the_kernels_features_or_of_memory() {
+        let said = |code| {
+            let io_error = io::Error::from_raw_os_error(code);
+            let error = MapError::CreateError { name: "SCOPE".to_owned(), io_error };
+            InterceptError::load(None, error.into()).to_string()
+        };
+        assert!(said(libc::EPERM).contains("seccomp"), "{}", said(libc::EPERM));
+        assert!(said(libc::EACCES).contains("SELinux"), "{}", said(libc::EACCES));
+        assert!(said(libc::ENOMEM).contains("memory limit"), "{}", said(libc::ENOMEM));
+    }
 }

@@ -13,3 +13,4 @@ mod model; // What a catalog should say.
 mod recordings; // It answers as a real one does.
 mod rollout; // A rolling restart.
 mod stage; // weir, the server, and pods.
+mod unknown; // Before it said anything.
