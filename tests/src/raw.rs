@@ -40,6 +40,17 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Connects from this port, also while an earlier socket that is not connected any more still has it.
+pub fn connect_from(port: u16, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let any = match to {
+        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], port)),
+        SocketAddr::V6(_) => SocketAddr::from(([0; 16], port)),
+    };
+    let socket = bound(any)?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
 fn bound(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

@@ -12,8 +12,9 @@ use crate::domain::catalog::{Catalog, Changes};
 use crate::intercept::{self, Applied, Enrol, InterceptError, Interception, Plan};
 use crate::proxy::world::World;
 
-/// The SO_MARK of weir's own connections: "weir" in ASCII.
-pub(super) const MARK: u32 = 0x7765_6972;
+/// The SO_MARK of weir's own connections. The packets carry it too, through whatever else marks packets on a node: this is
+/// the one bit that by itself means nothing to kube-proxy, to a network plug-in or to a VPN.
+pub(super) const MARK: u32 = 0x1000;
 
 /// Attaches the programs, if interception is configured.
 ///
@@ -115,5 +116,28 @@ fn note(desk: &Desk, applied: Result<Applied, InterceptError>) {
             }
             noted.failed = Some(why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_weirs_connections_means_nothing_to_what_else_runs_on_a_node() {
+        // https://github.com/fwmark/registry, and the sources it names. Cilium's other bits are numbers that mean something
+        // only together with its four here.
+        for (who, bits) in [
+            ("kube-proxy: masquerade, drop", 0xc000),
+            ("CNI portmap: masquerade", 0x2000),
+            ("Cilium: where a packet comes from", 0x0f00),
+            ("Istio's ztunnel: its own, under this mask", 0x0fff),
+            ("AWS VPC CNI: by the main interface", 0x0080),
+            ("Antrea: which egress address", 0x00ff),
+            ("Calico, Weave Net, Tailscale, kube-router", 0xffff_0000),
+        ] {
+            assert_eq!(MARK & bits, 0, "{who}");
+        }
+        assert_ne!(MARK, 0);
     }
 }

@@ -69,10 +69,12 @@ impl Links {
         Self { attached: Vec::new() }
     }
 
-    /// Attaches the loaded programs to the cgroup.
+    /// Attaches the loaded programs to the cgroup, beside whatever runs there: a program further up that allows others to
+    /// take its place would give way without a word.
     pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &Cgroup) -> Result<Self, InterceptError> {
         let mut links = Self::none();
         for hook in &HOOKS {
+            let before = programs_at(hook, cgroup);
             let (program, link) = match program(ebpf, hook)? {
                 Program::CgroupSockAddr(program) => (program.info(), address(program, cgroup)),
                 Program::SockOps(program) => (program.info(), operations(program, cgroup)),
@@ -81,6 +83,10 @@ impl Links {
             let link = link.map_err(|error| InterceptError::attach(cgroup.path(), hook.name, error))?;
             let program = program.map_err(|error| InterceptError::program(hook.program, error))?.id();
             links.attached.push(Attached { attach_type: hook.attach_type, program, _link: link });
+            // By number, for its owner may put another program in a link's place at any moment.
+            if before.is_some_and(|before| programs_at(hook, cgroup).is_some_and(|now| now <= before)) {
+                return Err(InterceptError::Displaced { path: cgroup.path().to_owned(), hook: hook.name });
+            }
         }
         Ok(links)
     }
@@ -94,6 +100,11 @@ impl Links {
         };
         !self.attached.is_empty() && cgroup.is_there() && self.attached.iter().all(runs)
     }
+}
+
+/// How many programs run at this hook for the cgroup's sockets; `None` where the kernel does not say.
+fn programs_at(hook: &Hook, cgroup: &Cgroup) -> Option<usize> {
+    sys::effective_programs(cgroup.as_fd(), hook.attach_type).ok().map(|ids| ids.len())
 }
 
 impl Drop for Links {

@@ -22,6 +22,13 @@ pub enum InterceptError {
     NoBpf(io::Error),
     /// The kernel refuses bpf(2) although weir's capabilities are there.
     Forbidden(io::Error),
+    /// The kernel lacks what later ones have.
+    TooOld {
+        /// What that is.
+        what: &'static str,
+        /// What the kernel said.
+        cause: io::Error,
+    },
     /// No pods' parent cgroup was found.
     NoPodsCgroup {
         /// Where cgroup2 file systems are mounted.
@@ -40,6 +47,13 @@ pub enum InterceptError {
     OwnCgroup(PathBuf),
     /// Another program was attached there or above, exclusively.
     Exclusive {
+        /// Where weir wanted to attach.
+        path: PathBuf,
+        /// The hook.
+        hook: &'static str,
+    },
+    /// Another program, attached above, would run no more for the pods.
+    Displaced {
         /// Where weir wanted to attach.
         path: PathBuf,
         /// The hook.
@@ -92,6 +106,11 @@ impl InterceptError {
         move |cause| Self::Kernel { call, cause }
     }
 
+    /// For `map_err`: what is asked of the kernel at start, lest it be missed at each connection.
+    pub(super) fn lacks(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::TooOld { what, cause }
+    }
+
     /// For `map_err`: the map that failed.
     pub(super) fn map(name: &str) -> impl FnOnce(MapError) -> Self {
         let name = name.to_owned();
@@ -114,6 +133,12 @@ impl InterceptError {
     /// What it means that the kernel did not take a program.
     pub(super) fn program(name: &'static str, error: ProgramError) -> Self {
         match error {
+            // The verifier would have said something.
+            ProgramError::LoadError { io_error, verifier_log }
+                if io_error.raw_os_error() == Some(libc::EPERM) && verifier_log.to_string().is_empty() =>
+            {
+                Self::Forbidden(io_error)
+            }
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();
                 // The log ends with statistics; the complaint is the last line that is not one of them.
@@ -156,32 +181,17 @@ impl fmt::Display for InterceptError {
                 "interception needs {}: run weir as root, or add the capabilities to the container's securityContext",
                 missing.join(" and ")
             ),
-            Self::NoBpf(cause) => write!(
-                f,
-                "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
-                 CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
-            ),
-            Self::Forbidden(cause) => write!(
-                f,
-                "bpf(2) is refused to weir although it has the capabilities ({cause}): a seccomp profile forbids it (on \
-                 Kubernetes set seccompProfile Unconfined), or SELinux does (type spc_t), or weir runs in a user namespace"
-            ),
+            Self::NoBpf(_)
+            | Self::Forbidden(_)
+            | Self::TooOld { .. }
+            | Self::Program { .. }
+            | Self::Map { .. } => self.fmt_kernel(f),
             Self::NoPodsCgroup { .. }
             | Self::CgroupGone { .. }
             | Self::NotCgroup2(_)
             | Self::OwnCgroup(_)
-            | Self::Exclusive { .. } => self.fmt_cgroup(f),
-            Self::Program { name, cause, verifier } => write!(
-                f,
-                "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
-                 5.15 or newer, and 5.18 to refuse connections when weir is gone"
-            ),
-            Self::Map { name, cause } => write!(
-                f,
-                "the eBPF map {name} does not work ({}): check the kernel's features and the memory limit of weir's \
-                 cgroup",
-                chain(cause)
-            ),
+            | Self::Exclusive { .. }
+            | Self::Displaced { .. } => self.fmt_cgroup(f),
             Self::Object { path: Some(path), cause } => write!(
                 f,
                 "{} (from WEIR_BPF_OBJECT) is no eBPF object of this weir ({cause}): build it with `cargo xtask \
@@ -208,6 +218,37 @@ impl fmt::Display for InterceptError {
 }
 
 impl InterceptError {
+    /// Those that concern what this kernel can do, and lets weir do.
+    fn fmt_kernel(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBpf(cause) => write!(
+                f,
+                "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
+                 CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
+            ),
+            Self::Forbidden(cause) => write!(
+                f,
+                "bpf(2) is refused to weir although it has the capabilities ({cause}): a seccomp profile forbids it (on \
+                 Kubernetes set seccompProfile Unconfined), or SELinux does (type spc_t), or weir runs in a user namespace"
+            ),
+            Self::TooOld { what, cause } => {
+                write!(f, "this kernel has no {what} ({cause}): interception needs Linux 5.15 or newer")
+            }
+            Self::Program { name, cause, verifier } => write!(
+                f,
+                "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
+                 5.15 or newer, and 5.18 to refuse connections when weir is gone"
+            ),
+            Self::Map { name, cause } => write!(
+                f,
+                "the eBPF map {name} does not work ({}): check the kernel's features and the memory limit of weir's \
+                 cgroup",
+                chain(cause)
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Those that concern the pods' cgroup.
     fn fmt_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -247,6 +288,13 @@ impl InterceptError {
                 f,
                 "the kernel does not let weir attach at {hook} to {}: another program is attached there or above it \
                  exclusively (flags 0); detach it, or have its owner attach it with BPF_F_ALLOW_MULTI",
+                path.display()
+            ),
+            Self::Displaced { path, hook } => write!(
+                f,
+                "with weir at {hook} of {}, another program that is attached above it would no longer run for the pods: \
+                 it gives way to whoever attaches below (BPF_F_ALLOW_OVERRIDE); have its owner attach it with \
+                 BPF_F_ALLOW_MULTI",
                 path.display()
             ),
             _ => Ok(()),

@@ -92,7 +92,7 @@ impl Interception {
         sys::is_listening(listener).map_err(InterceptError::Listener)?;
         let cgroup = cgroup::Cgroup::open(&plan.cgroup)?;
         let mut object = object::Object::load(plan)?;
-        let settings = plan.settings(sys::netns_cookie().map_err(InterceptError::kernel("SO_NETNS_COOKIE"))?);
+        let settings = plan.settings(sys::netns_cookie().map_err(InterceptError::lacks("SO_NETNS_COOKIE"))?);
         let mut table: Array<MapData, wire::Wire<proxy_ebpf::Settings>> = object.map("SETTINGS")?;
         table.set(0, wire::Wire(settings), 0).map_err(InterceptError::map("SETTINGS"))?;
         let heart = Heart::new(object.map("HEART")?);
@@ -109,7 +109,7 @@ impl Interception {
             counts: counters::Table::new(object.map("COUNTS")?),
             heart,
             originals: object.originals(plan.tuples)?,
-            addresses: plan.addresses.clone(),
+            addresses: plan.used(),
             logs: logs::Forwarder::none(),
             object,
         };

@@ -1,16 +1,17 @@
 //! The node's own addresses.
-#![allow(unsafe_code, reason = "getifaddrs")]
+#![allow(unsafe_code, reason = "getifaddrs, and a socket option that std lacks")]
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 
 use super::error::InterceptError;
 
-/// kube-proxy's IPVS mode puts every Service address on this interface. They are not the node's in any
-/// sense that matters here: were they excluded, nothing would ever be diverted.
-const IPVS: &CStr = c"kube-ipvs0";
+/// kube-proxy in its IPVS mode and kube-router put every Service address on these interfaces. They are not the node's in
+/// any sense that matters here: were they excluded, nothing would ever be diverted.
+const OF_SERVICES: [&CStr; 2] = [c"kube-ipvs0", c"kube-dummy-if"];
 
 /// All addresses of this node, in the calling thread's network namespace, without loopback and link-local
 /// ones, sorted.
@@ -29,7 +30,7 @@ pub fn node_addresses() -> Result<Vec<IpAddr>, InterceptError> {
     // SAFETY: the list's pointers are null or to entries that live until freeifaddrs.
     while let Some(entry) = unsafe { next.as_ref() } {
         // SAFETY: an interface's name is never null and ends with a zero.
-        if unsafe { CStr::from_ptr(entry.ifa_name) } != IPVS {
+        if !OF_SERVICES.contains(&unsafe { CStr::from_ptr(entry.ifa_name) }) {
             // SAFETY: null, or a socket address of the size its family implies.
             addresses.extend(unsafe { ip_of(entry.ifa_addr) }.filter(|address| !is_local(*address)));
         }
@@ -101,8 +102,30 @@ const DOCUMENTATION_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1
 /// The address from which the kernel would send to `target`. Connecting a UDP socket sends nothing.
 fn source(any: IpAddr, target: IpAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((any, 0)).ok()?;
+    if any.is_ipv6() {
+        prefer_lasting(&socket);
+    }
     socket.connect((target, 9)).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Has the kernel leave out temporary addresses (RFC 8981), which a node with privacy extensions would send from, and
+/// which it gives up after some days (RFC 5014, `IPV6_PREFER_SRC_PUBLIC`). Without that wish, it chooses as it does.
+fn prefer_lasting(socket: &UdpSocket) {
+    /// Of linux/in6.h; not in libc.
+    const IPV6_PREFER_SRC_PUBLIC: libc::c_int = 2;
+    let wish = IPV6_PREFER_SRC_PUBLIC;
+    let size = size_of_val(&wish) as libc::socklen_t;
+    // SAFETY: an open socket, and a live variable with its size.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_ADDR_PREFERENCES,
+            (&raw const wish).cast(),
+            size,
+        )
+    };
 }
 
 fn is_local(address: IpAddr) -> bool {

@@ -14,7 +14,7 @@ use super::logs::Forwarder;
 use super::originals::Originals;
 use super::plan::Plan;
 use super::scope::HOLES;
-use super::{Fail, capabilities};
+use super::{Fail, capabilities, sys};
 
 /// The object this weir was built with.
 static BUILT_IN: &[u8] = include_bytes_aligned!("../../../proxy-ebpf/prebuilt/weir.bpf.o");
@@ -77,6 +77,7 @@ impl Object {
             return Err(self.foreign("map TUPLES is not an LRU hash map".to_owned()));
         };
         let fd = clone(map.fd())?;
+        sys::can_take(fd.as_fd()).map_err(InterceptError::lacks("look-up-and-delete of LRU maps"))?;
         Ok(Originals::new(self.map("TUPLES")?, fd, room))
     }
 

@@ -75,11 +75,20 @@ impl Plan {
         Ok(())
     }
 
+    /// The first address of each family.
+    fn first(&self, v4: bool) -> Option<IpAddr> {
+        self.addresses.iter().map(IpAddr::to_canonical).find(|address| address.is_ipv4() == v4)
+    }
+
+    /// Those of [`Self::addresses`] that connections are diverted to.
+    pub(super) fn used(&self) -> Vec<IpAddr> {
+        [self.first(true), self.first(false)].into_iter().flatten().collect()
+    }
+
     /// The settings as the programs read them.
     pub(super) fn settings(&self, host_netns: u64) -> Settings {
         let none = Address { words: [0; 4] };
-        let first = |v4: bool| self.addresses.iter().map(IpAddr::to_canonical).find(|a| a.is_ipv4() == v4);
-        let (node4, node6) = (first(true), first(false));
+        let (node4, node6) = (self.first(true), self.first(false));
         let flag = |set, flag| if set { flag } else { 0 };
         Settings {
             node4: node4.map_or(none, wire::address),

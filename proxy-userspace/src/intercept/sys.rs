@@ -9,7 +9,7 @@ use std::io;
 use std::mem::{MaybeUninit, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use proxy_ebpf::{Original, Tuple};
+use proxy_ebpf::{Address, Original, Tuple};
 
 /// Commands of bpf(2), from linux/bpf.h.
 const MAP_LOOKUP: libc::c_long = 1;
@@ -61,6 +61,18 @@ fn element<K, V>(command: libc::c_long, map: BorrowedFd<'_>, key: &K, value: *mu
         flags: 0,
     };
     bpf(command, &mut attr)
+}
+
+/// Whether this kernel can take entries out of `TUPLES` (since Linux 5.14): it says that there is none of a tuple that no
+/// connection has.
+pub(super) fn can_take(map: BorrowedFd<'_>) -> io::Result<()> {
+    let none = Address { words: [0; 4] };
+    let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0 };
+    let mut original = MaybeUninit::<Original>::uninit();
+    match element(MAP_LOOKUP_AND_DELETE, map, &tuple, original.as_mut_ptr()) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Takes an entry out of `TUPLES`.

@@ -54,9 +54,18 @@ fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
 
 /// A connection that the eBPF program sent here.
 async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: TcpStream, client: SocketAddr) {
+    // Once a client has reset its connection, its port is free, and the entry may be about the next connection from there:
+    // what the first one sent would go where the second one dialled. Whoever is still connected has the port to itself.
+    let is_connected = || stream.peer_addr().is_ok();
+    if !is_connected() {
+        return; // The client is gone.
+    }
     let Some(original) = original(&worker, &stream, client) else {
         return door.turn_away(Turned::NoOriginal);
     };
+    if !is_connected() {
+        return;
+    }
     let dialled = original.dialled;
     let world = worker.world();
     if loops(&world, dialled) {

@@ -4,8 +4,10 @@
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
 mod basics;
+mod beside;
 mod failing;
 mod many;
+mod node;
 mod pods;
 mod refusing;
 mod scope;

@@ -3,11 +3,14 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 
+use aya::maps::PerCpuArray;
 use aya::programs::CgroupSockAddr;
+use libc::sock_filter;
 use nix::unistd::{Uid, setresuid};
+use proxy_ebpf::Count;
 use weir::intercept::{InterceptError, Interception, Plan};
 
-use crate::weir::{intercept, listeners, plan};
+use crate::weir::{Direct, dial, intercept, listeners, plan, service};
 use crate::world::{Cgroup, World, on_a_node};
 
 fn refusal(plan: &Plan) -> InterceptError {
@@ -69,8 +72,64 @@ fn a_removed_cgroup_is_noticed() {
     });
 }
 
-/// Attaches a program as tools of old did: flags 0, so that nobody else may.
-fn attach_exclusively(world: &World) -> aya::Ebpf {
+/// Refuses the calling process a system call, for good: where the argument at `index` has `value`, it fails with `errno`.
+fn refuse(call: libc::c_long, index: u32, value: u32, errno: i32) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let of = |code, jf, k| sock_filter { code, jt: 0, jf, k };
+    // `struct seccomp_data`: the call's number at 0, its arguments from 16 on, eight bytes each.
+    let mut filter = [
+        of(LOAD, 0, 0),
+        of(UNLESS, 3, call as u32),
+        of(LOAD, 0, 16 + 8 * index),
+        of(UNLESS, 1, value),
+        of(RETURN, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        of(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: prctl(2) with a live filter of the length given.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program, 0, 0), 0, "seccomp");
+    }
+}
+
+#[test]
+fn what_a_kernel_is_too_old_for_and_what_a_container_forbids_is_named() {
+    const SO_NETNS_COOKIE: u32 = 71;
+    // The kernel's own number for "not supported", which libc has no name for.
+    const ENOTSUPP: i32 = 524;
+    // enum bpf_cmd
+    let [create, load, take] = [0, 5, 21].map(|command| (libc::SYS_bpf, 0, command));
+    let cookie = (libc::SYS_getsockopt, 2, SO_NETNS_COOKIE);
+    on_a_node(move |world| {
+        drop(intercept(&plan(world)));
+        for ((call, index, value), errno, parts) in [
+            // Before 5.14.
+            (cookie, libc::ENOPROTOOPT, ["SO_NETNS_COOKIE", "needs Linux 5.15 or newer"]),
+            (take, ENOTSUPP, ["look-up-and-delete", "needs Linux 5.15 or newer"]),
+            // A container runtime's profile.
+            (create, libc::EPERM, ["seccomp", "bpf"]),
+            (load, libc::EPERM, ["seccomp", "bpf"]),
+            (create, libc::ENOSYS, ["no bpf(2)", "needs Linux 5.15 or newer"]),
+        ] {
+            let plan = plan(world);
+            let outside = Cgroup::new(world.pods.path.parent().unwrap());
+            let said = world.start_on_node(&outside, move || {
+                refuse(call, index, value, errno);
+                refusal(&plan).to_string()
+            });
+            let said = said.result();
+            assert!(parts.iter().all(|part| said.contains(part)), "{value}, {errno}: {said}");
+        }
+    });
+}
+
+/// Attaches a program as tools of old did, with these flags: 0, nobody else may; 1 (`BPF_F_ALLOW_OVERRIDE`), whoever comes
+/// below takes its place.
+fn attach_as_of_old(world: &World, flags: u32) -> aya::Ebpf {
     #[repr(C)]
     struct Attach {
         target: u32,
@@ -87,7 +146,7 @@ fn attach_exclusively(world: &World) -> aya::Ebpf {
         target: cgroup.as_raw_fd() as u32,
         program: program.fd().unwrap().as_fd().as_raw_fd() as u32,
         attach_type: 10,
-        flags: 0,
+        flags,
     };
     // SAFETY: BPF_PROG_ATTACH with a live attribute of the size given.
     assert_eq!(unsafe { libc::syscall(libc::SYS_bpf, 8, &raw const attr, size_of_val(&attr)) }, 0);
@@ -97,11 +156,33 @@ fn attach_exclusively(world: &World) -> aya::Ebpf {
 #[test]
 fn another_programs_exclusive_hold_is_named() {
     on_a_node(|world| {
-        let _other = attach_exclusively(world);
+        let _other = attach_as_of_old(world, 0);
         let error = refusal(&plan(world));
         assert!(matches!(error, InterceptError::Exclusive { hook: "cgroup/connect4", .. }), "{error:?}");
         let below = Plan { cgroup: world.pod_cgroup.path.clone(), ..plan(world) };
         assert!(refusal(&below).to_string().contains("exclusively"));
+    });
+}
+
+/// How many connections a program of [`attach_as_of_old`] has seen.
+fn seen(other: &aya::Ebpf) -> u64 {
+    let counts = PerCpuArray::<_, u64>::try_from(other.map("COUNTS").unwrap()).unwrap();
+    counts.get(&(Count::OutOfScope as u32), 0).unwrap().iter().sum()
+}
+
+#[test]
+fn a_program_that_weir_would_switch_off_for_the_pods_stays_and_is_named() {
+    on_a_node(|world| {
+        let _direct = Direct::start(world);
+        let other = attach_as_of_old(world, 1);
+        let below = Plan { cgroup: world.pod_cgroup.path.clone(), ..plan(world) };
+        let error = refusal(&below);
+        let named = matches!(error, InterceptError::Displaced { hook: "cgroup/connect4", .. });
+        assert!(named, "{error:?}");
+        assert!(error.to_string().contains("BPF_F_ALLOW_MULTI"), "{error}");
+        let before = seen(&other);
+        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        assert_eq!(seen(&other) - before, 1);
     });
 }
 

@@ -127,6 +127,7 @@ impl Drop for Beating {
 
 /// Accepts on every port and answers with one line: `weir` and the address that was dialled.
 pub struct Answering {
+    ports: Vec<u16>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -147,15 +148,16 @@ impl Answering {
             })
         };
         let threads = listeners.iter().map(answer).collect();
-        Self { stop, threads }
+        let ports = listeners.iter().map(|it| it.local_addr().expect("getsockname").port()).collect();
+        Self { ports, stop, threads }
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for port in FIRST..FIRST + PORTS {
-            let _ = TcpStream::connect((NODE[0], port));
+        for port in &self.ports {
+            let _ = TcpStream::connect((NODE[0], *port));
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join();

@@ -64,15 +64,15 @@ impl World {
         let node_thread = gettid();
         let pod = std::thread::spawn(move || {
             let pod = new_namespace();
-            ip(&format!("link add eth0 type veth peer name pod0 netns {node_thread}"));
-            ip("link set eth0 up");
+            configure(&format!("link add eth0 type veth peer name pod0 netns {node_thread}"));
+            configure("link set eth0 up");
             addresses("eth0", &[(POD[0], 24), (POD[1], 64)]);
             addresses("lo", &[(SERVICE[0], 32), (SERVICE[1], 128)]);
             pod
         })
         .join()
         .expect("the pod's namespace");
-        ip("link set pod0 up");
+        configure("link set pod0 up");
         addresses("pod0", &[(NODE[0], 24), (NODE[1], 64)]);
         let pods = Cgroup::new(&cgroup_root());
         let pod_cgroup = Cgroup::new(&pods.path);
@@ -264,19 +264,19 @@ pub fn wait_readable(fd: BorrowedFd<'_>, end: Instant) {
 /// Moves the calling thread into a new network namespace, with loopback up.
 fn new_namespace() -> OwnedFd {
     unshare(CloneFlags::CLONE_NEWNET).expect("unshare");
-    ip("link set lo up");
+    configure("link set lo up");
     File::open("/proc/thread-self/ns/net").expect("the namespace").into()
 }
 
 fn addresses(interface: &str, addresses: &[(&str, u8)]) {
     for (address, length) in addresses {
         let nodad = if address.parse::<IpAddr>().expect("an address").is_ipv6() { "nodad" } else { "" };
-        ip(&format!("address add {address}/{length} dev {interface} {nodad}"));
+        configure(&format!("address add {address}/{length} dev {interface} {nodad}"));
     }
 }
 
 /// Runs iproute2 in the calling thread's namespace.
-fn ip(arguments: &str) {
+pub fn configure(arguments: &str) {
     let status =
         Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2 is installed");
     assert!(status.success(), "ip {arguments}");

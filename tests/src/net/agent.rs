@@ -36,6 +36,11 @@ pub fn connect(socket: &Path, address: SocketAddr) -> io::Result<TcpStream> {
     ask(socket, &format!("connect {address}")).map(TcpStream::from)
 }
 
+/// A connection from this port of the pod's, made by the agent at `socket`.
+pub fn connect_from(socket: &Path, port: u16, address: SocketAddr) -> io::Result<TcpStream> {
+    ask(socket, &format!("from {port} {address}")).map(TcpStream::from)
+}
+
 /// A listener made by the agent at `socket`.
 pub fn listen(socket: &Path, address: SocketAddr) -> io::Result<TcpListener> {
     ask(socket, &format!("listen {address}")).map(TcpListener::from)
@@ -51,6 +56,10 @@ fn answer(mut stream: UnixStream) {
     stream.read_to_string(&mut request).unwrap();
     let made: io::Result<OwnedFd> = match request.split_once(' ') {
         Some(("connect", to)) => TcpStream::connect_timeout(&to.parse().unwrap(), PATIENCE).map(Into::into),
+        Some(("from", way)) => {
+            let (port, to) = way.split_once(' ').expect("a port and an address");
+            raw::connect_from(port.parse().unwrap(), to.parse().unwrap()).map(Into::into)
+        }
         Some(("listen", on)) => raw::listen(on.parse().unwrap()).map(Into::into),
         Some(("datagrams", on)) => UdpSocket::bind(on.parse::<SocketAddr>().unwrap()).map(Into::into),
         _ => panic!("request to the agent: {request:?}"),

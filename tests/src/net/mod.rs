@@ -194,6 +194,11 @@ impl Pod {
         agent::connect(&self.0.socket, address)
     }
 
+    /// The same from a port of the caller's choice.
+    pub fn connect_from(&self, port: u16, address: SocketAddr) -> std::io::Result<std::net::TcpStream> {
+        agent::connect_from(&self.0.socket, port, address)
+    }
+
     /// A listener of this pod.
     pub fn listen(&self, address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
         agent::listen(&self.0.socket, address)

@@ -9,8 +9,10 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::domain::pods::{ANNOTATIONS, Pod, Wishes};
 
-/// On the API server's image of a static pod: the hash that stands for its UID on the node.
-const STATIC: &str = "kubernetes.io/config.hash";
+/// On the API server's image of a static pod: the hash that stands for its UID on the node. `kubernetes.io/config.hash` says
+/// the same, but on any pod that somebody puts it on: a pod could have another one diverted, or not. A pod with this
+/// annotation that is no image of a static pod is one that kubelet deletes.
+const STATIC: &str = "kubernetes.io/config.mirror";
 
 /// How many annotations of weir's are kept of an object, and how much of each; an API server takes 256 KiB of them.
 const KEPT: usize = 32;
@@ -66,8 +68,8 @@ pub struct NamespaceMetadata {
 pub struct PodAnnotations {
     /// Those of weir's.
     pub wishes: Wishes,
-    /// `kubernetes.io/config.hash`.
-    pub config_hash: Option<Arc<str>>,
+    /// `kubernetes.io/config.mirror`.
+    pub mirrored: Option<Arc<str>>,
 }
 
 /// A Pod's `spec`.
@@ -116,7 +118,7 @@ impl PodObject {
             name: self.metadata.name.as_str().into(),
             host_network: self.spec.host_network,
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            cgroup_uid: annotations.config_hash.unwrap_or_else(|| uid.clone()),
+            cgroup_uid: annotations.mirrored.unwrap_or_else(|| uid.clone()),
             addresses: addresses.collect(),
             wishes: annotations.wishes,
         };
@@ -144,7 +146,7 @@ impl<'de> Deserialize<'de> for PodAnnotations {
                             let text = map.next_value::<String>()?;
                             kept.wishes.insert(wish.into(), start_of(&text).into());
                         }
-                        None if key == STATIC => kept.config_hash = Some(map.next_value::<String>()?.into()),
+                        None if key == STATIC => kept.mirrored = Some(map.next_value::<String>()?.into()),
                         Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
@@ -188,12 +190,21 @@ mod tests {
 
     #[test]
     fn a_static_pods_cgroup_is_named_by_its_hash_and_a_finished_pod_is_told_by_its_phase() {
-        let metadata = json!({ "name": "etcd-n1", "uid": "0b7f", "annotations": { "kubernetes.io/config.hash": "dbe0" } });
+        let annotations =
+            json!({ "kubernetes.io/config.hash": "dbe0", "kubernetes.io/config.mirror": "dbe0" });
+        let metadata = json!({ "name": "etcd-n1", "uid": "0b7f", "annotations": annotations });
         let found = pod(metadata, json!({ "hostNetwork": true }), json!({ "phase": "Succeeded" }));
         assert_eq!((&*found.namespace, &*found.cgroup_uid), ("default", "dbe0"));
         assert!(found.host_network && found.finished);
         let bare = pod(json!({ "name": "a", "uid": "1", "annotations": null }), json!({}), json!(null));
         assert!(!bare.finished && bare.wishes.is_empty());
+    }
+
+    #[test]
+    fn a_pod_does_not_pass_for_another_by_an_annotation_that_anybody_may_write() {
+        let annotations = json!({ "kubernetes.io/config.hash": "a1b2", "weir.dev/divert": "enabled" });
+        let metadata = json!({ "name": "sly", "uid": "0b7f", "annotations": annotations });
+        assert_eq!(&*pod(metadata, json!({}), json!({})).cgroup_uid, "0b7f");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod divert; // What is diverted, what is not, and what the application can tell.
 mod http; // HTTP of diverted connections.
 mod opaque; // Everything that is not HTTP.
 mod pods; // Whose connections are diverted, pod by pod.
+mod reuse; // A client's port, used again.
 mod services; // What is diverted follows Services.
 mod stop; // SIGTERM under load.
 mod volume; // Many connections, random addresses.
