@@ -9,6 +9,7 @@
 
 mod discovery;
 mod faults;
+mod form;
 mod list;
 mod objects;
 mod query;
