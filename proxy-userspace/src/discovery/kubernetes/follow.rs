@@ -35,6 +35,8 @@ pub(super) enum News {
     Gone(Resource, Name),
     /// The list is complete: what it did not have is gone.
     Complete(Resource),
+    /// It may not be listed, so nobody need wait for it.
+    Denied(Resource),
 }
 
 /// What an object is called: its namespace, empty for those of the whole cluster, and its name.
@@ -77,6 +79,11 @@ impl Follower {
             if let End::NotListed(failure) | End::Watched { why: Some(failure), .. } = &end {
                 self.health.failed(self.resource, failure);
                 self.access.failed(failure).await;
+            }
+            if let End::NotListed(Failure::Forbidden(_)) = end
+                && self.tell(News::Denied(self.resource)).await.is_err()
+            {
+                return;
             }
             let pause;
             (step, pause) = pace.after(end, self.settings.jitter, &mut rng);

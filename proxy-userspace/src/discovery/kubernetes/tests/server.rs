@@ -247,6 +247,25 @@ async fn without_permission_for_pods_services_are_known_and_it_is_said() {
 }
 
 #[tokio::test]
+async fn without_permission_for_namespaces_pods_are_told_of_all_the_same() {
+    let health = follow(
+        |request, _| match request {
+            it if it.contains("/namespaces") => {
+                Answer::Whole("403 Forbidden", "{\"kind\":\"Status\",\"code\":403}".to_owned())
+            }
+            it if it.contains("/pods") && !it.contains("watch=true") => {
+                list(5, "", &[r#"{"metadata":{"name":"web-0","uid":"1"}}"#])
+            }
+            it => empty(it),
+        },
+        |_| true,
+        |health| health.status(Resource::Pods).known,
+    )
+    .await;
+    assert!(!health.status(Resource::Namespaces).known);
+}
+
+#[tokio::test]
 async fn a_list_whose_second_page_fails_is_not_told_of() {
     let health = follow(
         |request, before| match request {
