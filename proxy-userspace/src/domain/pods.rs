@@ -35,7 +35,7 @@ pub struct Pod {
     pub host_network: bool,
     /// Whether its phase is `Succeeded` or `Failed`: nothing of it runs any more.
     pub finished: bool,
-    /// The UID its cgroup is named by: a static pod's is in the annotation `kubernetes.io/config.hash`, any other's is
+    /// The UID its cgroup is named by: a static pod's is in the annotation `kubernetes.io/config.mirror`, any other's is
     /// its own.
     pub cgroup_uid: Arc<str>,
     /// `status.podIPs`; empty until it has any.
