@@ -162,16 +162,19 @@ impl Follower {
         self.health.well(self.resource, State::Watching);
         let begun = Instant::now();
         let patience = self.settings.silence.min(asked + self.settings.read_timeout);
-        let why = loop {
+        let (why, asked) = loop {
             match lines.next(patience).await {
-                Ok(None) => break None,
+                Ok(None) => break (None, asked),
+                // No trouble yet: servers promise no bookmarks, and one that has seen no change of a resource since it
+                // started sends none. It has to answer for the next watch, though.
+                Err(Failure::Silent(_)) => break (None, begun.elapsed()),
                 Ok(Some(event)) => {
                     self.health.contact(self.resource);
                     if let Err(failure) = self.event(event, &mut at).await? {
-                        break Some(failure);
+                        break (Some(failure), asked);
                     }
                 }
-                Err(failure) => break Some(failure),
+                Err(failure) => break (Some(failure), asked),
             }
         };
         Ok(End::Watched { version: at.version, life: begun.elapsed(), asked, why })
