@@ -63,7 +63,13 @@ impl ApiServer {
     /// The same by TLS, with a certificate of `authority`.
     #[track_caller]
     pub fn start_secured(authority: &Authority) -> Self {
-        Self::serving(&Place::Here, crate::raw::loopback(), Some(authority))
+        Self::start_secured_at(authority, crate::raw::loopback())
+    }
+
+    /// The same at this address.
+    #[track_caller]
+    pub fn start_secured_at(authority: &Authority, at: SocketAddr) -> Self {
+        Self::serving(&Place::Here, at, Some(authority))
     }
 
     /// The same in this pod, at its address, so that others reach it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING};
+use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderValue, Request};
 use kube::client::Body;
 use serde::Deserialize;
@@ -15,6 +15,9 @@ use crate::discovery::objects::{
 
 /// Objects of a page of a list. API servers keep whole pages in memory, and so does weir.
 const PAGE: &str = "500";
+
+/// Who asks, as audit logs and those who look for what burdens a server see it.
+const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
 /// The objects as they are.
 const WHOLE: &str = "application/json";
@@ -160,6 +163,7 @@ impl Resource {
         *request.uri_mut() =
             format!("{}?{}", self.path(), query.finish()).parse().expect("an encoded query makes a URI");
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request
     }

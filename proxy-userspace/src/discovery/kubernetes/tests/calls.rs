@@ -79,6 +79,8 @@ fn what_is_asked_for_names_the_node_and_no_more_than_is_needed() {
             }
             _ => ("application/json".to_owned(), "application/json".to_owned()),
         };
+        let agent = resource.list("n1", None).headers()[http::header::USER_AGENT].clone();
+        assert!(agent.to_str().unwrap().starts_with("weir/"), "who asks, for the server's audit: {agent:?}");
         assert_eq!(first(resource.list("n1", None)), list, "{resource}");
         assert_eq!(first(resource.watch("n1", "7", 300)), event, "{resource}");
     }
