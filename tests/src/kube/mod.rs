@@ -156,6 +156,14 @@ impl ApiServer {
         self.store().compact();
     }
 
+    /// Comes back with what its etcd had when history was last forgotten: no change since has ever been, and its versions go
+    /// on from there.
+    pub fn restore(&self) {
+        self.down();
+        self.store().restore();
+        self.up();
+    }
+
     /// Does something to every watch that is open now.
     pub fn act(&self, act: Act) {
         self.shared.act(act);

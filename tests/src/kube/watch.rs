@@ -49,10 +49,6 @@ pub(super) fn begin(shared: &Arc<Shared>, target: Target, query: Query, accept: 
         );
         return status::failure(500, "", &message, None);
     };
-    let current = shared.store.lock().unwrap().version();
-    if version > current {
-        return status::too_new(version, current);
-    }
     let (lines, body) = mpsc::channel(16);
     let form = Form::of(accept);
     // From now on: what happens once the answer has begun is told.
@@ -127,9 +123,10 @@ impl Watcher {
         }
     }
 
+    /// A real server, too, waits without a word for a version that it does not have yet.
     fn is_silent(&self) -> bool {
         let faults = self.shared.fault();
-        faults.hangs || faults.silent_watches
+        faults.hangs || faults.silent_watches || self.shared.store.lock().unwrap().version() < self.version
     }
 
     /// What there is already: for a watch without a version, and for one that wants it.

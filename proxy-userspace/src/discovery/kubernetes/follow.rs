@@ -166,8 +166,8 @@ impl Follower {
             match lines.next(patience).await {
                 Ok(None) => break (None, asked),
                 // No trouble yet: servers promise no bookmarks, and one that has seen no change of a resource since it
-                // started sends none. It has to answer for the next watch, though.
-                Err(Failure::Silent(_)) => break (None, begun.elapsed()),
+                // started sends none.
+                Err(Failure::Silent(_)) => break (self.why_silent(&at).await, begun.elapsed()),
                 Ok(Some(event)) => {
                     self.health.contact(self.resource);
                     if let Err(failure) = self.event(event, &mut at).await? {
@@ -184,6 +184,20 @@ impl Follower {
         let request = self.resource.watch(&self.node, version, seconds);
         let client = self.access.client().await?;
         call::send(&client, request, self.settings.read_timeout).await.map(Lines::of)
+    }
+
+    /// Why nothing is heard of a watch, unless nothing happens: the server does not answer, or was restored from a backup, and
+    /// waits without a word until its versions get to the watch's again.
+    async fn why_silent(&self, at: &At) -> Option<Failure> {
+        let body = match self.page(self.resource.probe(&self.node)).await {
+            Ok(body) => body,
+            Err(failure) => return Some(failure),
+        };
+        match Page::of(&body) {
+            Ok(page) if at.is_after(&page.metadata.resource_version) => Some(Failure::Gone),
+            Ok(_) => None,
+            Err(garbage) => Some(garbage),
+        }
     }
 
     /// Takes an event in.
@@ -248,6 +262,11 @@ struct At {
 }
 
 impl At {
+    /// Whether it got further than a server whose newest version is this.
+    fn is_after(&self, newest: &str) -> bool {
+        matches!((self.number, newest.parse::<u64>().ok()), (Some(at), Some(newest)) if newest < at)
+    }
+
     /// Takes note of an event's version. Events come in the order of their versions; when one does not, what came before
     /// it may have been lost or be out of date, and only a list can tell.
     fn advance(&mut self, version: Option<&str>) -> Result<(), Failure> {

@@ -133,6 +133,12 @@ impl Resource {
         self.request(node, accept, &[("limit", Some(PAGE)), ("continue", from)])
     }
 
+    /// The shortest list, for its version, which is the newest there is.
+    pub(super) fn probe(self, node: &str) -> Request<Body> {
+        let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
+        self.request(node, accept, &[("limit", Some("1"))])
+    }
+
     /// The changes since `version`, for so many seconds.
     pub(super) fn watch(self, node: &str, version: &str, seconds: u64) -> Request<Body> {
         let seconds = seconds.to_string();
