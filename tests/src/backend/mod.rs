@@ -192,7 +192,7 @@ impl Backend {
     /// Stops listening and resets every connection: what a killed process looks like from outside.
     pub fn kill(&mut self) {
         if let Some(listener) = &self.listener {
-            raw::stop_listening(&listener);
+            raw::stop_listening(listener);
         }
         for (_, stream) in self.shared.open.lock().unwrap().drain(..) {
             raw::abort(&stream);
@@ -202,7 +202,7 @@ impl Backend {
     /// Stops listening but keeps serving the connections that are open.
     pub fn stop_accepting(&mut self) {
         if let Some(listener) = &self.listener {
-            raw::stop_listening(&listener);
+            raw::stop_listening(listener);
         }
     }
 
