@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long the harness waits for any single thing before it fails the test. Generous: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `holds` is true, looking every 5 ms; fails the test with `what` after `limit`.
 #[track_caller]

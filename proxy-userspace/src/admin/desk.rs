@@ -155,7 +155,7 @@ impl Desk {
 
     /// A catalog was taken over, which took so long.
     pub fn took_over(&self, changes: &Changes, took: Duration) {
-        let Changes { added, removed, changed } = changes;
+        let Changes { added, removed, changed, awaited: _ } = changes;
         for (count, keys) in self.taken_over.services.iter().zip([added, removed, changed]) {
             count.add(keys.len() as u64);
         }

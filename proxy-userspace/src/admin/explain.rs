@@ -75,6 +75,7 @@ fn verdict(verdict: &Verdict) -> Value {
         }
         Verdict::Several => json!("several"),
         Verdict::Neg { why } => json!({ "neg": why }),
+        Verdict::Unknown { why } => json!({ "unknown": why }),
         Verdict::Fail => json!("fail"),
         Verdict::Empty => json!("empty"),
         Verdict::Error { why } => json!({ "error": why }),

@@ -58,8 +58,8 @@ fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
     Arc::new(all)
 }
 
-/// Both catalogs in one. A service that both know is as the files say: an operator wrote them down for this node.
-fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Catalog> {
+/// Both catalogs in one: whatever the files say, the cluster's own services are awaited until they are known. A service that both know is as the files say: an operator wrote them down for this node.
+pub(super) fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Catalog> {
     if files.services.is_empty() {
         return cluster.clone();
     }
@@ -98,7 +98,7 @@ mod tests {
             };
             (key, Arc::new(service))
         };
-        Arc::new(Catalog { services: services.iter().map(service).collect() })
+        Arc::new(Catalog { services: services.iter().map(service).collect(), awaited: None })
     }
 
     #[test]
@@ -108,5 +108,15 @@ mod tests {
         let written: Vec<_> = both.services.values().map(|it| (&*it.key.name, it.written)).collect();
         assert_eq!(written, [("a", false), ("b", true), ("c", true)]);
         assert!(Arc::ptr_eq(&together(&Arc::default(), &cluster), &cluster));
+    }
+
+    #[test]
+    fn services_of_the_files_do_not_make_the_clusters_known() {
+        let awaited = Arc::new(Catalog { awaited: Some("why".into()), ..Catalog::default() });
+        for files in [catalog(&[]), catalog(&[("a", true)])] {
+            let both = together(&files, &awaited);
+            assert_eq!((both.services.len(), both.awaited.as_deref()), (files.services.len(), Some("why")));
+            assert_eq!(together(&files, &catalog(&[])).awaited, None);
+        }
     }
 }

@@ -98,8 +98,7 @@ async fn live(
     let listeners = listeners::Listeners::bind(&settings)?;
     let interception = intercept::attach(&settings, &listeners);
     let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
-    let shared =
-        share(&settings, &terms, services.catalog.clone(), interception.as_ref().ok(), drain.clone());
+    let shared = share(&settings, &terms, services.catalog(), interception.as_ref().ok(), drain.clone());
     let doors = listeners.doors(&settings);
     let workers = (0..settings.workers)
         .map(|id| worker::start(id, shared.clone(), listeners.for_worker(&doors)?))
@@ -130,16 +129,20 @@ async fn live(
     Ok(())
 }
 
-/// The services that `settings` name, read once.
+/// The services that `settings` name, read once. An API server is not asked.
 ///
 /// # Errors
 ///
 /// When their folder cannot be listed.
 pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
-    match &settings.discovery.files {
-        Some(folder) => Ok(Arc::new(files::read_files(folder)?.0)),
-        None => Ok(Arc::default()),
+    let mut catalog = match &settings.discovery.files {
+        Some(folder) => files::read_files(folder)?.0,
+        None => Catalog::default(),
+    };
+    if settings.discovery.kubernetes.is_some() {
+        catalog.awaited = Some("the API server was not asked; a running weir has them".into());
     }
+    Ok(Arc::new(catalog))
 }
 
 /// The terms that `settings` set, for a world that is only looked at.

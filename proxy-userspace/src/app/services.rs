@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::together;
 use crate::admin::Desk;
 use crate::config::{Files, Settings};
 use crate::discovery::files::{self, Watched};
@@ -19,8 +20,8 @@ use crate::domain::pods::Residents;
 
 /// The services as they are at start, and what will tell of their changes.
 pub(super) struct Services {
-    /// Empty without a folder.
-    pub(super) catalog: Arc<Catalog>,
+    /// The folder's; empty without one.
+    pub(super) written: Arc<Catalog>,
     /// Absent without `discovery.files`.
     pub(super) folder: Option<Folder>,
     /// Absent without `discovery.kubernetes`.
@@ -48,12 +49,20 @@ impl Services {
         let cluster = settings.discovery.kubernetes.clone();
         let cluster = cluster.map(|settings| Cluster::new(settings, shutdown.clone()));
         let Some(files) = &settings.discovery.files else {
-            return Ok(Self { catalog: Arc::default(), folder: None, cluster });
+            return Ok(Self { written: Arc::default(), folder: None, cluster });
         };
         let mut folder = Folder { files: files.clone(), watching: None, shutdown };
         folder.watch()?;
-        let catalog = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
-        Ok(Self { catalog: catalog.unwrap_or_default(), folder: Some(folder), cluster })
+        let written = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
+        Ok(Self { written: written.unwrap_or_default(), folder: Some(folder), cluster })
+    }
+
+    /// All that is known at start.
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        match &self.cluster {
+            Some(cluster) => together(&self.written, &cluster.catalog().borrow()),
+            None => self.written.clone(),
+        }
     }
 }
 

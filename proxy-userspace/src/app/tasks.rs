@@ -55,7 +55,8 @@ pub(super) fn start(
 
 /// Starts what finds services and pods; where they come from then.
 fn discover(desk: &Arc<Desk>, services: Services) -> Told {
-    let files = Told { catalogs: watch::Sender::new(services.catalog), residents: watch::Sender::default() };
+    let at_start = services.catalog();
+    let files = Told { catalogs: watch::Sender::new(services.written), residents: watch::Sender::default() };
     if let Some(mut folder) = services.folder {
         let (forward, told) = (desk.clone(), files.clone());
         supervise(desk.clone(), "discovery.files", move || {
@@ -64,7 +65,7 @@ fn discover(desk: &Arc<Desk>, services: Services) -> Told {
     }
     let Some(found) = services.cluster else { return files };
     tracing::info!(node = found.node(), "following the cluster's API server");
-    let told = Told { catalogs: watch::Sender::new(files.catalogs.borrow().clone()), ..Told::default() };
+    let told = Told { catalogs: watch::Sender::new(at_start), ..Told::default() };
     let (merged, catalogs, residents) = (told.clone(), found.catalog(), found.residents());
     supervise(desk.clone(), "discovery.merge", move || {
         cluster::merge(files.clone(), catalogs.clone(), residents.clone(), merged.clone())

@@ -19,6 +19,9 @@ use imbl::ordmap::DiffItem;
 pub struct Catalog {
     /// The services, by key.
     pub services: OrdMap<ServiceKey, Arc<Service>>,
+    /// While the cluster's own services are not known at all yet, what is waited for and why. Then a service of
+    /// [`Namer::K8s`] that is not here may exist all the same.
+    pub awaited: Option<Arc<str>>,
 }
 
 /// Which kind of source names a service; each has its own namer (`/#/io.l5d.fs`, `/#/io.l5d.k8s`).
@@ -123,13 +126,15 @@ pub struct Changes {
     pub removed: Vec<ServiceKey>,
     /// Keys whose service differs.
     pub changed: Vec<ServiceKey>,
+    /// Whether something else is [awaited](Catalog::awaited), or nothing any more.
+    pub awaited: bool,
 }
 
 impl Changes {
     /// What changed from `old` to `new`. What both share costs nothing when one was made from the other, and services
     /// that kept their `Arc` one pointer comparison otherwise.
     pub fn between(old: &Catalog, new: &Catalog) -> Self {
-        let mut changes = Self::default();
+        let mut changes = Self { awaited: old.awaited != new.awaited, ..Self::default() };
         for item in old.services.diff(&new.services) {
             match item {
                 DiffItem::Add(key, _) => changes.added.push(key.clone()),
@@ -142,7 +147,7 @@ impl Changes {
 
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+        !self.awaited && self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 }
 

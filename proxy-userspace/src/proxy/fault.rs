@@ -40,6 +40,8 @@ pub enum Kind {
     Refused(Refusal),
     /// Nothing binds the name.
     Unbound,
+    /// Nothing binds the name, but the cluster's services are not known yet.
+    ServicesUnknown,
     /// The name is bound and has no endpoint.
     NoEndpoint,
     /// More weirs have seen this request than a path is long.
@@ -84,7 +86,9 @@ impl Kind {
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Unbound | Self::Connect | Self::Reset | Self::Framing => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::NoEndpoint | Self::Local | Self::Overload => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServicesUnknown | Self::NoEndpoint | Self::Local | Self::Overload => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
@@ -111,11 +115,12 @@ impl Kind {
             Self::BadBody => 16,
             Self::BadDtab => 17,
             Self::Unidentified => 18,
+            Self::ServicesUnknown => 19,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 19] = [
+    pub const LABELS: [&'static str; 20] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -135,6 +140,7 @@ impl Kind {
         "bad_body",
         "bad_dtab",
         "unidentified",
+        "services_unknown",
     ];
 }
 

@@ -80,7 +80,7 @@ impl Outside {
     ///
     /// # Errors
     ///
-    /// [`Kind::Unbound`] when DNS has no address for it.
+    /// [`Kind::Unbound`] when DNS has no address for it, saying only why.
     pub async fn cluster(
         self: &Arc<Self>,
         world: &Arc<World>,
@@ -98,7 +98,7 @@ impl Outside {
                 return Ok(cluster);
             }
             return match asking.await {
-                Ok(Err(why @ DnsError::NoSuchName)) => Err(unbound(host, &why)),
+                Ok(Err(why @ DnsError::NoSuchName)) => Err(unbound(&why)),
                 Ok(_) | Err(_) => Ok(cluster),
             };
         }
@@ -106,7 +106,7 @@ impl Outside {
             return Ok(self.fixed(SocketAddr::new(address, port), plan, now));
         }
         let Some(dns) = self.dns.clone() else {
-            return Err(Fault::new(Kind::Unbound, format!("{host} is no service, and DNS is not available")));
+            return Err(Fault::new(Kind::Unbound, "DNS is not available"));
         };
         let Ok(_asking) = self.look_ups.try_acquire() else {
             self.failed.up();
@@ -129,7 +129,7 @@ impl Outside {
                 if matches!(why, DnsError::Failed(_)) {
                     self.failed.up();
                 }
-                Err(unbound(host, &why))
+                Err(unbound(&why))
             }
             Err(_) => Err(Fault::new(Kind::Overload, "weir is stopping")),
         }
@@ -254,6 +254,6 @@ impl Outside {
     }
 }
 
-fn unbound(host: &Host<'_>, why: &DnsError) -> Fault {
-    Fault::new(Kind::Unbound, format!("{host} is no service, and {why}"))
+fn unbound(why: &DnsError) -> Fault {
+    Fault::new(Kind::Unbound, why.to_string())
 }

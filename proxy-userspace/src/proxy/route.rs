@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
-use super::world::{Facts, Generation, Terms, World};
+use super::world::{Basis, Facts, Generation, Terms, World};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::policy::Calls;
@@ -23,7 +23,7 @@ pub struct Route {
     /// The plans of the places outside, which are looked up only when they are used.
     outside: Vec<(Outside, Plan)>,
     /// Why there is no place; found out once, when the name is bound.
-    why: String,
+    why: (Kind, String),
     /// What the binding depends on.
     facts: Facts,
 }
@@ -42,23 +42,26 @@ pub struct Place {
 }
 
 impl Route {
-    /// The route for `name`, of what its delegation came to by `facts`. Why it came to nothing, if so, `explain` tells.
+    /// The route for `name`, of what its delegation came to on this basis. Why it came to nothing, if so, `explain` tells.
     pub fn new(
         terms: &Terms,
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
-        facts: Facts,
+        basis: Basis,
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
         let calls = terms.policies.service(name);
-        let (tree, why) = match bound {
-            Ok(NameTree::Neg) => {
-                let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
-                (NameTree::Neg, why)
+        let (tree, why) = match (bound, basis.unknown) {
+            (Err(failure), _) => (NameTree::Neg, (Kind::Unbound, format!("{name}: {failure}"))),
+            (Ok(tree), Some(unknown)) => {
+                (tree, (Kind::ServicesUnknown, format!("{name} is not bound yet: {unknown}")))
             }
-            Ok(tree) => (tree, format!("{name} is not bound: the dtab says so")),
-            Err(failure) => (NameTree::Neg, format!("{name}: {failure}")),
+            (Ok(NameTree::Neg), None) => {
+                let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
+                (NameTree::Neg, (Kind::Unbound, why))
+            }
+            (Ok(tree), None) => (tree, (Kind::Unbound, format!("{name} is not bound: the dtab says so"))),
         };
         let mut outside = Vec::new();
         tree.for_each(&mut |bound| {
@@ -67,7 +70,7 @@ impl Route {
             }
         });
         let tree = tree.map(&mut |bound| place(bound, calls));
-        Self { service, tree, calls, outside, why, facts }
+        Self { service, tree, calls, outside, why, facts: basis.facts }
     }
 
     /// The place that a host outside turned out to be.
@@ -92,7 +95,8 @@ impl Route {
     ///
     /// # Errors
     ///
-    /// [`Kind::Unbound`] when there is none, [`Kind::NoEndpoint`] when a dtab says that the name is empty.
+    /// [`Kind::Unbound`] when there is none, [`Kind::ServicesUnknown`] when one may become known, [`Kind::NoEndpoint`] when a
+    /// dtab says that the name is empty.
     pub fn choose(
         &self,
         rng: &mut fastrand::Rng,
@@ -100,7 +104,7 @@ impl Route {
     ) -> Result<&Bound<Place>, Fault> {
         match choose(&self.tree, rng, is_neg) {
             Choice::Bound(bound) => Ok(bound),
-            Choice::Neg | Choice::Fail => Err(Fault::new(Kind::Unbound, self.why.clone())),
+            Choice::Neg | Choice::Fail => Err(Fault::new(self.why.0, self.why.1.clone())),
             Choice::Empty => Err(Fault::new(Kind::NoEndpoint, "a dtab entry leads this name to nothing ($)")),
         }
     }

@@ -214,13 +214,13 @@ impl Worker {
     /// Why there is none.
     pub async fn settle(&self, world: &Arc<World>, route: &Route) -> Result<Place, Fault> {
         let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
-        let mut last = None;
+        let mut last: Option<(String, Fault)> = None;
         loop {
             let is_neg =
                 |target: &Target<Place>| matches!(target, Target::Outside(it) if denied.contains(it));
             let chosen = match (route.choose(&mut self.rng.borrow_mut(), &is_neg), last.take()) {
                 (Ok(bound), _) => bound,
-                (Err(_), Some(last)) => return Err(last),
+                (Err(none), Some((host, denied))) => return Err(unbound(none, &host, &denied)),
                 (Err(why), None) => return Err(why),
             };
             match &chosen.target {
@@ -231,7 +231,7 @@ impl Worker {
                     let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
                     match self.shared.outside.cluster(world, &host, plan, Instant::now()).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
-                        Err(why) if why.kind == Kind::Unbound => last = Some(why),
+                        Err(why) if why.kind == Kind::Unbound => last = Some((host.to_string(), why)),
                         Err(why) => return Err(why),
                     }
                     denied.push(name.clone());
@@ -250,6 +250,15 @@ impl Worker {
             Some(owner) => owner.cluster.clone(),
             None => session.outside.get_or_init(fixed).clone(),
         }
+    }
+}
+
+/// The fault of a name for which there is `none` left, DNS having denied `host`.
+fn unbound(none: Fault, host: &str, denied: &Fault) -> Fault {
+    match none.kind {
+        // It may be a service all the same.
+        Kind::ServicesUnknown => Fault::new(none.kind, format!("{none}; as for {host}: {denied}")),
+        _ => Fault::new(Kind::Unbound, format!("{host} is no service, and {denied}")),
     }
 }
 

@@ -198,14 +198,30 @@ impl Weir {
 
 impl Drop for Weir {
     fn drop(&mut self) {
+        let threads = std::thread::panicking().then(|| threads(self.pid()));
         let _ = self.child.kill();
         let status = self.child.wait();
         let log = self.log();
-        if std::thread::panicking() {
-            eprintln!("--- weir ({status:?}) said:\n{log}--- end of weir's output");
+        if let Some(threads) = threads {
+            eprintln!("--- weir ({status:?}) said:\n{log}--- its threads at the end:\n{threads}---");
         } else {
             // A panic in one of weir's threads need not end it, but it is a bug whatever the test looked at.
             assert!(!log.contains("panicked at"), "weir panicked:\n{log}");
         }
     }
+}
+
+/// The name of each thread of a process, with its state and what it waits for: what tells a process that is stuck from one
+/// that has nothing to do, and from one that somebody stopped.
+fn threads(pid: u32) -> String {
+    let mut lines = String::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let (stat, schedule) = (read("stat"), read("schedstat"));
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.get(..1)).unwrap_or("?").to_owned();
+        let (name, waits, call) = (read("comm"), read("wchan"), read("syscall"));
+        let (name, call, schedule) = (name.trim(), call.trim(), schedule.trim());
+        lines += &format!("{name}: {state}, in {waits}, call {call}, ran and waited (ns) {schedule}\n");
+    }
+    lines
 }

@@ -60,7 +60,7 @@ impl Access {
     pub(super) async fn failed(&self, failure: &Failure) {
         let anew = match failure {
             Failure::Unauthorized(_) | Failure::Misconfigured(_) => true,
-            Failure::Unreachable(_) | Failure::Silent(_) => {
+            Failure::Absent(_) | Failure::Unreachable(_) | Failure::Silent(_) => {
                 (self.unreached.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(UNREACHED)
             }
             Failure::Gone

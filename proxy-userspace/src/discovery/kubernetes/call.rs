@@ -1,5 +1,6 @@
 //! One exchange with an API server: a page of a list, or the lines of a watch.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -55,7 +56,7 @@ pub(super) async fn send(
     patience: Duration,
 ) -> Result<Response<Body>, Failure> {
     let answer = timeout(patience, client.send(request)).await.map_err(|_| Failure::Silent(patience))?;
-    let answer = answer.map_err(unreachable)?;
+    let answer = answer.map_err(no_answer)?;
     if answer.status().is_success() {
         return Ok(answer);
     }
@@ -159,11 +160,37 @@ fn lossy(line: &[u8]) -> String {
     String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
 }
 
-fn unreachable(error: kube::Error) -> Failure {
+/// Why there is no answer.
+fn no_answer(error: kube::Error) -> Failure {
     match error {
         kube::Error::Auth(error) => Failure::Misconfigured(chain(&error)),
-        error => Failure::Unreachable(chain(&error)),
+        error if is_absence(&error) => Failure::Absent(chain(&error)),
+        error => unreachable(error),
     }
+}
+
+/// Why an answer is not whole.
+fn unreachable(error: kube::Error) -> Failure {
+    Failure::Unreachable(chain(&error))
+}
+
+/// Whether nobody is there to speak to, by what the network says, or because nothing came of connecting in time. What a
+/// server does before TLS comes to nothing, or closes what it took, is more than that.
+fn is_absence(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::TimedOut
+            );
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// What tells an object from others, of what may be anything.

@@ -23,7 +23,9 @@ pub enum Failure {
     Throttled(Option<Duration>),
     /// Any other answer that is none.
     Refused(String),
-    /// No connection, or it broke.
+    /// Nobody is there to speak to, so that trying cost the server nothing.
+    Absent(String),
+    /// No connection that serves for anything, or it broke.
     Unreachable(String),
     /// Nothing came for so long.
     Silent(Duration),
@@ -78,7 +80,7 @@ impl Failure {
             Self::Forbidden(_) => 2,
             Self::Throttled(_) => 3,
             Self::Refused(_) => 4,
-            Self::Unreachable(_) => 5,
+            Self::Absent(_) | Self::Unreachable(_) => 5,
             Self::Silent(_) => 6,
             Self::Garbage(_) => 7,
             Self::Misconfigured(_) => 8,
@@ -127,7 +129,9 @@ impl std::fmt::Display for Failure {
             Self::Forbidden(why) => write!(f, "not permitted (403: {why})"),
             Self::Throttled(_) => f.write_str("the API server asks for patience (429 or 503)"),
             Self::Refused(why) => write!(f, "the API server refused ({why})"),
-            Self::Unreachable(why) => write!(f, "the API server cannot be reached: {why}"),
+            Self::Absent(why) | Self::Unreachable(why) => {
+                write!(f, "the API server cannot be reached: {why}")
+            }
             Self::Silent(time) => write!(f, "the API server said nothing for {time:?}"),
             Self::Garbage(why) => write!(f, "the API server said what makes no sense: {why}"),
             Self::Misconfigured(why) => write!(f, "no way to the API server is configured: {why}"),

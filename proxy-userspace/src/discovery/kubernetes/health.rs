@@ -107,17 +107,19 @@ impl Health {
 
     /// What weir is not ready without, and why it is not there; nothing once it was known.
     pub fn waits_for(&self) -> Option<String> {
-        let waits = Resource::ALL.into_iter().filter(|it| it.is_needed()).filter_map(|resource| {
-            let status = self.status(resource);
-            if status.known {
-                return None;
+        let (mut waits, mut said) = (Vec::new(), None);
+        for resource in Resource::ALL.into_iter().filter(|it| it.is_needed()) {
+            let Status { known, failure, .. } = self.status(resource);
+            if known {
+                continue;
             }
-            Some(match status.failure {
+            waits.push(match &failure {
+                Some(_) if failure == said => format!("waiting for {resource}: the same"),
                 Some(failure) => format!("waiting for {resource}: {failure}"),
                 None => format!("waiting for {resource}"),
-            })
-        });
-        let waits: Vec<_> = waits.collect();
+            });
+            said = failure.or(said);
+        }
         (!waits.is_empty()).then(|| waits.join("; "))
     }
 

@@ -52,14 +52,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster that `settings` lead to. Nothing is asked of it yet, and its catalog is empty.
+    /// The cluster that `settings` lead to. Nothing is asked of it yet, and its catalog says that it is awaited.
     pub fn new(settings: Kubernetes, shutdown: CancellationToken) -> Self {
         let node = access::node_name(&settings).into();
-        let outlets = run::Outlets {
-            catalog: watch::Sender::new(Arc::default()),
-            residents: watch::Sender::new(Arc::default()),
-            health: Arc::default(),
-        };
+        let outlets = run::Outlets::default();
         Self { settings: Arc::new(settings), node, outlets, shutdown }
     }
 
@@ -68,7 +64,8 @@ impl Cluster {
         &self.node
     }
 
-    /// The services, as they change: none until both Services and EndpointSlices were listed.
+    /// The services, as they change: none until both Services and EndpointSlices were listed, but why they are
+    /// [awaited](Catalog::awaited).
     pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
         self.outlets.catalog.subscribe()
     }

@@ -2,7 +2,8 @@
 //!
 //! A watch goes on from where it was, within 2 s of any trouble: kube-rs's own pauses grow to 30 s, and on a real cluster
 //! that left a node 20.7 s behind after an API server's short absence. A list costs the server much, so those that fail or
-//! come too often are spread over 30 s. Every pause is shortened by up to a half at random, so that nodes that lost the
+//! come too often are spread over 30 s; but where nothing was ever listed, nothing is known to serve by, and a server that is
+//! not even there has no work with who looks for it, so that it is looked for as often as for a watch. Every pause is shortened by up to a half at random, so that nodes that lost the
 //! server at the same moment do not return together; those that a server sent away when it was asked to go return at
 //! any moment of 2 s.
 
@@ -60,6 +61,11 @@ pub(super) struct Pace {
     lists: u32,
     /// Refusals of watches in a row.
     refusals: u32,
+    /// Whether a list was ever complete.
+    listed: bool,
+    /// How often nobody was there before that. Counted apart too: the server's absence should not make what it does on
+    /// its arrival count for many troubles.
+    absences: u32,
 }
 
 impl Pace {
@@ -69,12 +75,17 @@ impl Pace {
             End::Listed(version) => {
                 (self.troubles, self.patience, self.refusals) = (0, 0, 0);
                 self.lists += 1;
+                self.listed = true;
                 (Step::Watch(version), Duration::ZERO)
+            }
+            End::NotListed(Failure::Absent(_)) if !self.listed => {
+                self.absences += 1;
+                (Step::List, growing(FIRST, WATCH, self.absences, rng))
             }
             End::NotListed(failure) => (Step::List, self.pause(&failure, LIST, rng)),
             End::Watched { version, life, asked, why } => {
                 if life >= WELL {
-                    *self = Self::default();
+                    *self = Self { listed: self.listed, ..Self::default() };
                 }
                 match why {
                     Some(failure) => self.after_failure(version, failure, spread, rng),
@@ -120,7 +131,8 @@ impl Pace {
         *count += 1;
         let times = *count;
         match failure {
-            Failure::Unreachable(_)
+            Failure::Absent(_)
+            | Failure::Unreachable(_)
             | Failure::Silent(_)
             | Failure::Unauthorized(_)
             | Failure::Refused(_)
@@ -188,6 +200,49 @@ mod tests {
         ] {
             let pauses = longest(&vec![End::NotListed(failure.clone()); 40]);
             assert!(pauses[39] > LIST * 9 / 10 && pauses[39] <= LIST, "{failure:?}: {pauses:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_is_not_there_before_the_first_list_is_looked_for_every_two_seconds() {
+        let absent = || Failure::Absent("refused".to_owned());
+        let listed = || [End::Listed("1".to_owned()), watched(Some(Failure::Gone))];
+        // What went before 40 lists that failed so, and the most that is waited for after the last.
+        let table = [
+            (Vec::new(), absent(), WATCH),
+            (Vec::new(), unreachable(), LIST),
+            (Vec::new(), Failure::Silent(WELL), LIST),
+            (Vec::new(), Failure::Unauthorized(String::new()), LIST),
+            (Vec::new(), Failure::Forbidden(String::new()), LIST),
+            (Vec::new(), Failure::Refused(String::new()), LIST),
+            (listed().to_vec(), absent(), LIST),
+            (listed().to_vec(), unreachable(), LIST),
+        ];
+        for (before, failure, most) in table {
+            let failed = vec![End::NotListed(failure.clone()); 40];
+            let pauses = longest(&[before.clone(), failed].concat());
+            let (first, last) = (pauses[before.len()], pauses[before.len() + 39]);
+            assert!(first <= FORBIDDEN, "{failure:?} after {before:?}: {pauses:?}");
+            assert!(last > most * 9 / 10 && last <= most, "{failure:?} after {before:?}: {pauses:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_was_listed_long_ago_is_listed_again_as_seldom_as_any() {
+        let well =
+            End::Watched { version: "1".to_owned(), life: WELL, asked: WELL * 9, why: Some(Failure::Gone) };
+        let mut ends = vec![End::Listed("1".to_owned()), well];
+        ends.extend(vec![End::NotListed(Failure::Absent(String::new())); 40]);
+        assert!(longest(&ends)[41] > LIST * 9 / 10);
+    }
+
+    #[test]
+    fn what_a_server_says_on_its_arrival_counts_for_no_more_because_it_was_away() {
+        for trouble in [Failure::Refused(String::new()), unreachable()] {
+            let mut ends = vec![End::NotListed(Failure::Absent(String::new())); 20];
+            ends.push(End::NotListed(trouble));
+            let pauses = longest(&ends);
+            assert!(pauses[20] <= FIRST, "{pauses:?}");
         }
     }
 

@@ -34,6 +34,30 @@ pub(super) struct Outlets {
     pub(super) health: Arc<Health>,
 }
 
+impl Default for Outlets {
+    fn default() -> Self {
+        let health = Arc::<Health>::default();
+        let catalog = Catalog { awaited: health.waits_for().map(Arc::from), ..Catalog::default() };
+        let catalog = watch::Sender::new(Arc::new(catalog));
+        Self { catalog, residents: watch::Sender::default(), health }
+    }
+}
+
+impl Outlets {
+    /// While the services are awaited, says why anew.
+    fn await_services(&self) {
+        let why = self.health.waits_for();
+        self.catalog.send_if_modified(|catalog| {
+            let differs =
+                catalog.awaited.is_some() && why.is_some() && catalog.awaited.as_deref() != why.as_deref();
+            if differs {
+                Arc::make_mut(catalog).awaited = why.map(Arc::from);
+            }
+            differs
+        });
+    }
+}
+
 /// The fold.
 pub(super) struct Fold {
     store: Store,
@@ -82,6 +106,7 @@ pub(super) async fn run(
         followers.spawn(follower.run());
     }
     drop(news);
+    let (mut health, told_of) = (outlets.health.changes(), outlets.clone());
     let mut fold = Fold::new(&node, outlets);
     let mut due = None;
     let mut batch = Vec::with_capacity(BATCH);
@@ -96,6 +121,7 @@ pub(super) async fn run(
                 due = None;
                 fold.publish();
             }
+            Ok(()) = health.changed() => told_of.await_services(),
             taken = told.recv_many(&mut batch, BATCH) => {
                 if taken == 0 {
                     bail!("nobody tells of anything any more");
@@ -245,7 +271,7 @@ impl Fold {
         } else {
             self.told = true;
             self.store.mark_all();
-            let mut pruned = (*before).clone();
+            let mut pruned = Catalog { awaited: None, ..(*before).clone() };
             self.store.prune(&mut pruned);
             let next = self.store.catalog(&pruned);
             tracing::info!(services = self.store.services(), "the cluster's services are known");

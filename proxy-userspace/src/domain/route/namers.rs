@@ -16,8 +16,8 @@ pub trait Names {
     /// What `steps` make of `port`, which is called `id` then. The endpoints follow those of `port`.
     fn transformed(&self, port: Self::Port, steps: &[Transformer], id: &Path) -> Self::Port;
 
-    /// Why [`find`](Self::find) said [`Answer::Neg`], for a human: what there is instead, near misses. Asked only
-    /// where an explanation was wanted, so it may search.
+    /// Why [`find`](Self::find) said [`Answer::Neg`] or [`Answer::Unknown`], for a human: what there is instead, near
+    /// misses, what is waited for. Asked only where an explanation was wanted, so it may search.
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String;
 }
 
@@ -26,6 +26,9 @@ pub trait Names {
 pub enum Answer<P> {
     /// There is no such name.
     Neg,
+    /// Whether there is such a name cannot be told yet. Alternatives are tried as after [`Neg`](Self::Neg): what can be
+    /// served is.
+    Unknown,
     /// A service port.
     Port {
         /// Which.

@@ -85,6 +85,9 @@ impl World {
             history: self.history.next(),
             none: Dtab::default(),
         };
+        if changes.awaited {
+            world.history.change(Fact::awaited());
+        }
         for key in changes.removed.iter().chain(&changes.changed).chain(&changes.added) {
             let (old, new) = (self.catalog.services.get(key), catalog.services.get(key));
             if let (Some(old), Some(new)) = (old, new)

@@ -12,12 +12,22 @@ use smallvec::SmallVec;
 
 use crate::domain::catalog::ServiceKey;
 
-/// What may change about a binding: that a service is there and what its ports are, or whose an address and port is.
+/// What may change about a binding: that a service is there and what its ports are, whose an address and port is, or what
+/// is known at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fact(u64);
 
 /// The facts that one name was bound by.
 pub type Facts = SmallVec<[Fact; 4]>;
+
+/// What a binding rests on.
+#[derive(Clone, Debug, Default)]
+pub struct Basis {
+    /// What it was bound by.
+    pub facts: Facts,
+    /// What was not known yet and may bind it otherwise.
+    pub unknown: Option<String>,
+}
 
 /// Which world of those that follow each other; later ones are greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +54,11 @@ impl Fact {
     /// Whose an address and port is.
     pub(super) fn address(address: IpAddr, port: u16) -> Self {
         Self::of(&(address, port))
+    }
+
+    /// What is known of the cluster's services as a whole.
+    pub(super) fn awaited() -> Self {
+        Self::of(&"awaited")
     }
 
     fn of(what: &impl Hash) -> Self {

@@ -13,7 +13,7 @@ mod plans;
 #[cfg(test)]
 mod tests;
 pub use build::Terms;
-pub use facts::{Facts, Generation};
+pub use facts::{Basis, Facts, Generation};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl World {
         let asked = names::Asked::of(self);
         let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: &asked, limits };
         let bound = delegation.bind(name);
-        Route::new(&self.terms, name, bound, asked.facts(), || self.explain(name, request))
+        Route::new(&self.terms, name, bound, asked.basis(), || self.explain(name, request))
     }
 
     /// The same, with every step.
@@ -152,8 +152,8 @@ impl World {
             (Some(before), Some(after)) => build::same_shape(before, after),
             _ => false,
         };
-        if !changes.added.is_empty() || !changes.removed.is_empty() || !changes.changed.iter().all(same_shape)
-        {
+        let same_services = changes.added.is_empty() && changes.removed.is_empty();
+        if changes.awaited || !same_services || !changes.changed.iter().all(same_shape) {
             return false;
         }
         for key in &changes.changed {

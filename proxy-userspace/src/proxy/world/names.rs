@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::facts::{Fact, Facts};
+use super::facts::{Basis, Fact};
 use super::plans::default_port;
-use super::{Port, World};
+use super::{Owner, Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Host, Labels, Path, ServiceName};
 use crate::domain::route::{Answer, Kind, Names, Transformer};
@@ -16,17 +16,24 @@ use crate::proxy::cluster::Cluster;
 /// A world that is asked, and what about.
 pub(super) struct Asked<'a> {
     world: &'a World,
-    facts: RefCell<Facts>,
+    basis: RefCell<Basis>,
 }
 
 impl<'a> Asked<'a> {
     pub(super) fn of(world: &'a World) -> Self {
-        Self { world, facts: RefCell::default() }
+        Self { world, basis: RefCell::default() }
     }
 
     /// What the answers so far depend on.
-    pub(super) fn facts(&self) -> Facts {
-        self.facts.take()
+    pub(super) fn basis(&self) -> Basis {
+        self.basis.take()
+    }
+
+    fn depends_on(&self, fact: Fact) {
+        let facts = &mut self.basis.borrow_mut().facts;
+        if !facts.contains(&fact) {
+            facts.push(fact);
+        }
     }
 }
 
@@ -35,12 +42,14 @@ impl Names for Asked<'_> {
 
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
         if let Some(fact) = self.world.fact(kind, rest) {
-            let mut facts = self.facts.borrow_mut();
-            if !facts.contains(&fact) {
-                facts.push(fact);
-            }
+            self.depends_on(fact);
         }
-        self.world.find(kind, rest)
+        let answer = self.world.find(kind, rest);
+        if matches!(answer, Answer::Unknown) {
+            self.depends_on(Fact::awaited());
+            self.basis.borrow_mut().unknown = self.world.unknown();
+        }
+        answer
     }
 
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
@@ -114,6 +123,20 @@ impl World {
         Some(Fact::service(&key))
     }
 
+    /// What is said of a service that is not in the catalog.
+    fn absent(&self) -> Answer<Arc<Cluster>> {
+        match self.catalog.awaited {
+            Some(_) => Answer::Unknown,
+            None => Answer::Neg,
+        }
+    }
+
+    /// Why services that are not in the catalog may exist all the same.
+    fn unknown(&self) -> Option<String> {
+        let awaited = self.catalog.awaited.as_ref()?;
+        Some(format!("the cluster's services are not known yet: {awaited}"))
+    }
+
     fn found(&self, port: Option<&Port>, taken: usize) -> Answer<Arc<Cluster>> {
         match port {
             Some(port) => Answer::Port { port: port.seat.cluster(&self.live).clone(), taken },
@@ -148,7 +171,7 @@ impl World {
         asked: Option<u16>,
         choose: impl FnOnce(&[Port]) -> Option<&Port>,
     ) -> Answer<Arc<Cluster>> {
-        let Some(ports) = self.services.get(key) else { return Answer::Neg };
+        let Some(ports) = self.services.get(key) else { return self.absent() };
         let Some(external) = self.external_name(key) else { return self.found(choose(ports), taken) };
         let port = match (choose(ports), ports.is_empty()) {
             (Some(port), _) => port.number,
@@ -178,7 +201,8 @@ impl World {
         };
         if let Some(address) = host.literal() {
             let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
-            return owner.map_or(Answer::Neg, |owner| Answer::Port { port: owner.cluster.clone(), taken: 1 });
+            let port = |owner: Owner<'_>| Answer::Port { port: owner.cluster.clone(), taken: 1 };
+            return owner.map_or_else(|| self.absent(), port);
         }
         match self.key_of(&host.host) {
             Some(key) => self.of_service(&key, 1, host.port, |ports| self.port(&host, ports)),
@@ -223,7 +247,7 @@ impl World {
             Err(bad) => return bad.to_string(),
         };
         if host.literal().is_some() {
-            return format!("{label} is no Service's address and port");
+            return self.unknown().unwrap_or_else(|| format!("{label} is no Service's address and port"));
         }
         match ServiceName::of(&host.host) {
             Some(service) => {
@@ -246,6 +270,9 @@ impl World {
                 }
             };
             return format!("Service {name} has {wanted}; its ports are: {}", there.join(", "));
+        }
+        if let Some(unknown) = self.unknown() {
+            return unknown;
         }
         let others = self.catalog.services.keys().filter(|key| *key.name == *name);
         let others: Vec<String> = others.take(3).map(ToString::to_string).collect();

@@ -7,6 +7,7 @@ use crate::domain::name::Rules;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::proxy::cluster::Plan;
+use crate::proxy::fault;
 
 fn terms() -> Terms {
     let settings = Settings::default();
@@ -60,7 +61,7 @@ fn service(name: &str, address: &str, endpoints: &[SocketAddr]) -> Service {
 
 fn catalog(services: &[Service]) -> Arc<Catalog> {
     let services = services.iter().map(|it| (it.key.clone(), Arc::new(it.clone())));
-    Arc::new(Catalog { services: services.collect() })
+    Arc::new(Catalog { services: services.collect(), awaited: None })
 }
 
 /// The catalog with one service put in place of another.
@@ -107,6 +108,71 @@ fn a_route_holds_until_a_service_it_asked_for_comes_or_goes() {
     assert!(hello.holds(&last, world.generation()));
     assert!(!either.holds(&last, world.generation()), "its first alternative is there now");
     assert!(either.holds(&world, world.generation()));
+}
+
+/// Why requests for `name` get no place in `world`; an error if they do get one.
+fn fault(world: &World, asked: &str, own: &str) -> Result<(fault::Kind, String), String> {
+    let own = Dtab::parse(own, crate::domain::dtab::Origin::Request, &crate::domain::dtab::Bounds::REQUEST);
+    let route = world.bind(&name(asked), Some(&own.unwrap()));
+    match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false) {
+        Ok(bound) => Err(bound.id.to_string()),
+        Err(fault) => Ok((fault.kind, fault.detail.into_owned())),
+    }
+}
+
+/// A catalog with the service `hello` of the files, in which the cluster's own are awaited.
+fn awaiting(why: &str) -> Arc<Catalog> {
+    let mut catalog = Catalog::clone(&catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
+    catalog.awaited = Some(why.into());
+    Arc::new(catalog)
+}
+
+#[test]
+fn while_the_clusters_services_are_not_known_no_name_is_denied_that_may_be_one() {
+    let world = World::build(&terms(), awaiting("waiting for services: why"), None, Instant::now());
+    let unknown = |asked: &str| {
+        let why = "is not bound yet: the cluster's services are not known yet: waiting for services: why";
+        Ok((fault::Kind::ServicesUnknown, format!("{asked} {why}")))
+    };
+    for asked in ["/svc/world", "/svc/world:81", "/#/io.l5d.k8s/shop/http/hello", "/$/weir.host/10.96.0.9"] {
+        assert_eq!(fault(&world, asked, ""), unknown(asked), "{asked}");
+    }
+    assert_eq!(fault(&world, "/svc/x", "/svc/x => /svc/world | !"), unknown("/svc/x"));
+    for (asked, own, bound) in [
+        ("/svc/hello", "", "/$/weir.host/hello"),
+        ("/svc/example.com", "", "/$/weir.dns/example.com"),
+        ("/svc/10.0.0.1", "", "/$/weir.dns/10.0.0.1"),
+        ("/svc/x", "/svc/x => /svc/world | /svc/hello", "/$/weir.host/hello"),
+    ] {
+        assert_eq!(fault(&world, asked, own), Err(bound.to_owned()), "{asked}");
+    }
+    for asked in ["/svc/hello:81", "/#/io.l5d.fs/world", "/else"] {
+        let (kind, why) = fault(&world, asked, "").unwrap();
+        assert!(kind == fault::Kind::Unbound && !why.contains("not known"), "{asked}: {why}");
+    }
+}
+
+#[test]
+fn what_was_bound_while_services_were_unknown_is_bound_anew_once_they_are_known() {
+    let (now, first) = (Instant::now(), awaiting("one"));
+    let world = World::build(&terms(), first.clone(), None, now);
+    let outside = world.bind(&name("/svc/example.com"), None);
+    let (hello, absent) = (world.bind(&name("/svc/hello"), None), world.bind(&name("/svc/world"), None));
+    let mut known = Catalog::clone(&first);
+    known.awaited = None;
+    for next in [awaiting("another"), Arc::new(known)] {
+        let changes = Changes::between(&first, &next);
+        assert!(!world.absorb(&next, &changes, now));
+        let after = world.with(next, &changes, now);
+        assert!(hello.holds(&after, world.generation()), "it was found whatever else there is");
+        assert!(!outside.holds(&after, world.generation()) && !absent.holds(&after, world.generation()));
+        let again = after.bind(&name("/svc/example.com"), None);
+        let last = after.with(after.catalog.clone(), &Changes::default(), now);
+        assert!(again.holds(&last, after.generation()));
+    }
+    let known = World::build(&terms(), catalog(&[]), Some(&world), now);
+    let (kind, why) = fault(&known, "/svc/world", "").unwrap();
+    assert!(kind == fault::Kind::Unbound && why.contains("no service world in namespace default"), "{why}");
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn without_an_api_server_files_and_addresses_are_served_and_its_services_are_whe
     let _backends = [0, 1, 2].map(|it| stage.backend(it));
     stage.weir.get("http://written/").expect_body("1");
     stage.weir.get(&format!("http://{}/", address(2))).expect_body("2");
-    stage.weir.get("http://hello/").expect_status(502);
+    stage.weir.get("http://hello/").expect_status(503);
     eventually("what is waited for", || {
         let ready = stage.weir.admin_get("/ready");
         ready.status == 503

@@ -12,5 +12,6 @@ mod leaving; // No request to who has left.
 mod model; // What a catalog should say.
 mod recordings; // It answers as a real one does.
 mod rollout; // A rolling restart.
-mod stage;
-mod way; // weir, the server, and pods.
+mod stage; // weir, the server, and pods.
+mod unknown; // Before it said anything.
+mod way; // The way to it, and its end.

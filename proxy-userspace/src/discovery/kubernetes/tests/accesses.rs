@@ -3,14 +3,23 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::net::{TcpListener, TcpSocket};
+
 use crate::config::Kubernetes;
 use crate::discovery::kubernetes::access::Access;
+use crate::discovery::kubernetes::call;
 use crate::discovery::kubernetes::failure::Failure;
+use crate::discovery::kubernetes::resource::Resource;
 
 /// A kubeconfig, told from others by its namespace.
 fn write(path: &Path, namespace: &str) {
+    write_for(path, "http://127.0.0.1:9", namespace);
+}
+
+/// A kubeconfig that leads to `server`.
+fn write_for(path: &Path, server: &str, namespace: &str) {
     let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: it\nclusters: [{{ name: it, cluster: {{ server: \"http://127.0.0.1:9\" }} }}]\n\
+        "apiVersion: v1\nkind: Config\ncurrent-context: it\nclusters: [{{ name: it, cluster: {{ server: \"{server}\" }} }}]\n\
          contexts: [{{ name: it, context: {{ cluster: it, user: it, namespace: {namespace} }} }}]\nusers: [{{ name: it, user: {{}} }}]\n"
     );
     std::fs::write(path, text).unwrap();
@@ -94,4 +103,35 @@ async fn a_server_that_was_reached_in_between_is_not_looked_up_anew() {
         access.reached();
     }
     assert_eq!(access.client().await.unwrap().default_namespace(), "old");
+}
+
+/// What comes of a list at `server`.
+async fn listed_at(server: &str) -> Failure {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    write_for(&path, server, "it");
+    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() });
+    let request = Resource::Services.list("n1", None);
+    call::page(&access.client().await.unwrap(), request, Duration::from_secs(10)).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_from_one_that_hangs_up() {
+    // A port that is taken and not listened at.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let nobody = listed_at(&format!("http://{}", taken.local_addr().unwrap())).await;
+    assert!(matches!(nobody, Failure::Absent(_)), "{nobody:?}");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs_up = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    for scheme in ["http", "https"] {
+        let failure = listed_at(&format!("{scheme}://{hangs_up}")).await;
+        assert!(matches!(failure, Failure::Unreachable(_)), "{scheme}: {failure:?}");
+        assert!(failure.to_string().starts_with("the API server cannot be reached: "), "{failure}");
+    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +13,7 @@ use crate::discovery::kubernetes::run::{Fold, Outlets, run};
 use crate::discovery::kubernetes::{Resource, State};
 
 fn outlets() -> Outlets {
-    Outlets {
-        catalog: watch::Sender::new(Arc::default()),
-        residents: watch::Sender::new(Arc::default()),
-        health: Arc::default(),
-    }
+    Outlets::default()
 }
 
 fn set(resource: Resource, value: Value) -> News {
@@ -110,8 +105,10 @@ fn of_a_cluster_without_a_service_nothing_is_waited_for() {
     list(&mut fold, Resource::Services, Vec::new());
     list(&mut fold, Resource::Slices, Vec::new());
     assert!(fold.is_due());
+    assert!(outlets.catalog.borrow().awaited.is_some());
     fold.publish();
     assert_eq!(outlets.health.waits_for(), None);
+    assert_eq!(outlets.catalog.borrow().awaited, None);
     list(&mut fold, Resource::Pods, Vec::new());
     assert!(outlets.health.status(Resource::Pods).known, "a node without pods is known at once");
 }
@@ -181,6 +178,12 @@ async fn without_a_name_of_the_node_no_pods_are_asked_for_and_it_is_said() {
     timeout(Duration::from_secs(10), all).await.unwrap();
     let off = outlets.health.off().unwrap();
     assert!(off.starts_with("this node's name is not known, "), "{off}");
+    let mut catalogs = outlets.catalog.subscribe();
+    let waits_for = outlets.health.waits_for();
+    let says_why = catalogs.wait_for(|it| it.awaited.as_deref() == waits_for.as_deref());
+    let catalog = timeout(Duration::from_secs(10), says_why).await.unwrap().unwrap().clone();
+    let why = catalog.awaited.as_deref().unwrap();
+    assert!(why.starts_with("waiting for services: no way to the API server is configured: "), "{why}");
     for resource in [Resource::Pods, Resource::Node] {
         assert_eq!(outlets.health.counts[resource.index()].lists.value(), 0, "{resource}");
     }

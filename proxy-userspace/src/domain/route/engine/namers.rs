@@ -73,7 +73,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         let answer = names.find(kind, rest);
         let replaced = match &answer {
             Answer::Alias { .. } => None,
-            answer => transform.other(!matches!(answer, Answer::Neg)),
+            answer => transform.other(!matches!(answer, Answer::Neg | Answer::Unknown)),
         };
         if let Some((outside, id, residual)) = replaced {
             let target = Target::Outside(outside.clone());
@@ -82,6 +82,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         let id = |taken| transform.id(&labels.take(prefix + taken).to_path());
         let (target, id, taken) = match answer {
             Answer::Neg => return self.neg(|| names.why_not(kind, rest)),
+            Answer::Unknown => return self.unknown(|| names.why_not(kind, rest)),
             Answer::Alias { name, taken } => {
                 return self.rewritten(&name.join(rest.skip(taken)), frame, nesting);
             }
@@ -102,6 +103,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         let rest = name.labels().skip(prefix);
         match names.find(kind, rest) {
             Answer::Neg => self.neg(|| names.why_not(kind, rest)),
+            Answer::Unknown => self.unknown(|| names.why_not(kind, rest)),
             Answer::Alias { name, taken } => self.rewritten(&name.join(rest.skip(taken)), frame, nesting),
             Answer::Port { port, taken } => self.bound(name, Target::Port(port), prefix + taken),
             Answer::Outside { host, port, taken } => {
@@ -136,6 +138,11 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
 
     fn neg(&mut self, why: impl FnOnce() -> String) -> Closed<N::Port> {
         self.recorder.close(|| Verdict::Neg { why: Some(why()) });
+        Ok(NameTree::Neg)
+    }
+
+    fn unknown(&mut self, why: impl FnOnce() -> String) -> Closed<N::Port> {
+        self.recorder.close(|| Verdict::Unknown { why: Some(why()) });
         Ok(NameTree::Neg)
     }
 }

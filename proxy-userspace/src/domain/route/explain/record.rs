@@ -75,6 +75,7 @@ impl Recorder for Recording {
         self.end(|inner| match (closed, inner.last().map(|step| &step.verdict)) {
             // A failure comes up through all the names that led to it; it is put into words once.
             (Err(_), Some(Verdict::Error { .. })) => Verdict::Error { why: None },
+            (Ok(NameTree::Neg), _) if inner.iter().any(Step::is_unknown) => Verdict::Unknown { why: None },
             _ => Verdict::of(closed),
         });
     }

@@ -18,6 +18,9 @@ impl<P> Display for Explanation<P> {
         }
         f.write_str("=> ")?;
         match &self.result {
+            Ok(NameTree::Neg) if self.root.is_unknown() => {
+                f.write_str("nothing yet: whether there is such a name is not known")
+            }
             Ok(NameTree::Neg) => f.write_str("nothing: no such name (neg)"),
             Ok(NameTree::Fail) => f.write_str("nothing: an entry says so (fail)"),
             Ok(NameTree::Empty) => f.write_str("nothing: the name exists, but is empty"),
@@ -85,6 +88,7 @@ fn headline(step: &Step) -> String {
 fn verdict(step: &Step) -> Option<String> {
     let said = match &step.verdict {
         Verdict::Neg { why: Some(why) } => format!("neg: {why}"),
+        Verdict::Unknown { why: Some(why) } => format!("not known: {why}"),
         Verdict::Untried => "not tried: something before it has decided".to_owned(),
         _ if !step.steps.is_empty() => return None,
         Verdict::Bound { id, residual, uncertain } => {
@@ -92,7 +96,7 @@ fn verdict(step: &Step) -> Option<String> {
             let dns = if *uncertain { ", if DNS knows it" } else { "" };
             format!("found: {id}{left}{dns}")
         }
-        Verdict::Several | Verdict::Error { why: None } => return None,
+        Verdict::Several | Verdict::Unknown { why: None } | Verdict::Error { why: None } => return None,
         Verdict::Neg { why: None } => "neg: no such name".to_owned(),
         Verdict::Fail => "fail: no alternative is tried".to_owned(),
         Verdict::Empty => "empty: it exists, but nothing is there".to_owned(),

@@ -49,7 +49,7 @@ fn weight(step: &Step) -> f64 {
 }
 
 fn is_neg(step: &Step) -> bool {
-    matches!(step.verdict, Verdict::Neg { .. })
+    matches!(step.verdict, Verdict::Neg { .. } | Verdict::Unknown { .. })
 }
 
 fn is_wrong(step: &Step) -> bool {

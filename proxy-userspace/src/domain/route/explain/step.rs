@@ -91,6 +91,11 @@ pub enum Verdict {
         /// The reason.
         why: Option<String>,
     },
+    /// Nothing is there, and more may be known later.
+    Unknown {
+        /// What is not known yet; `None` where an inner step has it.
+        why: Option<String>,
+    },
     /// A fail: no alternative is wanted.
     Fail,
     /// The name exists and is empty.
@@ -115,6 +120,13 @@ pub enum Role {
     Passed,
     /// It was not looked at.
     Untried,
+}
+
+impl Step {
+    /// Whether nothing came of it, but only because something is not known yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self.verdict, Verdict::Unknown { .. })
+    }
 }
 
 impl What {
@@ -159,7 +171,9 @@ impl<P> Explanation<P> {
 
 fn gather<'a>(step: &'a Step, reasons: &mut Vec<&'a str>) {
     let why = match &step.verdict {
-        Verdict::Neg { why: Some(why) } | Verdict::Error { why: Some(why) } => Some(&**why),
+        Verdict::Neg { why: Some(why) }
+        | Verdict::Unknown { why: Some(why) }
+        | Verdict::Error { why: Some(why) } => Some(&**why),
         _ => None,
     };
     if let Some(why) = why.filter(|why| !reasons.contains(why)) {

@@ -9,6 +9,7 @@ mod rewriting;
 mod rules;
 mod speed;
 mod transformers;
+mod unknown;
 mod utilities;
 
 use std::collections::HashSet;
@@ -22,6 +23,8 @@ use crate::domain::name::{Labels, Path};
 struct Table {
     fs: HashSet<String>,
     k8s: HashSet<String>,
+    /// Whether there may be more in `k8s` than is known.
+    awaits_k8s: bool,
 }
 
 impl Table {
@@ -43,6 +46,7 @@ impl Names for Table {
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<String> {
         let known = |table: &HashSet<String>, name: String, taken| match table.get(&name) {
             Some(port) => Answer::Port { port: port.clone(), taken },
+            None if self.awaits_k8s && *kind != Kind::Fs => Answer::Unknown,
             None => Answer::Neg,
         };
         let Some(first) = rest.text(0) else { return Answer::Neg };
