@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.check {
         return compare(&place, &object, &versions);
     }
-    fs::create_dir_all(&place.prebuilt)?;
+    crate::process::make_folder(&place.prebuilt)?;
     fs::copy(&object, place.prebuilt.join("weir.bpf.o")).context("cannot write the committed object")?;
     fs::write(place.prebuilt.join("BUILD"), versions).context("cannot write prebuilt/BUILD")?;
     println!("wrote {}", place.prebuilt.join("weir.bpf.o").display());
@@ -84,7 +84,7 @@ impl Place {
             cargo_home: cargo_home.context("neither CARGO_HOME nor HOME is set")?,
             root,
         };
-        fs::create_dir_all(&place.output)?;
+        crate::process::make_folder(&place.output)?;
         Ok(place)
     }
 
@@ -130,7 +130,10 @@ fn install(missing: &[&str]) -> Result<()> {
     call(apt.args(["-qq", "update"]))?;
     let mut apt = Command::new("apt-get");
     apt.args(["-qq", "install", "-y", "--no-install-recommends"]).args(missing);
-    call(apt.env("DEBIAN_FRONTEND", "noninteractive"))
+    // The others, Ubuntu among them, have no packages of some of these names.
+    call(apt.env("DEBIAN_FRONTEND", "noninteractive")).with_context(|| {
+        format!("{names} are packages of Debian 12: elsewhere, run this in a debian:bookworm container")
+    })
 }
 
 /// The folder of a bpf-linker of the right version; installs it where it is missing.

@@ -1,6 +1,7 @@
 //! Running other programs: what was run is always said, and a child never outlives the command that started it.
 #![allow(unsafe_code, reason = "prctl between fork and exec, and kill by pid")]
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -30,7 +31,7 @@ pub(crate) fn path_from(variable: &str) -> Option<PathBuf> {
 /// A cargo command in the workspace's root, by the cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
+    command.current_dir(root()).env("PATH", search_path());
     if let Some(folder) = path_from("CARGO_TARGET_DIR") {
         command.env("CARGO_TARGET_DIR", folder);
     }
@@ -71,10 +72,30 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Makes the folder and those it is in, where they are missing.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
 /// Whether a program of this name is on the path.
 pub(crate) fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&search_path()).any(|folder| folder.join(program).is_file())
+}
+
+/// Where programs are looked for: our path, and then the administrator's programs. Debian has runc and haproxy among
+/// those, and only a login shell of root's looks there.
+pub(crate) fn search_path() -> OsString {
+    with_sbin(std::env::var_os("PATH").unwrap_or_default())
+}
+
+fn with_sbin(path: OsString) -> OsString {
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    for sbin in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !folders.contains(&sbin) {
+            folders.push(sbin);
+        }
+    }
+    std::env::join_paths(folders).unwrap_or(path)
 }
 
 /// A child that is killed and reaped when this is dropped.
@@ -147,5 +168,17 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_administrator_has_is_found_last_and_nothing_is_there_twice() {
+        let widened = |path: &str| with_sbin(path.into()).into_string().expect("it was text");
+        assert_eq!(widened("/usr/bin:/bin"), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        assert_eq!(widened("/sbin:/usr/sbin:/usr/local/sbin"), "/sbin:/usr/sbin:/usr/local/sbin");
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{on_path, output, run};
+use crate::process::{on_path, output, run, search_path};
 
 /// A program and the Debian package that holds it.
 #[derive(Clone, Copy)]
@@ -90,7 +90,11 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     println!("    installing {list}");
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o=Dpkg::Use-Pty=0"]).args(arguments);
+        command
+            .env("PATH", search_path())
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-qq", "-o=Dpkg::Use-Pty=0"])
+            .args(arguments);
         command
     };
     let mut wanted = vec!["install", "-y", "--no-install-recommends"];

@@ -26,7 +26,8 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
     let clusters: Vec<Value> = explained.clusters.iter().map(|it| state::cluster(it, now)).collect();
     let answer = json!({
         "name": explained.explanation.name.to_string(),
-        "step": step(&explained.explanation.root),
+        "result": explained.explanation.outcome(),
+        "step": step(&explained.explanation.root, &mut Vec::new()),
         "omittedSteps": explained.explanation.omitted,
         "reasons": explained.explanation.reasons(),
         "policy": {
@@ -34,17 +35,25 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
             "responseSeconds": explained.calls.response().map(|it| it.as_secs_f64()),
             "attempts": explained.calls.attempts,
         },
+        "refused": explained.refused,
         "clusters": clusters,
     });
     Ok((format!("{answer:#}\n"), true))
 }
 
-fn step(it: &Step) -> Value {
+/// A step and its own; `above` holds the steps around it. Of a circle one round is enough, and so it is of what lies as
+/// deep as only a dtab that goes in circles does.
+fn step<'a>(it: &'a Step, above: &mut Vec<&'a Step>) -> Value {
+    let told = above.len() < Step::DEEPEST && !it.is_among(above);
+    above.push(it);
+    let steps = it.steps.iter().filter(|_| told).map(|it| step(it, above)).collect::<Vec<_>>();
+    above.pop();
     json!({
         "what": what(&it.what),
         "verdict": verdict(&it.verdict),
         "role": format!("{:?}", it.role).to_lowercase(),
-        "steps": it.steps.iter().map(step).collect::<Vec<_>>(),
+        "omitted": !told && !it.steps.is_empty(),
+        "steps": steps,
     })
 }
 

@@ -1,7 +1,6 @@
 //! Interception, as the application wires it: attached at start, and told of new destinations.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 
@@ -45,14 +44,12 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
 fn plan(transparent: &Transparent, settings: &Settings, listeners: &Listeners) -> anyhow::Result<Plan> {
     let first = listeners.transparent.first().context("no transparent listener")?;
     let at = first.local_addr()?;
-    let cgroup: Option<PathBuf> = transparent.cgroup.clone().or_else(intercept::find_cgroup);
+    let cgroup = transparent.cgroup.clone().map_or_else(intercept::find_cgroup, Ok)?;
     Ok(Plan {
         addresses: intercept::reachable_addresses(at.ip(), &transparent.addresses)?,
         first_port: at.port(),
         ports: transparent.ports,
-        cgroup: cgroup.context(
-            "no kubepods cgroup is below the cgroup2 mount: name the parent of the pods' cgroups in transparent.cgroup",
-        )?,
+        cgroup,
         enrol: match settings.enrol() {
             config::Enrol::All => Enrol::All,
             config::Enrol::Pods => Enrol::Pods,

@@ -47,10 +47,15 @@ impl Listeners {
 
     /// From now on the data plane's sockets take nobody new: weir drains.
     pub(super) fn refuse_new(&self) {
-        for listener in self.transparent.iter().chain([&self.outgoing]) {
-            if let Err(cause) = refuse_new(listener) {
-                tracing::warn!(%cause, "clients that connect while weir closes its listeners may be reset");
-            }
+        let all = self.transparent.iter().chain([&self.outgoing]);
+        let causes: Vec<_> = all.filter_map(|listener| refuse_new(listener).err()).collect();
+        // One word on all of them: the cause is the same, mostly that newer kernels ask for a capability.
+        if let Some(cause) = causes.first() {
+            let why = match cause.kind() {
+                std::io::ErrorKind::PermissionDenied => "the kernel asks for CAP_NET_ADMIN".to_owned(),
+                _ => cause.to_string(),
+            };
+            tracing::warn!("clients that connect while weir closes its listeners may be reset: {why}");
         }
     }
 

@@ -158,7 +158,10 @@ impl<'n, 'r> Section<'n, 'r> {
 
     /// Reports `key`, if it is there, as something this version cannot do.
     pub(super) fn not_yet(&mut self, key: &'static str, instead: &str) {
-        if let Some(entry) = self.entry(key) {
+        // Known only where it is written, so that no hint offers it.
+        if self.has(key)
+            && let Some(entry) = self.entry(key)
+        {
             let mistake = Mistake::new("not in this version yet").hint(instead);
             self.report.add(entry.at, join(&self.path, key), mistake);
         }

@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use super::Mistake;
 use super::transform::{self, WrittenTransformer};
 use super::tree::{Node, Value};
-use crate::domain::identify::{Identifier, Segments};
+use super::{Mistake, quoted};
+use crate::domain::identify::{Identifier, Segments, UrlPath};
 use crate::domain::name::Path;
 use crate::domain::route::{Configured, Kind, Resolver, Rewrite, Transform};
 
@@ -23,7 +23,10 @@ enum Written {
     #[serde(rename = "io.l5d.static")]
     Static { path: String },
     #[serde(rename = "io.l5d.methodAndHost")]
-    MethodAndHost {},
+    MethodAndHost {
+        #[serde(rename = "httpUriInDst")]
+        http_uri_in_dst: Option<bool>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -69,7 +72,8 @@ fn identifier(node: &Node) -> Result<Identifier, Mistake> {
             let path = if path.starts_with('/') { path } else { format!("/{path}") };
             Identifier::Static(name(&path)?)
         }
-        Written::MethodAndHost {} => Identifier::MethodAndHost,
+        Written::MethodAndHost { http_uri_in_dst: Some(true) } => Identifier::MethodAndHost(UrlPath::Follows),
+        Written::MethodAndHost { .. } => Identifier::MethodAndHost(UrlPath::Left),
     })
 }
 
@@ -78,13 +82,13 @@ fn field(header: &str) -> Result<Box<str>, Mistake> {
     let lower = header.to_ascii_lowercase();
     http::HeaderName::from_bytes(lower.as_bytes())
         .map(|_| lower.into())
-        .map_err(|_| Mistake::new(format!("{header:?} is no header's name")))
+        .map_err(|_| Mistake::new(format!("{} is no header's name", quoted(header))))
 }
 
 /// A path.
 pub(super) fn name(text: &str) -> Result<Path, Mistake> {
     text.parse().map_err(|bad: crate::domain::name::BadPath| {
-        Mistake::new(format!("{text:?} is no path: expected {} at byte {}", bad.expected, bad.at))
+        Mistake::new(format!("{} is no path: {bad}", quoted(text)))
     })
 }
 
@@ -110,7 +114,7 @@ pub(super) fn namer(node: &Node) -> Result<Configured, Mistake> {
         }
         WrittenNamer::Rewrite { prefix, pattern, name: template } => {
             let rewrite = Rewrite::new(&pattern, &template)
-                .map_err(|bad| Mistake::new(format!("no rewrite: {bad:?}")))?;
+                .map_err(|bad| Mistake::new(format!("no rewrite: {bad}")))?;
             let resolver = Resolver::Rewrite(rewrite);
             Ok(Configured { prefix: name(&prefix)?, resolver, transform: Transform::default() })
         }

@@ -11,7 +11,7 @@ use super::values::{count, duration, size};
 /// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `connections`: open client connections per listener; more are left in the accept queue. Default 10,000.
+    /// `connections`: open client connections per listener, tunnels included; more are left in the accept queue. Default 10,000.
     pub connections: usize,
     /// `headerBytes`: bytes of one message's head, its start line included. 8 KiB to 1 MiB, default 64 KiB.
     pub header_bytes: usize,
@@ -27,12 +27,13 @@ pub struct Limits {
     /// `response`: how long an endpoint may take over an answer's head, counted from the last byte of the request;
     /// longer is 504. Default 5 m.
     pub response: Duration,
-    /// `idle`: how long an explicit client's connection is kept between requests. Default 5 m.
+    /// `idle`: how long a client's connection is kept between requests. Default 5 m.
     pub idle: Duration,
     /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
     pub connect: Duration,
-    /// `unacknowledged`: how long the far side of any connection may leave data unacknowledged, or a probe while it is
-    /// silent, before the connection is given up (TCP_USER_TIMEOUT, RFC 5482). Default 10 s.
+    /// `unacknowledged`: how long the far side of any connection may leave a probe unanswered while it is silent, and an
+    /// endpoint the data of a request (TCP_USER_TIMEOUT, RFC 5482), before the connection is given up. Clients, and
+    /// whoever is at the end of a tunnel, may stop reading for longer. Default 10 s.
     pub unacknowledged: Duration,
     /// `keepAlive`: how long a connection may be silent before TCP asks whether the far side is there. Default 30 s.
     pub keep_alive: Duration,

@@ -12,6 +12,7 @@ use super::{
     Discovery, Enrol, admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names,
     outgoing, policies, transparent, values,
 };
+use crate::domain::route::Configured;
 
 /// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
 const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 20_000 };
@@ -66,12 +67,27 @@ pub fn parse(name: &str, text: &str, base: &Path) -> Result<Settings, ConfigErro
 
 fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
     let mut settings = Settings::default();
+    if let Some(mistake) = another_format(node) {
+        report.add(node.at, "", mistake);
+        return settings;
+    }
     if let Some(root) = Section::open(node, "", report) {
         read_sections(root, base, &mut settings);
         listeners::check(&settings, node, report);
         check_enrol(&settings, node, report);
     }
     settings
+}
+
+/// What the file is instead, where it is one of those that are taken for weir's: every key of theirs would be unknown.
+fn another_format(root: &Node) -> Option<Mistake> {
+    if root.get("apiVersion").is_some() && root.get("kind").is_some() {
+        let hint = "in a ConfigMap, that is the text of a key of `data`";
+        return Some(Mistake::new("a Kubernetes object, not weir's configuration").hint(hint));
+    }
+    root.get("routers").is_some().then(|| {
+        Mistake::new("linkerd's configuration, not weir's").hint("`weir import FILE` makes weir's of it")
+    })
 }
 
 /// Pods can only be enrolled where somebody tells of them.
@@ -107,7 +123,11 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     }
     settings.dtab = dtab::read(&mut root);
     if let Some(namers) = root.list("namers", identifier::namer) {
-        // Those that are not named stay as they are.
+        // Those that are not named stay as they are, after these. The same one twice would give the same answer twice.
+        let is_named = |it: &Configured| {
+            namers.iter().any(|named| (&named.prefix, &named.resolver) == (&it.prefix, &it.resolver))
+        };
+        settings.namers.retain(|it| !is_named(it));
         settings.namers.splice(0..0, namers);
     }
     if let Some(section) = root.section("limits") {

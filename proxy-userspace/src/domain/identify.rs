@@ -26,8 +26,17 @@ pub enum Identifier {
     },
     /// `io.l5d.static`: this path, always.
     Static(Path),
-    /// `io.l5d.methodAndHost`, the default of linkerd 0.8: `/1.1/GET/host`.
-    MethodAndHost,
+    /// `io.l5d.methodAndHost`, the default of linkerd 0.8: `/1.1/GET/host`; for HTTP/1.0, `/1.0/GET`.
+    MethodAndHost(UrlPath),
+}
+
+/// Whether a URL's path is part of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlPath {
+    /// It is not.
+    Left,
+    /// Its segments follow (`httpUriInDst: true`): `/1.1/GET/host/users/7`.
+    Follows,
 }
 
 /// What becomes of URL segments that made a name.
@@ -93,22 +102,31 @@ impl Identifier {
             }
             Self::Header(name) => match (facts.header)(name).filter(|value| !value.is_empty()) {
                 Some(value) => Some(whole(value.parse().map_err(|bad: super::name::BadPath| {
-                    BadHeader(format!("{name}: no path: expected {} at byte {}", bad.expected, bad.at))
+                    BadHeader(format!("the header {name} is no path: {bad}"))
                 })?)),
                 None => None,
             },
             Self::Path { segments, segments_go } => first_segments(facts.target, *segments, *segments_go),
             Self::Static(path) => Some(whole(path.clone())),
-            Self::MethodAndHost => match (facts.is_http_11, facts.host) {
-                (true, Some(host)) => {
+            Self::MethodAndHost(url) => match (facts.is_http_11, facts.host) {
+                (true, Some(host)) if !host.is_empty() => {
                     let host = host.to_ascii_lowercase();
-                    Some(whole(Path::of(["1.1", facts.method, &host])))
+                    Some(whole(with(*url, &["1.1", facts.method, &host], facts.target)))
                 }
-                (true, None) => None,
-                (false, _) => Some(whole(Path::of(["1.0", facts.method]))),
+                (true, _) => None,
+                (false, _) => Some(whole(with(*url, &["1.0", facts.method], facts.target))),
             },
         })
     }
+}
+
+/// The name of `labels`, and of the segments of `target` where they are part of it.
+fn with(url: UrlPath, labels: &[&str], target: &str) -> Path {
+    let path = match url {
+        UrlPath::Left => "",
+        UrlPath::Follows => target.split('?').next().unwrap_or_default(),
+    };
+    Path::of(labels.iter().copied().chain(path.split('/')))
 }
 
 /// The first `count` segments as a name; none if there are fewer. What is left of the target keeps its trailing slash
@@ -179,7 +197,8 @@ mod tests {
             (path(2, Segments::Stay), Some("/x/y")),
             (path(3, Segments::Stay), None),
             (Identifier::Static("/always/this".parse().expect("a path")), Some("/always/this")),
-            (Identifier::MethodAndHost, Some("/1.1/GET/hello:80")),
+            (Identifier::MethodAndHost(UrlPath::Left), Some("/1.1/GET/hello:80")),
+            (Identifier::MethodAndHost(UrlPath::Follows), Some("/1.1/GET/hello:80/x/y")),
         ] {
             let made = name(std::slice::from_ref(&identifier), "/x/y?q=/z").map(|(name, _)| name);
             assert_eq!(made.as_deref(), expected, "{identifier:?}");
@@ -201,11 +220,26 @@ mod tests {
         let list = [
             Identifier::Token("absent".into()),
             path(9, Segments::Stay),
-            Identifier::MethodAndHost,
+            Identifier::MethodAndHost(UrlPath::Left),
             Identifier::Host,
         ];
         assert_eq!(name(&list, "/").map(|(name, _)| name).as_deref(), Some("/1.1/GET/hello:80"));
         assert_eq!(name(&[], "/"), None);
+    }
+
+    #[test]
+    fn a_request_without_a_host_has_a_method_and_host_only_before_http_1_1() {
+        for (is_http_11, host, expected) in [
+            (true, None, None),
+            (true, Some(""), None),
+            (false, None, Some("/1.0/GET/x")),
+            (false, Some("hello"), Some("/1.0/GET/x")),
+        ] {
+            let facts =
+                Facts { method: "GET", is_http_11, host, canonical: None, target: "/x?q", header: &|_| None };
+            let made = identify(&[Identifier::MethodAndHost(UrlPath::Follows)], &facts).expect("readable");
+            assert_eq!(made.map(|it| it.name.to_string()).as_deref(), expected, "{host:?}");
+        }
     }
 
     #[test]

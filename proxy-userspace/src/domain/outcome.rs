@@ -7,7 +7,7 @@ use super::breaker::Verdict;
 pub enum Outcome {
     /// It answered, with this HTTP status.
     Answered(u16),
-    /// It carried a byte tunnel that ended in order.
+    /// It carried a byte tunnel, which ended in order or after it had spoken.
     Carried,
     /// It did not take the connection.
     ConnectFailed,

@@ -95,11 +95,19 @@ fn is_cgroup2(directory: &File) -> io::Result<bool> {
 /// below others, as nested clusters (kind) do: `kubelet.slice/kubelet-kubepods.slice`, `kubelet/kubepods`. On a host with
 /// both hierarchies the pods' processes are in the unified one as well, wherever that is mounted. Where there are several,
 /// one of an earlier driver is empty.
-pub fn find_cgroup() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let found: Vec<PathBuf> =
-        mounts.lines().filter_map(cgroup2_mount).flat_map(|root| parents(&root)).collect();
-    found.iter().find(|path| is_populated(path)).or(found.first()).cloned()
+///
+/// # Errors
+///
+/// No cgroup2 file system is mounted, or none has such a cgroup.
+pub fn find_cgroup() -> Result<PathBuf, InterceptError> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    find_among(mounts.lines().filter_map(cgroup2_mount).collect())
+}
+
+fn find_among(mounts: Vec<PathBuf>) -> Result<PathBuf, InterceptError> {
+    let found: Vec<PathBuf> = mounts.iter().flat_map(|root| parents(root)).collect();
+    let chosen = found.iter().find(|path| is_populated(path)).or(found.first()).cloned();
+    chosen.ok_or(InterceptError::NoPodsCgroup { mounts })
 }
 
 /// The cgroups at most three levels below `root` that are named as the pods' parent is.
@@ -177,6 +185,16 @@ mod tests {
             let wanted: Vec<PathBuf> = expected.then(|| root.path().join(folder)).into_iter().collect();
             assert_eq!(parents(root.path()), wanted, "{folder}");
         }
+    }
+
+    #[test]
+    fn a_node_without_cgroup2_and_one_without_pods_are_told_apart() {
+        let error = find_among(Vec::new()).expect_err("nothing is mounted").to_string();
+        assert!(error.starts_with("no cgroup2 file system is mounted"), "{error}");
+        let root = tempfile::tempdir().unwrap();
+        let error = find_among(vec![root.path().to_owned()]).expect_err("no pods").to_string();
+        assert!(error.contains(root.path().to_str().unwrap()), "{error}");
+        assert!(error.contains("transparent.cgroup"), "{error}");
     }
 
     #[test]

@@ -20,6 +20,13 @@ pub enum InterceptError {
     },
     /// The kernel has no bpf(2), or refuses it outright.
     NoBpf(io::Error),
+    /// The kernel refuses bpf(2) although weir's capabilities are there.
+    Forbidden(io::Error),
+    /// No pods' parent cgroup was found.
+    NoPodsCgroup {
+        /// Where cgroup2 file systems are mounted.
+        mounts: Vec<PathBuf>,
+    },
     /// The pods' cgroup is not there, or was removed.
     CgroupGone {
         /// Where it was expected.
@@ -127,6 +134,11 @@ impl InterceptError {
             {
                 Self::NoBpf(io_error)
             }
+            EbpfError::MapError(MapError::CreateError { io_error, .. })
+                if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) =>
+            {
+                Self::Forbidden(io_error)
+            }
             EbpfError::MapError(MapError::CreateError { name, io_error }) => {
                 Self::Map { name: name.clone(), cause: MapError::CreateError { name, io_error } }
             }
@@ -149,9 +161,16 @@ impl fmt::Display for InterceptError {
                 "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
                  CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
             ),
-            Self::CgroupGone { .. } | Self::NotCgroup2(_) | Self::OwnCgroup(_) | Self::Exclusive { .. } => {
-                self.fmt_cgroup(f)
-            }
+            Self::Forbidden(cause) => write!(
+                f,
+                "bpf(2) is refused to weir although it has the capabilities ({cause}): a seccomp profile forbids it (on \
+                 Kubernetes set seccompProfile Unconfined), or SELinux does (type spc_t), or weir runs in a user namespace"
+            ),
+            Self::NoPodsCgroup { .. }
+            | Self::CgroupGone { .. }
+            | Self::NotCgroup2(_)
+            | Self::OwnCgroup(_)
+            | Self::Exclusive { .. } => self.fmt_cgroup(f),
             Self::Program { name, cause, verifier } => write!(
                 f,
                 "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
@@ -192,6 +211,20 @@ impl InterceptError {
     /// Those that concern the pods' cgroup.
     fn fmt_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoPodsCgroup { mounts } if mounts.is_empty() => write!(
+                f,
+                "no cgroup2 file system is mounted here: mount the node's /sys/fs/cgroup into weir's container; a node \
+                 with cgroup version 1 alone has none"
+            ),
+            Self::NoPodsCgroup { mounts } => {
+                let mounts: Vec<_> = mounts.iter().map(|path| path.display().to_string()).collect();
+                write!(
+                    f,
+                    "no kubepods cgroup is below the cgroup2 mount {}: name the parent of the pods' cgroups in \
+                     transparent.cgroup",
+                    mounts.join(" or ")
+                )
+            }
             Self::CgroupGone { path, cause } => write!(
                 f,
                 "the cgroup {} is not there ({cause}): set transparent.cgroup to the pods' parent cgroup, and mount \
@@ -235,4 +268,21 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_bpf_is_no_matter_of_the_kernels_features_or_of_memory() {
+        let said = |code| {
+            let io_error = io::Error::from_raw_os_error(code);
+            let error = MapError::CreateError { name: "SCOPE".to_owned(), io_error };
+            InterceptError::load(None, error.into()).to_string()
+        };
+        assert!(said(libc::EPERM).contains("seccomp"), "{}", said(libc::EPERM));
+        assert!(said(libc::EACCES).contains("SELinux"), "{}", said(libc::EACCES));
+        assert!(said(libc::ENOMEM).contains("memory limit"), "{}", said(libc::ENOMEM));
+    }
 }

@@ -12,6 +12,8 @@ use crate::config::quoted;
 pub(super) struct Carried {
     /// `outgoing.listen`.
     pub(super) listen: Option<SocketAddr>,
+    /// Whether `outgoing.overrides` is nobody.
+    pub(super) clears: bool,
     /// `outgoing.dstPrefix`.
     pub(super) dst_prefix: Option<String>,
     /// `outgoing.identifier`: mappings on one line each.
@@ -62,6 +64,7 @@ impl Carried {
         list(&mut yaml, "Not carried over:", notes, Fate::Left);
         let outgoing = [
             self.listen.map(|listen| line("listen", address(listen))),
+            self.clears.then(|| line("overrides", "[]".to_owned())),
             self.dst_prefix.as_deref().map(|prefix| line("dstPrefix", scalar(prefix))),
             self.identifier(),
         ];

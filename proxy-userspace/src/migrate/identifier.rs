@@ -61,8 +61,12 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
     let mut pairs = vec![("kind", kind.to_owned())];
     match kind {
         METHOD_AND_HOST => {
-            if let Some(uri) = part.take("httpUriInDst").filter(|uri| uri.boolean() != Some(false)) {
-                notes.left(&uri, "weir's names have no path of the URI; io.l5d.path makes names of paths");
+            if let Some(uri) = part.take("httpUriInDst") {
+                match uri.boolean() {
+                    Some(true) => pairs.push(("httpUriInDst", "true".to_owned())),
+                    Some(false) => {}
+                    None => notes.left(&uri, "neither true nor false, so false is in its place"),
+                }
             }
         }
         "io.l5d.header.token" => {

@@ -23,10 +23,27 @@ pub(super) fn read_servers(servers: Option<&Field<'_>>, carried: &mut Carried, n
         let ip = server.take("ip");
         let port = server.take("port");
         carried.listen = Some(address(ip.as_ref(), port.as_ref(), HTTP, notes));
+        if let Some(clear) = server.take("clearContext") {
+            read_clear(&clear, carried, notes);
+        }
         server.finish(reasons::SERVER, notes);
     }
     for more in servers {
         notes.left(more, "weir has one explicit listener: the router's first server");
+    }
+}
+
+/// Whether clients' own context is dropped, which decides who may choose a destination.
+fn read_clear(clear: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+    match clear.boolean() {
+        Some(true) => {
+            carried.clears = true;
+            let why = "it is `outgoing.overrides: []` now: nobody's l5d-dtab and l5d-ctx-dtab counts, and they do not go on; \
+                       other l5d-ctx- headers do";
+            notes.changed(clear, why);
+        }
+        Some(false) => {}
+        None => notes.left(clear, "neither true nor false; `outgoing.overrides` says whose l5d-dtab counts"),
     }
 }
 

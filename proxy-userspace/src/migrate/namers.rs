@@ -88,7 +88,17 @@ fn read_folder(part: &mut Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>
         Some(_) if carried.files.is_some() => {
             notes.left(&field, "weir watches one folder, `discovery.files.path`: put these files there too");
         }
-        Some(path) => carried.files = Some(path.to_owned()),
+        Some(path) => {
+            carried.files = Some(path.to_owned());
+            let dots = "a file with a dot in its name is no service here (Kubernetes objects, or nothing)";
+            let why = match path.starts_with('/') {
+                true => dots.to_owned(),
+                false => format!(
+                    "it is relative to this configuration file, not to linkerd's working directory; {dots}"
+                ),
+            };
+            notes.changed(&field, why);
+        }
     }
 }
 

@@ -83,8 +83,19 @@ fn read_rule<'a>(
     let written = prefix.as_ref().and_then(Field::text).unwrap_or_default();
     // linkerd took `svc/`, `/svc/` and `/svc` for the same.
     let text = format!("/{}", written.trim_matches('/'));
-    if prefix.is_none() || Pattern::read(&text).is_err() {
-        notes.left(field, format!("the prefix {} is none that weir reads", quoted(written)));
+    if prefix.is_none() {
+        notes.left(field, "it says no prefix, so it is for nobody; `/` is everybody's");
+        return None;
+    }
+    if let Err(error) = Pattern::read(&text) {
+        notes.left(
+            field,
+            format!(
+                "the prefix {} is none that weir reads: {}",
+                quoted(written),
+                error.to_string().escape_debug()
+            ),
+        );
         return None;
     }
     let mut behaviour = Behaviour::default();

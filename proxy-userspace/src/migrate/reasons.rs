@@ -45,6 +45,7 @@ pub(super) const ROUTER: Reasons = &[
     ("maxInitialLineKB", "`limits.targetBytes` bounds a request's target; the default is 8KiB"),
     ("compressionLevel", "weir passes bodies on as they are, and compresses nothing"),
     ("announcers", "weir announces nothing: Kubernetes knows its services"),
+    ("requestAuthorizers", AUTHORIZERS),
     ("originator", "weir has no other side that would need to know"),
     ("tls", NO_TLS),
 ];
@@ -56,7 +57,6 @@ pub(super) const SERVER: Reasons = &[
         "maxConcurrentRequests",
         "`limits.connections` bounds connections, which is not the same; requests at once are not bounded",
     ),
-    ("clearContext", "`outgoing.overrides` says whose l5d-dtab counts; `[]` is nobody's"),
     ("addForwardedHeader", "weir sets no Forwarded header"),
     ("timestampHeader", "weir stamps no requests"),
     ("maxCallDepth", "weir refuses a request that has passed through too many proxies by itself"),
@@ -88,6 +88,13 @@ pub(super) const CLIENT: Reasons = &[
     ),
     ("clientSession", "`limits.poolIdle` bounds an unused connection; the default is 60s"),
     ("forwardClientCert", NO_TLS),
+    ("requestAuthorizers", AUTHORIZERS),
+    ("responseClassifier", SAFE_RETRIES),
+    ("connectTimeoutMs", "`limits.connect` bounds a connect to an endpoint; the default is 1s"),
+    (
+        "socketOptions",
+        "weir sets its sockets itself; `limits.keepAlive` and `limits.unacknowledged` bound silence",
+    ),
     ("engine", "weir has one engine"),
 ];
 
@@ -108,6 +115,8 @@ pub(super) const NAMER: Reasons = &[
 
 const BINDINGS: &str =
     "`limits.bindings` bounds the names that are remembered; the default is 20,000 for each worker";
+const AUTHORIZERS: &str =
+    "weir asks nobody whether a request may pass: what an authorizer refused is passed on now";
 const NO_TLS: &str = "weir makes and ends no TLS yet; encrypted connections that are diverted pass as bytes";
 const STREAMS: &str = "weir never holds a body: every one streams, of whatever size";
 const ACCESS_LOG: &str = "weir writes no access log; counts are in /metrics";

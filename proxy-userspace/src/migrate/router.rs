@@ -102,7 +102,9 @@ fn read(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) -> Gene
             read_dtab(&dtab, carried, notes);
         }
         (Some(dtab), None) | (None, Some(dtab)) => read_dtab(&dtab, carried, notes),
-        (None, None) => notes.changed(field, "no dtab here, so names go where weir's own base dtab leads"),
+        (None, None) => {
+            notes.changed(field, "no dtab here, so names below /svc go where weir's own base dtab leads")
+        }
     }
     read_prefix(router.take("dstPrefix").as_ref(), generation, carried, notes);
     identifier::read(router.take("identifier").as_ref(), field, generation, carried, notes);

@@ -20,6 +20,10 @@ use super::world::{Generation, World};
 use crate::domain::name::{Host, Path};
 use crate::telemetry::{Count, Level};
 
+/// Bytes of the longest name that is remembered: the longest host with its port and a prefix, and some more. What is
+/// longer is bound anew each time, since a table of names as long as a head may be would be no small one.
+const LONGEST: usize = 512;
+
 /// At most this long between two looks for names that are not used.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -143,6 +147,9 @@ impl Routes {
     fn bind(&self, world: &World, key: &str, port: Option<u16>, name: &Path) -> Rc<Route> {
         self.stats.misses.up();
         let route = Rc::new(world.bind(name, None));
+        if key.len() > LONGEST {
+            return route;
+        }
         let mut table = self.table.borrow_mut();
         // One that holds no more makes room for its successor.
         self.stats.bound.down_by(table.remove(key, port));

@@ -23,13 +23,13 @@ use crate::domain::catalog::AppProtocol;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
-use crate::transport::{Io, Phase, Side, watch_peer};
+use crate::transport::{Io, Phase, Side, ask_when_silent};
 
-/// Lives one connection from accept to close, and gives back its `entry` with that.
+/// Lives one connection from accept to close. Its session gives back its `entry` with that.
 pub(super) async fn live(
     worker: Rc<Worker>,
     door: Arc<Door>,
-    _entry: Entry,
+    entry: Entry,
     stream: TcpStream,
     client: SocketAddr,
 ) {
@@ -38,9 +38,9 @@ pub(super) async fn live(
     }
     match door.way {
         Way::Outgoing => {
-            http::serve(worker, Session::new(door, client, Origin::Explicit), Io::new(stream)).await;
+            http::serve(worker, Session::new(door, entry, client, Origin::Explicit), Io::new(stream)).await;
         }
-        Way::Transparent => diverted(worker, door, stream, client).await,
+        Way::Transparent => diverted(worker, door, entry, stream, client).await,
         Way::Admin | Way::Probes => {} // The control plane accepts those itself.
     }
 }
@@ -49,11 +49,11 @@ pub(super) async fn live(
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let connector = &worker.shared.connector;
-    watch_peer(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
+    ask_when_silent(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
 }
 
 /// A connection that the eBPF program sent here.
-async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client: SocketAddr) {
+async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: TcpStream, client: SocketAddr) {
     let Some(original) = original(&worker, &stream, client) else {
         return door.turn_away(Turned::NoOriginal);
     };
@@ -63,7 +63,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
         return door.turn_away(Turned::Loop);
     }
-    let session = Session::new(door, client, Origin::Dialled(dialled));
+    let session = Session::new(door, entry, client, Origin::Dialled(dialled));
     let declared = match original.opaque {
         // The pod's own wish, whoever it dialled.
         true => AppProtocol::Opaque,
@@ -78,7 +78,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         AppProtocol::Http1 => Sniffed::Http1,
         AppProtocol::Sniff => match look(&limits, &mut io).await {
             Some(sniffed) => sniffed,
-            None => return, // It closed without a byte.
+            None => return, // It is gone.
         },
     };
     match protocol {
@@ -87,7 +87,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, client
         Sniffed::Undecided => Box::pin(first_to_speak(worker, session, dialled, &limits, io)).await,
         Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
             session.door.requests.up();
-            if let Some((lease, server)) = open(&worker, &session, dialled, &io).await {
+            if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
                 tcp::carry(&worker.shared, &limits, lease, io, server).await;
             }
         }
@@ -103,8 +103,9 @@ fn loops(world: &World, dialled: SocketAddr) -> bool {
     refuse(dialled, world.grounds(), Exempt::Written) == Some(Refusal::OwnListener)
 }
 
-/// Reads until the protocol shows, or the client has been silent for `limits.sniff`. `None` when it closed without
-/// a byte. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what follows it.
+/// Reads until the protocol shows, or the client has been silent for `limits.sniff`. One that closes without a byte may
+/// still listen (half-close), and then its server speaks. `None` when the connection is broken. What was read is put
+/// back. CONNECT is for whoever was dialled, a proxy itself, and so is what follows it.
 async fn look(limits: &Limits, io: &mut Io) -> Option<Sniffed> {
     let mut seen = BytesMut::with_capacity(1024);
     let deadline = Instant::now() + limits.sniff;
@@ -114,7 +115,6 @@ async fn look(limits: &Limits, io: &mut Io) -> Option<Sniffed> {
             // Whoever sends a piece and then waits is waiting for an answer to that piece.
             Err(_) => break Sniffed::Opaque,
             Ok(Err(_)) => return None,
-            Ok(Ok(0)) if seen.is_empty() => return None,
             Ok(Ok(0)) => break Sniffed::Opaque,
             Ok(Ok(_)) => {}
         }
@@ -138,7 +138,7 @@ async fn first_to_speak(
     limits: &Limits,
     mut client: Io,
 ) {
-    let Some((lease, mut server)) = open(&worker, &session, dialled, &client).await else { return };
+    let Some((lease, mut server)) = open(&worker, &session, dialled, &mut client).await else { return };
     let mut said = BytesMut::new();
     let spoke = tokio::select! {
         spoke = client.readable() => spoke.map(|()| Side::Client),
@@ -161,7 +161,12 @@ async fn first_to_speak(
 
 /// A connection to an endpoint of what was dialled. There may be none to give: then the client's is reset, which is
 /// what it would have met without weir.
-async fn open(worker: &Worker, session: &Session, dialled: SocketAddr, client: &Io) -> Option<(Lease, Io)> {
+async fn open(
+    worker: &Worker,
+    session: &Session,
+    dialled: SocketAddr,
+    client: &mut Io,
+) -> Option<(Lease, Io)> {
     let world = worker.world();
     let cluster = worker.cluster_of(&world, session, dialled);
     let fault = match upstream::open(worker, &world, &cluster, cluster.plan.dialled, &session.client).await {

@@ -1,19 +1,22 @@
 //! Why a name leads where it leads, down to the endpoints.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::cluster::{Cluster, Member};
 use super::world::World;
+use crate::config::quoted;
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::State;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::identify::{Facts, identify};
-use crate::domain::name::Path;
+use crate::domain::name::{BadPath, Host, Path};
 use crate::domain::policy::Calls;
-use crate::domain::route::{Explanation, Target};
+use crate::domain::refuse::{Exempt, refuse};
+use crate::domain::route::{Explanation, Outside, Target};
 
 /// An explanation, and the clusters it ends in. Displays as text for a person.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Explained {
     pub explanation: Explanation<Arc<Cluster>>,
     /// The clusters of the catalog that requests may go to, in order.
     pub clusters: Vec<Arc<Cluster>>,
+    /// Addresses of the name that weir does not connect to, and why.
+    pub refused: Vec<String>,
     /// The prefixes of the policies for this name, the strongest last.
     pub rules: Vec<String>,
     /// What they come to.
@@ -46,30 +51,42 @@ pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<E
 pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
     let explanation = world.explain(name, own);
     let mut clusters: Vec<Arc<Cluster>> = Vec::new();
+    let mut refused = Vec::new();
     if let Ok(tree) = &explanation.result {
         tree.for_each(&mut |bound| match &bound.target {
             Target::Port(cluster) if !clusters.iter().any(|known| Arc::ptr_eq(known, cluster)) => {
                 clusters.push(cluster.clone());
             }
-            Target::Port(_) | Target::Outside(_) => {}
+            Target::Port(_) => {}
+            Target::Outside(outside) => refused.extend(refusal(world, outside)),
         });
     }
     let policies = &world.terms.policies;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
-    Explained { explanation, clusters, rules, calls: policies.service(name), now }
+    Explained { explanation, clusters, refused, rules, calls: policies.service(name), now }
+}
+
+/// Why weir does not connect to `outside`, as far as that is known without a look-up.
+fn refusal(world: &World, outside: &Outside) -> Option<String> {
+    let host = Host { host: (&*outside.host).into(), port: None };
+    let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
+    let why = refuse(address, world.grounds(), Exempt::No)?;
+    Some(format!("{address}: {why}"))
 }
 
 fn read(world: &World, asked: &str) -> Result<Path, String> {
     if asked.starts_with('/') {
-        return asked.parse().map_err(|bad| format!("{asked} is no name: {bad:?}"));
+        return asked.parse().map_err(|bad: BadPath| format!("{} is no name: {bad}", quoted(asked)));
     }
     let rest = match asked.split_once("://") {
         Some(("http", rest)) => rest,
-        Some((scheme, _)) => return Err(format!("weir routes http only, not {scheme}")),
+        Some((scheme, _)) => return Err(format!("weir routes http only, not {}", quoted(scheme))),
         None => asked,
     };
     let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{authority}: {bad}"))?;
+    // Who asks is no part of the host, in a request's target too.
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{}: {bad}", quoted(asked)))?;
     let facts = Facts {
         method: "GET",
         is_http_11: true,
@@ -81,7 +98,8 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
     match identify(&world.terms.identifiers, &facts) {
         Ok(Some(identified)) => Ok(world.terms.prefix.join(identified.name.labels())),
         Ok(None) => Err(format!(
-            "no identifier makes a name of a plain GET of {asked}; ask for a name, like /svc/hello"
+            "no identifier makes a name of a plain GET of {}; ask for a name, like /svc/hello",
+            quoted(asked)
         )),
         Err(bad) => Err(bad.to_string()),
     }
@@ -92,6 +110,9 @@ impl fmt::Display for Explained {
         writeln!(f, "{}", self.explanation.to_string().trim_end())?;
         if !self.rules.is_empty() {
             writeln!(f, "\npolicy of {}: {}", self.rules.join(", "), calls(self.calls))?;
+        }
+        for refused in &self.refused {
+            writeln!(f, "\nweir does not connect to {refused} (requests get 403)")?;
         }
         for cluster in &self.clusters {
             writeln!(f, "\n{}", cluster.name)?;

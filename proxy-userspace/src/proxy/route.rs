@@ -12,6 +12,9 @@ use crate::domain::name::Path;
 use crate::domain::policy::Calls;
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 
+/// Reasons that an answer gives for there being no place.
+const REASONS: usize = 8;
+
 /// Where the requests for one name go.
 #[derive(Debug)]
 pub struct Route {
@@ -57,11 +60,10 @@ impl Route {
             (Ok(tree), Some(unknown)) => {
                 (tree, (Kind::ServicesUnknown, format!("{name} is not bound yet: {unknown}")))
             }
-            (Ok(NameTree::Neg), None) => {
-                let why = format!("{name} is not bound: {}", explain().reasons().join("; "));
-                (NameTree::Neg, (Kind::Unbound, why))
+            (Ok(tree), None) => {
+                let why = why(name, &tree, explain);
+                (tree, (Kind::Unbound, why))
             }
-            (Ok(tree), None) => (tree, (Kind::Unbound, format!("{name} is not bound: the dtab says so"))),
         };
         let mut outside = Vec::new();
         tree.for_each(&mut |bound| {
@@ -105,9 +107,52 @@ impl Route {
         match choose(&self.tree, rng, is_neg) {
             Choice::Bound(bound) => Ok(bound),
             Choice::Neg | Choice::Fail => Err(Fault::new(self.why.0, self.why.1.clone())),
+            Choice::Empty if matches!(self.tree, NameTree::Empty) => {
+                Err(Fault::new(Kind::NoEndpoint, self.why.1.clone()))
+            }
+            // One of several ways.
             Choice::Empty => Err(Fault::new(Kind::NoEndpoint, "a dtab entry leads this name to nothing ($)")),
         }
     }
+}
+
+/// Why there is no place in `tree`, should there be none. Nothing is found out of one that leads somewhere for certain.
+fn why<P>(
+    name: &Path,
+    tree: &NameTree<Bound<P>>,
+    explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
+) -> String {
+    match tree {
+        NameTree::Neg => format!("{name} is not bound: {}", short(&explain().reasons())),
+        NameTree::Fail => format!("{name} is not bound: {}", decider(&explain())),
+        NameTree::Empty => format!("{name} has no endpoint: {}", decider(&explain())),
+        NameTree::Leaf(_) | NameTree::Alt(_) | NameTree::Union(_) => {
+            let mut uncertain = false;
+            tree.for_each(&mut |bound| uncertain |= bound.target.is_uncertain());
+            if !uncertain {
+                return String::new();
+            }
+            // Should DNS deny what is left, these are the reasons of those before.
+            match explain().reasons().as_slice() {
+                [] => format!("{name} is not bound"),
+                reasons => format!("{name} is not bound: {}", short(reasons)),
+            }
+        }
+    }
+}
+
+/// Reasons for an answer's body. The whole story is told by an explanation.
+fn short(reasons: &[&str]) -> String {
+    let told = reasons[..reasons.len().min(REASONS)].join("; ");
+    match reasons.len().checked_sub(REASONS) {
+        None | Some(0) => told,
+        Some(more) => format!("{told}; and {more} more reasons, which `weir explain` gives"),
+    }
+}
+
+/// The entry by which a name leads nowhere.
+fn decider(explanation: &Explanation<Arc<Cluster>>) -> String {
+    explanation.decider().unwrap_or_else(|| "the name itself says so".to_owned())
 }
 
 fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {

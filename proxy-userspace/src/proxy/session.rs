@@ -1,6 +1,6 @@
 //! The facts of one client connection.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -132,6 +132,9 @@ pub enum Origin {
 pub struct Session {
     /// The listener.
     pub door: Arc<Door>,
+    /// Its place among the listener's connections, kept for as long as anything serves it: a tunnel too.
+    #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
+    entry: Entry,
     /// The client.
     pub client: SocketAddr,
     /// Where it was going.
@@ -139,13 +142,13 @@ pub struct Session {
     /// What it is doing.
     pub pulse: Pulse,
     /// The cluster of the dialled address, once it was needed: for an address that no service owns.
-    pub outside: OnceCell<Arc<Cluster>>,
+    pub outside: RefCell<Option<Arc<Cluster>>>,
 }
 
 impl Session {
     /// The facts of a connection that was accepted now.
-    pub fn new(door: Arc<Door>, client: SocketAddr, origin: Origin) -> Self {
-        Self { door, client, origin, pulse: Pulse::new(Instant::now()), outside: OnceCell::new() }
+    pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin) -> Self {
+        Self { door, entry, client, origin, pulse: Pulse::new(Instant::now()), outside: RefCell::default() }
     }
 }
 

@@ -231,7 +231,7 @@ impl Worker {
                     let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
                     match self.shared.outside.cluster(world, &host, plan, Instant::now()).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
-                        Err(why) if why.kind == Kind::Unbound => last = Some((host.to_string(), why)),
+                        Err(why) if why.kind == Kind::Unbound => last = Some((host.label(), why)),
                         Err(why) => return Err(why),
                     }
                     denied.push(name.clone());
@@ -248,7 +248,12 @@ impl Worker {
         };
         match world.owner(dialled) {
             Some(owner) => owner.cluster.clone(),
-            None => session.outside.get_or_init(fixed).clone(),
+            None => {
+                let mut known = session.outside.borrow_mut();
+                // One that was forgotten meanwhile keeps no connections, and its successor does.
+                known.take_if(|cluster| cluster.is_retired());
+                known.get_or_insert_with(fixed).clone()
+            }
         }
     }
 }
@@ -256,9 +261,9 @@ impl Worker {
 /// The fault of a name for which there is `none` left, DNS having denied `host`.
 fn unbound(none: Fault, host: &str, denied: &Fault) -> Fault {
     match none.kind {
-        // It may be a service all the same.
-        Kind::ServicesUnknown => Fault::new(none.kind, format!("{none}; as for {host}: {denied}")),
-        _ => Fault::new(Kind::Unbound, format!("{host} is no service, and {denied}")),
+        // A dtab goes on to say that the name exists.
+        Kind::NoEndpoint => none,
+        kind => Fault::new(kind, format!("{none}; as for {host}: {denied}")),
     }
 }
 

@@ -8,13 +8,16 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
+/// How often TCP asks a silent far side before it gives up.
+const PROBES: u32 = 3;
+
 /// How upstream sockets are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Connector {
     /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set
     /// only while interception is on, since it needs CAP_NET_ADMIN.
     pub mark: Option<u32>,
-    /// How long data may stay unacknowledged.
+    /// How long data may stay unacknowledged, or a probe.
     pub unacknowledged: Duration,
     /// How long a silent connection waits before it asks whether the endpoint is there.
     pub keep_alive: Duration,
@@ -54,21 +57,34 @@ impl Connector {
         if let Some(mark) = self.mark {
             options.set_mark(mark)?;
         }
-        watch_peer(&options, self.unacknowledged, self.keep_alive)?;
+        watch_endpoint(&options, self.unacknowledged, self.keep_alive)?;
         Ok(socket)
     }
 }
 
-/// Has TCP give the connection up when its far side is gone without a word: a node that lost power sends no RST, and
-/// the kernel would try for a quarter of an hour.
+/// Has TCP give the connection to an endpoint up when its far side is gone without a word: a node that lost power sends
+/// no RST, and the kernel would try for a quarter of an hour.
+fn watch_endpoint(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive: Duration) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(unacknowledged))?;
+    ask_when_silent(socket, unacknowledged, keep_alive)
+}
+
+/// Has TCP ask whether the far side is there when it has been silent for `keep_alive`, and give up when it says nothing
+/// for `unacknowledged`. What is lost of data under way is the kernel's to bound: TCP_USER_TIMEOUT would also end a
+/// connection whose far side is well and only does not read for so long, and a client may pause as it likes.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn watch_peer(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive: Duration) -> io::Result<()> {
-    socket.set_tcp_user_timeout(Some(unacknowledged))?;
-    let between = (unacknowledged / 3).max(Duration::from_secs(1));
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keep_alive).with_interval(between))
+pub fn ask_when_silent(
+    socket: &SockRef<'_>,
+    unacknowledged: Duration,
+    keep_alive: Duration,
+) -> io::Result<()> {
+    let between = (unacknowledged / PROBES).max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(keep_alive).with_interval(between).with_retries(PROBES),
+    )
 }
 
 /// Whether connect failed before the network was asked: out of ports, memory or permission here.

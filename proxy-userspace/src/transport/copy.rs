@@ -47,12 +47,15 @@ pub struct Copied {
 }
 
 /// Copies both ways, `buffer` bytes at a time, until both sides have closed, one breaks, or nothing passes for
-/// `idle`. When a side breaks, the other is reset too, so that neither takes a cut for an end.
+/// `idle`. When a side breaks, the other is reset too, so that neither takes a cut for an end; and both are when this is
+/// dropped before that.
 pub async fn copy(client: &mut Io, server: &mut Io, buffer: usize, idle: Duration) -> Copied {
     let mut up = Direction::new(Side::Client, buffer);
     let mut down = Direction::new(Side::Server, buffer);
     let mut timer = Box::pin(sleep(idle));
     let mut broken = None;
+    client.reset_on_close();
+    server.reset_on_close();
     let end = poll_fn(|cx| {
         let ended_up = match up.poll(cx, client, server) {
             // The server has closed; what it said before is still to be read, and may be why.
@@ -75,9 +78,9 @@ pub async fn copy(client: &mut Io, server: &mut Io, buffer: usize, idle: Duratio
         (End::Closed, Some(cause)) => End::Broken(Side::Server, cause),
         (end, _) => end,
     };
-    if !matches!(end, End::Closed) {
-        client.reset_on_close();
-        server.reset_on_close();
+    if matches!(end, End::Closed) {
+        client.end_on_close();
+        server.end_on_close();
     }
     Copied { up: up.total, down: down.total, end }
 }

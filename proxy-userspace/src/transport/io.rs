@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -20,6 +21,7 @@ pub struct Io {
     pulse: Option<Pulse>,
     heard: Option<Heard>,
     writes: Writes,
+    close: Close,
 }
 
 /// How many reads brought something.
@@ -42,10 +44,26 @@ enum Writes {
     Discard,
 }
 
+/// What the peer sees of a connection that is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Close {
+    /// Its end, in order.
+    End,
+    /// That it was cut.
+    Reset,
+}
+
 impl Io {
     /// `stream`, from its first byte.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, prefix: Bytes::new(), pulse: None, heard: None, writes: Writes::Fail }
+        Self {
+            stream,
+            prefix: Bytes::new(),
+            pulse: None,
+            heard: None,
+            writes: Writes::Fail,
+            close: Close::End,
+        }
     }
 
     /// Puts `bytes` in front of what is still to be read.
@@ -95,10 +113,30 @@ impl Io {
         if self.prefix.is_empty() { self.stream.readable().await } else { Ok(()) }
     }
 
+    /// From now on the peer may leave what it is sent unread as long as it likes.
+    pub fn be_patient(&self) {
+        // A socket that is already gone has no more time to take.
+        let _ = SockRef::from(&self.stream).set_tcp_user_timeout(None);
+    }
+
     /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut, not ended.
-    pub fn reset_on_close(&self) {
-        // A socket that is already gone needs no reset.
-        let _ = self.stream.set_zero_linger();
+    pub fn reset_on_close(&mut self) {
+        self.close = Close::Reset;
+    }
+
+    /// Makes closing send FIN again.
+    pub fn end_on_close(&mut self) {
+        self.close = Close::End;
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        // A close in order would pass an answer that was cut short for a whole one, where nothing else tells its end.
+        if self.close == Close::Reset || self.pulse.as_ref().is_some_and(Pulse::is_open_ended) {
+            // A socket that is already gone needs no reset.
+            let _ = self.stream.set_zero_linger();
+        }
     }
 }
 

@@ -6,8 +6,8 @@ mod io;
 mod listen;
 mod pulse;
 
-pub use connect::{ConnectError, Connector, watch_peer};
+pub use connect::{ConnectError, Connector, ask_when_silent};
 pub use copy::{Copied, End, Side, copy};
 pub use io::{Heard, Io};
 pub use listen::{BindError, bind, bind_range, refuse_new};
-pub use pulse::{Phase, Pulse, Upload, Wait};
+pub use pulse::{Flow, Phase, Pulse, Upload, Wait};

@@ -4,7 +4,7 @@
 //! is one store, and the connection keeps a single timer that looks at the pulse only when it fires.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,16 @@ pub enum Phase {
 
 /// How a request's body does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upload {
+pub enum Flow {
     /// More of it is due from the client.
     Waits,
     /// It was there to be passed on, or is whole.
     Moves,
 }
+
+/// A request's body, while there is more of it to pass on.
+#[derive(Debug)]
+pub struct Upload(Pulse);
 
 /// Phase and the time of its start; shared by a connection's reader and its owner, which run on one thread.
 #[derive(Clone, Debug)]
@@ -43,7 +47,22 @@ struct Inner {
     state: AtomicU64,
     /// Whether an answer is waited for; see [`Wait`].
     wait: AtomicU8,
+    /// How far the request's body is; see [`Stage`].
+    upload: AtomicU8,
+    /// Whether an answer is under way that ends with the connection.
+    open_ended: AtomicBool,
     waiter: Mutex<Option<Waker>>,
+}
+
+/// How far a request's body is.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// There is none, or no more.
+    None = 0,
+    /// More is due.
+    Due = 1,
+    /// More is due, though the answer is whole: its endpoint did not wait for it.
+    Outlasts = 2,
 }
 
 /// Whether an endpoint's answer is waited for.
@@ -66,6 +85,8 @@ impl Pulse {
             epoch: now,
             state: AtomicU64::new(Phase::Head as u64),
             wait: AtomicU8::new(Wait::None as u8),
+            upload: AtomicU8::new(Stage::None as u8),
+            open_ended: AtomicBool::new(false),
             waiter: Mutex::new(None),
         }))
     }
@@ -87,12 +108,19 @@ impl Pulse {
         }
     }
 
-    /// The body of the request that is being answered waits for its client, or no longer does.
-    pub fn upload(&self, upload: Upload) {
-        match (self.phase(), upload) {
-            (Phase::Busy, Upload::Waits) => self.enter(Phase::Upload, Instant::now()),
-            (Phase::Upload, Upload::Moves) => self.enter(Phase::Busy, Instant::now()),
-            (Phase::Idle | Phase::Head | Phase::Busy | Phase::Upload, _) => {}
+    /// The request that is being answered has a body, which is passed on for as long as what this returns is kept.
+    pub fn upload(&self) -> Upload {
+        self.0.upload.store(Stage::Due as u8, Ordering::Relaxed);
+        Upload(self.clone())
+    }
+
+    /// The answer is whole. The next head is due, unless there still is more of the request's body.
+    pub fn answered(&self, now: Instant) {
+        if self.0.upload.load(Ordering::Relaxed) == Stage::Due as u8 {
+            self.0.upload.store(Stage::Outlasts as u8, Ordering::Relaxed);
+            self.enter(Phase::Upload, now);
+        } else {
+            self.enter(Phase::Idle, now);
         }
     }
 
@@ -134,6 +162,16 @@ impl Pulse {
         }
     }
 
+    /// An answer begins, or is whole, that only the connection's end delimits: cut short, it must not end in order.
+    pub fn set_open_ended(&self, open_ended: bool) {
+        self.0.open_ended.store(open_ended, Ordering::Relaxed);
+    }
+
+    /// Whether such an answer is under way.
+    pub fn is_open_ended(&self) -> bool {
+        self.0.open_ended.load(Ordering::Relaxed)
+    }
+
     /// The phase.
     pub fn phase(&self) -> Phase {
         match self.0.state.load(Ordering::Relaxed) & 3 {
@@ -148,5 +186,29 @@ impl Pulse {
     pub fn look(&self) -> (Phase, Duration) {
         let since = Duration::from_millis(self.0.state.load(Ordering::Relaxed) >> 2);
         (self.phase(), self.0.epoch.elapsed().saturating_sub(since))
+    }
+}
+
+impl Upload {
+    /// It waits for its client, or no longer does.
+    pub fn flows(&self, flow: Flow) {
+        let pulse = &self.0;
+        if pulse.0.upload.load(Ordering::Relaxed) != Stage::Due as u8 {
+            return;
+        }
+        match (pulse.phase(), flow) {
+            (Phase::Busy, Flow::Waits) => pulse.enter(Phase::Upload, Instant::now()),
+            (Phase::Upload, Flow::Moves) => pulse.enter(Phase::Busy, Instant::now()),
+            (Phase::Idle | Phase::Head | Phase::Busy | Phase::Upload, _) => {}
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let before = self.0.0.upload.swap(Stage::None as u8, Ordering::Relaxed);
+        if before == Stage::Outlasts as u8 {
+            self.0.enter(Phase::Idle, Instant::now());
+        }
     }
 }

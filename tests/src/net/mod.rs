@@ -38,7 +38,7 @@ pub fn is_root() -> bool {
         SAID.call_once(|| {
             let _ = writeln!(
                 std::io::stderr(),
-                "left out: every test with namespaces or BPF, because they need root"
+                "left out: every test with namespaces, BPF or socket filters, because they need root"
             );
         });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::objects::{find, helm, helm_lint, kustomize, name, parse};
+use crate::objects::{find, helm, helm_lint, helm_refuses, kustomize, name, parse};
 use crate::types::{compare, mistakes};
 
 /// The labels that only Helm sets, as `values.yaml` says.
@@ -37,8 +37,10 @@ fn with_every_option_it_still_does() {
 fn each_value_reaches_its_object() {
     let values = json!({
         "image": { "repository": "a/b", "tag": "c", "pullPolicy": "Always", "pullSecrets": [{ "name": "s" }] },
-        "config": { "workers": 3, "transparent": null },
-        "ports": { "proxy": 5140, "probes": 5991 },
+        "config": {
+            "workers": 3, "transparent": null,
+            "outgoing": { "listen": "[::]:5140" }, "probes": { "listen": "10.0.0.7:5991" },
+        },
         "resources": { "limits": { "memory": "1Gi" } },
         "priorityClassName": "other",
         "nodeSelector": { "pool": "x" },
@@ -75,6 +77,20 @@ fn each_value_reaches_its_object() {
     let config = &parse(&crate::weir::config(&objects))[0];
     assert_eq!((&config["workers"], &config["transparent"]), (&json!(3), &Value::Null));
     assert!(config["discovery"]["kubernetes"].is_object(), "what is not overridden stays");
+}
+
+#[test]
+fn a_value_that_is_none_of_the_charts_is_refused() {
+    for (values, said) in [
+        (r#"{ "toleration": [] }"#, "toleration"),
+        (r#"{ "image": { "Tag": "1" } }"#, "Tag"),
+        (r#"{ "image": { "tag": 1.10 } }"#, "/image/tag"),
+        // kubelet would end a weir without probes again and again.
+        (r#"{ "config": { "probes": null } }"#, "probes"),
+    ] {
+        let error = helm_refuses(values);
+        assert!(error.contains(said), "{values}: {error}");
+    }
 }
 
 #[test]

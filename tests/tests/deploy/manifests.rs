@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::objects::{find, kustomizations, kustomize, list, name};
+use crate::objects::{deploy, find, kustomizations, kustomize, list, name};
 use crate::types::mistakes;
 
 /// The kinds that live in no namespace.
@@ -38,6 +38,16 @@ fn every_object_is_in_a_namespace_and_there_once() {
                 find(&objects, "Namespace", namespace);
             }
         }
+    }
+}
+
+/// kubectl's own kustomize knows `labels` since 1.22, and their `includeTemplates` since 1.25 only.
+#[test]
+fn kubectl_of_kubernetes_1_22_can_read_the_kustomizations() {
+    for folder in kustomizations() {
+        let file = deploy("kubernetes").join(&folder).join("kustomization.yaml");
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(!text.contains("includeTemplates"), "{folder}");
     }
 }
 

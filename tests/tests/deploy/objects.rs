@@ -39,6 +39,18 @@ pub(crate) fn kustomizations() -> Vec<String> {
 /// Helm's own library, since no registry we may use has the `helm` program.
 #[track_caller]
 pub(crate) fn helm(values: &str) -> Vec<Value> {
+    parse(&printed(&mut helm_template(values)))
+}
+
+/// What Helm says of values that it refuses.
+#[track_caller]
+pub(crate) fn helm_refuses(values: &str) -> String {
+    let output = helm_template(values).output().unwrap();
+    assert!(!output.status.success(), "{values} is taken");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn helm_template(values: &str) -> Command {
     const RENDER: &str = r##"
 import json, sys, helm_python
 with helm_python.Chart.load(sys.argv[1]) as chart:
@@ -46,7 +58,8 @@ with helm_python.Chart.load(sys.argv[1]) as chart:
 print("\n---\n".join(text for path, text in sorted(files.items()) if path.endswith(".yaml") and text.strip()))
 "##;
     let mut command = Command::new(python::python());
-    parse(&printed(command.args(["-c", RENDER]).arg(deploy("helm/weir")).arg(values)))
+    command.args(["-c", RENDER]).arg(deploy("helm/weir")).arg(values);
+    command
 }
 
 /// What `helm lint --strict` finds that is at least a warning.

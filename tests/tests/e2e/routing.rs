@@ -177,6 +177,22 @@ fn names_that_are_bound_are_counted_and_have_a_bound() {
 }
 
 #[test]
+fn a_name_longer_than_any_host_is_bound_and_not_remembered() {
+    let outgoing = "{ listen: 127.0.0.1:0, identifier: { kind: io.l5d.header.token, header: X-Name } }";
+    let weir = Weir::new().set("workers", "1").set("outgoing", outgoing).start();
+    let ask = |length: usize| weir.ask(&Request::get("http://any/").with("X-Name", &"n".repeat(length)));
+    for _ in 0..3 {
+        ask(300).expect_status(502);
+    }
+    assert_eq!(weir.metric("weir_bindings", &[]), 1.0);
+    for _ in 0..3 {
+        ask(20_000).expect_status(502);
+    }
+    assert_eq!(weir.metric("weir_bindings", &[]), 1.0);
+    assert_eq!(weir.metric("weir_binding_misses_total", &[]), 4.0);
+}
+
+#[test]
 fn a_name_that_nobody_asks_for_is_forgotten() {
     let three = three("", |weir| weir.set("limits", "{ bindingIdle: 1s }"));
     three.weir.get("http://hello/").expect_body("hello");
@@ -207,4 +223,85 @@ fn a_configured_rewrite_makes_other_names() {
     let namers = "[{ kind: io.l5d.rewrite, prefix: /old, pattern: \"/{name}/api\", name: \"/svc/{name}\" }]";
     let three = three("/svc/legacy => /#/old/v2/api ;", |weir| weir.set("namers", namers));
     three.weir.get("http://legacy/").expect_body("v2");
+}
+
+#[test]
+fn an_entry_that_says_fail_or_empty_is_named_in_the_answer() {
+    let three = three("/svc/no => ! | /svc/v1 ; /svc/none => ~ | $ ; /svc/some => $ & $", |weir| weir);
+    for (url, status, line) in [
+        (
+            "http://no/",
+            502,
+            "/svc/no is not bound: configured dtab, line 1, column 1: /svc/no => ! | /svc/v1",
+        ),
+        (
+            "http://none/",
+            503,
+            "/svc/none has no endpoint: configured dtab, line 1, column 26: /svc/none => ~ | $",
+        ),
+    ] {
+        let answer = three.weir.get(url);
+        answer.expect_status(status);
+        assert_eq!(answer.text().trim_end(), line);
+    }
+    let answer = three.weir.get("http://some/");
+    answer.expect_status(503);
+    assert!(answer.text().contains("leads this name to nothing ($)"), "{}", answer.text());
+}
+
+#[test]
+fn a_namer_that_weir_has_not_is_named_in_the_answer() {
+    let three = three("/svc/old => /consul/x ; /consul => /#/io.l5d.consul/dc1 ;", |weir| weir);
+    let answer = three.weir.get("http://old/");
+    answer.expect_status(502);
+    let line = "no namer is for /#/io.l5d.consul/dc1/x; there are /#/io.l5d.fs, /#/io.l5d.k8s";
+    assert!(answer.text().contains(line), "{}", answer.text());
+}
+
+#[test]
+fn what_a_request_brings_is_bounded_as_a_whole_since_it_goes_on_as_one() {
+    let three = three("", |weir| weir);
+    let entries = |count: usize| vec!["/svc/hello => /svc/v1"; count].join("; ");
+    let ask = |context: usize, own: usize| {
+        let request = Request::get("http://hello/").with("l5d-ctx-dtab", &entries(context));
+        three.weir.ask(&request.with("l5d-dtab", &entries(own)))
+    };
+    ask(32, 32).expect_body("v1");
+    let answer = ask(32, 33);
+    answer.expect_status(400);
+    assert!(answer.text().contains("together: over 64 entries"), "{}", answer.text());
+}
+
+#[test]
+fn a_circle_is_explained_in_one_round() {
+    let three = three("", |weir| weir);
+    let circle = "%2Fa%20%3D%3E%20((((((%2Fa%20%26%20%2Fa))))))";
+    let answer = three.weir.admin_get(&format!("/api/explain?name=/a&dtab={circle}"));
+    answer.expect_status(200);
+    let text = answer.text();
+    assert!(text.len() < 10_000, "{} bytes", text.len());
+    assert!(text.contains("\"result\": \"error: the dtab"), "{text}");
+}
+
+#[test]
+fn an_address_that_is_refused_is_explained_as_such() {
+    let three = three("/svc/back => /$/inet/127.1/80 ;", |weir| weir);
+    let text = three.weir.admin_get("/api/explain?name=http%3A%2F%2Fme@back%2F&format=text").text();
+    assert!(text.contains("weir does not connect to 127.0.0.1:80: a loopback address"), "{text}");
+    three.weir.get("http://back/").expect_status(403);
+    let answer = three.weir.admin_get("/api/explain?name=/svc/");
+    answer.expect_status(400);
+    assert!(answer.text().starts_with("`/svc/` is no name: expected a label"), "{}", answer.text());
+}
+
+#[test]
+fn a_name_that_dns_denies_has_its_near_misses_too() {
+    let names = "{ dns: { servers: [\"127.0.0.1:1\"], timeout: 200ms } }";
+    let shop = e2e::weir::folder::service("shop", &["10.96.0.1"]).namespace("prod").port("http", 80, 80);
+    let three = three("", |weir| weir.set("names", names).kubernetes(&shop));
+    let answer = three.weir.get("http://shop.prdo/");
+    answer.expect_status(502);
+    for part in ["/svc/shop.prdo is not bound", "there is /#/io.l5d.k8s/prod/shop", "as for shop.prdo: DNS"] {
+        assert!(answer.text().contains(part), "{part:?} is not in: {}", answer.text());
+    }
 }

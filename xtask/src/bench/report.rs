@@ -112,14 +112,14 @@ fn machine() -> serde_json::Value {
         "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
         "cpu": first("/proc/cpuinfo", "model name"),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "haproxy": output(std::process::Command::new("haproxy").arg("-v")).ok()
+        "haproxy": output(std::process::Command::new("haproxy").env("PATH", crate::process::search_path()).arg("-v")).ok()
             .and_then(|text| text.lines().next().map(str::to_owned)),
     })
 }
 
 pub(crate) fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        crate::process::make_folder(folder)?;
     }
     let text = serde_json::to_string_pretty(value)?;
     std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;

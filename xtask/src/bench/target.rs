@@ -193,6 +193,7 @@ pub(crate) fn haproxy_command(
     let path = folder.join("haproxy.cfg");
     fs::write(&path, text)?;
     let mut command = Command::new("haproxy");
+    command.env("PATH", crate::process::search_path());
     command.arg("-db").arg("-f").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command)
 }

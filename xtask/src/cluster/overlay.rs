@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{root, target};
+use crate::process::{make_folder, root, target};
 
 /// A folder of its own, removed when dropped.
 pub(crate) struct Overlay(PathBuf);
@@ -17,7 +17,7 @@ impl Overlay {
             _ => bail!("`{image}` is no image with a tag: write it as registry.example.com/weir:0.1.0"),
         };
         let folder = target().join(format!("cluster-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
+        make_folder(&folder)?;
         let overlay = Self(folder.canonicalize()?);
         let base = relative(&overlay.0, &root().join("deploy/kubernetes/base").canonicalize()?);
         let text = format!(

@@ -73,19 +73,33 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
             (Scene::on_loopback(&weir)?, vec![(Door::Outgoing, 1)])
         }
     };
-    println!("weir's admin port, while this runs: http://{}/\n", scene.admin_address());
+    println!("weir's admin port, while this runs: http://{}/", scene.admin_address());
     let halves = play(&mut scene, &doors).map_err(|error| match interrupt::check() {
         Ok(()) => error.context(scene.log()),
         Err(interrupted) => interrupted,
     })?;
-    let mut held = summary::print(&halves);
-    println!("\nweir's admin port: http://{}/", scene.admin_address());
+    finish(options, scene, &halves, begun, left_out.as_deref())
+}
+
+/// Says what held, and cleans up.
+fn finish(
+    options: &Options,
+    mut scene: Scene,
+    halves: &[Half],
+    begun: Instant,
+    left_out: Option<&str>,
+) -> Result<()> {
+    let mut held = summary::print(halves);
+    println!();
     if options.keep {
-        println!("Everything is left running; Ctrl-C ends it.");
+        println!(
+            "Everything is left running, weir's admin at http://{}/; Ctrl-C ends it.",
+            scene.admin_address()
+        );
         interrupt::wait();
     }
     if !held {
-        println!("\n{}", scene.log());
+        println!("{}", scene.log());
     }
     if !scene.stop_weir()? {
         println!("BROKEN  weir did not end by itself, and well, on SIGTERM");
@@ -93,7 +107,10 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
     }
     drop(scene);
     println!("Everything was cleaned up after {:.0} s.", begun.elapsed().as_secs_f64());
-    if let Some(why) = &left_out {
+    if !options.keep {
+        println!("With --keep it is left running, to look around.");
+    }
+    if let Some(why) = left_out {
         println!("Left out: diversion of clients that know nothing of a proxy, and the TCP service ({why}).");
     }
     if !held {
@@ -106,7 +123,7 @@ fn play(scene: &mut Scene, doors: &[(Door, usize)]) -> Result<Vec<Half>> {
     let mut halves = Vec::new();
     for (door, victim) in doors {
         match door {
-            Door::Transparent => println!("Diverted: an unmodified client dials the service's address."),
+            Door::Transparent => println!("\nDiverted: an unmodified client dials the service's address."),
             Door::Outgoing => println!("\nExplicit: the same client, told of a proxy by http_proxy."),
         }
         halves.push(half::play(scene, *door, *victim)?);

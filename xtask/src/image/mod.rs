@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, output, run, target};
+use crate::process::{cargo, make_folder, output, run, target};
 
 /// Rust's name for this machine with musl.
 const STATIC_TARGET: &str =
@@ -107,7 +107,7 @@ fn contents(binary: &Path) -> Result<(content::Files, &'static str)> {
         bail!("there is no {}", binary.display());
     }
     let folder = target().join(format!("image-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    make_folder(&folder)?;
     let stripped = folder.join("weir");
     let found =
         output(std::process::Command::new("strip").arg("--strip-all").arg("-o").arg(&stripped).arg(binary))

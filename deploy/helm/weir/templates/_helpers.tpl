@@ -5,3 +5,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
+
+{{/* The port of a listener: of its section of the configuration, or else its default. */}}
+{{- define "weir.port" -}}
+{{- $listen := dig "listen" "" (index . 0 | default dict) -}}
+{{- regexFind "[0-9]+$" $listen | default (index . 1) -}}
+{{- end }}

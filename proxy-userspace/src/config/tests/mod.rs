@@ -139,6 +139,21 @@ fn dns_is_a_word_or_a_section() {
 }
 
 #[test]
+fn a_file_of_another_format_is_called_by_its_name() {
+    assert_problems(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: weir }\n",
+        &["weir.yaml:1:1: a Kubernetes object, not weir's configuration"],
+    );
+    assert_problems(
+        "admin: { port: 9990 }\nrouters: [{ protocol: http }]\n",
+        &["weir.yaml:1:1: linkerd's configuration, not weir's (`weir import FILE` makes weir's of it)"],
+    );
+    let problems =
+        parse("weir.yaml", "zzzzzzzz: 1\n", Path::new("")).expect_err("an unknown key").to_string();
+    assert!(problems.contains("known here: outgoing, transparent, admin,"), "{problems}");
+}
+
+#[test]
 fn all_mistakes_come_at_once_and_in_order() {
     assert_problems(
         "outgoing:\n  lisen: \"[::]:4140\"\n  allow: [10.0.0.0/8, ten, 10.0.0.7/8]\nworkers: 65\ndrain: { grace: 10 }\n\

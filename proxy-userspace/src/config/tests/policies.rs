@@ -3,6 +3,32 @@
 use super::*;
 
 #[test]
+fn a_namer_that_is_named_is_not_there_a_second_time() {
+    let settings = parsed("namers:\n- { kind: io.l5d.k8s }\n- { kind: io.l5d.fs, prefix: /files }\n");
+    let prefixes: Vec<_> = settings.namers.iter().map(|it| it.prefix.to_string()).collect();
+    assert_eq!(prefixes, ["/io.l5d.k8s", "/files", "/io.l5d.fs"]);
+    let settings = parsed("namers:\n- { kind: io.l5d.rewrite, prefix: /io.l5d.fs, pattern: /a, name: /b }\n");
+    assert_eq!(settings.namers.len(), 3, "another kind of the same prefix is asked first");
+}
+
+#[test]
+fn a_path_or_pattern_that_does_not_read_says_so_in_words() {
+    for (text, expected) in [
+        (
+            "outgoing: { dstPrefix: svc }",
+            "outgoing.dstPrefix: `svc` is no path: expected a path that starts with `/` at column 1",
+        ),
+        (
+            "namers: [{ kind: io.l5d.rewrite, prefix: /x, pattern: \"/{a\", name: /b }]",
+            "namers[0]: no rewrite: `{a` has a brace that is no capture such as `{service}`",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found[0].contains(expected), "{found:?}");
+    }
+}
+
+#[test]
 fn a_rule_sets_what_it_says_and_leaves_the_rest() {
     let text = "policies:\n  services:\n  - { prefix: /svc/a, response: 250ms, attempts: 2 }\n  clients:\n  - prefix: \"/#/{x}/*\"\n    \
                 breaker: { failures: 1, backoff: { max: 10s } }\n  - { prefix: / }\n";

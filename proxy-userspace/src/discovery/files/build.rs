@@ -20,7 +20,7 @@ use crate::domain::catalog::{AppProtocol, Catalog, Endpoint, Namer, Service, Ser
 use crate::domain::pods::Residents;
 
 /// Problems reported at the same time; the first are enough to see what is wrong.
-const PROBLEMS: usize = 1000;
+pub(super) const PROBLEMS: usize = 1000;
 
 /// What the files amount to.
 pub(super) struct Built {

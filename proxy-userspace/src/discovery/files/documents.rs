@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::FileProblem;
+use super::build::PROBLEMS;
 use super::fs::LineMistake;
 use crate::config::tree::{Bounds, Node, Position, SyntaxError, Value, read_json, read_yaml};
 use crate::config::{Mistake, Problem, quoted};
@@ -218,7 +219,9 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, at: Position, path: &str, mistake: Mistake) {
-        self.documents.problems.push(Problem::at(self.file, at, path, mistake));
+        if self.documents.problems.len() < PROBLEMS {
+            self.documents.problems.push(Problem::at(self.file, at, path, mistake));
+        }
     }
 }
 

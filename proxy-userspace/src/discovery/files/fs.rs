@@ -32,13 +32,16 @@ pub enum Host {
 /// A mistake, and where in the text it is.
 pub type LineMistake = (Position, Mistake);
 
+/// Mistakes of one file that are reported: one with more is no list of endpoints, and may be large.
+const MISTAKES: usize = 20;
+
 /// Weights beyond this, either way, are taken for slips: no balancer can honour them.
 const HEAVIEST: f64 = 1_000_000.0;
 
 /// The endpoints in `text`.
 ///
 /// # Errors
-/// Every line that is not one, with its place. A file with a single bad line is a bad file: to go on without that
+/// The lines that are not one, with their places, as far as the twentieth. A file with a single bad line is a bad file: to go on without that
 /// endpoint would be to guess.
 pub fn parse_fs(text: &str) -> Result<Vec<Line>, Vec<LineMistake>> {
     let mut lines = Vec::new();
@@ -51,6 +54,9 @@ pub fn parse_fs(text: &str) -> Result<Vec<Line>, Vec<LineMistake>> {
         match parse_line(content, number) {
             Ok(line) => lines.push(line),
             Err(mistake) => mistakes.push(mistake),
+        }
+        if mistakes.len() == MISTAKES {
+            break;
         }
     }
     if mistakes.is_empty() { Ok(lines) } else { Err(mistakes) }
@@ -171,6 +177,12 @@ mod tests {
             (13, 1),
         ];
         assert_eq!(places, expected, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn a_file_of_something_else_has_a_bounded_number_of_mistakes() {
+        let mistakes = parse_fs(&"MIIDdTCCAl2gAwIBAgIL\n".repeat(10_000)).unwrap_err();
+        assert_eq!(mistakes.len(), MISTAKES);
     }
 
     proptest! {

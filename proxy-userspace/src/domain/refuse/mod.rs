@@ -135,6 +135,8 @@ fn embedded(ip: IpAddr) -> Option<IpAddr> {
         [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
         // The well-known prefix of NAT64: RFC 6052 §2.1.
         [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        // The prefix of NAT64 for local use, as it is used: with an IPv4 address at its end (RFC 8215, RFC 6052 §2.2).
+        [0x0064, 0xff9b, 1, .., high, low] => v4(high, low),
         // 6to4: RFC 3056 §2.
         [0x2002, high, low, ..] => v4(high, low),
         // Teredo, which stores the client's address inverted: RFC 4380 §4.

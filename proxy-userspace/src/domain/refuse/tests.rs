@@ -60,13 +60,14 @@ const ORDINARY: &[&str] = &[
 ];
 
 /// Every way to write an IPv4 address as an IPv6 one.
-fn spellings(v4: Ipv4Addr) -> [Ipv6Addr; 6] {
+fn spellings(v4: Ipv4Addr) -> [Ipv6Addr; 7] {
     let [high, low] = [(v4.to_bits() >> 16) as u16, v4.to_bits() as u16];
     [
         Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, high, low),
         Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low),
         Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low),
         Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+        Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 7, high, low),
         Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
         Ipv6Addr::new(0x2001, 0, 0x4136, 0xe378, 0x8000, 0x63bf, !high, !low),
     ]

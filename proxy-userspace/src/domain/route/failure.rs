@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::domain::name::Path;
 
-/// Names of a growing chain that are shown.
-const SHOWN: usize = 4;
+/// Names of a growing chain that are shown: the first ones, which are short and show what is added.
+const SHOWN: usize = 6;
 
 /// Names after the last one of a circle that do not hide it.
 const LEADING_OUT: usize = 8;
@@ -22,7 +22,7 @@ pub enum Failure {
     },
     /// A name leads to ever new names.
     Endless {
-        /// The last names in order.
+        /// The first names in order.
         names: Vec<Path>,
         /// How many names were looked up one after the other.
         depth: usize,
@@ -67,8 +67,8 @@ impl Failure {
         let depth = names.len();
         let cycle = cycle(names);
         if cycle.is_empty() {
-            let last = &names[depth.saturating_sub(SHOWN)..];
-            return Self::Endless { names: last.iter().map(|&name| name.clone()).collect(), depth };
+            let names = names.iter().take(SHOWN).map(|&name| name.clone()).collect();
+            return Self::Endless { names, depth };
         }
         Self::Cycle { names: cycle, depth }
     }
@@ -121,9 +121,9 @@ impl fmt::Display for Failure {
                 write!(f, " (given up after {depth} names)")
             }
             Self::Endless { names, depth } => {
-                f.write_str("the dtab leads to ever new names: …")?;
-                names.iter().try_for_each(|name| write!(f, " -> {name}"))?;
-                write!(f, " (given up after {depth} names)")
+                f.write_str("the dtab leads to ever new names: ")?;
+                names.iter().try_for_each(|name| write!(f, "{name} -> "))?;
+                write!(f, "… (given up after {depth} names)")
             }
             Self::Nesting { limit, cycle } => {
                 write!(f, "the dtab's alternatives lie more than {limit} deep")?;

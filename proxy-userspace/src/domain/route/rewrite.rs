@@ -44,6 +44,11 @@ impl Rewrite {
         }
     }
 
+    /// What it matches.
+    pub(super) fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
     /// The name that `rest` becomes: the template alone, whatever follows the pattern. `None` when it does not
     /// match, or when a capture is empty and would leave a label empty.
     pub fn apply(&self, rest: Labels<'_>) -> Option<Path> {

@@ -182,3 +182,15 @@ fn transformers_of_namers_are_carried_over_or_noted() {
     let expected = [at(2), at(3), at(4), at(6), at(7), "namers[1].transformers[0]".to_owned()];
     assert_eq!(left(&imported), expected.each_ref().map(String::as_str));
 }
+
+#[test]
+fn a_rule_for_nobody_says_why() {
+    let rule = |prefix: &str| {
+        let configs = format!("[{{ {prefix}totalTimeoutMs: 5 }}]");
+        let file = router(&format!("  dtab: ''\n  service: {{ kind: io.l5d.static, configs: {configs} }}\n"));
+        note(&imported(&file), "routers[0].service.configs[0]").why.clone()
+    };
+    assert_eq!(rule(""), "it says no prefix, so it is for nobody; `/` is everybody's");
+    let why = rule("prefix: \"/svc/{a\\n\", ");
+    assert!(why.contains("a brace that is no capture") && !why.contains('\n'), "{why}");
+}

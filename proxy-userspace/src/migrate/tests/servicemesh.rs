@@ -1,7 +1,7 @@
 //! A file in the manner of linkerd 1.x's service mesh.
 
 use super::*;
-use crate::domain::identify::Identifier;
+use crate::domain::identify::{Identifier, UrlPath};
 
 const FILE: &str = r#"apiVersion: v1
 kind: List
@@ -81,6 +81,7 @@ fn the_router_on_4140_is_carried_over_with_its_names() {
     let expected = "
 outgoing:
   listen: \"0.0.0.0:4140\"
+  overrides: []
   identifier:
     - { kind: io.l5d.header.token, header: x-service }
     - { kind: io.l5d.path, segments: 2, consume: true }
@@ -107,7 +108,14 @@ discovery:
 #[test]
 fn every_other_key_is_noted() {
     let imported = imported(FILE);
-    assert_eq!(changed(&imported), ["namers[0]", "namers[2].envVar", "routers[2].service.totalTimeoutMs"]);
+    let expected = [
+        "namers[0]",
+        "namers[2].envVar",
+        "namers[4].rootDir",
+        "routers[2].servers[0].clearContext",
+        "routers[2].service.totalTimeoutMs",
+    ];
+    assert_eq!(changed(&imported), expected);
     assert_eq!(
         left(&imported),
         [
@@ -119,7 +127,6 @@ fn every_other_key_is_noted() {
             "routers[0]",
             "routers[1]",
             "routers[2].servers[0].maxConcurrentRequests",
-            "routers[2].servers[0].clearContext",
             "routers[2].servers[1]",
             "routers[2].identifier[4]",
             "routers[2].client.configs[0].tls",
@@ -133,8 +140,47 @@ fn every_other_key_is_noted() {
         ("routers[2].servers[0].maxConcurrentRequests", "which is not the same"),
         ("routers[2].client.configs[0].tls", "weir makes and ends no TLS yet"),
         ("namers[5]", "namer `io.l5d.consul`"),
+        ("namers[4].rootDir", "relative to this configuration file"),
+        ("routers[2].servers[0].clearContext", "outgoing.overrides: []"),
     ] {
         assert!(note(&imported, path).why.contains(why), "{}", note(&imported, path));
+    }
+}
+
+#[test]
+fn who_drops_clients_context_lets_nobody_choose_a_destination() {
+    for (clear, overrides) in [("true", "[]"), ("false", "as allowed"), ("\"true\"", "[]")] {
+        let file =
+            format!("routers:\n- protocol: http\n  dtab: ''\n  servers: [{{ clearContext: {clear} }}]\n");
+        let settings = settings(&imported(&file).yaml);
+        let client = "10.1.2.3".parse().unwrap();
+        assert_eq!(settings.outgoing.overrides.permits(client), overrides != "[]", "{clear}");
+        assert!(settings.outgoing.allow.permits(client), "{clear}");
+    }
+}
+
+#[test]
+fn the_url_stays_in_names_where_it_was() {
+    for (written, expected) in [("true", UrlPath::Follows), ("false", UrlPath::Left)] {
+        let identifier = format!("{{ kind: io.l5d.methodAndHost, httpUriInDst: {written} }}");
+        let file = format!("routers:\n- protocol: http\n  dtab: ''\n  identifier: {identifier}\n");
+        let imported = imported(&file);
+        assert_eq!(imported.notes, []);
+        assert_eq!(settings(&imported.yaml).outgoing.identifiers, [Identifier::MethodAndHost(expected)]);
+    }
+}
+
+#[test]
+fn what_refused_requests_is_missed_by_name() {
+    let client = "{ requestAuthorizers: [{ kind: io.l5d.k8s.istio }], connectTimeoutMs: 100, odd: 1 }";
+    let imported = imported(&format!("routers:\n- protocol: http\n  dtab: ''\n  client: {client}\n"));
+    for (key, why) in [
+        ("requestAuthorizers", "what an authorizer refused is passed on now"),
+        ("connectTimeoutMs", "`limits.connect`"),
+        ("odd", "weir does not know this key"),
+    ] {
+        let note = note(&imported, &format!("routers[0].client.{key}"));
+        assert!(note.why.contains(why), "{note}");
     }
 }
 

@@ -161,17 +161,18 @@ impl Backend {
         self.health.lock().latency = PeakEwma::joining(now, peers.iter().copied(), PeakEwma::DECAY);
     }
 
-    /// Closes its unused connections: it is there, and not to be used now. One that terminates waits for them.
-    pub(super) fn rest(&self) {
-        for pool in &self.pools {
-            pool.clear();
-        }
-    }
-
-    /// Closes its connections, and those still to come back: it left the catalog.
+    /// Closes its unused connections, and those still to come back: it left the catalog, or is not to be used now. One
+    /// that terminates waits for them.
     pub(super) fn retire(&self) {
         for pool in &self.pools {
             pool.close();
+        }
+    }
+
+    /// Keeps unused connections again: it is to be used after all.
+    pub(super) fn resume(&self) {
+        for pool in &self.pools {
+            pool.open();
         }
     }
 }

@@ -13,6 +13,7 @@ mod view;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -60,6 +61,8 @@ pub struct Cluster {
     /// What passed.
     pub stats: Stats,
     members: ArcSwap<Members>,
+    /// Nothing names it any more.
+    retired: AtomicBool,
     /// What transformers make of it. The lock also serialises [`Cluster::apply`]; no request that is bound takes it.
     views: Mutex<Vec<View>>,
 }
@@ -81,7 +84,8 @@ impl Cluster {
     /// A cluster without endpoints.
     pub fn new(name: Box<str>, plan: Plan) -> Self {
         let members = ArcSwap::from_pointee(Members::default());
-        Self { name, plan, stats: Stats::default(), members, views: Mutex::default() }
+        let retired = AtomicBool::new(false);
+        Self { name, plan, stats: Stats::default(), members, retired, views: Mutex::default() }
     }
 
     /// The endpoints as they are now.
@@ -89,8 +93,8 @@ impl Cluster {
         self.members.load()
     }
 
-    /// Takes over `endpoints`. Those that stay keep their state; the unused connections of those that went, or are not to
-    /// be used now, are closed, and requests that run on them finish.
+    /// Takes over `endpoints`. Those that stay keep their state; connections to those that went, or are not to be used now,
+    /// are closed once they are unused: requests that run on them finish.
     pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
         let views = self.views.lock();
         let before = self.members.load_full();
@@ -98,14 +102,13 @@ impl Cluster {
             return;
         }
         let after = before.successor(endpoints, &self.plan, now);
-        let stays: HashSet<*const Backend> = identities(&after.all).collect();
         let used: HashSet<*const Backend> = identities(after.active()).collect();
         self.members.store(Arc::new(after));
-        for Member { backend, .. } in &before.all {
-            if !stays.contains(&Arc::as_ptr(backend)) {
+        for (at, Member { backend, .. }) in before.all.iter().enumerate() {
+            if !used.contains(&Arc::as_ptr(backend)) {
                 backend.retire();
-            } else if !used.contains(&Arc::as_ptr(backend)) {
-                backend.rest();
+            } else if at >= before.active().len() {
+                backend.resume();
             }
         }
         views.iter().for_each(|view| view.apply(endpoints, now));
@@ -114,10 +117,16 @@ impl Cluster {
     /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
     /// still do, by an older world, are served.
     pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
         for member in &self.members.load().all {
             member.backend.retire();
         }
         self.views.lock().iter().for_each(|view| view.cluster.retire());
+    }
+
+    /// Whether nothing names it any more, so that it keeps no connections.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers let a request through.

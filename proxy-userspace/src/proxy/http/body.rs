@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -12,7 +13,7 @@ use super::expect::Gate;
 use crate::domain::outcome::Outcome;
 use crate::proxy::cluster::Lease;
 use crate::proxy::pool::Ready;
-use crate::transport::{Phase, Pulse, Upload};
+use crate::transport::{Flow, Pulse, Upload};
 
 /// A message's body. Frames pass through one at a time, as the receiver takes them; trailers included.
 #[derive(Debug)]
@@ -22,9 +23,9 @@ pub enum Body {
     /// weir's own words.
     Text(Bytes),
     /// A client's, on its way to an endpoint.
-    Request(Incoming, Pulse),
+    Request(Incoming, Upload),
     /// A client's, kept back until the endpoint asks for it.
-    Held(Box<(Gate, Incoming, Pulse)>),
+    Held(Box<(Gate, Incoming, Upload)>),
     /// An endpoint's, on its way to the client.
     Answer(Box<Answer>),
 }
@@ -35,6 +36,16 @@ pub enum Body {
 pub struct Answer {
     incoming: Incoming,
     settlement: Option<Settlement>,
+    end: End,
+}
+
+/// What tells a client that an answer is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Its length, or the last chunk.
+    Framed,
+    /// The end of the connection (RFC 9112 §6.3): one that speaks HTTP/1.0 knows no chunks.
+    Close,
 }
 
 /// What an exchange still holds once the answer's head is on its way.
@@ -56,7 +67,7 @@ impl Settlement {
     /// The answer is whole.
     pub fn complete(self) {
         let now = Instant::now();
-        self.pulse.enter(Phase::Idle, now);
+        self.pulse.answered(now);
         self.lease.backend().pool(self.worker).put(self.ready, now, self.keep);
         self.lease.complete(now);
     }
@@ -69,17 +80,24 @@ impl Settlement {
 
 impl Body {
     /// An endpoint's body, settled at its end, which for an empty one is now.
-    pub fn answer(incoming: Incoming, settlement: Settlement) -> Self {
+    pub fn answer(incoming: Incoming, settlement: Settlement, spoken: Version) -> Self {
         if incoming.is_end_stream() {
             settlement.complete();
             return Self::Empty;
         }
-        Self::Answer(Box::new(Answer { incoming, settlement: Some(settlement) }))
+        let end = match spoken {
+            Version::HTTP_10 if incoming.size_hint().exact().is_none() => End::Close,
+            _ => End::Framed,
+        };
+        if end == End::Close {
+            settlement.pulse.set_open_ended(true);
+        }
+        Self::Answer(Box::new(Answer { incoming, settlement: Some(settlement), end }))
     }
 
     /// A client's body.
     pub fn request(incoming: Incoming, pulse: &Pulse) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Request(incoming, pulse.clone()) }
+        if incoming.is_end_stream() { Self::Empty } else { Self::Request(incoming, pulse.upload()) }
     }
 
     /// Whether it can be sent again.
@@ -96,6 +114,9 @@ impl Answer {
             Some(Ok(frame)) if !frame.is_trailers() && !self.incoming.is_end_stream() => {}
             Some(Ok(_)) | None => {
                 if let Some(settlement) = self.settlement.take() {
+                    if self.end == End::Close {
+                        settlement.pulse.set_open_ended(false);
+                    }
                     settlement.complete();
                 }
             }
@@ -125,9 +146,9 @@ impl http_body::Body for Body {
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(text))))
             }
-            Self::Request(incoming, pulse) => {
+            Self::Request(incoming, upload) => {
                 let frame = Pin::new(incoming).poll_frame(cx);
-                pulse.upload(if frame.is_pending() { Upload::Waits } else { Upload::Moves });
+                upload.flows(if frame.is_pending() { Flow::Waits } else { Flow::Moves });
                 frame
             }
             Self::Held(held) => {

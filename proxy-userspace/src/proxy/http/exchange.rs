@@ -40,7 +40,9 @@ pub(super) async fn handle(
     session.pulse.enter(Phase::Busy, now);
     let world = worker.world();
     let outcome = match *request.method() {
-        Method::CONNECT => tunnel::connect(&worker, &session, &world, request).await,
+        Method::CONNECT if session.origin == Origin::Explicit => {
+            tunnel::connect(&worker, &session, &world, request).await
+        }
         _ => exchange(&worker, &session, &world, request, now).await,
     };
     let mut response = outcome.unwrap_or_else(|fault| {
@@ -48,7 +50,7 @@ pub(super) async fn handle(
         answer::fault(&fault)
     });
     if !matches!(response.body(), Body::Answer(_)) {
-        session.pulse.enter(Phase::Idle, Instant::now());
+        session.pulse.answered(Instant::now());
     }
     if session.door.via {
         headers::append_via(response.headers_mut());
@@ -62,13 +64,13 @@ pub(super) async fn handle(
 /// One request, from its head to the head of its answer.
 async fn exchange(
     worker: &Worker,
-    session: &Session,
+    session: &Rc<Session>,
     world: &Arc<World>,
     request: Request<Incoming>,
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
     let mut exchange = Exchange::identify(session, world, request)?;
-    let facts = (exchange.survey, exchange.spoken);
+    let facts = (exchange.survey, exchange.client.spoken);
     if let Some(answer) = hops::last(worker, session, world, facts, &mut exchange.request)? {
         return Ok(answer);
     }
@@ -84,13 +86,15 @@ async fn exchange(
                 let keep = world.terms.limits.pool_connections;
                 let settlement =
                     Settlement { lease, ready, worker: worker.id, pulse: session.pulse.clone(), keep };
-                return reply(worker, session, world, exchange.upgrade, response, settlement);
+                return reply(worker, session, world, exchange.client, response, settlement);
             }
             Err(failed) => {
                 let Failed { fault, outcome, unsent, heard } = *failed;
                 tried.push(lease.backend().clone());
                 now = Instant::now();
                 lease.finish(now, outcome);
+                // Another try has the whole time for its answer.
+                session.pulse.enter(Phase::Busy, now);
                 // What was never sent may go elsewhere; what was may only if repeating it changes nothing.
                 let again = match unsent {
                     Some(request) => Some(request),
@@ -117,12 +121,28 @@ struct Exchange {
     request: Request<Body>,
     /// Which fields its head came with.
     survey: Survey,
-    /// The version its client speaks.
-    spoken: Version,
-    /// Whether it asks for a byte tunnel, and the client's side of it.
-    upgrade: Option<OnUpgrade>,
+    /// What its answer depends on.
+    client: Client,
     /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
     replays: usize,
+}
+
+/// What the answer for a client depends on.
+struct Client {
+    /// The version it speaks.
+    spoken: Version,
+    /// Whether it asks for a byte tunnel.
+    asked: Asked,
+}
+
+/// Whether a request asks for its connection to become a byte tunnel, with the client's side of that.
+enum Asked {
+    /// It does not.
+    Nothing,
+    /// By `Upgrade`: an answer of 101 does it.
+    Upgrade(OnUpgrade),
+    /// By CONNECT, of the proxy that it dialled: any success does it (RFC 9110 §9.3.6).
+    Connect(OnUpgrade),
 }
 
 impl Exchange {
@@ -134,28 +154,43 @@ impl Exchange {
         // Room for what is added, at once.
         parts.headers.reserve(headers::ADDED);
         headers::check_codings(survey, &parts.headers)?;
+        headers::settle_length(survey, &mut parts.headers)?;
         headers::check_hops(survey, &parts.headers)?;
         require_host(session, &mut parts)?;
         if session.origin == Origin::Explicit {
             headers::to_origin_form(&parts.method, &mut parts.uri, &mut parts.headers)?;
         }
-        let upgrade = match headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers) {
-            Upgrade::Wanted => parts.extensions.remove::<OnUpgrade>(),
-            Upgrade::None => None,
-        };
+        headers::check_upgrade(survey, parts.version, &mut parts.headers);
+        let upgrade = headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers);
+        let asked = Asked::by(&mut parts, upgrade);
         if session.door.via {
             headers::append_via(&mut parts.headers);
         }
         let spoken = std::mem::replace(&mut parts.version, Version::HTTP_11);
         let body = Body::request(body, &session.pulse);
-        let repeatable = parts.method.is_idempotent() && body.is_replayable() && upgrade.is_none();
+        let repeatable =
+            parts.method.is_idempotent() && body.is_replayable() && matches!(asked, Asked::Nothing);
         let replays = usize::from(repeatable);
         let expects = survey.expect && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
         if expects {
             expect::hold_back(&mut request);
         }
-        Ok(Self { request, survey, spoken, upgrade, replays })
+        Ok(Self { request, survey, client: Client { spoken, asked }, replays })
+    }
+}
+
+impl Asked {
+    fn by(parts: &mut http::request::Parts, upgrade: Upgrade) -> Self {
+        let connects = parts.method == Method::CONNECT;
+        if !connects && upgrade == Upgrade::None {
+            return Self::Nothing;
+        }
+        match parts.extensions.remove::<OnUpgrade>() {
+            None => Self::Nothing,
+            Some(client) if connects => Self::Connect(client),
+            Some(client) => Self::Upgrade(client),
+        }
     }
 }
 
@@ -194,7 +229,7 @@ async fn bind(
     worker: &Worker,
     session: &Session,
     world: &Arc<World>,
-    Exchange { request, survey, spoken, .. }: &mut Exchange,
+    Exchange { request, survey, client, .. }: &mut Exchange,
     now: Instant,
 ) -> Result<Choice, Fault> {
     match session.origin {
@@ -204,7 +239,7 @@ async fn bind(
         }
         Origin::Explicit => {
             let own = overrides::take(*survey, session, &world.terms.overrides, request.headers_mut())?;
-            let route = identify::route(worker, world, request, *spoken, own.as_ref())?;
+            let route = identify::route(worker, world, request, client.spoken, own.as_ref())?;
             let place = worker.settle(world, &route).await?;
             let (cluster, calls) = (place.cluster.clone(), place.calls);
             headers::say_destination(*survey, request.headers_mut(), &route, place);
@@ -218,9 +253,9 @@ async fn bind(
 /// The endpoint's answer, made one that may go to the client, with a body that settles the lease at its end.
 fn reply(
     worker: &Worker,
-    session: &Session,
+    session: &Rc<Session>,
     world: &World,
-    upgrade: Option<OnUpgrade>,
+    client: Client,
     mut response: Response<Incoming>,
     mut settlement: Settlement,
 ) -> Result<Response<Body>, Fault> {
@@ -230,18 +265,25 @@ fn reply(
         // To drop the field but not the coding would give the client something else than was sent.
         return Err(misframed(settlement, now, "the endpoint used a transfer coding other than chunked"));
     }
+    if headers::settle_length(survey, response.headers_mut()).is_err() {
+        return Err(misframed(settlement, now, "the endpoint's Content-Length is not one number"));
+    }
     let keeps_upgrade = headers::strip_hop_by_hop(survey, session.origin, response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(client), Upgrade::Wanted) = (upgrade, keeps_upgrade) else {
+    let tunnel = match (client.asked, keeps_upgrade, status) {
+        (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
+        (.., StatusCode::SWITCHING_PROTOCOLS) => {
             return Err(misframed(settlement, now, "the endpoint switched protocols without being asked"));
-        };
-        settlement.lease.answered(now, Outcome::Answered(status.as_u16()));
-        return Ok(tunnel::switched(worker, world, client, response, settlement));
-    }
+        }
+        (Asked::Connect(client), ..) if status.is_success() => Some(client),
+        _ => None,
+    };
     settlement.lease.answered(now, Outcome::Answered(status.as_u16()));
+    if let Some(client) = tunnel {
+        return Ok(tunnel::switched(worker, session, world, client, response, settlement));
+    }
     let (parts, incoming) = response.into_parts();
-    Ok(Response::from_parts(parts, Body::answer(incoming, settlement)))
+    Ok(Response::from_parts(parts, Body::answer(incoming, settlement, client.spoken)))
 }
 
 /// The endpoint answered, but not as HTTP has it.

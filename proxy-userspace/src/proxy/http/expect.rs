@@ -47,8 +47,8 @@ pub(super) fn hold_back(request: &mut Request<Body>) {
     let Body::Request(..) = request.body() else { return };
     let (ask, asked) = oneshot::channel();
     let gate = Gate { asked, patience: Box::pin(sleep(PATIENCE)) };
-    if let Body::Request(incoming, pulse) = std::mem::replace(request.body_mut(), Body::Empty) {
-        *request.body_mut() = Body::Held(Box::new((gate, incoming, pulse)));
+    if let Body::Request(incoming, upload) = std::mem::replace(request.body_mut(), Body::Empty) {
+        *request.body_mut() = Body::Held(Box::new((gate, incoming, upload)));
     }
     let ask = Mutex::new(Some(ask));
     hyper::ext::on_informational(request, move |interim| {

@@ -1,11 +1,11 @@
 //! What of a head goes on, and what stays.
 
-use http::Method;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{PathAndQuery, Scheme, Uri};
+use http::{Method, Version};
 
 use super::survey::{KEEP_ALIVE, PROXY_CONNECTION, Survey};
 use crate::proxy::fault::{Fault, Kind};
@@ -28,6 +28,14 @@ pub(super) enum Upgrade {
     Wanted,
     /// It does not.
     None,
+}
+
+/// Ignores an upgrade that HTTP/1.0 asks for, as servers must (RFC 9110 §7.8): an endpoint that switched would have
+/// nobody to talk to.
+pub(super) fn check_upgrade(found: Survey, spoken: Version, headers: &mut HeaderMap) {
+    if found.upgrade && spoken == Version::HTTP_10 {
+        headers.remove(UPGRADE);
+    }
 }
 
 /// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and
@@ -130,6 +138,28 @@ pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fa
         (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Fault::new(Kind::TransferCoding, "the only transfer coding weir takes is one chunked")),
     }
+}
+
+/// Makes a length that is said more than once one number, or refuses it (RFC 9110 §8.6). hyper has done so for itself
+/// where a body follows; the field would go on as it came. Beside a transfer coding there is none any more.
+///
+/// # Errors
+///
+/// [`Kind::BadBody`]
+pub(super) fn settle_length(found: Survey, headers: &mut HeaderMap) -> Result<(), Fault> {
+    if !found.odd_length || found.coding {
+        return Ok(());
+    }
+    let mut lengths =
+        headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&it| it == b','));
+    let first = lengths.next().unwrap_or_default().trim_ascii();
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    let one = HeaderValue::from_bytes(first)
+        .ok()
+        .filter(|_| is_number && lengths.all(|it| it.trim_ascii() == first));
+    let none = || Fault::new(Kind::BadBody, "Content-Length is not one number");
+    headers.insert(CONTENT_LENGTH, one.ok_or_else(none)?);
+    Ok(())
 }
 
 static SERVICE: HeaderName = HeaderName::from_static("l5d-dst-service");

@@ -41,7 +41,14 @@ pub(super) fn take(
     if dtab.is_empty() {
         return Ok(None);
     }
-    if let Ok(onward) = HeaderValue::try_from(dtab.to_string()) {
+    let onward = dtab.to_string();
+    // The next weir reads both as one, and has the same bounds.
+    if dtab.entries.len() > Bounds::REQUEST.entries || onward.len() > Bounds::REQUEST.bytes {
+        let Bounds { entries, bytes, .. } = Bounds::REQUEST;
+        let why = format!("{CONTEXT} and {REQUEST} together: over {entries} entries or {bytes} bytes");
+        return Err(Fault::new(Kind::BadDtab, why));
+    }
+    if let Ok(onward) = HeaderValue::try_from(onward) {
         headers.insert(&CONTEXT, onward);
     }
     Ok(Some(dtab))

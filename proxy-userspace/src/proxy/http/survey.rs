@@ -2,8 +2,8 @@
 //! is all they cost: no look-up for each.
 
 use http::header::{
-    CONNECTION, EXPECT, HeaderMap, HeaderName, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -20,6 +20,10 @@ pub(super) struct Survey {
     pub(super) upgrade: bool,
     /// `Transfer-Encoding`.
     pub(super) coding: bool,
+    /// `Content-Length`.
+    pub(super) length: bool,
+    /// The same, more than once or as anything but one number.
+    pub(super) odd_length: bool,
     /// `Via`.
     pub(super) via: bool,
     /// `Expect`.
@@ -38,18 +42,22 @@ impl Survey {
     /// Looks through `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut survey = Self::default();
-        for name in headers.keys() {
-            survey.note(name);
+        for (name, value) in headers {
+            survey.note(name, value);
         }
         survey
     }
 
-    fn note(&mut self, name: &HeaderName) {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
         match *name {
             CONNECTION => self.connection = true,
             TE => self.te = true,
             UPGRADE => self.upgrade = true,
             TRANSFER_ENCODING => self.coding = true,
+            CONTENT_LENGTH => {
+                self.odd_length |= self.length || !value.as_bytes().iter().all(u8::is_ascii_digit);
+                self.length = true;
+            }
             VIA => self.via = true,
             EXPECT => self.expect = true,
             MAX_FORWARDS => self.max_forwards = true,

@@ -56,7 +56,7 @@ pub struct Pool(Mutex<State>);
 struct State {
     /// The latest used last.
     idle: Vec<(Instant, Ready)>,
-    /// The endpoint has left.
+    /// The endpoint has left, or is not to be used now.
     closed: bool,
 }
 
@@ -73,7 +73,7 @@ impl Pool {
         }
     }
 
-    /// Keeps `ready` for a later request, unless `most` are kept already or the endpoint has left. One that is still
+    /// Keeps `ready` for a later request, unless `most` are kept already or the pool is closed. One that is still
     /// busy is not kept: its endpoint answered before the request's body was whole, and the next request would wait
     /// for this client.
     pub fn put(&self, ready: Ready, now: Instant, most: usize) {
@@ -93,16 +93,16 @@ impl Pool {
         });
     }
 
-    /// Drops every unused connection.
-    pub fn clear(&self) {
-        self.0.lock().idle.clear();
-    }
-
     /// Drops every connection, and those still to come back.
     pub fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
         state.idle.clear();
+    }
+
+    /// Keeps connections again.
+    pub fn open(&self) {
+        self.0.lock().closed = false;
     }
 
     /// How many unused connections are kept.

@@ -87,14 +87,17 @@ impl Names for World {
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
         match kind {
-            Kind::Fs => format!("no file is named {}", rest.text(0).unwrap_or_default()),
+            Kind::Fs => match rest.text(0) {
+                Some(name) => format!("no file is named {name}"),
+                None => "the name says no file".to_owned(),
+            },
             Kind::K8s => match (rest.text(0), rest.text(1), rest.text(2)) {
                 (Some(namespace), Some(port), Some(name)) => self.no_service(namespace, name, Some(port)),
-                _ => "expected a namespace, a port and a service".to_owned(),
+                _ => format!("{rest} is not a namespace, a port and a service"),
             },
             Kind::K8sNamespace(namespace) => match (rest.text(0), rest.text(1)) {
                 (Some(port), Some(name)) => self.no_service(namespace, name, Some(port)),
-                _ => "expected a port and a service".to_owned(),
+                _ => format!("{rest} is not a port and a service"),
             },
             Kind::Host => self.no_host(rest),
             Kind::Dns => self.not_outside(rest),
@@ -158,7 +161,8 @@ impl World {
     /// The port of a Service that is called `port`, by its name or number.
     fn service(&self, key: &ServiceKey, port: &str, taken: usize) -> Answer<Arc<Cluster>> {
         let number: Option<u16> = port.parse().ok();
-        let is_it = |it: &&Port| it.name.as_deref() == Some(port) || Some(it.number) == number;
+        let has_name = |it: &Port| it.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(port));
+        let is_it = |it: &&Port| has_name(it) || Some(it.number) == number;
         self.of_service(key, taken, number, |ports| ports.iter().find(is_it))
     }
 
@@ -274,10 +278,32 @@ impl World {
         if let Some(unknown) = self.unknown() {
             return unknown;
         }
-        let others = self.catalog.services.keys().filter(|key| *key.name == *name);
-        let others: Vec<String> = others.take(3).map(ToString::to_string).collect();
+        let others = self.elsewhere(name);
         let why = format!("no service {name} in namespace {namespace}");
         if others.is_empty() { why } else { format!("{why}; there is {}", others.join(", ")) }
+    }
+
+    /// Some services that are called `name`. Asks each namespace, since a client that asks for ever new names would
+    /// otherwise have every service looked at each time.
+    fn elsewhere(&self, name: &str) -> Vec<String> {
+        let services = &self.catalog.services;
+        let named = |namespace: &Arc<str>| k8s(namespace, name);
+        let file = Some(file(name)).filter(|key| services.contains_key(key));
+        let others = self.namespaces().map(|it| named(&it)).filter(|key| services.contains_key(key));
+        file.into_iter().chain(others).take(3).map(|key| key.to_string()).collect()
+    }
+
+    /// Every namespace that has a Service, in order.
+    fn namespaces(&self) -> impl Iterator<Item = Arc<str>> {
+        // Behind all services of a namespace and before those of the next is whatever has a NUL after its name.
+        let after = |namespace: &str| {
+            let next =
+                ServiceKey { namer: Namer::K8s, namespace: format!("{namespace}\0").into(), name: "".into() };
+            self.catalog.services.range(next..).next().map(|(key, _)| key.namespace.clone())
+        };
+        let first = ServiceKey { namer: Namer::K8s, namespace: "".into(), name: "".into() };
+        let first = self.catalog.services.range(first..).next().map(|(key, _)| key.namespace.clone());
+        std::iter::successors(first, move |namespace| after(namespace))
     }
 
     fn not_outside(&self, rest: Labels<'_>) -> String {
@@ -295,6 +321,8 @@ fn file(name: &str) -> ServiceKey {
     ServiceKey { namer: Namer::Fs, namespace: "".into(), name: name.into() }
 }
 
+/// Kubernetes has names in lower case, and linkerd's namer took them in any.
 fn k8s(namespace: &str, name: &str) -> ServiceKey {
-    ServiceKey { namer: Namer::K8s, namespace: namespace.into(), name: name.into() }
+    let lower = |text: &str| text.to_ascii_lowercase().into();
+    ServiceKey { namer: Namer::K8s, namespace: lower(namespace), name: lower(name) }
 }

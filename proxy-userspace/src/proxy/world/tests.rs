@@ -176,6 +176,48 @@ fn what_was_bound_while_services_were_unknown_is_bound_anew_once_they_are_known(
 }
 
 #[test]
+fn kubernetes_names_are_the_same_in_any_case() {
+    let (now, first) = (Instant::now(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
+    let world = World::build(&terms(), first.clone(), None, now);
+    let place = |world: &World, text: &str| {
+        let explanation = world.explain(&name(text), None);
+        explanation.to_string().lines().last().unwrap_or_default().to_owned()
+    };
+    for text in ["/#/io.l5d.k8s/default/http/Hello", "/#/io.l5d.k8s/Default/HTTP/hello"] {
+        assert_eq!(place(&world, text), format!("=> {text}"));
+    }
+    assert!(place(&world, "/#/io.l5d.fs/Hello").contains("nothing"), "files are not");
+    let either = Dtab::parse(
+        "/a => /#/io.l5d.k8s/default/http/World | /#/io.l5d.k8s/default/http/HELLO",
+        crate::domain::dtab::Origin::Request,
+        &crate::domain::dtab::Bounds::REQUEST,
+    );
+    let route = world.bind(&name("/a"), Some(&either.unwrap()));
+    let second = with(&first, service("world", "10.96.0.2", &[]));
+    let after = world.with(second.clone(), &Changes::between(&first, &second), now);
+    assert!(!route.holds(&after, world.generation()), "World is there now");
+}
+
+#[test]
+fn a_service_of_another_namespace_is_named_where_there_is_one() {
+    let elsewhere = |namespace: &str, name: &str| {
+        let mut service = service(name, "10.96.0.1", &[]);
+        service.key.namespace = namespace.into();
+        service
+    };
+    let of = |(namespace, name): (&str, &str)| elsewhere(namespace, name);
+    let services = [("a", "shop"), ("a-b", "other"), ("b", "shop"), ("default", "x"), ("z", "shop")].map(of);
+    let world = World::build(&terms(), catalog(&services), None, Instant::now());
+    let why = |text: &str| world.explain(&name(text), None).reasons().join("; ");
+    assert_eq!(
+        why("/$/weir.host/shop"),
+        "no service shop in namespace default; \
+         there is /#/io.l5d.k8s/a/shop, /#/io.l5d.k8s/b/shop, /#/io.l5d.k8s/z/shop"
+    );
+    assert_eq!(why("/$/weir.host/none"), "no service none in namespace default");
+}
+
+#[test]
 fn a_change_of_endpoints_alone_makes_no_new_world_and_reaches_the_cluster() {
     let (now, first) = (Instant::now(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
     let world = World::build(&terms(), first.clone(), None, now);
@@ -256,8 +298,10 @@ fn a_change_of_one_endpoint_or_one_service_among_ten_thousand_takes_no_time() {
         let after = with(&before, service(&format!("new-{at}"), "10.97.0.1", &[self::at(1)]));
         world.with(after.clone(), &Changes::between(&before, &after), now)
     });
-    eprintln!("one endpoint: {endpoint:?}, one more service: {added:?}");
-    // Some 20 and 50 µs in a debug build; a walk over all services takes 10 ms and more.
+    let unknown = shortest(|at| world.bind(&name(&format!("/svc/unknown-{at}")), None));
+    eprintln!("one endpoint: {endpoint:?}, one more service: {added:?}, one unknown name: {unknown:?}");
+    // Some 20, 50 and 60 µs in a debug build; a walk over all services takes 3 ms and more.
     let bound = std::time::Duration::from_millis(2);
     assert!(endpoint < bound && added < bound, "one endpoint: {endpoint:?}, one more service: {added:?}");
+    assert!(unknown < bound, "one unknown name: {unknown:?}");
 }

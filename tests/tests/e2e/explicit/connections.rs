@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::backend::Then;
 use e2e::client::Closed;
 use e2e::message::End;
 use e2e::time::within;
@@ -100,6 +101,18 @@ fn an_http10_client_gets_an_answer_that_ends_with_the_connection() {
     assert_eq!(client.closed(), Closed::End);
     let head = backend.only_request().head;
     assert_eq!((head.start.as_str(), head.get("host")), ("GET / HTTP/1.1", Some("hello")));
+}
+
+#[test]
+fn an_answer_cut_short_is_no_whole_answer_to_an_http10_client() {
+    let half = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    for then in [Then::Close, Then::Reset] {
+        let backend = Backend::http().answer(Answer::raw(half).then(then)).start();
+        let weir = Weir::serving("hello", &[backend.addr()]);
+        let mut client = weir.client();
+        client.send("GET http://hello/ HTTP/1.0\r\n\r\n");
+        assert_eq!(client.rest().1, Closed::Reset, "{then:?}: its end looks like the answer's");
+    }
 }
 
 #[test]

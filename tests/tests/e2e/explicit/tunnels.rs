@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::backend::Then;
 use e2e::client::Closed;
 use e2e::raw::{self, Refusing, TcpServer};
-use e2e::{Answer, Backend, Client, Request, Weir};
+use e2e::{Answer, Backend, Client, Request, Weir, eventually};
 
 #[test]
 fn an_upgrade_becomes_a_tunnel() {
@@ -78,6 +78,21 @@ fn an_upgrade_to_h2c_is_left_out() {
 }
 
 #[test]
+fn an_upgrade_that_http10_asks_for_is_ignored() {
+    let backend = Backend::http().script(|request| match request.head.get("upgrade") {
+        Some(_) => Answer::upgrade("chat"),
+        None => Answer::ok("plain"),
+    });
+    let backend = backend.start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    client.send("GET http://hello/ HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n");
+    client.response().expect_body("plain");
+    assert!(!backend.only_request().head.lists("connection", "upgrade"));
+    assert_eq!(weir.failures(backend.addr()), 0);
+}
+
+#[test]
 fn connect_becomes_a_tunnel_to_the_service() {
     let server = TcpServer::echo(listener());
     let weir = Weir::serving("hello", &[server.addr()]);
@@ -144,6 +159,32 @@ fn connect_tries_another_endpoint_when_one_refuses() {
 }
 
 #[test]
+fn a_server_that_turns_clients_away_is_no_failure_and_one_that_only_resets_is() {
+    let rude = || {
+        TcpServer::on(listener(), |mut stream| {
+            let mut first = [0];
+            let _ = std::io::Read::read_exact(&mut stream, &mut first);
+            if first == *b"x" {
+                let _ = std::io::Write::write_all(&mut stream, b"go away");
+            }
+            // The rest is unread, so this is a reset.
+        })
+    };
+    let servers = [rude(), rude()];
+    let weir = Weir::serving("hello", &[servers[0].addr(), servers[1].addr()]);
+    let try_with = |what: &str| connect(&weir, "hello:80").send(what).rest();
+    for _ in 0..20 {
+        try_with("x and more");
+    }
+    let ejections = || weir.metric("weir_endpoint_ejections_total", &[]);
+    assert_eq!(ejections(), 0.0);
+    for _ in 0..20 {
+        try_with("y and more");
+    }
+    eventually("an ejection", || ejections() > 0.0);
+}
+
+#[test]
 fn connect_to_what_is_not_there_says_so() {
     let refusing = Refusing::new();
     let weir = Weir::new().service("dead", &[refusing.addr()]).file("empty", "").start();
@@ -169,6 +210,77 @@ fn a_silent_tunnel_ends_after_its_bound() {
     }
     client.rest();
 }
+
+#[test]
+fn a_tunnel_is_one_of_its_listeners_connections_until_it_ends() {
+    let server = TcpServer::echo(listener());
+    let upgrading = Backend::http().answer(Answer::upgrade("chat")).start();
+    let weir = Weir::new().set("limits", "{ connections: 2 }");
+    let weir = weir.service("hello", &[server.addr()]).service("chat", &[upgrading.addr()]).start();
+    let tunnel = connect(&weir, "hello:80");
+    let mut upgraded = weir.client();
+    upgraded.start(&upgrade("http://chat/", "chat"));
+    assert_eq!(upgraded.head().status(), Some(101));
+    let open = || weir.metric("weir_listener_open_connections", &[("listener", "outgoing")]);
+    assert_eq!(open(), 2.0);
+    let mut third = weir.client();
+    third.start(&Request::new("CONNECT", "hello:80"));
+    assert!(third.silent_for(Duration::from_millis(300)), "a third connection was served, or closed");
+    tunnel.vanish();
+    assert_eq!(third.head().status(), Some(200));
+    third.vanish();
+    upgraded.vanish();
+    eventually("no connection", || open() == 0.0);
+}
+
+#[test]
+fn a_connect_with_a_body_is_refused() {
+    let server = TcpServer::echo(listener());
+    let weir = Weir::serving("hello", &[server.addr()]);
+    for framing in
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    {
+        let mut client = weir.client();
+        client.send(format!("CONNECT hello:80 HTTP/1.1\r\nHost: hello:80\r\n{framing}"));
+        client.response().expect_status(400);
+    }
+    assert_eq!(server.accepted(), 0);
+}
+
+#[test]
+fn a_tunnel_whose_reader_pauses_loses_nothing() {
+    let server = TcpServer::on(listener(), |mut stream| {
+        let mut first = [0];
+        std::io::Read::read_exact(&mut stream, &mut first).unwrap();
+        if first == *b"r" {
+            std::thread::sleep(Duration::from_secs(4));
+            let mut all = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut stream, &mut all);
+            let _ = std::io::Write::write_all(&mut stream, format!("got {}", all.len()).as_bytes());
+        } else {
+            let _ = std::io::Write::write_all(&mut stream, &vec![b'x'; MUCH]);
+        }
+    });
+    let limits = "{ unacknowledged: 1s }";
+    let weir = Weir::new().set("limits", limits).service("hello", &[server.addr()]).start();
+    let (mut reader, mut writer) = (connect(&weir, "hello:80"), connect(&weir, "hello:80"));
+    reader.send("w");
+    let mut upload = writer.stream().try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let mut all = vec![b'x'; MUCH + 1];
+        all[0] = b'r';
+        std::io::Write::write_all(&mut upload, &all).unwrap();
+        upload.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    // Four times as long as TCP waits for what is lost: the far side answers its probes all the while.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(reader.rest().0.len(), MUCH);
+    writer.expect(format!("got {MUCH}"));
+    sender.join().unwrap();
+}
+
+/// More than all the buffers on the way hold.
+const MUCH: usize = 32 << 20;
 
 fn upgrade(url: &str, protocol: &str) -> Request {
     Request::get(url)

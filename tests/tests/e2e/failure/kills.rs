@@ -1,6 +1,7 @@
 //! Endpoints killed under load: clients notice nothing, and the endpoint gets its share again when it is back.
 
 use e2e::load::Reuse;
+use e2e::time::within;
 use e2e::{Backend, BackendProcess, Load, Request, Weir};
 
 const QUICK: &str = "{ backoff: { min: 200ms, max: 400ms } }";
@@ -47,12 +48,10 @@ fn every_endpoint_gets_its_share() {
     let backends = ["a", "b", "c"].map(|name| Backend::http().answers(name).start());
     let weir = Weir::serving("hello", &backends.each_ref().map(Backend::addr));
     let load = Load::get(weir.outgoing(), "http://hello/");
-    load.answered(1500);
-    let tally = load.stop();
-    tally.expect_no_failure();
-    for name in ["a", "b", "c"] {
-        assert!(tally.from(name) > tally.ok() / 50, "{tally:?}");
-    }
+    // One that a busy machine made slow once is avoided until its peak has decayed.
+    let have_theirs = || ["a", "b", "c"].iter().all(|name| load.tally().from(name) >= 100);
+    within(std::time::Duration::from_secs(60), "a hundred answers of each", have_theirs);
+    load.stop().expect_no_failure();
 }
 
 #[test]

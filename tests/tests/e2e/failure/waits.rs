@@ -1,7 +1,9 @@
 //! Waits that must end: for an answer, for a body, for somebody else's upload.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use e2e::backend::Then;
 use e2e::time::within;
 use e2e::{Answer, Backend, Request, Weir, eventually};
 
@@ -81,4 +83,36 @@ fn an_answer_with_trailers_counts_and_keeps_its_connection() {
     }
     assert_eq!((backend.count(), backend.connections()), (5, 1));
     assert_eq!(weir.metric("weir_attempts_total", &[("service", "/svc/hello"), ("outcome", "2xx")]), 5.0);
+}
+
+#[test]
+fn another_try_has_the_whole_time_for_its_answer() {
+    let first = AtomicBool::new(true);
+    let backend = Backend::http().script(move |_| match first.swap(false, Ordering::SeqCst) {
+        true => Answer::raw("").after(Duration::from_secs(2)).then(Then::Reset),
+        false => Answer::ok("late").after(Duration::from_secs(2)),
+    });
+    let backend = backend.start();
+    let weir = Weir::new().set("limits", "{ response: 3s }").service("hello", &[backend.addr()]).start();
+    weir.get("http://hello/").expect_body("late");
+    assert_eq!(weir.metric("weir_attempts_total", &[("outcome", "timeout")]), 0.0);
+}
+
+#[test]
+fn an_upload_may_go_on_after_its_answer() {
+    let backend = Backend::http().answer(Answer::ok("early").early()).start();
+    let limits = "{ headerRead: 1s, idle: 1s }";
+    let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+    let mut client = weir.client();
+    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 10\r\n\r\n");
+    assert_eq!(client.head().status(), Some(200));
+    client.expect("early");
+    for _ in 0..10 {
+        assert!(client.silent_for(Duration::from_millis(300)), "the upload was cut");
+        client.send("x");
+    }
+    eventually("the whole upload", || backend.only_request().complete);
+    // From now on it is between two requests.
+    client.rest();
+    assert_eq!(weir.turned_away("outgoing", "bad_head"), 0.0);
 }

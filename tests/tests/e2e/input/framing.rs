@@ -1,7 +1,8 @@
 //! Requests whose extent two servers could see differently never reach a backend: 400 and a closed connection
 //! (RFC 9112, sections 2.2, 3.2, 5.1, 5.2, 6.1, 6.3, 11.2).
 
-use e2e::{Backend, Client, Weir};
+use e2e::backend::Then;
+use e2e::{Answer, Backend, Client, Request, Weir};
 
 /// What is wrong, and the request. `{}` in its place would be fine.
 const AMBIGUOUS: &[(&str, &str)] = &[
@@ -138,6 +139,41 @@ fn lines_that_end_with_a_bare_lf_are_one_request_or_none() {
     assert_eq!(backend.count(), usize::from(answer.status == 200));
     let raw = backend.raw().concat();
     assert_eq!(raw.iter().filter(|b| **b == b'\n').count(), raw.windows(2).filter(|w| w == b"\r\n").count());
+}
+
+#[test]
+fn a_length_that_an_endpoint_says_twice_is_said_once() {
+    for lengths in ["Content-Length: 2\r\nContent-Length: 2", "Content-Length: 2, 2"] {
+        let backend = Backend::http().script(move |request| {
+            let body = if request.head.method() == "HEAD" { "" } else { "ab" };
+            Answer::raw(format!("HTTP/1.1 200 OK\r\n{lengths}\r\n\r\n{body}"))
+        });
+        let backend = backend.start();
+        let weir = Weir::serving("hello", &[backend.addr()]);
+        for method in ["GET", "HEAD"] {
+            let answer = weir.ask(&Request::new(method, "http://hello/"));
+            answer.expect_status(200);
+            assert_eq!(answer.head.all("content-length"), ["2"], "{method} {lengths:?}");
+        }
+    }
+}
+
+#[test]
+fn lengths_of_an_endpoint_that_differ_or_are_no_numbers_are_502_for_head_too() {
+    for lengths in [
+        "Content-Length: 2\r\nContent-Length: 3",
+        "Content-Length: 2, 3",
+        "Content-Length: -1",
+        "Content-Length: +2",
+    ] {
+        let backend = Backend::http()
+            .answer(Answer::raw(format!("HTTP/1.1 200 OK\r\n{lengths}\r\n\r\n")).then(Then::Close));
+        let backend = backend.start();
+        let weir = Weir::serving("hello", &[backend.addr()]);
+        for method in ["GET", "HEAD"] {
+            weir.ask(&Request::new(method, "http://hello/")).expect_status(502);
+        }
+    }
 }
 
 #[test]

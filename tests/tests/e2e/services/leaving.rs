@@ -40,6 +40,28 @@ fn an_endpoint_that_begins_to_terminate_is_left_without_idle_connections() {
 }
 
 #[test]
+fn a_request_that_finishes_on_a_terminating_endpoint_leaves_it_no_idle_connection() {
+    let a = Backend::http().script(|request| match request.head.target() {
+        "/slow" => Answer::ok("a").after(Duration::from_secs(6)),
+        _ => Answer::ok("a"),
+    });
+    let [b] = backends(["b"]);
+    let a = a.on(([127, 0, 1, 2], b.addr().port()).into()).start();
+    let with = |a_is, b_is| objects("hello", PLAIN, &[(a.addr(), a_is), (b.addr(), b_is)]);
+    let weir = Weir::new().file("hello.yaml", &with(READY, NOT_READY)).start();
+    let mut running = weir.client();
+    running.start(&Request::get("http://hello/slow"));
+    a.wait_for(1);
+    weir.folder().replace("hello.yaml", &with(TERMINATING, READY));
+    within(Duration::from_secs(5), "the change", || weir.get("http://hello/").text() == "b");
+    running.response().expect_body("a");
+    eventually("the end of its connection", || a.open() == 0);
+    weir.folder().replace("hello.yaml", &with(READY, NOT_READY));
+    eventually("its return", || weir.get("http://hello/").text() == "a");
+    assert!(a.open() > 0, "one that is back keeps its connections again");
+}
+
+#[test]
 fn a_request_that_runs_on_an_endpoint_that_leaves_finishes_and_the_next_goes_elsewhere() {
     let slow = Backend::http().answer(Answer::ok("slow").after(Duration::from_secs(1))).start();
     let other = Backend::http().answers("other").start();

@@ -39,6 +39,15 @@ fn a_server_may_speak_first() {
 }
 
 #[test]
+fn a_client_that_only_listens_hears_the_server() {
+    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let _server = TcpServer::greets(listener(&stage.a), "220 ready\r\n");
+    let mut client = stage.dial(V4);
+    client.half_close().expect("220 ready\r\n");
+    assert_eq!(client.closed(), Closed::End);
+}
+
+#[test]
 fn a_client_that_thinks_before_it_speaks_http_is_still_http() {
     let Some(stage) = Stage::with_one_endpoint() else { return };
     let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();

@@ -6,9 +6,9 @@ use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::route::explain::{Recorder, Verdict, What};
 use crate::domain::route::utility::{self, Builtin};
-use crate::domain::route::{Answer, Bound, Failure, Kind, Names, Outside, Resolver, Target, Transform};
-
-const NOBODY: &str = "no dtab entry and no namer is for this name";
+use crate::domain::route::{
+    Answer, Bound, Configured, Failure, Kind, Names, Outside, Resolver, Target, Transform,
+};
 
 impl<N: Names, R: Recorder> Run<'_, N, R> {
     /// Asks the configured namers in order, the next when one says neg; then the built-in ones.
@@ -28,7 +28,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
                 }
                 Resolver::Rewrite(rewrite) => match rewrite.apply(rest) {
                     Some(path) => return self.rewritten(&path, frame, nesting),
-                    None => self.neg(|| "the name does not match the namer's pattern".to_owned()),
+                    None => self.neg(|| format!("{rest} is not of the pattern {}", rewrite.pattern())),
                 },
             };
             match found {
@@ -41,7 +41,8 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         }
         if !asked {
             self.recorder.open(|| What::Nobody);
-            return self.neg(|| NOBODY.to_owned());
+            let namers = self.delegation.namers;
+            return self.neg(|| nobody(frame.name, namers));
         }
         Ok(NameTree::Neg)
     }
@@ -55,7 +56,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             Builtin::Outside { outside, taken } => self.bound(frame.name, Target::Outside(outside), taken),
             Builtin::Fail => self.decided(NameTree::Fail),
             Builtin::Empty => self.decided(NameTree::Empty),
-            Builtin::Neg(why) => self.neg(|| why.to_owned()),
+            Builtin::Neg(why) => self.neg(|| format!("{}: {why}", frame.name)),
         }
     }
 
@@ -145,4 +146,14 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         self.recorder.close(|| Verdict::Unknown { why: Some(why()) });
         Ok(NameTree::Neg)
     }
+}
+
+/// Why nobody was asked about `name`. People bring dtabs with namers that weir has not.
+fn nobody(name: &Path, namers: &[Configured]) -> String {
+    if name.labels().get(0) != Some(b"#") {
+        return format!("no dtab entry is for {name}");
+    }
+    let mut there: Vec<String> = namers.iter().map(|namer| format!("/#{}", namer.prefix)).collect();
+    there.dedup();
+    format!("no namer is for {name}; there are {}", there.join(", "))
 }

@@ -4,9 +4,7 @@ use std::fmt::{Display, Formatter, Result, Write};
 
 use super::step::{Explanation, Role, Step, Verdict, What};
 use crate::domain::dtab::NameTree;
-
-/// Steps inside one another that are shown; deeper ones are of a dtab that goes in circles.
-const DEEPEST: usize = 40;
+use crate::domain::route::{Bound, Failure};
 
 const LOOPS: &str = "the same name as above: the dtab goes in a circle";
 
@@ -16,9 +14,23 @@ impl<P> Display for Explanation<P> {
         if self.omitted > 0 {
             writeln!(f, "({} more steps)", self.omitted)?;
         }
-        f.write_str("=> ")?;
-        match &self.result {
-            Ok(NameTree::Neg) if self.root.is_unknown() => {
+        write!(f, "=> {}", Outcome(&self.result, &self.root))
+    }
+}
+
+impl<P> Explanation<P> {
+    /// What it comes to, in one line.
+    pub fn outcome(&self) -> String {
+        Outcome(&self.result, &self.root).to_string()
+    }
+}
+
+struct Outcome<'a, P>(&'a std::result::Result<NameTree<Bound<P>>, Failure>, &'a Step);
+
+impl<P> Display for Outcome<'_, P> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.0 {
+            Ok(NameTree::Neg) if self.1.is_unknown() => {
                 f.write_str("nothing yet: whether there is such a name is not known")
             }
             Ok(NameTree::Neg) => f.write_str("nothing: no such name (neg)"),
@@ -35,12 +47,11 @@ impl<P> Display for Explanation<P> {
 /// Writes `step` and what it took; `above` holds the steps around it.
 fn write_step<'a>(f: &mut Formatter<'_>, step: &'a Step, above: &mut Vec<&'a Step>) -> Result {
     let depth = above.len();
-    if depth == DEEPEST {
+    if depth == Step::DEEPEST {
         return line(f, depth, "…");
     }
-    let is_loop = matches!(step.what, What::Name(_)) && above.iter().any(|it| it.what == step.what);
     line(f, depth, &headline(step))?;
-    if is_loop {
+    if step.is_among(above) {
         return line(f, depth + 1, LOOPS);
     }
     if let Some(verdict) = verdict(step) {

@@ -123,6 +123,14 @@ pub enum Role {
 }
 
 impl Step {
+    /// Steps inside one another that are shown; deeper ones are of a dtab that goes in circles.
+    pub const DEEPEST: usize = 40;
+
+    /// Whether it looks up a name again that a step `above`, around it, looks up already.
+    pub fn is_among(&self, above: &[&Self]) -> bool {
+        matches!(self.what, What::Name(_)) && above.iter().any(|it| it.what == self.what)
+    }
+
     /// Whether nothing came of it, but only because something is not known yet.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self.verdict, Verdict::Unknown { .. })
@@ -166,6 +174,22 @@ impl<P> Explanation<P> {
         let mut reasons = Vec::new();
         gather(&self.root, &mut reasons);
         reasons
+    }
+
+    /// The entry that has the last word, and where it stands; `None` where the name itself does.
+    pub fn decider(&self) -> Option<String> {
+        let (mut step, mut entry) = (&self.root, None);
+        loop {
+            if let What::Entry { origin, at, text, .. } = &step.what {
+                entry = Some((origin, at, text));
+            }
+            match step.steps.iter().find(|it| it.role == Role::Won) {
+                Some(next) => step = next,
+                None => break,
+            }
+        }
+        let (origin, at, text) = entry?;
+        Some(format!("{origin}, line {}, column {}: {text}", at.line, at.column))
     }
 }
 

@@ -39,7 +39,40 @@ fn a_name_that_does_not_exist_gives_every_reason() {
     assert_eq!(explanation.reasons(), ["Fs has no /shop", "Host has no /shop", "Dns has no /shop"]);
     assert!(explanation.to_string().ends_with("=> nothing: no such name (neg)"), "{explanation}");
     let nobody = explain(&[&base], "/else");
-    assert_eq!(nobody.reasons(), ["no dtab entry and no namer is for this name"]);
+    assert_eq!(nobody.reasons(), ["no dtab entry is for /else"]);
+}
+
+#[test]
+fn every_reason_says_what_it_speaks_of() {
+    for (base, reasons) in [
+        (
+            "/svc => /#/io.l5d.consul/dc1",
+            "no namer is for /#/io.l5d.consul/dc1/x; there are /#/io.l5d.fs, /#/io.l5d.k8s",
+        ),
+        ("/svc => /$/io.buoyant.porthostPfx/ph", "/$/io.buoyant.porthostPfx/ph/x: there is no host:port"),
+        ("/svc => /$/io.buoyant.typo", "/$/io.buoyant.typo/x: there is no built-in namer of that name"),
+        ("/svc => /host", "no dtab entry is for /host/x"),
+    ] {
+        let explanation = explain(&[&dtab(base, Origin::Base)], "/svc/x");
+        assert_eq!(explanation.reasons(), [reasons], "{base}");
+    }
+}
+
+#[test]
+fn the_entry_that_says_fail_or_empty_is_found() {
+    for (base, at) in [
+        ("/svc => /a ; /a => ! | /b", Some("base dtab, line 1, column 14: /a => ! | /b")),
+        (
+            "/b => /#/io.l5d.fs/none ; /a => /b | $ ; /svc => /a",
+            Some("base dtab, line 1, column 27: /a => /b | $"),
+        ),
+        ("/svc => /$/nil", Some("base dtab, line 1, column 1: /svc => /$/nil")),
+        ("", None),
+    ] {
+        let name = if base.is_empty() { "/$/fail" } else { "/svc/x" };
+        let explanation = explain(&[&dtab(base, Origin::Base)], name);
+        assert_eq!(explanation.decider().as_deref(), at, "{explanation}");
+    }
 }
 
 #[test]
