@@ -53,7 +53,7 @@ pub struct Kubernetes {
     pub connect_timeout: Duration,
     /// `readTimeout`: how long the server may take to begin an answer, or to go on with a list. 100 ms to 5 min, default 15 s.
     pub read_timeout: Duration,
-    /// `silence`: how long a watch may say nothing, not even a bookmark (they come each minute), before it is begun anew.
+    /// `silence`: how long a watch may say nothing, not even a bookmark (mostly they come each minute), before it is begun anew.
     /// 1 s to 1 h, default 2 min.
     pub silence: Duration,
 }

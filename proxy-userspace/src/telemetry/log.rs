@@ -16,7 +16,7 @@ pub enum Lines {
 /// Starts logging to standard error. `RUST_LOG` (`weir=debug,hyper=info`) goes before `level`. A second call in the
 /// same process changes nothing.
 pub fn start(lines: Lines, level: &str) {
-    // kube logs each failed attempt as an error of its own; weir says once what it means.
+    // What fails on the way to an API server weir says itself, once, and what it means.
     let quiet = |level: &str| EnvFilter::new(format!("{level},kube_client=off"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet(level));
     let log = tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).with_target(false);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper::{Method, Response};
 use serde_json::{Value, json};
 
+use super::form::Form;
 use super::query::{Query, Target};
 use super::serve::Shared;
 use super::status::{self, Body};
@@ -13,11 +14,19 @@ use super::store::{Key, Store, Stored};
 
 /// An object, or a list.
 pub(super) fn read(shared: &Shared, target: &Target, query: &Query, accept: &str) -> Response<Body> {
-    let partial = accept.contains("as=PartialObjectMetadata");
+    let form = Form::of(accept);
     let store = shared.store.lock().unwrap();
-    let Some(name) = &target.name else { return list(&store, target, query, partial) };
+    let Some(name) = &target.name else {
+        return match form {
+            Form::Metadata => Form::not_acceptable("PartialObjectMetadata", "a list"),
+            Form::Whole | Form::MetadataList => list(&store, target, query, form == Form::MetadataList),
+        };
+    };
     match store.get(target.resource.plural, &target.namespace, name) {
-        Some(stored) => status::text(200, "application/json", whole(target, stored, partial)),
+        Some(_) if form == Form::MetadataList => {
+            Form::not_acceptable("PartialObjectMetadataList", "not a list")
+        }
+        Some(stored) => status::text(200, "application/json", whole(target, stored, form == Form::Metadata)),
         None => status::not_found(target.resource, name),
     }
 }

@@ -9,6 +9,7 @@
 
 mod discovery;
 mod faults;
+mod form;
 mod list;
 mod objects;
 mod query;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::net::Pod;
 use crate::net::place::Place;
 
 pub use faults::{Act, Faults, Refusal};
@@ -55,18 +57,30 @@ impl ApiServer {
     /// The same on the loopback of this place.
     #[track_caller]
     pub fn start_in(place: Place) -> Self {
-        Self::serving(&place, None)
+        Self::serving(&place, crate::raw::loopback(), None)
     }
 
     /// The same by TLS, with a certificate of `authority`.
     #[track_caller]
     pub fn start_secured(authority: &Authority) -> Self {
-        Self::serving(&Place::Here, Some(authority))
+        Self::start_secured_at(authority, crate::raw::loopback())
+    }
+
+    /// The same at this address.
+    #[track_caller]
+    pub fn start_secured_at(authority: &Authority, at: SocketAddr) -> Self {
+        Self::serving(&Place::Here, at, Some(authority))
+    }
+
+    /// The same in this pod, at its address, so that others reach it.
+    #[track_caller]
+    pub fn start_at(pod: &Pod) -> Self {
+        Self::serving(&Place::from(pod), pod.at(0), None)
     }
 
     #[track_caller]
-    fn serving(place: &Place, authority: Option<&Authority>) -> Self {
-        let listener = place.listen(crate::raw::loopback()).expect("a free port");
+    fn serving(place: &Place, at: SocketAddr, authority: Option<&Authority>) -> Self {
+        let listener = place.listen(at).expect("a free port");
         let address = listener.local_addr().expect("its address");
         let secured = authority.map(|it| it.acceptor(address.ip()));
         let shared = Arc::new(Shared::default());
@@ -140,6 +154,14 @@ impl ApiServer {
     /// Forgets its history: whoever goes on from an older version than the newest is told 410.
     pub fn compact(&self) {
         self.store().compact();
+    }
+
+    /// Comes back with what its etcd had when history was last forgotten: no change since has ever been, and its versions go
+    /// on from there.
+    pub fn restore(&self) {
+        self.down();
+        self.store().restore();
+        self.up();
     }
 
     /// Does something to every watch that is open now.

@@ -27,18 +27,20 @@ impl Authority {
         self.0.pem()
     }
 
-    /// The server's side of TLS at `address`. No ALPN, so that HTTP/1.1 is spoken.
+    /// The server's side of TLS at `address`. As a real one it would rather speak HTTP/2, which this one cannot, and speaks
+    /// HTTP/1.1 to a client that does not ask for it.
     pub(super) fn acceptor(&self, address: IpAddr) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
         let parameters = CertificateParams::new([address.to_string()]).expect("an address");
         let certificate = parameters.signed_by(&key, &self.0).expect("a certificate");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS #8 key");
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider's own versions")
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .expect("a certificate and its key");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }
 }

@@ -64,6 +64,17 @@ impl Store {
         self.floor = self.version;
     }
 
+    /// Takes back all that is in the log, as a backup of the time before does.
+    pub(super) fn restore(&mut self) {
+        for Change { key, before, .. } in std::mem::take(&mut self.log).into_iter().rev() {
+            match before {
+                Some(before) => self.objects.insert(key, before),
+                None => self.objects.remove(&key),
+            };
+        }
+        self.version = self.floor;
+    }
+
     /// What changed after `version`, oldest first.
     pub(super) fn since(&self, version: u64) -> impl Iterator<Item = &Change> {
         let start = self.log.partition_point(|change| change.version <= version);

@@ -16,7 +16,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::faults::Act;
-use super::list::{partial_of, whole};
+use super::form::Form;
+use super::list::whole;
 use super::query::{Query, Target};
 use super::serve::{Shared, Watched};
 use super::status::{self, Body};
@@ -48,17 +49,13 @@ pub(super) fn begin(shared: &Arc<Shared>, target: Target, query: Query, accept: 
         );
         return status::failure(500, "", &message, None);
     };
-    let current = shared.store.lock().unwrap().version();
-    if version > current {
-        return status::too_new(version, current);
-    }
     let (lines, body) = mpsc::channel(16);
-    let partial = accept.contains("as=PartialObjectMetadata");
+    let form = Form::of(accept);
     // From now on: what happens once the answer has begun is told.
     let moves = shared.moves();
     let (number, acts) = shared.open_watch(target.resource.plural);
     let told = BTreeSet::new();
-    let watcher = Watcher { shared: shared.clone(), number, target, query, partial, version, told, lines };
+    let watcher = Watcher { shared: shared.clone(), number, target, query, form, version, told, lines };
     tokio::spawn(watcher.run(moves, acts));
     Response::builder()
         .status(StatusCode::OK)
@@ -73,7 +70,7 @@ struct Watcher {
     number: u64,
     target: Target,
     query: Query,
-    partial: bool,
+    form: Form,
     /// What its client knows.
     version: u64,
     /// Which objects its client knows to be selected.
@@ -126,9 +123,10 @@ impl Watcher {
         }
     }
 
+    /// A real server, too, waits without a word for a version that it does not have yet.
     fn is_silent(&self) -> bool {
         let faults = self.shared.fault();
-        faults.hangs || faults.silent_watches
+        faults.hangs || faults.silent_watches || self.shared.store.lock().unwrap().version() < self.version
     }
 
     /// What there is already: for a watch without a version, and for one that wants it.
@@ -201,13 +199,19 @@ impl Watcher {
         Ok((changes, store.version()))
     }
 
+    /// Whether events can be written in the form that is wanted. They are no lists, so a real server that was asked for one
+    /// logs that it cannot encode the first, and hangs up.
+    fn encodes(&self) -> Result<(), Over> {
+        if self.form == Form::MetadataList { Err(Over) } else { Ok(()) }
+    }
+
     async fn event(&self, kind: &str, object: &Stored) -> Result<(), Over> {
         let faults = self.shared.fault();
         if !faults.delay.is_zero() {
             sleep(faults.delay).await;
         }
-        let text =
-            if self.partial { partial_of(object).to_string() } else { whole(&self.target, object, false) };
+        self.encodes()?;
+        let text = whole(&self.target, object, self.form == Form::Metadata);
         for _ in 0..=usize::from(faults.duplicates) {
             self.bytes(format!("{{\"type\":\"{kind}\",\"object\":{text}}}\n")).await?;
         }
@@ -219,18 +223,19 @@ impl Watcher {
         if !self.query.is("allowWatchBookmarks") {
             return Ok(());
         }
+        self.encodes()?;
         let mut metadata = json!({ "resourceVersion": self.version.to_string() });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let resource = self.target.resource;
-        let mut object = if self.partial {
+        let mut object = if self.form == Form::Metadata {
             json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1" })
         } else {
             json!({ "kind": resource.kind, "apiVersion": resource.api_version() })
         };
         object["metadata"] = metadata;
-        if resource.kind == "EndpointSlice" && !self.partial {
+        if resource.kind == "EndpointSlice" && self.form == Form::Whole {
             object["addressType"] = json!("");
             object["endpoints"] = Value::Null;
             object["ports"] = Value::Null;

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tokio::sync::Mutex;
 
+use super::client;
 use super::failure::{Failure, chain};
 use crate::config::Kubernetes;
 
@@ -40,15 +40,12 @@ impl Access {
         if let Some(client) = &*made {
             return Ok(client.clone());
         }
-        let mut config = self.config().await?;
-        config.connect_timeout = Some(self.settings.connect_timeout);
-        config.write_timeout = Some(self.settings.read_timeout);
-        // Reading is timed by the callers, who know a list from a watch; and they decide about trying again.
-        config.read_timeout = None;
-        config.default_retry = false;
-        let builder =
-            ClientBuilder::try_from(config).map_err(|error| Failure::Misconfigured(chain(&error)))?;
-        let client = builder.build();
+        let (config, settings) = (self.config().await?, self.settings.clone());
+        let making = tokio::task::spawn_blocking(move || client::client(&config, &settings));
+        let client = match making.await {
+            Ok(client) => client.map_err(|error| Failure::Misconfigured(chain(&error)))?,
+            Err(panicked) => return Err(Failure::Misconfigured(chain(&panicked))),
+        };
         *made = Some(client.clone());
         Ok(client)
     }
@@ -89,23 +86,39 @@ impl Access {
     }
 
     async fn config(&self) -> Result<Config, Failure> {
-        let wrong = |error: &dyn std::error::Error| Failure::Misconfigured(chain(error));
-        let context = self.settings.context.clone();
-        let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
         if let Some(path) = &self.settings.kubeconfig {
-            let file = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
-            return Config::from_custom_kubeconfig(file, &options).await.map_err(|error| wrong(&error));
+            return self.of_file(Kubeconfig::read_from(path)).await.map_err(Failure::Misconfigured);
         }
         match Config::incluster() {
             Ok(config) => {
                 self.warn_of_context();
                 Ok(config)
             }
-            Err(outside) => Config::from_kubeconfig(&options).await.map_err(|error| {
-                Failure::Misconfigured(format!("{}; and {}", chain(&error), chain(&outside)))
-            }),
+            Err(outside) => {
+                let outside = |why| Failure::Misconfigured(format!("{why}; and {}", chain(&outside)));
+                self.of_file(Kubeconfig::read()).await.map_err(outside)
+            }
         }
     }
+
+    /// What a kubeconfig says, or what is wrong with it.
+    async fn of_file(&self, file: Result<Kubeconfig, KubeconfigError>) -> Result<Config, String> {
+        let file = file.map_err(|error| chain(&error))?;
+        let context = self.settings.context.clone();
+        if let Some(proxy) = proxy(&file, context.as_deref()) {
+            return Err(format!("the kubeconfig has the proxy-url {proxy}, and weir asks without a proxy"));
+        }
+        let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+        Config::from_custom_kubeconfig(file, &options).await.map_err(|error| chain(&error))
+    }
+}
+
+/// The proxy that the kubeconfig's cluster wants to be asked by. What the environment says is not for weir.
+fn proxy<'f>(file: &'f Kubeconfig, context: Option<&str>) -> Option<&'f str> {
+    let context = context.or(file.current_context.as_deref())?;
+    let context = file.contexts.iter().find(|it| it.name == context)?.context.as_ref()?;
+    let cluster = file.clusters.iter().find(|it| it.name == context.cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.as_deref().filter(|url| !url.is_empty())
 }
 
 /// This node's name: configured, told by the downward API, or the host's.

@@ -35,6 +35,8 @@ pub(super) enum News {
     Gone(Resource, Name),
     /// The list is complete: what it did not have is gone.
     Complete(Resource),
+    /// It may not be listed, so nobody need wait for it.
+    Denied(Resource),
 }
 
 /// What an object is called: its namespace, empty for those of the whole cluster, and its name.
@@ -77,6 +79,11 @@ impl Follower {
             if let End::NotListed(failure) | End::Watched { why: Some(failure), .. } = &end {
                 self.health.failed(self.resource, failure);
                 self.access.failed(failure).await;
+            }
+            if let End::NotListed(Failure::Forbidden(_)) = end
+                && self.tell(News::Denied(self.resource)).await.is_err()
+            {
+                return;
             }
             let pause;
             (step, pause) = pace.after(end, self.settings.jitter, &mut rng);
@@ -155,16 +162,19 @@ impl Follower {
         self.health.well(self.resource, State::Watching);
         let begun = Instant::now();
         let patience = self.settings.silence.min(asked + self.settings.read_timeout);
-        let why = loop {
+        let (why, asked) = loop {
             match lines.next(patience).await {
-                Ok(None) => break None,
+                Ok(None) => break (None, asked),
+                // No trouble yet: servers promise no bookmarks, and one that has seen no change of a resource since it
+                // started sends none.
+                Err(Failure::Silent(_)) => break (self.why_silent(&at).await, begun.elapsed()),
                 Ok(Some(event)) => {
                     self.health.contact(self.resource);
                     if let Err(failure) = self.event(event, &mut at).await? {
-                        break Some(failure);
+                        break (Some(failure), asked);
                     }
                 }
-                Err(failure) => break Some(failure),
+                Err(failure) => break (Some(failure), asked),
             }
         };
         Ok(End::Watched { version: at.version, life: begun.elapsed(), asked, why })
@@ -174,6 +184,20 @@ impl Follower {
         let request = self.resource.watch(&self.node, version, seconds);
         let client = self.access.client().await?;
         call::send(&client, request, self.settings.read_timeout).await.map(Lines::of)
+    }
+
+    /// Why nothing is heard of a watch, unless nothing happens: the server does not answer, or was restored from a backup, and
+    /// waits without a word until its versions get to the watch's again.
+    async fn why_silent(&self, at: &At) -> Option<Failure> {
+        let body = match self.page(self.resource.probe(&self.node)).await {
+            Ok(body) => body,
+            Err(failure) => return Some(failure),
+        };
+        match Page::of(&body) {
+            Ok(page) if at.is_after(&page.metadata.resource_version) => Some(Failure::Gone),
+            Ok(_) => None,
+            Err(garbage) => Some(garbage),
+        }
     }
 
     /// Takes an event in.
@@ -238,6 +262,11 @@ struct At {
 }
 
 impl At {
+    /// Whether it got further than a server whose newest version is this.
+    fn is_after(&self, newest: &str) -> bool {
+        matches!((self.number, newest.parse::<u64>().ok()), (Some(at), Some(newest)) if newest < at)
+    }
+
     /// Takes note of an event's version. Events come in the order of their versions; when one does not, what came before
     /// it may have been lost or be out of date, and only a list can tell.
     fn advance(&mut self, version: Option<&str>) -> Result<(), Failure> {

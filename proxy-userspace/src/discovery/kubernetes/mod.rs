@@ -17,6 +17,7 @@
 
 mod access;
 mod call;
+mod client;
 mod failure;
 mod follow;
 mod health;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING};
+use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderValue, Request};
 use kube::client::Body;
 use serde::Deserialize;
@@ -16,8 +16,17 @@ use crate::discovery::objects::{
 /// Objects of a page of a list. API servers keep whole pages in memory, and so does weir.
 const PAGE: &str = "500";
 
-/// Metadata alone: a Node is some 20 KB, its metadata 2.
-const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+/// Who asks, as audit logs and those who look for what burdens a server see it.
+const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+
+/// The objects as they are.
+const WHOLE: &str = "application/json";
+/// A list of metadata alone: a Node is some 20 KB, its metadata 2.
+const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+/// The same of the one object of an event. A server takes the first it knows and does not look whether it fits: asked for a
+/// list here, it ends the watch at its first event.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// A resource that is listed and watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,23 +122,30 @@ impl Resource {
         }
     }
 
-    fn accept(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Namespaces | Self::Node => METADATA,
-            Self::Services | Self::Slices | Self::Pods => "application/json",
-        })
+    /// Whether of its objects only the metadata counts.
+    fn is_metadata(self) -> bool {
+        matches!(self, Self::Namespaces | Self::Node)
     }
 
     /// A page of the list: the first, or the one that `from` continues with.
     pub(super) fn list(self, node: &str, from: Option<&str>) -> Request<Body> {
-        self.request(node, &[("limit", Some(PAGE)), ("continue", from)])
+        let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
+        self.request(node, accept, &[("limit", Some(PAGE)), ("continue", from)])
+    }
+
+    /// The shortest list, for its version, which is the newest there is.
+    pub(super) fn probe(self, node: &str) -> Request<Body> {
+        let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
+        self.request(node, accept, &[("limit", Some("1"))])
     }
 
     /// The changes since `version`, for so many seconds.
     pub(super) fn watch(self, node: &str, version: &str, seconds: u64) -> Request<Body> {
         let seconds = seconds.to_string();
+        let accept = if self.is_metadata() { METADATA } else { WHOLE };
         self.request(
             node,
+            accept,
             &[
                 ("watch", Some("true")),
                 ("allowWatchBookmarks", Some("true")),
@@ -139,7 +155,7 @@ impl Resource {
         )
     }
 
-    fn request(self, node: &str, parameters: &[(&str, Option<&str>)]) -> Request<Body> {
+    fn request(self, node: &str, accept: &'static str, parameters: &[(&str, Option<&str>)]) -> Request<Body> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (key, value) in parameters {
             if let Some(value) = value {
@@ -152,7 +168,8 @@ impl Resource {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() =
             format!("{}?{}", self.path(), query.finish()).parse().expect("an encoded query makes a URI");
-        request.headers_mut().insert(ACCEPT, self.accept());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request
     }

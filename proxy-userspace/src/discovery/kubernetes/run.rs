@@ -66,6 +66,8 @@ pub(super) struct Fold {
     /// Which lists were begun and are not complete, be it that they broke off, and which were ever complete.
     listing: [bool; Resource::ALL.len()],
     known: [bool; Resource::ALL.len()],
+    /// Which may not be listed, or once might not.
+    denied: [bool; Resource::ALL.len()],
     /// This node's name, and whether there was a node of this name since its list began.
     name: Arc<str>,
     named: bool,
@@ -141,6 +143,7 @@ impl Fold {
             outlets,
             listing: Default::default(),
             known: Default::default(),
+            denied: Default::default(),
             name: node.into(),
             named: false,
             told: false,
@@ -159,6 +162,7 @@ impl Fold {
                 self.sweep(resource);
                 self.vouch();
             }
+            News::Denied(resource) => self.denied[resource.index()] = true,
             News::Set(object) => match *object {
                 Object::Service(service) => self.store.set_service(service),
                 Object::Slice(slice) => self.store.set_slice(slice),
@@ -223,8 +227,13 @@ impl Fold {
             && self.is_whole(Resource::Slices)
     }
 
+    /// Until the namespaces are known, one could say otherwise of a pod than the pod does. Who may not know them decides
+    /// without.
     fn residents_are_due(&self) -> bool {
-        self.node.has_changed() && self.is_whole(Resource::Pods)
+        let namespaces = Resource::Namespaces.index();
+        self.node.has_changed()
+            && self.is_whole(Resource::Pods)
+            && (self.known[namespaces] || self.denied[namespaces])
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -246,7 +255,7 @@ impl Fold {
         for resource in Resource::ALL {
             let is_told = match resource {
                 Resource::Services | Resource::Slices => self.told,
-                Resource::Pods => !self.residents_are_due(),
+                Resource::Pods => !self.node.has_changed(),
                 Resource::Namespaces | Resource::Node => true,
             };
             if self.known[resource.index()] && is_told {

@@ -9,10 +9,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::domain::pods::{ANNOTATIONS, Pod, Wishes};
 
-/// On the API server's image of a static pod: the hash that stands for its UID on the node. `kubernetes.io/config.hash` says
-/// the same, but on any pod that somebody puts it on: a pod could have another one diverted, or not. A pod with this
-/// annotation that is no image of a static pod is one that kubelet deletes.
-const STATIC: &str = "kubernetes.io/config.mirror";
+/// On the API server's image of a static pod: the hash that stands for its UID on the node. kubelet deletes a pod that has
+/// this and is no image; `kubernetes.io/config.hash`, which says the same, anybody may write on any pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// How many annotations of weir's are kept of an object, and how much of each; an API server takes 256 KiB of them.
 const KEPT: usize = 32;
@@ -69,7 +68,7 @@ pub struct PodAnnotations {
     /// Those of weir's.
     pub wishes: Wishes,
     /// `kubernetes.io/config.mirror`.
-    pub mirrored: Option<Arc<str>>,
+    pub config_mirror: Option<Arc<str>>,
 }
 
 /// A Pod's `spec`.
@@ -118,7 +117,7 @@ impl PodObject {
             name: self.metadata.name.as_str().into(),
             host_network: self.spec.host_network,
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            cgroup_uid: annotations.mirrored.unwrap_or_else(|| uid.clone()),
+            cgroup_uid: annotations.config_mirror.filter(|it| is_hash(it)).unwrap_or_else(|| uid.clone()),
             addresses: addresses.collect(),
             wishes: annotations.wishes,
         };
@@ -146,7 +145,9 @@ impl<'de> Deserialize<'de> for PodAnnotations {
                             let text = map.next_value::<String>()?;
                             kept.wishes.insert(wish.into(), start_of(&text).into());
                         }
-                        None if key == STATIC => kept.mirrored = Some(map.next_value::<String>()?.into()),
+                        None if key == MIRROR => {
+                            kept.config_mirror = Some(map.next_value::<String>()?.into());
+                        }
                         Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
@@ -156,6 +157,11 @@ impl<'de> Deserialize<'de> for PodAnnotations {
 
         deserializer.deserialize_map(Annotations)
     }
+}
+
+/// Whether it can be a static pod's hash. Other pods' UIDs have dashes, and nobody is to claim another's cgroup.
+fn is_hash(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn start_of(text: &str) -> &str {
@@ -190,9 +196,8 @@ mod tests {
 
     #[test]
     fn a_static_pods_cgroup_is_named_by_its_hash_and_a_finished_pod_is_told_by_its_phase() {
-        let annotations =
-            json!({ "kubernetes.io/config.hash": "dbe0", "kubernetes.io/config.mirror": "dbe0" });
-        let metadata = json!({ "name": "etcd-n1", "uid": "0b7f", "annotations": annotations });
+        let metadata = json!({ "name": "etcd-n1", "uid": "0b7f", "annotations": {
+            "kubernetes.io/config.hash": "dbe0", "kubernetes.io/config.mirror": "dbe0" } });
         let found = pod(metadata, json!({ "hostNetwork": true }), json!({ "phase": "Succeeded" }));
         assert_eq!((&*found.namespace, &*found.cgroup_uid), ("default", "dbe0"));
         assert!(found.host_network && found.finished);
@@ -201,10 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_does_not_pass_for_another_by_an_annotation_that_anybody_may_write() {
-        let annotations = json!({ "kubernetes.io/config.hash": "a1b2", "weir.dev/divert": "enabled" });
-        let metadata = json!({ "name": "sly", "uid": "0b7f", "annotations": annotations });
-        assert_eq!(&*pod(metadata, json!({}), json!({})).cgroup_uid, "0b7f");
+    fn no_annotation_makes_a_pod_another() {
+        let other = "0b7f1c1e-0000-4000-8000-000000000042";
+        for (key, value) in [
+            ("kubernetes.io/config.hash", "dbe0"),
+            ("kubernetes.io/config.hash", other),
+            ("kubernetes.io/config.mirror", other),
+            ("kubernetes.io/config.mirror", ""),
+        ] {
+            let metadata = json!({ "name": "a", "uid": "1", "annotations": { key: value } });
+            assert_eq!(&*pod(metadata, json!({}), json!(null)).cgroup_uid, "1", "{key}: {value}");
+        }
     }
 
     #[test]

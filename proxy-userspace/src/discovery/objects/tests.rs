@@ -101,6 +101,37 @@ fn a_slice_port_without_a_number_is_every_port_and_an_empty_name_is_none() {
 }
 
 #[test]
+fn a_named_target_port_can_be_another_in_each_pod() {
+    let service = hello(json!([{ "name": "http", "port": 80 }]));
+    let old = slice(json!([{ "addresses": ["10.1.0.1"] }]), json!([{ "name": "http", "port": 8080 }]));
+    let new = slice(json!([{ "addresses": ["10.1.0.2"] }]), json!([{ "name": "http", "port": 9090 }]));
+    let none = slice(json!([{ "addresses": ["10.1.0.3"] }]), json!([]));
+    let service = assemble(&service, Backing::Slices(&[&old, &new, &none]), Place::default());
+    let expected = ["10.1.0.1:8080 Ready", "10.1.0.2:9090 Ready"];
+    assert_eq!(shown(&service), [("http:80".to_owned(), expected.map(str::to_owned).to_vec())]);
+}
+
+#[test]
+fn what_an_api_server_writes_null_is_absent() {
+    let spec = json!({ "clusterIP": null, "clusterIPs": null, "ports": null, "ipFamilies": null, "externalName": null,
+        "sessionAffinity": null, "sessionAffinityConfig": null, "internalTrafficPolicy": null, "type": null });
+    let metadata = json!({ "name": "hello", "labels": null, "annotations": null, "creationTimestamp": null });
+    let service: ServiceObject = object(json!({ "metadata": metadata, "spec": spec }));
+    let endpoint =
+        json!({ "addresses": null, "conditions": null, "nodeName": null, "zone": null, "hints": null });
+    for slice in [slice(json!(null), json!(null)), slice(json!([endpoint]), json!([]))] {
+        assert_eq!(shown(&assemble(&service, Backing::Slices(&[&slice]), Place::default())), []);
+    }
+    let hints = json!({ "forZones": null, "forNodes": null });
+    let hinted = slice(json!([{ "addresses": ["10.1.0.1"], "hints": hints }]), json!([{ "port": 8080 }]));
+    let service = hello(json!([{ "port": 80, "name": null, "protocol": null, "appProtocol": null }]));
+    let service = assemble(&service, Backing::Slices(&[&hinted]), Place::default());
+    assert_eq!(shown(&service), [(":80".to_owned(), vec!["10.1.0.1:8080 Ready".to_owned()])]);
+    let _: NodeObject = object(json!({ "metadata": metadata }));
+    let _: NamespaceObject = object(json!({ "metadata": metadata }));
+}
+
+#[test]
 fn only_tcp_ports_are_ports() {
     let service = hello(json!([
         { "name": "dns", "port": 53, "protocol": "UDP" },

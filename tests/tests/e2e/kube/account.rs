@@ -10,7 +10,10 @@ use e2e::{Weir, eventually};
 
 /// A server that takes only this token, and its service `hello`.
 fn server(authority: &Authority, token: &str) -> ApiServer {
-    let server = ApiServer::start_secured(authority);
+    stocked(ApiServer::start_secured(authority), token)
+}
+
+fn stocked(server: ApiServer, token: &str) -> ApiServer {
     server.faults(|faults| faults.token = Some(token.to_owned()));
     server.put(service("hello", "10.96.0.10", &[("http", 80)]));
     server.serve("hello", &["10.1.0.1:8080".parse().unwrap()]);
@@ -53,6 +56,20 @@ fn a_pods_weir_asks_as_its_service_account_and_takes_up_a_new_token() {
     std::fs::write(account.path().join("token"), "second").unwrap();
     server.put(service("world", "10.96.0.11", &[("http", 80)]));
     within(Duration::from_secs(10), "the change", || weir.metric("weir_catalog_services", &[]) == 2.0);
+}
+
+#[test]
+fn a_server_of_an_ipv6_cluster_is_reached_and_believed() {
+    if !e2e::net::is_root() {
+        return;
+    }
+    let authority = Authority::new();
+    let at = (std::net::Ipv6Addr::LOCALHOST, 0).into();
+    let server = stocked(ApiServer::start_secured_at(&authority, at), "token");
+    let account = account(&authority, "token");
+    let weir = in_a_pod(&server, account.path()).start();
+    eventually("readiness", || weir.admin_get("/ready").status == 200);
+    assert!(weir.knows("10.1.0.1:8080".parse().unwrap()));
 }
 
 #[test]

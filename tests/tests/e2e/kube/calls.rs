@@ -6,6 +6,7 @@ use super::stage::{Stage, address, addresses, following};
 use e2e::kube::{Act, ApiServer, Refusal, service};
 use e2e::time::{holds_for, within};
 use e2e::{Weir, eventually};
+use serde_json::json;
 
 /// All that weir follows.
 const RESOURCES: [&str; 5] = ["services", "endpointslices", "namespaces", "nodes", "pods"];
@@ -64,6 +65,22 @@ fn lists_come_in_pages_and_watches_with_bookmarks_from_where_the_list_ended() {
         assert!(has(&watches[0], "allowWatchBookmarks", "true"), "{watches:?}");
         assert!(has(&watches[0], "resourceVersion", &version), "{watches:?}");
         assert!(watches[0].iter().any(|(key, _)| key == "timeoutSeconds"), "{watches:?}");
+    }
+}
+
+#[test]
+fn changes_of_what_only_the_metadata_is_asked_of_come_by_the_watch() {
+    let (weir, server) = followed(|_| {});
+    let events = |plural| weir.metric("weir_kubernetes_events_total", &[("resource", plural)]);
+    let before = ["namespaces", "nodes"].map(events);
+    server.put(json!({ "kind": "Namespace", "metadata": { "name": "shop" } }));
+    server.put(json!({ "kind": "Node", "metadata": { "name": "node-1" } }));
+    eventually("both", || server.has_told(&["namespaces", "nodes"]));
+    eventually("their events", || {
+        ["namespaces", "nodes"].map(events).iter().zip(before).all(|(now, then)| *now > then)
+    });
+    for plural in ["namespaces", "nodes"] {
+        assert_eq!(server.count("watch", plural), 1, "{plural}: {:?}", server.seen());
     }
 }
 

@@ -169,6 +169,42 @@ fn a_server_that_hangs_is_noticed() {
 }
 
 #[test]
+fn a_quiet_watch_without_bookmarks_is_begun_anew_and_is_no_failure() {
+    let server = ApiServer::start();
+    server.put(service("hello", "10.96.0.10", &[("http", 80)]));
+    server.serve("hello", &[at(1)]);
+    server.faults(|faults| faults.silent_watches = true);
+    let cluster = start(server);
+    cluster.knows_only(&[at(1)]);
+    eventually("more watches", || cluster.server.count("watch", "endpointslices") > 2);
+    for resource in ["services", "endpointslices"] {
+        assert_eq!(cluster.failures(resource, "silent"), 0.0, "{resource}");
+        assert_eq!(cluster.lists(resource), 1.0, "{resource}");
+    }
+    cluster.server.heal();
+    cluster.server.serve("hello", &[at(2)]);
+    cluster.knows_soon(&[at(2)]);
+}
+
+#[test]
+fn a_server_that_was_restored_from_a_backup_is_believed() {
+    let server = ApiServer::start();
+    server.put(service("hello", "10.96.0.10", &[("http", 80)]));
+    server.serve("hello", &[at(1)]);
+    server.compact();
+    let cluster = start(server);
+    cluster.knows_only(&[at(1)]);
+    for last in 2..20 {
+        cluster.server.serve("hello", &[at(last)]);
+    }
+    cluster.knows_only(&[at(19)]);
+    cluster.server.restore();
+    cluster.knows_only(&[at(1)]);
+    cluster.server.serve("hello", &[at(2)]);
+    cluster.knows_soon(&[at(2)]);
+}
+
+#[test]
 fn weir_serves_without_an_api_server_and_says_what_it_waits_for() {
     let server = ApiServer::start();
     server.put(service("hello", "10.96.0.10", &[("http", 80)]));

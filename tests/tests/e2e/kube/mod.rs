@@ -14,3 +14,4 @@ mod recordings; // It answers as a real one does.
 mod rollout; // A rolling restart.
 mod stage; // weir, the server, and pods.
 mod unknown; // Before it said anything.
+mod way; // The way to it, and its end.

@@ -25,6 +25,46 @@ fn write_for(path: &Path, server: &str, namespace: &str) {
     std::fs::write(path, text).unwrap();
 }
 
+/// A kubeconfig whose user is what `command` prints, and whose cluster has also `more`.
+fn write_exec(path: &Path, command: &str, more: &str) {
+    let exec = format!(
+        "{{ apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, {command:?}], interactiveMode: Never }}"
+    );
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: it\nclusters: [{{ name: it, cluster: {{ server: \"http://127.0.0.1:9\"{more} }} }}]\n\
+         contexts: [{{ name: it, context: {{ cluster: it, user: it }} }}]\nusers: [{{ name: it, user: {{ exec: {exec} }} }}]\n"
+    );
+    std::fs::write(path, text).unwrap();
+}
+
+#[tokio::test]
+async fn a_plugin_that_takes_its_time_holds_up_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, go) = (folder.path().join("kubeconfig"), folder.path().join("go"));
+    let credential =
+        r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"it"}}"#;
+    // It waits for what only this very thread will do, for some 10 s.
+    let wait = format!("for i in $(seq 200); do [ -e {} ] && break; sleep 0.05; done", go.display());
+    write_exec(&path, &format!("{wait}; [ -e {} ] && echo '{credential}'", go.display()), "");
+    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() });
+    let work = async {
+        tokio::task::yield_now().await;
+        std::fs::write(&go, "").unwrap();
+    };
+    let (client, ()) = tokio::join!(access.client(), work);
+    assert!(client.is_ok(), "{:?}", client.err());
+}
+
+#[tokio::test]
+async fn a_proxy_that_the_kubeconfig_names_is_said_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    write_exec(&path, "exit 1", ", proxy-url: \"http://127.0.0.1:3128\"");
+    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() });
+    let Err(Failure::Misconfigured(why)) = access.client().await else { panic!("a client") };
+    assert!(why.contains("proxy-url"), "{why}");
+}
+
 /// What the client is made of after these failures, the kubeconfig having become another before them.
 async fn after(failures: &[Failure]) -> String {
     let folder = tempfile::tempdir().unwrap();

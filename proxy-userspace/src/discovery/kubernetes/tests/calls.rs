@@ -68,9 +68,21 @@ fn what_is_asked_for_names_the_node_and_no_more_than_is_needed() {
     let slices = target(Resource::Slices.watch("n1", "7", 300));
     assert!(slices.starts_with("/apis/discovery.k8s.io/v1/endpointslices?watch=true"), "{slices}");
     for resource in Resource::ALL {
-        let accept = resource.list("n1", None).headers()[http::header::ACCEPT].clone();
-        let metadata = accept.to_str().unwrap().contains("PartialObjectMetadata");
-        assert_eq!(metadata, matches!(resource, Resource::Namespaces | Resource::Node), "{resource}");
+        let first = |request: http::Request<kube::client::Body>| {
+            let accept = request.headers()[http::header::ACCEPT].to_str().unwrap().to_owned();
+            accept.split(',').next().unwrap().to_owned()
+        };
+        let of = |form| format!("application/json;as={form};g=meta.k8s.io;v=v1");
+        let (list, event) = match resource {
+            Resource::Namespaces | Resource::Node => {
+                (of("PartialObjectMetadataList"), of("PartialObjectMetadata"))
+            }
+            _ => ("application/json".to_owned(), "application/json".to_owned()),
+        };
+        let agent = resource.list("n1", None).headers()[http::header::USER_AGENT].clone();
+        assert!(agent.to_str().unwrap().starts_with("weir/"), "who asks, for the server's audit: {agent:?}");
+        assert_eq!(first(resource.list("n1", None)), list, "{resource}");
+        assert_eq!(first(resource.watch("n1", "7", 300)), event, "{resource}");
     }
 }
 

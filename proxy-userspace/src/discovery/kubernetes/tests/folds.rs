@@ -114,6 +114,31 @@ fn of_a_cluster_without_a_service_nothing_is_waited_for() {
 }
 
 #[test]
+fn no_pod_is_told_of_before_its_namespace_can_say_otherwise() {
+    let pod =
+        || set(Resource::Pods, json!({ "metadata": { "name": "web-0", "namespace": "shop", "uid": "1" } }));
+    let shop = json!({ "metadata": { "name": "shop", "annotations": { "weir.dev/divert": "disabled" } } });
+    for namespaces in [Some(set(Resource::Namespaces, shop)), None] {
+        let outlets = outlets();
+        let mut fold = Fold::new("n1", outlets.clone());
+        list(&mut fold, Resource::Pods, vec![pod()]);
+        fold.publish();
+        assert!(outlets.residents.borrow().pods.is_empty());
+        assert!(!outlets.health.status(Resource::Pods).known, "what is not told is not known");
+        let expected = namespaces.is_some();
+        match namespaces {
+            Some(shop) => list(&mut fold, Resource::Namespaces, vec![shop]),
+            None => fold.take(News::Denied(Resource::Namespaces)),
+        }
+        assert!(fold.is_due());
+        fold.publish();
+        let residents = outlets.residents.borrow().clone();
+        assert_eq!((residents.pods.len(), residents.namespaces.contains_key("shop")), (1, expected));
+        assert!(outlets.health.status(Resource::Pods).known);
+    }
+}
+
+#[test]
 fn a_name_that_no_node_has_is_said_until_one_has_it() {
     let outlets = outlets();
     let mut fold = Fold::new("n1", outlets.clone());

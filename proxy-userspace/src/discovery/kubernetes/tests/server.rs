@@ -99,6 +99,8 @@ async fn follow(script: Script, expected: fn(&Catalog) -> bool, settled: fn(&Hea
     let mut catalogs = cluster.catalog();
     let following = tokio::spawn(cluster.follow());
     let found = timeout(Duration::from_secs(10), catalogs.wait_for(|catalog| expected(catalog))).await;
+    // What is found locks the channel, and more is told.
+    let found = found.map(drop);
     assert!(found.is_ok(), "{:?}", cluster.health().waits_for());
     let (health, mut changes) = (cluster.health(), cluster.health().changes());
     let all = async {
@@ -244,6 +246,25 @@ async fn without_permission_for_pods_services_are_known_and_it_is_said() {
     assert_eq!(health.waits_for(), None);
     let off = health.off().unwrap_or_default();
     assert!(off.contains("the enrolment of pods is off"), "{off}");
+}
+
+#[tokio::test]
+async fn without_permission_for_namespaces_pods_are_told_of_all_the_same() {
+    let health = follow(
+        |request, _| match request {
+            it if it.contains("/namespaces") => {
+                Answer::Whole("403 Forbidden", "{\"kind\":\"Status\",\"code\":403}".to_owned())
+            }
+            it if it.contains("/pods") && !it.contains("watch=true") => {
+                list(5, "", &[r#"{"metadata":{"name":"web-0","uid":"1"}}"#])
+            }
+            it => empty(it),
+        },
+        |_| true,
+        |health| health.status(Resource::Pods).known,
+    )
+    .await;
+    assert!(!health.status(Resource::Namespaces).known);
 }
 
 #[tokio::test]
