@@ -6,6 +6,7 @@
 mod basics;
 mod failing;
 mod many;
+mod moved;
 mod pods;
 mod refusing;
 mod scope;

@@ -173,19 +173,25 @@ fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
     let _ = stream.write_all(line.as_bytes());
 }
 
-/// What a direct connection reaches: a server in the pod, on the services' addresses, port 80.
+/// What a direct connection reaches: a server in the pod, on the services' addresses and its own.
 pub struct Direct {
     listener: TcpListener,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Direct {
+    /// On port 80, saying `direct`.
     pub fn start(world: &World) -> Self {
-        let listener = world.in_pod(|| listen(80, 128));
+        Self::saying(world, 80, "direct")
+    }
+
+    /// On any port, saying anything.
+    pub fn saying(world: &World, port: u16, words: &'static str) -> Self {
+        let listener = world.in_pod(|| listen(port, 128));
         let accepting = listener.try_clone().expect("dup");
         let thread = std::thread::spawn(move || {
             while let Ok((mut stream, _)) = accepting.accept() {
-                let _ = stream.write_all(b"direct");
+                let _ = stream.write_all(words.as_bytes());
             }
         });
         Self { listener, thread: Some(thread) }
