@@ -4,13 +4,17 @@
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
 mod basics;
+mod bpf;
+mod crash;
 mod failing;
+mod foreign;
 mod many;
 mod moved;
 mod pods;
 mod refusing;
 mod scope;
 mod sockets;
+mod traced;
 mod uring;
 mod weir;
 mod world;

@@ -44,6 +44,8 @@ pub fn listeners() -> Vec<TcpListener> {
 pub fn listen(port: u16, backlog: i32) -> TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("socket");
     socket.set_only_v6(false).expect("IPV6_V6ONLY");
+    // Connections to an earlier weir of the same test may linger.
+    socket.set_reuse_address(true).expect("SO_REUSEADDR");
     // A process that another test has just forked may hold the same port's last listener for a moment longer, until it
     // has closed what it inherited.
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into();
