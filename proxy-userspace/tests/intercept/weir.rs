@@ -38,7 +38,12 @@ pub fn plan(world: &World) -> Plan {
 
 /// The listeners of the transparent ports, in the calling thread's namespace.
 pub fn listeners() -> Vec<TcpListener> {
-    (FIRST..FIRST + PORTS).map(|port| listen(port, 4096)).collect()
+    listeners_from(FIRST)
+}
+
+/// As many, from another port on.
+pub fn listeners_from(first: u16) -> Vec<TcpListener> {
+    (first..first + PORTS).map(|port| listen(port, 4096)).collect()
 }
 
 pub fn listen(port: u16, backlog: i32) -> TcpListener {
@@ -131,6 +136,7 @@ impl Drop for Beating {
 pub struct Answering {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    ports: Vec<u16>,
 }
 
 impl Answering {
@@ -149,14 +155,15 @@ impl Answering {
             })
         };
         let threads = listeners.iter().map(answer).collect();
-        Self { stop, threads }
+        let ports = listeners.iter().map(|it| it.local_addr().expect("getsockname").port()).collect();
+        Self { stop, threads, ports }
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for port in FIRST..FIRST + PORTS {
+        for &port in &self.ports {
             let _ = TcpStream::connect((NODE[0], port));
         }
         for thread in self.threads.drain(..) {
