@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use crate::world::Cgroup;
 
@@ -33,8 +34,18 @@ fn pointer<T: ?Sized>(to: &T) -> [u32; 2] {
     [address as u32, (address >> 32) as u32]
 }
 
-/// How many programs are attached to this cgroup itself, on all the hooks that weir uses.
-pub fn attached(cgroup: &Cgroup) -> u32 {
+/// Waits until so many programs are attached to this cgroup itself, on all the hooks that weir uses. A process that another
+/// test has just forked may hold a link for a moment longer, until it has closed what it inherited.
+#[track_caller]
+pub fn expect_attached(cgroup: &Cgroup, count: u32) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while attached(cgroup) != count {
+        assert!(Instant::now() < end, "{} programs and not {count}", attached(cgroup));
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+fn attached(cgroup: &Cgroup) -> u32 {
     let folder = File::open(&cgroup.path).expect("the cgroup");
     HOOKS.into_iter().map(|hook| query(&folder, hook)).sum()
 }

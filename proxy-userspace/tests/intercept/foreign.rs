@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use proxy_ebpf::Count;
 use weir::intercept::{Destination, Plan};
 
-use crate::bpf::{Balancer, attached};
+use crate::bpf::{Balancer, expect_attached};
 use crate::weir::{Answering, Beating, Direct, dial, intercept, ip, plan, service};
 use crate::world::{Cgroup, POD, SERVICE, World, on_a_node};
 
@@ -97,10 +97,10 @@ fn of_a_balancer_on_the_same_cgroup_who_attached_first_goes_first() {
         let (mut interception, listeners) = intercept(&plan(world));
         let weir = Answering::start(&listeners, &interception.originals());
         let late = balancer(&world.pods);
-        assert_eq!(attached(&world.pods), 6);
+        expect_attached(&world.pods, 6);
         weir_goes_first(world, &mut interception, late);
         drop((weir, interception));
-        assert_eq!(attached(&world.pods), 0);
+        expect_attached(&world.pods, 0);
         let early = balancer(&world.pods);
         let mut interception = crate::weir::intercept_to(&plan(world), &listeners);
         let _weir = Answering::start(&listeners, &interception.originals());

@@ -94,6 +94,6 @@ fn while_one_weir_follows_another_no_connection_fails_goes_past_them_or_goes_ast
             }
             swaps.unwrap();
         });
-        assert_eq!(crate::bpf::attached(&world.pods), 5);
+        crate::bpf::expect_attached(&world.pods, 5);
     });
 }

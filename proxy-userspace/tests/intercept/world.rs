@@ -195,8 +195,8 @@ impl Process {
                 Self { pid: child, said: File::from(said), waited: false }
             }
             ForkResult::Child => {
-                std::panic::set_hook(Box::new(|_| {}));
                 close_all_but([netns.as_raw_fd(), say.as_raw_fd()]);
+                std::panic::set_hook(Box::new(|_| {}));
                 let said = catch_unwind(AssertUnwindSafe(|| {
                     cgroup.enter();
                     setns(netns, CloneFlags::CLONE_NEWNET).expect("setns");
