@@ -105,7 +105,8 @@ fn a_process_that_moves_to_another_pod_is_taken_for_that_pods() {
         for listener in &listeners {
             listener.set_nonblocking(true).unwrap();
             while let Ok((stream, client)) = listener.accept() {
-                let original = interception.originals().take(client, stream.local_addr().unwrap()).unwrap();
+                let original =
+                    interception.originals().take(&stream, client, stream.local_addr().unwrap()).unwrap();
                 found.push((original.dialled.port(), original.cgroup));
             }
         }

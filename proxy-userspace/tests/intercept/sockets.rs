@@ -19,7 +19,7 @@ fn accepted(listeners: &[TcpListener], interception: &Beating) -> Vec<(Option<So
     for listener in listeners {
         listener.set_nonblocking(true).unwrap();
         while let Ok((mut stream, client)) = listener.accept() {
-            let original = interception.originals().take(client, stream.local_addr().unwrap());
+            let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
             let mut sent = String::new();
             stream.set_nonblocking(false).unwrap();
             stream.read_to_string(&mut sent).unwrap();

@@ -61,6 +61,7 @@ pub fn listen(port: u16, backlog: i32) -> TcpListener {
         std::thread::yield_now();
     }
     socket.listen(backlog).expect("listen");
+    weir::intercept::save_syns(socket.as_fd()).expect("TCP_SAVE_SYN");
     socket.into()
 }
 
@@ -174,7 +175,7 @@ impl Drop for Answering {
 
 fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
     let local = stream.local_addr().expect("getsockname");
-    let line = match originals.take(client, local) {
+    let line = match originals.take(&stream, client, local) {
         Some(original) if original.opaque => format!("weir opaque {}", original.dialled),
         Some(original) => format!("weir {}", original.dialled),
         None => "lost".to_owned(),
