@@ -21,7 +21,7 @@ pub use count::Count;
 /// The version of everything in this file. A program leaves connections alone when the settings it reads
 /// carry another one, and weir ignores an [`Original`] of another one, so that a program and a weir of
 /// different releases can meet in the same maps without misreading each other.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// A heartbeat older than this, in nanoseconds, means that weir hangs.
 pub const STALE_AFTER_NS: u64 = 2_000_000_000;
@@ -245,6 +245,11 @@ pub struct Original {
     pub flags: u16,
     /// [`LAYOUT`] of the program that wrote this.
     pub layout: u32,
+    /// The initial sequence number of its SYN, in host order; 0 in `DIALLED`. Addresses and ports may be translated on the
+    /// way, and then an entry could be found by another connection than the one it was filed for; this number stays.
+    pub sequence: u32,
+    /// Never read; it stands where padding would.
+    pub unused: u32,
 }
 
 impl Original {
@@ -260,7 +265,7 @@ const _: () = {
     assert!(size_of::<Ports>() == RANGES * 4);
     assert!(size_of::<Pod>() == 4 + 2 * RANGES * 4);
     assert!(size_of::<Tuple>() == 2 * 16 + 2 * 2);
-    assert!(size_of::<Original>() == 16 + 3 * 8 + 2 * 2 + 4);
+    assert!(size_of::<Original>() == 16 + 3 * 8 + 2 * 2 + 3 * 4);
 };
 
 #[cfg(test)]

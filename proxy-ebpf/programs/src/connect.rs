@@ -94,6 +94,8 @@ impl Kernel {
             port: self.dial.port,
             flags,
             layout: LAYOUT,
+            sequence: 0,
+            unused: 0,
         }
     }
 }

@@ -141,6 +141,13 @@ pub fn remembered(socket: *mut bpf_sock) -> Option<&'static Original> {
     unsafe { bpf_sk_storage_get(storage(), socket.cast(), null_mut(), 0).cast::<Original>().as_ref() }
 }
 
+/// The same, to be added to.
+#[inline(always)]
+pub fn remembered_mut(socket: *mut bpf_sock) -> Option<&'static mut Original> {
+    // SAFETY: as in `remember`; sockops programs run under the socket's lock, and getpeername reads nothing that they write.
+    unsafe { bpf_sk_storage_get(storage(), socket.cast(), null_mut(), 0).cast::<Original>().as_mut() }
+}
+
 /// Makes the socket forget an earlier diverted connection, or getpeername would tell of it.
 #[inline(always)]
 pub fn forget(socket: *mut bpf_sock) {

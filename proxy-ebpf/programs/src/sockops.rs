@@ -1,12 +1,16 @@
 //! The moment between the choice of a source port and the first packet: file the connection, so that weir
 //! finds it however soon it accepts.
 //!
+//! There are two such callbacks. The later one asks for the first time-out of the SYN, and only there is the sequence
+//! number that the SYN will bear known: `snd_nxt` is set just before. Newer kernels ask again when they repeat a SYN, which
+//! shows by its being sent and not acknowledged. What the program returns leaves the time-out as it is.
+//!
 //! An entry is not removed when the client closes: a client may connect, send and close before weir gets
 //! to accept. weir takes the entry; what it never takes, later entries push out.
 
 use core::ptr::addr_of;
 
-use aya_ebpf::bindings::BPF_SOCK_OPS_TCP_CONNECT_CB;
+use aya_ebpf::bindings::{BPF_SOCK_OPS_TIMEOUT_INIT, bpf_sock};
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
 use proxy_ebpf::{Address, Count, Tuple};
@@ -21,17 +25,19 @@ const DONE: u32 = 1;
 pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
     let raw = ctx.ops;
     // SAFETY: the hook's own context, whose accesses the verifier checks.
-    if unsafe { addr_of!((*raw).op).read_volatile() } != BPF_SOCK_OPS_TCP_CONNECT_CB {
+    if unsafe { addr_of!((*raw).op).read_volatile() } != BPF_SOCK_OPS_TIMEOUT_INIT {
         return DONE;
     }
     // SAFETY: as above.
-    let (family, local4, remote4, local_port, remote_port, socket) = unsafe {
+    let (family, local4, remote4, local_port, remote_port, sequence, acknowledged, socket) = unsafe {
         (
             addr_of!((*raw).family).read_volatile(),
             addr_of!((*raw).local_ip4).read_volatile(),
             addr_of!((*raw).remote_ip4).read_volatile(),
             addr_of!((*raw).local_port).read_volatile(),
             addr_of!((*raw).remote_port).read_volatile(),
+            addr_of!((*raw).snd_nxt).read_volatile(),
+            addr_of!((*raw).snd_una).read_volatile(),
             addr_of!((*raw).__bindgen_anon_2.sk).read_volatile(),
         )
     };
@@ -52,7 +58,7 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
             ],
         )
     };
-    if socket.is_null() {
+    if socket.is_null() || sequence != acknowledged {
         return DONE;
     }
     let remote6 = Address { words: remote6 };
@@ -64,15 +70,16 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
         client_port: (local_port as u16).to_be(),
         node_port: (remote_port >> 16) as u16,
     };
-    file(&ctx, socket, &tuple);
+    file(&ctx, socket, &tuple, sequence);
     DONE
 }
 
 /// Files a diverted connection. One that was not diverted and goes to a transparent port all the same must
 /// not find the entry of an earlier one.
 #[inline(always)]
-fn file(ctx: &SockOpsContext, socket: *mut aya_ebpf::bindings::bpf_sock, tuple: &Tuple) {
-    if let Some(original) = maps::remembered(socket) {
+fn file(ctx: &SockOpsContext, socket: *mut bpf_sock, tuple: &Tuple, sequence: u32) {
+    if let Some(original) = maps::remembered_mut(socket) {
+        original.sequence = sequence;
         let filed = maps::file(tuple, original);
         maps::count(if filed.is_ok() { Count::Filed } else { Count::NotFiled });
         log_filed(ctx, tuple);

@@ -27,6 +27,9 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
     };
     let attached = plan(transparent, settings, listeners).and_then(|plan| {
         let first = listeners.transparent.first().context("no transparent listener")?;
+        for listener in &listeners.transparent {
+            intercept::save_syns(listener.as_fd()).context("TCP_SAVE_SYN")?;
+        }
         Ok(Interception::attach(&plan, first.as_fd())?)
     });
     if transparent.fail == Fail::Closed {

@@ -29,6 +29,7 @@ mod plan;
 mod pods;
 mod scope;
 mod status;
+mod syn;
 mod sys;
 mod wire;
 
@@ -51,6 +52,7 @@ pub use proxy_ebpf::decide::Fail;
 pub use proxy_ebpf::{Count, Pod, Policy};
 pub use scope::{Applied, Destination};
 pub use status::Status;
+pub use syn::save_syns;
 
 /// Programs in place, and the maps they share with weir. Dropping it detaches them: connections then go
 /// where they were dialled, and those already diverted stay with weir.
@@ -81,7 +83,7 @@ impl Interception {
     /// To be called in the node's own network namespace: the calling thread's is taken to be that.
     ///
     /// `listener` is one of the sockets that accept on the transparent ports; as long as it listens, weir
-    /// is taken to be there. The first heartbeat is given here.
+    /// is taken to be there. Each of them should keep SYNs ([`save_syns`]). The first heartbeat is given here.
     ///
     /// # Errors
     ///

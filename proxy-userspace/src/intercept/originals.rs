@@ -9,8 +9,8 @@ use aya::maps::{HashMap, MapData};
 use proxy_ebpf::{LAYOUT, Tuple};
 
 use super::heart::monotonic_ns;
-use super::sys;
 use super::wire::{self, Wire};
+use super::{syn, sys};
 
 /// An entry older than this belongs to an earlier connection with the same addresses. A connection can
 /// wait that long: SYNs are repeated for 127 s by default (tcp(7), `tcp_syn_retries`).
@@ -53,12 +53,13 @@ impl Originals {
         Self { filed: Arc::new(Filed { table, fd, room }) }
     }
 
-    /// Takes out what is filed about the connection from `client` to `local`, as accept() and getsockname()
+    /// Takes out what is filed about this connection, from `client` to `local` as accept() and getsockname()
     /// give them, IPv4 mapped or not. Once per connection, right after accept.
     ///
     /// `None` for a connection that was not diverted, or whose entry is lost: it must be closed, never
-    /// forwarded to its own local address.
-    pub fn take(&self, client: SocketAddr, local: SocketAddr) -> Option<Original> {
+    /// forwarded to its own local address. Where the kernel kept the connection's SYN ([`super::save_syns`]), an entry
+    /// that was filed for another one is as good as lost.
+    pub fn take(&self, connection: impl AsFd, client: SocketAddr, local: SocketAddr) -> Option<Original> {
         let tuple = Tuple {
             client: wire::address(client.ip()),
             node: wire::address(local.ip()),
@@ -67,7 +68,8 @@ impl Originals {
         };
         let filed = sys::take(self.filed.fd.as_fd(), &tuple)?;
         let age = Duration::from_nanos(monotonic_ns().saturating_sub(filed.at));
-        (filed.layout == LAYOUT && age < TOO_OLD).then(|| Original {
+        let same = syn::sequence(connection.as_fd()).is_none_or(|sequence| sequence == filed.sequence);
+        (same && filed.layout == LAYOUT && age < TOO_OLD).then(|| Original {
             dialled: wire::socket_address(filed.address, filed.port),
             cgroup: filed.cgroup,
             netns_cookie: filed.netns,

@@ -104,7 +104,7 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
 }
 
 fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Option<crate::intercept::Original> {
-    worker.shared.originals.as_ref()?.take(client, stream.local_addr().ok()?)
+    worker.shared.originals.as_ref()?.take(stream, client, stream.local_addr().ok()?)
 }
 
 /// Whether `dialled` is one of weir's own listeners, which nothing that is diverted has any business with.

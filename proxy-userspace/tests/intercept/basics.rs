@@ -38,7 +38,7 @@ fn weir_learns_who_dialled() {
         let found = listeners.iter().find_map(|listener| {
             listener.set_nonblocking(true).unwrap();
             let (stream, client) = listener.accept().ok()?;
-            interception.originals().take(client, stream.local_addr().unwrap())
+            interception.originals().take(&stream, client, stream.local_addr().unwrap())
         });
         let original = found.expect("the entry outlives the client");
         assert_eq!((original.dialled, original.cgroup), (service(0, 80), container));
@@ -61,7 +61,7 @@ fn a_client_that_closes_before_accept_is_still_known() {
         for listener in &listeners {
             listener.set_nonblocking(true).unwrap();
             while let Ok((stream, client)) = listener.accept() {
-                let original = interception.originals().take(client, stream.local_addr().unwrap());
+                let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
                 ports.push(original.expect("the dialled address").dialled.port());
             }
         }

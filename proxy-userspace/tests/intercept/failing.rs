@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use proxy_ebpf::Count;
 use weir::intercept::Fail;
 
@@ -15,13 +16,13 @@ use crate::world::{Cgroup, Process, World, on_a_node, steal};
 
 /// The links of a process: with copies of them held, its programs stay attached when it dies, and only
 /// the empty slot can make connections go direct.
-fn links_of(process: &Process) -> Vec<OwnedFd> {
-    let folder = format!("/proc/{}/fd", process.pid);
+pub fn links_of(process: Pid) -> Vec<OwnedFd> {
+    let folder = format!("/proc/{process}/fd");
     let fds = fs::read_dir(folder).unwrap().flatten();
     let links = fds.filter(|fd| {
         fs::read_link(fd.path()).is_ok_and(|target| target.to_string_lossy().contains("bpf_link"))
     });
-    links.map(|fd| steal(process.pid, fd.file_name().to_string_lossy().parse().unwrap())).collect()
+    links.map(|fd| steal(process, fd.file_name().to_string_lossy().parse().unwrap())).collect()
 }
 
 /// A weir in a process of its own, that lives until it is killed.
@@ -45,7 +46,7 @@ fn a_killed_weir_costs_no_connection_although_its_programs_stay() {
         let own = Cgroup::new(world.pods.path.parent().unwrap());
         let weir = separate_weir(world, &own);
         eventually("weir", || world.run(|| dial(service(0, 80))));
-        let links = links_of(&weir);
+        let links = links_of(weir.pid);
         assert_eq!(links.len(), 5);
         weir.kill();
         assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");

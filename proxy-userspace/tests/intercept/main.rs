@@ -5,13 +5,21 @@
 
 mod basics;
 mod beside;
+mod bpf;
+mod crash;
 mod failing;
+mod foreign;
 mod many;
+mod moved;
+mod netfilter;
 mod node;
 mod pods;
 mod refusing;
 mod scope;
+mod snat;
 mod sockets;
+mod swap;
+mod traced;
 mod uring;
 mod weir;
 mod world;

@@ -29,7 +29,7 @@ fn compare(listener: &TcpListener, originals: &Originals, stop: &AtomicBool, tal
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let original = originals.take(client, stream.local_addr().unwrap());
+        let original = originals.take(&stream, client, stream.local_addr().unwrap());
         let mut sent = String::new();
         stream.read_to_string(&mut sent).unwrap();
         let counter = match original {
@@ -125,7 +125,7 @@ fn when_the_table_of_connections_overflows_an_entry_is_lost_but_never_wrong() {
         for listener in &listeners {
             listener.set_nonblocking(true).unwrap();
             while let Ok((mut stream, client)) = listener.accept() {
-                let original = interception.originals().take(client, stream.local_addr().unwrap());
+                let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
                 let mut sent = String::new();
                 stream.set_nonblocking(false).unwrap();
                 stream.read_to_string(&mut sent).unwrap();

@@ -19,7 +19,7 @@ fn accepted(listeners: &[TcpListener], interception: &Beating) -> Vec<(Option<So
     for listener in listeners {
         listener.set_nonblocking(true).unwrap();
         while let Ok((mut stream, client)) = listener.accept() {
-            let original = interception.originals().take(client, stream.local_addr().unwrap());
+            let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
             let mut sent = String::new();
             stream.set_nonblocking(false).unwrap();
             stream.read_to_string(&mut sent).unwrap();
@@ -115,44 +115,42 @@ fn both_forms_of_fast_open_are_diverted() {
     });
 }
 
-#[test]
-fn multipath_tcp_is_diverted() {
-    on_a_node(|world| {
+/// Dials a service of each family in the way `dial` does, and has `check` look at the family and at what it said.
+fn in_each_family(dial: fn(SocketAddr) -> String, check: fn(usize, &str)) {
+    on_a_node(move |world| {
         let (interception, listeners) = intercept(&plan(world));
         let _weir = Answering::start(&listeners, &interception.originals());
         for family in [0, 1] {
-            let said = world.run(|| {
-                let to = service(family, 80);
-                let socket =
-                    Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::MPTCP)).unwrap();
-                socket.connect(&to.into()).unwrap();
-                read(socket.into())
-            });
-            // A known limit: the kernel asks no program about the peer of such a socket, so it shows where weir listens.
-            let shown = SocketAddr::new(ip(NODE[family]), 0).to_string();
-            let shown = shown.trim_end_matches('0');
-            assert!(said.starts_with(&format!("weir {}, peer {shown}", service(family, 80))), "{said}");
+            check(family, &world.run(|| dial(service(family, 80))));
         }
     });
 }
 
 #[test]
-fn a_connect_by_io_uring_is_diverted() {
-    on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
-        for family in [0, 1] {
-            let said = world.run(|| {
-                let to = service(family, 80);
-                let socket = stream(Domain::for_address(to));
-                match uring::connect(socket.as_raw_fd(), &to.into()) {
-                    0 => read(socket.into()),
-                    error => format!("io_uring says {error}"),
-                }
-            });
-            assert_eq!(said, format!("weir {0}, peer {0}", service(family, 80)));
-        }
+fn multipath_tcp_is_diverted() {
+    let dial = |to: SocketAddr| {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::MPTCP)).unwrap();
+        socket.connect(&to.into()).unwrap();
+        read(socket.into())
+    };
+    in_each_family(dial, |family, said| {
+        // A known limit: the kernel asks no program about the peer of such a socket, so it shows where weir listens.
+        let shown = SocketAddr::new(ip(NODE[family]), 0).to_string();
+        let shown = shown.trim_end_matches('0');
+        assert!(said.starts_with(&format!("weir {}, peer {shown}", service(family, 80))), "{said}");
     });
+}
+
+#[test]
+fn a_connect_by_io_uring_is_diverted() {
+    let dial = |to: SocketAddr| {
+        let socket = stream(Domain::for_address(to));
+        match uring::connect(socket.as_raw_fd(), &to.into()) {
+            0 => read(socket.into()),
+            error => format!("io_uring says {error}"),
+        }
+    };
+    in_each_family(dial, |family, said| assert_eq!(said, format!("weir {0}, peer {0}", service(family, 80))));
 }
 
 #[test]

@@ -38,12 +38,19 @@ pub fn plan(world: &World) -> Plan {
 
 /// The listeners of the transparent ports, in the calling thread's namespace.
 pub fn listeners() -> Vec<TcpListener> {
-    (FIRST..FIRST + PORTS).map(|port| listen(port, 4096)).collect()
+    listeners_from(FIRST)
+}
+
+/// As many, from another port on.
+pub fn listeners_from(first: u16) -> Vec<TcpListener> {
+    (first..first + PORTS).map(|port| listen(port, 4096)).collect()
 }
 
 pub fn listen(port: u16, backlog: i32) -> TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("socket");
     socket.set_only_v6(false).expect("IPV6_V6ONLY");
+    // Connections to an earlier weir of the same test may linger.
+    socket.set_reuse_address(true).expect("SO_REUSEADDR");
     // A process that another test has just forked may hold the same port's last listener for a moment longer, until it
     // has closed what it inherited.
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into();
@@ -54,6 +61,7 @@ pub fn listen(port: u16, backlog: i32) -> TcpListener {
         std::thread::yield_now();
     }
     socket.listen(backlog).expect("listen");
+    weir::intercept::save_syns(socket.as_fd()).expect("TCP_SAVE_SYN");
     socket.into()
 }
 
@@ -167,7 +175,7 @@ impl Drop for Answering {
 
 fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
     let local = stream.local_addr().expect("getsockname");
-    let line = match originals.take(client, local) {
+    let line = match originals.take(&stream, client, local) {
         Some(original) if original.opaque => format!("weir opaque {}", original.dialled),
         Some(original) => format!("weir {}", original.dialled),
         None => "lost".to_owned(),
@@ -175,19 +183,25 @@ fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
     let _ = stream.write_all(line.as_bytes());
 }
 
-/// What a direct connection reaches: a server in the pod, on the services' addresses, port 80.
+/// What a direct connection reaches: a server in the pod, on the services' addresses and its own.
 pub struct Direct {
     listener: TcpListener,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Direct {
+    /// On port 80, saying `direct`.
     pub fn start(world: &World) -> Self {
-        let listener = world.in_pod(|| listen(80, 128));
+        Self::saying(world, 80, "direct")
+    }
+
+    /// On any port, saying anything.
+    pub fn saying(world: &World, port: u16, words: &'static str) -> Self {
+        let listener = world.in_pod(|| listen(port, 128));
         let accepting = listener.try_clone().expect("dup");
         let thread = std::thread::spawn(move || {
             while let Ok((mut stream, _)) = accepting.accept() {
-                let _ = stream.write_all(b"direct");
+                let _ = stream.write_all(words.as_bytes());
             }
         });
         Self { listener, thread: Some(thread) }

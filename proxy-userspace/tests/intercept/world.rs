@@ -90,6 +90,11 @@ impl World {
         Process::start(&self.pod, cgroup, application).result()
     }
 
+    /// Runs an application in some other network namespace, in a cgroup, to its end.
+    pub fn run_at(&self, netns: &OwnedFd, cgroup: &Cgroup, application: impl FnOnce() -> String) -> String {
+        Process::start(netns, cgroup, application).result()
+    }
+
     /// Starts a process on the node, in a cgroup.
     pub fn start_on_node(&self, cgroup: &Cgroup, program: impl FnOnce() -> String) -> Process {
         Process::start(&self.node, cgroup, program)
@@ -139,6 +144,11 @@ impl Cgroup {
         fs::create_dir(&self.path).expect("the cgroup again");
     }
 
+    /// Moves the calling process into it.
+    pub fn enter(&self) {
+        fs::write(self.path.join("cgroup.procs"), "0").expect("move into the cgroup");
+    }
+
     /// The kernel's id of it.
     pub fn id(&self) -> u64 {
         use std::os::unix::fs::MetadataExt;
@@ -185,10 +195,10 @@ impl Process {
                 Self { pid: child, said: File::from(said), waited: false }
             }
             ForkResult::Child => {
-                std::panic::set_hook(Box::new(|_| {}));
                 close_all_but([netns.as_raw_fd(), say.as_raw_fd()]);
+                std::panic::set_hook(Box::new(|_| {}));
                 let said = catch_unwind(AssertUnwindSafe(|| {
-                    fs::write(cgroup.path.join("cgroup.procs"), "0").expect("move into the cgroup");
+                    cgroup.enter();
                     setns(netns, CloneFlags::CLONE_NEWNET).expect("setns");
                     program()
                 }));
@@ -262,13 +272,14 @@ pub fn wait_readable(fd: BorrowedFd<'_>, end: Instant) {
 }
 
 /// Moves the calling thread into a new network namespace, with loopback up.
-fn new_namespace() -> OwnedFd {
+pub fn new_namespace() -> OwnedFd {
     unshare(CloneFlags::CLONE_NEWNET).expect("unshare");
     configure("link set lo up");
     File::open("/proc/thread-self/ns/net").expect("the namespace").into()
 }
 
-fn addresses(interface: &str, addresses: &[(&str, u8)]) {
+/// Gives addresses, with their prefixes' lengths, to an interface of the calling thread's namespace.
+pub fn addresses(interface: &str, addresses: &[(&str, u8)]) {
     for (address, length) in addresses {
         let nodad = if address.parse::<IpAddr>().expect("an address").is_ipv6() { "nodad" } else { "" };
         configure(&format!("address add {address}/{length} dev {interface} {nodad}"));

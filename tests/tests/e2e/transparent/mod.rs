@@ -1,6 +1,7 @@
 //! Diverted connections: a node with pods, the BPF programs loaded. With root a test that cannot run here fails;
 //! without root the whole module says that it is left out.
 
+mod bulk; // Very much on one connection.
 mod capabilities; // What a DaemonSet has to give it.
 mod changes; // The node, and what is diverted, change while weir runs.
 mod deadman; // weir killed, stopped, or missing: connections go direct.
@@ -11,6 +12,7 @@ mod pods; // Whose connections are diverted, pod by pod.
 mod reuse; // A client's port, used again.
 mod services; // What is diverted follows Services.
 mod stop; // SIGTERM under load.
+mod takeover; // Another weir takes over under load.
 mod volume; // Many connections, random addresses.
 mod without; // No capability, no cgroup.
 

@@ -1,0 +1,99 @@
+//! One weir's programs take the place of another's while connections are made all the time.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use proxy_ebpf::Count;
+use weir::intercept::Plan;
+
+use crate::weir::{Answering, Beating, FIRST, dial, intercept_to, listeners_from, plan, service};
+use crate::world::{World, on_a_node};
+
+/// How often one weir follows another.
+const SWAPS: u16 = 10;
+
+/// A weir with its own ports and programs.
+struct Generation {
+    // Dropped in this order, as weir does.
+    interception: Beating,
+    _answering: Answering,
+    _listeners: Vec<TcpListener>,
+}
+
+impl Generation {
+    /// Every second one has the same ports.
+    fn start(world: &World, number: u16) -> Self {
+        let first_port = FIRST + 10 * (number % 2);
+        let listeners = listeners_from(first_port);
+        let interception = intercept_to(&Plan { first_port, ..plan(world) }, &listeners);
+        let answering = Answering::start(&listeners, &interception.originals());
+        Self { interception, _answering: answering, _listeners: listeners }
+    }
+
+    /// Waits until so many connections have come to it.
+    fn takes(&self, connections: u64) {
+        self.wait(|| self.interception.counters().get(Count::Diverted) >= connections);
+    }
+
+    /// Ends it as planned: it takes no more, whoever is on the way arrives, and the programs go.
+    fn retire(mut self) {
+        self.interception.disarm();
+        self.wait(|| {
+            let counters = self.interception.counters();
+            counters.get(Count::Diverted) == counters.get(Count::Filed)
+                && self.interception.status().waiting == 0
+        });
+    }
+
+    fn wait(&self, what: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !what() {
+            let counters: Vec<_> = self.interception.counters().iter().collect();
+            assert!(Instant::now() < end, "{:?}, {counters:?}", self.interception.status());
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Dials a service of each family in turn until there is a file `stop`; says what was not answered by a weir that knew it.
+fn dial_until(stop: &Path) -> String {
+    let mut wrong = Vec::new();
+    while !stop.exists() {
+        for family in [0, 1] {
+            let to = service(family, 80);
+            let said = dial(to);
+            if said != format!("weir {to}, peer {to}") {
+                wrong.push(said);
+            }
+        }
+    }
+    wrong.join("; ")
+}
+
+#[test]
+fn while_one_weir_follows_another_no_connection_fails_goes_past_them_or_goes_astray() {
+    on_a_node(|world| {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = folder.path().join("stop");
+        let mut current = Generation::start(world, 0);
+        std::thread::scope(|scope| {
+            let applications = [(), ()].map(|()| scope.spawn(|| world.run(|| dial_until(&stop))));
+            // Also when a swap fails, or the applications would never end.
+            let swaps = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                current.takes(20);
+                for number in 1..=SWAPS {
+                    let next = Generation::start(world, number);
+                    std::mem::replace(&mut current, next).retire();
+                    current.takes(20);
+                }
+            }));
+            std::fs::write(&stop, "").unwrap();
+            for application in applications {
+                assert_eq!(application.join().unwrap(), "");
+            }
+            swaps.unwrap();
+        });
+        crate::bpf::expect_attached(&world.pods, 5);
+    });
+}
