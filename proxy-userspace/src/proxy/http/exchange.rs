@@ -154,11 +154,10 @@ impl Exchange {
         // Room for what is added, at once.
         parts.headers.reserve(headers::ADDED);
         headers::check_codings(survey, &parts.headers)?;
-        headers::settle_length(survey, &mut parts.headers)?;
         headers::check_hops(survey, &parts.headers)?;
-        require_host(session, &mut parts)?;
+        require_host(survey, session, &mut parts)?;
         if session.origin == Origin::Explicit {
-            headers::to_origin_form(&parts.method, &mut parts.uri, &mut parts.headers)?;
+            headers::to_origin_form(survey, &parts.method, &mut parts.uri, &mut parts.headers)?;
         }
         headers::check_upgrade(survey, parts.version, &mut parts.headers);
         let upgrade = headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers);
@@ -196,19 +195,18 @@ impl Asked {
 
 /// Every request that goes on has exactly one Host (RFC 9112 §3.2). A diverted HTTP/1.0 request without one gets
 /// the address it dialled.
-fn require_host(session: &Session, parts: &mut http::request::Parts) -> Result<(), Fault> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next(), session.origin) {
-        (Some(_), None, _) => Ok(()),
-        (Some(_), Some(_), _) => Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
+fn require_host(found: Survey, session: &Session, parts: &mut http::request::Parts) -> Result<(), Fault> {
+    match (found.hosts(&parts.headers), session.origin) {
+        (1, _) => Ok(()),
+        (2.., _) => Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
         // The target says it.
-        (None, ..) if parts.uri.authority().is_some() => Ok(()),
-        (None, _, Origin::Dialled(address)) if parts.version == Version::HTTP_10 => {
+        (0, _) if parts.uri.authority().is_some() => Ok(()),
+        (0, Origin::Dialled(address)) if parts.version == Version::HTTP_10 => {
             let host = HeaderValue::try_from(address.to_string());
             parts.headers.insert(HOST, host.map_err(|_| Fault::new(Kind::NoHost, "no host"))?);
             Ok(())
         }
-        (None, ..) => {
+        (0, _) => {
             Err(Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL"))
         }
     }
@@ -239,7 +237,7 @@ async fn bind(
         }
         Origin::Explicit => {
             let own = overrides::take(*survey, session, &world.terms.overrides, request.headers_mut())?;
-            let route = identify::route(worker, world, request, client.spoken, own.as_ref())?;
+            let route = identify::route(worker, world, request, (*survey, client.spoken), own.as_ref())?;
             let place = worker.settle(world, &route).await?;
             let (cluster, calls) = (place.cluster.clone(), place.calls);
             headers::say_destination(*survey, request.headers_mut(), &route, place);

@@ -140,23 +140,22 @@ pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fa
     }
 }
 
-/// Makes a length that is said more than once one number, or refuses it (RFC 9110 §8.6). hyper has done so for itself
-/// where a body follows; the field would go on as it came. Beside a transfer coding there is none any more.
+/// Makes an answer's length that is said more than once one number, or refuses it (RFC 9110 §8.6). hyper has done so for
+/// itself where a body follows; the field would go on as it came. Of requests it lets none but a single number through.
 ///
 /// # Errors
 ///
 /// [`Kind::BadBody`]
 pub(super) fn settle_length(found: Survey, headers: &mut HeaderMap) -> Result<(), Fault> {
-    if !found.odd_length || found.coding {
+    // Beside a transfer coding there is no length any more.
+    if found.has_a_plain_length(headers) || found.coding {
         return Ok(());
     }
-    let mut lengths =
-        headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&it| it == b','));
-    let first = lengths.next().unwrap_or_default().trim_ascii();
+    let fields = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = fields.flat_map(|it| it.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let first = lengths.next().unwrap_or_default();
     let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
-    let one = HeaderValue::from_bytes(first)
-        .ok()
-        .filter(|_| is_number && lengths.all(|it| it.trim_ascii() == first));
+    let one = HeaderValue::from_bytes(first).ok().filter(|_| is_number && lengths.all(|it| it == first));
     let none = || Fault::new(Kind::BadBody, "Content-Length is not one number");
     headers.insert(CONTENT_LENGTH, one.ok_or_else(none)?);
     Ok(())
@@ -232,7 +231,12 @@ pub(super) fn check_target(uri: &Uri, most: usize) -> Result<(), Fault> {
 /// # Errors
 ///
 /// [`Kind::BadTarget`] for anything but `http`, and for an authority where there should be a path.
-pub(super) fn to_origin_form(method: &Method, uri: &mut Uri, headers: &mut HeaderMap) -> Result<(), Fault> {
+pub(super) fn to_origin_form(
+    found: Survey,
+    method: &Method,
+    uri: &mut Uri,
+    headers: &mut HeaderMap,
+) -> Result<(), Fault> {
     let Some(scheme) = uri.scheme() else {
         return match uri.authority() {
             None => Ok(()),
@@ -253,7 +257,7 @@ pub(super) fn to_origin_form(method: &Method, uri: &mut Uri, headers: &mut Heade
     parts.scheme = None;
     if let Some(authority) = parts.authority.take() {
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let same = headers.get(HOST).is_some_and(|present| present.as_bytes() == host.as_bytes());
+        let same = found.host(headers).is_some_and(|present| present.as_bytes() == host.as_bytes());
         if !same {
             let value =
                 HeaderValue::from_str(host).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
@@ -285,7 +289,7 @@ mod tests {
     /// What a request of `method` for `target` goes on with, its target parsed from shared memory as hyper does.
     fn origin_form(method: &Method, target: &str) -> String {
         let mut uri = Uri::from_maybe_shared(bytes::Bytes::copy_from_slice(target.as_bytes())).unwrap();
-        to_origin_form(method, &mut uri, &mut HeaderMap::new()).unwrap();
+        to_origin_form(Survey::default(), method, &mut uri, &mut HeaderMap::new()).unwrap();
         uri.to_string()
     }
 

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{Request, Version};
 
 use super::Body;
+use super::survey::Survey;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
 use crate::domain::name::Path;
@@ -17,16 +17,17 @@ use crate::proxy::route::Route;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 
-/// Where `request` leads, whose client spoke version `spoken`, by the configuration's dtabs and then its `own`. Its URL loses what an identifier consumes.
+/// Where `request` leads, by the configuration's dtabs and then its `own`. Its head came with what was `found`, and its client
+/// spoke version `spoken`. Its URL loses what an identifier consumes.
 pub(super) fn route(
     worker: &Worker,
     world: &Arc<World>,
     request: &mut Request<Body>,
-    spoken: Version,
+    (found, spoken): (Survey, Version),
     own: Option<&Dtab>,
 ) -> Result<Rc<Route>, Fault> {
     if let [Identifier::Host] = world.terms.identifiers.as_slice() {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = found.host(request.headers()).and_then(|host| host.to_str().ok()).unwrap_or_default();
         return host_route(worker, world, host, own);
     }
     if let ([Identifier::Token(header)], None) = (world.terms.identifiers.as_slice(), own) {
