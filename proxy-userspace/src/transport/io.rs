@@ -4,24 +4,53 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Pulse;
+
+/// Up to so many bytes, what is to be written in pieces is put together first: the kernel's `send` of one piece costs less
+/// than its `writev` of two.
+const SMALL: usize = 1024;
 
 /// A TCP stream that first yields the bytes that sniffing or hyper had taken from it.
 #[derive(Debug)]
 pub struct Io {
     stream: TcpStream,
     prefix: Bytes,
+    reader: Reader,
     pulse: Option<Pulse>,
     heard: Option<Heard>,
     writes: Writes,
     close: Close,
+}
+
+/// Who reads. hyper asks for more several times in the course of a request, and most of the time nothing has come. The
+/// runtime would take a lock each time, to be told of a task that it knows.
+#[derive(Debug, Default)]
+struct Reader {
+    waker: Option<Waker>,
+    /// The runtime will wake the waker when something comes.
+    waits: bool,
+}
+
+impl Reader {
+    fn waits_in(&self, cx: &Context<'_>) -> bool {
+        self.waits && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
+    /// Notes what a read of the stream in `cx` came to: what is pending has left the waker with the runtime.
+    fn note<T>(&mut self, read: &Poll<T>, cx: &Context<'_>) {
+        self.waits = read.is_pending();
+        if self.waits && !self.waits_in(cx) {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
 }
 
 /// How many reads brought something.
@@ -59,6 +88,7 @@ impl Io {
         Self {
             stream,
             prefix: Bytes::new(),
+            reader: Reader::default(),
             pulse: None,
             heard: None,
             writes: Writes::Fail,
@@ -102,6 +132,11 @@ impl Io {
             Err(cause) if self.writes == Writes::Discard && has_closed(&cause) => Poll::Ready(Ok(wanted)),
             Err(cause) => Poll::Ready(Err(cause)),
         }
+    }
+
+    /// Whether the runtime knows of something to read, or of the end.
+    fn is_readable(&self) -> bool {
+        self.stream.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 
     /// Returns when there is something to read, or the end.
@@ -152,8 +187,13 @@ impl AsyncRead for Io {
             self.prefix.advance(n);
             return Poll::Ready(Ok(()));
         }
+        if self.reader.waits_in(cx) && !self.is_readable() {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.reader.note(&read, cx);
+        ready!(read)?;
         if buf.filled().len() > before {
             if let Some(pulse) = &self.pulse {
                 pulse.bytes_came();
@@ -177,8 +217,14 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let wanted = slices.iter().map(|slice| slice.len()).sum();
+        if wanted <= SMALL {
+            let mut whole = SmallVec::<[u8; SMALL]>::new();
+            slices.iter().for_each(|slice| whole.extend_from_slice(slice));
+            return self.poll_write(cx, &whole);
+        }
         let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
-        self.settle(wrote, slices.iter().map(|slice| slice.len()).sum())
+        self.settle(wrote, wanted)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -37,43 +37,40 @@ pub(super) struct Failed {
     pub fault: Fault,
     /// What it says of the endpoint.
     pub outcome: Outcome,
-    /// Whether an answer had begun.
-    pub heard: Heard,
-    /// The request, when not a byte of it was sent: it may go elsewhere whatever it is.
-    pub unsent: Option<Request<Body>>,
+    /// How far the request came.
+    pub reached: Reached,
 }
 
-/// Whether any byte of an answer came.
+/// How far a request came that has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// None: for all anyone knows, the request was not seen.
-    Nothing,
-    /// Some: it was, and must not be repeated.
-    Something,
+pub(super) enum Reached {
+    /// Not a byte of it was sent. It is where it was, and may go elsewhere whatever it is.
+    Unsent,
+    /// It was sent, and no byte of an answer came: for all anyone knows, it was not seen.
+    Unanswered,
+    /// Some came, or the endpoint had all its time: it was seen, and must not be repeated.
+    Answering,
 }
 
-/// Sends `request` to the lease's endpoint, on a connection that is ready or on a new one, and waits for the head of
-/// the answer. A ready connection that died before the request was written is not an attempt: the next one is taken.
+/// Takes `request` and sends it to the lease's endpoint, on a connection that is ready or on a new one, and waits for the
+/// head of the answer. A ready connection that died before the request was written is not an attempt: the next one is taken.
 pub(super) async fn send(
     worker: &Worker,
     world: &World,
     session: &Session,
     lease: &Lease,
     calls: Calls,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
 ) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
     let (backend, protocol) = (lease.backend(), Protocol::of(session.origin));
     loop {
         let ready = backend.pool(worker.id).take(protocol, lease.started(), world.terms.limits.pool_idle);
         let mut ready = match ready {
             Some(ready) => ready,
-            None => match open(worker, world, backend, protocol).await {
-                Ok(ready) => ready,
-                Err(failed) => return Err(Box::new(Failed { unsent: Some(request), ..failed })),
-            },
+            None => open(worker, world, backend, protocol).await.map_err(Box::new)?,
         };
         let heard_before = ready.heard.count();
-        let answer = pin!(ready.sender.try_send_request(request));
+        let answer = pin!(ready.sender.try_send_request(std::mem::take(request)));
         let answer = match calls.response() {
             None => in_time(answer, &session.pulse).await,
             Some(limit) => in_own_time(answer, &session.pulse, limit).await,
@@ -84,12 +81,16 @@ pub(super) async fn send(
                 return Ok((response, ready));
             }
             Some(Err(mut error)) => match error.take_message() {
-                Some(unsent) if ready.reused => request = unsent,
-                Some(unsent) => return Err(Box::new(broken(backend.address, Some(unsent)))),
+                Some(unsent) => {
+                    *request = unsent;
+                    if !ready.reused {
+                        return Err(Box::new(broken(backend.address, Reached::Unsent)));
+                    }
+                }
                 None => {
                     let silent = ready.heard.count() == heard_before;
-                    let heard = if silent { Heard::Nothing } else { Heard::Something };
-                    let mut failed = Failed { heard, ..failed(backend.address, error.error()) };
+                    let reached = if silent { Reached::Unanswered } else { Reached::Answering };
+                    let mut failed = Failed { reached, ..failed(backend.address, error.error()) };
                     if failed.outcome == Outcome::Reset && silent && ready.reused && crossed(lease) {
                         failed.outcome = Outcome::Stale;
                     }
@@ -158,12 +159,8 @@ async fn open(
     protocol: Protocol,
 ) -> Result<Ready, Failed> {
     let connected = upstream::connect(worker, world, backend).await;
-    let io = connected.map_err(|NotConnected { fault, outcome }| Failed {
-        fault,
-        outcome,
-        heard: Heard::Nothing,
-        unsent: None,
-    })?;
+    let unsent = |NotConnected { fault, outcome }| Failed { fault, outcome, reached: Reached::Unsent };
+    let io = connected.map_err(unsent)?;
     let mut builder = http1::Builder::new();
     builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
     builder.max_buf_size(world.terms.limits.header_bytes.max(BUFFER));
@@ -171,36 +168,37 @@ async fn open(
     let (io, heard) = io.upstream();
     let io = TokioIo::new(io);
     let handshake = builder.handshake::<_, Body>(io).await;
-    let (mut sender, connection) = handshake.map_err(|_| broken(backend.address, None))?;
+    let (mut sender, connection) = handshake.map_err(|_| broken(backend.address, Reached::Unsent))?;
     tokio::task::spawn_local(async move {
         // Its end reaches whoever waits for an answer; an unused connection may end as it likes.
         let _ = connection.with_upgrades().await;
     });
-    sender.ready().await.map_err(|_| broken(backend.address, None))?;
+    sender.ready().await.map_err(|_| broken(backend.address, Reached::Unsent))?;
     Ok(Ready { sender, protocol, heard, reused: false })
 }
 
-fn broken(address: SocketAddr, unsent: Option<Request<Body>>) -> Failed {
+fn broken(address: SocketAddr, reached: Reached) -> Failed {
     let detail = format!("{address} closed the connection before it answered");
-    Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, heard: Heard::Nothing, unsent }
+    Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, reached }
 }
 
 /// The endpoint has the request, and says nothing.
 fn too_slow(address: SocketAddr, limit: Duration) -> Failed {
     let fault = Fault::new(Kind::ResponseTimeout, format!("{address} did not answer within {limit:?}"));
-    Failed { fault, outcome: Outcome::Timeout, heard: Heard::Something, unsent: None }
+    Failed { fault, outcome: Outcome::Timeout, reached: Reached::Answering }
 }
 
 /// The request was sent, or part of it, and no answer came.
 fn failed(address: SocketAddr, error: &hyper::Error) -> Failed {
+    let reached = Reached::Unanswered;
     if error.is_parse() || error.is_parse_too_large() {
         let fault = Fault::new(Kind::Framing, format!("what {address} answered is not HTTP: {error}"));
-        return Failed { fault, outcome: Outcome::BadFraming, heard: Heard::Nothing, unsent: None };
+        return Failed { fault, outcome: Outcome::BadFraming, reached };
     }
     // The client's own body broke while it was being passed on: the endpoint is not to blame.
     if error.is_user() || error.is_body_write_aborted() {
         let fault = Fault::new(Kind::BadBody, "the request's body broke off, or is not what its head said");
-        return Failed { fault, outcome: Outcome::Abandoned, heard: Heard::Nothing, unsent: None };
+        return Failed { fault, outcome: Outcome::Abandoned, reached };
     }
-    broken(address, None)
+    broken(address, reached)
 }

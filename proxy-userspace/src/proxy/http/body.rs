@@ -16,9 +16,10 @@ use crate::proxy::pool::Ready;
 use crate::transport::{Flow, Pulse, Upload};
 
 /// A message's body. Frames pass through one at a time, as the receiver takes them; trailers included.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Body {
     /// None.
+    #[default]
     Empty,
     /// weir's own words.
     Text(Bytes),

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
 
-use super::attempt::{self, Failed, Heard};
+use super::attempt::{self, Failed, Reached};
 use super::body::Settlement;
 use super::headers::{self, Upgrade};
 use super::replay::Replay;
@@ -39,11 +39,13 @@ pub(super) async fn handle(
     session.door.requests.up();
     session.pulse.enter(Phase::Busy, now);
     let world = worker.world();
+    // It stays here until it is sent: each move would copy 300 bytes to memory that is not in the cache.
+    let mut request = request.map(|body| Body::request(body, &session.pulse));
     let outcome = match *request.method() {
         Method::CONNECT if session.origin == Origin::Explicit => {
-            tunnel::connect(&worker, &session, &world, request).await
+            tunnel::connect(&worker, &session, &world, &mut request).await
         }
-        _ => exchange(&worker, &session, &world, request, now).await,
+        _ => exchange(&worker, &session, &world, &mut request, now).await,
     };
     let mut response = outcome.unwrap_or_else(|fault| {
         worker.shared.faults[fault.kind.slot()].up();
@@ -66,49 +68,48 @@ async fn exchange(
     worker: &Worker,
     session: &Rc<Session>,
     world: &Arc<World>,
-    request: Request<Incoming>,
+    request: &mut Request<Body>,
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
-    let mut exchange = Exchange::identify(session, world, request)?;
-    let facts = (exchange.survey, exchange.client.spoken);
-    if let Some(answer) = hops::last(worker, session, world, facts, &mut exchange.request)? {
+    let Exchange { survey, client, mut replays } = Exchange::identify(session, world, request)?;
+    let facts = (survey, client.spoken);
+    if let Some(answer) = hops::last(worker, session, world, facts, request)? {
         return Ok(answer);
     }
-    let Choice { cluster, calls, mut now } = bind(worker, session, world, &mut exchange, now).await?;
+    let Choice { cluster, calls, mut now } = bind(worker, session, world, request, facts, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = upstream::attempts(world, calls);
     loop {
         let lease = worker.lease(&cluster, &session.client, &tried, now)?;
         left -= 1;
-        let replay = (exchange.replays > 0 && left > 0).then(|| Replay::of(&exchange.request));
-        match attempt::send(worker, world, session, &lease, calls, exchange.request).await {
+        let replay = (replays > 0 && left > 0).then(|| Replay::of(request));
+        match attempt::send(worker, world, session, &lease, calls, request).await {
             Ok((response, ready)) => {
                 let keep = world.terms.limits.pool_connections;
                 let settlement =
                     Settlement { lease, ready, worker: worker.id, pulse: session.pulse.clone(), keep };
-                return reply(worker, session, world, exchange.client, response, settlement);
+                return reply(worker, session, world, client, response, settlement);
             }
             Err(failed) => {
-                let Failed { fault, outcome, unsent, heard } = *failed;
+                let Failed { fault, outcome, reached } = *failed;
                 tried.push(lease.backend().clone());
                 now = Instant::now();
                 lease.finish(now, outcome);
                 // Another try has the whole time for its answer.
                 session.pulse.enter(Phase::Busy, now);
                 // What was never sent may go elsewhere; what was may only if repeating it changes nothing.
-                let again = match unsent {
-                    Some(request) => Some(request),
-                    None if heard == Heard::Nothing => replay.map(|replay| {
-                        exchange.replays -= 1;
-                        replay.request()
-                    }),
-                    None => None,
+                let again = match (reached, replay) {
+                    (Reached::Unsent, _) => true,
+                    (Reached::Unanswered, Some(replay)) => {
+                        replays -= 1;
+                        *request = replay.request();
+                        true
+                    }
+                    (Reached::Unanswered | Reached::Answering, _) => false,
                 };
-                let (Some(request), true, false) = (again, left > 0, matches!(fault.kind, Kind::Refused(_)))
-                else {
+                if !again || left == 0 || matches!(fault.kind, Kind::Refused(_)) {
                     return Err(fault);
-                };
-                exchange.request = request;
+                }
                 cluster.stats.retries.up();
             }
         }
@@ -117,8 +118,6 @@ async fn exchange(
 
 /// The facts of one request.
 struct Exchange {
-    /// As it goes to the endpoint.
-    request: Request<Body>,
     /// Which fields its head came with.
     survey: Survey,
     /// What its answer depends on.
@@ -146,46 +145,42 @@ enum Asked {
 }
 
 impl Exchange {
-    /// Checks the head and makes it one that may go to an endpoint.
-    fn identify(session: &Session, world: &World, request: Request<Incoming>) -> Result<Self, Fault> {
-        let (mut parts, body) = request.into_parts();
-        headers::check_target(&parts.uri, world.terms.limits.target_bytes)?;
-        let survey = Survey::of(&parts.headers);
+    /// Checks the head of `request` and makes it one that may go to an endpoint.
+    fn identify(session: &Session, world: &World, request: &mut Request<Body>) -> Result<Self, Fault> {
+        headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
+        let survey = Survey::of(request.headers());
         // Room for what is added, at once.
-        parts.headers.reserve(headers::ADDED);
-        headers::check_codings(survey, &parts.headers)?;
-        headers::check_hops(survey, &parts.headers)?;
-        require_host(survey, session, &mut parts)?;
+        request.headers_mut().reserve(headers::ADDED);
+        headers::check_codings(survey, request.headers())?;
+        headers::check_hops(survey, request.headers())?;
+        require_host(survey, session, request)?;
         if session.origin == Origin::Explicit {
-            headers::to_origin_form(survey, &parts.method, &mut parts.uri, &mut parts.headers)?;
+            headers::to_origin_form(survey, request)?;
         }
-        headers::check_upgrade(survey, parts.version, &mut parts.headers);
-        let upgrade = headers::strip_hop_by_hop(survey, session.origin, &mut parts.headers);
-        let asked = Asked::by(&mut parts, upgrade);
+        let spoken = std::mem::replace(request.version_mut(), Version::HTTP_11);
+        headers::check_upgrade(survey, spoken, request.headers_mut());
+        let upgrade = headers::strip_hop_by_hop(survey, session.origin, request.headers_mut());
+        let asked = Asked::by(request, upgrade);
         if session.door.via {
-            headers::append_via(&mut parts.headers);
+            headers::append_via(request.headers_mut());
         }
-        let spoken = std::mem::replace(&mut parts.version, Version::HTTP_11);
-        let body = Body::request(body, &session.pulse);
-        let repeatable =
-            parts.method.is_idempotent() && body.is_replayable() && matches!(asked, Asked::Nothing);
-        let replays = usize::from(repeatable);
-        let expects = survey.expect && expect::is_expected(&parts.headers);
-        let mut request = Request::from_parts(parts, body);
-        if expects {
-            expect::hold_back(&mut request);
+        let repeatable = request.method().is_idempotent()
+            && request.body().is_replayable()
+            && matches!(asked, Asked::Nothing);
+        if survey.expect && expect::is_expected(request.headers()) {
+            expect::hold_back(request);
         }
-        Ok(Self { request, survey, client: Client { spoken, asked }, replays })
+        Ok(Self { survey, client: Client { spoken, asked }, replays: usize::from(repeatable) })
     }
 }
 
 impl Asked {
-    fn by(parts: &mut http::request::Parts, upgrade: Upgrade) -> Self {
-        let connects = parts.method == Method::CONNECT;
+    fn by(request: &mut Request<Body>, upgrade: Upgrade) -> Self {
+        let connects = *request.method() == Method::CONNECT;
         if !connects && upgrade == Upgrade::None {
             return Self::Nothing;
         }
-        match parts.extensions.remove::<OnUpgrade>() {
+        match request.extensions_mut().remove::<OnUpgrade>() {
             None => Self::Nothing,
             Some(client) if connects => Self::Connect(client),
             Some(client) => Self::Upgrade(client),
@@ -195,15 +190,15 @@ impl Asked {
 
 /// Every request that goes on has exactly one Host (RFC 9112 §3.2). A diverted HTTP/1.0 request without one gets
 /// the address it dialled.
-fn require_host(found: Survey, session: &Session, parts: &mut http::request::Parts) -> Result<(), Fault> {
-    match (found.hosts(&parts.headers), session.origin) {
+fn require_host(found: Survey, session: &Session, request: &mut Request<Body>) -> Result<(), Fault> {
+    match (found.hosts(request.headers()), session.origin) {
         (1, _) => Ok(()),
         (2.., _) => Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
         // The target says it.
-        (0, _) if parts.uri.authority().is_some() => Ok(()),
-        (0, Origin::Dialled(address)) if parts.version == Version::HTTP_10 => {
+        (0, _) if request.uri().authority().is_some() => Ok(()),
+        (0, Origin::Dialled(address)) if request.version() == Version::HTTP_10 => {
             let host = HeaderValue::try_from(address.to_string());
-            parts.headers.insert(HOST, host.map_err(|_| Fault::new(Kind::NoHost, "no host"))?);
+            request.headers_mut().insert(HOST, host.map_err(|_| Fault::new(Kind::NoHost, "no host"))?);
             Ok(())
         }
         (0, _) => {
@@ -221,13 +216,14 @@ struct Choice {
     now: Instant,
 }
 
-/// Where the request goes. A diverted one goes to the service
-/// it dialled, whatever its Host says; any other where the dtabs lead its host, its own entries included.
+/// Where the request goes. A diverted one goes to the service it dialled, whatever its Host says; any other where the
+/// dtabs lead its host, its own entries included.
 async fn bind(
     worker: &Worker,
     session: &Session,
     world: &Arc<World>,
-    Exchange { request, survey, client, .. }: &mut Exchange,
+    request: &mut Request<Body>,
+    (survey, spoken): (Survey, Version),
     now: Instant,
 ) -> Result<Choice, Fault> {
     match session.origin {
@@ -236,11 +232,11 @@ async fn bind(
             Ok(Choice { calls: cluster.plan.dialled, cluster, now })
         }
         Origin::Explicit => {
-            let own = overrides::take(*survey, session, &world.terms.overrides, request.headers_mut())?;
-            let route = identify::route(worker, world, request, (*survey, client.spoken), own.as_ref())?;
+            let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
+            let route = identify::route(worker, world, request, (survey, spoken), own.as_ref())?;
             let place = worker.settle(world, &route).await?;
             let (cluster, calls) = (place.cluster.clone(), place.calls);
-            headers::say_destination(*survey, request.headers_mut(), &route, place);
+            headers::say_destination(survey, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
             let now = if cluster.plan.exempt == Exempt::No { Instant::now() } else { now };
             Ok(Choice { cluster, calls, now })

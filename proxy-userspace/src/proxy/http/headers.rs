@@ -5,7 +5,7 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{PathAndQuery, Scheme, Uri};
-use http::{Method, Version};
+use http::{Method, Request, Version};
 
 use super::survey::{KEEP_ALIVE, PROXY_CONNECTION, Survey};
 use crate::proxy::fault::{Fault, Kind};
@@ -231,14 +231,9 @@ pub(super) fn check_target(uri: &Uri, most: usize) -> Result<(), Fault> {
 /// # Errors
 ///
 /// [`Kind::BadTarget`] for anything but `http`, and for an authority where there should be a path.
-pub(super) fn to_origin_form(
-    found: Survey,
-    method: &Method,
-    uri: &mut Uri,
-    headers: &mut HeaderMap,
-) -> Result<(), Fault> {
-    let Some(scheme) = uri.scheme() else {
-        return match uri.authority() {
+pub(super) fn to_origin_form<B>(found: Survey, request: &mut Request<B>) -> Result<(), Fault> {
+    let Some(scheme) = request.uri().scheme() else {
+        return match request.uri().authority() {
             None => Ok(()),
             Some(_) => {
                 Err(Fault::new(Kind::BadTarget, "the request target is neither a path nor an absolute URL"))
@@ -252,16 +247,17 @@ pub(super) fn to_origin_form(
             format!("weir does not speak {scheme} for a client; {advice}"),
         ));
     }
-    let whole_server = *method == Method::OPTIONS && !has_path(uri);
-    let mut parts = std::mem::take(uri).into_parts();
+    let whole_server = *request.method() == Method::OPTIONS && !has_path(request.uri());
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = None;
     if let Some(authority) = parts.authority.take() {
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let same = found.host(headers).is_some_and(|present| present.as_bytes() == host.as_bytes());
+        let present = found.host(request.headers());
+        let same = present.is_some_and(|present| present.as_bytes() == host.as_bytes());
         if !same {
             let value =
                 HeaderValue::from_str(host).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
-            headers.insert(HOST, value);
+            request.headers_mut().insert(HOST, value);
         }
     }
     let path = match parts.path_and_query.take() {
@@ -270,7 +266,7 @@ pub(super) fn to_origin_form(
         Some(path) => path,
         None => PathAndQuery::from_static("/"),
     };
-    *uri = path.into();
+    *request.uri_mut() = path.into();
     Ok(())
 }
 
@@ -288,9 +284,10 @@ mod tests {
 
     /// What a request of `method` for `target` goes on with, its target parsed from shared memory as hyper does.
     fn origin_form(method: &Method, target: &str) -> String {
-        let mut uri = Uri::from_maybe_shared(bytes::Bytes::copy_from_slice(target.as_bytes())).unwrap();
-        to_origin_form(Survey::default(), method, &mut uri, &mut HeaderMap::new()).unwrap();
-        uri.to_string()
+        let uri = Uri::from_maybe_shared(bytes::Bytes::copy_from_slice(target.as_bytes())).unwrap();
+        let mut request = Request::builder().method(method).uri(uri).body(()).unwrap();
+        to_origin_form(Survey::default(), &mut request).unwrap();
+        request.uri().to_string()
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, Uri};
-use smallvec::SmallVec;
 
 use super::Body;
 
@@ -15,7 +14,7 @@ use super::Body;
 pub(super) struct Replay {
     method: Method,
     uri: Uri,
-    fields: SmallVec<[(HeaderName, HeaderValue); 8]>,
+    fields: Vec<(HeaderName, HeaderValue)>,
     /// The spelling of header names, where that is kept.
     extensions: Extensions,
 }

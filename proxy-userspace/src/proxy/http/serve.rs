@@ -35,7 +35,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let timer = pin!(sleep(shortest(&limits)));
     let seat = watching.connections.seat();
-    let mut watch = Watch { pulse: &pulse, limits: &limits, drain: &drain, seat, closing: None, timer };
+    let mut watch =
+        Watch { pulse: &pulse, limits: &limits, drain: &drain, seat, closing: None, timer, set: false };
     loop {
         let ended = tokio::select! {
             biased;
@@ -80,6 +81,8 @@ struct Watch<'a> {
     seat: Seat<'a>,
     closing: Option<Instant>,
     timer: Pin<&'a mut Sleep>,
+    /// Whether the timer knows this task, which stays the same.
+    set: bool,
 }
 
 impl Watch<'_> {
@@ -93,6 +96,10 @@ impl Watch<'_> {
         let closes = self.drain.is_closing() && self.closing.is_none();
         if closes {
             self.closing = Some(Instant::now());
+        }
+        // To ask a timer costs as much as to set it.
+        if self.set && !closes && !self.timer.is_elapsed() {
+            return Poll::Pending;
         }
         while closes || self.timer.as_mut().poll(cx).is_ready() {
             let mut left = self.left();
@@ -110,6 +117,7 @@ impl Watch<'_> {
                 break;
             }
         }
+        self.set = true;
         Poll::Pending
     }
 

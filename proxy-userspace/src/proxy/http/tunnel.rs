@@ -27,7 +27,7 @@ pub(super) async fn connect(
     worker: &Worker,
     session: &Rc<Session>,
     world: &Arc<World>,
-    mut request: Request<Incoming>,
+    request: &mut Request<Body>,
 ) -> Result<Response<Body>, Fault> {
     headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
     let survey = Survey::of(request.headers());
@@ -44,7 +44,7 @@ pub(super) async fn connect(
     let route = identify::host_route(worker, world, authority.as_str(), own.as_ref())?;
     let Place { cluster, calls, .. } = worker.settle(world, &route).await?;
     let (lease, server) = upstream::open(worker, world, &cluster, calls, &session.client).await?;
-    let client = hyper::upgrade::on(&mut request);
+    let client = hyper::upgrade::on(request);
     carry(worker, session, world, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))
 }
