@@ -77,10 +77,10 @@ impl Figures {
         self.values.get(&(quantity, who)).and_then(|values| Spread::of(values))
     }
 
-    /// The spread of weir's value over HAProxy's, pass by pass: what disturbed a pass disturbed both.
-    pub(crate) fn ratio(&self, quantity: Quantity) -> Option<Spread> {
+    /// The spread of weir's value over another's, pass by pass: what disturbed a pass disturbed both.
+    pub(crate) fn ratio(&self, quantity: Quantity, over: Who) -> Option<Spread> {
         let ours = self.values.get(&(quantity, Who::Weir))?;
-        let theirs = self.values.get(&(quantity, Who::Haproxy))?;
+        let theirs = self.values.get(&(quantity, over))?;
         let ratios: Vec<f64> = ours
             .iter()
             .zip(theirs)
@@ -112,8 +112,10 @@ impl Figures {
                     );
                 }
             }
-            if let Some(ratio) = self.ratio(quantity) {
-                row.insert("weir_over_haproxy".into(), serde_json::json!(ratio));
+            for (over, key) in [(Who::Haproxy, "weir_over_haproxy"), (Who::Before, "weir_over_before")] {
+                if let Some(ratio) = self.ratio(quantity, over) {
+                    row.insert(key.into(), serde_json::json!(ratio));
+                }
             }
             let key = serde_json::to_value(quantity).ok().and_then(|key| key.as_str().map(str::to_owned));
             rows.insert(key.unwrap_or_default(), row.into());
@@ -122,25 +124,28 @@ impl Figures {
     }
 }
 
-/// Median, least and greatest.
+/// The median, and between which values the middle half lies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+    /// A quarter of the values is below this.
+    pub(crate) low: f64,
+    /// A quarter of the values is above this.
+    pub(crate) high: f64,
 }
 
 impl Spread {
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        let median = match sorted.as_slice() {
-            [] => return None,
-            values if values.len() % 2 == 1 => values[middle],
-            values => f64::midpoint(values[middle - 1], values[middle]),
+        let last = sorted.len().checked_sub(1)?;
+        // Between two values it lies in proportion.
+        let quantile = |share: f64| {
+            let at = last as f64 * share;
+            let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+            below + (above - below) * at.fract()
         };
-        Some(Self { median, min: sorted[0], max: *sorted.last()? })
+        Some(Self { median: quantile(0.5), low: quantile(0.25), high: quantile(0.75) })
     }
 }
 
@@ -151,8 +156,9 @@ mod tests {
     #[test]
     fn the_median_is_the_middle_one() {
         assert_eq!(Spread::of(&[]), None);
-        assert_eq!(Spread::of(&[3.0, 1.0, 9.0]), Some(Spread { median: 3.0, min: 1.0, max: 9.0 }));
-        assert_eq!(Spread::of(&[4.0, 2.0]), Some(Spread { median: 3.0, min: 2.0, max: 4.0 }));
+        assert_eq!(Spread::of(&[3.0, 1.0, 9.0]), Some(Spread { median: 3.0, low: 2.0, high: 6.0 }));
+        assert_eq!(Spread::of(&[4.0, 2.0]), Some(Spread { median: 3.0, low: 2.5, high: 3.5 }));
+        assert_eq!(Spread::of(&[5.0]), Some(Spread { median: 5.0, low: 5.0, high: 5.0 }));
     }
 
     #[test]
@@ -162,8 +168,8 @@ mod tests {
             figures.add(Quantity::Cpu64, Who::Weir, ours);
             figures.add(Quantity::Cpu64, Who::Haproxy, theirs);
         }
-        let ratio = figures.ratio(Quantity::Cpu64).unwrap();
-        assert!((ratio.median - 1.1).abs() < 1e-9 && (ratio.max - 1.2).abs() < 1e-9, "{ratio:?}");
-        assert_eq!(figures.ratio(Quantity::Rate64), None);
+        let ratio = figures.ratio(Quantity::Cpu64, Who::Haproxy).unwrap();
+        assert!((ratio.median - 1.1).abs() < 1e-9 && (ratio.high - 1.15).abs() < 1e-9, "{ratio:?}");
+        assert_eq!(figures.ratio(Quantity::Rate64, Who::Haproxy), None);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn measure(
     // Removed after the process: locals are dropped in reverse.
     let mut cgroup = None;
     let mut command = match who {
-        Who::Weir => {
+        Who::Weir | Who::Before => {
             let mut setting = Weir { listen, workers: WORKERS, ..Weir::before(&backends.addresses) };
             match setup::interception_possible() {
                 Ok(()) => {

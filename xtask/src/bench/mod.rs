@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: weir beside HAProxy and beside no proxy, in one run.
 //!
-//! Virtual machines drift by 20 % and more within minutes. So nothing here is compared with yesterday's figures: the
-//! targets take turns within each pass, ratios are taken pass by pass, and the spread is printed with the median. What
-//! must be comparable between days is counted in instructions (`--instructions`), which do not drift.
+//! Virtual machines drift by 20 % and more within seconds. So nothing here is compared with yesterday's figures: the
+//! targets take turns within each pass, ratios are taken pass by pass, and half of the passes lie within the spread that is
+//! printed with the median. Passes are many and short rather than few and long: a ratio of two neighbouring windows
+//! was seen to range from 0.6 to 1.8 whatever their length, so only their number makes its median firm. What must be
+//! comparable between days is counted in instructions (`--instructions`), which do not drift.
 
 mod backend;
 mod divert;
@@ -53,6 +55,9 @@ pub(crate) struct Options {
     /// A weir to measure instead of building one
     #[arg(long, value_name = "BINARY")]
     weir: Option<PathBuf>,
+    /// Another weir that takes its turn, to compare with: what a change made of CPU per request and latency
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
 }
 
 impl Options {
@@ -65,7 +70,7 @@ impl Options {
         if self.quick {
             Effort { passes: 2, warm_up: millis(200), window: millis(400) }
         } else {
-            Effort { passes: 5, warm_up: millis(300), window: millis(1000) }
+            Effort { passes: 30, warm_up: millis(60), window: millis(200) }
         }
     }
 
@@ -75,7 +80,8 @@ impl Options {
 }
 
 pub(crate) fn run_bench(options: &Options) -> Result<()> {
-    if let Some(unknown) = options.only.iter().find(|name| Who::ALL.iter().all(|who| who.name() != **name)) {
+    if let Some(unknown) = options.only.iter().find(|name| Who::USUAL.iter().all(|who| who.name() != **name))
+    {
         bail!("--only knows weir, haproxy and direct, not `{unknown}`");
     }
     interrupt::catch();
@@ -122,8 +128,7 @@ impl Bench {
     fn all(&mut self, steps: &mut Steps, options: &Options, perf: bool) -> Result<()> {
         cpu::pin_thread(self.cores.load)?;
         let backends = Backends::start(self.cores.load)?;
-        let folder = target::scratch("run")?;
-        let targets = self.targets(&backends, &folder, options)?;
+        let targets = self.targets(&backends, options)?;
         steps.step("passes", || passes::run(&targets, &backends, options.effort(), &mut self.figures))?;
         if perf {
             steps.step("system calls", || syscalls::count(&targets, &mut self.figures, &mut self.remarks))?;
@@ -146,22 +151,21 @@ impl Bench {
         Ok(())
     }
 
-    fn targets(
-        &self,
-        backends: &Backends,
-        folder: &std::path::Path,
-        options: &Options,
-    ) -> Result<Vec<Target>> {
+    fn targets(&self, backends: &Backends, options: &Options) -> Result<Vec<Target>> {
         let mut targets = Vec::new();
-        if options.wants(Who::Weir) {
+        let ours = options.wants(Who::Weir).then_some((Who::Weir, &self.weir));
+        let before = options.before.as_ref().map(|binary| (Who::Before, binary));
+        for (who, binary) in ours.into_iter().chain(before) {
+            let folder = target::scratch(who.name())?;
             let listen = target::free_address()?;
             let weir = Weir { listen, workers: 1, ..Weir::before(&backends.addresses) };
-            let mut command = target::weir_command(&self.weir, &weir.write(folder)?, folder)?;
-            targets.push(Target::proxy(Who::Weir, cpu::pinned(&mut command, self.cores.proxy), listen)?);
+            let mut command = target::weir_command(binary, &weir.write(&folder)?, &folder)?;
+            targets.push(Target::proxy(who, cpu::pinned(&mut command, self.cores.proxy), listen)?);
         }
         if options.wants(Who::Haproxy) {
             let listen = target::free_address()?;
-            let mut command = target::haproxy_command(listen, &backends.addresses, 1, folder)?;
+            let folder = target::scratch("haproxy")?;
+            let mut command = target::haproxy_command(listen, &backends.addresses, 1, &folder)?;
             targets.push(Target::proxy(Who::Haproxy, cpu::pinned(&mut command, self.cores.proxy), listen)?);
         }
         if options.wants(Who::Direct) {

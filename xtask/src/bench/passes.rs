@@ -47,7 +47,7 @@ pub(crate) fn run(
     figures: &mut Figures,
 ) -> Result<()> {
     for pass in 0..effort.passes {
-        let quiet = cpu::wait_for_quiet(Duration::from_secs(10));
+        let quiet = cpu::wait_for_quiet(Duration::from_secs(2));
         println!(
             "    pass {} of {}{}",
             pass + 1,

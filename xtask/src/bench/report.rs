@@ -34,7 +34,7 @@ fn goals(figures: &Figures) -> Vec<Goal> {
         Goal {
             text: "CPU per request at 64 connections over HAProxy's",
             at_most: 1.2,
-            measured: figures.ratio(Quantity::Cpu64).map(|ratio| ratio.median),
+            measured: figures.ratio(Quantity::Cpu64, Who::Haproxy).map(|ratio| ratio.median),
         },
         Goal { text: "memory 10 s after start, MB", at_most: 15.0, measured: weir(Quantity::MemoryIdle) },
         Goal { text: "memory with 512 connections, MB", at_most: 45.0, measured: weir(Quantity::Memory512) },
@@ -50,17 +50,7 @@ fn goals(figures: &Figures) -> Vec<Goal> {
 
 /// Prints everything and writes the file.
 pub(crate) fn print(figures: &Figures, remarks: &[String], json: PathBuf) -> Result<()> {
-    println!(
-        "\n{:<42}{:>23}{:>23}{:>23}{:>19}",
-        "median (least-greatest)", "weir", "HAProxy", "direct", "weir/HAProxy"
-    );
-    for quantity in figures.quantities() {
-        print!("{:<42}", quantity.title());
-        for who in Who::ALL {
-            print!("{:>23}", figures.get(quantity, who).map_or("-".to_owned(), shown));
-        }
-        println!("{:>19}", figures.ratio(quantity).map_or("-".to_owned(), shown));
-    }
+    table(figures);
     let slow: Vec<&str> = [Who::Weir, Who::Haproxy]
         .into_iter()
         .filter(|who| figures.get(Quantity::ProxyCore, *who).is_some_and(|core| core.median < 90.0))
@@ -88,6 +78,27 @@ pub(crate) fn print(figures: &Figures, remarks: &[String], json: PathBuf) -> Res
     write_json(&json, &value)
 }
 
+fn table(figures: &Figures) {
+    let compares = figures.get(Quantity::Cpu64, Who::Before).is_some();
+    print!(
+        "\n{:<42}{:>23}{:>23}{:>23}{:>19}",
+        "median (middle half of the passes)", "weir", "HAProxy", "direct", "weir/HAProxy"
+    );
+    println!("{}", if compares { "      weir/weir before" } else { "" });
+    let or_none = |spread: Option<Spread>| spread.map_or("-".to_owned(), shown);
+    for quantity in figures.quantities() {
+        print!("{:<42}", quantity.title());
+        for who in Who::USUAL {
+            print!("{:>23}", or_none(figures.get(quantity, who)));
+        }
+        print!("{:>19}", or_none(figures.ratio(quantity, Who::Haproxy)));
+        match figures.ratio(quantity, Who::Before).filter(|_| compares) {
+            Some(ratio) => println!("{:>22}", shown(ratio)),
+            None => println!(),
+        }
+    }
+}
+
 fn shown(spread: Spread) -> String {
     let digits = if spread.median >= 1000.0 {
         0
@@ -96,8 +107,8 @@ fn shown(spread: Spread) -> String {
     } else {
         2
     };
-    let Spread { median, min, max } = spread;
-    format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
+    let Spread { median, low, high } = spread;
+    format!("{median:.digits$} ({low:.digits$}-{high:.digits$})")
 }
 
 fn machine() -> serde_json::Value {

@@ -22,23 +22,29 @@ pub(crate) enum Who {
     Weir,
     Haproxy,
     Direct,
+    /// Another build of weir, to compare with.
+    Before,
 }
 
 impl Who {
-    pub(crate) const ALL: [Self; 3] = [Self::Weir, Self::Haproxy, Self::Direct];
+    pub(crate) const ALL: [Self; 4] = [Self::Weir, Self::Haproxy, Self::Direct, Self::Before];
+
+    /// Those that `--only` chooses from.
+    pub(crate) const USUAL: [Self; 3] = [Self::Weir, Self::Haproxy, Self::Direct];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Weir => "weir",
             Self::Haproxy => "haproxy",
             Self::Direct => "direct",
+            Self::Before => "before",
         }
     }
 
     /// A GET as its clients send it: absolute-form to a proxy that is asked by name, else origin-form.
     pub(crate) fn request(self, close: Connection) -> Vec<u8> {
         let target = match self {
-            Self::Weir => "http://hello/",
+            Self::Weir | Self::Before => "http://hello/",
             Self::Haproxy | Self::Direct => "/",
         };
         let last = match close {
