@@ -20,7 +20,7 @@ use crate::intercept::{Enrol, Interception};
 use crate::proxy::metrics::Metrics;
 use crate::proxy::session::{Door, Way};
 use crate::proxy::worker::Shared;
-use crate::telemetry::{Count, Histogram, Page, Scrape, render};
+use crate::telemetry::{Count, Histogram, Page, Scrape, log, render};
 
 /// A running weir, as its control plane sees it.
 pub struct Desk {
@@ -205,13 +205,7 @@ impl Scrape for Control {
             "1 while /ready says so",
             [(none, f64::from(u8::from(desk.ready.report().0)))],
         )?;
-        page.counters(
-            "weir_config_reloads",
-            "Configurations taken over while running",
-            [(none, desk.reloads.value())],
-        )?;
-        let failures = desk.reload_failures.value();
-        page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])?;
+        settings(page, desk)?;
         let services = desk.catalog.load().services.len();
         page.gauges("weir_catalog_services", "Services known", [(none, services as f64)])?;
         let live = desk.shared.world.load().clusters().len();
@@ -249,6 +243,19 @@ impl Scrape for Control {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// What became of the configuration, and of the log.
+fn settings(page: &mut Page<'_>, desk: &Desk) -> fmt::Result {
+    let none: [(&str, &str); 0] = [];
+    page.counters(
+        "weir_config_reloads",
+        "Configurations taken over while running",
+        [(none, desk.reloads.value())],
+    )?;
+    page.counters("weir_log_lines_dropped", "Log lines that nobody took in time", [(none, log::dropped())])?;
+    let failures = desk.reload_failures.value();
+    page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])
 }
 
 /// How interception is doing, and what the programs decided.

@@ -1,5 +1,6 @@
 //! Every socket weir listens on, bound before anything else is started.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -100,7 +101,8 @@ impl Listeners {
             let last = last.local_addr().map_or(0, |address| address.port());
             line += &format!(" transparent={}-{last}", at(first));
         }
-        println!("{line}");
+        // Nobody may be there to read it, which is no reason to fail.
+        let _ = writeln!(std::io::stdout(), "{line}");
         tracing::info!("{}", &line["weir: ".len()..]);
     }
 }

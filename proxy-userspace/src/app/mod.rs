@@ -56,7 +56,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     let settings = match config::load(file.as_ref().map(reload::File::path)) {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error}");
+            log::say(error);
             return ExitCode::from(EX_CONFIG);
         }
     };
@@ -64,13 +64,14 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
         LogFormat::Text => log::Lines::Text,
         LogFormat::Json => log::Lines::Json,
     };
-    log::start(lines, settings.log.level.as_str());
+    let log = log::start(lines, settings.log.level.as_str(), settings.log.queue);
     // Before anything is bound or attached: what `weir check` calls a mistake is one here too.
     let drain = Drain::default();
     let services = match services::Services::open(&settings, drain.token()) {
         Ok(services) => services,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            drop(log);
+            log::say(format_args!("weir: {error:#}"));
             return ExitCode::from(EX_CONFIG);
         }
     };
@@ -78,10 +79,12 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     let ran = runtime
         .context("no runtime for the control plane")
         .and_then(|it| it.block_on(live(file, settings, services, drain)));
+    // The reason comes last.
+    drop(log);
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            log::say(format_args!("weir: {error:#}"));
             ExitCode::FAILURE
         }
     }

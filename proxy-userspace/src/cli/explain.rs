@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use super::{EX_CONFIG, EX_USAGE, status};
 use crate::proxy::explain::explain;
 use crate::proxy::world::World;
+use crate::telemetry::log;
 use crate::{app, config};
 
 /// Explains `name` for a request with the entries of `dtab`: by the configuration in `file`, or else as the running weir
@@ -26,7 +27,7 @@ pub(super) fn run(name: &str, dtab: &str, file: Option<&Path>, admin: &str) -> E
     let settings = match config::load(Some(file)) {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error}");
+            log::say(error);
             return ExitCode::from(EX_CONFIG);
         }
     };

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::EX_CONFIG;
 use crate::config::{ConfigError, Problem};
 use crate::migrate;
+use crate::telemetry::log;
 
 /// A linkerd configuration is a few kilobytes; a ConfigMap cannot have more than this.
 const LARGEST: u64 = 1 << 20;
@@ -21,7 +22,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(problems) => {
-            eprintln!("{problems}");
+            log::say(problems);
             ExitCode::from(EX_CONFIG)
         }
     }

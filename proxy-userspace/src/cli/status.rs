@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::telemetry::log;
+
 /// How long the running weir may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,7 +31,7 @@ pub(super) fn print(shown: anyhow::Result<String>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            log::say(format_args!("weir: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -4,12 +4,20 @@ use super::fields::Section;
 use super::values;
 
 /// How and how much weir logs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `format`: `text` or `json`. Default `text`.
     pub format: LogFormat,
     /// `level`: `error`, `warn`, `info`, `debug` or `trace`. Default `info`.
     pub level: Level,
+    /// `queue`: lines that wait for whoever reads the log; more are dropped and counted. Default 1,024.
+    pub queue: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), level: Level::default(), queue: 1024 }
+    }
 }
 
 /// The form of a log line.
@@ -63,6 +71,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Log {
     let formats = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
     section.set("format", &mut log.format, values::choice(formats));
     section.set("level", &mut log.level, values::choice(LEVELS));
+    section.set("queue", &mut log.queue, values::count(1..=1_000_000));
     section.finish();
     log
 }

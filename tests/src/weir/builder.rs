@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
+use nix::fcntl::{FcntlArg, fcntl};
 
 use super::folder::{Folder, Pod, Service};
 use super::{Bound, Log, Weir, binary};
@@ -23,6 +26,18 @@ pub struct Builder {
     capabilities: Capabilities,
     environment: Vec<(String, String)>,
     account: Option<PathBuf>,
+    reader: LogReader,
+}
+
+/// Where its log goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LogReader {
+    /// The test collects it.
+    Test,
+    /// A pipe of one page, which nobody reads.
+    Nobody,
+    /// A disk without room.
+    FullDisk,
 }
 
 /// Mounts the folder `$0` where pods find their service account, seen by nobody but the program `$@` that it becomes.
@@ -57,6 +72,7 @@ impl Builder {
             capabilities: Capabilities::Inherited,
             environment: Vec::new(),
             account: None,
+            reader: LogReader::Test,
         };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
@@ -157,17 +173,32 @@ impl Builder {
         self
     }
 
+    /// Its log goes to a pipe that nobody reads.
+    pub fn with_its_log_unread(mut self) -> Self {
+        self.reader = LogReader::Nobody;
+        self
+    }
+
+    /// Its log goes to a disk that is full.
+    pub fn with_its_log_on_a_full_disk(mut self) -> Self {
+        self.reader = LogReader::FullDisk;
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(self) -> Weir {
         let mut command = self.command();
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the weir binary");
+        let (stderr, unread) = self.reader.open();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the weir binary");
         let log = Log::default();
         let (say, heard) = channel();
         collect(child.stdout.take().unwrap(), log.clone(), Some(say));
-        collect(child.stderr.take().unwrap(), log.clone(), None);
-        let mut weir = Weir { child, place: self.place, bound: Bound::default(), log, folder: self.folder };
+        if let Some(stderr) = child.stderr.take() {
+            collect(stderr, log.clone(), None);
+        }
+        let mut weir =
+            Weir { child, place: self.place, bound: Bound::default(), log, unread, folder: self.folder };
         // Its log is shown when this fails, by `Drop`.
         weir.bound = ready(&heard).unwrap_or_else(|e| panic!("weir did not get ready: {e}"));
         weir
@@ -220,6 +251,21 @@ impl Builder {
             let _ = writeln!(text, "{section}: {yaml}");
         }
         self.folder.config(self.config.as_deref().unwrap_or(&text))
+    }
+}
+
+impl LogReader {
+    /// What weir writes its log to, and the end of it that is kept open and not read.
+    fn open(self) -> (Stdio, Option<PipeReader>) {
+        match self {
+            Self::Test => (Stdio::piped(), None),
+            Self::Nobody => {
+                let (reader, writer) = std::io::pipe().unwrap();
+                fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+                (writer.into(), Some(reader))
+            }
+            Self::FullDisk => (File::options().write(true).open("/dev/full").unwrap().into(), None),
+        }
     }
 }
 

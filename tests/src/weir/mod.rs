@@ -9,6 +9,7 @@ pub mod folder;
 pub mod metrics;
 pub mod state;
 
+use std::io::PipeReader;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
@@ -31,6 +32,8 @@ pub struct Weir {
     place: Place,
     bound: Bound,
     log: Log,
+    #[expect(dead_code, reason = "open, and not read, for as long as weir lives")]
+    unread: Option<PipeReader>,
     folder: Folder,
 }
 

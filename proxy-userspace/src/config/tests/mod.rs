@@ -81,7 +81,7 @@ fn every_other_key_is_read() {
          outgoing: { via: false }\n\
          names: { namespace: shop, port: web, clusterDomain: K8s.Example., dns: false }\n\
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
-         log: { format: json, level: debug }\n\
+         log: { format: json, level: debug, queue: 12 }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
          copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
@@ -94,7 +94,7 @@ fn every_other_key_is_read() {
     assert_eq!(settings.names.dns, None);
     assert_eq!(settings.breaker.failures, 3);
     assert_eq!(settings.breaker.backoff.max, Duration::from_secs(120));
-    assert_eq!(settings.log, Log { format: LogFormat::Json, level: Level::Debug });
+    assert_eq!(settings.log, Log { format: LogFormat::Json, level: Level::Debug, queue: 12 });
     let limits = Limits {
         connections: 7,
         header_bytes: 16_384,

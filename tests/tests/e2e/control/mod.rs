@@ -5,4 +5,5 @@ mod check; // Wrong configuration and wrong usage.
 mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.
 mod hung; // A worker that stands still.
+mod log; // A log that nobody reads.
 mod reload; // The configuration changes while weir runs.
