@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 use super::Pulse;
 
@@ -44,9 +45,10 @@ impl Reader {
         self.waits && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
-    /// Notes what a read of the stream in `cx` came to: what is pending has left the waker with the runtime.
+    /// Notes what a read of the stream in `cx` came to: what is pending has left the waker with the runtime, unless the
+    /// task had done enough for one turn. Then it is its turn again soon, and it has to ask again.
     fn note<T>(&mut self, read: &Poll<T>, cx: &Context<'_>) {
-        self.waits = read.is_pending();
+        self.waits = read.is_pending() && has_budget_remaining();
         if self.waits && !self.waits_in(cx) {
             self.waker = Some(cx.waker().clone());
         }
@@ -242,4 +244,79 @@ impl AsyncWrite for Io {
 
 fn has_closed(cause: &io::Error) -> bool {
     matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::coop::consume_budget;
+
+    use super::*;
+
+    /// Both ends of a connection.
+    async fn connected() -> (Io, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Io::new(listener.accept().await.unwrap().0), there)
+    }
+
+    fn read(io: &mut Io, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
+        let mut buffer = [0; 16];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(io).poll_read(cx, &mut buffer)).unwrap();
+        Poll::Ready(buffer.filled().to_vec())
+    }
+
+    fn use_up_budget(cx: &mut Context<'_>) {
+        while has_budget_remaining() {
+            assert!(pin!(consume_budget()).poll(cx).is_ready());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_asked_in_vain_is_woken() {
+        for exhausted in [false, true] {
+            let (mut io, mut there) = connected().await;
+            there.write_all(b"first").await.unwrap();
+            let reader = tokio::spawn(poll_fn(move |cx| {
+                let mut got = read(&mut io, cx);
+                if got == Poll::Ready(b"first".to_vec()) {
+                    if exhausted {
+                        use_up_budget(cx);
+                    }
+                    got = read(&mut io, cx);
+                }
+                got
+            }));
+            // It has had its turns, and waits.
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            there.write_all(b"hello").await.unwrap();
+            let got = tokio::time::timeout(Duration::from_secs(10), reader).await;
+            assert_eq!(got.expect("it is woken").unwrap(), b"hello", "exhausted: {exhausted}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pieces_arrive_whole_and_in_order_whatever_their_sizes() {
+        for sizes in [&[1, 2, 3][..], &[SMALL], &[SMALL, 1], &[0, 700, 0, 324], &[3 * SMALL, 2], &[0]] {
+            let (mut io, mut there) = connected().await;
+            let text: Vec<u8> = (0..=250).cycle().take(sizes.iter().sum()).collect();
+            let mut rest = text.as_slice();
+            let pieces: Vec<&[u8]> = sizes.iter().map(|size| rest.split_off(..*size).unwrap()).collect();
+            let slices: Vec<_> = pieces.iter().map(|piece| io::IoSlice::new(piece)).collect();
+            let wrote = io.write_vectored(&slices).await.unwrap();
+            assert_eq!(wrote, text.len(), "{sizes:?}");
+            drop(io);
+            let mut came = Vec::new();
+            there.read_to_end(&mut came).await.unwrap();
+            assert_eq!(came, text, "{sizes:?}");
+        }
+    }
 }

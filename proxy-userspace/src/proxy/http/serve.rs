@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep};
 
 use super::exchange;
@@ -81,7 +82,8 @@ struct Watch<'a> {
     seat: Seat<'a>,
     closing: Option<Instant>,
     timer: Pin<&'a mut Sleep>,
-    /// Whether the timer knows this task, which stays the same.
+    /// Whether the timer knows this task, which stays the same. It does once it was asked, unless the task had done enough
+    /// for one turn.
     set: bool,
 }
 
@@ -117,7 +119,7 @@ impl Watch<'_> {
                 break;
             }
         }
-        self.set = true;
+        self.set = has_budget_remaining();
         Poll::Pending
     }
 
