@@ -253,7 +253,11 @@ fn settings(page: &mut Page<'_>, desk: &Desk) -> fmt::Result {
         "Configurations taken over while running",
         [(none, desk.reloads.value())],
     )?;
-    page.counters("weir_log_lines_dropped", "Log lines that nobody took in time", [(none, log::dropped())])?;
+    page.counters(
+        "weir_log_lines_dropped",
+        "Log lines that nobody took in time, or that could not be written",
+        [(none, log::dropped())],
+    )?;
     let failures = desk.reload_failures.value();
     page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])
 }

@@ -1,18 +1,24 @@
 //! weir's own log: sentences at edges (start, change, refusal), never one per request.
 //!
 //! Whoever logs never waits for whoever reads: a full disk or a log collector that has stopped would halt every pod's traffic
-//! by way of one line about an endpoint. Lines go through a bounded queue to a thread of their own; what does not fit is
-//! dropped and counted, and so is nothing else.
+//! by way of one line about an endpoint. Lines go through a bounded queue to a thread of their own; what does not fit there
+//! or cannot be written is dropped and counted.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr};
-use std::sync::OnceLock;
+use std::io::{self, IsTerminal, Write, stderr};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that found the queue full.
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// How long the end of weir waits for whoever reads the log.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Where lines go since logging was started.
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +29,76 @@ pub enum Lines {
     Json,
 }
 
-/// Writes what is still in the queue when it is dropped, for at most a second.
+/// Lines on their way to whoever reads them.
+#[derive(Debug)]
+struct Queue {
+    most: usize,
+    lines: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    /// Whether another one is being written.
+    writes: bool,
+    /// Whether its thread is to end once all are written.
+    ends: bool,
+    dropped: u64,
+}
+
+/// Waits until what is in the queue is written when it is dropped, for at most a second.
 #[derive(Debug)]
 #[must_use = "a log that is dropped ends"]
-pub struct Log(#[expect(dead_code, reason = "it acts when it is dropped")] WorkerGuard);
+pub struct Log(Arc<Queue>);
+
+impl Queue {
+    fn new(most: usize) -> Self {
+        Self { most, lines: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Writes to `out` until this ends.
+    fn write_to(&self, mut out: impl Write) {
+        let mut waiting = self.lines.lock();
+        loop {
+            self.changed.wait_while(&mut waiting, |it| it.lines.is_empty() && !it.ends);
+            let Some(line) = waiting.lines.pop_front() else { return };
+            waiting.writes = true;
+            drop(waiting);
+            let wrote = out.write_all(&line);
+            waiting = self.lines.lock();
+            waiting.writes = false;
+            waiting.dropped += u64::from(wrote.is_err());
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.lines.lock();
+        if waiting.lines.len() < self.most {
+            waiting.lines.push_back(line.to_vec());
+            self.changed.notify_all();
+        } else {
+            waiting.dropped += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lines.lock();
+        waiting.ends = true;
+        self.0.changed.notify_all();
+        self.0.changed.wait_while_for(&mut waiting, |it| it.writes || !it.lines.is_empty(), LAST);
+    }
+}
 
 /// Starts logging to standard error, `queue` lines ahead of whoever reads it. `RUST_LOG` (`weir=debug,hyper=info`) goes
 /// before `level`. A second call in the same process changes nothing.
@@ -34,28 +106,82 @@ pub fn start(lines: Lines, level: &str, queue: usize) -> Log {
     // What fails on the way to an API server weir says itself, once, and what it means.
     let quiet = |level: &str| EnvFilter::new(format!("{level},kube_client=off"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet(level));
-    let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(queue).thread_name("weir-log");
-    let (writer, guard) = queue.finish(stderr());
-    let dropped = writer.error_counter();
-    let log = tracing_subscriber::fmt().with_writer(writer).with_env_filter(filter).with_target(false);
+    let queue = Arc::new(Queue::new(queue));
+    let from = queue.clone();
+    let writer = thread::Builder::new().name("weir-log".to_owned()).spawn(move || from.write_to(stderr()));
+    if let Err(cause) = writer {
+        say(format_args!("weir: there will be no log, for want of a thread: {cause}"));
+    }
+    let log = tracing_subscriber::fmt().with_writer(queue.clone()).with_env_filter(filter).with_target(false);
     let started = match lines {
         Lines::Text => log.with_ansi(stderr().is_terminal()).try_init(),
         Lines::Json => log.json().flatten_event(true).try_init(),
     };
     match started {
-        Ok(()) => drop(DROPPED.set(dropped)),
+        Ok(()) => drop(QUEUE.set(queue.clone())),
         Err(_) => tracing::debug!("logging was already started"),
     }
-    Log(guard)
+    Log(queue)
 }
 
 /// How many lines were dropped since the start.
 pub fn dropped() -> u64 {
-    DROPPED.get().map_or(0, |counter| u64::try_from(counter.dropped_lines()).unwrap_or(u64::MAX))
+    QUEUE.get().map_or(0, |queue| queue.lines.lock().dropped)
 }
 
 /// Says on standard error why weir ends. Unlike `eprintln!` it does not panic where that cannot be written.
 pub fn say(why: impl Display) {
     // There is nobody left to tell.
     let _ = writeln!(stderr(), "{why}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, Read, pipe};
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// A log with room for two lines, and who reads it.
+    fn log() -> (Log, JoinHandle<()>, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        let log = Log(Arc::new(Queue::new(2)));
+        let queue = log.0.clone();
+        (log, thread::spawn(move || queue.write_to(writer)), reader)
+    }
+
+    #[test]
+    fn a_log_that_ends_has_written_what_it_was_given() {
+        let (log, thread, mut reader) = log();
+        (&*log.0).write_all(b"one\n").unwrap();
+        (&*log.0).write_all(b"two\n").unwrap();
+        drop(log);
+        thread.join().unwrap();
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "one\ntwo\n");
+    }
+
+    #[test]
+    fn lines_that_cannot_be_kept_or_written_are_counted() {
+        let queue = Queue::new(2);
+        for _ in 0..3 {
+            (&queue).write_all(b"line\n").unwrap();
+        }
+        assert_eq!(queue.lines.lock().dropped, 1);
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        queue.lines.lock().ends = true;
+        queue.write_to(writer);
+        assert_eq!(queue.lines.lock().dropped, 3);
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_ends_all_the_same() {
+        let (log, thread, reader) = log();
+        (&*log.0).write_all(&vec![b'.'; 1 << 20]).unwrap();
+        drop(log);
+        drop(reader);
+        thread.join().unwrap();
+    }
 }

@@ -29,12 +29,15 @@ pub struct Builder {
     reader: LogReader,
 }
 
+/// How the line begins that says weir is ready.
+const READY: &str = "weir: listening ";
+
 /// Where its log goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LogReader {
     /// The test collects it.
     Test,
-    /// A pipe of one page, which nobody reads.
+    /// A pipe of one page, the same for both outputs, which nobody reads once weir is ready.
     Nobody,
     /// A disk without room.
     FullDisk,
@@ -173,7 +176,7 @@ impl Builder {
         self
     }
 
-    /// Its log goes to a pipe that nobody reads.
+    /// What it says goes to a pipe that nobody reads, once it is ready.
     pub fn with_its_log_unread(mut self) -> Self {
         self.reader = LogReader::Nobody;
         self
@@ -189,11 +192,16 @@ impl Builder {
     #[track_caller]
     pub fn start(self) -> Weir {
         let mut command = self.command();
-        let (stderr, unread) = self.reader.open();
-        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the weir binary");
+        let unread = self.reader.open(&mut command);
+        let mut child = command.spawn().expect("the weir binary");
         let log = Log::default();
         let (say, heard) = channel();
-        collect(child.stdout.take().unwrap(), log.clone(), Some(say));
+        if let Some(unread) = &unread {
+            collect_until_ready(unread.try_clone().unwrap(), log.clone(), say.clone());
+        }
+        if let Some(stdout) = child.stdout.take() {
+            collect(stdout, log.clone(), Some(say));
+        }
         if let Some(stderr) = child.stderr.take() {
             collect(stderr, log.clone(), None);
         }
@@ -255,17 +263,20 @@ impl Builder {
 }
 
 impl LogReader {
-    /// What weir writes its log to, and the end of it that is kept open and not read.
-    fn open(self) -> (Stdio, Option<PipeReader>) {
+    /// Has `command` write there, and returns the end of it that is kept open and not read.
+    fn open(self, command: &mut Command) -> Option<PipeReader> {
+        command.stdout(Stdio::piped());
         match self {
-            Self::Test => (Stdio::piped(), None),
+            Self::Test => drop(command.stderr(Stdio::piped())),
             Self::Nobody => {
                 let (reader, writer) = std::io::pipe().unwrap();
                 fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-                (writer.into(), Some(reader))
+                command.stdout(writer.try_clone().unwrap()).stderr(writer);
+                return Some(reader);
             }
-            Self::FullDisk => (File::options().write(true).open("/dev/full").unwrap().into(), None),
+            Self::FullDisk => drop(command.stderr(File::options().write(true).open("/dev/full").unwrap())),
         }
+        None
     }
 }
 
@@ -306,11 +317,24 @@ fn collect(source: impl Read + Send + 'static, log: Log, say: Option<Sender<Stri
     });
 }
 
+/// Leaves in the pipe what comes after the line that says weir is ready.
+fn collect_until_ready(source: PipeReader, log: Log, say: Sender<String>) {
+    std::thread::spawn(move || {
+        for line in BufReader::with_capacity(1, source).lines().map_while(Result::ok) {
+            let is_ready = line.starts_with(READY);
+            *log.lock().unwrap() += &format!("{line}\n");
+            if say.send(line).is_err() || is_ready {
+                return;
+            }
+        }
+    });
+}
+
 fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
     loop {
         match lines.recv_timeout(PATIENCE) {
             Ok(line) => {
-                if let Some(rest) = line.strip_prefix("weir: listening ") {
+                if let Some(rest) = line.strip_prefix(READY) {
                     return Ok(Bound::parse(rest));
                 }
             }

@@ -9,13 +9,17 @@ pub mod folder;
 pub mod metrics;
 pub mod state;
 
-use std::io::PipeReader;
+use std::fs::File;
+use std::io::{PipeReader, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -32,7 +36,6 @@ pub struct Weir {
     place: Place,
     bound: Bound,
     log: Log,
-    #[expect(dead_code, reason = "open, and not read, for as long as weir lives")]
     unread: Option<PipeReader>,
     folder: Folder,
 }
@@ -125,6 +128,16 @@ impl Weir {
     /// Everything it has written so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Fills the pipe that nobody reads, to its last byte.
+    pub fn fill_unread_log(&self) {
+        let pipe = self.unread.as_ref().expect("a log that is unread").as_raw_fd();
+        // Opened anew: that this writer does not wait must not concern weir.
+        let mut options = File::options();
+        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let mut writer = options.open(format!("/proc/self/fd/{pipe}")).unwrap();
+        while writer.write(b".").is_ok() {}
     }
 
     /// Waits until it has written `text`: what it writes is read a moment after it was written.

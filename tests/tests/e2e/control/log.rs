@@ -14,11 +14,12 @@ fn log_a_line(weir: &Weir) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_no_request() {
+fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
     let backend = Backend::http().answers("hello").start();
     let weir = Weir::new().service("hello", &[backend.addr()]).set("log", "{ queue: 4 }");
     let mut weir = weir.with_its_log_unread().start();
     assert_eq!(weir.metric("weir_log_lines_dropped_total", &[]), 0.0);
+    weir.fill_unread_log();
     eventually("a full queue", || {
         log_a_line(&weir);
         weir.metric("weir_log_lines_dropped_total", &[]) > 0.0
@@ -35,6 +36,7 @@ fn a_full_disk_under_the_log_ends_nothing() {
     let weir = Weir::new().service("hello", &[backend.addr()]);
     let mut weir = weir.with_its_log_on_a_full_disk().start();
     log_a_line(&weir);
+    eventually("a line that was not written", || weir.metric("weir_log_lines_dropped_total", &[]) > 0.0);
     weir.get("http://hello/").expect_body("hello");
     weir.admin_get("/ready").expect_status(200);
     weir.signal(Signal::SIGTERM);
