@@ -32,9 +32,13 @@ pub enum Flow {
     Moves,
 }
 
-/// A request's body, while there is more of it to pass on.
+/// A request's body, while there is more of it to pass on. It may be dropped only after the connection's next request has
+/// begun, and is no concern of that one's.
 #[derive(Debug)]
-pub struct Upload(Pulse);
+pub struct Upload {
+    pulse: Pulse,
+    request: u64,
+}
 
 /// Phase and the time of its start; shared by a connection's reader and its owner, which run on one thread.
 #[derive(Clone, Debug)]
@@ -47,7 +51,9 @@ struct Inner {
     state: AtomicU64,
     /// Whether an answer is waited for; see [`Wait`].
     wait: AtomicU8,
-    /// How far the request's body is; see [`Stage`].
+    /// How many requests have begun.
+    requests: AtomicU64,
+    /// How far the last one's body is; see [`Stage`].
     upload: AtomicU8,
     /// Whether an answer is under way that ends with the connection.
     open_ended: AtomicBool,
@@ -85,10 +91,18 @@ impl Pulse {
             epoch: now,
             state: AtomicU64::new(Phase::Head as u64),
             wait: AtomicU8::new(Wait::None as u8),
+            requests: AtomicU64::new(0),
             upload: AtomicU8::new(Stage::None as u8),
             open_ended: AtomicBool::new(false),
             waiter: Mutex::new(None),
         }))
+    }
+
+    /// A request begins at `now`.
+    pub fn begin(&self, now: Instant) {
+        self.0.requests.store(self.requests() + 1, Ordering::Relaxed);
+        self.0.upload.store(Stage::None as u8, Ordering::Relaxed);
+        self.enter(Phase::Busy, now);
     }
 
     /// Enters `phase` at `now`.
@@ -111,16 +125,21 @@ impl Pulse {
     /// The request that is being answered has a body, which is passed on for as long as what this returns is kept.
     pub fn upload(&self) -> Upload {
         self.0.upload.store(Stage::Due as u8, Ordering::Relaxed);
-        Upload(self.clone())
+        Upload { pulse: self.clone(), request: self.requests() }
     }
 
-    /// The answer is whole. The next head is due, unless there still is more of the request's body.
+    fn requests(&self) -> u64 {
+        self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// The answer is whole. The next head is due, unless there still is more of the request's body. To say so twice is to
+    /// say so once.
     pub fn answered(&self, now: Instant) {
-        if self.0.upload.load(Ordering::Relaxed) == Stage::Due as u8 {
+        if self.0.upload.load(Ordering::Relaxed) == Stage::None as u8 {
+            self.enter(Phase::Idle, now);
+        } else {
             self.0.upload.store(Stage::Outlasts as u8, Ordering::Relaxed);
             self.enter(Phase::Upload, now);
-        } else {
-            self.enter(Phase::Idle, now);
         }
     }
 
@@ -192,8 +211,8 @@ impl Pulse {
 impl Upload {
     /// It waits for its client, or no longer does.
     pub fn flows(&self, flow: Flow) {
-        let pulse = &self.0;
-        if pulse.0.upload.load(Ordering::Relaxed) != Stage::Due as u8 {
+        let pulse = &self.pulse;
+        if !self.is_current() || pulse.0.upload.load(Ordering::Relaxed) != Stage::Due as u8 {
             return;
         }
         match (pulse.phase(), flow) {
@@ -202,13 +221,20 @@ impl Upload {
             (Phase::Idle | Phase::Head | Phase::Busy | Phase::Upload, _) => {}
         }
     }
+
+    fn is_current(&self) -> bool {
+        self.request == self.pulse.requests()
+    }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let before = self.0.0.upload.swap(Stage::None as u8, Ordering::Relaxed);
+        if !self.is_current() {
+            return;
+        }
+        let before = self.pulse.0.upload.swap(Stage::None as u8, Ordering::Relaxed);
         if before == Stage::Outlasts as u8 {
-            self.0.enter(Phase::Idle, Instant::now());
+            self.pulse.enter(Phase::Idle, Instant::now());
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn handle(
 ) -> Result<Response<Body>, Infallible> {
     let now = Instant::now();
     session.door.requests.up();
-    session.pulse.enter(Phase::Busy, now);
+    session.pulse.begin(now);
     let world = worker.world();
     // It stays here until it is sent: each move would copy 300 bytes to memory that is not in the cache.
     let mut request = request.map(|body| Body::request(body, &session.pulse));

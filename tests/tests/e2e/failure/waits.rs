@@ -100,19 +100,58 @@ fn another_try_has_the_whole_time_for_its_answer() {
 
 #[test]
 fn an_upload_may_go_on_after_its_answer() {
-    let backend = Backend::http().answer(Answer::ok("early").early()).start();
-    let limits = "{ headerRead: 1s, idle: 1s }";
-    let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+    for answer in ["early", ""] {
+        let backend = Backend::http().answer(Answer::ok(answer).early()).start();
+        let limits = "{ headerRead: 1s, idle: 1s }";
+        let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+        let mut client = weir.client();
+        client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 10\r\n\r\n");
+        assert_eq!(client.head().status(), Some(200));
+        client.expect(answer);
+        for _ in 0..10 {
+            assert!(client.silent_for(Duration::from_millis(300)), "the upload was cut");
+            client.send("x");
+        }
+        eventually("the whole upload", || backend.only_request().complete);
+        // From now on it is between two requests.
+        client.rest();
+        assert_eq!(weir.turned_away("outgoing", "bad_head"), 0.0);
+    }
+}
+
+#[test]
+fn the_end_of_one_upload_is_not_taken_for_the_next_ones() {
+    let first = AtomicBool::new(true);
+    let backend = Backend::http().script(move |_| match first.swap(false, Ordering::SeqCst) {
+        true => Answer::ok("early").early(),
+        false => Answer::ok("late"),
+    });
+    let backend = backend.start();
+    let weir = Weir::new().set("limits", "{ response: 600ms }").service("hello", &[backend.addr()]).start();
     let mut client = weir.client();
-    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 10\r\n\r\n");
+    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 1\r\n\r\n");
     assert_eq!(client.head().status(), Some(200));
     client.expect("early");
-    for _ in 0..10 {
-        assert!(client.silent_for(Duration::from_millis(300)), "the upload was cut");
-        client.send("x");
-    }
-    eventually("the whole upload", || backend.only_request().complete);
-    // From now on it is between two requests.
-    client.rest();
-    assert_eq!(weir.turned_away("outgoing", "bad_head"), 0.0);
+    // weir reads both at once.
+    client.send("xPOST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 1\r\n\r\n");
+    assert!(client.silent_for(Duration::from_secs(2)), "a client is waited for, and not the endpoint");
+    client.send("x");
+    client.response().expect_body("late");
+}
+
+#[test]
+fn the_end_of_an_upload_does_not_end_the_wait_for_the_next_answer() {
+    let first = AtomicBool::new(true);
+    let backend = Backend::http().script(move |_| match first.swap(false, Ordering::SeqCst) {
+        true => Answer::ok("early").early(),
+        false => Answer::ok("late").after(Duration::from_secs(60)),
+    });
+    let backend = backend.start();
+    let weir = Weir::new().set("limits", "{ response: 600ms }").service("hello", &[backend.addr()]).start();
+    let mut client = weir.client();
+    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 1\r\n\r\n");
+    assert_eq!(client.head().status(), Some(200));
+    client.expect("early");
+    client.send("xGET http://hello/ HTTP/1.1\r\nHost: hello\r\n\r\n");
+    client.response().expect_status(504);
 }
