@@ -303,6 +303,45 @@ mod tests {
         }
     }
 
+    /// `io`, after it was asked in vain in a task that has ended since.
+    async fn asked_elsewhere(mut io: Io) -> Io {
+        let task = tokio::spawn(async move {
+            poll_fn(|cx| {
+                assert!(read(&mut io, cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            io
+        });
+        task.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_moved_is_woken_by_bytes_by_the_end_and_by_a_reset() {
+        for (said, resets) in [(&b"hello"[..], false), (b"", false), (b"", true)] {
+            let (io, mut there) = connected().await;
+            let mut io = asked_elsewhere(io).await;
+            let reader = tokio::spawn(async move {
+                // Whom else it told in the same task does not matter either.
+                assert!(read(&mut io, &mut Context::from_waker(Waker::noop())).is_pending());
+                let mut got = Vec::new();
+                let read = io.read_to_end(&mut got).await;
+                (got, read.is_err())
+            });
+            // It has had its turns, and waits.
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            there.write_all(said).await.unwrap();
+            if resets {
+                there.set_zero_linger().unwrap();
+            }
+            drop(there);
+            let got = tokio::time::timeout(Duration::from_secs(30), reader).await;
+            assert_eq!(got.expect("it is woken").unwrap(), (said.to_vec(), resets));
+        }
+    }
+
     #[tokio::test]
     async fn pieces_arrive_whole_and_in_order_whatever_their_sizes() {
         for sizes in [&[1, 2, 3][..], &[SMALL], &[SMALL, 1], &[0, 700, 0, 324], &[3 * SMALL, 2], &[0]] {
