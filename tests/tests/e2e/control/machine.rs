@@ -1,8 +1,13 @@
 //! The machine around weir has a bad day: what that costs stays where it is, and no pod's traffic.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
-use e2e::Weir;
+use e2e::{Backend, Weir};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+
+const SOON: Duration = Duration::from_secs(10);
 
 fn crowd(address: std::net::SocketAddr, size: usize) -> Vec<TcpStream> {
     (0..size).map(|_| TcpStream::connect(address).unwrap()).collect()
@@ -17,4 +22,19 @@ fn a_crowd_that_asks_nothing_keeps_neither_kubelet_nor_an_operator_out() {
         weir.get_from(listener, "/live").expect_status(200);
         drop(crowd);
     }
+}
+
+#[test]
+fn a_configuration_that_has_become_a_pipe_changes_nothing_and_weir_still_stops() {
+    let backend = Backend::http().answers("hello").start();
+    let mut weir = Weir::serving("hello", &[backend.addr()]);
+    let file = weir.folder().path().join("weir.yaml");
+    std::fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, Mode::S_IRWXU).unwrap();
+    weir.signal(Signal::SIGHUP);
+    weir.expect_log("it is not a regular file");
+    assert_eq!(weir.metric("weir_config_reload_failures_total", &[]), 1.0);
+    weir.get("http://hello/").expect_body("hello");
+    weir.signal(Signal::SIGTERM);
+    assert!(weir.wait(SOON).success());
 }
