@@ -1,8 +1,11 @@
 //! The machine around weir has a bad day: what that costs stays where it is, and no pod's traffic.
 
+use std::fs::File;
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use e2e::weir::binary;
 use e2e::{Backend, Weir};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -37,4 +40,17 @@ fn a_configuration_that_has_become_a_pipe_changes_nothing_and_weir_still_stops()
     weir.get("http://hello/").expect_body("hello");
     weir.signal(Signal::SIGTERM);
     assert!(weir.wait(SOON).success());
+}
+
+#[test]
+fn a_configuration_that_a_full_disk_cut_short_is_no_success() {
+    let folder = Weir::new();
+    let file = folder.folder().path().join("l5d.yaml");
+    std::fs::write(&file, "routers: [{ protocol: http }]\n").unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut weir = Command::new(binary::weir());
+    let output = weir.arg("import").arg(file).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
 }
