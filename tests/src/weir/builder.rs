@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::Resource;
 
 use super::folder::{Folder, Pod, Service};
 use super::{Bound, Log, Weir, binary};
@@ -27,7 +28,12 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     account: Option<PathBuf>,
     reader: LogReader,
+    output: LogReader,
+    descriptors: Option<Descriptors>,
 }
+
+/// Bounds on open descriptors: the one in force, and the one it may be raised to.
+type Descriptors = (u64, u64);
 
 /// Where its log goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,9 +42,14 @@ enum LogReader {
     Test,
     /// A pipe of one page, which nobody reads.
     Nobody,
+    /// The same, when it holds all it can.
+    NobodyAndFull,
     /// A disk without room.
     FullDisk,
 }
+
+/// What is read of weir.
+type Source = Box<dyn Read + Send>;
 
 /// Mounts the folder `$0` where pods find their service account, seen by nobody but the program `$@` that it becomes.
 const WITH_ACCOUNT: &str = r#"mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount &&
@@ -73,6 +84,8 @@ impl Builder {
             environment: Vec::new(),
             account: None,
             reader: LogReader::Test,
+            output: LogReader::Test,
+            descriptors: None,
         };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
@@ -185,18 +198,32 @@ impl Builder {
         self
     }
 
+    /// Its standard output is a pipe that is full already and that nobody reads; the test learns from the log where it listens.
+    pub fn with_its_output_unread(mut self) -> Self {
+        self.output = LogReader::NobodyAndFull;
+        self
+    }
+
+    /// Runs with `soft` descriptors at most, which it may raise to `hard`.
+    pub fn with_descriptors(mut self, soft: u64, hard: u64) -> Self {
+        self.descriptors = Some((soft, hard));
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(self) -> Weir {
         let mut command = self.command();
-        let (stderr, unread) = self.reader.open();
-        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the weir binary");
+        let ((stdout, full), (stderr, unread)) = (self.output.open(), self.reader.open());
+        let mut child = command.stdout(stdout).stderr(stderr).spawn().expect("the weir binary");
         let log = Log::default();
         let (say, heard) = channel();
-        collect(child.stdout.take().unwrap(), log.clone(), Some(say));
-        if let Some(stderr) = child.stderr.take() {
-            collect(stderr, log.clone(), None);
+        let sources = [child.stdout.take().map(boxed), child.stderr.take().map(boxed)];
+        for source in sources.into_iter().flatten() {
+            collect(source, log.clone(), say.clone());
         }
+        drop(say);
+        let unread = [full, unread];
         let mut weir =
             Weir { child, place: self.place, bound: Bound::default(), log, unread, folder: self.folder };
         // Its log is shown when this fails, by `Drop`.
@@ -209,7 +236,7 @@ impl Builder {
     pub fn run(&self, arguments: &[&str]) -> Exit {
         let config = self.write_config();
         let config = config.to_str().unwrap();
-        let mut command = self.place.command(binary::weir());
+        let mut command = self.program();
         command.args(arguments.iter().map(|a| if *a == "CONFIG" { config } else { a }));
         finish(command.current_dir(self.folder.path()))
     }
@@ -228,7 +255,7 @@ impl Builder {
     fn command(&self) -> Command {
         let config = self.write_config();
         let mut command = match &self.account {
-            None => self.place.command(binary::weir()),
+            None => self.program(),
             Some(folder) => {
                 let mut command = self.place.command("unshare");
                 command.args(["--mount", "sh", "-c", WITH_ACCOUNT]).arg(folder).arg(binary::weir());
@@ -241,6 +268,15 @@ impl Builder {
             Capabilities::Inherited => {}
             Capabilities::None => place::drop_capabilities(&mut command),
             Capabilities::Only(kept) => place::keep_capabilities(&mut command, kept),
+        }
+        command
+    }
+
+    /// The program, to be run where this weir is to be.
+    fn program(&self) -> Command {
+        let mut command = self.place.command(binary::weir());
+        if let Some((soft, hard)) = self.descriptors {
+            place::limit(&mut command, Resource::RLIMIT_NOFILE, soft, hard);
         }
         command
     }
@@ -259,9 +295,12 @@ impl LogReader {
     fn open(self) -> (Stdio, Option<PipeReader>) {
         match self {
             Self::Test => (Stdio::piped(), None),
-            Self::Nobody => {
-                let (reader, writer) = std::io::pipe().unwrap();
-                fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+            Self::Nobody | Self::NobodyAndFull => {
+                let (reader, mut writer) = std::io::pipe().unwrap();
+                let size = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+                if self == Self::NobodyAndFull {
+                    writer.write_all(&vec![b'.'; usize::try_from(size).unwrap()]).unwrap();
+                }
                 (writer.into(), Some(reader))
             }
             Self::FullDisk => (File::options().write(true).open("/dev/full").unwrap().into(), None),
@@ -293,15 +332,17 @@ fn text(source: &mut impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn collect(source: impl Read + Send + 'static, log: Log, say: Option<Sender<String>>) {
+fn boxed(source: impl Read + Send + 'static) -> Source {
+    Box::new(source)
+}
+
+fn collect(source: Source, log: Log, say: Sender<String>) {
     std::thread::spawn(move || {
         for line in BufReader::new(source).lines().map_while(Result::ok) {
             let mut log = log.lock().unwrap();
             log.push_str(&line);
             log.push('\n');
-            if let Some(say) = &say {
-                let _ = say.send(line);
-            }
+            let _ = say.send(line);
         }
     });
 }
@@ -310,8 +351,9 @@ fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
     loop {
         match lines.recv_timeout(PATIENCE) {
             Ok(line) => {
-                if let Some(rest) = line.strip_prefix("weir: listening ") {
-                    return Ok(Bound::parse(rest));
+                // On standard output that is all of a line, and in the log the end of one.
+                if let Some((_, rest)) = line.split_once("listening outgoing=") {
+                    return Ok(Bound::parse(&format!("outgoing={rest}")));
                 }
             }
             Err(RecvTimeoutError::Timeout) => return Err("it said nothing of listening"),

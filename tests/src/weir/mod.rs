@@ -33,7 +33,7 @@ pub struct Weir {
     bound: Bound,
     log: Log,
     #[expect(dead_code, reason = "open, and not read, for as long as weir lives")]
-    unread: Option<PipeReader>,
+    unread: [Option<PipeReader>; 2],
     folder: Folder,
 }
 
