@@ -176,7 +176,6 @@ fn share(
 ) -> Arc<Shared> {
     let now = Instant::now();
     let dns = settings.names.dns.as_ref().map(Dns::new);
-    let dns = dns.and_then(|dns| dns.inspect_err(|error| tracing::warn!("{error:#}")).ok());
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current())),

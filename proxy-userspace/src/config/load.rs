@@ -35,7 +35,7 @@ pub fn load_again(path: &Path) -> Result<Settings, ConfigError> {
     load_from(path, open_regular)
 }
 
-/// Opens a regular file to read it. Anything else is refused at once: opening a pipe, say, waits for whoever writes to it.
+/// Opens a regular file to read it, for whoever must not wait. Anything else is refused at once: opening a pipe, say, waits for whoever writes to it.
 ///
 /// # Errors
 /// It cannot be opened, or is no regular file.
