@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 
 use super::{Desk, explain, state};
 use crate::proxy::session::Way;
@@ -38,9 +39,15 @@ pub(super) async fn answer<B: Send + 'static>(
 ) -> Response<Full<Bytes>> {
     match request.uri().path() {
         "/metrics" | "/api/state.json" => {
-            let written = spawn_blocking(move || at_once(&desk, way, client, &request)).await;
-            let failed = |_| text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "it could not be written\n");
-            written.unwrap_or_else(failed)
+            let (tell, told) = oneshot::channel();
+            // Not the runtime's blocking threads: it panics where the node has no room for one.
+            let thread = thread::Builder::new().name("weir-admin".to_owned());
+            let written = thread.spawn(move || drop(tell.send(at_once(&desk, way, client, &request))));
+            let failed = |why| text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("not written: {why}\n"));
+            match written {
+                Ok(_) => told.await.unwrap_or_else(|_| failed("a defect of weir's".to_owned())),
+                Err(cause) => failed(format!("no thread for it: {cause}")),
+            }
         }
         _ => at_once(&desk, way, client, &request),
     }

@@ -1,5 +1,6 @@
 //! The admin's and the probes' listeners.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::{Desk, routes};
@@ -29,8 +31,8 @@ pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListene
     let listener = TcpListener::from_std(listener)?;
     let (desk, door) = (desk.clone(), door.clone());
     tokio::spawn(async move {
+        let mut served = Served::default();
         loop {
-            let entry = door.enter().await;
             let Ok((stream, client)) = listener.accept().await else {
                 door.turn_away(Turned::AcceptFailed);
                 sleep(Duration::from_millis(50)).await;
@@ -40,9 +42,14 @@ pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListene
                 door.turn_away(Turned::NotAllowed);
                 continue;
             }
-            let entry = entry.used();
+            if door.is_full() {
+                served.end_oldest();
+                // Whoever has asked meanwhile is answered before the next is let in.
+                yield_now().await;
+            }
+            let entry = door.enter().await.used();
             let (desk, way) = (desk.clone(), door.way);
-            tokio::spawn(async move {
+            served.add(tokio::spawn(async move {
                 let service = service_fn(|request| {
                     let answer = routes::answer(desk.clone(), way, client, request);
                     async move { Ok::<_, Infallible>(answer.await) }
@@ -57,8 +64,29 @@ pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListene
                 // need its place.
                 let _ = timeout(LIFE, served).await;
                 drop(entry);
-            });
+            }));
         }
     });
     Ok(())
+}
+
+/// The connections that are being served, the oldest first.
+///
+/// When the listener is full, a new one takes the place of the oldest: kubelet's next probe must not wait until a crowd that
+/// asks nothing has been given up, for it would take weir for dead.
+#[derive(Default)]
+struct Served(VecDeque<AbortHandle>);
+
+impl Served {
+    fn add(&mut self, connection: JoinHandle<()>) {
+        self.0.retain(|it| !it.is_finished());
+        self.0.push_back(connection.abort_handle());
+    }
+
+    fn end_oldest(&mut self) {
+        self.0.retain(|it| !it.is_finished());
+        if let Some(oldest) = self.0.pop_front() {
+            oldest.abort();
+        }
+    }
 }

@@ -3,15 +3,14 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Context;
 
+use super::descriptors::CONTROL_CONNECTIONS;
 use crate::config::Settings;
 use crate::proxy::session::{Door, Way};
 use crate::transport::{bind, bind_range, refuse_new};
-
-/// Connections to the admin and to the probes at most, each.
-const CONTROL_CONNECTIONS: usize = 64;
 
 /// The sockets. Kept for the life of the process: workers accept on duplicates.
 pub(super) struct Listeners {
@@ -60,9 +59,8 @@ impl Listeners {
         }
     }
 
-    /// What weir knows of its listeners.
-    pub(super) fn doors(&self, settings: &Settings) -> Vec<Arc<Door>> {
-        let limit = settings.limits.connections;
+    /// What weir knows of its listeners, of which those of the data plane have room for `limit` connections each.
+    pub(super) fn doors(&self, settings: &Settings, limit: usize) -> Vec<Arc<Door>> {
         let outgoing = &settings.outgoing;
         let mut doors = vec![Door::new(Way::Outgoing, outgoing.allow.clone(), limit, outgoing.via)];
         if let Some(it) = &settings.transparent {
@@ -101,8 +99,13 @@ impl Listeners {
             let last = last.local_addr().map_or(0, |address| address.port());
             line += &format!(" transparent={}-{last}", at(first));
         }
-        // Nobody may be there to read it, which is no reason to fail.
-        let _ = writeln!(std::io::stdout(), "{line}");
         tracing::info!("{}", &line["weir: ".len()..]);
+        // Nobody may be there to read it, which is no reason to fail, nor to wait: a thread of its own does.
+        let written = thread::Builder::new().name("weir-announce".to_owned()).spawn(move || {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        });
+        if let Err(cause) = written {
+            tracing::warn!(%cause, "no thread to say on standard output where weir listens");
+        }
     }
 }

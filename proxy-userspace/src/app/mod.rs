@@ -6,6 +6,7 @@
 
 mod check;
 mod cluster;
+mod descriptors;
 mod destinations;
 mod enrol;
 mod heart;
@@ -29,6 +30,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use crate::admin::Desk;
 use crate::allocator;
@@ -75,10 +77,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime
-        .context("no runtime for the control plane")
-        .and_then(|it| it.block_on(live(file, settings, services, drain)));
+    let ran = control(live(file, settings, services, drain));
     // The reason comes last.
     drop(log);
     match ran {
@@ -90,6 +89,16 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     }
 }
 
+/// Runs the control plane to its end.
+fn control(live: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("no runtime for the control plane")?;
+    let ran = runtime.block_on(live);
+    // Not waiting for what still blocks on a thread, such as the reading of a folder whose server does not answer.
+    runtime.shutdown_background();
+    ran
+}
+
 /// From the first socket to the last.
 async fn live(
     file: Option<reload::File>,
@@ -99,12 +108,14 @@ async fn live(
 ) -> anyhow::Result<()> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
+    let connections = descriptors::connections(&settings)?;
     let interception = intercept::attach(&settings, &listeners);
     let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
     let shared = share(&settings, &terms, services.catalog(), interception.as_ref().ok(), drain.clone());
-    let doors = listeners.doors(&settings);
+    let doors = listeners.doors(&settings, connections);
+    let alive = TaskTracker::new();
     let workers = (0..settings.workers)
-        .map(|id| worker::start(id, shared.clone(), listeners.for_worker(&doors)?))
+        .map(|id| worker::start(id, shared.clone(), listeners.for_worker(&doors)?, alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let grace = settings.drain.grace;
     let health = services.cluster.as_ref().map(Cluster::health);
@@ -123,12 +134,14 @@ async fn live(
     listeners.refuse_new();
     drain.close();
     drop(listeners);
-    let mut ended = tokio::task::spawn_blocking(|| join(workers));
-    if timeout(grace, &mut ended).await.is_err() {
+    // Told by them and not by a thread that joins them, for which a full node may have no room.
+    alive.close();
+    if timeout(grace, alive.wait()).await.is_err() {
         tracing::warn!(open = desk.open(), "the grace period is over: what is still open is cut");
         drain.end();
-        let _ = ended.await;
+        alive.wait().await;
     }
+    join(workers);
     Ok(())
 }
 
@@ -163,7 +176,6 @@ fn share(
 ) -> Arc<Shared> {
     let now = Instant::now();
     let dns = settings.names.dns.as_ref().map(Dns::new);
-    let dns = dns.and_then(|dns| dns.inspect_err(|error| tracing::warn!("{error:#}")).ok());
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current())),

@@ -73,8 +73,9 @@ enum Asked {
 }
 
 impl Stamp {
+    /// Nothing for what is no regular file: a pipe from which the configuration came at start has no other versions.
     fn of(file: &Path) -> Option<Self> {
-        let facts = std::fs::metadata(file).ok()?;
+        let facts = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
         Some(Self {
             inode: facts.ino(),
             size: facts.size(),
@@ -114,7 +115,7 @@ pub(super) fn start(
 }
 
 fn reload(file: &Path, started: &Settings, desk: &Desk, terms: &watch::Sender<Terms>) {
-    match config::load(Some(file)) {
+    match config::load_again(file) {
         Ok(written) => {
             let settings = in_force(started, &written);
             let waiting = waiting(&settings, &written);

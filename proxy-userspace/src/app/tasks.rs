@@ -1,9 +1,11 @@
 //! The control plane's tasks. Each has a name, is started again with a growing pause when it ends, and keeps
 //! readiness off meanwhile.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -86,7 +88,11 @@ where
         loop {
             desk.ready.set(name, Ok(()));
             let begun = Instant::now();
-            let ended = tokio::spawn(make()).await;
+            // What panics while it is made is no worse than what panics later.
+            let ended = match catch_unwind(AssertUnwindSafe(&mut make)) {
+                Ok(task) => tokio::spawn(task).await,
+                Err(_) => Ok(Err(anyhow!("it panicked as it began"))),
+            };
             if desk.shared.drain.is_closing() {
                 return;
             }

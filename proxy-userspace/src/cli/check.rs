@@ -1,11 +1,11 @@
 //! `weir check FILE`: says whether a configuration, and the service files it names, are right.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{self, ConfigError, Files, Settings};
 use crate::discovery::files::read_files;
+use crate::telemetry::log;
 
 /// The exit code for a bad configuration (sysexits' `EX_CONFIG`).
 pub const BAD_CONFIGURATION: u8 = 78;
@@ -14,20 +14,12 @@ pub const BAD_CONFIGURATION: u8 = 78;
 /// up, or every problem, one a line.
 pub fn run(file: &Path) -> ExitCode {
     match check(file) {
-        Ok(summary) => {
-            say(&mut io::stdout(), &summary);
-            ExitCode::SUCCESS
-        }
+        Ok(summary) => super::write(&format!("{summary}\n")),
         Err(problems) => {
-            say(&mut io::stderr(), &problems);
+            log::say(problems);
             ExitCode::from(BAD_CONFIGURATION)
         }
     }
-}
-
-/// Writes a line; a reader that has gone away is no reason to fail.
-fn say(output: &mut impl Write, line: &str) {
-    let _ = writeln!(output, "{line}");
 }
 
 /// One line if all is right, else the problems.

@@ -1,7 +1,7 @@
 //! `weir import FILE`: a linkerd configuration, as weir's.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,11 +16,7 @@ const LARGEST: u64 = 1 << 20;
 /// Writes the configuration that `file` becomes to standard output, or every problem to standard error.
 pub(super) fn run(file: &Path) -> ExitCode {
     match import(file) {
-        Ok(yaml) => {
-            // A reader that has gone away is no reason to fail.
-            let _ = io::stdout().write_all(yaml.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(yaml) => super::write(&yaml),
         Err(problems) => {
             log::say(problems);
             ExitCode::from(EX_CONFIG)

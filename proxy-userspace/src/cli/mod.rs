@@ -6,10 +6,13 @@ mod explain;
 mod import;
 mod status;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::telemetry::log;
 
 /// Bad usage (EX_USAGE).
 pub const EX_USAGE: u8 = 64;
@@ -85,5 +88,18 @@ pub fn main() -> ExitCode {
         }
         Command::Import { file } => import::run(&file),
         Command::Status { admin, json } => status::run(&admin, json),
+    }
+}
+
+/// Writes what was asked for to standard output. A reader that has left (`weir status | head`) is no reason to fail; a disk
+/// without room is, for what is there of the text may be taken for the whole of it.
+fn write(text: &str) -> ExitCode {
+    let mut output = std::io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            log::say(format_args!("weir: standard output cannot be written to: {error}"));
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }

@@ -25,11 +25,7 @@ pub(super) fn run(admin: &str, json: bool) -> ExitCode {
 /// Prints what there is to show, or in one sentence why there is nothing.
 pub(super) fn print(shown: anyhow::Result<String>) -> ExitCode {
     match shown {
-        Ok(text) => {
-            // A closed pipe (`weir status | head`) is the reader's choice.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(text) => super::write(&text),
         Err(error) => {
             log::say(format_args!("weir: {error:#}"));
             ExitCode::FAILURE

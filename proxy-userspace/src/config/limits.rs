@@ -11,7 +11,8 @@ use super::values::{count, duration, size};
 /// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `connections`: open client connections per listener, tunnels included; more are left in the accept queue. Default 10,000.
+    /// `connections`: open client connections per listener, tunnels included; more are left in the accept queue. Default 10,000,
+    /// or as many as descriptors leave room for.
     pub connections: usize,
     /// `headerBytes`: bytes of one message's head, its start line included. 8 KiB to 1 MiB, default 64 KiB.
     pub header_bytes: usize,

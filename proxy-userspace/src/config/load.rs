@@ -1,7 +1,8 @@
 //! From a file or a text to checked settings.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::fields::{Report, Section};
@@ -22,17 +23,42 @@ const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 20_000 };
 /// # Errors
 /// Every mistake in the file at once; or, if it cannot be read, one sentence that says so.
 pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
-    let Some(path) = path else { return Ok(Settings::default()) };
-    let text = read(path)?;
+    // A pipe is waited for, which is what a shell's `<(…)` gives.
+    path.map_or_else(|| Ok(Settings::default()), |path| load_from(path, |path| File::open(path)))
+}
+
+/// The same for a process that must not wait: only a regular file is read.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_again(path: &Path) -> Result<Settings, ConfigError> {
+    load_from(path, open_regular)
+}
+
+/// Opens a regular file to read it, for whoever must not wait. Anything else is refused at once: opening a pipe, say, waits
+/// for whoever writes to it.
+///
+/// # Errors
+/// It cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is not a regular file"))
+}
+
+fn load_from(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> Result<Settings, ConfigError> {
+    let text = read(path, open)?;
     let base = path.parent().unwrap_or(Path::new(""));
     parse(&path.display().to_string(), &text, base)
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+fn read(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
     // A byte more than is allowed, so that a file at the limit is told from one beyond it.
     let limit = BOUNDS.bytes as u64 + 1;
-    File::open(path)
+    open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(|error| ConfigError::unreadable(path, format!("cannot be read: {error}")))?;
     if bytes.len() > BOUNDS.bytes {

@@ -34,7 +34,7 @@ pub use breaker::{Backoff, Breaker};
 pub use discovery::{Discovery, Files, Kubernetes};
 pub use drain::Drain;
 pub use limits::Limits;
-pub use load::{load, parse};
+pub use load::{load, load_again, open_regular, parse};
 pub use log::{Level, Log, LogFormat};
 pub use names::{Dns, Names};
 pub use outgoing::Outgoing;

@@ -52,7 +52,8 @@ pub struct Door {
 pub enum Turned {
     /// `allow` does not name its source.
     NotAllowed = 0,
-    /// The listener was at its limit: it was not closed, but had to wait for another to leave.
+    /// The listener was at its limit: it was not closed, but had to wait for another to leave. At the admin's and the
+    /// probes' it takes the place of the oldest.
     Full = 1,
     /// It reached a transparent port, but no program diverted it.
     NoOriginal = 2,
@@ -110,6 +111,11 @@ impl Door {
             }
         };
         Entry { door: self.clone(), slot, counted: false }
+    }
+
+    /// Whether the next would have to wait.
+    pub fn is_full(&self) -> bool {
+        self.slots.available_permits() == 0
     }
 
     /// Counts a connection that is not served.

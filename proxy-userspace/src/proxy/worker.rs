@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::bindings::{Bindings, Routes};
 use super::cluster::{Backend, Cluster, Lease};
@@ -94,7 +96,7 @@ pub struct Worker {
     rng: RefCell<fastrand::Rng>,
 }
 
-/// Starts worker `id` on a thread of its own; it ends when the drain has.
+/// Starts worker `id` on a thread of its own, which holds `alive` as long as it runs; it ends when the drain has.
 ///
 /// # Errors
 ///
@@ -103,16 +105,25 @@ pub fn start(
     id: usize,
     shared: Arc<Shared>,
     listeners: Vec<(Arc<Door>, std::net::TcpListener)>,
+    alive: TaskTrackerToken,
 ) -> anyhow::Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(format!("weir-data-{id}"));
-    Ok(thread.spawn(move || {
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = thread.spawn(move || {
+        let _alive = alive;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-        match runtime {
-            Ok(runtime) => runtime.block_on(run(id, shared, listeners)),
-            Err(cause) => tracing::error!(worker = id, %cause, "worker cannot start"),
+        let (runtime, cause) = runtime.map_or_else(|cause| (None, Some(cause)), |it| (Some(it), None));
+        let _ = tell.send(cause);
+        if let Some(runtime) = runtime {
+            runtime.block_on(run(id, shared, listeners));
         }
-    })?)
+    });
+    let thread = thread.context("no thread for a worker")?;
+    match told.recv() {
+        Ok(Some(cause)) => Err(cause).context("no runtime for a worker"),
+        Ok(None) | Err(_) => Ok(thread),
+    }
 }
 
 async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net::TcpListener)>) {

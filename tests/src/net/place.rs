@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, setrlimit};
 
 use super::Pod;
 use crate::raw;
@@ -84,6 +85,12 @@ pub fn enter_cgroup(command: &mut Command, cgroup: &Path) {
         File::options().write(true).open(cgroup.join("cgroup.procs")).expect("the cgroup's procs file");
     // SAFETY: writing to an open descriptor is a plain system call, allowed between fork and exec. `0` is the writer.
     unsafe { command.pre_exec(move || Ok(nix::unistd::write(&procs, b"0").map(drop)?)) };
+}
+
+/// Makes `command` run with so much of a resource, which it may raise to `hard`.
+pub fn limit(command: &mut Command, resource: Resource, soft: u64, hard: u64) {
+    // SAFETY: setrlimit is a plain system call, allowed between fork and exec.
+    unsafe { command.pre_exec(move || Ok(setrlimit(resource, soft, hard)?)) };
 }
 
 /// Capabilities that a test gives or withholds, by their number in capabilities(7).

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::Resource;
 
 use super::folder::{Folder, Pod, Service};
 use super::{Bound, Log, Weir, binary};
@@ -27,10 +28,14 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     account: Option<PathBuf>,
     reader: LogReader,
+    descriptors: Option<Descriptors>,
 }
 
 /// How the line begins that says weir is ready.
 const READY: &str = "weir: listening ";
+
+/// Bounds on open descriptors: the one in force, and the one it may be raised to.
+type Descriptors = (u64, u64);
 
 /// Where its log goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,8 @@ enum LogReader {
     Test,
     /// A pipe of one page, the same for both outputs, which nobody reads once weir is ready.
     Nobody,
+    /// The test reads the log, and nobody what is said on standard output: a pipe that is full already.
+    OnlyOfTheLog,
     /// A disk without room.
     FullDisk,
 }
@@ -76,6 +83,7 @@ impl Builder {
             environment: Vec::new(),
             account: None,
             reader: LogReader::Test,
+            descriptors: None,
         };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
@@ -188,6 +196,18 @@ impl Builder {
         self
     }
 
+    /// Its standard output is a pipe that is full already and that nobody reads; the test learns from the log where it listens.
+    pub fn with_its_output_unread(mut self) -> Self {
+        self.reader = LogReader::OnlyOfTheLog;
+        self
+    }
+
+    /// Runs with `soft` descriptors at most, which it may raise to `hard`.
+    pub fn with_descriptors(mut self, soft: u64, hard: u64) -> Self {
+        self.descriptors = Some((soft, hard));
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(self) -> Weir {
@@ -196,14 +216,15 @@ impl Builder {
         let mut child = command.spawn().expect("the weir binary");
         let log = Log::default();
         let (say, heard) = channel();
-        if let Some(unread) = &unread {
+        if let (LogReader::Nobody, Some(unread)) = (self.reader, &unread) {
             collect_until_ready(unread.try_clone().unwrap(), log.clone(), say.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            let tells = self.reader == LogReader::OnlyOfTheLog;
+            collect(stderr, log.clone(), tells.then(|| say.clone()));
         }
         if let Some(stdout) = child.stdout.take() {
             collect(stdout, log.clone(), Some(say));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            collect(stderr, log.clone(), None);
         }
         let mut weir =
             Weir { child, place: self.place, bound: Bound::default(), log, unread, folder: self.folder };
@@ -217,7 +238,7 @@ impl Builder {
     pub fn run(&self, arguments: &[&str]) -> Exit {
         let config = self.write_config();
         let config = config.to_str().unwrap();
-        let mut command = self.place.command(binary::weir());
+        let mut command = self.program();
         command.args(arguments.iter().map(|a| if *a == "CONFIG" { config } else { a }));
         finish(command.current_dir(self.folder.path()))
     }
@@ -236,7 +257,7 @@ impl Builder {
     fn command(&self) -> Command {
         let config = self.write_config();
         let mut command = match &self.account {
-            None => self.place.command(binary::weir()),
+            None => self.program(),
             Some(folder) => {
                 let mut command = self.place.command("unshare");
                 command.args(["--mount", "sh", "-c", WITH_ACCOUNT]).arg(folder).arg(binary::weir());
@@ -249,6 +270,15 @@ impl Builder {
             Capabilities::Inherited => {}
             Capabilities::None => place::drop_capabilities(&mut command),
             Capabilities::Only(kept) => place::keep_capabilities(&mut command, kept),
+        }
+        command
+    }
+
+    /// The program, to be run where this weir is to be.
+    fn program(&self) -> Command {
+        let mut command = self.place.command(binary::weir());
+        if let Some((soft, hard)) = self.descriptors {
+            place::limit(&mut command, Resource::RLIMIT_NOFILE, soft, hard);
         }
         command
     }
@@ -269,15 +299,27 @@ impl LogReader {
         match self {
             Self::Test => drop(command.stderr(Stdio::piped())),
             Self::Nobody => {
-                let (reader, writer) = std::io::pipe().unwrap();
-                fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+                let (reader, writer) = pipe();
                 command.stdout(writer.try_clone().unwrap()).stderr(writer);
+                return Some(reader);
+            }
+            Self::OnlyOfTheLog => {
+                let (reader, mut writer) = pipe();
+                writer.write_all(&[b'.'; 4096]).unwrap();
+                command.stdout(writer).stderr(Stdio::piped());
                 return Some(reader);
             }
             Self::FullDisk => drop(command.stderr(File::options().write(true).open("/dev/full").unwrap())),
         }
         None
     }
+}
+
+/// A pipe of one page.
+fn pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    (reader, writer)
 }
 
 #[track_caller]
@@ -334,8 +376,9 @@ fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
     loop {
         match lines.recv_timeout(PATIENCE) {
             Ok(line) => {
-                if let Some(rest) = line.strip_prefix(READY) {
-                    return Ok(Bound::parse(rest));
+                // On standard output that is all of a line, and in the log the end of one.
+                if let Some((_, rest)) = line.split_once("listening outgoing=") {
+                    return Ok(Bound::parse(&format!("outgoing={rest}")));
                 }
             }
             Err(RecvTimeoutError::Timeout) => return Err("it said nothing of listening"),

@@ -1,7 +1,7 @@
 //! The folder's files, each with its last good state.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::documents::{self, ObjectId, Placed, Syntax, parse_documents};
 use super::fs::{Line, parse_fs};
 use super::pending::Dirty;
 use crate::config::tree::Bounds;
-use crate::config::{Files, Problem};
+use crate::config::{Files, Problem, open_regular};
 
 /// A folder as it was last read.
 pub(super) struct Folder {
@@ -307,7 +307,7 @@ fn bounds(bytes: usize) -> Bounds {
 fn read_text(path: &Path, most: usize) -> Result<(String, Option<Signature>), NotRead> {
     let mut bytes = Vec::new();
     let limit = most as u64 + 1;
-    let read = File::open(path).and_then(|file| {
+    let read = open_regular(path).and_then(|file| {
         let before = Signature::of(&file.metadata()?);
         (&file).take(limit).read_to_end(&mut bytes)?;
         Ok((before, Signature::of(&file.metadata()?)))
@@ -324,6 +324,8 @@ fn read_text(path: &Path, most: usize) -> Result<(String, Option<Signature>), No
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn lines(folder: &Folder) -> usize {

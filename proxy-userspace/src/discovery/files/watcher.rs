@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
@@ -44,7 +45,9 @@ impl Watcher {
     pub(super) fn new(folder: &Path) -> Self {
         let shared = Arc::new(Shared::default());
         let handler = Arc::clone(&shared);
-        let inotify = INotifyWatcher::new(move |event| handler.handle(event), notify::Config::default());
+        let inotify = has_thread().and_then(|()| {
+            INotifyWatcher::new(move |event| handler.handle(event), notify::Config::default())
+        });
         let inotify = inotify
             .inspect_err(
                 |error| tracing::warn!(%error, "no inotify: service files are looked at once a second"),
@@ -101,6 +104,12 @@ impl Watcher {
         // A folder that is never quiet is read as it is.
         let _ = time::timeout(PATIENCE, settled).await;
     }
+}
+
+/// Whether there is room for a thread: notify takes no notice where it gets none, and panics when it is used.
+fn has_thread() -> notify::Result<()> {
+    let thread = thread::Builder::new().name("weir-inotify".to_owned()).spawn(|| ());
+    thread.map(drop).map_err(notify::Error::io)
 }
 
 /// The rhythm of looks without an event.

@@ -6,4 +6,5 @@ mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.
 mod hung; // A worker that stands still.
 mod log; // A log that nobody reads.
+mod machine; // The machine around it: pipes, disks, descriptors, crowds.
 mod reload; // The configuration changes while weir runs.
