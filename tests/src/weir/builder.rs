@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write as _};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::Resource;
 
 use super::folder::{Folder, Pod, Service};
+use super::output::{self, Reader};
 use super::{Bound, Log, Weir, binary};
 use crate::net::place::{self, Capability, Place};
 use crate::net::{NODE_V4, NODE_V6, Net};
@@ -27,28 +25,12 @@ pub struct Builder {
     capabilities: Capabilities,
     environment: Vec<(String, String)>,
     account: Option<PathBuf>,
-    reader: LogReader,
+    reader: Reader,
     descriptors: Option<Descriptors>,
 }
 
-/// How the line begins that says weir is ready.
-const READY: &str = "weir: listening ";
-
 /// Bounds on open descriptors: the one in force, and the one it may be raised to.
 type Descriptors = (u64, u64);
-
-/// Where its log goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum LogReader {
-    /// The test collects it.
-    Test,
-    /// A pipe of one page, the same for both outputs, which nobody reads once weir is ready.
-    Nobody,
-    /// The test reads the log, and nobody what is said on standard output: a pipe that is full already.
-    OnlyOfTheLog,
-    /// A disk without room.
-    FullDisk,
-}
 
 /// Mounts the folder `$0` where pods find their service account, seen by nobody but the program `$@` that it becomes.
 const WITH_ACCOUNT: &str = r#"mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount &&
@@ -82,7 +64,7 @@ impl Builder {
             capabilities: Capabilities::Inherited,
             environment: Vec::new(),
             account: None,
-            reader: LogReader::Test,
+            reader: Reader::Test,
             descriptors: None,
         };
         builder
@@ -186,19 +168,19 @@ impl Builder {
 
     /// What it says goes to a pipe that nobody reads, once it is ready.
     pub fn with_its_log_unread(mut self) -> Self {
-        self.reader = LogReader::Nobody;
+        self.reader = Reader::Nobody;
         self
     }
 
     /// Its log goes to a disk that is full.
     pub fn with_its_log_on_a_full_disk(mut self) -> Self {
-        self.reader = LogReader::FullDisk;
+        self.reader = Reader::FullDisk;
         self
     }
 
     /// Its standard output is a pipe that is full already and that nobody reads; the test learns from the log where it listens.
     pub fn with_its_output_unread(mut self) -> Self {
-        self.reader = LogReader::OnlyOfTheLog;
+        self.reader = Reader::OnlyOfTheLog;
         self
     }
 
@@ -215,21 +197,11 @@ impl Builder {
         let unread = self.reader.open(&mut command);
         let mut child = command.spawn().expect("the weir binary");
         let log = Log::default();
-        let (say, heard) = channel();
-        if let (LogReader::Nobody, Some(unread)) = (self.reader, &unread) {
-            collect_until_ready(unread.try_clone().unwrap(), log.clone(), say.clone());
-        }
-        if let Some(stderr) = child.stderr.take() {
-            let tells = self.reader == LogReader::OnlyOfTheLog;
-            collect(stderr, log.clone(), tells.then(|| say.clone()));
-        }
-        if let Some(stdout) = child.stdout.take() {
-            collect(stdout, log.clone(), Some(say));
-        }
+        let heard = self.reader.read(&mut child, unread.as_ref(), &log);
         let mut weir =
             Weir { child, place: self.place, bound: Bound::default(), log, unread, folder: self.folder };
         // Its log is shown when this fails, by `Drop`.
-        weir.bound = ready(&heard).unwrap_or_else(|e| panic!("weir did not get ready: {e}"));
+        weir.bound = output::ready(&heard).unwrap_or_else(|e| panic!("weir did not get ready: {e}"));
         weir
     }
 
@@ -292,36 +264,6 @@ impl Builder {
     }
 }
 
-impl LogReader {
-    /// Has `command` write there, and returns the end of it that is kept open and not read.
-    fn open(self, command: &mut Command) -> Option<PipeReader> {
-        command.stdout(Stdio::piped());
-        match self {
-            Self::Test => drop(command.stderr(Stdio::piped())),
-            Self::Nobody => {
-                let (reader, writer) = pipe();
-                command.stdout(writer.try_clone().unwrap()).stderr(writer);
-                return Some(reader);
-            }
-            Self::OnlyOfTheLog => {
-                let (reader, mut writer) = pipe();
-                writer.write_all(&[b'.'; 4096]).unwrap();
-                command.stdout(writer).stderr(Stdio::piped());
-                return Some(reader);
-            }
-            Self::FullDisk => drop(command.stderr(File::options().write(true).open("/dev/full").unwrap())),
-        }
-        None
-    }
-}
-
-/// A pipe of one page.
-fn pipe() -> (PipeReader, PipeWriter) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-    (reader, writer)
-}
-
 #[track_caller]
 fn finish(command: &mut Command) -> Exit {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -344,47 +286,6 @@ fn text(source: &mut impl Read) -> String {
     let mut bytes = Vec::new();
     let _ = source.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn collect(source: impl Read + Send + 'static, log: Log, say: Option<Sender<String>>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(source).lines().map_while(Result::ok) {
-            let mut log = log.lock().unwrap();
-            log.push_str(&line);
-            log.push('\n');
-            if let Some(say) = &say {
-                let _ = say.send(line);
-            }
-        }
-    });
-}
-
-/// Leaves in the pipe what comes after the line that says weir is ready.
-fn collect_until_ready(source: PipeReader, log: Log, say: Sender<String>) {
-    std::thread::spawn(move || {
-        for line in BufReader::with_capacity(1, source).lines().map_while(Result::ok) {
-            let is_ready = line.starts_with(READY);
-            *log.lock().unwrap() += &format!("{line}\n");
-            if say.send(line).is_err() || is_ready {
-                return;
-            }
-        }
-    });
-}
-
-fn ready(lines: &Receiver<String>) -> Result<Bound, &'static str> {
-    loop {
-        match lines.recv_timeout(PATIENCE) {
-            Ok(line) => {
-                // On standard output that is all of a line, and in the log the end of one.
-                if let Some((_, rest)) = line.split_once("listening outgoing=") {
-                    return Ok(Bound::parse(&format!("outgoing={rest}")));
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => return Err("it said nothing of listening"),
-            Err(RecvTimeoutError::Disconnected) => return Err("it ended"),
-        }
-    }
 }
 
 impl Bound {

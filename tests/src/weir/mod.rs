@@ -7,6 +7,7 @@ pub mod binary;
 pub mod builder;
 pub mod folder;
 pub mod metrics;
+mod output;
 pub mod state;
 
 use std::fs::File;

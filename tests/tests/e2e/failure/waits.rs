@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::backend::Then;
 use e2e::time::within;
-use e2e::{Answer, Backend, Request, Weir, eventually};
+use e2e::{Answer, Backend, Client, Request, Weir, eventually};
 
 #[test]
 fn an_endpoint_that_does_not_answer_is_504_and_its_failure() {
@@ -119,12 +119,13 @@ fn an_upload_may_go_on_after_its_answer() {
     }
 }
 
-#[test]
-fn the_end_of_one_upload_is_not_taken_for_the_next_ones() {
+/// A weir that waits 600 ms for an answer, and a client of it with one byte of an upload left that was answered early. The
+/// next request is answered by `late`.
+fn answered_early(late: fn() -> Answer) -> (Backend, Weir, Client) {
     let first = AtomicBool::new(true);
     let backend = Backend::http().script(move |_| match first.swap(false, Ordering::SeqCst) {
         true => Answer::ok("early").early(),
-        false => Answer::ok("late"),
+        false => late(),
     });
     let backend = backend.start();
     let weir = Weir::new().set("limits", "{ response: 600ms }").service("hello", &[backend.addr()]).start();
@@ -132,6 +133,12 @@ fn the_end_of_one_upload_is_not_taken_for_the_next_ones() {
     client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 1\r\n\r\n");
     assert_eq!(client.head().status(), Some(200));
     client.expect("early");
+    (backend, weir, client)
+}
+
+#[test]
+fn the_end_of_one_upload_is_not_taken_for_the_next_ones() {
+    let (_backend, _weir, mut client) = answered_early(|| Answer::ok("late"));
     // weir reads both at once.
     client.send("xPOST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 1\r\n\r\n");
     assert!(client.silent_for(Duration::from_secs(2)), "a client is waited for, and not the endpoint");
@@ -141,17 +148,7 @@ fn the_end_of_one_upload_is_not_taken_for_the_next_ones() {
 
 #[test]
 fn the_end_of_an_upload_does_not_end_the_wait_for_the_next_answer() {
-    let first = AtomicBool::new(true);
-    let backend = Backend::http().script(move |_| match first.swap(false, Ordering::SeqCst) {
-        true => Answer::ok("early").early(),
-        false => Answer::ok("late").after(Duration::from_secs(60)),
-    });
-    let backend = backend.start();
-    let weir = Weir::new().set("limits", "{ response: 600ms }").service("hello", &[backend.addr()]).start();
-    let mut client = weir.client();
-    client.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 1\r\n\r\n");
-    assert_eq!(client.head().status(), Some(200));
-    client.expect("early");
+    let (_backend, _weir, mut client) = answered_early(|| Answer::ok("late").after(Duration::from_secs(60)));
     client.send("xGET http://hello/ HTTP/1.1\r\nHost: hello\r\n\r\n");
     client.response().expect_status(504);
 }
