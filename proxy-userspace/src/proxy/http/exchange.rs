@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::HOST;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -13,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::attempt::{self, Failed, Reached};
 use super::body::Settlement;
+use super::head::Head;
 use super::headers::{self, Upgrade};
 use super::replay::Replay;
 use super::survey::Survey;
@@ -71,12 +71,11 @@ async fn exchange(
     request: &mut Request<Body>,
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
-    let Exchange { survey, client, mut replays } = Exchange::identify(session, world, request)?;
-    let facts = (survey, client.spoken);
-    if let Some(answer) = hops::last(worker, session, world, facts, request)? {
+    let Exchange { head, client, mut replays } = Exchange::identify(session, world, request)?;
+    if let Some(answer) = hops::last(worker, session, world, &head, request)? {
         return Ok(answer);
     }
-    let Choice { cluster, calls, mut now } = bind(worker, session, world, request, facts, now).await?;
+    let Choice { cluster, calls, mut now } = bind(worker, session, world, request, head, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
     let mut left = upstream::attempts(world, calls);
     loop {
@@ -118,8 +117,8 @@ async fn exchange(
 
 /// The facts of one request.
 struct Exchange {
-    /// Which fields its head came with.
-    survey: Survey,
+    /// What its head said.
+    head: Head,
     /// What its answer depends on.
     client: Client,
     /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
@@ -147,19 +146,13 @@ enum Asked {
 impl Exchange {
     /// Checks the head of `request` and makes it one that may go to an endpoint.
     fn identify(session: &Session, world: &World, request: &mut Request<Body>) -> Result<Self, Fault> {
-        headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
-        let survey = Survey::of(request.headers());
+        let head = Head::read(request, session.origin, world.terms.limits.target_bytes)?;
+        let (found, spoken) = (head.found, head.spoken);
+        *request.version_mut() = Version::HTTP_11;
         // Room for what is added, at once.
         request.headers_mut().reserve(headers::ADDED);
-        headers::check_codings(survey, request.headers())?;
-        headers::check_hops(survey, request.headers())?;
-        require_host(survey, session, request)?;
-        if session.origin == Origin::Explicit {
-            headers::to_origin_form(survey, request)?;
-        }
-        let spoken = std::mem::replace(request.version_mut(), Version::HTTP_11);
-        headers::check_upgrade(survey, spoken, request.headers_mut());
-        let upgrade = headers::strip_hop_by_hop(survey, session.origin, request.headers_mut());
+        headers::check_upgrade(found, spoken, request.headers_mut());
+        let upgrade = headers::strip_hop_by_hop(found, session.origin, request.headers_mut());
         let asked = Asked::by(request, upgrade);
         if session.door.via {
             headers::append_via(request.headers_mut());
@@ -167,10 +160,10 @@ impl Exchange {
         let repeatable = request.method().is_idempotent()
             && request.body().is_replayable()
             && matches!(asked, Asked::Nothing);
-        if survey.expect && expect::is_expected(request.headers()) {
+        if found.expect && expect::is_expected(request.headers()) {
             expect::hold_back(request);
         }
-        Ok(Self { survey, client: Client { spoken, asked }, replays: usize::from(repeatable) })
+        Ok(Self { head, client: Client { spoken, asked }, replays: usize::from(repeatable) })
     }
 }
 
@@ -184,25 +177,6 @@ impl Asked {
             None => Self::Nothing,
             Some(client) if connects => Self::Connect(client),
             Some(client) => Self::Upgrade(client),
-        }
-    }
-}
-
-/// Every request that goes on has exactly one Host (RFC 9112 §3.2). A diverted HTTP/1.0 request without one gets
-/// the address it dialled.
-fn require_host(found: Survey, session: &Session, request: &mut Request<Body>) -> Result<(), Fault> {
-    match (found.hosts(request.headers()), session.origin) {
-        (1, _) => Ok(()),
-        (2.., _) => Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
-        // The target says it.
-        (0, _) if request.uri().authority().is_some() => Ok(()),
-        (0, Origin::Dialled(address)) if request.version() == Version::HTTP_10 => {
-            let host = HeaderValue::try_from(address.to_string());
-            request.headers_mut().insert(HOST, host.map_err(|_| Fault::new(Kind::NoHost, "no host"))?);
-            Ok(())
-        }
-        (0, _) => {
-            Err(Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL"))
         }
     }
 }
@@ -223,7 +197,7 @@ async fn bind(
     session: &Session,
     world: &Arc<World>,
     request: &mut Request<Body>,
-    (survey, spoken): (Survey, Version),
+    head: Head,
     now: Instant,
 ) -> Result<Choice, Fault> {
     match session.origin {
@@ -232,11 +206,13 @@ async fn bind(
             Ok(Choice { calls: cluster.plan.dialled, cluster, now })
         }
         Origin::Explicit => {
-            let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
-            let route = identify::route(worker, world, request, (survey, spoken), own.as_ref())?;
+            let found = head.found;
+            let own = overrides::take(found, session, &world.terms.overrides, request.headers_mut())?;
+            let route = identify::route(worker, world, request, &head, own.as_ref())?;
+            drop(head);
             let place = worker.settle(world, &route).await?;
             let (cluster, calls) = (place.cluster.clone(), place.calls);
-            headers::say_destination(survey, request.headers_mut(), &route, place);
+            headers::say_destination(found, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
             let now = if cluster.plan.exempt == Exempt::No { Instant::now() } else { now };
             Ok(Choice { cluster, calls, now })

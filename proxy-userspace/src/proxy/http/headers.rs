@@ -1,13 +1,13 @@
 //! What of a head goes on, and what stays.
 
+use http::Version;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::uri::{PathAndQuery, Scheme, Uri};
-use http::{Method, Request, Version};
+use http::uri::Uri;
 
-use super::survey::{KEEP_ALIVE, PROXY_CONNECTION, Survey};
+use super::survey::{KEEP_ALIVE, Length, PROXY_CONNECTION, Survey};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::route::{Place, Route};
 use crate::proxy::session::Origin;
@@ -148,7 +148,7 @@ pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fa
 /// [`Kind::BadBody`]
 pub(super) fn settle_length(found: Survey, headers: &mut HeaderMap) -> Result<(), Fault> {
     // Beside a transfer coding there is no length any more.
-    if found.has_a_plain_length(headers) || found.coding {
+    if found.length != Length::Other || found.coding {
         return Ok(());
     }
     let fields = headers.get_all(CONTENT_LENGTH).iter();
@@ -223,86 +223,4 @@ pub(super) fn check_target(uri: &Uri, most: usize) -> Result<(), Fault> {
         return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));
     }
     Ok(())
-}
-
-/// Turns an absolute-form target into origin-form, and returns what was cut off. Host then says what the target
-/// said (RFC 9112 §3.2.2).
-///
-/// # Errors
-///
-/// [`Kind::BadTarget`] for anything but `http`, and for an authority where there should be a path.
-pub(super) fn to_origin_form<B>(found: Survey, request: &mut Request<B>) -> Result<(), Fault> {
-    let Some(scheme) = request.uri().scheme() else {
-        return match request.uri().authority() {
-            None => Ok(()),
-            Some(_) => {
-                Err(Fault::new(Kind::BadTarget, "the request target is neither a path nor an absolute URL"))
-            }
-        };
-    };
-    if *scheme != Scheme::HTTP {
-        let advice = "use CONNECT for anything but http";
-        return Err(Fault::new(
-            Kind::BadTarget,
-            format!("weir does not speak {scheme} for a client; {advice}"),
-        ));
-    }
-    let whole_server = *request.method() == Method::OPTIONS && !has_path(request.uri());
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = None;
-    if let Some(authority) = parts.authority.take() {
-        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let present = found.host(request.headers());
-        let same = present.is_some_and(|present| present.as_bytes() == host.as_bytes());
-        if !same {
-            let value =
-                HeaderValue::from_str(host).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
-            request.headers_mut().insert(HOST, value);
-        }
-    }
-    let path = match parts.path_and_query.take() {
-        // RFC 9112 §3.2.4: OPTIONS of a URL without a path asks about the server as a whole.
-        _ if whole_server => PathAndQuery::from_static("*"),
-        Some(path) => path,
-        None => PathAndQuery::from_static("/"),
-    };
-    *request.uri_mut() = path.into();
-    Ok(())
-}
-
-/// Whether an absolute URL was written with a path or a query. `Uri` gives `/` for one without; but what was written
-/// lies in the memory of the whole, right behind the authority, and that slash does not.
-fn has_path(uri: &Uri) -> bool {
-    let end = uri.authority().map(|authority| authority.as_str().as_bytes().as_ptr_range().end);
-    let path = uri.path_and_query().map(|path| path.as_str().as_ptr());
-    end.is_none() || end == path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a request of `method` for `target` goes on with, its target parsed from shared memory as hyper does.
-    fn origin_form(method: &Method, target: &str) -> String {
-        let uri = Uri::from_maybe_shared(bytes::Bytes::copy_from_slice(target.as_bytes())).unwrap();
-        let mut request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        to_origin_form(Survey::default(), &mut request).unwrap();
-        request.uri().to_string()
-    }
-
-    #[test]
-    fn options_of_a_url_without_a_path_asks_about_the_whole_server() {
-        for (target, whole) in [
-            ("http://hello", true),
-            ("http://hello:8080", true),
-            ("http://me@hello", true),
-            ("http://hello/", false),
-            ("http://hello:8080/x", false),
-            ("/", false),
-        ] {
-            assert_eq!(origin_form(&Method::OPTIONS, target) == "*", whole, "{target}");
-            assert_ne!(origin_form(&Method::GET, target), "*", "{target}");
-        }
-        assert_eq!(origin_form(&Method::OPTIONS, "*"), "*");
-    }
 }

@@ -15,7 +15,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, H
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 
-use super::survey::Survey;
+use super::head::Head;
 use super::{Body, answer, identify, overrides};
 use crate::proxy::explain::explain_name;
 use crate::proxy::fault::Fault;
@@ -28,7 +28,7 @@ static CONTEXT: HeaderName = HeaderName::from_static("l5d-add-context");
 /// Fields of a request that its echo does not repeat (RFC 9110 §9.3.8).
 static SECRET: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 
-/// The answer to a request that may not go further, if this one may not. `spoken` is its client's version.
+/// The answer to a request that may not go further, if this one may not.
 ///
 /// # Errors
 ///
@@ -37,11 +37,11 @@ pub(super) fn last(
     worker: &Worker,
     session: &Session,
     world: &Arc<World>,
-    (survey, spoken): (Survey, Version),
+    head: &Head,
     request: &mut Request<Body>,
 ) -> Result<Option<Response<Body>>, Fault> {
     // A diverted request is not weir's to answer: its client does not know of a hop here.
-    if !survey.max_forwards || session.origin != Origin::Explicit {
+    if !head.found.max_forwards || session.origin != Origin::Explicit {
         return Ok(None);
     }
     let Some(left) = max_forwards(request.headers()) else { return Ok(None) };
@@ -56,10 +56,10 @@ pub(super) fn last(
         request.headers().get(&CONTEXT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"true"));
     if context && world.terms.diagnostics.permits(session.client.ip()) {
         worker.shared.diagnoses.up();
-        return diagnosis(session, world, (survey, spoken), request).map(Some);
+        return diagnosis(session, world, head, request).map(Some);
     }
     Ok(match *request.method() {
-        Method::TRACE => Some(text("message/http", echo(request, spoken))),
+        Method::TRACE => Some(text("message/http", echo(request, head.spoken))),
         Method::OPTIONS => Some(answer::empty(StatusCode::OK)),
         _ => None,
     })
@@ -75,11 +75,11 @@ fn max_forwards(headers: &HeaderMap) -> Option<u32> {
 fn diagnosis(
     session: &Session,
     world: &Arc<World>,
-    (survey, spoken): (Survey, Version),
+    head: &Head,
     request: &mut Request<Body>,
 ) -> Result<Response<Body>, Fault> {
-    let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
-    let name = identify::name(world, request, spoken)?;
+    let own = overrides::take(head.found, session, &world.terms.overrides, request.headers_mut())?;
+    let name = identify::name(world, request, head)?;
     let explained = explain_name(world, &name, own.as_ref(), Instant::now());
     let method = request.method();
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);

@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Version};
 
 use super::Body;
-use super::survey::Survey;
+use super::head::Head;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
 use crate::domain::name::Path;
@@ -17,18 +17,16 @@ use crate::proxy::route::Route;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 
-/// Where `request` leads, by the configuration's dtabs and then its `own`. Its head came with what was `found`, and its client
-/// spoke version `spoken`. Its URL loses what an identifier consumes.
+/// Where `request` leads, by the configuration's dtabs and then its `own`. Its URL loses what an identifier consumes.
 pub(super) fn route(
     worker: &Worker,
     world: &Arc<World>,
     request: &mut Request<Body>,
-    (found, spoken): (Survey, Version),
+    head: &Head,
     own: Option<&Dtab>,
 ) -> Result<Rc<Route>, Fault> {
     if let [Identifier::Host] = world.terms.identifiers.as_slice() {
-        let host = found.host(request.headers()).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        return host_route(worker, world, host, own);
+        return host_route(worker, world, head.host(), own);
     }
     if let ([Identifier::Token(header)], None) = (world.terms.identifiers.as_slice(), own) {
         let value = request.headers().get(&**header).and_then(|value| value.to_str().ok());
@@ -37,7 +35,7 @@ pub(super) fn route(
             return Ok(worker.routes.token(world, value));
         }
     }
-    let name = name(world, request, spoken)?;
+    let name = name(world, request, head)?;
     Ok(match own {
         None => worker.routes.named(world, &name),
         Some(dtab) => Rc::new(world.bind(&name, Some(dtab))),
@@ -45,16 +43,15 @@ pub(super) fn route(
 }
 
 /// The name of `request`. Its URL loses what an identifier consumes.
-pub(super) fn name(world: &World, request: &mut Request<Body>, spoken: Version) -> Result<Path, Fault> {
+pub(super) fn name(world: &World, request: &mut Request<Body>, head: &Head) -> Result<Path, Fault> {
     let identified = {
         let headers = request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let host = header("host");
-        let canonical = host.and_then(|host| world.terms.rules.canonical(host).ok()).map(|host| host.label());
+        let canonical = world.terms.rules.canonical(head.host()).ok().map(|host| host.label());
         let facts = Facts {
             method: request.method().as_str(),
-            is_http_11: spoken >= Version::HTTP_11,
-            host,
+            is_http_11: head.spoken >= Version::HTTP_11,
+            host: Some(head.host()),
             canonical: canonical.as_deref(),
             target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
             header: &header,

@@ -8,6 +8,7 @@ mod attempt;
 mod body;
 mod exchange;
 mod expect;
+mod head;
 mod headers;
 mod hops;
 mod identify;

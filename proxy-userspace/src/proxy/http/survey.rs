@@ -20,12 +20,10 @@ pub(super) struct Survey {
     pub(super) upgrade: bool,
     /// `Transfer-Encoding`.
     pub(super) coding: bool,
-    /// `Host`, and its place among the names.
-    host: Option<u16>,
-    /// `Content-Length`, and its place among the names.
-    length: Option<u16>,
-    /// Whether places among the names may be none among the values: a field is repeated, or is one that weir may remove.
-    moves: bool,
+    /// How many `Host` there are: none, one, or more, which is 2.
+    pub(super) hosts: u8,
+    /// What `Content-Length` says.
+    pub(super) length: Length,
     /// `Via`.
     pub(super) via: bool,
     /// `Expect`.
@@ -40,49 +38,36 @@ pub(super) struct Survey {
     pub(super) hop: bool,
 }
 
+/// What a head says of its body's length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Nothing.
+    #[default]
+    None,
+    /// One number.
+    Number,
+    /// Something else: several fields, a list, or no number.
+    Other,
+}
+
 impl Survey {
     /// Looks through `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut survey = Self::default();
-        for (at, name) in (0..).zip(headers.keys()) {
-            survey.note(at, name);
+        for (name, value) in headers {
+            survey.note(name, value);
         }
-        let Self { connection, te, upgrade, coding, expect, max_forwards, dtab, destination, hop, .. } =
-            survey;
-        let removable = connection | te | upgrade | coding | expect | max_forwards | dtab | destination | hop;
-        survey.moves = removable || headers.len() != headers.keys_len();
         survey
     }
 
-    /// How often `Host` is there: never, once, or more.
-    pub(super) fn hosts(self, headers: &HeaderMap) -> usize {
-        let once = usize::from(self.host.is_some());
-        if self.moves { headers.get_all(HOST).iter().count() } else { once }
-    }
-
-    /// The first `Host`, also after what concerns weir alone was removed, and after one was added.
-    pub(super) fn host(self, headers: &HeaderMap) -> Option<&HeaderValue> {
-        match self.host {
-            Some(at) if !self.moves => headers.values().nth(at.into()),
-            _ => headers.get(HOST),
-        }
-    }
-
-    /// Whether it is plain without a look-up that there is no `Content-Length`, or one that is one number.
-    pub(super) fn has_a_plain_length(self, headers: &HeaderMap) -> bool {
-        let Some(at) = self.length else { return true };
-        let is_plain = |it: &HeaderValue| !it.is_empty() && it.as_bytes().iter().all(u8::is_ascii_digit);
-        !self.moves && headers.values().nth(at.into()).is_some_and(is_plain)
-    }
-
-    fn note(&mut self, at: u16, name: &HeaderName) {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
         match *name {
             CONNECTION => self.connection = true,
             TE => self.te = true,
             UPGRADE => self.upgrade = true,
             TRANSFER_ENCODING => self.coding = true,
-            HOST => self.host = Some(at),
-            CONTENT_LENGTH => self.length = Some(at),
+            HOST => self.hosts = (self.hosts + 1).min(2),
+            CONTENT_LENGTH => self.length = self.length.and(value),
             VIA => self.via = true,
             EXPECT => self.expect = true,
             MAX_FORWARDS => self.max_forwards = true,
@@ -101,43 +86,40 @@ impl Survey {
     }
 }
 
+impl Length {
+    /// What it is with one more field.
+    fn and(self, value: &HeaderValue) -> Self {
+        let is_number = !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+        if self == Self::None && is_number { Self::Number } else { Self::Other }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    type Fields = &'static [(&'static str, &'static str)];
 
     #[test]
-    fn host_and_length_are_found_whatever_else_is_repeated() {
-        let cases: [(&[_], usize, Option<&str>, bool); 7] = [
-            (&[], 0, None, true),
-            (&[("a", "1"), ("host", "h"), ("content-length", "2")], 1, Some("h"), true),
-            (&[("a", "1"), ("a", "1"), ("host", "h"), ("content-length", "2")], 1, Some("h"), false),
-            (&[("host", "h"), ("a", "1"), ("host", "i")], 2, Some("h"), true),
-            (&[("content-length", "2"), ("host", "h"), ("content-length", "2")], 1, Some("h"), false),
-            (&[("content-length", "2, 2")], 0, None, false),
-            (&[("te", "trailers"), ("host", "h"), ("content-length", "2")], 1, Some("h"), false),
+    fn hosts_and_lengths_are_counted_whatever_else_is_repeated() {
+        let cases: [(Fields, u8, Length); 9] = [
+            (&[], 0, Length::None),
+            (&[("a", "1"), ("host", "h"), ("content-length", "2")], 1, Length::Number),
+            (&[("a", "1"), ("a", "1"), ("host", "h"), ("content-length", "2")], 1, Length::Number),
+            (&[("host", "h"), ("a", "1"), ("host", "i")], 2, Length::None),
+            (&[("host", "h"), ("host", "h"), ("host", "h")], 2, Length::None),
+            (&[("content-length", "2"), ("host", "h"), ("content-length", "2")], 1, Length::Other),
+            (&[("content-length", "2, 2")], 0, Length::Other),
+            (&[("content-length", "+2")], 0, Length::Other),
+            (&[("content-length", "")], 0, Length::Other),
         ];
-        for (fields, hosts, host, plain) in cases {
-            let mut headers = map(fields);
+        for (fields, hosts, length) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
             let found = Survey::of(&headers);
-            let first = found.host(&headers).map(|it| it.to_str().unwrap());
-            assert_eq!((found.hosts(&headers), first), (hosts, host), "{fields:?}");
-            assert_eq!(found.has_a_plain_length(&headers), plain, "{fields:?}");
-            headers.remove("te");
-            assert_eq!(found.host(&headers).map(|it| it.to_str().unwrap()), host, "{fields:?}, less one");
-            headers.insert(HOST, HeaderValue::from_static("new"));
-            assert_eq!(
-                found.host(&headers).map(|it| it.to_str().unwrap()),
-                Some("new"),
-                "{fields:?}, and one"
-            );
+            assert_eq!((found.hosts, found.length), (hosts, length), "{fields:?}");
         }
     }
 }

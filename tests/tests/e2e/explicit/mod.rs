@@ -5,5 +5,6 @@ mod bodies; // Streaming and back-pressure, both ways.
 mod connections; // Keep-alive, close, pipelining, HTTP/1.0, bounds on connections.
 mod forms; // How a request looks when it comes and when it goes on.
 mod hops; // Max-Forwards, and the diagnosis of a request by it.
+mod host; // Which field says where a request goes.
 mod names; // Which spelling reaches which service.
 mod tunnels; // 101 and CONNECT.
