@@ -10,6 +10,7 @@
     reason = "a harness that cannot go on fails its test, and a panic has a line number"
 )]
 
+pub mod agnhost;
 pub mod backend;
 pub mod client;
 pub mod dns;

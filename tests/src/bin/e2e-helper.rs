@@ -1,11 +1,13 @@
-//! What tests need in a process of its own: a backend to kill, the agent that makes sockets inside a pod, and, for the
-//! bench, the API server of a large cluster, which takes orders. All end when their standard input does, that is, with the test, however that ends.
+//! What tests need in a process of its own: a backend to kill, the agent that makes sockets inside a pod, the double of
+//! agnhost, and, for the bench, the API server of a large cluster, which takes orders. All but agnhost, which ends by
+//! signals, end when their standard input does, that is, with the test, however that ends.
 #![allow(clippy::unwrap_used, reason = "it fails the test that started it")]
 
 use std::io::Read;
 
 use e2e::{
     Backend, Place,
+    agnhost::{self, Agnhost},
     kube::{self, ApiServer, Endpoint},
     net::agent,
 };
@@ -27,6 +29,17 @@ fn main() {
             println!("ready");
             wait_for_the_end();
         }
+        ["agnhost", ..] => {
+            agnhost::block_sigterm();
+            let code = match Agnhost::parse(&args[1..]) {
+                Ok(agnhost) => agnhost.run(),
+                Err(why) => {
+                    eprintln!("Error: {why}");
+                    1
+                }
+            };
+            std::process::exit(code);
+        }
         ["cluster", services, endpoints, folder] => {
             let server = ApiServer::start();
             server.fill(services.parse().unwrap(), endpoints.parse().unwrap());
@@ -45,7 +58,7 @@ fn main() {
             }
         }
         _ => panic!(
-            "usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET | cluster SERVICES ENDPOINTS FOLDER"
+            "usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET | agnhost ARGUMENTS | cluster SERVICES ENDPOINTS FOLDER"
         ),
     }
 }

@@ -97,6 +97,32 @@ fn weir_runs_from_the_image_and_from_nothing_else() {
     inside(&["check", "/etc/weir/weir.yaml"]);
 }
 
+/// Those of the build stage that follow the build, with the built weir and a folder of ours in the place of `/image`.
+#[test]
+fn the_containerfiles_steps_make_a_root_that_weir_runs_from() {
+    if !e2e::net::is_root() {
+        return;
+    }
+    let file = std::fs::read_to_string(crate::objects::deploy("Containerfile")).unwrap().replace("\\\n", " ");
+    let mut steps = file.lines().filter_map(|line| line.strip_prefix("RUN "));
+    let [build, assemble] = [steps.find(|step| step.starts_with("cargo build")), steps.next()]
+        .map(|step| step.expect("a step that builds and one that assembles"));
+    let (_, strip) = build.split_once("&& ").expect("a build that is stripped");
+    let folder = tempfile::tempdir().unwrap();
+    let (binary, root) = (folder.path().join("weir"), folder.path().join("image"));
+    std::fs::copy(binary::weir(), &binary).unwrap();
+    for step in [strip, assemble] {
+        let step = step.replace("target/release/weir", binary.to_str().unwrap());
+        let step = step.replace("/image", root.to_str().unwrap());
+        let output = Command::new("sh").args(["-ec", &step]).output().unwrap();
+        assert!(output.status.success(), "{step}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let weir =
+        file.lines().find_map(|line| line.strip_prefix("ENTRYPOINT [\"")?.strip_suffix("\"]")).unwrap();
+    let output = Command::new("chroot").arg(&root).args([weir, "--version"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn the_same_binary_is_the_same_image() {
     let folder = tempfile::tempdir().unwrap();

@@ -135,7 +135,7 @@ fn service_selects_a_port(objects: &[Value], service: &Value) {
 }
 
 /// Whether the pod has all these labels.
-fn matches(labels: &Value, pod: &Value) -> bool {
+pub(crate) fn matches(labels: &Value, pod: &Value) -> bool {
     let labels = labels.as_object().unwrap();
     !labels.is_empty() && labels.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value)
 }
