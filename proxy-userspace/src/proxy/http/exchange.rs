@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -41,11 +42,11 @@ pub(super) async fn handle(
     let world = worker.world();
     // It stays here until it is sent: each move would copy 300 bytes to memory that is not in the cache.
     let mut request = request.map(|body| Body::request(body, &session.pulse));
-    let outcome = match *request.method() {
-        Method::CONNECT if session.origin == Origin::Explicit => {
-            tunnel::connect(&worker, &session, &world, &mut request).await
-        }
-        _ => exchange(&worker, &session, &world, &mut request, now).await,
+    let connects = *request.method() == Method::CONNECT && session.origin == Origin::Explicit;
+    let outcome = if connects {
+        tunnel::connect(&worker, &session, &world, &mut request).await
+    } else {
+        exchange(&worker, &session, &world, &mut request, now).await
     };
     let mut response = outcome.unwrap_or_else(|fault| {
         worker.shared.faults[fault.kind.slot()].up();
@@ -57,8 +58,11 @@ pub(super) async fn handle(
     if session.door.via {
         headers::append_via(response.headers_mut());
     }
-    if worker.shared.drain.is_closing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    // What follows a CONNECT that was refused may be meant for the tunnel: it must not be taken for requests.
+    let refused = connects && !response.status().is_success();
+    let drains = worker.shared.drain.is_closing() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if refused || drains {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
@@ -238,6 +242,7 @@ fn reply(
     if headers::settle_length(survey, response.headers_mut()).is_err() {
         return Err(misframed(settlement, now, "the endpoint's Content-Length is not one number"));
     }
+    let closes = headers::closes(survey, response.version(), response.headers());
     let keeps_upgrade = headers::strip_hop_by_hop(survey, session.origin, response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     let tunnel = match (client.asked, keeps_upgrade, status) {
@@ -246,6 +251,11 @@ fn reply(
             return Err(misframed(settlement, now, "the endpoint switched protocols without being asked"));
         }
         (Asked::Connect(client), ..) if status.is_success() => Some(client),
+        (Asked::Connect(_), ..) if closes => {
+            // As above: what follows is not for the endpoint either, which closes its connection.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            None
+        }
         _ => None,
     };
     settlement.lease.answered(now, Outcome::Answered(status.as_u16()));

@@ -80,6 +80,18 @@ pub(super) fn strip_hop_by_hop(found: Survey, origin: Origin, headers: &mut Head
     upgrade
 }
 
+/// Whether the sender of a message of version `spoken` closes its connection after it (RFC 9112 §9.3).
+pub(super) fn closes(found: Survey, spoken: Version, headers: &HeaderMap) -> bool {
+    let says = |option: &str| {
+        let mut options = headers.get_all(CONNECTION).iter().flat_map(tokens);
+        options.any(|it| it.eq_ignore_ascii_case(option))
+    };
+    match spoken {
+        Version::HTTP_10 => !found.connection || says("close") || !says("keep-alive"),
+        _ => found.connection && says("close"),
+    }
+}
+
 /// Removes `Connection` and every field it names.
 fn strip_connection(headers: &mut HeaderMap) -> Upgrade {
     let Entry::Occupied(connection) = headers.entry(CONNECTION) else { return Upgrade::None };

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::uri::{Authority, Uri};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -32,14 +33,14 @@ pub(super) async fn connect(
     headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
     let survey = Survey::of(request.headers());
     headers::check_hops(survey, request.headers())?;
+    if survey.hosts > 1 {
+        return Err(Fault::new(Kind::NoHost, "the request has more than one Host"));
+    }
     if !request.body().is_end_stream() {
         // Bytes that one hop takes for a body and the next for the tunnel's (RFC 9110 §9.3.6) help nobody but an attacker.
         return Err(Fault::new(Kind::BadBody, "CONNECT has no body"));
     }
-    // RFC 9110 §9.3.6: there is no default port.
-    let authority = request.uri().authority().filter(|it| it.port().is_some());
-    let wanted = || Fault::new(Kind::NoHost, "CONNECT needs a host and a port");
-    let authority = authority.cloned().ok_or_else(wanted)?;
+    let authority = authority(request.uri())?.clone();
     let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
     let route = identify::host_route(worker, world, authority.as_str(), own.as_ref())?;
     let Place { cluster, calls, .. } = worker.settle(world, &route).await?;
@@ -47,6 +48,29 @@ pub(super) async fn connect(
     let client = hyper::upgrade::on(request);
     carry(worker, session, world, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))
+}
+
+/// What CONNECT names: a host and a port, and nothing else (authority-form, RFC 9112 §3.2.3).
+///
+/// # Errors
+///
+/// [`Kind::BadTarget`] for a URL, a path, `*`, or user information; [`Kind::NoHost`] without a port.
+fn authority(target: &Uri) -> Result<&Authority, Fault> {
+    let bad = |why| Fault::new(Kind::BadTarget, why);
+    let authority = match (target.scheme(), target.authority(), target.path_and_query()) {
+        (None, Some(authority), None) => authority,
+        (None, None, _) => return Err(bad("CONNECT takes a host and a port, not a path")),
+        _ => return Err(bad("CONNECT takes a host and a port, not a URL")),
+    };
+    if authority.as_str().contains('@') {
+        return Err(bad("CONNECT takes a host and a port, without user information"));
+    }
+    // RFC 9110 §9.3.6: there is no default port. Which numbers are ports is checked with the host.
+    let host = authority.host();
+    if authority.as_str()[host.len()..].trim_start_matches(':').is_empty() {
+        return Err(Fault::new(Kind::NoHost, "CONNECT needs a host and a port"));
+    }
+    Ok(authority)
 }
 
 /// Passes on an answer that makes a tunnel of its connection, and joins the two connections behind it.
@@ -89,4 +113,37 @@ fn whole(upgraded: Upgraded) -> Option<Io> {
     let mut io = parts.io.into_inner();
     io.put_back(parts.read_buf);
     Some(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_names_a_host_and_a_port_and_nothing_else() {
+        let cases = [
+            ("hello:80", Ok("hello:80")),
+            ("10.96.0.10:443", Ok("10.96.0.10:443")),
+            ("[fd00::1]:443", Ok("[fd00::1]:443")),
+            ("hello", Err(Kind::NoHost)),
+            ("hello:", Err(Kind::NoHost)),
+            ("[fd00::1]", Err(Kind::NoHost)),
+            ("http://hello:80", Err(Kind::BadTarget)),
+            ("http://hello:80/", Err(Kind::BadTarget)),
+            ("http://hello:80/x", Err(Kind::BadTarget)),
+            ("https://hello:443/x?y", Err(Kind::BadTarget)),
+            ("ws://hello:80", Err(Kind::BadTarget)),
+            ("me@hello:80", Err(Kind::BadTarget)),
+            ("me:secret@hello:80", Err(Kind::BadTarget)),
+            ("/", Err(Kind::BadTarget)),
+            ("/hello:80", Err(Kind::BadTarget)),
+            ("//hello:80", Err(Kind::BadTarget)),
+            ("/?hello:80", Err(Kind::BadTarget)),
+            ("*", Err(Kind::BadTarget)),
+        ];
+        for (target, expected) in cases {
+            let uri: Uri = target.parse().unwrap();
+            assert_eq!(authority(&uri).map(Authority::as_str).map_err(|it| it.kind), expected, "{target}");
+        }
+    }
 }

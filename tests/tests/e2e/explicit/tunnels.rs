@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::backend::Then;
 use e2e::client::Closed;
 use e2e::raw::{self, Refusing, TcpServer};
-use e2e::{Answer, Backend, Client, Request, Weir, eventually};
+use e2e::{Answer, Backend, Client, Request, Response, Weir, eventually};
 
 #[test]
 fn an_upgrade_becomes_a_tunnel() {
@@ -182,6 +182,69 @@ fn a_server_that_turns_clients_away_is_no_failure_and_one_that_only_resets_is() 
         try_with("y and more");
     }
     eventually("an ejection", || ejections() > 0.0);
+}
+
+/// A CONNECT that is refused, with what its client sends on at once: bytes for the tunnel that look like a request.
+fn refused(weir: &Weir, head: &str) -> Response {
+    let mut client = weir.client();
+    client.send(format!("{head}\r\n\r\nGET http://other/ HTTP/1.1\r\nHost: other\r\n\r\n"));
+    let answer = client.response();
+    let (rest, _) = client.rest();
+    assert_eq!(String::from_utf8_lossy(&rest), "", "{head:?} was followed by another answer");
+    answer
+}
+
+#[test]
+fn what_follows_a_refused_connect_is_never_a_request() {
+    let (server, other, refusing) = (TcpServer::echo(listener()), Backend::http().start(), Refusing::new());
+    let weir = Weir::new().service("hello", &[server.addr()]).service("other", &[other.addr()]);
+    let weir = weir.service("dead", &[refusing.addr()]).file("empty", "").start();
+    let cases = [
+        ("http://hello:80/x", 400),
+        ("http://hello:80/", 400),
+        ("http://hello:80", 400),
+        ("https://hello:443/x", 400),
+        ("me@hello:80", 400),
+        ("me:secret@hello:80", 400),
+        ("hello", 400),
+        ("hello:", 400),
+        ("hello:0", 400),
+        ("hello:+80", 400),
+        ("hello:65536", 400),
+        ("hello:80:80", 400),
+        ("hello:http", 400),
+        (":80", 400),
+        ("hello:80/x", 400),
+        ("hello:80?x", 400),
+        ("hello:80#x", 400),
+        ("/hello:80", 400),
+        ("//hello:80", 400),
+        ("*", 400),
+        ("[fd00::1", 400),
+        ("fd00::1:80", 400),
+        ("169.254.169.254:80", 403),
+        ("nowhere:80", 502),
+        ("dead:80", 502),
+        ("empty:80", 503),
+    ];
+    for (target, status) in cases {
+        for version in ["HTTP/1.1\r\nHost: hello:80", "HTTP/1.0"] {
+            let answer = refused(&weir, &format!("CONNECT {target} {version}"));
+            assert_eq!(answer.status, status, "{target} {version}: {:?}", answer.head);
+            assert!(answer.head.lists("connection", "close"), "{target}: {:?}", answer.head);
+        }
+    }
+    let two = "CONNECT hello:80 HTTP/1.1\r\nHost: hello:80\r\nHost: hello:80";
+    refused(&weir, two).expect_status(400);
+    assert_eq!((server.accepted(), other.connections()), (0, 0));
+}
+
+#[test]
+fn a_refused_connect_is_told_so_whatever_its_client_sends_on() {
+    let weir = Weir::new().start();
+    let mut client = weir.client();
+    client.send("CONNECT nowhere:80 HTTP/1.1\r\nHost: nowhere:80\r\n\r\n").send(vec![b'x'; 200_000]);
+    client.response().expect_status(502);
 }
 
 #[test]

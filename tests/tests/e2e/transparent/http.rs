@@ -82,6 +82,25 @@ fn connect_after_another_request_is_for_the_proxy_that_was_dialled_to_answer() {
 }
 
 #[test]
+fn a_connection_ends_with_the_dialled_proxys_own_where_that_refuses_a_connect() {
+    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let proxy = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).script(|request| {
+        match request.head.method() {
+            "CONNECT" => Answer::status(403).with("Connection", "close").then(Then::Close),
+            _ => Answer::ok("ok"),
+        }
+    });
+    let proxy = proxy.start();
+    let mut client = stage.dial(V4);
+    client.get("/").expect_body("ok");
+    let connect = "CONNECT bad.example:443 HTTP/1.1\r\nHost: bad.example:443\r\n\r\n";
+    client.send(format!("{connect}GET /for-the-tunnel HTTP/1.1\r\nHost: a\r\n\r\n"));
+    client.response().expect_status(403);
+    assert_eq!(client.rest().0, b"");
+    assert_eq!(proxy.count(), 2);
+}
+
+#[test]
 fn a_client_of_an_address_that_was_forgotten_goes_on_with_kept_connections() {
     let Some(stage) = Stage::running_with(|builder| {
         builder.set("limits", "{ outside: 1 }").set_in("transparent", "divert", "[10.96.0.0/16]")
