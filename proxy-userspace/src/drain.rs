@@ -1,8 +1,13 @@
 //! Stopping without losing anyone.
 //!
-//! Three stages, each seen by every connection: running; closing, when what is open is answered with
-//! `Connection: close` and the listeners close once nobody waits in their queues; and over, when what is still
-//! open is cut.
+//! Four stages, each seen by every connection:
+//!
+//! 1. running;
+//! 2. closing: requests are answered with `Connection: close`. The transparent listeners close once nobody waits in their
+//!    queues, since nothing is diverted any more. The explicit proxy goes on: until weir has ended, its clients have nobody
+//!    else to go to;
+//! 3. last call, when nothing is open any more or the time is almost over: the explicit proxy's listener closes likewise;
+//! 4. over: what is still open is cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +19,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     closing: CancellationToken,
+    last_call: CancellationToken,
     over: CancellationToken,
     /// The same as `closing`, readable for the price of one load on every request.
     is_closing: Arc<AtomicBool>,
@@ -26,6 +32,11 @@ impl Drain {
         self.is_closing.store(true, Ordering::Relaxed);
         self.closing.cancel();
         self.tasks.close();
+    }
+
+    /// Takes no more explicit clients either.
+    pub fn call_last(&self) {
+        self.last_call.cancel();
     }
 
     /// Ends what is still open.
@@ -43,6 +54,11 @@ impl Drain {
         self.closing.cancelled().await;
     }
 
+    /// Returns once no more explicit clients are taken.
+    pub async fn last_call(&self) {
+        self.last_call.cancelled().await;
+    }
+
     /// Returns once everything is to end.
     pub async fn over(&self) {
         self.over.cancelled().await;
@@ -53,7 +69,7 @@ impl Drain {
         self.closing.clone()
     }
 
-    /// Connections and tunnels that must end before weir may.
+    /// Connections and tunnels that must end before weir may, and the loops that accept diverted ones.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }

@@ -21,6 +21,8 @@ pub struct Tally {
     pub answers: BTreeMap<String, u64>,
     /// Everything else, in words, with how often.
     pub failures: BTreeMap<String, u64>,
+    /// When the first and the last failure showed.
+    pub failed: Option<(Instant, Instant)>,
 }
 
 impl Tally {
@@ -39,6 +41,14 @@ impl Tally {
     pub fn expect_no_failure(&self) {
         assert!(self.failures.is_empty(), "failures under load: {self:?}");
         assert!(self.ok() > 0, "no request was answered");
+    }
+
+    /// Fails the test when anything failed but connects, which were refused from `ended` on.
+    #[track_caller]
+    pub fn expect_only_refused_from(&self, ended: Instant) {
+        let refused = |failure: &String| failure.starts_with("connect: Connection refused");
+        assert!(self.failures.keys().all(refused), "not only refused: {self:?}");
+        assert!(self.failed.is_none_or(|(first, _)| first >= ended), "refused too early: {self:?}");
     }
 }
 
@@ -151,12 +161,20 @@ fn once(
     connect: &Connect,
     tally: &Mutex<Tally>,
 ) {
-    let note = |failure: String| *tally.lock().unwrap().failures.entry(failure).or_default() += 1;
+    let note = |failure: String| {
+        let (mut tally, now) = (tally.lock().unwrap(), Instant::now());
+        *tally.failures.entry(failure).or_default() += 1;
+        tally.failed.get_or_insert((now, now)).1 = now;
+    };
     let mut open = match client.take() {
         Some(open) => open,
         None => match connect() {
             Ok(stream) => Client::over(stream),
-            Err(e) => return note(format!("connect: {e}")),
+            Err(e) => {
+                note(format!("connect: {e}"));
+                // Being refused takes no time, and would leave none to whoever is to listen again.
+                return std::thread::sleep(Duration::from_millis(1));
+            }
         },
     };
     match open.start(request).try_response() {

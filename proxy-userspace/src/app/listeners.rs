@@ -21,6 +21,32 @@ pub(super) struct Listeners {
     pub(super) probes: Option<TcpListener>,
 }
 
+/// The explicit proxy's socket, of a weir that drains.
+pub(super) struct Explicit(TcpListener);
+
+impl Explicit {
+    /// It takes nobody new either. What is returned is to be kept until weir ends: as long as it is there, whoever connects
+    /// is not refused but tries again a second later, and meets whoever listens then.
+    pub(super) fn close(self) -> Option<Self> {
+        // A socket that cannot refuse newcomers would go on connecting them, and nobody would accept them.
+        refuse(std::slice::from_ref(&self.0)).then_some(self)
+    }
+}
+
+/// From now on `listeners` take nobody new. Whether that could be done.
+fn refuse(listeners: &[TcpListener]) -> bool {
+    let causes: Vec<_> = listeners.iter().filter_map(|listener| refuse_new(listener).err()).collect();
+    // One word on all of them: the cause is the same, mostly that newer kernels ask for a capability.
+    if let Some(cause) = causes.first() {
+        let why = match cause.kind() {
+            std::io::ErrorKind::PermissionDenied => "the kernel asks for CAP_NET_ADMIN".to_owned(),
+            _ => cause.to_string(),
+        };
+        tracing::warn!("clients that connect while weir closes its listeners may be reset: {why}");
+    }
+    causes.is_empty()
+}
+
 impl Listeners {
     /// Binds what `settings` asks for.
     ///
@@ -45,18 +71,11 @@ impl Listeners {
         all.filter_map(|it| it.local_addr().ok()).collect()
     }
 
-    /// From now on the data plane's sockets take nobody new: weir drains.
-    pub(super) fn refuse_new(&self) {
-        let all = self.transparent.iter().chain([&self.outgoing]);
-        let causes: Vec<_> = all.filter_map(|listener| refuse_new(listener).err()).collect();
-        // One word on all of them: the cause is the same, mostly that newer kernels ask for a capability.
-        if let Some(cause) = causes.first() {
-            let why = match cause.kind() {
-                std::io::ErrorKind::PermissionDenied => "the kernel asks for CAP_NET_ADMIN".to_owned(),
-                _ => cause.to_string(),
-            };
-            tracing::warn!("clients that connect while weir closes its listeners may be reset: {why}");
-        }
+    /// weir drains: the transparent sockets take nobody new, and are left to the workers. The explicit proxy's, which serves
+    /// on, is returned.
+    pub(super) fn drain(self) -> Explicit {
+        refuse(&self.transparent);
+        Explicit(self.outgoing)
     }
 
     /// What weir knows of its listeners, of which those of the data plane have room for `limit` connections each.

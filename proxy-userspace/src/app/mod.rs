@@ -29,7 +29,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Desk;
@@ -51,6 +51,10 @@ use crate::transport::Connector;
 /// From the disarming of the programs to the refusal of new connections: a connect() that was diverted just before
 /// sends its SYN only after the decision, and on a busy node its thread may lose its core in between.
 const DISARMED: Duration = Duration::from_millis(20);
+
+/// How long before the end of `drain.grace` the explicit proxy takes nobody new, so that those whom it took have time for
+/// their answers; a quarter of `drain.grace` where that is shorter.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Runs weir until it is told to stop, and returns the exit code.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
@@ -128,21 +132,38 @@ async fn live(
 
     let why = signals.stop(&desk).await;
     tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
+    stop(&desk, &drain, listeners, &alive, grace).await;
+    join(workers);
+    Ok(())
+}
+
+/// Stops taking connections and waits until those that are open have ended, for `grace` at most; what is open then is cut.
+/// `alive` is held by each worker.
+async fn stop(
+    desk: &Arc<Desk>,
+    drain: &Drain,
+    listeners: listeners::Listeners,
+    alive: &TaskTracker,
+    grace: Duration,
+) {
     desk.ready.set("drain", Err("weir is draining".to_owned()));
     desk.disarm();
     sleep(DISARMED).await;
-    listeners.refuse_new();
+    let end = Instant::now() + grace;
+    let explicit = listeners.drain();
     drain.close();
-    drop(listeners);
-    // Told by them and not by a thread that joins them, for which a full node may have no room.
+    // Clients that name weir as their proxy have nobody else to ask: they are served as long as weir is here anyway.
+    let last = timeout_at((end - LAST_CALL.min(grace / 4)).into(), drain.tasks().wait()).await;
+    tracing::debug!(nothing_open = last.is_ok(), "no more explicit clients are taken");
+    let _explicit = explicit.close();
+    drain.call_last();
+    // Told by the workers and not by a thread that joins them, for which a full node may have no room.
     alive.close();
-    if timeout(grace, alive.wait()).await.is_err() {
+    if timeout_at(end.into(), alive.wait()).await.is_err() {
         tracing::warn!(open = desk.open(), "the grace period is over: what is still open is cut");
         drain.end();
         alive.wait().await;
     }
-    join(workers);
-    Ok(())
 }
 
 /// The services that `settings` name, read once. An API server is not asked.

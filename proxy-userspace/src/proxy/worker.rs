@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -23,7 +25,7 @@ use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
 use super::outside::Outside;
 use super::route::{Place, Route};
-use super::session::{Door, Session, Turned};
+use super::session::{Door, Session, Turned, Way};
 use super::wakers::Wakers;
 use super::world::World;
 use super::{connection, tcp};
@@ -36,6 +38,9 @@ use crate::transport::Connector;
 
 /// How long every accept queue must have been empty before a draining listener closes.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// How long a draining listener waits for that at most: where it cannot refuse newcomers, they go on coming.
+const QUIET_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often a worker shows that it is alive.
 const BEAT: Duration = Duration::from_millis(250);
@@ -135,8 +140,12 @@ async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net
         rng: RefCell::new(fastrand::Rng::new()),
     });
     let drain = worker.shared.drain.clone();
+    let mut explicit = JoinSet::new();
     for (door, listener) in listeners {
         match TcpListener::from_std(listener) {
+            Ok(listener) if door.way == Way::Outgoing => {
+                explicit.spawn_local(accept(worker.clone(), door, listener));
+            }
             Ok(listener) => worker.spawn(accept(worker.clone(), door, listener)),
             Err(cause) => tracing::error!(worker = id, %cause, "listener is lost to this worker"),
         }
@@ -145,30 +154,38 @@ async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net
     tokio::task::spawn_local(sweep(worker.clone()));
     drain.closing().await;
     worker.connections.wake();
+    let ended = async {
+        while explicit.join_next().await.is_some() {}
+        drain.tasks().wait().await;
+    };
     tokio::select! {
-        () = drain.tasks().wait() => {}
+        () = ended => {}
         () = drain.over() => {}
     }
 }
 
-/// Accepts until the drain begins, and then whoever had connected until then.
+/// Accepts until this listener is to close, and then whoever had connected until then.
 async fn accept(worker: Rc<Worker>, door: Arc<Door>, listener: TcpListener) {
     let drain = worker.shared.drain.clone();
+    let closes = async {
+        match door.way {
+            Way::Outgoing => drain.last_call().await,
+            Way::Transparent | Way::Admin | Way::Probes => drain.closing().await,
+        }
+    };
+    let mut closes = pin!(closes);
     loop {
         let next = tokio::select! {
             biased;
+            () = closes.as_mut() => break,
             next = listener.accept() => next,
-            () = drain.closing() => break,
         };
         worker.take_in(&door, next).await;
     }
+    let latest = time::Instant::now() + QUIET_WITHIN;
     loop {
-        let next = tokio::select! {
-            biased;
-            next = time::timeout(QUIET, listener.accept()) => next,
-            () = drain.over() => return,
-        };
-        let Ok(next) = next else { return };
+        let quiet = latest.min(time::Instant::now() + QUIET);
+        let Ok(next) = time::timeout_at(quiet, listener.accept()).await else { return };
         worker.take_in(&door, next).await;
     }
 }

@@ -58,10 +58,12 @@ pub(super) async fn handle(
     if session.door.via {
         headers::append_via(response.headers_mut());
     }
-    // What follows a CONNECT that was refused may be meant for the tunnel: it must not be taken for requests.
-    let refused = connects && !response.status().is_success();
-    let drains = worker.shared.drain.is_closing() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
-    if refused || drains {
+    // What follows a CONNECT that was refused may be meant for the tunnel: it must not be taken for requests. A tunnel has
+    // no next request.
+    let status = response.status();
+    let refused = connects && !status.is_success();
+    let is_tunnel = || status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
+    if refused || (worker.shared.drain.is_closing() && !is_tunnel()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

@@ -1,4 +1,4 @@
-//! SIGTERM: who has connected is answered, new ones are not taken, and it ends with exit code 0.
+//! SIGTERM: explicit clients are served until weir ends, whoever has connected is answered, and it ends with exit code 0.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use e2e::backend::Then;
 use e2e::client::Closed;
+use e2e::load::Reuse;
 use e2e::raw::{self, TcpServer};
-use e2e::{Answer, Backend, Client, Request, Weir, eventually};
+use e2e::{Answer, Backend, Client, Load, Request, Weir, eventually};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -56,17 +57,65 @@ fn idle_connections_are_closed_in_order_and_weir_ends_soon() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
+/// A weir with `grace` to drain, and a tunnel through it that stays open, as a database's connection does.
+fn with_a_tunnel_open(grace: &str) -> (Weir, Client, Backend, TcpServer) {
+    let (backend, database) =
+        (Backend::http().start(), TcpServer::echo(raw::listen(raw::loopback()).unwrap()));
+    let weir = Weir::new().set("drain", &format!("{{ grace: {grace} }}"));
+    let weir = weir.service("hello", &[backend.addr()]).service("database", &[database.addr()]).start();
+    let mut tunnel = weir.client();
+    tunnel.start(&Request::new("CONNECT", "database:80"));
+    assert_eq!(tunnel.head().status(), Some(200));
+    (weir, tunnel, backend, database)
+}
+
 #[test]
-fn after_the_quiet_moment_new_connections_are_refused() {
-    let backend = Backend::http().answer(Answer::raw("").then(Then::Hang)).start();
-    let mut weir = Weir::new().set("drain", "{ grace: 3s }").service("hello", &[backend.addr()]).start();
-    let mut client = weir.client();
-    client.start(&Request::get("http://hello/"));
-    backend.wait_for(1);
+fn explicit_clients_are_served_while_a_tunnel_keeps_a_draining_weir() {
+    let (mut weir, mut tunnel, _backend, _database) = with_a_tunnel_open("20s");
     weir.signal(Signal::SIGTERM);
+    // Long after its queues have been empty for the first time.
+    for _ in 0..20 {
+        let mut client = weir.client();
+        let answer = client.get("http://hello/");
+        answer.expect_body("ok");
+        if answer.head.lists("connection", "close") {
+            assert_eq!(client.closed(), Closed::End);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    eventually("an answer with Connection: close", || {
+        weir.get("http://hello/").head.lists("connection", "close")
+    });
+    // A tunnel is no connection for requests, and is not told to close.
+    let mut late = weir.client();
+    late.start(&Request::new("CONNECT", "database:80"));
+    let head = late.head();
+    assert!(head.status() == Some(200) && !head.lists("connection", "close"), "{head:?}");
+    late.send("late").expect("late");
+    tunnel.send("still").expect("still");
+    drop((late, tunnel));
+    // Nothing is open any more, so it does not wait for the end of its time.
+    assert_eq!(weir.wait(Duration::from_secs(10)).code(), Some(0));
+    let refused = std::net::TcpStream::connect(weir.outgoing()).map_err(|e| e.kind());
+    assert_eq!(refused.map(drop), Err(std::io::ErrorKind::ConnectionRefused));
+}
+
+#[test]
+fn explicit_clients_are_served_until_the_grace_period_ends() {
+    // Newer kernels ask for CAP_NET_ADMIN before they let a listener refuse newcomers, as its end takes.
+    if !e2e::net::is_root() {
+        return;
+    }
+    let (mut weir, _tunnel, _backend, _database) = with_a_tunnel_open("4s");
     let proxy = weir.outgoing();
-    eventually("a refused connection", || std::net::TcpStream::connect(proxy).is_err());
-    assert_eq!(weir.wait(Duration::from_secs(8)).code(), Some(0));
+    let connect = move || std::net::TcpStream::connect(proxy);
+    let load = Load::start(3, Reuse::KeepAlive, &Request::get("http://hello/"), connect);
+    load.answered(50);
+    let signalled = Instant::now();
+    weir.signal(Signal::SIGTERM);
+    assert_eq!(weir.wait(Duration::from_secs(30)).code(), Some(0));
+    eventually("refused clients", || load.tally().failed.is_some());
+    load.stop().expect_only_refused_from(signalled + Duration::from_secs(4));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! SIGTERM under load of diverted connections: whoever's connect succeeded is answered, by weir or directly.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{Stage, V4, V6, dialler, until_diverted};
+use super::{Stage, TARGET, V4, V6, dialler, until_diverted};
 use e2e::load::Reuse;
 use e2e::net::links::HeldLinks;
-use e2e::{Load, Request};
+use e2e::raw::TcpServer;
+use e2e::{Load, Request, Weir, folder};
 
 #[test]
 fn every_client_whose_connect_succeeded_is_answered() {
@@ -46,4 +47,46 @@ fn kept_connections_are_closed_between_requests_and_lose_none() {
     let mut weir = stage.take_weir();
     assert_eq!(weir.wait(Duration::from_secs(12)).code(), Some(0));
     assert_eq!(stage.get(V4), "direct");
+}
+
+/// The node's address where its explicit proxy listens.
+const PROXY: &str = "10.1.0.1:4140";
+
+#[test]
+fn a_weir_is_replaced_under_explicit_load_and_no_request_fails_but_while_there_is_none() {
+    let Some(mut stage) = Stage::set() else { return };
+    let _backends = stage.backends();
+    let database = TcpServer::greets(stage.b.listen(stage.b.at(TARGET + 1)).unwrap(), "ready\n");
+    let served = folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
+    let builder = |stage: &Stage| {
+        let builder = Weir::new().on_node(&stage.net).set("drain", "{ grace: 4s }");
+        builder.kubernetes(&stage.hello()).kubernetes(&served.clone().endpoints(&[stage.b.v4()]))
+    };
+    stage.start(builder(&stage));
+    let mut connection = stage.dial("10.96.0.11:5432");
+    connection.expect("ready\n").send("select 1").expect("select 1");
+    let get = Request::get("http://hello/");
+    let loads = [(Reuse::KeepAlive, 2), (Reuse::Never, 2)]
+        .map(|(reuse, threads)| Load::start(threads, reuse, &get, dialler(&stage.client, PROXY)));
+    for load in &loads {
+        load.answered(50);
+    }
+    let mut weir = stage.take_weir();
+    let signalled = Instant::now();
+    weir.signal(Signal::SIGTERM);
+    // As kubelet does: the next one starts once this one has ended.
+    assert_eq!(weir.wait(Duration::from_secs(30)).code(), Some(0));
+    assert_eq!(database.accepted(), 1);
+    connection.rest();
+    stage.start(builder(&stage));
+    let back = Instant::now();
+    for load in &loads {
+        load.answered(50);
+    }
+    for load in loads {
+        let tally = load.stop();
+        assert!(tally.ok() >= 100);
+        tally.expect_only_refused_from(signalled + Duration::from_secs(4));
+        assert!(tally.failed.is_none_or(|(_, last)| last <= back), "refused by the next one: {tally:?}");
+    }
 }
