@@ -209,6 +209,7 @@ fn share(
         drain,
         faults: Default::default(),
         diagnoses: Default::default(),
+        unasked: Default::default(),
         bindings: Arc::default(),
         tunnels: tcp::Stats::default(),
         beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),

@@ -28,6 +28,9 @@ pub struct Limits {
     /// `response`: how long an endpoint may take over an answer's head, counted from the last byte of the request;
     /// longer is 504. Default 5 m.
     pub response: Duration,
+    /// `expectContinue`: how long an endpoint may keep silent that was asked whether it wants a body (`Expect:
+    /// 100-continue`), before the body is sent all the same. 0 to 5 m, default 1 s.
+    pub expect_continue: Duration,
     /// `idle`: how long a client's connection is kept between requests. Default 5 m.
     pub idle: Duration,
     /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
@@ -77,6 +80,7 @@ impl Default for Limits {
             header_read: Duration::from_secs(10),
             body: Duration::from_secs(60),
             response: Duration::from_secs(300),
+            expect_continue: Duration::from_secs(1),
             idle: Duration::from_secs(300),
             connect: Duration::from_secs(1),
             unacknowledged: Duration::from_secs(10),
@@ -109,6 +113,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("headerRead", &mut limits.header_read, duration(MS..=Duration::from_hours(1)));
     section.set("body", &mut limits.body, duration(MS..=DAY));
     section.set("response", &mut limits.response, duration(MS..=DAY));
+    let expect_continue = duration(Duration::ZERO..=Duration::from_mins(5));
+    section.set("expectContinue", &mut limits.expect_continue, expect_continue);
     section.set("idle", &mut limits.idle, duration(MS..=DAY));
     section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
     section.set("unacknowledged", &mut limits.unacknowledged, duration(1000 * MS..=Duration::from_hours(1)));

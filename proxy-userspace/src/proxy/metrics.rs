@@ -144,6 +144,11 @@ impl Metrics {
         let none: [(&str, &str); 0] = [];
         page.counters("weir_diagnoses", "Requests answered with a diagnosis", [(none, diagnoses)])?;
         page.counters(
+            "weir_expect_timeouts",
+            "Bodies sent although the endpoint had not asked for them in time",
+            [(none, self.shared.unasked.value())],
+        )?;
+        page.counters(
             "weir_outside_evicted",
             "Names outside dropped for lack of room",
             [(none, outside.evicted.value())],

@@ -68,6 +68,8 @@ pub struct Shared {
     pub faults: [Count; Kind::LABELS.len()],
     /// Requests answered with a diagnosis.
     pub diagnoses: Count,
+    /// Bodies that were kept back and sent without the endpoint having asked for them in time (`limits.expectContinue`).
+    pub unasked: Count,
     /// What is counted of bound names.
     pub bindings: Arc<Bindings>,
     /// What is counted of byte tunnels.

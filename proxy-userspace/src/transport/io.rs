@@ -186,6 +186,9 @@ impl AsyncRead for Io {
         if !self.prefix.is_empty() {
             let n = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix[..n]);
+            if let Some(pulse) = &self.pulse {
+                pulse.bytes_came(&self.prefix[..n]);
+            }
             self.prefix.advance(n);
             return Poll::Ready(Ok(()));
         }
@@ -198,7 +201,7 @@ impl AsyncRead for Io {
         ready!(read)?;
         if buf.filled().len() > before {
             if let Some(pulse) = &self.pulse {
-                pulse.bytes_came();
+                pulse.bytes_came(&buf.filled()[before..]);
             }
             if let Some(heard) = &self.heard {
                 heard.0.fetch_add(1, Ordering::Relaxed);
@@ -233,7 +236,15 @@ impl AsyncWrite for Io {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Nothing is buffered here. But hyper asks at the end of each of its turns, also while it reads nothing because a body is
+    /// kept back: that is when more of it may come unasked.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(pulse) = &self.pulse
+            && pulse.is_watched()
+            && (!self.prefix.is_empty() || self.stream.poll_read_ready(cx).is_ready())
+        {
+            pulse.more_came();
+        }
         Poll::Ready(Ok(()))
     }
 

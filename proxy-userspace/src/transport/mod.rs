@@ -1,5 +1,6 @@
 //! Floor 2: bytes and sockets. It listens, connects, and copies; it decides nothing.
 
+mod ahead;
 mod connect;
 mod copy;
 mod io;

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use super::ahead::Ahead;
 
 /// The phases of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,7 @@ struct Inner {
     /// Whether an answer is under way that ends with the connection.
     open_ended: AtomicBool,
     waiter: Mutex<Option<Waker>>,
+    ahead: Ahead,
 }
 
 /// How far a request's body is.
@@ -95,6 +98,7 @@ impl Pulse {
             upload: AtomicU8::new(Stage::None as u8),
             open_ended: AtomicBool::new(false),
             waiter: Mutex::new(None),
+            ahead: Ahead::default(),
         }))
     }
 
@@ -102,6 +106,7 @@ impl Pulse {
     pub fn begin(&self, now: Instant) {
         self.0.requests.store(self.requests() + 1, Ordering::Relaxed);
         self.0.upload.store(Stage::None as u8, Ordering::Relaxed);
+        self.0.ahead.begin();
         self.enter(Phase::Busy, now);
     }
 
@@ -110,16 +115,48 @@ impl Pulse {
         let millis = now.saturating_duration_since(self.0.epoch).as_millis();
         let millis = u64::try_from(millis).unwrap_or(u64::MAX >> 2);
         self.0.state.store((millis << 2) | phase as u64, Ordering::Relaxed);
+        if phase == Phase::Idle {
+            self.0.ahead.forget();
+        }
     }
 
-    /// Bytes came in. The first after an idle time start a head; while a request is answered they show that it
+    /// `bytes` came in. The first after an idle time start a head; while a request is answered they show that it
     /// goes on; those of a head do not prolong its time.
-    pub fn bytes_came(&self) {
+    pub fn bytes_came(&self, bytes: &[u8]) {
         match self.phase() {
-            Phase::Idle => self.enter(Phase::Head, Instant::now()),
-            Phase::Head => {}
+            Phase::Idle => {
+                self.enter(Phase::Head, Instant::now());
+                self.0.ahead.came(bytes, true);
+            }
+            Phase::Head => self.0.ahead.came(bytes, false),
             busy @ (Phase::Busy | Phase::Upload) => self.enter(busy, Instant::now()),
         }
+    }
+
+    /// Whether more has come than the head of the request that is being answered, which has `usual` bytes when it is written
+    /// the usual way. What cannot be known counts as more.
+    pub fn has_more_than(&self, usual: usize) -> bool {
+        self.0.ahead.exceeds(usual)
+    }
+
+    /// From now on, until the next request, [`Pulse::poll_more`] tells when more comes.
+    pub fn watch_for_more(&self) {
+        self.0.ahead.watch();
+    }
+
+    /// Ready once more has come from the client, or its end, after [`Pulse::watch_for_more`].
+    pub fn poll_more(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.ahead.poll(cx)
+    }
+
+    /// Whether the connection has to tell [`Pulse::more_came`].
+    pub(super) fn is_watched(&self) -> bool {
+        self.0.ahead.is_watched()
+    }
+
+    /// There is more to read, or the end.
+    pub(super) fn more_came(&self) {
+        self.0.ahead.tell();
     }
 
     /// The request that is being answered has a body, which is passed on for as long as what this returns is kept.

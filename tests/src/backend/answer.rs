@@ -36,6 +36,8 @@ pub(super) enum Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reads {
     First,
+    /// Without a 100 to a client that waits for one.
+    Unasked,
     After,
     Never,
 }
@@ -135,6 +137,12 @@ impl Answer {
     /// Answers before it reads the request's body.
     pub fn early(mut self) -> Self {
         self.reads = Reads::After;
+        self
+    }
+
+    /// Reads the request's body first, but never asks for it, as servers do that know nothing of `Expect`.
+    pub fn unasked(mut self) -> Self {
+        self.reads = Reads::Unasked;
         self
     }
 

@@ -74,10 +74,10 @@ fn exchange(
     answer: &Answer,
 ) -> io::Result<Then> {
     let framing = Framing::of_request(&request.head);
-    if answer.reads == Reads::First {
-        if request.head.lists("expect", "100-continue") {
-            wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-        }
+    if answer.reads == Reads::First && request.head.lists("expect", "100-continue") {
+        wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    if matches!(answer.reads, Reads::First | Reads::Unasked) {
         read_body(shared, wire, index, framing)?;
     }
     std::thread::sleep(answer.delay);

@@ -82,7 +82,7 @@ fn every_other_key_is_read() {
          names: { namespace: shop, port: web, clusterDomain: K8s.Example., dns: false }\n\
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug, queue: 12 }\n\
-         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
+         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
          copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
@@ -105,6 +105,7 @@ fn every_other_key_is_read() {
         response: Duration::from_secs(7),
         unacknowledged: Duration::from_secs(8),
         keep_alive: Duration::from_secs(9),
+        expect_continue: Duration::ZERO,
         idle: Duration::from_secs(60),
         connect: Duration::from_millis(250),
         tunnel_idle: Duration::from_secs(7200),

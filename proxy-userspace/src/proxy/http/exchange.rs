@@ -77,7 +77,7 @@ async fn exchange(
     request: &mut Request<Body>,
     now: Instant,
 ) -> Result<Response<Body>, Fault> {
-    let Exchange { head, client, mut replays } = Exchange::identify(session, world, request)?;
+    let Exchange { head, client, mut replays } = Exchange::identify(worker, session, world, request)?;
     if let Some(answer) = hops::last(worker, session, world, &head, request)? {
         return Ok(answer);
     }
@@ -151,7 +151,12 @@ enum Asked {
 
 impl Exchange {
     /// Checks the head of `request` and makes it one that may go to an endpoint.
-    fn identify(session: &Session, world: &World, request: &mut Request<Body>) -> Result<Self, Fault> {
+    fn identify(
+        worker: &Worker,
+        session: &Session,
+        world: &World,
+        request: &mut Request<Body>,
+    ) -> Result<Self, Fault> {
         let head = Head::read(request, session.origin, world.terms.limits.target_bytes)?;
         let (found, spoken) = (head.found, head.spoken);
         *request.version_mut() = Version::HTTP_11;
@@ -166,9 +171,7 @@ impl Exchange {
         let repeatable = request.method().is_idempotent()
             && request.body().is_replayable()
             && matches!(asked, Asked::Nothing);
-        if found.expect && expect::is_expected(request.headers()) {
-            expect::hold_back(request);
-        }
+        expect::hold_back(worker, world, session, head.expectation, request);
         Ok(Self { head, client: Client { spoken, asked }, replays: usize::from(repeatable) })
     }
 }

@@ -6,6 +6,7 @@ use http::header::{HOST, HeaderValue};
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version};
 
+use super::expect::Expectation;
 use super::headers;
 use super::survey::Survey;
 use crate::proxy::fault::{Fault, Kind};
@@ -21,6 +22,8 @@ pub(super) struct Head {
     /// The host and port that an explicit request names (RFC 9110 §7.1), as written. Diverted requests have none: they
     /// go where they dialled.
     host: Option<HeaderValue>,
+    /// What it expects before its body is sent.
+    pub(super) expectation: Expectation,
 }
 
 impl Head {
@@ -35,6 +38,7 @@ impl Head {
         let found = Survey::of(request.headers());
         headers::check_codings(found, request.headers())?;
         headers::check_hops(found, request.headers())?;
+        let expectation = if found.expect { Expectation::of(request) } else { Expectation::None };
         let host = match (found.hosts, origin) {
             (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
             (_, Origin::Explicit) => Some(host(request)?),
@@ -43,7 +47,7 @@ impl Head {
                 None
             }
         };
-        Ok(Self { found, spoken: request.version(), host })
+        Ok(Self { found, spoken: request.version(), host, expectation })
     }
 
     /// The host and port that the request names; empty where it names none, or one that is not ASCII.

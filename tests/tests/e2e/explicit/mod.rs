@@ -3,6 +3,7 @@
 mod answers; // Answers without a body, interim answers, trailers, early answers.
 mod bodies; // Streaming and back-pressure, both ways.
 mod connections; // Keep-alive, close, pipelining, HTTP/1.0, bounds on connections.
+mod expect; // Expect: 100-continue.
 mod forms; // How a request looks when it comes and when it goes on.
 mod hops; // Max-Forwards, and the diagnosis of a request by it.
 mod host; // Which field says where a request goes.

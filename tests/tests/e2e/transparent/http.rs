@@ -82,6 +82,32 @@ fn connect_after_another_request_is_for_the_proxy_that_was_dialled_to_answer() {
 }
 
 #[test]
+fn a_diverted_body_waits_for_the_endpoint_where_its_client_does_and_else_for_nobody() {
+    let Some(mut stage) = Stage::set() else { return };
+    let hello = folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[stage.a.v4()]);
+    let patient = Weir::new().on_node(&stage.net).set("limits", "{ expectContinue: 5m }");
+    stage.start(patient.kubernetes(&hello));
+    let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).script(|request| {
+        match request.head.target() {
+            "/refused" => Answer::status(417).unread().closing(),
+            _ => Answer::ok("ok").unasked(),
+        }
+    });
+    let backend = backend.start();
+    let head = |target: &str| {
+        format!("POST {target} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    };
+    let refused = stage.dial(V4).send(head("/refused")).response();
+    assert_eq!((refused.status, refused.interim.as_slice()), (417, &[0_u16; 0][..]));
+    backend.forget();
+    stage.dial(V4).send(head("/") + "body").response().expect_body("ok");
+    let mut client = stage.dial(V4);
+    client.send(head("/"));
+    e2e::eventually("the head at the endpoint", || backend.count() == 2);
+    client.send("body").response().expect_body("ok");
+}
+
+#[test]
 fn a_connection_ends_with_the_dialled_proxys_own_where_that_refuses_a_connect() {
     let Some(stage) = Stage::with_one_endpoint() else { return };
     let proxy = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).script(|request| {
