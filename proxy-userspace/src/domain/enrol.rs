@@ -1,8 +1,8 @@
 //! Who is diverted: the decision on one pod of this node, with its reason.
 //!
 //! By default every pod is, except those of the cluster's own namespaces (`transparent.excludeNamespaces`) and of weir's.
-//! The annotation `weir.dev/divert: enabled|disabled` on the pod, or else on its namespace, says otherwise. Pods in the
-//! node's own network are never enrolled: their connections look like those of the node itself, kubelet's and the
+//! The annotation `weir.dev/divert` on the pod, or else on its namespace, says otherwise: `enabled` or `disabled`, or another
+//! of the words for that ([`ENABLED`], [`DISABLED`]), in any case. Pods in the node's own network are never enrolled: their connections look like those of the node itself, kubelet's and the
 //! container runtime's among them, and of weir. An annotation that makes no sense is as good as none, and is shown.
 //!
 //! Deliberately absent: where a pod's cgroup is, and the programs' table.
@@ -16,6 +16,12 @@ use super::ports::{PortWishes, quoted};
 
 /// `weir.dev/divert`: whether a pod's connections are diverted.
 const DIVERT: &str = "divert";
+
+/// Its values that say yes.
+const ENABLED: [&str; 4] = ["enabled", "true", "yes", "on"];
+
+/// Its values that say no.
+const DISABLED: [&str; 4] = ["disabled", "false", "no", "off"];
 
 /// What is the same for all pods.
 #[derive(Clone, Copy, Debug)]
@@ -130,18 +136,21 @@ enum Divert {
 }
 
 fn divert(wishes: &Wishes, whose: &str, mistakes: &mut Vec<String>) -> Option<Divert> {
-    let value = wishes.get(DIVERT)?;
-    match value.trim() {
-        "enabled" => Some(Divert::Enabled),
-        "disabled" => Some(Divert::Disabled),
-        other => {
-            mistakes.push(format!(
-                "{ANNOTATIONS}{DIVERT} on {whose} is {}, neither enabled nor disabled: ignored",
-                quoted(other)
-            ));
-            None
-        }
+    let value = wishes.get(DIVERT)?.trim();
+    let is_one_of = |words: [&str; 4]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is_one_of(ENABLED) {
+        return Some(Divert::Enabled);
     }
+    if is_one_of(DISABLED) {
+        return Some(Divert::Disabled);
+    }
+    mistakes.push(format!(
+        "{ANNOTATIONS}{DIVERT} on {whose} is {}, neither of {} nor of {}: ignored",
+        quoted(value),
+        ENABLED.join(", "),
+        DISABLED.join(", ")
+    ));
+    None
 }
 
 /// Names the annotations that mean nothing there; the first few, for an object can have thousands.

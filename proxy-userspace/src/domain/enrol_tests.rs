@@ -48,6 +48,24 @@ fn the_pods_annotation_beats_its_namespaces_which_beats_the_default() {
 }
 
 #[test]
+fn every_plain_word_for_yes_and_no_is_taken_as_what_it_means_in_any_case() {
+    let yes = ["enabled", "true", "True", "TRUE", "yes", "Yes", "on", "ON", " true "];
+    let no = ["disabled", "Disabled", "false", "False", "no", "NO", "off", "oFF", "false\n"];
+    for (word, diverted) in yes.map(|word| (word, true)).into_iter().chain(no.map(|word| (word, false))) {
+        let (on_pod, on_namespace) = if diverted {
+            (Why::EnabledOnPod, Why::EnabledOnNamespace("kube-system".into()))
+        } else {
+            (Why::DisabledOnPod, Why::DisabledOnNamespace("kube-system".into()))
+        };
+        let against = if diverted { "disabled" } else { "enabled" };
+        let decision = of(&pod("shop", &[("divert", word)]), &[("divert", against)]);
+        assert_eq!((decision.why, decision.mistakes.len()), (on_pod, 0), "{word:?} on the pod");
+        let decision = of(&pod("kube-system", &[]), &[("divert", word)]);
+        assert_eq!((decision.why, decision.mistakes.len()), (on_namespace, 0), "{word:?} on the namespace");
+    }
+}
+
+#[test]
 fn pods_in_the_nodes_network_and_finished_ones_are_never_diverted() {
     let asked = pod("shop", &[("divert", "enabled")]);
     let host = Pod { host_network: true, ..asked.clone() };
@@ -58,14 +76,19 @@ fn pods_in_the_nodes_network_and_finished_ones_are_never_diverted() {
 
 #[test]
 fn a_bad_value_is_as_good_as_none_and_is_shown() {
-    for (value, mistake) in [("Enabled", "`Enabled`"), ("", "``"), ("yes", "neither enabled nor disabled")] {
+    for (value, mistake) in [
+        ("maybe", "`maybe`"),
+        ("", "``"),
+        ("truely", "neither of enabled, true, yes, on nor of disabled"),
+        ("0", "`0`"),
+    ] {
         let decision = of(&pod("shop", &[("divert", value)]), &[("divert", "disabled")]);
         assert_eq!(decision.why, Why::DisabledOnNamespace("shop".into()));
         assert!(decision.mistakes[0].contains(mistake), "{:?}", decision.mistakes);
     }
-    let decision = of(&pod("shop", &[]), &[("divert", "no"), ("skip-ports", "80")]);
+    let decision = of(&pod("shop", &[]), &[("divert", "never"), ("skip-ports", "80")]);
     assert_eq!(decision.why, Why::Default);
-    assert!(decision.mistakes[0].starts_with("weir.dev/divert on the namespace is `no`"));
+    assert!(decision.mistakes[0].starts_with("weir.dev/divert on the namespace is `never`"));
     assert!(decision.mistakes[1].starts_with("`weir.dev/skip-ports` means nothing on the namespace"));
     let long = "x".repeat(100_000);
     let decision = of(&pod("shop", &[("divert", &long), ("skip-ports", &long), (&long, "")]), &[]);

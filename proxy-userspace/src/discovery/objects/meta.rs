@@ -25,10 +25,10 @@ pub struct Metadata {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Annotations {
     /// `weir.dev/skip-ports`: ports that are not diverted.
-    #[serde(default, rename = "weir.dev/skip-ports")]
+    #[serde(default, rename = "weir.dev/skip-ports", deserialize_with = "scalar")]
     pub skip_ports: Option<String>,
     /// `weir.dev/opaque-ports`: ports that are forwarded without a look.
-    #[serde(default, rename = "weir.dev/opaque-ports")]
+    #[serde(default, rename = "weir.dev/opaque-ports", deserialize_with = "scalar")]
     pub opaque_ports: Option<String>,
 }
 
@@ -39,6 +39,11 @@ pub struct Labels {
     #[serde(default, rename = "kubernetes.io/service-name")]
     pub service_name: Option<String>,
 }
+
+/// The text of a scalar. An API server has only texts as annotations; a file may say `80` or `false` without quotes, which
+/// YAML takes for a number or a boolean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scalar(pub(super) String);
 
 /// A port number, 1 to 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,46 @@ fn default_namespace() -> String {
 fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let written = Option::<String>::deserialize(deserializer)?;
     Ok(written.filter(|namespace| !namespace.is_empty()).unwrap_or_else(default_namespace))
+}
+
+fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Scalar>::deserialize(deserializer)?.map(|Scalar(text)| text))
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+
+        impl Visitor<'_> for ScalarVisitor {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(ScalarVisitor)
+    }
 }
 
 impl<'de> Deserialize<'de> for PortNumber {

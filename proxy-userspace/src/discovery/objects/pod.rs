@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::meta::Scalar;
 use crate::domain::pods::{ANNOTATIONS, Pod, Wishes};
 
 /// On the API server's image of a static pod: the hash that stands for its UID on the node. kubelet deletes a pod that has
@@ -142,7 +143,7 @@ impl<'de> Deserialize<'de> for PodAnnotations {
                 while let Some(key) = map.next_key::<String>()? {
                     match key.strip_prefix(ANNOTATIONS) {
                         Some(wish) if kept.wishes.len() < KEPT => {
-                            let text = map.next_value::<String>()?;
+                            let Scalar(text) = map.next_value()?;
                             kept.wishes.insert(wish.into(), start_of(&text).into());
                         }
                         None if key == MIRROR => {

@@ -61,6 +61,9 @@ fn pods_are_diverted_by_default_and_annotations_and_namespaces_decide_otherwise(
         (5, "kube-system", None, "direct", "namespace kube-system is in transparent.excludeNamespaces"),
         (6, "weir", None, "direct", "weir's own namespace"),
         (7, "weir", Some(on), "enrolled", "enabled by annotation on the pod"),
+        (8, "default", Some((off.0, "false")), "direct", "disabled by annotation on the pod"),
+        (9, "quiet", Some((off.0, "True")), "enrolled", "enabled by annotation on the pod"),
+        (10, "quiet", Some((off.0, "perhaps")), "direct", "disabled by annotation on namespace quiet"),
     ] {
         let (pod, told) = pod(&mut stage.net, number);
         let told =
@@ -80,12 +83,19 @@ fn pods_are_diverted_by_default_and_annotations_and_namespaces_decide_otherwise(
     for pod in [stranger, elsewhere, stage.client.clone()] {
         assert_eq!(answered(&pod), "direct", "nobody told of {}", pod.name());
     }
-    assert_eq!(stage.weir().metric("weir_enrolment_pods", &[("state", "enrolled")]), 3.0);
-    assert_eq!(stage.weir().metric("weir_enrolment_pods", &[("state", "direct")]), 4.0);
+    assert_eq!(stage.weir().metric("weir_enrolment_pods", &[("state", "enrolled")]), 4.0);
+    assert_eq!(stage.weir().metric("weir_enrolment_pods", &[("state", "direct")]), 6.0);
+    stage.weir().expect_log("weir.dev/divert on the pod is `perhaps`");
+    let log = stage.weir().log();
+    let warning = log.lines().find(|line| line.contains("`perhaps`")).unwrap();
+    assert!(warning.contains("WARN") && warning.contains("quiet/pod-10"), "{warning}");
     assert!(stage.weir().decisions("direct_not_enrolled") > 0.0);
     let admin = stage.weir().admin().to_string();
     let status = Weir::new().on_node(&stage.net).run(&["status", "--admin", &admin]).stdout;
-    assert!(status.contains("\npods: 3 diverted, 4 direct\n"), "{status}");
+    assert!(
+        status.contains("\npods: 4 diverted, 6 direct, 1 with annotations that were ignored\n"),
+        "{status}"
+    );
 }
 
 #[test]

@@ -94,6 +94,15 @@ async fn pods_and_namespaces_are_told_of_as_they_change() {
     let told = watch.watched.residents.borrow_and_update().clone();
     assert_eq!(&*told.pods["one"].wishes["divert"], "enabled");
     assert_eq!(&*told.namespaces["shop"]["divert"], "disabled");
+    // A file may say it without quotes, which YAML takes for a boolean.
+    for (bare, text) in
+        [("false", "false"), ("no", "no"), ("Off", "Off"), ("True", "true"), ("80", "80"), ("-1", "-1")]
+    {
+        watch.write("pod.yaml", &pod("one", bare));
+        let said =
+            |told: &Arc<Residents>| told.pods.get("one").is_some_and(|it| &*it.wishes["divert"] == text);
+        timeout(DEADLINE, watch.watched.residents.wait_for(said)).await.expect(bare).unwrap();
+    }
     watch.write("pod.yaml", &pod("two", "disabled"));
     watch.write("shop.yaml", "");
     let gone = |told: &Arc<Residents>| told.namespaces.is_empty() && !told.pods.contains_key("one");
