@@ -8,33 +8,35 @@ use super::status::{self, Body};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-pub(super) fn answer(path: &str, accept: &str) -> Option<Response<Body>> {
+/// The answer at this path; `custom` is whether custom resources are defined.
+pub(super) fn answer(path: &str, accept: &str, custom: bool) -> Option<Response<Body>> {
     let aggregated = accept.contains("as=APIGroupDiscoveryList") && accept.contains("v=v2");
     Some(match path.trim_end_matches('/') {
         "/version" => status::json(200, &version()),
         "/livez" | "/readyz" | "/healthz" => status::text(200, "text/plain; charset=utf-8", "ok".to_owned()),
         "/api" if aggregated => groups_in_full(&[""]),
-        "/apis" if aggregated => groups_in_full(&named()),
+        "/apis" if aggregated => groups_in_full(&named(custom)),
         "/api" => status::json(
             200,
             &json!({ "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1:6443" }] }),
         ),
         "/apis" => {
-            let groups: Vec<Value> = named().into_iter().map(group).collect();
+            let groups: Vec<Value> = named(custom).into_iter().map(group).collect();
             status::json(200, &json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }))
         }
         "/api/v1" => status::json(200, &resources("")),
         path => {
             let group = path.strip_prefix("/apis/")?.strip_suffix("/v1")?;
-            named().contains(&group).then(|| status::json(200, &resources(group)))?
+            named(custom).contains(&group).then(|| status::json(200, &resources(group)))?
         }
     })
 }
 
 /// The groups with a name.
-fn named() -> Vec<&'static str> {
-    let mut groups: Vec<_> = RESOURCES.iter().map(|it| it.group).filter(|it| !it.is_empty()).collect();
+fn named(custom: bool) -> Vec<&'static str> {
+    let there = RESOURCES.iter().filter(|it| custom || !it.custom);
+    let mut groups: Vec<_> = there.map(|it| it.group).filter(|it| !it.is_empty()).collect();
     groups.dedup();
     groups
 }

@@ -22,6 +22,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -127,6 +128,11 @@ impl ApiServer {
         let version = self.store().put(object).expect("an object of a kind this server has");
         self.shared.changed();
         version
+    }
+
+    /// Knows the Prometheus operator's kinds from now on, as after `kubectl apply` of their definitions.
+    pub fn define_monitors(&self) {
+        self.shared.custom.store(true, Ordering::SeqCst);
     }
 
     /// Deletes an object; `plural` is the resource, `services`. Whether there was one.

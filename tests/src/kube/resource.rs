@@ -8,6 +8,8 @@ pub(super) struct Resource {
     pub(super) singular: &'static str,
     pub(super) kind: &'static str,
     pub(super) namespaced: bool,
+    /// Whether it is there only where somebody has defined it (CustomResourceDefinition).
+    pub(super) custom: bool,
 }
 
 const fn resource(
@@ -17,20 +19,29 @@ const fn resource(
     kind: &'static str,
     namespaced: bool,
 ) -> Resource {
-    Resource { group, plural, singular, kind, namespaced }
+    Resource { group, plural, singular, kind, namespaced, custom: false }
+}
+
+/// One of the Prometheus operator's.
+const fn monitor(plural: &'static str, singular: &'static str, kind: &'static str) -> Resource {
+    Resource { custom: true, ..resource("monitoring.coreos.com", plural, singular, kind, true) }
 }
 
 /// All of them, in the order of their groups.
-pub(super) static RESOURCES: [Resource; 12] = [
+pub(super) static RESOURCES: [Resource; 16] = [
     resource("", "configmaps", "configmap", "ConfigMap", true),
     resource("", "namespaces", "namespace", "Namespace", false),
     resource("", "nodes", "node", "Node", false),
     resource("", "pods", "pod", "Pod", true),
+    resource("", "resourcequotas", "resourcequota", "ResourceQuota", true),
     resource("", "serviceaccounts", "serviceaccount", "ServiceAccount", true),
     resource("", "services", "service", "Service", true),
     resource("apps", "daemonsets", "daemonset", "DaemonSet", true),
     resource("apps", "deployments", "deployment", "Deployment", true),
     resource("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice", true),
+    monitor("podmonitors", "podmonitor", "PodMonitor"),
+    monitor("servicemonitors", "servicemonitor", "ServiceMonitor"),
+    resource("networking.k8s.io", "networkpolicies", "networkpolicy", "NetworkPolicy", true),
     resource(
         "rbac.authorization.k8s.io",
         "clusterrolebindings",

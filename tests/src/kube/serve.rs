@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http_body_util::BodyExt;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) store: Mutex<Store>,
     pub(super) faults: Mutex<Faults>,
     pub(super) seen: Mutex<Vec<Seen>>,
+    /// Whether custom resources are defined.
+    pub(super) custom: AtomicBool,
     /// The watches that are open, by a number each.
     pub(super) watches: Mutex<BTreeMap<u64, Watched>>,
     /// Moves whenever the store or the faults do.
@@ -62,6 +65,7 @@ impl Default for Shared {
             store: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
+            custom: AtomicBool::new(false),
             watches: Mutex::default(),
             moved: tokio::sync::watch::Sender::new(0),
             acts: broadcast::Sender::new(64),
@@ -182,7 +186,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: Ar
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let target = Target::of(parts.uri.path());
+    let custom = shared.custom.load(Ordering::SeqCst);
+    let target = Target::of(parts.uri.path()).filter(|it| custom || !it.resource.custom);
     let query = Query::of(&parts.uri);
     if let Some(target) = &target {
         let seen = Seen {
@@ -205,7 +210,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
     }
     let accept = parts.headers.get("accept").and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
     let Some(target) = target else {
-        return discovery::answer(parts.uri.path(), &accept).unwrap_or_else(status::no_page);
+        return discovery::answer(parts.uri.path(), &accept, custom).unwrap_or_else(status::no_page);
     };
     if let Some(refused) = refuse(&faults, &parts.method, &parts.uri, &target, &query) {
         return refused;

@@ -21,11 +21,15 @@ fn the_chart_makes_the_same_objects_as_the_kustomization() {
 
 #[test]
 fn with_every_option_it_still_does() {
+    let monitors = json!({
+        "namespace": { "create": true },
+        "podMonitor": { "enabled": true },
+        "serviceMonitor": { "enabled": true },
+    });
+    same(&comparable(kustomize("overlays/prometheus-operator")), &comparable(helm(&monitors.to_string())));
     let values = json!({
         "namespace": { "create": true },
         "image": { "repository": "registry.example.com/platform/weir" },
-        "podMonitor": { "enabled": true },
-        "serviceMonitor": { "enabled": true },
         "seLinuxOptions": { "type": "spc_t" },
         "seccompProfile": { "type": "Unconfined" },
         "criticalQuota": true,

@@ -8,10 +8,10 @@ use e2e::kube::{ApiServer, service};
 use e2e::{Weir, eventually, python};
 use serde_json::Value;
 
-use crate::objects::{deploy, find, kustomize, list, name};
+use crate::objects::{deploy, find, kustomizations, kustomize, list, name};
 
 /// What the manifests are made of, by their plural names.
-const RESOURCES: [&str; 7] = [
+const RESOURCES: [&str; 12] = [
     "namespaces",
     "serviceaccounts",
     "clusterroles",
@@ -19,16 +19,28 @@ const RESOURCES: [&str; 7] = [
     "configmaps",
     "services",
     "daemonsets",
+    "deployments",
+    "resourcequotas",
+    "networkpolicies",
+    "podmonitors",
+    "servicemonitors",
 ];
 
-#[track_caller]
-fn kubectl(server: &ApiServer, arguments: &[&str]) -> String {
+/// What kubectl prints; an error is what it says when it fails.
+fn try_kubectl(server: &ApiServer, arguments: &[&str]) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(python::kubectl());
     command.env("HOME", home.path()).env("KUBECONFIG", server.kubeconfig(home.path())).args(arguments);
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[track_caller]
+fn kubectl(server: &ApiServer, arguments: &[&str]) -> String {
+    try_kubectl(server, arguments).unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
 }
 
 fn names(server: &ApiServer) -> BTreeSet<String> {
@@ -58,6 +70,29 @@ fn one_command_installs_and_one_takes_it_away_without_a_trace() {
     );
     kubectl(&server, &["delete", "-k", weir, "--wait=false"]);
     assert_eq!(names(&server), before);
+}
+
+/// The operator's kustomization says by its name what it needs; every other is for every cluster.
+#[test]
+fn every_kustomization_installs_on_a_cluster_without_custom_resources_except_the_operators() {
+    for folder in kustomizations() {
+        let server = ApiServer::start();
+        let before = names(&server);
+        let path = deploy("kubernetes").join(&folder);
+        let apply = ["apply", "--validate=false", "-k", path.to_str().unwrap()];
+        if folder.contains("prometheus-operator") {
+            let said = try_kubectl(&server, &apply).unwrap_err();
+            assert!(said.contains("ensure CRDs are installed first"), "{said}");
+            let added = names(&server).difference(&before).count();
+            assert_eq!(added, kustomize(&folder).len() - 2, "everything but the monitors is installed");
+            server.define_monitors();
+        }
+        kubectl(&server, &apply);
+        let added = names(&server).difference(&before).count();
+        assert_eq!(added, kustomize(&folder).len(), "{folder}");
+        kubectl(&server, &["delete", "-k", path.to_str().unwrap(), "--wait=false"]);
+        assert_eq!(names(&server), before, "{folder}");
+    }
 }
 
 #[test]
