@@ -30,9 +30,35 @@ pub enum Said {
     Failure,
     /// Nothing at all.
     Silence,
+    /// Something else about IPv4 addresses than about IPv6 addresses.
+    Each(Box<Self>, Box<Self>),
+    /// This, but so much later.
+    Late(Duration, Box<Self>),
 }
 
 impl Said {
+    /// The first about IPv4 addresses, the second about IPv6 addresses.
+    pub fn each(four: Self, six: Self) -> Self {
+        Self::Each(Box::new(four), Box::new(six))
+    }
+
+    /// This, `delay` after the question.
+    pub fn late(self, delay: Duration) -> Self {
+        Self::Late(delay, Box::new(self))
+    }
+
+    /// What is said to a question of one kind, and how much later.
+    fn about(self, kind: u16) -> (Self, Duration) {
+        match self {
+            Self::Each(four, six) => if kind == AAAA { *six } else { *four }.about(kind),
+            Self::Late(delay, said) => {
+                let (said, more) = said.about(kind);
+                (said, delay + more)
+            }
+            said => (said, Duration::ZERO),
+        }
+    }
+
     /// These addresses, for `ttl` seconds.
     pub fn addresses(addresses: &[&str], ttl: u32) -> Self {
         Self::Addresses(addresses.iter().map(|it| it.parse().unwrap()).collect(), ttl)
@@ -59,9 +85,9 @@ pub struct Question {
     pub by: By,
 }
 
-#[derive(Default)]
 struct Shared {
     names: Mutex<HashMap<String, Said>>,
+    others: Mutex<Said>,
     asked: Mutex<Vec<Question>>,
 }
 
@@ -69,7 +95,7 @@ struct Shared {
 pub struct Dns {
     shared: Arc<Shared>,
     socket: UdpSocket,
-    _tcp: TcpServer,
+    tcp: Option<TcpServer>,
 }
 
 impl Dns {
@@ -78,13 +104,24 @@ impl Dns {
     pub fn start(place: &Place, ip: IpAddr) -> Self {
         let socket = place.datagrams((ip, 0).into()).expect("a datagram socket");
         let address = socket.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            names: Mutex::default(),
+            others: Mutex::new(Said::NoSuchName(0)),
+            asked: Mutex::default(),
+        });
         let serving = shared.clone();
         let listener = place.listen(address).expect("the same port for TCP");
         let tcp = TcpServer::on(listener, move |stream| by_tcp(&serving, stream));
         let (serving, datagrams) = (shared.clone(), socket.try_clone().unwrap());
         std::thread::spawn(move || by_udp(&serving, &datagrams));
-        Self { shared, socket, _tcp: tcp }
+        Self { shared, socket, tcp: Some(tcp) }
+    }
+
+    /// The same, but connections to it are refused.
+    #[track_caller]
+    pub fn without_tcp(mut self) -> Self {
+        self.tcp = None;
+        self
     }
 
     /// Where it listens.
@@ -94,12 +131,17 @@ impl Dns {
 
     /// The setting that makes weir ask it.
     pub fn setting(&self) -> String {
-        format!("{{ dns: {{ servers: [\"{}\"], timeout: 2s }} }}", self.addr())
+        setting_of(&[self])
     }
 
     /// Says this of `name` from now on.
     pub fn says(&self, name: &str, said: Said) {
         self.shared.names.lock().unwrap().insert(name.to_owned(), said);
+    }
+
+    /// Says this from now on of every name that it was told nothing of.
+    pub fn says_of_others(&self, said: Said) {
+        *self.shared.others.lock().unwrap() = said;
     }
 
     /// Everything it was asked so far.
@@ -113,6 +155,12 @@ impl Dns {
     }
 }
 
+/// The setting that makes weir ask these, the first one first.
+pub fn setting_of(servers: &[&Dns]) -> String {
+    let servers: Vec<String> = servers.iter().map(|it| format!("\"{}\"", it.addr())).collect();
+    format!("{{ dns: {{ servers: [{}], timeout: 2s }} }}", servers.join(", "))
+}
+
 impl Drop for Dns {
     fn drop(&mut self) {
         // The thread looks at it before the next datagram.
@@ -124,9 +172,16 @@ fn by_udp(shared: &Shared, socket: &UdpSocket) {
     let mut buffer = [0; 2048];
     // A socket that was shut down reads as an empty datagram from nowhere.
     while let Ok((length @ 1.., from)) = socket.recv_from(&mut buffer) {
-        if let Some(answer) = shared.answer(&buffer[..length], By::Udp) {
+        let Some((answer, delay)) = shared.answer(&buffer[..length], By::Udp) else { continue };
+        if delay.is_zero() {
             let _ = socket.send_to(&answer, from);
+            continue;
         }
+        let socket = socket.try_clone().unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            let _ = socket.send_to(&answer, from);
+        });
     }
 }
 
@@ -138,7 +193,8 @@ fn by_tcp(shared: &Shared, mut stream: TcpStream) {
         if stream.read_exact(&mut question).is_err() {
             return;
         }
-        if let Some(answer) = shared.answer(&question, By::Tcp) {
+        if let Some((answer, delay)) = shared.answer(&question, By::Tcp) {
+            std::thread::sleep(delay);
             let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
             if stream.write_all(&[&length[..], &answer].concat()).is_err() {
                 return;
@@ -148,16 +204,18 @@ fn by_tcp(shared: &Shared, mut stream: TcpStream) {
 }
 
 impl Shared {
-    /// The answer to a message with one question, unless it is to be met with silence.
-    fn answer(&self, message: &[u8], by: By) -> Option<Vec<u8>> {
+    /// The answer to a message with one question and how long it is held back, unless it is to be met with silence.
+    fn answer(&self, message: &[u8], by: By) -> Option<(Vec<u8>, Duration)> {
         let (name, end) = name(message)?;
         let kind = u16::from_be_bytes([*message.get(end)?, *message.get(end + 1)?]);
         let question = Question { name: name.clone(), six: kind == AAAA, by };
         self.asked.lock().unwrap().push(question);
-        let said = self.names.lock().unwrap().get(&name).cloned().unwrap_or(Said::NoSuchName(0));
+        let said = self.names.lock().unwrap().get(&name).cloned();
+        let said = said.unwrap_or_else(|| self.others.lock().unwrap().clone());
+        let (said, delay) = said.about(kind);
         let reply = Reply { message, question_end: end + 4 };
-        Some(match (said, by) {
-            (Said::Silence, _) => return None,
+        let answer = match (said, by) {
+            (Said::Silence | Said::Each(..) | Said::Late(..), _) => return None,
             (Said::Failure, _) => reply.with(SERVFAIL, false, &[]),
             (Said::NoSuchName(ttl), _) => reply.nothing(NXDOMAIN, ttl),
             (Said::Truncated(..), By::Udp) => reply.with(0, true, &[]),
@@ -165,7 +223,8 @@ impl Shared {
                 let records: Vec<_> = addresses.iter().filter_map(|it| record(*it, kind, ttl)).collect();
                 if records.is_empty() { reply.nothing(0, ttl) } else { reply.with(0, false, &records) }
             }
-        })
+        };
+        Some((answer, delay))
     }
 }
 

@@ -1,11 +1,15 @@
 //! Names outside, by DNS: a name server that answers as told, and backends at addresses that weir does not refuse.
 
+mod families;
+mod servers;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use e2e::dns::By;
 use e2e::net::{NODE_V4, NODE_V6, is_root};
 use e2e::time::{holds_for, within};
+use e2e::weir::Builder;
 use e2e::{Backend, Dns, Net, Pod, Said, Weir, eventually};
 
 /// A node on which weir asks a name server of the test's.
@@ -18,11 +22,16 @@ struct Scene {
 }
 
 fn scene() -> Option<Scene> {
+    scene_with(|weir| weir)
+}
+
+/// The same, where weir is configured by `more`.
+fn scene_with(more: impl FnOnce(Builder) -> Builder) -> Option<Scene> {
     is_root().then(|| {
         let mut net = Net::new();
         let (one, two) = (net.pod("one"), net.pod("two"));
         let dns = Dns::start(&net.weir_place(), [127, 0, 0, 1].into());
-        let weir = Weir::new().beside(&net).set("names", &dns.setting()).start();
+        let weir = more(Weir::new().beside(&net).set("names", &dns.setting())).start();
         Scene { weir, dns, one, two, _net: net }
     })
 }
@@ -56,6 +65,18 @@ fn an_outside_host_is_found_by_dns() {
     let asked: Vec<_> = scene.dns.asked().into_iter().map(|it| (it.name, it.six)).collect();
     assert_eq!(BTreeSet::from_iter(asked.clone()).len(), 2, "{asked:?}");
     assert!(asked.iter().all(|(name, _)| name == "example.test"), "{asked:?}");
+}
+
+#[test]
+fn a_name_is_asked_for_as_it_stands_whatever_its_labels_hold() {
+    let Some(scene) = scene() else { return };
+    let _backend = four(&scene.one);
+    for name in
+        ["vote_api.test", "_x.test", "a_.b_.test", "a--b.test", "-a.b-.test", "xn--zz.test", "1_2.test"]
+    {
+        scene.at(name, &[&scene.one], 60);
+        scene.weir.get(&format!("http://{name}/")).expect_body("one");
+    }
 }
 
 #[test]
@@ -233,6 +254,7 @@ fn what_dns_cannot_know_it_is_not_asked() {
     let Some(scene) = scene() else { return };
     for host in [
         "nodot",
+        "vote_api",
         "shop.default.svc.cluster.local",
         "any.cluster.local",
         "10.1.0.250",

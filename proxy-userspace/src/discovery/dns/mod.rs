@@ -1,0 +1,127 @@
+//! Names outside the catalog, by DNS.
+//!
+//! Look-ups are absolute (`example.com.`), so the node's search list cannot turn one name into another; both
+//! families are asked; a name in `/etc/hosts` is what that says. hickory does the wire format, the second question by
+//! TCP where an answer was truncated, and caching within its TTL; which server is asked when is decided here.
+
+mod family;
+mod hosts;
+mod resolv;
+mod servers;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::proto::rr::{Name, RecordType};
+use parking_lot::Mutex;
+
+use self::hosts::Hosts;
+use self::resolv::{RESOLV_CONF, Source};
+use crate::config;
+
+/// The longest an answer is believed, whatever its TTL says.
+const MAX_TTL: Duration = Duration::from_secs(3600);
+
+/// The shortest: a TTL of zero must not turn every request into a look-up.
+const MIN_TTL: Duration = Duration::from_secs(1);
+
+/// Looks names up; cheap to clone.
+#[derive(Clone)]
+pub struct Dns {
+    source: Arc<Mutex<Source>>,
+    hosts: Arc<Hosts>,
+    /// How long one look-up may take.
+    limit: Duration,
+}
+
+/// The addresses of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Both families, without duplicates, sorted.
+    pub addresses: Vec<IpAddr>,
+    /// Until when they are to be believed.
+    pub valid_until: Instant,
+}
+
+/// Why a name has no addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsError {
+    /// DNS knows that there is none.
+    NoSuchName,
+    /// DNS could not be asked: an earlier answer is better than none.
+    Failed(String),
+}
+
+impl Dns {
+    /// A resolver that asks the servers that are set, or else those of the machine's `/etc/resolv.conf`. While that file
+    /// cannot be used, each look-up fails, and the file is read again now and then: a node that has just begun to run may
+    /// not have it yet.
+    pub fn new(settings: &config::Dns) -> Self {
+        let source = Source::new(settings);
+        if let Some(why) = source.is_missing() {
+            tracing::warn!("names outside the catalog cannot be looked up: {why}");
+        }
+        Self {
+            source: Arc::new(Mutex::new(source)),
+            hosts: Arc::new(Hosts::of_machine()),
+            limit: settings.timeout,
+        }
+    }
+
+    /// The addresses of `host`, a canonical name. Must run on a tokio runtime that lives on.
+    ///
+    /// # Errors
+    ///
+    /// [`DnsError`]
+    pub async fn resolve(&self, host: &str) -> Result<Answer, DnsError> {
+        if let Some(written) = self.hosts.get(host) {
+            return Ok(Answer { addresses: written.to_vec(), valid_until: Instant::now() + MAX_TTL });
+        }
+        let name = absolute(host)?;
+        let servers = self.source.lock().get(RESOLV_CONF, self.limit)?;
+        let [a, aaaa] = [RecordType::A, RecordType::AAAA].map(|kind| servers.ask(&name, kind));
+        family::both(a, aaaa, self.limit, |_| true).await
+    }
+}
+
+/// `host` as it is asked for: label by label as it stands. hickory's own reading of text refuses what IDNA has no use for,
+/// such as `vote_api` (RFC 2181 §11: any label is one of DNS).
+fn absolute(host: &str) -> Result<Name, DnsError> {
+    // An absolute name, since it is not made of text.
+    Name::from_labels(host.split('.').map(str::as_bytes))
+        .map_err(|cause| DnsError::Failed(format!("{host} is no name of DNS: {cause}")))
+}
+
+impl fmt::Debug for Dns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dns")
+    }
+}
+
+impl fmt::Display for DnsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchName => f.write_str("DNS knows no such name"),
+            Self::Failed(cause) => write!(f, "DNS did not answer: {cause}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_asked_for_as_it_stands() {
+        for host in
+            ["vote_api.test", "_a.b_.test", "-a.b-.test", "xn--zz.test", "a--b.0x7g.test", "1.2.3.4.5"]
+        {
+            let name = absolute(host).unwrap();
+            assert_eq!(name.iter().collect::<Vec<_>>().join(&b'.'), host.as_bytes());
+            assert!(name.is_fqdn());
+        }
+        assert!(absolute(&format!("{}.test", "a".repeat(64))).is_err());
+    }
+}

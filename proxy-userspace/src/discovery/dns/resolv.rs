@@ -1,0 +1,108 @@
+//! Who is asked: the servers that are set, or else those of `/etc/resolv.conf`.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::system_conf::parse_resolv_conf;
+
+use super::DnsError;
+use super::servers::Servers;
+use crate::config;
+
+/// Who answers where nobody is set.
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// No such file is larger.
+const LARGEST: u64 = 64 << 10;
+
+/// How soon a file that could not be used is read again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The servers, once it is known who they are.
+pub(super) enum Source {
+    Known(Arc<Servers>),
+    /// Why not, and when that was found.
+    Missing(String, Instant),
+}
+
+impl Source {
+    pub(super) fn new(settings: &config::Dns) -> Self {
+        if settings.servers.is_empty() {
+            return Self::of_file(RESOLV_CONF, settings.timeout);
+        }
+        Servers::at(&settings.servers, settings.timeout).map_or_else(Self::missing, Self::known)
+    }
+
+    fn of_file(path: &str, limit: Duration) -> Self {
+        read(path, limit)
+            .map_or_else(|cause| Self::missing(format!("{path} cannot be used: {cause}")), Self::known)
+    }
+
+    fn known(servers: Servers) -> Self {
+        Self::Known(Arc::new(servers))
+    }
+
+    fn missing(why: String) -> Self {
+        Self::Missing(why, Instant::now())
+    }
+
+    /// Why nobody can be asked now, if so.
+    pub(super) fn is_missing(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) => None,
+            Self::Missing(why, _) => Some(why),
+        }
+    }
+
+    /// The servers; of the file at `path` where that could not be used before.
+    pub(super) fn get(&mut self, path: &str, limit: Duration) -> Result<Arc<Servers>, DnsError> {
+        if matches!(self, Self::Missing(_, since) if since.elapsed() >= AGAIN) {
+            *self = Self::of_file(path, limit);
+            if matches!(self, Self::Known(_)) {
+                tracing::info!("names outside the catalog can be looked up now");
+            }
+        }
+        match self {
+            Self::Known(servers) => Ok(servers.clone()),
+            Self::Missing(why, _) => Err(DnsError::Failed(why.clone())),
+        }
+    }
+}
+
+/// The servers that the file at `path` names.
+fn read(path: &str, limit: Duration) -> Result<Servers, String> {
+    let mut text = Vec::new();
+    config::open_regular(Path::new(path))
+        .and_then(|file| file.take(LARGEST).read_to_end(&mut text))
+        .map_err(|cause| cause.to_string())?;
+    let (servers, options) = parse_resolv_conf(text).map_err(|cause| cause.to_string())?;
+    Servers::new(servers.name_servers().to_vec(), &options, limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_yet_is_read_again_once_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        let path = path.to_str().unwrap();
+        let mut source = Source::of_file(path, Duration::from_secs(1));
+        let why = |source: &mut Source| match source.get(path, Duration::from_secs(1)) {
+            Err(DnsError::Failed(why)) => why,
+            other => panic!("{:?}", other.map(drop)),
+        };
+        assert!(why(&mut source).contains("No such file"), "{}", why(&mut source));
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        source = Source::of_file(path, Duration::from_secs(1));
+        assert!(why(&mut source).contains("not a regular file"), "{}", why(&mut source));
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, "nameserver 127.0.0.1\n").unwrap();
+        why(&mut source);
+        source = Source::Missing(String::new(), Instant::now().checked_sub(AGAIN).unwrap());
+        assert!(source.get(path, Duration::from_secs(1)).is_ok());
+    }
+}
