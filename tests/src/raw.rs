@@ -51,6 +51,16 @@ pub fn connect_from(port: u16, to: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(socket.into())
 }
 
+/// Sends a SYN from this port, and gives up at once.
+pub fn begin_to_connect(port: u16, to: SocketAddr) -> std::io::Result<()> {
+    let socket = bound(SocketAddr::from(([0, 0, 0, 0], port)))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn bound(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::pages::Pages;
 use super::ready::Readiness;
 use super::{enrolment, kubernetes};
 use crate::config::{Settings, Transparent};
@@ -16,7 +17,7 @@ use crate::discovery::files::FileProblem;
 use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::enrol::Enrolment;
-use crate::intercept::{Enrol, Interception};
+use crate::intercept::{Counters, Enrol, Interception, Status};
 use crate::proxy::metrics::Metrics;
 use crate::proxy::session::{Door, Way};
 use crate::proxy::worker::Shared;
@@ -50,6 +51,8 @@ pub struct Desk {
     pub stop: Notify,
     /// Whether weir disarmed for good, because it stops.
     stopping: AtomicBool,
+    /// The metrics page and the state, written by one thread at a time.
+    pub(super) pages: Pages,
     reload: Mutex<Reload>,
     reloads: Count,
     reload_failures: Count,
@@ -83,6 +86,12 @@ pub(super) struct Reload {
     pub(super) waiting: Vec<&'static str>,
 }
 
+/// The programs at one moment.
+pub(super) struct Programs {
+    pub(super) status: Status,
+    pub(super) counters: Counters,
+}
+
 impl Desk {
     /// The desk of a weir that is about to run.
     pub fn new(
@@ -112,6 +121,7 @@ impl Desk {
             ready,
             stop: Notify::new(),
             stopping: AtomicBool::new(false),
+            pages: Pages::default(),
             reload: Mutex::default(),
             reloads: Count::default(),
             reload_failures: Count::default(),
@@ -140,6 +150,14 @@ impl Desk {
     /// Whose connections are diverted; nothing when none are.
     pub fn enrol(&self) -> Option<Enrol> {
         self.interception.lock().as_ref().ok().map(Interception::enrols)
+    }
+
+    /// How the programs are doing; or why there are none. The lock is held for a fixed number of system calls, and for
+    /// nothing that is written of them.
+    pub(super) fn programs(&self) -> Result<Programs, String> {
+        let interception = self.interception.lock();
+        let interception = interception.as_ref().map_err(Clone::clone)?;
+        Ok(Programs { status: interception.status(), counters: interception.counters() })
     }
 
     /// Whether weir is unready without interception.
@@ -181,8 +199,8 @@ impl Desk {
         self.reload.lock().clone()
     }
 
-    /// Every metric, as OpenMetrics text.
-    pub(super) fn metrics(self: &Arc<Self>) -> String {
+    /// Every metric, as OpenMetrics text. Takes a while in a large cluster: see [`Pages`].
+    pub(super) fn write_metrics(self: &Arc<Self>) -> String {
         let data = Metrics { shared: self.shared.clone(), doors: self.doors.clone() };
         render(&[Arc::new(data), Arc::new(Control(self.clone()))])
     }
@@ -236,9 +254,8 @@ impl Scrape for Control {
         if let Some(enrolment) = &*desk.enrolment.load() {
             enrolment::metrics(page, enrolment)?;
         }
-        let left_out = desk.diverted.lock().left_out;
-        match &*desk.interception.lock() {
-            Ok(interception) => programs(page, interception, left_out),
+        match desk.programs() {
+            Ok(programs) => interception(page, desk, &programs),
             Err(_) if desk.settings.load().transparent.is_some() => armed(page, false),
             Err(_) => Ok(()),
         }
@@ -263,8 +280,8 @@ fn settings(page: &mut Page<'_>, desk: &Desk) -> fmt::Result {
 }
 
 /// How interception is doing, and what the programs decided.
-fn programs(page: &mut Page<'_>, interception: &Interception, left_out: usize) -> fmt::Result {
-    let status = interception.status();
+fn interception(page: &mut Page<'_>, desk: &Desk, programs: &Programs) -> fmt::Result {
+    let Programs { status, counters } = programs;
     let none: [(&str, &str); 0] = [];
     let age = status.heart_age.map_or(f64::INFINITY, |age| age.as_secs_f64());
     armed(page, status.is_armed())?;
@@ -281,9 +298,16 @@ fn programs(page: &mut Page<'_>, interception: &Interception, left_out: usize) -
     )?;
     let waiting = status.waiting as f64;
     page.gauges("weir_interception_waiting", "Diverted connections not accepted yet", [(none, waiting)])?;
-    let left_out = left_out as f64;
+    if let Some(originals) = &desk.shared.originals {
+        let expired = originals.found().expired.value();
+        page.counters(
+            "weir_interception_expired",
+            "Diverted connections never accepted, forgotten",
+            [(none, expired)],
+        )?;
+    }
+    let left_out = desk.diverted.lock().left_out as f64;
     page.gauges("weir_interception_left_out", "Destinations without room in the table", [(none, left_out)])?;
-    let counters = interception.counters();
     let rows = counters.iter().map(|(decision, count)| ([("decision", decision)], count));
     page.counters("weir_interception_decisions", "What the eBPF programs decided", rows)
 }

@@ -7,6 +7,7 @@ mod desk;
 mod enrolment;
 mod explain;
 mod kubernetes;
+mod pages;
 mod ready;
 mod routes;
 mod serve;

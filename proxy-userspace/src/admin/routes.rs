@@ -2,15 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use tokio::sync::oneshot;
 
-use super::{Desk, explain, state};
+use super::{Desk, explain};
 use crate::proxy::session::Way;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -29,35 +27,17 @@ GET  /admin/ping       pong
 POST /admin/shutdown   drains and stops; from loopback only
 ";
 
-/// The answer to one request. What grows with the cluster is written on a thread of its own: catalogs and the programs'
-/// heartbeat must not wait for it.
-pub(super) async fn answer<B: Send + 'static>(
+/// The answer to one request.
+pub(super) async fn answer<B>(
     desk: Arc<Desk>,
     way: Way,
     client: SocketAddr,
     request: Request<B>,
 ) -> Response<Full<Bytes>> {
-    match request.uri().path() {
-        "/metrics" | "/api/state.json" => {
-            let (tell, told) = oneshot::channel();
-            // Not the runtime's blocking threads: it panics where the node has no room for one.
-            let thread = thread::Builder::new().name("weir-admin".to_owned());
-            let written = thread.spawn(move || drop(tell.send(at_once(&desk, way, client, &request))));
-            let failed = |why| text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("not written: {why}\n"));
-            match written {
-                Ok(_) => told.await.unwrap_or_else(|_| failed("a defect of weir's".to_owned())),
-                Err(cause) => failed(format!("no thread for it: {cause}")),
-            }
-        }
-        _ => at_once(&desk, way, client, &request),
-    }
-}
-
-fn at_once<B>(desk: &Arc<Desk>, way: Way, client: SocketAddr, request: &Request<B>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     match (request.method(), path, way) {
         (&Method::GET | &Method::HEAD, _, _) => {
-            get(desk, way, path, request.uri().query().unwrap_or_default())
+            get(&desk, way, path, request.uri().query().unwrap_or_default()).await
         }
         (&Method::POST, "/admin/shutdown" | "/admin/drain", Way::Admin) => {
             if !client.ip().to_canonical().is_loopback() {
@@ -70,7 +50,7 @@ fn at_once<B>(desk: &Arc<Desk>, way: Way, client: SocketAddr, request: &Request<
     }
 }
 
-fn get(desk: &Arc<Desk>, way: Way, path: &str, query: &str) -> Response<Full<Bytes>> {
+async fn get(desk: &Arc<Desk>, way: Way, path: &str, query: &str) -> Response<Full<Bytes>> {
     match (path, way) {
         ("/live", _) => text(StatusCode::OK, TEXT, "live\n"),
         ("/ready", _) => {
@@ -78,9 +58,10 @@ fn get(desk: &Arc<Desk>, way: Way, path: &str, query: &str) -> Response<Full<Byt
             let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             text(status, TEXT, report)
         }
-        ("/metrics", _) => text(StatusCode::OK, OPENMETRICS, desk.metrics()),
+        ("/metrics", Way::Admin) => page(OPENMETRICS, desk.pages.metrics(desk).await),
+        ("/metrics", _) => page(OPENMETRICS, desk.pages.recent_metrics(desk).await),
         ("/", Way::Admin) => text(StatusCode::OK, TEXT, INDEX),
-        ("/api/state.json", Way::Admin) => text(StatusCode::OK, JSON, state::json(desk)),
+        ("/api/state.json", Way::Admin) => page(JSON, desk.pages.state(desk).await),
         ("/api/explain", Way::Admin) => match explain::answer(desk, query) {
             Ok((json, true)) => text(StatusCode::OK, JSON, json),
             Ok((plain, false)) => text(StatusCode::OK, TEXT, plain),
@@ -88,6 +69,13 @@ fn get(desk: &Arc<Desk>, way: Way, path: &str, query: &str) -> Response<Full<Byt
         },
         ("/admin/ping", Way::Admin) => text(StatusCode::OK, TEXT, "pong"),
         _ => text(StatusCode::NOT_FOUND, TEXT, "there is no such path; see /\n"),
+    }
+}
+
+fn page(kind: &'static str, written: Result<Bytes, String>) -> Response<Full<Bytes>> {
+    match written {
+        Ok(page) => text(StatusCode::OK, kind, page),
+        Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("not written: {why}\n")),
     }
 }
 

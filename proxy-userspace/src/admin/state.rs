@@ -6,11 +6,11 @@ use std::time::Instant;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
+use super::desk::Programs;
 use super::{Desk, enrolment, kubernetes};
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::outcome::Outcome;
-use crate::intercept::Interception;
 use crate::proxy::cluster::{Cluster, Member, Plan, Seat};
 use crate::proxy::fault::Kind;
 use crate::proxy::session::{Door, Turned};
@@ -175,15 +175,10 @@ fn endpoint(member: &Member, now: Instant) -> Value {
 }
 
 fn interception(desk: &Desk) -> Value {
-    match &*desk.interception.lock() {
-        Ok(interception) => programs(interception),
-        Err(why) => json!({ "on": false, "why": why }),
-    }
-}
-
-fn programs(interception: &Interception) -> Value {
-    let status = interception.status();
-    let counters = interception.counters();
+    let Programs { status, counters } = match desk.programs() {
+        Ok(programs) => programs,
+        Err(why) => return json!({ "on": false, "why": why }),
+    };
     json!({
         "on": true,
         "attached": status.attached,

@@ -1,10 +1,17 @@
 //! The heartbeat: what the workers' signs of life mean for readiness and for the eBPF programs.
+//!
+//! On a thread of its own that takes no lock while all is well: whatever keeps the control plane busy, connections go on
+//! being diverted to workers that serve.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::admin::Desk;
-use crate::intercept::{Interception, monotonic_ns};
+use crate::intercept::{Heart, Interception, monotonic_ns};
 
 /// A worker silent for longer does not serve.
 const DEAD_WORKER: Duration = Duration::from_secs(2);
@@ -12,19 +19,52 @@ const DEAD_WORKER: Duration = Duration::from_secs(2);
 /// How often weir looks at its workers.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// Passes on, as long as weir runs, when the worker that is silent longest was last seen. That moment, and not the one
-/// of passing it on, is what the programs are told: they wait two seconds of their own, and would otherwise send
-/// connections to a worker that hangs for twice as long.
-pub(super) async fn beat(desk: Arc<Desk>) -> anyhow::Result<()> {
+/// The thread; it ends when this is dropped.
+pub(super) struct Beating {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+///
+/// The node has no room for a thread.
+pub(super) fn start(desk: &Arc<Desk>) -> anyhow::Result<Beating> {
     let heart = desk.interception.lock().as_ref().ok().map(Interception::heart);
-    let mut ticks = tokio::time::interval(BEAT);
-    loop {
-        ticks.tick().await;
-        let silent = desk.shared.oldest_beat();
-        desk.ready.set("workers", moves(silent));
-        if let Some(heart) = &heart {
-            heart.beat_at(before(monotonic_ns(), silent))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (desk, stopped) = (desk.clone(), stop.clone());
+    let thread = thread::Builder::new().name("weir-heart".to_owned());
+    let thread = thread.spawn(move || beat(&desk, heart.as_ref(), &stopped));
+    Ok(Beating { stop, thread: Some(thread.context("no thread for the heart")?) })
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
         }
+    }
+}
+
+/// Passes on, until `stopped`, when the worker that is silent longest was last seen. That moment, and not the one of
+/// passing it on, is what the programs are told: they wait two seconds of their own, and would otherwise send
+/// connections to a worker that hangs for twice as long.
+fn beat(desk: &Desk, heart: Option<&Heart>, stopped: &AtomicBool) {
+    let mut said = [None, None];
+    while !stopped.load(Ordering::Relaxed) {
+        let silent = desk.shared.oldest_beat();
+        let beats = heart.map_or(Ok(()), |it| it.beat_at(before(monotonic_ns(), silent)));
+        let now = [moves(silent), beats.map_err(|why| why.to_string())];
+        for ((name, now), said) in ["workers", "heart"].into_iter().zip(now).zip(&mut said) {
+            if said.as_ref() != Some(&now) {
+                *said = Some(now.clone());
+                desk.ready.set(name, now);
+            }
+        }
+        thread::park_timeout(BEAT);
     }
 }
 

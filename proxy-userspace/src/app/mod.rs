@@ -16,6 +16,7 @@ mod listeners;
 mod reload;
 mod services;
 mod signals;
+mod sweep;
 mod tasks;
 
 use std::path::PathBuf;
@@ -125,6 +126,8 @@ async fn live(
     let health = services.cluster.as_ref().map(Cluster::health);
     let desk = Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health);
     let (terms, _) = watch::channel(terms);
+    // Before anything is diverted: destinations are told by the tasks.
+    let _beating = heart::start(&desk)?;
     tasks::start(&desk, services, &terms, &listeners)?;
     reload::start(file, desk.clone(), terms, signals.hangup()?);
     allocator::give_back();

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::cluster::Told;
 use super::listeners::Listeners;
 use super::services::Services;
-use super::{check, cluster, enrol, heart, keeper};
+use super::{check, cluster, enrol, keeper, sweep};
 use crate::admin::{self, Desk};
 use crate::intercept::Enrol;
 use crate::proxy::session::Way;
@@ -43,8 +43,9 @@ pub(super) fn start(
     }
     let (checked, terms) = (desk.clone(), terms.clone());
     supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
-    let beating = desk.clone();
-    supervise(desk.clone(), "heart", move || heart::beat(beating.clone()));
+    if let Some(originals) = desk.shared.originals.clone() {
+        supervise(desk.clone(), "sweep", move || sweep::sweep(originals.clone()));
+    }
     for door in &desk.doors {
         match (door.way, &listeners.probes) {
             (Way::Admin, _) => admin::listen(desk, door, listeners.admin.try_clone()?)?,

@@ -6,23 +6,22 @@
     reason = "clock_gettime: std's Instant hides the number that the programs compare with"
 )]
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData};
-use parking_lot::Mutex;
-
 use super::error::InterceptError;
+use super::sys;
 
-/// The handle to beat with. Cheap to clone.
+/// The handle to beat with. Cheap to clone. Without a lock: nobody who reads it can keep it from beating.
 #[derive(Clone)]
 pub struct Heart {
-    map: Arc<Mutex<Array<MapData, u64>>>,
+    map: Arc<OwnedFd>,
 }
 
 impl Heart {
-    pub(super) fn new(map: Array<MapData, u64>) -> Self {
-        Self { map: Arc::new(Mutex::new(map)) }
+    pub(super) fn new(map: OwnedFd) -> Self {
+        Self { map: Arc::new(map) }
     }
 
     /// Says that weir moved just now.
@@ -40,12 +39,12 @@ impl Heart {
     ///
     /// The kernel refused the write.
     pub fn beat_at(&self, at: u64) -> Result<(), InterceptError> {
-        self.map.lock().set(0, at, 0).map_err(InterceptError::map("HEART"))
+        sys::set_heart(self.map.as_fd(), at).map_err(InterceptError::kernel("bpf (map HEART)"))
     }
 
     /// The time since the last beat.
     pub(super) fn age(&self) -> Option<Duration> {
-        let beat = self.map.lock().get(&0, 0).ok()?;
+        let beat = sys::heart(self.map.as_fd()).ok()?;
         Some(Duration::from_nanos(monotonic_ns().saturating_sub(beat)))
     }
 }

@@ -29,6 +29,7 @@ mod plan;
 mod pods;
 mod scope;
 mod status;
+mod sweep;
 mod syn;
 mod sys;
 mod wire;
@@ -45,13 +46,14 @@ pub use counters::Counters;
 pub use error::InterceptError;
 pub use heart::{Heart, monotonic_ns};
 pub use node::{default_addresses, node_addresses, reachable_addresses};
-pub use originals::{Original, Originals};
+pub use originals::{Original, Originals, TOO_OLD};
 pub use plan::{Enrol, Plan};
 pub use pods::diverted;
 pub use proxy_ebpf::decide::Fail;
 pub use proxy_ebpf::{Count, Pod, Policy};
 pub use scope::{Applied, Destination};
 pub use status::Status;
+pub use sweep::{Found, Sweep};
 pub use syn::save_syns;
 
 /// Programs in place, and the maps they share with weir. Dropping it detaches them: connections then go
@@ -97,7 +99,7 @@ impl Interception {
         let settings = plan.settings(sys::netns_cookie().map_err(InterceptError::lacks("SO_NETNS_COOKIE"))?);
         let mut table: Array<MapData, wire::Wire<proxy_ebpf::Settings>> = object.map("SETTINGS")?;
         table.set(0, wire::Wire(settings), 0).map_err(InterceptError::map("SETTINGS"))?;
-        let heart = Heart::new(object.map("HEART")?);
+        let heart = Heart::new(object.heart()?);
         heart.beat()?;
         let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
         let mut this = Self {
@@ -110,7 +112,7 @@ impl Interception {
             enrol: plan.enrol,
             counts: counters::Table::new(object.map("COUNTS")?),
             heart,
-            originals: object.originals(plan.tuples)?,
+            originals: object.originals()?,
             addresses: plan.used(),
             logs: logs::Forwarder::none(),
             object,
@@ -278,7 +280,7 @@ impl Interception {
             listener: sys::socket_cookie(self.listener.as_fd()).ok(),
             heart_age: self.heart.age(),
             destinations: self.scope.len(),
-            waiting: self.originals.waiting(),
+            waiting: self.originals.found().waiting(),
         }
     }
 }

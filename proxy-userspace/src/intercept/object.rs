@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Map, MapError, MapFd};
+use aya::maps::{HashMap, Map, MapData, MapError, MapFd};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use proxy_ebpf::{Original, Tuple};
 
 use super::attach::{self, Links};
 use super::cgroup::Cgroup;
@@ -14,6 +15,7 @@ use super::logs::Forwarder;
 use super::originals::Originals;
 use super::plan::Plan;
 use super::scope::HOLES;
+use super::wire::Wire;
 use super::{Fail, capabilities, sys};
 
 /// The object this weir was built with.
@@ -71,14 +73,24 @@ impl Object {
         }
     }
 
+    /// Where weir shows that it moves.
+    pub(super) fn heart(&mut self) -> Result<OwnedFd, InterceptError> {
+        match self.take("HEART")? {
+            Map::Array(map) if map.info().is_ok_and(|info| info.value_size() == 8) => clone(map.fd()),
+            _ => Err(self.foreign("map HEART is not an array with values of 8 bytes".to_owned())),
+        }
+    }
+
     /// What is filed about diverted connections.
-    pub(super) fn originals(&mut self, room: u32) -> Result<Originals, InterceptError> {
+    pub(super) fn originals(&mut self) -> Result<Originals, InterceptError> {
         let Some(Map::LruHashMap(map)) = self.ebpf.map("TUPLES") else {
             return Err(self.foreign("map TUPLES is not an LRU hash map".to_owned()));
         };
         let fd = clone(map.fd())?;
         sys::can_take(fd.as_fd()).map_err(InterceptError::lacks("look-up-and-delete of LRU maps"))?;
-        Ok(Originals::new(self.map("TUPLES")?, fd, room))
+        // Only to have the sizes of its keys and values checked: what is done with it aya does not offer.
+        let _: HashMap<MapData, Wire<Tuple>, Wire<Original>> = self.map("TUPLES")?;
+        Ok(Originals::new(fd))
     }
 
     /// Attaches all programs.

@@ -1,20 +1,19 @@
 //! Where a diverted connection was going.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{HashMap, MapData};
 use proxy_ebpf::{LAYOUT, Tuple};
 
 use super::heart::monotonic_ns;
-use super::wire::{self, Wire};
-use super::{syn, sys};
+use super::sweep::{Found, Sweep};
+use super::{syn, sys, wire};
 
 /// An entry older than this belongs to an earlier connection with the same addresses. A connection can
 /// wait that long: SYNs are repeated for 127 s by default (tcp(7), `tcp_syn_retries`).
-const TOO_OLD: Duration = Duration::from_secs(180);
+pub const TOO_OLD: Duration = Duration::from_secs(180);
 
 /// What the programs filed about connections that weir has yet to accept. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,11 +23,8 @@ pub struct Originals {
 
 #[derive(Debug)]
 struct Filed {
-    table: HashMap<MapData, Wire<Tuple>, Wire<proxy_ebpf::Original>>,
-    /// The same map: aya's type has no look-up-and-delete.
-    fd: OwnedFd,
-    /// How many entries there can be.
-    room: u32,
+    table: OwnedFd,
+    found: Found,
 }
 
 /// Where a diverted connection was going, and who dialled.
@@ -45,12 +41,8 @@ pub struct Original {
 }
 
 impl Originals {
-    pub(super) fn new(
-        table: HashMap<MapData, Wire<Tuple>, Wire<proxy_ebpf::Original>>,
-        fd: OwnedFd,
-        room: u32,
-    ) -> Self {
-        Self { filed: Arc::new(Filed { table, fd, room }) }
+    pub(super) fn new(table: OwnedFd) -> Self {
+        Self { filed: Arc::new(Filed { table, found: Found::default() }) }
     }
 
     /// Takes out what is filed about this connection, from `client` to `local` as accept() and getsockname()
@@ -66,7 +58,7 @@ impl Originals {
             client_port: client.port().to_be(),
             node_port: local.port().to_be(),
         };
-        let filed = sys::take(self.filed.fd.as_fd(), &tuple)?;
+        let filed = sys::take(self.filed.table.as_fd(), &tuple)?;
         let age = Duration::from_nanos(monotonic_ns().saturating_sub(filed.at));
         let same = syn::sequence(connection.as_fd()).is_none_or(|sequence| sequence == filed.sequence);
         (same && filed.layout == LAYOUT && age < TOO_OLD).then(|| Original {
@@ -77,11 +69,18 @@ impl Originals {
         })
     }
 
-    /// How many entries there are: connections not accepted yet, and leftovers of clients that gave up.
-    /// Walks the map, one system call an entry, and no further than it has room: where entries go during the walk, the
-    /// kernel begins again at the first.
-    pub(super) fn waiting(&self) -> usize {
-        let keys = self.filed.table.keys().take(self.filed.room as usize);
-        keys.filter(Result::is_ok).count()
+    /// Begins a walk over all entries that removes those older than `age` ([`TOO_OLD`]), which nobody will take any more:
+    /// clients that gave up leave them.
+    pub fn sweep(&self, age: Duration) -> Sweep {
+        Sweep::new(self.clone(), age)
+    }
+
+    /// What the sweeps found.
+    pub fn found(&self) -> &Found {
+        &self.filed.found
+    }
+
+    pub(super) fn table(&self) -> BorrowedFd<'_> {
+        self.filed.table.as_fd()
     }
 }

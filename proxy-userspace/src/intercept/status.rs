@@ -15,7 +15,7 @@ pub struct Status {
     pub heart_age: Option<Duration>,
     /// How many entries the table of destinations has, exclusions included.
     pub destinations: usize,
-    /// How many diverted connections wait to be accepted, leftovers included.
+    /// How many diverted connections waited to be accepted at the last sweep, leftovers of clients that gave up included.
     pub waiting: usize,
 }
 

@@ -17,6 +17,7 @@ const MAP_UPDATE: libc::c_long = 2;
 const MAP_DELETE: libc::c_long = 3;
 const PROG_QUERY: libc::c_long = 16;
 const MAP_LOOKUP_AND_DELETE: libc::c_long = 21;
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
 
 /// `BPF_F_QUERY_EFFECTIVE`: also the programs of the cgroups above.
 const QUERY_EFFECTIVE: u32 = 1;
@@ -42,6 +43,24 @@ struct Query {
     count: u32,
     padding: u32,
 }
+
+/// The part of `union bpf_attr` for commands on many elements of a map.
+#[repr(C)]
+struct Batch {
+    from: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+const _: () = assert!(size_of::<Batch>() == 56);
+
+/// `BPF_NOEXIST`: only where there is no such element.
+const NO_EXIST: u64 = 1;
 
 /// Calls bpf(2).
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
@@ -82,6 +101,59 @@ pub(super) fn take(map: BorrowedFd<'_>, tuple: &Tuple) -> Option<Original> {
     // SAFETY: the call succeeded, so the kernel wrote the map's value, whose size `Object` checked; every
     // pattern of bits is an `Original`.
     Some(unsafe { original.assume_init() })
+}
+
+/// Puts an entry into `TUPLES`, unless there is another by now.
+pub(super) fn put_back(map: BorrowedFd<'_>, tuple: &Tuple, original: &Original) {
+    let mut attr = Element {
+        map: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: std::ptr::from_ref(tuple) as u64,
+        value: std::ptr::from_ref(original) as u64,
+        flags: NO_EXIST,
+    };
+    let _ = bpf(MAP_UPDATE, &mut attr);
+}
+
+/// Copies entries of `TUPLES` into `keys` and `values`, beginning where `at` says, and moves that on. How many there were,
+/// and whether there are more. (`BPF_MAP_LOOKUP_BATCH`, since Linux 5.6.)
+pub(super) fn read_batch(
+    map: BorrowedFd<'_>,
+    at: &mut Option<u32>,
+    keys: &mut [Tuple],
+    values: &mut [Original],
+) -> io::Result<(usize, bool)> {
+    let (from, mut next) = (*at, 0_u32);
+    let room = keys.len().min(values.len());
+    let mut attr = Batch {
+        from: from.as_ref().map_or(0, |from| std::ptr::from_ref(from) as u64),
+        next: &raw mut next as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(room).unwrap_or(u32::MAX),
+        map: map.as_raw_fd().cast_unsigned(),
+        element_flags: 0,
+        flags: 0,
+    };
+    let more = match bpf(MAP_LOOKUP_BATCH, &mut attr) {
+        Ok(()) => true,
+        // The end; what was left is there.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
+        Err(error) => return Err(error),
+    };
+    *at = Some(next);
+    Ok((room.min(attr.count as usize), more))
+}
+
+/// Writes the moment of the last heartbeat.
+pub(super) fn set_heart(map: BorrowedFd<'_>, mut at: u64) -> io::Result<()> {
+    element(MAP_UPDATE, map, &0_u32, &raw mut at)
+}
+
+/// The moment of the last heartbeat.
+pub(super) fn heart(map: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut at = 0_u64;
+    element(MAP_LOOKUP, map, &0_u32, &raw mut at).map(|()| at)
 }
 
 /// Puts a listening socket into the one-slot socket map.

@@ -9,6 +9,7 @@ mod bpf;
 mod crash;
 mod failing;
 mod foreign;
+mod leftovers;
 mod many;
 mod moved;
 mod netfilter;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proxy_ebpf::Count;
 use weir::intercept::{Destination, Originals};
 
-use crate::weir::{Beating, FIRST, PORTS, listeners, plan};
+use crate::weir::{Beating, FIRST, PORTS, listeners, plan, waiting};
 use crate::world::{NODE, on_a_node};
 
 const THREADS: usize = 4;
@@ -97,7 +97,7 @@ fn of_20_000_connections_to_random_addresses_none_is_wrong_and_none_missing() {
         assert_eq!(done, total.to_string());
         let tally = [&tally.right, &tally.wrong, &tally.missing].map(|count| count.load(Ordering::Relaxed));
         assert_eq!(tally, [total, 0, 0], "right, wrong, missing");
-        assert_eq!(interception.status().waiting, 0);
+        assert_eq!(waiting(&interception), 0);
         let counters = interception.counters();
         assert_eq!(counters.get(Count::Diverted), total as u64);
         assert_eq!(counters.get(Count::Filed), total as u64);

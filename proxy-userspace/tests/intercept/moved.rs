@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use proxy_ebpf::{Count, Policy};
 use socket2::{Domain, Socket, Type};
 
-use crate::weir::{Answering, Direct, dial, intercept, plan, read, service};
+use crate::weir::{Answering, Direct, dial, intercept, plan, read, service, waiting};
 use crate::world::{Cgroup, World, on_a_node};
 
 /// A cgroup that nobody enrols.
@@ -60,7 +60,7 @@ fn a_socket_made_before_a_move_follows_its_process_out_and_stays_direct_when_it_
             assert_eq!(moved(&outside, &world.container), format!("direct, peer {to}"));
         }
         assert_eq!(interception.counters().get(Count::NotEnrolled), 2);
-        assert_eq!(interception.status().waiting, 0);
+        assert_eq!(waiting(&interception), 0);
     });
 }
 

@@ -10,7 +10,7 @@ use proxy_ebpf::Count;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::uring;
-use crate::weir::{Answering, Beating, intercept, intercept_to, ip, listen, plan, read, service};
+use crate::weir::{Answering, Beating, intercept, intercept_to, ip, listen, plan, read, service, waiting};
 use crate::world::{NODE, POD, SERVICE, on_a_node};
 
 /// What has been accepted: what each client dialled, as weir learns it, and what it sent.
@@ -111,7 +111,7 @@ fn both_forms_of_fast_open_are_diverted() {
                 assert_eq!(accepted, [(Some(service(family, 80)), "in the SYN".to_owned())]);
             }
         }
-        assert_eq!(interception.status().waiting, 0);
+        assert_eq!(waiting(&interception), 0);
     });
 }
 

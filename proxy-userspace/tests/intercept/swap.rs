@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proxy_ebpf::Count;
 use weir::intercept::Plan;
 
-use crate::weir::{Answering, Beating, FIRST, dial, intercept_to, listeners_from, plan, service};
+use crate::weir::{Answering, Beating, FIRST, dial, intercept_to, listeners_from, plan, service, waiting};
 use crate::world::{World, on_a_node};
 
 /// How often one weir follows another.
@@ -41,8 +41,7 @@ impl Generation {
         self.interception.disarm();
         self.wait(|| {
             let counters = self.interception.counters();
-            counters.get(Count::Diverted) == counters.get(Count::Filed)
-                && self.interception.status().waiting == 0
+            counters.get(Count::Diverted) == counters.get(Count::Filed) && waiting(&self.interception) == 0
         });
     }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan};
+use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan, TOO_OLD};
 
 use crate::world::{NODE, SERVICE, World};
 
@@ -131,6 +131,18 @@ impl Drop for Beating {
     fn drop(&mut self) {
         self.stop_heart();
     }
+}
+
+/// How many entries there are that nobody has taken.
+pub fn waiting(interception: &Interception) -> usize {
+    sweep(interception, TOO_OLD)
+}
+
+/// Forgets entries of this age, and says how many there are then.
+pub fn sweep(interception: &Interception, age: Duration) -> usize {
+    let mut walk = interception.originals().sweep(age);
+    while walk.step().expect("a batch of entries") {}
+    interception.status().waiting
 }
 
 /// Accepts on every port and answers with one line: `weir` and the address that was dialled.

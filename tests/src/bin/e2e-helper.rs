@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "it fails the test that started it")]
 
 use std::io::Read;
+use std::net::SocketAddr;
 
 use e2e::{
     Backend, Place,
     agnhost::{self, Agnhost},
     kube::{self, ApiServer, Endpoint},
     net::agent,
+    raw,
 };
 
 fn main() {
@@ -40,6 +42,13 @@ fn main() {
             };
             std::process::exit(code);
         }
+        // Before its SYN is answered each is closed: what the programs filed of it is left.
+        ["leave", first, count, to] => {
+            let (first, to): (u16, SocketAddr) = (first.parse().unwrap(), to.parse().unwrap());
+            for port in (first..).take(count.parse().unwrap()) {
+                raw::begin_to_connect(port, to).unwrap();
+            }
+        }
         ["cluster", services, endpoints, folder] => {
             let server = ApiServer::start();
             server.fill(services.parse().unwrap(), endpoints.parse().unwrap());
@@ -58,7 +67,7 @@ fn main() {
             }
         }
         _ => panic!(
-            "usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET | agnhost ARGUMENTS | cluster SERVICES ENDPOINTS FOLDER"
+            "usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET | agnhost ARGUMENTS | leave PORT COUNT ADDRESS | cluster SERVICES ENDPOINTS FOLDER"
         ),
     }
 }

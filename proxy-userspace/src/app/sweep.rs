@@ -1,0 +1,31 @@
+//! Forgetting diverted connections that were never accepted.
+
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::intercept::{Originals, TOO_OLD};
+
+/// How often weir looks for them.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Looks as long as weir runs. Between two batches the other tasks have their turn.
+pub(super) async fn sweep(originals: Originals) -> anyhow::Result<()> {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut walk = originals.sweep(TOO_OLD);
+        loop {
+            match walk.step() {
+                Ok(true) => yield_now().await,
+                Ok(false) => break,
+                Err(cause) => {
+                    tracing::warn!(%cause, "leftovers of diverted connections cannot be looked for now");
+                    break;
+                }
+            }
+        }
+    }
+}

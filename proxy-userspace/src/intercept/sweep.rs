@@ -1,0 +1,88 @@
+//! Entries of connections that weir never accepted: they are removed when they are too old, and counted.
+//!
+//! The kernel copies a batch of entries per call, so that a full table costs some hundred calls and not 65,536; and
+//! whoever asks how many there are gets the number of the last sweep.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proxy_ebpf::{Address, Original, Tuple};
+
+use super::heart::monotonic_ns;
+use super::originals::Originals;
+use super::sys;
+use crate::telemetry::Count;
+
+/// Entries per step.
+const BATCH: usize = 512;
+
+/// What sweeps found.
+#[derive(Debug, Default)]
+pub struct Found {
+    waiting: AtomicUsize,
+    /// Entries that were removed because of their age.
+    pub expired: Count,
+}
+
+impl Found {
+    /// How many entries the last sweep left: connections not accepted yet, and those of clients that gave up.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// A walk over all entries, a batch at a time.
+pub struct Sweep {
+    originals: Originals,
+    age: Duration,
+    at: Option<u32>,
+    keys: Vec<Tuple>,
+    values: Vec<Original>,
+    waiting: usize,
+}
+
+impl Sweep {
+    pub(super) fn new(originals: Originals, age: Duration) -> Self {
+        let none = Address { words: [0; 4] };
+        let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0 };
+        let original = Original {
+            address: none,
+            cgroup: 0,
+            netns: 0,
+            at: 0,
+            port: 0,
+            flags: 0,
+            layout: 0,
+            sequence: 0,
+            unused: 0,
+        };
+        let (keys, values) = (vec![tuple; BATCH], vec![original; BATCH]);
+        Self { originals, age, at: None, keys, values, waiting: 0 }
+    }
+
+    /// Looks over the next entries; whether there are more. An entry that is filed meanwhile may be missed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no memory for the copies.
+    pub fn step(&mut self) -> io::Result<bool> {
+        let table = self.originals.table();
+        let (count, more) = sys::read_batch(table, &mut self.at, &mut self.keys, &mut self.values)?;
+        let now = monotonic_ns();
+        let age = u64::try_from(self.age.as_nanos()).unwrap_or(u64::MAX);
+        let is_old = |filed: &Original| now.saturating_sub(filed.at) >= age;
+        for (tuple, _) in self.keys.iter().zip(&self.values).take(count).filter(|(_, filed)| is_old(filed)) {
+            match sys::take(table, tuple) {
+                Some(new) if !is_old(&new) => sys::put_back(table, tuple, &new),
+                Some(_) => self.originals.found().expired.up(),
+                None => {}
+            }
+        }
+        self.waiting += self.values.iter().take(count).filter(|filed| !is_old(filed)).count();
+        if !more {
+            self.originals.found().waiting.store(self.waiting, Ordering::Relaxed);
+        }
+        Ok(more)
+    }
+}
