@@ -14,7 +14,8 @@ use crate::transport::{bind, bind_range, refuse_new};
 
 /// The sockets. Kept for the life of the process: workers accept on duplicates.
 pub(super) struct Listeners {
-    outgoing: TcpListener,
+    /// None where `outgoing.listen` is `none`.
+    outgoing: Option<TcpListener>,
     /// Empty when interception is off.
     pub(super) transparent: Vec<TcpListener>,
     pub(super) admin: TcpListener,
@@ -22,14 +23,14 @@ pub(super) struct Listeners {
 }
 
 /// The explicit proxy's socket, of a weir that drains.
-pub(super) struct Explicit(TcpListener);
+pub(super) struct Explicit(Option<TcpListener>);
 
 impl Explicit {
     /// It takes nobody new either. What is returned is to be kept until weir ends: as long as it is there, whoever connects
     /// is not refused but tries again a second later, and meets whoever listens then.
     pub(super) fn close(self) -> Option<Self> {
         // A socket that cannot refuse newcomers would go on connecting them, and nobody would accept them.
-        refuse(std::slice::from_ref(&self.0)).then_some(self)
+        refuse(self.0.as_slice()).then_some(self)
     }
 }
 
@@ -55,7 +56,7 @@ impl Listeners {
     /// One sentence: the address, why not, and what to do.
     pub(super) fn bind(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            outgoing: bind(settings.outgoing.listen)?,
+            outgoing: settings.outgoing.listen.map(bind).transpose()?,
             transparent: match &settings.transparent {
                 Some(it) => bind_range(it.listen, it.ports)?,
                 None => Vec::new(),
@@ -67,7 +68,8 @@ impl Listeners {
 
     /// Where they are: what weir must never connect to.
     pub(super) fn bound(&self) -> Vec<SocketAddr> {
-        let all = [&self.outgoing, &self.admin].into_iter().chain(&self.transparent).chain(&self.probes);
+        let all =
+            [&self.admin].into_iter().chain(&self.outgoing).chain(&self.transparent).chain(&self.probes);
         all.filter_map(|it| it.local_addr().ok()).collect()
     }
 
@@ -95,7 +97,7 @@ impl Listeners {
     /// One worker's duplicates of the data plane's sockets.
     pub(super) fn for_worker(&self, doors: &[Arc<Door>]) -> anyhow::Result<Vec<(Arc<Door>, TcpListener)>> {
         let of = |way: Way| match way {
-            Way::Outgoing => std::slice::from_ref(&self.outgoing),
+            Way::Outgoing => self.outgoing.as_slice(),
             Way::Transparent => &self.transparent,
             Way::Admin | Way::Probes => &[],
         };
@@ -110,7 +112,8 @@ impl Listeners {
     pub(super) fn announce(&self) {
         let at =
             |it: &TcpListener| it.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
-        let mut line = format!("weir: listening outgoing={} admin={}", at(&self.outgoing), at(&self.admin));
+        let outgoing = self.outgoing.as_ref().map_or_else(|| "none".to_owned(), at);
+        let mut line = format!("weir: listening outgoing={outgoing} admin={}", at(&self.admin));
         if let Some(probes) = &self.probes {
             line += &format!(" probes={}", at(probes));
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, ConfigError, Files, Settings};
+use crate::config::{self, ConfigError, Files, Settings, Warning};
 use crate::discovery::files::read_files;
 use crate::telemetry::log;
 
@@ -11,10 +11,15 @@ use crate::telemetry::log;
 pub const BAD_CONFIGURATION: u8 = 78;
 
 /// Checks the configuration at `file` and the service files in its `discovery.files`. Prints one line that sums it
-/// up, or every problem, one a line.
+/// up, or every problem, one a line. What is right and cannot work goes to standard error, and is no failure.
 pub fn run(file: &Path) -> ExitCode {
     match check(file) {
-        Ok(summary) => super::write(&format!("{summary}\n")),
+        Ok(Checked { summary, warnings }) => {
+            for warning in warnings {
+                log::say(format_args!("{}: {warning}", file.display()));
+            }
+            super::write(&format!("{summary}\n"))
+        }
         Err(problems) => {
             log::say(problems);
             ExitCode::from(BAD_CONFIGURATION)
@@ -22,8 +27,17 @@ pub fn run(file: &Path) -> ExitCode {
     }
 }
 
+/// A configuration without mistakes.
+#[derive(Debug)]
+struct Checked {
+    /// One line.
+    summary: String,
+    /// What cannot work.
+    warnings: Vec<Warning>,
+}
+
 /// One line if all is right, else the problems.
-fn check(file: &Path) -> Result<String, String> {
+fn check(file: &Path) -> Result<Checked, String> {
     let settings = config::load(Some(file)).map_err(|error: ConfigError| error.to_string())?;
     let services = match &settings.discovery.files {
         Some(files) => services(files)?,
@@ -34,7 +48,8 @@ fn check(file: &Path) -> Result<String, String> {
         .kubernetes
         .as_ref()
         .map_or("", |_| "; services of an API server, which was not asked");
-    Ok(format!("{}: right; {}; {services}{cluster}", file.display(), listeners(&settings)))
+    let summary = format!("{}: right; {}; {services}{cluster}", file.display(), listeners(&settings));
+    Ok(Checked { summary, warnings: config::lint(&settings) })
 }
 
 /// How many services the folder has, or what is wrong with its files.
@@ -49,7 +64,8 @@ fn services(files: &Files) -> Result<String, String> {
 }
 
 fn listeners(settings: &Settings) -> String {
-    let mut listeners = vec![format!("outgoing on {}", settings.outgoing.listen)];
+    let outgoing = settings.outgoing.listen.map_or_else(|| "nowhere".to_owned(), |it| format!("on {it}"));
+    let mut listeners = vec![format!("outgoing {outgoing}")];
     if let Some(transparent) = &settings.transparent {
         listeners.push(format!("transparent on {} and {} more", transparent.listen, transparent.ports - 1));
     }
@@ -80,7 +96,8 @@ mod tests {
     #[test]
     fn a_right_configuration_is_one_line() {
         let folder = folder(&[("weir.yaml", CONFIG), ("services/hello", "127.0.0.1 8081\n")]);
-        let summary = check(&folder.path().join("weir.yaml")).unwrap();
+        let Checked { summary, warnings } = check(&folder.path().join("weir.yaml")).unwrap();
+        assert_eq!(warnings, []);
         assert_eq!(summary.lines().count(), 1);
         let path = folder.path().display();
         assert_eq!(
@@ -90,6 +107,14 @@ mod tests {
                  127.0.0.1:9990; 1 service in {path}/services"
             )
         );
+    }
+
+    #[test]
+    fn what_cannot_work_is_a_warning_and_no_mistake() {
+        let folder = folder(&[("weir.yaml", "dtab: /svc/a => /io.l5d.fs/a\n")]);
+        let file = folder.path().join("weir.yaml");
+        assert_eq!(check(&file).unwrap().warnings.len(), 1);
+        assert_eq!(run(&file), ExitCode::SUCCESS);
     }
 
     #[test]

@@ -1,22 +1,28 @@
 //! `weir import FILE`: a linkerd configuration, as weir's.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::EX_CONFIG;
 use crate::config::{ConfigError, Problem};
-use crate::migrate;
+use crate::migrate::{self, Imported, Options};
 use crate::telemetry::log;
 
 /// A linkerd configuration is a few kilobytes; a ConfigMap cannot have more than this.
 const LARGEST: u64 = 1 << 20;
 
-/// Writes the configuration that `file` becomes to standard output, or every problem to standard error.
-pub(super) fn run(file: &Path) -> ExitCode {
-    match import(file) {
-        Ok(yaml) => super::write(&yaml),
+/// Writes the configuration that `file` becomes to standard output, or every problem to standard error. What has to be
+/// known before it is used goes to standard error, too, where nobody redirects it into the file unread.
+pub(super) fn run(file: &Path, options: Options<'_>) -> ExitCode {
+    match import(file, options) {
+        Ok(imported) => {
+            for note in imported.warnings() {
+                log::say(format_args!("{}: {note}", file.display()));
+            }
+            super::write(&imported.yaml)
+        }
         Err(problems) => {
             log::say(problems);
             ExitCode::from(EX_CONFIG)
@@ -24,17 +30,29 @@ pub(super) fn run(file: &Path) -> ExitCode {
     }
 }
 
-fn import(file: &Path) -> Result<String, ConfigError> {
-    let name = file.display().to_string();
+fn import(file: &Path, options: Options<'_>) -> Result<Imported, ConfigError> {
+    let name = if is_standard_input(file) { "standard input".to_owned() } else { file.display().to_string() };
     let unreadable = |why: String| ConfigError { problems: vec![Problem::of_file(&name, why)] };
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    let bytes = read(file).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         unreadable(format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))
     })?;
-    Ok(migrate::import(&name, &text)?.yaml)
+    migrate::import(&name, &text, options)
+}
+
+fn is_standard_input(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// The file's first bytes: one more than there may be, so that a larger one is told from the largest.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if is_standard_input(file) {
+        io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes)?;
+    } else {
+        File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -45,15 +63,28 @@ mod tests {
     fn what_is_no_linkerd_configuration_is_a_bad_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("l5d.yaml");
-        assert!(import(&file).unwrap_err().to_string().contains("l5d.yaml: cannot be read: No such file"));
+        assert!(
+            import(&file, Options::default())
+                .unwrap_err()
+                .to_string()
+                .contains("l5d.yaml: cannot be read: No such file")
+        );
         std::fs::write(&file, b"a: \xff").unwrap();
-        assert!(import(&file).unwrap_err().to_string().ends_with("l5d.yaml: not text: byte 3 is not UTF-8"));
+        assert!(
+            import(&file, Options::default())
+                .unwrap_err()
+                .to_string()
+                .ends_with("l5d.yaml: not text: byte 3 is not UTF-8")
+        );
         std::fs::write(&file, "kind: Service\n").unwrap();
         assert!(
-            import(&file).unwrap_err().to_string().contains("l5d.yaml:1:1: no linkerd configuration here")
+            import(&file, Options::default())
+                .unwrap_err()
+                .to_string()
+                .contains("l5d.yaml:1:1: no linkerd configuration here")
         );
-        assert_eq!(run(&file), ExitCode::from(78));
+        assert_eq!(run(&file, Options::default()), ExitCode::from(78));
         std::fs::write(&file, "routers: [{ protocol: http }]\n").unwrap();
-        assert_eq!(run(&file), ExitCode::SUCCESS);
+        assert_eq!(run(&file, Options::default()), ExitCode::SUCCESS);
     }
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::migrate;
 use crate::telemetry::log;
 
 /// Bad usage (EX_USAGE).
@@ -55,8 +56,14 @@ enum Command {
     },
     /// Turns a linkerd 1.x (or 0.8) configuration into weir's, on standard output.
     Import {
-        /// linkerd's YAML, alone or in a Kubernetes ConfigMap.
+        /// linkerd's YAML, alone or in a Kubernetes ConfigMap; `-` reads standard input.
         file: PathBuf,
+        /// Which linkerd, where the file has several: CONFIGMAP or CONFIGMAP/KEY.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Sends in plain text what linkerd encrypted, instead of refusing it.
+        #[arg(long)]
+        plain_text: bool,
     },
     /// Prints what a running weir is doing.
     Status {
@@ -86,7 +93,9 @@ pub fn main() -> ExitCode {
         Command::Explain { name, dtab, config, admin } => {
             explain::run(&name, &dtab, config.as_deref(), &admin)
         }
-        Command::Import { file } => import::run(&file),
+        Command::Import { file, name, plain_text } => {
+            import::run(&file, migrate::Options { name: name.as_deref(), plain_text })
+        }
         Command::Status { admin, json } => status::run(&admin, json),
     }
 }

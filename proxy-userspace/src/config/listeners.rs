@@ -51,7 +51,8 @@ fn listeners(settings: &Settings, root: &Node) -> Vec<Listener> {
         let at = root.get(name).map(|section| section.get("listen").map_or(section.at, |listen| listen.at));
         Listener { name, address, ports, at }
     };
-    let mut listeners = vec![listener("outgoing", settings.outgoing.listen, 1)];
+    let mut listeners = Vec::new();
+    listeners.extend(settings.outgoing.listen.map(|listen| listener("outgoing", listen, 1)));
     if let Some(transparent) = &settings.transparent {
         listeners.push(listener("transparent", transparent.listen, transparent.ports));
     }

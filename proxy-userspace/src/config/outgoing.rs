@@ -10,8 +10,9 @@ use crate::domain::name::Path;
 /// The explicit HTTP proxy that `http_proxy` points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// `listen`: address and port. Default `[::]:4140`, which takes IPv4 and IPv6.
-    pub listen: SocketAddr,
+    /// `listen`: address and port, or `none` where nobody uses the explicit proxy. Default `[::]:4140`, which takes IPv4
+    /// and IPv6.
+    pub listen: Option<SocketAddr>,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
     /// `via`: whether requests and answers get `Via: 1.1 weir` (RFC 9110 §7.6.3). Default true.
@@ -31,7 +32,7 @@ pub struct Outgoing {
 impl Default for Outgoing {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140)),
+            listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140))),
             allow: Allow::default(),
             via: true,
             overrides: Allow::default(),
@@ -44,7 +45,10 @@ impl Default for Outgoing {
 
 pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
     let mut outgoing = Outgoing::default();
-    section.set("listen", &mut outgoing.listen, values::listen);
+    section.set("listen", &mut outgoing.listen, |node| match node.text() {
+        Some("none") => Ok(None),
+        _ => values::listen(node).map(Some),
+    });
     outgoing.allow = Allow::read(&mut section);
     outgoing.overrides =
         section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);

@@ -12,7 +12,7 @@ use super::{Admin, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoin
 /// Everything that can be configured, one field per section of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// `outgoing`: the explicit HTTP proxy. Always on.
+    /// `outgoing`: the explicit HTTP proxy. On unless `listen` says none.
     pub outgoing: Outgoing,
     /// `transparent`: the listeners for diverted connections. Absent means that nothing is diverted.
     pub transparent: Option<Transparent>,

@@ -11,7 +11,9 @@ use crate::config::quoted;
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     /// `outgoing.listen`.
-    pub(super) listen: Option<SocketAddr>,
+    pub(super) listen: Listen,
+    /// `dtab`: entries that refuse destinations, each with its reason.
+    pub(super) refused: Vec<Refused>,
     /// Whether `outgoing.overrides` is nobody.
     pub(super) clears: bool,
     /// `outgoing.dstPrefix`.
@@ -38,6 +40,27 @@ pub(super) struct Carried {
     pub(super) clients: Vec<(String, Behaviour)>,
 }
 
+/// Where the explicit proxy listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Listen {
+    /// Where weir does by default.
+    #[default]
+    Default,
+    /// At this address.
+    At(SocketAddr),
+    /// Nowhere: opening it would let in whom linkerd kept out.
+    Nowhere,
+}
+
+/// A destination that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Which names, as the left side of a dtab entry.
+    pub(super) prefix: String,
+    /// The key that says why, as in `routers[0].client.tls`.
+    pub(super) because: String,
+}
+
 /// How endpoints are tried and judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Behaviour {
@@ -60,10 +83,12 @@ impl Carried {
     /// The configuration as YAML, after comment lines for the notes.
     pub(super) fn write(&self, file: &str, notes: &[Note]) -> String {
         let mut yaml = format!("# weir's configuration, imported from linkerd's in {}.\n", quoted(file));
+        list(&mut yaml, "PROTECTION THAT IS GONE:", notes, Fate::Unprotected);
+        list(&mut yaml, "Does not work as it stands:", notes, Fate::Broken);
         list(&mut yaml, "Carried over with another meaning:", notes, Fate::Changed);
         list(&mut yaml, "Not carried over:", notes, Fate::Left);
         let outgoing = [
-            self.listen.map(|listen| line("listen", address(listen))),
+            self.listen.written().map(|listen| line("listen", listen)),
             self.clears.then(|| line("overrides", "[]".to_owned())),
             self.dst_prefix.as_deref().map(|prefix| line("dstPrefix", scalar(prefix))),
             self.identifier(),
@@ -80,6 +105,7 @@ impl Carried {
         if let Some(dtab) = &self.dtab {
             write_dtab(&mut yaml, dtab);
         }
+        write_refused(&mut yaml, &self.refused);
         self.write_behaviour(&mut yaml);
         yaml
     }
@@ -104,6 +130,16 @@ impl Carried {
         let idle = self.binding_idle.map(|idle| line("bindingIdle", format!("{idle}s")));
         section(yaml, "limits", [Some(calls), idle]);
         section(yaml, "policies", [rules("services", &self.services), rules("clients", &self.clients)]);
+    }
+}
+
+impl Listen {
+    fn written(self) -> Option<String> {
+        match self {
+            Self::Default => None,
+            Self::At(listen) => Some(address(listen)),
+            Self::Nowhere => Some("none".to_owned()),
+        }
     }
 }
 
@@ -177,5 +213,20 @@ fn write_dtab(yaml: &mut String, dtab: &str) {
             yaml.extend(["  ", line]);
         }
         yaml.push('\n');
+    }
+}
+
+const REFUSED: &str = "\
+# Destinations that linkerd encrypted, and weir would reach in plain text. An entry that is deleted sends it there;
+# `weir import --plain-text` writes none of them.
+";
+
+fn write_refused(yaml: &mut String, refused: &[Refused]) {
+    if refused.is_empty() {
+        return;
+    }
+    let _ = writeln!(yaml, "\n{REFUSED}dtab: |");
+    for it in refused {
+        let _ = writeln!(yaml, "  {} => ! ; # {}", it.prefix, it.because);
     }
 }

@@ -14,16 +14,27 @@ use crate::domain::name::Path;
 const HOST: &str = "{ kind: io.l5d.header.token, header: Host }";
 const METHOD_AND_HOST: &str = "io.l5d.methodAndHost";
 
-/// Reads `identifier`. `router` is where a default is noted.
+/// What the router itself says of its identifier.
+pub(super) struct OfRouter<'a, 'b> {
+    /// The router, where a default is noted.
+    pub(super) router: &'b Field<'a>,
+    /// `httpUriInDst`, which stood at the router up to linkerd 0.7 and was for its one identifier, methodAndHost.
+    pub(super) uri_in_name: Option<Field<'a>>,
+}
+
+/// Reads `identifier`.
 pub(super) fn read(
     field: Option<&Field<'_>>,
-    router: &Field<'_>,
+    own: &OfRouter<'_, '_>,
     generation: Generation,
     carried: &mut Carried,
     notes: &mut Notes<'_>,
 ) {
     let items = field.map(Field::items).unwrap_or_default();
     carried.identifiers = items.iter().filter_map(|item| read_one(item, notes)).collect();
+    if let Some(uri) = own.uri_in_name.as_ref().filter(|_| field.is_some() || generation == Generation::One) {
+        notes.left(uri, "it is a key of the identifier io.l5d.methodAndHost since linkerd 0.8");
+    }
     if !carried.identifiers.is_empty() {
         return;
     }
@@ -42,9 +53,13 @@ pub(super) fn read(
         if field.is_none() {
             let why = "no identifier and a `baseDtab` mean linkerd 0.8, where names were /http/1.1/METHOD/HOST: the \
                        identifier and the prefix are written out";
-            notes.changed(router, why);
+            notes.changed(own.router, why);
         }
-        carried.identifiers.push(map(&[("kind", METHOD_AND_HOST.to_owned())]));
+        let mut pairs = vec![("kind", METHOD_AND_HOST.to_owned())];
+        if let Some(uri) = own.uri_in_name.as_ref().filter(|_| field.is_none()) {
+            uri_in_name(uri, &mut pairs, notes);
+        }
+        carried.identifiers.push(map(&pairs));
     } else {
         carried.identifiers.push(HOST.to_owned());
     }
@@ -62,11 +77,7 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
     match kind {
         METHOD_AND_HOST => {
             if let Some(uri) = part.take("httpUriInDst") {
-                match uri.boolean() {
-                    Some(true) => pairs.push(("httpUriInDst", "true".to_owned())),
-                    Some(false) => {}
-                    None => notes.left(&uri, "neither true nor false, so false is in its place"),
-                }
+                uri_in_name(&uri, &mut pairs, notes);
             }
         }
         "io.l5d.header.token" => {
@@ -91,6 +102,14 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
     }
     part.finish(reasons::IDENTIFIER, notes);
     Some(map(&pairs))
+}
+
+fn uri_in_name(field: &Field<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut Notes<'_>) {
+    match field.boolean() {
+        Some(true) => pairs.push(("httpUriInDst", "true".to_owned())),
+        Some(false) => {}
+        None => notes.left(field, "neither true nor false, so false is in its place"),
+    }
 }
 
 /// The header that io.l5d.header reads by default, in lower case as every header here.

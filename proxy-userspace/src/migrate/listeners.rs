@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::carried::Carried;
+use super::carried::{Carried, Listen};
 use super::notes::Notes;
 use super::part::{Field, Part};
-use super::reasons;
 use super::router::Generation;
+use super::{Options, reasons, tls};
 use crate::config::{Mistake, quoted};
 
 /// An `http` router's port when none is written.
@@ -14,15 +14,27 @@ pub(super) const HTTP: u16 = 4140;
 const ADMIN: u16 = 9990;
 
 /// The router's servers: the first becomes weir's one explicit listener.
-pub(super) fn read_servers(servers: Option<&Field<'_>>, carried: &mut Carried, notes: &mut Notes<'_>) {
+pub(super) fn read_servers(
+    servers: Option<&Field<'_>>,
+    options: Options<'_>,
+    carried: &mut Carried,
+    notes: &mut Notes<'_>,
+) {
     let servers = servers.map(Field::items).unwrap_or_default();
     let mut servers = servers.iter();
     let first = servers.next().and_then(|server| Part::open(server, notes));
-    carried.listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP)));
+    carried.listen = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP)));
     if let Some(mut server) = first {
         let ip = server.take("ip");
         let port = server.take("port");
-        carried.listen = Some(address(ip.as_ref(), port.as_ref(), HTTP, notes));
+        let listen = address(ip.as_ref(), port.as_ref(), HTTP, notes);
+        note_allow(ip.as_ref(), listen, "outgoing", notes);
+        carried.listen = Listen::At(listen);
+        if let Some(tls) = server.take("tls")
+            && !tls::opens_without(&tls, options, notes)
+        {
+            carried.listen = Listen::Nowhere;
+        }
         if let Some(clear) = server.take("clearContext") {
             read_clear(&clear, carried, notes);
         }
@@ -30,6 +42,19 @@ pub(super) fn read_servers(servers: Option<&Field<'_>>, carried: &mut Carried, n
     }
     for more in servers {
         notes.left(more, "weir has one explicit listener: the router's first server");
+    }
+}
+
+/// linkerd took every client that reached its address.
+fn note_allow(ip: Option<&Field<'_>>, listen: SocketAddr, section: &str, notes: &mut Notes<'_>) {
+    if let Some(ip) = ip.filter(|_| !listen.ip().is_loopback()) {
+        notes.changed(
+            ip,
+            format!(
+                "linkerd took every client that reached it; weir takes those with private, link-local, shared (100.64.0.0/10) \
+                 or loopback addresses: for others write `{section}.allow`"
+            ),
+        );
     }
 }
 
@@ -58,7 +83,13 @@ pub(super) fn read_admin(
     let Some(mut admin) = Part::open(field, notes) else { return };
     let ip = admin.take("ip");
     let port = admin.take("port");
-    let listen = address(ip.as_ref(), port.as_ref(), ADMIN, notes);
+    let mut listen = address(ip.as_ref(), port.as_ref(), ADMIN, notes);
+    if let Some(tls) = admin.take("tls") {
+        listen.set_ip(Ipv4Addr::LOCALHOST.into());
+        notes.unprotected(&tls, "weir's admin speaks no TLS: it is on loopback, whatever `ip` said");
+    } else {
+        note_allow(ip.as_ref(), listen, "admin", notes);
+    }
     if ip.is_none() && generation == Generation::Zero {
         notes.changed(
             field,
@@ -80,6 +111,8 @@ fn address(
     if let Some(field) = ip {
         match field.text().map(str::parse::<IpAddr>) {
             Some(Ok(ip)) => address.set_ip(ip),
+            // The one name that needs no look-up (RFC 6761 §6.3).
+            _ if field.text().is_some_and(|name| name.eq_ignore_ascii_case("localhost")) => {}
             _ => notes.left(field, "no IP address: names are not looked up, so weir listens on 127.0.0.1"),
         }
     }
@@ -94,7 +127,11 @@ fn address(
 
 /// A port that both listeners would take is a mistake that linkerd would have failed at too.
 pub(super) fn check(admin: Option<&Field<'_>>, carried: &Carried, notes: &mut Notes<'_>) {
-    let outgoing = carried.listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP)));
+    let outgoing = match carried.listen {
+        Listen::At(listen) => listen,
+        Listen::Default => SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP)),
+        Listen::Nowhere => return,
+    };
     let listen = carried.admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)));
     let same = outgoing.ip() == listen.ip() || outgoing.ip().is_unspecified() || listen.ip().is_unspecified();
     if same && outgoing.port() == listen.port() && listen.port() != 0 {

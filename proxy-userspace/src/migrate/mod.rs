@@ -10,7 +10,9 @@
 
 mod carried;
 mod find;
+mod hop;
 mod identifier;
+mod interpreter;
 mod listeners;
 mod namers;
 mod notes;
@@ -20,8 +22,10 @@ mod policy;
 mod reasons;
 mod router;
 mod scalar;
+mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transformer;
 
 use carried::Carried;
@@ -29,7 +33,9 @@ use notes::Notes;
 pub use notes::{Fate, Note};
 use part::{Field, Part};
 
-use crate::config::ConfigError;
+use std::path::Path;
+
+use crate::config::{self, ConfigError};
 
 /// A linkerd configuration, as weir's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,33 +46,66 @@ pub struct Imported {
     pub notes: Vec<Note>,
 }
 
+/// How a file is imported.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Which linkerd, where the file has several: `CONFIGMAP` or `CONFIGMAP/KEY`.
+    pub name: Option<&'a str>,
+    /// Whether what linkerd encrypted may pass in plain text. Otherwise it is refused.
+    pub plain_text: bool,
+}
+
 /// The linkerd configuration in `text`: a YAML or JSON document with `routers`, alone, among others, or in the data of
 /// a Kubernetes `ConfigMap`. `file` is what problems and comments call it.
 ///
 /// # Errors
 /// There is no such document or more than one, or it says what weir cannot follow: each with its place.
-pub fn import(file: &str, text: &str) -> Result<Imported, ConfigError> {
-    let found = find::configuration(file, text)?;
+pub fn import(file: &str, text: &str, options: Options<'_>) -> Result<Imported, ConfigError> {
+    let found = find::configuration(file, text, options.name)?;
     let mut notes = Notes::new(file, text);
     let mut carried = Carried::default();
-    read(&found, &mut carried, &mut notes);
+    read(&found, options, &mut carried, &mut notes);
+    warn_of_dead_ends(&carried, &mut notes);
     let notes = notes.finish()?;
     Ok(Imported { yaml: carried.write(file, &notes), notes })
 }
 
-fn read(found: &find::Found, carried: &mut Carried, notes: &mut Notes<'_>) {
+impl Imported {
+    /// What has to be known before the configuration is used: protection that is gone, and what cannot work.
+    pub fn warnings(&self) -> impl Iterator<Item = &Note> {
+        let of = |fate| self.notes.iter().filter(move |note| note.fate == fate);
+        of(Fate::Unprotected).chain(of(Fate::Broken))
+    }
+}
+
+/// Notes what the configuration says and cannot do. Where nothing is opened, nothing is missed.
+fn warn_of_dead_ends(carried: &Carried, notes: &mut Notes<'_>) {
+    let yaml = carried.write("", &[]);
+    let Ok(settings) = config::parse("weir.yaml", &yaml, Path::new("")) else { return };
+    if settings.outgoing.listen.is_none() || carried.dtab.as_deref() == Some("") {
+        return;
+    }
+    for config::Warning { place, what, cure } in config::lint(&settings) {
+        notes.dead_end(place, format!("{what} ({cure})"));
+    }
+}
+
+fn read(found: &find::Found, options: Options<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
     let root = Field { node: &found.root, at: found.root.at, path: String::new() };
     let Some(mut root) = Part::open(&root, notes) else { return };
     let routers = root.take("routers");
     let admin = root.take("admin");
     let namers = root.take("namers");
+    if let Some(telemetry) = root.take("telemetry") {
+        telemetry::read(&telemetry, notes);
+    }
     root.finish(reasons::ROOT, notes);
-    if let Some(namers) = namers {
-        namers::read(&namers, found.namespace.as_deref(), carried, notes);
+    if let Some(namers) = &namers {
+        namers::read(namers, found.namespace.as_deref(), carried, notes);
     }
     let mut generation = router::Generation::One;
     if let Some(routers) = routers {
-        generation = router::read_all(&routers, carried, notes);
+        generation = router::read_all(&routers, namers.as_ref(), options, carried, notes);
     }
     listeners::read_admin(admin.as_ref(), generation, carried, notes);
     listeners::check(admin.as_ref(), carried, notes);

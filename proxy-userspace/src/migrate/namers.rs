@@ -63,6 +63,17 @@ fn read_one(
     if !written.is_empty() {
         pairs.push(("transformers", format!("[{}]", written.join(", "))));
     }
+    if let Some(selector) = part.take("labelSelector") {
+        let label = selector.text().unwrap_or_default();
+        notes.broken(
+            &selector,
+            format!(
+                "names ended in a value of the label {}, which chose among a Service's pods; weir reads no labels, so they lead \
+                 to all pods of the Service: make a Service for each value, and name it in the dtab",
+                quoted(label)
+            ),
+        );
+    }
     part.finish(reasons::NAMER, notes);
     Some(map(&pairs))
 }

@@ -24,9 +24,13 @@ pub struct Note {
     pub why: String,
 }
 
-/// What became of a key.
+/// What became of a key, the most serious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
+    /// It protected something (encryption, certificates, who may connect), and weir does not do that.
+    Unprotected,
+    /// What was carried over cannot work as it stands: a name that nothing binds, say.
+    Broken,
     /// It was carried over, but is not quite what it was.
     Changed,
     /// It was left out, with all that is in it.
@@ -64,6 +68,21 @@ impl<'a> Notes<'a> {
     /// `field` was carried over with another meaning.
     pub(super) fn changed(&mut self, field: &Field<'_>, why: impl Into<String>) {
         self.add(field, Fate::Changed, why.into());
+    }
+
+    /// `field` protected something, and weir does not.
+    pub(super) fn unprotected(&mut self, field: &Field<'_>, why: impl Into<String>) {
+        self.add(field, Fate::Unprotected, why.into());
+    }
+
+    /// What `field` says cannot work here as it stands.
+    pub(super) fn broken(&mut self, field: &Field<'_>, why: impl Into<String>) {
+        self.add(field, Fate::Broken, why.into());
+    }
+
+    /// What comes out cannot bind some name. The place is in weir's configuration, not in the file.
+    pub(super) fn dead_end(&mut self, path: String, why: String) {
+        self.notes.push(Note { at: Position::default(), path, fate: Fate::Broken, why });
     }
 
     fn add(&mut self, field: &Field<'_>, fate: Fate, why: String) {

@@ -3,8 +3,9 @@
 use super::carried::{Behaviour, Carried};
 use super::notes::Notes;
 use super::part::{Field, Part};
-use super::reasons;
+use super::{Options, reasons, tls};
 use crate::config::quoted;
+use crate::config::tree::Value;
 use crate::domain::route::Pattern;
 
 const HOUR: i128 = 3_600_000;
@@ -13,16 +14,32 @@ const DAY: i128 = 24 * HOUR;
 const NEVER: i128 = 1_000_000;
 
 /// What a router says about endpoints and services, and, before 1.0, at its own top.
-pub(super) fn read(router: &mut Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+pub(super) fn read(
+    router: &mut Part<'_>,
+    options: Options<'_>,
+    carried: &mut Carried,
+    notes: &mut Notes<'_>,
+) {
     if let Some(client) = router.take("client") {
         match for_whom(&client, notes) {
-            Some(Whom::All(client)) => read_client(client, &mut carried.global, notes),
+            Some(Whom::All(mut client)) => {
+                tls::read_client(&mut client, "/", options, carried, notes);
+                read_client(client, &mut carried.global, notes);
+            }
             Some(Whom::Some(rules)) => {
+                rules.iter().for_each(|rule| read_rule_tls(rule, options, carried, notes));
                 carried.clients =
                     rules.iter().filter_map(|rule| read_rule(rule, read_client, notes)).collect();
             }
+            // linkerd's own kinds are the two above; what another one encrypted cannot be told apart.
+            None if client.node.get("tls").is_some() || client.node.get("configs").is_some() => {
+                tls::refuse(&client, "/", options, carried, notes);
+            }
             None => {}
         }
+    }
+    if let Some(tls) = router.take("tls") {
+        tls::refuse(&tls, "/", options, carried, notes);
     }
     if let Some(service) = router.take("service") {
         match for_whom(&service, notes) {
@@ -72,6 +89,24 @@ fn for_whom<'a>(field: &Field<'a>, notes: &mut Notes<'_>) -> Option<Whom<'a>> {
     }
 }
 
+/// What a rule of io.l5d.static encrypted. One whose prefix weir cannot read may have meant any name.
+fn read_rule_tls(field: &Field<'_>, options: Options<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+    // What is no section is noted where the rule is read.
+    if !matches!(field.node.value, Value::Map(_)) {
+        return;
+    }
+    let Some(mut part) = Part::open(field, notes) else { return };
+    let Some(prefix) = part.take("prefix") else { return };
+    let text = rule_prefix(prefix.text().unwrap_or_default());
+    let prefix = if Pattern::read(&text).is_ok() { &text } else { "/" };
+    tls::read_client(&mut part, prefix, options, carried, notes);
+}
+
+/// linkerd took `svc/`, `/svc/` and `/svc` for the same.
+fn rule_prefix(written: &str) -> String {
+    format!("/{}", written.trim_matches('/'))
+}
+
 /// A rule of io.l5d.static: what it says, for its prefix. One of which nothing is carried over leaves only notes.
 fn read_rule<'a>(
     field: &Field<'a>,
@@ -81,8 +116,7 @@ fn read_rule<'a>(
     let mut part = Part::open(field, notes)?;
     let prefix = part.take("prefix");
     let written = prefix.as_ref().and_then(Field::text).unwrap_or_default();
-    // linkerd took `svc/`, `/svc/` and `/svc` for the same.
-    let text = format!("/{}", written.trim_matches('/'));
+    let text = rule_prefix(written);
     if prefix.is_none() {
         notes.left(field, "it says no prefix, so it is for nobody; `/` is everybody's");
         return None;
@@ -111,6 +145,10 @@ fn read_rule<'a>(
 }
 
 fn read_client(mut client: Part<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
+    // Accounted for before, for the names they are about.
+    for done in ["tls", "forwardClientCert"] {
+        client.take(done);
+    }
     if let Some(accrual) = client.take("failureAccrual") {
         read_accrual(&accrual, to, notes);
     }
@@ -127,7 +165,7 @@ fn read_client(mut client: Part<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) 
         let is_zero = |key| {
             field.node.get(key).is_some_and(|node| {
                 let field = Field { node, ..field.clone() };
-                field.whole() == Some(0) || matches!(node.value, crate::config::tree::Value::Float(0.0))
+                field.whole() == Some(0) || matches!(node.value, Value::Float(0.0))
             })
         };
         if is_zero("minRetriesPerSec") && is_zero("percentCanRetry") {

@@ -5,10 +5,6 @@ pub(super) type Reasons = &'static [(&'static str, &'static str)];
 
 /// The top of the file.
 pub(super) const ROOT: Reasons = &[
-    (
-        "telemetry",
-        "weir always has Prometheus metrics, at /metrics of `admin` and `probes`; tracers have no equal yet",
-    ),
     ("tracers", "weir writes no traces yet"),
     ("usage", "weir reports to nobody"),
     ("announcers", "weir announces nothing: Kubernetes knows its services"),
@@ -16,7 +12,6 @@ pub(super) const ROOT: Reasons = &[
 
 /// `admin`.
 pub(super) const ADMIN: Reasons = &[
-    ("tls", "weir's admin listener is plain; it is on loopback unless told otherwise"),
     ("security", "`admin.allow` says who may connect; `probes` is a listener without anything that acts"),
     ("httpIdentifierPort", "`weir explain` and /api/explain tell how a request is named and where it goes"),
     ("workerThreads", "the control plane has a thread of its own"),
@@ -25,7 +20,7 @@ pub(super) const ADMIN: Reasons = &[
 
 /// A router.
 pub(super) const ROUTER: Reasons = &[
-    ("responseClassifier", SAFE_RETRIES),
+    ("responseClassifier", CLASSIFIER),
     ("failFast", "the breaker (`breaker`) takes a failing endpoint out"),
     ("bindingTimeoutMs", "a name is bound at once from what is known; DNS has its own bounds"),
     ("httpAccessLog", ACCESS_LOG),
@@ -47,12 +42,10 @@ pub(super) const ROUTER: Reasons = &[
     ("announcers", "weir announces nothing: Kubernetes knows its services"),
     ("requestAuthorizers", AUTHORIZERS),
     ("originator", "weir has no other side that would need to know"),
-    ("tls", NO_TLS),
 ];
 
 /// A server of a router.
 pub(super) const SERVER: Reasons = &[
-    ("tls", NO_TLS),
     (
         "maxConcurrentRequests",
         "`limits.connections` bounds connections, which is not the same; requests at once are not bounded",
@@ -79,17 +72,15 @@ pub(super) const BINDING_CACHE: Reasons = &[
 
 /// `client`, for every destination.
 pub(super) const CLIENT: Reasons = &[
-    ("tls", NO_TLS),
-    ("retries", SAFE_RETRIES),
+    ("retries", RETRIES),
     ("failFast", "the breaker (`breaker`) takes a failing endpoint out"),
     (
         "hostConnectionPool",
         "`limits.poolIdle` and `limits.poolConnections` bound unused connections; those in use are not",
     ),
     ("clientSession", "`limits.poolIdle` bounds an unused connection; the default is 60s"),
-    ("forwardClientCert", NO_TLS),
     ("requestAuthorizers", AUTHORIZERS),
-    ("responseClassifier", SAFE_RETRIES),
+    ("responseClassifier", CLASSIFIER),
     ("connectTimeoutMs", "`limits.connect` bounds a connect to an endpoint; the default is 1s"),
     (
         "socketOptions",
@@ -99,7 +90,7 @@ pub(super) const CLIENT: Reasons = &[
 ];
 
 /// `service`, for every destination.
-pub(super) const SERVICE: Reasons = &[("retries", SAFE_RETRIES), ("responseClassifier", SAFE_RETRIES)];
+pub(super) const SERVICE: Reasons = &[("retries", RETRIES), ("responseClassifier", CLASSIFIER)];
 
 /// An identifier.
 pub(super) const IDENTIFIER: Reasons = &[];
@@ -109,7 +100,6 @@ pub(super) const NAMER: Reasons = &[
     ("experimental", "not needed: no namer of weir's has to be enabled so"),
     ("host", API_SERVER),
     ("port", API_SERVER),
-    ("labelSelector", "name a Service for the endpoints that the label chose"),
     ("tls", API_SERVER),
 ];
 
@@ -117,8 +107,10 @@ const BINDINGS: &str =
     "`limits.bindings` bounds the names that are remembered; the default is 20,000 for each worker";
 const AUTHORIZERS: &str =
     "weir asks nobody whether a request may pass: what an authorizer refused is passed on now";
-const NO_TLS: &str = "weir makes and ends no TLS yet; encrypted connections that are diverted pass as bytes";
 const STREAMS: &str = "weir never holds a body: every one streams, of whatever size";
 const ACCESS_LOG: &str = "weir writes no access log; counts are in /metrics";
 const API_SERVER: &str = "weir has one catalog for all namers, from `discovery`, and needs no kubectl proxy";
-const SAFE_RETRIES: &str = "weir tries again only what cannot be done twice: unsent requests, and idempotent ones once (`limits.attempts`)";
+const RETRIES: &str = "weir has no retry budget: it sends again only what was not sent, and once what is idempotent and got no answer \
+     (`limits.attempts`)";
+const CLASSIFIER: &str = "weir does not send a request again that was answered: a 5xx is not retried, whatever the method; for the breaker a \
+     5xx is a failure";

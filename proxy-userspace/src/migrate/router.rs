@@ -1,10 +1,11 @@
 //! The routers: which one becomes weir's, and what it says.
 
-use super::carried::Carried;
+use super::carried::{Carried, Listen};
+use super::hop::{self, protocol};
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::place::Place;
-use super::{identifier, listeners, policy, reasons, transformer};
+use super::{Options, identifier, interpreter, listeners, policy, reasons, transformer};
 use crate::config::tree::{Node, Position};
 use crate::config::{Mistake, quoted};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
@@ -20,47 +21,52 @@ pub(super) enum Generation {
     One,
 }
 
-/// Reads the router that clients were given, and notes the others.
-pub(super) fn read_all(routers: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) -> Generation {
-    let routers = routers.items();
-    let http = || routers.iter().enumerate().filter(|(_, router)| protocol(router) == Some("http"));
+/// Reads the router that clients were given, and notes the others. Where there is none, nothing is opened.
+pub(super) fn read_all(
+    routers: &Field<'_>,
+    namers: Option<&Field<'_>>,
+    options: Options<'_>,
+    carried: &mut Carried,
+    notes: &mut Notes<'_>,
+) -> Generation {
+    let items = routers.items();
+    let http: Vec<usize> = (0..items.len()).filter(|&at| protocol(&items[at]) == Some("http")).collect();
+    let second = |at: usize| hop::is_second(&items, at, namers);
+    let first = || http.iter().copied().filter(|&at| !second(at));
     let chosen =
-        http().find(|(_, router)| port(router) == Some(listeners::HTTP.into())).or_else(|| http().next());
-    let chosen = chosen.map(|(index, _)| index);
+        first().find(|&at| hop::port(&items[at]) == Some(listeners::HTTP.into())).or_else(|| first().next());
     let mut generation = Generation::One;
-    for (index, router) in routers.iter().enumerate() {
+    for (index, router) in items.iter().enumerate() {
         if Some(index) == chosen {
-            generation = read(router, carried, notes);
+            generation = read(router, options, carried, notes);
         } else {
-            notes.left(router, why_left(router));
-            transformers(router).iter().for_each(|it| notes.left(it, transformer::reason(it.kind())));
+            notes.left(router, why_left(router, second(index)));
+            hop::transformers(router).iter().for_each(|it| notes.left(it, transformer::reason(it.kind())));
         }
+    }
+    if chosen.is_none() {
+        carried.listen = Listen::Nowhere;
+        let why = match http.is_empty() {
+            true => {
+                "no router has the protocol http, so weir opens no explicit listener (`outgoing.listen: none`)"
+            }
+            false => {
+                "the http routers are second hops, to which only other linkerds sent: opened to clients, they would let \
+                 them choose any destination; weir opens no explicit listener (`outgoing.listen: none`)"
+            }
+        };
+        notes.broken(routers, why);
     }
     generation
 }
 
-fn protocol<'a>(router: &Field<'a>) -> Option<&'a str> {
-    router.node.get("protocol").and_then(Node::text)
-}
-
-/// The port of the router's first server.
-fn port(router: &Field<'_>) -> Option<i128> {
-    let Some(servers) = router.node.get("servers") else { return Some(listeners::HTTP.into()) };
-    let servers = Field { node: servers, at: servers.at, path: String::new() };
-    let server = servers.items().into_iter().next()?;
-    match server.node.get("port") {
-        Some(node) => Field { node, ..server }.whole(),
-        None => Some(listeners::HTTP.into()),
-    }
-}
-
-fn why_left(router: &Field<'_>) -> String {
+fn why_left(router: &Field<'_>, is_second_hop: bool) -> String {
     let label = router.node.get("label").and_then(Node::text);
     let who = label.map_or_else(|| "this router".to_owned(), |label| format!("router {}", quoted(label)));
     match protocol(router) {
-        Some("http") if is_incoming(router) => format!(
-            "{who} took calls from the linkerds of other nodes; weir connects to the endpoints themselves, so there is one hop, \
-             and calls between weirs come with TLS between nodes"
+        Some("http") if is_second_hop => format!(
+            "{who} took calls from the linkerds of other nodes; weir connects to the endpoints themselves, in one hop and in \
+             plain text"
         ),
         Some("http") => {
             format!(
@@ -75,20 +81,7 @@ fn why_left(router: &Field<'_>) -> String {
     }
 }
 
-/// Whether the router was the second hop: it kept to the pods of its own node.
-fn is_incoming(router: &Field<'_>) -> bool {
-    let named = router.node.get("label").and_then(Node::text).is_some_and(|label| label.contains("incoming"));
-    named || transformers(router).iter().any(|transformer| transformer.kind() == "io.l5d.k8s.localnode")
-}
-
-/// What changed a left-out router's endpoints: each says what replaces it, since people look for these.
-fn transformers<'a>(router: &Field<'a>) -> Vec<Field<'a>> {
-    let node = router.node.get("interpreter").and_then(|interpreter| interpreter.get("transformers"));
-    let path = format!("{}.interpreter.transformers", router.path);
-    node.map(|node| Field { node, at: node.at, path }.items()).unwrap_or_default()
-}
-
-fn read(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) -> Generation {
+fn read(field: &Field<'_>, options: Options<'_>, carried: &mut Carried, notes: &mut Notes<'_>) -> Generation {
     let Some(mut router) = Part::open(field, notes) else { return Generation::One };
     for silent in ["protocol", "label"] {
         router.take(silent);
@@ -96,23 +89,28 @@ fn read(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) -> Gene
     let base = router.take("baseDtab");
     let dtab = router.take("dtab");
     let generation = if base.is_some() && dtab.is_none() { Generation::Zero } else { Generation::One };
+    let interpreter = router.take("interpreter");
     match (dtab, base) {
         (Some(dtab), Some(base)) => {
             notes.left(&base, "`dtab` is its later name, and is there too");
             read_dtab(&dtab, carried, notes);
         }
         (Some(dtab), None) | (None, Some(dtab)) => read_dtab(&dtab, carried, notes),
+        (None, None) if interpreter.as_ref().is_some_and(interpreter::keeps_dtabs_elsewhere) => {
+            carried.dtab = Some(String::new());
+        }
         (None, None) => {
             notes.changed(field, "no dtab here, so names below /svc go where weir's own base dtab leads")
         }
     }
     read_prefix(router.take("dstPrefix").as_ref(), generation, carried, notes);
-    identifier::read(router.take("identifier").as_ref(), field, generation, carried, notes);
-    if let Some(interpreter) = router.take("interpreter") {
-        read_interpreter(&interpreter, notes);
+    let own = identifier::OfRouter { router: field, uri_in_name: router.take("httpUriInDst") };
+    identifier::read(router.take("identifier").as_ref(), &own, generation, carried, notes);
+    if let Some(interpreter) = interpreter {
+        interpreter::read(&interpreter, carried, notes);
     }
-    listeners::read_servers(router.take("servers").as_ref(), carried, notes);
-    policy::read(&mut router, carried, notes);
+    listeners::read_servers(router.take("servers").as_ref(), options, carried, notes);
+    policy::read(&mut router, options, carried, notes);
     router.finish(reasons::ROUTER, notes);
     generation
 }
@@ -154,23 +152,4 @@ fn read_prefix(
         (None, _) => {}
     }
     carried.dst_prefix = (generation == Generation::Zero).then(|| "/http".to_owned());
-}
-
-/// `default` reads the router's own dtab, as weir does.
-fn read_interpreter(field: &Field<'_>, notes: &mut Notes<'_>) {
-    let Some(mut interpreter) = Part::open(field, notes) else { return };
-    let kind = interpreter.take("kind");
-    for transformer in interpreter.take("transformers").iter().flat_map(Field::items) {
-        notes.left(&transformer, transformer::reason(transformer.kind()));
-    }
-    match kind.as_ref().and_then(Field::text) {
-        None | Some("default") => interpreter.finish(&[], notes),
-        Some(other) => notes.left(
-            field,
-            format!(
-                "{} kept dtabs elsewhere; weir's is in this file (`baseDtab`, `dtab`), read again on SIGHUP or change",
-                quoted(other)
-            ),
-        ),
-    }
 }

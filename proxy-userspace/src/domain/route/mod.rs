@@ -34,3 +34,4 @@ pub use namers::{Answer, Configured, Kind, Names, Resolver};
 pub use pattern::Pattern;
 pub use rewrite::{BadRewrite, Rewrite};
 pub use transform::{Step as Transformer, Transform, When, apply as transform};
+pub use utility::is_builtin;

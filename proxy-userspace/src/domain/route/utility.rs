@@ -42,10 +42,17 @@ pub(super) fn look_up(name: Labels<'_>) -> Builtin {
         Some("io.buoyant.http.anyMethodPfx") => without(rest, 1, is_method, "it is no method (A-Z)"),
         Some("io.buoyant.http.anyHost") => without(rest, 0, is_host, NO_HOST),
         Some("io.buoyant.http.anyHostPfx") => without(rest, 1, is_host, NO_HOST),
-        _ => Err("there is no built-in namer of that name"),
+        _ => Err(UNKNOWN),
     };
     rewritten.map_or_else(Builtin::Neg, Builtin::Path)
 }
+
+/// Whether there is a built-in namer `/$/<name>`.
+pub fn is_builtin(name: &str) -> bool {
+    look_up(Path::of(["$", name]).labels()) != Builtin::Neg(UNKNOWN)
+}
+
+const UNKNOWN: &str = "there is no built-in namer of that name";
 
 type Rewritten = Result<Path, &'static str>;
 

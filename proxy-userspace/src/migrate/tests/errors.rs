@@ -6,7 +6,7 @@ use super::*;
 
 #[track_caller]
 fn assert_problem(text: &str, expected: &str) {
-    let error = import("l5d.yaml", text).expect_err(text).to_string();
+    let error = import("l5d.yaml", text, Options::default()).expect_err(text).to_string();
     assert!(error.starts_with(expected), "found    {error}\nexpected {expected}");
 }
 
@@ -27,7 +27,10 @@ fn a_file_without_a_linkerd_configuration_is_an_error_with_its_place() {
 #[test]
 fn two_configurations_are_one_too_many() {
     let two = "routers:\n- protocol: http\n---\nkind: ConfigMap\ndata:\n  a: |\n    routers: []\n";
-    assert_problem(two, "l5d.yaml:7:5: a second linkerd configuration (import one at a time");
+    assert_problem(
+        two,
+        "l5d.yaml:7:5: a second linkerd configuration (each linkerd becomes a weir: choose one with --name",
+    );
 }
 
 #[test]
@@ -105,7 +108,7 @@ proptest! {
     fn what_comes_out_is_a_configuration(at in 0..SEED.len(), with in "[\\PC\n]{0,8}", cut in 0_usize..8) {
         let end = (at + cut).min(SEED.len());
         let text = format!("{}{with}{}", &SEED[..at], &SEED[end..]);
-        if let Ok(imported) = import("l5d.yaml", &text) {
+        if let Ok(imported) = import("l5d.yaml", &text, Options::default()) {
             settings(&imported.yaml);
         }
     }

@@ -25,7 +25,7 @@ fn the_names_go_where_they_went() {
     assert!(imported.yaml.contains("\n  dstPrefix: /http\n  identifier: { kind: io.l5d.methodAndHost }\n"));
     assert!(imported.yaml.contains("\nnamers:\n  - { kind: io.l5d.k8s, prefix: /io.l5d.k8s }\n"));
     assert!(settings.discovery.kubernetes.is_some(), "the Services come from the cluster, as they did");
-    assert_eq!(settings.outgoing.listen, "0.0.0.0:4140".parse().unwrap());
+    assert_eq!(settings.outgoing.listen, Some("0.0.0.0:4140".parse().unwrap()));
     assert_eq!(settings.admin.listen, "127.0.0.1:9990".parse().unwrap());
 }
 
@@ -106,7 +106,7 @@ fn the_dtab_keeps_its_text_and_its_comments() {
 #[test]
 fn what_is_not_carried_over_says_what_replaces_it() {
     let imported = imported(FILE);
-    assert_eq!(changed(&imported), ["admin", "namers[0]", "routers[0]"]);
+    assert_eq!(changed(&imported), ["admin", "namers[0]", "routers[0]", "routers[0].servers[0].ip"]);
     assert_eq!(
         left(&imported),
         [
@@ -122,8 +122,9 @@ fn what_is_not_carried_over_says_what_replaces_it() {
     assert!(daemonset.why.starts_with("io.l5d.k8s.daemonset: "), "{daemonset}");
     assert!(daemonset.why.contains("weir runs on each node and connects to the endpoints themselves"));
     let incoming = note(&imported, "routers[1]");
-    assert!(incoming.why.contains("router `incoming`") && incoming.why.contains("there is one hop"));
-    assert!(incoming.why.contains("TLS between nodes"), "{incoming}");
+    assert!(
+        incoming.why.contains("router `incoming`") && incoming.why.contains("in one hop and in plain text")
+    );
     let localnode = note(&imported, "routers[1].interpreter.transformers[0]");
     assert!(localnode.why.starts_with("io.l5d.k8s.localnode: "), "{localnode}");
     assert!(localnode.why.contains("there is no second hop"), "{localnode}");

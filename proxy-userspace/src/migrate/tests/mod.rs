@@ -3,7 +3,10 @@
 mod errors;
 mod kismatic;
 mod policy;
+mod protection;
+mod routers;
 mod servicemesh;
+mod truth;
 
 use std::path::Path;
 
@@ -11,7 +14,8 @@ use super::*;
 use crate::config::{self, Settings};
 
 fn imported(text: &str) -> Imported {
-    let imported = import("l5d.yaml", text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let imported =
+        import("l5d.yaml", text, Options::default()).unwrap_or_else(|error| panic!("{error}\n{text}"));
     // Whatever was imported is a configuration.
     settings(&imported.yaml);
     imported
@@ -32,6 +36,11 @@ fn changed(imported: &Imported) -> Vec<&str> {
     paths(imported, Fate::Changed)
 }
 
+/// The paths of what cannot work as it stands.
+fn broken(imported: &Imported) -> Vec<&str> {
+    paths(imported, Fate::Broken)
+}
+
 fn paths(imported: &Imported, fate: Fate) -> Vec<&str> {
     imported.notes.iter().filter(|note| note.fate == fate).map(|note| note.path.as_str()).collect()
 }
@@ -43,7 +52,7 @@ fn note<'a>(imported: &'a Imported, path: &str) -> &'a Note {
 
 /// A file with one router of the protocol http, to which `keys` are added (indented by two).
 fn router(keys: &str) -> String {
-    format!("routers:\n- protocol: http\n  servers: [{{ port: 4140, ip: 0.0.0.0 }}]\n{keys}")
+    format!("routers:\n- protocol: http\n  servers: [{{ port: 4140 }}]\n{keys}")
 }
 
 #[test]

@@ -105,6 +105,42 @@ fn help_and_version_are_no_errors() {
     }
 }
 
+#[test]
+fn without_an_explicit_listener_weir_runs_and_opens_none() {
+    let weir = Weir::new().set("outgoing", "{ listen: none }").start();
+    weir.get_from(weir.admin(), "/live").expect_status(200);
+    let listens = std::fs::read_to_string(format!("/proc/{}/net/tcp6", weir.pid())).unwrap();
+    let sockets: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", weir.pid()))
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .map(|link| link.display().to_string())
+        .collect();
+    // 0x102C is 4140, 0A is LISTEN (proc(5)); the inode tells whose it is.
+    let own = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(":102C")
+            && fields[3] == "0A"
+            && sockets.contains(&format!("socket:[{}]", fields[9]))
+    };
+    assert_eq!(listens.lines().skip(1).find(own), None);
+}
+
+#[test]
+fn an_import_that_lost_protection_says_so_on_standard_error_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("l5d.yaml");
+    let text = "namers: [{ kind: io.l5d.fs }]\nrouters:\n- protocol: http\n  dtab: /svc => /#/io.l5d.fs\n  client: { tls: {} }\n";
+    std::fs::write(&file, text).unwrap();
+    let exit = Weir::new().run(&["import", file.to_str().unwrap()]);
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(
+        exit.stderr.lines().next().unwrap().contains("routers[0].client.tls: requests to / were encrypted"),
+        "{}",
+        exit.stderr
+    );
+    assert!(exit.stdout.lines().nth(2).unwrap().contains("PROTECTION THAT IS GONE"), "{}", exit.stdout);
+}
+
 /// One sentence, and neither a panic nor a debug print.
 fn one_sentence(exit: &Exit) {
     let text = exit.stderr.trim();

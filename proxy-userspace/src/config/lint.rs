@@ -1,0 +1,277 @@
+//! What is written without a mistake and still cannot work: names that nothing binds.
+//!
+//! A dtab is a program, and these are its dead ends: a name that no entry and no namer takes. Each is a warning and no
+//! error, since a request may bring the entry that is missing (`l5d-dtab`). Nothing is said of entries that no name
+//! reaches: they do no harm.
+
+use std::fmt;
+
+use super::Settings;
+use super::problem::quoted;
+use crate::domain::dtab::{Dentry, Dtab, Element, Origin, Prefix};
+use crate::domain::name::{Labels, Path};
+use crate::domain::route::{Configured, is_builtin};
+
+/// Warnings that are given; after so many the rest is of one kind.
+const MOST: usize = 50;
+
+/// Something that cannot work. Displays as `baseDtab, line 3: what is wrong (what to do)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The key, and the line of its text.
+    pub place: String,
+    /// What cannot work.
+    pub what: String,
+    /// What to do about it.
+    pub cure: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.place, self.what, self.cure)
+    }
+}
+
+/// What cannot work in `settings`, in the order of the file's keys.
+pub fn lint(settings: &Settings) -> Vec<Warning> {
+    let routing = Routing { dtab: &settings.dtab, namers: &settings.namers };
+    let mut warnings = Vec::new();
+    warnings.extend(routing.names_without_an_entry(&settings.outgoing.prefix));
+    for entry in &settings.dtab.entries {
+        warnings.extend(routing.entry(entry));
+    }
+    let policies = &settings.policies;
+    for (at, rule) in policies.services.iter().enumerate() {
+        let text = rule.prefix.to_string();
+        if !may_begin(&text, settings.outgoing.prefix.labels()) {
+            warnings.push(Warning {
+                place: format!("policies.services[{at}]"),
+                what: format!("no request asks for a name below {text}"),
+                cure: format!("names begin with {}, as `outgoing.dstPrefix` says", settings.outgoing.prefix),
+            });
+        }
+    }
+    for (at, rule) in policies.clients.iter().enumerate() {
+        let text = rule.prefix.to_string();
+        if text.starts_with("/%/") && settings.namers.iter().all(|namer| namer.transform.is_empty()) {
+            warnings.push(Warning {
+                place: format!("policies.clients[{at}]"),
+                what: format!("no namer has transformers, which alone make names as {text}"),
+                cure: "write the name behind the transformers', which begins with /# or /$".to_owned(),
+            });
+        }
+    }
+    warnings.truncate(MOST);
+    warnings
+}
+
+/// How names are bound.
+struct Routing<'a> {
+    dtab: &'a Dtab,
+    namers: &'a [Configured],
+}
+
+impl Routing<'_> {
+    /// Requests' names begin with `prefix`, which has to lead somewhere.
+    fn names_without_an_entry(&self, prefix: &Path) -> Option<Warning> {
+        let name = prefix.labels();
+        if is_system(name) || self.is_rewritten(name) {
+            return None;
+        }
+        let prefixes: Vec<_> =
+            self.dtab.entries.iter().map(|entry| entry.prefix.to_string()).take(5).collect();
+        let what = match prefixes.is_empty() {
+            true => "the dtab has no entry: no request can be bound".to_owned(),
+            false => format!(
+                "requests' names begin with {prefix}, and no entry of the dtab does ({}): none can be bound",
+                prefixes.join(", ")
+            ),
+        };
+        let cure = format!("write an entry for {prefix}, or another `outgoing.dstPrefix`");
+        Some(Warning { place: "outgoing.dstPrefix".to_owned(), what, cure })
+    }
+
+    fn entry(&self, entry: &Dentry) -> Vec<Warning> {
+        let place = place(entry);
+        let mut warnings = Vec::new();
+        if is_label(entry.prefix.elements.first(), b"%") {
+            warnings.push(Warning {
+                place: place.clone(),
+                what: format!("no name that is looked up begins with {}", entry.prefix),
+                cure: "names below /% are what transformers call what they found".to_owned(),
+            });
+        }
+        entry.tree.for_each(&mut |leaf: &Path| {
+            if let Some((what, cure)) = self.dead_end(leaf.labels()) {
+                warnings.push(Warning { place: place.clone(), what, cure });
+            }
+        });
+        warnings
+    }
+
+    /// Why nothing can be below `leaf`, and what to do.
+    fn dead_end(&self, leaf: Labels<'_>) -> Option<(String, String)> {
+        if self.is_rewritten(leaf) {
+            return None;
+        }
+        let shown = leaf.to_path();
+        match leaf.text(0) {
+            Some("#") => {
+                let known = self.namers.iter().any(|it| overlap(leaf.skip(1), it.prefix.labels()));
+                let names: Vec<_> = self.namers.iter().map(|namer| format!("/#{}", namer.prefix)).collect();
+                let cure = format!("there is {}", names.join(", "));
+                (!known).then(|| (format!("no namer has the prefix of {shown}"), cure))
+            }
+            Some("$") => match leaf.text(1) {
+                Some(name) if !is_builtin(name) => {
+                    let cure = "docs/configuration.md lists the built-in namers".to_owned();
+                    Some((format!("there is no built-in namer {}", quoted(name)), cure))
+                }
+                _ => self.dead_end(prefix_made(leaf)?.labels()),
+            },
+            Some("%") => {
+                let cure = "write the name behind the transformers', which begins with /# or /$".to_owned();
+                Some((format!("nothing is looked up below /%: {shown}"), cure))
+            }
+            Some(_) => {
+                let meant = Path::of(["#"]).join(leaf);
+                let is_namer = self.namers.iter().any(|it| overlap(leaf, it.prefix.labels()));
+                let cure = match is_namer {
+                    true => format!("did you mean {meant}?"),
+                    false => "write an entry for it, or a name that begins with /# or /$".to_owned(),
+                };
+                Some((format!("no entry is for {shown}, and no namer"), cure))
+            }
+            None => None,
+        }
+    }
+
+    /// Whether an entry may be for `name`, or for a name below it.
+    fn is_rewritten(&self, name: Labels<'_>) -> bool {
+        self.dtab.entries.iter().any(|entry| may_match(&entry.prefix, name))
+    }
+}
+
+/// The name that linkerd's `…Pfx` namers put in front: it has to lead somewhere, too.
+fn prefix_made(leaf: Labels<'_>) -> Option<Path> {
+    let at = match leaf.text(1)?.strip_prefix("io.buoyant.")? {
+        "hostportPfx" | "porthostPfx" | "http.domainToPathPfx" | "http.anyMethodPfx" | "http.anyHostPfx" => 2,
+        "http.subdomainOfPfx" => 3,
+        _ => return None,
+    };
+    leaf.get(at).map(|label| Path::of([label]))
+}
+
+/// Whether the name needs no entry: namers take it.
+fn is_system(name: Labels<'_>) -> bool {
+    name.is_empty() || [Some("#"), Some("$")].contains(&name.text(0))
+}
+
+fn is_label(element: Option<&Element>, label: &[u8]) -> bool {
+    matches!(element, Some(Element::Label(it)) if **it == *label)
+}
+
+fn may_match(prefix: &Prefix, name: Labels<'_>) -> bool {
+    prefix.elements.iter().zip(name.iter()).all(|(element, label)| match element {
+        Element::Any => true,
+        Element::Label(own) => **own == *label,
+    })
+}
+
+/// Whether one begins with the other.
+fn overlap(one: Labels<'_>, other: Labels<'_>) -> bool {
+    one.iter().zip(other.iter()).all(|(one, other)| one == other)
+}
+
+/// Whether a pattern may be for names that begin with `prefix`.
+fn may_begin(pattern: &str, prefix: Labels<'_>) -> bool {
+    let labels = pattern.split('/').filter(|label| !label.is_empty());
+    labels.zip(prefix.iter()).all(|(label, own)| label.contains(['*', '{', '\\']) || label.as_bytes() == own)
+}
+
+fn place(entry: &Dentry) -> String {
+    let key = if entry.origin == Origin::Base { "baseDtab" } else { "dtab" };
+    format!("{key}, line {}", entry.at.line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn warnings(yaml: &str) -> Vec<String> {
+        let settings = parse("weir.yaml", yaml, std::path::Path::new("/etc")).unwrap();
+        lint(&settings).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_bound_has_its_place_and_cure() {
+        for (yaml, expected) in [
+            (
+                "outgoing: { dstPrefix: /http }\nbaseDtab: /svc => /#/io.l5d.fs\n",
+                "outgoing.dstPrefix: requests' names begin with /http, and no entry of the dtab does (/svc): none can be \
+                 bound (write an entry for /http, or another `outgoing.dstPrefix`)",
+            ),
+            (
+                "baseDtab: ''\n",
+                "outgoing.dstPrefix: the dtab has no entry: no request can be bound (write an entry for /svc, or another \
+                 `outgoing.dstPrefix`)",
+            ),
+            (
+                "baseDtab: |\n  /svc => /io.l5d.fs ;\n",
+                "baseDtab, line 1: no entry is for /io.l5d.fs, and no namer (did you mean /#/io.l5d.fs?)",
+            ),
+            (
+                "dtab: |\n  /svc/a => /#/io.l5d.fs/a ;\n  /svc/b => /#/io.l5d.consul/dc1/b ;\n",
+                "dtab, line 2: no namer has the prefix of /#/io.l5d.consul/dc1/b (there is /#/io.l5d.fs, /#/io.l5d.k8s)",
+            ),
+            (
+                "dtab: /svc/a => /host/a\n",
+                "dtab, line 1: no entry is for /host/a, and no namer (write an entry for it, or a name that begins with /# or \
+                 /$)",
+            ),
+            (
+                "dtab: /svc/a => /$/io.buoyant.http.domainToPathPfx/host\n",
+                "dtab, line 1: no entry is for /host, and no namer (write an entry for it, or a name that begins with /# or /$)",
+            ),
+            (
+                "dtab: /svc/a => /$/io.buoyant.nothing/x\n",
+                "dtab, line 1: there is no built-in namer `io.buoyant.nothing` (docs/configuration.md lists the built-in namers)",
+            ),
+            (
+                "dtab: /%/io.l5d.k8s.daemonset/a/b/c => ~\n",
+                "dtab, line 1: no name that is looked up begins with /%/io.l5d.k8s.daemonset/a/b/c (names below /% are what \
+                 transformers call what they found)",
+            ),
+            (
+                "policies: { clients: [{ prefix: '/%/io.l5d.k8s.daemonset/a/b/c/#/io.l5d.k8s', attempts: 1 }] }\n",
+                "policies.clients[0]: no namer has transformers, which alone make names as \
+                 /%/io.l5d.k8s.daemonset/a/b/c/#/io.l5d.k8s (write the name behind the transformers', which begins with /# or /$)",
+            ),
+            (
+                "policies: { services: [{ prefix: /http/x, attempts: 1 }] }\n",
+                "policies.services[0]: no request asks for a name below /http/x (names begin with /svc, as \
+                 `outgoing.dstPrefix` says)",
+            ),
+        ] {
+            assert_eq!(warnings(yaml), [expected], "{yaml}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_bound_has_no_warning() {
+        for yaml in [
+            "",
+            "dtab: /svc/a => /svc/b | /svc/c & 0.1 * /$/inet/127.1/80\n",
+            "outgoing: { dstPrefix: /http }\nbaseDtab: /http/*/* => /host ; /host => /#/io.l5d.k8s/default/http\n",
+            "outgoing: { dstPrefix: / }\nbaseDtab: /hello => /#/io.l5d.fs/hello\n",
+            "outgoing: { dstPrefix: '/#/io.l5d.fs' }\nbaseDtab: ''\n",
+            "baseDtab: / => /$/nil\n",
+            "dtab: /svc/x => ! ; /svc/y => $ ; /svc/z => ~\n",
+            "dtab: /ph => /$/io.buoyant.rinet ; /svc => /$/io.buoyant.porthostPfx/ph\n",
+            "policies: { services: [{ prefix: '/*/x', attempts: 1 }, { prefix: /, attempts: 2 }] }\n",
+        ] {
+            assert_eq!(warnings(yaml), [""; 0], "{yaml}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Which routers were the second hop: linkerd on the endpoint's node, to which only other linkerds sent.
+//!
+//! Such a router has to be known by more than its name, for it takes whatever destination a header says: weir must
+//! never open it to clients.
+
+use super::listeners;
+use super::part::Field;
+use crate::config::tree::Node;
+
+/// What the first hop wrote the destination into, for the second to read.
+const HANDED_ON: [&str; 4] = ["l5d-dst-concrete", "l5d-dst-client", "l5d-dst-service", "l5d-dst-logical"];
+
+pub(super) fn protocol<'a>(router: &Field<'a>) -> Option<&'a str> {
+    router.node.get("protocol").and_then(Node::text)
+}
+
+/// The port of the router's first server.
+pub(super) fn port(router: &Field<'_>) -> Option<i128> {
+    let Some(servers) = router.node.get("servers") else { return Some(listeners::HTTP.into()) };
+    let servers = Field { node: servers, at: servers.at, path: String::new() };
+    let server = servers.items().into_iter().next()?;
+    match server.node.get("port") {
+        Some(node) => Field { node, ..server }.whole(),
+        None => Some(listeners::HTTP.into()),
+    }
+}
+
+/// What changed the endpoints that the router found.
+pub(super) fn transformers<'a>(router: &Field<'a>) -> Vec<Field<'a>> {
+    let node = router.node.get("interpreter").and_then(|interpreter| interpreter.get("transformers"));
+    let path = format!("{}.interpreter.transformers", router.path);
+    node.map(|node| Field { node, at: node.at, path }.items()).unwrap_or_default()
+}
+
+/// Whether `routers[at]` was a second hop: by its label, by keeping to its own node, by reading where the first hop says
+/// to go, or because another router sent to it.
+pub(super) fn is_second(routers: &[Field<'_>], at: usize, namers: Option<&Field<'_>>) -> bool {
+    let router = &routers[at];
+    let label = router.node.get("label").and_then(Node::text).unwrap_or_default();
+    let keeps_to_node =
+        |transformer: &Field<'_>| ["io.l5d.k8s.localnode", "io.l5d.localhost"].contains(&transformer.kind());
+    label.contains("incoming")
+        || transformers(router).iter().any(keeps_to_node)
+        || reads_what_was_handed_on(router)
+        || senders(routers, at, namers).iter().any(|sender| sends_to(sender, router, label))
+}
+
+fn reads_what_was_handed_on(router: &Field<'_>) -> bool {
+    let Some(node) = router.node.get("identifier") else { return false };
+    let identifiers = Field { node, at: node.at, path: String::new() }.items();
+    let headers = identifiers.iter().filter_map(|identifier| identifier.node.get("header")?.text());
+    headers.into_iter().any(|header| HANDED_ON.iter().any(|name| header.eq_ignore_ascii_case(name)))
+}
+
+/// The transformers of the other routers and of the namers, each of which may send to another linkerd's port.
+fn senders<'a>(routers: &[Field<'a>], at: usize, namers: Option<&Field<'a>>) -> Vec<Field<'a>> {
+    let others = routers.iter().enumerate().filter(|(index, _)| *index != at);
+    let mut senders: Vec<_> = others.flat_map(|(_, router)| transformers(router)).collect();
+    for namer in namers.iter().flat_map(|namers| namers.items()) {
+        if let Some(node) = namer.node.get("transformers") {
+            senders.extend(Field { node, at: node.at, path: String::new() }.items());
+        }
+    }
+    senders
+}
+
+/// Whether the transformer sends to this router: `io.l5d.k8s.daemonset` to a port of linkerd's Service, which has the
+/// router's label or number by custom; `io.l5d.port` to a number.
+fn sends_to(transformer: &Field<'_>, router: &Field<'_>, label: &str) -> bool {
+    if !["io.l5d.k8s.daemonset", "io.l5d.port"].contains(&transformer.kind()) {
+        return false;
+    }
+    let Some(node) = transformer.node.get("port") else { return false };
+    let to = Field { node, ..transformer.clone() };
+    let is_label = to.text().is_some_and(|name| !name.is_empty() && name == label);
+    is_label || to.whole().is_some_and(|number| port(router) == Some(number))
+}

@@ -1,0 +1,60 @@
+//! Who interpreted names: the router's own dtab, or namerd and other stores of dtabs.
+
+use super::carried::Carried;
+use super::notes::Notes;
+use super::part::{Field, Part};
+use super::transformer;
+use crate::config::quoted;
+
+/// Whether the dtab is not in this file. Names that it does not bind stay unbound: weir's own base dtab, which binds
+/// every name it can, would be an open proxy in its place.
+pub(super) fn keeps_dtabs_elsewhere(interpreter: &Field<'_>) -> bool {
+    !["", "default"].contains(&interpreter.kind())
+}
+
+/// `default` reads the router's own dtab, as weir does. Of the others it is said how to get what they kept.
+pub(super) fn read(field: &Field<'_>, carried: &Carried, notes: &mut Notes<'_>) {
+    let Some(mut interpreter) = Part::open(field, notes) else { return };
+    interpreter.take("kind");
+    for transformer in interpreter.take("transformers").iter().flat_map(Field::items) {
+        notes.left(&transformer, transformer::reason(transformer.kind()));
+    }
+    if !keeps_dtabs_elsewhere(field) {
+        return interpreter.finish(&[], notes);
+    }
+    let has_own = carried.dtab.as_ref().is_some_and(|dtab| !dtab.is_empty());
+    let now = if has_own {
+        "only the router's own entries are in `baseDtab`"
+    } else {
+        "`baseDtab` is empty, so no name is bound"
+    };
+    notes.broken(
+        field,
+        format!("{} kept the dtab, which is not in this file: {now}; {}", quoted(field.kind()), fetch(field)),
+    );
+}
+
+/// How to get the dtab.
+fn fetch(field: &Field<'_>) -> String {
+    let text = |key: &str| field.node.get(key).and_then(crate::config::tree::Node::text);
+    let namespace: String =
+        text("namespace").unwrap_or("default").chars().take(60).flat_map(char::escape_debug).collect();
+    match field.kind() {
+        "io.l5d.k8s.configMap" => {
+            let name = text("name").unwrap_or("NAME").escape_debug().to_string();
+            format!(
+                "get it with `kubectl -n {namespace} get configmap {name} -o yaml`, and put it into `baseDtab`"
+            )
+        }
+        "io.l5d.fs" => {
+            format!(
+                "it is in the file {}: put it into `baseDtab`",
+                quoted(text("dtabFile").unwrap_or("dtabFile"))
+            )
+        }
+        _ => format!(
+            "get it with `namerctl dtab get {namespace}`, or `curl http://NAMERD:4180/api/1/dtabs/{namespace}`, as \
+             `prefix => dst;` lines, and put it into `baseDtab`"
+        ),
+    }
+}

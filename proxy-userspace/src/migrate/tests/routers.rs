@@ -1,0 +1,165 @@
+//! Which router clients were given, and what happens where there was none.
+
+use super::*;
+
+/// The port that is opened.
+fn port(text: &str) -> Option<u16> {
+    settings(&imported(text).yaml).outgoing.listen.map(|listen| listen.port())
+}
+
+const FIRST: &str =
+    "- { protocol: http, label: out, servers: [{ port: 8140 }], dtab: '/svc => /#/io.l5d.fs' }\n";
+
+#[test]
+fn a_second_hop_is_never_opened_to_clients() {
+    for second in [
+        // By its label.
+        "- { protocol: http, label: incoming, servers: [{ port: 8141 }] }\n",
+        "- { protocol: http, label: http-incoming, servers: [{ port: 4140 }] }\n",
+        // By keeping to its own node.
+        "- { protocol: http, servers: [{ port: 8141 }], interpreter: { kind: default, transformers: [{ kind: io.l5d.k8s.localnode }] } }\n",
+        "- { protocol: http, servers: [{ port: 8141 }], interpreter: { kind: default, transformers: [{ kind: io.l5d.localhost }] } }\n",
+        // By reading where the first hop says to go.
+        "- { protocol: http, servers: [{ port: 8141 }], identifier: { kind: io.l5d.header, header: l5d-dst-concrete } }\n",
+        "- { protocol: http, servers: [{ port: 4140 }], identifier: { kind: io.l5d.header, header: L5d-Dst-Service } }\n",
+    ] {
+        let both = format!("routers:\n{second}{FIRST}");
+        assert_eq!(port(&both), Some(8140), "{second}");
+        let alone = format!("routers:\n{second}");
+        assert_eq!(port(&alone), None, "{second}");
+        assert_eq!(broken(&imported(&alone)), ["routers"], "{second}");
+    }
+}
+
+#[test]
+fn a_router_that_another_sends_to_is_a_second_hop() {
+    let to = |port: &str| {
+        format!(
+            "routers:\n- {{ protocol: http, label: in, servers: [{{ port: 8141 }}] }}\n- {{ protocol: http, label: out, \
+             servers: [{{ port: 8140 }}], dtab: '/svc => /#/io.l5d.fs', interpreter: {{ kind: default, transformers: [{{ \
+             kind: io.l5d.k8s.daemonset, namespace: d, service: l5d, port: {port} }}] }} }}\n"
+        )
+    };
+    for by in ["8141", "in"] {
+        assert_eq!(port(&to(by)), Some(8140), "{by}");
+    }
+    assert_eq!(port(&to("9999")), Some(8141), "the first of two, neither of which is a second hop");
+    let namer = "namers:\n- { kind: io.l5d.fs, transformers: [{ kind: io.l5d.port, port: 8141 }] }\nrouters:\n- { protocol: \
+                 http, servers: [{ port: 8141 }] }\n- { protocol: http, servers: [{ port: 8140 }], dtab: '/svc => \
+                 /#/io.l5d.fs' }\n";
+    assert_eq!(port(namer), Some(8140));
+}
+
+#[test]
+fn without_an_http_router_nothing_is_opened() {
+    for routers in
+        ["[]", "[{ protocol: h2 }]", "[{ protocol: thrift, servers: [{ port: 4140 }] }, { protocol: mux }]"]
+    {
+        let imported = imported(&format!("routers: {routers}\n"));
+        assert_eq!(settings(&imported.yaml).outgoing.listen, None, "{routers}");
+        assert_eq!(broken(&imported), ["routers"], "{routers}");
+        assert!(imported.yaml.contains("\n  listen: none\n"), "{}", imported.yaml);
+    }
+}
+
+#[test]
+fn a_dtab_that_is_elsewhere_is_not_weirs_own() {
+    for (interpreter, how) in [
+        ("{ kind: io.l5d.namerd, dst: /$/inet/namerd/4100, namespace: web }", "namerctl dtab get web"),
+        ("{ kind: io.l5d.mesh, dst: /$/inet/namerd/4321, root: /default }", "namerctl dtab get default"),
+        ("{ kind: io.l5d.namerd.http }", "/api/1/dtabs/default"),
+        (
+            "{ kind: io.l5d.k8s.configMap, name: dtabs, namespace: mesh }",
+            "kubectl -n mesh get configmap dtabs",
+        ),
+        ("{ kind: io.l5d.fs, dtabFile: /etc/l5d/dtab }", "in the file `/etc/l5d/dtab`"),
+        ("{ kind: com.example.own }", "put it into `baseDtab`"),
+    ] {
+        let text = router(&format!("  interpreter: {interpreter}\n"));
+        let imported = imported(&text);
+        assert_eq!(settings(&imported.yaml).dtab.entries.len(), 0, "{interpreter}");
+        assert_eq!(broken(&imported), ["routers[0].interpreter"]);
+        let why = &note(&imported, "routers[0].interpreter").why;
+        assert!(why.contains(how) && why.contains("`baseDtab` is empty"), "{why}");
+        let own = format!("{text}  dtab: /svc/x => /$/inet/10.0.0.1/80\n");
+        assert_eq!(settings(&super::imported(&own).yaml).dtab.entries.len(), 1, "{interpreter}");
+    }
+}
+
+#[test]
+fn names_that_nothing_binds_are_warned_of() {
+    let namer = "namers:\n- { kind: io.l5d.fs }\n";
+    for (keys, what) in [
+        ("  dstPrefix: /http\n  dtab: /svc => /#/io.l5d.fs\n", "requests' names begin with /http"),
+        ("  dtab: /svc => /io.l5d.fs\n", "did you mean /#/io.l5d.fs?"),
+        (
+            "  dtab: /svc => /#/io.l5d.fs; /%/io.l5d.k8s.daemonset/a/b/c => ~\n",
+            "begins with /%/io.l5d.k8s.daemonset/a/b/c",
+        ),
+        ("  dtab: /svc => /#/io.l5d.consul/dc1\n", "no namer has the prefix of /#/io.l5d.consul/dc1"),
+    ] {
+        let imported = imported(&format!("{namer}{}", router(keys)));
+        let warned: Vec<_> = imported.warnings().map(ToString::to_string).collect();
+        assert!(warned.len() == 1 && warned[0].contains(what), "{warned:?}");
+    }
+    let selector = format!(
+        "namers:\n- {{ kind: io.l5d.k8s, labelSelector: version }}\n{}",
+        router("  dtab: /svc => /#/io.l5d.k8s/default/http\n")
+    );
+    assert_eq!(broken(&imported(&selector)), ["namers[0].labelSelector"]);
+}
+
+#[test]
+fn one_of_several_linkerds_is_chosen_by_name() {
+    let map = |name: &str, port: u16| {
+        format!(
+            "---\nkind: ConfigMap\nmetadata: {{ name: {name} }}\ndata:\n  a.yaml: |\n    routers:\n    - {{ protocol: http, \
+             dtab: '/svc => /#/io.l5d.fs', servers: [{{ port: {port} }}] }}\n"
+        )
+    };
+    let text = map("one", 1001) + &map("two", 1002);
+    let named = |name| import("l5d.yaml", &text, Options { name: Some(name), plain_text: false });
+    for (name, port) in [("one", 1001), ("two", 1002), ("two/a.yaml", 1002)] {
+        let listen = settings(&named(name).unwrap().yaml).outgoing.listen.unwrap();
+        assert_eq!(listen.port(), port, "{name}");
+    }
+    let error = named("three").unwrap_err().to_string();
+    assert!(error.contains("is called `three` here (there is `one/a.yaml`, `two/a.yaml`)"), "{error}");
+    let error = import("l5d.yaml", &text, Options::default()).unwrap_err().to_string();
+    assert!(error.contains("choose one with --name, of `one/a.yaml`, `two/a.yaml`"), "{error}");
+}
+
+#[test]
+fn a_template_is_to_be_rendered_first() {
+    for (text, place) in [
+        ("routers:\n- protocol: http\n  servers: [{ port: {{ .Values.port }} }]\n", "3:21"),
+        ("routers:\n- protocol: http\n  dtab: \"{{ include \\\"dtab\\\" . }}\"\n", "3:10"),
+        ("routers:\n<% if x %>\n- protocol: http\n", "2:1"),
+        ("{% if x %}\nrouters: []\n{% endif %}\n", "1:1"),
+    ] {
+        let error = import("l5d.yaml", text, Options::default()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("l5d.yaml:{place}: a template")), "{error}");
+        assert!(error.contains("render it first"), "{error}");
+    }
+    imported("# {{ a comment }}\nrouters:\n- { protocol: http, dtab: '/svc => /#/io.l5d.fs' }\n");
+}
+
+#[test]
+fn telemeters_are_named_one_by_one() {
+    let telemetry = "telemetry:\n- { kind: io.l5d.prometheus }\n- { kind: io.l5d.zipkin, sampleRate: 0.1 }\n- { kind: io.l5d.statsd }\n";
+    let imported = imported(&format!("{telemetry}{}", router("  dtab: /svc => /#/io.l5d.fs\n")));
+    assert_eq!(left(&imported), ["telemetry[0]", "telemetry[1]", "telemetry[2]"]);
+    assert!(note(&imported, "telemetry[1]").why.starts_with("io.l5d.zipkin: weir writes no traces yet"));
+}
+
+#[test]
+fn the_url_in_names_of_0_7_stood_at_the_router() {
+    let with = imported(&router("  baseDtab: /http => /#/io.l5d.fs\n  httpUriInDst: true\n"));
+    assert!(
+        with.yaml.contains("identifier: { kind: io.l5d.methodAndHost, httpUriInDst: true }"),
+        "{}",
+        with.yaml
+    );
+    let later = imported(&router("  dtab: /svc => /#/io.l5d.fs\n  httpUriInDst: true\n"));
+    assert_eq!(left(&later), ["routers[0].httpUriInDst"]);
+}
