@@ -7,8 +7,8 @@ use super::listeners;
 use super::part::Field;
 use crate::config::tree::Node;
 
-/// What the first hop wrote the destination into, for the second to read.
-const HANDED_ON: [&str; 4] = ["l5d-dst-concrete", "l5d-dst-client", "l5d-dst-service", "l5d-dst-logical"];
+/// The ends of the `l5d-dst-…` headers into which the first hop wrote the destination, for the second to read.
+const HANDED_ON: [&str; 4] = ["concrete", "client", "service", "logical"];
 
 pub(super) fn protocol<'a>(router: &Field<'a>) -> Option<&'a str> {
     router.node.get("protocol").and_then(Node::text)
@@ -49,7 +49,10 @@ fn reads_what_was_handed_on(router: &Field<'_>) -> bool {
     let Some(node) = router.node.get("identifier") else { return false };
     let identifiers = Field { node, at: node.at, path: String::new() }.items();
     let headers = identifiers.iter().filter_map(|identifier| identifier.node.get("header")?.text());
-    headers.into_iter().any(|header| HANDED_ON.iter().any(|name| header.eq_ignore_ascii_case(name)))
+    headers.into_iter().any(|header| {
+        let header = header.to_ascii_lowercase();
+        header.split_once("-dst-").is_some_and(|(start, end)| start == "l5d" && HANDED_ON.contains(&end))
+    })
 }
 
 /// The transformers of the other routers and of the namers, each of which may send to another linkerd's port.

@@ -5,6 +5,7 @@ use super::notes::Notes;
 use super::part::{Field, Part};
 use super::transformer;
 use crate::config::quoted;
+use crate::config::tree::Node;
 
 /// Whether the dtab is not in this file. Names that it does not bind stay unbound: weir's own base dtab, which binds
 /// every name it can, would be an open proxy in its place.
@@ -36,7 +37,7 @@ pub(super) fn read(field: &Field<'_>, carried: &Carried, notes: &mut Notes<'_>) 
 
 /// How to get the dtab.
 fn fetch(field: &Field<'_>) -> String {
-    let text = |key: &str| field.node.get(key).and_then(crate::config::tree::Node::text);
+    let text = |key: &str| field.node.get(key).and_then(Node::text);
     let namespace: String =
         text("namespace").unwrap_or("default").chars().take(60).flat_map(char::escape_debug).collect();
     match field.kind() {

@@ -8,6 +8,7 @@ use super::Options;
 use super::carried::{Carried, Refused};
 use super::notes::Notes;
 use super::part::{Field, Part};
+use crate::config::tree::Node;
 
 /// Accounts for `tls` and `forwardClientCert` of a `client` section, whose rules are for the clients that begin with
 /// `prefix`.
@@ -65,7 +66,7 @@ pub(super) fn refuse(
 
 /// Whether a server with this `tls` may be opened without it; notes why not.
 pub(super) fn opens_without(tls: &Field<'_>, options: Options<'_>, notes: &mut Notes<'_>) -> bool {
-    let asks = |node: &crate::config::tree::Node| Field { node, ..tls.clone() }.boolean() != Some(false);
+    let asks = |node: &Node| Field { node, ..tls.clone() }.boolean() != Some(false);
     if tls.node.get("requireClientAuth").is_some_and(asks) {
         notes.unprotected(
             tls,

@@ -1,0 +1,180 @@
+//! `deploy/examples/import`: each file is imported, checked, started and asked, and requests go where linkerd's rules say.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use e2e::weir::folder::service;
+use e2e::{Backend, Request, Weir};
+
+/// Where a request has to go.
+enum Goes<'a> {
+    /// To the service of this name.
+    To(&'a str),
+    /// Nowhere: an answer of weir's own.
+    Nowhere(u16),
+}
+
+use Goes::{Nowhere, To};
+
+struct Example<'a> {
+    file: &'a str,
+    /// What standard error has to say, each part on some line.
+    warns: &'a [&'a str],
+    /// What is asked of it. Nothing where it opens no listener.
+    asks: Vec<(Request, Goes<'a>)>,
+}
+
+fn host(name: &str) -> Request {
+    Request::get(&format!("http://{name}/x"))
+}
+
+fn examples() -> Vec<Example<'static>> {
+    let mesh = || {
+        vec![
+            (host("hello"), To("k8s hello")),
+            (host("world"), To("k8s world-v1")),
+            (host("missing"), Nowhere(502)),
+            (host("hello.default"), Nowhere(502)),
+        ]
+    };
+    let example = |file, warns, asks| Example { file, warns, asks };
+    vec![
+        example("kismatic-l5d.yaml", &[], mesh()),
+        example("daemonset-mesh.yaml", &[], mesh()),
+        example("incoming-only.yaml", &["routers: the http routers are second hops"], vec![]),
+        example("ingress.yaml", &[], vec![(host("hello"), To("k8s hello"))]),
+        example(
+            "namerd.yaml",
+            &["routers[0].interpreter: `io.l5d.namerd` kept the dtab", "namerctl dtab get web"],
+            vec![(host("hello"), Nowhere(502))],
+        ),
+        example(
+            "tls-to-services.yaml",
+            &["routers[0].client.configs[0].tls: requests to /$/io.buoyant.rinet/443/{host} were encrypted"],
+            vec![(host("hello"), To("hello")), (host("elsewhere.test"), Nowhere(502))],
+        ),
+        example(
+            "tls-from-clients.yaml",
+            &["routers[0].servers[0].tls: clients had to show a certificate"],
+            vec![],
+        ),
+        example("grpc.yaml", &[], vec![(host("hello"), To("k8s hello"))]),
+        example("static.yaml", &[], vec![(host("hello"), To("hello")), (host("missing"), Nowhere(502))]),
+        example(
+            "canary.yaml",
+            &[],
+            vec![
+                (host("world").with("l5d-dtab", "/svc/world => /#/io.l5d.fs/world-v2"), To("world-v2")),
+                (host("web"), To("world-v1")),
+                (host("hello"), To("hello")),
+            ],
+        ),
+        example(
+            "by-path.yaml",
+            &[],
+            vec![
+                (Request::get("http://any/hello/users/7"), To("hello")),
+                (Request::get("http://any/world-v1"), To("world-v1")),
+                (Request::get("http://hello/"), Nowhere(400)),
+            ],
+        ),
+        example(
+            "by-header.yaml",
+            &[],
+            vec![
+                (host("hello.example.test"), To("hello")),
+                (host("any").with("x-service", "world-v1"), To("world-v1")),
+                // clearContext: no client chooses.
+                (host("hello").with("l5d-dtab", "/svc => /#/io.l5d.fs/world-v1"), To("hello")),
+            ],
+        ),
+        example(
+            "consul.yaml",
+            &["baseDtab, line 1: no namer has the prefix of /#/io.l5d.consul/dc1"],
+            vec![(host("hello"), To("hello"))],
+        ),
+        example(
+            "misspelt.yaml",
+            &["outgoing.dstPrefix: requests' names begin with /http", "did you mean /#/io.l5d.fs?"],
+            vec![(host("hello"), Nowhere(502))],
+        ),
+    ]
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/import")
+}
+
+/// The imported configuration with free ports, and a folder of objects in the place of an API server.
+fn on_this_machine(yaml: &str) -> String {
+    let mut text = String::new();
+    for line in yaml.lines() {
+        match line.trim_start() {
+            listen if listen.starts_with("listen: \"") => text += "  listen: \"127.0.0.1:0\"",
+            files if files.starts_with("files: ") => {}
+            "kubernetes: {}" => {}
+            "discovery:" => {}
+            _ => text += line,
+        }
+        text.push('\n');
+    }
+    if !yaml.contains("\nadmin:\n") {
+        text += "admin: { listen: 127.0.0.1:0 }\n";
+    }
+    text + "discovery: { files: { path: ./services } }\nworkers: 1\n"
+}
+
+#[test]
+fn every_example_goes_where_linkerd_went_or_says_why_not() {
+    let files = ["hello", "world-v1", "world-v2"];
+    let backends = files.map(|name| (name, Backend::http().answers(name).start()));
+    let objects =
+        ["hello", "world-v1"].map(|name| (name, Backend::http().answers(&format!("k8s {name}")).start()));
+    for example in examples() {
+        let mut weir = Weir::new();
+        for (name, backend) in &backends {
+            weir = weir.service(name, &[backend.addr()]);
+        }
+        for (name, backend) in &objects {
+            let (address, port) = (backend.addr().ip(), backend.addr().port());
+            weir = weir.kubernetes(&service(name, &[]).port("http", 80, port).endpoints(&[address]));
+        }
+        let file = folder().join(example.file);
+        let imported = weir.run(&["import", file.to_str().unwrap()]);
+        assert_eq!(imported.code, Some(0), "{}: {}", example.file, imported.stderr);
+        for part in example.warns {
+            assert!(imported.stderr.contains(part), "{}: {part}\n{}", example.file, imported.stderr);
+        }
+        assert_eq!(
+            imported.stderr.is_empty(),
+            example.warns.is_empty(),
+            "{}: {}",
+            example.file,
+            imported.stderr
+        );
+        let weir = weir.config(&on_this_machine(&imported.stdout));
+        let checked = weir.run(&["check", "CONFIG"]);
+        assert_eq!(checked.code, Some(0), "{}: {}\n{}", example.file, checked.stderr, imported.stdout);
+        let opens = !imported.stdout.contains("  listen: none\n");
+        assert_eq!(opens, !example.asks.is_empty(), "{}", example.file);
+        let weir = weir.start();
+        for (request, goes) in &example.asks {
+            let answer = weir.ask(request);
+            match goes {
+                To(name) => answer.expect_status(200).expect_body(name),
+                Nowhere(status) => answer.expect_status(*status),
+            };
+        }
+    }
+}
+
+#[test]
+fn every_file_of_the_folder_is_one_of_them() {
+    let there: BTreeSet<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let tested: BTreeSet<String> = examples().iter().map(|example| example.file.to_owned()).collect();
+    assert_eq!(there, tested);
+    assert!(tested.len() >= 12);
+}
