@@ -165,6 +165,8 @@ async fn open(
     builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
     builder.max_buf_size(world.terms.limits.header_bytes.max(BUFFER));
     builder.preserve_header_case(protocol == Protocol::Http1Cased);
+    // RFC 9112 §5.1: a proxy removes that space. hyper's other leniencies stay off; docs/http.md says why, one by one.
+    builder.allow_spaces_after_header_name_in_responses(true);
     let (io, heard) = io.upstream();
     let io = TokioIo::new(io);
     let handshake = builder.handshake::<_, Body>(io).await;

@@ -16,7 +16,7 @@ use super::body::Settlement;
 use super::head::Head;
 use super::headers::{self, Upgrade};
 use super::replay::Replay;
-use super::survey::Survey;
+use super::survey::{Length, Survey};
 use super::{Body, answer, expect, hops, identify, overrides, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
@@ -246,6 +246,10 @@ fn reply(
     }
     if headers::settle_length(survey, response.headers_mut()).is_err() {
         return Err(misframed(settlement, now, "the endpoint's Content-Length is not one number"));
+    }
+    if survey.coding && survey.length != Length::None {
+        // RFC 9112 §6.3: the coding counts; but who says both may mean the other, and what follows would be no answer.
+        settlement.keep = 0;
     }
     let closes = headers::closes(survey, response.version(), response.headers());
     let keeps_upgrade = headers::strip_hop_by_hop(survey, session.origin, response.headers_mut());

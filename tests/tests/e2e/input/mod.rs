@@ -5,3 +5,4 @@ mod chunks; // Chunked bodies that break, and chunked beside Content-Length.
 mod clients; // Slow, endless, random and vanishing clients.
 mod framing; // Requests whose extent is ambiguous.
 mod heads; // Heads over a bound: 408, 414, 431, 508, 400.
+mod leniencies; // What an answer may look like, one leniency at a time.

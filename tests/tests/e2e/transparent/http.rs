@@ -27,6 +27,18 @@ fn nothing_tells_the_application_or_the_backend_of_a_proxy() {
 }
 
 #[test]
+fn a_space_behind_the_name_of_an_answers_field_goes_and_its_spelling_stays() {
+    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let answer = "HTTP/1.1 200 OK\r\nX-MixedCase : 1\r\nContent-Length : 2\r\n\r\nok";
+    let _backend =
+        Backend::http().answer(Answer::raw(answer)).inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let answer = stage.dial(V4).get("/");
+    answer.expect_body("ok");
+    let raw = String::from_utf8_lossy(&answer.head.raw).into_owned();
+    assert!(raw.contains("\r\nX-MixedCase: 1\r\nContent-Length: 2\r\n"), "{raw}");
+}
+
+#[test]
 fn connections_are_kept_on_both_sides() {
     let Some(stage) = Stage::with_one_endpoint() else { return };
     let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
