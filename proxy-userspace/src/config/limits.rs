@@ -41,13 +41,16 @@ pub struct Limits {
     pub unacknowledged: Duration,
     /// `keepAlive`: how long a connection may be silent before TCP asks whether the far side is there. Default 30 s.
     pub keep_alive: Duration,
+    /// `connectTotal`: how long a request may go from one endpoint that does not take its connection to the next. Such
+    /// attempts do not count as `attempts`. At least `connect`; default 3 s, or `connect` where that is more.
+    pub connect_total: Duration,
     /// `tunnelIdle`: how long a byte tunnel may be silent in both directions. Default 1 h.
     pub tunnel_idle: Duration,
     /// `poolIdle`: how long an unused connection to an endpoint is kept. Default 60 s.
     pub pool_idle: Duration,
     /// `poolConnections`: unused connections kept per endpoint and worker. Default 256.
     pub pool_connections: usize,
-    /// `attempts`: endpoints tried for one request, the first included. 1 to 10, default 3.
+    /// `attempts`: endpoints that one request may reach, the first included. 1 to 10, default 3.
     pub attempts: usize,
     /// `copyBuffer`: bytes buffered per direction of a byte tunnel. 1 KiB to 1 MiB, default 16 KiB.
     pub copy_buffer: usize,
@@ -83,6 +86,7 @@ impl Default for Limits {
             expect_continue: Duration::from_secs(1),
             idle: Duration::from_secs(300),
             connect: Duration::from_secs(1),
+            connect_total: Duration::from_secs(3),
             unacknowledged: Duration::from_secs(10),
             keep_alive: Duration::from_secs(30),
             tunnel_idle: Duration::from_secs(3600),
@@ -119,6 +123,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
     section.set("unacknowledged", &mut limits.unacknowledged, duration(1000 * MS..=Duration::from_hours(1)));
     section.set("keepAlive", &mut limits.keep_alive, duration(1000 * MS..=Duration::from_hours(1)));
+    limits.connect_total = limits.connect_total.max(limits.connect);
+    section.set("connectTotal", &mut limits.connect_total, duration(MS..=Duration::from_mins(10)));
     section.set("tunnelIdle", &mut limits.tunnel_idle, duration(MS..=7 * DAY));
     section.set("poolIdle", &mut limits.pool_idle, duration(MS..=DAY));
     section.set("poolConnections", &mut limits.pool_connections, count(0..=100_000));
@@ -134,6 +140,11 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
         let mistake = Mistake::new("a request target cannot be longer than the head it is part of")
             .hint(format!("`headerBytes` is {}", limits.header_bytes));
         section.mistake("targetBytes", mistake);
+    }
+    if limits.connect_total < limits.connect {
+        let mistake = Mistake::new("one connect cannot take longer than all together")
+            .hint(format!("`connect` is {:?}", limits.connect));
+        section.mistake("connectTotal", mistake);
     }
     section.finish();
     limits

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+use tokio::time;
 
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
@@ -13,6 +14,7 @@ use super::world::World;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::refuse;
+use crate::domain::retry::{Next, Tries};
 use crate::transport::{ConnectError, Io};
 
 /// There is no connection.
@@ -24,15 +26,19 @@ pub(super) struct NotConnected {
     pub(super) outcome: Outcome,
 }
 
-/// A TCP connection to `backend`, unless it is a destination weir refuses.
-pub(super) async fn connect(worker: &Worker, world: &World, backend: &Backend) -> Result<Io, NotConnected> {
+/// A TCP connection to `backend` within `limit`, unless it is a destination weir refuses.
+pub(super) async fn connect(
+    worker: &Worker,
+    world: &World,
+    backend: &Backend,
+    limit: Duration,
+) -> Result<Io, NotConnected> {
     let address = backend.address;
     if let Some(why) = refuse(address, world.grounds(), backend.exempt) {
         let fault = Fault::new(Kind::Refused(why), format!("weir does not connect to {address}: {why}"));
         return Err(NotConnected { fault, outcome: Outcome::Abandoned });
     }
     backend.stats.connects.up();
-    let limit = world.terms.limits.connect;
     let (kind, outcome, cause) = match worker.shared.connector.connect(address, limit).await {
         Ok(stream) => return Ok(Io::new(stream)),
         Err(ConnectError::Timeout) => {
@@ -44,9 +50,30 @@ pub(super) async fn connect(worker: &Worker, world: &World, backend: &Backend) -
     Err(NotConnected { fault: Fault::new(kind, format!("{address}: {cause}")), outcome })
 }
 
-/// How many endpoints a request may try.
-pub(super) fn attempts(world: &World, calls: Calls) -> usize {
-    calls.attempts.map_or(world.terms.limits.attempts, |attempts| attempts.get().into())
+/// How often a request may be tried.
+pub(super) fn tries(world: &World, calls: Calls) -> Tries {
+    let limits = &world.terms.limits;
+    let attempts = calls.attempts.map_or(limits.attempts, |attempts| attempts.get().into());
+    Tries::new(attempts, limits.connect_total)
+}
+
+/// Whether there is another attempt after one without a connection, which took so long to find out. Waits before it where
+/// it has to.
+pub(super) async fn again(
+    tries: &mut Tries,
+    took: Duration,
+    cluster: &Cluster,
+    tried: &[Arc<Backend>],
+) -> bool {
+    match tries.unreached(took, cluster.has_untried(tried)) {
+        Next::Now => true,
+        // Boxed: the few that wait would make every connection's task larger.
+        Next::After(pause) => {
+            Box::pin(time::sleep(pause)).await;
+            true
+        }
+        Next::Never => false,
+    }
 }
 
 /// A connection for `client` to one endpoint of `cluster`; one that does not take it costs nothing but the time.
@@ -62,19 +89,20 @@ pub(super) async fn open(
     client: &SocketAddr,
 ) -> Result<(Lease, Io), Fault> {
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
-    let mut left = attempts(world, calls);
+    let mut tries = tries(world, calls);
     loop {
         let mut lease = worker.lease(cluster, client, &tried, Instant::now())?;
-        left -= 1;
-        match connect(worker, world, lease.backend()).await {
+        match connect(worker, world, lease.backend(), tries.connect(world.terms.limits.connect)).await {
             Ok(io) => {
                 lease.answered(Instant::now(), Outcome::Carried);
                 return Ok((lease, io));
             }
             Err(NotConnected { fault, outcome }) => {
                 tried.push(lease.backend().clone());
-                lease.finish(Instant::now(), outcome);
-                if left == 0 || matches!(fault.kind, Kind::Refused(_)) {
+                let now = Instant::now();
+                let took = now.saturating_duration_since(lease.started());
+                lease.finish(now, outcome);
+                if matches!(fault.kind, Kind::Refused(_)) || !again(&mut tries, took, cluster, &tried).await {
                     return Err(fault);
                 }
                 cluster.stats.retries.up();

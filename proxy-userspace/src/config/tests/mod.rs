@@ -83,7 +83,7 @@ fn every_other_key_is_read() {
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug, queue: 12 }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
-         idle: 1m\n  connect: 250ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
+         idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
          copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
@@ -108,6 +108,7 @@ fn every_other_key_is_read() {
         expect_continue: Duration::ZERO,
         idle: Duration::from_secs(60),
         connect: Duration::from_millis(250),
+        connect_total: Duration::from_millis(900),
         tunnel_idle: Duration::from_secs(7200),
         pool_idle: Duration::from_secs(30),
         pool_connections: 8,
@@ -121,6 +122,12 @@ fn every_other_key_is_read() {
         destinations: 20,
     };
     assert_eq!(settings.limits, limits);
+}
+
+#[test]
+fn a_longer_connect_has_time_where_nothing_is_said_of_all_together() {
+    assert_eq!(parsed("limits: { connect: 30s }\n").limits.connect_total, Duration::from_secs(30));
+    assert_eq!(parsed("limits: { connect: 2s }\n").limits.connect_total, Duration::from_secs(3));
 }
 
 #[test]
@@ -239,6 +246,10 @@ fn a_mistake_is_reported_where_it_stands() {
         (
             "limits: { headerBytes: 8KiB, targetBytes: 9KiB }",
             "weir.yaml:1:43: limits.targetBytes: a request target",
+        ),
+        (
+            "limits: { connect: 2s, connectTotal: 1s }",
+            "weir.yaml:1:38: limits.connectTotal: one connect cannot take longer than all together",
         ),
         (
             "breaker: { backoff: { min: 10m } }",

@@ -1,9 +1,9 @@
-//! How long to wait before trying again.
-//!
-//! Deliberately absent: how often. A limit on attempts belongs to whoever tries.
+//! Trying again: how often ([`Tries`]), and how long to wait before a probe ([`Backoff`]).
 
 mod backoff;
 #[cfg(test)]
 mod tests;
+mod tries;
 
 pub use backoff::Backoff;
+pub use tries::{Next, Tries};

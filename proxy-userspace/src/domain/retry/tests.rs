@@ -39,3 +39,61 @@ proptest! {
         prop_assert!(delay >= backoff.min.min(backoff.max / 2));
     }
 }
+
+const NONE: Duration = Duration::ZERO;
+const BUDGET: Duration = Duration::from_secs(3);
+
+#[test]
+fn attempts_that_reached_an_endpoint_are_limited_by_their_number() {
+    let mut tries = Tries::new(3, BUDGET);
+    assert_eq!([tries.reached(), tries.reached(), tries.reached()], [Next::Now, Next::Now, Next::Never]);
+    assert_eq!(Tries::new(1, BUDGET).reached(), Next::Never);
+}
+
+#[test]
+fn connects_that_fail_use_up_no_attempt_while_an_endpoint_is_left() {
+    let mut tries = Tries::new(3, BUDGET);
+    for _ in 0..7 {
+        assert_eq!(tries.unreached(NONE, true), Next::Now);
+    }
+    assert!(tries.may_repeat());
+    assert_eq!([tries.reached(), tries.reached(), tries.reached()], [Next::Now, Next::Now, Next::Never]);
+}
+
+#[test]
+fn an_endpoint_that_was_tried_is_tried_again_only_as_often_as_attempts_says() {
+    let mut tries = Tries::new(3, BUDGET);
+    assert_eq!(tries.unreached(NONE, false), Next::Now);
+    assert_eq!(tries.unreached(NONE, false), Next::Now);
+    assert_eq!(tries.unreached(NONE, false), Next::Never);
+    let mut tries = Tries::new(3, BUDGET);
+    assert_eq!((0..4).map(|_| tries.unreached(NONE, true)).last(), Some(Next::Now));
+    assert_eq!(tries.unreached(NONE, false), Next::Never);
+}
+
+#[test]
+fn connects_that_fail_are_limited_by_their_time() {
+    let mut tries = Tries::new(3, BUDGET);
+    let second = Duration::from_secs(1);
+    assert_eq!(tries.connect(second), second);
+    assert_eq!(tries.unreached(second, true), Next::Now);
+    assert_eq!(tries.unreached(second + second / 2, true), Next::Now);
+    assert_eq!(tries.connect(second), second / 2);
+    assert_eq!(tries.unreached(second / 2, true), Next::Never);
+}
+
+#[test]
+fn a_thousand_endpoints_that_refuse_cost_a_request_some_tens_of_connects() {
+    let mut tries = Tries::new(3, BUDGET);
+    let (mut connects, mut waited) = (0, NONE);
+    loop {
+        connects += 1;
+        match tries.unreached(NONE, true) {
+            Next::Now => assert!(connects <= 8, "more than eight at once"),
+            Next::After(pause) => waited += pause,
+            Next::Never => break,
+        }
+    }
+    assert!((30..60).contains(&connects), "{connects}");
+    assert!(waited <= BUDGET, "{waited:?}");
+}

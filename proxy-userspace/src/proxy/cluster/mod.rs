@@ -151,13 +151,16 @@ impl Cluster {
             let view = |at: usize| -> balance::View {
                 let Member { backend, .. } = &active[at];
                 let view = backend.view(now, members.shares().weight(at));
-                let again = tried.iter().any(|it| Arc::ptr_eq(it, backend));
-                if again { balance::View { usable: Usable::No, ..view } } else { view }
+                if is_among(tried, &active[at]) { balance::View { usable: Usable::No, ..view } } else { view }
             };
             let rank = |at: usize| score(client.ip(), active[at].backend.address, active[at].weight);
-            let Some(picked) = self.plan.balancer.pick(members.shares(), avoid, rng, rank, view) else {
+            let Some(mut picked) = self.plan.balancer.pick(members.shares(), avoid, rng, rank, view) else {
                 return Err(self.empty(&members));
             };
+            if picked.choice == Choice::Forced && is_among(tried, &active[picked.index]) {
+                let untried = (0..active.len()).filter(|&at| !is_among(tried, &active[at]));
+                picked.index = rng.choice(untried.collect::<Vec<_>>()).unwrap_or(picked.index);
+            }
             let backend = &active[picked.index].backend;
             let permit = backend.begin(now);
             let lost_the_probe = matches!(permit, Permit::Forced(_)) && picked.choice == Choice::Usable;
@@ -173,6 +176,12 @@ impl Cluster {
         let backend = active[rng.usize(..active.len())].backend.clone();
         let permit = backend.begin(now);
         Ok(Lease::new(self.clone(), backend, permit, now))
+    }
+
+    /// Whether an endpoint in use is none of those that were `tried`.
+    pub fn has_untried(&self, tried: &[Arc<Backend>]) -> bool {
+        let members = self.members.load();
+        members.active().iter().any(|it| !is_among(tried, it))
     }
 
     /// An endpoint was observed for the first time: those that were not yet guess anew. Otherwise the first to
@@ -199,6 +208,10 @@ impl Cluster {
             n => Fault::new(Kind::NoEndpoint, format!("{name} has no ready endpoint ({n} not ready)")),
         }
     }
+}
+
+fn is_among(tried: &[Arc<Backend>], member: &Member) -> bool {
+    tried.iter().any(|it| Arc::ptr_eq(it, &member.backend))
 }
 
 /// What tells endpoints' states apart.

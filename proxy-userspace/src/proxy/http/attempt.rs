@@ -44,6 +44,8 @@ pub(super) struct Failed {
 /// How far a request came that has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
+    /// There was no connection. The request is where it was, and no endpoint has seen anything.
+    Nobody,
     /// Not a byte of it was sent. It is where it was, and may go elsewhere whatever it is.
     Unsent,
     /// It was sent, and no byte of an answer came: for all anyone knows, it was not seen.
@@ -52,14 +54,15 @@ pub(super) enum Reached {
     Answering,
 }
 
-/// Takes `request` and sends it to the lease's endpoint, on a connection that is ready or on a new one, and waits for the
-/// head of the answer. A ready connection that died before the request was written is not an attempt: the next one is taken.
+/// Takes `request` and sends it to the lease's endpoint, on a connection that is ready or on a new one, which may take
+/// `connect`, and waits for the head of the answer. A ready connection that died before the request was written is not an attempt: the next one is taken.
 pub(super) async fn send(
     worker: &Worker,
     world: &World,
     session: &Session,
     lease: &Lease,
     calls: Calls,
+    connect: Duration,
     request: &mut Request<Body>,
 ) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
     let (backend, protocol) = (lease.backend(), Protocol::of(session.origin));
@@ -67,7 +70,7 @@ pub(super) async fn send(
         let ready = backend.pool(worker.id).take(protocol, lease.started(), world.terms.limits.pool_idle);
         let mut ready = match ready {
             Some(ready) => ready,
-            None => open(worker, world, backend, protocol).await.map_err(Box::new)?,
+            None => open(worker, world, backend, protocol, connect).await.map_err(Box::new)?,
         };
         let heard_before = ready.heard.count();
         let answer = pin!(ready.sender.try_send_request(std::mem::take(request)));
@@ -157,10 +160,11 @@ async fn open(
     world: &World,
     backend: &Backend,
     protocol: Protocol,
+    limit: Duration,
 ) -> Result<Ready, Failed> {
-    let connected = upstream::connect(worker, world, backend).await;
-    let unsent = |NotConnected { fault, outcome }| Failed { fault, outcome, reached: Reached::Unsent };
-    let io = connected.map_err(unsent)?;
+    let connected = upstream::connect(worker, world, backend, limit).await;
+    let nobody = |NotConnected { fault, outcome }| Failed { fault, outcome, reached: Reached::Nobody };
+    let io = connected.map_err(nobody)?;
     let mut builder = http1::Builder::new();
     builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
     builder.max_buf_size(world.terms.limits.header_bytes.max(BUFFER));

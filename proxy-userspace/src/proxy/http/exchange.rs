@@ -21,6 +21,7 @@ use super::{Body, answer, expect, hops, identify, overrides, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
+use crate::domain::retry::Next;
 use crate::proxy::cluster::{Backend, Cluster};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::session::{Origin, Session};
@@ -83,12 +84,12 @@ async fn exchange(
     }
     let Choice { cluster, calls, mut now } = bind(worker, session, world, request, head, now).await?;
     let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
-    let mut left = upstream::attempts(world, calls);
+    let mut tries = upstream::tries(world, calls);
     loop {
         let lease = worker.lease(&cluster, &session.client, &tried, now)?;
-        left -= 1;
-        let replay = (replays > 0 && left > 0).then(|| Replay::of(request));
-        match attempt::send(worker, world, session, &lease, calls, request).await {
+        let replay = (replays > 0 && tries.may_repeat()).then(|| Replay::of(request));
+        let connect = tries.connect(world.terms.limits.connect);
+        match attempt::send(worker, world, session, &lease, calls, connect, request).await {
             Ok((response, ready)) => {
                 let keep = world.terms.limits.pool_connections;
                 let settlement =
@@ -99,20 +100,27 @@ async fn exchange(
                 let Failed { fault, outcome, reached } = *failed;
                 tried.push(lease.backend().clone());
                 now = Instant::now();
+                let took = now.saturating_duration_since(lease.started());
                 lease.finish(now, outcome);
                 // Another try has the whole time for its answer.
                 session.pulse.enter(Phase::Busy, now);
                 // What was never sent may go elsewhere; what was may only if repeating it changes nothing.
                 let again = match (reached, replay) {
-                    (Reached::Unsent, _) => true,
+                    _ if matches!(fault.kind, Kind::Refused(_)) => false,
+                    (Reached::Nobody, _) => {
+                        let again = upstream::again(&mut tries, took, &cluster, &tried).await;
+                        now = Instant::now();
+                        again
+                    }
+                    (Reached::Unsent, _) => tries.reached() == Next::Now,
                     (Reached::Unanswered, Some(replay)) => {
                         replays -= 1;
                         *request = replay.request();
-                        true
+                        tries.reached() == Next::Now
                     }
                     (Reached::Unanswered | Reached::Answering, _) => false,
                 };
-                if !again || left == 0 || matches!(fault.kind, Kind::Refused(_)) {
+                if !again {
                     return Err(fault);
                 }
                 cluster.stats.retries.up();

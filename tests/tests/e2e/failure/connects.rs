@@ -34,6 +34,54 @@ fn two_endpoints_that_refuse_cost_no_request_while_a_third_serves() {
 }
 
 #[test]
+fn seven_endpoints_that_refuse_cost_no_request_while_the_eighth_serves() {
+    let (refusing, backend) = ([(); 7].map(|()| Refusing::new()), Backend::patient());
+    let mut endpoints = refusing.each_ref().map(Refusing::addr).to_vec();
+    endpoints.push(backend.addr());
+    // Also where only one attempt is allowed: those that refuse have seen nothing of the request.
+    for limits in ["{}", "{ attempts: 1 }"] {
+        // The first requests are the ones that count: later it is known who answers.
+        for ask in [Request::get("http://hello/"), Request::post("http://hello/", "body")] {
+            let weir = Weir::new().set("limits", limits).service("hello", &endpoints).start();
+            for _ in 0..10 {
+                weir.ask(&ask).expect_body("ok");
+            }
+        }
+        let weir = Weir::new().set("limits", limits).service("hello", &endpoints).start();
+        for _ in 0..10 {
+            let mut client = weir.client();
+            client.start(&Request::new("CONNECT", "hello:80"));
+            assert_eq!(client.head().status(), Some(200), "{limits}");
+            client.send("GET / HTTP/1.1\r\nHost: hello\r\n\r\n");
+            assert_eq!(client.head().status(), Some(200), "{limits}");
+        }
+    }
+}
+
+#[test]
+fn a_service_of_dead_endpoints_is_given_up_after_each_was_asked_once() {
+    let refusing = [(); 6].map(|()| Refusing::new());
+    let weir = Weir::serving("hello", &refusing.each_ref().map(Refusing::addr));
+    weir.get("http://hello/").expect_status(502);
+    let asked = refusing.each_ref().map(|it| weir.endpoint(it.addr())["connects"].as_u64().unwrap());
+    assert_eq!(asked, [1; 6]);
+    // One endpoint is asked again as often as `attempts` says.
+    let weir = Weir::serving("hello", &[refusing[0].addr()]);
+    weir.get("http://hello/").expect_status(502);
+    assert_eq!(weir.metric("weir_endpoint_connects_total", &[]), 3.0);
+}
+
+#[test]
+fn endpoints_that_swallow_connections_are_given_up_when_their_time_together_is_over() {
+    let swallowing = [(); 8].map(|()| Swallowing::new());
+    let weir = Weir::new().set("limits", "{ connect: 200ms, connectTotal: 500ms }");
+    let weir = weir.service("hello", &swallowing.each_ref().map(Swallowing::addr)).start();
+    weir.get("http://hello/").expect_status(504);
+    let connects = weir.metric("weir_endpoint_connects_total", &[]);
+    assert!((2.0..=3.0).contains(&connects), "{connects}");
+}
+
+#[test]
 fn an_endpoint_that_swallows_connections_costs_one_connect_timeout_at_most() {
     let (swallowing, backend) = (Swallowing::new(), Backend::patient());
     let endpoints = [swallowing.addr(), backend.addr()];

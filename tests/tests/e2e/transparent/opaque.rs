@@ -1,5 +1,6 @@
 //! Everything that is not HTTP/1: forwarded as bytes to a balanced endpoint of the dialled service.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Stage, TARGET, V4, V6};
@@ -140,4 +141,23 @@ fn a_client_that_vanishes_ends_the_other_side() {
     client.vanish();
     e2e::eventually("the end of the endpoint's connection", || backend.open() == 0);
     e2e::eventually("nothing in flight", || stage.weir().in_flight() == 0);
+}
+
+#[test]
+fn endpoints_without_a_route_or_a_listener_cost_no_diverted_connection() {
+    let Some(mut stage) = Stage::set() else { return };
+    let _http = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let _echo = TcpServer::echo(stage.a.listen(stage.a.at(TARGET + 1)).unwrap());
+    // Nobody listens in three of the pods, and the node has no route to four addresses.
+    let refusing = [&stage.b, &stage.client, &stage.beyond].map(Pod::v4);
+    let unreachable = [1, 2, 3, 4].map(|last| IpAddr::from([203, 0, 113, last]));
+    let endpoints = [&refusing[..], &unreachable, &[stage.a.v4()]].concat();
+    let service =
+        |name, at, target| folder::service(name, &[at]).port("any", 80, target).endpoints(&endpoints);
+    let builder = Weir::new().on_node(&stage.net).kubernetes(&service("hello", "10.96.0.10", TARGET));
+    stage.start(builder.kubernetes(&service("echo", "10.96.0.11", TARGET + 1)));
+    for _ in 0..10 {
+        stage.dial(V4).get("/").expect_body("ok");
+        stage.dial("10.96.0.11:80").send([0; 9]).expect([0; 9]);
+    }
 }
