@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::process::{output, run};
 
@@ -59,24 +59,26 @@ impl Kubectl {
         self.output(&["--namespace", "hello", "exec", &pod, "--", "sh", "-c", script])
     }
 
-    /// The metrics of every weir, by way of the API server.
-    pub(crate) fn metrics(&self) -> Result<Vec<String>> {
-        let names = self.output(&[
-            "--namespace=weir",
-            "get",
-            "pods",
-            "--selector=app.kubernetes.io/name=weir",
-            "--output=jsonpath={.items[*].metadata.name}",
-        ])?;
-        let path = |name: &str| format!("/api/v1/namespaces/weir/pods/{name}:9991/proxy/metrics");
-        let pods: Vec<_> = names.split_whitespace().collect();
-        if pods.is_empty() {
-            bail!("no weir runs");
+    /// Prints what there is to see of a cluster where something went wrong: the pods, what happened to them, and what
+    /// every weir said. What cannot be had is left out; nothing of it is an error.
+    pub(crate) fn explain(&self) {
+        const PATIENCE: &str = "--request-timeout=20s";
+        for namespace in ["weir", "hello"] {
+            let namespace = format!("--namespace={namespace}");
+            for arguments in [
+                [
+                    "get",
+                    "daemonsets,deployments,pods,services,endpointslices",
+                    "--output=wide",
+                    "--ignore-not-found",
+                ],
+                ["get", "events", "--sort-by=.lastTimestamp", "--ignore-not-found"],
+            ] {
+                let _ = self.run(&[&[&*namespace, PATIENCE][..], &arguments].concat());
+            }
         }
-        pods.iter()
-            .map(|name| {
-                self.output(&["get", "--raw", &path(name)]).with_context(|| format!("the metrics of {name}"))
-            })
-            .collect()
+        let selector = "--selector=app.kubernetes.io/name=weir";
+        let of_weir = ["--namespace=weir", PATIENCE, "logs", selector, "--prefix", "--tail=50"];
+        let _ = self.run(&of_weir);
     }
 }

@@ -1,7 +1,9 @@
 //! `cargo xtask test --kubeconfig FILE`: the second suite, on a real cluster.
 //!
 //! It does by kubectl what a platform engineer would: installs weir and the example, looks whether connections are
-//! diverted, kills pods and rolls the DaemonSet while requests run, uninstalls, and looks whether anything is left.
+//! diverted, kills pods and rolls the DaemonSet while diverted and explicit requests run, uninstalls, and looks whether
+//! anything is left. An answer is a success only if it went through weir; where a step fails, the pods, their events and
+//! weir's logs are shown.
 //! It touches a cluster only where there is no weir and no example yet, and takes away what it has put there, also
 //! when a step fails.
 //!

@@ -1,4 +1,5 @@
-//! The kustomization that the suite installs: the one in `deploy/`, with the image to be tested.
+//! The kustomization that the suite installs: the one in `deploy/`, with the image to be tested, and with Via in the answers to
+//! diverted requests, which shows that they went through weir.
 
 use std::path::{Path, PathBuf};
 
@@ -20,12 +21,9 @@ impl Overlay {
         make_folder(&folder)?;
         let overlay = Self(folder.canonicalize()?);
         let base = relative(&overlay.0, &root().join("deploy/kubernetes/base").canonicalize()?);
-        let text = format!(
-            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - {}\n\
-             images:\n  - name: weir\n    newName: {name}\n    newTag: \"{tag}\"\n",
-            base.display()
-        );
-        std::fs::write(overlay.0.join("kustomization.yaml"), text)
+        let config = std::fs::read_to_string(root().join("deploy/kubernetes/base/weir.yaml"))
+            .context("cannot read weir's configuration")?;
+        std::fs::write(overlay.0.join("kustomization.yaml"), kustomization(&base, (name, tag), &config)?)
             .context("cannot write the kustomization")?;
         Ok(overlay)
     }
@@ -40,6 +38,23 @@ impl Drop for Overlay {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Its text. The configuration is the base's but for one key, and so goes in whole.
+fn kustomization(base: &Path, (name, tag): (&str, &str), config: &str) -> Result<String> {
+    const WITHOUT_VIA: &str = "\ntransparent: {}\n";
+    if !config.contains(WITHOUT_VIA) {
+        bail!("the base's configuration has no line `transparent: {{}}` to add Via to");
+    }
+    let config = config.replace(WITHOUT_VIA, "\ntransparent: { via: true }\n");
+    let config: String = config.lines().map(|line| format!("          {line}\n")).collect();
+    Ok(format!(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - {}\n\
+         images:\n  - name: weir\n    newName: {name}\n    newTag: \"{tag}\"\n\
+         patches:\n  - target: {{ kind: ConfigMap, name: weir }}\n    patch: |-\n      - op: replace\n        \
+         path: /data/weir.yaml\n        value: |\n{config}",
+        base.display()
+    ))
 }
 
 /// The way from one absolute folder to another.
@@ -67,6 +82,7 @@ mod tests {
         let path = overlay.path().to_owned();
         let text = std::fs::read_to_string(path.join("kustomization.yaml")).expect("it was written");
         assert!(text.contains("newName: localhost:5000/weir\n    newTag: \"2\""), "{text}");
+        assert!(text.contains("          transparent: { via: true }\n"), "{text}");
         drop(overlay);
         assert!(!path.exists());
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::kubectl::{Kubectl, Presence};
-use super::load::Load;
+use super::load::{Besides, Client, Loads, URL};
 use crate::process::root;
 use crate::steps::Steps;
 
@@ -26,19 +26,29 @@ pub(crate) fn run(steps: &mut Steps, kubectl: &Kubectl, overlay: &Path) -> Resul
     tested.and(removed)
 }
 
+/// A step; where it fails, what there is to see of the cluster is shown before anything is taken away.
+fn step(steps: &mut Steps, kubectl: &Kubectl, name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    steps.step(name, || work().inspect_err(|_| kubectl.explain()))
+}
+
 fn tested(steps: &mut Steps, kubectl: &Kubectl, weir: &str, example: &str) -> Result<()> {
-    steps.step("install", || {
+    step(steps, kubectl, "install", || {
         kubectl.run(&["apply", "--kustomize", weir])?;
-        kubectl.rolled_out("weir", "daemonset/weir")
+        kubectl.rolled_out("weir", "daemonset/weir")?;
+        kubectl.run(&["--namespace=weir", "exec", "daemonset/weir", "--", "/usr/bin/weir", "status"])
     })?;
-    steps.step("deploy hello and world", || {
+    step(steps, kubectl, "deploy hello and world", || {
         kubectl.run(&["apply", "--kustomize", example])?;
         WORKLOADS.iter().try_for_each(|name| kubectl.rolled_out("hello", &format!("deployment/{name}")))
     })?;
-    steps.step("nothing at all: a connection is diverted", || diverted(kubectl))?;
-    steps.step("the explicit way: by the node's address", || explicit(kubectl))?;
-    steps.step("replace and kill pods under load", || {
-        let load = Load::start(kubectl)?;
+    step(steps, kubectl, "nothing at all: a connection is diverted", || {
+        through_weir(kubectl, Client::Diverted)
+    })?;
+    step(steps, kubectl, "the explicit way: by the node's address", || {
+        through_weir(kubectl, Client::Explicit)
+    })?;
+    step(steps, kubectl, "replace and kill pods under load", || {
+        let loads = Loads::start(kubectl)?;
         kubectl.run(&["--namespace=hello", "rollout", "restart", "deployment/world"])?;
         kubectl.rolled_out("hello", "deployment/world")?;
         let pod =
@@ -46,19 +56,20 @@ fn tested(steps: &mut Steps, kubectl: &Kubectl, weir: &str, example: &str) -> Re
         let pod = pod.lines().next().context("no pod of world")?;
         kubectl.run(&["--namespace=hello", "delete", pod, "--grace-period=0", "--force"])?;
         kubectl.rolled_out("hello", "deployment/world")?;
-        load.stop().map(drop)
+        loads.stop(Besides::Nothing)
     })?;
-    steps.step("roll the DaemonSet under load", || {
-        let load = Load::start(kubectl)?;
+    step(steps, kubectl, "roll the DaemonSet under load", || {
+        let loads = Loads::start(kubectl)?;
         kubectl.run(&["--namespace=weir", "rollout", "restart", "daemonset/weir"])?;
         kubectl.rolled_out("weir", "daemonset/weir")?;
-        load.stop()?;
-        diverted(kubectl)
+        loads.stop(Besides::WeirIsAway)?;
+        through_weir(kubectl, Client::Diverted)?;
+        through_weir(kubectl, Client::Explicit)
     })?;
-    steps.step("uninstall under load", || {
-        let load = Load::start(kubectl)?;
-        kubectl.run(&["delete", "--kustomize", weir, "--wait"])?;
-        load.stop().map(drop)
+    step(steps, kubectl, "uninstall under load", || {
+        let loads = Loads::start(kubectl)?;
+        kubectl.run(&["delete", "--kustomize", weir, "--ignore-not-found", "--wait"])?;
+        loads.stop(Besides::WeirIsAway)
     })
 }
 
@@ -73,43 +84,16 @@ fn untouched(kubectl: &Kubectl) -> Result<()> {
     Ok(())
 }
 
-fn diverted(kubectl: &Kubectl) -> Result<()> {
-    let before = diversions(kubectl)?;
-    let answer = kubectl.inside("diverted", "curl -sS -m 10 http://world/hostname")?;
-    if !answer.starts_with("world-") {
-        bail!("world answered {answer:?}");
+/// Whether one request is answered by world, and through weir: an answer that came directly has no Via of weir's.
+fn through_weir(kubectl: &Kubectl, client: Client) -> Result<()> {
+    let answer = kubectl.inside(client.deployment(), &format!("curl -sS -m 10 -D- {URL}"))?;
+    if !answer.lines().last().is_some_and(|line| line.starts_with("world-")) {
+        bail!("{}: world answered {answer:?}", client.deployment());
     }
-    let after = diversions(kubectl)?;
-    if after <= before {
-        bail!(
-            "the answer came, but not through weir: {before} connections were diverted before and {after} after"
-        );
+    if !answer.lines().any(|line| line.to_ascii_lowercase().starts_with("via: 1.1 weir")) {
+        bail!("{}: the answer came, but not through weir:\n{answer}", client.deployment());
     }
     Ok(())
-}
-
-fn explicit(kubectl: &Kubectl) -> Result<()> {
-    let answer = kubectl.inside("explicit", "curl -sS -m 10 -D- http://world.hello/hostname")?;
-    match answer.lines().any(|line| line.to_ascii_lowercase().starts_with("via: 1.1 weir")) {
-        true => Ok(()),
-        false => bail!("the answer did not come through weir:\n{answer}"),
-    }
-}
-
-/// How many connections all weirs have diverted.
-fn diversions(kubectl: &Kubectl) -> Result<f64> {
-    Ok(kubectl.metrics()?.iter().map(|metrics| diversions_of(metrics)).sum())
-}
-
-/// The same in one weir's metrics.
-pub(super) fn diversions_of(metrics: &str) -> f64 {
-    let counts = metrics.lines().filter_map(|line| {
-        line.strip_prefix("weir_interception_decisions_total{decision=\"diverted\"} ")?
-            .trim()
-            .parse::<f64>()
-            .ok()
-    });
-    counts.sum()
 }
 
 /// Deletes what may be left and looks whether anything is.
