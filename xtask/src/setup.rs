@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
 
 use crate::process::{on_path, output, run, search_path};
 
@@ -31,15 +32,17 @@ pub(crate) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Whether the kernel lets us use BPF: it is asked for a two-byte array map, which is closed again at once.
+/// Whether the kernel lets us use BPF: it is asked for a small array map, which is closed again at once.
 pub(crate) fn may_use_bpf() -> Result<(), String> {
-    const BPF_MAP_CREATE: libc::c_int = 0;
-    const BPF_MAP_TYPE_ARRAY: u32 = 2;
-    let attributes: [u32; 5] = [BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0];
-    // SAFETY: the attributes are an initialised array whose size is passed along; the kernel only reads it.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, attributes.as_ptr(), size_of_val(&attributes))
-    };
+    // SAFETY: structs of integers, for which zero is a value. The kernel's whole union, for it may also write to it.
+    let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
+    attributes.__bindgen_anon_1.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    attributes.__bindgen_anon_1.key_size = 4;
+    attributes.__bindgen_anon_1.value_size = 4;
+    attributes.__bindgen_anon_1.max_entries = 1;
+    let (command, size) = (bpf_cmd::BPF_MAP_CREATE as u32, size_of::<bpf_attr>());
+    // SAFETY: live attributes of the size passed along.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut attributes, size) };
     if fd < 0 {
         return Err(format!("the kernel refuses BPF: {}", std::io::Error::last_os_error()));
     }

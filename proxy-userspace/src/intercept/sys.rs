@@ -9,76 +9,38 @@ use std::io;
 use std::mem::{MaybeUninit, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use aya_obj::generated::{bpf_attr, bpf_cmd};
 use proxy_ebpf::{Address, Original, Tuple};
-
-/// Commands of bpf(2), from linux/bpf.h.
-const MAP_LOOKUP: libc::c_long = 1;
-const MAP_UPDATE: libc::c_long = 2;
-const MAP_DELETE: libc::c_long = 3;
-const PROG_QUERY: libc::c_long = 16;
-const MAP_LOOKUP_AND_DELETE: libc::c_long = 21;
-const MAP_LOOKUP_BATCH: libc::c_long = 24;
 
 /// `BPF_F_QUERY_EFFECTIVE`: also the programs of the cgroups above.
 const QUERY_EFFECTIVE: u32 = 1;
 
-/// The part of `union bpf_attr` for commands on one element of a map.
-#[repr(C)]
-struct Element {
-    map: u32,
-    padding: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
+/// The attributes of a bpf(2) call, all zero: the kernel's whole union, not only the part that a command reads. The kernel
+/// also writes to it, Linux 6.17 and later even past the size given with `BPF_PROG_QUERY` (`revision`, at offset 56). Older
+/// kernels, whose union is smaller, accept a larger one whose rest is zero.
+fn attributes() -> bpf_attr {
+    // SAFETY: structs of integers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
 }
-
-/// The part of `union bpf_attr` for `BPF_PROG_QUERY`.
-#[repr(C)]
-struct Query {
-    target: u32,
-    attach_type: u32,
-    flags: u32,
-    attach_flags: u32,
-    ids: u64,
-    count: u32,
-    padding: u32,
-}
-
-/// The part of `union bpf_attr` for commands on many elements of a map.
-#[repr(C)]
-struct Batch {
-    from: u64,
-    next: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map: u32,
-    element_flags: u64,
-    flags: u64,
-}
-
-const _: () = assert!(size_of::<Batch>() == 56);
 
 /// `BPF_NOEXIST`: only where there is no such element.
 const NO_EXIST: u64 = 1;
 
 /// Calls bpf(2).
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
-    // SAFETY: the attribute is one of the structs above, of the size given, and the pointers in it are to
-    // live variables of the caller, of the sizes the command and the map imply.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: live attributes of the size given, and the pointers in them are to live variables of the caller, of the sizes
+    // the command and the map imply.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attr), size) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The command on the element `key`, with `value` where there is one.
-fn element<K, V>(command: libc::c_long, map: BorrowedFd<'_>, key: &K, value: *mut V) -> io::Result<()> {
-    let mut attr = Element {
-        map: map.as_raw_fd().cast_unsigned(),
-        padding: 0,
-        key: std::ptr::from_ref(key) as u64,
-        value: value as u64,
-        flags: 0,
-    };
+fn element<K, V>(command: bpf_cmd, map: BorrowedFd<'_>, key: &K, value: *mut V) -> io::Result<()> {
+    let mut attr = attributes();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = value as u64;
     bpf(command, &mut attr)
 }
 
@@ -88,7 +50,7 @@ pub(super) fn can_take(map: BorrowedFd<'_>) -> io::Result<()> {
     let none = Address { words: [0; 4] };
     let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0 };
     let mut original = MaybeUninit::<Original>::uninit();
-    match element(MAP_LOOKUP_AND_DELETE, map, &tuple, original.as_mut_ptr()) {
+    match element(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, &tuple, original.as_mut_ptr()) {
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
         _ => Ok(()),
     }
@@ -97,7 +59,7 @@ pub(super) fn can_take(map: BorrowedFd<'_>) -> io::Result<()> {
 /// Takes an entry out of `TUPLES`.
 pub(super) fn take(map: BorrowedFd<'_>, tuple: &Tuple) -> Option<Original> {
     let mut original = MaybeUninit::<Original>::uninit();
-    element(MAP_LOOKUP_AND_DELETE, map, tuple, original.as_mut_ptr()).ok()?;
+    element(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, tuple, original.as_mut_ptr()).ok()?;
     // SAFETY: the call succeeded, so the kernel wrote the map's value, whose size `Object` checked; every
     // pattern of bits is an `Original`.
     Some(unsafe { original.assume_init() })
@@ -105,14 +67,12 @@ pub(super) fn take(map: BorrowedFd<'_>, tuple: &Tuple) -> Option<Original> {
 
 /// Puts an entry into `TUPLES`, unless there is another by now.
 pub(super) fn put_back(map: BorrowedFd<'_>, tuple: &Tuple, original: &Original) {
-    let mut attr = Element {
-        map: map.as_raw_fd().cast_unsigned(),
-        padding: 0,
-        key: std::ptr::from_ref(tuple) as u64,
-        value: std::ptr::from_ref(original) as u64,
-        flags: NO_EXIST,
-    };
-    let _ = bpf(MAP_UPDATE, &mut attr);
+    let mut attr = attributes();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(tuple) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(original) as u64;
+    attr.__bindgen_anon_2.flags = NO_EXIST;
+    let _ = bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr);
 }
 
 /// Copies entries of `TUPLES` into `keys` and `values`, beginning where `at` says, and moves that on. How many there were,
@@ -125,68 +85,66 @@ pub(super) fn read_batch(
 ) -> io::Result<(usize, bool)> {
     let (from, mut next) = (*at, 0_u32);
     let room = keys.len().min(values.len());
-    let mut attr = Batch {
-        from: from.as_ref().map_or(0, |from| std::ptr::from_ref(from) as u64),
-        next: &raw mut next as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: u32::try_from(room).unwrap_or(u32::MAX),
-        map: map.as_raw_fd().cast_unsigned(),
-        element_flags: 0,
-        flags: 0,
-    };
-    let more = match bpf(MAP_LOOKUP_BATCH, &mut attr) {
+    let mut attr = attributes();
+    attr.batch.in_batch = from.as_ref().map_or(0, |from| std::ptr::from_ref(from) as u64);
+    attr.batch.out_batch = &raw mut next as u64;
+    attr.batch.keys = keys.as_mut_ptr() as u64;
+    attr.batch.values = values.as_mut_ptr() as u64;
+    attr.batch.count = u32::try_from(room).unwrap_or(u32::MAX);
+    attr.batch.map_fd = map.as_raw_fd().cast_unsigned();
+    let more = match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) {
         Ok(()) => true,
         // The end; what was left is there.
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
         Err(error) => return Err(error),
     };
     *at = Some(next);
-    Ok((room.min(attr.count as usize), more))
+    // SAFETY: set above, and then by the kernel.
+    let count = unsafe { attr.batch.count };
+    Ok((room.min(count as usize), more))
 }
 
 /// Writes the moment of the last heartbeat.
 pub(super) fn set_heart(map: BorrowedFd<'_>, mut at: u64) -> io::Result<()> {
-    element(MAP_UPDATE, map, &0_u32, &raw mut at)
+    element(bpf_cmd::BPF_MAP_UPDATE_ELEM, map, &0_u32, &raw mut at)
 }
 
 /// The moment of the last heartbeat.
 pub(super) fn heart(map: BorrowedFd<'_>) -> io::Result<u64> {
     let mut at = 0_u64;
-    element(MAP_LOOKUP, map, &0_u32, &raw mut at).map(|()| at)
+    element(bpf_cmd::BPF_MAP_LOOKUP_ELEM, map, &0_u32, &raw mut at).map(|()| at)
 }
 
 /// Puts a listening socket into the one-slot socket map.
 pub(super) fn set_slot(map: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
     let mut value = u64::from(socket.as_raw_fd().cast_unsigned());
-    element(MAP_UPDATE, map, &0_u32, &raw mut value)
+    element(bpf_cmd::BPF_MAP_UPDATE_ELEM, map, &0_u32, &raw mut value)
 }
 
 /// Takes the socket out of the one-slot socket map.
 pub(super) fn clear_slot(map: BorrowedFd<'_>) -> io::Result<()> {
-    element::<u32, u64>(MAP_DELETE, map, &0, std::ptr::null_mut())
+    element::<u32, u64>(bpf_cmd::BPF_MAP_DELETE_ELEM, map, &0, std::ptr::null_mut())
 }
 
 /// The cookie of the socket in the slot; `None` when it is empty.
 pub(super) fn slot_cookie(map: BorrowedFd<'_>) -> Option<u64> {
     let mut cookie = 0_u64;
-    element(MAP_LOOKUP, map, &0_u32, &raw mut cookie).ok().map(|()| cookie)
+    element(bpf_cmd::BPF_MAP_LOOKUP_ELEM, map, &0_u32, &raw mut cookie).ok().map(|()| cookie)
 }
 
 /// The ids of the programs that run for sockets of this cgroup at this hook, those attached above included.
 pub(super) fn effective_programs(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
     let mut ids = [0_u32; 64];
-    let mut attr = Query {
-        target: cgroup.as_raw_fd().cast_unsigned(),
-        attach_type,
-        flags: QUERY_EFFECTIVE,
-        attach_flags: 0,
-        ids: ids.as_mut_ptr() as u64,
-        count: ids.len() as u32,
-        padding: 0,
-    };
-    bpf(PROG_QUERY, &mut attr)?;
-    Ok(ids[..ids.len().min(attr.count as usize)].to_vec())
+    let mut attr = attributes();
+    attr.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
+    attr.query.attach_type = attach_type;
+    attr.query.query_flags = QUERY_EFFECTIVE;
+    attr.query.prog_ids = ids.as_mut_ptr() as u64;
+    attr.query.__bindgen_anon_2.prog_cnt = ids.len() as u32;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)?;
+    // SAFETY: set above, and then by the kernel.
+    let count = unsafe { attr.query.__bindgen_anon_2.prog_cnt };
+    Ok(ids[..ids.len().min(count as usize)].to_vec())
 }
 
 /// `SO_COOKIE`: the kernel's name of a socket.
@@ -224,4 +182,61 @@ fn option<T: Copy + Default>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::R
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut length)
     };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::mem::offset_of;
+    use std::os::fd::AsFd;
+
+    use aya_obj::generated::bpf_attr__bindgen_ty_10 as Query;
+
+    use super::*;
+
+    #[test]
+    fn the_attributes_have_room_for_all_that_a_kernel_writes() {
+        // linux/bpf.h of 6.6 and later: `query` ends with the revision.
+        assert_eq!((offset_of!(Query, revision), size_of::<Query>()), (56, 64));
+        assert_eq!((offset_of!(Query, prog_ids), offset_of!(Query, __bindgen_anon_2)), (16, 24));
+        assert!(size_of::<bpf_attr>() >= 144, "{} bytes", size_of::<bpf_attr>());
+    }
+
+    #[test]
+    fn no_command_of_ours_makes_the_kernel_write_past_the_attributes() {
+        #[repr(C)]
+        struct Guarded {
+            attr: bpf_attr,
+            guard: [u8; 256],
+        }
+        let folder = File::open("/sys/fs/cgroup").expect("a folder");
+        let fd = folder.as_fd().as_raw_fd().cast_unsigned();
+        let (mut ids, value) = ([0_u32; 64], 0_u64);
+        // Commands on maps are refused, for it is none; those on a cgroup write where it is one of cgroup2 and we are root.
+        for command in [
+            bpf_cmd::BPF_MAP_LOOKUP_ELEM,
+            bpf_cmd::BPF_MAP_UPDATE_ELEM,
+            bpf_cmd::BPF_MAP_DELETE_ELEM,
+            bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+            bpf_cmd::BPF_MAP_LOOKUP_BATCH,
+            bpf_cmd::BPF_PROG_QUERY,
+        ] {
+            let mut guarded = Guarded { attr: attributes(), guard: [0xa5; 256] };
+            match command {
+                bpf_cmd::BPF_PROG_QUERY => {
+                    guarded.attr.query.__bindgen_anon_1.target_fd = fd;
+                    guarded.attr.query.attach_type = 10;
+                    guarded.attr.query.prog_ids = ids.as_mut_ptr() as u64;
+                    guarded.attr.query.__bindgen_anon_2.prog_cnt = 64;
+                }
+                bpf_cmd::BPF_MAP_LOOKUP_BATCH => guarded.attr.batch.map_fd = fd,
+                _ => {
+                    guarded.attr.__bindgen_anon_2.map_fd = fd;
+                    guarded.attr.__bindgen_anon_2.key = &raw const value as u64;
+                }
+            }
+            let _ = bpf(command, &mut guarded.attr);
+            assert_eq!(guarded.guard, [0xa5; 256], "{command:?}");
+        }
+    }
 }

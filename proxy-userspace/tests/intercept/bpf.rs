@@ -2,36 +2,33 @@
 
 use std::fs::File;
 use std::net::SocketAddrV4;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
 use crate::world::Cgroup;
 
-/// Commands and constants of linux/bpf.h.
-const PROG_LOAD: libc::c_long = 5;
-const PROG_ATTACH: libc::c_long = 8;
-const PROG_DETACH: libc::c_long = 9;
-const PROG_QUERY: libc::c_long = 16;
-const TYPE_CGROUP_SOCK_ADDR: u32 = 18;
-const CONNECT4: u32 = 10;
+const CONNECT4: u32 = bpf_attach_type::BPF_CGROUP_INET4_CONNECT as u32;
+/// `BPF_F_ALLOW_MULTI`.
 const ALLOW_MULTI: u32 = 2;
 
 /// The hooks weir attaches to: sockops, connect4, connect6, getpeername4, getpeername6.
 const HOOKS: [u32; 5] = [3, CONNECT4, 11, 29, 30];
 
-/// Calls bpf(2) with an attribute that begins with these bytes.
-fn bpf<const N: usize>(command: libc::c_long, attribute: &mut [u32; N]) -> i32 {
-    let size = size_of_val(attribute);
-    // SAFETY: a live attribute of the size given; the pointers in it are to live variables of the caller's.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attribute.as_mut_ptr(), size) };
-    assert!(answer >= 0, "bpf({command}): {}", std::io::Error::last_os_error());
-    i32::try_from(answer).expect("a descriptor")
+/// The whole of the kernel's attributes, all zero: it may write to any part of them.
+fn attributes() -> bpf_attr {
+    // SAFETY: structs of integers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
 }
 
-/// An address in an attribute: two words.
-fn pointer<T: ?Sized>(to: &T) -> [u32; 2] {
-    let address = std::ptr::from_ref(to).cast::<u8>() as u64;
-    [address as u32, (address >> 32) as u32]
+/// Calls bpf(2).
+fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> i32 {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: live attributes of the size given; the pointers in them are to live variables of the caller's.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attribute), size) };
+    assert!(answer >= 0, "{command:?}: {}", std::io::Error::last_os_error());
+    i32::try_from(answer).expect("a descriptor")
 }
 
 /// Waits until so many programs are attached to this cgroup itself, on all the hooks that weir uses. A process that another
@@ -51,11 +48,33 @@ fn attached(cgroup: &Cgroup) -> u32 {
 }
 
 fn query(cgroup: &File, hook: u32) -> u32 {
-    let ids = [0_u32; 64];
-    let [low, high] = pointer(&ids);
-    let mut query = [cgroup.as_raw_fd().cast_unsigned(), hook, 0, 0, low, high, ids.len() as u32, 0];
-    bpf(PROG_QUERY, &mut query);
-    query[6]
+    let mut ids = [0_u32; 64];
+    let mut attribute = attributes();
+    attribute.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
+    attribute.query.attach_type = hook;
+    attribute.query.prog_ids = ids.as_mut_ptr() as u64;
+    attribute.query.__bindgen_anon_2.prog_cnt = ids.len() as u32;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut attribute);
+    // SAFETY: set above, and then by the kernel.
+    unsafe { attribute.query.__bindgen_anon_2.prog_cnt }
+}
+
+/// Attaches a program at connect4 of a cgroup as tools of old do, without a link, and detaches it again.
+pub fn attach(cgroup: &File, program: BorrowedFd<'_>, flags: u32) {
+    bpf(bpf_cmd::BPF_PROG_ATTACH, &mut at(cgroup, program, flags));
+}
+
+fn detach(cgroup: &File, program: BorrowedFd<'_>) {
+    bpf(bpf_cmd::BPF_PROG_DETACH, &mut at(cgroup, program, 0));
+}
+
+fn at(cgroup: &File, program: BorrowedFd<'_>, flags: u32) -> bpf_attr {
+    let mut attribute = attributes();
+    attribute.__bindgen_anon_5.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
+    attribute.__bindgen_anon_5.attach_bpf_fd = program.as_raw_fd().cast_unsigned();
+    attribute.__bindgen_anon_5.attach_type = CONNECT4;
+    attribute.__bindgen_anon_5.attach_flags = flags;
+    attribute
 }
 
 /// A load balancer for sockets, as network plug-ins have one: every IPv4 connect() to a service's address goes to a
@@ -69,20 +88,14 @@ impl Balancer {
     pub fn on(cgroup: &Cgroup, service: std::net::Ipv4Addr, backend: SocketAddrV4) -> Self {
         let program = load(&rewrite(service, backend));
         let cgroup = File::open(&cgroup.path).expect("the cgroup");
-        let this = Self { program, cgroup };
-        this.call(PROG_ATTACH, ALLOW_MULTI);
-        this
-    }
-
-    fn call(&self, command: libc::c_long, flags: u32) {
-        let [cgroup, program] = [self.cgroup.as_raw_fd(), self.program.as_raw_fd()].map(i32::cast_unsigned);
-        bpf(command, &mut [cgroup, program, CONNECT4, flags]);
+        attach(&cgroup, program.as_fd(), ALLOW_MULTI);
+        Self { program, cgroup }
     }
 }
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        self.call(PROG_DETACH, 0);
+        detach(&self.cgroup, self.program.as_fd());
     }
 }
 
@@ -108,19 +121,13 @@ fn rewrite(service: std::net::Ipv4Addr, backend: SocketAddrV4) -> [u64; 8] {
 }
 
 fn load(instructions: &[u64]) -> OwnedFd {
-    let ([low, high], license) = (pointer(instructions), pointer(c"GPL".to_bytes_with_nul()));
-    let mut attribute = [0_u32; 18];
-    attribute[..6].copy_from_slice(&[
-        TYPE_CGROUP_SOCK_ADDR,
-        instructions.len() as u32,
-        low,
-        high,
-        license[0],
-        license[1],
-    ]);
-    // expected_attach_type
-    attribute[17] = CONNECT4;
-    let fd = bpf(PROG_LOAD, &mut attribute);
+    let mut attribute = attributes();
+    attribute.__bindgen_anon_3.prog_type = bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR as u32;
+    attribute.__bindgen_anon_3.insn_cnt = instructions.len() as u32;
+    attribute.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
+    attribute.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
+    attribute.__bindgen_anon_3.expected_attach_type = CONNECT4;
+    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute);
     // SAFETY: the kernel has just made this descriptor and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -38,6 +38,9 @@ struct Submission {
     rest: [u64; 5],
 }
 
+// As linux/io_uring.h has them: the kernel writes to the whole of the first.
+const _: () = assert!(size_of::<Params>() == 120 && size_of::<Submission>() == 64);
+
 /// Connects `fd` to `address` and waits for the end of that: 0, or a negative error number.
 pub fn connect(fd: i32, address: &SockAddr) -> i32 {
     let mut params = Params::default();

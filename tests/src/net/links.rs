@@ -6,36 +6,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-const LINK_GET_FD_BY_ID: libc::c_long = 30;
-const LINK_GET_NEXT_ID: libc::c_long = 31;
-const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const LINK_TYPE_CGROUP: u32 = 3;
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 
 /// Descriptors of every link attached to one cgroup.
 pub struct HeldLinks(Vec<OwnedFd>);
-
-/// `union bpf_attr`, as far as these three commands read it.
-#[repr(C)]
-#[derive(Default)]
-struct Attributes {
-    first: u32,
-    second: u32,
-    third: u64,
-    rest: [u64; 14],
-}
-
-/// `struct bpf_link_info`, as far as a cgroup's link fills it.
-#[repr(C)]
-#[derive(Default)]
-struct LinkInfo {
-    kind: u32,
-    id: u32,
-    program: u32,
-    _pad: u32,
-    cgroup: u64,
-    attach_type: u32,
-    rest: [u32; 25],
-}
 
 impl HeldLinks {
     /// Opens the links on `cgroup`.
@@ -44,7 +18,9 @@ impl HeldLinks {
         let id = std::fs::metadata(cgroup).unwrap().ino();
         let attached = |fd: &OwnedFd| {
             let info = info(fd);
-            info.kind == LINK_TYPE_CGROUP && info.cgroup == id
+            // SAFETY: of the kernel, or zero; and the type says which of the union it is.
+            let cgroup = unsafe { info.__bindgen_anon_1.cgroup.cgroup_id };
+            info.type_ == bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 && cgroup == id
         };
         Self(ids().filter_map(open).filter(attached).collect())
     }
@@ -59,34 +35,44 @@ impl HeldLinks {
 fn ids() -> impl Iterator<Item = u32> {
     let mut last = 0;
     std::iter::from_fn(move || {
-        let mut attributes = Attributes { first: last, ..Attributes::default() };
-        (bpf(LINK_GET_NEXT_ID, &mut attributes) == 0).then(|| {
-            last = attributes.second;
+        let mut attributes = attributes();
+        attributes.__bindgen_anon_6.__bindgen_anon_1.start_id = last;
+        (bpf(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attributes) == 0).then(|| {
+            // SAFETY: zero, and then set by the kernel.
+            last = unsafe { attributes.__bindgen_anon_6.next_id };
             last
         })
     })
 }
 
 fn open(id: u32) -> Option<OwnedFd> {
-    let fd = bpf(LINK_GET_FD_BY_ID, &mut Attributes { first: id, ..Attributes::default() });
+    let mut attributes = attributes();
+    attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    let fd = bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attributes);
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()) })
 }
 
-fn info(link: &OwnedFd) -> LinkInfo {
-    let mut info = LinkInfo::default();
-    let mut attributes = Attributes {
-        first: u32::try_from(link.as_raw_fd()).unwrap(),
-        second: u32::try_from(size_of::<LinkInfo>()).unwrap(),
-        third: &raw mut info as u64,
-        ..Attributes::default()
-    };
-    bpf(OBJ_GET_INFO_BY_FD, &mut attributes);
+fn info(link: &OwnedFd) -> bpf_link_info {
+    // SAFETY: structs of integers, for which zero is a value.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attributes = attributes();
+    attributes.info.bpf_fd = u32::try_from(link.as_raw_fd()).unwrap();
+    attributes.info.info_len = u32::try_from(size_of::<bpf_link_info>()).unwrap();
+    attributes.info.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes);
     info
 }
 
-fn bpf(command: libc::c_long, attributes: &mut Attributes) -> libc::c_long {
-    // SAFETY: `attributes` is a live, zero-padded bpf_attr of the size given, and the pointer in it, where there
-    // is one, is to a live `LinkInfo` of the size given beside it.
-    unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<Attributes>()) }
+/// The whole of the kernel's attributes, all zero: it may write to any part of them.
+fn attributes() -> bpf_attr {
+    // SAFETY: structs of integers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> libc::c_long {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: live attributes of the size given, and the pointer in them, where there is one, is to a live
+    // `bpf_link_info` of the size given beside it.
+    unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attributes), size) }
 }

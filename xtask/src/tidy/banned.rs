@@ -23,6 +23,12 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
     for name in ["todo!", "unimplemented!"] {
         source.words(name).for_each(|at| find(at, "unfinished", &format!("`{name}` is no answer")));
     }
+    let names = |name| source.words(name).next().is_some();
+    if names("libc::syscall") && !names("bpf_attr") {
+        for at in source.words("SYS_bpf") {
+            find(at, "bpf", "bpf(2) takes aya-obj's whole `bpf_attr`: kernels write past a shorter one");
+        }
+    }
     if !UNSAFE_PLACES.iter().any(|place| source.path.starts_with(place)) {
         for at in source.words("unsafe").filter(|at| !source.in_test(*at)) {
             find(

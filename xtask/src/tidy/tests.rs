@@ -73,6 +73,16 @@ fn comments_and_strings_break_no_rule() {
 }
 
 #[test]
+fn bpf_is_called_with_attributes_of_the_kernels_size_alone() {
+    let call = "fn f(a: &mut [u32; 8]) { libc::syscall(libc::SYS_bpf, 16, a.as_mut_ptr(), 32); }\n";
+    for path in ["xtask/src/setup.rs", "tests/src/net/links.rs", "proxy-userspace/tests/intercept/bpf.rs"] {
+        only(&findings(path, call), "[bpf]");
+        assert!(findings(path, &format!("use aya_obj::generated::bpf_attr;\n{call}")).is_empty());
+        assert!(findings(path, "const CALL: libc::c_long = libc::SYS_bpf;\n").is_empty());
+    }
+}
+
+#[test]
 fn unsafe_has_its_places() {
     let text = "fn f() { unsafe { g() } }\n";
     only(&findings("proxy-userspace/src/transport/io.rs", text), "[unsafe]");
