@@ -18,7 +18,7 @@ pub enum Verdict {
     },
     /// Let it go where it was going.
     Skip(Count),
-    /// Answer ECONNREFUSED.
+    /// Answer ECONNREFUSED, or EPERM where the kernel cannot.
     Refuse(Count),
 }
 

@@ -25,13 +25,17 @@ pub enum Action {
     Pass,
     /// Rewrite it to this address and port (in network order).
     Rewrite(&'static Address, u16),
-    /// Refuse it; what connect() returns is set already.
+    /// Deny it; what connect() returns is set already, or else it is EPERM.
     Refuse,
 }
 
 /// Decides on a TCP connection, counts the decision and, when it is diverted, remembers where it was going.
+///
+/// With `REFUSES`, a refused connect() returns ECONNREFUSED. That takes `bpf_set_retval`, which Linux has since 5.18. So
+/// each family has a program with it and one without: it is not enough that the call is never reached, because the verifier
+/// also walks branches that a mispredicting CPU might take, unless the loader has CAP_PERFMON.
 #[inline(always)]
-pub fn act(ctx: &SockAddrContext, socket: *mut bpf_sock, dial: Dial) -> Action {
+pub fn act<const REFUSES: bool>(ctx: &SockAddrContext, socket: *mut bpf_sock, dial: Dial) -> Action {
     let fail = maps::fail();
     let Some(settings) = maps::settings() else { return Action::Pass };
     let facts = Kernel { ctx: ctx.sock_addr, socket, dial };
@@ -58,20 +62,20 @@ pub fn act(ctx: &SockAddrContext, socket: *mut bpf_sock, dial: Dial) -> Action {
             maps::forget(socket);
             maps::count(reason);
             log_verdict(ctx, &dial, "refused");
-            refuse();
+            if REFUSES {
+                refuse();
+            }
             Action::Refuse
         }
     }
 }
 
-/// Makes connect() return ECONNREFUSED, where a bare denial would be EPERM.
+/// Makes connect() return ECONNREFUSED, where a bare denial is EPERM.
 #[inline(always)]
 fn refuse() {
     const ECONNREFUSED: i32 = 111;
-    if let decide::Fail::Closed = maps::fail() {
-        // SAFETY: a helper without arguments in memory.
-        let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
-    }
+    // SAFETY: a helper without arguments in memory.
+    let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
 }
 
 /// The facts, asked of the kernel.

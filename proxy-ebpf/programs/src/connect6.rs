@@ -9,8 +9,20 @@ use proxy_ebpf::decide::Dial;
 
 use crate::connect::{ALLOW, Action, DENY, TCP, act};
 
+/// A connection that is refused fails with EPERM: for every kernel.
 #[cgroup_sock_addr(connect6)]
 pub fn weir_connect6(ctx: SockAddrContext) -> i32 {
+    connect::<false>(&ctx)
+}
+
+/// A connection that is refused fails with ECONNREFUSED: for Linux 5.18 and later.
+#[cgroup_sock_addr(connect6)]
+pub fn weir_refuse6(ctx: SockAddrContext) -> i32 {
+    connect::<true>(&ctx)
+}
+
+#[inline(always)]
+fn connect<const REFUSES: bool>(ctx: &SockAddrContext) -> i32 {
     let raw = ctx.sock_addr;
     // SAFETY: the hook's own context, whose accesses the verifier checks.
     let (protocol, words, port, socket) = unsafe {
@@ -29,7 +41,7 @@ pub fn weir_connect6(ctx: SockAddrContext) -> i32 {
     if protocol != TCP {
         return ALLOW;
     }
-    match act(&ctx, socket, Dial { address: Address { words }, port: port as u16 }) {
+    match act::<REFUSES>(ctx, socket, Dial { address: Address { words }, port: port as u16 }) {
         Action::Pass => ALLOW,
         Action::Refuse => DENY,
         Action::Rewrite(node, port) => {

@@ -16,8 +16,7 @@ use aya_ebpf::macros::btf_map;
 use proxy_ebpf::decide::Fail;
 use proxy_ebpf::{Address, Count, Original, Pod, Ports, Settings, Tuple};
 
-/// 1 when a connection that weir cannot take is refused. A constant to the verifier, so that without it
-/// the programs load on kernels that have no `bpf_set_retval` (before 5.18).
+/// 1 when a connection that weir cannot take is refused. A constant to the verifier.
 #[unsafe(no_mangle)]
 static FAIL_CLOSED: Global<u8> = Global::new(0);
 

@@ -9,7 +9,7 @@ use super::listeners::Listeners;
 use crate::admin::{Desk, Diverted};
 use crate::config::{self, Fail, Settings, Transparent};
 use crate::domain::catalog::{Catalog, Changes};
-use crate::intercept::{self, Applied, Enrol, InterceptError, Interception, Plan};
+use crate::intercept::{self, Applied, Enrol, InterceptError, Interception, Plan, Refusal};
 use crate::proxy::world::World;
 
 /// The SO_MARK of weir's own connections. The packets carry it too, through whatever else marks packets on a node: this is
@@ -39,7 +39,15 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
         );
     }
     match &attached {
-        Ok(_) => tracing::info!("interception is on"),
+        Ok(interception) => {
+            tracing::info!("interception is on");
+            if interception.refusal() == Refusal::NotPermitted {
+                tracing::warn!(
+                    "this kernel is older than Linux 5.18: with fail: closed, connect() fails with EPERM (operation not \
+                     permitted) and not with ECONNREFUSED"
+                );
+            }
+        }
         Err(why) => tracing::warn!("interception is off: {why:#}; explicit clients are served all the same"),
     }
     attached

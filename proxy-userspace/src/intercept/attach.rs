@@ -5,16 +5,18 @@ use std::os::fd::AsFd;
 use aya::Ebpf;
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
 use aya::programs::sock_ops::SockOpsLink;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, SockOps};
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SockOps};
 
 use super::cgroup::Cgroup;
 use super::error::InterceptError;
-use super::sys;
+use super::{Fail, sys, verifier};
 
 /// A program and its hook. The kernel checks only a program's type, and would accept the program for one
 /// family on the hook of the other: the name, the hook and its number come from this one table.
 struct Hook {
     program: &'static str,
+    /// The program in its place where connections can be refused: on a kernel that has `bpf_set_retval`.
+    refusing: Option<&'static str>,
     name: &'static str,
     /// `enum bpf_attach_type` of linux/bpf.h.
     attach_type: u32,
@@ -22,11 +24,21 @@ struct Hook {
 
 /// In the order of attaching: what files and what answers comes before what diverts.
 const HOOKS: [Hook; 5] = [
-    Hook { program: "weir_connecting", name: "sockops", attach_type: 3 },
-    Hook { program: "weir_peername4", name: "cgroup/getpeername4", attach_type: 29 },
-    Hook { program: "weir_peername6", name: "cgroup/getpeername6", attach_type: 30 },
-    Hook { program: "weir_connect4", name: "cgroup/connect4", attach_type: 10 },
-    Hook { program: "weir_connect6", name: "cgroup/connect6", attach_type: 11 },
+    Hook { program: "weir_connecting", refusing: None, name: "sockops", attach_type: 3 },
+    Hook { program: "weir_peername4", refusing: None, name: "cgroup/getpeername4", attach_type: 29 },
+    Hook { program: "weir_peername6", refusing: None, name: "cgroup/getpeername6", attach_type: 30 },
+    Hook {
+        program: "weir_connect4",
+        refusing: Some("weir_refuse4"),
+        name: "cgroup/connect4",
+        attach_type: 10,
+    },
+    Hook {
+        program: "weir_connect6",
+        refusing: Some("weir_refuse6"),
+        name: "cgroup/connect6",
+        attach_type: 11,
+    },
 ];
 
 /// The attached programs. Dropping it detaches them, what diverts first.
@@ -50,17 +62,73 @@ enum Link {
     Operations(SockOpsLink),
 }
 
-/// Hands all programs to the kernel's verifier.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), InterceptError> {
+/// What a connection gets that weir cannot take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nothing: it goes direct ([`Fail::Open`]).
+    None,
+    /// connect() fails with ECONNREFUSED.
+    ConnectionRefused,
+    /// connect() fails with EPERM: Linux before 5.18 lets a program say no, and not why.
+    NotPermitted,
+}
+
+/// Hands the programs to the kernel's verifier, of those of a hook the one that the kernel and the setting need, and says
+/// what they do with a connection that weir cannot take.
+pub(super) fn load(ebpf: &mut Ebpf, fail: Fail) -> Result<Refusal, InterceptError> {
+    let mut refusal = match fail {
+        Fail::Open => Refusal::None,
+        Fail::Closed => Refusal::ConnectionRefused,
+    };
     for hook in &HOOKS {
-        match program(ebpf, hook)? {
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::SockOps(program) => program.load(),
-            _ => return Err(foreign(hook)),
+        if let (Some(name), Refusal::ConnectionRefused) = (hook.refusing, refusal) {
+            match verify(ebpf, name) {
+                Ok(()) => continue,
+                Err(Unloaded::Refused(ProgramError::LoadError { verifier_log, .. }))
+                    if verifier::lacks_helper(&verifier_log.to_string()) =>
+                {
+                    refusal = Refusal::NotPermitted;
+                }
+                Err(other) => return Err(other.explained(name)),
+            }
         }
-        .map_err(|error| InterceptError::program(hook.program, error))?;
+        verify(ebpf, hook.program).map_err(|why| why.explained(hook.program))?;
     }
-    Ok(())
+    Ok(refusal)
+}
+
+impl Hook {
+    /// The program that [`load`] has loaded for it.
+    fn loaded(&self, refusal: Refusal) -> &'static str {
+        match refusal {
+            Refusal::ConnectionRefused => self.refusing.unwrap_or(self.program),
+            Refusal::None | Refusal::NotPermitted => self.program,
+        }
+    }
+}
+
+/// Why a program is not loaded.
+enum Unloaded {
+    Missing,
+    Refused(ProgramError),
+}
+
+impl Unloaded {
+    fn explained(self, name: &'static str) -> InterceptError {
+        match self {
+            Self::Missing => foreign(name),
+            Self::Refused(error) => InterceptError::program(name, error),
+        }
+    }
+}
+
+fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(), Unloaded> {
+    match ebpf.program_mut(name) {
+        Some(Program::CgroupSockAddr(program)) => program.load(),
+        Some(Program::SockOps(program)) => program.load(),
+        _ => return Err(Unloaded::Missing),
+    }
+    .map_err(Unloaded::Refused)
 }
 
 impl Links {
@@ -71,17 +139,18 @@ impl Links {
 
     /// Attaches the loaded programs to the cgroup, beside whatever runs there: a program further up that allows others to
     /// take its place would give way without a word.
-    pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &Cgroup) -> Result<Self, InterceptError> {
+    pub(super) fn attach(ebpf: &mut Ebpf, refusal: Refusal, cgroup: &Cgroup) -> Result<Self, InterceptError> {
         let mut links = Self::none();
         for hook in &HOOKS {
             let before = programs_at(hook, cgroup);
-            let (program, link) = match program(ebpf, hook)? {
-                Program::CgroupSockAddr(program) => (program.info(), address(program, cgroup)),
-                Program::SockOps(program) => (program.info(), operations(program, cgroup)),
-                _ => return Err(foreign(hook)),
+            let name = hook.loaded(refusal);
+            let (program, link) = match ebpf.program_mut(name) {
+                Some(Program::CgroupSockAddr(program)) => (program.info(), address(program, cgroup)),
+                Some(Program::SockOps(program)) => (program.info(), operations(program, cgroup)),
+                _ => return Err(foreign(name)),
             };
             let link = link.map_err(|error| InterceptError::attach(cgroup.path(), hook.name, error))?;
-            let program = program.map_err(|error| InterceptError::program(hook.program, error))?.id();
+            let program = program.map_err(|error| InterceptError::program(name, error))?.id();
             links.attached.push(Attached { attach_type: hook.attach_type, program, _link: link });
             // By number, for its owner may put another program in a link's place at any moment.
             if before.is_some_and(|before| programs_at(hook, cgroup).is_some_and(|now| now <= before)) {
@@ -117,23 +186,16 @@ impl Drop for Links {
 // because aya passes it as a link's flags.
 const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
-fn address(program: &mut CgroupSockAddr, cgroup: &Cgroup) -> Result<Link, aya::programs::ProgramError> {
+fn address(program: &mut CgroupSockAddr, cgroup: &Cgroup) -> Result<Link, ProgramError> {
     let id = program.attach(cgroup.as_fd(), MODE)?;
     program.take_link(id).map(Link::Address)
 }
 
-fn operations(program: &mut SockOps, cgroup: &Cgroup) -> Result<Link, aya::programs::ProgramError> {
+fn operations(program: &mut SockOps, cgroup: &Cgroup) -> Result<Link, ProgramError> {
     let id = program.attach(cgroup.as_fd(), MODE)?;
     program.take_link(id).map(Link::Operations)
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut Program, InterceptError> {
-    ebpf.program_mut(hook.program).ok_or_else(|| foreign(hook))
-}
-
-fn foreign(hook: &Hook) -> InterceptError {
-    InterceptError::Object {
-        path: None,
-        cause: format!("it has no program {} for {}", hook.program, hook.name),
-    }
+fn foreign(name: &str) -> InterceptError {
+    InterceptError::Object { path: None, cause: format!("it has no program {name}") }
 }

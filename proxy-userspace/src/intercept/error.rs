@@ -8,6 +8,9 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 
+use super::release::Release;
+use super::verifier;
+
 /// Why interception could not be set up or changed. `Display` is meant for the operator.
 #[derive(Debug)]
 pub enum InterceptError {
@@ -65,7 +68,7 @@ pub enum InterceptError {
         name: &'static str,
         /// What the kernel said.
         cause: io::Error,
-        /// The last line of the verifier's log.
+        /// The verifier's complaint; empty where it has none.
         verifier: String,
     },
     /// A map could not be created or changed.
@@ -140,12 +143,8 @@ impl InterceptError {
                 Self::Forbidden(io_error)
             }
             ProgramError::LoadError { io_error, verifier_log } => {
-                let log = verifier_log.to_string();
-                // The log ends with statistics; the complaint is the last line that is not one of them.
-                let verifier = log.lines().rev().find(|line| {
-                    !line.is_empty() && !line.starts_with("processed ") && !line.contains("stack depth")
-                });
-                Self::Program { name, cause: io_error, verifier: verifier.unwrap_or_default().to_owned() }
+                let verifier = verifier::complaint(&verifier_log.to_string()).to_owned();
+                Self::Program { name, cause: io_error, verifier }
             }
             other => Self::Program { name, cause: io::Error::other(other), verifier: String::new() },
         }
@@ -220,10 +219,15 @@ impl fmt::Display for InterceptError {
 impl InterceptError {
     /// Those that concern what this kernel can do, and lets weir do.
     fn fmt_kernel(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_kernel_of(f, &Release::running())
+    }
+
+    fn fmt_kernel_of(&self, f: &mut fmt::Formatter<'_>, kernel: &Release) -> fmt::Result {
+        let old = kernel.is_too_old();
         match self {
             Self::NoBpf(cause) => write!(
                 f,
-                "this kernel has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
+                "{kernel} has no bpf(2) for weir ({cause}): interception needs Linux 5.15 or newer with \
                  CONFIG_CGROUP_BPF, and no seccomp filter on bpf"
             ),
             Self::Forbidden(cause) => write!(
@@ -232,13 +236,23 @@ impl InterceptError {
                  Kubernetes set seccompProfile Unconfined), or SELinux does (type spc_t), or weir runs in a user namespace"
             ),
             Self::TooOld { what, cause } => {
-                write!(f, "this kernel has no {what} ({cause}): interception needs Linux 5.15 or newer")
+                write!(f, "{kernel} has no {what} ({cause}): ")?;
+                f.write_str(match old {
+                    Some(false) => {
+                        "Linux has it since 5.15 at the latest, so that a seccomp profile may hide it from weir, or the \
+                         kernel was built without it"
+                    }
+                    _ => NEEDS,
+                })
             }
-            Self::Program { name, cause, verifier } => write!(
-                f,
-                "this kernel does not accept weir's eBPF program {name} ({cause}; {verifier}): interception needs Linux \
-                 5.15 or newer, and 5.18 to refuse connections when weir is gone"
-            ),
+            Self::Program { name, cause, verifier } => {
+                write!(f, "{kernel} does not accept weir's eBPF program {name} (")?;
+                if !verifier.is_empty() {
+                    write!(f, "{verifier}; ")?;
+                }
+                let what = if old == Some(false) { "this is a bug in weir" } else { NEEDS };
+                write!(f, "{cause}): {what}")
+            }
             Self::Map { name, cause } => write!(
                 f,
                 "the eBPF map {name} does not work ({}): check the kernel's features and the memory limit of weir's \
@@ -304,6 +318,9 @@ impl InterceptError {
 
 impl std::error::Error for InterceptError {}
 
+/// What an older kernel is told.
+const NEEDS: &str = "interception needs Linux 5.15 or newer";
+
 /// The error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
@@ -332,5 +349,33 @@ mod tests {
         assert!(said(libc::EPERM).contains("seccomp"), "{}", said(libc::EPERM));
         assert!(said(libc::EACCES).contains("SELinux"), "{}", said(libc::EACCES));
         assert!(said(libc::ENOMEM).contains("memory limit"), "{}", said(libc::ENOMEM));
+    }
+
+    #[test]
+    fn a_kernel_is_called_too_old_only_where_it_is() {
+        struct On<'a>(&'a InterceptError, &'static str);
+        impl fmt::Display for On<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt_kernel_of(f, &self.1.into())
+            }
+        }
+        let cause = || io::Error::from_raw_os_error(libc::EINVAL);
+        let verifier = "R1 invalid mem access 'scalar'".to_owned();
+        let program = InterceptError::Program { name: "weir_connect4", cause: cause(), verifier };
+        let silent =
+            InterceptError::Program { name: "weir_connect4", cause: cause(), verifier: String::new() };
+        let lacks = InterceptError::TooOld { what: "SO_NETNS_COOKIE", cause: cause() };
+        for (error, release, expected) in [
+            (&program, "5.15.0-25-generic", &["(5.15.0-25-generic)", "(R1 invalid", "a bug in weir"][..]),
+            (&program, "5.10.0-30-amd64", &["(R1 invalid", NEEDS]),
+            (&silent, "6.1.0-50-amd64", &["weir_connect4 (Invalid argument", "a bug in weir"]),
+            (&lacks, "5.10.0-30-amd64", &["(5.10.0-30-amd64) has no SO_NETNS_COOKIE", NEEDS]),
+            (&lacks, "6.12.117+deb13-amd64", &["no SO_NETNS_COOKIE", "seccomp"]),
+            (&lacks, "", &["this kernel has no SO_NETNS_COOKIE", NEEDS]),
+        ] {
+            let said = On(error, release).to_string();
+            assert!(expected.iter().all(|part| said.contains(part)), "{release}: {said}");
+            assert_eq!(said.contains(NEEDS), expected.contains(&NEEDS), "{release}: {said}");
+        }
     }
 }

@@ -27,11 +27,13 @@ mod object;
 mod originals;
 mod plan;
 mod pods;
+mod release;
 mod scope;
 mod status;
 mod sweep;
 mod syn;
 mod sys;
+mod verifier;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +43,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use aya::maps::{Array, MapData};
 use ipnet::IpNet;
 
+pub use attach::Refusal;
 pub use cgroup::find_cgroup;
 pub use counters::Counters;
 pub use error::InterceptError;
@@ -95,8 +98,10 @@ impl Interception {
         plan.check()?;
         sys::is_listening(listener).map_err(InterceptError::Listener)?;
         let cgroup = cgroup::Cgroup::open(&plan.cgroup)?;
+        // Before the object, of which older kernels say something that misleads.
+        let netns = sys::netns_cookie().map_err(InterceptError::lacks("SO_NETNS_COOKIE"))?;
         let mut object = object::Object::load(plan)?;
-        let settings = plan.settings(sys::netns_cookie().map_err(InterceptError::lacks("SO_NETNS_COOKIE"))?);
+        let settings = plan.settings(netns);
         let mut table: Array<MapData, wire::Wire<proxy_ebpf::Settings>> = object.map("SETTINGS")?;
         table.set(0, wire::Wire(settings), 0).map_err(InterceptError::map("SETTINGS"))?;
         let heart = Heart::new(object.heart()?);
@@ -255,6 +260,11 @@ impl Interception {
     pub fn disarm(&mut self) {
         // The only failure is an empty slot, which is what was wanted.
         let _ = sys::clear_slot(self.slot.as_fd());
+    }
+
+    /// What a connection gets that weir cannot take: what the plan says, as far as this kernel can.
+    pub fn refusal(&self) -> Refusal {
+        self.object.refusal()
     }
 
     /// Whose connections are diverted.

@@ -8,7 +8,7 @@ use aya::maps::{HashMap, Map, MapData, MapError, MapFd};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use proxy_ebpf::{Original, Tuple};
 
-use super::attach::{self, Links};
+use super::attach::{self, Links, Refusal};
 use super::cgroup::Cgroup;
 use super::error::InterceptError;
 use super::logs::Forwarder;
@@ -28,6 +28,7 @@ const OVERRIDE: &str = "WEIR_BPF_OBJECT";
 pub(super) struct Object {
     ebpf: Ebpf,
     path: Option<PathBuf>,
+    refusal: Refusal,
 }
 
 impl Object {
@@ -46,7 +47,7 @@ impl Object {
             })?),
         };
         let closed = u8::from(plan.fail == Fail::Closed);
-        let ebpf = EbpfLoader::new()
+        let mut ebpf = EbpfLoader::new()
             // Nothing in the programs depends on the layout of the kernel's own types.
             .btf(None)
             .override_global("FAIL_CLOSED", &closed, true)
@@ -54,9 +55,8 @@ impl Object {
             .map_max_entries("SCOPE", plan.destinations.saturating_add(2 * HOLES))
             .load(&bytes)
             .map_err(|error| InterceptError::load(path.as_deref(), error))?;
-        let mut object = Self { ebpf, path };
-        attach::load(&mut object.ebpf)?;
-        Ok(object)
+        let refusal = attach::load(&mut ebpf, plan.fail)?;
+        Ok(Self { ebpf, path, refusal })
     }
 
     /// Takes a map, as the type it is used with.
@@ -93,9 +93,14 @@ impl Object {
         Ok(Originals::new(fd))
     }
 
-    /// Attaches all programs.
+    /// What becomes of connections that weir cannot take.
+    pub(super) fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
+    /// Attaches the loaded programs.
     pub(super) fn attach(&mut self, cgroup: &Cgroup) -> Result<Links, InterceptError> {
-        Links::attach(&mut self.ebpf, cgroup)
+        Links::attach(&mut self.ebpf, self.refusal, cgroup)
     }
 
     /// Sends the lines of an object that was built with them to weir's log.

@@ -3,16 +3,17 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::Pid;
 use proxy_ebpf::Count;
-use weir::intercept::Fail;
+use weir::intercept::{Fail, Plan, Refusal};
 
 use crate::weir::{
     Answering, Beating, Direct, dial, eventually, intercept, listeners, plan, service, services,
 };
-use crate::world::{Cgroup, Process, World, on_a_node, steal};
+use crate::world::{Cgroup, Process, World, keep_only, on_a_node, steal};
 
 /// The links of a process: with copies of them held, its programs stay attached when it dies, and only
 /// the empty slot can make connections go direct.
@@ -121,18 +122,86 @@ fn with_closed_failures_a_connection_without_weir_is_refused_in_both_families() 
         let mut plan = plan(world);
         plan.fail = Fail::Closed;
         let (mut interception, listeners) = intercept(&plan);
+        let refused = match interception.refusal() {
+            Refusal::ConnectionRefused if kernel() >= (5, 18) => "ConnectionRefused",
+            Refusal::NotPermitted if kernel() < (5, 18) => "PermissionDenied",
+            other => panic!("{other:?} on Linux {:?}", kernel()),
+        };
         let _weir = Answering::start(&listeners, &interception.originals());
         let _direct = Direct::start(world);
         assert!(world.run(|| dial(service(0, 80))).starts_with("weir"));
         interception.disarm();
-        assert_eq!(world.run(|| dial(service(0, 80))), "ConnectionRefused");
-        assert_eq!(world.run(|| dial(service(1, 80))), "ConnectionRefused");
+        assert_eq!(world.run(|| dial(service(0, 80))), refused);
+        assert_eq!(world.run(|| dial(service(1, 80))), refused);
         assert_eq!(interception.counters().get(Count::RefusedNoListener), 2);
         interception.arm().unwrap();
         interception.stop_heart();
-        eventually("ConnectionRefused", || world.run(|| dial(service(0, 80))));
+        eventually(refused, || world.run(|| dial(service(0, 80))));
         assert!(interception.counters().get(Count::RefusedStaleHeart) > 0);
     });
+}
+
+/// The running kernel's version.
+fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|it| it.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// weir's object as a kernel sees it that has no `bpf_set_retval`: it calls a function with a number that no kernel knows.
+fn without_set_retval(folder: &Path) -> PathBuf {
+    const CALL: [u8; 8] = [0x85, 0, 0, 0, 187, 0, 0, 0];
+    const UNKNOWN: [u8; 8] = [0x85, 0, 0, 0, 0xff, 0x7f, 0, 0];
+    let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../proxy-ebpf/prebuilt/weir.bpf.o");
+    let mut object = fs::read(object).unwrap();
+    let calls: Vec<usize> = (0..object.len() - 8).filter(|at| object[*at..*at + 8] == CALL).collect();
+    assert_eq!(calls.len(), 2, "one in the program of each family");
+    for at in calls {
+        object[at..at + 8].copy_from_slice(&UNKNOWN);
+    }
+    let path = folder.join("weir.bpf.o");
+    fs::write(&path, object).unwrap();
+    path
+}
+
+#[test]
+fn a_kernel_that_cannot_set_what_connect_returns_diverts_and_denies_all_the_same() {
+    on_a_node(|world| {
+        drop(intercept(&plan(world)));
+        let _direct = Direct::start(world);
+        let folder = tempfile::tempdir().unwrap();
+        let object = without_set_retval(folder.path());
+        let own = Cgroup::new(world.pods.path.parent().unwrap());
+        for (fail, armed, expected) in [
+            (Fail::Open, true, "weir"),
+            (Fail::Open, false, "direct"),
+            (Fail::Closed, true, "weir"),
+            (Fail::Closed, false, "PermissionDenied"),
+        ] {
+            let (plan, object) = (Plan { fail, ..plan(world) }, object.clone());
+            let weir = world.start_on_node(&own, move || of_object(&object, &plan, armed));
+            eventually(expected, || world.run(|| dial(service(0, 80))));
+            assert!(world.run(|| dial(service(1, 80))).starts_with(expected));
+            weir.kill();
+        }
+    });
+}
+
+/// As a weir that runs with this object and the DaemonSet's capabilities, until it is killed. Without CAP_PERFMON the
+/// verifier also walks branches that are never taken.
+#[allow(clippy::disallowed_methods, reason = "in a forked process with one thread")]
+fn of_object(object: &Path, plan: &Plan, armed: bool) -> String {
+    keep_only(&[12, 39]);
+    // SAFETY: there is no other thread.
+    unsafe { std::env::set_var("WEIR_BPF_OBJECT", object) };
+    let (mut interception, listeners) = intercept(plan);
+    let _answering = Answering::start(&listeners, &interception.originals());
+    if !armed {
+        interception.disarm();
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 fn shutdown(listener: &TcpListener) {

@@ -7,7 +7,7 @@ use weir::domain::ports::PortWishes;
 use weir::intercept::{Enrol, Plan, diverted};
 
 use crate::weir::{Answering, Beating, Direct, dial, intercept, intercept_to, listeners, plan, service};
-use crate::world::{Cgroup, World, on_a_node};
+use crate::world::{Cgroup, World, keep_only, on_a_node};
 
 const UID: &str = "0b7f1c1e-0000-4000-8000-000000000001";
 const OTHER: &str = "0b7f1c1e-0000-4000-8000-000000000002";
@@ -185,21 +185,4 @@ fn no_resource_limit_needs_to_be_raised() {
         });
         assert_eq!(said.result(), "armed true, limit 65536");
     });
-}
-
-/// Gives up all capabilities but these, by their numbers in capabilities(7), and the means to get them back.
-fn keep_only(capabilities: &[u32]) {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    let keep = capabilities.iter().fold(0_u64, |set, bit| set | 1 << bit);
-    let (low, high) = (keep as u32, (keep >> 32) as u32);
-    // Effective, permitted, inheritable; the lower word of each first.
-    let data = [low, low, 0, high, high, 0];
-    let header = Header { version: 0x2008_0522, pid: 0 };
-    // SAFETY: version 3 of the header and two sets of data, as capset(2) wants them.
-    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }

@@ -306,3 +306,22 @@ pub fn steal(process: Pid, fd: i32) -> OwnedFd {
         OwnedFd::from_raw_fd(copy as i32)
     }
 }
+
+/// Gives up all capabilities but these, by their numbers in capabilities(7), and the means to get them back.
+pub fn keep_only(capabilities: &[u32]) {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    // As linux/capability.h has them: the header, and two sets of three words.
+    const _: () = assert!(size_of::<Header>() == 8 && size_of::<[u32; 6]>() == 24);
+    let keep = capabilities.iter().fold(0_u64, |set, bit| set | 1 << bit);
+    let (low, high) = (keep as u32, (keep >> 32) as u32);
+    // Effective, permitted, inheritable; the lower word of each first.
+    let data = [low, low, 0, high, high, 0];
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    // SAFETY: version 3 of the header and two sets of data, as capset(2) wants them.
+    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}

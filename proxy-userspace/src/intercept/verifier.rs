@@ -1,0 +1,67 @@
+//! What the kernel's verifier says, in the one line that is worth showing.
+
+/// How lines begin that only tell what the verification cost. They stand at the log's end, behind the complaint.
+const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+
+/// How lines say that a kernel lacks a helper function. The first is of kernels on which its number means nothing yet
+/// (`invalid func unknown#187`), the others of those that know it and not for programs of this type.
+const NO_HELPER: [&str; 3] = ["invalid func ", "unknown func ", "program of this type cannot use helper "];
+
+/// The verifier's complaint: the last line of its log that is not one of the statistics; empty where there is none.
+pub(super) fn complaint(log: &str) -> &str {
+    let lines = log.lines().rev().map(str::trim);
+    let said = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    lines.into_iter().find(said).unwrap_or_default()
+}
+
+/// Whether the complaint is that the kernel lacks a helper function.
+pub(super) fn lacks_helper(log: &str) -> bool {
+    let complaint = complaint(log);
+    NO_HELPER.iter().any(|start| complaint.contains(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_complaint_is_shown_and_not_what_the_verification_cost() {
+        for (log, expected) in [
+            // Linux 5.15, with what aya asks for.
+            (
+                "0: (bf) r6 = r1\n; if let decide::Fail::Closed = maps::fail() {\n812: (85) call unknown#187\n\
+                 invalid func unknown#187\nverification time 5623 usec\nstack depth 176\n\
+                 processed 1174 insns (limit 1000000) max_states_per_insn 4 total_states 70 peak_states 70 mark_read 22\n",
+                "invalid func unknown#187",
+            ),
+            // With functions of its own, and with lines between.
+            (
+                "R1 invalid mem access 'scalar'\n\nverification time 9 usec\nstack depth 0+16\n",
+                "R1 invalid mem access 'scalar'",
+            ),
+            ("unreachable insn 7\nprocessed 0 insns (limit 1000000)\n\n  \n", "unreachable insn 7"),
+            (
+                "dereference of modified ctx ptr R1 off=24 disallowed",
+                "dereference of modified ctx ptr R1 off=24 disallowed",
+            ),
+            ("verification time 1 usec\nstack depth 0\nprocessed 2 insns\n", ""),
+            ("", ""),
+        ] {
+            assert_eq!(complaint(log), expected, "{log}");
+        }
+    }
+
+    #[test]
+    fn a_missing_helper_is_told_from_other_complaints() {
+        for (log, lacks) in [
+            ("invalid func unknown#187\nverification time 3 usec\n", true),
+            ("unknown func bpf_set_retval#187\nprocessed 3 insns\n", true),
+            ("program of this type cannot use helper bpf_set_retval#187\n", true),
+            ("cannot call GPL-restricted function from non-GPL compatible program\n", false),
+            ("invalid func unknown#187\nR1 type=ctx expected=fp\n", false),
+            ("", false),
+        ] {
+            assert_eq!(lacks_helper(log), lacks, "{log}");
+        }
+    }
+}
