@@ -20,7 +20,7 @@ mod shares;
 mod tests;
 
 pub use ewma::PeakEwma;
-pub use rank::score;
+pub use rank::{identity, score};
 pub use shares::Shares;
 
 /// How a cluster chooses among its endpoints.

@@ -5,7 +5,11 @@
 //! restart come to the same ranking without a table that could be full. When an endpoint leaves, its clients and no
 //! others move, each to the next in its own ranking; when one comes, it takes its share of each of the others'.
 //!
-//! Deliberately absent: the time after which Kubernetes lets a client go. There is nothing to forget: a client comes back
+//! A client keeps one pod over all ports of a Service: an endpoint that has its IP address to itself is known by that alone
+//! ([`identity`]), so that each port comes to the same ranking of pods. It is another pod only while a breaker keeps the
+//! first from one of the ports.
+//!
+//! Deliberately absent: pods that share an address, as on a node's own network, being one over several ports; the time after which Kubernetes lets a client go. There is nothing to forget: a client comes back
 //! to its endpoint however long it was away.
 
 use std::net::{IpAddr, SocketAddr};
@@ -40,8 +44,14 @@ pub(super) fn pick(
     Some(Picked { index, choice: Choice::Forced })
 }
 
-/// How high `endpoint` ranks for a client, which its port does not change. Of many clients, each endpoint ranks highest for
-/// as many as its `weight` is of all.
+/// What tells `endpoint` from the others of its service port: its IP address, with port 0, unless another one `shares` it.
+pub fn identity(endpoint: SocketAddr, shares: bool) -> SocketAddr {
+    let port = if shares { endpoint.port() } else { 0 };
+    SocketAddr::new(endpoint.ip().to_canonical(), port)
+}
+
+/// How high the endpoint of this [`identity`] ranks for a client, which its port does not change. Of many clients, each
+/// endpoint ranks highest for as many as its `weight` is of all.
 pub fn score(client: IpAddr, endpoint: SocketAddr, weight: f64) -> f64 {
     let drawn =
         mix(mix(number(client)) ^ mix(number(endpoint.ip()).wrapping_add(u64::from(endpoint.port()))));
@@ -137,6 +147,15 @@ mod tests {
         for (count, weight) in counts.iter().zip(weights) {
             assert!((f64::from(*count) / (1000.0 * weight) - 1.0).abs() < 0.1, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_with_an_address_of_its_own_is_the_same_on_every_port() {
+        let at = |address: &str| -> SocketAddr { address.parse().unwrap() };
+        assert_eq!(identity(at("10.1.0.1:80"), false), identity(at("10.1.0.1:9090"), false));
+        assert_eq!(identity(at("[::ffff:10.1.0.1]:80"), false), identity(at("10.1.0.1:9090"), false));
+        assert_ne!(identity(at("10.1.0.1:80"), false), identity(at("10.1.0.2:80"), false));
+        assert_ne!(identity(at("10.1.0.1:80"), true), identity(at("10.1.0.1:81"), true));
     }
 
     #[test]

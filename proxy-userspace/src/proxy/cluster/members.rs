@@ -1,12 +1,12 @@
 //! The endpoints of a cluster at one moment.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Backend, Plan};
-use crate::domain::balance::Shares;
+use crate::domain::balance::{Balancer, Shares, identity};
 use crate::domain::catalog::{Condition, Endpoint};
 
 /// A snapshot of a cluster's endpoints.
@@ -27,6 +27,8 @@ pub struct Members {
 pub struct Member {
     /// Its run-time state.
     pub backend: Arc<Backend>,
+    /// What it is known by where clients keep their endpoint; see [`identity`].
+    pub identity: SocketAddr,
     /// Its share.
     pub weight: f64,
     /// What its source says of it.
@@ -61,6 +63,10 @@ impl Members {
         let known: HashMap<SocketAddr, &Arc<Backend>> =
             self.all.iter().map(|member| (member.backend.address, &member.backend)).collect();
         let peers = self.observed(now);
+        let shared = match plan.balancer {
+            Balancer::ClientIp => shared_addresses(endpoints),
+            _ => HashSet::new(),
+        };
         let mut all: Vec<Member> = endpoints
             .iter()
             .map(|endpoint| Member {
@@ -68,6 +74,7 @@ impl Members {
                     || Arc::new(Backend::new(endpoint.address, plan, &peers, now)),
                     |known| Arc::clone(known),
                 ),
+                identity: identity(endpoint.address, shared.contains(&endpoint.address.ip())),
                 weight: endpoint.weight,
                 condition: endpoint.condition,
             })
@@ -81,4 +88,10 @@ impl Members {
         let shares = Shares::new(all[..active].iter().map(|member| member.weight));
         Self { all, active, shares, source: endpoints.clone() }
     }
+}
+
+/// The IP addresses that several of `endpoints` have.
+fn shared_addresses(endpoints: &[Endpoint]) -> HashSet<IpAddr> {
+    let mut seen = HashSet::new();
+    endpoints.iter().map(|endpoint| endpoint.address.ip()).filter(|ip| !seen.insert(*ip)).collect()
 }

@@ -153,7 +153,7 @@ impl Cluster {
                 let view = backend.view(now, members.shares().weight(at));
                 if is_among(tried, &active[at]) { balance::View { usable: Usable::No, ..view } } else { view }
             };
-            let rank = |at: usize| score(client.ip(), active[at].backend.address, active[at].weight);
+            let rank = |at: usize| score(client.ip(), active[at].identity, active[at].weight);
             let Some(mut picked) = self.plan.balancer.pick(members.shares(), avoid, rng, rank, view) else {
                 return Err(self.empty(&members));
             };

@@ -1,6 +1,6 @@
 //! `sessionAffinity: ClientIP`: a client, by its address, keeps its endpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -12,12 +12,17 @@ use e2e::{Client, Weir};
 
 const STICKY: &str = "ports: [{ name: http, port: 80 }], sessionAffinity: ClientIP";
 
-/// Who answers the client with this last byte of its address.
-fn answer(weir: &Weir, client: u8) -> String {
+/// A connection of the client with this last byte of its address.
+fn connect(weir: &Weir, client: u8) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 2, client], 0)).into()).unwrap();
     socket.connect(&weir.outgoing().into()).unwrap();
-    let answer = Client::over(TcpStream::from(socket)).get("http://hello/");
+    Client::over(TcpStream::from(socket))
+}
+
+/// Who answers that client.
+fn answer(weir: &Weir, client: u8) -> String {
+    let answer = connect(weir, client).get("http://hello/");
     answer.expect_status(200);
     answer.text()
 }
@@ -70,4 +75,44 @@ fn only_the_clients_of_an_endpoint_that_left_or_fails_move() {
     backends[0].restart();
     weir.folder().replace("hello.yaml", &objects("hello", STICKY, &all));
     within(Duration::from_secs(1), "its return", || answers(&weir) == first);
+}
+
+#[test]
+fn a_client_has_one_pod_over_all_ports_of_a_service() {
+    let names = ["a", "b", "c", "d"];
+    let (web, admin) = (backends(names), backends(names));
+    let spec = "ports: [{ name: http, port: 80 }, { name: admin, port: 81 }], sessionAffinity: ClientIP";
+    let yaml = |endpoints: &[usize]| {
+        let all: Vec<_> = endpoints.iter().map(|&at| (web[at].addr(), READY)).collect();
+        let port = |name, backends: &[e2e::Backend]| {
+            format!("{{ name: {name}, port: {} }}", backends[0].addr().port())
+        };
+        let (one, both) = (port("http", &web), [port("http", &web), port("admin", &admin)].join(", "));
+        objects("hello", spec, &all).replace(&format!("ports: [{one}]"), &format!("ports: [{both}]"))
+    };
+    let weir = Weir::new().file("hello.yaml", &yaml(&[0, 1, 2, 3])).start();
+    let pods = |client: u8| {
+        let mut tunnel = connect(&weir, client);
+        tunnel.send("CONNECT hello:81 HTTP/1.1\r\nHost: hello:81\r\n\r\n");
+        assert_eq!(tunnel.head().status(), Some(200));
+        [
+            answer(&weir, client),
+            connect(&weir, client).get("http://hello:81/").text(),
+            tunnel.get("/").text(),
+            connect(&weir, client).get("http://hello.default.svc:81/").text(),
+        ]
+    };
+    let expect_one_pod_each = || {
+        let mut used = BTreeSet::new();
+        for client in 1..=40 {
+            let pods = pods(client);
+            assert!(pods.iter().all(|it| *it == pods[0]), "client {client} is answered by {pods:?}");
+            used.extend(pods);
+        }
+        used
+    };
+    assert_eq!(expect_one_pod_each().len(), 4);
+    weir.folder().replace("hello.yaml", &yaml(&[0, 2, 3]));
+    within(Duration::from_secs(1), "its end", || !weir.knows(web[1].addr()));
+    assert_eq!(expect_one_pod_each().len(), 3);
 }
