@@ -35,6 +35,11 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
             "responseSeconds": explained.calls.response().map(|it| it.as_secs_f64()),
             "attempts": explained.calls.attempts,
         },
+        "dns": explained.dns.iter().map(|(outside, questions)| json!({
+            "host": outside.to_string(),
+            "inside": questions.inside.iter().map(|it| &**it).collect::<Vec<_>>(),
+            "outside": questions.outside.as_deref(),
+        })).collect::<Vec<_>>(),
         "refused": explained.refused,
         "clusters": clusters,
     });

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::allow::Allow;
 use super::fields::Section;
 use super::problem::{Mistake, quoted};
 use super::tree::Node;
@@ -17,6 +18,9 @@ pub struct Names {
     pub port: String,
     /// `clusterDomain`: the cluster's DNS domain, lower case, without a trailing dot. Default `cluster.local`.
     pub cluster_domain: String,
+    /// `clusterRanges`: where an answer of DNS for a name below the cluster's domain has to lie; others are not used. Default:
+    /// as [`Allow`], the ranges that no packet from the public internet carries.
+    pub cluster_ranges: Allow,
     /// `dns`: how names outside the catalog are looked up; none when they are not (`false`). Default: as the node does.
     pub dns: Option<Dns>,
 }
@@ -43,6 +47,7 @@ impl Default for Names {
             namespace: "default".to_owned(),
             port: "http".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
+            cluster_ranges: Allow::default(),
             dns: Some(Dns::default()),
         }
     }
@@ -53,6 +58,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Names {
     section.set("namespace", &mut names.namespace, values::label);
     section.set("port", &mut names.port, values::label);
     section.set("clusterDomain", &mut names.cluster_domain, values::domain);
+    if let Some(ranges) = section.list("clusterRanges", values::cidr) {
+        names.cluster_ranges = Allow::new(ranges);
+    }
     if section.is_section("dns") {
         names.dns = section.switch("dns").map(read_dns);
     } else {

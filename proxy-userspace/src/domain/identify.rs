@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::name::Path;
+use super::name::{Path, Scope};
 
 /// How a name is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub struct Facts<'a> {
     pub is_http_11: bool,
     /// The Host field's value.
     pub host: Option<&'a str>,
-    /// The host, canonical, as the default name has it: `hello:8080`.
-    pub canonical: Option<&'a str>,
+    /// The host, canonical, as the default name has it, `hello:8080`, and its scope.
+    pub canonical: Option<(&'a str, Scope)>,
     /// The target in origin-form.
     pub target: &'a str,
     /// A header's value by its name, if it is there and text.
@@ -95,7 +95,11 @@ impl Identifier {
     fn apply(&self, facts: &Facts<'_>) -> Result<Option<Identified>, BadHeader> {
         let whole = |name| Identified { name, target: None };
         Ok(match self {
-            Self::Host => facts.canonical.map(|host| whole(Path::of([host]))),
+            Self::Host => facts.canonical.map(|(host, scope)| {
+                let mut name = Path::default();
+                name.push_scoped(host, scope);
+                whole(name)
+            }),
             Self::Token(name) => {
                 let value = (facts.header)(name).filter(|value| !value.is_empty());
                 value.map(|value| whole(Path::of([value])))
@@ -173,7 +177,7 @@ mod tests {
             method: "GET",
             is_http_11: true,
             host: Some("Hello:80"),
-            canonical: Some("hello"),
+            canonical: Some(("hello", Scope::Anywhere)),
             target,
             header: &header,
         };

@@ -17,7 +17,7 @@ use foldhash::fast::RandomState;
 
 use super::route::Route;
 use super::world::{Generation, World};
-use crate::domain::name::{Host, Path};
+use crate::domain::name::{Host, Path, Scope};
 use crate::telemetry::{Count, Level};
 
 /// Bytes of the longest name that is remembered: the longest host with its port and a prefix, and some more. What is
@@ -52,7 +52,7 @@ pub struct Routes {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// By host, and of each by port.
+    /// By host, and of each by what else tells them apart.
     routes: HashMap<Box<str>, Vec<Kept>, RandomState>,
     /// Routes, of all hosts.
     len: usize,
@@ -60,10 +60,18 @@ struct Table {
     looked: Option<Instant>,
 }
 
+/// What tells the routes of one host apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Short {
+    port: Option<u16>,
+    /// Of two hosts that look the same, one may not be asked of DNS outside.
+    scope: Scope,
+}
+
 /// A route that was found good in the world of a generation.
 #[derive(Debug)]
 struct Kept {
-    port: Option<u16>,
+    key: Short,
     good: Cell<Generation>,
     route: Rc<Route>,
     /// Used since the last look.
@@ -80,22 +88,27 @@ impl Routes {
 
     /// The route of `host` in `world`.
     pub fn of(&self, world: &World, host: &Host<'_>) -> Rc<Route> {
-        self.known(world, &host.host, host.port)
-            .unwrap_or_else(|| self.bind(world, &host.host, host.port, &name_of(world, host)))
+        let key = Short { port: host.port, scope: host.scope };
+        self.known(world, &host.host, key)
+            .unwrap_or_else(|| self.bind(world, &host.host, key, &name_of(world, host)))
     }
 
     /// The route of `name` in `world`, for names that are not made of a host.
     pub fn named(&self, world: &World, name: &Path) -> Rc<Route> {
         // No host starts with a slash, so these never meet those of `of`.
-        let key = name.to_string();
-        self.known(world, &key, None).unwrap_or_else(|| self.bind(world, &key, None, name))
+        let (text, labels) = (name.to_string(), name.labels());
+        // A name that an identifier made has one label of a host at most.
+        let scope = (0..labels.len()).map(|at| labels.scope(at)).max().unwrap_or_default();
+        let key = Short { port: None, scope };
+        self.known(world, &text, key).unwrap_or_else(|| self.bind(world, &text, key, name))
     }
 
     /// The route of the name whose only label, after the prefix, is `label`: no port is cut from it.
     pub fn token(&self, world: &World, label: &str) -> Rc<Route> {
-        self.known(world, label, None).unwrap_or_else(|| {
+        let key = Short { port: None, scope: Scope::Anywhere };
+        self.known(world, label, key).unwrap_or_else(|| {
             let name = world.terms.prefix.join(Path::of([label]).labels());
-            self.bind(world, label, None, &name)
+            self.bind(world, label, key, &name)
         })
     }
 
@@ -130,9 +143,9 @@ impl Routes {
         }
     }
 
-    fn known(&self, world: &World, key: &str, port: Option<u16>) -> Option<Rc<Route>> {
+    fn known(&self, world: &World, text: &str, key: Short) -> Option<Rc<Route>> {
         let table = self.table.borrow();
-        let kept = table.routes.get(key)?.iter().find(|kept| kept.port == port)?;
+        let kept = table.routes.get(text)?.iter().find(|kept| kept.key == key)?;
         if kept.good.get() != world.generation() {
             if !kept.route.holds(world, kept.good.get()) {
                 return None;
@@ -144,22 +157,22 @@ impl Routes {
     }
 
     #[cold]
-    fn bind(&self, world: &World, key: &str, port: Option<u16>, name: &Path) -> Rc<Route> {
+    fn bind(&self, world: &World, text: &str, key: Short, name: &Path) -> Rc<Route> {
         self.stats.misses.up();
         let route = Rc::new(world.bind(name, None));
-        if key.len() > LONGEST {
+        if text.len() > LONGEST {
             return route;
         }
         let mut table = self.table.borrow_mut();
         // One that holds no more makes room for its successor.
-        self.stats.bound.down_by(table.remove(key, port));
+        self.stats.bound.down_by(table.remove(text, key));
         let limit = world.terms.limits.bindings;
         if table.len >= limit {
             self.forgot(table.make_room(limit), 1);
         }
         let (good, used) = (Cell::new(world.generation()), Cell::new(false));
-        let kept = Kept { port, good, route: route.clone(), used, since: Instant::now() };
-        table.routes.entry(key.into()).or_default().push(kept);
+        let kept = Kept { key, good, route: route.clone(), used, since: Instant::now() };
+        table.routes.entry(text.into()).or_default().push(kept);
         table.len += 1;
         self.stats.bound.up();
         route
@@ -173,11 +186,11 @@ impl Routes {
 
 impl Table {
     /// Forgets one route, if it is there. Returns how many that were.
-    fn remove(&mut self, key: &str, port: Option<u16>) -> usize {
-        let Some(ports) = self.routes.get_mut(key) else { return 0 };
-        let before = ports.len();
-        ports.retain(|kept| kept.port != port);
-        let gone = before - ports.len();
+    fn remove(&mut self, text: &str, key: Short) -> usize {
+        let Some(routes) = self.routes.get_mut(text) else { return 0 };
+        let before = routes.len();
+        routes.retain(|kept| kept.key != key);
+        let gone = before - routes.len();
         self.len -= gone;
         gone
     }
@@ -200,10 +213,10 @@ impl Table {
     /// Keeps those routes that `keep` wants, and returns how many went.
     fn retain(&mut self, mut keep: impl FnMut(&mut Kept) -> bool) -> usize {
         let mut left = 0;
-        self.routes.retain(|_, ports| {
-            ports.retain_mut(&mut keep);
-            left += ports.len();
-            !ports.is_empty()
+        self.routes.retain(|_, routes| {
+            routes.retain_mut(&mut keep);
+            left += routes.len();
+            !routes.is_empty()
         });
         let gone = self.len - left;
         self.len = left;
@@ -217,6 +230,6 @@ impl Table {
 /// The name of a request for `host`: `/svc/hello:8080`.
 pub fn name_of(world: &World, host: &Host<'_>) -> Path {
     let mut name = world.terms.prefix.clone();
-    name.push(host.label());
+    name.push_scoped(host.label(), host.scope);
     name
 }

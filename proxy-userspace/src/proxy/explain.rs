@@ -13,7 +13,7 @@ use crate::domain::breaker::State;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::identify::{Facts, identify};
-use crate::domain::name::{BadPath, Host, Path};
+use crate::domain::name::{BadPath, Host, Path, Questions};
 use crate::domain::policy::Calls;
 use crate::domain::refuse::{Exempt, refuse};
 use crate::domain::route::{Explanation, Outside, Target};
@@ -25,6 +25,8 @@ pub struct Explained {
     pub explanation: Explanation<Arc<Cluster>>,
     /// The clusters of the catalog that requests may go to, in order.
     pub clusters: Vec<Arc<Cluster>>,
+    /// What DNS is asked about the hosts outside that requests may go to.
+    pub dns: Vec<(Outside, Questions)>,
     /// Addresses of the name that weir does not connect to, and why.
     pub refused: Vec<String>,
     /// The prefixes of the policies for this name, the strongest last.
@@ -51,24 +53,28 @@ pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<E
 pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
     let explanation = world.explain(name, own);
     let mut clusters: Vec<Arc<Cluster>> = Vec::new();
-    let mut refused = Vec::new();
+    let (mut dns, mut refused) = (Vec::new(), Vec::new());
     if let Ok(tree) = &explanation.result {
         tree.for_each(&mut |bound| match &bound.target {
             Target::Port(cluster) if !clusters.iter().any(|known| Arc::ptr_eq(known, cluster)) => {
                 clusters.push(cluster.clone());
             }
             Target::Port(_) => {}
-            Target::Outside(outside) => refused.extend(refusal(world, outside)),
+            Target::Outside(outside) if outside.is_literal() => refused.extend(refusal(world, outside)),
+            Target::Outside(outside) => {
+                let questions = world.terms.rules.questions(&outside.host, outside.scope, world.services());
+                dns.push((outside.clone(), questions));
+            }
         });
     }
     let policies = &world.terms.policies;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
-    Explained { explanation, clusters, refused, rules, calls: policies.service(name), now }
+    Explained { explanation, clusters, dns, refused, rules, calls: policies.service(name), now }
 }
 
 /// Why weir does not connect to `outside`, as far as that is known without a look-up.
 fn refusal(world: &World, outside: &Outside) -> Option<String> {
-    let host = Host { host: (&*outside.host).into(), port: None };
+    let host = Host { host: (&*outside.host).into(), port: None, scope: outside.scope };
     let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
     let why = refuse(address, world.grounds(), Exempt::No)?;
     Some(format!("{address}: {why}"))
@@ -91,7 +97,7 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
         method: "GET",
         is_http_11: true,
         host: Some(authority),
-        canonical: Some(&host.label()),
+        canonical: Some((&host.label(), host.scope)),
         target: if target.starts_with('/') { target } else { "/" },
         header: &|name| Some(authority).filter(|_| name == "host"),
     };
@@ -110,6 +116,15 @@ impl fmt::Display for Explained {
         writeln!(f, "{}", self.explanation.to_string().trim_end())?;
         if !self.rules.is_empty() {
             writeln!(f, "\npolicy of {}: {}", self.rules.join(", "), calls(self.calls))?;
+        }
+        for (outside, questions) in &self.dns {
+            let names: Vec<&str> =
+                questions.inside.iter().chain(&questions.outside).map(|it| &**it).collect();
+            writeln!(
+                f,
+                "\n{outside}: DNS is asked for {}",
+                names.join(", and if there is no such name for ")
+            )?;
         }
         for refused in &self.refused {
             writeln!(f, "\nweir does not connect to {refused} (requests get 403)")?;

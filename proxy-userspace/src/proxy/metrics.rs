@@ -159,6 +159,11 @@ impl Metrics {
             "Addresses that DNS gave and weir does not connect to",
             [(none, outside.refused.value())],
         )?;
+        page.counters(
+            "weir_dns_foreign_addresses",
+            "Addresses that DNS gave for the cluster's own names and that cannot be its own",
+            [(none, outside.foreign.value())],
+        )?;
         page.gauges(
             "weir_workers_oldest_beat_seconds",
             "Since the quietest worker's last sign of life",

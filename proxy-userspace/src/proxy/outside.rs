@@ -4,6 +4,11 @@
 //! bound; the one used longest ago makes room. An answer a little past its TTL serves on while it is asked for anew; one
 //! that nobody has asked for since is waited for. An old answer is kept when DNS fails.
 //!
+//! What DNS is asked about a host, and in which order, [`Rules::questions`] says. Addresses for a name below the cluster's own
+//! domain have to be the cluster's (`names.clusterRanges`): whoever answers otherwise is not its DNS.
+//!
+//! [`Rules::questions`]: crate::domain::name::Rules::questions
+//!
 //! Of an answer, only addresses that weir may connect to are used, so that one which names a good address and a
 //! refused one costs nobody a request. That is for comfort: the refusal itself is where weir connects (`upstream`).
 
@@ -21,7 +26,7 @@ use super::fault::{Fault, Kind};
 use super::world::World;
 use crate::discovery::dns::{Answer, Dns, DnsError};
 use crate::domain::catalog::Endpoint;
-use crate::domain::name::Host;
+use crate::domain::name::{Host, Scope};
 use crate::domain::refuse::refuse;
 use crate::telemetry::Count;
 
@@ -51,6 +56,18 @@ pub struct Outside {
     pub failed: Count,
     /// Addresses that DNS gave and weir does not connect to.
     pub refused: Count,
+    /// Addresses that DNS gave for names below the cluster's domain, and that cannot be the cluster's.
+    pub foreign: Count,
+}
+
+/// Why there is no cluster for a name.
+enum Miss {
+    /// DNS has no address of it, or did not answer.
+    Dns(DnsError),
+    /// DNS has this address for a name below the cluster's domain, and no other.
+    Foreign(IpAddr),
+    /// weir could not ask.
+    Fault(Fault),
 }
 
 /// A name that is in the table.
@@ -72,8 +89,8 @@ impl Outside {
     pub fn new(limit: usize, dns: Option<Dns>, control: Handle) -> Self {
         let table = Mutex::new(HashMap::new());
         let look_ups = Semaphore::new(LOOK_UPS);
-        let [evicted, failed, refused] = Default::default();
-        Self { table, limit, dns, control, look_ups, evicted, failed, refused }
+        let [evicted, failed, refused, foreign] = Default::default();
+        Self { table, limit, dns, control, look_ups, evicted, failed, refused, foreign }
     }
 
     /// The cluster of `host`, looked up if need be, for a request that sees `world`.
@@ -89,49 +106,72 @@ impl Outside {
         now: Instant,
     ) -> Result<Arc<Cluster>, Fault> {
         let port = host.port.unwrap_or(80);
-        if let Some(Known { cluster, past }) = self.known(&host.host, port, plan, now) {
+        if let Some(address) = host.literal().or_else(|| host.legacy_literal()) {
+            return Ok(self.fixed(SocketAddr::new(address, port), plan, now));
+        }
+        let questions = world.terms.rules.questions(&host.host, host.scope, world.services());
+        let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
+        for name in &questions.inside {
+            match self.named(world, name, port, world.terms.plan_outside(name, port), now).await {
+                Err(miss @ Miss::Dns(DnsError::NoSuchName)) => denied = miss.of(name, host),
+                Err(miss @ Miss::Foreign(_)) if questions.foreign_is_none => denied = miss.of(name, host),
+                found => return found.map_err(|miss| miss.of(name, host)),
+            }
+        }
+        match &questions.outside {
+            Some(name) => self.named(world, name, port, plan, now).await.map_err(|miss| miss.of(name, host)),
+            None => Err(denied),
+        }
+    }
+
+    /// The cluster of an absolute name, looked up if need be.
+    async fn named(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        name: &str,
+        port: u16,
+        plan: Plan,
+        now: Instant,
+    ) -> Result<Arc<Cluster>, Miss> {
+        if let Some(Known { cluster, past }) = self.known(name, port, plan, now) {
             let Some(past) = past else { return Ok(cluster) };
             // The look-up must outlive this request's worker.
-            let (this, world, name) = (self.clone(), world.clone(), (&*host.host).into());
+            let (this, world, name) = (self.clone(), world.clone(), name.into());
             let asking = self.control.spawn(async move { this.refresh(&world, name, port).await });
             if past < PAST {
                 return Ok(cluster);
             }
             return match asking.await {
-                Ok(Err(why @ DnsError::NoSuchName)) => Err(unbound(&why)),
+                Ok(Err(why @ (DnsError::NoSuchName | DnsError::NoAddress))) => Err(Miss::Dns(why)),
                 Ok(_) | Err(_) => Ok(cluster),
             };
         }
-        if let Some(address) = host.literal().or_else(|| host.legacy_literal()) {
-            return Ok(self.fixed(SocketAddr::new(address, port), plan, now));
-        }
+        let fault = |kind, why: String| Err(Miss::Fault(Fault::new(kind, why)));
         let Some(dns) = self.dns.clone() else {
-            return Err(Fault::new(Kind::Unbound, "DNS is not available"));
+            return fault(Kind::Unbound, "DNS is not available".to_owned());
         };
         let Ok(_asking) = self.look_ups.try_acquire() else {
             self.failed.up();
-            return Err(Fault::new(
-                Kind::Overload,
-                format!("{host}: {LOOK_UPS} look-ups are under way already"),
-            ));
+            return fault(Kind::Overload, format!("{name}: {LOOK_UPS} look-ups are under way already"));
         };
-        let name: Box<str> = (&*host.host).into();
-        let asked = name.clone();
+        let asked = name.to_owned();
         // hickory's tasks must outlive this request's worker.
         let answer = self.control.spawn(async move { dns.resolve(&asked).await }).await;
         match answer {
             Ok(Ok(answer)) => {
-                let cluster = Arc::new(Cluster::new(host.to_string().into(), plan));
-                cluster.apply(&self.endpoints(world, &answer.addresses, port), now);
-                Ok(self.insert((name, port), cluster, Some(answer.valid_until), now))
+                let endpoints =
+                    self.endpoints(world, name, &answer.addresses, port).map_err(Miss::Foreign)?;
+                let cluster = Arc::new(Cluster::new(title(name, port), plan));
+                cluster.apply(&endpoints, now);
+                Ok(self.insert((name.into(), port), cluster, Some(answer.valid_until), now))
             }
             Ok(Err(why)) => {
                 if matches!(why, DnsError::Failed(_)) {
                     self.failed.up();
                 }
-                Err(unbound(&why))
+                Err(Miss::Dns(why))
             }
-            Err(_) => Err(Fault::new(Kind::Overload, "weir is stopping")),
+            Err(_) => fault(Kind::Overload, "weir is stopping".to_owned()),
         }
     }
 
@@ -143,8 +183,7 @@ impl Outside {
             entry.used = now;
             return entry.cluster.clone();
         }
-        let host = Host { host: (&*key.0).into(), port: Some(key.1).filter(|&port| port != 80) };
-        let cluster = Arc::new(Cluster::new(host.to_string().into(), plan));
+        let cluster = Arc::new(Cluster::new(title(&key.0, key.1), plan));
         cluster.apply(&[Endpoint::at(address)].into(), now);
         self.insert(key, cluster, None, now)
     }
@@ -189,12 +228,19 @@ impl Outside {
         let key = (host, port);
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
-                if let Some(entry) = table.get_mut(&key) {
-                    entry.cluster.apply(&self.endpoints(world, addresses, port), now);
-                    entry.valid_until = Some(*valid_until);
+                match (table.get_mut(&key), self.endpoints(world, &key.0, addresses, port)) {
+                    (Some(entry), Ok(endpoints)) => {
+                        entry.cluster.apply(&endpoints, now);
+                        entry.valid_until = Some(*valid_until);
+                    }
+                    (Some(_), Err(foreign)) => {
+                        let why = "DNS has an address for a name of the cluster that cannot be its own";
+                        tracing::warn!(host = %key.0, address = %foreign, "{why}; the last addresses serve on");
+                    }
+                    (None, _) => {}
                 }
             }
-            Err(DnsError::NoSuchName) => {
+            Err(DnsError::NoSuchName | DnsError::NoAddress) => {
                 if let Some(gone) = table.remove(&key) {
                     gone.cluster.retire();
                 }
@@ -207,9 +253,28 @@ impl Outside {
         answer.map(drop)
     }
 
-    /// The endpoints of an answer: the addresses that weir may connect to. When it may connect to none they are all
+    /// The endpoints of an answer for `name`: the addresses that weir may connect to. When it may connect to none they are all
     /// kept, and whoever asks for them hears why they are refused.
-    fn endpoints(&self, world: &World, addresses: &[IpAddr], port: u16) -> Arc<[Endpoint]> {
+    ///
+    /// # Errors
+    ///
+    /// An address, when the name is below the cluster's domain and no address can be the cluster's.
+    fn endpoints(
+        &self,
+        world: &World,
+        name: &str,
+        addresses: &[IpAddr],
+        port: u16,
+    ) -> Result<Arc<[Endpoint]>, IpAddr> {
+        let terms = &world.terms;
+        let inside = terms.rules.in_cluster_domain(name);
+        let (own, foreign): (Vec<IpAddr>, Vec<IpAddr>) =
+            addresses.iter().partition(|&&address| !inside || terms.cluster_ranges.permits(address));
+        self.foreign.add(foreign.len() as u64);
+        if let (true, Some(&foreign)) = (own.is_empty(), foreign.first()) {
+            return Err(foreign);
+        }
+        let addresses = own;
         let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
         let good: Vec<Endpoint> = all()
             .filter(|it| refuse(it.address, world.grounds(), world.terms.plan.exempt).is_none())
@@ -217,7 +282,7 @@ impl Outside {
         for _ in good.len()..addresses.len() {
             self.refused.up();
         }
-        if good.is_empty() { all().collect() } else { good.into() }
+        Ok(if good.is_empty() { all().collect() } else { good.into() })
     }
 
     fn insert(
@@ -254,6 +319,23 @@ impl Outside {
     }
 }
 
-fn unbound(why: &DnsError) -> Fault {
-    Fault::new(Kind::Unbound, why.to_string())
+impl Miss {
+    /// What a request for `host` hears for which `name` was looked up.
+    fn of(self, name: &str, host: &Host<'_>) -> Fault {
+        match self {
+            Self::Dns(why) if *name == *host.host => Fault::new(Kind::Unbound, why.to_string()),
+            Self::Dns(why) => Fault::new(Kind::Unbound, format!("{why} ({name})")),
+            Self::Foreign(address) => Fault::new(
+                Kind::Unbound,
+                format!("DNS has {address} for {name}, which cannot be the cluster's (names.clusterRanges)"),
+            ),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
+/// What a cluster outside the catalog is called.
+fn title(host: &str, port: u16) -> Box<str> {
+    let port = Some(port).filter(|&port| port != 80);
+    Host { host: host.into(), port, scope: Scope::Anywhere }.to_string().into()
 }

@@ -256,8 +256,8 @@ impl Worker {
             match &chosen.target {
                 Target::Port(place) => return Ok(place.clone()),
                 Target::Outside(name) => {
-                    let host =
-                        Host { host: (&*name.host).into(), port: Some(name.port).filter(|&port| port != 80) };
+                    let port = Some(name.port).filter(|&port| port != 80);
+                    let host = Host { host: (&*name.host).into(), port, scope: name.scope };
                     let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
                     match self.shared.outside.cluster(world, &host, plan, Instant::now()).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),

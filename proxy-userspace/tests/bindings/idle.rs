@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use weir::app;
 use weir::config::Settings;
-use weir::domain::name::Host;
+use weir::domain::name::{Host, Scope};
 use weir::proxy::bindings::{Bindings, Routes};
 use weir::proxy::world::World;
 
@@ -19,7 +19,7 @@ fn world(bindings: usize, idle: Duration) -> Arc<World> {
 }
 
 fn host(name: &str) -> Host<'_> {
-    Host { host: name.into(), port: None }
+    Host { host: name.into(), port: None, scope: Scope::Anywhere }
 }
 
 /// No routes yet, and their counts.
@@ -101,7 +101,7 @@ fn one_binding_at_most_is_one_at_most() {
 fn ports_of_a_host_are_names_of_their_own() {
     let (world, (routes, counts)) = (world(100, Duration::from_secs(600)), routes());
     let one = routes.of(&world, &host("hello"));
-    let other = routes.of(&world, &Host { host: "hello".into(), port: Some(8080) });
+    let other = routes.of(&world, &Host { host: "hello".into(), port: Some(8080), scope: Scope::Anywhere });
     assert!(!Rc::ptr_eq(&one, &other));
     assert_bound((&routes, &counts), 2);
 }

@@ -15,7 +15,7 @@ use weir::app::terms_of;
 use weir::config::Settings;
 use weir::domain::catalog::{AppProtocol, Catalog, Namer, Service, ServiceKey, ServicePort};
 use weir::domain::dtab::{Bounds, Dtab, Origin};
-use weir::domain::name::Host;
+use weir::domain::name::{Host, Scope};
 use weir::proxy::bindings::Routes;
 use weir::proxy::world::World;
 
@@ -76,7 +76,8 @@ fn world() -> Arc<World> {
 fn a_known_name_allocates_nothing_and_an_unknown_one_is_bound_quickly() {
     let (world, routes) = (world(), Routes::default());
     let names: Vec<String> = (0..NAMES).map(|at| format!("service-{at}")).collect();
-    let each = || names.iter().map(|name| Host { host: name.as_str().into(), port: None });
+    let each =
+        || names.iter().map(|name| Host { host: name.as_str().into(), port: None, scope: Scope::Anywhere });
     let begun = Instant::now();
     each().for_each(|host| drop(routes.of(&world, &host)));
     let miss = begun.elapsed() / NAMES as u32;

@@ -10,6 +10,7 @@ mod harness; // The harness itself, without weir.
 mod import; // Configurations of linkerd, imported, started and asked.
 mod input; // Input that is wrong, hostile or unlucky.
 mod kube; // Kubernetes: the API server, discovery, who is diverted.
+mod leaks; // Names that are the cluster's, and DNS outside.
 mod policies; // Settings for some names only.
 mod routing; // Dtabs, splits, overrides, explanations.
 mod services; // What Kubernetes says of services and endpoints.

@@ -79,7 +79,7 @@ fn every_other_key_is_read() {
     let settings = parsed(
         "transparent: { fail: closed, via: true, host: true, required: false, ports: 1 }\n\
          outgoing: { via: false }\n\
-         names: { namespace: shop, port: web, clusterDomain: K8s.Example., dns: false }\n\
+         names: { namespace: shop, port: web, clusterDomain: K8s.Example., clusterRanges: [20.0.0.0/8], dns: false }\n\
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug, queue: 12 }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
@@ -91,6 +91,7 @@ fn every_other_key_is_read() {
     assert!(transparent.via && transparent.host && !transparent.required && !settings.outgoing.via);
     assert_eq!(settings.names.cluster_domain, "k8s.example");
     assert_eq!((settings.names.namespace.as_str(), settings.names.port.as_str()), ("shop", "web"));
+    assert_eq!(settings.names.cluster_ranges, Allow::new(vec!["20.0.0.0/8".parse().expect("a range")]));
     assert_eq!(settings.names.dns, None);
     assert_eq!(settings.breaker.failures, 3);
     assert_eq!(settings.breaker.backoff.max, Duration::from_secs(120));
@@ -234,6 +235,7 @@ fn a_mistake_is_reported_where_it_stands() {
         ("workers: 2.5", "weir.yaml:1:10: workers: expected a whole number, not `2.5`"),
         ("names: { namespace: My_Shop }", "weir.yaml:1:21: names.namespace: `My_Shop` is not a DNS label"),
         ("names: { clusterDomain: a..b }", "weir.yaml:1:25: names.clusterDomain: `a..b` is not a domain"),
+        ("names: { clusterRanges: [10.0.0.0/99] }", "weir.yaml:1:26: names.clusterRanges"),
         ("drain: { grace: 2h }", "weir.yaml:1:17: drain.grace: `2h` is not from 0s to 1h"),
         (
             "limits: { headerBytes: 1KiB }",

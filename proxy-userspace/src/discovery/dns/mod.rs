@@ -48,8 +48,10 @@ pub struct Answer {
 /// Why a name has no addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsError {
-    /// DNS knows that there is none.
+    /// DNS knows that there is no such name (NXDOMAIN).
     NoSuchName,
+    /// DNS knows the name, and no address of it.
+    NoAddress,
     /// DNS could not be asked: an earlier answer is better than none.
     Failed(String),
 }
@@ -104,6 +106,7 @@ impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchName => f.write_str("DNS knows no such name"),
+            Self::NoAddress => f.write_str("DNS knows the name, and no address of it"),
             Self::Failed(cause) => write!(f, "DNS did not answer: {cause}"),
         }
     }

@@ -25,6 +25,19 @@ pub struct Host<'a> {
     pub host: Cow<'a, str>,
     /// The port, unless it was absent or 80.
     pub port: Option<u16>,
+    /// Where it may be looked for, by how it was written.
+    pub scope: Scope,
+}
+
+/// Where a host may be looked for, by how it was written. It goes with the canonical host, and with the label that is made
+/// of it (`Labels::scope`), since `api.dev.svc.cluster.local` and `api.dev` have the same canonical host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// A short name or a host like any other: a Service, or a name that DNS outside the cluster may know.
+    #[default]
+    Anywhere,
+    /// Written below the cluster's domain or with `.svc`: DNS is asked below the cluster's domain or not at all.
+    Cluster,
 }
 
 /// Why a host cannot be a name.
@@ -51,32 +64,45 @@ impl Rules {
     ///
     /// [`BadHost`] when it is not a host.
     pub fn canonical<'a>(&self, authority: &'a str) -> Result<Host<'a>, BadHost> {
-        let (host, port) = split(authority)?;
-        let port = port.filter(|&port| port != 80);
-        if host.as_bytes().first() == Some(&b'[') {
-            let literal = host[1..].strip_suffix(']').ok_or(BadHost::Literal)?;
-            let address: Ipv6Addr = literal.parse().map_err(|_| BadHost::Literal)?;
-            return Ok(Host { host: Cow::Owned(address.to_string()), port });
+        let mut read = read(authority)?;
+        if read.literal().is_some() {
+            return Ok(read);
         }
-        let mut host = lower(host.strip_suffix('.').unwrap_or(host));
-        check(&host)?;
-        let kept = self.shorten(&host).len();
-        match &mut host {
+        let (kept, scope) = self.shorten(&read.host);
+        let kept = kept.len();
+        match &mut read.host {
             Cow::Borrowed(whole) => *whole = &whole[..kept],
             Cow::Owned(whole) => whole.truncate(kept),
         }
-        Ok(Host { host, port })
+        Ok(Host { scope, ..read })
     }
 
-    /// Cuts `.svc.<cluster domain>` or `.svc`, then `.<default namespace>`.
-    fn shorten<'a>(&self, host: &'a str) -> &'a str {
-        let in_cluster = strip_label_suffix(host, &self.cluster_domain).unwrap_or(host);
+    /// The host that a label of a name says. One of [`Scope::Cluster`] was made canonical before, and nothing is cut from it
+    /// again: `api.svc` is the Service `api` in a namespace called `svc` then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::canonical`].
+    pub fn host_of<'a>(&self, label: &'a str, scope: Scope) -> Result<Host<'a>, BadHost> {
+        match scope {
+            Scope::Anywhere => self.canonical(label),
+            Scope::Cluster => read(label).map(|host| Host { scope, ..host }),
+        }
+    }
+
+    /// Cuts `.svc.<cluster domain>` or `.svc`, then `.<default namespace>` of a Service: what is left of
+    /// `pod.service.<default namespace>` would be another Service's name. Says where the host may be looked for.
+    fn shorten<'a>(&self, host: &'a str) -> (&'a str, Scope) {
+        let in_cluster = strip_label_suffix(host, &self.cluster_domain);
         // `hello.default.cluster.local` without `.svc` is no service name: only the whole suffix is cut.
-        let service = match strip_label_suffix(in_cluster, "svc") {
-            Some(service) => service,
-            None => host,
+        let service = strip_label_suffix(in_cluster.unwrap_or(host), "svc");
+        let scope = match service {
+            None if in_cluster.is_none() && host != &*self.cluster_domain => Scope::Anywhere,
+            _ => Scope::Cluster,
         };
-        strip_label_suffix(service, &self.namespace).unwrap_or(service)
+        let service = service.unwrap_or(host);
+        let short = strip_label_suffix(service, &self.namespace).filter(|short| !short.contains('.'));
+        (short.unwrap_or(service), scope)
     }
 
     /// Whether `host`, canonical, lies below the cluster's own domain: DNS outside knows nothing of it.
@@ -131,6 +157,20 @@ impl fmt::Display for BadHost {
 }
 
 impl std::error::Error for BadHost {}
+
+/// The host in `authority`, lower case, without its trailing dot, and nothing else cut.
+fn read(authority: &str) -> Result<Host<'_>, BadHost> {
+    let (host, port) = split(authority)?;
+    let (port, scope) = (port.filter(|&port| port != 80), Scope::Anywhere);
+    if host.as_bytes().first() == Some(&b'[') {
+        let literal = host[1..].strip_suffix(']').ok_or(BadHost::Literal)?;
+        let address: Ipv6Addr = literal.parse().map_err(|_| BadHost::Literal)?;
+        return Ok(Host { host: Cow::Owned(address.to_string()), port, scope });
+    }
+    let host = lower(host.strip_suffix('.').unwrap_or(host));
+    check(&host)?;
+    Ok(Host { host, port, scope })
+}
 
 /// `host[:port]`; brackets stay on the host.
 fn split(authority: &str) -> Result<(&str, Option<u16>), BadHost> {
@@ -191,97 +231,5 @@ fn strip_label_suffix<'a>(host: &'a str, suffix: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn rules() -> Rules {
-        Rules { namespace: "default".into(), port: "http".into(), cluster_domain: "cluster.local".into() }
-    }
-
-    fn name(authority: &str) -> Result<String, BadHost> {
-        rules().canonical(authority).map(|host| host.to_string())
-    }
-
-    #[test]
-    fn every_spelling_of_a_service_is_one_name() {
-        for spelling in [
-            "hello",
-            "HELLO",
-            "hello.",
-            "hello:80",
-            "hello:",
-            "Hello.Default",
-            "hello.default.svc",
-            "hello.default.svc.cluster.local",
-            "hello.default.svc.cluster.local.:80",
-        ] {
-            assert_eq!(name(spelling).as_deref(), Ok("/svc/hello"), "{spelling}");
-        }
-    }
-
-    #[test]
-    fn what_differs_stays_different() {
-        for (spelling, canonical) in [
-            ("hello.shop", "/svc/hello.shop"),
-            ("hello.shop.svc.cluster.local:8080", "/svc/hello.shop:8080"),
-            ("hello:8080", "/svc/hello:8080"),
-            ("hello:080", "/svc/hello"),
-            ("example.com", "/svc/example.com"),
-            ("default", "/svc/default"),
-            ("svc", "/svc/svc"),
-            ("hello.default.cluster.local", "/svc/hello.default.cluster.local"),
-            ("[FD00::1]:8080", "/svc/[fd00::1]:8080"),
-            ("10.96.0.10", "/svc/10.96.0.10"),
-        ] {
-            assert_eq!(name(spelling).as_deref(), Ok(canonical), "{spelling}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_host_is_refused_with_its_reason() {
-        let long = "a".repeat(64);
-        let longer = "a.".repeat(127) + "a";
-        for (authority, reason) in [
-            ("", BadHost::Empty),
-            (":80", BadHost::Empty),
-            (".", BadHost::Length),
-            ("a..b", BadHost::Length),
-            (".a", BadHost::Length),
-            (long.as_str(), BadHost::Length),
-            (longer.as_str(), BadHost::Length),
-            ("hello:0", BadHost::Port),
-            ("hello:+80", BadHost::Port),
-            ("hello:65536", BadHost::Port),
-            ("hello:80:80", BadHost::Port),
-            ("fd00::1", BadHost::Port),
-            ("he llo", BadHost::Character),
-            ("user@hello", BadHost::Character),
-            ("hello/", BadHost::Character),
-            ("[fd00::1", BadHost::Literal),
-            ("[hello]", BadHost::Literal),
-            ("[fe80::1%eth0]", BadHost::Literal),
-        ] {
-            assert_eq!(name(authority), Err(reason), "{authority}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn canonical_names_are_canonical(authority in "[a-zA-Z0-9.:\\[\\]_-]{0,40}") {
-            let rules = rules();
-            if let Ok(host) = rules.canonical(&authority) {
-                let again = host.to_string();
-                let once_more = rules.canonical(&again["/svc/".len()..]).map(|host| host.to_string());
-                // Shortening may uncover another suffix (`a.default.default`); it is cut once, as in DNS search.
-                let shorter = once_more.is_ok_and(|name| again.starts_with(&name) || name == again);
-                prop_assert!(shorter || host.literal().is_some(), "{again}");
-            }
-        }
-
-        #[test]
-        fn no_input_panics(authority in "\\PC{0,300}") {
-            let _ = rules().canonical(&authority);
-        }
-    }
-}
+#[path = "canonical_tests.rs"]
+mod tests;

@@ -9,9 +9,11 @@
 mod canonical;
 mod literal;
 mod path;
+mod questions;
 mod service;
 
-pub use canonical::{BadHost, Host, Rules};
+pub use canonical::{BadHost, Host, Rules, Scope};
 pub use path::{BadPath, Labels, Path};
 pub(super) use path::{scan_label, starts_label, write_label};
+pub use questions::{Questions, Services};
 pub use service::ServiceName;

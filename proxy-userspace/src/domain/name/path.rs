@@ -4,6 +4,10 @@
 //! and `_ : . # $ % -`; every other byte is `\xHH` (finagle's `Path`). Paths are short and made at every step of a
 //! delegation, so one of usual length lies in place, without an allocation.
 //!
+//! A label remembers how it was written where that decides who may be asked for it ([`Scope`]): a host that was cut short
+//! looks like another. Labels that are made of such a label, by entries and namers, remember it too. It is part of what tells
+//! paths apart, and is not written down.
+//!
 //! Deliberately absent: case folding. Paths differ where their bytes differ; hosts are made canonical before.
 
 use std::fmt;
@@ -11,21 +15,45 @@ use std::str::FromStr;
 
 use smallvec::SmallVec;
 
+use super::Scope;
+
 /// A name: `/`, or `/label/label…`.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path {
     /// All labels, one after the other.
     bytes: SmallVec<[u8; 64]>,
     /// Where each label ends.
-    ends: SmallVec<[u32; 6]>,
+    ends: SmallVec<[End; 6]>,
+}
+
+/// Where a label ends, and in the highest bit whether it is the cluster's ([`Scope::Cluster`]).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct End(u32);
+
+impl End {
+    const CLUSTER: u32 = 1 << 31;
+
+    /// Every text that a path is read from is bounded far below 2 GiB.
+    fn new(at: usize, scope: Scope) -> Self {
+        let bit = if scope == Scope::Cluster { Self::CLUSTER } else { 0 };
+        Self(at as u32 & !Self::CLUSTER | bit)
+    }
+
+    fn at(self) -> usize {
+        (self.0 & !Self::CLUSTER) as usize
+    }
+
+    fn scope(self) -> Scope {
+        if self.0 & Self::CLUSTER == 0 { Scope::Anywhere } else { Scope::Cluster }
+    }
 }
 
 /// A path, or the rest of one after some labels.
 #[derive(Clone, Copy)]
 pub struct Labels<'a> {
     bytes: &'a [u8],
-    ends: &'a [u32],
-    start: u32,
+    ends: &'a [End],
+    start: usize,
 }
 
 /// Why a text is not a path, or not a label.
@@ -49,10 +77,15 @@ impl Path {
 
     /// Adds a label at the end. An empty label is no label, and left out.
     pub fn push(&mut self, label: impl AsRef<[u8]>) {
+        self.push_scoped(label, Scope::Anywhere);
+    }
+
+    /// The same, for a label that is of this scope.
+    pub fn push_scoped(&mut self, label: impl AsRef<[u8]>, scope: Scope) {
         let label = label.as_ref();
         if !label.is_empty() {
             self.bytes.extend_from_slice(label);
-            self.end_label();
+            self.ends.push(End::new(self.bytes.len(), scope));
         }
     }
 
@@ -65,10 +98,15 @@ impl Path {
 
     /// Adds the labels of `rest` at the end.
     pub fn extend(&mut self, rest: Labels<'_>) {
-        let from = rest.start as usize;
+        let from = rest.start;
         let before = self.bytes.len();
         self.bytes.extend_from_slice(&rest.bytes[from..]);
-        self.ends.extend(rest.ends.iter().map(|&end| (before + end as usize - from) as u32));
+        self.ends.extend(rest.ends.iter().map(|&end| End::new(before + end.at() - from, end.scope())));
+    }
+
+    /// The same labels, none of which remembers its scope.
+    pub fn unscoped(&self) -> Self {
+        Self::of(self.labels().iter())
     }
 
     /// All its labels.
@@ -103,17 +141,12 @@ impl Path {
         }
         loop {
             at = scan_label(text, at, |byte| path.bytes.push(byte))?;
-            path.end_label();
+            path.ends.push(End::new(path.bytes.len(), Scope::Anywhere));
             if text.get(at) != Some(&b'/') {
                 return Ok((path, at));
             }
             at += 1;
         }
-    }
-
-    fn end_label(&mut self) {
-        // Every text that a path is read from is bounded far below 4 GiB.
-        self.ends.push(self.bytes.len() as u32);
     }
 }
 
@@ -188,14 +221,19 @@ impl<'a> Labels<'a> {
 
     /// The bytes of all labels together.
     pub fn size(self) -> usize {
-        self.bytes.len() - self.start as usize
+        self.bytes.len() - self.start
     }
 
     /// The label at `index`.
     pub fn get(self, index: usize) -> Option<&'a [u8]> {
-        let end = *self.ends.get(index)? as usize;
-        let start = if index == 0 { self.start } else { self.ends[index - 1] };
-        Some(&self.bytes[start as usize..end])
+        let end = self.ends.get(index)?.at();
+        let start = if index == 0 { self.start } else { self.ends[index - 1].at() };
+        Some(&self.bytes[start..end])
+    }
+
+    /// The scope of the label at `index`.
+    pub fn scope(self, index: usize) -> Scope {
+        self.ends.get(index).map_or(Scope::Anywhere, |end| end.scope())
     }
 
     /// The label at `index`, when it is UTF-8.
@@ -207,7 +245,7 @@ impl<'a> Labels<'a> {
     pub fn skip(self, count: usize) -> Self {
         match count.checked_sub(1).map(|last| self.ends.get(last)) {
             None => self,
-            Some(Some(&start)) => Self { start, ends: &self.ends[count..], ..self },
+            Some(Some(&end)) => Self { start: end.at(), ends: &self.ends[count..], ..self },
             Some(None) => Self { bytes: &[], ends: &[], start: 0 },
         }
     }
@@ -215,7 +253,7 @@ impl<'a> Labels<'a> {
     /// The first `count` labels.
     pub fn take(self, count: usize) -> Self {
         let ends = &self.ends[..count.min(self.ends.len())];
-        let end = ends.last().map_or(self.start, |&end| end) as usize;
+        let end = ends.last().map_or(self.start, |&end| end.at());
         Self { bytes: &self.bytes[..end], ends, ..self }
     }
 
@@ -287,72 +325,5 @@ impl fmt::Display for BadPath {
 impl std::error::Error for BadPath {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_path_reads_as_it_is_written() {
-        for (text, labels) in [
-            ("/", &[][..]),
-            ("/svc", &[&b"svc"[..]]),
-            ("/svc/hello:8080", &[b"svc", b"hello:8080"]),
-            ("/#/io.l5d.fs/a_b%c-D$", &[b"#", b"io.l5d.fs", b"a_b%c-D$"]),
-            ("/a\\x2Fb/\\xff", &[b"a/b", b"\xff"]),
-        ] {
-            let path: Path = text.parse().expect(text);
-            assert_eq!(path.labels().iter().collect::<Vec<_>>(), labels, "{text}");
-            assert_eq!(path.to_string(), text.to_lowercase().replace("d$", "D$"), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_path_says_where() {
-        for (text, at) in [
-            ("", 0),
-            ("svc", 0),
-            ("/svc/", 5),
-            ("//svc", 1),
-            ("/svc//a", 5),
-            ("/svc ", 4),
-            ("/*", 1),
-            ("/\\", 2),
-            ("/\\y00", 2),
-            ("/\\xg0", 3),
-            ("/\\x0", 4),
-            ("/é", 1),
-        ] {
-            assert_eq!(text.parse::<Path>().map_err(|bad| bad.at), Err(at), "{text}");
-        }
-    }
-
-    #[test]
-    fn labels_are_cut_from_both_ends() {
-        let path: Path = "/a/bc/def".parse().unwrap();
-        let labels = path.labels();
-        assert_eq!(labels.skip(1).to_string(), "/bc/def");
-        assert_eq!(labels.skip(1).get(0), Some(&b"bc"[..]));
-        assert_eq!(labels.skip(1).take(1).to_path().to_string(), "/bc");
-        assert_eq!(labels.skip(3).to_string(), "/");
-        assert_eq!(labels.skip(9).get(0), None);
-        assert_eq!(labels.take(9).to_string(), "/a/bc/def");
-        assert!(labels.starts_with("/a/bc".parse::<Path>().unwrap().labels()));
-        assert!(!labels.starts_with("/a/b".parse::<Path>().unwrap().labels()));
-        let joined = "/x".parse::<Path>().unwrap().join(labels.skip(2));
-        assert_eq!(joined, "/x/def".parse().unwrap());
-    }
-
-    proptest! {
-        #[test]
-        fn every_path_reads_back(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..8)) {
-            let path = Path::of(&labels);
-            prop_assert_eq!(path.labels().iter().collect::<Vec<_>>(), labels);
-            prop_assert_eq!(path.to_string().parse(), Ok(path));
-        }
-
-        #[test]
-        fn no_text_panics(text in "[/\\\\x0-9a-f*é ]{0,30}") {
-            let _ = text.parse::<Path>();
-        }
-    }
-}
+#[path = "path_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::domain::name::{Host, Path};
+use crate::domain::name::{Host, Path, Scope};
 
 /// A leaf of a closed tree: a place, and how it was named.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,13 +32,14 @@ pub struct Outside {
     pub host: Box<str>,
     /// The port.
     pub port: u16,
+    /// Where the host may be looked for, as the label said that it is from.
+    pub scope: Scope,
 }
 
 impl Outside {
     /// Whether the host is an address, however it is spelled: then there is nothing that DNS could deny.
     pub fn is_literal(&self) -> bool {
-        let host = Host { host: Cow::Borrowed(&*self.host), port: None };
-        host.literal().is_some() || host.legacy_literal().is_some()
+        Host { host: Cow::Borrowed(&*self.host), port: None, scope: self.scope }.is_address()
     }
 }
 

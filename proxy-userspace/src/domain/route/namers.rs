@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Rewrite, Transform, Transformer};
-use crate::domain::name::{Labels, Path};
+use super::{Outside, Rewrite, Transform, Transformer};
+use crate::domain::name::{Labels, Path, Scope};
 
 /// The outside world, as delegation sees it: which names exist, and what they are.
 pub trait Names {
@@ -12,6 +12,12 @@ pub trait Names {
 
     /// Looks `rest` up in the namer of `kind`. Cheap, since it is asked for every alternative.
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Self::Port>;
+
+    /// How `label` was written, as far as its own text says: asked before a part of it is made a label. Where no domain is a
+    /// cluster's, anywhere.
+    fn scope_of(&self, _label: &[u8]) -> Scope {
+        Scope::Anywhere
+    }
 
     /// What `steps` make of `port`, which is called `id` then. The endpoints follow those of `port`.
     fn transformed(&self, port: Self::Port, steps: &[Transformer], id: &Path) -> Self::Port;
@@ -45,10 +51,8 @@ pub enum Answer<P> {
     },
     /// A host that only DNS knows, or an address.
     Outside {
-        /// The host in lower case, without a trailing dot or brackets.
-        host: Box<str>,
-        /// The port.
-        port: u16,
+        /// Which.
+        outside: Outside,
         /// How many labels named it; the others are the residual.
         taken: usize,
     },

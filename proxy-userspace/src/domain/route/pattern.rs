@@ -7,7 +7,8 @@
 use std::fmt;
 
 use super::BadRewrite;
-use crate::domain::name::{Labels, scan_label};
+use super::utility::ScopeOf;
+use crate::domain::name::{Labels, Scope, scan_label};
 
 /// The beginning of a name, with wildcards and captures (linkerd's `PathMatcher`).
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +30,18 @@ pub(super) enum Part {
     Capture(Box<str>),
 }
 
-/// What was captured, by name.
-pub(super) type Captures<'a> = Vec<(&'a str, &'a [u8])>;
+/// What was captured.
+pub(super) type Captures<'a> = Vec<Captured<'a>>;
+
+/// A part of a label, captured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Captured<'a> {
+    /// The capture's name.
+    pub(super) name: &'a str,
+    pub(super) bytes: &'a [u8],
+    /// The scope of the label.
+    pub(super) scope: Scope,
+}
 
 impl Pattern {
     /// Reads `text`: `/svc/hello`, `/#/io.l5d.k8s/*/http/{service}`; `/` is the beginning of every name.
@@ -54,7 +65,7 @@ impl Pattern {
 
     /// Whether `name` begins so.
     pub fn matches(&self, name: Labels<'_>) -> bool {
-        self.capture(name).is_some()
+        self.capture(name, &|_| Scope::Anywhere).is_some()
     }
 
     /// The names of its captures, in order.
@@ -67,15 +78,17 @@ impl Pattern {
     }
 
     /// What it captures of `name`, if that begins so.
-    pub(super) fn capture<'a>(&'a self, name: Labels<'a>) -> Option<Captures<'a>> {
+    pub(super) fn capture<'a>(&'a self, name: Labels<'a>, scope_of: ScopeOf<'_>) -> Option<Captures<'a>> {
         if name.len() < self.labels.len() {
             return None;
         }
         let mut captures = Captures::new();
-        for (pattern, label) in self.labels.iter().zip(name.iter()) {
+        for (at, (pattern, label)) in self.labels.iter().zip(name.iter()).enumerate() {
             match pattern {
                 Label::Any => {}
-                Label::Parts(parts) => capture(parts, label, &mut captures)?,
+                Label::Parts(parts) => {
+                    capture(parts, label, name.scope(at).max(scope_of(label)), &mut captures)?;
+                }
             }
         }
         Some(captures)
@@ -100,7 +113,7 @@ impl Part {
 
 /// Matches the whole of `label`. The text between two captures is found as far right as what follows allows, which
 /// is what greedy captures from left to right come to.
-fn capture<'a>(parts: &'a [Part], label: &'a [u8], captures: &mut Captures<'a>) -> Option<()> {
+fn capture<'a>(parts: &'a [Part], label: &'a [u8], scope: Scope, captures: &mut Captures<'a>) -> Option<()> {
     let (mut parts, mut rest) = (parts, label);
     if let [Part::Text(text), others @ ..] = parts {
         (parts, rest) = (others, rest.strip_prefix(&**text)?);
@@ -121,7 +134,7 @@ fn capture<'a>(parts: &'a [Part], label: &'a [u8], captures: &mut Captures<'a>) 
             // Of two captures side by side the first has taken everything.
             [.., Part::Capture(_)] => (others, rest.len(), rest.len()),
         };
-        captures.push((name, &rest[start..]));
+        captures.push(Captured { name, bytes: &rest[start..], scope });
         (parts, rest) = (before, &rest[..end]);
     }
     Some(())

@@ -5,7 +5,8 @@
 use std::fmt;
 
 use super::pattern::{Captures, Part, Pattern, labels, parts};
-use crate::domain::name::{Labels, Path};
+use super::utility::ScopeOf;
+use crate::domain::name::{Labels, Path, Scope};
 
 /// A configured rewriting namer.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,32 +52,42 @@ impl Rewrite {
 
     /// The name that `rest` becomes: the template alone, whatever follows the pattern. `None` when it does not
     /// match, or when a capture is empty and would leave a label empty.
-    pub fn apply(&self, rest: Labels<'_>) -> Option<Path> {
-        let captures = self.pattern.capture(rest)?;
+    pub(super) fn apply(&self, rest: Labels<'_>, scope_of: ScopeOf<'_>) -> Option<Path> {
+        let captures = self.pattern.capture(rest, scope_of)?;
         let mut path = Path::default();
         for parts in &self.name {
-            let label = fill(parts, &captures);
+            let (label, scope) = fill(parts, &captures);
             if label.is_empty() {
                 return None;
             }
-            path.push(label);
+            path.push_scoped(label, scope);
         }
         Some(path)
     }
 }
 
-fn fill(parts: &[Part], captures: &Captures<'_>) -> Vec<u8> {
-    let mut label = Vec::new();
+/// The label that `parts` make. It is of the scope of what was captured, unless the template ends it in a domain of its own.
+fn fill(parts: &[Part], captures: &Captures<'_>) -> (Vec<u8>, Scope) {
+    let (mut label, mut scope) = (Vec::new(), Scope::Anywhere);
     for part in parts {
-        let bytes = match part {
-            Part::Text(text) => text,
+        match part {
+            Part::Text(text) => label.extend_from_slice(text),
             Part::Capture(name) => {
-                captures.iter().find(|(known, _)| *known == &**name).map_or(&[][..], |(_, bytes)| bytes)
+                if let Some(found) = captures.iter().find(|it| *it.name == **name) {
+                    label.extend_from_slice(found.bytes);
+                    scope = scope.max(found.scope);
+                }
             }
-        };
-        label.extend_from_slice(bytes);
+        }
     }
-    label
+    let is_host_outside = matches!(parts.last(), Some(Part::Text(text)) if is_domain(text));
+    (label, if is_host_outside { Scope::Anywhere } else { scope })
+}
+
+/// Whether `text` is the end of a host outside, such as `.example.com:80`: two labels or more. One may be a namespace.
+fn is_domain(text: &[u8]) -> bool {
+    let host = text.split(|&byte| byte == b':').next().unwrap_or_default();
+    host.iter().filter(|&&byte| byte == b'.').count() >= 2
 }
 
 impl fmt::Display for BadRewrite {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::utility::{self, Builtin};
 use super::{Bound, Outside, Target};
 use crate::domain::catalog::Endpoint;
-use crate::domain::name::Path;
+use crate::domain::name::{Path, Scope};
 
 /// All transformers of a namer, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,7 +71,7 @@ impl Transform {
     /// The path is none of `/$/inet/…` or `/$/io.buoyant.rinet/…`.
     pub fn instead(&mut self, when: When, path: &Path, prefix: &Path) -> Result<(), &'static str> {
         let labels = path.labels();
-        let known = (labels.get(0) == Some(b"$")).then(|| utility::look_up(labels));
+        let known = (labels.get(0) == Some(b"$")).then(|| utility::look_up(labels, &|_| Scope::Anywhere));
         let Some(Builtin::Outside { outside, taken }) = known else {
             return Err("the path has to be an address: /$/inet/HOST/PORT");
         };

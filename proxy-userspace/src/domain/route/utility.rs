@@ -1,9 +1,10 @@
 //! The built-in namers below `/$/`.
 //!
-//! Most only rearrange a name (linkerd's `io.buoyant.*`); `inet` and `rinet` name a host and port themselves.
+//! Most only rearrange a name (linkerd's `io.buoyant.*`); `inet` and `rinet` name a host and port themselves. What is made of a
+//! label is of its scope: the parts of a host that was written as the cluster's can be put together again.
 
 use super::{Kind, Outside};
-use crate::domain::name::{Labels, Path};
+use crate::domain::name::{Labels, Path, Scope};
 
 /// What a built-in namer makes of a name.
 #[derive(Debug, PartialEq)]
@@ -22,9 +23,13 @@ pub(super) enum Builtin {
     Neg(&'static str),
 }
 
+/// How a label was written, as far as its own text says.
+pub(super) type ScopeOf<'a> = &'a dyn Fn(&[u8]) -> Scope;
+
 /// Looks `name` up, which starts with `/$`.
-pub(super) fn look_up(name: Labels<'_>) -> Builtin {
+pub(super) fn look_up(name: Labels<'_>, scope_of: ScopeOf<'_>) -> Builtin {
     let rest = name.skip(2);
+    let scope = |at: usize| rest.scope(at).max(rest.get(at).map_or(Scope::Anywhere, scope_of));
     let rewritten = match name.text(1) {
         Some("fail") => return Builtin::Fail,
         Some("nil") => return Builtin::Empty,
@@ -32,12 +37,12 @@ pub(super) fn look_up(name: Labels<'_>) -> Builtin {
         Some("io.buoyant.rinet") => return rinet(rest),
         Some("weir.host") => return Builtin::Find(Kind::Host),
         Some("weir.dns") => return Builtin::Find(Kind::Dns),
-        Some("io.buoyant.hostportPfx") => hostport(rest, |host, port| [host, port]),
-        Some("io.buoyant.porthostPfx") => hostport(rest, |host, port| [port, host]),
-        Some("io.buoyant.http.domainToPath") => domain_to_path(rest, 0),
-        Some("io.buoyant.http.domainToPathPfx") => domain_to_path(rest, 1),
-        Some("io.buoyant.http.subdomainOf") => subdomain_of(rest, 0),
-        Some("io.buoyant.http.subdomainOfPfx") => subdomain_of(rest, 1),
+        Some("io.buoyant.hostportPfx") => hostport(rest, scope(1), |host, port| [host, port]),
+        Some("io.buoyant.porthostPfx") => hostport(rest, scope(1), |host, port| [port, host]),
+        Some("io.buoyant.http.domainToPath") => domain_to_path(rest, 0, scope(0)),
+        Some("io.buoyant.http.domainToPathPfx") => domain_to_path(rest, 1, scope(1)),
+        Some("io.buoyant.http.subdomainOf") => subdomain_of(rest, 0, scope(1)),
+        Some("io.buoyant.http.subdomainOfPfx") => subdomain_of(rest, 1, scope(2)),
         Some("io.buoyant.http.anyMethod") => without(rest, 0, is_method, "it is no method (A-Z)"),
         Some("io.buoyant.http.anyMethodPfx") => without(rest, 1, is_method, "it is no method (A-Z)"),
         Some("io.buoyant.http.anyHost") => without(rest, 0, is_host, NO_HOST),
@@ -49,7 +54,7 @@ pub(super) fn look_up(name: Labels<'_>) -> Builtin {
 
 /// Whether there is a built-in namer `/$/<name>`.
 pub fn is_builtin(name: &str) -> bool {
-    look_up(Path::of(["$", name]).labels()) != Builtin::Neg(UNKNOWN)
+    look_up(Path::of(["$", name]).labels(), &|_| Scope::Anywhere) != Builtin::Neg(UNKNOWN)
 }
 
 const UNKNOWN: &str = "there is no built-in namer of that name";
@@ -72,10 +77,10 @@ fn is_method(label: &str) -> bool {
 /// `/host/port`, or `/port` at localhost.
 fn inet(rest: Labels<'_>) -> Builtin {
     if let Some(port) = rest.text(1).and_then(integer) {
-        return outside(rest.text(0), port, 2);
+        return outside(rest.text(0), rest.scope(0), port, 2);
     }
     match rest.text(0).and_then(integer) {
-        Some(port) => outside(Some("localhost"), port, 1),
+        Some(port) => outside(Some("localhost"), Scope::Anywhere, port, 1),
         None => Builtin::Neg("the name is not /$/inet/<host>/<port> or /$/inet/<port>"),
     }
 }
@@ -83,16 +88,16 @@ fn inet(rest: Labels<'_>) -> Builtin {
 /// `/port/host`.
 fn rinet(rest: Labels<'_>) -> Builtin {
     match (rest.text(0).and_then(integer), rest.text(1)) {
-        (Some(port), host @ Some(_)) => outside(host, port, 2),
+        (Some(port), host @ Some(_)) => outside(host, rest.scope(1), port, 2),
         _ => Builtin::Neg("the name is not /$/io.buoyant.rinet/<port>/<host>"),
     }
 }
 
-fn outside(host: Option<&str>, port: u64, taken: usize) -> Builtin {
+fn outside(host: Option<&str>, scope: Scope, port: u64, taken: usize) -> Builtin {
     let host = host.map(|host| host.strip_suffix('.').unwrap_or(host)).filter(|host| is_host(host));
     match (host, u16::try_from(port)) {
         (Some(host), Ok(port @ 1..)) => {
-            let outside = Outside { host: host.to_ascii_lowercase().into(), port };
+            let outside = Outside { host: host.to_ascii_lowercase().into(), port, scope };
             Builtin::Outside { outside, taken: 2 + taken }
         }
         (None, _) => Builtin::Neg(NO_HOST),
@@ -107,7 +112,11 @@ fn integer(label: &str) -> Option<u64> {
 }
 
 /// `/pfx/host:port/rest` with host and port as `order` puts them. The port may be a name.
-fn hostport<'a>(rest: Labels<'a>, order: impl Fn(&'a str, &'a str) -> [&'a str; 2]) -> Rewritten {
+fn hostport<'a>(
+    rest: Labels<'a>,
+    scope: Scope,
+    order: impl Fn(&'a str, &'a str) -> [&'a str; 2],
+) -> Rewritten {
     let (Some(prefix), Some(label)) = (rest.text(0), rest.text(1)) else { return Err(TOO_SHORT) };
     let (host, port) = label.split_once(':').ok_or("there is no host:port")?;
     if port.contains(':') {
@@ -117,7 +126,7 @@ fn hostport<'a>(rest: Labels<'a>, order: impl Fn(&'a str, &'a str) -> [&'a str; 
         return Err("host:port needs a host, and a port of at most 63 letters a-z, digits and dashes");
     }
     let mut path = Path::of([prefix]);
-    order(host, port).iter().for_each(|label| path.push(label));
+    order(host, port).iter().for_each(|label| path.push_scoped(label, scope));
     path.extend(rest.skip(2));
     Ok(path)
 }
@@ -131,7 +140,7 @@ fn is_port(port: &str) -> bool {
 }
 
 /// `/a.b.c/rest` becomes `/c/b/a/rest`, after `kept` labels that stay. A port stays where it is.
-fn domain_to_path(rest: Labels<'_>, kept: usize) -> Rewritten {
+fn domain_to_path(rest: Labels<'_>, kept: usize, scope: Scope) -> Rewritten {
     let host = rest.text(kept).ok_or(TOO_SHORT)?;
     if !is_host(host) {
         return Err(NO_HOST);
@@ -141,13 +150,13 @@ fn domain_to_path(rest: Labels<'_>, kept: usize) -> Rewritten {
         return Err("the host has an empty label");
     }
     let mut path = rest.take(kept).to_path();
-    host.rsplit('.').for_each(|label| path.push(label));
+    host.rsplit('.').for_each(|label| path.push_scoped(label, scope));
     path.extend(rest.skip(kept + 1));
     Ok(path)
 }
 
 /// `/domain/x.domain[:port]/rest` becomes `/x/rest`, with `kept` labels between the two that stay.
-fn subdomain_of(rest: Labels<'_>, kept: usize) -> Rewritten {
+fn subdomain_of(rest: Labels<'_>, kept: usize, scope: Scope) -> Rewritten {
     let (Some(domain), Some(host)) = (rest.text(0), rest.text(1 + kept)) else { return Err(TOO_SHORT) };
     if !is_host(domain) || !is_host(host) {
         return Err(NO_HOST);
@@ -159,7 +168,7 @@ fn subdomain_of(rest: Labels<'_>, kept: usize) -> Rewritten {
     let below = host.strip_suffix(domain).and_then(|below| below.strip_suffix('.'));
     let below = below.filter(|below| !below.is_empty()).ok_or("the host is not below that domain")?;
     let mut path = rest.skip(1).take(kept).to_path();
-    path.push(below);
+    path.push_scoped(below, scope);
     path.extend(rest.skip(2 + kept));
     Ok(path)
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::identify::{Facts, identify};
-use crate::domain::name::{Labels, Path};
+use crate::domain::name::{Labels, Path, Scope};
 use crate::domain::route::{Answer, Delegation, Kind, Limits, Names, Target, Transformer};
 
 const FILE: &str = include_str!("../../../../deploy/examples/import/kismatic-l5d.yaml");
@@ -59,7 +59,7 @@ fn routed(services: &'static [&'static str], method: &str, host: &str, is_http_1
         method,
         is_http_11,
         host: Some(host),
-        canonical: Some("canonical"),
+        canonical: Some(("canonical", Scope::Anywhere)),
         target: "/",
         header: &|_| None,
     };

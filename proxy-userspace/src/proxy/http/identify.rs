@@ -47,12 +47,13 @@ pub(super) fn name(world: &World, request: &mut Request<Body>, head: &Head) -> R
     let identified = {
         let headers = request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let canonical = world.terms.rules.canonical(head.host()).ok().map(|host| host.label());
+        let canonical = world.terms.rules.canonical(head.host()).ok();
+        let canonical = canonical.map(|host| (host.label(), host.scope));
         let facts = Facts {
             method: request.method().as_str(),
             is_http_11: head.spoken >= Version::HTTP_11,
             host: Some(head.host()),
-            canonical: canonical.as_deref(),
+            canonical: canonical.as_ref().map(|(host, scope)| (&**host, *scope)),
             target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
             header: &header,
         };

@@ -14,7 +14,7 @@ use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes, Namer, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
-use crate::domain::name::{Host, Path, Rules};
+use crate::domain::name::{Path, Rules};
 use crate::domain::policy::Policies;
 use crate::domain::refuse::Exempt;
 use crate::domain::route::Configured;
@@ -27,6 +27,8 @@ pub struct Terms {
     pub rules: Rules,
     /// Whether names outside are looked up.
     pub dns: bool,
+    /// Where an answer for a name below the cluster's domain has to lie.
+    pub cluster_ranges: Allow,
     /// The base dtab, and the configuration's after it.
     pub dtab: Arc<Dtab>,
     /// Whose requests may bring dtab entries of their own.
@@ -220,5 +222,5 @@ fn cluster_name(key: &ServiceKey, host: &str, port: u16) -> Box<str> {
         Namer::Fs => None,
         Namer::K8s => Some(port).filter(|&port| port != 80),
     };
-    Host { host: host.into(), port }.to_string().into()
+    format!("/svc/{}", super::plans::label_of(host, port)).into()
 }

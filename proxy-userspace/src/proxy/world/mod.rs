@@ -10,6 +10,7 @@ mod build;
 mod facts;
 mod names;
 mod plans;
+mod reasons;
 #[cfg(test)]
 mod tests;
 pub use build::Terms;
@@ -26,7 +27,7 @@ use super::cluster::{Cluster, Live, Seat};
 use super::route::Route;
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, ServiceKey};
 use crate::domain::dtab::Dtab;
-use crate::domain::name::Path;
+use crate::domain::name::{Path, Services};
 use crate::domain::refuse::Grounds;
 use crate::domain::route::{self, Delegation, Explanation};
 
@@ -136,6 +137,11 @@ impl World {
     /// Where the clusters of one service are, one for each port.
     pub fn seats_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Seat> {
         self.services.get(key).into_iter().flat_map(|ports| &**ports).map(|port| &*port.seat)
+    }
+
+    /// Whether the cluster's Services are known.
+    pub fn services(&self) -> Services {
+        if self.catalog.awaited.is_some() { Services::Awaited } else { Services::Known }
     }
 
     /// Which addresses weir does not connect to.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::facts::{Basis, Fact};
-use super::plans::default_port;
+use super::plans::{default_port, label_of};
 use super::{Owner, Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
-use crate::domain::name::{Host, Labels, Path, ServiceName};
-use crate::domain::route::{Answer, Kind, Names, Transformer};
+use crate::domain::name::{Host, Labels, Path, Scope, ServiceName};
+use crate::domain::route::{Answer, Kind, Names, Outside, Transformer};
 use crate::proxy::cluster::Cluster;
 
 /// A world that is asked, and what about.
@@ -52,6 +52,10 @@ impl Names for Asked<'_> {
         answer
     }
 
+    fn scope_of(&self, label: &[u8]) -> Scope {
+        self.world.scope_of(label)
+    }
+
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
         self.world.transformed(port, steps, id)
     }
@@ -80,7 +84,14 @@ impl Names for World {
         }
     }
 
+    fn scope_of(&self, label: &[u8]) -> Scope {
+        let host = std::str::from_utf8(label).ok().and_then(|label| self.terms.rules.canonical(label).ok());
+        host.map_or(Scope::Anywhere, |host| host.scope)
+    }
+
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
+        // Who asked for it, and how that was written, makes no other cluster.
+        let id = &id.unscoped();
         let plan = self.terms.plan_of_view(id, &port.plan);
         port.view(steps, id, plan, &self.terms.node.own, Instant::now())
     }
@@ -113,7 +124,7 @@ impl World {
             Kind::K8s => k8s(rest.text(0)?, rest.text(2)?),
             Kind::K8sNamespace(namespace) => k8s(namespace, rest.text(1)?),
             Kind::Host => {
-                let host = self.terms.rules.canonical(rest.text(0)?).ok()?;
+                let host = self.host_in(rest)?;
                 match host.literal() {
                     Some(address) => {
                         return Some(Fact::address(address.to_canonical(), host.port.unwrap_or(80)));
@@ -132,12 +143,6 @@ impl World {
             Some(_) => Answer::Unknown,
             None => Answer::Neg,
         }
-    }
-
-    /// Why services that are not in the catalog may exist all the same.
-    fn unknown(&self) -> Option<String> {
-        let awaited = self.catalog.awaited.as_ref()?;
-        Some(format!("the cluster's services are not known yet: {awaited}"))
     }
 
     fn found(&self, port: Option<&Port>, taken: usize) -> Answer<Arc<Cluster>> {
@@ -193,16 +198,14 @@ impl World {
     /// The name of what `ExternalName` says: below the cluster's domain a Service, else a name that DNS may know.
     fn alias(&self, external: &str, port: u16) -> Path {
         let host = external.strip_suffix('.').unwrap_or(external);
-        let namer = if self.terms.rules.in_cluster_domain(host) { "weir.host" } else { "weir.dns" };
-        let label = Host { host: host.into(), port: Some(port).filter(|&port| port != 80) }.label();
-        Path::of(["$", namer, &label])
+        let is_own = self.scope_of(host.as_bytes()) == Scope::Cluster;
+        let namer = if is_own { "weir.host" } else { "weir.dns" };
+        Path::of(["$", namer, &label_of(host, Some(port).filter(|&port| port != 80))])
     }
 
     /// `weir.host`: a Service by its canonical host, or by its address.
     fn host(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
-        let Some(host) = rest.text(0).and_then(|label| self.terms.rules.canonical(label).ok()) else {
-            return Answer::Neg;
-        };
+        let Some(host) = self.host_in(rest) else { return Answer::Neg };
         if let Some(address) = host.literal() {
             let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
             let port = |owner: Owner<'_>| Answer::Port { port: owner.cluster.clone(), taken: 1 };
@@ -216,15 +219,18 @@ impl World {
 
     /// `weir.dns`: what DNS may know, and addresses as they stand.
     fn outside(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
-        let Some(host) = rest.text(0).and_then(|label| self.terms.rules.canonical(label).ok()) else {
+        let Some(host) = self.host_in(rest) else { return Answer::Neg };
+        if !host.is_address() && !self.is_outside(&host) {
             return Answer::Neg;
-        };
-        let is_address = host.literal().is_some() || host.legacy_literal().is_some();
-        if is_address || self.is_outside(&host) {
-            let port = host.port.unwrap_or(80);
-            return Answer::Outside { host: host.host.into_owned().into(), port, taken: 1 };
         }
-        Answer::Neg
+        let outside =
+            Outside { port: host.port.unwrap_or(80), host: host.host.into_owned().into(), scope: host.scope };
+        Answer::Outside { outside, taken: 1 }
+    }
+
+    /// The host that the first label says.
+    pub(super) fn host_in<'a>(&self, rest: Labels<'a>) -> Option<Host<'a>> {
+        self.terms.rules.host_of(rest.text(0)?, rest.scope(0)).ok()
     }
 
     /// The port of a Service that a host means: the number it says; else the port named `http` (settable), else
@@ -239,90 +245,18 @@ impl World {
         }
     }
 
-    /// Whether DNS may know `host`: not without a dot, not below the cluster's domain, not when it is off.
+    /// Whether DNS may know `host`: not without a dot, not as the cluster's own, not when it is off.
     fn is_outside(&self, host: &Host<'_>) -> bool {
-        self.terms.dns && host.host.contains('.') && !self.terms.rules.in_cluster_domain(&host.host)
-    }
-
-    fn no_host(&self, rest: Labels<'_>) -> String {
-        let label = rest.text(0).unwrap_or_default();
-        let host = match self.terms.rules.canonical(label) {
-            Ok(host) => host,
-            Err(bad) => return bad.to_string(),
-        };
-        if host.literal().is_some() {
-            return self.unknown().unwrap_or_else(|| format!("{label} is no Service's address and port"));
-        }
-        match ServiceName::of(&host.host) {
-            Some(service) => {
-                let namespace = service.namespace.unwrap_or(&self.terms.rules.namespace);
-                let port = host.port.map(|port| port.to_string());
-                self.no_service(namespace, service.name, port.as_deref())
-            }
-            None => format!("{} has too many labels to be a Service", host.host),
-        }
-    }
-
-    /// Why `name` has no such port, or does not exist; and where there is one of that name.
-    fn no_service(&self, namespace: &str, name: &str, port: Option<&str>) -> String {
-        if let Some(ports) = self.services.get(&k8s(namespace, name)) {
-            let there: Vec<String> = ports.iter().map(ToString::to_string).collect();
-            let wanted = match port {
-                Some(port) => format!("no port {port}"),
-                None => {
-                    format!("no port named {}, none numbered 80, and not exactly one", self.terms.rules.port)
-                }
-            };
-            return format!("Service {name} has {wanted}; its ports are: {}", there.join(", "));
-        }
-        if let Some(unknown) = self.unknown() {
-            return unknown;
-        }
-        let others = self.elsewhere(name);
-        let why = format!("no service {name} in namespace {namespace}");
-        if others.is_empty() { why } else { format!("{why}; there is {}", others.join(", ")) }
-    }
-
-    /// Some services that are called `name`. Asks each namespace, since a client that asks for ever new names would
-    /// otherwise have every service looked at each time.
-    fn elsewhere(&self, name: &str) -> Vec<String> {
-        let services = &self.catalog.services;
-        let named = |namespace: &Arc<str>| k8s(namespace, name);
-        let file = Some(file(name)).filter(|key| services.contains_key(key));
-        let others = self.namespaces().map(|it| named(&it)).filter(|key| services.contains_key(key));
-        file.into_iter().chain(others).take(3).map(|key| key.to_string()).collect()
-    }
-
-    /// Every namespace that has a Service, in order.
-    fn namespaces(&self) -> impl Iterator<Item = Arc<str>> {
-        // Behind all services of a namespace and before those of the next is whatever has a NUL after its name.
-        let after = |namespace: &str| {
-            let next =
-                ServiceKey { namer: Namer::K8s, namespace: format!("{namespace}\0").into(), name: "".into() };
-            self.catalog.services.range(next..).next().map(|(key, _)| key.namespace.clone())
-        };
-        let first = ServiceKey { namer: Namer::K8s, namespace: "".into(), name: "".into() };
-        let first = self.catalog.services.range(first..).next().map(|(key, _)| key.namespace.clone());
-        std::iter::successors(first, move |namespace| after(namespace))
-    }
-
-    fn not_outside(&self, rest: Labels<'_>) -> String {
-        let label = rest.text(0).unwrap_or_default();
-        match self.terms.rules.canonical(label) {
-            Err(bad) => bad.to_string(),
-            Ok(_) if !self.terms.dns => "DNS is off (names.dns)".to_owned(),
-            Ok(host) if !host.host.contains('.') => format!("{} has no dot, so DNS is not asked", host.host),
-            Ok(host) => format!("{} lies below the cluster's own domain, so DNS is not asked", host.host),
-        }
+        self.terms.dns && host.host.contains('.') && host.scope == Scope::Anywhere
     }
 }
 
-fn file(name: &str) -> ServiceKey {
+pub(super) fn file(name: &str) -> ServiceKey {
     ServiceKey { namer: Namer::Fs, namespace: "".into(), name: name.into() }
 }
 
 /// Kubernetes has names in lower case, and linkerd's namer took them in any.
-fn k8s(namespace: &str, name: &str) -> ServiceKey {
+pub(super) fn k8s(namespace: &str, name: &str) -> ServiceKey {
     let lower = |text: &str| text.to_ascii_lowercase().into();
     ServiceKey { namer: Namer::K8s, namespace: lower(namespace), name: lower(name) }
 }

@@ -1,12 +1,11 @@
 //! What the policies make of a cluster: found out when it is made, so that requests find it there.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Terms;
 use crate::domain::breaker::Policy;
 use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
-use crate::domain::name::{Host, Path, Rules};
+use crate::domain::name::{Host, Path, Rules, Scope};
 use crate::domain::policy::Calls;
 use crate::domain::route::{Configured, Kind, Resolver};
 use crate::proxy::cluster::{Plan, View};
@@ -21,7 +20,7 @@ impl Terms {
         of_service: &Arc<Plan>,
     ) -> Arc<Plan> {
         let port = &service.ports[at];
-        let label = || Host { host: host.into(), port: own_number(&service.key, port) }.label();
+        let label = || label_of(host, own_number(&service.key, port));
         let names = || {
             let mut names = namer_names(&self.namers, &service.key, port);
             names.extend(host_names(&self.rules, service, host, at));
@@ -33,7 +32,7 @@ impl Terms {
 
     /// The plan of `host` and `port` outside the catalog.
     pub fn plan_outside(&self, host: &str, port: u16) -> Plan {
-        let label = || Host { host: host.into(), port: Some(port).filter(|&port| port != 80) }.label();
+        let label = || label_of(host, Some(port).filter(|&port| port != 80));
         let names = || {
             let port = port.to_string();
             let of_namers = [["inet", host, &port], ["io.buoyant.rinet", &port, host]];
@@ -84,6 +83,11 @@ fn own_number(key: &ServiceKey, port: &ServicePort) -> Option<u16> {
     }
 }
 
+/// A canonical host with this port, as one label.
+pub(super) fn label_of(host: &str, port: Option<u16>) -> String {
+    Host { host: host.into(), port, scope: Scope::Anywhere }.label()
+}
+
 /// The names that the configured namers have for a service's port.
 fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> Vec<Path> {
     let number = port.number.to_string();
@@ -112,7 +116,7 @@ fn host_names(rules: &Rules, service: &Service, host: &str, at: usize) -> Vec<Pa
     if service.key.namer == Namer::Fs {
         return Vec::new();
     }
-    let of = |port| Path::of(["$", "weir.host", &Host { host: Cow::Borrowed(host), port }.label()]);
+    let of = |port| Path::of(["$", "weir.host", &label_of(host, port)]);
     let mut names = vec![of(Some(service.ports[at].number))];
     if default_port(rules, service.ports.iter().map(|port| (port.name.as_deref(), port.number))) == Some(at) {
         names.push(of(None));

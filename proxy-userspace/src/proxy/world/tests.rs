@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Settings;
+use crate::config::{Allow, Settings};
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::Policy;
 use crate::domain::catalog::{Endpoint, Namer, Service, ServicePort};
@@ -18,6 +18,7 @@ fn terms() -> Terms {
             cluster_domain: "cluster.local".into(),
         },
         dns: true,
+        cluster_ranges: Allow::default(),
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,
         diagnostics: settings.outgoing.diagnostics,

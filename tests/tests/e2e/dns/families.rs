@@ -65,7 +65,7 @@ fn a_name_without_an_address_is_denied_only_when_both_families_have_said_so() {
     let Some(scene) = scene() else { return };
     let none = || Said::addresses(&[], 60);
     for (number, (said, why)) in [
-        (none(), "DNS knows no such name"),
+        (none(), "DNS knows the name, and no address of it"),
         (Said::each(Said::NoSuchName(60), Said::Silence), "DNS knows no such name"),
         (Said::each(none(), Said::Silence), "DNS did not answer"),
         (Said::each(Said::Silence, none()), "DNS did not answer"),

@@ -6,9 +6,7 @@ use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::route::explain::{Recorder, Verdict, What};
 use crate::domain::route::utility::{self, Builtin};
-use crate::domain::route::{
-    Answer, Bound, Configured, Failure, Kind, Names, Outside, Resolver, Target, Transform,
-};
+use crate::domain::route::{Answer, Bound, Configured, Failure, Kind, Names, Resolver, Target, Transform};
 
 impl<N: Names, R: Recorder> Run<'_, N, R> {
     /// Asks the configured namers in order, the next when one says neg; then the built-in ones.
@@ -26,10 +24,12 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
                 Resolver::Find(kind) => {
                     self.transformed(kind, &namer.transform, frame, name.len() - rest.len(), nesting)
                 }
-                Resolver::Rewrite(rewrite) => match rewrite.apply(rest) {
-                    Some(path) => return self.rewritten(&path, frame, nesting),
-                    None => self.neg(|| format!("{rest} is not of the pattern {}", rewrite.pattern())),
-                },
+                Resolver::Rewrite(rewrite) => {
+                    match rewrite.apply(rest, &|label| self.delegation.names.scope_of(label)) {
+                        Some(path) => return self.rewritten(&path, frame, nesting),
+                        None => self.neg(|| format!("{rest} is not of the pattern {}", rewrite.pattern())),
+                    }
+                }
             };
             match found {
                 Ok(NameTree::Neg) => {}
@@ -50,7 +50,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
     fn builtin(&mut self, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
         let name = frame.name.labels();
         self.recorder.open(|| What::Namer(name.take(2).to_string()));
-        match utility::look_up(name) {
+        match utility::look_up(name, &|label| self.delegation.names.scope_of(label)) {
             Builtin::Path(path) => self.rewritten(&path, frame, nesting),
             Builtin::Find(kind) => self.find(&kind, frame, 2, nesting),
             Builtin::Outside { outside, taken } => self.bound(frame.name, Target::Outside(outside), taken),
@@ -91,9 +91,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
                 let id = id(taken);
                 (Target::Port(names.transformed(port, transform.steps(), &id)), id, taken)
             }
-            Answer::Outside { host, port, taken } => {
-                (Target::Outside(Outside { host, port }), id(taken), taken)
-            }
+            Answer::Outside { outside, taken } => (Target::Outside(outside), id(taken), taken),
         };
         self.place(Bound { target, id, residual: labels.skip(prefix + taken).to_path() })
     }
@@ -107,9 +105,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             Answer::Unknown => self.unknown(|| names.why_not(kind, rest)),
             Answer::Alias { name, taken } => self.rewritten(&name.join(rest.skip(taken)), frame, nesting),
             Answer::Port { port, taken } => self.bound(name, Target::Port(port), prefix + taken),
-            Answer::Outside { host, port, taken } => {
-                self.bound(name, Target::Outside(Outside { host, port }), prefix + taken)
-            }
+            Answer::Outside { outside, taken } => self.bound(name, Target::Outside(outside), prefix + taken),
         }
     }
 

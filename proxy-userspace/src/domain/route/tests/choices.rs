@@ -2,6 +2,7 @@
 
 use super::{Bound, Choice, Outside, Target, choose, path};
 use crate::domain::dtab::{Bounds, NameTree};
+use crate::domain::name::Scope;
 
 const PICKS: u32 = 100_000;
 
@@ -10,7 +11,9 @@ fn closed(text: &str) -> NameTree<Bound<String>> {
     let tree = NameTree::parse(text, &Bounds::CONFIGURATION).unwrap_or_else(|error| panic!("{error}"));
     tree.map(&mut |name| {
         let target = match (name.labels().get(0), name.labels().text(1)) {
-            (Some(b"dns"), Some(host)) => Target::Outside(Outside { host: host.into(), port: 80 }),
+            (Some(b"dns"), Some(host)) => {
+                Target::Outside(Outside { host: host.into(), port: 80, scope: Scope::Anywhere })
+            }
             _ => Target::Port(name.to_string()),
         };
         Bound { target, id: name.clone(), residual: path("/") }

@@ -7,6 +7,7 @@ mod namers;
 mod properties;
 mod rewriting;
 mod rules;
+mod scopes;
 mod speed;
 mod transformers;
 mod unknown;
@@ -16,7 +17,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::domain::dtab::{Bounds, Dtab, NameTree, Origin};
-use crate::domain::name::{Labels, Path};
+use crate::domain::name::{Labels, Path, Scope};
 
 /// A world of a few names. A port is its name.
 #[derive(Default)]
@@ -55,9 +56,16 @@ impl Names for Table {
             Kind::Host => known(&self.k8s, format!("default/http/{first}"), 1),
             Kind::K8s => known(&self.k8s, rest.take(3).to_string()[1..].to_owned(), 3),
             Kind::K8sNamespace(namespace) => known(&self.k8s, format!("{namespace}{}", rest.take(2)), 2),
-            Kind::Dns if first.contains('.') => Answer::Outside { host: first.into(), port: 80, taken: 1 },
+            Kind::Dns if first.contains('.') => {
+                let outside = Outside { host: first.into(), port: 80, scope: rest.scope(0) };
+                Answer::Outside { outside, taken: 1 }
+            }
             Kind::Dns => Answer::Neg,
         }
+    }
+
+    fn scope_of(&self, label: &[u8]) -> Scope {
+        if label.ends_with(b".svc") { Scope::Cluster } else { Scope::Anywhere }
     }
 
     fn transformed(&self, port: String, steps: &[Transformer], _: &Path) -> String {

@@ -1,11 +1,12 @@
 //! `io.l5d.rewrite`.
 
 use super::path;
+use crate::domain::name::Scope;
 use crate::domain::route::{BadRewrite, Rewrite};
 
 fn rewrite(pattern: &str, name: &str, rest: &str) -> Option<String> {
     let rewrite = Rewrite::new(pattern, name).unwrap_or_else(|error| panic!("{pattern}: {error}"));
-    rewrite.apply(path(rest).labels()).map(|path| path.to_string())
+    rewrite.apply(path(rest).labels(), &|_| Scope::Anywhere).map(|path| path.to_string())
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use super::{Bound, Table, Target, bind_in, path};
 use crate::domain::dtab::NameTree;
+use crate::domain::name::Scope;
 use crate::domain::route::{Configured, Delegation, Limits};
 
 /// What the name below `/$/` becomes: entries for `/pfx`, `/io`, … make the rewritten name visible.
 fn rewritten(name: &str) -> String {
     use crate::domain::route::utility::{Builtin, look_up};
-    match look_up(path(&format!("/$/{name}")).labels()) {
+    match look_up(path(&format!("/$/{name}")).labels(), &|_| Scope::Anywhere) {
         Builtin::Path(path) => path.to_string(),
         Builtin::Neg(_) => "~".to_owned(),
         other => format!("{other:?}"),

@@ -1,0 +1,91 @@
+//! Why a name is not bound, and what there is instead. Asked only where an explanation is wanted.
+
+use std::sync::Arc;
+
+use super::World;
+use super::names::{file, k8s};
+use crate::domain::catalog::{Namer, ServiceKey};
+use crate::domain::name::{Labels, Scope, ServiceName};
+
+impl World {
+    /// Why services that are not in the catalog may exist all the same.
+    pub(super) fn unknown(&self) -> Option<String> {
+        let awaited = self.catalog.awaited.as_ref()?;
+        Some(format!("the cluster's services are not known yet: {awaited}"))
+    }
+
+    pub(super) fn no_host(&self, rest: Labels<'_>) -> String {
+        let label = rest.text(0).unwrap_or_default();
+        let host = match self.terms.rules.host_of(label, rest.scope(0)) {
+            Ok(host) => host,
+            Err(bad) => return bad.to_string(),
+        };
+        if host.literal().is_some() {
+            return self.unknown().unwrap_or_else(|| format!("{label} is no Service's address and port"));
+        }
+        match ServiceName::of(&host.host) {
+            Some(service) => {
+                let namespace = service.namespace.unwrap_or(&self.terms.rules.namespace);
+                let port = host.port.map(|port| port.to_string());
+                self.no_service(namespace, service.name, port.as_deref())
+            }
+            None => format!("{} has too many labels to be a Service", host.host),
+        }
+    }
+
+    /// Why `name` has no such port, or does not exist; and where there is one of that name.
+    pub(super) fn no_service(&self, namespace: &str, name: &str, port: Option<&str>) -> String {
+        if let Some(ports) = self.services.get(&k8s(namespace, name)) {
+            let there: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            let wanted = match port {
+                Some(port) => format!("no port {port}"),
+                None => {
+                    format!("no port named {}, none numbered 80, and not exactly one", self.terms.rules.port)
+                }
+            };
+            return format!("Service {name} has {wanted}; its ports are: {}", there.join(", "));
+        }
+        if let Some(unknown) = self.unknown() {
+            return unknown;
+        }
+        let others = self.elsewhere(name);
+        let why = format!("no service {name} in namespace {namespace}");
+        if others.is_empty() { why } else { format!("{why}; there is {}", others.join(", ")) }
+    }
+
+    /// Some services that are called `name`. Asks each namespace, since a client that asks for ever new names would
+    /// otherwise have every service looked at each time.
+    fn elsewhere(&self, name: &str) -> Vec<String> {
+        let services = &self.catalog.services;
+        let named = |namespace: &Arc<str>| k8s(namespace, name);
+        let file = Some(file(name)).filter(|key| services.contains_key(key));
+        let others = self.namespaces().map(|it| named(&it)).filter(|key| services.contains_key(key));
+        file.into_iter().chain(others).take(3).map(|key| key.to_string()).collect()
+    }
+
+    /// Every namespace that has a Service, in order.
+    fn namespaces(&self) -> impl Iterator<Item = Arc<str>> {
+        // Behind all services of a namespace and before those of the next is whatever has a NUL after its name.
+        let after = |namespace: &str| {
+            let next =
+                ServiceKey { namer: Namer::K8s, namespace: format!("{namespace}\0").into(), name: "".into() };
+            self.catalog.services.range(next..).next().map(|(key, _)| key.namespace.clone())
+        };
+        let first = ServiceKey { namer: Namer::K8s, namespace: "".into(), name: "".into() };
+        let first = self.catalog.services.range(first..).next().map(|(key, _)| key.namespace.clone());
+        std::iter::successors(first, move |namespace| after(namespace))
+    }
+
+    pub(super) fn not_outside(&self, rest: Labels<'_>) -> String {
+        let label = rest.text(0).unwrap_or_default();
+        match self.terms.rules.host_of(label, rest.scope(0)) {
+            Err(bad) => bad.to_string(),
+            Ok(_) if !self.terms.dns => "DNS is off (names.dns)".to_owned(),
+            Ok(host) if host.scope == Scope::Cluster => format!(
+                "{} was written below the cluster's own domain or with .svc, so DNS outside it is not asked",
+                host.host
+            ),
+            Ok(host) => format!("{} has no dot, so DNS is not asked", host.host),
+        }
+    }
+}
