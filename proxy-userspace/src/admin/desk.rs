@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::pages::Pages;
 use super::ready::Readiness;
+use super::refusal::Refusal;
 use super::{enrolment, kubernetes};
 use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
@@ -51,6 +52,8 @@ pub struct Desk {
     pub stop: Notify,
     /// Whether weir disarmed for good, because it stops.
     stopping: AtomicBool,
+    /// Requests that were refused, by reason.
+    pub(super) refused: [Count; Refusal::LABELS.len()],
     /// The metrics page and the state, written by one thread at a time.
     pub(super) pages: Pages,
     reload: Mutex<Reload>,
@@ -121,6 +124,7 @@ impl Desk {
             ready,
             stop: Notify::new(),
             stopping: AtomicBool::new(false),
+            refused: Default::default(),
             pages: Pages::default(),
             reload: Mutex::default(),
             reloads: Count::default(),
@@ -274,6 +278,12 @@ fn settings(page: &mut Page<'_>, desk: &Desk) -> fmt::Result {
         "weir_log_lines_dropped",
         "Log lines that nobody took in time, or that could not be written",
         [(none, log::dropped())],
+    )?;
+    let refused = Refusal::LABELS.iter().zip(&desk.refused);
+    page.counters(
+        "weir_admin_refused",
+        "Requests to the admin's and the probes' listeners that were refused",
+        refused.map(|(reason, count)| ([("reason", *reason)], count.value())),
     )?;
     let failures = desk.reload_failures.value();
     page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])

@@ -6,9 +6,11 @@
 mod desk;
 mod enrolment;
 mod explain;
+mod guard;
 mod kubernetes;
 mod pages;
 mod ready;
+mod refusal;
 mod routes;
 mod serve;
 mod state;

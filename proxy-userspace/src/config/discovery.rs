@@ -83,7 +83,7 @@ pub(super) fn read(mut section: Section<'_, '_>, base: &Path) -> Discovery {
 fn read_kubernetes(mut section: Section<'_, '_>, base: &Path) -> Kubernetes {
     let mut kubernetes = Kubernetes::default();
     section.set("kubeconfig", &mut kubernetes.kubeconfig, |node| {
-        Ok(Some(base.join(path(node, "a kubeconfig")?)))
+        Ok(Some(base.join(values::path(node, "a kubeconfig")?)))
     });
     section.set("context", &mut kubernetes.context, |node| Ok(Some(word(node)?.to_owned())));
     section.set("node", &mut kubernetes.node, |node| {
@@ -104,14 +104,6 @@ fn read_kubernetes(mut section: Section<'_, '_>, base: &Path) -> Kubernetes {
     kubernetes
 }
 
-fn path<'n>(node: &'n Node, what: &str) -> Result<&'n str, Mistake> {
-    match values::text(node)? {
-        "" => Err(Mistake::new("no path").hint(format!("name {what}"))),
-        text if text.contains('\0') => Err(Mistake::new("a path cannot hold a NUL character")),
-        text => Ok(text),
-    }
-}
-
 fn word(node: &Node) -> Result<&str, Mistake> {
     match values::text(node)? {
         "" => Err(Mistake::new("empty").hint("leave the key out for the default")),
@@ -121,7 +113,9 @@ fn word(node: &Node) -> Result<&str, Mistake> {
 
 fn read_files(mut section: Section<'_, '_>, base: &Path) -> Option<Files> {
     let mut folder = None;
-    section.set("path", &mut folder, |node| Ok(Some(base.join(path(node, "the folder of service files")?))));
+    section.set("path", &mut folder, |node| {
+        Ok(Some(base.join(values::path(node, "the folder of service files")?)))
+    });
     if !section.has("path") {
         section.mistake(
             "path",

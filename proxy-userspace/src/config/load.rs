@@ -134,7 +134,7 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     settings.transparent = root.switch("transparent").map(transparent::read);
     root.not_yet("incoming", "remove it; weir does not yet take calls from other weirs");
     if let Some(section) = root.section("admin") {
-        settings.admin = admin::read(section);
+        settings.admin = admin::read(section, base);
     }
     settings.probes = root.switch("probes").map(admin::read_probes);
     root.set("workers", &mut settings.workers, values::count(1..=64));

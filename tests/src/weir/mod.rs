@@ -118,7 +118,7 @@ impl Weir {
     pub fn get_from(&self, listener: SocketAddr, path: &str) -> Response {
         let stream =
             self.place.connect(listener).unwrap_or_else(|e| panic!("no connection to {listener}: {e}"));
-        Client::over(stream).ask(&Request::get(path).with("Host", "weir").with("Connection", "close"))
+        Client::over(stream).ask(&Request::get(path).with("Host", "localhost").with("Connection", "close"))
     }
 
     /// The folder with its configuration and services.

@@ -82,6 +82,7 @@ fn every_other_key_is_read() {
          names: { namespace: shop, port: web, clusterDomain: K8s.Example., clusterRanges: [20.0.0.0/8], dns: false }\n\
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug, queue: 12 }\n\
+         admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
          copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
@@ -95,6 +96,8 @@ fn every_other_key_is_read() {
     assert_eq!(settings.names.dns, None);
     assert_eq!(settings.breaker.failures, 3);
     assert_eq!(settings.breaker.backoff.max, Duration::from_secs(120));
+    assert_eq!(settings.admin.hosts, ["weir.example.com"]);
+    assert_eq!(settings.admin.token_file.as_deref(), Some(Path::new("/etc/weir/./token")));
     assert_eq!(settings.log, Log { format: LogFormat::Json, level: Level::Debug, queue: 12 });
     let limits = Limits {
         connections: 7,
@@ -197,6 +200,11 @@ fn a_mistake_is_reported_where_it_stands() {
         ("outgoing: { via: yes }", "weir.yaml:1:18: outgoing.via: expected true or false, not `yes`"),
         ("transparent:\n", "weir.yaml:1:1: transparent: this section is empty"),
         ("probes: ~", "weir.yaml:1:1: probes: this section is empty"),
+        (
+            "admin: { hosts: ['http://weir'] }",
+            "weir.yaml:1:18: admin.hosts[0]: `http://weir` is not a domain",
+        ),
+        ("admin: { tokenFile: '' }", "weir.yaml:1:21: admin.tokenFile: no path (name a file with a token)"),
         ("transparent: { ports: 0 }", "weir.yaml:1:23: transparent.ports: 0 is not from 1 to 64"),
         ("transparent: { ports: -1 }", "weir.yaml:1:23: transparent.ports: -1 is not from 1 to 64"),
         (

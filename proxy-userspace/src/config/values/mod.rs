@@ -25,6 +25,15 @@ pub(super) fn text(node: &Node) -> Result<&str, Mistake> {
     }
 }
 
+/// A path, of `what` it is to name.
+pub(super) fn path<'n>(node: &'n Node, what: &str) -> Result<&'n str, Mistake> {
+    match text(node)? {
+        "" => Err(Mistake::new("no path").hint(format!("name {what}"))),
+        text if text.contains('\0') => Err(Mistake::new("a path cannot hold a NUL character")),
+        text => Ok(text),
+    }
+}
+
 /// `true` or `false`.
 pub(super) fn boolean(node: &Node) -> Result<bool, Mistake> {
     match node.value {

@@ -4,6 +4,7 @@ mod admin; // Health, metrics, state, status.
 mod check; // Wrong configuration and wrong usage.
 mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.
+mod guard; // Foreign pages, names that lead to the admin, strangers.
 mod hung; // A worker that stands still.
 mod log; // A log that nobody reads.
 mod machine; // The machine around it: pipes, disks, descriptors, crowds.

@@ -50,7 +50,7 @@ fn a_pod_that_reads_the_metrics_without_end_stops_neither_the_heart_nor_kubelets
             let (mut pages, mut read) = (BTreeSet::new(), 0);
             while begun.elapsed() < SPAN {
                 let Ok(stream) = stage.b.connect(from_pod) else { continue };
-                let request = Request::get("/metrics").with("Host", "weir").with("Connection", "close");
+                let request = Request::get("/metrics").with("Host", "localhost").with("Connection", "close");
                 if let Ok(page) = Client::over(stream).start(&request).try_response() {
                     assert_eq!(page.status, 200);
                     read += 1;
