@@ -60,6 +60,12 @@ pub struct Limits {
     /// `outside`: names outside the catalog that are remembered with their endpoints; the least recently used
     /// goes. Default 1,000.
     pub outside: usize,
+    /// `dnsLookups`: names outside that are looked up at the same time; one client has at most a quarter as many as are
+    /// free then. 2 to 10,000, default 256.
+    pub dns_lookups: usize,
+    /// `dnsQuestions`: questions that DNS may be asked for one request, whose name may have many alternatives. Each name
+    /// takes two, for its IPv4 and its IPv6 addresses. 2 to 1,000, default 8.
+    pub dns_questions: usize,
     /// `bindings`: names that each worker remembers with where they lead; with more, those make room that were not used
     /// lately. 1 to 1,000,000, default 20,000.
     pub bindings: usize,
@@ -96,6 +102,8 @@ impl Default for Limits {
             copy_buffer: 16 * 1024,
             sniff: Duration::from_millis(200),
             outside: 1000,
+            dns_lookups: 256,
+            dns_questions: 8,
             bindings: 20_000,
             binding_idle: Duration::from_secs(600),
             tuples: 65_536,
@@ -132,6 +140,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
     section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
     section.set("outside", &mut limits.outside, count(1..=1_000_000));
+    section.set("dnsLookups", &mut limits.dns_lookups, count(2..=10_000));
+    section.set("dnsQuestions", &mut limits.dns_questions, count(2..=1000));
     section.set("bindings", &mut limits.bindings, count(1..=1_000_000));
     section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));
     section.set("tuples", &mut limits.tuples, count(256..=4_194_304));

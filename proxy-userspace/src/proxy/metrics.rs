@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::bindings::Bindings;
 use super::cluster::Cluster;
 use super::fault::Kind;
+use super::outside::Busy;
 use super::session::{Door, Turned};
 use super::tcp;
 use super::worker::Shared;
@@ -164,11 +165,21 @@ impl Metrics {
             "Addresses that DNS gave for the cluster's own names and that cannot be its own",
             [(none, outside.foreign.value())],
         )?;
+        self.look_ups(page)?;
         page.gauges(
             "weir_workers_oldest_beat_seconds",
             "Since the quietest worker's last sign of life",
             [(none, self.shared.oldest_beat().as_secs_f64())],
         )
+    }
+
+    fn look_ups(&self, page: &mut Page<'_>) -> fmt::Result {
+        let look_ups = &self.shared.outside.look_ups;
+        let none: [(&str, &str); 0] = [];
+        page.gauges("weir_dns_lookups", "Look-ups under way", [(none, look_ups.under_way() as f64)])?;
+        let refused = Busy::LABELS.iter().zip(&look_ups.refused);
+        let refused = refused.map(|(reason, count)| ([("reason", *reason)], count.value()));
+        page.counters("weir_dns_lookups_refused", "Look-ups that were not begun", refused)
     }
 
     fn bindings(&self, page: &mut Page<'_>) -> fmt::Result {

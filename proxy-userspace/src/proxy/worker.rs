@@ -23,7 +23,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::bindings::{Bindings, Routes};
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
-use super::outside::Outside;
+use super::outside::{Asker, Outside};
 use super::route::{Place, Route};
 use super::session::{Door, Session, Turned, Way};
 use super::wakers::Wakers;
@@ -236,13 +236,19 @@ impl Worker {
         cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
     }
 
-    /// The place of `route` for one request. Names outside are looked up; one that DNS denies makes room for the next
-    /// alternative.
+    /// The place of `route` for one request of `client`. Names outside are looked up, as many as `limits.dnsQuestions`
+    /// allows; one that DNS denies makes room for the next alternative.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub async fn settle(&self, world: &Arc<World>, route: &Route) -> Result<Place, Fault> {
+    pub async fn settle(
+        &self,
+        world: &Arc<World>,
+        route: &Route,
+        client: &SocketAddr,
+    ) -> Result<Place, Fault> {
+        let mut asker = Asker::new(client.ip(), world.terms.limits.dns_questions);
         let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
         let mut last: Option<(String, Fault)> = None;
         loop {
@@ -259,9 +265,11 @@ impl Worker {
                     let port = Some(name.port).filter(|&port| port != 80);
                     let host = Host { host: (&*name.host).into(), port, scope: name.scope };
                     let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
-                    match self.shared.outside.cluster(world, &host, plan, Instant::now()).await {
+                    match self.shared.outside.cluster(world, &host, plan, &mut asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
-                        Err(why) if why.kind == Kind::Unbound => last = Some((host.label(), why)),
+                        Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
+                            last = Some((host.label(), why))
+                        }
                         Err(why) => return Err(why),
                     }
                     denied.push(name.clone());

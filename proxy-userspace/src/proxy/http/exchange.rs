@@ -227,7 +227,7 @@ async fn bind(
             let own = overrides::take(found, session, &world.terms.overrides, request.headers_mut())?;
             let route = identify::route(worker, world, request, &head, own.as_ref())?;
             drop(head);
-            let place = worker.settle(world, &route).await?;
+            let place = worker.settle(world, &route, &session.client).await?;
             let (cluster, calls) = (place.cluster.clone(), place.calls);
             headers::say_destination(found, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.

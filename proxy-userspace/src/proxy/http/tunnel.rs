@@ -43,7 +43,7 @@ pub(super) async fn connect(
     let authority = authority(request.uri())?.clone();
     let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
     let route = identify::host_route(worker, world, authority.as_str(), own.as_ref())?;
-    let Place { cluster, calls, .. } = worker.settle(world, &route).await?;
+    let Place { cluster, calls, .. } = worker.settle(world, &route, &session.client).await?;
     let (lease, server) = upstream::open(worker, world, &cluster, calls, &session.client).await?;
     let client = hyper::upgrade::on(request);
     carry(worker, session, world, lease, client, async move { Some(server) });

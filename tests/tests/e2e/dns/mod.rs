@@ -1,6 +1,7 @@
 //! Names outside, by DNS: a name server that answers as told, and backends at addresses that weir does not refuse.
 
 mod families;
+mod limits;
 mod servers;
 
 use std::collections::BTreeSet;
@@ -18,21 +19,21 @@ struct Scene {
     dns: Dns,
     one: Pod,
     two: Pod,
-    _net: Net,
+    net: Net,
 }
 
 fn scene() -> Option<Scene> {
-    scene_with(|weir| weir)
+    scene_with(|weir, _| weir)
 }
 
 /// The same, where weir is configured by `more`.
-fn scene_with(more: impl FnOnce(Builder) -> Builder) -> Option<Scene> {
+fn scene_with(more: impl FnOnce(Builder, &Dns) -> Builder) -> Option<Scene> {
     is_root().then(|| {
         let mut net = Net::new();
         let (one, two) = (net.pod("one"), net.pod("two"));
         let dns = Dns::start(&net.weir_place(), [127, 0, 0, 1].into());
-        let weir = more(Weir::new().beside(&net).set("names", &dns.setting())).start();
-        Scene { weir, dns, one, two, _net: net }
+        let weir = more(Weir::new().beside(&net).set("names", &dns.setting()), &dns).start();
+        Scene { weir, dns, one, two, net }
     })
 }
 
@@ -122,7 +123,7 @@ fn names_that_lead_back_to_this_node_or_to_metadata_are_refused() {
         NODE_V6,
     ];
     // Something that would answer at all of this node's addresses.
-    let place = scene._net.weir_place();
+    let place = scene.net.weir_place();
     let trap = e2e::raw::TcpServer::greets(place.listen("0.0.0.0:80".parse().unwrap()).unwrap(), "caught");
     let trap_six = e2e::raw::TcpServer::greets(place.listen("[::]:80".parse().unwrap()).unwrap(), "caught");
     let mut wrong = Vec::new();

@@ -12,6 +12,8 @@
 //! Of an answer, only addresses that weir may connect to are used, so that one which names a good address and a
 //! refused one costs nobody a request. That is for comfort: the refusal itself is where weir connects (`upstream`).
 
+mod lookups;
+
 use std::collections::{HashMap, hash_map};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
+pub use self::lookups::{Asker, Busy, LookUps};
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
 use super::world::World;
@@ -36,9 +38,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How long after its TTL an answer may serve a request while it is asked for anew.
 const PAST: Duration = Duration::from_secs(2);
 
-/// First look-ups of names at the same time; a client that asks for ever new names must not flood DNS.
-const LOOK_UPS: usize = 256;
-
 /// Entries unused for this long are dropped.
 const UNUSED: Duration = Duration::from_secs(600);
 
@@ -49,7 +48,8 @@ pub struct Outside {
     limit: usize,
     dns: Option<Dns>,
     control: Handle,
-    look_ups: Semaphore,
+    /// Those that are under way.
+    pub look_ups: Arc<LookUps>,
     /// Entries dropped because the table was full.
     pub evicted: Count,
     /// Look-ups that DNS did not answer.
@@ -88,38 +88,41 @@ impl Outside {
     /// An empty table of at most `limit` entries. Look-ups run on `control`.
     pub fn new(limit: usize, dns: Option<Dns>, control: Handle) -> Self {
         let table = Mutex::new(HashMap::new());
-        let look_ups = Semaphore::new(LOOK_UPS);
+        let look_ups = Arc::default();
         let [evicted, failed, refused, foreign] = Default::default();
         Self { table, limit, dns, control, look_ups, evicted, failed, refused, foreign }
     }
 
-    /// The cluster of `host`, looked up if need be, for a request that sees `world`.
+    /// The cluster of `host`, looked up if need be, for a request of `asker` that sees `world`.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unbound`] when DNS has no address for it, saying only why.
+    /// [`Kind::Unbound`] when DNS has no address for it, or `asker` may not ask any more, saying only why;
+    /// [`Kind::Overload`] when too many look-ups are under way.
     pub async fn cluster(
         self: &Arc<Self>,
         world: &Arc<World>,
         host: &Host<'_>,
         plan: Plan,
-        now: Instant,
+        asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Fault> {
         let port = host.port.unwrap_or(80);
         if let Some(address) = host.literal().or_else(|| host.legacy_literal()) {
-            return Ok(self.fixed(SocketAddr::new(address, port), plan, now));
+            return Ok(self.fixed(SocketAddr::new(address, port), plan, Instant::now()));
         }
         let questions = world.terms.rules.questions(&host.host, host.scope, world.services());
         let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
         for name in &questions.inside {
-            match self.named(world, name, port, world.terms.plan_outside(name, port), now).await {
+            match self.named(world, (name, port), world.terms.plan_outside(name, port), asker).await {
                 Err(miss @ Miss::Dns(DnsError::NoSuchName)) => denied = miss.of(name, host),
                 Err(miss @ Miss::Foreign(_)) if questions.foreign_is_none => denied = miss.of(name, host),
                 found => return found.map_err(|miss| miss.of(name, host)),
             }
         }
         match &questions.outside {
-            Some(name) => self.named(world, name, port, plan, now).await.map_err(|miss| miss.of(name, host)),
+            Some(name) => {
+                self.named(world, (name, port), plan, asker).await.map_err(|miss| miss.of(name, host))
+            }
             None => Err(denied),
         }
     }
@@ -128,16 +131,17 @@ impl Outside {
     async fn named(
         self: &Arc<Self>,
         world: &Arc<World>,
-        name: &str,
-        port: u16,
+        (name, port): (&str, u16),
         plan: Plan,
-        now: Instant,
+        asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Miss> {
-        if let Some(Known { cluster, past }) = self.known(name, port, plan, now) {
+        if let Some(Known { cluster, past }) = self.known(name, port, plan, Instant::now()) {
             let Some(past) = past else { return Ok(cluster) };
             // The look-up must outlive this request's worker.
             let (this, world, name) = (self.clone(), world.clone(), name.into());
-            let asking = self.control.spawn(async move { this.refresh(&world, name, port).await });
+            let mut asker = asker.once();
+            let asking =
+                self.control.spawn(async move { this.refresh(&world, name, port, &mut asker).await });
             if past < PAST {
                 return Ok(cluster);
             }
@@ -146,33 +150,15 @@ impl Outside {
                 Ok(_) | Err(_) => Ok(cluster),
             };
         }
-        let fault = |kind, why: String| Err(Miss::Fault(Fault::new(kind, why)));
-        let Some(dns) = self.dns.clone() else {
-            return fault(Kind::Unbound, "DNS is not available".to_owned());
-        };
-        let Ok(_asking) = self.look_ups.try_acquire() else {
-            self.failed.up();
-            return fault(Kind::Overload, format!("{name}: {LOOK_UPS} look-ups are under way already"));
-        };
-        let asked = name.to_owned();
-        // hickory's tasks must outlive this request's worker.
-        let answer = self.control.spawn(async move { dns.resolve(&asked).await }).await;
-        match answer {
-            Ok(Ok(answer)) => {
-                let endpoints =
-                    self.endpoints(world, name, &answer.addresses, port).map_err(Miss::Foreign)?;
-                let cluster = Arc::new(Cluster::new(title(name, port), plan));
-                cluster.apply(&endpoints, now);
-                Ok(self.insert((name.into(), port), cluster, Some(answer.valid_until), now))
-            }
-            Ok(Err(why)) => {
-                if matches!(why, DnsError::Failed(_)) {
-                    self.failed.up();
-                }
-                Err(Miss::Dns(why))
-            }
-            Err(_) => fault(Kind::Overload, "weir is stopping".to_owned()),
+        if self.dns.is_none() {
+            return Err(Miss::Fault(Fault::new(Kind::Unbound, "DNS is not available")));
         }
+        let answer = self.answer(world, name, asker).await;
+        let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, world)))?.map_err(Miss::Dns)?;
+        let endpoints = self.endpoints(world, name, &answer.addresses, port).map_err(Miss::Foreign)?;
+        let (cluster, now) = (Arc::new(Cluster::new(title(name, port), plan)), Instant::now());
+        cluster.apply(&endpoints, now);
+        Ok(self.insert((name.into(), port), cluster, Some(answer.valid_until), now))
     }
 
     /// The cluster of one address, as it was dialled.
@@ -219,10 +205,34 @@ impl Outside {
         Some(Known { cluster: entry.cluster.clone(), past })
     }
 
+    /// What DNS says of `host`, as far as `asker` may ask.
+    async fn answer(
+        self: &Arc<Self>,
+        world: &World,
+        host: &str,
+        asker: &mut Asker,
+    ) -> Result<Result<Answer, DnsError>, Busy> {
+        let (dns, this) = (self.dns.clone().ok_or(Busy::Stopping)?, self.clone());
+        let ask = |host: Box<str>| async move {
+            let answer = dns.resolve(&host).await;
+            if let Err(DnsError::Failed(_)) = answer {
+                this.failed.up();
+            }
+            answer
+        };
+        self.look_ups.answer(host, asker, world.terms.limits.dns_lookups, &self.control, ask).await
+    }
+
     /// Asks for `host` again. What failed is returned, and has been dealt with.
-    async fn refresh(&self, world: &World, host: Box<str>, port: u16) -> Result<(), DnsError> {
-        let Some(dns) = &self.dns else { return Ok(()) };
-        let answer = dns.resolve(&host).await;
+    async fn refresh(
+        self: &Arc<Self>,
+        world: &World,
+        host: Box<str>,
+        port: u16,
+        asker: &mut Asker,
+    ) -> Result<(), DnsError> {
+        // The last addresses serve on where there is no room for it.
+        let Ok(answer) = self.answer(world, &host, asker).await else { return Ok(()) };
         let now = Instant::now();
         let mut table = self.table.lock();
         let key = (host, port);
@@ -246,7 +256,6 @@ impl Outside {
                 }
             }
             Err(DnsError::Failed(cause)) => {
-                self.failed.up();
                 tracing::warn!(host = %key.0, %cause, "DNS does not answer; the last addresses serve on");
             }
         }
@@ -338,4 +347,24 @@ impl Miss {
 fn title(host: &str, port: u16) -> Box<str> {
     let port = Some(port).filter(|&port| port != 80);
     Host { host: host.into(), port, scope: Scope::Anywhere }.to_string().into()
+}
+
+/// Why `name` was not looked up.
+fn refused(name: &str, busy: Busy, world: &World) -> Fault {
+    let limits = &world.terms.limits;
+    match busy {
+        Busy::Client => Fault::new(
+            Kind::Overload,
+            format!("{name} is not looked up: this client has its share of the node's look-ups under way"),
+        ),
+        Busy::Node => Fault::new(
+            Kind::Overload,
+            format!("{name} is not looked up: {} look-ups are under way already", limits.dns_lookups),
+        ),
+        Busy::Request => Fault::new(
+            Kind::Unbound,
+            format!("{name} is not looked up: one request may ask DNS {} questions", limits.dns_questions),
+        ),
+        Busy::Stopping => Fault::new(Kind::Overload, "weir is stopping"),
+    }
 }
