@@ -163,6 +163,20 @@ impl TcpServer {
         })
     }
 
+    /// Passes everything on to a connection of its own and back.
+    pub fn forwards(
+        listener: TcpListener,
+        connect: impl Fn() -> std::io::Result<TcpStream> + Send + Sync + 'static,
+    ) -> Self {
+        Self::on(listener, move |client| {
+            let Ok(server) = connect() else { return };
+            let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let back = std::thread::spawn(move || pass(&server, &client));
+            pass(&from, &to);
+            let _ = back.join();
+        })
+    }
+
     /// Reads to the client's FIN and only then answers with the number of bytes it got.
     pub fn counts_to_the_end(listener: TcpListener) -> Self {
         Self::on(listener, |mut stream| {
@@ -209,6 +223,12 @@ impl TcpServer {
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
+}
+
+/// Copies one direction to its end.
+fn pass(mut from: &TcpStream, mut to: &TcpStream) {
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
 }
 
 impl Drop for TcpServer {

@@ -62,8 +62,11 @@ pub(super) fn metrics(page: &mut Page<'_>, health: &Health) -> fmt::Result {
         Failure::KINDS.into_iter().zip(&counts.failures).map(row)
     });
     page.counters("weir_kubernetes_failures", "Lists and watches that failed", failures)?;
-    let problems = health.problems().len();
     let none: [(&str, &str); 0] = [];
+    let (name, help) =
+        ("weir_kubernetes_endpoint_connects", "Connections made to an endpoint of the API server");
+    page.counters(name, help, [(none, health.by_endpoint.value())])?;
+    let problems = health.problems().len();
     page.gauges(
         "weir_kubernetes_problems",
         "Objects ignored now, of which 100 are named",

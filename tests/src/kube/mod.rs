@@ -20,7 +20,7 @@ mod status;
 mod store;
 mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -70,7 +70,13 @@ impl ApiServer {
     /// The same at this address.
     #[track_caller]
     pub fn start_secured_at(authority: &Authority, at: SocketAddr) -> Self {
-        Self::serving(&Place::Here, at, Some(authority))
+        Self::serving(&Place::Here, at, Some((authority, at.ip())))
+    }
+
+    /// The same in this pod, with a certificate for `service`, the address of a Service whose endpoint it is, and for no other.
+    #[track_caller]
+    pub fn start_behind(authority: &Authority, pod: &Pod, service: IpAddr) -> Self {
+        Self::serving(&Place::from(pod), pod.at(0), Some((authority, service)))
     }
 
     /// The same in this pod, at its address, so that others reach it.
@@ -80,10 +86,10 @@ impl ApiServer {
     }
 
     #[track_caller]
-    fn serving(place: &Place, at: SocketAddr, authority: Option<&Authority>) -> Self {
+    fn serving(place: &Place, at: SocketAddr, secured: Option<(&Authority, IpAddr)>) -> Self {
         let listener = place.listen(at).expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let secured = authority.map(|it| it.acceptor(address.ip()));
+        let secured = secured.map(|(authority, name)| authority.acceptor(name));
         let shared = Arc::new(Shared::default());
         let (commands, orders) = mpsc::unbounded_channel();
         let serving = shared.clone();

@@ -27,11 +27,11 @@ impl Authority {
         self.0.pem()
     }
 
-    /// The server's side of TLS at `address`. As a real one it would rather speak HTTP/2, which this one cannot, and speaks
+    /// The server's side of TLS under this name, an address. As a real one it would rather speak HTTP/2, which this one cannot, and speaks
     /// HTTP/1.1 to a client that does not ask for it.
-    pub(super) fn acceptor(&self, address: IpAddr) -> TlsAcceptor {
+    pub(super) fn acceptor(&self, name: IpAddr) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
-        let parameters = CertificateParams::new([address.to_string()]).expect("an address");
+        let parameters = CertificateParams::new([name.to_string()]).expect("an address");
         let certificate = parameters.signed_by(&key, &self.0).expect("a certificate");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS #8 key");
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -1,5 +1,6 @@
 //! The way to the API server: where it is and who weir is.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -7,6 +8,7 @@ use kube::{Client, Config};
 use tokio::sync::Mutex;
 
 use super::client;
+use super::detour::Detour;
 use super::failure::{Failure, chain};
 use crate::config::Kubernetes;
 
@@ -16,6 +18,7 @@ const UNREACHED: u32 = 10;
 /// A client, made when it is first needed and again when it is not good any more.
 pub(super) struct Access {
     settings: Kubernetes,
+    detour: Arc<Detour>,
     /// Held while a client is made: all followers need one at the same moment, and one is enough.
     client: Mutex<Option<Client>>,
     /// Failures to reach the server since it last was reached, of all followers.
@@ -25,9 +28,10 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(settings: Kubernetes) -> Self {
+    pub(super) fn new(settings: Kubernetes, detour: Arc<Detour>) -> Self {
         Self {
             settings,
+            detour,
             client: Mutex::default(),
             unreached: AtomicU32::new(0),
             warned: AtomicBool::new(false),
@@ -41,7 +45,8 @@ impl Access {
             return Ok(client.clone());
         }
         let (config, settings) = (self.config().await?, self.settings.clone());
-        let making = tokio::task::spawn_blocking(move || client::client(&config, &settings));
+        let detour = self.detour.clone();
+        let making = tokio::task::spawn_blocking(move || client::client(&config, &settings, detour));
         let client = match making.await {
             Ok(client) => client.map_err(|error| Failure::Misconfigured(chain(&error)))?,
             Err(panicked) => return Err(Failure::Misconfigured(chain(&panicked))),

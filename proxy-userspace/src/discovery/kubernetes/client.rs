@@ -6,6 +6,7 @@
 //!
 //! HTTP/1.1, so a connection for each watch: kube-rs offers no HTTP/2 by ALPN.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_timeout::TimeoutConnector;
@@ -17,6 +18,7 @@ use kube::{Client, Config};
 use tower::BoxError;
 use tower::util::MapErr;
 
+use super::detour::{Detour, Reach};
 use crate::config::Kubernetes;
 
 /// Unanswered keep-alives after which a connection is given up.
@@ -28,8 +30,9 @@ const UNANSWERED: u32 = 3;
 /// # Errors
 ///
 /// A certificate makes no sense, or the plugin fails.
-pub(super) fn client(config: &Config, settings: &Kubernetes) -> kube::Result<Client> {
-    let connector = config.rustls_https_connector_with_connector(tcp(settings.read_timeout))?;
+pub(super) fn client(config: &Config, settings: &Kubernetes, detour: Arc<Detour>) -> kube::Result<Client> {
+    let reach = Reach::new(tcp(settings.read_timeout), detour, settings.connect_timeout);
+    let connector = config.rustls_https_connector_with_connector(reach)?;
     let mut connector = TimeoutConnector::new(connector);
     connector.set_connect_timeout(Some(settings.connect_timeout));
     connector.set_write_timeout(Some(settings.read_timeout));

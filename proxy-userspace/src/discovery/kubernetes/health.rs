@@ -19,6 +19,8 @@ pub struct Health {
     resources: [Mutex<Status>; Resource::ALL.len()],
     /// Counts for each resource.
     pub counts: [Counts; Resource::ALL.len()],
+    /// Connections that were made to an endpoint of the API server, because its Service did not answer.
+    pub by_endpoint: Count,
     problems: Mutex<BTreeMap<(Resource, String), String>>,
     /// What is wrong with this node's name.
     misnamed: Mutex<Option<String>>,
@@ -87,6 +89,7 @@ impl Default for Health {
         Self {
             resources: Default::default(),
             counts: Default::default(),
+            by_endpoint: Count::default(),
             problems: Mutex::default(),
             misnamed: Mutex::default(),
             changed: watch::Sender::new(()),

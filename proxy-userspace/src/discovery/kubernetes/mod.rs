@@ -9,6 +9,7 @@
 //! whatever happens to the server, what it last said stays in force, and of a new list only what differs goes on; an object
 //! that makes no sense is named and left out, and takes no other along.
 //!
+//! Where the server's Service leads nowhere, its endpoints as they were last known are tried ([`detour`]).
 //! kube-rs makes the connection (TLS, kubeconfig, service account tokens). Lists and watches are weir's own: kube-rs's
 //! watcher gives up an entire list for one object it cannot read, and its pauses grow too long ([`pace`]).
 //!
@@ -18,6 +19,7 @@
 mod access;
 mod call;
 mod client;
+mod detour;
 mod failure;
 mod follow;
 mod health;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, misnamed};
+use super::detour::Detour;
 use super::follow::{Follower, News};
 use super::health::Health;
 use super::node::Node;
@@ -32,6 +33,7 @@ pub(super) struct Outlets {
     pub(super) catalog: watch::Sender<Arc<Catalog>>,
     pub(super) residents: watch::Sender<Arc<Residents>>,
     pub(super) health: Arc<Health>,
+    pub(super) detour: Arc<Detour>,
 }
 
 impl Default for Outlets {
@@ -39,7 +41,8 @@ impl Default for Outlets {
         let health = Arc::<Health>::default();
         let catalog = Catalog { awaited: health.waits_for().map(Arc::from), ..Catalog::default() };
         let catalog = watch::Sender::new(Arc::new(catalog));
-        Self { catalog, residents: watch::Sender::default(), health }
+        let detour = Arc::new(Detour::new(health.clone()));
+        Self { catalog, residents: watch::Sender::default(), health, detour }
     }
 }
 
@@ -87,7 +90,7 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (news, mut told) = mpsc::channel(QUEUE);
-    let access = Arc::new(Access::new((*settings).clone()));
+    let access = Arc::new(Access::new((*settings).clone(), outlets.detour.clone()));
     let mut followers = JoinSet::new();
     // An empty name would be that of all pods that are on no node yet.
     let followed = |resource: &Resource| !node.is_empty() || !resource.is_of_node();
@@ -278,6 +281,7 @@ impl Fold {
             next.or((pruned != *before).then_some(pruned))
         };
         if let Some(next) = next {
+            self.outlets.detour.follow(&next);
             self.outlets.catalog.send_replace(Arc::new(next));
         }
     }

@@ -30,7 +30,7 @@ fn in_a_pod(server: &ApiServer, account: &Path) -> Builder {
 }
 
 /// A service account's folder.
-fn account(authority: &Authority, token: &str) -> tempfile::TempDir {
+pub(super) fn account(authority: &Authority, token: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("ca.crt", &authority.pem());

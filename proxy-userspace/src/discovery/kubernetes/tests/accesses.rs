@@ -1,6 +1,7 @@
 //! The way to the server, and when it is looked up anew.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -46,7 +47,7 @@ async fn a_plugin_that_takes_its_time_holds_up_nothing_else() {
     // It waits for what only this very thread will do, for some 10 s.
     let wait = format!("for i in $(seq 200); do [ -e {} ] && break; sleep 0.05; done", go.display());
     write_exec(&path, &format!("{wait}; [ -e {} ] && echo '{credential}'", go.display()), "");
-    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() });
+    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() }, Arc::default());
     let work = async {
         tokio::task::yield_now().await;
         std::fs::write(&go, "").unwrap();
@@ -60,7 +61,7 @@ async fn a_proxy_that_the_kubeconfig_names_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     write_exec(&path, "exit 1", ", proxy-url: \"http://127.0.0.1:3128\"");
-    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() });
+    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() }, Arc::default());
     let Err(Failure::Misconfigured(why)) = access.client().await else { panic!("a client") };
     assert!(why.contains("proxy-url"), "{why}");
 }
@@ -70,7 +71,8 @@ async fn after(failures: &[Failure]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     write(&path, "old");
-    let access = Access::new(Kubernetes { kubeconfig: Some(path.clone()), ..Kubernetes::default() });
+    let access =
+        Access::new(Kubernetes { kubeconfig: Some(path.clone()), ..Kubernetes::default() }, Arc::default());
     assert_eq!(access.client().await.unwrap().default_namespace(), "old");
     write(&path, "new");
     for failure in failures {
@@ -95,7 +97,8 @@ async fn a_server_that_was_reached_in_between_is_not_looked_up_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     write(&path, "old");
-    let access = Access::new(Kubernetes { kubeconfig: Some(path.clone()), ..Kubernetes::default() });
+    let access =
+        Access::new(Kubernetes { kubeconfig: Some(path.clone()), ..Kubernetes::default() }, Arc::default());
     access.client().await.unwrap();
     write(&path, "new");
     for _ in 0..50 {
@@ -110,7 +113,7 @@ async fn listed_at(server: &str) -> Failure {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     write_for(&path, server, "it");
-    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() });
+    let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() }, Arc::default());
     let request = Resource::Services.list("n1", None);
     call::page(&access.client().await.unwrap(), request, Duration::from_secs(10)).await.unwrap_err()
 }
