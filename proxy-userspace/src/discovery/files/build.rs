@@ -110,11 +110,6 @@ fn shared(before: &Services, new: Services) -> Services {
 impl<'a> Builder<'a> {
     /// A service in linkerd's format.
     fn lines(&mut self, name: &str, lines: &[Line]) {
-        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            let mistake = Mistake::new("its name has capital letters, and names are looked up in lower case");
-            let hint = format!("nothing leads here; call the file {}", name.to_ascii_lowercase());
-            self.problem(name, Position { line: 1, column: 1 }, "", mistake.hint(hint));
-        }
         let mut endpoints = Vec::with_capacity(lines.len());
         for line in lines {
             let mut add = |ip| {

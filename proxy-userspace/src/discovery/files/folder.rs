@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::FileProblem;
-use super::documents::{self, ObjectId, Placed, Syntax, parse_documents};
+use super::documents::{self, ObjectId, Placed, parse_documents};
 use super::fs::{Line, parse_fs};
+use super::listing::{Format, Listing};
 use super::pending::Dirty;
 use crate::config::tree::Bounds;
 use crate::config::{Files, Problem, open_regular};
@@ -19,6 +20,8 @@ pub(super) struct Folder {
     files: BTreeMap<String, FileState>,
     /// How many files there are beyond those that may be.
     beyond: usize,
+    /// The folders below it, by their paths below it.
+    folders: BTreeSet<String>,
     /// What is wrong with the folder itself.
     problems: Vec<FileProblem>,
 }
@@ -57,7 +60,7 @@ enum Size {
 
 /// What differs when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Signature {
+pub(super) struct Signature {
     device: u64,
     inode: u64,
     size: u64,
@@ -65,17 +68,11 @@ struct Signature {
     changed: (i64, i64),
 }
 
-/// How a file is written, which its name decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Fs,
-    Objects(Syntax),
-}
-
 impl Folder {
     /// The folder with all its files.
     pub(super) fn open(settings: Files) -> io::Result<Self> {
-        let mut folder = Self { settings, files: BTreeMap::new(), beyond: 0, problems: Vec::new() };
+        let (files, folders, problems) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        let mut folder = Self { settings, files, beyond: 0, folders, problems };
         let found = folder.list()?;
         folder.update(found, &Dirty::everything());
         Ok(folder)
@@ -84,6 +81,11 @@ impl Folder {
     /// The files, in the order of their names: the first to define something wins.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &FileState)> {
         self.files.iter().map(|(name, file)| (name.as_str(), file))
+    }
+
+    /// The folders below it, by their paths below it.
+    pub(super) fn folders(&self) -> &BTreeSet<String> {
+        &self.folders
     }
 
     /// What is wrong with the folder itself.
@@ -120,43 +122,11 @@ impl Folder {
     }
 
     fn list(&mut self) -> io::Result<BTreeMap<String, (Format, Signature)>> {
-        let mut names = BTreeSet::new();
-        for entry in fs::read_dir(&self.settings.path)? {
-            // A name that is not UTF-8 is no service's: service names are DNS names.
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.insert(name);
-            }
-        }
-        let mut found = BTreeMap::new();
-        let mut beyond = names.len();
-        self.beyond = 0;
-        for name in names {
-            beyond -= 1;
-            let Some(format) = Format::of(&name) else { continue };
-            let metadata = match fs::metadata(self.settings.path.join(&name)) {
-                // Anything but a regular file (a folder, a pipe, a link that leads nowhere) is no service file.
-                Ok(metadata) if metadata.is_file() => metadata,
-                Ok(_) => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                // It is there, and what it says now is not known: what it said stays.
-                Err(error) => {
-                    let what = format!("cannot be looked at: {error}");
-                    self.problems.push(Problem::of_file(self.label(&name), what));
-                    continue;
-                }
-            };
-            let most = self.settings.file_count;
-            if found.len() == most {
-                self.beyond = beyond + 1;
-                let what = format!(
-                    "more than {most} files (discovery.files.fileCount); {name} and those after it are not read"
-                );
-                self.problems.push(Problem::of_file(self.settings.path.display().to_string(), what));
-                break;
-            }
-            found.insert(name, (format, Signature::of(&metadata)));
-        }
-        Ok(found)
+        let listing = Listing::of(&self.settings)?;
+        self.beyond = listing.beyond;
+        self.problems.extend(listing.problems);
+        self.folders = listing.folders;
+        Ok(listing.found)
     }
 
     /// Forgets files that are gone and reads those that are due; whether there were any.
@@ -235,13 +205,18 @@ impl FileState {
     /// Takes over what `text` says, as far as it makes sense; what is wrong with the rest.
     fn take(&mut self, label: &str, text: &str, format: Format, most: usize) -> Vec<FileProblem> {
         match format {
-            Format::Fs => match parse_fs(text) {
-                Ok(lines) => {
-                    self.content = Some(Content::Lines(lines));
-                    Vec::new()
+            Format::Lines | Format::PerhapsLines => {
+                let is_service = format == Format::Lines || self.content.is_some();
+                match parse_fs(text) {
+                    // With a dot in its name and without an endpoint it is no service unless it was one.
+                    Ok(lines) if is_service || !lines.is_empty() => {
+                        self.content = Some(Content::Lines(lines));
+                        Vec::new()
+                    }
+                    Err(mistakes) if is_service => documents::of_lines(label, mistakes),
+                    Ok(_) | Err(_) => Vec::new(),
                 }
-                Err(mistakes) => documents::of_lines(label, mistakes),
-            },
+            }
             Format::Objects(syntax) => match parse_documents(label, text, syntax, bounds(most)) {
                 Ok(mut documents) => {
                     self.keep_last_good(&mut documents);
@@ -264,23 +239,8 @@ impl FileState {
     }
 }
 
-impl Format {
-    /// The format of a file of this name; none if it is no service file.
-    fn of(name: &str) -> Option<Self> {
-        if name.starts_with('.') || name.ends_with('~') || name.starts_with('#') {
-            return None;
-        }
-        match name.rsplit_once('.') {
-            None => Some(Self::Fs),
-            Some((_, "yaml" | "yml")) => Some(Self::Objects(Syntax::Yaml)),
-            Some((_, "json")) => Some(Self::Objects(Syntax::Json)),
-            Some(_) => None,
-        }
-    }
-}
-
 impl Signature {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::tree::Position;
 use crate::config::{Mistake, quoted};
+use crate::domain::name::legacy_ipv4;
 
 /// One line of a file: where a service's endpoint is.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +97,9 @@ fn column(line: &str, word: &str) -> u32 {
 
 fn parse_host(text: &str) -> Result<Host, Mistake> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = bare.parse::<IpAddr>() {
+    // linkerd's resolver read the old spellings of an address, too: `127.1`.
+    let address = bare.parse::<IpAddr>().ok().or_else(|| legacy_ipv4(text).map(IpAddr::V4));
+    if let Some(address) = address {
         let address = address.to_canonical();
         if address.is_unspecified() || address.is_multicast() {
             return Err(Mistake::new(format!("{address} is not the address of a machine")));
@@ -140,6 +143,8 @@ mod tests {
             ("10.0.0.7 80*0.5", ip("10.0.0.7"), 80, 0.5),
             ("fd00::7 80", ip("fd00::7"), 80, 1.0),
             ("[fd00::7] 80", ip("fd00::7"), 80, 1.0),
+            ("127.1 8888", ip("127.0.0.1"), 8888, 1.0),
+            ("0x0a000007 80", ip("10.0.0.7"), 80, 1.0),
             ("::ffff:10.0.0.7 80", ip("10.0.0.7"), 80, 1.0),
             ("Db-1.Example.COM. 5432", Host::Name("db-1.example.com.".into()), 5432, 1.0),
             ("localhost 1", Host::Name("localhost".into()), 1, 1.0),

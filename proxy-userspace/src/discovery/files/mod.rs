@@ -10,13 +10,15 @@
 //!
 //! Promises: a file that cannot be read or parsed leaves its last good state in place; a file in the middle of
 //! being written is not read; a Kubernetes ConfigMap mounted here changes all at once.
-//! Deliberately absent: sub-folders; and files whose name has a dot but none of the known endings, so that
-//! editors' backups are never services.
+//! A file in a folder below is a service whose name has several labels (`/#/io.l5d.fs/http/hello`), as in linkerd. One with a
+//! dot in its name and none of the known endings is a service if it reads as one and has no ending of notes or
+//! backups. Deliberately absent: Kubernetes objects in folders below.
 
 mod build;
 mod documents;
 mod folder;
 mod fs;
+mod listing;
 mod lookup;
 mod pending;
 mod run;

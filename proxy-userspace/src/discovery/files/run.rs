@@ -64,8 +64,9 @@ pub(super) fn start(
 ) -> anyhow::Result<(Watched, impl Future<Output = ()> + Send + 'static)> {
     files.path = watcher::absolute(&files.path).with_context(|| unlistable(&files.path))?;
     // Watch first, read second: a change between the two is an event and not a loss.
-    let watcher = Watcher::new(&files.path);
+    let mut watcher = Watcher::new(&files.path);
     let folder = Folder::open(files.clone()).with_context(|| unlistable(&files.path))?;
+    watcher.follow_below(folder.folders());
     let node = std::env::var(NODE_NAME).ok().filter(|name| !name.is_empty());
     let mut known = Known::default();
     let mut built = build(&folder, node.as_deref(), &known, &Catalog::default());
@@ -119,7 +120,11 @@ impl Task {
             };
             match wake {
                 Wake::Files(dirty) => {
-                    if !self.read(dirty).await {
+                    let changed = self.read(dirty).await;
+                    if let Some(folder) = &self.folder {
+                        watcher.follow_below(folder.folders());
+                    }
+                    if !changed {
                         continue;
                     }
                 }

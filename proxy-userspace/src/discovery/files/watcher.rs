@@ -3,6 +3,7 @@
 //! The folder is watched and not the files, because editors and ConfigMaps replace files. The regular look finds
 //! what inotify does not tell: network file systems, changes behind symbolic links, a folder put in the other's place.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,12 @@ pub(super) struct Watcher {
     inotify: Option<INotifyWatcher>,
     /// Device and inode of the folder that inotify watches.
     watched: Option<(u64, u64)>,
+    /// The folders below it that inotify watches.
+    below: BTreeSet<String>,
 }
 
-#[derive(Default)]
 struct Shared {
+    folder: PathBuf,
     pending: Mutex<Pending>,
     event: Notify,
 }
@@ -43,7 +46,8 @@ struct Shared {
 impl Watcher {
     /// Starts watching. Without inotify (too many watches, say) only the regular looks remain.
     pub(super) fn new(folder: &Path) -> Self {
-        let shared = Arc::new(Shared::default());
+        let (pending, event) = Default::default();
+        let shared = Arc::new(Shared { folder: folder.to_owned(), pending, event });
         let handler = Arc::clone(&shared);
         let inotify = has_thread().and_then(|()| {
             INotifyWatcher::new(move |event| handler.handle(event), notify::Config::default())
@@ -53,7 +57,8 @@ impl Watcher {
                 |error| tracing::warn!(%error, "no inotify: service files are looked at once a second"),
             )
             .ok();
-        let mut watcher = Self { folder: folder.to_owned(), shared, inotify, watched: None };
+        let mut watcher =
+            Self { folder: folder.to_owned(), shared, inotify, watched: None, below: BTreeSet::new() };
         watcher.follow();
         watcher
     }
@@ -68,6 +73,9 @@ impl Watcher {
         // The old watch may have ended by itself with its folder.
         let _ = inotify.unwatch(&self.folder);
         self.watched = None;
+        for name in std::mem::take(&mut self.below) {
+            let _ = inotify.unwatch(&self.folder.join(name));
+        }
         if identity.is_some() {
             match inotify.watch(&self.folder, RecursiveMode::NonRecursive) {
                 Ok(()) => self.watched = identity,
@@ -76,6 +84,28 @@ impl Watcher {
                 }
             }
             self.shared.pending.lock().look_at_everything();
+        }
+    }
+
+    /// Watches these folders below the folder, and no others. One that cannot be watched is looked at once a second.
+    pub(super) fn follow_below(&mut self, folders: &BTreeSet<String>) {
+        let Some(inotify) = &mut self.inotify else { return };
+        for gone in self.below.difference(folders) {
+            let _ = inotify.unwatch(&self.folder.join(gone));
+        }
+        self.below.retain(|name| folders.contains(name));
+        for name in folders {
+            if self.below.contains(name) {
+                continue;
+            }
+            match inotify.watch(&self.folder.join(name), RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.below.insert(name.clone());
+                    // What came into it before it was watched told nobody.
+                    self.shared.pending.lock().look_at_everything();
+                }
+                Err(error) => tracing::debug!(%error, folder = name, "not watched by inotify"),
+            }
         }
     }
 
@@ -126,7 +156,7 @@ impl Shared {
         match event {
             Ok(event) if event.need_rescan() => pending.look_at_everything(),
             Ok(event) => {
-                if !note(&mut pending, event) {
+                if !note(&mut pending, &self.folder, event) {
                     return;
                 }
             }
@@ -141,8 +171,9 @@ impl Shared {
 }
 
 /// Notes an event; whether it is a reason to look. Opening a file to read it, as we do, is none.
-fn note(pending: &mut Pending, event: Event) -> bool {
-    let names = event.paths.iter().filter_map(|path| path.file_name()?.to_str()).map(str::to_owned);
+fn note(pending: &mut Pending, folder: &Path, event: Event) -> bool {
+    let names =
+        event.paths.iter().filter_map(|path| path.strip_prefix(folder).ok()?.to_str()).map(str::to_owned);
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Create(_)

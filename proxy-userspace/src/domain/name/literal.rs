@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 /// The address that `inet_aton` would read `host` as: one to four numbers, decimal, octal (`0…`) or hexadecimal
 /// (`0x…`), the last of which fills all bytes that are left.
-pub(super) fn legacy_ipv4(host: &str) -> Option<Ipv4Addr> {
+pub fn legacy_ipv4(host: &str) -> Option<Ipv4Addr> {
     let mut numbers = [0_u64; 4];
     let mut count = 0;
     for part in host.split('.') {

@@ -13,6 +13,7 @@ mod questions;
 mod service;
 
 pub use canonical::{BadHost, Host, Rules, Scope};
+pub use literal::legacy_ipv4;
 pub use path::{BadPath, Labels, Path};
 pub(super) use path::{scan_label, starts_label, write_label};
 pub use questions::{Questions, Services};

@@ -1,6 +1,7 @@
 //! A real folder, changed in the ways people and kubelet change folders.
 
 mod changes;
+mod folders;
 mod names;
 mod objects;
 

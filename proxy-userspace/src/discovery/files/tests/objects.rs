@@ -69,18 +69,6 @@ async fn an_object_of_a_wrong_version_and_a_slice_without_its_label_stay_as_they
 }
 
 #[tokio::test]
-async fn a_file_that_no_name_can_lead_to_is_reported() {
-    let watch = watch(&[("Hello", "10.0.0.1 80\n")]);
-    assert_eq!(
-        watch.problems(),
-        [
-            "Hello:1:1: its name has capital letters, and names are looked up in lower case (nothing leads here; call \
-             the file hello)"
-        ]
-    );
-}
-
-#[tokio::test]
 async fn pods_and_namespaces_are_told_of_as_they_change() {
     let pod = |uid: &str, divert: &str| {
         format!(
