@@ -101,14 +101,10 @@ fn read_folder(part: &mut Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>
         }
         Some(path) => {
             carried.files = Some(path.to_owned());
-            let dots = "a file with a dot in its name is no service here (Kubernetes objects, or nothing)";
-            let why = match path.starts_with('/') {
-                true => dots.to_owned(),
-                false => format!(
-                    "it is relative to this configuration file, not to linkerd's working directory; {dots}"
-                ),
-            };
-            notes.changed(&field, why);
+            if !path.starts_with('/') {
+                let why = "it is relative to this configuration file, not to linkerd's working directory";
+                notes.changed(&field, why);
+            }
         }
     }
 }

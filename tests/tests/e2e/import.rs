@@ -58,6 +58,11 @@ fn examples() -> Vec<Example<'static>> {
             &["routers[0].servers[0].tls: clients had to show a certificate"],
             vec![],
         ),
+        example(
+            "fs-folders.yaml",
+            &[],
+            vec![(host("hello"), To("http/hello")), (host("greeter"), To("helloworld.Greeter"))],
+        ),
         example("grpc.yaml", &[], vec![(host("hello"), To("k8s hello"))]),
         example("static.yaml", &[], vec![(host("hello"), To("hello")), (host("missing"), Nowhere(502))]),
         example(
@@ -126,12 +131,13 @@ fn on_this_machine(yaml: &str) -> String {
 
 #[test]
 fn every_example_goes_where_linkerd_went_or_says_why_not() {
-    let files = ["hello", "world-v1", "world-v2"];
+    let files = ["hello", "world-v1", "world-v2", "http/hello", "helloworld.Greeter"];
     let backends = files.map(|name| (name, Backend::http().answers(name).start()));
     let objects =
         ["hello", "world-v1"].map(|name| (name, Backend::http().answers(&format!("k8s {name}")).start()));
     for example in examples() {
         let mut weir = Weir::new();
+        std::fs::create_dir(weir.folder().path().join("services/http")).unwrap();
         for (name, backend) in &backends {
             weir = weir.service(name, &[backend.addr()]);
         }

@@ -305,3 +305,24 @@ fn a_name_that_dns_denies_has_its_near_misses_too() {
         assert!(answer.text().contains(part), "{part:?} is not in: {}", answer.text());
     }
 }
+
+#[test]
+fn files_in_folders_below_and_with_dots_are_services_of_linkerds_names() {
+    let [flat, deep, greeter] = ["flat", "deep", "greeter"].map(|name| Backend::http().answers(name).start());
+    let weir = Weir::new()
+        .service("hello", &[flat.addr()])
+        .service("helloworld.Greeter", &[greeter.addr()])
+        .set("dtab", "\"/svc/deep => /#/io.l5d.fs/http/hello; /svc/greeter => /#/io.l5d.fs/helloworld.Greeter; /svc/typo => /#/io.l5d.fs/helloworld.greeter\"")
+        .start();
+    weir.get("http://deep/").expect_status(502);
+    std::fs::create_dir(weir.folder().path().join("services/http")).unwrap();
+    weir.folder().service("http/hello", &[deep.addr()]);
+    eventually("the file in the folder below", || weir.get("http://deep/").status == 200);
+    weir.get("http://deep/").expect_body("deep");
+    weir.get("http://hello/").expect_body("flat");
+    weir.get("http://greeter/").expect_body("greeter");
+    let typo = weir.get("http://typo/");
+    assert!(typo.text().contains("there is helloworld.Greeter, and case matters"), "{}", typo.text());
+    std::fs::remove_dir_all(weir.folder().path().join("services/http")).unwrap();
+    eventually("its end", || weir.get("http://deep/").status == 502);
+}

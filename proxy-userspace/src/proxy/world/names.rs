@@ -41,8 +41,10 @@ impl Names for Asked<'_> {
     type Port = Arc<Cluster>;
 
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
-        if let Some(fact) = self.world.fact(kind, rest) {
-            self.depends_on(fact);
+        match kind {
+            // A file that comes into being may be for a part of what another was for.
+            Kind::Fs => files(rest).for_each(|(key, _)| self.depends_on(Fact::service(&key))),
+            _ => self.world.fact(kind, rest).into_iter().for_each(|fact| self.depends_on(fact)),
         }
         let answer = self.world.find(kind, rest);
         if matches!(answer, Answer::Unknown) {
@@ -98,10 +100,7 @@ impl Names for World {
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
         match kind {
-            Kind::Fs => match rest.text(0) {
-                Some(name) => format!("no file is named {name}"),
-                None => "the name says no file".to_owned(),
-            },
+            Kind::Fs => self.no_file(rest),
             Kind::K8s => match (rest.text(0), rest.text(1), rest.text(2)) {
                 (Some(namespace), Some(port), Some(name)) => self.no_service(namespace, name, Some(port)),
                 _ => format!("{rest} is not a namespace, a port and a service"),
@@ -117,10 +116,10 @@ impl Names for World {
 }
 
 impl World {
-    /// What the answer of [`Names::find`] depends on, besides the terms.
+    /// What the answer of [`Names::find`] depends on, besides the terms, where it is not files.
     fn fact(&self, kind: &Kind, rest: Labels<'_>) -> Option<Fact> {
         let key = match kind {
-            Kind::Fs => file(rest.text(0)?),
+            Kind::Fs => return None,
             Kind::K8s => k8s(rest.text(0)?, rest.text(2)?),
             Kind::K8sNamespace(namespace) => k8s(namespace, rest.text(1)?),
             Kind::Host => {
@@ -153,8 +152,8 @@ impl World {
     }
 
     fn file(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
-        let ports = rest.text(0).and_then(|name| self.services.get(&file(name)));
-        self.found(ports.and_then(|ports| ports.first()), 1)
+        let known = files(rest).find_map(|(key, taken)| Some((self.services.get(&key)?, taken)));
+        known.map_or(Answer::Neg, |(ports, taken)| self.found(ports.first(), taken))
     }
 
     /// The Service that a canonical host means, whether there is one or not.
@@ -249,6 +248,23 @@ impl World {
     fn is_outside(&self, host: &Host<'_>) -> bool {
         self.terms.dns && host.host.contains('.') && host.scope == Scope::Anywhere
     }
+}
+
+/// Labels that a file's name may have: the folders it lies in, and its own.
+const FILE_LABELS: usize = 9;
+
+/// The files that may be meant, and by how many labels: `hello`, or `http/hello` in a folder below. A folder and a file
+/// cannot have one name, so at most one of them exists.
+pub(super) fn files(rest: Labels<'_>) -> impl Iterator<Item = (ServiceKey, usize)> {
+    let mut name = String::new();
+    (0..FILE_LABELS).map_while(move |at| {
+        let label = rest.text(at).filter(|label| !label.contains('/'))?;
+        if at > 0 {
+            name.push('/');
+        }
+        name.push_str(label);
+        Some((file(&name), at + 1))
+    })
 }
 
 pub(super) fn file(name: &str) -> ServiceKey {

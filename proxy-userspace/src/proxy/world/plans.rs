@@ -98,7 +98,7 @@ fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> V
         let of =
             |labels: &[&str]| Path::of(["#"]).join(namer.prefix.labels()).join(Path::of(labels).labels());
         match (&namer.resolver, key.namer) {
-            (Resolver::Find(Kind::Fs), Namer::Fs) => names.push(of(&[&key.name])),
+            (Resolver::Find(Kind::Fs), Namer::Fs) => names.push(of(&key.name.split('/').collect::<Vec<_>>())),
             (Resolver::Find(Kind::K8s), Namer::K8s) => {
                 names.extend(ports().map(|port| of(&[&key.namespace, port, &key.name])));
             }

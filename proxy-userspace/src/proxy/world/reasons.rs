@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::World;
-use super::names::{file, k8s};
+use super::names::{file, files, k8s};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Labels, Scope, ServiceName};
 
@@ -12,6 +12,20 @@ impl World {
     pub(super) fn unknown(&self) -> Option<String> {
         let awaited = self.catalog.awaited.as_ref()?;
         Some(format!("the cluster's services are not known yet: {awaited}"))
+    }
+
+    /// That there is no such file, and one of which only the case differs.
+    pub(super) fn no_file(&self, rest: Labels<'_>) -> String {
+        /// Files that are looked at; with more, a client that asks for ever new names would cost too much.
+        const LOOKED_AT: usize = 1_000;
+        let Some((wanted, _)) = files(rest).last() else { return "the name says no file".to_owned() };
+        let others = self.catalog.services.range(file("")..).map(|(key, _)| key);
+        let mut others = others.take_while(|key| key.namer == Namer::Fs).take(LOOKED_AT);
+        let why = format!("no file is named {}", wanted.name);
+        match others.find(|key| key.name.eq_ignore_ascii_case(&wanted.name)) {
+            Some(other) => format!("{why}; there is {}, and case matters", other.name),
+            None => why,
+        }
     }
 
     pub(super) fn no_host(&self, rest: Labels<'_>) -> String {
