@@ -91,7 +91,8 @@ fn verdict(verdict: &Verdict) -> Value {
         Verdict::Neg { why } => json!({ "neg": why }),
         Verdict::Unknown { why } => json!({ "unknown": why }),
         Verdict::Fail => json!("fail"),
-        Verdict::Empty => json!("empty"),
+        Verdict::Empty { why: None } => json!("empty"),
+        Verdict::Empty { why } => json!({ "empty": why }),
         Verdict::Error { why } => json!({ "error": why }),
         Verdict::Untried => json!("untried"),
     }

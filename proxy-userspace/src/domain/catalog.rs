@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: health, load, pools. Those belong to the proxy, which keeps them across catalogs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -100,6 +101,9 @@ pub struct Endpoint {
     pub weight: f64,
     /// Whether it should get traffic.
     pub condition: Condition,
+    /// What it is called within its service, in lower case, where it has a stable name (EndpointSlice `hostname`): a pod of a
+    /// StatefulSet.
+    pub hostname: Option<Arc<str>>,
     /// The zone it runs in, where known.
     pub zone: Option<Arc<str>>,
     /// The node it runs on, where known.
@@ -151,10 +155,25 @@ impl Changes {
     }
 }
 
+impl Service {
+    /// The stable names of its endpoints, each once and in order; mostly none.
+    pub fn hostnames(&self) -> BTreeSet<&str> {
+        let endpoints = self.ports.iter().flat_map(|port| &*port.endpoints);
+        endpoints.filter_map(|endpoint| endpoint.hostname.as_deref()).collect()
+    }
+
+    /// Whether DNS knows its endpoints by names of their own below its name: it is headless, or some have stable names.
+    pub fn names_endpoints(&self) -> bool {
+        let is_headless =
+            self.key.namer == Namer::K8s && self.addresses.is_empty() && self.external_name.is_none();
+        is_headless || !self.hostnames().is_empty()
+    }
+}
+
 impl Endpoint {
     /// An endpoint that is ready, of weight 1, of which only the address is known.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, weight: 1.0, condition: Condition::Ready, zone: None, node: None }
+        Self { address, weight: 1.0, condition: Condition::Ready, hostname: None, zone: None, node: None }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::breaker::State;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::identify::{Facts, identify};
-use crate::domain::name::{BadPath, Host, Path, Questions};
+use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::Calls;
 use crate::domain::refuse::{Exempt, refuse};
 use crate::domain::route::{Explanation, Outside, Target};
@@ -62,8 +62,7 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
             Target::Port(_) => {}
             Target::Outside(outside) if outside.is_literal() => refused.extend(refusal(world, outside)),
             Target::Outside(outside) => {
-                let questions = world.terms.rules.questions(&outside.host, outside.scope, world.services());
-                dns.push((outside.clone(), questions));
+                dns.push((outside.clone(), world.terms.lookup(outside, world.services()).questions));
             }
         });
     }
@@ -74,7 +73,7 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
 
 /// Why weir does not connect to `outside`, as far as that is known without a look-up.
 fn refusal(world: &World, outside: &Outside) -> Option<String> {
-    let host = Host { host: (&*outside.host).into(), port: None, scope: outside.scope };
+    let host = outside.as_host();
     let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
     let why = refuse(address, world.grounds(), Exempt::No)?;
     Some(format!("{address}: {why}"))

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
 use super::world::{Basis, Facts, Generation, Terms, World};
 use crate::domain::dtab::NameTree;
-use crate::domain::name::Path;
+use crate::domain::name::{Path, Questions, Services};
 use crate::domain::policy::Calls;
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 
@@ -23,12 +24,25 @@ pub struct Route {
     tree: NameTree<Bound<Place>>,
     /// What policies say of the name.
     calls: Calls,
-    /// The plans of the places outside, which are looked up only when they are used.
-    outside: Vec<(Outside, Plan)>,
+    /// How the places outside are found, which are looked up only when they are used.
+    outside: Vec<Lookup>,
     /// Why there is no place; found out once, when the name is bound.
     why: (Kind, String),
     /// What the binding depends on.
     facts: Facts,
+}
+
+/// How a place outside is found.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// The place.
+    pub outside: Outside,
+    /// What its cluster is made with.
+    pub plan: Plan,
+    /// What DNS is asked; nothing for an address.
+    pub questions: Questions,
+    /// The same for the clusters of the names below the cluster's domain, in their order.
+    pub inside: SmallVec<[Plan; 2]>,
 }
 
 /// A service port, and the headers that say so.
@@ -47,7 +61,7 @@ pub struct Place {
 impl Route {
     /// The route for `name`, of what its delegation came to on this basis. Why it came to nothing, if so, `explain` tells.
     pub fn new(
-        terms: &Terms,
+        (terms, services): (&Terms, Services),
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
         basis: Basis,
@@ -68,7 +82,7 @@ impl Route {
         let mut outside = Vec::new();
         tree.for_each(&mut |bound| {
             if let Target::Outside(it) = &bound.target {
-                outside.push((it.clone(), terms.plan_outside(&it.host, it.port)));
+                outside.push(terms.lookup(it, services));
             }
         });
         let tree = tree.map(&mut |bound| place(bound, calls));
@@ -82,9 +96,9 @@ impl Route {
         Place { cluster, client, residual: None, calls }
     }
 
-    /// The plan of a place outside that this route may lead to.
-    pub fn plan_outside(&self, outside: &Outside) -> Option<Plan> {
-        self.outside.iter().find(|(it, _)| it == outside).map(|(_, plan)| *plan)
+    /// How a place outside is found that this route may lead to.
+    pub fn lookup(&self, outside: &Outside) -> Option<&Lookup> {
+        self.outside.iter().find(|it| it.outside == *outside)
     }
 
     /// Whether it would be bound the same in `world`, having been bound in the world of `then`. Why a name is not bound
@@ -125,7 +139,14 @@ fn why<P>(
     match tree {
         NameTree::Neg => format!("{name} is not bound: {}", short(&explain().reasons())),
         NameTree::Fail => format!("{name} is not bound: {}", decider(&explain())),
-        NameTree::Empty => format!("{name} has no endpoint: {}", decider(&explain())),
+        NameTree::Empty => {
+            let explanation = explain();
+            let why = match explanation.empty() {
+                Some(why) => why.to_owned(),
+                None => decider(&explanation),
+            };
+            format!("{name} has no endpoint: {why}")
+        }
         NameTree::Leaf(_) | NameTree::Alt(_) | NameTree::Union(_) => {
             let mut uncertain = false;
             tree.for_each(&mut |bound| uncertain |= bound.target.is_uncertain());

@@ -29,7 +29,6 @@ use super::session::{Door, Session, Turned, Way};
 use super::wakers::Wakers;
 use super::world::World;
 use super::{connection, tcp};
-use crate::domain::name::Host;
 use crate::domain::route::{Outside as NameOutside, Target};
 use crate::drain::Drain;
 use crate::intercept::Originals;
@@ -262,17 +261,16 @@ impl Worker {
             match &chosen.target {
                 Target::Port(place) => return Ok(place.clone()),
                 Target::Outside(name) => {
-                    let port = Some(name.port).filter(|&port| port != 80);
-                    let host = Host { host: (&*name.host).into(), port, scope: name.scope };
-                    let plan = route.plan_outside(name).unwrap_or(world.terms.plan);
-                    match self.shared.outside.cluster(world, &host, plan, &mut asker).await {
+                    denied.push(name.clone());
+                    // A route knows every place that it may lead to.
+                    let Some(lookup) = route.lookup(name) else { continue };
+                    match self.shared.outside.cluster(world, lookup, &mut asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
                         Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
-                            last = Some((host.label(), why))
+                            last = Some((name.label(), why));
                         }
                         Err(why) => return Err(why),
                     }
-                    denied.push(name.clone());
                 }
             }
         }

@@ -91,6 +91,7 @@ fn of_slice<'a>(slice: &'a SliceObject, port: &SpecPort) -> Vec<Backed<'a>> {
                 address: SocketAddr::new(address.0, number.0),
                 weight: 1.0,
                 condition: object.conditions.unwrap_or_default().condition(),
+                hostname: object.hostname.as_deref().map(stable),
                 zone: object.zone.clone(),
                 node: object.node_name.clone(),
             };
@@ -107,6 +108,7 @@ fn of_endpoints(object: &EndpointsObject, port: &SpecPort) -> Vec<Endpoint> {
         for number in ports.filter(|candidate| same_name(candidate.name.as_deref(), port.name.as_deref())) {
             let at = |address: &EndpointAddress, condition| Endpoint {
                 condition,
+                hostname: address.hostname.as_deref().filter(|name| !name.is_empty()).map(stable),
                 node: address.node_name.as_deref().map(Arc::from),
                 ..Endpoint::at(SocketAddr::new(address.ip.0, number.port.0))
             };
@@ -117,6 +119,11 @@ fn of_endpoints(object: &EndpointsObject, port: &SpecPort) -> Vec<Endpoint> {
         }
     }
     endpoints
+}
+
+/// A hostname as canonical hosts have it.
+fn stable(hostname: &str) -> Arc<str> {
+    hostname.to_ascii_lowercase().into()
 }
 
 /// Each pod of a dual-stack Service is told of in slices of both families, and is one endpoint all the same.

@@ -35,6 +35,9 @@ pub struct EndpointSubset {
 pub struct EndpointAddress {
     /// Its address.
     pub ip: Address,
+    /// `hostname`: what it is called within its service, where it has a stable name.
+    #[serde(default)]
+    pub hostname: Option<String>,
     /// The node it runs on.
     #[serde(default)]
     pub node_name: Option<String>,

@@ -30,6 +30,9 @@ pub struct SliceEndpoint {
     /// Its state.
     #[serde(default)]
     pub conditions: Option<Conditions>,
+    /// `hostname`: what it is called within its service, where it has a stable name: a pod of a StatefulSet.
+    #[serde(default, deserialize_with = "shared")]
+    pub hostname: Option<Arc<str>>,
     /// The node it runs on.
     #[serde(default, deserialize_with = "shared")]
     pub node_name: Option<Arc<str>>,

@@ -17,4 +17,4 @@ pub use literal::legacy_ipv4;
 pub use path::{BadPath, Labels, Path};
 pub(super) use path::{scan_label, starts_label, write_label};
 pub use questions::{Questions, Services};
-pub use service::ServiceName;
+pub use service::{PodName, ServiceName};

@@ -1,4 +1,6 @@
-//! Which service of the catalog a canonical host means.
+//! Which service of the catalog a canonical host means, or which pod of one.
+
+use super::Scope;
 
 /// A canonical host read as `service[.namespace]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,26 @@ impl<'a> ServiceName<'a> {
     }
 }
 
+/// A canonical host read as `pod.service[.namespace]`: an endpoint by its stable name within a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodName<'a> {
+    /// The pod's `hostname`.
+    pub hostname: &'a str,
+    /// The service.
+    pub service: ServiceName<'a>,
+}
+
+impl<'a> PodName<'a> {
+    /// Reads `host`; `None` when it has another number of labels. One of two labels that was written with `.svc` says a
+    /// namespace, so it is a service's.
+    pub fn of(host: &'a str, scope: Scope) -> Option<Self> {
+        let (hostname, rest) = host.split_once('.')?;
+        let service = ServiceName::of(rest)?;
+        let says_namespace = service.namespace.is_some();
+        (says_namespace || scope == Scope::Anywhere).then_some(Self { hostname, service })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +52,19 @@ mod tests {
         assert_eq!(read("hello"), Some(("hello", None)));
         assert_eq!(read("hello.shop"), Some(("hello", Some("shop"))));
         assert_eq!(read("a.hello.shop"), None);
+    }
+
+    #[test]
+    fn a_pods_name_has_a_label_more() {
+        let read = |host, scope| {
+            PodName::of(host, scope).map(|it| (it.hostname, it.service.name, it.service.namespace))
+        };
+        for scope in [Scope::Anywhere, Scope::Cluster] {
+            assert_eq!(read("db-0.db.shop", scope), Some(("db-0", "db", Some("shop"))));
+            assert_eq!(read("db-0", scope), None);
+            assert_eq!(read("a.db-0.db.shop", scope), None);
+        }
+        assert_eq!(read("db-0.db", Scope::Anywhere), Some(("db-0", "db", None)));
+        assert_eq!(read("db-0.db", Scope::Cluster), None, "the Service db-0 in the namespace db");
     }
 }

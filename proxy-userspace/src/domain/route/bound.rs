@@ -39,7 +39,18 @@ pub struct Outside {
 impl Outside {
     /// Whether the host is an address, however it is spelled: then there is nothing that DNS could deny.
     pub fn is_literal(&self) -> bool {
-        Host { host: Cow::Borrowed(&*self.host), port: None, scope: self.scope }.is_address()
+        self.as_host().is_address()
+    }
+
+    /// The host with the port, unless that is 80.
+    pub fn as_host(&self) -> Host<'_> {
+        let port = Some(self.port).filter(|&port| port != 80);
+        Host { host: Cow::Borrowed(&*self.host), port, scope: self.scope }
+    }
+
+    /// As one label of a name.
+    pub fn label(&self) -> String {
+        self.as_host().label()
     }
 }
 

@@ -19,10 +19,15 @@ pub trait Names {
         Scope::Anywhere
     }
 
+    /// `outside`, with the scope that it has by all that is known: asked of every place outside before it is bound.
+    fn scoped(&self, outside: Outside) -> Outside {
+        outside
+    }
+
     /// What `steps` make of `port`, which is called `id` then. The endpoints follow those of `port`.
     fn transformed(&self, port: Self::Port, steps: &[Transformer], id: &Path) -> Self::Port;
 
-    /// Why [`find`](Self::find) said [`Answer::Neg`] or [`Answer::Unknown`], for a human: what there is instead, near
+    /// Why [`find`](Self::find) said [`Answer::Neg`], [`Answer::Unknown`] or [`Answer::Empty`], for a human: what there is instead, near
     /// misses, what is waited for. Asked only where an explanation was wanted, so it may search.
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String;
 }
@@ -35,6 +40,8 @@ pub enum Answer<P> {
     /// Whether there is such a name cannot be told yet. Alternatives are tried as after [`Neg`](Self::Neg): what can be
     /// served is.
     Unknown,
+    /// There is such a name, and nothing behind it.
+    Empty,
     /// A service port.
     Port {
         /// Which.

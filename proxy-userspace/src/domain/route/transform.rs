@@ -27,7 +27,7 @@ pub struct Transform {
 }
 
 /// A change of endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// `io.l5d.port`: this port instead of theirs.
     Port(u16),
@@ -35,6 +35,8 @@ pub enum Step {
     Localhost,
     /// `io.l5d.specificHost`: those at this address.
     Host(IpAddr),
+    /// Those of this stable name. No transformer of linkerd's: a pod's own name is bound so.
+    Pod(Arc<str>),
 }
 
 /// When a namer's answer is replaced.
@@ -119,6 +121,7 @@ pub fn apply(steps: &[Step], endpoints: &[Endpoint], own: &[IpAddr]) -> Arc<[End
             Step::Port(port) => left.iter_mut().for_each(|it| it.address.set_port(*port)),
             Step::Localhost => left.retain(|it| is_own(it.address.ip().to_canonical())),
             Step::Host(host) => left.retain(|it| it.address.ip().to_canonical() == host.to_canonical()),
+            Step::Pod(name) => left.retain(|it| it.hostname.as_ref() == Some(name)),
         }
     }
     left.sort_by_key(|it| it.address);

@@ -13,7 +13,7 @@ use crate::domain::route::{Transformer, transform};
 /// clients are, whose names differ.
 #[derive(Debug)]
 pub struct View {
-    /// What it is called, `/%/…`.
+    /// What it is called, `/%/…` or `/$/weir.host/POD…`.
     pub id: Path,
     /// What happens to endpoints.
     pub steps: Box<[Transformer]>,
@@ -30,12 +30,12 @@ impl View {
 }
 
 impl Cluster {
-    /// What `steps` make of this cluster on a node with the addresses `own`, called `id`. It is made when it is first
+    /// What `steps` make of this cluster on a node with the addresses `own`, called `id`, and `name` in metrics. It is made when it is first
     /// asked for, and again when the plan for it is another.
     pub fn view(
         &self,
         steps: &[Transformer],
-        id: &Path,
+        (id, name): (&Path, Box<str>),
         plan: Plan,
         own: &[IpAddr],
         now: Instant,
@@ -45,7 +45,7 @@ impl Cluster {
         if let Some(view) = known.map(|at| &views[at]).filter(|view| view.cluster.plan == plan) {
             return view.cluster.clone();
         }
-        let cluster = Arc::new(Self::new(id.to_string().into(), plan));
+        let cluster = Arc::new(Self::new(name, plan));
         let view = View { id: id.clone(), steps: steps.into(), cluster: cluster.clone(), own: own.into() };
         view.apply(&self.members.load().source, now);
         if let Some(at) = known {

@@ -25,11 +25,13 @@ use tokio::runtime::Handle;
 pub use self::lookups::{Asker, Busy, LookUps};
 use super::cluster::{Cluster, Plan};
 use super::fault::{Fault, Kind};
+use super::route::Lookup;
 use super::world::World;
 use crate::discovery::dns::{Answer, Dns, DnsError};
 use crate::domain::catalog::Endpoint;
 use crate::domain::name::{Host, Scope};
 use crate::domain::refuse::refuse;
+use crate::domain::route::Outside as NameOutside;
 use crate::telemetry::Count;
 
 /// How long a name is believed when DNS cannot be asked again.
@@ -93,7 +95,7 @@ impl Outside {
         Self { table, limit, dns, control, look_ups, evicted, failed, refused, foreign }
     }
 
-    /// The cluster of `host`, looked up if need be, for a request of `asker` that sees `world`.
+    /// The cluster of a place outside, looked up if need be, for a request of `asker` that sees `world`.
     ///
     /// # Errors
     ///
@@ -102,18 +104,17 @@ impl Outside {
     pub async fn cluster(
         self: &Arc<Self>,
         world: &Arc<World>,
-        host: &Host<'_>,
-        plan: Plan,
+        lookup: &Lookup,
         asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Fault> {
-        let port = host.port.unwrap_or(80);
-        if let Some(address) = host.literal().or_else(|| host.legacy_literal()) {
-            return Ok(self.fixed(SocketAddr::new(address, port), plan, Instant::now()));
+        let Lookup { outside: NameOutside { host, port, .. }, plan, questions, inside } = lookup;
+        let as_host = lookup.outside.as_host();
+        if let Some(address) = as_host.literal().or_else(|| as_host.legacy_literal()) {
+            return Ok(self.fixed(SocketAddr::new(address, *port), *plan, Instant::now()));
         }
-        let questions = world.terms.rules.questions(&host.host, host.scope, world.services());
         let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
-        for name in &questions.inside {
-            match self.named(world, (name, port), world.terms.plan_outside(name, port), asker).await {
+        for (name, plan) in questions.inside.iter().zip(inside) {
+            match self.named(world, (name, *port), *plan, asker).await {
                 Err(miss @ Miss::Dns(DnsError::NoSuchName)) => denied = miss.of(name, host),
                 Err(miss @ Miss::Foreign(_)) if questions.foreign_is_none => denied = miss.of(name, host),
                 found => return found.map_err(|miss| miss.of(name, host)),
@@ -121,7 +122,7 @@ impl Outside {
         }
         match &questions.outside {
             Some(name) => {
-                self.named(world, (name, port), plan, asker).await.map_err(|miss| miss.of(name, host))
+                self.named(world, (name, *port), *plan, asker).await.map_err(|miss| miss.of(name, host))
             }
             None => Err(denied),
         }
@@ -330,9 +331,9 @@ impl Outside {
 
 impl Miss {
     /// What a request for `host` hears for which `name` was looked up.
-    fn of(self, name: &str, host: &Host<'_>) -> Fault {
+    fn of(self, name: &str, host: &str) -> Fault {
         match self {
-            Self::Dns(why) if *name == *host.host => Fault::new(Kind::Unbound, why.to_string()),
+            Self::Dns(why) if name == host => Fault::new(Kind::Unbound, why.to_string()),
             Self::Dns(why) => Fault::new(Kind::Unbound, format!("{why} ({name})")),
             Self::Foreign(address) => Fault::new(
                 Kind::Unbound,

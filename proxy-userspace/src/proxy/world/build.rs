@@ -196,12 +196,13 @@ fn sockets(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> {
     addresses.into_iter().flat_map(|address| service.ports.iter().map(move |port| (address, port.number)))
 }
 
-/// Whether two versions of a service differ in their endpoints only.
+/// Whether two versions of a service differ in their endpoints only, and not in what those are called.
 pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
     before.addresses == after.addresses
         && before.written == after.written
         && before.external_name == after.external_name
         && before.affinity.is_some() == after.affinity.is_some()
+        && before.hostnames() == after.hostnames()
         && before.ports.len() == after.ports.len()
         && before.ports.iter().zip(&after.ports).all(|(before, after)| {
             (&before.name, before.number, before.protocol) == (&after.name, after.number, after.protocol)

@@ -10,6 +10,7 @@ mod build;
 mod facts;
 mod names;
 mod plans;
+mod pods;
 mod reasons;
 #[cfg(test)]
 mod tests;
@@ -91,7 +92,7 @@ impl World {
         let asked = names::Asked::of(self);
         let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: &asked, limits };
         let bound = delegation.bind(name);
-        Route::new(&self.terms, name, bound, asked.basis(), || self.explain(name, request))
+        Route::new((&self.terms, self.services()), name, bound, asked.basis(), || self.explain(name, request))
     }
 
     /// The same, with every step.

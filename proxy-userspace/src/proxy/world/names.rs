@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::facts::{Basis, Fact};
+use super::facts::{Basis, Fact, Facts};
 use super::plans::{default_port, label_of};
 use super::{Owner, Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
@@ -41,11 +41,7 @@ impl Names for Asked<'_> {
     type Port = Arc<Cluster>;
 
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
-        match kind {
-            // A file that comes into being may be for a part of what another was for.
-            Kind::Fs => files(rest).for_each(|(key, _)| self.depends_on(Fact::service(&key))),
-            _ => self.world.fact(kind, rest).into_iter().for_each(|fact| self.depends_on(fact)),
-        }
+        self.world.facts(kind, rest).into_iter().for_each(|fact| self.depends_on(fact));
         let answer = self.world.find(kind, rest);
         if matches!(answer, Answer::Unknown) {
             self.depends_on(Fact::awaited());
@@ -56,6 +52,17 @@ impl Names for Asked<'_> {
 
     fn scope_of(&self, label: &[u8]) -> Scope {
         self.world.scope_of(label)
+    }
+
+    fn scoped(&self, outside: Outside) -> Outside {
+        if let Ok(host) = self.world.terms.rules.host_of(&outside.host, outside.scope)
+            && !host.is_address()
+        {
+            self.world.facts_of(&host).into_iter().for_each(|fact| self.depends_on(fact));
+            // As long as services are not known, it is asked for differently.
+            self.depends_on(Fact::awaited());
+        }
+        self.world.scoped(outside)
     }
 
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
@@ -91,11 +98,20 @@ impl Names for World {
         host.map_or(Scope::Anywhere, |host| host.scope)
     }
 
+    fn scoped(&self, outside: Outside) -> Outside {
+        match self.terms.rules.host_of(&outside.host, outside.scope) {
+            Ok(host) if !host.is_address() && self.owns(&host) => {
+                Outside { scope: Scope::Cluster, host: host.host.into_owned().into(), ..outside }
+            }
+            Ok(_) | Err(_) => outside,
+        }
+    }
+
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
         // Who asked for it, and how that was written, makes no other cluster.
         let id = &id.unscoped();
         let plan = self.terms.plan_of_view(id, &port.plan);
-        port.view(steps, id, plan, &self.terms.node.own, Instant::now())
+        port.view(steps, (id, id.to_string().into()), plan, &self.terms.node.own, Instant::now())
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
@@ -116,24 +132,29 @@ impl Names for World {
 }
 
 impl World {
-    /// What the answer of [`Names::find`] depends on, besides the terms, where it is not files.
-    fn fact(&self, kind: &Kind, rest: Labels<'_>) -> Option<Fact> {
-        let key = match kind {
-            Kind::Fs => return None,
-            Kind::K8s => k8s(rest.text(0)?, rest.text(2)?),
-            Kind::K8sNamespace(namespace) => k8s(namespace, rest.text(1)?),
-            Kind::Host => {
-                let host = self.host_in(rest)?;
-                match host.literal() {
-                    Some(address) => {
-                        return Some(Fact::address(address.to_canonical(), host.port.unwrap_or(80)));
-                    }
-                    None => self.key_of(&host.host)?,
-                }
+    /// What the answer of [`Names::find`] depends on, besides the terms.
+    fn facts(&self, kind: &Kind, rest: Labels<'_>) -> Facts {
+        let of = |key: Option<ServiceKey>| key.iter().map(Fact::service).collect();
+        match kind {
+            // A file that comes into being may be for a part of what another was for.
+            Kind::Fs => files(rest).map(|(key, _)| Fact::service(&key)).collect(),
+            Kind::K8s => of(rest.text(0).zip(rest.text(2)).map(|(namespace, name)| k8s(namespace, name))),
+            Kind::K8sNamespace(namespace) => of(rest.text(1).map(|name| k8s(namespace, name))),
+            Kind::Host | Kind::Dns => match self.host_in(rest) {
+                Some(host) => self.facts_of(&host),
+                None => Facts::default(),
+            },
+        }
+    }
+
+    /// What the meaning of a canonical host depends on.
+    fn facts_of(&self, host: &Host<'_>) -> Facts {
+        match host.literal() {
+            Some(address) => {
+                [Fact::address(address.to_canonical(), host.port.unwrap_or(80))].into_iter().collect()
             }
-            Kind::Dns => return None,
-        };
-        Some(Fact::service(&key))
+            None => self.keys_of(host).iter().map(Fact::service).collect(),
+        }
     }
 
     /// What is said of a service that is not in the catalog.
@@ -154,12 +175,6 @@ impl World {
     fn file(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
         let known = files(rest).find_map(|(key, taken)| Some((self.services.get(&key)?, taken)));
         known.map_or(Answer::Neg, |(ports, taken)| self.found(ports.first(), taken))
-    }
-
-    /// The Service that a canonical host means, whether there is one or not.
-    fn key_of(&self, host: &str) -> Option<ServiceKey> {
-        let service = ServiceName::of(host)?;
-        Some(k8s(service.namespace.unwrap_or(&self.terms.rules.namespace), service.name))
     }
 
     /// The port of a Service that is called `port`, by its name or number.
@@ -210,9 +225,14 @@ impl World {
             let port = |owner: Owner<'_>| Answer::Port { port: owner.cluster.clone(), taken: 1 };
             return owner.map_or_else(|| self.absent(), port);
         }
-        match self.key_of(&host.host) {
-            Some(key) => self.of_service(&key, 1, host.port, |ports| self.port(&host, ports)),
-            None => Answer::Neg,
+        let key = ServiceName::of(&host.host).map(|service| self.key_of(service));
+        if let Some(key) = key.filter(|key| self.services.contains_key(key)) {
+            return self.of_service(&key, 1, host.port, |ports| self.port(&host, ports));
+        }
+        match self.pod(&host) {
+            Some(pod) => pod,
+            None if self.keys_of(&host).is_empty() => Answer::Neg,
+            None => self.absent(),
         }
     }
 
@@ -234,7 +254,7 @@ impl World {
 
     /// The port of a Service that a host means: the number it says; else the port named `http` (settable), else
     /// number 80, else the only one.
-    fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Option<&'a Port> {
+    pub(super) fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Option<&'a Port> {
         match host.port {
             Some(number) => ports.iter().find(|port| port.number == number),
             None => {
@@ -244,9 +264,9 @@ impl World {
         }
     }
 
-    /// Whether DNS may know `host`: not without a dot, not as the cluster's own, not when it is off.
+    /// Whether DNS outside may know `host`: not without a dot, not as the cluster's own, not when it is off.
     fn is_outside(&self, host: &Host<'_>) -> bool {
-        self.terms.dns && host.host.contains('.') && host.scope == Scope::Anywhere
+        self.terms.dns && host.host.contains('.') && !self.owns(host)
     }
 }
 

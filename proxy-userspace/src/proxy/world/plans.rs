@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::Terms;
 use crate::domain::breaker::Policy;
 use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
-use crate::domain::name::{Host, Path, Rules, Scope};
+use crate::domain::name::{Host, Path, Questions, Rules, Scope, Services};
 use crate::domain::policy::Calls;
-use crate::domain::route::{Configured, Kind, Resolver};
+use crate::domain::route::{Configured, Kind, Outside, Resolver, Transformer};
 use crate::proxy::cluster::{Plan, View};
+use crate::proxy::route::Lookup;
 
 impl Terms {
     /// The plan of port `at` of `service`, whose canonical host is `host`: the service's, unless policies say otherwise.
@@ -43,6 +44,17 @@ impl Terms {
         self.planned(self.plan, label, names)
     }
 
+    /// How `outside` is found where as much is known of the cluster's services.
+    pub fn lookup(&self, outside: &Outside, services: Services) -> Lookup {
+        let plan = self.plan_outside(&outside.host, outside.port);
+        let questions = match outside.is_literal() {
+            true => Questions::default(),
+            false => self.rules.questions(&outside.host, outside.scope, services),
+        };
+        let inside = questions.inside.iter().map(|name| self.plan_outside(name, outside.port)).collect();
+        Lookup { outside: outside.clone(), plan, questions, inside }
+    }
+
     /// The plan of what transformers make of a port with the plan `of`. It is known by `id` alone, and dialled by nobody.
     pub(super) fn plan_of_view(&self, id: &Path, of: &Plan) -> Plan {
         let plain =
@@ -53,8 +65,11 @@ impl Terms {
 
     /// Whether some namer still transforms so, and policies still have the same to say of it.
     pub(super) fn still_has(&self, view: &View, of: &Plan) -> bool {
+        // A pod's name is there as long as the pod is.
+        let is_pod =
+            matches!(&*view.steps, [Transformer::Pod(_), ..]) && !view.cluster.members().all.is_empty();
         let is_configured = self.namers.iter().any(|namer| namer.transform.steps() == &*view.steps);
-        is_configured && view.cluster.plan == self.plan_of_view(&view.id, of)
+        (is_pod || is_configured) && view.cluster.plan == self.plan_of_view(&view.id, of)
     }
 
     /// `plan`, with what policies say of what is known by `names`, and by `label` to those who dial it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::World;
 use super::names::{file, files, k8s};
 use crate::domain::catalog::{Namer, ServiceKey};
-use crate::domain::name::{Labels, Scope, ServiceName};
+use crate::domain::name::{Labels, PodName, Scope, ServiceName};
 
 impl World {
     /// Why services that are not in the catalog may exist all the same.
@@ -37,13 +37,19 @@ impl World {
         if host.literal().is_some() {
             return self.unknown().unwrap_or_else(|| format!("{label} is no Service's address and port"));
         }
-        match ServiceName::of(&host.host) {
+        let is_service =
+            ServiceName::of(&host.host).is_some_and(|it| self.services.contains_key(&self.key_of(it)));
+        if let (false, Some((pod, service))) = (is_service, self.pod_of(&host)) {
+            return self.no_pod(pod, service);
+        }
+        let of_pod = PodName::of(&host.host, host.scope).filter(|it| it.service.namespace.is_some());
+        match ServiceName::of(&host.host).or(of_pod.map(|pod| pod.service)) {
             Some(service) => {
                 let namespace = service.namespace.unwrap_or(&self.terms.rules.namespace);
                 let port = host.port.map(|port| port.to_string());
                 self.no_service(namespace, service.name, port.as_deref())
             }
-            None => format!("{} has too many labels to be a Service", host.host),
+            None => format!("{} has too many labels to be a Service or a pod of one", host.host),
         }
     }
 
@@ -99,7 +105,8 @@ impl World {
                 "{} was written below the cluster's own domain or with .svc, so DNS outside it is not asked",
                 host.host
             ),
-            Ok(host) => format!("{} has no dot, so DNS is not asked", host.host),
+            Ok(host) if !host.host.contains('.') => format!("{} has no dot, so DNS is not asked", host.host),
+            Ok(host) => format!("{} is a Service's name, so DNS outside the cluster is not asked", host.host),
         }
     }
 }

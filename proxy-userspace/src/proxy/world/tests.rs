@@ -306,3 +306,87 @@ fn a_change_of_one_endpoint_or_one_service_among_ten_thousand_takes_no_time() {
     assert!(endpoint < bound && added < bound, "one endpoint: {endpoint:?}, one more service: {added:?}");
     assert!(unknown < bound, "one unknown name: {unknown:?}");
 }
+
+/// `service`, headless, with these pods in `namespace`.
+fn set(namespace: &str, name: &str, pods: &[(&str, SocketAddr)]) -> Service {
+    let endpoint = |&(hostname, address): &(&str, SocketAddr)| Endpoint {
+        hostname: Some(hostname.into()),
+        ..Endpoint::at(address)
+    };
+    let mut service = service(name, "10.96.0.9", &[]);
+    service.key = ServiceKey { namespace: namespace.into(), ..service.key };
+    service.addresses.clear();
+    service.ports[0].endpoints = pods.iter().map(endpoint).collect();
+    service
+}
+
+#[test]
+fn a_pods_cluster_stays_as_long_as_the_pod_whatever_becomes_of_others() {
+    let (now, pods) = (Instant::now(), [("db-0", at(1)), ("db-1", at(2)), ("db-2", at(3))]);
+    let first = catalog(&[set("shop", "db", &pods[..2])]);
+    let world = World::build(&terms(), first.clone(), None, now);
+    let place = |world: &World, asked: &str| {
+        let route = world.bind(&name(asked), None);
+        match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
+            Ok(route::Target::Port(place)) => Ok(place.cluster),
+            Ok(other) => panic!("{asked}: {other:?}"),
+            Err(fault) => Err(fault.kind),
+        }
+    };
+    let zero = place(&world, "/svc/db-0.db.shop").unwrap();
+    assert_eq!(&*zero.name, "/svc/db-0.db.shop");
+    for same in ["/svc/DB-0.db.shop.svc.cluster.local", "/$/weir.host/db-0.db.shop"] {
+        assert!(Arc::ptr_eq(&zero, &place(&world, same).unwrap()), "{same}");
+    }
+    assert_eq!(place(&world, "/svc/db-2.db.shop").unwrap_err(), fault::Kind::NoEndpoint);
+    let absent = world.bind(&name("/svc/db-2.db.shop"), None);
+    let known = world.bind(&name("/svc/db-0.db.shop"), None);
+
+    // Another pod comes: names are bound anew, and what a pod has stays.
+    let second = with(&first, set("shop", "db", &pods));
+    assert!(!world.absorb(&second, &Changes::between(&first, &second), now));
+    let world_2 = world.with(second.clone(), &Changes::between(&first, &second), now);
+    assert!(!absent.holds(&world_2, world.generation()) && !known.holds(&world_2, world.generation()));
+    assert!(Arc::ptr_eq(&zero, &place(&world_2, "/svc/db-0.db.shop").unwrap()));
+    assert!(place(&world_2, "/svc/db-2.db.shop").is_ok());
+
+    // It is made anew at another address: nothing is bound anew.
+    let third = with(&second, set("shop", "db", &[("db-0", at(9)), pods[1], pods[2]]));
+    assert!(world_2.absorb(&third, &Changes::between(&second, &third), now));
+    assert_eq!(zero.members().all[0].backend.address, at(9));
+
+    // It is gone.
+    let fourth = with(&third, set("shop", "db", &pods[1..]));
+    let world_4 = world_2.with(fourth.clone(), &Changes::between(&third, &fourth), now);
+    assert!(zero.is_retired());
+    assert_eq!(place(&world_4, "/svc/db-0.db.shop").unwrap_err(), fault::Kind::NoEndpoint);
+}
+
+#[test]
+fn a_host_outside_is_bound_anew_when_a_service_of_its_name_comes() {
+    let (now, first) = (Instant::now(), catalog(&[]));
+    let world = World::build(&terms(), first.clone(), None, now);
+    let outside = |world: &World, asked: &str| {
+        let route = world.bind(&name(asked), None);
+        match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
+            Ok(route::Target::Outside(outside)) => {
+                let questions = &route.lookup(&outside).unwrap().questions;
+                (questions.inside.len(), questions.outside.is_some())
+            }
+            other => panic!("{asked}: {other:?}"),
+        }
+    };
+    for asked in ["/svc/rude.shop", "/$/inet/rude.shop/80", "/$/io.buoyant.rinet/80/db-0.db.shop"] {
+        assert_eq!(outside(&world, asked), (0, true), "{asked}");
+    }
+    let by_address = world.bind(&name("/$/inet/rude.shop/80"), None);
+    let mut rude = service("rude", "10.96.0.1", &[]);
+    rude.key = ServiceKey { namespace: "shop".into(), ..rude.key };
+    let second = with(&with(&first, rude), set("shop", "db", &[]));
+    let after = world.with(second.clone(), &Changes::between(&first, &second), now);
+    assert!(!by_address.holds(&after, world.generation()));
+    for asked in ["/$/inet/rude.shop/80", "/$/io.buoyant.rinet/80/db-0.db.shop"] {
+        assert_eq!(outside(&after, asked), (1, false), "{asked}");
+    }
+    assert_eq!(outside(&after, "/$/inet/www.example.com/80"), (0, true));
+}

@@ -154,9 +154,9 @@ fn without_an_api_server_names_outside_are_found_by_dns() {
     answer.expect_status(503);
     assert!(answer.text().contains(UNKNOWN), "{answer:?}");
     assert!(answer.text().contains("as for unheard.test: DNS knows no such name"), "{answer:?}");
-    let answer = scene.weir.get("http://www.unheard.test/");
+    let answer = scene.weir.get("http://a.www.unheard.test/");
     assert!(
-        answer.expect_status(502).text().contains("as for www.unheard.test: DNS knows no such name"),
+        answer.expect_status(502).text().contains("as for a.www.unheard.test: DNS knows no such name"),
         "{answer:?}"
     );
     scene.server.up();

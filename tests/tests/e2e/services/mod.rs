@@ -2,7 +2,8 @@
 
 mod affinity; // `sessionAffinity: ClientIP`.
 mod external; // `ExternalName`.
-mod leaving; // Endpoints that leave, terminate or are not ready.
+mod leaving;
+mod pods; // Pods of a StatefulSet by their names. // Endpoints that leave, terminate or are not ready.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

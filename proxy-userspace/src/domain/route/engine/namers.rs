@@ -84,6 +84,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         let (target, id, taken) = match answer {
             Answer::Neg => return self.neg(|| names.why_not(kind, rest)),
             Answer::Unknown => return self.unknown(|| names.why_not(kind, rest)),
+            Answer::Empty => return self.empty(|| names.why_not(kind, rest)),
             Answer::Alias { name, taken } => {
                 return self.rewritten(&name.join(rest.skip(taken)), frame, nesting);
             }
@@ -103,6 +104,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         match names.find(kind, rest) {
             Answer::Neg => self.neg(|| names.why_not(kind, rest)),
             Answer::Unknown => self.unknown(|| names.why_not(kind, rest)),
+            Answer::Empty => self.empty(|| names.why_not(kind, rest)),
             Answer::Alias { name, taken } => self.rewritten(&name.join(rest.skip(taken)), frame, nesting),
             Answer::Port { port, taken } => self.bound(name, Target::Port(port), prefix + taken),
             Answer::Outside { outside, taken } => self.bound(name, Target::Outside(outside), prefix + taken),
@@ -121,7 +123,10 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         self.place(Bound { target, id, residual })
     }
 
-    fn place(&mut self, bound: Bound<N::Port>) -> Closed<N::Port> {
+    fn place(&mut self, mut bound: Bound<N::Port>) -> Closed<N::Port> {
+        if let Target::Outside(outside) = bound.target {
+            bound.target = Target::Outside(self.delegation.names.scoped(outside));
+        }
         let closed: Closed<N::Port> = self.leaf().map(|()| NameTree::Leaf(bound));
         self.recorder.close_with(&closed);
         closed
@@ -136,6 +141,11 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
     fn neg(&mut self, why: impl FnOnce() -> String) -> Closed<N::Port> {
         self.recorder.close(|| Verdict::Neg { why: Some(why()) });
         Ok(NameTree::Neg)
+    }
+
+    fn empty(&mut self, why: impl FnOnce() -> String) -> Closed<N::Port> {
+        self.recorder.close(|| Verdict::Empty { why: Some(why()) });
+        Ok(NameTree::Empty)
     }
 
     fn unknown(&mut self, why: impl FnOnce() -> String) -> Closed<N::Port> {

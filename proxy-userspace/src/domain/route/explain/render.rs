@@ -99,6 +99,7 @@ fn headline(step: &Step) -> String {
 fn verdict(step: &Step) -> Option<String> {
     let said = match &step.verdict {
         Verdict::Neg { why: Some(why) } => format!("neg: {why}"),
+        Verdict::Empty { why: Some(why) } => format!("empty: {why}"),
         Verdict::Unknown { why: Some(why) } => format!("not known: {why}"),
         Verdict::Untried => "not tried: something before it has decided".to_owned(),
         _ if !step.steps.is_empty() => return None,
@@ -110,7 +111,7 @@ fn verdict(step: &Step) -> Option<String> {
         Verdict::Several | Verdict::Unknown { why: None } | Verdict::Error { why: None } => return None,
         Verdict::Neg { why: None } => "neg: no such name".to_owned(),
         Verdict::Fail => "fail: no alternative is tried".to_owned(),
-        Verdict::Empty => "empty: it exists, but nothing is there".to_owned(),
+        Verdict::Empty { why: None } => "empty: it exists, but nothing is there".to_owned(),
         Verdict::Error { why: Some(why) } => format!("error: {why}"),
     };
     Some(said)

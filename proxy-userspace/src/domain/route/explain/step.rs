@@ -98,8 +98,11 @@ pub enum Verdict {
     },
     /// A fail: no alternative is wanted.
     Fail,
-    /// The name exists and is empty.
-    Empty,
+    /// The name exists and is empty; the namer's reason, where it was a namer.
+    Empty {
+        /// The reason.
+        why: Option<String>,
+    },
     /// The delegation was given up here.
     Error {
         /// The reason; `None` where the last inner step has it.
@@ -162,7 +165,7 @@ impl Verdict {
             Ok(NameTree::Alt(_) | NameTree::Union(_)) => Self::Several,
             Ok(NameTree::Neg) => Self::Neg { why: None },
             Ok(NameTree::Fail) => Self::Fail,
-            Ok(NameTree::Empty) => Self::Empty,
+            Ok(NameTree::Empty) => Self::Empty { why: None },
             Err(failure) => Self::Error { why: Some(failure.to_string()) },
         }
     }
@@ -174,6 +177,18 @@ impl<P> Explanation<P> {
         let mut reasons = Vec::new();
         gather(&self.root, &mut reasons);
         reasons
+    }
+
+    /// Why a namer says that the name is empty, where it has the last word.
+    pub fn empty(&self) -> Option<&str> {
+        let mut step = &self.root;
+        while let Some(next) = step.steps.iter().find(|it| it.role == Role::Won) {
+            step = next;
+        }
+        match &step.verdict {
+            Verdict::Empty { why } => why.as_deref(),
+            _ => None,
+        }
     }
 
     /// The entry that has the last word, and where it stands; `None` where the name itself does.
@@ -196,6 +211,7 @@ impl<P> Explanation<P> {
 fn gather<'a>(step: &'a Step, reasons: &mut Vec<&'a str>) {
     let why = match &step.verdict {
         Verdict::Neg { why: Some(why) }
+        | Verdict::Empty { why: Some(why) }
         | Verdict::Unknown { why: Some(why) }
         | Verdict::Error { why: Some(why) } => Some(&**why),
         _ => None,

@@ -59,7 +59,10 @@ fn what_is_found_or_denied_for_certain_is_said_as_ever() {
     assert!(matches!(explain(BASE, "/svc/a").root.verdict, Verdict::Bound { .. }));
     assert_eq!(explain("/s => /#/io.l5d.fs/none", "/s").root.verdict, Verdict::Neg { why: None });
     assert_eq!(explain("/s => /#/io.l5d.k8s/a/b/c | !", "/s").root.verdict, Verdict::Fail);
-    assert_eq!(explain("/s => /#/io.l5d.k8s/a/b/c | /$/nil", "/s").root.verdict, Verdict::Empty);
+    assert_eq!(
+        explain("/s => /#/io.l5d.k8s/a/b/c | /$/nil", "/s").root.verdict,
+        Verdict::Empty { why: None }
+    );
 }
 
 #[test]
