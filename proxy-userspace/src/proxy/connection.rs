@@ -14,6 +14,7 @@ use tokio::time;
 
 use super::cluster::Lease;
 use super::fault::Kind;
+use super::http::FirstHead;
 use super::session::{Door, Entry, Origin, Session, Turned, Way};
 use super::worker::Worker;
 use super::world::World;
@@ -84,9 +85,10 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
     let mut io = Io::new(stream);
     let protocol = match declared {
         AppProtocol::Opaque | AppProtocol::Direct | AppProtocol::Http2 => Sniffed::Opaque,
-        AppProtocol::Http1 => Sniffed::Http1,
-        AppProtocol::Sniff => match look(&limits, &mut io).await {
-            Some(sniffed) => sniffed,
+        AppProtocol::Http1 | AppProtocol::Sniff => match look(&limits, &session.door, &mut io).await {
+            Some(Looked::Unparsed) => Sniffed::Opaque,
+            Some(Looked::As(_)) if declared == AppProtocol::Http1 => Sniffed::Http1,
+            Some(Looked::As(sniffed)) => sniffed,
             None => return, // It is gone.
         },
     };
@@ -112,30 +114,53 @@ fn loops(world: &World, dialled: SocketAddr) -> bool {
     refuse(dialled, world.grounds(), Exempt::Written) == Some(Refusal::OwnListener)
 }
 
-/// Reads until the protocol shows, or the client has been silent for `limits.sniff`. One that closes without a byte may
-/// still listen (half-close), and then its server speaks. `None` when the connection is broken. What was read is put
-/// back. CONNECT is for whoever was dialled, a proxy itself, and so is what follows it.
-async fn look(limits: &Limits, io: &mut Io) -> Option<Sniffed> {
+/// What a look at the first bytes came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// They begin this.
+    As(Sniffed),
+    /// They are HTTP/1, with a head that hyper cannot parse.
+    Unparsed,
+}
+
+/// Reads until the protocol shows, and the whole first head where that is HTTP/1, or the client has been silent for
+/// `limits.sniff`. One that closes without a byte may still listen (half-close), and then its server speaks. `None` when
+/// the connection is broken. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what
+/// follows it.
+async fn look(limits: &Limits, door: &Door, io: &mut Io) -> Option<Looked> {
     let mut seen = BytesMut::with_capacity(1024);
     let deadline = Instant::now() + limits.sniff;
-    let sniffed = loop {
+    let mut decided = Sniffed::Undecided;
+    let looked = loop {
         match time::timeout_at(deadline.into(), io.read_buf(&mut seen)).await {
-            Err(_) if seen.is_empty() => break Sniffed::Undecided,
-            // Whoever sends a piece and then waits is waiting for an answer to that piece.
-            Err(_) => break Sniffed::Opaque,
             Ok(Err(_)) => return None,
-            Ok(Ok(0)) => break Sniffed::Opaque,
-            Ok(Ok(_)) => {}
+            Ok(Ok(1..)) => {}
+            // hyper waits for the rest of the head, or says that there is none.
+            Ok(Ok(0)) | Err(_) if decided == Sniffed::Http1 => break Looked::As(Sniffed::Http1),
+            Err(_) if seen.is_empty() => break Looked::As(Sniffed::Undecided),
+            // Whoever sends a piece and then waits is waiting for an answer to that piece.
+            Ok(Ok(0)) | Err(_) => break Looked::As(Sniffed::Opaque),
         }
-        match sniff(&seen) {
-            Sniffed::Undecided if seen.len() < SNIFF_MAX => {}
-            Sniffed::Undecided => break Sniffed::Opaque,
-            Sniffed::Http1 if seen.starts_with(b"CONNECT ") => break Sniffed::Opaque,
-            decided => break decided,
+        decided = match sniff(&seen) {
+            Sniffed::Undecided if seen.len() >= SNIFF_MAX => Sniffed::Opaque,
+            Sniffed::Http1 if seen.starts_with(b"CONNECT ") => Sniffed::Opaque,
+            sniffed => sniffed,
+        };
+        match decided {
+            Sniffed::Undecided => {}
+            Sniffed::Http1 => match FirstHead::of(&seen, limits) {
+                FirstHead::Partial => {}
+                FirstHead::Held => break Looked::As(decided),
+                FirstHead::Unparsed => {
+                    door.unparsed_heads.up();
+                    break Looked::Unparsed;
+                }
+            },
+            Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => break Looked::As(decided),
         }
     };
     io.put_back(seen.freeze());
-    Some(sniffed)
+    Some(looked)
 }
 
 /// The client has been silent: perhaps the server speaks first. Connects to it, and whoever speaks decides: the
@@ -156,10 +181,10 @@ async fn first_to_speak(
     };
     server.put_back(said.freeze());
     let sniffed = match spoke {
-        Ok(Side::Client) => look(limits, &mut client).await,
-        Ok(Side::Server) | Err(_) => Some(Sniffed::Opaque),
+        Ok(Side::Client) => look(limits, &session.door, &mut client).await,
+        Ok(Side::Server) | Err(_) => Some(Looked::As(Sniffed::Opaque)),
     };
-    if sniffed == Some(Sniffed::Http1) {
+    if sniffed == Some(Looked::As(Sniffed::Http1)) {
         lease.finish(Instant::now(), Outcome::Carried);
         session.pulse.enter(Phase::Head, Instant::now());
         return http::serve(worker, session, client).await;

@@ -52,6 +52,11 @@ fn listeners(page: &mut Page<'_>, doors: &[Arc<Door>]) -> fmt::Result {
         "Requests, or opaque connections",
         rows(|it| it.requests.value()),
     )?;
+    page.counters(
+        "weir_listener_unparsed_heads",
+        "First heads that weir's parser cannot hold, and that were carried as bytes",
+        rows(|it| it.unparsed_heads.value()),
+    )?;
     let open = doors.iter().map(|it| ([("listener", it.way.label())], it.open.value() as f64));
     page.gauges("weir_listener_open_connections", "Connections open now", open)?;
     let turned = doors.iter().flat_map(|it| {

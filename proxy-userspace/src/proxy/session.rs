@@ -45,6 +45,8 @@ pub struct Door {
     pub requests: Count,
     /// Connections not served, or not at once, by reason; see [`Turned`].
     pub turned_away: [Count; Turned::LABELS.len()],
+    /// Diverted connections whose first head hyper cannot parse: they are carried as bytes.
+    pub unparsed_heads: Count,
 }
 
 /// Why a connection was closed without being served, or had to wait.
@@ -97,6 +99,7 @@ impl Door {
             connections: Count::default(),
             requests: Count::default(),
             turned_away: Default::default(),
+            unparsed_heads: Count::default(),
         })
     }
 

@@ -8,6 +8,7 @@ mod attempt;
 mod body;
 mod exchange;
 mod expect;
+mod first_head;
 mod head;
 mod headers;
 mod hops;
@@ -19,4 +20,5 @@ mod survey;
 mod tunnel;
 
 pub(super) use body::Body;
+pub(super) use first_head::FirstHead;
 pub(super) use serve::serve;

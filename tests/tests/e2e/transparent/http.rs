@@ -209,7 +209,7 @@ fn a_long_body_streams_both_ways() {
 fn ambiguous_framing_is_refused_here_too() {
     let Some(stage) = Stage::with_one_endpoint() else { return };
     let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
-    for fields in ["Content-Length: 3\r\nContent-Length: 4", "Content-Length : 3", "X: a\r\n b", "X: a\rb"] {
+    for fields in ["Content-Length: 3\r\nContent-Length: 4", "Content-Length: 3, 4", "Content-Length: +3"] {
         let mut client = stage.dial(V4);
         client.send(format!("POST / HTTP/1.1\r\nHost: hello\r\n{fields}\r\n\r\nabcd"));
         client.response().expect_status(400);

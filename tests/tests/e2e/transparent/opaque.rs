@@ -161,3 +161,40 @@ fn endpoints_without_a_route_or_a_listener_cost_no_diverted_connection() {
         stage.dial("10.96.0.11:80").send([0; 9]).expect([0; 9]);
     }
 }
+
+/// First heads that servers take, and weir's parser does not.
+const ODD: [&[u8]; 9] = [
+    b"GET /api/v1/query?query=up{job=\"node\"} HTTP/1.1\r\nHost: hello\r\n\r\n",
+    b"GET /?q=<a> HTTP/1.1\r\nHost: hello\r\n\r\n",
+    b"GET /<a> HTTP/1.1\r\nHost: hello\r\n\r\n",
+    b"GET /`id` HTTP/1.1\r\nHost: hello\r\n\r\n",
+    b"GET /caf\xe9 HTTP/1.1\r\nHost: hello\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: hello\r\nX (odd): 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: hello\r\nX-Space : 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: hello\r\nX-Folded: 1\r\n 2\r\n\r\n",
+    b"POST /?\" HTTP/1.1\r\nHost: hello\r\nContent-Length: 4\r\n\r\nbody",
+];
+
+#[test]
+fn a_first_head_that_no_parser_of_weirs_can_hold_reaches_its_server_as_it_is() {
+    let Some(mut stage) = Stage::with_one_endpoint() else { return };
+    let _server = TcpServer::echo(listener(&stage.a));
+    for head in ODD {
+        stage.dial(V4).send(head).expect(head);
+    }
+    let counted = stage.weir().metric("weir_listener_unparsed_heads_total", &[("listener", "transparent")]);
+    assert_eq!(counted, ODD.len() as f64);
+}
+
+#[test]
+fn a_later_head_of_that_kind_is_a_400_that_says_why_and_never_reaches_the_server() {
+    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
+    for head in ODD {
+        let mut client = stage.dial(V4);
+        client.get("/").expect_body("ok");
+        client.send(head).response().expect_status(400);
+        client.rest();
+    }
+    assert_eq!(backend.count(), ODD.len(), "the first of each");
+}
