@@ -200,11 +200,12 @@ fn share(
 ) -> Arc<Shared> {
     let now = Instant::now();
     let dns = settings.names.dns.as_ref().map(Dns::new);
+    let mark = interception.map(|_| intercept::MARK);
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
-        outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current())),
+        outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current(), mark)),
         connector: Connector {
-            mark: interception.map(|_| intercept::MARK),
+            mark,
             unacknowledged: settings.limits.unacknowledged,
             keep_alive: settings.limits.keep_alive,
         },
@@ -214,6 +215,7 @@ fn share(
         diagnoses: Default::default(),
         unasked: Default::default(),
         bindings: Arc::default(),
+        raced: Default::default(),
         tunnels: tcp::Stats::default(),
         beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
         epoch: now,

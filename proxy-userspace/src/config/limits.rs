@@ -35,6 +35,9 @@ pub struct Limits {
     pub idle: Duration,
     /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
     pub connect: Duration,
+    /// `headStart`: how long a connect to one address of a name outside may take before another address of it is tried
+    /// beside it (RFC 8305 §5, "Connection Attempt Delay"). 10 ms to 10 s, default 250 ms.
+    pub head_start: Duration,
     /// `unacknowledged`: how long the far side of any connection may leave a probe unanswered while it is silent, and an
     /// endpoint the data of a request (TCP_USER_TIMEOUT, RFC 5482), before the connection is given up. Clients, and
     /// whoever is at the end of a tunnel, may stop reading for longer. Default 10 s.
@@ -63,6 +66,9 @@ pub struct Limits {
     /// `dnsLookups`: names outside that are looked up at the same time; one client has at most a quarter as many as are
     /// free then. 2 to 10,000, default 256.
     pub dns_lookups: usize,
+    /// `addresses`: addresses of one name outside that are used, of each family at least half as many where it has them.
+    /// 2 to 4,096, default 64.
+    pub addresses: usize,
     /// `dnsQuestions`: questions that DNS may be asked for one request, whose name may have many alternatives. Each name
     /// takes two, for its IPv4 and its IPv6 addresses. 2 to 1,000, default 8.
     pub dns_questions: usize,
@@ -93,6 +99,7 @@ impl Default for Limits {
             idle: Duration::from_secs(300),
             connect: Duration::from_secs(1),
             connect_total: Duration::from_secs(3),
+            head_start: Duration::from_millis(250),
             unacknowledged: Duration::from_secs(10),
             keep_alive: Duration::from_secs(30),
             tunnel_idle: Duration::from_secs(3600),
@@ -103,6 +110,7 @@ impl Default for Limits {
             sniff: Duration::from_millis(200),
             outside: 1000,
             dns_lookups: 256,
+            addresses: 64,
             dns_questions: 8,
             bindings: 20_000,
             binding_idle: Duration::from_secs(600),
@@ -129,6 +137,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("expectContinue", &mut limits.expect_continue, expect_continue);
     section.set("idle", &mut limits.idle, duration(MS..=DAY));
     section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
+    section.set("headStart", &mut limits.head_start, duration(10 * MS..=Duration::from_secs(10)));
     section.set("unacknowledged", &mut limits.unacknowledged, duration(1000 * MS..=Duration::from_hours(1)));
     section.set("keepAlive", &mut limits.keep_alive, duration(1000 * MS..=Duration::from_hours(1)));
     limits.connect_total = limits.connect_total.max(limits.connect);
@@ -141,6 +150,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
     section.set("outside", &mut limits.outside, count(1..=1_000_000));
     section.set("dnsLookups", &mut limits.dns_lookups, count(2..=10_000));
+    section.set("addresses", &mut limits.addresses, count(2..=4096));
     section.set("dnsQuestions", &mut limits.dns_questions, count(2..=1000));
     section.set("bindings", &mut limits.bindings, count(1..=1_000_000));
     section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));

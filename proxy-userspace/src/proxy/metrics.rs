@@ -170,6 +170,21 @@ impl Metrics {
             "Addresses that DNS gave for the cluster's own names and that cannot be its own",
             [(none, outside.foreign.value())],
         )?;
+        page.counters(
+            "weir_dns_unreachable_addresses",
+            "Addresses that DNS gave and this node has no route to",
+            [(none, outside.unreachable.value())],
+        )?;
+        page.counters(
+            "weir_dns_surplus_addresses",
+            "Addresses that DNS gave beyond as many as are used",
+            [(none, outside.surplus.value())],
+        )?;
+        page.counters(
+            "weir_connects_raced",
+            "Addresses tried because another one of the same name took long",
+            [(none, self.shared.raced.value())],
+        )?;
         self.look_ups(page)?;
         page.gauges(
             "weir_workers_oldest_beat_seconds",

@@ -15,6 +15,7 @@ mod http;
 pub mod metrics;
 pub mod outside;
 mod pool;
+mod race;
 pub mod route;
 pub mod session;
 pub mod tcp;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
 use tokio::time;
 
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
+use super::race::{self, Dial, Tried};
 use super::worker::Worker;
 use super::world::World;
 use crate::domain::outcome::Outcome;
@@ -26,28 +26,42 @@ pub(super) struct NotConnected {
     pub(super) outcome: Outcome,
 }
 
-/// A TCP connection to `backend` within `limit`, unless it is a destination weir refuses.
+/// A TCP connection to the endpoint of `lease`, unless it is a destination weir refuses. Where it is one of several addresses
+/// of a name outside, it may be another one of them, whose lease it is then.
 pub(super) async fn connect(
     worker: &Worker,
     world: &World,
-    backend: &Backend,
-    limit: Duration,
+    lease: &mut Lease,
+    mut dial: Dial<'_>,
 ) -> Result<Io, NotConnected> {
-    let address = backend.address;
-    if let Some(why) = refuse(address, world.grounds(), backend.exempt) {
-        let fault = Fault::new(Kind::Refused(why), format!("weir does not connect to {address}: {why}"));
-        return Err(NotConnected { fault, outcome: Outcome::Abandoned });
-    }
+    let backend = lease.backend();
+    permit(world, backend)?;
     backend.stats.connects.up();
-    let (kind, outcome, cause) = match worker.shared.connector.connect(address, limit).await {
-        Ok(stream) => return Ok(Io::new(stream)),
-        Err(ConnectError::Timeout) => {
-            (Kind::ConnectTimeout, Outcome::ConnectTimeout, format!("no connection within {limit:?}"))
-        }
-        Err(ConnectError::Failed(cause)) => (Kind::Connect, Outcome::ConnectFailed, cause.to_string()),
-        Err(ConnectError::Local(cause)) => (Kind::Local, Outcome::Abandoned, format!("this node: {cause}")),
+    let connected = if race::may_race(lease.cluster()) {
+        // Boxed: it would make every connection's task larger.
+        Box::pin(race::connect(worker, world, lease, &mut dial)).await
+    } else {
+        worker.shared.connector.connect(backend.address, dial.limit).await
     };
-    Err(NotConnected { fault: Fault::new(kind, format!("{address}: {cause}")), outcome })
+    let error = match connected {
+        Ok(stream) => return Ok(Io::new(stream)),
+        Err(error) => error,
+    };
+    let outcome = race::outcome(&error);
+    let (kind, cause) = match error {
+        ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),
+        ConnectError::Failed(cause) => (Kind::Connect, cause.to_string()),
+        ConnectError::Local(cause) => (Kind::Local, format!("this node: {cause}")),
+    };
+    Err(NotConnected { fault: Fault::new(kind, format!("{}: {cause}", lease.backend().address)), outcome })
+}
+
+/// Whether weir may connect to `backend`.
+pub(super) fn permit(world: &World, backend: &Backend) -> Result<(), NotConnected> {
+    let address = backend.address;
+    let Some(why) = refuse(address, world.grounds(), backend.exempt) else { return Ok(()) };
+    let fault = Fault::new(Kind::Refused(why), format!("weir does not connect to {address}: {why}"));
+    Err(NotConnected { fault, outcome: Outcome::Abandoned })
 }
 
 /// How often a request may be tried.
@@ -88,11 +102,13 @@ pub(super) async fn open(
     calls: Calls,
     client: &SocketAddr,
 ) -> Result<(Lease, Io), Fault> {
-    let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
+    let mut tried = Tried::new();
     let mut tries = tries(world, calls);
     loop {
         let mut lease = worker.lease(cluster, client, &tried, Instant::now())?;
-        match connect(worker, world, lease.backend(), tries.connect(world.terms.limits.connect)).await {
+        let limit = tries.connect(world.terms.limits.connect);
+        let dial = Dial { client, limit, total: tries.left(), tried: &mut tried };
+        match connect(worker, world, &mut lease, dial).await {
             Ok(io) => {
                 lease.answered(Instant::now(), Outcome::Carried);
                 return Ok((lease, io));

@@ -71,6 +71,8 @@ pub struct Shared {
     pub unasked: Count,
     /// What is counted of bound names.
     pub bindings: Arc<Bindings>,
+    /// Addresses that were tried because another one of the same name took too long.
+    pub raced: Count,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since `epoch`.

@@ -6,9 +6,11 @@ mod copy;
 mod io;
 mod listen;
 mod pulse;
+mod route;
 
 pub use connect::{ConnectError, Connector, ask_when_silent};
 pub use copy::{Copied, End, Side, copy};
 pub use io::{Heard, Io};
 pub use listen::{BindError, bind, bind_range, refuse_new};
 pub use pulse::{Flow, Phase, Pulse, Upload, Wait};
+pub use route::{Routes, Way};

@@ -84,8 +84,8 @@ fn every_other_key_is_read() {
          log: { format: json, level: debug, queue: 12 }\n\
          admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
-         idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
-         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  dnsLookups: 12\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
+         idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  headStart: 80ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
+         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
@@ -113,6 +113,7 @@ fn every_other_key_is_read() {
         idle: Duration::from_secs(60),
         connect: Duration::from_millis(250),
         connect_total: Duration::from_millis(900),
+        head_start: Duration::from_millis(80),
         tunnel_idle: Duration::from_secs(7200),
         pool_idle: Duration::from_secs(30),
         pool_connections: 8,
@@ -121,6 +122,7 @@ fn every_other_key_is_read() {
         sniff: Duration::ZERO,
         outside: 10,
         dns_lookups: 12,
+        addresses: 6,
         dns_questions: 4,
         bindings: 11,
         binding_idle: Duration::from_secs(90),

@@ -72,19 +72,20 @@ impl Dns {
         }
     }
 
-    /// The addresses of `host`, a canonical name. Must run on a tokio runtime that lives on.
+    /// The addresses of `host`, a canonical name. Those of one family are waited for a while longer if `is_usable` says that
+    /// those of the other are of no use. Must run on a tokio runtime that lives on.
     ///
     /// # Errors
     ///
     /// [`DnsError`]
-    pub async fn resolve(&self, host: &str) -> Result<Answer, DnsError> {
+    pub async fn resolve(&self, host: &str, is_usable: impl Fn(IpAddr) -> bool) -> Result<Answer, DnsError> {
         if let Some(written) = self.hosts.get(host) {
             return Ok(Answer { addresses: written.to_vec(), valid_until: Instant::now() + MAX_TTL });
         }
         let name = absolute(host)?;
         let servers = self.source.lock().get(RESOLV_CONF, self.limit)?;
         let [a, aaaa] = [RecordType::A, RecordType::AAAA].map(|kind| servers.ask(&name, kind));
-        family::both(a, aaaa, self.limit, |_| true).await
+        family::both(a, aaaa, self.limit, is_usable).await
     }
 }
 

@@ -51,6 +51,11 @@ impl Tries {
         limit.min(self.connecting)
     }
 
+    /// How long all connects that are still to come may take.
+    pub fn left(&self) -> Duration {
+        self.connecting
+    }
+
     /// Whether another attempt may follow when the next one reaches its endpoint and fails there.
     pub fn may_repeat(&self) -> bool {
         self.reached + 1 < self.attempts

@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use super::Body;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
-use crate::proxy::cluster::{Backend, Lease};
+use crate::proxy::cluster::Lease;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::pool::{Protocol, Ready};
+use crate::proxy::race::Dial;
 use crate::proxy::session::Session;
 use crate::proxy::upstream::{self, NotConnected};
 use crate::proxy::worker::Worker;
@@ -54,24 +55,26 @@ pub(super) enum Reached {
     Answering,
 }
 
-/// Takes `request` and sends it to the lease's endpoint, on a connection that is ready or on a new one, which may take
-/// `connect`, and waits for the head of the answer. A ready connection that died before the request was written is not an attempt: the next one is taken.
+/// Takes `request` and sends it to the lease's endpoint, on a connection that is ready or on a new one, and waits for the
+/// head of the answer. A ready connection that died before the request was written is not an attempt: the next one is taken.
 pub(super) async fn send(
     worker: &Worker,
     world: &World,
     session: &Session,
-    lease: &Lease,
+    lease: &mut Lease,
     calls: Calls,
-    connect: Duration,
+    mut dial: Dial<'_>,
     request: &mut Request<Body>,
 ) -> Result<(Response<Incoming>, Ready), Box<Failed>> {
-    let (backend, protocol) = (lease.backend(), Protocol::of(session.origin));
+    let protocol = Protocol::of(session.origin);
     loop {
-        let ready = backend.pool(worker.id).take(protocol, lease.started(), world.terms.limits.pool_idle);
+        let ready =
+            lease.backend().pool(worker.id).take(protocol, lease.started(), world.terms.limits.pool_idle);
         let mut ready = match ready {
             Some(ready) => ready,
-            None => open(worker, world, backend, protocol, connect).await.map_err(Box::new)?,
+            None => open(worker, world, lease, protocol, dial.again()).await.map_err(Box::new)?,
         };
+        let address = lease.backend().address;
         let heard_before = ready.heard.count();
         let answer = pin!(ready.sender.try_send_request(std::mem::take(request)));
         let answer = match calls.response() {
@@ -87,13 +90,13 @@ pub(super) async fn send(
                 Some(unsent) => {
                     *request = unsent;
                     if !ready.reused {
-                        return Err(Box::new(broken(backend.address, Reached::Unsent)));
+                        return Err(Box::new(broken(address, Reached::Unsent)));
                     }
                 }
                 None => {
                     let silent = ready.heard.count() == heard_before;
                     let reached = if silent { Reached::Unanswered } else { Reached::Answering };
-                    let mut failed = Failed { reached, ..failed(backend.address, error.error()) };
+                    let mut failed = Failed { reached, ..failed(address, error.error()) };
                     if failed.outcome == Outcome::Reset && silent && ready.reused && crossed(lease) {
                         failed.outcome = Outcome::Stale;
                     }
@@ -102,7 +105,7 @@ pub(super) async fn send(
             },
             None => {
                 let limit = calls.response().unwrap_or(world.terms.limits.response);
-                return Err(Box::new(too_slow(backend.address, limit)));
+                return Err(Box::new(too_slow(address, limit)));
             }
         }
     }
@@ -158,13 +161,14 @@ async fn in_own_time<T>(
 async fn open(
     worker: &Worker,
     world: &World,
-    backend: &Backend,
+    lease: &mut Lease,
     protocol: Protocol,
-    limit: Duration,
+    dial: Dial<'_>,
 ) -> Result<Ready, Failed> {
-    let connected = upstream::connect(worker, world, backend, limit).await;
+    let connected = upstream::connect(worker, world, lease, dial).await;
     let nobody = |NotConnected { fault, outcome }| Failed { fault, outcome, reached: Reached::Nobody };
     let io = connected.map_err(nobody)?;
+    let address = lease.backend().address;
     let mut builder = http1::Builder::new();
     builder.max_header_size(world.terms.limits.header_bytes).max_headers(world.terms.limits.header_count);
     builder.max_buf_size(world.terms.limits.header_bytes.max(BUFFER));
@@ -174,12 +178,12 @@ async fn open(
     let (io, heard) = io.upstream();
     let io = TokioIo::new(io);
     let handshake = builder.handshake::<_, Body>(io).await;
-    let (mut sender, connection) = handshake.map_err(|_| broken(backend.address, Reached::Unsent))?;
+    let (mut sender, connection) = handshake.map_err(|_| broken(address, Reached::Unsent))?;
     tokio::task::spawn_local(async move {
         // Its end reaches whoever waits for an answer; an unused connection may end as it likes.
         let _ = connection.with_upgrades().await;
     });
-    sender.ready().await.map_err(|_| broken(backend.address, Reached::Unsent))?;
+    sender.ready().await.map_err(|_| broken(address, Reached::Unsent))?;
     Ok(Ready { sender, protocol, heard, reused: false })
 }
 

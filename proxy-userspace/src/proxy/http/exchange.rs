@@ -9,7 +9,6 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use smallvec::SmallVec;
 
 use super::attempt::{self, Failed, Reached};
 use super::body::Settlement;
@@ -22,8 +21,9 @@ use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::domain::retry::Next;
-use crate::proxy::cluster::{Backend, Cluster};
+use crate::proxy::cluster::Cluster;
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::race::{Dial, Tried};
 use crate::proxy::session::{Origin, Session};
 use crate::proxy::upstream;
 use crate::proxy::worker::Worker;
@@ -83,13 +83,14 @@ async fn exchange(
         return Ok(answer);
     }
     let Choice { cluster, calls, mut now } = bind(worker, session, world, request, head, now).await?;
-    let mut tried: SmallVec<[Arc<Backend>; 2]> = SmallVec::new();
+    let mut tried = Tried::new();
     let mut tries = upstream::tries(world, calls);
     loop {
-        let lease = worker.lease(&cluster, &session.client, &tried, now)?;
+        let mut lease = worker.lease(&cluster, &session.client, &tried, now)?;
         let replay = (replays > 0 && tries.may_repeat()).then(|| Replay::of(request));
-        let connect = tries.connect(world.terms.limits.connect);
-        match attempt::send(worker, world, session, &lease, calls, connect, request).await {
+        let limit = tries.connect(world.terms.limits.connect);
+        let dial = Dial { client: &session.client, limit, total: tries.left(), tried: &mut tried };
+        match attempt::send(worker, world, session, &mut lease, calls, dial, request).await {
             Ok((response, ready)) => {
                 let keep = world.terms.limits.pool_connections;
                 let settlement =

@@ -8,10 +8,8 @@
 //! domain have to be the cluster's (`names.clusterRanges`): whoever answers otherwise is not its DNS.
 //!
 //! [`Rules::questions`]: crate::domain::name::Rules::questions
-//!
-//! Of an answer, only addresses that weir may connect to are used, so that one which names a good address and a
-//! refused one costs nobody a request. That is for comfort: the refusal itself is where weir connects (`upstream`).
 
+mod addresses;
 mod lookups;
 
 use std::collections::{HashMap, hash_map};
@@ -19,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -30,9 +29,9 @@ use super::world::World;
 use crate::discovery::dns::{Answer, Dns, DnsError};
 use crate::domain::catalog::Endpoint;
 use crate::domain::name::{Host, Scope};
-use crate::domain::refuse::refuse;
 use crate::domain::route::Outside as NameOutside;
 use crate::telemetry::Count;
+use crate::transport::Routes;
 
 /// How long a name is believed when DNS cannot be asked again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -50,6 +49,8 @@ pub struct Outside {
     limit: usize,
     dns: Option<Dns>,
     control: Handle,
+    routes: Routes,
+    choice: RandomState,
     /// Those that are under way.
     pub look_ups: Arc<LookUps>,
     /// Entries dropped because the table was full.
@@ -58,6 +59,10 @@ pub struct Outside {
     pub failed: Count,
     /// Addresses that DNS gave and weir does not connect to.
     pub refused: Count,
+    /// Addresses that DNS gave and this node has no route to.
+    pub unreachable: Count,
+    /// Addresses that DNS gave beyond as many as are used.
+    pub surplus: Count,
     /// Addresses that DNS gave for names below the cluster's domain, and that cannot be the cluster's.
     pub foreign: Count,
 }
@@ -87,12 +92,23 @@ struct Entry {
 }
 
 impl Outside {
-    /// An empty table of at most `limit` entries. Look-ups run on `control`.
-    pub fn new(limit: usize, dns: Option<Dns>, control: Handle) -> Self {
-        let table = Mutex::new(HashMap::new());
-        let look_ups = Arc::default();
-        let [evicted, failed, refused, foreign] = Default::default();
-        Self { table, limit, dns, control, look_ups, evicted, failed, refused, foreign }
+    /// An empty table of at most `limit` entries. Look-ups run on `control`; connections will have the SO_MARK `mark`.
+    pub fn new(limit: usize, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
+        Self {
+            table: Mutex::new(HashMap::new()),
+            limit,
+            dns,
+            control,
+            routes: Routes::new(mark),
+            choice: RandomState::default(),
+            look_ups: Arc::default(),
+            evicted: Count::default(),
+            failed: Count::default(),
+            refused: Count::default(),
+            unreachable: Count::default(),
+            surplus: Count::default(),
+            foreign: Count::default(),
+        }
     }
 
     /// The cluster of a place outside, looked up if need be, for a request of `asker` that sees `world`.
@@ -215,7 +231,7 @@ impl Outside {
     ) -> Result<Result<Answer, DnsError>, Busy> {
         let (dns, this) = (self.dns.clone().ok_or(Busy::Stopping)?, self.clone());
         let ask = |host: Box<str>| async move {
-            let answer = dns.resolve(&host).await;
+            let answer = dns.resolve(&host, |address| this.has_route(address)).await;
             if let Err(DnsError::Failed(_)) = answer {
                 this.failed.up();
             }
@@ -261,38 +277,6 @@ impl Outside {
             }
         }
         answer.map(drop)
-    }
-
-    /// The endpoints of an answer for `name`: the addresses that weir may connect to. When it may connect to none they are all
-    /// kept, and whoever asks for them hears why they are refused.
-    ///
-    /// # Errors
-    ///
-    /// An address, when the name is below the cluster's domain and no address can be the cluster's.
-    fn endpoints(
-        &self,
-        world: &World,
-        name: &str,
-        addresses: &[IpAddr],
-        port: u16,
-    ) -> Result<Arc<[Endpoint]>, IpAddr> {
-        let terms = &world.terms;
-        let inside = terms.rules.in_cluster_domain(name);
-        let (own, foreign): (Vec<IpAddr>, Vec<IpAddr>) =
-            addresses.iter().partition(|&&address| !inside || terms.cluster_ranges.permits(address));
-        self.foreign.add(foreign.len() as u64);
-        if let (true, Some(&foreign)) = (own.is_empty(), foreign.first()) {
-            return Err(foreign);
-        }
-        let addresses = own;
-        let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
-        let good: Vec<Endpoint> = all()
-            .filter(|it| refuse(it.address, world.grounds(), world.terms.plan.exempt).is_none())
-            .collect();
-        for _ in good.len()..addresses.len() {
-            self.refused.up();
-        }
-        Ok(if good.is_empty() { all().collect() } else { good.into() })
     }
 
     fn insert(

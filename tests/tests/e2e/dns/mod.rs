@@ -2,6 +2,7 @@
 
 mod families;
 mod limits;
+mod race;
 mod servers;
 
 use std::collections::BTreeSet;

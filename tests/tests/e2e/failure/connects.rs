@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use e2e::net::is_root;
 use e2e::raw::{Refusing, Swallowing};
-use e2e::{Backend, Load, Request, Weir, eventually};
+use e2e::{Backend, Load, Net, Request, Weir, eventually};
 
 #[test]
 fn an_endpoint_that_refuses_costs_no_request() {
@@ -29,6 +30,37 @@ fn two_endpoints_that_refuse_cost_no_request_while_a_third_serves() {
         let weir = Weir::serving("hello", &[one.addr(), two.addr(), backend.addr()]);
         for _ in 0..10 {
             weir.get("http://hello/").expect_body("ok");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_this_node_has_no_way_to_costs_no_attempt() {
+    if !is_root() {
+        return;
+    }
+    let mut net = Net::new();
+    let pod = net.pod("one");
+    let _backend = Backend::http().answers("one").inside(&pod).on(pod.at(80)).start();
+    // A route to the last one, but no address to connect to it from.
+    let no_source = "for scope in link global host; do ip -6 addr flush scope $scope; done
+        ip -6 route add 2001:db8:7::/48 dev br0";
+    for (nowhere, script, why) in [
+        ("[2001:db8::1]", "true", "Network is unreachable"),
+        ("198.51.100.1", "ip route add unreachable 198.51.100.0/24", "No route to host"),
+        ("[2001:db8:7::1]", no_source, "Cannot assign requested address"),
+    ] {
+        assert!(net.node().command("sh").args(["-ec", script]).status().unwrap().success());
+        let mut endpoints: Vec<_> =
+            (8000..8007).map(|port| format!("{nowhere}:{port}").parse().unwrap()).collect();
+        let weir = Weir::new().beside(&net).set("limits", "{ attempts: 1 }").service("nowhere", &endpoints);
+        endpoints.push(pod.at(80));
+        let weir = weir.service("hello", &endpoints).start();
+        let answer = weir.get("http://nowhere/").text();
+        assert!(answer.contains(why), "{answer}");
+        for number in 0..20 {
+            let answer = weir.get("http://hello/");
+            assert_eq!(answer.text(), "one", "{nowhere}, request {number}");
         }
     }
 }

@@ -1,0 +1,203 @@
+//! What the kernel's routing says of an address: whether there is a way to it, and whether it is this host itself.
+//!
+//! An interface's addresses are not all that is local: a route of type `local` makes a whole range so (AnyIP), and
+//! kube-proxy's IPVS mode puts every Service address on an interface of its own. So the kernel is asked, by
+//! RTM_GETROUTE (rtnetlink(7)), which takes no lock there, no capability, and some microseconds.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+};
+use parking_lot::Mutex;
+
+/// Bytes of a message's header, and of a route's behind it (linux/netlink.h, linux/rtnetlink.h).
+const HEADER: usize = 16;
+const ROUTE: usize = 12;
+
+const NLMSG_ERROR: u16 = 2;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const NLM_F_REQUEST: u16 = 1;
+const RTA_DST: u16 = 1;
+const RTA_MARK: u16 = 16;
+const RTN_LOCAL: u8 = 2;
+
+/// Replies that may be left over of questions that were given up.
+const STALE: usize = 8;
+
+/// Where packets for an address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To this host itself.
+    Local,
+    /// To a neighbour.
+    Out,
+    /// Nowhere: connecting to it fails at once.
+    None,
+    /// The kernel could not be asked.
+    Unknown,
+}
+
+/// Asks the kernel. One for each thread that asks: two that ask at the same time wait for each other.
+#[derive(Debug)]
+pub struct Routes {
+    mark: Option<u32>,
+    asking: Mutex<Asking>,
+}
+
+#[derive(Debug, Default)]
+struct Asking {
+    socket: Option<OwnedFd>,
+    sequence: u32,
+}
+
+impl Routes {
+    /// The routes of packets with this SO_MARK.
+    pub fn new(mark: Option<u32>) -> Self {
+        Self { mark, asking: Mutex::default() }
+    }
+
+    /// Where packets for `address` go now.
+    pub fn way(&self, address: IpAddr) -> Way {
+        let mut asking = self.asking.lock();
+        match asking.ask(address.to_canonical(), self.mark) {
+            Ok(way) => way,
+            Err(_) => {
+                // The next one starts afresh.
+                asking.socket = None;
+                Way::Unknown
+            }
+        }
+    }
+}
+
+impl Asking {
+    fn ask(&mut self, address: IpAddr, mark: Option<u32>) -> nix::Result<Way> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let socket = match &self.socket {
+            Some(socket) => socket,
+            None => self.socket.insert(socket_of_routes()?),
+        };
+        let message = question(address, mark, self.sequence);
+        sendto(socket.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        // The kernel answers before sendto returns.
+        let mut reply = [0; 1024];
+        for _ in 0..STALE {
+            let length = recv(socket.as_raw_fd(), &mut reply, MsgFlags::MSG_DONTWAIT)?;
+            if let Some(way) = read(&reply[..length.min(reply.len())], self.sequence) {
+                return Ok(way);
+            }
+        }
+        Err(Errno::EPROTO)
+    }
+}
+
+fn socket_of_routes() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)
+}
+
+/// The message that asks where packets for `address` go.
+fn question(address: IpAddr, mark: Option<u32>, sequence: u32) -> Vec<u8> {
+    let (family, bytes) = match address {
+        IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
+    };
+    let mut body = vec![0; ROUTE];
+    // The constants are small, and an address has 32 or 128 bits.
+    body[0] = family as u8;
+    body[1] = 8 * bytes.len() as u8;
+    attribute(&mut body, RTA_DST, &bytes);
+    if let Some(mark) = mark {
+        attribute(&mut body, RTA_MARK, &mark.to_ne_bytes());
+    }
+    let mut message = Vec::with_capacity(HEADER + body.len());
+    message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
+    message.extend(RTM_GETROUTE.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.extend(sequence.to_ne_bytes());
+    message.extend(0_u32.to_ne_bytes());
+    message.extend(body);
+    message
+}
+
+fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    body.extend((4 + value.len() as u16).to_ne_bytes());
+    body.extend(kind.to_ne_bytes());
+    body.extend(value);
+}
+
+/// What a reply says; nothing if it is one to another question.
+fn read(reply: &[u8], sequence: u32) -> Option<Way> {
+    let kind = u16::from_ne_bytes(*reply.get(4..)?.first_chunk()?);
+    if u32::from_ne_bytes(*reply.get(8..)?.first_chunk()?) != sequence {
+        return None;
+    }
+    match kind {
+        RTM_NEWROUTE if *reply.get(HEADER + 7)? == RTN_LOCAL => Some(Way::Local),
+        RTM_NEWROUTE => Some(Way::Out),
+        NLMSG_ERROR => {
+            let code = i32::from_ne_bytes(*reply.get(HEADER..)?.first_chunk()?);
+            Some(match Errno::from_raw(code.saturating_neg()) {
+                // No route; or one of type unreachable, prohibit or blackhole.
+                Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL => Way::None,
+                _ => Way::Unknown,
+            })
+        }
+        _ => Some(Way::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(address: &str) -> Way {
+        Routes::new(None).way(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_kernel_says_that_loopback_is_local() {
+        for address in ["127.0.0.1", "127.8.9.10", "::ffff:127.0.0.1"] {
+            assert_eq!(way(address), Way::Local, "{address}");
+        }
+        // Class E is nowhere; a mark changes nothing where no rule is about it.
+        assert_eq!(Routes::new(Some(7)).way("127.0.0.1".parse().unwrap()), Way::Local);
+    }
+
+    #[test]
+    fn many_questions_get_their_own_answers() {
+        let routes = Routes::new(None);
+        for _ in 0..100 {
+            assert_eq!(routes.way("127.0.0.1".parse().unwrap()), Way::Local);
+            assert_ne!(routes.way("192.0.2.1".parse().unwrap()), Way::Local);
+        }
+    }
+
+    #[test]
+    fn no_reply_makes_it_panic_and_another_ones_is_passed_over() {
+        let mut reply = vec![0; HEADER + ROUTE];
+        reply[4..6].copy_from_slice(&RTM_NEWROUTE.to_ne_bytes());
+        reply[8..12].copy_from_slice(&7_u32.to_ne_bytes());
+        reply[HEADER + 7] = RTN_LOCAL;
+        assert_eq!(read(&reply, 7), Some(Way::Local));
+        assert_eq!(read(&reply, 8), None);
+        for length in 0..reply.len() {
+            read(&reply[..length], 7);
+        }
+        reply[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
+        for (code, way) in [
+            (-libc::ENETUNREACH, Way::None),
+            (-libc::EHOSTUNREACH, Way::None),
+            (-libc::EPERM, Way::Unknown),
+            (i32::MIN, Way::Unknown),
+            (0, Way::Unknown),
+        ] {
+            reply[HEADER..HEADER + 4].copy_from_slice(&code.to_ne_bytes());
+            assert_eq!(read(&reply, 7), Some(way), "{code}");
+        }
+    }
+}
