@@ -177,7 +177,7 @@ impl Desk {
 
     /// A catalog was taken over, which took so long.
     pub fn took_over(&self, changes: &Changes, took: Duration) {
-        let Changes { added, removed, changed, awaited: _ } = changes;
+        let Changes { added, removed, changed, awaited: _, nodes: _ } = changes;
         for (count, keys) in self.taken_over.services.iter().zip([added, removed, changed]) {
             count.add(keys.len() as u64);
         }
@@ -230,6 +230,11 @@ impl Scrape for Control {
         settings(page, desk)?;
         let services = desk.catalog.load().services.len();
         page.gauges("weir_catalog_services", "Services known", [(none, services as f64)])?;
+        page.gauges(
+            "weir_catalog_node_addresses",
+            "Addresses of the cluster's nodes that are known, besides this node's own",
+            [(none, desk.catalog.load().nodes.len() as f64)],
+        )?;
         let live = desk.shared.world.load().clusters().len();
         page.gauges(
             "weir_catalog_clusters",

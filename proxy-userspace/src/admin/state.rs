@@ -98,6 +98,7 @@ fn service(service: &Service, clusters: Vec<Value>) -> Value {
         "addresses": service.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "externalName": service.external_name.as_deref(),
         "affinitySeconds": service.affinity.map(|it| it.as_secs()),
+        "nodePorts": service.ports.iter().filter_map(|it| it.node_port).map(|it| it.number).collect::<Vec<_>>(),
         "clusters": clusters,
     })
 }

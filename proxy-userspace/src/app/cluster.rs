@@ -60,10 +60,15 @@ fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
 
 /// Both catalogs in one: whatever the files say, the cluster's own services are awaited until they are known. A service that both know is as the files say: an operator wrote them down for this node.
 pub(super) fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Catalog> {
-    if files.services.is_empty() {
+    if files.services.is_empty() && files.nodes.is_empty() {
         return cluster.clone();
     }
     let mut merged = (**cluster).clone();
+    if merged.nodes.is_empty() {
+        merged.nodes = files.nodes.clone();
+    } else if !files.nodes.is_subset(&merged.nodes) {
+        merged.nodes = Arc::new(&*merged.nodes | &*files.nodes);
+    }
     for (key, service) in &files.services {
         merged.services.insert(key.clone(), service.clone());
     }
@@ -98,7 +103,7 @@ mod tests {
             };
             (key, Arc::new(service))
         };
-        Arc::new(Catalog { services: services.iter().map(service).collect(), awaited: None })
+        Arc::new(Catalog { services: services.iter().map(service).collect(), ..Catalog::default() })
     }
 
     #[test]

@@ -86,6 +86,7 @@ mod tests {
                 number,
                 protocol: AppProtocol::Sniff,
                 endpoints: Arc::new([]),
+                node_port: None,
             };
             let service = Service {
                 key: key.clone(),

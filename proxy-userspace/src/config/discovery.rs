@@ -56,6 +56,9 @@ pub struct Kubernetes {
     /// `silence`: how long a watch may say nothing, not even a bookmark (mostly they come each minute), before it is begun anew.
     /// 1 s to 1 h, default 2 min.
     pub silence: Duration,
+    /// `nodes`: how many nodes' addresses are followed, so that a Service's `nodePort` at any of them is that Service. In a
+    /// cluster of more, and with 0, only this node's own addresses are. 0 to 5,000, default 200.
+    pub nodes: usize,
 }
 
 impl Default for Kubernetes {
@@ -68,6 +71,7 @@ impl Default for Kubernetes {
             connect_timeout: Duration::from_secs(3),
             read_timeout: Duration::from_secs(15),
             silence: Duration::from_mins(2),
+            nodes: 200,
         }
     }
 }
@@ -100,6 +104,7 @@ fn read_kubernetes(mut section: Section<'_, '_>, base: &Path) -> Kubernetes {
     section.set("connectTimeout", &mut kubernetes.connect_timeout, values::duration(short..=minute));
     section.set("readTimeout", &mut kubernetes.read_timeout, values::duration(short..=minute * 5));
     section.set("silence", &mut kubernetes.silence, values::duration(second..=minute * 60));
+    section.set("nodes", &mut kubernetes.nodes, values::count(0..=5_000));
     section.finish();
     kubernetes
 }

@@ -23,6 +23,9 @@ pub struct Catalog {
     /// While the cluster's own services are not known at all yet, what is waited for and why. Then a service of
     /// [`Namer::K8s`] that is not here may exist all the same.
     pub awaited: Option<Arc<str>>,
+    /// The addresses of the cluster's nodes, as far as they are known: at each of them a [node port](NodePort) is its
+    /// service. This node's own are known without.
+    pub nodes: Arc<BTreeSet<IpAddr>>,
 }
 
 /// Which kind of source names a service; each has its own namer (`/#/io.l5d.fs`, `/#/io.l5d.k8s`).
@@ -74,6 +77,26 @@ pub struct ServicePort {
     pub protocol: AppProtocol,
     /// The endpoints behind this port, sorted by address and without duplicates.
     pub endpoints: Arc<[Endpoint]>,
+    /// Where nodes' addresses are this port, too.
+    pub node_port: Option<NodePort>,
+}
+
+/// A service port at the addresses of nodes (`nodePort`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodePort {
+    /// The number there.
+    pub number: u16,
+    /// At which nodes.
+    pub at: At,
+}
+
+/// The nodes at whose addresses a node port is the service port, as far as weir can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Every node that is known.
+    Every,
+    /// This node only: another one has its own endpoints behind it (`externalTrafficPolicy: Local`).
+    Own,
 }
 
 /// What a service port declares of its protocol.
@@ -132,13 +155,16 @@ pub struct Changes {
     pub changed: Vec<ServiceKey>,
     /// Whether something else is [awaited](Catalog::awaited), or nothing any more.
     pub awaited: bool,
+    /// Whether other [nodes](Catalog::nodes) are known.
+    pub nodes: bool,
 }
 
 impl Changes {
     /// What changed from `old` to `new`. What both share costs nothing when one was made from the other, and services
     /// that kept their `Arc` one pointer comparison otherwise.
     pub fn between(old: &Catalog, new: &Catalog) -> Self {
-        let mut changes = Self { awaited: old.awaited != new.awaited, ..Self::default() };
+        let nodes = !Arc::ptr_eq(&old.nodes, &new.nodes) && old.nodes != new.nodes;
+        let mut changes = Self { awaited: old.awaited != new.awaited, nodes, ..Self::default() };
         for item in old.services.diff(&new.services) {
             match item {
                 DiffItem::Add(key, _) => changes.added.push(key.clone()),
@@ -151,7 +177,11 @@ impl Changes {
 
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        !self.awaited && self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+        !self.awaited
+            && !self.nodes
+            && self.added.is_empty()
+            && self.removed.is_empty()
+            && self.changed.is_empty()
     }
 }
 

@@ -50,8 +50,13 @@ fn world() -> Arc<World> {
     let mut catalog = Catalog::default();
     for at in 0..NAMES {
         let key = ServiceKey { namer: Namer::Fs, namespace: "".into(), name: format!("service-{at}").into() };
-        let port =
-            ServicePort { name: None, number: 0, protocol: AppProtocol::Sniff, endpoints: Arc::new([]) };
+        let port = ServicePort {
+            name: None,
+            number: 0,
+            protocol: AppProtocol::Sniff,
+            endpoints: Arc::new([]),
+            node_port: None,
+        };
         let service = Service {
             key: key.clone(),
             addresses: Vec::new(),

@@ -1,7 +1,7 @@
 //! One catalog of all files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -62,6 +62,7 @@ struct Builder<'a> {
     folder: &'a Folder,
     node: Option<&'a str>,
     known: &'a Known,
+    nodes: BTreeSet<IpAddr>,
     built: Built,
 }
 
@@ -76,7 +77,7 @@ pub(super) fn build(folder: &Folder, node: Option<&str>, known: &Known, before: 
         problems: folder.problems().to_vec(),
         names: BTreeSet::new(),
     };
-    let mut builder = Builder { folder, node, known, built };
+    let mut builder = Builder { folder, node, known, nodes: BTreeSet::new(), built };
     let mut objects = Objects::default();
     for (name, file) in folder.files() {
         builder.built.problems.extend(file.problems.iter().cloned());
@@ -87,7 +88,8 @@ pub(super) fn build(folder: &Folder, node: Option<&str>, known: &Known, before: 
         }
     }
     builder.services(&objects);
-    let mut built = builder.built;
+    let Builder { mut built, nodes, .. } = builder;
+    built.catalog.nodes = if nodes == *before.nodes { before.nodes.clone() } else { Arc::new(nodes) };
     built.catalog.services = shared(&before.services, built.catalog.services);
     built.problems.truncate(PROBLEMS);
     built
@@ -125,7 +127,8 @@ impl<'a> Builder<'a> {
             }
         }
         let endpoints = sorted(endpoints);
-        let port = ServicePort { name: None, number: 0, protocol: AppProtocol::Sniff, endpoints };
+        let (protocol, node_port) = (AppProtocol::Sniff, None);
+        let port = ServicePort { name: None, number: 0, protocol, endpoints, node_port };
         let key = ServiceKey { namer: Namer::Fs, namespace: Arc::from(""), name: Arc::from(name) };
         self.add(Service {
             key,
@@ -170,6 +173,7 @@ impl<'a> Builder<'a> {
             match &placed.object {
                 Object::Pod(pod) => self.pod(pod),
                 Object::Namespace(namespace) => self.namespace(namespace),
+                Object::Node(node) => self.nodes.extend(node.addresses()),
                 Object::Service(_) | Object::Slice(_) | Object::Endpoints(_) => {}
             }
             objects.put(Found { file, id, at: placed.at }, &placed.object);
@@ -226,6 +230,7 @@ impl<'a> Objects<'a> {
                 | (Kind::Endpoints, Object::Endpoints(_))
                 | (Kind::Pod, Object::Pod(_))
                 | (Kind::Namespace, Object::Namespace(_))
+                | (Kind::Node, Object::Node(_))
         ));
         let namespace: &'a str = &found.id.namespace;
         match object {
@@ -242,7 +247,7 @@ impl<'a> Objects<'a> {
                 self.endpoints.insert(key, endpoints);
                 self.backings.entry(key).or_insert(found);
             }
-            Object::Pod(_) | Object::Namespace(_) => {}
+            Object::Pod(_) | Object::Namespace(_) | Object::Node(_) => {}
         }
     }
 }

@@ -12,14 +12,16 @@ use super::build::PROBLEMS;
 use super::fs::LineMistake;
 use crate::config::tree::{Bounds, Node, Position, SyntaxError, Value, read_json, read_yaml};
 use crate::config::{Mistake, Problem, quoted};
-use crate::discovery::objects::{EndpointsObject, NamespaceObject, PodObject, ServiceObject, SliceObject};
+use crate::discovery::objects::{
+    EndpointsObject, NamespaceObject, NodeObject, PodObject, ServiceObject, SliceObject,
+};
 
 /// How an object is told from others, across all files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
     /// What it is.
     pub kind: Kind,
-    /// Its namespace; empty for a Namespace.
+    /// Its namespace; empty for a Namespace and a Node.
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
@@ -38,6 +40,8 @@ pub enum Kind {
     Pod,
     /// `v1`, `Namespace`.
     Namespace,
+    /// `v1`, `Node`.
+    Node,
 }
 
 /// An object of one of those kinds.
@@ -53,6 +57,8 @@ pub enum Object {
     Pod(PodObject),
     /// A Namespace.
     Namespace(NamespaceObject),
+    /// A Node.
+    Node(NodeObject),
 }
 
 /// An object and where it starts.
@@ -130,7 +136,7 @@ impl Reader<'_> {
             return self.problem(
                 node.at,
                 "",
-                mistake.hint("Service, EndpointSlice, Endpoints, Pod or Namespace"),
+                mistake.hint("Service, EndpointSlice, Endpoints, Pod, Namespace or Node"),
             );
         };
         let known = match kind {
@@ -139,6 +145,7 @@ impl Reader<'_> {
             "Endpoints" => Kind::Endpoints,
             "Pod" => Kind::Pod,
             "Namespace" => Kind::Namespace,
+            "Node" => Kind::Node,
             _ => return self.list_or_stranger(node, kind),
         };
         let version = node.get("apiVersion").and_then(Node::text);
@@ -157,7 +164,8 @@ impl Reader<'_> {
     fn list_or_stranger(&mut self, node: &Node, kind: &str) {
         let Some(element) = kind.strip_suffix("List") else {
             let mistake = Mistake::new(format!("kind {} is ignored", quoted(kind)));
-            let mistake = mistake.hint("weir reads Service, EndpointSlice, Endpoints, Pod and Namespace");
+            let mistake =
+                mistake.hint("weir reads Service, EndpointSlice, Endpoints, Pod, Namespace and Node");
             return self.problem(node.at, "", mistake);
         };
         let Some(Node { value: Value::List(items), .. }) = node.get("items") else {
@@ -175,6 +183,7 @@ impl Reader<'_> {
             Kind::Endpoints => EndpointsObject::deserialize(node).map(Object::Endpoints),
             Kind::Pod => PodObject::deserialize(node).map(Object::Pod),
             Kind::Namespace => NamespaceObject::deserialize(node).map(Object::Namespace),
+            Kind::Node => NodeObject::deserialize(node).map(Object::Node),
         };
         let id = identify(node, kind);
         let label = id.as_ref().map_or_else(|| kind.to_string(), ObjectId::to_string);
@@ -229,14 +238,18 @@ fn identify(node: &Node, kind: Kind) -> Option<ObjectId> {
     let metadata = node.get("metadata")?;
     let name = metadata.get("name")?.text().filter(|name| !name.is_empty())?;
     let namespace = metadata.get("namespace").and_then(Node::text).filter(|namespace| !namespace.is_empty());
-    let namespace = if kind == Kind::Namespace { "" } else { namespace.unwrap_or("default") };
+    let namespace = if kind.is_namespaced() { namespace.unwrap_or("default") } else { "" };
     Some(ObjectId { kind, namespace: namespace.into(), name: name.into() })
 }
 
 impl Kind {
+    fn is_namespaced(self) -> bool {
+        !matches!(self, Self::Namespace | Self::Node)
+    }
+
     fn api_version(self) -> &'static str {
         match self {
-            Self::Service | Self::Endpoints | Self::Pod | Self::Namespace => "v1",
+            Self::Service | Self::Endpoints | Self::Pod | Self::Namespace | Self::Node => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
         }
     }
@@ -250,6 +263,7 @@ impl fmt::Display for Kind {
             Self::Endpoints => "Endpoints",
             Self::Pod => "Pod",
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
         })
     }
 }
@@ -257,7 +271,7 @@ impl fmt::Display for Kind {
 /// `Service default/hello`, `Namespace default`.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind == Kind::Namespace {
+        if !self.kind.is_namespaced() {
             return write!(f, "{} {}", self.kind, self.name.escape_debug());
         }
         write!(f, "{} {}/{}", self.kind, self.namespace.escape_debug(), self.name.escape_debug())

@@ -72,7 +72,8 @@ impl Access {
             | Failure::Forbidden(_)
             | Failure::Throttled(_)
             | Failure::Refused(_)
-            | Failure::Garbage(_) => false,
+            | Failure::Garbage(_)
+            | Failure::TooMany(_) => false,
         };
         if anew {
             *self.client.lock().await = None;

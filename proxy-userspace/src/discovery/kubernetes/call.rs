@@ -38,6 +38,9 @@ pub(super) struct ListMetadata {
     pub(super) resource_version: String,
     #[serde(default, rename = "continue")]
     pub(super) next: Option<String>,
+    /// How many objects the next pages have, where the server says so.
+    #[serde(default)]
+    pub(super) remaining_item_count: Option<usize>,
 }
 
 /// An event of a watch.

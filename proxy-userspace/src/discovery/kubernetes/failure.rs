@@ -33,6 +33,8 @@ pub enum Failure {
     Garbage(String),
     /// No kubeconfig, no service account, a bad certificate file.
     Misconfigured(String),
+    /// There are more of them than the settings let weir follow: this many are the most.
+    TooMany(usize),
 }
 
 /// A `Status` object.
@@ -60,7 +62,7 @@ struct Cause {
 
 impl Failure {
     /// The labels of [`kind`](Self::kind), for one counter each.
-    pub const KINDS: [&'static str; 9] = [
+    pub const KINDS: [&'static str; 10] = [
         "gone",
         "unauthorized",
         "forbidden",
@@ -70,6 +72,7 @@ impl Failure {
         "silent",
         "garbage",
         "misconfigured",
+        "too_many",
     ];
 
     /// Its place in [`KINDS`](Self::KINDS).
@@ -84,6 +87,7 @@ impl Failure {
             Self::Silent(_) => 6,
             Self::Garbage(_) => 7,
             Self::Misconfigured(_) => 8,
+            Self::TooMany(_) => 9,
         }
     }
 
@@ -135,6 +139,9 @@ impl std::fmt::Display for Failure {
             Self::Silent(time) => write!(f, "the API server said nothing for {time:?}"),
             Self::Garbage(why) => write!(f, "the API server said what makes no sense: {why}"),
             Self::Misconfigured(why) => write!(f, "no way to the API server is configured: {why}"),
+            Self::TooMany(most) => {
+                write!(f, "there are more than {most} (discovery.kubernetes.nodes), so none is followed")
+            }
         }
     }
 }

@@ -94,7 +94,13 @@ impl Follower {
     async fn list(&self) -> Ended {
         self.health.set(self.resource, State::Listing);
         self.health.counts(self.resource).lists.up();
-        match self.pages().await? {
+        let listed = self.pages().await?;
+        if matches!(listed, Err(Failure::TooMany(_))) {
+            // None of them is known from now on.
+            self.tell(News::Begin(self.resource)).await?;
+            self.tell(News::Complete(self.resource)).await?;
+        }
+        match listed {
             Ok(version) => {
                 self.tell(News::Complete(self.resource)).await?;
                 self.health.well(self.resource, State::Watching);
@@ -108,6 +114,7 @@ impl Follower {
     async fn pages(&self) -> Result<Result<String, Failure>, Unheard> {
         let mut from: Option<String> = None;
         let mut senseless = Vec::new();
+        let mut count = 0;
         for _ in 0..PAGES {
             let request = self.resource.list(&self.node, from.as_deref());
             let body = match self.page(request).await {
@@ -124,7 +131,14 @@ impl Follower {
                 // Not before: a server may take long to begin, and meanwhile everything is as it was.
                 self.tell(News::Begin(self.resource)).await?;
             }
-            for item in items.unwrap_or_default() {
+            let items = items.unwrap_or_default();
+            count += items.len();
+            if let Some(most) = self.most()
+                && count + metadata.remaining_item_count.unwrap_or(0) > most
+            {
+                return Ok(Err(Failure::TooMany(most)));
+            }
+            for item in items {
                 // Numbers that are none are all that is found only now.
                 let item = serde_json::from_str(item.get()).unwrap_or_default();
                 if let Some(name) = self.set(item).await? {
@@ -140,6 +154,11 @@ impl Follower {
             }
         }
         Ok(Err(Failure::Garbage(format!("a list of more than {PAGES} pages"))))
+    }
+
+    /// How many objects are followed at most, if there is a bound.
+    fn most(&self) -> Option<usize> {
+        (self.resource == Resource::Nodes).then_some(self.settings.nodes)
     }
 
     async fn page(&self, request: http::Request<kube::client::Body>) -> Result<BytesMut, Failure> {

@@ -24,6 +24,7 @@ mod failure;
 mod follow;
 mod health;
 mod node;
+mod nodes;
 mod pace;
 mod resource;
 mod run;

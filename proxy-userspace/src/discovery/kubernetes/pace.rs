@@ -21,6 +21,8 @@ const LIST: Duration = Duration::from_secs(30);
 const ASKED: Duration = Duration::from_mins(1);
 /// The first pause after a refusal that only an administrator can end.
 const FORBIDDEN: Duration = Duration::from_secs(1);
+/// The pause after which is looked whether there are still too many to follow.
+const RECOUNT: Duration = Duration::from_mins(15);
 /// Refusals of a watch in a row after which a list is tried: what is remembered may be what the server minds.
 const REFUSALS: u32 = 3;
 /// A watch that ends so much before its time has ended by it: clocks differ, and a server counts from when it was asked.
@@ -139,6 +141,7 @@ impl Pace {
             | Failure::Garbage(_)
             | Failure::Gone => growing(FIRST, most, times, rng),
             Failure::Forbidden(_) | Failure::Misconfigured(_) => growing(FORBIDDEN, LIST, times, rng),
+            Failure::TooMany(_) => RECOUNT.mul_f64(1.0 - rng.f64() / 2.0),
             Failure::Throttled(asked) => {
                 // Not shortened: the server said how long.
                 let asked = asked.unwrap_or_default().min(ASKED);

@@ -1,4 +1,4 @@
-//! What is asked of an API server: five resources, each with what it is for.
+//! What is asked of an API server: six resources, each with what it is for.
 
 use std::fmt;
 
@@ -15,6 +15,9 @@ use crate::discovery::objects::{
 
 /// Objects of a page of a list. API servers keep whole pages in memory, and so does weir.
 const PAGE: &str = "500";
+/// The same of whole Nodes, of which each is some 20 KB; the first page is only to learn how many there are.
+const NODES: &str = "50";
+const FIRST_NODES: &str = "1";
 
 /// Who asks, as audit logs and those who look for what burdens a server see it.
 const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
@@ -41,6 +44,8 @@ pub enum Resource {
     Node,
     /// The pods of this node.
     Pods,
+    /// Every node, of which only the addresses count: at each of them a Service's `nodePort` is that Service.
+    Nodes,
 }
 
 /// An object of any of them.
@@ -51,6 +56,8 @@ pub(super) enum Object {
     Namespace(NamespaceObject),
     Node(NodeObject),
     Pod(PodObject),
+    /// One of [`Resource::Nodes`].
+    OneOfNodes(NodeObject),
 }
 
 /// An object, and what of it made no sense.
@@ -65,14 +72,15 @@ pub(super) struct Sensible {
 
 impl Resource {
     /// All of them, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 5] = [Self::Services, Self::Slices, Self::Namespaces, Self::Node, Self::Pods];
+    pub const ALL: [Self; 6] =
+        [Self::Services, Self::Slices, Self::Namespaces, Self::Node, Self::Pods, Self::Nodes];
 
     /// Its place in [`ALL`](Self::ALL).
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// Its name in the API.
+    /// Its name in the API, or what tells it from another of the same name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Services => "services",
@@ -80,6 +88,7 @@ impl Resource {
             Self::Namespaces => "namespaces",
             Self::Node => "nodes",
             Self::Pods => "pods",
+            Self::Nodes => "all-nodes",
         }
     }
 
@@ -90,6 +99,7 @@ impl Resource {
             Self::Namespaces => "annotations of namespaces",
             Self::Node => "this node's zone",
             Self::Pods => "the enrolment of pods",
+            Self::Nodes => "node ports at other nodes' addresses",
         }
     }
 
@@ -108,7 +118,7 @@ impl Resource {
             Self::Services => "/api/v1/services",
             Self::Slices => "/apis/discovery.k8s.io/v1/endpointslices",
             Self::Namespaces => "/api/v1/namespaces",
-            Self::Node => "/api/v1/nodes",
+            Self::Node | Self::Nodes => "/api/v1/nodes",
             Self::Pods => "/api/v1/pods",
         }
     }
@@ -116,7 +126,7 @@ impl Resource {
     /// The field selector that leaves only what concerns the node.
     fn selector(self, node: &str) -> Option<String> {
         match self {
-            Self::Services | Self::Slices | Self::Namespaces => None,
+            Self::Services | Self::Slices | Self::Namespaces | Self::Nodes => None,
             Self::Node => Some(format!("metadata.name={node}")),
             Self::Pods => Some(format!("spec.nodeName={node}")),
         }
@@ -130,7 +140,12 @@ impl Resource {
     /// A page of the list: the first, or the one that `from` continues with.
     pub(super) fn list(self, node: &str, from: Option<&str>) -> Request<Body> {
         let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
-        self.request(node, accept, &[("limit", Some(PAGE)), ("continue", from)])
+        let limit = match (self, from) {
+            (Self::Nodes, None) => FIRST_NODES,
+            (Self::Nodes, Some(_)) => NODES,
+            _ => PAGE,
+        };
+        self.request(node, accept, &[("limit", Some(limit)), ("continue", from)])
     }
 
     /// The shortest list, for its version, which is the newest there is.
@@ -205,6 +220,7 @@ impl Resource {
             Self::Namespaces => serde_json::from_value(value).map(Object::Namespace),
             Self::Node => serde_json::from_value(value).map(Object::Node),
             Self::Pods => serde_json::from_value(value).map(Object::Pod),
+            Self::Nodes => serde_json::from_value(value).map(Object::OneOfNodes),
         }
     }
 }
@@ -230,7 +246,9 @@ impl Object {
         match self {
             Self::Service(service) => service.port_wishes().1,
             // Those of pods and namespaces are enrolment's to find.
-            Self::Slice(_) | Self::Namespace(_) | Self::Node(_) | Self::Pod(_) => Vec::new(),
+            Self::Slice(_) | Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::OneOfNodes(_) => {
+                Vec::new()
+            }
         }
     }
 }

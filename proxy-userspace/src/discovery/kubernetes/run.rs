@@ -14,9 +14,11 @@ use super::detour::Detour;
 use super::follow::{Follower, News};
 use super::health::Health;
 use super::node::Node;
+use super::nodes::Nodes;
 use super::resource::{Object, Resource};
 use super::store::Store;
 use crate::config::Kubernetes;
+use crate::discovery::objects::NodeObject;
 use crate::domain::catalog::Catalog;
 use crate::domain::pods::Residents;
 
@@ -65,6 +67,7 @@ impl Outlets {
 pub(super) struct Fold {
     store: Store,
     node: Node,
+    nodes: Nodes,
     outlets: Outlets,
     /// Which lists were begun and are not complete, be it that they broke off, and which were ever complete.
     listing: [bool; Resource::ALL.len()],
@@ -93,7 +96,10 @@ pub(super) async fn run(
     let access = Arc::new(Access::new((*settings).clone(), outlets.detour.clone()));
     let mut followers = JoinSet::new();
     // An empty name would be that of all pods that are on no node yet.
-    let followed = |resource: &Resource| !node.is_empty() || !resource.is_of_node();
+    let followed = |resource: &Resource| match resource {
+        Resource::Nodes => settings.nodes > 0,
+        resource => !node.is_empty() || !resource.is_of_node(),
+    };
     if node.is_empty() {
         outlets.health.names_node(Some(misnamed(&node)));
     }
@@ -110,7 +116,7 @@ pub(super) async fn run(
     }
     drop(news);
     let (mut health, told_of) = (outlets.health.changes(), outlets.clone());
-    let mut fold = Fold::new(&node, outlets);
+    let mut fold = Fold::new(&node, settings.nodes, outlets);
     let mut due = None;
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -139,10 +145,12 @@ pub(super) async fn run(
 }
 
 impl Fold {
-    pub(super) fn new(node: &str, outlets: Outlets) -> Self {
+    /// For a node of this name, in a cluster of which so many `nodes` are followed at most.
+    pub(super) fn new(node: &str, nodes: usize, outlets: Outlets) -> Self {
         Self {
             store: Store::on(node),
             node: Node::default(),
+            nodes: Nodes::of(nodes),
             outlets,
             listing: Default::default(),
             known: Default::default(),
@@ -176,6 +184,7 @@ impl Fold {
                     self.outlets.health.names_node(None);
                 }
                 Object::Pod(pod) => self.node.set_pod(&pod),
+                Object::OneOfNodes(node) => self.set_node(&node),
             },
             News::Senseless(resource, name) => match resource {
                 Resource::Services => self.store.keep_service(&name),
@@ -183,6 +192,7 @@ impl Fold {
                 Resource::Namespaces => self.node.keep_namespace(&name),
                 Resource::Node => self.named = true,
                 Resource::Pods => self.node.keep_pod(name),
+                Resource::Nodes => self.nodes.keep(&name.name),
             },
             News::Gone(resource, name) => match resource {
                 Resource::Services => self.store.remove_service(&name),
@@ -191,7 +201,19 @@ impl Fold {
                 // A node that is deleted while weir runs on it is where it was.
                 Resource::Node => {}
                 Resource::Pods => self.node.remove_pod(&name),
+                Resource::Nodes => self.nodes.remove(&name.name),
             },
+        }
+    }
+
+    /// Those that come while the others are watched may be too many as well.
+    fn set_node(&mut self, node: &NodeObject) {
+        let name = &node.metadata.name;
+        if self.nodes.set(node) {
+            self.outlets.health.heed(Resource::Nodes, name);
+        } else {
+            let why = "left out: there are more nodes than discovery.kubernetes.nodes";
+            self.outlets.health.report(Resource::Nodes, name.clone(), why.to_owned());
         }
     }
 
@@ -202,6 +224,7 @@ impl Fold {
             Resource::Namespaces => self.node.begin_namespaces(),
             Resource::Node => self.named = false,
             Resource::Pods => self.node.begin_pods(),
+            Resource::Nodes => self.nodes.begin(),
         }
     }
 
@@ -214,6 +237,7 @@ impl Fold {
             Resource::Node if !self.named => self.outlets.health.names_node(Some(misnamed(&self.name))),
             Resource::Node => {}
             Resource::Pods => self.node.sweep_pods(),
+            Resource::Nodes => self.nodes.sweep(),
         }
     }
 
@@ -225,7 +249,7 @@ impl Fold {
     /// In the middle of a list of slices, an endpoint that moved from one to another can be in neither. A list of services
     /// holds up nothing: until its end it only adds.
     fn catalog_is_due(&self) -> bool {
-        (self.store.is_marked() || !self.told)
+        (self.store.is_marked() || self.nodes.has_changed() || !self.told)
             && self.known[Resource::Services.index()]
             && self.is_whole(Resource::Slices)
     }
@@ -260,6 +284,7 @@ impl Fold {
                 Resource::Services | Resource::Slices => self.told,
                 Resource::Pods => !self.node.has_changed(),
                 Resource::Namespaces | Resource::Node => true,
+                Resource::Nodes => !self.nodes.has_changed(),
             };
             if self.known[resource.index()] && is_told {
                 self.outlets.health.known(resource);
@@ -279,6 +304,11 @@ impl Fold {
             let next = self.store.catalog(&pruned);
             tracing::info!(services = self.store.services(), "the cluster's services are known");
             next.or((pruned != *before).then_some(pruned))
+        };
+        let nodes = self.nodes.has_changed().then(|| self.nodes.take());
+        let next = match nodes.filter(|nodes| *nodes != *before.nodes) {
+            Some(nodes) => Some(Catalog { nodes: Arc::new(nodes), ..next.unwrap_or((*before).clone()) }),
+            None => next,
         };
         if let Some(next) = next {
             self.outlets.detour.follow(&next);

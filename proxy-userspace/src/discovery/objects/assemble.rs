@@ -7,9 +7,11 @@ use super::endpoints::{EndpointAddress, EndpointsObject};
 use super::meta::PortNumber;
 use super::place::{Backed, Place};
 use super::protocol::{app_protocol, is_tcp};
-use super::service::{Family, ServiceObject, SpecPort};
+use super::service::{Family, ServiceObject, SpecPort, TrafficPolicy};
 use super::slice::SliceObject;
-use crate::domain::catalog::{AppProtocol, Condition, Endpoint, Namer, Service, ServiceKey, ServicePort};
+use crate::domain::catalog::{
+    AppProtocol, At, Condition, Endpoint, Namer, NodePort, Service, ServiceKey, ServicePort,
+};
 use crate::domain::ports::PortWishes;
 
 /// What is behind a Service.
@@ -28,13 +30,16 @@ pub enum Backing<'a> {
 ///
 /// Of the endpoints, those stay that are for the `place` ([`Place::narrow`]).
 pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) -> Service {
-    let ports = object.spec.ports.iter().flatten().filter(|port| port.is_tcp());
+    let tcp = || object.spec.ports.iter().flatten().filter(|port| port.is_tcp());
     let external_name = object.external_name().map(|name| Arc::from(name.to_ascii_lowercase()));
     let backing = if external_name.is_some() { Backing::Slices(&[]) } else { backing };
     let policy = object.spec.internal_traffic_policy;
     let family = object.preferred_family();
     let narrow = |backed: Vec<Backed<'_>>| place.narrow(policy, of_family(family, backed));
-    let mut ports: Vec<_> = ports.map(|port| service_port(port, backing, &narrow)).collect();
+    let mut ports: Vec<_> = tcp().map(|port| service_port(port, backing, &narrow)).collect();
+    for (port, spec) in ports.iter_mut().zip(tcp()) {
+        port.node_port = node_port(spec, policy, object.spec.external_traffic_policy);
+    }
     annotate(&mut ports, &object.port_wishes().0);
     Service {
         key: ServiceKey {
@@ -64,7 +69,19 @@ fn service_port(
         number: port.port.0,
         protocol: app_protocol(port.app_protocol.as_deref()),
         endpoints: sorted(endpoints),
+        node_port: None,
     }
+}
+
+/// Where `port` is at nodes' addresses. With `internalTrafficPolicy: Local` it is not: a node port is all endpoints there,
+/// and the service's own only those of this node.
+fn node_port(port: &SpecPort, internal: TrafficPolicy, external: TrafficPolicy) -> Option<NodePort> {
+    let at = match (internal, external) {
+        (TrafficPolicy::Local, _) => return None,
+        (TrafficPolicy::Cluster, TrafficPolicy::Cluster) => At::Every,
+        (TrafficPolicy::Cluster, TrafficPolicy::Local) => At::Own,
+    };
+    port.node_port.filter(|&number| number != 0).map(|number| NodePort { number, at })
 }
 
 /// What the Service's annotations say of its ports counts more than what the ports declare.

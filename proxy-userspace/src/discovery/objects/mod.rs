@@ -4,8 +4,7 @@
 //! an endpoint at 0.0.0.0) fail to deserialize, so that what exists is sound. [`assemble`] makes one catalog
 //! service of them. Where they were read (a folder, an API server) is the caller's affair.
 //!
-//! Deliberately absent: UDP and SCTP ports; node ports and load balancers' addresses, which reach a node from
-//! outside; slices of type FQDN, which no Kubernetes component reads either.
+//! Deliberately absent: UDP and SCTP ports; load balancers' addresses, which reach a node from outside; slices of type FQDN, which no Kubernetes component reads either.
 
 mod assemble;
 mod endpoints;
@@ -25,7 +24,7 @@ pub(in crate::discovery) use assemble::sorted;
 pub use assemble::{Backing, assemble};
 pub use endpoints::{EndpointAddress, EndpointPort, EndpointSubset, EndpointsObject};
 pub use meta::{Address, Annotations, Labels, Metadata, PortNumber};
-pub use node::{NodeLabels, NodeMetadata, NodeObject};
+pub use node::{NodeAddress, NodeLabels, NodeMetadata, NodeObject, NodeStatus};
 pub use place::Place;
 pub use pod::{
     NamespaceMetadata, NamespaceObject, PodAnnotations, PodIp, PodMetadata, PodObject, PodSpec, PodStatus,

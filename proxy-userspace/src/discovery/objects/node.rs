@@ -1,5 +1,7 @@
 //! `Node`, of `v1`: where the node is.
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
 /// A Node.
@@ -7,6 +9,27 @@ use serde::Deserialize;
 pub struct NodeObject {
     /// Its metadata.
     pub metadata: NodeMetadata,
+    /// What kubelet says of it; absent where only the metadata was asked for.
+    #[serde(default)]
+    pub status: Option<NodeStatus>,
+}
+
+/// A Node's `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct NodeStatus {
+    /// `addresses`.
+    #[serde(default)]
+    pub addresses: Option<Vec<NodeAddress>>,
+}
+
+/// One of a Node's addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct NodeAddress {
+    /// `type`: `InternalIP`, `ExternalIP`, `Hostname` and others.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// An IP address or a name, depending on the type.
+    pub address: String,
 }
 
 /// A Node's `metadata`.
@@ -28,6 +51,13 @@ pub struct NodeLabels {
 }
 
 impl NodeObject {
+    /// The addresses that it has in the cluster (`InternalIP`). Others are what a cloud translates, and no node's own.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let all = self.status.iter().flat_map(|status| status.addresses.iter().flatten());
+        let internal = all.filter(|it| it.kind == "InternalIP");
+        internal.filter_map(|it| it.address.parse().ok()).map(|it: IpAddr| it.to_canonical())
+    }
+
     /// The zone it is in, where that is told.
     pub fn zone(&self) -> Option<&str> {
         self.metadata.labels.as_ref()?.zone.as_deref().filter(|zone| !zone.is_empty())

@@ -52,6 +52,9 @@ pub struct ServiceSpec {
     /// `internalTrafficPolicy`.
     #[serde(default)]
     pub internal_traffic_policy: TrafficPolicy,
+    /// `externalTrafficPolicy`.
+    #[serde(default)]
+    pub external_traffic_policy: TrafficPolicy,
 }
 
 /// An IP family.
@@ -110,6 +113,9 @@ pub struct SpecPort {
     /// What is spoken there.
     #[serde(default)]
     pub app_protocol: Option<String>,
+    /// `nodePort`: the number at nodes' addresses; 0 where there is none.
+    #[serde(default)]
+    pub node_port: Option<u16>,
 }
 
 /// A cluster IP, or what stands in its place.

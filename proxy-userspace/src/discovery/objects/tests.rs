@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::catalog::{AppProtocol, Condition, Service};
+use crate::domain::catalog::{AppProtocol, At, Condition, NodePort, Service};
 
 fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
@@ -254,4 +254,27 @@ fn a_services_annotations_say_which_of_its_ports_are_skipped_or_opaque() {
         service.port_wishes().1,
         ["weir.dev/opaque-ports: 100000 bytes are too long for a list of ports: ignored"]
     );
+}
+
+#[test]
+fn a_node_port_is_where_the_services_traffic_policies_let_every_endpoint_serve_it() {
+    let cases = [
+        (json!({}), json!({ "nodePort": 30080 }), Some(At::Every)),
+        (json!({ "externalTrafficPolicy": "Cluster" }), json!({ "nodePort": 30080 }), Some(At::Every)),
+        (json!({ "externalTrafficPolicy": "Local" }), json!({ "nodePort": 30080 }), Some(At::Own)),
+        (json!({ "internalTrafficPolicy": "Local" }), json!({ "nodePort": 30080 }), None),
+        (json!({}), json!({ "nodePort": 0 }), None),
+        (json!({}), json!({ "nodePort": null }), None),
+        (json!({}), json!({}), None),
+        (json!({}), json!({ "nodePort": 30080, "protocol": "UDP" }), None),
+    ];
+    for (spec, port, expected) in cases {
+        let mut service = json!({ "metadata": { "name": "hello" }, "spec": spec });
+        service["spec"]["ports"] =
+            json!([{ "name": "udp", "port": 53, "protocol": "UDP", "nodePort": 30053 }, port]);
+        service["spec"]["ports"][1]["port"] = json!(80);
+        let service = assemble(&object(service.clone()), Backing::Slices(&[]), Place::default());
+        let found = service.ports.first().and_then(|it| it.node_port);
+        assert_eq!(found, expected.map(|at| NodePort { number: 30080, at }), "{spec} {port}");
+    }
 }

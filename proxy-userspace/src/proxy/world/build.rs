@@ -11,7 +11,7 @@ use super::facts::{Fact, History};
 use super::{Claim, Node, Port, World};
 use crate::config::{Allow, Limits};
 use crate::domain::balance::Balancer;
-use crate::domain::catalog::{Catalog, Changes, Namer, Service, ServiceKey};
+use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::{Path, Rules};
@@ -60,6 +60,7 @@ impl World {
             terms: terms.clone(),
             services: OrdMap::new(),
             owners: OrdMap::new(),
+            node_ports: OrdMap::new(),
             live: before.map(|before| before.live.clone()).unwrap_or_default(),
             history: before.map_or_else(History::default, |before| before.history.clone()).anew(),
             none: Dtab::default(),
@@ -83,12 +84,16 @@ impl World {
             terms: self.terms.clone(),
             services: self.services.clone(),
             owners: self.owners.clone(),
+            node_ports: self.node_ports.clone(),
             live: self.live.clone(),
             history: self.history.next(),
             none: Dtab::default(),
         };
         if changes.awaited {
             world.history.change(Fact::awaited());
+        }
+        if changes.nodes {
+            world.history.change(Fact::nodes());
         }
         for key in changes.removed.iter().chain(&changes.changed).chain(&changes.added) {
             let (old, new) = (self.catalog.services.get(key), catalog.services.get(key));
@@ -111,6 +116,9 @@ impl World {
             world.history.change(Fact::service(key));
             for (address, port) in [old, new].into_iter().flatten().flat_map(|it| sockets(it)) {
                 world.history.change(Fact::address(address, port));
+            }
+            for (_, node_port) in [old, new].into_iter().flatten().flat_map(|it| node_ports(it)) {
+                world.history.change(Fact::node_port(node_port.number));
             }
         }
         world
@@ -168,11 +176,26 @@ impl World {
                 Err(at) => claims.insert(at, claim),
             }
         }
+        for (at, node_port) in node_ports(service) {
+            let Some(port) = ports.get(at) else { continue };
+            let claims = self.node_ports.entry(node_port.number).or_default();
+            let claim = Claim { protocol: port.protocol, seat: port.seat.clone() };
+            if let Err(at) = claims.binary_search_by(|(_, it)| it.seat.service.cmp(key)) {
+                claims.insert(at, (node_port.at, claim));
+            }
+        }
         self.services.insert(key.clone(), ports);
     }
 
-    /// Takes the addresses that `service` had from it.
+    /// Takes the addresses and node ports that `service` had from it.
     fn give_up(&mut self, key: &ServiceKey, service: &Service) {
+        for (_, NodePort { number, .. }) in node_ports(service) {
+            let Some(claims) = self.node_ports.get_mut(&number) else { continue };
+            claims.retain(|(_, it)| it.seat.service != *key);
+            if claims.is_empty() {
+                self.node_ports.remove(&number);
+            }
+        }
         for socket in sockets(service) {
             let Some(claims) = self.owners.get_mut(&socket) else { continue };
             claims.retain(|it| it.seat.service != *key);
@@ -196,6 +219,11 @@ fn sockets(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> {
     addresses.into_iter().flat_map(|address| service.ports.iter().map(move |port| (address, port.number)))
 }
 
+/// Every node port of a service, with the place of its port among the others.
+fn node_ports(service: &Service) -> impl Iterator<Item = (usize, NodePort)> {
+    service.ports.iter().enumerate().filter_map(|(at, port)| Some((at, port.node_port?)))
+}
+
 /// Whether two versions of a service differ in their endpoints only, and not in what those are called.
 pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
     before.addresses == after.addresses
@@ -205,7 +233,8 @@ pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
         && before.hostnames() == after.hostnames()
         && before.ports.len() == after.ports.len()
         && before.ports.iter().zip(&after.ports).all(|(before, after)| {
-            (&before.name, before.number, before.protocol) == (&after.name, after.number, after.protocol)
+            (&before.name, before.number, before.protocol, before.node_port)
+                == (&after.name, after.number, after.protocol, after.node_port)
         })
 }
 

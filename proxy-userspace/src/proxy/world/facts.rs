@@ -56,6 +56,16 @@ impl Fact {
         Self::of(&(address, port))
     }
 
+    /// Whose a port of nodes' addresses is.
+    pub(super) fn node_port(port: u16) -> Self {
+        Self::of(&("node port", port))
+    }
+
+    /// Which addresses are nodes'.
+    pub(super) fn nodes() -> Self {
+        Self::of(&"nodes")
+    }
+
     /// What is known of the cluster's services as a whole.
     pub(super) fn awaited() -> Self {
         Self::of(&"awaited")

@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 
 use super::cluster::{Cluster, Live, Seat};
 use super::route::Route;
-use crate::domain::catalog::{AppProtocol, Catalog, Changes, ServiceKey};
+use crate::domain::catalog::{AppProtocol, At, Catalog, Changes, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::name::{Path, Services};
 use crate::domain::refuse::Grounds;
@@ -41,6 +41,8 @@ pub struct World {
     pub terms: Terms,
     services: OrdMap<ServiceKey, Arc<[Port]>>,
     owners: OrdMap<(IpAddr, u16), Claims>,
+    /// The service ports that are at nodes' addresses, by the number there.
+    node_ports: OrdMap<u16, NodeClaims>,
     /// The clusters that were made, of all worlds that follow each other.
     live: Arc<Live>,
     history: facts::History,
@@ -74,6 +76,9 @@ struct Claim {
     protocol: AppProtocol,
     seat: Arc<Seat>,
 }
+
+/// The service ports that say a node port is theirs, likewise.
+type NodeClaims = SmallVec<[(At, Claim); 1]>;
 
 /// The service port that owns a dialled address.
 #[derive(Debug)]
@@ -114,8 +119,21 @@ impl World {
 
     /// The service port that owns `dialled`, if any.
     pub fn owner(&self, dialled: SocketAddr) -> Option<Owner<'_>> {
-        let claim = self.owners.get(&(dialled.ip().to_canonical(), dialled.port()))?.first()?;
+        let (ip, port) = (dialled.ip().to_canonical(), dialled.port());
+        let of_service = self.owners.get(&(ip, port)).and_then(|claims| claims.first());
+        let claim = of_service.or_else(|| self.owner_of_node_port(ip, port))?;
         Some(Owner { cluster: claim.seat.cluster(&self.live), protocol: claim.protocol })
+    }
+
+    /// The service port that `port` of the node at `ip` is, if that is one.
+    fn owner_of_node_port(&self, ip: IpAddr, port: u16) -> Option<&Claim> {
+        let claims = self.node_ports.get(&port)?;
+        let at = match self.terms.node.own.iter().any(|own| own.to_canonical() == ip) {
+            true => At::Own,
+            false if self.catalog.nodes.contains(&ip) => At::Every,
+            false => return None,
+        };
+        claims.iter().find(|(of, _)| at == At::Own || *of == At::Every).map(|(_, claim)| claim)
     }
 
     /// Every service that says `address` and `port` are its own, and not that they are left alone; the first has them.
@@ -160,7 +178,7 @@ impl World {
             _ => false,
         };
         let same_services = changes.added.is_empty() && changes.removed.is_empty();
-        if changes.awaited || !same_services || !changes.changed.iter().all(same_shape) {
+        if changes.awaited || changes.nodes || !same_services || !changes.changed.iter().all(same_shape) {
             return false;
         }
         for key in &changes.changed {

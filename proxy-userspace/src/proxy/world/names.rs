@@ -151,7 +151,9 @@ impl World {
     fn facts_of(&self, host: &Host<'_>) -> Facts {
         match host.literal() {
             Some(address) => {
-                [Fact::address(address.to_canonical(), host.port.unwrap_or(80))].into_iter().collect()
+                let port = host.port.unwrap_or(80);
+                let address = Fact::address(address.to_canonical(), port);
+                [address, Fact::node_port(port), Fact::nodes()].into_iter().collect()
             }
             None => self.keys_of(host).iter().map(Fact::service).collect(),
         }

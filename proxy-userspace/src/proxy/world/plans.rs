@@ -163,6 +163,7 @@ mod tests {
             number,
             protocol: AppProtocol::Sniff,
             endpoints: Arc::new([]),
+            node_port: None,
         };
         Service {
             key: ServiceKey { namer: key.0, namespace: key.1.into(), name: key.2.into() },

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{Allow, Settings};
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::Policy;
-use crate::domain::catalog::{Endpoint, Namer, Service, ServicePort};
+use crate::domain::catalog::{At, Endpoint, Namer, NodePort, Service, ServicePort};
 use crate::domain::name::Rules;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
@@ -49,6 +49,7 @@ fn service(name: &str, address: &str, endpoints: &[SocketAddr]) -> Service {
         number: 80,
         protocol: AppProtocol::Sniff,
         endpoints: endpoints.iter().map(|&address| Endpoint::at(address)).collect(),
+        node_port: None,
     };
     Service {
         key: key(name),
@@ -62,7 +63,7 @@ fn service(name: &str, address: &str, endpoints: &[SocketAddr]) -> Service {
 
 fn catalog(services: &[Service]) -> Arc<Catalog> {
     let services = services.iter().map(|it| (it.key.clone(), Arc::new(it.clone())));
-    Arc::new(Catalog { services: services.collect(), awaited: None })
+    Arc::new(Catalog { services: services.collect(), ..Catalog::default() })
 }
 
 /// The catalog with one service put in place of another.
@@ -112,6 +113,40 @@ fn a_route_holds_until_a_service_it_asked_for_comes_or_goes() {
 }
 
 /// Why requests for `name` get no place in `world`; an error if they do get one.
+#[test]
+fn a_name_that_is_a_nodes_address_holds_until_its_node_port_or_the_nodes_change() {
+    let at_port = |name: &str, address: &str, number: u16| {
+        let mut service = service(name, address, &[at(1)]);
+        service.ports[0].node_port = Some(NodePort { number, at: At::Every });
+        service
+    };
+    let nodes = |catalog: &Catalog, addresses: &[&str]| {
+        let nodes = addresses.iter().map(|it| it.parse().unwrap()).collect();
+        Arc::new(Catalog { nodes: Arc::new(nodes), ..catalog.clone() })
+    };
+    let base = nodes(&catalog(&[at_port("hello", "10.96.0.10", 30080)]), &["10.0.0.9"]);
+    let world = World::build(&terms(), base.clone(), None, Instant::now());
+    let route = world.bind(&name("/svc/10.0.0.9:30080"), None);
+    assert_eq!(owner(&world, "10.0.0.9:30080").as_deref(), Some("/svc/hello"));
+    assert_eq!(owner(&world, "[::ffff:10.0.0.9]:30080").as_deref(), Some("/svc/hello"));
+    assert_eq!(owner(&world, "10.0.0.8:30080"), None);
+    let after = |catalog: &Arc<Catalog>| {
+        let changes = Changes::between(&base, catalog);
+        let next = world.with(catalog.clone(), &changes, Instant::now());
+        (route.holds(&next, world.generation()), owner(&next, "10.0.0.9:30080"))
+    };
+    let hello = Some("/svc/hello".to_owned());
+    assert_eq!(after(&with(&base, service("other", "10.96.0.11", &[at(2)]))), (true, hello.clone()));
+    assert_eq!(after(&with(&base, at_port("other", "10.96.0.11", 30081))), (true, hello.clone()));
+    assert_eq!(after(&with(&base, at_port("hello", "10.96.0.10", 30090))), (false, None));
+    assert_eq!(after(&with(&base, service("hello", "10.96.0.10", &[at(1)]))), (false, None));
+    assert_eq!(after(&nodes(&base, &["10.0.0.8"])), (false, None));
+    assert_eq!(after(&nodes(&base, &["10.0.0.8", "10.0.0.9"])), (false, hello));
+    let changes = Changes::between(&base, &nodes(&base, &["10.0.0.8"]));
+    assert!(changes.nodes && !changes.is_empty() && !world.absorb(&base, &changes, Instant::now()));
+    assert!(!Changes::between(&base, &nodes(&base, &["10.0.0.9"])).nodes, "the same in another place");
+}
+
 fn fault(world: &World, asked: &str, own: &str) -> Result<(fault::Kind, String), String> {
     let own = Dtab::parse(own, crate::domain::dtab::Origin::Request, &crate::domain::dtab::Bounds::REQUEST);
     let route = world.bind(&name(asked), Some(&own.unwrap()));

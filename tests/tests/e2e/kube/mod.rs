@@ -11,6 +11,7 @@ mod history; // Random histories.
 mod kubectl; // It answers kubectl.
 mod leaving; // No request to who has left.
 mod model; // What a catalog should say.
+mod nodes; // Every node's addresses.
 mod recordings; // It answers as a real one does.
 mod rollout; // A rolling restart.
 mod stage; // weir, the server, and pods.

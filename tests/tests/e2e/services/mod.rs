@@ -2,8 +2,9 @@
 
 mod affinity; // `sessionAffinity: ClientIP`.
 mod external; // `ExternalName`.
-mod leaving;
-mod pods; // Pods of a StatefulSet by their names. // Endpoints that leave, terminate or are not ready.
+mod leaving; // Endpoints that leave, terminate or are not ready.
+mod node_ports; // `nodePort`.
+mod pods; // Pods of a StatefulSet by their names.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

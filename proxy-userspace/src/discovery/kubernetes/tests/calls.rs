@@ -65,6 +65,8 @@ fn what_is_asked_for_names_the_node_and_no_more_than_is_needed() {
         "/api/v1/nodes?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion=7\
          &fieldSelector=metadata.name%3Dn1"
     );
+    assert_eq!(target(Resource::Nodes.list("n1", None)), "/api/v1/nodes?limit=1", "to count them");
+    assert_eq!(target(Resource::Nodes.list("n1", Some("a"))), "/api/v1/nodes?limit=50&continue=a");
     let slices = target(Resource::Slices.watch("n1", "7", 300));
     assert!(slices.starts_with("/apis/discovery.k8s.io/v1/endpointslices?watch=true"), "{slices}");
     for resource in Resource::ALL {

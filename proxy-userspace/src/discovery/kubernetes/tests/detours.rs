@@ -20,6 +20,7 @@ fn catalog(name: &str, address: &str, endpoints: &[(&str, Condition)]) -> Catalo
         number: 443,
         protocol: AppProtocol::Opaque,
         endpoints: endpoints.iter().map(endpoint).collect(),
+        node_port: None,
     };
     let service = Known {
         key: key.clone(),
@@ -29,7 +30,7 @@ fn catalog(name: &str, address: &str, endpoints: &[(&str, Condition)]) -> Catalo
         external_name: None,
         affinity: None,
     };
-    Catalog { services: [(key, Arc::new(service))].into_iter().collect(), awaited: None }
+    Catalog { services: [(key, Arc::new(service))].into_iter().collect(), ..Catalog::default() }
 }
 
 fn following(endpoints: &[(&str, Condition)]) -> Detour {

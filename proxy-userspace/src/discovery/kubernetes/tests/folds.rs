@@ -53,7 +53,7 @@ fn told(outlets: &Outlets) -> Vec<String> {
 #[test]
 fn of_a_list_that_breaks_off_nothing_is_told_until_one_is_complete() {
     let outlets = outlets();
-    let mut fold = Fold::new("n1", outlets.clone());
+    let mut fold = Fold::new("n1", 200, outlets.clone());
     list(&mut fold, Resource::Services, vec![service()]);
     list(&mut fold, Resource::Slices, vec![slice("a-1", &["10.1.0.1"]), slice("a-2", &["10.1.0.2"])]);
     fold.publish();
@@ -78,7 +78,7 @@ fn of_a_list_that_breaks_off_nothing_is_told_until_one_is_complete() {
 #[test]
 fn nothing_is_waited_for_only_once_the_catalog_was_told() {
     let outlets = outlets();
-    let mut fold = Fold::new("n1", outlets.clone());
+    let mut fold = Fold::new("n1", 200, outlets.clone());
     let mut changes = outlets.health.changes();
     list(&mut fold, Resource::Services, vec![service()]);
     list(&mut fold, Resource::Slices, vec![slice("a-1", &["10.1.0.1"])]);
@@ -101,7 +101,7 @@ fn nothing_is_waited_for_only_once_the_catalog_was_told() {
 #[test]
 fn of_a_cluster_without_a_service_nothing_is_waited_for() {
     let outlets = outlets();
-    let mut fold = Fold::new("n1", outlets.clone());
+    let mut fold = Fold::new("n1", 200, outlets.clone());
     list(&mut fold, Resource::Services, Vec::new());
     list(&mut fold, Resource::Slices, Vec::new());
     assert!(fold.is_due());
@@ -120,7 +120,7 @@ fn no_pod_is_told_of_before_its_namespace_can_say_otherwise() {
     let shop = json!({ "metadata": { "name": "shop", "annotations": { "weir.dev/divert": "disabled" } } });
     for namespaces in [Some(set(Resource::Namespaces, shop)), None] {
         let outlets = outlets();
-        let mut fold = Fold::new("n1", outlets.clone());
+        let mut fold = Fold::new("n1", 200, outlets.clone());
         list(&mut fold, Resource::Pods, vec![pod()]);
         fold.publish();
         assert!(outlets.residents.borrow().pods.is_empty());
@@ -141,7 +141,7 @@ fn no_pod_is_told_of_before_its_namespace_can_say_otherwise() {
 #[test]
 fn a_name_that_no_node_has_is_said_until_one_has_it() {
     let outlets = outlets();
-    let mut fold = Fold::new("n1", outlets.clone());
+    let mut fold = Fold::new("n1", 200, outlets.clone());
     let node = || set(Resource::Node, json!({ "metadata": { "name": "n1" } }));
     let mut changes = outlets.health.changes();
     list(&mut fold, Resource::Node, Vec::new());
