@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::desk::Programs;
 use super::{Desk, enrolment, kubernetes};
-use crate::domain::breaker::State;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
+use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
 use crate::proxy::cluster::{Cluster, Member, Plan, Seat};
 use crate::proxy::fault::Kind;
@@ -166,9 +166,12 @@ fn endpoint(member: &Member, now: Instant) -> Value {
         "breaker": breaker,
         "retryInSeconds": retry_in,
         "inFlight": backend.in_flight(),
-        "latencySeconds": backend.latency(now).map(|ns| ns / 1e9),
+        "latencySeconds": backend.latency().map(|ns| ns / 1e9),
         "requests": backend.stats.requests.value(),
         "failures": backend.stats.failures.value(),
+        "refusals": backend.stats.refusals.value(),
+        "trials": backend.stats.trials.value(),
+        "leftAlone": backend.is_left_alone(now),
         "connects": backend.stats.connects.value(),
         "ejections": backend.stats.ejections.value(),
         "idleConnections": backend.pools().iter().map(|pool| pool.len()).sum::<usize>(),

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use crate::admin::Desk;
 use crate::config::Settings;
 use crate::domain::balance::Balancer;
-use crate::domain::breaker::{Backoff, Policy};
 use crate::domain::catalog::{Catalog, Changes};
+use crate::domain::health::breaker::{Backoff, Policy};
 use crate::domain::name::Rules;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
@@ -102,9 +102,9 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     desk.catalog.store(catalog.clone());
     let same_terms = change == Change::Catalog || world.terms == *terms;
     let next = if !same_terms {
-        Some(World::build(terms, catalog.clone(), Some(&world), now))
-    } else if !world.absorb(&catalog, &changes, now) {
-        Some(world.with(catalog.clone(), &changes, now))
+        Some(World::build(terms, catalog.clone(), Some(&world)))
+    } else if !world.absorb(&catalog, &changes) {
+        Some(world.with(catalog.clone(), &changes))
     } else {
         None
     };

@@ -202,7 +202,7 @@ fn share(
     let dns = settings.names.dns.as_ref().map(Dns::new);
     let mark = interception.map(|_| intercept::MARK);
     Arc::new(Shared {
-        world: ArcSwap::from_pointee(World::build(terms, catalog, None, now)),
+        world: ArcSwap::from_pointee(World::build(terms, catalog, None)),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current(), mark)),
         connector: Connector {
             mark,

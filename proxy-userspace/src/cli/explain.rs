@@ -35,7 +35,7 @@ pub(super) fn run(name: &str, dtab: &str, file: Option<&Path>, admin: &str) -> E
         Ok(catalog) => catalog,
         Err(error) => return status::print(Err(error)),
     };
-    let world = World::build(&app::terms_of(&settings), Arc::clone(&catalog), None, Instant::now());
+    let world = World::build(&app::terms_of(&settings), Arc::clone(&catalog), None);
     match explain(&world, name, dtab, Instant::now()) {
         Ok(explained) => status::print(Ok(explained.to_string())),
         Err(why) => {

@@ -4,10 +4,10 @@
 //! arguments, so that a whole cluster of endpoints can be simulated in a unit test.
 
 pub mod balance;
-pub mod breaker;
 pub mod catalog;
 pub mod dtab;
 pub mod enrol;
+pub mod health;
 pub mod identify;
 pub mod name;
 pub mod outcome;
@@ -18,6 +18,7 @@ pub mod refuse;
 pub mod retry;
 pub mod route;
 pub mod sniff;
+pub mod tunnel;
 
 #[cfg(test)]
 mod sim;

@@ -1,14 +1,16 @@
 //! How one attempt at one endpoint ended, and what that says of the endpoint.
 
-use super::breaker::Verdict;
+use super::health::breaker::Verdict;
 
 /// The end of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It answered, with this HTTP status.
     Answered(u16),
-    /// It carried a byte tunnel, which ended in order or after it had spoken.
+    /// It carried a byte tunnel, which lived for a while, or which the client ended.
     Carried,
+    /// It ended a byte tunnel within a moment and having said little, as a database does that is full or not ready.
+    EndedEarly,
     /// It did not take the connection.
     ConnectFailed,
     /// It did not take the connection in time.
@@ -26,16 +28,51 @@ pub enum Outcome {
     Abandoned,
 }
 
+/// What an outcome says to the balancer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// The endpoint did what it was asked, and the time that took is its own.
+    Served,
+    /// It answered that the request was wrong (4xx), which may be quicker than what it is for.
+    Answered,
+    /// It works, and turned this request away.
+    Refused,
+    /// It failed.
+    Failed,
+    /// Nothing is known.
+    Nothing,
+}
+
 impl Outcome {
+    /// What the balancer hears.
+    pub fn sign(self) -> Sign {
+        match self {
+            Self::Answered(..400) | Self::Carried => Sign::Served,
+            Self::Answered(429) | Self::EndedEarly => Sign::Refused,
+            Self::Answered(..500) => Sign::Answered,
+            Self::Answered(_)
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::Timeout
+            | Self::Reset
+            | Self::BadFraming => Sign::Failed,
+            Self::Abandoned | Self::Stale => Sign::Nothing,
+        }
+    }
+
     /// What the breaker hears. A 5xx is a failure, as in linkerd's default classifier
-    /// (`io.l5d.http.nonRetryable5XX`); any other answer shows that the endpoint works.
+    /// (`io.l5d.http.nonRetryable5XX`); any other answer shows that the endpoint works, 429 too: it is asked less instead.
+    /// A tunnel that ended early is a failure only while other endpoints' tunnels live, which the breaker's owner knows.
     pub fn verdict(self) -> Verdict {
         match self {
             Self::Answered(status) if status >= 500 => Verdict::Failure,
             Self::Answered(_) | Self::Carried => Verdict::Success,
-            Self::ConnectFailed | Self::ConnectTimeout | Self::Timeout | Self::Reset | Self::BadFraming => {
-                Verdict::Failure
-            }
+            Self::EndedEarly
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::Timeout
+            | Self::Reset
+            | Self::BadFraming => Verdict::Failure,
             Self::Abandoned | Self::Stale => Verdict::Unknown,
         }
     }
@@ -61,11 +98,12 @@ impl Outcome {
             Self::BadFraming => 10,
             Self::Abandoned => 11,
             Self::Stale => 12,
+            Self::EndedEarly => 13,
         }
     }
 
     /// Every label, by [`Outcome::slot`].
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "1xx",
         "2xx",
         "3xx",
@@ -79,6 +117,7 @@ impl Outcome {
         "bad_framing",
         "abandoned",
         "stale",
+        "ended_early",
     ];
 }
 

@@ -9,9 +9,9 @@ use super::cluster::{Cluster, Member};
 use super::world::World;
 use crate::config::quoted;
 use crate::domain::balance::Balancer;
-use crate::domain::breaker::State;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
+use crate::domain::health::breaker::State;
 use crate::domain::identify::{Facts, identify};
 use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::Calls;
@@ -169,6 +169,9 @@ fn health(member: &Member, now: Instant) -> &'static str {
     match (member.condition, member.backend.breaker(now)) {
         (Condition::NotReady, _) => "not ready",
         (Condition::Terminating, _) => "terminating: used when nothing else is left",
+        (Condition::Ready, State::Closed) if member.backend.is_left_alone(now) => {
+            "ready, asked to be left alone"
+        }
         (Condition::Ready, State::Closed) => "ready",
         (Condition::Ready, State::Open { .. }) => "ejected by its breaker",
         (Condition::Ready, State::Due | State::Probing) => "ejected, about to be probed",

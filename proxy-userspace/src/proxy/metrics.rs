@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::bindings::Bindings;
-use super::cluster::Cluster;
+use super::cluster::{BackendStats, Cluster};
 use super::fault::Kind;
 use super::outside::Busy;
 use super::session::{Door, Turned};
 use super::tcp;
 use super::worker::Shared;
-use crate::domain::breaker::State;
+use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
 use crate::telemetry::{Page, Scrape};
 
@@ -77,7 +77,7 @@ fn requests(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     page.counters("weir_retries", "Attempts beyond a request's first", rows(|it| it.stats.retries.value()))?;
     page.counters(
         "weir_breakers_ignored",
-        "Picks with every breaker open",
+        "Picks with no endpoint to rely on",
         rows(|it| it.stats.forced.value()),
     )?;
     let used = clusters.iter().filter(|it| it.stats.duration.count() > 0);
@@ -89,7 +89,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     struct Row {
         service: Arc<Cluster>,
         endpoint: String,
-        counts: [u64; 4],
+        counts: [u64; 6],
         levels: [f64; 4],
     }
     let now = Instant::now();
@@ -103,12 +103,11 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
             rows.push(Row {
                 service: cluster.clone(),
                 endpoint: backend.address.to_string(),
-                counts: [&stats.requests, &stats.failures, &stats.connects, &stats.ejections]
-                    .map(|it| it.value()),
+                counts: counts(stats),
                 levels: [
                     backend.in_flight() as f64,
                     f64::from(u8::from(ejected)),
-                    backend.latency(now).unwrap_or_default() / 1e9,
+                    backend.latency().unwrap_or_default() / 1e9,
                     idle as f64,
                 ],
             });
@@ -118,6 +117,8 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     for (at, (name, help)) in [
         ("weir_endpoint_requests", "Attempts begun"),
         ("weir_endpoint_failures", "Attempts that were the endpoint's own failure"),
+        ("weir_endpoint_refusals", "Requests that it turned away"),
+        ("weir_endpoint_trials", "Attempts although another endpoint was better"),
         ("weir_endpoint_connects", "Connections opened"),
         ("weir_endpoint_ejections", "Times the breaker ejected it"),
     ]
@@ -129,7 +130,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     for (at, (name, help)) in [
         ("weir_endpoint_in_flight", "Attempts running now"),
         ("weir_endpoint_ejected", "1 while its breaker is not closed"),
-        ("weir_endpoint_latency_seconds", "Peak-EWMA latency estimate, 0 before the first answer"),
+        ("weir_endpoint_latency_seconds", "Moving mean of latency, 0 before the first answer"),
         ("weir_endpoint_idle_connections", "Unused connections kept"),
     ]
     .into_iter()
@@ -138,6 +139,12 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         page.gauges(name, help, rows.iter().map(|row| (labels(row), row.levels[at])))?;
     }
     Ok(())
+}
+
+/// What is counted of an endpoint, in the order of the page.
+fn counts(stats: &BackendStats) -> [u64; 6] {
+    let BackendStats { requests, failures, refusals, trials, connects, ejections } = stats;
+    [requests, failures, refusals, trials, connects, ejections].map(|it| it.value())
 }
 
 impl Metrics {

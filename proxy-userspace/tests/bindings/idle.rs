@@ -15,7 +15,7 @@ fn world(bindings: usize, idle: Duration) -> Arc<World> {
     settings.limits.bindings = bindings;
     settings.limits.binding_idle = idle;
     let terms = app::terms_of(&settings);
-    Arc::new(World::build(&terms, Arc::default(), None, Instant::now()))
+    Arc::new(World::build(&terms, Arc::default(), None))
 }
 
 fn host(name: &str) -> Host<'_> {
@@ -109,12 +109,12 @@ fn ports_of_a_host_are_names_of_their_own() {
 #[test]
 fn other_terms_bind_anew_and_what_holds_no_more_is_let_go() {
     let one = world(100, Duration::from_secs(600));
-    let other = World::build(&one.terms, Arc::default(), Some(&one), Instant::now());
+    let other = World::build(&one.terms, Arc::default(), Some(&one));
     let (routes, counts) = routes();
     let first = routes.of(&one, &host("hello"));
     assert!(!Rc::ptr_eq(&first, &routes.of(&other, &host("hello"))));
     assert_bound((&routes, &counts), 1);
-    let next = World::build(&one.terms, Arc::default(), Some(&other), Instant::now());
+    let next = World::build(&one.terms, Arc::default(), Some(&other));
     routes.sweep(&next, Instant::now());
     assert_bound((&routes, &counts), 0);
     assert_eq!((Rc::strong_count(&first), evicted(&counts)), (1, [0, 0]));

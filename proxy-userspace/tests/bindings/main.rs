@@ -74,7 +74,7 @@ fn world() -> Arc<World> {
     let mut dtab = Dtab::base();
     dtab.append(Dtab::parse(&text, Origin::Configured, &Bounds::CONFIGURATION).unwrap());
     let settings = Settings { dtab: Arc::new(dtab), ..Settings::default() };
-    Arc::new(World::build(&terms_of(&settings), Arc::new(catalog), None, Instant::now()))
+    Arc::new(World::build(&terms_of(&settings), Arc::new(catalog), None))
 }
 
 #[test]

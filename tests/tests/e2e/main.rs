@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary, real sockets, and, as root, real namespaces and BPF.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod balance; // Who gets the next request.
 mod control; // What operators touch: files, configuration, admin, signals.
 mod dns; // Names outside, by DNS.
 mod explicit; // The explicit proxy on :4140, when everybody behaves.

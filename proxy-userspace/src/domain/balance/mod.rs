@@ -2,8 +2,7 @@
 //!
 //! Comparing two random candidates, rather than looking for the best of all, is what keeps many proxies
 //! that share a set of endpoints from all running to the same one (Mitzenmacher, "The Power of Two Choices
-//! in Randomized Load Balancing", 1996). What "better" means is one number, [`cost`]: how long a request
-//! may take there ([`PeakEwma`]), times how many would be waiting. Weights say how often a candidate
+//! in Randomized Load Balancing", 1996). What "better" means is [`View::compare`]. Weights say how often a candidate
 //! is drawn ([`Shares`]).
 //!
 //! The caller passes one tier only. Terminating endpoints are a second tier, offered when the first, the
@@ -11,15 +10,18 @@
 //! ejected *is* offered, as [`Usable::No`], because when every endpoint is ejected the breakers are more
 //! likely to be wrong than the whole service to be gone, and one is picked all the same ([`Choice::Forced`]).
 //!
-//! Deliberately absent: any state. In-flight counts, estimates and breakers belong to the endpoints.
+//! Deliberately absent: any state. In-flight counts, estimates and breakers belong to the endpoints
+//! ([`health`](super::health)).
 
-mod ewma;
+use std::cmp::Ordering;
+
+use super::health::ALIKE;
+
 mod rank;
 mod shares;
 #[cfg(test)]
 mod tests;
 
-pub use ewma::PeakEwma;
 pub use rank::{identity, score};
 pub use shares::Shares;
 
@@ -38,8 +40,14 @@ pub enum Balancer {
 pub struct View {
     /// Whether its breaker lets a request through now.
     pub usable: Usable,
-    /// What a request costs there; see [`cost`].
-    pub cost: f64,
+    /// What it has to do for each unit of its weight, with the request that is to be sent.
+    pub load: f64,
+    /// What one unit of load costs there, in nanoseconds.
+    pub latency: f64,
+    /// Whether it is to be tried although others cost less.
+    pub due: bool,
+    /// Picks since it was picked last, times its weight.
+    pub waited: f64,
 }
 
 /// Whether a candidate's breaker lets a request through.
@@ -47,17 +55,23 @@ pub struct View {
 pub enum Usable {
     /// It does.
     Yes,
+    /// It does, but only because no other endpoint was left: it fails as well. Where that is still so, breakers are ignored.
+    Spared,
     /// It is ejected, or being probed by another request.
     No,
 }
 
 /// The outcome of a pick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Picked {
     /// The candidate's index.
     pub index: usize,
     /// Whether the breakers had a say.
     pub choice: Choice,
+    /// The one that lost to it because of its latency.
+    pub loser: Option<usize>,
+    /// If the candidate's latency is worse than that of the one it was compared with: that one's.
+    pub trial: Option<f64>,
 }
 
 /// Whether the breakers had a say in a pick.
@@ -93,6 +107,9 @@ impl Balancer {
     }
 }
 
+/// How often two candidates are drawn before all are looked at, where some are not usable.
+const DRAWS: usize = 8;
+
 /// Power of two choices; see [`Balancer::pick`].
 pub fn pick(
     shares: &Shares,
@@ -102,31 +119,86 @@ pub fn pick(
 ) -> Option<Picked> {
     let len = shares.len();
     let avoid = avoid.filter(|&index| index < len && len > 1);
-    let (first, second) = shares.draw_two(avoid, rng)?;
-    let (first_view, second_view) = (view(first), view(second));
-    let cheaper = if second_view.cost < first_view.cost { second } else { first };
-    if first_view.usable == Usable::Yes && second_view.usable == Usable::Yes {
-        return Some(Picked { index: cheaper, choice: Choice::Usable });
+    let mut drawn = shares.draw_two(avoid, rng)?;
+    for _ in 0..DRAWS {
+        let views = (view(drawn.0), view(drawn.1));
+        if are_usable(views.0.usable, views.1.usable) {
+            return Some(better(drawn, views, Choice::Usable));
+        }
+        if len <= DRAWS {
+            break;
+        }
+        drawn = shares.draw_two(avoid, rng)?;
     }
-    let usable = |index: &usize| view(*index).usable == Usable::Yes;
-    let others = (0..len).filter(|&index| Some(index) != avoid).filter(usable);
-    if let Some((first, second)) = shares.draw_two_of(others, rng) {
-        let index = if view(second).cost < view(first).cost { second } else { first };
-        return Some(Picked { index, choice: Choice::Usable });
+    let others = (0..len).filter(|&index| Some(index) != avoid);
+    if others.clone().any(|index| view(index).usable == Usable::Yes) {
+        let others = others.filter(|&index| view(index).usable != Usable::No);
+        if let Some(drawn) = shares.draw_two_of(others, rng) {
+            return Some(better(drawn, (view(drawn.0), view(drawn.1)), Choice::Usable));
+        }
     }
-    if let Some(index) = avoid.filter(usable) {
-        return Some(Picked { index, choice: Choice::Usable });
+    if let Some(index) = avoid.filter(|&index| view(index).usable == Usable::Yes) {
+        return Some(Picked::alone(index, Choice::Usable));
     }
-    Some(Picked { index: cheaper, choice: Choice::Forced })
+    Some(better(drawn, (view(drawn.0), view(drawn.1)), Choice::Forced))
 }
 
-/// What a request would cost at an endpoint, in nanoseconds of waiting: its latency estimate, times one more
-/// than the requests in flight there for each unit of its weight.
-///
-/// `weight` is relative to the mean ([`Shares::weight`]). It divides the load and not the whole, because
-/// weights already say how often a candidate is drawn: idle endpoints of different weights cost the same,
-/// and busy ones are level when their load is in proportion. An estimate below a nanosecond counts
-/// as one, since at zero the requests in flight would no longer matter.
-pub fn cost(estimate_ns: f64, in_flight: usize, weight: f64) -> f64 {
-    estimate_ns.max(1.0) * (in_flight as f64 / weight.max(f64::MIN_POSITIVE) + 1.0)
+/// Whether one of these may be picked without a look at the others.
+fn are_usable(one: Usable, other: Usable) -> bool {
+    one != Usable::No && other != Usable::No && (one == Usable::Yes || other == Usable::Yes)
+}
+
+/// The better of two.
+fn better(drawn: (usize, usize), views: (View, View), choice: Choice) -> Picked {
+    if drawn.0 == drawn.1 {
+        return Picked::alone(drawn.0, choice);
+    }
+    let Comparison { second, slower } = views.0.compare(&views.1);
+    let (index, other) = if second { (drawn.1, drawn.0) } else { (drawn.0, drawn.1) };
+    match slower {
+        None => Picked::alone(index, choice),
+        Some(Slower::Lost) => Picked { index, choice, loser: Some(other), trial: None },
+        Some(Slower::Won) => {
+            let faster = if second { views.0 } else { views.1 };
+            Picked { index, choice, loser: None, trial: Some(faster.latency) }
+        }
+    }
+}
+
+impl Picked {
+    /// A pick without a comparison.
+    pub(super) fn alone(index: usize, choice: Choice) -> Self {
+        Self { index, choice, loser: None, trial: None }
+    }
+}
+
+/// How two candidates compare.
+struct Comparison {
+    /// Whether the second is the better one.
+    second: bool,
+    /// If their latencies are not alike, what became of the slower.
+    slower: Option<Slower>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slower {
+    Lost,
+    Won,
+}
+
+impl View {
+    /// The smaller load is better, times the latency where that is not [`ALIKE`]; of equals the one that has waited longer.
+    fn compare(&self, other: &Self) -> Comparison {
+        let alike = self.latency <= other.latency * ALIKE && other.latency <= self.latency * ALIKE;
+        let slower_is_second = other.latency > self.latency;
+        let (faster, slower) = if slower_is_second { (self, other) } else { (other, self) };
+        let factor = if alike || slower.due { 1.0 } else { slower.latency / faster.latency };
+        let slower_wins = match (slower.load * factor).total_cmp(&faster.load) {
+            Ordering::Less => true,
+            Ordering::Equal => slower.waited > faster.waited,
+            Ordering::Greater => false,
+        };
+        let outcome = if slower_wins { Slower::Won } else { Slower::Lost };
+        Comparison { second: slower_wins == slower_is_second, slower: (!alike).then_some(outcome) }
+    }
 }

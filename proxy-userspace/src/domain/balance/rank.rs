@@ -34,14 +34,14 @@ pub(super) fn pick(
         }
     }
     if let Some((index, _)) = best {
-        return Some(Picked { index, choice: Choice::Usable });
+        return Some(Picked::alone(index, Choice::Usable));
     }
     if let Some(index) = avoid.filter(|&index| index < shares.len()).filter(usable) {
-        return Some(Picked { index, choice: Choice::Usable });
+        return Some(Picked::alone(index, Choice::Usable));
     }
     let highest = others().max_by(|&one, &other| score(one).total_cmp(&score(other)));
     let index = highest.or(avoid.filter(|&index| index < shares.len()))?;
-    Some(Picked { index, choice: Choice::Forced })
+    Some(Picked::alone(index, Choice::Forced))
 }
 
 /// What tells `endpoint` from the others of its service port: its IP address, with port 0, unless another one `shares` it.
@@ -89,7 +89,13 @@ mod tests {
     }
 
     fn view(usable: bool) -> View {
-        View { usable: if usable { Usable::Yes } else { Usable::No }, cost: 1.0 }
+        View {
+            usable: if usable { Usable::Yes } else { Usable::No },
+            load: 1.0,
+            latency: 1.0,
+            due: true,
+            waited: 0.0,
+        }
     }
 
     fn choice(

@@ -1,8 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-const FREE: View = View { usable: Usable::Yes, cost: 1.0 };
-const OUT: View = View { usable: Usable::No, cost: 1.0 };
+const FREE: View = View { usable: Usable::Yes, load: 1.0, latency: 1e6, due: false, waited: 0.0 };
+const OUT: View = View { usable: Usable::No, ..FREE };
 
 /// How often each candidate is picked in `rounds` picks.
 fn tally(views: &[View], avoid: Option<usize>, rounds: usize) -> Vec<usize> {
@@ -27,9 +27,9 @@ fn of_no_candidates_none_is_picked() {
 
 #[test]
 fn the_only_candidate_is_picked_even_if_avoided_or_out() {
-    assert_eq!(once(&[FREE], Some(0)), Some(Picked { index: 0, choice: Choice::Usable }));
-    assert_eq!(once(&[OUT], None), Some(Picked { index: 0, choice: Choice::Forced }));
-    assert_eq!(once(&[OUT], Some(0)), Some(Picked { index: 0, choice: Choice::Forced }));
+    assert_eq!(once(&[FREE], Some(0)), Some(Picked::alone(0, Choice::Usable)));
+    assert_eq!(once(&[OUT], None), Some(Picked::alone(0, Choice::Forced)));
+    assert_eq!(once(&[OUT], Some(0)), Some(Picked::alone(0, Choice::Forced)));
 }
 
 #[test]
@@ -41,13 +41,13 @@ fn equals_share_equally() {
 
 #[test]
 fn of_two_the_cheaper_always_wins() {
-    let cheap = View { cost: 0.5, ..FREE };
+    let cheap = View { load: 0.5, ..FREE };
     assert_eq!(tally(&[FREE, cheap], None, 1000), [0, 1000]);
 }
 
 #[test]
 fn the_dearest_of_many_is_never_picked_and_the_cheapest_not_always() {
-    let views: Vec<_> = (0..10).map(|i| View { cost: f64::from(i), ..FREE }).collect();
+    let views: Vec<_> = (0..10).map(|i| View { load: f64::from(i), ..FREE }).collect();
     let counts = tally(&views, None, 9_000);
     // The cheapest wins whenever it is drawn: in two of ten draws of two.
     assert!((1_600..2_000).contains(&counts[0]), "{counts:?}");
@@ -65,7 +65,7 @@ fn an_ejected_candidate_is_never_picked_while_another_is_usable() {
 
 #[test]
 fn ejected_candidates_do_not_blind_the_choice_among_the_rest() {
-    let dear = View { cost: 9.0, ..FREE };
+    let dear = View { load: 9.0, ..FREE };
     assert_eq!(tally(&[OUT, FREE, OUT, dear, OUT], None, 1000), [0, 1000, 0, 0, 0]);
 }
 
@@ -79,27 +79,27 @@ fn ejected_candidates_do_not_skew_the_choice_among_the_rest() {
 
 #[test]
 fn with_all_ejected_the_breakers_are_ignored_and_load_still_counts() {
-    let cheap = View { cost: 0.5, ..OUT };
+    let cheap = View { load: 0.5, ..OUT };
     for _ in 0..100 {
-        assert_eq!(once(&[OUT, cheap], None), Some(Picked { index: 1, choice: Choice::Forced }));
+        assert_eq!(once(&[OUT, cheap], None), Some(Picked::alone(1, Choice::Forced)));
     }
 }
 
 #[test]
 fn a_retry_goes_elsewhere_even_where_it_is_dearer() {
-    let cheap = View { cost: 0.1, ..FREE };
+    let cheap = View { load: 0.1, ..FREE };
     assert_eq!(tally(&[cheap, FREE, FREE], Some(0), 1000)[0], 0);
 }
 
 #[test]
 fn a_retry_goes_back_to_the_only_usable_endpoint_before_an_ejected_one() {
-    assert_eq!(once(&[FREE, OUT, OUT], Some(0)), Some(Picked { index: 0, choice: Choice::Usable }));
+    assert_eq!(once(&[FREE, OUT, OUT], Some(0)), Some(Picked::alone(0, Choice::Usable)));
 }
 
 #[test]
 fn a_retry_with_all_ejected_goes_elsewhere() {
     let picked = once(&[OUT, OUT], Some(0));
-    assert_eq!(picked, Some(Picked { index: 1, choice: Choice::Forced }));
+    assert_eq!(picked, Some(Picked::alone(1, Choice::Forced)));
 }
 
 #[test]
@@ -108,18 +108,65 @@ fn an_avoided_index_that_is_gone_is_forgotten() {
     assert!(counts.iter().all(|&count| count > 800), "{counts:?}");
 }
 
+const SPARED: View = View { usable: Usable::Spared, ..FREE };
+
 #[test]
-fn cost_grows_with_latency_and_load_and_weight_bears_load() {
-    assert_eq!(cost(2e6, 0, 1.0), 2e6);
-    assert_eq!(cost(2e6, 3, 1.0), 8e6);
-    assert_eq!(cost(2e6, 6, 2.0), 8e6);
-    assert!(cost(0.0, 5, 1.0) > cost(0.0, 4, 1.0), "load counts even without latency");
-    assert!(!cost(1e6, 0, 0.0).is_nan() && !cost(1e6, 1, 0.0).is_nan());
+fn while_only_spared_ones_are_left_breakers_are_ignored() {
+    let counts = tally(&[OUT, SPARED, OUT], None, 3000);
+    assert!(counts.iter().all(|&count| count > 800), "{counts:?}");
+    assert_eq!(once(&[SPARED, OUT], None).map(|it| it.choice), Some(Choice::Forced));
+    let counts = tally(&[OUT, SPARED, FREE], None, 1000);
+    assert_eq!(counts[0], 0, "beside one that can be relied on, a spared one has its share: {counts:?}");
+    assert!(counts[1] > 300 && counts[2] > 300, "{counts:?}");
+    assert_eq!(tally(&[&[FREE][..], &[OUT; 30]].concat(), None, 100)[0], 100);
+}
+
+#[test]
+fn latencies_less_than_three_times_each_other_are_alike() {
+    let other = |ratio: f64| View { latency: FREE.latency * ratio, ..FREE };
+    for ratio in [0.35, 0.9, 1.1, 2.9] {
+        let waiting = View { waited: 1.0, ..FREE };
+        assert_eq!(tally(&[waiting, other(ratio)], None, 100), [100, 0], "{ratio}");
+        assert_eq!(tally(&[FREE, View { waited: 1.0, ..other(ratio) }], None, 100), [0, 100], "{ratio}");
+    }
+    assert_eq!(tally(&[FREE, other(3.1)], None, 100), [100, 0]);
+    assert_eq!(tally(&[FREE, other(0.3)], None, 100), [0, 100]);
+}
+
+#[test]
+fn the_slower_one_is_asked_when_the_other_has_so_much_more_to_do() {
+    let slow = View { latency: FREE.latency * 10.0, ..FREE };
+    for (load, picked) in [(9.0, 0), (11.0, 1)] {
+        let busy = View { load, ..FREE };
+        assert_eq!(once(&[busy, slow], None).map(|it| it.index), Some(picked), "{load}");
+    }
+}
+
+#[test]
+fn of_equals_the_one_that_has_waited_longest_is_asked() {
+    let waits = |waited| View { waited, ..FREE };
+    assert_eq!(tally(&[waits(3.0), waits(5.0)], None, 100), [0, 100]);
+    let less = View { load: 0.5, ..FREE };
+    assert_eq!(tally(&[less, waits(5.0)], None, 100), [100, 0], "load comes first");
+}
+
+#[test]
+fn a_slower_one_that_is_due_is_tried_as_if_it_were_not_and_says_whom_it_has_to_match() {
+    let slow = View { latency: FREE.latency * 10.0, waited: 9.0, ..FREE };
+    let lost = once(&[FREE, slow], None).unwrap();
+    assert_eq!((lost.index, lost.loser, lost.trial), (0, Some(1), None));
+    let tried = once(&[FREE, View { due: true, ..slow }], None).unwrap();
+    assert_eq!((tried.index, tried.loser, tried.trial), (1, None, Some(FREE.latency)));
+    let busy = View { due: true, load: 3.0, ..slow };
+    assert_eq!(once(&[FREE, busy], None).unwrap().index, 0, "one trial at a time");
 }
 
 fn views() -> impl Strategy<Value = Vec<View>> {
-    let view = (any::<bool>(), 0.0..1e9)
-        .prop_map(|(usable, cost)| View { usable: if usable { Usable::Yes } else { Usable::No }, cost });
+    let view = (any::<bool>(), 0.0..1e9).prop_map(|(usable, load)| View {
+        usable: if usable { Usable::Yes } else { Usable::No },
+        load,
+        ..FREE
+    });
     prop::collection::vec(view, 1..12)
 }
 
@@ -149,7 +196,7 @@ proptest! {
         }
         // Of distinct candidates the dearest never wins.
         if usable_others >= 2 && weights.iter().all(|&weight| weight == weights[0]) {
-            let dearer = |i: &usize| views[*i].cost >= views[picked.index].cost && *i != picked.index;
+            let dearer = |i: &usize| views[*i].load >= views[picked.index].load && *i != picked.index;
             prop_assert!((0..views.len()).filter(usable).any(|i| dearer(&i)));
         }
     }

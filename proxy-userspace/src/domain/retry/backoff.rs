@@ -8,12 +8,12 @@ use std::time::Duration;
 
 /// An equal-jittered exponential backoff, as linkerd's failure accrual uses by default.
 ///
-/// Step 0 waits exactly `min`; step n waits between `min`·2ⁿ⁻¹ and `min`·2ⁿ, until that would pass `max`,
-/// and from then on between half of `max` and `max`. Finagle stops at exactly `max` there, which would
-/// bring back the convoy that the randomness is to prevent.
+/// Step 0 waits between `min` and 1.5 times that; step n waits between `min`·2ⁿ⁻¹ and `min`·2ⁿ, until that would pass
+/// `max`, and from then on between half of `max` and `max`, but never less than `min`. Finagle waits exactly `min` at
+/// first and exactly `max` at last, which would bring back the convoy that the randomness is to prevent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The first waiting time.
+    /// The shortest waiting time, and about the first.
     pub min: Duration,
     /// The longest waiting time; it wins where `min` is longer.
     pub max: Duration,
@@ -22,12 +22,15 @@ pub struct Backoff {
 impl Backoff {
     /// How long to wait after `step` earlier waits.
     pub fn delay(&self, step: u32, rng: &mut fastrand::Rng) -> Duration {
-        let Some(doublings) = step.checked_sub(1) else {
-            return self.min.min(self.max);
+        let (least, most) = match step.checked_sub(1) {
+            None => (self.min, self.min.saturating_add(self.min / 2)),
+            Some(doublings) => {
+                let half = self.min.saturating_mul(2u32.saturating_pow(doublings)).min(self.max / 2);
+                (half.max(self.min), half.saturating_mul(2))
+            }
         };
-        let factor = 2u32.saturating_pow(doublings);
-        let half = self.min.saturating_mul(factor).min(self.max / 2);
-        half + half.mul_f64(rng.f64())
+        let (least, most) = (least.min(self.max), most.min(self.max));
+        least + most.saturating_sub(least).mul_f64(rng.f64())
     }
 }
 

@@ -12,13 +12,34 @@ fn the_default_is_linkerds() {
 #[test]
 fn each_step_lies_between_a_half_and_a_whole_of_twice_the_last() {
     let mut rng = fastrand::Rng::with_seed(7);
-    let bounds = [(5, 5), (5, 10), (10, 20), (20, 40), (40, 80), (80, 160), (150, 300), (150, 300)];
+    let bounds = [
+        (5_000, 7_500),
+        (5_000, 10_000),
+        (10_000, 20_000),
+        (20_000, 40_000),
+        (40_000, 80_000),
+        (80_000, 160_000),
+        (150_000, 300_000),
+        (150_000, 300_000),
+    ];
     for (step, (low, high)) in bounds.into_iter().enumerate() {
         let delays: Vec<_> = (0..1000).map(|_| LINKERD.delay(step as u32, &mut rng)).collect();
-        let (low, high) = (Duration::from_secs(low), Duration::from_secs(high));
+        let (low, high) = (Duration::from_millis(low), Duration::from_millis(high));
         assert!(delays.iter().all(|delay| (low..=high).contains(delay)), "step {step}");
         let spread = *delays.iter().max().unwrap() - *delays.iter().min().unwrap();
         assert!(spread >= (high - low).mul_f64(0.95), "step {step} uses its range");
+    }
+}
+
+#[test]
+fn no_wait_is_shorter_than_the_minimum_or_longer_than_the_maximum() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    for (min, max) in [(5, 5), (5, 6), (5, 9), (5, 11), (200, 300)] {
+        let (min, max) = (Duration::from_secs(min), Duration::from_secs(max));
+        for step in 0..20 {
+            let delay = Backoff { min, max }.delay(step, &mut rng);
+            assert!((min..=max).contains(&delay), "step {step} of {min:?} to {max:?} is {delay:?}");
+        }
     }
 }
 
@@ -36,7 +57,7 @@ proptest! {
         let backoff = Backoff { min: Duration::from_nanos(min), max: Duration::from_nanos(max) };
         let delay = backoff.delay(step, &mut fastrand::Rng::with_seed(seed));
         prop_assert!(delay <= backoff.max);
-        prop_assert!(delay >= backoff.min.min(backoff.max / 2));
+        prop_assert!(delay >= backoff.min.min(backoff.max));
     }
 }
 

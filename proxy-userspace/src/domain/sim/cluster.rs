@@ -1,8 +1,13 @@
-//! A cluster as the proxy keeps one, less the sockets: it picks, begins, ends.
+//! A cluster as the proxy keeps one, less the sockets: endpoints, and which of them are known.
+//!
+//! What decides is the product's own: [`select`], [`Ticket`], [`Health`] and [`Norms`]. Here is only the list of endpoints,
+//! which the product keeps in its `Members`.
 
-use super::server::{Reply, Server};
-use crate::domain::balance::{Choice, PeakEwma, Picked, Shares, Usable, View, cost, pick};
-use crate::domain::breaker::{Breaker, Peers, Permit, Policy, State, Transition, Verdict};
+use super::server::Server;
+use crate::domain::balance::{Choice, Shares, Usable};
+use crate::domain::health::breaker::{State, Transition};
+use crate::domain::health::{Health, Norms, Policy, Scene, Selected, Ticket, Tier, select};
+use crate::domain::outcome::Outcome;
 use std::time::{Duration, Instant};
 
 /// One endpoint. It keeps its number when others leave.
@@ -11,9 +16,9 @@ pub(super) struct Endpoint {
     pub(super) server: Server,
     pub(super) weight: f64,
     pub(super) presence: Presence,
-    pub(super) in_flight: usize,
-    pub(super) estimate: PeakEwma,
-    pub(super) breaker: Breaker,
+    pub(super) health: Health,
+    /// What becomes of the next request, whatever the server is.
+    pub(super) once: Option<(Outcome, Duration)>,
     /// When each probe under way began.
     pub(super) probes: Vec<Instant>,
 }
@@ -26,32 +31,54 @@ pub(super) enum Presence {
 }
 
 /// The right to use an endpoint once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Lease {
     pub(super) endpoint: usize,
-    pub(super) began: Instant,
-    pub(super) permit: Permit,
     pub(super) choice: Choice,
+    pub(super) began: Instant,
+    pub(super) is_probe: bool,
+    ticket: Ticket,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) endpoints: Vec<Endpoint>,
+    pub(super) policy: Policy,
+    norms: Norms,
     /// The numbers of the endpoints that are known, and their weights.
     tier: Vec<usize>,
-    shares: Option<Shares>,
+    shares: Shares,
+}
+
+impl Tier for Cluster {
+    fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    fn health(&self, at: usize) -> &Health {
+        &self.endpoints[self.tier[at]].health
+    }
 }
 
 impl Cluster {
-    pub(super) fn join(&mut self, now: Instant, server: Server, weight: f64) -> usize {
+    pub(super) fn new() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            policy: Policy::default(),
+            norms: Norms::default(),
+            tier: Vec::new(),
+            shares: Shares::equal(0),
+        }
+    }
+
+    pub(super) fn join(&mut self, server: Server, weight: f64, rng: &mut fastrand::Rng) -> usize {
         let number = self.endpoints.len();
         self.endpoints.push(Endpoint {
             server,
             weight,
             presence: Presence::Known,
-            in_flight: 0,
-            estimate: PeakEwma::joining(now, self.observed(now, number), PeakEwma::DECAY),
-            breaker: Breaker::new(Policy::default()),
+            health: Health::new(rng.fork()),
+            once: None,
             probes: Vec::new(),
         });
         self.rebuild();
@@ -66,12 +93,18 @@ impl Cluster {
     fn rebuild(&mut self) {
         let known = |&number: &usize| self.endpoints[number].presence == Presence::Known;
         self.tier = (0..self.endpoints.len()).filter(known).collect();
-        self.shares = Some(Shares::new(self.tier.iter().map(|&number| self.endpoints[number].weight)));
+        self.shares = Shares::new(self.tier.iter().map(|&number| self.endpoints[number].weight));
     }
 
     /// The endpoints that discovery knows.
     pub(super) fn known(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
         self.tier.iter().map(|&number| (number, &self.endpoints[number]))
+    }
+
+    /// How many but `avoid` let a request through.
+    pub(super) fn admitting(&self, now: Instant, avoid: Option<usize>) -> usize {
+        let others = self.known().filter(|(number, _)| Some(*number) != avoid);
+        others.filter(|(_, it)| it.health.usable(now, &self.policy.breaker) == Usable::Yes).count()
     }
 
     /// Leases an endpoint; `avoid` is the one that an earlier attempt used.
@@ -81,85 +114,47 @@ impl Cluster {
         avoid: Option<usize>,
         rng: &mut fastrand::Rng,
     ) -> Option<Lease> {
-        let shares = self.shares.as_ref()?;
         let avoid = avoid.and_then(|number| self.tier.iter().position(|&known| known == number));
-        let Picked { index, choice } = pick(shares, avoid, rng, |index| {
-            let endpoint = &self.endpoints[self.tier[index]];
-            View {
-                usable: if endpoint.breaker.admits(now) { Usable::Yes } else { Usable::No },
-                cost: cost(endpoint.estimate.at(now), endpoint.in_flight, shares.weight(index)),
-            }
-        })?;
-        let number = self.tier[index];
-        let endpoint = &mut self.endpoints[number];
-        endpoint.in_flight += 1;
-        let permit = endpoint.breaker.begin(now);
-        if matches!(permit, Permit::Probe(..)) {
-            endpoint.probes.push(now);
+        let Selected { at, ticket, choice } =
+            select(self, &self.norms, &self.policy, (now, rng), (|at| Some(at) == avoid, avoid), |_| 1.0)?;
+        let number = self.tier[at];
+        let is_probe = ticket.is_probe() && choice != Choice::Forced;
+        if is_probe {
+            self.endpoints[number].probes.push(now);
         }
-        Some(Lease { endpoint: number, began: now, permit, choice })
+        Some(Lease { endpoint: number, choice, began: now, is_probe, ticket })
     }
 
-    /// Gives a lease back; `None` for a reply means that the client left before there was one.
-    pub(super) fn finish(
-        &mut self,
-        now: Instant,
-        lease: Lease,
-        reply: Option<Reply>,
-        rng: &mut fastrand::Rng,
-    ) -> Option<Transition> {
-        let verdict = match reply {
-            Some(Reply::Answer) => Verdict::Success,
-            Some(Reply::Failure) => Verdict::Failure,
-            None => Verdict::Unknown,
-        };
-        let peers = self.peers(now, lease.endpoint);
-        let endpoint = &mut self.endpoints[lease.endpoint];
-        endpoint.in_flight -= 1;
-        endpoint.probes.retain(|&began| !(matches!(lease.permit, Permit::Probe(..)) && began == lease.began));
-        let transition = endpoint.breaker.end(now, lease.permit, verdict, peers, rng);
-        if transition == Some(Transition::Restored) {
-            let observed = self.observed(now, lease.endpoint);
-            self.endpoints[lease.endpoint].estimate = PeakEwma::joining(now, observed, PeakEwma::DECAY);
-        }
-        let estimate = &mut self.endpoints[lease.endpoint].estimate;
-        let first = estimate.observed(now).is_none();
-        let latency: Duration = now - lease.began;
-        match reply {
-            Some(Reply::Answer) => estimate.observe(now, latency),
-            Some(Reply::Failure) => estimate.observe_failure(now, latency),
-            None => {}
-        }
-        if first && reply == Some(Reply::Answer) {
-            self.revise_guesses(now);
-        }
+    /// A tunnel has lived for a moment.
+    pub(super) fn lived(&mut self, now: Instant, lease: &mut Lease) -> Option<Transition> {
+        let health = &self.endpoints[lease.endpoint].health;
+        let scene = Scene { tier: self, health, norms: &self.norms, policy: &self.policy.breaker };
+        let transition = lease.ticket.answered(now, Outcome::Carried, &scene);
+        self.probe_ended(lease);
         transition
     }
 
-    /// An endpoint has answered for the first time: the others that have not are guessed anew.
-    fn revise_guesses(&mut self, now: Instant) {
-        for &number in &self.tier {
-            if self.endpoints[number].estimate.observed(now).is_none() {
-                let peers = self.observed(now, number);
-                self.endpoints[number].estimate = PeakEwma::joining(now, peers, PeakEwma::DECAY);
-            }
+    /// Gives a lease back.
+    pub(super) fn finish(&mut self, now: Instant, mut lease: Lease, outcome: Outcome) -> Option<Transition> {
+        let health = &self.endpoints[lease.endpoint].health;
+        let scene = Scene { tier: self, health, norms: &self.norms, policy: &self.policy.breaker };
+        let at_its_head = match outcome {
+            Outcome::Answered(_) => lease.ticket.answered(now, outcome, &scene),
+            _ => None,
+        };
+        let transition = at_its_head.or(lease.ticket.finish(now, outcome, &scene).transition);
+        health.release();
+        self.probe_ended(&lease);
+        transition
+    }
+
+    fn probe_ended(&mut self, lease: &Lease) {
+        if lease.is_probe {
+            self.endpoints[lease.endpoint].probes.retain(|&began| began != lease.began);
         }
     }
 
-    /// Whether another endpoint than this one can be relied on.
-    fn peers(&self, now: Instant, except: usize) -> Peers {
-        let mut others = self.known().filter(|&(number, _)| number != except);
-        match others.any(|(_, endpoint)| endpoint.breaker.state(now) == State::Closed) {
-            true => Peers::Usable,
-            false => Peers::None,
-        }
-    }
-
-    /// The estimates of the others that have one and are in use.
-    fn observed(&self, now: Instant, except: usize) -> Vec<f64> {
-        self.known()
-            .filter(|&(number, endpoint)| number != except && endpoint.breaker.state(now) == State::Closed)
-            .filter_map(|(_, endpoint)| endpoint.estimate.observed(now))
-            .collect()
+    pub(super) fn state(&self, endpoint: usize, now: Instant) -> State {
+        self.endpoints[endpoint].health.breaker(now)
     }
 }

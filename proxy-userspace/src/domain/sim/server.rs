@@ -1,64 +1,83 @@
 //! What a simulated endpoint does with a request.
 
+use crate::domain::outcome::Outcome;
 use std::time::Duration;
 
 /// How an endpoint behaves until told otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Server {
-    /// Answers.
-    Up(Latency),
-    /// Answers, but so many requests of a thousand with an error, and those at once.
-    Erring(Latency, u32),
-    /// Refuses connections at once: no process, but a machine.
-    Refusing,
-    /// Answers nothing: no machine.
-    Hanging,
-}
-
-/// How long an endpoint takes to answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Latency {
-    /// The mean of an endpoint that is not overloaded.
-    pub(super) mean: Duration,
+pub(super) struct Server {
+    /// The mean time of an answer while it is not overloaded: half of it fixed, half exponential.
+    mean: Duration,
     /// How many requests it works on at a time; with more, all of them take longer in proportion.
-    pub(super) capacity: usize,
-}
-
-/// How one request ended, as the proxy sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
-    Answer,
-    Failure,
+    capacity: usize,
+    /// What becomes of a request.
+    usual: Outcome,
+    /// What becomes of so many of a thousand requests instead, and after what time.
+    odd: (u32, Outcome, Duration),
 }
 
 /// How long a refused connection or an immediate error takes.
 const AT_ONCE: Duration = Duration::from_micros(50);
 
 /// How long the proxy waits for an answer.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Latency {
-    pub(super) fn millis(mean: u64) -> Self {
-        Self { mean: Duration::from_millis(mean), capacity: 16 }
-    }
+const OK: Outcome = Outcome::Answered(200);
 
-    /// Half of the mean fixed, half exponential: a long tail above a floor, as services have.
-    fn draw(self, in_flight: usize, rng: &mut fastrand::Rng) -> Duration {
-        let exponential = -(1.0 - rng.f64()).ln();
-        let crowd = (in_flight as f64 / self.capacity as f64).max(1.0);
-        self.mean.mul_f64((0.5 + 0.5 * exponential) * crowd)
-    }
+/// Answers.
+pub(super) fn up(millis: u64) -> Server {
+    micros(millis * 1000)
+}
+
+/// The same, in microseconds.
+pub(super) fn micros(mean: u64) -> Server {
+    Server { mean: Duration::from_micros(mean), capacity: 16, usual: OK, odd: (0, OK, AT_ONCE) }
+}
+
+/// Carries tunnels that live so long on average.
+pub(super) fn carrying(millis: u64) -> Server {
+    Server { usual: Outcome::Carried, capacity: usize::MAX, ..up(millis) }
+}
+
+/// Refuses connections at once: no process, but a machine.
+pub(super) fn refusing() -> Server {
+    up(1).with(1000, Outcome::ConnectFailed)
+}
+
+/// Answers nothing: no machine.
+pub(super) fn hanging() -> Server {
+    Server { odd: (1000, Outcome::Timeout, TIMEOUT), ..up(1) }
 }
 
 impl Server {
+    /// So many requests of a thousand end like this, and at once.
+    pub(super) fn with(self, permille: u32, outcome: Outcome) -> Self {
+        Self { odd: (permille, outcome, AT_ONCE), ..self }
+    }
+
+    /// So many answers of a thousand take this long.
+    pub(super) fn stalling(self, permille: u32, stall: Duration) -> Self {
+        Self { odd: (permille, self.usual, stall), ..self }
+    }
+
+    /// Works on so many requests at a time.
+    pub(super) fn capacity(self, capacity: usize) -> Self {
+        Self { capacity, ..self }
+    }
+
     /// How and after what time a request ends that begins with `in_flight` others.
-    pub(super) fn serve(self, in_flight: usize, rng: &mut fastrand::Rng) -> (Reply, Duration) {
-        let latency = match self {
-            Self::Refusing => return (Reply::Failure, AT_ONCE),
-            Self::Hanging => return (Reply::Failure, TIMEOUT),
-            Self::Erring(_, permille) if rng.u32(..1000) < permille => return (Reply::Failure, AT_ONCE),
-            Self::Erring(latency, _) | Self::Up(latency) => latency.draw(in_flight, rng),
-        };
-        if latency < TIMEOUT { (Reply::Answer, latency) } else { (Reply::Failure, TIMEOUT) }
+    pub(super) fn serve(self, in_flight: usize, rng: &mut fastrand::Rng) -> (Outcome, Duration) {
+        let (permille, outcome, time) = self.odd;
+        if rng.u32(..1000) < permille {
+            return (outcome, time);
+        }
+        let exponential = -(1.0 - rng.f64()).ln();
+        let crowd = (in_flight as f64 / self.capacity as f64).max(1.0);
+        let time = self.mean.mul_f64((0.5 + 0.5 * exponential) * crowd);
+        if time < TIMEOUT || self.usual == Outcome::Carried {
+            (self.usual, time)
+        } else {
+            (Outcome::Timeout, TIMEOUT)
+        }
     }
 }

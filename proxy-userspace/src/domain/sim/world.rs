@@ -1,11 +1,13 @@
 //! The clock, the clients, and what must hold whatever happens.
 
 use super::cluster::{Cluster, Lease};
-use super::server::{Reply, Server};
+use super::server::Server;
 use crate::domain::balance::Choice;
-use crate::domain::breaker::{Permit, Policy, State, Transition};
+use crate::domain::health::breaker::{State, Transition};
+use crate::domain::outcome::{Outcome, Sign};
+use crate::domain::tunnel::MOMENT;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 
 /// How many endpoints a request tries before its client sees a failure.
@@ -18,14 +20,23 @@ pub(super) struct World {
     rng: fastrand::Rng,
     start: Instant,
     now: Instant,
-    /// The mean time between two requests.
-    pace: Duration,
+    /// When requests come.
+    arrivals: Arrivals,
     /// How many requests of a thousand are given up by their clients.
-    impatience: u32,
+    pub(super) impatience: u32,
     events: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     /// Requests begun and not ended.
-    open: usize,
+    open: HashMap<u64, Lease>,
+}
+
+/// When requests come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arrivals {
+    /// At random, so long after each other on average, as of many clients that know nothing of each other.
+    Every(Duration),
+    /// One client, who asks when it has its answer.
+    Sequential,
 }
 
 /// What happened.
@@ -33,6 +44,8 @@ pub(super) struct World {
 pub(super) struct Record {
     /// Every attempt: when it began, and at which endpoint.
     pub(super) attempts: Vec<(Duration, usize)>,
+    /// Every end of an attempt that had one, with its endpoint.
+    pub(super) outcomes: Vec<(Duration, usize, Outcome)>,
     /// When a client saw a failure.
     pub(super) failures: Vec<Duration>,
     /// Every change of a breaker's mind.
@@ -53,8 +66,10 @@ struct Scheduled {
 enum Event {
     /// A client asks.
     Ask,
-    /// An attempt ends; no reply if its client gave up.
-    End { lease: Lease, reply: Option<Reply>, attempt: usize },
+    /// An attempt ends; no outcome if its client gave up.
+    End { number: u64, outcome: Option<Outcome>, attempt: usize },
+    /// A tunnel has lived for a moment.
+    Lived { number: u64 },
     /// The scenario intervenes.
     Act(Box<dyn FnOnce(&mut World)>),
 }
@@ -62,18 +77,23 @@ enum Event {
 impl World {
     /// A world of endpoints of weight 1, with a request every `pace` on average.
     pub(super) fn new(seed: u64, servers: &[Server], pace: Duration) -> Self {
+        Self::with(seed, servers, Arrivals::Every(pace))
+    }
+
+    /// A world of endpoints of weight 1.
+    pub(super) fn with(seed: u64, servers: &[Server], arrivals: Arrivals) -> Self {
         let start = Instant::now();
         let mut world = Self {
-            cluster: Cluster::default(),
+            cluster: Cluster::new(),
             record: Record::default(),
             rng: fastrand::Rng::with_seed(seed),
             start,
             now: start,
-            pace,
+            arrivals,
             impatience: 5,
             events: BinaryHeap::new(),
             scheduled: 0,
-            open: 0,
+            open: HashMap::new(),
         };
         for &server in servers {
             world.join(server, 1.0);
@@ -83,7 +103,7 @@ impl World {
     }
 
     pub(super) fn join(&mut self, server: Server, weight: f64) -> usize {
-        self.cluster.join(self.now, server, weight)
+        self.cluster.join(server, weight, &mut self.rng)
     }
 
     pub(super) fn rng(&mut self) -> &mut fastrand::Rng {
@@ -98,14 +118,23 @@ impl World {
 
     /// Runs until so many seconds after the start.
     pub(super) fn run(&mut self, until: u64) {
-        let end = self.start + Duration::from_secs(until);
+        self.run_to(self.start + Duration::from_secs(until));
+    }
+
+    /// Runs on for so long.
+    pub(super) fn run_for(&mut self, time: Duration) {
+        self.run_to(self.now + time);
+    }
+
+    fn run_to(&mut self, end: Instant) {
         while self.events.peek().is_some_and(|Reverse(next)| next.at < end) {
             let Some(Reverse(next)) = self.events.pop() else { break };
             assert!(next.at >= self.now, "time went backwards");
             self.now = next.at;
             match next.event {
                 Event::Ask => self.ask(),
-                Event::End { lease, reply, attempt } => self.end(lease, reply, attempt),
+                Event::End { number, outcome, attempt } => self.end(number, outcome, attempt),
+                Event::Lived { number } => self.lived(number),
                 Event::Act(act) => act(self),
             }
             self.check_invariants();
@@ -119,7 +148,7 @@ impl World {
     }
 
     pub(super) fn state(&self, endpoint: usize) -> State {
-        self.cluster.endpoints[endpoint].breaker.state(self.now)
+        self.cluster.state(endpoint, self.now)
     }
 
     fn schedule(&mut self, wait: Duration, event: Event) {
@@ -128,73 +157,91 @@ impl World {
     }
 
     fn ask(&mut self) {
-        // A Poisson process, as of many clients that know nothing of each other.
-        let wait = self.pace.mul_f64(-(1.0 - self.rng.f64()).ln());
-        self.schedule(wait, Event::Ask);
+        if let Arrivals::Every(pace) = self.arrivals {
+            let wait = pace.mul_f64(-(1.0 - self.rng.f64()).ln());
+            self.schedule(wait, Event::Ask);
+        }
         self.attempt(1, None);
     }
 
     fn attempt(&mut self, attempt: usize, avoid: Option<usize>) {
-        let admitting =
-            self.cluster.known().filter(|(_, endpoint)| endpoint.breaker.admits(self.now)).count();
+        let admitting = self.cluster.admitting(self.now, avoid);
         let known = self.cluster.known().count();
         let Some(lease) = self.cluster.lease(self.now, avoid, &mut self.rng) else {
             assert_eq!(known, 0, "an endpoint is picked if there is one");
             self.record.failures.push(self.elapsed());
             return;
         };
-        assert!(Some(lease.endpoint) != avoid || known == 1 || admitting == 1, "a retry goes elsewhere");
+        assert!(Some(lease.endpoint) != avoid || known == 1, "a retry goes elsewhere");
         assert_eq!(
             lease.choice == Choice::Forced,
             admitting == 0,
             "breakers are ignored only when all are out"
         );
-        assert_eq!(lease.choice == Choice::Forced, matches!(lease.permit, Permit::Forced(_)));
 
-        self.open += 1;
         self.record.attempts.push((self.elapsed(), lease.endpoint));
         if lease.choice == Choice::Forced {
             self.record.forced.push(self.elapsed());
         }
-        let endpoint = &self.cluster.endpoints[lease.endpoint];
-        let (reply, latency) = endpoint.server.serve(endpoint.in_flight, &mut self.rng);
+        let endpoint = &mut self.cluster.endpoints[lease.endpoint];
+        let in_flight = endpoint.health.in_flight();
+        let (outcome, time) =
+            endpoint.once.take().unwrap_or_else(|| endpoint.server.serve(in_flight, &mut self.rng));
         self.record.crowd.resize(self.cluster.endpoints.len(), 0);
         let crowd = &mut self.record.crowd[lease.endpoint];
-        *crowd = (*crowd).max(endpoint.in_flight);
-        let (reply, latency) = match self.rng.u32(..1000) < self.impatience {
-            true => (None, latency / 2),
-            false => (Some(reply), latency),
+        *crowd = (*crowd).max(in_flight);
+        let (outcome, time) = match self.rng.u32(..1000) < self.impatience {
+            true => (None, time / 2),
+            false => (Some(outcome), time),
         };
-        self.schedule(latency, Event::End { lease, reply, attempt });
+        let number = self.scheduled;
+        self.open.insert(number, lease);
+        if outcome == Some(Outcome::Carried) && time >= MOMENT {
+            self.schedule(MOMENT, Event::Lived { number });
+        }
+        self.schedule(time, Event::End { number, outcome, attempt });
     }
 
-    fn end(&mut self, lease: Lease, reply: Option<Reply>, attempt: usize) {
-        self.open -= 1;
-        let before = self.state(lease.endpoint);
-        if let Some(transition) = self.cluster.finish(self.now, lease, reply, &mut self.rng) {
+    fn lived(&mut self, number: u64) {
+        if let Some(lease) = self.open.get_mut(&number)
+            && let Some(transition) = self.cluster.lived(self.now, lease)
+        {
+            self.record.transitions.push((self.now - self.start, lease.endpoint, transition));
+        }
+    }
+
+    fn end(&mut self, number: u64, outcome: Option<Outcome>, attempt: usize) {
+        let Some(lease) = self.open.remove(&number) else { return };
+        let (endpoint, before) = (lease.endpoint, self.state(lease.endpoint));
+        if let Some(outcome) = outcome {
+            self.record.outcomes.push((self.elapsed(), endpoint, outcome));
+        }
+        if let Some(transition) = self.cluster.finish(self.now, lease, outcome.unwrap_or(Outcome::Abandoned))
+        {
             if before == State::Closed {
-                let closed = |(_, endpoint): (usize, &super::cluster::Endpoint)| {
-                    endpoint.breaker.state(self.now) == State::Closed
-                };
+                let closed = |(number, _): (usize, _)| self.state(number) == State::Closed;
                 assert!(self.cluster.known().any(closed), "the last usable endpoint was ejected");
             }
-            self.record.transitions.push((self.elapsed(), lease.endpoint, transition));
+            self.record.transitions.push((self.elapsed(), endpoint, transition));
         }
-        if reply == Some(Reply::Failure) {
+        if outcome.is_some_and(|it| it.sign() == Sign::Failed) {
             match attempt < ATTEMPTS {
-                true => self.attempt(attempt + 1, Some(lease.endpoint)),
+                true => return self.attempt(attempt + 1, Some(endpoint)),
                 false => self.record.failures.push(self.elapsed()),
             }
+        }
+        if matches!(self.arrivals, Arrivals::Sequential) {
+            self.ask();
         }
     }
 
     fn check_invariants(&self) {
-        let in_flight: usize = self.cluster.endpoints.iter().map(|endpoint| endpoint.in_flight).sum();
-        assert_eq!(in_flight, self.open, "every request is counted at exactly one endpoint");
+        let in_flight: usize =
+            self.cluster.endpoints.iter().map(|endpoint| endpoint.health.in_flight()).sum();
+        assert_eq!(in_flight, self.open.len(), "every request is counted at exactly one endpoint");
+        let patience = self.cluster.policy.breaker.probe;
         for endpoint in &self.cluster.endpoints {
-            let estimate = endpoint.estimate.at(self.now);
-            assert!(estimate.is_finite() && estimate >= 0.0, "{endpoint:?}");
-            let fresh = |began: &&Instant| self.now < **began + Policy::default().probe;
+            let fresh = |began: &&Instant| self.now < **began + patience;
             assert!(endpoint.probes.iter().filter(fresh).count() <= 1, "probes are single: {endpoint:?}");
         }
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backend::News;
-use super::{Backend, Cluster};
-use crate::domain::breaker::{Permit, Transition, Verdict};
-use crate::domain::outcome::Outcome;
+use super::{Backend, Cluster, Members};
+use crate::domain::health::breaker::{Transition, Verdict};
+use crate::domain::health::{Scene, Ticket};
+use crate::domain::outcome::{Outcome, Sign};
 
 /// One attempt at one endpoint. It counts as in flight until it is dropped, and its outcome reaches load, breaker
 /// and metrics exactly once: a lease dropped without [`Lease::finish`] is one whose client left.
@@ -14,18 +14,17 @@ use crate::domain::outcome::Outcome;
 pub struct Lease {
     cluster: Arc<Cluster>,
     backend: Arc<Backend>,
-    /// Until the breaker has been told.
-    permit: Option<Permit>,
-    started: Instant,
-    /// Once the answer's head is here.
-    answered: Option<Outcome>,
+    ticket: Ticket,
     finished: bool,
 }
 
 impl Lease {
-    pub(super) fn new(cluster: Arc<Cluster>, backend: Arc<Backend>, permit: Permit, now: Instant) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, backend: Arc<Backend>, ticket: Ticket) -> Self {
         backend.stats.requests.up();
-        Self { cluster, backend, permit: Some(permit), started: now, answered: None, finished: false }
+        if ticket.is_trial() {
+            backend.stats.trials.up();
+        }
+        Self { cluster, backend, ticket, finished: false }
     }
 
     /// The endpoint.
@@ -35,7 +34,7 @@ impl Lease {
 
     /// When it was given.
     pub fn started(&self) -> Instant {
-        self.started
+        self.ticket.started()
     }
 
     /// The cluster it was chosen from.
@@ -43,16 +42,10 @@ impl Lease {
         &self.cluster
     }
 
-    /// The head of the answer is here. Latency is measured to this point: how long a body takes is the body's.
-    /// A failure, and the result of a probe, reach the breaker now, since a body may stream for hours; anything
-    /// else when the body is whole, because an answer cut short is a failure whatever its status said.
+    /// The head of the answer is here, see [`Ticket::answered`].
     pub fn answered(&mut self, now: Instant, outcome: Outcome) {
-        self.answered = Some(outcome);
-        self.observe(now, outcome);
-        let is_probe = matches!(self.permit, Some(Permit::Probe(..) | Permit::Forced(_)));
-        if is_probe || outcome.verdict() == Verdict::Failure {
-            self.judge(now, outcome);
-        }
+        let transition = self.tell(|ticket, scene| ticket.answered(now, outcome, scene));
+        self.note(transition, outcome);
     }
 
     /// The attempt is over: its answer is whole, or there will be none.
@@ -62,50 +55,44 @@ impl Lease {
 
     /// The attempt is over after its head and body.
     pub fn complete(self, now: Instant) {
-        let outcome = self.answered.unwrap_or(Outcome::Abandoned);
+        let outcome = self.ticket.outcome().unwrap_or(Outcome::Abandoned);
         self.finish(now, outcome);
     }
 
     fn close(&mut self, now: Instant, outcome: Outcome) {
         self.finished = true;
-        // A failure that the breaker has heard of stays one when its client leaves before the body's end.
-        let failed = self.answered.filter(|it| it.verdict() == Verdict::Failure);
-        let outcome = if outcome == Outcome::Abandoned { failed.unwrap_or(outcome) } else { outcome };
-        let took = now.saturating_duration_since(self.started);
-        if self.answered.is_none() {
-            self.observe(now, outcome);
-        }
-        self.judge(now, outcome);
-        self.cluster.stats.outcomes[outcome.slot()].up();
-        self.cluster.stats.duration.observe(took);
-        if outcome.verdict() == Verdict::Failure {
+        let finished = self.tell(|ticket, scene| ticket.finish(now, outcome, scene));
+        self.note(finished.transition, finished.outcome);
+        self.cluster.stats.outcomes[finished.outcome.slot()].up();
+        self.cluster.stats.duration.observe(finished.took);
+        if finished.verdict == Verdict::Failure {
             self.backend.stats.failures.up();
         }
-    }
-
-    /// How long a connect took says nothing of what will be carried, and its noise would starve endpoints: tunnels are
-    /// balanced by their number alone.
-    fn observe(&self, now: Instant, outcome: Outcome) {
-        if outcome == Outcome::Carried {
-            return;
-        }
-        let took = now.saturating_duration_since(self.started);
-        if self.backend.observe(now, outcome, took) == News::First {
-            self.cluster.guess_anew(now);
+        if finished.outcome.sign() == Sign::Refused {
+            self.backend.stats.refusals.up();
         }
     }
 
-    fn judge(&mut self, now: Instant, outcome: Outcome) {
-        let Some(permit) = self.permit.take() else { return };
-        let peers = || self.cluster.peers(&self.backend, now);
-        match self.backend.judge(now, permit, outcome, peers) {
+    /// Has the ticket report where it is used.
+    fn tell<T>(&mut self, report: impl FnOnce(&mut Ticket, &Scene<'_, Members>) -> T) -> T {
+        let members = self.cluster.members();
+        let scene = Scene {
+            tier: &**members,
+            health: &self.backend.health,
+            norms: &self.cluster.norms,
+            policy: &self.cluster.plan.breaker,
+        };
+        report(&mut self.ticket, &scene)
+    }
+
+    fn note(&self, transition: Option<Transition>, outcome: Outcome) {
+        match transition {
             None => {}
             Some(Transition::Ejected { retry_in }) => {
                 self.backend.stats.ejections.up();
                 self.log_ejected(outcome, retry_in);
             }
             Some(Transition::Restored) => {
-                self.backend.guess(now, &self.cluster.members().observed(now));
                 tracing::info!(name = %self.cluster.name, endpoint = %self.backend.address, "endpoint is back");
             }
         }
@@ -127,6 +114,6 @@ impl Drop for Lease {
         if !self.finished {
             self.close(Instant::now(), Outcome::Abandoned);
         }
-        self.backend.release();
+        self.backend.health.release();
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Backend, Plan};
 use crate::domain::balance::{Balancer, Shares, identity};
 use crate::domain::catalog::{Condition, Endpoint};
+use crate::domain::health::{Health, Tier};
 
 /// A snapshot of a cluster's endpoints.
 #[derive(Debug)]
@@ -48,21 +48,10 @@ impl Members {
         &self.all[..self.active]
     }
 
-    /// How often each endpoint in use is drawn.
-    pub fn shares(&self) -> &Shares {
-        &self.shares
-    }
-
-    /// What the endpoints in use are observed to take, in nanoseconds.
-    pub(super) fn observed(&self, now: Instant) -> Vec<f64> {
-        self.active().iter().filter_map(|member| member.backend.latency(now)).collect()
-    }
-
     /// The snapshot for `endpoints`, with the state of those that were here before.
-    pub(super) fn successor(&self, endpoints: &Arc<[Endpoint]>, plan: &Plan, now: Instant) -> Self {
+    pub(super) fn successor(&self, endpoints: &Arc<[Endpoint]>, plan: &Plan) -> Self {
         let known: HashMap<SocketAddr, &Arc<Backend>> =
             self.all.iter().map(|member| (member.backend.address, &member.backend)).collect();
-        let peers = self.observed(now);
         let shared = match plan.balancer {
             Balancer::ClientIp => shared_addresses(endpoints),
             _ => HashSet::new(),
@@ -71,7 +60,7 @@ impl Members {
             .iter()
             .map(|endpoint| Member {
                 backend: known.get(&endpoint.address).map_or_else(
-                    || Arc::new(Backend::new(endpoint.address, plan, &peers, now)),
+                    || Arc::new(Backend::new(endpoint.address, plan)),
                     |known| Arc::clone(known),
                 ),
                 identity: identity(endpoint.address, shared.contains(&endpoint.address.ip())),
@@ -94,4 +83,15 @@ impl Members {
 fn shared_addresses(endpoints: &[Endpoint]) -> HashSet<IpAddr> {
     let mut seen = HashSet::new();
     endpoints.iter().map(|endpoint| endpoint.address.ip()).filter(|ip| !seen.insert(*ip)).collect()
+}
+
+/// The endpoints in use.
+impl Tier for Members {
+    fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    fn health(&self, at: usize) -> &Health {
+        &self.all[at].backend.health
+    }
 }

@@ -19,16 +19,17 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-pub use backend::Backend;
+pub use backend::{Backend, Stats as BackendStats};
 pub use lease::Lease;
 pub use members::{Member, Members};
 pub use seat::{Live, Seat};
 pub use view::View;
 
 use super::fault::{Fault, Kind};
-use crate::domain::balance::{self, Balancer, Choice, Usable, score};
-use crate::domain::breaker::{Peers, Permit, Policy};
+use crate::domain::balance::{Balancer, Choice, score};
 use crate::domain::catalog::Endpoint;
+use crate::domain::health::breaker::Policy;
+use crate::domain::health::{self, Norms, Selected, select};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
@@ -60,6 +61,8 @@ pub struct Cluster {
     pub plan: Plan,
     /// What passed.
     pub stats: Stats,
+    /// What is normal here.
+    norms: Norms,
     members: ArcSwap<Members>,
     /// Nothing names it any more.
     retired: AtomicBool,
@@ -76,7 +79,7 @@ pub struct Stats {
     pub duration: Histogram,
     /// Attempts beyond the first of their request.
     pub retries: Count,
-    /// Picks for which every breaker was open, so that breakers were ignored.
+    /// Picks for which no endpoint could be relied on, so that breakers were ignored.
     pub forced: Count,
 }
 
@@ -85,7 +88,8 @@ impl Cluster {
     pub fn new(name: Box<str>, plan: Plan) -> Self {
         let members = ArcSwap::from_pointee(Members::default());
         let retired = AtomicBool::new(false);
-        Self { name, plan, stats: Stats::default(), members, retired, views: Mutex::default() }
+        let (stats, norms) = Default::default();
+        Self { name, plan, stats, norms, members, retired, views: Mutex::default() }
     }
 
     /// The endpoints as they are now.
@@ -95,13 +99,13 @@ impl Cluster {
 
     /// Takes over `endpoints`. Those that stay keep their state; connections to those that went, or are not to be used now,
     /// are closed once they are unused: requests that run on them finish.
-    pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
+    pub fn apply(&self, endpoints: &Arc<[Endpoint]>) {
         let views = self.views.lock();
         let before = self.members.load_full();
         if Arc::ptr_eq(&before.source, endpoints) {
             return;
         }
-        let after = before.successor(endpoints, &self.plan, now);
+        let after = before.successor(endpoints, &self.plan);
         let used: HashSet<*const Backend> = identities(after.active()).collect();
         self.members.store(Arc::new(after));
         for (at, Member { backend, .. }) in before.all.iter().enumerate() {
@@ -111,7 +115,7 @@ impl Cluster {
                 backend.resume();
             }
         }
-        views.iter().for_each(|view| view.apply(endpoints, now));
+        views.iter().for_each(|view| view.apply(endpoints));
     }
 
     /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
@@ -144,61 +148,22 @@ impl Cluster {
     ) -> Result<Lease, Fault> {
         let members = self.members.load();
         let active = members.active();
-        let is_last = |it: &Member| tried.last().is_some_and(|last| Arc::ptr_eq(&it.backend, last));
-        let avoid = tried.last().and_then(|_| active.iter().position(is_last));
-        // A probe may be taken by another worker between the look and the lease: look again, a few times.
-        for _ in 0..3 {
-            let view = |at: usize| -> balance::View {
-                let Member { backend, .. } = &active[at];
-                let view = backend.view(now, members.shares().weight(at));
-                if is_among(tried, &active[at]) { balance::View { usable: Usable::No, ..view } } else { view }
-            };
-            let rank = |at: usize| score(client.ip(), active[at].identity, active[at].weight);
-            let Some(mut picked) = self.plan.balancer.pick(members.shares(), avoid, rng, rank, view) else {
-                return Err(self.empty(&members));
-            };
-            if picked.choice == Choice::Forced && is_among(tried, &active[picked.index]) {
-                let untried = (0..active.len()).filter(|&at| !is_among(tried, &active[at]));
-                picked.index = rng.choice(untried.collect::<Vec<_>>()).unwrap_or(picked.index);
-            }
-            let backend = &active[picked.index].backend;
-            let permit = backend.begin(now);
-            let lost_the_probe = matches!(permit, Permit::Forced(_)) && picked.choice == Choice::Usable;
-            if lost_the_probe && active.len() > 1 {
-                backend.release();
-                continue;
-            }
-            if picked.choice == Choice::Forced && tried.is_empty() {
-                self.stats.forced.up();
-            }
-            return Ok(Lease::new(self.clone(), backend.clone(), permit, now));
+        let last = tried.last().and_then(|last| active.iter().position(|it| Arc::ptr_eq(&it.backend, last)));
+        let is_tried = |at: usize| is_among(tried, &active[at]);
+        let rank = |at: usize| score(client.ip(), active[at].identity, active[at].weight);
+        let policy = health::Policy { balancer: self.plan.balancer, breaker: self.plan.breaker };
+        let selected = select(&**members, &self.norms, &policy, (now, rng), (is_tried, last), rank);
+        let Selected { at, ticket, choice } = selected.ok_or_else(|| self.empty(&members))?;
+        if choice == Choice::Forced && tried.is_empty() {
+            self.stats.forced.up();
         }
-        let backend = active[rng.usize(..active.len())].backend.clone();
-        let permit = backend.begin(now);
-        Ok(Lease::new(self.clone(), backend, permit, now))
+        Ok(Lease::new(self.clone(), active[at].backend.clone(), ticket))
     }
 
     /// Whether an endpoint in use is none of those that were `tried`.
     pub fn has_untried(&self, tried: &[Arc<Backend>]) -> bool {
         let members = self.members.load();
         members.active().iter().any(|it| !is_among(tried, it))
-    }
-
-    /// An endpoint was observed for the first time: those that were not yet guess anew. Otherwise the first to
-    /// answer in a cluster that starts would keep all traffic until the others' guesses had faded.
-    fn guess_anew(&self, now: Instant) {
-        let members = self.members.load();
-        let observed = members.observed(now);
-        for member in members.active() {
-            member.backend.guess_if_unknown(now, &observed);
-        }
-    }
-
-    /// Whether there is another endpoint than `but` to rely on.
-    fn peers(&self, but: &Backend, now: Instant) -> Peers {
-        let members = self.members.load();
-        let mut others = members.active().iter().filter(|it| !std::ptr::eq(&*it.backend, but));
-        if others.any(|it| it.backend.is_closed(now)) { Peers::Usable } else { Peers::None }
     }
 
     fn empty(&self, members: &Members) -> Fault {

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -64,11 +63,11 @@ impl Seat {
     }
 
     /// Takes over `endpoints`, as [`Cluster::apply`].
-    pub fn apply(&self, endpoints: &Arc<[Endpoint]>, now: Instant) {
+    pub fn apply(&self, endpoints: &Arc<[Endpoint]>) {
         let mut state = self.state.lock();
         state.endpoints = endpoints.clone();
         if let Some(cluster) = self.cluster.get() {
-            cluster.apply(endpoints, now);
+            cluster.apply(endpoints);
         }
     }
 
@@ -87,7 +86,7 @@ impl Seat {
         let state = self.state.lock();
         self.cluster.get_or_init(|| {
             let cluster = Arc::new(Cluster::new(self.name.clone(), *self.plan));
-            cluster.apply(&state.endpoints, Instant::now());
+            cluster.apply(&state.endpoints);
             // A request that still sees an older world may ask after the end; its cluster goes with that world.
             if !state.retired {
                 live.0.lock().insert((self.service.clone(), self.name.clone()), cluster.clone());
@@ -117,8 +116,8 @@ impl Live {
 mod tests {
     use super::*;
     use crate::domain::balance::Balancer;
-    use crate::domain::breaker::Policy;
     use crate::domain::catalog::Namer;
+    use crate::domain::health::breaker::Policy;
     use crate::domain::policy::Calls;
     use crate::domain::refuse::Exempt;
 
@@ -142,11 +141,11 @@ mod tests {
     #[test]
     fn a_cluster_is_made_once_with_the_endpoints_of_that_moment_and_follows_them() {
         let (seat, live) = (seat(&["10.0.0.1:80"]), Live::default());
-        seat.apply(&of(&["10.0.0.1:80", "10.0.0.2:80"]), Instant::now());
+        seat.apply(&of(&["10.0.0.1:80", "10.0.0.2:80"]));
         assert!(seat.made().is_none() && live.clusters().is_empty());
         let cluster = seat.cluster(&live).clone();
         assert_eq!(cluster.members().all.len(), 2);
-        seat.apply(&of(&["10.0.0.3:80"]), Instant::now());
+        seat.apply(&of(&["10.0.0.3:80"]));
         assert!(Arc::ptr_eq(&cluster, seat.cluster(&live)));
         assert_eq!(cluster.members().all[0].backend.address, "10.0.0.3:80".parse().unwrap());
         assert_eq!(live.clusters().len(), 1);

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Cluster, Plan};
 use crate::domain::catalog::Endpoint;
@@ -24,8 +23,8 @@ pub struct View {
 }
 
 impl View {
-    pub(super) fn apply(&self, endpoints: &[Endpoint], now: Instant) {
-        self.cluster.apply(&transform(&self.steps, endpoints, &self.own), now);
+    pub(super) fn apply(&self, endpoints: &[Endpoint]) {
+        self.cluster.apply(&transform(&self.steps, endpoints, &self.own));
     }
 }
 
@@ -38,7 +37,6 @@ impl Cluster {
         (id, name): (&Path, Box<str>),
         plan: Plan,
         own: &[IpAddr],
-        now: Instant,
     ) -> Arc<Self> {
         let mut views = self.views.lock();
         let known = views.iter().position(|view| view.id == *id && *view.steps == *steps);
@@ -47,7 +45,7 @@ impl Cluster {
         }
         let cluster = Arc::new(Self::new(name, plan));
         let view = View { id: id.clone(), steps: steps.into(), cluster: cluster.clone(), own: own.into() };
-        view.apply(&self.members.load().source, now);
+        view.apply(&self.members.load().source);
         if let Some(at) = known {
             views.swap_remove(at).cluster.retire();
         }

@@ -174,7 +174,7 @@ impl Outside {
         let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, world)))?.map_err(Miss::Dns)?;
         let endpoints = self.endpoints(world, name, &answer.addresses, port).map_err(Miss::Foreign)?;
         let (cluster, now) = (Arc::new(Cluster::new(title(name, port), plan)), Instant::now());
-        cluster.apply(&endpoints, now);
+        cluster.apply(&endpoints);
         Ok(self.insert((name.into(), port), cluster, Some(answer.valid_until), now))
     }
 
@@ -187,7 +187,7 @@ impl Outside {
             return entry.cluster.clone();
         }
         let cluster = Arc::new(Cluster::new(title(&key.0, key.1), plan));
-        cluster.apply(&[Endpoint::at(address)].into(), now);
+        cluster.apply(&[Endpoint::at(address)].into());
         self.insert(key, cluster, None, now)
     }
 
@@ -250,14 +250,13 @@ impl Outside {
     ) -> Result<(), DnsError> {
         // The last addresses serve on where there is no room for it.
         let Ok(answer) = self.answer(world, &host, asker).await else { return Ok(()) };
-        let now = Instant::now();
         let mut table = self.table.lock();
         let key = (host, port);
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
                 match (table.get_mut(&key), self.endpoints(world, &key.0, addresses, port)) {
                     (Some(entry), Ok(endpoints)) => {
-                        entry.cluster.apply(&endpoints, now);
+                        entry.cluster.apply(&endpoints);
                         entry.valid_until = Some(*valid_until);
                     }
                     (Some(_), Err(foreign)) => {

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use imbl::OrdMap;
 use smallvec::SmallVec;
@@ -54,7 +53,7 @@ pub struct Terms {
 impl World {
     /// The world of `terms` and `catalog`. Clusters of `before` that still exist and were made with the same plan
     /// are kept.
-    pub fn build(terms: &Terms, catalog: Arc<Catalog>, before: Option<&Self>, now: Instant) -> Self {
+    pub fn build(terms: &Terms, catalog: Arc<Catalog>, before: Option<&Self>) -> Self {
         let mut world = Self {
             catalog: catalog.clone(),
             terms: terms.clone(),
@@ -66,7 +65,7 @@ impl World {
             none: Dtab::default(),
         };
         for (key, service) in &catalog.services {
-            world.put(key, service, before.and_then(|before| before.services.get(key)), now);
+            world.put(key, service, before.and_then(|before| before.services.get(key)));
         }
         if let Some(before) = before {
             for (key, ports) in &before.services {
@@ -78,7 +77,7 @@ impl World {
 
     /// The world after `changes`, which led to `catalog`. It shares with this one whatever they leave alone: the work is
     /// proportional to them.
-    pub fn with(&self, catalog: Arc<Catalog>, changes: &Changes, now: Instant) -> Self {
+    pub fn with(&self, catalog: Arc<Catalog>, changes: &Changes) -> Self {
         let mut world = Self {
             catalog: catalog.clone(),
             terms: self.terms.clone(),
@@ -100,7 +99,7 @@ impl World {
             if let (Some(old), Some(new)) = (old, new)
                 && same_shape(old, new)
             {
-                self.apply(key, new, now);
+                self.apply(key, new);
                 continue;
             }
             let ports = world.services.remove(key);
@@ -108,7 +107,7 @@ impl World {
                 world.give_up(key, old);
             }
             if let Some(new) = new {
-                world.put(key, new, ports.as_ref(), now);
+                world.put(key, new, ports.as_ref());
             }
             if let Some(ports) = &ports {
                 world.retire(ports, world.services.get(key));
@@ -125,10 +124,10 @@ impl World {
     }
 
     /// Hands a service's endpoints to its clusters.
-    pub(super) fn apply(&self, key: &ServiceKey, service: &Service, now: Instant) {
+    pub(super) fn apply(&self, key: &ServiceKey, service: &Service) {
         for (port, bound) in service.ports.iter().zip(self.services.get(key).into_iter().flat_map(|it| &**it))
         {
-            bound.seat.apply(&port.endpoints, now);
+            bound.seat.apply(&port.endpoints);
         }
     }
 
@@ -141,7 +140,7 @@ impl World {
     }
 
     /// Adds a service, keeping the seats of `before` that are still what they were.
-    fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>, now: Instant) {
+    fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>) {
         let host = host_name(key, &self.terms.rules);
         let plan = Arc::new(self.plan(service));
         let terms = &self.terms;
@@ -156,7 +155,7 @@ impl World {
                     .and_then(|before| before.iter().find(|it| it.seat.name == name && it.seat.plan == plan));
                 let seat = match kept {
                     Some(kept) => {
-                        kept.seat.apply(&port.endpoints, now);
+                        kept.seat.apply(&port.endpoints);
                         let views = |it: &Arc<Cluster>| it.keep_views(|view| terms.still_has(view, &it.plan));
                         kept.seat.made().map(views);
                         kept.seat.clone()

@@ -19,7 +19,6 @@ pub use facts::{Basis, Facts, Generation};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use imbl::OrdMap;
 use smallvec::SmallVec;
@@ -171,7 +170,7 @@ impl World {
 
     /// Hands `catalog`'s endpoints to their clusters, when nothing else differs. Returns whether that was all:
     /// if not, a new world is needed.
-    pub fn absorb(&self, catalog: &Catalog, changes: &Changes, now: Instant) -> bool {
+    pub fn absorb(&self, catalog: &Catalog, changes: &Changes) -> bool {
         let same_shape = |key: &ServiceKey| match (self.catalog.services.get(key), catalog.services.get(key))
         {
             (Some(before), Some(after)) => build::same_shape(before, after),
@@ -183,7 +182,7 @@ impl World {
         }
         for key in &changes.changed {
             if let Some(service) = catalog.services.get(key) {
-                self.apply(key, service, now);
+                self.apply(key, service);
             }
         }
         true

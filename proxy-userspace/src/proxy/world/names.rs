@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::facts::{Basis, Fact, Facts};
 use super::plans::{default_port, label_of};
@@ -111,7 +110,7 @@ impl Names for World {
         // Who asked for it, and how that was written, makes no other cluster.
         let id = &id.unscoped();
         let plan = self.terms.plan_of_view(id, &port.plan);
-        port.view(steps, (id, id.to_string().into()), plan, &self.terms.node.own, Instant::now())
+        port.view(steps, (id, id.to_string().into()), plan, &self.terms.node.own)
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Terms;
-use crate::domain::breaker::Policy;
 use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
+use crate::domain::health::breaker::Policy;
 use crate::domain::name::{Host, Path, Questions, Rules, Scope, Services};
 use crate::domain::policy::Calls;
 use crate::domain::route::{Configured, Kind, Outside, Resolver, Transformer};

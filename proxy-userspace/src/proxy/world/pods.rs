@@ -5,7 +5,6 @@
 //! names exist by their Service, a pod that is not there now is an empty name (503) and not one that DNS outside may know.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -56,13 +55,7 @@ impl World {
         let id = Path::of(["$", "weir.host", &label]);
         let cluster = port.seat.cluster(&self.live).clone();
         let plan = self.terms.plan_of_view(&id, &cluster.plan);
-        let view = cluster.view(
-            &steps,
-            (&id, format!("/svc/{label}").into()),
-            plan,
-            &self.terms.node.own,
-            Instant::now(),
-        );
+        let view = cluster.view(&steps, (&id, format!("/svc/{label}").into()), plan, &self.terms.node.own);
         Some(Answer::Port { port: view, taken: 1 })
     }
 

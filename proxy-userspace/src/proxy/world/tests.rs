@@ -1,8 +1,10 @@
+use std::time::Instant;
+
 use super::*;
 use crate::config::{Allow, Settings};
 use crate::domain::balance::Balancer;
-use crate::domain::breaker::Policy;
 use crate::domain::catalog::{At, Endpoint, Namer, NodePort, Service, ServicePort};
+use crate::domain::health::breaker::Policy;
 use crate::domain::name::Rules;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
@@ -88,8 +90,8 @@ fn owner(world: &World, dialled: &str) -> Option<String> {
 
 #[test]
 fn a_route_holds_until_a_service_it_asked_for_comes_or_goes() {
-    let (now, first) = (Instant::now(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
-    let world = World::build(&terms(), first.clone(), None, now);
+    let first = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
+    let world = World::build(&terms(), first.clone(), None);
     let hello = world.bind(&name("/svc/hello"), None);
     let absent = world.bind(&name("/svc/world"), None);
     let fallback = Dtab::parse(
@@ -101,12 +103,12 @@ fn a_route_holds_until_a_service_it_asked_for_comes_or_goes() {
     let either = world.bind(&name("/svc/either"), Some(&fallback));
 
     let other = with(&first, service("other", "10.96.0.3", &[]));
-    let after = world.with(other.clone(), &Changes::between(&first, &other), now);
+    let after = world.with(other.clone(), &Changes::between(&first, &other));
     assert!(hello.holds(&after, world.generation()) && either.holds(&after, world.generation()));
     assert!(!absent.holds(&after, world.generation()), "it says what there is, so it is found out anew");
 
     let second = with(&other, service("world", "10.96.0.2", &[]));
-    let last = after.with(second.clone(), &Changes::between(&other, &second), now);
+    let last = after.with(second.clone(), &Changes::between(&other, &second));
     assert!(hello.holds(&last, world.generation()));
     assert!(!either.holds(&last, world.generation()), "its first alternative is there now");
     assert!(either.holds(&world, world.generation()));
@@ -125,14 +127,14 @@ fn a_name_that_is_a_nodes_address_holds_until_its_node_port_or_the_nodes_change(
         Arc::new(Catalog { nodes: Arc::new(nodes), ..catalog.clone() })
     };
     let base = nodes(&catalog(&[at_port("hello", "10.96.0.10", 30080)]), &["10.0.0.9"]);
-    let world = World::build(&terms(), base.clone(), None, Instant::now());
+    let world = World::build(&terms(), base.clone(), None);
     let route = world.bind(&name("/svc/10.0.0.9:30080"), None);
     assert_eq!(owner(&world, "10.0.0.9:30080").as_deref(), Some("/svc/hello"));
     assert_eq!(owner(&world, "[::ffff:10.0.0.9]:30080").as_deref(), Some("/svc/hello"));
     assert_eq!(owner(&world, "10.0.0.8:30080"), None);
     let after = |catalog: &Arc<Catalog>| {
         let changes = Changes::between(&base, catalog);
-        let next = world.with(catalog.clone(), &changes, Instant::now());
+        let next = world.with(catalog.clone(), &changes);
         (route.holds(&next, world.generation()), owner(&next, "10.0.0.9:30080"))
     };
     let hello = Some("/svc/hello".to_owned());
@@ -143,7 +145,7 @@ fn a_name_that_is_a_nodes_address_holds_until_its_node_port_or_the_nodes_change(
     assert_eq!(after(&nodes(&base, &["10.0.0.8"])), (false, None));
     assert_eq!(after(&nodes(&base, &["10.0.0.8", "10.0.0.9"])), (false, hello));
     let changes = Changes::between(&base, &nodes(&base, &["10.0.0.8"]));
-    assert!(changes.nodes && !changes.is_empty() && !world.absorb(&base, &changes, Instant::now()));
+    assert!(changes.nodes && !changes.is_empty() && !world.absorb(&base, &changes));
     assert!(!Changes::between(&base, &nodes(&base, &["10.0.0.9"])).nodes, "the same in another place");
 }
 
@@ -165,7 +167,7 @@ fn awaiting(why: &str) -> Arc<Catalog> {
 
 #[test]
 fn while_the_clusters_services_are_not_known_no_name_is_denied_that_may_be_one() {
-    let world = World::build(&terms(), awaiting("waiting for services: why"), None, Instant::now());
+    let world = World::build(&terms(), awaiting("waiting for services: why"), None);
     let unknown = |asked: &str| {
         let why = "is not bound yet: the cluster's services are not known yet: waiting for services: why";
         Ok((fault::Kind::ServicesUnknown, format!("{asked} {why}")))
@@ -190,31 +192,31 @@ fn while_the_clusters_services_are_not_known_no_name_is_denied_that_may_be_one()
 
 #[test]
 fn what_was_bound_while_services_were_unknown_is_bound_anew_once_they_are_known() {
-    let (now, first) = (Instant::now(), awaiting("one"));
-    let world = World::build(&terms(), first.clone(), None, now);
+    let first = awaiting("one");
+    let world = World::build(&terms(), first.clone(), None);
     let outside = world.bind(&name("/svc/example.com"), None);
     let (hello, absent) = (world.bind(&name("/svc/hello"), None), world.bind(&name("/svc/world"), None));
     let mut known = Catalog::clone(&first);
     known.awaited = None;
     for next in [awaiting("another"), Arc::new(known)] {
         let changes = Changes::between(&first, &next);
-        assert!(!world.absorb(&next, &changes, now));
-        let after = world.with(next, &changes, now);
+        assert!(!world.absorb(&next, &changes));
+        let after = world.with(next, &changes);
         assert!(hello.holds(&after, world.generation()), "it was found whatever else there is");
         assert!(!outside.holds(&after, world.generation()) && !absent.holds(&after, world.generation()));
         let again = after.bind(&name("/svc/example.com"), None);
-        let last = after.with(after.catalog.clone(), &Changes::default(), now);
+        let last = after.with(after.catalog.clone(), &Changes::default());
         assert!(again.holds(&last, after.generation()));
     }
-    let known = World::build(&terms(), catalog(&[]), Some(&world), now);
+    let known = World::build(&terms(), catalog(&[]), Some(&world));
     let (kind, why) = fault(&known, "/svc/world", "").unwrap();
     assert!(kind == fault::Kind::Unbound && why.contains("no service world in namespace default"), "{why}");
 }
 
 #[test]
 fn kubernetes_names_are_the_same_in_any_case() {
-    let (now, first) = (Instant::now(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
-    let world = World::build(&terms(), first.clone(), None, now);
+    let first = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
+    let world = World::build(&terms(), first.clone(), None);
     let place = |world: &World, text: &str| {
         let explanation = world.explain(&name(text), None);
         explanation.to_string().lines().last().unwrap_or_default().to_owned()
@@ -230,7 +232,7 @@ fn kubernetes_names_are_the_same_in_any_case() {
     );
     let route = world.bind(&name("/a"), Some(&either.unwrap()));
     let second = with(&first, service("world", "10.96.0.2", &[]));
-    let after = world.with(second.clone(), &Changes::between(&first, &second), now);
+    let after = world.with(second.clone(), &Changes::between(&first, &second));
     assert!(!route.holds(&after, world.generation()), "World is there now");
 }
 
@@ -243,7 +245,7 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
     };
     let of = |(namespace, name): (&str, &str)| elsewhere(namespace, name);
     let services = [("a", "shop"), ("a-b", "other"), ("b", "shop"), ("default", "x"), ("z", "shop")].map(of);
-    let world = World::build(&terms(), catalog(&services), None, Instant::now());
+    let world = World::build(&terms(), catalog(&services), None);
     let why = |text: &str| world.explain(&name(text), None).reasons().join("; ");
     assert_eq!(
         why("/$/weir.host/shop"),
@@ -255,23 +257,23 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
 
 #[test]
 fn a_change_of_endpoints_alone_makes_no_new_world_and_reaches_the_cluster() {
-    let (now, first) = (Instant::now(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
-    let world = World::build(&terms(), first.clone(), None, now);
+    let first = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
+    let world = World::build(&terms(), first.clone(), None);
     let cluster = world.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
     let second = with(&first, service("hello", "10.96.0.1", &[at(2)]));
-    assert!(world.absorb(&second, &Changes::between(&first, &second), now));
+    assert!(world.absorb(&second, &Changes::between(&first, &second)));
     assert_eq!(cluster.members().all[0].backend.address, at(2));
 }
 
 #[test]
 fn services_that_stay_keep_their_clusters_when_others_come_and_go() {
-    let (now, hello) = (Instant::now(), service("hello", "10.96.0.1", &[at(1)]));
+    let hello = service("hello", "10.96.0.1", &[at(1)]);
     let first = catalog(&[hello.clone(), service("old", "10.96.0.2", &[at(2)])]);
-    let world = World::build(&terms(), first.clone(), None, now);
+    let world = World::build(&terms(), first.clone(), None);
     let kept = world.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
     assert_eq!(owner(&world, "10.96.0.2:80").as_deref(), Some("/svc/old"));
     let second = catalog(&[hello, service("new", "10.96.0.3", &[at(3)])]);
-    let after = world.with(second.clone(), &Changes::between(&first, &second), now);
+    let after = world.with(second.clone(), &Changes::between(&first, &second));
     assert!(Arc::ptr_eq(&kept, after.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster));
     assert_eq!(owner(&after, "10.96.0.2:80"), None);
     assert_eq!(owner(&after, "10.96.0.3:80").as_deref(), Some("/svc/new"));
@@ -281,15 +283,14 @@ fn services_that_stay_keep_their_clusters_when_others_come_and_go() {
 
 #[test]
 fn of_two_services_with_one_address_the_other_has_it_when_the_first_goes() {
-    let now = Instant::now();
     let (a, b) = (service("a", "10.96.0.1", &[]), service("b", "10.96.0.1", &[]));
     let first = catalog(std::slice::from_ref(&b));
-    let world = World::build(&terms(), first.clone(), None, now);
+    let world = World::build(&terms(), first.clone(), None);
     assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/b"));
     let both = with(&first, a);
-    let world = world.with(both.clone(), &Changes::between(&first, &both), now);
+    let world = world.with(both.clone(), &Changes::between(&first, &both));
     assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/a"));
-    let world = world.with(first.clone(), &Changes::between(&both, &first), now);
+    let world = world.with(first.clone(), &Changes::between(&both, &first));
     assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/b"));
     assert_eq!(world.claimants("10.96.0.1".parse().unwrap(), 80).count(), 1);
 }
@@ -302,7 +303,7 @@ fn large() -> (Arc<Catalog>, World) {
         service(&format!("service-{n}"), &format!("10.96.{high}.{low}"), &endpoints)
     };
     let catalog = catalog(&(0..10_000).map(service).collect::<Vec<_>>());
-    let world = World::build(&terms(), catalog.clone(), None, Instant::now());
+    let world = World::build(&terms(), catalog.clone(), None);
     for n in (0..10_000).step_by(50) {
         world.bind(&name(&format!("/svc/service-{n}")), None);
     }
@@ -322,17 +323,16 @@ fn shortest<T>(mut it: impl FnMut(u8) -> T) -> std::time::Duration {
 #[test]
 fn a_change_of_one_endpoint_or_one_service_among_ten_thousand_takes_no_time() {
     let (before, world) = large();
-    let now = Instant::now();
     let endpoint = shortest(|at| {
         let old = &before.services[&key("service-5000")];
         let mut new = Service::clone(old);
         new.ports[0].endpoints = old.ports[0].endpoints.iter().skip(usize::from(at % 2)).cloned().collect();
         let after = with(&before, new);
-        assert!(world.absorb(&after, &Changes::between(&before, &after), now));
+        assert!(world.absorb(&after, &Changes::between(&before, &after)));
     });
     let added = shortest(|at| {
         let after = with(&before, service(&format!("new-{at}"), "10.97.0.1", &[self::at(1)]));
-        world.with(after.clone(), &Changes::between(&before, &after), now)
+        world.with(after.clone(), &Changes::between(&before, &after))
     });
     let unknown = shortest(|at| world.bind(&name(&format!("/svc/unknown-{at}")), None));
     eprintln!("one endpoint: {endpoint:?}, one more service: {added:?}, one unknown name: {unknown:?}");
@@ -357,9 +357,9 @@ fn set(namespace: &str, name: &str, pods: &[(&str, SocketAddr)]) -> Service {
 
 #[test]
 fn a_pods_cluster_stays_as_long_as_the_pod_whatever_becomes_of_others() {
-    let (now, pods) = (Instant::now(), [("db-0", at(1)), ("db-1", at(2)), ("db-2", at(3))]);
+    let pods = [("db-0", at(1)), ("db-1", at(2)), ("db-2", at(3))];
     let first = catalog(&[set("shop", "db", &pods[..2])]);
-    let world = World::build(&terms(), first.clone(), None, now);
+    let world = World::build(&terms(), first.clone(), None);
     let place = |world: &World, asked: &str| {
         let route = world.bind(&name(asked), None);
         match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
@@ -379,28 +379,28 @@ fn a_pods_cluster_stays_as_long_as_the_pod_whatever_becomes_of_others() {
 
     // Another pod comes: names are bound anew, and what a pod has stays.
     let second = with(&first, set("shop", "db", &pods));
-    assert!(!world.absorb(&second, &Changes::between(&first, &second), now));
-    let world_2 = world.with(second.clone(), &Changes::between(&first, &second), now);
+    assert!(!world.absorb(&second, &Changes::between(&first, &second)));
+    let world_2 = world.with(second.clone(), &Changes::between(&first, &second));
     assert!(!absent.holds(&world_2, world.generation()) && !known.holds(&world_2, world.generation()));
     assert!(Arc::ptr_eq(&zero, &place(&world_2, "/svc/db-0.db.shop").unwrap()));
     assert!(place(&world_2, "/svc/db-2.db.shop").is_ok());
 
     // It is made anew at another address: nothing is bound anew.
     let third = with(&second, set("shop", "db", &[("db-0", at(9)), pods[1], pods[2]]));
-    assert!(world_2.absorb(&third, &Changes::between(&second, &third), now));
+    assert!(world_2.absorb(&third, &Changes::between(&second, &third)));
     assert_eq!(zero.members().all[0].backend.address, at(9));
 
     // It is gone.
     let fourth = with(&third, set("shop", "db", &pods[1..]));
-    let world_4 = world_2.with(fourth.clone(), &Changes::between(&third, &fourth), now);
+    let world_4 = world_2.with(fourth.clone(), &Changes::between(&third, &fourth));
     assert!(zero.is_retired());
     assert_eq!(place(&world_4, "/svc/db-0.db.shop").unwrap_err(), fault::Kind::NoEndpoint);
 }
 
 #[test]
 fn a_host_outside_is_bound_anew_when_a_service_of_its_name_comes() {
-    let (now, first) = (Instant::now(), catalog(&[]));
-    let world = World::build(&terms(), first.clone(), None, now);
+    let first = catalog(&[]);
+    let world = World::build(&terms(), first.clone(), None);
     let outside = |world: &World, asked: &str| {
         let route = world.bind(&name(asked), None);
         match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
@@ -418,7 +418,7 @@ fn a_host_outside_is_bound_anew_when_a_service_of_its_name_comes() {
     let mut rude = service("rude", "10.96.0.1", &[]);
     rude.key = ServiceKey { namespace: "shop".into(), ..rude.key };
     let second = with(&with(&first, rude), set("shop", "db", &[]));
-    let after = world.with(second.clone(), &Changes::between(&first, &second), now);
+    let after = world.with(second.clone(), &Changes::between(&first, &second));
     assert!(!by_address.holds(&after, world.generation()));
     for asked in ["/$/inet/rude.shop/80", "/$/io.buoyant.rinet/80/db-0.db.shop"] {
         assert_eq!(outside(&after, asked), (1, false), "{asked}");

@@ -20,19 +20,22 @@
 //! **The last usable endpoint is never ejected.** Only the cluster knows which one that is, so it says so
 //! with each outcome ([`Peers`]). Its word is a snapshot: two endpoints that fail at the same moment may
 //! each count on the other, and both be ejected. That is harmless, because with no endpoint usable the
-//! balancer ignores breakers ([`Choice::Forced`](super::balance::Choice::Forced)), and a request so forced
-//! through restores the endpoint if it succeeds. An endpoint spared keeps its count: the next failure
-//! ejects it, if by then another is usable.
+//! balancer ignores breakers ([`Choice::Forced`](crate::domain::balance::Choice::Forced)), and a request so forced
+//! through restores the endpoint if it succeeds. An endpoint spared keeps its count, and is not [`usable`](Breaker::is_usable):
+//! the others may have recovered, so requests go to all of them alike until one succeeds. Its next failure ejects it, if
+//! by then another is usable.
 //!
 //! **A probe cannot block its endpoint.** If it ends without a verdict (its client left) the next request
 //! may probe at once; if it does not end, another may after [`Policy::probe`]. The first is still heard.
+//!
+//! **The policy is an argument**, so that a changed one holds from then on for a breaker that stays as it is.
 //!
 //! Deliberately absent: a rate of successes over a window; locks and clocks; the log.
 
 #[cfg(test)]
 mod tests;
 
-pub use super::retry::Backoff;
+pub use crate::domain::retry::Backoff;
 use std::time::{Duration, Instant};
 
 /// When a breaker ejects, and for how long.
@@ -56,7 +59,6 @@ impl Default for Policy {
 /// The circuit breaker of one endpoint.
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    policy: Policy,
     position: Position,
     period: Period,
     /// Probes begun so far: tells a probe that holds the turn from one that lost it by taking too long.
@@ -132,10 +134,10 @@ pub enum Verdict {
 /// Whether the cluster has another endpoint to use, as of an outcome. Only a failure's is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peers {
-    /// The breaker of another endpoint of the tier is [`State::Closed`]. One that is due does not count: it
-    /// most likely still is what it was ejected for.
+    /// Another endpoint of the tier is [`usable`](Breaker::is_usable). One that is due for a probe does not count: it most
+    /// likely still is what it was ejected for.
     Usable,
-    /// No other is closed: this one must stay.
+    /// No other is: this one must stay.
     None,
 }
 
@@ -152,11 +154,6 @@ pub enum Transition {
 }
 
 impl Breaker {
-    /// A closed breaker.
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, position: Position::Closed { failures: 0 }, period: Period(0), probes: 0 }
-    }
-
     /// What the breaker does at `now`.
     pub fn state(&self, now: Instant) -> State {
         match self.position {
@@ -167,20 +164,17 @@ impl Breaker {
         }
     }
 
-    /// Whether a request may be sent at `now`.
-    pub fn admits(&self, now: Instant) -> bool {
-        match self.state(now) {
-            State::Closed | State::Due => true,
-            State::Open { .. } | State::Probing => false,
-        }
+    /// Whether the endpoint is one to rely on: its breaker is closed, and not only because it is the last one.
+    pub fn is_usable(&self, policy: &Policy) -> bool {
+        matches!(self.position, Position::Closed { failures } if failures == 0 || failures < policy.failures)
     }
 
     /// A request is about to be sent. The first one that begins when a probe is due is that probe.
-    pub fn begin(&mut self, now: Instant) -> Permit {
+    pub fn begin(&mut self, now: Instant, policy: &Policy) -> Permit {
         match (self.state(now), self.position) {
             (State::Due, Position::Open { steps, .. } | Position::Probing { steps, .. }) => {
                 self.probes = self.probes.wrapping_add(1);
-                self.position = Position::Probing { until: now + self.policy.probe, steps };
+                self.position = Position::Probing { until: now + policy.probe, steps };
                 Permit::Probe(self.period, Turn(self.probes))
             }
             (State::Closed, _) => Permit::Normal(self.period),
@@ -195,7 +189,7 @@ impl Breaker {
         permit: Permit,
         verdict: Verdict,
         peers: Peers,
-        rng: &mut fastrand::Rng,
+        (policy, rng): (&Policy, &mut fastrand::Rng),
     ) -> Option<Transition> {
         match permit {
             Permit::Normal(period) | Permit::Probe(period, _) | Permit::Forced(period)
@@ -203,8 +197,8 @@ impl Breaker {
             {
                 None
             }
-            Permit::Normal(_) => self.end_normal(now, verdict, peers, rng),
-            Permit::Probe(_, turn) => self.end_probe(now, turn, verdict, rng),
+            Permit::Normal(_) => self.end_normal(now, verdict, peers, (policy, rng)),
+            Permit::Probe(_, turn) => self.end_probe(now, turn, verdict, (policy, rng)),
             // One that was not let through may still prove the breaker wrong, but not more than right.
             Permit::Forced(_) => match verdict {
                 Verdict::Success => Some(self.restore()),
@@ -218,7 +212,7 @@ impl Breaker {
         now: Instant,
         verdict: Verdict,
         peers: Peers,
-        rng: &mut fastrand::Rng,
+        (policy, rng): (&Policy, &mut fastrand::Rng),
     ) -> Option<Transition> {
         let Position::Closed { failures } = &mut self.position else {
             return None;
@@ -228,10 +222,10 @@ impl Breaker {
             Verdict::Unknown => {}
             Verdict::Failure => *failures = failures.saturating_add(1),
         }
-        let tripped = verdict == Verdict::Failure && *failures >= self.policy.failures;
+        let tripped = verdict == Verdict::Failure && *failures >= policy.failures;
         (tripped && peers == Peers::Usable).then(|| {
             self.period = self.period.next();
-            self.open(now, 0, rng)
+            self.open(now, 0, (policy, rng))
         })
     }
 
@@ -240,11 +234,11 @@ impl Breaker {
         now: Instant,
         turn: Turn,
         verdict: Verdict,
-        rng: &mut fastrand::Rng,
+        (policy, rng): (&Policy, &mut fastrand::Rng),
     ) -> Option<Transition> {
         match (verdict, self.position) {
             (Verdict::Success, _) => Some(self.restore()),
-            (Verdict::Failure, Position::Probing { steps, .. }) => Some(self.open(now, steps, rng)),
+            (Verdict::Failure, Position::Probing { steps, .. }) => Some(self.open(now, steps, (policy, rng))),
             (Verdict::Unknown, Position::Probing { steps, .. }) if turn == Turn(self.probes) => {
                 self.position = Position::Open { until: now, steps };
                 None
@@ -253,8 +247,8 @@ impl Breaker {
         }
     }
 
-    fn open(&mut self, now: Instant, steps: u32, rng: &mut fastrand::Rng) -> Transition {
-        let retry_in = self.policy.backoff.delay(steps, rng);
+    fn open(&mut self, now: Instant, steps: u32, (policy, rng): (&Policy, &mut fastrand::Rng)) -> Transition {
+        let retry_in = policy.backoff.delay(steps, rng);
         self.position = Position::Open { until: now + retry_in, steps: steps.saturating_add(1) };
         Transition::Ejected { retry_in }
     }
@@ -263,6 +257,13 @@ impl Breaker {
         self.period = self.period.next();
         self.position = Position::Closed { failures: 0 };
         Transition::Restored
+    }
+}
+
+/// A closed breaker that has heard nothing.
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { position: Position::Closed { failures: 0 }, period: Period(0), probes: 0 }
     }
 }
 

@@ -1,0 +1,294 @@
+use super::*;
+use crate::domain::balance::{Balancer, Choice, Shares};
+use crate::domain::outcome::Outcome;
+
+const MS: Duration = Duration::from_millis(1);
+const OK: Outcome = Outcome::Answered(200);
+
+/// Endpoints with a clock that the test moves.
+struct Bench {
+    healths: Vec<Health>,
+    shares: Shares,
+    norms: Norms,
+    policy: Policy,
+    now: Instant,
+    rng: fastrand::Rng,
+}
+
+impl Tier for Bench {
+    fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    fn health(&self, at: usize) -> &Health {
+        &self.healths[at]
+    }
+}
+
+impl Bench {
+    fn new(endpoints: usize) -> Self {
+        let mut rng = fastrand::Rng::with_seed(7);
+        Self {
+            healths: (0..endpoints).map(|_| Health::new(rng.fork())).collect(),
+            shares: Shares::equal(endpoints),
+            norms: Norms::default(),
+            policy: Policy { balancer: Balancer::P2c, ..Policy::default() },
+            now: Instant::now(),
+            rng,
+        }
+    }
+
+    fn select(&mut self, tried: &[usize]) -> Selected {
+        let mut rng = self.rng.fork();
+        let last = tried.last().copied();
+        select(
+            self,
+            &self.norms,
+            &self.policy,
+            (self.now, &mut rng),
+            (|at| tried.contains(&at), last),
+            |_| 1.0,
+        )
+        .unwrap()
+    }
+
+    /// A use of endpoint `at`, whatever the balancer would say.
+    fn ticket(&mut self, at: usize) -> Ticket {
+        let begun = self.healths[at].begin(self.now, &self.norms, &self.policy.breaker);
+        Ticket::new(begun, self.now, None)
+    }
+
+    fn end(&mut self, at: usize, mut ticket: Ticket, took: Duration, outcome: Outcome) -> Finished {
+        self.now += took;
+        let health = &self.healths[at];
+        let scene = Scene { tier: self, health, norms: &self.norms, policy: &self.policy.breaker };
+        if matches!(outcome, Outcome::Answered(_)) {
+            ticket.answered(self.now, outcome, &scene);
+        }
+        let finished = ticket.finish(self.now, outcome, &scene);
+        health.release();
+        finished
+    }
+
+    /// One request, one after the other; returns who got it.
+    fn request(&mut self, serve: impl Fn(usize) -> (Duration, Outcome)) -> usize {
+        let Selected { at, ticket, .. } = self.select(&[]);
+        let (took, outcome) = serve(at);
+        self.end(at, ticket, took, outcome);
+        at
+    }
+
+    fn counts(&mut self, requests: usize, serve: impl Fn(usize) -> (Duration, Outcome)) -> Vec<usize> {
+        let mut counts = vec![0; self.healths.len()];
+        for _ in 0..requests {
+            counts[self.request(&serve)] += 1;
+        }
+        counts
+    }
+}
+
+#[test]
+fn equals_take_turns() {
+    let mut bench = Bench::new(3);
+    let counts = bench.counts(600, |_| (MS, OK));
+    assert!(counts.iter().all(|count| (190..=210).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn a_tie_goes_to_whoever_was_asked_longest_ago() {
+    let mut bench = Bench::new(2);
+    let mut turns: Vec<_> = (0..10).map(|_| bench.request(|_| (MS, OK))).collect();
+    turns.dedup();
+    assert_eq!(turns.len(), 10, "two equals alternate");
+}
+
+#[test]
+fn who_has_less_to_do_is_asked_however_long_the_other_has_waited() {
+    let mut bench = Bench::new(2);
+    let (first, second) = (bench.select(&[]), bench.select(&[]));
+    assert_ne!(first.at, second.at);
+    bench.end(second.at, second.ticket, MS, OK);
+    for _ in 0..5 {
+        assert_eq!(bench.request(|_| (MS, OK)), second.at);
+    }
+}
+
+#[test]
+fn a_request_that_was_tried_goes_elsewhere_also_when_all_are_out() {
+    let mut bench = Bench::new(3);
+    for _ in 0..50 {
+        assert_eq!(bench.select(&[0, 2]).at, 1);
+        let Selected { at, choice, .. } = bench.select(&[0, 1, 2]);
+        assert!(at < 3 && choice == Choice::Forced, "where all were tried any of them will do");
+    }
+}
+
+#[test]
+fn the_breaker_hears_of_a_failure_at_the_head_and_only_once() {
+    let mut bench = Bench::new(2);
+    for _ in 0..5 {
+        let ticket = bench.ticket(0);
+        let finished = bench.end(0, ticket, MS, Outcome::Answered(500));
+        assert_eq!(finished.verdict, breaker::Verdict::Failure);
+    }
+    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+    assert_eq!(bench.healths[0].in_flight(), 0);
+}
+
+#[test]
+fn an_answer_cut_short_is_a_failure_whatever_its_status_said() {
+    let mut bench = Bench::new(2);
+    for _ in 0..5 {
+        let mut ticket = bench.ticket(0);
+        let health = &bench.healths[0];
+        let scene = Scene { tier: &bench, health, norms: &bench.norms, policy: &bench.policy.breaker };
+        assert_eq!(ticket.answered(bench.now, OK, &scene), None);
+        ticket.finish(bench.now, Outcome::Reset, &scene);
+        health.release();
+    }
+    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+}
+
+#[test]
+fn answers_of_429_are_no_failures_and_put_off_the_next_request() {
+    let mut bench = Bench::new(2);
+    let counts = bench.counts(200, |at| if at == 0 { (MS / 10, Outcome::Answered(429)) } else { (MS, OK) });
+    assert!(counts[0] <= 10, "{counts:?}");
+    assert_eq!(bench.healths[0].breaker(bench.now), State::Closed);
+    assert_eq!(bench.healths[0].latency(), None, "how soon it refuses is not how soon it answers");
+}
+
+#[test]
+fn who_asks_to_be_left_alone_is_until_then_and_no_longer() {
+    let mut bench = Bench::new(2);
+    bench.counts(20, |_| (MS, OK));
+    let ticket = bench.ticket(0);
+    let scene =
+        Scene { tier: &bench, health: &bench.healths[0], norms: &bench.norms, policy: &bench.policy.breaker };
+    ticket.leave_alone(bench.now, Duration::from_secs(3), &scene);
+    bench.end(0, ticket, MS, Outcome::Answered(429));
+    assert!(bench.healths[0].is_left_alone(bench.now));
+    assert_eq!(bench.counts(1000, |_| (MS, OK)), [0, 1000]);
+    bench.now += Duration::from_secs(3);
+    let counts = bench.counts(100, |_| (MS, OK));
+    assert!(counts[0] >= 45, "{counts:?}");
+}
+
+#[test]
+fn who_asks_for_a_year_gets_the_longest_that_a_breaker_keeps_out() {
+    let mut bench = Bench::new(2);
+    let ticket = bench.ticket(0);
+    let scene =
+        Scene { tier: &bench, health: &bench.healths[0], norms: &bench.norms, policy: &bench.policy.breaker };
+    ticket.leave_alone(bench.now, Duration::from_secs(365 * 86_400), &scene);
+    let at = |after| bench.now + Duration::from_secs(after);
+    assert!(bench.healths[0].is_left_alone(at(299)) && !bench.healths[0].is_left_alone(at(300)));
+}
+
+#[test]
+fn the_only_endpoint_is_asked_whatever_it_says() {
+    let mut bench = Bench::new(1);
+    for outcome in [Outcome::Answered(429), Outcome::Answered(500), Outcome::EndedEarly, Outcome::Timeout] {
+        assert_eq!(bench.counts(20, |_| (MS, outcome)), [20], "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_restored_endpoint_begins_anew() {
+    let mut bench = Bench::new(2);
+    bench.counts(50, |_| (MS, OK));
+    for _ in 0..5 {
+        let ticket = bench.ticket(0);
+        bench.end(0, ticket, Duration::from_secs(2), Outcome::Timeout);
+    }
+    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+    bench.now += Duration::from_secs(8);
+    let ticket = bench.ticket(0);
+    bench.end(0, ticket, MS, OK);
+    assert_eq!(bench.healths[0].breaker(bench.now), State::Closed);
+    let counts = bench.counts(100, |_| (MS, OK));
+    assert!(counts[0] >= 45, "{counts:?}");
+}
+
+#[test]
+fn the_cost_of_a_pick_does_not_grow_with_the_number_of_endpoints() {
+    // Counted, not timed: how many endpoints are looked at.
+    struct Counted<'a>(&'a Bench, std::cell::Cell<usize>);
+    impl Tier for Counted<'_> {
+        fn shares(&self) -> &Shares {
+            &self.0.shares
+        }
+        fn health(&self, at: usize) -> &Health {
+            self.1.set(self.1.get() + 1);
+            &self.0.healths[at]
+        }
+    }
+    for endpoints in [3, 5000] {
+        let bench = Bench::new(endpoints);
+        let tier = Counted(&bench, std::cell::Cell::new(0));
+        let mut rng = fastrand::Rng::with_seed(7);
+        for request in 0..1000 {
+            let before = tier.1.get();
+            let selected =
+                select(&tier, &bench.norms, &bench.policy, (bench.now, &mut rng), (|_| false, None), |_| 1.0);
+            let Selected { at, mut ticket, .. } = selected.unwrap();
+            let health = &bench.healths[at];
+            let scene = Scene { tier: &tier, health, norms: &bench.norms, policy: &bench.policy.breaker };
+            ticket.answered(bench.now, OK, &scene);
+            ticket.finish(bench.now, OK, &scene);
+            health.release();
+            assert!(tier.1.get() - before <= 4, "request {request} of {endpoints}");
+        }
+    }
+}
+
+#[test]
+fn lingering_requests_weigh_as_much_over_time_as_those_that_were_served() {
+    let (start, hold) = (Instant::now(), Duration::from_millis(20));
+    let mut lingering = Lingering::default();
+    let mut sum = 0.0;
+    for step in 0..20_000u32 {
+        let now = start + step * MS / 10;
+        // A refusal every 10 ms, of requests that take 20: two are there at any time.
+        if step % 100 == 0 {
+            lingering.add(now, Duration::ZERO, hold);
+        }
+        sum += lingering.at(now, || hold);
+    }
+    let mean = sum / 20_000.0;
+    assert!((1.8..2.2).contains(&mean), "{mean}");
+    assert_eq!(lingering.at(start + Duration::from_secs(10), || hold), 0.0);
+    lingering.add(start, hold * 2, hold);
+    assert_eq!(lingering.at(start + Duration::from_secs(10), || hold), 0.0, "it took its time");
+}
+
+#[test]
+fn levels_are_not_moved_far_by_one_observation() {
+    let norms = Norms::default();
+    assert_eq!(norms.answer(), None);
+    for _ in 0..100 {
+        norms.observe_answer(MS);
+        norms.observe_hold(MS);
+    }
+    norms.observe_answer(Duration::from_secs(60));
+    norms.observe_hold(Duration::from_secs(3600));
+    let answer = norms.answer().unwrap() / latency::cost(MS);
+    assert!((1.0..1.5).contains(&answer), "{answer}");
+    assert!(norms.hold() < MS * 2);
+}
+
+#[test]
+fn the_part_that_is_refused_is_no_norm_before_there_were_many() {
+    let norms = Norms::default();
+    let refuse = |times: usize| {
+        for _ in 0..times {
+            norms.pick();
+            norms.begin();
+            norms.refuse();
+        }
+    };
+    refuse(5);
+    assert!(norms.refused() < 0.2, "{}", norms.refused());
+    refuse(1000);
+    assert!(norms.refused() > 0.9, "{}", norms.refused());
+}
