@@ -1,4 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
+// What the admin may wait for is many futures deep, hickory's among them.
+#![recursion_limit = "256"]
 
 pub mod admin;
 pub mod allocator;

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -102,15 +102,13 @@ impl Dns {
     /// A server in `place`, on a free port of `ip`.
     #[track_caller]
     pub fn start(place: &Place, ip: IpAddr) -> Self {
-        let socket = place.datagrams((ip, 0).into()).expect("a datagram socket");
-        let address = socket.local_addr().unwrap();
+        let (socket, listener) = both(place, ip);
         let shared = Arc::new(Shared {
             names: Mutex::default(),
             others: Mutex::new(Said::NoSuchName(0)),
             asked: Mutex::default(),
         });
         let serving = shared.clone();
-        let listener = place.listen(address).expect("the same port for TCP");
         let tcp = TcpServer::on(listener, move |stream| by_tcp(&serving, stream));
         let (serving, datagrams) = (shared.clone(), socket.try_clone().unwrap());
         std::thread::spawn(move || by_udp(&serving, &datagrams));
@@ -159,6 +157,21 @@ impl Dns {
 pub fn setting_of(servers: &[&Dns]) -> String {
     let servers: Vec<String> = servers.iter().map(|it| format!("\"{}\"", it.addr())).collect();
     format!("{{ dns: {{ servers: [{}], timeout: 2s }} }}", servers.join(", "))
+}
+
+/// A port of `ip` that is free for datagrams and for connections: one that is for the former need not be for the latter.
+#[track_caller]
+fn both(place: &Place, ip: IpAddr) -> (UdpSocket, TcpListener) {
+    let mut tries = 0;
+    loop {
+        let socket = place.datagrams((ip, 0).into()).expect("a datagram socket");
+        let listener = place.listen(socket.local_addr().unwrap());
+        tries += 1;
+        match listener {
+            Ok(listener) => return (socket, listener),
+            Err(why) => assert!(tries < 64, "no port for datagrams and connections: {why}"),
+        }
+    }
 }
 
 impl Drop for Dns {

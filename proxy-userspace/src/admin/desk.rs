@@ -28,8 +28,8 @@ use crate::telemetry::{Count, Histogram, Page, Scrape, log, render};
 pub struct Desk {
     /// What the workers share.
     pub shared: Arc<Shared>,
-    /// The data plane's listeners.
-    pub doors: Vec<Arc<Door>>,
+    /// All that can be a listener.
+    doors: Vec<Arc<Door>>,
     /// The settings in force.
     pub settings: ArcSwap<Settings>,
     /// The catalog in force.
@@ -85,8 +85,8 @@ pub struct Diverted {
 pub(super) struct Reload {
     /// The mistakes that kept a newer configuration out.
     pub(super) mistakes: Option<String>,
-    /// The sections that wait for the next start.
-    pub(super) waiting: Vec<&'static str>,
+    /// The settings that are not as they are written, and why where that is not because they wait for the next start.
+    pub(super) waiting: Vec<String>,
 }
 
 /// The programs at one moment.
@@ -169,6 +169,11 @@ impl Desk {
         self.settings.load().transparent.as_ref().is_some_and(Transparent::is_due)
     }
 
+    /// The listeners that are there, or have connections open.
+    pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
+        self.doors.iter().filter(|door| door.is_used())
+    }
+
     /// Client connections open now.
     pub fn open(&self) -> usize {
         let data = self.doors.iter().filter(|door| matches!(door.way, Way::Outgoing | Way::Transparent));
@@ -186,8 +191,8 @@ impl Desk {
         }
     }
 
-    /// Newer settings are in force, except for the sections `waiting` for the next start.
-    pub fn reloaded(&self, settings: Settings, waiting: Vec<&'static str>) {
+    /// Newer settings are in force, except for those `waiting` for the next start.
+    pub fn reloaded(&self, settings: Settings, waiting: Vec<String>) {
         self.settings.store(Arc::new(settings));
         self.reloads.up();
         *self.reload.lock() = Reload { mistakes: None, waiting };
@@ -205,7 +210,7 @@ impl Desk {
 
     /// Every metric, as OpenMetrics text. Takes a while in a large cluster: see [`Pages`].
     pub(super) fn write_metrics(self: &Arc<Self>) -> String {
-        let data = Metrics { shared: self.shared.clone(), doors: self.doors.clone() };
+        let data = Metrics { shared: self.shared.clone(), doors: self.doors().cloned().collect() };
         render(&[Arc::new(data), Arc::new(Control(self.clone()))])
     }
 }
@@ -290,6 +295,8 @@ fn settings(page: &mut Page<'_>, desk: &Desk) -> fmt::Result {
         "Requests to the admin's and the probes' listeners that were refused",
         refused.map(|(reason, count)| ([("reason", *reason)], count.value())),
     )?;
+    let waiting = desk.reload.lock().waiting.len() as f64;
+    page.gauges("weir_config_waiting", "Settings that are not in force as written", [(none, waiting)])?;
     let failures = desk.reload_failures.value();
     page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])
 }

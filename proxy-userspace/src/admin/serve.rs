@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinHandle, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::{Desk, routes};
 use crate::proxy::session::{Door, Turned, Way};
@@ -21,24 +23,35 @@ const HEADER_READ: Duration = Duration::from_secs(10);
 /// How long a connection lasts at most.
 const LIFE: Duration = Duration::from_secs(60);
 
-/// Serves `listener` for as long as the runtime runs: everything there is, or by the probes' door only `/live`,
-/// `/ready` and `/metrics`.
+/// How long the accept queue of a listener that is retired must have been empty before it closes, and how long that is waited
+/// for.
+const QUIET: Duration = Duration::from_millis(100);
+const QUIET_WITHIN: Duration = Duration::from_millis(500);
+
+/// Serves `listener` until it is `retired`, or for as long as the runtime runs: everything there is, or by the probes' door
+/// only `/live`, `/ready` and `/metrics`. Connections that are open stay.
 ///
 /// # Errors
 ///
 /// When the socket cannot be used.
-pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListener) -> anyhow::Result<()> {
+pub fn listen(
+    desk: &Arc<Desk>,
+    door: &Arc<Door>,
+    listener: std::net::TcpListener,
+    retired: CancellationToken,
+) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let (desk, door) = (desk.clone(), door.clone());
     tokio::spawn(async move {
-        let mut served = Served::default();
+        let (mut served, mut latest) = (Served::default(), None);
         loop {
-            let Ok((stream, client)) = listener.accept().await else {
+            let Some(accepted) = next(&listener, &retired, &mut latest).await else { return };
+            let Ok((stream, client)) = accepted else {
                 door.turn_away(Turned::AcceptFailed);
                 sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            if !door.allow.permits(client.ip()) {
+            if !door.permits(client.ip()) {
                 door.turn_away(Turned::NotAllowed);
                 continue;
             }
@@ -68,6 +81,23 @@ pub fn listen(desk: &Arc<Desk>, door: &Arc<Door>, listener: std::net::TcpListene
         }
     });
     Ok(())
+}
+
+/// What accept returned; nothing once the listener is retired and whoever had connected until then was accepted, or it is
+/// `latest`, which is set then.
+async fn next(
+    listener: &TcpListener,
+    retired: &CancellationToken,
+    latest: &mut Option<Instant>,
+) -> Option<std::io::Result<(TcpStream, SocketAddr)>> {
+    if latest.is_none() {
+        tokio::select! {
+            () = retired.cancelled() => {}
+            accepted = listener.accept() => return Some(accepted),
+        }
+    }
+    let latest = *latest.get_or_insert_with(|| Instant::now() + QUIET_WITHIN);
+    timeout_at(latest.min(Instant::now() + QUIET), listener.accept()).await.ok()
 }
 
 /// The connections that are being served, the oldest first.

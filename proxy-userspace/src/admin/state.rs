@@ -67,7 +67,7 @@ impl Whole<'_> {
             "readiness": readiness.lines().collect::<Vec<_>>(),
             "draining": desk.shared.drain.is_closing(),
             "listening": self.world.terms.node.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "listeners": desk.doors.iter().map(door).collect::<Vec<_>>(),
+            "listeners": desk.doors().map(door).collect::<Vec<_>>(),
             "transformed": self.world.views().iter().map(|it| cluster(it, now)).collect::<Vec<_>>(),
             "outside": outside,
             "interception": interception(desk),

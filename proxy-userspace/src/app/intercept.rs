@@ -27,10 +27,10 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
     };
     let attached = plan(transparent, settings, listeners).and_then(|plan| {
         let first = listeners.transparent.first().context("no transparent listener")?;
-        for listener in &listeners.transparent {
-            intercept::save_syns(listener.as_fd()).context("TCP_SAVE_SYN")?;
+        for socket in &listeners.transparent {
+            intercept::save_syns(socket.listener.as_fd()).context("TCP_SAVE_SYN")?;
         }
-        Ok(Interception::attach(&plan, first.as_fd())?)
+        Ok(Interception::attach(&plan, first.listener.as_fd())?)
     });
     if transparent.fail == Fail::Closed {
         tracing::warn!(
@@ -55,7 +55,7 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
 
 fn plan(transparent: &Transparent, settings: &Settings, listeners: &Listeners) -> anyhow::Result<Plan> {
     let first = listeners.transparent.first().context("no transparent listener")?;
-    let at = first.local_addr()?;
+    let at = first.listener.local_addr()?;
     let cgroup = transparent.cgroup.clone().map_or_else(intercept::find_cgroup, Ok)?;
     Ok(Plan {
         addresses: intercept::reachable_addresses(at.ip(), &transparent.addresses)?,

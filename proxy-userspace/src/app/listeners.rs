@@ -1,29 +1,50 @@
-//! Every socket weir listens on, bound before anything else is started.
+//! Every socket weir listens on: bound before anything else is started, and bound anew when the configuration says so.
+//!
+//! A listener whose setting changes is opened at its new place before the old one closes, and stays where it was if that
+//! cannot be done. Whoever has connected to the old one is served; so is whoever waits in its queue.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::Context;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::descriptors::CONTROL_CONNECTIONS;
+use crate::admin::Desk;
 use crate::config::Settings;
 use crate::proxy::session::{Door, Way};
-use crate::transport::{bind, bind_range, refuse_new};
+use crate::proxy::sockets::Socket;
+use crate::transport::{BindError, bind, bind_range, refuse_new};
 
-/// The sockets. Kept for the life of the process: workers accept on duplicates.
+/// The sockets, and whose connections they take.
 pub(super) struct Listeners {
     /// None where `outgoing.listen` is `none`.
-    outgoing: Option<TcpListener>,
+    outgoing: Option<Arc<Socket>>,
     /// Empty when interception is off.
-    pub(super) transparent: Vec<TcpListener>,
-    pub(super) admin: TcpListener,
-    pub(super) probes: Option<TcpListener>,
+    pub(super) transparent: Vec<Arc<Socket>>,
+    admin: Control,
+    probes: Option<Control>,
+    doors: Doors,
+}
+
+/// What weir knows of its listeners, in the order of metrics.
+pub(super) struct Doors {
+    outgoing: Arc<Door>,
+    transparent: Arc<Door>,
+    admin: Arc<Door>,
+    probes: Arc<Door>,
+}
+
+/// A listener of the control plane. Whoever serves it accepts on a duplicate.
+struct Control {
+    listener: TcpListener,
+    /// Retires it when dropped.
+    in_use: DropGuard,
 }
 
 /// The explicit proxy's socket, of a weir that drains.
-pub(super) struct Explicit(Option<TcpListener>);
+pub(super) struct Explicit(Option<Arc<Socket>>);
 
 impl Explicit {
     /// It takes nobody new either. What is returned is to be kept until weir ends: as long as it is there, whoever connects
@@ -34,9 +55,9 @@ impl Explicit {
     }
 }
 
-/// From now on `listeners` take nobody new. Whether that could be done.
-fn refuse(listeners: &[TcpListener]) -> bool {
-    let causes: Vec<_> = listeners.iter().filter_map(|listener| refuse_new(listener).err()).collect();
+/// From now on `sockets` take nobody new. Whether that could be done.
+fn refuse(sockets: &[Arc<Socket>]) -> bool {
+    let causes: Vec<_> = sockets.iter().filter_map(|it| refuse_new(&it.listener).err()).collect();
     // One word on all of them: the cause is the same, mostly that newer kernels ask for a capability.
     if let Some(cause) = causes.first() {
         let why = match cause.kind() {
@@ -48,78 +69,169 @@ fn refuse(listeners: &[TcpListener]) -> bool {
     causes.is_empty()
 }
 
+impl Doors {
+    fn new() -> Self {
+        let [outgoing, transparent, admin, probes] =
+            [Way::Outgoing, Way::Transparent, Way::Admin, Way::Probes].map(Door::new);
+        Self { outgoing, transparent, admin, probes }
+    }
+
+    /// Opens those that `settings` have listeners for, as they say. Those of the data plane have room for `limit`
+    /// connections each.
+    pub(super) fn follow(&self, settings: &Settings, limit: usize) {
+        let outgoing = &settings.outgoing;
+        self.outgoing.open_to(&outgoing.allow, limit, outgoing.via);
+        match &settings.transparent {
+            Some(it) => self.transparent.open_to(&it.allow, limit, it.via),
+            None => self.transparent.close(),
+        }
+        self.admin.open_to(&settings.admin.allow, CONTROL_CONNECTIONS, false);
+        match &settings.probes {
+            Some(it) => self.probes.open_to(&it.allow, CONTROL_CONNECTIONS, false),
+            None => self.probes.close(),
+        }
+    }
+}
+
+impl Control {
+    fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        let listener = bind(address)?;
+        Ok(Self { listener, in_use: CancellationToken::new().drop_guard() })
+    }
+
+    /// What its server accepts on, and what tells that one that it is retired.
+    fn serve(&self) -> anyhow::Result<(TcpListener, CancellationToken)> {
+        Ok((self.listener.try_clone()?, self.in_use.token().clone()))
+    }
+}
+
 impl Listeners {
     /// Binds what `settings` asks for.
     ///
     /// # Errors
     ///
     /// One sentence: the address, why not, and what to do.
-    pub(super) fn bind(settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let doors = Doors::new();
+        let data = |door: &Arc<Door>, address| bind(address).map(|it| Socket::new(door, it));
         Ok(Self {
-            outgoing: settings.outgoing.listen.map(bind).transpose()?,
+            outgoing: settings.outgoing.listen.map(|at| data(&doors.outgoing, at)).transpose()?,
             transparent: match &settings.transparent {
-                Some(it) => bind_range(it.listen, it.ports)?,
+                Some(it) => many(&doors.transparent, bind_range(it.listen, it.ports)?),
                 None => Vec::new(),
             },
-            admin: bind(settings.admin.listen)?,
-            probes: settings.probes.as_ref().map(|it| bind(it.listen)).transpose()?,
+            admin: Control::bind(settings.admin.listen)?,
+            probes: settings.probes.as_ref().map(|it| Control::bind(it.listen)).transpose()?,
+            doors,
         })
     }
 
     /// Where they are: what weir must never connect to.
     pub(super) fn bound(&self) -> Vec<SocketAddr> {
-        let all =
-            [&self.admin].into_iter().chain(&self.outgoing).chain(&self.transparent).chain(&self.probes);
-        all.filter_map(|it| it.local_addr().ok()).collect()
+        let data = self.data().into_iter().filter_map(|it| it.address());
+        let control = [&self.admin].into_iter().chain(&self.probes);
+        control.filter_map(|it| it.listener.local_addr().ok()).chain(data).collect()
+    }
+
+    /// Those of the data plane.
+    pub(super) fn data(&self) -> Vec<Arc<Socket>> {
+        self.outgoing.iter().chain(&self.transparent).cloned().collect()
     }
 
     /// weir drains: the transparent sockets take nobody new, and are left to the workers. The explicit proxy's, which serves
     /// on, is returned.
-    pub(super) fn drain(self) -> Explicit {
-        refuse(&self.transparent);
-        Explicit(self.outgoing)
+    pub(super) fn drain(&mut self) -> Explicit {
+        refuse(&std::mem::take(&mut self.transparent));
+        Explicit(self.outgoing.take())
     }
 
-    /// What weir knows of its listeners, of which those of the data plane have room for `limit` connections each.
-    pub(super) fn doors(&self, settings: &Settings, limit: usize) -> Vec<Arc<Door>> {
-        let outgoing = &settings.outgoing;
-        let mut doors = vec![Door::new(Way::Outgoing, outgoing.allow.clone(), limit, outgoing.via)];
-        if let Some(it) = &settings.transparent {
-            doors.push(Door::new(Way::Transparent, it.allow.clone(), limit, it.via));
-        }
-        doors.push(Door::new(Way::Admin, settings.admin.allow.clone(), CONTROL_CONNECTIONS, false));
-        if let Some(it) = &settings.probes {
-            doors.push(Door::new(Way::Probes, it.allow.clone(), CONTROL_CONNECTIONS, false));
-        }
-        doors
+    /// What weir knows of its listeners.
+    pub(super) fn doors(&self) -> &Doors {
+        &self.doors
     }
 
-    /// One worker's duplicates of the data plane's sockets.
-    pub(super) fn for_worker(&self, doors: &[Arc<Door>]) -> anyhow::Result<Vec<(Arc<Door>, TcpListener)>> {
-        let of = |way: Way| match way {
-            Way::Outgoing => self.outgoing.as_slice(),
-            Way::Transparent => &self.transparent,
-            Way::Admin | Way::Probes => &[],
-        };
-        doors
-            .iter()
-            .flat_map(|door| of(door.way).iter().map(move |listener| (door, listener)))
-            .map(|(door, listener)| Ok((door.clone(), listener.try_clone().context("no descriptor left")?)))
-            .collect()
+    /// The same, for whoever shows them.
+    pub(super) fn all_doors(&self) -> Vec<Arc<Door>> {
+        let Doors { outgoing, transparent, admin, probes } = &self.doors;
+        vec![outgoing.clone(), transparent.clone(), admin.clone(), probes.clone()]
+    }
+
+    /// Has the control plane's listeners served.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be used.
+    pub(super) fn serve(&self, desk: &Arc<Desk>) -> anyhow::Result<()> {
+        let (listener, retired) = self.admin.serve()?;
+        super::tasks::serve(desk, &self.doors.admin, listener, retired)?;
+        if let Some(probes) = &self.probes {
+            let (listener, retired) = probes.serve()?;
+            super::tasks::serve(desk, &self.doors.probes, listener, retired)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the explicit proxy's listener; `None` closes it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had there, and is where it was.
+    pub(super) fn move_outgoing(&mut self, desk: &Desk, to: Option<SocketAddr>) -> Result<(), BindError> {
+        let new = to.map(|at| bind(at).map(|it| Socket::new(&self.doors.outgoing, it))).transpose()?;
+        let old = std::mem::replace(&mut self.outgoing, new);
+        self.retire(desk, old.as_slice());
+        moved(Way::Outgoing, self.outgoing.as_ref().and_then(|it| it.address()));
+        Ok(())
+    }
+
+    /// Moves the admin's listener.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had there, or not be served, and is where it was.
+    pub(super) fn move_admin(&mut self, desk: &Arc<Desk>, to: SocketAddr) -> anyhow::Result<()> {
+        let new = Control::bind(to)?;
+        let (listener, retired) = new.serve()?;
+        super::tasks::serve(desk, &self.doors.admin, listener, retired)?;
+        self.admin = new;
+        moved(Way::Admin, self.admin.listener.local_addr().ok());
+        Ok(())
+    }
+
+    /// Moves the probes' listener; `None` closes it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had there, or not be served, and is where it was.
+    pub(super) fn move_probes(&mut self, desk: &Arc<Desk>, to: Option<SocketAddr>) -> anyhow::Result<()> {
+        let new = to.map(Control::bind).transpose()?;
+        if let Some(new) = &new {
+            let (listener, retired) = new.serve()?;
+            super::tasks::serve(desk, &self.doors.probes, listener, retired)?;
+        }
+        self.probes = new;
+        moved(Way::Probes, self.probes.as_ref().and_then(|it| it.listener.local_addr().ok()));
+        Ok(())
+    }
+
+    /// These are not among ours any more: they take nobody new, and the workers serve whoever has connected.
+    fn retire(&self, desk: &Desk, old: &[Arc<Socket>]) {
+        refuse(old);
+        desk.shared.sockets.set(self.data());
     }
 
     /// Says on standard output where weir listens: the one line that scripts may wait for.
     pub(super) fn announce(&self) {
-        let at =
-            |it: &TcpListener| it.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
-        let outgoing = self.outgoing.as_ref().map_or_else(|| "none".to_owned(), at);
+        let text = |it: Option<SocketAddr>| it.map_or_else(|| "?".to_owned(), |address| address.to_string());
+        let at = |it: &Control| text(it.listener.local_addr().ok());
+        let outgoing = self.outgoing.as_ref().map_or_else(|| "none".to_owned(), |it| text(it.address()));
         let mut line = format!("weir: listening outgoing={outgoing} admin={}", at(&self.admin));
         if let Some(probes) = &self.probes {
             line += &format!(" probes={}", at(probes));
         }
         if let (Some(first), Some(last)) = (self.transparent.first(), self.transparent.last()) {
-            let last = last.local_addr().map_or(0, |address| address.port());
-            line += &format!(" transparent={}-{last}", at(first));
+            let last = last.address().map_or(0, |address| address.port());
+            line += &format!(" transparent={}-{last}", text(first.address()));
         }
         tracing::info!("{}", &line["weir: ".len()..]);
         // Nobody may be there to read it, which is no reason to fail, nor to wait: a thread of its own does.
@@ -129,5 +241,17 @@ impl Listeners {
         if let Err(cause) = written {
             tracing::warn!(%cause, "no thread to say on standard output where weir listens");
         }
+    }
+}
+
+fn many(door: &Arc<Door>, listeners: Vec<TcpListener>) -> Vec<Arc<Socket>> {
+    listeners.into_iter().map(|it| Socket::new(door, it)).collect()
+}
+
+fn moved(way: Way, to: Option<SocketAddr>) {
+    let listener = way.label();
+    match to {
+        Some(at) => tracing::info!(listener, %at, "listening there now"),
+        None => tracing::info!(listener, "not listening any more"),
     }
 }

@@ -4,6 +4,7 @@
 //! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
 //! readiness is off while one is down (`tasks`).
 
+mod apply;
 mod check;
 mod cluster;
 mod descriptors;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout_at};
@@ -43,6 +45,7 @@ use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::Catalog;
 use crate::drain::Drain;
 use crate::proxy::outside::Outside;
+use crate::proxy::sockets::Sockets;
 use crate::proxy::tcp;
 use crate::proxy::worker::{self, Shared};
 use crate::proxy::world::{Terms, World};
@@ -113,29 +116,32 @@ async fn live(
 ) -> anyhow::Result<()> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
-    let connections = descriptors::connections(&settings)?;
+    listeners.doors().follow(&settings, descriptors::connections(&settings)?);
     let interception = intercept::attach(&settings, &listeners);
     let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
-    let shared = share(&settings, &terms, services.catalog(), interception.as_ref().ok(), drain.clone());
-    let doors = listeners.doors(&settings, connections);
+    let shared = share(&settings, &terms, &services, &listeners, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
-        .map(|id| worker::start(id, shared.clone(), listeners.for_worker(&doors)?, alive.token()))
+        .map(|id| worker::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let grace = settings.drain.grace;
+    let doors = listeners.all_doors();
     let health = services.cluster.as_ref().map(Cluster::health);
     let desk = Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health);
     let (terms, _) = watch::channel(terms);
     // Before anything is diverted: destinations are told by the tasks.
     let _beating = heart::start(&desk)?;
-    tasks::start(&desk, services, &terms, &listeners)?;
-    reload::start(file, desk.clone(), terms, signals.hangup()?);
+    tasks::start(&desk, services, &terms);
+    listeners.serve(&desk)?;
     allocator::give_back();
     listeners.announce();
+    let listeners = Arc::new(Mutex::new(listeners));
+    let running = apply::Running { desk: desk.clone(), terms, listeners: listeners.clone() };
+    reload::start(file, running, signals.hangup()?);
 
     let why = signals.stop(&desk).await;
+    let grace = desk.settings.load().drain.grace;
     tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
-    stop(&desk, &drain, listeners, &alive, grace).await;
+    stop(&desk, &drain, &listeners, &alive, grace).await;
     join(workers);
     Ok(())
 }
@@ -145,7 +151,7 @@ async fn live(
 async fn stop(
     desk: &Arc<Desk>,
     drain: &Drain,
-    listeners: listeners::Listeners,
+    listeners: &Mutex<listeners::Listeners>,
     alive: &TaskTracker,
     grace: Duration,
 ) {
@@ -153,8 +159,9 @@ async fn stop(
     desk.disarm();
     sleep(DISARMED).await;
     let end = Instant::now() + grace;
-    let explicit = listeners.drain();
+    let explicit = listeners.lock().drain();
     drain.close();
+    desk.shared.sockets.let_go();
     // Clients that name weir as their proxy have nobody else to ask: they are served as long as weir is here anyway.
     let last = timeout_at((end - LAST_CALL.min(grace / 4)).into(), drain.tasks().wait()).await;
     tracing::debug!(nothing_open = last.is_ok(), "no more explicit clients are taken");
@@ -194,7 +201,8 @@ pub fn terms_of(settings: &Settings) -> Terms {
 fn share(
     settings: &Settings,
     terms: &Terms,
-    catalog: Arc<Catalog>,
+    services: &services::Services,
+    listeners: &listeners::Listeners,
     interception: Option<&crate::intercept::Interception>,
     drain: Drain,
 ) -> Arc<Shared> {
@@ -202,13 +210,10 @@ fn share(
     let dns = settings.names.dns.as_ref().map(Dns::new);
     let mark = interception.map(|_| intercept::MARK);
     Arc::new(Shared {
-        world: ArcSwap::from_pointee(World::build(terms, catalog, None)),
+        world: ArcSwap::from_pointee(World::build(terms, services.catalog(), None)),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current(), mark)),
-        connector: Connector {
-            mark,
-            unacknowledged: settings.limits.unacknowledged,
-            keep_alive: settings.limits.keep_alive,
-        },
+        sockets: Sockets::new(listeners.data()),
+        connecting: ArcSwap::from_pointee(connector(settings, interception.is_some())),
         originals: interception.map(crate::intercept::Interception::originals),
         drain,
         faults: Default::default(),
@@ -220,6 +225,15 @@ fn share(
         beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
         epoch: now,
     })
+}
+
+/// How upstream sockets are made.
+fn connector(settings: &Settings, diverts: bool) -> Connector {
+    Connector {
+        mark: diverts.then_some(intercept::MARK),
+        unacknowledged: settings.limits.unacknowledged,
+        keep_alive: settings.limits.keep_alive,
+    }
 }
 
 fn join(workers: Vec<JoinHandle<()>>) {

@@ -1,25 +1,25 @@
 //! Reading the configuration again: on SIGHUP, or when the file has changed.
 //!
-//! A file with mistakes changes nothing: the settings in force stay, and log, metric and admin say why. Sockets,
-//! workers and where services come from are made at start; a change of those is reported and waits for the next one.
-//! Unasked, a change is read when it looks the same on two looks: an editor may be in the middle of it.
+//! A file with mistakes changes nothing: the settings in force stay, and log, metric and admin say why. What of a good one
+//! takes effect, and how, is in [`super::apply`]. A change is read when it looks the same on two looks, for somebody may be in
+//! the middle of writing it: a second apart when nobody asked, and at once, a few milliseconds apart, on SIGHUP.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::keeper;
-use crate::admin::Desk;
-use crate::config::{self, Limits, Names, Outgoing, Settings, Transparent};
-use crate::proxy::world::Terms;
+use super::apply::Running;
+use crate::config;
 
 /// How often the file is looked at. A mounted ConfigMap changes by renaming a link, which is not worth a watch.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// On SIGHUP, how far apart two looks are that have to show the same, and how often that is tried.
+const SETTLED: Duration = Duration::from_millis(20);
+const TRIES: usize = 10;
 
 /// The configuration file, and the version of it that was read.
 pub(super) struct File {
@@ -47,6 +47,18 @@ impl File {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Waits until nobody seems to be writing it, for a fifth of a second at most.
+    async fn settle(&self) {
+        let mut before = Stamp::of(&self.path);
+        for _ in 0..TRIES {
+            sleep(SETTLED).await;
+            let now = Stamp::of(&self.path);
+            if now == std::mem::replace(&mut before, now) {
+                return;
+            }
+        }
     }
 
     /// Whether the file is to be read: at once when `asked` to, else when two looks in a row show the same new version.
@@ -86,13 +98,8 @@ impl Stamp {
 }
 
 /// Reloads until weir stops.
-pub(super) fn start(
-    mut file: Option<File>,
-    desk: Arc<Desk>,
-    terms: watch::Sender<Terms>,
-    mut hangup: Signal,
-) {
-    let started = desk.settings.load_full();
+pub(super) fn start(mut file: Option<File>, running: Running, mut hangup: Signal) {
+    let drain = running.desk.shared.drain.clone();
     tokio::spawn(async move {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -100,6 +107,7 @@ pub(super) fn start(
             let asked = tokio::select! {
                 _ = ticks.tick() => Asked::No,
                 _ = hangup.recv() => Asked::Yes,
+                () = drain.closing() => return,
             };
             let Some(file) = &mut file else {
                 if asked == Asked::Yes {
@@ -107,92 +115,34 @@ pub(super) fn start(
                 }
                 continue;
             };
+            if asked == Asked::Yes {
+                file.settle().await;
+            }
             if file.is_due(asked) {
-                reload(&file.path, &started, &desk, &terms);
+                reload(&file.path, &running);
             }
         }
     });
 }
 
-fn reload(file: &Path, started: &Settings, desk: &Desk, terms: &watch::Sender<Terms>) {
+fn reload(file: &Path, running: &Running) {
     match config::load_again(file) {
         Ok(written) => {
-            let settings = in_force(started, &written);
-            let waiting = waiting(&settings, &written);
+            let waiting = running.apply(&written);
             if waiting.is_empty() {
                 tracing::info!("configuration reloaded");
             } else {
-                tracing::warn!(?waiting, "configuration reloaded; these sections change at the next start");
+                tracing::warn!(
+                    ?waiting,
+                    "configuration reloaded, but for these settings, which stay as they were"
+                );
             }
-            let node = terms.borrow().node.clone();
-            let new = keeper::terms(&settings, node);
-            desk.reloaded(settings, waiting);
-            terms.send_replace(new);
         }
         Err(error) => {
             tracing::error!("the configuration has mistakes; the one in force stays:\n{error}");
-            desk.reload_failed(error.to_string());
+            running.desk.reload_failed(error.to_string());
         }
     }
-}
-
-/// What is in force when the file says `written` and weir was `started` with something else: what can only be had at
-/// start stays as it was then, whole, so that nothing is half applied.
-fn in_force(started: &Settings, written: &Settings) -> Settings {
-    let transparent = match (&started.transparent, &written.transparent) {
-        // The two keys of the section that are read anew.
-        (Some(started), Some(written)) => Some(Transparent {
-            divert: written.divert.clone(),
-            exclude_namespaces: written.exclude_namespaces.clone(),
-            ..started.clone()
-        }),
-        (started, _) => started.clone(),
-    };
-    let Outgoing { overrides, diagnostics, prefix, identifiers, .. } = written.outgoing.clone();
-    Settings {
-        outgoing: Outgoing { overrides, diagnostics, prefix, identifiers, ..started.outgoing.clone() },
-        transparent,
-        dtab: written.dtab.clone(),
-        namers: written.namers.clone(),
-        names: Names { dns: started.names.dns.clone(), ..written.names.clone() },
-        limits: Limits {
-            connections: started.limits.connections,
-            outside: started.limits.outside,
-            tuples: started.limits.tuples,
-            destinations: started.limits.destinations,
-            unacknowledged: started.limits.unacknowledged,
-            keep_alive: started.limits.keep_alive,
-            ..written.limits.clone()
-        },
-        breaker: written.breaker.clone(),
-        policies: written.policies.clone(),
-        ..started.clone()
-    }
-}
-
-/// The sections in which what is `written` waits for the next start.
-fn waiting(in_force: &Settings, written: &Settings) -> Vec<&'static str> {
-    let (old, new) = (in_force, written);
-    [
-        ("outgoing", old.outgoing != new.outgoing),
-        ("transparent", old.transparent != new.transparent),
-        ("admin", old.admin != new.admin),
-        ("probes", old.probes != new.probes),
-        ("workers", old.workers != new.workers),
-        ("discovery", old.discovery != new.discovery),
-        ("drain", old.drain != new.drain),
-        ("names.dns", old.names.dns != new.names.dns),
-        ("limits.connections", old.limits.connections != new.limits.connections),
-        ("limits.outside", old.limits.outside != new.limits.outside),
-        ("limits.tuples", old.limits.tuples != new.limits.tuples),
-        ("limits.destinations", old.limits.destinations != new.limits.destinations),
-        ("limits.unacknowledged", old.limits.unacknowledged != new.limits.unacknowledged),
-        ("limits.keepAlive", old.limits.keep_alive != new.limits.keep_alive),
-        ("log", old.log != new.log),
-    ]
-    .into_iter()
-    .filter_map(|(section, differs)| differs.then_some(section))
-    .collect()
 }
 
 #[cfg(test)]
@@ -215,31 +165,5 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(!file.is_due(Asked::No) && !file.is_due(Asked::No), "a version is yet to come");
         assert!(file.is_due(Asked::Yes));
-    }
-
-    #[test]
-    fn what_needs_a_restart_stays_as_weir_was_started_however_often_the_file_changes() {
-        let started = Settings { transparent: Some(Transparent::default()), ..Settings::default() };
-        let mut written = started.clone();
-        written.names.dns = None;
-        written.names.namespace = "shop".into();
-        written.workers = started.workers + 1;
-        written.limits.outside = 7;
-        written.limits.attempts = 5;
-        let divert = Some(vec!["10.0.0.0/8".parse().unwrap()]);
-        written.transparent =
-            Some(Transparent { ports: 2, divert: divert.clone(), ..Transparent::default() });
-        let now = in_force(&started, &written);
-        assert_eq!((&now.names.dns, now.workers), (&started.names.dns, started.workers));
-        assert_eq!((now.limits.outside, now.limits.attempts), (started.limits.outside, 5));
-        assert_eq!((&*now.names.namespace, now.transparent.as_ref().unwrap().ports), ("shop", 8));
-        assert_eq!(now.transparent.as_ref().unwrap().divert, divert);
-        let held = ["transparent", "workers", "names.dns", "limits.outside"];
-        assert_eq!(waiting(&now, &written), held);
-        // The next reload compares with the start as well: what still waits is still said.
-        assert_eq!(waiting(&in_force(&started, &written), &written), held);
-        assert_eq!(waiting(&in_force(&started, &started), &started), [""; 0]);
-        written.transparent = None;
-        assert!(in_force(&started, &written).transparent.is_some());
     }
 }

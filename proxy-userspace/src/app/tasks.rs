@@ -1,6 +1,7 @@
 //! The control plane's tasks. Each has a name, is started again with a growing pause when it ends, and keeps
 //! readiness off meanwhile.
 
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,14 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
-use super::listeners::Listeners;
 use super::services::Services;
 use super::{check, cluster, enrol, keeper, sweep};
 use crate::admin::{self, Desk};
 use crate::intercept::Enrol;
-use crate::proxy::session::Way;
+use crate::proxy::session::Door;
 use crate::proxy::world::Terms;
 
 /// The first pause before a task is started again, and the longest.
@@ -26,12 +27,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const WELL: Duration = Duration::from_mins(1);
 
 /// Starts everything the control plane does.
-pub(super) fn start(
-    desk: &Arc<Desk>,
-    services: Services,
-    terms: &watch::Sender<Terms>,
-    listeners: &Listeners,
-) -> anyhow::Result<()> {
+pub(super) fn start(desk: &Arc<Desk>, services: Services, terms: &watch::Sender<Terms>) {
     let Told { catalogs, residents } = discover(desk, services);
     let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
@@ -46,14 +42,20 @@ pub(super) fn start(
     if let Some(originals) = desk.shared.originals.clone() {
         supervise(desk.clone(), "sweep", move || sweep::sweep(originals.clone()));
     }
-    for door in &desk.doors {
-        match (door.way, &listeners.probes) {
-            (Way::Admin, _) => admin::listen(desk, door, listeners.admin.try_clone()?)?,
-            (Way::Probes, Some(listener)) => admin::listen(desk, door, listener.try_clone()?)?,
-            (Way::Outgoing | Way::Transparent | Way::Probes, _) => {}
-        }
-    }
-    Ok(())
+}
+
+/// Has one of the control plane's listeners served until it is `retired`.
+///
+/// # Errors
+///
+/// The socket cannot be used.
+pub(super) fn serve(
+    desk: &Arc<Desk>,
+    door: &Arc<Door>,
+    listener: TcpListener,
+    retired: CancellationToken,
+) -> anyhow::Result<()> {
+    admin::listen(desk, door, listener, retired)
 }
 
 /// Starts what finds services and pods; where they come from then.

@@ -27,12 +27,17 @@ pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
     path.map_or_else(|| Ok(Settings::default()), |path| load_from(path, |path| File::open(path)))
 }
 
-/// The same for a process that must not wait: only a regular file is read.
+/// The same for a process that runs and must not wait: only a regular file is read, and only if there is anything in it. An
+/// empty one is what a full disk leaves, or an editor for a moment, and would be every default at once.
 ///
 /// # Errors
-/// As for [`load`].
+/// As for [`load`], and for an empty file.
 pub fn load_again(path: &Path) -> Result<Settings, ConfigError> {
-    load_from(path, open_regular)
+    let text = read(path, open_regular)?;
+    if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
+        return Err(ConfigError::unreadable(path, "empty (write `{}` for all the defaults)"));
+    }
+    of_text(path, &text)
 }
 
 /// Opens a regular file to read it, for whoever must not wait. Anything else is refused at once: opening a pipe, say, waits
@@ -49,9 +54,12 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 fn load_from(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> Result<Settings, ConfigError> {
-    let text = read(path, open)?;
+    of_text(path, &read(path, open)?)
+}
+
+fn of_text(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     let base = path.parent().unwrap_or(Path::new(""));
-    parse(&path.display().to_string(), &text, base)
+    parse(&path.display().to_string(), text, base)
 }
 
 fn read(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> Result<String, ConfigError> {

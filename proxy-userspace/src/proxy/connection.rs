@@ -49,7 +49,7 @@ pub(super) async fn live(
 /// Small answers must not wait for the client's acknowledgement, and a client that is gone must not be waited for.
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let connector = &worker.shared.connector;
+    let connector = worker.shared.connector();
     ask_when_silent(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn connect(
 ) -> Result<TcpStream, ConnectError> {
     let head_start = world.terms.limits.head_start;
     let mut first: Connecting =
-        Box::pin(worker.shared.connector.connect(lease.backend().address, dial.limit));
+        Box::pin(worker.shared.connector().connect(lease.backend().address, dial.limit));
     if let Ok(connected) = timeout(head_start, &mut first).await {
         return connected;
     }
@@ -141,7 +141,7 @@ impl Race<'_, '_> {
             backend.stats.connects.up();
             self.worker.shared.raced.up();
             let limit = self.dial.limit.min(left);
-            let connecting = Box::pin(self.worker.shared.connector.connect(backend.address, limit));
+            let connecting = Box::pin(self.worker.shared.connector().connect(backend.address, limit));
             self.running.push(Racer { lease: Some(lease), connecting });
             self.last = backend;
             return true;

@@ -1,13 +1,15 @@
 //! The facts of one client connection.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use arc_swap::ArcSwap;
 
 use super::cluster::Cluster;
+use super::room::{Room, Slot};
 use crate::config::Allow;
 use crate::telemetry::{Count, Level};
 use crate::transport::Pulse;
@@ -32,11 +34,13 @@ pub struct Door {
     /// Which listener.
     pub way: Way,
     /// Who may come in.
-    pub allow: Allow,
+    allow: ArcSwap<Allow>,
     /// The right to be open, one for each connection at most; see [`Door::enter`].
-    slots: Arc<Semaphore>,
+    room: Arc<Room>,
     /// Whether messages that pass get a Via.
-    pub via: bool,
+    via: AtomicBool,
+    /// Whether there is such a listener.
+    used: AtomicBool,
     /// Connections open now.
     pub open: Level,
     /// Connections accepted and served.
@@ -88,13 +92,14 @@ impl Way {
 }
 
 impl Door {
-    /// A door nobody has come through yet.
-    pub fn new(way: Way, allow: Allow, limit: usize, via: bool) -> Arc<Self> {
+    /// A door nobody has come through yet, for a listener that may be there or not.
+    pub fn new(way: Way) -> Arc<Self> {
         Arc::new(Self {
             way,
-            allow,
-            slots: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
-            via,
+            allow: ArcSwap::from_pointee(Allow::new(Vec::new())),
+            room: Room::new(0),
+            via: AtomicBool::new(false),
+            used: AtomicBool::new(false),
             open: Level::default(),
             connections: Count::default(),
             requests: Count::default(),
@@ -103,14 +108,44 @@ impl Door {
         })
     }
 
+    /// Opens it for those whom `allow` names, `limit` at the same time, and says whether messages get a Via; or changes
+    /// that. Connections that are open stay.
+    pub fn open_to(&self, allow: &Allow, limit: usize, via: bool) {
+        if **self.allow.load() != *allow {
+            self.allow.store(Arc::new(allow.clone()));
+        }
+        self.room.set(limit);
+        self.via.store(via, Ordering::Relaxed);
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// There is no such listener any more; its connections stay as long as they last.
+    pub fn close(&self) {
+        self.used.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether there is such a listener, or a connection that came by it.
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed) || self.open.value() > 0
+    }
+
+    /// Whether `client` may come in.
+    pub fn permits(&self, client: IpAddr) -> bool {
+        self.allow.load().permits(client)
+    }
+
+    /// Whether messages that pass get a Via.
+    pub fn via(&self) -> bool {
+        self.via.load(Ordering::Relaxed)
+    }
+
     /// The right to open one more connection. At the limit this waits, and whoever connects waits in the accept queue.
     pub async fn enter(self: &Arc<Self>) -> Entry {
-        let slot = match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => Some(slot),
-            Err(_) => {
+        let slot = match self.room.try_enter() {
+            Some(slot) => slot,
+            None => {
                 self.turn_away(Turned::Full);
-                // The semaphore is never closed.
-                self.slots.clone().acquire_owned().await.ok()
+                self.room.enter().await
             }
         };
         Entry { door: self.clone(), slot, counted: false }
@@ -118,7 +153,7 @@ impl Door {
 
     /// Whether the next would have to wait.
     pub fn is_full(&self) -> bool {
-        self.slots.available_permits() == 0
+        self.room.is_full()
     }
 
     /// Counts a connection that is not served.
@@ -166,7 +201,7 @@ impl Session {
 pub struct Entry {
     door: Arc<Door>,
     #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Slot,
     counted: bool,
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn connect(
         // Boxed: it would make every connection's task larger.
         Box::pin(race::connect(worker, world, lease, &mut dial)).await
     } else {
-        worker.shared.connector.connect(backend.address, dial.limit).await
+        worker.shared.connector().connect(backend.address, dial.limit).await
     };
     let error = match connected {
         Ok(stream) => return Ok(Io::new(stream)),

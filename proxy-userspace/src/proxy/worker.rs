@@ -4,6 +4,7 @@
 //! CPU, and the tail at 512 connections is a quarter as long (17 against 74 ms).
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -26,6 +27,7 @@ use super::fault::{Fault, Kind};
 use super::outside::{Asker, Outside};
 use super::route::{Place, Route};
 use super::session::{Door, Session, Turned, Way};
+use super::sockets::{Socket, Sockets};
 use super::wakers::Wakers;
 use super::world::World;
 use super::{connection, tcp};
@@ -57,8 +59,10 @@ pub struct Shared {
     pub world: ArcSwap<World>,
     /// Destinations outside the catalog.
     pub outside: Arc<Outside>,
+    /// The sockets that the workers accept on.
+    pub sockets: Sockets,
     /// How upstream sockets are made.
-    pub connector: Connector,
+    pub connecting: ArcSwap<Connector>,
     /// Where diverted connections were going; absent when nothing is diverted.
     pub originals: Option<Originals>,
     /// How weir stops.
@@ -82,6 +86,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// How upstream sockets are made now.
+    pub fn connector(&self) -> Connector {
+        **self.connecting.load()
+    }
+
     /// How long ago the worker that has been silent longest showed that it is alive.
     pub fn oldest_beat(&self) -> Duration {
         let now = millis(self.epoch.elapsed());
@@ -109,12 +118,7 @@ pub struct Worker {
 /// # Errors
 ///
 /// When there is no thread or no runtime for it.
-pub fn start(
-    id: usize,
-    shared: Arc<Shared>,
-    listeners: Vec<(Arc<Door>, std::net::TcpListener)>,
-    alive: TaskTrackerToken,
-) -> anyhow::Result<JoinHandle<()>> {
+pub fn start(id: usize, shared: Arc<Shared>, alive: TaskTrackerToken) -> anyhow::Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(format!("weir-data-{id}"));
     let (tell, told) = std::sync::mpsc::channel();
     let thread = thread.spawn(move || {
@@ -124,7 +128,7 @@ pub fn start(
         let (runtime, cause) = runtime.map_or_else(|cause| (None, Some(cause)), |it| (Some(it), None));
         let _ = tell.send(cause);
         if let Some(runtime) = runtime {
-            runtime.block_on(run(id, shared, listeners));
+            runtime.block_on(run(id, shared));
         }
     });
     let thread = thread.context("no thread for a worker")?;
@@ -134,7 +138,7 @@ pub fn start(
     }
 }
 
-async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net::TcpListener)>) {
+async fn run(id: usize, shared: Arc<Shared>) {
     let worker = Rc::new(Worker {
         id,
         connections: Wakers::default(),
@@ -143,19 +147,13 @@ async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net
         rng: RefCell::new(fastrand::Rng::new()),
     });
     let drain = worker.shared.drain.clone();
-    let mut explicit = JoinSet::new();
-    for (door, listener) in listeners {
-        match TcpListener::from_std(listener) {
-            Ok(listener) if door.way == Way::Outgoing => {
-                explicit.spawn_local(accept(worker.clone(), door, listener));
-            }
-            Ok(listener) => worker.spawn(accept(worker.clone(), door, listener)),
-            Err(cause) => tracing::error!(worker = id, %cause, "listener is lost to this worker"),
-        }
-    }
     tokio::task::spawn_local(beat(worker.clone()));
     tokio::task::spawn_local(sweep(worker.clone()));
-    drain.closing().await;
+    let mut explicit = JoinSet::new();
+    tokio::select! {
+        () = listen(&worker, &mut explicit) => {}
+        () = drain.closing() => {}
+    }
     worker.connections.wake();
     let ended = async {
         while explicit.join_next().await.is_some() {}
@@ -167,13 +165,44 @@ async fn run(id: usize, shared: Arc<Shared>, listeners: Vec<(Arc<Door>, std::net
     }
 }
 
+/// Takes up sockets as they come. Those of the explicit proxy are accepted from by tasks of their own set.
+async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
+    let (mut sockets, mut taken_up) = (worker.shared.sockets.follow(), HashSet::new());
+    loop {
+        let there = sockets.borrow_and_update().clone();
+        taken_up.retain(|number| there.iter().any(|it| it.number == *number));
+        for socket in there.iter().filter(|it| taken_up.insert(it.number)) {
+            match socket.duplicate().and_then(TcpListener::from_std) {
+                Ok(listener) if socket.door.way == Way::Outgoing => {
+                    explicit.spawn_local(accept(worker.clone(), socket.clone(), listener));
+                }
+                Ok(listener) => worker.spawn(accept(worker.clone(), socket.clone(), listener)),
+                Err(cause) => tracing::error!(worker = worker.id, %cause, "listener is lost to this worker"),
+            }
+        }
+        drop(there);
+        if sockets.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Accepts until this listener is to close, and then whoever had connected until then.
-async fn accept(worker: Rc<Worker>, door: Arc<Door>, listener: TcpListener) {
+async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, listener: TcpListener) {
     let drain = worker.shared.drain.clone();
-    let closes = async {
+    let (door, retired) = (socket.door.clone(), socket.retired());
+    // The worker's duplicate is what keeps it open.
+    drop(socket);
+    let drains = async {
         match door.way {
             Way::Outgoing => drain.last_call().await,
             Way::Transparent | Way::Admin | Way::Probes => drain.closing().await,
+        }
+    };
+    let closes = async {
+        tokio::select! {
+            () = drains => {}
+            () = retired.cancelled() => {}
         }
     };
     let mut closes = pin!(closes);
@@ -204,7 +233,7 @@ impl Worker {
                 return time::sleep(PAUSE).await;
             }
         };
-        if !door.allow.permits(client.ip()) {
+        if !door.permits(client.ip()) {
             return door.turn_away(Turned::NotAllowed);
         }
         // At the limit this one waits here, and the others in the accept queue.

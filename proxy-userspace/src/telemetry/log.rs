@@ -12,13 +12,18 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// How long the end of weir waits for whoever reads the log.
 const LAST: Duration = Duration::from_secs(1);
 
 /// Where lines go since logging was started.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+
+/// Which lines are written.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,25 +108,44 @@ impl Drop for Log {
 /// Starts logging to standard error, `queue` lines ahead of whoever reads it. `RUST_LOG` (`weir=debug,hyper=info`) goes
 /// before `level`. A second call in the same process changes nothing.
 pub fn start(lines: Lines, level: &str, queue: usize) -> Log {
-    // What fails on the way to an API server weir says itself, once, and what it means.
-    let quiet = |level: &str| EnvFilter::new(format!("{level},kube_client=off"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet(level));
+    let (filter, changed) = reload::Layer::new(filter);
     let queue = Arc::new(Queue::new(queue));
     let from = queue.clone();
     let writer = thread::Builder::new().name("weir-log".to_owned()).spawn(move || from.write_to(stderr()));
     if let Err(cause) = writer {
         say(format_args!("weir: there will be no log, for want of a thread: {cause}"));
     }
-    let log = tracing_subscriber::fmt().with_writer(queue.clone()).with_env_filter(filter).with_target(false);
+    let log = fmt::layer().with_writer(queue.clone()).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
     let started = match lines {
-        Lines::Text => log.with_ansi(stderr().is_terminal()).try_init(),
-        Lines::Json => log.json().flatten_event(true).try_init(),
+        Lines::Text => registry.with(log.with_ansi(stderr().is_terminal())).try_init(),
+        Lines::Json => registry.with(log.json().flatten_event(true)).try_init(),
     };
     match started {
-        Ok(()) => drop(QUEUE.set(queue.clone())),
+        Ok(()) => {
+            drop(QUEUE.set(queue.clone()));
+            drop(FILTER.set(changed));
+        }
         Err(_) => tracing::debug!("logging was already started"),
     }
     Log(queue)
+}
+
+/// Logs from this level on, unless `RUST_LOG` says otherwise.
+pub fn set_level(level: &str) {
+    if std::env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
+        return;
+    }
+    if let Some(filter) = FILTER.get() {
+        // It is gone only with the whole log.
+        let _ = filter.reload(quiet(level));
+    }
+}
+
+/// What fails on the way to an API server weir says itself, once, and what it means.
+fn quiet(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("{level},kube_client=off"))
 }
 
 /// How many lines were dropped since the start.

@@ -387,3 +387,17 @@ fn who_relies_on_fail_closed_needs_interception_whatever_required_says() {
     assert!(!due("transparent: { required: false }\n"));
     assert!(due("transparent: { required: false, fail: closed }\n"));
 }
+
+#[test]
+fn an_empty_file_is_every_default_at_start_and_a_mistake_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weir.yaml");
+    for empty in ["", " \n\n", "# workers: 1\n  # and so on"] {
+        std::fs::write(&path, empty).unwrap();
+        assert_eq!(load(Some(&path)).unwrap(), Settings::default());
+        let why = load_again(&path).unwrap_err().to_string();
+        assert!(why.contains("empty"), "{why}");
+    }
+    std::fs::write(&path, "{}").unwrap();
+    assert_eq!(load_again(&path).unwrap(), Settings::default());
+}

@@ -56,7 +56,7 @@ pub(super) async fn handle(
     if !matches!(response.body(), Body::Answer(_)) {
         session.pulse.answered(Instant::now());
     }
-    if session.door.via {
+    if session.door.via() {
         headers::append_via(response.headers_mut());
     }
     // What follows a CONNECT that was refused may be meant for the tunnel: it must not be taken for requests. A tunnel has
@@ -174,7 +174,7 @@ impl Exchange {
         headers::check_upgrade(found, spoken, request.headers_mut());
         let upgrade = headers::strip_hop_by_hop(found, session.origin, request.headers_mut());
         let asked = Asked::by(request, upgrade);
-        if session.door.via {
+        if session.door.via() {
             headers::append_via(request.headers_mut());
         }
         let repeatable = request.method().is_idempotent()

@@ -15,8 +15,10 @@ mod lookups;
 use std::collections::{HashMap, hash_map};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -46,8 +48,8 @@ const UNUSED: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Outside {
     table: Mutex<HashMap<(Box<str>, u16), Entry>>,
-    limit: usize,
-    dns: Option<Dns>,
+    limit: AtomicUsize,
+    dns: ArcSwapOption<Dns>,
     control: Handle,
     routes: Routes,
     choice: RandomState,
@@ -96,8 +98,8 @@ impl Outside {
     pub fn new(limit: usize, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
         Self {
             table: Mutex::new(HashMap::new()),
-            limit,
-            dns,
+            limit: AtomicUsize::new(limit),
+            dns: ArcSwapOption::new(dns.map(Arc::new)),
             control,
             routes: Routes::new(mark),
             choice: RandomState::default(),
@@ -109,6 +111,26 @@ impl Outside {
             surplus: Count::default(),
             foreign: Count::default(),
         }
+    }
+
+    /// Keeps at most `limit` entries from now on, those that were used last.
+    pub fn keep(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        let mut table = self.table.lock();
+        let Some(over) = table.len().checked_sub(limit) else { return };
+        let mut used: Vec<_> = table.iter().map(|(key, entry)| (entry.used, key.clone())).collect();
+        used.sort_unstable();
+        for (_, key) in used.into_iter().take(over) {
+            if let Some(gone) = table.remove(&key) {
+                gone.cluster.retire();
+                self.evicted.up();
+            }
+        }
+    }
+
+    /// Looks names up by this from now on; what is known stays as long as its TTL says.
+    pub fn ask(&self, dns: Option<Dns>) {
+        self.dns.store(dns.map(Arc::new));
     }
 
     /// The cluster of a place outside, looked up if need be, for a request of `asker` that sees `world`.
@@ -167,7 +189,7 @@ impl Outside {
                 Ok(_) | Err(_) => Ok(cluster),
             };
         }
-        if self.dns.is_none() {
+        if self.dns.load().is_none() {
             return Err(Miss::Fault(Fault::new(Kind::Unbound, "DNS is not available")));
         }
         let answer = self.answer(world, name, asker).await;
@@ -229,7 +251,7 @@ impl Outside {
         host: &str,
         asker: &mut Asker,
     ) -> Result<Result<Answer, DnsError>, Busy> {
-        let (dns, this) = (self.dns.clone().ok_or(Busy::Stopping)?, self.clone());
+        let (dns, this) = (self.dns.load_full().ok_or(Busy::Stopping)?, self.clone());
         let ask = |host: Box<str>| async move {
             let answer = dns.resolve(&host, |address| this.has_route(address)).await;
             if let Err(DnsError::Failed(_)) = answer {
@@ -286,7 +308,7 @@ impl Outside {
         now: Instant,
     ) -> Arc<Cluster> {
         let mut table = self.table.lock();
-        if table.len() >= self.limit && !table.contains_key(&key) {
+        if table.len() >= self.limit.load(Ordering::Relaxed) && !table.contains_key(&key) {
             let oldest = table.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
                 if let Some(gone) = table.remove(&oldest) {

@@ -1,0 +1,196 @@
+//! What of a newer configuration takes effect while weir runs.
+//!
+//! Nearly everything does, and no connection is cut for it. What cannot be had (a port that is taken, say) stays as it is, and
+//! that is said, with the reason. What waits for the next start: the number of workers, which everything a worker keeps is
+//! made for, and what is listed in [`waiting`] without a reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::listeners::Listeners;
+use super::{connector, descriptors, keeper};
+use crate::admin::Desk;
+use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
+use crate::discovery::dns::Dns;
+use crate::proxy::world::{Node, Terms};
+use crate::telemetry::log;
+
+/// What a reload has to do with.
+pub(super) struct Running {
+    pub(super) desk: Arc<Desk>,
+    pub(super) terms: watch::Sender<Terms>,
+    pub(super) listeners: Arc<Mutex<Listeners>>,
+}
+
+/// Why settings are not in force, by their section.
+type Reasons = BTreeMap<&'static str, String>;
+
+impl Running {
+    /// Puts `written` into force. What is not in force then.
+    pub(super) fn apply(&self, written: &Settings) -> Vec<String> {
+        let now = self.desk.settings.load_full();
+        let mut next = changeable(&now, written);
+        let mut why = Reasons::new();
+        let listening = self.listen(&now, written, &mut next, &mut why);
+        match descriptors::connections(&next) {
+            Ok(limit) => self.listeners.lock().doors().follow(&next, limit),
+            Err(error) => drop(why.insert("limits.connections", error.to_string())),
+        }
+        self.connect(&now, &next);
+        if now.log.level != next.log.level {
+            log::set_level(next.log.level.as_str());
+        }
+        let node = Node { listeners: listening, ..self.terms.borrow().node.clone() };
+        let terms = keeper::terms(&next, node);
+        let waiting = waiting(&next, written, &why);
+        self.desk.reloaded(next, waiting.clone());
+        self.terms.send_replace(terms);
+        waiting
+    }
+
+    /// Moves the listeners that are to be elsewhere; where they all are then. What could not be done is put back in `next`.
+    fn listen(
+        &self,
+        now: &Settings,
+        written: &Settings,
+        next: &mut Settings,
+        why: &mut Reasons,
+    ) -> Vec<std::net::SocketAddr> {
+        let mut listeners = self.listeners.lock();
+        if now.outgoing.listen != written.outgoing.listen {
+            match listeners.move_outgoing(&self.desk, written.outgoing.listen) {
+                Ok(()) => next.outgoing.listen = written.outgoing.listen,
+                Err(error) => drop(why.insert("outgoing", error.to_string())),
+            }
+        }
+        if now.admin.listen != written.admin.listen {
+            match listeners.move_admin(&self.desk, written.admin.listen) {
+                Ok(()) => next.admin.listen = written.admin.listen,
+                Err(error) => drop(why.insert("admin", format!("{error:#}"))),
+            }
+        }
+        let listen = |probes: &Option<Probes>| probes.as_ref().map(|it| it.listen);
+        if listen(&now.probes) != listen(&written.probes) {
+            match listeners.move_probes(&self.desk, listen(&written.probes)) {
+                Ok(()) => match (&mut next.probes, &written.probes) {
+                    (Some(next), Some(written)) => next.listen = written.listen,
+                    (next, written) => next.clone_from(written),
+                },
+                Err(error) => drop(why.insert("probes", format!("{error:#}"))),
+            }
+        }
+        listeners.bound()
+    }
+
+    /// What concerns connections to endpoints, and names outside.
+    fn connect(&self, now: &Settings, next: &Settings) {
+        let shared = &self.desk.shared;
+        let diverts = shared.connector().mark.is_some();
+        shared.connecting.store(Arc::new(connector(next, diverts)));
+        if now.limits.outside != next.limits.outside {
+            shared.outside.keep(next.limits.outside);
+        }
+        if now.names.dns != next.names.dns {
+            shared.outside.ask(next.names.dns.as_ref().map(Dns::new));
+        }
+    }
+}
+
+/// What is in force when `written` follows `now`, but for the listeners' places, which have yet to be had.
+fn changeable(now: &Settings, written: &Settings) -> Settings {
+    let transparent = match (&now.transparent, &written.transparent) {
+        (Some(now), Some(written)) => Some(Transparent {
+            divert: written.divert.clone(),
+            exclude_namespaces: written.exclude_namespaces.clone(),
+            allow: written.allow.clone(),
+            via: written.via,
+            required: written.required,
+            ..now.clone()
+        }),
+        (now, _) => now.clone(),
+    };
+    let probes = match (&now.probes, &written.probes) {
+        (Some(now), Some(written)) => Some(Probes { allow: written.allow.clone(), ..now.clone() }),
+        (now, _) => now.clone(),
+    };
+    Settings {
+        outgoing: Outgoing { listen: now.outgoing.listen, ..written.outgoing.clone() },
+        transparent,
+        admin: Admin { listen: now.admin.listen, ..written.admin.clone() },
+        probes,
+        dtab: written.dtab.clone(),
+        namers: written.namers.clone(),
+        names: written.names.clone(),
+        drain: written.drain.clone(),
+        limits: Limits {
+            tuples: now.limits.tuples,
+            destinations: now.limits.destinations,
+            ..written.limits.clone()
+        },
+        breaker: written.breaker.clone(),
+        policies: written.policies.clone(),
+        log: Log { level: written.log.level, ..now.log.clone() },
+        workers: now.workers,
+        discovery: now.discovery.clone(),
+    }
+}
+
+/// What of `written` is not `in_force`, with the reason where there is one but that it waits for the next start.
+fn waiting(in_force: &Settings, written: &Settings, why: &Reasons) -> Vec<String> {
+    let (old, new) = (in_force, written);
+    [
+        ("outgoing", old.outgoing != new.outgoing),
+        ("transparent", old.transparent != new.transparent),
+        ("admin", old.admin != new.admin),
+        ("probes", old.probes != new.probes),
+        ("workers", old.workers != new.workers),
+        ("discovery", old.discovery != new.discovery),
+        ("limits.connections", why.contains_key("limits.connections")),
+        ("limits.tuples", old.limits.tuples != new.limits.tuples),
+        ("limits.destinations", old.limits.destinations != new.limits.destinations),
+        ("log", old.log != new.log),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(section, _)| match why.get(section) {
+        Some(why) => format!("{section}: {why}"),
+        None => section.to_owned(),
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_stays_as_it_is_and_is_said_however_often_the_file_is_read() {
+        let started = Settings { transparent: Some(Transparent::default()), ..Settings::default() };
+        let mut written = started.clone();
+        written.names.dns = None;
+        written.workers = started.workers + 1;
+        written.limits.attempts = 5;
+        written.limits.tuples = 7;
+        written.drain.grace *= 2;
+        let divert = Some(vec!["10.0.0.0/8".parse().unwrap()]);
+        written.transparent =
+            Some(Transparent { ports: 2, divert: divert.clone(), via: true, ..Transparent::default() });
+        let now = changeable(&started, &written);
+        assert_eq!((&now.names.dns, now.workers), (&None, started.workers));
+        assert_eq!((now.limits.tuples, now.limits.attempts), (started.limits.tuples, 5));
+        assert_eq!(now.drain, written.drain);
+        let transparent = now.transparent.as_ref().unwrap();
+        assert_eq!((transparent.ports, &transparent.divert, transparent.via), (8, &divert, true));
+        let held = ["transparent", "workers", "limits.tuples"];
+        let reasons = Reasons::new();
+        assert_eq!(waiting(&now, &written, &reasons), held);
+        assert_eq!(waiting(&changeable(&now, &written), &written, &reasons), held);
+        assert_eq!(waiting(&changeable(&now, &started), &started, &reasons), [""; 0]);
+        let reasons =
+            Reasons::from([("workers", "why".to_owned()), ("outgoing", "nothing differs".to_owned())]);
+        assert_eq!(waiting(&now, &written, &reasons), ["transparent", "workers: why", "limits.tuples"]);
+    }
+}

@@ -1,0 +1,145 @@
+//! A bound on what is open at the same time, which may change meanwhile.
+//!
+//! A smaller bound cuts nobody off: it holds once enough of those that are there have left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The bound, and how much room is left.
+#[derive(Debug)]
+pub(super) struct Room {
+    slots: Arc<Semaphore>,
+    /// The bound; held while it is changed.
+    most: Mutex<usize>,
+    /// Slots that are not given back when they are left, since the bound became smaller.
+    owed: AtomicUsize,
+}
+
+/// A place in a room, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    room: Arc<Room>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Room for `most`.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        Arc::new(Self {
+            slots: Arc::new(Semaphore::new(most)),
+            most: Mutex::new(most),
+            owed: AtomicUsize::new(0),
+        })
+    }
+
+    /// A place, if there is one now.
+    pub(super) fn try_enter(self: &Arc<Self>) -> Option<Slot> {
+        let permit = self.slots.clone().try_acquire_owned().ok()?;
+        Some(Slot { room: self.clone(), permit: Some(permit) })
+    }
+
+    /// A place, as soon as there is one.
+    pub(super) async fn enter(self: &Arc<Self>) -> Slot {
+        // The semaphore is never closed.
+        Slot { room: self.clone(), permit: self.slots.clone().acquire_owned().await.ok() }
+    }
+
+    /// Whether the next would have to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.available_permits() == 0
+    }
+
+    /// Has room for `most` from now on, or as soon as enough have left.
+    pub(super) fn set(&self, most: usize) {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        let mut before = self.most.lock();
+        if most < *before {
+            self.owed.fetch_add(*before - most, Ordering::SeqCst);
+            self.settle();
+        } else {
+            let more = most - *before;
+            let forgiven = (0..more).take_while(|_| self.owes()).count();
+            self.slots.add_permits(more - forgiven);
+        }
+        *before = most;
+    }
+
+    /// Takes one off what is owed; whether there was any.
+    fn owes(&self) -> bool {
+        self.owed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |owed| owed.checked_sub(1)).is_ok()
+    }
+
+    /// Takes what is owed out of what is free.
+    fn settle(&self) {
+        while let Ok(free) = self.slots.try_acquire() {
+            if !self.owes() {
+                return;
+            }
+            free.forget();
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take()
+            && self.room.owes()
+        {
+            permit.forget();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many more get in now.
+    fn left(room: &Arc<Room>) -> usize {
+        let mut inside = Vec::new();
+        while let Some(slot) = room.try_enter() {
+            inside.push(slot);
+        }
+        inside.len()
+    }
+
+    #[test]
+    fn a_bound_that_changes_holds_once_enough_have_left() {
+        let room = Room::new(4);
+        let mut inside: Vec<_> = (0..3).map(|_| room.try_enter().unwrap()).collect();
+        assert_eq!(left(&room), 1);
+        room.set(2);
+        assert_eq!(left(&room), 0, "three are inside");
+        inside.pop();
+        assert_eq!(left(&room), 0, "two are");
+        inside.pop();
+        assert_eq!((left(&room), room.is_full()), (1, false));
+        room.set(5);
+        assert_eq!(left(&room), 4);
+        room.set(1);
+        assert_eq!(left(&room), 0);
+        // What was owed and never paid is forgiven first.
+        room.set(3);
+        assert_eq!(left(&room), 2);
+        inside.clear();
+        assert_eq!(left(&room), 3);
+    }
+
+    #[test]
+    fn a_bound_may_fall_below_what_is_inside_and_rise_again_before_anyone_leaves() {
+        let room = Room::new(3);
+        let inside: Vec<_> = (0..3).map(|_| room.try_enter().unwrap()).collect();
+        room.set(1);
+        room.set(2);
+        room.set(4);
+        assert_eq!(left(&room), 1);
+        drop(inside);
+        assert_eq!(left(&room), 4);
+        room.set(usize::MAX);
+        assert!(room.slots.available_permits() > 1_000_000);
+    }
+}
