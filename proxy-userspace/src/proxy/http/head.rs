@@ -2,6 +2,8 @@
 //! asks the header map for it again. Nothing here says *where* in the map a field stands, since weir adds and removes
 //! fields from then on.
 
+use std::net::SocketAddr;
+
 use http::header::{HOST, HeaderValue};
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version};
@@ -42,8 +44,9 @@ impl Head {
         let host = match (found.hosts, origin) {
             (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
             (_, Origin::Explicit) => Some(host(request)?),
-            (_, Origin::Dialled(_)) => {
-                require_host(request, origin)?;
+            (1, Origin::Dialled(_)) => None,
+            (_, Origin::Dialled(address)) => {
+                require_host(request, address)?;
                 None
             }
         };
@@ -60,9 +63,7 @@ impl Head {
 /// the same afterwards.
 fn host<B>(request: &mut Request<B>) -> Result<HeaderValue, Fault> {
     let Some(host) = to_origin_form(request)? else {
-        require_host(request, Origin::Explicit)?;
-        let host = request.headers().get(HOST).cloned();
-        return host.ok_or_else(|| Fault::new(Kind::NoHost, "the request says no host"));
+        return request.headers().get(HOST).cloned().ok_or_else(no_host);
     };
     if request.headers().get(HOST) != Some(&host) {
         request.headers_mut().insert(HOST, host.clone());
@@ -70,22 +71,22 @@ fn host<B>(request: &mut Request<B>) -> Result<HeaderValue, Fault> {
     Ok(host)
 }
 
-/// Every request that goes on has a Host (RFC 9112 §3.2), unless its target is in absolute-form. A diverted HTTP/1.0
-/// request without one gets the address it dialled.
-fn require_host<B>(request: &mut Request<B>, origin: Origin) -> Result<(), Fault> {
-    if request.headers().contains_key(HOST) || request.uri().authority().is_some() {
+/// Every diverted request that goes on has a Host (RFC 9112 §3.2), unless its target is in absolute-form. One of HTTP/1.0
+/// without gets the address it dialled.
+fn require_host<B>(request: &mut Request<B>, dialled: SocketAddr) -> Result<(), Fault> {
+    if request.uri().authority().is_some() {
         return Ok(());
     }
-    let none = "the request says no host: send a Host header or an absolute URL";
-    let none = || Fault::new(Kind::NoHost, none);
-    match origin {
-        Origin::Dialled(address) if request.version() == Version::HTTP_10 => {
-            let host = HeaderValue::try_from(address.to_string()).map_err(|_| none())?;
-            request.headers_mut().insert(HOST, host);
-            Ok(())
-        }
-        Origin::Dialled(_) | Origin::Explicit => Err(none()),
+    if request.version() != Version::HTTP_10 {
+        return Err(no_host());
     }
+    let host = HeaderValue::try_from(dialled.to_string()).map_err(|_| no_host())?;
+    request.headers_mut().insert(HOST, host);
+    Ok(())
+}
+
+fn no_host() -> Fault {
+    Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL")
 }
 
 /// Turns an absolute-form target into origin-form, and returns the host that was cut off. `None` for a target that was in
@@ -208,6 +209,35 @@ mod tests {
 
     fn hosts(request: &Request<()>) -> Vec<&str> {
         request.headers().get_all(HOST).iter().map(|it| it.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_diverted_request_has_a_host_or_an_absolute_target_and_http10_gets_one() {
+        let dialled = Origin::Dialled("10.96.0.10:80".parse().unwrap());
+        let cases: [(Version, &str, Fields, Result<&[&str], Kind>); 7] = [
+            (Version::HTTP_11, "/", &[("host", "a")], Ok(&["a"])),
+            (Version::HTTP_10, "/", &[("host", "a")], Ok(&["a"])),
+            (Version::HTTP_11, "/", &[], Err(Kind::NoHost)),
+            (Version::HTTP_10, "/", &[], Ok(&["10.96.0.10:80"])),
+            (Version::HTTP_11, "http://b/", &[], Ok(&[])),
+            (Version::HTTP_11, "http://b/", &[("host", "a")], Ok(&["a"])),
+            (Version::HTTP_11, "/", &[("host", "a"), ("host", "a")], Err(Kind::NoHost)),
+        ];
+        for (version, target, fields, expected) in cases {
+            let mut request = request(&Method::GET, target, fields);
+            *request.version_mut() = version;
+            let head = Head::read(&mut request, dialled, 8192).map_err(|fault| fault.kind);
+            assert_eq!(
+                head.as_ref().map(Head::host).map_err(|&it| it),
+                expected.as_ref().map(|_| "").map_err(|&it| it)
+            );
+            if let Ok(expected) = expected {
+                assert_eq!(
+                    (hosts(&request).as_slice(), request.uri().to_string().as_str()),
+                    (expected, target)
+                );
+            }
+        }
     }
 
     /// Fields that a head may have beside its Host: those that weir removes, changes, appends to, and others.

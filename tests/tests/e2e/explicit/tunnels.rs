@@ -105,6 +105,21 @@ fn connect_becomes_a_tunnel_to_the_service() {
 }
 
 #[test]
+fn connect_goes_by_its_target_whatever_stands_beside_it() {
+    let (server, other) = (TcpServer::echo(listener()), TcpServer::echo(listener()));
+    let weir = Weir::new().service("hello", &[server.addr()]).service("other", &[other.addr()]).start();
+    for fields in
+        ["Host: other:80", "Via: 1.0 x\r\nX-A: other\r\nHost: other", "X-A: other", "Content-Length: 0"]
+    {
+        let mut client = weir.client();
+        client.send(format!("CONNECT hello:80 HTTP/1.1\r\n{fields}\r\n\r\nearly"));
+        assert_eq!(client.head().status(), Some(200), "{fields}");
+        client.expect("early");
+    }
+    assert_eq!((server.accepted(), other.accepted()), (4, 0));
+}
+
+#[test]
 fn bytes_that_come_together_with_the_connect_are_not_lost() {
     let server = TcpServer::echo(listener());
     let weir = Weir::serving("hello", &[server.addr()]);
