@@ -142,6 +142,7 @@ mod tests {
     use super::*;
 
     type Fields = &'static [(&'static str, &'static str)];
+    type Hosts = Result<&'static [&'static str], Kind>;
 
     /// A request as hyper makes it, its target in memory that it shares with others.
     fn request(method: &Method, target: &str, fields: &[(&str, &str)]) -> Request<()> {
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn a_diverted_request_has_a_host_or_an_absolute_target_and_http10_gets_one() {
         let dialled = Origin::Dialled("10.96.0.10:80".parse().unwrap());
-        let cases: [(Version, &str, Fields, Result<&[&str], Kind>); 7] = [
+        let cases: [(Version, &str, Fields, Hosts); 7] = [
             (Version::HTTP_11, "/", &[("host", "a")], Ok(&["a"])),
             (Version::HTTP_10, "/", &[("host", "a")], Ok(&["a"])),
             (Version::HTTP_11, "/", &[], Err(Kind::NoHost)),
