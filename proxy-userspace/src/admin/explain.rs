@@ -40,6 +40,7 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
             "inside": questions.inside.iter().map(|it| &**it).collect::<Vec<_>>(),
             "outside": questions.outside.as_deref(),
         })).collect::<Vec<_>>(),
+        "servicesUnknown": explained.unknown,
         "refused": explained.refused,
         "clusters": clusters,
     });

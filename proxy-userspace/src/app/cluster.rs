@@ -88,7 +88,7 @@ pub(super) async fn tell(desk: Arc<Desk>, health: Arc<Health>) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::catalog::{Namer, Service, ServiceKey};
+    use crate::domain::catalog::{Awaited, Namer, Service, ServiceKey};
 
     fn catalog(services: &[(&str, bool)]) -> Arc<Catalog> {
         let service = |(name, written): &(&str, bool)| {
@@ -117,10 +117,14 @@ mod tests {
 
     #[test]
     fn services_of_the_files_do_not_make_the_clusters_known() {
-        let awaited = Arc::new(Catalog { awaited: Some("why".into()), ..Catalog::default() });
+        let waits = Awaited { why: "why".into(), is_failing: false };
+        let awaited = Arc::new(Catalog { awaited: Some(waits.clone()), ..Catalog::default() });
         for files in [catalog(&[]), catalog(&[("a", true)])] {
             let both = together(&files, &awaited);
-            assert_eq!((both.services.len(), both.awaited.as_deref()), (files.services.len(), Some("why")));
+            assert_eq!(
+                (both.services.len(), both.awaited.clone()),
+                (files.services.len(), Some(waits.clone()))
+            );
             assert_eq!(together(&files, &catalog(&[])).awaited, None);
         }
     }

@@ -110,6 +110,7 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     };
     if let Some(next) = &next.map(Arc::new) {
         desk.shared.world.store(next.clone());
+        desk.shared.moved.send_replace(());
         if change == Change::Catalog {
             super::intercept::divert_changes(desk, &before, &catalog, &changes, next);
         }

@@ -42,9 +42,10 @@ use crate::config::{self, LogFormat, Settings};
 use crate::discovery::dns::Dns;
 use crate::discovery::files;
 use crate::discovery::kubernetes::Cluster;
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
 use crate::proxy::outside::Outside;
+use crate::proxy::settle::Holds;
 use crate::proxy::sockets::Sockets;
 use crate::proxy::tcp;
 use crate::proxy::worker::{self, Shared};
@@ -187,7 +188,8 @@ pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
         None => Catalog::default(),
     };
     if settings.discovery.kubernetes.is_some() {
-        catalog.awaited = Some("the API server was not asked; a running weir has them".into());
+        let why = "the API server was not asked; a running weir has them".into();
+        catalog.awaited = Some(Awaited { why, is_failing: true });
     }
     Ok(Arc::new(catalog))
 }
@@ -211,6 +213,8 @@ fn share(
     let mark = interception.map(|_| intercept::MARK);
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, services.catalog(), None)),
+        moved: watch::Sender::new(()),
+        holds: Holds::default(),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current(), mark)),
         sockets: Sockets::new(listeners.data()),
         connecting: ArcSwap::from_pointee(connector(settings, interception.is_some())),

@@ -46,8 +46,9 @@ pub struct Kubernetes {
     pub context: Option<String>,
     /// `node`: this node's name. Without it: `NODE_NAME` in the environment, else the host name.
     pub node: Option<String>,
-    /// `jitter`: each first list waits a random time up to this, so that the nodes of a cluster that starts do not ask all
-    /// at once. 0 to 10 min, default 500 ms.
+    /// `jitter`: a list after lost history waits a random time up to this, so that the nodes of a cluster, which all lose it at
+    /// the same moment, do not ask all at once. The first list waits for nothing: requests wait for it. 0 to 10 min,
+    /// default 500 ms.
     pub jitter: Duration,
     /// `connectTimeout`: how long connecting to the server may take. 100 ms to 1 min, default 3 s.
     pub connect_timeout: Duration,

@@ -60,6 +60,9 @@ pub struct Limits {
     /// `sniff`: how long a diverted connection may stay silent before weir connects upstream, because perhaps
     /// the server speaks first. Default 200 ms.
     pub sniff: Duration,
+    /// `firstList`: how long a request may wait for the first list of the cluster's services, if it depends on them. Its answer
+    /// may not take longer than `response` all the same. 0 (not at all) to 30 s, default 2 s.
+    pub first_list: Duration,
     /// `outside`: names outside the catalog that are remembered with their endpoints; the least recently used
     /// goes. Default 1,000.
     pub outside: usize,
@@ -108,6 +111,7 @@ impl Default for Limits {
             attempts: 3,
             copy_buffer: 16 * 1024,
             sniff: Duration::from_millis(200),
+            first_list: Duration::from_secs(2),
             outside: 1000,
             dns_lookups: 256,
             addresses: 64,
@@ -148,6 +152,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("attempts", &mut limits.attempts, count(1..=10));
     section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
     section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
+    section.set("firstList", &mut limits.first_list, duration(Duration::ZERO..=Duration::from_secs(30)));
     section.set("outside", &mut limits.outside, count(1..=1_000_000));
     section.set("dnsLookups", &mut limits.dns_lookups, count(2..=10_000));
     section.set("addresses", &mut limits.addresses, count(2..=4096));

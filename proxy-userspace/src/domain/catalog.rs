@@ -20,12 +20,21 @@ use imbl::ordmap::DiffItem;
 pub struct Catalog {
     /// The services, by key.
     pub services: OrdMap<ServiceKey, Arc<Service>>,
-    /// While the cluster's own services are not known at all yet, what is waited for and why. Then a service of
+    /// While the cluster's own services are not known at all yet, what is waited for. Then a service of
     /// [`Namer::K8s`] that is not here may exist all the same.
-    pub awaited: Option<Arc<str>>,
+    pub awaited: Option<Awaited>,
     /// The addresses of the cluster's nodes, as far as they are known: at each of them a [node port](NodePort) is its
     /// service. This node's own are known without.
     pub nodes: Arc<BTreeSet<IpAddr>>,
+}
+
+/// What the first list of services is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// What is waited for and why, for people.
+    pub why: Arc<str>,
+    /// Whether it was tried to get the list and that failed: it may take long.
+    pub is_failing: bool,
 }
 
 /// Which kind of source names a service; each has its own namer (`/#/io.l5d.fs`, `/#/io.l5d.k8s`).

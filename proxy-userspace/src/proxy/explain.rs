@@ -27,6 +27,8 @@ pub struct Explained {
     pub clusters: Vec<Arc<Cluster>>,
     /// What DNS is asked about the hosts outside that requests may go to.
     pub dns: Vec<(Outside, Questions)>,
+    /// Why the cluster's services are not known, where that is so.
+    pub unknown: Option<String>,
     /// Addresses of the name that weir does not connect to, and why.
     pub refused: Vec<String>,
     /// The prefixes of the policies for this name, the strongest last.
@@ -68,7 +70,16 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
     }
     let policies = &world.terms.policies;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
-    Explained { explanation, clusters, dns, refused, rules, calls: policies.service(name), now }
+    Explained {
+        explanation,
+        clusters,
+        dns,
+        unknown: world.unknown(),
+        refused,
+        rules,
+        calls: policies.service(name),
+        now,
+    }
 }
 
 /// Why weir does not connect to `outside`, as far as that is known without a look-up.
@@ -124,6 +135,12 @@ impl fmt::Display for Explained {
                 "\n{outside}: DNS is asked for {}",
                 names.join(", and if there is no such name for ")
             )?;
+            if !questions.inside.is_empty() {
+                writeln!(f, "  what it has for the cluster's own name is used as it is, and not balanced")?;
+            }
+            if let Some(unknown) = &self.unknown {
+                writeln!(f, "  {unknown}")?;
+            }
         }
         for refused in &self.refused {
             writeln!(f, "\nweir does not connect to {refused} (requests get 403)")?;

@@ -10,6 +10,7 @@ use super::cluster::{BackendStats, Cluster};
 use super::fault::Kind;
 use super::outside::Busy;
 use super::session::{Door, Turned};
+use super::settle::Holds;
 use super::tcp;
 use super::worker::Shared;
 use crate::domain::health::breaker::State;
@@ -38,6 +39,7 @@ impl Scrape for Metrics {
         requests(page, &clusters)?;
         endpoints(page, &clusters)?;
         self.faults(page)?;
+        self.holds(page)?;
         self.bindings(page)?;
         self.tunnels(page)
     }
@@ -173,6 +175,11 @@ impl Metrics {
             [(none, outside.refused.value())],
         )?;
         page.counters(
+            "weir_dns_unbalanced_requests",
+            "Requests to an address that the cluster's DNS has for one of its names",
+            [(none, outside.unbalanced.value())],
+        )?;
+        page.counters(
             "weir_dns_foreign_addresses",
             "Addresses that DNS gave for the cluster's own names and that cannot be its own",
             [(none, outside.foreign.value())],
@@ -207,6 +214,20 @@ impl Metrics {
         let refused = Busy::LABELS.iter().zip(&look_ups.refused);
         let refused = refused.map(|(reason, count)| ([("reason", *reason)], count.value()));
         page.counters("weir_dns_lookups_refused", "Look-ups that were not begun", refused)
+    }
+
+    fn holds(&self, page: &mut Page<'_>) -> fmt::Result {
+        let holds = &self.shared.holds;
+        let none: [(&str, &str); 0] = [];
+        let open = holds.open.value() as f64;
+        page.gauges(
+            "weir_held_requests",
+            "Requests that wait for the first list of services",
+            [(none, open)],
+        )?;
+        let ended = Holds::ENDS.iter().zip(&holds.ended);
+        let ended = ended.map(|(end, count)| ([("end", *end)], count.value()));
+        page.counters("weir_holds", "Requests that waited for the first list of services", ended)
     }
 
     fn bindings(&self, page: &mut Page<'_>) -> fmt::Result {

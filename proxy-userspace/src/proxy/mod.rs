@@ -19,6 +19,7 @@ mod race;
 mod room;
 pub mod route;
 pub mod session;
+pub mod settle;
 pub mod sockets;
 pub mod tcp;
 mod upstream;

@@ -96,6 +96,16 @@ impl Route {
         Place { cluster, client, residual: None, calls }
     }
 
+    /// Whether more will be known of what it depends on: the first list of the cluster's services is still to come.
+    pub fn is_awaited(&self) -> bool {
+        self.why.0 == Kind::ServicesUnknown
+    }
+
+    /// What policies say of the name.
+    pub fn calls(&self) -> Calls {
+        self.calls
+    }
+
     /// How a place outside is found that this route may lead to.
     pub fn lookup(&self, outside: &Outside) -> Option<&Lookup> {
         self.outside.iter().find(|it| it.outside == *outside)

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use smallvec::SmallVec;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -24,14 +24,13 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::bindings::{Bindings, Routes};
 use super::cluster::{Backend, Cluster, Lease};
 use super::fault::{Fault, Kind};
-use super::outside::{Asker, Outside};
-use super::route::{Place, Route};
+use super::outside::Outside;
 use super::session::{Door, Session, Turned, Way};
+use super::settle::Holds;
 use super::sockets::{Socket, Sockets};
 use super::wakers::Wakers;
 use super::world::World;
 use super::{connection, tcp};
-use crate::domain::route::{Outside as NameOutside, Target};
 use crate::drain::Drain;
 use crate::intercept::Originals;
 use crate::telemetry::Count;
@@ -57,6 +56,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Shared {
     /// The current world.
     pub world: ArcSwap<World>,
+    /// Says that the current world is another.
+    pub moved: watch::Sender<()>,
+    /// Requests that wait for the first list of services.
+    pub holds: Holds,
     /// Destinations outside the catalog.
     pub outside: Arc<Outside>,
     /// The sockets that the workers accept on.
@@ -110,7 +113,7 @@ pub struct Worker {
     pub connections: Wakers,
     /// Where names lead, as long as that is so.
     pub routes: Routes,
-    rng: RefCell<fastrand::Rng>,
+    pub(super) rng: RefCell<fastrand::Rng>,
 }
 
 /// Starts worker `id` on a thread of its own, which holds `alive` as long as it runs; it ends when the drain has.
@@ -266,47 +269,6 @@ impl Worker {
         cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
     }
 
-    /// The place of `route` for one request of `client`. Names outside are looked up, as many as `limits.dnsQuestions`
-    /// allows; one that DNS denies makes room for the next alternative.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none.
-    pub async fn settle(
-        &self,
-        world: &Arc<World>,
-        route: &Route,
-        client: &SocketAddr,
-    ) -> Result<Place, Fault> {
-        let mut asker = Asker::new(client.ip(), world.terms.limits.dns_questions);
-        let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
-        let mut last: Option<(String, Fault)> = None;
-        loop {
-            let is_neg =
-                |target: &Target<Place>| matches!(target, Target::Outside(it) if denied.contains(it));
-            let chosen = match (route.choose(&mut self.rng.borrow_mut(), &is_neg), last.take()) {
-                (Ok(bound), _) => bound,
-                (Err(none), Some((host, denied))) => return Err(unbound(none, &host, &denied)),
-                (Err(why), None) => return Err(why),
-            };
-            match &chosen.target {
-                Target::Port(place) => return Ok(place.clone()),
-                Target::Outside(name) => {
-                    denied.push(name.clone());
-                    // A route knows every place that it may lead to.
-                    let Some(lookup) = route.lookup(name) else { continue };
-                    match self.shared.outside.cluster(world, lookup, &mut asker).await {
-                        Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
-                        Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
-                            last = Some((name.label(), why));
-                        }
-                        Err(why) => return Err(why),
-                    }
-                }
-            }
-        }
-    }
-
     /// The cluster of the service that owns the address a session `dialled`, or else of that very address.
     pub fn cluster_of(&self, world: &World, session: &Session, dialled: SocketAddr) -> Arc<Cluster> {
         let fixed = || {
@@ -322,15 +284,6 @@ impl Worker {
                 known.get_or_insert_with(fixed).clone()
             }
         }
-    }
-}
-
-/// The fault of a name for which there is `none` left, DNS having denied `host`.
-fn unbound(none: Fault, host: &str, denied: &Fault) -> Fault {
-    match none.kind {
-        // A dtab goes on to say that the name exists.
-        Kind::NoEndpoint => none,
-        kind => Fault::new(kind, format!("{none}; as for {host}: {denied}")),
     }
 }
 

@@ -85,7 +85,7 @@ fn every_other_key_is_read() {
          admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  headStart: 80ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
-         copyBuffer: 8KiB\n  sniff: 0s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
+         copyBuffer: 8KiB\n  sniff: 0s\n  firstList: 3s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
@@ -120,6 +120,7 @@ fn every_other_key_is_read() {
         attempts: 2,
         copy_buffer: 8192,
         sniff: Duration::ZERO,
+        first_list: Duration::from_secs(3),
         outside: 10,
         dns_lookups: 12,
         addresses: 6,

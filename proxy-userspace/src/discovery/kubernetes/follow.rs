@@ -68,7 +68,6 @@ impl Follower {
     pub(super) async fn run(self) {
         let mut rng = fastrand::Rng::new();
         let mut pace = Pace::default();
-        sleep(self.settings.jitter.mul_f64(rng.f64())).await;
         let mut step = Step::List;
         loop {
             let ended = match step {

@@ -126,6 +126,14 @@ impl Health {
         (!waits.is_empty()).then(|| waits.join("; "))
     }
 
+    /// Whether some of that could not be had when it was last tried.
+    pub fn is_failing(&self) -> bool {
+        Resource::ALL.into_iter().filter(|it| it.is_needed()).any(|resource| {
+            let Status { known, failure, .. } = self.status(resource);
+            !known && failure.is_some()
+        })
+    }
+
     /// What is off for want of permission, or because the node's name leads to no node.
     pub fn off(&self) -> Option<String> {
         let off = Resource::ALL.into_iter().filter_map(|resource| match self.status(resource).failure {

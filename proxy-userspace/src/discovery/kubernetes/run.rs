@@ -19,7 +19,7 @@ use super::resource::{Object, Resource};
 use super::store::Store;
 use crate::config::Kubernetes;
 use crate::discovery::objects::NodeObject;
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Awaited, Catalog};
 use crate::domain::pods::Residents;
 
 /// From a first change to the catalog that has it: what comes in between comes along.
@@ -41,7 +41,7 @@ pub(super) struct Outlets {
 impl Default for Outlets {
     fn default() -> Self {
         let health = Arc::<Health>::default();
-        let catalog = Catalog { awaited: health.waits_for().map(Arc::from), ..Catalog::default() };
+        let catalog = Catalog { awaited: awaited(&health), ..Catalog::default() };
         let catalog = watch::Sender::new(Arc::new(catalog));
         let detour = Arc::new(Detour::new(health.clone()));
         Self { catalog, residents: watch::Sender::default(), health, detour }
@@ -51,16 +51,20 @@ impl Default for Outlets {
 impl Outlets {
     /// While the services are awaited, says why anew.
     fn await_services(&self) {
-        let why = self.health.waits_for();
+        let awaited = awaited(&self.health);
         self.catalog.send_if_modified(|catalog| {
-            let differs =
-                catalog.awaited.is_some() && why.is_some() && catalog.awaited.as_deref() != why.as_deref();
+            let differs = catalog.awaited.is_some() && awaited.is_some() && catalog.awaited != awaited;
             if differs {
-                Arc::make_mut(catalog).awaited = why.map(Arc::from);
+                Arc::make_mut(catalog).awaited = awaited;
             }
             differs
         });
     }
+}
+
+/// What the first list of services is waited for; nothing once it is here.
+fn awaited(health: &Health) -> Option<Awaited> {
+    health.waits_for().map(|why| Awaited { why: why.into(), is_failing: health.is_failing() })
 }
 
 /// The fold.

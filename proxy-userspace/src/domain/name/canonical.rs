@@ -36,6 +36,8 @@ pub enum Scope {
     /// A short name or a host like any other: a Service, or a name that DNS outside the cluster may know.
     #[default]
     Anywhere,
+    /// The same, asked for by a namer that knows Services only: DNS is asked below the cluster's domain or not at all.
+    Inside,
     /// Written below the cluster's domain or with `.svc`: DNS is asked below the cluster's domain or not at all.
     Cluster,
 }
@@ -85,7 +87,7 @@ impl Rules {
     /// As [`Self::canonical`].
     pub fn host_of<'a>(&self, label: &'a str, scope: Scope) -> Result<Host<'a>, BadHost> {
         match scope {
-            Scope::Anywhere => self.canonical(label),
+            Scope::Anywhere | Scope::Inside => self.canonical(label),
             Scope::Cluster => read(label).map(|host| Host { scope, ..host }),
         }
     }

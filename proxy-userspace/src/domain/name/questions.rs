@@ -38,18 +38,22 @@ impl Rules {
     /// What DNS is asked about `host`, which is no address and was written in a label of this `scope`.
     pub fn questions(&self, host: &str, scope: Scope, services: Services) -> Questions {
         let outside = || Some(host.into());
-        // What is no host name cannot be the cluster's.
         let Ok(canonical) = self.host_of(host, scope) else {
-            return Questions { outside: outside(), ..Questions::default() };
+            // What is no host name cannot be the cluster's.
+            let outside = if scope == Scope::Anywhere { outside() } else { None };
+            return Questions { outside, ..Questions::default() };
         };
         match (canonical.scope, services, labels(&canonical.host)) {
             (Scope::Cluster, ..) => Questions { inside: self.own(&canonical.host), ..Questions::default() },
-            (Scope::Anywhere, Services::Awaited, labels @ 2..=3) => Questions {
-                inside: self.possible(&canonical.host, labels),
+            _ if scope == Scope::Inside => {
+                Questions { inside: self.possible(&canonical.host), ..Questions::default() }
+            }
+            (_, Services::Awaited, labels @ 2..=3) => Questions {
+                inside: self.possible(&canonical.host),
                 outside: outside(),
                 foreign_is_none: labels == 3,
             },
-            (Scope::Anywhere, ..) => Questions { outside: outside(), ..Questions::default() },
+            _ => Questions { outside: outside(), ..Questions::default() },
         }
     }
 
@@ -64,11 +68,16 @@ impl Rules {
         }
     }
 
-    /// The names that `host` has if it is the cluster's: a Service with its namespace, or a pod with its Service; or a pod with
-    /// both.
-    fn possible(&self, host: &str, labels: usize) -> SmallVec<[Box<str>; 2]> {
-        let of_default = if labels == 2 { self.of_default(host) } else { None };
-        self.below_svc(host).into_iter().chain(of_default).collect()
+    /// The names that `host` has if it is the cluster's: a Service alone; one with its namespace, or a pod with its Service; a
+    /// pod with both.
+    fn possible(&self, host: &str) -> SmallVec<[Box<str>; 2]> {
+        let (whole, of_default) = match labels(host) {
+            1 => (None, self.of_default(host)),
+            2 => (self.below_svc(host), self.of_default(host)),
+            3 => (self.below_svc(host), None),
+            _ => (None, None),
+        };
+        whole.into_iter().chain(of_default).collect()
     }
 
     fn of_default(&self, host: &str) -> Option<Box<str>> {
@@ -132,6 +141,12 @@ mod tests {
     }
 
     #[test]
+    fn a_short_name_is_a_service_of_the_default_namespace() {
+        let inside = vec!["hello.default.svc.cluster.local".to_owned()];
+        assert_eq!(asked("hello", Scope::Inside, Services::Awaited), (inside, None));
+    }
+
+    #[test]
     fn what_may_be_the_clusters_is_asked_for_there_first_as_long_as_its_services_are_not_known() {
         for (host, inside) in [
             ("rude.shop", &["rude.shop.svc.cluster.local", "rude.shop.default.svc.cluster.local"][..]),
@@ -140,7 +155,11 @@ mod tests {
             ("localhost", &[]),
         ] {
             let outside = Some(host.to_owned());
-            let inside = inside.iter().map(|&it| it.to_owned()).collect();
+            let inside: Vec<_> = inside.iter().map(|&it| it.to_owned()).collect();
+            if !inside.is_empty() {
+                let only = asked(host, Scope::Inside, Services::Awaited);
+                assert_eq!(only, (inside.clone(), None), "{host} by a namer of Services");
+            }
             assert_eq!(asked(host, Scope::Anywhere, Services::Awaited), (inside, outside.clone()), "{host}");
             assert_eq!(asked(host, Scope::Anywhere, Services::Known), (Vec::new(), outside), "{host}");
         }

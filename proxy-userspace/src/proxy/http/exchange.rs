@@ -25,6 +25,7 @@ use crate::proxy::cluster::Cluster;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::race::{Dial, Tried};
 use crate::proxy::session::{Origin, Session};
+use crate::proxy::settle::Settled;
 use crate::proxy::upstream;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
@@ -82,7 +83,9 @@ async fn exchange(
     if let Some(answer) = hops::last(worker, session, world, &head, request)? {
         return Ok(answer);
     }
-    let Choice { cluster, calls, mut now } = bind(worker, session, world, request, head, now).await?;
+    let Choice { cluster, calls, mut now, world: later } =
+        bind(worker, session, world, request, head, now).await?;
+    let world = later.as_ref().unwrap_or(world);
     let mut tried = Tried::new();
     let mut tries = upstream::tries(world, calls);
     loop {
@@ -206,6 +209,8 @@ struct Choice {
     calls: Calls,
     /// The time then: finding out may take a look-up.
     now: Instant,
+    /// The world that it was bound in, where the request waited for that.
+    world: Option<Arc<World>>,
 }
 
 /// Where the request goes. A diverted one goes to the service it dialled, whatever its Host says; any other where the
@@ -221,19 +226,20 @@ async fn bind(
     match session.origin {
         Origin::Dialled(address) => {
             let cluster = worker.cluster_of(world, session, address);
-            Ok(Choice { calls: cluster.plan.dialled, cluster, now })
+            Ok(Choice { calls: cluster.plan.dialled, cluster, now, world: None })
         }
         Origin::Explicit => {
             let found = head.found;
             let own = overrides::take(found, session, &world.terms.overrides, request.headers_mut())?;
-            let route = identify::route(worker, world, request, &head, own.as_ref())?;
-            drop(head);
-            let place = worker.settle(world, &route, &session.client).await?;
+            let token = identify::token(world, request);
+            let asked = identify::Asked::by(world, request, &head, token.as_ref())?;
+            let bind = |world: &World| asked.bind(worker, world, own.as_ref());
+            let Settled { world, route, place } = worker.place(world, &session.client, bind).await?;
             let (cluster, calls) = (place.cluster.clone(), place.calls);
             headers::say_destination(found, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
-            let now = if cluster.plan.exempt == Exempt::No { Instant::now() } else { now };
-            Ok(Choice { cluster, calls, now })
+            let now = if cluster.plan.exempt == Exempt::No || world.is_some() { Instant::now() } else { now };
+            Ok(Choice { cluster, calls, now, world })
         }
     }
 }

@@ -1,45 +1,77 @@
 //! The name of an explicit request, and where it leads.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::uri::PathAndQuery;
-use http::{Request, Version};
+use http::{HeaderValue, Request, Version};
 
 use super::Body;
 use super::head::Head;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
-use crate::domain::name::Path;
+use crate::domain::name::{Host, Path};
 use crate::proxy::bindings::name_of;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::route::Route;
 use crate::proxy::worker::Worker;
 use crate::proxy::world::World;
 
-/// Where `request` leads, by the configuration's dtabs and then its `own`. Its URL loses what an identifier consumes.
-pub(super) fn route(
-    worker: &Worker,
-    world: &Arc<World>,
-    request: &mut Request<Body>,
-    head: &Head,
-    own: Option<&Dtab>,
-) -> Result<Rc<Route>, Fault> {
-    if let [Identifier::Host] = world.terms.identifiers.as_slice() {
-        return host_route(worker, world, head.host(), own);
+/// What a request asks for. It can be bound again when more is known.
+pub(super) enum Asked<'a> {
+    /// The name of a host.
+    Host(Host<'a>),
+    /// A header's value, as it is.
+    Token(&'a str),
+    /// What identifiers made of the request.
+    Name(Path),
+}
+
+impl<'a> Asked<'a> {
+    /// What `request` asks for. Its URL loses what an identifier consumes; `token` is the value of the header that is its name,
+    /// see [`token`].
+    pub(super) fn by(
+        world: &World,
+        request: &mut Request<Body>,
+        head: &'a Head,
+        token: Option<&'a HeaderValue>,
+    ) -> Result<Self, Fault> {
+        if let [Identifier::Host] = world.terms.identifiers.as_slice() {
+            return Self::host(world, head.host());
+        }
+        if let Some(value) = token.and_then(|value| value.to_str().ok()) {
+            return Ok(Self::Token(value));
+        }
+        name(world, request, head).map(Self::Name)
     }
-    if let ([Identifier::Token(header)], None) = (world.terms.identifiers.as_slice(), own) {
-        let value = request.headers().get(&**header).and_then(|value| value.to_str().ok());
-        // A value that starts with a slash could be taken for a whole name.
-        if let Some(value) = value.filter(|value| !value.is_empty() && !value.starts_with('/')) {
-            return Ok(worker.routes.token(world, value));
+
+    /// The host in `authority`.
+    pub(super) fn host(world: &World, authority: &'a str) -> Result<Self, Fault> {
+        Ok(Self::Host(world.terms.rules.canonical(authority)?))
+    }
+
+    /// Where it leads, by the configuration's dtabs and then the request's `own`.
+    pub(super) fn bind(&self, worker: &Worker, world: &World, own: Option<&Dtab>) -> Rc<Route> {
+        match (self, own) {
+            (Self::Host(host), None) => worker.routes.of(world, host),
+            (Self::Host(host), Some(own)) => Rc::new(world.bind(&name_of(world, host), Some(own))),
+            (Self::Token(label), None) => worker.routes.token(world, label),
+            (Self::Token(label), Some(own)) => {
+                let name = world.terms.prefix.join(Path::of([label]).labels());
+                Rc::new(world.bind(&name, Some(own)))
+            }
+            (Self::Name(name), None) => worker.routes.named(world, name),
+            (Self::Name(name), Some(own)) => Rc::new(world.bind(name, Some(own))),
         }
     }
-    let name = name(world, request, head)?;
-    Ok(match own {
-        None => worker.routes.named(world, &name),
-        Some(dtab) => Rc::new(world.bind(&name, Some(dtab))),
-    })
+}
+
+/// The value of the header that is the whole name of `request`, where linkerd's identifier for that is the only one.
+pub(super) fn token(world: &World, request: &Request<Body>) -> Option<HeaderValue> {
+    let [Identifier::Token(header)] = world.terms.identifiers.as_slice() else { return None };
+    let value = request.headers().get(&**header)?;
+    // A value that starts with a slash could be taken for a whole name.
+    let is_label = value.to_str().is_ok_and(|value| !value.is_empty() && !value.starts_with('/'));
+    is_label.then(|| value.clone())
 }
 
 /// The name of `request`. Its URL loses what an identifier consumes.
@@ -66,18 +98,4 @@ pub(super) fn name(world: &World, request: &mut Request<Body>, head: &Head) -> R
         *request.uri_mut() = target.into();
     }
     Ok(world.terms.prefix.join(identified.name.labels()))
-}
-
-/// Where the host in `authority` leads.
-pub(super) fn host_route(
-    worker: &Worker,
-    world: &Arc<World>,
-    authority: &str,
-    own: Option<&Dtab>,
-) -> Result<Rc<Route>, Fault> {
-    let host = world.terms.rules.canonical(authority)?;
-    Ok(match own {
-        None => worker.routes.of(world, &host),
-        Some(dtab) => Rc::new(world.bind(&name_of(world, &host), Some(dtab))),
-    })
 }

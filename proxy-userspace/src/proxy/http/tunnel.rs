@@ -12,8 +12,9 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
 use super::body::Settlement;
+use super::identify::Asked;
 use super::survey::Survey;
-use super::{Body, answer, headers, identify, overrides};
+use super::{Body, answer, headers, overrides};
 use crate::proxy::cluster::Lease;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::route::Place;
@@ -42,8 +43,10 @@ pub(super) async fn connect(
     }
     let authority = authority(request.uri())?.clone();
     let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
-    let route = identify::host_route(worker, world, authority.as_str(), own.as_ref())?;
-    let Place { cluster, calls, .. } = worker.settle(world, &route, &session.client).await?;
+    let asked = Asked::host(world, authority.as_str())?;
+    let bind = |world: &World| asked.bind(worker, world, own.as_ref());
+    let settled = worker.place(world, &session.client, bind).await?;
+    let (world, Place { cluster, calls, .. }) = (settled.world.as_ref().unwrap_or(world), settled.place);
     let (lease, server) = upstream::open(worker, world, &cluster, calls, &session.client).await?;
     let client = hyper::upgrade::on(request);
     carry(worker, session, world, lease, client, async move { Some(server) });

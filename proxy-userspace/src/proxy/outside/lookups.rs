@@ -25,12 +25,14 @@ pub struct Asker {
     client: IpAddr,
     questions: usize,
     spent: bool,
+    /// Names of which it has heard that there are none.
+    denied: Vec<Box<str>>,
 }
 
 impl Asker {
     /// A request of `client` that may cause `questions` to be asked of DNS.
     pub fn new(client: IpAddr, questions: usize) -> Self {
-        Self { client: client.to_canonical(), questions, spent: false }
+        Self { client: client.to_canonical(), questions, spent: false, denied: Vec::new() }
     }
 
     /// The same client, for one look-up that its request does not wait for.
@@ -41,6 +43,16 @@ impl Asker {
     /// Whether it wanted to ask more than it may.
     pub fn is_spent(&self) -> bool {
         self.spent
+    }
+
+    /// There is no such name: its request need not ask for it again.
+    pub(super) fn deny(&mut self, name: &str) {
+        self.denied.push(name.into());
+    }
+
+    /// Whether it has heard that there is no such name.
+    pub(super) fn is_denied(&self, name: &str) -> bool {
+        self.denied.iter().any(|it| **it == *name)
     }
 
     /// Takes one look-up off what it may ask.

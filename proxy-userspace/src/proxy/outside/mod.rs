@@ -67,6 +67,8 @@ pub struct Outside {
     pub surplus: Count,
     /// Addresses that DNS gave for names below the cluster's domain, and that cannot be the cluster's.
     pub foreign: Count,
+    /// Requests that went to an address which the cluster's DNS has for one of its names.
+    pub unbalanced: Count,
 }
 
 /// Why there is no cluster for a name.
@@ -110,6 +112,7 @@ impl Outside {
             unreachable: Count::default(),
             surplus: Count::default(),
             foreign: Count::default(),
+            unbalanced: Count::default(),
         }
     }
 
@@ -152,10 +155,21 @@ impl Outside {
         }
         let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
         for (name, plan) in questions.inside.iter().zip(inside) {
+            if asker.is_denied(name) {
+                denied = Miss::Dns(DnsError::NoSuchName).of(name, host);
+                continue;
+            }
             match self.named(world, (name, *port), *plan, asker).await {
-                Err(miss @ Miss::Dns(DnsError::NoSuchName)) => denied = miss.of(name, host),
+                Err(miss @ Miss::Dns(DnsError::NoSuchName)) => {
+                    asker.deny(name);
+                    denied = miss.of(name, host);
+                }
                 Err(miss @ Miss::Foreign(_)) if questions.foreign_is_none => denied = miss.of(name, host),
-                found => return found.map_err(|miss| miss.of(name, host)),
+                Err(miss) => return Err(miss.of(name, host)),
+                Ok(cluster) => {
+                    self.unbalanced.up();
+                    return Ok(cluster);
+                }
             }
         }
         match &questions.outside {

@@ -162,6 +162,11 @@ impl World {
         if self.catalog.awaited.is_some() { Services::Awaited } else { Services::Known }
     }
 
+    /// Whether it was tried to get the first list of services, and that failed.
+    pub fn is_failing(&self) -> bool {
+        self.catalog.awaited.as_ref().is_some_and(|awaited| awaited.is_failing)
+    }
+
     /// Which addresses weir does not connect to.
     pub fn grounds(&self) -> Grounds<'_> {
         let node = &self.terms.node;

@@ -8,7 +8,7 @@ use super::facts::{Basis, Fact, Facts};
 use super::plans::{default_port, label_of};
 use super::{Owner, Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
-use crate::domain::name::{Host, Labels, Path, Scope, ServiceName};
+use crate::domain::name::{Host, Labels, Path, Scope, ServiceName, Services};
 use crate::domain::route::{Answer, Kind, Names, Outside, Transformer};
 use crate::proxy::cluster::Cluster;
 
@@ -42,7 +42,10 @@ impl Names for Asked<'_> {
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
         self.world.facts(kind, rest).into_iter().for_each(|fact| self.depends_on(fact));
         let answer = self.world.find(kind, rest);
-        if matches!(answer, Answer::Unknown) {
+        // Where the cluster's DNS is asked instead, that is not known either.
+        let is_awaited = matches!(answer, Answer::Unknown)
+            || (matches!(answer, Answer::Outside { .. }) && !matches!(kind, Kind::Dns | Kind::Fs));
+        if is_awaited {
             self.depends_on(Fact::awaited());
             self.basis.borrow_mut().unknown = self.world.unknown();
         }
@@ -158,11 +161,16 @@ impl World {
         }
     }
 
-    /// What is said of a service that is not in the catalog.
-    fn absent(&self) -> Answer<Arc<Cluster>> {
-        match self.catalog.awaited {
-            Some(_) => Answer::Unknown,
-            None => Answer::Neg,
+    /// What is said of a service that is not in the catalog. While services are not known, the cluster's DNS is asked for
+    /// `host` instead, and its address is used at `port` as it is.
+    fn absent(&self, host: &str, scope: Scope, port: Option<u16>, taken: usize) -> Answer<Arc<Cluster>> {
+        match (self.services(), port) {
+            (Services::Known, _) => Answer::Neg,
+            (Services::Awaited, Some(port)) if self.terms.dns => {
+                let outside = Outside { host: host.into(), port, scope: scope.max(Scope::Inside) };
+                Answer::Outside { outside, taken }
+            }
+            (Services::Awaited, _) => Answer::Unknown,
         }
     }
 
@@ -183,6 +191,12 @@ impl World {
         let number: Option<u16> = port.parse().ok();
         let has_name = |it: &Port| it.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(port));
         let is_it = |it: &&Port| has_name(it) || Some(it.number) == number;
+        if !self.services.contains_key(key) {
+            // A port's name says no number, but for the one that HTTP is known by.
+            let number = number.or_else(|| (*port == *self.terms.rules.port).then_some(80));
+            let host = format!("{}.{}", key.name, key.namespace);
+            return self.absent(&host, Scope::Cluster, number, taken);
+        }
         self.of_service(key, taken, number, |ports| ports.iter().find(is_it))
     }
 
@@ -195,7 +209,7 @@ impl World {
         asked: Option<u16>,
         choose: impl FnOnce(&[Port]) -> Option<&Port>,
     ) -> Answer<Arc<Cluster>> {
-        let Some(ports) = self.services.get(key) else { return self.absent() };
+        let Some(ports) = self.services.get(key) else { return Answer::Neg };
         let Some(external) = self.external_name(key) else { return self.found(choose(ports), taken) };
         let port = match (choose(ports), ports.is_empty()) {
             (Some(port), _) => port.number,
@@ -224,7 +238,11 @@ impl World {
         if let Some(address) = host.literal() {
             let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
             let port = |owner: Owner<'_>| Answer::Port { port: owner.cluster.clone(), taken: 1 };
-            return owner.map_or_else(|| self.absent(), port);
+            let absent = match self.services() {
+                Services::Known => Answer::Neg,
+                Services::Awaited => Answer::Unknown,
+            };
+            return owner.map_or(absent, port);
         }
         let key = ServiceName::of(&host.host).map(|service| self.key_of(service));
         if let Some(key) = key.filter(|key| self.services.contains_key(key)) {
@@ -233,7 +251,7 @@ impl World {
         match self.pod(&host) {
             Some(pod) => pod,
             None if self.keys_of(&host).is_empty() => Answer::Neg,
-            None => self.absent(),
+            None => self.absent(&host.host, host.scope, Some(host.port.unwrap_or(80)), 1),
         }
     }
 

@@ -9,9 +9,9 @@ use crate::domain::name::{Labels, PodName, Scope, ServiceName};
 
 impl World {
     /// Why services that are not in the catalog may exist all the same.
-    pub(super) fn unknown(&self) -> Option<String> {
+    pub(in crate::proxy) fn unknown(&self) -> Option<String> {
         let awaited = self.catalog.awaited.as_ref()?;
-        Some(format!("the cluster's services are not known yet: {awaited}"))
+        Some(format!("the cluster's services are not known yet: {}", awaited.why))
     }
 
     /// That there is no such file, and one of which only the case differs.

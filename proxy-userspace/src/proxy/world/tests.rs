@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::*;
 use crate::config::{Allow, Settings};
 use crate::domain::balance::Balancer;
-use crate::domain::catalog::{At, Endpoint, Namer, NodePort, Service, ServicePort};
+use crate::domain::catalog::{At, Awaited, Endpoint, Namer, NodePort, Service, ServicePort};
 use crate::domain::health::breaker::Policy;
 use crate::domain::name::Rules;
 use crate::domain::policy::Calls;
@@ -161,13 +161,14 @@ fn fault(world: &World, asked: &str, own: &str) -> Result<(fault::Kind, String),
 /// A catalog with the service `hello` of the files, in which the cluster's own are awaited.
 fn awaiting(why: &str) -> Arc<Catalog> {
     let mut catalog = Catalog::clone(&catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
-    catalog.awaited = Some(why.into());
+    catalog.awaited = Some(Awaited { why: why.into(), is_failing: true });
     Arc::new(catalog)
 }
 
 #[test]
 fn while_the_clusters_services_are_not_known_no_name_is_denied_that_may_be_one() {
-    let world = World::build(&terms(), awaiting("waiting for services: why"), None);
+    let terms = Terms { dns: false, ..terms() };
+    let world = World::build(&terms, awaiting("waiting for services: why"), None);
     let unknown = |asked: &str| {
         let why = "is not bound yet: the cluster's services are not known yet: waiting for services: why";
         Ok((fault::Kind::ServicesUnknown, format!("{asked} {why}")))
@@ -178,7 +179,6 @@ fn while_the_clusters_services_are_not_known_no_name_is_denied_that_may_be_one()
     assert_eq!(fault(&world, "/svc/x", "/svc/x => /svc/world | !"), unknown("/svc/x"));
     for (asked, own, bound) in [
         ("/svc/hello", "", "/$/weir.host/hello"),
-        ("/svc/example.com", "", "/$/weir.dns/example.com"),
         ("/svc/10.0.0.1", "", "/$/weir.dns/10.0.0.1"),
         ("/svc/x", "/svc/x => /svc/world | /svc/hello", "/$/weir.host/hello"),
     ] {
@@ -188,6 +188,42 @@ fn while_the_clusters_services_are_not_known_no_name_is_denied_that_may_be_one()
         let (kind, why) = fault(&world, asked, "").unwrap();
         assert!(kind == fault::Kind::Unbound && !why.contains("not known"), "{asked}: {why}");
     }
+}
+
+#[test]
+fn while_the_clusters_services_are_not_known_the_clusters_dns_is_asked_for_what_may_be_one() {
+    let world = World::build(&terms(), awaiting("why"), None);
+    let asked = |asked: &str| {
+        let route = world.bind(&name(asked), None);
+        assert!(route.is_awaited(), "{asked}");
+        match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
+            Ok(route::Target::Outside(outside)) => {
+                let questions = route.lookup(&outside).unwrap().questions.clone();
+                assert_eq!(questions.outside, None, "{asked}");
+                (questions.inside.join(" "), outside.port)
+            }
+            other => panic!("{asked}: {other:?}"),
+        }
+    };
+    let below = ".svc.cluster.local";
+    for (name, inside, port) in [
+        ("/svc/world", "world.default", 80),
+        ("/svc/world:8080", "world.default", 8080),
+        ("/svc/world.shop.svc.cluster.local", "world.shop", 80),
+        ("/svc/db-0.db.shop", "db-0.db.shop", 80),
+        ("/#/io.l5d.k8s/shop/http/World", "world.shop", 80),
+        ("/#/io.l5d.k8s/shop/8080/world", "world.shop", 8080),
+    ] {
+        assert_eq!(asked(name), (format!("{inside}{below}"), port), "{name}");
+    }
+    let both = format!("world.shop{below} world.shop.default{below}");
+    assert_eq!(asked("/svc/world.shop"), (both, 80), "a Service, or a pod of one");
+    // What needs nobody who knows the Services waits for nobody.
+    for name in ["/svc/hello", "/#/io.l5d.fs/x", "/svc/a.b.c.example.com", "/$/inet/10.0.0.1/80"] {
+        assert!(!world.bind(&self::name(name), None).is_awaited(), "{name}");
+    }
+    let (kind, _) = fault(&world, "/#/io.l5d.k8s/shop/admin/world", "").unwrap();
+    assert_eq!(kind, fault::Kind::ServicesUnknown, "DNS does not know the port");
 }
 
 #[test]

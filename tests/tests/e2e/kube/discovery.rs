@@ -217,7 +217,7 @@ fn weir_serves_without_an_api_server_and_says_what_it_waits_for() {
     let ready = cluster.weir.get_from(cluster.weir.probes(), "/ready");
     assert_eq!(ready.status, 503);
     // A name outside is answered for, by DNS or the lack of it: the proxy itself works.
-    assert_eq!(cluster.weir.get("http://www.nowhere.invalid/").status, 502);
+    assert_eq!(cluster.weir.get("http://a.www.nowhere.invalid/").status, 502);
     cluster.server.up();
     within(Duration::from_secs(4), "readiness", || cluster.ready().contains("kubernetes: ok"));
     cluster.knows_soon(&[at(1)]);

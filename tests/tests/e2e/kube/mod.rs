@@ -15,5 +15,6 @@ mod nodes; // Every node's addresses.
 mod recordings; // It answers as a real one does.
 mod rollout; // A rolling restart.
 mod stage; // weir, the server, and pods.
+mod start; // The first list, and requests that come before it.
 mod unknown; // Before it said anything.
 mod way; // The way to it, and its end.

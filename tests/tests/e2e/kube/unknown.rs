@@ -32,7 +32,7 @@ fn a_name_that_may_be_a_service_is_503_until_services_are_known_and_why_is_said(
     let server = ApiServer::start();
     server.put(service("empty", "10.96.0.10", &[("http", 80)]));
     server.down();
-    let weir = following(&server).start();
+    let weir = following(&server).set("names", "{ dns: false }").start();
     says(&weir, "hello", UNKNOWN);
     says(&weir, "hello", "; waiting for endpointslices: the same");
     for name in ["hello", "hello:8080", "empty", "hello.shop", "10.96.0.10"] {
@@ -83,7 +83,7 @@ fn what_is_known_once_stays_known_when_the_server_goes() {
 fn the_reason_follows_what_the_server_does() {
     let server = ApiServer::start();
     server.refuse("endpointslices", Refusal::Forbidden);
-    let weir = following(&server).start();
+    let weir = following(&server).set("names", "{ dns: false }").start();
     says(&weir, "hello", "waiting for endpointslices: not permitted (403");
     weir.get("http://hello/").expect_status(503);
     server.heal();

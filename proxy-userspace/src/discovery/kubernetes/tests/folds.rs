@@ -180,9 +180,10 @@ async fn without_a_name_of_the_node_no_pods_are_asked_for_and_it_is_said() {
     assert!(off.starts_with("this node's name is not known, "), "{off}");
     let mut catalogs = outlets.catalog.subscribe();
     let waits_for = outlets.health.waits_for();
-    let says_why = catalogs.wait_for(|it| it.awaited.as_deref() == waits_for.as_deref());
+    let says_why = catalogs.wait_for(|it| it.awaited.as_ref().map(|it| &*it.why) == waits_for.as_deref());
     let catalog = timeout(Duration::from_secs(10), says_why).await.unwrap().unwrap().clone();
-    let why = catalog.awaited.as_deref().unwrap();
+    let why = &*catalog.awaited.as_ref().unwrap().why;
+    assert!(catalog.awaited.as_ref().unwrap().is_failing);
     assert!(why.starts_with("waiting for services: no way to the API server is configured: "), "{why}");
     for resource in [Resource::Pods, Resource::Node] {
         assert_eq!(outlets.health.counts[resource.index()].lists.value(), 0, "{resource}");
