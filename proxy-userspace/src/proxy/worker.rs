@@ -35,7 +35,7 @@ use crate::domain::route::{Outside as NameOutside, Target};
 use crate::drain::Drain;
 use crate::intercept::Originals;
 use crate::telemetry::Count;
-use crate::transport::Connector;
+use crate::transport::{Connector, Watch};
 
 /// How long every accept queue must have been empty before a draining listener closes.
 const QUIET: Duration = Duration::from_millis(100);
@@ -108,6 +108,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// The connections to wake when weir drains: waiting for that costs each of them nothing meanwhile.
     pub connections: Wakers,
+    /// Its connections to endpoints, some of which may turn out to be silent.
+    pub watch: Watch,
     /// Where names lead, as long as that is so.
     pub routes: Routes,
     rng: RefCell<fastrand::Rng>,
@@ -142,6 +144,7 @@ async fn run(id: usize, shared: Arc<Shared>) {
     let worker = Rc::new(Worker {
         id,
         connections: Wakers::default(),
+        watch: Watch::default(),
         routes: Routes::new(shared.bindings.clone()),
         shared,
         rng: RefCell::new(fastrand::Rng::new()),
@@ -334,12 +337,15 @@ fn unbound(none: Fault, host: &str, denied: &Fault) -> Fault {
     }
 }
 
+/// Shows that this worker is alive, and looks for endpoints that are not.
 async fn beat(worker: Rc<Worker>) {
     let mut ticks = time::interval(BEAT);
     loop {
         ticks.tick().await;
-        let now = millis(worker.shared.epoch.elapsed());
-        worker.shared.beats[worker.id].store(now, Ordering::Relaxed);
+        let now = Instant::now();
+        let alive = millis(now.saturating_duration_since(worker.shared.epoch));
+        worker.shared.beats[worker.id].store(alive, Ordering::Relaxed);
+        worker.watch.sweep(now);
     }
 }
 
