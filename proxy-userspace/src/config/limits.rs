@@ -38,11 +38,14 @@ pub struct Limits {
     /// `headStart`: how long a connect to one address of a name outside may take before another address of it is tried
     /// beside it (RFC 8305 §5, "Connection Attempt Delay"). 10 ms to 10 s, default 250 ms.
     pub head_start: Duration,
-    /// `unacknowledged`: how long the far side of any connection may leave a probe unanswered while it is silent, and an
-    /// endpoint the data of a request (TCP_USER_TIMEOUT, RFC 5482), before the connection is given up. Clients, and
-    /// whoever is at the end of a tunnel, may stop reading for longer. Default 10 s.
+    /// `silence`: how long the node of an endpoint that owes an answer may acknowledge nothing, neither data nor a probe that
+    /// TCP sends each second, before the connection is given up. An application may take longer, and leave unread what it
+    /// is sent: its node acknowledges that all the same. 1 s to 2 m, default 3 s.
+    pub silence: Duration,
+    /// `unacknowledged`: how long the far side of a connection that is not in use, or that of a client, may leave probes
+    /// unanswered before the connection is given up. Default 10 s.
     pub unacknowledged: Duration,
-    /// `keepAlive`: how long a connection may be silent before TCP asks whether the far side is there. Default 30 s.
+    /// `keepAlive`: how long such a connection may be silent before TCP asks whether the far side is there. Default 30 s.
     pub keep_alive: Duration,
     /// `connectTotal`: how long a request may go from one endpoint that does not take its connection to the next. Such
     /// attempts do not count as `attempts`. At least `connect`; default 3 s, or `connect` where that is more.
@@ -103,6 +106,7 @@ impl Default for Limits {
             connect: Duration::from_secs(1),
             connect_total: Duration::from_secs(3),
             head_start: Duration::from_millis(250),
+            silence: Duration::from_secs(3),
             unacknowledged: Duration::from_secs(10),
             keep_alive: Duration::from_secs(30),
             tunnel_idle: Duration::from_secs(3600),
@@ -142,6 +146,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("idle", &mut limits.idle, duration(MS..=DAY));
     section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
     section.set("headStart", &mut limits.head_start, duration(10 * MS..=Duration::from_secs(10)));
+    section.set("silence", &mut limits.silence, duration(1000 * MS..=Duration::from_mins(2)));
     section.set("unacknowledged", &mut limits.unacknowledged, duration(1000 * MS..=Duration::from_hours(1)));
     section.set("keepAlive", &mut limits.keep_alive, duration(1000 * MS..=Duration::from_hours(1)));
     limits.connect_total = limits.connect_total.max(limits.connect);

@@ -17,6 +17,7 @@ pub mod ports;
 pub mod refuse;
 pub mod retry;
 pub mod route;
+pub mod silence;
 pub mod sniff;
 pub mod tunnel;
 

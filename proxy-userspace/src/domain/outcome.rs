@@ -17,6 +17,8 @@ pub enum Outcome {
     ConnectTimeout,
     /// It took the request and did not answer in time.
     Timeout,
+    /// Its node acknowledged nothing any more, not even that it is there.
+    Silent,
     /// It broke the connection before its answer was whole.
     Reset,
     /// It closed a kept connection just as a request was sent on it, as it may at any time: that says nothing of it.
@@ -54,6 +56,7 @@ impl Outcome {
             | Self::ConnectFailed
             | Self::ConnectTimeout
             | Self::Timeout
+            | Self::Silent
             | Self::Reset
             | Self::BadFraming => Sign::Failed,
             Self::Abandoned | Self::Stale => Sign::Nothing,
@@ -71,6 +74,7 @@ impl Outcome {
             | Self::ConnectFailed
             | Self::ConnectTimeout
             | Self::Timeout
+            | Self::Silent
             | Self::Reset
             | Self::BadFraming => Verdict::Failure,
             Self::Abandoned | Self::Stale => Verdict::Unknown,
@@ -99,11 +103,12 @@ impl Outcome {
             Self::Abandoned => 11,
             Self::Stale => 12,
             Self::EndedEarly => 13,
+            Self::Silent => 14,
         }
     }
 
     /// Every label, by [`Outcome::slot`].
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 15] = [
         "1xx",
         "2xx",
         "3xx",
@@ -118,6 +123,7 @@ impl Outcome {
         "abandoned",
         "stale",
         "ended_early",
+        "silent",
     ];
 }
 
@@ -134,6 +140,7 @@ mod tests {
             (Outcome::Answered(503), Verdict::Failure),
             (Outcome::ConnectFailed, Verdict::Failure),
             (Outcome::Timeout, Verdict::Failure),
+            (Outcome::Silent, Verdict::Failure),
             (Outcome::Reset, Verdict::Failure),
             (Outcome::Abandoned, Verdict::Unknown),
             (Outcome::Stale, Verdict::Unknown),

@@ -57,7 +57,7 @@ pub(super) const SERVER: Reasons = &[
     ("serverSession", "`limits.idle` bounds an idle connection; the default is 5m"),
     (
         "socketOptions",
-        "weir sets its sockets itself; `limits.keepAlive` and `limits.unacknowledged` bound silence",
+        "weir sets its sockets itself; `limits.silence`, `limits.keepAlive` and `limits.unacknowledged` bound silence",
     ),
     ("engine", "weir has one engine"),
 ];
@@ -84,7 +84,7 @@ pub(super) const CLIENT: Reasons = &[
     ("connectTimeoutMs", "`limits.connect` bounds a connect to an endpoint; the default is 1s"),
     (
         "socketOptions",
-        "weir sets its sockets itself; `limits.keepAlive` and `limits.unacknowledged` bound silence",
+        "weir sets its sockets itself; `limits.silence`, `limits.keepAlive` and `limits.unacknowledged` bound silence",
     ),
     ("engine", "weir has one engine"),
 ];

@@ -58,6 +58,8 @@ pub enum Kind {
     BadBody,
     /// The endpoint broke the connection before it answered.
     Reset,
+    /// The endpoint's node acknowledged nothing any more.
+    Silent,
     /// The endpoint's answer is not HTTP.
     Framing,
     /// weir itself is at a limit.
@@ -84,7 +86,9 @@ impl Kind {
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Refused(_) => StatusCode::FORBIDDEN,
-            Self::Unbound | Self::Connect | Self::Reset | Self::Framing => StatusCode::BAD_GATEWAY,
+            Self::Unbound | Self::Connect | Self::Reset | Self::Silent | Self::Framing => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ServicesUnknown | Self::NoEndpoint | Self::Local | Self::Overload => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -116,11 +120,12 @@ impl Kind {
             Self::BadDtab => 17,
             Self::Unidentified => 18,
             Self::ServicesUnknown => 19,
+            Self::Silent => 20,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 20] = [
+    pub const LABELS: [&'static str; 21] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -141,6 +146,7 @@ impl Kind {
         "bad_dtab",
         "unidentified",
         "services_unknown",
+        "silent",
     ];
 }
 

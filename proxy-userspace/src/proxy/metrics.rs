@@ -92,7 +92,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         service: Arc<Cluster>,
         endpoint: String,
         counts: [u64; 6],
-        levels: [f64; 4],
+        levels: [f64; 5],
     }
     let now = Instant::now();
     let mut rows = Vec::new();
@@ -111,6 +111,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
                     f64::from(u8::from(ejected)),
                     backend.latency().unwrap_or_default() / 1e9,
                     idle as f64,
+                    f64::from(u8::from(backend.is_in_doubt())),
                 ],
             });
         }
@@ -134,6 +135,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         ("weir_endpoint_ejected", "1 while its breaker is not closed"),
         ("weir_endpoint_latency_seconds", "Moving mean of latency, 0 before the first answer"),
         ("weir_endpoint_idle_connections", "Unused connections kept"),
+        ("weir_endpoint_in_doubt", "1 while its node leaves a connection unacknowledged"),
     ]
     .into_iter()
     .enumerate()

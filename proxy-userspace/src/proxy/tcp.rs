@@ -7,7 +7,7 @@ use super::worker::Shared;
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::telemetry::{Count, Level};
-use crate::transport::{End, Io, Side, copy};
+use crate::transport::{End, Io, Peer, Side, copy};
 
 /// What is counted of byte tunnels.
 #[derive(Debug, Default)]
@@ -29,8 +29,6 @@ impl Stats {
 
 /// Copies between two connections until both are done, and settles the lease.
 pub async fn carry(shared: &Shared, limits: &Limits, lease: Lease, mut client: Io, mut server: Io) {
-    // Without weir, too, either side may stop reading for a while.
-    server.be_patient();
     let stats = &shared.tunnels;
     stats.open.up();
     let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle).await;
@@ -41,6 +39,7 @@ pub async fn carry(shared: &Shared, limits: &Limits, lease: Lease, mut client: I
         End::Closed => (0, Outcome::Carried),
         End::Idle => (1, Outcome::Carried),
         End::Broken(Side::Client, _) => (2, Outcome::Abandoned),
+        End::Broken(Side::Server, _) if server.peer().is_some_and(Peer::is_silent) => (3, Outcome::Silent),
         // One that has spoken works: to close with something unread, as after a bad request, is a reset too.
         End::Broken(Side::Server, _) if copied.down > 0 => (3, Outcome::Carried),
         End::Broken(Side::Server, _) => (3, Outcome::Reset),

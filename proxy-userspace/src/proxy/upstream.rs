@@ -15,7 +15,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::refuse;
 use crate::domain::retry::{Next, Tries};
-use crate::transport::{ConnectError, Io};
+use crate::transport::{ConnectError, Io, Peer};
 
 /// There is no connection.
 #[derive(Debug)]
@@ -44,7 +44,12 @@ pub(super) async fn connect(
         worker.shared.connector().connect(backend.address, dial.limit).await
     };
     let error = match connected {
-        Ok(stream) => return Ok(Io::new(stream)),
+        Ok(stream) => {
+            let patience = worker.shared.connector().patience(world.terms.limits.silence);
+            let peer = Peer::new(patience, lease.backend().doubts().clone());
+            worker.watch.add(peer.clone());
+            return Ok(Io::to(stream, peer));
+        }
         Err(error) => error,
     };
     let outcome = race::outcome(&error);

@@ -34,7 +34,7 @@ use super::{connection, tcp};
 use crate::drain::Drain;
 use crate::intercept::Originals;
 use crate::telemetry::Count;
-use crate::transport::Connector;
+use crate::transport::{Connector, Watch};
 
 /// How long every accept queue must have been empty before a draining listener closes.
 const QUIET: Duration = Duration::from_millis(100);
@@ -111,6 +111,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// The connections to wake when weir drains: waiting for that costs each of them nothing meanwhile.
     pub connections: Wakers,
+    /// Its connections to endpoints, some of which may turn out to be silent.
+    pub watch: Watch,
     /// Where names lead, as long as that is so.
     pub routes: Routes,
     pub(super) rng: RefCell<fastrand::Rng>,
@@ -145,6 +147,7 @@ async fn run(id: usize, shared: Arc<Shared>) {
     let worker = Rc::new(Worker {
         id,
         connections: Wakers::default(),
+        watch: Watch::default(),
         routes: Routes::new(shared.bindings.clone()),
         shared,
         rng: RefCell::new(fastrand::Rng::new()),
@@ -287,12 +290,15 @@ impl Worker {
     }
 }
 
+/// Shows that this worker is alive, and looks for endpoints that are not.
 async fn beat(worker: Rc<Worker>) {
     let mut ticks = time::interval(BEAT);
     loop {
         ticks.tick().await;
-        let now = millis(worker.shared.epoch.elapsed());
-        worker.shared.beats[worker.id].store(now, Ordering::Relaxed);
+        let now = Instant::now();
+        let alive = millis(now.saturating_duration_since(worker.shared.epoch));
+        worker.shared.beats[worker.id].store(alive, Ordering::Relaxed);
+        worker.watch.sweep(now);
     }
 }
 

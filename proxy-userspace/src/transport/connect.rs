@@ -8,6 +8,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
+use super::Patience;
+
 /// How often TCP asks a silent far side before it gives up.
 const PROBES: u32 = 3;
 
@@ -17,9 +19,9 @@ pub struct Connector {
     /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set
     /// only while interception is on, since it needs CAP_NET_ADMIN.
     pub mark: Option<u32>,
-    /// How long data may stay unacknowledged, or a probe.
+    /// How long keep-alive probes may stay unanswered on a connection that is not in use.
     pub unacknowledged: Duration,
-    /// How long a silent connection waits before it asks whether the endpoint is there.
+    /// How long such a connection may be silent before TCP asks whether the endpoint is there.
     pub keep_alive: Duration,
 }
 
@@ -57,21 +59,19 @@ impl Connector {
         if let Some(mark) = self.mark {
             options.set_mark(mark)?;
         }
-        watch_endpoint(&options, self.unacknowledged, self.keep_alive)?;
+        ask_when_silent(&options, self.unacknowledged, self.keep_alive)?;
         Ok(socket)
+    }
+
+    /// How the far side of a connection is found out that is `silence` long silent.
+    pub fn patience(self, silence: Duration) -> Patience {
+        Patience { silence, unused: (self.keep_alive, between(self.unacknowledged)), probes: PROBES }
     }
 }
 
-/// Has TCP give the connection to an endpoint up when its far side is gone without a word: a node that lost power sends
-/// no RST, and the kernel would try for a quarter of an hour.
-fn watch_endpoint(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive: Duration) -> io::Result<()> {
-    socket.set_tcp_user_timeout(Some(unacknowledged))?;
-    ask_when_silent(socket, unacknowledged, keep_alive)
-}
-
 /// Has TCP ask whether the far side is there when it has been silent for `keep_alive`, and give up when it says nothing
-/// for `unacknowledged`. What is lost of data under way is the kernel's to bound: TCP_USER_TIMEOUT would also end a
-/// connection whose far side is well and only does not read for so long, and a client may pause as it likes.
+/// for `unacknowledged`. TCP_USER_TIMEOUT would also end a connection whose far side is well and only does not read for so
+/// long, and anyone may pause as they like.
 ///
 /// # Errors
 ///
@@ -81,10 +81,15 @@ pub fn ask_when_silent(
     unacknowledged: Duration,
     keep_alive: Duration,
 ) -> io::Result<()> {
-    let between = (unacknowledged / PROBES).max(Duration::from_secs(1));
+    let interval = between(unacknowledged);
     socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(keep_alive).with_interval(between).with_retries(PROBES),
+        &TcpKeepalive::new().with_time(keep_alive).with_interval(interval).with_retries(PROBES),
     )
+}
+
+/// The pause between two probes, when the last of them may stay unanswered so long.
+fn between(unacknowledged: Duration) -> Duration {
+    (unacknowledged / PROBES).max(Duration::from_secs(1))
 }
 
 /// Whether connect failed before the network was asked: out of ports, memory or permission here.

@@ -150,8 +150,20 @@ impl Direction {
                     self.start += n;
                     self.total += n as u64;
                 }
-                State::Copying => self.end = ready!(self.fill(cx, from)).map_err(|e| (self.source, e))?,
+                State::Copying => {
+                    self.end = ready!(self.fill(cx, from)).map_err(|e| (self.source, e))?;
+                    self.tell(from, to);
+                }
             }
+        }
+    }
+
+    /// A server owes an answer to what it is sent, and nothing once it has said something.
+    fn tell(&self, from: &Io, to: &Io) {
+        match (self.source, from.peer(), to.peer()) {
+            (Side::Client, _, Some(server)) => server.owes(self.last.into_std()),
+            (Side::Server, Some(server), _) => server.owes_nothing(),
+            (Side::Client | Side::Server, ..) => {}
         }
     }
 

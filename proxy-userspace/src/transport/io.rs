@@ -2,18 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 
-use super::Pulse;
+use super::{Peer, Pulse};
 
 /// Up to so many bytes, what is to be written in pieces is put together first: the kernel's `send` of one piece costs less
 /// than its `writev` of two.
@@ -26,7 +23,8 @@ pub struct Io {
     prefix: Bytes,
     reader: Reader,
     pulse: Option<Pulse>,
-    heard: Option<Heard>,
+    /// The far side, of a connection to an endpoint.
+    peer: Option<Peer>,
     writes: Writes,
     close: Close,
 }
@@ -46,23 +44,15 @@ impl Reader {
     }
 
     /// Notes what a read of the stream in `cx` came to: what is pending has left the waker with the runtime, unless the
-    /// task had done enough for one turn. Then it is its turn again soon, and it has to ask again.
-    fn note<T>(&mut self, read: &Poll<T>, cx: &Context<'_>) {
+    /// task had done enough for one turn. Then it is its turn again soon, and it has to ask again. Returns the waker where
+    /// it is another one than before.
+    fn note<T>(&mut self, read: &Poll<T>, cx: &Context<'_>) -> Option<&Waker> {
         self.waits = read.is_pending() && has_budget_remaining();
         if self.waits && !self.waits_in(cx) {
             self.waker = Some(cx.waker().clone());
+            return self.waker.as_ref();
         }
-    }
-}
-
-/// How many reads brought something.
-#[derive(Clone, Debug, Default)]
-pub struct Heard(Arc<AtomicU64>);
-
-impl Heard {
-    /// The number so far.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        None
     }
 }
 
@@ -92,7 +82,7 @@ impl Io {
             prefix: Bytes::new(),
             reader: Reader::default(),
             pulse: None,
-            heard: None,
+            peer: None,
             writes: Writes::Fail,
             close: Close::End,
         }
@@ -107,14 +97,23 @@ impl Io {
         };
     }
 
-    /// For a connection to an endpoint: counts the reads that brought something, and leaves it to reading to find out
-    /// that the peer has closed. An endpoint that answers before it has read a whole request, and closes, breaks the
-    /// write; its answer is there to be read all the same.
-    pub fn upstream(mut self) -> (Self, Heard) {
-        let heard = Heard::default();
+    /// `stream` to an endpoint, `peer`: reading fails once that is found to be silent.
+    pub fn to(stream: TcpStream, peer: Peer) -> Self {
+        let mut io = Self::new(stream);
+        io.peer = Some(peer);
+        io
+    }
+
+    /// The endpoint that this is a connection to.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// Leaves it to reading to find out that the peer has closed. An endpoint that answers before it has read a whole
+    /// request, and closes, breaks the write; its answer is there to be read all the same.
+    pub fn discard_unread(mut self) -> Self {
         self.writes = Writes::Discard;
-        self.heard = Some(heard.clone());
-        (self, heard)
+        self
     }
 
     /// Tells `pulse` when bytes come in.
@@ -136,6 +135,18 @@ impl Io {
         }
     }
 
+    /// Finds out whether the far side is silent, which the watch asked for.
+    #[cold]
+    fn look(&mut self) -> io::Result<()> {
+        let Some(peer) = &self.peer else { return Ok(()) };
+        let looked = peer.look(&self.stream);
+        if looked.is_err() {
+            // A close in order would wait for somebody who is gone.
+            self.close = Close::Reset;
+        }
+        looked
+    }
+
     /// Whether the runtime knows of something to read, or of the end.
     fn is_readable(&self) -> bool {
         self.stream.try_io(Interest::READABLE, || Ok(())).is_ok()
@@ -148,12 +159,6 @@ impl Io {
     /// When the connection is broken.
     pub async fn readable(&self) -> io::Result<()> {
         if self.prefix.is_empty() { self.stream.readable().await } else { Ok(()) }
-    }
-
-    /// From now on the peer may leave what it is sent unread as long as it likes.
-    pub fn be_patient(&self) {
-        // A socket that is already gone has no more time to take.
-        let _ = SockRef::from(&self.stream).set_tcp_user_timeout(None);
     }
 
     /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut, not ended.
@@ -192,19 +197,25 @@ impl AsyncRead for Io {
             self.prefix.advance(n);
             return Poll::Ready(Ok(()));
         }
+        if self.peer.as_ref().is_some_and(Peer::is_asked) {
+            self.look()?;
+        }
         if self.reader.waits_in(cx) && !self.is_readable() {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.reader.note(&read, cx);
+        let this = &mut *self;
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if let (Some(waker), Some(peer)) = (this.reader.note(&read, cx), &this.peer) {
+            peer.is_read_by(waker);
+        }
         ready!(read)?;
         if buf.filled().len() > before {
             if let Some(pulse) = &self.pulse {
                 pulse.bytes_came(&buf.filled()[before..]);
             }
-            if let Some(heard) = &self.heard {
-                heard.0.fetch_add(1, Ordering::Relaxed);
+            if let Some(peer) = &self.peer {
+                peer.read_something();
             }
         }
         Poll::Ready(Ok(()))

@@ -5,12 +5,15 @@ mod connect;
 mod copy;
 mod io;
 mod listen;
+mod peer;
 mod pulse;
 mod route;
+mod tcp_info;
 
 pub use connect::{ConnectError, Connector, ask_when_silent};
 pub use copy::{Copied, End, Side, copy};
-pub use io::{Heard, Io};
+pub use io::Io;
 pub use listen::{BindError, bind, bind_range, refuse_new};
+pub use peer::{Patience, Peer, Watch};
 pub use pulse::{Flow, Phase, Pulse, Upload, Wait};
 pub use route::{Routes, Way};

@@ -127,6 +127,17 @@ impl Net {
         pod
     }
 
+    /// Takes the pod, which then stands for a node, from the network without a word to anyone: no packet from or to it
+    /// arrives any more.
+    pub fn cut(&self, pod: &Pod) {
+        self.node.ip(&format!("link set {} nomaster down\n", link(pod)));
+    }
+
+    /// Gives it back.
+    pub fn mend(&self, pod: &Pod) {
+        self.node.ip(&format!("link set {} master br0 up\n", link(pod)));
+    }
+
     /// The node itself: where weir runs.
     pub fn node(&self) -> Pod {
         self.node.clone()
@@ -245,6 +256,12 @@ impl Drop for Inner {
         let _ = self.agent.kill();
         let _ = self.agent.wait();
     }
+}
+
+/// The node's end of the pod's link.
+fn link(pod: &Pod) -> String {
+    let IpAddr::V4(address) = pod.v4() else { panic!("a pod has an IPv4 address") };
+    format!("veth{}", address.octets()[3])
 }
 
 fn parse(address: &str) -> IpAddr {

@@ -52,6 +52,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::balance::{Usable, View};
+use super::silence::Doubts;
 use breaker::{Breaker, Permit, State};
 use latency::Latency;
 use load::Lingering;
@@ -67,6 +68,8 @@ pub struct Health {
     in_flight: AtomicUsize,
     /// The pick by which it was chosen last.
     picked: AtomicU64,
+    /// Connections to it whose far side may be gone.
+    doubts: Doubts,
     inner: Mutex<Inner>,
 }
 
@@ -92,12 +95,22 @@ impl Health {
             breaker: Breaker::default(),
             rng,
         };
-        Self { in_flight: AtomicUsize::new(0), picked: AtomicU64::new(0), inner: Mutex::new(inner) }
+        Self {
+            in_flight: AtomicUsize::new(0),
+            picked: AtomicU64::new(0),
+            doubts: Doubts::default(),
+            inner: Mutex::new(inner),
+        }
     }
 
     /// Requests that are on it now.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Connections to it whose far side may be gone: as long as there are any, others are asked.
+    pub fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 
     /// What its breaker does.
@@ -122,7 +135,7 @@ impl Health {
 
     /// Whether a request may be sent to it.
     pub fn usable(&self, now: Instant, policy: &breaker::Policy) -> Usable {
-        self.inner.lock().usable(now, policy)
+        if self.doubts.any() { Usable::No } else { self.inner.lock().usable(now, policy) }
     }
 
     /// What the balancer sees of it. `weight` is relative to the mean of the tier's.
@@ -133,7 +146,7 @@ impl Health {
         let latency = inner.latency.cost().or_else(|| norms.answer()).unwrap_or(latency::FLOOR);
         let waited = norms.picks().wrapping_sub(self.picked.load(Ordering::Relaxed));
         View {
-            usable: inner.usable(now, policy),
+            usable: if self.doubts.any() { Usable::No } else { inner.usable(now, policy) },
             load: busy / weight + 1.0,
             latency: latency * inner.refusals.factor(now),
             due: inner.probation.is_due(now) && !inner.refusals.is_left_alone(now),

@@ -292,3 +292,19 @@ fn the_part_that_is_refused_is_no_norm_before_there_were_many() {
     refuse(1000);
     assert!(norms.refused() > 0.9, "{}", norms.refused());
 }
+
+#[test]
+fn an_endpoint_in_doubt_is_left_alone_while_there_is_another() {
+    let mut bench = Bench::new(3);
+    bench.healths[1].doubts().add();
+    for _ in 0..100 {
+        assert_ne!(bench.request(|_| (MS, OK)), 1);
+    }
+    // With all of them in doubt, somebody is asked.
+    [0, 2].map(|at| bench.healths[at].doubts().add());
+    assert_eq!(bench.select(&[0, 2]).at, 1);
+    [0, 2].map(|at| bench.healths[at].doubts().remove());
+    bench.healths[1].doubts().remove();
+    let asked: Vec<_> = (0..30).map(|_| bench.request(|_| (MS, OK))).collect();
+    assert!(asked.contains(&1), "{asked:?}");
+}

@@ -59,6 +59,7 @@ const PRESENT: &[(&str, &str)] = &[
     ("limits.poolConnections", "10"),
     ("limits.poolIdle", "60s"),
     ("limits.response", "5m"),
+    ("limits.silence", "3s"),
     ("limits.targetBytes", "8KiB"),
     ("limits.unacknowledged", "10s"),
     ("namers", "[]"),

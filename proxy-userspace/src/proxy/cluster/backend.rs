@@ -7,6 +7,7 @@ use super::Plan;
 use crate::domain::health::Health;
 use crate::domain::health::breaker::State;
 use crate::domain::refuse::Exempt;
+use crate::domain::silence::Doubts;
 use crate::proxy::pool::Pool;
 use crate::telemetry::Count;
 
@@ -80,6 +81,21 @@ impl Backend {
     /// Whether it has asked to be left alone (`Retry-After`).
     pub fn is_left_alone(&self, now: Instant) -> bool {
         self.health.is_left_alone(now)
+    }
+
+    /// Where connections to it say that they may turn out to be silent.
+    pub fn doubts(&self) -> &Doubts {
+        self.health.doubts()
+    }
+
+    /// Whether any of them says so.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubts().any()
+    }
+
+    /// Closes its unused connections: its node is silent, so they lead to nobody either.
+    pub(super) fn close_unused(&self) {
+        self.pools.iter().for_each(Pool::clear);
     }
 
     /// Closes its unused connections, and those still to come back: it left the catalog, or is not to be used now. One

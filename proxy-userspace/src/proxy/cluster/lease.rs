@@ -63,6 +63,9 @@ impl Lease {
         self.finished = true;
         let finished = self.tell(|ticket, scene| ticket.finish(now, outcome, scene));
         self.note(finished.transition, finished.outcome);
+        if outcome == Outcome::Silent {
+            self.backend.close_unused();
+        }
         self.cluster.stats.outcomes[finished.outcome.slot()].up();
         self.cluster.stats.duration.observe(finished.took);
         if finished.verdict == Verdict::Failure {

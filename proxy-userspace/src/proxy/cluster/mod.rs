@@ -154,7 +154,7 @@ impl Cluster {
         let policy = health::Policy { balancer: self.plan.balancer, breaker: self.plan.breaker };
         let selected = select(&**members, &self.norms, &policy, (now, rng), (is_tried, last), rank);
         let Selected { at, ticket, choice } = selected.ok_or_else(|| self.empty(&members))?;
-        if choice == Choice::Forced && tried.is_empty() {
+        if choice == Choice::Forced && tried.is_empty() && !active[at].backend.is_in_doubt() {
             self.stats.forced.up();
         }
         Ok(Lease::new(self.clone(), active[at].backend.clone(), ticket))

@@ -75,7 +75,8 @@ pub(super) async fn send(
             None => open(worker, world, lease, protocol, dial.again()).await.map_err(Box::new)?,
         };
         let address = lease.backend().address;
-        let heard_before = ready.heard.count();
+        let heard_before = ready.peer.reads();
+        ready.peer.owes(lease.started());
         let answer = pin!(ready.sender.try_send_request(std::mem::take(request)));
         let answer = match calls.response() {
             None => in_time(answer, &session.pulse).await,
@@ -94,10 +95,14 @@ pub(super) async fn send(
                     }
                 }
                 None => {
-                    let silent = ready.heard.count() == heard_before;
-                    let reached = if silent { Reached::Unanswered } else { Reached::Answering };
-                    let mut failed = Failed { reached, ..failed(address, error.error()) };
-                    if failed.outcome == Outcome::Reset && silent && ready.reused && crossed(lease) {
+                    let unanswered = ready.peer.reads() == heard_before;
+                    let reached = if unanswered { Reached::Unanswered } else { Reached::Answering };
+                    let failed = match ready.peer.is_silent() {
+                        true => silent(address, world.terms.limits.silence),
+                        false => failed(address, error.error()),
+                    };
+                    let mut failed = Failed { reached, ..failed };
+                    if failed.outcome == Outcome::Reset && unanswered && ready.reused && crossed(lease) {
                         failed.outcome = Outcome::Stale;
                     }
                     return Err(Box::new(failed));
@@ -175,8 +180,8 @@ async fn open(
     builder.preserve_header_case(protocol == Protocol::Http1Cased);
     // RFC 9112 §5.1: a proxy removes that space. hyper's other leniencies stay off; docs/http.md says why, one by one.
     builder.allow_spaces_after_header_name_in_responses(true);
-    let (io, heard) = io.upstream();
-    let io = TokioIo::new(io);
+    let Some(peer) = io.peer().cloned() else { return Err(broken(address, Reached::Unsent)) };
+    let io = TokioIo::new(io.discard_unread());
     let handshake = builder.handshake::<_, Body>(io).await;
     let (mut sender, connection) = handshake.map_err(|_| broken(address, Reached::Unsent))?;
     tokio::task::spawn_local(async move {
@@ -184,12 +189,18 @@ async fn open(
         let _ = connection.with_upgrades().await;
     });
     sender.ready().await.map_err(|_| broken(address, Reached::Unsent))?;
-    Ok(Ready { sender, protocol, heard, reused: false })
+    Ok(Ready { sender, protocol, peer, reused: false })
 }
 
 fn broken(address: SocketAddr, reached: Reached) -> Failed {
     let detail = format!("{address} closed the connection before it answered");
     Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, reached }
+}
+
+/// The endpoint's node is gone, and perhaps the request with it.
+fn silent(address: SocketAddr, limit: Duration) -> Failed {
+    let detail = format!("the node of {address} has acknowledged nothing for {limit:?}");
+    Failed { fault: Fault::new(Kind::Silent, detail), outcome: Outcome::Silent, reached: Reached::Unanswered }
 }
 
 /// The endpoint has the request, and says nothing.

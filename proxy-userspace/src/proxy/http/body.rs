@@ -75,7 +75,8 @@ impl Settlement {
 
     /// The endpoint broke off.
     fn broken(self) {
-        self.lease.finish(Instant::now(), Outcome::Reset);
+        let outcome = if self.ready.peer.is_silent() { Outcome::Silent } else { Outcome::Reset };
+        self.lease.finish(Instant::now(), outcome);
     }
 }
 

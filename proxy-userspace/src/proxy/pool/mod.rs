@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::http::Body;
 use super::session::Origin;
-use crate::transport::Heard;
+use crate::transport::Peer;
 
 /// How a connection is used; connections of different kinds are not exchanged for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub struct Ready {
     pub sender: SendRequest<Body>,
     /// How it is used.
     pub protocol: Protocol,
-    /// What has come from the endpoint.
-    pub heard: Heard,
+    /// The endpoint.
+    pub peer: Peer,
     /// Whether it has carried a request before: then its end may only mean that it was idle too long.
     pub reused: bool,
 }
@@ -80,6 +80,7 @@ impl Pool {
         if !ready.sender.is_ready() {
             return;
         }
+        ready.peer.owes_nothing();
         let mut state = self.0.lock();
         if !state.closed && state.idle.len() < most {
             state.idle.push((now, ready));
@@ -91,6 +92,12 @@ impl Pool {
         self.0.lock().idle.retain(|(since, ready)| {
             !ready.sender.is_closed() && now.saturating_duration_since(*since) < limit
         });
+    }
+
+    /// Drops every connection that is here.
+    pub fn clear(&self) {
+        let dropped = std::mem::take(&mut self.0.lock().idle);
+        drop(dropped);
     }
 
     /// Drops every connection, and those still to come back.

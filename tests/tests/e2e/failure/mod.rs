@@ -5,4 +5,5 @@ mod connects; // Endpoints that refuse or swallow connections.
 mod kills; // Endpoints killed under load.
 mod nothing; // No endpoint at all: which status, and how quickly.
 mod retries; // What is tried again, and what is not.
+mod silent; // Nodes that go without a word.
 mod waits; // Waits that must end.

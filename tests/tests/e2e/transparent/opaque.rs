@@ -198,3 +198,22 @@ fn a_later_head_of_that_kind_is_a_400_that_says_why_and_never_reaches_the_server
     }
     assert_eq!(backend.count(), ODD.len(), "the first of each");
 }
+
+#[test]
+fn a_diverted_connection_that_waits_for_a_silent_node_is_reset() {
+    let Some(mut stage) = Stage::set() else { return };
+    let hello = folder::service("hello", &["10.96.0.10"]).port("any", 80, TARGET);
+    let builder = Weir::new().on_node(&stage.net).set("limits", "{ silence: 1s, unacknowledged: 1h }");
+    stage.start(builder.kubernetes(&hello.endpoints(&[stage.a.v4()])));
+    let _server = TcpServer::greets(listener(&stage.a), "220 ready\r\n");
+    let (mut waits, mut rests) = (stage.dial(V4), stage.dial(V4));
+    for client in [&mut waits, &mut rests] {
+        client.expect("220 ready\r\n").send("EHLO me\r\n").expect("EHLO me\r\n");
+    }
+    stage.net.cut(&stage.a);
+    waits.send("MAIL\r\n");
+    assert_eq!(waits.closed(), Closed::Reset);
+    stage.net.mend(&stage.a);
+    // The other one was sent nothing that could have been lost.
+    rests.send("QUIT\r\n").expect("QUIT\r\n");
+}

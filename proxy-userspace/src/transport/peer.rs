@@ -1,0 +1,328 @@
+//! The far side of a connection to an endpoint, and the watch over those that owe an answer.
+//!
+//! The kernel alone would try a silent node for a quarter of an hour. To look at each connection with each request would
+//! cost a system call: instead each worker looks, four times a second, at a number in memory for each of its connections,
+//! and asks the kernel only of those that have been waited for longer than a second. Whoever reads such a connection then
+//! meets an error.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use super::tcp_info;
+use crate::domain::silence::{DOUBT, Doubts, Verdict, Wait};
+
+/// How long a connection in use may be silent before TCP asks whether the far side is there, and the pause before it asks
+/// again.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// The worker's rounds are about so far apart; a look that falls due shortly after one is not left to the next.
+const HALF_A_ROUND: Duration = Duration::from_millis(125);
+
+/// How a silent far side is found out.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long one that owes something may be silent.
+    pub silence: Duration,
+    /// How long an unused connection may be silent before TCP asks, and the pause before it asks again.
+    pub unused: (Duration, Duration),
+    /// How often it asks in vain there before it gives up.
+    pub probes: u32,
+}
+
+/// The far side of a connection to an endpoint. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Peer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    patience: Patience,
+    doubts: Doubts,
+    /// It is among the doubts.
+    doubted: AtomicBool,
+    epoch: Instant,
+    /// How many reads brought something.
+    reads: AtomicU64,
+    /// Since when it owes something, in milliseconds from the epoch and one; 0 when it owes nothing.
+    owes: AtomicU64,
+    /// When the next look is due.
+    due: AtomicU64,
+    /// Whoever reads is to look.
+    asked: AtomicBool,
+    /// TCP asks often.
+    urged: AtomicBool,
+    silent: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+    wait: Mutex<(u64, Wait)>,
+}
+
+impl Peer {
+    /// The far side of a connection that was just made, to the endpoint with these `doubts`.
+    pub fn new(patience: Patience, doubts: Doubts) -> Self {
+        Self(Arc::new(Inner {
+            patience,
+            doubts,
+            doubted: AtomicBool::new(false),
+            epoch: Instant::now(),
+            reads: AtomicU64::new(0),
+            owes: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            urged: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            reader: Mutex::default(),
+            wait: Mutex::default(),
+        }))
+    }
+
+    /// How many reads brought something so far.
+    pub fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+
+    /// It owes something since `now`, unless it did before.
+    pub fn owes(&self, now: Instant) {
+        if self.0.owes.load(Ordering::Relaxed) == 0 {
+            self.0.owes.store(self.millis(now), Ordering::Relaxed);
+        }
+    }
+
+    /// It owes nothing any more.
+    pub fn owes_nothing(&self) {
+        self.0.owes.store(0, Ordering::Relaxed);
+        self.0.set_doubted(false);
+    }
+
+    /// Whether it was given up because it was silent.
+    pub fn is_silent(&self) -> bool {
+        self.0.silent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn read_something(&self) {
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whoever reads is woken by this from now on.
+    pub(super) fn is_read_by(&self, reader: &Waker) {
+        *self.0.reader.lock() = Some(reader.clone());
+    }
+
+    /// Whether whoever reads is to look.
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Looks at what the kernel knows of its connection, `stream`.
+    ///
+    /// # Errors
+    ///
+    /// When it is silent, now and from now on.
+    pub(super) fn look(&self, stream: &TcpStream) -> io::Result<()> {
+        let inner = &*self.0;
+        let owes = inner.owes.load(Ordering::Relaxed);
+        if inner.silent.load(Ordering::Relaxed) {
+            return Err(silent());
+        }
+        inner.asked.store(false, Ordering::Relaxed);
+        self.urge(stream, owes != 0);
+        if owes == 0 {
+            return Ok(());
+        }
+        let Some(signs) = tcp_info::signs(stream) else { return Ok(()) };
+        let now = self.millis(Instant::now());
+        let (since, wait) = &mut *inner.wait.lock();
+        if *since != owes {
+            (*since, *wait) = (owes, Wait::default());
+        }
+        let waited = Duration::from_millis(now.saturating_sub(owes));
+        let (verdict, next) = wait.look(waited, signs, inner.patience.silence);
+        inner.due.store(now + as_millis(next), Ordering::Relaxed);
+        inner.set_doubted(verdict != Verdict::Well);
+        if verdict == Verdict::Silent {
+            inner.silent.store(true, Ordering::Relaxed);
+            // For those who read on.
+            inner.asked.store(true, Ordering::Relaxed);
+            return Err(silent());
+        }
+        Ok(())
+    }
+
+    /// Has TCP ask each second, or no longer.
+    fn urge(&self, stream: &TcpStream, often: bool) {
+        if self.0.urged.swap(often, Ordering::Relaxed) == often {
+            return;
+        }
+        let Patience { silence, unused: (time, interval), probes } = self.0.patience;
+        let keep_alive = match often {
+            true => {
+                // The kernel gives up later than the watch, which knows more.
+                let probes = u32::try_from(silence.as_secs()).unwrap_or(u32::MAX).saturating_add(3).min(127);
+                TcpKeepalive::new().with_interval(ASK_EVERY).with_retries(probes).with_time(ASK_EVERY)
+            }
+            false => TcpKeepalive::new().with_interval(interval).with_retries(probes).with_time(time),
+        };
+        // A socket that is already gone has nobody to ask.
+        let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
+    }
+
+    /// Has whoever reads look, where that is due.
+    fn visit(&self, now: Instant) {
+        let inner = &*self.0;
+        let owes = inner.owes.load(Ordering::Relaxed);
+        let is_due = if owes == 0 {
+            inner.urged.load(Ordering::Relaxed)
+        } else {
+            let now = self.millis(now + HALF_A_ROUND);
+            now >= owes + as_millis(DOUBT) && now >= inner.due.load(Ordering::Relaxed)
+        };
+        if is_due
+            && !inner.asked.swap(true, Ordering::Relaxed)
+            && let Some(reader) = &*inner.reader.lock()
+        {
+            reader.wake_by_ref();
+        }
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        as_millis(at.saturating_duration_since(self.0.epoch)) + 1
+    }
+}
+
+impl Inner {
+    fn set_doubted(&self, doubted: bool) {
+        if self.doubted.load(Ordering::Relaxed) == doubted {
+            return;
+        }
+        self.doubted.store(doubted, Ordering::Relaxed);
+        if doubted { self.doubts.add() } else { self.doubts.remove() }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.set_doubted(false);
+    }
+}
+
+fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "its node is silent")
+}
+
+fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
+}
+
+/// One worker's connections to endpoints.
+#[derive(Debug, Default)]
+pub struct Watch(RefCell<Vec<Peer>>);
+
+impl Watch {
+    /// Watches one more, for as long as its connection is there.
+    pub fn add(&self, peer: Peer) {
+        self.0.borrow_mut().push(peer);
+    }
+
+    /// Has those looked at that have been waited for, and forgets those whose connections are gone.
+    pub fn sweep(&self, now: Instant) {
+        self.0.borrow_mut().retain(|peer| {
+            let is_there = Arc::strong_count(&peer.0) > 1;
+            if is_there {
+                peer.visit(now);
+            }
+            is_there
+        });
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::io::{AsyncRead, ReadBuf};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::transport::Io;
+
+    /// An idle connection to an endpoint that is well, its watch, and a look at the time after which TCP probes.
+    async fn connected() -> (Io, Peer, Watch, impl Fn() -> Duration, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let unused = (Duration::from_secs(30), Duration::from_secs(5));
+        SockRef::from(&stream).set_keepalive(true).unwrap();
+        let copy = socket2::Socket::from(std::os::fd::AsFd::as_fd(&stream).try_clone_to_owned().unwrap());
+        let peer =
+            Peer::new(Patience { silence: Duration::from_secs(3), unused, probes: 3 }, Doubts::default());
+        let watch = Watch::default();
+        watch.add(peer.clone());
+        let there = listener.accept().await.unwrap().0;
+        (Io::to(stream, peer.clone()), peer, watch, move || copy.tcp_keepalive_time().unwrap(), there)
+    }
+
+    fn read(io: &mut Io) -> Poll<io::Result<()>> {
+        let mut buffer = [0; 16];
+        Pin::new(io).poll_read(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut buffer))
+    }
+
+    #[tokio::test]
+    async fn tcp_probes_often_only_while_an_answer_has_been_due_for_a_second() {
+        let (mut io, peer, watch, time, _there) = connected().await;
+        let began = Instant::now();
+        let after = |millis| began + Duration::from_millis(millis);
+        peer.owes(began);
+        // What it owes since then is not forgotten when more is asked of it.
+        peer.owes(after(900));
+        for (at, often) in [(100, false), (1000, true), (1250, true)] {
+            watch.sweep(after(at));
+            assert!(read(&mut io).is_pending());
+            assert_eq!(time() == Duration::from_secs(1), often, "{at} ms");
+        }
+        peer.owes_nothing();
+        watch.sweep(after(1500));
+        assert!(read(&mut io).is_pending() && !peer.is_asked() && !peer.is_silent());
+        assert_eq!(time(), Duration::from_secs(30));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_is_watched_no_longer() {
+        let (io, peer, watch, ..) = connected().await;
+        peer.owes(Instant::now());
+        drop((io, peer));
+        watch.sweep(Instant::now());
+        assert!(watch.is_empty());
+    }
+
+    #[test]
+    fn doubts_end_with_the_connection_or_what_it_owes() {
+        let (doubts, patience) =
+            (Doubts::default(), Patience { silence: ASK_EVERY, unused: (ASK_EVERY, ASK_EVERY), probes: 3 });
+        let peers = [(); 2].map(|()| Peer::new(patience, doubts.clone()));
+        for peer in &peers {
+            peer.0.set_doubted(true);
+            peer.0.set_doubted(true);
+        }
+        let [first, second] = peers;
+        first.owes_nothing();
+        assert!(doubts.any());
+        drop(second);
+        assert!(!doubts.any());
+    }
+}
