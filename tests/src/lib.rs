@@ -14,6 +14,7 @@ pub mod agnhost;
 pub mod backend;
 pub mod client;
 pub mod dns;
+pub mod https;
 pub mod hung;
 pub mod kube;
 pub mod load;

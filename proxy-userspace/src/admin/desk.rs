@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::pages::Pages;
+use super::readers::Readers;
 use super::ready::Readiness;
 use super::refusal::Refusal;
+use super::tls::Tls;
 use super::{enrolment, kubernetes};
 use crate::config::{Settings, Transparent};
 use crate::discovery::files::FileProblem;
-use crate::discovery::kubernetes::Health;
+use crate::discovery::kubernetes::{Health, Reviews};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::enrol::Enrolment;
 use crate::intercept::{Counters, Enrol, Interception, Status};
@@ -52,6 +54,10 @@ pub struct Desk {
     pub stop: Notify,
     /// Whether weir disarmed for good, because it stops.
     stopping: AtomicBool,
+    /// TLS at the probes' listener, where it is spoken.
+    pub(super) tls: ArcSwapOption<Tls>,
+    /// Whoever may read the metrics at the probes' listener.
+    pub(super) readers: Readers,
     /// Requests that were refused, by reason.
     pub(super) refused: [Count; Refusal::LABELS.len()],
     /// The metrics page and the state, written by one thread at a time.
@@ -103,6 +109,7 @@ impl Desk {
         settings: Settings,
         interception: Result<Interception, String>,
         kubernetes: Option<Arc<Health>>,
+        reviews: Option<Reviews>,
     ) -> Arc<Self> {
         let ready = Readiness::default();
         if let Some(transparent) = &settings.transparent {
@@ -124,6 +131,8 @@ impl Desk {
             ready,
             stop: Notify::new(),
             stopping: AtomicBool::new(false),
+            tls: ArcSwapOption::empty(),
+            readers: Readers::new(reviews),
             refused: Default::default(),
             pages: Pages::default(),
             reload: Mutex::default(),
@@ -297,6 +306,12 @@ fn settings(page: &mut Page<'_>, desk: &Desk) -> fmt::Result {
     )?;
     let waiting = desk.reload.lock().waiting.len() as f64;
     page.gauges("weir_config_waiting", "Settings that are not in force as written", [(none, waiting)])?;
+    let reviewed = Readers::RESULTS.iter().zip(&desk.readers.reviewed);
+    page.counters(
+        "weir_token_reviews",
+        "Questions to the API server about who reads the metrics",
+        reviewed.map(|(result, count)| ([("result", *result)], count.value())),
+    )?;
     let failures = desk.reload_failures.value();
     page.counters("weir_config_reload_failures", "Configurations with mistakes", [(none, failures)])
 }

@@ -8,12 +8,17 @@ mod enrolment;
 mod explain;
 mod guard;
 mod kubernetes;
+mod pace;
 mod pages;
+mod readers;
 mod ready;
 mod refusal;
 mod routes;
 mod serve;
 mod state;
+mod tls;
+mod tokens;
 
 pub use desk::{Desk, Diverted};
 pub use serve::listen;
+pub use tls::follow_certificate;

@@ -17,12 +17,39 @@ pub(super) enum Refusal {
     Unasked = 4,
     /// Its token is not the right one.
     Token = 5,
+    /// It would read the metrics from an address that may not.
+    NotAllowed = 6,
+    /// It would read the metrics by a token that it has sent in the clear.
+    ClearText = 7,
+    /// It would read the metrics without a token.
+    NoToken = 8,
+    /// The API server does not know its token.
+    Unauthenticated = 9,
+    /// The API server says that the user of its token may not.
+    Forbidden = 10,
+    /// It asks too often for what is not known, or begins TLS too often.
+    Often = 11,
+    /// The API server cannot be asked about its token.
+    Unavailable = 12,
 }
 
 impl Refusal {
     /// The labels in metrics, in order.
-    pub(super) const LABELS: [&'static str; 6] =
-        ["malformed", "host", "origin", "remote", "unasked", "token"];
+    pub(super) const LABELS: [&'static str; 13] = [
+        "malformed",
+        "host",
+        "origin",
+        "remote",
+        "unasked",
+        "token",
+        "not_allowed",
+        "clear_text",
+        "no_token",
+        "unauthenticated",
+        "forbidden",
+        "often",
+        "unavailable",
+    ];
 
     /// The answer.
     pub(super) fn answer(self) -> (StatusCode, &'static str) {
@@ -41,6 +68,28 @@ impl Refusal {
                 "this needs a header that no web page can send: X-Requested-By, with any value\n",
             ),
             Self::Token => (StatusCode::UNAUTHORIZED, "this is not the token of `admin.tokenFile`\n"),
+            Self::NotAllowed => (StatusCode::FORBIDDEN, "not for this client: see `probes.metrics.allow`\n"),
+            Self::ClearText => (
+                StatusCode::FORBIDDEN,
+                "tokens are taken over TLS only: ask by https, on this same port. This one has crossed the network in \
+                 the clear: replace it\n",
+            ),
+            Self::NoToken => (
+                StatusCode::UNAUTHORIZED,
+                "this needs a bearer token over TLS (https, on this same port) of a user who may `get` the non-resource \
+                 URL /metrics: see `probes.metrics`\n",
+            ),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "the API server does not know this token\n"),
+            Self::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "the user of this token may not `get` the non-resource URL /metrics: a ClusterRole says who may\n",
+            ),
+            Self::Often => (StatusCode::TOO_MANY_REQUESTS, "too often; ask again in a second\n"),
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the API server cannot be asked about tokens now\n")
+            }
         }
     }
 }
+
+const _: () = assert!(Refusal::LABELS.len() == Refusal::Unavailable as usize + 1);

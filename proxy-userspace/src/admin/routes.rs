@@ -1,17 +1,17 @@
 //! Which path answers what.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::refusal::Refusal;
+use super::serve::Asker;
 use super::{Desk, explain, guard};
 use crate::proxy::session::Way;
 
@@ -34,28 +34,26 @@ POST /admin/shutdown   drains and stops: from loopback with the header X-Request
 ";
 
 /// The answer to one request.
-pub(super) async fn answer<B>(
-    desk: Arc<Desk>,
-    way: Way,
-    client: SocketAddr,
-    request: Request<B>,
-) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let settings = desk.settings.load();
-    if way == Way::Admin
-        && let Err(why) = guard::check(&request, &settings.admin)
-    {
-        return refuse(&desk, why);
+pub(super) async fn answer<B>(desk: Arc<Desk>, asker: Asker, request: Request<B>) -> Response<Full<Bytes>> {
+    match asker.way {
+        Way::Admin => admin(&desk, &asker, &request).await,
+        Way::Probes | Way::Outgoing | Way::Transparent => probe(&desk, &asker, &request).await,
     }
-    match (request.method(), path, way) {
-        (&Method::GET | &Method::HEAD, _, _) => {
-            get(&desk, way, path, request.uri().query().unwrap_or_default()).await
-        }
-        (&Method::POST, "/admin/shutdown" | "/admin/drain", Way::Admin) => {
-            if let Err(why) = guard::may_change(request.headers(), client.ip(), &settings.admin) {
-                return refuse(&desk, why);
+}
+
+/// For people and their tools.
+async fn admin<B>(desk: &Arc<Desk>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
+    let (path, settings) = (request.uri().path(), desk.settings.load_full());
+    if let Err(why) = guard::check(request, &settings.admin) {
+        return refuse(desk, why);
+    }
+    match (request.method(), path) {
+        (&Method::GET | &Method::HEAD, _) => get(desk, path, request.uri().query().unwrap_or_default()).await,
+        (&Method::POST, "/admin/shutdown" | "/admin/drain") => {
+            if let Err(why) = guard::may_change(request.headers(), asker.client.ip(), &settings.admin) {
+                return refuse(desk, why);
             }
-            tracing::info!(%client, path, "the admin is asked to stop weir");
+            tracing::info!(client = %asker.client, path, "the admin is asked to stop weir");
             desk.stop.notify_one();
             text(StatusCode::ACCEPTED, TEXT, "draining\n")
         }
@@ -63,26 +61,50 @@ pub(super) async fn answer<B>(
     }
 }
 
-async fn get(desk: &Arc<Desk>, way: Way, path: &str, query: &str) -> Response<Full<Bytes>> {
-    match (path, way) {
-        ("/live", _) => text(StatusCode::OK, TEXT, "live\n"),
-        ("/ready", _) => {
+async fn get(desk: &Arc<Desk>, path: &str, query: &str) -> Response<Full<Bytes>> {
+    match path {
+        "/live" => text(StatusCode::OK, TEXT, "live\n"),
+        "/ready" => {
             let (ready, report) = desk.ready.report();
-            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            text(status, TEXT, report)
+            text(readiness(ready), TEXT, report)
         }
-        ("/metrics", Way::Admin) => page(OPENMETRICS, desk.pages.metrics(desk).await),
-        ("/metrics", _) => page(OPENMETRICS, desk.pages.recent_metrics(desk).await),
-        ("/", Way::Admin) => text(StatusCode::OK, TEXT, INDEX),
-        ("/api/state.json", Way::Admin) => page(JSON, desk.pages.state(desk).await),
-        ("/api/explain", Way::Admin) => match explain::answer(desk, query) {
+        "/metrics" => page(OPENMETRICS, desk.pages.metrics(desk).await),
+        "/" => text(StatusCode::OK, TEXT, INDEX),
+        "/api/state.json" => page(JSON, desk.pages.state(desk).await),
+        "/api/explain" => match explain::answer(desk, query) {
             Ok((json, true)) => text(StatusCode::OK, JSON, json),
             Ok((plain, false)) => text(StatusCode::OK, TEXT, plain),
             Err(why) => text(StatusCode::BAD_REQUEST, TEXT, format!("{why}\n")),
         },
-        ("/admin/ping", Way::Admin) => text(StatusCode::OK, TEXT, "pong"),
+        "/admin/ping" => text(StatusCode::OK, TEXT, "pong"),
         _ => text(StatusCode::NOT_FOUND, TEXT, "there is no such path; see /\n"),
     }
+}
+
+/// For kubelet, for Prometheus, and for every pod that asks: no detail but to who may have it.
+async fn probe<B>(desk: &Arc<Desk>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n");
+    }
+    match request.uri().path() {
+        "/live" => text(StatusCode::OK, TEXT, "live\n"),
+        "/ready" => {
+            let (ready, _) = desk.ready.report();
+            text(readiness(ready), TEXT, if ready { "ready\n" } else { "not ready; the admin says why\n" })
+        }
+        "/metrics" => {
+            let rules = desk.settings.load().readers();
+            match desk.readers.check(request.headers(), asker, &rules).await {
+                Ok(()) => page(OPENMETRICS, desk.pages.recent_metrics(desk).await),
+                Err(why) => refuse(desk, why),
+            }
+        }
+        _ => text(StatusCode::NOT_FOUND, TEXT, "there is no such path: /live, /ready and /metrics are all\n"),
+    }
+}
+
+fn readiness(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn refuse(desk: &Desk, why: Refusal) -> Response<Full<Bytes>> {
@@ -91,6 +113,9 @@ fn refuse(desk: &Desk, why: Refusal) -> Response<Full<Bytes>> {
     let mut response = text(status, TEXT, said);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }

@@ -9,16 +9,22 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::refusal::Refusal;
+use super::tls::Greeting;
 use super::{Desk, routes};
 use crate::proxy::session::{Door, Turned, Way};
 
 /// How long a client may take over its request's head, and be idle.
 const HEADER_READ: Duration = Duration::from_secs(10);
+
+/// How long a request's head may be: a token of 16 KiB has room in it, and a dtab to explain.
+const HEAD: usize = 128 << 10;
 
 /// How long a connection lasts at most.
 const LIFE: Duration = Duration::from_secs(60);
@@ -28,8 +34,17 @@ const LIFE: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_millis(100);
 const QUIET_WITHIN: Duration = Duration::from_millis(500);
 
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) way: Way,
+    pub(super) client: SocketAddr,
+    /// Whether nobody on the way can read along.
+    pub(super) secured: bool,
+}
+
 /// Serves `listener` until it is `retired`, or for as long as the runtime runs: everything there is, or by the probes' door
-/// only `/live`, `/ready` and `/metrics`. Connections that are open stay.
+/// only `/live`, `/ready` and `/metrics`, there also by TLS. Connections that are open stay.
 ///
 /// # Errors
 ///
@@ -61,21 +76,12 @@ pub fn listen(
                 yield_now().await;
             }
             let entry = door.enter().await.used();
-            let (desk, way) = (desk.clone(), door.way);
+            let asker = Asker { way: door.way, client, secured: false };
+            let desk = desk.clone();
             served.add(tokio::spawn(async move {
-                let service = service_fn(|request| {
-                    let answer = routes::answer(desk.clone(), way, client, request);
-                    async move { Ok::<_, Infallible>(answer.await) }
-                });
-                let mut builder = http1::Builder::new();
-                builder
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_READ)
-                    .keep_alive(way == Way::Admin);
-                let served = builder.serve_connection(TokioIo::new(stream), service);
                 // A client that leaves early is no concern of ours, nor one that does not read: the probes of the next
                 // need its place.
-                let _ = timeout(LIFE, served).await;
+                let _ = timeout(LIFE, receive(desk, asker, stream)).await;
                 drop(entry);
             }));
         }
@@ -98,6 +104,34 @@ async fn next(
     }
     let latest = *latest.get_or_insert_with(|| Instant::now() + QUIET_WITHIN);
     timeout_at(latest.min(Instant::now() + QUIET), listener.accept()).await.ok()
+}
+
+/// Serves one connection to its end.
+async fn receive(desk: Arc<Desk>, asker: Asker, stream: TcpStream) {
+    let tls = desk.tls.load_full().filter(|_| asker.way == Way::Probes);
+    let Some(tls) = tls else { return converse(desk, asker, stream).await };
+    match timeout(HEADER_READ, tls.greet(stream, asker.client)).await {
+        Ok(Ok(Greeting::Plain(stream))) => converse(desk, asker, stream).await,
+        Ok(Ok(Greeting::Secured(stream))) => {
+            converse(desk, Asker { secured: true, ..asker }, stream).await;
+        }
+        Ok(Ok(Greeting::Often)) => desk.refused[Refusal::Often as usize].up(),
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+async fn converse(desk: Arc<Desk>, asker: Asker, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = service_fn(|request| {
+        let answer = routes::answer(desk.clone(), asker, request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ)
+        .keep_alive(asker.way == Way::Admin)
+        .max_buf_size(HEAD);
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// The connections that are being served, the oldest first.

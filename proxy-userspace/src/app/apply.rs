@@ -34,6 +34,7 @@ impl Running {
         let now = self.desk.settings.load_full();
         let mut next = changeable(&now, written);
         let mut why = Reasons::new();
+        self.secure(&now, written, &mut next, &mut why);
         let listening = self.listen(&now, written, &mut next, &mut why);
         match descriptors::connections(&next) {
             Ok(limit) => self.listeners.lock().doors().follow(&next, limit),
@@ -73,7 +74,7 @@ impl Running {
             }
         }
         let listen = |probes: &Option<Probes>| probes.as_ref().map(|it| it.listen);
-        if listen(&now.probes) != listen(&written.probes) {
+        if listen(&now.probes) != listen(&written.probes) && !why.contains_key("probes") {
             match listeners.move_probes(&self.desk, listen(&written.probes)) {
                 Ok(()) => match (&mut next.probes, &written.probes) {
                     (Some(next), Some(written)) => next.listen = written.listen,
@@ -83,6 +84,19 @@ impl Running {
             }
         }
         listeners.bound()
+    }
+
+    /// TLS of the probes' listener. What could not be done is put back in `next`.
+    fn secure(&self, now: &Settings, written: &Settings, next: &mut Settings, why: &mut Reasons) {
+        let tls = |settings: &Settings| settings.probes.as_ref().map(|it| it.tls.clone());
+        if tls(now) == tls(written) && now.readers().tokens == written.readers().tokens {
+            return;
+        }
+        match (self.desk.secure_probes(written), &mut next.probes, &written.probes) {
+            (Ok(()), Some(next), Some(written)) => next.tls.clone_from(&written.tls),
+            (Ok(()), _, _) => {}
+            (Err(error), _, _) => drop(why.insert("probes", format!("{error:#}"))),
+        }
     }
 
     /// What concerns connections to endpoints, and names outside.
@@ -113,7 +127,9 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
         (now, _) => now.clone(),
     };
     let probes = match (&now.probes, &written.probes) {
-        (Some(now), Some(written)) => Some(Probes { allow: written.allow.clone(), ..now.clone() }),
+        (Some(now), Some(written)) => {
+            Some(Probes { allow: written.allow.clone(), metrics: written.metrics.clone(), ..now.clone() })
+        }
         (now, _) => now.clone(),
     };
     Settings {

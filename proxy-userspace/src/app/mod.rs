@@ -127,11 +127,14 @@ async fn live(
         .collect::<anyhow::Result<Vec<_>>>()?;
     let doors = listeners.all_doors();
     let health = services.cluster.as_ref().map(Cluster::health);
-    let desk = Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health);
+    let reviews = services.cluster.as_ref().map(Cluster::reviews);
+    let desk =
+        Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health, reviews);
     let (terms, _) = watch::channel(terms);
     // Before anything is diverted: destinations are told by the tasks.
     let _beating = heart::start(&desk)?;
     tasks::start(&desk, services, &terms);
+    desk.secure_probes(&desk.settings.load())?;
     listeners.serve(&desk)?;
     allocator::give_back();
     listeners.announce();

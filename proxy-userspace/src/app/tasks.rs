@@ -42,6 +42,8 @@ pub(super) fn start(desk: &Arc<Desk>, services: Services, terms: &watch::Sender<
     if let Some(originals) = desk.shared.originals.clone() {
         supervise(desk.clone(), "sweep", move || sweep::sweep(originals.clone()));
     }
+    let secured = desk.clone();
+    supervise(desk.clone(), "certificate", move || admin::follow_certificate(secured.clone()));
 }
 
 /// Has one of the control plane's listeners served until it is `retired`.

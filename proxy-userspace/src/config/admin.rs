@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::fields::Section;
+use super::problem::Mistake;
+use super::tree::Node;
 use super::{Allow, values};
 
 /// Dashboard, API, metrics and health.
@@ -27,6 +29,37 @@ pub struct Probes {
     pub listen: SocketAddr,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
+    /// `metrics`: who may read `/metrics`. Its defaults depend on other sections: see [`super::Settings::readers`].
+    pub metrics: Metrics,
+    /// `tls`: the certificate for clients that speak TLS. Without it, one is made at start and signed by itself.
+    pub tls: Option<Certificate>,
+}
+
+/// Who may read `/metrics` at the probes' listener, as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// `allow`: clients that may without a token.
+    pub allow: Option<Allow>,
+    /// `tokens`: whether clients may with a bearer token over TLS that the API server vouches for.
+    pub tokens: Option<bool>,
+}
+
+/// Who may read `/metrics` at the probes' listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readers {
+    /// Clients that may without a token.
+    pub allow: Allow,
+    /// Whether clients may with a bearer token over TLS that the API server vouches for.
+    pub tokens: bool,
+}
+
+/// A certificate with its chain and its key, in PEM files that are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// `certificate`: the certificate, and those that lead to its authority.
+    pub certificate: PathBuf,
+    /// `key`: its private key.
+    pub key: PathBuf,
 }
 
 impl Default for Admin {
@@ -42,7 +75,12 @@ impl Default for Admin {
 
 impl Default for Probes {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9991)), allow: Allow::default() }
+        Self {
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 9991)),
+            allow: Allow::default(),
+            metrics: Metrics::default(),
+            tls: None,
+        }
     }
 }
 
@@ -59,10 +97,32 @@ pub(super) fn read(mut section: Section<'_, '_>, base: &Path) -> Admin {
     admin
 }
 
-pub(super) fn read_probes(mut section: Section<'_, '_>) -> Probes {
+/// `base` is the folder that a relative path is relative to.
+pub(super) fn read_probes(mut section: Section<'_, '_>, base: &Path) -> Probes {
     let mut probes = Probes::default();
     section.set("listen", &mut probes.listen, values::listen);
     probes.allow = Allow::read(&mut section);
+    if let Some(mut metrics) = section.section("metrics") {
+        probes.metrics.allow = metrics.list("allow", values::cidr).map(Allow::new);
+        metrics.set("tokens", &mut probes.metrics.tokens, |node| values::boolean(node).map(Some));
+        metrics.finish();
+    }
+    probes.tls = section.section("tls").and_then(|tls| read_certificate(tls, base));
     section.finish();
     probes
+}
+
+fn read_certificate(mut section: Section<'_, '_>, base: &Path) -> Option<Certificate> {
+    let (mut certificate, mut key) = (None, None);
+    let file = |what| move |node: &Node| Ok(Some(base.join(values::path(node, what)?)));
+    section.set("certificate", &mut certificate, file("a file with a certificate"));
+    section.set("key", &mut key, file("a file with its private key"));
+    for name in ["certificate", "key"] {
+        if !section.has(name) {
+            let mistake = Mistake::new("a certificate is of no use without its key, nor a key without it");
+            section.mistake(name, mistake.hint("write both `certificate` and `key`"));
+        }
+    }
+    section.finish();
+    Some(Certificate { certificate: certificate?, key: key? })
 }

@@ -109,6 +109,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
         read_sections(root, base, &mut settings);
         listeners::check(&settings, node, report);
         check_enrol(&settings, node, report);
+        check_tokens(&settings, node, report);
     }
     settings
 }
@@ -135,6 +136,18 @@ fn check_enrol(settings: &Settings, root: &Node, report: &mut Report) {
     report.add(at, "transparent.enrol", mistake.hint("set `discovery`, or write `enrol: all`"));
 }
 
+/// Tokens can only be taken where there is an API server to vouch for them.
+fn check_tokens(settings: &Settings, root: &Node, report: &mut Report) {
+    let tokens = settings.probes.as_ref().and_then(|it| it.metrics.tokens);
+    if tokens != Some(true) || settings.discovery.kubernetes.is_some() {
+        return;
+    }
+    let written = ["probes", "metrics", "tokens"].iter().try_fold(root, |node, key| node.get(key));
+    let mistake = Mistake::new("there is no API server to ask about tokens");
+    let hint = "set `discovery.kubernetes`, or write `allow` with the clients that may read the metrics";
+    report.add(written.map_or(root.at, |it| it.at), "probes.metrics.tokens", mistake.hint(hint));
+}
+
 fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings) {
     if let Some(section) = root.section("outgoing") {
         settings.outgoing = outgoing::read(section);
@@ -144,7 +157,7 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     if let Some(section) = root.section("admin") {
         settings.admin = admin::read(section, base);
     }
-    settings.probes = root.switch("probes").map(admin::read_probes);
+    settings.probes = root.switch("probes").map(|section| admin::read_probes(section, base));
     root.set("workers", &mut settings.workers, values::count(1..=64));
     if let Some(section) = root.section("names") {
         settings.names = names::read(section);

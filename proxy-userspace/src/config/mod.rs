@@ -29,7 +29,7 @@ mod transparent;
 pub mod tree;
 mod values;
 
-pub use admin::{Admin, Probes};
+pub use admin::{Admin, Certificate, Metrics, Probes, Readers};
 pub use allow::Allow;
 pub use breaker::{Backoff, Breaker};
 pub use discovery::{Discovery, Files, Kubernetes};

@@ -7,7 +7,10 @@ use crate::domain::dtab::Dtab;
 use crate::domain::policy::Policies;
 use crate::domain::route::Configured;
 
-use super::{Admin, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Transparent};
+use super::{
+    Admin, Allow, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Readers,
+    Transparent,
+};
 
 /// Everything that can be configured, one field per section of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +68,20 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Who may read `/metrics` at the probes' listener: what `probes.metrics` says, else with an API server whoever has a token
+    /// that it vouches for, and without one every client that may connect. Nobody where there is no such listener.
+    pub fn readers(&self) -> Readers {
+        let is_on_kubernetes = self.discovery.kubernetes.is_some();
+        let Some(Probes { allow, metrics, .. }) = &self.probes else {
+            return Readers { allow: Allow::new(Vec::new()), tokens: false };
+        };
+        let unsaid = || if is_on_kubernetes { Allow::new(Vec::new()) } else { allow.clone() };
+        Readers {
+            allow: metrics.allow.clone().unwrap_or_else(unsaid),
+            tokens: metrics.tokens.unwrap_or(is_on_kubernetes),
+        }
+    }
+
     /// Whose connections are diverted: what `transparent.enrol` says, else the pods' that an API server tells of, else
     /// everybody's.
     pub fn enrol(&self) -> Enrol {

@@ -14,6 +14,7 @@ mod list;
 mod objects;
 mod query;
 mod resource;
+mod reviews;
 mod secure;
 mod serve;
 mod status;
@@ -211,6 +212,12 @@ impl ApiServer {
         let (done, told) = std::sync::mpsc::channel();
         let _ = self.commands.send(Command::Up(done));
         let _ = told.recv_timeout(Duration::from_secs(5));
+    }
+
+    /// Knows this bearer token as the user's, for TokenReviews.
+    pub fn knows_token(&self, token: &str, user: &str) {
+        let mut tokens = self.shared.tokens.lock().expect("no review panicked");
+        tokens.insert(token.to_owned(), user.to_owned());
     }
 
     /// Every request so far.

@@ -28,16 +28,25 @@ const fn monitor(plural: &'static str, singular: &'static str, kind: &'static st
 }
 
 /// All of them, in the order of their groups.
-pub(super) static RESOURCES: [Resource; 16] = [
+pub(super) static RESOURCES: [Resource; 19] = [
     resource("", "configmaps", "configmap", "ConfigMap", true),
     resource("", "namespaces", "namespace", "Namespace", false),
     resource("", "nodes", "node", "Node", false),
     resource("", "pods", "pod", "Pod", true),
     resource("", "resourcequotas", "resourcequota", "ResourceQuota", true),
+    resource("", "secrets", "secret", "Secret", true),
     resource("", "serviceaccounts", "serviceaccount", "ServiceAccount", true),
     resource("", "services", "service", "Service", true),
     resource("apps", "daemonsets", "daemonset", "DaemonSet", true),
     resource("apps", "deployments", "deployment", "Deployment", true),
+    resource("authentication.k8s.io", "tokenreviews", "tokenreview", "TokenReview", false),
+    resource(
+        "authorization.k8s.io",
+        "subjectaccessreviews",
+        "subjectaccessreview",
+        "SubjectAccessReview",
+        false,
+    ),
     resource("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice", true),
     monitor("podmonitors", "podmonitor", "PodMonitor"),
     monitor("servicemonitors", "servicemonitor", "ServiceMonitor"),

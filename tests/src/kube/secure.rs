@@ -27,6 +27,14 @@ impl Authority {
         self.0.pem()
     }
 
+    /// A certificate for this name with its key, both as PEM.
+    pub fn certificate(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let parameters = CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = parameters.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
     /// The server's side of TLS under this name, an address. As a real one it would rather speak HTTP/2, which this one cannot, and speaks
     /// HTTP/1.1 to a client that does not ask for it.
     pub(super) fn acceptor(&self, name: IpAddr) -> TlsAcceptor {

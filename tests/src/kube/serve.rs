@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::faults::{Act, Faults, Refusal};
 use super::query::{Query, Seen, Target};
+use super::reviews::{self, Tokens};
 use super::status::{self, Body};
 use super::store::Store;
 use super::{discovery, list, watch};
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) store: Mutex<Store>,
     pub(super) faults: Mutex<Faults>,
     pub(super) seen: Mutex<Vec<Seen>>,
+    pub(super) tokens: Mutex<Tokens>,
     /// Whether custom resources are defined.
     pub(super) custom: AtomicBool,
     /// The watches that are open, by a number each.
@@ -65,6 +67,7 @@ impl Default for Shared {
             store: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
+            tokens: Mutex::default(),
             custom: AtomicBool::new(false),
             watches: Mutex::default(),
             moved: tokio::sync::watch::Sender::new(0),
@@ -221,7 +224,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Bod
         Method::GET => list::read(&shared, &target, &query, &accept),
         Method::DELETE => list::delete(&shared, &target),
         Method::POST | Method::PUT | Method::PATCH => match serde_json::from_slice::<Value>(&sent) {
-            Ok(object) => list::write(&shared, &target, &parts.method, object),
+            Ok(object) => reviews::answer(&shared, target.resource, &object)
+                .unwrap_or_else(|| list::write(&shared, &target, &parts.method, object)),
             Err(error) => status::failure(400, "BadRequest", &error.to_string(), None),
         },
         _ => status::failure(405, "MethodNotAllowed", "no such verb", None),

@@ -4,16 +4,18 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use e2e::https::Https;
 use e2e::kube::{ApiServer, service};
-use e2e::{Weir, eventually, python};
+use e2e::{Request, Weir, eventually, python};
 use serde_json::Value;
 
 use crate::objects::{deploy, find, kustomizations, kustomize, list, name};
 
 /// What the manifests are made of, by their plural names.
-const RESOURCES: [&str; 12] = [
+const RESOURCES: [&str; 13] = [
     "namespaces",
     "serviceaccounts",
+    "secrets",
     "clusterroles",
     "clusterrolebindings",
     "configmaps",
@@ -105,6 +107,10 @@ fn weir_asks_the_api_server_for_what_its_role_permits_and_for_all_of_it() {
         format!("{{ kubernetes: {{ kubeconfig: {}, node: node-1, jitter: 0s }} }}", kubeconfig.display());
     let weir = Weir::new().set("discovery", &discovery).start();
     eventually("weir to be ready", || weir.admin_get("/ready").status == 200);
+    server.knows_token("token", "somebody");
+    let scrape = Request::get("/metrics").with("Authorization", "Bearer token").with("Connection", "close");
+    let stream = std::net::TcpStream::connect(weir.probes()).unwrap();
+    Https::trusting_anybody().ask(stream, "localhost", &scrape).unwrap().expect_status(403);
     let asked = || -> BTreeSet<(String, String)> {
         server.seen().iter().map(|seen| (seen.verb.to_owned(), seen.plural.to_owned())).collect()
     };

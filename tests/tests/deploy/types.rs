@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use serde::de::DeserializeOwned;
@@ -19,6 +19,7 @@ pub(crate) fn mistakes(object: &Value) -> Vec<String> {
         ("v1", "ConfigMap") => round_trip::<ConfigMap>(object),
         ("v1", "Namespace") => round_trip::<Namespace>(object),
         ("v1", "ResourceQuota") => round_trip::<ResourceQuota>(object),
+        ("v1", "Secret") => round_trip::<Secret>(object),
         ("v1", "Service") => round_trip::<Service>(object),
         ("v1", "ServiceAccount") => round_trip::<ServiceAccount>(object),
         ("apps/v1", "DaemonSet") => round_trip::<DaemonSet>(object),
@@ -57,8 +58,24 @@ struct MonitorSpec {
 struct Scrape {
     port: String,
     path: String,
+    scheme: String,
+    tls_config: TlsConfig,
+    authorization: Authorization,
     interval: String,
     relabelings: Vec<Relabeling>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TlsConfig {
+    insecure_skip_verify: bool,
+}
+
+/// The operator's SafeAuthorization; its `type` is Bearer where it is not said.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Authorization {
+    credentials: k8s_openapi::api::core::v1::SecretKeySelector,
 }
 
 #[derive(Serialize, Deserialize)]

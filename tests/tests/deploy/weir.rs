@@ -26,9 +26,10 @@ fn the_config_maps_configuration_passes_the_check() {
     }
 }
 
-/// Discovery lists and watches these five and nothing else; that it asks for no more is shown in [`crate::install`].
+/// Discovery lists and watches these five, and readers of the metrics are asked about; that weir asks for no more is shown
+/// in [`crate::install`].
 #[test]
-fn weir_may_read_what_discovery_reads_and_nothing_else() {
+fn weir_may_read_what_discovery_reads_and_ask_about_tokens_and_nothing_else() {
     let objects = kustomize(".");
     let mut rights = BTreeSet::new();
     for rule in list(find(&objects, "ClusterRole", "weir"), "/rules") {
@@ -55,10 +56,16 @@ fn weir_may_read_what_discovery_reads_and_nothing_else() {
     .flat_map(|(group, resource)| {
         ["list", "watch"].map(|verb| (group.to_string(), resource.to_string(), verb.to_owned()))
     })
+    .chain(
+        [("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews")]
+            .map(|(group, resource)| (group.to_owned(), resource.to_owned(), "create".to_owned())),
+    )
     .collect();
     assert_eq!(rights, expected);
     let roles = objects.iter().filter(|object| object["kind"].as_str().unwrap().contains("Role")).count();
-    assert_eq!(roles, 2, "one role and one binding");
+    assert_eq!(roles, 3, "weir's role with its binding, and that of those who read the metrics");
+    let reader = find(&objects, "ClusterRole", "weir-metrics-reader");
+    assert_eq!(reader["rules"], json!([{ "nonResourceURLs": ["/metrics"], "verbs": ["get"] }]));
 }
 
 #[test]

@@ -172,6 +172,31 @@ fn a_file_of_another_format_is_called_by_its_name() {
 }
 
 #[test]
+fn the_metrics_are_read_by_token_on_kubernetes_and_else_by_whoever_may_connect() {
+    let (nobody, net) = (Allow::new(Vec::new()), |text: &str| Allow::new(vec![text.parse().unwrap()]));
+    let kubernetes = "discovery: { kubernetes: {} }";
+    for (text, allow, tokens) in [
+        ("", nobody.clone(), false),
+        ("probes: {}", Allow::default(), false),
+        ("probes: { allow: [10.0.0.0/8] }", net("10.0.0.0/8"), false),
+        ("probes: { metrics: { allow: [10.1.0.0/16] } }", net("10.1.0.0/16"), false),
+        (&format!("probes: {{}}\n{kubernetes}"), nobody.clone(), true),
+        (&format!("probes: {{ allow: [10.0.0.0/8] }}\n{kubernetes}"), nobody.clone(), true),
+        (
+            &format!("probes: {{ metrics: {{ allow: [10.1.0.0/16] }} }}\n{kubernetes}"),
+            net("10.1.0.0/16"),
+            true,
+        ),
+        (&format!("probes: {{ metrics: {{ tokens: false }} }}\n{kubernetes}"), nobody, false),
+    ] {
+        assert_eq!(parsed(text).readers(), Readers { allow, tokens }, "{text}");
+    }
+    let tls = parsed("probes: { tls: { certificate: tls.crt, key: /k } }").probes.unwrap().tls.unwrap();
+    assert_eq!(tls.certificate, Path::new("/etc/weir/tls.crt"));
+    assert_eq!(tls.key, Path::new("/k"));
+}
+
+#[test]
 fn all_mistakes_come_at_once_and_in_order() {
     assert_problems(
         "outgoing:\n  lisen: \"[::]:4140\"\n  allow: [10.0.0.0/8, ten, 10.0.0.7/8]\nworkers: 65\ndrain: { grace: 10 }\n\
@@ -206,11 +231,6 @@ fn a_mistake_is_reported_where_it_stands() {
         ("outgoing: { via: yes }", "weir.yaml:1:18: outgoing.via: expected true or false, not `yes`"),
         ("transparent:\n", "weir.yaml:1:1: transparent: this section is empty"),
         ("probes: ~", "weir.yaml:1:1: probes: this section is empty"),
-        (
-            "admin: { hosts: ['http://weir'] }",
-            "weir.yaml:1:18: admin.hosts[0]: `http://weir` is not a domain",
-        ),
-        ("admin: { tokenFile: '' }", "weir.yaml:1:21: admin.tokenFile: no path (name a file with a token)"),
         ("transparent: { ports: 0 }", "weir.yaml:1:23: transparent.ports: 0 is not from 1 to 64"),
         ("transparent: { ports: -1 }", "weir.yaml:1:23: transparent.ports: -1 is not from 1 to 64"),
         (
@@ -288,6 +308,32 @@ fn a_mistake_is_reported_where_it_stands() {
         problems("names: { port: 'ä', dns: 1 }")[1].starts_with("weir.yaml:1:26: "),
         "columns are characters"
     );
+}
+
+#[test]
+fn a_mistake_of_the_admin_or_the_probes_is_reported_where_it_stands() {
+    for (text, expected) in [
+        (
+            "probes: { metrics: { tokens: true } }",
+            "weir.yaml:1:30: probes.metrics.tokens: there is no API server to ask about tokens",
+        ),
+        (
+            "probes: { metrics: { allow: [10.0.0.1/8] } }",
+            "weir.yaml:1:30: probes.metrics.allow[0]: `10.0.0.1/8` has bits beyond its prefix",
+        ),
+        (
+            "probes: { tls: { key: k } }",
+            "weir.yaml:1:16: probes.tls.certificate: a certificate is of no use without",
+        ),
+        (
+            "admin: { hosts: ['http://weir'] }",
+            "weir.yaml:1:18: admin.hosts[0]: `http://weir` is not a domain",
+        ),
+        ("admin: { tokenFile: '' }", "weir.yaml:1:21: admin.tokenFile: no path (name a file with a token)"),
+    ] {
+        let found = problems(text);
+        assert!(found[0].starts_with(expected), "{text}\nfound    {}\nexpected {expected}", found[0]);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@
 //! watcher gives up an entire list for one object it cannot read, and its pauses grow too long ([`pace`]).
 //!
 //! Deliberately absent: `sendInitialEvents`, which servers before 1.32 do not have; leases, events and everything else
-//! that would write.
+//! that would write. What [`review`] creates are questions, which the server does not store.
 
 mod access;
 mod call;
@@ -27,6 +27,7 @@ mod node;
 mod nodes;
 mod pace;
 mod resource;
+mod review;
 mod run;
 mod shared;
 mod store;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use failure::Failure;
 pub use health::{Counts, Health, State, Status};
 pub use resource::Resource;
+pub use review::{Review, Reviews};
 
 use crate::config::Kubernetes;
 use crate::domain::catalog::Catalog;
@@ -76,6 +78,11 @@ impl Cluster {
     /// The pods of this node, as they change.
     pub fn residents(&self) -> watch::Receiver<Arc<Residents>> {
         self.outlets.residents.subscribe()
+    }
+
+    /// Whoever asks it about tokens, over connections of their own.
+    pub fn reviews(&self) -> Reviews {
+        Reviews::new(access::Access::new((*self.settings).clone(), self.outlets.detour.clone()))
     }
 
     /// How it is doing.

@@ -12,6 +12,7 @@ mod kubectl; // It answers kubectl.
 mod leaving; // No request to who has left.
 mod model; // What a catalog should say.
 mod nodes; // Every node's addresses.
+mod readers; // Who reads the metrics.
 mod recordings; // It answers as a real one does.
 mod rollout; // A rolling restart.
 mod stage; // weir, the server, and pods.
