@@ -301,9 +301,13 @@ fn an_endpoint_in_doubt_is_left_alone_while_there_is_another() {
         assert_ne!(bench.request(|_| (MS, OK)), 1);
     }
     // With all of them in doubt, somebody is asked.
-    [0, 2].map(|at| bench.healths[at].doubts().add());
+    for at in [0, 2] {
+        bench.healths[at].doubts().add();
+    }
     assert_eq!(bench.select(&[0, 2]).at, 1);
-    [0, 2].map(|at| bench.healths[at].doubts().remove());
+    for at in [0, 2] {
+        bench.healths[at].doubts().remove();
+    }
     bench.healths[1].doubts().remove();
     let asked: Vec<_> = (0..30).map(|_| bench.request(|_| (MS, OK))).collect();
     assert!(asked.contains(&1), "{asked:?}");
