@@ -2,8 +2,9 @@
 //! 100-continue`); for the others a read costs two stores.
 //!
 //! What hyper has read but not parsed cannot be seen from outside it. So the bytes of a head are counted as they come, and
-//! compared with how long that head is when it is written the usual way. What has come since then is still in the socket,
-//! since hyper reads no further: there a connection that is watched asks whether it is readable.
+//! compared with how long that head is when it is written the usual way; of one that is written otherwise it cannot be told,
+//! and more is taken to have come. What comes later is still in the socket, since hyper reads no further: there a connection
+//! that is watched asks whether it is readable.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -13,13 +14,16 @@ use parking_lot::Mutex;
 /// The head began in the middle of what came together with the request before it.
 const UNKNOWN: u32 = u32::MAX;
 
+/// The end of a head.
+const EMPTY_LINE: u32 = u32::from_be_bytes(*b"\r\n\r\n");
+
 /// What has come from a client since the head of its request began.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     /// How many bytes, or [`UNKNOWN`].
     bytes: AtomicU32,
-    /// The last of them.
-    last: AtomicU8,
+    /// The last four of them.
+    last: AtomicU32,
     watch: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -38,7 +42,14 @@ impl Ahead {
         let before = if first { 0 } else { self.bytes.load(Ordering::Relaxed) };
         let count = u32::try_from(bytes.len()).unwrap_or(UNKNOWN);
         self.bytes.store(before.saturating_add(count), Ordering::Relaxed);
-        self.last.store(bytes.last().copied().unwrap_or_default(), Ordering::Relaxed);
+        let last = match bytes.last_chunk() {
+            Some(last) => u32::from_be_bytes(*last),
+            None => {
+                let before = self.last.load(Ordering::Relaxed);
+                bytes.iter().fold(before, |last, byte| (last << 8) | u32::from(*byte))
+            }
+        };
+        self.last.store(last, Ordering::Relaxed);
     }
 
     /// The request before is over: what the next head's first bytes are is not known unless they are still to come.
@@ -51,12 +62,12 @@ impl Ahead {
         self.watch.store(Watch::No as u8, Ordering::Relaxed);
     }
 
-    /// Whether more has come than a head that has `usual` bytes when it is written the usual way: with one space behind each
-    /// colon, and CRLF. One with more spaces counts as more; one with fewer, only if what follows it is longer than what was
-    /// left out, or does not end a line.
-    pub(super) fn exceeds(&self, usual: usize) -> bool {
+    /// Whether nothing has come but a head that has `usual` bytes when it is written the usual way: with one space behind
+    /// each colon, and CRLF. A head with fewer spaces is taken for such a one if what follows it has just as many bytes as
+    /// they are fewer, and ends with an empty line.
+    pub(super) fn is_head_of(&self, usual: usize) -> bool {
         let bytes = self.bytes.load(Ordering::Relaxed);
-        bytes == UNKNOWN || bytes as usize > usual || self.last.load(Ordering::Relaxed) != b'\n'
+        bytes != UNKNOWN && bytes as usize == usual && self.last.load(Ordering::Relaxed) == EMPTY_LINE
     }
 
     /// From now on the connection says when something comes.
@@ -92,28 +103,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_exceeds_a_head_has_come_with_it_or_is_not_known() {
+    fn only_a_head_written_the_usual_way_is_known_to_have_come_alone() {
         let usual = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
         let tight = "POST / HTTP/1.1\r\nHost:a\r\n\r\n";
-        let cases: [(&[&str], bool); 9] = [
-            (&[usual], false),
-            (&["POST / HT", "TP/1.1\r\nHost: a\r\n\r\n"], false),
+        let cases: [(&[&str], bool); 13] = [
+            (&[usual], true),
+            (&["POST / HT", "TP/1.1\r\nHost: a\r\n\r\n"], true),
+            (&["POST / HTTP/1.1\r\nHost: a\r\n", "\r\n"], true),
+            (&["POST / HTTP/1.1\r\nHost: a\r", "\n", "\r", "\n"], true),
+            (&[&format!("{tight}\n")], false),
+            (&[&format!("{usual}body")], false),
+            (&[&format!("{usual}\r\n")], false),
+            (&["POST / HT", "TP/1.1\r\nHost: a\r\n\r\n5\r\nhello\r\n0\r\n\r\n"], false),
             (&[tight], false),
-            (&[&format!("{usual}body")], true),
-            (&[&format!("{usual}\r\n")], true),
-            (&["POST / HT", "TP/1.1\r\nHost: a\r\n\r\n5\r\nhello\r\n0\r\n\r\n"], true),
-            (&[&format!("{tight}body")], true),
-            (&[&format!("{tight}5\r\nhello\r\n0\r\n\r\n")], true),
-            (&["POST / HTTP/1.1\r\nHost:    a\r\n\r\n"], true),
+            (&[&format!("{tight}x")], false),
+            (&[&format!("{tight}\r\n")], false),
+            (&["POST / HTTP/1.1\nHost: a\n\n"], false),
+            (&["POST / HTTP/1.1\r\nHost:    a\r\n\r\n"], false),
         ];
         for (pieces, expected) in cases {
             let ahead = Ahead::default();
             ahead.forget();
-            assert!(ahead.exceeds(usual.len()), "nothing is known of what came together with something else");
+            assert!(
+                !ahead.is_head_of(usual.len()),
+                "nothing is known of what came together with something else"
+            );
             for (at, piece) in pieces.iter().enumerate() {
                 ahead.came(piece.as_bytes(), at == 0);
             }
-            assert_eq!(ahead.exceeds(usual.len()), expected, "{pieces:?}");
+            assert_eq!(ahead.is_head_of(usual.len()), expected, "{pieces:?}");
         }
     }
 }

@@ -133,10 +133,10 @@ impl Pulse {
         }
     }
 
-    /// Whether more has come than the head of the request that is being answered, which has `usual` bytes when it is written
-    /// the usual way. What cannot be known counts as more.
-    pub fn has_more_than(&self, usual: usize) -> bool {
-        self.0.ahead.exceeds(usual)
+    /// Whether nothing has come but the head of the request that is being answered, which has `usual` bytes when it is written
+    /// the usual way. Where that cannot be told, more is taken to have come.
+    pub fn is_head_of(&self, usual: usize) -> bool {
+        self.0.ahead.is_head_of(usual)
     }
 
     /// From now on, until the next request, [`Pulse::poll_more`] tells when more comes.

@@ -3,7 +3,7 @@
 //! hyper tells the client to go on as soon as its body is read. So the body is not read before the endpoint said 100, or
 //! has said nothing for `limits.expectContinue`, which RFC 9110 has clients take for a yes. If it answers instead, the
 //! body is never sent. A client that sends its body unasked waits for nobody, and neither does weir: the body is passed on
-//! as it comes. HTTP/1.0 has no interim answers, and its expectation is ignored.
+//! as it comes; and so is one of which that cannot be told, its client being told to go on at once. HTTP/1.0 has no interim answers, and its expectation is ignored.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ pub(super) fn hold_back(
             request.headers_mut().remove(EXPECT);
             return;
         }
-        Expectation::Continue(usual) if session.pulse.has_more_than(usual) => return,
-        Expectation::Continue(_) => {}
+        Expectation::Continue(usual) if session.pulse.is_head_of(usual) => {}
+        Expectation::Continue(_) => return,
     }
     let Body::Request(..) = request.body() else { return };
     let (ask, asked) = oneshot::channel();

@@ -34,7 +34,8 @@ fn a_body_that_comes_unasked_waits_for_nobody() {
     let (length, chunked) = (head("Content-Length: 4"), head("Transfer-Encoding: chunked"));
     let tight =
         "POST http://hello/ HTTP/1.1\r\nHost:hello\r\nExpect:100-Continue\r\nContent-Length:4\r\n\r\n";
-    let cases: [(&[&str], &str); 9] = [
+    let tight_chunks = tight.replace("Content-Length:4", "Transfer-Encoding:chunked");
+    let cases: [(&[&str], &str); 12] = [
         (&[&format!("{length}body")], "body"),
         (&[&format!("{length}\r\n\r\n")], "\r\n\r\n"),
         (&[&format!("{chunked}4\r\nbody\r\n0\r\n\r\n")], "body"),
@@ -44,6 +45,9 @@ fn a_body_that_comes_unasked_waits_for_nobody() {
         (&[&chunked, "4\r\nbody\r\n", "0\r\n\r\n"], "body"),
         (&[&length[..20], &format!("{}body", &length[20..])], "body"),
         (&[&format!("{tight}body")], "body"),
+        (&[&format!("{tight}\r\n\r\n")], "\r\n\r\n"),
+        (&[&format!("{tight_chunks}1\r\nb\r\n0\r\n\r\n")], "b"),
+        (&[tight, "body"], "body"),
     ];
     let (weir, backend) = silent();
     let mut kept = weir.client();
