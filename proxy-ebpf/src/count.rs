@@ -39,17 +39,16 @@ pub enum Count {
     RefusedNoStorage,
     /// The dialled address was filed for weir to find.
     Filed,
-    /// It could not be filed: weir will close that connection.
+    /// It could not be filed, for want of memory or because an entry of the same addresses, ports and number is there:
+    /// weir will close that connection.
     NotFiled,
-    /// An entry left over from an earlier connection was removed before it could mislead weir.
-    Cleared,
     /// An application that asked for its peer was told the address it had dialled.
     PeerNamed,
 }
 
 impl Count {
     /// Every counter, in the order of its index.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::Diverted,
         Self::OutOfScope,
         Self::Excluded,
@@ -68,7 +67,6 @@ impl Count {
         Self::RefusedNoStorage,
         Self::Filed,
         Self::NotFiled,
-        Self::Cleared,
         Self::PeerNamed,
     ];
 
@@ -93,7 +91,6 @@ impl Count {
             Self::RefusedNoStorage => "refused_no_storage",
             Self::Filed => "filed",
             Self::NotFiled => "not_filed",
-            Self::Cleared => "cleared",
             Self::PeerNamed => "peer_named",
         }
     }

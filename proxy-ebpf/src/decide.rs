@@ -15,6 +15,8 @@ pub enum Verdict {
         port: u16,
         /// [`Original::flags`] for weir.
         flags: u16,
+        /// [`Original::pod`].
+        pod: u64,
     },
     /// Let it go where it was going.
     Skip(Count),
@@ -46,8 +48,8 @@ pub trait Facts {
     fn scope(&self) -> Option<&Ports>;
     /// The `SO_MARK` of the socket.
     fn mark(&self) -> u32;
-    /// The entry of the nearest enrolled cgroup, from the process's own upwards.
-    fn pod(&self) -> Option<&Pod>;
+    /// The nearest enrolled cgroup, from the process's own upwards: its id and its entry.
+    fn pod(&self) -> Option<(u64, &Pod)>;
     /// The cookie of the client's network namespace.
     fn netns(&self) -> u64;
     /// The state of the socket in the listener's slot (`tcp_states.h`); `None` when the slot is empty.
@@ -75,7 +77,7 @@ pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) 
     if settings.mark != 0 && facts.mark() == settings.mark {
         return Verdict::Skip(Count::Marked);
     }
-    let Some(pod) = facts.pod() else { return Verdict::Skip(Count::NotEnrolled) };
+    let Some((id, pod)) = facts.pod() else { return Verdict::Skip(Count::NotEnrolled) };
     match Policy::from_value(pod.policy) {
         None => return Verdict::Skip(Count::NotEnrolled),
         Some(Policy::LeaveAlone) => return Verdict::Skip(Count::LeftAlone),
@@ -95,7 +97,7 @@ pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) 
         return lost(Count::StaleHeart, fail);
     }
     let flags = if has(&pod.opaque, port) { Original::OPAQUE } else { 0 };
-    Verdict::Redirect { port: port_index(dial, settings.ports), flags }
+    Verdict::Redirect { port: port_index(dial, settings.ports), flags, pod: id }
 }
 
 /// As [`Ports::contain`], at the cost of one comparison for pods that ask for nothing special.

@@ -21,7 +21,7 @@ pub use count::Count;
 /// The version of everything in this file. A program leaves connections alone when the settings it reads
 /// carry another one, and weir ignores an [`Original`] of another one, so that a program and a weir of
 /// different releases can meet in the same maps without misreading each other.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// A heartbeat older than this, in nanoseconds, means that weir hangs.
 pub const STALE_AFTER_NS: u64 = 2_000_000_000;
@@ -214,6 +214,10 @@ impl Policy {
 }
 
 /// Map `TUPLES`, the key: one diverted connection as weir sees it when it accepts it.
+///
+/// The number of its SYN is part of it: it stays what it is where addresses and ports are translated on the way, and no
+/// other connection of the same addresses and ports has it, neither an earlier one nor one of another network namespace
+/// that pretends to have the client's address. So no connection's entry takes another's place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuple {
@@ -225,6 +229,8 @@ pub struct Tuple {
     pub client_port: u16,
     /// The transparent port, in network order.
     pub node_port: u16,
+    /// The sequence number of the client's SYN, in host order.
+    pub sequence: u32,
 }
 
 /// Maps `TUPLES` and `DIALLED`, the value: where a connection was going before it was diverted.
@@ -235,6 +241,8 @@ pub struct Original {
     pub address: Address,
     /// The id of the cgroup of the process that dialled.
     pub cgroup: u64,
+    /// The id of the nearest cgroup of `PODS` above it, which has it diverted: a pod's, where pods are enrolled one by one.
+    pub pod: u64,
     /// The cookie of the network namespace it dialled in.
     pub netns: u64,
     /// When it dialled, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -245,11 +253,6 @@ pub struct Original {
     pub flags: u16,
     /// [`LAYOUT`] of the program that wrote this.
     pub layout: u32,
-    /// The initial sequence number of its SYN, in host order; 0 in `DIALLED`. Addresses and ports may be translated on the
-    /// way, and then an entry could be found by another connection than the one it was filed for; this number stays.
-    pub sequence: u32,
-    /// Never read; it stands where padding would.
-    pub unused: u32,
 }
 
 impl Original {
@@ -264,8 +267,8 @@ const _: () = {
     assert!(size_of::<Settings>() == 2 * 16 + 2 * 8 + 2 * 4 + 2 * 2 + 4);
     assert!(size_of::<Ports>() == RANGES * 4);
     assert!(size_of::<Pod>() == 4 + 2 * RANGES * 4);
-    assert!(size_of::<Tuple>() == 2 * 16 + 2 * 2);
-    assert!(size_of::<Original>() == 16 + 3 * 8 + 2 * 2 + 3 * 4);
+    assert!(size_of::<Tuple>() == 2 * 16 + 2 * 2 + 4);
+    assert!(size_of::<Original>() == 16 + 4 * 8 + 2 * 2 + 4);
 };
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::{
 
 const HOST: u64 = 1;
 const MARK: u32 = 7;
+const CGROUP: u64 = 4711;
 
 /// The facts as fields, and how many were asked for.
 #[derive(Clone, Debug)]
@@ -39,8 +40,8 @@ impl Facts for Given {
     fn mark(&self) -> u32 {
         self.tell(self.mark)
     }
-    fn pod(&self) -> Option<&Pod> {
-        self.tell(self.pod.as_ref())
+    fn pod(&self) -> Option<(u64, &Pod)> {
+        self.tell(self.pod.as_ref().map(|pod| (CGROUP, pod)))
     }
     fn netns(&self) -> u64 {
         self.tell(self.netns)
@@ -131,11 +132,11 @@ proptest! {
             && has_node;
         let able = given.listener == Some(LISTEN) && given.heart_age <= STALE_AFTER_NS;
         match decide(&given, &dial, &settings, fail) {
-            Verdict::Redirect { port, flags } => {
+            Verdict::Redirect { port, flags, pod } => {
                 prop_assert!(wanted && able);
                 let opaque = given.pod.is_some_and(|pod| pod.opaque.contain(u16::from_be(dial.port)));
                 prop_assert_eq!(flags == Original::OPAQUE, opaque);
-                prop_assert!(port < settings.ports);
+                prop_assert!(port < settings.ports && pod == CGROUP);
                 prop_assert!(node(&dial, &settings).is_some());
             }
             Verdict::Refuse(reason) => {

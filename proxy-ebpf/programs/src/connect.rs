@@ -40,8 +40,8 @@ pub fn act<const REFUSES: bool>(ctx: &SockAddrContext, socket: *mut bpf_sock, di
     let Some(settings) = maps::settings() else { return Action::Pass };
     let facts = Kernel { ctx: ctx.sock_addr, socket, dial };
     let mut verdict = decide::decide(&facts, &dial, settings, fail);
-    if let Verdict::Redirect { flags, .. } = verdict
-        && maps::remember(socket, facts.original(flags)).is_err()
+    if let Verdict::Redirect { flags, pod, .. } = verdict
+        && maps::remember(socket, facts.original(flags, pod)).is_err()
     {
         verdict = decide::lost(Count::NoStorage, fail);
     }
@@ -87,19 +87,18 @@ struct Kernel {
 
 impl Kernel {
     #[inline(always)]
-    fn original(&self, flags: u16) -> Original {
+    fn original(&self, flags: u16, pod: u64) -> Original {
         Original {
             address: self.dial.address,
             // SAFETY: helpers without arguments in memory.
             cgroup: unsafe { bpf_get_current_cgroup_id() },
+            pod,
             netns: self.netns(),
             // SAFETY: as above.
             at: unsafe { bpf_ktime_get_ns() },
             port: self.dial.port,
             flags,
             layout: LAYOUT,
-            sequence: 0,
-            unused: 0,
         }
     }
 }
@@ -119,7 +118,7 @@ impl Facts for Kernel {
     /// From the root down, so that no level needs to be known beforehand: it differs between drivers,
     /// service classes and nested clusters. The last answer is the nearest cgroup's.
     #[inline(always)]
-    fn pod(&self) -> Option<&Pod> {
+    fn pod(&self) -> Option<(u64, &Pod)> {
         let mut nearest = None;
         for level in 0..LEVELS {
             // SAFETY: a helper without arguments in memory.
@@ -127,7 +126,9 @@ impl Facts for Kernel {
             if cgroup == 0 {
                 break;
             }
-            nearest = maps::pod(cgroup).or(nearest);
+            if let Some(pod) = maps::pod(cgroup) {
+                nearest = Some((cgroup, pod));
+            }
         }
         nearest
     }

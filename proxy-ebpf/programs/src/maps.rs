@@ -7,7 +7,7 @@ use core::ptr::{addr_of, null, null_mut};
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{
-    BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SOCKMAP, bpf_sock,
+    BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SOCKMAP, bpf_sock,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get};
@@ -140,13 +140,6 @@ pub fn remembered(socket: *mut bpf_sock) -> Option<&'static Original> {
     unsafe { bpf_sk_storage_get(storage(), socket.cast(), null_mut(), 0).cast::<Original>().as_ref() }
 }
 
-/// The same, to be added to.
-#[inline(always)]
-pub fn remembered_mut(socket: *mut bpf_sock) -> Option<&'static mut Original> {
-    // SAFETY: as in `remember`; sockops programs run under the socket's lock, and getpeername reads nothing that they write.
-    unsafe { bpf_sk_storage_get(storage(), socket.cast(), null_mut(), 0).cast::<Original>().as_mut() }
-}
-
 /// Makes the socket forget an earlier diverted connection, or getpeername would tell of it.
 #[inline(always)]
 pub fn forget(socket: *mut bpf_sock) {
@@ -154,7 +147,7 @@ pub fn forget(socket: *mut bpf_sock) {
     let _ = unsafe { bpf_sk_storage_delete(storage(), socket.cast()) };
 }
 
-/// Files a connection for weir to find.
+/// Files a connection for weir to find. Nothing that is there gives way to it.
 #[inline(always)]
 pub fn file(tuple: &Tuple, original: &Original) -> Result<(), ()> {
     // SAFETY: key and value have the sizes the map was declared with. The raw helper, because the value
@@ -164,16 +157,10 @@ pub fn file(tuple: &Tuple, original: &Original) -> Result<(), ()> {
             addr_of!(TUPLES).cast_mut().cast(),
             core::ptr::from_ref(tuple).cast(),
             core::ptr::from_ref(original).cast(),
-            0,
+            BPF_NOEXIST as u64,
         )
     };
     if answer == 0 { Ok(()) } else { Err(()) }
-}
-
-/// Removes what an earlier connection of the same addresses may have left.
-#[inline(always)]
-pub fn clear(tuple: &Tuple) -> Result<(), i32> {
-    TUPLES.remove(tuple)
 }
 
 #[inline(always)]

@@ -6,11 +6,11 @@
 //! shows by its being sent and not acknowledged. What the program returns leaves the time-out as it is.
 //!
 //! An entry is not removed when the client closes: a client may connect, send and close before weir gets
-//! to accept. weir takes the entry; what it never takes, later entries push out.
+//! to accept. weir takes the entry; what it never takes, it sweeps away, or later entries push out.
 
 use core::ptr::addr_of;
 
-use aya_ebpf::bindings::{BPF_SOCK_OPS_TIMEOUT_INIT, bpf_sock};
+use aya_ebpf::bindings::BPF_SOCK_OPS_TIMEOUT_INIT;
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
 use proxy_ebpf::{Address, Count, Tuple};
@@ -63,33 +63,19 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
     }
     let remote6 = Address { words: remote6 };
     let v4 = family == AF_INET || remote6.is_mapped();
+    let Some(original) = maps::remembered(socket) else { return DONE };
     // The local port comes in host order, the remote one in network order in the upper half.
     let tuple = Tuple {
         client: if v4 { Address::mapped(local4) } else { Address { words: local6 } },
         node: if v4 { Address::mapped(remote4) } else { remote6 },
         client_port: (local_port as u16).to_be(),
         node_port: (remote_port >> 16) as u16,
+        sequence,
     };
-    file(&ctx, socket, &tuple, sequence);
+    let filed = maps::file(&tuple, original);
+    maps::count(if filed.is_ok() { Count::Filed } else { Count::NotFiled });
+    log_filed(&ctx, &tuple);
     DONE
-}
-
-/// Files a diverted connection. One that was not diverted and goes to a transparent port all the same must
-/// not find the entry of an earlier one.
-#[inline(always)]
-fn file(ctx: &SockOpsContext, socket: *mut bpf_sock, tuple: &Tuple, sequence: u32) {
-    if let Some(original) = maps::remembered_mut(socket) {
-        original.sequence = sequence;
-        let filed = maps::file(tuple, original);
-        maps::count(if filed.is_ok() { Count::Filed } else { Count::NotFiled });
-        log_filed(ctx, tuple);
-        return;
-    }
-    let Some(settings) = maps::settings() else { return };
-    let offset = u16::from_be(tuple.node_port).wrapping_sub(settings.first_port);
-    if offset < settings.ports && maps::clear(tuple).is_ok() {
-        maps::count(Count::Cleared);
-    }
 }
 
 #[cfg(feature = "log")]

@@ -342,6 +342,9 @@ fn interception(page: &mut Page<'_>, desk: &Desk, programs: &Programs) -> fmt::R
             "Diverted connections never accepted, forgotten",
             [(none, expired)],
         )?;
+        let (told, learnt) = originals.owners().known();
+        let rows = [("told", told), ("learnt", learnt)].map(|(how, count)| ([("source", how)], count as f64));
+        page.gauges("weir_interception_addresses", "Addresses of which it is known whose they are", rows)?;
     }
     let left_out = desk.diverted.lock().left_out as f64;
     page.gauges("weir_interception_left_out", "Destinations without room in the table", [(none, left_out)])?;

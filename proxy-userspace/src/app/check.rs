@@ -36,6 +36,9 @@ pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyho
         match node_addresses() {
             Ok(own) => {
                 unknown = None;
+                if let Some(originals) = &desk.shared.originals {
+                    originals.owners().tell_node(&own);
+                }
                 follow(&terms, own);
             }
             Err(error) => {

@@ -5,7 +5,8 @@
 //! while one is awaited, and otherwise now and then, for a cgroup may be made anew under the same name. What is told
 //! stays in force when discovery is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::admin::Desk;
 use crate::config::Settings;
 use crate::domain::enrol::{Enrolment, State, Terms};
 use crate::domain::pods::Residents;
-use crate::intercept;
+use crate::intercept::{self, Pods};
 
 /// How soon cgroups are listed again while one is awaited: a container is started some 100 ms after its pod's cgroup is
 /// made, for the pod's network comes in between.
@@ -43,7 +44,7 @@ pub(super) async fn enrol(
         let told = residents.borrow_and_update().clone();
         let settings = desk.settings.load_full();
         let mut enrolment = decide(&told, &settings, own.as_deref());
-        let looked = look(&desk, &mut enrolment);
+        let looked = look(&desk, &told, &mut enrolment);
         let awaited = enrolment.count(State::NotFound) > 0 && since.elapsed() < AWAITED;
         match looked {
             Ok(()) => {
@@ -75,7 +76,7 @@ fn decide(told: &Residents, settings: &Settings, own: Option<&str>) -> Enrolment
 }
 
 /// Finds the pods' cgroups and tells the programs; what came of it is noted in `enrolment`.
-fn look(desk: &Desk, enrolment: &mut Enrolment) -> anyhow::Result<()> {
+fn look(desk: &Desk, told: &Residents, enrolment: &mut Enrolment) -> anyhow::Result<()> {
     let Ok(interception) = &mut *desk.interception.lock() else { return Ok(()) };
     let cgroups = interception.pod_cgroups()?;
     let mut wanted = BTreeMap::new();
@@ -88,10 +89,24 @@ fn look(desk: &Desk, enrolment: &mut Enrolment) -> anyhow::Result<()> {
         places.push((cgroup, pod));
     }
     let left_out = interception.enrol_pods(&wanted)?;
+    interception.originals().owners().tell(owners(told, &cgroups));
     for (cgroup, pod) in places {
         pod.state = if left_out.contains(&cgroup) { State::NoRoom } else { State::Enrolled };
     }
     Ok(())
+}
+
+/// Who has which address. Pods that are not diverted are among them, for nobody else has theirs; those in the node's own
+/// network are not, nor those that ended, whose addresses may be others' by now.
+fn owners(told: &Residents, cgroups: &BTreeMap<Box<str>, u64>) -> HashMap<IpAddr, Pods> {
+    let mut owners: HashMap<IpAddr, Pods> = HashMap::new();
+    for pod in told.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
+        let Some(&cgroup) = cgroups.get(&*pod.cgroup_uid) else { continue };
+        for address in &pod.addresses {
+            owners.entry(address.to_canonical()).or_default().push(cgroup);
+        }
+    }
+    owners
 }
 
 /// Shows the admin what is so now, and the log what has changed.
@@ -121,4 +136,39 @@ fn publish(desk: &Desk, enrolment: Enrolment) {
         }
     }
     desk.enrolment.store(Some(Arc::new(enrolment)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::pods::Pod;
+
+    #[test]
+    fn an_address_is_its_pods_for_as_long_as_that_runs() {
+        let pod = |name: &str, addresses: &[&str]| Pod {
+            namespace: "shop".into(),
+            name: name.into(),
+            host_network: false,
+            finished: false,
+            cgroup_uid: name.into(),
+            addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
+            wishes: Default::default(),
+        };
+        let pods = [
+            pod("both", &["10.1.0.2", "fd01::2"]),
+            pod("starts", &[]),
+            pod("same", &["10.1.0.2"]),
+            pod("no-cgroup", &["10.1.0.3"]),
+            Pod { finished: true, ..pod("ended", &["10.1.0.4"]) },
+            Pod { host_network: true, ..pod("node", &["10.0.0.7"]) },
+        ];
+        let pods = pods.map(|pod| (pod.name.clone(), Arc::new(pod))).into_iter().collect();
+        let cgroups = [("both", 1), ("starts", 2), ("same", 3), ("ended", 4), ("node", 5)];
+        let cgroups = cgroups.map(|(uid, id)| (uid.into(), id)).into_iter().collect();
+        let found = owners(&Residents { pods, ..Residents::default() }, &cgroups);
+        let of = |address: &str| found.get(&address.parse().unwrap()).map(|pods| pods.to_vec());
+        assert_eq!(of("10.1.0.2"), Some(vec![1, 3]));
+        assert_eq!(of("fd01::2"), Some(vec![1]));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
 }

@@ -14,6 +14,7 @@ mod heart;
 mod intercept;
 mod keeper;
 mod listeners;
+mod owners;
 mod reload;
 mod services;
 mod signals;

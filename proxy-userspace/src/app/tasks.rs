@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
 use super::services::Services;
-use super::{check, cluster, enrol, keeper, sweep};
+use super::{check, cluster, enrol, keeper, owners, sweep};
 use crate::admin::{self, Desk};
 use crate::intercept::Enrol;
 use crate::proxy::session::Door;
@@ -40,6 +40,8 @@ pub(super) fn start(desk: &Arc<Desk>, services: Services, terms: &watch::Sender<
     let (checked, terms) = (desk.clone(), terms.clone());
     supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
     if let Some(originals) = desk.shared.originals.clone() {
+        let (doubting, owners) = (desk.clone(), originals.owners().clone());
+        supervise(desk.clone(), "owners", move || owners::forget(doubting.clone(), owners.clone()));
         supervise(desk.clone(), "sweep", move || sweep::sweep(originals.clone()));
     }
     let secured = desk.clone();

@@ -1,10 +1,11 @@
 //! Cgroups: the pods' parent, and weir's own.
 #![allow(unsafe_code, reason = "statfs tells what kind of file system a path is on")]
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::InterceptError;
@@ -71,6 +72,20 @@ impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// The ids of the cgroups below `root`, and its own. What cannot be read has ended.
+pub fn living(root: &Path) -> HashSet<u64> {
+    let mut found: HashSet<u64> = fs::metadata(root).map(|it| it.ino()).into_iter().collect();
+    let mut open = vec![root.to_owned()];
+    while let Some(directory) = open.pop() {
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        for entry in entries.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir())) {
+            found.insert(entry.ino());
+            open.push(entry.path());
+        }
+    }
+    found
 }
 
 /// Whether the process is directly in the cgroup.

@@ -25,6 +25,7 @@ mod logs;
 mod node;
 mod object;
 mod originals;
+mod owners;
 mod plan;
 mod pods;
 mod release;
@@ -44,12 +45,13 @@ use aya::maps::{Array, MapData};
 use ipnet::IpNet;
 
 pub use attach::Refusal;
-pub use cgroup::find_cgroup;
+pub use cgroup::{find_cgroup, living};
 pub use counters::Counters;
 pub use error::InterceptError;
 pub use heart::{Heart, monotonic_ns};
 pub use node::{default_addresses, node_addresses, reachable_addresses};
-pub use originals::{Original, Originals, TOO_OLD};
+pub use originals::{Original, Originals, TOO_OLD, Unknown};
+pub use owners::{Filer, Owners, Pods};
 pub use plan::{Enrol, Plan};
 pub use pods::diverted;
 pub use proxy_ebpf::decide::Fail;
@@ -117,7 +119,7 @@ impl Interception {
             enrol: plan.enrol,
             counts: counters::Table::new(object.map("COUNTS")?),
             heart,
-            originals: object.originals()?,
+            originals: object.originals(Owners::new(netns, node_addresses()?))?,
             addresses: plan.used(),
             logs: logs::Forwarder::none(),
             object,
@@ -193,7 +195,9 @@ impl Interception {
         wanted: &BTreeSet<Destination>,
         except: &BTreeSet<IpNet>,
     ) -> Result<Applied, InterceptError> {
-        let own = node_addresses()?.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
+        let node = node_addresses()?;
+        self.originals.owners().tell_node(&node);
+        let own = node.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
         let excluded = scope::standing_exclusions().chain(own).chain(except.iter().copied());
         self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))
     }
@@ -235,6 +239,11 @@ impl Interception {
     /// The pods' parent cgroup cannot be listed.
     pub fn pod_cgroups(&self) -> io::Result<BTreeMap<Box<str>, u64>> {
         pods::cgroups(self.cgroup.path())
+    }
+
+    /// The path of the cgroup whose processes can be diverted, at which [`living`] looks.
+    pub fn cgroup(&self) -> &std::path::Path {
+        self.cgroup.path()
     }
 
     /// Undoes [`Self::enrol`].

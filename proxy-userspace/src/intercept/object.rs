@@ -13,6 +13,7 @@ use super::cgroup::Cgroup;
 use super::error::InterceptError;
 use super::logs::Forwarder;
 use super::originals::Originals;
+use super::owners::Owners;
 use super::plan::Plan;
 use super::scope::HOLES;
 use super::wire::Wire;
@@ -82,7 +83,7 @@ impl Object {
     }
 
     /// What is filed about diverted connections.
-    pub(super) fn originals(&mut self) -> Result<Originals, InterceptError> {
+    pub(super) fn originals(&mut self, owners: Owners) -> Result<Originals, InterceptError> {
         let Some(Map::LruHashMap(map)) = self.ebpf.map("TUPLES") else {
             return Err(self.foreign("map TUPLES is not an LRU hash map".to_owned()));
         };
@@ -90,7 +91,7 @@ impl Object {
         sys::can_take(fd.as_fd()).map_err(InterceptError::lacks("look-up-and-delete of LRU maps"))?;
         // Only to have the sizes of its keys and values checked: what is done with it aya does not offer.
         let _: HashMap<MapData, Wire<Tuple>, Wire<Original>> = self.map("TUPLES")?;
-        Ok(Originals::new(fd))
+        Ok(Originals::new(fd, owners))
     }
 
     /// What becomes of connections that weir cannot take.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proxy_ebpf::{LAYOUT, Tuple};
 
 use super::heart::monotonic_ns;
+use super::owners::{Filer, Owners};
 use super::sweep::{Found, Sweep};
 use super::{syn, sys, wire};
 
@@ -25,6 +26,7 @@ pub struct Originals {
 struct Filed {
     table: OwnedFd,
     found: Found,
+    owners: Owners,
 }
 
 /// Where a diverted connection was going, and who dialled.
@@ -40,33 +42,63 @@ pub struct Original {
     pub opaque: bool,
 }
 
+/// Why nothing is known about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Nothing is filed about it: no program diverted it, its addresses were translated on the way, or the entry is lost.
+    NotFiled,
+    /// The number of its SYN cannot be told, so that it could be taken for another.
+    NoNumber,
+    /// The entry was filed by one who does not have the client's address.
+    Foreign(Filer),
+}
+
 impl Originals {
-    pub(super) fn new(table: OwnedFd) -> Self {
-        Self { filed: Arc::new(Filed { table, found: Found::default() }) }
+    pub(super) fn new(table: OwnedFd, owners: Owners) -> Self {
+        Self { filed: Arc::new(Filed { table, found: Found::default(), owners }) }
     }
 
     /// Takes out what is filed about this connection, from `client` to `local` as accept() and getsockname()
     /// give them, IPv4 mapped or not. Once per connection, right after accept.
     ///
-    /// `None` for a connection that was not diverted, or whose entry is lost: it must be closed, never
-    /// forwarded to its own local address. Where the kernel kept the connection's SYN ([`super::save_syns`]), an entry
-    /// that was filed for another one is as good as lost.
-    pub fn take(&self, connection: impl AsFd, client: SocketAddr, local: SocketAddr) -> Option<Original> {
+    /// # Errors
+    ///
+    /// Why nothing is known of it: it must be closed, never forwarded to its own local address.
+    pub fn take(
+        &self,
+        connection: impl AsFd,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Original, Unknown> {
+        let sequence = syn::sequence(connection.as_fd()).ok_or(Unknown::NoNumber)?;
         let tuple = Tuple {
             client: wire::address(client.ip()),
             node: wire::address(local.ip()),
             client_port: client.port().to_be(),
             node_port: local.port().to_be(),
+            sequence,
         };
-        let filed = sys::take(self.filed.table.as_fd(), &tuple)?;
-        let age = Duration::from_nanos(monotonic_ns().saturating_sub(filed.at));
-        let same = syn::sequence(connection.as_fd()).is_none_or(|sequence| sequence == filed.sequence);
-        (same && filed.layout == LAYOUT && age < TOO_OLD).then(|| Original {
+        let filed = sys::take(self.filed.table.as_fd(), &tuple).ok_or(Unknown::NotFiled)?;
+        let now = monotonic_ns();
+        let age = Duration::from_nanos(now.saturating_sub(filed.at));
+        if filed.layout != LAYOUT || age >= TOO_OLD {
+            return Err(Unknown::NotFiled);
+        }
+        let filer = Filer { cgroup: filed.cgroup, pod: filed.pod, netns: filed.netns };
+        if !self.filed.owners.is(client.ip(), filer, now) {
+            return Err(Unknown::Foreign(filer));
+        }
+        Ok(Original {
             dialled: wire::socket_address(filed.address, filed.port),
             cgroup: filed.cgroup,
             netns_cookie: filed.netns,
             opaque: filed.flags & proxy_ebpf::Original::OPAQUE != 0,
         })
+    }
+
+    /// Who has which address: whose entries are believed.
+    pub fn owners(&self) -> &Owners {
+        &self.filed.owners
     }
 
     /// Begins a walk over all entries that removes those older than `age` ([`TOO_OLD`]), which nobody will take any more:

@@ -45,18 +45,9 @@ pub struct Sweep {
 impl Sweep {
     pub(super) fn new(originals: Originals, age: Duration) -> Self {
         let none = Address { words: [0; 4] };
-        let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0 };
-        let original = Original {
-            address: none,
-            cgroup: 0,
-            netns: 0,
-            at: 0,
-            port: 0,
-            flags: 0,
-            layout: 0,
-            sequence: 0,
-            unused: 0,
-        };
+        let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0, sequence: 0 };
+        let original =
+            Original { address: none, cgroup: 0, pod: 0, netns: 0, at: 0, port: 0, flags: 0, layout: 0 };
         let (keys, values) = (vec![tuple; BATCH], vec![original; BATCH]);
         Self { originals, age, at: None, keys, values, waiting: 0 }
     }

@@ -1,15 +1,32 @@
-//! The SYN of an accepted connection, of which the kernel keeps a copy for listeners that ask for one.
+//! The sequence number of the SYN that opened an accepted connection.
 //!
-//! Its sequence number is the client's own and random, and no translation of addresses changes it. So it tells a
-//! connection from an earlier one that left an entry with the same addresses and ports.
+//! It is the client's own, and no translation of addresses changes it. So it tells a connection from others of the same
+//! addresses and ports: an earlier one, or one that somebody else pretends to make.
+//!
+//! The kernel keeps a copy of the SYN for listeners that ask for one, but not where it answered with a SYN cookie, as it
+//! does under a flood. Then the number is what the client has sent, less how much that is: both are known to the kernel.
 #![allow(unsafe_code, reason = "socket options that no crate has")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// From linux/tcp.h.
+const TCP_REPAIR: libc::c_int = 19;
+const TCP_REPAIR_QUEUE: libc::c_int = 20;
+const TCP_QUEUE_SEQ: libc::c_int = 21;
 const TCP_SAVE_SYN: libc::c_int = 27;
 const TCP_SAVED_SYN: libc::c_int = 28;
+/// Values of the options above: on, off without a window probe, and the queue of what was received.
+const REPAIR_ON: libc::c_int = 1;
+const REPAIR_OFF: libc::c_int = -1;
+const RECEIVED: libc::c_int = 1;
+
+/// The beginning of `struct tcp_info`, as far as it is needed here, and where it has `tcpi_bytes_received`, in eight bytes.
+const INFO: usize = 136;
+const BYTES_RECEIVED: usize = 128;
+
+/// How often the number and the bytes received are asked for, one after the other, until no byte came in between.
+const TRIES: usize = 16;
 
 const PROTOCOL_TCP: u8 = 6;
 /// Where a TCP header has its sequence number (RFC 9293, 3.1).
@@ -21,37 +38,76 @@ const SEQUENCE: usize = 4;
 ///
 /// The socket is none of TCP.
 pub fn save_syns(listener: BorrowedFd<'_>) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set(listener, libc::IPPROTO_TCP, TCP_SAVE_SYN, 1)
+}
+
+/// The sequence number of the SYN that opened this connection, to be asked for once. `None` where the kernel does not say:
+/// it did not keep the SYN, and weir lacks CAP_NET_ADMIN.
+pub(super) fn sequence(connection: BorrowedFd<'_>) -> Option<u32> {
+    saved(connection).or_else(|| reckoned(connection))
+}
+
+/// As in the copy of the SYN.
+fn saved(connection: BorrowedFd<'_>) -> Option<u32> {
+    // Two headers of the greatest length are shorter, but for IPv6 extensions.
+    let mut headers = [0_u8; 256];
+    let length = get(connection, TCP_SAVED_SYN, &mut headers).ok()?;
+    read(headers.get(..length)?)
+}
+
+/// As the next number expected of the client, less the bytes received and the SYN itself.
+fn reckoned(connection: BorrowedFd<'_>) -> Option<u32> {
+    set(connection, libc::IPPROTO_TCP, TCP_REPAIR, REPAIR_ON).ok()?;
+    let number = reckon(connection);
+    // None of these fails for a socket that took the first. What it changed besides is put right: without SO_REUSEADDR, a
+    // connection that lingers would keep the next weir from its port.
+    let _ = set(connection, libc::IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF);
+    let _ = set(connection, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    number
+}
+
+fn reckon(connection: BorrowedFd<'_>) -> Option<u32> {
+    set(connection, libc::IPPROTO_TCP, TCP_REPAIR_QUEUE, RECEIVED).ok()?;
+    for _ in 0..TRIES {
+        let before = received(connection)?;
+        let mut next = [0; 4];
+        get(connection, TCP_QUEUE_SEQ, &mut next).ok().filter(|length| *length == 4)?;
+        if received(connection)? == before {
+            // Of both, the lower 32 bits: numbers wrap around.
+            return Some(u32::from_ne_bytes(next).wrapping_sub(before as u32).wrapping_sub(1));
+        }
+    }
+    None
+}
+
+/// How many bytes have come from the client in order, the FIN counted as one.
+fn received(connection: BorrowedFd<'_>) -> Option<u64> {
+    let mut info = [0_u8; INFO];
+    get(connection, libc::TCP_INFO, &mut info).ok().filter(|length| *length == INFO)?;
+    info.get(BYTES_RECEIVED..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
+}
+
+/// Sets an option that is a number.
+fn set(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let size = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the pointer is to a live variable, and the length is its size.
-    let answer = unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            TCP_SAVE_SYN,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
+    let answer =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The sequence number of the SYN that opened this connection; only once. `None` where the kernel kept none: it was
-/// answered by a SYN cookie, or the listener did not ask for it.
-pub(super) fn sequence(connection: BorrowedFd<'_>) -> Option<u32> {
-    // Two headers of the greatest length are shorter, but for IPv6 extensions.
-    let mut headers = [0_u8; 256];
-    let mut length = size_of_val(&headers) as libc::socklen_t;
+/// Reads an option of TCP into `value`; how many bytes the kernel wrote.
+fn get(socket: BorrowedFd<'_>, option: libc::c_int, value: &mut [u8]) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).unwrap_or(libc::socklen_t::MAX);
+    let (level, to) = (libc::IPPROTO_TCP, value.as_mut_ptr().cast());
     // SAFETY: the pointers are to live variables, and the length says how long the first is.
-    let answer = unsafe {
-        libc::getsockopt(
-            connection.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            TCP_SAVED_SYN,
-            headers.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if answer < 0 { None } else { read(headers.get(..length as usize)?) }
+    let answer = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, to, &raw mut length) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(length as usize) }
 }
 
 /// The sequence number in an IP header with a TCP header behind it.
@@ -89,5 +145,55 @@ mod tests {
         extended[6] = 0;
         assert_eq!(read(&extended), None);
         assert_eq!(read(&[]), None);
+    }
+
+    #[test]
+    fn the_number_can_be_reckoned_without_the_syn_whatever_the_client_has_done_since() {
+        use std::io::Write;
+        use std::net::{Shutdown, TcpListener, TcpStream};
+        use std::os::fd::AsFd;
+
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            save_syns(listener.as_fd()).unwrap();
+            // Silent; with some bytes; with many, which it goes on sending; after its end; after a reset.
+            let deeds: [fn(TcpStream) -> Option<TcpStream>; 5] = [
+                Some,
+                |mut client| client.write_all(b"some").is_ok().then_some(client),
+                |mut client| {
+                    let again = client.try_clone().unwrap();
+                    std::thread::spawn(move || while client.write_all(&[0; 65_536]).is_ok() {});
+                    Some(again)
+                },
+                |mut client| {
+                    client.write_all(b"all of it").unwrap();
+                    client.shutdown(Shutdown::Write).unwrap();
+                    Some(client)
+                },
+                |client| {
+                    socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+                    None
+                },
+            ];
+            for (number, deed) in deeds.into_iter().enumerate() {
+                let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                let client = deed(client);
+                let reckoned = reckoned(server.as_fd());
+                let expected = saved(server.as_fd());
+                assert!(expected.is_some());
+                if is_net_admin() {
+                    assert_eq!(reckoned, expected, "{address}, deed {number}");
+                    assert!(socket2::SockRef::from(&server).reuse_address().unwrap());
+                } else {
+                    assert_eq!(reckoned, None);
+                }
+                drop((server, client));
+            }
+        }
+    }
+
+    fn is_net_admin() -> bool {
+        super::super::capabilities::missing().is_empty()
     }
 }

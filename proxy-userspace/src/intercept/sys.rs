@@ -48,7 +48,7 @@ fn element<K, V>(command: bpf_cmd, map: BorrowedFd<'_>, key: &K, value: *mut V) 
 /// connection has.
 pub(super) fn can_take(map: BorrowedFd<'_>) -> io::Result<()> {
     let none = Address { words: [0; 4] };
-    let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0 };
+    let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0, sequence: 0 };
     let mut original = MaybeUninit::<Original>::uninit();
     match element(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, &tuple, original.as_mut_ptr()) {
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),

@@ -24,6 +24,7 @@ use crate::domain::catalog::AppProtocol;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
+use crate::intercept::{Original, Unknown};
 use crate::transport::{Io, Phase, Side, ask_when_silent};
 
 /// Lives one connection from accept to close. Its session gives back its `entry` with that.
@@ -55,18 +56,10 @@ fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
 
 /// A connection that the eBPF program sent here.
 async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: TcpStream, client: SocketAddr) {
-    // Once a client has reset its connection, its port is free, and the entry may be about the next connection from there:
-    // what the first one sent would go where the second one dialled. Whoever is still connected has the port to itself.
-    let is_connected = || stream.peer_addr().is_ok();
-    if !is_connected() {
-        return; // The client is gone.
-    }
-    let Some(original) = original(&worker, &stream, client) else {
-        return door.turn_away(Turned::NoOriginal);
+    let original = match original(&worker, &stream, client) {
+        Ok(original) => original,
+        Err(why) => return door.turn_away(why),
     };
-    if !is_connected() {
-        return;
-    }
     let dialled = original.dialled;
     let world = worker.world();
     if loops(&world, dialled) {
@@ -105,8 +98,18 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
     }
 }
 
-fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Option<crate::intercept::Original> {
-    worker.shared.originals.as_ref()?.take(stream, client, stream.local_addr().ok()?)
+/// What is filed about a connection; or why it is turned away.
+fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Result<Original, Turned> {
+    let originals = worker.shared.originals.as_ref().ok_or(Turned::NoOriginal)?;
+    let local = stream.local_addr().map_err(|_| Turned::NoOriginal)?;
+    originals.take(stream, client, local).map_err(|why| match why {
+        Unknown::NotFiled => Turned::NoOriginal,
+        Unknown::NoNumber => Turned::NoSyn,
+        Unknown::Foreign(filer) => {
+            tracing::debug!(%client, ?filer, "an entry was filed by one who does not have the client's address");
+            Turned::ForeignOriginal
+        }
+    })
 }
 
 /// Whether `dialled` is one of weir's own listeners, which nothing that is diverted has any business with.

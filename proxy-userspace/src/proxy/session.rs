@@ -61,7 +61,7 @@ pub enum Turned {
     /// The listener was at its limit: it was not closed, but had to wait for another to leave. At the admin's and the
     /// probes' it takes the place of the oldest.
     Full = 1,
-    /// It reached a transparent port, but no program diverted it.
+    /// It reached a transparent port, but nothing is filed about it: no program diverted it, say.
     NoOriginal = 2,
     /// It had dialled one of weir's own listeners.
     Loop = 3,
@@ -71,12 +71,25 @@ pub enum Turned {
     AcceptFailed = 5,
     /// The head of its request was not HTTP, was too large, or did not come in time.
     BadHead = 6,
+    /// It was diverted, and what is filed about it comes from one who does not have its address.
+    ForeignOriginal = 7,
+    /// It reached a transparent port, and the number of its SYN, by which entries are told apart, is not known.
+    NoSyn = 8,
 }
 
 impl Turned {
     /// The labels in metrics, in order.
-    pub const LABELS: [&'static str; 7] =
-        ["not_allowed", "full", "no_original", "loop", "refused", "accept_failed", "bad_head"];
+    pub const LABELS: [&'static str; 9] = [
+        "not_allowed",
+        "full",
+        "no_original",
+        "loop",
+        "refused",
+        "accept_failed",
+        "bad_head",
+        "foreign_original",
+        "no_syn",
+    ];
 }
 
 impl Way {

@@ -1,5 +1,6 @@
 //! When weir cannot take connections, they go on as if it had never been there.
 
+use std::ffi::CString;
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -189,11 +190,11 @@ fn a_kernel_that_cannot_set_what_connect_returns_diverts_and_denies_all_the_same
 
 /// As a weir that runs with this object and the DaemonSet's capabilities, until it is killed. Without CAP_PERFMON the
 /// verifier also walks branches that are never taken.
-#[allow(clippy::disallowed_methods, reason = "in a forked process with one thread")]
 fn of_object(object: &Path, plan: &Plan, armed: bool) -> String {
     keep_only(&[12, 39]);
-    // SAFETY: there is no other thread.
-    unsafe { std::env::set_var("WEIR_BPF_OBJECT", object) };
+    let object = CString::new(object.as_os_str().as_encoded_bytes()).unwrap();
+    // SAFETY: a forked process with this one thread; std's own lock on the environment may be held for ever in it.
+    unsafe { libc::setenv(c"WEIR_BPF_OBJECT".as_ptr(), object.as_ptr(), 1) };
     let (mut interception, listeners) = intercept(plan);
     let _answering = Answering::start(&listeners, &interception.originals());
     if !armed {

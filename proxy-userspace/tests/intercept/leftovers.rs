@@ -31,7 +31,7 @@ fn accept_all(listeners: &[TcpListener], originals: &weir::intercept::Originals)
     for listener in listeners {
         listener.set_nonblocking(true).unwrap();
         while let Ok((stream, client)) = listener.accept() {
-            found += usize::from(originals.take(&stream, client, stream.local_addr().unwrap()).is_some());
+            found += usize::from(originals.take(&stream, client, stream.local_addr().unwrap()).is_ok());
         }
     }
     found

@@ -20,6 +20,7 @@ mod scope;
 mod snat;
 mod sockets;
 mod swap;
+mod takeover;
 mod traced;
 mod uring;
 mod weir;

@@ -33,9 +33,9 @@ fn compare(listener: &TcpListener, originals: &Originals, stop: &AtomicBool, tal
         let mut sent = String::new();
         stream.read_to_string(&mut sent).unwrap();
         let counter = match original {
-            None => &tally.missing,
-            Some(original) if original.dialled.to_string() == sent => &tally.right,
-            Some(_) => &tally.wrong,
+            Err(_) => &tally.missing,
+            Ok(original) if original.dialled.to_string() == sent => &tally.right,
+            Ok(_) => &tally.wrong,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -130,8 +130,8 @@ fn when_the_table_of_connections_overflows_an_entry_is_lost_but_never_wrong() {
                 stream.set_nonblocking(false).unwrap();
                 stream.read_to_string(&mut sent).unwrap();
                 match original {
-                    None => lost += 1,
-                    Some(original) => {
+                    Err(_) => lost += 1,
+                    Ok(original) => {
                         assert_eq!(original.dialled.port().to_string(), sent);
                         right += 1;
                     }

@@ -63,6 +63,7 @@ fn a_connection_behind_a_masquerade_is_closed_and_never_taken_for_one_of_the_pod
             // Before and after the pod itself has used the port that the translation would prefer.
             assert_eq!(behind(port), "lost, peer 10.96.0.10:81");
             let own = world.run(|| dial_from(ip(POD[0]), port, service(0, 82)));
+            // Lost where the translation has its port; never another's.
             assert!(own == "weir 10.96.0.10:82, peer 10.96.0.10:82" || own.starts_with("lost"), "{own}");
             assert_eq!(behind(port), "lost, peer 10.96.0.10:81");
         }

@@ -23,13 +23,13 @@ fn accepted(listeners: &[TcpListener], interception: &Beating) -> Vec<(Option<So
             let mut sent = String::new();
             stream.set_nonblocking(false).unwrap();
             stream.read_to_string(&mut sent).unwrap();
-            all.push((original.map(|it| it.dialled), sent));
+            all.push((original.ok().map(|it| it.dialled), sent));
         }
     }
     all
 }
 
-fn sysctl(name: &str, value: &str) {
+pub fn sysctl(name: &str, value: &str) {
     fs::write(format!("/proc/sys/net/ipv4/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
@@ -170,7 +170,7 @@ fn a_bound_source_stays_what_it_is() {
 }
 
 /// A counter of the namespace the calling thread is in (`TcpExt` of /proc/net/netstat).
-fn tcp_ext(name: &str) -> u64 {
+pub fn tcp_ext(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan, TOO_OLD};
+use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan, TOO_OLD, Unknown};
 
 use crate::world::{NODE, SERVICE, World};
 
@@ -188,9 +188,11 @@ impl Drop for Answering {
 fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
     let local = stream.local_addr().expect("getsockname");
     let line = match originals.take(&stream, client, local) {
-        Some(original) if original.opaque => format!("weir opaque {}", original.dialled),
-        Some(original) => format!("weir {}", original.dialled),
-        None => "lost".to_owned(),
+        Ok(original) if original.opaque => format!("weir opaque {}", original.dialled),
+        Ok(original) => format!("weir {}", original.dialled),
+        Err(Unknown::Foreign(_)) => "foreign".to_owned(),
+        Err(Unknown::NoNumber) => "no number".to_owned(),
+        Err(Unknown::NotFiled) => "lost".to_owned(),
     };
     let _ = stream.write_all(line.as_bytes());
 }

@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -93,6 +94,21 @@ impl World {
     /// Runs an application in some other network namespace, in a cgroup, to its end.
     pub fn run_at(&self, netns: &OwnedFd, cgroup: &Cgroup, application: impl FnOnce() -> String) -> String {
         Process::start(netns, cgroup, application).result()
+    }
+
+    /// Starts an application in the pod's container.
+    pub fn start(&self, application: impl FnOnce() -> String) -> Process {
+        Process::start(&self.pod, &self.container, application)
+    }
+
+    /// Starts an application in some other network namespace, in a cgroup.
+    pub fn start_at(
+        &self,
+        netns: &OwnedFd,
+        cgroup: &Cgroup,
+        application: impl FnOnce() -> String,
+    ) -> Process {
+        Process::start(netns, cgroup, application)
     }
 
     /// Starts a process on the node, in a cgroup.
@@ -187,6 +203,7 @@ impl Process {
     /// Forks. The child does what `program` says and nothing else: it must not print, because a lock of
     /// another thread's may be held for ever in it.
     fn start(netns: &OwnedFd, cgroup: &Cgroup, program: impl FnOnce() -> String) -> Self {
+        silence_forked();
         let (said, say) = nix::unistd::pipe().expect("pipe");
         // SAFETY: the child only makes system calls, allocates (which glibc allows after a fork) and exits.
         match unsafe { fork() }.expect("fork") {
@@ -195,8 +212,8 @@ impl Process {
                 Self { pid: child, said: File::from(said), waited: false }
             }
             ForkResult::Child => {
+                FORKED.store(true, Ordering::Relaxed);
                 close_all_but([netns.as_raw_fd(), say.as_raw_fd()]);
-                std::panic::set_hook(Box::new(|_| {}));
                 let said = catch_unwind(AssertUnwindSafe(|| {
                     cgroup.enter();
                     setns(netns, CloneFlags::CLONE_NEWNET).expect("setns");
@@ -250,6 +267,23 @@ impl Drop for Process {
             let _ = waitpid(self.pid, None);
         }
     }
+}
+
+/// Whether this is a process forked from the test.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Has panics in forked processes say nothing by themselves. Set before the fork: in the child, another thread of the
+/// parent's that was panicking would keep std's lock on the hook for ever.
+fn silence_forked() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !FORKED.load(Ordering::Relaxed) {
+                told(panic);
+            }
+        }));
+    });
 }
 
 /// Closes what the child inherited from other tests, whose sockets it would keep open; and of its own test,

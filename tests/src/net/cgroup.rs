@@ -60,7 +60,7 @@ pub fn sweep() {
 }
 
 /// Kills what runs in the tree and removes it, leaves first.
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     let _ = fs::write(path.join("cgroup.kill"), "1");
     for entry in fs::read_dir(path).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
         remove(&entry.path());

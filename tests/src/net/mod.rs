@@ -87,7 +87,23 @@ impl Net {
     /// Adds a pod with an IPv4 and an IPv6 address and routes through the node.
     #[track_caller]
     pub fn pod(&mut self, name: &str) -> Pod {
-        let number = self.pods.len() + 10;
+        self.numbered(name, self.pods.len() + 10)
+    }
+
+    /// Ends a pod, all that runs in it and its cgroup, and makes another of the same name and addresses.
+    #[track_caller]
+    pub fn anew(&mut self, pod: &mut Pod) {
+        let place = self.pods.iter().position(|it| it.v4() == pod.v4()).expect("a pod of this node");
+        let (name, number) = (pod.name().to_owned(), place + 10);
+        self.node.ip(&format!("link del veth{number}\n"));
+        cgroup::remove(pod.cgroup());
+        let new = self.numbered(&name, number);
+        self.pods.swap_remove(place);
+        *pod = new;
+    }
+
+    #[track_caller]
+    fn numbered(&mut self, name: &str, number: usize) -> Pod {
         let (v4, v6) = (format!("10.1.0.{number}"), format!("fd00:1::{number}"));
         let pod = Pod::new(name, &self.cgroup.child(&format!("pods/{name}")), vec![parse(&v4), parse(&v6)]);
         let pid = pod.0.agent.id();

@@ -9,6 +9,7 @@ mod divert; // What is diverted, what is not, and what the application can tell.
 mod heart; // The control plane is busy, or stands still: the heart goes on.
 mod http; // HTTP of diverted connections.
 mod opaque; // Everything that is not HTTP.
+mod owners; // Whose address a connection comes from.
 mod pods; // Whose connections are diverted, pod by pod.
 mod reuse; // A client's port, used again.
 mod services; // What is diverted follows Services.
@@ -17,8 +18,9 @@ mod takeover; // Another weir takes over under load.
 mod volume; // Many connections, random addresses.
 mod without; // No capability, no cgroup.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use e2e::raw::TcpServer;
 use e2e::weir::builder::Builder;
@@ -158,6 +160,27 @@ pub(crate) fn dialler(pod: &Pod, to: &str) -> impl Fn() -> io::Result<TcpStream>
 
 pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
+}
+
+/// The body of the answer to a GET from `pod` to [`V4`]; empty when the connection is closed without one.
+pub(crate) fn answered(pod: &Pod) -> String {
+    let mut client = pod.connect(address(V4)).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (mut answer, mut piece) = (Vec::new(), [0; 1024]);
+    let _ = client.write_all(b"GET / HTTP/1.1\r\nHost: hello\r\n\r\n");
+    loop {
+        match client.read(&mut piece) {
+            Ok(0) => return String::new(),
+            Ok(length) => answer.extend(&piece[..length]),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return String::new(),
+            Err(error) => panic!("neither an answer nor an end: {error}"),
+        }
+        // The backends' bodies come with their heads.
+        match String::from_utf8_lossy(&answer).split_once("\r\n\r\n") {
+            Some((_, body)) if !body.is_empty() => return body.to_owned(),
+            _ => {}
+        }
+    }
 }
 
 /// Waits until connections to [`V4`] are answered by an endpoint, not directly.

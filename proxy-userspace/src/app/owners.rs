@@ -1,0 +1,28 @@
+//! Forgetting who had an address, once that may have passed to another: a container started anew, say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::admin::Desk;
+use crate::intercept::{Owners, living, monotonic_ns};
+
+/// How soon after an entry was not believed, and how often at most.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Looks as long as weir runs, and lists the cgroups only when there is a doubt.
+pub(super) async fn forget(desk: Arc<Desk>, owners: Owners) -> anyhow::Result<()> {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if !owners.take_doubt() {
+            continue;
+        }
+        let root = desk.interception.lock().as_ref().ok().map(|it| it.cgroup().to_owned());
+        if let Some(root) = root {
+            owners.forget(&living(&root), monotonic_ns());
+        }
+    }
+}
