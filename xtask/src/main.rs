@@ -9,6 +9,7 @@ mod ci;
 mod cluster;
 mod demo;
 mod image;
+mod kernels;
 mod node;
 mod os;
 mod process;
@@ -81,12 +82,21 @@ mod tests {
         use clap::CommandFactory as _;
         super::Arguments::command().debug_assert();
         let parse = |line: &str| <super::Arguments as clap::Parser>::try_parse_from(line.split(' '));
-        for right in
-            ["xtask test", "xtask test some::test", "xtask test --kubeconfig f --image a:1", "xtask image"]
-        {
+        for right in [
+            "xtask test",
+            "xtask test some::test",
+            "xtask test --kubeconfig f --image a:1",
+            "xtask image",
+            "xtask test --kernels",
+            "xtask test --kernels 6.1,newest",
+        ] {
             assert!(parse(right).is_ok(), "{right}");
         }
-        for wrong in ["xtask test --kubeconfig f some::test", "xtask image --static --binary f"] {
+        for wrong in [
+            "xtask test --kubeconfig f some::test",
+            "xtask test --kubeconfig f --kernels",
+            "xtask image --static --binary f",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::cluster;
 use crate::process::{cargo, output, path_from, run, shown, target};
 use crate::setup::{self, CC, CURL, IP, PYTHON, RUNC};
 use crate::steps::Steps;
+use crate::{cluster, kernels};
 
 /// The built binary, for the end-to-end tests.
 const BINARY: &str = "WEIR_BIN";
@@ -28,10 +28,17 @@ pub(crate) struct Options {
     filter: Option<String>,
     #[command(flatten)]
     cluster: cluster::Options,
+    #[command(flatten)]
+    kernels: kernels::Options,
 }
 
 pub(crate) fn run_tests(options: &Options) -> Result<()> {
     let mut steps = Steps::default();
+    if let Some(kernels) = &options.kernels.kernels {
+        let result = kernels::run_on(&mut steps, kernels, options.filter.as_deref());
+        steps.summary();
+        return result;
+    }
     let result = match options.cluster.kubeconfig.clone() {
         Some(kubeconfig) => cluster::run(&mut steps, &options.cluster, kubeconfig),
         None => all(&mut steps, options),

@@ -64,7 +64,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The shared libraries and the loader; none for a static binary.
-fn libraries(binary: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn libraries(binary: &Path) -> Result<Vec<PathBuf>> {
     let ldd = Command::new("ldd").arg(binary).output().context("cannot start ldd")?;
     let (said, complaint) = (String::from_utf8_lossy(&ldd.stdout), String::from_utf8_lossy(&ldd.stderr));
     if [&said, &complaint]

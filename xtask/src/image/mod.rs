@@ -8,7 +8,7 @@
 //! image is weir and what weir opens.
 
 mod archive;
-mod content;
+pub(crate) mod content;
 mod layer;
 
 use std::path::{Path, PathBuf};

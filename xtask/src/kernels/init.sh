@@ -1,0 +1,28 @@
+#!/bin/busybox sh
+# The first process of an emulated machine: runs the interception tests and then weir as the DaemonSet does, says on the
+# console how they ended, and ends the machine.
+/bin/busybox --install -s /bin
+export PATH=/usr/sbin:/bin
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+mount -t cgroup2 none /sys/fs/cgroup
+mount -t tmpfs none /tmp
+mount -t tmpfs none /run
+for module in /modules/*; do
+    insmod "$module" || echo "== missing $module"
+done
+ip link set lo up
+ulimit -n 20000
+echo "== kernel $(uname -r)"
+
+# A test, of those that are wanted, by the kernel's command line.
+wanted=$(sed -n 's/.*weir\.tests=\([^ ]*\).*/\1/p' /proc/cmdline)
+/tests --test-threads=1 $wanted
+echo "== tests $?"
+
+sh /deployed.sh
+echo "== deployed $?"
+
+sync
+reboot -f
