@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::listeners::Listeners;
+use super::services::Services;
 use super::{connector, descriptors, keeper};
 use crate::admin::Desk;
 use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
@@ -23,6 +24,7 @@ pub(super) struct Running {
     pub(super) desk: Arc<Desk>,
     pub(super) terms: watch::Sender<Terms>,
     pub(super) listeners: Arc<Mutex<Listeners>>,
+    pub(super) services: Services,
 }
 
 /// Why settings are not in force, by their section.
@@ -30,10 +32,11 @@ type Reasons = BTreeMap<&'static str, String>;
 
 impl Running {
     /// Puts `written` into force. What is not in force then.
-    pub(super) fn apply(&self, written: &Settings) -> Vec<String> {
+    pub(super) async fn apply(&self, written: &Settings) -> Vec<String> {
         let now = self.desk.settings.load_full();
         let mut next = changeable(&now, written);
         let mut why = Reasons::new();
+        self.discover(written, &mut next, &mut why).await;
         self.secure(&now, written, &mut next, &mut why);
         let listening = self.listen(&now, written, &mut next, &mut why);
         match descriptors::connections(&next) {
@@ -50,6 +53,27 @@ impl Running {
         self.desk.reloaded(next, waiting.clone());
         self.terms.send_replace(terms);
         waiting
+    }
+
+    /// Has services come from where they are to come from.
+    async fn discover(&self, written: &Settings, next: &mut Settings, why: &mut Reasons) {
+        let (now, wanted) = (&mut next.discovery, &written.discovery);
+        if now.files != wanted.files {
+            match self.services.folder.change(wanted.files.clone()).await {
+                Ok(()) => {
+                    super::tasks::pass_on(&self.desk, &self.services.folder);
+                    now.files.clone_from(&wanted.files);
+                }
+                Err(error) => drop(why.insert("discovery", format!("{error:#}"))),
+            }
+        }
+        // That there is a cluster at all decides more than where services come from.
+        if let (Some(cluster), Some(wanted)) = (&self.services.cluster, &wanted.kubernetes)
+            && now.kubernetes.as_ref() != Some(wanted)
+        {
+            cluster.change(wanted.clone());
+            now.kubernetes = Some(wanted.clone());
+        }
     }
 
     /// Moves the listeners that are to be elsewhere; where they all are then. What could not be done is put back in `next`.

@@ -42,7 +42,6 @@ use crate::cli::EX_CONFIG;
 use crate::config::{self, LogFormat, Settings};
 use crate::discovery::dns::Dns;
 use crate::discovery::files;
-use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
 use crate::proxy::outside::Outside;
@@ -127,20 +126,20 @@ async fn live(
         .map(|id| worker::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let doors = listeners.all_doors();
-    let health = services.cluster.as_ref().map(Cluster::health);
-    let reviews = services.cluster.as_ref().map(Cluster::reviews);
+    let health = services.cluster.as_ref().map(|it| it.health());
+    let reviews = services.cluster.as_ref().map(|it| it.reviews());
     let desk =
         Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health, reviews);
     let (terms, _) = watch::channel(terms);
     // Before anything is diverted: destinations are told by the tasks.
     let _beating = heart::start(&desk)?;
-    tasks::start(&desk, services, &terms);
+    tasks::start(&desk, &services, &terms);
     desk.secure_probes(&desk.settings.load())?;
     listeners.serve(&desk)?;
     allocator::give_back();
     listeners.announce();
     let listeners = Arc::new(Mutex::new(listeners));
-    let running = apply::Running { desk: desk.clone(), terms, listeners: listeners.clone() };
+    let running = apply::Running { desk: desk.clone(), terms, listeners: listeners.clone(), services };
     reload::start(file, running, signals.hangup()?);
 
     let why = signals.stop(&desk).await;

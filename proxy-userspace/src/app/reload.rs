@@ -119,16 +119,16 @@ pub(super) fn start(mut file: Option<File>, running: Running, mut hangup: Signal
                 file.settle().await;
             }
             if file.is_due(asked) {
-                reload(&file.path, &running);
+                reload(&file.path, &running).await;
             }
         }
     });
 }
 
-fn reload(file: &Path, running: &Running) {
+async fn reload(file: &Path, running: &Running) {
     match config::load_again(file) {
         Ok(written) => {
-            let waiting = running.apply(&written);
+            let waiting = running.apply(&written).await;
             if waiting.is_empty() {
                 tracing::info!("configuration reloaded");
             } else {

@@ -2,40 +2,51 @@
 //! cluster of `discovery.kubernetes`, which is asked from then on.
 //!
 //! What is read before the start and what is watched afterwards is one and the same, so that a file that breaks while
-//! weir starts keeps its last good state as at any other time.
+//! weir starts keeps its last good state as at any other time. Another folder takes the place of the one before once it has
+//! been read, whole.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use anyhow::Context;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::together;
+use super::cluster::{Told, together};
 use crate::admin::Desk;
 use crate::config::{Files, Settings};
 use crate::discovery::files::{self, Watched};
 use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::Catalog;
-use crate::domain::pods::Residents;
 
-/// The services as they are at start, and what will tell of their changes.
+/// How long another folder may take to be read.
+const READ: Duration = Duration::from_secs(30);
+
+/// Where services come from.
+#[derive(Clone)]
 pub(super) struct Services {
-    /// The folder's; empty without one.
-    pub(super) written: Arc<Catalog>,
-    /// Absent without `discovery.files`.
-    pub(super) folder: Option<Folder>,
+    pub(super) folder: Arc<Folder>,
     /// Absent without `discovery.kubernetes`.
-    pub(super) cluster: Option<Cluster>,
+    pub(super) cluster: Option<Arc<Cluster>>,
 }
 
 /// A watch, and the task that keeps it going.
 type Watching = (Watched, Pin<Box<dyn Future<Output = ()> + Send>>);
 
-/// A folder of service files.
+/// The folder of service files, or none.
 pub(super) struct Folder {
-    files: Files,
-    /// The watch that was begun at start; taken by the first who passes it on.
-    watching: Option<Watching>,
+    /// What is in it, or will be.
+    pub(super) told: Told,
+    files: Mutex<Option<Files>>,
+    /// A watch that was begun; taken by the task that passes it on.
+    begun: Mutex<Option<Watching>>,
+    changed: Notify,
+    /// Whether there is such a task.
+    passed_on: AtomicBool,
     shutdown: CancellationToken,
 }
 
@@ -47,61 +58,103 @@ impl Services {
     /// The folder cannot be listed.
     pub(super) fn open(settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let cluster = settings.discovery.kubernetes.clone();
-        let cluster = cluster.map(|settings| Cluster::new(settings, shutdown.clone()));
-        let Some(files) = &settings.discovery.files else {
-            return Ok(Self { written: Arc::default(), folder: None, cluster });
+        let cluster = cluster.map(|settings| Arc::new(Cluster::new(settings, shutdown.clone())));
+        let files = settings.discovery.files.clone();
+        let begun = files.clone().map(|files| watch(files, shutdown.clone())).transpose()?;
+        let told = Told::default();
+        if let Some((watched, _)) = &begun {
+            told.catalogs.send_replace(watched.catalog.borrow().clone());
+        }
+        let folder = Folder {
+            told,
+            files: Mutex::new(files),
+            begun: Mutex::new(begun),
+            changed: Notify::new(),
+            passed_on: AtomicBool::new(false),
+            shutdown,
         };
-        let mut folder = Folder { files: files.clone(), watching: None, shutdown };
-        folder.watch()?;
-        let written = folder.watching.as_ref().map(|(watched, _)| watched.catalog.borrow().clone());
-        Ok(Self { written: written.unwrap_or_default(), folder: Some(folder), cluster })
+        Ok(Self { folder: Arc::new(folder), cluster })
     }
 
     /// All that is known at start.
     pub(super) fn catalog(&self) -> Arc<Catalog> {
+        let written = self.folder.told.catalogs.borrow().clone();
         match &self.cluster {
-            Some(cluster) => together(&self.written, &cluster.catalog().borrow()),
-            None => self.written.clone(),
+            Some(cluster) => together(&written, &cluster.catalog().borrow()),
+            None => written,
         }
     }
 }
 
+fn watch(files: Files, shutdown: CancellationToken) -> anyhow::Result<Watching> {
+    let (watched, task) = files::watch_files(files, shutdown)?;
+    Ok((watched, Box::pin(task)))
+}
+
 impl Folder {
-    fn watch(&mut self) -> anyhow::Result<()> {
-        let (watched, task) = files::watch_files(self.files.clone(), self.shutdown.clone())?;
-        self.watching = Some((watched, Box::pin(task)));
+    /// Whether there is a folder, and nobody passes on yet what is in it: who asks does so from now on.
+    pub(super) fn is_to_be_passed_on(&self) -> bool {
+        self.files.lock().is_some() && !self.passed_on.swap(true, Ordering::Relaxed)
+    }
+
+    /// Watches another folder, or none, from when that has been read.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be listed, or that takes too long; the one before is watched on then.
+    pub(super) async fn change(&self, files: Option<Files>) -> anyhow::Result<()> {
+        let begun = match files.clone() {
+            None => None,
+            Some(files) => {
+                let shutdown = self.shutdown.clone();
+                // A folder on a machine that does not answer must not hold up anything else.
+                let reading = tokio::task::spawn_blocking(move || watch(files, shutdown));
+                let read = timeout(READ, reading).await.context("its folder is not read in time")?;
+                Some(read.context("its folder could not be read")??)
+            }
+        };
+        *self.files.lock() = files;
+        *self.begun.lock() = begun;
+        self.changed.notify_one();
         Ok(())
     }
 
-    /// Passes on what the folder says, until the watch ends. The next call watches anew.
-    pub(super) fn pass_on(
-        &mut self,
-        desk: Arc<Desk>,
-        catalogs: watch::Sender<Arc<Catalog>>,
-        residents: watch::Sender<Arc<Residents>>,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
-        let begun = if self.watching.is_none() { self.watch() } else { Ok(()) };
-        let watching = self.watching.take();
-        async move {
-            begun?;
-            let Some((mut watched, task)) = watching else { return Ok(()) };
-            let forward = async {
-                loop {
-                    catalogs.send_replace(watched.catalog.borrow_and_update().clone());
-                    desk.left_out.send_replace(*watched.left_out.borrow_and_update());
-                    residents.send_replace(watched.residents.borrow_and_update().clone());
-                    desk.problems.send_replace(watched.problems.borrow_and_update().clone());
-                    tokio::select! {
-                        changed = watched.catalog.changed() => changed?,
-                        changed = watched.residents.changed() => changed?,
-                        changed = watched.problems.changed() => changed?,
-                        changed = watched.left_out.changed() => changed?,
-                    }
-                }
+    /// Passes on what the folder says, whichever it is, until a watch ends. The next call watches anew.
+    pub(super) async fn pass_on(self: Arc<Self>, desk: Arc<Desk>) -> anyhow::Result<()> {
+        loop {
+            let (begun, files) = (self.begun.lock().take(), self.files.lock().clone());
+            let begun = match (begun, files) {
+                (None, Some(files)) => Some(watch(files, self.shutdown.clone())?),
+                (begun, _) => begun,
             };
+            match begun {
+                Some((watched, task)) => tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = task => return Ok(()),
+                    lost = self.forward(&desk, watched) => return lost,
+                },
+                None => {
+                    self.told.catalogs.send_replace(Arc::default());
+                    self.told.residents.send_replace(Arc::default());
+                    desk.left_out.send_replace(0);
+                    desk.problems.send_replace(Arc::default());
+                    self.changed.notified().await;
+                }
+            }
+        }
+    }
+
+    async fn forward(&self, desk: &Desk, mut watched: Watched) -> anyhow::Result<()> {
+        loop {
+            self.told.catalogs.send_replace(watched.catalog.borrow_and_update().clone());
+            desk.left_out.send_replace(*watched.left_out.borrow_and_update());
+            self.told.residents.send_replace(watched.residents.borrow_and_update().clone());
+            desk.problems.send_replace(watched.problems.borrow_and_update().clone());
             tokio::select! {
-                () = task => Ok(()),
-                lost = forward => lost,
+                changed = watched.catalog.changed() => changed?,
+                changed = watched.residents.changed() => changed?,
+                changed = watched.problems.changed() => changed?,
+                changed = watched.left_out.changed() => changed?,
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
-use super::services::Services;
+use super::services::{Folder, Services};
 use super::{check, cluster, enrol, keeper, owners, sweep};
 use crate::admin::{self, Desk};
 use crate::intercept::Enrol;
@@ -27,7 +27,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const WELL: Duration = Duration::from_mins(1);
 
 /// Starts everything the control plane does.
-pub(super) fn start(desk: &Arc<Desk>, services: Services, terms: &watch::Sender<Terms>) {
+pub(super) fn start(desk: &Arc<Desk>, services: &Services, terms: &watch::Sender<Terms>) {
     let Told { catalogs, residents } = discover(desk, services);
     let (keeper, wanted) = (desk.clone(), terms.subscribe());
     supervise(desk.clone(), "world", move || {
@@ -63,17 +63,11 @@ pub(super) fn serve(
 }
 
 /// Starts what finds services and pods; where they come from then.
-fn discover(desk: &Arc<Desk>, services: Services) -> Told {
+fn discover(desk: &Arc<Desk>, services: &Services) -> Told {
     let at_start = services.catalog();
-    let files = Told { catalogs: watch::Sender::new(services.written), residents: watch::Sender::default() };
-    if let Some(mut folder) = services.folder {
-        let (forward, told) = (desk.clone(), files.clone());
-        supervise(desk.clone(), "discovery.files", move || {
-            folder.pass_on(forward.clone(), told.catalogs.clone(), told.residents.clone())
-        });
-    }
-    let Some(found) = services.cluster else { return files };
-    tracing::info!(node = found.node(), "following the cluster's API server");
+    let files = services.folder.told.clone();
+    pass_on(desk, &services.folder);
+    let Some(found) = services.cluster.clone() else { return files };
     let told = Told { catalogs: watch::Sender::new(at_start), ..Told::default() };
     let (merged, catalogs, residents) = (told.clone(), found.catalog(), found.residents());
     supervise(desk.clone(), "discovery.merge", move || {
@@ -83,6 +77,14 @@ fn discover(desk: &Arc<Desk>, services: Services) -> Told {
     supervise(desk.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));
     supervise(desk.clone(), "discovery.kubernetes", move || found.follow());
     told
+}
+
+/// Starts what passes on the files' services, once there is a folder.
+pub(super) fn pass_on(desk: &Arc<Desk>, folder: &Arc<Folder>) {
+    if folder.is_to_be_passed_on() {
+        let (forward, folder) = (desk.clone(), folder.clone());
+        supervise(desk.clone(), "discovery.files", move || folder.clone().pass_on(forward.clone()));
+    }
 }
 
 /// Runs what `make` makes, again and again.

@@ -50,8 +50,7 @@ use crate::domain::pods::Residents;
 
 /// A cluster that is watched, or will be.
 pub struct Cluster {
-    settings: Arc<Kubernetes>,
-    node: Arc<str>,
+    settings: watch::Sender<Arc<Kubernetes>>,
     outlets: run::Outlets,
     shutdown: CancellationToken,
 }
@@ -59,14 +58,13 @@ pub struct Cluster {
 impl Cluster {
     /// The cluster that `settings` lead to. Nothing is asked of it yet, and its catalog says that it is awaited.
     pub fn new(settings: Kubernetes, shutdown: CancellationToken) -> Self {
-        let node = access::node_name(&settings).into();
         let outlets = run::Outlets::default();
-        Self { settings: Arc::new(settings), node, outlets, shutdown }
+        Self { settings: watch::Sender::new(Arc::new(settings)), outlets, shutdown }
     }
 
-    /// The name of this node.
-    pub fn node(&self) -> &str {
-        &self.node
+    /// Is followed by these settings from now on. What is known stays until what they lead to is.
+    pub fn change(&self, settings: Kubernetes) {
+        self.settings.send_replace(Arc::new(settings));
     }
 
     /// The services, as they change: none until both Services and EndpointSlices were listed, but why they are
@@ -82,7 +80,7 @@ impl Cluster {
 
     /// Whoever asks it about tokens, over connections of their own.
     pub fn reviews(&self) -> Reviews {
-        Reviews::new(access::Access::new((*self.settings).clone(), self.outlets.detour.clone()))
+        Reviews::new(self.settings.subscribe(), self.outlets.detour.clone())
     }
 
     /// How it is doing.
@@ -96,6 +94,19 @@ impl Cluster {
     ///
     /// A part of it panicked. An API server that does not do what it should is no error here: see [`Health`].
     pub fn follow(&self) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
-        run::run(self.settings.clone(), self.node.clone(), self.outlets.clone(), self.shutdown.clone())
+        let (mut settings, outlets, shutdown) =
+            (self.settings.subscribe(), self.outlets.clone(), self.shutdown.clone());
+        async move {
+            loop {
+                let now = settings.borrow_and_update().clone();
+                let node: Arc<str> = access::node_name(&now).into();
+                tracing::info!(node = &*node, "following the cluster's API server");
+                tokio::select! {
+                    ended = run::run(now, node, outlets.clone(), shutdown.clone()) => return ended,
+                    // Its sender lives as long as the cluster.
+                    Ok(()) = settings.changed() => {}
+                }
+            }
+        }
     }
 }

@@ -4,18 +4,23 @@
 //! `get` on a non-resource URL. The API server stores neither.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use http::header::CONTENT_TYPE;
 use kube::client::Body;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::access::Access;
 use super::call;
+use super::detour::Detour;
 use super::failure::Failure;
+use crate::config::Kubernetes;
 
 /// How long both questions may take together.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,7 +30,10 @@ const ACCESS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
 /// Whoever asks the API server about tokens.
 pub struct Reviews {
-    access: Access,
+    settings: watch::Receiver<Arc<Kubernetes>>,
+    detour: Arc<Detour>,
+    /// The way to the server, and the settings it is by.
+    way: Mutex<Option<(Arc<Kubernetes>, Arc<Access>)>>,
 }
 
 /// What the API server says.
@@ -71,8 +79,22 @@ struct AccessStatus {
 }
 
 impl Reviews {
-    pub(super) fn new(access: Access) -> Self {
-        Self { access }
+    pub(super) fn new(settings: watch::Receiver<Arc<Kubernetes>>, detour: Arc<Detour>) -> Self {
+        Self { settings, detour, way: Mutex::default() }
+    }
+
+    /// The way to the server that is configured now.
+    fn access(&self) -> Arc<Access> {
+        let settings = self.settings.borrow().clone();
+        let mut way = self.way.lock();
+        match &*way {
+            Some((by, access)) if Arc::ptr_eq(by, &settings) => access.clone(),
+            _ => {
+                let access = Arc::new(Access::new((*settings).clone(), self.detour.clone()));
+                *way = Some((settings, access.clone()));
+                access
+            }
+        }
     }
 
     /// Whether the user of `token` may `get` the non-resource URL `path`.
@@ -81,33 +103,38 @@ impl Reviews {
     ///
     /// The API server does not answer, or weir may not ask it.
     pub async fn may_get(&self, token: &str, path: &str) -> Result<Review, Failure> {
-        let asked = timeout(PATIENCE, self.ask(token, path)).await;
+        let access = self.access();
+        let asked = timeout(PATIENCE, ask(&access, token, path)).await;
         let told = asked.unwrap_or(Err(Failure::Silent(PATIENCE)));
         match &told {
-            Ok(_) => self.access.reached(),
-            Err(failure) => self.access.failed(failure).await,
+            Ok(_) => access.reached(),
+            Err(failure) => access.failed(failure).await,
         }
         told
     }
+}
 
-    async fn ask(&self, token: &str, path: &str) -> Result<Review, Failure> {
-        let TokenStatus { authenticated, user } = self.review(TOKENS, token_review(token)).await?;
-        if !authenticated {
-            return Ok(Review::Unauthenticated);
-        }
-        let AccessStatus { allowed, denied } = self.review(ACCESS, access_review(&user, path)).await?;
-        Ok(if allowed && !denied { Review::Allowed } else { Review::Forbidden })
+async fn ask(access: &Access, token: &str, path: &str) -> Result<Review, Failure> {
+    let TokenStatus { authenticated, user } = review(access, TOKENS, token_review(token)).await?;
+    if !authenticated {
+        return Ok(Review::Unauthenticated);
     }
+    let AccessStatus { allowed, denied } = review(access, ACCESS, access_review(&user, path)).await?;
+    Ok(if allowed && !denied { Review::Allowed } else { Review::Forbidden })
+}
 
-    async fn review<S: for<'d> Deserialize<'d>>(&self, url: &str, question: Value) -> Result<S, Failure> {
-        let request = Request::post(url).header(CONTENT_TYPE, "application/json");
-        let request = request.body(Body::from(question.to_string().into_bytes()));
-        let request = request.map_err(|error| Failure::Misconfigured(error.to_string()))?;
-        let answer = call::page(&self.access.client().await?, request, PATIENCE).await?;
-        let answer: Answer<S> = serde_json::from_slice(&answer)
-            .map_err(|error| Failure::Garbage(format!("no review: {error}")))?;
-        answer.status.ok_or_else(|| Failure::Garbage("a review without a status".to_owned()))
-    }
+async fn review<S: for<'d> Deserialize<'d>>(
+    access: &Access,
+    url: &str,
+    question: Value,
+) -> Result<S, Failure> {
+    let request = Request::post(url).header(CONTENT_TYPE, "application/json");
+    let request = request.body(Body::from(question.to_string().into_bytes()));
+    let request = request.map_err(|error| Failure::Misconfigured(error.to_string()))?;
+    let answer = call::page(&access.client().await?, request, PATIENCE).await?;
+    let answer: Answer<S> =
+        serde_json::from_slice(&answer).map_err(|error| Failure::Garbage(format!("no review: {error}")))?;
+    answer.status.ok_or_else(|| Failure::Garbage("a review without a status".to_owned()))
 }
 
 fn token_review(token: &str) -> Value {

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use e2e::client::Closed;
+use e2e::kube::{self, ApiServer};
 use e2e::raw::{TcpServer, loopback};
 use e2e::time::holds_for;
 use e2e::{Backend, Client, Load, Request, Weir, eventually};
@@ -224,4 +225,72 @@ fn a_reload_while_requests_run_loses_none() {
     }
     assert!(holds_for(Duration::from_millis(100), || waits(&weir).is_empty()));
     load.stop().expect_no_failure();
+}
+
+#[test]
+fn services_come_from_another_folder_once_that_is_read() {
+    let (old, new) = (Backend::http().answers("old").start(), Backend::http().answers("new").start());
+    let weir = Weir::serving("hello", &[old.addr()]);
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("hello"), format!("{} {}\n", new.addr().ip(), new.addr().port()))
+        .unwrap();
+    let load = Load::get(weir.outgoing(), "http://hello/");
+    load.answered(20);
+    let folder = |path: &std::path::Path| format!("{{ files: {{ path: {} }} }}", path.display());
+    change(&weir, "discovery", Some(&folder(&other.path().join("none"))));
+    let said = waits(&weir);
+    assert!(said[0].starts_with("discovery: ") && said[0].contains("none"), "{said:?}");
+    weir.get("http://hello/").expect_body("old");
+    change(&weir, "discovery", Some(&folder(other.path())));
+    assert_eq!(waits(&weir), [""; 0]);
+    eventually("the other folder's endpoint", || weir.get("http://hello/").text() == "new");
+    // It is the one that is watched now.
+    std::fs::write(other.path().join("more"), format!("{} {}\n", old.addr().ip(), old.addr().port()))
+        .unwrap();
+    eventually("a file that comes", || weir.get("http://more/").status == 200);
+    load.stop().expect_no_failure();
+    change(&weir, "discovery", None);
+    eventually("the end of its services", || weir.get("http://hello/").status == 502);
+    assert_eq!(weir.metric("weir_catalog_services", &[]), 0.0);
+}
+
+#[test]
+fn another_api_server_is_followed_and_the_first_ones_services_stay_until_its_are_known() {
+    let (old, new) = (Backend::http().answers("old").start(), Backend::http().answers("new").start());
+    let serving = |backend: &Backend| {
+        let server = ApiServer::start();
+        server.put(kube::service("hello", "10.96.0.10", &[("http", 80)]));
+        server.serve("hello", &[backend.addr()]);
+        server
+    };
+    let (first, second) = (serving(&old), serving(&new));
+    let homes = [&first, &second].map(|server| {
+        let home = tempfile::tempdir().unwrap();
+        server.kubeconfig(home.path());
+        home
+    });
+    let discovery = |home: &tempfile::TempDir, more: &str| {
+        format!(
+            "{{ kubernetes: {{ kubeconfig: {}/kubeconfig, node: node-1, jitter: 0s{more} }} }}",
+            home.path().display()
+        )
+    };
+    let weir = Weir::new().set("discovery", &discovery(&homes[0], "")).start();
+    eventually("readiness", || weir.admin_get("/ready").status == 200);
+    let answers = || weir.get("http://hello/");
+    eventually("a refusal of loopback", || answers().status == 403);
+    assert!(weir.knows(old.addr()));
+    // Nothing is known of the second yet, and the first one's services serve on.
+    second.faults(|faults| faults.hangs = true);
+    change(&weir, "discovery", Some(&discovery(&homes[1], ", readTimeout: 1s")));
+    assert_eq!(waits(&weir), [""; 0]);
+    assert!(holds_for(Duration::from_millis(500), || weir.knows(old.addr())));
+    weir.admin_get("/ready").expect_status(200);
+    second.heal();
+    eventually("the second one's services", || weir.knows(new.addr()) && !weir.knows(old.addr()));
+    let (lists, watched) = (first.count("list", "services"), first.count("watch", "services"));
+    assert!(lists == 1 && watched == 1, "the first is not asked any more: {lists}, {watched}");
+    change(&weir, "discovery", None);
+    assert_eq!(waits(&weir), ["discovery"], "whether there is a cluster at all is decided at start");
+    assert!(weir.knows(new.addr()));
 }
