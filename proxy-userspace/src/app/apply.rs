@@ -170,6 +170,7 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
             destinations: now.limits.destinations,
             ..written.limits.clone()
         },
+        refuse: written.refuse.clone(),
         breaker: written.breaker.clone(),
         policies: written.policies.clone(),
         log: Log { level: written.log.level, ..now.log.clone() },

@@ -45,6 +45,7 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
             dialled: Calls::default(),
             workers: settings.workers,
         },
+        refused: settings.refuse.as_slice().into(),
         node,
     }
 }
@@ -111,6 +112,10 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     if let Some(next) = &next.map(Arc::new) {
         desk.shared.world.store(next.clone());
         desk.shared.moved.send_replace(());
+        if world.terms.refused != next.terms.refused {
+            // Their connections were made by other rules.
+            desk.shared.outside.forget();
+        }
         if change == Change::Catalog {
             super::intercept::divert_changes(desk, &before, &catalog, &changes, next);
         }

@@ -224,6 +224,7 @@ fn share(
         originals: interception.map(crate::intercept::Interception::originals),
         drain,
         faults: Default::default(),
+        refusals: Default::default(),
         diagnoses: Default::default(),
         unasked: Default::default(),
         bindings: Arc::default(),

@@ -162,6 +162,9 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     if let Some(section) = root.section("names") {
         settings.names = names::read(section);
     }
+    if let Some(ranges) = root.list("refuse", values::cidr) {
+        settings.refuse = ranges;
+    }
     if let Some(section) = root.section("drain") {
         settings.drain = drain::read(section);
     }

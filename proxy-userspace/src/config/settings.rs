@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::thread;
 
+use ipnet::IpNet;
+
 use crate::domain::dtab::Dtab;
 use crate::domain::policy::Policies;
 use crate::domain::route::Configured;
@@ -36,6 +38,8 @@ pub struct Settings {
     /// `namers`: who is asked about names that start with `/#`. Several may have one prefix; the next is asked when one
     /// has no answer. Default: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
     pub namers: Vec<Configured>,
+    /// `refuse`: ranges that weir does not connect to, beside those that it never does. Default: none.
+    pub refuse: Vec<IpNet>,
     /// `limits`: every bound on a buffer, a table or a wait.
     pub limits: Limits,
     /// `breaker`: when an endpoint is taken out of balancing, and for how long.
@@ -59,6 +63,7 @@ impl Default for Settings {
             discovery: Discovery::default(),
             dtab: Arc::new(Dtab::base()),
             namers: Configured::defaults(),
+            refuse: Vec::new(),
             limits: Limits::default(),
             breaker: Breaker::default(),
             policies: Arc::default(),

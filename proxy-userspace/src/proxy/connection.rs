@@ -62,7 +62,8 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
     };
     let dialled = original.dialled;
     let world = worker.world();
-    if loops(&world, dialled) {
+    if loops(&worker, &world, dialled) {
+        worker.shared.refusals[Refusal::OwnListener.slot()].up();
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
         return door.turn_away(Turned::Loop);
     }
@@ -113,8 +114,9 @@ fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Result<O
 }
 
 /// Whether `dialled` is one of weir's own listeners, which nothing that is diverted has any business with.
-fn loops(world: &World, dialled: SocketAddr) -> bool {
-    refuse(dialled, world.grounds(), Exempt::Written) == Some(Refusal::OwnListener)
+fn loops(worker: &Worker, world: &World, dialled: SocketAddr) -> bool {
+    let is_local = |ip| worker.kernel.is_local(ip);
+    refuse(dialled, world.grounds(), Exempt::Written, is_local) == Some(Refusal::OwnListener)
 }
 
 /// What a look at the first bytes came to.

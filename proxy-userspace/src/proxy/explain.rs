@@ -17,6 +17,7 @@ use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::Calls;
 use crate::domain::refuse::{Exempt, refuse};
 use crate::domain::route::{Explanation, Outside, Target};
+use crate::transport::KernelRoutes;
 
 /// An explanation, and the clusters it ends in. Displays as text for a person.
 #[derive(Debug)]
@@ -86,7 +87,8 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
 fn refusal(world: &World, outside: &Outside) -> Option<String> {
     let host = outside.as_host();
     let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
-    let why = refuse(address, world.grounds(), Exempt::No)?;
+    let routes = KernelRoutes::new(None);
+    let why = refuse(address, world.grounds(), Exempt::No, |ip| routes.is_local(ip))?;
     Some(format!("{address}: {why}"))
 }
 

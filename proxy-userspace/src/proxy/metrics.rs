@@ -15,6 +15,7 @@ use super::tcp;
 use super::worker::Shared;
 use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
+use crate::domain::refuse::Refusal;
 use crate::telemetry::{Page, Scrape};
 
 /// Everything the data plane counts.
@@ -156,6 +157,9 @@ impl Metrics {
         let faults = Kind::LABELS.iter().zip(&self.shared.faults);
         let rows = faults.map(|(kind, count)| ([("kind", *kind)], count.value()));
         page.counters("weir_faults", "Answers weir made itself, and connections it could not carry", rows)?;
+        let refusals = Refusal::LABELS.iter().zip(&self.shared.refusals);
+        let rows = refusals.map(|(reason, count)| ([("reason", *reason)], count.value()));
+        page.counters("weir_refused", "Destinations that weir did not connect to", rows)?;
         let outside = &self.shared.outside;
         let diagnoses = self.shared.diagnoses.value();
         let none: [(&str, &str); 0] = [];

@@ -133,7 +133,7 @@ impl Race<'_, '_> {
         }
         while let Some(lease) = self.next(first) {
             let backend = lease.backend().clone();
-            if let Err(refused) = upstream::permit(self.world, &backend) {
+            if let Err(refused) = upstream::permit(self.worker, self.world, &backend) {
                 lease.finish(Instant::now(), refused.outcome);
                 self.dial.tried.push(backend);
                 continue;

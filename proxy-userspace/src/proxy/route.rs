@@ -56,6 +56,8 @@ pub struct Place {
     pub residual: Option<HeaderValue>,
     /// How its endpoints are tried.
     pub calls: Calls,
+    /// Whether it lies outside the catalog, so that it may have been looked up just now.
+    pub outside: bool,
 }
 
 impl Route {
@@ -93,7 +95,7 @@ impl Route {
     pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> Place {
         let client = HeaderValue::try_from(id.to_string()).ok();
         let calls = self.calls.and(cluster.plan.calls);
-        Place { cluster, client, residual: None, calls }
+        Place { cluster, client, residual: None, calls, outside: true }
     }
 
     /// Whether more will be known of what it depends on: the first list of the cluster's services is still to come.
@@ -193,7 +195,7 @@ fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {
             let client = HeaderValue::try_from(id.to_string()).ok();
             let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
             let calls = service.and(cluster.plan.calls);
-            Target::Port(Place { cluster, client, residual, calls })
+            Target::Port(Place { cluster, client, residual, calls, outside: false })
         }
         Target::Outside(outside) => Target::Outside(outside),
     };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
 use tokio::time;
 
 use super::cluster::{Backend, Cluster, Lease};
@@ -13,7 +14,7 @@ use super::worker::Worker;
 use super::world::World;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
-use crate::domain::refuse::refuse;
+use crate::domain::refuse::{Exempt, Refusal, refuse, refuse_connected};
 use crate::domain::retry::{Next, Tries};
 use crate::transport::{ConnectError, Io, Peer};
 
@@ -35,7 +36,7 @@ pub(super) async fn connect(
     mut dial: Dial<'_>,
 ) -> Result<Io, NotConnected> {
     let backend = lease.backend();
-    permit(world, backend)?;
+    permit(worker, world, backend)?;
     backend.stats.connects.up();
     let connected = if race::may_race(lease.cluster()) {
         // Boxed: it would make every connection's task larger.
@@ -45,6 +46,7 @@ pub(super) async fn connect(
     };
     let error = match connected {
         Ok(stream) => {
+            check(worker, world, lease.backend(), &stream)?;
             let patience = worker.shared.connector().patience(world.terms.limits.silence);
             let peer = Peer::new(patience, lease.backend().doubts().clone());
             worker.watch.add(peer.clone());
@@ -62,11 +64,30 @@ pub(super) async fn connect(
 }
 
 /// Whether weir may connect to `backend`.
-pub(super) fn permit(world: &World, backend: &Backend) -> Result<(), NotConnected> {
-    let address = backend.address;
-    let Some(why) = refuse(address, world.grounds(), backend.exempt) else { return Ok(()) };
-    let fault = Fault::new(Kind::Refused(why), format!("weir does not connect to {address}: {why}"));
-    Err(NotConnected { fault, outcome: Outcome::Abandoned })
+pub(super) fn permit(worker: &Worker, world: &World, backend: &Backend) -> Result<(), NotConnected> {
+    let is_local = |ip| worker.kernel.is_local(ip);
+    let why = refuse(backend.address, world.grounds(), backend.exempt, is_local);
+    why.map_or(Ok(()), |why| Err(refused(worker, backend, why)))
+}
+
+/// Whether the connection to `backend` may be used: one that has not left this node is refused as its own addresses are,
+/// whatever was known of that address before.
+fn check(worker: &Worker, world: &World, backend: &Backend, stream: &TcpStream) -> Result<(), NotConnected> {
+    let grounds = world.grounds();
+    // Where a connection to this node is allowed, only weir's own listeners are to be found out.
+    if backend.exempt != Exempt::No && !grounds.has_listener_at(backend.address.port()) {
+        return Ok(());
+    }
+    let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return Ok(()) };
+    let why = refuse_connected(own, peer, grounds, backend.exempt);
+    why.map_or(Ok(()), |why| Err(refused(worker, backend, why)))
+}
+
+fn refused(worker: &Worker, backend: &Backend, why: Refusal) -> NotConnected {
+    worker.shared.refusals[why.slot()].up();
+    let fault =
+        Fault::new(Kind::Refused(why), format!("weir does not connect to {}: {why}", backend.address));
+    NotConnected { fault, outcome: Outcome::Abandoned }
 }
 
 /// How often a request may be tried.

@@ -31,10 +31,11 @@ use super::sockets::{Socket, Sockets};
 use super::wakers::Wakers;
 use super::world::World;
 use super::{connection, tcp};
+use crate::domain::refuse::Refusal;
 use crate::drain::Drain;
 use crate::intercept::Originals;
 use crate::telemetry::Count;
-use crate::transport::{Connector, Watch};
+use crate::transport::{Connector, KernelRoutes, Watch};
 
 /// How long every accept queue must have been empty before a draining listener closes.
 const QUIET: Duration = Duration::from_millis(100);
@@ -72,6 +73,8 @@ pub struct Shared {
     pub drain: Drain,
     /// Answers that weir made itself, by kind.
     pub faults: [Count; Kind::LABELS.len()],
+    /// Destinations that weir did not connect to, by reason: [`Refusal::LABELS`].
+    pub refusals: [Count; Refusal::LABELS.len()],
     /// Requests answered with a diagnosis.
     pub diagnoses: Count,
     /// Bodies that were kept back and sent without the endpoint having asked for them in time (`limits.expectContinue`).
@@ -113,6 +116,8 @@ pub struct Worker {
     pub connections: Wakers,
     /// Its connections to endpoints, some of which may turn out to be silent.
     pub watch: Watch,
+    /// Which addresses the kernel takes for this node's own.
+    pub kernel: KernelRoutes,
     /// Where names lead, as long as that is so.
     pub routes: Routes,
     pub(super) rng: RefCell<fastrand::Rng>,
@@ -148,6 +153,7 @@ async fn run(id: usize, shared: Arc<Shared>) {
         id,
         connections: Wakers::default(),
         watch: Watch::default(),
+        kernel: KernelRoutes::new(shared.connector().mark),
         routes: Routes::new(shared.bindings.clone()),
         shared,
         rng: RefCell::new(fastrand::Rng::new()),

@@ -16,4 +16,4 @@ pub use io::Io;
 pub use listen::{BindError, bind, bind_range, refuse_new};
 pub use peer::{Patience, Peer, Watch};
 pub use pulse::{Flow, Phase, Pulse, Upload, Wait};
-pub use route::{Routes, Way};
+pub use route::{KernelRoutes, Way};

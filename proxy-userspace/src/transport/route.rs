@@ -43,7 +43,7 @@ pub enum Way {
 
 /// Asks the kernel. One for each thread that asks: two that ask at the same time wait for each other.
 #[derive(Debug)]
-pub struct Routes {
+pub struct KernelRoutes {
     mark: Option<u32>,
     asking: Mutex<Asking>,
 }
@@ -52,12 +52,19 @@ pub struct Routes {
 struct Asking {
     socket: Option<OwnedFd>,
     sequence: u32,
+    /// It has been said that it does not work.
+    failed: bool,
 }
 
-impl Routes {
+impl KernelRoutes {
     /// The routes of packets with this SO_MARK.
     pub fn new(mark: Option<u32>) -> Self {
         Self { mark, asking: Mutex::default() }
+    }
+
+    /// Whether the kernel takes `address` for this host's own.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.way(address) == Way::Local
     }
 
     /// Where packets for `address` go now.
@@ -65,9 +72,12 @@ impl Routes {
         let mut asking = self.asking.lock();
         match asking.ask(address.to_canonical(), self.mark) {
             Ok(way) => way,
-            Err(_) => {
+            Err(cause) => {
                 // The next one starts afresh.
                 asking.socket = None;
+                if !std::mem::replace(&mut asking.failed, true) {
+                    tracing::warn!("the kernel does not say which addresses are local: {cause}");
+                }
                 Way::Unknown
             }
         }
@@ -156,7 +166,7 @@ mod tests {
     use super::*;
 
     fn way(address: &str) -> Way {
-        Routes::new(None).way(address.parse().unwrap())
+        KernelRoutes::new(None).way(address.parse().unwrap())
     }
 
     #[test]
@@ -165,12 +175,12 @@ mod tests {
             assert_eq!(way(address), Way::Local, "{address}");
         }
         // Class E is nowhere; a mark changes nothing where no rule is about it.
-        assert_eq!(Routes::new(Some(7)).way("127.0.0.1".parse().unwrap()), Way::Local);
+        assert_eq!(KernelRoutes::new(Some(7)).way("127.0.0.1".parse().unwrap()), Way::Local);
     }
 
     #[test]
     fn many_questions_get_their_own_answers() {
-        let routes = Routes::new(None);
+        let routes = KernelRoutes::new(None);
         for _ in 0..100 {
             assert_eq!(routes.way("127.0.0.1".parse().unwrap()), Way::Local);
             assert_ne!(routes.way("192.0.2.1".parse().unwrap()), Way::Local);

@@ -45,6 +45,7 @@ fn the_example_with_every_key_shows_the_defaults() {
     assert_eq!(transparent, expected);
     assert_eq!(settings.outgoing, defaults.outgoing);
     assert_eq!((settings.names, settings.drain), (defaults.names, defaults.drain));
+    assert_eq!(settings.refuse, defaults.refuse);
     assert_eq!((settings.limits, settings.breaker), (defaults.limits, defaults.breaker));
     assert_eq!((settings.log, settings.policies), (defaults.log, defaults.policies));
     assert_eq!(settings.admin.listen, defaults.admin.listen);

@@ -80,6 +80,7 @@ fn every_other_key_is_read() {
         "transparent: { fail: closed, via: true, host: true, required: false, ports: 1 }\n\
          outgoing: { via: false }\n\
          names: { namespace: shop, port: web, clusterDomain: K8s.Example., clusterRanges: [20.0.0.0/8], dns: false }\n\
+         refuse: [10.200.0.0/16, \"fd77::1\"]\n\
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug, queue: 12 }\n\
          admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
@@ -94,6 +95,7 @@ fn every_other_key_is_read() {
     assert_eq!((settings.names.namespace.as_str(), settings.names.port.as_str()), ("shop", "web"));
     assert_eq!(settings.names.cluster_ranges, Allow::new(vec!["20.0.0.0/8".parse().expect("a range")]));
     assert_eq!(settings.names.dns, None);
+    assert_eq!(settings.refuse, ["10.200.0.0/16", "fd77::1/128"].map(|it| it.parse().unwrap()));
     assert_eq!(settings.breaker.failures, 3);
     assert_eq!(settings.breaker.backoff.max, Duration::from_secs(120));
     assert_eq!(settings.admin.hosts, ["weir.example.com"]);

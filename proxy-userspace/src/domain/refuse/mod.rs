@@ -9,6 +9,9 @@
 //! What an operator wrote down in `discovery.files` was meant, and a Service may well have an endpoint in
 //! the node's own network; see [`Exempt`]. Nothing makes connecting to weir's own listeners right.
 //!
+//! Which addresses are this node's is not only what its interfaces carry: a route of type `local` makes a whole range so,
+//! and whoever asks here has to say what the kernel says of an address.
+//!
 //! Deliberately absent: policy, which is about who may go where; this is about where nobody may.
 
 #[cfg(test)]
@@ -17,13 +20,17 @@ mod tests;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 /// What weir knows of its own node, to tell which addresses lead back to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds<'a> {
-    /// The node's own addresses.
+    /// The addresses that the node's interfaces have.
     pub own: &'a [IpAddr],
     /// Where weir itself listens; an unspecified IP stands for every address of the node, both families.
     pub listeners: &'a [SocketAddr],
+    /// What the operator refuses besides.
+    pub refused: &'a [IpNet],
 }
 
 /// What speaks for a destination.
@@ -33,7 +40,8 @@ pub enum Exempt {
     No,
     /// An operator wrote it down in `discovery.files`: everything but weir's own listeners is allowed.
     Written,
-    /// It is the endpoint of a Service: the node's own addresses are allowed, nothing else.
+    /// It is the endpoint of a Service, or the address that the cluster's DNS has for one: the node's own addresses are
+    /// allowed, nothing else.
     ServiceEndpoint,
 }
 
@@ -44,8 +52,11 @@ pub enum Refusal {
     Loopback,
     /// 169.254.0.0/16, fe80::/10.
     LinkLocal,
-    /// Where clouds hand out the node's credentials: 169.254.169.254, fd00:ec2::254, fd20:ce::254.
+    /// Where clouds hand out the node's credentials and talk to its agents: 169.254.169.254, fd00:ec2::/32 and fd20:ce::254
+    /// (Amazon's and Google's), 168.63.129.16 (Azure's), 100.100.100.200 (Alibaba's), 192.0.0.192 (Oracle's).
     Metadata,
+    /// What the operator's own list has.
+    Listed,
     /// 0.0.0.0/8, ::, which the kernel takes for loopback.
     Unspecified,
     /// 224.0.0.0/4, ff00::/8.
@@ -58,28 +69,63 @@ pub enum Refusal {
     OwnListener,
 }
 
-/// Whether weir refuses to connect to `addr`, and why.
-pub fn refuse(addr: SocketAddr, grounds: Grounds<'_>, exempt: Exempt) -> Option<Refusal> {
+/// Whether weir refuses to connect to `addr`, and why. `is_local` says whether the kernel takes an address for this node's
+/// own; it is asked only where that decides.
+pub fn refuse(
+    addr: SocketAddr,
+    grounds: Grounds<'_>,
+    exempt: Exempt,
+    is_local: impl Fn(IpAddr) -> bool,
+) -> Option<Refusal> {
     let spellings = || [Some(addr.ip()), embedded(addr.ip())].into_iter().flatten();
-    if spellings().any(|ip| grounds.is_listener(ip, addr.port())) {
+    let is_own = |ip: IpAddr| grounds.is_own(ip) || is_local(ip);
+    if spellings().any(|ip| grounds.is_listener(ip, addr.port(), is_own)) {
         return Some(Refusal::OwnListener);
     }
-    let own = || spellings().any(|ip| grounds.is_own(ip)).then_some(Refusal::OwnAddress);
+    let special = || spellings().find_map(special);
+    let listed = || spellings().any(|ip| grounds.is_listed(ip)).then_some(Refusal::Listed);
+    let own = || spellings().any(is_own).then_some(Refusal::OwnAddress);
     match exempt {
         Exempt::Written => None,
-        Exempt::ServiceEndpoint => spellings().find_map(special),
-        Exempt::No => spellings().find_map(special).or_else(own),
+        Exempt::ServiceEndpoint => special().or_else(listed),
+        Exempt::No => special().or_else(listed).or_else(own),
+    }
+}
+
+/// Whether weir refuses a connection that it has, from `own` to `peer`, and why: one that begins and ends at the same
+/// address has not left this node, whatever was known of that address before.
+pub fn refuse_connected(
+    own: SocketAddr,
+    peer: SocketAddr,
+    grounds: Grounds<'_>,
+    exempt: Exempt,
+) -> Option<Refusal> {
+    match own.ip().to_canonical() == peer.ip().to_canonical() {
+        false => None,
+        true if grounds.is_listener(peer.ip().to_canonical(), peer.port(), |_| true) => {
+            Some(Refusal::OwnListener)
+        }
+        true => (exempt == Exempt::No).then_some(Refusal::OwnAddress),
     }
 }
 
 impl Grounds<'_> {
+    /// Whether some listener of weir's has this port.
+    pub fn has_listener_at(&self, port: u16) -> bool {
+        self.listeners.iter().any(|listener| listener.port() == port)
+    }
+
     fn is_own(&self, ip: IpAddr) -> bool {
         self.own.iter().any(|own| own.to_canonical() == ip)
     }
 
-    fn is_listener(&self, ip: IpAddr, port: u16) -> bool {
+    fn is_listed(&self, ip: IpAddr) -> bool {
+        self.refused.iter().any(|net| net.contains(&ip))
+    }
+
+    fn is_listener(&self, ip: IpAddr, port: u16, is_own: impl Fn(IpAddr) -> bool) -> bool {
         // Connecting to an unspecified address is connecting to loopback.
-        let here = || ip.is_loopback() || ip.is_unspecified() || self.is_own(ip);
+        let here = || ip.is_loopback() || ip.is_unspecified() || is_own(ip);
         self.listeners.iter().filter(|listener| listener.port() == port).any(|listener| {
             let at = listener.ip().to_canonical();
             at == ip || (at.is_unspecified() && here()) || (at.is_loopback() && ip.is_unspecified())
@@ -99,7 +145,9 @@ fn special_v4(ip: Ipv4Addr) -> Option<Refusal> {
     match ip.octets() {
         [0, ..] => Some(Refusal::Unspecified),
         [127, ..] => Some(Refusal::Loopback),
-        [169, 254, 169, 254] => Some(Refusal::Metadata),
+        [169, 254, 169, 254] | [168, 63, 129, 16] | [100, 100, 100, 200] | [192, 0, 0, 192] => {
+            Some(Refusal::Metadata)
+        }
         [169, 254, ..] => Some(Refusal::LinkLocal),
         [224..=239, ..] => Some(Refusal::Multicast),
         [255, 255, 255, 255] => Some(Refusal::Broadcast),
@@ -111,10 +159,8 @@ fn special_v6(ip: Ipv6Addr) -> Option<Refusal> {
     match ip.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some(Refusal::Unspecified),
         [0, 0, 0, 0, 0, 0, 0, 1] => Some(Refusal::Loopback),
-        // Amazon's and Google's.
-        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254] => {
-            Some(Refusal::Metadata)
-        }
+        // All that Amazon uses of it: time and DNS are beside the metadata. Google's is one address.
+        [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254] => Some(Refusal::Metadata),
         [0xfe80..=0xfebf, ..] => Some(Refusal::LinkLocal),
         [0xff00..=0xffff, ..] => Some(Refusal::Multicast),
         _ => None,
@@ -147,17 +193,31 @@ fn embedded(ip: IpAddr) -> Option<IpAddr> {
 }
 
 impl Refusal {
-    /// The value of a metric's `reason` label.
-    pub fn label(self) -> &'static str {
+    /// The values of a metric's `reason` label, by [`Refusal::slot`].
+    pub const LABELS: [&'static str; 9] = [
+        "loopback",
+        "link_local",
+        "metadata",
+        "listed",
+        "unspecified",
+        "multicast",
+        "broadcast",
+        "own_address",
+        "own_listener",
+    ];
+
+    /// Where its label stands in [`Refusal::LABELS`].
+    pub fn slot(self) -> usize {
         match self {
-            Self::Loopback => "loopback",
-            Self::LinkLocal => "link_local",
-            Self::Metadata => "metadata",
-            Self::Unspecified => "unspecified",
-            Self::Multicast => "multicast",
-            Self::Broadcast => "broadcast",
-            Self::OwnAddress => "own_address",
-            Self::OwnListener => "own_listener",
+            Self::Loopback => 0,
+            Self::LinkLocal => 1,
+            Self::Metadata => 2,
+            Self::Listed => 3,
+            Self::Unspecified => 4,
+            Self::Multicast => 5,
+            Self::Broadcast => 6,
+            Self::OwnAddress => 7,
+            Self::OwnListener => 8,
         }
     }
 }
@@ -169,6 +229,7 @@ impl fmt::Display for Refusal {
             Self::Loopback => "a loopback address would lead back into the proxy's own node",
             Self::LinkLocal => "link-local addresses are not proxied",
             Self::Metadata => "the cloud's metadata service is not proxied",
+            Self::Listed => "the operator refuses it (refuse)",
             Self::Unspecified => "an unspecified address is not a destination",
             Self::Multicast => "a multicast address is not a destination",
             Self::Broadcast => "the broadcast address is not a destination",

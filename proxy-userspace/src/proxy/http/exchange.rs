@@ -19,7 +19,6 @@ use super::survey::{Length, Survey};
 use super::{Body, answer, expect, hops, identify, overrides, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
-use crate::domain::refuse::Exempt;
 use crate::domain::retry::Next;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::fault::{Fault, Kind};
@@ -235,10 +234,10 @@ async fn bind(
             let asked = identify::Asked::by(world, request, &head, token.as_ref())?;
             let bind = |world: &World| asked.bind(worker, world, own.as_ref());
             let Settled { world, route, place } = worker.place(world, &session.client, bind).await?;
-            let (cluster, calls) = (place.cluster.clone(), place.calls);
+            let (cluster, calls, outside) = (place.cluster.clone(), place.calls, place.outside);
             headers::say_destination(found, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
-            let now = if cluster.plan.exempt == Exempt::No || world.is_some() { Instant::now() } else { now };
+            let now = if outside || world.is_some() { Instant::now() } else { now };
             Ok(Choice { cluster, calls, now, world })
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Outside;
 use crate::domain::catalog::Endpoint;
-use crate::domain::refuse::refuse;
+use crate::domain::refuse::{Exempt, refuse};
 use crate::proxy::world::World;
 use crate::telemetry::Count;
 use crate::transport::Way;
@@ -39,8 +39,9 @@ impl Outside {
         }
         let addresses = own;
         let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
-        let is_allowed =
-            |it: &Endpoint| refuse(it.address, world.grounds(), world.terms.plan.exempt).is_none();
+        let exempt = if inside { Exempt::ServiceEndpoint } else { terms.plan.exempt };
+        let is_local = |ip| self.routes.is_local(ip);
+        let is_allowed = |it: &Endpoint| refuse(it.address, world.grounds(), exempt, is_local).is_none();
         let kept = self.unless_none(all().collect(), is_allowed, &self.refused);
         let kept = self.unless_none(kept, |it| self.has_route(it.address.ip()), &self.unreachable);
         Ok(self.some(kept, terms.limits.addresses).into())

@@ -33,7 +33,7 @@ use crate::domain::catalog::Endpoint;
 use crate::domain::name::{Host, Scope};
 use crate::domain::route::Outside as NameOutside;
 use crate::telemetry::Count;
-use crate::transport::Routes;
+use crate::transport::KernelRoutes;
 
 /// How long a name is believed when DNS cannot be asked again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -51,7 +51,7 @@ pub struct Outside {
     limit: AtomicUsize,
     dns: ArcSwapOption<Dns>,
     control: Handle,
-    routes: Routes,
+    routes: KernelRoutes,
     choice: RandomState,
     /// Those that are under way.
     pub look_ups: Arc<LookUps>,
@@ -103,7 +103,7 @@ impl Outside {
             limit: AtomicUsize::new(limit),
             dns: ArcSwapOption::new(dns.map(Arc::new)),
             control,
-            routes: Routes::new(mark),
+            routes: KernelRoutes::new(mark),
             choice: RandomState::default(),
             look_ups: Arc::default(),
             evicted: Count::default(),
@@ -128,6 +128,13 @@ impl Outside {
                 gone.cluster.retire();
                 self.evicted.up();
             }
+        }
+    }
+
+    /// Forgets all, with their unused connections.
+    pub fn forget(&self) {
+        for (_, gone) in self.table.lock().drain() {
+            gone.cluster.retire();
         }
     }
 

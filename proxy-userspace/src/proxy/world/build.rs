@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::facts::{Fact, History};
@@ -46,6 +47,8 @@ pub struct Terms {
     pub limits: Limits,
     /// What clusters are made with; those outside the catalog exactly so.
     pub plan: Plan,
+    /// What weir does not connect to besides.
+    pub refused: Arc<[IpNet]>,
     /// This node.
     pub node: Node,
 }

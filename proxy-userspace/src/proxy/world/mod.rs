@@ -170,7 +170,7 @@ impl World {
     /// Which addresses weir does not connect to.
     pub fn grounds(&self) -> Grounds<'_> {
         let node = &self.terms.node;
-        Grounds { own: &node.own, listeners: &node.listeners }
+        Grounds { own: &node.own, listeners: &node.listeners, refused: &self.terms.refused }
     }
 
     /// Hands `catalog`'s endpoints to their clusters, when nothing else differs. Returns whether that was all:

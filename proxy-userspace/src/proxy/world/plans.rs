@@ -7,6 +7,7 @@ use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
 use crate::domain::health::breaker::Policy;
 use crate::domain::name::{Host, Path, Questions, Rules, Scope, Services};
 use crate::domain::policy::Calls;
+use crate::domain::refuse::Exempt;
 use crate::domain::route::{Configured, Kind, Outside, Resolver, Transformer};
 use crate::proxy::cluster::{Plan, View};
 use crate::proxy::route::Lookup;
@@ -51,7 +52,10 @@ impl Terms {
             true => Questions::default(),
             false => self.rules.questions(&outside.host, outside.scope, services),
         };
-        let inside = questions.inside.iter().map(|name| self.plan_outside(name, outside.port)).collect();
+        // What the cluster's DNS has for a Service may be local: kube-proxy's IPVS mode makes Services' addresses so.
+        let of_service =
+            |name| Plan { exempt: Exempt::ServiceEndpoint, ..self.plan_outside(name, outside.port) };
+        let inside = questions.inside.iter().map(|name| of_service(name)).collect();
         Lookup { outside: outside.clone(), plan, questions, inside }
     }
 

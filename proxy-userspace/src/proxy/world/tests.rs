@@ -37,6 +37,7 @@ fn terms() -> Terms {
             dialled: Calls::default(),
             workers: 2,
         },
+        refused: Arc::default(),
         node: Node::default(),
     }
 }

@@ -1,5 +1,7 @@
 //! Where weir will not connect, in every spelling, and whom it does not serve.
 
+mod local;
+
 use std::net::{IpAddr, SocketAddr};
 
 use e2e::client::Closed;
@@ -25,6 +27,13 @@ const STRICT: &[&str] = &[
     "169.254.1.1",
     "[fe80::1]",
     "[fd00:ec2::254]",
+    "[fd00:ec2::23]",
+    "[fd20:ce::254]",
+    "168.63.129.16",
+    "[::ffff:168.63.129.16]",
+    "100.100.100.200",
+    "192.0.0.192",
+    "[64:ff9b::192.0.0.192]",
     "224.0.0.1",
     "[ff02::1]",
     "255.255.255.255",
