@@ -69,7 +69,7 @@ impl Cluster {
     }
 
     fn ready(&self) -> String {
-        self.weir.get_from(self.weir.probes(), "/ready").text()
+        self.weir.get_from(self.weir.admin(), "/ready").text()
     }
 
     fn failures(&self, resource: &str, kind: &str) -> f64 {
