@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn services_of_the_files_do_not_make_the_clusters_known() {
-        let waits = Awaited { why: "why".into(), is_failing: false };
+        let waits = Awaited { why: "why".into(), brief: "why".into(), is_failing: false };
         let awaited = Arc::new(Catalog { awaited: Some(waits.clone()), ..Catalog::default() });
         for files in [catalog(&[]), catalog(&[("a", true)])] {
             let both = together(&files, &awaited);

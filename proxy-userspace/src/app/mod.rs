@@ -191,8 +191,8 @@ pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
         None => Catalog::default(),
     };
     if settings.discovery.kubernetes.is_some() {
-        let why = "the API server was not asked; a running weir has them".into();
-        catalog.awaited = Some(Awaited { why, is_failing: true });
+        let why: Arc<str> = "the API server was not asked; a running weir has them".into();
+        catalog.awaited = Some(Awaited { brief: why.clone(), why, is_failing: true });
     }
     Ok(Arc::new(catalog))
 }

@@ -31,8 +31,10 @@ pub struct Catalog {
 /// What the first list of services is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaited {
-    /// What is waited for and why, for people.
+    /// What is waited for and why, for operators.
     pub why: Arc<str>,
+    /// The same in weir's own words, for whoever sends requests: what an API server says names accounts and namespaces.
+    pub brief: Arc<str>,
     /// Whether it was tried to get the list and that failed: it may take long.
     pub is_failing: bool,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cluster::{Cluster, Member};
-use super::world::World;
+use super::world::{Audience, World};
 use crate::config::quoted;
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::Condition;
@@ -75,7 +75,7 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
         explanation,
         clusters,
         dns,
-        unknown: world.unknown(),
+        unknown: world.unknown(Audience::Operator),
         refused,
         rules,
         calls: policies.service(name),

@@ -226,24 +226,21 @@ fn a_configured_rewrite_makes_other_names() {
 }
 
 #[test]
-fn an_entry_that_says_fail_or_empty_is_named_in_the_answer() {
+fn an_entry_that_says_fail_or_empty_is_named_in_the_answer_and_what_it_says_by_the_admin() {
     let three = three("/svc/no => ! | /svc/v1 ; /svc/none => ~ | $ ; /svc/some => $ & $", |weir| weir);
-    for (url, status, line) in [
-        (
-            "http://no/",
-            502,
-            "/svc/no is not bound: configured dtab, line 1, column 1: /svc/no => ! | /svc/v1",
-        ),
-        (
-            "http://none/",
-            503,
-            "/svc/none has no endpoint: configured dtab, line 1, column 26: /svc/none => ~ | $",
-        ),
+    for (name, status, line, entry) in [
+        ("no", 502, "/svc/no is not bound: configured dtab, line 1, column 1", "/svc/no => ! | /svc/v1"),
+        ("none", 503, "/svc/none has no endpoint: configured dtab, line 1, column 26", "/svc/none => ~ | $"),
     ] {
-        let answer = three.weir.get(url);
+        let answer = three.weir.get(&format!("http://{name}/"));
         answer.expect_status(status);
         assert_eq!(answer.text().trim_end(), line);
+        let text = three.weir.admin_get(&format!("/api/explain?name=/svc/{name}&format=text")).text();
+        assert!(text.contains(entry), "{text}");
     }
+    // What the request brought itself is no secret to it.
+    let own = three.weir.ask(&Request::get("http://v1/").with("l5d-dtab", "/svc/v1 => !"));
+    assert!(own.expect_status(502).text().contains("column 1: /svc/v1 => !"), "{}", own.text());
     let answer = three.weir.get("http://some/");
     answer.expect_status(503);
     assert!(answer.text().contains("leads this name to nothing ($)"), "{}", answer.text());
@@ -295,14 +292,31 @@ fn an_address_that_is_refused_is_explained_as_such() {
 }
 
 #[test]
-fn a_name_that_dns_denies_has_its_near_misses_too() {
+fn near_misses_in_other_namespaces_are_named_by_the_admin_and_not_to_clients() {
     let names = "{ dns: { servers: [\"127.0.0.1:1\"], timeout: 200ms } }";
     let shop = e2e::weir::folder::service("shop", &["10.96.0.1"]).namespace("prod").port("http", 80, 80);
-    let three = three("", |weir| weir.set("names", names).kubernetes(&shop));
-    let answer = three.weir.get("http://shop.prdo/");
-    answer.expect_status(502);
-    for part in ["/svc/shop.prdo is not bound", "there is /#/io.l5d.k8s/prod/shop", "as for shop.prdo: DNS"] {
-        assert!(answer.text().contains(part), "{part:?} is not in: {}", answer.text());
+    let secret =
+        "/svc/secret => /#/io.l5d.k8s/prod/http/none | ! ; /svc/gone => /#/io.l5d.k8s/prod/http/none | $ ;";
+    let three = three(secret, |weir| weir.set("names", names).kubernetes(&shop));
+    for (host, status, said) in [
+        ("shop", 502, "no service shop in namespace default"),
+        ("shop.prdo", 502, "as for shop.prdo: DNS"),
+        ("shop.staging.svc", 502, "no service shop in namespace staging"),
+        ("secret", 502, "is not bound: configured dtab, line 1, column "),
+        ("gone", 503, "has no endpoint: configured dtab, line 1, column "),
+    ] {
+        let answer = three.weir.get(&format!("http://{host}/"));
+        let told = format!("{} {}", answer.expect_status(status).text(), answer.l5d_err());
+        assert!(told.contains(said), "{said:?} is not in: {told}");
+        assert!(!told.contains("prod/") && !told.contains("prod%2F"), "{host}: {told}");
+    }
+    for (name, said) in [
+        ("/svc/shop", "there is /#/io.l5d.k8s/prod/shop"),
+        ("/svc/shop.prdo", "there is /#/io.l5d.k8s/prod/shop"),
+        ("/svc/secret", "/#/io.l5d.k8s/prod/http/none | !"),
+    ] {
+        let text = three.weir.admin_get(&format!("/api/explain?name={name}&format=text")).text();
+        assert!(text.contains(said), "{said:?} is not in: {text}");
     }
 }
 

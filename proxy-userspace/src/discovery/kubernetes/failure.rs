@@ -91,6 +91,22 @@ impl Failure {
         }
     }
 
+    /// What happened, without what the server or the system says of it: for whoever may not know that.
+    pub fn brief(&self) -> &'static str {
+        match self {
+            Self::Gone => "its history has moved on (410)",
+            Self::Unauthorized(_) => "the API server does not know this weir (401)",
+            Self::Forbidden(_) => "not permitted (403)",
+            Self::Throttled(_) => "the API server asks for patience (429 or 503)",
+            Self::Refused(_) => "the API server refused",
+            Self::Absent(_) | Self::Unreachable(_) => "the API server cannot be reached",
+            Self::Silent(_) => "the API server said nothing in time",
+            Self::Garbage(_) => "the API server said what makes no sense",
+            Self::Misconfigured(_) => "no way to the API server is configured",
+            Self::TooMany(_) => "there are too many to follow",
+        }
+    }
+
     /// What an answer that is no success means; `body` is mostly a `Status`.
     pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let told: Status = serde_json::from_slice(body).unwrap_or_default();

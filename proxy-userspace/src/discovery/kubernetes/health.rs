@@ -110,6 +110,15 @@ impl Health {
 
     /// What weir is not ready without, and why it is not there; nothing once it was known.
     pub fn waits_for(&self) -> Option<String> {
+        self.waits(ToString::to_string)
+    }
+
+    /// The same in weir's own words, without what the server says.
+    pub fn waits_for_in_brief(&self) -> Option<String> {
+        self.waits(|failure| failure.brief().to_owned())
+    }
+
+    fn waits(&self, say: impl Fn(&Failure) -> String) -> Option<String> {
         let (mut waits, mut said) = (Vec::new(), None);
         for resource in Resource::ALL.into_iter().filter(|it| it.is_needed()) {
             let Status { known, failure, .. } = self.status(resource);
@@ -118,7 +127,7 @@ impl Health {
             }
             waits.push(match &failure {
                 Some(_) if failure == said => format!("waiting for {resource}: the same"),
-                Some(failure) => format!("waiting for {resource}: {failure}"),
+                Some(failure) => format!("waiting for {resource}: {}", say(failure)),
                 None => format!("waiting for {resource}"),
             });
             said = failure.or(said);

@@ -64,7 +64,8 @@ impl Outlets {
 
 /// What the first list of services is waited for; nothing once it is here.
 fn awaited(health: &Health) -> Option<Awaited> {
-    health.waits_for().map(|why| Awaited { why: why.into(), is_failing: health.is_failing() })
+    let (why, brief) = health.waits_for().zip(health.waits_for_in_brief())?;
+    Some(Awaited { why: why.into(), brief: brief.into(), is_failing: health.is_failing() })
 }
 
 /// The fold.

@@ -16,6 +16,7 @@ mod reasons;
 mod tests;
 pub use build::Terms;
 pub use facts::{Basis, Facts, Generation};
+pub(in crate::proxy) use reasons::Audience;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -96,7 +97,9 @@ impl World {
         let asked = names::Asked::of(self);
         let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: &asked, limits };
         let bound = delegation.bind(name);
-        Route::new((&self.terms, self.services()), name, bound, asked.basis(), || self.explain(name, request))
+        // The reasons go to whoever sends the request.
+        let explain = || delegation.explain(name);
+        Route::new((&self.terms, self.services()), name, bound, asked.basis(), explain)
     }
 
     /// The same, with every step.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::facts::{Basis, Fact, Facts};
 use super::plans::{default_port, label_of};
+use super::reasons::Audience;
 use super::{Owner, Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Host, Labels, Path, Scope, ServiceName, Services};
 use crate::domain::route::{Answer, Kind, Names, Outside, Transformer};
 use crate::proxy::cluster::Cluster;
 
-/// A world that is asked, and what about.
+/// A world that a request asks, and what about.
 pub(super) struct Asked<'a> {
     world: &'a World,
     basis: RefCell<Basis>,
@@ -47,7 +48,7 @@ impl Names for Asked<'_> {
             || (matches!(answer, Answer::Outside { .. }) && !matches!(kind, Kind::Dns | Kind::Fs));
         if is_awaited {
             self.depends_on(Fact::awaited());
-            self.basis.borrow_mut().unknown = self.world.unknown();
+            self.basis.borrow_mut().unknown = self.world.unknown(Audience::Client);
         }
         answer
     }
@@ -72,7 +73,7 @@ impl Names for Asked<'_> {
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
-        self.world.why_not(kind, rest)
+        self.world.reason(kind, rest, Audience::Client)
     }
 }
 
@@ -117,19 +118,7 @@ impl Names for World {
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
-        match kind {
-            Kind::Fs => self.no_file(rest),
-            Kind::K8s => match (rest.text(0), rest.text(1), rest.text(2)) {
-                (Some(namespace), Some(port), Some(name)) => self.no_service(namespace, name, Some(port)),
-                _ => format!("{rest} is not a namespace, a port and a service"),
-            },
-            Kind::K8sNamespace(namespace) => match (rest.text(0), rest.text(1)) {
-                (Some(port), Some(name)) => self.no_service(namespace, name, Some(port)),
-                _ => format!("{rest} is not a port and a service"),
-            },
-            Kind::Host => self.no_host(rest),
-            Kind::Dns => self.not_outside(rest),
-        }
+        self.reason(kind, rest, Audience::Operator)
     }
 }
 

@@ -6,16 +6,49 @@ use super::World;
 use super::names::{file, files, k8s};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Labels, PodName, Scope, ServiceName};
+use crate::domain::route::Kind;
+
+/// For whom a reason is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Audience {
+    /// Whoever sends requests, from any namespace: nothing is named but the Service that they named, its ports and pods.
+    Client,
+    /// Whoever may ask the admin.
+    Operator,
+}
 
 impl World {
     /// Why services that are not in the catalog may exist all the same.
-    pub(in crate::proxy) fn unknown(&self) -> Option<String> {
+    pub(in crate::proxy) fn unknown(&self, audience: Audience) -> Option<String> {
         let awaited = self.catalog.awaited.as_ref()?;
-        Some(format!("the cluster's services are not known yet: {}", awaited.why))
+        let why = match audience {
+            Audience::Client => &awaited.brief,
+            Audience::Operator => &awaited.why,
+        };
+        Some(format!("the cluster's services are not known yet: {why}"))
+    }
+
+    /// Why the namer of `kind` has nothing at `rest`.
+    pub(super) fn reason(&self, kind: &Kind, rest: Labels<'_>, audience: Audience) -> String {
+        let no_service =
+            |namespace: &str, name: &str, port: &str| self.no_service(namespace, name, Some(port), audience);
+        match kind {
+            Kind::Fs => self.no_file(rest),
+            Kind::K8s => match (rest.text(0), rest.text(1), rest.text(2)) {
+                (Some(namespace), Some(port), Some(name)) => no_service(namespace, name, port),
+                _ => format!("{rest} is not a namespace, a port and a service"),
+            },
+            Kind::K8sNamespace(namespace) => match (rest.text(0), rest.text(1)) {
+                (Some(port), Some(name)) => no_service(namespace, name, port),
+                _ => format!("{rest} is not a port and a service"),
+            },
+            Kind::Host => self.no_host(rest, audience),
+            Kind::Dns => self.not_outside(rest),
+        }
     }
 
     /// That there is no such file, and one of which only the case differs.
-    pub(super) fn no_file(&self, rest: Labels<'_>) -> String {
+    fn no_file(&self, rest: Labels<'_>) -> String {
         /// Files that are looked at; with more, a client that asks for ever new names would cost too much.
         const LOOKED_AT: usize = 1_000;
         let Some((wanted, _)) = files(rest).last() else { return "the name says no file".to_owned() };
@@ -28,14 +61,16 @@ impl World {
         }
     }
 
-    pub(super) fn no_host(&self, rest: Labels<'_>) -> String {
+    fn no_host(&self, rest: Labels<'_>, audience: Audience) -> String {
         let label = rest.text(0).unwrap_or_default();
         let host = match self.terms.rules.host_of(label, rest.scope(0)) {
             Ok(host) => host,
             Err(bad) => return bad.to_string(),
         };
         if host.literal().is_some() {
-            return self.unknown().unwrap_or_else(|| format!("{label} is no Service's address and port"));
+            return self
+                .unknown(audience)
+                .unwrap_or_else(|| format!("{label} is no Service's address and port"));
         }
         let is_service =
             ServiceName::of(&host.host).is_some_and(|it| self.services.contains_key(&self.key_of(it)));
@@ -47,14 +82,14 @@ impl World {
             Some(service) => {
                 let namespace = service.namespace.unwrap_or(&self.terms.rules.namespace);
                 let port = host.port.map(|port| port.to_string());
-                self.no_service(namespace, service.name, port.as_deref())
+                self.no_service(namespace, service.name, port.as_deref(), audience)
             }
             None => format!("{} has too many labels to be a Service or a pod of one", host.host),
         }
     }
 
-    /// Why `name` has no such port, or does not exist; and where there is one of that name.
-    pub(super) fn no_service(&self, namespace: &str, name: &str, port: Option<&str>) -> String {
+    /// Why `name` has no such port, or does not exist; and for an operator, where there is one of that name.
+    fn no_service(&self, namespace: &str, name: &str, port: Option<&str>, audience: Audience) -> String {
         if let Some(ports) = self.services.get(&k8s(namespace, name)) {
             let there: Vec<String> = ports.iter().map(ToString::to_string).collect();
             let wanted = match port {
@@ -65,11 +100,14 @@ impl World {
             };
             return format!("Service {name} has {wanted}; its ports are: {}", there.join(", "));
         }
-        if let Some(unknown) = self.unknown() {
+        if let Some(unknown) = self.unknown(audience) {
             return unknown;
         }
-        let others = self.elsewhere(name);
         let why = format!("no service {name} in namespace {namespace}");
+        let others = match audience {
+            Audience::Client => Vec::new(),
+            Audience::Operator => self.elsewhere(name),
+        };
         if others.is_empty() { why } else { format!("{why}; there is {}", others.join(", ")) }
     }
 
@@ -96,7 +134,7 @@ impl World {
         std::iter::successors(first, move |namespace| after(namespace))
     }
 
-    pub(super) fn not_outside(&self, rest: Labels<'_>) -> String {
+    fn not_outside(&self, rest: Labels<'_>) -> String {
         let label = rest.text(0).unwrap_or_default();
         match self.terms.rules.host_of(label, rest.scope(0)) {
             Err(bad) => bad.to_string(),

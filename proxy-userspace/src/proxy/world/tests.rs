@@ -162,7 +162,11 @@ fn fault(world: &World, asked: &str, own: &str) -> Result<(fault::Kind, String),
 /// A catalog with the service `hello` of the files, in which the cluster's own are awaited.
 fn awaiting(why: &str) -> Arc<Catalog> {
     let mut catalog = Catalog::clone(&catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
-    catalog.awaited = Some(Awaited { why: why.into(), is_failing: true });
+    catalog.awaited = Some(Awaited {
+        why: format!("{why} (403: of weir:weir)").into(),
+        brief: why.into(),
+        is_failing: true,
+    });
     Arc::new(catalog)
 }
 
@@ -290,6 +294,11 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
          there is /#/io.l5d.k8s/a/shop, /#/io.l5d.k8s/b/shop, /#/io.l5d.k8s/z/shop"
     );
     assert_eq!(why("/$/weir.host/none"), "no service none in namespace default");
+    // Requests come from any namespace.
+    for (asked, own) in [("/svc/shop", ""), ("/svc/x", "/svc/x => /$/weir.host/shop.b-c | !")] {
+        let (_, told) = fault(&world, asked, own).unwrap();
+        assert!(!told.contains("io.l5d.k8s"), "{told}");
+    }
 }
 
 #[test]

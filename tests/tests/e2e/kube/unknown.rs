@@ -11,7 +11,7 @@ use e2e::{Backend, Dns, Net, Place, Pod, Said, Weir, eventually};
 
 /// What a request is told while nobody is there who knows the services.
 const UNKNOWN: &str =
-    "the cluster's services are not known yet: waiting for services: the API server cannot be reached: ";
+    "the cluster's services are not known yet: waiting for services: the API server cannot be reached";
 
 /// Waits until weir says why it does not know `name`.
 fn says(weir: &Weir, name: &str, why: &str) {

@@ -191,7 +191,8 @@ impl<P> Explanation<P> {
         }
     }
 
-    /// The entry that has the last word, and where it stands; `None` where the name itself does.
+    /// The entry that has the last word, and where it stands; `None` where the name itself does. What it says is told of an
+    /// entry that the request brought: one of the configuration may name what is not for whoever asks.
     pub fn decider(&self) -> Option<String> {
         let (mut step, mut entry) = (&self.root, None);
         loop {
@@ -204,7 +205,11 @@ impl<P> Explanation<P> {
             }
         }
         let (origin, at, text) = entry?;
-        Some(format!("{origin}, line {}, column {}: {text}", at.line, at.column))
+        let place = format!("{origin}, line {}, column {}", at.line, at.column);
+        Some(match origin {
+            Origin::Context | Origin::Request => format!("{place}: {text}"),
+            Origin::Base | Origin::Configured => place,
+        })
     }
 }
 
