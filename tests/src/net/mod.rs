@@ -75,8 +75,9 @@ impl Net {
         let node = Pod::new("node", &cgroup.child("host"), vec![parse(NODE_V4), parse(NODE_V6)]);
         cgroup.child("pods");
         cgroup.child("weir");
+        // A bridge without an address of its own has the lowest of its ports': to cut one would change the node's.
         node.ip(&format!(
-            "link set lo up\nlink add br0 type bridge\naddr add {NODE_V4}/24 dev br0\n\
+            "link set lo up\nlink add br0 address 02:00:00:00:00:01 type bridge\naddr add {NODE_V4}/24 dev br0\n\
              addr add {NODE_V6}/64 dev br0 nodad\nlink set br0 up\n"
         ));
         node.sysctl("net/ipv4/ip_forward", "1");
