@@ -114,6 +114,12 @@ impl Client {
         self.wire.head().expect("head of an answer").expect("an answer before the end")
     }
 
+    /// Reads exactly `n` bytes.
+    #[track_caller]
+    pub fn read(&mut self, n: usize) -> Vec<u8> {
+        self.wire.exactly(n).expect("bytes from the peer")
+    }
+
     /// Reads exactly as many bytes and fails the test unless they are `bytes`.
     #[track_caller]
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {

@@ -13,6 +13,7 @@
 pub mod agnhost;
 pub mod backend;
 pub mod client;
+pub mod database;
 pub mod dns;
 pub mod https;
 pub mod hung;

@@ -4,13 +4,13 @@
 //! closes, all within a millisecond: `FATAL: sorry, too many clients already` (PostgreSQL), `ERROR 1040: Too many
 //! connections` (MariaDB, before the client has said a word). By load alone it would be the best endpoint there is.
 //!
-//! Who closes first does not tell: a client that has read why closes as well, and may be the quicker one. Who had the
-//! **last word** does: clients that are done say so (`QUIT`, `Terminate`, `close_notify`) and close, and the
-//! server's error is followed by nothing.
+//! Who closes first does not tell: a client that has read why closes as well, and psql is the quicker one; of a client that
+//! says that it is done, MariaDB is. Who had the **last word** by then does: clients that are done say so (`Terminate`,
+//! `COM_QUIT`, `close_notify`), and the server's error is followed by nothing.
 //!
 //! This is a guess, since there are protocols in which servers say little, have the last word and close (`whois`, a `GET` of a
 //! cache). So an early end counts by how much more an endpoint does it than is normal in its cluster; see
-//! [`refusals`](super::health). Deliberately absent: a look at what is said.
+//! [`health`](super::health). Deliberately absent: a look at what is said.
 
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ pub enum Side {
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Both sides had sent all they wanted; this one was the first.
-    Closed(Side),
+    /// Both sides had sent all they wanted.
+    Closed,
     /// Neither side sent a byte for the idle time.
     Idle,
     /// This side's connection broke.
@@ -47,12 +47,14 @@ pub enum End {
 pub struct Tunnel {
     /// How.
     pub end: End,
+    /// Who closed first, in order; nobody where a connection broke before.
+    pub first: Option<Side>,
+    /// Who had sent the last byte by then.
+    pub last_word: Option<Side>,
     /// Bytes from the client to the server.
     pub up: u64,
     /// Bytes from the server to the client.
     pub down: u64,
-    /// Who sent the last of them.
-    pub last_word: Option<Side>,
     /// From the attempt to connect on.
     pub lasted: Duration,
 }
@@ -60,28 +62,21 @@ pub struct Tunnel {
 impl Tunnel {
     /// What that says of the endpoint.
     pub fn outcome(&self) -> Outcome {
-        match self.end {
-            End::Idle => Outcome::Carried,
-            // Without a word it says nothing either: a port is checked so.
-            End::Closed(Side::Client) if self.up + self.down == 0 => Outcome::Abandoned,
-            End::Closed(Side::Server) if self.is_early() => Outcome::EndedEarly,
-            // A client that closes or breaks off, having heard why.
-            End::Closed(Side::Client) | End::Broken(Side::Client)
-                if self.is_early() && self.last_word == Some(Side::Server) =>
-            {
-                Outcome::EndedEarly
-            }
-            End::Closed(_) => Outcome::Carried,
-            End::Broken(Side::Client) => Outcome::Abandoned,
-            End::Broken(Side::Server) if self.down == 0 => Outcome::Reset,
-            // To close with something unread is a reset, too.
-            End::Broken(Side::Server) if self.is_early() => Outcome::EndedEarly,
-            End::Broken(Side::Server) => Outcome::Carried,
+        let in_silence = self.down == 0;
+        match (self.end, self.first) {
+            (End::Idle, _) => Outcome::Carried,
+            (End::Broken(Side::Server), None | Some(Side::Client)) if in_silence => Outcome::Reset,
+            // A port is checked so.
+            (_, Some(Side::Client)) if self.up == 0 && in_silence => Outcome::Abandoned,
+            (_, Some(Side::Server)) if in_silence && self.lasted < MOMENT => Outcome::EndedEarly,
+            _ if self.was_turned_away() => Outcome::EndedEarly,
+            (End::Broken(Side::Client), None) => Outcome::Abandoned,
+            _ => Outcome::Carried,
         }
     }
 
-    fn is_early(&self) -> bool {
-        self.lasted < MOMENT && self.down <= LITTLE
+    fn was_turned_away(&self) -> bool {
+        self.lasted < MOMENT && self.down <= LITTLE && self.last_word == Some(Side::Server)
     }
 }
 
@@ -91,46 +86,81 @@ mod tests {
     use End::{Broken, Closed, Idle};
     use Side::{Client, Server};
 
-    fn outcome(end: End, (up, down): (u64, u64), last_word: Option<Side>, millis: u64) -> Outcome {
-        Tunnel { end, up, down, last_word, lasted: Duration::from_millis(millis) }.outcome()
+    type Bytes = (u64, u64);
+
+    fn outcome(
+        ends: (End, Option<Side>),
+        (up, down): Bytes,
+        last_word: Option<Side>,
+        millis: u64,
+    ) -> Outcome {
+        let (end, first) = ends;
+        Tunnel { end, first, last_word, up, down, lasted: Duration::from_millis(millis) }.outcome()
     }
+
+    /// Every way in which a server's last word may be followed by the end.
+    const ENDS: [(End, Option<Side>); 7] = [
+        (Closed, Some(Server)),
+        (Closed, Some(Client)),
+        (Broken(Server), None),
+        (Broken(Server), Some(Server)),
+        (Broken(Client), None),
+        (Broken(Client), Some(Client)),
+        (Broken(Client), Some(Server)),
+    ];
 
     #[test]
     fn what_databases_do_when_they_are_full_is_an_early_end_whoever_closes_first() {
-        for end in [Closed(Server), Closed(Client), Broken(Server), Broken(Client)] {
+        for ends in ENDS {
             for (what, bytes, millis) in [
-                ("PostgreSQL, too many clients", (41, 108), 3),
-                ("PostgreSQL, asked for TLS first", (49, 109), 5),
-                ("PostgreSQL, starting up", (41, 94), 2),
-                ("MariaDB, too many connections", (0, 30), 1),
-                ("slow to say so", (41, 108), 900),
+                ("PostgreSQL 15, too many clients", (64, 151), 3),
+                ("PostgreSQL 15 within TLS", (785, 1644), 64),
+                ("MariaDB 10.11, too many connections", (0, 27), 1),
+                ("slow to say so", (64, 151), 900),
             ] {
-                assert_eq!(outcome(end, bytes, Some(Server), millis), Outcome::EndedEarly, "{what}, {end:?}");
+                assert_eq!(
+                    outcome(ends, bytes, Some(Server), millis),
+                    Outcome::EndedEarly,
+                    "{what}, {ends:?}"
+                );
             }
         }
-        assert_eq!(outcome(Closed(Server), (0, 0), None, 1), Outcome::EndedEarly, "not a word");
-        assert_eq!(outcome(Closed(Server), (41, 0), Some(Client), 1), Outcome::EndedEarly, "no answer");
+        for (bytes, last_word) in [((0, 0), None), ((41, 0), Some(Client))] {
+            let ends = (Closed, Some(Server));
+            assert_eq!(outcome(ends, bytes, last_word, 1), Outcome::EndedEarly, "no word of it: {bytes:?}");
+        }
     }
 
     #[test]
     fn what_was_served_is_not() {
-        for (what, end, bytes, last, millis) in [
-            ("a query, and the client says that it is done", Closed(Client), (120, 900), Client, 4),
-            ("the same, broken off", Broken(Server), (120, 900), Client, 5000),
-            ("an answer that ends with the connection", Closed(Server), (80, 40_000), Server, 20),
-            ("a session that the server ends", Closed(Server), (80, 400), Server, 60_000),
-            ("a session that the client ends", Closed(Client), (80, 400), Server, 60_000),
-            ("nobody says anything more", Idle, (80, 400), Server, 3_600_000),
+        let closed = |first| (Closed, Some(first));
+        for (what, ends, bytes, last_word, millis) in [
+            ("psql, a query", closed(Client), (75, 474), Client, 12),
+            (
+                "psql within TLS, whose server answers the end",
+                (Broken(Client), Some(Client)),
+                (854, 1990),
+                Client,
+                75,
+            ),
+            ("mariadb, a query, whose server closes first", closed(Server), (209, 173), Client, 14),
+            ("an answer that ends with the connection", closed(Server), (80, 40_000), Server, 20),
+            ("a session that the server ends", closed(Server), (80, 400), Server, 60_000),
+            ("a session that the client ends", closed(Client), (80, 400), Server, 60_000),
+            ("one that breaks", (Broken(Server), None), (80, 400), Server, 60_000),
+            ("lines for a log, which says nothing", closed(Client), (500, 0), Client, 3),
+            ("nobody says anything more", (Idle, None), (80, 400), Server, 3_600_000),
         ] {
-            assert_eq!(outcome(end, bytes, Some(last), millis), Outcome::Carried, "{what}");
+            assert_eq!(outcome(ends, bytes, Some(last_word), millis), Outcome::Carried, "{what}");
         }
     }
 
     #[test]
     fn a_client_that_goes_says_nothing_and_a_server_that_breaks_in_silence_fails() {
-        assert_eq!(outcome(Closed(Client), (0, 0), None, 1), Outcome::Abandoned);
-        assert_eq!(outcome(Broken(Client), (10, 500), Some(Client), 10), Outcome::Abandoned);
-        assert_eq!(outcome(Broken(Server), (10, 0), Some(Client), 10), Outcome::Reset);
-        assert_eq!(outcome(Broken(Server), (0, 0), None, 10_000), Outcome::Reset);
+        assert_eq!(outcome((Closed, Some(Client)), (0, 0), None, 1), Outcome::Abandoned);
+        assert_eq!(outcome((Broken(Client), None), (10, 500), Some(Client), 10), Outcome::Abandoned);
+        assert_eq!(outcome((Broken(Server), None), (10, 0), Some(Client), 10), Outcome::Reset);
+        assert_eq!(outcome((Broken(Server), Some(Client)), (10, 0), Some(Client), 10), Outcome::Reset);
+        assert_eq!(outcome((Broken(Server), None), (0, 0), None, 10_000), Outcome::Reset);
     }
 }

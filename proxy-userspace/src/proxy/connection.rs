@@ -24,8 +24,9 @@ use crate::domain::catalog::AppProtocol;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
+use crate::domain::tunnel::Side;
 use crate::intercept::{Original, Unknown};
-use crate::transport::{Io, Phase, Side, ask_when_silent};
+use crate::transport::{Io, Phase, ask_when_silent};
 
 /// Lives one connection from accept to close. Its session gives back its `entry` with that.
 pub(super) async fn live(
@@ -190,7 +191,8 @@ async fn first_to_speak(
         Ok(Side::Server) | Err(_) => Some(Looked::As(Sniffed::Opaque)),
     };
     if sniffed == Some(Looked::As(Sniffed::Http1)) {
-        lease.finish(Instant::now(), Outcome::Carried);
+        // That it took the connection is all that is known.
+        lease.finish(Instant::now(), Outcome::Abandoned);
         session.pulse.enter(Phase::Head, Instant::now());
         return http::serve(worker, session, client).await;
     }

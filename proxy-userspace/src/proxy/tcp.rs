@@ -6,8 +6,9 @@ use super::cluster::Lease;
 use super::worker::Shared;
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
+use crate::domain::tunnel::{End, Side, Tunnel};
 use crate::telemetry::{Count, Level};
-use crate::transport::{End, Io, Peer, Side, copy};
+use crate::transport::{Copied, Io, Peer, copy};
 
 /// What is counted of byte tunnels.
 #[derive(Debug, Default)]
@@ -24,25 +25,31 @@ pub struct Stats {
 
 impl Stats {
     /// The labels of [`Stats::ended`].
-    pub const ENDS: [&'static str; 4] = ["closed", "idle", "client", "server"];
+    pub const ENDS: [&'static str; 5] = ["closed", "idle", "client", "server", "early"];
 }
 
 /// Copies between two connections until both are done, and settles the lease.
-pub async fn carry(shared: &Shared, limits: &Limits, lease: Lease, mut client: Io, mut server: Io) {
+pub async fn carry(shared: &Shared, limits: &Limits, mut lease: Lease, mut client: Io, mut server: Io) {
     let stats = &shared.tunnels;
     stats.open.up();
-    let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle).await;
+    let lived = || lease.answered(Instant::now(), Outcome::Carried);
+    let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle, lived).await;
     stats.open.down();
     stats.up.add(copied.up);
     stats.down.add(copied.down);
-    let (end, outcome) = match copied.end {
-        End::Closed => (0, Outcome::Carried),
-        End::Idle => (1, Outcome::Carried),
-        End::Broken(Side::Client, _) => (2, Outcome::Abandoned),
-        End::Broken(Side::Server, _) if server.peer().is_some_and(Peer::is_silent) => (3, Outcome::Silent),
-        // One that has spoken works: to close with something unread, as after a bad request, is a reset too.
-        End::Broken(Side::Server, _) if copied.down > 0 => (3, Outcome::Carried),
-        End::Broken(Side::Server, _) => (3, Outcome::Reset),
+    let Copied { up, down, first, last_word, end } = copied;
+    let now = Instant::now();
+    let lasted = now.saturating_duration_since(lease.started());
+    let outcome = match end {
+        End::Broken(Side::Server) if server.peer().is_some_and(Peer::is_silent) => Outcome::Silent,
+        _ => Tunnel { end, first, last_word, up, down, lasted }.outcome(),
+    };
+    let end = match (end, outcome) {
+        (_, Outcome::EndedEarly) => 4,
+        (End::Closed, _) => 0,
+        (End::Idle, _) => 1,
+        (End::Broken(Side::Client), _) => 2,
+        (End::Broken(Side::Server), _) => 3,
     };
     stats.ended[end].up();
     tracing::debug!(
@@ -53,5 +60,5 @@ pub async fn carry(shared: &Shared, limits: &Limits, lease: Lease, mut client: I
         end = Stats::ENDS[end],
         "tunnel ended"
     );
-    lease.finish(Instant::now(), outcome);
+    lease.finish(now, outcome);
 }

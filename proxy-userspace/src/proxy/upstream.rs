@@ -135,10 +135,7 @@ pub(super) async fn open(
         let limit = tries.connect(world.terms.limits.connect);
         let dial = Dial { client, limit, total: tries.left(), tried: &mut tried };
         match connect(worker, world, &mut lease, dial).await {
-            Ok(io) => {
-                lease.answered(Instant::now(), Outcome::Carried);
-                return Ok((lease, io));
-            }
+            Ok(io) => return Ok((lease, io)),
             Err(NotConnected { fault, outcome }) => {
                 tried.push(lease.backend().clone());
                 let now = Instant::now();

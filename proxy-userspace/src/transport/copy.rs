@@ -4,6 +4,10 @@
 //! that has sent all it will (half-close) still gets its answer. tokio's `copy_bidirectional` does that much; it
 //! does not say which side broke, nor how many bytes had passed, and it waits forever on a silent pair.
 
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod tests;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -14,81 +18,90 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Io;
-
-/// The two sides of a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The one that connected to weir.
-    Client,
-    /// The one that weir connected to.
-    Server,
-}
-
-/// How a tunnel ended.
-#[derive(Debug)]
-pub enum End {
-    /// Both sides had sent all they wanted.
-    Closed,
-    /// Neither side sent a byte for the idle time.
-    Idle,
-    /// One side's connection broke.
-    Broken(Side, io::Error),
-}
+use crate::domain::tunnel::{End, MOMENT, Side};
 
 /// What passed through a tunnel.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Copied {
     /// Bytes from the client to the server.
     pub up: u64,
     /// Bytes from the server to the client.
     pub down: u64,
+    /// Who closed first, in order.
+    pub first: Option<Side>,
+    /// Who had sent the last byte by then.
+    pub last_word: Option<Side>,
     /// How it ended.
     pub end: End,
 }
 
 /// Copies both ways, `buffer` bytes at a time, until both sides have closed, one breaks, or nothing passes for
 /// `idle`. When a side breaks, the other is reset too, so that neither takes a cut for an end; and both are when this is
-/// dropped before that.
-pub async fn copy(client: &mut Io, server: &mut Io, buffer: usize, idle: Duration) -> Copied {
+/// dropped before that. Should it last for [`MOMENT`], `lived` is called then.
+pub async fn copy(
+    client: &mut Io,
+    server: &mut Io,
+    buffer: usize,
+    idle: Duration,
+    lived: impl FnOnce(),
+) -> Copied {
     let mut up = Direction::new(Side::Client, buffer);
     let mut down = Direction::new(Side::Server, buffer);
-    let mut timer = Box::pin(sleep(idle));
-    let mut broken = None;
+    let mut lived = Some(lived).filter(|_| idle > MOMENT);
+    let mut timer = Box::pin(sleep(idle.min(MOMENT)));
+    let (mut first, mut broken) = (None, false);
     client.reset_on_close();
     server.reset_on_close();
     let end = poll_fn(|cx| {
         let ended_up = match up.poll(cx, client, server) {
             // The server has closed; what it said before is still to be read, and may be why.
-            Poll::Ready(Err((Side::Server, cause))) => {
+            Poll::Ready(Err(Side::Server)) => {
                 up.state = State::Closed;
-                broken = Some(cause);
+                broken = true;
                 Poll::Ready(())
             }
             other => other?,
         };
         let ended_down = down.poll(cx, server, client)?;
+        if first.is_none() {
+            let ended = [&up, &down].into_iter().find(|it| it.has_ended);
+            first = ended.map(|it| (it.source, last_word(&up, &down)));
+        }
         if ended_up.is_ready() && ended_down.is_ready() {
             return Poll::Ready(Ok(End::Closed));
         }
-        poll_idle(cx, timer.as_mut(), idle, up.last.max(down.last)).map(Ok)
+        poll_idle(cx, timer.as_mut(), idle, up.last.max(down.last), &mut lived).map(Ok)
     })
     .await
-    .unwrap_or_else(|(side, cause)| End::Broken(side, cause));
-    let end = match (end, broken) {
-        (End::Closed, Some(cause)) => End::Broken(Side::Server, cause),
-        (end, _) => end,
-    };
-    if matches!(end, End::Closed) {
+    .unwrap_or_else(End::Broken);
+    let end = if end == End::Closed && broken { End::Broken(Side::Server) } else { end };
+    if end == End::Closed {
         client.end_on_close();
         server.end_on_close();
     }
-    Copied { up: up.total, down: down.total, end }
+    let (first, last_word) = first.map_or((None, last_word(&up, &down)), |(side, word)| (Some(side), word));
+    Copied { up: up.total, down: down.total, first, last_word, end }
 }
 
-/// Ready once nothing has passed for `idle`. The timer is armed anew only when it fires, never per read.
-fn poll_idle(cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, idle: Duration, last: Instant) -> Poll<End> {
+fn last_word(up: &Direction, down: &Direction) -> Option<Side> {
+    let later = if up.spoke > down.spoke { up } else { down };
+    later.spoke.map(|_| later.source)
+}
+
+/// Ready once nothing has passed for `idle`. The timer is armed anew only when it fires, never per read; the first time it
+/// fires for `lived`, if that is to be called.
+fn poll_idle(
+    cx: &mut Context<'_>,
+    mut timer: Pin<&mut Sleep>,
+    idle: Duration,
+    last: Instant,
+    lived: &mut Option<impl FnOnce()>,
+) -> Poll<End> {
     loop {
         ready!(timer.as_mut().poll(cx));
+        if let Some(lived) = lived.take() {
+            lived();
+        }
         let due = last + idle;
         if due <= Instant::now() {
             return Poll::Ready(End::Idle);
@@ -105,7 +118,12 @@ struct Direction {
     end: usize,
     state: State,
     total: u64,
+    /// Whether its source has closed in order.
+    has_ended: bool,
+    /// When its source was last heard, be it of its end.
     last: Instant,
+    /// When its source last sent something.
+    spoke: Option<Instant>,
 }
 
 #[derive(PartialEq)]
@@ -118,7 +136,8 @@ enum State {
 impl Direction {
     fn new(source: Side, buffer: usize) -> Self {
         let buffer = vec![0; buffer].into_boxed_slice();
-        Self { source, buffer, start: 0, end: 0, state: State::Copying, total: 0, last: Instant::now() }
+        let (state, last) = (State::Copying, Instant::now());
+        Self { source, buffer, start: 0, end: 0, state, total: 0, has_ended: false, last, spoke: None }
     }
 
     fn sink(&self) -> Side {
@@ -129,29 +148,24 @@ impl Direction {
     }
 
     /// Moves what can be moved. Ready when the source has ended and the sink knows.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Io,
-        to: &mut Io,
-    ) -> Poll<Result<(), (Side, io::Error)>> {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Poll<Result<(), Side>> {
         loop {
             match self.state {
                 State::Closed => return Poll::Ready(Ok(())),
                 State::Closing => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))
                         .or_else(already_gone)
-                        .map_err(|e| (self.sink(), e))?;
+                        .map_err(|_| self.sink())?;
                     self.state = State::Closed;
                 }
                 State::Copying if self.start < self.end => {
                     let bytes = &self.buffer[self.start..self.end];
-                    let n = ready!(Pin::new(&mut *to).poll_write(cx, bytes)).map_err(|e| (self.sink(), e))?;
+                    let n = ready!(Pin::new(&mut *to).poll_write(cx, bytes)).map_err(|_| self.sink())?;
                     self.start += n;
                     self.total += n as u64;
                 }
                 State::Copying => {
-                    self.end = ready!(self.fill(cx, from)).map_err(|e| (self.source, e))?;
+                    self.end = ready!(self.fill(cx, from)).map_err(|_| self.source)?;
                     self.tell(from, to);
                 }
             }
@@ -174,7 +188,9 @@ impl Direction {
         self.start = 0;
         self.last = Instant::now();
         if n == 0 {
-            self.state = State::Closing;
+            (self.state, self.has_ended) = (State::Closing, true);
+        } else {
+            self.spoke = Some(self.last);
         }
         Poll::Ready(Ok(n))
     }

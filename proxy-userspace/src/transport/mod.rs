@@ -11,7 +11,7 @@ mod route;
 mod tcp_info;
 
 pub use connect::{ConnectError, Connector, ask_when_silent};
-pub use copy::{Copied, End, Side, copy};
+pub use copy::{Copied, copy};
 pub use io::Io;
 pub use listen::{BindError, bind, bind_range, refuse_new};
 pub use peer::{Patience, Peer, Watch};

@@ -152,6 +152,38 @@ fn an_answer_cut_short_is_a_failure_whatever_its_status_said() {
 }
 
 #[test]
+fn a_tunnel_that_has_lived_works_and_may_fail_all_the_same() {
+    let mut bench = Bench::new(2);
+    for failures in [4, 5] {
+        for _ in 0..failures {
+            let ticket = bench.ticket(0);
+            bench.end(0, ticket, MS, Outcome::ConnectFailed);
+        }
+        if failures == 5 {
+            break;
+        }
+        // It begins the count anew, long before its end.
+        let mut ticket = bench.ticket(0);
+        let health = &bench.healths[0];
+        let scene = Scene { tier: &bench, health, norms: &bench.norms, policy: &bench.policy.breaker };
+        assert_eq!(ticket.answered(bench.now, Outcome::Carried, &scene), None);
+        health.release();
+    }
+    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+
+    let mut bench = Bench::new(2);
+    for _ in 0..5 {
+        let mut ticket = bench.ticket(0);
+        let health = &bench.healths[0];
+        let scene = Scene { tier: &bench, health, norms: &bench.norms, policy: &bench.policy.breaker };
+        ticket.answered(bench.now, Outcome::Carried, &scene);
+        assert_eq!(ticket.finish(bench.now, Outcome::Reset, &scene).verdict, breaker::Verdict::Failure);
+        health.release();
+    }
+    assert_eq!(bench.healths[0].breaker(bench.now), State::Closed, "each had lived before");
+}
+
+#[test]
 fn answers_of_429_are_no_failures_and_put_off_the_next_request() {
     let mut bench = Bench::new(2);
     let counts = bench.counts(200, |at| if at == 0 { (MS / 10, Outcome::Answered(429)) } else { (MS, OK) });

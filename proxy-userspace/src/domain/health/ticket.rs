@@ -103,11 +103,16 @@ impl Ticket {
             return None;
         }
         self.answered = Some(outcome);
-        let is_heard = self.is_probe() || outcome.verdict() == Verdict::Failure;
+        let (lives, permit) = (outcome == Outcome::Carried, self.permit);
+        let is_heard = self.is_probe() || lives || outcome.verdict() == Verdict::Failure;
         let transition = match is_heard {
             true => self.judge(now, outcome, scene).1,
             false => None,
         };
+        if lives && matches!(permit, Some(Permit::Normal(_))) {
+            // How it ends may still be its endpoint's failure.
+            self.permit = permit;
+        }
         self.observe(now, outcome, scene);
         transition
     }

@@ -1,5 +1,6 @@
 //! Who gets the next request: equal endpoints their equal shares, and whoever refuses or is slow less.
 
+mod databases;
 mod equals;
 mod refusals;
 
