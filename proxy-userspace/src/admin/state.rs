@@ -171,7 +171,6 @@ fn endpoint(member: &Member, now: Instant) -> Value {
         "failures": backend.stats.failures.value(),
         "refusals": backend.stats.refusals.value(),
         "trials": backend.stats.trials.value(),
-        "leftAlone": backend.is_left_alone(now),
         "connects": backend.stats.connects.value(),
         "ejections": backend.stats.ejections.value(),
         "idleConnections": backend.pools().iter().map(|pool| pool.len()).sum::<usize>(),

@@ -188,9 +188,6 @@ fn health(member: &Member, now: Instant) -> &'static str {
     match (member.condition, member.backend.breaker(now)) {
         (Condition::NotReady, _) => "not ready",
         (Condition::Terminating, _) => "terminating: used when nothing else is left",
-        (Condition::Ready, State::Closed) if member.backend.is_left_alone(now) => {
-            "ready, asked to be left alone"
-        }
         (Condition::Ready, State::Closed) => "ready",
         (Condition::Ready, State::Open { .. }) => "ejected by its breaker",
         (Condition::Ready, State::Due | State::Probing) => "ejected, about to be probed",

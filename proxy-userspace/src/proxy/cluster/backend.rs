@@ -78,11 +78,6 @@ impl Backend {
         self.health.latency().map(|estimate| estimate.as_secs_f64() * 1e9)
     }
 
-    /// Whether it has asked to be left alone (`Retry-After`).
-    pub fn is_left_alone(&self, now: Instant) -> bool {
-        self.health.is_left_alone(now)
-    }
-
     /// Where connections to it say that they may turn out to be silent.
     pub fn doubts(&self) -> &Doubts {
         self.health.doubts()
