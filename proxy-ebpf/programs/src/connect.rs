@@ -116,21 +116,24 @@ impl Facts for Kernel {
     }
 
     /// From the root down, so that no level needs to be known beforehand: it differs between drivers,
-    /// service classes and nested clusters. The last answer is the nearest cgroup's.
+    /// service classes and nested clusters. The last one that has an entry is the nearest.
+    ///
+    /// Its entry is looked up once more at the end: an entry that is carried through the loop is null at first, and the
+    /// verifier, without CAP_PERFMON, also walks the branch in which a null that it knows for one is followed.
     #[inline(always)]
     fn pod(&self) -> Option<(u64, &Pod)> {
-        let mut nearest = None;
+        let mut nearest = 0;
         for level in 0..LEVELS {
             // SAFETY: a helper without arguments in memory.
             let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
             if cgroup == 0 {
                 break;
             }
-            if let Some(pod) = maps::pod(cgroup) {
-                nearest = Some((cgroup, pod));
+            if maps::pod(cgroup).is_some() {
+                nearest = cgroup;
             }
         }
-        nearest
+        maps::pod(nearest).map(|pod| (nearest, pod))
     }
 
     #[inline(always)]

@@ -28,17 +28,21 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
     if unsafe { addr_of!((*raw).op).read_volatile() } != BPF_SOCK_OPS_TIMEOUT_INIT {
         return DONE;
     }
+    // Alone and first, so that fewer values are held at once.
     // SAFETY: as above.
-    let (family, local4, remote4, local_port, remote_port, sequence, acknowledged, socket) = unsafe {
+    let (sequence, acknowledged) =
+        unsafe { (addr_of!((*raw).snd_nxt).read_volatile(), addr_of!((*raw).snd_una).read_volatile()) };
+    if sequence != acknowledged {
+        return DONE;
+    }
+    // SAFETY: as above.
+    let (family, local4, remote4, local_port, remote_port) = unsafe {
         (
             addr_of!((*raw).family).read_volatile(),
             addr_of!((*raw).local_ip4).read_volatile(),
             addr_of!((*raw).remote_ip4).read_volatile(),
             addr_of!((*raw).local_port).read_volatile(),
             addr_of!((*raw).remote_port).read_volatile(),
-            addr_of!((*raw).snd_nxt).read_volatile(),
-            addr_of!((*raw).snd_una).read_volatile(),
-            addr_of!((*raw).__bindgen_anon_2.sk).read_volatile(),
         )
     };
     // SAFETY: as above.
@@ -58,12 +62,8 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
             ],
         )
     };
-    if socket.is_null() || sequence != acknowledged {
-        return DONE;
-    }
     let remote6 = Address { words: remote6 };
     let v4 = family == AF_INET || remote6.is_mapped();
-    let Some(original) = maps::remembered(socket) else { return DONE };
     // The local port comes in host order, the remote one in network order in the upper half.
     let tuple = Tuple {
         client: if v4 { Address::mapped(local4) } else { Address { words: local6 } },
@@ -72,6 +72,14 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
         node_port: (remote_port >> 16) as u16,
         sequence,
     };
+    // Only now, so that no pointer is held while the tuple is built: older kernels refuse one kept on the stack without
+    // CAP_PERFMON. Linux 6.1 still does.
+    // SAFETY: as above.
+    let socket = unsafe { addr_of!((*raw).__bindgen_anon_2.sk).read_volatile() };
+    if socket.is_null() {
+        return DONE;
+    }
+    let Some(original) = maps::remembered(socket) else { return DONE };
     let filed = maps::file(&tuple, original);
     maps::count(if filed.is_ok() { Count::Filed } else { Count::NotFiled });
     log_filed(&ctx, &tuple);

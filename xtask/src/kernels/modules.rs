@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::archive::Archive;
 
 /// What pods are joined with, and what the test of an address translation needs. One that a kernel has built in is no file.
-const WANTED: [&str; 4] = ["veth", "nf_tables", "nft_chain_nat", "nft_masq"];
+const WANTED: [&str; 5] = ["veth", "bridge", "nf_tables", "nft_chain_nat", "nft_masq"];
 
 /// Puts them into the archive's folder `modules`, each with its place in the order before its name.
 pub(super) fn add(archive: &mut Archive, folder: &Path) -> Result<()> {
