@@ -28,7 +28,6 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
     if unsafe { addr_of!((*raw).op).read_volatile() } != BPF_SOCK_OPS_TIMEOUT_INIT {
         return DONE;
     }
-    // Alone and first, so that fewer values are held at once.
     // SAFETY: as above.
     let (sequence, acknowledged) =
         unsafe { (addr_of!((*raw).snd_nxt).read_volatile(), addr_of!((*raw).snd_una).read_volatile()) };
@@ -64,16 +63,14 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
     };
     let remote6 = Address { words: remote6 };
     let v4 = family == AF_INET || remote6.is_mapped();
-    // The local port comes in host order, the remote one in network order in the upper half.
     let tuple = Tuple {
         client: if v4 { Address::mapped(local4) } else { Address { words: local6 } },
         node: if v4 { Address::mapped(remote4) } else { remote6 },
-        client_port: (local_port as u16).to_be(),
-        node_port: (remote_port >> 16) as u16,
+        client_port: (local_port as u16).to_be(), // In host order.
+        node_port: (remote_port >> 16) as u16,    // In network order, in the upper half.
         sequence,
     };
-    // Only now, so that no pointer is held while the tuple is built: older kernels refuse one kept on the stack without
-    // CAP_PERFMON. Linux 6.1 still does.
+    // Only now: without CAP_PERFMON, older kernels refuse a pointer kept on the stack meanwhile (6.1 still does).
     // SAFETY: as above.
     let socket = unsafe { addr_of!((*raw).__bindgen_anon_2.sk).read_volatile() };
     if socket.is_null() {
