@@ -233,10 +233,14 @@ impl ApiServer {
     /// Whether everything has been told of these resources: for each there is a watch to which nothing has happened that
     /// would make its client give it up, and to which the newest version has been written.
     pub fn has_told(&self, plurals: &[&str]) -> bool {
+        plurals.iter().all(|plural| self.told(plural) > 0)
+    }
+
+    /// How many watches for a resource have been told everything.
+    pub fn told(&self, plural: &str) -> usize {
         let version = self.version();
         let watches = self.shared.watches.lock().expect("no watch panicked");
-        let told = |plural: &str| watches.values().any(|it| it.plural == plural && it.told == Some(version));
-        plurals.iter().all(|plural| told(plural))
+        watches.values().filter(|it| it.plural == plural && it.told == Some(version)).count()
     }
 
     /// The version of the last bookmark that the newest watch for a resource was sent.
