@@ -21,8 +21,8 @@ use crate::discovery::kubernetes::{Health, Reviews};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::enrol::Enrolment;
 use crate::intercept::{Counters, Enrol, Interception, Status};
+use crate::proxy::listener::{Door, Way};
 use crate::proxy::metrics::Metrics;
-use crate::proxy::session::{Door, Way};
 use crate::proxy::worker::Shared;
 use crate::telemetry::{Count, Histogram, Page, Scrape, log, render};
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Desk, state};
 use crate::domain::route::{Step, Verdict, What};
-use crate::proxy::explain::explain;
+use crate::proxy::routing::explain::explain;
 
 /// The answer to `query`, and whether it is JSON.
 ///

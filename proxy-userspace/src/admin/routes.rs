@@ -13,7 +13,7 @@ use http_body_util::Full;
 use super::refusal::Refusal;
 use super::serve::Asker;
 use super::{Desk, explain, guard};
-use crate::proxy::session::Way;
+use crate::proxy::listener::Way;
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 

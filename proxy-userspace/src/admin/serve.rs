@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::refusal::Refusal;
 use super::tls::Greeting;
 use super::{Desk, routes};
-use crate::proxy::session::{Door, Turned, Way};
+use crate::proxy::listener::{Door, Turned, Way};
 
 /// How long a client may take over its request's head, and be idle.
 const HEADER_READ: Duration = Duration::from_secs(10);

@@ -11,10 +11,10 @@ use super::{Desk, enrolment, kubernetes};
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
-use crate::proxy::cluster::{Cluster, Member, Plan, Seat};
 use crate::proxy::fault::Kind;
-use crate::proxy::session::{Door, Turned};
-use crate::proxy::world::World;
+use crate::proxy::listener::{Door, Turned};
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::upstream::cluster::{Cluster, Member, Plan, Seat};
 
 /// The whole state. A large cluster's takes a while and some room: each service is written before the next is looked at.
 pub(super) fn json(desk: &Desk) -> Vec<u8> {

@@ -16,7 +16,7 @@ use super::{connector, descriptors, keeper};
 use crate::admin::Desk;
 use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
 use crate::discovery::dns::Dns;
-use crate::proxy::world::{Node, Terms};
+use crate::proxy::routing::snapshot::{Node, Terms};
 use crate::telemetry::log;
 
 /// What a reload has to do with.

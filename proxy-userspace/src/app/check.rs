@@ -11,7 +11,7 @@ use super::intercept;
 use crate::admin::Desk;
 use crate::allocator;
 use crate::intercept::{Status, node_addresses};
-use crate::proxy::world::Terms;
+use crate::proxy::routing::snapshot::Terms;
 
 /// How often weir looks.
 const LOOK: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, Namer, Service, ServiceKey};
 use crate::intercept::Destination;
-use crate::proxy::world::World;
+use crate::proxy::routing::snapshot::World;
 
 /// The namespace of what the cluster itself runs on (its DNS, its proxies): not diverted unless somebody says so.
 const SYSTEM: &str = "kube-system";

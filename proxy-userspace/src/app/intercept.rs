@@ -10,7 +10,7 @@ use crate::admin::{Desk, Diverted};
 use crate::config::{self, Fail, Settings, Transparent};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::intercept::{self, Applied, Enrol, InterceptError, Interception, Plan, Refusal};
-use crate::proxy::world::World;
+use crate::proxy::routing::snapshot::World;
 
 /// The SO_MARK of weir's own connections. The packets carry it too, through whatever else marks packets on a node: this is
 /// the one bit that by itself means nothing to kube-proxy, to a network plug-in or to a VPN.

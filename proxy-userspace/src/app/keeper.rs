@@ -15,8 +15,8 @@ use crate::domain::name::Rules;
 use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::intercept;
-use crate::proxy::cluster::Plan;
-use crate::proxy::world::{Node, Terms, World};
+use crate::proxy::routing::snapshot::{Node, Terms, World};
+use crate::proxy::upstream::cluster::Plan;
 
 /// The terms of the world that `settings` describe.
 pub(super) fn terms(settings: &Settings, node: Node) -> Terms {

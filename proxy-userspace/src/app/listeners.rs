@@ -13,8 +13,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::descriptors::CONTROL_CONNECTIONS;
 use crate::admin::Desk;
 use crate::config::Settings;
-use crate::proxy::session::{Door, Way};
-use crate::proxy::sockets::Socket;
+use crate::proxy::listener::sockets::Socket;
+use crate::proxy::listener::{Door, Way};
 use crate::transport::{BindError, bind, bind_range, refuse_new};
 
 /// The sockets, and whose connections they take.

@@ -44,12 +44,12 @@ use crate::discovery::dns::Dns;
 use crate::discovery::files;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
-use crate::proxy::outside::Outside;
-use crate::proxy::settle::Holds;
-use crate::proxy::sockets::Sockets;
+use crate::proxy::listener::sockets::Sockets;
+use crate::proxy::routing::external::Outside;
+use crate::proxy::routing::resolve::Holds;
+use crate::proxy::routing::snapshot::{Terms, World};
 use crate::proxy::tcp;
 use crate::proxy::worker::{self, Shared};
-use crate::proxy::world::{Terms, World};
 use crate::telemetry::log;
 use crate::transport::Connector;
 

@@ -16,8 +16,8 @@ use super::services::{Folder, Services};
 use super::{check, cluster, enrol, keeper, owners, sweep};
 use crate::admin::{self, Desk};
 use crate::intercept::Enrol;
-use crate::proxy::session::Door;
-use crate::proxy::world::Terms;
+use crate::proxy::listener::Door;
+use crate::proxy::routing::snapshot::Terms;
 
 /// The first pause before a task is started again, and the longest.
 const MIN_PAUSE: Duration = Duration::from_millis(100);

@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::anyhow;
 
 use super::{EX_CONFIG, EX_USAGE, status};
-use crate::proxy::explain::explain;
-use crate::proxy::world::World;
+use crate::proxy::routing::explain::explain;
+use crate::proxy::routing::snapshot::World;
 use crate::telemetry::log;
 use crate::{app, config};
 

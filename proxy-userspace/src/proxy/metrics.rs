@@ -5,17 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::bindings::Bindings;
-use super::cluster::{BackendStats, Cluster};
-use super::fault::Kind;
-use super::outside::Busy;
-use super::session::{Door, Turned};
-use super::settle::Holds;
-use super::tcp;
-use super::worker::Shared;
 use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::Refusal;
+use crate::proxy::fault::Kind;
+use crate::proxy::listener::{Door, Turned};
+use crate::proxy::routing::cache::Bindings;
+use crate::proxy::routing::external::Busy;
+use crate::proxy::routing::resolve::Holds;
+use crate::proxy::tcp;
+use crate::proxy::upstream::cluster::{BackendStats, Cluster};
+use crate::proxy::worker::Shared;
 use crate::telemetry::{Page, Scrape};
 
 /// Everything the data plane counts.

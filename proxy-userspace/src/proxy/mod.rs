@@ -1,28 +1,17 @@
-//! Floor 3: connections and requests.
+//! Floor 3: connections and requests, in rooms of which each uses only those before it.
 //!
-//! `worker` accepts, `connection` lives one connection, `http` its requests, `tcp` what is not HTTP. `world` says
-//! where a name leads, `cluster` which endpoint takes a request, `pool` keeps the connections to it.
+//! `listener` says who may come in, `upstream` which endpoint takes a request and on which connection, `routing` where a name leads,
+//! `exchange` lives one request, `downstream` one client's connection. `worker` is what all of them share on one thread.
 //!
 //! Deliberately absent: Kubernetes and BPF. What the proxy needs of them it gets as a catalog and as the address
 //! a connection had dialled.
 
-pub mod bindings;
-pub mod cluster;
-mod connection;
-pub mod explain;
+pub mod downstream;
+pub mod exchange;
 pub mod fault;
-mod http;
+pub mod listener;
 pub mod metrics;
-pub mod outside;
-mod pool;
-mod race;
-mod room;
-pub mod route;
-pub mod session;
-pub mod settle;
-pub mod sockets;
+pub mod routing;
 pub mod tcp;
-mod upstream;
-mod wakers;
+pub mod upstream;
 pub mod worker;
-pub mod world;

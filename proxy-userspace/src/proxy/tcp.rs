@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::cluster::Lease;
-use super::worker::Shared;
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::tunnel::{End, Side, Tunnel};
+use crate::proxy::upstream::cluster::Lease;
+use crate::proxy::worker::Shared;
 use crate::telemetry::{Count, Level};
 use crate::transport::{Copied, Io, Peer, copy};
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use weir::app;
 use weir::config::Settings;
 use weir::domain::name::{Host, Scope};
-use weir::proxy::bindings::{Bindings, Routes};
-use weir::proxy::world::World;
+use weir::proxy::routing::cache::{Bindings, Routes};
+use weir::proxy::routing::snapshot::World;
 
 fn world(bindings: usize, idle: Duration) -> Arc<World> {
     let mut settings = Settings::default();

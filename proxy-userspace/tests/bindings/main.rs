@@ -16,8 +16,8 @@ use weir::config::Settings;
 use weir::domain::catalog::{AppProtocol, Catalog, Namer, Service, ServiceKey, ServicePort};
 use weir::domain::dtab::{Bounds, Dtab, Origin};
 use weir::domain::name::{Host, Scope};
-use weir::proxy::bindings::Routes;
-use weir::proxy::world::World;
+use weir::proxy::routing::cache::Routes;
+use weir::proxy::routing::snapshot::World;
 
 const NAMES: usize = 10_000;
 const ENTRIES: usize = 500;

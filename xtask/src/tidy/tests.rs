@@ -40,8 +40,8 @@ fn a_group_and_a_path_in_the_middle_of_code_are_seen() {
 fn supers_that_reach_the_root_are_seen() {
     let text = "use super::super::admin::Api;\nuse super::world::World;\n";
     only(&findings("proxy-userspace/src/proxy/fault.rs", text), "`admin` (floor 4)");
-    only(&findings("proxy-userspace/src/proxy/http/mod.rs", text), "`admin` (floor 4)");
-    assert!(findings("proxy-userspace/src/proxy/http/exchange.rs", text).is_empty());
+    only(&findings("proxy-userspace/src/proxy/exchange/mod.rs", text), "`admin` (floor 4)");
+    assert!(findings("proxy-userspace/src/proxy/exchange/request.rs", text).is_empty());
 }
 
 #[test]

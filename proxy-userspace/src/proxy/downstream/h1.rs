@@ -1,0 +1,148 @@
+//! A client's HTTP/1 connection.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::task::coop::has_budget_remaining;
+use tokio::time::{Sleep, sleep};
+
+use crate::config::Limits;
+use crate::drain::Drain;
+use crate::proxy::downstream::wakers::Seat;
+use crate::proxy::exchange;
+use crate::proxy::exchange::session::Session;
+use crate::proxy::listener::{Turned, Way};
+use crate::proxy::worker::Worker;
+use crate::transport::{Io, Phase, Pulse, Wait};
+
+/// How long an idle connection is kept while weir drains, for a request that is already on its way.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves `io` until its client leaves or is too slow. When weir is done, the worker's runtime ends, and this with it.
+pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
+    let limits = worker.world().terms.limits.clone();
+    let (pulse, door) = (session.pulse.clone(), session.door.clone());
+    let drain = worker.shared.drain.clone();
+    let watching = worker.clone();
+    let io = TokioIo::new(io.beating(pulse.clone()));
+    let builder = builder(&limits, door.way);
+    let session = Rc::new(session);
+    let service = service_fn(move |request| exchange::handle(worker.clone(), session.clone(), request));
+    let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
+    let timer = pin!(sleep(shortest(&limits)));
+    let seat = watching.connections.seat();
+    let mut watch =
+        Watch { pulse: &pulse, limits: &limits, drain: &drain, seat, closing: None, timer, set: false };
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => Some(ended),
+            () = watch.timed_out() => None,
+        };
+        match ended {
+            Some(Err(error)) if error.is_parse() || error.is_parse_too_large() => {
+                return door.turn_away(Turned::BadHead);
+            }
+            Some(_) => return, // It is done, or its client left.
+            None if pulse.phase() == Phase::Head => return door.turn_away(Turned::BadHead),
+            // It closes once the last answer has been written: its reader may be slow.
+            None if pulse.phase() == Phase::Idle => {
+                connection.as_mut().graceful_shutdown();
+                pulse.enter(Phase::Busy, Instant::now());
+            }
+            None => return,
+        }
+    }
+}
+
+fn builder(limits: &Limits, way: Way) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .auto_date_header(false)
+        .preserve_header_case(way == Way::Transparent)
+        // A diverted client may close its sending side and still read; one that asked for a proxy has left.
+        .half_close(way == Way::Transparent)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(64 * 1024))
+        .max_headers(limits.header_count);
+    builder
+}
+
+/// When a connection has been in one phase for too long. It looks at least as often as its shortest limit, since the
+/// phase may change to one with a shorter limit while it sleeps.
+struct Watch<'a> {
+    pulse: &'a Pulse,
+    limits: &'a Limits,
+    drain: &'a Drain,
+    seat: Seat<'a>,
+    closing: Option<Instant>,
+    timer: Pin<&'a mut Sleep>,
+    /// Whether the timer knows this task, which stays the same. It does once it was asked, unless the task had done enough
+    /// for one turn.
+    set: bool,
+}
+
+impl Watch<'_> {
+    /// Returns when it has been too long.
+    async fn timed_out(&mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.seat.take(cx);
+        let closes = self.drain.is_closing() && self.closing.is_none();
+        if closes {
+            self.closing = Some(Instant::now());
+        }
+        // To ask a timer costs as much as to set it.
+        if self.set && !closes && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        while closes || self.timer.as_mut().poll(cx).is_ready() {
+            let mut left = self.left();
+            if left.is_zero() && self.pulse.phase() == Phase::Busy && self.pulse.wait() == Wait::Waiting {
+                // Not the connection's end but the request's: it becomes a 504.
+                self.pulse.too_long();
+                left = self.limits.response;
+            }
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            let next = left.min(if self.closing.is_some() { LINGER } else { shortest(self.limits) });
+            self.timer.as_mut().reset(tokio::time::Instant::now() + next);
+            if self.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+        }
+        self.set = has_budget_remaining();
+        Poll::Pending
+    }
+
+    /// How long the phase may last from now on.
+    fn left(&self) -> Duration {
+        let (phase, lasted) = self.pulse.look();
+        match (phase, self.closing) {
+            (Phase::Head, _) => self.limits.header_read.saturating_sub(lasted),
+            (Phase::Busy, _) if self.pulse.wait() == Wait::Waiting => {
+                self.limits.response.saturating_sub(lasted)
+            }
+            // Whoever waits so ends the wait itself, which may be longer than any limit here.
+            (Phase::Busy, _) if self.pulse.wait() == Wait::Timed => shortest(self.limits),
+            (Phase::Busy, _) => self.limits.tunnel_idle.saturating_sub(lasted),
+            (Phase::Upload, _) => self.limits.body.saturating_sub(lasted),
+            (Phase::Idle, None) => self.limits.idle.saturating_sub(lasted),
+            (Phase::Idle, Some(since)) => LINGER.saturating_sub(lasted.min(since.elapsed())),
+        }
+    }
+}
+
+/// The shortest time after which any phase may be over.
+fn shortest(limits: &Limits) -> Duration {
+    limits.header_read.min(limits.idle).min(limits.body).min(limits.response)
+}

@@ -1,0 +1,302 @@
+//! The head of a request, read once as it came: what later steps need to know of it is a value here, and none of them
+//! asks the header map for it again. Nothing here says *where* in the map a field stands, since weir adds and removes
+//! fields from then on.
+
+use std::net::SocketAddr;
+
+use http::header::{HOST, HeaderValue};
+use http::uri::{PathAndQuery, Scheme, Uri};
+use http::{Method, Request, Version};
+
+use super::expect::Expectation;
+use super::headers;
+use super::scan::Survey;
+use crate::proxy::exchange::session::Origin;
+use crate::proxy::fault::{Fault, Kind};
+
+/// What a request's head said.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// Which fields it has that concern a proxy.
+    pub(super) found: Survey,
+    /// The version its client speaks.
+    pub(super) spoken: Version,
+    /// The host and port that an explicit request names (RFC 9110 §7.1), as written. Diverted requests have none: they
+    /// go where they dialled.
+    host: Option<HeaderValue>,
+    /// What it expects before its body is sent.
+    pub(super) expectation: Expectation,
+}
+
+impl Head {
+    /// Reads and checks the head of `request`, whose target may have `most` bytes. The target of an explicit request is in
+    /// origin-form afterwards, and its Host field says what [`Head::host`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::TargetTooLong`], [`Kind::TransferCoding`], [`Kind::Loop`], [`Kind::NoHost`], [`Kind::BadTarget`].
+    pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, most: usize) -> Result<Self, Fault> {
+        headers::check_target(request.uri(), most)?;
+        let found = Survey::of(request.headers());
+        headers::check_codings(found, request.headers())?;
+        headers::check_hops(found, request.headers())?;
+        let expectation = if found.expect { Expectation::of(request) } else { Expectation::None };
+        let host = match (found.hosts, origin) {
+            (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
+            (_, Origin::Explicit) => Some(host(request)?),
+            (1, Origin::Dialled(_)) => None,
+            (_, Origin::Dialled(address)) => {
+                require_host(request, address)?;
+                None
+            }
+        };
+        Ok(Self { found, spoken: request.version(), host, expectation })
+    }
+
+    /// The host and port that the request names; empty where it names none, or one that is not ASCII.
+    pub(super) fn host(&self) -> &str {
+        self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// The host of an explicit request: what its target says, or else its only Host field (RFC 9112 §§3.2.2, 3.3). Both say
+/// the same afterwards.
+fn host<B>(request: &mut Request<B>) -> Result<HeaderValue, Fault> {
+    let Some(host) = to_origin_form(request)? else {
+        return request.headers().get(HOST).cloned().ok_or_else(no_host);
+    };
+    if request.headers().get(HOST) != Some(&host) {
+        request.headers_mut().insert(HOST, host.clone());
+    }
+    Ok(host)
+}
+
+/// Every diverted request that goes on has a Host (RFC 9112 §3.2), unless its target is in absolute-form. One of HTTP/1.0
+/// without gets the address it dialled.
+fn require_host<B>(request: &mut Request<B>, dialled: SocketAddr) -> Result<(), Fault> {
+    if request.uri().authority().is_some() {
+        return Ok(());
+    }
+    if request.version() != Version::HTTP_10 {
+        return Err(no_host());
+    }
+    let host = HeaderValue::try_from(dialled.to_string()).map_err(|_| no_host())?;
+    request.headers_mut().insert(HOST, host);
+    Ok(())
+}
+
+fn no_host() -> Fault {
+    Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL")
+}
+
+/// Turns an absolute-form target into origin-form, and returns the host that was cut off. `None` for a target that was in
+/// origin-form or `*`.
+///
+/// # Errors
+///
+/// [`Kind::BadTarget`] for anything but `http`, and for an authority where there should be a path.
+fn to_origin_form<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
+    let Some(scheme) = request.uri().scheme() else {
+        return match request.uri().authority() {
+            None => Ok(None),
+            Some(_) => {
+                Err(Fault::new(Kind::BadTarget, "the request target is neither a path nor an absolute URL"))
+            }
+        };
+    };
+    if *scheme != Scheme::HTTP {
+        let advice = "use CONNECT for anything but http";
+        let why = format!("weir does not speak {scheme} for a client; {advice}");
+        return Err(Fault::new(Kind::BadTarget, why));
+    }
+    // RFC 9112 §3.2.4: OPTIONS of a URL without a path asks about the server as a whole.
+    let whole_server = *request.method() == Method::OPTIONS && is_without_path(request.uri());
+    let parts = std::mem::take(request.uri_mut()).into_parts();
+    let authority = parts.authority.as_ref().map_or("", |it| it.as_str());
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = HeaderValue::from_str(host).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
+    let path = match parts.path_and_query {
+        _ if whole_server => PathAndQuery::from_static("*"),
+        Some(path) => path,
+        None => PathAndQuery::from_static("/"),
+    };
+    *request.uri_mut() = path.into();
+    Ok(Some(host))
+}
+
+/// Whether an absolute URL was written without a path and a query. [`Uri`] says `/` both for `http://hello` and for
+/// `http://hello/`, and has no value that tells them apart; but a `/` that was written stands in the same bytes as the
+/// authority, right behind it. Should `http` ever store it elsewhere, `http://hello/` would count as without a path (and
+/// the test below fail); a longer path never does.
+fn is_without_path(uri: &Uri) -> bool {
+    let (Some(authority), Some(path)) = (uri.authority(), uri.path_and_query()) else { return false };
+    path.as_str() == "/" && authority.as_str().as_bytes().as_ptr_range().end != path.as_str().as_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Fields = &'static [(&'static str, &'static str)];
+    type Hosts = Result<&'static [&'static str], Kind>;
+
+    /// A request as hyper makes it, its target in memory that it shares with others.
+    fn request(method: &Method, target: &str, fields: &[(&str, &str)]) -> Request<()> {
+        let uri = Uri::from_maybe_shared(Bytes::copy_from_slice(target.as_bytes())).unwrap();
+        let mut request = Request::builder().method(method).uri(uri).body(()).unwrap();
+        for (name, value) in fields {
+            let name = HeaderName::try_from(*name).unwrap();
+            request.headers_mut().append(name, HeaderValue::try_from(*value).unwrap());
+        }
+        request
+    }
+
+    fn read(request: &mut Request<()>) -> Result<Head, Kind> {
+        Head::read(request, Origin::Explicit, 8192).map_err(|fault| fault.kind)
+    }
+
+    #[test]
+    fn options_of_a_url_without_a_path_asks_about_the_whole_server() {
+        for (target, whole) in [
+            ("http://hello", true),
+            ("http://hello:8080", true),
+            ("http://me@hello", true),
+            ("http://hello/", false),
+            ("http://hello?", false),
+            ("http://hello?x", false),
+            ("http://hello/?x", false),
+            ("http://hello:8080/x", false),
+            ("/", false),
+        ] {
+            for method in [Method::OPTIONS, Method::GET] {
+                let mut request = request(&method, target, &[("host", "hello")]);
+                read(&mut request).unwrap();
+                let is_whole = request.uri().path() == "*";
+                assert_eq!(is_whole, whole && method == Method::OPTIONS, "{method} {target}");
+            }
+        }
+        let mut asterisk = request(&Method::OPTIONS, "*", &[("host", "hello")]);
+        read(&mut asterisk).unwrap();
+        assert_eq!(asterisk.uri().path(), "*");
+    }
+
+    #[test]
+    fn the_target_says_the_host_and_else_the_only_host_field() {
+        let cases: [(&str, Fields, Result<&str, Kind>); 10] = [
+            ("/", &[("host", "Hello:80")], Ok("Hello:80")),
+            ("/", &[], Err(Kind::NoHost)),
+            ("/", &[("host", "")], Ok("")),
+            ("/", &[("host", "a"), ("host", "a")], Err(Kind::NoHost)),
+            ("http://b/", &[], Ok("b")),
+            ("http://b:81", &[("host", "a")], Ok("b:81")),
+            ("http://me:secret@b/x", &[("host", "b")], Ok("b")),
+            ("http://b/", &[("host", "b"), ("x", "y"), ("host", "a")], Err(Kind::NoHost)),
+            ("https://b/", &[("host", "b")], Err(Kind::BadTarget)),
+            ("b:80", &[("host", "b")], Err(Kind::BadTarget)),
+        ];
+        for (target, fields, expected) in cases {
+            let mut request = request(&Method::GET, target, fields);
+            let head = read(&mut request);
+            assert_eq!(head.as_ref().map(Head::host).map_err(|&it| it), expected, "{target} {fields:?}");
+            if let Ok(head) = head {
+                assert_eq!(hosts(&request), [head.host()], "{target} {fields:?}");
+            }
+        }
+    }
+
+    fn hosts(request: &Request<()>) -> Vec<&str> {
+        request.headers().get_all(HOST).iter().map(|it| it.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_diverted_request_has_a_host_or_an_absolute_target_and_http10_gets_one() {
+        let dialled = Origin::Dialled("10.96.0.10:80".parse().unwrap());
+        let cases: [(Version, &str, Fields, Hosts); 7] = [
+            (Version::HTTP_11, "/", &[("host", "a")], Ok(&["a"])),
+            (Version::HTTP_10, "/", &[("host", "a")], Ok(&["a"])),
+            (Version::HTTP_11, "/", &[], Err(Kind::NoHost)),
+            (Version::HTTP_10, "/", &[], Ok(&["10.96.0.10:80"])),
+            (Version::HTTP_11, "http://b/", &[], Ok(&[])),
+            (Version::HTTP_11, "http://b/", &[("host", "a")], Ok(&["a"])),
+            (Version::HTTP_11, "/", &[("host", "a"), ("host", "a")], Err(Kind::NoHost)),
+        ];
+        for (version, target, fields, expected) in cases {
+            let mut request = request(&Method::GET, target, fields);
+            *request.version_mut() = version;
+            let head = Head::read(&mut request, dialled, 8192).map_err(|fault| fault.kind);
+            assert_eq!(
+                head.as_ref().map(Head::host).map_err(|&it| it),
+                expected.as_ref().map(|_| "").map_err(|&it| it)
+            );
+            if let Ok(expected) = expected {
+                assert_eq!(
+                    (hosts(&request).as_slice(), request.uri().to_string().as_str()),
+                    (expected, target)
+                );
+            }
+        }
+    }
+
+    /// Fields that a head may have beside its Host: those that weir removes, changes, appends to, and others.
+    fn field() -> impl Strategy<Value = (&'static str, &'static str)> {
+        prop::sample::select(vec![
+            ("via", "1.0 other"),
+            ("x-a", "decoy"),
+            ("x-b", "decoy"),
+            ("x-forwarded-host", "decoy"),
+            ("connection", "x-b, host"),
+            ("connection", "close"),
+            ("te", "trailers"),
+            ("keep-alive", "decoy"),
+            ("upgrade", "decoy"),
+            ("content-length", "0"),
+            ("max-forwards", "3"),
+            ("l5d-dtab", "decoy"),
+            ("l5d-ctx-dtab", "decoy"),
+            ("l5d-dst-service", "decoy"),
+            ("proxy-authorization", "decoy"),
+        ])
+    }
+
+    proptest! {
+        /// Whatever stands before, behind and beside Host, in whatever order and however often, and whatever weir adds
+        /// and removes: the host is the one that was written.
+        #[test]
+        fn no_other_field_is_ever_the_host(
+            before in prop::collection::vec(field(), 0..12),
+            behind in prop::collection::vec(field(), 0..12),
+            absolute in any::<bool>(),
+        ) {
+            let target = if absolute { "http://right:81/x" } else { "/x" };
+            let host = if absolute { "decoy" } else { "right:81" };
+            let mut fields = before;
+            fields.push(("host", host));
+            fields.extend(behind);
+            let mut request = request(&Method::GET, target, &fields);
+            let head = read(&mut request).unwrap();
+            prop_assert_eq!((head.host(), hosts(&request)), ("right:81", vec!["right:81"]));
+            headers::append_via(request.headers_mut());
+            headers::strip_hop_by_hop(head.found, Origin::Explicit, request.headers_mut());
+            request.headers_mut().remove("l5d-dtab");
+            request.headers_mut().append("l5d-dst-service", HeaderValue::from_static("decoy"));
+            prop_assert_eq!((head.host(), hosts(&request)), ("right:81", vec!["right:81"]));
+        }
+
+        /// A second Host is found wherever it stands.
+        #[test]
+        fn a_second_host_is_refused_wherever_it_stands(
+            fields in prop::collection::vec(field(), 0..12),
+            places in (0_usize..13, 0_usize..13),
+        ) {
+            let mut fields = fields;
+            for place in [places.0, places.1] {
+                fields.insert(place.min(fields.len()), ("host", "right"));
+            }
+            prop_assert_eq!(read(&mut request(&Method::GET, "/", &fields)).unwrap_err(), Kind::NoHost);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What of a head goes on, and what stays.
+
+use http::Version;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::uri::Uri;
+
+use super::scan::{KEEP_ALIVE, Length, PROXY_CONNECTION, Survey};
+use crate::proxy::exchange::session::Origin;
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::route::{Place, Route};
+
+/// How many weirs a request may pass: more is a loop.
+const MAX_HOPS: usize = 20;
+
+/// Fields that are added to a request at most, as a rule: Via and three that name its destination.
+pub(super) const ADDED: usize = 4;
+
+/// weir's own mark in Via (RFC 9110 §7.6.3).
+pub(super) static VIA_WEIR: HeaderValue = HeaderValue::from_static("1.1 weir");
+
+/// Whether a message asks for the connection to become a byte tunnel, and keeps what it asks with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    /// It does; `Upgrade` and `Connection: upgrade` go on.
+    Wanted,
+    /// It does not.
+    None,
+}
+
+/// Ignores an upgrade that HTTP/1.0 asks for, as servers must (RFC 9110 §7.8): an endpoint that switched would have
+/// nobody to talk to.
+pub(super) fn check_upgrade(found: Survey, spoken: Version, headers: &mut HeaderMap) {
+    if found.upgrade && spoken == Version::HTTP_10 {
+        headers.remove(UPGRADE);
+    }
+}
+
+/// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and
+/// returns whether an upgrade is asked for. `TE: trailers` goes on, since weir passes trailers. An upgrade to h2c is
+/// not passed on: weir's own connections to endpoints stay as they are.
+pub(super) fn strip_hop_by_hop(found: Survey, origin: Origin, headers: &mut HeaderMap) -> Upgrade {
+    let mut upgrade = Upgrade::None;
+    if found.connection {
+        upgrade = strip_connection(headers);
+    }
+    let trailers = found.te && takes_trailers(headers);
+    if found.coding {
+        // hyper has undone the coding; a length beside it said nothing true (RFC 9112 §6.3).
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+    }
+    if found.hop {
+        headers.remove(&KEEP_ALIVE);
+        headers.remove(&PROXY_CONNECTION);
+        // What a diverted client says to a proxy it says to the one it dialled.
+        if origin == Origin::Explicit {
+            headers.remove(PROXY_AUTHENTICATE);
+            headers.remove(PROXY_AUTHORIZATION);
+        }
+    }
+    if found.te {
+        headers.remove(TE);
+    }
+    match upgrade {
+        Upgrade::Wanted => {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        Upgrade::None if found.upgrade => {
+            headers.remove(UPGRADE);
+        }
+        Upgrade::None => {}
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.append(CONNECTION, HeaderValue::from_static("te"));
+    }
+    upgrade
+}
+
+/// Whether the sender of a message of version `spoken` closes its connection after it (RFC 9112 §9.3).
+pub(super) fn closes(found: Survey, spoken: Version, headers: &HeaderMap) -> bool {
+    let says = |option: &str| {
+        let mut options = headers.get_all(CONNECTION).iter().flat_map(tokens);
+        options.any(|it| it.eq_ignore_ascii_case(option))
+    };
+    match spoken {
+        Version::HTTP_10 => !found.connection || says("close") || !says("keep-alive"),
+        _ => found.connection && says("close"),
+    }
+}
+
+/// Removes `Connection` and every field it names.
+fn strip_connection(headers: &mut HeaderMap) -> Upgrade {
+    let Entry::Occupied(connection) = headers.entry(CONNECTION) else { return Upgrade::None };
+    let values: smallvec::SmallVec<[HeaderValue; 2]> = connection.remove_entry_mult().1.collect();
+    let mut upgrade = Upgrade::None;
+    for option in values.iter().flat_map(tokens) {
+        if option.eq_ignore_ascii_case("upgrade") {
+            let h2c =
+                headers.get_all(UPGRADE).iter().flat_map(tokens).any(|it| it.eq_ignore_ascii_case("h2c"));
+            let wanted = headers.contains_key(UPGRADE) && !h2c;
+            upgrade = if wanted { Upgrade::Wanted } else { Upgrade::None };
+        } else if !is_end_to_end(option) {
+            headers.remove(option);
+        }
+    }
+    // HTTP2-Settings goes with h2c (RFC 7540 §3.2.1) and is named by Connection, so it is gone by now.
+    upgrade
+}
+
+/// Fields that a client may not have removed by naming them in Connection: the message would change its meaning.
+fn is_end_to_end(option: &str) -> bool {
+    [
+        HOST.as_str(),
+        CONTENT_LENGTH.as_str(),
+        TRANSFER_ENCODING.as_str(),
+        TE.as_str(),
+        VIA.as_str(),
+        "close",
+        "keep-alive",
+    ]
+    .iter()
+    .any(|name| option.eq_ignore_ascii_case(name))
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().flat_map(tokens).any(|it| it.eq_ignore_ascii_case("trailers"))
+}
+
+/// The elements of a comma-separated list; a value that is not ASCII has none.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// Refuses transfer codings that weir would have to undo (RFC 9112 §6.1): hyper takes any list that ends in
+/// `chunked`, removes that one, and the rest would be lost with the field.
+///
+/// # Errors
+///
+/// [`Kind::TransferCoding`]
+pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fault> {
+    if !found.coding {
+        return Ok(());
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Fault::new(Kind::TransferCoding, "the only transfer coding weir takes is one chunked")),
+    }
+}
+
+/// Makes an answer's length that is said more than once one number, or refuses it (RFC 9110 §8.6). hyper has done so for
+/// itself where a body follows; the field would go on as it came. Of requests it lets none but a single number through.
+///
+/// # Errors
+///
+/// [`Kind::BadBody`]
+pub(super) fn settle_length(found: Survey, headers: &mut HeaderMap) -> Result<(), Fault> {
+    // Beside a transfer coding there is no length any more.
+    if found.length != Length::Other || found.coding {
+        return Ok(());
+    }
+    let fields = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = fields.flat_map(|it| it.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let first = lengths.next().unwrap_or_default();
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    let one = HeaderValue::from_bytes(first).ok().filter(|_| is_number && lengths.all(|it| it == first));
+    let none = || Fault::new(Kind::BadBody, "Content-Length is not one number");
+    headers.insert(CONTENT_LENGTH, one.ok_or_else(none)?);
+    Ok(())
+}
+
+static SERVICE: HeaderName = HeaderName::from_static("l5d-dst-service");
+static CLIENT: HeaderName = HeaderName::from_static("l5d-dst-client");
+static RESIDUAL: HeaderName = HeaderName::from_static("l5d-dst-residual");
+
+/// Tells the endpoint by which name it was reached, in linkerd's headers. What a client wrote there itself is replaced
+/// or removed: it says nothing true.
+pub(super) fn say_destination(found: Survey, headers: &mut HeaderMap, route: &Route, place: Place) {
+    if found.destination {
+        for name in [&SERVICE, &CLIENT, &RESIDUAL] {
+            headers.remove(name);
+        }
+    }
+    let values = [(&SERVICE, route.service.clone()), (&CLIENT, place.client), (&RESIDUAL, place.residual)];
+    for (name, value) in values {
+        if let Some(value) = value {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// Appends `1.1 weir` to Via.
+pub(super) fn append_via(headers: &mut HeaderMap) {
+    headers.append(VIA, VIA_WEIR.clone());
+}
+
+/// Refuses a request that has passed too many weirs. Counted from Via, so transparent hops, which add none, do not
+/// count: the eBPF program keeps those from looping.
+///
+/// # Errors
+///
+/// [`Kind::Loop`]
+pub(super) fn check_hops(found: Survey, headers: &HeaderMap) -> Result<(), Fault> {
+    if !found.via {
+        return Ok(());
+    }
+    let hops = headers.get_all(VIA).iter().flat_map(tokens).filter(|hop| is_weir(hop)).count();
+    if hops > MAX_HOPS {
+        return Err(Fault::new(
+            Kind::Loop,
+            format!("the request has passed {hops} weirs: it runs in a circle"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a Via element (`1.1 weir (comment)`) is a weir's.
+fn is_weir(hop: &str) -> bool {
+    hop.split_ascii_whitespace().nth(1).is_some_and(|by| by.eq_ignore_ascii_case("weir"))
+}
+
+/// Bounds the request target, whatever its form.
+///
+/// # Errors
+///
+/// [`Kind::TargetTooLong`]
+pub(super) fn check_target(uri: &Uri, most: usize) -> Result<(), Fault> {
+    let authority = uri.authority().map_or(0, |it| it.as_str().len());
+    let path = uri.path_and_query().map_or(0, |it| it.as_str().len());
+    if authority + path > most {
+        return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The name of an explicit request, and where it leads.
+
+use std::rc::Rc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Version};
+
+use super::Body;
+use super::head::Head;
+use crate::domain::dtab::Dtab;
+use crate::domain::identify::{Facts, Identifier, identify};
+use crate::domain::name::{Host, Path};
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::cache::name_of;
+use crate::proxy::routing::route::Route;
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::worker::Worker;
+
+/// What a request asks for. It can be bound again when more is known.
+pub(super) enum Asked<'a> {
+    /// The name of a host.
+    Host(Host<'a>),
+    /// A header's value, as it is.
+    Token(&'a str),
+    /// What identifiers made of the request.
+    Name(Path),
+}
+
+impl<'a> Asked<'a> {
+    /// What `request` asks for. Its URL loses what an identifier consumes; `token` is the value of the header that is its name,
+    /// see [`token`].
+    pub(super) fn by(
+        world: &World,
+        request: &mut Request<Body>,
+        head: &'a Head,
+        token: Option<&'a HeaderValue>,
+    ) -> Result<Self, Fault> {
+        if let [Identifier::Host] = world.terms.identifiers.as_slice() {
+            return Self::host(world, head.host());
+        }
+        if let Some(value) = token.and_then(|value| value.to_str().ok()) {
+            return Ok(Self::Token(value));
+        }
+        name(world, request, head).map(Self::Name)
+    }
+
+    /// The host in `authority`.
+    pub(super) fn host(world: &World, authority: &'a str) -> Result<Self, Fault> {
+        Ok(Self::Host(world.terms.rules.canonical(authority)?))
+    }
+
+    /// Where it leads, by the configuration's dtabs and then the request's `own`.
+    pub(super) fn bind(&self, worker: &Worker, world: &World, own: Option<&Dtab>) -> Rc<Route> {
+        match (self, own) {
+            (Self::Host(host), None) => worker.routes.of(world, host),
+            (Self::Host(host), Some(own)) => Rc::new(world.bind(&name_of(world, host), Some(own))),
+            (Self::Token(label), None) => worker.routes.token(world, label),
+            (Self::Token(label), Some(own)) => {
+                let name = world.terms.prefix.join(Path::of([label]).labels());
+                Rc::new(world.bind(&name, Some(own)))
+            }
+            (Self::Name(name), None) => worker.routes.named(world, name),
+            (Self::Name(name), Some(own)) => Rc::new(world.bind(name, Some(own))),
+        }
+    }
+}
+
+/// The value of the header that is the whole name of `request`, where linkerd's identifier for that is the only one.
+pub(super) fn token(world: &World, request: &Request<Body>) -> Option<HeaderValue> {
+    let [Identifier::Token(header)] = world.terms.identifiers.as_slice() else { return None };
+    let value = request.headers().get(&**header)?;
+    // A value that starts with a slash could be taken for a whole name.
+    let is_label = value.to_str().is_ok_and(|value| !value.is_empty() && !value.starts_with('/'));
+    is_label.then(|| value.clone())
+}
+
+/// The name of `request`. Its URL loses what an identifier consumes.
+pub(super) fn name(world: &World, request: &mut Request<Body>, head: &Head) -> Result<Path, Fault> {
+    let identified = {
+        let headers = request.headers();
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let canonical = world.terms.rules.canonical(head.host()).ok();
+        let canonical = canonical.map(|host| (host.label(), host.scope));
+        let facts = Facts {
+            method: request.method().as_str(),
+            is_http_11: head.spoken >= Version::HTTP_11,
+            host: Some(head.host()),
+            canonical: canonical.as_ref().map(|(host, scope)| (&**host, *scope)),
+            target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
+            header: &header,
+        };
+        identify(&world.terms.identifiers, &facts)
+    };
+    let identified = identified.map_err(|bad| Fault::new(Kind::Unidentified, bad.to_string()))?;
+    let nothing = || Fault::new(Kind::Unidentified, "no identifier makes a name of this request");
+    let identified = identified.ok_or_else(nothing)?;
+    if let Some(target) = identified.target.and_then(|target| PathAndQuery::try_from(target).ok()) {
+        *request.uri_mut() = target.into();
+    }
+    Ok(world.terms.prefix.join(identified.name.labels()))
+}

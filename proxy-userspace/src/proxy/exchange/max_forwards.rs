@@ -1,0 +1,106 @@
+//! `Max-Forwards` (RFC 9110 §7.6.2), and linkerd's diagnosis of a request by it.
+//!
+//! A TRACE or OPTIONS with `Max-Forwards: 0` ends here; with more it goes on with one less. Where a client may have
+//! diagnoses (`outgoing.diagnostics`), one that ends here and says `l5d-add-context: true`, whatever its method, is
+//! answered with the way it would have gone: its name, every step of the dtabs, the endpoints and their health. So a
+//! request's path through several weirs is asked for one number after another, as traceroute does.
+//!
+//! Deliberately absent: what linkerd appended to the answers of requests that went on. An answer passes unchanged.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Version};
+
+use super::head::Head;
+use super::{Body, answer, identify, overrides};
+use crate::proxy::exchange::session::{Origin, Session};
+use crate::proxy::fault::Fault;
+use crate::proxy::routing::explain::explain_name;
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::worker::Worker;
+
+static CONTEXT: HeaderName = HeaderName::from_static("l5d-add-context");
+
+/// Fields of a request that its echo does not repeat (RFC 9110 §9.3.8).
+static SECRET: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
+
+/// The answer to a request that may not go further, if this one may not.
+///
+/// # Errors
+///
+/// Where a diagnosis is asked for of a request that has no name, or an unreadable dtab.
+pub(super) fn last(
+    worker: &Worker,
+    session: &Session,
+    world: &Arc<World>,
+    head: &Head,
+    request: &mut Request<Body>,
+) -> Result<Option<Response<Body>>, Fault> {
+    // A diverted request is not weir's to answer: its client does not know of a hop here.
+    if !head.found.max_forwards || session.origin != Origin::Explicit {
+        return Ok(None);
+    }
+    let Some(left) = max_forwards(request.headers()) else { return Ok(None) };
+    let counted = matches!(*request.method(), Method::TRACE | Method::OPTIONS);
+    if let Some(left) = left.checked_sub(1) {
+        if counted {
+            request.headers_mut().insert(MAX_FORWARDS, left.into());
+        }
+        return Ok(None);
+    }
+    let context =
+        request.headers().get(&CONTEXT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"true"));
+    if context && world.terms.diagnostics.permits(session.client.ip()) {
+        worker.shared.diagnoses.up();
+        return diagnosis(session, world, head, request).map(Some);
+    }
+    Ok(match *request.method() {
+        Method::TRACE => Some(text("message/http", echo(request, head.spoken))),
+        Method::OPTIONS => Some(answer::empty(StatusCode::OK)),
+        _ => None,
+    })
+}
+
+/// The one number that the field holds. What cannot be read is left alone: it may be meant for somebody else.
+fn max_forwards(headers: &HeaderMap) -> Option<u32> {
+    let mut values = headers.get_all(MAX_FORWARDS).iter();
+    let (Some(only), None) = (values.next(), values.next()) else { return None };
+    only.to_str().ok().filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+}
+
+fn diagnosis(
+    session: &Session,
+    world: &Arc<World>,
+    head: &Head,
+    request: &mut Request<Body>,
+) -> Result<Response<Body>, Fault> {
+    let own = overrides::take(head.found, session, &world.terms.overrides, request.headers_mut())?;
+    let name = identify::name(world, request, head)?;
+    let explained = explain_name(world, &name, own.as_ref(), Instant::now());
+    let method = request.method();
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let head =
+        format!("weir {}: {method} {target} from {}\n", env!("CARGO_PKG_VERSION"), session.client.ip());
+    Ok(text("text/plain; charset=utf-8", format!("{head}\n{explained}")))
+}
+
+/// The request as it came, but for the fields that concern one hop only and those that are secret.
+fn echo(request: &Request<Body>, spoken: Version) -> String {
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let mut echo = format!("{} {target} {spoken:?}\r\n", request.method());
+    for (name, value) in request.headers().iter().filter(|(name, _)| !SECRET.contains(name)) {
+        let _ = write!(echo, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
+    }
+    echo.push_str("\r\n");
+    echo
+}
+
+fn text(kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::Text(text.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,44 @@
+//! The facts of one client connection.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::proxy::listener::{Door, Entry};
+use crate::proxy::upstream::cluster::Cluster;
+use crate::transport::Pulse;
+
+/// Where a connection was going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// To weir: each request says its destination.
+    Explicit,
+    /// To this address; it does not know of weir.
+    Dialled(SocketAddr),
+}
+
+/// The facts of one client connection, fixed once it is accepted.
+#[derive(Debug)]
+pub struct Session {
+    /// The listener.
+    pub door: Arc<Door>,
+    /// Its place among the listener's connections, kept for as long as anything serves it: a tunnel too.
+    #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
+    entry: Entry,
+    /// The client.
+    pub client: SocketAddr,
+    /// Where it was going.
+    pub origin: Origin,
+    /// What it is doing.
+    pub pulse: Pulse,
+    /// The cluster of the dialled address, once it was needed: for an address that no service owns.
+    pub outside: RefCell<Option<Arc<Cluster>>>,
+}
+
+impl Session {
+    /// The facts of a connection that was accepted now.
+    pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin) -> Self {
+        Self { door, entry, client, origin, pulse: Pulse::new(Instant::now()), outside: RefCell::default() }
+    }
+}

@@ -1,0 +1,153 @@
+//! Exchanges that become byte tunnels: CONNECT, and answers of 101. A diverted CONNECT is for the proxy that was dialled,
+//! which answers it itself.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::uri::{Authority, Uri};
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+
+use super::body::Settlement;
+use super::identify::Asked;
+use super::scan::Survey;
+use super::{Body, answer, headers, overrides};
+use crate::proxy::exchange::session::Session;
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::route::Place;
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::tcp;
+use crate::proxy::upstream::cluster::Lease;
+use crate::proxy::upstream::dial;
+use crate::proxy::worker::Worker;
+use crate::transport::Io;
+
+/// Answers an explicit client's CONNECT: a connection to an endpoint of the named service, and from then on bytes both ways.
+pub(super) async fn connect(
+    worker: &Worker,
+    session: &Rc<Session>,
+    world: &Arc<World>,
+    request: &mut Request<Body>,
+) -> Result<Response<Body>, Fault> {
+    headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
+    let survey = Survey::of(request.headers());
+    headers::check_hops(survey, request.headers())?;
+    if survey.hosts > 1 {
+        return Err(Fault::new(Kind::NoHost, "the request has more than one Host"));
+    }
+    if !request.body().is_end_stream() {
+        // Bytes that one hop takes for a body and the next for the tunnel's (RFC 9110 §9.3.6) help nobody but an attacker.
+        return Err(Fault::new(Kind::BadBody, "CONNECT has no body"));
+    }
+    let authority = authority(request.uri())?.clone();
+    let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
+    let asked = Asked::host(world, authority.as_str())?;
+    let bind = |world: &World| asked.bind(worker, world, own.as_ref());
+    let settled = worker.place(world, &session.client, bind).await?;
+    let (world, Place { cluster, calls, .. }) = (settled.world.as_ref().unwrap_or(world), settled.place);
+    let (lease, server) = dial::open(worker, world, &cluster, calls, &session.client).await?;
+    let client = hyper::upgrade::on(request);
+    carry(worker, session, world, lease, client, async move { Some(server) });
+    Ok(answer::empty(StatusCode::OK))
+}
+
+/// What CONNECT names: a host and a port, and nothing else (authority-form, RFC 9112 §3.2.3).
+///
+/// # Errors
+///
+/// [`Kind::BadTarget`] for a URL, a path, `*`, or user information; [`Kind::NoHost`] without a port.
+fn authority(target: &Uri) -> Result<&Authority, Fault> {
+    let bad = |why| Fault::new(Kind::BadTarget, why);
+    let authority = match (target.scheme(), target.authority(), target.path_and_query()) {
+        (None, Some(authority), None) => authority,
+        (None, None, _) => return Err(bad("CONNECT takes a host and a port, not a path")),
+        _ => return Err(bad("CONNECT takes a host and a port, not a URL")),
+    };
+    if authority.as_str().contains('@') {
+        return Err(bad("CONNECT takes a host and a port, without user information"));
+    }
+    // RFC 9110 §9.3.6: there is no default port. Which numbers are ports is checked with the host.
+    let host = authority.host();
+    if authority.as_str()[host.len()..].trim_start_matches(':').is_empty() {
+        return Err(Fault::new(Kind::NoHost, "CONNECT needs a host and a port"));
+    }
+    Ok(authority)
+}
+
+/// Passes on an answer that makes a tunnel of its connection, and joins the two connections behind it.
+pub(super) fn switched(
+    worker: &Worker,
+    session: &Rc<Session>,
+    world: &World,
+    client: OnUpgrade,
+    mut response: Response<Incoming>,
+    settlement: Settlement,
+) -> Response<Body> {
+    let server = hyper::upgrade::on(&mut response);
+    carry(worker, session, world, settlement.lease, client, async move { server.await.ok().and_then(whole) });
+    response.map(|_| Body::Empty)
+}
+
+/// Copies between the two sides, once both are here, until they are done. The client's connection stays one of its
+/// listener's for so long.
+fn carry(
+    worker: &Worker,
+    session: &Rc<Session>,
+    world: &World,
+    lease: Lease,
+    client: OnUpgrade,
+    server: impl Future<Output = Option<Io>> + 'static,
+) {
+    let limits = world.terms.limits.clone();
+    let (shared, session) = (worker.shared.clone(), session.clone());
+    worker.spawn(async move {
+        let _session = session;
+        let (Ok(client), Some(server)) = (client.await, server.await) else { return };
+        let Some(client) = whole(client) else { return };
+        tcp::carry(&shared, &limits, lease, client, server).await;
+    });
+}
+
+/// The connection under an upgraded one, with what hyper had read ahead put back.
+fn whole(upgraded: Upgraded) -> Option<Io> {
+    let parts = upgraded.downcast::<TokioIo<Io>>().ok()?;
+    let mut io = parts.io.into_inner();
+    io.put_back(parts.read_buf);
+    Some(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_names_a_host_and_a_port_and_nothing_else() {
+        let cases = [
+            ("hello:80", Ok("hello:80")),
+            ("10.96.0.10:443", Ok("10.96.0.10:443")),
+            ("[fd00::1]:443", Ok("[fd00::1]:443")),
+            ("hello", Err(Kind::NoHost)),
+            ("hello:", Err(Kind::NoHost)),
+            ("[fd00::1]", Err(Kind::NoHost)),
+            ("http://hello:80", Err(Kind::BadTarget)),
+            ("http://hello:80/", Err(Kind::BadTarget)),
+            ("http://hello:80/x", Err(Kind::BadTarget)),
+            ("https://hello:443/x?y", Err(Kind::BadTarget)),
+            ("ws://hello:80", Err(Kind::BadTarget)),
+            ("me@hello:80", Err(Kind::BadTarget)),
+            ("me:secret@hello:80", Err(Kind::BadTarget)),
+            ("/", Err(Kind::BadTarget)),
+            ("/hello:80", Err(Kind::BadTarget)),
+            ("//hello:80", Err(Kind::BadTarget)),
+            ("/?hello:80", Err(Kind::BadTarget)),
+            ("*", Err(Kind::BadTarget)),
+        ];
+        for (target, expected) in cases {
+            let uri: Uri = target.parse().unwrap();
+            assert_eq!(authority(&uri).map(Authority::as_str).map_err(|it| it.kind), expected, "{target}");
+        }
+    }
+}

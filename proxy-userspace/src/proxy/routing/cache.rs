@@ -1,0 +1,235 @@
+//! One worker's bound names, so that a name is delegated once and then found.
+//!
+//! They last as long as what they were bound by is so: endpoints come and go without a new world, and a service that comes
+//! or goes unbinds the names that asked for it; no other is bound anew. A name that is known costs one look-up and a mark;
+//! nothing is allocated, and no clock is read. Which names have been idle shows when the worker's timer looks for
+//! marks ([`Routes::sweep`]), as in the CLOCK algorithm (Corbató, "A Paging Experiment with the Multics System", 1969). A
+//! table that is full makes room in the same way: what was not used since the last look goes, so that a client that asks
+//! for ever new names does not drive out those in use.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+
+use crate::domain::name::{Host, Path, Scope};
+use crate::proxy::routing::route::Route;
+use crate::proxy::routing::snapshot::{Generation, World};
+use crate::telemetry::{Count, Level};
+
+/// Bytes of the longest name that is remembered: the longest host with its port and a prefix, and some more. What is
+/// longer is bound anew each time, since a table of names as long as a head may be would be no small one.
+const LONGEST: usize = 512;
+
+/// At most this long between two looks for names that are not used.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What is counted of all workers' bound names.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    /// Names that are bound now.
+    pub bound: Level,
+    /// Names that had to be bound.
+    pub misses: Count,
+    /// Names that were forgotten although they were bound rightly; see [`Bindings::REASONS`].
+    pub evicted: [Count; Self::REASONS.len()],
+}
+
+impl Bindings {
+    /// The labels of [`Bindings::evicted`].
+    pub const REASONS: [&'static str; 2] = ["idle", "full"];
+}
+
+/// One worker's routes.
+#[derive(Debug, Default)]
+pub struct Routes {
+    table: RefCell<Table>,
+    stats: Arc<Bindings>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By host, and of each by what else tells them apart.
+    routes: HashMap<Box<str>, Vec<Kept>, RandomState>,
+    /// Routes, of all hosts.
+    len: usize,
+    /// When idle names were last looked for.
+    looked: Option<Instant>,
+}
+
+/// What tells the routes of one host apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Short {
+    port: Option<u16>,
+    /// Of two hosts that look the same, one may not be asked of DNS outside.
+    scope: Scope,
+}
+
+/// A route that was found good in the world of a generation.
+#[derive(Debug)]
+struct Kept {
+    key: Short,
+    good: Cell<Generation>,
+    route: Rc<Route>,
+    /// Used since the last look.
+    used: Cell<bool>,
+    /// When it was bound, or last seen to have been used.
+    since: Instant,
+}
+
+impl Routes {
+    /// No routes yet. What becomes of them is counted in `stats`.
+    pub fn new(stats: Arc<Bindings>) -> Self {
+        Self { table: RefCell::default(), stats }
+    }
+
+    /// The route of `host` in `world`.
+    pub fn of(&self, world: &World, host: &Host<'_>) -> Rc<Route> {
+        let key = Short { port: host.port, scope: host.scope };
+        self.known(world, &host.host, key)
+            .unwrap_or_else(|| self.bind(world, &host.host, key, &name_of(world, host)))
+    }
+
+    /// The route of `name` in `world`, for names that are not made of a host.
+    pub fn named(&self, world: &World, name: &Path) -> Rc<Route> {
+        // No host starts with a slash, so these never meet those of `of`.
+        let (text, labels) = (name.to_string(), name.labels());
+        // A name that an identifier made has one label of a host at most.
+        let scope = (0..labels.len()).map(|at| labels.scope(at)).max().unwrap_or_default();
+        let key = Short { port: None, scope };
+        self.known(world, &text, key).unwrap_or_else(|| self.bind(world, &text, key, name))
+    }
+
+    /// The route of the name whose only label, after the prefix, is `label`: no port is cut from it.
+    pub fn token(&self, world: &World, label: &str) -> Rc<Route> {
+        let key = Short { port: None, scope: Scope::Anywhere };
+        self.known(world, label, key).unwrap_or_else(|| {
+            let name = world.terms.prefix.join(Path::of([label]).labels());
+            self.bind(world, label, key, &name)
+        })
+    }
+
+    /// How many names are bound.
+    pub fn len(&self) -> usize {
+        self.table.borrow().len
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets what holds no more, and with it the clusters that went; and what has not been used for
+    /// `limits.bindingIdle`, give or take the time between two looks.
+    pub fn sweep(&self, world: &World, now: Instant) {
+        let mut table = self.table.borrow_mut();
+        let good = world.generation();
+        let stale = table.retain(|it| it.good.get() == good || it.route.holds(world, it.good.get()));
+        self.stats.bound.down_by(stale);
+        let idle = world.terms.limits.binding_idle;
+        let is_due = |looked| now.saturating_duration_since(looked) >= LOOK.min(idle / 4);
+        if table.looked.is_none_or(is_due) {
+            table.looked = Some(now);
+            let gone = table.retain(|it| {
+                if it.used.take() {
+                    it.since = now;
+                }
+                now.saturating_duration_since(it.since) < idle
+            });
+            self.forgot(gone, 0);
+        }
+    }
+
+    fn known(&self, world: &World, text: &str, key: Short) -> Option<Rc<Route>> {
+        let table = self.table.borrow();
+        let kept = table.routes.get(text)?.iter().find(|kept| kept.key == key)?;
+        if kept.good.get() != world.generation() {
+            if !kept.route.holds(world, kept.good.get()) {
+                return None;
+            }
+            kept.good.set(world.generation());
+        }
+        kept.used.set(true);
+        Some(kept.route.clone())
+    }
+
+    #[cold]
+    fn bind(&self, world: &World, text: &str, key: Short, name: &Path) -> Rc<Route> {
+        self.stats.misses.up();
+        let route = Rc::new(world.bind(name, None));
+        if text.len() > LONGEST {
+            return route;
+        }
+        let mut table = self.table.borrow_mut();
+        // One that holds no more makes room for its successor.
+        self.stats.bound.down_by(table.remove(text, key));
+        let limit = world.terms.limits.bindings;
+        if table.len >= limit {
+            self.forgot(table.make_room(limit), 1);
+        }
+        let (good, used) = (Cell::new(world.generation()), Cell::new(false));
+        let kept = Kept { key, good, route: route.clone(), used, since: Instant::now() };
+        table.routes.entry(text.into()).or_default().push(kept);
+        table.len += 1;
+        self.stats.bound.up();
+        route
+    }
+
+    fn forgot(&self, count: usize, reason: usize) {
+        self.stats.bound.down_by(count);
+        self.stats.evicted[reason].add(count as u64);
+    }
+}
+
+impl Table {
+    /// Forgets one route, if it is there. Returns how many that were.
+    fn remove(&mut self, text: &str, key: Short) -> usize {
+        let Some(routes) = self.routes.get_mut(text) else { return 0 };
+        let before = routes.len();
+        routes.retain(|kept| kept.key != key);
+        let gone = before - routes.len();
+        self.len -= gone;
+        gone
+    }
+
+    /// Forgets what was not used since the last look; where everything was, every other one, so that the next name need
+    /// not look again. Returns how many.
+    fn make_room(&mut self, limit: usize) -> usize {
+        let unused = self.retain(|kept| kept.used.take());
+        if self.len < limit {
+            return unused;
+        }
+        let mut turn = true;
+        unused
+            + self.retain(|_| {
+                turn = !turn;
+                turn
+            })
+    }
+
+    /// Keeps those routes that `keep` wants, and returns how many went.
+    fn retain(&mut self, mut keep: impl FnMut(&mut Kept) -> bool) -> usize {
+        let mut left = 0;
+        self.routes.retain(|_, routes| {
+            routes.retain_mut(&mut keep);
+            left += routes.len();
+            !routes.is_empty()
+        });
+        let gone = self.len - left;
+        self.len = left;
+        if gone > 0 && self.routes.capacity() > 1024 && self.routes.capacity() / 4 > self.routes.len() {
+            self.routes.shrink_to_fit();
+        }
+        gone
+    }
+}
+
+/// The name of a request for `host`: `/svc/hello:8080`.
+pub fn name_of(world: &World, host: &Host<'_>) -> Path {
+    let mut name = world.terms.prefix.clone();
+    name.push_scoped(host.label(), host.scope);
+    name
+}

@@ -1,0 +1,195 @@
+//! Why a name leads where it leads, down to the endpoints.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::quoted;
+use crate::domain::balance::Balancer;
+use crate::domain::catalog::Condition;
+use crate::domain::dtab::{Bounds, Dtab, Origin};
+use crate::domain::health::breaker::State;
+use crate::domain::identify::{Facts, identify};
+use crate::domain::name::{BadPath, Path, Questions};
+use crate::domain::policy::Calls;
+use crate::domain::refuse::{Exempt, refuse};
+use crate::domain::route::{Explanation, Outside, Target};
+use crate::proxy::routing::snapshot::{Audience, World};
+use crate::proxy::upstream::cluster::{Cluster, Member};
+use crate::transport::KernelRoutes;
+
+/// An explanation, and the clusters it ends in. Displays as text for a person.
+#[derive(Debug)]
+pub struct Explained {
+    /// Every step.
+    pub explanation: Explanation<Arc<Cluster>>,
+    /// The clusters of the catalog that requests may go to, in order.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// What DNS is asked about the hosts outside that requests may go to.
+    pub dns: Vec<(Outside, Questions)>,
+    /// Why the cluster's services are not known, where that is so.
+    pub unknown: Option<String>,
+    /// Addresses of the name that weir does not connect to, and why.
+    pub refused: Vec<String>,
+    /// The prefixes of the policies for this name, the strongest last.
+    pub rules: Vec<String>,
+    /// What they come to.
+    pub calls: Calls,
+    now: Instant,
+}
+
+/// Explains `asked`: a name (`/svc/hello`), a host (`hello:8080`) or a URL (`http://hello/x`), in `world`, for a request
+/// that brings the entries of `dtab`.
+///
+/// # Errors
+///
+/// What of the two cannot be read, and where.
+pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<Explained, String> {
+    let name = read(world, asked)?;
+    let own =
+        Dtab::parse(dtab, Origin::Request, &Bounds::REQUEST).map_err(|error| format!("the dtab: {error}"))?;
+    Ok(explain_name(world, &name, Some(&own).filter(|own| !own.is_empty()), now))
+}
+
+/// Explains `name` for a request that brings the entries of `own`.
+pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
+    let explanation = world.explain(name, own);
+    let mut clusters: Vec<Arc<Cluster>> = Vec::new();
+    let (mut dns, mut refused) = (Vec::new(), Vec::new());
+    if let Ok(tree) = &explanation.result {
+        tree.for_each(&mut |bound| match &bound.target {
+            Target::Port(cluster) if !clusters.iter().any(|known| Arc::ptr_eq(known, cluster)) => {
+                clusters.push(cluster.clone());
+            }
+            Target::Port(_) => {}
+            Target::Outside(outside) if outside.is_literal() => refused.extend(refusal(world, outside)),
+            Target::Outside(outside) => {
+                dns.push((outside.clone(), world.terms.lookup(outside, world.services()).questions));
+            }
+        });
+    }
+    let policies = &world.terms.policies;
+    let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
+    Explained {
+        explanation,
+        clusters,
+        dns,
+        unknown: world.unknown(Audience::Operator),
+        refused,
+        rules,
+        calls: policies.service(name),
+        now,
+    }
+}
+
+/// Why weir does not connect to `outside`, as far as that is known without a look-up.
+fn refusal(world: &World, outside: &Outside) -> Option<String> {
+    let host = outside.as_host();
+    let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
+    let routes = KernelRoutes::new(None);
+    let why = refuse(address, world.grounds(), Exempt::No, |ip| routes.is_local(ip))?;
+    Some(format!("{address}: {why}"))
+}
+
+fn read(world: &World, asked: &str) -> Result<Path, String> {
+    if asked.starts_with('/') {
+        return asked.parse().map_err(|bad: BadPath| format!("{} is no name: {bad}", quoted(asked)));
+    }
+    let rest = match asked.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some((scheme, _)) => return Err(format!("weir routes http only, not {}", quoted(scheme))),
+        None => asked,
+    };
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // Who asks is no part of the host, in a request's target too.
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{}: {bad}", quoted(asked)))?;
+    let facts = Facts {
+        method: "GET",
+        is_http_11: true,
+        host: Some(authority),
+        canonical: Some((&host.label(), host.scope)),
+        target: if target.starts_with('/') { target } else { "/" },
+        header: &|name| Some(authority).filter(|_| name == "host"),
+    };
+    match identify(&world.terms.identifiers, &facts) {
+        Ok(Some(identified)) => Ok(world.terms.prefix.join(identified.name.labels())),
+        Ok(None) => Err(format!(
+            "no identifier makes a name of a plain GET of {}; ask for a name, like /svc/hello",
+            quoted(asked)
+        )),
+        Err(bad) => Err(bad.to_string()),
+    }
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.explanation.to_string().trim_end())?;
+        if !self.rules.is_empty() {
+            writeln!(f, "\npolicy of {}: {}", self.rules.join(", "), calls(self.calls))?;
+        }
+        for (outside, questions) in &self.dns {
+            let names: Vec<&str> =
+                questions.inside.iter().chain(&questions.outside).map(|it| &**it).collect();
+            writeln!(
+                f,
+                "\n{outside}: DNS is asked for {}",
+                names.join(", and if there is no such name for ")
+            )?;
+            if !questions.inside.is_empty() {
+                writeln!(f, "  what it has for the cluster's own name is used as it is, and not balanced")?;
+            }
+            if let Some(unknown) = &self.unknown {
+                writeln!(f, "  {unknown}")?;
+            }
+        }
+        for refused in &self.refused {
+            writeln!(f, "\nweir does not connect to {refused} (requests get 403)")?;
+        }
+        for cluster in &self.clusters {
+            writeln!(f, "\n{}", cluster.name)?;
+            let (breaker, tried) = (&cluster.plan.breaker, cluster.plan.calls);
+            write!(
+                f,
+                "  breaker: {} failures, out for {:?} to {:?}",
+                breaker.failures, breaker.backoff.min, breaker.backoff.max
+            )?;
+            if tried == Calls::default() {
+                writeln!(f)?
+            } else {
+                writeln!(f, "; {}", calls(tried))?
+            }
+            let members = cluster.members();
+            if cluster.plan.balancer == Balancer::ClientIp {
+                writeln!(f, "  each client keeps its endpoint (sessionAffinity: ClientIP)")?;
+            }
+            if members.all.is_empty() {
+                writeln!(f, "  no endpoint: requests get 503")?;
+            }
+            for member in &members.all {
+                writeln!(f, "  {:<24} {}", member.backend.address.to_string(), health(member, self.now))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is set, in words.
+fn calls(calls: Calls) -> String {
+    let response = calls.response().map(|limit| format!("an answer within {limit:?}"));
+    let attempts = calls.attempts.map(|attempts| format!("at most {attempts} attempts"));
+    let parts: Vec<String> = response.into_iter().chain(attempts).collect();
+    if parts.is_empty() { "as for all".to_owned() } else { parts.join(", ") }
+}
+
+/// An endpoint's health in words.
+fn health(member: &Member, now: Instant) -> &'static str {
+    match (member.condition, member.backend.breaker(now)) {
+        (Condition::NotReady, _) => "not ready",
+        (Condition::Terminating, _) => "terminating: used when nothing else is left",
+        (Condition::Ready, State::Closed) => "ready",
+        (Condition::Ready, State::Open { .. }) => "ejected by its breaker",
+        (Condition::Ready, State::Due | State::Probing) => "ejected, about to be probed",
+    }
+}

@@ -1,0 +1,84 @@
+//! Which addresses of an answer are used.
+//!
+//! Only those that weir may connect to, so that an answer which names a good address and a refused one costs nobody a
+//! request. That is for comfort: the refusal itself is where weir connects (`upstream`). And only those that this node has a
+//! route to (RFC 6724 §6, rule 1); no other rule of RFC 6724 puts them in order, since they are balanced.
+
+use std::hash::BuildHasher;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::Outside;
+use crate::domain::catalog::Endpoint;
+use crate::domain::refuse::{Exempt, refuse};
+use crate::proxy::routing::snapshot::World;
+use crate::telemetry::Count;
+use crate::transport::Way;
+
+impl Outside {
+    /// The endpoints of an answer for `name`: the addresses that weir may connect to and that there is a route to (RFC 6724
+    /// §6, rule 1), as many as are used. When there are none they are all kept, and whoever asks for them hears why.
+    ///
+    /// # Errors
+    ///
+    /// An address, when the name is below the cluster's domain and no address can be the cluster's.
+    pub(super) fn endpoints(
+        &self,
+        world: &World,
+        name: &str,
+        addresses: &[IpAddr],
+        port: u16,
+    ) -> Result<Arc<[Endpoint]>, IpAddr> {
+        let terms = &world.terms;
+        let inside = terms.rules.in_cluster_domain(name);
+        let (own, foreign): (Vec<IpAddr>, Vec<IpAddr>) =
+            addresses.iter().partition(|&&address| !inside || terms.cluster_ranges.permits(address));
+        self.foreign.add(foreign.len() as u64);
+        if let (true, Some(&foreign)) = (own.is_empty(), foreign.first()) {
+            return Err(foreign);
+        }
+        let addresses = own;
+        let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
+        let exempt = if inside { Exempt::ServiceEndpoint } else { terms.plan.exempt };
+        let is_local = |ip| self.routes.is_local(ip);
+        let is_allowed = |it: &Endpoint| refuse(it.address, world.grounds(), exempt, is_local).is_none();
+        let kept = self.unless_none(all().collect(), is_allowed, &self.refused);
+        let kept = self.unless_none(kept, |it| self.has_route(it.address.ip()), &self.unreachable);
+        Ok(self.some(kept, terms.limits.addresses).into())
+    }
+
+    /// Whether packets for `address` have a way out, as far as can be told.
+    pub(super) fn has_route(&self, address: IpAddr) -> bool {
+        self.routes.way(address) != Way::None
+    }
+
+    /// Those of `all` that are `good`, the others being counted; all of them when none is.
+    fn unless_none(
+        &self,
+        all: Vec<Endpoint>,
+        good: impl Fn(&Endpoint) -> bool,
+        others: &Count,
+    ) -> Vec<Endpoint> {
+        let (good, bad): (Vec<_>, Vec<_>) = all.into_iter().partition(good);
+        others.add(bad.len() as u64);
+        if good.is_empty() { bad } else { good }
+    }
+
+    /// At most `limit` of `all`, sorted by address: the same at each look-up, and other ones on other nodes.
+    fn some(&self, all: Vec<Endpoint>, limit: usize) -> Vec<Endpoint> {
+        if all.len() <= limit {
+            return all;
+        }
+        self.surplus.add((all.len() - limit) as u64);
+        let (mut v4, mut v6): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.address.is_ipv4());
+        let half = limit / 2;
+        let of_v4 = v4.len().min(limit - v6.len().min(half));
+        for (family, most) in [(&mut v4, of_v4), (&mut v6, limit - of_v4)] {
+            family.sort_by_cached_key(|it| self.choice.hash_one(it.address.ip()));
+            family.truncate(most);
+            family.sort_by_key(|it| it.address);
+        }
+        v4.extend(v6);
+        v4
+    }
+}

@@ -1,0 +1,397 @@
+//! Destinations outside the catalog: DNS names, and addresses as they stand.
+//!
+//! Each becomes a cluster of its own, so that it is balanced, broken and counted like any other. The table has a
+//! bound; the one used longest ago makes room. An answer a little past its TTL serves on while it is asked for anew; one
+//! that nobody has asked for since is waited for. An old answer is kept when DNS fails.
+//!
+//! What DNS is asked about a host, and in which order, [`Rules::questions`] says. Addresses for a name below the cluster's own
+//! domain have to be the cluster's (`names.clusterRanges`): whoever answers otherwise is not its DNS.
+//!
+//! [`Rules::questions`]: crate::domain::name::Rules::questions
+
+mod addresses;
+mod lookups;
+
+use std::collections::{HashMap, hash_map};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+pub use self::lookups::{Asker, Busy, LookUps};
+use crate::discovery::dns::{Answer, Dns, DnsError};
+use crate::domain::catalog::Endpoint;
+use crate::domain::name::{Host, Scope};
+use crate::domain::route::Outside as NameOutside;
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::route::Lookup;
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::upstream::cluster::{Cluster, Plan};
+use crate::telemetry::Count;
+use crate::transport::KernelRoutes;
+
+/// How long a name is believed when DNS cannot be asked again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How long after its TTL an answer may serve a request while it is asked for anew.
+const PAST: Duration = Duration::from_secs(2);
+
+/// Entries unused for this long are dropped.
+const UNUSED: Duration = Duration::from_secs(600);
+
+/// The table of clusters outside the catalog.
+#[derive(Debug)]
+pub struct Outside {
+    table: Mutex<HashMap<(Box<str>, u16), Entry>>,
+    limit: AtomicUsize,
+    dns: ArcSwapOption<Dns>,
+    control: Handle,
+    routes: KernelRoutes,
+    choice: RandomState,
+    /// Those that are under way.
+    pub look_ups: Arc<LookUps>,
+    /// Entries dropped because the table was full.
+    pub evicted: Count,
+    /// Look-ups that DNS did not answer.
+    pub failed: Count,
+    /// Addresses that DNS gave and weir does not connect to.
+    pub refused: Count,
+    /// Addresses that DNS gave and this node has no route to.
+    pub unreachable: Count,
+    /// Addresses that DNS gave beyond as many as are used.
+    pub surplus: Count,
+    /// Addresses that DNS gave for names below the cluster's domain, and that cannot be the cluster's.
+    pub foreign: Count,
+    /// Requests that went to an address which the cluster's DNS has for one of its names.
+    pub unbalanced: Count,
+}
+
+/// Why there is no cluster for a name.
+enum Miss {
+    /// DNS has no address of it, or did not answer.
+    Dns(DnsError),
+    /// DNS has this address for a name below the cluster's domain, and no other.
+    Foreign(IpAddr),
+    /// weir could not ask.
+    Fault(Fault),
+}
+
+/// A name that is in the table.
+struct Known {
+    cluster: Arc<Cluster>,
+    /// How long its answer has been past its TTL, for whoever is to ask again.
+    past: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    cluster: Arc<Cluster>,
+    valid_until: Option<Instant>,
+    used: Instant,
+}
+
+impl Outside {
+    /// An empty table of at most `limit` entries. Look-ups run on `control`; connections will have the SO_MARK `mark`.
+    pub fn new(limit: usize, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
+        Self {
+            table: Mutex::new(HashMap::new()),
+            limit: AtomicUsize::new(limit),
+            dns: ArcSwapOption::new(dns.map(Arc::new)),
+            control,
+            routes: KernelRoutes::new(mark),
+            choice: RandomState::default(),
+            look_ups: Arc::default(),
+            evicted: Count::default(),
+            failed: Count::default(),
+            refused: Count::default(),
+            unreachable: Count::default(),
+            surplus: Count::default(),
+            foreign: Count::default(),
+            unbalanced: Count::default(),
+        }
+    }
+
+    /// Keeps at most `limit` entries from now on, those that were used last.
+    pub fn keep(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        let mut table = self.table.lock();
+        let Some(over) = table.len().checked_sub(limit) else { return };
+        let mut used: Vec<_> = table.iter().map(|(key, entry)| (entry.used, key.clone())).collect();
+        used.sort_unstable();
+        for (_, key) in used.into_iter().take(over) {
+            if let Some(gone) = table.remove(&key) {
+                gone.cluster.retire();
+                self.evicted.up();
+            }
+        }
+    }
+
+    /// Forgets all, with their unused connections.
+    pub fn forget(&self) {
+        for (_, gone) in self.table.lock().drain() {
+            gone.cluster.retire();
+        }
+    }
+
+    /// Looks names up by this from now on; what is known stays as long as its TTL says.
+    pub fn ask(&self, dns: Option<Dns>) {
+        self.dns.store(dns.map(Arc::new));
+    }
+
+    /// The cluster of a place outside, looked up if need be, for a request of `asker` that sees `world`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unbound`] when DNS has no address for it, or `asker` may not ask any more, saying only why;
+    /// [`Kind::Overload`] when too many look-ups are under way.
+    pub async fn cluster(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        lookup: &Lookup,
+        asker: &mut Asker,
+    ) -> Result<Arc<Cluster>, Fault> {
+        let Lookup { outside: NameOutside { host, port, .. }, plan, questions, inside } = lookup;
+        let as_host = lookup.outside.as_host();
+        if let Some(address) = as_host.literal().or_else(|| as_host.legacy_literal()) {
+            return Ok(self.fixed(SocketAddr::new(address, *port), *plan, Instant::now()));
+        }
+        let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
+        for (name, plan) in questions.inside.iter().zip(inside) {
+            if asker.is_denied(name) {
+                denied = Miss::Dns(DnsError::NoSuchName).of(name, host);
+                continue;
+            }
+            match self.named(world, (name, *port), *plan, asker).await {
+                Err(miss @ Miss::Dns(DnsError::NoSuchName)) => {
+                    asker.deny(name);
+                    denied = miss.of(name, host);
+                }
+                Err(miss @ Miss::Foreign(_)) if questions.foreign_is_none => denied = miss.of(name, host),
+                Err(miss) => return Err(miss.of(name, host)),
+                Ok(cluster) => {
+                    self.unbalanced.up();
+                    return Ok(cluster);
+                }
+            }
+        }
+        match &questions.outside {
+            Some(name) => {
+                self.named(world, (name, *port), *plan, asker).await.map_err(|miss| miss.of(name, host))
+            }
+            None => Err(denied),
+        }
+    }
+
+    /// The cluster of an absolute name, looked up if need be.
+    async fn named(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        (name, port): (&str, u16),
+        plan: Plan,
+        asker: &mut Asker,
+    ) -> Result<Arc<Cluster>, Miss> {
+        if let Some(Known { cluster, past }) = self.known(name, port, plan, Instant::now()) {
+            let Some(past) = past else { return Ok(cluster) };
+            // The look-up must outlive this request's worker.
+            let (this, world, name) = (self.clone(), world.clone(), name.into());
+            let mut asker = asker.once();
+            let asking =
+                self.control.spawn(async move { this.refresh(&world, name, port, &mut asker).await });
+            if past < PAST {
+                return Ok(cluster);
+            }
+            return match asking.await {
+                Ok(Err(why @ (DnsError::NoSuchName | DnsError::NoAddress))) => Err(Miss::Dns(why)),
+                Ok(_) | Err(_) => Ok(cluster),
+            };
+        }
+        if self.dns.load().is_none() {
+            return Err(Miss::Fault(Fault::new(Kind::Unbound, "DNS is not available")));
+        }
+        let answer = self.answer(world, name, asker).await;
+        let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, world)))?.map_err(Miss::Dns)?;
+        let endpoints = self.endpoints(world, name, &answer.addresses, port).map_err(Miss::Foreign)?;
+        let (cluster, now) = (Arc::new(Cluster::new(title(name, port), plan)), Instant::now());
+        cluster.apply(&endpoints);
+        Ok(self.insert((name.into(), port), cluster, Some(answer.valid_until), now))
+    }
+
+    /// The cluster of one address, as it was dialled.
+    pub fn fixed(&self, address: SocketAddr, plan: Plan, now: Instant) -> Arc<Cluster> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let key: (Box<str>, u16) = (address.ip().to_string().into(), address.port());
+        if let Some(entry) = self.table.lock().get_mut(&key).filter(|entry| entry.cluster.plan == plan) {
+            entry.used = now;
+            return entry.cluster.clone();
+        }
+        let cluster = Arc::new(Cluster::new(title(&key.0, key.1), plan));
+        cluster.apply(&[Endpoint::at(address)].into());
+        self.insert(key, cluster, None, now)
+    }
+
+    /// Every cluster in the table.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.table.lock().values().map(|entry| entry.cluster.clone()).collect()
+    }
+
+    /// Drops what nobody has used for long.
+    pub fn sweep(&self, now: Instant) {
+        self.table.lock().retain(|_, entry| {
+            let stays = now.saturating_duration_since(entry.used) < UNUSED;
+            if !stays {
+                entry.cluster.retire();
+            }
+            stays
+        });
+    }
+
+    /// The cluster of a name that is known, unless it was made by another plan.
+    fn known(&self, host: &str, port: u16, plan: Plan, now: Instant) -> Option<Known> {
+        let mut table = self.table.lock();
+        let key = (host.into(), port);
+        let entry = table.get_mut(&key).filter(|entry| entry.cluster.plan == plan)?;
+        entry.used = now;
+        let past = entry.valid_until.map(|until| now.saturating_duration_since(until));
+        let past = past.filter(|past| !past.is_zero());
+        if past.is_some() {
+            // Whoever sees the expiry first asks again; the rest use the old answer meanwhile.
+            entry.valid_until = Some(now + RETRY);
+        }
+        Some(Known { cluster: entry.cluster.clone(), past })
+    }
+
+    /// What DNS says of `host`, as far as `asker` may ask.
+    async fn answer(
+        self: &Arc<Self>,
+        world: &World,
+        host: &str,
+        asker: &mut Asker,
+    ) -> Result<Result<Answer, DnsError>, Busy> {
+        let (dns, this) = (self.dns.load_full().ok_or(Busy::Stopping)?, self.clone());
+        let ask = |host: Box<str>| async move {
+            let answer = dns.resolve(&host, |address| this.has_route(address)).await;
+            if let Err(DnsError::Failed(_)) = answer {
+                this.failed.up();
+            }
+            answer
+        };
+        self.look_ups.answer(host, asker, world.terms.limits.dns_lookups, &self.control, ask).await
+    }
+
+    /// Asks for `host` again. What failed is returned, and has been dealt with.
+    async fn refresh(
+        self: &Arc<Self>,
+        world: &World,
+        host: Box<str>,
+        port: u16,
+        asker: &mut Asker,
+    ) -> Result<(), DnsError> {
+        // The last addresses serve on where there is no room for it.
+        let Ok(answer) = self.answer(world, &host, asker).await else { return Ok(()) };
+        let mut table = self.table.lock();
+        let key = (host, port);
+        match &answer {
+            Ok(Answer { addresses, valid_until }) => {
+                match (table.get_mut(&key), self.endpoints(world, &key.0, addresses, port)) {
+                    (Some(entry), Ok(endpoints)) => {
+                        entry.cluster.apply(&endpoints);
+                        entry.valid_until = Some(*valid_until);
+                    }
+                    (Some(_), Err(foreign)) => {
+                        let why = "DNS has an address for a name of the cluster that cannot be its own";
+                        tracing::warn!(host = %key.0, address = %foreign, "{why}; the last addresses serve on");
+                    }
+                    (None, _) => {}
+                }
+            }
+            Err(DnsError::NoSuchName | DnsError::NoAddress) => {
+                if let Some(gone) = table.remove(&key) {
+                    gone.cluster.retire();
+                }
+            }
+            Err(DnsError::Failed(cause)) => {
+                tracing::warn!(host = %key.0, %cause, "DNS does not answer; the last addresses serve on");
+            }
+        }
+        answer.map(drop)
+    }
+
+    fn insert(
+        &self,
+        key: (Box<str>, u16),
+        cluster: Arc<Cluster>,
+        valid_until: Option<Instant>,
+        now: Instant,
+    ) -> Arc<Cluster> {
+        let mut table = self.table.lock();
+        if table.len() >= self.limit.load(Ordering::Relaxed) && !table.contains_key(&key) {
+            let oldest = table.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest {
+                if let Some(gone) = table.remove(&oldest) {
+                    gone.cluster.retire();
+                }
+                self.evicted.up();
+            }
+        }
+        // Two requests may have looked the name up at once: the first one's cluster stays, if the plan is the same.
+        let new = Entry { cluster, valid_until, used: now };
+        let entry = match table.entry(key) {
+            hash_map::Entry::Vacant(vacant) => vacant.insert(new),
+            hash_map::Entry::Occupied(there) => {
+                let there = there.into_mut();
+                if there.cluster.plan != new.cluster.plan {
+                    std::mem::replace(there, new).cluster.retire();
+                }
+                there
+            }
+        };
+        entry.used = now;
+        entry.cluster.clone()
+    }
+}
+
+impl Miss {
+    /// What a request for `host` hears for which `name` was looked up.
+    fn of(self, name: &str, host: &str) -> Fault {
+        match self {
+            Self::Dns(why) if name == host => Fault::new(Kind::Unbound, why.to_string()),
+            Self::Dns(why) => Fault::new(Kind::Unbound, format!("{why} ({name})")),
+            Self::Foreign(address) => Fault::new(
+                Kind::Unbound,
+                format!("DNS has {address} for {name}, which cannot be the cluster's (names.clusterRanges)"),
+            ),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
+/// What a cluster outside the catalog is called.
+fn title(host: &str, port: u16) -> Box<str> {
+    let port = Some(port).filter(|&port| port != 80);
+    Host { host: host.into(), port, scope: Scope::Anywhere }.to_string().into()
+}
+
+/// Why `name` was not looked up.
+fn refused(name: &str, busy: Busy, world: &World) -> Fault {
+    let limits = &world.terms.limits;
+    match busy {
+        Busy::Client => Fault::new(
+            Kind::Overload,
+            format!("{name} is not looked up: this client has its share of the node's look-ups under way"),
+        ),
+        Busy::Node => Fault::new(
+            Kind::Overload,
+            format!("{name} is not looked up: {} look-ups are under way already", limits.dns_lookups),
+        ),
+        Busy::Request => Fault::new(
+            Kind::Unbound,
+            format!("{name} is not looked up: one request may ask DNS {} questions", limits.dns_questions),
+        ),
+        Busy::Stopping => Fault::new(Kind::Overload, "weir is stopping"),
+    }
+}

@@ -1,0 +1,8 @@
+//! Where a name leads: snapshots of everything a request is decided by, and the routes that names are bound to.
+
+pub mod cache;
+pub mod explain;
+pub mod external;
+pub mod resolve;
+pub mod route;
+pub mod snapshot;

@@ -1,0 +1,188 @@
+//! From a route to a place: names outside are looked up, and requests that depend on the cluster's services wait for the
+//! first list of them.
+//!
+//! That list comes some 100 ms after weir's start, or not for as long as the API server is away. So a request that depends on
+//! it is held, for `limits.firstList` at most: in the first moments until the list is here, or has failed; later the
+//! cluster's DNS is asked at once, and a request is held only where that does not help.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use tokio::time::timeout_at;
+
+use crate::domain::name::Services;
+use crate::domain::route::{Outside as NameOutside, Target};
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::external::Asker;
+use crate::proxy::routing::route::{Place, Route};
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::worker::Worker;
+use crate::telemetry::{Count, Level};
+
+/// What is counted of requests that wait for the first list of services.
+#[derive(Debug, Default)]
+pub struct Holds {
+    /// Requests that wait now.
+    pub open: Level,
+    /// Requests that have waited, by how that ended: [`Holds::ENDS`].
+    pub ended: [Count; Self::ENDS.len()],
+}
+
+impl Holds {
+    /// The labels of [`Holds::ended`]: the list came; it failed; the time was over; the client left.
+    pub const ENDS: [&'static str; 4] = ["known", "failing", "late", "left"];
+}
+
+/// A request that waits; counted when that ends, however it does.
+struct Hold<'a> {
+    holds: &'a Holds,
+    end: usize,
+}
+
+/// Where a request goes.
+pub struct Settled {
+    /// The world that it was bound in, where that is another than the one it came into.
+    pub world: Option<Arc<World>>,
+    /// Where its name leads.
+    pub route: Rc<Route>,
+    /// The place of it for this request.
+    pub place: Place,
+}
+
+impl Worker {
+    /// Where a request of `client` goes that sees `world`, and whose name leads where `bind` says.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no place for it.
+    pub async fn place(
+        &self,
+        world: &Arc<World>,
+        client: &SocketAddr,
+        bind: impl Fn(&World) -> Rc<Route>,
+    ) -> Result<Settled, Fault> {
+        let route = bind(world);
+        if route.is_awaited() {
+            // On the heap, since hardly any request needs it.
+            return Box::pin(self.hold(world, route, client, bind)).await;
+        }
+        let place = self.settle(world, &route, client).await?;
+        Ok(Settled { world: None, route, place })
+    }
+
+    /// The same for a `route` that depends on what is not known of the cluster's services yet.
+    async fn hold(
+        &self,
+        world: &Arc<World>,
+        mut route: Rc<Route>,
+        client: &SocketAddr,
+        bind: impl Fn(&World) -> Rc<Route>,
+    ) -> Result<Settled, Fault> {
+        let limits = &world.terms.limits;
+        let most = limits.first_list.min(route.calls().response().unwrap_or(limits.response));
+        let until = Instant::now() + most;
+        let mut world = world.clone();
+        // In the first moments the list is about to come.
+        let moment = until.min(self.shared.epoch + most);
+        if !world.is_failing() && Instant::now() < moment {
+            world = self.known_by(moment).await;
+            route = bind(&world);
+        }
+        let mut outcome = self.settle(&world, &route, client).await;
+        if route.is_awaited() && !world.is_failing() && is_unknown(&outcome) && Instant::now() < until {
+            world = self.known_by(until).await;
+            if world.services() == Services::Known {
+                route = bind(&world);
+                outcome = self.settle(&world, &route, client).await;
+            }
+        }
+        Ok(Settled { place: outcome?, world: Some(world), route })
+    }
+
+    /// The world as soon as services are known in it, or it was tried in vain to know them; or else the world at `until`.
+    async fn known_by(&self, until: Instant) -> Arc<World> {
+        let mut hold = Hold::begin(&self.shared.holds);
+        let mut moved = self.shared.moved.subscribe();
+        loop {
+            let world = self.world();
+            if world.services() == Services::Known {
+                hold.end = 0;
+                return world;
+            }
+            if world.is_failing() {
+                hold.end = 1;
+                return world;
+            }
+            if timeout_at(until.into(), moved.changed()).await.is_err() {
+                hold.end = 2;
+                return self.world();
+            }
+        }
+    }
+
+    /// The place of `route` for one request of `client`. Names outside are looked up, as many as `limits.dnsQuestions`
+    /// allows; one that DNS denies makes room for the next alternative.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    async fn settle(&self, world: &Arc<World>, route: &Route, client: &SocketAddr) -> Result<Place, Fault> {
+        let mut asker = Asker::new(client.ip(), world.terms.limits.dns_questions);
+        let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
+        let mut last: Option<(String, Fault)> = None;
+        loop {
+            let is_neg =
+                |target: &Target<Place>| matches!(target, Target::Outside(it) if denied.contains(it));
+            let chosen = match (route.choose(&mut self.rng.borrow_mut(), &is_neg), last.take()) {
+                (Ok(bound), _) => bound,
+                (Err(none), Some((host, denied))) => return Err(unbound(none, &host, &denied)),
+                (Err(why), None) => return Err(why),
+            };
+            match &chosen.target {
+                Target::Port(place) => return Ok(place.clone()),
+                Target::Outside(name) => {
+                    denied.push(name.clone());
+                    // A route knows every place that it may lead to.
+                    let Some(lookup) = route.lookup(name) else { continue };
+                    match self.shared.outside.cluster(world, lookup, &mut asker).await {
+                        Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
+                        Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
+                            last = Some((name.label(), why));
+                        }
+                        Err(why) => return Err(why),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Hold<'a> {
+    fn begin(holds: &'a Holds) -> Self {
+        holds.open.up();
+        Self { holds, end: 3 }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.holds.open.down();
+        self.holds.ended[self.end].up();
+    }
+}
+
+fn is_unknown(outcome: &Result<Place, Fault>) -> bool {
+    matches!(outcome, Err(Fault { kind: Kind::ServicesUnknown, .. }))
+}
+
+/// The fault of a name for which there is `none` left, DNS having denied `host`.
+fn unbound(none: Fault, host: &str, denied: &Fault) -> Fault {
+    match none.kind {
+        // A dtab goes on to say that the name exists.
+        Kind::NoEndpoint => none,
+        kind => Fault::new(kind, format!("{none}; as for {host}: {denied}")),
+    }
+}

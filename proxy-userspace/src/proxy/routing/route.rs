@@ -1,0 +1,203 @@
+//! A name, bound: the tree of places its requests may go to, ready for each of them.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use smallvec::SmallVec;
+
+use crate::domain::dtab::NameTree;
+use crate::domain::name::{Path, Questions, Services};
+use crate::domain::policy::Calls;
+use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::snapshot::{Basis, Facts, Generation, Terms, World};
+use crate::proxy::upstream::cluster::{Cluster, Plan};
+
+/// Reasons that an answer gives for there being no place.
+const REASONS: usize = 8;
+
+/// Where the requests for one name go.
+#[derive(Debug)]
+pub struct Route {
+    /// The name (`/svc/hello`), as `l5d-dst-service` has it.
+    pub service: Option<HeaderValue>,
+    tree: NameTree<Bound<Place>>,
+    /// What policies say of the name.
+    calls: Calls,
+    /// How the places outside are found, which are looked up only when they are used.
+    outside: Vec<Lookup>,
+    /// Why there is no place; found out once, when the name is bound.
+    why: (Kind, String),
+    /// What the binding depends on.
+    facts: Facts,
+}
+
+/// How a place outside is found.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// The place.
+    pub outside: Outside,
+    /// What its cluster is made with.
+    pub plan: Plan,
+    /// What DNS is asked; nothing for an address.
+    pub questions: Questions,
+    /// The same for the clusters of the names below the cluster's domain, in their order.
+    pub inside: SmallVec<[Plan; 2]>,
+}
+
+/// A service port, and the headers that say so.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Its part of the name (`l5d-dst-client`).
+    pub client: Option<HeaderValue>,
+    /// What is left of the name (`l5d-dst-residual`); none where nothing is.
+    pub residual: Option<HeaderValue>,
+    /// How its endpoints are tried.
+    pub calls: Calls,
+    /// Whether it lies outside the catalog, so that it may have been looked up just now.
+    pub outside: bool,
+}
+
+impl Route {
+    /// The route for `name`, of what its delegation came to on this basis. Why it came to nothing, if so, `explain` tells.
+    pub fn new(
+        (terms, services): (&Terms, Services),
+        name: &Path,
+        bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
+        basis: Basis,
+        explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
+    ) -> Self {
+        let service = HeaderValue::try_from(name.to_string()).ok();
+        let calls = terms.policies.service(name);
+        let (tree, why) = match (bound, basis.unknown) {
+            (Err(failure), _) => (NameTree::Neg, (Kind::Unbound, format!("{name}: {failure}"))),
+            (Ok(tree), Some(unknown)) => {
+                (tree, (Kind::ServicesUnknown, format!("{name} is not bound yet: {unknown}")))
+            }
+            (Ok(tree), None) => {
+                let why = why(name, &tree, explain);
+                (tree, (Kind::Unbound, why))
+            }
+        };
+        let mut outside = Vec::new();
+        tree.for_each(&mut |bound| {
+            if let Target::Outside(it) = &bound.target {
+                outside.push(terms.lookup(it, services));
+            }
+        });
+        let tree = tree.map(&mut |bound| place(bound, calls));
+        Self { service, tree, calls, outside, why, facts: basis.facts }
+    }
+
+    /// The place that a host outside turned out to be.
+    pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> Place {
+        let client = HeaderValue::try_from(id.to_string()).ok();
+        let calls = self.calls.and(cluster.plan.calls);
+        Place { cluster, client, residual: None, calls, outside: true }
+    }
+
+    /// Whether more will be known of what it depends on: the first list of the cluster's services is still to come.
+    pub fn is_awaited(&self) -> bool {
+        self.why.0 == Kind::ServicesUnknown
+    }
+
+    /// What policies say of the name.
+    pub fn calls(&self) -> Calls {
+        self.calls
+    }
+
+    /// How a place outside is found that this route may lead to.
+    pub fn lookup(&self, outside: &Outside) -> Option<&Lookup> {
+        self.outside.iter().find(|it| it.outside == *outside)
+    }
+
+    /// Whether it would be bound the same in `world`, having been bound in the world of `then`. Why a name is not bound
+    /// says what there is instead, so that such a route holds in its own world only.
+    pub fn holds(&self, world: &World, then: Generation) -> bool {
+        !matches!(self.tree, NameTree::Neg) && world.holds(&self.facts, then)
+    }
+
+    /// The place for one request, unless what `is_neg` knows leaves none.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unbound`] when there is none, [`Kind::ServicesUnknown`] when one may become known, [`Kind::NoEndpoint`] when a
+    /// dtab says that the name is empty.
+    pub fn choose(
+        &self,
+        rng: &mut fastrand::Rng,
+        is_neg: &impl Fn(&Target<Place>) -> bool,
+    ) -> Result<&Bound<Place>, Fault> {
+        match choose(&self.tree, rng, is_neg) {
+            Choice::Bound(bound) => Ok(bound),
+            Choice::Neg | Choice::Fail => Err(Fault::new(self.why.0, self.why.1.clone())),
+            Choice::Empty if matches!(self.tree, NameTree::Empty) => {
+                Err(Fault::new(Kind::NoEndpoint, self.why.1.clone()))
+            }
+            // One of several ways.
+            Choice::Empty => Err(Fault::new(Kind::NoEndpoint, "a dtab entry leads this name to nothing ($)")),
+        }
+    }
+}
+
+/// Why there is no place in `tree`, should there be none. Nothing is found out of one that leads somewhere for certain.
+fn why<P>(
+    name: &Path,
+    tree: &NameTree<Bound<P>>,
+    explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
+) -> String {
+    match tree {
+        NameTree::Neg => format!("{name} is not bound: {}", short(&explain().reasons())),
+        NameTree::Fail => format!("{name} is not bound: {}", decider(&explain())),
+        NameTree::Empty => {
+            let explanation = explain();
+            let why = match explanation.empty() {
+                Some(why) => why.to_owned(),
+                None => decider(&explanation),
+            };
+            format!("{name} has no endpoint: {why}")
+        }
+        NameTree::Leaf(_) | NameTree::Alt(_) | NameTree::Union(_) => {
+            let mut uncertain = false;
+            tree.for_each(&mut |bound| uncertain |= bound.target.is_uncertain());
+            if !uncertain {
+                return String::new();
+            }
+            // Should DNS deny what is left, these are the reasons of those before.
+            match explain().reasons().as_slice() {
+                [] => format!("{name} is not bound"),
+                reasons => format!("{name} is not bound: {}", short(reasons)),
+            }
+        }
+    }
+}
+
+/// Reasons for an answer's body. The whole story is told by an explanation.
+fn short(reasons: &[&str]) -> String {
+    let told = reasons[..reasons.len().min(REASONS)].join("; ");
+    match reasons.len().checked_sub(REASONS) {
+        None | Some(0) => told,
+        Some(more) => format!("{told}; and {more} more reasons, which `weir explain` gives"),
+    }
+}
+
+/// The entry by which a name leads nowhere.
+fn decider(explanation: &Explanation<Arc<Cluster>>) -> String {
+    explanation.decider().unwrap_or_else(|| "the name itself says so".to_owned())
+}
+
+fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {
+    let Bound { target, id, residual } = bound.clone();
+    let target = match target {
+        Target::Port(cluster) => {
+            let client = HeaderValue::try_from(id.to_string()).ok();
+            let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
+            let calls = service.and(cluster.plan.calls);
+            Target::Port(Place { cluster, client, residual, calls, outside: false })
+        }
+        Target::Outside(outside) => Target::Outside(outside),
+    };
+    Bound { target, id, residual }
+}

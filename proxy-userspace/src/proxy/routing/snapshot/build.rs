@@ -1,0 +1,258 @@
+//! Building a world from a catalog: whole when the terms change, and from the one before when services do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use super::facts::{Fact, History};
+use super::{Claim, Node, Port, World};
+use crate::config::{Allow, Limits};
+use crate::domain::balance::Balancer;
+use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, ServiceKey};
+use crate::domain::dtab::Dtab;
+use crate::domain::identify::Identifier;
+use crate::domain::name::{Path, Rules};
+use crate::domain::policy::Policies;
+use crate::domain::refuse::Exempt;
+use crate::domain::route::Configured;
+use crate::proxy::upstream::cluster::{Cluster, Plan, Seat};
+
+/// Everything a world is made of but the catalog: it changes only with the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// How names become canonical.
+    pub rules: Rules,
+    /// Whether names outside are looked up.
+    pub dns: bool,
+    /// Where an answer for a name below the cluster's domain has to lie.
+    pub cluster_ranges: Allow,
+    /// The base dtab, and the configuration's after it.
+    pub dtab: Arc<Dtab>,
+    /// Whose requests may bring dtab entries of their own.
+    pub overrides: Allow,
+    /// From whom requests for a diagnosis are answered.
+    pub diagnostics: Allow,
+    /// What the names of explicit requests start with.
+    pub prefix: Path,
+    /// How those names are made.
+    pub identifiers: Vec<Identifier>,
+    /// The namers, in the order they are asked.
+    pub namers: Vec<Configured>,
+    /// What of that is otherwise for some names.
+    pub policies: Arc<Policies>,
+    /// What attempts may take.
+    pub limits: Limits,
+    /// What clusters are made with; those outside the catalog exactly so.
+    pub plan: Plan,
+    /// What weir does not connect to besides.
+    pub refused: Arc<[IpNet]>,
+    /// This node.
+    pub node: Node,
+}
+
+impl World {
+    /// The world of `terms` and `catalog`. Clusters of `before` that still exist and were made with the same plan
+    /// are kept.
+    pub fn build(terms: &Terms, catalog: Arc<Catalog>, before: Option<&Self>) -> Self {
+        let mut world = Self {
+            catalog: catalog.clone(),
+            terms: terms.clone(),
+            services: OrdMap::new(),
+            owners: OrdMap::new(),
+            node_ports: OrdMap::new(),
+            live: before.map(|before| before.live.clone()).unwrap_or_default(),
+            history: before.map_or_else(History::default, |before| before.history.clone()).anew(),
+            none: Dtab::default(),
+        };
+        for (key, service) in &catalog.services {
+            world.put(key, service, before.and_then(|before| before.services.get(key)));
+        }
+        if let Some(before) = before {
+            for (key, ports) in &before.services {
+                world.retire(ports, world.services.get(key));
+            }
+        }
+        world
+    }
+
+    /// The world after `changes`, which led to `catalog`. It shares with this one whatever they leave alone: the work is
+    /// proportional to them.
+    pub fn with(&self, catalog: Arc<Catalog>, changes: &Changes) -> Self {
+        let mut world = Self {
+            catalog: catalog.clone(),
+            terms: self.terms.clone(),
+            services: self.services.clone(),
+            owners: self.owners.clone(),
+            node_ports: self.node_ports.clone(),
+            live: self.live.clone(),
+            history: self.history.next(),
+            none: Dtab::default(),
+        };
+        if changes.awaited {
+            world.history.change(Fact::awaited());
+        }
+        if changes.nodes {
+            world.history.change(Fact::nodes());
+        }
+        for key in changes.removed.iter().chain(&changes.changed).chain(&changes.added) {
+            let (old, new) = (self.catalog.services.get(key), catalog.services.get(key));
+            if let (Some(old), Some(new)) = (old, new)
+                && same_shape(old, new)
+            {
+                self.apply(key, new);
+                continue;
+            }
+            let ports = world.services.remove(key);
+            if let Some(old) = old {
+                world.give_up(key, old);
+            }
+            if let Some(new) = new {
+                world.put(key, new, ports.as_ref());
+            }
+            if let Some(ports) = &ports {
+                world.retire(ports, world.services.get(key));
+            }
+            world.history.change(Fact::service(key));
+            for (address, port) in [old, new].into_iter().flatten().flat_map(|it| sockets(it)) {
+                world.history.change(Fact::address(address, port));
+            }
+            for (_, node_port) in [old, new].into_iter().flatten().flat_map(|it| node_ports(it)) {
+                world.history.change(Fact::node_port(node_port.number));
+            }
+        }
+        world
+    }
+
+    /// Hands a service's endpoints to its clusters.
+    pub(super) fn apply(&self, key: &ServiceKey, service: &Service) {
+        for (port, bound) in service.ports.iter().zip(self.services.get(key).into_iter().flat_map(|it| &**it))
+        {
+            bound.seat.apply(&port.endpoints);
+        }
+    }
+
+    /// Closes what was in `ports` and is not in `kept`.
+    fn retire(&self, ports: &[Port], kept: Option<&Arc<[Port]>>) {
+        let stays = |port: &Port| {
+            kept.is_some_and(|kept| kept.iter().any(|kept| Arc::ptr_eq(&kept.seat, &port.seat)))
+        };
+        ports.iter().filter(|port| !stays(port)).for_each(|port| port.seat.retire(&self.live));
+    }
+
+    /// Adds a service, keeping the seats of `before` that are still what they were.
+    fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>) {
+        let host = host_name(key, &self.terms.rules);
+        let plan = Arc::new(self.plan(service));
+        let terms = &self.terms;
+        let ports: Arc<[Port]> = service
+            .ports
+            .iter()
+            .enumerate()
+            .map(|(at, port)| {
+                let plan = terms.plan_of(service, &host, at, &plan);
+                let name = cluster_name(key, &host, port.number);
+                let kept = before
+                    .and_then(|before| before.iter().find(|it| it.seat.name == name && it.seat.plan == plan));
+                let seat = match kept {
+                    Some(kept) => {
+                        kept.seat.apply(&port.endpoints);
+                        let views = |it: &Arc<Cluster>| it.keep_views(|view| terms.still_has(view, &it.plan));
+                        kept.seat.made().map(views);
+                        kept.seat.clone()
+                    }
+                    None => Arc::new(Seat::new(key.clone(), name, plan, port.endpoints.clone())),
+                };
+                Port { name: port.name.clone(), number: port.number, protocol: port.protocol, seat }
+            })
+            .collect();
+        for (address, number) in sockets(service) {
+            let Some(port) = ports.iter().find(|port| port.number == number) else { continue };
+            let claims = self.owners.entry((address, number)).or_default();
+            let claim = Claim { protocol: port.protocol, seat: port.seat.clone() };
+            // Two services with one address and port: the first by key has it, whatever the order of events.
+            match claims.binary_search_by(|it| it.seat.service.cmp(key)) {
+                Ok(_) => {}
+                Err(at) => claims.insert(at, claim),
+            }
+        }
+        for (at, node_port) in node_ports(service) {
+            let Some(port) = ports.get(at) else { continue };
+            let claims = self.node_ports.entry(node_port.number).or_default();
+            let claim = Claim { protocol: port.protocol, seat: port.seat.clone() };
+            if let Err(at) = claims.binary_search_by(|(_, it)| it.seat.service.cmp(key)) {
+                claims.insert(at, (node_port.at, claim));
+            }
+        }
+        self.services.insert(key.clone(), ports);
+    }
+
+    /// Takes the addresses and node ports that `service` had from it.
+    fn give_up(&mut self, key: &ServiceKey, service: &Service) {
+        for (_, NodePort { number, .. }) in node_ports(service) {
+            let Some(claims) = self.node_ports.get_mut(&number) else { continue };
+            claims.retain(|(_, it)| it.seat.service != *key);
+            if claims.is_empty() {
+                self.node_ports.remove(&number);
+            }
+        }
+        for socket in sockets(service) {
+            let Some(claims) = self.owners.get_mut(&socket) else { continue };
+            claims.retain(|it| it.seat.service != *key);
+            if claims.is_empty() {
+                self.owners.remove(&socket);
+            }
+        }
+    }
+
+    /// What the clusters of a service are made with.
+    fn plan(&self, service: &Service) -> Plan {
+        let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
+        let balancer = if service.affinity.is_some() { Balancer::ClientIp } else { self.terms.plan.balancer };
+        Plan { exempt, balancer, ..self.terms.plan }
+    }
+}
+
+/// Every address with every port that a service owns.
+fn sockets(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> {
+    let addresses: SmallVec<[IpAddr; 2]> = service.addresses.iter().map(IpAddr::to_canonical).collect();
+    addresses.into_iter().flat_map(|address| service.ports.iter().map(move |port| (address, port.number)))
+}
+
+/// Every node port of a service, with the place of its port among the others.
+fn node_ports(service: &Service) -> impl Iterator<Item = (usize, NodePort)> {
+    service.ports.iter().enumerate().filter_map(|(at, port)| Some((at, port.node_port?)))
+}
+
+/// Whether two versions of a service differ in their endpoints only, and not in what those are called.
+pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
+    before.addresses == after.addresses
+        && before.written == after.written
+        && before.external_name == after.external_name
+        && before.affinity.is_some() == after.affinity.is_some()
+        && before.hostnames() == after.hostnames()
+        && before.ports.len() == after.ports.len()
+        && before.ports.iter().zip(&after.ports).all(|(before, after)| {
+            (&before.name, before.number, before.protocol, before.node_port)
+                == (&after.name, after.number, after.protocol, after.node_port)
+        })
+}
+
+/// The canonical host of a service: its name, with its namespace unless that is the default one.
+fn host_name(key: &ServiceKey, rules: &Rules) -> Box<str> {
+    if key.namespace.is_empty() || *key.namespace == *rules.namespace {
+        (&*key.name).into()
+    } else {
+        format!("{}.{}", key.name, key.namespace).into()
+    }
+}
+
+fn cluster_name(key: &ServiceKey, host: &str, port: u16) -> Box<str> {
+    let port = match key.namer {
+        Namer::Fs => None,
+        Namer::K8s => Some(port).filter(|&port| port != 80),
+    };
+    format!("/svc/{}", super::plans::label_of(host, port)).into()
+}

@@ -1,0 +1,207 @@
+//! The world: everything a request is decided by, as one snapshot.
+//!
+//! A request takes the current world once and is answered by it, so a reload never splits a request. Building
+//! one keeps every cluster that is still named, and with it load, breakers and connections. When only endpoints
+//! changed there is no new world at all: [`World::absorb`] hands them to their clusters. When services come and go
+//! the next world shares all others with the one before ([`World::with`]): nothing a catalog's change costs is
+//! proportional to the cluster.
+
+mod build;
+mod facts;
+mod names;
+mod plans;
+mod pods;
+mod reasons;
+#[cfg(test)]
+mod tests;
+pub use build::Terms;
+pub use facts::{Basis, Facts, Generation};
+pub(in crate::proxy) use reasons::Audience;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use smallvec::SmallVec;
+
+use crate::domain::catalog::{AppProtocol, At, Catalog, Changes, ServiceKey};
+use crate::domain::dtab::Dtab;
+use crate::domain::name::{Path, Services};
+use crate::domain::refuse::Grounds;
+use crate::domain::route::{self, Delegation, Explanation};
+use crate::proxy::routing::route::Route;
+use crate::proxy::upstream::cluster::{Cluster, Live, Seat};
+
+/// What one request sees.
+#[derive(Debug)]
+pub struct World {
+    /// The catalog it was built from.
+    pub catalog: Arc<Catalog>,
+    /// What it was built with.
+    pub terms: Terms,
+    services: OrdMap<ServiceKey, Arc<[Port]>>,
+    owners: OrdMap<(IpAddr, u16), Claims>,
+    /// The service ports that are at nodes' addresses, by the number there.
+    node_ports: OrdMap<u16, NodeClaims>,
+    /// The clusters that were made, of all worlds that follow each other.
+    live: Arc<Live>,
+    history: facts::History,
+    /// The dtab of a request that brings none.
+    none: Dtab,
+}
+
+/// Which addresses lead back to this node, or to weir.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    /// The node's own addresses.
+    pub own: Vec<IpAddr>,
+    /// Where weir listens.
+    pub listeners: Vec<SocketAddr>,
+}
+
+/// One port of a service.
+#[derive(Debug)]
+struct Port {
+    name: Option<Arc<str>>,
+    number: u16,
+    protocol: AppProtocol,
+    seat: Arc<Seat>,
+}
+
+/// The service ports that say an address and port is theirs, by service; the first has it.
+type Claims = SmallVec<[Claim; 1]>;
+
+#[derive(Clone, Debug)]
+struct Claim {
+    protocol: AppProtocol,
+    seat: Arc<Seat>,
+}
+
+/// The service ports that say a node port is theirs, likewise.
+type NodeClaims = SmallVec<[(At, Claim); 1]>;
+
+/// The service port that owns a dialled address.
+#[derive(Debug)]
+pub struct Owner<'a> {
+    /// Its cluster.
+    pub cluster: &'a Arc<Cluster>,
+    /// What it declares of its protocol.
+    pub protocol: AppProtocol,
+}
+
+impl World {
+    /// Where `name` leads: by the dtabs of the configuration, and `request`'s own after them.
+    pub fn bind(&self, name: &Path, request: Option<&Dtab>) -> Route {
+        let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
+        let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
+        let asked = names::Asked::of(self);
+        let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: &asked, limits };
+        let bound = delegation.bind(name);
+        // The reasons go to whoever sends the request.
+        let explain = || delegation.explain(name);
+        Route::new((&self.terms, self.services()), name, bound, asked.basis(), explain)
+    }
+
+    /// The same, with every step.
+    pub fn explain(&self, name: &Path, request: Option<&Dtab>) -> Explanation<Arc<Cluster>> {
+        let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
+        let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
+        Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: self, limits }.explain(name)
+    }
+
+    /// Which world this is of those that follow each other.
+    pub fn generation(&self) -> Generation {
+        self.history.now()
+    }
+
+    /// Whether what was bound by `facts` in the world of `then` would be bound the same now.
+    pub fn holds(&self, facts: &Facts, then: Generation) -> bool {
+        self.history.holds(facts, then)
+    }
+
+    /// The service port that owns `dialled`, if any.
+    pub fn owner(&self, dialled: SocketAddr) -> Option<Owner<'_>> {
+        let (ip, port) = (dialled.ip().to_canonical(), dialled.port());
+        let of_service = self.owners.get(&(ip, port)).and_then(|claims| claims.first());
+        let claim = of_service.or_else(|| self.owner_of_node_port(ip, port))?;
+        Some(Owner { cluster: claim.seat.cluster(&self.live), protocol: claim.protocol })
+    }
+
+    /// The service port that `port` of the node at `ip` is, if that is one.
+    fn owner_of_node_port(&self, ip: IpAddr, port: u16) -> Option<&Claim> {
+        let claims = self.node_ports.get(&port)?;
+        let at = match self.terms.node.own.iter().any(|own| own.to_canonical() == ip) {
+            true => At::Own,
+            false if self.catalog.nodes.contains(&ip) => At::Every,
+            false => return None,
+        };
+        claims.iter().find(|(of, _)| at == At::Own || *of == At::Every).map(|(_, claim)| claim)
+    }
+
+    /// Every service that says `address` and `port` are its own, and not that they are left alone; the first has them.
+    pub fn claimants(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &ServiceKey> {
+        let claims = self.owners.get(&(address.to_canonical(), port));
+        let claims = claims.into_iter().flatten().filter(|claim| claim.protocol != AppProtocol::Direct);
+        claims.map(|claim| &claim.seat.service)
+    }
+
+    /// Every cluster of the catalog that was asked for, files' before Services'.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.live.clusters()
+    }
+
+    /// Every cluster that transformers make of one of the catalog, as far as requests have asked for it.
+    pub fn views(&self) -> Vec<Arc<Cluster>> {
+        self.clusters().iter().flat_map(|cluster| cluster.views()).collect()
+    }
+
+    /// Where the clusters of one service are, one for each port.
+    pub fn seats_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Seat> {
+        self.services.get(key).into_iter().flat_map(|ports| &**ports).map(|port| &*port.seat)
+    }
+
+    /// Whether the cluster's Services are known.
+    pub fn services(&self) -> Services {
+        if self.catalog.awaited.is_some() { Services::Awaited } else { Services::Known }
+    }
+
+    /// Whether it was tried to get the first list of services, and that failed.
+    pub fn is_failing(&self) -> bool {
+        self.catalog.awaited.as_ref().is_some_and(|awaited| awaited.is_failing)
+    }
+
+    /// Which addresses weir does not connect to.
+    pub fn grounds(&self) -> Grounds<'_> {
+        let node = &self.terms.node;
+        Grounds { own: &node.own, listeners: &node.listeners, refused: &self.terms.refused }
+    }
+
+    /// Hands `catalog`'s endpoints to their clusters, when nothing else differs. Returns whether that was all:
+    /// if not, a new world is needed.
+    pub fn absorb(&self, catalog: &Catalog, changes: &Changes) -> bool {
+        let same_shape = |key: &ServiceKey| match (self.catalog.services.get(key), catalog.services.get(key))
+        {
+            (Some(before), Some(after)) => build::same_shape(before, after),
+            _ => false,
+        };
+        let same_services = changes.added.is_empty() && changes.removed.is_empty();
+        if changes.awaited || changes.nodes || !same_services || !changes.changed.iter().all(same_shape) {
+            return false;
+        }
+        for key in &changes.changed {
+            if let Some(service) = catalog.services.get(key) {
+                self.apply(key, service);
+            }
+        }
+        true
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} ({name})", self.number),
+            None => write!(f, "{}", self.number),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What the namers know: the catalog, seen by delegation.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::facts::{Basis, Fact, Facts};
+use super::plans::{default_port, label_of};
+use super::reasons::Audience;
+use super::{Owner, Port, World};
+use crate::domain::catalog::{Namer, ServiceKey};
+use crate::domain::name::{Host, Labels, Path, Scope, ServiceName, Services};
+use crate::domain::route::{Answer, Kind, Names, Outside, Transformer};
+use crate::proxy::upstream::cluster::Cluster;
+
+/// A world that a request asks, and what about.
+pub(super) struct Asked<'a> {
+    world: &'a World,
+    basis: RefCell<Basis>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn of(world: &'a World) -> Self {
+        Self { world, basis: RefCell::default() }
+    }
+
+    /// What the answers so far depend on.
+    pub(super) fn basis(&self) -> Basis {
+        self.basis.take()
+    }
+
+    fn depends_on(&self, fact: Fact) {
+        let facts = &mut self.basis.borrow_mut().facts;
+        if !facts.contains(&fact) {
+            facts.push(fact);
+        }
+    }
+}
+
+impl Names for Asked<'_> {
+    type Port = Arc<Cluster>;
+
+    fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
+        self.world.facts(kind, rest).into_iter().for_each(|fact| self.depends_on(fact));
+        let answer = self.world.find(kind, rest);
+        // Where the cluster's DNS is asked instead, that is not known either.
+        let is_awaited = matches!(answer, Answer::Unknown)
+            || (matches!(answer, Answer::Outside { .. }) && !matches!(kind, Kind::Dns | Kind::Fs));
+        if is_awaited {
+            self.depends_on(Fact::awaited());
+            self.basis.borrow_mut().unknown = self.world.unknown(Audience::Client);
+        }
+        answer
+    }
+
+    fn scope_of(&self, label: &[u8]) -> Scope {
+        self.world.scope_of(label)
+    }
+
+    fn scoped(&self, outside: Outside) -> Outside {
+        if let Ok(host) = self.world.terms.rules.host_of(&outside.host, outside.scope)
+            && !host.is_address()
+        {
+            self.world.facts_of(&host).into_iter().for_each(|fact| self.depends_on(fact));
+            // As long as services are not known, it is asked for differently.
+            self.depends_on(Fact::awaited());
+        }
+        self.world.scoped(outside)
+    }
+
+    fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
+        self.world.transformed(port, steps, id)
+    }
+
+    fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
+        self.world.reason(kind, rest, Audience::Client)
+    }
+}
+
+impl Names for World {
+    type Port = Arc<Cluster>;
+
+    fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
+        match kind {
+            Kind::Fs => self.file(rest),
+            Kind::K8s => match (rest.text(0), rest.text(1), rest.text(2)) {
+                (Some(namespace), Some(port), Some(name)) => self.service(&k8s(namespace, name), port, 3),
+                _ => Answer::Neg,
+            },
+            Kind::K8sNamespace(namespace) => match (rest.text(0), rest.text(1)) {
+                (Some(port), Some(name)) => self.service(&k8s(namespace, name), port, 2),
+                _ => Answer::Neg,
+            },
+            Kind::Host => self.host(rest),
+            Kind::Dns => self.outside(rest),
+        }
+    }
+
+    fn scope_of(&self, label: &[u8]) -> Scope {
+        let host = std::str::from_utf8(label).ok().and_then(|label| self.terms.rules.canonical(label).ok());
+        host.map_or(Scope::Anywhere, |host| host.scope)
+    }
+
+    fn scoped(&self, outside: Outside) -> Outside {
+        match self.terms.rules.host_of(&outside.host, outside.scope) {
+            Ok(host) if !host.is_address() && self.owns(&host) => {
+                Outside { scope: Scope::Cluster, host: host.host.into_owned().into(), ..outside }
+            }
+            Ok(_) | Err(_) => outside,
+        }
+    }
+
+    fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
+        // Who asked for it, and how that was written, makes no other cluster.
+        let id = &id.unscoped();
+        let plan = self.terms.plan_of_view(id, &port.plan);
+        port.view(steps, (id, id.to_string().into()), plan, &self.terms.node.own)
+    }
+
+    fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
+        self.reason(kind, rest, Audience::Operator)
+    }
+}
+
+impl World {
+    /// What the answer of [`Names::find`] depends on, besides the terms.
+    fn facts(&self, kind: &Kind, rest: Labels<'_>) -> Facts {
+        let of = |key: Option<ServiceKey>| key.iter().map(Fact::service).collect();
+        match kind {
+            // A file that comes into being may be for a part of what another was for.
+            Kind::Fs => files(rest).map(|(key, _)| Fact::service(&key)).collect(),
+            Kind::K8s => of(rest.text(0).zip(rest.text(2)).map(|(namespace, name)| k8s(namespace, name))),
+            Kind::K8sNamespace(namespace) => of(rest.text(1).map(|name| k8s(namespace, name))),
+            Kind::Host | Kind::Dns => match self.host_in(rest) {
+                Some(host) => self.facts_of(&host),
+                None => Facts::default(),
+            },
+        }
+    }
+
+    /// What the meaning of a canonical host depends on.
+    fn facts_of(&self, host: &Host<'_>) -> Facts {
+        match host.literal() {
+            Some(address) => {
+                let port = host.port.unwrap_or(80);
+                let address = Fact::address(address.to_canonical(), port);
+                [address, Fact::node_port(port), Fact::nodes()].into_iter().collect()
+            }
+            None => self.keys_of(host).iter().map(Fact::service).collect(),
+        }
+    }
+
+    /// What is said of a service that is not in the catalog. While services are not known, the cluster's DNS is asked for
+    /// `host` instead, and its address is used at `port` as it is.
+    fn absent(&self, host: &str, scope: Scope, port: Option<u16>, taken: usize) -> Answer<Arc<Cluster>> {
+        match (self.services(), port) {
+            (Services::Known, _) => Answer::Neg,
+            (Services::Awaited, Some(port)) if self.terms.dns => {
+                let outside = Outside { host: host.into(), port, scope: scope.max(Scope::Inside) };
+                Answer::Outside { outside, taken }
+            }
+            (Services::Awaited, _) => Answer::Unknown,
+        }
+    }
+
+    fn found(&self, port: Option<&Port>, taken: usize) -> Answer<Arc<Cluster>> {
+        match port {
+            Some(port) => Answer::Port { port: port.seat.cluster(&self.live).clone(), taken },
+            None => Answer::Neg,
+        }
+    }
+
+    fn file(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
+        let known = files(rest).find_map(|(key, taken)| Some((self.services.get(&key)?, taken)));
+        known.map_or(Answer::Neg, |(ports, taken)| self.found(ports.first(), taken))
+    }
+
+    /// The port of a Service that is called `port`, by its name or number.
+    fn service(&self, key: &ServiceKey, port: &str, taken: usize) -> Answer<Arc<Cluster>> {
+        let number: Option<u16> = port.parse().ok();
+        let has_name = |it: &Port| it.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(port));
+        let is_it = |it: &&Port| has_name(it) || Some(it.number) == number;
+        if !self.services.contains_key(key) {
+            // A port's name says no number, but for the one that HTTP is known by.
+            let number = number.or_else(|| (*port == *self.terms.rules.port).then_some(80));
+            let host = format!("{}.{}", key.name, key.namespace);
+            return self.absent(&host, Scope::Cluster, number, taken);
+        }
+        self.of_service(key, taken, number, |ports| ports.iter().find(is_it))
+    }
+
+    /// The port of a Service that `choose` chooses. One that is only another name is that name, at the chosen port; where
+    /// it says no ports, at the one that was `asked` for.
+    fn of_service(
+        &self,
+        key: &ServiceKey,
+        taken: usize,
+        asked: Option<u16>,
+        choose: impl FnOnce(&[Port]) -> Option<&Port>,
+    ) -> Answer<Arc<Cluster>> {
+        let Some(ports) = self.services.get(key) else { return Answer::Neg };
+        let Some(external) = self.external_name(key) else { return self.found(choose(ports), taken) };
+        let port = match (choose(ports), ports.is_empty()) {
+            (Some(port), _) => port.number,
+            (None, true) => asked.unwrap_or(80),
+            (None, false) => return Answer::Neg,
+        };
+        Answer::Alias { name: self.alias(external, port), taken }
+    }
+
+    /// What a Service is another name for.
+    fn external_name(&self, key: &ServiceKey) -> Option<&str> {
+        self.catalog.services.get(key)?.external_name.as_deref()
+    }
+
+    /// The name of what `ExternalName` says: below the cluster's domain a Service, else a name that DNS may know.
+    fn alias(&self, external: &str, port: u16) -> Path {
+        let host = external.strip_suffix('.').unwrap_or(external);
+        let is_own = self.scope_of(host.as_bytes()) == Scope::Cluster;
+        let namer = if is_own { "weir.host" } else { "weir.dns" };
+        Path::of(["$", namer, &label_of(host, Some(port).filter(|&port| port != 80))])
+    }
+
+    /// `weir.host`: a Service by its canonical host, or by its address.
+    fn host(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
+        let Some(host) = self.host_in(rest) else { return Answer::Neg };
+        if let Some(address) = host.literal() {
+            let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
+            let port = |owner: Owner<'_>| Answer::Port { port: owner.cluster.clone(), taken: 1 };
+            let absent = match self.services() {
+                Services::Known => Answer::Neg,
+                Services::Awaited => Answer::Unknown,
+            };
+            return owner.map_or(absent, port);
+        }
+        let key = ServiceName::of(&host.host).map(|service| self.key_of(service));
+        if let Some(key) = key.filter(|key| self.services.contains_key(key)) {
+            return self.of_service(&key, 1, host.port, |ports| self.port(&host, ports));
+        }
+        match self.pod(&host) {
+            Some(pod) => pod,
+            None if self.keys_of(&host).is_empty() => Answer::Neg,
+            None => self.absent(&host.host, host.scope, Some(host.port.unwrap_or(80)), 1),
+        }
+    }
+
+    /// `weir.dns`: what DNS may know, and addresses as they stand.
+    fn outside(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
+        let Some(host) = self.host_in(rest) else { return Answer::Neg };
+        if !host.is_address() && !self.is_outside(&host) {
+            return Answer::Neg;
+        }
+        let outside =
+            Outside { port: host.port.unwrap_or(80), host: host.host.into_owned().into(), scope: host.scope };
+        Answer::Outside { outside, taken: 1 }
+    }
+
+    /// The host that the first label says.
+    pub(super) fn host_in<'a>(&self, rest: Labels<'a>) -> Option<Host<'a>> {
+        self.terms.rules.host_of(rest.text(0)?, rest.scope(0)).ok()
+    }
+
+    /// The port of a Service that a host means: the number it says; else the port named `http` (settable), else
+    /// number 80, else the only one.
+    pub(super) fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Option<&'a Port> {
+        match host.port {
+            Some(number) => ports.iter().find(|port| port.number == number),
+            None => {
+                let facts = ports.iter().map(|port| (port.name.as_deref(), port.number));
+                default_port(&self.terms.rules, facts).and_then(|at| ports.get(at))
+            }
+        }
+    }
+
+    /// Whether DNS outside may know `host`: not without a dot, not as the cluster's own, not when it is off.
+    fn is_outside(&self, host: &Host<'_>) -> bool {
+        self.terms.dns && host.host.contains('.') && !self.owns(host)
+    }
+}
+
+/// Labels that a file's name may have: the folders it lies in, and its own.
+const FILE_LABELS: usize = 9;
+
+/// The files that may be meant, and by how many labels: `hello`, or `http/hello` in a folder below. A folder and a file
+/// cannot have one name, so at most one of them exists.
+pub(super) fn files(rest: Labels<'_>) -> impl Iterator<Item = (ServiceKey, usize)> {
+    let mut name = String::new();
+    (0..FILE_LABELS).map_while(move |at| {
+        let label = rest.text(at).filter(|label| !label.contains('/'))?;
+        if at > 0 {
+            name.push('/');
+        }
+        name.push_str(label);
+        Some((file(&name), at + 1))
+    })
+}
+
+pub(super) fn file(name: &str) -> ServiceKey {
+    ServiceKey { namer: Namer::Fs, namespace: "".into(), name: name.into() }
+}
+
+/// Kubernetes has names in lower case, and linkerd's namer took them in any.
+pub(super) fn k8s(namespace: &str, name: &str) -> ServiceKey {
+    let lower = |text: &str| text.to_ascii_lowercase().into();
+    ServiceKey { namer: Namer::K8s, namespace: lower(namespace), name: lower(name) }
+}

@@ -1,0 +1,218 @@
+//! What the policies make of a cluster: found out when it is made, so that requests find it there.
+
+use std::sync::Arc;
+
+use super::Terms;
+use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
+use crate::domain::health::breaker::Policy;
+use crate::domain::name::{Host, Path, Questions, Rules, Scope, Services};
+use crate::domain::policy::Calls;
+use crate::domain::refuse::Exempt;
+use crate::domain::route::{Configured, Kind, Outside, Resolver, Transformer};
+use crate::proxy::routing::route::Lookup;
+use crate::proxy::upstream::cluster::{Plan, View};
+
+impl Terms {
+    /// The plan of port `at` of `service`, whose canonical host is `host`: the service's, unless policies say otherwise.
+    pub(super) fn plan_of(
+        &self,
+        service: &Service,
+        host: &str,
+        at: usize,
+        of_service: &Arc<Plan>,
+    ) -> Arc<Plan> {
+        let port = &service.ports[at];
+        let label = || label_of(host, own_number(&service.key, port));
+        let names = || {
+            let mut names = namer_names(&self.namers, &service.key, port);
+            names.extend(host_names(&self.rules, service, host, at));
+            names
+        };
+        let plan = self.planned(**of_service, label, names);
+        if plan == **of_service { of_service.clone() } else { Arc::new(plan) }
+    }
+
+    /// The plan of `host` and `port` outside the catalog.
+    pub fn plan_outside(&self, host: &str, port: u16) -> Plan {
+        let label = || label_of(host, Some(port).filter(|&port| port != 80));
+        let names = || {
+            let port = port.to_string();
+            let of_namers = [["inet", host, &port], ["io.buoyant.rinet", &port, host]];
+            let mut names: Vec<Path> = of_namers.map(|[namer, a, b]| Path::of(["$", namer, a, b])).into();
+            names.push(Path::of(["$", "weir.dns", &label()]));
+            names
+        };
+        self.planned(self.plan, label, names)
+    }
+
+    /// How `outside` is found where as much is known of the cluster's services.
+    pub fn lookup(&self, outside: &Outside, services: Services) -> Lookup {
+        let plan = self.plan_outside(&outside.host, outside.port);
+        let questions = match outside.is_literal() {
+            true => Questions::default(),
+            false => self.rules.questions(&outside.host, outside.scope, services),
+        };
+        // What the cluster's DNS has for a Service may be local: kube-proxy's IPVS mode makes Services' addresses so.
+        let of_service =
+            |name| Plan { exempt: Exempt::ServiceEndpoint, ..self.plan_outside(name, outside.port) };
+        let inside = questions.inside.iter().map(|name| of_service(name)).collect();
+        Lookup { outside: outside.clone(), plan, questions, inside }
+    }
+
+    /// The plan of what transformers make of a port with the plan `of`. It is known by `id` alone, and dialled by nobody.
+    pub(super) fn plan_of_view(&self, id: &Path, of: &Plan) -> Plan {
+        let plain =
+            Plan { breaker: self.plan.breaker, calls: Calls::default(), dialled: Calls::default(), ..*of };
+        let plan = self.planned(plain, String::new, || vec![id.clone()]);
+        Plan { dialled: plan.calls, ..plan }
+    }
+
+    /// Whether some namer still transforms so, and policies still have the same to say of it.
+    pub(super) fn still_has(&self, view: &View, of: &Plan) -> bool {
+        // A pod's name is there as long as the pod is.
+        let is_pod =
+            matches!(&*view.steps, [Transformer::Pod(_), ..]) && !view.cluster.members().all.is_empty();
+        let is_configured = self.namers.iter().any(|namer| namer.transform.steps() == &*view.steps);
+        (is_pod || is_configured) && view.cluster.plan == self.plan_of_view(&view.id, of)
+    }
+
+    /// `plan`, with what policies say of what is known by `names`, and by `label` to those who dial it.
+    fn planned(&self, plan: Plan, label: impl Fn() -> String, names: impl FnOnce() -> Vec<Path>) -> Plan {
+        if self.policies.is_empty() {
+            return plan;
+        }
+        let client = self.policies.client(&names());
+        let mut service = self.prefix.clone();
+        service.push(label());
+        let breaker = Policy {
+            failures: client.failures.unwrap_or(plan.breaker.failures),
+            backoff: client.backoff.unwrap_or(plan.breaker.backoff),
+            ..plan.breaker
+        };
+        let dialled = client.calls.and(self.policies.service(&service));
+        Plan { breaker, calls: client.calls, dialled, ..plan }
+    }
+}
+
+/// A file has no port of its own, and port 80 is not said.
+fn own_number(key: &ServiceKey, port: &ServicePort) -> Option<u16> {
+    match key.namer {
+        Namer::Fs => None,
+        Namer::K8s => Some(port.number).filter(|&number| number != 80),
+    }
+}
+
+/// A canonical host with this port, as one label.
+pub(super) fn label_of(host: &str, port: Option<u16>) -> String {
+    Host { host: host.into(), port, scope: Scope::Anywhere }.label()
+}
+
+/// The names that the configured namers have for a service's port.
+fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> Vec<Path> {
+    let number = port.number.to_string();
+    let ports = || port.name.as_deref().into_iter().chain([&*number]);
+    let mut names = Vec::new();
+    // What others find is transformed, and has a plan of its own.
+    for namer in namers.iter().filter(|namer| namer.transform.is_empty()) {
+        let of =
+            |labels: &[&str]| Path::of(["#"]).join(namer.prefix.labels()).join(Path::of(labels).labels());
+        match (&namer.resolver, key.namer) {
+            (Resolver::Find(Kind::Fs), Namer::Fs) => names.push(of(&key.name.split('/').collect::<Vec<_>>())),
+            (Resolver::Find(Kind::K8s), Namer::K8s) => {
+                names.extend(ports().map(|port| of(&[&key.namespace, port, &key.name])));
+            }
+            (Resolver::Find(Kind::K8sNamespace(namespace)), Namer::K8s) if *namespace == key.namespace => {
+                names.extend(ports().map(|port| of(&[port, &key.name])));
+            }
+            (Resolver::Find(_) | Resolver::Rewrite(_), _) => {}
+        }
+    }
+    names
+}
+
+/// The names that `/$/weir.host` has for port `at`: the canonical host with its number, and alone if that means it.
+fn host_names(rules: &Rules, service: &Service, host: &str, at: usize) -> Vec<Path> {
+    if service.key.namer == Namer::Fs {
+        return Vec::new();
+    }
+    let of = |port| Path::of(["$", "weir.host", &label_of(host, port)]);
+    let mut names = vec![of(Some(service.ports[at].number))];
+    if default_port(rules, service.ports.iter().map(|port| (port.name.as_deref(), port.number))) == Some(at) {
+        names.push(of(None));
+    }
+    names
+}
+
+/// The port of a Service that a host without a port means: the one named `http` (settable), else number 80, else the
+/// only one.
+pub(super) fn default_port<'a>(
+    rules: &Rules,
+    ports: impl ExactSizeIterator<Item = (Option<&'a str>, u16)> + Clone,
+) -> Option<usize> {
+    ports
+        .clone()
+        .position(|(name, _)| name == Some(&*rules.port))
+        .or_else(|| ports.clone().position(|(_, number)| number == 80))
+        .or((ports.len() == 1).then_some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalog::AppProtocol;
+
+    fn service(key: (Namer, &str, &str), ports: &[(Option<&str>, u16)]) -> Service {
+        let port = |&(name, number): &(Option<&str>, u16)| ServicePort {
+            name: name.map(Into::into),
+            number,
+            protocol: AppProtocol::Sniff,
+            endpoints: Arc::new([]),
+            node_port: None,
+        };
+        Service {
+            key: ServiceKey { namer: key.0, namespace: key.1.into(), name: key.2.into() },
+            addresses: Vec::new(),
+            ports: ports.iter().map(port).collect(),
+            written: true,
+            external_name: None,
+            affinity: None,
+        }
+    }
+
+    fn names(service: &Service, host: &str, at: usize) -> Vec<String> {
+        let rules = Rules {
+            namespace: "default".into(),
+            port: "http".into(),
+            cluster_domain: "cluster.local".into(),
+        };
+        let mut names = namer_names(&Configured::defaults(), &service.key, &service.ports[at]);
+        names.extend(host_names(&rules, service, host, at));
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_port_is_known_to_policies_by_every_name_that_leads_to_it() {
+        let web = service((Namer::K8s, "shop", "web"), &[(Some("http"), 8080), (Some("admin"), 80)]);
+        let http =
+            ["/#/io.l5d.k8s/shop/http/web", "/#/io.l5d.k8s/shop/8080/web", "/$/weir.host/web.shop:8080"];
+        assert_eq!(names(&web, "web.shop", 0), [&http[..], &["/$/weir.host/web.shop"]].concat());
+        let admin = ["/#/io.l5d.k8s/shop/admin/web", "/#/io.l5d.k8s/shop/80/web", "/$/weir.host/web.shop:80"];
+        assert_eq!(names(&web, "web.shop", 1), admin);
+        let file = service((Namer::Fs, "", "web"), &[(None, 0)]);
+        assert_eq!(names(&file, "web", 0), ["/#/io.l5d.fs/web"]);
+    }
+
+    #[test]
+    fn a_host_without_a_port_means_the_named_port_then_80_then_the_only_one() {
+        for (ports, at) in [
+            (&[(Some("http"), 8080), (None, 80)][..], Some(0)),
+            (&[(Some("x"), 8080), (None, 80)], Some(1)),
+            (&[(Some("x"), 8080)], Some(0)),
+            (&[(Some("x"), 8080), (Some("y"), 81)], None),
+            (&[], None),
+        ] {
+            let rules = Rules { namespace: "a".into(), port: "http".into(), cluster_domain: "b".into() };
+            assert_eq!(default_port(&rules, ports.iter().copied()), at, "{ports:?}");
+        }
+    }
+}

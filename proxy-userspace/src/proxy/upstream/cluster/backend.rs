@@ -1,0 +1,110 @@
+//! An endpoint at run time: its health, its connections, and what is counted of it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Plan;
+use crate::domain::health::Health;
+use crate::domain::health::breaker::State;
+use crate::domain::refuse::Exempt;
+use crate::domain::silence::Doubts;
+use crate::proxy::upstream::pool::Pool;
+use crate::telemetry::Count;
+
+/// One endpoint of one cluster.
+#[derive(Debug)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it may be an address that weir otherwise refuses.
+    pub exempt: Exempt,
+    /// What it was asked and how it did.
+    pub stats: Stats,
+    /// How it is doing.
+    pub(super) health: Health,
+    pools: Box<[Pool]>,
+}
+
+/// What is counted of an endpoint.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Attempts begun, whatever their outcome.
+    pub requests: Count,
+    /// Attempts that were its own failure.
+    pub failures: Count,
+    /// Requests that it turned away: answers of 429, and tunnels that it ended within a moment.
+    pub refusals: Count,
+    /// Requests that it got although another endpoint was faster or refused less, to see whether that is still so.
+    pub trials: Count,
+    /// Connections opened to it.
+    pub connects: Count,
+    /// Times its breaker ejected it.
+    pub ejections: Count,
+}
+
+impl Backend {
+    pub(super) fn new(address: SocketAddr, plan: &Plan) -> Self {
+        Self {
+            address,
+            exempt: plan.exempt,
+            stats: Stats::default(),
+            health: Health::new(fastrand::Rng::new()),
+            pools: (0..plan.workers).map(|_| Pool::default()).collect(),
+        }
+    }
+
+    /// The connections that `worker` keeps to it.
+    pub fn pool(&self, worker: usize) -> &Pool {
+        &self.pools[worker]
+    }
+
+    /// Every worker's connections, for sweeping and the admin.
+    pub fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    /// Requests that are on it now.
+    pub fn in_flight(&self) -> usize {
+        self.health.in_flight()
+    }
+
+    /// What its breaker does.
+    pub fn breaker(&self, now: Instant) -> State {
+        self.health.breaker(now)
+    }
+
+    /// Its latency estimate in nanoseconds, once it has been observed.
+    pub fn latency(&self) -> Option<f64> {
+        self.health.latency().map(|estimate| estimate.as_secs_f64() * 1e9)
+    }
+
+    /// Where connections to it say that they may turn out to be silent.
+    pub fn doubts(&self) -> &Doubts {
+        self.health.doubts()
+    }
+
+    /// Whether any of them says so.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubts().any()
+    }
+
+    /// Closes its unused connections: its node is silent, so they lead to nobody either.
+    pub(super) fn close_unused(&self) {
+        self.pools.iter().for_each(Pool::clear);
+    }
+
+    /// Closes its unused connections, and those still to come back: it left the catalog, or is not to be used now. One
+    /// that terminates waits for them.
+    pub(super) fn retire(&self) {
+        for pool in &self.pools {
+            pool.close();
+        }
+    }
+
+    /// Keeps unused connections again: it is to be used after all.
+    pub(super) fn resume(&self) {
+        for pool in &self.pools {
+            pool.open();
+        }
+    }
+}
