@@ -62,6 +62,13 @@ impl Address {
         self.words[0] == 0 && self.words[1] == 0 && self.words[2] == Self::MAPPED
     }
 
+    /// A key of `SCOPE` as it lies in memory, in words of eight bytes; the last four bytes are not part of it.
+    #[inline(always)]
+    pub const fn prefix(&self, bits: u32) -> [u64; 3] {
+        let [a, b, c, d] = self.words;
+        [word(bits, a), word(b, c), word(d, 0)]
+    }
+
     /// The address with these octets, which are in network order.
     pub fn from_octets(octets: [u8; 16]) -> Self {
         let word = |i: usize| u32::from_ne_bytes([octets[i], octets[i + 1], octets[i + 2], octets[i + 3]]);
@@ -231,6 +238,28 @@ pub struct Tuple {
     pub node_port: u16,
     /// The sequence number of the client's SYN, in host order.
     pub sequence: u32,
+}
+
+impl Tuple {
+    /// The tuple as it lies in memory, in words of eight bytes.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 5] {
+        let ([a, b, c, d], [e, f, g, h]) = (self.client.words, self.node.words);
+        let ports = pair(self.client_port as u64, self.node_port as u64, 16) as u32;
+        [word(a, b), word(c, d), word(e, f), word(g, h), word(ports, self.sequence)]
+    }
+}
+
+/// Two numbers of four bytes, one after the other in memory.
+#[inline(always)]
+const fn word(first: u32, second: u32) -> u64 {
+    pair(first as u64, second as u64, 32)
+}
+
+/// Two numbers of so many bits, one after the other in memory.
+#[inline(always)]
+const fn pair(first: u64, second: u64, bits: u32) -> u64 {
+    if cfg!(target_endian = "little") { first | second << bits } else { first << bits | second }
 }
 
 /// Maps `TUPLES` and `DIALLED`, the value: where a connection was going before it was diverted.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::decide::{Dial, Facts, Fail, Verdict, decide, node, port_index};
 use crate::{
     Address, Count, LAYOUT, LISTEN, Original, Pod, Policy, Ports, RANGES, Range, STALE_AFTER_NS, Settings,
+    Tuple,
 };
 
 const HOST: u64 = 1;
@@ -174,6 +175,21 @@ proptest! {
         let address = Address::from_octets(octets);
         prop_assert_eq!(address.octets(), octets);
         prop_assert_eq!(address.is_mapped(), Ipv6Addr::from(octets).to_ipv4_mapped().is_some());
+    }
+
+    /// User space looks up fields, where the programs wrote words.
+    #[test]
+    fn a_keys_words_are_its_fields_in_memory(
+        client: [u8; 16], node: [u8; 16], client_port: u16, node_port: u16, sequence: u32, bits in 0..=128_u32,
+    ) {
+        let [client, node] = [client, node].map(Address::from_octets);
+        let tuple = Tuple { client, node, client_port, node_port, sequence };
+        let fields = (client.octets(), node.octets());
+        let ports = [client_port.to_ne_bytes(), node_port.to_ne_bytes()].concat();
+        let expected = [&fields.0[..], &fields.1, &ports, &sequence.to_ne_bytes()].concat();
+        prop_assert_eq!(tuple.words().map(u64::to_ne_bytes).concat(), expected);
+        let expected = [&bits.to_ne_bytes()[..], &fields.0, &[0; 4]].concat();
+        prop_assert_eq!(client.prefix(bits).map(u64::to_ne_bytes).concat(), expected);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The maps, and the few operations on them for which aya-ebpf has no safe form.
 //!
 //! Sizes that user space may set are those of the defaults; the loader overrides them.
+//!
+//! Keys are written to the stack in words of eight bytes, also where a key is shorter. Without CAP_PERFMON, Linux 6.1 takes no
+//! write of fewer bytes into eight bytes of stack at whose start it knows a bounded number, as every u32 is: "attempt to corrupt
+//! spilled pointer on stack", although it is none. And the compiler has several keys share a place.
 
 use core::ffi::c_void;
 use core::ptr::{addr_of, null, null_mut};
@@ -78,13 +82,14 @@ pub fn fail() -> Fail {
 
 #[inline(always)]
 pub fn settings() -> Option<&'static Settings> {
-    SETTINGS.get(0)
+    // SAFETY: null or the only entry, which the map keeps.
+    unsafe { at(&SETTINGS, 0).cast::<Settings>().as_ref() }
 }
 
 #[inline(always)]
 pub fn scope(address: &Address) -> Option<&'static Ports> {
-    use aya_ebpf::btf_maps::lpm_trie::Key;
-    SCOPE.get(&Key::new(128, *address))
+    // SAFETY: the key is what the map was declared with; the pointer is null or to an entry, in memory that the map keeps.
+    unsafe { look_up(&SCOPE, &address.prefix(128)).cast::<Ports>().as_ref() }
 }
 
 #[inline(always)]
@@ -96,17 +101,16 @@ pub fn pod(cgroup: u64) -> Option<&'static Pod> {
 
 #[inline(always)]
 pub fn heart() -> u64 {
-    HEART.get(0).map_or(0, |beat| *beat)
+    // SAFETY: null or the only entry, which user space writes in one go.
+    unsafe { at(&HEART, 0).cast::<u64>().as_ref() }.map_or(0, |beat| *beat)
 }
 
 /// The state of the socket in the listener's slot.
 #[inline(always)]
 pub fn listener() -> Option<u32> {
-    let slot = 0_u32;
-    // SAFETY: the map and the key are what the helper asks for; the socket it returns is referenced until
-    // it is released, and only read.
+    // SAFETY: the socket is referenced until it is released, and only read.
     unsafe {
-        let socket = bpf_map_lookup_elem(addr_of!(LISTENER).cast_mut().cast(), addr_of!(slot).cast());
+        let socket = at(&LISTENER, 0);
         if socket.is_null() {
             return None;
         }
@@ -147,9 +151,9 @@ pub fn forget(socket: *mut bpf_sock) {
     let _ = unsafe { bpf_sk_storage_delete(storage(), socket.cast()) };
 }
 
-/// Files a connection for weir to find. Nothing that is there gives way to it.
+/// Files a connection, by its tuple's words, for weir to find. Nothing that is there gives way to it.
 #[inline(always)]
-pub fn file(tuple: &Tuple, original: &Original) -> Result<(), ()> {
+pub fn file(tuple: &[u64; size_of::<Tuple>() / 8], original: &Original) -> Result<(), ()> {
     // SAFETY: key and value have the sizes the map was declared with. The raw helper, because the value
     // lies in the socket's storage and need not go over the stack.
     let answer = unsafe {
@@ -165,10 +169,25 @@ pub fn file(tuple: &Tuple, original: &Original) -> Result<(), ()> {
 
 #[inline(always)]
 pub fn count(what: Count) {
-    if let Some(counter) = COUNTS.get_ptr_mut(what as u32) {
+    let counter = at(&COUNTS, what as u32).cast::<u64>();
+    if !counter.is_null() {
         // SAFETY: this CPU's own counter. A program that interrupts this one may cost one count.
         unsafe { *counter += 1 };
     }
+}
+
+/// The entry of an array; null past its end.
+#[inline(always)]
+fn at<M>(array: &'static M, index: u32) -> *mut c_void {
+    // Its four bytes come first.
+    look_up(array, &[(index as u64).to_le()])
+}
+
+/// The value of a key, which is no longer than these words; null where there is none.
+#[inline(always)]
+fn look_up<M, const WORDS: usize>(map: &'static M, key: &[u64; WORDS]) -> *mut c_void {
+    // SAFETY: the callers pass maps; the key is at least as long as the map's.
+    unsafe { bpf_map_lookup_elem(addr_of!(*map).cast_mut().cast(), key.as_ptr().cast()) }
 }
 
 #[inline(always)]

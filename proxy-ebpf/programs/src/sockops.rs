@@ -70,14 +70,14 @@ pub fn weir_connecting(ctx: SockOpsContext) -> u32 {
         node_port: (remote_port >> 16) as u16,    // In network order, in the upper half.
         sequence,
     };
-    // Only now: without CAP_PERFMON, older kernels refuse a pointer kept on the stack meanwhile (6.1 still does).
+    // Only now, so that the pointer is not kept on the stack while the tuple is built.
     // SAFETY: as above.
     let socket = unsafe { addr_of!((*raw).__bindgen_anon_2.sk).read_volatile() };
     if socket.is_null() {
         return DONE;
     }
     let Some(original) = maps::remembered(socket) else { return DONE };
-    let filed = maps::file(&tuple, original);
+    let filed = maps::file(&tuple.words(), original);
     maps::count(if filed.is_ok() { Count::Filed } else { Count::NotFiled });
     log_filed(&ctx, &tuple);
     DONE

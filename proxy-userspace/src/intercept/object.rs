@@ -121,3 +121,29 @@ impl Object {
 fn clone(fd: &MapFd) -> Result<OwnedFd, InterceptError> {
     fd.as_fd().try_clone_to_owned().map_err(InterceptError::kernel("dup"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::BUILT_IN;
+
+    /// Or Linux 6.1 refuses them to weir in its pod, which has no CAP_PERFMON: `maps.rs` of the programs says why.
+    #[test]
+    fn the_programs_write_to_their_stack_in_words_of_eight_bytes() {
+        const STORES: [u8; 2] = [2, 3]; // BPF_ST and BPF_STX.
+        const EIGHT_BYTES: u8 = 0x18; // BPF_DW.
+        const STACK: u8 = 10;
+        let object = aya_obj::Object::parse(BUILT_IN).unwrap();
+        let (mut stores, mut shorter) = (0, Vec::new());
+        for function in object.functions.values() {
+            for (at, instruction) in function.instructions.iter().enumerate() {
+                if STORES.contains(&(instruction.code & 7)) && instruction.dst_reg() == STACK {
+                    stores += 1;
+                    if instruction.code & EIGHT_BYTES != EIGHT_BYTES {
+                        shorter.push(format!("{} at {at}", function.name));
+                    }
+                }
+            }
+        }
+        assert!(stores > 0 && shorter.is_empty(), "of {stores}, not of eight bytes: {shorter:?}");
+    }
+}
