@@ -31,6 +31,11 @@ pub struct Limits {
     /// `expectContinue`: how long an endpoint may keep silent that was asked whether it wants a body (`Expect:
     /// 100-continue`), before the body is sent all the same. 0 to 5 m, default 1 s.
     pub expect_continue: Duration,
+    /// `interimAnswers`: interim answers (1xx) that an endpoint may send before its answer to one request; with more, the
+    /// request is a 502, and the connection is closed. 1 to 10,000, default 100.
+    pub interim_answers: usize,
+    /// `interimBytes`: bytes of all of them together. 1 KiB to 1 MiB, default 64 KiB.
+    pub interim_bytes: usize,
     /// `idle`: how long a client's connection is kept between requests. Default 5 m.
     pub idle: Duration,
     /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
@@ -102,6 +107,8 @@ impl Default for Limits {
             body: Duration::from_secs(60),
             response: Duration::from_secs(300),
             expect_continue: Duration::from_secs(1),
+            interim_answers: 100,
+            interim_bytes: 64 * 1024,
             idle: Duration::from_secs(300),
             connect: Duration::from_secs(1),
             connect_total: Duration::from_secs(3),
@@ -143,6 +150,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("response", &mut limits.response, duration(MS..=DAY));
     let expect_continue = duration(Duration::ZERO..=Duration::from_mins(5));
     section.set("expectContinue", &mut limits.expect_continue, expect_continue);
+    section.set("interimAnswers", &mut limits.interim_answers, count(1..=10_000));
+    section.set("interimBytes", &mut limits.interim_bytes, size(KIB..=MIB));
     section.set("idle", &mut limits.idle, duration(MS..=DAY));
     section.set("connect", &mut limits.connect, duration(MS..=Duration::from_mins(5)));
     section.set("headStart", &mut limits.head_start, duration(10 * MS..=Duration::from_secs(10)));

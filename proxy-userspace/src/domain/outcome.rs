@@ -24,7 +24,7 @@ pub enum Outcome {
     /// It closed a kept connection just as a request was sent on it, as it may at any time: that says nothing of it.
     /// One that breaks its connections is noticed by those that are new.
     Stale,
-    /// What it answered is not HTTP.
+    /// What it answered is not HTTP, or more of it than a head may have, or than may come before an answer.
     BadFraming,
     /// The client left, or weir itself could not go on: nothing is known of the endpoint.
     Abandoned,

@@ -62,6 +62,8 @@ pub enum Kind {
     Silent,
     /// The endpoint's answer is not HTTP.
     Framing,
+    /// The endpoint sent more interim answers (1xx) than may come before an answer.
+    Interim,
     /// weir itself is at a limit.
     Overload,
 }
@@ -86,7 +88,7 @@ impl Kind {
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Refused(_) => StatusCode::FORBIDDEN,
-            Self::Unbound | Self::Connect | Self::Reset | Self::Silent | Self::Framing => {
+            Self::Unbound | Self::Connect | Self::Reset | Self::Silent | Self::Framing | Self::Interim => {
                 StatusCode::BAD_GATEWAY
             }
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -121,11 +123,12 @@ impl Kind {
             Self::Unidentified => 18,
             Self::ServicesUnknown => 19,
             Self::Silent => 20,
+            Self::Interim => 21,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 21] = [
+    pub const LABELS: [&'static str; 22] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -147,6 +150,7 @@ impl Kind {
         "unidentified",
         "services_unknown",
         "silent",
+        "interim",
     ];
 }
 

@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
-use super::Patience;
+use super::{Bounds, Patience};
 
 /// How often TCP asks a silent far side before it gives up.
 const PROBES: u32 = 3;
@@ -63,9 +63,9 @@ impl Connector {
         Ok(socket)
     }
 
-    /// How the far side of a connection is found out that is `silence` long silent.
-    pub fn patience(self, silence: Duration) -> Patience {
-        Patience { silence, unused: (self.keep_alive, between(self.unacknowledged)), probes: PROBES }
+    /// How the far side of a connection is found out that is `silence` long silent, or sends too much before an answer.
+    pub fn patience(self, silence: Duration, interim: Bounds) -> Patience {
+        Patience { silence, unused: (self.keep_alive, between(self.unacknowledged)), probes: PROBES, interim }
     }
 }
 

@@ -214,8 +214,11 @@ impl AsyncRead for Io {
             if let Some(pulse) = &self.pulse {
                 pulse.bytes_came(&buf.filled()[before..]);
             }
-            if let Some(peer) = &self.peer {
-                peer.read_something();
+            if let Some(peer) = &self.peer
+                && let Err(cause) = peer.said(&buf.filled()[before..])
+            {
+                self.close = Close::Reset;
+                return Poll::Ready(Err(cause));
             }
         }
         Poll::Ready(Ok(()))

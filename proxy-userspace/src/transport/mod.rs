@@ -3,6 +3,7 @@
 mod ahead;
 mod connect;
 mod copy;
+mod interim;
 mod io;
 mod listen;
 mod peer;
@@ -12,6 +13,7 @@ mod tcp_info;
 
 pub use connect::{ConnectError, Connector, ask_when_silent};
 pub use copy::{Copied, copy};
+pub use interim::Bounds;
 pub use io::Io;
 pub use listen::{BindError, bind, bind_range, refuse_new};
 pub use peer::{Patience, Peer, Watch};

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
+use super::interim::{Bounds, Interim};
 use super::tcp_info;
 use crate::domain::silence::{DOUBT, Doubts, Verdict, Wait};
 
@@ -26,7 +27,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// The worker's rounds are about so far apart; a look that falls due shortly after one is not left to the next.
 const HALF_A_ROUND: Duration = Duration::from_millis(125);
 
-/// How a silent far side is found out.
+/// What is borne with the far side of a connection to an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// How long one that owes something may be silent.
@@ -35,6 +36,8 @@ pub struct Patience {
     pub unused: (Duration, Duration),
     /// How often it asks in vain there before it gives up.
     pub probes: u32,
+    /// What may come before each answer.
+    pub interim: Bounds,
 }
 
 /// The far side of a connection to an endpoint. Cheap to clone; all clones are one.
@@ -61,6 +64,7 @@ struct Inner {
     silent: AtomicBool,
     reader: Mutex<Option<Waker>>,
     wait: Mutex<(u64, Wait)>,
+    interim: Interim,
 }
 
 impl Peer {
@@ -79,6 +83,7 @@ impl Peer {
             silent: AtomicBool::new(false),
             reader: Mutex::default(),
             wait: Mutex::default(),
+            interim: Interim::new(patience.interim),
         }))
     }
 
@@ -87,8 +92,9 @@ impl Peer {
         self.0.reads.load(Ordering::Relaxed)
     }
 
-    /// It owes something since `now`, unless it did before.
+    /// It owes an answer since `now`, unless it owed something before.
     pub fn owes(&self, now: Instant) {
+        self.0.interim.is_due();
         if self.0.owes.load(Ordering::Relaxed) == 0 {
             self.0.owes.store(self.millis(now), Ordering::Relaxed);
         }
@@ -105,8 +111,22 @@ impl Peer {
         self.0.silent.load(Ordering::Relaxed)
     }
 
-    pub(super) fn read_something(&self) {
+    /// Whether it was given up because of all that it sent before an answer.
+    pub fn is_flooding(&self) -> bool {
+        self.0.interim.is_exceeded()
+    }
+
+    /// These bytes came from it.
+    ///
+    /// # Errors
+    ///
+    /// When more came before an answer than may: now and from now on.
+    pub(super) fn said(&self, bytes: &[u8]) -> io::Result<()> {
         self.0.reads.fetch_add(1, Ordering::Relaxed);
+        match self.0.interim.came(bytes) {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "too much came before an answer")),
+        }
     }
 
     /// Whoever reads is woken by this from now on.
@@ -159,7 +179,7 @@ impl Peer {
         if self.0.urged.swap(often, Ordering::Relaxed) == often {
             return;
         }
-        let Patience { silence, unused: (time, interval), probes } = self.0.patience;
+        let Patience { silence, unused: (time, interval), probes, .. } = self.0.patience;
         let keep_alive = match often {
             true => {
                 // The kernel gives up later than the watch, which knows more.
@@ -256,11 +276,13 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
-    use tokio::io::{AsyncRead, ReadBuf};
+    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::transport::Io;
+
+    const INTERIM: Bounds = Bounds { answers: 1, bytes: 100 };
 
     /// An idle connection to an endpoint that is well, its watch, and a look at the time after which TCP probes.
     async fn connected() -> (Io, Peer, Watch, impl Fn() -> Duration, TcpStream) {
@@ -269,8 +291,8 @@ mod tests {
         let unused = (Duration::from_secs(30), Duration::from_secs(5));
         SockRef::from(&stream).set_keepalive(true).unwrap();
         let copy = socket2::Socket::from(std::os::fd::AsFd::as_fd(&stream).try_clone_to_owned().unwrap());
-        let peer =
-            Peer::new(Patience { silence: Duration::from_secs(3), unused, probes: 3 }, Doubts::default());
+        let patience = Patience { silence: Duration::from_secs(3), unused, probes: 3, interim: INTERIM };
+        let peer = Peer::new(patience, Doubts::default());
         let watch = Watch::default();
         watch.add(peer.clone());
         let there = listener.accept().await.unwrap().0;
@@ -302,6 +324,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_on_which_too_much_came_before_an_answer_fails_and_is_cut() {
+        let (mut io, peer, _watch, time, mut there) = connected().await;
+        peer.owes(Instant::now());
+        there.write_all(&b"HTTP/1.1 103\r\n\r\n".repeat(2)).await.unwrap();
+        io.readable().await.unwrap();
+        // As often as anyone tries.
+        for _ in 0..2 {
+            let mut buffer = [0; 16];
+            let read = io.read(&mut buffer).await;
+            assert!(read.is_err() == peer.is_flooding(), "{read:?}");
+        }
+        assert!(peer.is_flooding());
+        drop((io, time));
+        let cut = there.read(&mut [0; 16]).await.map_err(|error| error.kind());
+        assert_eq!(cut, Err(io::ErrorKind::ConnectionReset));
+    }
+
+    #[tokio::test]
     async fn a_connection_that_is_gone_is_watched_no_longer() {
         let (io, peer, watch, ..) = connected().await;
         peer.owes(Instant::now());
@@ -312,8 +352,9 @@ mod tests {
 
     #[test]
     fn doubts_end_with_the_connection_or_what_it_owes() {
-        let (doubts, patience) =
-            (Doubts::default(), Patience { silence: ASK_EVERY, unused: (ASK_EVERY, ASK_EVERY), probes: 3 });
+        let unused = (ASK_EVERY, ASK_EVERY);
+        let patience = Patience { silence: ASK_EVERY, unused, probes: 3, interim: INTERIM };
+        let doubts = Doubts::default();
         let peers = [(); 2].map(|()| Peer::new(patience, doubts.clone()));
         for peer in &peers {
             peer.0.set_doubted(true);

@@ -84,7 +84,7 @@ fn every_other_key_is_read() {
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug, queue: 12 }\n\
          admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
-         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  silence: 2s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
+         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  interimAnswers: 3\n  interimBytes: 2KiB\n  silence: 2s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  headStart: 80ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
          copyBuffer: 8KiB\n  sniff: 0s\n  firstList: 3s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
     );
@@ -113,6 +113,8 @@ fn every_other_key_is_read() {
         unacknowledged: Duration::from_secs(8),
         keep_alive: Duration::from_secs(9),
         expect_continue: Duration::ZERO,
+        interim_answers: 3,
+        interim_bytes: 2048,
         idle: Duration::from_secs(60),
         connect: Duration::from_millis(250),
         connect_total: Duration::from_millis(900),

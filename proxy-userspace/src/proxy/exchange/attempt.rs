@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::Body;
+use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::proxy::exchange::session::Session;
@@ -23,7 +24,7 @@ use crate::proxy::upstream::dial::{self, NotConnected};
 use crate::proxy::upstream::pool::{Protocol, Ready};
 use crate::proxy::upstream::race::Dial;
 use crate::proxy::worker::Worker;
-use crate::transport::{Phase, Pulse, Wait};
+use crate::transport::{Peer, Phase, Pulse, Wait};
 
 /// Bytes hyper buffers of a body, for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
@@ -97,10 +98,7 @@ pub(super) async fn send(
                 None => {
                     let unanswered = ready.peer.reads() == heard_before;
                     let reached = if unanswered { Reached::Unanswered } else { Reached::Answering };
-                    let failed = match ready.peer.is_silent() {
-                        true => silent(address, world.terms.limits.silence),
-                        false => failed(address, error.error()),
-                    };
+                    let failed = unanswered_by(&ready.peer, address, &world.terms.limits, error.error());
                     let mut failed = Failed { reached, ..failed };
                     if failed.outcome == Outcome::Reset && unanswered && ready.reused && crossed(lease) {
                         failed.outcome = Outcome::Stale;
@@ -197,10 +195,34 @@ fn broken(address: SocketAddr, reached: Reached) -> Failed {
     Failed { fault: Fault::new(Kind::Reset, detail), outcome: Outcome::Reset, reached }
 }
 
+/// The request was sent to `peer`, or part of it, and no answer came.
+fn unanswered_by(peer: &Peer, address: SocketAddr, limits: &Limits, error: &hyper::Error) -> Failed {
+    if peer.is_silent() {
+        silent(address, limits.silence)
+    } else if peer.is_flooding() {
+        flooding(address, limits)
+    } else {
+        failed(address, error)
+    }
+}
+
 /// The endpoint's node is gone, and perhaps the request with it.
 fn silent(address: SocketAddr, limit: Duration) -> Failed {
     let detail = format!("the node of {address} has acknowledged nothing for {limit:?}");
     Failed { fault: Fault::new(Kind::Silent, detail), outcome: Outcome::Silent, reached: Reached::Unanswered }
+}
+
+/// The endpoint sends interim answers, and no end of them.
+fn flooding(address: SocketAddr, limits: &Limits) -> Failed {
+    let Limits { interim_answers: most, interim_bytes: bytes, .. } = limits;
+    let detail = format!(
+        "{address} sent more than {most} interim answers (1xx), or {bytes} bytes of them, and no answer"
+    );
+    Failed {
+        fault: Fault::new(Kind::Interim, detail),
+        outcome: Outcome::BadFraming,
+        reached: Reached::Answering,
+    }
 }
 
 /// The endpoint has the request, and says nothing.
@@ -209,7 +231,7 @@ fn too_slow(address: SocketAddr, limit: Duration) -> Failed {
     Failed { fault, outcome: Outcome::Timeout, reached: Reached::Answering }
 }
 
-/// The request was sent, or part of it, and no answer came.
+/// What hyper says of it.
 fn failed(address: SocketAddr, error: &hyper::Error) -> Failed {
     let reached = Reached::Unanswered;
     if error.is_parse() || error.is_parse_too_large() {

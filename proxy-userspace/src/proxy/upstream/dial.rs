@@ -16,7 +16,7 @@ use crate::proxy::routing::snapshot::World;
 use crate::proxy::upstream::cluster::{Backend, Cluster, Lease};
 use crate::proxy::upstream::race::{self, Dial, Tried};
 use crate::proxy::worker::Worker;
-use crate::transport::{ConnectError, Io, Peer};
+use crate::transport::{Bounds, ConnectError, Io, Peer};
 
 /// There is no connection.
 #[derive(Debug)]
@@ -47,7 +47,9 @@ pub(in crate::proxy) async fn connect(
     let error = match connected {
         Ok(stream) => {
             check(worker, world, lease.backend(), &stream)?;
-            let patience = worker.shared.connector().patience(world.terms.limits.silence);
+            let limits = &world.terms.limits;
+            let interim = Bounds { answers: limits.interim_answers, bytes: limits.interim_bytes };
+            let patience = worker.shared.connector().patience(limits.silence, interim);
             let peer = Peer::new(patience, lease.backend().doubts().clone());
             worker.watch.add(peer.clone());
             return Ok(Io::to(stream, peer));

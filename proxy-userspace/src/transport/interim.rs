@@ -1,0 +1,200 @@
+//! What an endpoint says before its answer: interim answers (1xx, RFC 9110 §15.2), in any number.
+//!
+//! hyper reads past them by itself, in one turn of its task and without a bound: an endpoint that sends nothing else
+//! would keep a worker busy for as long as it likes. So they are counted here, below hyper, and what goes beyond the bounds is
+//! never parsed. An answer that has no interim answer before it costs the comparison of one byte.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use parking_lot::Mutex;
+
+/// The bytes of a status line up to its status code: `HTTP/1.1 100`.
+const START: usize = 12;
+
+/// Bounds on the interim answers of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many there may be.
+    pub answers: usize,
+    /// How many bytes all of them together may have.
+    pub bytes: usize,
+}
+
+/// Counts the interim answers on a connection to an endpoint.
+#[derive(Debug)]
+pub(super) struct Interim {
+    bounds: Bounds,
+    stage: AtomicU8,
+    /// Only of use in [`Stage::Begun`], so that nobody waits for it, and most requests never take it.
+    count: Mutex<Count>,
+}
+
+/// How far an answer is.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// None is due, or its head has begun: hyper bounds that.
+    Final = 0,
+    /// It is due, and nothing has come.
+    Due = 1,
+    /// Something has come that is not, or not yet, the head of an answer.
+    Begun = 2,
+    /// Too much came.
+    Exceeded = 3,
+}
+
+/// What came before the answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    answers: usize,
+    bytes: usize,
+    /// The first bytes of the head that is under way, and how many of them have come.
+    start: [u8; START],
+    started: usize,
+    /// Nothing but a CR has come of the line.
+    line_is_empty: bool,
+}
+
+impl Interim {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, stage: AtomicU8::new(Stage::Final as u8), count: Mutex::default() }
+    }
+
+    /// A request is sent: an answer is due.
+    pub(super) fn is_due(&self) {
+        self.stage.store(Stage::Due as u8, Ordering::Relaxed);
+    }
+
+    /// Whether more came before an answer than may.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == Stage::Exceeded as u8
+    }
+
+    /// These bytes came. Returns whether they may be parsed.
+    pub(super) fn came(&self, bytes: &[u8]) -> bool {
+        const DUE: u8 = Stage::Due as u8;
+        const BEGUN: u8 = Stage::Begun as u8;
+        match self.stage.load(Ordering::Relaxed) {
+            // The usual case: the answer itself.
+            DUE if bytes.len() >= START && bytes.starts_with(b"HTTP/1.") && bytes[9] != b'1' => {
+                self.stage.store(Stage::Final as u8, Ordering::Relaxed);
+                true
+            }
+            stage @ (DUE | BEGUN) => self.count(stage == DUE, bytes),
+            stage => stage == Stage::Final as u8,
+        }
+    }
+
+    #[cold]
+    fn count(&self, first: bool, bytes: &[u8]) -> bool {
+        let count = &mut *self.count.lock();
+        if first {
+            *count = Count::default();
+        }
+        let stage = count.count(bytes, self.bounds);
+        self.stage.store(stage as u8, Ordering::Relaxed);
+        !matches!(stage, Stage::Exceeded)
+    }
+}
+
+impl Count {
+    fn count(&mut self, bytes: &[u8], bounds: Bounds) -> Stage {
+        for byte in bytes {
+            self.bytes += 1;
+            if self.started < START {
+                // Empty lines before a head are skipped (RFC 9112 §2.2). They are counted, so that there is an end to them.
+                if self.started > 0 || !matches!(byte, b'\r' | b'\n') {
+                    self.start[self.started] = *byte;
+                    self.started += 1;
+                    self.line_is_empty = false;
+                }
+                if self.started == START && !self.is_interim() {
+                    return Stage::Final;
+                }
+            } else if *byte == b'\n' && self.line_is_empty {
+                self.answers += 1;
+                self.started = 0;
+            } else if *byte != b'\r' {
+                self.line_is_empty = *byte == b'\n';
+            }
+            if self.answers > bounds.answers || self.bytes > bounds.bytes {
+                return Stage::Exceeded;
+            }
+        }
+        Stage::Begun
+    }
+
+    /// Whether the head under way is one that hyper reads past. An answer of 101 is none (RFC 9110 §15.2.2).
+    fn is_interim(&self) -> bool {
+        self.start[9] == b'1' && self.start[9..] != *b"101"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { answers: 3, bytes: 200 };
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+
+    /// Whether `text` may be parsed when it comes in pieces of this size; nothing that comes later is looked at.
+    fn passes(text: &str, size: usize) -> bool {
+        let interim = Interim::new(BOUNDS);
+        interim.is_due();
+        let passes = text.as_bytes().chunks(size).all(|piece| interim.came(piece));
+        assert_eq!(passes, !interim.is_exceeded());
+        passes
+    }
+
+    #[test]
+    fn a_few_interim_answers_pass_and_more_do_not_however_they_are_cut() {
+        let hints = |n: usize| HINT.repeat(n);
+        let lf = |text: &str| text.replace("\r\n", "\n");
+        let cases = [
+            (OK.to_owned(), true),
+            (hints(3) + OK, true),
+            (hints(4) + OK, false),
+            (lf(&hints(3)) + OK, true),
+            (lf(&hints(4)) + OK, false),
+            // Their fields, the reason and the empty lines between them are nobody's bounds but in bytes.
+            ("HTTP/1.1 102\r\n\r\n".repeat(3) + OK, true),
+            ("HTTP/1.1 102\r\n\r\n".repeat(4), false),
+            ("\r\n".repeat(40) + OK, true),
+            ("\r\n".repeat(101), false),
+            ("\n".repeat(201), false),
+            (format!("HTTP/1.1 100 Go on\r\nX: {}", "x".repeat(200)), false),
+            ("H".repeat(2000), true),
+            // Whatever follows the head of an answer is its own.
+            (format!("{OK}{}", hints(20)), true),
+            (format!("HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n{}", hints(20)), true),
+            (format!("{HINT}HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n{}", hints(20)), true),
+            (format!("{HINT}HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000)), true),
+            (format!("{HINT}HTTP/1.0 200 OK\r\n\r\n{}", "\r\n\r\n".repeat(100)), true),
+        ];
+        for (text, expected) in cases {
+            for size in [1, 2, 3, 7, 11, 12, 13, 64, 100_000] {
+                assert_eq!(passes(&text, size), expected, "{text:?} in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_request_has_its_own_count() {
+        let interim = Interim::new(BOUNDS);
+        for _ in 0..20 {
+            interim.is_due();
+            assert!(
+                interim.came(HINT.as_bytes()) && interim.came(HINT.as_bytes()) && interim.came(OK.as_bytes())
+            );
+            assert!(interim.came("a body".repeat(1000).as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_comes_after_too_much_does_not_pass_either() {
+        let interim = Interim::new(BOUNDS);
+        interim.is_due();
+        assert!(!interim.came(HINT.repeat(9).as_bytes()));
+        assert!(!interim.came(OK.as_bytes()));
+    }
+}

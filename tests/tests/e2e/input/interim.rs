@@ -1,0 +1,134 @@
+//! Interim answers (1xx): a few pass unseen, and an endpoint that sends no end of them harms nobody but its own clients.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use e2e::backend::Then;
+use e2e::raw::{self, TcpServer};
+use e2e::{Answer, Backend, Request, Weir, eventually};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+
+/// An endpoint that answers each head with `said` for as long as anybody listens, and how many of its connections are open.
+fn flooding(said: impl Into<Vec<u8>>) -> (TcpServer, Arc<AtomicUsize>) {
+    let (said, open) = (said.into(), Arc::new(AtomicUsize::new(0)));
+    let count = open.clone();
+    let server = TcpServer::on(raw::listen(raw::loopback()).unwrap(), move |mut stream| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.read(&mut [0; 4096]);
+        while stream.write_all(&said).is_ok() {}
+        count.fetch_sub(1, Ordering::SeqCst);
+    });
+    (server, open)
+}
+
+#[test]
+fn a_flood_of_interim_answers_is_a_502_and_holds_up_nobody_else() {
+    let (flood, open) = flooding(HINTS.repeat(1000));
+    let backend = Backend::http().start();
+    // All of them share one worker.
+    let weir = Weir::new().set("workers", "1").service("flood", &[flood.addr()]);
+    let weir = weir.service("hello", &[backend.addr()]).start();
+    let mut other = weir.client();
+    other.get("http://hello/").expect_body("ok");
+    let flooded: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = weir.client();
+            std::thread::spawn(move || client.get("http://flood/"))
+        })
+        .collect();
+    for _ in 0..50 {
+        other.get("http://hello/").expect_body("ok");
+    }
+    let answers: Vec<_> = flooded.into_iter().map(|it| it.join().unwrap()).collect();
+    let by_limit =
+        answers.iter().filter(|it| it.text().contains("more than 100 interim answers (1xx)")).count();
+    for answer in &answers {
+        // Those that come after a few of them find the endpoint taken out.
+        assert!(matches!(answer.status, 502 | 503), "{answer:?}");
+    }
+    assert!(by_limit > 0, "{answers:?}");
+    assert_eq!(weir.faults("interim"), by_limit as f64);
+    let failed = weir.metric("weir_attempts_total", &[("service", "/svc/flood"), ("outcome", "bad_framing")]);
+    assert_eq!(failed, by_limit as f64);
+    eventually("its connections to be closed", || open.load(Ordering::SeqCst) == 0);
+}
+
+#[test]
+fn every_kind_of_flood_ends_in_a_502() {
+    let floods = [
+        ("100 alone", "HTTP/1.1 100 Continue\r\n\r\n".repeat(500)),
+        ("the shortest heads", "HTTP/1.1 199\n\n".repeat(500)),
+        ("empty lines", "\r\n".repeat(5000)),
+        ("few heads with many bytes", format!("HTTP/1.1 103 Hints\r\nLink: {}\r\n\r\n", "x".repeat(30_000))),
+        ("an answer behind too many of them", HINTS.repeat(101) + OK),
+    ];
+    let requests = [
+        Request::get("http://flood/"),
+        Request::post("http://flood/", "order"),
+        Request::post("http://flood/", "order").with("Expect", "100-continue"),
+        Request::new("HEAD", "http://flood/"),
+    ];
+    for (kind, said) in floods {
+        let (flood, open) = flooding(said);
+        let weir = Weir::serving("flood", &[flood.addr()]);
+        for request in &requests {
+            assert_eq!(weir.ask(request).status, 502, "{kind}: {request:?}");
+        }
+        eventually("its connections to be closed", || open.load(Ordering::SeqCst) == 0);
+        // Empty lines may also be too large a head.
+        let faults = weir.faults("interim") + weir.faults("framing");
+        assert_eq!(faults, requests.len() as f64, "{kind}");
+    }
+}
+
+#[test]
+fn a_few_interim_answers_pass_for_every_request_of_a_connection() {
+    let mixed = ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102\r\n\r\n", HINTS].concat();
+    let long_head = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 2\r\n\r\nok", "x".repeat(40_000));
+    for before in
+        ["HTTP/1.1 100 Continue\r\n\r\n".to_owned(), HINTS.to_owned(), mixed.repeat(10), HINTS.repeat(100)]
+    {
+        for answer in [OK, &long_head] {
+            let backend = Backend::http().answer(Answer::raw(before.clone() + answer)).start();
+            let weir = Weir::new().set("workers", "1").service("hello", &[backend.addr()]).start();
+            let mut client = weir.client();
+            for _ in 0..20 {
+                client.ask(&Request::post("http://hello/", "order")).expect_body("ok");
+            }
+            assert_eq!(backend.connections(), 1);
+        }
+    }
+}
+
+#[test]
+fn the_bounds_on_interim_answers_can_be_set() {
+    let backend = Backend::http().answer(Answer::raw(HINTS.repeat(3) + OK)).start();
+    for (limits, status) in
+        [("{ interimAnswers: 3 }", 200), ("{ interimAnswers: 2 }", 502), ("{ interimBytes: 1KiB }", 200)]
+    {
+        let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+        assert_eq!(weir.get("http://hello/").status, status, "{limits}");
+    }
+    let long = Answer::raw(HINTS.repeat(30) + OK).then(Then::Close);
+    let backend = Backend::http().answer(long).start();
+    let weir =
+        Weir::new().set("limits", "{ interimBytes: 1KiB }").service("hello", &[backend.addr()]).start();
+    let answer = weir.get("http://hello/");
+    answer.expect_status(502);
+    assert!(answer.text().contains("or 1024 bytes of them"), "{}", answer.text());
+}
+
+#[test]
+fn an_endpoint_that_goes_on_with_interim_answers_for_ever_is_bounded_in_time_too() {
+    let server = TcpServer::on(raw::listen(raw::loopback()).unwrap(), |mut stream| {
+        while stream.write_all(HINTS.as_bytes()).is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let weir = Weir::new().set("limits", "{ response: 500ms }").service("hello", &[server.addr()]).start();
+    weir.ask(&Request::post("http://hello/", "x")).expect_status(504);
+}
