@@ -150,9 +150,14 @@ impl Desk {
         }
     }
 
+    /// Whether weir disarmed for good, because it stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
     /// Diverts (again), unless weir stops. `interception` is the one at this desk, which its caller has locked.
     pub fn arm(&self, interception: &mut Interception) {
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.is_stopping() {
             return;
         }
         if let Err(error) = interception.arm() {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::desk::Programs;
 use super::{Desk, enrolment, kubernetes};
+use crate::discovery::kubernetes::node_name;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
@@ -62,6 +63,7 @@ impl Whole<'_> {
         let faults = Kind::LABELS.iter().zip(&desk.shared.faults).filter(|(_, count)| count.value() > 0);
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "node": node_name(&desk.settings.load().discovery.kubernetes.clone().unwrap_or_default()),
             "uptimeSeconds": desk.shared.epoch.elapsed().as_secs_f64(),
             "ready": ready,
             "readiness": readiness.lines().collect::<Vec<_>>(),

@@ -51,6 +51,10 @@ pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyho
         }
         let own = terms.borrow().node.own.clone();
         let now = interception(&desk, &own);
+        // A weir that stops has disarmed itself, and was never otherwise.
+        if desk.is_stopping() {
+            continue;
+        }
         if now != off {
             match &now {
                 Some(why) => tracing::error!("interception does not work: {why}"),

@@ -5,9 +5,11 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::descriptors::CONTROL_CONNECTIONS;
@@ -233,8 +235,11 @@ impl Listeners {
             let last = last.address().map_or(0, |address| address.port());
             line += &format!(" transparent={}-{last}", text(first.address()));
         }
-        tracing::info!("{}", &line["weir: ".len()..]);
-        // Nobody may be there to read it, which is no reason to fail, nor to wait: a thread of its own does.
+        // Once: a container's log has both outputs. Where nobody reads the one, the other has it.
+        if !takes_a_line(&std::io::stdout()) {
+            return tracing::info!("{}", &line["weir: ".len()..]);
+        }
+        // Whether there is room for it may have changed: a thread of its own waits.
         let written = thread::Builder::new().name("weir-announce".to_owned()).spawn(move || {
             let _ = writeln!(std::io::stdout(), "{line}");
         });
@@ -254,4 +259,13 @@ fn moved(way: Way, to: Option<SocketAddr>) {
         Some(at) => tracing::info!(listener, %at, "listening there now"),
         None => tracing::info!(listener, "not listening any more"),
     }
+}
+
+/// Whether a line can be written without waiting for whoever reads there.
+fn takes_a_line(output: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && polled[0].revents().is_some_and(|it| {
+            it.contains(PollFlags::POLLOUT) && !it.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
+        })
 }

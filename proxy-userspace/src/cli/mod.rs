@@ -3,6 +3,7 @@
 
 pub mod check;
 mod explain;
+mod filter;
 mod import;
 mod status;
 
@@ -10,7 +11,7 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::migrate;
 use crate::telemetry::log;
@@ -70,10 +71,24 @@ enum Command {
         /// Its admin listener.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9990")]
         admin: String,
-        /// Prints the state as JSON, whole.
-        #[arg(long)]
+        /// For a person, or as /api/state.json has it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+        /// The same as `--output json`.
+        #[arg(long, hide = true)]
         json: bool,
+        #[command(flatten)]
+        filter: filter::Filter,
     },
+}
+
+/// How something is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For a person.
+    Text,
+    /// For a program.
+    Json,
 }
 
 /// Reads the command line and does what it says.
@@ -96,7 +111,9 @@ pub fn main() -> ExitCode {
         Command::Import { file, name, plain_text } => {
             import::run(&file, migrate::Options { name: name.as_deref(), plain_text })
         }
-        Command::Status { admin, json } => status::run(&admin, json),
+        Command::Status { admin, output, json, filter } => {
+            status::run(&admin, json || output == Output::Json, &filter)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::filter::Filter;
 use crate::telemetry::log;
 
 /// How long the running weir may take to answer.
@@ -17,9 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How much it may answer.
 const MOST: u64 = 256 << 20;
 
-/// Asks the weir whose admin listens on `admin`, and prints what it answers: as it is with `json`, else as text.
-pub(super) fn run(admin: &str, json: bool) -> ExitCode {
-    print(fetch(admin, "/api/state.json").and_then(|body| if json { Ok(body) } else { describe(&body) }))
+/// Asks the weir whose admin listens on `admin`, and prints what it answers, as far as `filter` asks for it: as JSON, or as
+/// text.
+pub(super) fn run(admin: &str, json: bool, filter: &Filter) -> ExitCode {
+    print(fetch(admin, "/api/state.json").and_then(|body| show(body, json, filter)))
+}
+
+fn show(body: String, json: bool, filter: &Filter) -> anyhow::Result<String> {
+    if json && !filter.is_set() {
+        return Ok(body);
+    }
+    let mut state: Value = serde_json::from_str(&body).context("the answer is not weir's state")?;
+    filter.apply(&mut state).map_err(anyhow::Error::msg)?;
+    if json { Ok(format!("{state:#}\n")) } else { describe(&state, filter) }
 }
 
 /// Prints what there is to show, or in one sentence why there is nothing.
@@ -39,7 +50,8 @@ pub(super) fn fetch(admin: &str, path: &str) -> anyhow::Result<String> {
     let address = admin.to_socket_addrs().with_context(advice)?.next().with_context(advice)?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(advice)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n").with_context(advice)?;
+    // The address, and not the name that led there, which weir need not know as its own (`admin.hosts`).
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").with_context(advice)?;
     let mut answer = String::new();
     stream.take(MOST).read_to_string(&mut answer).with_context(advice)?;
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!(advice()) };
@@ -52,12 +64,17 @@ pub(super) fn fetch(admin: &str, path: &str) -> anyhow::Result<String> {
     Ok(body.to_owned())
 }
 
-fn describe(body: &str) -> anyhow::Result<String> {
-    let state: Value = serde_json::from_str(body).context("the answer is not weir's state")?;
+fn describe(state: &Value, filter: &Filter) -> anyhow::Result<String> {
     let mut text = String::new();
     let uptime = state["uptimeSeconds"].as_f64().unwrap_or_default();
     let ready = if state["ready"] == true { "ready" } else { "NOT READY" };
-    writeln!(text, "weir {}, up {uptime:.0} s, {ready}", plain(&state["version"]))?;
+    let node = state["node"].as_str().filter(|node| !node.is_empty()).unwrap_or("without a name");
+    writeln!(text, "node {node}: weir {}, up {uptime:.0} s, {ready}", plain(&state["version"]))?;
+    if filter.is_set() {
+        pods(&mut text, &state["enrolment"])?;
+        clusters(&mut text, state)?;
+        return Ok(text);
+    }
     for line in list(&state["readiness"]) {
         writeln!(text, "  {}", plain(line))?;
     }
@@ -71,11 +88,7 @@ fn describe(body: &str) -> anyhow::Result<String> {
     }
     interception(&mut text, &state["interception"])?;
     enrolment(&mut text, &state["enrolment"])?;
-    for cluster in
-        list(&state["services"]).flat_map(|it| list(&it["clusters"])).chain(list(&state["outside"]))
-    {
-        describe_cluster(&mut text, cluster)?;
-    }
+    clusters(&mut text, state)?;
     for problem in list(&state["fileProblems"]) {
         writeln!(text, "problem: {}", plain(problem))?;
     }
@@ -83,6 +96,24 @@ fn describe(body: &str) -> anyhow::Result<String> {
         writeln!(text, "the configuration file has mistakes; an older one is in force:\n{mistakes}")?;
     }
     Ok(text)
+}
+
+fn clusters(text: &mut String, state: &Value) -> std::fmt::Result {
+    let services = list(&state["services"]).flat_map(|it| list(&it["clusters"]));
+    services.chain(list(&state["outside"])).try_for_each(|cluster| describe_cluster(text, cluster))
+}
+
+/// A line for each pod: whether its connections are diverted, and why.
+fn pods(text: &mut String, enrolment: &Value) -> std::fmt::Result {
+    for pod in list(&enrolment["pods"]) {
+        let addresses: Vec<_> = list(&pod["addresses"]).map(plain).collect();
+        let (name, state, why) = (plain(&pod["pod"]), plain(&pod["state"]), plain(&pod["why"]));
+        writeln!(text, "pod {name} ({}): {state}, {why}", addresses.join(", "))?;
+        for mistake in list(&pod["mistakes"]) {
+            writeln!(text, "  ignored: {}", plain(mistake))?;
+        }
+    }
+    Ok(())
 }
 
 fn interception(text: &mut String, state: &Value) -> std::fmt::Result {
@@ -93,7 +124,7 @@ fn interception(text: &mut String, state: &Value) -> std::fmt::Result {
     writeln!(text, "interception: {armed}, {} destinations", state["destinations"])
 }
 
-/// One line: the pods themselves are in the JSON.
+/// One line: the pods themselves are in the JSON, and where they are asked for.
 fn enrolment(text: &mut String, state: &Value) -> std::fmt::Result {
     if state["by"] != "pods" {
         return Ok(());

@@ -128,7 +128,7 @@ fn proxy<'f>(file: &'f Kubeconfig, context: Option<&str>) -> Option<&'f str> {
 }
 
 /// This node's name: configured, told by the downward API, or the host's.
-pub(super) fn node_name(settings: &Kubernetes) -> String {
+pub fn node_name(settings: &Kubernetes) -> String {
     let configured = settings.node.clone();
     let told = || std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_lowercase());

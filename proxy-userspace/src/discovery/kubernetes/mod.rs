@@ -39,6 +39,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use access::node_name;
 pub use failure::Failure;
 pub use health::{Counts, Health, State, Status};
 pub use resource::Resource;
@@ -99,7 +100,7 @@ impl Cluster {
         async move {
             loop {
                 let now = settings.borrow_and_update().clone();
-                let node: Arc<str> = access::node_name(&now).into();
+                let node: Arc<str> = node_name(&now).into();
                 tracing::info!(node = &*node, "following the cluster's API server");
                 tokio::select! {
                     ended = run::run(now, node, outlets.clone(), shutdown.clone()) => return ended,

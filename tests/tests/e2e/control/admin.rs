@@ -147,6 +147,52 @@ fn status_prints_a_running_weirs_state() {
 }
 
 #[test]
+fn status_names_its_node_and_shows_what_is_asked_for() {
+    let backend = Backend::http().start();
+    let shop = folder::service("shop", &["10.96.0.7"])
+        .namespace("prod")
+        .port("http", 80, 8080)
+        .endpoints(&["10.1.0.9".parse().unwrap()]);
+    let weir =
+        Weir::new().env("NODE_NAME", "node-7").kubernetes(&shop).service("hello", &[backend.addr()]).start();
+    let status = |arguments: &[&str]| {
+        let admin = weir.admin().to_string();
+        Weir::new().run(&[&["status", "--admin", &admin][..], arguments].concat())
+    };
+    let text = |arguments: &[&str]| {
+        let exit = status(arguments);
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        exit.stdout
+    };
+    let all = text(&[]);
+    assert!(all.starts_with("node node-7: weir "), "{all}");
+    assert!(all.contains("hello") && all.contains("10.1.0.9:8080"), "{all}");
+    let one = text(&["--service", "shop"]);
+    assert!(one.contains("10.1.0.9:8080") && !one.contains("hello"), "{one}");
+    let one = text(&["--namespace", "prod"]);
+    assert!(one.contains("10.1.0.9:8080") && !one.contains("hello"), "{one}");
+    let json: serde_json::Value = serde_json::from_str(&text(&["-o", "json", "--service", "hello"])).unwrap();
+    assert_eq!(json["node"], "node-7");
+    assert_eq!(json["services"].as_array().unwrap().len(), 1, "{json:#}");
+    let whole: serde_json::Value = serde_json::from_str(&text(&["-o", "json"])).unwrap();
+    assert_eq!(whole["services"].as_array().unwrap().len(), 2, "{whole:#}");
+    let none = status(&["--service", "nobody"]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.stderr.contains("nothing here of service \"nobody\""), "{}", none.stderr);
+    assert_eq!(status(&["-o", "xml"]).code, Some(64));
+}
+
+#[test]
+fn where_weir_listens_is_said_once() {
+    let weir = Weir::new().start();
+    weir.admin_get("/ready").expect_status(200);
+    // The log is written by a thread of its own: what it says at a reload comes after all that was said at the start.
+    weir.signal(nix::sys::signal::Signal::SIGHUP);
+    weir.expect_log("configuration reloaded");
+    assert_eq!(weir.log().matches("listening outgoing=").count(), 1, "{}", weir.log());
+}
+
+#[test]
 fn status_without_a_running_weir_is_one_sentence() {
     let nobody = Refusing::new().addr().to_string();
     let exit = Weir::new().run(&["status", "--admin", &nobody]);

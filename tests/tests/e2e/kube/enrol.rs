@@ -61,6 +61,11 @@ fn a_pod_is_diverted_within_100_ms_of_its_event_and_its_annotation_and_end_undo_
         stage.weir().metric("weir_enrolment_pods", &[("state", "enrolled")]) == 1.0
     });
     assert_eq!(answered(), "direct", "the port is skipped");
+    let admin = stage.weir().admin().to_string();
+    let status = ["status", "--admin", &admin, "--pod", "default/caller"];
+    let shown = Weir::new().beside(&stage.net).run(&status).stdout;
+    assert!(shown.starts_with("node node-1: weir "), "{shown}");
+    assert!(shown.contains(&format!("\npod default/caller ({}): enrolled, ", pod.v4())), "{shown}");
     server.put(told(&pod, &json!({})));
     eventually("its diversion again", diverted);
     // A server that is gone changes nothing.

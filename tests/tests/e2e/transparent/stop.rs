@@ -49,6 +49,25 @@ fn kept_connections_are_closed_between_requests_and_lose_none() {
     assert_eq!(stage.get(V4), "direct");
 }
 
+#[test]
+fn a_weir_that_stops_does_not_say_that_interception_does_not_work() {
+    let Some(mut stage) = Stage::set() else { return };
+    let database = TcpServer::greets(stage.b.listen(stage.b.at(TARGET + 1)).unwrap(), "ready\n");
+    let served = folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
+    // Longer than weir looks at interception anew, which is every 3 s.
+    let builder = Weir::new().on_node(&stage.net).set("drain", "{ grace: 5s }");
+    let builder = builder.kubernetes(&served.endpoints(&[stage.b.v4()]));
+    stage.start(builder);
+    let mut connection = stage.dial("10.96.0.11:5432");
+    connection.expect("ready\n");
+    let mut weir = stage.take_weir();
+    weir.signal(Signal::SIGTERM);
+    assert_eq!(weir.wait(Duration::from_secs(20)).code(), Some(0));
+    weir.expect_log("the grace period is over");
+    assert!(!weir.log().contains("interception does not work"), "{}", weir.log());
+    drop(database);
+}
+
 /// The node's address where its explicit proxy listens.
 const PROXY: &str = "10.1.0.1:4140";
 
