@@ -1,4 +1,4 @@
-//! `/api/explain?name=…[&dtab=…][&format=text]`.
+//! `/api/explain?name=…[&dtab=…][&namespace=…][&format=text]`.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Desk, state};
 use crate::domain::route::{Step, Verdict, What};
-use crate::proxy::routing::explain::explain;
+use crate::proxy::routing::explain::{Question, explain};
 
 /// The answer to `query`, and whether it is JSON.
 ///
@@ -19,7 +19,9 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
     };
     let name = of("name").ok_or("say which: /api/explain?name=/svc/hello")?;
     let now = Instant::now();
-    let explained = explain(&desk.shared.world.load(), &name, &of("dtab").unwrap_or_default(), now)?;
+    let (dtab, namespace) = (of("dtab").unwrap_or_default(), of("namespace").filter(|it| !it.is_empty()));
+    let asked = Question { name: &name, dtab: &dtab, namespace: namespace.as_deref() };
+    let explained = explain(&desk.shared.world.load(), asked, now)?;
     if of("format").as_deref() == Some("text") {
         return Ok((explained.to_string(), false));
     }
@@ -40,6 +42,7 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
             "inside": questions.inside.iter().map(|it| &**it).collect::<Vec<_>>(),
             "outside": questions.outside.as_deref(),
         })).collect::<Vec<_>>(),
+        "note": explained.note,
         "servicesUnknown": explained.unknown,
         "refused": explained.refused,
         "clusters": clusters,

@@ -8,7 +8,7 @@ use crate::admin::Desk;
 use crate::allocator;
 use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::Catalog;
-use crate::domain::pods::Residents;
+use crate::domain::pods::{Clients, Residents};
 
 /// What is discovered, as it changes.
 #[derive(Clone, Debug, Default)]
@@ -49,13 +49,26 @@ pub(super) async fn merge(
 
 /// The pods and namespaces of both; as the files say where both know one.
 fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
-    if **files == Residents::default() {
+    if files.pods.is_empty() && files.namespaces.is_empty() {
         return cluster.clone();
     }
     let mut all = (**cluster).clone();
     all.pods.extend(files.pods.clone());
     all.namespaces.extend(files.namespaces.clone());
     Arc::new(all)
+}
+
+/// Keeps requests told of which namespaces clients are in, as long as weir runs.
+pub(super) async fn clients(
+    desk: Arc<Desk>,
+    mut residents: watch::Receiver<Arc<Residents>>,
+) -> anyhow::Result<()> {
+    loop {
+        let clients = Clients::of(&residents.borrow_and_update());
+        desk.shared.clients.pods.store(Arc::new(clients));
+        desk.shared.moved.send_replace(());
+        residents.changed().await?;
+    }
 }
 
 /// Both catalogs in one: whatever the files say, the cluster's own services are awaited until they are known. A service that both know is as the files say: an operator wrote them down for this node.

@@ -28,6 +28,7 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
             cluster_domain: settings.names.cluster_domain.as_str().into(),
         },
         dns: settings.names.dns.is_some(),
+        client_namespace: settings.names.client_namespace,
         cluster_ranges: settings.names.cluster_ranges.clone(),
         dtab: settings.dtab.clone(),
         overrides: settings.outgoing.overrides.clone(),

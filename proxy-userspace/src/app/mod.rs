@@ -45,6 +45,7 @@ use crate::discovery::files;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
 use crate::proxy::listener::sockets::Sockets;
+use crate::proxy::routing::clients::Clients;
 use crate::proxy::routing::external::Outside;
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::routing::snapshot::{Terms, World};
@@ -216,6 +217,7 @@ fn share(
     let mark = interception.map(|_| intercept::MARK);
     Arc::new(Shared {
         world: ArcSwap::from_pointee(World::build(terms, services.catalog(), None)),
+        clients: Clients::default(),
         moved: watch::Sender::new(()),
         holds: Holds::default(),
         outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current(), mark)),

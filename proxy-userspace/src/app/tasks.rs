@@ -33,6 +33,8 @@ pub(super) fn start(desk: &Arc<Desk>, services: &Services, terms: &watch::Sender
     supervise(desk.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
     });
+    let (telling, pods) = (desk.clone(), residents.clone());
+    supervise(desk.clone(), "clients", move || cluster::clients(telling.clone(), pods.subscribe()));
     if desk.enrol() == Some(Enrol::Pods) {
         let enrolling = desk.clone();
         supervise(desk.clone(), "enrol", move || enrol::enrol(enrolling.clone(), residents.subscribe()));

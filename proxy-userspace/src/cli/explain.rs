@@ -8,18 +8,18 @@ use std::time::Instant;
 use anyhow::anyhow;
 
 use super::{EX_CONFIG, EX_USAGE, status};
-use crate::proxy::routing::explain::explain;
+use crate::proxy::routing::explain::{Question, explain};
 use crate::proxy::routing::snapshot::World;
 use crate::telemetry::log;
 use crate::{app, config};
 
-/// Explains `name` for a request with the entries of `dtab`: by the configuration in `file`, or else as the running weir
-/// at `admin` sees it.
-pub(super) fn run(name: &str, dtab: &str, file: Option<&Path>, admin: &str) -> ExitCode {
+/// Explains what is `asked`: by the configuration in `file`, or else as the running weir at `admin` sees it.
+pub(super) fn run(asked: Question<'_>, file: Option<&Path>, admin: &str) -> ExitCode {
     let Some(file) = file else {
         let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("name", name)
-            .append_pair("dtab", dtab)
+            .append_pair("name", asked.name)
+            .append_pair("dtab", asked.dtab)
+            .append_pair("namespace", asked.namespace.unwrap_or_default())
             .append_pair("format", "text")
             .finish();
         return status::print(status::fetch(admin, &format!("/api/explain?{query}")));
@@ -36,7 +36,7 @@ pub(super) fn run(name: &str, dtab: &str, file: Option<&Path>, admin: &str) -> E
         Err(error) => return status::print(Err(error)),
     };
     let world = World::build(&app::terms_of(&settings), Arc::clone(&catalog), None);
-    match explain(&world, name, dtab, Instant::now()) {
+    match explain(&world, asked, Instant::now()) {
         Ok(explained) => status::print(Ok(explained.to_string())),
         Err(why) => {
             let _ = status::print(Err(anyhow!(why)));

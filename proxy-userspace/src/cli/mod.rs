@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::migrate;
+use crate::proxy::routing::explain::Question;
 use crate::telemetry::log;
 
 /// Bad usage (EX_USAGE).
@@ -48,6 +49,9 @@ enum Command {
         /// Entries that the request brings (`l5d-dtab`).
         #[arg(long, value_name = "DTAB", default_value = "")]
         dtab: String,
+        /// The namespace of the client's pod (`names.clientNamespace`).
+        #[arg(long, value_name = "NAMESPACE")]
+        namespace: Option<String>,
         /// Explains by this configuration, without a running weir.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -105,8 +109,9 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => crate::app::run(config),
         Command::Check { file } => check::run(&file),
-        Command::Explain { name, dtab, config, admin } => {
-            explain::run(&name, &dtab, config.as_deref(), &admin)
+        Command::Explain { name, dtab, namespace, config, admin } => {
+            let asked = Question { name: &name, dtab: &dtab, namespace: namespace.as_deref() };
+            explain::run(asked, config.as_deref(), &admin)
         }
         Command::Import { file, name, plain_text } => {
             import::run(&file, migrate::Options { name: name.as_deref(), plain_text })

@@ -109,6 +109,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
         read_sections(root, base, &mut settings);
         listeners::check(&settings, node, report);
         check_enrol(&settings, node, report);
+        check_clients(&settings, node, report);
         check_tokens(&settings, node, report);
     }
     settings
@@ -146,6 +147,16 @@ fn check_tokens(settings: &Settings, root: &Node, report: &mut Report) {
     let mistake = Mistake::new("there is no API server to ask about tokens");
     let hint = "set `discovery.kubernetes`, or write `allow` with the clients that may read the metrics";
     report.add(written.map_or(root.at, |it| it.at), "probes.metrics.tokens", mistake.hint(hint));
+}
+
+/// The same holds for telling whose pod a client is.
+fn check_clients(settings: &Settings, root: &Node, report: &mut Report) {
+    if !settings.names.client_namespace || settings.discovery != Discovery::default() {
+        return;
+    }
+    let at = root.get("names").and_then(|it| it.get("clientNamespace")).map_or(root.at, |it| it.at);
+    let mistake = Mistake::new("nothing tells of pods, so no client's namespace would be known");
+    report.add(at, "names.clientNamespace", mistake.hint("set `discovery`, or remove it"));
 }
 
 fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings) {

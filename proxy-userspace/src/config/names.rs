@@ -18,6 +18,9 @@ pub struct Names {
     pub port: String,
     /// `clusterDomain`: the cluster's DNS domain, lower case, without a trailing dot. Default `cluster.local`.
     pub cluster_domain: String,
+    /// `clientNamespace`: whether a name of an explicit client that says no namespace means that of its pod, and not
+    /// `namespace`. Default false.
+    pub client_namespace: bool,
     /// `clusterRanges`: where an answer of DNS for a name below the cluster's domain has to lie; others are not used. Default:
     /// as [`Allow`], the ranges that no packet from the public internet carries.
     pub cluster_ranges: Allow,
@@ -47,6 +50,7 @@ impl Default for Names {
             namespace: "default".to_owned(),
             port: "http".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
+            client_namespace: false,
             cluster_ranges: Allow::default(),
             dns: Some(Dns::default()),
         }
@@ -58,6 +62,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Names {
     section.set("namespace", &mut names.namespace, values::label);
     section.set("port", &mut names.port, values::label);
     section.set("clusterDomain", &mut names.cluster_domain, values::domain);
+    section.set("clientNamespace", &mut names.client_namespace, values::boolean);
     if let Some(ranges) = section.list("clusterRanges", values::cidr) {
         names.cluster_ranges = Allow::new(ranges);
     }

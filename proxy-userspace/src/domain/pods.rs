@@ -3,9 +3,11 @@
 //! Only this node's pods are known, and of their annotations only weir's own: a pod is some 10 KB as an API server
 //! tells it, and some 200 bytes here.
 //!
+//! They say of a client which namespace it is in, too ([`Clients`]).
+//!
 //! Deliberately absent: the decision itself, and cgroups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,6 +24,45 @@ pub struct Residents {
     pub pods: BTreeMap<Arc<str>, Arc<Pod>>,
     /// The namespaces that carry annotations of weir's.
     pub namespaces: BTreeMap<Arc<str>, Arc<Wishes>>,
+    /// Whether these are all pods: those of an API server were listed.
+    pub known: bool,
+}
+
+/// Which namespace a client is in, by its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// Whether all pods of this node are here.
+    pub known: bool,
+    /// By address; none where pods of different namespaces have it, as when one has just got another's.
+    namespaces: HashMap<IpAddr, Option<Arc<str>>>,
+}
+
+impl Clients {
+    /// The clients that `residents` are. A pod with `hostNetwork` has the node's address, and one that has run to its end may
+    /// have one that is another's by now.
+    pub fn of(residents: &Residents) -> Self {
+        let mut namespaces: HashMap<IpAddr, Option<Arc<str>>> = HashMap::new();
+        for pod in residents.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
+            for address in &pod.addresses {
+                let known = namespaces.entry(address.to_canonical());
+                let known = known.or_insert_with(|| Some(pod.namespace.clone()));
+                if known.as_ref() != Some(&pod.namespace) {
+                    *known = None;
+                }
+            }
+        }
+        Self { known: residents.known, namespaces }
+    }
+
+    /// Whether no pod of this node has this address.
+    pub fn is_stranger(&self, address: IpAddr) -> bool {
+        self.known && !self.namespaces.contains_key(&address.to_canonical())
+    }
+
+    /// The namespace of the pod that has this address.
+    pub fn namespace(&self, address: IpAddr) -> Option<&Arc<str>> {
+        self.namespaces.get(&address.to_canonical())?.as_ref()
+    }
 }
 
 /// A pod of this node.
@@ -42,4 +83,51 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Its annotations of weir's.
     pub wishes: Wishes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(namespace: &str, addresses: &[&str]) -> Pod {
+        Pod {
+            namespace: namespace.into(),
+            name: "pod".into(),
+            host_network: false,
+            finished: false,
+            cgroup_uid: "uid".into(),
+            addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
+            wishes: Wishes::default(),
+        }
+    }
+
+    #[test]
+    fn a_client_is_in_the_namespace_of_the_pod_that_has_its_address() {
+        let pods = [
+            pod("shop", &["10.1.0.1", "fd00::1"]),
+            Pod { host_network: true, ..pod("kube-system", &["10.1.0.9"]) },
+            Pod { finished: true, ..pod("jobs", &["10.1.0.2"]) },
+            pod("dev", &["10.1.0.2", "10.1.0.3"]),
+            pod("test", &["10.1.0.3"]),
+            pod("dev", &["10.1.0.4"]),
+            pod("dev", &["10.1.0.4"]),
+        ];
+        let pods = pods.into_iter().enumerate().map(|(at, pod)| (at.to_string().into(), Arc::new(pod)));
+        let clients = Clients::of(&Residents { pods: pods.collect(), known: true, ..Residents::default() });
+        for (address, namespace, is_stranger) in [
+            ("10.1.0.1", Some("shop"), false),
+            ("::ffff:10.1.0.1", Some("shop"), false),
+            ("fd00::1", Some("shop"), false),
+            ("10.1.0.9", None, true),
+            ("10.1.0.2", Some("dev"), false),
+            ("10.1.0.3", None, false),
+            ("10.1.0.4", Some("dev"), false),
+            ("10.1.0.5", None, true),
+        ] {
+            let at = address.parse().unwrap();
+            assert_eq!(clients.namespace(at).map(|it| &**it), namespace, "{address}");
+            assert_eq!(clients.is_stranger(at), is_stranger, "{address}");
+            assert!(!Clients::default().is_stranger(at), "nobody is, as long as the pods are not known");
+        }
+    }
 }

@@ -42,6 +42,8 @@ pub enum Kind {
     Unbound,
     /// Nothing binds the name, but the cluster's services are not known yet.
     ServicesUnknown,
+    /// A short name means its client's namespace, and which pod of this node has the client's address is not known yet.
+    ClientUnknown,
     /// The name is bound and has no endpoint.
     NoEndpoint,
     /// More weirs have seen this request than a path is long.
@@ -92,7 +94,7 @@ impl Kind {
                 StatusCode::BAD_GATEWAY
             }
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::ServicesUnknown | Self::NoEndpoint | Self::Local | Self::Overload => {
+            Self::ServicesUnknown | Self::ClientUnknown | Self::NoEndpoint | Self::Local | Self::Overload => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Loop => StatusCode::LOOP_DETECTED,
@@ -124,11 +126,12 @@ impl Kind {
             Self::ServicesUnknown => 19,
             Self::Silent => 20,
             Self::Interim => 21,
+            Self::ClientUnknown => 22,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 22] = [
+    pub const LABELS: [&'static str; 23] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -151,6 +154,7 @@ impl Kind {
         "services_unknown",
         "silent",
         "interim",
+        "client_unknown",
     ];
 }
 

@@ -228,12 +228,17 @@ impl Metrics {
         let open = holds.open.value() as f64;
         page.gauges(
             "weir_held_requests",
-            "Requests that wait for the first list of services",
+            "Requests that wait for the first list of services or for their client to be known",
             [(none, open)],
         )?;
         let ended = Holds::ENDS.iter().zip(&holds.ended);
         let ended = ended.map(|(end, count)| ([("end", *end)], count.value()));
-        page.counters("weir_holds", "Requests that waited for the first list of services", ended)
+        page.counters("weir_holds", "Requests that have waited so", ended)?;
+        page.counters(
+            "weir_client_namespace_unknown",
+            "Short names whose client is no pod of this node",
+            [(none, self.shared.clients.strangers.value())],
+        )
     }
 
     fn bindings(&self, page: &mut Page<'_>) -> fmt::Result {

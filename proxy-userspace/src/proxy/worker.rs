@@ -31,6 +31,7 @@ use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::listener::sockets::{Socket, Sockets};
 use crate::proxy::listener::{Door, Turned, Way};
 use crate::proxy::routing::cache::{Bindings, Routes};
+use crate::proxy::routing::clients::Clients;
 use crate::proxy::routing::external::Outside;
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::routing::snapshot::World;
@@ -59,7 +60,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Shared {
     /// The current world.
     pub world: ArcSwap<World>,
-    /// Says that the current world is another.
+    /// Which namespaces clients are in.
+    pub clients: Clients,
+    /// Says that the current world is another, or the clients are.
     pub moved: watch::Sender<()>,
     /// Requests that wait for the first list of services.
     pub holds: Holds,

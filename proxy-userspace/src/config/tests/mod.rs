@@ -273,6 +273,10 @@ fn a_mistake_is_reported_where_it_stands() {
         ("workers: 2.5", "weir.yaml:1:10: workers: expected a whole number, not `2.5`"),
         ("names: { namespace: My_Shop }", "weir.yaml:1:21: names.namespace: `My_Shop` is not a DNS label"),
         ("names: { clusterDomain: a..b }", "weir.yaml:1:25: names.clusterDomain: `a..b` is not a domain"),
+        (
+            "names: { clientNamespace: true }",
+            "weir.yaml:1:27: names.clientNamespace: nothing tells of pods, so no client's namespace would be known (set",
+        ),
         ("names: { clusterRanges: [10.0.0.0/99] }", "weir.yaml:1:26: names.clusterRanges"),
         ("drain: { grace: 2h }", "weir.yaml:1:17: drain.grace: `2h` is not from 0s to 1h"),
         (

@@ -73,7 +73,7 @@ struct Builder<'a> {
 pub(super) fn build(folder: &Folder, node: Option<&str>, known: &Known, before: &Catalog) -> Built {
     let built = Built {
         catalog: Catalog::default(),
-        residents: Residents::default(),
+        residents: Residents { known: true, ..Residents::default() },
         problems: folder.problems().to_vec(),
         names: BTreeSet::new(),
     };

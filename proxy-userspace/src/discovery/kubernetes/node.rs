@@ -101,6 +101,7 @@ impl Node {
     /// What is known now.
     pub(super) fn take(&mut self) -> Residents {
         self.changed = false;
+        self.residents.known = true;
         self.residents.clone()
     }
 }

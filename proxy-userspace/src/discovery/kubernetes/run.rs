@@ -84,6 +84,8 @@ pub(super) struct Fold {
     named: bool,
     /// Whether this fold has told a catalog yet; before, there is another's.
     told: bool,
+    /// Whether it has told of pods yet.
+    told_pods: bool,
 }
 
 /// Follows everything until `shutdown`.
@@ -163,6 +165,7 @@ impl Fold {
             name: node.into(),
             named: false,
             told: false,
+            told_pods: false,
         }
     }
 
@@ -263,7 +266,7 @@ impl Fold {
     /// without.
     fn residents_are_due(&self) -> bool {
         let namespaces = Resource::Namespaces.index();
-        self.node.has_changed()
+        (self.node.has_changed() || !self.told_pods)
             && self.is_whole(Resource::Pods)
             && (self.known[namespaces] || self.denied[namespaces])
     }
@@ -277,6 +280,7 @@ impl Fold {
             self.publish_catalog();
         }
         if self.residents_are_due() {
+            self.told_pods = true;
             self.outlets.residents.send_replace(Arc::new(self.node.take()));
         }
         self.vouch();

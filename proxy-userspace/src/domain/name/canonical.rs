@@ -92,9 +92,29 @@ impl Rules {
         }
     }
 
+    /// Whether `authority` says a service and no namespace: the default one is meant, or that of who says it.
+    pub fn is_short(&self, authority: &str) -> bool {
+        read(authority).is_ok_and(|host| !host.is_address() && !self.unsuffixed(&host.host).0.contains('.'))
+    }
+
+    /// `host`, canonical and [short](Self::is_short), of this namespace.
+    pub fn of_namespace<'a>(&self, host: Host<'a>, namespace: &str) -> Host<'a> {
+        if *namespace == *self.namespace {
+            return host;
+        }
+        Host { host: format!("{}.{namespace}", host.host).into(), scope: Scope::Cluster, ..host }
+    }
+
     /// Cuts `.svc.<cluster domain>` or `.svc`, then `.<default namespace>` of a Service: what is left of
     /// `pod.service.<default namespace>` would be another Service's name. Says where the host may be looked for.
     fn shorten<'a>(&self, host: &'a str) -> (&'a str, Scope) {
+        let (service, scope) = self.unsuffixed(host);
+        let short = strip_label_suffix(service, &self.namespace).filter(|short| !short.contains('.'));
+        (short.unwrap_or(service), scope)
+    }
+
+    /// Cuts `.svc.<cluster domain>` or `.svc`. Says where the host may be looked for.
+    fn unsuffixed<'a>(&self, host: &'a str) -> (&'a str, Scope) {
         let in_cluster = strip_label_suffix(host, &self.cluster_domain);
         // `hello.default.cluster.local` without `.svc` is no service name: only the whole suffix is cut.
         let service = strip_label_suffix(in_cluster.unwrap_or(host), "svc");
@@ -102,9 +122,7 @@ impl Rules {
             None if in_cluster.is_none() && host != &*self.cluster_domain => Scope::Anywhere,
             _ => Scope::Cluster,
         };
-        let service = service.unwrap_or(host);
-        let short = strip_label_suffix(service, &self.namespace).filter(|short| !short.contains('.'));
-        (short.unwrap_or(service), scope)
+        (service.unwrap_or(host), scope)
     }
 
     /// Whether `host`, canonical, lies below the cluster's own domain: DNS outside knows nothing of it.

@@ -79,6 +79,38 @@ fn a_host_remembers_that_it_was_written_as_the_clusters() {
 }
 
 #[test]
+fn a_short_name_says_no_namespace_and_is_of_the_one_that_it_is_given() {
+    let rules = rules();
+    for (authority, of_shop) in [
+        ("hello", "hello.shop"),
+        ("HELLO.", "hello.shop"),
+        ("hello:8080", "hello.shop:8080"),
+        ("hello.svc", "hello.shop"),
+        ("hello.svc.cluster.local.:80", "hello.shop"),
+    ] {
+        assert!(rules.is_short(authority), "{authority}");
+        let host = rules.of_namespace(rules.canonical(authority).unwrap(), "shop");
+        assert_eq!((host.label().as_str(), host.scope), (of_shop, Scope::Cluster), "{authority}");
+        let host = rules.canonical(authority).unwrap();
+        assert_eq!(rules.of_namespace(host.clone(), "default"), host);
+    }
+    for authority in [
+        "hello.default",
+        "hello.default.svc.cluster.local",
+        "hello.shop",
+        "www.example.com",
+        "svc.cluster.local",
+        "10.0.0.1",
+        "2130706433",
+        "[fd00::1]:80",
+        "",
+        "a b",
+    ] {
+        assert!(!rules.is_short(authority), "{authority}");
+    }
+}
+
+#[test]
 fn what_is_no_host_is_refused_with_its_reason() {
     let long = "a".repeat(64);
     let longer = "a.".repeat(127) + "a";

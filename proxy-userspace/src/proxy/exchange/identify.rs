@@ -10,6 +10,7 @@ use super::head::Head;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
 use crate::domain::name::{Host, Path};
+use crate::proxy::exchange::session::Session;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::cache::name_of;
 use crate::proxy::routing::route::Route;
@@ -29,24 +30,24 @@ pub(super) enum Asked<'a> {
 impl<'a> Asked<'a> {
     /// What `request` asks for. Its URL loses what an identifier consumes; `token` is the value of the header that is its name,
     /// see [`token`].
-    pub(super) fn by(
+    pub(super) async fn by(
+        (worker, session): (&Worker, &Session),
         world: &World,
         request: &mut Request<Body>,
         head: &'a Head,
         token: Option<&'a HeaderValue>,
     ) -> Result<Self, Fault> {
         if let [Identifier::Host] = world.terms.identifiers.as_slice() {
-            return Self::host(world, head.host());
+            return worker.host(&session.pod, world, head.host()).await.map(Self::Host);
         }
         if let Some(value) = token.and_then(|value| value.to_str().ok()) {
             return Ok(Self::Token(value));
         }
-        name(world, request, head).map(Self::Name)
-    }
-
-    /// The host in `authority`.
-    pub(super) fn host(world: &World, authority: &'a str) -> Result<Self, Fault> {
-        Ok(Self::Host(world.terms.rules.canonical(authority)?))
+        let host = match uses_host(world) {
+            true => known(worker.host(&session.pod, world, head.host()).await)?,
+            false => None,
+        };
+        name(world, request, head, host).map(Self::Name)
     }
 
     /// Where it leads, by the configuration's dtabs and then the request's `own`.
@@ -74,13 +75,31 @@ pub(super) fn token(world: &World, request: &Request<Body>) -> Option<HeaderValu
     is_label.then(|| value.clone())
 }
 
-/// The name of `request`. Its URL loses what an identifier consumes.
-pub(super) fn name(world: &World, request: &mut Request<Body>, head: &Head) -> Result<Path, Fault> {
+/// Whether some identifier makes a name of the canonical host.
+pub(super) fn uses_host(world: &World) -> bool {
+    world.terms.identifiers.contains(&Identifier::Host)
+}
+
+/// A host, if it is one: another identifier may do without.
+pub(super) fn known(host: Result<Host<'_>, Fault>) -> Result<Option<Host<'_>>, Fault> {
+    match host {
+        Ok(host) => Ok(Some(host)),
+        Err(Fault { kind: Kind::BadHost(_), .. }) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The name of `request`, whose canonical `host` is this. Its URL loses what an identifier consumes.
+pub(super) fn name(
+    world: &World,
+    request: &mut Request<Body>,
+    head: &Head,
+    host: Option<Host<'_>>,
+) -> Result<Path, Fault> {
     let identified = {
         let headers = request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let canonical = world.terms.rules.canonical(head.host()).ok();
-        let canonical = canonical.map(|host| (host.label(), host.scope));
+        let canonical = host.map(|host| (host.label(), host.scope));
         let facts = Facts {
             method: request.method().as_str(),
             is_http_11: head.spoken >= Version::HTTP_11,

@@ -56,7 +56,7 @@ pub(super) fn last(
         request.headers().get(&CONTEXT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"true"));
     if context && world.terms.diagnostics.permits(session.client.ip()) {
         worker.shared.diagnoses.up();
-        return diagnosis(session, world, head, request).map(Some);
+        return diagnosis(worker, session, world, head, request).map(Some);
     }
     Ok(match *request.method() {
         Method::TRACE => Some(text("message/http", echo(request, head.spoken))),
@@ -73,14 +73,22 @@ fn max_forwards(headers: &HeaderMap) -> Option<u32> {
 }
 
 fn diagnosis(
+    worker: &Worker,
     session: &Session,
     world: &Arc<World>,
     head: &Head,
     request: &mut Request<Body>,
 ) -> Result<Response<Body>, Fault> {
     let own = overrides::take(head.found, session, &world.terms.overrides, request.headers_mut())?;
-    let name = identify::name(world, request, head)?;
-    let explained = explain_name(world, &name, own.as_ref(), Instant::now());
+    let host = match identify::uses_host(world) {
+        true => identify::known(worker.host_now(&session.pod, world, head.host()))?,
+        false => None,
+    };
+    let name = identify::name(world, request, head, host)?;
+    let mut explained = explain_name(world, &name, own.as_ref(), Instant::now());
+    if identify::uses_host(world) {
+        explained.note = worker.whose(&session.pod, world, head.host());
+    }
     let method = request.method();
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let head =

@@ -231,7 +231,7 @@ async fn bind(
             let found = head.found;
             let own = overrides::take(found, session, &world.terms.overrides, request.headers_mut())?;
             let token = identify::token(world, request);
-            let asked = identify::Asked::by(world, request, &head, token.as_ref())?;
+            let asked = identify::Asked::by((worker, session), world, request, &head, token.as_ref()).await?;
             let bind = |world: &World| asked.bind(worker, world, own.as_ref());
             let Settled { world, route, place } = worker.place(world, &session.client, bind).await?;
             let (cluster, calls, outside) = (place.cluster.clone(), place.calls, place.outside);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::proxy::listener::{Door, Entry};
+use crate::proxy::routing::clients::ClientPod;
 use crate::proxy::upstream::cluster::Cluster;
 use crate::transport::Pulse;
 
@@ -34,11 +35,14 @@ pub struct Session {
     pub pulse: Pulse,
     /// The cluster of the dialled address, once it was needed: for an address that no service owns.
     pub outside: RefCell<Option<Arc<Cluster>>>,
+    /// The client's pod.
+    pub pod: ClientPod,
 }
 
 impl Session {
     /// The facts of a connection that was accepted now.
     pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin) -> Self {
-        Self { door, entry, client, origin, pulse: Pulse::new(Instant::now()), outside: RefCell::default() }
+        let (pulse, pod) = (Pulse::new(Instant::now()), ClientPod::at(client.ip()));
+        Self { door, entry, client, origin, pulse, outside: RefCell::default(), pod }
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn connect(
     }
     let authority = authority(request.uri())?.clone();
     let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
-    let asked = Asked::host(world, authority.as_str())?;
+    let asked = Asked::Host(worker.host(&session.pod, world, authority.as_str()).await?);
     let bind = |world: &World| asked.bind(worker, world, own.as_ref());
     let settled = worker.place(world, &session.client, bind).await?;
     let (world, Place { cluster, calls, .. }) = (settled.world.as_ref().unwrap_or(world), settled.place);

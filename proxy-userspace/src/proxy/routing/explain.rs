@@ -15,6 +15,7 @@ use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::Calls;
 use crate::domain::refuse::{Exempt, refuse};
 use crate::domain::route::{Explanation, Outside, Target};
+use crate::proxy::routing::clients::{is_relative, said};
 use crate::proxy::routing::snapshot::{Audience, World};
 use crate::proxy::upstream::cluster::{Cluster, Member};
 use crate::transport::KernelRoutes;
@@ -28,6 +29,8 @@ pub struct Explained {
     pub clusters: Vec<Arc<Cluster>>,
     /// What DNS is asked about the hosts outside that requests may go to.
     pub dns: Vec<(Outside, Questions)>,
+    /// What its name depends on besides.
+    pub note: Option<String>,
     /// Why the cluster's services are not known, where that is so.
     pub unknown: Option<String>,
     /// Addresses of the name that weir does not connect to, and why.
@@ -39,17 +42,36 @@ pub struct Explained {
     now: Instant,
 }
 
-/// Explains `asked`: a name (`/svc/hello`), a host (`hello:8080`) or a URL (`http://hello/x`), in `world`, for a request
-/// that brings the entries of `dtab`.
+/// What is to be explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// A name (`/svc/hello`), a host (`hello:8080`) or a URL (`http://hello/x`).
+    pub name: &'a str,
+    /// The entries that the request brings.
+    pub dtab: &'a str,
+    /// The namespace of the client's pod, where it is one's own (`names.clientNamespace`); the default one where none is said.
+    pub namespace: Option<&'a str>,
+}
+
+/// Explains what is `asked`, in `world`.
 ///
 /// # Errors
 ///
-/// What of the two cannot be read, and where.
-pub fn explain(world: &World, asked: &str, dtab: &str, now: Instant) -> Result<Explained, String> {
-    let name = read(world, asked)?;
-    let own =
-        Dtab::parse(dtab, Origin::Request, &Bounds::REQUEST).map_err(|error| format!("the dtab: {error}"))?;
-    Ok(explain_name(world, &name, Some(&own).filter(|own| !own.is_empty()), now))
+/// What of it cannot be read, and where.
+pub fn explain(world: &World, asked: Question<'_>, now: Instant) -> Result<Explained, String> {
+    let (name, is_short) = read(world, asked)?;
+    let own = Dtab::parse(asked.dtab, Origin::Request, &Bounds::REQUEST)
+        .map_err(|error| format!("the dtab: {error}"))?;
+    let mut explained = explain_name(world, &name, Some(&own).filter(|own| !own.is_empty()), now);
+    if is_short {
+        explained.note = Some(match asked.namespace {
+            Some(namespace) => said(namespace),
+            None => {
+                format!("{}, as of a client that is no pod of this node", said(&world.terms.rules.namespace))
+            }
+        });
+    }
+    Ok(explained)
 }
 
 /// Explains `name` for a request that brings the entries of `own`.
@@ -75,6 +97,7 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
         explanation,
         clusters,
         dns,
+        note: None,
         unknown: world.unknown(Audience::Operator),
         refused,
         rules,
@@ -92,9 +115,14 @@ fn refusal(world: &World, outside: &Outside) -> Option<String> {
     Some(format!("{address}: {why}"))
 }
 
-fn read(world: &World, asked: &str) -> Result<Path, String> {
+/// The name that is asked about, and whether it depends on the client's namespace.
+fn read(
+    world: &World,
+    Question { name: asked, namespace, .. }: Question<'_>,
+) -> Result<(Path, bool), String> {
     if asked.starts_with('/') {
-        return asked.parse().map_err(|bad: BadPath| format!("{} is no name: {bad}", quoted(asked)));
+        let name = asked.parse().map(|name| (name, false));
+        return name.map_err(|bad: BadPath| format!("{} is no name: {bad}", quoted(asked)));
     }
     let rest = match asked.split_once("://") {
         Some(("http", rest)) => rest,
@@ -104,7 +132,16 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
     let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     // Who asks is no part of the host, in a request's target too.
     let authority = authority.rsplit('@').next().unwrap_or_default();
-    let host = world.terms.rules.canonical(authority).map_err(|bad| format!("{}: {bad}", quoted(asked)))?;
+    let rules = &world.terms.rules;
+    let mut host = rules.canonical(authority).map_err(|bad| format!("{}: {bad}", quoted(asked)))?;
+    let is_short = is_relative(world, authority);
+    if let (true, Some(namespace)) = (is_short, namespace) {
+        // One label: it becomes a part of the host.
+        if namespace.contains(['.', ':', '[']) || rules.canonical(namespace).is_err() {
+            return Err(format!("{} is no namespace", quoted(namespace)));
+        }
+        host = rules.of_namespace(host, namespace);
+    }
     let facts = Facts {
         method: "GET",
         is_http_11: true,
@@ -114,7 +151,7 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
         header: &|name| Some(authority).filter(|_| name == "host"),
     };
     match identify(&world.terms.identifiers, &facts) {
-        Ok(Some(identified)) => Ok(world.terms.prefix.join(identified.name.labels())),
+        Ok(Some(identified)) => Ok((world.terms.prefix.join(identified.name.labels()), is_short)),
         Ok(None) => Err(format!(
             "no identifier makes a name of a plain GET of {}; ask for a name, like /svc/hello",
             quoted(asked)
@@ -126,6 +163,9 @@ fn read(world: &World, asked: &str) -> Result<Path, String> {
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.explanation.to_string().trim_end())?;
+        if let Some(note) = &self.note {
+            writeln!(f, "\n{note}")?;
+        }
         if !self.rules.is_empty() {
             writeln!(f, "\npolicy of {}: {}", self.rules.join(", "), calls(self.calls))?;
         }

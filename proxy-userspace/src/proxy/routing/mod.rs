@@ -1,6 +1,7 @@
 //! Where a name leads: snapshots of everything a request is decided by, and the routes that names are bound to.
 
 pub mod cache;
+pub mod clients;
 pub mod explain;
 pub mod external;
 pub mod resolve;

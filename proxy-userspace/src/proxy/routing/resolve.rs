@@ -32,14 +32,27 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// The labels of [`Holds::ended`]: the list came; it failed; the time was over; the client left.
+    /// The labels of [`Holds::ended`]: what was waited for came; it failed; the time was over; the client left.
     pub const ENDS: [&'static str; 4] = ["known", "failing", "late", "left"];
 }
 
 /// A request that waits; counted when that ends, however it does.
-struct Hold<'a> {
+pub(super) struct Hold<'a> {
     holds: &'a Holds,
-    end: usize,
+    end: End,
+}
+
+/// How a request's waiting ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// It is known.
+    Known = 0,
+    /// It was tried to know it, and that failed.
+    Failing = 1,
+    /// The time is over.
+    Late = 2,
+    /// The client has left.
+    Left = 3,
 }
 
 /// Where a request goes.
@@ -109,15 +122,15 @@ impl Worker {
         loop {
             let world = self.world();
             if world.services() == Services::Known {
-                hold.end = 0;
+                hold.ends(End::Known);
                 return world;
             }
             if world.is_failing() {
-                hold.end = 1;
+                hold.ends(End::Failing);
                 return world;
             }
             if timeout_at(until.into(), moved.changed()).await.is_err() {
-                hold.end = 2;
+                hold.ends(End::Late);
                 return self.world();
             }
         }
@@ -161,16 +174,21 @@ impl Worker {
 }
 
 impl<'a> Hold<'a> {
-    fn begin(holds: &'a Holds) -> Self {
+    pub(super) fn begin(holds: &'a Holds) -> Self {
         holds.open.up();
-        Self { holds, end: 3 }
+        Self { holds, end: End::Left }
+    }
+
+    /// It has ended so.
+    pub(super) fn ends(&mut self, end: End) {
+        self.end = end;
     }
 }
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         self.holds.open.down();
-        self.holds.ended[self.end].up();
+        self.holds.ended[self.end as usize].up();
     }
 }
 

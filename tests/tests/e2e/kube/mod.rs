@@ -2,6 +2,7 @@
 
 mod account;
 mod calls; // What is asked of it, and how often.
+mod clients; // Which namespace a client is in.
 mod detour; // Its Service leads nowhere, and its endpoint is well.
 mod discovery; // Services come from it, whatever happens to it.
 mod enrol; // Its pods are diverted.

@@ -27,6 +27,8 @@ pub struct Terms {
     pub rules: Rules,
     /// Whether names outside are looked up.
     pub dns: bool,
+    /// Whether a short name of an explicit client means its pod's own namespace.
+    pub client_namespace: bool,
     /// Where an answer for a name below the cluster's domain has to lie.
     pub cluster_ranges: Allow,
     /// The base dtab, and the configuration's after it.

@@ -20,6 +20,7 @@ fn terms() -> Terms {
             cluster_domain: "cluster.local".into(),
         },
         dns: true,
+        client_namespace: false,
         cluster_ranges: Allow::default(),
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,

@@ -1,0 +1,211 @@
+//! Which namespace a client is in: a short name of a pod's request means the pod's own namespace (`names.clientNamespace`).
+//!
+//! A pod is known by the source address of its connection, which only this pod can have completed a handshake from, and by
+//! what discovery tells of this node's pods; no header is believed. One that has just started may connect before weir is told
+//! of its address, so that its request waits a little, as for the first list of services. Who is at an address of the node
+//! itself (its processes, pods with `hostNetwork`), and who is no pod of this node, means `names.namespace`, as without this
+//! setting. But while this node's pods are not known at all, or several of them have the client's address, nobody is taken for
+//! such a client: that would send the requests of pods to another namespace's services.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::time::timeout_at;
+
+use crate::domain::name::Host;
+use crate::domain::pods::Clients as Pods;
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::resolve::{End, Hold};
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::worker::Worker;
+use crate::telemetry::Count;
+
+/// A client that was waited for in vain is not waited for again for so long.
+const REMEMBERED: Duration = Duration::from_mins(1);
+
+/// How many such clients are remembered. Beyond, they are forgotten, and waited for again.
+const MOST: usize = 1_024;
+
+/// The client of one connection, as far as its pod matters.
+#[derive(Debug)]
+pub struct ClientPod {
+    /// Its address, canonical.
+    address: IpAddr,
+    /// Its namespace, once that was needed and known.
+    namespace: OnceCell<Arc<str>>,
+}
+
+impl ClientPod {
+    /// The client at this address.
+    pub fn at(address: IpAddr) -> Self {
+        Self { address: address.to_canonical(), namespace: OnceCell::new() }
+    }
+}
+
+/// Whose clients they are.
+#[derive(Debug, Default)]
+pub struct Clients {
+    /// The pods of this node.
+    pub pods: ArcSwap<Pods>,
+    /// Short names that meant the default namespace because their client is no pod of this node.
+    pub strangers: Count,
+    /// Clients that were waited for in vain, and when that was. Locked only for clients that are not known.
+    waited_for: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Clients {
+    /// Whether the client at `address` was waited for in vain lately.
+    fn is_stranger(&self, address: IpAddr, now: Instant) -> bool {
+        let waited_for = self.waited_for.lock();
+        waited_for.get(&address).is_some_and(|then| now.saturating_duration_since(*then) < REMEMBERED)
+    }
+
+    /// The client at `address` was waited for in vain.
+    fn remember(&self, address: IpAddr, now: Instant) {
+        let mut waited_for = self.waited_for.lock();
+        if waited_for.len() >= MOST {
+            waited_for.retain(|_, then| now.saturating_duration_since(*then) < REMEMBERED);
+        }
+        if waited_for.len() >= MOST {
+            waited_for.clear();
+        }
+        waited_for.insert(address, now);
+    }
+}
+
+impl Worker {
+    /// The host that `client` means by `authority`, canonical. Waits for the client to be known where the host
+    /// depends on that.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::BadHost`]; [`Kind::ClientUnknown`] where it depends on the client's pod, and which one that is cannot be told.
+    pub async fn host<'a>(
+        &self,
+        client: &ClientPod,
+        world: &World,
+        authority: &'a str,
+    ) -> Result<Host<'a>, Fault> {
+        if is_relative(world, authority) && self.namespace(client, world).is_none() {
+            // On the heap, since a connection needs it once at most.
+            Box::pin(self.await_namespace(client, world)).await;
+        }
+        self.host_now(client, world, authority)
+    }
+
+    /// The same, by what is known now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::host`].
+    pub fn host_now<'a>(
+        &self,
+        client: &ClientPod,
+        world: &World,
+        authority: &'a str,
+    ) -> Result<Host<'a>, Fault> {
+        let rules = &world.terms.rules;
+        let host = rules.canonical(authority)?;
+        if !is_relative(world, authority) {
+            return Ok(host);
+        }
+        if let Some(namespace) = self.namespace(client, world) {
+            return Ok(rules.of_namespace(host, namespace));
+        }
+        let clients = &self.shared.clients;
+        if clients.pods.load().is_stranger(client.address) {
+            clients.strangers.up();
+            return Ok(host);
+        }
+        let why =
+            "a short name means its client's namespace (names.clientNamespace), which weir does not know yet";
+        Err(Fault::new(Kind::ClientUnknown, format!("{}: {why}", host.label())))
+    }
+
+    /// What an explanation says of the namespace that `authority` means, where that depends on `client`.
+    pub fn whose(&self, client: &ClientPod, world: &World, authority: &str) -> Option<String> {
+        is_relative(world, authority).then(|| match self.namespace(client, world) {
+            Some(namespace) => said(namespace),
+            None => {
+                let (address, namespace) = (client.address, &world.terms.rules.namespace);
+                format!("{}: no pod of this node has the address {address}", said(namespace))
+            }
+        })
+    }
+
+    /// Notes the client's namespace, if it becomes known in time.
+    async fn await_namespace(&self, client: &ClientPod, world: &World) {
+        let (clients, limits) = (&self.shared.clients, &world.terms.limits);
+        let (address, now) = (client.address, Instant::now());
+        let most = limits.first_list.min(limits.response);
+        let mut moved = self.shared.moved.subscribe();
+        if clients.is_stranger(address, now) || self.namespace(client, world).is_some() {
+            return;
+        }
+        let mut hold = Hold::begin(&self.shared.holds);
+        loop {
+            let known = clients.pods.load().known;
+            // The first list comes soon after the start, or may not come for long.
+            let until = if known { now } else { self.shared.epoch } + most;
+            if timeout_at(until.into(), moved.changed()).await.is_err() {
+                if clients.pods.load().is_stranger(address) {
+                    clients.remember(address, Instant::now());
+                }
+                return hold.ends(End::Late);
+            }
+            if self.namespace(client, world).is_some() {
+                return hold.ends(End::Known);
+            }
+        }
+    }
+
+    /// The namespace of `client`, if it is known now.
+    fn namespace<'s>(&self, client: &'s ClientPod, world: &World) -> Option<&'s Arc<str>> {
+        if let Some(namespace) = client.namespace.get() {
+            return Some(namespace);
+        }
+        let address = client.address;
+        let own = &world.terms.node.own;
+        let is_node = || address.is_loopback() || own.iter().any(|own| own.to_canonical() == address);
+        let of_pod = self.shared.clients.pods.load().namespace(address).cloned();
+        let namespace = of_pod.or_else(|| is_node().then(|| Arc::from(&*world.terms.rules.namespace)))?;
+        Some(client.namespace.get_or_init(|| namespace))
+    }
+}
+
+/// What an explanation says of a short name that means `namespace`.
+pub(super) fn said(namespace: &str) -> String {
+    format!(
+        "a name without a namespace means that of its client's pod (names.clientNamespace): here {namespace}"
+    )
+}
+
+/// Whether what `authority` means depends on its client's namespace.
+pub(super) fn is_relative(world: &World, authority: &str) -> bool {
+    world.terms.client_namespace && world.terms.rules.is_short(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_remembered_for_a_while_and_never_more_than_so_many() {
+        let (clients, now) = (Clients::default(), Instant::now());
+        let at = |number: usize| IpAddr::from((number as u128).to_be_bytes());
+        clients.remember(at(0), now);
+        assert!(clients.is_stranger(at(0), now + REMEMBERED - Duration::from_millis(1)));
+        assert!(!clients.is_stranger(at(0), now + REMEMBERED) && !clients.is_stranger(at(1), now));
+        (0..3 * MOST).for_each(|number| clients.remember(at(number), now));
+        assert!(clients.waited_for.lock().len() <= MOST && clients.is_stranger(at(3 * MOST - 1), now));
+        // Those whose time is over make room for all others.
+        let later = now + REMEMBERED;
+        (0..MOST).for_each(|number| clients.remember(at(number), later));
+        assert!((0..MOST).all(|number| clients.is_stranger(at(number), later)));
+    }
+}
