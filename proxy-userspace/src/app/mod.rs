@@ -240,6 +240,7 @@ fn share(
 /// How upstream sockets are made.
 fn connector(settings: &Settings, diverts: bool) -> Connector {
     Connector {
+        hop_limit: None,
         mark: diverts.then_some(intercept::MARK),
         unacknowledged: settings.limits.unacknowledged,
         keep_alive: settings.limits.keep_alive,

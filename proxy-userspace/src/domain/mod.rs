@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod dtab;
 pub mod enrol;
 pub mod health;
+pub mod hops;
 pub mod identify;
 pub mod name;
 pub mod outcome;

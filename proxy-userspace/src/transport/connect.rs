@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
-use super::{Bounds, Patience};
+use super::{Bounds, Patience, set_hop_limit};
 
 /// How often TCP asks a silent far side before it gives up.
 const PROBES: u32 = 3;
@@ -19,6 +19,8 @@ pub struct Connector {
     /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set
     /// only while interception is on, since it needs CAP_NET_ADMIN.
     pub mark: Option<u32>,
+    /// The hop limit of its packets (IPv4: TTL); the kernel's own where none is set.
+    pub hop_limit: Option<u8>,
     /// How long keep-alive probes may stay unanswered on a connection that is not in use.
     pub unacknowledged: Duration,
     /// How long such a connection may be silent before TCP asks whether the endpoint is there.
@@ -58,6 +60,9 @@ impl Connector {
         let options = SockRef::from(&socket);
         if let Some(mark) = self.mark {
             options.set_mark(mark)?;
+        }
+        if let Some(limit) = self.hop_limit {
+            set_hop_limit(&options, limit, endpoint.is_ipv6())?;
         }
         ask_when_silent(&options, self.unacknowledged, self.keep_alive)?;
         Ok(socket)

@@ -3,6 +3,7 @@
 mod ahead;
 mod connect;
 mod copy;
+mod hops;
 mod interim;
 mod io;
 mod listen;
@@ -13,6 +14,7 @@ mod tcp_info;
 
 pub use connect::{ConnectError, Connector, ask_when_silent};
 pub use copy::{Copied, copy};
+pub use hops::{hop_limit, set_hop_limit};
 pub use interim::Bounds;
 pub use io::Io;
 pub use listen::{BindError, bind, bind_range, refuse_new};

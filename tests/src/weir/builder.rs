@@ -131,6 +131,12 @@ impl Builder {
         self
     }
 
+    /// Runs in this pod, without diverting anything.
+    pub fn inside(mut self, pod: &crate::net::Pod) -> Self {
+        self.place = pod.into();
+        self
+    }
+
     /// Runs on this node, with interception of its pods and listeners that they can reach.
     pub fn on_node(mut self, net: &Net) -> Self {
         self.place = net.weir_place();

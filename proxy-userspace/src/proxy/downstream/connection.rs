@@ -16,6 +16,7 @@ use super::first_head::FirstHead;
 use super::h1;
 use crate::config::Limits;
 use crate::domain::catalog::AppProtocol;
+use crate::domain::hops;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
@@ -29,7 +30,7 @@ use crate::proxy::tcp;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::upstream::dial;
 use crate::proxy::worker::Worker;
-use crate::transport::{Io, Phase, ask_when_silent};
+use crate::transport::{Io, Phase, ask_when_silent, hop_limit};
 
 /// Lives one connection from accept to close. Its session gives back its `entry` with that.
 pub(in crate::proxy) async fn live(
@@ -44,7 +45,9 @@ pub(in crate::proxy) async fn live(
     }
     match door.way {
         Way::Outgoing => {
-            h1::serve(worker, Session::new(door, entry, client, Origin::Explicit), Io::new(stream)).await;
+            let mut session = Session::new(door, entry, client, Origin::Explicit);
+            session.passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
+            h1::serve(worker, session, Io::new(stream)).await;
         }
         Way::Transparent => diverted(worker, door, entry, stream, client).await,
         Way::Admin | Way::Probes => {} // The control plane accepts those itself.
@@ -213,7 +216,8 @@ async fn open(
 ) -> Option<(Lease, Io)> {
     let world = worker.world();
     let cluster = worker.cluster_of(&world, session, dialled);
-    let fault = match dial::open(worker, &world, &cluster, cluster.plan.dialled, &session.client).await {
+    let (calls, asks) = (cluster.plan.dialled, &session.client);
+    let fault = match dial::open(worker, &world, &cluster, calls, asks, None).await {
         Ok(open) => return Some(open),
         Err(fault) => fault,
     };

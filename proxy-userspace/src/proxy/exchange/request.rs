@@ -90,8 +90,8 @@ async fn exchange(
     loop {
         let mut lease = worker.lease(&cluster, &session.client, &tried, now)?;
         let replay = (replays > 0 && tries.may_repeat()).then(|| Replay::of(request));
-        let limit = tries.connect(world.terms.limits.connect);
-        let dial = Dial { client: &session.client, limit, total: tries.left(), tried: &mut tried };
+        let (limit, total) = (tries.connect(world.terms.limits.connect), tries.left());
+        let dial = Dial { client: &session.client, limit, hop_limit: None, total, tried: &mut tried };
         match attempt::send(worker, world, session, &mut lease, calls, dial, request).await {
             Ok((response, ready)) => {
                 let keep = world.terms.limits.pool_connections;

@@ -31,6 +31,8 @@ pub struct Session {
     pub client: SocketAddr,
     /// Where it was going.
     pub origin: Origin,
+    /// How many weirs, and routers between them, an explicit client's connection came through (domain/hops).
+    pub passed: u8,
     /// What it is doing.
     pub pulse: Pulse,
     /// The cluster of the dialled address, once it was needed: for an address that no service owns.
@@ -43,6 +45,6 @@ impl Session {
     /// The facts of a connection that was accepted now.
     pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin) -> Self {
         let (pulse, pod) = (Pulse::new(Instant::now()), ClientPod::at(client.ip()));
-        Self { door, entry, client, origin, pulse, outside: RefCell::default(), pod }
+        Self { door, entry, client, origin, passed: 0, pulse, outside: RefCell::default(), pod }
     }
 }

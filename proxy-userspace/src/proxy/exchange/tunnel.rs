@@ -15,6 +15,7 @@ use super::body::Settlement;
 use super::identify::Asked;
 use super::scan::Survey;
 use super::{Body, answer, headers, overrides};
+use crate::domain::hops;
 use crate::proxy::exchange::session::Session;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::route::Place;
@@ -43,12 +44,18 @@ pub(super) async fn connect(
         return Err(Fault::new(Kind::BadBody, "CONNECT has no body"));
     }
     let authority = authority(request.uri())?.clone();
+    if session.passed > hops::MOST {
+        let why = format!("the tunnel has passed {} weirs: it runs in a circle", session.passed);
+        return Err(Fault::new(Kind::Loop, why));
+    }
     let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
     let asked = Asked::Host(worker.host(&session.pod, world, authority.as_str()).await?);
     let bind = |world: &World| asked.bind(worker, world, own.as_ref());
     let settled = worker.place(world, &session.client, bind).await?;
     let (world, Place { cluster, calls, .. }) = (settled.world.as_ref().unwrap_or(world), settled.place);
-    let (lease, server) = dial::open(worker, world, &cluster, calls, &session.client).await?;
+    // What the client asks of another weir in the tunnel is counted on from here.
+    let hop_limit = Some(hops::onward(session.passed));
+    let (lease, server) = dial::open(worker, world, &cluster, calls, &session.client, hop_limit).await?;
     let client = hyper::upgrade::on(request);
     carry(worker, session, world, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))

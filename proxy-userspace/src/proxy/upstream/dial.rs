@@ -42,7 +42,7 @@ pub(in crate::proxy) async fn connect(
         // Boxed: it would make every connection's task larger.
         Box::pin(race::connect(worker, world, lease, &mut dial)).await
     } else {
-        worker.shared.connector().connect(backend.address, dial.limit).await
+        dial.connector(worker).connect(backend.address, dial.limit).await
     };
     let error = match connected {
         Ok(stream) => {
@@ -122,7 +122,8 @@ pub(in crate::proxy) async fn again(
     }
 }
 
-/// A connection for `client` to one endpoint of `cluster`; one that does not take it costs nothing but the time.
+/// A connection for `client` to one endpoint of `cluster`, with packets of this hop limit where one is given; an endpoint that does
+/// not take it costs nothing but the time.
 ///
 /// # Errors
 ///
@@ -133,13 +134,14 @@ pub(in crate::proxy) async fn open(
     cluster: &Arc<Cluster>,
     calls: Calls,
     client: &SocketAddr,
+    hop_limit: Option<u8>,
 ) -> Result<(Lease, Io), Fault> {
     let mut tried = Tried::new();
     let mut tries = tries(world, calls);
     loop {
         let mut lease = worker.lease(cluster, client, &tried, Instant::now())?;
         let limit = tries.connect(world.terms.limits.connect);
-        let dial = Dial { client, limit, total: tries.left(), tried: &mut tried };
+        let dial = Dial { client, limit, hop_limit, total: tries.left(), tried: &mut tried };
         match connect(worker, world, &mut lease, dial).await {
             Ok(io) => return Ok((lease, io)),
             Err(NotConnected { fault, outcome }) => {

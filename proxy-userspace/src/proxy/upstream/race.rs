@@ -25,7 +25,7 @@ use crate::proxy::routing::snapshot::World;
 use crate::proxy::upstream::cluster::{Backend, Cluster, Lease};
 use crate::proxy::upstream::dial;
 use crate::proxy::worker::Worker;
-use crate::transport::ConnectError;
+use crate::transport::{ConnectError, Connector};
 
 /// Addresses that are tried for one connection at most.
 const MOST: usize = 8;
@@ -39,6 +39,8 @@ pub(in crate::proxy) struct Dial<'a> {
     pub(in crate::proxy) client: &'a SocketAddr,
     /// How long one endpoint may take.
     pub(in crate::proxy) limit: Duration,
+    /// The hop limit of its packets, where it says something (domain/hops).
+    pub(in crate::proxy) hop_limit: Option<u8>,
     /// How long all of them may take.
     pub(in crate::proxy) total: Duration,
     /// Which it has tried before. Those that fail here become some of them, but for the one that the caller knows of.
@@ -48,7 +50,12 @@ pub(in crate::proxy) struct Dial<'a> {
 impl Dial<'_> {
     /// The same, for one more connection.
     pub(in crate::proxy) fn again(&mut self) -> Dial<'_> {
-        Dial { client: self.client, limit: self.limit, total: self.total, tried: self.tried }
+        Dial { tried: self.tried, ..*self }
+    }
+
+    /// How its connections are made.
+    pub(super) fn connector(&self, worker: &Worker) -> Connector {
+        Connector { hop_limit: self.hop_limit, ..worker.shared.connector() }
     }
 }
 
@@ -78,8 +85,7 @@ pub(in crate::proxy) async fn connect(
     dial: &mut Dial<'_>,
 ) -> Result<TcpStream, ConnectError> {
     let head_start = world.terms.limits.head_start;
-    let mut first: Connecting =
-        Box::pin(worker.shared.connector().connect(lease.backend().address, dial.limit));
+    let mut first: Connecting = Box::pin(dial.connector(worker).connect(lease.backend().address, dial.limit));
     if let Ok(connected) = timeout(head_start, &mut first).await {
         return connected;
     }
@@ -141,7 +147,7 @@ impl Race<'_, '_> {
             backend.stats.connects.up();
             self.worker.shared.raced.up();
             let limit = self.dial.limit.min(left);
-            let connecting = Box::pin(self.worker.shared.connector().connect(backend.address, limit));
+            let connecting = Box::pin(self.dial.connector(self.worker).connect(backend.address, limit));
             self.running.push(Racer { lease: Some(lease), connecting });
             self.last = backend;
             return true;

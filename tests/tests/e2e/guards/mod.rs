@@ -1,6 +1,7 @@
 //! Where weir will not connect, in every spelling, and whom it does not serve.
 
 mod local;
+mod loops;
 
 use std::net::{IpAddr, SocketAddr};
 
