@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
-use crate::world::Cgroup;
+use crate::world::{Cgroup, STEP};
 
 const CONNECT4: u32 = bpf_attach_type::BPF_CGROUP_INET4_CONNECT as u32;
 /// `BPF_F_ALLOW_MULTI`.
@@ -35,7 +35,7 @@ fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> i32 {
 /// test has just forked may hold a link for a moment longer, until it has closed what it inherited.
 #[track_caller]
 pub fn expect_attached(cgroup: &Cgroup, count: u32) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + STEP;
     while attached(cgroup) != count {
         assert!(Instant::now() < end, "{} programs and not {count}", attached(cgroup));
         std::thread::park_timeout(Duration::from_millis(1));

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use proxy_ebpf::Count;
 use weir::intercept::{Destination, Originals};
 
 use crate::weir::{Beating, FIRST, PORTS, listeners, plan, waiting};
-use crate::world::{NODE, on_a_node};
+use crate::world::{NODE, STEP, on_a_node};
 
 const THREADS: usize = 4;
 const EACH: usize = 5_000;
@@ -58,7 +57,7 @@ fn application(seed: u64) -> usize {
     let mut done = 0;
     for _ in 0..EACH {
         let to = random(&mut rng);
-        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(20)).unwrap();
+        let mut stream = TcpStream::connect_timeout(&to, STEP).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), to);
         stream.write_all(SocketAddr::new(to.ip().to_canonical(), to.port()).to_string().as_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::uring;
 use crate::weir::{Answering, Beating, intercept, intercept_to, ip, listen, plan, read, service, waiting};
-use crate::world::{NODE, POD, SERVICE, on_a_node};
+use crate::world::{NODE, POD, SERVICE, STEP, on_a_node};
 
 /// What has been accepted: what each client dialled, as weir learns it, and what it sent.
 fn accepted(listeners: &[TcpListener], interception: &Beating) -> Vec<(Option<SocketAddr>, String)> {
@@ -86,7 +86,7 @@ fn lazy_open(to: SocketAddr) -> String {
 
 fn told(socket: &Socket) -> String {
     // The handshake must be over before the kernel says what became of the data.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + STEP;
     let mut peer = socket.peer_addr();
     while peer.is_err() && Instant::now() < end {
         std::thread::yield_now();

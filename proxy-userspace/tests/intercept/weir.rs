@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan, TOO_OLD, Unknown};
 
-use crate::world::{NODE, SERVICE, World};
+use crate::world::{NODE, SERVICE, STEP, World};
 
 /// The first transparent port. Fixed, because every test has a node of its own.
 pub const FIRST: u16 = 4142;
@@ -54,7 +54,7 @@ pub fn listen(port: u16, backlog: i32) -> TcpListener {
     // A process that another test has just forked may hold the same port's last listener for a moment longer, until it
     // has closed what it inherited.
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into();
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + STEP;
     while let Err(error) = socket.bind(&address) {
         let taken = error.kind() == std::io::ErrorKind::AddrInUse;
         assert!(taken && Instant::now() < end, "bind: {error}");
@@ -234,7 +234,7 @@ impl Drop for Direct {
 
 /// As an application: dials and gives the answer and what getpeername says, or the error's kind.
 pub fn dial(address: SocketAddr) -> String {
-    match TcpStream::connect_timeout(&address, Duration::from_secs(20)) {
+    match TcpStream::connect_timeout(&address, STEP) {
         Ok(stream) => read(stream),
         Err(error) => format!("{:?}", error.kind()),
     }
@@ -243,6 +243,8 @@ pub fn dial(address: SocketAddr) -> String {
 /// The answer on a connection, and its peer as the application sees it.
 pub fn read(mut stream: TcpStream) -> String {
     let peer = stream.peer_addr().map_or_else(|error| error.to_string(), |peer| peer.to_string());
+    // A lost connection says so, and does not wait for ever.
+    stream.set_read_timeout(Some(STEP)).expect("a time limit");
     let mut answer = String::new();
     match stream.read_to_string(&mut answer) {
         Ok(_) => format!("{answer}, peer {peer}"),
@@ -258,7 +260,7 @@ pub fn eventually(what: &str, mut dial: impl FnMut() -> String) -> Duration {
         if said.starts_with(what) {
             return start.elapsed();
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "expected {what}, got {said}");
+        assert!(start.elapsed() < STEP, "expected {what}, got {said}");
     }
 }
 

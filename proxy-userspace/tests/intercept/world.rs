@@ -22,8 +22,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, geteuid, gettid};
 
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than all that a process of a test does takes in an emulated machine on a busy one.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// Longer than one step takes there.
+pub const STEP: Duration = Duration::from_mins(1);
 
 /// Addresses of the node on its side of the veth pair.
 pub const NODE: [&str; 2] = ["10.77.0.1", "fd77::1"];
