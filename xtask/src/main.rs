@@ -89,6 +89,7 @@ mod tests {
             "xtask image",
             "xtask test --kernels",
             "xtask test --kernels 6.1,newest",
+            "xtask test swap::,takeover:: --kernels 6.1",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }

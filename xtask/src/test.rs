@@ -23,7 +23,7 @@ const LEFT_OUT: &str = "left out";
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Only tests whose names contain this
+    /// Only tests whose names contain this; with `--kernels`, one of these, with commas between them
     #[arg(conflicts_with = "kubeconfig")]
     filter: Option<String>,
     #[command(flatten)]
