@@ -3,9 +3,11 @@
 //! A listener whose setting changes is opened at its new place before the old one closes, and stays where it was if that
 //! cannot be done. Whoever has connected to the old one is served; so is whoever waits in its queue.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
 use std::thread;
 
@@ -261,11 +263,42 @@ fn moved(way: Way, to: Option<SocketAddr>) {
     }
 }
 
-/// Whether a line can be written without waiting for whoever reads there.
+/// Whether somebody may read there, and a line can be written without waiting for them.
 fn takes_a_line(output: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    let has_room = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
         && polled[0].revents().is_some_and(|it| {
             it.contains(PollFlags::POLLOUT) && !it.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
-        })
+        });
+    has_room && !is_null(output)
+}
+
+/// Whether this is /dev/null.
+fn is_null(output: &impl AsFd) -> bool {
+    let device = |file: File| file.metadata().map(|it| (it.file_type().is_char_device(), it.rdev())).ok();
+    let (Ok(output), Ok(null)) = (output.as_fd().try_clone_to_owned(), File::open("/dev/null")) else {
+        return false;
+    };
+    device(output.into()) == device(null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_line_is_for_whoever_reads_it_and_waits_for_nobody() {
+        assert!(takes_a_line(&tempfile::tempfile().unwrap()));
+        assert!(!takes_a_line(&File::options().write(true).open("/dev/null").unwrap()));
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(takes_a_line(&writer));
+        drop(reader);
+        assert!(!takes_a_line(&writer), "nobody reads any more");
+        let (full, other) = UnixStream::pair().unwrap();
+        full.set_nonblocking(true).unwrap();
+        while (&full).write(&[0; 4096]).is_ok() {}
+        assert!(!takes_a_line(&full));
+        drop(other);
+    }
 }
