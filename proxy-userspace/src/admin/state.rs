@@ -10,12 +10,12 @@ use super::desk::Programs;
 use super::{Desk, enrolment, kubernetes};
 use crate::discovery::kubernetes::node_name;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
-use crate::domain::health::breaker::State;
+use crate::domain::health::breaker::{Policy, State};
 use crate::domain::outcome::Outcome;
 use crate::proxy::fault::Kind;
 use crate::proxy::listener::{Door, Turned};
 use crate::proxy::routing::snapshot::World;
-use crate::proxy::upstream::cluster::{Cluster, Member, Plan, Seat};
+use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, Member, Seat};
 
 /// The whole state. A large cluster's takes a while and some room: each service is written before the next is looked at.
 pub(super) fn json(desk: &Desk) -> Vec<u8> {
@@ -111,7 +111,7 @@ fn seat(seat: &Seat, now: Instant) -> Value {
         Some(made) => cluster(made, now),
         None => json!({
             "name": seat.name,
-            "policy": policy(&seat.plan),
+            "policy": policy(&seat.policy()),
             "endpoints": seat.endpoints().iter().map(unused).collect::<Vec<_>>(),
         }),
     }
@@ -131,31 +131,32 @@ fn condition(condition: Condition) -> &'static str {
 
 pub(super) fn cluster(cluster: &Arc<Cluster>, now: Instant) -> Value {
     let outcomes = Outcome::LABELS.iter().zip(&cluster.stats.outcomes).filter(|(_, count)| count.value() > 0);
+    let of_cluster = cluster.policy();
     json!({
         "name": cluster.name,
         "attempts": outcomes.map(|(it, count)| (it.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
         "retries": cluster.stats.retries.value(),
-        "policy": policy(&cluster.plan),
-        "endpoints": cluster.members().all.iter().map(|it| endpoint(it, now)).collect::<Vec<_>>(),
+        "policy": policy(&of_cluster),
+        "endpoints": cluster.members().all.iter().map(|it| endpoint(it, &of_cluster.breaker, now)).collect::<Vec<_>>(),
     })
 }
 
 /// What holds for its endpoints; null is as `limits` have it.
-fn policy(plan: &Plan) -> Value {
-    let backoff = plan.breaker.backoff;
+fn policy(policy: &ClusterPolicy) -> Value {
+    let backoff = policy.breaker.backoff;
     json!({
-        "responseSeconds": plan.calls.response().map(|it| it.as_secs_f64()),
-        "attempts": plan.calls.attempts,
+        "responseSeconds": policy.calls.response().map(|it| it.as_secs_f64()),
+        "attempts": policy.calls.attempts,
         "breaker": {
-            "failures": plan.breaker.failures,
+            "failures": policy.breaker.failures,
             "backoffSeconds": { "min": backoff.min.as_secs_f64(), "max": backoff.max.as_secs_f64() },
         },
     })
 }
 
-fn endpoint(member: &Member, now: Instant) -> Value {
+fn endpoint(member: &Member, policy: &Policy, now: Instant) -> Value {
     let backend = &member.backend;
-    let (breaker, retry_in) = match backend.breaker(now) {
+    let (breaker, retry_in) = match backend.breaker(now, policy) {
         State::Closed => ("closed", None),
         State::Open { until } => ("open", Some(until.saturating_duration_since(now).as_secs_f64())),
         State::Due => ("due", None),

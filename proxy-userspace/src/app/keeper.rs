@@ -4,23 +4,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use tokio::sync::watch;
 
 use crate::admin::Desk;
 use crate::config::Settings;
-use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::health::breaker::{Backoff, Policy};
 use crate::domain::name::Rules;
-use crate::domain::policy::Calls;
-use crate::domain::refuse::Exempt;
 use crate::intercept;
-use crate::proxy::routing::snapshot::{Node, Terms, World};
-use crate::proxy::upstream::cluster::Plan;
+use crate::proxy::routing::snapshot::{Node, PolicySource, Terms, World};
+use crate::proxy::upstream::cluster::ClusterPolicy;
 
 /// The terms of the world that `settings` describe.
 pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
+    let breaker = Policy { failures: settings.breaker.failures, backoff, ..Policy::default() };
+    let all = ClusterPolicy { breaker, ..ClusterPolicy::default() };
     Terms {
         rules: Rules {
             namespace: settings.names.namespace.as_str().into(),
@@ -34,18 +34,14 @@ pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
         overrides: settings.outgoing.overrides.clone(),
         diagnostics: settings.outgoing.diagnostics.clone(),
         namers: settings.namers.clone(),
-        prefix: settings.outgoing.prefix.clone(),
         identifiers: settings.outgoing.identifiers.clone(),
-        policies: settings.policies.clone(),
-        limits: settings.limits.clone(),
-        plan: Plan {
-            balancer: Balancer::default(),
-            breaker: Policy { failures: settings.breaker.failures, backoff, ..Policy::default() },
-            exempt: Exempt::No,
-            calls: Calls::default(),
-            dialled: Calls::default(),
-            workers: settings.workers,
+        policies: PolicySource {
+            all,
+            some: settings.policies.clone(),
+            prefix: settings.outgoing.prefix.clone(),
         },
+        limits: settings.limits.clone(),
+        workers: settings.workers,
         refused: settings.refuse.as_slice().into(),
         node,
     }
@@ -95,8 +91,7 @@ enum Change {
 }
 
 /// Endpoints alone go to their clusters, and that is all; services that come or go make a new world out of the one before;
-/// other terms make a new one from the start. Destinations outside the catalog were made with the plan of their time, and
-/// are forgotten only with that.
+/// other terms make a new one from the start, and clusters take over what holds for them then.
 fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     let (world, now) = (desk.shared.world.load_full(), Instant::now());
     let before = desk.catalog.load_full();
@@ -111,11 +106,15 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
         None
     };
     if let Some(next) = &next.map(Arc::new) {
+        if !same_terms {
+            desk.shared.outside.adopt(&next.terms.policies);
+        }
         desk.shared.world.store(next.clone());
         desk.shared.moved.send_replace(());
         if world.terms.refused != next.terms.refused {
-            // Their connections were made by other rules.
-            desk.shared.outside.forget();
+            // Connections to what is in these ranges were made by other rules.
+            let changed = either_not_both(&world.terms.refused, &next.terms.refused);
+            desk.shared.outside.forget(&changed, now);
         }
         if change == Change::Catalog {
             super::intercept::divert_changes(desk, &before, &catalog, &changes, next);
@@ -132,4 +131,12 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     } else if changed > 0 {
         tracing::debug!(changed, "services changed");
     }
+}
+
+/// What only one of the two has.
+fn either_not_both(one: &[IpNet], other: &[IpNet]) -> Vec<IpNet> {
+    let missing = |from: &[IpNet], all: &[IpNet]| -> Vec<IpNet> {
+        all.iter().filter(|it| !from.contains(it)).copied().collect()
+    };
+    [missing(one, other), missing(other, one)].concat()
 }

@@ -220,7 +220,7 @@ fn share(
         clients: Clients::default(),
         moved: watch::Sender::new(()),
         holds: Holds::default(),
-        outside: Arc::new(Outside::new(settings.limits.outside, dns, Handle::current(), mark)),
+        outside: Arc::new(Outside::new(terms, dns, Handle::current(), mark)),
         sockets: Sockets::new(listeners.data()),
         connecting: ArcSwap::from_pointee(connector(settings, interception.is_some())),
         originals: interception.map(crate::intercept::Interception::originals),

@@ -98,11 +98,12 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     let now = Instant::now();
     let mut rows = Vec::new();
     for cluster in clusters {
+        let policy = cluster.policy();
         for member in &cluster.members().all {
             let backend = &member.backend;
             let stats = &backend.stats;
             let idle: usize = backend.pools().iter().map(|pool| pool.len()).sum();
-            let ejected = !matches!(backend.breaker(now), State::Closed);
+            let ejected = !matches!(backend.breaker(now, &policy.breaker), State::Closed);
             rows.push(Row {
                 service: cluster.clone(),
                 endpoint: backend.address.to_string(),

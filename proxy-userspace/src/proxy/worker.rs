@@ -285,10 +285,7 @@ impl Worker {
 
     /// The cluster of the service that owns the address a session `dialled`, or else of that very address.
     pub fn cluster_of(&self, world: &World, session: &Session, dialled: SocketAddr) -> Arc<Cluster> {
-        let fixed = || {
-            let plan = world.terms.plan_outside(&dialled.ip().to_canonical().to_string(), dialled.port());
-            self.shared.outside.fixed(dialled, plan, Instant::now())
-        };
+        let fixed = || self.shared.outside.fixed(dialled, Instant::now());
         match world.owner(dialled) {
             Some(owner) => owner.cluster.clone(),
             None => {

@@ -114,8 +114,8 @@ impl Health {
     }
 
     /// What its breaker does.
-    pub fn breaker(&self, now: Instant) -> State {
-        self.inner.lock().breaker.state(now)
+    pub fn breaker(&self, now: Instant, policy: &breaker::Policy) -> State {
+        self.inner.lock().breaker.state(now, policy)
     }
 
     /// Its latency estimate; nothing before its first answer.
@@ -173,7 +173,7 @@ impl Health {
 
 impl Inner {
     fn usable(&self, now: Instant, policy: &breaker::Policy) -> Usable {
-        match self.breaker.state(now) {
+        match self.breaker.state(now, policy) {
             State::Closed if !self.breaker.is_usable(policy) => Usable::Spared,
             State::Closed | State::Due => Usable::Yes,
             State::Open { .. } | State::Probing => Usable::No,

@@ -133,7 +133,7 @@ fn the_breaker_hears_of_a_failure_at_the_head_and_only_once() {
         let finished = bench.end(0, ticket, MS, Outcome::Answered(500));
         assert_eq!(finished.verdict, breaker::Verdict::Failure);
     }
-    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+    assert!(matches!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Open { .. }));
     assert_eq!(bench.healths[0].in_flight(), 0);
 }
 
@@ -148,7 +148,7 @@ fn an_answer_cut_short_is_a_failure_whatever_its_status_said() {
         ticket.finish(bench.now, Outcome::Reset, &scene);
         health.release();
     }
-    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+    assert!(matches!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Open { .. }));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_tunnel_that_has_lived_works_and_may_fail_all_the_same() {
         assert_eq!(ticket.answered(bench.now, Outcome::Carried, &scene), None);
         health.release();
     }
-    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+    assert!(matches!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Open { .. }));
 
     let mut bench = Bench::new(2);
     for _ in 0..5 {
@@ -180,7 +180,11 @@ fn a_tunnel_that_has_lived_works_and_may_fail_all_the_same() {
         assert_eq!(ticket.finish(bench.now, Outcome::Reset, &scene).verdict, breaker::Verdict::Failure);
         health.release();
     }
-    assert_eq!(bench.healths[0].breaker(bench.now), State::Closed, "each had lived before");
+    assert_eq!(
+        bench.healths[0].breaker(bench.now, &bench.policy.breaker),
+        State::Closed,
+        "each had lived before"
+    );
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn answers_of_429_are_no_failures_and_put_off_the_next_request() {
     let mut bench = Bench::new(2);
     let counts = bench.counts(200, |at| if at == 0 { (MS / 10, Outcome::Answered(429)) } else { (MS, OK) });
     assert!(counts[0] <= 10, "{counts:?}");
-    assert_eq!(bench.healths[0].breaker(bench.now), State::Closed);
+    assert_eq!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Closed);
     assert_eq!(bench.healths[0].latency(), None, "how soon it refuses is not how soon it answers");
 }
 
@@ -235,11 +239,11 @@ fn a_restored_endpoint_begins_anew() {
         let ticket = bench.ticket(0);
         bench.end(0, ticket, Duration::from_secs(2), Outcome::Timeout);
     }
-    assert!(matches!(bench.healths[0].breaker(bench.now), State::Open { .. }));
+    assert!(matches!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Open { .. }));
     bench.now += Duration::from_secs(8);
     let ticket = bench.ticket(0);
     bench.end(0, ticket, MS, OK);
-    assert_eq!(bench.healths[0].breaker(bench.now), State::Closed);
+    assert_eq!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Closed);
     let counts = bench.counts(100, |_| (MS, OK));
     assert!(counts[0] >= 45, "{counts:?}");
 }

@@ -32,6 +32,11 @@ impl Backoff {
         let (least, most) = (least.min(self.max), most.min(self.max));
         least + most.saturating_sub(least).mul_f64(rng.f64())
     }
+
+    /// `wait`, begun by another backoff, within the bounds of this one.
+    pub fn bound(&self, wait: Duration) -> Duration {
+        wait.max(self.min).min(self.max)
+    }
 }
 
 /// linkerd's: 5 s to 300 s.

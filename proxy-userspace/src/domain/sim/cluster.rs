@@ -155,6 +155,6 @@ impl Cluster {
     }
 
     pub(super) fn state(&self, endpoint: usize, now: Instant) -> State {
-        self.endpoints[endpoint].health.breaker(now)
+        self.endpoints[endpoint].health.breaker(now, &self.policy.breaker)
     }
 }

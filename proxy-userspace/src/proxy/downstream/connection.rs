@@ -216,7 +216,7 @@ async fn open(
 ) -> Option<(Lease, Io)> {
     let world = worker.world();
     let cluster = worker.cluster_of(&world, session, dialled);
-    let (calls, asks) = (cluster.plan.dialled, &session.client);
+    let (calls, asks) = (cluster.policy().dialled, &session.client);
     let fault = match dial::open(worker, &world, &cluster, calls, asks, None).await {
         Ok(open) => return Some(open),
         Err(fault) => fault,

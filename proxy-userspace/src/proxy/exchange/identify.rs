@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
             (Self::Host(host), Some(own)) => Rc::new(world.bind(&name_of(world, host), Some(own))),
             (Self::Token(label), None) => worker.routes.token(world, label),
             (Self::Token(label), Some(own)) => {
-                let name = world.terms.prefix.join(Path::of([label]).labels());
+                let name = world.terms.prefix().join(Path::of([label]).labels());
                 Rc::new(world.bind(&name, Some(own)))
             }
             (Self::Name(name), None) => worker.routes.named(world, name),
@@ -116,5 +116,5 @@ pub(super) fn name(
     if let Some(target) = identified.target.and_then(|target| PathAndQuery::try_from(target).ok()) {
         *request.uri_mut() = target.into();
     }
-    Ok(world.terms.prefix.join(identified.name.labels()))
+    Ok(world.terms.prefix().join(identified.name.labels()))
 }

@@ -225,7 +225,8 @@ async fn bind(
     match session.origin {
         Origin::Dialled(address) => {
             let cluster = worker.cluster_of(world, session, address);
-            Ok(Choice { calls: cluster.plan.dialled, cluster, now, world: None })
+            let calls = cluster.policy().dialled;
+            Ok(Choice { calls, cluster, now, world: None })
         }
         Origin::Explicit => {
             let found = head.found;

@@ -107,7 +107,7 @@ impl Routes {
     pub fn token(&self, world: &World, label: &str) -> Rc<Route> {
         let key = Short { port: None, scope: Scope::Anywhere };
         self.known(world, label, key).unwrap_or_else(|| {
-            let name = world.terms.prefix.join(Path::of([label]).labels());
+            let name = world.terms.prefix().join(Path::of([label]).labels());
             self.bind(world, label, key, &name)
         })
     }
@@ -229,7 +229,7 @@ impl Table {
 
 /// The name of a request for `host`: `/svc/hello:8080`.
 pub fn name_of(world: &World, host: &Host<'_>) -> Path {
-    let mut name = world.terms.prefix.clone();
+    let mut name = world.terms.prefix().clone();
     name.push_scoped(host.label(), host.scope);
     name
 }

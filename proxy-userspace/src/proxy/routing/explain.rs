@@ -9,7 +9,7 @@ use crate::config::quoted;
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
-use crate::domain::health::breaker::State;
+use crate::domain::health::breaker::{Policy, State};
 use crate::domain::identify::{Facts, identify};
 use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::Calls;
@@ -91,7 +91,7 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
             }
         });
     }
-    let policies = &world.terms.policies;
+    let policies = &world.terms.policies.some;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
     Explained {
         explanation,
@@ -151,7 +151,7 @@ fn read(
         header: &|name| Some(authority).filter(|_| name == "host"),
     };
     match identify(&world.terms.identifiers, &facts) {
-        Ok(Some(identified)) => Ok((world.terms.prefix.join(identified.name.labels()), is_short)),
+        Ok(Some(identified)) => Ok((world.terms.prefix().join(identified.name.labels()), is_short)),
         Ok(None) => Err(format!(
             "no identifier makes a name of a plain GET of {}; ask for a name, like /svc/hello",
             quoted(asked)
@@ -189,7 +189,8 @@ impl fmt::Display for Explained {
         }
         for cluster in &self.clusters {
             writeln!(f, "\n{}", cluster.name)?;
-            let (breaker, tried) = (&cluster.plan.breaker, cluster.plan.calls);
+            let policy = cluster.policy();
+            let (breaker, tried) = (&policy.breaker, policy.calls);
             write!(
                 f,
                 "  breaker: {} failures, out for {:?} to {:?}",
@@ -201,14 +202,19 @@ impl fmt::Display for Explained {
                 writeln!(f, "; {}", calls(tried))?
             }
             let members = cluster.members();
-            if cluster.plan.balancer == Balancer::ClientIp {
+            if policy.balancer == Balancer::ClientIp {
                 writeln!(f, "  each client keeps its endpoint (sessionAffinity: ClientIP)")?;
             }
             if members.all.is_empty() {
                 writeln!(f, "  no endpoint: requests get 503")?;
             }
             for member in &members.all {
-                writeln!(f, "  {:<24} {}", member.backend.address.to_string(), health(member, self.now))?;
+                writeln!(
+                    f,
+                    "  {:<24} {}",
+                    member.backend.address.to_string(),
+                    health(member, breaker, self.now)
+                )?;
             }
         }
         Ok(())
@@ -224,8 +230,8 @@ fn calls(calls: Calls) -> String {
 }
 
 /// An endpoint's health in words.
-fn health(member: &Member, now: Instant) -> &'static str {
-    match (member.condition, member.backend.breaker(now)) {
+fn health(member: &Member, policy: &Policy, now: Instant) -> &'static str {
+    match (member.condition, member.backend.breaker(now, policy)) {
         (Condition::NotReady, _) => "not ready",
         (Condition::Terminating, _) => "terminating: used when nothing else is left",
         (Condition::Ready, State::Closed) => "ready",

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use smallvec::SmallVec;
 
 use crate::domain::dtab::NameTree;
 use crate::domain::name::{Path, Questions, Services};
@@ -11,7 +10,7 @@ use crate::domain::policy::Calls;
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::snapshot::{Basis, Facts, Generation, Terms, World};
-use crate::proxy::upstream::cluster::{Cluster, Plan};
+use crate::proxy::upstream::cluster::Cluster;
 
 /// Reasons that an answer gives for there being no place.
 const REASONS: usize = 8;
@@ -37,12 +36,8 @@ pub struct Route {
 pub struct Lookup {
     /// The place.
     pub outside: Outside,
-    /// What its cluster is made with.
-    pub plan: Plan,
     /// What DNS is asked; nothing for an address.
     pub questions: Questions,
-    /// The same for the clusters of the names below the cluster's domain, in their order.
-    pub inside: SmallVec<[Plan; 2]>,
 }
 
 /// A service port, and the headers that say so.
@@ -70,7 +65,7 @@ impl Route {
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
-        let calls = terms.policies.service(name);
+        let calls = terms.policies.some.service(name);
         let (tree, why) = match (bound, basis.unknown) {
             (Err(failure), _) => (NameTree::Neg, (Kind::Unbound, format!("{name}: {failure}"))),
             (Ok(tree), Some(unknown)) => {
@@ -94,7 +89,7 @@ impl Route {
     /// The place that a host outside turned out to be.
     pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> Place {
         let client = HeaderValue::try_from(id.to_string()).ok();
-        let calls = self.calls.and(cluster.plan.calls);
+        let calls = self.calls.and(cluster.policy().calls);
         Place { cluster, client, residual: None, calls, outside: true }
     }
 
@@ -194,7 +189,7 @@ fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {
         Target::Port(cluster) => {
             let client = HeaderValue::try_from(id.to_string()).ok();
             let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
-            let calls = service.and(cluster.plan.calls);
+            let calls = service.and(cluster.policy().calls);
             Target::Port(Place { cluster, client, residual, calls, outside: false })
         }
         Target::Outside(outside) => Target::Outside(outside),

@@ -70,7 +70,7 @@ struct Racer {
 
 /// Whether several addresses of `cluster` may be tried at the same time.
 pub(in crate::proxy) fn may_race(cluster: &Cluster) -> bool {
-    cluster.plan.exempt == Exempt::No && cluster.members().active().len() > 1
+    cluster.exempt == Exempt::No && cluster.members().active().len() > 1
 }
 
 /// Connects to the endpoint of `lease`, or to another one of its cluster, whose lease it is then.

@@ -9,4 +9,5 @@ mod guard; // Foreign pages, names that lead to the admin, strangers.
 mod hung; // A worker that stands still.
 mod log; // A log that nobody reads.
 mod machine; // The machine around it: pipes, disks, descriptors, crowds.
+mod policy; // Settings of clusters, which change under load.
 mod reload; // The configuration changes while weir runs.

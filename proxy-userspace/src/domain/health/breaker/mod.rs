@@ -28,7 +28,9 @@
 //! **A probe cannot block its endpoint.** If it ends without a verdict (its client left) the next request
 //! may probe at once; if it does not end, another may after [`Policy::probe`]. The first is still heard.
 //!
-//! **The policy is an argument**, so that a changed one holds from then on for a breaker that stays as it is.
+//! **The policy is an argument**, so that a changed one holds from then on for a breaker that stays as it is: a count of
+//! failures goes on, and a wait that has begun becomes no shorter than the shortest, and no longer than the longest that
+//! there is now.
 //!
 //! Deliberately absent: a rate of successes over a window; locks and clocks; the log.
 
@@ -73,10 +75,14 @@ enum Position {
         failures: u32,
     },
     Open {
-        until: Instant,
+        since: Instant,
+        /// How long it was to be, by the policy of then.
+        wait: Duration,
         /// Backoff steps taken, this one included.
         steps: u32,
     },
+    /// The last probe has ended without a verdict.
+    Due { steps: u32 },
     Probing {
         /// When the probe loses its turn.
         until: Instant,
@@ -155,12 +161,15 @@ pub enum Transition {
 
 impl Breaker {
     /// What the breaker does at `now`.
-    pub fn state(&self, now: Instant) -> State {
+    pub fn state(&self, now: Instant, policy: &Policy) -> State {
         match self.position {
             Position::Closed { .. } => State::Closed,
-            Position::Open { until, .. } if now < until => State::Open { until },
+            Position::Open { since, wait, .. } => match since + policy.backoff.bound(wait) {
+                until if now < until => State::Open { until },
+                _ => State::Due,
+            },
             Position::Probing { until, .. } if now < until => State::Probing,
-            Position::Open { .. } | Position::Probing { .. } => State::Due,
+            Position::Due { .. } | Position::Probing { .. } => State::Due,
         }
     }
 
@@ -171,8 +180,11 @@ impl Breaker {
 
     /// A request is about to be sent. The first one that begins when a probe is due is that probe.
     pub fn begin(&mut self, now: Instant, policy: &Policy) -> Permit {
-        match (self.state(now), self.position) {
-            (State::Due, Position::Open { steps, .. } | Position::Probing { steps, .. }) => {
+        match (self.state(now, policy), self.position) {
+            (
+                State::Due,
+                Position::Open { steps, .. } | Position::Due { steps } | Position::Probing { steps, .. },
+            ) => {
                 self.probes = self.probes.wrapping_add(1);
                 self.position = Position::Probing { until: now + policy.probe, steps };
                 Permit::Probe(self.period, Turn(self.probes))
@@ -240,7 +252,7 @@ impl Breaker {
             (Verdict::Success, _) => Some(self.restore()),
             (Verdict::Failure, Position::Probing { steps, .. }) => Some(self.open(now, steps, (policy, rng))),
             (Verdict::Unknown, Position::Probing { steps, .. }) if turn == Turn(self.probes) => {
-                self.position = Position::Open { until: now, steps };
+                self.position = Position::Due { steps };
                 None
             }
             (Verdict::Failure | Verdict::Unknown, _) => None,
@@ -249,7 +261,7 @@ impl Breaker {
 
     fn open(&mut self, now: Instant, steps: u32, (policy, rng): (&Policy, &mut fastrand::Rng)) -> Transition {
         let retry_in = policy.backoff.delay(steps, rng);
-        self.position = Position::Open { until: now + retry_in, steps: steps.saturating_add(1) };
+        self.position = Position::Open { since: now, wait: retry_in, steps: steps.saturating_add(1) };
         Transition::Ejected { retry_in }
     }
 

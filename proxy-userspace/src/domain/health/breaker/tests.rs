@@ -18,7 +18,7 @@ impl Bench {
     }
 
     fn state(&self) -> State {
-        self.breaker.state(self.now)
+        self.breaker.state(self.now, &self.policy)
     }
 
     fn admits(&self) -> bool {
@@ -98,9 +98,11 @@ fn another_policy_holds_from_the_next_outcome_on_and_forgets_nothing() {
     bench.policy = Policy { failures: 3, backoff: Backoff { min: SECOND, max: SECOND }, ..bench.policy };
     assert_eq!(bench.request(Verdict::Failure), Some(Transition::Ejected { retry_in: SECOND }));
     bench.policy = Policy::default();
-    assert!(matches!(bench.state(), State::Open { .. }), "it stays as long as it was told");
-    bench.now += SECOND;
-    assert_eq!(bench.state(), State::Due);
+    assert_eq!(
+        bench.state(),
+        State::Open { until: bench.now + 5 * SECOND },
+        "it stays open, no less than the shortest wait"
+    );
 }
 
 #[test]
@@ -296,6 +298,47 @@ fn a_forced_request_restores_if_it_succeeds_and_changes_nothing_else() {
         assert_eq!(bench.state(), open);
     }
     assert_eq!(bench.request(Verdict::Success), Some(Transition::Restored));
+}
+
+#[test]
+fn a_changed_number_of_failures_counts_those_that_were_seen() {
+    for (seen, failures, ejects) in [(4, 5, true), (4, 4, true), (4, 2, true), (4, 6, false), (0, 2, false)] {
+        let mut bench = Bench::new();
+        for _ in 0..seen {
+            assert_eq!(bench.request(Verdict::Failure), None);
+        }
+        bench.policy.failures = failures;
+        assert_eq!(bench.state(), State::Closed, "a setting is no failure");
+        assert_eq!(bench.breaker.is_usable(&bench.policy), seen < failures);
+        assert_eq!(bench.request(Verdict::Failure).is_some(), ejects, "{seen} of {failures}");
+    }
+}
+
+#[test]
+fn a_wait_that_has_begun_keeps_to_the_bounds_of_the_moment_and_its_steps_go_on() {
+    for (min, max, least, most) in
+        [(5, 300, 5, 8), (20, 300, 20, 20), (1, 3, 3, 3), (1, 6, 5, 6), (6, 7, 6, 7), (400, 500, 400, 400)]
+    {
+        let mut bench = Bench::ejected();
+        bench.policy.backoff = Backoff { min: min * SECOND, max: max * SECOND };
+        let State::Open { until } = bench.state() else { panic!("a setting opens no breaker") };
+        let wait = until - bench.now;
+        assert!((least * SECOND..=most * SECOND).contains(&wait), "{wait:?} with {min} to {max}");
+        bench.now = until;
+        assert_eq!(bench.state(), State::Due);
+        let again = bench.request(Verdict::Failure);
+        let Some(Transition::Ejected { retry_in }) = again else { panic!("{again:?} is no ejection") };
+        let (least, most) = (min.min(max) * SECOND, (2 * min).min(max) * SECOND);
+        assert!((least..=most).contains(&retry_in), "{retry_in:?} is the second wait of {min} to {max}");
+    }
+}
+
+#[test]
+fn a_longer_backoff_does_not_keep_the_next_probe_waiting_that_may_come_at_once() {
+    let mut bench = Bench::due();
+    assert_eq!(bench.request(Verdict::Unknown), None);
+    bench.policy.backoff = Backoff { min: 100 * SECOND, max: 300 * SECOND };
+    assert_eq!(bench.state(), State::Due);
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Outside {
         }
         let addresses = own;
         let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
-        let exempt = if inside { Exempt::ServiceEndpoint } else { terms.plan.exempt };
+        let exempt = if inside { Exempt::ServiceEndpoint } else { Exempt::No };
         let is_local = |ip| self.routes.is_local(ip);
         let is_allowed = |it: &Endpoint| refuse(it.address, world.grounds(), exempt, is_local).is_none();
         let kept = self.unless_none(all().collect(), is_allowed, &self.refused);

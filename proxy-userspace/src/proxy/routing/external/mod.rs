@@ -11,11 +11,12 @@
 
 mod addresses;
 mod lookups;
+mod table;
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -24,14 +25,16 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 pub use self::lookups::{Asker, Busy, LookUps};
+use self::table::{Key, Known, Table};
 use crate::discovery::dns::{Answer, Dns, DnsError};
 use crate::domain::catalog::Endpoint;
 use crate::domain::name::{Host, Scope};
+use crate::domain::refuse::Exempt;
 use crate::domain::route::Outside as NameOutside;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::route::Lookup;
-use crate::proxy::routing::snapshot::World;
-use crate::proxy::upstream::cluster::{Cluster, Plan};
+use crate::proxy::routing::snapshot::{Terms, World};
+use crate::proxy::upstream::cluster::Cluster;
 use crate::telemetry::Count;
 use crate::transport::KernelRoutes;
 
@@ -47,7 +50,8 @@ const UNUSED: Duration = Duration::from_secs(600);
 /// The table of clusters outside the catalog.
 #[derive(Debug)]
 pub struct Outside {
-    table: Mutex<HashMap<(Box<str>, u16), Entry>>,
+    table: Mutex<Table>,
+    workers: usize,
     limit: AtomicUsize,
     dns: ArcSwapOption<Dns>,
     control: Handle,
@@ -81,26 +85,14 @@ enum Miss {
     Fault(Fault),
 }
 
-/// A name that is in the table.
-struct Known {
-    cluster: Arc<Cluster>,
-    /// How long its answer has been past its TTL, for whoever is to ask again.
-    past: Option<Duration>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    cluster: Arc<Cluster>,
-    valid_until: Option<Instant>,
-    used: Instant,
-}
-
 impl Outside {
-    /// An empty table of at most `limit` entries. Look-ups run on `control`; connections will have the SO_MARK `mark`.
-    pub fn new(limit: usize, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
+    /// An empty table. Look-ups run on `control`; connections will have the SO_MARK `mark`.
+    pub fn new(terms: &Terms, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
+        let table = Table { entries: HashMap::new(), policies: Arc::new(terms.policies.clone()) };
         Self {
-            table: Mutex::new(HashMap::new()),
-            limit: AtomicUsize::new(limit),
+            table: Mutex::new(table),
+            workers: terms.workers,
+            limit: AtomicUsize::new(terms.limits.outside),
             dns: ArcSwapOption::new(dns.map(Arc::new)),
             control,
             routes: KernelRoutes::new(mark),
@@ -113,28 +105,6 @@ impl Outside {
             surplus: Count::default(),
             foreign: Count::default(),
             unbalanced: Count::default(),
-        }
-    }
-
-    /// Keeps at most `limit` entries from now on, those that were used last.
-    pub fn keep(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Relaxed);
-        let mut table = self.table.lock();
-        let Some(over) = table.len().checked_sub(limit) else { return };
-        let mut used: Vec<_> = table.iter().map(|(key, entry)| (entry.used, key.clone())).collect();
-        used.sort_unstable();
-        for (_, key) in used.into_iter().take(over) {
-            if let Some(gone) = table.remove(&key) {
-                gone.cluster.retire();
-                self.evicted.up();
-            }
-        }
-    }
-
-    /// Forgets all, with their unused connections.
-    pub fn forget(&self) {
-        for (_, gone) in self.table.lock().drain() {
-            gone.cluster.retire();
         }
     }
 
@@ -155,18 +125,19 @@ impl Outside {
         lookup: &Lookup,
         asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Fault> {
-        let Lookup { outside: NameOutside { host, port, .. }, plan, questions, inside } = lookup;
+        let Lookup { outside: NameOutside { host, port, .. }, questions } = lookup;
         let as_host = lookup.outside.as_host();
         if let Some(address) = as_host.literal().or_else(|| as_host.legacy_literal()) {
-            return Ok(self.fixed(SocketAddr::new(address, *port), *plan, Instant::now()));
+            return Ok(self.fixed(SocketAddr::new(address, *port), Instant::now()));
         }
         let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
-        for (name, plan) in questions.inside.iter().zip(inside) {
+        for name in &questions.inside {
             if asker.is_denied(name) {
                 denied = Miss::Dns(DnsError::NoSuchName).of(name, host);
                 continue;
             }
-            match self.named(world, (name, *port), *plan, asker).await {
+            // What the cluster's DNS has for a Service may be local: kube-proxy's IPVS mode makes Services' addresses so.
+            match self.named(world, (name, *port), Exempt::ServiceEndpoint, asker).await {
                 Err(miss @ Miss::Dns(DnsError::NoSuchName)) => {
                     asker.deny(name);
                     denied = miss.of(name, host);
@@ -181,7 +152,7 @@ impl Outside {
         }
         match &questions.outside {
             Some(name) => {
-                self.named(world, (name, *port), *plan, asker).await.map_err(|miss| miss.of(name, host))
+                self.named(world, (name, *port), Exempt::No, asker).await.map_err(|miss| miss.of(name, host))
             }
             None => Err(denied),
         }
@@ -192,10 +163,10 @@ impl Outside {
         self: &Arc<Self>,
         world: &Arc<World>,
         (name, port): (&str, u16),
-        plan: Plan,
+        exempt: Exempt,
         asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Miss> {
-        if let Some(Known { cluster, past }) = self.known(name, port, plan, Instant::now()) {
+        if let Some(Known { cluster, past }) = self.known(name, port, exempt, Instant::now()) {
             let Some(past) = past else { return Ok(cluster) };
             // The look-up must outlive this request's worker.
             let (this, world, name) = (self.clone(), world.clone(), name.into());
@@ -216,53 +187,18 @@ impl Outside {
         let answer = self.answer(world, name, asker).await;
         let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, world)))?.map_err(Miss::Dns)?;
         let endpoints = self.endpoints(world, name, &answer.addresses, port).map_err(Miss::Foreign)?;
-        let (cluster, now) = (Arc::new(Cluster::new(title(name, port), plan)), Instant::now());
-        cluster.apply(&endpoints);
-        Ok(self.insert((name.into(), port), cluster, Some(answer.valid_until), now))
+        let until = Some(answer.valid_until);
+        Ok(self.insert((name.into(), port), exempt, &endpoints, (until, Instant::now())))
     }
 
     /// The cluster of one address, as it was dialled.
-    pub fn fixed(&self, address: SocketAddr, plan: Plan, now: Instant) -> Arc<Cluster> {
+    pub fn fixed(&self, address: SocketAddr, now: Instant) -> Arc<Cluster> {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let key: (Box<str>, u16) = (address.ip().to_string().into(), address.port());
-        if let Some(entry) = self.table.lock().get_mut(&key).filter(|entry| entry.cluster.plan == plan) {
-            entry.used = now;
-            return entry.cluster.clone();
+        let key: Key = (address.ip().to_string().into(), address.port());
+        if let Some(Known { cluster, .. }) = self.known_by(&key, Exempt::No, now) {
+            return cluster;
         }
-        let cluster = Arc::new(Cluster::new(title(&key.0, key.1), plan));
-        cluster.apply(&[Endpoint::at(address)].into());
-        self.insert(key, cluster, None, now)
-    }
-
-    /// Every cluster in the table.
-    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
-        self.table.lock().values().map(|entry| entry.cluster.clone()).collect()
-    }
-
-    /// Drops what nobody has used for long.
-    pub fn sweep(&self, now: Instant) {
-        self.table.lock().retain(|_, entry| {
-            let stays = now.saturating_duration_since(entry.used) < UNUSED;
-            if !stays {
-                entry.cluster.retire();
-            }
-            stays
-        });
-    }
-
-    /// The cluster of a name that is known, unless it was made by another plan.
-    fn known(&self, host: &str, port: u16, plan: Plan, now: Instant) -> Option<Known> {
-        let mut table = self.table.lock();
-        let key = (host.into(), port);
-        let entry = table.get_mut(&key).filter(|entry| entry.cluster.plan == plan)?;
-        entry.used = now;
-        let past = entry.valid_until.map(|until| now.saturating_duration_since(until));
-        let past = past.filter(|past| !past.is_zero());
-        if past.is_some() {
-            // Whoever sees the expiry first asks again; the rest use the old answer meanwhile.
-            entry.valid_until = Some(now + RETRY);
-        }
-        Some(Known { cluster: entry.cluster.clone(), past })
+        self.insert(key, Exempt::No, &[Endpoint::at(address)].into(), (None, now))
     }
 
     /// What DNS says of `host`, as far as `asker` may ask.
@@ -293,8 +229,8 @@ impl Outside {
     ) -> Result<(), DnsError> {
         // The last addresses serve on where there is no room for it.
         let Ok(answer) = self.answer(world, &host, asker).await else { return Ok(()) };
-        let mut table = self.table.lock();
-        let key = (host, port);
+        let (mut table, key) = (self.table.lock(), (host, port));
+        let table = &mut table.entries;
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
                 match (table.get_mut(&key), self.endpoints(world, &key.0, addresses, port)) {
@@ -319,39 +255,6 @@ impl Outside {
             }
         }
         answer.map(drop)
-    }
-
-    fn insert(
-        &self,
-        key: (Box<str>, u16),
-        cluster: Arc<Cluster>,
-        valid_until: Option<Instant>,
-        now: Instant,
-    ) -> Arc<Cluster> {
-        let mut table = self.table.lock();
-        if table.len() >= self.limit.load(Ordering::Relaxed) && !table.contains_key(&key) {
-            let oldest = table.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
-                if let Some(gone) = table.remove(&oldest) {
-                    gone.cluster.retire();
-                }
-                self.evicted.up();
-            }
-        }
-        // Two requests may have looked the name up at once: the first one's cluster stays, if the plan is the same.
-        let new = Entry { cluster, valid_until, used: now };
-        let entry = match table.entry(key) {
-            hash_map::Entry::Vacant(vacant) => vacant.insert(new),
-            hash_map::Entry::Occupied(there) => {
-                let there = there.into_mut();
-                if there.cluster.plan != new.cluster.plan {
-                    std::mem::replace(there, new).cluster.retire();
-                }
-                there
-            }
-        };
-        entry.used = now;
-        entry.cluster.clone()
     }
 }
 

@@ -8,17 +8,16 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::facts::{Fact, History};
-use super::{Claim, Node, Port, World};
+use super::{Claim, Node, PolicySource, Port, World};
 use crate::config::{Allow, Limits};
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::{Path, Rules};
-use crate::domain::policy::Policies;
 use crate::domain::refuse::Exempt;
 use crate::domain::route::Configured;
-use crate::proxy::upstream::cluster::{Cluster, Plan, Seat};
+use crate::proxy::upstream::cluster::{ClusterPolicy, Seat, View};
 
 /// Everything a world is made of but the catalog: it changes only with the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,27 +36,32 @@ pub struct Terms {
     pub overrides: Allow,
     /// From whom requests for a diagnosis are answered.
     pub diagnostics: Allow,
-    /// What the names of explicit requests start with.
-    pub prefix: Path,
     /// How those names are made.
     pub identifiers: Vec<Identifier>,
     /// The namers, in the order they are asked.
     pub namers: Vec<Configured>,
-    /// What of that is otherwise for some names.
-    pub policies: Arc<Policies>,
+    /// What policies of clusters are made of.
+    pub policies: PolicySource,
     /// What attempts may take.
     pub limits: Limits,
-    /// What clusters are made with; those outside the catalog exactly so.
-    pub plan: Plan,
+    /// Data-plane workers.
+    pub workers: usize,
     /// What weir does not connect to besides.
     pub refused: Arc<[IpNet]>,
     /// This node.
     pub node: Node,
 }
 
+impl Terms {
+    /// What the names of explicit requests start with.
+    pub fn prefix(&self) -> &Path {
+        &self.policies.prefix
+    }
+}
+
 impl World {
-    /// The world of `terms` and `catalog`. Clusters of `before` that still exist and were made with the same plan
-    /// are kept.
+    /// The world of `terms` and `catalog`. Clusters of `before` that still exist are kept, and have their settings of this
+    /// world from now on.
     pub fn build(terms: &Terms, catalog: Arc<Catalog>, before: Option<&Self>) -> Self {
         let mut world = Self {
             catalog: catalog.clone(),
@@ -144,28 +148,39 @@ impl World {
         ports.iter().filter(|port| !stays(port)).for_each(|port| port.seat.retire(&self.live));
     }
 
-    /// Adds a service, keeping the seats of `before` that are still what they were.
+    /// Adds a service, keeping the seats of `before` that are still what they were; what holds for them may be other than it
+    /// was.
     fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>) {
         let host = host_name(key, &self.terms.rules);
-        let plan = Arc::new(self.plan(service));
+        let of_service = Arc::new(self.policy(service));
+        let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
+        let since = self.generation().number();
         let terms = &self.terms;
         let ports: Arc<[Port]> = service
             .ports
             .iter()
             .enumerate()
             .map(|(at, port)| {
-                let plan = terms.plan_of(service, &host, at, &plan);
+                let policy = terms.policy_of(service, &host, at, &of_service);
                 let name = cluster_name(key, &host, port.number);
-                let kept = before
-                    .and_then(|before| before.iter().find(|it| it.seat.name == name && it.seat.plan == plan));
+                let is_it = |it: &&Port| it.seat.name == name && it.seat.exempt == exempt;
+                let kept = before.and_then(|before| before.iter().find(is_it));
                 let seat = match kept {
                     Some(kept) => {
+                        kept.seat.adopt(policy.clone());
                         kept.seat.apply(&port.endpoints);
-                        let views = |it: &Arc<Cluster>| it.keep_views(|view| terms.still_has(view, &it.plan));
-                        kept.seat.made().map(views);
+                        let of_view = |view: &View| {
+                            terms.still_has(view).then(|| terms.policy_of_view(&view.id, &policy))
+                        };
+                        if let Some(cluster) = kept.seat.made() {
+                            cluster.keep_views(since, of_view);
+                        }
                         kept.seat.clone()
                     }
-                    None => Arc::new(Seat::new(key.clone(), name, plan, port.endpoints.clone())),
+                    None => {
+                        let kind = (exempt, terms.workers);
+                        Arc::new(Seat::new(key.clone(), name, kind, policy, port.endpoints.clone()))
+                    }
                 };
                 Port { name: port.name.clone(), number: port.number, protocol: port.protocol, seat }
             })
@@ -209,11 +224,11 @@ impl World {
         }
     }
 
-    /// What the clusters of a service are made with.
-    fn plan(&self, service: &Service) -> Plan {
-        let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
-        let balancer = if service.affinity.is_some() { Balancer::ClientIp } else { self.terms.plan.balancer };
-        Plan { exempt, balancer, ..self.terms.plan }
+    /// What holds for a service where policies say nothing of it.
+    fn policy(&self, service: &Service) -> ClusterPolicy {
+        let all = self.terms.policies.all;
+        let balancer = if service.affinity.is_some() { Balancer::ClientIp } else { all.balancer };
+        ClusterPolicy { balancer, ..all }
     }
 }
 
@@ -256,5 +271,5 @@ fn cluster_name(key: &ServiceKey, host: &str, port: u16) -> Box<str> {
         Namer::Fs => None,
         Namer::K8s => Some(port).filter(|&port| port != 80),
     };
-    format!("/svc/{}", super::plans::label_of(host, port)).into()
+    format!("/svc/{}", super::policies::label_of(host, port)).into()
 }

@@ -78,6 +78,13 @@ impl Fact {
     }
 }
 
+impl Generation {
+    /// Its number; later ones are greater.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl History {
     /// The present.
     pub(super) fn now(&self) -> Generation {

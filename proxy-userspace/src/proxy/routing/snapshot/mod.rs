@@ -1,7 +1,8 @@
 //! The world: everything a request is decided by, as one snapshot.
 //!
 //! A request takes the current world once and is answered by it, so a reload never splits a request. Building
-//! one keeps every cluster that is still named, and with it load, breakers and connections. When only endpoints
+//! one keeps every cluster that is still named, and with it load, breakers and connections; it takes over the settings that it
+//! has in the new world. When only endpoints
 //! changed there is no new world at all: [`World::absorb`] hands them to their clusters. When services come and go
 //! the next world shares all others with the one before ([`World::with`]): nothing a catalog's change costs is
 //! proportional to the cluster.
@@ -9,13 +10,14 @@
 mod build;
 mod facts;
 mod names;
-mod plans;
 mod pods;
+mod policies;
 mod reasons;
 #[cfg(test)]
 mod tests;
 pub use build::Terms;
 pub use facts::{Basis, Facts, Generation};
+pub use policies::PolicySource;
 pub(in crate::proxy) use reasons::Audience;
 
 use std::net::{IpAddr, SocketAddr};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::facts::{Basis, Fact, Facts};
-use super::plans::{default_port, label_of};
+use super::policies::{default_port, label_of};
 use super::reasons::Audience;
 use super::{Owner, Port, World};
 use crate::domain::catalog::{Namer, ServiceKey};
@@ -113,8 +113,9 @@ impl Names for World {
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
         // Who asked for it, and how that was written, makes no other cluster.
         let id = &id.unscoped();
-        let plan = self.terms.plan_of_view(id, &port.plan);
-        port.view(steps, (id, id.to_string().into()), plan, &self.terms.node.own)
+        let policy = self.terms.policy_of_view(id, &port.policy());
+        let since = self.generation().number();
+        port.view(steps, (id, id.to_string().into()), (policy, since), &self.terms.node.own)
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {

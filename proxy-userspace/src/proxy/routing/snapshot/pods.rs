@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::names::k8s;
-use super::plans::label_of;
+use super::policies::label_of;
 use super::{Port, World};
 use crate::domain::catalog::{Service, ServiceKey};
 use crate::domain::name::{Host, Path, PodName, Scope, ServiceName};
@@ -54,8 +54,8 @@ impl World {
         let label = label_of(&canonical, Some(asked).filter(|_| host.port.is_some()));
         let id = Path::of(["$", "weir.host", &label]);
         let cluster = port.seat.cluster(&self.live).clone();
-        let plan = self.terms.plan_of_view(&id, &cluster.plan);
-        let view = cluster.view(&steps, (&id, format!("/svc/{label}").into()), plan, &self.terms.node.own);
+        let policy = (self.terms.policy_of_view(&id, &cluster.policy()), self.generation().number());
+        let view = cluster.view(&steps, (&id, format!("/svc/{label}").into()), policy, &self.terms.node.own);
         Some(Answer::Port { port: view, taken: 1 })
     }
 

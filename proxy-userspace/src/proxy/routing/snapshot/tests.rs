@@ -1,15 +1,12 @@
+mod policies;
+
 use std::time::Instant;
 
 use super::*;
 use crate::config::{Allow, Settings};
-use crate::domain::balance::Balancer;
 use crate::domain::catalog::{At, Awaited, Endpoint, Namer, NodePort, Service, ServicePort};
-use crate::domain::health::breaker::Policy;
 use crate::domain::name::Rules;
-use crate::domain::policy::Calls;
-use crate::domain::refuse::Exempt;
 use crate::proxy::fault;
-use crate::proxy::upstream::cluster::Plan;
 
 fn terms() -> Terms {
     let settings = Settings::default();
@@ -25,19 +22,15 @@ fn terms() -> Terms {
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,
         diagnostics: settings.outgoing.diagnostics,
-        prefix: settings.outgoing.prefix,
         identifiers: settings.outgoing.identifiers,
         namers: settings.namers,
-        policies: settings.policies,
-        limits: settings.limits,
-        plan: Plan {
-            balancer: Balancer::default(),
-            breaker: Policy::default(),
-            exempt: Exempt::No,
-            calls: Calls::default(),
-            dialled: Calls::default(),
-            workers: 2,
+        policies: PolicySource {
+            some: settings.policies,
+            prefix: settings.outgoing.prefix,
+            ..PolicySource::default()
         },
+        limits: settings.limits,
+        workers: 2,
         refused: Arc::default(),
         node: Node::default(),
     }

@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::Plan;
 use crate::domain::health::Health;
-use crate::domain::health::breaker::State;
+use crate::domain::health::breaker::{Policy, State};
 use crate::domain::refuse::Exempt;
 use crate::domain::silence::Doubts;
 use crate::proxy::upstream::pool::Pool;
@@ -43,13 +42,13 @@ pub struct Stats {
 }
 
 impl Backend {
-    pub(super) fn new(address: SocketAddr, plan: &Plan) -> Self {
+    pub(super) fn new(address: SocketAddr, exempt: Exempt, workers: usize) -> Self {
         Self {
             address,
-            exempt: plan.exempt,
+            exempt,
             stats: Stats::default(),
             health: Health::new(fastrand::Rng::new()),
-            pools: (0..plan.workers).map(|_| Pool::default()).collect(),
+            pools: (0..workers).map(|_| Pool::default()).collect(),
         }
     }
 
@@ -68,9 +67,9 @@ impl Backend {
         self.health.in_flight()
     }
 
-    /// What its breaker does.
-    pub fn breaker(&self, now: Instant) -> State {
-        self.health.breaker(now)
+    /// What its breaker does by this policy, its cluster's.
+    pub fn breaker(&self, now: Instant, policy: &Policy) -> State {
+        self.health.breaker(now, policy)
     }
 
     /// Its latency estimate in nanoseconds, once it has been observed.

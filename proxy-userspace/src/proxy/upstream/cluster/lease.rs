@@ -78,12 +78,12 @@ impl Lease {
 
     /// Has the ticket report where it is used.
     fn tell<T>(&mut self, report: impl FnOnce(&mut Ticket, &Scene<'_, Members>) -> T) -> T {
-        let members = self.cluster.members();
+        let (members, policy) = (self.cluster.members(), self.cluster.policy());
         let scene = Scene {
             tier: &**members,
             health: &self.backend.health,
             norms: &self.cluster.norms,
-            policy: &self.cluster.plan.breaker,
+            policy: &policy.breaker,
         };
         report(&mut self.ticket, &scene)
     }

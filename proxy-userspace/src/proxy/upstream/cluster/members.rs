@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Backend, Plan};
+use super::Backend;
 use crate::domain::balance::{Balancer, Shares, identity};
 use crate::domain::catalog::{Condition, Endpoint};
 use crate::domain::health::{Health, Tier};
@@ -48,21 +48,26 @@ impl Members {
         &self.all[..self.active]
     }
 
-    /// The snapshot for `endpoints`, with the state of those that were here before.
-    pub(super) fn successor(&self, endpoints: &Arc<[Endpoint]>, plan: &Plan) -> Self {
+    /// The snapshot for `endpoints`, with the state of those that were here before; that of the others is `new`. How one is
+    /// chosen decides what they are known by.
+    pub(super) fn successor(
+        &self,
+        endpoints: &Arc<[Endpoint]>,
+        balancer: Balancer,
+        new: impl Fn(SocketAddr) -> Backend,
+    ) -> Self {
         let known: HashMap<SocketAddr, &Arc<Backend>> =
             self.all.iter().map(|member| (member.backend.address, &member.backend)).collect();
-        let shared = match plan.balancer {
+        let shared = match balancer {
             Balancer::ClientIp => shared_addresses(endpoints),
             _ => HashSet::new(),
         };
         let mut all: Vec<Member> = endpoints
             .iter()
             .map(|endpoint| Member {
-                backend: known.get(&endpoint.address).map_or_else(
-                    || Arc::new(Backend::new(endpoint.address, plan)),
-                    |known| Arc::clone(known),
-                ),
+                backend: known
+                    .get(&endpoint.address)
+                    .map_or_else(|| Arc::new(new(endpoint.address)), |known| Arc::clone(known)),
                 identity: identity(endpoint.address, shared.contains(&endpoint.address.ip())),
                 weight: endpoint.weight,
                 condition: endpoint.condition,

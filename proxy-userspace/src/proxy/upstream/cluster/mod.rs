@@ -1,12 +1,14 @@
 //! A cluster: one destination at run time, and the endpoints behind it.
 //!
 //! The set of endpoints is an immutable snapshot, swapped whole when the catalog says so ([`Cluster::apply`]);
-//! an endpoint that stays keeps its [`Backend`], and with it its load, breaker and connections. A request holds
+//! an endpoint that stays keeps its [`Backend`], and with it its load, breaker and connections. So it does when the cluster's
+//! settings change ([`Cluster::adopt`]): a [`ClusterPolicy`] is no part of what a cluster is. A request holds
 //! a [`Lease`]: the right to use one endpoint once, which reports its outcome exactly once however it ends.
 
 mod backend;
 mod lease;
 mod members;
+mod policy;
 mod seat;
 mod view;
 
@@ -22,43 +24,28 @@ use parking_lot::Mutex;
 pub use backend::{Backend, Stats as BackendStats};
 pub use lease::Lease;
 pub use members::{Member, Members};
+pub use policy::ClusterPolicy;
 pub use seat::{Live, Seat};
 pub use view::View;
 
-use crate::domain::balance::{Balancer, Choice, score};
+use crate::domain::balance::{Choice, score};
 use crate::domain::catalog::Endpoint;
-use crate::domain::health::breaker::Policy;
 use crate::domain::health::{self, Norms, Selected, select};
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::Calls;
 use crate::domain::refuse::Exempt;
 use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::{Count, Histogram};
-
-/// What a cluster is made with.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Plan {
-    /// How it chooses.
-    pub balancer: Balancer,
-    /// When it ejects.
-    pub breaker: Policy,
-    /// Which refused addresses its endpoints may have all the same.
-    pub exempt: Exempt,
-    /// How requests that name it are tried, as far as policies say.
-    pub calls: Calls,
-    /// How those are tried that dialled it: by what policies say of its own name, too.
-    pub dialled: Calls,
-    /// Data-plane workers: each has its own connections to each endpoint.
-    pub workers: usize,
-}
 
 /// One destination at run time.
 #[derive(Debug)]
 pub struct Cluster {
     /// Its canonical name, as in logs, metrics and the admin: `/svc/hello`, `/svc/hello:8080`.
     pub name: Box<str>,
-    /// What it was made with.
-    pub plan: Plan,
+    /// Which refused addresses its endpoints may have all the same.
+    pub exempt: Exempt,
+    /// Data-plane workers: each has its own connections to each endpoint.
+    workers: usize,
+    policy: ArcSwap<ClusterPolicy>,
     /// What passed.
     pub stats: Stats,
     /// What is normal here.
@@ -66,7 +53,8 @@ pub struct Cluster {
     members: ArcSwap<Members>,
     /// Nothing names it any more.
     retired: AtomicBool,
-    /// What transformers make of it. The lock also serialises [`Cluster::apply`]; no request that is bound takes it.
+    /// What transformers make of it. The lock also serialises [`Cluster::apply`] and [`Cluster::adopt`]; no request that is
+    /// bound takes it.
     views: Mutex<Vec<View>>,
 }
 
@@ -85,11 +73,27 @@ pub struct Stats {
 
 impl Cluster {
     /// A cluster without endpoints.
-    pub fn new(name: Box<str>, plan: Plan) -> Self {
+    pub fn new(name: Box<str>, exempt: Exempt, workers: usize, policy: Arc<ClusterPolicy>) -> Self {
         let members = ArcSwap::from_pointee(Members::default());
-        let retired = AtomicBool::new(false);
+        let (policy, retired) = (ArcSwap::new(policy), AtomicBool::new(false));
         let (stats, norms) = Default::default();
-        Self { name, plan, stats, norms, members, retired, views: Mutex::default() }
+        Self { name, exempt, workers, policy, stats, norms, members, retired, views: Mutex::default() }
+    }
+
+    /// Its settings as they are now.
+    pub fn policy(&self) -> arc_swap::Guard<Arc<ClusterPolicy>> {
+        self.policy.load()
+    }
+
+    /// Takes over other settings. They hold for what begins from now on, and for how what has begun ends; endpoints keep their
+    /// health, their connections and their counts.
+    pub fn adopt(&self, policy: &Arc<ClusterPolicy>) {
+        let _order = self.views.lock();
+        let before = self.policy.swap(policy.clone());
+        if before.balancer != policy.balancer {
+            let members = self.members.load_full();
+            self.members.store(Arc::new(self.successor(&members, &members.source)));
+        }
     }
 
     /// The endpoints as they are now.
@@ -105,7 +109,7 @@ impl Cluster {
         if Arc::ptr_eq(&before.source, endpoints) {
             return;
         }
-        let after = before.successor(endpoints, &self.plan);
+        let after = self.successor(&before, endpoints);
         let used: HashSet<*const Backend> = identities(after.active()).collect();
         self.members.store(Arc::new(after));
         for (at, Member { backend, .. }) in before.all.iter().enumerate() {
@@ -116,6 +120,12 @@ impl Cluster {
             }
         }
         views.iter().for_each(|view| view.apply(endpoints));
+    }
+
+    /// The members after `before`, for `endpoints`.
+    fn successor(&self, before: &Members, endpoints: &Arc<[Endpoint]>) -> Members {
+        let new = |address| Backend::new(address, self.exempt, self.workers);
+        before.successor(endpoints, self.policy.load().balancer, new)
     }
 
     /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
@@ -151,7 +161,8 @@ impl Cluster {
         let last = tried.last().and_then(|last| active.iter().position(|it| Arc::ptr_eq(&it.backend, last)));
         let is_tried = |at: usize| is_among(tried, &active[at]);
         let rank = |at: usize| score(client.ip(), active[at].identity, active[at].weight);
-        let policy = health::Policy { balancer: self.plan.balancer, breaker: self.plan.breaker };
+        let policy = self.policy.load();
+        let policy = health::Policy { balancer: policy.balancer, breaker: policy.breaker };
         let selected = select(&**members, &self.norms, &policy, (now, rng), (is_tried, last), rank);
         let Selected { at, ticket, choice } = selected.ok_or_else(|| self.empty(&members))?;
         if choice == Choice::Forced && tried.is_empty() && !active[at].backend.is_in_doubt() {

@@ -9,8 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Cluster, Plan};
+use super::{Cluster, ClusterPolicy};
 use crate::domain::catalog::{Endpoint, ServiceKey};
+use crate::domain::refuse::Exempt;
 
 /// The place of one service port's cluster. Worlds share it as long as the port stays what it is.
 #[derive(Debug)]
@@ -19,16 +20,18 @@ pub struct Seat {
     pub service: ServiceKey,
     /// The cluster's name.
     pub name: Box<str>,
-    /// What the cluster is made with.
-    pub plan: Arc<Plan>,
+    /// Which refused addresses its endpoints may have all the same.
+    pub exempt: Exempt,
+    workers: usize,
     cluster: OnceLock<Arc<Cluster>>,
     state: Mutex<State>,
 }
 
-/// What changes under the lock, so that a cluster made while its endpoints change has the newer ones.
+/// What changes under the lock, so that a cluster made while its endpoints or settings change has the newer ones.
 #[derive(Debug)]
 struct State {
     endpoints: Arc<[Endpoint]>,
+    policy: Arc<ClusterPolicy>,
     /// Nothing names it any more.
     retired: bool,
 }
@@ -42,9 +45,15 @@ type LiveKey = (ServiceKey, Box<str>);
 
 impl Seat {
     /// An empty seat.
-    pub fn new(service: ServiceKey, name: Box<str>, plan: Arc<Plan>, endpoints: Arc<[Endpoint]>) -> Self {
-        let state = Mutex::new(State { endpoints, retired: false });
-        Self { service, name, plan, cluster: OnceLock::new(), state }
+    pub fn new(
+        service: ServiceKey,
+        name: Box<str>,
+        (exempt, workers): (Exempt, usize),
+        policy: Arc<ClusterPolicy>,
+        endpoints: Arc<[Endpoint]>,
+    ) -> Self {
+        let state = Mutex::new(State { endpoints, policy, retired: false });
+        Self { service, name, exempt, workers, cluster: OnceLock::new(), state }
     }
 
     /// The cluster; made now if need be, and then `live` knows it.
@@ -60,6 +69,23 @@ impl Seat {
     /// The endpoints as the catalog has them now.
     pub fn endpoints(&self) -> Arc<[Endpoint]> {
         self.state.lock().endpoints.clone()
+    }
+
+    /// The cluster's settings, made or not.
+    pub fn policy(&self) -> Arc<ClusterPolicy> {
+        self.state.lock().policy.clone()
+    }
+
+    /// Takes over `policy`, as [`Cluster::adopt`].
+    pub fn adopt(&self, policy: Arc<ClusterPolicy>) {
+        let mut state = self.state.lock();
+        if state.policy == policy {
+            return;
+        }
+        if let Some(cluster) = self.cluster.get() {
+            cluster.adopt(&policy);
+        }
+        state.policy = policy;
     }
 
     /// Takes over `endpoints`, as [`Cluster::apply`].
@@ -85,7 +111,8 @@ impl Seat {
     fn make(&self, live: &Live) -> &Arc<Cluster> {
         let state = self.state.lock();
         self.cluster.get_or_init(|| {
-            let cluster = Arc::new(Cluster::new(self.name.clone(), *self.plan));
+            let cluster =
+                Arc::new(Cluster::new(self.name.clone(), self.exempt, self.workers, state.policy.clone()));
             cluster.apply(&state.endpoints);
             // A request that still sees an older world may ask after the end; its cluster goes with that world.
             if !state.retired {
@@ -115,23 +142,11 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::balance::Balancer;
     use crate::domain::catalog::Namer;
-    use crate::domain::health::breaker::Policy;
-    use crate::domain::policy::Calls;
-    use crate::domain::refuse::Exempt;
 
     fn seat(endpoints: &[&str]) -> Seat {
-        let plan = Plan {
-            balancer: Balancer::default(),
-            breaker: Policy::default(),
-            exempt: Exempt::No,
-            calls: Calls::default(),
-            dialled: Calls::default(),
-            workers: 1,
-        };
         let key = ServiceKey { namer: Namer::K8s, namespace: "shop".into(), name: "web".into() };
-        Seat::new(key, "web.shop".into(), Arc::new(plan), of(endpoints))
+        Seat::new(key, "web.shop".into(), (Exempt::No, 1), Arc::default(), of(endpoints))
     }
 
     fn of(endpoints: &[&str]) -> Arc<[Endpoint]> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Cluster, Plan};
+use super::{Cluster, ClusterPolicy};
 use crate::domain::catalog::Endpoint;
 use crate::domain::name::Path;
 use crate::domain::route::{Transformer, transform};
@@ -20,35 +20,45 @@ pub struct View {
     pub cluster: Arc<Cluster>,
     /// This node's addresses.
     own: Box<[IpAddr]>,
+    /// The number of the world that its settings are of.
+    since: u64,
 }
 
 impl View {
     pub(super) fn apply(&self, endpoints: &[Endpoint]) {
         self.cluster.apply(&transform(&self.steps, endpoints, &self.own));
     }
+
+    /// Takes over the settings that it has in the world number `since`, unless a later one's are known.
+    fn adopt(&mut self, policy: ClusterPolicy, since: u64) {
+        if since > self.since {
+            self.since = since;
+            if **self.cluster.policy() != policy {
+                self.cluster.adopt(&Arc::new(policy));
+            }
+        }
+    }
 }
 
 impl Cluster {
-    /// What `steps` make of this cluster on a node with the addresses `own`, called `id`, and `name` in metrics. It is made when it is first
-    /// asked for, and again when the plan for it is another.
+    /// What `steps` make of this cluster on a node with the addresses `own`, called `id`, and `name` in metrics; with these
+    /// settings in the world number `since`. It is made when it is first asked for.
     pub fn view(
         &self,
         steps: &[Transformer],
         (id, name): (&Path, Box<str>),
-        plan: Plan,
+        (policy, since): (ClusterPolicy, u64),
         own: &[IpAddr],
     ) -> Arc<Self> {
         let mut views = self.views.lock();
-        let known = views.iter().position(|view| view.id == *id && *view.steps == *steps);
-        if let Some(view) = known.map(|at| &views[at]).filter(|view| view.cluster.plan == plan) {
+        if let Some(view) = views.iter_mut().find(|view| view.id == *id && *view.steps == *steps) {
+            view.adopt(policy, since);
             return view.cluster.clone();
         }
-        let cluster = Arc::new(Self::new(name, plan));
-        let view = View { id: id.clone(), steps: steps.into(), cluster: cluster.clone(), own: own.into() };
+        let cluster = Arc::new(Self::new(name, self.exempt, self.workers, Arc::new(policy)));
+        let (id, steps, own) = (id.clone(), steps.into(), own.into());
+        let view = View { id, steps, cluster: cluster.clone(), own, since };
         view.apply(&self.members.load().source);
-        if let Some(at) = known {
-            views.swap_remove(at).cluster.retire();
-        }
         views.push(view);
         cluster
     }
@@ -58,14 +68,17 @@ impl Cluster {
         self.views.lock().iter().map(|view| view.cluster.clone()).collect()
     }
 
-    /// Forgets the views that `keep` does not want.
-    pub fn keep_views(&self, keep: impl Fn(&View) -> bool) {
-        self.views.lock().retain(|view| {
-            let stays = keep(view);
-            if !stays {
-                view.cluster.retire();
+    /// Gives each view the settings that `policy` says for it in the world number `since`, and forgets those that have none.
+    pub fn keep_views(&self, since: u64, policy: impl Fn(&View) -> Option<ClusterPolicy>) {
+        self.views.lock().retain_mut(|view| match policy(view) {
+            Some(policy) => {
+                view.adopt(policy, since);
+                true
             }
-            stays
+            None => {
+                view.cluster.retire();
+                false
+            }
         });
     }
 }

@@ -1,39 +1,31 @@
-//! What the policies make of a cluster: found out when it is made, so that requests find it there.
+//! What the settings for all and the policies for some names make of a cluster: found out when it is made and when they
+//! change, so that requests find it there.
 
 use std::sync::Arc;
 
 use super::Terms;
 use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
-use crate::domain::health::breaker::Policy;
+use crate::domain::health::breaker;
 use crate::domain::name::{Host, Path, Questions, Rules, Scope, Services};
-use crate::domain::policy::Calls;
-use crate::domain::refuse::Exempt;
+use crate::domain::policy::Policies;
 use crate::domain::route::{Configured, Kind, Outside, Resolver, Transformer};
 use crate::proxy::routing::route::Lookup;
-use crate::proxy::upstream::cluster::{Plan, View};
+use crate::proxy::upstream::cluster::{ClusterPolicy, View};
 
-impl Terms {
-    /// The plan of port `at` of `service`, whose canonical host is `host`: the service's, unless policies say otherwise.
-    pub(super) fn plan_of(
-        &self,
-        service: &Service,
-        host: &str,
-        at: usize,
-        of_service: &Arc<Plan>,
-    ) -> Arc<Plan> {
-        let port = &service.ports[at];
-        let label = || label_of(host, own_number(&service.key, port));
-        let names = || {
-            let mut names = namer_names(&self.namers, &service.key, port);
-            names.extend(host_names(&self.rules, service, host, at));
-            names
-        };
-        let plan = self.planned(**of_service, label, names);
-        if plan == **of_service { of_service.clone() } else { Arc::new(plan) }
-    }
+/// What policies of clusters are made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicySource {
+    /// What holds where nothing else is said.
+    pub all: ClusterPolicy,
+    /// What is otherwise for some names.
+    pub some: Arc<Policies>,
+    /// What the names of requests start with.
+    pub prefix: Path,
+}
 
-    /// The plan of `host` and `port` outside the catalog.
-    pub fn plan_outside(&self, host: &str, port: u16) -> Plan {
+impl PolicySource {
+    /// The policy of `host` and `port` outside the catalog.
+    pub fn outside(&self, host: &str, port: u16) -> ClusterPolicy {
         let label = || label_of(host, Some(port).filter(|&port| port != 80));
         let names = || {
             let port = port.to_string();
@@ -42,55 +34,74 @@ impl Terms {
             names.push(Path::of(["$", "weir.dns", &label()]));
             names
         };
-        self.planned(self.plan, label, names)
+        self.with(self.all, label, names)
+    }
+
+    /// `policy`, with what policies say of what is known by `names`, and by `label` to those who dial it.
+    fn with(
+        &self,
+        policy: ClusterPolicy,
+        label: impl Fn() -> String,
+        names: impl FnOnce() -> Vec<Path>,
+    ) -> ClusterPolicy {
+        if self.some.is_empty() {
+            return policy;
+        }
+        let client = self.some.client(&names());
+        let mut service = self.prefix.clone();
+        service.push(label());
+        let breaker = breaker::Policy {
+            failures: client.failures.unwrap_or(policy.breaker.failures),
+            backoff: client.backoff.unwrap_or(policy.breaker.backoff),
+            ..policy.breaker
+        };
+        let dialled = client.calls.and(self.some.service(&service));
+        ClusterPolicy { breaker, calls: client.calls, dialled, ..policy }
+    }
+}
+
+impl Terms {
+    /// The policy of port `at` of `service`, whose canonical host is `host`: the service's, unless policies say otherwise.
+    pub(super) fn policy_of(
+        &self,
+        service: &Service,
+        host: &str,
+        at: usize,
+        of_service: &Arc<ClusterPolicy>,
+    ) -> Arc<ClusterPolicy> {
+        let port = &service.ports[at];
+        let label = || label_of(host, own_number(&service.key, port));
+        let names = || {
+            let mut names = namer_names(&self.namers, &service.key, port);
+            names.extend(host_names(&self.rules, service, host, at));
+            names
+        };
+        let policy = self.policies.with(**of_service, label, names);
+        if policy == **of_service { of_service.clone() } else { Arc::new(policy) }
+    }
+
+    /// The policy of what transformers make of a port with the policy `of`. It is known by `id` alone, and dialled by nobody.
+    pub(super) fn policy_of_view(&self, id: &Path, of: &ClusterPolicy) -> ClusterPolicy {
+        let plain = ClusterPolicy { balancer: of.balancer, ..self.policies.all };
+        let policy = self.policies.with(plain, String::new, || vec![id.clone()]);
+        ClusterPolicy { dialled: policy.calls, ..policy }
+    }
+
+    /// Whether some namer still transforms so.
+    pub(super) fn still_has(&self, view: &View) -> bool {
+        // A pod's name is there as long as the pod is.
+        let is_pod =
+            matches!(&*view.steps, [Transformer::Pod(_), ..]) && !view.cluster.members().all.is_empty();
+        is_pod || self.namers.iter().any(|namer| namer.transform.steps() == &*view.steps)
     }
 
     /// How `outside` is found where as much is known of the cluster's services.
     pub fn lookup(&self, outside: &Outside, services: Services) -> Lookup {
-        let plan = self.plan_outside(&outside.host, outside.port);
         let questions = match outside.is_literal() {
             true => Questions::default(),
             false => self.rules.questions(&outside.host, outside.scope, services),
         };
-        // What the cluster's DNS has for a Service may be local: kube-proxy's IPVS mode makes Services' addresses so.
-        let of_service =
-            |name| Plan { exempt: Exempt::ServiceEndpoint, ..self.plan_outside(name, outside.port) };
-        let inside = questions.inside.iter().map(|name| of_service(name)).collect();
-        Lookup { outside: outside.clone(), plan, questions, inside }
-    }
-
-    /// The plan of what transformers make of a port with the plan `of`. It is known by `id` alone, and dialled by nobody.
-    pub(super) fn plan_of_view(&self, id: &Path, of: &Plan) -> Plan {
-        let plain =
-            Plan { breaker: self.plan.breaker, calls: Calls::default(), dialled: Calls::default(), ..*of };
-        let plan = self.planned(plain, String::new, || vec![id.clone()]);
-        Plan { dialled: plan.calls, ..plan }
-    }
-
-    /// Whether some namer still transforms so, and policies still have the same to say of it.
-    pub(super) fn still_has(&self, view: &View, of: &Plan) -> bool {
-        // A pod's name is there as long as the pod is.
-        let is_pod =
-            matches!(&*view.steps, [Transformer::Pod(_), ..]) && !view.cluster.members().all.is_empty();
-        let is_configured = self.namers.iter().any(|namer| namer.transform.steps() == &*view.steps);
-        (is_pod || is_configured) && view.cluster.plan == self.plan_of_view(&view.id, of)
-    }
-
-    /// `plan`, with what policies say of what is known by `names`, and by `label` to those who dial it.
-    fn planned(&self, plan: Plan, label: impl Fn() -> String, names: impl FnOnce() -> Vec<Path>) -> Plan {
-        if self.policies.is_empty() {
-            return plan;
-        }
-        let client = self.policies.client(&names());
-        let mut service = self.prefix.clone();
-        service.push(label());
-        let breaker = Policy {
-            failures: client.failures.unwrap_or(plan.breaker.failures),
-            backoff: client.backoff.unwrap_or(plan.breaker.backoff),
-            ..plan.breaker
-        };
-        let dialled = client.calls.and(self.policies.service(&service));
-        Plan { breaker, calls: client.calls, dialled, ..plan }
+        Lookup { outside: outside.clone(), questions }
     }
 }
 
@@ -112,7 +123,7 @@ fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> V
     let number = port.number.to_string();
     let ports = || port.name.as_deref().into_iter().chain([&*number]);
     let mut names = Vec::new();
-    // What others find is transformed, and has a plan of its own.
+    // What others find is transformed, and has a policy of its own.
     for namer in namers.iter().filter(|namer| namer.transform.is_empty()) {
         let of =
             |labels: &[&str]| Path::of(["#"]).join(namer.prefix.labels()).join(Path::of(labels).labels());

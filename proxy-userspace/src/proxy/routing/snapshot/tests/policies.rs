@@ -1,0 +1,181 @@
+//! Settings change, and clusters stay.
+
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use super::*;
+use crate::domain::balance::Balancer;
+use crate::domain::outcome::Outcome;
+use crate::domain::policy::{Calls, Client, Policies, Rule};
+use crate::domain::retry::Backoff;
+use crate::domain::route::{Configured, Kind, Pattern, Resolver, Target, Transform, Transformer};
+use crate::proxy::routing::external::Outside;
+use crate::proxy::upstream::cluster::ClusterPolicy;
+
+/// Terms in which Services' endpoints are also found at another port, by the namer `/moved`.
+fn moving() -> Terms {
+    let mut terms = terms();
+    let mut transform = Transform::default();
+    transform.then(Transformer::Port(99), &name("/io.l5d.port/99"));
+    let (prefix, resolver) = (name("/moved"), Resolver::Find(Kind::K8s));
+    terms.namers.push(Configured { prefix, resolver, transform });
+    terms
+}
+
+fn client(prefix: &str, settings: Client) -> Arc<Policies> {
+    let rule = Rule { prefix: Pattern::read(prefix).unwrap(), settings };
+    Arc::new(Policies { services: Vec::new(), clients: vec![rule] })
+}
+
+fn service_rule(prefix: &str, settings: Calls) -> Arc<Policies> {
+    let rule = Rule { prefix: Pattern::read(prefix).unwrap(), settings };
+    Arc::new(Policies { services: vec![rule], clients: Vec::new() })
+}
+
+fn attempts(most: u8) -> Calls {
+    Calls { attempts: NonZeroU8::new(most), ..Calls::default() }
+}
+
+/// What `asked` is bound to, and how requests for it are tried.
+fn bound(world: &World, asked: &str) -> (Arc<Cluster>, Calls) {
+    let route = world.bind(&name(asked), None);
+    let place = route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|it| it.target.clone());
+    match place.unwrap() {
+        Target::Port(place) => (place.cluster, place.calls),
+        Target::Outside(outside) => panic!("{outside} is outside"),
+    }
+}
+
+/// One request fails at the only endpoint.
+fn fail(cluster: &Arc<Cluster>) {
+    let (now, client) = (Instant::now(), at(9));
+    let lease = cluster.lease(now, &mut fastrand::Rng::with_seed(1), &client, &[]).unwrap();
+    lease.finish(now, Outcome::ConnectFailed);
+}
+
+/// Changes of settings, and what they come to for `hello` and for what is made of it.
+#[test]
+fn whatever_setting_changes_a_cluster_stays_and_takes_it_over() {
+    const HELLO: &str = "/#/io.l5d.k8s/default/http/hello";
+    const MOVED: &str = "/#/moved/default/http/hello";
+    let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(2) };
+    let failures = |failures| Client { failures: Some(failures), ..Client::default() };
+    let calls = |calls| Client { calls, ..Client::default() };
+    type Change = Box<dyn Fn(&mut Terms)>;
+    type Check = fn(&ClusterPolicy, &ClusterPolicy) -> bool;
+    let changes: Vec<(Change, Check)> = vec![
+        (Box::new(|it| it.policies.all.breaker.failures = 2), |port, view| {
+            port.breaker.failures == 2 && view.breaker.failures == 2
+        }),
+        (Box::new(move |it| it.policies.all.breaker.backoff = backoff), |port, view| {
+            port.breaker.backoff.max == Duration::from_secs(2) && view.breaker.backoff == port.breaker.backoff
+        }),
+        (Box::new(move |it| it.policies.some = client(HELLO, failures(1))), |port, view| {
+            port.breaker.failures == 1 && view.breaker.failures == 5
+        }),
+        (Box::new(move |it| it.policies.some = client("/%", failures(1))), |port, view| {
+            port.breaker.failures == 5 && view.breaker.failures == 1
+        }),
+        (Box::new(move |it| it.policies.some = client("/", calls(attempts(7)))), |port, view| {
+            [port.calls, port.dialled, view.calls, view.dialled].iter().all(|it| *it == attempts(7))
+        }),
+        (Box::new(|it| it.policies.some = service_rule("/svc/hello", attempts(8))), |port, view| {
+            port.dialled == attempts(8) && port.calls == Calls::default() && view.calls == port.calls
+        }),
+        (Box::new(|it| it.limits.attempts = 1), |port, view| *port == *view),
+    ];
+    for (at_change, (change, check)) in changes.iter().enumerate() {
+        let (before, catalog) = (moving(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
+        let world = World::build(&before, catalog.clone(), None);
+        let (hello, _) = bound(&world, "/svc/hello");
+        let (view, _) = bound(&world, MOVED);
+        for cluster in [&hello, &view] {
+            fail(cluster);
+        }
+        let backends = |world: &World| -> Vec<_> {
+            let clusters = world.clusters().into_iter().chain(world.views());
+            clusters.map(|it| (it.clone(), it.members().all[0].backend.clone())).collect()
+        };
+        let kept = backends(&world);
+        let mut after = before.clone();
+        change(&mut after);
+        let next = World::build(&after, catalog, Some(&world));
+        let now = backends(&next);
+        assert_eq!((kept.len(), now.len()), (2, 2), "change {at_change}");
+        for ((cluster, backend), (kept, kept_backend)) in now.iter().zip(&kept) {
+            assert!(Arc::ptr_eq(cluster, kept) && Arc::ptr_eq(backend, kept_backend), "change {at_change}");
+            assert_eq!((cluster.is_retired(), backend.stats.failures.value()), (false, 1));
+        }
+        let (policy, of_view) = (**hello.policy(), **view.policy());
+        assert!(check(&policy, &of_view), "change {at_change}: {policy:?} {of_view:?}");
+        // A name that was bound is bound by them.
+        assert!(!world.bind(&name("/svc/hello"), None).holds(&next, world.generation()));
+        let asked = after.policies.some.service(&name("/svc/hello"));
+        assert_eq!(bound(&next, "/svc/hello").1, asked.and(policy.calls), "change {at_change}");
+    }
+}
+
+#[test]
+fn a_request_that_is_bound_in_an_older_world_brings_no_old_settings_back() {
+    let catalog = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
+    let world = World::build(&moving(), catalog.clone(), None);
+    let asked = "/#/moved/default/http/hello";
+    let (view, _) = bound(&world, asked);
+    let mut terms = moving();
+    terms.policies.all.breaker.failures = 2;
+    let next = World::build(&terms, catalog, Some(&world));
+    let failures = || view.policy().breaker.failures;
+    assert_eq!(failures(), 2);
+    assert!(Arc::ptr_eq(&bound(&world, asked).0, &view) && failures() == 2);
+    assert!(Arc::ptr_eq(&bound(&next, asked).0, &view) && failures() == 2);
+}
+
+#[test]
+fn a_service_that_gets_or_loses_session_affinity_keeps_its_endpoints_state() {
+    let mut hello = service("hello", "10.96.0.1", &[at(1), at(2)]);
+    let first = catalog(&[hello.clone()]);
+    let world = World::build(&terms(), first.clone(), None);
+    let (cluster, _) = bound(&world, "/svc/hello");
+    let before: Vec<_> = cluster.members().all.iter().map(|it| it.backend.clone()).collect();
+    hello.affinity = Some(Duration::from_secs(1));
+    let second = with(&first, hello);
+    let next = world.with(second.clone(), &Changes::between(&first, &second));
+    assert!(Arc::ptr_eq(&bound(&next, "/svc/hello").0, &cluster));
+    assert_eq!(cluster.policy().balancer, Balancer::ClientIp);
+    let members = cluster.members();
+    assert!(members.all.iter().zip(&before).all(|(now, before)| Arc::ptr_eq(&now.backend, before)));
+    // One client keeps one endpoint from now on.
+    let chosen = |_| {
+        let lease = cluster.lease(Instant::now(), &mut fastrand::Rng::new(), &at(9), &[]).unwrap();
+        lease.backend().address
+    };
+    let chosen: std::collections::BTreeSet<_> = (0..20).map(chosen).collect();
+    assert_eq!(chosen.len(), 1, "{chosen:?}");
+}
+
+#[tokio::test]
+async fn destinations_outside_stay_and_take_over_what_is_set_and_so_do_those_to_come() {
+    let mut terms = terms();
+    let outside = Outside::new(&terms, None, tokio::runtime::Handle::current(), None);
+    let cluster = outside.fixed(at(1), Instant::now());
+    fail(&cluster);
+    terms.policies.all.breaker.failures = 2;
+    terms.policies.some = client("/$/inet/10.1.0.2", Client { calls: attempts(7), ..Client::default() });
+    outside.adopt(&terms.policies);
+    assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now()), &cluster));
+    assert_eq!(cluster.members().all[0].backend.stats.failures.value(), 1);
+    assert_eq!((cluster.policy().breaker.failures, cluster.policy().dialled), (2, Calls::default()));
+    let later = outside.fixed(at(2), Instant::now());
+    assert_eq!((later.policy().breaker.failures, later.policy().dialled), (2, attempts(7)));
+}
+
+#[tokio::test]
+async fn only_what_is_refused_now_or_was_until_now_is_forgotten() {
+    let terms = terms();
+    let outside = Outside::new(&terms, None, tokio::runtime::Handle::current(), None);
+    let [one, other] = [1, 2].map(|last| outside.fixed(at(last), Instant::now()));
+    outside.forget(&["10.1.0.2/32".parse().unwrap()], Instant::now());
+    assert_eq!((one.is_retired(), other.is_retired()), (false, true));
+    assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now()), &one));
+    assert!(!Arc::ptr_eq(&outside.fixed(at(2), Instant::now()), &other));
+}
