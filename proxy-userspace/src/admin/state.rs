@@ -168,6 +168,7 @@ fn endpoint(member: &Member, policy: &Policy, now: Instant) -> Value {
         "weight": member.weight,
         "breaker": breaker,
         "retryInSeconds": retry_in,
+        "leftAloneSeconds": backend.left_alone(now).map(|left| left.as_secs_f64()),
         "inFlight": backend.in_flight(),
         "latencySeconds": backend.latency().map(|ns| ns / 1e9),
         "requests": backend.stats.requests.value(),

@@ -63,6 +63,9 @@ pub struct Limits {
     pub pool_connections: usize,
     /// `attempts`: endpoints that one request may reach, the first included. 1 to 10, default 3.
     pub attempts: usize,
+    /// `retryAfter`: how long an endpoint is left alone at most that asks for it by `Retry-After` beside 429 or 503 (RFC 9110
+    /// §10.2.3). 0 (not at all) to 1 h, default 1 m.
+    pub retry_after: Duration,
     /// `copyBuffer`: bytes buffered per direction of a byte tunnel. 1 KiB to 1 MiB, default 16 KiB.
     pub copy_buffer: usize,
     /// `sniff`: how long a diverted connection may stay silent before weir connects upstream, because perhaps
@@ -120,6 +123,7 @@ impl Default for Limits {
             pool_idle: Duration::from_secs(60),
             pool_connections: 256,
             attempts: 3,
+            retry_after: Duration::from_secs(60),
             copy_buffer: 16 * 1024,
             sniff: Duration::from_millis(200),
             first_list: Duration::from_secs(2),
@@ -164,6 +168,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("poolIdle", &mut limits.pool_idle, duration(MS..=DAY));
     section.set("poolConnections", &mut limits.pool_connections, count(0..=100_000));
     section.set("attempts", &mut limits.attempts, count(1..=10));
+    section.set("retryAfter", &mut limits.retry_after, duration(Duration::ZERO..=Duration::from_hours(1)));
     section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
     section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
     section.set("firstList", &mut limits.first_list, duration(Duration::ZERO..=Duration::from_secs(30)));

@@ -93,7 +93,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         service: Arc<Cluster>,
         endpoint: String,
         counts: [u64; 6],
-        levels: [f64; 5],
+        levels: [f64; 6],
     }
     let now = Instant::now();
     let mut rows = Vec::new();
@@ -114,6 +114,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
                     backend.latency().unwrap_or_default() / 1e9,
                     idle as f64,
                     f64::from(u8::from(backend.is_in_doubt())),
+                    f64::from(u8::from(backend.left_alone(now).is_some())),
                 ],
             });
         }
@@ -138,6 +139,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         ("weir_endpoint_latency_seconds", "Moving mean of latency, 0 before the first answer"),
         ("weir_endpoint_idle_connections", "Unused connections kept"),
         ("weir_endpoint_in_doubt", "1 while its node leaves a connection unacknowledged"),
+        ("weir_endpoint_left_alone", "1 while it is left alone, as it has asked (Retry-After)"),
     ]
     .into_iter()
     .enumerate()

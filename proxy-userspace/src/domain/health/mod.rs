@@ -123,9 +123,9 @@ impl Health {
         self.inner.lock().latency.estimate()
     }
 
-    /// Until when it has asked to be left alone (`Retry-After`), if that is not over.
-    pub fn is_left_alone(&self, now: Instant) -> bool {
-        self.inner.lock().refusals.is_left_alone(now)
+    /// For how long it is still to be left alone, as it has asked (`Retry-After`).
+    pub fn left_alone(&self, now: Instant) -> Option<Duration> {
+        self.inner.lock().refusals.left_alone(now)
     }
 
     /// Whether another endpoint may be ejected because this one is there.
@@ -149,7 +149,7 @@ impl Health {
             usable: if self.doubts.any() { Usable::No } else { inner.usable(now, policy) },
             load: busy / weight + 1.0,
             latency: latency * inner.refusals.factor(now),
-            due: inner.probation.is_due(now) && !inner.refusals.is_left_alone(now),
+            due: inner.probation.is_due(now) && inner.refusals.left_alone(now).is_none(),
             waited: waited as f64 * weight,
         }
     }

@@ -22,7 +22,8 @@ const MOST: f64 = 10.0;
 /// From here on they are many: four in a row.
 const MANY: f64 = 3.0;
 
-/// What it costs at least as long as the endpoint has asked to be left alone.
+/// What it costs at least as long as the endpoint has asked to be left alone: others are asked unless each has eight times as
+/// much to do. Not more, since what one client is refused for (a limit of its own) need not concern the others.
 const ASKED: f64 = 3.0;
 
 /// What one endpoint has refused.
@@ -71,14 +72,14 @@ impl Refusals {
         self.until = self.until.max(now.checked_add(wait));
     }
 
-    /// Whether it asked to be left alone.
-    pub(super) fn is_left_alone(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
+    /// For how long it is to be left alone, if it is.
+    pub(super) fn left_alone(&self, now: Instant) -> Option<Duration> {
+        self.until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
     /// How many times as expensive it is.
     pub(super) fn factor(&self, now: Instant) -> f64 {
-        let least = if self.is_left_alone(now) { ASKED } else { 0.0 };
+        let least = if self.left_alone(now).is_some() { ASKED } else { 0.0 };
         let doublings = self.doublings.max(least);
         // Nearly always, and not worth a power.
         if doublings == 0.0 { 1.0 } else { doublings.exp2() }

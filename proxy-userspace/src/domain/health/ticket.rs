@@ -137,9 +137,9 @@ impl Ticket {
         Finished { outcome, verdict, transition, took }
     }
 
-    /// The endpoint asks to be left alone for so long; at most as long as its breaker would keep it out.
-    pub fn leave_alone(&self, now: Instant, wait: Duration, scene: &Scene<'_, impl Tier>) {
-        scene.health.inner.lock().refusals.leave_alone(now, wait.min(scene.policy.backoff.max));
+    /// The endpoint asks to be left alone for so long (`Retry-After`), which it is for `most` at most.
+    pub fn leave_alone(&self, now: Instant, wait: Duration, most: Duration, scene: &Scene<'_, impl Tier>) {
+        scene.health.inner.lock().refusals.leave_alone(now, wait.min(most));
     }
 
     fn observe(&self, now: Instant, outcome: Outcome, scene: &Scene<'_, impl Tier>) {

@@ -14,6 +14,7 @@ mod max_forwards;
 mod overrides;
 mod replay;
 mod request;
+mod retry_after;
 mod scan;
 pub mod session;
 mod tunnel;

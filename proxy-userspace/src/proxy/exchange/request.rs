@@ -16,7 +16,7 @@ use super::head::Head;
 use super::headers::{self, Upgrade};
 use super::replay::Replay;
 use super::scan::{Length, Survey};
-use super::{Body, answer, expect, identify, max_forwards, overrides, tunnel};
+use super::{Body, answer, expect, identify, max_forwards, overrides, retry_after, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Calls;
 use crate::domain::retry::Next;
@@ -283,6 +283,9 @@ fn reply(
         _ => None,
     };
     settlement.lease.answered(now, Outcome::Answered(status.as_u16()));
+    if let Some(wait) = retry_after::of(status, response.headers()) {
+        settlement.lease.leave_alone(now, wait, world.terms.limits.retry_after);
+    }
     if let Some(client) = tunnel {
         return Ok(tunnel::switched(worker, session, world, client, response, settlement));
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use e2e::time::within;
-use e2e::{Answer, Backend, Load, Request, Weir};
+use e2e::{Answer, Backend, Load, Request, Weir, eventually};
 
 use super::{answers, named, too_many};
 
@@ -65,4 +65,76 @@ fn one_that_answers_429_no_more_has_its_share_again() {
     answers(&weir, 200, &["429", "good"]);
     full.store(false, Ordering::SeqCst);
     within(Duration::from_secs(20), "its share", || answers(&weir, 20, &["limited", "good", "429"])[0] >= 8);
+}
+
+/// A server whose first answer has this status and `Retry-After`, and whose others are `ok`.
+fn once(status: u16, retry_after: &str) -> Backend {
+    let (asked, retry_after) = (AtomicBool::new(false), retry_after.to_owned());
+    let script = move |_: &_| match asked.swap(true, Ordering::SeqCst) {
+        false => Answer::status(status).with("Retry-After", &retry_after),
+        true => Answer::ok("ok"),
+    };
+    Backend::http().script(script).start()
+}
+
+/// A weir with two endpoints, the first of which has given its first answer.
+fn after_the_first(limits: &str, first: &Backend, second: &Backend) -> Weir {
+    let weir = Weir::new().set("limits", limits).service("hello", &[first.addr(), second.addr()]).start();
+    eventually("its first answer", || {
+        weir.get("http://hello/");
+        first.count() == 1
+    });
+    weir
+}
+
+#[test]
+fn an_endpoint_that_asks_to_be_left_alone_is_for_as_long_as_it_says() {
+    for (status, retry_after, is_left_alone) in [
+        (429, "600", true),
+        (503, "600", true),
+        (429, "Tue, 31 Dec 2999 23:59:59 GMT", true),
+        // These say nothing: the field is no time, or past; or the status does not ask for that.
+        (429, "soon", false),
+        (429, "0", false),
+        (429, "Sun, 06 Nov 1994 08:49:37 GMT", false),
+        (404, "600", false),
+    ] {
+        let (first, second) = (once(status, retry_after), named("ok"));
+        let weir = after_the_first("{}", &first, &second);
+        let left = weir.endpoint(first.addr())["leftAloneSeconds"].as_f64();
+        assert_eq!(left.is_some(), is_left_alone, "{status} {retry_after}: {left:?}");
+        assert!(left.is_none_or(|left| left <= 60.0), "no longer than limits.retryAfter: {left:?}");
+        let endpoint = first.addr().to_string();
+        let gauge = weir.metric("weir_endpoint_left_alone", &[("endpoint", &endpoint)]);
+        assert_eq!(gauge, f64::from(u8::from(is_left_alone)), "{status} {retry_after}");
+        answers(&weir, 50, &["ok"]);
+        match is_left_alone {
+            // A busy machine may make the other one eight times as slow for a moment.
+            true => assert!(first.count() <= 5, "{status} {retry_after}: {}", first.count()),
+            false => assert!(first.count() >= 15, "{status} {retry_after}: {}", first.count()),
+        }
+    }
+}
+
+#[test]
+fn nobody_is_left_alone_for_longer_than_the_settings_say() {
+    let (first, second) = (once(429, "600"), named("ok"));
+    let weir = after_the_first("{ retryAfter: 1s }", &first, &second);
+    within(Duration::from_secs(20), "its share", || {
+        answers(&weir, 20, &["ok"]);
+        first.count() >= 10
+    });
+    let (first, second) = (once(429, "600"), named("ok"));
+    let weir = after_the_first("{ retryAfter: 0s }", &first, &second);
+    answers(&weir, 50, &["ok"]);
+    assert!(first.count() >= 15, "{}", first.count());
+}
+
+#[test]
+fn where_every_endpoint_asks_to_be_left_alone_requests_go_on_to_all_of_them() {
+    let refusing = || Backend::http().answer(too_many().with("Retry-After", "600")).start();
+    let (one, two) = (refusing(), refusing());
+    let weir = Weir::serving("hello", &[one.addr(), two.addr()]);
+    answers(&weir, 60, &["429"]);
+    assert!(one.count() >= 15 && two.count() >= 15, "{} and {}", one.count(), two.count());
 }

@@ -28,6 +28,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("poolIdle", "2h"),
     ("poolConnections", "200"),
     ("attempts", "2"),
+    ("retryAfter", "30s"),
     ("copyBuffer", "8KiB"),
     ("interimAnswers", "50"),
     ("interimBytes", "32KiB"),

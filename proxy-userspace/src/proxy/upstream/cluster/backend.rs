@@ -1,7 +1,7 @@
 //! An endpoint at run time: its health, its connections, and what is counted of it.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::domain::health::Health;
 use crate::domain::health::breaker::{Policy, State};
@@ -75,6 +75,11 @@ impl Backend {
     /// Its latency estimate in nanoseconds, once it has been observed.
     pub fn latency(&self) -> Option<f64> {
         self.health.latency().map(|estimate| estimate.as_secs_f64() * 1e9)
+    }
+
+    /// For how long it is still to be left alone, as it has asked (`Retry-After`).
+    pub fn left_alone(&self, now: Instant) -> Option<Duration> {
+        self.health.left_alone(now)
     }
 
     /// Where connections to it say that they may turn out to be silent.

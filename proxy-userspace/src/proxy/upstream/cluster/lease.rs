@@ -48,6 +48,11 @@ impl Lease {
         self.note(transition, outcome);
     }
 
+    /// The endpoint asks to be left alone, see [`Ticket::leave_alone`].
+    pub fn leave_alone(&mut self, now: Instant, wait: Duration, most: Duration) {
+        self.tell(|ticket, scene| ticket.leave_alone(now, wait, most, scene));
+    }
+
     /// The attempt is over: its answer is whole, or there will be none.
     pub fn finish(mut self, now: Instant, outcome: Outcome) {
         self.close(now, outcome);
