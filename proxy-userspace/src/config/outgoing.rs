@@ -15,7 +15,8 @@ pub struct Outgoing {
     pub listen: Option<SocketAddr>,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
-    /// `via`: whether requests and answers get `Via: 1.1 weir` (RFC 9110 §7.6.3). Default true.
+    /// `via`: whether requests and answers get `Via: 1.1 weir`, or `1.0 weir` where they came as HTTP/1.0 (RFC 9110 §7.6.3).
+    /// Default true.
     pub via: bool,
     /// `overrides`: clients whose requests may bring dtab entries of their own (`l5d-dtab`, `l5d-ctx-dtab`), which choose
     /// the destination. Empty means nobody. Default: every client that may connect.

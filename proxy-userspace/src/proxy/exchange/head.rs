@@ -279,7 +279,7 @@ mod tests {
             let mut request = request(&Method::GET, target, &fields);
             let head = read(&mut request).unwrap();
             prop_assert_eq!((head.host(), hosts(&request)), ("right:81", vec!["right:81"]));
-            headers::append_via(request.headers_mut());
+            headers::append_via(Version::HTTP_11, request.headers_mut());
             headers::strip_hop_by_hop(head.found, Origin::Explicit, request.headers_mut());
             request.headers_mut().remove("l5d-dtab");
             request.headers_mut().append("l5d-dst-service", HeaderValue::from_static("decoy"));

@@ -18,9 +18,6 @@ const MAX_HOPS: usize = 20;
 /// Fields that are added to a request at most, as a rule: Via and three that name its destination.
 pub(super) const ADDED: usize = 4;
 
-/// weir's own mark in Via (RFC 9110 §7.6.3).
-pub(super) static VIA_WEIR: HeaderValue = HeaderValue::from_static("1.1 weir");
-
 /// Whether a message asks for the connection to become a byte tunnel, and keeps what it asks with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Upgrade {
@@ -193,9 +190,10 @@ pub(super) fn say_destination(found: Survey, headers: &mut HeaderMap, route: &Ro
     }
 }
 
-/// Appends `1.1 weir` to Via.
-pub(super) fn append_via(headers: &mut HeaderMap) {
-    headers.append(VIA, VIA_WEIR.clone());
+/// Appends weir to Via, with the version of the message as it came: `1.1 weir` or `1.0 weir` (RFC 9110 §7.6.3).
+pub(super) fn append_via(received: Version, headers: &mut HeaderMap) {
+    let weir = if received == Version::HTTP_10 { "1.0 weir" } else { "1.1 weir" };
+    headers.append(VIA, HeaderValue::from_static(weir));
 }
 
 /// Refuses a request that has passed too many weirs. Counted from Via, so transparent hops, which add none, do not

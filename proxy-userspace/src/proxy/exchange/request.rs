@@ -57,8 +57,9 @@ pub(in crate::proxy) async fn handle(
         session.pulse.answered(Instant::now());
     }
     if session.door.via() {
-        headers::append_via(response.headers_mut());
+        headers::append_via(response.version(), response.headers_mut());
     }
+    *response.version_mut() = Version::HTTP_11;
     // What follows a CONNECT that was refused may be meant for the tunnel: it must not be taken for requests. A tunnel has
     // no next request.
     let status = response.status();
@@ -177,7 +178,7 @@ impl Exchange {
         let upgrade = headers::strip_hop_by_hop(found, session.origin, request.headers_mut());
         let asked = Asked::by(request, upgrade);
         if session.door.via() {
-            headers::append_via(request.headers_mut());
+            headers::append_via(spoken, request.headers_mut());
         }
         let repeatable = request.method().is_idempotent()
             && request.body().is_replayable()
@@ -268,7 +269,6 @@ fn reply(
     }
     let closes = headers::closes(survey, response.version(), response.headers());
     let keeps_upgrade = headers::strip_hop_by_hop(survey, session.origin, response.headers_mut());
-    *response.version_mut() = Version::HTTP_11;
     let tunnel = match (client.asked, keeps_upgrade, status) {
         (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
         (.., StatusCode::SWITCHING_PROTOCOLS) => {

@@ -140,6 +140,27 @@ fn via_names_weir_on_the_request_and_on_the_answer() {
 }
 
 #[test]
+fn via_names_the_version_that_each_message_came_in() {
+    let old = Backend::http().answer(Answer::ok("ok").http10().closing()).start();
+    let weir = Weir::new().service("old", &[old.addr()]).start();
+    for (request, on_request) in [("HTTP/1.0", "1.0 weir"), ("HTTP/1.1", "1.1 weir")] {
+        let answer = weir
+            .client()
+            .send(format!("GET / {request}\r\nHost: old\r\nConnection: close\r\n\r\n"))
+            .response();
+        answer.expect_body("ok");
+        assert!(answer.head.start.starts_with("HTTP/1."), "{answer:?}");
+        assert_eq!(answer.get("via"), Some("1.0 weir"), "to a request of {request}");
+        let received = old.requests().pop().unwrap().head;
+        assert_eq!(received.get("via"), Some(on_request));
+        assert!(received.start.ends_with("HTTP/1.1"), "{received:?}");
+    }
+    // weir's own answers came in none.
+    let answer = weir.client().send("GET / HTTP/1.0\r\nHost: nobody\r\n\r\n").response();
+    assert_eq!((answer.status, answer.get("via")), (502, Some("1.1 weir")));
+}
+
+#[test]
 fn via_is_left_out_when_the_settings_say_so() {
     let backend = Backend::http().start();
     let outgoing = "{ listen: 127.0.0.1:0, via: false }";

@@ -93,6 +93,8 @@ fn more_than_twenty_weirs_in_via_are_a_loop() {
     let answer = weir.ask(&list(21));
     assert!(!answer.expect_status(508).l5d_err().is_empty());
     weir.ask(&lines(21)).expect_status(508);
+    let mixed = Request::get("http://hello/").with("Via", &["1.0 weir, 1.1 weir"; 11].join(", "));
+    weir.ask(&mixed).expect_status(508);
     let others = Request::get("http://hello/").with("Via", &vec!["1.1 squid"; 30].join(", "));
     weir.ask(&others).expect_body("ok");
     assert_eq!(backend.count(), 3);
