@@ -11,7 +11,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS};
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, DATE, FORWARDED,
+    HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PRAGMA, USER_AGENT, VIA,
+};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 
@@ -25,8 +28,23 @@ use crate::proxy::worker::Worker;
 
 static CONTEXT: HeaderName = HeaderName::from_static("l5d-add-context");
 
-/// Fields of a request that its echo does not repeat (RFC 9110 §9.3.8).
-static SECRET: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
+/// Fields of a request that its echo repeats: those of HTTP itself, and what says which way it came. Any other may hold a
+/// secret (RFC 9110 §9.3.8), in whatever field an application or a platform keeps its own.
+static ECHOED: [HeaderName; 13] = [
+    ACCEPT,
+    ACCEPT_CHARSET,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    CACHE_CONTROL,
+    CONTENT_TYPE,
+    DATE,
+    FORWARDED,
+    HOST,
+    MAX_FORWARDS,
+    PRAGMA,
+    USER_AGENT,
+    VIA,
+];
 
 /// The answer to a request that may not go further, if this one may not.
 ///
@@ -96,11 +114,11 @@ fn diagnosis(
     Ok(text("text/plain; charset=utf-8", format!("{head}\n{explained}")))
 }
 
-/// The request as it came, but for the fields that concern one hop only and those that are secret.
+/// The request as it came, with those of its fields that hold no secret.
 fn echo(request: &Request<Body>, spoken: Version) -> String {
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let mut echo = format!("{} {target} {spoken:?}\r\n", request.method());
-    for (name, value) in request.headers().iter().filter(|(name, _)| !SECRET.contains(name)) {
+    for (name, value) in request.headers().iter().filter(|(name, _)| ECHOED.contains(name)) {
         let _ = write!(echo, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
     }
     echo.push_str("\r\n");

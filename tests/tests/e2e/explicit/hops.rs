@@ -71,13 +71,32 @@ fn without_asking_for_one_there_is_no_diagnosis() {
 #[test]
 fn a_trace_that_may_not_go_further_is_answered_with_itself_without_its_secrets() {
     let (weir, backend) = diagnosing("");
-    let trace = Request::new("TRACE", "http://hello/x").with("Max-Forwards", "0").with("X-Mine", "yes");
-    let answer = weir.ask(&trace.with("Cookie", "secret").with("Authorization", "Basic secret"));
+    let trace = Request::new("TRACE", "http://hello/x").with("Max-Forwards", "0").with("Via", "1.1 outer");
+    let secrets = [
+        "Authorization",
+        "Proxy-Authorization",
+        "Cookie",
+        "Cookie2",
+        "Set-Cookie",
+        "X-Api-Key",
+        "X-Auth-Token",
+        "X-Csrf-Token",
+        "X-Amz-Security-Token",
+        "X-Forwarded-Client-Cert",
+        "Referer",
+        "X-Mine",
+        "l5d-ctx-trace",
+    ];
+    let answer = weir.ask(&secrets.iter().fold(trace, |trace, name| trace.with(name, "secret")));
     answer.expect_status(200);
     assert_eq!(message::find(&answer.head.fields, "content-type"), Some("message/http"));
     let text = answer.text();
-    assert!(text.starts_with("TRACE /x HTTP/1.1\r\n") && text.contains("x-mine: yes\r\n"), "{text}");
+    assert!(text.starts_with("TRACE /x HTTP/1.1\r\n") && text.contains("via: 1.1 outer\r\n"), "{text}");
+    assert!(text.contains("host: hello\r\n") && text.contains("max-forwards: 0\r\n"), "{text}");
     assert!(!text.contains("secret"), "{text}");
+    for name in secrets {
+        assert!(!text.contains(&name.to_lowercase()), "{name} in {text}");
+    }
     weir.ask(&Request::new("OPTIONS", "http://hello/").with("Max-Forwards", "0")).expect_body("");
     assert_eq!(backend.requests().len(), 0);
 }
