@@ -150,6 +150,39 @@ fn identifiers_make_names_of_headers_paths_and_methods() {
 }
 
 #[test]
+fn http10_without_a_host_goes_where_its_name_is_made_of_something_else() {
+    let by_path = "{ kind: io.l5d.path, consume: true }";
+    for (identifier, dtab, head, answer) in [
+        (by_path, "", "GET /v1/x HTTP/1.0", "v1"),
+        ("{ kind: io.l5d.static, path: /v2 }", "", "GET / HTTP/1.0", "v2"),
+        ("{ kind: io.l5d.header.token, header: X-Name }", "", "GET / HTTP/1.0\r\nX-Name: v1", "v1"),
+        ("{ kind: io.l5d.header, header: X-Name }", "", "GET / HTTP/1.0\r\nX-Name: /v1", "v1"),
+        ("{ kind: io.l5d.methodAndHost }", "/svc/1.0/GET => /svc/v2 ;", "GET / HTTP/1.0", "v2"),
+        ("[{ kind: weir.host }, { kind: io.l5d.path }]", "", "GET /v1/x HTTP/1.0", "v1"),
+        // Nothing is left to make a name of; or it is HTTP/1.1, which has to say its host.
+        ("{ kind: weir.host }", "", "GET /v1 HTTP/1.0", "400"),
+        (by_path, "", "GET / HTTP/1.0", "400"),
+        (by_path, "", "GET /v1/x HTTP/1.1", "400"),
+    ] {
+        let outgoing = format!("{{ listen: 127.0.0.1:0, identifier: {identifier} }}");
+        let three = three(dtab, |weir| weir.set("outgoing", &outgoing));
+        let got = three.weir.client().send(format!("{head}\r\n\r\n")).response();
+        match answer {
+            "400" => {
+                got.expect_status(400);
+                assert!(got.l5d_err().contains("no%20host"), "{}", got.l5d_err());
+            }
+            body => {
+                got.expect_body(body);
+                let backend = three._backends.iter().find(|it| it.count() == 1).unwrap();
+                // HTTP/1.1 has to have one (RFC 9112 §3.2).
+                assert_eq!(backend.only_request().head.all("host"), [body], "{head}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_host_header_is_a_name_as_it_is_where_linkerds_identifier_is_written() {
     let outgoing = "{ listen: 127.0.0.1:0, identifier: { kind: io.l5d.header.token } }";
     let dtab = "/svc/V1:80 => /svc/v1 ; /svc/V1 => /svc/v2 ;";

@@ -22,7 +22,7 @@ pub(super) struct Head {
     /// The version its client speaks.
     pub(super) spoken: Version,
     /// The host and port that an explicit request names (RFC 9110 §7.1), as written. Diverted requests have none: they
-    /// go where they dialled.
+    /// go where they dialled. Nor may one of HTTP/1.0, which then needs a name that is made of something else.
     host: Option<HeaderValue>,
     /// What it expects before its body is sent.
     pub(super) expectation: Expectation,
@@ -43,7 +43,7 @@ impl Head {
         let expectation = if found.expect { Expectation::of(request) } else { Expectation::None };
         let host = match (found.hosts, origin) {
             (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
-            (_, Origin::Explicit) => Some(host(request)?),
+            (_, Origin::Explicit) => host(request)?,
             (1, Origin::Dialled(_)) => None,
             (_, Origin::Dialled(address)) => {
                 require_host(request, address)?;
@@ -53,6 +53,11 @@ impl Head {
         Ok(Self { found, spoken: request.version(), host, expectation })
     }
 
+    /// Whether the request names a host.
+    pub(super) fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// The host and port that the request names; empty where it names none, or one that is not ASCII.
     pub(super) fn host(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
@@ -60,15 +65,19 @@ impl Head {
 }
 
 /// The host of an explicit request: what its target says, or else its only Host field (RFC 9112 §§3.2.2, 3.3). Both say
-/// the same afterwards.
-fn host<B>(request: &mut Request<B>) -> Result<HeaderValue, Fault> {
+/// the same afterwards. Only a request of HTTP/1.0 may have none.
+fn host<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
     let Some(host) = to_origin_form(request)? else {
-        return request.headers().get(HOST).cloned().ok_or_else(no_host);
+        let host = request.headers().get(HOST).cloned();
+        return match request.version() {
+            Version::HTTP_10 => Ok(host),
+            _ => host.ok_or_else(no_host).map(Some),
+        };
     };
     if request.headers().get(HOST) != Some(&host) {
         request.headers_mut().insert(HOST, host.clone());
     }
-    Ok(host)
+    Ok(Some(host))
 }
 
 /// Every diverted request that goes on has a Host (RFC 9112 §3.2), unless its target is in absolute-form. One of HTTP/1.0
@@ -85,7 +94,7 @@ fn require_host<B>(request: &mut Request<B>, dialled: SocketAddr) -> Result<(), 
     Ok(())
 }
 
-fn no_host() -> Fault {
+pub(super) fn no_host() -> Fault {
     Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL")
 }
 
@@ -205,6 +214,22 @@ mod tests {
             if let Ok(head) = head {
                 assert_eq!(hosts(&request), [head.host()], "{target} {fields:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_explicit_request_of_http10_may_say_no_host_and_no_two_either() {
+        let cases: [(&str, Fields, Result<bool, Kind>); 5] = [
+            ("/", &[], Ok(false)),
+            ("/", &[("host", "hello")], Ok(true)),
+            ("/", &[("host", "")], Ok(true)),
+            ("http://hello/", &[], Ok(true)),
+            ("/", &[("host", "a"), ("host", "a")], Err(Kind::NoHost)),
+        ];
+        for (target, fields, expected) in cases {
+            let mut request = request(&Method::GET, target, fields);
+            *request.version_mut() = Version::HTTP_10;
+            assert_eq!(read(&mut request).map(|head| head.has_host()), expected, "{target} {fields:?}");
         }
     }
 

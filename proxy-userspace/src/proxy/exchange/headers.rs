@@ -190,6 +190,14 @@ pub(super) fn say_destination(found: Survey, headers: &mut HeaderMap, route: &Ro
     }
 }
 
+/// Gives a request of HTTP/1.0 that named no host the canonical one of the `cluster` that it goes to: as HTTP/1.1 it has to
+/// have one (RFC 9112 §3.2). It is empty where the cluster's name is made of no host.
+pub(super) fn say_host(headers: &mut HeaderMap, cluster: &str) {
+    let host = cluster.strip_prefix("/svc/").filter(|host| !host.contains('/'));
+    let host = host.and_then(|host| HeaderValue::from_str(host).ok());
+    headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
+}
+
 /// Appends weir to Via, with the version of the message as it came: `1.1 weir` or `1.0 weir` (RFC 9110 §7.6.3).
 pub(super) fn append_via(received: Version, headers: &mut HeaderMap) {
     let weir = if received == Version::HTTP_10 { "1.0 weir" } else { "1.1 weir" };

@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Version};
 
 use super::Body;
-use super::head::Head;
+use super::head::{Head, no_host};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
 use crate::domain::name::{Host, Path};
@@ -38,12 +38,15 @@ impl<'a> Asked<'a> {
         token: Option<&'a HeaderValue>,
     ) -> Result<Self, Fault> {
         if let [Identifier::Host] = world.terms.identifiers.as_slice() {
-            return worker.host(&session.pod, world, head.host()).await.map(Self::Host);
+            return match head.has_host() {
+                true => worker.host(&session.pod, world, head.host()).await.map(Self::Host),
+                false => Err(no_host()),
+            };
         }
         if let Some(value) = token.and_then(|value| value.to_str().ok()) {
             return Ok(Self::Token(value));
         }
-        let host = match uses_host(world) {
+        let host = match uses_host(world) && head.has_host() {
             true => known(worker.host(&session.pod, world, head.host()).await)?,
             false => None,
         };
@@ -111,7 +114,10 @@ pub(super) fn name(
         identify(&world.terms.identifiers, &facts)
     };
     let identified = identified.map_err(|bad| Fault::new(Kind::Unidentified, bad.to_string()))?;
-    let nothing = || Fault::new(Kind::Unidentified, "no identifier makes a name of this request");
+    let nothing = || match head.has_host() {
+        true => Fault::new(Kind::Unidentified, "no identifier makes a name of this request"),
+        false => no_host(),
+    };
     let identified = identified.ok_or_else(nothing)?;
     if let Some(target) = identified.target.and_then(|target| PathAndQuery::try_from(target).ok()) {
         *request.uri_mut() = target.into();

@@ -237,6 +237,9 @@ async fn bind(
             let bind = |world: &World| asked.bind(worker, world, own.as_ref());
             let Settled { world, route, place } = worker.place(world, &session.client, bind).await?;
             let (cluster, calls, outside) = (place.cluster.clone(), place.calls, place.outside);
+            if !head.has_host() {
+                headers::say_host(request.headers_mut(), &cluster.name);
+            }
             headers::say_destination(found, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
             let now = if outside || world.is_some() { Instant::now() } else { now };
