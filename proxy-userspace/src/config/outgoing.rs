@@ -19,7 +19,8 @@ pub struct Outgoing {
     /// Default true.
     pub via: bool,
     /// `overrides`: clients whose requests may bring dtab entries of their own (`l5d-dtab`, `l5d-ctx-dtab`), which choose
-    /// the destination. Empty means nobody. Default: every client that may connect.
+    /// the destination. Of others' requests and answers every `l5d-…` is removed (linkerd's `clearContext`). Empty means
+    /// nobody. Default: every client that may connect.
     pub overrides: Allow,
     /// `diagnostics`: clients that may ask where a request of theirs would go, instead of having it go there. The answer
     /// names endpoints and the dtabs. Default: nobody.

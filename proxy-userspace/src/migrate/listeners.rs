@@ -63,8 +63,8 @@ fn read_clear(clear: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
     match clear.boolean() {
         Some(true) => {
             carried.clears = true;
-            let why = "it is `outgoing.overrides: []` now: nobody's l5d-dtab and l5d-ctx-dtab counts, and they do not go on; \
-                       other l5d-ctx- headers do";
+            let why = "it is `outgoing.overrides: []` now: no l5d- header of a client counts or goes on, none of an answer's \
+                       comes back, and errors say no more than their status";
             notes.changed(clear, why);
         }
         Some(false) => {}

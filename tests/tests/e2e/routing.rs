@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::time::within;
-use e2e::{Backend, Load, Request, Weir, eventually, message};
+use e2e::{Answer, Backend, Load, Request, Weir, eventually, message};
 
 /// Files `hello`, `v1` and `v2`, each with one backend of that name.
 struct Three {
@@ -73,6 +73,63 @@ fn overrides_are_taken_only_from_those_the_settings_name() {
     let three = three("", |weir| weir.set("outgoing", "{ listen: 127.0.0.1:0, overrides: [10.0.0.0/8] }"));
     let own = Request::get("http://hello/").with("l5d-dtab", "/svc/hello => /svc/v2");
     three.weir.ask(&own).expect_body("hello");
+}
+
+#[test]
+fn to_and_from_strangers_nothing_of_linkerds_goes() {
+    let backend = Backend::http().script(|received| match received.head.target() {
+        "/fails" => Answer::status(502).with("l5d-err", "secret").with("l5d-success-class", "0.0"),
+        _ => Answer::ok("ok").with("l5d-ctx-trace", "secret").with("L5D-Other", "secret").with("X-Own", "1"),
+    });
+    let backend = backend.start();
+    for overrides in ["[]", "[10.0.0.0/8]"] {
+        backend.forget();
+        let outgoing = format!("{{ listen: 127.0.0.1:0, overrides: {overrides} }}");
+        let weir = Weir::new().set("outgoing", &outgoing);
+        let weir = weir.service("hello", &[backend.addr()]).service("empty", &[]).start();
+        let fields =
+            ["l5d-dtab", "l5d-ctx-dtab", "l5d-ctx-trace", "L5D-Ctx-Deadline", "l5d-sample", "l5d-reqid"];
+        let request = Request::get("http://hello/").with("X-Own", "1").with("l5d-dst-client", "a lie");
+        let answer = weir.ask(&fields.iter().fold(request, |it, name| it.with(name, "/svc => /svc/other")));
+        answer.expect_body("ok");
+        assert!(
+            answer.get("x-own") == Some("1") && !format!("{:?}", answer.head).contains("secret"),
+            "{answer:?}"
+        );
+        let head = backend.only_request().head;
+        let own: Vec<_> = head.fields.iter().filter(|(name, _)| name.starts_with("l5d-")).collect();
+        assert_eq!(own.len(), 2, "{own:?}");
+        assert_eq!(head.all("l5d-dst-client"), ["/#/io.l5d.fs/hello"]);
+        assert_eq!(head.get("x-own"), Some("1"));
+
+        let answer = weir.get("http://hello/fails");
+        answer.expect_status(502);
+        assert_eq!(
+            (answer.text().as_str(), answer.get("l5d-err"), answer.get("l5d-success-class")),
+            ("", None, None)
+        );
+        for (method, target, status, what) in [
+            ("GET", "http://nobody.shop/", 502, "Bad Gateway"),
+            ("CONNECT", "nobody.shop:80", 502, "Bad Gateway"),
+            ("GET", "http://empty/", 503, "Service Unavailable"),
+            ("GET", "http://169.254.169.254/", 403, "Forbidden"),
+        ] {
+            let answer = weir.ask(&Request::new(method, target));
+            answer.expect_status(status);
+            assert_eq!(answer.l5d_err(), what.replace(' ', "%20"), "{method} {target}");
+            assert_eq!(answer.text(), format!("{what}\n"), "{method} {target}");
+        }
+    }
+}
+
+#[test]
+fn a_header_that_names_are_made_of_counts_from_strangers_too() {
+    let backend = Backend::http().start();
+    let outgoing = "{ listen: 127.0.0.1:0, overrides: [], identifier: { kind: io.l5d.header } }";
+    let weir = Weir::new().set("outgoing", outgoing).service("hello", &[backend.addr()]).start();
+    let request = Request::get("http://any/").with("l5d-name", "/hello").with("l5d-sample", "1.0");
+    weir.ask(&request).expect_body("ok");
+    assert_eq!(backend.only_request().head.get("l5d-sample"), None);
 }
 
 #[test]

@@ -12,13 +12,19 @@ pub(super) static L5D_ERR: HeaderName = HeaderName::from_static("l5d-err");
 /// The most bytes of an error's text that go into a header.
 const MAX_HEADER_TEXT: usize = 1024;
 
-/// The answer to a request that could not be served: the status, and one line that says why.
-pub(super) fn fault(fault: &Fault) -> Response<Body> {
-    let mut response = Response::new(Body::Text(format!("{fault}\n").into()));
-    *response.status_mut() = fault.kind.status();
+/// The answer to a request that could not be served: the status, and one line that says why; to a stranger, what the
+/// status means.
+pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<Body> {
+    let status = fault.kind.status();
+    let detail = match is_stranger {
+        true => status.canonical_reason().unwrap_or_default(),
+        false => &fault.detail,
+    };
+    let mut response = Response::new(Body::Text(format!("{detail}\n").into()));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if let Ok(text) = HeaderValue::try_from(percent_encoded(&fault.detail)) {
+    if let Ok(text) = HeaderValue::try_from(percent_encoded(detail)) {
         headers.insert(&L5D_ERR, text);
     }
     if matches!(fault.kind, Kind::TransferCoding | Kind::NoHost | Kind::BadTarget | Kind::BadBody) {

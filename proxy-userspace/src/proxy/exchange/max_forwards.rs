@@ -97,7 +97,7 @@ fn diagnosis(
     head: &Head,
     request: &mut Request<Body>,
 ) -> Result<Response<Body>, Fault> {
-    let own = overrides::take(head.found, session, &world.terms.overrides, request.headers_mut())?;
+    let own = overrides::take(head.found, session, &world.terms, request.headers_mut())?;
     let host = match identify::uses_host(world) {
         true => identify::known(worker.host_now(&session.pod, world, head.host()))?,
         false => None,

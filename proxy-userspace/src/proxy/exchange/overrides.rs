@@ -1,21 +1,32 @@
-//! `l5d-dtab`: entries that a request brings for itself, as linkerd had them.
+//! What requests say to weir in linkerd's fields (`l5d-…`), and who may.
 //!
 //! `l5d-ctx-dtab` came with the call that the application is answering, and the application passes it on; `l5d-dtab` is
 //! this request's own and goes before it. What goes on to the endpoint is both, as `l5d-ctx-dtab`. They let a caller
-//! choose its destination, so a setting says from whom they are taken; from others they are removed.
+//! choose its destination, so a setting says from whom they are taken. Others are strangers, as on an ingress (linkerd's
+//! `clearContext`): of their requests every `l5d-…` is removed, and of the answers they get, too; an answer that an error
+//! made says its status and no more.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
-use super::scan::Survey;
-use crate::config::Allow;
+use super::answer::L5D_ERR;
+use super::scan::{L5D, Survey};
+use super::session::{self, Session};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
-use crate::proxy::exchange::session::Session;
+use crate::domain::identify::Identifier;
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::routing::snapshot::Terms;
 
 static REQUEST: HeaderName = HeaderName::from_static("l5d-dtab");
 static CONTEXT: HeaderName = HeaderName::from_static("l5d-ctx-dtab");
 
-/// Takes the entries out of `headers`, if `allow` takes them from this client, and leaves there what goes on.
+/// Whether the client of an explicit request may say nothing to weir in these fields, and hears nothing by them. The
+/// client of a diverted one does not know of weir, and its fields are its own.
+pub(super) fn is_stranger(session: &Session, terms: &Terms) -> bool {
+    session.origin == session::Origin::Explicit && !terms.overrides.permits(session.client.ip())
+}
+
+/// Takes the entries out of `headers`, if they are taken from this client, and leaves there what goes on.
 ///
 /// # Errors
 ///
@@ -23,15 +34,24 @@ static CONTEXT: HeaderName = HeaderName::from_static("l5d-ctx-dtab");
 pub(super) fn take(
     found: Survey,
     session: &Session,
-    allow: &Allow,
+    terms: &Terms,
     headers: &mut HeaderMap,
 ) -> Result<Option<Dtab>, Fault> {
-    if !found.dtab {
+    if !found.l5d {
         return Ok(None);
     }
-    if !allow.permits(session.client.ip()) {
-        headers.remove(&REQUEST);
-        headers.remove(&CONTEXT);
+    if is_stranger(session, terms) {
+        // What the settings make names of is not context.
+        let is_name = |it: &Identifier, name: &HeaderName| match it {
+            Identifier::Token(header) | Identifier::Header(header) => {
+                header.eq_ignore_ascii_case(name.as_str())
+            }
+            _ => false,
+        };
+        remove(headers, |name| !terms.identifiers.iter().any(|it| is_name(it, name)));
+        return Ok(None);
+    }
+    if !found.dtab {
         return Ok(None);
     }
     let mut dtab = read(headers, &CONTEXT, Origin::Context)?;
@@ -52,6 +72,28 @@ pub(super) fn take(
         headers.insert(&CONTEXT, onward);
     }
     Ok(Some(dtab))
+}
+
+/// Removes linkerd's fields from the head of an endpoint's answer to a stranger. Whether its body goes as well: it says what
+/// went wrong behind the endpoint.
+pub(super) fn clear_answer(headers: &mut HeaderMap) -> bool {
+    let is_error = headers.contains_key(&L5D_ERR);
+    remove(headers, |_| true);
+    if is_error {
+        for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE] {
+            headers.remove(name);
+        }
+    }
+    is_error
+}
+
+/// Removes those of linkerd's fields that `goes` says.
+fn remove(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let is_one = |name: &&HeaderName| name.as_str().starts_with(L5D) && goes(name);
+    let names: SmallVec<[HeaderName; 4]> = headers.keys().filter(is_one).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// Several headers of one name are read as one dtab, in order.

@@ -51,7 +51,7 @@ pub(in crate::proxy) async fn handle(
     };
     let mut response = outcome.unwrap_or_else(|fault| {
         worker.shared.faults[fault.kind.slot()].up();
-        answer::fault(&fault)
+        answer::fault(&fault, overrides::is_stranger(&session, &world.terms))
     });
     if !matches!(response.body(), Body::Answer(_)) {
         session.pulse.answered(Instant::now());
@@ -231,7 +231,7 @@ async fn bind(
         }
         Origin::Explicit => {
             let found = head.found;
-            let own = overrides::take(found, session, &world.terms.overrides, request.headers_mut())?;
+            let own = overrides::take(found, session, &world.terms, request.headers_mut())?;
             let token = identify::token(world, request);
             let asked = identify::Asked::by((worker, session), world, request, &head, token.as_ref()).await?;
             let bind = |world: &World| asked.bind(worker, world, own.as_ref());
@@ -272,6 +272,9 @@ fn reply(
     }
     let closes = headers::closes(survey, response.version(), response.headers());
     let keeps_upgrade = headers::strip_hop_by_hop(survey, session.origin, response.headers_mut());
+    let emptied = survey.l5d
+        && overrides::is_stranger(session, &world.terms)
+        && overrides::clear_answer(response.headers_mut());
     let tunnel = match (client.asked, keeps_upgrade, status) {
         (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
         (.., StatusCode::SWITCHING_PROTOCOLS) => {
@@ -293,6 +296,11 @@ fn reply(
         return Ok(tunnel::switched(worker, session, world, client, response, settlement));
     }
     let (parts, incoming) = response.into_parts();
+    if emptied {
+        // The rest of it is not read: its connection ends.
+        settlement.lease.complete(now);
+        return Ok(Response::from_parts(parts, Body::Empty));
+    }
     Ok(Response::from_parts(parts, Body::answer(incoming, settlement, client.spoken)))
 }
 

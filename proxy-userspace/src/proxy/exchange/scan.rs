@@ -9,6 +9,9 @@ use http::header::{
 pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// What the names of linkerd's fields start with.
+pub(super) const L5D: &str = "l5d-";
+
 /// What is there.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Survey {
@@ -30,6 +33,8 @@ pub(super) struct Survey {
     pub(super) expect: bool,
     /// `Max-Forwards`.
     pub(super) max_forwards: bool,
+    /// Any field of linkerd's, `l5d-…`.
+    pub(super) l5d: bool,
     /// `l5d-dtab` or `l5d-ctx-dtab`.
     pub(super) dtab: bool,
     /// Any of `l5d-dst-service`, `l5d-dst-client`, `l5d-dst-residual`.
@@ -77,6 +82,9 @@ impl Survey {
     }
 
     fn note_other(&mut self, name: &str) {
+        if name.starts_with(L5D) {
+            self.l5d = true;
+        }
         match name {
             "keep-alive" | "proxy-connection" => self.hop = true,
             "l5d-dtab" | "l5d-ctx-dtab" => self.dtab = true,
@@ -99,6 +107,17 @@ mod tests {
     use super::*;
 
     type Fields = &'static [(&'static str, &'static str)];
+
+    #[test]
+    fn any_field_of_linkerds_is_found() {
+        for (name, found) in
+            [("l5d-sample", true), ("l5d-ctx-dtab", true), ("x-l5d-a", false), ("l5d", false)]
+        {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("1"))]);
+            assert_eq!(Survey::of(&headers).l5d, found, "{name}");
+        }
+    }
 
     #[test]
     fn hosts_and_lengths_are_counted_whatever_else_is_repeated() {

@@ -48,7 +48,7 @@ pub(super) async fn connect(
         let why = format!("the tunnel has passed {} weirs: it runs in a circle", session.passed);
         return Err(Fault::new(Kind::Loop, why));
     }
-    let own = overrides::take(survey, session, &world.terms.overrides, request.headers_mut())?;
+    let own = overrides::take(survey, session, &world.terms, request.headers_mut())?;
     let asked = Asked::Host(worker.host(&session.pod, world, authority.as_str()).await?);
     let bind = |world: &World| asked.bind(worker, world, own.as_ref());
     let settled = worker.place(world, &session.client, bind).await?;
