@@ -49,8 +49,12 @@ const QUIET_WITHIN: Duration = Duration::from_millis(500);
 /// How often a worker shows that it is alive.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// How often unused connections are looked over.
+/// How often a worker looks for what it need not keep, at least: an endpoint may have closed a connection, and names may have
+/// gone out of use.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long it may be until a connection is closed whose time is over: those of so long go together.
+const LATE: Duration = Duration::from_millis(500);
 
 /// How long accepting pauses when there is no descriptor for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -312,22 +316,62 @@ async fn beat(worker: Rc<Worker>) {
 
 /// Drops this worker's unused connections when their time is over.
 async fn sweep(worker: Rc<Worker>) {
-    let mut ticks = time::interval(SWEEP);
     loop {
-        ticks.tick().await;
         let (world, now) = (worker.world(), Instant::now());
         worker.routes.sweep(&world, now);
         let mut others = worker.shared.outside.clusters();
         others.extend(world.views());
+        let limit = world.terms.limits.pool_idle;
+        let mut next = None;
         for cluster in world.clusters().iter().chain(&others) {
             for member in &cluster.members().all {
-                member.backend.pool(worker.id).sweep(now, world.terms.limits.pool_idle);
+                next = earlier(next, member.backend.pool(worker.id).sweep(now, limit));
             }
         }
         worker.shared.outside.sweep(now);
+        drop((world, others));
+        time::sleep(until_sweep(now, next, limit)).await;
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+/// How long after `now` to look again, where the time of the `next` of the unused connections is over then, and no other's
+/// is before `limit` is.
+fn until_sweep(now: Instant, next: Option<Instant>, limit: Duration) -> Duration {
+    let left = next.map_or(limit, |next| next.saturating_duration_since(now).min(limit));
+    left.clamp(LATE, SWEEP)
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unused_connections_are_looked_over_when_the_first_ones_time_is_over_and_every_five_seconds() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        for (next, limit, after) in [
+            (None, 60_000, 5_000),
+            (Some(40_000), 60_000, 5_000),
+            (Some(4_000), 60_000, 4_000),
+            (Some(800), 60_000, 800),
+            // Those that end within half a second end together.
+            (Some(0), 60_000, 500),
+            (Some(100), 60_000, 500),
+            // One that comes back in a moment may be the first.
+            (None, 1_000, 1_000),
+            (Some(40_000), 2_000, 2_000),
+            (None, 1, 500),
+        ] {
+            let next = next.map(|next| now + ms(next));
+            assert_eq!(until_sweep(now, next, ms(limit)), ms(after), "{next:?} of {limit}");
+        }
+    }
 }

@@ -54,7 +54,7 @@ pub struct Pool(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The latest used last.
+    /// Those used last are the last.
     idle: Vec<(Instant, Ready)>,
     /// The endpoint has left, or is not to be used now.
     closed: bool,
@@ -87,11 +87,13 @@ impl Pool {
         }
     }
 
-    /// Drops connections that are closed, or idle for `limit`.
-    pub fn sweep(&self, now: Instant, limit: Duration) {
-        self.0.lock().idle.retain(|(since, ready)| {
+    /// Drops connections that are closed, or idle for `limit`. Returns when the next of those that stay will be.
+    pub fn sweep(&self, now: Instant, limit: Duration) -> Option<Instant> {
+        let mut state = self.0.lock();
+        state.idle.retain(|(since, ready)| {
             !ready.sender.is_closed() && now.saturating_duration_since(*since) < limit
         });
+        state.idle.first()?.0.checked_add(limit)
     }
 
     /// Drops every connection that is here.

@@ -1,6 +1,6 @@
 //! Connections on either side: kept, closed, pipelined, bounded.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::backend::Then;
 use e2e::client::Closed;
@@ -155,6 +155,22 @@ fn a_backends_connection_idle_for_too_long_is_closed() {
     eventually("the idle connection's end", || backend.open() == 0);
     weir.get("http://hello/").expect_body("ok");
     assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn a_backends_connection_is_closed_within_a_second_of_its_time() {
+    const IDLE: Duration = Duration::from_secs(1);
+    let backend = Backend::http().start();
+    let weir = Weir::new().set("limits", "{ poolIdle: 1s }").service("hello", &[backend.addr()]).start();
+    let lasted = [(); 3].map(|()| {
+        let asked = Instant::now();
+        weir.get("http://hello/").expect_body("ok");
+        eventually("the unused connection's end", || backend.open() == 0);
+        asked.elapsed()
+    });
+    assert!(lasted.iter().all(|it| *it >= IDLE), "{lasted:?}");
+    // A busy machine may make some of them late, whatever weir does.
+    assert!(lasted.iter().any(|it| *it <= IDLE + Duration::from_secs(1)), "{lasted:?}");
 }
 
 #[test]
