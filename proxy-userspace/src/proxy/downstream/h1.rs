@@ -37,8 +37,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let timer = pin!(sleep(shortest(&limits)));
     let seat = watching.connections.seat();
-    let mut watch =
-        Watch { pulse: &pulse, limits: &limits, drain: &drain, seat, closing: None, timer, set: false };
+    let (pulse, worker) = (&pulse, &*watching);
+    let mut watch = Watch { pulse, worker, limits, drain: &drain, seat, closing: None, timer, set: false };
     loop {
         let ended = tokio::select! {
             biased;
@@ -78,7 +78,9 @@ fn builder(limits: &Limits, way: Way) -> http1::Builder {
 /// phase may change to one with a shorter limit while it sleeps.
 struct Watch<'a> {
     pulse: &'a Pulse,
-    limits: &'a Limits,
+    worker: &'a Worker,
+    /// As they were when the timer went off last.
+    limits: Limits,
     drain: &'a Drain,
     seat: Seat<'a>,
     closing: Option<Instant>,
@@ -105,6 +107,7 @@ impl Watch<'_> {
             return Poll::Pending;
         }
         while closes || self.timer.as_mut().poll(cx).is_ready() {
+            self.follow();
             let mut left = self.left();
             if left.is_zero() && self.pulse.phase() == Phase::Busy && self.pulse.wait() == Wait::Waiting {
                 // Not the connection's end but the request's: it becomes a 504.
@@ -114,7 +117,7 @@ impl Watch<'_> {
             if left.is_zero() {
                 return Poll::Ready(());
             }
-            let next = left.min(if self.closing.is_some() { LINGER } else { shortest(self.limits) });
+            let next = left.min(if self.closing.is_some() { LINGER } else { shortest(&self.limits) });
             self.timer.as_mut().reset(tokio::time::Instant::now() + next);
             if self.timer.as_mut().poll(cx).is_pending() {
                 break;
@@ -122,6 +125,14 @@ impl Watch<'_> {
         }
         self.set = has_budget_remaining();
         Poll::Pending
+    }
+
+    /// Takes over limits that have changed: a connection may last for days.
+    fn follow(&mut self) {
+        let world = self.worker.world();
+        if world.terms.limits != self.limits {
+            self.limits = world.terms.limits.clone();
+        }
     }
 
     /// How long the phase may last from now on.
@@ -133,7 +144,7 @@ impl Watch<'_> {
                 self.limits.response.saturating_sub(lasted)
             }
             // Whoever waits so ends the wait itself, which may be longer than any limit here.
-            (Phase::Busy, _) if self.pulse.wait() == Wait::Timed => shortest(self.limits),
+            (Phase::Busy, _) if self.pulse.wait() == Wait::Timed => shortest(&self.limits),
             (Phase::Busy, _) => self.limits.tunnel_idle.saturating_sub(lasted),
             (Phase::Upload, _) => self.limits.body.saturating_sub(lasted),
             (Phase::Idle, None) => self.limits.idle.saturating_sub(lasted),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use e2e::folder::service;
 use e2e::load::Load;
@@ -107,6 +108,20 @@ fn every_setting_of_clusters_that_is_documented_is_edited_here() {
         let word = key.rsplit('.').next().unwrap();
         assert!(POLICIES.iter().any(|edit| edit.contains(word)), "{key} is not edited");
     }
+}
+
+#[test]
+fn a_changed_answer_time_holds_for_clients_that_are_connected() {
+    let slow = Backend::http().answer(Answer::ok("late").after(Duration::from_secs(1))).start();
+    let weir = Weir::new().set("limits", "{ headerRead: 200ms, response: 20s }");
+    let weir = weir.service("hello", &[slow.addr()]).start();
+    let mut client = weir.client();
+    client.get("http://hello/").expect_body("late");
+    change(&weir, "limits", Some("{ headerRead: 200ms, response: 300ms }"));
+    eventually("the shorter time", || client.get("http://hello/").status == 504);
+    change(&weir, "limits", Some("{ headerRead: 200ms, response: 20s }"));
+    eventually("the longer time", || client.get("http://hello/").text() == "late");
+    assert_eq!(weir.accepted("outgoing"), 1.0);
 }
 
 /// Everything that only grows, by its name and labels.
