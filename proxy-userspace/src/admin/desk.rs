@@ -116,7 +116,7 @@ impl Desk {
             let missing = interception.as_ref().err().filter(|_| transparent.is_due());
             ready.set("interception", missing.map_or(Ok(()), |why| Err(why.clone())));
         }
-        let catalog = shared.world.load().catalog.clone();
+        let catalog = shared.routing.world.load().catalog.clone();
         Arc::new(Self {
             shared,
             doors,
@@ -254,7 +254,7 @@ impl Scrape for Control {
             "Addresses of the cluster's nodes that are known, besides this node's own",
             [(none, desk.catalog.load().nodes.len() as f64)],
         )?;
-        let live = desk.shared.world.load().clusters().len();
+        let live = desk.shared.routing.world.load().clusters().len();
         page.gauges(
             "weir_catalog_clusters",
             "Service ports in use since they are there",

@@ -21,7 +21,7 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
     let now = Instant::now();
     let (dtab, namespace) = (of("dtab").unwrap_or_default(), of("namespace").filter(|it| !it.is_empty()));
     let asked = Question { name: &name, dtab: &dtab, namespace: namespace.as_deref() };
-    let explained = explain(&desk.shared.world.load(), asked, now)?;
+    let explained = explain(&desk.shared.routing.world.load(), asked, now)?;
     if of("format").as_deref() == Some("text") {
         return Ok((explained.to_string(), false));
     }

@@ -19,7 +19,8 @@ use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, Member, Seat};
 
 /// The whole state. A large cluster's takes a while and some room: each service is written before the next is looked at.
 pub(super) fn json(desk: &Desk) -> Vec<u8> {
-    let whole = Whole { desk, world: desk.shared.world.load_full(), catalog: desk.catalog.load_full() };
+    let whole =
+        Whole { desk, world: desk.shared.routing.world.load_full(), catalog: desk.catalog.load_full() };
     let mut text = serde_json::to_vec_pretty(&whole).unwrap_or_default();
     text.push(b'\n');
     text
@@ -58,13 +59,14 @@ impl Whole<'_> {
         let (desk, now) = (self.desk, Instant::now());
         let reload = desk.reload();
         let (ready, readiness) = desk.ready.report();
-        let outside: Vec<Value> = desk.shared.outside.clusters().iter().map(|it| cluster(it, now)).collect();
+        let outside: Vec<Value> =
+            desk.shared.routing.outside.clusters().iter().map(|it| cluster(it, now)).collect();
         let problems: Vec<String> = desk.problems.borrow().iter().map(ToString::to_string).collect();
         let faults = Kind::LABELS.iter().zip(&desk.shared.faults).filter(|(_, count)| count.value() > 0);
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "node": node_name(&desk.settings.load().discovery.kubernetes.clone().unwrap_or_default()),
-            "uptimeSeconds": desk.shared.epoch.elapsed().as_secs_f64(),
+            "uptimeSeconds": desk.shared.routing.epoch.elapsed().as_secs_f64(),
             "ready": ready,
             "readiness": readiness.lines().collect::<Vec<_>>(),
             "draining": desk.shared.drain.is_closing(),

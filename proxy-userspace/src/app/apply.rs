@@ -126,13 +126,13 @@ impl Running {
     /// What concerns connections to endpoints, and names outside.
     fn connect(&self, now: &Settings, next: &Settings) {
         let shared = &self.desk.shared;
-        let diverts = shared.connector().mark.is_some();
-        shared.connecting.store(Arc::new(connector(next, diverts)));
+        let diverts = shared.connecting.connector().mark.is_some();
+        shared.connecting.connector.store(Arc::new(connector(next, diverts)));
         if now.limits.outside != next.limits.outside {
-            shared.outside.keep(next.limits.outside);
+            shared.routing.outside.keep(next.limits.outside);
         }
         if now.names.dns != next.names.dns {
-            shared.outside.ask(next.names.dns.as_ref().map(Dns::new));
+            shared.routing.outside.ask(next.names.dns.as_ref().map(Dns::new));
         }
     }
 }

@@ -65,8 +65,8 @@ pub(super) async fn clients(
 ) -> anyhow::Result<()> {
     loop {
         let clients = Clients::of(&residents.borrow_and_update());
-        desk.shared.clients.pods.store(Arc::new(clients));
-        desk.shared.moved.send_replace(());
+        desk.shared.routing.clients.pods.store(Arc::new(clients));
+        desk.shared.routing.moved.send_replace(());
         residents.changed().await?;
     }
 }

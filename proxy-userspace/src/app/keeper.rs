@@ -93,7 +93,7 @@ enum Change {
 /// Endpoints alone go to their clusters, and that is all; services that come or go make a new world out of the one before;
 /// other terms make a new one from the start, and clusters take over what holds for them then.
 fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
-    let (world, now) = (desk.shared.world.load_full(), Instant::now());
+    let (world, now) = (desk.shared.routing.world.load_full(), Instant::now());
     let before = desk.catalog.load_full();
     let changes = Changes::between(&before, &catalog);
     desk.catalog.store(catalog.clone());
@@ -107,14 +107,14 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     };
     if let Some(next) = &next.map(Arc::new) {
         if !same_terms {
-            desk.shared.outside.adopt(&next.terms.policies);
+            desk.shared.routing.outside.adopt(&next.terms.policies);
         }
-        desk.shared.world.store(next.clone());
-        desk.shared.moved.send_replace(());
+        desk.shared.routing.world.store(next.clone());
+        desk.shared.routing.moved.send_replace(());
         if world.terms.refused != next.terms.refused {
             // Connections to what is in these ranges were made by other rules.
             let changed = either_not_both(&world.terms.refused, &next.terms.refused);
-            desk.shared.outside.forget(&changed, now);
+            desk.shared.routing.outside.forget(&changed, now);
         }
         if change == Change::Catalog {
             super::intercept::divert_changes(desk, &before, &catalog, &changes, next);

@@ -24,12 +24,10 @@ mod tasks;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -44,13 +42,13 @@ use crate::discovery::dns::Dns;
 use crate::discovery::files;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
+use crate::proxy::downstream;
 use crate::proxy::listener::sockets::Sockets;
-use crate::proxy::routing::clients::Clients;
+use crate::proxy::routing::Routing;
 use crate::proxy::routing::external::Outside;
-use crate::proxy::routing::resolve::Holds;
 use crate::proxy::routing::snapshot::{Terms, World};
-use crate::proxy::tcp;
-use crate::proxy::worker::{self, Shared};
+use crate::proxy::upstream::Connecting;
+use crate::proxy::worker::Shared;
 use crate::telemetry::log;
 use crate::transport::Connector;
 
@@ -124,7 +122,7 @@ async fn live(
     let shared = share(&settings, &terms, &services, &listeners, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
-        .map(|id| worker::start(id, shared.clone(), alive.token()))
+        .map(|id| downstream::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let doors = listeners.all_doors();
     let health = services.cluster.as_ref().map(|it| it.health());
@@ -212,29 +210,18 @@ fn share(
     interception: Option<&crate::intercept::Interception>,
     drain: Drain,
 ) -> Arc<Shared> {
-    let now = Instant::now();
     let dns = settings.names.dns.as_ref().map(Dns::new);
     let mark = interception.map(|_| intercept::MARK);
-    Arc::new(Shared {
-        world: ArcSwap::from_pointee(World::build(terms, services.catalog(), None)),
-        clients: Clients::default(),
-        moved: watch::Sender::new(()),
-        holds: Holds::default(),
-        outside: Arc::new(Outside::new(terms, dns, Handle::current(), mark)),
-        sockets: Sockets::new(listeners.data()),
-        connecting: ArcSwap::from_pointee(connector(settings, interception.is_some())),
-        originals: interception.map(crate::intercept::Interception::originals),
+    let outside = Outside::new(terms, dns, Handle::current(), mark);
+    let world = World::build(terms, services.catalog(), None);
+    Shared::new(
+        settings.workers,
+        Routing::new(world, outside),
+        Connecting::new(connector(settings, interception.is_some())),
+        Sockets::new(listeners.data()),
+        interception.map(crate::intercept::Interception::originals),
         drain,
-        faults: Default::default(),
-        refusals: Default::default(),
-        diagnoses: Default::default(),
-        unasked: Default::default(),
-        bindings: Arc::default(),
-        raced: Default::default(),
-        tunnels: tcp::Stats::default(),
-        beats: (0..settings.workers).map(|_| AtomicU64::new(0)).collect(),
-        epoch: now,
-    })
+    )
 }
 
 /// How upstream sockets are made.

@@ -28,10 +28,7 @@ pub struct Metrics {
 
 impl Scrape for Metrics {
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
-        let world = self.shared.world.load_full();
-        let mut clusters = world.clusters();
-        clusters.extend(world.views());
-        clusters.extend(self.shared.outside.clusters());
+        let mut clusters = self.shared.routing.clusters();
         // Two namers may know one name (a file and a Service): a page must not have two rows with the same labels, so
         // the first, which is the one the name binds to, stands for it. The admin's state has both.
         let mut seen = HashSet::new();
@@ -160,17 +157,17 @@ impl Metrics {
         let faults = Kind::LABELS.iter().zip(&self.shared.faults);
         let rows = faults.map(|(kind, count)| ([("kind", *kind)], count.value()));
         page.counters("weir_faults", "Answers weir made itself, and connections it could not carry", rows)?;
-        let refusals = Refusal::LABELS.iter().zip(&self.shared.refusals);
+        let refusals = Refusal::LABELS.iter().zip(&self.shared.connecting.refusals);
         let rows = refusals.map(|(reason, count)| ([("reason", *reason)], count.value()));
         page.counters("weir_refused", "Destinations that weir did not connect to", rows)?;
-        let outside = &self.shared.outside;
+        let outside = &self.shared.routing.outside;
         let diagnoses = self.shared.diagnoses.value();
         let none: [(&str, &str); 0] = [];
         page.counters("weir_diagnoses", "Requests answered with a diagnosis", [(none, diagnoses)])?;
         page.counters(
             "weir_expect_timeouts",
             "Bodies sent although the endpoint had not asked for them in time",
-            [(none, self.shared.unasked.value())],
+            [(none, self.shared.connecting.unasked.value())],
         )?;
         page.counters(
             "weir_outside_evicted",
@@ -206,7 +203,7 @@ impl Metrics {
         page.counters(
             "weir_connects_raced",
             "Addresses tried because another one of the same name took long",
-            [(none, self.shared.raced.value())],
+            [(none, self.shared.connecting.raced.value())],
         )?;
         self.look_ups(page)?;
         page.gauges(
@@ -217,7 +214,7 @@ impl Metrics {
     }
 
     fn look_ups(&self, page: &mut Page<'_>) -> fmt::Result {
-        let look_ups = &self.shared.outside.look_ups;
+        let look_ups = &self.shared.routing.outside.look_ups;
         let none: [(&str, &str); 0] = [];
         page.gauges("weir_dns_lookups", "Look-ups under way", [(none, look_ups.under_way() as f64)])?;
         let refused = Busy::LABELS.iter().zip(&look_ups.refused);
@@ -226,7 +223,7 @@ impl Metrics {
     }
 
     fn holds(&self, page: &mut Page<'_>) -> fmt::Result {
-        let holds = &self.shared.holds;
+        let holds = &self.shared.routing.holds;
         let none: [(&str, &str); 0] = [];
         let open = holds.open.value() as f64;
         page.gauges(
@@ -240,12 +237,12 @@ impl Metrics {
         page.counters(
             "weir_client_namespace_unknown",
             "Short names whose client is no pod of this node",
-            [(none, self.shared.clients.strangers.value())],
+            [(none, self.shared.routing.clients.strangers.value())],
         )
     }
 
     fn bindings(&self, page: &mut Page<'_>) -> fmt::Result {
-        let bindings = &self.shared.bindings;
+        let bindings = &self.shared.routing.bindings;
         let none: [(&str, &str); 0] = [];
         page.gauges("weir_bindings", "Names that are bound now", [(none, bindings.bound.value() as f64)])?;
         page.counters(

@@ -6,6 +6,7 @@
 //! Deliberately absent: Kubernetes and BPF. What the proxy needs of them it gets as a catalog and as the address
 //! a connection had dialled.
 
+pub mod clock;
 pub mod downstream;
 pub mod exchange;
 pub mod fault;

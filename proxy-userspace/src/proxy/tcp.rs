@@ -6,7 +6,6 @@ use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::tunnel::{End, Side, Tunnel};
 use crate::proxy::upstream::cluster::Lease;
-use crate::proxy::worker::Shared;
 use crate::telemetry::{Count, Level};
 use crate::transport::{Copied, Io, Peer, copy};
 
@@ -29,8 +28,7 @@ impl Stats {
 }
 
 /// Copies between two connections until both are done, and settles the lease.
-pub async fn carry(shared: &Shared, limits: &Limits, mut lease: Lease, mut client: Io, mut server: Io) {
-    let stats = &shared.tunnels;
+pub async fn carry(stats: &Stats, limits: &Limits, mut lease: Lease, mut client: Io, mut server: Io) {
     stats.open.up();
     let lived = || lease.answered(Instant::now(), Outcome::Carried);
     let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle, lived).await;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 
-use super::{Peer, Pulse};
+use super::{Activity, Peer};
 
 /// Up to so many bytes, what is to be written in pieces is put together first: the kernel's `send` of one piece costs less
 /// than its `writev` of two.
@@ -22,7 +22,7 @@ pub struct Io {
     stream: TcpStream,
     prefix: Bytes,
     reader: Reader,
-    pulse: Option<Pulse>,
+    activity: Option<Activity>,
     /// The far side, of a connection to an endpoint.
     peer: Option<Peer>,
     writes: Writes,
@@ -81,7 +81,7 @@ impl Io {
             stream,
             prefix: Bytes::new(),
             reader: Reader::default(),
-            pulse: None,
+            activity: None,
             peer: None,
             writes: Writes::Fail,
             close: Close::End,
@@ -116,17 +116,17 @@ impl Io {
         self
     }
 
-    /// Tells `pulse` when bytes come in.
-    pub fn beating(mut self, pulse: Pulse) -> Self {
-        self.pulse = Some(pulse);
+    /// Tells `activity` when bytes pass.
+    pub fn telling(mut self, activity: Activity) -> Self {
+        self.activity = Some(activity);
         self
     }
 
     fn settle(&self, wrote: io::Result<usize>, wanted: usize) -> Poll<io::Result<usize>> {
         match wrote {
             Ok(n) => {
-                if let Some(pulse) = &self.pulse {
-                    pulse.bytes_went();
+                if let Some(activity) = &self.activity {
+                    activity.bytes_went();
                 }
                 Poll::Ready(Ok(n))
             }
@@ -175,7 +175,7 @@ impl Io {
 impl Drop for Io {
     fn drop(&mut self) {
         // A close in order would pass an answer that was cut short for a whole one, where nothing else tells its end.
-        if self.close == Close::Reset || self.pulse.as_ref().is_some_and(Pulse::is_open_ended) {
+        if self.close == Close::Reset || self.activity.as_ref().is_some_and(Activity::is_open_ended) {
             // A socket that is already gone needs no reset.
             let _ = self.stream.set_zero_linger();
         }
@@ -191,8 +191,8 @@ impl AsyncRead for Io {
         if !self.prefix.is_empty() {
             let n = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix[..n]);
-            if let Some(pulse) = &self.pulse {
-                pulse.bytes_came(&self.prefix[..n]);
+            if let Some(activity) = &self.activity {
+                activity.bytes_came(&self.prefix[..n]);
             }
             self.prefix.advance(n);
             return Poll::Ready(Ok(()));
@@ -211,8 +211,8 @@ impl AsyncRead for Io {
         }
         ready!(read)?;
         if buf.filled().len() > before {
-            if let Some(pulse) = &self.pulse {
-                pulse.bytes_came(&buf.filled()[before..]);
+            if let Some(activity) = &self.activity {
+                activity.bytes_came(&buf.filled()[before..]);
             }
             if let Some(peer) = &self.peer
                 && let Err(cause) = peer.said(&buf.filled()[before..])
@@ -253,11 +253,11 @@ impl AsyncWrite for Io {
     /// Nothing is buffered here. But hyper asks at the end of each of its turns, also while it reads nothing because a body is
     /// kept back: that is when more of it may come unasked.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(pulse) = &self.pulse
-            && pulse.is_watched()
+        if let Some(activity) = &self.activity
+            && activity.is_watched()
             && (!self.prefix.is_empty() || self.stream.poll_read_ready(cx).is_ready())
         {
-            pulse.more_came();
+            activity.more_came();
         }
         Poll::Ready(Ok(()))
     }

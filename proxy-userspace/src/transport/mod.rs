@@ -1,5 +1,6 @@
 //! Floor 2: bytes and sockets. It listens, connects, and copies; it decides nothing.
 
+mod activity;
 mod ahead;
 mod connect;
 mod copy;
@@ -8,10 +9,10 @@ mod interim;
 mod io;
 mod listen;
 mod peer;
-mod pulse;
 mod route;
 mod tcp_info;
 
+pub use activity::{Activity, Phase};
 pub use connect::{ConnectError, Connector, ask_when_silent};
 pub use copy::{Copied, copy};
 pub use hops::{hop_limit, set_hop_limit};
@@ -19,5 +20,4 @@ pub use interim::Bounds;
 pub use io::Io;
 pub use listen::{BindError, bind, bind_range, refuse_new};
 pub use peer::{Patience, Peer, Watch};
-pub use pulse::{Flow, Phase, Pulse, Upload, Wait};
 pub use route::{KernelRoutes, Way};

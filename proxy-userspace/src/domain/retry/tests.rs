@@ -66,14 +66,14 @@ const BUDGET: Duration = Duration::from_secs(3);
 
 #[test]
 fn attempts_that_reached_an_endpoint_are_limited_by_their_number() {
-    let mut tries = Tries::new(3, BUDGET);
+    let mut tries = Tries::new(3, 1, BUDGET);
     assert_eq!([tries.reached(), tries.reached(), tries.reached()], [Next::Now, Next::Now, Next::Never]);
-    assert_eq!(Tries::new(1, BUDGET).reached(), Next::Never);
+    assert_eq!(Tries::new(1, 1, BUDGET).reached(), Next::Never);
 }
 
 #[test]
 fn connects_that_fail_use_up_no_attempt_while_an_endpoint_is_left() {
-    let mut tries = Tries::new(3, BUDGET);
+    let mut tries = Tries::new(3, 1, BUDGET);
     for _ in 0..7 {
         assert_eq!(tries.unreached(NONE, true), Next::Now);
     }
@@ -83,18 +83,18 @@ fn connects_that_fail_use_up_no_attempt_while_an_endpoint_is_left() {
 
 #[test]
 fn an_endpoint_that_was_tried_is_tried_again_only_as_often_as_attempts_says() {
-    let mut tries = Tries::new(3, BUDGET);
+    let mut tries = Tries::new(3, 1, BUDGET);
     assert_eq!(tries.unreached(NONE, false), Next::Now);
     assert_eq!(tries.unreached(NONE, false), Next::Now);
     assert_eq!(tries.unreached(NONE, false), Next::Never);
-    let mut tries = Tries::new(3, BUDGET);
+    let mut tries = Tries::new(3, 1, BUDGET);
     assert_eq!((0..4).map(|_| tries.unreached(NONE, true)).last(), Some(Next::Now));
     assert_eq!(tries.unreached(NONE, false), Next::Never);
 }
 
 #[test]
 fn connects_that_fail_are_limited_by_their_time() {
-    let mut tries = Tries::new(3, BUDGET);
+    let mut tries = Tries::new(3, 1, BUDGET);
     let second = Duration::from_secs(1);
     assert_eq!(tries.connect(second), second);
     assert_eq!(tries.unreached(second, true), Next::Now);
@@ -105,7 +105,7 @@ fn connects_that_fail_are_limited_by_their_time() {
 
 #[test]
 fn a_thousand_endpoints_that_refuse_cost_a_request_some_tens_of_connects() {
-    let mut tries = Tries::new(3, BUDGET);
+    let mut tries = Tries::new(3, 1, BUDGET);
     let (mut connects, mut waited) = (0, NONE);
     loop {
         connects += 1;

@@ -25,6 +25,8 @@ pub struct Tries {
     reached: usize,
     /// Attempts that reached none.
     unreached: usize,
+    /// How often the request may be sent again after it was sent.
+    repeats: u8,
     /// What is left for attempts that reach none.
     connecting: Duration,
 }
@@ -41,9 +43,10 @@ pub enum Next {
 }
 
 impl Tries {
-    /// A request that may reach `attempts` endpoints, and may take `connecting` altogether to be refused by others.
-    pub fn new(attempts: usize, connecting: Duration) -> Self {
-        Self { attempts, reached: 0, unreached: 0, connecting }
+    /// A request that may reach `attempts` endpoints, may be sent again `repeats` times after it was sent, and may take
+    /// `connecting` altogether to be refused by others.
+    pub fn new(attempts: usize, repeats: u8, connecting: Duration) -> Self {
+        Self { attempts, reached: 0, unreached: 0, repeats, connecting }
     }
 
     /// How long the next connect may take, if none may take longer than `limit`.
@@ -56,9 +59,20 @@ impl Tries {
         self.connecting
     }
 
-    /// Whether another attempt may follow when the next one reaches its endpoint and fails there.
+    /// Whether the request may be sent again when the next attempt sends it and no answer comes.
     pub fn may_repeat(&self) -> bool {
-        self.reached + 1 < self.attempts
+        self.repeats > 0 && self.reached + 1 < self.attempts
+    }
+
+    /// An attempt failed at an endpoint that may have seen the request.
+    pub fn repeat(&mut self) -> Next {
+        match self.repeats.checked_sub(1) {
+            Some(left) => {
+                self.repeats = left;
+                self.reached()
+            }
+            None => Next::Never,
+        }
     }
 
     /// An attempt failed at an endpoint that it had reached.

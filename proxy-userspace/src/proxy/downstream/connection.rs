@@ -12,23 +12,24 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time;
 
-use super::first_head::FirstHead;
+use super::detect::{Detected, detect_protocol};
 use super::h1;
 use crate::config::Limits;
 use crate::domain::catalog::AppProtocol;
 use crate::domain::hops;
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::{Exempt, Refusal, refuse};
-use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
+use crate::domain::sniff::Sniffed;
 use crate::domain::tunnel::Side;
 use crate::intercept::{Original, Unknown};
+use crate::proxy::exchange::attempt::{self, Bytes};
 use crate::proxy::exchange::session::{Origin, Session};
+use crate::proxy::exchange::{self, Exchange};
 use crate::proxy::fault::Kind;
 use crate::proxy::listener::{Door, Entry, Turned, Way};
 use crate::proxy::routing::snapshot::World;
 use crate::proxy::tcp;
 use crate::proxy::upstream::cluster::Lease;
-use crate::proxy::upstream::dial;
 use crate::proxy::worker::Worker;
 use crate::transport::{Io, Phase, ask_when_silent, hop_limit};
 
@@ -45,8 +46,8 @@ pub(in crate::proxy) async fn live(
     }
     match door.way {
         Way::Outgoing => {
-            let mut session = Session::new(door, entry, client, Origin::Explicit);
-            session.passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
+            let passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
+            let session = Session::new(door, entry, client, Origin::Explicit, passed);
             h1::serve(worker, session, Io::new(stream)).await;
         }
         Way::Transparent => diverted(worker, door, entry, stream, client).await,
@@ -57,7 +58,7 @@ pub(in crate::proxy) async fn live(
 /// Small answers must not wait for the client's acknowledgement, and a client that is gone must not be waited for.
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let connector = worker.shared.connector();
+    let connector = worker.dialer.connecting.connector();
     ask_when_silent(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
 }
 
@@ -68,13 +69,13 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
         Err(why) => return door.turn_away(why),
     };
     let dialled = original.dialled;
-    let world = worker.world();
+    let world = worker.router.world();
     if loops(&worker, &world, dialled) {
-        worker.shared.refusals[Refusal::OwnListener.slot()].up();
+        worker.dialer.connecting.refused(Refusal::OwnListener);
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
         return door.turn_away(Turned::Loop);
     }
-    let session = Session::new(door, entry, client, Origin::Dialled(dialled));
+    let session = Session::new(door, entry, client, Origin::Dialled(dialled), 0);
     let declared = match original.opaque {
         // The pod's own wish, whoever it dialled.
         true => AppProtocol::Opaque,
@@ -86,21 +87,23 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
     let mut io = Io::new(stream);
     let protocol = match declared {
         AppProtocol::Opaque | AppProtocol::Direct | AppProtocol::Http2 => Sniffed::Opaque,
-        AppProtocol::Http1 | AppProtocol::Sniff => match look(&limits, &session.door, &mut io).await {
-            Some(Looked::Unparsed) => Sniffed::Opaque,
-            Some(Looked::As(_)) if declared == AppProtocol::Http1 => Sniffed::Http1,
-            Some(Looked::As(sniffed)) => sniffed,
-            None => return, // It is gone.
-        },
+        AppProtocol::Http1 | AppProtocol::Sniff => {
+            match detect_protocol(&limits, &session.door, &mut io).await {
+                Some(Detected::Unparsed) => Sniffed::Opaque,
+                Some(Detected::As(_)) if declared == AppProtocol::Http1 => Sniffed::Http1,
+                Some(Detected::As(sniffed)) => sniffed,
+                None => return, // It is gone.
+            }
+        }
     };
     match protocol {
         Sniffed::Http1 => h1::serve(worker, session, io).await,
         // Boxed: the few that are silent at first would make every connection's task larger.
-        Sniffed::Undecided => Box::pin(first_to_speak(worker, session, dialled, &limits, io)).await,
+        Sniffed::Undecided => Box::pin(detect_server_first(worker, session, dialled, &limits, io)).await,
         Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
             session.door.requests.up();
             if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
-                tcp::carry(&worker.shared, &limits, lease, io, server).await;
+                tcp::carry(&worker.shared.tunnels, &limits, lease, io, server).await;
             }
         }
     }
@@ -122,64 +125,15 @@ fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Result<O
 
 /// Whether `dialled` is one of weir's own listeners, which nothing that is diverted has any business with.
 fn loops(worker: &Worker, world: &World, dialled: SocketAddr) -> bool {
-    let is_local = |ip| worker.kernel.is_local(ip);
+    let is_local = |ip| worker.dialer.is_local(ip);
     refuse(dialled, world.grounds(), Exempt::Written, is_local) == Some(Refusal::OwnListener)
-}
-
-/// What a look at the first bytes came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looked {
-    /// They begin this.
-    As(Sniffed),
-    /// They are HTTP/1, with a head that hyper cannot parse.
-    Unparsed,
-}
-
-/// Reads until the protocol shows, and the whole first head where that is HTTP/1, or the client has been silent for
-/// `limits.sniff`. One that closes without a byte may still listen (half-close), and then its server speaks. `None` when
-/// the connection is broken. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what
-/// follows it.
-async fn look(limits: &Limits, door: &Door, io: &mut Io) -> Option<Looked> {
-    let mut seen = BytesMut::with_capacity(1024);
-    let deadline = Instant::now() + limits.sniff;
-    let mut decided = Sniffed::Undecided;
-    let looked = loop {
-        match time::timeout_at(deadline.into(), io.read_buf(&mut seen)).await {
-            Ok(Err(_)) => return None,
-            Ok(Ok(1..)) => {}
-            // hyper waits for the rest of the head, or says that there is none.
-            Ok(Ok(0)) | Err(_) if decided == Sniffed::Http1 => break Looked::As(Sniffed::Http1),
-            Err(_) if seen.is_empty() => break Looked::As(Sniffed::Undecided),
-            // Whoever sends a piece and then waits is waiting for an answer to that piece.
-            Ok(Ok(0)) | Err(_) => break Looked::As(Sniffed::Opaque),
-        }
-        decided = match sniff(&seen) {
-            Sniffed::Undecided if seen.len() >= SNIFF_MAX => Sniffed::Opaque,
-            Sniffed::Http1 if seen.starts_with(b"CONNECT ") => Sniffed::Opaque,
-            sniffed => sniffed,
-        };
-        match decided {
-            Sniffed::Undecided => {}
-            Sniffed::Http1 => match FirstHead::of(&seen, limits) {
-                FirstHead::Partial => {}
-                FirstHead::Held => break Looked::As(decided),
-                FirstHead::Unparsed => {
-                    door.unparsed_heads.up();
-                    break Looked::Unparsed;
-                }
-            },
-            Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => break Looked::As(decided),
-        }
-    };
-    io.put_back(seen.freeze());
-    Some(looked)
 }
 
 /// The client has been silent: perhaps the server speaks first. Connects to it, and whoever speaks decides: the
 /// server, and the connection is opaque; the client, and its bytes say what it is.
-async fn first_to_speak(
+async fn detect_server_first(
     worker: Rc<Worker>,
-    session: Session,
+    session: Rc<Session>,
     dialled: SocketAddr,
     limits: &Limits,
     mut client: Io,
@@ -193,36 +147,38 @@ async fn first_to_speak(
     };
     server.put_back(said.freeze());
     let sniffed = match spoke {
-        Ok(Side::Client) => look(limits, &session.door, &mut client).await,
-        Ok(Side::Server) | Err(_) => Some(Looked::As(Sniffed::Opaque)),
+        Ok(Side::Client) => detect_protocol(limits, &session.door, &mut client).await,
+        Ok(Side::Server) | Err(_) => Some(Detected::As(Sniffed::Opaque)),
     };
-    if sniffed == Some(Looked::As(Sniffed::Http1)) {
+    if sniffed == Some(Detected::As(Sniffed::Http1)) {
         // That it took the connection is all that is known.
         lease.finish(Instant::now(), Outcome::Abandoned);
-        session.pulse.enter(Phase::Head, Instant::now());
+        session.activity.enter(Phase::Head, Instant::now());
         return h1::serve(worker, session, client).await;
     }
     session.door.requests.up();
-    tcp::carry(&worker.shared, limits, lease, client, server).await;
+    tcp::carry(&worker.shared.tunnels, limits, lease, client, server).await;
 }
 
 /// A connection to an endpoint of what was dialled. There may be none to give: then the client's is reset, which is
 /// what it would have met without weir.
 async fn open(
     worker: &Worker,
-    session: &Session,
+    session: &Rc<Session>,
     dialled: SocketAddr,
     client: &mut Io,
 ) -> Option<(Lease, Io)> {
-    let world = worker.world();
-    let cluster = worker.cluster_of(&world, session, dialled);
-    let (calls, asks) = (cluster.policy().dialled, &session.client);
-    let fault = match dial::open(worker, &world, &cluster, calls, asks, None).await {
+    let mut exchange = Exchange::begin(worker, session.clone());
+    let destination = exchange::dialled(worker, &exchange, dialled);
+    let delivered =
+        attempt::deliver(worker, &mut exchange, &destination, &mut Bytes { hop_limit: None }).await;
+    exchange.clock.answered(Instant::now());
+    let fault = match delivered {
         Ok(open) => return Some(open),
         Err(fault) => fault,
     };
-    tracing::debug!(client = %session.client, %fault, "diverted connection not carried");
-    worker.shared.faults[fault.kind.slot()].up();
+    worker.shared.count(&fault);
+    exchange.record.fault(&fault);
     if matches!(fault.kind, Kind::Refused(_)) {
         session.door.turn_away(Turned::Refused);
     }

@@ -14,31 +14,40 @@ use tokio::time::{Sleep, sleep};
 
 use crate::config::Limits;
 use crate::drain::Drain;
-use crate::proxy::downstream::wakers::Seat;
+use crate::proxy::clock::Clocks;
 use crate::proxy::exchange;
 use crate::proxy::exchange::session::Session;
 use crate::proxy::listener::{Turned, Way};
-use crate::proxy::worker::Worker;
-use crate::transport::{Io, Phase, Pulse, Wait};
+use crate::proxy::worker::{Seat, Worker};
+use crate::transport::{Activity, Io, Phase};
 
 /// How long an idle connection is kept while weir drains, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves `io` until its client leaves or is too slow. When weir is done, the worker's runtime ends, and this with it.
-pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
-    let limits = worker.world().terms.limits.clone();
-    let (pulse, door) = (session.pulse.clone(), session.door.clone());
+pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
+    let limits = worker.router.world().terms.limits.clone();
+    let (activity, door) = (session.activity.clone(), session.door.clone());
     let drain = worker.shared.drain.clone();
-    let watching = worker.clone();
-    let io = TokioIo::new(io.beating(pulse.clone()));
+    let (workers, sessions) = (worker.clone(), session.clone());
+    let io = TokioIo::new(io.telling(activity.clone()));
     let builder = builder(&limits, door.way);
-    let session = Rc::new(session);
     let service = service_fn(move |request| exchange::handle(worker.clone(), session.clone(), request));
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let timer = pin!(sleep(shortest(&limits)));
-    let seat = watching.connections.seat();
-    let (pulse, worker) = (&pulse, &*watching);
-    let mut watch = Watch { pulse, worker, limits, drain: &drain, seat, closing: None, timer, set: false };
+    let seat = workers.connections.seat();
+    let (workers, clocks) = (&*workers, &sessions.clocks);
+    let mut watch = Watch {
+        activity: &activity,
+        clocks,
+        worker: workers,
+        limits,
+        drain: &drain,
+        seat,
+        closing: None,
+        timer,
+        set: false,
+    };
     loop {
         let ended = tokio::select! {
             biased;
@@ -50,11 +59,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, session: Session, io: Io) {
                 return door.turn_away(Turned::BadHead);
             }
             Some(_) => return, // It is done, or its client left.
-            None if pulse.phase() == Phase::Head => return door.turn_away(Turned::BadHead),
+            None if activity.phase() == Phase::Head => return door.turn_away(Turned::BadHead),
             // It closes once the last answer has been written: its reader may be slow.
-            None if pulse.phase() == Phase::Idle => {
+            None if activity.phase() == Phase::Idle => {
                 connection.as_mut().graceful_shutdown();
-                pulse.enter(Phase::Busy, Instant::now());
+                activity.enter(Phase::Busy, Instant::now());
             }
             None => return,
         }
@@ -77,7 +86,8 @@ fn builder(limits: &Limits, way: Way) -> http1::Builder {
 /// When a connection has been in one phase for too long. It looks at least as often as its shortest limit, since the
 /// phase may change to one with a shorter limit while it sleeps.
 struct Watch<'a> {
-    pulse: &'a Pulse,
+    activity: &'a Activity,
+    clocks: &'a Clocks,
     worker: &'a Worker,
     /// As they were when the timer went off last.
     limits: Limits,
@@ -108,12 +118,7 @@ impl Watch<'_> {
         }
         while closes || self.timer.as_mut().poll(cx).is_ready() {
             self.follow();
-            let mut left = self.left();
-            if left.is_zero() && self.pulse.phase() == Phase::Busy && self.pulse.wait() == Wait::Waiting {
-                // Not the connection's end but the request's: it becomes a 504.
-                self.pulse.too_long();
-                left = self.limits.response;
-            }
+            let left = self.left();
             if left.is_zero() {
                 return Poll::Ready(());
             }
@@ -129,24 +134,21 @@ impl Watch<'_> {
 
     /// Takes over limits that have changed: a connection may last for days.
     fn follow(&mut self) {
-        let world = self.worker.world();
+        let world = self.worker.router.world();
         if world.terms.limits != self.limits {
             self.limits = world.terms.limits.clone();
         }
     }
 
-    /// How long the phase may last from now on.
+    /// How long the connection may go on as it is.
     fn left(&self) -> Duration {
-        let (phase, lasted) = self.pulse.look();
-        match (phase, self.closing) {
+        if let Some(left) = self.clocks.left(&self.limits, shortest(&self.limits)) {
+            return left;
+        }
+        let lasted = self.activity.lasted();
+        match (self.activity.phase(), self.closing) {
             (Phase::Head, _) => self.limits.header_read.saturating_sub(lasted),
-            (Phase::Busy, _) if self.pulse.wait() == Wait::Waiting => {
-                self.limits.response.saturating_sub(lasted)
-            }
-            // Whoever waits so ends the wait itself, which may be longer than any limit here.
-            (Phase::Busy, _) if self.pulse.wait() == Wait::Timed => shortest(&self.limits),
             (Phase::Busy, _) => self.limits.tunnel_idle.saturating_sub(lasted),
-            (Phase::Upload, _) => self.limits.body.saturating_sub(lasted),
             (Phase::Idle, None) => self.limits.idle.saturating_sub(lasted),
             (Phase::Idle, Some(since)) => LINGER.saturating_sub(lasted.min(since.elapsed())),
         }

@@ -1,6 +1,9 @@
 //! Clients' connections: from accept to close.
 
-pub mod connection;
+mod accept;
+mod connection;
+mod detect;
 mod first_head;
 mod h1;
-pub mod wakers;
+
+pub use accept::start;

@@ -3,7 +3,7 @@
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
-use super::Body;
+use super::response_body::ResponseBody;
 use crate::proxy::fault::{Fault, Kind};
 
 /// linkerd's header for errors that the proxy made; the text is percent-encoded.
@@ -14,13 +14,13 @@ const MAX_HEADER_TEXT: usize = 1024;
 
 /// The answer to a request that could not be served: the status, and one line that says why; to a stranger, what the
 /// status means.
-pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<Body> {
+pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<ResponseBody> {
     let status = fault.kind.status();
     let detail = match is_stranger {
         true => status.canonical_reason().unwrap_or_default(),
         false => &fault.detail,
     };
-    let mut response = Response::new(Body::Text(format!("{detail}\n").into()));
+    let mut response = Response::new(ResponseBody::Text(format!("{detail}\n").into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -38,8 +38,8 @@ pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<Body> {
 }
 
 /// An answer without a body.
-pub(super) fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
+pub(super) fn empty(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
     response
 }

@@ -5,46 +5,13 @@
 //! body is never sent. A client that sends its body unasked waits for nobody, and neither does weir: the body is passed on
 //! as it comes; and so is one of which that cannot be told, its client being told to go on at once. HTTP/1.0 has no interim answers, and its expectation is ignored.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-
 use http::header::{EXPECT, HeaderMap};
-use http::{Request, StatusCode, Version};
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
-use tokio::time::{Sleep, sleep};
+use http::{Request, Version};
 
-use super::Body;
-use crate::proxy::exchange::session::Session;
-use crate::proxy::routing::snapshot::World;
-use crate::proxy::worker::{Shared, Worker};
-use crate::transport::Pulse;
-
-/// Keeps a body back.
-#[derive(Debug)]
-pub struct Gate {
-    asked: oneshot::Receiver<()>,
-    pulse: Pulse,
-    patience: Pin<Box<Sleep>>,
-    shared: Arc<Shared>,
-}
-
-impl Gate {
-    /// Ready once the body may be sent.
-    pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // An error only says that nobody will ask any more, as when the endpoint has answered.
-        if !self.asked.is_terminated() && matches!(Pin::new(&mut self.asked).poll(cx), Poll::Ready(Ok(()))) {
-            return Poll::Ready(());
-        }
-        if self.pulse.poll_more(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        ready!(self.patience.as_mut().poll(cx));
-        self.shared.unasked.up();
-        Poll::Ready(())
-    }
-}
+use crate::config::Limits;
+use crate::proxy::upstream::{Gate, RequestBody};
+use crate::proxy::worker::Worker;
+use crate::transport::Activity;
 
 /// Whether a request expects an interim answer before its body: its only expectation says so.
 fn is_expected(headers: &HeaderMap) -> bool {
@@ -54,9 +21,10 @@ fn is_expected(headers: &HeaderMap) -> bool {
 }
 
 /// What the head of a request with an `Expect` field asks for, read before the head changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Expectation {
     /// Nothing that weir knows of.
+    #[default]
     None,
     /// HTTP/1.0 asks for what it cannot have: the field is removed.
     Ignored,
@@ -87,41 +55,21 @@ fn usual_length<B>(request: &Request<B>) -> usize {
 /// Keeps the body of `request` back until the endpoint asks for it, unless some of it has come already.
 pub(super) fn hold_back(
     worker: &Worker,
-    world: &World,
-    session: &Session,
+    limits: &Limits,
+    activity: &Activity,
     expectation: Expectation,
-    request: &mut Request<Body>,
+    request: &mut Request<RequestBody>,
 ) {
     match expectation {
-        Expectation::None => return,
+        Expectation::None => {}
         Expectation::Ignored => {
             request.headers_mut().remove(EXPECT);
-            return;
         }
-        Expectation::Continue(usual) if session.pulse.is_head_of(usual) => {}
-        Expectation::Continue(_) => return,
-    }
-    let Body::Request(..) = request.body() else { return };
-    let (ask, asked) = oneshot::channel();
-    session.pulse.watch_for_more();
-    let gate = Gate {
-        asked,
-        pulse: session.pulse.clone(),
-        patience: Box::pin(sleep(world.terms.limits.expect_continue)),
-        shared: worker.shared.clone(),
-    };
-    if let Body::Request(incoming, upload) = std::mem::replace(request.body_mut(), Body::Empty) {
-        *request.body_mut() = Body::Held(Box::new((gate, incoming, upload)));
-    }
-    let ask = Mutex::new(Some(ask));
-    hyper::ext::on_informational(request, move |interim| {
-        if interim.status() == StatusCode::CONTINUE
-            && let Some(ask) = ask.lock().take()
-        {
-            // The body may be gone already.
-            let _ = ask.send(());
+        Expectation::Continue(usual) if activity.is_head_of(usual) => {
+            Gate::hold(request, activity, limits.expect_continue, &worker.dialer.connecting);
         }
-    });
+        Expectation::Continue(_) => {}
+    }
 }
 
 #[cfg(test)]

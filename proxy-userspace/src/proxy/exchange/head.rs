@@ -11,11 +11,11 @@ use http::{Method, Request, Version};
 use super::expect::Expectation;
 use super::headers;
 use super::scan::Survey;
-use crate::proxy::exchange::session::Origin;
+use super::session::Origin;
 use crate::proxy::fault::{Fault, Kind};
 
 /// What a request's head said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Head {
     /// Which fields it has that concern a proxy.
     pub(super) found: Survey,

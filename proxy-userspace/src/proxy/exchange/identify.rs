@@ -5,16 +5,16 @@ use std::rc::Rc;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Version};
 
-use super::Body;
 use super::head::{Head, no_host};
+use super::session::Session;
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::{Facts, Identifier, identify};
 use crate::domain::name::{Host, Path};
-use crate::proxy::exchange::session::Session;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::cache::name_of;
 use crate::proxy::routing::route::Route;
 use crate::proxy::routing::snapshot::World;
+use crate::proxy::upstream::RequestBody;
 use crate::proxy::worker::Worker;
 
 /// What a request asks for. It can be bound again when more is known.
@@ -33,13 +33,13 @@ impl<'a> Asked<'a> {
     pub(super) async fn by(
         (worker, session): (&Worker, &Session),
         world: &World,
-        request: &mut Request<Body>,
+        request: &mut Request<RequestBody>,
         head: &'a Head,
         token: Option<&'a HeaderValue>,
     ) -> Result<Self, Fault> {
         if let [Identifier::Host] = world.terms.identifiers.as_slice() {
             return match head.has_host() {
-                true => worker.host(&session.pod, world, head.host()).await.map(Self::Host),
+                true => worker.router.host(&session.pod, world, head.host()).await.map(Self::Host),
                 false => Err(no_host()),
             };
         }
@@ -47,7 +47,7 @@ impl<'a> Asked<'a> {
             return Ok(Self::Token(value));
         }
         let host = match uses_host(world) && head.has_host() {
-            true => known(worker.host(&session.pod, world, head.host()).await)?,
+            true => known(worker.router.host(&session.pod, world, head.host()).await)?,
             false => None,
         };
         name(world, request, head, host).map(Self::Name)
@@ -56,21 +56,21 @@ impl<'a> Asked<'a> {
     /// Where it leads, by the configuration's dtabs and then the request's `own`.
     pub(super) fn bind(&self, worker: &Worker, world: &World, own: Option<&Dtab>) -> Rc<Route> {
         match (self, own) {
-            (Self::Host(host), None) => worker.routes.of(world, host),
+            (Self::Host(host), None) => worker.router.routes.of(world, host),
             (Self::Host(host), Some(own)) => Rc::new(world.bind(&name_of(world, host), Some(own))),
-            (Self::Token(label), None) => worker.routes.token(world, label),
+            (Self::Token(label), None) => worker.router.routes.token(world, label),
             (Self::Token(label), Some(own)) => {
                 let name = world.terms.prefix().join(Path::of([label]).labels());
                 Rc::new(world.bind(&name, Some(own)))
             }
-            (Self::Name(name), None) => worker.routes.named(world, name),
+            (Self::Name(name), None) => worker.router.routes.named(world, name),
             (Self::Name(name), Some(own)) => Rc::new(world.bind(name, Some(own))),
         }
     }
 }
 
 /// The value of the header that is the whole name of `request`, where linkerd's identifier for that is the only one.
-pub(super) fn token(world: &World, request: &Request<Body>) -> Option<HeaderValue> {
+pub(super) fn token(world: &World, request: &Request<RequestBody>) -> Option<HeaderValue> {
     let [Identifier::Token(header)] = world.terms.identifiers.as_slice() else { return None };
     let value = request.headers().get(&**header)?;
     // A value that starts with a slash could be taken for a whole name.
@@ -95,7 +95,7 @@ pub(super) fn known(host: Result<Host<'_>, Fault>) -> Result<Option<Host<'_>>, F
 /// The name of `request`, whose canonical `host` is this. Its URL loses what an identifier consumes.
 pub(super) fn name(
     world: &World,
-    request: &mut Request<Body>,
+    request: &mut Request<RequestBody>,
     head: &Head,
     host: Option<Host<'_>>,
 ) -> Result<Path, Fault> {

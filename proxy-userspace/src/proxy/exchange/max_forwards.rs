@@ -8,7 +8,6 @@
 //! Deliberately absent: what linkerd appended to the answers of requests that went on. An answer passes unchanged.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{
@@ -18,12 +17,12 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 
-use super::head::Head;
-use super::{Body, answer, identify, overrides};
-use crate::proxy::exchange::session::{Origin, Session};
+use super::response_body::ResponseBody;
+use super::session::Origin;
+use super::{Exchange, answer, identify, overrides};
 use crate::proxy::fault::Fault;
 use crate::proxy::routing::explain::explain_name;
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::upstream::RequestBody;
 use crate::proxy::worker::Worker;
 
 static CONTEXT: HeaderName = HeaderName::from_static("l5d-add-context");
@@ -53,13 +52,11 @@ static ECHOED: [HeaderName; 13] = [
 /// Where a diagnosis is asked for of a request that has no name, or an unreadable dtab.
 pub(super) fn last(
     worker: &Worker,
-    session: &Session,
-    world: &Arc<World>,
-    head: &Head,
-    request: &mut Request<Body>,
-) -> Result<Option<Response<Body>>, Fault> {
+    exchange: &Exchange,
+    request: &mut Request<RequestBody>,
+) -> Result<Option<Response<ResponseBody>>, Fault> {
     // A diverted request is not weir's to answer: its client does not know of a hop here.
-    if !head.found.max_forwards || session.origin != Origin::Explicit {
+    if !exchange.head.found.max_forwards || exchange.session.origin != Origin::Explicit {
         return Ok(None);
     }
     let Some(left) = max_forwards(request.headers()) else { return Ok(None) };
@@ -72,12 +69,12 @@ pub(super) fn last(
     }
     let context =
         request.headers().get(&CONTEXT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"true"));
-    if context && world.terms.diagnostics.permits(session.client.ip()) {
+    if context && exchange.snapshot.terms.diagnostics.permits(exchange.session.client.ip()) {
         worker.shared.diagnoses.up();
-        return diagnosis(worker, session, world, head, request).map(Some);
+        return diagnosis(worker, exchange, request).map(Some);
     }
     Ok(match *request.method() {
-        Method::TRACE => Some(text("message/http", echo(request, head.spoken))),
+        Method::TRACE => Some(text("message/http", echo(request, exchange.head.spoken))),
         Method::OPTIONS => Some(answer::empty(StatusCode::OK)),
         _ => None,
     })
@@ -92,20 +89,19 @@ fn max_forwards(headers: &HeaderMap) -> Option<u32> {
 
 fn diagnosis(
     worker: &Worker,
-    session: &Session,
-    world: &Arc<World>,
-    head: &Head,
-    request: &mut Request<Body>,
-) -> Result<Response<Body>, Fault> {
+    exchange: &Exchange,
+    request: &mut Request<RequestBody>,
+) -> Result<Response<ResponseBody>, Fault> {
+    let (session, world, head) = (&exchange.session, &exchange.snapshot, &exchange.head);
     let own = overrides::take(head.found, session, &world.terms, request.headers_mut())?;
     let host = match identify::uses_host(world) {
-        true => identify::known(worker.host_now(&session.pod, world, head.host()))?,
+        true => identify::known(worker.router.host_now(&session.pod, world, head.host()))?,
         false => None,
     };
     let name = identify::name(world, request, head, host)?;
     let mut explained = explain_name(world, &name, own.as_ref(), Instant::now());
     if identify::uses_host(world) {
-        explained.note = worker.whose(&session.pod, world, head.host());
+        explained.note = worker.router.whose(&session.pod, world, head.host());
     }
     let method = request.method();
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
@@ -115,7 +111,7 @@ fn diagnosis(
 }
 
 /// The request as it came, with those of its fields that hold no secret.
-fn echo(request: &Request<Body>, spoken: Version) -> String {
+fn echo(request: &Request<RequestBody>, spoken: Version) -> String {
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let mut echo = format!("{} {target} {spoken:?}\r\n", request.method());
     for (name, value) in request.headers().iter().filter(|(name, _)| ECHOED.contains(name)) {
@@ -125,8 +121,8 @@ fn echo(request: &Request<Body>, spoken: Version) -> String {
     echo
 }
 
-fn text(kind: &'static str, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::Text(text.into()));
+fn text(kind: &'static str, text: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Text(text.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -1,23 +1,189 @@
-//! HTTP/1: `serve` drives a client's connection, `exchange` answers each of its requests.
+//! One exchange: a request and its answer, or one connection that is carried as bytes.
 //!
-//! hyper parses and writes messages. What it lets through was checked, and the rest is in `headers`: a message
-//! whose framing two parties could read differently never reaches an endpoint.
+//! What belongs to a request is in its [`Exchange`], and in nothing else. hyper parses and writes messages. What it lets
+//! through was checked in `head`, and the rest is in `headers`: a message whose framing two parties could read differently
+//! never reaches an endpoint.
 
 mod answer;
-mod attempt;
-mod body;
+pub mod attempt;
+mod bind;
 mod expect;
 mod head;
 mod headers;
 mod identify;
 mod max_forwards;
 mod overrides;
+mod record;
 mod replay;
-mod request;
+mod reply;
+mod response_body;
 mod retry_after;
 mod scan;
+mod send;
 pub mod session;
 mod tunnel;
 
-pub(in crate::proxy) use body::Body;
-pub(in crate::proxy) use request::handle;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+pub use self::bind::dialled;
+use self::head::Head;
+use self::headers::Upgrade;
+use self::record::Record;
+use self::response_body::{ResponseBody, ResponseGuard};
+use self::send::Sending;
+use self::session::{Origin, Session};
+use super::clock::Clock;
+use super::fault::Fault;
+use super::routing::snapshot::World;
+use super::upstream::RequestBody;
+use super::worker::Worker;
+
+/// Everything about one request, or about one connection that is carried as bytes.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The connection it is on.
+    pub session: Rc<Session>,
+    /// What it is decided by: a reload never splits a request.
+    pub snapshot: Arc<World>,
+    /// For how long nothing has happened in it.
+    pub clock: Clock,
+    /// What is told of it.
+    pub record: Record,
+    /// Its head as it came; empty where none was read.
+    head: Head,
+    /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
+    repeats: u8,
+}
+
+/// Whether a request asks for its connection to become a byte tunnel, with the client's side of that.
+enum Asked {
+    /// It does not.
+    Nothing,
+    /// By `Upgrade`: an answer of 101 does it.
+    Upgrade(OnUpgrade),
+    /// By CONNECT, of the proxy that it dialled: any success does it (RFC 9110 §9.3.6).
+    Connect(OnUpgrade),
+}
+
+/// Answers one request: with an endpoint's answer, or with weir's own that says why there is none. There is always one,
+/// and the type says so here rather than in a future around this one, which would double what a connection holds.
+pub async fn handle(
+    worker: Rc<Worker>,
+    session: Rc<Session>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    session.door.requests.up();
+    let mut exchange = Exchange::begin(&worker, session);
+    let mut request = request.map(|body| RequestBody::new(body, &exchange.clock));
+    let connects = *request.method() == Method::CONNECT && exchange.session.origin == Origin::Explicit;
+    let outcome = if connects {
+        tunnel::connect(&worker, &mut exchange, &mut request).await
+    } else {
+        answer(&worker, &mut exchange, &mut request).await
+    };
+    let mut response = outcome.unwrap_or_else(|fault| {
+        worker.shared.count(&fault);
+        exchange.record.fault(&fault);
+        answer::fault(&fault, overrides::is_stranger(&exchange.session, &exchange.snapshot.terms))
+    });
+    if !matches!(response.body(), ResponseBody::Endpoint(_)) {
+        exchange.clock.answered(Instant::now());
+    }
+    if exchange.session.door.via() {
+        headers::append_via(response.version(), response.headers_mut());
+    }
+    *response.version_mut() = Version::HTTP_11;
+    // What follows a CONNECT that was refused may be meant for the tunnel: it must not be taken for requests. A tunnel has
+    // no next request.
+    let status = response.status();
+    let refused = connects && !status.is_success();
+    let is_tunnel = || status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
+    if refused || (worker.shared.drain.is_closing() && !is_tunnel()) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// One request, from its head to the head of its answer.
+async fn answer(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+) -> Result<Response<ResponseBody>, Fault> {
+    let asked = exchange.identify(worker, request)?;
+    if let Some(answer) = max_forwards::last(worker, exchange, request)? {
+        return Ok(answer);
+    }
+    let destination = bind::bind(worker, exchange, request).await?;
+    let mut sending = Sending { request, replay: None };
+    let (lease, (response, connection)) =
+        attempt::deliver(worker, exchange, &destination, &mut sending).await?;
+    let guard = ResponseGuard {
+        lease,
+        connection,
+        worker: worker.dialer.worker,
+        clock: exchange.clock.clone(),
+        record: exchange.record,
+        keep: exchange.snapshot.terms.limits.pool_connections,
+    };
+    reply::reply(worker, exchange, asked, response, guard)
+}
+
+impl Exchange {
+    /// One that begins now.
+    pub fn begin(worker: &Worker, session: Rc<Session>) -> Self {
+        let now = Instant::now();
+        Self {
+            snapshot: worker.router.world(),
+            clock: session.clocks.begin(&session.activity, now),
+            record: Record::begin(session.client, now),
+            head: Head::default(),
+            repeats: 0,
+            session,
+        }
+    }
+
+    /// Reads and checks the head of `request`, and makes it one that may go to an endpoint.
+    fn identify(&mut self, worker: &Worker, request: &mut Request<RequestBody>) -> Result<Asked, Fault> {
+        let (session, limits) = (&self.session, &self.snapshot.terms.limits);
+        let head = Head::read(request, session.origin, limits.target_bytes)?;
+        *request.version_mut() = Version::HTTP_11;
+        // Room for what is added, at once.
+        request.headers_mut().reserve(headers::ADDED);
+        headers::check_upgrade(head.found, head.spoken, request.headers_mut());
+        let upgrade = headers::strip_hop_by_hop(head.found, session.origin, request.headers_mut());
+        let asked = Asked::by(request, upgrade);
+        if session.door.via() {
+            headers::append_via(head.spoken, request.headers_mut());
+        }
+        let is_repeatable = request.method().is_idempotent()
+            && request.body().is_replayable()
+            && matches!(asked, Asked::Nothing);
+        expect::hold_back(worker, limits, &session.activity, head.expectation, request);
+        self.repeats = u8::from(is_repeatable);
+        self.head = head;
+        Ok(asked)
+    }
+}
+
+impl Asked {
+    fn by(request: &mut Request<RequestBody>, upgrade: Upgrade) -> Self {
+        let connects = *request.method() == Method::CONNECT;
+        if !connects && upgrade == Upgrade::None {
+            return Self::Nothing;
+        }
+        match request.extensions_mut().remove::<OnUpgrade>() {
+            None => Self::Nothing,
+            Some(client) if connects => Self::Connect(client),
+            Some(client) => Self::Upgrade(client),
+        }
+    }
+}

@@ -7,7 +7,7 @@
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, Uri};
 
-use super::Body;
+use crate::proxy::upstream::RequestBody;
 
 /// The head of a request without a body.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Replay {
 
 impl Replay {
     /// Notes `request` down.
-    pub(super) fn of(request: &Request<Body>) -> Self {
+    pub(super) fn of(request: &Request<RequestBody>) -> Self {
         let fields = request.headers().iter().map(|(name, value)| (name.clone(), value.clone()));
         Self {
             method: request.method().clone(),
@@ -32,8 +32,8 @@ impl Replay {
     }
 
     /// The request again.
-    pub(super) fn request(self) -> Request<Body> {
-        let mut request = Request::new(Body::Empty);
+    pub(super) fn request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.extensions_mut() = self.extensions;

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::proxy::clock::Clocks;
 use crate::proxy::listener::{Door, Entry};
-use crate::proxy::routing::clients::ClientPod;
+use crate::proxy::routing::ClientPod;
 use crate::proxy::upstream::cluster::Cluster;
-use crate::transport::Pulse;
+use crate::transport::Activity;
 
 /// Where a connection was going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,9 @@ pub struct Session {
     /// How many weirs, and routers between them, an explicit client's connection came through (domain/hops).
     pub passed: u8,
     /// What it is doing.
-    pub pulse: Pulse,
+    pub activity: Activity,
+    /// The clocks of its exchanges.
+    pub clocks: Clocks,
     /// The cluster of the dialled address, once it was needed: for an address that no service owns.
     pub outside: RefCell<Option<Arc<Cluster>>>,
     /// The client's pod.
@@ -42,9 +46,18 @@ pub struct Session {
 }
 
 impl Session {
-    /// The facts of a connection that was accepted now.
-    pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin) -> Self {
-        let (pulse, pod) = (Pulse::new(Instant::now()), ClientPod::at(client.ip()));
-        Self { door, entry, client, origin, passed: 0, pulse, outside: RefCell::default(), pod }
+    /// The facts of a connection that was accepted now, having come through `passed` weirs.
+    pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin, passed: u8) -> Rc<Self> {
+        Rc::new(Self {
+            door,
+            entry,
+            client,
+            origin,
+            passed,
+            activity: Activity::new(Instant::now()),
+            clocks: Clocks::default(),
+            outside: RefCell::default(),
+            pod: ClientPod::at(client.ip()),
+        })
     }
 }

@@ -1,8 +1,7 @@
 //! Exchanges that become byte tunnels: CONNECT, and answers of 101. A diverted CONNECT is for the proxy that was dialled,
 //! which answers it itself.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::time::Instant;
 
 use http::uri::{Authority, Uri};
 use http::{Request, Response, StatusCode};
@@ -11,29 +10,29 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
-use super::body::Settlement;
+use super::attempt::{self, Bytes, Destination};
 use super::identify::Asked;
+use super::response_body::{ResponseBody, ResponseGuard};
 use super::scan::Survey;
-use super::{Body, answer, headers, overrides};
+use super::{Exchange, answer, headers, overrides};
 use crate::domain::hops;
-use crate::proxy::exchange::session::Session;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::routing::route::Place;
+use crate::proxy::routing::resolve::Settled;
 use crate::proxy::routing::snapshot::World;
 use crate::proxy::tcp;
+use crate::proxy::upstream::RequestBody;
 use crate::proxy::upstream::cluster::Lease;
-use crate::proxy::upstream::dial;
 use crate::proxy::worker::Worker;
 use crate::transport::Io;
 
 /// Answers an explicit client's CONNECT: a connection to an endpoint of the named service, and from then on bytes both ways.
 pub(super) async fn connect(
     worker: &Worker,
-    session: &Rc<Session>,
-    world: &Arc<World>,
-    request: &mut Request<Body>,
-) -> Result<Response<Body>, Fault> {
-    headers::check_target(request.uri(), world.terms.limits.target_bytes)?;
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+) -> Result<Response<ResponseBody>, Fault> {
+    let terms = &exchange.snapshot.terms;
+    headers::check_target(request.uri(), terms.limits.target_bytes)?;
     let survey = Survey::of(request.headers());
     headers::check_hops(survey, request.headers())?;
     if survey.hosts > 1 {
@@ -44,20 +43,25 @@ pub(super) async fn connect(
         return Err(Fault::new(Kind::BadBody, "CONNECT has no body"));
     }
     let authority = authority(request.uri())?.clone();
+    let session = exchange.session.clone();
     if session.passed > hops::MOST {
         let why = format!("the tunnel has passed {} weirs: it runs in a circle", session.passed);
         return Err(Fault::new(Kind::Loop, why));
     }
-    let own = overrides::take(survey, session, &world.terms, request.headers_mut())?;
-    let asked = Asked::Host(worker.host(&session.pod, world, authority.as_str()).await?);
+    let own = overrides::take(survey, &session, terms, request.headers_mut())?;
+    let host = worker.router.host(&session.pod, &exchange.snapshot, authority.as_str()).await?;
+    let asked = Asked::Host(host);
     let bind = |world: &World| asked.bind(worker, world, own.as_ref());
-    let settled = worker.place(world, &session.client, bind).await?;
-    let (world, Place { cluster, calls, .. }) = (settled.world.as_ref().unwrap_or(world), settled.place);
+    let Settled { world, place, .. } = worker.router.place(&exchange.snapshot, &session.client, bind).await?;
+    if let Some(later) = world {
+        exchange.snapshot = later;
+    }
+    let destination = Destination { cluster: place.cluster, policy: place.calls, now: Instant::now() };
     // What the client asks of another weir in the tunnel is counted on from here.
-    let hop_limit = Some(hops::onward(session.passed));
-    let (lease, server) = dial::open(worker, world, &cluster, calls, &session.client, hop_limit).await?;
+    let mut bytes = Bytes { hop_limit: Some(hops::onward(session.passed)) };
+    let (lease, server) = attempt::deliver(worker, exchange, &destination, &mut bytes).await?;
     let client = hyper::upgrade::on(request);
-    carry(worker, session, world, lease, client, async move { Some(server) });
+    carry(worker, exchange, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))
 }
 
@@ -87,34 +91,32 @@ fn authority(target: &Uri) -> Result<&Authority, Fault> {
 /// Passes on an answer that makes a tunnel of its connection, and joins the two connections behind it.
 pub(super) fn switched(
     worker: &Worker,
-    session: &Rc<Session>,
-    world: &World,
+    exchange: &Exchange,
     client: OnUpgrade,
     mut response: Response<Incoming>,
-    settlement: Settlement,
-) -> Response<Body> {
+    guard: ResponseGuard,
+) -> Response<ResponseBody> {
     let server = hyper::upgrade::on(&mut response);
-    carry(worker, session, world, settlement.lease, client, async move { server.await.ok().and_then(whole) });
-    response.map(|_| Body::Empty)
+    carry(worker, exchange, guard.lease, client, async move { server.await.ok().and_then(whole) });
+    response.map(|_| ResponseBody::Empty)
 }
 
 /// Copies between the two sides, once both are here, until they are done. The client's connection stays one of its
 /// listener's for so long.
 fn carry(
     worker: &Worker,
-    session: &Rc<Session>,
-    world: &World,
+    exchange: &Exchange,
     lease: Lease,
     client: OnUpgrade,
     server: impl Future<Output = Option<Io>> + 'static,
 ) {
-    let limits = world.terms.limits.clone();
-    let (shared, session) = (worker.shared.clone(), session.clone());
+    let limits = exchange.snapshot.terms.limits.clone();
+    let (shared, session) = (worker.shared.clone(), exchange.session.clone());
     worker.spawn(async move {
         let _session = session;
         let (Ok(client), Some(server)) = (client.await, server.await) else { return };
         let Some(client) = whole(client) else { return };
-        tcp::carry(&shared, &limits, lease, client, server).await;
+        tcp::carry(&shared.tunnels, &limits, lease, client, server).await;
     });
 }
 

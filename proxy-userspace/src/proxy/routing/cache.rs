@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
+use super::route::Route;
+use super::snapshot::{Generation, World};
 use crate::domain::name::{Host, Path, Scope};
-use crate::proxy::routing::route::Route;
-use crate::proxy::routing::snapshot::{Generation, World};
 use crate::telemetry::{Count, Level};
 
 /// Bytes of the longest name that is remembered: the longest host with its port and a prefix, and some more. What is

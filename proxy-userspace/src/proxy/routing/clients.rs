@@ -17,12 +17,12 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
+use super::Router;
+use super::resolve::{End, Hold};
+use super::snapshot::World;
 use crate::domain::name::Host;
 use crate::domain::pods::Clients as Pods;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::routing::resolve::{End, Hold};
-use crate::proxy::routing::snapshot::World;
-use crate::proxy::worker::Worker;
 use crate::telemetry::Count;
 
 /// A client that was waited for in vain is not waited for again for so long.
@@ -78,7 +78,7 @@ impl Clients {
     }
 }
 
-impl Worker {
+impl Router {
     /// The host that `client` means by `authority`, canonical. Waits for the client to be known where the host
     /// depends on that.
     ///
@@ -117,7 +117,7 @@ impl Worker {
         if let Some(namespace) = self.namespace(client, world) {
             return Ok(rules.of_namespace(host, namespace));
         }
-        let clients = &self.shared.clients;
+        let clients = &self.routing.clients;
         if clients.pods.load().is_stranger(client.address) {
             clients.strangers.up();
             return Ok(host);
@@ -140,18 +140,18 @@ impl Worker {
 
     /// Notes the client's namespace, if it becomes known in time.
     async fn await_namespace(&self, client: &ClientPod, world: &World) {
-        let (clients, limits) = (&self.shared.clients, &world.terms.limits);
+        let (clients, limits) = (&self.routing.clients, &world.terms.limits);
         let (address, now) = (client.address, Instant::now());
         let most = limits.first_list.min(limits.response);
-        let mut moved = self.shared.moved.subscribe();
+        let mut moved = self.routing.moved.subscribe();
         if clients.is_stranger(address, now) || self.namespace(client, world).is_some() {
             return;
         }
-        let mut hold = Hold::begin(&self.shared.holds);
+        let mut hold = Hold::begin(&self.routing.holds);
         loop {
             let known = clients.pods.load().known;
             // The first list comes soon after the start, or may not come for long.
-            let until = if known { now } else { self.shared.epoch } + most;
+            let until = if known { now } else { self.routing.epoch } + most;
             if timeout_at(until.into(), moved.changed()).await.is_err() {
                 if clients.pods.load().is_stranger(address) {
                     clients.remember(address, Instant::now());
@@ -172,7 +172,7 @@ impl Worker {
         let address = client.address;
         let own = &world.terms.node.own;
         let is_node = || address.is_loopback() || own.iter().any(|own| own.to_canonical() == address);
-        let of_pod = self.shared.clients.pods.load().namespace(address).cloned();
+        let of_pod = self.routing.clients.pods.load().namespace(address).cloned();
         let namespace = of_pod.or_else(|| is_node().then(|| Arc::from(&*world.terms.rules.namespace)))?;
         Some(client.namespace.get_or_init(|| namespace))
     }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::clients::{is_relative, said};
+use super::snapshot::{Audience, World};
 use crate::config::quoted;
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::Condition;
@@ -15,8 +17,6 @@ use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::Calls;
 use crate::domain::refuse::{Exempt, refuse};
 use crate::domain::route::{Explanation, Outside, Target};
-use crate::proxy::routing::clients::{is_relative, said};
-use crate::proxy::routing::snapshot::{Audience, World};
 use crate::proxy::upstream::cluster::{Cluster, Member};
 use crate::transport::KernelRoutes;
 

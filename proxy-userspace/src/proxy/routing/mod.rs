@@ -6,4 +6,8 @@ pub mod explain;
 pub mod external;
 pub mod resolve;
 pub mod route;
+mod router;
 pub mod snapshot;
+
+pub use clients::ClientPod;
+pub use router::{Router, Routing};

@@ -13,13 +13,13 @@ use std::time::Instant;
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
+use super::external::Asker;
+use super::route::{Place, Route};
+use super::router::Router;
+use super::snapshot::World;
 use crate::domain::name::Services;
 use crate::domain::route::{Outside as NameOutside, Target};
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::routing::external::Asker;
-use crate::proxy::routing::route::{Place, Route};
-use crate::proxy::routing::snapshot::World;
-use crate::proxy::worker::Worker;
 use crate::telemetry::{Count, Level};
 
 /// What is counted of requests that wait for the first list of services.
@@ -65,7 +65,7 @@ pub struct Settled {
     pub place: Place,
 }
 
-impl Worker {
+impl Router {
     /// Where a request of `client` goes that sees `world`, and whose name leads where `bind` says.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Worker {
         let until = Instant::now() + most;
         let mut world = world.clone();
         // In the first moments the list is about to come.
-        let moment = until.min(self.shared.epoch + most);
+        let moment = until.min(self.routing.epoch + most);
         if !world.is_failing() && Instant::now() < moment {
             world = self.known_by(moment).await;
             route = bind(&world);
@@ -117,8 +117,8 @@ impl Worker {
 
     /// The world as soon as services are known in it, or it was tried in vain to know them; or else the world at `until`.
     async fn known_by(&self, until: Instant) -> Arc<World> {
-        let mut hold = Hold::begin(&self.shared.holds);
-        let mut moved = self.shared.moved.subscribe();
+        let mut hold = Hold::begin(&self.routing.holds);
+        let mut moved = self.routing.moved.subscribe();
         loop {
             let world = self.world();
             if world.services() == Services::Known {
@@ -160,7 +160,7 @@ impl Worker {
                     denied.push(name.clone());
                     // A route knows every place that it may lead to.
                     let Some(lookup) = route.lookup(name) else { continue };
-                    match self.shared.outside.cluster(world, lookup, &mut asker).await {
+                    match self.routing.outside.cluster(world, lookup, &mut asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
                         Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
                             last = Some((name.label(), why));

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::snapshot::{Basis, Facts, Generation, Terms, World};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::{Path, Questions, Services};
 use crate::domain::policy::Calls;
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::routing::snapshot::{Basis, Facts, Generation, Terms, World};
 use crate::proxy::upstream::cluster::Cluster;
 
 /// Reasons that an answer gives for there being no place.

@@ -1,159 +1,242 @@
 //! Connecting to an endpoint: the last place where weir decides whether it may.
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use smallvec::SmallVec;
 use tokio::net::TcpStream;
-use tokio::time;
 
+use super::cluster::{Backend, Cluster, Lease};
+use super::{Conn, Key, PooledConnection, race};
+use crate::config::Limits;
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::Calls;
-use crate::domain::refuse::{Exempt, Refusal, refuse, refuse_connected};
-use crate::domain::retry::{Next, Tries};
+use crate::domain::refuse::{Exempt, Grounds, Refusal, refuse, refuse_connected};
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::routing::snapshot::World;
-use crate::proxy::upstream::cluster::{Backend, Cluster, Lease};
-use crate::proxy::upstream::race::{self, Dial, Tried};
-use crate::proxy::worker::Worker;
-use crate::transport::{Bounds, ConnectError, Io, Peer};
+use crate::telemetry::Count;
+use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, Watch};
+
+/// How all workers connect to endpoints, and what is counted of that.
+#[derive(Debug)]
+pub struct Connecting {
+    /// How sockets are made.
+    pub connector: ArcSwap<Connector>,
+    /// Destinations that weir did not connect to, by reason: [`Refusal::LABELS`].
+    pub refusals: [Count; Refusal::LABELS.len()],
+    /// Addresses that were tried because another one of the same name took too long.
+    pub raced: Count,
+    /// Bodies that were kept back and sent without the endpoint having asked for them in time (`limits.expectContinue`).
+    pub unasked: Count,
+}
+
+/// What a snapshot says of connecting.
+#[derive(Clone, Copy, Debug)]
+pub struct DialRules<'a> {
+    /// What it may take.
+    pub limits: &'a Limits,
+    /// Where not to.
+    pub grounds: Grounds<'a>,
+}
+
+/// Endpoints that were tried for one request.
+pub type Tried = SmallVec<[Arc<Backend>; 2]>;
+
+/// What a request may still spend on connecting.
+#[derive(Debug)]
+pub struct Dial<'a> {
+    /// Who asks.
+    pub client: &'a SocketAddr,
+    /// How long one endpoint may take.
+    pub limit: Duration,
+    /// The hop limit of its packets, where it says something (domain/hops).
+    pub hop_limit: Option<u8>,
+    /// How long all of them may take.
+    pub total: Duration,
+    /// Which it has tried before. Those that fail here become some of them, but for the one that the caller knows of.
+    pub tried: &'a mut Tried,
+}
+
+/// One worker's way to endpoints.
+#[derive(Debug)]
+pub struct Dialer {
+    /// The worker's number, from 0: each has its own connections to an endpoint.
+    pub worker: usize,
+    /// What it shares with the others.
+    pub connecting: Arc<Connecting>,
+    /// Its connections to endpoints, some of which may turn out to be silent.
+    pub watch: Watch,
+    /// Which addresses the kernel takes for this node's own.
+    kernel: KernelRoutes,
+    rng: RefCell<fastrand::Rng>,
+}
 
 /// There is no connection.
 #[derive(Debug)]
-pub(in crate::proxy) struct NotConnected {
+pub struct NotConnected {
     /// What the client gets, if no other endpoint takes it.
-    pub(in crate::proxy) fault: Fault,
+    pub fault: Fault,
     /// What it says of the endpoint.
-    pub(in crate::proxy) outcome: Outcome,
+    pub outcome: Outcome,
 }
 
-/// A TCP connection to the endpoint of `lease`, unless it is a destination weir refuses. Where it is one of several addresses
-/// of a name outside, it may be another one of them, whose lease it is then.
-pub(in crate::proxy) async fn connect(
-    worker: &Worker,
-    world: &World,
-    lease: &mut Lease,
-    mut dial: Dial<'_>,
-) -> Result<Io, NotConnected> {
-    let backend = lease.backend();
-    permit(worker, world, backend)?;
-    backend.stats.connects.up();
-    let connected = if race::may_race(lease.cluster()) {
-        // Boxed: it would make every connection's task larger.
-        Box::pin(race::connect(worker, world, lease, &mut dial)).await
-    } else {
-        dial.connector(worker).connect(backend.address, dial.limit).await
-    };
-    let error = match connected {
-        Ok(stream) => {
-            check(worker, world, lease.backend(), &stream)?;
-            let limits = &world.terms.limits;
-            let interim = Bounds { answers: limits.interim_answers, bytes: limits.interim_bytes };
-            let patience = worker.shared.connector().patience(limits.silence, interim);
-            let peer = Peer::new(patience, lease.backend().doubts().clone());
-            worker.watch.add(peer.clone());
-            return Ok(Io::to(stream, peer));
-        }
-        Err(error) => error,
-    };
-    let outcome = race::outcome(&error);
-    let (kind, cause) = match error {
-        ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),
-        ConnectError::Failed(cause) => (Kind::Connect, cause.to_string()),
-        ConnectError::Local(cause) => (Kind::Local, format!("this node: {cause}")),
-    };
-    Err(NotConnected { fault: Fault::new(kind, format!("{}: {cause}", lease.backend().address)), outcome })
-}
-
-/// Whether weir may connect to `backend`.
-pub(in crate::proxy) fn permit(
-    worker: &Worker,
-    world: &World,
-    backend: &Backend,
-) -> Result<(), NotConnected> {
-    let is_local = |ip| worker.kernel.is_local(ip);
-    let why = refuse(backend.address, world.grounds(), backend.exempt, is_local);
-    why.map_or(Ok(()), |why| Err(refused(worker, backend, why)))
-}
-
-/// Whether the connection to `backend` may be used: one that has not left this node is refused as its own addresses are,
-/// whatever was known of that address before.
-fn check(worker: &Worker, world: &World, backend: &Backend, stream: &TcpStream) -> Result<(), NotConnected> {
-    let grounds = world.grounds();
-    // Where a connection to this node is allowed, only weir's own listeners are to be found out.
-    if backend.exempt != Exempt::No && !grounds.has_listener_at(backend.address.port()) {
-        return Ok(());
+impl Connecting {
+    /// Sockets are made by `connector`.
+    pub fn new(connector: Connector) -> Arc<Self> {
+        Arc::new(Self {
+            connector: ArcSwap::from_pointee(connector),
+            refusals: Default::default(),
+            raced: Count::default(),
+            unasked: Count::default(),
+        })
     }
-    let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return Ok(()) };
-    let why = refuse_connected(own, peer, grounds, backend.exempt);
-    why.map_or(Ok(()), |why| Err(refused(worker, backend, why)))
-}
 
-fn refused(worker: &Worker, backend: &Backend, why: Refusal) -> NotConnected {
-    worker.shared.refusals[why.slot()].up();
-    let fault =
-        Fault::new(Kind::Refused(why), format!("weir does not connect to {}: {why}", backend.address));
-    NotConnected { fault, outcome: Outcome::Abandoned }
-}
+    /// How sockets are made now.
+    pub fn connector(&self) -> Connector {
+        **self.connector.load()
+    }
 
-/// How often a request may be tried.
-pub(in crate::proxy) fn tries(world: &World, calls: Calls) -> Tries {
-    let limits = &world.terms.limits;
-    let attempts = calls.attempts.map_or(limits.attempts, |attempts| attempts.get().into());
-    Tries::new(attempts, limits.connect_total)
-}
-
-/// Whether there is another attempt after one without a connection, which took so long to find out. Waits before it where
-/// it has to.
-pub(in crate::proxy) async fn again(
-    tries: &mut Tries,
-    took: Duration,
-    cluster: &Cluster,
-    tried: &[Arc<Backend>],
-) -> bool {
-    match tries.unreached(took, cluster.has_untried(tried)) {
-        Next::Now => true,
-        // Boxed: the few that wait would make every connection's task larger.
-        Next::After(pause) => {
-            Box::pin(time::sleep(pause)).await;
-            true
-        }
-        Next::Never => false,
+    /// Counts a destination that weir did not connect to.
+    pub fn refused(&self, why: Refusal) {
+        self.refusals[why.slot()].up();
     }
 }
 
-/// A connection for `client` to one endpoint of `cluster`, with packets of this hop limit where one is given; an endpoint that does
-/// not take it costs nothing but the time.
-///
-/// # Errors
-///
-/// The last endpoint's fault, when none of those tried took it.
-pub(in crate::proxy) async fn open(
-    worker: &Worker,
-    world: &World,
-    cluster: &Arc<Cluster>,
-    calls: Calls,
-    client: &SocketAddr,
-    hop_limit: Option<u8>,
-) -> Result<(Lease, Io), Fault> {
-    let mut tried = Tried::new();
-    let mut tries = tries(world, calls);
-    loop {
-        let mut lease = worker.lease(cluster, client, &tried, Instant::now())?;
-        let limit = tries.connect(world.terms.limits.connect);
-        let dial = Dial { client, limit, hop_limit, total: tries.left(), tried: &mut tried };
-        match connect(worker, world, &mut lease, dial).await {
-            Ok(io) => return Ok((lease, io)),
-            Err(NotConnected { fault, outcome }) => {
-                tried.push(lease.backend().clone());
-                let now = Instant::now();
-                let took = now.saturating_duration_since(lease.started());
-                lease.finish(now, outcome);
-                if matches!(fault.kind, Kind::Refused(_)) || !again(&mut tries, took, cluster, &tried).await {
-                    return Err(fault);
-                }
-                cluster.stats.retries.up();
+impl Dial<'_> {
+    /// The same, for one more connection.
+    pub fn again(&mut self) -> Dial<'_> {
+        Dial { tried: self.tried, ..*self }
+    }
+
+    /// How its connections are made.
+    pub(super) fn connector(&self, dialer: &Dialer) -> Connector {
+        Connector { hop_limit: self.hop_limit, ..dialer.connecting.connector() }
+    }
+}
+
+impl Dialer {
+    /// The way of `worker`.
+    pub fn new(worker: usize, connecting: Arc<Connecting>) -> Self {
+        Self {
+            worker,
+            watch: Watch::default(),
+            kernel: KernelRoutes::new(connecting.connector().mark),
+            rng: RefCell::new(fastrand::Rng::new()),
+            connecting,
+        }
+    }
+
+    /// The right to use one endpoint of `cluster` once, for `client`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::lease`].
+    pub fn lease(
+        &self,
+        cluster: &Arc<Cluster>,
+        client: &SocketAddr,
+        tried: &[Arc<Backend>],
+        now: Instant,
+    ) -> Result<Lease, Fault> {
+        cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
+    }
+
+    /// Whether the kernel takes `address` for this node's own.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.kernel.is_local(address)
+    }
+
+    /// A connection of `key` to the endpoint of `lease`: one that is kept, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dialer::connect`]; `Ok(None)` when the endpoint took it and closed it at once.
+    pub async fn checkout(
+        &self,
+        rules: DialRules<'_>,
+        lease: &mut Lease,
+        key: Key,
+        dial: Dial<'_>,
+    ) -> Result<Option<PooledConnection>, NotConnected> {
+        let pool = lease.backend().pool(self.worker);
+        if let Some(kept) = pool.checkout(key, lease.started(), rules.limits.pool_idle) {
+            return Ok(Some(kept));
+        }
+        let io = self.connect(rules, lease, dial).await?;
+        let Some(peer) = io.peer().cloned() else { return Ok(None) };
+        let conn = Conn::handshake(io, key, rules.limits).await;
+        Ok(conn.map(|conn| PooledConnection { conn, key, peer, reused: false }))
+    }
+
+    /// A TCP connection to the endpoint of `lease`, unless it is a destination weir refuses. Where it is one of several
+    /// addresses of a name outside, it may be another one of them, whose lease it is then.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`]
+    pub async fn connect(
+        &self,
+        rules: DialRules<'_>,
+        lease: &mut Lease,
+        mut dial: Dial<'_>,
+    ) -> Result<Io, NotConnected> {
+        let backend = lease.backend();
+        self.permit(rules, backend)?;
+        backend.stats.connects.up();
+        let connected = if race::may_race(lease.cluster()) {
+            // Boxed: it would make every connection's task larger.
+            Box::pin(race::connect(self, rules, lease, &mut dial)).await
+        } else {
+            dial.connector(self).connect(backend.address, dial.limit).await
+        };
+        let error = match connected {
+            Ok(stream) => {
+                self.check(rules, lease.backend(), &stream)?;
+                let Limits { silence, interim_answers, interim_bytes, .. } = *rules.limits;
+                let interim = Bounds { answers: interim_answers, bytes: interim_bytes };
+                let patience = self.connecting.connector().patience(silence, interim);
+                let peer = Peer::new(patience, lease.backend().doubts().clone());
+                self.watch.add(peer.clone());
+                return Ok(Io::to(stream, peer));
             }
+            Err(error) => error,
+        };
+        let outcome = race::outcome(&error);
+        let (kind, cause) = match error {
+            ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),
+            ConnectError::Failed(cause) => (Kind::Connect, cause.to_string()),
+            ConnectError::Local(cause) => (Kind::Local, format!("this node: {cause}")),
+        };
+        Err(NotConnected {
+            fault: Fault::new(kind, format!("{}: {cause}", lease.backend().address)),
+            outcome,
+        })
+    }
+
+    /// Whether weir may connect to `backend`.
+    pub(super) fn permit(&self, rules: DialRules<'_>, backend: &Backend) -> Result<(), NotConnected> {
+        let why = refuse(backend.address, rules.grounds, backend.exempt, |ip| self.is_local(ip));
+        why.map_or(Ok(()), |why| Err(self.refused(backend, why)))
+    }
+
+    /// Whether the connection to `backend` may be used: one that has not left this node is refused as its own addresses
+    /// are, whatever was known of that address before.
+    fn check(&self, rules: DialRules<'_>, backend: &Backend, stream: &TcpStream) -> Result<(), NotConnected> {
+        let grounds = rules.grounds;
+        // Where a connection to this node is allowed, only weir's own listeners are to be found out.
+        if backend.exempt != Exempt::No && !grounds.has_listener_at(backend.address.port()) {
+            return Ok(());
         }
+        let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return Ok(()) };
+        let why = refuse_connected(own, peer, grounds, backend.exempt);
+        why.map_or(Ok(()), |why| Err(self.refused(backend, why)))
+    }
+
+    fn refused(&self, backend: &Backend, why: Refusal) -> NotConnected {
+        self.connecting.refused(why);
+        let fault =
+            Fault::new(Kind::Refused(why), format!("weir does not connect to {}: {why}", backend.address));
+        NotConnected { fault, outcome: Outcome::Abandoned }
     }
 }

@@ -1,6 +1,15 @@
-//! Endpoints at run time: which one takes a request, the connections to them, and connecting.
+//! Endpoints at run time: which one takes a request, the connections to them, and how those are made.
 
 pub mod cluster;
-pub mod dial;
-pub mod pool;
-pub mod race;
+mod conn;
+mod dial;
+mod gate;
+mod pool;
+mod race;
+mod request_body;
+
+pub use conn::{Conn, PooledConnection};
+pub use dial::{Connecting, Dial, DialRules, Dialer, NotConnected, Tried};
+pub use gate::Gate;
+pub use pool::{Key, Pool, Protocol, Source, Transport};
+pub use request_body::RequestBody;

@@ -9,14 +9,29 @@
 
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 
-use crate::proxy::exchange::Body;
-use crate::proxy::exchange::session::Origin;
-use crate::transport::Peer;
+use super::PooledConnection;
 
-/// How a connection is used; connections of different kinds are not exchanged for each other.
+/// What a connection can be used for; those of different keys are not exchanged for each other. The endpoint is the pool's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// What the connection is carried by.
+    pub transport: Transport,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Whose address it comes from.
+    pub source: Source,
+}
+
+/// What a connection is carried by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP alone.
+    Plain,
+}
+
+/// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1 with header names in lower case.
@@ -25,26 +40,17 @@ pub enum Protocol {
     Http1Cased,
 }
 
-/// A connection that can take a request.
-#[derive(Debug)]
-pub struct Ready {
-    /// hyper's handle.
-    pub sender: SendRequest<Body>,
-    /// How it is used.
-    pub protocol: Protocol,
-    /// The endpoint.
-    pub peer: Peer,
-    /// Whether it has carried a request before: then its end may only mean that it was idle too long.
-    pub reused: bool,
+/// Whose address a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The node's.
+    Node,
 }
 
-impl Protocol {
-    /// How connections for requests of this origin are used.
-    pub fn of(origin: Origin) -> Self {
-        match origin {
-            Origin::Explicit => Self::Http1,
-            Origin::Dialled(_) => Self::Http1Cased,
-        }
+impl Key {
+    /// Plain TCP from the node's address.
+    pub fn plain(protocol: Protocol) -> Self {
+        Self { transport: Transport::Plain, protocol, source: Source::Node }
     }
 }
 
@@ -55,43 +61,44 @@ pub struct Pool(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// Those used last are the last.
-    idle: Vec<(Instant, Ready)>,
+    idle: Vec<(Instant, PooledConnection)>,
     /// The endpoint has left, or is not to be used now.
     closed: bool,
 }
 
 impl Pool {
-    /// The connection used last, if one is open, of this kind, and idle for less than `limit`.
-    pub fn take(&self, protocol: Protocol, now: Instant, limit: Duration) -> Option<Ready> {
+    /// The connection used last, if one is open, of this `key`, and idle for less than `limit`. Nobody else uses it until it
+    /// comes back.
+    pub fn checkout(&self, key: Key, now: Instant, limit: Duration) -> Option<PooledConnection> {
         let mut state = self.0.lock();
         loop {
-            let at = state.idle.iter().rposition(|(_, ready)| ready.protocol == protocol)?;
-            let (since, ready) = state.idle.remove(at);
-            if ready.sender.is_ready() && now.saturating_duration_since(since) < limit {
-                return Some(ready);
+            let at = state.idle.iter().rposition(|(_, it)| it.key == key)?;
+            let (since, connection) = state.idle.remove(at);
+            if connection.conn.is_ready() && now.saturating_duration_since(since) < limit {
+                return Some(connection);
             }
         }
     }
 
-    /// Keeps `ready` for a later request, unless `most` are kept already or the pool is closed. One that is still
+    /// Keeps `connection` for a later request, unless `most` are kept already or the pool is closed. One that is still
     /// busy is not kept: its endpoint answered before the request's body was whole, and the next request would wait
     /// for this client.
-    pub fn put(&self, ready: Ready, now: Instant, most: usize) {
-        if !ready.sender.is_ready() {
+    pub fn put(&self, connection: PooledConnection, now: Instant, most: usize) {
+        if !connection.conn.is_ready() {
             return;
         }
-        ready.peer.owes_nothing();
+        connection.peer.owes_nothing();
         let mut state = self.0.lock();
         if !state.closed && state.idle.len() < most {
-            state.idle.push((now, ready));
+            state.idle.push((now, connection));
         }
     }
 
     /// Drops connections that are closed, or idle for `limit`. Returns when the next of those that stay will be.
     pub fn sweep(&self, now: Instant, limit: Duration) -> Option<Instant> {
         let mut state = self.0.lock();
-        state.idle.retain(|(since, ready)| {
-            !ready.sender.is_closed() && now.saturating_duration_since(*since) < limit
+        state.idle.retain(|(since, connection)| {
+            !connection.conn.is_closed() && now.saturating_duration_since(*since) < limit
         });
         state.idle.first()?.0.checked_add(limit)
     }

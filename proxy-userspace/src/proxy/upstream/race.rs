@@ -9,67 +9,34 @@
 //! attempts for those that died since.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use super::cluster::{Backend, Cluster, Lease};
+use super::{Dial, DialRules, Dialer, Tried};
 use crate::domain::outcome::Outcome;
 use crate::domain::refuse::Exempt;
-use crate::proxy::routing::snapshot::World;
-use crate::proxy::upstream::cluster::{Backend, Cluster, Lease};
-use crate::proxy::upstream::dial;
-use crate::proxy::worker::Worker;
-use crate::transport::{ConnectError, Connector};
+use crate::transport::ConnectError;
 
 /// Addresses that are tried for one connection at most.
 const MOST: usize = 8;
 
-/// Endpoints that were tried for one request.
-pub(in crate::proxy) type Tried = SmallVec<[Arc<Backend>; 2]>;
-
-/// What a request may still spend on connecting.
-pub(in crate::proxy) struct Dial<'a> {
-    /// Who asks.
-    pub(in crate::proxy) client: &'a SocketAddr,
-    /// How long one endpoint may take.
-    pub(in crate::proxy) limit: Duration,
-    /// The hop limit of its packets, where it says something (domain/hops).
-    pub(in crate::proxy) hop_limit: Option<u8>,
-    /// How long all of them may take.
-    pub(in crate::proxy) total: Duration,
-    /// Which it has tried before. Those that fail here become some of them, but for the one that the caller knows of.
-    pub(in crate::proxy) tried: &'a mut Tried,
-}
-
-impl Dial<'_> {
-    /// The same, for one more connection.
-    pub(in crate::proxy) fn again(&mut self) -> Dial<'_> {
-        Dial { tried: self.tried, ..*self }
-    }
-
-    /// How its connections are made.
-    pub(super) fn connector(&self, worker: &Worker) -> Connector {
-        Connector { hop_limit: self.hop_limit, ..worker.shared.connector() }
-    }
-}
-
-type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, ConnectError>>>>;
+type Attempt = Pin<Box<dyn Future<Output = Result<TcpStream, ConnectError>>>>;
 
 /// One address that is being connected to.
 struct Racer {
     /// None for the first: its lease is the caller's.
     lease: Option<Lease>,
-    connecting: Connecting,
+    connecting: Attempt,
 }
 
 /// Whether several addresses of `cluster` may be tried at the same time.
-pub(in crate::proxy) fn may_race(cluster: &Cluster) -> bool {
+pub(super) fn may_race(cluster: &Cluster) -> bool {
     cluster.exempt == Exempt::No && cluster.members().active().len() > 1
 }
 
@@ -78,20 +45,20 @@ pub(in crate::proxy) fn may_race(cluster: &Cluster) -> bool {
 /// # Errors
 ///
 /// Why there is no connection to the endpoint of `lease`; there was none to others either.
-pub(in crate::proxy) async fn connect(
-    worker: &Worker,
-    world: &World,
+pub(super) async fn connect(
+    dialer: &Dialer,
+    rules: DialRules<'_>,
     lease: &mut Lease,
     dial: &mut Dial<'_>,
 ) -> Result<TcpStream, ConnectError> {
-    let head_start = world.terms.limits.head_start;
-    let mut first: Connecting = Box::pin(dial.connector(worker).connect(lease.backend().address, dial.limit));
+    let head_start = rules.limits.head_start;
+    let mut first: Attempt = Box::pin(dial.connector(dialer).connect(lease.backend().address, dial.limit));
     if let Ok(connected) = timeout(head_start, &mut first).await {
         return connected;
     }
     let running = vec![Racer { lease: None, connecting: first }];
     let mut race =
-        Race { worker, world, dial, begun: Instant::now(), last: lease.backend().clone(), running };
+        Race { dialer, rules, dial, begun: Instant::now(), last: lease.backend().clone(), running };
     let mut why = None;
     let mut more = race.begin_another(lease);
     loop {
@@ -121,8 +88,8 @@ pub(in crate::proxy) async fn connect(
 }
 
 struct Race<'a, 'd> {
-    worker: &'a Worker,
-    world: &'a World,
+    dialer: &'a Dialer,
+    rules: DialRules<'a>,
     dial: &'a mut Dial<'d>,
     begun: Instant,
     /// The one that was tried last.
@@ -139,15 +106,15 @@ impl Race<'_, '_> {
         }
         while let Some(lease) = self.next(first) {
             let backend = lease.backend().clone();
-            if let Err(refused) = dial::permit(self.worker, self.world, &backend) {
+            if let Err(refused) = self.dialer.permit(self.rules, &backend) {
                 lease.finish(Instant::now(), refused.outcome);
                 self.dial.tried.push(backend);
                 continue;
             }
             backend.stats.connects.up();
-            self.worker.shared.raced.up();
+            self.dialer.connecting.raced.up();
             let limit = self.dial.limit.min(left);
-            let connecting = Box::pin(self.dial.connector(self.worker).connect(backend.address, limit));
+            let connecting = Box::pin(self.dial.connector(self.dialer).connect(backend.address, limit));
             self.running.push(Racer { lease: Some(lease), connecting });
             self.last = backend;
             return true;
@@ -173,7 +140,7 @@ impl Race<'_, '_> {
         if cluster.has_untried(&both) {
             avoid = both;
         }
-        let lease = self.worker.lease(cluster, self.dial.client, &avoid, Instant::now()).ok()?;
+        let lease = self.dialer.lease(cluster, self.dial.client, &avoid, Instant::now()).ok()?;
         let again = avoid.iter().any(|it| Arc::ptr_eq(it, lease.backend()));
         (!again).then_some(lease)
     }
@@ -210,13 +177,13 @@ async fn any(running: &mut Vec<Racer>) -> (Racer, Result<TcpStream, ConnectError
 }
 
 /// Waits for a connect that nobody needs any more, for what it says of its endpoint.
-async fn wait_for(lease: Lease, connecting: Connecting) {
+async fn wait_for(lease: Lease, connecting: Attempt) {
     let outcome = connecting.await.err().map_or(Outcome::Abandoned, |error| outcome(&error));
     lease.finish(Instant::now(), outcome);
 }
 
 /// What it says of an endpoint that there is no connection to it.
-pub(in crate::proxy) fn outcome(error: &ConnectError) -> Outcome {
+pub(super) fn outcome(error: &ConnectError) -> Outcome {
     match error {
         ConnectError::Timeout => Outcome::ConnectTimeout,
         ConnectError::Failed(_) => Outcome::ConnectFailed,

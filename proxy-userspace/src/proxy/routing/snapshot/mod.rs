@@ -32,6 +32,7 @@ use crate::domain::name::{Path, Services};
 use crate::domain::refuse::Grounds;
 use crate::domain::route::{self, Delegation, Explanation};
 use crate::proxy::routing::route::Route;
+use crate::proxy::upstream::DialRules;
 use crate::proxy::upstream::cluster::{Cluster, Live, Seat};
 
 /// What one request sees.
@@ -170,6 +171,11 @@ impl World {
     /// Whether it was tried to get the first list of services, and that failed.
     pub fn is_failing(&self) -> bool {
         self.catalog.awaited.as_ref().is_some_and(|awaited| awaited.is_failing)
+    }
+
+    /// What it says of connecting to endpoints.
+    pub fn dial_rules(&self) -> DialRules<'_> {
+        DialRules { limits: &self.terms.limits, grounds: self.grounds() }
     }
 
     /// Which addresses weir does not connect to.

@@ -7,7 +7,7 @@ use crate::domain::health::Health;
 use crate::domain::health::breaker::{Policy, State};
 use crate::domain::refuse::Exempt;
 use crate::domain::silence::Doubts;
-use crate::proxy::upstream::pool::Pool;
+use crate::proxy::upstream::Pool;
 use crate::telemetry::Count;
 
 /// One endpoint of one cluster.

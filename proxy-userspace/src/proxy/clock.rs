@@ -1,0 +1,328 @@
+//! The clock of one exchange: for how long nothing has happened in it, and who waits for whom.
+//!
+//! A connection has one timer, and the clocks of its exchanges are registered with it ([`Clocks`]). A clock is a few numbers in
+//! memory; they are compared with the limits only when that timer fires. So an exchange sets no timer of its own, unless a
+//! policy gives it a limit of its own.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::config::Limits;
+use crate::transport::Activity;
+
+/// The clock of one exchange. All clones are one.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Its connection, where bytes pass.
+    activity: Activity,
+    /// When the stage began, in the connection's milliseconds.
+    since: AtomicU64,
+    stage: AtomicU8,
+    wait: AtomicU8,
+    waiter: Mutex<Option<Waker>>,
+}
+
+/// How far an exchange is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has no body, or that is whole. The answer is waited for, or passes.
+    Answer = 0,
+    /// The same, and more of the request's body passes.
+    Upload = 1,
+    /// More of the request's body is due from the client.
+    Starved = 2,
+    /// The answer is whole, and more of the body is due: its endpoint did not wait for it.
+    Outlasted = 3,
+    /// It is over.
+    Over = 4,
+}
+
+/// Whether an endpoint's answer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It is not.
+    None = 0,
+    /// It is.
+    Waiting = 1,
+    /// It was, for too long.
+    TooLong = 2,
+    /// It is, and whoever waits has a timer.
+    Timed = 3,
+}
+
+/// How a request's body does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// More of it is due from the client.
+    Waits,
+    /// It was there to be passed on, or is whole.
+    Moves,
+}
+
+/// A request's body, while there is more of it to pass on.
+#[derive(Debug)]
+pub struct Upload(Clock);
+
+/// The clocks of one connection's exchanges.
+#[derive(Debug, Default)]
+pub struct Clocks(RefCell<SmallVec<[Clock; 1]>>);
+
+impl Clocks {
+    /// The clock of an exchange that begins at `now` on the connection of `activity`.
+    pub fn begin(&self, activity: &Activity, now: Instant) -> Clock {
+        activity.begin(now);
+        let mut clocks = self.0.borrow_mut();
+        // One that nobody else holds any more is set anew, which saves an allocation for each request.
+        if let [only] = &mut clocks[..]
+            && only.is_over()
+            && let Some(inner) = Arc::get_mut(&mut only.0)
+        {
+            inner.reset(now);
+            return only.clone();
+        }
+        clocks.retain(|it| !it.is_over());
+        clocks.push(Clock::new(activity, now));
+        clocks[clocks.len() - 1].clone()
+    }
+
+    /// How long the timer may sleep before an exchange has taken too long by `limits`: zero when one has. `None` where none
+    /// runs. Whoever waits too long for an answer is told, and has as long again.
+    pub fn left(&self, limits: &Limits, shortest: Duration) -> Option<Duration> {
+        let now = Instant::now();
+        let clocks = self.0.borrow();
+        clocks.iter().filter(|it| !it.is_over()).map(|it| it.left(limits, shortest, now)).min()
+    }
+}
+
+impl Clock {
+    fn new(activity: &Activity, now: Instant) -> Self {
+        let since = AtomicU64::new(activity.millis(now));
+        Self(Arc::new(Inner {
+            activity: activity.clone(),
+            since,
+            stage: AtomicU8::new(Stage::Answer as u8),
+            wait: AtomicU8::new(Wait::None as u8),
+            waiter: Mutex::new(None),
+        }))
+    }
+
+    /// Another attempt begins at `now`: it has the whole time for its answer.
+    pub fn restart(&self, now: Instant) {
+        self.0.since.store(self.0.activity.millis(now), Ordering::Relaxed);
+    }
+
+    /// The request has a body, which is passed on for as long as what this returns is kept.
+    pub fn upload(&self) -> Upload {
+        self.set(Stage::Upload);
+        Upload(self.clone())
+    }
+
+    /// The answer is whole. Idempotent.
+    pub fn answered(&self, now: Instant) {
+        match self.stage() {
+            Stage::Answer => self.end(now),
+            Stage::Upload | Stage::Starved => {
+                self.set(Stage::Outlasted);
+                self.restart(now);
+            }
+            Stage::Outlasted | Stage::Over => {}
+        }
+    }
+
+    /// Its connection.
+    pub fn activity(&self) -> &Activity {
+        &self.0.activity
+    }
+
+    /// Whether an answer is waited for.
+    pub fn wait(&self) -> Wait {
+        match self.0.wait.load(Ordering::Relaxed) {
+            0 => Wait::None,
+            1 => Wait::Waiting,
+            3 => Wait::Timed,
+            _ => Wait::TooLong,
+        }
+    }
+
+    /// Begins or ends waiting.
+    pub fn set_wait(&self, wait: Wait) {
+        self.0.wait.store(wait as u8, Ordering::Relaxed);
+    }
+
+    /// Whoever waits is to be woken when it has been too long.
+    pub fn wake_when_too_long(&self, cx: &Context<'_>) {
+        let mut waiter = self.0.waiter.lock();
+        if !waiter.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waiter = Some(cx.waker().clone());
+        }
+    }
+
+    /// How long nothing has happened; `None` while the client is to send more of the body.
+    pub fn silent_for(&self, now: Instant) -> Option<Duration> {
+        (self.stage() != Stage::Starved).then(|| self.lasted(now))
+    }
+
+    fn left(&self, limits: &Limits, shortest: Duration, now: Instant) -> Duration {
+        let lasted = self.lasted(now);
+        match (self.stage(), self.wait()) {
+            (Stage::Starved | Stage::Outlasted, _) => limits.body.saturating_sub(lasted),
+            (_, Wait::Waiting) if lasted < limits.response => limits.response - lasted,
+            (_, Wait::Waiting) => {
+                // Not the connection's end but the request's: it becomes a 504.
+                self.too_long();
+                limits.response
+            }
+            // Whoever waits so has a timer, which may be longer than any limit here.
+            (_, Wait::Timed) => shortest,
+            (_, Wait::None | Wait::TooLong) => limits.tunnel_idle.saturating_sub(lasted),
+        }
+    }
+
+    fn too_long(&self) {
+        self.set_wait(Wait::TooLong);
+        if let Some(waiter) = &*self.0.waiter.lock() {
+            waiter.wake_by_ref();
+        }
+    }
+
+    /// Since the stage began, or the last byte passed.
+    fn lasted(&self, now: Instant) -> Duration {
+        let since = self.0.since.load(Ordering::Relaxed).max(self.0.activity.since());
+        Duration::from_millis(self.0.activity.millis(now).saturating_sub(since))
+    }
+
+    fn end(&self, now: Instant) {
+        self.set(Stage::Over);
+        self.0.activity.end(now);
+    }
+
+    fn is_over(&self) -> bool {
+        self.stage() == Stage::Over
+    }
+
+    fn stage(&self) -> Stage {
+        match self.0.stage.load(Ordering::Relaxed) {
+            0 => Stage::Answer,
+            1 => Stage::Upload,
+            2 => Stage::Starved,
+            3 => Stage::Outlasted,
+            _ => Stage::Over,
+        }
+    }
+
+    fn set(&self, stage: Stage) {
+        self.0.stage.store(stage as u8, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    fn reset(&mut self, now: Instant) {
+        *self.since.get_mut() = self.activity.millis(now);
+        *self.stage.get_mut() = Stage::Answer as u8;
+        *self.wait.get_mut() = Wait::None as u8;
+    }
+}
+
+impl Upload {
+    /// It waits for its client, or no longer does.
+    pub fn flows(&self, flow: Flow) {
+        let stage = match (self.0.stage(), flow) {
+            (Stage::Upload, Flow::Waits) => Stage::Starved,
+            (Stage::Starved, Flow::Moves) => Stage::Upload,
+            _ => return,
+        };
+        self.0.set(stage);
+        self.0.restart(Instant::now());
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        match self.0.stage() {
+            Stage::Upload | Stage::Starved => self.0.set(Stage::Answer),
+            Stage::Outlasted => self.0.end(Instant::now()),
+            Stage::Answer | Stage::Over => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Phase;
+
+    fn begun() -> (Clocks, Activity, Clock, Instant) {
+        let now = Instant::now();
+        let (clocks, activity) = (Clocks::default(), Activity::new(now));
+        let clock = clocks.begin(&activity, now);
+        (clocks, activity, clock, now)
+    }
+
+    #[test]
+    fn an_exchange_is_over_when_its_answer_and_its_body_are_whole_in_either_order() {
+        for upload_first in [true, false] {
+            let (_clocks, activity, clock, now) = begun();
+            let upload = clock.upload();
+            if upload_first {
+                drop(upload);
+                assert_eq!(activity.phase(), Phase::Busy);
+                clock.answered(now);
+            } else {
+                clock.answered(now);
+                clock.answered(now);
+                assert_eq!(activity.phase(), Phase::Busy, "more of the body is due");
+                drop(upload);
+            }
+            assert_eq!(activity.phase(), Phase::Idle);
+        }
+    }
+
+    #[test]
+    fn the_end_of_one_upload_is_no_concern_of_the_next_request() {
+        let (clocks, activity, first, now) = begun();
+        let upload = first.upload();
+        first.answered(now);
+        let second = clocks.begin(&activity, now);
+        drop(upload);
+        assert_eq!(activity.phase(), Phase::Busy, "the second runs");
+        assert!(clocks.left(&Limits::default(), Duration::ZERO).is_some());
+        second.answered(now);
+        assert_eq!(activity.phase(), Phase::Idle);
+        assert!(clocks.left(&Limits::default(), Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_nobody_holds_is_set_anew() {
+        let (clocks, activity, first, now) = begun();
+        let at = Arc::as_ptr(&first.0);
+        first.set_wait(Wait::TooLong);
+        first.answered(now);
+        drop(first);
+        let second = clocks.begin(&activity, now);
+        assert_eq!((Arc::as_ptr(&second.0), second.wait()), (at, Wait::None));
+    }
+
+    #[test]
+    fn whoever_waits_too_long_is_told_once_and_a_slow_client_is_not_waited_for() {
+        let limits = Limits::default();
+        let (clocks, _activity, clock, now) = begun();
+        let late = now + limits.response;
+        clock.set_wait(Wait::Waiting);
+        assert!(clock.left(&limits, Duration::ZERO, now) > Duration::ZERO);
+        assert_eq!(clock.left(&limits, Duration::ZERO, late), limits.response);
+        assert_eq!(clock.wait(), Wait::TooLong);
+        let upload = clock.upload();
+        upload.flows(Flow::Waits);
+        assert!(clock.silent_for(late).is_none());
+        assert!(clocks.left(&limits, Duration::ZERO).is_some_and(|left| left <= limits.body));
+    }
+}

@@ -1,0 +1,62 @@
+//! Which protocol a diverted connection speaks, by its first bytes.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::time;
+
+use super::first_head::FirstHead;
+use crate::config::Limits;
+use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
+use crate::proxy::listener::Door;
+use crate::transport::Io;
+
+/// What a look at the first bytes came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detected {
+    /// They begin this.
+    As(Sniffed),
+    /// They are HTTP/1, with a head that hyper cannot parse.
+    Unparsed,
+}
+
+/// Reads until the protocol shows, and the whole first head where that is HTTP/1, or the client has been silent for
+/// `limits.sniff`. One that closes without a byte may still listen (half-close), and then its server speaks. `None` when
+/// the connection is broken. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what
+/// follows it.
+pub(super) async fn detect_protocol(limits: &Limits, door: &Door, io: &mut Io) -> Option<Detected> {
+    let mut seen = BytesMut::with_capacity(1024);
+    let deadline = Instant::now() + limits.sniff;
+    let mut decided = Sniffed::Undecided;
+    let detected = loop {
+        match time::timeout_at(deadline.into(), io.read_buf(&mut seen)).await {
+            Ok(Err(_)) => return None,
+            Ok(Ok(1..)) => {}
+            // hyper waits for the rest of the head, or says that there is none.
+            Ok(Ok(0)) | Err(_) if decided == Sniffed::Http1 => break Detected::As(Sniffed::Http1),
+            Err(_) if seen.is_empty() => break Detected::As(Sniffed::Undecided),
+            // Whoever sends a piece and then waits is waiting for an answer to that piece.
+            Ok(Ok(0)) | Err(_) => break Detected::As(Sniffed::Opaque),
+        }
+        decided = match sniff(&seen) {
+            Sniffed::Undecided if seen.len() >= SNIFF_MAX => Sniffed::Opaque,
+            Sniffed::Http1 if seen.starts_with(b"CONNECT ") => Sniffed::Opaque,
+            sniffed => sniffed,
+        };
+        match decided {
+            Sniffed::Undecided => {}
+            Sniffed::Http1 => match FirstHead::of(&seen, limits) {
+                FirstHead::Partial => {}
+                FirstHead::Held => break Detected::As(decided),
+                FirstHead::Unparsed => {
+                    door.unparsed_heads.up();
+                    break Detected::Unparsed;
+                }
+            },
+            Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => break Detected::As(decided),
+        }
+    };
+    io.put_back(seen.freeze());
+    Some(detected)
+}

@@ -1,0 +1,57 @@
+//! Where an exchange goes.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use http::Request;
+
+use super::attempt::Destination;
+use super::session::Origin;
+use super::{Exchange, headers, identify, overrides};
+use crate::proxy::fault::Fault;
+use crate::proxy::routing::resolve::Settled;
+use crate::proxy::routing::snapshot::World;
+use crate::proxy::upstream::RequestBody;
+use crate::proxy::worker::Worker;
+
+/// Where the request goes. A diverted one goes to the service it dialled, whatever its Host says; any other where the
+/// dtabs lead its host, its own entries included. One that waited for the first list of services sees the snapshot of then.
+pub(super) async fn bind(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+) -> Result<Destination, Fault> {
+    match exchange.session.origin {
+        Origin::Dialled(address) => Ok(dialled(worker, exchange, address)),
+        Origin::Explicit => {
+            let (snapshot, session) = (&exchange.snapshot, &exchange.session);
+            let found = exchange.head.found;
+            let own = overrides::take(found, session, &snapshot.terms, request.headers_mut())?;
+            let token = identify::token(snapshot, request);
+            let asked =
+                identify::Asked::by((worker, session), snapshot, request, &exchange.head, token.as_ref())
+                    .await?;
+            let bind = |world: &World| asked.bind(worker, world, own.as_ref());
+            let Settled { world, route, place } =
+                worker.router.place(snapshot, &session.client, bind).await?;
+            let (cluster, policy, outside) = (place.cluster.clone(), place.calls, place.outside);
+            if !exchange.head.has_host() {
+                headers::say_host(request.headers_mut(), &cluster.name);
+            }
+            headers::say_destination(found, request.headers_mut(), &route, place);
+            // Looking a name up may have taken a while.
+            let waited = outside || world.is_some();
+            if let Some(later) = world {
+                exchange.snapshot = later;
+            }
+            let now = if waited { Instant::now() } else { exchange.record.started };
+            Ok(Destination { cluster, policy, now })
+        }
+    }
+}
+
+/// The service that owns `address`, which the connection of `exchange` dialled, or else that very address.
+pub fn dialled(worker: &Worker, exchange: &Exchange, address: SocketAddr) -> Destination {
+    let cluster = worker.router.cluster_of(&exchange.snapshot, address, &exchange.session.outside);
+    Destination { policy: cluster.policy().dialled, cluster, now: exchange.record.started }
+}

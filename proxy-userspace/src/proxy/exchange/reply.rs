@@ -1,0 +1,79 @@
+//! An endpoint's answer, made one that may go to the client.
+
+use std::time::Instant;
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::headers::{self, Upgrade};
+use super::response_body::{ResponseBody, ResponseGuard};
+use super::scan::{Length, Survey};
+use super::{Asked, Exchange, overrides, retry_after, tunnel};
+use crate::domain::outcome::Outcome;
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::worker::Worker;
+
+/// The answer for a client that `asked` so, with a body that reports at its end.
+///
+/// # Errors
+///
+/// [`Kind::Framing`] where it is not HTTP.
+pub(super) fn reply(
+    worker: &Worker,
+    exchange: &Exchange,
+    asked: Asked,
+    mut response: Response<Incoming>,
+    mut guard: ResponseGuard,
+) -> Result<Response<ResponseBody>, Fault> {
+    let (now, status) = (Instant::now(), response.status());
+    let survey = Survey::of(response.headers());
+    if headers::check_codings(survey, response.headers()).is_err() {
+        // To drop the field but not the coding would give the client something else than was sent.
+        return Err(misframed(guard, now, "the endpoint used a transfer coding other than chunked"));
+    }
+    if headers::settle_length(survey, response.headers_mut()).is_err() {
+        return Err(misframed(guard, now, "the endpoint's Content-Length is not one number"));
+    }
+    if survey.coding && survey.length != Length::None {
+        // RFC 9112 §6.3: the coding counts; but who says both may mean the other, and what follows would be no answer.
+        guard.keep = 0;
+    }
+    let closes = headers::closes(survey, response.version(), response.headers());
+    let keeps_upgrade = headers::strip_hop_by_hop(survey, exchange.session.origin, response.headers_mut());
+    let is_stranger = || overrides::is_stranger(&exchange.session, &exchange.snapshot.terms);
+    let emptied = survey.l5d && is_stranger() && overrides::clear_answer(response.headers_mut());
+    let client = match (asked, keeps_upgrade, status) {
+        (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
+        (.., StatusCode::SWITCHING_PROTOCOLS) => {
+            return Err(misframed(guard, now, "the endpoint switched protocols without being asked"));
+        }
+        (Asked::Connect(client), ..) if status.is_success() => Some(client),
+        (Asked::Connect(_), ..) if closes => {
+            // As above: what follows is not for the endpoint either, which closes its connection.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            None
+        }
+        _ => None,
+    };
+    guard.lease.answered(now, Outcome::Answered(status.as_u16()));
+    if let Some(wait) = retry_after::of(status, response.headers()) {
+        guard.lease.leave_alone(now, wait, exchange.snapshot.terms.limits.retry_after);
+    }
+    if let Some(client) = client {
+        return Ok(tunnel::switched(worker, exchange, client, response, guard));
+    }
+    let (parts, incoming) = response.into_parts();
+    if emptied {
+        // The rest of it is not read: its connection ends.
+        guard.lease.complete(now);
+        return Ok(Response::from_parts(parts, ResponseBody::Empty));
+    }
+    Ok(Response::from_parts(parts, ResponseBody::endpoint(incoming, guard, exchange.head.spoken)))
+}
+
+/// The endpoint answered, but not as HTTP has it.
+fn misframed(guard: ResponseGuard, now: Instant, why: &'static str) -> Fault {
+    guard.lease.finish(now, Outcome::BadFraming);
+    Fault::new(Kind::Framing, why)
+}

@@ -1,0 +1,209 @@
+//! A request on a connection to one endpoint.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::time::timeout;
+
+use super::Exchange;
+use super::attempt::{Cargo, Failed};
+use super::replay::Replay;
+use super::session::Origin;
+use crate::config::Limits;
+use crate::domain::outcome::Outcome;
+use crate::domain::policy::Calls;
+use crate::domain::retry::Reached;
+use crate::proxy::clock::{Clock, Wait};
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::upstream::cluster::Lease;
+use crate::proxy::upstream::{Dial, Key, PooledConnection, Protocol, RequestBody};
+use crate::proxy::worker::Worker;
+
+/// How soon after a request a kept connection ends that was closed as idle: the close was on its way already.
+const CROSSING: Duration = Duration::from_secs(1);
+
+/// A request that is to be sent. It stays where it is until then: each move would copy 300 bytes to memory that is not in
+/// the cache.
+pub(super) struct Sending<'a> {
+    pub(super) request: &'a mut Request<RequestBody>,
+    pub(super) replay: Option<Replay>,
+}
+
+impl Cargo for Sending<'_> {
+    type Delivered = (Response<Incoming>, PooledConnection);
+
+    fn keep(&mut self, may_repeat: bool) {
+        self.replay = may_repeat.then(|| Replay::of(self.request));
+    }
+
+    fn restore(&mut self) {
+        if let Some(replay) = self.replay.take() {
+            *self.request = replay.request();
+        }
+    }
+
+    /// Takes the request and sends it, on a connection that is kept or on a new one, and waits for the head of the answer. A
+    /// kept connection that died before the request was written is not an attempt: the next one is taken.
+    async fn deliver(
+        &mut self,
+        worker: &Worker,
+        exchange: &Exchange,
+        policy: Calls,
+        lease: &mut Lease,
+        mut dial: Dial<'_>,
+    ) -> Result<Self::Delivered, Box<Failed>> {
+        let rules = exchange.snapshot.dial_rules();
+        let key = key_of(exchange.session.origin);
+        loop {
+            let checked_out = worker.dialer.checkout(rules, lease, key, dial.again()).await;
+            let checked_out = checked_out.map_err(|none| Box::new(none.into()))?;
+            let address = lease.backend().address;
+            let Some(mut connection) = checked_out else {
+                return Err(Box::new(Failed::broken(address, Reached::Unsent)));
+            };
+            let read_before = connection.peer.reads();
+            connection.peer.owes(lease.started());
+            let answer = pin!(connection.conn.send(std::mem::take(self.request)));
+            let answer = match policy.response() {
+                None => in_time(answer, &exchange.clock).await,
+                Some(limit) => in_own_time(answer, &exchange.clock, limit).await,
+            };
+            match answer {
+                Some(Ok(response)) => {
+                    connection.reused = true;
+                    return Ok((response, connection));
+                }
+                Some(Err(mut error)) => match error.take_message() {
+                    Some(unsent) => {
+                        *self.request = unsent;
+                        if !connection.reused {
+                            return Err(Box::new(Failed::broken(address, Reached::Unsent)));
+                        }
+                    }
+                    None => {
+                        let unanswered = connection.peer.reads() == read_before;
+                        return Err(Box::new(sent(lease, &connection, unanswered, rules.limits, &error)));
+                    }
+                },
+                None => {
+                    let limit = policy.response().unwrap_or(rules.limits.response);
+                    return Err(Box::new(too_slow(address, limit)));
+                }
+            }
+        }
+    }
+}
+
+/// What connections for requests of this origin are used for.
+fn key_of(origin: Origin) -> Key {
+    Key::plain(match origin {
+        Origin::Explicit => Protocol::Http1,
+        Origin::Dialled(_) => Protocol::Http1Cased,
+    })
+}
+
+/// The request was sent, or part of it, and `error` came in place of an answer.
+fn sent(
+    lease: &Lease,
+    connection: &PooledConnection,
+    unanswered: bool,
+    limits: &Limits,
+    error: &TrySendError<Request<RequestBody>>,
+) -> Failed {
+    let address = lease.backend().address;
+    let mut failed = if connection.peer.is_silent() {
+        silent(address, limits.silence)
+    } else if connection.peer.is_flooding() {
+        flooding(address, limits)
+    } else {
+        failed(address, error.error())
+    };
+    failed.reached = if unanswered { Reached::Unanswered } else { Reached::Answering };
+    // One that ends now may have been closed before its endpoint saw the request.
+    let crossed = lease.started().elapsed() < CROSSING;
+    if failed.outcome == Outcome::Reset && unanswered && connection.reused && crossed {
+        failed.outcome = Outcome::Stale;
+    }
+    failed
+}
+
+/// What `answer` gives, unless nothing passes in either direction for `limits.response`. The connection's own timer tells
+/// (`downstream`): one for each request would cost it four hundred instructions.
+async fn in_time<T>(mut answer: Pin<&mut impl Future<Output = T>>, clock: &Clock) -> Option<T> {
+    clock.set_wait(Wait::Waiting);
+    let answer = poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        clock.wake_when_too_long(cx);
+        if clock.wait() == Wait::TooLong { Poll::Ready(None) } else { Poll::Pending }
+    });
+    let answer = answer.await;
+    clock.set_wait(Wait::None);
+    answer
+}
+
+/// The same for a request with a limit of its own, which the connection's timer does not know: it has a timer, too.
+async fn in_own_time<T>(
+    mut answer: Pin<&mut impl Future<Output = T>>,
+    clock: &Clock,
+    limit: Duration,
+) -> Option<T> {
+    clock.set_wait(Wait::Timed);
+    let mut left = limit;
+    let answer = loop {
+        if let Ok(answer) = timeout(left, answer.as_mut()).await {
+            break Some(answer);
+        }
+        // While more of the request's body is due, its client is waited for and not the endpoint.
+        left = limit.saturating_sub(clock.silent_for(Instant::now()).unwrap_or_default());
+        if left.is_zero() {
+            break None;
+        }
+    };
+    clock.set_wait(Wait::None);
+    answer
+}
+
+/// The endpoint's node is gone, and perhaps the request with it.
+fn silent(address: SocketAddr, limit: Duration) -> Failed {
+    let detail = format!("the node of {address} has acknowledged nothing for {limit:?}");
+    Failed { fault: Fault::new(Kind::Silent, detail), outcome: Outcome::Silent, reached: Reached::Unanswered }
+}
+
+/// The endpoint sends interim answers, and no end of them.
+fn flooding(address: SocketAddr, limits: &Limits) -> Failed {
+    let Limits { interim_answers: most, interim_bytes: bytes, .. } = limits;
+    let detail = format!(
+        "{address} sent more than {most} interim answers (1xx), or {bytes} bytes of them, and no answer"
+    );
+    let fault = Fault::new(Kind::Interim, detail);
+    Failed { fault, outcome: Outcome::BadFraming, reached: Reached::Answering }
+}
+
+/// The endpoint has the request, and says nothing.
+fn too_slow(address: SocketAddr, limit: Duration) -> Failed {
+    let fault = Fault::new(Kind::ResponseTimeout, format!("{address} did not answer within {limit:?}"));
+    Failed { fault, outcome: Outcome::Timeout, reached: Reached::Answering }
+}
+
+/// What hyper says of it.
+fn failed(address: SocketAddr, error: &hyper::Error) -> Failed {
+    let reached = Reached::Unanswered;
+    if error.is_parse() || error.is_parse_too_large() {
+        let fault = Fault::new(Kind::Framing, format!("what {address} answered is not HTTP: {error}"));
+        return Failed { fault, outcome: Outcome::BadFraming, reached };
+    }
+    // The client's own body broke while it was being passed on: the endpoint is not to blame.
+    if error.is_user() || error.is_body_write_aborted() {
+        let fault = Fault::new(Kind::BadBody, "the request's body broke off, or is not what its head said");
+        return Failed { fault, outcome: Outcome::Abandoned, reached };
+    }
+    Failed::broken(address, reached)
+}

@@ -1,0 +1,86 @@
+//! The body of a request, on its way to an endpoint.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::gate::Gate;
+use crate::proxy::clock::{Clock, Flow, Upload};
+
+/// A request's body. Frames pass one at a time, as the endpoint takes them; trailers included.
+#[derive(Debug, Default)]
+pub enum RequestBody {
+    /// None.
+    #[default]
+    Empty,
+    /// A client's.
+    Client(Incoming, Upload),
+    /// A client's, kept back until the endpoint asks for it.
+    Held(Box<(Gate, Incoming, Upload)>),
+}
+
+impl RequestBody {
+    /// A client's body, in the exchange of `clock`.
+    pub fn new(incoming: Incoming, clock: &Clock) -> Self {
+        if incoming.is_end_stream() { Self::Empty } else { Self::Client(incoming, clock.upload()) }
+    }
+
+    /// Whether it can be sent again.
+    pub fn is_replayable(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// Keeps it back until `gate` opens.
+    pub fn hold(&mut self, gate: Gate) {
+        *self = match std::mem::take(self) {
+            Self::Client(incoming, upload) => Self::Held(Box::new((gate, incoming, upload))),
+            body @ (Self::Empty | Self::Held(_)) => body,
+        };
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(incoming, upload) => {
+                let frame = Pin::new(incoming).poll_frame(cx);
+                upload.flows(if frame.is_pending() { Flow::Waits } else { Flow::Moves });
+                frame
+            }
+            Self::Held(held) => {
+                ready!(held.0.poll_open(cx));
+                if let Self::Held(held) = std::mem::take(this) {
+                    *this = Self::Client(held.1, held.2);
+                }
+                Pin::new(this).poll_frame(cx)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(incoming, _) => incoming.is_end_stream(),
+            Self::Held(held) => held.1.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(incoming, _) => incoming.size_hint(),
+            Self::Held(held) => held.1.size_hint(),
+        }
+    }
+}
