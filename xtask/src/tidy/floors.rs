@@ -63,7 +63,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
     findings
 }
 
-fn top_module(inside: &Path) -> &str {
+pub(super) fn top_module(inside: &Path) -> &str {
     let first = inside.iter().next().and_then(|part| part.to_str()).unwrap_or_default();
     first.strip_suffix(".rs").unwrap_or(first)
 }
@@ -78,6 +78,13 @@ fn used_modules<'a>(source: &'a Source, inside: &Path) -> Vec<(usize, &'a str)> 
     for at in source.words("crate") {
         used.extend(names_after(&source.code, at + "crate".len()));
     }
+    used.extend(first_names(source, inside));
+    used
+}
+
+/// What is named by chains of `super::` that reach the folder below which the file is at `inside`.
+pub(super) fn first_names<'a>(source: &'a Source, inside: &Path) -> Vec<(usize, &'a str)> {
+    let mut names = Vec::new();
     let file = inside.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let depth = inside.iter().count() - usize::from(["mod", "lib", "main"].contains(&file));
     for at in source.words("super") {
@@ -87,14 +94,14 @@ fn used_modules<'a>(source: &'a Source, inside: &Path) -> Vec<(usize, &'a str)> 
         }
         let chain = source.code[at..].split("::").take_while(|part| *part == "super").count();
         if chain == depth {
-            used.extend(names_after(&source.code, at + chain * "super".len() + (chain - 1) * "::".len()));
+            names.extend(names_after(&source.code, at + chain * "super".len() + (chain - 1) * "::".len()));
         }
     }
-    used
+    names
 }
 
 /// The first names of the path or of the group that follows at `at`, which must be `::`.
-fn names_after(code: &str, at: usize) -> Vec<(usize, &str)> {
+pub(super) fn names_after(code: &str, at: usize) -> Vec<(usize, &str)> {
     let Some(rest) = code[at..].strip_prefix("::") else { return Vec::new() };
     let start = at + 2;
     if !rest.starts_with('{') {

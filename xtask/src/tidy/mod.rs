@@ -9,6 +9,7 @@ mod documented;
 mod floors;
 mod keys;
 mod lengths;
+mod rooms;
 mod source;
 
 use std::fmt;
@@ -99,6 +100,7 @@ impl Project {
         let mut findings = Vec::new();
         for source in &self.sources {
             findings.extend(floors::check(source));
+            findings.extend(rooms::check(source));
             findings.extend(lengths::check(source));
             findings.extend(banned::check(source));
         }

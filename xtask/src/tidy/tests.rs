@@ -3,6 +3,7 @@ use super::*;
 fn findings(path: &str, text: &str) -> Vec<String> {
     let source = Source::new(path.into(), text.to_owned());
     let mut findings = floors::check(&source);
+    findings.extend(rooms::check(&source));
     findings.extend(lengths::check(&source));
     findings.extend(banned::check(&source));
     findings.iter().map(Finding::to_string).collect()
@@ -41,7 +42,20 @@ fn supers_that_reach_the_root_are_seen() {
     let text = "use super::super::admin::Api;\nuse super::world::World;\n";
     only(&findings("proxy-userspace/src/proxy/fault.rs", text), "`admin` (floor 4)");
     only(&findings("proxy-userspace/src/proxy/exchange/mod.rs", text), "`admin` (floor 4)");
-    assert!(findings("proxy-userspace/src/proxy/exchange/request.rs", text).is_empty());
+    assert!(findings("proxy-userspace/src/proxy/exchange/head.rs", text).is_empty());
+}
+
+#[test]
+fn a_room_uses_only_those_before_it() {
+    let text = "use crate::proxy::exchange::Exchange;\n";
+    only(&findings("proxy-userspace/src/proxy/upstream/pool.rs", text), "`upstream` may not use `exchange`");
+    only(&findings("proxy-userspace/src/proxy/tcp.rs", "use super::worker::Shared;\n"), "comes after it");
+    let group = "use crate::proxy::{fault::Fault, routing::Router};\n";
+    only(&findings("proxy-userspace/src/proxy/upstream/cluster/mod.rs", group), "`routing`");
+    only(&findings("proxy-userspace/src/proxy/upstream/cluster/mod.rs", "use super::super::tcp;\n"), "`tcp`");
+    assert!(findings("proxy-userspace/src/proxy/downstream/h1.rs", text).is_empty());
+    assert!(findings("proxy-userspace/src/proxy/upstream/dial.rs", "use super::routing::X;\n").is_empty());
+    only(&findings("proxy-userspace/src/proxy/attic.rs", ""), "has no place");
 }
 
 #[test]
