@@ -80,78 +80,9 @@ pub fn give_back() {
     unsafe { mi::mi_collect(true) }
 }
 
-/// Unmaps what starting has read of the program and its libraries: parsing arguments and YAML and loading programs
-/// touches most of 15 MB of code, and serving a corner of it. Pages that are needed again come back from the page cache
-/// at the cost of a fault, no read. Returns how many bytes of address space were let go.
-///
-/// Only mappings of files that nobody can write to and nobody has written to (no private page: relocated tables have some)
-/// are touched, so that nothing is lost whatever the linker and loader did.
-pub fn let_go_of_start() -> usize {
-    let Ok(smaps) = std::fs::read_to_string("/proc/self/smaps") else { return 0 };
-    let mut length = 0;
-    for (start, end) in untouched_files(&smaps) {
-        // SAFETY: the pages are clean copies of a file's, which the next access maps again, unchanged.
-        let let_go = unsafe {
-            libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED)
-        };
-        length += if let_go == 0 { end - start } else { 0 };
-    }
-    length
-}
-
-/// The private mappings of files in `smaps` (proc(5)) that are not writable and have no page of their own.
-fn untouched_files(smaps: &str) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    let mut candidate = None;
-    for line in smaps.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let first = words.next().unwrap_or_default();
-        if let Some(anonymous) = line.strip_prefix("Anonymous:") {
-            found.extend(candidate.take().filter(|_| anonymous.trim() == "0 kB"));
-        } else if let Some((start, end)) = first.split_once('-').filter(|_| !first.ends_with(':')) {
-            let hex = |text| usize::from_str_radix(text, 16).ok();
-            let is_file = words.next().is_some_and(|it| it == "r-xp" || it == "r--p")
-                && words.nth(3).is_some_and(|path| path.starts_with('/'));
-            candidate = hex(start).zip(hex(end)).filter(|_| is_file);
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_files_that_nobody_wrote_to_are_let_go() {
-        let smaps = "\
-5575-5576 r--p 00000000 fe:00 10010696                   /usr/bin/weir
-Size:                  4 kB
-Anonymous:             0 kB
-1000-3000 r-xp 0036c000 fe:00 10010696                   /usr/bin/weir
-Rss:                   8 kB
-Anonymous:             0 kB
-3000-4000 r--p 00f13000 fe:00 10010696                   /usr/bin/weir
-Anonymous:             4 kB
-4000-5000 rw-p 00f14000 fe:00 10010696                   /usr/bin/weir
-Anonymous:             0 kB
-6000-7000 r--s 00000000 00:0f 7                          /dev/shm/x
-Anonymous:             0 kB
-7000-8000 r--p 00000000 00:00 0                          [vvar]
-Anonymous:             0 kB
-8000-9000 r--p 00000000 00:00 0
-Anonymous:             0 kB
-";
-        assert_eq!(untouched_files(smaps), [(0x5575, 0x5576), (0x1000, 0x3000)]);
-    }
-
-    #[test]
-    fn the_program_goes_on_after_its_start_was_let_go() {
-        assert!(let_go_of_start() > 0);
-        // Code and constants that were not touched a moment ago, and some that were.
-        assert_eq!(format!("{:?}", untouched_files("")), "[]");
-        assert!(let_go_of_start() > 0);
-    }
 
     #[test]
     fn every_block_has_the_alignment_of_its_layout() {

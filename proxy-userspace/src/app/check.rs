@@ -16,21 +16,13 @@ use crate::proxy::routing::snapshot::Terms;
 /// How often weir looks.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// The look at which starting is over, seconds after it: the first one is at once.
-const STARTED: u64 = 2;
-
 /// Looks as long as weir runs.
 pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut unknown, mut off) = (None, None);
-    let mut looks = 0_u64;
     loop {
         ticks.tick().await;
-        looks += 1;
-        if looks == STARTED {
-            allocator::let_go_of_start();
-        }
         // The control plane works in bursts (catalogs, answers of DNS, metrics pages) and should not keep their room.
         allocator::give_back();
         match node_addresses() {

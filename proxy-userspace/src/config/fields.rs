@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use strsim::levenshtein;
+
 use super::problem::{Mistake, Problem, quoted};
 use super::tree::{Entry, Node, Position, Value};
 
@@ -212,28 +214,13 @@ fn join(path: &str, key: &str) -> String {
 /// The known key that `key` is most likely a misspelling of. `header_bytes` is near `headerBytes`.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let folded = fold(key);
-    let distances = known.iter().map(|candidate| (distance(&folded, &fold(candidate)), *candidate));
+    let distances = known.iter().map(|candidate| (levenshtein(&folded, &fold(candidate)), *candidate));
     let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= candidate.len().div_ceil(3)).then_some(candidate)
 }
 
-fn fold(key: &str) -> Vec<char> {
+fn fold(key: &str) -> String {
     key.chars().take(40).filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-/// Levenshtein's edit distance, one row at a time.
-fn distance(from: &[char], to: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

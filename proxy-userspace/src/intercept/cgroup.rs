@@ -1,12 +1,13 @@
 //! Cgroups: the pods' parent, and weir's own.
-#![allow(unsafe_code, reason = "statfs tells what kind of file system a path is on")]
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 
 use super::error::InterceptError;
 
@@ -94,14 +95,7 @@ fn holds(cgroup: &Path, process: &str) -> bool {
 }
 
 fn is_cgroup2(directory: &File) -> io::Result<bool> {
-    // SAFETY: statfs is plain data, for which zero is a value.
-    let mut statfs: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: an open descriptor and a live variable.
-    if unsafe { libc::fstatfs(directory.as_raw_fd(), &raw mut statfs) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // The two are of other types with musl than with glibc.
-    Ok(i128::from(statfs.f_type) == i128::from(libc::CGROUP2_SUPER_MAGIC))
+    Ok(fstatfs(directory)?.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
 /// The parent cgroup of all pods on this node, where there is a kubelet that uses cgroup2.

@@ -1,14 +1,12 @@
 //! The heartbeat: a weir that hangs must not keep the node's connections.
 //!
 //! A dead process is noticed by its listener; a stopped or deadlocked one only by its silence.
-#![allow(
-    unsafe_code,
-    reason = "clock_gettime: std's Instant hides the number that the programs compare with"
-)]
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::error::InterceptError;
 use super::sys;
@@ -49,10 +47,9 @@ impl Heart {
     }
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds: the clock that the programs read.
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock that the programs read. std's `Instant` hides this number.
 pub fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live variable. The clock exists on every Linux, so the call cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+    // The clock exists on every Linux, so the call cannot fail.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,15 +2,15 @@
 //!
 //! A thread of its own reads them: they are for finding a mistake, and must not need the runtime that may
 //! be the mistake.
-#![allow(unsafe_code, reason = "poll(2) on the ring buffer's descriptor")]
 
 use std::io::{PipeReader, PipeWriter};
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::thread::JoinHandle;
 
 use aya::Ebpf;
 use aya_log::{EbpfLogger, Error};
 use log::{Level, Log, Metadata, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::error::InterceptError;
 
@@ -54,13 +54,13 @@ impl Drop for Forwarder {
 
 /// Reads lines until the other end of the pipe is closed.
 fn forward(mut logger: EbpfLogger<ToTracing>, end: &PipeReader) {
-    let wait = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     loop {
-        let mut fds = [wait(logger.as_raw_fd()), wait(end.as_raw_fd())];
-        // SAFETY: an array of two, both descriptors open.
-        let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, -1) };
+        let mut fds =
+            [PollFd::new(logger.as_fd(), PollFlags::POLLIN), PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut fds, PollTimeout::NONE);
+        let ended = ready.is_ok_and(|ready| ready > 0) && fds[1].any() == Some(true);
         logger.flush();
-        if ready > 0 && fds[1].revents != 0 {
+        if ended {
             return;
         }
     }

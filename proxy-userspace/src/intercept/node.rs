@@ -1,17 +1,18 @@
 //! The node's own addresses.
-#![allow(unsafe_code, reason = "getifaddrs, and a socket option that std lacks")]
+#![allow(unsafe_code, reason = "a socket option that std lacks")]
 
 use std::collections::BTreeSet;
-use std::ffi::CStr;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
+
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 
 use super::error::InterceptError;
 
 /// kube-proxy in its IPVS mode and kube-router put every Service address on these interfaces. They are not the node's in
 /// any sense that matters here: were they excluded, nothing would ever be diverted.
-const OF_SERVICES: [&CStr; 2] = [c"kube-ipvs0", c"kube-dummy-if"];
+const OF_SERVICES: [&str; 2] = ["kube-ipvs0", "kube-dummy-if"];
 
 /// All addresses of this node, in the calling thread's network namespace, without loopback and link-local
 /// ones, sorted.
@@ -20,24 +21,11 @@ const OF_SERVICES: [&CStr; 2] = [c"kube-ipvs0", c"kube-dummy-if"];
 ///
 /// The kernel's list could not be read.
 pub fn node_addresses() -> Result<Vec<IpAddr>, InterceptError> {
-    let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
-    // SAFETY: the pointer is to a live variable, which receives a list of our own.
-    if unsafe { libc::getifaddrs(&raw mut head) } < 0 {
-        return Err(InterceptError::Kernel { call: "getifaddrs", cause: io::Error::last_os_error() });
-    }
-    let mut addresses = BTreeSet::new();
-    let mut next = head;
-    // SAFETY: the list's pointers are null or to entries that live until freeifaddrs.
-    while let Some(entry) = unsafe { next.as_ref() } {
-        // SAFETY: an interface's name is never null and ends with a zero.
-        if !OF_SERVICES.contains(&unsafe { CStr::from_ptr(entry.ifa_name) }) {
-            // SAFETY: null, or a socket address of the size its family implies.
-            addresses.extend(unsafe { ip_of(entry.ifa_addr) }.filter(|address| !is_local(*address)));
-        }
-        next = entry.ifa_next;
-    }
-    // SAFETY: the list of above, which nothing refers to any more.
-    unsafe { libc::freeifaddrs(head) };
+    let all = getifaddrs()
+        .map_err(|errno| InterceptError::Kernel { call: "getifaddrs", cause: errno.into() })?;
+    let own = all.filter(|it| !OF_SERVICES.contains(&&*it.interface_name));
+    let addresses: BTreeSet<IpAddr> =
+        own.filter_map(|it| ip_of(&it.address?)).filter(|address| !is_local(*address)).collect();
     Ok(addresses.into_iter().collect())
 }
 
@@ -135,25 +123,9 @@ fn is_local(address: IpAddr) -> bool {
     }
 }
 
-/// # Safety
-///
-/// The pointer is null or to a socket address of the size its family implies.
-unsafe fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
-    // SAFETY: by the caller's promise.
-    let family = i32::from(unsafe { address.as_ref() }?.sa_family);
-    match family {
-        libc::AF_INET => {
-            // SAFETY: the family says so; read unaligned, because nothing promises more.
-            let v4 = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
-            Some(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let v6 = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
-            Some(Ipv6Addr::from(v6.sin6_addr.s6_addr).into())
-        }
-        _ => None,
-    }
+fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|it| it.ip().into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|it| it.ip().into()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::response_body::ResponseBody;
 use crate::proxy::fault::{Fault, Kind};
@@ -48,24 +49,16 @@ fn retry_after(kind: Kind) -> Option<HeaderValue> {
     (kind.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"))
 }
 
-/// `text` with everything but unreserved characters escaped (RFC 3986 §2.1), cut at a whole character.
+/// `text` with everything but these escaped (RFC 3986 §2.1), cut at a whole character.
 fn percent_encoded(text: &str) -> String {
+    const KEPT: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
     let mut encoded = String::with_capacity(text.len() + 16);
-    for byte in text.bytes() {
+    for piece in text.chars().map(|it| utf8_percent_encode(it.encode_utf8(&mut [0; 4]), KEPT).to_string()) {
         if encoded.len() >= MAX_HEADER_TEXT {
             break;
         }
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
-                encoded.push(byte.into())
-            }
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                encoded.push('%');
-                encoded.push(HEX[usize::from(byte >> 4)].into());
-                encoded.push(HEX[usize::from(byte & 15)].into());
-            }
-        }
+        encoded.push_str(&piece);
     }
     encoded
 }
