@@ -21,8 +21,8 @@ const OF_SERVICES: [&str; 2] = ["kube-ipvs0", "kube-dummy-if"];
 ///
 /// The kernel's list could not be read.
 pub fn node_addresses() -> Result<Vec<IpAddr>, InterceptError> {
-    let all = getifaddrs()
-        .map_err(|errno| InterceptError::Kernel { call: "getifaddrs", cause: errno.into() })?;
+    let all =
+        getifaddrs().map_err(|errno| InterceptError::Kernel { call: "getifaddrs", cause: errno.into() })?;
     let own = all.filter(|it| !OF_SERVICES.contains(&&*it.interface_name));
     let addresses: BTreeSet<IpAddr> =
         own.filter_map(|it| ip_of(&it.address?)).filter(|address| !is_local(*address)).collect();
