@@ -89,7 +89,8 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     // The reason comes last.
     drop(log);
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        // Only the end of the process closes the listener: taking everything down may take a while.
+        Ok(_explicit) => ExitCode::SUCCESS,
         Err(error) => {
             log::say(format_args!("weir: {error:#}"));
             ExitCode::FAILURE
@@ -98,7 +99,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
 }
 
 /// Runs the control plane to its end.
-fn control(live: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn control<T>(live: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("no runtime for the control plane")?;
     let ran = runtime.block_on(live);
@@ -107,13 +108,13 @@ fn control(live: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()>
     ran
 }
 
-/// From the first socket to the last.
+/// From the first socket to the last, which is returned: where there is no weir, its clients are refused.
 async fn live(
     file: Option<reload::File>,
     settings: Settings,
     services: services::Services,
     drain: Drain,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<listeners::Explicit>> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::Listeners::bind(&settings)?;
     listeners.doors().follow(&settings, descriptors::connections(&settings)?);
@@ -144,20 +145,20 @@ async fn live(
     let why = signals.stop(&desk).await;
     let grace = desk.settings.load().drain.grace;
     tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
-    stop(&desk, &drain, &listeners, &alive, grace).await;
+    let explicit = stop(&desk, &drain, &listeners, &alive, grace).await;
     join(workers);
-    Ok(())
+    Ok(explicit)
 }
 
 /// Stops taking connections and waits until those that are open have ended, for `grace` at most; what is open then is cut.
-/// `alive` is held by each worker.
+/// `alive` is held by each worker. Returned is what [`listeners::Explicit::close`] does.
 async fn stop(
     desk: &Arc<Desk>,
     drain: &Drain,
     listeners: &Mutex<listeners::Listeners>,
     alive: &TaskTracker,
     grace: Duration,
-) {
+) -> Option<listeners::Explicit> {
     desk.ready.set("drain", Err("weir is draining".to_owned()));
     desk.disarm();
     sleep(DISARMED).await;
@@ -168,7 +169,7 @@ async fn stop(
     // Clients that name weir as their proxy have nobody else to ask: they are served as long as weir is here anyway.
     let last = timeout_at((end - LAST_CALL.min(grace / 4)).into(), drain.tasks().wait()).await;
     tracing::debug!(nothing_open = last.is_ok(), "no more explicit clients are taken");
-    let _explicit = explicit.close();
+    let explicit = explicit.close();
     drain.call_last();
     // Told by the workers and not by a thread that joins them, for which a full node may have no room.
     alive.close();
@@ -177,6 +178,7 @@ async fn stop(
         drain.end();
         alive.wait().await;
     }
+    explicit
 }
 
 /// The services that `settings` name, read once. An API server is not asked.

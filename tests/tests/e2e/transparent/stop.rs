@@ -8,7 +8,8 @@ use super::{Stage, TARGET, V4, V6, dialler, until_diverted};
 use e2e::load::Reuse;
 use e2e::net::links::HeldLinks;
 use e2e::raw::TcpServer;
-use e2e::{Load, Request, Weir, folder};
+use e2e::time::PATIENCE;
+use e2e::{Client, Load, Request, Weir, folder};
 
 #[test]
 fn every_client_whose_connect_succeeded_is_answered() {
@@ -66,6 +67,39 @@ fn a_weir_that_stops_does_not_say_that_interception_does_not_work() {
     weir.expect_log("the grace period is over");
     assert!(!weir.log().contains("interception does not work"), "{}", weir.log());
     drop(database);
+}
+
+/// Whether anybody listens on the explicit proxy's port, as the node's kernel says.
+fn listens(stage: &Stage) -> bool {
+    let sockets = stage.net.node().namespace().with_file_name("../net/tcp6");
+    let sockets = std::fs::read_to_string(sockets).unwrap();
+    // Port 4140, state LISTEN (proc(5)).
+    sockets.lines().any(|line| line.contains(":102C ") && line.contains(" 0A "))
+}
+
+#[test]
+fn nobody_is_refused_as_long_as_weir_is_there() {
+    let Some(mut stage) = Stage::set() else { return };
+    let database = TcpServer::echo(stage.b.listen(stage.b.at(TARGET + 1)).unwrap());
+    let builder = Weir::new().on_node(&stage.net).set("drain", "{ grace: 1s }").kubernetes(&stage.hello());
+    stage.start(builder.service("database", &[database.addr()]).with_its_log_unread());
+    let mut tunnel = Client::over(stage.client.connect(PROXY.parse().unwrap()).unwrap());
+    tunnel.start(&Request::new("CONNECT", "database:80"));
+    assert_eq!(tunnel.head().status(), Some(200));
+    assert!(listens(&stage));
+    let mut weir = stage.take_weir();
+    // Its end takes a while: the last lines of the log have somebody to wait for.
+    weir.fill_unread_log();
+    weir.signal(Signal::SIGTERM);
+    let deadline = Instant::now() + PATIENCE;
+    while listens(&stage) {
+        assert!(Instant::now() < deadline, "weir still listens");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // A process gives back its memory before it closes what it has open, and shows no command line from then on.
+    let command = std::fs::read(format!("/proc/{}/cmdline", weir.pid())).unwrap_or_default();
+    assert!(command.is_empty(), "clients are refused while weir is there");
+    assert_eq!(weir.wait(PATIENCE).code(), Some(0));
 }
 
 /// The node's address where its explicit proxy listens.
