@@ -88,6 +88,8 @@ mod tests {
             "xtask test --kubeconfig f --image a:1",
             "xtask image",
             "xtask test --kernels",
+            "xtask bench --faults --quick",
+            "xtask bench --faults silent-node,flood --quick",
             "xtask test --kernels 6.1,newest",
             "xtask test swap::,takeover:: --kernels 6.1",
         ] {

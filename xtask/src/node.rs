@@ -44,7 +44,8 @@ impl Node {
         let pods_cgroup = Cgroup::create(cgroup.path(), "pods")?;
         let netns = Netns::create(&format!("{name}-node"))?;
         for line in [
-            "link add cni0 type bridge".to_owned(),
+            // Without an address of its own it has the lowest of its ports', and another one when that port goes.
+            "link add cni0 address 02:00:00:00:00:01 type bridge".to_owned(),
             format!("address add {GATEWAY}/24 dev cni0"),
             "link set cni0 up".to_owned(),
             // The wire out of the node leads nowhere; a veth, since not every kernel has dummy interfaces.
@@ -84,6 +85,7 @@ impl Node {
             netns.name(),
         ])?;
         self.netns.ip(&["link", "set", &veth, "master", "cni0", "up"])?;
+        netns.ip(&["link", "set", "eth0", "address", &hardware_address(index)])?;
         netns.ip(&["address", "add", &format!("{address}/24"), "dev", "eth0"])?;
         netns.ip(&["link", "set", "eth0", "up"])?;
         netns.ip(&["route", "add", "default", "via", &GATEWAY.to_string()])?;
@@ -91,6 +93,29 @@ impl Node {
         self.pods.push(Pod { address: address.into(), cgroup, netns });
         Ok(index)
     }
+
+    /// Takes a pod, which then stands for another node, from the network without a word to anyone: what is sent to it is lost,
+    /// and nobody says so. The node keeps its Ethernet address, as a router's would stay when a node behind it is gone.
+    pub(crate) fn cut(&self, pod: usize) -> Result<()> {
+        let (address, hardware) = (self.pods[pod].address.to_string(), hardware_address(pod));
+        self.netns.ip(&[
+            "neigh",
+            "replace",
+            &address,
+            "lladdr",
+            &hardware,
+            "dev",
+            "cni0",
+            "nud",
+            "permanent",
+        ])?;
+        self.netns.ip(&["link", "set", &format!("veth{pod}"), "nomaster"])
+    }
+}
+
+/// The Ethernet address of a pod, which the node is told before it can ask.
+fn hardware_address(index: usize) -> String {
+    format!("02:00:00:00:01:{index:02x}")
 }
 
 impl Pod {

@@ -61,7 +61,7 @@ fn start_weir(weir: &Path, cores: Cores, node: &Node) -> Result<Running> {
     let listen = SocketAddr::from((ADDRESS, 4140));
     let backend = node.netns.inside(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))??;
     let backends = [backend.local_addr()?];
-    let transparent = format!(
+    let sections = format!(
         "transparent:\n  listen: \"[::]:4142\"\n  addresses: [{ADDRESS}]\n  cgroup: {}\n  required: true\n",
         node.pods_cgroup().display()
     );
@@ -69,7 +69,7 @@ fn start_weir(weir: &Path, cores: Cores, node: &Node) -> Result<Running> {
     let setting = Weir {
         listen,
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9990)),
-        transparent: Some(transparent),
+        sections,
         services: &services,
         ..Weir::before(&backends)
     };

@@ -35,7 +35,7 @@ pub(crate) fn measure(
             match setup::interception_possible() {
                 Ok(()) => {
                     let made = pods_of_nobody()?;
-                    setting.transparent = Some(transparent(made.path())?);
+                    setting.sections = transparent(made.path())?;
                     cgroup = Some(made);
                 }
                 Err(why) => remarks.push(format!("memory was measured without interception: {why}")),

@@ -8,6 +8,7 @@
 
 mod backend;
 mod divert;
+mod faults;
 mod figures;
 mod instructions;
 mod load;
@@ -27,10 +28,11 @@ use anyhow::{Result, bail};
 use crate::os::cpu::{self, Cores};
 use crate::os::interrupt;
 use crate::process::{cargo, run, target as target_folder};
-use crate::setup::{self, HAPROXY, PERF, VALGRIND};
+use crate::setup::{self, HAPROXY, IP, PERF, VALGRIND};
 use crate::steps::Steps;
 use backend::Backends;
 pub(crate) use divert::{Connects, connects};
+use faults::Fault;
 use figures::Figures;
 use passes::Effort;
 use target::{Target, Weir, Who};
@@ -46,6 +48,16 @@ pub(crate) struct Options {
     /// Only measure memory and changes with 10,000 services
     #[arg(long)]
     scale: bool,
+    /// Only measure what a silent node, a flood of interim answers and weir's own replacement cost others, each beside a
+    /// control in the same run
+    #[arg(
+        long,
+        value_name = "FAULT",
+        value_delimiter = ',',
+        num_args = 0..=1,
+        default_missing_values = ["silent-node", "flood", "replacement"]
+    )]
+    faults: Vec<Fault>,
     /// Where to write the figures (default: target/bench/bench.json or target/bench/instructions.json)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -101,6 +113,10 @@ pub(crate) fn run_bench(options: &Options) -> Result<()> {
     }
     if options.scale {
         return steps.step("scale", || scale::measure(&weir));
+    }
+    if !options.faults.is_empty() {
+        setup::ensure(&[IP])?;
+        return faults::measure(&mut steps, &weir, &options.faults, options.quick);
     }
     let cores = Cores::choose()?;
     if !cores.are_apart() {

@@ -133,8 +133,8 @@ pub(crate) struct Weir<'a> {
     pub(crate) admin: SocketAddr,
     pub(crate) workers: usize,
     pub(crate) backends: &'a [SocketAddr],
-    /// The `transparent` section, if any.
-    pub(crate) transparent: Option<String>,
+    /// More sections of the configuration.
+    pub(crate) sections: String,
     /// More service files: their names and texts.
     pub(crate) services: &'a [(&'a str, String)],
 }
@@ -143,7 +143,7 @@ impl<'a> Weir<'a> {
     /// One worker before these backends, admin on a port of its own; `listen` is still to be given.
     pub(crate) fn before(backends: &'a [SocketAddr]) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { listen: any, admin: any, workers: 1, backends, transparent: None, services: &[] }
+        Self { listen: any, admin: any, workers: 1, backends, sections: String::new(), services: &[] }
     }
 
     /// Writes configuration and services below `folder`; returns the configuration's path.
@@ -165,7 +165,7 @@ impl<'a> Weir<'a> {
             self.workers,
             services.display()
         );
-        text.push_str(self.transparent.as_deref().unwrap_or(""));
+        text.push_str(&self.sections);
         let path = folder.join("weir.yaml");
         fs::write(&path, text)?;
         Ok(path)
