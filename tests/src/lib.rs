@@ -33,5 +33,5 @@ pub use dns::{Dns, Said};
 pub use load::Load;
 pub use message::{Head, Request, Response};
 pub use net::{Net, Pod, place::Place};
-pub use time::eventually;
+pub use time::{Clock, eventually};
 pub use weir::{Weir, folder};

@@ -8,14 +8,65 @@ use std::time::{Duration, Instant};
 /// How long the harness waits for any single thing before it fails the test. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `holds` is true, looking every 5 ms; fails the test with `what` after `limit`.
+/// Waits until `holds` is true, looking every 5 ms; fails the test with `what` once `limit` is over, as a [`Clock`] has it.
 #[track_caller]
 pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
+    let clock = Clock::start();
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        assert!(!clock.is_past(limit), "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Time as far as the machine gave it. While anybody waits for a core (`/proc/pressure/cpu`, kernel's
+/// Documentation/accounting/psi.rst), nothing that takes long says anything of weir. A kernel that does not tell has a
+/// machine that is never busy.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    begun: Instant,
+    waited: Duration,
+}
+
+impl Clock {
+    /// However busy the machine is, a limit is over after so many times itself.
+    const AT_MOST: u32 = 10;
+
+    /// Begins to count.
+    pub fn start() -> Self {
+        Self { begun: Instant::now(), waited: waited() }
+    }
+
+    /// The time since then during which nobody waited for a core.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(waited().saturating_sub(self.waited))
+    }
+
+    /// Whether more of it than `limit` has passed, or ten times as much of all time; of a limit as long as [`PATIENCE`], no more
+    /// than that.
+    pub fn is_past(&self, limit: Duration) -> bool {
+        let at_most = limit.max(PATIENCE.min(limit * Self::AT_MOST));
+        self.elapsed() >= limit || self.begun.elapsed() >= at_most
+    }
+
+    /// Whether somebody has waited for a core for a good part of the time since then.
+    pub fn was_busy(&self) -> bool {
+        self.elapsed() < self.begun.elapsed().mul_f64(0.8)
+    }
+}
+
+/// Sleeps for `span`, and longer on a busy machine: a [`Clock`] says how long.
+pub fn pause(span: Duration) {
+    let clock = Clock::start();
+    while !clock.is_past(span) {
+        std::thread::sleep(span.saturating_sub(clock.elapsed()).min(Duration::from_millis(50)));
+    }
+}
+
+/// How long somebody has waited for a core since the machine started.
+fn waited() -> Duration {
+    let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let some = pressure.lines().find_map(|line| line.strip_prefix("some ")?.split("total=").nth(1));
+    Duration::from_micros(some.and_then(|total| total.trim().parse().ok()).unwrap_or(0))
 }
 
 /// [`within`] the harness's [`PATIENCE`].
@@ -91,5 +142,21 @@ impl Stalled {
         let shared =
             |(begin, end): &(Instant, Instant)| (*end).min(to).saturating_duration_since((*begin).max(from));
         self.0.iter().map(shared).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_counts_no_more_than_there_was_and_ends_on_a_busy_machine_too() {
+        let (clock, begun) = (Clock::start(), Instant::now());
+        let never = Clock { begun, waited: Duration::ZERO };
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(clock.elapsed() <= clock.begun.elapsed());
+        assert!(!clock.is_past(Duration::from_secs(60)));
+        // Of one that has waited since the machine started, nothing counts but ten times the limit.
+        assert!(never.is_past(Duration::from_millis(5)));
     }
 }

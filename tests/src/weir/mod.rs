@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
@@ -27,7 +27,7 @@ use nix::unistd::Pid;
 use crate::client::Client;
 use crate::message::{Request, Response};
 use crate::net::place::Place;
-use crate::time::eventually;
+use crate::time::{Clock, eventually};
 pub use builder::Builder;
 use folder::Folder;
 
@@ -190,12 +190,12 @@ impl Weir {
     /// Waits for its end; fails the test when it has not come within `limit`.
     #[track_caller]
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let deadline = Instant::now() + limit;
+        let clock = Clock::start();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "weir still runs after {limit:?}");
+            assert!(!clock.is_past(limit), "weir still runs after {limit:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

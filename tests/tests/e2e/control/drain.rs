@@ -8,7 +8,7 @@ use e2e::backend::Then;
 use e2e::client::Closed;
 use e2e::load::Reuse;
 use e2e::raw::{self, TcpServer};
-use e2e::{Answer, Backend, Client, Load, Request, Weir, eventually};
+use e2e::{Answer, Backend, Client, Clock, Load, Request, Weir, eventually};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -48,7 +48,7 @@ fn idle_connections_are_closed_in_order_and_weir_ends_soon() {
     for client in &mut clients {
         client.get("http://hello/").expect_body("ok");
     }
-    let begun = Instant::now();
+    let begun = Clock::start();
     weir.signal(Signal::SIGTERM);
     for client in &mut clients {
         assert_eq!(client.closed(), Closed::End);
@@ -140,7 +140,7 @@ fn grace_bounds_the_drain() {
             None => Answer::raw("").then(Then::Hang),
         })
         .start();
-    let mut weir = Weir::new().set("drain", "{ grace: 500ms }").service("hello", &[backend.addr()]).start();
+    let mut weir = Weir::new().set("drain", "{ grace: 2s }").service("hello", &[backend.addr()]).start();
     let (mut waiting, mut tunnel) = (weir.client(), weir.client());
     waiting.start(&Request::get("http://hello/"));
     tunnel.start(&Request::get("http://hello/").with("Connection", "Upgrade").with("Upgrade", "chat"));

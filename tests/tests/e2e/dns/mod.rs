@@ -6,13 +6,13 @@ mod race;
 mod servers;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::dns::By;
 use e2e::net::{NODE_V4, NODE_V6, is_root};
 use e2e::time::{holds_for, within};
 use e2e::weir::Builder;
-use e2e::{Backend, Dns, Net, Pod, Said, Weir, eventually};
+use e2e::{Backend, Clock, Dns, Net, Pod, Said, Weir, eventually};
 
 /// A node on which weir asks a name server of the test's.
 struct Scene {
@@ -241,7 +241,7 @@ fn a_name_that_dns_does_not_answer_for_is_502_in_bounded_time() {
     let Some(scene) = scene() else { return };
     for (name, said) in [("fails.test", Said::Failure), ("silent.test", Said::Silence)] {
         scene.dns.says(name, said);
-        let begun = Instant::now();
+        let begun = Clock::start();
         let answer = scene.weir.get(&format!("http://{name}/"));
         answer.expect_status(502);
         assert!(answer.text().contains("DNS did not answer"), "{}", answer.text());

@@ -279,10 +279,10 @@ fn connect_to_what_is_not_there_says_so() {
 #[test]
 fn a_silent_tunnel_ends_after_its_bound() {
     let server = TcpServer::echo(listener());
-    let limits = "{ tunnelIdle: 300ms }";
+    let limits = "{ tunnelIdle: 1s }";
     let weir = Weir::new().set("limits", limits).service("hello", &[server.addr()]).start();
     let mut client = connect(&weir, "hello:80");
-    for _ in 0..5 {
+    for _ in 0..15 {
         client.send("x").expect("x");
         std::thread::sleep(Duration::from_millis(100));
     }

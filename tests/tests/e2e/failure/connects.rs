@@ -1,10 +1,10 @@
 //! Endpoints that refuse or swallow connections cost no request while another takes it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::net::is_root;
 use e2e::raw::{Refusing, Swallowing};
-use e2e::{Backend, Load, Net, Request, Weir, eventually};
+use e2e::{Backend, Clock, Load, Net, Request, Weir, eventually};
 
 #[test]
 fn an_endpoint_that_refuses_costs_no_request() {
@@ -118,7 +118,7 @@ fn an_endpoint_that_swallows_connections_costs_one_connect_timeout_at_most() {
     let (swallowing, backend) = (Swallowing::new(), Backend::patient());
     let endpoints = [swallowing.addr(), backend.addr()];
     let weir = Weir::new().set("limits", "{ connect: 200ms }").service("hello", &endpoints).start();
-    let begun = Instant::now();
+    let begun = Clock::start();
     for _ in 0..20 {
         weir.get("http://hello/").expect_body("ok");
     }
@@ -130,7 +130,7 @@ fn an_endpoint_that_swallows_connections_costs_one_connect_timeout_at_most() {
 fn a_connect_that_takes_too_long_is_answered_in_time() {
     let swallowing = Swallowing::new();
     let weir = Weir::new().set("limits", "{ connect: 200ms }").service("hello", &[swallowing.addr()]).start();
-    let begun = Instant::now();
+    let begun = Clock::start();
     let answer = weir.get("http://hello/");
     answer.expect_status(504);
     assert!(answer.l5d_err().contains(&swallowing.addr().to_string()), "{:?}", answer.l5d_err());

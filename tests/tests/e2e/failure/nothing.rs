@@ -1,16 +1,16 @@
 //! No endpoint at all: which status says what, and how quickly.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::raw::Refusing;
-use e2e::{Request, Weir};
+use e2e::{Clock, Request, Weir};
 
 #[test]
 fn when_every_endpoint_is_dead_the_client_hears_it_at_once() {
     let dead = [(); 3].map(|()| Refusing::new());
     let weir = Weir::serving("hello", &dead.each_ref().map(Refusing::addr));
     for _ in 0..20 {
-        let begun = Instant::now();
+        let begun = Clock::start();
         let answer = weir.get("http://hello/");
         assert!(matches!(answer.status, 502 | 503), "{answer:?}");
         assert!(!answer.l5d_err().is_empty());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e::kube::{Act, ApiServer, Refusal, pod, service, slice};
 use e2e::time::within;
-use e2e::{Weir, eventually, folder};
+use e2e::{Clock, Weir, eventually, folder};
 use serde_json::json;
 
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -110,7 +110,7 @@ fn a_change_of_one_endpoint_is_in_force_within_100_ms() {
     for last in 2..7 {
         let changes = || cluster.weir.metric("weir_catalog_changes_total", &[("change", "changed")]);
         let before = changes();
-        let begun = Instant::now();
+        let begun = Clock::start();
         cluster.server.serve("hello", &[at(last)]);
         within(A_SECOND, "the change", || changes() > before);
         times.push(begun.elapsed());
@@ -337,7 +337,7 @@ fn a_large_cluster_takes_little_room_and_a_change_in_it_little_time() {
     assert!(kib < 60 * 1024, "{kib} KiB for 50,000 endpoints");
     let changes = || weir.metric("weir_catalog_changes_total", &[("change", "changed")]);
     let times = (1..6).map(|last| {
-        let (before, begun) = (changes(), Instant::now());
+        let (before, begun) = (changes(), Clock::start());
         server.put(slice("s7-abcde", "s7", ("http", 8080), &[e2e::kube::Endpoint::ready(at(last).ip())]));
         eventually("the change", || changes() > before);
         begun.elapsed()

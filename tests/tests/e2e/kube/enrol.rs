@@ -1,11 +1,11 @@
 //! Whom an API server tells of is diverted, to the services it tells of.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::client::Client;
 use e2e::eventually;
 use e2e::kube::{self, ApiServer, Endpoint};
-use e2e::{Place, Pod, Weir};
+use e2e::{Clock, Place, Pod, Weir};
 use serde_json::{Value, json};
 
 use crate::transparent::{Stage, TARGET, V4, address, answered};
@@ -45,7 +45,7 @@ fn a_pod_is_diverted_within_100_ms_of_its_event_and_its_annotation_and_end_undo_
     let mut took: Vec<Duration> = (0..5)
         .map(|_| {
             server.put(told(&pod, &json!({})));
-            let begun = Instant::now();
+            let begun = Clock::start();
             eventually("its diversion", diverted);
             let took = begun.elapsed();
             server.put(told(&pod, &json!({ "weir.dev/divert": "disabled" })));

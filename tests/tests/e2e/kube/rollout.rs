@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::stage::{Stage, address};
 use e2e::kube::{Endpoint, service};
-use e2e::{Load, Request, eventually};
+use e2e::time::pause;
+use e2e::{Clock, Load, Request, eventually};
 
 /// Endpoints before, and after.
 const ENDPOINTS: u8 = 20;
@@ -31,7 +32,7 @@ fn a_rolling_restart_of_20_endpoints_under_500_requests_a_second_fails_none() {
     tell(&stage, 0, ENDPOINTS, None);
     eventually("the service", || stage.weir.get("http://hello/").status == 200);
     let url = "http://hello/";
-    let begun = Instant::now();
+    let (begun, clock) = (Instant::now(), Clock::start());
     let gets = Load::paced(8, GETS, &Request::get(url), stage.dialler());
     let posts = Load::paced(4, POSTS, &Request::post(url, "order"), stage.dialler());
     eventually("requests to every old endpoint", || old.iter().all(|(it, _)| it.count() > 0));
@@ -41,7 +42,7 @@ fn a_rolling_restart_of_20_endpoints_under_500_requests_a_second_fails_none() {
         tell(&stage, at, ENDPOINTS + at + 1, None);
         std::thread::sleep(PAUSE);
         tell(&stage, at + 1, ENDPOINTS + at + 1, Some(at));
-        std::thread::sleep(GRACE);
+        pause(GRACE);
         tell(&stage, at + 1, ENDPOINTS + at + 1, None);
         backend.finish();
     }
@@ -50,7 +51,9 @@ fn a_rolling_restart_of_20_endpoints_under_500_requests_a_second_fails_none() {
     gets.expect_no_failure();
     posts.expect_no_failure();
     let rate = (gets.ok() + posts.ok()) as f64 / lasted.as_secs_f64();
-    assert!(rate > 0.9 * f64::from(GETS + POSTS), "only {rate:.0} requests a second");
+    // A busy machine may not have the time for all of them.
+    let enough = if clock.was_busy() { 0.3 } else { 0.9 };
+    assert!(rate > enough * f64::from(GETS + POSTS), "only {rate:.0} requests a second");
     // Nobody was saved by a second try: no request was sent to an endpoint that had left.
     assert_eq!(stage.weir.metric("weir_retries_total", &[]), 0.0);
     for outcome in ["connect_failed", "connect_timeout", "reset", "stale"] {

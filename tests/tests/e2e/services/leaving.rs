@@ -1,10 +1,10 @@
 //! Endpoints that leave, terminate or are not ready.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{NOT_READY, PLAIN, READY, TERMINATING, backends, objects};
 use e2e::time::within;
-use e2e::{Answer, Backend, Request, Weir, eventually, folder};
+use e2e::{Answer, Backend, Clock, Request, Weir, eventually, folder};
 
 #[test]
 fn a_terminating_endpoint_is_used_only_when_nothing_else_is_left() {
@@ -89,7 +89,7 @@ fn a_service_without_a_ready_endpoint_is_503_at_once_and_says_how_many_are_not_r
         ("http://hello/", "/svc/hello has no ready endpoint (2 not ready)"),
         ("http://none/", "/svc/none has no endpoint"),
     ] {
-        let begun = Instant::now();
+        let begun = Clock::start();
         let answer = weir.get(url);
         answer.expect_status(503);
         assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());

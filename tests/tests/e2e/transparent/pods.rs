@@ -1,6 +1,6 @@
 //! Whose connections are diverted: this node's pods, as they are told of and annotated.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Stage, TARGET, V4, address};
 use e2e::client::Client;
@@ -8,7 +8,7 @@ use e2e::net::NODE_V4;
 use e2e::raw::TcpServer;
 use e2e::weir::builder::Builder;
 use e2e::weir::folder::Pod as Told;
-use e2e::{Backend, Net, Pod, Weir, eventually, folder};
+use e2e::{Backend, Clock, Net, Pod, Weir, eventually, folder};
 
 /// The UID of the pod of this number, and that as systemd's cgroups have it.
 fn uid(number: u8) -> String {
@@ -166,7 +166,7 @@ fn a_pod_that_appears_is_diverted_within_100_ms_of_its_event() {
             let (pod, told) = pod(&mut stage.net, number);
             assert_eq!(answered(&pod), "direct");
             stage.weir().folder().pod(&told.spec("nodeName: n1"));
-            let event = Instant::now();
+            let event = Clock::start();
             eventually("diversion", || answered(&pod) != "direct");
             event.elapsed()
         })
