@@ -178,18 +178,43 @@ impl fmt::Display for BadHost {
 
 impl std::error::Error for BadHost {}
 
+/// Checks that `authority` is a `host[:port]` of which a name could be made. Nothing is allocated.
+///
+/// # Errors
+///
+/// As [`Rules::canonical`].
+pub fn check_host(authority: &str) -> Result<(), BadHost> {
+    parse(authority).map(|_| ())
+}
+
+/// A host as it was written.
+enum Written<'a> {
+    /// A name or an IPv4 literal, without its trailing dot.
+    Name(&'a str),
+    /// An IPv6 literal.
+    Literal(Ipv6Addr),
+}
+
 /// The host in `authority`, lower case, without its trailing dot, and nothing else cut.
 fn read(authority: &str) -> Result<Host<'_>, BadHost> {
+    let (host, port) = parse(authority)?;
+    let host = match host {
+        Written::Name(host) => lower(host),
+        Written::Literal(address) => Cow::Owned(address.to_string()),
+    };
+    Ok(Host { host, port: port.filter(|&port| port != 80), scope: Scope::Anywhere })
+}
+
+fn parse(authority: &str) -> Result<(Written<'_>, Option<u16>), BadHost> {
     let (host, port) = split(authority)?;
-    let (port, scope) = (port.filter(|&port| port != 80), Scope::Anywhere);
     if host.as_bytes().first() == Some(&b'[') {
         let literal = host[1..].strip_suffix(']').ok_or(BadHost::Literal)?;
-        let address: Ipv6Addr = literal.parse().map_err(|_| BadHost::Literal)?;
-        return Ok(Host { host: Cow::Owned(address.to_string()), port, scope });
+        let address = literal.parse().map_err(|_| BadHost::Literal)?;
+        return Ok((Written::Literal(address), port));
     }
-    let host = lower(host.strip_suffix('.').unwrap_or(host));
-    check(&host)?;
-    Ok(Host { host, port, scope })
+    let host = host.strip_suffix('.').unwrap_or(host);
+    check(host)?;
+    Ok((Written::Name(host), port))
 }
 
 /// `host[:port]`; brackets stay on the host.
@@ -237,8 +262,8 @@ fn check(host: &str) -> Result<(), BadHost> {
         match byte {
             b'.' if label == 0 => return Err(BadHost::Length),
             b'.' => label = 0,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' if label < 63 => label += 1,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => return Err(BadHost::Length),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' if label < 63 => label += 1,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => return Err(BadHost::Length),
             _ => return Err(BadHost::Character),
         }
     }

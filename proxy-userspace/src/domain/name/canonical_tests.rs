@@ -135,6 +135,7 @@ fn what_is_no_host_is_refused_with_its_reason() {
         ("[fe80::1%eth0]", BadHost::Literal),
     ] {
         assert_eq!(name(authority), Err(reason), "{authority}");
+        assert_eq!(check_host(authority), Err(reason), "{authority}");
     }
 }
 

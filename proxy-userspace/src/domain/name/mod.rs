@@ -12,7 +12,7 @@ mod path;
 mod questions;
 mod service;
 
-pub use canonical::{BadHost, Host, Rules, Scope};
+pub use canonical::{BadHost, Host, Rules, Scope, check_host};
 pub use literal::legacy_ipv4;
 pub use path::{BadPath, Labels, Path};
 pub(super) use path::{scan_label, starts_label, write_label};

@@ -12,6 +12,7 @@ use super::expect::Expectation;
 use super::headers;
 use super::scan::Survey;
 use super::session::Origin;
+use crate::domain::name::{self, BadHost};
 use crate::proxy::fault::{Fault, Kind};
 
 /// What a request's head said.
@@ -34,7 +35,8 @@ impl Head {
     ///
     /// # Errors
     ///
-    /// [`Kind::TargetTooLong`], [`Kind::TransferCoding`], [`Kind::Loop`], [`Kind::NoHost`], [`Kind::BadTarget`].
+    /// [`Kind::TargetTooLong`], [`Kind::TransferCoding`], [`Kind::Loop`], [`Kind::NoHost`], [`Kind::BadTarget`]; of a diverted
+    /// request [`Kind::BadHost`]. What an explicit one names is checked where a name is made of it.
     pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, most: usize) -> Result<Self, Fault> {
         headers::check_target(request.uri(), most)?;
         let found = Survey::of(request.headers());
@@ -44,9 +46,11 @@ impl Head {
         let host = match (found.hosts, origin) {
             (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
             (_, Origin::Explicit) => host(request)?,
-            (1, Origin::Dialled(_)) => None,
             (_, Origin::Dialled(address)) => {
-                require_host(request, address)?;
+                check_host(request)?;
+                if found.hosts == 0 {
+                    require_host(request, address)?;
+                }
                 None
             }
         };
@@ -78,6 +82,28 @@ fn host<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
         request.headers_mut().insert(HOST, host.clone());
     }
     Ok(Some(host))
+}
+
+/// What a diverted request says its host is must be one, whoever it dialled (RFC 9112 §3.2): in its target, and in its Host
+/// field, which may also be empty (RFC 9110 §7.2).
+///
+/// # Errors
+///
+/// [`Kind::BadHost`], as for explicit requests.
+fn check_host<B>(request: &Request<B>) -> Result<(), Fault> {
+    // An authority without a scheme is what CONNECT names: the proxy that was dialled judges that.
+    if let (Some(_), Some(authority)) = (request.uri().scheme(), request.uri().authority()) {
+        name::check_host(without_user(authority.as_str()))?;
+    }
+    if let Some(host) = request.headers().get(HOST).filter(|host| !host.is_empty()) {
+        name::check_host(host.to_str().map_err(|_| BadHost::Character)?)?;
+    }
+    Ok(())
+}
+
+/// `authority` without user information.
+fn without_user(authority: &str) -> &str {
+    authority.rsplit('@').next().unwrap_or_default()
 }
 
 /// Every diverted request that goes on has a Host (RFC 9112 §3.2), unless its target is in absolute-form. One of HTTP/1.0
@@ -122,8 +148,8 @@ fn to_origin_form<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fa
     let whole_server = *request.method() == Method::OPTIONS && is_without_path(request.uri());
     let parts = std::mem::take(request.uri_mut()).into_parts();
     let authority = parts.authority.as_ref().map_or("", |it| it.as_str());
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = HeaderValue::from_str(host).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
+    let host = HeaderValue::from_str(without_user(authority))
+        .map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
     let path = match parts.path_and_query {
         _ if whole_server => PathAndQuery::from_static("*"),
         Some(path) => path,
@@ -263,6 +289,68 @@ mod tests {
                     (expected, target)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_diverted_request_says_a_host_or_an_empty_one_whatever_it_dialled() {
+        let long = format!("{}.example", "a".repeat(64));
+        let cases: [(&str, Option<BadHost>); 29] = [
+            ("hello", None),
+            ("", None),
+            ("Hello.Shop.SVC.cluster.local", None),
+            ("hello.", None),
+            ("hello.:80", None),
+            ("hello:", None),
+            ("hello:65535", None),
+            ("a_b", None),
+            ("xn--bcher-kva.example", None),
+            ("10.96.0.10:8080", None),
+            ("[fd00::1]", None),
+            ("[FD00::1]:80", None),
+            ("[::ffff:10.96.0.10]:80", None),
+            ("a b", Some(BadHost::Character)),
+            ("u@h", Some(BadHost::Character)),
+            ("h/../x", Some(BadHost::Character)),
+            ("h, e", Some(BadHost::Character)),
+            ("h,e", Some(BadHost::Character)),
+            ("h\tx", Some(BadHost::Character)),
+            ("h#x", Some(BadHost::Character)),
+            ("h%00", Some(BadHost::Character)),
+            ("b\u{fc}cher.example", Some(BadHost::Character)),
+            ("[::1", Some(BadHost::Literal)),
+            ("[::1]x", Some(BadHost::Literal)),
+            ("fd00::1", Some(BadHost::Port)),
+            ("h:99999", Some(BadHost::Port)),
+            ("h:80x", Some(BadHost::Port)),
+            (":80", Some(BadHost::Empty)),
+            (&long, Some(BadHost::Length)),
+        ];
+        for dialled in ["10.96.0.10:80", "[fd00:96::10]:80", "203.0.113.9:8080"] {
+            let dialled = Origin::Dialled(dialled.parse().unwrap());
+            for (host, bad) in cases {
+                let mut request = request(&Method::GET, "/", &[("host", host)]);
+                let head = Head::read(&mut request, dialled, 8192).map_err(|fault| fault.kind);
+                assert_eq!(head.err(), bad.map(Kind::BadHost), "{host}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_target_of_a_diverted_request_says_a_host_too() {
+        let dialled = Origin::Dialled("10.96.0.10:80".parse().unwrap());
+        for (target, host, bad) in [
+            ("http://b:81/x", "", None),
+            ("http://[fd00::1]:81/x", "b", None),
+            ("http://me@b/x", "b", None),
+            ("http://b:99999/x", "b", Some(BadHost::Port)),
+            ("http://b~/x", "b", Some(BadHost::Character)),
+            ("http://b/x", "a b", Some(BadHost::Character)),
+            ("b:99999", "b", None),
+        ] {
+            let mut request = request(&Method::GET, target, &[("host", host)]);
+            let head = Head::read(&mut request, dialled, 8192).map_err(|fault| fault.kind);
+            assert_eq!(head.err(), bad.map(Kind::BadHost), "{target} {host}");
         }
     }
 

@@ -276,3 +276,48 @@ fn what_policies_say_of_the_dialled_service_holds_for_diverted_requests() {
     stage.dial(V4).get("/").expect_status(504);
     stage.dial(V6).get("/").expect_status(504);
 }
+
+/// What a client says of its host, and whether that is one.
+const HOSTS: [(&str, bool); 20] = [
+    ("hello", true),
+    ("", true),
+    ("Hello.DEFAULT.svc.cluster.local.:80", true),
+    ("a_b:8080", true),
+    ("hello:", true),
+    ("203.0.113.9", true),
+    ("[FD00:96::10]:80", true),
+    ("[::1]", true),
+    ("a b", false),
+    ("u@h", false),
+    ("h/../x", false),
+    ("h, e", false),
+    ("h?x", false),
+    ("h%2fx", false),
+    ("h\\x", false),
+    ("[::1", false),
+    ("fd00::1", false),
+    ("h:99999", false),
+    ("h:0", false),
+    (":80", false),
+];
+
+#[test]
+fn a_host_that_is_none_is_refused_of_diverted_requests_as_of_explicit_ones() {
+    let Some(mut stage) = Stage::with_one_endpoint() else { return };
+    let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
+    let mut good = 0;
+    for (host, is_one) in HOSTS {
+        // The connection goes on, refused or not: its messages have no other extent.
+        let mut client = stage.dial(V4);
+        for _ in 0..2 {
+            let faults = stage.weir().faults("bad_host");
+            let answer = client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).response();
+            assert_eq!(answer.status, if is_one { 200 } else { 400 }, "{host:?}: {answer:?}");
+            assert_eq!(answer.l5d_err().is_empty(), is_one, "{host:?}: {answer:?}");
+            assert_eq!(stage.weir().faults("bad_host") - faults, f64::from(u8::from(!is_one)), "{host:?}");
+            good += usize::from(is_one);
+        }
+    }
+    assert_eq!(backend.count(), good);
+    assert!(backend.requests().iter().all(|it| HOSTS.contains(&(it.head.get("host").unwrap_or("-"), true))));
+}
