@@ -129,8 +129,12 @@ impl Clock {
     /// The answer is whole. Idempotent.
     pub fn answered(&self, now: Instant) {
         match self.stage() {
-            Stage::Answer => self.end(now),
+            Stage::Answer => {
+                self.0.activity.answered();
+                self.end(now);
+            }
             Stage::Upload | Stage::Starved => {
+                self.0.activity.answered();
                 self.set(Stage::Outlasted);
                 self.restart(now);
             }

@@ -22,6 +22,10 @@ pub struct Fault {
 /// What went wrong. Each kind is one row of the status table in the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// The request's head is not HTTP/1.
+    BadHead,
+    /// The request's head has too many bytes or fields.
+    HeadTooLarge,
     /// The request says no host.
     NoHost,
     /// Its host is no host name.
@@ -81,7 +85,8 @@ impl Kind {
     /// The status the client gets.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoHost
+            Self::BadHead
+            | Self::NoHost
             | Self::BadHost(_)
             | Self::BadTarget
             | Self::BadBody
@@ -89,6 +94,7 @@ impl Kind {
             | Self::Unidentified => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Unbound | Self::Connect | Self::Reset | Self::Silent | Self::Framing | Self::Interim => {
                 StatusCode::BAD_GATEWAY
@@ -127,11 +133,13 @@ impl Kind {
             Self::Silent => 20,
             Self::Interim => 21,
             Self::ClientUnknown => 22,
+            Self::BadHead => 23,
+            Self::HeadTooLarge => 24,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 23] = [
+    pub const LABELS: [&'static str; 25] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -155,6 +163,8 @@ impl Kind {
         "silent",
         "interim",
         "client_unknown",
+        "bad_head",
+        "head_too_large",
     ];
 }
 

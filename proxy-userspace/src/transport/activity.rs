@@ -7,7 +7,7 @@
 //! last byte passed and how many exchanges run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,17 @@ pub enum Phase {
     Busy,
 }
 
+/// How far the last exchange's answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It has been written.
+    Written = 0,
+    /// More of it is to come.
+    Due = 1,
+    /// All of it has been handed on, and is to be written.
+    Whole = 2,
+}
+
 /// The phase of a connection and since when; shared by its reader, its exchanges and its owner, which run on one thread.
 #[derive(Clone, Debug)]
 pub struct Activity(Arc<Inner>);
@@ -35,6 +46,8 @@ struct Inner {
     state: AtomicU64,
     /// Exchanges that run.
     exchanges: AtomicU32,
+    /// See [`Answer`].
+    answer: AtomicU8,
     /// Whether an answer is under way that ends with the connection.
     open_ended: AtomicBool,
     ahead: Ahead,
@@ -47,6 +60,7 @@ impl Activity {
             epoch: now,
             state: AtomicU64::new(Phase::Head as u64),
             exchanges: AtomicU32::new(0),
+            answer: AtomicU8::new(Answer::Written as u8),
             open_ended: AtomicBool::new(false),
             ahead: Ahead::default(),
         }))
@@ -55,8 +69,30 @@ impl Activity {
     /// An exchange begins at `now`.
     pub fn begin(&self, now: Instant) {
         self.0.exchanges.fetch_add(1, Ordering::Relaxed);
+        self.set_answer(Answer::Due);
         self.0.ahead.begin();
         self.enter(Phase::Busy, now);
+    }
+
+    /// The answer of the exchange that began last is whole: what comes after the next flush is no part of it.
+    pub fn answered(&self) {
+        self.set_answer(Answer::Whole);
+    }
+
+    /// All that was handed on has been written.
+    pub(super) fn flushed(&self) {
+        if self.0.answer.load(Ordering::Relaxed) == Answer::Whole as u8 {
+            self.set_answer(Answer::Written);
+        }
+    }
+
+    /// Whether some of an exchange's answer is still to be written.
+    pub(super) fn owes_answer(&self) -> bool {
+        self.0.answer.load(Ordering::Relaxed) != Answer::Written as u8
+    }
+
+    fn set_answer(&self, answer: Answer) {
+        self.0.answer.store(answer as u8, Ordering::Relaxed);
     }
 
     /// An exchange has ended. The next head is due after the last one.
@@ -159,6 +195,20 @@ impl Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_owed_until_it_is_whole_and_then_flushed() {
+        let now = Instant::now();
+        let activity = Activity::new(now);
+        assert!(!activity.owes_answer());
+        activity.begin(now);
+        activity.flushed();
+        assert!(activity.owes_answer(), "its head, say, was flushed");
+        activity.answered();
+        assert!(activity.owes_answer());
+        activity.flushed();
+        assert!(!activity.owes_answer());
+    }
 
     #[test]
     fn a_connection_is_idle_only_when_its_last_exchange_has_ended() {

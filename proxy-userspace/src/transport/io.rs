@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use http::StatusCode;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 
-use super::{Activity, Peer};
+use super::bad_head::{self, BadHead};
+use super::{Activity, MakeAnswer, Peer};
 
 /// Up to so many bytes, what is to be written in pieces is put together first: the kernel's `send` of one piece costs less
 /// than its `writev` of two.
@@ -23,6 +25,8 @@ pub struct Io {
     prefix: Bytes,
     reader: Reader,
     activity: Option<Activity>,
+    /// What answers heads that hyper cannot parse.
+    bad_head: Option<Box<BadHead>>,
     /// The far side, of a connection to an endpoint.
     peer: Option<Peer>,
     writes: Writes,
@@ -82,6 +86,7 @@ impl Io {
             prefix: Bytes::new(),
             reader: Reader::default(),
             activity: None,
+            bad_head: None,
             peer: None,
             writes: Writes::Fail,
             close: Close::End,
@@ -118,8 +123,43 @@ impl Io {
 
     /// Tells `activity` when bytes pass.
     pub fn telling(mut self, activity: Activity) -> Self {
+        activity.flushed();
         self.activity = Some(activity);
         self
+    }
+
+    /// Has `make` answer heads that hyper cannot parse, of a connection that tells what it does.
+    pub fn answering_bad_heads(mut self, make: MakeAnswer) -> Self {
+        self.bad_head = Some(Box::new(BadHead::new(make)));
+        self
+    }
+
+    /// No head comes any more: the connection carries bytes.
+    pub fn end_of_heads(&mut self) {
+        self.bad_head = None;
+    }
+
+    /// The status of hyper's own answer to a head, if `bytes` are that.
+    fn own_answer(&self, bytes: &[u8]) -> Option<StatusCode> {
+        match (&self.bad_head, &self.activity) {
+            (Some(_), Some(activity)) if !activity.owes_answer() => bad_head::status_of(bytes),
+            _ => None,
+        }
+    }
+
+    /// Writes weir's answer of `status` in place of hyper's, which has `length` bytes.
+    #[cold]
+    fn poll_bad_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: StatusCode,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        if let Some(bad_head) = &mut self.bad_head {
+            ready!(bad_head.poll_write(cx, &mut self.stream, status))?;
+            self.bad_head = None;
+        }
+        self.settle(Ok(length), length)
     }
 
     fn settle(&self, wrote: io::Result<usize>, wanted: usize) -> Poll<io::Result<usize>> {
@@ -227,6 +267,9 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(status) = self.own_answer(bytes) {
+            return self.poll_bad_head(cx, status, bytes.len());
+        }
         let wrote = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.settle(wrote, bytes.len())
     }
@@ -253,11 +296,13 @@ impl AsyncWrite for Io {
     /// Nothing is buffered here. But hyper asks at the end of each of its turns, also while it reads nothing because a body is
     /// kept back: that is when more of it may come unasked.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(activity) = &self.activity
-            && activity.is_watched()
-            && (!self.prefix.is_empty() || self.stream.poll_read_ready(cx).is_ready())
-        {
-            activity.more_came();
+        if let Some(activity) = &self.activity {
+            activity.flushed();
+            if activity.is_watched()
+                && (!self.prefix.is_empty() || self.stream.poll_read_ready(cx).is_ready())
+            {
+                activity.more_came();
+            }
         }
         Poll::Ready(Ok(()))
     }

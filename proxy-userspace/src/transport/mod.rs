@@ -2,6 +2,7 @@
 
 mod activity;
 mod ahead;
+mod bad_head;
 mod connect;
 mod copy;
 mod hops;
@@ -13,6 +14,7 @@ mod route;
 mod tcp_info;
 
 pub use activity::{Activity, Phase};
+pub use bad_head::MakeAnswer;
 pub use connect::{ConnectError, Connector, ask_when_silent};
 pub use copy::{Copied, copy};
 pub use hops::{hop_limit, set_hop_limit};

@@ -1,5 +1,6 @@
 //! The answers that weir makes itself.
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,13 +16,13 @@ const MAX_HEADER_TEXT: usize = 1024;
 
 /// The answer to a request that could not be served: the status, and one line that says why; to a stranger, what the
 /// status means.
-pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<ResponseBody> {
+pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<Bytes> {
     let status = fault.kind.status();
     let detail = match is_stranger {
         true => status.canonical_reason().unwrap_or_default(),
         false => &fault.detail,
     };
-    let mut response = Response::new(ResponseBody::Text(format!("{detail}\n").into()));
+    let mut response = Response::new(Bytes::from(format!("{detail}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

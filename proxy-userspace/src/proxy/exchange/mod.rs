@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod attempt;
+pub mod bad_head;
 mod bind;
 mod expect;
 mod head;
@@ -92,7 +93,7 @@ pub async fn handle(
     let mut response = outcome.unwrap_or_else(|fault| {
         worker.shared.count(&fault);
         exchange.record.fault(&fault);
-        answer::fault(&fault, overrides::is_stranger(&exchange.session, &exchange.snapshot.terms))
+        answer::fault(&fault, exchange.is_stranger()).map(ResponseBody::Text)
     });
     if !matches!(response.body(), ResponseBody::Endpoint(_)) {
         exchange.clock.answered(Instant::now());
@@ -149,6 +150,11 @@ impl Exchange {
             repeats: 0,
             session,
         }
+    }
+
+    /// Whether its client hears nothing but what a status means; see [`overrides`].
+    fn is_stranger(&self) -> bool {
+        overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.terms)
     }
 
     /// Reads and checks the head of `request`, and makes it one that may go to an endpoint.

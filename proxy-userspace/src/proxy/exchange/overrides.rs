@@ -6,6 +6,8 @@
 //! `clearContext`): of their requests every `l5d-…` is removed, and of the answers they get, too; an answer that an error
 //! made says its status and no more.
 
+use std::net::SocketAddr;
+
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -20,10 +22,10 @@ use crate::proxy::routing::snapshot::Terms;
 static REQUEST: HeaderName = HeaderName::from_static("l5d-dtab");
 static CONTEXT: HeaderName = HeaderName::from_static("l5d-ctx-dtab");
 
-/// Whether the client of an explicit request may say nothing to weir in these fields, and hears nothing by them. The
+/// Whether `client`, whose request is an explicit one, may say nothing to weir in these fields, and hears nothing by them. The
 /// client of a diverted one does not know of weir, and its fields are its own.
-pub(super) fn is_stranger(session: &Session, terms: &Terms) -> bool {
-    session.origin == session::Origin::Explicit && !terms.overrides.permits(session.client.ip())
+pub(super) fn is_stranger(client: SocketAddr, origin: session::Origin, terms: &Terms) -> bool {
+    origin == session::Origin::Explicit && !terms.overrides.permits(client.ip())
 }
 
 /// Takes the entries out of `headers`, if they are taken from this client, and leaves there what goes on.
@@ -40,7 +42,7 @@ pub(super) fn take(
     if !found.l5d {
         return Ok(None);
     }
-    if is_stranger(session, terms) {
+    if is_stranger(session.client, session.origin, terms) {
         // What the settings make names of is not context.
         let is_name = |it: &Identifier, name: &HeaderName| match it {
             Identifier::Token(header) | Identifier::Header(header) => {

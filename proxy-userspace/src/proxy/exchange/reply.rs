@@ -41,8 +41,7 @@ pub(super) fn reply(
     }
     let closes = headers::closes(survey, response.version(), response.headers());
     let keeps_upgrade = headers::strip_hop_by_hop(survey, exchange.session.origin, response.headers_mut());
-    let is_stranger = || overrides::is_stranger(&exchange.session, &exchange.snapshot.terms);
-    let emptied = survey.l5d && is_stranger() && overrides::clear_answer(response.headers_mut());
+    let emptied = survey.l5d && exchange.is_stranger() && overrides::clear_answer(response.headers_mut());
     let client = match (asked, keeps_upgrade, status) {
         (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
         (.., StatusCode::SWITCHING_PROTOCOLS) => {

@@ -125,6 +125,7 @@ fn whole(upgraded: Upgraded) -> Option<Io> {
     let parts = upgraded.downcast::<TokioIo<Io>>().ok()?;
     let mut io = parts.io.into_inner();
     io.put_back(parts.read_buf);
+    io.end_of_heads();
     Some(io)
 }
 

@@ -1,6 +1,7 @@
 //! Input that is wrong, hostile or unlucky, from clients and from backends.
 
 mod answers; // Answers that are not HTTP, or not framed.
+mod bad_heads; // Heads that hyper cannot read.
 mod chunks; // Chunked bodies that break, and chunked beside Content-Length.
 mod clients; // Slow, endless, random and vanishing clients.
 mod framing; // Requests whose extent is ambiguous.

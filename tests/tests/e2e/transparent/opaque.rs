@@ -193,7 +193,9 @@ fn a_later_head_of_that_kind_is_a_400_that_says_why_and_never_reaches_the_server
     for head in ODD {
         let mut client = stage.dial(V4);
         client.get("/").expect_body("ok");
-        client.send(head).response().expect_status(400);
+        let answer = client.send(head).response();
+        assert!(answer.expect_status(400).text().contains("RFC 9112"), "{answer:?}");
+        assert!(!answer.l5d_err().is_empty() && answer.get("via").is_none(), "{answer:?}");
         client.rest();
     }
     assert_eq!(backend.count(), ODD.len(), "the first of each");

@@ -1,0 +1,107 @@
+//! The answer to a head that hyper cannot read. There is no request then, and no exchange: all that is known is the
+//! connection, and the status that hyper gives it.
+
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode, Version};
+
+use super::record::Record;
+use super::session::Session;
+use super::{answer, headers, overrides};
+use crate::config::Limits;
+use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::worker::Worker;
+use crate::transport::MakeAnswer;
+
+/// The longest target that hyper reads, in bytes.
+const HYPERS_TARGET: u32 = 65_534;
+
+/// What makes the answer on the connection of `session`, whose heads are read by these `limits`.
+pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswer {
+    let (shared, door) = (worker.shared.clone(), session.door.clone());
+    let (client, origin) = (session.client, session.origin);
+    let (bytes, count) = (limits.header_bytes, limits.header_count);
+    Box::new(move |status| {
+        let fault = fault(status, bytes, count);
+        shared.count(&fault);
+        Record::begin(client, Instant::now()).fault(&fault);
+        let is_stranger = overrides::is_stranger(client, origin, &shared.routing.world.load().terms);
+        let mut response = answer::fault(&fault, is_stranger);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if door.via() {
+            headers::append_via(Version::HTTP_11, response.headers_mut());
+        }
+        written(&response)
+    })
+}
+
+/// What is wrong, as well as hyper's status says it.
+fn fault(status: StatusCode, bytes: usize, count: usize) -> Fault {
+    match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            let why = format!(
+                "the request's head is over {bytes} bytes (limits.headerBytes) or {count} fields (limits.headerCount)"
+            );
+            Fault::new(Kind::HeadTooLarge, why)
+        }
+        StatusCode::URI_TOO_LONG => {
+            Fault::new(Kind::TargetTooLong, format!("the request target is over {HYPERS_TARGET} bytes"))
+        }
+        _ => Fault::new(
+            Kind::BadHead,
+            "the request's head is not HTTP/1 (RFC 9112): its request line, a field or its body's length is malformed",
+        ),
+    }
+}
+
+/// `response` as it is sent.
+fn written(response: &Response<Bytes>) -> Bytes {
+    let status = response.status();
+    let mut bytes = BytesMut::with_capacity(1024);
+    bytes.put_slice(b"HTTP/1.1 ");
+    bytes.put_slice(status.as_str().as_bytes());
+    bytes.put_u8(b' ');
+    bytes.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    for (name, value) in response.headers() {
+        bytes.put_slice(b"\r\n");
+        bytes.put_slice(name.as_str().as_bytes());
+        bytes.put_slice(b": ");
+        bytes.put_slice(value.as_bytes());
+    }
+    bytes.put_slice(format!("\r\ncontent-length: {}\r\n\r\n", response.body().len()).as_bytes());
+    bytes.put_slice(response.body());
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_of_hypers_has_its_kind_and_keeps_its_status() {
+        for (status, kind, says) in [
+            (400, Kind::BadHead, "RFC 9112"),
+            (414, Kind::TargetTooLong, "65534 bytes"),
+            (
+                431,
+                Kind::HeadTooLarge,
+                "over 8192 bytes (limits.headerBytes) or 50 fields (limits.headerCount)",
+            ),
+        ] {
+            let fault = fault(StatusCode::from_u16(status).unwrap(), 8192, 50);
+            assert_eq!((fault.kind, fault.kind.status().as_u16()), (kind, status));
+            assert!(fault.detail.contains(says), "{fault}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_written_as_http() {
+        let mut response = Response::new(Bytes::from_static(b"no\n"));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let whole = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 3\r\n\r\nno\n";
+        assert_eq!(written(&response), whole.as_slice());
+    }
+}
