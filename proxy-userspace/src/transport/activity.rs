@@ -123,10 +123,13 @@ impl Activity {
         }
     }
 
-    /// Bytes went out.
+    /// Bytes went out. They show that an exchange goes on; and the time of a head does not begin before the last answer has
+    /// been written, whose reader may be slow.
     pub fn bytes_went(&self) {
-        if self.phase() == Phase::Busy {
-            self.enter(Phase::Busy, Instant::now());
+        match self.phase() {
+            Phase::Busy => self.enter(Phase::Busy, Instant::now()),
+            Phase::Head if self.owes_answer() => self.enter(Phase::Head, Instant::now()),
+            Phase::Head | Phase::Idle => {}
         }
     }
 
@@ -208,6 +211,23 @@ mod tests {
         assert!(activity.owes_answer());
         activity.flushed();
         assert!(!activity.owes_answer());
+    }
+
+    #[test]
+    fn the_time_of_a_head_begins_when_the_last_answer_has_been_written() {
+        let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
+        let activity = Activity::new(long_ago);
+        activity.begin(long_ago);
+        activity.answered();
+        activity.end(long_ago);
+        activity.enter(Phase::Head, long_ago); // The next request came before the answer was taken.
+        activity.bytes_went();
+        assert_eq!(activity.phase(), Phase::Head);
+        assert!(activity.lasted() < Duration::from_secs(30), "{:?}", activity.lasted());
+        activity.flushed();
+        activity.enter(Phase::Head, long_ago);
+        activity.bytes_went();
+        assert!(activity.lasted() >= Duration::from_mins(1), "nothing else prolongs it");
     }
 
     #[test]
