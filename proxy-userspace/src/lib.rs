@@ -7,6 +7,7 @@ pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod discovery;
 pub mod domain;
 pub mod drain;

@@ -1,17 +1,14 @@
 //! Who of this node's pods is diverted, and why or why not.
 
-use std::fmt;
-
 use serde_json::{Value, json};
 
-use super::Desk;
+use crate::control;
 use crate::domain::enrol::{Enrolled, Enrolment, State};
 use crate::intercept::Enrol;
-use crate::telemetry::Page;
 
 /// The part of `/api/state.json`.
-pub(super) fn json(desk: &Desk) -> Value {
-    match (desk.enrol(), &*desk.enrolment.load()) {
+pub(super) fn json(control: &control::State) -> Value {
+    match (control.programs.enrols(), &*control.enrolment.load()) {
         (None, _) => json!({ "by": "none" }),
         (Some(Enrol::All), _) => json!({ "by": "all" }),
         (Some(Enrol::Pods), enrolment) => {
@@ -38,16 +35,4 @@ fn pod(uid: &str, it: &Enrolled) -> Value {
         "opaquePorts": it.decision.ports.opaque.to_string(),
         "mistakes": it.decision.mistakes,
     })
-}
-
-/// The metrics.
-pub(super) fn metrics(page: &mut Page<'_>, enrolment: &Enrolment) -> fmt::Result {
-    let none: [(&str, &str); 0] = [];
-    let pods = State::ALL.map(|state| ([("state", state.name())], enrolment.count(state) as f64));
-    page.gauges("weir_enrolment_pods", "This node's pods, by what became of them", pods)?;
-    page.gauges(
-        "weir_enrolment_mistakes",
-        "Pods with annotations that were ignored, on them or their namespace",
-        [(none, enrolment.mistaken() as f64)],
-    )
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Desk, state};
+use super::state;
+use crate::control;
 use crate::domain::route::{Step, Verdict, What};
 use crate::proxy::routing::explain::{Question, explain};
 
@@ -13,7 +14,7 @@ use crate::proxy::routing::explain::{Question, explain};
 /// # Errors
 ///
 /// What is wrong with the question.
-pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String> {
+pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, bool), String> {
     let of = |key: &str| {
         form_urlencoded::parse(query.as_bytes()).find(|(it, _)| it == key).map(|(_, value)| value)
     };
@@ -21,7 +22,7 @@ pub(super) fn answer(desk: &Desk, query: &str) -> Result<(String, bool), String>
     let now = Instant::now();
     let (dtab, namespace) = (of("dtab").unwrap_or_default(), of("namespace").filter(|it| !it.is_empty()));
     let asked = Question { name: &name, dtab: &dtab, namespace: namespace.as_deref() };
-    let explained = explain(&desk.shared.routing.world.load(), asked, now)?;
+    let explained = explain(&control.shared.routing.world.load(), asked, now)?;
     if of("format").as_deref() == Some("text") {
         return Ok((explained.to_string(), false));
     }

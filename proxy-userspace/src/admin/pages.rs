@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use super::{Desk, state};
+use super::{Server, state};
 
 /// How old a page of metrics may be that an outsider is given.
 const FRESH: Duration = Duration::from_secs(1);
@@ -34,9 +34,9 @@ impl Pages {
     /// # Errors
     ///
     /// Why there are none: no thread to write them.
-    pub(super) async fn metrics(&self, desk: &Arc<Desk>) -> Result<Bytes, String> {
+    pub(super) async fn metrics(&self, server: &Arc<Server>) -> Result<Bytes, String> {
         let last = self.last.clone().lock_owned().await;
-        write_metrics(last, desk.clone()).await
+        write_metrics(last, server.clone()).await
     }
 
     /// The metrics as they were within the last second: however many ask, they are written once a second.
@@ -44,11 +44,11 @@ impl Pages {
     /// # Errors
     ///
     /// As [`Self::metrics`].
-    pub(super) async fn recent_metrics(&self, desk: &Arc<Desk>) -> Result<Bytes, String> {
+    pub(super) async fn recent_metrics(&self, server: &Arc<Server>) -> Result<Bytes, String> {
         let last = self.last.clone().lock_owned().await;
         match &*last {
             Some(page) if page.at.elapsed() < FRESH => Ok(page.text.clone()),
-            Some(_) | None => write_metrics(last, desk.clone()).await,
+            Some(_) | None => write_metrics(last, server.clone()).await,
         }
     }
 
@@ -57,19 +57,22 @@ impl Pages {
     /// # Errors
     ///
     /// As [`Self::metrics`].
-    pub(super) async fn state(&self, desk: &Arc<Desk>) -> Result<Bytes, String> {
-        let (last, desk) = (self.last.clone().lock_owned().await, desk.clone());
+    pub(super) async fn state(&self, server: &Arc<Server>) -> Result<Bytes, String> {
+        let (last, server) = (self.last.clone().lock_owned().await, server.clone());
         let writing = async move {
             let _last = last;
-            on_a_thread(move || state::json(&desk).into()).await
+            on_a_thread(move || state::json(&server.control).into()).await
         };
         to_its_end(writing).await
     }
 }
 
-async fn write_metrics(mut last: OwnedMutexGuard<Option<Metrics>>, desk: Arc<Desk>) -> Result<Bytes, String> {
+async fn write_metrics(
+    mut last: OwnedMutexGuard<Option<Metrics>>,
+    server: Arc<Server>,
+) -> Result<Bytes, String> {
     to_its_end(async move {
-        let text = on_a_thread(move || desk.write_metrics().into()).await?;
+        let text = on_a_thread(move || server.write_metrics().into()).await?;
         *last = Some(Metrics { text: text.clone(), at: Instant::now() });
         Ok(text)
     })

@@ -12,7 +12,7 @@ use http_body_util::Full;
 
 use super::refusal::Refusal;
 use super::serve::Asker;
-use super::{Desk, explain, guard};
+use super::{Server, explain, guard};
 use crate::proxy::listener::Way;
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -34,44 +34,50 @@ POST /admin/shutdown   drains and stops: from loopback with the header X-Request
 ";
 
 /// The answer to one request.
-pub(super) async fn answer<B>(desk: Arc<Desk>, asker: Asker, request: Request<B>) -> Response<Full<Bytes>> {
+pub(super) async fn answer<B>(
+    server: Arc<Server>,
+    asker: Asker,
+    request: Request<B>,
+) -> Response<Full<Bytes>> {
     match asker.way {
-        Way::Admin => admin(&desk, &asker, &request).await,
-        Way::Probes | Way::Outgoing | Way::Transparent => probe(&desk, &asker, &request).await,
+        Way::Admin => admin(&server, &asker, &request).await,
+        Way::Probes | Way::Outgoing | Way::Transparent => probe(&server, &asker, &request).await,
     }
 }
 
 /// For people and their tools.
-async fn admin<B>(desk: &Arc<Desk>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
-    let (path, settings) = (request.uri().path(), desk.settings.load_full());
+async fn admin<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
+    let (path, settings) = (request.uri().path(), server.control.settings());
     if let Err(why) = guard::check(request, &settings.admin) {
-        return refuse(desk, why);
+        return refuse(server, why);
     }
     match (request.method(), path) {
-        (&Method::GET | &Method::HEAD, _) => get(desk, path, request.uri().query().unwrap_or_default()).await,
+        (&Method::GET | &Method::HEAD, _) => {
+            get(server, path, request.uri().query().unwrap_or_default()).await
+        }
         (&Method::POST, "/admin/shutdown" | "/admin/drain") => {
             if let Err(why) = guard::may_change(request.headers(), asker.client.ip(), &settings.admin) {
-                return refuse(desk, why);
+                return refuse(server, why);
             }
             tracing::info!(client = %asker.client, path, "the admin is asked to stop weir");
-            desk.stop.notify_one();
+            server.control.stop.notify_one();
             text(StatusCode::ACCEPTED, TEXT, "draining\n")
         }
         _ => text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n"),
     }
 }
 
-async fn get(desk: &Arc<Desk>, path: &str, query: &str) -> Response<Full<Bytes>> {
+async fn get(server: &Arc<Server>, path: &str, query: &str) -> Response<Full<Bytes>> {
     match path {
         "/live" => text(StatusCode::OK, TEXT, "live\n"),
         "/ready" => {
-            let (ready, report) = desk.ready.report();
+            let (ready, report) = server.control.ready.report();
             text(readiness(ready), TEXT, report)
         }
-        "/metrics" => page(OPENMETRICS, desk.pages.metrics(desk).await),
+        "/metrics" => page(OPENMETRICS, server.pages.metrics(server).await),
         "/" => text(StatusCode::OK, TEXT, INDEX),
-        "/api/state.json" => page(JSON, desk.pages.state(desk).await),
-        "/api/explain" => match explain::answer(desk, query) {
+        "/api/state.json" => page(JSON, server.pages.state(server).await),
+        "/api/explain" => match explain::answer(&server.control, query) {
             Ok((json, true)) => text(StatusCode::OK, JSON, json),
             Ok((plain, false)) => text(StatusCode::OK, TEXT, plain),
             Err(why) => text(StatusCode::BAD_REQUEST, TEXT, format!("{why}\n")),
@@ -82,21 +88,21 @@ async fn get(desk: &Arc<Desk>, path: &str, query: &str) -> Response<Full<Bytes>>
 }
 
 /// For kubelet, for Prometheus, and for every pod that asks: no detail but to who may have it.
-async fn probe<B>(desk: &Arc<Desk>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn probe<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n");
     }
     match request.uri().path() {
         "/live" => text(StatusCode::OK, TEXT, "live\n"),
         "/ready" => {
-            let (ready, _) = desk.ready.report();
+            let (ready, _) = server.control.ready.report();
             text(readiness(ready), TEXT, if ready { "ready\n" } else { "not ready; the admin says why\n" })
         }
         "/metrics" => {
-            let rules = desk.settings.load().readers();
-            match desk.readers.check(request.headers(), asker, &rules).await {
-                Ok(()) => page(OPENMETRICS, desk.pages.recent_metrics(desk).await),
-                Err(why) => refuse(desk, why),
+            let rules = server.control.settings().readers();
+            match server.readers.check(request.headers(), asker, &rules).await {
+                Ok(()) => page(OPENMETRICS, server.pages.recent_metrics(server).await),
+                Err(why) => refuse(server, why),
             }
         }
         _ => text(StatusCode::NOT_FOUND, TEXT, "there is no such path: /live, /ready and /metrics are all\n"),
@@ -107,8 +113,8 @@ fn readiness(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn refuse(desk: &Desk, why: Refusal) -> Response<Full<Bytes>> {
-    desk.refused[why as usize].up();
+fn refuse(server: &Server, why: Refusal) -> Response<Full<Bytes>> {
+    server.refused[why as usize].up();
     let (status, said) = why.answer();
     let mut response = text(status, TEXT, said);
     if status == StatusCode::UNAUTHORIZED {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::refusal::Refusal;
 use super::tls::Greeting;
-use super::{Desk, routes};
+use super::{Server, routes};
 use crate::proxy::listener::{Door, Turned, Way};
 
 /// How long a client may take over its request's head, and be idle.
@@ -50,13 +50,13 @@ pub(super) struct Asker {
 ///
 /// When the socket cannot be used.
 pub fn listen(
-    desk: &Arc<Desk>,
+    server: &Arc<Server>,
     door: &Arc<Door>,
     listener: std::net::TcpListener,
     retired: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let (desk, door) = (desk.clone(), door.clone());
+    let (server, door) = (server.clone(), door.clone());
     tokio::spawn(async move {
         let (mut served, mut latest) = (Served::default(), None);
         loop {
@@ -77,11 +77,11 @@ pub fn listen(
             }
             let entry = door.enter().await.used();
             let asker = Asker { way: door.way, client, secured: false };
-            let desk = desk.clone();
+            let server = server.clone();
             served.add(tokio::spawn(async move {
                 // A client that leaves early is no concern of ours, nor one that does not read: the probes of the next
                 // need its place.
-                let _ = timeout(LIFE, receive(desk, asker, stream)).await;
+                let _ = timeout(LIFE, receive(server, asker, stream)).await;
                 drop(entry);
             }));
         }
@@ -107,22 +107,22 @@ async fn next(
 }
 
 /// Serves one connection to its end.
-async fn receive(desk: Arc<Desk>, asker: Asker, stream: TcpStream) {
-    let tls = desk.tls.load_full().filter(|_| asker.way == Way::Probes);
-    let Some(tls) = tls else { return converse(desk, asker, stream).await };
+async fn receive(server: Arc<Server>, asker: Asker, stream: TcpStream) {
+    let tls = server.tls.load_full().filter(|_| asker.way == Way::Probes);
+    let Some(tls) = tls else { return converse(server, asker, stream).await };
     match timeout(HEADER_READ, tls.greet(stream, asker.client)).await {
-        Ok(Ok(Greeting::Plain(stream))) => converse(desk, asker, stream).await,
+        Ok(Ok(Greeting::Plain(stream))) => converse(server, asker, stream).await,
         Ok(Ok(Greeting::Secured(stream))) => {
-            converse(desk, Asker { secured: true, ..asker }, stream).await;
+            converse(server, Asker { secured: true, ..asker }, stream).await;
         }
-        Ok(Ok(Greeting::Often)) => desk.refused[Refusal::Often as usize].up(),
+        Ok(Ok(Greeting::Often)) => server.refused[Refusal::Often as usize].up(),
         Ok(Err(_)) | Err(_) => {}
     }
 }
 
-async fn converse(desk: Arc<Desk>, asker: Asker, stream: impl AsyncRead + AsyncWrite + Unpin) {
+async fn converse(server: Arc<Server>, asker: Asker, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let service = service_fn(|request| {
-        let answer = routes::answer(desk.clone(), asker, request);
+        let answer = routes::answer(server.clone(), asker, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = http1::Builder::new();

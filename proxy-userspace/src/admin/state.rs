@@ -6,8 +6,8 @@ use std::time::Instant;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::desk::Programs;
-use super::{Desk, enrolment, kubernetes};
+use super::{enrolment, kubernetes};
+use crate::control::{self, Reading};
 use crate::discovery::kubernetes::node_name;
 use crate::domain::catalog::{Catalog, Condition, Endpoint, Service};
 use crate::domain::health::breaker::{Policy, State};
@@ -18,16 +18,19 @@ use crate::proxy::routing::snapshot::World;
 use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, Member, Seat};
 
 /// The whole state. A large cluster's takes a while and some room: each service is written before the next is looked at.
-pub(super) fn json(desk: &Desk) -> Vec<u8> {
-    let whole =
-        Whole { desk, world: desk.shared.routing.world.load_full(), catalog: desk.catalog.load_full() };
+pub(super) fn json(control: &control::State) -> Vec<u8> {
+    let whole = Whole {
+        control,
+        world: control.shared.routing.world.load_full(),
+        catalog: control.catalogs.in_force(),
+    };
     let mut text = serde_json::to_vec_pretty(&whole).unwrap_or_default();
     text.push(b'\n');
     text
 }
 
 struct Whole<'a> {
-    desk: &'a Desk,
+    control: &'a control::State,
     world: Arc<World>,
     catalog: Arc<Catalog>,
 }
@@ -56,30 +59,30 @@ impl Serialize for Services<'_> {
 impl Whole<'_> {
     /// Everything but the services of the catalog.
     fn rest(&self) -> Value {
-        let (desk, now) = (self.desk, Instant::now());
-        let reload = desk.reload();
-        let (ready, readiness) = desk.ready.report();
+        let (control, now) = (self.control, Instant::now());
+        let reload = control.configuration.last_reload();
+        let (ready, readiness) = control.ready.report();
         let outside: Vec<Value> =
-            desk.shared.routing.outside.clusters().iter().map(|it| cluster(it, now)).collect();
-        let problems: Vec<String> = desk.problems.borrow().iter().map(ToString::to_string).collect();
-        let faults = Kind::LABELS.iter().zip(&desk.shared.faults).filter(|(_, count)| count.value() > 0);
+            control.shared.routing.outside.clusters().iter().map(|it| cluster(it, now)).collect();
+        let problems: Vec<String> = control.files.problems.borrow().iter().map(ToString::to_string).collect();
+        let faults = Kind::LABELS.iter().zip(&control.shared.faults).filter(|(_, count)| count.value() > 0);
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "node": node_name(&desk.settings.load().discovery.kubernetes.clone().unwrap_or_default()),
-            "uptimeSeconds": desk.shared.routing.epoch.elapsed().as_secs_f64(),
+            "node": node_name(&control.settings().discovery.kubernetes.clone().unwrap_or_default()),
+            "uptimeSeconds": control.shared.routing.epoch.elapsed().as_secs_f64(),
             "ready": ready,
             "readiness": readiness.lines().collect::<Vec<_>>(),
-            "draining": desk.shared.drain.is_closing(),
+            "draining": control.shared.drain.is_closing(),
             "listening": self.world.terms.node.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "listeners": desk.doors().map(door).collect::<Vec<_>>(),
+            "listeners": control.listeners().map(door).collect::<Vec<_>>(),
             "transformed": self.world.views().iter().map(|it| cluster(it, now)).collect::<Vec<_>>(),
             "outside": outside,
-            "interception": interception(desk),
-            "enrolment": enrolment::json(desk),
+            "interception": interception(control),
+            "enrolment": enrolment::json(control),
             "faults": faults.map(|(kind, count)| (kind.to_string(), json!(count.value()))).collect::<serde_json::Map<_, _>>(),
-            "tunnels": { "open": desk.shared.tunnels.open.value() },
+            "tunnels": { "open": control.shared.tunnels.open.value() },
             "fileProblems": problems,
-            "kubernetes": kubernetes::json(desk.kubernetes.as_deref()),
+            "kubernetes": kubernetes::json(control.kubernetes.as_deref()),
             "reload": { "mistakes": reload.mistakes, "waitForRestart": reload.waiting },
         })
     }
@@ -183,8 +186,8 @@ fn endpoint(member: &Member, policy: &Policy, now: Instant) -> Value {
     })
 }
 
-fn interception(desk: &Desk) -> Value {
-    let Programs { status, counters } = match desk.programs() {
+fn interception(control: &control::State) -> Value {
+    let Reading { status, counters } = match control.programs.read() {
         Ok(programs) => programs,
         Err(why) => return json!({ "on": false, "why": why }),
     };

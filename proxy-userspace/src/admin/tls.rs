@@ -23,7 +23,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::server::TlsStream;
 
-use super::Desk;
+use super::Server;
 use super::pace::Pace;
 use crate::config::{Certificate, Settings, open_regular};
 use crate::intercept::node_addresses;
@@ -129,7 +129,7 @@ impl Tls {
     }
 }
 
-impl Desk {
+impl Server {
     /// Speaks TLS at the probes' listener from now on, or not, as `settings` say: where tokens are taken or a certificate is
     /// configured.
     ///
@@ -149,12 +149,12 @@ impl Desk {
 /// # Errors
 ///
 /// None.
-pub async fn follow_certificate(desk: Arc<Desk>) -> anyhow::Result<()> {
+pub async fn follow_certificate(server: Arc<Server>) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(tls) = &*desk.tls.load() {
+        if let Some(tls) = &*server.tls.load() {
             tls.read_again();
         }
     }

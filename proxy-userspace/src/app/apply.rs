@@ -13,15 +13,17 @@ use tokio::sync::watch;
 use super::listeners::Listeners;
 use super::services::Services;
 use super::{connector, descriptors, keeper};
-use crate::admin::Desk;
+use crate::admin::Server;
 use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
+use crate::control::State;
 use crate::discovery::dns::Dns;
 use crate::proxy::routing::snapshot::{Node, Terms};
 use crate::telemetry::log;
 
 /// What a reload has to do with.
 pub(super) struct Running {
-    pub(super) desk: Arc<Desk>,
+    pub(super) control: Arc<State>,
+    pub(super) server: Arc<Server>,
     pub(super) terms: watch::Sender<Terms>,
     pub(super) listeners: Arc<Mutex<Listeners>>,
     pub(super) services: Services,
@@ -33,7 +35,7 @@ type Reasons = BTreeMap<&'static str, String>;
 impl Running {
     /// Puts `written` into force. What is not in force then.
     pub(super) async fn apply(&self, written: &Settings) -> Vec<String> {
-        let now = self.desk.settings.load_full();
+        let now = self.control.settings();
         let mut next = changeable(&now, written);
         let mut why = Reasons::new();
         self.discover(written, &mut next, &mut why).await;
@@ -50,7 +52,7 @@ impl Running {
         let node = Node { listeners: listening, ..self.terms.borrow().node.clone() };
         let terms = keeper::terms(&next, node);
         let waiting = waiting(&next, written, &why);
-        self.desk.reloaded(next, waiting.clone());
+        self.control.configuration.reloaded(next, waiting.clone());
         self.terms.send_replace(terms);
         waiting
     }
@@ -61,7 +63,7 @@ impl Running {
         if now.files != wanted.files {
             match self.services.folder.change(wanted.files.clone()).await {
                 Ok(()) => {
-                    super::tasks::pass_on(&self.desk, &self.services.folder);
+                    super::tasks::pass_on(&self.control, &self.services.folder);
                     now.files.clone_from(&wanted.files);
                 }
                 Err(error) => drop(why.insert("discovery", format!("{error:#}"))),
@@ -86,20 +88,20 @@ impl Running {
     ) -> Vec<std::net::SocketAddr> {
         let mut listeners = self.listeners.lock();
         if now.outgoing.listen != written.outgoing.listen {
-            match listeners.move_outgoing(&self.desk, written.outgoing.listen) {
+            match listeners.move_outgoing(&self.control, written.outgoing.listen) {
                 Ok(()) => next.outgoing.listen = written.outgoing.listen,
                 Err(error) => drop(why.insert("outgoing", error.to_string())),
             }
         }
         if now.admin.listen != written.admin.listen {
-            match listeners.move_admin(&self.desk, written.admin.listen) {
+            match listeners.move_admin(&self.server, written.admin.listen) {
                 Ok(()) => next.admin.listen = written.admin.listen,
                 Err(error) => drop(why.insert("admin", format!("{error:#}"))),
             }
         }
         let listen = |probes: &Option<Probes>| probes.as_ref().map(|it| it.listen);
         if listen(&now.probes) != listen(&written.probes) && !why.contains_key("probes") {
-            match listeners.move_probes(&self.desk, listen(&written.probes)) {
+            match listeners.move_probes(&self.server, listen(&written.probes)) {
                 Ok(()) => match (&mut next.probes, &written.probes) {
                     (Some(next), Some(written)) => next.listen = written.listen,
                     (next, written) => next.clone_from(written),
@@ -116,7 +118,7 @@ impl Running {
         if tls(now) == tls(written) && now.readers().tokens == written.readers().tokens {
             return;
         }
-        match (self.desk.secure_probes(written), &mut next.probes, &written.probes) {
+        match (self.server.secure_probes(written), &mut next.probes, &written.probes) {
             (Ok(()), Some(next), Some(written)) => next.tls.clone_from(&written.tls),
             (Ok(()), _, _) => {}
             (Err(error), _, _) => drop(why.insert("probes", format!("{error:#}"))),
@@ -125,7 +127,7 @@ impl Running {
 
     /// What concerns connections to endpoints, and names outside.
     fn connect(&self, now: &Settings, next: &Settings) {
-        let shared = &self.desk.shared;
+        let shared = &self.control.shared;
         let diverts = shared.connecting.connector().mark.is_some();
         shared.connecting.connector.store(Arc::new(connector(next, diverts)));
         if now.limits.outside != next.limits.outside {

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::intercept;
-use crate::admin::Desk;
 use crate::allocator;
+use crate::control::State;
 use crate::intercept::{Status, node_addresses};
 use crate::proxy::routing::snapshot::Terms;
 
@@ -17,7 +17,7 @@ use crate::proxy::routing::snapshot::Terms;
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Looks as long as weir runs.
-pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyhow::Result<()> {
+pub(super) async fn check(control: Arc<State>, terms: watch::Sender<Terms>) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut unknown, mut off) = (None, None);
@@ -28,7 +28,7 @@ pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyho
         match node_addresses() {
             Ok(own) => {
                 unknown = None;
-                if let Some(originals) = &desk.shared.originals {
+                if let Some(originals) = &control.shared.originals {
                     originals.owners().tell_node(&own);
                 }
                 follow(&terms, own);
@@ -42,9 +42,9 @@ pub(super) async fn check(desk: Arc<Desk>, terms: watch::Sender<Terms>) -> anyho
             }
         }
         let own = terms.borrow().node.own.clone();
-        let now = interception(&desk, &own);
+        let now = interception(&control, &own);
         // A weir that stops has disarmed itself, and was never otherwise.
-        if desk.is_stopping() {
+        if control.programs.is_stopping() {
             continue;
         }
         if now != off {
@@ -70,12 +70,12 @@ fn follow(terms: &watch::Sender<Terms>, own: Vec<IpAddr>) {
 }
 
 /// Tries again what failed, and says why interception does not work now; nothing when it does, or is none.
-fn interception(desk: &Desk, own: &[IpAddr]) -> Option<String> {
-    if desk.diverted.lock().failed.is_some() {
-        intercept::divert(desk, &desk.catalog.load());
+fn interception(control: &State, own: &[IpAddr]) -> Option<String> {
+    if control.programs.diverted.lock().failed.is_some() {
+        intercept::divert(control, &control.catalogs.in_force());
     }
-    let failed = desk.diverted.lock().failed.clone();
-    let why = match &mut *desk.interception.lock() {
+    let failed = control.programs.diverted.lock().failed.clone();
+    let why = match &mut *control.programs.lock() {
         Ok(interception) => match gone(interception.addresses(), own) {
             Some(address) => {
                 interception.disarm();
@@ -90,15 +90,15 @@ fn interception(desk: &Desk, own: &[IpAddr]) -> Option<String> {
                     // Said below, as long as it lasts.
                     Err(why) => tracing::debug!("{why}"),
                 }
-                desk.arm(interception);
+                control.programs.arm(interception);
                 off(&interception.status()).map(str::to_owned).or(failed)
             }
         },
         // Said at start, and nothing has changed since.
         Err(_) => return None,
     };
-    if desk.interception_is_due() {
-        desk.ready.set("interception", why.clone().map_or(Ok(()), Err));
+    if control.interception_is_due() {
+        control.ready.set("interception", why.clone().map_or(Ok(()), Err));
     }
     why
 }

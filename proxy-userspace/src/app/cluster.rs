@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::admin::Desk;
 use crate::allocator;
+use crate::control::State;
 use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::Catalog;
 use crate::domain::pods::{Clients, Residents};
@@ -60,13 +60,13 @@ fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
 
 /// Keeps requests told of which namespaces clients are in, as long as weir runs.
 pub(super) async fn clients(
-    desk: Arc<Desk>,
+    control: Arc<State>,
     mut residents: watch::Receiver<Arc<Residents>>,
 ) -> anyhow::Result<()> {
     loop {
         let clients = Clients::of(&residents.borrow_and_update());
-        desk.shared.routing.clients.pods.store(Arc::new(clients));
-        desk.shared.routing.moved.send_replace(());
+        control.shared.routing.clients.pods.store(Arc::new(clients));
+        control.shared.routing.moved.send_replace(());
         residents.changed().await?;
     }
 }
@@ -89,11 +89,11 @@ pub(super) fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Cata
 }
 
 /// Keeps readiness told of what is waited for and what is off.
-pub(super) async fn tell(desk: Arc<Desk>, health: Arc<Health>) -> anyhow::Result<()> {
+pub(super) async fn tell(control: Arc<State>, health: Arc<Health>) -> anyhow::Result<()> {
     let mut changes = health.changes();
     loop {
-        desk.ready.set("kubernetes", health.waits_for().map_or(Ok(()), Err));
-        desk.ready.note("kubernetes", health.off());
+        control.ready.set("kubernetes", health.waits_for().map_or(Ok(()), Err));
+        control.ready.note("kubernetes", health.off());
         changes.changed().await?;
     }
 }

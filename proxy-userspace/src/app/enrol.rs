@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::admin::Desk;
 use crate::config::Settings;
+use crate::control;
 use crate::domain::enrol::{Enrolment, State, Terms};
 use crate::domain::pods::Residents;
 use crate::intercept::{self, Pods};
@@ -34,7 +34,7 @@ const OWN_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// Keeps the programs' table of pods up to date with `residents`, as long as weir runs.
 pub(super) async fn enrol(
-    desk: Arc<Desk>,
+    control: Arc<control::State>,
     mut residents: watch::Receiver<Arc<Residents>>,
 ) -> anyhow::Result<()> {
     let own = std::env::var(OWN_NAMESPACE).ok().filter(|name| !name.is_empty());
@@ -42,14 +42,14 @@ pub(super) async fn enrol(
     let mut since = Instant::now();
     loop {
         let told = residents.borrow_and_update().clone();
-        let settings = desk.settings.load_full();
+        let settings = control.settings();
         let mut enrolment = decide(&told, &settings, own.as_deref());
-        let looked = look(&desk, &told, &mut enrolment);
+        let looked = look(&control, &told, &mut enrolment);
         let awaited = enrolment.count(State::NotFound) > 0 && since.elapsed() < AWAITED;
         match looked {
             Ok(()) => {
                 said = None;
-                publish(&desk, enrolment);
+                publish(&control, enrolment);
             }
             // What is enrolled stays so, and the next look is soon.
             Err(why) => {
@@ -76,8 +76,8 @@ fn decide(told: &Residents, settings: &Settings, own: Option<&str>) -> Enrolment
 }
 
 /// Finds the pods' cgroups and tells the programs; what came of it is noted in `enrolment`.
-fn look(desk: &Desk, told: &Residents, enrolment: &mut Enrolment) -> anyhow::Result<()> {
-    let Ok(interception) = &mut *desk.interception.lock() else { return Ok(()) };
+fn look(control: &control::State, told: &Residents, enrolment: &mut Enrolment) -> anyhow::Result<()> {
+    let Ok(interception) = &mut *control.programs.lock() else { return Ok(()) };
     let cgroups = interception.pod_cgroups()?;
     let mut wanted = BTreeMap::new();
     let mut places = Vec::new();
@@ -110,9 +110,9 @@ fn owners(told: &Residents, cgroups: &BTreeMap<Box<str>, u64>) -> HashMap<IpAddr
 }
 
 /// Shows the admin what is so now, and the log what has changed.
-fn publish(desk: &Desk, enrolment: Enrolment) {
-    let before = desk.enrolment.load_full().unwrap_or_default();
-    if *before == enrolment && desk.enrolment.load().is_some() {
+fn publish(control: &control::State, enrolment: Enrolment) {
+    let before = control.enrolment.load_full().unwrap_or_default();
+    if *before == enrolment && control.enrolment.load().is_some() {
         return;
     }
     for (uid, now) in &enrolment.pods {
@@ -135,7 +135,7 @@ fn publish(desk: &Desk, enrolment: Enrolment) {
             tracing::error!(no_room, "the programs' table of pods is full: the rest goes direct");
         }
     }
-    desk.enrolment.store(Some(Arc::new(enrolment)));
+    control.enrolment.store(Some(Arc::new(enrolment)));
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::admin::Desk;
+use crate::control::State;
 use crate::intercept::{Heart, Interception, monotonic_ns};
 
 /// A worker silent for longer does not serve.
@@ -30,12 +30,12 @@ pub(super) struct Beating {
 /// # Errors
 ///
 /// The node has no room for a thread.
-pub(super) fn start(desk: &Arc<Desk>) -> anyhow::Result<Beating> {
-    let heart = desk.interception.lock().as_ref().ok().map(Interception::heart);
+pub(super) fn start(control: &Arc<State>) -> anyhow::Result<Beating> {
+    let heart = control.programs.lock().as_ref().ok().map(Interception::heart);
     let stop = Arc::new(AtomicBool::new(false));
-    let (desk, stopped) = (desk.clone(), stop.clone());
+    let (control, stopped) = (control.clone(), stop.clone());
     let thread = thread::Builder::new().name("weir-heart".to_owned());
-    let thread = thread.spawn(move || beat(&desk, heart.as_ref(), &stopped));
+    let thread = thread.spawn(move || beat(&control, heart.as_ref(), &stopped));
     Ok(Beating { stop, thread: Some(thread.context("no thread for the heart")?) })
 }
 
@@ -52,16 +52,16 @@ impl Drop for Beating {
 /// Passes on, until `stopped`, when the worker that is silent longest was last seen. That moment, and not the one of
 /// passing it on, is what the programs are told: they wait two seconds of their own, and would otherwise send
 /// connections to a worker that hangs for twice as long.
-fn beat(desk: &Desk, heart: Option<&Heart>, stopped: &AtomicBool) {
+fn beat(control: &State, heart: Option<&Heart>, stopped: &AtomicBool) {
     let mut said = [None, None];
     while !stopped.load(Ordering::Relaxed) {
-        let silent = desk.shared.oldest_beat();
+        let silent = control.shared.oldest_beat();
         let beats = heart.map_or(Ok(()), |it| it.beat_at(before(monotonic_ns(), silent)));
         let now = [moves(silent), beats.map_err(|why| why.to_string())];
         for ((name, now), said) in ["workers", "heart"].into_iter().zip(now).zip(&mut said) {
             if said.as_ref() != Some(&now) {
                 *said = Some(now.clone());
-                desk.ready.set(name, now);
+                control.ready.set(name, now);
             }
         }
         thread::park_timeout(BEAT);

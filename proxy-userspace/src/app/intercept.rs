@@ -6,8 +6,8 @@ use anyhow::{Context, anyhow};
 
 use super::destinations;
 use super::listeners::Listeners;
-use crate::admin::{Desk, Diverted};
 use crate::config::{self, Fail, Settings, Transparent};
+use crate::control::{Diverted, State};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::intercept::{self, Applied, Enrol, InterceptError, Interception, Plan, Refusal};
 use crate::proxy::routing::snapshot::World;
@@ -78,39 +78,39 @@ fn plan(transparent: &Transparent, settings: &Settings, listeners: &Listeners) -
 }
 
 /// Tells the programs what is to be diverted now. What could not be done is noted, and tried again by `check`.
-pub(super) fn divert(desk: &Desk, catalog: &Catalog) {
-    let Ok(interception) = &mut *desk.interception.lock() else { return };
-    let settings = desk.settings.load();
+pub(super) fn divert(control: &State, catalog: &Catalog) {
+    let Ok(interception) = &mut *control.programs.lock() else { return };
+    let settings = control.settings();
     let divert = settings.transparent.as_ref().and_then(|it| it.divert.as_deref());
     let exceptions = destinations::exceptions(catalog, destinations::told_api_server());
     let applied = interception.divert_except(&destinations::wanted(divert, catalog), &exceptions);
-    note(desk, applied);
+    note(control, applied);
 }
 
 /// The same after `changes`, which led from `before` to `after` and its `world`; the work is in proportion to them.
 pub(super) fn divert_changes(
-    desk: &Desk,
+    control: &State,
     before: &Catalog,
     after: &Catalog,
     changes: &Changes,
     world: &World,
 ) {
-    let configured = desk.settings.load().transparent.as_ref().is_some_and(|it| it.divert.is_some());
+    let configured = control.settings().transparent.as_ref().is_some_and(|it| it.divert.is_some());
     let mut keys = changes.added.iter().chain(&changes.removed).chain(&changes.changed);
-    if keys.any(destinations::is_exception) || desk.diverted.lock().failed.is_some() {
-        return divert(desk, after);
+    if keys.any(destinations::is_exception) || control.programs.diverted.lock().failed.is_some() {
+        return divert(control, after);
     }
     if configured {
         return;
     }
-    let Ok(interception) = &mut *desk.interception.lock() else { return };
+    let Ok(interception) = &mut *control.programs.lock() else { return };
     let (gone, come) = destinations::difference(before, after, changes, world);
-    note(desk, interception.amend(&gone, &come));
+    note(control, interception.amend(&gone, &come));
 }
 
 /// Notes what became of a change.
-fn note(desk: &Desk, applied: Result<Applied, InterceptError>) {
-    let mut noted = desk.diverted.lock();
+fn note(control: &State, applied: Result<Applied, InterceptError>) {
+    let mut noted = control.programs.diverted.lock();
     match applied {
         Ok(applied) => {
             if applied.left_out > 0 && applied.left_out != noted.left_out {

@@ -7,8 +7,8 @@ use std::time::Instant;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use crate::admin::Desk;
 use crate::config::Settings;
+use crate::control::State;
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::health::breaker::{Backoff, Policy};
 use crate::domain::name::Rules;
@@ -58,7 +58,7 @@ pub(super) fn node(listeners: Vec<SocketAddr>) -> Node {
 
 /// Keeps the world up to date with the catalog and the terms, and interception with both.
 pub(super) async fn keep(
-    desk: Arc<Desk>,
+    control: Arc<State>,
     mut catalogs: watch::Receiver<Arc<Catalog>>,
     mut terms: watch::Receiver<Terms>,
 ) -> anyhow::Result<()> {
@@ -73,7 +73,7 @@ pub(super) async fn keep(
             }
             wanted.clone()
         };
-        update(&desk, catalog, &wanted, change);
+        update(&control, catalog, &wanted, change);
         change = tokio::select! {
             changed = catalogs.changed() => changed.map(|()| Change::Catalog)?,
             changed = terms.changed() => changed.map(|()| Change::Anything)?,
@@ -92,11 +92,11 @@ enum Change {
 
 /// Endpoints alone go to their clusters, and that is all; services that come or go make a new world out of the one before;
 /// other terms make a new one from the start, and clusters take over what holds for them then.
-fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
-    let (world, now) = (desk.shared.routing.world.load_full(), Instant::now());
-    let before = desk.catalog.load_full();
+fn update(control: &State, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
+    let (world, now) = (control.shared.routing.world.load_full(), Instant::now());
+    let before = control.catalogs.in_force();
     let changes = Changes::between(&before, &catalog);
-    desk.catalog.store(catalog.clone());
+    control.catalogs.replace(catalog.clone());
     let same_terms = change == Change::Catalog || world.terms == *terms;
     let next = if !same_terms {
         Some(World::build(terms, catalog.clone(), Some(&world)))
@@ -107,24 +107,24 @@ fn update(desk: &Desk, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
     };
     if let Some(next) = &next.map(Arc::new) {
         if !same_terms {
-            desk.shared.routing.outside.adopt(&next.terms.policies);
+            control.shared.routing.outside.adopt(&next.terms.policies);
         }
-        desk.shared.routing.world.store(next.clone());
-        desk.shared.routing.moved.send_replace(());
+        control.shared.routing.world.store(next.clone());
+        control.shared.routing.moved.send_replace(());
         if world.terms.refused != next.terms.refused {
             // Connections to what is in these ranges were made by other rules.
             let changed = either_not_both(&world.terms.refused, &next.terms.refused);
-            desk.shared.routing.outside.forget(&changed, now);
+            control.shared.routing.outside.forget(&changed, now);
         }
         if change == Change::Catalog {
-            super::intercept::divert_changes(desk, &before, &catalog, &changes, next);
+            super::intercept::divert_changes(control, &before, &catalog, &changes, next);
         }
     }
     if change == Change::Anything {
         // What is to be diverted may be configured anew, and at the start nothing is.
-        super::intercept::divert(desk, &catalog);
+        super::intercept::divert(control, &catalog);
     }
-    desk.took_over(&changes, now.elapsed());
+    control.catalogs.took_over(&changes, now.elapsed());
     let (added, removed, changed) = (changes.added.len(), changes.removed.len(), changes.changed.len());
     if added + removed > 0 {
         tracing::info!(services = catalog.services.len(), added, removed, changed, "services came or went");

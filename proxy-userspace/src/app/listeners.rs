@@ -15,8 +15,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::descriptors::CONTROL_CONNECTIONS;
-use crate::admin::Desk;
+use crate::admin::Server;
 use crate::config::Settings;
+use crate::control::State;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{Door, Way};
 use crate::transport::{BindError, bind, bind_range, refuse_new};
@@ -165,12 +166,12 @@ impl Listeners {
     /// # Errors
     ///
     /// A socket cannot be used.
-    pub(super) fn serve(&self, desk: &Arc<Desk>) -> anyhow::Result<()> {
+    pub(super) fn serve(&self, server: &Arc<Server>) -> anyhow::Result<()> {
         let (listener, retired) = self.admin.serve()?;
-        super::tasks::serve(desk, &self.doors.admin, listener, retired)?;
+        super::tasks::serve(server, &self.doors.admin, listener, retired)?;
         if let Some(probes) = &self.probes {
             let (listener, retired) = probes.serve()?;
-            super::tasks::serve(desk, &self.doors.probes, listener, retired)?;
+            super::tasks::serve(server, &self.doors.probes, listener, retired)?;
         }
         Ok(())
     }
@@ -180,10 +181,10 @@ impl Listeners {
     /// # Errors
     ///
     /// It cannot be had there, and is where it was.
-    pub(super) fn move_outgoing(&mut self, desk: &Desk, to: Option<SocketAddr>) -> Result<(), BindError> {
+    pub(super) fn move_outgoing(&mut self, control: &State, to: Option<SocketAddr>) -> Result<(), BindError> {
         let new = to.map(|at| bind(at).map(|it| Socket::new(&self.doors.outgoing, it))).transpose()?;
         let old = std::mem::replace(&mut self.outgoing, new);
-        self.retire(desk, old.as_slice());
+        self.retire(control, old.as_slice());
         moved(Way::Outgoing, self.outgoing.as_ref().and_then(|it| it.address()));
         Ok(())
     }
@@ -193,10 +194,10 @@ impl Listeners {
     /// # Errors
     ///
     /// It cannot be had there, or not be served, and is where it was.
-    pub(super) fn move_admin(&mut self, desk: &Arc<Desk>, to: SocketAddr) -> anyhow::Result<()> {
+    pub(super) fn move_admin(&mut self, server: &Arc<Server>, to: SocketAddr) -> anyhow::Result<()> {
         let new = Control::bind(to)?;
         let (listener, retired) = new.serve()?;
-        super::tasks::serve(desk, &self.doors.admin, listener, retired)?;
+        super::tasks::serve(server, &self.doors.admin, listener, retired)?;
         self.admin = new;
         moved(Way::Admin, self.admin.listener.local_addr().ok());
         Ok(())
@@ -207,11 +208,11 @@ impl Listeners {
     /// # Errors
     ///
     /// It cannot be had there, or not be served, and is where it was.
-    pub(super) fn move_probes(&mut self, desk: &Arc<Desk>, to: Option<SocketAddr>) -> anyhow::Result<()> {
+    pub(super) fn move_probes(&mut self, server: &Arc<Server>, to: Option<SocketAddr>) -> anyhow::Result<()> {
         let new = to.map(Control::bind).transpose()?;
         if let Some(new) = &new {
             let (listener, retired) = new.serve()?;
-            super::tasks::serve(desk, &self.doors.probes, listener, retired)?;
+            super::tasks::serve(server, &self.doors.probes, listener, retired)?;
         }
         self.probes = new;
         moved(Way::Probes, self.probes.as_ref().and_then(|it| it.listener.local_addr().ok()));
@@ -219,9 +220,9 @@ impl Listeners {
     }
 
     /// These are not among ours any more: they take nobody new, and the workers serve whoever has connected.
-    fn retire(&self, desk: &Desk, old: &[Arc<Socket>]) {
+    fn retire(&self, control: &State, old: &[Arc<Socket>]) {
         refuse(old);
-        desk.shared.sockets.set(self.data());
+        control.shared.sockets.set(self.data());
     }
 
     /// Says on standard output where weir listens: the one line that scripts may wait for.

@@ -34,10 +34,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::admin::Desk;
+use crate::admin::Server;
 use crate::allocator;
 use crate::cli::EX_CONFIG;
 use crate::config::{self, LogFormat, Settings};
+use crate::control::State;
 use crate::discovery::dns::Dns;
 use crate::discovery::files;
 use crate::domain::catalog::{Awaited, Catalog};
@@ -128,24 +129,25 @@ async fn live(
     let doors = listeners.all_doors();
     let health = services.cluster.as_ref().map(|it| it.health());
     let reviews = services.cluster.as_ref().map(|it| it.reviews());
-    let desk =
-        Desk::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health, reviews);
+    let control = State::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health);
+    let server = Server::new(control.clone(), reviews);
     let (terms, _) = watch::channel(terms);
     // Before anything is diverted: destinations are told by the tasks.
-    let _beating = heart::start(&desk)?;
-    tasks::start(&desk, &services, &terms);
-    desk.secure_probes(&desk.settings.load())?;
-    listeners.serve(&desk)?;
+    let _beating = heart::start(&control)?;
+    tasks::start(&control, &server, &services, &terms);
+    server.secure_probes(&control.settings())?;
+    listeners.serve(&server)?;
     allocator::give_back();
     listeners.announce();
     let listeners = Arc::new(Mutex::new(listeners));
-    let running = apply::Running { desk: desk.clone(), terms, listeners: listeners.clone(), services };
+    let running =
+        apply::Running { control: control.clone(), server, terms, listeners: listeners.clone(), services };
     reload::start(file, running, signals.hangup()?);
 
-    let why = signals.stop(&desk).await;
-    let grace = desk.settings.load().drain.grace;
+    let why = signals.stop(&control).await;
+    let grace = control.settings().drain.grace;
     tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
-    let explicit = stop(&desk, &drain, &listeners, &alive, grace).await;
+    let explicit = stop(&control, &drain, &listeners, &alive, grace).await;
     join(workers);
     Ok(explicit)
 }
@@ -153,19 +155,19 @@ async fn live(
 /// Stops taking connections and waits until those that are open have ended, for `grace` at most; what is open then is cut.
 /// `alive` is held by each worker. Returned is what [`listeners::Explicit::close`] does.
 async fn stop(
-    desk: &Arc<Desk>,
+    control: &Arc<State>,
     drain: &Drain,
     listeners: &Mutex<listeners::Listeners>,
     alive: &TaskTracker,
     grace: Duration,
 ) -> Option<listeners::Explicit> {
-    desk.ready.set("drain", Err("weir is draining".to_owned()));
-    desk.disarm();
+    control.ready.set("drain", Err("weir is draining".to_owned()));
+    control.programs.disarm();
     sleep(DISARMED).await;
     let end = Instant::now() + grace;
     let explicit = listeners.lock().drain();
     drain.close();
-    desk.shared.sockets.let_go();
+    control.shared.sockets.let_go();
     // Clients that name weir as their proxy have nobody else to ask: they are served as long as weir is here anyway.
     let last = timeout_at((end - LAST_CALL.min(grace / 4)).into(), drain.tasks().wait()).await;
     tracing::debug!(nothing_open = last.is_ok(), "no more explicit clients are taken");
@@ -174,7 +176,10 @@ async fn stop(
     // Told by the workers and not by a thread that joins them, for which a full node may have no room.
     alive.close();
     if timeout_at(end.into(), alive.wait()).await.is_err() {
-        tracing::warn!(open = desk.open(), "the grace period is over: what is still open is cut");
+        tracing::warn!(
+            open = control.open_connections(),
+            "the grace period is over: what is still open is cut"
+        );
         drain.end();
         alive.wait().await;
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::admin::Desk;
+use crate::control::State;
 use crate::intercept::{Owners, living, monotonic_ns};
 
 /// How soon after an entry was not believed, and how often at most.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Looks as long as weir runs, and lists the cgroups only when there is a doubt.
-pub(super) async fn forget(desk: Arc<Desk>, owners: Owners) -> anyhow::Result<()> {
+pub(super) async fn forget(control: Arc<State>, owners: Owners) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -20,7 +20,7 @@ pub(super) async fn forget(desk: Arc<Desk>, owners: Owners) -> anyhow::Result<()
         if !owners.take_doubt() {
             continue;
         }
-        let root = desk.interception.lock().as_ref().ok().map(|it| it.cgroup().to_owned());
+        let root = control.programs.lock().as_ref().ok().map(|it| it.cgroup().to_owned());
         if let Some(root) = root {
             owners.forget(&living(&root), monotonic_ns());
         }

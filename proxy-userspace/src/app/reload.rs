@@ -99,7 +99,7 @@ impl Stamp {
 
 /// Reloads until weir stops.
 pub(super) fn start(mut file: Option<File>, running: Running, mut hangup: Signal) {
-    let drain = running.desk.shared.drain.clone();
+    let drain = running.control.shared.drain.clone();
     tokio::spawn(async move {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,7 +140,7 @@ async fn reload(file: &Path, running: &Running) {
         }
         Err(error) => {
             tracing::error!("the configuration has mistakes; the one in force stays:\n{error}");
-            running.desk.reload_failed(error.to_string());
+            running.control.configuration.reload_failed(error.to_string());
         }
     }
 }

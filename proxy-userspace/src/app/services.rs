@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Told, together};
-use crate::admin::Desk;
 use crate::config::{Files, Settings};
+use crate::control::State;
 use crate::discovery::files::{self, Watched};
 use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::Catalog;
@@ -120,7 +120,7 @@ impl Folder {
     }
 
     /// Passes on what the folder says, whichever it is, until a watch ends. The next call watches anew.
-    pub(super) async fn pass_on(self: Arc<Self>, desk: Arc<Desk>) -> anyhow::Result<()> {
+    pub(super) async fn pass_on(self: Arc<Self>, control: Arc<State>) -> anyhow::Result<()> {
         loop {
             let (begun, files) = (self.begun.lock().take(), self.files.lock().clone());
             let begun = match (begun, files) {
@@ -131,25 +131,25 @@ impl Folder {
                 Some((watched, task)) => tokio::select! {
                     () = self.changed.notified() => {}
                     () = task => return Ok(()),
-                    lost = self.forward(&desk, watched) => return lost,
+                    lost = self.forward(&control, watched) => return lost,
                 },
                 None => {
                     self.told.catalogs.send_replace(Arc::default());
                     self.told.residents.send_replace(Arc::default());
-                    desk.left_out.send_replace(0);
-                    desk.problems.send_replace(Arc::default());
+                    control.files.left_out.send_replace(0);
+                    control.files.problems.send_replace(Arc::default());
                     self.changed.notified().await;
                 }
             }
         }
     }
 
-    async fn forward(&self, desk: &Desk, mut watched: Watched) -> anyhow::Result<()> {
+    async fn forward(&self, control: &State, mut watched: Watched) -> anyhow::Result<()> {
         loop {
             self.told.catalogs.send_replace(watched.catalog.borrow_and_update().clone());
-            desk.left_out.send_replace(*watched.left_out.borrow_and_update());
+            control.files.left_out.send_replace(*watched.left_out.borrow_and_update());
             self.told.residents.send_replace(watched.residents.borrow_and_update().clone());
-            desk.problems.send_replace(watched.problems.borrow_and_update().clone());
+            control.files.problems.send_replace(watched.problems.borrow_and_update().clone());
             tokio::select! {
                 changed = watched.catalog.changed() => changed?,
                 changed = watched.residents.changed() => changed?,

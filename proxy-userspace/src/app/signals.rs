@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::Desk;
+use crate::control::State;
 
 /// The signals weir listens to.
 pub(super) struct Signals {
@@ -30,11 +30,11 @@ impl Signals {
     }
 
     /// Returns when weir is to stop, and why.
-    pub(super) async fn stop(&mut self, desk: &Arc<Desk>) -> &'static str {
+    pub(super) async fn stop(&mut self, control: &Arc<State>) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            () = desk.stop.notified() => "asked by the admin API",
+            () = control.stop.notified() => "asked by the admin API",
         }
     }
 }

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::Told;
 use super::services::{Folder, Services};
 use super::{check, cluster, enrol, keeper, owners, sweep};
-use crate::admin::{self, Desk};
+use crate::admin::{self, Server};
+use crate::control::State;
 use crate::intercept::Enrol;
 use crate::proxy::listener::Door;
 use crate::proxy::routing::snapshot::Terms;
@@ -27,27 +28,32 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const WELL: Duration = Duration::from_mins(1);
 
 /// Starts everything the control plane does.
-pub(super) fn start(desk: &Arc<Desk>, services: &Services, terms: &watch::Sender<Terms>) {
-    let Told { catalogs, residents } = discover(desk, services);
-    let (keeper, wanted) = (desk.clone(), terms.subscribe());
-    supervise(desk.clone(), "world", move || {
+pub(super) fn start(
+    control: &Arc<State>,
+    server: &Arc<Server>,
+    services: &Services,
+    terms: &watch::Sender<Terms>,
+) {
+    let Told { catalogs, residents } = discover(control, services);
+    let (keeper, wanted) = (control.clone(), terms.subscribe());
+    supervise(control.clone(), "world", move || {
         keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
     });
-    let (telling, pods) = (desk.clone(), residents.clone());
-    supervise(desk.clone(), "clients", move || cluster::clients(telling.clone(), pods.subscribe()));
-    if desk.enrol() == Some(Enrol::Pods) {
-        let enrolling = desk.clone();
-        supervise(desk.clone(), "enrol", move || enrol::enrol(enrolling.clone(), residents.subscribe()));
+    let (telling, pods) = (control.clone(), residents.clone());
+    supervise(control.clone(), "clients", move || cluster::clients(telling.clone(), pods.subscribe()));
+    if control.programs.enrols() == Some(Enrol::Pods) {
+        let enrolling = control.clone();
+        supervise(control.clone(), "enrol", move || enrol::enrol(enrolling.clone(), residents.subscribe()));
     }
-    let (checked, terms) = (desk.clone(), terms.clone());
-    supervise(desk.clone(), "check", move || check::check(checked.clone(), terms.clone()));
-    if let Some(originals) = desk.shared.originals.clone() {
-        let (doubting, owners) = (desk.clone(), originals.owners().clone());
-        supervise(desk.clone(), "owners", move || owners::forget(doubting.clone(), owners.clone()));
-        supervise(desk.clone(), "sweep", move || sweep::sweep(originals.clone()));
+    let (checked, terms) = (control.clone(), terms.clone());
+    supervise(control.clone(), "check", move || check::check(checked.clone(), terms.clone()));
+    if let Some(originals) = control.shared.originals.clone() {
+        let (doubting, owners) = (control.clone(), originals.owners().clone());
+        supervise(control.clone(), "owners", move || owners::forget(doubting.clone(), owners.clone()));
+        supervise(control.clone(), "sweep", move || sweep::sweep(originals.clone()));
     }
-    let secured = desk.clone();
-    supervise(desk.clone(), "certificate", move || admin::follow_certificate(secured.clone()));
+    let secured = server.clone();
+    supervise(control.clone(), "certificate", move || admin::follow_certificate(secured.clone()));
 }
 
 /// Has one of the control plane's listeners served until it is `retired`.
@@ -56,55 +62,55 @@ pub(super) fn start(desk: &Arc<Desk>, services: &Services, terms: &watch::Sender
 ///
 /// The socket cannot be used.
 pub(super) fn serve(
-    desk: &Arc<Desk>,
+    server: &Arc<Server>,
     door: &Arc<Door>,
     listener: TcpListener,
     retired: CancellationToken,
 ) -> anyhow::Result<()> {
-    admin::listen(desk, door, listener, retired)
+    admin::listen(server, door, listener, retired)
 }
 
 /// Starts what finds services and pods; where they come from then.
-fn discover(desk: &Arc<Desk>, services: &Services) -> Told {
+fn discover(control: &Arc<State>, services: &Services) -> Told {
     let at_start = services.catalog();
     let files = services.folder.told.clone();
-    pass_on(desk, &services.folder);
+    pass_on(control, &services.folder);
     let Some(found) = services.cluster.clone() else { return files };
     let told = Told { catalogs: watch::Sender::new(at_start), ..Told::default() };
     let (merged, catalogs, residents) = (told.clone(), found.catalog(), found.residents());
-    supervise(desk.clone(), "discovery.merge", move || {
+    supervise(control.clone(), "discovery.merge", move || {
         cluster::merge(files.clone(), catalogs.clone(), residents.clone(), merged.clone())
     });
-    let (health, telling) = (found.health(), desk.clone());
-    supervise(desk.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));
-    supervise(desk.clone(), "discovery.kubernetes", move || found.follow());
+    let (health, telling) = (found.health(), control.clone());
+    supervise(control.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));
+    supervise(control.clone(), "discovery.kubernetes", move || found.follow());
     told
 }
 
 /// Starts what passes on the files' services, once there is a folder.
-pub(super) fn pass_on(desk: &Arc<Desk>, folder: &Arc<Folder>) {
+pub(super) fn pass_on(control: &Arc<State>, folder: &Arc<Folder>) {
     if folder.is_to_be_passed_on() {
-        let (forward, folder) = (desk.clone(), folder.clone());
-        supervise(desk.clone(), "discovery.files", move || folder.clone().pass_on(forward.clone()));
+        let (forward, folder) = (control.clone(), folder.clone());
+        supervise(control.clone(), "discovery.files", move || folder.clone().pass_on(forward.clone()));
     }
 }
 
 /// Runs what `make` makes, again and again.
-fn supervise<F>(desk: Arc<Desk>, name: &'static str, mut make: impl FnMut() -> F + Send + 'static)
+fn supervise<F>(control: Arc<State>, name: &'static str, mut make: impl FnMut() -> F + Send + 'static)
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     tokio::spawn(async move {
         let mut pause = Duration::ZERO;
         loop {
-            desk.ready.set(name, Ok(()));
+            control.ready.set(name, Ok(()));
             let begun = Instant::now();
             // What panics while it is made is no worse than what panics later.
             let ended = match catch_unwind(AssertUnwindSafe(&mut make)) {
                 Ok(task) => tokio::spawn(task).await,
                 Err(_) => Ok(Err(anyhow!("it panicked as it began"))),
             };
-            if desk.shared.drain.is_closing() {
+            if control.shared.drain.is_closing() {
                 return;
             }
             let why = match ended {
@@ -113,7 +119,7 @@ where
                 Err(panicked) => panicked.to_string(),
             };
             tracing::error!(task = name, %why, "a control task is down; it is started again");
-            desk.ready.set(name, Err(why));
+            control.ready.set(name, Err(why));
             pause = pause_after(begun.elapsed(), pause);
             sleep(pause).await;
         }

@@ -9,7 +9,7 @@ const RULE: &str = "floor";
 const ROOT: &str = "proxy-userspace/src";
 
 /// Every top-level module and its floor. The modules of the top floor wire everything and may use each other.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("domain", 0),
     ("config", 1),
     ("telemetry", 1),
@@ -19,14 +19,15 @@ const FLOORS: [(&str, u8); 15] = [
     ("intercept", 2),
     ("migrate", 2),
     ("proxy", 3),
-    ("admin", 4),
+    ("control", 4),
+    ("admin", 5),
     ("allocator", 4),
     ("app", TOP),
     ("cli", TOP),
     ("main", TOP),
     ("lib", TOP),
 ];
-const TOP: u8 = 5;
+const TOP: u8 = 6;
 
 /// What a module may not name, and why.
 const FORBIDDEN: [(&str, &str, &str); 12] = [

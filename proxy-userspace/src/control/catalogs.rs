@@ -1,0 +1,49 @@
+//! The catalog in force, and how much the catalogs that were taken over have changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::domain::catalog::{Catalog, Changes};
+use crate::telemetry::{Count, Histogram};
+
+/// The catalog in force, and what was counted when one was taken over.
+pub struct Catalogs {
+    in_force: ArcSwap<Catalog>,
+    /// Services added, removed and changed.
+    pub(super) changes: [Count; Self::CHANGES.len()],
+    /// From having a catalog to its being what requests are decided by, and what the programs divert by.
+    pub(super) duration: Histogram,
+}
+
+impl Catalogs {
+    /// The labels of changes, in order.
+    pub(super) const CHANGES: [&'static str; 3] = ["added", "removed", "changed"];
+
+    pub(super) fn new(at_start: Arc<Catalog>) -> Self {
+        let in_force = ArcSwap::new(at_start);
+        Self { in_force, changes: Default::default(), duration: Histogram::default() }
+    }
+
+    /// The catalog in force.
+    pub fn in_force(&self) -> Arc<Catalog> {
+        self.in_force.load_full()
+    }
+
+    /// Puts `catalog` in force.
+    pub fn replace(&self, catalog: Arc<Catalog>) {
+        self.in_force.store(catalog);
+    }
+
+    /// Counts a catalog that was taken over: what it changed, and how long that took.
+    pub fn took_over(&self, changes: &Changes, took: Duration) {
+        let Changes { added, removed, changed, awaited: _, nodes: _ } = changes;
+        for (count, keys) in self.changes.iter().zip([added, removed, changed]) {
+            count.add(keys.len() as u64);
+        }
+        if !changes.is_empty() {
+            self.duration.observe(took);
+        }
+    }
+}

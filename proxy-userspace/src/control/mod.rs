@@ -1,0 +1,18 @@
+//! Floor 4: the state of the control plane, and what is told of it.
+//!
+//! `app` wires it up and changes it; `admin` shows it. Nothing here listens, speaks HTTP or knows who asks.
+
+mod catalogs;
+mod configuration;
+mod files;
+mod metrics;
+mod programs;
+mod readiness;
+mod state;
+
+pub use catalogs::Catalogs;
+pub use configuration::{Configuration, Reload};
+pub use files::FileDiscovery;
+pub use programs::{Diverted, Programs, Reading};
+pub use readiness::Readiness;
+pub use state::State;

@@ -1,0 +1,93 @@
+//! The state of the whole control plane.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+
+use super::catalogs::Catalogs;
+use super::configuration::Configuration;
+use super::files::FileDiscovery;
+use super::programs::Programs;
+use super::readiness::Readiness;
+use crate::config::{Settings, Transparent};
+use crate::discovery::kubernetes::Health;
+use crate::domain::enrol::Enrolment;
+use crate::intercept::Interception;
+use crate::proxy::listener::{Door, Way};
+use crate::proxy::worker::Shared;
+
+/// A running weir, as its control plane sees it.
+pub struct State {
+    /// What the workers share.
+    pub shared: Arc<Shared>,
+    /// All that can be a listener.
+    listeners: Vec<Arc<Door>>,
+    /// The settings in force, and how the last reload went.
+    pub configuration: Configuration,
+    /// The catalog in force, and what was taken over.
+    pub catalogs: Catalogs,
+    /// The eBPF programs, or why there are none.
+    pub programs: Programs,
+    /// Which of this node's pods are diverted; nothing where enrolment is not by pod, or no pod is known yet.
+    pub enrolment: ArcSwapOption<Enrolment>,
+    /// What of `discovery.files` could not be used.
+    pub files: FileDiscovery,
+    /// How discovery by an API server is doing, where there is one.
+    pub kubernetes: Option<Arc<Health>>,
+    /// Whether weir is ready.
+    pub ready: Readiness,
+    /// Asks weir to stop.
+    pub stop: Notify,
+}
+
+impl State {
+    /// The state of a weir that is about to run.
+    pub fn new(
+        shared: Arc<Shared>,
+        listeners: Vec<Arc<Door>>,
+        settings: Settings,
+        interception: Result<Interception, String>,
+        kubernetes: Option<Arc<Health>>,
+    ) -> Arc<Self> {
+        let ready = Readiness::default();
+        if let Some(transparent) = &settings.transparent {
+            let missing = interception.as_ref().err().filter(|_| transparent.is_due());
+            ready.set("interception", missing.map_or(Ok(()), |why| Err(why.clone())));
+        }
+        let catalog = shared.routing.world.load().catalog.clone();
+        Arc::new(Self {
+            shared,
+            listeners,
+            configuration: Configuration::new(settings),
+            catalogs: Catalogs::new(catalog),
+            programs: Programs::new(interception),
+            enrolment: ArcSwapOption::empty(),
+            files: FileDiscovery::default(),
+            kubernetes,
+            ready,
+            stop: Notify::new(),
+        })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.configuration.in_force()
+    }
+
+    /// Whether weir is unready without interception.
+    pub fn interception_is_due(&self) -> bool {
+        self.settings().transparent.as_ref().is_some_and(Transparent::is_due)
+    }
+
+    /// The listeners that are open, or have connections open.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Door>> {
+        self.listeners.iter().filter(|listener| listener.is_used())
+    }
+
+    /// Client connections open now.
+    pub fn open_connections(&self) -> usize {
+        let data = self.listeners.iter().filter(|it| matches!(it.way, Way::Outgoing | Way::Transparent));
+        data.map(|listener| listener.open.value()).sum()
+    }
+}
