@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::state;
 use crate::control;
+use crate::control::report::ClusterReport;
 use crate::domain::route::{Step, Verdict, What};
 use crate::proxy::routing::explain::{Question, explain};
 
@@ -26,7 +26,7 @@ pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, b
     if of("format").as_deref() == Some("text") {
         return Ok((explained.to_string(), false));
     }
-    let clusters: Vec<Value> = explained.clusters.iter().map(|it| state::cluster(it, now)).collect();
+    let clusters: Vec<_> = explained.clusters.iter().map(|it| ClusterReport::read(it, now)).collect();
     let answer = json!({
         "name": explained.explanation.name.to_string(),
         "result": explained.explanation.outcome(),

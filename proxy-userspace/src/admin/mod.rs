@@ -3,10 +3,8 @@
 //! Runs on the control plane's thread. Everything it shows is read from what the data plane counts anyway; nothing
 //! here is on the path of a request.
 
-mod enrolment;
 mod explain;
 mod guard;
-mod kubernetes;
 mod metrics;
 mod pace;
 mod pages;
@@ -15,7 +13,6 @@ mod refusal;
 mod routes;
 mod serve;
 mod server;
-mod state;
 mod tls;
 mod tokens;
 

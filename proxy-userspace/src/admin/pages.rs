@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use super::{Server, state};
+use super::Server;
+use crate::control::report;
 
 /// How old a page of metrics may be that an outsider is given.
 const FRESH: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ impl Pages {
         let (last, server) = (self.last.clone().lock_owned().await, server.clone());
         let writing = async move {
             let _last = last;
-            on_a_thread(move || state::json(&server.control).into()).await
+            on_a_thread(move || report::write(&server.control).into()).await
         };
         to_its_end(writing).await
     }

@@ -2,6 +2,7 @@
 //! (the last two by sysexits.h).
 
 pub mod check;
+mod describe;
 mod explain;
 mod filter;
 mod import;

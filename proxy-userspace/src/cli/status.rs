@@ -1,15 +1,15 @@
 //! `weir status`: a running weir's state, for a person.
 
-use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::Value;
 
+use super::describe::describe;
 use super::filter::Filter;
+use crate::control::report::StateReport;
 use crate::telemetry::log;
 
 /// How long the running weir may take to answer.
@@ -24,13 +24,18 @@ pub(super) fn run(admin: &str, json: bool, filter: &Filter) -> ExitCode {
     print(fetch(admin, "/api/state.json").and_then(|body| show(body, json, filter)))
 }
 
+/// `body`, the state of a weir that may be older or newer than this one, as it is to be printed.
 fn show(body: String, json: bool, filter: &Filter) -> anyhow::Result<String> {
     if json && !filter.is_set() {
         return Ok(body);
     }
-    let mut state: Value = serde_json::from_str(&body).context("the answer is not weir's state")?;
+    let mut state: StateReport = serde_json::from_str(&body).context("the answer is not weir's state")?;
     filter.apply(&mut state).map_err(anyhow::Error::msg)?;
-    if json { Ok(format!("{state:#}\n")) } else { describe(&state, filter) }
+    if json {
+        Ok(serde_json::to_string_pretty(&state)? + "\n")
+    } else {
+        Ok(describe(&state, filter.is_set())?)
+    }
 }
 
 /// Prints what there is to show, or in one sentence why there is nothing.
@@ -64,115 +69,52 @@ pub(super) fn fetch(admin: &str, path: &str) -> anyhow::Result<String> {
     Ok(body.to_owned())
 }
 
-fn describe(state: &Value, filter: &Filter) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let uptime = state["uptimeSeconds"].as_f64().unwrap_or_default();
-    let ready = if state["ready"] == true { "ready" } else { "NOT READY" };
-    let node = state["node"].as_str().filter(|node| !node.is_empty()).unwrap_or("without a name");
-    writeln!(text, "node {node}: weir {}, up {uptime:.0} s, {ready}", plain(&state["version"]))?;
-    if filter.is_set() {
-        pods(&mut text, &state["enrolment"])?;
-        clusters(&mut text, state)?;
-        return Ok(text);
-    }
-    for line in list(&state["readiness"]) {
-        writeln!(text, "  {}", plain(line))?;
-    }
-    for it in list(&state["listeners"]) {
-        let (name, open) = (plain(&it["listener"]), &it["open"]);
-        writeln!(
-            text,
-            "{name}: {open} open, {} connections, {} requests",
-            it["connections"], it["requests"]
-        )?;
-    }
-    interception(&mut text, &state["interception"])?;
-    enrolment(&mut text, &state["enrolment"])?;
-    clusters(&mut text, state)?;
-    for problem in list(&state["fileProblems"]) {
-        writeln!(text, "problem: {}", plain(problem))?;
-    }
-    if let Some(mistakes) = state["reload"]["mistakes"].as_str() {
-        writeln!(text, "the configuration file has mistakes; an older one is in force:\n{mistakes}")?;
-    }
-    Ok(text)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn clusters(text: &mut String, state: &Value) -> std::fmt::Result {
-    let services = list(&state["services"]).flat_map(|it| list(&it["clusters"]));
-    services.chain(list(&state["outside"])).try_for_each(|cluster| describe_cluster(text, cluster))
-}
+    fn shown(body: &str, json: bool, service: Option<&str>) -> Result<String, String> {
+        let filter = Filter { service: service.map(str::to_owned), ..Filter::default() };
+        show(body.to_owned(), json, &filter).map_err(|error| format!("{error:#}"))
+    }
 
-/// A line for each pod: whether its connections are diverted, and why.
-fn pods(text: &mut String, enrolment: &Value) -> std::fmt::Result {
-    for pod in list(&enrolment["pods"]) {
-        let addresses: Vec<_> = list(&pod["addresses"]).map(plain).collect();
-        let (name, state, why) = (plain(&pod["pod"]), plain(&pod["state"]), plain(&pod["why"]));
-        writeln!(text, "pod {name} ({}): {state}, {why}", addresses.join(", "))?;
-        for mistake in list(&pod["mistakes"]) {
-            writeln!(text, "  ignored: {}", plain(mistake))?;
+    #[test]
+    fn an_answer_that_is_no_state_is_said_with_what_is_wrong_with_it() {
+        for (body, why) in [
+            ("", "EOF"),
+            ("<html>", "expected value"),
+            ("[]", "invalid length 0"),
+            ("1", "expected struct"),
+            ("null", "expected struct"),
+            ("{}", "missing field `version`"),
+            (r#"{"version": "1"}"#, "missing field `ready`"),
+            (r#"{"version": "1", "ready": 1}"#, "expected a boolean"),
+            (r#"{"version": "1", "ready": true, "services": 1}"#, "expected a sequence"),
+            (r#"{"version": "1", "ready": true, "services": [{}]}"#, "missing field `service`"),
+            (r#"{"version": "1", "ready": true, "enrolment": {"pods": [1]}}"#, "expected struct"),
+        ] {
+            for (json, service) in [(false, None), (false, Some("a")), (true, Some("a"))] {
+                let said = shown(body, json, service).unwrap_err();
+                assert!(
+                    said.starts_with("the answer is not weir's state: ") && said.contains(why),
+                    "{body}: {said}"
+                );
+            }
         }
     }
-    Ok(())
-}
 
-fn interception(text: &mut String, state: &Value) -> std::fmt::Result {
-    if state["on"] != true {
-        return writeln!(text, "interception: off ({})", plain(&state["why"]));
+    #[test]
+    fn whole_json_is_passed_on_as_it_came() {
+        let body = r#"{"version": "99", "ready": true, "newer": [1]}"#;
+        assert_eq!(shown(body, true, None).unwrap(), body);
+        let text = shown(body, false, None).unwrap();
+        assert!(text.starts_with("node without a name: weir 99, up 0 s, ready\n"), "{text}");
     }
-    let armed = if state["armed"] == true { "on" } else { "on, but DISARMED: connections go direct" };
-    writeln!(text, "interception: {armed}, {} destinations", state["destinations"])
-}
 
-/// One line: the pods themselves are in the JSON, and where they are asked for.
-fn enrolment(text: &mut String, state: &Value) -> std::fmt::Result {
-    if state["by"] != "pods" {
-        return Ok(());
+    #[test]
+    fn filtered_json_has_the_form_of_the_whole() {
+        let body = r#"{"version": "1", "ready": true, "services": [{"service": "/#/io.l5d.fs/a"}, {"service": "/#/io.l5d.fs/b"}]}"#;
+        let left: StateReport = serde_json::from_str(&shown(body, true, Some("a")).unwrap()).unwrap();
+        assert_eq!(left.services.iter().map(|it| &*it.service).collect::<Vec<_>>(), ["/#/io.l5d.fs/a"]);
     }
-    let count = |state_: &str| state["counts"][state_].as_u64().unwrap_or_default();
-    let mistaken = list(&state["pods"]).filter(|pod| list(&pod["mistakes"]).next().is_some()).count();
-    write!(text, "pods: {} diverted, {} direct", count("enrolled"), count("direct"))?;
-    for (name, how) in [("not_found", "without a cgroup"), ("no_room", "without room in the table")] {
-        if count(name) > 0 {
-            write!(text, ", {} {how}", count(name))?;
-        }
-    }
-    if mistaken > 0 {
-        write!(text, ", {mistaken} with annotations that were ignored")?;
-    }
-    writeln!(text)
-}
-
-fn describe_cluster(text: &mut String, cluster: &Value) -> std::fmt::Result {
-    writeln!(text, "\n{}", plain(&cluster["name"]))?;
-    if list(&cluster["endpoints"]).next().is_none() {
-        writeln!(text, "  no endpoints")?;
-    }
-    for it in list(&cluster["endpoints"]) {
-        if it["breaker"].is_null() {
-            let (address, condition) = (plain(&it["address"]), plain(&it["condition"]));
-            writeln!(text, "  {address:<24} {condition:<12} not used yet")?;
-            continue;
-        }
-        let latency = it["latencySeconds"].as_f64().map_or("-".to_owned(), |s| format!("{:.1} ms", s * 1e3));
-        writeln!(
-            text,
-            "  {:<24} {:<12} breaker {:<8} {:>8} requests {:>6} failures {:>4} in flight {latency:>10}",
-            plain(&it["address"]),
-            plain(&it["condition"]),
-            plain(&it["breaker"]),
-            it["requests"],
-            it["failures"],
-            it["inFlight"],
-        )?;
-    }
-    Ok(())
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn plain(value: &Value) -> &str {
-    value.as_str().unwrap_or("?")
 }

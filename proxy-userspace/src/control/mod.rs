@@ -8,6 +8,7 @@ mod files;
 mod metrics;
 mod programs;
 mod readiness;
+pub mod report;
 mod state;
 
 pub use catalogs::Catalogs;

@@ -1,0 +1,167 @@
+//! A running weir's state, for a person.
+
+use std::fmt::{Result, Write as _};
+
+use crate::control::report::{ClusterReport, EnrolmentReport, InterceptionReport, StateReport};
+
+/// `state` as text; where it is `filtered`, only what was asked for.
+pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let ready = if state.ready { "ready" } else { "NOT READY" };
+    let node = if state.node.is_empty() { "without a name" } else { &state.node };
+    writeln!(text, "node {node}: weir {}, up {:.0} s, {ready}", state.version, state.uptime_seconds)?;
+    if filtered {
+        pods(&mut text, &state.enrolment)?;
+        clusters(&mut text, state)?;
+        return Ok(text);
+    }
+    for line in &state.readiness {
+        writeln!(text, "  {line}")?;
+    }
+    for it in &state.listeners {
+        let (name, open) = (&it.listener, it.open);
+        writeln!(text, "{name}: {open} open, {} connections, {} requests", it.connections, it.requests)?;
+    }
+    interception(&mut text, &state.interception)?;
+    enrolment(&mut text, &state.enrolment)?;
+    clusters(&mut text, state)?;
+    for problem in &state.file_problems {
+        writeln!(text, "problem: {problem}")?;
+    }
+    if let Some(mistakes) = &state.reload.mistakes {
+        writeln!(text, "the configuration file has mistakes; an older one is in force:\n{mistakes}")?;
+    }
+    Ok(text)
+}
+
+fn clusters(text: &mut String, state: &StateReport) -> Result {
+    let of_services = state.services.iter().flat_map(|it| &it.clusters);
+    of_services.chain(&state.outside).try_for_each(|it| cluster(text, it))
+}
+
+/// A line for each pod: whether its connections are diverted, and why.
+fn pods(text: &mut String, enrolment: &EnrolmentReport) -> Result {
+    for pod in enrolment.pods.iter().flatten() {
+        let addresses = pod.addresses.join(", ");
+        writeln!(text, "pod {} ({addresses}): {}, {}", pod.pod, pod.state, pod.why)?;
+        for mistake in &pod.mistakes {
+            writeln!(text, "  ignored: {mistake}")?;
+        }
+    }
+    Ok(())
+}
+
+fn interception(text: &mut String, interception: &InterceptionReport) -> Result {
+    let Some(programs) = &interception.programs else {
+        return writeln!(text, "interception: off ({})", interception.why.as_deref().unwrap_or("?"));
+    };
+    let armed = if programs.armed { "on" } else { "on, but DISARMED: connections go direct" };
+    writeln!(text, "interception: {armed}, {} destinations", programs.destinations)
+}
+
+/// One line: the pods themselves are in the JSON, and where they are asked for.
+fn enrolment(text: &mut String, enrolment: &EnrolmentReport) -> Result {
+    let EnrolmentReport { counts: Some(counts), pods, .. } = enrolment else { return Ok(()) };
+    let count = |state: &str| counts.get(state).copied().unwrap_or_default();
+    let mistaken = pods.iter().flatten().filter(|pod| !pod.mistakes.is_empty()).count();
+    write!(text, "pods: {} diverted, {} direct", count("enrolled"), count("direct"))?;
+    for (name, how) in [("not_found", "without a cgroup"), ("no_room", "without room in the table")] {
+        if count(name) > 0 {
+            write!(text, ", {} {how}", count(name))?;
+        }
+    }
+    if mistaken > 0 {
+        write!(text, ", {mistaken} with annotations that were ignored")?;
+    }
+    writeln!(text)
+}
+
+fn cluster(text: &mut String, cluster: &ClusterReport) -> Result {
+    writeln!(text, "\n{}", cluster.name)?;
+    if cluster.endpoints.is_empty() {
+        writeln!(text, "  no endpoints")?;
+    }
+    for it in &cluster.endpoints {
+        let (address, condition) = (&it.address, &it.condition);
+        let Some(usage) = &it.usage else {
+            writeln!(text, "  {address:<24} {condition:<12} not used yet")?;
+            continue;
+        };
+        let latency = usage.latency_seconds.map_or("-".to_owned(), |s| format!("{:.1} ms", s * 1e3));
+        writeln!(
+            text,
+            "  {address:<24} {condition:<12} breaker {:<8} {:>8} requests {:>6} failures {:>4} in flight {latency:>10}",
+            usage.breaker, usage.requests, usage.failures, usage.in_flight,
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What is printed of a state with `fields`, without its first line.
+    fn described(fields: serde_json::Value, filtered: bool) -> String {
+        let mut state = json!({ "version": "1", "ready": true });
+        state.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let text = describe(&serde_json::from_value(state).unwrap(), filtered).unwrap();
+        text.split_once('\n').unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn each_part_of_the_state_has_its_line() {
+        let pods = json!({ "enrolment": { "by": "pods", "counts": { "enrolled": 2, "direct": 1, "no_room": 3 }, "pods": [
+            { "pod": "a/b", "addresses": ["10.0.0.1", "fd00::1"], "state": "direct", "why": "because", "mistakes": ["this"] },
+        ] } });
+        let cluster = json!([{ "name": "c", "endpoints": [
+            { "address": "10.0.0.1:80", "condition": "ready" },
+            { "address": "10.0.0.2:80", "condition": "ready", "breaker": "open", "latencySeconds": 0.0015, "requests": 7 },
+        ] }, { "name": "d" }]);
+        let off = "interception: off (?)\n";
+        for (fields, filtered, expected) in [
+            (json!({}), false, off.to_owned()),
+            (json!({ "readiness": ["world: ok"] }), false, format!("  world: ok\n{off}")),
+            (
+                json!({ "listeners": [{ "listener": "outgoing", "open": 1, "connections": 2, "requests": 3 }] }),
+                false,
+                format!("outgoing: 1 open, 2 connections, 3 requests\n{off}"),
+            ),
+            (json!({ "interception": { "on": false, "why": "no" } }), false, "interception: off (no)\n".to_owned()),
+            (
+                json!({ "interception": { "on": true, "armed": true, "destinations": 4 } }),
+                false,
+                "interception: on, 4 destinations\n".to_owned(),
+            ),
+            (
+                json!({ "interception": { "on": true } }),
+                false,
+                "interception: on, but DISARMED: connections go direct, 0 destinations\n".to_owned(),
+            ),
+            (
+                pods.clone(),
+                false,
+                format!(
+                    "{off}pods: 2 diverted, 1 direct, 3 without room in the table, 1 with annotations that were ignored\n"
+                ),
+            ),
+            (pods, true, "pod a/b (10.0.0.1, fd00::1): direct, because\n  ignored: this\n".to_owned()),
+            (
+                json!({ "outside": cluster }),
+                true,
+                "\nc\n  10.0.0.1:80              ready        not used yet\n  10.0.0.2:80              ready        \
+                 breaker open            7 requests      0 failures    0 in flight     1.5 ms\n\nd\n  no endpoints\n"
+                    .to_owned(),
+            ),
+            (json!({ "fileProblems": ["p"] }), false, format!("{off}problem: p\n")),
+            (
+                json!({ "reload": { "mistakes": "line 1" } }),
+                false,
+                format!("{off}the configuration file has mistakes; an older one is in force:\nline 1\n"),
+            ),
+        ] {
+            assert_eq!(described(fields.clone(), filtered), expected, "{fields:#}");
+        }
+    }
+}

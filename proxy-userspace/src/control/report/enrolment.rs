@@ -1,0 +1,84 @@
+//! Which of this node's pods are diverted, and why or why not.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Counts, Word};
+use crate::control;
+use crate::domain::enrol::{Enrolled, Enrolment, State};
+use crate::intercept::Enrol;
+
+/// Whose connections are diverted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct EnrolmentReport {
+    /// `none`, `all` (of the node), or `pods` (those that are enrolled).
+    #[serde(default)]
+    pub by: Word,
+    /// How many pods are in each state, where it is by pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+    /// The pods, where it is by pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<Vec<PodReport>>,
+}
+
+/// A pod of this node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodReport {
+    /// NAMESPACE/NAME.
+    pub pod: String,
+    /// What tells it from another of the same name.
+    #[serde(default)]
+    pub uid: String,
+    /// Its addresses.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// What became of it: `enrolled`, `direct`, `not_found` or `no_room`.
+    #[serde(default)]
+    pub state: Word,
+    /// What decided that.
+    #[serde(default)]
+    pub why: String,
+    /// Ports whose connections are not diverted.
+    #[serde(default)]
+    pub skip_ports: String,
+    /// Ports whose connections are carried as bytes.
+    #[serde(default)]
+    pub opaque_ports: String,
+    /// Annotations that are ignored, and why.
+    #[serde(default)]
+    pub mistakes: Vec<String>,
+}
+
+impl EnrolmentReport {
+    /// How it is now.
+    pub(super) fn read(control: &control::State) -> Self {
+        let by = |by: &'static str| Self { by: by.into(), ..Self::default() };
+        match (control.programs.enrols(), control.enrolment.load_full()) {
+            (None, _) => by("none"),
+            (Some(Enrol::All), _) => by("all"),
+            (Some(Enrol::Pods), enrolment) => Self::of_pods(&enrolment.unwrap_or_default()),
+        }
+    }
+
+    fn of_pods(enrolment: &Enrolment) -> Self {
+        let counts = State::ALL.map(|state| (Word::from(state.name()), enrolment.count(state) as u64));
+        let pods = enrolment.pods.iter().map(|(uid, it)| PodReport::of(uid, it)).collect();
+        Self { by: "pods".into(), counts: Some(counts.into_iter().collect()), pods: Some(pods) }
+    }
+}
+
+impl PodReport {
+    fn of(uid: &str, it: &Enrolled) -> Self {
+        Self {
+            pod: format!("{}/{}", it.pod.namespace, it.pod.name),
+            uid: uid.to_owned(),
+            addresses: it.pod.addresses.iter().map(ToString::to_string).collect(),
+            state: it.state.name().into(),
+            why: it.decision.why.to_string(),
+            skip_ports: it.decision.ports.skip.to_string(),
+            opaque_ports: it.decision.ports.opaque.to_string(),
+            mistakes: it.decision.mistakes.clone(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Writing `/api/state.json`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::ser::{Serialize, Serializer};
+
+use super::{
+    ClusterReport, EnrolmentReport, InterceptionReport, KubernetesReport, ListenerReport, ReloadReport,
+    ServiceReport, StateReport, TunnelsReport, Word,
+};
+use crate::control::State;
+use crate::discovery::kubernetes::node_name;
+use crate::domain::catalog::{Catalog, Service};
+use crate::proxy::fault::Kind;
+use crate::proxy::listener::{Door, Turned};
+use crate::proxy::routing::snapshot::World;
+
+/// The whole state as JSON. A large cluster's takes a while and some room: each service is written before the next is
+/// looked at.
+pub fn write(state: &State) -> Vec<u8> {
+    let world = state.shared.routing.world.load_full();
+    let services = Services { world: &world, catalog: state.catalogs.in_force() };
+    let mut text = serde_json::to_vec_pretty(&read(state, &world, services)).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+/// The services of a catalog, each made when it is written.
+struct Services<'a> {
+    world: &'a World,
+    catalog: Arc<Catalog>,
+}
+
+impl Serialize for Services<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let now = Instant::now();
+        let clusters = |it: &Service| {
+            self.world.seats_of(&it.key).map(|port| ClusterReport::of_port(port, now)).collect()
+        };
+        let services = self.catalog.services.values();
+        serializer.collect_seq(services.map(|it| ServiceReport::of(it, clusters(it))))
+    }
+}
+
+fn read<S>(state: &State, world: &World, services: S) -> StateReport<S> {
+    let (now, shared) = (Instant::now(), &state.shared);
+    let (ready, readiness) = state.ready.report();
+    let reload = state.configuration.last_reload();
+    let clusters = |all: Vec<Arc<_>>| all.iter().map(|it| ClusterReport::read(it, now)).collect();
+    let faults = Kind::LABELS.iter().zip(&shared.faults);
+    let faults = faults.map(|(kind, count)| (Word::from(*kind), count.value()));
+    StateReport {
+        version: env!("CARGO_PKG_VERSION").into(),
+        node: node_name(&state.settings().discovery.kubernetes.clone().unwrap_or_default()),
+        uptime_seconds: shared.routing.epoch.elapsed().as_secs_f64(),
+        ready,
+        readiness: readiness.lines().map(str::to_owned).collect(),
+        draining: shared.drain.is_closing(),
+        listening: world.terms.node.listeners.iter().map(ToString::to_string).collect(),
+        listeners: state.listeners().map(|it| listener(it)).collect(),
+        transformed: clusters(world.views()),
+        outside: clusters(shared.routing.outside.clusters()),
+        interception: InterceptionReport::read(&state.programs),
+        enrolment: EnrolmentReport::read(state),
+        faults: faults.filter(|(_, count)| *count > 0).collect(),
+        tunnels: TunnelsReport { open: shared.tunnels.open.value() },
+        file_problems: state.files.problems.borrow().iter().map(ToString::to_string).collect(),
+        kubernetes: state.kubernetes.as_deref().map(KubernetesReport::read),
+        reload: ReloadReport { mistakes: reload.mistakes, wait_for_restart: reload.waiting },
+        services,
+    }
+}
+
+fn listener(it: &Door) -> ListenerReport {
+    let closed = Turned::LABELS.iter().zip(&it.turned_away);
+    ListenerReport {
+        listener: it.way.label().into(),
+        open: it.open.value(),
+        connections: it.connections.value(),
+        requests: it.requests.value(),
+        closed: closed.map(|(why, count)| (Word::from(*why), count.value())).collect(),
+    }
+}
