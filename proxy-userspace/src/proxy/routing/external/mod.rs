@@ -13,7 +13,6 @@ mod addresses;
 mod lookups;
 mod table;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -88,9 +87,8 @@ enum Miss {
 impl Outside {
     /// An empty table. Look-ups run on `control`; connections will have the SO_MARK `mark`.
     pub fn new(terms: &Terms, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
-        let table = Table { entries: HashMap::new(), policies: Arc::new(terms.policies.clone()) };
         Self {
-            table: Mutex::new(table),
+            table: Mutex::new(Table::new(terms.policies.clone())),
             workers: terms.workers,
             limit: AtomicUsize::new(terms.limits.outside),
             dns: ArcSwapOption::new(dns.map(Arc::new)),
@@ -233,7 +231,7 @@ impl Outside {
         let table = &mut table.entries;
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
-                match (table.get_mut(&key), self.endpoints(world, &key.0, addresses, port)) {
+                match (table.peek_mut(&key), self.endpoints(world, &key.0, addresses, port)) {
                     (Some(entry), Ok(endpoints)) => {
                         entry.cluster.apply(&endpoints);
                         entry.valid_until = Some(*valid_until);

@@ -1,11 +1,15 @@
-//! The clusters outside the catalog, by host and port.
+//! The clusters outside the catalog, by host and port, in the order of their last use.
+//!
+//! Workers share its lock: making room, lowering the limit and dropping what is unused visit only the entries that go, and
+//! their connections are closed without the lock.
 
-use std::collections::{HashMap, hash_map};
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use hashlink::LruCache;
 use ipnet::IpNet;
 
 use super::{Outside, RETRY, UNUSED, title};
@@ -17,10 +21,13 @@ use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy};
 /// The table, and what the policies in it are made of.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) entries: HashMap<Key, Entry>,
+    pub(super) entries: Entries,
     /// What the policies of all of them are of, and of those that are to come.
     pub(super) policies: Arc<PolicySource>,
 }
+
+/// Unbounded by itself: `limit` can change. The hasher is SipHash with a random key, since clients choose the names.
+pub(super) type Entries = LruCache<Key, Entry, RandomState>;
 
 /// A host, or an address, and a port.
 pub(super) type Key = (Box<str>, u16);
@@ -40,20 +47,18 @@ pub(super) struct Entry {
     used: Instant,
 }
 
+impl Table {
+    pub(super) fn new(policies: PolicySource) -> Self {
+        Self { entries: LruCache::with_hasher(usize::MAX, RandomState::new()), policies: Arc::new(policies) }
+    }
+}
+
 impl Outside {
     /// Keeps at most `limit` entries from now on, those that were used last.
     pub fn keep(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
-        let table = &mut self.table.lock().entries;
-        let Some(over) = table.len().checked_sub(limit) else { return };
-        let mut used: Vec<_> = table.iter().map(|(key, entry)| (entry.used, key.clone())).collect();
-        used.sort_unstable();
-        for (_, key) in used.into_iter().take(over) {
-            if let Some(gone) = table.remove(&key) {
-                gone.cluster.retire();
-                self.evicted.up();
-            }
-        }
+        let is_over = |entries: &Entries| entries.len() > limit;
+        self.evicted.add(self.retire_oldest_while(is_over) as u64);
     }
 
     /// Gives every cluster the policy that it has by `policies`, those to come as well.
@@ -88,18 +93,24 @@ impl Outside {
 
     /// Every cluster in the table.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
-        self.table.lock().entries.values().map(|entry| entry.cluster.clone()).collect()
+        self.table.lock().entries.iter().map(|(_, entry)| entry.cluster.clone()).collect()
     }
 
     /// Drops what nobody has used for long.
     pub fn sweep(&self, now: Instant) {
-        self.table.lock().entries.retain(|_, entry| {
-            let stays = now.saturating_duration_since(entry.used) < UNUSED;
-            if !stays {
-                entry.cluster.retire();
-            }
-            stays
+        self.retire_oldest_while(|entries| {
+            let oldest = entries.iter().next();
+            oldest.is_some_and(|(_, oldest)| now.saturating_duration_since(oldest.used) >= UNUSED)
         });
+    }
+
+    /// Drops the entry that was used longest ago as long as `goes` holds; how many went. The lock is free between any two.
+    fn retire_oldest_while(&self, goes: impl Fn(&Entries) -> bool) -> usize {
+        let next = || {
+            let entries = &mut self.table.lock().entries;
+            goes(entries).then(|| entries.remove_lru()).flatten()
+        };
+        std::iter::from_fn(next).map(|(_, gone)| gone.cluster.retire()).count()
     }
 
     /// The cluster of a name that is known, unless other addresses are refused for it.
@@ -137,30 +148,23 @@ impl Outside {
             // They changed just now.
             take_over(&cluster, table.policies.outside(&key.0, key.1));
         }
-        let table = &mut table.entries;
-        if table.len() >= self.limit.load(Ordering::Relaxed) && !table.contains_key(&key) {
-            let oldest = table.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
-                if let Some(gone) = table.remove(&oldest) {
-                    gone.cluster.retire();
-                }
-                self.evicted.up();
-            }
-        }
+        let entries = &mut table.entries;
         // Two requests may have looked the name up at once: the first one's cluster stays, if it is the same.
-        let new = Entry { cluster, valid_until, used: now };
-        let entry = match table.entry(key) {
-            hash_map::Entry::Vacant(vacant) => vacant.insert(new),
-            hash_map::Entry::Occupied(there) => {
-                let there = there.into_mut();
-                if there.cluster.exempt != exempt {
-                    std::mem::replace(there, new).cluster.retire();
-                }
-                there
-            }
-        };
-        entry.used = now;
-        entry.cluster.clone()
+        if let Some(there) = entries.get_mut(&key).filter(|there| there.cluster.exempt == exempt) {
+            there.used = now;
+            return there.cluster.clone();
+        }
+        let replaced = entries.insert(key, Entry { cluster: cluster.clone(), valid_until, used: now });
+        let is_over = replaced.is_none() && entries.len() > self.limit.load(Ordering::Relaxed);
+        let oldest = is_over.then(|| entries.remove_lru()).flatten().map(|(_, oldest)| oldest);
+        drop(table);
+        if is_over {
+            self.evicted.up();
+        }
+        for gone in replaced.into_iter().chain(oldest) {
+            gone.cluster.retire();
+        }
+        cluster
     }
 }
 
@@ -170,3 +174,6 @@ fn take_over(cluster: &Cluster, policy: ClusterPolicy) {
         cluster.adopt(&Arc::new(policy));
     }
 }
+
+#[cfg(test)]
+mod tests;

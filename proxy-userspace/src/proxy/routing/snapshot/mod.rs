@@ -14,7 +14,7 @@ mod pods;
 mod policies;
 mod reasons;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub use build::Terms;
 pub use facts::{Basis, Facts, Generation};
 pub use policies::PolicySource;

@@ -8,7 +8,7 @@ use crate::domain::catalog::{At, Awaited, Endpoint, Namer, NodePort, Service, Se
 use crate::domain::name::Rules;
 use crate::proxy::fault;
 
-fn terms() -> Terms {
+pub(in crate::proxy::routing) fn terms() -> Terms {
     let settings = Settings::default();
     Terms {
         rules: Rules {
