@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary, real sockets, and, as root, real namespaces and BPF.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::disallowed_types, reason = "a test that meets a poisoned lock is to fail")]
 
 mod balance; // Who gets the next request.
 mod control; // What operators touch: files, configuration, admin, signals.

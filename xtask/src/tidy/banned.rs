@@ -38,13 +38,6 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
             );
         }
     }
-    if source.path.starts_with("proxy-userspace/src") {
-        for name in ["std::sync::Mutex", "std::sync::RwLock"] {
-            for at in source.words(name).filter(|at| !source.in_test(*at)) {
-                find(at, "lock", "use parking_lot's locks: smaller, and a panic does not poison them");
-            }
-        }
-    }
     findings
 }
 

@@ -1,4 +1,8 @@
 //! Files hold one idea and functions fit a screen.
+//!
+//! Clippy's `too_many_lines` cannot take the place of the rule for functions: it has one threshold for a crate, while tests
+//! may be longer than the code beside them; it does not count comments and empty lines, which a screen has to show; and it
+//! never sees the program of proxy-ebpf, which is built for another machine.
 
 use super::Finding;
 use super::source::{Source, closing, identifier};
