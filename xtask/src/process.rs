@@ -1,5 +1,5 @@
 //! Running other programs: what was run is always said, and a child never outlives the command that started it.
-#![allow(unsafe_code, reason = "prctl between fork and exec, and kill by pid")]
+#![allow(unsafe_code, reason = "prctl between fork and exec")]
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -8,6 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The workspace's root folder.
 pub(crate) fn root() -> PathBuf {
@@ -109,13 +112,8 @@ impl Running {
     /// killed outright, the kernel kills the child too; for that it has to be started by the main thread.
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
         command.process_group(0);
-        // SAFETY: prctl is async-signal-safe and touches no memory of ours.
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            });
-        }
+        // SAFETY: between fork and exec only prctl is called, a system call that allocates nothing.
+        unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
         let child = command.spawn().with_context(|| format!("cannot start {name}: `{}`", shown(command)))?;
         Ok(Self { child, name: name.to_owned() })
     }
@@ -131,9 +129,9 @@ impl Running {
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: i32) {
-        // SAFETY: the child is ours and not yet reaped, so the pid is still its own.
-        unsafe { libc::kill(self.child.id() as i32, signal) };
+    pub(crate) fn signal(&self, signal: Signal) {
+        // Not yet reaped, so the pid is still its own; and a child that has ended minds no signal.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
     }
 
     /// SIGKILL, and waits for the end.
@@ -152,7 +150,7 @@ impl Running {
 
     /// SIGTERM, and SIGKILL after `patience`.
     pub(crate) fn stop(&mut self, patience: Duration) -> Result<Option<ExitStatus>> {
-        self.signal(libc::SIGTERM);
+        self.signal(Signal::SIGTERM);
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {

@@ -1,5 +1,5 @@
 //! What the commands need from the machine: they say what is missing, and install it where they may.
-#![allow(unsafe_code, reason = "geteuid and the bpf system call have no safe wrapper in std")]
+#![allow(unsafe_code, reason = "the bpf system call has no safe wrapper")]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -28,8 +28,7 @@ pub(crate) const MUSL: Tool = Tool { program: "musl-gcc", package: "musl-tools" 
 
 /// Whether we run as root.
 pub(crate) fn is_root() -> bool {
-    // SAFETY: geteuid has no arguments and cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    nix::unistd::geteuid().is_root()
 }
 
 /// Whether the kernel lets us use BPF: it is asked for a small array map, which is closed again at once.

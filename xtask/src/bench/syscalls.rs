@@ -48,7 +48,7 @@ fn one(target: &Target, pid: u32) -> Result<f64> {
         },
         || (),
     )?;
-    perf.signal(libc::SIGINT);
+    perf.signal(nix::sys::signal::Signal::SIGINT);
     let mut printed = String::new();
     let mut pipe = perf.child().stderr.take().context("perf's output is piped")?;
     std::io::Read::read_to_string(&mut pipe, &mut printed)?;

@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A cgroup of ours. Whatever still runs in it is killed with it.
 pub(crate) struct Cgroup {
@@ -39,8 +41,8 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let processes = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
         for pid in processes.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0) {
-            // SAFETY: no memory is passed. The pid is a member of a cgroup that only we put processes into.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            // It is in a cgroup that only we put processes into, so it is not another's.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         // A killed process leaves its cgroup a moment after the signal.
         let deadline = Instant::now() + Duration::from_secs(2);

@@ -7,8 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::{Pid, gettid};
 
-use super::checked;
+/// To the affinity calls, the calling thread.
+const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// Cores apart for what is measured and for what measures.
 #[derive(Clone, Copy, Debug)]
@@ -20,10 +23,8 @@ pub(crate) struct Cores {
 impl Cores {
     /// The first two cores this process may use; the same one twice if there is only one.
     pub(crate) fn choose() -> Result<Self> {
-        let allowed = affinity()?;
-        // SAFETY: the index stays below CPU_SETSIZE, the size of the set.
-        let mut usable =
-            (0..libc::CPU_SETSIZE as usize).filter(|core| unsafe { libc::CPU_ISSET(*core, &allowed) });
+        let allowed = sched_getaffinity(THIS_THREAD)?;
+        let mut usable = (0..CpuSet::count()).filter(|core| allowed.is_set(*core) == Ok(true));
         let proxy = usable.next().unwrap_or(0);
         Ok(Self { proxy, load: usable.next().unwrap_or(proxy) })
     }
@@ -33,34 +34,22 @@ impl Cores {
     }
 }
 
-fn affinity() -> Result<libc::cpu_set_t> {
-    // SAFETY: a cpu_set_t is plain bits, for which zero is valid.
-    let mut set = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
-    // SAFETY: `set` has the size that is passed.
-    checked(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) })?;
-    Ok(set)
-}
-
 /// Ties the calling thread, and the threads it starts later, to one core.
 pub(crate) fn pin_thread(core: usize) -> Result<()> {
-    // SAFETY: a cpu_set_t is plain bits, for which zero is valid.
-    let mut set = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
-    // SAFETY: the core came out of such a set, so it is below CPU_SETSIZE.
-    unsafe { libc::CPU_SET(core, &mut set) };
-    // SAFETY: `set` has the size that is passed.
-    checked(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    Ok(sched_setaffinity(THIS_THREAD, &set)?)
 }
 
 /// The command will run on this core only.
 pub(crate) fn pinned(command: &mut Command, core: usize) -> &mut Command {
-    // SAFETY: pin_thread only makes a system call, which is async-signal-safe.
+    // SAFETY: between fork and exec, pin_thread makes a system call and allocates nothing.
     unsafe { command.pre_exec(move || pin_thread(core)) }
 }
 
 /// The id of the calling thread.
 pub(crate) fn thread_id() -> u32 {
-    // SAFETY: gettid has no arguments and cannot fail.
-    unsafe { libc::gettid() as u32 }
+    gettid().as_raw().unsigned_abs()
 }
 
 /// CPU time that all threads of a process have had, by the scheduler's accounting (in nanoseconds, unlike `times`).

@@ -1,50 +1,44 @@
 //! epoll, as little of it as the load generator and the backends need: level-triggered reading with a token.
 
 use std::io::Result;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use super::checked;
+use nix::errno::Errno;
+use nix::sys::epoll::{self, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::prctl;
+use nix::sys::time::TimeSpec;
 
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 
 pub(crate) struct Epoll {
-    fd: OwnedFd,
-    events: Vec<libc::epoll_event>,
+    epoll: epoll::Epoll,
+    events: Vec<EpollEvent>,
 }
 
 impl Epoll {
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: no memory is passed.
-        let fd = checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the descriptor is new and nobody else's.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; BATCH] })
+        let epoll = epoll::Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Self { epoll, events: vec![EpollEvent::empty(); BATCH] })
     }
 
     /// Reports `token` whenever `socket` can be read. Closing the socket takes it out again.
-    pub(crate) fn add(&self, socket: &impl AsRawFd, token: usize) -> Result<()> {
-        let mut event =
-            libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLRDHUP) as u32, u64: token as u64 };
-        // SAFETY: `event` lives through the call, which copies it.
-        let answer = unsafe {
-            libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event)
-        };
-        checked(answer).map(drop)
+    pub(crate) fn add(&self, socket: &impl AsFd, token: usize) -> Result<()> {
+        let readable = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
+        Ok(self.epoll.add(socket, EpollEvent::new(readable, token as u64))?)
     }
 
-    /// The tokens that can be read, waiting at most `timeout` (to the nanosecond: arrivals are 125 µs apart).
+    /// The tokens that can be read, waiting at most `timeout` (to the nanosecond: arrivals are 125 µs apart, and nix has
+    /// only the wait by milliseconds).
     pub(crate) fn wait(&mut self, timeout: Duration) -> Result<impl Iterator<Item = usize> + use<'_>> {
-        let limit = libc::timespec {
-            tv_sec: timeout.as_secs() as libc::time_t,
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        // SAFETY: the event buffer has BATCH entries and, with `limit`, lives through the call; no signal mask.
+        let limit: libc::timespec = *TimeSpec::from_duration(timeout).as_ref();
+        // SAFETY: the buffer has BATCH entries, each a `libc::epoll_event` (repr(transparent)), and lives through the call,
+        // as `limit` does. There is no signal mask.
         let ready = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
-                self.fd.as_raw_fd(),
+                self.epoll.0.as_raw_fd(),
                 self.events.as_mut_ptr(),
                 BATCH as i32,
                 &raw const limit,
@@ -52,17 +46,17 @@ impl Epoll {
                 0usize,
             )
         };
-        let ready = match checked(ready as i32) {
+        let ready = match Errno::result(ready) {
             Ok(ready) => ready as usize,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => 0,
-            Err(error) => return Err(error),
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
         };
-        Ok(self.events[..ready].iter().map(|event| event.u64 as usize))
+        Ok(self.events[..ready].iter().map(|event| event.data() as usize))
     }
 }
 
 /// Lets this thread's waits end on time; the kernel's default allows them 50 µs more.
 pub(crate) fn exact_timers() {
-    // SAFETY: PR_SET_TIMERSLACK takes a number and nothing else.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1usize) };
+    // Where it is refused, waits take longer and nothing else changes.
+    let _ = prctl::set_timerslack(1);
 }

@@ -4,19 +4,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn remember(_signal: libc::c_int) {
+extern "C" fn remember(_signal: i32) {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
 /// From now on SIGINT, SIGTERM and SIGHUP are only remembered.
 pub(crate) fn catch() {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        let handler: extern "C" fn(libc::c_int) = remember;
+    for caught in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+        let before = unsafe { signal(caught, SigHandler::Handler(remember)) };
+        before.expect("these signals may be caught");
     }
 }
 

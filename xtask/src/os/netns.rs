@@ -1,14 +1,13 @@
 //! Network namespaces by name, as `ip netns` keeps them, so that a curious person can look into one.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns};
 
-use super::checked;
 use crate::process::output;
 
 /// A network namespace of ours, deleted when dropped; its interfaces go with it.
@@ -55,7 +54,7 @@ impl Netns {
     /// The command will run inside.
     pub(crate) fn hold(&self, command: &mut Command) {
         let file = Arc::clone(&self.file);
-        // SAFETY: between fork and exec only setns is called, a plain system call.
+        // SAFETY: between fork and exec only setns is called, a system call that allocates nothing.
         unsafe { command.pre_exec(move || enter(&file)) };
     }
 }
@@ -69,8 +68,7 @@ impl Drop for Netns {
 }
 
 fn enter(namespace: &File) -> std::io::Result<()> {
-    // SAFETY: the descriptor is open, and only the calling thread changes its namespace.
-    checked(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+    Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
