@@ -40,8 +40,8 @@ fn a_group_and_a_path_in_the_middle_of_code_are_seen() {
 #[test]
 fn supers_that_reach_the_root_are_seen() {
     let text = "use super::super::admin::Api;\nuse super::world::World;\n";
-    only(&findings("proxy-userspace/src/proxy/fault.rs", text), "`admin` (floor 4)");
-    only(&findings("proxy-userspace/src/proxy/exchange/mod.rs", text), "`admin` (floor 4)");
+    only(&findings("proxy-userspace/src/proxy/fault.rs", text), "`admin` (floor 5)");
+    only(&findings("proxy-userspace/src/proxy/exchange/mod.rs", text), "`admin` (floor 5)");
     assert!(findings("proxy-userspace/src/proxy/exchange/head.rs", text).is_empty());
 }
 
