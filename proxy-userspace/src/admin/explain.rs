@@ -22,7 +22,7 @@ pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, b
     let now = Instant::now();
     let (dtab, namespace) = (of("dtab").unwrap_or_default(), of("namespace").filter(|it| !it.is_empty()));
     let asked = Question { name: &name, dtab: &dtab, namespace: namespace.as_deref() };
-    let explained = explain(&control.shared.routing.world.load(), asked, now)?;
+    let explained = explain(&control.shared.routing.snapshot.load(), asked, now)?;
     if of("format").as_deref() == Some("text") {
         return Ok((explained.to_string(), false));
     }
@@ -35,8 +35,8 @@ pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, b
         "reasons": explained.explanation.reasons(),
         "policy": {
             "rules": explained.rules,
-            "responseSeconds": explained.calls.response().map(|it| it.as_secs_f64()),
-            "attempts": explained.calls.attempts,
+            "responseSeconds": explained.requests.response().map(|it| it.as_secs_f64()),
+            "attempts": explained.requests.attempts,
         },
         "dns": explained.dns.iter().map(|(outside, questions)| json!({
             "host": outside.to_string(),

@@ -15,7 +15,7 @@ use super::serve::Asker;
 use super::tokens::{Memory, Tokens};
 use crate::config;
 use crate::discovery::kubernetes::{Failure, Review, Reviews};
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 
 /// What somebody must be permitted to `get`: a non-resource URL of Kubernetes' authorization.
 const URL: &str = "/metrics";
@@ -38,7 +38,7 @@ pub(super) struct Readers {
     /// Why the last review failed, unless one went well since.
     failed: Mutex<Option<String>>,
     /// Reviews, by their result.
-    pub(super) reviewed: [Count; Self::RESULTS.len()],
+    pub(super) reviewed: [Counter; Self::RESULTS.len()],
 }
 
 impl Readers {
@@ -114,7 +114,7 @@ impl Readers {
             Ok(Review::Unauthenticated) => 2,
             Err(_) => 3,
         };
-        self.reviewed[result].up();
+        self.reviewed[result].inc();
         self.note(told.as_ref().err());
         told.map_err(|_| Refusal::Unavailable)
     }

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use super::refusal::Refusal;
 use super::serve::Asker;
 use super::{Server, explain, guard};
-use crate::proxy::listener::Way;
+use crate::proxy::listener::ListenerKind;
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
@@ -39,9 +39,11 @@ pub(super) async fn answer<B>(
     asker: Asker,
     request: Request<B>,
 ) -> Response<Full<Bytes>> {
-    match asker.way {
-        Way::Admin => admin(&server, &asker, &request).await,
-        Way::Probes | Way::Outgoing | Way::Transparent => probe(&server, &asker, &request).await,
+    match asker.kind {
+        ListenerKind::Admin => admin(&server, &asker, &request).await,
+        ListenerKind::Probes | ListenerKind::Outgoing | ListenerKind::Transparent => {
+            probe(&server, &asker, &request).await
+        }
     }
 }
 
@@ -114,7 +116,7 @@ fn readiness(ready: bool) -> StatusCode {
 }
 
 fn refuse(server: &Server, why: Refusal) -> Response<Full<Bytes>> {
-    server.refused[why as usize].up();
+    server.refused[why as usize].inc();
     let (status, said) = why.answer();
     let mut response = text(status, TEXT, said);
     if status == StatusCode::UNAUTHORIZED {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::refusal::Refusal;
 use super::tls::Greeting;
 use super::{Server, routes};
-use crate::proxy::listener::{Door, Turned, Way};
+use crate::proxy::listener::{CloseReason, Listener, ListenerKind};
 
 /// How long a client may take over its request's head, and be idle.
 const HEADER_READ: Duration = Duration::from_secs(10);
@@ -37,13 +37,13 @@ const QUIET_WITHIN: Duration = Duration::from_millis(500);
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
-    pub(super) way: Way,
+    pub(super) kind: ListenerKind,
     pub(super) client: SocketAddr,
     /// Whether nobody on the way can read along.
     pub(super) secured: bool,
 }
 
-/// Serves `listener` until it is `retired`, or for as long as the runtime runs: everything there is, or by the probes' door
+/// Serves `socket` until it is `retired`, or for as long as the runtime runs: everything there is, or by the probes' listener
 /// only `/live`, `/ready` and `/metrics`, there also by TLS. Connections that are open stay.
 ///
 /// # Errors
@@ -51,38 +51,38 @@ pub(super) struct Asker {
 /// When the socket cannot be used.
 pub fn listen(
     server: &Arc<Server>,
-    door: &Arc<Door>,
-    listener: std::net::TcpListener,
+    listener: &Arc<Listener>,
+    socket: std::net::TcpListener,
     retired: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    let (server, door) = (server.clone(), door.clone());
+    let socket = TcpListener::from_std(socket)?;
+    let (server, listener) = (server.clone(), listener.clone());
     tokio::spawn(async move {
         let (mut served, mut latest) = (Served::default(), None);
         loop {
-            let Some(accepted) = next(&listener, &retired, &mut latest).await else { return };
+            let Some(accepted) = next(&socket, &retired, &mut latest).await else { return };
             let Ok((stream, client)) = accepted else {
-                door.turn_away(Turned::AcceptFailed);
+                listener.count_closed(CloseReason::AcceptFailed);
                 sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            if !door.permits(client.ip()) {
-                door.turn_away(Turned::NotAllowed);
+            if !listener.permits(client.ip()) {
+                listener.count_closed(CloseReason::NotAllowed);
                 continue;
             }
-            if door.is_full() {
+            if listener.is_full() {
                 served.end_oldest();
                 // Whoever has asked meanwhile is answered before the next is let in.
                 yield_now().await;
             }
-            let entry = door.enter().await.used();
-            let asker = Asker { way: door.way, client, secured: false };
+            let permit = listener.acquire().await.used();
+            let asker = Asker { kind: listener.kind, client, secured: false };
             let server = server.clone();
             served.add(tokio::spawn(async move {
                 // A client that leaves early is no concern of ours, nor one that does not read: the probes of the next
                 // need its place.
                 let _ = timeout(LIFE, receive(server, asker, stream)).await;
-                drop(entry);
+                drop(permit);
             }));
         }
     });
@@ -92,30 +92,30 @@ pub fn listen(
 /// What accept returned; nothing once the listener is retired and whoever had connected until then was accepted, or it is
 /// `latest`, which is set then.
 async fn next(
-    listener: &TcpListener,
+    socket: &TcpListener,
     retired: &CancellationToken,
     latest: &mut Option<Instant>,
 ) -> Option<std::io::Result<(TcpStream, SocketAddr)>> {
     if latest.is_none() {
         tokio::select! {
             () = retired.cancelled() => {}
-            accepted = listener.accept() => return Some(accepted),
+            accepted = socket.accept() => return Some(accepted),
         }
     }
     let latest = *latest.get_or_insert_with(|| Instant::now() + QUIET_WITHIN);
-    timeout_at(latest.min(Instant::now() + QUIET), listener.accept()).await.ok()
+    timeout_at(latest.min(Instant::now() + QUIET), socket.accept()).await.ok()
 }
 
 /// Serves one connection to its end.
 async fn receive(server: Arc<Server>, asker: Asker, stream: TcpStream) {
-    let tls = server.tls.load_full().filter(|_| asker.way == Way::Probes);
+    let tls = server.tls.load_full().filter(|_| asker.kind == ListenerKind::Probes);
     let Some(tls) = tls else { return converse(server, asker, stream).await };
     match timeout(HEADER_READ, tls.greet(stream, asker.client)).await {
         Ok(Ok(Greeting::Plain(stream))) => converse(server, asker, stream).await,
         Ok(Ok(Greeting::Secured(stream))) => {
             converse(server, Asker { secured: true, ..asker }, stream).await;
         }
-        Ok(Ok(Greeting::Often)) => server.refused[Refusal::Often as usize].up(),
+        Ok(Ok(Greeting::Often)) => server.refused[Refusal::Often as usize].inc(),
         Ok(Err(_)) | Err(_) => {}
     }
 }
@@ -129,7 +129,7 @@ async fn converse(server: Arc<Server>, asker: Asker, stream: impl AsyncRead + As
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ)
-        .keep_alive(asker.way == Way::Admin)
+        .keep_alive(asker.kind == ListenerKind::Admin)
         .max_buf_size(HEAD);
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }

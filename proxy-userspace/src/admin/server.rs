@@ -11,7 +11,7 @@ use super::tls::Tls;
 use crate::control::State;
 use crate::discovery::kubernetes::Reviews;
 use crate::proxy::metrics::Metrics;
-use crate::telemetry::{Count, render};
+use crate::telemetry::{Counter, render};
 
 /// What answers people and machines that ask a running weir.
 pub struct Server {
@@ -22,7 +22,7 @@ pub struct Server {
     /// Who may read the metrics at the probes' listener.
     pub(super) readers: Readers,
     /// Requests that were refused, by reason.
-    pub(super) refused: [Count; Refusal::LABELS.len()],
+    pub(super) refused: [Counter; Refusal::LABELS.len()],
     /// The metrics page and the state, written by one thread at a time.
     pub(super) pages: Pages,
 }
@@ -42,7 +42,8 @@ impl Server {
     /// Every metric, as OpenMetrics text. Takes a while in a large cluster: see [`Pages`].
     pub(super) fn write_metrics(self: &Arc<Self>) -> String {
         let control = &self.control;
-        let data = Metrics { shared: control.shared.clone(), doors: control.listeners().cloned().collect() };
+        let data =
+            Metrics { shared: control.shared.clone(), listeners: control.listeners().cloned().collect() };
         render(&[Arc::new(data), control.clone(), self.clone()])
     }
 }

@@ -10,22 +10,22 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::listeners::Listeners;
+use super::listeners::BoundListeners;
 use super::services::Services;
-use super::{connector, descriptors, keeper};
+use super::{connector, descriptors, reconciler};
 use crate::admin::Server;
 use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
 use crate::control::State;
 use crate::discovery::dns::Dns;
-use crate::proxy::routing::snapshot::{Node, Terms};
+use crate::proxy::routing::snapshot::{Node, RoutingConfig};
 use crate::telemetry::log;
 
 /// What a reload has to do with.
 pub(super) struct Running {
     pub(super) control: Arc<State>,
     pub(super) server: Arc<Server>,
-    pub(super) terms: watch::Sender<Terms>,
-    pub(super) listeners: Arc<Mutex<Listeners>>,
+    pub(super) config: watch::Sender<RoutingConfig>,
+    pub(super) listeners: Arc<Mutex<BoundListeners>>,
     pub(super) services: Services,
 }
 
@@ -42,18 +42,18 @@ impl Running {
         self.secure(&now, written, &mut next, &mut why);
         let listening = self.listen(&now, written, &mut next, &mut why);
         match descriptors::connections(&next) {
-            Ok(limit) => self.listeners.lock().doors().follow(&next, limit),
+            Ok(limit) => self.listeners.lock().by_kind().follow(&next, limit),
             Err(error) => drop(why.insert("limits.connections", error.to_string())),
         }
         self.connect(&now, &next);
         if now.log.level != next.log.level {
             log::set_level(next.log.level.as_str());
         }
-        let node = Node { listeners: listening, ..self.terms.borrow().node.clone() };
-        let terms = keeper::terms(&next, node);
+        let node = Node { listeners: listening, ..self.config.borrow().node.clone() };
+        let config = reconciler::config(&next, node);
         let waiting = waiting(&next, written, &why);
         self.control.configuration.reloaded(next, waiting.clone());
-        self.terms.send_replace(terms);
+        self.config.send_replace(config);
         waiting
     }
 
@@ -131,10 +131,10 @@ impl Running {
         let diverts = shared.connecting.connector().mark.is_some();
         shared.connecting.connector.store(Arc::new(connector(next, diverts)));
         if now.limits.outside != next.limits.outside {
-            shared.routing.outside.keep(next.limits.outside);
+            shared.routing.external.keep(next.limits.outside);
         }
         if now.names.dns != next.names.dns {
-            shared.routing.outside.ask(next.names.dns.as_ref().map(Dns::new));
+            shared.routing.external.ask(next.names.dns.as_ref().map(Dns::new));
         }
     }
 }

@@ -8,30 +8,30 @@ use crate::allocator;
 use crate::control::State;
 use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::Catalog;
-use crate::domain::pods::{Clients, Residents};
+use crate::domain::pods::{Clients, NodePods};
 
 /// What is discovered, as it changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
     pub(super) catalogs: watch::Sender<Arc<Catalog>>,
-    pub(super) residents: watch::Sender<Arc<Residents>>,
+    pub(super) node_pods: watch::Sender<Arc<NodePods>>,
 }
 
 /// Keeps `merged` what `files` and a cluster make together, as long as weir runs.
 pub(super) async fn merge(
     files: Told,
     mut services: watch::Receiver<Arc<Catalog>>,
-    mut residents: watch::Receiver<Arc<Residents>>,
+    mut node_pods: watch::Receiver<Arc<NodePods>>,
     merged: Told,
 ) -> anyhow::Result<()> {
-    let mut written = (files.catalogs.subscribe(), files.residents.subscribe());
+    let mut written = (files.catalogs.subscribe(), files.node_pods.subscribe());
     let mut is_first = true;
     loop {
         let catalog = together(&written.0.borrow_and_update(), &services.borrow_and_update());
         merged.catalogs.send_replace(catalog);
-        let pods = all(&written.1.borrow_and_update(), &residents.borrow_and_update());
-        if **merged.residents.borrow() != *pods {
-            merged.residents.send_replace(pods);
+        let pods = all(&written.1.borrow_and_update(), &node_pods.borrow_and_update());
+        if **merged.node_pods.borrow() != *pods {
+            merged.node_pods.send_replace(pods);
         }
         if is_first && !services.borrow().services.is_empty() {
             // The first lists take many times the room that is kept of them.
@@ -42,13 +42,13 @@ pub(super) async fn merge(
             changed = written.0.changed() => changed?,
             changed = written.1.changed() => changed?,
             changed = services.changed() => changed?,
-            changed = residents.changed() => changed?,
+            changed = node_pods.changed() => changed?,
         }
     }
 }
 
 /// The pods and namespaces of both; as the files say where both know one.
-fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
+fn all(files: &Arc<NodePods>, cluster: &Arc<NodePods>) -> Arc<NodePods> {
     if files.pods.is_empty() && files.namespaces.is_empty() {
         return cluster.clone();
     }
@@ -61,13 +61,13 @@ fn all(files: &Arc<Residents>, cluster: &Arc<Residents>) -> Arc<Residents> {
 /// Keeps requests told of which namespaces clients are in, as long as weir runs.
 pub(super) async fn clients(
     control: Arc<State>,
-    mut residents: watch::Receiver<Arc<Residents>>,
+    mut node_pods: watch::Receiver<Arc<NodePods>>,
 ) -> anyhow::Result<()> {
     loop {
-        let clients = Clients::of(&residents.borrow_and_update());
+        let clients = Clients::of(&node_pods.borrow_and_update());
         control.shared.routing.clients.pods.store(Arc::new(clients));
         control.shared.routing.moved.send_replace(());
-        residents.changed().await?;
+        node_pods.changed().await?;
     }
 }
 

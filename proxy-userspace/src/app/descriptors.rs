@@ -43,12 +43,12 @@ pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
 /// for each; nothing when not even the rest has.
 fn room(settings: &Settings, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
-    let doors = 1 + usize::from(transparent.is_some());
+    let by_kind = 1 + usize::from(transparent.is_some());
     let sockets = 1 + transparent.map_or(0, |it| usize::from(it.ports));
     let control = CONTROL + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // The workers accept on duplicates.
     let rest = control + sockets + settings.workers * (sockets + RUNTIME);
-    Some(most.checked_sub(rest)? / (2 * doors))
+    Some(most.checked_sub(rest)? / (2 * by_kind))
 }
 
 /// Raises the bound on descriptors as far as it may be raised; what it is then.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::domain::catalog::{AppProtocol, Catalog, Changes, Namer, Service, ServiceKey};
 use crate::intercept::Destination;
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::routing::snapshot::Snapshot;
 
 /// The namespace of what the cluster itself runs on (its DNS, its proxies): not diverted unless somebody says so.
 const SYSTEM: &str = "kube-system";
@@ -39,19 +39,19 @@ pub(super) fn is_exception(key: &ServiceKey) -> bool {
     (&*key.namespace, &*key.name) == ("default", "kubernetes")
 }
 
-/// What `changes`, which led from `before` to `after` and its `world`, take from what is wanted where nothing is
+/// What `changes`, which led from `before` to `after` and its `snapshot`, take from what is wanted where nothing is
 /// configured, and what they add.
 pub(super) fn difference(
     before: &Catalog,
     after: &Catalog,
     changes: &Changes,
-    world: &World,
+    snapshot: &Snapshot,
 ) -> (Vec<Destination>, Vec<Destination>) {
     let keys = changes.added.iter().chain(&changes.removed).chain(&changes.changed);
     let versions = keys.flat_map(|key| [before, after].map(|catalog| catalog.services.get(key)));
     let touched: BTreeSet<Destination> = versions.flatten().flat_map(|it| of_service(it)).collect();
     touched.into_iter().partition(|it| {
-        let mut claimants = world.claimants(it.net.addr(), *it.ports.start());
+        let mut claimants = snapshot.claimants(it.net.addr(), *it.ports.start());
         !claimants.any(|key| &*key.namespace != SYSTEM)
     })
 }

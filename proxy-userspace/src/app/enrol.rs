@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::config::Settings;
 use crate::control;
 use crate::domain::enrol::{Enrolment, State, Terms};
-use crate::domain::pods::Residents;
+use crate::domain::pods::NodePods;
 use crate::intercept::{self, Pods};
 
 /// How soon cgroups are listed again while one is awaited: a container is started some 100 ms after its pod's cgroup is
@@ -32,16 +32,16 @@ const LATER: Duration = Duration::from_secs(1);
 /// The namespace weir itself runs in, by the downward API.
 const OWN_NAMESPACE: &str = "POD_NAMESPACE";
 
-/// Keeps the programs' table of pods up to date with `residents`, as long as weir runs.
+/// Keeps the programs' table of pods up to date with `node_pods`, as long as weir runs.
 pub(super) async fn enrol(
     control: Arc<control::State>,
-    mut residents: watch::Receiver<Arc<Residents>>,
+    mut node_pods: watch::Receiver<Arc<NodePods>>,
 ) -> anyhow::Result<()> {
     let own = std::env::var(OWN_NAMESPACE).ok().filter(|name| !name.is_empty());
     let mut said = None;
     let mut since = Instant::now();
     loop {
-        let told = residents.borrow_and_update().clone();
+        let told = node_pods.borrow_and_update().clone();
         let settings = control.settings();
         let mut enrolment = decide(&told, &settings, own.as_deref());
         let looked = look(&control, &told, &mut enrolment);
@@ -61,7 +61,7 @@ pub(super) async fn enrol(
             }
         }
         tokio::select! {
-            changed = residents.changed() => {
+            changed = node_pods.changed() => {
                 changed?;
                 since = Instant::now();
             }
@@ -70,13 +70,13 @@ pub(super) async fn enrol(
     }
 }
 
-fn decide(told: &Residents, settings: &Settings, own: Option<&str>) -> Enrolment {
+fn decide(told: &NodePods, settings: &Settings, own: Option<&str>) -> Enrolment {
     let exclude = settings.transparent.as_ref().map_or(&[][..], |it| &it.exclude_namespaces);
     Enrolment::decide(told, Terms { exclude, own })
 }
 
 /// Finds the pods' cgroups and tells the programs; what came of it is noted in `enrolment`.
-fn look(control: &control::State, told: &Residents, enrolment: &mut Enrolment) -> anyhow::Result<()> {
+fn look(control: &control::State, told: &NodePods, enrolment: &mut Enrolment) -> anyhow::Result<()> {
     let Ok(interception) = &mut *control.programs.lock() else { return Ok(()) };
     let cgroups = interception.pod_cgroups()?;
     let mut wanted = BTreeMap::new();
@@ -89,7 +89,7 @@ fn look(control: &control::State, told: &Residents, enrolment: &mut Enrolment) -
         places.push((cgroup, pod));
     }
     let left_out = interception.enrol_pods(&wanted)?;
-    interception.originals().owners().tell(owners(told, &cgroups));
+    interception.original_dsts().owners().tell(owners(told, &cgroups));
     for (cgroup, pod) in places {
         pod.state = if left_out.contains(&cgroup) { State::NoRoom } else { State::Enrolled };
     }
@@ -98,7 +98,7 @@ fn look(control: &control::State, told: &Residents, enrolment: &mut Enrolment) -
 
 /// Who has which address. Pods that are not diverted are among them, for nobody else has theirs; those in the node's own
 /// network are not, nor those that ended, whose addresses may be others' by now.
-fn owners(told: &Residents, cgroups: &BTreeMap<Box<str>, u64>) -> HashMap<IpAddr, Pods> {
+fn owners(told: &NodePods, cgroups: &BTreeMap<Box<str>, u64>) -> HashMap<IpAddr, Pods> {
     let mut owners: HashMap<IpAddr, Pods> = HashMap::new();
     for pod in told.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
         let Some(&cgroup) = cgroups.get(&*pod.cgroup_uid) else { continue };
@@ -165,7 +165,7 @@ mod tests {
         let pods = pods.map(|pod| (pod.name.clone(), Arc::new(pod))).into_iter().collect();
         let cgroups = [("both", 1), ("starts", 2), ("same", 3), ("ended", 4), ("node", 5)];
         let cgroups = cgroups.map(|(uid, id)| (uid.into(), id)).into_iter().collect();
-        let found = owners(&Residents { pods, ..Residents::default() }, &cgroups);
+        let found = owners(&NodePods { pods, ..NodePods::default() }, &cgroups);
         let of = |address: &str| found.get(&address.parse().unwrap()).map(|pods| pods.to_vec());
         assert_eq!(of("10.1.0.2"), Some(vec![1, 3]));
         assert_eq!(of("fd01::2"), Some(vec![1]));

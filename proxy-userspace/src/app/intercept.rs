@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 use anyhow::{Context, anyhow};
 
 use super::destinations;
-use super::listeners::Listeners;
+use super::listeners::BoundListeners;
 use crate::config::{self, Fail, Settings, Transparent};
 use crate::control::{Diverted, State};
 use crate::domain::catalog::{Catalog, Changes};
-use crate::intercept::{self, Applied, Enrol, InterceptError, Interception, Plan, Refusal};
-use crate::proxy::routing::snapshot::World;
+use crate::intercept::{self, Applied, Enrol, InterceptError, InterceptOptions, Interception, Refusal};
+use crate::proxy::routing::snapshot::Snapshot;
 
 /// The SO_MARK of weir's own connections. The packets carry it too, through whatever else marks packets on a node: this is
 /// the one bit that by itself means nothing to kube-proxy, to a network plug-in or to a VPN.
@@ -21,16 +21,16 @@ pub(super) const MARK: u32 = 0x1000;
 /// # Errors
 ///
 /// One sentence that says what is missing. weir then serves explicit clients all the same.
-pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Interception, anyhow::Error> {
+pub(super) fn attach(settings: &Settings, listeners: &BoundListeners) -> Result<Interception, anyhow::Error> {
     let Some(transparent) = &settings.transparent else {
         return Err(anyhow!("not configured"));
     };
-    let attached = plan(transparent, settings, listeners).and_then(|plan| {
+    let attached = options(transparent, settings, listeners).and_then(|options| {
         let first = listeners.transparent.first().context("no transparent listener")?;
         for socket in &listeners.transparent {
-            intercept::save_syns(socket.listener.as_fd()).context("TCP_SAVE_SYN")?;
+            intercept::save_syns(socket.tcp.as_fd()).context("TCP_SAVE_SYN")?;
         }
-        Ok(Interception::attach(&plan, first.listener.as_fd())?)
+        Ok(Interception::attach(&options, first.tcp.as_fd())?)
     });
     if transparent.fail == Fail::Closed {
         tracing::warn!(
@@ -53,11 +53,15 @@ pub(super) fn attach(settings: &Settings, listeners: &Listeners) -> Result<Inter
     attached
 }
 
-fn plan(transparent: &Transparent, settings: &Settings, listeners: &Listeners) -> anyhow::Result<Plan> {
+fn options(
+    transparent: &Transparent,
+    settings: &Settings,
+    listeners: &BoundListeners,
+) -> anyhow::Result<InterceptOptions> {
     let first = listeners.transparent.first().context("no transparent listener")?;
-    let at = first.listener.local_addr()?;
+    let at = first.tcp.local_addr()?;
     let cgroup = transparent.cgroup.clone().map_or_else(intercept::find_cgroup, Ok)?;
-    Ok(Plan {
+    Ok(InterceptOptions {
         addresses: intercept::reachable_addresses(at.ip(), &transparent.addresses)?,
         first_port: at.port(),
         ports: transparent.ports,
@@ -87,13 +91,13 @@ pub(super) fn divert(control: &State, catalog: &Catalog) {
     note(control, applied);
 }
 
-/// The same after `changes`, which led from `before` to `after` and its `world`; the work is in proportion to them.
+/// The same after `changes`, which led from `before` to `after` and its `snapshot`; the work is in proportion to them.
 pub(super) fn divert_changes(
     control: &State,
     before: &Catalog,
     after: &Catalog,
     changes: &Changes,
-    world: &World,
+    snapshot: &Snapshot,
 ) {
     let configured = control.settings().transparent.as_ref().is_some_and(|it| it.divert.is_some());
     let mut keys = changes.added.iter().chain(&changes.removed).chain(&changes.changed);
@@ -104,7 +108,7 @@ pub(super) fn divert_changes(
         return;
     }
     let Ok(interception) = &mut *control.programs.lock() else { return };
-    let (gone, come) = destinations::difference(before, after, changes, world);
+    let (gone, come) = destinations::difference(before, after, changes, snapshot);
     note(control, interception.amend(&gone, &come));
 }
 

@@ -19,31 +19,31 @@ use crate::admin::Server;
 use crate::config::Settings;
 use crate::control::State;
 use crate::proxy::listener::sockets::Socket;
-use crate::proxy::listener::{Door, Way};
+use crate::proxy::listener::{Listener, ListenerKind};
 use crate::transport::{BindError, bind, bind_range, refuse_new};
 
 /// The sockets, and whose connections they take.
-pub(super) struct Listeners {
+pub(super) struct BoundListeners {
     /// None where `outgoing.listen` is `none`.
     outgoing: Option<Arc<Socket>>,
     /// Empty when interception is off.
     pub(super) transparent: Vec<Arc<Socket>>,
     admin: Control,
     probes: Option<Control>,
-    doors: Doors,
+    by_kind: Listeners,
 }
 
 /// What weir knows of its listeners, in the order of metrics.
-pub(super) struct Doors {
-    outgoing: Arc<Door>,
-    transparent: Arc<Door>,
-    admin: Arc<Door>,
-    probes: Arc<Door>,
+pub(super) struct Listeners {
+    outgoing: Arc<Listener>,
+    transparent: Arc<Listener>,
+    admin: Arc<Listener>,
+    probes: Arc<Listener>,
 }
 
 /// A listener of the control plane. Whoever serves it accepts on a duplicate.
 struct Control {
-    listener: TcpListener,
+    tcp: TcpListener,
     /// Retires it when dropped.
     in_use: DropGuard,
 }
@@ -62,7 +62,7 @@ impl Explicit {
 
 /// From now on `sockets` take nobody new. Whether that could be done.
 fn refuse(sockets: &[Arc<Socket>]) -> bool {
-    let causes: Vec<_> = sockets.iter().filter_map(|it| refuse_new(&it.listener).err()).collect();
+    let causes: Vec<_> = sockets.iter().filter_map(|it| refuse_new(&it.tcp).err()).collect();
     // One word on all of them: the cause is the same, mostly that newer kernels ask for a capability.
     if let Some(cause) = causes.first() {
         let why = match cause.kind() {
@@ -74,10 +74,11 @@ fn refuse(sockets: &[Arc<Socket>]) -> bool {
     causes.is_empty()
 }
 
-impl Doors {
+impl Listeners {
     fn new() -> Self {
         let [outgoing, transparent, admin, probes] =
-            [Way::Outgoing, Way::Transparent, Way::Admin, Way::Probes].map(Door::new);
+            [ListenerKind::Outgoing, ListenerKind::Transparent, ListenerKind::Admin, ListenerKind::Probes]
+                .map(Listener::new);
         Self { outgoing, transparent, admin, probes }
     }
 
@@ -100,34 +101,34 @@ impl Doors {
 
 impl Control {
     fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let listener = bind(address)?;
-        Ok(Self { listener, in_use: CancellationToken::new().drop_guard() })
+        let tcp = bind(address)?;
+        Ok(Self { tcp, in_use: CancellationToken::new().drop_guard() })
     }
 
     /// What its server accepts on, and what tells that one that it is retired.
     fn serve(&self) -> anyhow::Result<(TcpListener, CancellationToken)> {
-        Ok((self.listener.try_clone()?, self.in_use.token().clone()))
+        Ok((self.tcp.try_clone()?, self.in_use.token().clone()))
     }
 }
 
-impl Listeners {
+impl BoundListeners {
     /// Binds what `settings` asks for.
     ///
     /// # Errors
     ///
     /// One sentence: the address, why not, and what to do.
     pub(super) fn bind(settings: &Settings) -> Result<Self, BindError> {
-        let doors = Doors::new();
-        let data = |door: &Arc<Door>, address| bind(address).map(|it| Socket::new(door, it));
+        let by_kind = Listeners::new();
+        let data = |listener: &Arc<Listener>, address| bind(address).map(|it| Socket::new(listener, it));
         Ok(Self {
-            outgoing: settings.outgoing.listen.map(|at| data(&doors.outgoing, at)).transpose()?,
+            outgoing: settings.outgoing.listen.map(|at| data(&by_kind.outgoing, at)).transpose()?,
             transparent: match &settings.transparent {
-                Some(it) => many(&doors.transparent, bind_range(it.listen, it.ports)?),
+                Some(it) => many(&by_kind.transparent, bind_range(it.listen, it.ports)?),
                 None => Vec::new(),
             },
             admin: Control::bind(settings.admin.listen)?,
             probes: settings.probes.as_ref().map(|it| Control::bind(it.listen)).transpose()?,
-            doors,
+            by_kind,
         })
     }
 
@@ -135,7 +136,7 @@ impl Listeners {
     pub(super) fn bound(&self) -> Vec<SocketAddr> {
         let data = self.data().into_iter().filter_map(|it| it.address());
         let control = [&self.admin].into_iter().chain(&self.probes);
-        control.filter_map(|it| it.listener.local_addr().ok()).chain(data).collect()
+        control.filter_map(|it| it.tcp.local_addr().ok()).chain(data).collect()
     }
 
     /// Those of the data plane.
@@ -151,13 +152,13 @@ impl Listeners {
     }
 
     /// What weir knows of its listeners.
-    pub(super) fn doors(&self) -> &Doors {
-        &self.doors
+    pub(super) fn by_kind(&self) -> &Listeners {
+        &self.by_kind
     }
 
     /// The same, for whoever shows them.
-    pub(super) fn all_doors(&self) -> Vec<Arc<Door>> {
-        let Doors { outgoing, transparent, admin, probes } = &self.doors;
+    pub(super) fn all(&self) -> Vec<Arc<Listener>> {
+        let Listeners { outgoing, transparent, admin, probes } = &self.by_kind;
         vec![outgoing.clone(), transparent.clone(), admin.clone(), probes.clone()]
     }
 
@@ -167,11 +168,11 @@ impl Listeners {
     ///
     /// A socket cannot be used.
     pub(super) fn serve(&self, server: &Arc<Server>) -> anyhow::Result<()> {
-        let (listener, retired) = self.admin.serve()?;
-        super::tasks::serve(server, &self.doors.admin, listener, retired)?;
+        let (tcp, retired) = self.admin.serve()?;
+        super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
         if let Some(probes) = &self.probes {
-            let (listener, retired) = probes.serve()?;
-            super::tasks::serve(server, &self.doors.probes, listener, retired)?;
+            let (tcp, retired) = probes.serve()?;
+            super::tasks::serve(server, &self.by_kind.probes, tcp, retired)?;
         }
         Ok(())
     }
@@ -182,10 +183,10 @@ impl Listeners {
     ///
     /// It cannot be had there, and is where it was.
     pub(super) fn move_outgoing(&mut self, control: &State, to: Option<SocketAddr>) -> Result<(), BindError> {
-        let new = to.map(|at| bind(at).map(|it| Socket::new(&self.doors.outgoing, it))).transpose()?;
+        let new = to.map(|at| bind(at).map(|it| Socket::new(&self.by_kind.outgoing, it))).transpose()?;
         let old = std::mem::replace(&mut self.outgoing, new);
         self.retire(control, old.as_slice());
-        moved(Way::Outgoing, self.outgoing.as_ref().and_then(|it| it.address()));
+        moved(ListenerKind::Outgoing, self.outgoing.as_ref().and_then(|it| it.address()));
         Ok(())
     }
 
@@ -196,10 +197,10 @@ impl Listeners {
     /// It cannot be had there, or not be served, and is where it was.
     pub(super) fn move_admin(&mut self, server: &Arc<Server>, to: SocketAddr) -> anyhow::Result<()> {
         let new = Control::bind(to)?;
-        let (listener, retired) = new.serve()?;
-        super::tasks::serve(server, &self.doors.admin, listener, retired)?;
+        let (tcp, retired) = new.serve()?;
+        super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
         self.admin = new;
-        moved(Way::Admin, self.admin.listener.local_addr().ok());
+        moved(ListenerKind::Admin, self.admin.tcp.local_addr().ok());
         Ok(())
     }
 
@@ -211,11 +212,11 @@ impl Listeners {
     pub(super) fn move_probes(&mut self, server: &Arc<Server>, to: Option<SocketAddr>) -> anyhow::Result<()> {
         let new = to.map(Control::bind).transpose()?;
         if let Some(new) = &new {
-            let (listener, retired) = new.serve()?;
-            super::tasks::serve(server, &self.doors.probes, listener, retired)?;
+            let (tcp, retired) = new.serve()?;
+            super::tasks::serve(server, &self.by_kind.probes, tcp, retired)?;
         }
         self.probes = new;
-        moved(Way::Probes, self.probes.as_ref().and_then(|it| it.listener.local_addr().ok()));
+        moved(ListenerKind::Probes, self.probes.as_ref().and_then(|it| it.tcp.local_addr().ok()));
         Ok(())
     }
 
@@ -228,7 +229,7 @@ impl Listeners {
     /// Says on standard output where weir listens: the one line that scripts may wait for.
     pub(super) fn announce(&self) {
         let text = |it: Option<SocketAddr>| it.map_or_else(|| "?".to_owned(), |address| address.to_string());
-        let at = |it: &Control| text(it.listener.local_addr().ok());
+        let at = |it: &Control| text(it.tcp.local_addr().ok());
         let outgoing = self.outgoing.as_ref().map_or_else(|| "none".to_owned(), |it| text(it.address()));
         let mut line = format!("weir: listening outgoing={outgoing} admin={}", at(&self.admin));
         if let Some(probes) = &self.probes {
@@ -252,15 +253,14 @@ impl Listeners {
     }
 }
 
-fn many(door: &Arc<Door>, listeners: Vec<TcpListener>) -> Vec<Arc<Socket>> {
-    listeners.into_iter().map(|it| Socket::new(door, it)).collect()
+fn many(listener: &Arc<Listener>, listeners: Vec<TcpListener>) -> Vec<Arc<Socket>> {
+    listeners.into_iter().map(|it| Socket::new(listener, it)).collect()
 }
 
-fn moved(way: Way, to: Option<SocketAddr>) {
-    let listener = way.label();
+fn moved(kind: ListenerKind, to: Option<SocketAddr>) {
     match to {
-        Some(at) => tracing::info!(listener, %at, "listening there now"),
-        None => tracing::info!(listener, "not listening any more"),
+        Some(at) => tracing::info!(listener = kind.label(), %at, "listening there now"),
+        None => tracing::info!(listener = kind.label(), "not listening any more"),
     }
 }
 

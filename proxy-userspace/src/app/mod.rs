@@ -1,25 +1,25 @@
 //! All wiring: what `weir run` builds, starts and stops, in order.
 //!
-//! The main thread is the control plane: discovery, the world's keeper, interception, the admin. It runs beside
+//! The main thread is the control plane: discovery, the snapshot's reconciler, interception, the admin. It runs beside
 //! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
 //! readiness is off while one is down (`tasks`).
 
 mod apply;
-mod check;
 mod cluster;
 mod descriptors;
 mod destinations;
 mod enrol;
-mod heart;
+mod heartbeat;
 mod intercept;
-mod keeper;
 mod listeners;
 mod owners;
+mod reconciler;
 mod reload;
 mod services;
 mod signals;
 mod sweep;
 mod tasks;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,8 +46,8 @@ use crate::drain::Drain;
 use crate::proxy::downstream;
 use crate::proxy::listener::sockets::Sockets;
 use crate::proxy::routing::Routing;
-use crate::proxy::routing::external::Outside;
-use crate::proxy::routing::snapshot::{Terms, World};
+use crate::proxy::routing::external::ExternalClusters;
+use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
 use crate::proxy::upstream::Connecting;
 use crate::proxy::worker::Shared;
 use crate::telemetry::log;
@@ -117,31 +117,31 @@ async fn live(
     drain: Drain,
 ) -> anyhow::Result<Option<listeners::Explicit>> {
     let mut signals = signals::Signals::new()?;
-    let listeners = listeners::Listeners::bind(&settings)?;
-    listeners.doors().follow(&settings, descriptors::connections(&settings)?);
+    let listeners = listeners::BoundListeners::bind(&settings)?;
+    listeners.by_kind().follow(&settings, descriptors::connections(&settings)?);
     let interception = intercept::attach(&settings, &listeners);
-    let terms = keeper::terms(&settings, keeper::node(listeners.bound()));
-    let shared = share(&settings, &terms, &services, &listeners, interception.as_ref().ok(), drain.clone());
+    let config = reconciler::config(&settings, reconciler::node(listeners.bound()));
+    let shared = share(&settings, &config, &services, &listeners, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
         .map(|id| downstream::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let doors = listeners.all_doors();
+    let by_kind = listeners.all();
     let health = services.cluster.as_ref().map(|it| it.health());
     let reviews = services.cluster.as_ref().map(|it| it.reviews());
-    let control = State::new(shared, doors, settings, interception.map_err(|why| why.to_string()), health);
+    let control = State::new(shared, by_kind, settings, interception.map_err(|why| why.to_string()), health);
     let server = Server::new(control.clone(), reviews);
-    let (terms, _) = watch::channel(terms);
+    let (config, _) = watch::channel(config);
     // Before anything is diverted: destinations are told by the tasks.
-    let _beating = heart::start(&control)?;
-    tasks::start(&control, &server, &services, &terms);
+    let _beating = heartbeat::start(&control)?;
+    tasks::start(&control, &server, &services, &config);
     server.secure_probes(&control.settings())?;
     listeners.serve(&server)?;
     allocator::give_back();
     listeners.announce();
     let listeners = Arc::new(Mutex::new(listeners));
     let running =
-        apply::Running { control: control.clone(), server, terms, listeners: listeners.clone(), services };
+        apply::Running { control: control.clone(), server, config, listeners: listeners.clone(), services };
     reload::start(file, running, signals.hangup()?);
 
     let why = signals.stop(&control).await;
@@ -157,7 +157,7 @@ async fn live(
 async fn stop(
     control: &Arc<State>,
     drain: &Drain,
-    listeners: &Mutex<listeners::Listeners>,
+    listeners: &Mutex<listeners::BoundListeners>,
     alive: &TaskTracker,
     grace: Duration,
 ) -> Option<listeners::Explicit> {
@@ -203,30 +203,30 @@ pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
     Ok(Arc::new(catalog))
 }
 
-/// The terms that `settings` set, for a world that is only looked at.
-pub fn terms_of(settings: &Settings) -> Terms {
-    keeper::terms(settings, keeper::node(Vec::new()))
+/// The configuration that `settings` set, for a snapshot that is only looked at.
+pub fn config_of(settings: &Settings) -> RoutingConfig {
+    reconciler::config(settings, reconciler::node(Vec::new()))
 }
 
 /// What all workers share.
 fn share(
     settings: &Settings,
-    terms: &Terms,
+    config: &RoutingConfig,
     services: &services::Services,
-    listeners: &listeners::Listeners,
+    listeners: &listeners::BoundListeners,
     interception: Option<&crate::intercept::Interception>,
     drain: Drain,
 ) -> Arc<Shared> {
     let dns = settings.names.dns.as_ref().map(Dns::new);
     let mark = interception.map(|_| intercept::MARK);
-    let outside = Outside::new(terms, dns, Handle::current(), mark);
-    let world = World::build(terms, services.catalog(), None);
+    let outside = ExternalClusters::new(config, dns, Handle::current(), mark);
+    let snapshot = Snapshot::build(config, services.catalog(), None);
     Shared::new(
         settings.workers,
-        Routing::new(world, outside),
+        Routing::new(snapshot, outside),
         Connecting::new(connector(settings, interception.is_some())),
         Sockets::new(listeners.data()),
-        interception.map(crate::intercept::Interception::originals),
+        interception.map(crate::intercept::Interception::original_dsts),
         drain,
     )
 }

@@ -135,7 +135,7 @@ impl Folder {
                 },
                 None => {
                     self.told.catalogs.send_replace(Arc::default());
-                    self.told.residents.send_replace(Arc::default());
+                    self.told.node_pods.send_replace(Arc::default());
                     control.files.left_out.send_replace(0);
                     control.files.problems.send_replace(Arc::default());
                     self.changed.notified().await;
@@ -148,11 +148,11 @@ impl Folder {
         loop {
             self.told.catalogs.send_replace(watched.catalog.borrow_and_update().clone());
             control.files.left_out.send_replace(*watched.left_out.borrow_and_update());
-            self.told.residents.send_replace(watched.residents.borrow_and_update().clone());
+            self.told.node_pods.send_replace(watched.node_pods.borrow_and_update().clone());
             control.files.problems.send_replace(watched.problems.borrow_and_update().clone());
             tokio::select! {
                 changed = watched.catalog.changed() => changed?,
-                changed = watched.residents.changed() => changed?,
+                changed = watched.node_pods.changed() => changed?,
                 changed = watched.problems.changed() => changed?,
                 changed = watched.left_out.changed() => changed?,
             }

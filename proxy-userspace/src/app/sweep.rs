@@ -5,18 +5,18 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::intercept::{Originals, TOO_OLD};
+use crate::intercept::{OriginalDsts, TOO_OLD};
 
 /// How often weir looks for them.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Looks as long as weir runs. Between two batches the other tasks have their turn.
-pub(super) async fn sweep(originals: Originals) -> anyhow::Result<()> {
+pub(super) async fn sweep(original_dsts: OriginalDsts) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let mut walk = originals.sweep(TOO_OLD);
+        let mut walk = original_dsts.sweep(TOO_OLD);
         loop {
             match walk.step() {
                 Ok(true) => yield_now().await,

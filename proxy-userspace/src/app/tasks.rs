@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
 use super::services::{Folder, Services};
-use super::{check, cluster, enrol, keeper, owners, sweep};
+use super::{cluster, enrol, owners, reconciler, sweep, watchdog};
 use crate::admin::{self, Server};
 use crate::control::State;
 use crate::intercept::Enrol;
-use crate::proxy::listener::Door;
-use crate::proxy::routing::snapshot::Terms;
+use crate::proxy::listener::Listener;
+use crate::proxy::routing::snapshot::RoutingConfig;
 
 /// The first pause before a task is started again, and the longest.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -32,25 +32,25 @@ pub(super) fn start(
     control: &Arc<State>,
     server: &Arc<Server>,
     services: &Services,
-    terms: &watch::Sender<Terms>,
+    config: &watch::Sender<RoutingConfig>,
 ) {
-    let Told { catalogs, residents } = discover(control, services);
-    let (keeper, wanted) = (control.clone(), terms.subscribe());
-    supervise(control.clone(), "world", move || {
-        keeper::keep(keeper.clone(), catalogs.subscribe(), wanted.clone())
+    let Told { catalogs, node_pods } = discover(control, services);
+    let (reconciler, wanted) = (control.clone(), config.subscribe());
+    supervise(control.clone(), "snapshot", move || {
+        reconciler::keep(reconciler.clone(), catalogs.subscribe(), wanted.clone())
     });
-    let (telling, pods) = (control.clone(), residents.clone());
+    let (telling, pods) = (control.clone(), node_pods.clone());
     supervise(control.clone(), "clients", move || cluster::clients(telling.clone(), pods.subscribe()));
     if control.programs.enrols() == Some(Enrol::Pods) {
         let enrolling = control.clone();
-        supervise(control.clone(), "enrol", move || enrol::enrol(enrolling.clone(), residents.subscribe()));
+        supervise(control.clone(), "enrol", move || enrol::enrol(enrolling.clone(), node_pods.subscribe()));
     }
-    let (checked, terms) = (control.clone(), terms.clone());
-    supervise(control.clone(), "check", move || check::check(checked.clone(), terms.clone()));
-    if let Some(originals) = control.shared.originals.clone() {
-        let (doubting, owners) = (control.clone(), originals.owners().clone());
+    let (checked, config) = (control.clone(), config.clone());
+    supervise(control.clone(), "watchdog", move || watchdog::watch(checked.clone(), config.clone()));
+    if let Some(original_dsts) = control.shared.original_dsts.clone() {
+        let (doubting, owners) = (control.clone(), original_dsts.owners().clone());
         supervise(control.clone(), "owners", move || owners::forget(doubting.clone(), owners.clone()));
-        supervise(control.clone(), "sweep", move || sweep::sweep(originals.clone()));
+        supervise(control.clone(), "sweep", move || sweep::sweep(original_dsts.clone()));
     }
     let secured = server.clone();
     supervise(control.clone(), "certificate", move || admin::follow_certificate(secured.clone()));
@@ -63,11 +63,11 @@ pub(super) fn start(
 /// The socket cannot be used.
 pub(super) fn serve(
     server: &Arc<Server>,
-    door: &Arc<Door>,
-    listener: TcpListener,
+    listener: &Arc<Listener>,
+    socket: TcpListener,
     retired: CancellationToken,
 ) -> anyhow::Result<()> {
-    admin::listen(server, door, listener, retired)
+    admin::listen(server, listener, socket, retired)
 }
 
 /// Starts what finds services and pods; where they come from then.
@@ -77,9 +77,9 @@ fn discover(control: &Arc<State>, services: &Services) -> Told {
     pass_on(control, &services.folder);
     let Some(found) = services.cluster.clone() else { return files };
     let told = Told { catalogs: watch::Sender::new(at_start), ..Told::default() };
-    let (merged, catalogs, residents) = (told.clone(), found.catalog(), found.residents());
+    let (merged, catalogs, node_pods) = (told.clone(), found.catalog(), found.node_pods());
     supervise(control.clone(), "discovery.merge", move || {
-        cluster::merge(files.clone(), catalogs.clone(), residents.clone(), merged.clone())
+        cluster::merge(files.clone(), catalogs.clone(), node_pods.clone(), merged.clone())
     });
     let (health, telling) = (found.health(), control.clone());
     supervise(control.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use super::{EX_CONFIG, EX_USAGE, status};
 use crate::proxy::routing::explain::{Question, explain};
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::routing::snapshot::Snapshot;
 use crate::telemetry::log;
 use crate::{app, config};
 
@@ -35,8 +35,8 @@ pub(super) fn run(asked: Question<'_>, file: Option<&Path>, admin: &str) -> Exit
         Ok(catalog) => catalog,
         Err(error) => return status::print(Err(error)),
     };
-    let world = World::build(&app::terms_of(&settings), Arc::clone(&catalog), None);
-    match explain(&world, asked, Instant::now()) {
+    let snapshot = Snapshot::build(&app::config_of(&settings), Arc::clone(&catalog), None);
+    match explain(&snapshot, asked, Instant::now()) {
         Ok(explained) => status::print(Ok(explained.to_string())),
         Err(why) => {
             let _ = status::print(Err(anyhow!(why)));

@@ -8,7 +8,7 @@ use super::fields::Section;
 use super::problem::Mistake;
 use super::tree::Node;
 use super::{breaker, values};
-use crate::domain::policy::{Calls, Client, Policies, Rule};
+use crate::domain::policy::{Client, Policies, RequestPolicy, Rule};
 use crate::domain::retry::Backoff;
 use crate::domain::route::Pattern;
 
@@ -41,20 +41,20 @@ fn pattern(node: &Node) -> Result<Pattern, Mistake> {
     })
 }
 
-fn read_calls(section: &mut Section<'_, '_>) -> Calls {
+fn read_calls(section: &mut Section<'_, '_>) -> RequestPolicy {
     const LONGEST: Duration = Duration::from_hours(24);
-    let mut calls = Calls::default();
-    section.set("response", &mut calls.response, |node| {
+    let mut requests = RequestPolicy::default();
+    section.set("response", &mut requests.response, |node| {
         let wait = values::duration(Duration::from_millis(1)..=LONGEST)(node)?;
         Ok(u32::try_from(wait.as_millis()).ok().and_then(NonZeroU32::new))
     });
-    section.set("attempts", &mut calls.attempts, |node| values::count(1..=10)(node).map(NonZeroU8::new));
-    calls
+    section.set("attempts", &mut requests.attempts, |node| values::count(1..=10)(node).map(NonZeroU8::new));
+    requests
 }
 
 fn read_client(section: &mut Section<'_, '_>) -> Client {
-    let calls = read_calls(section);
+    let requests = read_calls(section);
     let (failures, backoff) = section.section("breaker").map(breaker::read_some).unwrap_or_default();
     let backoff = backoff.map(|it| Backoff { min: it.min, max: it.max });
-    Client { calls, failures, backoff }
+    Client { requests, failures, backoff }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::domain::catalog::{Catalog, Changes};
-use crate::telemetry::{Count, Histogram};
+use crate::telemetry::{Counter, Histogram};
 
 /// The catalog in force, and what was counted when one was taken over.
 pub struct Catalogs {
     in_force: ArcSwap<Catalog>,
     /// Services added, removed and changed.
-    pub(super) changes: [Count; Self::CHANGES.len()],
+    pub(super) changes: [Counter; Self::CHANGES.len()],
     /// From having a catalog to its being what requests are decided by, and what the programs divert by.
     pub(super) duration: Histogram,
 }

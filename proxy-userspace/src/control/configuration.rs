@@ -6,14 +6,14 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config::Settings;
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 
 /// The settings in force, and what became of newer ones.
 pub struct Configuration {
     in_force: ArcSwap<Settings>,
     last: Mutex<Reload>,
-    pub(super) reloads: Count,
-    pub(super) failures: Count,
+    pub(super) reloads: Counter,
+    pub(super) failures: Counter,
 }
 
 /// How the last reload went.
@@ -30,8 +30,8 @@ impl Configuration {
         Self {
             in_force: ArcSwap::from_pointee(at_start),
             last: Mutex::default(),
-            reloads: Count::default(),
-            failures: Count::default(),
+            reloads: Counter::default(),
+            failures: Counter::default(),
         }
     }
 
@@ -43,13 +43,13 @@ impl Configuration {
     /// Newer settings are in force, except for those `waiting` for the next start.
     pub fn reloaded(&self, settings: Settings, waiting: Vec<String>) {
         self.in_force.store(Arc::new(settings));
-        self.reloads.up();
+        self.reloads.inc();
         *self.last.lock() = Reload { mistakes: None, waiting };
     }
 
     /// A newer configuration has mistakes; the settings in force stay.
     pub fn reload_failed(&self, mistakes: String) {
-        self.failures.up();
+        self.failures.inc();
         self.last.lock().mistakes = Some(mistakes);
     }
 

@@ -14,7 +14,7 @@ use crate::config::{Settings, Transparent};
 use crate::discovery::kubernetes::Health;
 use crate::domain::enrol::Enrolment;
 use crate::intercept::Interception;
-use crate::proxy::listener::{Door, Way};
+use crate::proxy::listener::{Listener, ListenerKind};
 use crate::proxy::worker::Shared;
 
 /// A running weir, as its control plane sees it.
@@ -22,7 +22,7 @@ pub struct State {
     /// What the workers share.
     pub shared: Arc<Shared>,
     /// All that can be a listener.
-    listeners: Vec<Arc<Door>>,
+    listeners: Vec<Arc<Listener>>,
     /// The settings in force, and how the last reload went.
     pub configuration: Configuration,
     /// The catalog in force, and what was taken over.
@@ -45,7 +45,7 @@ impl State {
     /// The state of a weir that is about to run.
     pub fn new(
         shared: Arc<Shared>,
-        listeners: Vec<Arc<Door>>,
+        listeners: Vec<Arc<Listener>>,
         settings: Settings,
         interception: Result<Interception, String>,
         kubernetes: Option<Arc<Health>>,
@@ -55,7 +55,7 @@ impl State {
             let missing = interception.as_ref().err().filter(|_| transparent.is_due());
             ready.set("interception", missing.map_or(Ok(()), |why| Err(why.clone())));
         }
-        let catalog = shared.routing.world.load().catalog.clone();
+        let catalog = shared.routing.snapshot.load().catalog.clone();
         Arc::new(Self {
             shared,
             listeners,
@@ -81,13 +81,16 @@ impl State {
     }
 
     /// The listeners that are open, or have connections open.
-    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Door>> {
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
         self.listeners.iter().filter(|listener| listener.is_used())
     }
 
     /// Client connections open now.
     pub fn open_connections(&self) -> usize {
-        let data = self.listeners.iter().filter(|it| matches!(it.way, Way::Outgoing | Way::Transparent));
+        let data = self
+            .listeners
+            .iter()
+            .filter(|it| matches!(it.kind, ListenerKind::Outgoing | ListenerKind::Transparent));
         data.map(|listener| listener.open.value()).sum()
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::pods::{ANNOTATIONS, Pod, Residents, Wishes};
+use super::pods::{ANNOTATIONS, DivertAnnotations, NodePods, Pod};
 use super::ports::{PortWishes, quoted};
 
 /// `weir.dev/divert`: whether a pod's connections are diverted.
@@ -102,7 +102,7 @@ impl fmt::Display for Why {
 }
 
 /// Decides on one pod. `namespace` is what its namespace is annotated with.
-pub fn decide(pod: &Pod, namespace: Option<&Wishes>, terms: Terms<'_>) -> Decision {
+pub fn decide(pod: &Pod, namespace: Option<&DivertAnnotations>, terms: Terms<'_>) -> Decision {
     let mut mistakes = Vec::new();
     let on_pod = divert(&pod.wishes, "the pod", &mut mistakes);
     let on_namespace = namespace.and_then(|wishes| divert(wishes, "the namespace", &mut mistakes));
@@ -135,7 +135,7 @@ enum Divert {
     Disabled,
 }
 
-fn divert(wishes: &Wishes, whose: &str, mistakes: &mut Vec<String>) -> Option<Divert> {
+fn divert(wishes: &DivertAnnotations, whose: &str, mistakes: &mut Vec<String>) -> Option<Divert> {
     let value = wishes.get(DIVERT)?.trim();
     let is_one_of = |words: [&str; 4]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
     if is_one_of(ENABLED) {
@@ -154,7 +154,7 @@ fn divert(wishes: &Wishes, whose: &str, mistakes: &mut Vec<String>) -> Option<Di
 }
 
 /// Names the annotations that mean nothing there; the first few, for an object can have thousands.
-fn unknown(wishes: &Wishes, known: &[&str], whose: &str, mistakes: &mut Vec<String>) {
+fn unknown(wishes: &DivertAnnotations, known: &[&str], whose: &str, mistakes: &mut Vec<String>) {
     for key in wishes.keys().filter(|key| !known.contains(&&***key)).take(4) {
         mistakes.push(format!(
             "{} means nothing on {whose} (known: {}): ignored",
@@ -212,9 +212,9 @@ impl State {
 
 impl Enrolment {
     /// The decisions on all pods; those to be diverted are yet to be found.
-    pub fn decide(residents: &Residents, terms: Terms<'_>) -> Self {
-        let decided = residents.pods.iter().map(|(uid, pod)| {
-            let namespace = residents.namespaces.get(&pod.namespace);
+    pub fn decide(node_pods: &NodePods, terms: Terms<'_>) -> Self {
+        let decided = node_pods.pods.iter().map(|(uid, pod)| {
+            let namespace = node_pods.namespaces.get(&pod.namespace);
             let decision = decide(pod, namespace.map(|wishes| &**wishes), terms);
             let state = if decision.why.diverts() { State::NotFound } else { State::Direct };
             (uid.clone(), Enrolled { pod: pod.clone(), decision, state })

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn wishes(pairs: &[(&str, &str)]) -> Wishes {
+fn wishes(pairs: &[(&str, &str)]) -> DivertAnnotations {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
 
@@ -109,11 +109,11 @@ fn the_lists_of_ports_are_the_pods() {
 
 #[test]
 fn whoever_should_be_diverted_is_not_found_until_the_cgroup_is() {
-    let mut residents = Residents::default();
-    residents.pods.insert("1".into(), Arc::new(pod("shop", &[])));
-    residents.pods.insert("2".into(), Arc::new(pod("blog", &[])));
-    residents.namespaces.insert("blog".into(), Arc::new(wishes(&[("divert", "disabled")])));
-    let enrolment = Enrolment::decide(&residents, Terms { exclude: &[], own: None });
+    let mut node_pods = NodePods::default();
+    node_pods.pods.insert("1".into(), Arc::new(pod("shop", &[])));
+    node_pods.pods.insert("2".into(), Arc::new(pod("blog", &[])));
+    node_pods.namespaces.insert("blog".into(), Arc::new(wishes(&[("divert", "disabled")])));
+    let enrolment = Enrolment::decide(&node_pods, Terms { exclude: &[], own: None });
     assert_eq!(State::ALL.map(|state| enrolment.count(state)), [1, 0, 1, 0]);
     assert_eq!(enrolment.pods["2"].decision.why, Why::DisabledOnNamespace("blog".into()));
     assert_eq!(enrolment.mistaken(), 0);

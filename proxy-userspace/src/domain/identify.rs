@@ -49,7 +49,7 @@ pub enum Segments {
 }
 
 /// The parts of a request that names are made of.
-pub struct Facts<'a> {
+pub struct RequestFacts<'a> {
     /// The method.
     pub method: &'a str,
     /// Whether it is HTTP/1.1 or newer.
@@ -82,7 +82,10 @@ pub struct BadHeader(pub String);
 /// # Errors
 ///
 /// [`BadHeader`]
-pub fn identify(identifiers: &[Identifier], facts: &Facts<'_>) -> Result<Option<Identified>, BadHeader> {
+pub fn identify(
+    identifiers: &[Identifier],
+    facts: &RequestFacts<'_>,
+) -> Result<Option<Identified>, BadHeader> {
     for identifier in identifiers {
         if let Some(identified) = identifier.apply(facts)? {
             return Ok(Some(identified));
@@ -92,7 +95,7 @@ pub fn identify(identifiers: &[Identifier], facts: &Facts<'_>) -> Result<Option<
 }
 
 impl Identifier {
-    fn apply(&self, facts: &Facts<'_>) -> Result<Option<Identified>, BadHeader> {
+    fn apply(&self, facts: &RequestFacts<'_>) -> Result<Option<Identified>, BadHeader> {
         let whole = |name| Identified { name, target: None };
         Ok(match self {
             Self::Host => facts.canonical.map(|(host, scope)| {
@@ -173,7 +176,7 @@ mod tests {
             "bad" => Some("a/b"),
             _ => None,
         };
-        let facts = Facts {
+        let facts = RequestFacts {
             method: "GET",
             is_http_11: true,
             host: Some("Hello:80"),
@@ -239,8 +242,14 @@ mod tests {
             (false, None, Some("/1.0/GET/x")),
             (false, Some("hello"), Some("/1.0/GET/x")),
         ] {
-            let facts =
-                Facts { method: "GET", is_http_11, host, canonical: None, target: "/x?q", header: &|_| None };
+            let facts = RequestFacts {
+                method: "GET",
+                is_http_11,
+                host,
+                canonical: None,
+                target: "/x?q",
+                header: &|_| None,
+            };
             let made = identify(&[Identifier::MethodAndHost(UrlPath::Follows)], &facts).expect("readable");
             assert_eq!(made.map(|it| it.name.to_string()).as_deref(), expected, "{host:?}");
         }
@@ -249,7 +258,7 @@ mod tests {
     #[test]
     fn a_header_that_is_no_path_is_the_clients_mistake() {
         let header = |_: &str| Some("a/b");
-        let facts = Facts {
+        let facts = RequestFacts {
             method: "GET",
             is_http_11: true,
             host: None,

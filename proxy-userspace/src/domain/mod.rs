@@ -15,11 +15,11 @@ pub mod outcome;
 pub mod pods;
 pub mod policy;
 pub mod ports;
-pub mod refuse;
 pub mod retry;
 pub mod route;
 pub mod silence;
 pub mod sniff;
+pub mod ssrf;
 pub mod tunnel;
 
 #[cfg(test)]

@@ -11,19 +11,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What every annotation of weir's begins with; [`Wishes`] hold the rest of the key.
+/// What every annotation of weir's begins with; [`DivertAnnotations`] hold the rest of the key.
 pub const ANNOTATIONS: &str = "weir.dev/";
 
 /// The annotations below `weir.dev/` of one object, unread: `divert` -> `enabled`.
-pub type Wishes = BTreeMap<Arc<str>, Arc<str>>;
+pub type DivertAnnotations = BTreeMap<Arc<str>, Arc<str>>;
 
 /// The pods of this node at one moment, and the namespaces' annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Residents {
+pub struct NodePods {
     /// The pods by their UID, as the API server spells it (`0b7f…-…`).
     pub pods: BTreeMap<Arc<str>, Arc<Pod>>,
     /// The namespaces that carry annotations of weir's.
-    pub namespaces: BTreeMap<Arc<str>, Arc<Wishes>>,
+    pub namespaces: BTreeMap<Arc<str>, Arc<DivertAnnotations>>,
     /// Whether these are all pods: those of an API server were listed.
     pub known: bool,
 }
@@ -38,11 +38,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The clients that `residents` are. A pod with `hostNetwork` has the node's address, and one that has run to its end may
+    /// The clients that `node_pods` are. A pod with `hostNetwork` has the node's address, and one that has run to its end may
     /// have one that is another's by now.
-    pub fn of(residents: &Residents) -> Self {
+    pub fn of(node_pods: &NodePods) -> Self {
         let mut namespaces: HashMap<IpAddr, Option<Arc<str>>> = HashMap::new();
-        for pod in residents.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
+        for pod in node_pods.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
             for address in &pod.addresses {
                 let known = namespaces.entry(address.to_canonical());
                 let known = known.or_insert_with(|| Some(pod.namespace.clone()));
@@ -51,7 +51,7 @@ impl Clients {
                 }
             }
         }
-        Self { known: residents.known, namespaces }
+        Self { known: node_pods.known, namespaces }
     }
 
     /// Whether no pod of this node has this address.
@@ -82,7 +82,7 @@ pub struct Pod {
     /// `status.podIPs`; empty until it has any.
     pub addresses: Vec<IpAddr>,
     /// Its annotations of weir's.
-    pub wishes: Wishes,
+    pub wishes: DivertAnnotations,
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
             finished: false,
             cgroup_uid: "uid".into(),
             addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
-            wishes: Wishes::default(),
+            wishes: DivertAnnotations::default(),
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
             pod("dev", &["10.1.0.4"]),
         ];
         let pods = pods.into_iter().enumerate().map(|(at, pod)| (at.to_string().into(), Arc::new(pod)));
-        let clients = Clients::of(&Residents { pods: pods.collect(), known: true, ..Residents::default() });
+        let clients = Clients::of(&NodePods { pods: pods.collect(), known: true, ..NodePods::default() });
         for (address, namespace, is_stranger) in [
             ("10.1.0.1", Some("shop"), false),
             ("::ffff:10.1.0.1", Some("shop"), false),

@@ -19,7 +19,7 @@ use super::route::Pattern;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policies {
     /// By the name a request asks for.
-    pub services: Vec<Rule<Calls>>,
+    pub services: Vec<Rule<RequestPolicy>>,
     /// By the name that a request is bound to.
     pub clients: Vec<Rule<Client>>,
 }
@@ -35,7 +35,7 @@ pub struct Rule<S> {
 
 /// How requests are tried. Small, since it is copied for every request; what is absent is as `limits` have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
+pub struct RequestPolicy {
     /// How long an endpoint may take over an answer's head, in milliseconds.
     pub response: Option<NonZeroU32>,
     /// Endpoints tried for one request, the first included.
@@ -46,7 +46,7 @@ pub struct Calls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// How they are tried.
-    pub calls: Calls,
+    pub requests: RequestPolicy,
     /// Consecutive failures after which one is out.
     pub failures: Option<u32>,
     /// How long it stays out.
@@ -60,13 +60,14 @@ impl Policies {
     }
 
     /// The rules for requests that ask for `name`, the strongest last.
-    pub fn for_service(&self, name: Labels<'_>) -> impl Iterator<Item = &Rule<Calls>> {
+    pub fn for_service(&self, name: Labels<'_>) -> impl Iterator<Item = &Rule<RequestPolicy>> {
         self.services.iter().filter(move |rule| rule.prefix.matches(name))
     }
 
     /// What holds for requests that ask for `name`.
-    pub fn service(&self, name: &Path) -> Calls {
-        self.for_service(name.labels()).fold(Calls::default(), |calls, rule| rule.settings.or(calls))
+    pub fn service(&self, name: &Path) -> RequestPolicy {
+        self.for_service(name.labels())
+            .fold(RequestPolicy::default(), |requests, rule| rule.settings.or(requests))
     }
 
     /// What holds for endpoints that are known by any of `names`.
@@ -77,7 +78,7 @@ impl Policies {
     }
 }
 
-impl Calls {
+impl RequestPolicy {
     /// These, and what they do not set as `earlier` has it.
     pub fn or(self, earlier: Self) -> Self {
         Self { response: self.response.or(earlier.response), attempts: self.attempts.or(earlier.attempts) }
@@ -101,7 +102,7 @@ impl Client {
     /// These, and what they do not set as `earlier` has it.
     pub fn or(self, earlier: Self) -> Self {
         Self {
-            calls: self.calls.or(earlier.calls),
+            requests: self.requests.or(earlier.requests),
             failures: self.failures.or(earlier.failures),
             backoff: self.backoff.or(earlier.backoff),
         }
@@ -126,14 +127,14 @@ mod tests {
     fn services(rules: &[(&str, u32, u8)]) -> Policies {
         let rule = |(prefix, response, attempts): &(&str, u32, u8)| Rule {
             prefix: Pattern::read(prefix).unwrap(),
-            settings: Calls { response: millis(*response), attempts: NonZeroU8::new(*attempts) },
+            settings: RequestPolicy { response: millis(*response), attempts: NonZeroU8::new(*attempts) },
         };
         Policies { services: rules.iter().map(rule).collect(), clients: Vec::new() }
     }
 
     fn of(rules: &[(&str, u32, u8)], name: &str) -> (u32, u8) {
-        let calls = services(rules).service(&name.parse().unwrap());
-        (calls.response.map_or(0, NonZeroU32::get), calls.attempts.map_or(0, NonZeroU8::get))
+        let requests = services(rules).service(&name.parse().unwrap());
+        (requests.response.map_or(0, NonZeroU32::get), requests.attempts.map_or(0, NonZeroU8::get))
     }
 
     #[test]
@@ -175,11 +176,13 @@ mod tests {
 
     #[test]
     fn of_a_services_and_a_clients_bound_the_smaller_holds() {
-        let calls =
-            |response, attempts| Calls { response: millis(response), attempts: NonZeroU8::new(attempts) };
-        assert_eq!(calls(100, 0).and(calls(200, 3)), calls(100, 3));
-        assert_eq!(calls(300, 2).and(calls(200, 3)), calls(200, 2));
-        assert_eq!(Calls::default().and(Calls::default()), Calls::default());
+        let requests = |response, attempts| RequestPolicy {
+            response: millis(response),
+            attempts: NonZeroU8::new(attempts),
+        };
+        assert_eq!(requests(100, 0).and(requests(200, 3)), requests(100, 3));
+        assert_eq!(requests(300, 2).and(requests(200, 3)), requests(200, 2));
+        assert_eq!(RequestPolicy::default().and(RequestPolicy::default()), RequestPolicy::default());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::verifier;
 #[derive(Debug)]
 pub enum InterceptError {
     /// The plan cannot work.
-    Plan(String),
+    Options(String),
     /// weir lacks capabilities.
     Capability {
         /// Their names, as capabilities(7) has them.
@@ -174,7 +174,7 @@ impl InterceptError {
 impl fmt::Display for InterceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plan(what) => write!(f, "{what}"),
+            Self::Options(what) => write!(f, "{what}"),
             Self::Capability { missing } => write!(
                 f,
                 "interception needs {}: run weir as root, or add the capabilities to the container's securityContext",

@@ -1,9 +1,9 @@
 //! Floor 2: diversion of applications' connections to weir by eBPF programs on the pods' cgroup.
 //!
 //! [`Interception::attach`] loads the programs and puts them in place; from then on a connect() to a known
-//! destination arrives at one of weir's transparent ports instead. The data workers ask [`Originals`] for
+//! destination arrives at one of weir's transparent ports instead. The data workers ask [`OriginalDsts`] for
 //! the address the application dialled, right after accept. What is known is told by
-//! [`Interception::divert`]; that weir still moves, by [`Heart`].
+//! [`Interception::divert`]; that weir still moves, by [`Heartbeat`].
 //!
 //! Three things must never happen, and the order of everything here follows from them:
 //! - A diverted connection without a dialled address: the program that files it is attached before the
@@ -20,13 +20,13 @@ mod capabilities;
 mod cgroup;
 mod counters;
 mod error;
-mod heart;
+mod heartbeat;
 mod logs;
 mod node;
 mod object;
-mod originals;
+mod options;
+mod original_dsts;
 mod owners;
-mod plan;
 mod pods;
 mod release;
 mod scope;
@@ -48,11 +48,11 @@ pub use attach::Refusal;
 pub use cgroup::{find_cgroup, living};
 pub use counters::Counters;
 pub use error::InterceptError;
-pub use heart::{Heart, monotonic_ns};
+pub use heartbeat::{Heartbeat, monotonic_ns};
 pub use node::{default_addresses, node_addresses, reachable_addresses};
-pub use originals::{Original, Originals, TOO_OLD, Unknown};
+pub use options::{Enrol, InterceptOptions};
+pub use original_dsts::{Original, OriginalDsts, TOO_OLD, Unknown};
 pub use owners::{Filer, Owners, Pods};
-pub use plan::{Enrol, Plan};
 pub use pods::diverted;
 pub use proxy_ebpf::decide::Fail;
 pub use proxy_ebpf::{Count, Pod, Policy};
@@ -77,8 +77,8 @@ pub struct Interception {
     /// The programs, to be attached again when the pods' cgroup was made anew.
     object: object::Object,
     counts: counters::Table,
-    heart: Heart,
-    originals: Originals,
+    heart: Heartbeat,
+    original_dsts: OriginalDsts,
     addresses: Vec<std::net::IpAddr>,
     logs: logs::Forwarder,
 }
@@ -96,17 +96,17 @@ impl Interception {
     ///
     /// One sentence on what is missing (a capability, cgroup2, a kernel feature, a sensible plan) and what
     /// to do. Nothing is left attached.
-    pub fn attach(plan: &Plan, listener: BorrowedFd<'_>) -> Result<Self, InterceptError> {
-        plan.check()?;
+    pub fn attach(options: &InterceptOptions, listener: BorrowedFd<'_>) -> Result<Self, InterceptError> {
+        options.check()?;
         sys::is_listening(listener).map_err(InterceptError::Listener)?;
-        let cgroup = cgroup::Cgroup::open(&plan.cgroup)?;
+        let cgroup = cgroup::Cgroup::open(&options.cgroup)?;
         // Before the object, of which older kernels say something that misleads.
         let netns = sys::netns_cookie().map_err(InterceptError::lacks("SO_NETNS_COOKIE"))?;
-        let mut object = object::Object::load(plan)?;
-        let settings = plan.settings(netns);
+        let mut object = object::Object::load(options)?;
+        let settings = options.settings(netns);
         let mut table: Array<MapData, wire::Wire<proxy_ebpf::Settings>> = object.map("SETTINGS")?;
         table.set(0, wire::Wire(settings), 0).map_err(InterceptError::map("SETTINGS"))?;
-        let heart = Heart::new(object.heart()?);
+        let heart = Heartbeat::new(object.heart()?);
         heart.beat()?;
         let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
         let mut this = Self {
@@ -114,13 +114,13 @@ impl Interception {
             cgroup,
             slot: object.slot()?,
             listener,
-            scope: scope::Table::new(object.map("SCOPE")?, plan.destinations),
+            scope: scope::Table::new(object.map("SCOPE")?, options.destinations),
             pods: pods::Table::new(object.map("PODS")?),
-            enrol: plan.enrol,
+            enrol: options.enrol,
             counts: counters::Table::new(object.map("COUNTS")?),
             heart,
-            originals: object.originals(Owners::new(netns, node_addresses()?))?,
-            addresses: plan.used(),
+            original_dsts: object.original_dsts(Owners::new(netns, node_addresses()?))?,
+            addresses: options.used(),
             logs: logs::Forwarder::none(),
             object,
         };
@@ -162,13 +162,13 @@ impl Interception {
     }
 
     /// The handle by which data workers learn what a diverted connection's application dialled.
-    pub fn originals(&self) -> Originals {
-        self.originals.clone()
+    pub fn original_dsts(&self) -> OriginalDsts {
+        self.original_dsts.clone()
     }
 
     /// The handle by which weir shows that it moves. Two seconds without a beat, and connections go direct
     /// (or are refused).
-    pub fn heart(&self) -> Heart {
+    pub fn heart(&self) -> Heartbeat {
         self.heart.clone()
     }
 
@@ -196,7 +196,7 @@ impl Interception {
         except: &BTreeSet<IpNet>,
     ) -> Result<Applied, InterceptError> {
         let node = node_addresses()?;
-        self.originals.owners().tell_node(&node);
+        self.original_dsts.owners().tell_node(&node);
         let own = node.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
         let excluded = scope::standing_exclusions().chain(own).chain(except.iter().copied());
         self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))
@@ -299,7 +299,7 @@ impl Interception {
             listener: sys::socket_cookie(self.listener.as_fd()).ok(),
             heart_age: self.heart.age(),
             destinations: self.scope.len(),
-            waiting: self.originals.found().waiting(),
+            waiting: self.original_dsts.found().waiting(),
         }
     }
 }
@@ -308,8 +308,8 @@ impl Interception {
 const _: fn() = || {
     fn shared<T: Send + Sync + Clone>() {}
     fn sent<T: Send>() {}
-    shared::<Originals>();
-    shared::<Heart>();
+    shared::<OriginalDsts>();
+    shared::<Heartbeat>();
     sent::<Interception>();
 };
 

@@ -65,7 +65,7 @@ pub fn reachable_addresses(listen: IpAddr, configured: &[IpAddr]) -> Result<Vec<
 /// Those of `candidates` that a socket on `listen` covers.
 fn covered(listen: IpAddr, candidates: &[IpAddr], own: &[IpAddr]) -> Result<Vec<IpAddr>, InterceptError> {
     if let Some(foreign) = candidates.iter().find(|address| !own.contains(address)) {
-        return Err(InterceptError::Plan(format!(
+        return Err(InterceptError::Options(format!(
             "{foreign} is no address of this node that pods could reach: set transparent.addresses"
         )));
     }
@@ -76,7 +76,7 @@ fn covered(listen: IpAddr, candidates: &[IpAddr], own: &[IpAddr]) -> Result<Vec<
     };
     let covered: Vec<IpAddr> = candidates.iter().copied().filter(covers).collect();
     if covered.is_empty() && !candidates.is_empty() {
-        return Err(InterceptError::Plan(format!(
+        return Err(InterceptError::Options(format!(
             "pods cannot reach weir at {listen}: set transparent.listen to [::], 0.0.0.0 or an address of this node"
         )));
     }

@@ -12,9 +12,9 @@ use super::attach::{self, Links, Refusal};
 use super::cgroup::Cgroup;
 use super::error::InterceptError;
 use super::logs::Forwarder;
-use super::originals::Originals;
+use super::options::InterceptOptions;
+use super::original_dsts::OriginalDsts;
 use super::owners::Owners;
-use super::plan::Plan;
 use super::scope::HOLES;
 use super::wire::Wire;
 use super::{Fail, capabilities, sys};
@@ -34,7 +34,7 @@ pub(super) struct Object {
 
 impl Object {
     /// Loads the object, its maps sized by the plan.
-    pub(super) fn load(plan: &Plan) -> Result<Self, InterceptError> {
+    pub(super) fn load(options: &InterceptOptions) -> Result<Self, InterceptError> {
         let missing = capabilities::missing();
         if !missing.is_empty() {
             return Err(InterceptError::Capability { missing });
@@ -47,16 +47,16 @@ impl Object {
                 cause: error.to_string(),
             })?),
         };
-        let closed = u8::from(plan.fail == Fail::Closed);
+        let closed = u8::from(options.fail == Fail::Closed);
         let mut ebpf = EbpfLoader::new()
             // Nothing in the programs depends on the layout of the kernel's own types.
             .btf(None)
             .override_global("FAIL_CLOSED", &closed, true)
-            .map_max_entries("TUPLES", plan.tuples)
-            .map_max_entries("SCOPE", plan.destinations.saturating_add(2 * HOLES))
+            .map_max_entries("TUPLES", options.tuples)
+            .map_max_entries("SCOPE", options.destinations.saturating_add(2 * HOLES))
             .load(&bytes)
             .map_err(|error| InterceptError::load(path.as_deref(), error))?;
-        let refusal = attach::load(&mut ebpf, plan.fail)?;
+        let refusal = attach::load(&mut ebpf, options.fail)?;
         Ok(Self { ebpf, path, refusal })
     }
 
@@ -83,7 +83,7 @@ impl Object {
     }
 
     /// What is filed about diverted connections.
-    pub(super) fn originals(&mut self, owners: Owners) -> Result<Originals, InterceptError> {
+    pub(super) fn original_dsts(&mut self, owners: Owners) -> Result<OriginalDsts, InterceptError> {
         let Some(Map::LruHashMap(map)) = self.ebpf.map("TUPLES") else {
             return Err(self.foreign("map TUPLES is not an LRU hash map".to_owned()));
         };
@@ -91,7 +91,7 @@ impl Object {
         sys::can_take(fd.as_fd()).map_err(InterceptError::lacks("look-up-and-delete of LRU maps"))?;
         // Only to have the sizes of its keys and values checked: what is done with it aya does not offer.
         let _: HashMap<MapData, Wire<Tuple>, Wire<Original>> = self.map("TUPLES")?;
-        Ok(Originals::new(fd, owners))
+        Ok(OriginalDsts::new(fd, owners))
     }
 
     /// What becomes of connections that weir cannot take.

@@ -2,7 +2,7 @@
 //!
 //! In the trie the longest prefix that holds an address decides alone. So an entry carries the ports of
 //! every wanted network around it too, and an exclusion inside a wanted network is an entry without ports:
-//! a hole. Working that out is pure ([`plan`]); [`Table`] carries out the differences.
+//! a hole. Working that out is pure ([`options`]); [`Table`] carries out the differences.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +130,7 @@ pub(super) fn standing_exclusions() -> impl Iterator<Item = IpNet> {
 }
 
 /// The entries that divert `wanted` and never what lies in `excluded`.
-pub(super) fn plan(wanted: &BTreeSet<Destination>, excluded: impl Iterator<Item = IpNet>) -> Entries {
+pub(super) fn options(wanted: &BTreeSet<Destination>, excluded: impl Iterator<Item = IpNet>) -> Entries {
     let mut nodes: BTreeMap<Prefix, Node> = BTreeMap::new();
     for Destination { net, ports } in wanted.iter().filter(|wanted| !wanted.ports.is_empty()) {
         let range = (*ports.start(), *ports.end());
@@ -292,7 +292,7 @@ impl Table {
     }
 
     fn all(&mut self) -> Result<Applied, InterceptError> {
-        let entries = plan(&self.asked.wanted, self.asked.excluded.iter().copied());
+        let entries = options(&self.asked.wanted, self.asked.excluded.iter().copied());
         let applied = self.apply(&entries)?;
         self.asked.in_force = applied.left_out == 0;
         Ok(applied)

@@ -22,7 +22,7 @@ fn diverted(entries: &Entries, address: &str, port: u16) -> bool {
 
 fn plan_of(wanted: &[Destination], excluded: &[&str]) -> Entries {
     let excluded = excluded.iter().map(|net| net.parse().expect("a network"));
-    plan(&wanted.iter().cloned().collect(), excluded)
+    options(&wanted.iter().cloned().collect(), excluded)
 }
 
 #[test]
@@ -47,17 +47,17 @@ fn what_is_excluded_is_a_hole_in_what_is_wanted() {
 
 #[test]
 fn everything_means_everything_but_the_standing_exclusions_and_no_family_means_the_other() {
-    let v6 = plan(&[destination("::/0", 1..=65535)].into(), standing_exclusions());
+    let v6 = options(&[destination("::/0", 1..=65535)].into(), standing_exclusions());
     assert!(diverted(&v6, "fd00::1", 80));
     for address in ["::1", "::", "fe80::1", "ff02::1", "10.0.0.1", "127.0.0.1"] {
         assert!(!diverted(&v6, address, 80), "{address}");
     }
-    let v4 = plan(&[destination("0.0.0.0/0", 1..=65535)].into(), standing_exclusions());
+    let v4 = options(&[destination("0.0.0.0/0", 1..=65535)].into(), standing_exclusions());
     assert!(diverted(&v4, "10.0.0.1", 80));
     for address in ["127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "fd00::1"] {
         assert!(!diverted(&v4, address, 80), "{address}");
     }
-    let both = plan(
+    let both = options(
         &[destination("0.0.0.0/0", 80..=80), destination("::/0", 81..=81)].into(),
         standing_exclusions(),
     );
@@ -67,7 +67,7 @@ fn everything_means_everything_but_the_standing_exclusions_and_no_family_means_t
 
 #[test]
 fn a_wanted_network_that_is_never_diverted_is_counted() {
-    let entries = plan(
+    let entries = options(
         &[destination("127.0.0.0/8", 1..=9), destination("127.0.0.1/32", 1..=9)].into(),
         standing_exclusions(),
     );
@@ -110,7 +110,7 @@ proptest! {
     ) {
         let wanted: BTreeSet<Destination> =
             wanted.into_iter().map(|(net, low, more)| Destination { net, ports: low..=low + more }).collect();
-        let entries = plan(&wanted, excluded.iter().copied());
+        let entries = options(&wanted, excluded.iter().copied());
         let expected = wanted.iter().any(|d| d.net.contains(&address) && d.ports.contains(&port))
             && !excluded.iter().any(|net| net.contains(&address));
         prop_assert_eq!(diverted(&entries, &address.to_string(), port), expected);
@@ -131,7 +131,7 @@ proptest! {
         let mut asked = Asked::new(before.clone(), excluded.clone());
         let gone: Vec<_> = before.difference(&after).cloned().collect();
         let come: Vec<_> = after.difference(&before).cloned().collect();
-        let mut entries = plan(&before, excluded.iter().copied()).by_prefix;
+        let mut entries = options(&before, excluded.iter().copied()).by_prefix;
         for address in asked.amend(&gone, &come) {
             match asked.entry(address) {
                 Some(ports) => entries.insert(Prefix::of(address), ports),
@@ -139,6 +139,6 @@ proptest! {
             };
         }
         prop_assert_eq!(&asked.wanted, &after);
-        prop_assert_eq!(entries, plan(&after, excluded.iter().copied()).by_prefix);
+        prop_assert_eq!(entries, options(&after, excluded.iter().copied()).by_prefix);
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use proxy_ebpf::{Address, Original, Tuple};
 
-use super::heart::monotonic_ns;
-use super::originals::Originals;
+use super::heartbeat::monotonic_ns;
+use super::original_dsts::OriginalDsts;
 use super::sys;
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 
 /// Entries per step.
 const BATCH: usize = 512;
@@ -22,7 +22,7 @@ const BATCH: usize = 512;
 pub struct Found {
     waiting: AtomicUsize,
     /// Entries that were removed because of their age.
-    pub expired: Count,
+    pub expired: Counter,
 }
 
 impl Found {
@@ -34,7 +34,7 @@ impl Found {
 
 /// A walk over all entries, a batch at a time.
 pub struct Sweep {
-    originals: Originals,
+    original_dsts: OriginalDsts,
     age: Duration,
     at: Option<u32>,
     keys: Vec<Tuple>,
@@ -43,13 +43,13 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    pub(super) fn new(originals: Originals, age: Duration) -> Self {
+    pub(super) fn new(original_dsts: OriginalDsts, age: Duration) -> Self {
         let none = Address { words: [0; 4] };
         let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0, sequence: 0 };
         let original =
             Original { address: none, cgroup: 0, pod: 0, netns: 0, at: 0, port: 0, flags: 0, layout: 0 };
         let (keys, values) = (vec![tuple; BATCH], vec![original; BATCH]);
-        Self { originals, age, at: None, keys, values, waiting: 0 }
+        Self { original_dsts, age, at: None, keys, values, waiting: 0 }
     }
 
     /// Looks over the next entries; whether there are more. An entry that is filed meanwhile may be missed.
@@ -58,7 +58,7 @@ impl Sweep {
     ///
     /// The kernel has no memory for the copies.
     pub fn step(&mut self) -> io::Result<bool> {
-        let table = self.originals.table();
+        let table = self.original_dsts.table();
         let (count, more) = sys::read_batch(table, &mut self.at, &mut self.keys, &mut self.values)?;
         let now = monotonic_ns();
         let age = u64::try_from(self.age.as_nanos()).unwrap_or(u64::MAX);
@@ -66,13 +66,13 @@ impl Sweep {
         for (tuple, _) in self.keys.iter().zip(&self.values).take(count).filter(|(_, filed)| is_old(filed)) {
             match sys::take(table, tuple) {
                 Some(new) if !is_old(&new) => sys::put_back(table, tuple, &new),
-                Some(_) => self.originals.found().expired.up(),
+                Some(_) => self.original_dsts.found().expired.inc(),
                 None => {}
             }
         }
         self.waiting += self.values.iter().take(count).filter(|filed| !is_old(filed)).count();
         if !more {
-            self.originals.found().waiting.store(self.waiting, Ordering::Relaxed);
+            self.original_dsts.found().waiting.store(self.waiting, Ordering::Relaxed);
         }
         Ok(more)
     }

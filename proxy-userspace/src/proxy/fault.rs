@@ -8,7 +8,7 @@ use std::fmt;
 use http::StatusCode;
 
 use crate::domain::name::BadHost;
-use crate::domain::refuse::Refusal;
+use crate::domain::ssrf::Refusal;
 
 /// A request that weir could not pass on, or whose answer it could not pass back.
 #[derive(Debug)]

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
-use crate::domain::refuse::Refusal;
+use crate::domain::ssrf::Refusal;
 use crate::proxy::fault::Kind;
-use crate::proxy::listener::{Door, Turned};
-use crate::proxy::routing::cache::Bindings;
+use crate::proxy::listener::{CloseReason, Listener};
+use crate::proxy::routing::cache::RouteCacheStats;
 use crate::proxy::routing::external::Busy;
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::tcp;
@@ -23,7 +23,7 @@ pub struct Metrics {
     /// What the workers share.
     pub shared: Arc<Shared>,
     /// The listeners.
-    pub doors: Vec<Arc<Door>>,
+    pub listeners: Vec<Arc<Listener>>,
 }
 
 impl Scrape for Metrics {
@@ -33,7 +33,7 @@ impl Scrape for Metrics {
         // the first, which is the one the name binds to, stands for it. The admin's state has both.
         let mut seen = HashSet::new();
         clusters.retain(|cluster| seen.insert(cluster.name.clone()));
-        listeners(page, &self.doors)?;
+        listeners(page, &self.listeners)?;
         requests(page, &clusters)?;
         endpoints(page, &clusters)?;
         self.faults(page)?;
@@ -43,9 +43,10 @@ impl Scrape for Metrics {
     }
 }
 
-fn listeners(page: &mut Page<'_>, doors: &[Arc<Door>]) -> fmt::Result {
-    let rows =
-        |count: fn(&Door) -> u64| doors.iter().map(move |it| ([("listener", it.way.label())], count(it)));
+fn listeners(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
+    let rows = |count: fn(&Listener) -> u64| {
+        listeners.iter().map(move |it| ([("listener", it.kind.label())], count(it)))
+    };
     page.counters("weir_listener_connections", "Connections accepted", rows(|it| it.connections.value()))?;
     page.counters(
         "weir_listener_requests",
@@ -57,11 +58,11 @@ fn listeners(page: &mut Page<'_>, doors: &[Arc<Door>]) -> fmt::Result {
         "First heads that weir's parser cannot hold, and that were carried as bytes",
         rows(|it| it.unparsed_heads.value()),
     )?;
-    let open = doors.iter().map(|it| ([("listener", it.way.label())], it.open.value() as f64));
+    let open = listeners.iter().map(|it| ([("listener", it.kind.label())], it.open.value() as f64));
     page.gauges("weir_listener_open_connections", "Connections open now", open)?;
-    let turned = doors.iter().flat_map(|it| {
-        let reasons = Turned::LABELS.iter().zip(&it.turned_away);
-        reasons.map(|(reason, count)| ([("listener", it.way.label()), ("reason", *reason)], count.value()))
+    let turned = listeners.iter().flat_map(|it| {
+        let reasons = CloseReason::LABELS.iter().zip(&it.closed);
+        reasons.map(|(reason, count)| ([("listener", it.kind.label()), ("reason", *reason)], count.value()))
     });
     page.counters("weir_listener_closed", "Connections closed without being served", turned)
 }
@@ -160,7 +161,7 @@ impl Metrics {
         let refusals = Refusal::LABELS.iter().zip(&self.shared.connecting.refusals);
         let rows = refusals.map(|(reason, count)| ([("reason", *reason)], count.value()));
         page.counters("weir_refused", "Destinations that weir did not connect to", rows)?;
-        let outside = &self.shared.routing.outside;
+        let outside = &self.shared.routing.external;
         let diagnoses = self.shared.diagnoses.value();
         let none: [(&str, &str); 0] = [];
         page.counters("weir_diagnoses", "Requests answered with a diagnosis", [(none, diagnoses)])?;
@@ -214,7 +215,7 @@ impl Metrics {
     }
 
     fn look_ups(&self, page: &mut Page<'_>) -> fmt::Result {
-        let look_ups = &self.shared.routing.outside.look_ups;
+        let look_ups = &self.shared.routing.external.look_ups;
         let none: [(&str, &str); 0] = [];
         page.gauges("weir_dns_lookups", "Look-ups under way", [(none, look_ups.under_way() as f64)])?;
         let refused = Busy::LABELS.iter().zip(&look_ups.refused);
@@ -250,7 +251,7 @@ impl Metrics {
             "Names that had to be bound",
             [(none, bindings.misses.value())],
         )?;
-        let evicted = Bindings::REASONS.iter().zip(&bindings.evicted);
+        let evicted = RouteCacheStats::REASONS.iter().zip(&bindings.evicted);
         let evicted = evicted.map(|(reason, count)| ([("reason", *reason)], count.value()));
         page.counters("weir_binding_evictions", "Bound names that were forgotten", evicted)
     }

@@ -6,20 +6,20 @@ use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::tunnel::{End, Side, Tunnel};
 use crate::proxy::upstream::cluster::Lease;
-use crate::telemetry::{Count, Level};
+use crate::telemetry::{Counter, Gauge};
 use crate::transport::{Copied, Io, Peer, copy};
 
 /// What is counted of byte tunnels.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Tunnels open now.
-    pub open: Level,
+    pub open: Gauge,
     /// Tunnels that have ended, by how.
-    pub ended: [Count; Self::ENDS.len()],
+    pub ended: [Counter; Self::ENDS.len()],
     /// Bytes from clients to servers.
-    pub up: Count,
+    pub up: Counter,
     /// Bytes from servers to clients.
-    pub down: Count,
+    pub down: Counter,
 }
 
 impl Stats {
@@ -28,11 +28,11 @@ impl Stats {
 }
 
 /// Copies between two connections until both are done, and settles the lease.
-pub async fn carry(stats: &Stats, limits: &Limits, mut lease: Lease, mut client: Io, mut server: Io) {
-    stats.open.up();
+pub async fn forward(stats: &Stats, limits: &Limits, mut lease: Lease, mut client: Io, mut server: Io) {
+    stats.open.inc();
     let lived = || lease.answered(Instant::now(), Outcome::Carried);
     let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle, lived).await;
-    stats.open.down();
+    stats.open.dec();
     stats.up.add(copied.up);
     stats.down.add(copied.down);
     let Copied { up, down, first, last_word, end } = copied;
@@ -49,7 +49,7 @@ pub async fn carry(stats: &Stats, limits: &Limits, mut lease: Lease, mut client:
         (End::Broken(Side::Client), _) => 2,
         (End::Broken(Side::Server), _) => 3,
     };
-    stats.ended[end].up();
+    stats.ended[end].inc();
     tracing::debug!(
         name = %lease.cluster().name,
         endpoint = %lease.backend().address,

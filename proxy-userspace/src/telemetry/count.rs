@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A number of things that happened; it only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     /// One more.
-    pub fn up(&self) {
+    pub fn inc(&self) {
         self.add(1);
     }
 
@@ -25,21 +25,21 @@ impl Count {
 
 /// How many of something there are now.
 #[derive(Debug, Default)]
-pub struct Level(AtomicUsize);
+pub struct Gauge(AtomicUsize);
 
-impl Level {
+impl Gauge {
     /// One more; returns how many there were before.
-    pub fn up(&self) -> usize {
+    pub fn inc(&self) -> usize {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// One less. Every call pairs with an earlier [`Level::up`].
-    pub fn down(&self) {
+    /// One less. Every call pairs with an earlier [`Gauge::inc`].
+    pub fn dec(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// `n` less. Every one pairs with an earlier [`Level::up`].
-    pub fn down_by(&self, n: usize) {
+    /// `n` less. Every one pairs with an earlier [`Gauge::inc`].
+    pub fn dec_by(&self, n: usize) {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 

@@ -64,7 +64,7 @@ impl Connector {
         if let Some(limit) = self.hop_limit {
             set_hop_limit(&options, limit, endpoint.is_ipv6())?;
         }
-        ask_when_silent(&options, self.unacknowledged, self.keep_alive)?;
+        set_keepalive(&options, self.unacknowledged, self.keep_alive)?;
         Ok(socket)
     }
 
@@ -81,11 +81,7 @@ impl Connector {
 /// # Errors
 ///
 /// What the kernel says.
-pub fn ask_when_silent(
-    socket: &SockRef<'_>,
-    unacknowledged: Duration,
-    keep_alive: Duration,
-) -> io::Result<()> {
+pub fn set_keepalive(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive: Duration) -> io::Result<()> {
     let interval = between(unacknowledged);
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(keep_alive).with_interval(interval).with_retries(PROBES),

@@ -94,7 +94,7 @@ impl Io {
     }
 
     /// Puts `bytes` in front of what is still to be read.
-    pub fn put_back(&mut self, bytes: Bytes) {
+    pub fn unread(&mut self, bytes: Bytes) {
         self.prefix = if self.prefix.is_empty() {
             bytes
         } else {

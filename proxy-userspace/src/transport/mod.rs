@@ -15,7 +15,7 @@ mod tcp_info;
 
 pub use activity::{Activity, Phase};
 pub use bad_head::MakeAnswer;
-pub use connect::{ConnectError, Connector, ask_when_silent};
+pub use connect::{ConnectError, Connector, set_keepalive};
 pub use copy::{Copied, copy};
 pub use hops::{hop_limit, set_hop_limit};
 pub use interim::Bounds;

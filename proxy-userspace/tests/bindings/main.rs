@@ -11,13 +11,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir::app::terms_of;
+use weir::app::config_of;
 use weir::config::Settings;
 use weir::domain::catalog::{AppProtocol, Catalog, Namer, Service, ServiceKey, ServicePort};
 use weir::domain::dtab::{Bounds, Dtab, Origin};
 use weir::domain::name::{Host, Scope};
-use weir::proxy::routing::cache::Routes;
-use weir::proxy::routing::snapshot::World;
+use weir::proxy::routing::cache::RouteCache;
+use weir::proxy::routing::snapshot::Snapshot;
 
 const NAMES: usize = 10_000;
 const ENTRIES: usize = 500;
@@ -45,8 +45,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A world of 10,000 services, each with an entry that leads nowhere or a common one for its name.
-fn world() -> Arc<World> {
+/// A snapshot of 10,000 services, each with an entry that leads nowhere or a common one for its name.
+fn snapshot() -> Arc<Snapshot> {
     let mut catalog = Catalog::default();
     for at in 0..NAMES {
         let key = ServiceKey { namer: Namer::Fs, namespace: "".into(), name: format!("service-{at}").into() };
@@ -74,21 +74,21 @@ fn world() -> Arc<World> {
     let mut dtab = Dtab::base();
     dtab.append(Dtab::parse(&text, Origin::Configured, &Bounds::CONFIGURATION).unwrap());
     let settings = Settings { dtab: Arc::new(dtab), ..Settings::default() };
-    Arc::new(World::build(&terms_of(&settings), Arc::new(catalog), None))
+    Arc::new(Snapshot::build(&config_of(&settings), Arc::new(catalog), None))
 }
 
 #[test]
 fn a_known_name_allocates_nothing_and_an_unknown_one_is_bound_quickly() {
-    let (world, routes) = (world(), Routes::default());
+    let (snapshot, routes) = (snapshot(), RouteCache::default());
     let names: Vec<String> = (0..NAMES).map(|at| format!("service-{at}")).collect();
     let each =
         || names.iter().map(|name| Host { host: name.as_str().into(), port: None, scope: Scope::Anywhere });
     let begun = Instant::now();
-    each().for_each(|host| drop(routes.of(&world, &host)));
+    each().for_each(|host| drop(routes.of(&snapshot, &host)));
     let miss = begun.elapsed() / NAMES as u32;
     assert_eq!(routes.len(), NAMES);
     let (begun, before) = (Instant::now(), ALLOCATIONS.get());
-    each().for_each(|host| drop(routes.of(&world, &host)));
+    each().for_each(|host| drop(routes.of(&snapshot, &host)));
     let hit = begun.elapsed() / NAMES as u32;
     assert_eq!(ALLOCATIONS.get(), before, "a hit allocates");
     println!("a miss: {miss:?}; a hit: {hit:?}");
@@ -97,7 +97,7 @@ fn a_known_name_allocates_nothing_and_an_unknown_one_is_bound_quickly() {
     assert!(miss < bound, "a miss takes {miss:?}");
     assert!(hit < bound / 20, "a hit takes {hit:?}");
     let begun = Instant::now();
-    routes.sweep(&world, begun + Duration::from_secs(1));
+    routes.sweep(&snapshot, begun + Duration::from_secs(1));
     println!("a look over all of them: {:?}", begun.elapsed());
     assert_eq!(routes.len(), NAMES);
 }

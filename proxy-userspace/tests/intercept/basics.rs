@@ -7,14 +7,14 @@ use std::os::fd::AsRawFd;
 use proxy_ebpf::Count;
 use weir::intercept::Unknown;
 
-use crate::weir::{Answering, Direct, dial, intercept, ip, plan, read, service, waiting};
+use crate::weir::{Answering, Direct, dial, intercept, ip, options, read, service, waiting};
 use crate::world::{NODE, SERVICE, on_a_node};
 
 #[test]
 fn weir_and_the_application_both_see_the_dialled_address_in_every_family() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
         assert_eq!(world.run(|| dial(service(1, 443))), "weir [fd96::10]:443, peer [fd96::10]:443");
         let mapped: SocketAddr = "[::ffff:10.96.0.10]:8080".parse().unwrap();
@@ -30,7 +30,7 @@ fn weir_and_the_application_both_see_the_dialled_address_in_every_family() {
 #[test]
 fn weir_learns_who_dialled() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
+        let (interception, listeners) = intercept(&options(world));
         let container = world.container.id();
         world.run(|| {
             let port = listeners.len();
@@ -39,7 +39,7 @@ fn weir_learns_who_dialled() {
         let found = listeners.iter().find_map(|listener| {
             listener.set_nonblocking(true).unwrap();
             let (stream, client) = listener.accept().ok()?;
-            interception.originals().take(&stream, client, stream.local_addr().unwrap()).ok()
+            interception.original_dsts().take(&stream, client, stream.local_addr().unwrap()).ok()
         });
         let original = found.expect("the entry outlives the client");
         assert_eq!((original.dialled, original.cgroup), (service(0, 80), container));
@@ -50,7 +50,7 @@ fn weir_learns_who_dialled() {
 #[test]
 fn a_client_that_closes_before_accept_is_still_known() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
+        let (interception, listeners) = intercept(&options(world));
         world.run(|| {
             for port in 1..=100 {
                 let mut stream = TcpStream::connect(service(0, port)).unwrap();
@@ -62,7 +62,8 @@ fn a_client_that_closes_before_accept_is_still_known() {
         for listener in &listeners {
             listener.set_nonblocking(true).unwrap();
             while let Ok((stream, client)) = listener.accept() {
-                let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
+                let original =
+                    interception.original_dsts().take(&stream, client, stream.local_addr().unwrap());
                 ports.push(original.expect("the dialled address").dialled.port());
             }
         }
@@ -84,8 +85,8 @@ fn dissolve(socket: &socket2::Socket) {
 #[test]
 fn a_socket_used_again_tells_of_its_last_connection_only() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let said = world.run(|| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -105,7 +106,7 @@ fn a_socket_used_again_tells_of_its_last_connection_only() {
 #[test]
 fn a_leftover_never_makes_a_plain_client_a_diverted_one() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
+        let (interception, listeners) = intercept(&options(world));
         let from = |port: u16, to: SocketAddr| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
             socket.set_reuse_address(true).unwrap();
@@ -131,7 +132,8 @@ fn a_leftover_never_makes_a_plain_client_a_diverted_one() {
         for listener in &listeners {
             listener.set_nonblocking(true).unwrap();
             while let Ok((stream, client)) = listener.accept() {
-                let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
+                let original =
+                    interception.original_dsts().take(&stream, client, stream.local_addr().unwrap());
                 found.push(original.map(|it| it.dialled));
             }
         }
@@ -145,8 +147,8 @@ fn a_leftover_never_makes_a_plain_client_a_diverted_one() {
 #[test]
 fn a_connection_with_weirs_mark_goes_direct() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let marked = |mark: u32| {
             world.run(move || {
@@ -166,8 +168,8 @@ fn a_connection_with_weirs_mark_goes_direct() {
 #[test]
 fn a_connection_that_does_not_block_is_diverted_too() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let said = world.run(|| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
             socket.set_nonblocking(true).unwrap();

@@ -2,16 +2,16 @@
 
 use proxy_ebpf::Count;
 use socket2::{Domain, Socket, Type};
-use weir::intercept::Plan;
+use weir::intercept::InterceptOptions;
 
-use crate::weir::{Answering, Beating, Direct, dial, intercept, listen, plan, read, service, services};
+use crate::weir::{Answering, Beating, Direct, dial, intercept, listen, options, read, service, services};
 use crate::world::on_a_node;
 
 #[test]
 fn a_socket_bound_to_its_device_is_diverted() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         for family in [0, 1] {
             let said = world.run(move || {
                 let socket =
@@ -28,14 +28,14 @@ fn a_socket_bound_to_its_device_is_diverted() {
 #[test]
 fn of_two_weirs_one_diverts_and_the_other_takes_over() {
     on_a_node(|world| {
-        let first = plan(world);
+        let first = options(world);
         let (mut one, listeners) = intercept(&first);
-        let _one = Answering::start(&listeners, &one.originals());
-        let second = Plan { first_port: 5142, ports: 1, ..first };
+        let _one = Answering::start(&listeners, &one.original_dsts());
+        let second = InterceptOptions { first_port: 5142, ports: 1, ..first };
         let others = [listen(5142, 128)];
         let mut two = Beating::attach(&second, &others[0]);
         two.divert(&services().collect()).unwrap();
-        let _two = Answering::start(&others, &two.originals());
+        let _two = Answering::start(&others, &two.original_dsts());
         let _direct = Direct::start(world);
         for family in [0, 1] {
             assert_eq!(

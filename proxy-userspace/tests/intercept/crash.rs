@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use crate::bpf::expect_attached;
 use crate::failing::links_of;
 use crate::traced::{Command, Traced, consent};
-use crate::weir::{Answering, Direct, dial, intercept, plan, service};
+use crate::weir::{Answering, Direct, dial, intercept, options, service};
 use crate::world::{Cgroup, World, on_a_node};
 
 /// The hooks that weir attaches to.
@@ -15,10 +15,10 @@ const HOOKS: usize = 5;
 /// Lets a weir attach so many of its links, and then make so many more calls of bpf(2); and ends it there. What is left
 /// of it; `None` if it makes fewer calls and is ready before.
 fn crash(world: &World, cgroup: &Cgroup, links: usize, more: usize) -> Option<Vec<OwnedFd>> {
-    let plan = plan(world);
+    let options = options(world);
     let weir = Traced::seize(world.start_on_node(cgroup, move || {
         consent();
-        std::mem::forget(intercept(&plan));
+        std::mem::forget(intercept(&options));
         String::new()
     }));
     if links == 0 {
@@ -43,8 +43,8 @@ fn all_direct(world: &World) {
 
 /// A weir of this process attaches beside so many programs that are left of others, diverts, and goes without a trace.
 fn a_fresh_one_works(world: &World, left: usize) {
-    let (interception, listeners) = intercept(&plan(world));
-    let weir = Answering::start(&listeners, &interception.originals());
+    let (interception, listeners) = intercept(&options(world));
+    let weir = Answering::start(&listeners, &interception.original_dsts());
     assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
     assert_eq!(world.run(|| dial(service(1, 80))), "weir [fd96::10]:80, peer [fd96::10]:80");
     assert!(interception.status().is_armed());
@@ -57,7 +57,7 @@ fn a_fresh_one_works(world: &World, left: usize) {
 fn a_weir_ended_after_any_step_of_attaching_leaves_connections_direct_and_the_next_ones_way_free() {
     on_a_node(|world| {
         // Once in this process, so that the loader's lazy probing is not in the forked one.
-        drop(intercept(&plan(world)));
+        drop(intercept(&options(world)));
         let _direct = Direct::start(world);
         let own = Cgroup::new(world.pods.path.parent().unwrap());
         let mut left = Vec::new();
@@ -75,7 +75,7 @@ fn a_weir_ended_after_any_step_of_attaching_leaves_connections_direct_and_the_ne
 #[test]
 fn a_weir_ended_while_it_learns_what_to_divert_leaves_connections_direct() {
     on_a_node(|world| {
-        drop(intercept(&plan(world)));
+        drop(intercept(&options(world)));
         let _direct = Direct::start(world);
         let own = Cgroup::new(world.pods.path.parent().unwrap());
         let mut steps = 0;

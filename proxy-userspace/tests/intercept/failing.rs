@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 use proxy_ebpf::Count;
-use weir::intercept::{Fail, Plan, Refusal};
+use weir::intercept::{Fail, InterceptOptions, Refusal};
 
 use crate::weir::{
-    Answering, Beating, Direct, dial, eventually, intercept, listeners, plan, service, services,
+    Answering, Beating, Direct, dial, eventually, intercept, listeners, options, service, services,
 };
 use crate::world::{Cgroup, Process, World, keep_only, on_a_node, steal};
 
@@ -29,10 +29,10 @@ pub fn links_of(process: Pid) -> Vec<OwnedFd> {
 
 /// A weir in a process of its own, that lives until it is killed.
 fn separate_weir(world: &World, cgroup: &Cgroup) -> Process {
-    let plan = plan(world);
+    let options = options(world);
     world.start_on_node(cgroup, move || {
-        let (interception, listeners) = intercept(&plan);
-        let _answering = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options);
+        let _answering = Answering::start(&listeners, &interception.original_dsts());
         loop {
             std::thread::park();
         }
@@ -43,7 +43,7 @@ fn separate_weir(world: &World, cgroup: &Cgroup) -> Process {
 fn a_killed_weir_costs_no_connection_although_its_programs_stay() {
     on_a_node(|world| {
         // Once in this process, so that the loader's lazy probing is not in the forked one.
-        drop(intercept(&plan(world)));
+        drop(intercept(&options(world)));
         let _direct = Direct::start(world);
         let own = Cgroup::new(world.pods.path.parent().unwrap());
         let weir = separate_weir(world, &own);
@@ -60,8 +60,8 @@ fn a_killed_weir_costs_no_connection_although_its_programs_stay() {
 #[test]
 fn a_stopped_weir_costs_connections_for_two_seconds_only() {
     on_a_node(|world| {
-        let (mut interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         interception.stop_heart();
         interception.heart().beat().unwrap();
@@ -77,7 +77,7 @@ fn a_stopped_weir_costs_connections_for_two_seconds_only() {
 #[test]
 fn a_listener_that_was_shut_down_takes_no_connections() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
+        let (interception, listeners) = intercept(&options(world));
         let _direct = Direct::start(world);
         shutdown(&listeners[0]);
         assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
@@ -89,13 +89,13 @@ fn a_listener_that_was_shut_down_takes_no_connections() {
 #[test]
 fn one_workers_listener_may_close_while_weir_lives() {
     on_a_node(|world| {
-        let plan = plan(world);
+        let options = options(world);
         let mut listeners = listeners();
-        let mut interception = Beating::attach(&plan, &listeners[0]);
+        let mut interception = Beating::attach(&options, &listeners[0]);
         interception.divert(&services().collect()).unwrap();
         let others = listeners.split_off(1);
         drop(listeners);
-        let _weir = Answering::start(&others, &interception.originals());
+        let _weir = Answering::start(&others, &interception.original_dsts());
         assert!(interception.status().is_armed(), "{:?}", interception.status());
     });
 }
@@ -103,8 +103,8 @@ fn one_workers_listener_may_close_while_weir_lives() {
 #[test]
 fn a_planned_stop_sends_connections_direct_at_once_and_can_be_undone() {
     on_a_node(|world| {
-        let (mut interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         interception.disarm();
         assert!(!interception.status().is_armed());
@@ -120,15 +120,15 @@ fn a_planned_stop_sends_connections_direct_at_once_and_can_be_undone() {
 #[test]
 fn with_closed_failures_a_connection_without_weir_is_refused_in_both_families() {
     on_a_node(|world| {
-        let mut plan = plan(world);
-        plan.fail = Fail::Closed;
-        let (mut interception, listeners) = intercept(&plan);
+        let mut options = options(world);
+        options.fail = Fail::Closed;
+        let (mut interception, listeners) = intercept(&options);
         let refused = match interception.refusal() {
             Refusal::ConnectionRefused if kernel() >= (5, 18) => "ConnectionRefused",
             Refusal::NotPermitted if kernel() < (5, 18) => "PermissionDenied",
             other => panic!("{other:?} on Linux {:?}", kernel()),
         };
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         assert!(world.run(|| dial(service(0, 80))).starts_with("weir"));
         interception.disarm();
@@ -168,7 +168,7 @@ fn without_set_retval(folder: &Path) -> PathBuf {
 #[test]
 fn a_kernel_that_cannot_set_what_connect_returns_diverts_and_denies_all_the_same() {
     on_a_node(|world| {
-        drop(intercept(&plan(world)));
+        drop(intercept(&options(world)));
         let _direct = Direct::start(world);
         let folder = tempfile::tempdir().unwrap();
         let object = without_set_retval(folder.path());
@@ -179,8 +179,8 @@ fn a_kernel_that_cannot_set_what_connect_returns_diverts_and_denies_all_the_same
             (Fail::Closed, true, "weir"),
             (Fail::Closed, false, "PermissionDenied"),
         ] {
-            let (plan, object) = (Plan { fail, ..plan(world) }, object.clone());
-            let weir = world.start_on_node(&own, move || of_object(&object, &plan, armed));
+            let (options, object) = (InterceptOptions { fail, ..options(world) }, object.clone());
+            let weir = world.start_on_node(&own, move || of_object(&object, &options, armed));
             eventually(expected, || world.run(|| dial(service(0, 80))));
             assert!(world.run(|| dial(service(1, 80))).starts_with(expected));
             weir.kill();
@@ -190,13 +190,13 @@ fn a_kernel_that_cannot_set_what_connect_returns_diverts_and_denies_all_the_same
 
 /// As a weir that runs with this object and the DaemonSet's capabilities, until it is killed. Without CAP_PERFMON the
 /// verifier also walks branches that are never taken.
-fn of_object(object: &Path, plan: &Plan, armed: bool) -> String {
+fn of_object(object: &Path, options: &InterceptOptions, armed: bool) -> String {
     keep_only(&[12, 39]);
     let object = CString::new(object.as_os_str().as_encoded_bytes()).unwrap();
     // SAFETY: a forked process with this one thread; std's own lock on the environment may be held for ever in it.
     unsafe { libc::setenv(c"WEIR_BPF_OBJECT".as_ptr(), object.as_ptr(), 1) };
-    let (mut interception, listeners) = intercept(plan);
-    let _answering = Answering::start(&listeners, &interception.originals());
+    let (mut interception, listeners) = intercept(options);
+    let _answering = Answering::start(&listeners, &interception.original_dsts());
     if !armed {
         interception.disarm();
     }

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::IpNet;
 use proxy_ebpf::Count;
-use weir::intercept::{Destination, Plan};
+use weir::intercept::{Destination, InterceptOptions};
 
 use crate::bpf::{Balancer, expect_attached};
-use crate::weir::{Answering, Beating, Direct, dial, intercept, ip, plan, service};
+use crate::weir::{Answering, Beating, Direct, dial, intercept, ip, options, service};
 use crate::world::{Cgroup, POD, SERVICE, World, on_a_node};
 
 /// Where the balancer sends what is for [`SERVICE`].
@@ -69,10 +69,10 @@ fn of_a_balancer_on_a_cgroup_above_weir_goes_first_whoever_came_first() {
     for weir_came_first in [true, false] {
         on_a_node(move |world| {
             let _backends = backends(world);
-            let below = Plan { cgroup: world.pod_cgroup.path.clone(), ..plan(world) };
+            let below = InterceptOptions { cgroup: world.pod_cgroup.path.clone(), ..options(world) };
             let early = (!weir_came_first).then(|| balancer(&world.pods));
             let (mut interception, listeners) = intercept(&below);
-            let _weir = Answering::start(&listeners, &interception.originals());
+            let _weir = Answering::start(&listeners, &interception.original_dsts());
             let balancer = early.unwrap_or_else(|| balancer(&world.pods));
             weir_goes_first(world, &mut interception, balancer);
         });
@@ -83,8 +83,8 @@ fn of_a_balancer_on_a_cgroup_above_weir_goes_first_whoever_came_first() {
 fn of_a_balancer_on_a_cgroup_below_weir_goes_last() {
     on_a_node(|world| {
         let _backends = backends(world);
-        let (mut interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let balancer = balancer(&world.pod_cgroup);
         balancer_goes_first(world, &mut interception, balancer);
     });
@@ -94,16 +94,16 @@ fn of_a_balancer_on_a_cgroup_below_weir_goes_last() {
 fn of_a_balancer_on_the_same_cgroup_who_attached_first_goes_first() {
     on_a_node(|world| {
         let _backends = backends(world);
-        let (mut interception, listeners) = intercept(&plan(world));
-        let weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&options(world));
+        let weir = Answering::start(&listeners, &interception.original_dsts());
         let late = balancer(&world.pods);
         expect_attached(&world.pods, 6);
         weir_goes_first(world, &mut interception, late);
         drop((weir, interception));
         expect_attached(&world.pods, 0);
         let early = balancer(&world.pods);
-        let mut interception = crate::weir::intercept_to(&plan(world), &listeners);
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let mut interception = crate::weir::intercept_to(&options(world), &listeners);
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         balancer_goes_first(world, &mut interception, early);
     });
 }

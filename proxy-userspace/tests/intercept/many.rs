@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proxy_ebpf::Count;
-use weir::intercept::{Destination, Originals};
+use weir::intercept::{Destination, OriginalDsts};
 
-use crate::weir::{Beating, FIRST, PORTS, listeners, plan, waiting};
+use crate::weir::{Beating, FIRST, PORTS, listeners, options, waiting};
 use crate::world::{NODE, STEP, on_a_node};
 
 const THREADS: usize = 4;
@@ -23,12 +23,12 @@ struct Tally {
 }
 
 /// Accepts, and compares the filed address with the one the client sends.
-fn compare(listener: &TcpListener, originals: &Originals, stop: &AtomicBool, tally: &Tally) {
+fn compare(listener: &TcpListener, original_dsts: &OriginalDsts, stop: &AtomicBool, tally: &Tally) {
     while let Ok((mut stream, client)) = listener.accept() {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let original = originals.take(&stream, client, stream.local_addr().unwrap());
+        let original = original_dsts.take(&stream, client, stream.local_addr().unwrap());
         let mut sent = String::new();
         stream.read_to_string(&mut sent).unwrap();
         let counter = match original {
@@ -71,15 +71,16 @@ fn application(seed: u64) -> usize {
 fn of_20_000_connections_to_random_addresses_none_is_wrong_and_none_missing() {
     on_a_node(|world| {
         let listeners = listeners();
-        let mut interception = Beating::attach(&plan(world), &listeners[0]);
+        let mut interception = Beating::attach(&options(world), &listeners[0]);
         let wanted: BTreeSet<_> = ["10.96.0.0/12", "fd96::/16"]
             .map(|net| Destination { net: net.parse().unwrap(), ports: 1..=65535 })
             .into();
         interception.divert(&wanted).unwrap();
-        let (originals, tally, stop) = (interception.originals(), Tally::default(), AtomicBool::new(false));
+        let (original_dsts, tally, stop) =
+            (interception.original_dsts(), Tally::default(), AtomicBool::new(false));
         let done = std::thread::scope(|scope| {
             for listener in &listeners {
-                scope.spawn(|| compare(listener, &originals, &stop, &tally));
+                scope.spawn(|| compare(listener, &original_dsts, &stop, &tally));
             }
             let done = world.run(|| {
                 let threads = (0..THREADS as u64).map(|seed| std::thread::spawn(move || application(seed)));
@@ -107,7 +108,7 @@ fn of_20_000_connections_to_random_addresses_none_is_wrong_and_none_missing() {
 fn when_the_table_of_connections_overflows_an_entry_is_lost_but_never_wrong() {
     on_a_node(|world| {
         let listeners = listeners();
-        let mut small = plan(world);
+        let mut small = options(world);
         small.tuples = 64;
         let mut interception = Beating::attach(&small, &listeners[0]);
         interception
@@ -124,7 +125,8 @@ fn when_the_table_of_connections_overflows_an_entry_is_lost_but_never_wrong() {
         for listener in &listeners {
             listener.set_nonblocking(true).unwrap();
             while let Ok((mut stream, client)) = listener.accept() {
-                let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
+                let original =
+                    interception.original_dsts().take(&stream, client, stream.local_addr().unwrap());
                 let mut sent = String::new();
                 stream.set_nonblocking(false).unwrap();
                 stream.read_to_string(&mut sent).unwrap();

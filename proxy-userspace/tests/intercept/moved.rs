@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use proxy_ebpf::{Count, Policy};
 use socket2::{Domain, Socket, Type};
 
-use crate::weir::{Answering, Direct, dial, intercept, plan, read, service, waiting};
+use crate::weir::{Answering, Direct, dial, intercept, options, read, service, waiting};
 use crate::world::{Cgroup, World, on_a_node};
 
 /// A cgroup that nobody enrols.
@@ -20,8 +20,8 @@ fn stream(to: SocketAddr) -> Socket {
 #[test]
 fn a_process_is_diverted_between_two_moves_and_not_before_or_after() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let outside = outside(world);
         for family in [0, 1] {
@@ -41,8 +41,8 @@ fn a_process_is_diverted_between_two_moves_and_not_before_or_after() {
 #[test]
 fn a_socket_made_before_a_move_follows_its_process_out_and_stays_direct_when_it_comes_in() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let outside = outside(world);
         for family in [0, 1] {
@@ -67,8 +67,8 @@ fn a_socket_made_before_a_move_follows_its_process_out_and_stays_direct_when_it_
 #[test]
 fn a_connection_is_known_to_its_end_wherever_its_process_goes() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let outside = outside(world);
         for family in [0, 1] {
             let to = service(family, 80);
@@ -85,7 +85,7 @@ fn a_connection_is_known_to_its_end_wherever_its_process_goes() {
 #[test]
 fn a_process_that_moves_to_another_pod_is_taken_for_that_pods() {
     on_a_node(|world| {
-        let (mut interception, listeners) = intercept(&plan(world));
+        let (mut interception, listeners) = intercept(&options(world));
         let _direct = Direct::start(world);
         let (other, quiet) = (Cgroup::new(&world.pods.path), Cgroup::new(&world.pods.path));
         interception.enrol(quiet.id(), Policy::LeaveAlone).unwrap();
@@ -106,7 +106,7 @@ fn a_process_that_moves_to_another_pod_is_taken_for_that_pods() {
             listener.set_nonblocking(true).unwrap();
             while let Ok((stream, client)) = listener.accept() {
                 let original =
-                    interception.originals().take(&stream, client, stream.local_addr().unwrap()).unwrap();
+                    interception.original_dsts().take(&stream, client, stream.local_addr().unwrap()).unwrap();
                 found.push((original.dialled.port(), original.cgroup));
             }
         }

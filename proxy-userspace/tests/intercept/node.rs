@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use weir::intercept::{Interception, default_addresses, node_addresses};
 
-use crate::weir::{ip, listeners, plan};
+use crate::weir::{ip, listeners, options};
 use crate::world::{NODE, STEP, configure, on_a_node};
 
 #[test]
@@ -65,10 +65,10 @@ fn until_up(link: &str) {
 fn only_addresses_that_connections_are_diverted_to_are_said_to_be() {
     on_a_node(|world| {
         configure("address add 10.77.0.3/24 dev pod0");
-        let mut plan = plan(world);
-        plan.addresses.push(ip("10.77.0.3"));
+        let mut options = options(world);
+        options.addresses.push(ip("10.77.0.3"));
         let listeners = listeners();
-        let interception = Interception::attach(&plan, listeners[0].as_fd()).unwrap();
+        let interception = Interception::attach(&options, listeners[0].as_fd()).unwrap();
         assert_eq!(interception.addresses(), NODE.map(ip));
     });
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use proxy_ebpf::{Count, Pod, Policy};
 use weir::domain::ports::PortWishes;
-use weir::intercept::{Enrol, Plan, diverted};
+use weir::intercept::{Enrol, InterceptOptions, diverted};
 
-use crate::weir::{Answering, Beating, Direct, dial, intercept, intercept_to, listeners, plan, service};
+use crate::weir::{Answering, Beating, Direct, dial, intercept, intercept_to, listeners, options, service};
 use crate::world::{Cgroup, World, keep_only, on_a_node};
 
 const UID: &str = "0b7f1c1e-0000-4000-8000-000000000001";
 const OTHER: &str = "0b7f1c1e-0000-4000-8000-000000000002";
 
-fn by_pod(world: &World) -> Plan {
-    Plan { enrol: Enrol::Pods, ..plan(world) }
+fn by_pod(world: &World) -> InterceptOptions {
+    InterceptOptions { enrol: Enrol::Pods, ..options(world) }
 }
 
 fn ports(skip: &str, opaque: &str) -> Pod {
@@ -39,7 +39,7 @@ fn pod_in(world: &World, class: &str, pod: &str) -> (Option<Cgroup>, Cgroup) {
 fn a_pod_is_diverted_once_it_is_enrolled_whatever_its_driver_and_class() {
     on_a_node(|world| {
         let (mut interception, listeners) = intercept(&by_pod(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let systemd = UID.replace('-', "_");
         for (class, pod) in [
@@ -68,7 +68,7 @@ fn a_pod_is_diverted_once_it_is_enrolled_whatever_its_driver_and_class() {
 fn a_pod_made_anew_under_its_name_is_found_again() {
     on_a_node(|world| {
         let (mut interception, listeners) = intercept(&by_pod(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let (_class, pod) = pod_in(world, "burstable", &format!("pod{UID}"));
         let dialled = || world.run_in(&pod, || dial(service(0, 80)));
@@ -86,7 +86,7 @@ fn a_pod_made_anew_under_its_name_is_found_again() {
 fn a_pods_skipped_ports_go_direct_and_its_opaque_ones_are_marked() {
     on_a_node(|world| {
         let (mut interception, listeners) = intercept(&by_pod(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let (_class, pod) = pod_in(world, "", &format!("pod{UID}"));
         let on = |port: u16| world.run_in(&pod, move || dial(service(0, port)));
@@ -118,7 +118,7 @@ fn a_pods_skipped_ports_go_direct_and_its_opaque_ones_are_marked() {
 fn pods_beyond_the_tables_room_are_named_and_the_rest_is_enrolled() {
     on_a_node(|world| {
         let (mut interception, listeners) = intercept(&by_pod(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let wish = ports("", "");
         // Ids far beyond those of cgroups that there are.
         let pods = |from: u64, count: u64| (from..from + count).map(|id| (id << 48, wish)).collect();
@@ -141,9 +141,9 @@ fn the_programs_follow_the_pods_cgroup_when_it_is_made_anew() {
         let _direct = Direct::start(world);
         for enrolled in [Enrol::All, Enrol::Pods] {
             let root = Cgroup::new(&world.pods.path);
-            let plan = Plan { cgroup: root.path.clone(), enrol: enrolled, ..plan(world) };
-            let mut interception = intercept_to(&plan, &listeners);
-            let _weir = Answering::start(&listeners, &interception.originals());
+            let options = InterceptOptions { cgroup: root.path.clone(), enrol: enrolled, ..options(world) };
+            let mut interception = intercept_to(&options, &listeners);
+            let _weir = Answering::start(&listeners, &interception.original_dsts());
             assert!(!interception.follow_cgroup().unwrap());
             root.make_anew();
             assert!(!interception.status().attached);
@@ -167,7 +167,7 @@ fn the_programs_follow_the_pods_cgroup_when_it_is_made_anew() {
 #[test]
 fn no_resource_limit_needs_to_be_raised() {
     on_a_node(|world| {
-        let plan = by_pod(world);
+        let options = by_pod(world);
         let own = Cgroup::new(world.pods.path.parent().unwrap());
         let said = world.start_on_node(&own, move || {
             // As in a container that has CAP_BPF and CAP_NET_ADMIN and nothing else.
@@ -176,7 +176,7 @@ fn no_resource_limit_needs_to_be_raised() {
             // SAFETY: a live struct.
             let set = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
             assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-            let (mut interception, _listeners) = intercept(&plan);
+            let (mut interception, _listeners) = intercept(&options);
             interception.enrol_pods(&BTreeMap::from([(1 << 48, Pod::all(Policy::Divert))])).expect("enrol");
             let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             // SAFETY: a live struct.

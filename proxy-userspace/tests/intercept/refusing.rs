@@ -8,26 +8,26 @@ use aya::programs::CgroupSockAddr;
 use libc::sock_filter;
 use nix::unistd::{Uid, setresuid};
 use proxy_ebpf::Count;
-use weir::intercept::{InterceptError, Interception, Plan};
+use weir::intercept::{InterceptError, InterceptOptions, Interception};
 
-use crate::weir::{Direct, dial, intercept, listeners, plan, service};
+use crate::weir::{Direct, dial, intercept, listeners, options, service};
 use crate::world::{Cgroup, World, on_a_node};
 
-fn refusal(plan: &Plan) -> InterceptError {
+fn refusal(options: &InterceptOptions) -> InterceptError {
     let listeners = listeners();
-    Interception::attach(plan, listeners[0].as_fd()).err().expect("a refusal")
+    Interception::attach(options, listeners[0].as_fd()).err().expect("a refusal")
 }
 
 #[test]
 fn a_missing_capability_is_named() {
     on_a_node(|world| {
-        drop(intercept(&plan(world)));
-        let plan = plan(world);
+        drop(intercept(&options(world)));
+        let options = options(world);
         let outside = Cgroup::new(world.pods.path.parent().unwrap());
         let said = world.start_on_node(&outside, move || {
             let nobody = Uid::from_raw(65534);
             setresuid(nobody, nobody, nobody).unwrap();
-            refusal(&plan).to_string()
+            refusal(&options).to_string()
         });
         let said = said.result();
         assert!(said.contains("CAP_BPF and CAP_NET_ADMIN"), "{said}");
@@ -37,12 +37,12 @@ fn a_missing_capability_is_named() {
 #[test]
 fn a_cgroup_that_is_not_there_is_named() {
     on_a_node(|world| {
-        let mut plan = plan(world);
-        plan.cgroup = world.pods.path.join("nothing");
-        let said = refusal(&plan).to_string();
+        let mut options = options(world);
+        options.cgroup = world.pods.path.join("nothing");
+        let said = refusal(&options).to_string();
         assert!(said.contains("nothing") && said.contains("transparent.cgroup"), "{said}");
-        plan.cgroup = "/tmp".into();
-        let said = refusal(&plan).to_string();
+        options.cgroup = "/tmp".into();
+        let said = refusal(&options).to_string();
         assert!(said.contains("/tmp is not on a cgroup2 file system"), "{said}");
     });
 }
@@ -51,7 +51,7 @@ fn a_cgroup_that_is_not_there_is_named() {
 fn a_socket_that_does_not_listen_is_refused() {
     on_a_node(|world| {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let refused = Interception::attach(&plan(world), socket.as_fd()).err();
+        let refused = Interception::attach(&options(world), socket.as_fd()).err();
         assert!(matches!(refused, Some(InterceptError::Listener(_))), "{refused:?}");
     });
 }
@@ -59,10 +59,10 @@ fn a_socket_that_does_not_listen_is_refused() {
 #[test]
 fn a_removed_cgroup_is_noticed() {
     on_a_node(|world| {
-        let mut plan = plan(world);
+        let mut options = options(world);
         let gone = Cgroup::new(&world.pods.path);
-        plan.cgroup = gone.path.clone();
-        let (interception, _listeners) = intercept(&plan);
+        options.cgroup = gone.path.clone();
+        let (interception, _listeners) = intercept(&options);
         assert!(interception.status().attached);
         fs::remove_dir(&gone.path).unwrap();
         assert!(!interception.status().attached);
@@ -105,7 +105,7 @@ fn what_a_kernel_is_too_old_for_and_what_a_container_forbids_is_named() {
     let [create, load, take] = [0, 5, 21].map(|command| (libc::SYS_bpf, 0, command));
     let cookie = (libc::SYS_getsockopt, 2, SO_NETNS_COOKIE);
     on_a_node(move |world| {
-        drop(intercept(&plan(world)));
+        drop(intercept(&options(world)));
         for (refused, parts) in [
             // Before 5.14. The running kernel is not that old, so weir does not say that it is.
             (&[(cookie, libc::ENOPROTOOPT)][..], ["has no SO_NETNS_COOKIE", "since 5.15"]),
@@ -117,13 +117,13 @@ fn what_a_kernel_is_too_old_for_and_what_a_container_forbids_is_named() {
             (&[(load, libc::EPERM)], ["seccomp", "bpf"]),
             (&[(create, libc::ENOSYS)], ["no bpf(2)", "needs Linux 5.15 or newer"]),
         ] {
-            let plan = plan(world);
+            let options = options(world);
             let outside = Cgroup::new(world.pods.path.parent().unwrap());
             let said = world.start_on_node(&outside, move || {
                 for &((call, index, value), errno) in refused {
                     refuse(call, index, value, errno);
                 }
-                refusal(&plan).to_string()
+                refusal(&options).to_string()
             });
             let said = said.result();
             assert!(parts.iter().all(|part| said.contains(part)), "{refused:?}: {said}");
@@ -147,9 +147,9 @@ fn attach_as_of_old(world: &World, flags: u32) -> aya::Ebpf {
 fn another_programs_exclusive_hold_is_named() {
     on_a_node(|world| {
         let _other = attach_as_of_old(world, 0);
-        let error = refusal(&plan(world));
+        let error = refusal(&options(world));
         assert!(matches!(error, InterceptError::Exclusive { hook: "cgroup/connect4", .. }), "{error:?}");
-        let below = Plan { cgroup: world.pod_cgroup.path.clone(), ..plan(world) };
+        let below = InterceptOptions { cgroup: world.pod_cgroup.path.clone(), ..options(world) };
         assert!(refusal(&below).to_string().contains("exclusively"));
     });
 }
@@ -165,7 +165,7 @@ fn a_program_that_weir_would_switch_off_for_the_pods_stays_and_is_named() {
     on_a_node(|world| {
         let _direct = Direct::start(world);
         let other = attach_as_of_old(world, 1);
-        let below = Plan { cgroup: world.pod_cgroup.path.clone(), ..plan(world) };
+        let below = InterceptOptions { cgroup: world.pod_cgroup.path.clone(), ..options(world) };
         let error = refusal(&below);
         let named = matches!(error, InterceptError::Displaced { hook: "cgroup/connect4", .. });
         assert!(named, "{error:?}");
@@ -179,17 +179,17 @@ fn a_program_that_weir_would_switch_off_for_the_pods_stays_and_is_named() {
 #[test]
 fn a_plan_that_cannot_work_is_refused_before_the_kernel_is_asked() {
     on_a_node(|world| {
-        let good = plan(world);
+        let good = options(world);
         let bad = [
-            Plan { addresses: vec![], ..good.clone() },
-            Plan { addresses: vec![crate::weir::ip("0.0.0.0")], ..good.clone() },
-            Plan { ports: 0, ..good.clone() },
-            Plan { first_port: 65_530, ports: 8, ..good.clone() },
-            Plan { mark: 0, ..good.clone() },
-            Plan { tuples: 0, ..good },
+            InterceptOptions { addresses: vec![], ..good.clone() },
+            InterceptOptions { addresses: vec![crate::weir::ip("0.0.0.0")], ..good.clone() },
+            InterceptOptions { ports: 0, ..good.clone() },
+            InterceptOptions { first_port: 65_530, ports: 8, ..good.clone() },
+            InterceptOptions { mark: 0, ..good.clone() },
+            InterceptOptions { tuples: 0, ..good },
         ];
-        for plan in bad {
-            assert!(matches!(refusal(&plan), InterceptError::Plan(_)), "{plan:?}");
+        for options in bad {
+            assert!(matches!(refusal(&options), InterceptError::Options(_)), "{options:?}");
         }
     });
 }

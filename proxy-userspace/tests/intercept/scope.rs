@@ -6,14 +6,16 @@ use ipnet::IpNet;
 use proxy_ebpf::{Count, Policy};
 use weir::intercept::{Destination, InterceptError, Interception};
 
-use crate::weir::{Answering, Direct, dial, intercept, intercept_to, ip, listeners, plan, service, services};
+use crate::weir::{
+    Answering, Direct, dial, intercept, intercept_to, ip, listeners, options, service, services,
+};
 use crate::world::{Cgroup, NODE, on_a_node};
 
 #[test]
 fn only_enrolled_cgroups_are_diverted_and_the_nearest_policy_wins() {
     on_a_node(|world| {
-        let (mut interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let outside = Cgroup::new(world.pods.path.parent().unwrap());
         assert!(world.run_in(&world.pods, || dial(service(0, 80))).starts_with("weir"));
@@ -38,16 +40,16 @@ fn only_enrolled_cgroups_are_diverted_and_the_nearest_policy_wins() {
 #[test]
 fn clients_on_the_node_itself_are_diverted_only_when_asked_for() {
     on_a_node(|world| {
-        let mut plan = plan(world);
-        let (interception, listeners) = intercept(&plan);
+        let mut options = options(world);
+        let (interception, listeners) = intercept(&options);
         let on_node = || world.start_on_node(&world.container, || dial(service(0, 80))).result();
         // The node has no route to the service: a direct connection fails.
         assert_eq!(on_node(), "NetworkUnreachable");
         assert_eq!(interception.counters().get(Count::Host), 1);
         drop(interception);
-        plan.host = true;
-        let interception = intercept_to(&plan, &listeners);
-        let _weir = Answering::start(&listeners, &interception.originals());
+        options.host = true;
+        let interception = intercept_to(&options, &listeners);
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         assert_eq!(on_node(), "weir 10.96.0.10:80, peer 10.96.0.10:80");
         assert!(world.run(|| dial(service(0, 80))).starts_with("weir"), "and pods as before");
     });
@@ -56,10 +58,10 @@ fn clients_on_the_node_itself_are_diverted_only_when_asked_for() {
 #[test]
 fn a_family_without_a_node_address_goes_direct_and_mapped_addresses_are_ipv4() {
     on_a_node(|world| {
-        let mut plan = plan(world);
-        plan.addresses.retain(std::net::IpAddr::is_ipv4);
-        let (interception, listeners) = intercept(&plan);
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let mut options = options(world);
+        options.addresses.retain(std::net::IpAddr::is_ipv4);
+        let (interception, listeners) = intercept(&options);
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         assert_eq!(world.run(|| dial(service(1, 80))), "direct, peer [fd96::10]:80");
         assert_eq!(interception.counters().get(Count::NoNodeAddress), 1);
@@ -71,21 +73,21 @@ fn a_family_without_a_node_address_goes_direct_and_mapped_addresses_are_ipv4() {
 #[test]
 fn a_weir_inside_the_pods_cgroup_never_diverts_itself() {
     on_a_node(|world| {
-        drop(intercept(&plan(world)));
-        let mut plan = plan(world);
-        plan.host = true;
+        drop(intercept(&options(world)));
+        let mut options = options(world);
+        options.host = true;
         let own = Cgroup::new(&world.pods.path);
         let said = world.start_on_node(&own, {
-            let plan = plan.clone();
+            let options = options.clone();
             move || {
-                let (interception, _listeners) = intercept(&plan);
+                let (interception, _listeners) = intercept(&options);
                 format!("{}, {}", dial(service(0, 80)), interception.counters().get(Count::LeftAlone))
             }
         });
         assert_eq!(said.result(), "NetworkUnreachable, 1");
         let said = world.start_on_node(&world.pods, move || {
             let listeners = listeners();
-            let error = Interception::attach(&plan, std::os::fd::AsFd::as_fd(&listeners[0])).err();
+            let error = Interception::attach(&options, std::os::fd::AsFd::as_fd(&listeners[0])).err();
             assert!(matches!(error, Some(InterceptError::OwnCgroup(_))), "{error:?}");
             error.unwrap().to_string()
         });
@@ -96,8 +98,8 @@ fn a_weir_inside_the_pods_cgroup_never_diverts_itself() {
 #[test]
 fn destinations_change_by_their_differences_and_ports_count() {
     on_a_node(|world| {
-        let (mut interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let applied = interception.divert(&services().collect()).unwrap();
         assert_eq!((applied.added, applied.changed, applied.removed), (0, 0, 0));
@@ -114,8 +116,8 @@ fn destinations_change_by_their_differences_and_ports_count() {
 #[test]
 fn what_is_excluded_is_never_diverted_whatever_is_wanted() {
     on_a_node(|world| {
-        let (mut interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let wanted: BTreeSet<_> = ["0.0.0.0/0", "::/0", "127.0.0.0/8"]
             .map(|net| Destination { net: net.parse().unwrap(), ports: 1..=65535 })
@@ -140,10 +142,11 @@ fn what_is_excluded_is_never_diverted_whatever_is_wanted() {
 #[test]
 fn destinations_beyond_the_tables_room_are_left_out_and_said_so() {
     on_a_node(|world| {
-        let mut plan = plan(world);
-        plan.destinations = 10;
+        let mut options = options(world);
+        options.destinations = 10;
         let listeners = listeners();
-        let mut interception = Interception::attach(&plan, std::os::fd::AsFd::as_fd(&listeners[0])).unwrap();
+        let mut interception =
+            Interception::attach(&options, std::os::fd::AsFd::as_fd(&listeners[0])).unwrap();
         let wanted = |from: u32| {
             let one =
                 |i: u32| Destination { net: IpNet::from(std::net::IpAddr::V4(i.into())), ports: 80..=80 };

@@ -8,10 +8,10 @@ use std::os::fd::OwnedFd;
 use nix::unistd::gettid;
 use proxy_ebpf::Policy;
 use socket2::{Domain, Socket, Type};
-use weir::intercept::Plan;
+use weir::intercept::InterceptOptions;
 
 use crate::netfilter::masquerade;
-use crate::weir::{Answering, Direct, dial, intercept, ip, plan, read, service};
+use crate::weir::{Answering, Direct, dial, intercept, ip, options, read, service};
 use crate::world::{self, POD, World, on_a_node};
 
 /// The address of a container inside the pod.
@@ -54,8 +54,8 @@ fn a_connection_behind_a_masquerade_is_closed_and_never_taken_for_one_of_the_pod
     on_a_node(|world| {
         let inner = behind(world);
         // One port for all services, so that translated connections and the pod's own compete for source ports.
-        let (mut interception, listeners) = intercept(&Plan { ports: 1, ..plan(world) });
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (mut interception, listeners) = intercept(&InterceptOptions { ports: 1, ..options(world) });
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
         let behind =
             |port| world.run_at(&inner, &world.container, || dial_from(ip(INNER), port, service(0, 81)));

@@ -10,7 +10,7 @@ use proxy_ebpf::Count;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::uring;
-use crate::weir::{Answering, Beating, intercept, intercept_to, ip, listen, plan, read, service, waiting};
+use crate::weir::{Answering, Beating, intercept, intercept_to, ip, listen, options, read, service, waiting};
 use crate::world::{NODE, POD, SERVICE, STEP, on_a_node};
 
 /// What has been accepted: what each client dialled, as weir learns it, and what it sent.
@@ -19,7 +19,7 @@ fn accepted(listeners: &[TcpListener], interception: &Beating) -> Vec<(Option<So
     for listener in listeners {
         listener.set_nonblocking(true).unwrap();
         while let Ok((mut stream, client)) = listener.accept() {
-            let original = interception.originals().take(&stream, client, stream.local_addr().unwrap());
+            let original = interception.original_dsts().take(&stream, client, stream.local_addr().unwrap());
             let mut sent = String::new();
             stream.set_nonblocking(false).unwrap();
             stream.read_to_string(&mut sent).unwrap();
@@ -102,7 +102,7 @@ fn both_forms_of_fast_open_are_diverted() {
         // Servers take data in a SYN on every listener, and nobody wants a cookie (tcp_fastopen, ip-sysctl).
         sysctl("tcp_fastopen", "1538");
         world.in_pod(|| sysctl("tcp_fastopen", "5"));
-        let (interception, listeners) = intercept(&plan(world));
+        let (interception, listeners) = intercept(&options(world));
         for family in [0, 1] {
             for open in [send_open, lazy_open] {
                 let said = world.run(|| open(service(family, 80)));
@@ -118,8 +118,8 @@ fn both_forms_of_fast_open_are_diverted() {
 /// Dials a service of each family in the way `dial` does, and has `check` look at the family and at what it said.
 fn in_each_family(dial: fn(SocketAddr) -> String, check: fn(usize, &str)) {
     on_a_node(move |world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         for family in [0, 1] {
             check(family, &world.run(|| dial(service(family, 80))));
         }
@@ -156,8 +156,8 @@ fn a_connect_by_io_uring_is_diverted() {
 #[test]
 fn a_bound_source_stays_what_it_is() {
     on_a_node(|world| {
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let said = world.run(|| {
             let socket = stream(Domain::IPV4);
             socket.bind(&SocketAddr::new(ip(POD[0]), 4321).into()).unwrap();
@@ -199,11 +199,11 @@ fn crowd(size: u16) -> String {
 #[test]
 fn clients_whose_syn_was_dropped_by_a_full_queue_are_known_when_they_come_again() {
     on_a_node(|world| {
-        let mut short = plan(world);
+        let mut short = options(world);
         short.ports = 1;
         let listeners = [listen(short.first_port, 2)];
         let interception = intercept_to(&short, &listeners);
-        let originals = interception.originals();
+        let original_dsts = interception.original_dsts();
         let said = std::thread::scope(|scope| {
             let answering = scope.spawn(|| {
                 // Long enough for the queue to fill.
@@ -211,7 +211,7 @@ fn clients_whose_syn_was_dropped_by_a_full_queue_are_known_when_they_come_again(
                 while tcp_ext("ListenOverflows") == 0 && Instant::now() < end {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                (Answering::start(&listeners, &originals), tcp_ext("ListenOverflows"))
+                (Answering::start(&listeners, &original_dsts), tcp_ext("ListenOverflows"))
             });
             let said = world.run(|| crowd(24));
             let (_weir, overflows) = answering.join().unwrap();
@@ -233,8 +233,8 @@ fn syn_cookies_change_nothing() {
     on_a_node(|world| {
         // Always, not only under attack.
         sysctl("tcp_syncookies", "2");
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         assert_eq!(world.run(|| crowd(50)), "50 right, 0 wrong");
         assert!(tcp_ext("SyncookiesRecv") >= 50, "{}", tcp_ext("SyncookiesRecv"));
         assert_eq!(interception.counters().get(Count::Diverted), 50);
@@ -244,7 +244,7 @@ fn syn_cookies_change_nothing() {
 #[test]
 fn other_protocols_than_tcp_are_left_alone() {
     on_a_node(|world| {
-        let interception = intercept(&plan(world)).0;
+        let interception = intercept(&options(world)).0;
         let said = world.run(|| {
             let socket = std::net::UdpSocket::bind((POD[0], 0)).unwrap();
             socket.connect(service(0, 80)).unwrap();
@@ -260,8 +260,8 @@ fn a_connection_that_was_open_before_interception_goes_on_as_it_was() {
     on_a_node(|world| {
         let _direct = crate::weir::Direct::start(world);
         let mut before = world.in_pod(|| TcpStream::connect(service(0, 80)).unwrap());
-        let (interception, listeners) = intercept(&plan(world));
-        let _weir = Answering::start(&listeners, &interception.originals());
+        let (interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
         let mut said = String::new();
         before.read_to_string(&mut said).unwrap();
         assert_eq!((said.as_str(), before.peer_addr().unwrap()), ("direct", service(0, 80)));

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proxy_ebpf::Count;
-use weir::intercept::Plan;
+use weir::intercept::InterceptOptions;
 
-use crate::weir::{Answering, Beating, FIRST, dial, intercept_to, listeners_from, plan, service, waiting};
+use crate::weir::{Answering, Beating, FIRST, dial, intercept_to, listeners_from, options, service, waiting};
 use crate::world::{STEP, World, on_a_node};
 
 /// How often one weir follows another.
@@ -26,8 +26,8 @@ impl Generation {
     fn start(world: &World, number: u16) -> Self {
         let first_port = FIRST + 10 * (number % 2);
         let listeners = listeners_from(first_port);
-        let interception = intercept_to(&Plan { first_port, ..plan(world) }, &listeners);
-        let answering = Answering::start(&listeners, &interception.originals());
+        let interception = intercept_to(&InterceptOptions { first_port, ..options(world) }, &listeners);
+        let answering = Answering::start(&listeners, &interception.original_dsts());
         Self { interception, _answering: answering, _listeners: listeners }
     }
 

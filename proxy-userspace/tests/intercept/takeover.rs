@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use nix::unistd::gettid;
 use proxy_ebpf::{Count, Pod, Policy};
 use socket2::{Domain, Socket, Type};
-use weir::intercept::{Enrol, Plan, Pods, Unknown};
+use weir::intercept::{Enrol, InterceptOptions, Pods, Unknown};
 
 use crate::sockets::{sysctl, tcp_ext};
-use crate::weir::{Answering, Beating, FIRST, intercept_to, ip, listen, plan, read, service};
+use crate::weir::{Answering, Beating, FIRST, intercept_to, ip, listen, options, read, service};
 use crate::world::{self, Cgroup, NODE, POD, Process, STEP, World, keep_only, on_a_node};
 
 /// The neighbour's own addresses, in networks of their own.
@@ -130,9 +130,9 @@ fn until(what: &str, happened: impl Fn() -> bool) {
 
 /// A weir with one transparent port and a short queue, which has not begun to accept, and both pods enrolled.
 fn waiting_weir(world: &World, neighbour: &Neighbour) -> (Beating, [TcpListener; 1]) {
-    let plan = Plan { ports: 1, enrol: Enrol::Pods, ..plan(world) };
+    let options = InterceptOptions { ports: 1, enrol: Enrol::Pods, ..options(world) };
     let listeners = [listen(FIRST, 8)];
-    let mut interception = intercept_to(&plan, &listeners);
+    let mut interception = intercept_to(&options, &listeners);
     let pods = [&world.pod_cgroup, &neighbour.pod].map(|it| (it.id(), Pod::all(Policy::Divert)));
     interception.enrol_pods(&BTreeMap::from(pods)).unwrap();
     (interception, listeners)
@@ -176,7 +176,7 @@ fn a_neighbour_that_floods_and_files_under_a_pods_address_gets_none_of_its_reque
             let counters = interception.counters();
             let done = [Count::Diverted, Count::Filed].map(|what| counters.get(what) - before.get(what));
             assert_eq!(done, [5, 5], "the attack itself");
-            let _weir = Answering::start(&listeners, &interception.originals());
+            let _weir = Answering::start(&listeners, &interception.original_dsts());
             for victim in victims {
                 assert_eq!(victim.result(), format!("weir {0}, peer {0}", service(family, 81)));
             }
@@ -195,7 +195,7 @@ fn a_neighbour_that_guesses_a_syns_number_gets_no_request_either_told_or_not_who
         for (family, told) in [(0, true), (0, false), (1, true), (1, false)] {
             let (interception, listeners) = waiting_weir(world, &neighbour);
             if told {
-                interception.originals().owners().tell(whose.clone());
+                interception.original_dsts().owners().tell(whose.clone());
             }
             let file = |port: u16| {
                 neighbour.does(world, &[NET_ADMIN], || {
@@ -211,7 +211,7 @@ fn a_neighbour_that_guesses_a_syns_number_gets_no_request_either_told_or_not_who
             until("the victim did not dial", || counted(Count::Filed) == 1);
             file(6000);
             assert_eq!(counted(Count::NotFiled), 1);
-            let _weir = Answering::start(&listeners, &interception.originals());
+            let _weir = Answering::start(&listeners, &interception.original_dsts());
             assert_eq!(first.result(), right);
             // Before it: the victim's connection is closed.
             file(6001);
@@ -242,7 +242,7 @@ fn a_connection_whose_number_cannot_be_told_is_closed() {
                     keep_only(capabilities);
                     let (stream, client) = listener.accept().unwrap();
                     let local = stream.local_addr().unwrap();
-                    interception.originals().take(&stream, client, local).map(drop)
+                    interception.original_dsts().take(&stream, client, local).map(drop)
                 });
                 accepting.join().unwrap()
             });

@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use weir::intercept::{Destination, Enrol, Fail, Interception, Originals, Plan, TOO_OLD, Unknown};
+use weir::intercept::{
+    Destination, Enrol, Fail, InterceptOptions, Interception, OriginalDsts, TOO_OLD, Unknown,
+};
 
 use crate::world::{NODE, SERVICE, STEP, World};
 
@@ -21,8 +23,8 @@ pub const PORTS: u16 = 8;
 pub const MARK: u32 = 0x7765;
 
 /// How the tests intercept, unless they say otherwise.
-pub fn plan(world: &World) -> Plan {
-    Plan {
+pub fn options(world: &World) -> InterceptOptions {
+    InterceptOptions {
         addresses: NODE.map(ip).to_vec(),
         first_port: FIRST,
         ports: PORTS,
@@ -71,14 +73,14 @@ pub fn services() -> impl Iterator<Item = Destination> {
 }
 
 /// An interception that diverts the services and whose heart beats, and the listeners it diverts to.
-pub fn intercept(plan: &Plan) -> (Beating, Vec<TcpListener>) {
+pub fn intercept(options: &InterceptOptions) -> (Beating, Vec<TcpListener>) {
     let listeners = listeners();
-    (intercept_to(plan, &listeners), listeners)
+    (intercept_to(options, &listeners), listeners)
 }
 
 /// An interception that diverts the services to these listeners.
-pub fn intercept_to(plan: &Plan, listeners: &[TcpListener]) -> Beating {
-    let mut interception = Beating::attach(plan, &listeners[0]);
+pub fn intercept_to(options: &InterceptOptions, listeners: &[TcpListener]) -> Beating {
+    let mut interception = Beating::attach(options, &listeners[0]);
     interception.divert(&services().collect()).expect("divert");
     interception
 }
@@ -90,8 +92,8 @@ pub struct Beating {
 }
 
 impl Beating {
-    pub fn attach(plan: &Plan, listener: &TcpListener) -> Self {
-        let interception = Interception::attach(plan, listener.as_fd()).expect("attach");
+    pub fn attach(options: &InterceptOptions, listener: &TcpListener) -> Self {
+        let interception = Interception::attach(options, listener.as_fd()).expect("attach");
         let (heart, stop) = (interception.heart(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -140,7 +142,7 @@ pub fn waiting(interception: &Interception) -> usize {
 
 /// Forgets entries of this age, and says how many there are then.
 pub fn sweep(interception: &Interception, age: Duration) -> usize {
-    let mut walk = interception.originals().sweep(age);
+    let mut walk = interception.original_dsts().sweep(age);
     while walk.step().expect("a batch of entries") {}
     interception.status().waiting
 }
@@ -153,17 +155,17 @@ pub struct Answering {
 }
 
 impl Answering {
-    pub fn start(listeners: &[TcpListener], originals: &Originals) -> Self {
+    pub fn start(listeners: &[TcpListener], original_dsts: &OriginalDsts) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answer = |listener: &TcpListener| {
             let listener = listener.try_clone().expect("dup");
-            let (originals, stop) = (originals.clone(), stop.clone());
+            let (original_dsts, stop) = (original_dsts.clone(), stop.clone());
             std::thread::spawn(move || {
                 while let Ok((stream, client)) = listener.accept() {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    answer(stream, client, &originals);
+                    answer(stream, client, &original_dsts);
                 }
             })
         };
@@ -185,9 +187,9 @@ impl Drop for Answering {
     }
 }
 
-fn answer(mut stream: TcpStream, client: SocketAddr, originals: &Originals) {
+fn answer(mut stream: TcpStream, client: SocketAddr, original_dsts: &OriginalDsts) {
     let local = stream.local_addr().expect("getsockname");
-    let line = match originals.take(&stream, client, local) {
+    let line = match original_dsts.take(&stream, client, local) {
         Ok(original) if original.opaque => format!("weir opaque {}", original.dialled),
         Ok(original) => format!("weir {}", original.dialled),
         Err(Unknown::Foreign(_)) => "foreign".to_owned(),

@@ -36,7 +36,7 @@ fn a_rule_sets_what_it_says_and_leaves_the_rest() {
     let calls = policies.service(&"/svc/a".parse().unwrap());
     assert_eq!((calls.response(), calls.attempts.map(u8::from)), (Some(Duration::from_millis(250)), Some(2)));
     let client = policies.client(&["/#/io.l5d.fs/a".parse().unwrap()]);
-    assert_eq!((client.calls.response(), client.failures), (None, Some(1)));
+    assert_eq!((client.requests.response(), client.failures), (None, Some(1)));
     let backoff = client.backoff.unwrap();
     assert_eq!((backoff.min, backoff.max), (Duration::from_secs(5), Duration::from_secs(10)));
     for nothing in ["policies:", "policies: {}", "policies: { services: [], clients: ~ }"] {

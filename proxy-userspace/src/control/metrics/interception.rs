@@ -32,14 +32,14 @@ fn programs(page: &mut Page<'_>, state: &State, reading: &Reading) -> fmt::Resul
     )?;
     let waiting = status.waiting as f64;
     page.gauges("weir_interception_waiting", "Diverted connections not accepted yet", [(NONE, waiting)])?;
-    if let Some(originals) = &state.shared.originals {
-        let expired = originals.found().expired.value();
+    if let Some(original_dsts) = &state.shared.original_dsts {
+        let expired = original_dsts.found().expired.value();
         page.counters(
             "weir_interception_expired",
             "Diverted connections never accepted, forgotten",
             [(NONE, expired)],
         )?;
-        let (told, learnt) = originals.owners().known();
+        let (told, learnt) = original_dsts.owners().known();
         let rows = [("told", told), ("learnt", learnt)].map(|(how, count)| ([("source", how)], count as f64));
         page.gauges("weir_interception_addresses", "Addresses of which it is known whose they are", rows)?;
     }

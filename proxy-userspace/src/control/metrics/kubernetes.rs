@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::NONE;
 use crate::discovery::kubernetes::{Counts, Failure, Health, Resource, State};
-use crate::telemetry::{Count, Page};
+use crate::telemetry::{Counter, Page};
 
 pub(super) fn write(page: &mut Page<'_>, health: &Health) -> fmt::Result {
     let all = || Resource::ALL.into_iter().map(|it| (it, health.status(it), &health.counts[it.index()]));
@@ -27,7 +27,7 @@ pub(super) fn write(page: &mut Page<'_>, health: &Health) -> fmt::Result {
     page.counters("weir_kubernetes_events", "Events of watches", counts(|it| it.events.value()))?;
     page.counters("weir_kubernetes_ignored", "Objects that made no sense", counts(|it| it.ignored.value()))?;
     let failures = all().flat_map(|(it, _, counts)| {
-        let row = move |(kind, count): (&'static str, &Count)| {
+        let row = move |(kind, count): (&'static str, &Counter)| {
             ([("resource", it.name()), ("kind", kind)], count.value())
         };
         Failure::KINDS.into_iter().zip(&counts.failures).map(row)

@@ -63,8 +63,8 @@ fn catalogs(page: &mut Page<'_>, state: &State) -> fmt::Result {
         "Addresses of the cluster's nodes that are known, besides this node's own",
         [(NONE, catalog.nodes.len() as f64)],
     )?;
-    let live = state.shared.routing.world.load().clusters().len() as f64;
-    page.gauges("weir_catalog_clusters", "Service ports in use since they are there", [(NONE, live)])?;
+    let registry = state.shared.routing.snapshot.load().clusters().len() as f64;
+    page.gauges("weir_catalog_clusters", "Service ports in use since they are there", [(NONE, registry)])?;
     let changes = Catalogs::CHANGES.into_iter().zip(&state.catalogs.changes);
     let changes = changes.map(|(change, count)| ([("change", change)], count.value()));
     page.counters("weir_catalog_changes", "Services that changed", changes)?;

@@ -8,7 +8,7 @@ use super::{Counts, Word};
 use crate::domain::catalog::{Condition, Endpoint, Service};
 use crate::domain::health::breaker::{Policy, State};
 use crate::domain::outcome::Outcome;
-use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, Member, Seat};
+use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, LazyCluster, Member};
 
 /// A service of the catalog.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -177,7 +177,7 @@ impl ClusterReport {
     }
 
     /// A service port's cluster; of one that nobody has asked for yet, only what the catalog says.
-    pub(super) fn of_port(port: &Seat, now: Instant) -> Self {
+    pub(super) fn of_port(port: &LazyCluster, now: Instant) -> Self {
         if let Some(made) = port.made() {
             return Self::read(made, now);
         }
@@ -195,8 +195,8 @@ impl PolicyReport {
     fn of(policy: &ClusterPolicy) -> Self {
         let backoff = policy.breaker.backoff;
         Self {
-            response_seconds: policy.calls.response().map(|it| it.as_secs_f64()),
-            attempts: policy.calls.attempts.map(|it| it.get().into()),
+            response_seconds: policy.requests.response().map(|it| it.as_secs_f64()),
+            attempts: policy.requests.attempts.map(|it| it.get().into()),
             breaker: BreakerReport {
                 failures: policy.breaker.failures,
                 backoff_seconds: BackoffReport {

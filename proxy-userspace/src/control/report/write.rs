@@ -13,22 +13,22 @@ use crate::control::State;
 use crate::discovery::kubernetes::node_name;
 use crate::domain::catalog::{Catalog, Service};
 use crate::proxy::fault::Kind;
-use crate::proxy::listener::{Door, Turned};
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::listener::{CloseReason, Listener};
+use crate::proxy::routing::snapshot::Snapshot;
 
 /// The whole state as JSON. A large cluster's takes a while and some room: each service is written before the next is
 /// looked at.
 pub fn write(state: &State) -> Vec<u8> {
-    let world = state.shared.routing.world.load_full();
-    let services = Services { world: &world, catalog: state.catalogs.in_force() };
-    let mut text = serde_json::to_vec_pretty(&read(state, &world, services)).unwrap_or_default();
+    let snapshot = state.shared.routing.snapshot.load_full();
+    let services = Services { snapshot: &snapshot, catalog: state.catalogs.in_force() };
+    let mut text = serde_json::to_vec_pretty(&read(state, &snapshot, services)).unwrap_or_default();
     text.push(b'\n');
     text
 }
 
 /// The services of a catalog, each made when it is written.
 struct Services<'a> {
-    world: &'a World,
+    snapshot: &'a Snapshot,
     catalog: Arc<Catalog>,
 }
 
@@ -36,14 +36,14 @@ impl Serialize for Services<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let now = Instant::now();
         let clusters = |it: &Service| {
-            self.world.seats_of(&it.key).map(|port| ClusterReport::of_port(port, now)).collect()
+            self.snapshot.clusters_of(&it.key).map(|port| ClusterReport::of_port(port, now)).collect()
         };
         let services = self.catalog.services.values();
         serializer.collect_seq(services.map(|it| ServiceReport::of(it, clusters(it))))
     }
 }
 
-fn read<S>(state: &State, world: &World, services: S) -> StateReport<S> {
+fn read<S>(state: &State, snapshot: &Snapshot, services: S) -> StateReport<S> {
     let (now, shared) = (Instant::now(), &state.shared);
     let (ready, readiness) = state.ready.report();
     let reload = state.configuration.last_reload();
@@ -57,10 +57,10 @@ fn read<S>(state: &State, world: &World, services: S) -> StateReport<S> {
         ready,
         readiness: readiness.lines().map(str::to_owned).collect(),
         draining: shared.drain.is_closing(),
-        listening: world.terms.node.listeners.iter().map(ToString::to_string).collect(),
+        listening: snapshot.config.node.listeners.iter().map(ToString::to_string).collect(),
         listeners: state.listeners().map(|it| listener(it)).collect(),
-        transformed: clusters(world.views()),
-        outside: clusters(shared.routing.outside.clusters()),
+        transformed: clusters(snapshot.views()),
+        outside: clusters(shared.routing.external.clusters()),
         interception: InterceptionReport::read(&state.programs),
         enrolment: EnrolmentReport::read(state),
         faults: faults.filter(|(_, count)| *count > 0).collect(),
@@ -72,10 +72,10 @@ fn read<S>(state: &State, world: &World, services: S) -> StateReport<S> {
     }
 }
 
-fn listener(it: &Door) -> ListenerReport {
-    let closed = Turned::LABELS.iter().zip(&it.turned_away);
+fn listener(it: &Listener) -> ListenerReport {
+    let closed = CloseReason::LABELS.iter().zip(&it.closed);
     ListenerReport {
-        listener: it.way.label().into(),
+        listener: it.kind.label().into(),
         open: it.open.value(),
         connections: it.connections.value(),
         requests: it.requests.value(),

@@ -17,7 +17,7 @@ use crate::discovery::objects::{
     Backing, EndpointsObject, NamespaceObject, Place, PodObject, ServiceObject, SliceObject, assemble, sorted,
 };
 use crate::domain::catalog::{AppProtocol, Catalog, Endpoint, Namer, Service, ServiceKey, ServicePort};
-use crate::domain::pods::Residents;
+use crate::domain::pods::NodePods;
 
 /// Problems reported at the same time; the first are enough to see what is wrong.
 pub(super) const PROBLEMS: usize = 1000;
@@ -27,7 +27,7 @@ pub(super) struct Built {
     /// Their services.
     pub(super) catalog: Catalog,
     /// The pods of this node and the namespaces' annotations.
-    pub(super) residents: Residents,
+    pub(super) node_pods: NodePods,
     /// What is wrong with them, each file by itself and all together.
     pub(super) problems: Vec<FileProblem>,
     /// The host names they mention.
@@ -73,7 +73,7 @@ struct Builder<'a> {
 pub(super) fn build(folder: &Folder, node: Option<&str>, known: &Known, before: &Catalog) -> Built {
     let built = Built {
         catalog: Catalog::default(),
-        residents: Residents { known: true, ..Residents::default() },
+        node_pods: NodePods { known: true, ..NodePods::default() },
         problems: folder.problems().to_vec(),
         names: BTreeSet::new(),
     };
@@ -185,14 +185,14 @@ impl<'a> Builder<'a> {
             return;
         }
         let (uid, pod) = object.resident();
-        self.built.residents.pods.insert(uid, Arc::new(pod));
+        self.built.node_pods.pods.insert(uid, Arc::new(pod));
     }
 
     fn namespace(&mut self, object: &NamespaceObject) {
         let annotations = object.metadata.annotations.clone().unwrap_or_default();
         if !annotations.wishes.is_empty() {
             let name = object.metadata.name.as_str().into();
-            self.built.residents.namespaces.insert(name, Arc::new(annotations.wishes));
+            self.built.node_pods.namespaces.insert(name, Arc::new(annotations.wishes));
         }
     }
 

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Files, Problem};
 use crate::domain::catalog::Catalog;
-use crate::domain::pods::Residents;
+use crate::domain::pods::NodePods;
 
 pub use documents::{Documents, Kind, Object, ObjectId, Placed, Syntax, parse_documents};
 pub use fs::{Host, Line, LineMistake, parse_fs};
@@ -49,7 +49,7 @@ pub struct Watched {
     /// The services in all files.
     pub catalog: watch::Receiver<Arc<Catalog>>,
     /// The pods of this node in all files, and the namespaces' annotations.
-    pub residents: watch::Receiver<Arc<Residents>>,
+    pub node_pods: watch::Receiver<Arc<NodePods>>,
     /// What is wrong with the files at present.
     pub problems: watch::Receiver<Arc<Vec<FileProblem>>>,
     /// How many files are left out because of the bounds of `discovery.files`.

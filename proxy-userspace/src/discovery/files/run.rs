@@ -19,7 +19,7 @@ use super::watcher::{self, Watcher};
 use super::{FileProblem, Watched, unlistable};
 use crate::config::Files;
 use crate::domain::catalog::Catalog;
-use crate::domain::pods::Residents;
+use crate::domain::pods::NodePods;
 
 /// How long host names may hold up the first catalog.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ struct Task {
     /// This node's name, where it is told.
     node: Option<String>,
     catalog: watch::Sender<Arc<Catalog>>,
-    residents: watch::Sender<Arc<Residents>>,
+    node_pods: watch::Sender<Arc<NodePods>>,
     problems: watch::Sender<Arc<Vec<FileProblem>>>,
     left_out: watch::Sender<usize>,
 }
@@ -76,7 +76,7 @@ pub(super) fn start(
     }
     report_new(&[], &built.problems);
     let (catalog, catalog_watch) = watch::channel(Arc::new(built.catalog));
-    let (residents, residents_watch) = watch::channel(Arc::new(built.residents));
+    let (node_pods, residents_watch) = watch::channel(Arc::new(built.node_pods));
     let (problems, problems_watch) = watch::channel(Arc::new(built.problems));
     let (left_out, left_out_watch) = watch::channel(folder.left_out());
     let mut task = Task {
@@ -90,7 +90,7 @@ pub(super) fn start(
         again: Instant::now() + AGAIN,
         node,
         catalog,
-        residents,
+        node_pods,
         problems,
         left_out,
     };
@@ -102,7 +102,7 @@ pub(super) fn start(
     };
     let watched = Watched {
         catalog: catalog_watch,
-        residents: residents_watch,
+        node_pods: residents_watch,
         problems: problems_watch,
         left_out: left_out_watch,
     };
@@ -174,8 +174,8 @@ impl Task {
         if built.catalog != *before {
             self.catalog.send_replace(Arc::new(built.catalog));
         }
-        if built.residents != **self.residents.borrow() {
-            self.residents.send_replace(Arc::new(built.residents));
+        if built.node_pods != **self.node_pods.borrow() {
+            self.node_pods.send_replace(Arc::new(built.node_pods));
         }
         let before = Arc::clone(&self.problems.borrow());
         if built.problems != *before {

@@ -104,7 +104,7 @@ impl Detour {
         let before = self.taken.swap(endpoint.is_some(), Ordering::Relaxed);
         match endpoint {
             Some(endpoint) => {
-                self.health.by_endpoint.up();
+                self.health.by_endpoint.inc();
                 if !before {
                     tracing::warn!(%endpoint, "the API server's Service does not answer: it is asked by an endpoint of it");
                 }

@@ -92,7 +92,7 @@ impl Follower {
 
     async fn list(&self) -> Ended {
         self.health.set(self.resource, State::Listing);
-        self.health.counts(self.resource).lists.up();
+        self.health.counts(self.resource).lists.inc();
         let listed = self.pages().await?;
         if matches!(listed, Err(Failure::TooMany(_))) {
             // None of them is known from now on.
@@ -165,7 +165,7 @@ impl Follower {
     }
 
     async fn watch(&self, version: String, rng: &mut fastrand::Rng) -> Ended {
-        self.health.counts(self.resource).watches.up();
+        self.health.counts(self.resource).watches.inc();
         let mut at = At { number: version.parse().ok(), version };
         let seconds = WATCH_SECONDS - rng.u64(..WATCH_SECONDS / 4);
         let asked = Duration::from_secs(seconds);
@@ -220,7 +220,7 @@ impl Follower {
 
     /// Takes an event in.
     async fn event(&self, event: Event, at: &mut At) -> Result<Result<(), Failure>, Unheard> {
-        self.health.counts(self.resource).events.up();
+        self.health.counts(self.resource).events.inc();
         let head = Head::of(&event.object);
         match event.kind.as_str() {
             "ERROR" => return Ok(Err(Failure::of_event(event.object))),

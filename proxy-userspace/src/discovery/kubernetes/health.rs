@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::failure::Failure;
 use super::resource::Resource;
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 
 /// Ignored objects that are named; beyond that they are only counted.
 const NAMED: usize = 100;
@@ -20,7 +20,7 @@ pub struct Health {
     /// Counts for each resource.
     pub counts: [Counts; Resource::ALL.len()],
     /// Connections that were made to an endpoint of the API server, because its Service did not answer.
-    pub by_endpoint: Count,
+    pub by_endpoint: Counter,
     problems: Mutex<BTreeMap<(Resource, String), String>>,
     /// What is wrong with this node's name.
     misnamed: Mutex<Option<String>>,
@@ -58,15 +58,15 @@ pub enum State {
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Lists that were begun.
-    pub lists: Count,
+    pub lists: Counter,
     /// Watches that were begun.
-    pub watches: Count,
+    pub watches: Counter,
     /// Events of watches, bookmarks included.
-    pub events: Count,
+    pub events: Counter,
     /// Objects that made no sense, and endpoints of slices.
-    pub ignored: Count,
+    pub ignored: Counter,
     /// Failures, by [`Failure::KINDS`].
-    pub failures: [Count; Failure::KINDS.len()],
+    pub failures: [Counter; Failure::KINDS.len()],
 }
 
 impl State {
@@ -89,7 +89,7 @@ impl Default for Health {
         Self {
             resources: Default::default(),
             counts: Default::default(),
-            by_endpoint: Count::default(),
+            by_endpoint: Counter::default(),
             problems: Mutex::default(),
             misnamed: Mutex::default(),
             changed: watch::Sender::new(()),
@@ -210,7 +210,7 @@ impl Health {
 
     /// A step failed. The log has each trouble once.
     pub(super) fn failed(&self, resource: Resource, failure: &Failure) {
-        self.counts(resource).failures[failure.kind()].up();
+        self.counts(resource).failures[failure.kind()].inc();
         if *failure == Failure::Gone {
             tracing::info!(%resource, "{failure}; it is listed again");
             return;
@@ -233,7 +233,7 @@ impl Health {
 
     /// An object makes no sense and is ignored.
     pub(super) fn ignore(&self, resource: Resource, name: String, why: &str) {
-        self.counts(resource).ignored.up();
+        self.counts(resource).ignored.inc();
         self.report(resource, name, format!("ignored: {why}"));
     }
 

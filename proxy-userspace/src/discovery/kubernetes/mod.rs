@@ -67,7 +67,7 @@ pub use review::{Review, Reviews};
 
 use crate::config::Kubernetes;
 use crate::domain::catalog::Catalog;
-use crate::domain::pods::Residents;
+use crate::domain::pods::NodePods;
 
 /// A cluster that is watched, or will be.
 pub struct Cluster {
@@ -95,8 +95,8 @@ impl Cluster {
     }
 
     /// The pods of this node, as they change.
-    pub fn residents(&self) -> watch::Receiver<Arc<Residents>> {
-        self.outlets.residents.subscribe()
+    pub fn node_pods(&self) -> watch::Receiver<Arc<NodePods>> {
+        self.outlets.node_pods.subscribe()
     }
 
     /// Whoever asks it about tokens, over connections of their own.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::follow::Name;
 use crate::discovery::objects::{NamespaceObject, PodObject};
-use crate::domain::pods::Residents;
+use crate::domain::pods::NodePods;
 
 /// What enrolment decides by.
 #[derive(Debug, Default)]
 pub(super) struct Node {
-    residents: Residents,
+    node_pods: NodePods,
     /// The UID of each pod.
     uids: HashMap<Name, Arc<str>>,
     /// What the lists that are being read had so far.
@@ -28,10 +28,10 @@ impl Node {
         if let Some(before) = self.uids.insert(name, uid.clone())
             && before != uid
         {
-            self.changed |= self.residents.pods.remove(&before).is_some();
+            self.changed |= self.node_pods.pods.remove(&before).is_some();
         }
-        if self.residents.pods.get(&uid).is_none_or(|before| **before != pod) {
-            self.residents.pods.insert(uid, Arc::new(pod));
+        if self.node_pods.pods.get(&uid).is_none_or(|before| **before != pod) {
+            self.node_pods.pods.insert(uid, Arc::new(pod));
             self.changed = true;
         }
     }
@@ -42,7 +42,7 @@ impl Node {
 
     pub(super) fn remove_pod(&mut self, name: &Name) {
         if let Some(uid) = self.uids.remove(name) {
-            self.changed |= self.residents.pods.remove(&uid).is_some();
+            self.changed |= self.node_pods.pods.remove(&uid).is_some();
         }
     }
 
@@ -51,9 +51,9 @@ impl Node {
         self.seen_namespaces.insert(name.clone());
         let wishes = object.metadata.annotations.unwrap_or_default().wishes;
         if wishes.is_empty() {
-            self.changed |= self.residents.namespaces.remove(&name).is_some();
-        } else if self.residents.namespaces.get(&name).is_none_or(|before| **before != wishes) {
-            self.residents.namespaces.insert(name, Arc::new(wishes));
+            self.changed |= self.node_pods.namespaces.remove(&name).is_some();
+        } else if self.node_pods.namespaces.get(&name).is_none_or(|before| **before != wishes) {
+            self.node_pods.namespaces.insert(name, Arc::new(wishes));
             self.changed = true;
         }
     }
@@ -63,7 +63,7 @@ impl Node {
     }
 
     pub(super) fn remove_namespace(&mut self, name: &Name) {
-        self.changed |= self.residents.namespaces.remove(&name.name).is_some();
+        self.changed |= self.node_pods.namespaces.remove(&name.name).is_some();
     }
 
     /// A list of pods begins.
@@ -88,9 +88,9 @@ impl Node {
     /// A list of namespaces is complete: what it did not have is gone.
     pub(super) fn sweep_namespaces(&mut self) {
         let seen = std::mem::take(&mut self.seen_namespaces);
-        let before = self.residents.namespaces.len();
-        self.residents.namespaces.retain(|name, _| seen.contains(name));
-        self.changed |= self.residents.namespaces.len() != before;
+        let before = self.node_pods.namespaces.len();
+        self.node_pods.namespaces.retain(|name, _| seen.contains(name));
+        self.changed |= self.node_pods.namespaces.len() != before;
     }
 
     /// Whether anything differs since [`take`](Self::take).
@@ -99,9 +99,9 @@ impl Node {
     }
 
     /// What is known now.
-    pub(super) fn take(&mut self) -> Residents {
+    pub(super) fn take(&mut self) -> NodePods {
         self.changed = false;
-        self.residents.known = true;
-        self.residents.clone()
+        self.node_pods.known = true;
+        self.node_pods.clone()
     }
 }

@@ -20,7 +20,7 @@ use super::store::Store;
 use crate::config::Kubernetes;
 use crate::discovery::objects::NodeObject;
 use crate::domain::catalog::{Awaited, Catalog};
-use crate::domain::pods::Residents;
+use crate::domain::pods::NodePods;
 
 /// From a first change to the catalog that has it: what comes in between comes along.
 const GATHER: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ const QUEUE: usize = 256;
 #[derive(Clone)]
 pub(super) struct Outlets {
     pub(super) catalog: watch::Sender<Arc<Catalog>>,
-    pub(super) residents: watch::Sender<Arc<Residents>>,
+    pub(super) node_pods: watch::Sender<Arc<NodePods>>,
     pub(super) health: Arc<Health>,
     pub(super) detour: Arc<Detour>,
 }
@@ -44,7 +44,7 @@ impl Default for Outlets {
         let catalog = Catalog { awaited: awaited(&health), ..Catalog::default() };
         let catalog = watch::Sender::new(Arc::new(catalog));
         let detour = Arc::new(Detour::new(health.clone()));
-        Self { catalog, residents: watch::Sender::default(), health, detour }
+        Self { catalog, node_pods: watch::Sender::default(), health, detour }
     }
 }
 
@@ -281,7 +281,7 @@ impl Fold {
         }
         if self.residents_are_due() {
             self.told_pods = true;
-            self.outlets.residents.send_replace(Arc::new(self.node.take()));
+            self.outlets.node_pods.send_replace(Arc::new(self.node.take()));
         }
         self.vouch();
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::meta::Scalar;
-use crate::domain::pods::{ANNOTATIONS, Pod, Wishes};
+use crate::domain::pods::{ANNOTATIONS, DivertAnnotations, Pod};
 
 /// On the API server's image of a static pod: the hash that stands for its UID on the node. kubelet deletes a pod that has
 /// this and is no image; `kubernetes.io/config.hash`, which says the same, anybody may write on any pod.
@@ -67,7 +67,7 @@ pub struct NamespaceMetadata {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodAnnotations {
     /// Those of weir's.
-    pub wishes: Wishes,
+    pub wishes: DivertAnnotations,
     /// `kubernetes.io/config.mirror`.
     pub config_mirror: Option<Arc<str>>,
 }

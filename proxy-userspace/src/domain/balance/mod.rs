@@ -3,7 +3,7 @@
 //! Comparing two random candidates, rather than looking for the best of all, is what keeps many proxies
 //! that share a set of endpoints from all running to the same one (Mitzenmacher, "The Power of Two Choices
 //! in Randomized Load Balancing", 1996). What "better" means is [`View::compare`]. Weights say how often a candidate
-//! is drawn ([`Shares`]).
+//! is drawn ([`Weights`]).
 //!
 //! The caller passes one tier only. Terminating endpoints are a second tier, offered when the first, the
 //! ready ones, is empty; endpoints that are not ready are never offered. An endpoint that its breaker has
@@ -17,13 +17,13 @@ use std::cmp::Ordering;
 
 use super::health::ALIKE;
 
-mod rank;
-mod shares;
+mod rendezvous;
 #[cfg(test)]
 mod tests;
+mod weights;
 
-pub use rank::{identity, score};
-pub use shares::Shares;
+pub use rendezvous::{identity, score};
+pub use weights::Weights;
 
 /// How a cluster chooses among its endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,15 +94,15 @@ impl Balancer {
     /// `score` says how high a candidate ranks for the client, and is asked only where that decides.
     pub fn pick(
         self,
-        shares: &Shares,
+        weights: &Weights,
         avoid: Option<usize>,
         rng: &mut fastrand::Rng,
         score: impl Fn(usize) -> f64,
         view: impl Fn(usize) -> View,
     ) -> Option<Picked> {
         match self {
-            Self::P2c => pick(shares, avoid, rng, view),
-            Self::ClientIp => rank::pick(shares, avoid, score, view),
+            Self::P2c => pick(weights, avoid, rng, view),
+            Self::ClientIp => rendezvous::pick(weights, avoid, score, view),
         }
     }
 }
@@ -112,14 +112,14 @@ const DRAWS: usize = 8;
 
 /// Power of two choices; see [`Balancer::pick`].
 pub fn pick(
-    shares: &Shares,
+    weights: &Weights,
     avoid: Option<usize>,
     rng: &mut fastrand::Rng,
     view: impl Fn(usize) -> View,
 ) -> Option<Picked> {
-    let len = shares.len();
+    let len = weights.len();
     let avoid = avoid.filter(|&index| index < len && len > 1);
-    let mut drawn = shares.draw_two(avoid, rng)?;
+    let mut drawn = weights.draw_two(avoid, rng)?;
     for _ in 0..DRAWS {
         let views = (view(drawn.0), view(drawn.1));
         if are_usable(views.0.usable, views.1.usable) {
@@ -128,12 +128,12 @@ pub fn pick(
         if len <= DRAWS {
             break;
         }
-        drawn = shares.draw_two(avoid, rng)?;
+        drawn = weights.draw_two(avoid, rng)?;
     }
     let others = (0..len).filter(|&index| Some(index) != avoid);
     if others.clone().any(|index| view(index).usable == Usable::Yes) {
         let others = others.filter(|&index| view(index).usable != Usable::No);
-        if let Some(drawn) = shares.draw_two_of(others, rng) {
+        if let Some(drawn) = weights.draw_two_of(others, rng) {
             return Some(better(drawn, (view(drawn.0), view(drawn.1)), Choice::Usable));
         }
     }

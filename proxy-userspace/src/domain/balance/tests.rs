@@ -9,14 +9,14 @@ fn tally(views: &[View], avoid: Option<usize>, rounds: usize) -> Vec<usize> {
     let mut rng = fastrand::Rng::with_seed(7);
     let mut counts = vec![0; views.len()];
     for _ in 0..rounds {
-        let picked = pick(&Shares::equal(views.len()), avoid, &mut rng, |index| views[index]).unwrap();
+        let picked = pick(&Weights::equal(views.len()), avoid, &mut rng, |index| views[index]).unwrap();
         counts[picked.index] += 1;
     }
     counts
 }
 
 fn once(views: &[View], avoid: Option<usize>) -> Option<Picked> {
-    pick(&Shares::equal(views.len()), avoid, &mut fastrand::Rng::with_seed(7), |index| views[index])
+    pick(&Weights::equal(views.len()), avoid, &mut fastrand::Rng::with_seed(7), |index| views[index])
 }
 
 #[test]
@@ -183,7 +183,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let shares = Shares::new(weights.iter().copied());
+        let shares = Weights::new(weights.iter().copied());
         let picked = pick(&shares, avoid, &mut rng, |index| views[index]).unwrap();
         let usable = |index: &usize| views[*index].usable == Usable::Yes;
         let usable_others = (0..views.len()).filter(|&i| Some(i) != avoid).filter(usable).count();

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::breaker::{self, Permit};
 use super::{Health, Norms, Ticket};
-use crate::domain::balance::{Balancer, Choice, Picked, Shares, Usable, View};
+use crate::domain::balance::{Balancer, Choice, Picked, Usable, View, Weights};
 
 /// The endpoints among which one is chosen, as their owner keeps them.
 pub trait Tier {
     /// How often each is drawn; also says how many there are.
-    fn shares(&self) -> &Shares;
+    fn weights(&self) -> &Weights;
 
     /// How one is doing.
     fn health(&self, at: usize) -> &Health;
@@ -46,20 +46,20 @@ pub fn select<T: Tier>(
     score: impl Fn(usize) -> f64,
 ) -> Option<Selected> {
     let view = |at: usize| -> View {
-        let view = tier.health(at).view(now, tier.shares().weight(at), norms, &policy.breaker);
+        let view = tier.health(at).view(now, tier.weights().weight(at), norms, &policy.breaker);
         if tried(at) { View { usable: Usable::No, ..view } } else { view }
     };
     // A probe may be taken by another worker between the look and the choice: look again, a few times.
     for _ in 0..3 {
-        let mut picked = policy.balancer.pick(tier.shares(), last, rng, &score, view)?;
+        let mut picked = policy.balancer.pick(tier.weights(), last, rng, &score, view)?;
         if picked.choice == Choice::Forced && tried(picked.index) {
-            let untried = untried(tier.shares().len(), &tried, rng).unwrap_or(picked.index);
+            let untried = untried(tier.weights().len(), &tried, rng).unwrap_or(picked.index);
             picked = Picked::alone(untried, Choice::Forced);
         }
         let health = tier.health(picked.index);
         let begun = health.begin(now, norms, &policy.breaker);
         let lost_the_probe = matches!(begun.0, Permit::Forced(_)) && picked.choice == Choice::Usable;
-        if lost_the_probe && tier.shares().len() > 1 {
+        if lost_the_probe && tier.weights().len() > 1 {
             health.release();
             continue;
         }
@@ -68,7 +68,7 @@ pub fn select<T: Tier>(
         }
         return Some(selected(picked, begun, now));
     }
-    let index = rng.usize(..tier.shares().len());
+    let index = rng.usize(..tier.weights().len());
     let begun = tier.health(index).begin(now, norms, &policy.breaker);
     Some(selected(Picked::alone(index, Choice::Usable), begun, now))
 }

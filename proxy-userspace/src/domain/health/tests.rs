@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::balance::{Balancer, Choice, Shares};
+use crate::domain::balance::{Balancer, Choice, Weights};
 use crate::domain::outcome::Outcome;
 
 const MS: Duration = Duration::from_millis(1);
@@ -9,7 +9,7 @@ const OK: Outcome = Outcome::Answered(200);
 /// Endpoints with a clock that the test moves.
 struct Bench {
     healths: Vec<Health>,
-    shares: Shares,
+    weights: Weights,
     norms: Norms,
     policy: Policy,
     now: Instant,
@@ -17,8 +17,8 @@ struct Bench {
 }
 
 impl Tier for Bench {
-    fn shares(&self) -> &Shares {
-        &self.shares
+    fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     fn health(&self, at: usize) -> &Health {
@@ -31,7 +31,7 @@ impl Bench {
         let mut rng = fastrand::Rng::with_seed(7);
         Self {
             healths: (0..endpoints).map(|_| Health::new(rng.fork())).collect(),
-            shares: Shares::equal(endpoints),
+            weights: Weights::equal(endpoints),
             norms: Norms::default(),
             policy: Policy { balancer: Balancer::P2c, ..Policy::default() },
             now: Instant::now(),
@@ -295,8 +295,8 @@ fn the_cost_of_a_pick_does_not_grow_with_the_number_of_endpoints() {
     // Counted, not timed: how many endpoints are looked at.
     struct Counted<'a>(&'a Bench, std::cell::Cell<usize>);
     impl Tier for Counted<'_> {
-        fn shares(&self) -> &Shares {
-            &self.0.shares
+        fn weights(&self) -> &Weights {
+            &self.0.weights
         }
         fn health(&self, at: usize) -> &Health {
             self.1.set(self.1.get() + 1);

@@ -58,7 +58,7 @@ impl<T> Scene<'_, T> {
     where
         T: Tier,
     {
-        let len = self.tier.shares().len();
+        let len = self.tier.weights().len();
         let first = rng.usize(..len.max(1));
         let mut others = (0..len.min(ASKED)).map(|step| self.tier.health((first + step) % len));
         others.any(|it| !std::ptr::eq(it, self.health) && it.is_usable(self.policy))

@@ -4,7 +4,7 @@
 //! which the product keeps in its `Members`.
 
 use super::server::Server;
-use crate::domain::balance::{Choice, Shares, Usable};
+use crate::domain::balance::{Choice, Usable, Weights};
 use crate::domain::health::breaker::{State, Transition};
 use crate::domain::health::{Health, Norms, Policy, Scene, Selected, Ticket, Tier, select};
 use crate::domain::outcome::Outcome;
@@ -47,12 +47,12 @@ pub(super) struct Cluster {
     norms: Norms,
     /// The numbers of the endpoints that are known, and their weights.
     tier: Vec<usize>,
-    shares: Shares,
+    weights: Weights,
 }
 
 impl Tier for Cluster {
-    fn shares(&self) -> &Shares {
-        &self.shares
+    fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     fn health(&self, at: usize) -> &Health {
@@ -67,7 +67,7 @@ impl Cluster {
             policy: Policy::default(),
             norms: Norms::default(),
             tier: Vec::new(),
-            shares: Shares::equal(0),
+            weights: Weights::equal(0),
         }
     }
 
@@ -93,7 +93,7 @@ impl Cluster {
     fn rebuild(&mut self) {
         let known = |&number: &usize| self.endpoints[number].presence == Presence::Known;
         self.tier = (0..self.endpoints.len()).filter(known).collect();
-        self.shares = Shares::new(self.tier.iter().map(|&number| self.endpoints[number].weight));
+        self.weights = Weights::new(self.tier.iter().map(|&number| self.endpoints[number].weight));
     }
 
     /// The endpoints that discovery knows.

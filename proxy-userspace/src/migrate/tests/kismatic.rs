@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
-use crate::domain::identify::{Facts, identify};
+use crate::domain::identify::{RequestFacts, identify};
 use crate::domain::name::{Labels, Path, Scope};
 use crate::domain::route::{Answer, Delegation, Kind, Limits, Names, Target, Transformer};
 
@@ -55,7 +55,7 @@ impl Names for Services {
 /// The Services a request leads to, in the order they are tried.
 fn routed(services: &'static [&'static str], method: &str, host: &str, is_http_11: bool) -> Vec<String> {
     let settings = settings(&imported(FILE).yaml);
-    let facts = Facts {
+    let facts = RequestFacts {
         method,
         is_http_11,
         host: Some(host),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::policy::{Calls, Client};
+use crate::domain::policy::{Client, RequestPolicy};
 
 #[test]
 fn consecutive_failures_with_a_jittered_backoff_are_the_breaker() {
@@ -133,15 +133,15 @@ fn settings_for_a_prefix_are_policies() {
     );
     assert_eq!(left(&imported), [""; 0]);
     let k8s = client_of(&imported, "/#/io.l5d.k8s/shop/http/web");
-    assert_eq!((k8s.calls.response(), k8s.failures), (Some(Duration::from_millis(300)), Some(2)));
+    assert_eq!((k8s.requests.response(), k8s.failures), (Some(Duration::from_millis(300)), Some(2)));
     let backoff = k8s.backoff.unwrap();
     assert_eq!((backoff.min, backoff.max), (Duration::from_secs(5), Duration::from_secs(300)));
     let inet = client_of(&imported, "/$/inet/example.com/80");
-    assert_eq!((inet.calls.attempts.map(u8::from), inet.failures), (Some(1), Some(1_000_000)));
+    assert_eq!((inet.requests.attempts.map(u8::from), inet.failures), (Some(1), Some(1_000_000)));
     let policies = settings(&imported.yaml).policies;
     let hello = policies.service(&"/svc/hello".parse().unwrap());
     assert_eq!(hello.response(), Some(Duration::from_millis(900)));
-    assert_eq!(policies.service(&"/svc/world".parse().unwrap()), Calls::default());
+    assert_eq!(policies.service(&"/svc/world".parse().unwrap()), RequestPolicy::default());
     assert_eq!(settings(&imported.yaml).limits, Settings::default().limits);
 }
 

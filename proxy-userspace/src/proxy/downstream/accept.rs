@@ -19,7 +19,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::connection;
 use crate::proxy::listener::sockets::Socket;
-use crate::proxy::listener::{Door, Turned, Way};
+use crate::proxy::listener::{CloseReason, Listener, ListenerKind};
 use crate::proxy::worker::{Shared, Worker};
 
 /// How long every accept queue must have been empty before a draining listener closes.
@@ -95,10 +95,10 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
         taken_up.retain(|number| there.iter().any(|it| it.number == *number));
         for socket in there.iter().filter(|it| taken_up.insert(it.number)) {
             match socket.duplicate().and_then(TcpListener::from_std) {
-                Ok(listener) if socket.door.way == Way::Outgoing => {
-                    explicit.spawn_local(accept(worker.clone(), socket.clone(), listener));
+                Ok(tcp) if socket.listener.kind == ListenerKind::Outgoing => {
+                    explicit.spawn_local(accept(worker.clone(), socket.clone(), tcp));
                 }
-                Ok(listener) => worker.spawn(accept(worker.clone(), socket.clone(), listener)),
+                Ok(tcp) => worker.spawn(accept(worker.clone(), socket.clone(), tcp)),
                 Err(cause) => {
                     tracing::error!(worker = worker.dialer.worker, %cause, "listener is lost to this worker")
                 }
@@ -112,15 +112,15 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
 }
 
 /// Accepts until this listener is to close, and then whoever had connected until then.
-async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, listener: TcpListener) {
+async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
     let drain = worker.shared.drain.clone();
-    let (door, retired) = (socket.door.clone(), socket.retired());
+    let (listener, retired) = (socket.listener.clone(), socket.retired());
     // The worker's duplicate is what keeps it open.
     drop(socket);
     let drains = async {
-        match door.way {
-            Way::Outgoing => drain.last_call().await,
-            Way::Transparent | Way::Admin | Way::Probes => drain.closing().await,
+        match listener.kind {
+            ListenerKind::Outgoing => drain.last_call().await,
+            ListenerKind::Transparent | ListenerKind::Admin | ListenerKind::Probes => drain.closing().await,
         }
     };
     let closes = async {
@@ -134,34 +134,38 @@ async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, listener: TcpListener) 
         let next = tokio::select! {
             biased;
             () = closes.as_mut() => break,
-            next = listener.accept() => next,
+            next = tcp.accept() => next,
         };
-        take_in(&worker, &door, next).await;
+        take_in(&worker, &listener, next).await;
     }
     let latest = time::Instant::now() + QUIET_WITHIN;
     loop {
         let quiet = latest.min(time::Instant::now() + QUIET);
-        let Ok(next) = time::timeout_at(quiet, listener.accept()).await else { return };
-        take_in(&worker, &door, next).await;
+        let Ok(next) = time::timeout_at(quiet, tcp.accept()).await else { return };
+        take_in(&worker, &listener, next).await;
     }
 }
 
 /// Takes in what accept returned: a connection that may come in gets a task of its own.
-async fn take_in(worker: &Rc<Worker>, door: &Arc<Door>, next: std::io::Result<(TcpStream, SocketAddr)>) {
+async fn take_in(
+    worker: &Rc<Worker>,
+    listener: &Arc<Listener>,
+    next: std::io::Result<(TcpStream, SocketAddr)>,
+) {
     let (stream, client) = match next {
         Ok(accepted) => accepted,
         Err(cause) => {
-            door.turn_away(Turned::AcceptFailed);
-            tracing::warn!(listener = door.way.label(), %cause, "cannot accept");
+            listener.count_closed(CloseReason::AcceptFailed);
+            tracing::warn!(listener = listener.kind.label(), %cause, "cannot accept");
             return time::sleep(PAUSE).await;
         }
     };
-    if !door.permits(client.ip()) {
-        return door.turn_away(Turned::NotAllowed);
+    if !listener.permits(client.ip()) {
+        return listener.count_closed(CloseReason::NotAllowed);
     }
     // At the limit this one waits here, and the others in the accept queue.
-    let entry = door.enter().await.used();
-    worker.spawn(connection::live(worker.clone(), door.clone(), entry, stream, client));
+    let permit = listener.acquire().await.used();
+    worker.spawn(connection::serve(worker.clone(), listener.clone(), permit, stream, client));
 }
 
 /// Shows that this worker is alive, and looks for endpoints that are not.
@@ -178,17 +182,17 @@ async fn beat(worker: Rc<Worker>) {
 /// Drops this worker's unused connections when their time is over.
 async fn sweep(worker: Rc<Worker>) {
     loop {
-        let (world, now) = (worker.router.world(), Instant::now());
-        worker.router.routes.sweep(&world, now);
-        let limit = world.terms.limits.pool_idle;
+        let (snapshot, now) = (worker.router.snapshot(), Instant::now());
+        worker.router.routes.sweep(&snapshot, now);
+        let limit = snapshot.config.limits.pool_idle;
         let mut next = None;
         for cluster in worker.shared.routing.clusters() {
             for member in &cluster.members().all {
                 next = earlier(next, member.backend.pool(worker.dialer.worker).sweep(now, limit));
             }
         }
-        worker.shared.routing.outside.sweep(now);
-        drop(world);
+        worker.shared.routing.external.sweep(now);
+        drop(snapshot);
         time::sleep(until_sweep(now, next, limit)).await;
     }
 }

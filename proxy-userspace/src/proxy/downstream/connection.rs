@@ -18,40 +18,40 @@ use crate::config::Limits;
 use crate::domain::catalog::AppProtocol;
 use crate::domain::hops;
 use crate::domain::outcome::Outcome;
-use crate::domain::refuse::{Exempt, Refusal, refuse};
 use crate::domain::sniff::Sniffed;
+use crate::domain::ssrf::{Exempt, Refusal, refuse};
 use crate::domain::tunnel::Side;
 use crate::intercept::{Original, Unknown};
 use crate::proxy::exchange::attempt::{self, Bytes};
 use crate::proxy::exchange::session::{Origin, Session};
 use crate::proxy::exchange::{self, Exchange};
 use crate::proxy::fault::Kind;
-use crate::proxy::listener::{Door, Entry, Turned, Way};
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::listener::{CloseReason, ConnectionPermit, Listener, ListenerKind};
+use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::tcp;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
-use crate::transport::{Io, Phase, ask_when_silent, hop_limit};
+use crate::transport::{Io, Phase, hop_limit, set_keepalive};
 
-/// Lives one connection from accept to close. Its session gives back its `entry` with that.
-pub(in crate::proxy) async fn live(
+/// Lives one connection from accept to close. Its session gives back its `permit` with that.
+pub(in crate::proxy) async fn serve(
     worker: Rc<Worker>,
-    door: Arc<Door>,
-    entry: Entry,
+    listener: Arc<Listener>,
+    permit: ConnectionPermit,
     stream: TcpStream,
     client: SocketAddr,
 ) {
     if prepare(&worker, &stream).is_err() {
         return; // The client is gone.
     }
-    match door.way {
-        Way::Outgoing => {
+    match listener.kind {
+        ListenerKind::Outgoing => {
             let passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
-            let session = Session::new(door, entry, client, Origin::Explicit, passed);
+            let session = Session::new(listener, permit, client, Origin::Explicit, passed);
             h1::serve(worker, session, Io::new(stream)).await;
         }
-        Way::Transparent => diverted(worker, door, entry, stream, client).await,
-        Way::Admin | Way::Probes => {} // The control plane accepts those itself.
+        ListenerKind::Transparent => diverted(worker, listener, permit, stream, client).await,
+        ListenerKind::Admin | ListenerKind::Probes => {} // The control plane accepts those itself.
     }
 }
 
@@ -59,36 +59,42 @@ pub(in crate::proxy) async fn live(
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let connector = worker.dialer.connecting.connector();
-    ask_when_silent(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
+    set_keepalive(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
 }
 
 /// A connection that the eBPF program sent here.
-async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: TcpStream, client: SocketAddr) {
+async fn diverted(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    permit: ConnectionPermit,
+    stream: TcpStream,
+    client: SocketAddr,
+) {
     let original = match original(&worker, &stream, client) {
         Ok(original) => original,
-        Err(why) => return door.turn_away(why),
+        Err(why) => return listener.count_closed(why),
     };
     let dialled = original.dialled;
-    let world = worker.router.world();
-    if loops(&worker, &world, dialled) {
+    let snapshot = worker.router.snapshot();
+    if loops(&worker, &snapshot, dialled) {
         worker.dialer.connecting.refused(Refusal::OwnListener);
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
-        return door.turn_away(Turned::Loop);
+        return listener.count_closed(CloseReason::Loop);
     }
-    let session = Session::new(door, entry, client, Origin::Dialled(dialled), 0);
+    let session = Session::new(listener, permit, client, Origin::Diverted(dialled), 0);
     let declared = match original.opaque {
         // The pod's own wish, whoever it dialled.
         true => AppProtocol::Opaque,
-        false => world.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol),
+        false => snapshot.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol),
     };
-    // The connection may live for days, and must not keep this world that long.
-    let limits = world.terms.limits.clone();
-    drop(world);
+    // The connection may live for days, and must not keep this snapshot that long.
+    let limits = snapshot.config.limits.clone();
+    drop(snapshot);
     let mut io = Io::new(stream);
     let protocol = match declared {
         AppProtocol::Opaque | AppProtocol::Direct | AppProtocol::Http2 => Sniffed::Opaque,
         AppProtocol::Http1 | AppProtocol::Sniff => {
-            match detect_protocol(&limits, &session.door, &mut io).await {
+            match detect_protocol(&limits, &session.listener, &mut io).await {
                 Some(Detected::Unparsed) => Sniffed::Opaque,
                 Some(Detected::As(_)) if declared == AppProtocol::Http1 => Sniffed::Http1,
                 Some(Detected::As(sniffed)) => sniffed,
@@ -101,32 +107,32 @@ async fn diverted(worker: Rc<Worker>, door: Arc<Door>, entry: Entry, stream: Tcp
         // Boxed: the few that are silent at first would make every connection's task larger.
         Sniffed::Undecided => Box::pin(detect_server_first(worker, session, dialled, &limits, io)).await,
         Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
-            session.door.requests.up();
+            session.listener.requests.inc();
             if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
-                tcp::carry(&worker.shared.tunnels, &limits, lease, io, server).await;
+                tcp::forward(&worker.shared.tunnels, &limits, lease, io, server).await;
             }
         }
     }
 }
 
 /// What is filed about a connection; or why it is turned away.
-fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Result<Original, Turned> {
-    let originals = worker.shared.originals.as_ref().ok_or(Turned::NoOriginal)?;
-    let local = stream.local_addr().map_err(|_| Turned::NoOriginal)?;
-    originals.take(stream, client, local).map_err(|why| match why {
-        Unknown::NotFiled => Turned::NoOriginal,
-        Unknown::NoNumber => Turned::NoSyn,
+fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Result<Original, CloseReason> {
+    let original_dsts = worker.shared.original_dsts.as_ref().ok_or(CloseReason::NoOriginal)?;
+    let local = stream.local_addr().map_err(|_| CloseReason::NoOriginal)?;
+    original_dsts.take(stream, client, local).map_err(|why| match why {
+        Unknown::NotFiled => CloseReason::NoOriginal,
+        Unknown::NoNumber => CloseReason::NoSyn,
         Unknown::Foreign(filer) => {
             tracing::debug!(%client, ?filer, "an entry was filed by one who does not have the client's address");
-            Turned::ForeignOriginal
+            CloseReason::ForeignOriginal
         }
     })
 }
 
 /// Whether `dialled` is one of weir's own listeners, which nothing that is diverted has any business with.
-fn loops(worker: &Worker, world: &World, dialled: SocketAddr) -> bool {
+fn loops(worker: &Worker, snapshot: &Snapshot, dialled: SocketAddr) -> bool {
     let is_local = |ip| worker.dialer.is_local(ip);
-    refuse(dialled, world.grounds(), Exempt::Written, is_local) == Some(Refusal::OwnListener)
+    refuse(dialled, snapshot.local(), Exempt::Written, is_local) == Some(Refusal::OwnListener)
 }
 
 /// The client has been silent: perhaps the server speaks first. Connects to it, and whoever speaks decides: the
@@ -145,9 +151,9 @@ async fn detect_server_first(
         spoke = server.read_buf(&mut said) => spoke.map(|_| Side::Server),
         () = time::sleep(limits.tunnel_idle) => return,
     };
-    server.put_back(said.freeze());
+    server.unread(said.freeze());
     let sniffed = match spoke {
-        Ok(Side::Client) => detect_protocol(limits, &session.door, &mut client).await,
+        Ok(Side::Client) => detect_protocol(limits, &session.listener, &mut client).await,
         Ok(Side::Server) | Err(_) => Some(Detected::As(Sniffed::Opaque)),
     };
     if sniffed == Some(Detected::As(Sniffed::Http1)) {
@@ -156,8 +162,8 @@ async fn detect_server_first(
         session.activity.enter(Phase::Head, Instant::now());
         return h1::serve(worker, session, client).await;
     }
-    session.door.requests.up();
-    tcp::carry(&worker.shared.tunnels, limits, lease, client, server).await;
+    session.listener.requests.inc();
+    tcp::forward(&worker.shared.tunnels, limits, lease, client, server).await;
 }
 
 /// A connection to an endpoint of what was dialled. There may be none to give: then the client's is reset, which is
@@ -180,7 +186,7 @@ async fn open(
     worker.shared.count(&fault);
     exchange.record.fault(&fault);
     if matches!(fault.kind, Kind::Refused(_)) {
-        session.door.turn_away(Turned::Refused);
+        session.listener.count_closed(CloseReason::Refused);
     }
     client.reset_on_close();
     None

@@ -9,7 +9,7 @@ use tokio::time;
 use super::first_head::FirstHead;
 use crate::config::Limits;
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
-use crate::proxy::listener::Door;
+use crate::proxy::listener::Listener;
 use crate::transport::Io;
 
 /// What a look at the first bytes came to.
@@ -25,7 +25,7 @@ pub(super) enum Detected {
 /// `limits.sniff`. One that closes without a byte may still listen (half-close), and then its server speaks. `None` when
 /// the connection is broken. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what
 /// follows it.
-pub(super) async fn detect_protocol(limits: &Limits, door: &Door, io: &mut Io) -> Option<Detected> {
+pub(super) async fn detect_protocol(limits: &Limits, listener: &Listener, io: &mut Io) -> Option<Detected> {
     let mut seen = BytesMut::with_capacity(1024);
     let deadline = Instant::now() + limits.sniff;
     let mut decided = Sniffed::Undecided;
@@ -50,13 +50,13 @@ pub(super) async fn detect_protocol(limits: &Limits, door: &Door, io: &mut Io) -
                 FirstHead::Partial => {}
                 FirstHead::Held => break Detected::As(decided),
                 FirstHead::Unparsed => {
-                    door.unparsed_heads.up();
+                    listener.unparsed_heads.inc();
                     break Detected::Unparsed;
                 }
             },
             Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => break Detected::As(decided),
         }
     };
-    io.put_back(seen.freeze());
+    io.unread(seen.freeze());
     Some(detected)
 }

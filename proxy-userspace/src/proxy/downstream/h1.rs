@@ -17,8 +17,8 @@ use crate::drain::Drain;
 use crate::proxy::clock::Clocks;
 use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::{self, bad_head};
-use crate::proxy::listener::{Turned, Way};
-use crate::proxy::worker::{Seat, Worker};
+use crate::proxy::listener::{CloseReason, ListenerKind};
+use crate::proxy::worker::{WakerSlot, Worker};
 use crate::transport::{Activity, Io, Phase};
 
 /// How long an idle connection is kept while weir drains, for a request that is already on its way.
@@ -26,17 +26,17 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves `io` until its client leaves or is too slow. When weir is done, the worker's runtime ends, and this with it.
 pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
-    let limits = worker.router.world().terms.limits.clone();
-    let (activity, door) = (session.activity.clone(), session.door.clone());
+    let limits = worker.router.snapshot().config.limits.clone();
+    let (activity, listener) = (session.activity.clone(), session.listener.clone());
     let drain = worker.shared.drain.clone();
     let (workers, sessions) = (worker.clone(), session.clone());
     let answers = bad_head::answers(&worker, &session, &limits);
     let io = TokioIo::new(io.telling(activity.clone()).answering_bad_heads(answers));
-    let builder = builder(&limits, door.way);
+    let builder = builder(&limits, listener.kind);
     let service = service_fn(move |request| exchange::handle(worker.clone(), session.clone(), request));
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let timer = pin!(sleep(shortest(&limits)));
-    let seat = workers.connections.seat();
+    let slot = workers.connections.slot();
     let (workers, clocks) = (&*workers, &sessions.clocks);
     let mut watch = Watch {
         activity: &activity,
@@ -44,7 +44,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
         worker: workers,
         limits,
         drain: &drain,
-        seat,
+        slot,
         closing: None,
         timer,
         set: false,
@@ -57,10 +57,10 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
         };
         match ended {
             Some(Err(error)) if error.is_parse() || error.is_parse_too_large() => {
-                return door.turn_away(Turned::BadHead);
+                return listener.count_closed(CloseReason::BadHead);
             }
             Some(_) => return, // It is done, or its client left.
-            None if activity.phase() == Phase::Head => return door.turn_away(Turned::BadHead),
+            None if activity.phase() == Phase::Head => return listener.count_closed(CloseReason::BadHead),
             // It closes once the last answer has been written: its reader may be slow.
             None if activity.phase() == Phase::Idle => {
                 connection.as_mut().graceful_shutdown();
@@ -71,13 +71,13 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     }
 }
 
-fn builder(limits: &Limits, way: Way) -> http1::Builder {
+fn builder(limits: &Limits, kind: ListenerKind) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .auto_date_header(false)
-        .preserve_header_case(way == Way::Transparent)
+        .preserve_header_case(kind == ListenerKind::Transparent)
         // A diverted client may close its sending side and still read; one that asked for a proxy has left.
-        .half_close(way == Way::Transparent)
+        .half_close(kind == ListenerKind::Transparent)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(64 * 1024))
         .max_headers(limits.header_count);
@@ -93,7 +93,7 @@ struct Watch<'a> {
     /// As they were when the timer went off last.
     limits: Limits,
     drain: &'a Drain,
-    seat: Seat<'a>,
+    slot: WakerSlot<'a>,
     closing: Option<Instant>,
     timer: Pin<&'a mut Sleep>,
     /// Whether the timer knows this task, which stays the same. It does once it was asked, unless the task had done enough
@@ -108,7 +108,7 @@ impl Watch<'_> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.seat.take(cx);
+        self.slot.take(cx);
         let closes = self.drain.is_closing() && self.closing.is_none();
         if closes {
             self.closing = Some(Instant::now());
@@ -135,9 +135,9 @@ impl Watch<'_> {
 
     /// Takes over limits that have changed: a connection may last for days.
     fn follow(&mut self) {
-        let world = self.worker.router.world();
-        if world.terms.limits != self.limits {
-            self.limits = world.terms.limits.clone();
+        let snapshot = self.worker.router.snapshot();
+        if snapshot.config.limits != self.limits {
+            self.limits = snapshot.config.limits.clone();
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::Exchange;
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::Calls;
+use crate::domain::policy::RequestPolicy;
 use crate::domain::retry::{Judgement, Reached, Tries, judge};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::{Cluster, Lease};
@@ -22,7 +22,7 @@ pub struct Destination {
     /// The cluster.
     pub cluster: Arc<Cluster>,
     /// How its endpoints are tried.
-    pub policy: Calls,
+    pub policy: RequestPolicy,
     /// When that was found out.
     pub now: Instant,
 }
@@ -51,7 +51,7 @@ pub(in crate::proxy) trait Cargo {
         &mut self,
         worker: &Worker,
         exchange: &Exchange,
-        policy: Calls,
+        policy: RequestPolicy,
         lease: &mut Lease,
         dial: Dial<'_>,
     ) -> Result<Self::Delivered, Box<Failed>>;
@@ -79,7 +79,7 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
         let mut lease = worker.dialer.lease(cluster, &client, &tried, now)?;
         exchange.record.attempt();
         cargo.keep(tries.may_repeat());
-        let limit = tries.connect(exchange.snapshot.terms.limits.connect);
+        let limit = tries.connect(exchange.snapshot.config.limits.connect);
         let dial = Dial { client: &client, limit, hop_limit: None, total: tries.left(), tried: &mut tried };
         let Failed { fault, outcome, reached } =
             match cargo.deliver(worker, exchange, *policy, &mut lease, dial).await {
@@ -103,13 +103,13 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
         if reached == Reached::Unanswered {
             cargo.restore();
         }
-        cluster.stats.retries.up();
+        cluster.stats.retries.inc();
     }
 }
 
 /// How often an exchange may be tried.
-fn tries(exchange: &Exchange, policy: Calls) -> Tries {
-    let limits = &exchange.snapshot.terms.limits;
+fn tries(exchange: &Exchange, policy: RequestPolicy) -> Tries {
+    let limits = &exchange.snapshot.config.limits;
     let attempts = policy.attempts.map_or(limits.attempts, |attempts| attempts.get().into());
     Tries::new(attempts, exchange.repeats, limits.connect_total)
 }
@@ -130,7 +130,7 @@ impl Cargo for Bytes {
         &mut self,
         worker: &Worker,
         exchange: &Exchange,
-        _: Calls,
+        _: RequestPolicy,
         lease: &mut Lease,
         dial: Dial<'_>,
     ) -> Result<Io, Box<Failed>> {

@@ -20,17 +20,17 @@ const HYPERS_TARGET: u32 = 65_534;
 
 /// What makes the answer on the connection of `session`, whose heads are read by these `limits`.
 pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswer {
-    let (shared, door) = (worker.shared.clone(), session.door.clone());
+    let (shared, listener) = (worker.shared.clone(), session.listener.clone());
     let (client, origin) = (session.client, session.origin);
     let (bytes, count) = (limits.header_bytes, limits.header_count);
     Box::new(move |status| {
         let fault = fault(status, bytes, count);
         shared.count(&fault);
         Record::begin(client, Instant::now()).fault(&fault);
-        let is_stranger = overrides::is_stranger(client, origin, &shared.routing.world.load().terms);
+        let is_stranger = overrides::is_stranger(client, origin, &shared.routing.snapshot.load().config);
         let mut response = answer::fault(&fault, is_stranger);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        if door.via() {
+        if listener.via() {
             headers::append_via(Version::HTTP_11, response.headers_mut());
         }
         written(&response)

@@ -10,7 +10,7 @@ use super::session::Origin;
 use super::{Exchange, headers, identify, overrides};
 use crate::proxy::fault::Fault;
 use crate::proxy::routing::resolve::Settled;
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::worker::Worker;
 
@@ -22,26 +22,26 @@ pub(super) async fn bind(
     request: &mut Request<RequestBody>,
 ) -> Result<Destination, Fault> {
     match exchange.session.origin {
-        Origin::Dialled(address) => Ok(dialled(worker, exchange, address)),
+        Origin::Diverted(address) => Ok(dialled(worker, exchange, address)),
         Origin::Explicit => {
             let (snapshot, session) = (&exchange.snapshot, &exchange.session);
-            let found = exchange.head.found;
-            let own = overrides::take(found, session, &snapshot.terms, request.headers_mut())?;
+            let scan = exchange.head.scan;
+            let own = overrides::take(scan, session, &snapshot.config, request.headers_mut())?;
             let token = identify::token(snapshot, request);
             let asked =
                 identify::Asked::by((worker, session), snapshot, request, &exchange.head, token.as_ref())
                     .await?;
-            let bind = |world: &World| asked.bind(worker, world, own.as_ref());
-            let Settled { world, route, place } =
+            let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own.as_ref());
+            let Settled { snapshot, route, place } =
                 worker.router.place(snapshot, &session.client, bind).await?;
-            let (cluster, policy, outside) = (place.cluster.clone(), place.calls, place.outside);
+            let (cluster, policy, outside) = (place.cluster.clone(), place.requests, place.outside);
             if !exchange.head.has_host() {
                 headers::say_host(request.headers_mut(), &cluster.name);
             }
-            headers::say_destination(found, request.headers_mut(), &route, place);
+            headers::say_destination(scan, request.headers_mut(), &route, place);
             // Looking a name up may have taken a while.
-            let waited = outside || world.is_some();
-            if let Some(later) = world {
+            let waited = outside || snapshot.is_some();
+            if let Some(later) = snapshot {
                 exchange.snapshot = later;
             }
             let now = if waited { Instant::now() } else { exchange.record.started };
@@ -52,6 +52,6 @@ pub(super) async fn bind(
 
 /// The service that owns `address`, which the connection of `exchange` dialled, or else that very address.
 pub fn dialled(worker: &Worker, exchange: &Exchange, address: SocketAddr) -> Destination {
-    let cluster = worker.router.cluster_of(&exchange.snapshot, address, &exchange.session.outside);
+    let cluster = worker.router.cluster_of(&exchange.snapshot, address, &exchange.session.external);
     Destination { policy: cluster.policy().dialled, cluster, now: exchange.record.started }
 }

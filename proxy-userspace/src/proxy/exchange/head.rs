@@ -10,7 +10,7 @@ use http::{Method, Request, Version};
 
 use super::expect::Expectation;
 use super::headers;
-use super::scan::Survey;
+use super::scan::HeaderScan;
 use super::session::Origin;
 use crate::domain::name::{self, BadHost};
 use crate::proxy::fault::{Fault, Kind};
@@ -19,7 +19,7 @@ use crate::proxy::fault::{Fault, Kind};
 #[derive(Debug, Default)]
 pub(super) struct Head {
     /// Which fields it has that concern a proxy.
-    pub(super) found: Survey,
+    pub(super) scan: HeaderScan,
     /// The version its client speaks.
     pub(super) spoken: Version,
     /// The host and port that an explicit request names (RFC 9110 §7.1), as written. Diverted requests have none: they
@@ -39,22 +39,22 @@ impl Head {
     /// request [`Kind::BadHost`]. What an explicit one names is checked where a name is made of it.
     pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, most: usize) -> Result<Self, Fault> {
         headers::check_target(request.uri(), most)?;
-        let found = Survey::of(request.headers());
-        headers::check_codings(found, request.headers())?;
-        headers::check_hops(found, request.headers())?;
-        let expectation = if found.expect { Expectation::of(request) } else { Expectation::None };
-        let host = match (found.hosts, origin) {
+        let scan = HeaderScan::of(request.headers());
+        headers::check_codings(scan, request.headers())?;
+        headers::check_hops(scan, request.headers())?;
+        let expectation = if scan.expect { Expectation::of(request) } else { Expectation::None };
+        let host = match (scan.hosts, origin) {
             (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
             (_, Origin::Explicit) => host(request)?,
-            (_, Origin::Dialled(address)) => {
+            (_, Origin::Diverted(address)) => {
                 check_host(request)?;
-                if found.hosts == 0 {
+                if scan.hosts == 0 {
                     require_host(request, address)?;
                 }
                 None
             }
         };
-        Ok(Self { found, spoken: request.version(), host, expectation })
+        Ok(Self { scan, spoken: request.version(), host, expectation })
     }
 
     /// Whether the request names a host.
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_diverted_request_has_a_host_or_an_absolute_target_and_http10_gets_one() {
-        let dialled = Origin::Dialled("10.96.0.10:80".parse().unwrap());
+        let dialled = Origin::Diverted("10.96.0.10:80".parse().unwrap());
         let cases: [(Version, &str, Fields, Hosts); 7] = [
             (Version::HTTP_11, "/", &[("host", "a")], Ok(&["a"])),
             (Version::HTTP_10, "/", &[("host", "a")], Ok(&["a"])),
@@ -327,7 +327,7 @@ mod tests {
             (&long, Some(BadHost::Length)),
         ];
         for dialled in ["10.96.0.10:80", "[fd00:96::10]:80", "203.0.113.9:8080"] {
-            let dialled = Origin::Dialled(dialled.parse().unwrap());
+            let dialled = Origin::Diverted(dialled.parse().unwrap());
             for (host, bad) in cases {
                 let mut request = request(&Method::GET, "/", &[("host", host)]);
                 let head = Head::read(&mut request, dialled, 8192).map_err(|fault| fault.kind);
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_target_of_a_diverted_request_says_a_host_too() {
-        let dialled = Origin::Dialled("10.96.0.10:80".parse().unwrap());
+        let dialled = Origin::Diverted("10.96.0.10:80".parse().unwrap());
         for (target, host, bad) in [
             ("http://b:81/x", "", None),
             ("http://[fd00::1]:81/x", "b", None),
@@ -393,7 +393,7 @@ mod tests {
             let head = read(&mut request).unwrap();
             prop_assert_eq!((head.host(), hosts(&request)), ("right:81", vec!["right:81"]));
             headers::append_via(Version::HTTP_11, request.headers_mut());
-            headers::strip_hop_by_hop(head.found, Origin::Explicit, request.headers_mut());
+            headers::strip_hop_by_hop(head.scan, Origin::Explicit, request.headers_mut());
             request.headers_mut().remove("l5d-dtab");
             request.headers_mut().append("l5d-dst-service", HeaderValue::from_static("decoy"));
             prop_assert_eq!((head.host(), hosts(&request)), ("right:81", vec!["right:81"]));

@@ -7,10 +7,10 @@ use http::header::{
 };
 use http::uri::Uri;
 
-use super::scan::{KEEP_ALIVE, Length, PROXY_CONNECTION, Survey};
+use super::scan::{HeaderScan, KEEP_ALIVE, Length, PROXY_CONNECTION};
 use crate::proxy::exchange::session::Origin;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::routing::route::{Place, Route};
+use crate::proxy::routing::route::{Route, RouteTarget};
 
 /// How many weirs a request may pass: more is a loop.
 const MAX_HOPS: usize = 20;
@@ -29,8 +29,8 @@ pub(super) enum Upgrade {
 
 /// Ignores an upgrade that HTTP/1.0 asks for, as servers must (RFC 9110 §7.8): an endpoint that switched would have
 /// nobody to talk to.
-pub(super) fn check_upgrade(found: Survey, spoken: Version, headers: &mut HeaderMap) {
-    if found.upgrade && spoken == Version::HTTP_10 {
+pub(super) fn check_upgrade(scan: HeaderScan, spoken: Version, headers: &mut HeaderMap) {
+    if scan.upgrade && spoken == Version::HTTP_10 {
         headers.remove(UPGRADE);
     }
 }
@@ -38,18 +38,18 @@ pub(super) fn check_upgrade(found: Survey, spoken: Version, headers: &mut Header
 /// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and
 /// returns whether an upgrade is asked for. `TE: trailers` goes on, since weir passes trailers. An upgrade to h2c is
 /// not passed on: weir's own connections to endpoints stay as they are.
-pub(super) fn strip_hop_by_hop(found: Survey, origin: Origin, headers: &mut HeaderMap) -> Upgrade {
+pub(super) fn strip_hop_by_hop(scan: HeaderScan, origin: Origin, headers: &mut HeaderMap) -> Upgrade {
     let mut upgrade = Upgrade::None;
-    if found.connection {
+    if scan.connection {
         upgrade = strip_connection(headers);
     }
-    let trailers = found.te && takes_trailers(headers);
-    if found.coding {
+    let trailers = scan.te && takes_trailers(headers);
+    if scan.coding {
         // hyper has undone the coding; a length beside it said nothing true (RFC 9112 §6.3).
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
     }
-    if found.hop {
+    if scan.hop {
         headers.remove(&KEEP_ALIVE);
         headers.remove(&PROXY_CONNECTION);
         // What a diverted client says to a proxy it says to the one it dialled.
@@ -58,14 +58,14 @@ pub(super) fn strip_hop_by_hop(found: Survey, origin: Origin, headers: &mut Head
             headers.remove(PROXY_AUTHORIZATION);
         }
     }
-    if found.te {
+    if scan.te {
         headers.remove(TE);
     }
     match upgrade {
         Upgrade::Wanted => {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
-        Upgrade::None if found.upgrade => {
+        Upgrade::None if scan.upgrade => {
             headers.remove(UPGRADE);
         }
         Upgrade::None => {}
@@ -78,14 +78,14 @@ pub(super) fn strip_hop_by_hop(found: Survey, origin: Origin, headers: &mut Head
 }
 
 /// Whether the sender of a message of version `spoken` closes its connection after it (RFC 9112 §9.3).
-pub(super) fn closes(found: Survey, spoken: Version, headers: &HeaderMap) -> bool {
+pub(super) fn closes(scan: HeaderScan, spoken: Version, headers: &HeaderMap) -> bool {
     let says = |option: &str| {
         let mut options = headers.get_all(CONNECTION).iter().flat_map(tokens);
         options.any(|it| it.eq_ignore_ascii_case(option))
     };
     match spoken {
-        Version::HTTP_10 => !found.connection || says("close") || !says("keep-alive"),
-        _ => found.connection && says("close"),
+        Version::HTTP_10 => !scan.connection || says("close") || !says("keep-alive"),
+        _ => scan.connection && says("close"),
     }
 }
 
@@ -138,8 +138,8 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
 /// # Errors
 ///
 /// [`Kind::TransferCoding`]
-pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fault> {
-    if !found.coding {
+pub(super) fn check_codings(scan: HeaderScan, headers: &HeaderMap) -> Result<(), Fault> {
+    if !scan.coding {
         return Ok(());
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -155,9 +155,9 @@ pub(super) fn check_codings(found: Survey, headers: &HeaderMap) -> Result<(), Fa
 /// # Errors
 ///
 /// [`Kind::BadBody`]
-pub(super) fn settle_length(found: Survey, headers: &mut HeaderMap) -> Result<(), Fault> {
+pub(super) fn settle_length(scan: HeaderScan, headers: &mut HeaderMap) -> Result<(), Fault> {
     // Beside a transfer coding there is no length any more.
-    if found.length != Length::Other || found.coding {
+    if scan.length != Length::Other || scan.coding {
         return Ok(());
     }
     let fields = headers.get_all(CONTENT_LENGTH).iter();
@@ -176,8 +176,8 @@ static RESIDUAL: HeaderName = HeaderName::from_static("l5d-dst-residual");
 
 /// Tells the endpoint by which name it was reached, in linkerd's headers. What a client wrote there itself is replaced
 /// or removed: it says nothing true.
-pub(super) fn say_destination(found: Survey, headers: &mut HeaderMap, route: &Route, place: Place) {
-    if found.destination {
+pub(super) fn say_destination(scan: HeaderScan, headers: &mut HeaderMap, route: &Route, place: RouteTarget) {
+    if scan.destination {
         for name in [&SERVICE, &CLIENT, &RESIDUAL] {
             headers.remove(name);
         }
@@ -210,8 +210,8 @@ pub(super) fn append_via(received: Version, headers: &mut HeaderMap) {
 /// # Errors
 ///
 /// [`Kind::Loop`]
-pub(super) fn check_hops(found: Survey, headers: &HeaderMap) -> Result<(), Fault> {
-    if !found.via {
+pub(super) fn check_hops(scan: HeaderScan, headers: &HeaderMap) -> Result<(), Fault> {
+    if !scan.via {
         return Ok(());
     }
     let hops = headers.get_all(VIA).iter().flat_map(tokens).filter(|hop| is_weir(hop)).count();

@@ -8,12 +8,12 @@ use http::{HeaderValue, Request, Version};
 use super::head::{Head, no_host};
 use super::session::Session;
 use crate::domain::dtab::Dtab;
-use crate::domain::identify::{Facts, Identifier, identify};
+use crate::domain::identify::{Identifier, RequestFacts, identify};
 use crate::domain::name::{Host, Path};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::cache::name_of;
 use crate::proxy::routing::route::Route;
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::worker::Worker;
 
@@ -32,46 +32,46 @@ impl<'a> Asked<'a> {
     /// see [`token`].
     pub(super) async fn by(
         (worker, session): (&Worker, &Session),
-        world: &World,
+        snapshot: &Snapshot,
         request: &mut Request<RequestBody>,
         head: &'a Head,
         token: Option<&'a HeaderValue>,
     ) -> Result<Self, Fault> {
-        if let [Identifier::Host] = world.terms.identifiers.as_slice() {
+        if let [Identifier::Host] = snapshot.config.identifiers.as_slice() {
             return match head.has_host() {
-                true => worker.router.host(&session.pod, world, head.host()).await.map(Self::Host),
+                true => worker.router.host(&session.pod, snapshot, head.host()).await.map(Self::Host),
                 false => Err(no_host()),
             };
         }
         if let Some(value) = token.and_then(|value| value.to_str().ok()) {
             return Ok(Self::Token(value));
         }
-        let host = match uses_host(world) && head.has_host() {
-            true => known(worker.router.host(&session.pod, world, head.host()).await)?,
+        let host = match uses_host(snapshot) && head.has_host() {
+            true => known(worker.router.host(&session.pod, snapshot, head.host()).await)?,
             false => None,
         };
-        name(world, request, head, host).map(Self::Name)
+        name(snapshot, request, head, host).map(Self::Name)
     }
 
     /// Where it leads, by the configuration's dtabs and then the request's `own`.
-    pub(super) fn bind(&self, worker: &Worker, world: &World, own: Option<&Dtab>) -> Rc<Route> {
+    pub(super) fn bind(&self, worker: &Worker, snapshot: &Snapshot, own: Option<&Dtab>) -> Rc<Route> {
         match (self, own) {
-            (Self::Host(host), None) => worker.router.routes.of(world, host),
-            (Self::Host(host), Some(own)) => Rc::new(world.bind(&name_of(world, host), Some(own))),
-            (Self::Token(label), None) => worker.router.routes.token(world, label),
+            (Self::Host(host), None) => worker.router.routes.of(snapshot, host),
+            (Self::Host(host), Some(own)) => Rc::new(snapshot.bind(&name_of(snapshot, host), Some(own))),
+            (Self::Token(label), None) => worker.router.routes.token(snapshot, label),
             (Self::Token(label), Some(own)) => {
-                let name = world.terms.prefix().join(Path::of([label]).labels());
-                Rc::new(world.bind(&name, Some(own)))
+                let name = snapshot.config.prefix().join(Path::of([label]).labels());
+                Rc::new(snapshot.bind(&name, Some(own)))
             }
-            (Self::Name(name), None) => worker.router.routes.named(world, name),
-            (Self::Name(name), Some(own)) => Rc::new(world.bind(name, Some(own))),
+            (Self::Name(name), None) => worker.router.routes.named(snapshot, name),
+            (Self::Name(name), Some(own)) => Rc::new(snapshot.bind(name, Some(own))),
         }
     }
 }
 
 /// The value of the header that is the whole name of `request`, where linkerd's identifier for that is the only one.
-pub(super) fn token(world: &World, request: &Request<RequestBody>) -> Option<HeaderValue> {
-    let [Identifier::Token(header)] = world.terms.identifiers.as_slice() else { return None };
+pub(super) fn token(snapshot: &Snapshot, request: &Request<RequestBody>) -> Option<HeaderValue> {
+    let [Identifier::Token(header)] = snapshot.config.identifiers.as_slice() else { return None };
     let value = request.headers().get(&**header)?;
     // A value that starts with a slash could be taken for a whole name.
     let is_label = value.to_str().is_ok_and(|value| !value.is_empty() && !value.starts_with('/'));
@@ -79,8 +79,8 @@ pub(super) fn token(world: &World, request: &Request<RequestBody>) -> Option<Hea
 }
 
 /// Whether some identifier makes a name of the canonical host.
-pub(super) fn uses_host(world: &World) -> bool {
-    world.terms.identifiers.contains(&Identifier::Host)
+pub(super) fn uses_host(snapshot: &Snapshot) -> bool {
+    snapshot.config.identifiers.contains(&Identifier::Host)
 }
 
 /// A host, if it is one: another identifier may do without.
@@ -94,7 +94,7 @@ pub(super) fn known(host: Result<Host<'_>, Fault>) -> Result<Option<Host<'_>>, F
 
 /// The name of `request`, whose canonical `host` is this. Its URL loses what an identifier consumes.
 pub(super) fn name(
-    world: &World,
+    snapshot: &Snapshot,
     request: &mut Request<RequestBody>,
     head: &Head,
     host: Option<Host<'_>>,
@@ -103,7 +103,7 @@ pub(super) fn name(
         let headers = request.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let canonical = host.map(|host| (host.label(), host.scope));
-        let facts = Facts {
+        let facts = RequestFacts {
             method: request.method().as_str(),
             is_http_11: head.spoken >= Version::HTTP_11,
             host: Some(head.host()),
@@ -111,7 +111,7 @@ pub(super) fn name(
             target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
             header: &header,
         };
-        identify(&world.terms.identifiers, &facts)
+        identify(&snapshot.config.identifiers, &facts)
     };
     let identified = identified.map_err(|bad| Fault::new(Kind::Unidentified, bad.to_string()))?;
     let nothing = || match head.has_host() {
@@ -122,5 +122,5 @@ pub(super) fn name(
     if let Some(target) = identified.target.and_then(|target| PathAndQuery::try_from(target).ok()) {
         *request.uri_mut() = target.into();
     }
-    Ok(world.terms.prefix().join(identified.name.labels()))
+    Ok(snapshot.config.prefix().join(identified.name.labels()))
 }

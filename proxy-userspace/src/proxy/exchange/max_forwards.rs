@@ -56,7 +56,7 @@ pub(super) fn last(
     request: &mut Request<RequestBody>,
 ) -> Result<Option<Response<ResponseBody>>, Fault> {
     // A diverted request is not weir's to answer: its client does not know of a hop here.
-    if !exchange.head.found.max_forwards || exchange.session.origin != Origin::Explicit {
+    if !exchange.head.scan.max_forwards || exchange.session.origin != Origin::Explicit {
         return Ok(None);
     }
     let Some(left) = max_forwards(request.headers()) else { return Ok(None) };
@@ -69,8 +69,8 @@ pub(super) fn last(
     }
     let context =
         request.headers().get(&CONTEXT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"true"));
-    if context && exchange.snapshot.terms.diagnostics.permits(exchange.session.client.ip()) {
-        worker.shared.diagnoses.up();
+    if context && exchange.snapshot.config.diagnostics.permits(exchange.session.client.ip()) {
+        worker.shared.diagnoses.inc();
         return diagnosis(worker, exchange, request).map(Some);
     }
     Ok(match *request.method() {
@@ -92,16 +92,16 @@ fn diagnosis(
     exchange: &Exchange,
     request: &mut Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Fault> {
-    let (session, world, head) = (&exchange.session, &exchange.snapshot, &exchange.head);
-    let own = overrides::take(head.found, session, &world.terms, request.headers_mut())?;
-    let host = match identify::uses_host(world) {
-        true => identify::known(worker.router.host_now(&session.pod, world, head.host()))?,
+    let (session, snapshot, head) = (&exchange.session, &exchange.snapshot, &exchange.head);
+    let own = overrides::take(head.scan, session, &snapshot.config, request.headers_mut())?;
+    let host = match identify::uses_host(snapshot) {
+        true => identify::known(worker.router.host_now(&session.pod, snapshot, head.host()))?,
         false => None,
     };
-    let name = identify::name(world, request, head, host)?;
-    let mut explained = explain_name(world, &name, own.as_ref(), Instant::now());
-    if identify::uses_host(world) {
-        explained.note = worker.router.whose(&session.pod, world, head.host());
+    let name = identify::name(snapshot, request, head, host)?;
+    let mut explained = explain_name(snapshot, &name, own.as_ref(), Instant::now());
+    if identify::uses_host(snapshot) {
+        explained.note = worker.router.whose(&session.pod, snapshot, head.host());
     }
     let method = request.method();
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);

@@ -43,7 +43,7 @@ use self::send::Sending;
 use self::session::{Origin, Session};
 use super::clock::Clock;
 use super::fault::Fault;
-use super::routing::snapshot::World;
+use super::routing::snapshot::Snapshot;
 use super::upstream::RequestBody;
 use super::worker::Worker;
 
@@ -53,7 +53,7 @@ pub struct Exchange {
     /// The connection it is on.
     pub session: Rc<Session>,
     /// What it is decided by: a reload never splits a request.
-    pub snapshot: Arc<World>,
+    pub snapshot: Arc<Snapshot>,
     /// For how long nothing has happened in it.
     pub clock: Clock,
     /// What is told of it.
@@ -81,7 +81,7 @@ pub async fn handle(
     session: Rc<Session>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    session.door.requests.up();
+    session.listener.requests.inc();
     let mut exchange = Exchange::begin(&worker, session);
     let mut request = request.map(|body| RequestBody::new(body, &exchange.clock));
     let connects = *request.method() == Method::CONNECT && exchange.session.origin == Origin::Explicit;
@@ -98,7 +98,7 @@ pub async fn handle(
     if !matches!(response.body(), ResponseBody::Endpoint(_)) {
         exchange.clock.answered(Instant::now());
     }
-    if exchange.session.door.via() {
+    if exchange.session.listener.via() {
         headers::append_via(response.version(), response.headers_mut());
     }
     *response.version_mut() = Version::HTTP_11;
@@ -133,7 +133,7 @@ async fn answer(
         worker: worker.dialer.worker,
         clock: exchange.clock.clone(),
         record: exchange.record,
-        keep: exchange.snapshot.terms.limits.pool_connections,
+        keep: exchange.snapshot.config.limits.pool_connections,
     };
     reply::reply(worker, exchange, asked, response, guard)
 }
@@ -143,7 +143,7 @@ impl Exchange {
     pub fn begin(worker: &Worker, session: Rc<Session>) -> Self {
         let now = Instant::now();
         Self {
-            snapshot: worker.router.world(),
+            snapshot: worker.router.snapshot(),
             clock: session.clocks.begin(&session.activity, now),
             record: Record::begin(session.client, now),
             head: Head::default(),
@@ -154,20 +154,20 @@ impl Exchange {
 
     /// Whether its client hears nothing but what a status means; see [`overrides`].
     fn is_stranger(&self) -> bool {
-        overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.terms)
+        overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.config)
     }
 
     /// Reads and checks the head of `request`, and makes it one that may go to an endpoint.
     fn identify(&mut self, worker: &Worker, request: &mut Request<RequestBody>) -> Result<Asked, Fault> {
-        let (session, limits) = (&self.session, &self.snapshot.terms.limits);
+        let (session, limits) = (&self.session, &self.snapshot.config.limits);
         let head = Head::read(request, session.origin, limits.target_bytes)?;
         *request.version_mut() = Version::HTTP_11;
         // Room for what is added, at once.
         request.headers_mut().reserve(headers::ADDED);
-        headers::check_upgrade(head.found, head.spoken, request.headers_mut());
-        let upgrade = headers::strip_hop_by_hop(head.found, session.origin, request.headers_mut());
+        headers::check_upgrade(head.scan, head.spoken, request.headers_mut());
+        let upgrade = headers::strip_hop_by_hop(head.scan, session.origin, request.headers_mut());
         let asked = Asked::by(request, upgrade);
-        if session.door.via() {
+        if session.listener.via() {
             headers::append_via(head.spoken, request.headers_mut());
         }
         let is_repeatable = request.method().is_idempotent()

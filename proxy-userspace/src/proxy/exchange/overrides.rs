@@ -12,20 +12,20 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, He
 use smallvec::SmallVec;
 
 use super::answer::L5D_ERR;
-use super::scan::{L5D, Survey};
+use super::scan::{HeaderScan, L5D};
 use super::session::{self, Session};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::identify::Identifier;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::routing::snapshot::Terms;
+use crate::proxy::routing::snapshot::RoutingConfig;
 
 static REQUEST: HeaderName = HeaderName::from_static("l5d-dtab");
 static CONTEXT: HeaderName = HeaderName::from_static("l5d-ctx-dtab");
 
 /// Whether `client`, whose request is an explicit one, may say nothing to weir in these fields, and hears nothing by them. The
 /// client of a diverted one does not know of weir, and its fields are its own.
-pub(super) fn is_stranger(client: SocketAddr, origin: session::Origin, terms: &Terms) -> bool {
-    origin == session::Origin::Explicit && !terms.overrides.permits(client.ip())
+pub(super) fn is_stranger(client: SocketAddr, origin: session::Origin, config: &RoutingConfig) -> bool {
+    origin == session::Origin::Explicit && !config.overrides.permits(client.ip())
 }
 
 /// Takes the entries out of `headers`, if they are taken from this client, and leaves there what goes on.
@@ -34,15 +34,15 @@ pub(super) fn is_stranger(client: SocketAddr, origin: session::Origin, terms: &T
 ///
 /// [`Kind::BadDtab`], naming the position.
 pub(super) fn take(
-    found: Survey,
+    scan: HeaderScan,
     session: &Session,
-    terms: &Terms,
+    config: &RoutingConfig,
     headers: &mut HeaderMap,
 ) -> Result<Option<Dtab>, Fault> {
-    if !found.l5d {
+    if !scan.l5d {
         return Ok(None);
     }
-    if is_stranger(session.client, session.origin, terms) {
+    if is_stranger(session.client, session.origin, config) {
         // What the settings make names of is not context.
         let is_name = |it: &Identifier, name: &HeaderName| match it {
             Identifier::Token(header) | Identifier::Header(header) => {
@@ -50,10 +50,10 @@ pub(super) fn take(
             }
             _ => false,
         };
-        remove(headers, |name| !terms.identifiers.iter().any(|it| is_name(it, name)));
+        remove(headers, |name| !config.identifiers.iter().any(|it| is_name(it, name)));
         return Ok(None);
     }
-    if !found.dtab {
+    if !scan.dtab {
         return Ok(None);
     }
     let mut dtab = read(headers, &CONTEXT, Origin::Context)?;

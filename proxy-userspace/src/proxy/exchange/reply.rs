@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use super::headers::{self, Upgrade};
 use super::response_body::{ResponseBody, ResponseGuard};
-use super::scan::{Length, Survey};
+use super::scan::{HeaderScan, Length};
 use super::{Asked, Exchange, overrides, retry_after, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::proxy::fault::{Fault, Kind};
@@ -27,21 +27,21 @@ pub(super) fn reply(
     mut guard: ResponseGuard,
 ) -> Result<Response<ResponseBody>, Fault> {
     let (now, status) = (Instant::now(), response.status());
-    let survey = Survey::of(response.headers());
-    if headers::check_codings(survey, response.headers()).is_err() {
+    let scan = HeaderScan::of(response.headers());
+    if headers::check_codings(scan, response.headers()).is_err() {
         // To drop the field but not the coding would give the client something else than was sent.
         return Err(misframed(guard, now, "the endpoint used a transfer coding other than chunked"));
     }
-    if headers::settle_length(survey, response.headers_mut()).is_err() {
+    if headers::settle_length(scan, response.headers_mut()).is_err() {
         return Err(misframed(guard, now, "the endpoint's Content-Length is not one number"));
     }
-    if survey.coding && survey.length != Length::None {
+    if scan.coding && scan.length != Length::None {
         // RFC 9112 §6.3: the coding counts; but who says both may mean the other, and what follows would be no answer.
         guard.keep = 0;
     }
-    let closes = headers::closes(survey, response.version(), response.headers());
-    let keeps_upgrade = headers::strip_hop_by_hop(survey, exchange.session.origin, response.headers_mut());
-    let emptied = survey.l5d && exchange.is_stranger() && overrides::clear_answer(response.headers_mut());
+    let closes = headers::closes(scan, response.version(), response.headers());
+    let keeps_upgrade = headers::strip_hop_by_hop(scan, exchange.session.origin, response.headers_mut());
+    let emptied = scan.l5d && exchange.is_stranger() && overrides::clear_answer(response.headers_mut());
     let client = match (asked, keeps_upgrade, status) {
         (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
         (.., StatusCode::SWITCHING_PROTOCOLS) => {
@@ -57,7 +57,7 @@ pub(super) fn reply(
     };
     guard.lease.answered(now, Outcome::Answered(status.as_u16()));
     if let Some(wait) = retry_after::of(status, response.headers()) {
-        guard.lease.leave_alone(now, wait, exchange.snapshot.terms.limits.retry_after);
+        guard.lease.leave_alone(now, wait, exchange.snapshot.config.limits.retry_after);
     }
     if let Some(client) = client {
         return Ok(tunnel::switched(worker, exchange, client, response, guard));

@@ -14,7 +14,7 @@ pub(super) const L5D: &str = "l5d-";
 
 /// What is there.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Survey {
+pub(super) struct HeaderScan {
     /// `Connection`.
     pub(super) connection: bool,
     /// `TE`.
@@ -55,14 +55,14 @@ pub(super) enum Length {
     Other,
 }
 
-impl Survey {
+impl HeaderScan {
     /// Looks through `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let mut survey = Self::default();
+        let mut scan = Self::default();
         for (name, value) in headers {
-            survey.note(name, value);
+            scan.note(name, value);
         }
-        survey
+        scan
     }
 
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
@@ -110,12 +110,11 @@ mod tests {
 
     #[test]
     fn any_field_of_linkerds_is_found() {
-        for (name, found) in
-            [("l5d-sample", true), ("l5d-ctx-dtab", true), ("x-l5d-a", false), ("l5d", false)]
+        for (name, scan) in [("l5d-sample", true), ("l5d-ctx-dtab", true), ("x-l5d-a", false), ("l5d", false)]
         {
             let headers =
                 HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("1"))]);
-            assert_eq!(Survey::of(&headers).l5d, found, "{name}");
+            assert_eq!(HeaderScan::of(&headers).l5d, scan, "{name}");
         }
     }
 
@@ -137,8 +136,8 @@ mod tests {
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_static(value));
             }
-            let found = Survey::of(&headers);
-            assert_eq!((found.hosts, found.length), (hosts, length), "{fields:?}");
+            let scan = HeaderScan::of(&headers);
+            assert_eq!((scan.hosts, scan.length), (hosts, length), "{fields:?}");
         }
     }
 }

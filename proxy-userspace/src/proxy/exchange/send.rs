@@ -17,7 +17,7 @@ use super::replay::Replay;
 use super::session::Origin;
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::Calls;
+use crate::domain::policy::RequestPolicy;
 use crate::domain::retry::Reached;
 use crate::proxy::clock::{Clock, Wait};
 use crate::proxy::fault::{Fault, Kind};
@@ -54,7 +54,7 @@ impl Cargo for Sending<'_> {
         &mut self,
         worker: &Worker,
         exchange: &Exchange,
-        policy: Calls,
+        policy: RequestPolicy,
         lease: &mut Lease,
         mut dial: Dial<'_>,
     ) -> Result<Self::Delivered, Box<Failed>> {
@@ -104,7 +104,7 @@ impl Cargo for Sending<'_> {
 fn key_of(origin: Origin) -> Key {
     Key::plain(match origin {
         Origin::Explicit => Protocol::Http1,
-        Origin::Dialled(_) => Protocol::Http1Cased,
+        Origin::Diverted(_) => Protocol::Http1Cased,
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::proxy::clock::Clocks;
-use crate::proxy::listener::{Door, Entry};
+use crate::proxy::listener::{ConnectionPermit, Listener};
 use crate::proxy::routing::ClientPod;
 use crate::proxy::upstream::cluster::Cluster;
 use crate::transport::Activity;
@@ -18,17 +18,17 @@ pub enum Origin {
     /// To weir: each request says its destination.
     Explicit,
     /// To this address; it does not know of weir.
-    Dialled(SocketAddr),
+    Diverted(SocketAddr),
 }
 
 /// The facts of one client connection, fixed once it is accepted.
 #[derive(Debug)]
 pub struct Session {
     /// The listener.
-    pub door: Arc<Door>,
+    pub listener: Arc<Listener>,
     /// Its place among the listener's connections, kept for as long as anything serves it: a tunnel too.
     #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
-    entry: Entry,
+    permit: ConnectionPermit,
     /// The client.
     pub client: SocketAddr,
     /// Where it was going.
@@ -40,23 +40,29 @@ pub struct Session {
     /// The clocks of its exchanges.
     pub clocks: Clocks,
     /// The cluster of the dialled address, once it was needed: for an address that no service owns.
-    pub outside: RefCell<Option<Arc<Cluster>>>,
+    pub external: RefCell<Option<Arc<Cluster>>>,
     /// The client's pod.
     pub pod: ClientPod,
 }
 
 impl Session {
     /// The facts of a connection that was accepted now, having come through `passed` weirs.
-    pub fn new(door: Arc<Door>, entry: Entry, client: SocketAddr, origin: Origin, passed: u8) -> Rc<Self> {
+    pub fn new(
+        listener: Arc<Listener>,
+        permit: ConnectionPermit,
+        client: SocketAddr,
+        origin: Origin,
+        passed: u8,
+    ) -> Rc<Self> {
         Rc::new(Self {
-            door,
-            entry,
+            listener,
+            permit,
             client,
             origin,
             passed,
             activity: Activity::new(Instant::now()),
             clocks: Clocks::default(),
-            outside: RefCell::default(),
+            external: RefCell::default(),
             pod: ClientPod::at(client.ip()),
         })
     }

@@ -13,12 +13,12 @@ use hyper_util::rt::TokioIo;
 use super::attempt::{self, Bytes, Destination};
 use super::identify::Asked;
 use super::response_body::{ResponseBody, ResponseGuard};
-use super::scan::Survey;
+use super::scan::HeaderScan;
 use super::{Exchange, answer, headers, overrides};
 use crate::domain::hops;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::resolve::Settled;
-use crate::proxy::routing::snapshot::World;
+use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::tcp;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::upstream::cluster::Lease;
@@ -31,11 +31,11 @@ pub(super) async fn connect(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Fault> {
-    let terms = &exchange.snapshot.terms;
-    headers::check_target(request.uri(), terms.limits.target_bytes)?;
-    let survey = Survey::of(request.headers());
-    headers::check_hops(survey, request.headers())?;
-    if survey.hosts > 1 {
+    let config = &exchange.snapshot.config;
+    headers::check_target(request.uri(), config.limits.target_bytes)?;
+    let scan = HeaderScan::of(request.headers());
+    headers::check_hops(scan, request.headers())?;
+    if scan.hosts > 1 {
         return Err(Fault::new(Kind::NoHost, "the request has more than one Host"));
     }
     if !request.body().is_end_stream() {
@@ -48,20 +48,21 @@ pub(super) async fn connect(
         let why = format!("the tunnel has passed {} weirs: it runs in a circle", session.passed);
         return Err(Fault::new(Kind::Loop, why));
     }
-    let own = overrides::take(survey, &session, terms, request.headers_mut())?;
+    let own = overrides::take(scan, &session, config, request.headers_mut())?;
     let host = worker.router.host(&session.pod, &exchange.snapshot, authority.as_str()).await?;
     let asked = Asked::Host(host);
-    let bind = |world: &World| asked.bind(worker, world, own.as_ref());
-    let Settled { world, place, .. } = worker.router.place(&exchange.snapshot, &session.client, bind).await?;
-    if let Some(later) = world {
+    let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own.as_ref());
+    let Settled { snapshot, place, .. } =
+        worker.router.place(&exchange.snapshot, &session.client, bind).await?;
+    if let Some(later) = snapshot {
         exchange.snapshot = later;
     }
-    let destination = Destination { cluster: place.cluster, policy: place.calls, now: Instant::now() };
+    let destination = Destination { cluster: place.cluster, policy: place.requests, now: Instant::now() };
     // What the client asks of another weir in the tunnel is counted on from here.
     let mut bytes = Bytes { hop_limit: Some(hops::onward(session.passed)) };
     let (lease, server) = attempt::deliver(worker, exchange, &destination, &mut bytes).await?;
     let client = hyper::upgrade::on(request);
-    carry(worker, exchange, lease, client, async move { Some(server) });
+    forward(worker, exchange, lease, client, async move { Some(server) });
     Ok(answer::empty(StatusCode::OK))
 }
 
@@ -97,26 +98,26 @@ pub(super) fn switched(
     guard: ResponseGuard,
 ) -> Response<ResponseBody> {
     let server = hyper::upgrade::on(&mut response);
-    carry(worker, exchange, guard.lease, client, async move { server.await.ok().and_then(whole) });
+    forward(worker, exchange, guard.lease, client, async move { server.await.ok().and_then(whole) });
     response.map(|_| ResponseBody::Empty)
 }
 
 /// Copies between the two sides, once both are here, until they are done. The client's connection stays one of its
 /// listener's for so long.
-fn carry(
+fn forward(
     worker: &Worker,
     exchange: &Exchange,
     lease: Lease,
     client: OnUpgrade,
     server: impl Future<Output = Option<Io>> + 'static,
 ) {
-    let limits = exchange.snapshot.terms.limits.clone();
+    let limits = exchange.snapshot.config.limits.clone();
     let (shared, session) = (worker.shared.clone(), exchange.session.clone());
     worker.spawn(async move {
         let _session = session;
         let (Ok(client), Some(server)) = (client.await, server.await) else { return };
         let Some(client) = whole(client) else { return };
-        tcp::carry(&shared.tunnels, &limits, lease, client, server).await;
+        tcp::forward(&shared.tunnels, &limits, lease, client, server).await;
     });
 }
 
@@ -124,7 +125,7 @@ fn carry(
 fn whole(upgraded: Upgraded) -> Option<Io> {
     let parts = upgraded.downcast::<TokioIo<Io>>().ok()?;
     let mut io = parts.io.into_inner();
-    io.put_back(parts.read_buf);
+    io.unread(parts.read_buf);
     io.end_of_heads();
     Some(io)
 }

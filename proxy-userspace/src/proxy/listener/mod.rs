@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
-use self::permits::{Room, Slot};
+use self::permits::{PermitPool, Slot};
 use crate::config::Allow;
-use crate::telemetry::{Count, Level};
+use crate::telemetry::{Counter, Gauge};
 
 /// Which listener a connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ListenerKind {
     /// :4140, where clients ask for a proxy.
     Outgoing,
     /// The transparent ports, where the eBPF program sends diverted connections.
@@ -29,32 +29,32 @@ pub enum Way {
 /// A listener as the data plane sees it: who may come in, how many, and who did. Shared by all workers, and by
 /// all ports of the transparent listener.
 #[derive(Debug)]
-pub struct Door {
+pub struct Listener {
     /// Which listener.
-    pub way: Way,
+    pub kind: ListenerKind,
     /// Who may come in.
     allow: ArcSwap<Allow>,
-    /// The right to be open, one for each connection at most; see [`Door::enter`].
-    room: Arc<Room>,
+    /// The right to be open, one for each connection at most; see [`Listener::acquire`].
+    pool: Arc<PermitPool>,
     /// Whether messages that pass get a Via.
     via: AtomicBool,
     /// Whether there is such a listener.
     used: AtomicBool,
     /// Connections open now.
-    pub open: Level,
+    pub open: Gauge,
     /// Connections accepted and served.
-    pub connections: Count,
+    pub connections: Counter,
     /// Requests (HTTP) or connections (opaque) served.
-    pub requests: Count,
-    /// Connections not served, or not at once, by reason; see [`Turned`].
-    pub turned_away: [Count; Turned::LABELS.len()],
+    pub requests: Counter,
+    /// Connections not served, or not at once, by reason; see [`CloseReason`].
+    pub closed: [Counter; CloseReason::LABELS.len()],
     /// Diverted connections whose first head hyper cannot parse: they are carried as bytes.
-    pub unparsed_heads: Count,
+    pub unparsed_heads: Counter,
 }
 
 /// Why a connection was closed without being served, or had to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
+pub enum CloseReason {
     /// `allow` does not name its source.
     NotAllowed = 0,
     /// The listener was at its limit: it was not closed, but had to wait for another to leave. At the admin's and the
@@ -76,7 +76,7 @@ pub enum Turned {
     NoSyn = 8,
 }
 
-impl Turned {
+impl CloseReason {
     /// The labels in metrics, in order.
     pub const LABELS: [&'static str; 9] = [
         "not_allowed",
@@ -91,7 +91,7 @@ impl Turned {
     ];
 }
 
-impl Way {
+impl ListenerKind {
     /// The label in metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -103,20 +103,20 @@ impl Way {
     }
 }
 
-impl Door {
+impl Listener {
     /// A door nobody has come through yet, for a listener that may be there or not.
-    pub fn new(way: Way) -> Arc<Self> {
+    pub fn new(kind: ListenerKind) -> Arc<Self> {
         Arc::new(Self {
-            way,
+            kind,
             allow: ArcSwap::from_pointee(Allow::new(Vec::new())),
-            room: Room::new(0),
+            pool: PermitPool::new(0),
             via: AtomicBool::new(false),
             used: AtomicBool::new(false),
-            open: Level::default(),
-            connections: Count::default(),
-            requests: Count::default(),
-            turned_away: Default::default(),
-            unparsed_heads: Count::default(),
+            open: Gauge::default(),
+            connections: Counter::default(),
+            requests: Counter::default(),
+            closed: Default::default(),
+            unparsed_heads: Counter::default(),
         })
     }
 
@@ -126,7 +126,7 @@ impl Door {
         if **self.allow.load() != *allow {
             self.allow.store(Arc::new(allow.clone()));
         }
-        self.room.set(limit);
+        self.pool.set(limit);
         self.via.store(via, Ordering::Relaxed);
         self.used.store(true, Ordering::Relaxed);
     }
@@ -152,51 +152,51 @@ impl Door {
     }
 
     /// The right to open one more connection. At the limit this waits, and whoever connects waits in the accept queue.
-    pub async fn enter(self: &Arc<Self>) -> Entry {
-        let slot = match self.room.try_enter() {
+    pub async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
+        let slot = match self.pool.try_acquire() {
             Some(slot) => slot,
             None => {
-                self.turn_away(Turned::Full);
-                self.room.enter().await
+                self.count_closed(CloseReason::Full);
+                self.pool.acquire().await
             }
         };
-        Entry { door: self.clone(), slot, counted: false }
+        ConnectionPermit { listener: self.clone(), slot, counted: false }
     }
 
     /// Whether the next would have to wait.
     pub fn is_full(&self) -> bool {
-        self.room.is_full()
+        self.pool.is_full()
     }
 
     /// Counts a connection that is not served.
-    pub fn turn_away(&self, why: Turned) {
-        self.turned_away[why as usize].up();
+    pub fn count_closed(&self, why: CloseReason) {
+        self.closed[why as usize].inc();
     }
 }
 
 /// The right to one open connection, given back when it is dropped.
 #[derive(Debug)]
-pub struct Entry {
-    door: Arc<Door>,
+pub struct ConnectionPermit {
+    listener: Arc<Listener>,
     #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
     slot: Slot,
     counted: bool,
 }
 
-impl Entry {
+impl ConnectionPermit {
     /// The connection is here.
     pub fn used(mut self) -> Self {
-        self.door.connections.up();
-        self.door.open.up();
+        self.listener.connections.inc();
+        self.listener.open.inc();
         self.counted = true;
         self
     }
 }
 
-impl Drop for Entry {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if self.counted {
-            self.door.open.down();
+            self.listener.open.dec();
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The bound, and how much room is left.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct PermitPool {
     slots: Arc<Semaphore>,
     /// The bound; held while it is changed.
     most: Mutex<usize>,
@@ -21,11 +21,11 @@ pub(super) struct Room {
 /// A place in a room, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
-    room: Arc<Room>,
+    pool: Arc<PermitPool>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Room {
+impl PermitPool {
     /// Room for `most`.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let most = most.min(Semaphore::MAX_PERMITS);
@@ -37,15 +37,15 @@ impl Room {
     }
 
     /// A place, if there is one now.
-    pub(super) fn try_enter(self: &Arc<Self>) -> Option<Slot> {
+    pub(super) fn try_acquire(self: &Arc<Self>) -> Option<Slot> {
         let permit = self.slots.clone().try_acquire_owned().ok()?;
-        Some(Slot { room: self.clone(), permit: Some(permit) })
+        Some(Slot { pool: self.clone(), permit: Some(permit) })
     }
 
     /// A place, as soon as there is one.
-    pub(super) async fn enter(self: &Arc<Self>) -> Slot {
+    pub(super) async fn acquire(self: &Arc<Self>) -> Slot {
         // The semaphore is never closed.
-        Slot { room: self.clone(), permit: self.slots.clone().acquire_owned().await.ok() }
+        Slot { pool: self.clone(), permit: self.slots.clone().acquire_owned().await.ok() }
     }
 
     /// Whether the next would have to wait.
@@ -87,7 +87,7 @@ impl Room {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take()
-            && self.room.owes()
+            && self.pool.owes()
         {
             permit.forget();
         }
@@ -99,9 +99,9 @@ mod tests {
     use super::*;
 
     /// How many more get in now.
-    fn left(room: &Arc<Room>) -> usize {
+    fn left(pool: &Arc<PermitPool>) -> usize {
         let mut inside = Vec::new();
-        while let Some(slot) = room.try_enter() {
+        while let Some(slot) = pool.try_acquire() {
             inside.push(slot);
         }
         inside.len()
@@ -109,37 +109,37 @@ mod tests {
 
     #[test]
     fn a_bound_that_changes_holds_once_enough_have_left() {
-        let room = Room::new(4);
-        let mut inside: Vec<_> = (0..3).map(|_| room.try_enter().unwrap()).collect();
-        assert_eq!(left(&room), 1);
-        room.set(2);
-        assert_eq!(left(&room), 0, "three are inside");
+        let pool = PermitPool::new(4);
+        let mut inside: Vec<_> = (0..3).map(|_| pool.try_acquire().unwrap()).collect();
+        assert_eq!(left(&pool), 1);
+        pool.set(2);
+        assert_eq!(left(&pool), 0, "three are inside");
         inside.pop();
-        assert_eq!(left(&room), 0, "two are");
+        assert_eq!(left(&pool), 0, "two are");
         inside.pop();
-        assert_eq!((left(&room), room.is_full()), (1, false));
-        room.set(5);
-        assert_eq!(left(&room), 4);
-        room.set(1);
-        assert_eq!(left(&room), 0);
+        assert_eq!((left(&pool), pool.is_full()), (1, false));
+        pool.set(5);
+        assert_eq!(left(&pool), 4);
+        pool.set(1);
+        assert_eq!(left(&pool), 0);
         // What was owed and never paid is forgiven first.
-        room.set(3);
-        assert_eq!(left(&room), 2);
+        pool.set(3);
+        assert_eq!(left(&pool), 2);
         inside.clear();
-        assert_eq!(left(&room), 3);
+        assert_eq!(left(&pool), 3);
     }
 
     #[test]
     fn a_bound_may_fall_below_what_is_inside_and_rise_again_before_anyone_leaves() {
-        let room = Room::new(3);
-        let inside: Vec<_> = (0..3).map(|_| room.try_enter().unwrap()).collect();
-        room.set(1);
-        room.set(2);
-        room.set(4);
-        assert_eq!(left(&room), 1);
+        let pool = PermitPool::new(3);
+        let inside: Vec<_> = (0..3).map(|_| pool.try_acquire().unwrap()).collect();
+        pool.set(1);
+        pool.set(2);
+        pool.set(4);
+        assert_eq!(left(&pool), 1);
         drop(inside);
-        assert_eq!(left(&room), 4);
-        room.set(usize::MAX);
-        assert!(room.slots.available_permits() > 1_000_000);
+        assert_eq!(left(&pool), 4);
+        pool.set(usize::MAX);
+        assert!(pool.slots.available_permits() > 1_000_000);
     }
 }

@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::listener::Door;
+use crate::proxy::listener::Listener;
 
 /// One of them.
 #[derive(Debug)]
 pub struct Socket {
     /// Whose connections it takes.
-    pub door: Arc<Door>,
+    pub listener: Arc<Listener>,
     /// The socket itself.
-    pub listener: TcpListener,
+    pub tcp: TcpListener,
     /// Tells it from all others of this process.
     pub(in crate::proxy) number: u64,
     retired: CancellationToken,
@@ -30,21 +30,21 @@ pub struct Socket {
 pub struct Sockets(watch::Sender<Vec<Arc<Socket>>>);
 
 impl Socket {
-    /// What `listener` takes comes in by `door`.
-    pub fn new(door: &Arc<Door>, listener: TcpListener) -> Arc<Self> {
+    /// What `tcp` takes comes in by `listener`.
+    pub fn new(listener: &Arc<Listener>, tcp: TcpListener) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { door: door.clone(), listener, number, retired: CancellationToken::new() })
+        Arc::new(Self { listener: listener.clone(), tcp, number, retired: CancellationToken::new() })
     }
 
     /// Where it is.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok()
+        self.tcp.local_addr().ok()
     }
 
     /// A worker's duplicate.
     pub(in crate::proxy) fn duplicate(&self) -> io::Result<TcpListener> {
-        self.listener.try_clone()
+        self.tcp.try_clone()
     }
 
     /// Cancelled once it is retired.

@@ -1,9 +1,9 @@
 //! One worker's bound names, so that a name is delegated once and then found.
 //!
-//! They last as long as what they were bound by is so: endpoints come and go without a new world, and a service that comes
+//! They last as long as what they were bound by is so: endpoints come and go without a new snapshot, and a service that comes
 //! or goes unbinds the names that asked for it; no other is bound anew. A name that is known costs one look-up and a mark;
 //! nothing is allocated, and no clock is read. Which names have been idle shows when the worker's timer looks for
-//! marks ([`Routes::sweep`]), as in the CLOCK algorithm (Corbató, "A Paging Experiment with the Multics System", 1969). A
+//! marks ([`RouteCache::sweep`]), as in the CLOCK algorithm (Corbató, "A Paging Experiment with the Multics System", 1969). A
 //! table that is full makes room in the same way: what was not used since the last look goes, so that a client that asks
 //! for ever new names does not drive out those in use.
 
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use super::route::Route;
-use super::snapshot::{Generation, World};
+use super::snapshot::{Generation, Snapshot};
 use crate::domain::name::{Host, Path, Scope};
-use crate::telemetry::{Count, Level};
+use crate::telemetry::{Counter, Gauge};
 
 /// Bytes of the longest name that is remembered: the longest host with its port and a prefix, and some more. What is
 /// longer is bound anew each time, since a table of names as long as a head may be would be no small one.
@@ -29,31 +29,31 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// What is counted of all workers' bound names.
 #[derive(Debug, Default)]
-pub struct Bindings {
+pub struct RouteCacheStats {
     /// Names that are bound now.
-    pub bound: Level,
+    pub bound: Gauge,
     /// Names that had to be bound.
-    pub misses: Count,
-    /// Names that were forgotten although they were bound rightly; see [`Bindings::REASONS`].
-    pub evicted: [Count; Self::REASONS.len()],
+    pub misses: Counter,
+    /// Names that were forgotten although they were bound rightly; see [`RouteCacheStats::REASONS`].
+    pub evicted: [Counter; Self::REASONS.len()],
 }
 
-impl Bindings {
-    /// The labels of [`Bindings::evicted`].
+impl RouteCacheStats {
+    /// The labels of [`RouteCacheStats::evicted`].
     pub const REASONS: [&'static str; 2] = ["idle", "full"];
 }
 
 /// One worker's routes.
 #[derive(Debug, Default)]
-pub struct Routes {
+pub struct RouteCache {
     table: RefCell<Table>,
-    stats: Arc<Bindings>,
+    stats: Arc<RouteCacheStats>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     /// By host, and of each by what else tells them apart.
-    routes: HashMap<Box<str>, Vec<Kept>, RandomState>,
+    routes: HashMap<Box<str>, Vec<CachedRoute>, RandomState>,
     /// Routes, of all hosts.
     len: usize,
     /// When idle names were last looked for.
@@ -62,16 +62,16 @@ struct Table {
 
 /// What tells the routes of one host apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Short {
+struct RouteKey {
     port: Option<u16>,
     /// Of two hosts that look the same, one may not be asked of DNS outside.
     scope: Scope,
 }
 
-/// A route that was found good in the world of a generation.
+/// A route that was found good in the snapshot of a generation.
 #[derive(Debug)]
-struct Kept {
-    key: Short,
+struct CachedRoute {
+    key: RouteKey,
     good: Cell<Generation>,
     route: Rc<Route>,
     /// Used since the last look.
@@ -80,35 +80,35 @@ struct Kept {
     since: Instant,
 }
 
-impl Routes {
+impl RouteCache {
     /// No routes yet. What becomes of them is counted in `stats`.
-    pub fn new(stats: Arc<Bindings>) -> Self {
+    pub fn new(stats: Arc<RouteCacheStats>) -> Self {
         Self { table: RefCell::default(), stats }
     }
 
-    /// The route of `host` in `world`.
-    pub fn of(&self, world: &World, host: &Host<'_>) -> Rc<Route> {
-        let key = Short { port: host.port, scope: host.scope };
-        self.known(world, &host.host, key)
-            .unwrap_or_else(|| self.bind(world, &host.host, key, &name_of(world, host)))
+    /// The route of `host` in `snapshot`.
+    pub fn of(&self, snapshot: &Snapshot, host: &Host<'_>) -> Rc<Route> {
+        let key = RouteKey { port: host.port, scope: host.scope };
+        self.known(snapshot, &host.host, key)
+            .unwrap_or_else(|| self.bind(snapshot, &host.host, key, &name_of(snapshot, host)))
     }
 
-    /// The route of `name` in `world`, for names that are not made of a host.
-    pub fn named(&self, world: &World, name: &Path) -> Rc<Route> {
+    /// The route of `name` in `snapshot`, for names that are not made of a host.
+    pub fn named(&self, snapshot: &Snapshot, name: &Path) -> Rc<Route> {
         // No host starts with a slash, so these never meet those of `of`.
         let (text, labels) = (name.to_string(), name.labels());
         // A name that an identifier made has one label of a host at most.
         let scope = (0..labels.len()).map(|at| labels.scope(at)).max().unwrap_or_default();
-        let key = Short { port: None, scope };
-        self.known(world, &text, key).unwrap_or_else(|| self.bind(world, &text, key, name))
+        let key = RouteKey { port: None, scope };
+        self.known(snapshot, &text, key).unwrap_or_else(|| self.bind(snapshot, &text, key, name))
     }
 
     /// The route of the name whose only label, after the prefix, is `label`: no port is cut from it.
-    pub fn token(&self, world: &World, label: &str) -> Rc<Route> {
-        let key = Short { port: None, scope: Scope::Anywhere };
-        self.known(world, label, key).unwrap_or_else(|| {
-            let name = world.terms.prefix().join(Path::of([label]).labels());
-            self.bind(world, label, key, &name)
+    pub fn token(&self, snapshot: &Snapshot, label: &str) -> Rc<Route> {
+        let key = RouteKey { port: None, scope: Scope::Anywhere };
+        self.known(snapshot, label, key).unwrap_or_else(|| {
+            let name = snapshot.config.prefix().join(Path::of([label]).labels());
+            self.bind(snapshot, label, key, &name)
         })
     }
 
@@ -124,12 +124,12 @@ impl Routes {
 
     /// Forgets what holds no more, and with it the clusters that went; and what has not been used for
     /// `limits.bindingIdle`, give or take the time between two looks.
-    pub fn sweep(&self, world: &World, now: Instant) {
+    pub fn sweep(&self, snapshot: &Snapshot, now: Instant) {
         let mut table = self.table.borrow_mut();
-        let good = world.generation();
-        let stale = table.retain(|it| it.good.get() == good || it.route.holds(world, it.good.get()));
-        self.stats.bound.down_by(stale);
-        let idle = world.terms.limits.binding_idle;
+        let good = snapshot.generation();
+        let stale = table.retain(|it| it.good.get() == good || it.route.holds(snapshot, it.good.get()));
+        self.stats.bound.dec_by(stale);
+        let idle = snapshot.config.limits.binding_idle;
         let is_due = |looked| now.saturating_duration_since(looked) >= LOOK.min(idle / 4);
         if table.looked.is_none_or(is_due) {
             table.looked = Some(now);
@@ -143,50 +143,50 @@ impl Routes {
         }
     }
 
-    fn known(&self, world: &World, text: &str, key: Short) -> Option<Rc<Route>> {
+    fn known(&self, snapshot: &Snapshot, text: &str, key: RouteKey) -> Option<Rc<Route>> {
         let table = self.table.borrow();
         let kept = table.routes.get(text)?.iter().find(|kept| kept.key == key)?;
-        if kept.good.get() != world.generation() {
-            if !kept.route.holds(world, kept.good.get()) {
+        if kept.good.get() != snapshot.generation() {
+            if !kept.route.holds(snapshot, kept.good.get()) {
                 return None;
             }
-            kept.good.set(world.generation());
+            kept.good.set(snapshot.generation());
         }
         kept.used.set(true);
         Some(kept.route.clone())
     }
 
     #[cold]
-    fn bind(&self, world: &World, text: &str, key: Short, name: &Path) -> Rc<Route> {
-        self.stats.misses.up();
-        let route = Rc::new(world.bind(name, None));
+    fn bind(&self, snapshot: &Snapshot, text: &str, key: RouteKey, name: &Path) -> Rc<Route> {
+        self.stats.misses.inc();
+        let route = Rc::new(snapshot.bind(name, None));
         if text.len() > LONGEST {
             return route;
         }
         let mut table = self.table.borrow_mut();
         // One that holds no more makes room for its successor.
-        self.stats.bound.down_by(table.remove(text, key));
-        let limit = world.terms.limits.bindings;
+        self.stats.bound.dec_by(table.remove(text, key));
+        let limit = snapshot.config.limits.bindings;
         if table.len >= limit {
             self.forgot(table.make_room(limit), 1);
         }
-        let (good, used) = (Cell::new(world.generation()), Cell::new(false));
-        let kept = Kept { key, good, route: route.clone(), used, since: Instant::now() };
+        let (good, used) = (Cell::new(snapshot.generation()), Cell::new(false));
+        let kept = CachedRoute { key, good, route: route.clone(), used, since: Instant::now() };
         table.routes.entry(text.into()).or_default().push(kept);
         table.len += 1;
-        self.stats.bound.up();
+        self.stats.bound.inc();
         route
     }
 
     fn forgot(&self, count: usize, reason: usize) {
-        self.stats.bound.down_by(count);
+        self.stats.bound.dec_by(count);
         self.stats.evicted[reason].add(count as u64);
     }
 }
 
 impl Table {
     /// Forgets one route, if it is there. Returns how many that were.
-    fn remove(&mut self, text: &str, key: Short) -> usize {
+    fn remove(&mut self, text: &str, key: RouteKey) -> usize {
         let Some(routes) = self.routes.get_mut(text) else { return 0 };
         let before = routes.len();
         routes.retain(|kept| kept.key != key);
@@ -211,7 +211,7 @@ impl Table {
     }
 
     /// Keeps those routes that `keep` wants, and returns how many went.
-    fn retain(&mut self, mut keep: impl FnMut(&mut Kept) -> bool) -> usize {
+    fn retain(&mut self, mut keep: impl FnMut(&mut CachedRoute) -> bool) -> usize {
         let mut left = 0;
         self.routes.retain(|_, routes| {
             routes.retain_mut(&mut keep);
@@ -228,8 +228,8 @@ impl Table {
 }
 
 /// The name of a request for `host`: `/svc/hello:8080`.
-pub fn name_of(world: &World, host: &Host<'_>) -> Path {
-    let mut name = world.terms.prefix().clone();
+pub fn name_of(snapshot: &Snapshot, host: &Host<'_>) -> Path {
+    let mut name = snapshot.config.prefix().clone();
     name.push_scoped(host.label(), host.scope);
     name
 }

@@ -19,11 +19,11 @@ use tokio::time::timeout_at;
 
 use super::Router;
 use super::resolve::{End, Hold};
-use super::snapshot::World;
+use super::snapshot::Snapshot;
 use crate::domain::name::Host;
 use crate::domain::pods::Clients as Pods;
 use crate::proxy::fault::{Fault, Kind};
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 
 /// A client that was waited for in vain is not waited for again for so long.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -53,7 +53,7 @@ pub struct Clients {
     /// The pods of this node.
     pub pods: ArcSwap<Pods>,
     /// Short names that meant the default namespace because their client is no pod of this node.
-    pub strangers: Count,
+    pub strangers: Counter,
     /// Clients that were waited for in vain, and when that was. Locked only for clients that are not known.
     waited_for: Mutex<HashMap<IpAddr, Instant>>,
 }
@@ -88,14 +88,14 @@ impl Router {
     pub async fn host<'a>(
         &self,
         client: &ClientPod,
-        world: &World,
+        snapshot: &Snapshot,
         authority: &'a str,
     ) -> Result<Host<'a>, Fault> {
-        if is_relative(world, authority) && self.namespace(client, world).is_none() {
+        if is_relative(snapshot, authority) && self.namespace(client, snapshot).is_none() {
             // On the heap, since a connection needs it once at most.
-            Box::pin(self.await_namespace(client, world)).await;
+            Box::pin(self.await_namespace(client, snapshot)).await;
         }
-        self.host_now(client, world, authority)
+        self.host_now(client, snapshot, authority)
     }
 
     /// The same, by what is known now.
@@ -106,20 +106,20 @@ impl Router {
     pub fn host_now<'a>(
         &self,
         client: &ClientPod,
-        world: &World,
+        snapshot: &Snapshot,
         authority: &'a str,
     ) -> Result<Host<'a>, Fault> {
-        let rules = &world.terms.rules;
+        let rules = &snapshot.config.rules;
         let host = rules.canonical(authority)?;
-        if !is_relative(world, authority) {
+        if !is_relative(snapshot, authority) {
             return Ok(host);
         }
-        if let Some(namespace) = self.namespace(client, world) {
+        if let Some(namespace) = self.namespace(client, snapshot) {
             return Ok(rules.of_namespace(host, namespace));
         }
         let clients = &self.routing.clients;
         if clients.pods.load().is_stranger(client.address) {
-            clients.strangers.up();
+            clients.strangers.inc();
             return Ok(host);
         }
         let why =
@@ -128,23 +128,23 @@ impl Router {
     }
 
     /// What an explanation says of the namespace that `authority` means, where that depends on `client`.
-    pub fn whose(&self, client: &ClientPod, world: &World, authority: &str) -> Option<String> {
-        is_relative(world, authority).then(|| match self.namespace(client, world) {
+    pub fn whose(&self, client: &ClientPod, snapshot: &Snapshot, authority: &str) -> Option<String> {
+        is_relative(snapshot, authority).then(|| match self.namespace(client, snapshot) {
             Some(namespace) => said(namespace),
             None => {
-                let (address, namespace) = (client.address, &world.terms.rules.namespace);
+                let (address, namespace) = (client.address, &snapshot.config.rules.namespace);
                 format!("{}: no pod of this node has the address {address}", said(namespace))
             }
         })
     }
 
     /// Notes the client's namespace, if it becomes known in time.
-    async fn await_namespace(&self, client: &ClientPod, world: &World) {
-        let (clients, limits) = (&self.routing.clients, &world.terms.limits);
+    async fn await_namespace(&self, client: &ClientPod, snapshot: &Snapshot) {
+        let (clients, limits) = (&self.routing.clients, &snapshot.config.limits);
         let (address, now) = (client.address, Instant::now());
         let most = limits.first_list.min(limits.response);
         let mut moved = self.routing.moved.subscribe();
-        if clients.is_stranger(address, now) || self.namespace(client, world).is_some() {
+        if clients.is_stranger(address, now) || self.namespace(client, snapshot).is_some() {
             return;
         }
         let mut hold = Hold::begin(&self.routing.holds);
@@ -158,22 +158,22 @@ impl Router {
                 }
                 return hold.ends(End::Late);
             }
-            if self.namespace(client, world).is_some() {
+            if self.namespace(client, snapshot).is_some() {
                 return hold.ends(End::Known);
             }
         }
     }
 
     /// The namespace of `client`, if it is known now.
-    fn namespace<'s>(&self, client: &'s ClientPod, world: &World) -> Option<&'s Arc<str>> {
+    fn namespace<'s>(&self, client: &'s ClientPod, snapshot: &Snapshot) -> Option<&'s Arc<str>> {
         if let Some(namespace) = client.namespace.get() {
             return Some(namespace);
         }
         let address = client.address;
-        let own = &world.terms.node.own;
+        let own = &snapshot.config.node.own;
         let is_node = || address.is_loopback() || own.iter().any(|own| own.to_canonical() == address);
         let of_pod = self.routing.clients.pods.load().namespace(address).cloned();
-        let namespace = of_pod.or_else(|| is_node().then(|| Arc::from(&*world.terms.rules.namespace)))?;
+        let namespace = of_pod.or_else(|| is_node().then(|| Arc::from(&*snapshot.config.rules.namespace)))?;
         Some(client.namespace.get_or_init(|| namespace))
     }
 }
@@ -186,8 +186,8 @@ pub(super) fn said(namespace: &str) -> String {
 }
 
 /// Whether what `authority` means depends on its client's namespace.
-pub(super) fn is_relative(world: &World, authority: &str) -> bool {
-    world.terms.client_namespace && world.terms.rules.is_short(authority)
+pub(super) fn is_relative(snapshot: &Snapshot, authority: &str) -> bool {
+    snapshot.config.client_namespace && snapshot.config.rules.is_short(authority)
 }
 
 #[cfg(test)]

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::clients::{is_relative, said};
-use super::snapshot::{Audience, World};
+use super::snapshot::{Audience, Snapshot};
 use crate::config::quoted;
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::health::breaker::{Policy, State};
-use crate::domain::identify::{Facts, identify};
+use crate::domain::identify::{RequestFacts, identify};
 use crate::domain::name::{BadPath, Path, Questions};
-use crate::domain::policy::Calls;
-use crate::domain::refuse::{Exempt, refuse};
+use crate::domain::policy::RequestPolicy;
 use crate::domain::route::{Explanation, Outside, Target};
+use crate::domain::ssrf::{Exempt, refuse};
 use crate::proxy::upstream::cluster::{Cluster, Member};
 use crate::transport::KernelRoutes;
 
@@ -38,7 +38,7 @@ pub struct Explained {
     /// The prefixes of the policies for this name, the strongest last.
     pub rules: Vec<String>,
     /// What they come to.
-    pub calls: Calls,
+    pub requests: RequestPolicy,
     now: Instant,
 }
 
@@ -53,21 +53,24 @@ pub struct Question<'a> {
     pub namespace: Option<&'a str>,
 }
 
-/// Explains what is `asked`, in `world`.
+/// Explains what is `asked`, in `snapshot`.
 ///
 /// # Errors
 ///
 /// What of it cannot be read, and where.
-pub fn explain(world: &World, asked: Question<'_>, now: Instant) -> Result<Explained, String> {
-    let (name, is_short) = read(world, asked)?;
+pub fn explain(snapshot: &Snapshot, asked: Question<'_>, now: Instant) -> Result<Explained, String> {
+    let (name, is_short) = read(snapshot, asked)?;
     let own = Dtab::parse(asked.dtab, Origin::Request, &Bounds::REQUEST)
         .map_err(|error| format!("the dtab: {error}"))?;
-    let mut explained = explain_name(world, &name, Some(&own).filter(|own| !own.is_empty()), now);
+    let mut explained = explain_name(snapshot, &name, Some(&own).filter(|own| !own.is_empty()), now);
     if is_short {
         explained.note = Some(match asked.namespace {
             Some(namespace) => said(namespace),
             None => {
-                format!("{}, as of a client that is no pod of this node", said(&world.terms.rules.namespace))
+                format!(
+                    "{}, as of a client that is no pod of this node",
+                    said(&snapshot.config.rules.namespace)
+                )
             }
         });
     }
@@ -75,8 +78,8 @@ pub fn explain(world: &World, asked: Question<'_>, now: Instant) -> Result<Expla
 }
 
 /// Explains `name` for a request that brings the entries of `own`.
-pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
-    let explanation = world.explain(name, own);
+pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
+    let explanation = snapshot.explain(name, own);
     let mut clusters: Vec<Arc<Cluster>> = Vec::new();
     let (mut dns, mut refused) = (Vec::new(), Vec::new());
     if let Ok(tree) = &explanation.result {
@@ -85,39 +88,39 @@ pub fn explain_name(world: &World, name: &Path, own: Option<&Dtab>, now: Instant
                 clusters.push(cluster.clone());
             }
             Target::Port(_) => {}
-            Target::Outside(outside) if outside.is_literal() => refused.extend(refusal(world, outside)),
+            Target::Outside(outside) if outside.is_literal() => refused.extend(refusal(snapshot, outside)),
             Target::Outside(outside) => {
-                dns.push((outside.clone(), world.terms.lookup(outside, world.services()).questions));
+                dns.push((outside.clone(), snapshot.config.lookup(outside, snapshot.services()).questions));
             }
         });
     }
-    let policies = &world.terms.policies.some;
+    let policies = &snapshot.config.policies.some;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
     Explained {
         explanation,
         clusters,
         dns,
         note: None,
-        unknown: world.unknown(Audience::Operator),
+        unknown: snapshot.unknown(Audience::Operator),
         refused,
         rules,
-        calls: policies.service(name),
+        requests: policies.service(name),
         now,
     }
 }
 
 /// Why weir does not connect to `outside`, as far as that is known without a look-up.
-fn refusal(world: &World, outside: &Outside) -> Option<String> {
+fn refusal(snapshot: &Snapshot, outside: &Outside) -> Option<String> {
     let host = outside.as_host();
     let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
     let routes = KernelRoutes::new(None);
-    let why = refuse(address, world.grounds(), Exempt::No, |ip| routes.is_local(ip))?;
+    let why = refuse(address, snapshot.local(), Exempt::No, |ip| routes.is_local(ip))?;
     Some(format!("{address}: {why}"))
 }
 
 /// The name that is asked about, and whether it depends on the client's namespace.
 fn read(
-    world: &World,
+    snapshot: &Snapshot,
     Question { name: asked, namespace, .. }: Question<'_>,
 ) -> Result<(Path, bool), String> {
     if asked.starts_with('/') {
@@ -132,9 +135,9 @@ fn read(
     let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     // Who asks is no part of the host, in a request's target too.
     let authority = authority.rsplit('@').next().unwrap_or_default();
-    let rules = &world.terms.rules;
+    let rules = &snapshot.config.rules;
     let mut host = rules.canonical(authority).map_err(|bad| format!("{}: {bad}", quoted(asked)))?;
-    let is_short = is_relative(world, authority);
+    let is_short = is_relative(snapshot, authority);
     if let (true, Some(namespace)) = (is_short, namespace) {
         // One label: it becomes a part of the host.
         if namespace.contains(['.', ':', '[']) || rules.canonical(namespace).is_err() {
@@ -142,7 +145,7 @@ fn read(
         }
         host = rules.of_namespace(host, namespace);
     }
-    let facts = Facts {
+    let facts = RequestFacts {
         method: "GET",
         is_http_11: true,
         host: Some(authority),
@@ -150,8 +153,8 @@ fn read(
         target: if target.starts_with('/') { target } else { "/" },
         header: &|name| Some(authority).filter(|_| name == "host"),
     };
-    match identify(&world.terms.identifiers, &facts) {
-        Ok(Some(identified)) => Ok((world.terms.prefix().join(identified.name.labels()), is_short)),
+    match identify(&snapshot.config.identifiers, &facts) {
+        Ok(Some(identified)) => Ok((snapshot.config.prefix().join(identified.name.labels()), is_short)),
         Ok(None) => Err(format!(
             "no identifier makes a name of a plain GET of {}; ask for a name, like /svc/hello",
             quoted(asked)
@@ -167,7 +170,7 @@ impl fmt::Display for Explained {
             writeln!(f, "\n{note}")?;
         }
         if !self.rules.is_empty() {
-            writeln!(f, "\npolicy of {}: {}", self.rules.join(", "), calls(self.calls))?;
+            writeln!(f, "\npolicy of {}: {}", self.rules.join(", "), requests(self.requests))?;
         }
         for (outside, questions) in &self.dns {
             let names: Vec<&str> =
@@ -190,16 +193,16 @@ impl fmt::Display for Explained {
         for cluster in &self.clusters {
             writeln!(f, "\n{}", cluster.name)?;
             let policy = cluster.policy();
-            let (breaker, tried) = (&policy.breaker, policy.calls);
+            let (breaker, tried) = (&policy.breaker, policy.requests);
             write!(
                 f,
                 "  breaker: {} failures, out for {:?} to {:?}",
                 breaker.failures, breaker.backoff.min, breaker.backoff.max
             )?;
-            if tried == Calls::default() {
+            if tried == RequestPolicy::default() {
                 writeln!(f)?
             } else {
-                writeln!(f, "; {}", calls(tried))?
+                writeln!(f, "; {}", requests(tried))?
             }
             let members = cluster.members();
             if policy.balancer == Balancer::ClientIp {
@@ -222,9 +225,9 @@ impl fmt::Display for Explained {
 }
 
 /// What is set, in words.
-fn calls(calls: Calls) -> String {
-    let response = calls.response().map(|limit| format!("an answer within {limit:?}"));
-    let attempts = calls.attempts.map(|attempts| format!("at most {attempts} attempts"));
+fn requests(requests: RequestPolicy) -> String {
+    let response = requests.response().map(|limit| format!("an answer within {limit:?}"));
+    let attempts = requests.attempts.map(|attempts| format!("at most {attempts} attempts"));
     let parts: Vec<String> = response.into_iter().chain(attempts).collect();
     if parts.is_empty() { "as for all".to_owned() } else { parts.join(", ") }
 }

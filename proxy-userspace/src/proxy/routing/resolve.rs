@@ -14,21 +14,21 @@ use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
 use super::external::Asker;
-use super::route::{Place, Route};
+use super::route::{Route, RouteTarget};
 use super::router::Router;
-use super::snapshot::World;
+use super::snapshot::Snapshot;
 use crate::domain::name::Services;
-use crate::domain::route::{Outside as NameOutside, Target};
+use crate::domain::route::{Outside, Target};
 use crate::proxy::fault::{Fault, Kind};
-use crate::telemetry::{Count, Level};
+use crate::telemetry::{Counter, Gauge};
 
 /// What is counted of requests that wait for the first list of services.
 #[derive(Debug, Default)]
 pub struct Holds {
     /// Requests that wait now.
-    pub open: Level,
+    pub open: Gauge,
     /// Requests that have waited, by how that ended: [`Holds::ENDS`].
-    pub ended: [Count; Self::ENDS.len()],
+    pub ended: [Counter; Self::ENDS.len()],
 }
 
 impl Holds {
@@ -57,81 +57,81 @@ pub(super) enum End {
 
 /// Where a request goes.
 pub struct Settled {
-    /// The world that it was bound in, where that is another than the one it came into.
-    pub world: Option<Arc<World>>,
+    /// The snapshot that it was bound in, where that is another than the one it came into.
+    pub snapshot: Option<Arc<Snapshot>>,
     /// Where its name leads.
     pub route: Rc<Route>,
     /// The place of it for this request.
-    pub place: Place,
+    pub place: RouteTarget,
 }
 
 impl Router {
-    /// Where a request of `client` goes that sees `world`, and whose name leads where `bind` says.
+    /// Where a request of `client` goes that sees `snapshot`, and whose name leads where `bind` says.
     ///
     /// # Errors
     ///
     /// Why there is no place for it.
     pub async fn place(
         &self,
-        world: &Arc<World>,
+        snapshot: &Arc<Snapshot>,
         client: &SocketAddr,
-        bind: impl Fn(&World) -> Rc<Route>,
+        bind: impl Fn(&Snapshot) -> Rc<Route>,
     ) -> Result<Settled, Fault> {
-        let route = bind(world);
+        let route = bind(snapshot);
         if route.is_awaited() {
             // On the heap, since hardly any request needs it.
-            return Box::pin(self.hold(world, route, client, bind)).await;
+            return Box::pin(self.hold(snapshot, route, client, bind)).await;
         }
-        let place = self.settle(world, &route, client).await?;
-        Ok(Settled { world: None, route, place })
+        let place = self.settle(snapshot, &route, client).await?;
+        Ok(Settled { snapshot: None, route, place })
     }
 
     /// The same for a `route` that depends on what is not known of the cluster's services yet.
     async fn hold(
         &self,
-        world: &Arc<World>,
+        snapshot: &Arc<Snapshot>,
         mut route: Rc<Route>,
         client: &SocketAddr,
-        bind: impl Fn(&World) -> Rc<Route>,
+        bind: impl Fn(&Snapshot) -> Rc<Route>,
     ) -> Result<Settled, Fault> {
-        let limits = &world.terms.limits;
-        let most = limits.first_list.min(route.calls().response().unwrap_or(limits.response));
+        let limits = &snapshot.config.limits;
+        let most = limits.first_list.min(route.requests().response().unwrap_or(limits.response));
         let until = Instant::now() + most;
-        let mut world = world.clone();
+        let mut snapshot = snapshot.clone();
         // In the first moments the list is about to come.
         let moment = until.min(self.routing.epoch + most);
-        if !world.is_failing() && Instant::now() < moment {
-            world = self.known_by(moment).await;
-            route = bind(&world);
+        if !snapshot.is_failing() && Instant::now() < moment {
+            snapshot = self.known_by(moment).await;
+            route = bind(&snapshot);
         }
-        let mut outcome = self.settle(&world, &route, client).await;
-        if route.is_awaited() && !world.is_failing() && is_unknown(&outcome) && Instant::now() < until {
-            world = self.known_by(until).await;
-            if world.services() == Services::Known {
-                route = bind(&world);
-                outcome = self.settle(&world, &route, client).await;
+        let mut outcome = self.settle(&snapshot, &route, client).await;
+        if route.is_awaited() && !snapshot.is_failing() && is_unknown(&outcome) && Instant::now() < until {
+            snapshot = self.known_by(until).await;
+            if snapshot.services() == Services::Known {
+                route = bind(&snapshot);
+                outcome = self.settle(&snapshot, &route, client).await;
             }
         }
-        Ok(Settled { place: outcome?, world: Some(world), route })
+        Ok(Settled { place: outcome?, snapshot: Some(snapshot), route })
     }
 
-    /// The world as soon as services are known in it, or it was tried in vain to know them; or else the world at `until`.
-    async fn known_by(&self, until: Instant) -> Arc<World> {
+    /// The snapshot as soon as services are known in it, or it was tried in vain to know them; or else the snapshot at `until`.
+    async fn known_by(&self, until: Instant) -> Arc<Snapshot> {
         let mut hold = Hold::begin(&self.routing.holds);
         let mut moved = self.routing.moved.subscribe();
         loop {
-            let world = self.world();
-            if world.services() == Services::Known {
+            let snapshot = self.snapshot();
+            if snapshot.services() == Services::Known {
                 hold.ends(End::Known);
-                return world;
+                return snapshot;
             }
-            if world.is_failing() {
+            if snapshot.is_failing() {
                 hold.ends(End::Failing);
-                return world;
+                return snapshot;
             }
             if timeout_at(until.into(), moved.changed()).await.is_err() {
                 hold.ends(End::Late);
-                return self.world();
+                return self.snapshot();
             }
         }
     }
@@ -142,13 +142,18 @@ impl Router {
     /// # Errors
     ///
     /// Why there is none.
-    async fn settle(&self, world: &Arc<World>, route: &Route, client: &SocketAddr) -> Result<Place, Fault> {
-        let mut asker = Asker::new(client.ip(), world.terms.limits.dns_questions);
-        let mut denied: SmallVec<[NameOutside; 1]> = SmallVec::new();
+    async fn settle(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        route: &Route,
+        client: &SocketAddr,
+    ) -> Result<RouteTarget, Fault> {
+        let mut asker = Asker::new(client.ip(), snapshot.config.limits.dns_questions);
+        let mut denied: SmallVec<[Outside; 1]> = SmallVec::new();
         let mut last: Option<(String, Fault)> = None;
         loop {
             let is_neg =
-                |target: &Target<Place>| matches!(target, Target::Outside(it) if denied.contains(it));
+                |target: &Target<RouteTarget>| matches!(target, Target::Outside(it) if denied.contains(it));
             let chosen = match (route.choose(&mut self.rng.borrow_mut(), &is_neg), last.take()) {
                 (Ok(bound), _) => bound,
                 (Err(none), Some((host, denied))) => return Err(unbound(none, &host, &denied)),
@@ -160,7 +165,7 @@ impl Router {
                     denied.push(name.clone());
                     // A route knows every place that it may lead to.
                     let Some(lookup) = route.lookup(name) else { continue };
-                    match self.routing.outside.cluster(world, lookup, &mut asker).await {
+                    match self.routing.external.cluster(snapshot, lookup, &mut asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
                         Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
                             last = Some((name.label(), why));
@@ -175,7 +180,7 @@ impl Router {
 
 impl<'a> Hold<'a> {
     pub(super) fn begin(holds: &'a Holds) -> Self {
-        holds.open.up();
+        holds.open.inc();
         Self { holds, end: End::Left }
     }
 
@@ -187,12 +192,12 @@ impl<'a> Hold<'a> {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        self.holds.open.down();
-        self.holds.ended[self.end as usize].up();
+        self.holds.open.dec();
+        self.holds.ended[self.end as usize].inc();
     }
 }
 
-fn is_unknown(outcome: &Result<Place, Fault>) -> bool {
+fn is_unknown(outcome: &Result<RouteTarget, Fault>) -> bool {
     matches!(outcome, Err(Fault { kind: Kind::ServicesUnknown, .. }))
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::snapshot::{Basis, Facts, Generation, Terms, World};
+use super::snapshot::{BoundBy, Dependencies, Generation, RoutingConfig, Snapshot};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::{Path, Questions, Services};
-use crate::domain::policy::Calls;
+use crate::domain::policy::RequestPolicy;
 use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target, choose};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::Cluster;
@@ -20,15 +20,15 @@ const REASONS: usize = 8;
 pub struct Route {
     /// The name (`/svc/hello`), as `l5d-dst-service` has it.
     pub service: Option<HeaderValue>,
-    tree: NameTree<Bound<Place>>,
+    tree: NameTree<Bound<RouteTarget>>,
     /// What policies say of the name.
-    calls: Calls,
+    requests: RequestPolicy,
     /// How the places outside are found, which are looked up only when they are used.
     outside: Vec<Lookup>,
     /// Why there is no place; found out once, when the name is bound.
     why: (Kind, String),
     /// What the binding depends on.
-    facts: Facts,
+    dependencies: Dependencies,
 }
 
 /// How a place outside is found.
@@ -42,7 +42,7 @@ pub struct Lookup {
 
 /// A service port, and the headers that say so.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct RouteTarget {
     /// The cluster.
     pub cluster: Arc<Cluster>,
     /// Its part of the name (`l5d-dst-client`).
@@ -50,7 +50,7 @@ pub struct Place {
     /// What is left of the name (`l5d-dst-residual`); none where nothing is.
     pub residual: Option<HeaderValue>,
     /// How its endpoints are tried.
-    pub calls: Calls,
+    pub requests: RequestPolicy,
     /// Whether it lies outside the catalog, so that it may have been looked up just now.
     pub outside: bool,
 }
@@ -58,15 +58,15 @@ pub struct Place {
 impl Route {
     /// The route for `name`, of what its delegation came to on this basis. Why it came to nothing, if so, `explain` tells.
     pub fn new(
-        (terms, services): (&Terms, Services),
+        (config, services): (&RoutingConfig, Services),
         name: &Path,
         bound: Result<NameTree<Bound<Arc<Cluster>>>, Failure>,
-        basis: Basis,
+        bound_by: BoundBy,
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
-        let calls = terms.policies.some.service(name);
-        let (tree, why) = match (bound, basis.unknown) {
+        let requests = config.policies.some.service(name);
+        let (tree, why) = match (bound, bound_by.unknown) {
             (Err(failure), _) => (NameTree::Neg, (Kind::Unbound, format!("{name}: {failure}"))),
             (Ok(tree), Some(unknown)) => {
                 (tree, (Kind::ServicesUnknown, format!("{name} is not bound yet: {unknown}")))
@@ -79,18 +79,18 @@ impl Route {
         let mut outside = Vec::new();
         tree.for_each(&mut |bound| {
             if let Target::Outside(it) = &bound.target {
-                outside.push(terms.lookup(it, services));
+                outside.push(config.lookup(it, services));
             }
         });
-        let tree = tree.map(&mut |bound| place(bound, calls));
-        Self { service, tree, calls, outside, why, facts: basis.facts }
+        let tree = tree.map(&mut |bound| place(bound, requests));
+        Self { service, tree, requests, outside, why, dependencies: bound_by.dependencies }
     }
 
     /// The place that a host outside turned out to be.
-    pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> Place {
+    pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> RouteTarget {
         let client = HeaderValue::try_from(id.to_string()).ok();
-        let calls = self.calls.and(cluster.policy().calls);
-        Place { cluster, client, residual: None, calls, outside: true }
+        let requests = self.requests.and(cluster.policy().requests);
+        RouteTarget { cluster, client, residual: None, requests, outside: true }
     }
 
     /// Whether more will be known of what it depends on: the first list of the cluster's services is still to come.
@@ -99,8 +99,8 @@ impl Route {
     }
 
     /// What policies say of the name.
-    pub fn calls(&self) -> Calls {
-        self.calls
+    pub fn requests(&self) -> RequestPolicy {
+        self.requests
     }
 
     /// How a place outside is found that this route may lead to.
@@ -108,10 +108,10 @@ impl Route {
         self.outside.iter().find(|it| it.outside == *outside)
     }
 
-    /// Whether it would be bound the same in `world`, having been bound in the world of `then`. Why a name is not bound
-    /// says what there is instead, so that such a route holds in its own world only.
-    pub fn holds(&self, world: &World, then: Generation) -> bool {
-        !matches!(self.tree, NameTree::Neg) && world.holds(&self.facts, then)
+    /// Whether it would be bound the same in `snapshot`, having been bound in the snapshot of `then`. Why a name is not bound
+    /// says what there is instead, so that such a route holds in its own snapshot only.
+    pub fn holds(&self, snapshot: &Snapshot, then: Generation) -> bool {
+        !matches!(self.tree, NameTree::Neg) && snapshot.holds(&self.dependencies, then)
     }
 
     /// The place for one request, unless what `is_neg` knows leaves none.
@@ -123,8 +123,8 @@ impl Route {
     pub fn choose(
         &self,
         rng: &mut fastrand::Rng,
-        is_neg: &impl Fn(&Target<Place>) -> bool,
-    ) -> Result<&Bound<Place>, Fault> {
+        is_neg: &impl Fn(&Target<RouteTarget>) -> bool,
+    ) -> Result<&Bound<RouteTarget>, Fault> {
         match choose(&self.tree, rng, is_neg) {
             Choice::Bound(bound) => Ok(bound),
             Choice::Neg | Choice::Fail => Err(Fault::new(self.why.0, self.why.1.clone())),
@@ -183,14 +183,14 @@ fn decider(explanation: &Explanation<Arc<Cluster>>) -> String {
     explanation.decider().unwrap_or_else(|| "the name itself says so".to_owned())
 }
 
-fn place(bound: &Bound<Arc<Cluster>>, service: Calls) -> Bound<Place> {
+fn place(bound: &Bound<Arc<Cluster>>, service: RequestPolicy) -> Bound<RouteTarget> {
     let Bound { target, id, residual } = bound.clone();
     let target = match target {
         Target::Port(cluster) => {
             let client = HeaderValue::try_from(id.to_string()).ok();
             let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
-            let calls = service.and(cluster.policy().calls);
-            Target::Port(Place { cluster, client, residual, calls, outside: false })
+            let requests = service.and(cluster.policy().requests);
+            Target::Port(RouteTarget { cluster, client, residual, requests, outside: false })
         }
         Target::Outside(outside) => Target::Outside(outside),
     };

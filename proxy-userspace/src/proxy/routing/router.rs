@@ -8,18 +8,18 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::cache::{Bindings, Routes};
+use super::cache::{RouteCache, RouteCacheStats};
 use super::clients::Clients;
-use super::external::Outside;
+use super::external::ExternalClusters;
 use super::resolve::Holds;
-use super::snapshot::World;
+use super::snapshot::Snapshot;
 use crate::proxy::upstream::cluster::Cluster;
 
 /// What all workers route by, and what is counted of that.
 #[derive(Debug)]
 pub struct Routing {
     /// The snapshot in force.
-    pub world: ArcSwap<World>,
+    pub snapshot: ArcSwap<Snapshot>,
     /// Which namespaces clients are in.
     pub clients: Clients,
     /// Says that the snapshot in force is another, or that more is known of clients.
@@ -27,9 +27,9 @@ pub struct Routing {
     /// Requests that wait for the first list of services.
     pub holds: Holds,
     /// Destinations outside the catalog.
-    pub outside: Arc<Outside>,
+    pub external: Arc<ExternalClusters>,
     /// What is counted of bound names.
-    pub bindings: Arc<Bindings>,
+    pub bindings: Arc<RouteCacheStats>,
     /// When weir started.
     pub epoch: Instant,
 }
@@ -40,19 +40,19 @@ pub struct Router {
     /// What it shares with the others.
     pub routing: Arc<Routing>,
     /// Where names lead, as long as that is so.
-    pub routes: Routes,
+    pub routes: RouteCache,
     pub(super) rng: RefCell<fastrand::Rng>,
 }
 
 impl Routing {
-    /// Routing by `world` from now on.
-    pub fn new(world: World, outside: Outside) -> Arc<Self> {
+    /// Routing by `snapshot` from now on.
+    pub fn new(snapshot: Snapshot, external: ExternalClusters) -> Arc<Self> {
         Arc::new(Self {
-            world: ArcSwap::from_pointee(world),
+            snapshot: ArcSwap::from_pointee(snapshot),
             clients: Clients::default(),
             moved: watch::Sender::new(()),
             holds: Holds::default(),
-            outside: Arc::new(outside),
+            external: Arc::new(external),
             bindings: Arc::default(),
             epoch: Instant::now(),
         })
@@ -60,10 +60,10 @@ impl Routing {
 
     /// Every cluster there is: of the catalog, of transformers, and outside.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
-        let world = self.world.load();
-        let mut clusters = world.clusters();
-        clusters.extend(world.views());
-        clusters.extend(self.outside.clusters());
+        let snapshot = self.snapshot.load();
+        let mut clusters = snapshot.clusters();
+        clusters.extend(snapshot.views());
+        clusters.extend(self.external.clusters());
         clusters
     }
 }
@@ -71,27 +71,27 @@ impl Routing {
 impl Router {
     /// The routes of one worker, none of which is known yet.
     pub fn new(routing: Arc<Routing>) -> Self {
-        let routes = Routes::new(routing.bindings.clone());
+        let routes = RouteCache::new(routing.bindings.clone());
         Self { routing, routes, rng: RefCell::new(fastrand::Rng::new()) }
     }
 
     /// The snapshot in force.
-    pub fn world(&self) -> Arc<World> {
-        self.routing.world.load_full()
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.routing.snapshot.load_full()
     }
 
     /// The cluster of the service that owns the address `dialled`, or else of that very address. `known` keeps the latter for
     /// the connection that dialled it.
     pub fn cluster_of(
         &self,
-        world: &World,
+        snapshot: &Snapshot,
         dialled: SocketAddr,
         known: &RefCell<Option<Arc<Cluster>>>,
     ) -> Arc<Cluster> {
-        if let Some(owner) = world.owner(dialled) {
+        if let Some(owner) = snapshot.owner(dialled) {
             return owner.cluster.clone();
         }
-        let fixed = || self.routing.outside.fixed(dialled, Instant::now());
+        let fixed = || self.routing.external.fixed(dialled, Instant::now());
         let mut known = known.borrow_mut();
         // One that was forgotten meanwhile keeps no connections, and its successor does.
         known.take_if(|cluster| cluster.is_retired());

@@ -13,9 +13,9 @@ use super::cluster::{Backend, Cluster, Lease};
 use super::{Conn, Key, PooledConnection, race};
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
-use crate::domain::refuse::{Exempt, Grounds, Refusal, refuse, refuse_connected};
+use crate::domain::ssrf::{Exempt, LocalAddresses, Refusal, refuse, refuse_connected};
 use crate::proxy::fault::{Fault, Kind};
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, Watch};
 
 /// How all workers connect to endpoints, and what is counted of that.
@@ -24,11 +24,11 @@ pub struct Connecting {
     /// How sockets are made.
     pub connector: ArcSwap<Connector>,
     /// Destinations that weir did not connect to, by reason: [`Refusal::LABELS`].
-    pub refusals: [Count; Refusal::LABELS.len()],
+    pub refusals: [Counter; Refusal::LABELS.len()],
     /// Addresses that were tried because another one of the same name took too long.
-    pub raced: Count,
+    pub raced: Counter,
     /// Bodies that were kept back and sent without the endpoint having asked for them in time (`limits.expectContinue`).
-    pub unasked: Count,
+    pub unasked: Counter,
 }
 
 /// What a snapshot says of connecting.
@@ -37,7 +37,7 @@ pub struct DialRules<'a> {
     /// What it may take.
     pub limits: &'a Limits,
     /// Where not to.
-    pub grounds: Grounds<'a>,
+    pub local: LocalAddresses<'a>,
 }
 
 /// Endpoints that were tried for one request.
@@ -87,8 +87,8 @@ impl Connecting {
         Arc::new(Self {
             connector: ArcSwap::from_pointee(connector),
             refusals: Default::default(),
-            raced: Count::default(),
-            unasked: Count::default(),
+            raced: Counter::default(),
+            unasked: Counter::default(),
         })
     }
 
@@ -99,7 +99,7 @@ impl Connecting {
 
     /// Counts a destination that weir did not connect to.
     pub fn refused(&self, why: Refusal) {
-        self.refusals[why.slot()].up();
+        self.refusals[why.slot()].inc();
     }
 }
 
@@ -183,7 +183,7 @@ impl Dialer {
     ) -> Result<Io, NotConnected> {
         let backend = lease.backend();
         self.permit(rules, backend)?;
-        backend.stats.connects.up();
+        backend.stats.connects.inc();
         let connected = if race::may_race(lease.cluster()) {
             // Boxed: it would make every connection's task larger.
             Box::pin(race::connect(self, rules, lease, &mut dial)).await
@@ -216,20 +216,20 @@ impl Dialer {
 
     /// Whether weir may connect to `backend`.
     pub(super) fn permit(&self, rules: DialRules<'_>, backend: &Backend) -> Result<(), NotConnected> {
-        let why = refuse(backend.address, rules.grounds, backend.exempt, |ip| self.is_local(ip));
+        let why = refuse(backend.address, rules.local, backend.exempt, |ip| self.is_local(ip));
         why.map_or(Ok(()), |why| Err(self.refused(backend, why)))
     }
 
     /// Whether the connection to `backend` may be used: one that has not left this node is refused as its own addresses
     /// are, whatever was known of that address before.
     fn check(&self, rules: DialRules<'_>, backend: &Backend, stream: &TcpStream) -> Result<(), NotConnected> {
-        let grounds = rules.grounds;
+        let local = rules.local;
         // Where a connection to this node is allowed, only weir's own listeners are to be found out.
-        if backend.exempt != Exempt::No && !grounds.has_listener_at(backend.address.port()) {
+        if backend.exempt != Exempt::No && !local.has_listener_at(backend.address.port()) {
             return Ok(());
         }
         let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return Ok(()) };
-        let why = refuse_connected(own, peer, grounds, backend.exempt);
+        let why = refuse_connected(own, peer, local, backend.exempt);
         why.map_or(Ok(()), |why| Err(self.refused(backend, why)))
     }
 

@@ -65,7 +65,7 @@ impl Gate {
             return Poll::Ready(());
         }
         ready!(self.patience.as_mut().poll(cx));
-        self.connecting.unasked.up();
+        self.connecting.unasked.inc();
         Poll::Ready(())
     }
 }

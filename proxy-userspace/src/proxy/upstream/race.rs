@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::cluster::{Backend, Cluster, Lease};
 use super::{Dial, DialRules, Dialer, Tried};
 use crate::domain::outcome::Outcome;
-use crate::domain::refuse::Exempt;
+use crate::domain::ssrf::Exempt;
 use crate::transport::ConnectError;
 
 /// Addresses that are tried for one connection at most.
@@ -111,8 +111,8 @@ impl Race<'_, '_> {
                 self.dial.tried.push(backend);
                 continue;
             }
-            backend.stats.connects.up();
-            self.dialer.connecting.raced.up();
+            backend.stats.connects.inc();
+            self.dialer.connecting.raced.inc();
             let limit = self.dial.limit.min(left);
             let connecting = Box::pin(self.dial.connector(self.dialer).connect(backend.address, limit));
             self.running.push(Racer { lease: Some(lease), connecting });

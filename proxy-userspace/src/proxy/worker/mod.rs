@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub use self::wakers::{Seat, Wakers};
+pub use self::wakers::{WakerSlot, Wakers};
 use super::fault::{Fault, Kind};
 use super::listener::sockets::Sockets;
 use super::routing::{Router, Routing};
 use super::tcp;
 use super::upstream::{Connecting, Dialer};
 use crate::drain::Drain;
-use crate::intercept::Originals;
-use crate::telemetry::Count;
+use crate::intercept::OriginalDsts;
+use crate::telemetry::Counter;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -26,13 +26,13 @@ pub struct Shared {
     /// The sockets that the workers accept on.
     pub sockets: Sockets,
     /// Where diverted connections were going; absent when nothing is diverted.
-    pub originals: Option<Originals>,
+    pub original_dsts: Option<OriginalDsts>,
     /// How weir stops.
     pub drain: Drain,
     /// Answers that weir made itself, by kind.
-    pub faults: [Count; Kind::LABELS.len()],
+    pub faults: [Counter; Kind::LABELS.len()],
     /// Requests answered with a diagnosis.
-    pub diagnoses: Count,
+    pub diagnoses: Counter,
     /// What is counted of byte tunnels.
     pub tunnels: tcp::Stats,
     /// Each worker's last sign of life, in milliseconds since weir's start.
@@ -59,17 +59,17 @@ impl Shared {
         routing: Arc<Routing>,
         connecting: Arc<Connecting>,
         sockets: Sockets,
-        originals: Option<Originals>,
+        original_dsts: Option<OriginalDsts>,
         drain: Drain,
     ) -> Arc<Self> {
         Arc::new(Self {
             routing,
             connecting,
             sockets,
-            originals,
+            original_dsts,
             drain,
             faults: Default::default(),
-            diagnoses: Count::default(),
+            diagnoses: Counter::default(),
             tunnels: tcp::Stats::default(),
             beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         })
@@ -77,7 +77,7 @@ impl Shared {
 
     /// Counts a request that weir answered itself, or a connection that it could not carry.
     pub fn count(&self, fault: &Fault) {
-        self.faults[fault.kind.slot()].up();
+        self.faults[fault.kind.slot()].inc();
     }
 
     /// Worker `id` is alive at `now`.

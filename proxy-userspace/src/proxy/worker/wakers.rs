@@ -16,19 +16,19 @@ pub struct Wakers {
 
 /// One connection's place among them, for its life.
 #[derive(Debug)]
-pub struct Seat<'a> {
+pub struct WakerSlot<'a> {
     all: &'a Wakers,
     id: u64,
     /// Whether its waker is there; the task, and so the waker, stays the same.
-    seated: bool,
+    placed: bool,
 }
 
 impl Wakers {
     /// A place for one more.
-    pub fn seat(&self) -> Seat<'_> {
+    pub fn slot(&self) -> WakerSlot<'_> {
         let id = self.next.get();
         self.next.set(id + 1);
-        Seat { all: self, id, seated: false }
+        WakerSlot { all: self, id, placed: false }
     }
 
     /// Wakes everyone.
@@ -37,17 +37,17 @@ impl Wakers {
     }
 }
 
-impl Seat<'_> {
+impl WakerSlot<'_> {
     /// Leaves the waker of this task, if it is not there yet.
     pub fn take(&mut self, cx: &Context<'_>) {
-        if !self.seated {
-            self.seated = true;
+        if !self.placed {
+            self.placed = true;
             self.all.wakers.borrow_mut().insert(self.id, cx.waker().clone());
         }
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for WakerSlot<'_> {
     fn drop(&mut self) {
         self.all.wakers.borrow_mut().remove(&self.id);
     }

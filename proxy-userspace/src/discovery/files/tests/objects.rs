@@ -79,7 +79,7 @@ async fn pods_and_namespaces_are_told_of_as_they_change() {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, annotations: { weir.dev/divert: disabled } }\n";
     let mut watch = watch(&[("pod.yaml", &pod("one", "enabled")), ("shop.yaml", namespace)]);
     assert_eq!(watch.problems(), [""; 0]);
-    let told = watch.watched.residents.borrow_and_update().clone();
+    let told = watch.watched.node_pods.borrow_and_update().clone();
     assert_eq!(&*told.pods["one"].wishes["divert"], "enabled");
     assert_eq!(&*told.namespaces["shop"]["divert"], "disabled");
     // A file may say it without quotes, which YAML takes for a boolean.
@@ -88,12 +88,12 @@ async fn pods_and_namespaces_are_told_of_as_they_change() {
     {
         watch.write("pod.yaml", &pod("one", bare));
         let said =
-            |told: &Arc<Residents>| told.pods.get("one").is_some_and(|it| &*it.wishes["divert"] == text);
-        timeout(DEADLINE, watch.watched.residents.wait_for(said)).await.expect(bare).unwrap();
+            |told: &Arc<NodePods>| told.pods.get("one").is_some_and(|it| &*it.wishes["divert"] == text);
+        timeout(DEADLINE, watch.watched.node_pods.wait_for(said)).await.expect(bare).unwrap();
     }
     watch.write("pod.yaml", &pod("two", "disabled"));
     watch.write("shop.yaml", "");
-    let gone = |told: &Arc<Residents>| told.namespaces.is_empty() && !told.pods.contains_key("one");
-    let told = timeout(DEADLINE, watch.watched.residents.wait_for(gone)).await.unwrap().unwrap().clone();
+    let gone = |told: &Arc<NodePods>| told.namespaces.is_empty() && !told.pods.contains_key("one");
+    let told = timeout(DEADLINE, watch.watched.node_pods.wait_for(gone)).await.unwrap().unwrap().clone();
     assert_eq!(&*told.pods["two"].wishes["divert"], "disabled");
 }

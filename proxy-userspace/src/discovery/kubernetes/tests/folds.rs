@@ -123,7 +123,7 @@ fn no_pod_is_told_of_before_its_namespace_can_say_otherwise() {
         let mut fold = Fold::new("n1", 200, outlets.clone());
         list(&mut fold, Resource::Pods, vec![pod()]);
         fold.publish();
-        assert!(outlets.residents.borrow().pods.is_empty());
+        assert!(outlets.node_pods.borrow().pods.is_empty());
         assert!(!outlets.health.status(Resource::Pods).known, "what is not told is not known");
         let expected = namespaces.is_some();
         match namespaces {
@@ -132,8 +132,8 @@ fn no_pod_is_told_of_before_its_namespace_can_say_otherwise() {
         }
         assert!(fold.is_due());
         fold.publish();
-        let residents = outlets.residents.borrow().clone();
-        assert_eq!((residents.pods.len(), residents.namespaces.contains_key("shop")), (1, expected));
+        let node_pods = outlets.node_pods.borrow().clone();
+        assert_eq!((node_pods.pods.len(), node_pods.namespaces.contains_key("shop")), (1, expected));
         assert!(outlets.health.status(Resource::Pods).known);
     }
 }

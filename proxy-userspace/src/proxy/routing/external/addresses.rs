@@ -8,14 +8,14 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Outside;
+use super::ExternalClusters;
 use crate::domain::catalog::Endpoint;
-use crate::domain::refuse::{Exempt, refuse};
-use crate::proxy::routing::snapshot::World;
-use crate::telemetry::Count;
+use crate::domain::ssrf::{Exempt, refuse};
+use crate::proxy::routing::snapshot::Snapshot;
+use crate::telemetry::Counter;
 use crate::transport::Way;
 
-impl Outside {
+impl ExternalClusters {
     /// The endpoints of an answer for `name`: the addresses that weir may connect to and that there is a route to (RFC 6724
     /// §6, rule 1), as many as are used. When there are none they are all kept, and whoever asks for them hears why.
     ///
@@ -24,15 +24,15 @@ impl Outside {
     /// An address, when the name is below the cluster's domain and no address can be the cluster's.
     pub(super) fn endpoints(
         &self,
-        world: &World,
+        snapshot: &Snapshot,
         name: &str,
         addresses: &[IpAddr],
         port: u16,
     ) -> Result<Arc<[Endpoint]>, IpAddr> {
-        let terms = &world.terms;
-        let inside = terms.rules.in_cluster_domain(name);
+        let config = &snapshot.config;
+        let inside = config.rules.in_cluster_domain(name);
         let (own, foreign): (Vec<IpAddr>, Vec<IpAddr>) =
-            addresses.iter().partition(|&&address| !inside || terms.cluster_ranges.permits(address));
+            addresses.iter().partition(|&&address| !inside || config.cluster_ranges.permits(address));
         self.foreign.add(foreign.len() as u64);
         if let (true, Some(&foreign)) = (own.is_empty(), foreign.first()) {
             return Err(foreign);
@@ -41,10 +41,10 @@ impl Outside {
         let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
         let exempt = if inside { Exempt::ServiceEndpoint } else { Exempt::No };
         let is_local = |ip| self.routes.is_local(ip);
-        let is_allowed = |it: &Endpoint| refuse(it.address, world.grounds(), exempt, is_local).is_none();
+        let is_allowed = |it: &Endpoint| refuse(it.address, snapshot.local(), exempt, is_local).is_none();
         let kept = self.unless_none(all().collect(), is_allowed, &self.refused);
         let kept = self.unless_none(kept, |it| self.has_route(it.address.ip()), &self.unreachable);
-        Ok(self.some(kept, terms.limits.addresses).into())
+        Ok(self.some(kept, config.limits.addresses).into())
     }
 
     /// Whether packets for `address` have a way out, as far as can be told.
@@ -57,7 +57,7 @@ impl Outside {
         &self,
         all: Vec<Endpoint>,
         good: impl Fn(&Endpoint) -> bool,
-        others: &Count,
+        others: &Counter,
     ) -> Vec<Endpoint> {
         let (good, bad): (Vec<_>, Vec<_>) = all.into_iter().partition(good);
         others.add(bad.len() as u64);

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::discovery::dns::{Answer, DnsError};
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 
 /// Questions of one look-up: a name's IPv4 and its IPv6 addresses.
 const QUESTIONS: usize = 2;
@@ -91,7 +91,7 @@ type Told = Result<Answer, DnsError>;
 pub struct LookUps {
     state: Mutex<State>,
     /// Look-ups that were not begun, by reason: [`Busy::LABELS`].
-    pub refused: [Count; Busy::LABELS.len()],
+    pub refused: [Counter; Busy::LABELS.len()],
 }
 
 #[derive(Debug, Default)]
@@ -128,7 +128,7 @@ impl LookUps {
         A: Future<Output = Told> + Send + 'static,
     {
         let mut told = self.join(name, asker, most, control, ask).inspect_err(|why| {
-            self.refused[*why as usize].up();
+            self.refused[*why as usize].inc();
         })?;
         let told = told.wait_for(Option::is_some).await;
         told.ok().and_then(|told| told.clone()).ok_or(Busy::Stopping)

@@ -28,13 +28,13 @@ use self::table::{Key, Known, Table};
 use crate::discovery::dns::{Answer, Dns, DnsError};
 use crate::domain::catalog::Endpoint;
 use crate::domain::name::{Host, Scope};
-use crate::domain::refuse::Exempt;
-use crate::domain::route::Outside as NameOutside;
+use crate::domain::route::Outside;
+use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::route::Lookup;
-use crate::proxy::routing::snapshot::{Terms, World};
+use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
 use crate::proxy::upstream::cluster::Cluster;
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 use crate::transport::KernelRoutes;
 
 /// How long a name is believed when DNS cannot be asked again.
@@ -48,7 +48,7 @@ const UNUSED: Duration = Duration::from_secs(600);
 
 /// The table of clusters outside the catalog.
 #[derive(Debug)]
-pub struct Outside {
+pub struct ExternalClusters {
     table: Mutex<Table>,
     workers: usize,
     limit: AtomicUsize,
@@ -59,19 +59,19 @@ pub struct Outside {
     /// Those that are under way.
     pub look_ups: Arc<LookUps>,
     /// Entries dropped because the table was full.
-    pub evicted: Count,
+    pub evicted: Counter,
     /// Look-ups that DNS did not answer.
-    pub failed: Count,
+    pub failed: Counter,
     /// Addresses that DNS gave and weir does not connect to.
-    pub refused: Count,
+    pub refused: Counter,
     /// Addresses that DNS gave and this node has no route to.
-    pub unreachable: Count,
+    pub unreachable: Counter,
     /// Addresses that DNS gave beyond as many as are used.
-    pub surplus: Count,
+    pub surplus: Counter,
     /// Addresses that DNS gave for names below the cluster's domain, and that cannot be the cluster's.
-    pub foreign: Count,
+    pub foreign: Counter,
     /// Requests that went to an address which the cluster's DNS has for one of its names.
-    pub unbalanced: Count,
+    pub unbalanced: Counter,
 }
 
 /// Why there is no cluster for a name.
@@ -84,25 +84,25 @@ enum Miss {
     Fault(Fault),
 }
 
-impl Outside {
+impl ExternalClusters {
     /// An empty table. Look-ups run on `control`; connections will have the SO_MARK `mark`.
-    pub fn new(terms: &Terms, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
+    pub fn new(config: &RoutingConfig, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
         Self {
-            table: Mutex::new(Table::new(terms.policies.clone())),
-            workers: terms.workers,
-            limit: AtomicUsize::new(terms.limits.outside),
+            table: Mutex::new(Table::new(config.policies.clone())),
+            workers: config.workers,
+            limit: AtomicUsize::new(config.limits.outside),
             dns: ArcSwapOption::new(dns.map(Arc::new)),
             control,
             routes: KernelRoutes::new(mark),
             choice: RandomState::default(),
             look_ups: Arc::default(),
-            evicted: Count::default(),
-            failed: Count::default(),
-            refused: Count::default(),
-            unreachable: Count::default(),
-            surplus: Count::default(),
-            foreign: Count::default(),
-            unbalanced: Count::default(),
+            evicted: Counter::default(),
+            failed: Counter::default(),
+            refused: Counter::default(),
+            unreachable: Counter::default(),
+            surplus: Counter::default(),
+            foreign: Counter::default(),
+            unbalanced: Counter::default(),
         }
     }
 
@@ -111,7 +111,7 @@ impl Outside {
         self.dns.store(dns.map(Arc::new));
     }
 
-    /// The cluster of a place outside, looked up if need be, for a request of `asker` that sees `world`.
+    /// The cluster of a place outside, looked up if need be, for a request of `asker` that sees `snapshot`.
     ///
     /// # Errors
     ///
@@ -119,11 +119,11 @@ impl Outside {
     /// [`Kind::Overload`] when too many look-ups are under way.
     pub async fn cluster(
         self: &Arc<Self>,
-        world: &Arc<World>,
+        snapshot: &Arc<Snapshot>,
         lookup: &Lookup,
         asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Fault> {
-        let Lookup { outside: NameOutside { host, port, .. }, questions } = lookup;
+        let Lookup { outside: Outside { host, port, .. }, questions } = lookup;
         let as_host = lookup.outside.as_host();
         if let Some(address) = as_host.literal().or_else(|| as_host.legacy_literal()) {
             return Ok(self.fixed(SocketAddr::new(address, *port), Instant::now()));
@@ -135,7 +135,7 @@ impl Outside {
                 continue;
             }
             // What the cluster's DNS has for a Service may be local: kube-proxy's IPVS mode makes Services' addresses so.
-            match self.named(world, (name, *port), Exempt::ServiceEndpoint, asker).await {
+            match self.named(snapshot, (name, *port), Exempt::ServiceEndpoint, asker).await {
                 Err(miss @ Miss::Dns(DnsError::NoSuchName)) => {
                     asker.deny(name);
                     denied = miss.of(name, host);
@@ -143,15 +143,16 @@ impl Outside {
                 Err(miss @ Miss::Foreign(_)) if questions.foreign_is_none => denied = miss.of(name, host),
                 Err(miss) => return Err(miss.of(name, host)),
                 Ok(cluster) => {
-                    self.unbalanced.up();
+                    self.unbalanced.inc();
                     return Ok(cluster);
                 }
             }
         }
         match &questions.outside {
-            Some(name) => {
-                self.named(world, (name, *port), Exempt::No, asker).await.map_err(|miss| miss.of(name, host))
-            }
+            Some(name) => self
+                .named(snapshot, (name, *port), Exempt::No, asker)
+                .await
+                .map_err(|miss| miss.of(name, host)),
             None => Err(denied),
         }
     }
@@ -159,7 +160,7 @@ impl Outside {
     /// The cluster of an absolute name, looked up if need be.
     async fn named(
         self: &Arc<Self>,
-        world: &Arc<World>,
+        snapshot: &Arc<Snapshot>,
         (name, port): (&str, u16),
         exempt: Exempt,
         asker: &mut Asker,
@@ -167,10 +168,10 @@ impl Outside {
         if let Some(Known { cluster, past }) = self.known(name, port, exempt, Instant::now()) {
             let Some(past) = past else { return Ok(cluster) };
             // The look-up must outlive this request's worker.
-            let (this, world, name) = (self.clone(), world.clone(), name.into());
+            let (this, snapshot, name) = (self.clone(), snapshot.clone(), name.into());
             let mut asker = asker.once();
             let asking =
-                self.control.spawn(async move { this.refresh(&world, name, port, &mut asker).await });
+                self.control.spawn(async move { this.refresh(&snapshot, name, port, &mut asker).await });
             if past < PAST {
                 return Ok(cluster);
             }
@@ -182,9 +183,9 @@ impl Outside {
         if self.dns.load().is_none() {
             return Err(Miss::Fault(Fault::new(Kind::Unbound, "DNS is not available")));
         }
-        let answer = self.answer(world, name, asker).await;
-        let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, world)))?.map_err(Miss::Dns)?;
-        let endpoints = self.endpoints(world, name, &answer.addresses, port).map_err(Miss::Foreign)?;
+        let answer = self.answer(snapshot, name, asker).await;
+        let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, snapshot)))?.map_err(Miss::Dns)?;
+        let endpoints = self.endpoints(snapshot, name, &answer.addresses, port).map_err(Miss::Foreign)?;
         let until = Some(answer.valid_until);
         Ok(self.insert((name.into(), port), exempt, &endpoints, (until, Instant::now())))
     }
@@ -202,7 +203,7 @@ impl Outside {
     /// What DNS says of `host`, as far as `asker` may ask.
     async fn answer(
         self: &Arc<Self>,
-        world: &World,
+        snapshot: &Snapshot,
         host: &str,
         asker: &mut Asker,
     ) -> Result<Result<Answer, DnsError>, Busy> {
@@ -210,28 +211,28 @@ impl Outside {
         let ask = |host: Box<str>| async move {
             let answer = dns.resolve(&host, |address| this.has_route(address)).await;
             if let Err(DnsError::Failed(_)) = answer {
-                this.failed.up();
+                this.failed.inc();
             }
             answer
         };
-        self.look_ups.answer(host, asker, world.terms.limits.dns_lookups, &self.control, ask).await
+        self.look_ups.answer(host, asker, snapshot.config.limits.dns_lookups, &self.control, ask).await
     }
 
     /// Asks for `host` again. What failed is returned, and has been dealt with.
     async fn refresh(
         self: &Arc<Self>,
-        world: &World,
+        snapshot: &Snapshot,
         host: Box<str>,
         port: u16,
         asker: &mut Asker,
     ) -> Result<(), DnsError> {
         // The last addresses serve on where there is no room for it.
-        let Ok(answer) = self.answer(world, &host, asker).await else { return Ok(()) };
+        let Ok(answer) = self.answer(snapshot, &host, asker).await else { return Ok(()) };
         let (mut table, key) = (self.table.lock(), (host, port));
         let table = &mut table.entries;
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
-                match (table.peek_mut(&key), self.endpoints(world, &key.0, addresses, port)) {
+                match (table.peek_mut(&key), self.endpoints(snapshot, &key.0, addresses, port)) {
                     (Some(entry), Ok(endpoints)) => {
                         entry.cluster.apply(&endpoints);
                         entry.valid_until = Some(*valid_until);
@@ -278,8 +279,8 @@ fn title(host: &str, port: u16) -> Box<str> {
 }
 
 /// Why `name` was not looked up.
-fn refused(name: &str, busy: Busy, world: &World) -> Fault {
-    let limits = &world.terms.limits;
+fn refused(name: &str, busy: Busy, snapshot: &Snapshot) -> Fault {
+    let limits = &snapshot.config.limits;
     match busy {
         Busy::Client => Fault::new(
             Kind::Overload,

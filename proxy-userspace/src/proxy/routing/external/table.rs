@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use hashlink::LruCache;
 use ipnet::IpNet;
 
-use super::{Outside, RETRY, UNUSED, title};
+use super::{ExternalClusters, RETRY, UNUSED, title};
 use crate::domain::catalog::Endpoint;
-use crate::domain::refuse::Exempt;
+use crate::domain::ssrf::Exempt;
 use crate::proxy::routing::snapshot::PolicySource;
 use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy};
 
@@ -53,7 +53,7 @@ impl Table {
     }
 }
 
-impl Outside {
+impl ExternalClusters {
     /// Keeps at most `limit` entries from now on, those that were used last.
     pub fn keep(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Outside {
         let oldest = is_over.then(|| entries.remove_lru()).flatten().map(|(_, oldest)| oldest);
         drop(table);
         if is_over {
-            self.evicted.up();
+            self.evicted.inc();
         }
         for gone in replaced.into_iter().chain(oldest) {
             gone.cluster.retire();

@@ -1,4 +1,4 @@
-//! Building a world from a catalog: whole when the terms change, and from the one before when services do.
+//! Building a snapshot from a catalog: whole when the configuration changes, and from the one before when services do.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use imbl::OrdMap;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::facts::{Fact, History};
-use super::{Claim, Node, PolicySource, Port, World};
+use super::dependencies::{ChangeLog, Dependency};
+use super::{Claim, Node, PolicySource, Port, Snapshot};
 use crate::config::{Allow, Limits};
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::{Path, Rules};
-use crate::domain::refuse::Exempt;
 use crate::domain::route::Configured;
-use crate::proxy::upstream::cluster::{ClusterPolicy, Seat, View};
+use crate::domain::ssrf::Exempt;
+use crate::proxy::upstream::cluster::{ClusterPolicy, LazyCluster, View};
 
-/// Everything a world is made of but the catalog: it changes only with the configuration.
+/// Everything a snapshot is made of but the catalog: it changes only with the configuration.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
+pub struct RoutingConfig {
     /// How names become canonical.
     pub rules: Rules,
     /// Whether names outside are looked up.
@@ -52,56 +52,56 @@ pub struct Terms {
     pub node: Node,
 }
 
-impl Terms {
+impl RoutingConfig {
     /// What the names of explicit requests start with.
     pub fn prefix(&self) -> &Path {
         &self.policies.prefix
     }
 }
 
-impl World {
-    /// The world of `terms` and `catalog`. Clusters of `before` that still exist are kept, and have their settings of this
-    /// world from now on.
-    pub fn build(terms: &Terms, catalog: Arc<Catalog>, before: Option<&Self>) -> Self {
-        let mut world = Self {
+impl Snapshot {
+    /// The snapshot of `config` and `catalog`. Clusters of `before` that still exist are kept, and have their settings of this
+    /// snapshot from now on.
+    pub fn build(config: &RoutingConfig, catalog: Arc<Catalog>, before: Option<&Self>) -> Self {
+        let mut snapshot = Self {
             catalog: catalog.clone(),
-            terms: terms.clone(),
+            config: config.clone(),
             services: OrdMap::new(),
             owners: OrdMap::new(),
             node_ports: OrdMap::new(),
-            live: before.map(|before| before.live.clone()).unwrap_or_default(),
-            history: before.map_or_else(History::default, |before| before.history.clone()).anew(),
+            registry: before.map(|before| before.registry.clone()).unwrap_or_default(),
+            change_log: before.map_or_else(ChangeLog::default, |before| before.change_log.clone()).anew(),
             none: Dtab::default(),
         };
         for (key, service) in &catalog.services {
-            world.put(key, service, before.and_then(|before| before.services.get(key)));
+            snapshot.put(key, service, before.and_then(|before| before.services.get(key)));
         }
         if let Some(before) = before {
             for (key, ports) in &before.services {
-                world.retire(ports, world.services.get(key));
+                snapshot.retire(ports, snapshot.services.get(key));
             }
         }
-        world
+        snapshot
     }
 
-    /// The world after `changes`, which led to `catalog`. It shares with this one whatever they leave alone: the work is
+    /// The snapshot after `changes`, which led to `catalog`. It shares with this one whatever they leave alone: the work is
     /// proportional to them.
     pub fn with(&self, catalog: Arc<Catalog>, changes: &Changes) -> Self {
-        let mut world = Self {
+        let mut snapshot = Self {
             catalog: catalog.clone(),
-            terms: self.terms.clone(),
+            config: self.config.clone(),
             services: self.services.clone(),
             owners: self.owners.clone(),
             node_ports: self.node_ports.clone(),
-            live: self.live.clone(),
-            history: self.history.next(),
+            registry: self.registry.clone(),
+            change_log: self.change_log.next(),
             none: Dtab::default(),
         };
         if changes.awaited {
-            world.history.change(Fact::awaited());
+            snapshot.change_log.change(Dependency::awaited());
         }
         if changes.nodes {
-            world.history.change(Fact::nodes());
+            snapshot.change_log.change(Dependency::nodes());
         }
         for key in changes.removed.iter().chain(&changes.changed).chain(&changes.added) {
             let (old, new) = (self.catalog.services.get(key), catalog.services.get(key));
@@ -111,86 +111,86 @@ impl World {
                 self.apply(key, new);
                 continue;
             }
-            let ports = world.services.remove(key);
+            let ports = snapshot.services.remove(key);
             if let Some(old) = old {
-                world.give_up(key, old);
+                snapshot.give_up(key, old);
             }
             if let Some(new) = new {
-                world.put(key, new, ports.as_ref());
+                snapshot.put(key, new, ports.as_ref());
             }
             if let Some(ports) = &ports {
-                world.retire(ports, world.services.get(key));
+                snapshot.retire(ports, snapshot.services.get(key));
             }
-            world.history.change(Fact::service(key));
+            snapshot.change_log.change(Dependency::service(key));
             for (address, port) in [old, new].into_iter().flatten().flat_map(|it| sockets(it)) {
-                world.history.change(Fact::address(address, port));
+                snapshot.change_log.change(Dependency::address(address, port));
             }
             for (_, node_port) in [old, new].into_iter().flatten().flat_map(|it| node_ports(it)) {
-                world.history.change(Fact::node_port(node_port.number));
+                snapshot.change_log.change(Dependency::node_port(node_port.number));
             }
         }
-        world
+        snapshot
     }
 
     /// Hands a service's endpoints to its clusters.
     pub(super) fn apply(&self, key: &ServiceKey, service: &Service) {
         for (port, bound) in service.ports.iter().zip(self.services.get(key).into_iter().flat_map(|it| &**it))
         {
-            bound.seat.apply(&port.endpoints);
+            bound.lazy.apply(&port.endpoints);
         }
     }
 
     /// Closes what was in `ports` and is not in `kept`.
     fn retire(&self, ports: &[Port], kept: Option<&Arc<[Port]>>) {
         let stays = |port: &Port| {
-            kept.is_some_and(|kept| kept.iter().any(|kept| Arc::ptr_eq(&kept.seat, &port.seat)))
+            kept.is_some_and(|kept| kept.iter().any(|kept| Arc::ptr_eq(&kept.lazy, &port.lazy)))
         };
-        ports.iter().filter(|port| !stays(port)).for_each(|port| port.seat.retire(&self.live));
+        ports.iter().filter(|port| !stays(port)).for_each(|port| port.lazy.retire(&self.registry));
     }
 
     /// Adds a service, keeping the seats of `before` that are still what they were; what holds for them may be other than it
     /// was.
     fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>) {
-        let host = host_name(key, &self.terms.rules);
+        let host = host_name(key, &self.config.rules);
         let of_service = Arc::new(self.policy(service));
         let exempt = if service.written { Exempt::Written } else { Exempt::ServiceEndpoint };
         let since = self.generation().number();
-        let terms = &self.terms;
+        let config = &self.config;
         let ports: Arc<[Port]> = service
             .ports
             .iter()
             .enumerate()
             .map(|(at, port)| {
-                let policy = terms.policy_of(service, &host, at, &of_service);
+                let policy = config.policy_of(service, &host, at, &of_service);
                 let name = cluster_name(key, &host, port.number);
-                let is_it = |it: &&Port| it.seat.name == name && it.seat.exempt == exempt;
+                let is_it = |it: &&Port| it.lazy.name == name && it.lazy.exempt == exempt;
                 let kept = before.and_then(|before| before.iter().find(is_it));
-                let seat = match kept {
+                let lazy = match kept {
                     Some(kept) => {
-                        kept.seat.adopt(policy.clone());
-                        kept.seat.apply(&port.endpoints);
+                        kept.lazy.adopt(policy.clone());
+                        kept.lazy.apply(&port.endpoints);
                         let of_view = |view: &View| {
-                            terms.still_has(view).then(|| terms.policy_of_view(&view.id, &policy))
+                            config.still_has(view).then(|| config.policy_of_view(&view.id, &policy))
                         };
-                        if let Some(cluster) = kept.seat.made() {
+                        if let Some(cluster) = kept.lazy.made() {
                             cluster.keep_views(since, of_view);
                         }
-                        kept.seat.clone()
+                        kept.lazy.clone()
                     }
                     None => {
-                        let kind = (exempt, terms.workers);
-                        Arc::new(Seat::new(key.clone(), name, kind, policy, port.endpoints.clone()))
+                        let kind = (exempt, config.workers);
+                        Arc::new(LazyCluster::new(key.clone(), name, kind, policy, port.endpoints.clone()))
                     }
                 };
-                Port { name: port.name.clone(), number: port.number, protocol: port.protocol, seat }
+                Port { name: port.name.clone(), number: port.number, protocol: port.protocol, lazy }
             })
             .collect();
         for (address, number) in sockets(service) {
             let Some(port) = ports.iter().find(|port| port.number == number) else { continue };
             let claims = self.owners.entry((address, number)).or_default();
-            let claim = Claim { protocol: port.protocol, seat: port.seat.clone() };
+            let claim = Claim { protocol: port.protocol, lazy: port.lazy.clone() };
             // Two services with one address and port: the first by key has it, whatever the order of events.
-            match claims.binary_search_by(|it| it.seat.service.cmp(key)) {
+            match claims.binary_search_by(|it| it.lazy.service.cmp(key)) {
                 Ok(_) => {}
                 Err(at) => claims.insert(at, claim),
             }
@@ -198,8 +198,8 @@ impl World {
         for (at, node_port) in node_ports(service) {
             let Some(port) = ports.get(at) else { continue };
             let claims = self.node_ports.entry(node_port.number).or_default();
-            let claim = Claim { protocol: port.protocol, seat: port.seat.clone() };
-            if let Err(at) = claims.binary_search_by(|(_, it)| it.seat.service.cmp(key)) {
+            let claim = Claim { protocol: port.protocol, lazy: port.lazy.clone() };
+            if let Err(at) = claims.binary_search_by(|(_, it)| it.lazy.service.cmp(key)) {
                 claims.insert(at, (node_port.at, claim));
             }
         }
@@ -210,14 +210,14 @@ impl World {
     fn give_up(&mut self, key: &ServiceKey, service: &Service) {
         for (_, NodePort { number, .. }) in node_ports(service) {
             let Some(claims) = self.node_ports.get_mut(&number) else { continue };
-            claims.retain(|(_, it)| it.seat.service != *key);
+            claims.retain(|(_, it)| it.lazy.service != *key);
             if claims.is_empty() {
                 self.node_ports.remove(&number);
             }
         }
         for socket in sockets(service) {
             let Some(claims) = self.owners.get_mut(&socket) else { continue };
-            claims.retain(|it| it.seat.service != *key);
+            claims.retain(|it| it.lazy.service != *key);
             if claims.is_empty() {
                 self.owners.remove(&socket);
             }
@@ -226,7 +226,7 @@ impl World {
 
     /// What holds for a service where policies say nothing of it.
     fn policy(&self, service: &Service) -> ClusterPolicy {
-        let all = self.terms.policies.all;
+        let all = self.config.policies.all;
         let balancer = if service.affinity.is_some() { Balancer::ClientIp } else { all.balancer };
         ClusterPolicy { balancer, ..all }
     }

@@ -1,22 +1,22 @@
-//! The world: everything a request is decided by, as one snapshot.
+//! The snapshot: everything a request is decided by.
 //!
-//! A request takes the current world once and is answered by it, so a reload never splits a request. Building
+//! A request takes the current snapshot once and is answered by it, so a reload never splits a request. Building
 //! one keeps every cluster that is still named, and with it load, breakers and connections; it takes over the settings that it
-//! has in the new world. When only endpoints
-//! changed there is no new world at all: [`World::absorb`] hands them to their clusters. When services come and go
-//! the next world shares all others with the one before ([`World::with`]): nothing a catalog's change costs is
+//! has in the new snapshot. When only endpoints
+//! changed there is no new snapshot at all: [`Snapshot::absorb`] hands them to their clusters. When services come and go
+//! the next snapshot shares all others with the one before ([`Snapshot::with`]): nothing a catalog's change costs is
 //! proportional to the cluster.
 
 mod build;
-mod facts;
+mod dependencies;
 mod names;
 mod pods;
 mod policies;
 mod reasons;
 #[cfg(test)]
 pub(super) mod tests;
-pub use build::Terms;
-pub use facts::{Basis, Facts, Generation};
+pub use build::RoutingConfig;
+pub use dependencies::{BoundBy, Dependencies, Generation};
 pub use policies::PolicySource;
 pub(in crate::proxy) use reasons::Audience;
 
@@ -29,26 +29,26 @@ use smallvec::SmallVec;
 use crate::domain::catalog::{AppProtocol, At, Catalog, Changes, ServiceKey};
 use crate::domain::dtab::Dtab;
 use crate::domain::name::{Path, Services};
-use crate::domain::refuse::Grounds;
 use crate::domain::route::{self, Delegation, Explanation};
+use crate::domain::ssrf::LocalAddresses;
 use crate::proxy::routing::route::Route;
 use crate::proxy::upstream::DialRules;
-use crate::proxy::upstream::cluster::{Cluster, Live, Seat};
+use crate::proxy::upstream::cluster::{Cluster, ClusterRegistry, LazyCluster};
 
 /// What one request sees.
 #[derive(Debug)]
-pub struct World {
+pub struct Snapshot {
     /// The catalog it was built from.
     pub catalog: Arc<Catalog>,
     /// What it was built with.
-    pub terms: Terms,
+    pub config: RoutingConfig,
     services: OrdMap<ServiceKey, Arc<[Port]>>,
     owners: OrdMap<(IpAddr, u16), Claims>,
     /// The service ports that are at nodes' addresses, by the number there.
     node_ports: OrdMap<u16, NodeClaims>,
-    /// The clusters that were made, of all worlds that follow each other.
-    live: Arc<Live>,
-    history: facts::History,
+    /// The clusters that were made, of all snapshots that follow each other.
+    registry: Arc<ClusterRegistry>,
+    change_log: dependencies::ChangeLog,
     /// The dtab of a request that brings none.
     none: Dtab,
 }
@@ -68,7 +68,7 @@ struct Port {
     name: Option<Arc<str>>,
     number: u16,
     protocol: AppProtocol,
-    seat: Arc<Seat>,
+    lazy: Arc<LazyCluster>,
 }
 
 /// The service ports that say an address and port is theirs, by service; the first has it.
@@ -77,7 +77,7 @@ type Claims = SmallVec<[Claim; 1]>;
 #[derive(Clone, Debug)]
 struct Claim {
     protocol: AppProtocol,
-    seat: Arc<Seat>,
+    lazy: Arc<LazyCluster>,
 }
 
 /// The service ports that say a node port is theirs, likewise.
@@ -92,34 +92,34 @@ pub struct Owner<'a> {
     pub protocol: AppProtocol,
 }
 
-impl World {
+impl Snapshot {
     /// Where `name` leads: by the dtabs of the configuration, and `request`'s own after them.
     pub fn bind(&self, name: &Path, request: Option<&Dtab>) -> Route {
-        let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
+        let dtabs = [&*self.config.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
         let asked = names::Asked::of(self);
-        let delegation = Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: &asked, limits };
+        let delegation = Delegation { dtabs: &dtabs, namers: &self.config.namers, names: &asked, limits };
         let bound = delegation.bind(name);
         // The reasons go to whoever sends the request.
         let explain = || delegation.explain(name);
-        Route::new((&self.terms, self.services()), name, bound, asked.basis(), explain)
+        Route::new((&self.config, self.services()), name, bound, asked.bound_by(), explain)
     }
 
     /// The same, with every step.
     pub fn explain(&self, name: &Path, request: Option<&Dtab>) -> Explanation<Arc<Cluster>> {
-        let dtabs = [&*self.terms.dtab, request.unwrap_or(&self.none)];
+        let dtabs = [&*self.config.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
-        Delegation { dtabs: &dtabs, namers: &self.terms.namers, names: self, limits }.explain(name)
+        Delegation { dtabs: &dtabs, namers: &self.config.namers, names: self, limits }.explain(name)
     }
 
-    /// Which world this is of those that follow each other.
+    /// Which snapshot this is of those that follow each other.
     pub fn generation(&self) -> Generation {
-        self.history.now()
+        self.change_log.now()
     }
 
-    /// Whether what was bound by `facts` in the world of `then` would be bound the same now.
-    pub fn holds(&self, facts: &Facts, then: Generation) -> bool {
-        self.history.holds(facts, then)
+    /// Whether what was bound by `dependencies` in the snapshot of `then` would be bound the same now.
+    pub fn holds(&self, dependencies: &Dependencies, then: Generation) -> bool {
+        self.change_log.holds(dependencies, then)
     }
 
     /// The service port that owns `dialled`, if any.
@@ -127,13 +127,13 @@ impl World {
         let (ip, port) = (dialled.ip().to_canonical(), dialled.port());
         let of_service = self.owners.get(&(ip, port)).and_then(|claims| claims.first());
         let claim = of_service.or_else(|| self.owner_of_node_port(ip, port))?;
-        Some(Owner { cluster: claim.seat.cluster(&self.live), protocol: claim.protocol })
+        Some(Owner { cluster: claim.lazy.cluster(&self.registry), protocol: claim.protocol })
     }
 
     /// The service port that `port` of the node at `ip` is, if that is one.
     fn owner_of_node_port(&self, ip: IpAddr, port: u16) -> Option<&Claim> {
         let claims = self.node_ports.get(&port)?;
-        let at = match self.terms.node.own.iter().any(|own| own.to_canonical() == ip) {
+        let at = match self.config.node.own.iter().any(|own| own.to_canonical() == ip) {
             true => At::Own,
             false if self.catalog.nodes.contains(&ip) => At::Every,
             false => return None,
@@ -145,12 +145,12 @@ impl World {
     pub fn claimants(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &ServiceKey> {
         let claims = self.owners.get(&(address.to_canonical(), port));
         let claims = claims.into_iter().flatten().filter(|claim| claim.protocol != AppProtocol::Direct);
-        claims.map(|claim| &claim.seat.service)
+        claims.map(|claim| &claim.lazy.service)
     }
 
     /// Every cluster of the catalog that was asked for, files' before Services'.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
-        self.live.clusters()
+        self.registry.clusters()
     }
 
     /// Every cluster that transformers make of one of the catalog, as far as requests have asked for it.
@@ -159,8 +159,8 @@ impl World {
     }
 
     /// Where the clusters of one service are, one for each port.
-    pub fn seats_of(&self, key: &ServiceKey) -> impl Iterator<Item = &Seat> {
-        self.services.get(key).into_iter().flat_map(|ports| &**ports).map(|port| &*port.seat)
+    pub fn clusters_of(&self, key: &ServiceKey) -> impl Iterator<Item = &LazyCluster> {
+        self.services.get(key).into_iter().flat_map(|ports| &**ports).map(|port| &*port.lazy)
     }
 
     /// Whether the cluster's Services are known.
@@ -175,17 +175,17 @@ impl World {
 
     /// What it says of connecting to endpoints.
     pub fn dial_rules(&self) -> DialRules<'_> {
-        DialRules { limits: &self.terms.limits, grounds: self.grounds() }
+        DialRules { limits: &self.config.limits, local: self.local() }
     }
 
     /// Which addresses weir does not connect to.
-    pub fn grounds(&self) -> Grounds<'_> {
-        let node = &self.terms.node;
-        Grounds { own: &node.own, listeners: &node.listeners, refused: &self.terms.refused }
+    pub fn local(&self) -> LocalAddresses<'_> {
+        let node = &self.config.node;
+        LocalAddresses { own: &node.own, listeners: &node.listeners, refused: &self.config.refused }
     }
 
     /// Hands `catalog`'s endpoints to their clusters, when nothing else differs. Returns whether that was all:
-    /// if not, a new world is needed.
+    /// if not, a new snapshot is needed.
     pub fn absorb(&self, catalog: &Catalog, changes: &Changes) -> bool {
         let same_shape = |key: &ServiceKey| match (self.catalog.services.get(key), catalog.services.get(key))
         {

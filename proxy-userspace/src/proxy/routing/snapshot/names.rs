@@ -4,35 +4,35 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::facts::{Basis, Fact, Facts};
+use super::dependencies::{BoundBy, Dependencies, Dependency};
 use super::policies::{default_port, label_of};
 use super::reasons::Audience;
-use super::{Owner, Port, World};
+use super::{Owner, Port, Snapshot};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Host, Labels, Path, Scope, ServiceName, Services};
 use crate::domain::route::{Answer, Kind, Names, Outside, Transformer};
 use crate::proxy::upstream::cluster::Cluster;
 
-/// A world that a request asks, and what about.
+/// A snapshot that a request asks, and what about.
 pub(super) struct Asked<'a> {
-    world: &'a World,
-    basis: RefCell<Basis>,
+    snapshot: &'a Snapshot,
+    bound_by: RefCell<BoundBy>,
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn of(world: &'a World) -> Self {
-        Self { world, basis: RefCell::default() }
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, bound_by: RefCell::default() }
     }
 
     /// What the answers so far depend on.
-    pub(super) fn basis(&self) -> Basis {
-        self.basis.take()
+    pub(super) fn bound_by(&self) -> BoundBy {
+        self.bound_by.take()
     }
 
-    fn depends_on(&self, fact: Fact) {
-        let facts = &mut self.basis.borrow_mut().facts;
-        if !facts.contains(&fact) {
-            facts.push(fact);
+    fn depends_on(&self, dependency: Dependency) {
+        let dependencies = &mut self.bound_by.borrow_mut().dependencies;
+        if !dependencies.contains(&dependency) {
+            dependencies.push(dependency);
         }
     }
 }
@@ -41,43 +41,46 @@ impl Names for Asked<'_> {
     type Port = Arc<Cluster>;
 
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
-        self.world.facts(kind, rest).into_iter().for_each(|fact| self.depends_on(fact));
-        let answer = self.world.find(kind, rest);
+        self.snapshot.dependencies(kind, rest).into_iter().for_each(|dependency| self.depends_on(dependency));
+        let answer = self.snapshot.find(kind, rest);
         // Where the cluster's DNS is asked instead, that is not known either.
         let is_awaited = matches!(answer, Answer::Unknown)
             || (matches!(answer, Answer::Outside { .. }) && !matches!(kind, Kind::Dns | Kind::Fs));
         if is_awaited {
-            self.depends_on(Fact::awaited());
-            self.basis.borrow_mut().unknown = self.world.unknown(Audience::Client);
+            self.depends_on(Dependency::awaited());
+            self.bound_by.borrow_mut().unknown = self.snapshot.unknown(Audience::Client);
         }
         answer
     }
 
     fn scope_of(&self, label: &[u8]) -> Scope {
-        self.world.scope_of(label)
+        self.snapshot.scope_of(label)
     }
 
     fn scoped(&self, outside: Outside) -> Outside {
-        if let Ok(host) = self.world.terms.rules.host_of(&outside.host, outside.scope)
+        if let Ok(host) = self.snapshot.config.rules.host_of(&outside.host, outside.scope)
             && !host.is_address()
         {
-            self.world.facts_of(&host).into_iter().for_each(|fact| self.depends_on(fact));
+            self.snapshot
+                .dependencies_of(&host)
+                .into_iter()
+                .for_each(|dependency| self.depends_on(dependency));
             // As long as services are not known, it is asked for differently.
-            self.depends_on(Fact::awaited());
+            self.depends_on(Dependency::awaited());
         }
-        self.world.scoped(outside)
+        self.snapshot.scoped(outside)
     }
 
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
-        self.world.transformed(port, steps, id)
+        self.snapshot.transformed(port, steps, id)
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
-        self.world.reason(kind, rest, Audience::Client)
+        self.snapshot.reason(kind, rest, Audience::Client)
     }
 }
 
-impl Names for World {
+impl Names for Snapshot {
     type Port = Arc<Cluster>;
 
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
@@ -97,12 +100,12 @@ impl Names for World {
     }
 
     fn scope_of(&self, label: &[u8]) -> Scope {
-        let host = std::str::from_utf8(label).ok().and_then(|label| self.terms.rules.canonical(label).ok());
+        let host = std::str::from_utf8(label).ok().and_then(|label| self.config.rules.canonical(label).ok());
         host.map_or(Scope::Anywhere, |host| host.scope)
     }
 
     fn scoped(&self, outside: Outside) -> Outside {
-        match self.terms.rules.host_of(&outside.host, outside.scope) {
+        match self.config.rules.host_of(&outside.host, outside.scope) {
             Ok(host) if !host.is_address() && self.owns(&host) => {
                 Outside { scope: Scope::Cluster, host: host.host.into_owned().into(), ..outside }
             }
@@ -113,9 +116,9 @@ impl Names for World {
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
         // Who asked for it, and how that was written, makes no other cluster.
         let id = &id.unscoped();
-        let policy = self.terms.policy_of_view(id, &port.policy());
+        let policy = self.config.policy_of_view(id, &port.policy());
         let since = self.generation().number();
-        port.view(steps, (id, id.to_string().into()), (policy, since), &self.terms.node.own)
+        port.view(steps, (id, id.to_string().into()), (policy, since), &self.config.node.own)
     }
 
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String {
@@ -123,31 +126,31 @@ impl Names for World {
     }
 }
 
-impl World {
-    /// What the answer of [`Names::find`] depends on, besides the terms.
-    fn facts(&self, kind: &Kind, rest: Labels<'_>) -> Facts {
-        let of = |key: Option<ServiceKey>| key.iter().map(Fact::service).collect();
+impl Snapshot {
+    /// What the answer of [`Names::find`] depends on, besides the configuration.
+    fn dependencies(&self, kind: &Kind, rest: Labels<'_>) -> Dependencies {
+        let of = |key: Option<ServiceKey>| key.iter().map(Dependency::service).collect();
         match kind {
             // A file that comes into being may be for a part of what another was for.
-            Kind::Fs => files(rest).map(|(key, _)| Fact::service(&key)).collect(),
+            Kind::Fs => files(rest).map(|(key, _)| Dependency::service(&key)).collect(),
             Kind::K8s => of(rest.text(0).zip(rest.text(2)).map(|(namespace, name)| k8s(namespace, name))),
             Kind::K8sNamespace(namespace) => of(rest.text(1).map(|name| k8s(namespace, name))),
             Kind::Host | Kind::Dns => match self.host_in(rest) {
-                Some(host) => self.facts_of(&host),
-                None => Facts::default(),
+                Some(host) => self.dependencies_of(&host),
+                None => Dependencies::default(),
             },
         }
     }
 
     /// What the meaning of a canonical host depends on.
-    fn facts_of(&self, host: &Host<'_>) -> Facts {
+    fn dependencies_of(&self, host: &Host<'_>) -> Dependencies {
         match host.literal() {
             Some(address) => {
                 let port = host.port.unwrap_or(80);
-                let address = Fact::address(address.to_canonical(), port);
-                [address, Fact::node_port(port), Fact::nodes()].into_iter().collect()
+                let address = Dependency::address(address.to_canonical(), port);
+                [address, Dependency::node_port(port), Dependency::nodes()].into_iter().collect()
             }
-            None => self.keys_of(host).iter().map(Fact::service).collect(),
+            None => self.keys_of(host).iter().map(Dependency::service).collect(),
         }
     }
 
@@ -156,7 +159,7 @@ impl World {
     fn absent(&self, host: &str, scope: Scope, port: Option<u16>, taken: usize) -> Answer<Arc<Cluster>> {
         match (self.services(), port) {
             (Services::Known, _) => Answer::Neg,
-            (Services::Awaited, Some(port)) if self.terms.dns => {
+            (Services::Awaited, Some(port)) if self.config.dns => {
                 let outside = Outside { host: host.into(), port, scope: scope.max(Scope::Inside) };
                 Answer::Outside { outside, taken }
             }
@@ -166,7 +169,7 @@ impl World {
 
     fn found(&self, port: Option<&Port>, taken: usize) -> Answer<Arc<Cluster>> {
         match port {
-            Some(port) => Answer::Port { port: port.seat.cluster(&self.live).clone(), taken },
+            Some(port) => Answer::Port { port: port.lazy.cluster(&self.registry).clone(), taken },
             None => Answer::Neg,
         }
     }
@@ -183,7 +186,7 @@ impl World {
         let is_it = |it: &&Port| has_name(it) || Some(it.number) == number;
         if !self.services.contains_key(key) {
             // A port's name says no number, but for the one that HTTP is known by.
-            let number = number.or_else(|| (*port == *self.terms.rules.port).then_some(80));
+            let number = number.or_else(|| (*port == *self.config.rules.port).then_some(80));
             let host = format!("{}.{}", key.name, key.namespace);
             return self.absent(&host, Scope::Cluster, number, taken);
         }
@@ -258,7 +261,7 @@ impl World {
 
     /// The host that the first label says.
     pub(super) fn host_in<'a>(&self, rest: Labels<'a>) -> Option<Host<'a>> {
-        self.terms.rules.host_of(rest.text(0)?, rest.scope(0)).ok()
+        self.config.rules.host_of(rest.text(0)?, rest.scope(0)).ok()
     }
 
     /// The port of a Service that a host means: the number it says; else the port named `http` (settable), else
@@ -267,15 +270,15 @@ impl World {
         match host.port {
             Some(number) => ports.iter().find(|port| port.number == number),
             None => {
-                let facts = ports.iter().map(|port| (port.name.as_deref(), port.number));
-                default_port(&self.terms.rules, facts).and_then(|at| ports.get(at))
+                let dependencies = ports.iter().map(|port| (port.name.as_deref(), port.number));
+                default_port(&self.config.rules, dependencies).and_then(|at| ports.get(at))
             }
         }
     }
 
     /// Whether DNS outside may know `host`: not without a dot, not as the cluster's own, not when it is off.
     fn is_outside(&self, host: &Host<'_>) -> bool {
-        self.terms.dns && host.host.contains('.') && !self.owns(host)
+        self.config.dns && host.host.contains('.') && !self.owns(host)
     }
 }
 

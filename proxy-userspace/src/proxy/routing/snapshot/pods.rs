@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::names::k8s;
 use super::policies::label_of;
-use super::{Port, World};
+use super::{Port, Snapshot};
 use crate::domain::catalog::{Service, ServiceKey};
 use crate::domain::name::{Host, Path, PodName, Scope, ServiceName};
 use crate::domain::route::{Answer, Transformer};
@@ -19,10 +19,10 @@ use crate::proxy::upstream::cluster::Cluster;
 /// The Services that may be meant by a host.
 pub(super) type Keys = SmallVec<[ServiceKey; 2]>;
 
-impl World {
+impl Snapshot {
     /// The Service that a name means, whether there is one or not.
     pub(super) fn key_of(&self, service: ServiceName<'_>) -> ServiceKey {
-        k8s(service.namespace.unwrap_or(&self.terms.rules.namespace), service.name)
+        k8s(service.namespace.unwrap_or(&self.config.rules.namespace), service.name)
     }
 
     /// Every Service that decides what a canonical host is: the one of that name, and the one whose pod it may be.
@@ -41,7 +41,7 @@ impl World {
         let ports = self.services.get(&service.key)?;
         let asked = host.port.or_else(|| self.port(host, ports).map(|port| port.number)).unwrap_or(80);
         let is_here =
-            |it: &&Port| it.seat.endpoints().iter().any(|it| it.hostname.as_deref() == Some(pod.hostname));
+            |it: &&Port| it.lazy.endpoints().iter().any(|it| it.hostname.as_deref() == Some(pod.hostname));
         let (port, own) = match ports.iter().find(|port| port.number == asked) {
             Some(port) => (port, None),
             // One that the Service does not have is the pod's own, as for whoever has its address from DNS.
@@ -49,13 +49,13 @@ impl World {
         };
         let steps: SmallVec<[Transformer; 2]> =
             [Transformer::Pod(pod.hostname.into())].into_iter().chain(own).collect();
-        let namespace = pod.service.namespace.unwrap_or(&self.terms.rules.namespace);
+        let namespace = pod.service.namespace.unwrap_or(&self.config.rules.namespace);
         let canonical = format!("{}.{}.{namespace}", pod.hostname, pod.service.name);
         let label = label_of(&canonical, Some(asked).filter(|_| host.port.is_some()));
         let id = Path::of(["$", "weir.host", &label]);
-        let cluster = port.seat.cluster(&self.live).clone();
-        let policy = (self.terms.policy_of_view(&id, &cluster.policy()), self.generation().number());
-        let view = cluster.view(&steps, (&id, format!("/svc/{label}").into()), policy, &self.terms.node.own);
+        let cluster = port.lazy.cluster(&self.registry).clone();
+        let policy = (self.config.policy_of_view(&id, &cluster.policy()), self.generation().number());
+        let view = cluster.view(&steps, (&id, format!("/svc/{label}").into()), policy, &self.config.node.own);
         Some(Answer::Port { port: view, taken: 1 })
     }
 

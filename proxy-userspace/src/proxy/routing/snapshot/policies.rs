@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Terms;
+use super::RoutingConfig;
 use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
 use crate::domain::health::breaker;
 use crate::domain::name::{Host, Path, Questions, Rules, Scope, Services};
@@ -55,12 +55,12 @@ impl PolicySource {
             backoff: client.backoff.unwrap_or(policy.breaker.backoff),
             ..policy.breaker
         };
-        let dialled = client.calls.and(self.some.service(&service));
-        ClusterPolicy { breaker, calls: client.calls, dialled, ..policy }
+        let dialled = client.requests.and(self.some.service(&service));
+        ClusterPolicy { breaker, requests: client.requests, dialled, ..policy }
     }
 }
 
-impl Terms {
+impl RoutingConfig {
     /// The policy of port `at` of `service`, whose canonical host is `host`: the service's, unless policies say otherwise.
     pub(super) fn policy_of(
         &self,
@@ -84,7 +84,7 @@ impl Terms {
     pub(super) fn policy_of_view(&self, id: &Path, of: &ClusterPolicy) -> ClusterPolicy {
         let plain = ClusterPolicy { balancer: of.balancer, ..self.policies.all };
         let policy = self.policies.with(plain, String::new, || vec![id.clone()]);
-        ClusterPolicy { dialled: policy.calls, ..policy }
+        ClusterPolicy { dialled: policy.requests, ..policy }
     }
 
     /// Whether some namer still transforms so.

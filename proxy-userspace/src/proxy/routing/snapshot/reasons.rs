@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::World;
+use super::Snapshot;
 use super::names::{file, files, k8s};
 use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Labels, PodName, Scope, ServiceName};
@@ -17,7 +17,7 @@ pub(in crate::proxy) enum Audience {
     Operator,
 }
 
-impl World {
+impl Snapshot {
     /// Why services that are not in the catalog may exist all the same.
     pub(in crate::proxy) fn unknown(&self, audience: Audience) -> Option<String> {
         let awaited = self.catalog.awaited.as_ref()?;
@@ -63,7 +63,7 @@ impl World {
 
     fn no_host(&self, rest: Labels<'_>, audience: Audience) -> String {
         let label = rest.text(0).unwrap_or_default();
-        let host = match self.terms.rules.host_of(label, rest.scope(0)) {
+        let host = match self.config.rules.host_of(label, rest.scope(0)) {
             Ok(host) => host,
             Err(bad) => return bad.to_string(),
         };
@@ -80,7 +80,7 @@ impl World {
         let of_pod = PodName::of(&host.host, host.scope).filter(|it| it.service.namespace.is_some());
         match ServiceName::of(&host.host).or(of_pod.map(|pod| pod.service)) {
             Some(service) => {
-                let namespace = service.namespace.unwrap_or(&self.terms.rules.namespace);
+                let namespace = service.namespace.unwrap_or(&self.config.rules.namespace);
                 let port = host.port.map(|port| port.to_string());
                 self.no_service(namespace, service.name, port.as_deref(), audience)
             }
@@ -95,7 +95,7 @@ impl World {
             let wanted = match port {
                 Some(port) => format!("no port {port}"),
                 None => {
-                    format!("no port named {}, none numbered 80, and not exactly one", self.terms.rules.port)
+                    format!("no port named {}, none numbered 80, and not exactly one", self.config.rules.port)
                 }
             };
             return format!("Service {name} has {wanted}; its ports are: {}", there.join(", "));
@@ -136,9 +136,9 @@ impl World {
 
     fn not_outside(&self, rest: Labels<'_>) -> String {
         let label = rest.text(0).unwrap_or_default();
-        match self.terms.rules.host_of(label, rest.scope(0)) {
+        match self.config.rules.host_of(label, rest.scope(0)) {
             Err(bad) => bad.to_string(),
-            Ok(_) if !self.terms.dns => "DNS is off (names.dns)".to_owned(),
+            Ok(_) if !self.config.dns => "DNS is off (names.dns)".to_owned(),
             Ok(host) if host.scope == Scope::Cluster => format!(
                 "{} was written below the cluster's own domain or with .svc, so DNS outside it is not asked",
                 host.host

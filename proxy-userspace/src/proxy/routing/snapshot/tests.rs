@@ -8,9 +8,9 @@ use crate::domain::catalog::{At, Awaited, Endpoint, Namer, NodePort, Service, Se
 use crate::domain::name::Rules;
 use crate::proxy::fault;
 
-pub(in crate::proxy::routing) fn terms() -> Terms {
+pub(in crate::proxy::routing) fn config() -> RoutingConfig {
     let settings = Settings::default();
-    Terms {
+    RoutingConfig {
         rules: Rules {
             namespace: "default".into(),
             port: "http".into(),
@@ -79,37 +79,37 @@ fn name(name: &str) -> Path {
 }
 
 /// The name of the cluster that a dialled address leads to.
-fn owner(world: &World, dialled: &str) -> Option<String> {
-    world.owner(dialled.parse().unwrap()).map(|owner| owner.cluster.name.to_string())
+fn owner(snapshot: &Snapshot, dialled: &str) -> Option<String> {
+    snapshot.owner(dialled.parse().unwrap()).map(|owner| owner.cluster.name.to_string())
 }
 
 #[test]
 fn a_route_holds_until_a_service_it_asked_for_comes_or_goes() {
     let first = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
-    let world = World::build(&terms(), first.clone(), None);
-    let hello = world.bind(&name("/svc/hello"), None);
-    let absent = world.bind(&name("/svc/world"), None);
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let hello = snapshot.bind(&name("/svc/hello"), None);
+    let absent = snapshot.bind(&name("/svc/world"), None);
     let fallback = Dtab::parse(
         "/svc/either => /svc/world | /svc/hello",
         crate::domain::dtab::Origin::Request,
         &crate::domain::dtab::Bounds::REQUEST,
     )
     .unwrap();
-    let either = world.bind(&name("/svc/either"), Some(&fallback));
+    let either = snapshot.bind(&name("/svc/either"), Some(&fallback));
 
     let other = with(&first, service("other", "10.96.0.3", &[]));
-    let after = world.with(other.clone(), &Changes::between(&first, &other));
-    assert!(hello.holds(&after, world.generation()) && either.holds(&after, world.generation()));
-    assert!(!absent.holds(&after, world.generation()), "it says what there is, so it is found out anew");
+    let after = snapshot.with(other.clone(), &Changes::between(&first, &other));
+    assert!(hello.holds(&after, snapshot.generation()) && either.holds(&after, snapshot.generation()));
+    assert!(!absent.holds(&after, snapshot.generation()), "it says what there is, so it is found out anew");
 
     let second = with(&other, service("world", "10.96.0.2", &[]));
     let last = after.with(second.clone(), &Changes::between(&other, &second));
-    assert!(hello.holds(&last, world.generation()));
-    assert!(!either.holds(&last, world.generation()), "its first alternative is there now");
-    assert!(either.holds(&world, world.generation()));
+    assert!(hello.holds(&last, snapshot.generation()));
+    assert!(!either.holds(&last, snapshot.generation()), "its first alternative is there now");
+    assert!(either.holds(&snapshot, snapshot.generation()));
 }
 
-/// Why requests for `name` get no place in `world`; an error if they do get one.
+/// Why requests for `name` get no place in `snapshot`; an error if they do get one.
 #[test]
 fn a_name_that_is_a_nodes_address_holds_until_its_node_port_or_the_nodes_change() {
     let at_port = |name: &str, address: &str, number: u16| {
@@ -122,15 +122,15 @@ fn a_name_that_is_a_nodes_address_holds_until_its_node_port_or_the_nodes_change(
         Arc::new(Catalog { nodes: Arc::new(nodes), ..catalog.clone() })
     };
     let base = nodes(&catalog(&[at_port("hello", "10.96.0.10", 30080)]), &["10.0.0.9"]);
-    let world = World::build(&terms(), base.clone(), None);
-    let route = world.bind(&name("/svc/10.0.0.9:30080"), None);
-    assert_eq!(owner(&world, "10.0.0.9:30080").as_deref(), Some("/svc/hello"));
-    assert_eq!(owner(&world, "[::ffff:10.0.0.9]:30080").as_deref(), Some("/svc/hello"));
-    assert_eq!(owner(&world, "10.0.0.8:30080"), None);
+    let snapshot = Snapshot::build(&config(), base.clone(), None);
+    let route = snapshot.bind(&name("/svc/10.0.0.9:30080"), None);
+    assert_eq!(owner(&snapshot, "10.0.0.9:30080").as_deref(), Some("/svc/hello"));
+    assert_eq!(owner(&snapshot, "[::ffff:10.0.0.9]:30080").as_deref(), Some("/svc/hello"));
+    assert_eq!(owner(&snapshot, "10.0.0.8:30080"), None);
     let after = |catalog: &Arc<Catalog>| {
         let changes = Changes::between(&base, catalog);
-        let next = world.with(catalog.clone(), &changes);
-        (route.holds(&next, world.generation()), owner(&next, "10.0.0.9:30080"))
+        let next = snapshot.with(catalog.clone(), &changes);
+        (route.holds(&next, snapshot.generation()), owner(&next, "10.0.0.9:30080"))
     };
     let hello = Some("/svc/hello".to_owned());
     assert_eq!(after(&with(&base, service("other", "10.96.0.11", &[at(2)]))), (true, hello.clone()));
@@ -140,13 +140,13 @@ fn a_name_that_is_a_nodes_address_holds_until_its_node_port_or_the_nodes_change(
     assert_eq!(after(&nodes(&base, &["10.0.0.8"])), (false, None));
     assert_eq!(after(&nodes(&base, &["10.0.0.8", "10.0.0.9"])), (false, hello));
     let changes = Changes::between(&base, &nodes(&base, &["10.0.0.8"]));
-    assert!(changes.nodes && !changes.is_empty() && !world.absorb(&base, &changes));
+    assert!(changes.nodes && !changes.is_empty() && !snapshot.absorb(&base, &changes));
     assert!(!Changes::between(&base, &nodes(&base, &["10.0.0.9"])).nodes, "the same in another place");
 }
 
-fn fault(world: &World, asked: &str, own: &str) -> Result<(fault::Kind, String), String> {
+fn fault(snapshot: &Snapshot, asked: &str, own: &str) -> Result<(fault::Kind, String), String> {
     let own = Dtab::parse(own, crate::domain::dtab::Origin::Request, &crate::domain::dtab::Bounds::REQUEST);
-    let route = world.bind(&name(asked), Some(&own.unwrap()));
+    let route = snapshot.bind(&name(asked), Some(&own.unwrap()));
     match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false) {
         Ok(bound) => Err(bound.id.to_string()),
         Err(fault) => Ok((fault.kind, fault.detail.into_owned())),
@@ -166,34 +166,34 @@ fn awaiting(why: &str) -> Arc<Catalog> {
 
 #[test]
 fn while_the_clusters_services_are_not_known_no_name_is_denied_that_may_be_one() {
-    let terms = Terms { dns: false, ..terms() };
-    let world = World::build(&terms, awaiting("waiting for services: why"), None);
+    let config = RoutingConfig { dns: false, ..config() };
+    let snapshot = Snapshot::build(&config, awaiting("waiting for services: why"), None);
     let unknown = |asked: &str| {
         let why = "is not bound yet: the cluster's services are not known yet: waiting for services: why";
         Ok((fault::Kind::ServicesUnknown, format!("{asked} {why}")))
     };
     for asked in ["/svc/world", "/svc/world:81", "/#/io.l5d.k8s/shop/http/hello", "/$/weir.host/10.96.0.9"] {
-        assert_eq!(fault(&world, asked, ""), unknown(asked), "{asked}");
+        assert_eq!(fault(&snapshot, asked, ""), unknown(asked), "{asked}");
     }
-    assert_eq!(fault(&world, "/svc/x", "/svc/x => /svc/world | !"), unknown("/svc/x"));
+    assert_eq!(fault(&snapshot, "/svc/x", "/svc/x => /svc/world | !"), unknown("/svc/x"));
     for (asked, own, bound) in [
         ("/svc/hello", "", "/$/weir.host/hello"),
         ("/svc/10.0.0.1", "", "/$/weir.dns/10.0.0.1"),
         ("/svc/x", "/svc/x => /svc/world | /svc/hello", "/$/weir.host/hello"),
     ] {
-        assert_eq!(fault(&world, asked, own), Err(bound.to_owned()), "{asked}");
+        assert_eq!(fault(&snapshot, asked, own), Err(bound.to_owned()), "{asked}");
     }
     for asked in ["/svc/hello:81", "/#/io.l5d.fs/world", "/else"] {
-        let (kind, why) = fault(&world, asked, "").unwrap();
+        let (kind, why) = fault(&snapshot, asked, "").unwrap();
         assert!(kind == fault::Kind::Unbound && !why.contains("not known"), "{asked}: {why}");
     }
 }
 
 #[test]
 fn while_the_clusters_services_are_not_known_the_clusters_dns_is_asked_for_what_may_be_one() {
-    let world = World::build(&terms(), awaiting("why"), None);
+    let snapshot = Snapshot::build(&config(), awaiting("why"), None);
     let asked = |asked: &str| {
-        let route = world.bind(&name(asked), None);
+        let route = snapshot.bind(&name(asked), None);
         assert!(route.is_awaited(), "{asked}");
         match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
             Ok(route::Target::Outside(outside)) => {
@@ -219,31 +219,34 @@ fn while_the_clusters_services_are_not_known_the_clusters_dns_is_asked_for_what_
     assert_eq!(asked("/svc/world.shop"), (both, 80), "a Service, or a pod of one");
     // What needs nobody who knows the Services waits for nobody.
     for name in ["/svc/hello", "/#/io.l5d.fs/x", "/svc/a.b.c.example.com", "/$/inet/10.0.0.1/80"] {
-        assert!(!world.bind(&self::name(name), None).is_awaited(), "{name}");
+        assert!(!snapshot.bind(&self::name(name), None).is_awaited(), "{name}");
     }
-    let (kind, _) = fault(&world, "/#/io.l5d.k8s/shop/admin/world", "").unwrap();
+    let (kind, _) = fault(&snapshot, "/#/io.l5d.k8s/shop/admin/world", "").unwrap();
     assert_eq!(kind, fault::Kind::ServicesUnknown, "DNS does not know the port");
 }
 
 #[test]
 fn what_was_bound_while_services_were_unknown_is_bound_anew_once_they_are_known() {
     let first = awaiting("one");
-    let world = World::build(&terms(), first.clone(), None);
-    let outside = world.bind(&name("/svc/example.com"), None);
-    let (hello, absent) = (world.bind(&name("/svc/hello"), None), world.bind(&name("/svc/world"), None));
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let outside = snapshot.bind(&name("/svc/example.com"), None);
+    let (hello, absent) =
+        (snapshot.bind(&name("/svc/hello"), None), snapshot.bind(&name("/svc/world"), None));
     let mut known = Catalog::clone(&first);
     known.awaited = None;
     for next in [awaiting("another"), Arc::new(known)] {
         let changes = Changes::between(&first, &next);
-        assert!(!world.absorb(&next, &changes));
-        let after = world.with(next, &changes);
-        assert!(hello.holds(&after, world.generation()), "it was found whatever else there is");
-        assert!(!outside.holds(&after, world.generation()) && !absent.holds(&after, world.generation()));
+        assert!(!snapshot.absorb(&next, &changes));
+        let after = snapshot.with(next, &changes);
+        assert!(hello.holds(&after, snapshot.generation()), "it was found whatever else there is");
+        assert!(
+            !outside.holds(&after, snapshot.generation()) && !absent.holds(&after, snapshot.generation())
+        );
         let again = after.bind(&name("/svc/example.com"), None);
         let last = after.with(after.catalog.clone(), &Changes::default());
         assert!(again.holds(&last, after.generation()));
     }
-    let known = World::build(&terms(), catalog(&[]), Some(&world));
+    let known = Snapshot::build(&config(), catalog(&[]), Some(&snapshot));
     let (kind, why) = fault(&known, "/svc/world", "").unwrap();
     assert!(kind == fault::Kind::Unbound && why.contains("no service world in namespace default"), "{why}");
 }
@@ -251,24 +254,24 @@ fn what_was_bound_while_services_were_unknown_is_bound_anew_once_they_are_known(
 #[test]
 fn kubernetes_names_are_the_same_in_any_case() {
     let first = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
-    let world = World::build(&terms(), first.clone(), None);
-    let place = |world: &World, text: &str| {
-        let explanation = world.explain(&name(text), None);
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let place = |snapshot: &Snapshot, text: &str| {
+        let explanation = snapshot.explain(&name(text), None);
         explanation.to_string().lines().last().unwrap_or_default().to_owned()
     };
     for text in ["/#/io.l5d.k8s/default/http/Hello", "/#/io.l5d.k8s/Default/HTTP/hello"] {
-        assert_eq!(place(&world, text), format!("=> {text}"));
+        assert_eq!(place(&snapshot, text), format!("=> {text}"));
     }
-    assert!(place(&world, "/#/io.l5d.fs/Hello").contains("nothing"), "files are not");
+    assert!(place(&snapshot, "/#/io.l5d.fs/Hello").contains("nothing"), "files are not");
     let either = Dtab::parse(
         "/a => /#/io.l5d.k8s/default/http/World | /#/io.l5d.k8s/default/http/HELLO",
         crate::domain::dtab::Origin::Request,
         &crate::domain::dtab::Bounds::REQUEST,
     );
-    let route = world.bind(&name("/a"), Some(&either.unwrap()));
+    let route = snapshot.bind(&name("/a"), Some(&either.unwrap()));
     let second = with(&first, service("world", "10.96.0.2", &[]));
-    let after = world.with(second.clone(), &Changes::between(&first, &second));
-    assert!(!route.holds(&after, world.generation()), "World is there now");
+    let after = snapshot.with(second.clone(), &Changes::between(&first, &second));
+    assert!(!route.holds(&after, snapshot.generation()), "World is there now");
 }
 
 #[test]
@@ -280,8 +283,8 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
     };
     let of = |(namespace, name): (&str, &str)| elsewhere(namespace, name);
     let services = [("a", "shop"), ("a-b", "other"), ("b", "shop"), ("default", "x"), ("z", "shop")].map(of);
-    let world = World::build(&terms(), catalog(&services), None);
-    let why = |text: &str| world.explain(&name(text), None).reasons().join("; ");
+    let snapshot = Snapshot::build(&config(), catalog(&services), None);
+    let why = |text: &str| snapshot.explain(&name(text), None).reasons().join("; ");
     assert_eq!(
         why("/$/weir.host/shop"),
         "no service shop in namespace default; \
@@ -290,7 +293,7 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
     assert_eq!(why("/$/weir.host/none"), "no service none in namespace default");
     // Requests come from any namespace.
     for (asked, own) in [("/svc/shop", ""), ("/svc/x", "/svc/x => /$/weir.host/shop.b-c | !")] {
-        let (_, told) = fault(&world, asked, own).unwrap();
+        let (_, told) = fault(&snapshot, asked, own).unwrap();
         assert!(!told.contains("io.l5d.k8s"), "{told}");
     }
 }
@@ -298,10 +301,10 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
 #[test]
 fn a_change_of_endpoints_alone_makes_no_new_world_and_reaches_the_cluster() {
     let first = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
-    let world = World::build(&terms(), first.clone(), None);
-    let cluster = world.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let cluster = snapshot.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
     let second = with(&first, service("hello", "10.96.0.1", &[at(2)]));
-    assert!(world.absorb(&second, &Changes::between(&first, &second)));
+    assert!(snapshot.absorb(&second, &Changes::between(&first, &second)));
     assert_eq!(cluster.members().all[0].backend.address, at(2));
 }
 
@@ -309,11 +312,11 @@ fn a_change_of_endpoints_alone_makes_no_new_world_and_reaches_the_cluster() {
 fn services_that_stay_keep_their_clusters_when_others_come_and_go() {
     let hello = service("hello", "10.96.0.1", &[at(1)]);
     let first = catalog(&[hello.clone(), service("old", "10.96.0.2", &[at(2)])]);
-    let world = World::build(&terms(), first.clone(), None);
-    let kept = world.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
-    assert_eq!(owner(&world, "10.96.0.2:80").as_deref(), Some("/svc/old"));
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let kept = snapshot.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
+    assert_eq!(owner(&snapshot, "10.96.0.2:80").as_deref(), Some("/svc/old"));
     let second = catalog(&[hello, service("new", "10.96.0.3", &[at(3)])]);
-    let after = world.with(second.clone(), &Changes::between(&first, &second));
+    let after = snapshot.with(second.clone(), &Changes::between(&first, &second));
     assert!(Arc::ptr_eq(&kept, after.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster));
     assert_eq!(owner(&after, "10.96.0.2:80"), None);
     assert_eq!(owner(&after, "10.96.0.3:80").as_deref(), Some("/svc/new"));
@@ -325,29 +328,29 @@ fn services_that_stay_keep_their_clusters_when_others_come_and_go() {
 fn of_two_services_with_one_address_the_other_has_it_when_the_first_goes() {
     let (a, b) = (service("a", "10.96.0.1", &[]), service("b", "10.96.0.1", &[]));
     let first = catalog(std::slice::from_ref(&b));
-    let world = World::build(&terms(), first.clone(), None);
-    assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/b"));
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    assert_eq!(owner(&snapshot, "10.96.0.1:80").as_deref(), Some("/svc/b"));
     let both = with(&first, a);
-    let world = world.with(both.clone(), &Changes::between(&first, &both));
-    assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/a"));
-    let world = world.with(first.clone(), &Changes::between(&both, &first));
-    assert_eq!(owner(&world, "10.96.0.1:80").as_deref(), Some("/svc/b"));
-    assert_eq!(world.claimants("10.96.0.1".parse().unwrap(), 80).count(), 1);
+    let snapshot = snapshot.with(both.clone(), &Changes::between(&first, &both));
+    assert_eq!(owner(&snapshot, "10.96.0.1:80").as_deref(), Some("/svc/a"));
+    let snapshot = snapshot.with(first.clone(), &Changes::between(&both, &first));
+    assert_eq!(owner(&snapshot, "10.96.0.1:80").as_deref(), Some("/svc/b"));
+    assert_eq!(snapshot.claimants("10.96.0.1".parse().unwrap(), 80).count(), 1);
 }
 
 /// A cluster of 10,000 services with 5 endpoints each; a fiftieth of them in use.
-fn large() -> (Arc<Catalog>, World) {
+fn large() -> (Arc<Catalog>, Snapshot) {
     let service = |n: u16| {
         let [high, low] = n.to_be_bytes();
         let endpoints: Vec<_> = (1..=5).map(|it| SocketAddr::from(([10, high, low, it], 8080))).collect();
         service(&format!("service-{n}"), &format!("10.96.{high}.{low}"), &endpoints)
     };
     let catalog = catalog(&(0..10_000).map(service).collect::<Vec<_>>());
-    let world = World::build(&terms(), catalog.clone(), None);
+    let snapshot = Snapshot::build(&config(), catalog.clone(), None);
     for n in (0..10_000).step_by(50) {
-        world.bind(&name(&format!("/svc/service-{n}")), None);
+        snapshot.bind(&name(&format!("/svc/service-{n}")), None);
     }
-    (catalog, world)
+    (catalog, snapshot)
 }
 
 /// The shortest of ten tries: others run on this machine.
@@ -362,19 +365,19 @@ fn shortest<T>(mut it: impl FnMut(u8) -> T) -> std::time::Duration {
 
 #[test]
 fn a_change_of_one_endpoint_or_one_service_among_ten_thousand_takes_no_time() {
-    let (before, world) = large();
+    let (before, snapshot) = large();
     let endpoint = shortest(|at| {
         let old = &before.services[&key("service-5000")];
         let mut new = Service::clone(old);
         new.ports[0].endpoints = old.ports[0].endpoints.iter().skip(usize::from(at % 2)).cloned().collect();
         let after = with(&before, new);
-        assert!(world.absorb(&after, &Changes::between(&before, &after)));
+        assert!(snapshot.absorb(&after, &Changes::between(&before, &after)));
     });
     let added = shortest(|at| {
         let after = with(&before, service(&format!("new-{at}"), "10.97.0.1", &[self::at(1)]));
-        world.with(after.clone(), &Changes::between(&before, &after))
+        snapshot.with(after.clone(), &Changes::between(&before, &after))
     });
-    let unknown = shortest(|at| world.bind(&name(&format!("/svc/unknown-{at}")), None));
+    let unknown = shortest(|at| snapshot.bind(&name(&format!("/svc/unknown-{at}")), None));
     eprintln!("one endpoint: {endpoint:?}, one more service: {added:?}, one unknown name: {unknown:?}");
     // Some 20, 50 and 60 µs in a debug build; a walk over all services takes 3 ms and more.
     let bound = std::time::Duration::from_millis(2);
@@ -399,29 +402,29 @@ fn set(namespace: &str, name: &str, pods: &[(&str, SocketAddr)]) -> Service {
 fn a_pods_cluster_stays_as_long_as_the_pod_whatever_becomes_of_others() {
     let pods = [("db-0", at(1)), ("db-1", at(2)), ("db-2", at(3))];
     let first = catalog(&[set("shop", "db", &pods[..2])]);
-    let world = World::build(&terms(), first.clone(), None);
-    let place = |world: &World, asked: &str| {
-        let route = world.bind(&name(asked), None);
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let place = |snapshot: &Snapshot, asked: &str| {
+        let route = snapshot.bind(&name(asked), None);
         match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
             Ok(route::Target::Port(place)) => Ok(place.cluster),
             Ok(other) => panic!("{asked}: {other:?}"),
             Err(fault) => Err(fault.kind),
         }
     };
-    let zero = place(&world, "/svc/db-0.db.shop").unwrap();
+    let zero = place(&snapshot, "/svc/db-0.db.shop").unwrap();
     assert_eq!(&*zero.name, "/svc/db-0.db.shop");
     for same in ["/svc/DB-0.db.shop.svc.cluster.local", "/$/weir.host/db-0.db.shop"] {
-        assert!(Arc::ptr_eq(&zero, &place(&world, same).unwrap()), "{same}");
+        assert!(Arc::ptr_eq(&zero, &place(&snapshot, same).unwrap()), "{same}");
     }
-    assert_eq!(place(&world, "/svc/db-2.db.shop").unwrap_err(), fault::Kind::NoEndpoint);
-    let absent = world.bind(&name("/svc/db-2.db.shop"), None);
-    let known = world.bind(&name("/svc/db-0.db.shop"), None);
+    assert_eq!(place(&snapshot, "/svc/db-2.db.shop").unwrap_err(), fault::Kind::NoEndpoint);
+    let absent = snapshot.bind(&name("/svc/db-2.db.shop"), None);
+    let known = snapshot.bind(&name("/svc/db-0.db.shop"), None);
 
     // Another pod comes: names are bound anew, and what a pod has stays.
     let second = with(&first, set("shop", "db", &pods));
-    assert!(!world.absorb(&second, &Changes::between(&first, &second)));
-    let world_2 = world.with(second.clone(), &Changes::between(&first, &second));
-    assert!(!absent.holds(&world_2, world.generation()) && !known.holds(&world_2, world.generation()));
+    assert!(!snapshot.absorb(&second, &Changes::between(&first, &second)));
+    let world_2 = snapshot.with(second.clone(), &Changes::between(&first, &second));
+    assert!(!absent.holds(&world_2, snapshot.generation()) && !known.holds(&world_2, snapshot.generation()));
     assert!(Arc::ptr_eq(&zero, &place(&world_2, "/svc/db-0.db.shop").unwrap()));
     assert!(place(&world_2, "/svc/db-2.db.shop").is_ok());
 
@@ -440,9 +443,9 @@ fn a_pods_cluster_stays_as_long_as_the_pod_whatever_becomes_of_others() {
 #[test]
 fn a_host_outside_is_bound_anew_when_a_service_of_its_name_comes() {
     let first = catalog(&[]);
-    let world = World::build(&terms(), first.clone(), None);
-    let outside = |world: &World, asked: &str| {
-        let route = world.bind(&name(asked), None);
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let outside = |snapshot: &Snapshot, asked: &str| {
+        let route = snapshot.bind(&name(asked), None);
         match route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|bound| bound.target.clone()) {
             Ok(route::Target::Outside(outside)) => {
                 let questions = &route.lookup(&outside).unwrap().questions;
@@ -452,14 +455,14 @@ fn a_host_outside_is_bound_anew_when_a_service_of_its_name_comes() {
         }
     };
     for asked in ["/svc/rude.shop", "/$/inet/rude.shop/80", "/$/io.buoyant.rinet/80/db-0.db.shop"] {
-        assert_eq!(outside(&world, asked), (0, true), "{asked}");
+        assert_eq!(outside(&snapshot, asked), (0, true), "{asked}");
     }
-    let by_address = world.bind(&name("/$/inet/rude.shop/80"), None);
+    let by_address = snapshot.bind(&name("/$/inet/rude.shop/80"), None);
     let mut rude = service("rude", "10.96.0.1", &[]);
     rude.key = ServiceKey { namespace: "shop".into(), ..rude.key };
     let second = with(&with(&first, rude), set("shop", "db", &[]));
-    let after = world.with(second.clone(), &Changes::between(&first, &second));
-    assert!(!by_address.holds(&after, world.generation()));
+    let after = snapshot.with(second.clone(), &Changes::between(&first, &second));
+    assert!(!by_address.holds(&after, snapshot.generation()));
     for asked in ["/$/inet/rude.shop/80", "/$/io.buoyant.rinet/80/db-0.db.shop"] {
         assert_eq!(outside(&after, asked), (1, false), "{asked}");
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::domain::health::Health;
 use crate::domain::health::breaker::{Policy, State};
-use crate::domain::refuse::Exempt;
 use crate::domain::silence::Doubts;
+use crate::domain::ssrf::Exempt;
 use crate::proxy::upstream::Pool;
-use crate::telemetry::Count;
+use crate::telemetry::Counter;
 
 /// One endpoint of one cluster.
 #[derive(Debug)]
@@ -28,17 +28,17 @@ pub struct Backend {
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Attempts begun, whatever their outcome.
-    pub requests: Count,
+    pub requests: Counter,
     /// Attempts that were its own failure.
-    pub failures: Count,
+    pub failures: Counter,
     /// Requests that it turned away: answers of 429, and tunnels that it ended within a moment.
-    pub refusals: Count,
+    pub refusals: Counter,
     /// Requests that it got although another endpoint was faster or refused less, to see whether that is still so.
-    pub trials: Count,
+    pub trials: Counter,
     /// Connections opened to it.
-    pub connects: Count,
+    pub connects: Counter,
     /// Times its breaker ejected it.
-    pub ejections: Count,
+    pub ejections: Counter,
 }
 
 impl Backend {

@@ -20,9 +20,9 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(cluster: Arc<Cluster>, backend: Arc<Backend>, ticket: Ticket) -> Self {
-        backend.stats.requests.up();
+        backend.stats.requests.inc();
         if ticket.is_trial() {
-            backend.stats.trials.up();
+            backend.stats.trials.inc();
         }
         Self { cluster, backend, ticket, finished: false }
     }
@@ -71,13 +71,13 @@ impl Lease {
         if outcome == Outcome::Silent {
             self.backend.close_unused();
         }
-        self.cluster.stats.outcomes[finished.outcome.slot()].up();
+        self.cluster.stats.outcomes[finished.outcome.slot()].inc();
         self.cluster.stats.duration.observe(finished.took);
         if finished.verdict == Verdict::Failure {
-            self.backend.stats.failures.up();
+            self.backend.stats.failures.inc();
         }
         if finished.outcome.sign() == Sign::Refused {
-            self.backend.stats.refusals.up();
+            self.backend.stats.refusals.inc();
         }
     }
 
@@ -97,7 +97,7 @@ impl Lease {
         match transition {
             None => {}
             Some(Transition::Ejected { retry_in }) => {
-                self.backend.stats.ejections.up();
+                self.backend.stats.ejections.inc();
                 self.log_ejected(outcome, retry_in);
             }
             Some(Transition::Restored) => {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Backend;
-use crate::domain::balance::{Balancer, Shares, identity};
+use crate::domain::balance::{Balancer, Weights, identity};
 use crate::domain::catalog::{Condition, Endpoint};
 use crate::domain::health::{Health, Tier};
 
@@ -17,7 +17,7 @@ pub struct Members {
     /// How many of them are in use: the ready ones, or when there is none the terminating ones.
     active: usize,
     /// How often each of those is drawn.
-    shares: Shares,
+    weights: Weights,
     /// What the snapshot was made from, to tell at a glance that nothing changed.
     pub(super) source: Arc<[Endpoint]>,
 }
@@ -38,7 +38,7 @@ pub struct Member {
 /// No endpoints at all.
 impl Default for Members {
     fn default() -> Self {
-        Self { all: Vec::new(), active: 0, shares: Shares::equal(0), source: Arc::new([]) }
+        Self { all: Vec::new(), active: 0, weights: Weights::equal(0), source: Arc::new([]) }
     }
 }
 
@@ -79,8 +79,8 @@ impl Members {
             _ => Condition::Terminating,
         };
         let active = all.iter().filter(|member| member.condition == used).count();
-        let shares = Shares::new(all[..active].iter().map(|member| member.weight));
-        Self { all, active, shares, source: endpoints.clone() }
+        let weights = Weights::new(all[..active].iter().map(|member| member.weight));
+        Self { all, active, weights, source: endpoints.clone() }
     }
 }
 
@@ -92,8 +92,8 @@ fn shared_addresses(endpoints: &[Endpoint]) -> HashSet<IpAddr> {
 
 /// The endpoints in use.
 impl Tier for Members {
-    fn shares(&self) -> &Shares {
-        &self.shares
+    fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     fn health(&self, at: usize) -> &Health {

@@ -6,10 +6,10 @@
 //! a [`Lease`]: the right to use one endpoint once, which reports its outcome exactly once however it ends.
 
 mod backend;
+mod lazy;
 mod lease;
 mod members;
 mod policy;
-mod seat;
 mod view;
 
 use std::collections::HashSet;
@@ -22,19 +22,19 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use backend::{Backend, Stats as BackendStats};
+pub use lazy::{ClusterRegistry, LazyCluster};
 pub use lease::Lease;
 pub use members::{Member, Members};
 pub use policy::ClusterPolicy;
-pub use seat::{Live, Seat};
 pub use view::View;
 
 use crate::domain::balance::{Choice, score};
 use crate::domain::catalog::Endpoint;
 use crate::domain::health::{self, Norms, Selected, select};
 use crate::domain::outcome::Outcome;
-use crate::domain::refuse::Exempt;
+use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
-use crate::telemetry::{Count, Histogram};
+use crate::telemetry::{Counter, Histogram};
 
 /// One destination at run time.
 #[derive(Debug)]
@@ -62,13 +62,13 @@ pub struct Cluster {
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Attempts by outcome, see [`Outcome::slot`].
-    pub outcomes: [Count; Outcome::LABELS.len()],
+    pub outcomes: [Counter; Outcome::LABELS.len()],
     /// From the start of an attempt to the end of its answer.
     pub duration: Histogram,
     /// Attempts beyond the first of their request.
-    pub retries: Count,
+    pub retries: Counter,
     /// Picks for which no endpoint could be relied on, so that breakers were ignored.
-    pub forced: Count,
+    pub forced: Counter,
 }
 
 impl Cluster {
@@ -129,7 +129,7 @@ impl Cluster {
     }
 
     /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
-    /// still do, by an older world, are served.
+    /// still do, by an older snapshot, are served.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         for member in &self.members.load().all {
@@ -166,7 +166,7 @@ impl Cluster {
         let selected = select(&**members, &self.norms, &policy, (now, rng), (is_tried, last), rank);
         let Selected { at, ticket, choice } = selected.ok_or_else(|| self.empty(&members))?;
         if choice == Choice::Forced && tried.is_empty() && !active[at].backend.is_in_doubt() {
-            self.stats.forced.up();
+            self.stats.forced.inc();
         }
         Ok(Lease::new(self.clone(), active[at].backend.clone(), ticket))
     }

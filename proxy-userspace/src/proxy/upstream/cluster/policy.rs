@@ -3,7 +3,7 @@
 
 use crate::domain::balance::Balancer;
 use crate::domain::health::breaker;
-use crate::domain::policy::Calls;
+use crate::domain::policy::RequestPolicy;
 
 /// How the endpoints of a cluster are chosen, ejected and tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -13,7 +13,7 @@ pub struct ClusterPolicy {
     /// When one is ejected, and for how long.
     pub breaker: breaker::Policy,
     /// How requests that name the cluster are tried, as far as policies say.
-    pub calls: Calls,
+    pub requests: RequestPolicy,
     /// The same for requests that dialled it: policies for its own name count, too.
-    pub dialled: Calls,
+    pub dialled: RequestPolicy,
 }

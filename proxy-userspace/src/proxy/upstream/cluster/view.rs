@@ -20,7 +20,7 @@ pub struct View {
     pub cluster: Arc<Cluster>,
     /// This node's addresses.
     own: Box<[IpAddr]>,
-    /// The number of the world that its settings are of.
+    /// The number of the snapshot that its settings are of.
     since: u64,
 }
 
@@ -29,7 +29,7 @@ impl View {
         self.cluster.apply(&transform(&self.steps, endpoints, &self.own));
     }
 
-    /// Takes over the settings that it has in the world number `since`, unless a later one's are known.
+    /// Takes over the settings that it has in the snapshot number `since`, unless a later one's are known.
     fn adopt(&mut self, policy: ClusterPolicy, since: u64) {
         if since > self.since {
             self.since = since;
@@ -42,7 +42,7 @@ impl View {
 
 impl Cluster {
     /// What `steps` make of this cluster on a node with the addresses `own`, called `id`, and `name` in metrics; with these
-    /// settings in the world number `since`. It is made when it is first asked for.
+    /// settings in the snapshot number `since`. It is made when it is first asked for.
     pub fn view(
         &self,
         steps: &[Transformer],
@@ -68,7 +68,7 @@ impl Cluster {
         self.views.lock().iter().map(|view| view.cluster.clone()).collect()
     }
 
-    /// Gives each view the settings that `policy` says for it in the world number `since`, and forgets those that have none.
+    /// Gives each view the settings that `policy` says for it in the snapshot number `since`, and forgets those that have none.
     pub fn keep_views(&self, since: u64, policy: impl Fn(&View) -> Option<ClusterPolicy>) {
         self.views.lock().retain_mut(|view| match policy(view) {
             Some(policy) => {

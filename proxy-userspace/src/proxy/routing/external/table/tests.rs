@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::proxy::routing::snapshot::tests::terms;
+use crate::proxy::routing::snapshot::tests::config;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A table of so many entries at most.
-fn table(limit: usize) -> Outside {
-    let table = Outside::new(&terms(), None, Handle::current(), None);
+fn table(limit: usize) -> ExternalClusters {
+    let table = ExternalClusters::new(&config(), None, Handle::current(), None);
     table.keep(limit);
     table
 }

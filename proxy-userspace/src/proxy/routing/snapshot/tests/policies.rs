@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::*;
 use crate::domain::balance::Balancer;
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::{Calls, Client, Policies, Rule};
+use crate::domain::policy::{Client, Policies, RequestPolicy, Rule};
 use crate::domain::retry::Backoff;
 use crate::domain::route::{Configured, Kind, Pattern, Resolver, Target, Transform, Transformer};
-use crate::proxy::routing::external::Outside;
+use crate::proxy::routing::external::ExternalClusters;
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
 /// Terms in which Services' endpoints are also found at another port, by the namer `/moved`.
-fn moving() -> Terms {
-    let mut terms = terms();
+fn moving() -> RoutingConfig {
+    let mut config = config();
     let mut transform = Transform::default();
     transform.then(Transformer::Port(99), &name("/io.l5d.port/99"));
     let (prefix, resolver) = (name("/moved"), Resolver::Find(Kind::K8s));
-    terms.namers.push(Configured { prefix, resolver, transform });
-    terms
+    config.namers.push(Configured { prefix, resolver, transform });
+    config
 }
 
 fn client(prefix: &str, settings: Client) -> Arc<Policies> {
@@ -27,21 +27,21 @@ fn client(prefix: &str, settings: Client) -> Arc<Policies> {
     Arc::new(Policies { services: Vec::new(), clients: vec![rule] })
 }
 
-fn service_rule(prefix: &str, settings: Calls) -> Arc<Policies> {
+fn service_rule(prefix: &str, settings: RequestPolicy) -> Arc<Policies> {
     let rule = Rule { prefix: Pattern::read(prefix).unwrap(), settings };
     Arc::new(Policies { services: vec![rule], clients: Vec::new() })
 }
 
-fn attempts(most: u8) -> Calls {
-    Calls { attempts: NonZeroU8::new(most), ..Calls::default() }
+fn attempts(most: u8) -> RequestPolicy {
+    RequestPolicy { attempts: NonZeroU8::new(most), ..RequestPolicy::default() }
 }
 
 /// What `asked` is bound to, and how requests for it are tried.
-fn bound(world: &World, asked: &str) -> (Arc<Cluster>, Calls) {
-    let route = world.bind(&name(asked), None);
+fn bound(snapshot: &Snapshot, asked: &str) -> (Arc<Cluster>, RequestPolicy) {
+    let route = snapshot.bind(&name(asked), None);
     let place = route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|it| it.target.clone());
     match place.unwrap() {
-        Target::Port(place) => (place.cluster, place.calls),
+        Target::Port(place) => (place.cluster, place.requests),
         Target::Outside(outside) => panic!("{outside} is outside"),
     }
 }
@@ -60,8 +60,8 @@ fn whatever_setting_changes_a_cluster_stays_and_takes_it_over() {
     const MOVED: &str = "/#/moved/default/http/hello";
     let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(2) };
     let failures = |failures| Client { failures: Some(failures), ..Client::default() };
-    let calls = |calls| Client { calls, ..Client::default() };
-    type Change = Box<dyn Fn(&mut Terms)>;
+    let requests = |requests| Client { requests, ..Client::default() };
+    type Change = Box<dyn Fn(&mut RoutingConfig)>;
     type Check = fn(&ClusterPolicy, &ClusterPolicy) -> bool;
     let changes: Vec<(Change, Check)> = vec![
         (Box::new(|it| it.policies.all.breaker.failures = 2), |port, view| {
@@ -76,30 +76,32 @@ fn whatever_setting_changes_a_cluster_stays_and_takes_it_over() {
         (Box::new(move |it| it.policies.some = client("/%", failures(1))), |port, view| {
             port.breaker.failures == 5 && view.breaker.failures == 1
         }),
-        (Box::new(move |it| it.policies.some = client("/", calls(attempts(7)))), |port, view| {
-            [port.calls, port.dialled, view.calls, view.dialled].iter().all(|it| *it == attempts(7))
+        (Box::new(move |it| it.policies.some = client("/", requests(attempts(7)))), |port, view| {
+            [port.requests, port.dialled, view.requests, view.dialled].iter().all(|it| *it == attempts(7))
         }),
         (Box::new(|it| it.policies.some = service_rule("/svc/hello", attempts(8))), |port, view| {
-            port.dialled == attempts(8) && port.calls == Calls::default() && view.calls == port.calls
+            port.dialled == attempts(8)
+                && port.requests == RequestPolicy::default()
+                && view.requests == port.requests
         }),
         (Box::new(|it| it.limits.attempts = 1), |port, view| *port == *view),
     ];
     for (at_change, (change, check)) in changes.iter().enumerate() {
         let (before, catalog) = (moving(), catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
-        let world = World::build(&before, catalog.clone(), None);
-        let (hello, _) = bound(&world, "/svc/hello");
-        let (view, _) = bound(&world, MOVED);
+        let snapshot = Snapshot::build(&before, catalog.clone(), None);
+        let (hello, _) = bound(&snapshot, "/svc/hello");
+        let (view, _) = bound(&snapshot, MOVED);
         for cluster in [&hello, &view] {
             fail(cluster);
         }
-        let backends = |world: &World| -> Vec<_> {
-            let clusters = world.clusters().into_iter().chain(world.views());
+        let backends = |snapshot: &Snapshot| -> Vec<_> {
+            let clusters = snapshot.clusters().into_iter().chain(snapshot.views());
             clusters.map(|it| (it.clone(), it.members().all[0].backend.clone())).collect()
         };
-        let kept = backends(&world);
+        let kept = backends(&snapshot);
         let mut after = before.clone();
         change(&mut after);
-        let next = World::build(&after, catalog, Some(&world));
+        let next = Snapshot::build(&after, catalog, Some(&snapshot));
         let now = backends(&next);
         assert_eq!((kept.len(), now.len()), (2, 2), "change {at_change}");
         for ((cluster, backend), (kept, kept_backend)) in now.iter().zip(&kept) {
@@ -109,24 +111,24 @@ fn whatever_setting_changes_a_cluster_stays_and_takes_it_over() {
         let (policy, of_view) = (**hello.policy(), **view.policy());
         assert!(check(&policy, &of_view), "change {at_change}: {policy:?} {of_view:?}");
         // A name that was bound is bound by them.
-        assert!(!world.bind(&name("/svc/hello"), None).holds(&next, world.generation()));
+        assert!(!snapshot.bind(&name("/svc/hello"), None).holds(&next, snapshot.generation()));
         let asked = after.policies.some.service(&name("/svc/hello"));
-        assert_eq!(bound(&next, "/svc/hello").1, asked.and(policy.calls), "change {at_change}");
+        assert_eq!(bound(&next, "/svc/hello").1, asked.and(policy.requests), "change {at_change}");
     }
 }
 
 #[test]
 fn a_request_that_is_bound_in_an_older_world_brings_no_old_settings_back() {
     let catalog = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
-    let world = World::build(&moving(), catalog.clone(), None);
+    let snapshot = Snapshot::build(&moving(), catalog.clone(), None);
     let asked = "/#/moved/default/http/hello";
-    let (view, _) = bound(&world, asked);
-    let mut terms = moving();
-    terms.policies.all.breaker.failures = 2;
-    let next = World::build(&terms, catalog, Some(&world));
+    let (view, _) = bound(&snapshot, asked);
+    let mut config = moving();
+    config.policies.all.breaker.failures = 2;
+    let next = Snapshot::build(&config, catalog, Some(&snapshot));
     let failures = || view.policy().breaker.failures;
     assert_eq!(failures(), 2);
-    assert!(Arc::ptr_eq(&bound(&world, asked).0, &view) && failures() == 2);
+    assert!(Arc::ptr_eq(&bound(&snapshot, asked).0, &view) && failures() == 2);
     assert!(Arc::ptr_eq(&bound(&next, asked).0, &view) && failures() == 2);
 }
 
@@ -134,12 +136,12 @@ fn a_request_that_is_bound_in_an_older_world_brings_no_old_settings_back() {
 fn a_service_that_gets_or_loses_session_affinity_keeps_its_endpoints_state() {
     let mut hello = service("hello", "10.96.0.1", &[at(1), at(2)]);
     let first = catalog(&[hello.clone()]);
-    let world = World::build(&terms(), first.clone(), None);
-    let (cluster, _) = bound(&world, "/svc/hello");
+    let snapshot = Snapshot::build(&config(), first.clone(), None);
+    let (cluster, _) = bound(&snapshot, "/svc/hello");
     let before: Vec<_> = cluster.members().all.iter().map(|it| it.backend.clone()).collect();
     hello.affinity = Some(Duration::from_secs(1));
     let second = with(&first, hello);
-    let next = world.with(second.clone(), &Changes::between(&first, &second));
+    let next = snapshot.with(second.clone(), &Changes::between(&first, &second));
     assert!(Arc::ptr_eq(&bound(&next, "/svc/hello").0, &cluster));
     assert_eq!(cluster.policy().balancer, Balancer::ClientIp);
     let members = cluster.members();
@@ -155,24 +157,24 @@ fn a_service_that_gets_or_loses_session_affinity_keeps_its_endpoints_state() {
 
 #[tokio::test]
 async fn destinations_outside_stay_and_take_over_what_is_set_and_so_do_those_to_come() {
-    let mut terms = terms();
-    let outside = Outside::new(&terms, None, tokio::runtime::Handle::current(), None);
+    let mut config = config();
+    let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current(), None);
     let cluster = outside.fixed(at(1), Instant::now());
     fail(&cluster);
-    terms.policies.all.breaker.failures = 2;
-    terms.policies.some = client("/$/inet/10.1.0.2", Client { calls: attempts(7), ..Client::default() });
-    outside.adopt(&terms.policies);
+    config.policies.all.breaker.failures = 2;
+    config.policies.some = client("/$/inet/10.1.0.2", Client { requests: attempts(7), ..Client::default() });
+    outside.adopt(&config.policies);
     assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now()), &cluster));
     assert_eq!(cluster.members().all[0].backend.stats.failures.value(), 1);
-    assert_eq!((cluster.policy().breaker.failures, cluster.policy().dialled), (2, Calls::default()));
+    assert_eq!((cluster.policy().breaker.failures, cluster.policy().dialled), (2, RequestPolicy::default()));
     let later = outside.fixed(at(2), Instant::now());
     assert_eq!((later.policy().breaker.failures, later.policy().dialled), (2, attempts(7)));
 }
 
 #[tokio::test]
 async fn only_what_is_refused_now_or_was_until_now_is_forgotten() {
-    let terms = terms();
-    let outside = Outside::new(&terms, None, tokio::runtime::Handle::current(), None);
+    let config = config();
+    let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current(), None);
     let [one, other] = [1, 2].map(|last| outside.fixed(at(last), Instant::now()));
     outside.forget(&["10.1.0.2/32".parse().unwrap()], Instant::now());
     assert_eq!((one.is_retired(), other.is_retired()), (false, true));

@@ -1,4 +1,4 @@
-//! The keeper of the world: from catalogs and settings to what requests see.
+//! The reconciler of the snapshot: from catalogs and settings to what requests see.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::health::breaker::{Backoff, Policy};
 use crate::domain::name::Rules;
 use crate::intercept;
-use crate::proxy::routing::snapshot::{Node, PolicySource, Terms, World};
+use crate::proxy::routing::snapshot::{Node, PolicySource, RoutingConfig, Snapshot};
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
-/// The terms of the world that `settings` describe.
-pub(super) fn terms(settings: &Settings, node: Node) -> Terms {
+/// The configuration of the snapshot that `settings` describe.
+pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
     let breaker = Policy { failures: settings.breaker.failures, backoff, ..Policy::default() };
     let all = ClusterPolicy { breaker, ..ClusterPolicy::default() };
-    Terms {
+    RoutingConfig {
         rules: Rules {
             namespace: settings.names.namespace.as_str().into(),
             port: settings.names.port.as_str().into(),
@@ -56,17 +56,17 @@ pub(super) fn node(listeners: Vec<SocketAddr>) -> Node {
     Node { own, listeners }
 }
 
-/// Keeps the world up to date with the catalog and the terms, and interception with both.
+/// Keeps the snapshot up to date with the catalog and the configuration, and interception with both.
 pub(super) async fn keep(
     control: Arc<State>,
     mut catalogs: watch::Receiver<Arc<Catalog>>,
-    mut terms: watch::Receiver<Terms>,
+    mut config: watch::Receiver<RoutingConfig>,
 ) -> anyhow::Result<()> {
     let mut change = Change::Anything;
     loop {
         let catalog = catalogs.borrow_and_update().clone();
         let wanted = {
-            let wanted = terms.borrow_and_update();
+            let wanted = config.borrow_and_update();
             // They may have changed together with the catalog.
             if wanted.has_changed() {
                 change = Change::Anything;
@@ -76,7 +76,7 @@ pub(super) async fn keep(
         update(&control, catalog, &wanted, change);
         change = tokio::select! {
             changed = catalogs.changed() => changed.map(|()| Change::Catalog)?,
-            changed = terms.changed() => changed.map(|()| Change::Anything)?,
+            changed = config.changed() => changed.map(|()| Change::Anything)?,
         };
     }
 }
@@ -90,31 +90,31 @@ enum Change {
     Anything,
 }
 
-/// Endpoints alone go to their clusters, and that is all; services that come or go make a new world out of the one before;
-/// other terms make a new one from the start, and clusters take over what holds for them then.
-fn update(control: &State, catalog: Arc<Catalog>, terms: &Terms, change: Change) {
-    let (world, now) = (control.shared.routing.world.load_full(), Instant::now());
+/// Endpoints alone go to their clusters, and that is all; services that come or go make a new snapshot out of the one before;
+/// another configuration makes a new one from the start, and clusters take over what holds for them then.
+fn update(control: &State, catalog: Arc<Catalog>, config: &RoutingConfig, change: Change) {
+    let (snapshot, now) = (control.shared.routing.snapshot.load_full(), Instant::now());
     let before = control.catalogs.in_force();
     let changes = Changes::between(&before, &catalog);
     control.catalogs.replace(catalog.clone());
-    let same_terms = change == Change::Catalog || world.terms == *terms;
+    let same_terms = change == Change::Catalog || snapshot.config == *config;
     let next = if !same_terms {
-        Some(World::build(terms, catalog.clone(), Some(&world)))
-    } else if !world.absorb(&catalog, &changes) {
-        Some(world.with(catalog.clone(), &changes))
+        Some(Snapshot::build(config, catalog.clone(), Some(&snapshot)))
+    } else if !snapshot.absorb(&catalog, &changes) {
+        Some(snapshot.with(catalog.clone(), &changes))
     } else {
         None
     };
     if let Some(next) = &next.map(Arc::new) {
         if !same_terms {
-            control.shared.routing.outside.adopt(&next.terms.policies);
+            control.shared.routing.external.adopt(&next.config.policies);
         }
-        control.shared.routing.world.store(next.clone());
+        control.shared.routing.snapshot.store(next.clone());
         control.shared.routing.moved.send_replace(());
-        if world.terms.refused != next.terms.refused {
+        if snapshot.config.refused != next.config.refused {
             // Connections to what is in these ranges were made by other rules.
-            let changed = either_not_both(&world.terms.refused, &next.terms.refused);
-            control.shared.routing.outside.forget(&changed, now);
+            let changed = either_not_both(&snapshot.config.refused, &next.config.refused);
+            control.shared.routing.external.forget(&changed, now);
         }
         if change == Change::Catalog {
             super::intercept::divert_changes(control, &before, &catalog, &changes, next);

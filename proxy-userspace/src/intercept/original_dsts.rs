@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxy_ebpf::{LAYOUT, Tuple};
 
-use super::heart::monotonic_ns;
+use super::heartbeat::monotonic_ns;
 use super::owners::{Filer, Owners};
 use super::sweep::{Found, Sweep};
 use super::{syn, sys, wire};
@@ -18,7 +18,7 @@ pub const TOO_OLD: Duration = Duration::from_secs(180);
 
 /// What the programs filed about connections that weir has yet to accept. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Originals {
+pub struct OriginalDsts {
     filed: Arc<Filed>,
 }
 
@@ -53,7 +53,7 @@ pub enum Unknown {
     Foreign(Filer),
 }
 
-impl Originals {
+impl OriginalDsts {
     pub(super) fn new(table: OwnedFd, owners: Owners) -> Self {
         Self { filed: Arc::new(Filed { table, found: Found::default(), owners }) }
     }

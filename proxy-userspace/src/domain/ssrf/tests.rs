@@ -4,8 +4,8 @@ use proptest::prelude::*;
 const OWN: &[IpAddr] =
     &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7))];
 
-fn grounds(listeners: &[SocketAddr]) -> Grounds<'_> {
-    Grounds { own: OWN, listeners, refused: &[] }
+fn local(listeners: &[SocketAddr]) -> LocalAddresses<'_> {
+    LocalAddresses { own: OWN, listeners, refused: &[] }
 }
 
 /// What the interfaces have is all that is local.
@@ -20,7 +20,7 @@ fn address(text: &str) -> SocketAddr {
 #[track_caller]
 fn check(ip: &str, exempt: Exempt, expected: Option<Refusal>) {
     let ip: IpAddr = ip.parse().unwrap();
-    assert_eq!(refuse(SocketAddr::new(ip, 80), grounds(&[]), exempt, nothing_else), expected, "{ip}");
+    assert_eq!(refuse(SocketAddr::new(ip, 80), local(&[]), exempt, nothing_else), expected, "{ip}");
 }
 
 /// Every address that is refused everywhere, with its reason.
@@ -132,8 +132,8 @@ fn the_nodes_own_addresses_are_refused_unless_they_are_endpoints() {
 #[test]
 fn an_own_address_given_as_mapped_is_the_same_address() {
     let own = ["::ffff:10.0.0.9".parse().unwrap()];
-    let grounds = Grounds { own: &own, ..grounds(&[]) };
-    let refusal = refuse(address("10.0.0.9:80"), grounds, Exempt::No, nothing_else);
+    let local = LocalAddresses { own: &own, ..local(&[]) };
+    let refusal = refuse(address("10.0.0.9:80"), local, Exempt::No, nothing_else);
     assert_eq!(refusal, Some(Refusal::OwnAddress));
 }
 
@@ -155,22 +155,19 @@ fn a_listener_on_every_address_is_refused_on_each_whatever_the_exemption() {
                 "[64:ff9b::10.0.0.7]:4140",
                 "[2002:a00:7::]:4140",
             ] {
-                let refusal = refuse(address(dialled), grounds(&listeners), exempt, nothing_else);
+                let refusal = refuse(address(dialled), local(&listeners), exempt, nothing_else);
                 assert_eq!(refusal, Some(Refusal::OwnListener), "{dialled} with {listener}");
             }
-            assert_eq!(refuse(address("10.0.0.8:4140"), grounds(&listeners), exempt, nothing_else), None);
+            assert_eq!(refuse(address("10.0.0.8:4140"), local(&listeners), exempt, nothing_else), None);
         }
-        assert_eq!(
-            refuse(address("127.0.0.1:4141"), grounds(&listeners), Exempt::Written, nothing_else),
-            None
-        );
+        assert_eq!(refuse(address("127.0.0.1:4141"), local(&listeners), Exempt::Written, nothing_else), None);
     }
 }
 
 #[test]
 fn a_listener_on_one_address_is_refused_there() {
     let listeners = [address("127.0.0.1:9990"), address("10.0.0.7:9991")];
-    let ask = |dialled| refuse(address(dialled), grounds(&listeners), Exempt::Written, nothing_else);
+    let ask = |dialled| refuse(address(dialled), local(&listeners), Exempt::Written, nothing_else);
     assert_eq!(ask("127.0.0.1:9990"), Some(Refusal::OwnListener));
     assert_eq!(ask("[::ffff:127.0.0.1]:9990"), Some(Refusal::OwnListener));
     assert_eq!(ask("0.0.0.0:9990"), Some(Refusal::OwnListener), "the kernel takes it for loopback");
@@ -184,7 +181,7 @@ fn what_the_kernel_takes_for_local_is_refused_as_the_nodes_own_addresses_are() {
     let listeners = [address("[::]:4140"), address("10.0.0.7:9991")];
     let any_ip: IpNet = "10.88.0.0/16".parse().unwrap();
     let is_local = |ip: IpAddr| any_ip.contains(&ip);
-    let ask = |dialled, exempt| refuse(address(dialled), grounds(&listeners), exempt, is_local);
+    let ask = |dialled, exempt| refuse(address(dialled), local(&listeners), exempt, is_local);
     for dialled in ["10.88.1.2:80", "[::ffff:10.88.1.2]:80", "[64:ff9b::10.88.1.2]:80"] {
         assert_eq!(ask(dialled, Exempt::No), Some(Refusal::OwnAddress), "{dialled}");
         assert_eq!(ask(dialled, Exempt::ServiceEndpoint), None, "{dialled}");
@@ -202,7 +199,7 @@ fn what_the_kernel_takes_for_local_is_refused_as_the_nodes_own_addresses_are() {
 fn the_kernel_is_asked_only_where_it_decides() {
     let listeners = [address("[::]:4140"), address("127.0.0.1:9990")];
     let never = |ip: IpAddr| -> bool { panic!("{ip}") };
-    let ask = |dialled, exempt| refuse(address(dialled), grounds(&listeners), exempt, never);
+    let ask = |dialled, exempt| refuse(address(dialled), local(&listeners), exempt, never);
     assert_eq!(ask("10.1.1.1:80", Exempt::ServiceEndpoint), None);
     assert_eq!(ask("10.1.1.1:9990", Exempt::Written), None);
     assert_eq!(ask("169.254.169.254:80", Exempt::No), Some(Refusal::Metadata));
@@ -212,8 +209,8 @@ fn the_kernel_is_asked_only_where_it_decides() {
 #[test]
 fn what_the_operator_lists_is_refused_in_every_spelling_unless_it_was_written_down() {
     let refused: Vec<IpNet> = ["10.200.0.0/16", "fd77::/32"].map(|it| it.parse().unwrap()).to_vec();
-    let grounds = Grounds { refused: &refused, ..grounds(&[]) };
-    let ask = |dialled, exempt| refuse(address(dialled), grounds, exempt, nothing_else);
+    let local = LocalAddresses { refused: &refused, ..local(&[]) };
+    let ask = |dialled, exempt| refuse(address(dialled), local, exempt, nothing_else);
     for dialled in ["10.200.3.4:80", "[::ffff:10.200.3.4]:1", "[2002:ac8:304::]:80", "[fd77:0:1::2]:443"] {
         assert_eq!(ask(dialled, Exempt::No), Some(Refusal::Listed), "{dialled}");
         assert_eq!(ask(dialled, Exempt::ServiceEndpoint), Some(Refusal::Listed), "{dialled}");
@@ -225,7 +222,7 @@ fn what_the_operator_lists_is_refused_in_every_spelling_unless_it_was_written_do
 #[test]
 fn a_connection_that_has_not_left_the_node_is_refused_whatever_it_was_to() {
     let listeners = [address("[::]:4140"), address("127.0.0.1:9990")];
-    let ask = |own, peer, exempt| refuse_connected(address(own), address(peer), grounds(&listeners), exempt);
+    let ask = |own, peer, exempt| refuse_connected(address(own), address(peer), local(&listeners), exempt);
     for (own, peer) in [("10.9.9.9:40000", "10.9.9.9:80"), ("[::ffff:10.9.9.9]:40000", "10.9.9.9:80")] {
         assert_eq!(ask(own, peer, Exempt::No), Some(Refusal::OwnAddress));
         assert_eq!(ask(own, peer, Exempt::ServiceEndpoint), None);
@@ -235,7 +232,7 @@ fn a_connection_that_has_not_left_the_node_is_refused_whatever_it_was_to() {
         assert_eq!(ask("10.9.9.9:40000", "10.9.9.9:4140", exempt), Some(Refusal::OwnListener));
         assert_eq!(ask("10.9.9.9:40000", "10.9.9.8:4140", exempt), None);
     }
-    assert!(grounds(&listeners).has_listener_at(9990) && !grounds(&listeners).has_listener_at(80));
+    assert!(local(&listeners).has_listener_at(9990) && !local(&listeners).has_listener_at(80));
 }
 
 #[test]
@@ -254,7 +251,7 @@ fn labels_and_reasons_are_distinct_single_lines() {
 proptest! {
     #[test]
     fn a_spelling_is_refused_exactly_if_the_address_is(v4 in ipv4(), exempt in exemptions()) {
-        let ask = |ip: IpAddr| refuse(SocketAddr::new(ip, 80), grounds(&[]), exempt, nothing_else);
+        let ask = |ip: IpAddr| refuse(SocketAddr::new(ip, 80), local(&[]), exempt, nothing_else);
         for v6 in spellings(v4) {
             if v6 != Ipv6Addr::UNSPECIFIED && v6 != Ipv6Addr::LOCALHOST {
                 prop_assert_eq!(ask(v6.into()), ask(v4.into()), "{}", v6);
@@ -266,7 +263,7 @@ proptest! {
     fn an_exemption_only_ever_allows_more(bits in any::<u128>(), port in any::<u16>()) {
         let listeners = [address("[::]:4140")];
         let addr = SocketAddr::new(Ipv6Addr::from_bits(bits).into(), port);
-        let ask = |exempt| refuse(addr, grounds(&listeners), exempt, nothing_else);
+        let ask = |exempt| refuse(addr, local(&listeners), exempt, nothing_else);
         if ask(Exempt::No).is_none() {
             prop_assert_eq!(ask(Exempt::ServiceEndpoint), None);
         }
@@ -280,7 +277,7 @@ proptest! {
         let special = v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast()
             || v4.is_broadcast();
         if special {
-            let refusal = refuse(SocketAddr::new(v4.into(), 80), grounds(&[]), Exempt::No, nothing_else);
+            let refusal = refuse(SocketAddr::new(v4.into(), 80), local(&[]), Exempt::No, nothing_else);
             prop_assert!(refusal.is_some());
         }
     }

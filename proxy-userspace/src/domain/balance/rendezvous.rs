@@ -14,12 +14,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Choice, Picked, Shares, Usable, View};
+use super::{Choice, Picked, Usable, View, Weights};
 
 /// The candidate of the highest `score` among the usable ones, `avoid` last; the highest of all when none is usable.
 /// Allocates nothing; looks at every score and at few views.
 pub(super) fn pick(
-    shares: &Shares,
+    shares: &Weights,
     avoid: Option<usize>,
     score: impl Fn(usize) -> f64,
     view: impl Fn(usize) -> View,
@@ -105,7 +105,7 @@ mod tests {
         avoid: Option<usize>,
     ) -> (u32, Choice) {
         let score = |at: usize| score(client(of), endpoint(endpoints[at]), 1.0);
-        let shares = Shares::equal(endpoints.len());
+        let shares = Weights::equal(endpoints.len());
         let picked = pick(&shares, avoid, score, |at| view(usable(endpoints[at]))).unwrap();
         (endpoints[picked.index], picked.choice)
     }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(choice(7, &[0, 1, 2], |_| false, None), (kept, Choice::Forced));
         assert_eq!(choice(7, &[0], |_| true, Some(0)), (0, Choice::Usable));
         assert_eq!(choice(7, &[0], |_| false, Some(0)), (0, Choice::Forced));
-        assert_eq!(pick(&Shares::equal(0), None, |_| 0.0, |_| view(true)), None);
+        assert_eq!(pick(&Weights::equal(0), None, |_| 0.0, |_| view(true)), None);
     }
 
     #[test]

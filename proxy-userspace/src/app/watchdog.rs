@@ -11,13 +11,13 @@ use super::intercept;
 use crate::allocator;
 use crate::control::State;
 use crate::intercept::{Status, node_addresses};
-use crate::proxy::routing::snapshot::Terms;
+use crate::proxy::routing::snapshot::RoutingConfig;
 
 /// How often weir looks.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Looks as long as weir runs.
-pub(super) async fn check(control: Arc<State>, terms: watch::Sender<Terms>) -> anyhow::Result<()> {
+pub(super) async fn watch(control: Arc<State>, config: watch::Sender<RoutingConfig>) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut unknown, mut off) = (None, None);
@@ -28,10 +28,10 @@ pub(super) async fn check(control: Arc<State>, terms: watch::Sender<Terms>) -> a
         match node_addresses() {
             Ok(own) => {
                 unknown = None;
-                if let Some(originals) = &control.shared.originals {
-                    originals.owners().tell_node(&own);
+                if let Some(original_dsts) = &control.shared.original_dsts {
+                    original_dsts.owners().tell_node(&own);
                 }
-                follow(&terms, own);
+                follow(&config, own);
             }
             Err(error) => {
                 let why = error.to_string();
@@ -41,7 +41,7 @@ pub(super) async fn check(control: Arc<State>, terms: watch::Sender<Terms>) -> a
                 unknown = Some(why);
             }
         }
-        let own = terms.borrow().node.own.clone();
+        let own = config.borrow().node.own.clone();
         let now = interception(&control, &own);
         // A weir that stops has disarmed itself, and was never otherwise.
         if control.programs.is_stopping() {
@@ -57,13 +57,13 @@ pub(super) async fn check(control: Arc<State>, terms: watch::Sender<Terms>) -> a
     }
 }
 
-/// The world refuses what the node has now.
-fn follow(terms: &watch::Sender<Terms>, own: Vec<IpAddr>) {
-    terms.send_if_modified(|terms| {
-        let differs = terms.node.own != own;
+/// The snapshot refuses what the node has now.
+fn follow(config: &watch::Sender<RoutingConfig>, own: Vec<IpAddr>) {
+    config.send_if_modified(|config| {
+        let differs = config.node.own != own;
         if differs {
             tracing::info!(?own, "this node's addresses changed");
-            terms.node.own = own;
+            config.node.own = own;
         }
         differs
     });

@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 /// What weir knows of its own node, to tell which addresses lead back to it.
 #[derive(Clone, Copy, Debug)]
-pub struct Grounds<'a> {
+pub struct LocalAddresses<'a> {
     /// The addresses that the node's interfaces have.
     pub own: &'a [IpAddr],
     /// Where weir itself listens; an unspecified IP stands for every address of the node, both families.
@@ -73,17 +73,17 @@ pub enum Refusal {
 /// own; it is asked only where that decides.
 pub fn refuse(
     addr: SocketAddr,
-    grounds: Grounds<'_>,
+    local: LocalAddresses<'_>,
     exempt: Exempt,
     is_local: impl Fn(IpAddr) -> bool,
 ) -> Option<Refusal> {
     let spellings = || [Some(addr.ip()), embedded(addr.ip())].into_iter().flatten();
-    let is_own = |ip: IpAddr| grounds.is_own(ip) || is_local(ip);
-    if spellings().any(|ip| grounds.is_listener(ip, addr.port(), is_own)) {
+    let is_own = |ip: IpAddr| local.is_own(ip) || is_local(ip);
+    if spellings().any(|ip| local.is_listener(ip, addr.port(), is_own)) {
         return Some(Refusal::OwnListener);
     }
     let special = || spellings().find_map(special);
-    let listed = || spellings().any(|ip| grounds.is_listed(ip)).then_some(Refusal::Listed);
+    let listed = || spellings().any(|ip| local.is_listed(ip)).then_some(Refusal::Listed);
     let own = || spellings().any(is_own).then_some(Refusal::OwnAddress);
     match exempt {
         Exempt::Written => None,
@@ -97,19 +97,19 @@ pub fn refuse(
 pub fn refuse_connected(
     own: SocketAddr,
     peer: SocketAddr,
-    grounds: Grounds<'_>,
+    local: LocalAddresses<'_>,
     exempt: Exempt,
 ) -> Option<Refusal> {
     match own.ip().to_canonical() == peer.ip().to_canonical() {
         false => None,
-        true if grounds.is_listener(peer.ip().to_canonical(), peer.port(), |_| true) => {
+        true if local.is_listener(peer.ip().to_canonical(), peer.port(), |_| true) => {
             Some(Refusal::OwnListener)
         }
         true => (exempt == Exempt::No).then_some(Refusal::OwnAddress),
     }
 }
 
-impl Grounds<'_> {
+impl LocalAddresses<'_> {
     /// Whether some listener of weir's has this port.
     pub fn has_listener_at(&self, port: u16) -> bool {
         self.listeners.iter().any(|listener| listener.port() == port)

@@ -20,7 +20,7 @@ pub enum Enrol {
 
 /// How to intercept.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct InterceptOptions {
     /// Addresses of this node that pods can reach, where weir listens: the first of each family is used.
     /// A family without one is not diverted.
     pub addresses: Vec<IpAddr>,
@@ -45,7 +45,7 @@ pub struct Plan {
     pub destinations: u32,
 }
 
-impl Plan {
+impl InterceptOptions {
     /// The default of [`Self::tuples`].
     pub const TUPLES: u32 = 65_536;
     /// The default of [`Self::destinations`].
@@ -53,7 +53,7 @@ impl Plan {
 
     /// Refuses what cannot work, before the kernel is asked.
     pub(super) fn check(&self) -> Result<(), InterceptError> {
-        let wrong = |what: &str| Err(InterceptError::Plan(what.to_owned()));
+        let wrong = |what: &str| Err(InterceptError::Options(what.to_owned()));
         if self.addresses.is_empty() {
             return wrong("there is no node address that pods could reach: set transparent.addresses");
         }

@@ -13,11 +13,11 @@ use super::sys;
 
 /// The handle to beat with. Cheap to clone. Without a lock: nobody who reads it can keep it from beating.
 #[derive(Clone)]
-pub struct Heart {
+pub struct Heartbeat {
     map: Arc<OwnedFd>,
 }
 
-impl Heart {
+impl Heartbeat {
     pub(super) fn new(map: OwnedFd) -> Self {
         Self { map: Arc::new(map) }
     }

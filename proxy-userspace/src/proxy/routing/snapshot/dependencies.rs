@@ -15,21 +15,21 @@ use crate::domain::catalog::ServiceKey;
 /// What may change about a binding: that a service is there and what its ports are, whose an address and port is, or what
 /// is known at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fact(u64);
+pub struct Dependency(u64);
 
 /// The facts that one name was bound by.
-pub type Facts = SmallVec<[Fact; 4]>;
+pub type Dependencies = SmallVec<[Dependency; 4]>;
 
 /// What a binding rests on.
 #[derive(Clone, Debug, Default)]
-pub struct Basis {
+pub struct BoundBy {
     /// What it was bound by.
-    pub facts: Facts,
+    pub dependencies: Dependencies,
     /// What was not known yet and may bind it otherwise.
     pub unknown: Option<String>,
 }
 
-/// Which world of those that follow each other; later ones are greater.
+/// Which snapshot of those that follow each other; later ones are greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(u64);
 
@@ -38,14 +38,14 @@ const REMEMBERED: usize = 16_384;
 
 /// When which facts changed. Cloning it costs nothing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct History {
+pub(super) struct ChangeLog {
     now: Generation,
     /// What was bound before is bound by other rules, or it is not known what changed since.
     since: Generation,
-    changed: OrdMap<Fact, Generation>,
+    changed: OrdMap<Dependency, Generation>,
 }
 
-impl Fact {
+impl Dependency {
     /// What there is of a service.
     pub(super) fn service(key: &ServiceKey) -> Self {
         Self::of(key)
@@ -85,35 +85,37 @@ impl Generation {
     }
 }
 
-impl History {
+impl ChangeLog {
     /// The present.
     pub(super) fn now(&self) -> Generation {
         self.now
     }
 
-    /// The next world, before anything in it has changed.
+    /// The next snapshot, before anything in it has changed.
     pub(super) fn next(&self) -> Self {
         Self { now: Generation(self.now.0 + 1), ..self.clone() }
     }
 
-    /// The next world, in which nothing holds of what held before.
+    /// The next snapshot, in which nothing holds of what held before.
     pub(super) fn anew(&self) -> Self {
         let now = Generation(self.now.0 + 1);
         Self { now, since: now, changed: OrdMap::new() }
     }
 
-    /// `fact` changes in this world.
-    pub(super) fn change(&mut self, fact: Fact) {
+    /// `dependency` changes in this snapshot.
+    pub(super) fn change(&mut self, dependency: Dependency) {
         if self.changed.len() >= REMEMBERED {
             (self.since, self.changed) = (self.now, OrdMap::new());
         }
-        self.changed.insert(fact, self.now);
+        self.changed.insert(dependency, self.now);
     }
 
-    /// Whether `facts` are what they were in the world of `then`.
-    pub(super) fn holds(&self, facts: &[Fact], then: Generation) -> bool {
+    /// Whether `dependencies` are what they were in the snapshot of `then`.
+    pub(super) fn holds(&self, dependencies: &[Dependency], then: Generation) -> bool {
         then >= self.since
-            && facts.iter().all(|fact| self.changed.get(fact).is_none_or(|changed| *changed <= then))
+            && dependencies
+                .iter()
+                .all(|dependency| self.changed.get(dependency).is_none_or(|changed| *changed <= then))
     }
 }
 
@@ -121,29 +123,29 @@ impl History {
 mod tests {
     use super::*;
 
-    fn facts(of: &[u8]) -> Facts {
-        of.iter().map(Fact::of).collect()
+    fn dependencies(of: &[u8]) -> Dependencies {
+        of.iter().map(Dependency::of).collect()
     }
 
     #[test]
     fn facts_hold_until_one_of_them_changes() {
-        let first = History::default().anew();
+        let first = ChangeLog::default().anew();
         let mut second = first.next();
-        second.change(facts(&[1])[0]);
-        assert!(first.holds(&facts(&[1, 2]), first.now()));
-        assert!(second.holds(&facts(&[2, 3]), first.now()));
-        assert!(!second.holds(&facts(&[2, 1]), first.now()));
-        assert!(second.next().holds(&facts(&[1]), second.now()), "bound after the change");
-        assert!(!second.anew().holds(&facts(&[2]), second.now()));
+        second.change(dependencies(&[1])[0]);
+        assert!(first.holds(&dependencies(&[1, 2]), first.now()));
+        assert!(second.holds(&dependencies(&[2, 3]), first.now()));
+        assert!(!second.holds(&dependencies(&[2, 1]), first.now()));
+        assert!(second.next().holds(&dependencies(&[1]), second.now()), "bound after the change");
+        assert!(!second.anew().holds(&dependencies(&[2]), second.now()));
     }
 
     #[test]
     fn more_changes_than_are_remembered_let_nothing_hold() {
-        let first = History::default().anew();
+        let first = ChangeLog::default().anew();
         let mut second = first.next();
-        (0..=REMEMBERED as u64).for_each(|it| second.change(Fact(it)));
+        (0..=REMEMBERED as u64).for_each(|it| second.change(Dependency(it)));
         assert!(second.changed.len() <= REMEMBERED);
-        assert!(!second.holds(&facts(&[7]), first.now()));
-        assert!(second.holds(&facts(&[7]), second.now()));
+        assert!(!second.holds(&dependencies(&[7]), first.now()));
+        assert!(second.holds(&dependencies(&[7]), second.now()));
     }
 }

@@ -6,12 +6,12 @@
 //! weighted 3 and 1, distinct draws would always compare both, and let the weights be forgotten.
 
 #[cfg(test)]
-#[path = "shares_tests.rs"]
+#[path = "weights_tests.rs"]
 mod tests;
 
 /// The weights of a tier's candidates, prepared for drawing. Built when the tier changes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shares(Kind);
+pub struct Weights(Kind);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
@@ -28,7 +28,7 @@ struct Share {
     total: f64,
 }
 
-impl Shares {
+impl Weights {
     /// The shares of candidates that weigh so much, in this order. Only the ratios matter; a weight that is not
     /// positive, which no source produces, counts as the smallest there is.
     pub fn new(weights: impl IntoIterator<Item = f64>) -> Self {
@@ -58,7 +58,7 @@ impl Shares {
     pub fn len(&self) -> usize {
         match &self.0 {
             Kind::Equal(len) => *len,
-            Kind::Unequal(shares) => shares.len(),
+            Kind::Unequal(weights) => weights.len(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Shares {
     pub fn weight(&self, index: usize) -> f64 {
         match &self.0 {
             Kind::Equal(_) => 1.0,
-            Kind::Unequal(shares) => shares[index].weight,
+            Kind::Unequal(weights) => weights[index].weight,
         }
     }
 
@@ -79,7 +79,7 @@ impl Shares {
     pub(super) fn draw_two(&self, avoid: Option<usize>, rng: &mut fastrand::Rng) -> Option<(usize, usize)> {
         match &self.0 {
             Kind::Equal(len) => draw_distinct(*len, avoid, rng),
-            Kind::Unequal(shares) => Some((draw(shares, avoid, rng), draw(shares, avoid, rng))),
+            Kind::Unequal(weights) => Some((draw(weights, avoid, rng), draw(weights, avoid, rng))),
         }
     }
 
@@ -102,8 +102,8 @@ impl Shares {
                     _ => {}
                 },
                 // Two reservoirs with room for one each, weighted.
-                Kind::Unequal(shares) => {
-                    let weight = shares[candidate].weight;
+                Kind::Unequal(weights) => {
+                    let weight = weights[candidate].weight;
                     total += weight;
                     let mut takes = || seen == 0 || rng.f64() * total < weight;
                     held = (
@@ -133,14 +133,14 @@ fn draw_distinct(len: usize, avoid: Option<usize>, rng: &mut fastrand::Rng) -> O
 }
 
 /// One candidate, as likely as its weight says. There are at least two, or they would be equal.
-fn draw(shares: &[Share], avoid: Option<usize>, rng: &mut fastrand::Rng) -> usize {
-    let last = shares.len() - 1;
-    let cut = avoid.map(|index| shares[index]);
-    let mut point = rng.f64() * (shares[last].total - cut.map_or(0.0, |share| share.weight));
+fn draw(weights: &[Share], avoid: Option<usize>, rng: &mut fastrand::Rng) -> usize {
+    let last = weights.len() - 1;
+    let cut = avoid.map(|index| weights[index]);
+    let mut point = rng.f64() * (weights[last].total - cut.map_or(0.0, |share| share.weight));
     if let Some(share) = cut.filter(|share| point >= share.total - share.weight) {
         point += share.weight;
     }
-    let index = shares.partition_point(|share| share.total <= point).min(last);
+    let index = weights.partition_point(|share| share.total <= point).min(last);
     // Rounding may land on the very edge of what was cut out.
-    if Some(index) == avoid { (index + 1) % shares.len() } else { index }
+    if Some(index) == avoid { (index + 1) % weights.len() } else { index }
 }

@@ -20,9 +20,9 @@ fn close(actual: &[f64], expected: &[f64]) {
 
 #[test]
 fn candidates_are_drawn_in_proportion_to_their_weights() {
-    let shares = Shares::new([3.0, 1.0]);
+    let shares = Weights::new([3.0, 1.0]);
     close(&percent(2, |rng| shares.draw_two(None, rng)), &[75.0, 25.0]);
-    let shares = Shares::new([10.0, 40.0, 20.0, 30.0]);
+    let shares = Weights::new([10.0, 40.0, 20.0, 30.0]);
     close(&percent(4, |rng| shares.draw_two(None, rng)), &[10.0, 40.0, 20.0, 30.0]);
     close(&percent(4, |rng| shares.draw_two(Some(1), rng)), &[16.7, 0.0, 33.3, 50.0]);
     close(&percent(4, |rng| shares.draw_two(Some(3), rng)), &[14.3, 57.1, 28.6, 0.0]);
@@ -31,8 +31,8 @@ fn candidates_are_drawn_in_proportion_to_their_weights() {
 
 #[test]
 fn equal_candidates_are_drawn_equally() {
-    let shares = Shares::new([0.5; 4]);
-    assert_eq!(shares, Shares::equal(4));
+    let shares = Weights::new([0.5; 4]);
+    assert_eq!(shares, Weights::equal(4));
     close(&percent(4, |rng| shares.draw_two(None, rng)), &[25.0; 4]);
     close(&percent(4, |rng| shares.draw_two(Some(0), rng)), &[0.0, 33.3, 33.3, 33.3]);
     // The first place as well as both: ties go to it.
@@ -42,9 +42,9 @@ fn equal_candidates_are_drawn_equally() {
 
 #[test]
 fn weights_are_relative_to_their_mean() {
-    let shares = Shares::new([1e300, 3e300]);
+    let shares = Weights::new([1e300, 3e300]);
     assert!((shares.weight(0) - 0.5).abs() < 1e-9 && (shares.weight(1) - 1.5).abs() < 1e-9);
-    assert_eq!(Shares::new([7.0, 7.0]).weight(1), 1.0);
+    assert_eq!(Weights::new([7.0, 7.0]).weight(1), 1.0);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn weights_no_source_produces_do_no_harm() {
     for weights in
         [[0.0, 1.0], [-1.0, 1.0], [f64::NAN, 1.0], [f64::INFINITY, 1.0], [f64::MAX, f64::MIN_POSITIVE]]
     {
-        let shares = Shares::new(weights);
+        let shares = Weights::new(weights);
         for avoid in [None, Some(0), Some(1)] {
             let (first, second) = shares.draw_two(avoid, &mut rng).unwrap();
             assert!(first < 2 && second < 2 && Some(first) != avoid && Some(second) != avoid, "{weights:?}");
@@ -68,7 +68,7 @@ proptest! {
         avoid in prop::option::of(0usize..20),
         seed in any::<u64>(),
     ) {
-        let (len, shares) = (weights.len(), Shares::new(weights.iter().copied()));
+        let (len, shares) = (weights.len(), Weights::new(weights.iter().copied()));
         let avoid = avoid.filter(|&index| index < len);
         let mut rng = fastrand::Rng::with_seed(seed);
         let (first, second) = shares.draw_two(avoid, &mut rng).unwrap();

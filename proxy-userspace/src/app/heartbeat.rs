@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::control::State;
-use crate::intercept::{Heart, Interception, monotonic_ns};
+use crate::intercept::{Heartbeat, Interception, monotonic_ns};
 
 /// A worker silent for longer does not serve.
 const DEAD_WORKER: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub(super) fn start(control: &Arc<State>) -> anyhow::Result<Beating> {
     let heart = control.programs.lock().as_ref().ok().map(Interception::heart);
     let stop = Arc::new(AtomicBool::new(false));
     let (control, stopped) = (control.clone(), stop.clone());
-    let thread = thread::Builder::new().name("weir-heart".to_owned());
+    let thread = thread::Builder::new().name("weir-heartbeat".to_owned());
     let thread = thread.spawn(move || beat(&control, heart.as_ref(), &stopped));
     Ok(Beating { stop, thread: Some(thread.context("no thread for the heart")?) })
 }
@@ -52,7 +52,7 @@ impl Drop for Beating {
 /// Passes on, until `stopped`, when the worker that is silent longest was last seen. That moment, and not the one of
 /// passing it on, is what the programs are told: they wait two seconds of their own, and would otherwise send
 /// connections to a worker that hangs for twice as long.
-fn beat(control: &State, heart: Option<&Heart>, stopped: &AtomicBool) {
+fn beat(control: &State, heart: Option<&Heartbeat>, stopped: &AtomicBool) {
     let mut said = [None, None];
     while !stopped.load(Ordering::Relaxed) {
         let silent = control.shared.oldest_beat();

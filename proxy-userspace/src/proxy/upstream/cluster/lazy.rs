@@ -1,6 +1,6 @@
 //! Where a service port's cluster is made, the first time somebody binds its name or dials its address.
 //!
-//! A node talks to a few of a large cluster's services. One that nobody asks for costs its [`Seat`]: a name and a
+//! A node talks to a few of a large cluster's services. One that nobody asks for costs its [`LazyCluster`]: a name and a
 //! pointer to the catalog's endpoints, some 150 bytes, where a cluster costs 600, and 600 more for each endpoint. A
 //! cluster that was made stays as long as its service port does.
 
@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 
 use super::{Cluster, ClusterPolicy};
 use crate::domain::catalog::{Endpoint, ServiceKey};
-use crate::domain::refuse::Exempt;
+use crate::domain::ssrf::Exempt;
 
-/// The place of one service port's cluster. Worlds share it as long as the port stays what it is.
+/// The place of one service port's cluster. Snapshots share it as long as the port stays what it is.
 #[derive(Debug)]
-pub struct Seat {
+pub struct LazyCluster {
     /// The service.
     pub service: ServiceKey,
     /// The cluster's name.
@@ -38,12 +38,12 @@ struct State {
 
 /// The clusters of the catalog that were made, by service.
 #[derive(Debug, Default)]
-pub struct Live(Mutex<BTreeMap<LiveKey, Arc<Cluster>>>);
+pub struct ClusterRegistry(Mutex<BTreeMap<RegistryKey, Arc<Cluster>>>);
 
 /// A service, and the name of one of its clusters.
-type LiveKey = (ServiceKey, Box<str>);
+type RegistryKey = (ServiceKey, Box<str>);
 
-impl Seat {
+impl LazyCluster {
     /// An empty seat.
     pub fn new(
         service: ServiceKey,
@@ -56,9 +56,9 @@ impl Seat {
         Self { service, name, exempt, workers, cluster: OnceLock::new(), state }
     }
 
-    /// The cluster; made now if need be, and then `live` knows it.
-    pub fn cluster(&self, live: &Live) -> &Arc<Cluster> {
-        self.cluster.get().unwrap_or_else(|| self.make(live))
+    /// The cluster; made now if need be, and then `registry` knows it.
+    pub fn cluster(&self, registry: &ClusterRegistry) -> &Arc<Cluster> {
+        self.cluster.get().unwrap_or_else(|| self.make(registry))
     }
 
     /// The cluster, if it was made.
@@ -97,44 +97,44 @@ impl Seat {
         }
     }
 
-    /// No world names it any more: its cluster is forgotten by `live`, and closes its unused connections.
-    pub fn retire(&self, live: &Live) {
+    /// No snapshot names it any more: its cluster is forgotten by `registry`, and closes its unused connections.
+    pub fn retire(&self, registry: &ClusterRegistry) {
         let mut state = self.state.lock();
         state.retired = true;
         if let Some(cluster) = self.cluster.get() {
-            live.forget(self, cluster);
+            registry.forget(self, cluster);
             cluster.retire();
         }
     }
 
     #[cold]
-    fn make(&self, live: &Live) -> &Arc<Cluster> {
+    fn make(&self, registry: &ClusterRegistry) -> &Arc<Cluster> {
         let state = self.state.lock();
         self.cluster.get_or_init(|| {
             let cluster =
                 Arc::new(Cluster::new(self.name.clone(), self.exempt, self.workers, state.policy.clone()));
             cluster.apply(&state.endpoints);
-            // A request that still sees an older world may ask after the end; its cluster goes with that world.
+            // A request that still sees an older snapshot may ask after the end; its cluster goes with that snapshot.
             if !state.retired {
-                live.0.lock().insert((self.service.clone(), self.name.clone()), cluster.clone());
+                registry.0.lock().insert((self.service.clone(), self.name.clone()), cluster.clone());
             }
             cluster
         })
     }
 }
 
-impl Live {
+impl ClusterRegistry {
     /// Every cluster, by service: files before Services, then by namespace and name.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.0.lock().values().cloned().collect()
     }
 
     /// Forgets `cluster`, unless another has taken its place.
-    fn forget(&self, seat: &Seat, cluster: &Arc<Cluster>) {
-        let mut live = self.0.lock();
-        let key = (seat.service.clone(), seat.name.clone());
-        if live.get(&key).is_some_and(|known| Arc::ptr_eq(known, cluster)) {
-            live.remove(&key);
+    fn forget(&self, lazy: &LazyCluster, cluster: &Arc<Cluster>) {
+        let mut registry = self.0.lock();
+        let key = (lazy.service.clone(), lazy.name.clone());
+        if registry.get(&key).is_some_and(|known| Arc::ptr_eq(known, cluster)) {
+            registry.remove(&key);
         }
     }
 }
@@ -144,9 +144,9 @@ mod tests {
     use super::*;
     use crate::domain::catalog::Namer;
 
-    fn seat(endpoints: &[&str]) -> Seat {
+    fn lazy(endpoints: &[&str]) -> LazyCluster {
         let key = ServiceKey { namer: Namer::K8s, namespace: "shop".into(), name: "web".into() };
-        Seat::new(key, "web.shop".into(), (Exempt::No, 1), Arc::default(), of(endpoints))
+        LazyCluster::new(key, "web.shop".into(), (Exempt::No, 1), Arc::default(), of(endpoints))
     }
 
     fn of(endpoints: &[&str]) -> Arc<[Endpoint]> {
@@ -155,24 +155,24 @@ mod tests {
 
     #[test]
     fn a_cluster_is_made_once_with_the_endpoints_of_that_moment_and_follows_them() {
-        let (seat, live) = (seat(&["10.0.0.1:80"]), Live::default());
-        seat.apply(&of(&["10.0.0.1:80", "10.0.0.2:80"]));
-        assert!(seat.made().is_none() && live.clusters().is_empty());
-        let cluster = seat.cluster(&live).clone();
+        let (lazy, registry) = (lazy(&["10.0.0.1:80"]), ClusterRegistry::default());
+        lazy.apply(&of(&["10.0.0.1:80", "10.0.0.2:80"]));
+        assert!(lazy.made().is_none() && registry.clusters().is_empty());
+        let cluster = lazy.cluster(&registry).clone();
         assert_eq!(cluster.members().all.len(), 2);
-        seat.apply(&of(&["10.0.0.3:80"]));
-        assert!(Arc::ptr_eq(&cluster, seat.cluster(&live)));
+        lazy.apply(&of(&["10.0.0.3:80"]));
+        assert!(Arc::ptr_eq(&cluster, lazy.cluster(&registry)));
         assert_eq!(cluster.members().all[0].backend.address, "10.0.0.3:80".parse().unwrap());
-        assert_eq!(live.clusters().len(), 1);
+        assert_eq!(registry.clusters().len(), 1);
     }
 
     #[test]
     fn a_seat_that_nothing_names_is_forgotten_and_stays_so() {
-        let (early, late, live) = (seat(&[]), seat(&[]), Live::default());
-        early.cluster(&live);
-        early.retire(&live);
-        late.retire(&live);
-        late.cluster(&live);
-        assert!(live.clusters().is_empty());
+        let (early, late, registry) = (lazy(&[]), lazy(&[]), ClusterRegistry::default());
+        early.cluster(&registry);
+        early.retire(&registry);
+        late.retire(&registry);
+        late.cluster(&registry);
+        assert!(registry.clusters().is_empty());
     }
 }
