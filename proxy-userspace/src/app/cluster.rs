@@ -64,7 +64,7 @@ pub(super) async fn clients(
     mut node_pods: watch::Receiver<Arc<NodePods>>,
 ) -> anyhow::Result<()> {
     loop {
-        let clients = Clients::of(&node_pods.borrow_and_update());
+        let clients = Clients::new(&node_pods.borrow_and_update());
         control.shared.routing.clients.pods.store(Arc::new(clients));
         control.shared.routing.moved.send_replace(());
         node_pods.changed().await?;

@@ -41,7 +41,7 @@ struct Stamp {
 impl File {
     /// To be made before the file is read, so that a change between the two is seen.
     pub(super) fn at(path: PathBuf) -> Self {
-        Self { seen: Stamp::of(&path), path, unsettled: None }
+        Self { seen: Stamp::from_file(&path), path, unsettled: None }
     }
 
     /// Where it is.
@@ -51,10 +51,10 @@ impl File {
 
     /// Waits until nobody seems to be writing it, for a fifth of a second at most.
     async fn settle(&self) {
-        let mut before = Stamp::of(&self.path);
+        let mut before = Stamp::from_file(&self.path);
         for _ in 0..TRIES {
             sleep(SETTLED).await;
-            let now = Stamp::of(&self.path);
+            let now = Stamp::from_file(&self.path);
             if now == std::mem::replace(&mut before, now) {
                 return;
             }
@@ -64,7 +64,7 @@ impl File {
     /// Whether the file is to be read: at once when `asked` to, else when two looks in a row show the same new version.
     /// One that is missing is between two versions.
     fn is_due(&mut self, asked: Asked) -> bool {
-        let now = Stamp::of(&self.path);
+        let now = Stamp::from_file(&self.path);
         let due = match asked {
             Asked::Yes => true,
             Asked::No => now.is_some() && now != self.seen && now == self.unsettled,
@@ -86,7 +86,7 @@ enum Asked {
 
 impl Stamp {
     /// Nothing for what is no regular file: a pipe from which the configuration came at start has no other versions.
-    fn of(file: &Path) -> Option<Self> {
+    fn from_file(file: &Path) -> Option<Self> {
         let facts = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
         Some(Self {
             inode: facts.ino(),

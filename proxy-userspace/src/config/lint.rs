@@ -134,7 +134,7 @@ impl Routing<'_> {
                 Some((format!("nothing is looked up below /%: {shown}"), cure))
             }
             Some(_) => {
-                let meant = Path::of(["#"]).join(leaf);
+                let meant = Path::from_labels(["#"]).join(leaf);
                 let is_namer = self.namers.iter().any(|it| overlap(leaf, it.prefix.labels()));
                 let cure = match is_namer {
                     true => format!("did you mean {meant}?"),
@@ -159,7 +159,7 @@ fn prefix_made(leaf: Labels<'_>) -> Option<Path> {
         "http.subdomainOfPfx" => 3,
         _ => return None,
     };
-    leaf.get(at).map(|label| Path::of([label]))
+    leaf.get(at).map(|label| Path::from_labels([label]))
 }
 
 /// Whether the name needs no entry: namers take it.

@@ -39,7 +39,7 @@ impl Default for Outgoing {
             via: true,
             overrides: Allow::default(),
             diagnostics: Allow::new(Vec::new()),
-            prefix: Path::of(["svc"]),
+            prefix: Path::from_labels(["svc"]),
             identifiers: vec![Identifier::Host],
         }
     }

@@ -105,7 +105,7 @@ impl Identifier {
             }),
             Self::Token(name) => {
                 let value = (facts.header)(name).filter(|value| !value.is_empty());
-                value.map(|value| whole(Path::of([value])))
+                value.map(|value| whole(Path::from_labels([value])))
             }
             Self::Header(name) => match (facts.header)(name).filter(|value| !value.is_empty()) {
                 Some(value) => Some(whole(value.parse().map_err(|bad: super::name::BadPath| {
@@ -133,7 +133,7 @@ fn with(url: UrlPath, labels: &[&str], target: &str) -> Path {
         UrlPath::Left => "",
         UrlPath::Follows => target.split('?').next().unwrap_or_default(),
     };
-    Path::of(labels.iter().copied().chain(path.split('/')))
+    Path::from_labels(labels.iter().copied().chain(path.split('/')))
 }
 
 /// The first `count` segments as a name; none if there are fewer. What is left of the target keeps its trailing slash
@@ -155,7 +155,7 @@ fn first_segments(target: &str, count: usize, segments_go: Segments) -> Option<I
         let rest = if rest.is_empty() { "/" } else { rest };
         format!("{rest}{query}")
     });
-    Some(Identified { name: Path::of(labels), target })
+    Some(Identified { name: Path::from_labels(labels), target })
 }
 
 impl fmt::Display for BadHeader {

@@ -40,7 +40,7 @@ pub struct Clients {
 impl Clients {
     /// The clients that `node_pods` are. A pod with `hostNetwork` has the node's address, and one that has run to its end may
     /// have one that is another's by now.
-    pub fn of(node_pods: &NodePods) -> Self {
+    pub fn new(node_pods: &NodePods) -> Self {
         let mut namespaces: HashMap<IpAddr, Option<Arc<str>>> = HashMap::new();
         for pod in node_pods.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
             for address in &pod.addresses {
@@ -113,7 +113,7 @@ mod tests {
             pod("dev", &["10.1.0.4"]),
         ];
         let pods = pods.into_iter().enumerate().map(|(at, pod)| (at.to_string().into(), Arc::new(pod)));
-        let clients = Clients::of(&NodePods { pods: pods.collect(), known: true, ..NodePods::default() });
+        let clients = Clients::new(&NodePods { pods: pods.collect(), known: true, ..NodePods::default() });
         for (address, namespace, is_stranger) in [
             ("10.1.0.1", Some("shop"), false),
             ("::ffff:10.1.0.1", Some("shop"), false),

@@ -76,7 +76,7 @@ impl Prefix {
     /// All of IPv4: the border between the families.
     const V4: Self = Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0], length: 96 };
 
-    fn of(net: IpNet) -> Self {
+    fn from_net(net: IpNet) -> Self {
         match net.trunc() {
             IpNet::V4(v4) => Self {
                 octets: v4.addr().to_ipv6_mapped().octets(),
@@ -134,7 +134,7 @@ pub(super) fn options(wanted: &BTreeSet<Destination>, excluded: impl Iterator<It
     let mut nodes: BTreeMap<Prefix, Node> = BTreeMap::new();
     for Destination { net, ports } in wanted.iter().filter(|wanted| !wanted.ports.is_empty()) {
         let range = (*ports.start(), *ports.end());
-        match nodes.entry(Prefix::of(*net)).or_insert_with(|| Node::Wanted(Vec::new())) {
+        match nodes.entry(Prefix::from_net(*net)).or_insert_with(|| Node::Wanted(Vec::new())) {
             Node::Wanted(ranges) => ranges.push(range),
             Node::Excluded | Node::Border => {}
         }
@@ -142,7 +142,7 @@ pub(super) fn options(wanted: &BTreeSet<Destination>, excluded: impl Iterator<It
     nodes.entry(Prefix::V4).or_insert(Node::Border);
     let mut entries = Entries::default();
     for net in excluded {
-        if let Some(Node::Wanted(_)) = nodes.insert(Prefix::of(net), Node::Excluded) {
+        if let Some(Node::Wanted(_)) = nodes.insert(Prefix::from_net(net), Node::Excluded) {
             entries.excluded += 1;
         }
     }
@@ -280,9 +280,9 @@ impl Table {
         let mut applied = Applied::default();
         for address in addresses {
             match self.asked.entry(address) {
-                Some(ports) => self.set(Prefix::of(address), ports, &mut applied)?,
-                None if self.current.contains_key(&Prefix::of(address)) => {
-                    self.remove(Prefix::of(address), &mut applied)?;
+                Some(ports) => self.set(Prefix::from_net(address), ports, &mut applied)?,
+                None if self.current.contains_key(&Prefix::from_net(address)) => {
+                    self.remove(Prefix::from_net(address), &mut applied)?;
                 }
                 None => {}
             }

@@ -11,7 +11,7 @@ fn destination(net: &str, ports: RangeInclusive<u16>) -> Destination {
 /// What the programs would find for an address: the entry of the longest prefix.
 fn diverted(entries: &Entries, address: &str, port: u16) -> bool {
     let address: IpAddr = address.parse().expect("an address");
-    let address = Prefix::of(IpNet::from(address));
+    let address = Prefix::from_net(IpNet::from(address));
     let entry = entries
         .by_prefix
         .iter()
@@ -134,8 +134,8 @@ proptest! {
         let mut entries = options(&before, excluded.iter().copied()).by_prefix;
         for address in asked.amend(&gone, &come) {
             match asked.entry(address) {
-                Some(ports) => entries.insert(Prefix::of(address), ports),
-                None => entries.remove(&Prefix::of(address)),
+                Some(ports) => entries.insert(Prefix::from_net(address), ports),
+                None => entries.remove(&Prefix::from_net(address)),
             };
         }
         prop_assert_eq!(&asked.wanted, &after);

@@ -148,7 +148,7 @@ impl From<FlatEndpoint> for EndpointReport {
 
 impl ServiceReport {
     /// What `service` and its `clusters` are now.
-    pub(super) fn of(service: &Service, clusters: Vec<ClusterReport>) -> Self {
+    pub(super) fn new(service: &Service, clusters: Vec<ClusterReport>) -> Self {
         Self {
             service: service.key.to_string(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
@@ -171,7 +171,7 @@ impl ClusterReport {
             name: cluster.name.to_string(),
             attempts: Some(counted.filter(|(_, count)| *count > 0).collect()),
             retries: Some(cluster.stats.retries.value()),
-            policy: PolicyReport::of(&policy),
+            policy: PolicyReport::new(&policy),
             endpoints: members.all.iter().map(|it| EndpointReport::read(it, &policy.breaker, now)).collect(),
         }
     }
@@ -185,14 +185,14 @@ impl ClusterReport {
             name: port.name.to_string(),
             attempts: None,
             retries: None,
-            policy: PolicyReport::of(&port.policy()),
+            policy: PolicyReport::new(&port.policy()),
             endpoints: port.endpoints().iter().map(EndpointReport::unused).collect(),
         }
     }
 }
 
 impl PolicyReport {
-    fn of(policy: &ClusterPolicy) -> Self {
+    fn new(policy: &ClusterPolicy) -> Self {
         let backoff = policy.breaker.backoff;
         Self {
             response_seconds: policy.requests.response().map(|it| it.as_secs_f64()),

@@ -63,13 +63,13 @@ impl EnrolmentReport {
 
     fn of_pods(enrolment: &Enrolment) -> Self {
         let counts = State::ALL.map(|state| (Word::from(state.name()), enrolment.count(state) as u64));
-        let pods = enrolment.pods.iter().map(|(uid, it)| PodReport::of(uid, it)).collect();
+        let pods = enrolment.pods.iter().map(|(uid, it)| PodReport::new(uid, it)).collect();
         Self { by: "pods".into(), counts: Some(counts.into_iter().collect()), pods: Some(pods) }
     }
 }
 
 impl PodReport {
-    fn of(uid: &str, it: &Enrolled) -> Self {
+    fn new(uid: &str, it: &Enrolled) -> Self {
         Self {
             pod: format!("{}/{}", it.pod.namespace, it.pod.name),
             uid: uid.to_owned(),

@@ -39,7 +39,7 @@ impl Serialize for Services<'_> {
             self.snapshot.clusters_of(&it.key).map(|port| ClusterReport::of_port(port, now)).collect()
         };
         let services = self.catalog.services.values();
-        serializer.collect_seq(services.map(|it| ServiceReport::of(it, clusters(it))))
+        serializer.collect_seq(services.map(|it| ServiceReport::new(it, clusters(it))))
     }
 }
 

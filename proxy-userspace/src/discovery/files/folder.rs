@@ -122,7 +122,7 @@ impl Folder {
     }
 
     fn list(&mut self) -> io::Result<BTreeMap<String, (Format, Signature)>> {
-        let listing = Listing::of(&self.settings)?;
+        let listing = Listing::new(&self.settings)?;
         self.beyond = listing.beyond;
         self.problems.extend(listing.problems);
         self.folders = listing.folders;
@@ -240,7 +240,7 @@ impl FileState {
 }
 
 impl Signature {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(super) fn from_metadata(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -268,9 +268,9 @@ fn read_text(path: &Path, most: usize) -> Result<(String, Option<Signature>), No
     let mut bytes = Vec::new();
     let limit = most as u64 + 1;
     let read = open_regular(path).and_then(|file| {
-        let before = Signature::of(&file.metadata()?);
+        let before = Signature::from_metadata(&file.metadata()?);
         (&file).take(limit).read_to_end(&mut bytes)?;
-        Ok((before, Signature::of(&file.metadata()?)))
+        Ok((before, Signature::from_metadata(&file.metadata()?)))
     });
     let (before, after) = read.map_err(|error| NotRead::Unreadable(format!("cannot be read: {error}")))?;
     if bytes.len() > most {

@@ -49,7 +49,7 @@ impl Listing {
     ///
     /// # Errors
     /// The folder itself cannot be listed. One below it that cannot be is a problem.
-    pub(super) fn of(settings: &Files) -> io::Result<Self> {
+    pub(super) fn new(settings: &Files) -> io::Result<Self> {
         let mut walk = Walk { settings, listing: Self::default(), seen: HashSet::new() };
         walk.folder("", 0)?;
         Ok(walk.listing)
@@ -80,7 +80,7 @@ impl Walk<'_> {
         }
         let mut folders = Vec::new();
         for name in names {
-            let Some(format) = Format::of(&name, depth) else { continue };
+            let Some(format) = Format::from_name(&name, depth) else { continue };
             let name = if below.is_empty() { name } else { format!("{below}/{name}") };
             let path = self.settings.path.join(&name);
             match fs::metadata(&path) {
@@ -103,7 +103,7 @@ impl Walk<'_> {
     fn file(&mut self, name: String, format: Format, metadata: &Metadata) {
         let most = self.settings.file_count;
         if self.listing.found.len() < most {
-            self.listing.found.insert(name, (format, Signature::of(metadata)));
+            self.listing.found.insert(name, (format, Signature::from_metadata(metadata)));
             return;
         }
         if self.listing.beyond == 0 {
@@ -135,7 +135,7 @@ impl Walk<'_> {
 
 impl Format {
     /// The format of a file of this name; none for what is hidden and for editors' files. Objects lie in the folder itself.
-    fn of(name: &str, depth: usize) -> Option<Self> {
+    fn from_name(name: &str, depth: usize) -> Option<Self> {
         if name.starts_with('.') || name.ends_with('~') || name.starts_with('#') {
             return None;
         }

@@ -81,7 +81,7 @@ pub(super) async fn page(
 
 impl<'a> Page<'a> {
     /// The page that `body` is the text of.
-    pub(super) fn of(body: &'a [u8]) -> Result<Self, Failure> {
+    pub(super) fn from_body(body: &'a [u8]) -> Result<Self, Failure> {
         serde_json::from_slice(body).map_err(|error| Failure::Garbage(format!("no list: {error}")))
     }
 }
@@ -109,7 +109,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn of(answer: Response<Body>) -> Self {
+    pub(super) fn from_response(answer: Response<Body>) -> Self {
         Self { body: answer.into_body(), buffer: BytesMut::new(), searched: 0 }
     }
 
@@ -208,7 +208,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(object: &Value) -> Self {
+    pub(super) fn from_object(object: &Value) -> Self {
         let metadata = object.get("metadata");
         let word = |key: &str| metadata?.get(key)?.as_str().filter(|it| !it.is_empty()).map(str::to_owned);
         Self {

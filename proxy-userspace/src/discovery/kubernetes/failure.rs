@@ -111,17 +111,17 @@ impl Failure {
     pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let told: Status = serde_json::from_slice(body).unwrap_or_default();
         let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Self::of(status.as_u16(), told, seconds.map(Duration::from_secs))
+        Self::from_status(status.as_u16(), told, seconds.map(Duration::from_secs))
     }
 
     /// What the object of an event of type `ERROR` means.
     pub(super) fn of_event(object: Value) -> Self {
         let told: Status = serde_json::from_value(object).unwrap_or_default();
         let code = told.code.unwrap_or(500);
-        Self::of(code, told, None)
+        Self::from_status(code, told, None)
     }
 
-    fn of(code: u16, told: Status, retry_after: Option<Duration>) -> Self {
+    fn from_status(code: u16, told: Status, retry_after: Option<Duration>) -> Self {
         let details = told.details.unwrap_or_default();
         let retry_after = retry_after.or(details.retry_after_seconds.map(Duration::from_secs));
         let reason = told.reason.unwrap_or_default();

@@ -120,7 +120,7 @@ impl Follower {
                 Ok(body) => body,
                 Err(failure) => return Ok(Err(failure)),
             };
-            let Page { metadata, items } = match Page::of(&body) {
+            let Page { metadata, items } = match Page::from_body(&body) {
                 Ok(page) => page,
                 Err(failure) => return Ok(Err(failure)),
             };
@@ -201,7 +201,7 @@ impl Follower {
     async fn open(&self, version: &str, seconds: u64) -> Result<Lines, Failure> {
         let request = self.resource.watch(&self.node, version, seconds);
         let client = self.access.client().await?;
-        call::send(&client, request, self.settings.read_timeout).await.map(Lines::of)
+        call::send(&client, request, self.settings.read_timeout).await.map(Lines::from_response)
     }
 
     /// Why nothing is heard of a watch, unless nothing happens: the server does not answer, or was restored from a backup, and
@@ -211,7 +211,7 @@ impl Follower {
             Ok(body) => body,
             Err(failure) => return Some(failure),
         };
-        match Page::of(&body) {
+        match Page::from_body(&body) {
             Ok(page) if at.is_after(&page.metadata.resource_version) => Some(Failure::Gone),
             Ok(_) => None,
             Err(garbage) => Some(garbage),
@@ -221,7 +221,7 @@ impl Follower {
     /// Takes an event in.
     async fn event(&self, event: Event, at: &mut At) -> Result<Result<(), Failure>, Unheard> {
         self.health.counts(self.resource).events.inc();
-        let head = Head::of(&event.object);
+        let head = Head::from_object(&event.object);
         match event.kind.as_str() {
             "ERROR" => return Ok(Err(Failure::of_event(event.object))),
             "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" => {}
@@ -233,7 +233,7 @@ impl Follower {
         match event.kind.as_str() {
             "BOOKMARK" => {}
             "DELETED" => {
-                let name = Name::of(&head);
+                let name = Name::from_head(&head);
                 self.health.heed(self.resource, &name.to_string());
                 self.tell(News::Gone(self.resource, name)).await?;
             }
@@ -246,7 +246,7 @@ impl Follower {
 
     /// Tells of an object; its name if something is wrong with it.
     async fn set(&self, object: Value) -> Result<Option<String>, Unheard> {
-        let name = Name::of(&Head::of(&object));
+        let name = Name::from_head(&Head::from_object(&object));
         let shown = name.to_string();
         match self.resource.read(object) {
             Ok(Sensible { object, mistakes, left_out }) => {
@@ -305,7 +305,7 @@ impl At {
 }
 
 impl Name {
-    fn of(head: &Head) -> Self {
+    fn from_head(head: &Head) -> Self {
         Self {
             namespace: head.namespace.as_deref().unwrap_or_default().into(),
             name: head.name.as_str().into(),

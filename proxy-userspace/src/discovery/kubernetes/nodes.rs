@@ -21,7 +21,7 @@ pub(super) struct Nodes {
 
 impl Nodes {
     /// None so far, and never more than `most`.
-    pub(super) fn of(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
 
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn only_what_is_a_nodes_own_in_the_cluster_is_its_address() {
-        let mut nodes = Nodes::of(10);
+        let mut nodes = Nodes::new(10);
         let all = [
             ("InternalIP", "10.0.0.1"),
             ("InternalIP", "fd00::1"),
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_a_list_does_not_have_is_gone_and_a_change_of_nothing_is_none() {
-        let mut nodes = Nodes::of(2);
+        let mut nodes = Nodes::new(2);
         let [one, two, three] = [("n1", "10.0.0.1"), ("n2", "10.0.0.2"), ("n3", "10.0.0.3")]
             .map(|(name, at)| node(name, &[("InternalIP", at)]));
         assert!(nodes.set(&one) && nodes.set(&two) && !nodes.set(&three), "two at most");

@@ -157,7 +157,7 @@ impl Fold {
         Self {
             store: Store::on(node),
             node: Node::default(),
-            nodes: Nodes::of(nodes),
+            nodes: Nodes::new(nodes),
             outlets,
             listing: Default::default(),
             known: Default::default(),

@@ -69,7 +69,7 @@ pub(in crate::domain) const LABEL: &str = "a label (letters, digits, _ : . # $ %
 
 impl Path {
     /// The path of `labels`. An empty label is no label, and left out.
-    pub fn of<L: AsRef<[u8]>>(labels: impl IntoIterator<Item = L>) -> Self {
+    pub fn from_labels<L: AsRef<[u8]>>(labels: impl IntoIterator<Item = L>) -> Self {
         let mut path = Self::default();
         labels.into_iter().for_each(|label| path.push(label));
         path
@@ -106,7 +106,7 @@ impl Path {
 
     /// The same labels, none of which remembers its scope.
     pub fn unscoped(&self) -> Self {
-        Self::of(self.labels().iter())
+        Self::from_labels(self.labels().iter())
     }
 
     /// All its labels.

@@ -54,13 +54,16 @@ fn labels_are_cut_from_both_ends() {
 
 #[test]
 fn a_label_keeps_its_scope_wherever_it_goes() {
-    let mut path = Path::of(["svc"]);
+    let mut path = Path::from_labels(["svc"]);
     path.push_scoped("api.dev", Scope::Cluster);
     path.push("x");
     let scopes = |path: &Path| (0..path.len()).map(|at| path.labels().scope(at)).collect::<Vec<_>>();
     let [any, own] = [Scope::Anywhere, Scope::Cluster];
     assert_eq!(scopes(&path), [any, own, any]);
-    assert_eq!(scopes(&Path::of(["$", "weir.dns"]).join(path.labels().skip(1))), [any, any, own, any]);
+    assert_eq!(
+        scopes(&Path::from_labels(["$", "weir.dns"]).join(path.labels().skip(1))),
+        [any, any, own, any]
+    );
     assert_eq!(scopes(&path.labels().take(2).to_path()), [any, own]);
     assert_eq!(path.labels().skip(1).get(0), Some(&b"api.dev"[..]));
     assert_eq!(path.to_string(), "/svc/api.dev/x");
@@ -71,7 +74,7 @@ fn a_label_keeps_its_scope_wherever_it_goes() {
 proptest! {
     #[test]
     fn every_path_reads_back(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..8)) {
-        let path = Path::of(&labels);
+        let path = Path::from_labels(&labels);
         prop_assert_eq!(path.labels().iter().collect::<Vec<_>>(), labels);
         prop_assert_eq!(path.to_string().parse(), Ok(path));
     }

@@ -13,7 +13,7 @@ pub struct ServiceName<'a> {
 
 impl<'a> ServiceName<'a> {
     /// Reads `host`; `None` when it has more labels than a service name, so that it can only be outside.
-    pub fn of(host: &'a str) -> Option<Self> {
+    pub fn parse(host: &'a str) -> Option<Self> {
         match host.split_once('.') {
             None => Some(Self { name: host, namespace: None }),
             Some((_, namespace)) if namespace.contains('.') => None,
@@ -34,9 +34,9 @@ pub struct PodName<'a> {
 impl<'a> PodName<'a> {
     /// Reads `host`; `None` when it has another number of labels. One of two labels that was written with `.svc` says a
     /// namespace, so it is a service's.
-    pub fn of(host: &'a str, scope: Scope) -> Option<Self> {
+    pub fn parse(host: &'a str, scope: Scope) -> Option<Self> {
         let (hostname, rest) = host.split_once('.')?;
-        let service = ServiceName::of(rest)?;
+        let service = ServiceName::parse(rest)?;
         let says_namespace = service.namespace.is_some();
         (says_namespace || scope == Scope::Anywhere).then_some(Self { hostname, service })
     }
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_service_name_has_one_label_or_two() {
-        let read = |host| ServiceName::of(host).map(|it| (it.name, it.namespace));
+        let read = |host| ServiceName::parse(host).map(|it| (it.name, it.namespace));
         assert_eq!(read("hello"), Some(("hello", None)));
         assert_eq!(read("hello.shop"), Some(("hello", Some("shop"))));
         assert_eq!(read("a.hello.shop"), None);
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_pods_name_has_a_label_more() {
         let read = |host, scope| {
-            PodName::of(host, scope).map(|it| (it.hostname, it.service.name, it.service.namespace))
+            PodName::parse(host, scope).map(|it| (it.hostname, it.service.name, it.service.namespace))
         };
         for scope in [Scope::Anywhere, Scope::Cluster] {
             assert_eq!(read("db-0.db.shop", scope), Some(("db-0", "db", Some("shop"))));

@@ -104,7 +104,7 @@ impl Configured {
     /// The namers that are there unless configured otherwise: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
     pub fn defaults() -> Vec<Self> {
         let named = |prefix, kind| Self {
-            prefix: Path::of([prefix]),
+            prefix: Path::from_labels([prefix]),
             resolver: Resolver::Find(kind),
             transform: Transform::default(),
         };

@@ -108,7 +108,7 @@ impl Transform {
 }
 
 fn named(prefix: &Path) -> Path {
-    Path::of(["%"]).join(prefix.labels())
+    Path::from_labels(["%"]).join(prefix.labels())
 }
 
 /// What `steps` make of `endpoints` on a node with the addresses `own`; sorted by address. Where two come to be one, it has

@@ -54,7 +54,7 @@ pub(super) fn look_up(name: Labels<'_>, scope_of: ScopeOf<'_>) -> Builtin {
 
 /// Whether there is a built-in namer `/$/<name>`.
 pub fn is_builtin(name: &str) -> bool {
-    look_up(Path::of(["$", name]).labels(), &|_| Scope::Anywhere) != Builtin::Neg(UNKNOWN)
+    look_up(Path::from_labels(["$", name]).labels(), &|_| Scope::Anywhere) != Builtin::Neg(UNKNOWN)
 }
 
 const UNKNOWN: &str = "there is no built-in namer of that name";
@@ -125,7 +125,7 @@ fn hostport<'a>(
     if host.is_empty() || !is_port(port) {
         return Err("host:port needs a host, and a port of at most 63 letters a-z, digits and dashes");
     }
-    let mut path = Path::of([prefix]);
+    let mut path = Path::from_labels([prefix]);
     order(host, port).iter().for_each(|label| path.push_scoped(label, scope));
     path.extend(rest.skip(2));
     Ok(path)

@@ -46,7 +46,7 @@ pub(super) async fn detect_protocol(limits: &Limits, listener: &Listener, io: &m
         };
         match decided {
             Sniffed::Undecided => {}
-            Sniffed::Http1 => match FirstHead::of(&seen, limits) {
+            Sniffed::Http1 => match FirstHead::parse(&seen, limits) {
                 FirstHead::Partial => {}
                 FirstHead::Held => break Detected::As(decided),
                 FirstHead::Unparsed => {

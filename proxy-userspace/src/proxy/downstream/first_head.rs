@@ -22,7 +22,7 @@ pub(in crate::proxy) enum FirstHead {
 
 impl FirstHead {
     /// Of a connection that began with `bytes`.
-    pub(in crate::proxy) fn of(bytes: &[u8], limits: &Limits) -> Self {
+    pub(in crate::proxy) fn parse(bytes: &[u8], limits: &Limits) -> Self {
         let mut fields = vec![httparse::EMPTY_HEADER; limits.header_count];
         let mut request = httparse::Request::new(&mut fields);
         match request.parse(bytes) {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     fn of(head: &[u8]) -> FirstHead {
-        FirstHead::of(head, &Limits::default())
+        FirstHead::parse(head, &Limits::default())
     }
 
     #[test]

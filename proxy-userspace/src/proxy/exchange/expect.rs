@@ -34,7 +34,7 @@ pub(super) enum Expectation {
 
 impl Expectation {
     /// Reads it.
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(super) fn read<B>(request: &Request<B>) -> Self {
         match request.version() {
             _ if !is_expected(request.headers()) => Self::None,
             Version::HTTP_10 => Self::Ignored,
@@ -82,7 +82,7 @@ mod tests {
             "POST http://hello/x?y HTTP/1.1\r\nhost: hello\r\nexpect: 100-Continue\r\na: 1\r\na: 2\r\n\r\n";
         let request = Request::builder().method("POST").uri("http://hello/x?y").header("host", "hello");
         let request = request.header("expect", "100-Continue").header("a", "1").header("a", "2");
-        assert_eq!(Expectation::of(&request.body(()).unwrap()), Expectation::Continue(head.len()));
+        assert_eq!(Expectation::read(&request.body(()).unwrap()), Expectation::Continue(head.len()));
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
             for field in fields {
                 request = request.header("expect", *field);
             }
-            Expectation::of(&request.body(()).unwrap())
+            Expectation::read(&request.body(()).unwrap())
         };
         assert_eq!(of(Version::HTTP_10, &["100-continue"]), Expectation::Ignored);
         assert!(matches!(of(Version::HTTP_11, &["100-CONTINUE"]), Expectation::Continue(_)));

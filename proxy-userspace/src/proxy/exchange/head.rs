@@ -39,10 +39,10 @@ impl Head {
     /// request [`Kind::BadHost`]. What an explicit one names is checked where a name is made of it.
     pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, most: usize) -> Result<Self, Fault> {
         headers::check_target(request.uri(), most)?;
-        let scan = HeaderScan::of(request.headers());
+        let scan = HeaderScan::new(request.headers());
         headers::check_codings(scan, request.headers())?;
         headers::check_hops(scan, request.headers())?;
-        let expectation = if scan.expect { Expectation::of(request) } else { Expectation::None };
+        let expectation = if scan.expect { Expectation::read(request) } else { Expectation::None };
         let host = match (scan.hosts, origin) {
             (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
             (_, Origin::Explicit) => host(request)?,

@@ -60,7 +60,7 @@ impl<'a> Asked<'a> {
             (Self::Host(host), Some(own)) => Rc::new(snapshot.bind(&name_of(snapshot, host), Some(own))),
             (Self::Token(label), None) => worker.router.routes.token(snapshot, label),
             (Self::Token(label), Some(own)) => {
-                let name = snapshot.config.prefix().join(Path::of([label]).labels());
+                let name = snapshot.config.prefix().join(Path::from_labels([label]).labels());
                 Rc::new(snapshot.bind(&name, Some(own)))
             }
             (Self::Name(name), None) => worker.router.routes.named(snapshot, name),

@@ -21,7 +21,7 @@ pub(super) struct Replay {
 
 impl Replay {
     /// Notes `request` down.
-    pub(super) fn of(request: &Request<RequestBody>) -> Self {
+    pub(super) fn new(request: &Request<RequestBody>) -> Self {
         let fields = request.headers().iter().map(|(name, value)| (name.clone(), value.clone()));
         Self {
             method: request.method().clone(),

@@ -27,7 +27,7 @@ pub(super) fn reply(
     mut guard: ResponseGuard,
 ) -> Result<Response<ResponseBody>, Fault> {
     let (now, status) = (Instant::now(), response.status());
-    let scan = HeaderScan::of(response.headers());
+    let scan = HeaderScan::new(response.headers());
     if headers::check_codings(scan, response.headers()).is_err() {
         // To drop the field but not the coding would give the client something else than was sent.
         return Err(misframed(guard, now, "the endpoint used a transfer coding other than chunked"));

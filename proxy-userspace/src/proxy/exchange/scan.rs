@@ -57,7 +57,7 @@ pub(super) enum Length {
 
 impl HeaderScan {
     /// Looks through `headers`.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn new(headers: &HeaderMap) -> Self {
         let mut scan = Self::default();
         for (name, value) in headers {
             scan.note(name, value);
@@ -114,7 +114,7 @@ mod tests {
         {
             let headers =
                 HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("1"))]);
-            assert_eq!(HeaderScan::of(&headers).l5d, scan, "{name}");
+            assert_eq!(HeaderScan::new(&headers).l5d, scan, "{name}");
         }
     }
 
@@ -136,7 +136,7 @@ mod tests {
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_static(value));
             }
-            let scan = HeaderScan::of(&headers);
+            let scan = HeaderScan::new(&headers);
             assert_eq!((scan.hosts, scan.length), (hosts, length), "{fields:?}");
         }
     }

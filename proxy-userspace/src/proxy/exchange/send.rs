@@ -39,7 +39,7 @@ impl Cargo for Sending<'_> {
     type Delivered = (Response<Incoming>, PooledConnection);
 
     fn keep(&mut self, may_repeat: bool) {
-        self.replay = may_repeat.then(|| Replay::of(self.request));
+        self.replay = may_repeat.then(|| Replay::new(self.request));
     }
 
     fn restore(&mut self) {

@@ -33,7 +33,7 @@ pub(super) async fn connect(
 ) -> Result<Response<ResponseBody>, Fault> {
     let config = &exchange.snapshot.config;
     headers::check_target(request.uri(), config.limits.target_bytes)?;
-    let scan = HeaderScan::of(request.headers());
+    let scan = HeaderScan::new(request.headers());
     headers::check_hops(scan, request.headers())?;
     if scan.hosts > 1 {
         return Err(Fault::new(Kind::NoHost, "the request has more than one Host"));

@@ -107,7 +107,7 @@ impl RouteCache {
     pub fn token(&self, snapshot: &Snapshot, label: &str) -> Rc<Route> {
         let key = RouteKey { port: None, scope: Scope::Anywhere };
         self.known(snapshot, label, key).unwrap_or_else(|| {
-            let name = snapshot.config.prefix().join(Path::of([label]).labels());
+            let name = snapshot.config.prefix().join(Path::from_labels([label]).labels());
             self.bind(snapshot, label, key, &name)
         })
     }

@@ -127,7 +127,7 @@ fn a_page_takes_no_more_memory_than_its_text() {
     let slice =
         json!({ "metadata": { "name": "a", "labels": {} }, "endpoints": [{ "addresses": ["10.1.0.1"] }] });
     let body = json!({ "metadata": { "resourceVersion": "7" }, "items": [slice, 7, null] }).to_string();
-    let page = Page::of(body.as_bytes()).unwrap();
+    let page = Page::from_body(body.as_bytes()).unwrap();
     let items = page.items.unwrap();
     assert_eq!(items.len(), 3);
     for item in items {
@@ -136,10 +136,10 @@ fn a_page_takes_no_more_memory_than_its_text() {
     for absent in
         [r#"{"metadata":{"resourceVersion":"7"},"items":null}"#, r#"{"metadata":{"resourceVersion":"7"}}"#]
     {
-        assert!(Page::of(absent.as_bytes()).unwrap().items.is_none());
+        assert!(Page::from_body(absent.as_bytes()).unwrap().items.is_none());
     }
     for garbage in ["", "{}", r#"{"metadata":{"resourceVersion":"7"},"items":[{]}"#] {
-        assert!(matches!(Page::of(garbage.as_bytes()), Err(Failure::Garbage(_))), "{garbage}");
+        assert!(matches!(Page::from_body(garbage.as_bytes()), Err(Failure::Garbage(_))), "{garbage}");
     }
 }
 

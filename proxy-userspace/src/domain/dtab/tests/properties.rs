@@ -14,7 +14,7 @@ fn label() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn path() -> impl Strategy<Value = Path> {
-    prop::collection::vec(label(), 0..5).prop_map(Path::of)
+    prop::collection::vec(label(), 0..5).prop_map(Path::from_labels)
 }
 
 fn weight() -> impl Strategy<Value = f64> {

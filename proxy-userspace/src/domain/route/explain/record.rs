@@ -76,7 +76,7 @@ impl Recorder for Recording {
             // A failure comes up through all the names that led to it; it is put into words once.
             (Err(_), Some(Verdict::Error { .. })) => Verdict::Error { why: None },
             (Ok(NameTree::Neg), _) if inner.iter().any(Step::is_unknown) => Verdict::Unknown { why: None },
-            _ => Verdict::of(closed),
+            _ => Verdict::new(closed),
         });
     }
 }

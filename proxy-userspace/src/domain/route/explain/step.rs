@@ -155,7 +155,7 @@ impl What {
 }
 
 impl Verdict {
-    pub(in crate::domain::route) fn of<P>(closed: &Result<NameTree<Bound<P>>, Failure>) -> Self {
+    pub(in crate::domain::route) fn new<P>(closed: &Result<NameTree<Bound<P>>, Failure>) -> Self {
         match closed {
             Ok(NameTree::Leaf(bound)) => Self::Bound {
                 id: bound.id.to_string(),

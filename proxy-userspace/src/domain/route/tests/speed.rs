@@ -27,8 +27,9 @@ fn a_miss_among_500_entries_and_10_000_names_is_quick() {
     for (what, first) in
         [("rewritten twice", 3), ("by the common entries", ENTRIES + 1), ("unknown", SERVICES)]
     {
-        let paths: Vec<Path> =
-            (0..400).map(|at| Path::of(["svc".to_owned(), format!("service-{}", first + at)])).collect();
+        let paths: Vec<Path> = (0..400)
+            .map(|at| Path::from_labels(["svc".to_owned(), format!("service-{}", first + at)]))
+            .collect();
         let plain = time(&paths, |path| drop(delegation.bind(path)));
         let explained = time(&paths, |path| drop(delegation.explain(path)));
         println!("a miss, {what}: {plain:?}; explained: {explained:?}");

@@ -48,30 +48,30 @@ pub(super) struct ChangeLog {
 impl Dependency {
     /// What there is of a service.
     pub(super) fn service(key: &ServiceKey) -> Self {
-        Self::of(key)
+        Self::from_hash(key)
     }
 
     /// Whose an address and port is.
     pub(super) fn address(address: IpAddr, port: u16) -> Self {
-        Self::of(&(address, port))
+        Self::from_hash(&(address, port))
     }
 
     /// Whose a port of nodes' addresses is.
     pub(super) fn node_port(port: u16) -> Self {
-        Self::of(&("node port", port))
+        Self::from_hash(&("node port", port))
     }
 
     /// Which addresses are nodes'.
     pub(super) fn nodes() -> Self {
-        Self::of(&"nodes")
+        Self::from_hash(&"nodes")
     }
 
     /// What is known of the cluster's services as a whole.
     pub(super) fn awaited() -> Self {
-        Self::of(&"awaited")
+        Self::from_hash(&"awaited")
     }
 
-    fn of(what: &impl Hash) -> Self {
+    fn from_hash(what: &impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
         Self(hasher.finish())
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn dependencies(of: &[u8]) -> Dependencies {
-        of.iter().map(Dependency::of).collect()
+        of.iter().map(Dependency::from_hash).collect()
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Snapshot {
     pub fn bind(&self, name: &Path, request: Option<&Dtab>) -> Route {
         let dtabs = [&*self.config.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
-        let asked = names::Asked::of(self);
+        let asked = names::Asked::new(self);
         let delegation = Delegation { dtabs: &dtabs, namers: &self.config.namers, names: &asked, limits };
         let bound = delegation.bind(name);
         // The reasons go to whoever sends the request.

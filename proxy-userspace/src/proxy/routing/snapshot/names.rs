@@ -20,7 +20,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         Self { snapshot, bound_by: RefCell::default() }
     }
 
@@ -222,7 +222,7 @@ impl Snapshot {
         let host = external.strip_suffix('.').unwrap_or(external);
         let is_own = self.scope_of(host.as_bytes()) == Scope::Cluster;
         let namer = if is_own { "weir.host" } else { "weir.dns" };
-        Path::of(["$", namer, &label_of(host, Some(port).filter(|&port| port != 80))])
+        Path::from_labels(["$", namer, &label_of(host, Some(port).filter(|&port| port != 80))])
     }
 
     /// `weir.host`: a Service by its canonical host, or by its address.
@@ -237,7 +237,7 @@ impl Snapshot {
             };
             return owner.map_or(absent, port);
         }
-        let key = ServiceName::of(&host.host).map(|service| self.key_of(service));
+        let key = ServiceName::parse(&host.host).map(|service| self.key_of(service));
         if let Some(key) = key.filter(|key| self.services.contains_key(key)) {
             return self.of_service(&key, 1, host.port, |ports| self.port(&host, ports));
         }

@@ -27,8 +27,8 @@ impl Snapshot {
 
     /// Every Service that decides what a canonical host is: the one of that name, and the one whose pod it may be.
     pub(super) fn keys_of(&self, host: &Host<'_>) -> Keys {
-        let service = ServiceName::of(&host.host);
-        let of_pod = PodName::of(&host.host, host.scope).map(|pod| pod.service);
+        let service = ServiceName::parse(&host.host);
+        let of_pod = PodName::parse(&host.host, host.scope).map(|pod| pod.service);
         service.into_iter().chain(of_pod).map(|service| self.key_of(service)).collect()
     }
 
@@ -52,7 +52,7 @@ impl Snapshot {
         let namespace = pod.service.namespace.unwrap_or(&self.config.rules.namespace);
         let canonical = format!("{}.{}.{namespace}", pod.hostname, pod.service.name);
         let label = label_of(&canonical, Some(asked).filter(|_| host.port.is_some()));
-        let id = Path::of(["$", "weir.host", &label]);
+        let id = Path::from_labels(["$", "weir.host", &label]);
         let cluster = port.lazy.cluster(&self.registry).clone();
         let policy = (self.config.policy_of_view(&id, &cluster.policy()), self.generation().number());
         let view = cluster.view(&steps, (&id, format!("/svc/{label}").into()), policy, &self.config.node.own);
@@ -61,7 +61,7 @@ impl Snapshot {
 
     /// The pod that a host means, and the Service that names its pods.
     pub(super) fn pod_of<'a>(&self, host: &'a Host<'_>) -> Option<(PodName<'a>, &Service)> {
-        let pod = PodName::of(&host.host, host.scope)?;
+        let pod = PodName::parse(&host.host, host.scope)?;
         let service = self.catalog.services.get(&self.key_of(pod.service))?;
         service.names_endpoints().then_some((pod, &**service))
     }
@@ -69,7 +69,7 @@ impl Snapshot {
     /// Whether a host is the cluster's own, however it was written: a Service has that name, or names its pods below it.
     pub(super) fn owns(&self, host: &Host<'_>) -> bool {
         host.scope == Scope::Cluster
-            || ServiceName::of(&host.host).is_some_and(|it| self.services.contains_key(&self.key_of(it)))
+            || ServiceName::parse(&host.host).is_some_and(|it| self.services.contains_key(&self.key_of(it)))
             || self.pod_of(host).is_some()
     }
 

@@ -30,8 +30,9 @@ impl PolicySource {
         let names = || {
             let port = port.to_string();
             let of_namers = [["inet", host, &port], ["io.buoyant.rinet", &port, host]];
-            let mut names: Vec<Path> = of_namers.map(|[namer, a, b]| Path::of(["$", namer, a, b])).into();
-            names.push(Path::of(["$", "weir.dns", &label()]));
+            let mut names: Vec<Path> =
+                of_namers.map(|[namer, a, b]| Path::from_labels(["$", namer, a, b])).into();
+            names.push(Path::from_labels(["$", "weir.dns", &label()]));
             names
         };
         self.with(self.all, label, names)
@@ -125,8 +126,9 @@ fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> V
     let mut names = Vec::new();
     // What others find is transformed, and has a policy of its own.
     for namer in namers.iter().filter(|namer| namer.transform.is_empty()) {
-        let of =
-            |labels: &[&str]| Path::of(["#"]).join(namer.prefix.labels()).join(Path::of(labels).labels());
+        let of = |labels: &[&str]| {
+            Path::from_labels(["#"]).join(namer.prefix.labels()).join(Path::from_labels(labels).labels())
+        };
         match (&namer.resolver, key.namer) {
             (Resolver::Find(Kind::Fs), Namer::Fs) => names.push(of(&key.name.split('/').collect::<Vec<_>>())),
             (Resolver::Find(Kind::K8s), Namer::K8s) => {
@@ -146,7 +148,7 @@ fn host_names(rules: &Rules, service: &Service, host: &str, at: usize) -> Vec<Pa
     if service.key.namer == Namer::Fs {
         return Vec::new();
     }
-    let of = |port| Path::of(["$", "weir.host", &label_of(host, port)]);
+    let of = |port| Path::from_labels(["$", "weir.host", &label_of(host, port)]);
     let mut names = vec![of(Some(service.ports[at].number))];
     if default_port(rules, service.ports.iter().map(|port| (port.name.as_deref(), port.number))) == Some(at) {
         names.push(of(None));

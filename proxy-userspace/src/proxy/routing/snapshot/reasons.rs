@@ -73,12 +73,12 @@ impl Snapshot {
                 .unwrap_or_else(|| format!("{label} is no Service's address and port"));
         }
         let is_service =
-            ServiceName::of(&host.host).is_some_and(|it| self.services.contains_key(&self.key_of(it)));
+            ServiceName::parse(&host.host).is_some_and(|it| self.services.contains_key(&self.key_of(it)));
         if let (false, Some((pod, service))) = (is_service, self.pod_of(&host)) {
             return self.no_pod(pod, service);
         }
-        let of_pod = PodName::of(&host.host, host.scope).filter(|it| it.service.namespace.is_some());
-        match ServiceName::of(&host.host).or(of_pod.map(|pod| pod.service)) {
+        let of_pod = PodName::parse(&host.host, host.scope).filter(|it| it.service.namespace.is_some());
+        match ServiceName::parse(&host.host).or(of_pod.map(|pod| pod.service)) {
             Some(service) => {
                 let namespace = service.namespace.unwrap_or(&self.config.rules.namespace);
                 let port = host.port.map(|port| port.to_string());
