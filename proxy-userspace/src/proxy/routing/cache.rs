@@ -1,11 +1,11 @@
-//! One worker's bound names, so that a name is delegated once and then found.
+//! One worker's bound names, so that a name is delegated once and then found by one look-up.
 //!
-//! They last as long as what they were bound by is so: endpoints come and go without a new snapshot, and a service that comes
-//! or goes unbinds the names that asked for it; no other is bound anew. A name that is known costs one look-up and a mark;
-//! nothing is allocated, and no clock is read. Which names have been idle shows when the worker's timer looks for
-//! marks ([`RouteCache::sweep`]), as in the CLOCK algorithm (Corbató, "A Paging Experiment with the Multics System", 1969). A
-//! table that is full makes room in the same way: what was not used since the last look goes, so that a client that asks
-//! for ever new names does not drive out those in use.
+//! A route stays valid while its dependencies are unchanged: endpoints come and go without a new snapshot, and a
+//! service that is added or removed unbinds only the names that asked for it. A known name costs one look-up and a
+//! mark; nothing is allocated, and no clock is read. The worker's timer finds idle names by checking the marks
+//! ([`RouteCache::sweep`]), as in the CLOCK algorithm (Corbató, "A Paging Experiment with the Multics System", 1969). A
+//! full table makes room in the same way: routes that were not used since the last check are removed, so that a client
+//! that keeps asking for new names does not evict those in use.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,21 +20,21 @@ use super::snapshot::{Generation, Snapshot};
 use crate::domain::name::{Host, Path, Scope};
 use crate::telemetry::{Counter, Gauge};
 
-/// Bytes of the longest name that is remembered: the longest host with its port and a prefix, and some more. What is
-/// longer is bound anew each time, since a table of names as long as a head may be would be no small one.
+/// Length in bytes of the longest name that is cached: the longest host with its port and a prefix, and a margin.
+/// Longer names are bound anew each time, since a table of names as long as a head would be large.
 const LONGEST: usize = 512;
 
-/// At most this long between two looks for names that are not used.
+/// Longest interval between two checks for unused names.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// What is counted of all workers' bound names.
+/// Counters of all workers' bound names.
 #[derive(Debug, Default)]
 pub struct RouteCacheStats {
-    /// Names that are bound now.
+    /// Names bound now.
     pub bound: Gauge,
     /// Names that had to be bound.
     pub misses: Counter,
-    /// Names that were forgotten although they were bound rightly; see [`RouteCacheStats::REASONS`].
+    /// Valid names that were evicted; see [`RouteCacheStats::REASONS`].
     pub evicted: [Counter; Self::REASONS.len()],
 }
 
@@ -52,36 +52,36 @@ pub struct RouteCache {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// By host, and of each by what else tells them apart.
+    /// By host; each entry lists the routes with their keys.
     routes: HashMap<Box<str>, Vec<CachedRoute>, RandomState>,
-    /// Routes, of all hosts.
+    /// Number of routes, of all hosts.
     len: usize,
-    /// When idle names were last looked for.
+    /// When idle names were last checked.
     looked: Option<Instant>,
 }
 
-/// What tells the routes of one host apart.
+/// What distinguishes the routes of one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RouteKey {
     port: Option<u16>,
-    /// Of two hosts that look the same, one may not be asked of DNS outside.
+    /// Two hosts with the same text can differ in this: one may not be asked of outside DNS.
     scope: Scope,
 }
 
-/// A route that was found good in the snapshot of a generation.
+/// A route that was valid in the snapshot of a generation.
 #[derive(Debug)]
 struct CachedRoute {
     key: RouteKey,
     good: Cell<Generation>,
     route: Rc<Route>,
-    /// Used since the last look.
+    /// Used since the last check.
     used: Cell<bool>,
-    /// When it was bound, or last seen to have been used.
+    /// When it was bound, or last found to have been used.
     since: Instant,
 }
 
 impl RouteCache {
-    /// No routes yet. What becomes of them is counted in `stats`.
+    /// An empty cache. Its events are counted in `stats`.
     pub fn new(stats: Arc<RouteCacheStats>) -> Self {
         Self { table: RefCell::default(), stats }
     }
@@ -93,17 +93,17 @@ impl RouteCache {
             .unwrap_or_else(|| self.bind(snapshot, &host.host, key, &name_of(snapshot, host)))
     }
 
-    /// The route of `name` in `snapshot`, for names that are not made of a host.
+    /// The route of `name` in `snapshot`, for names that are not made from a host.
     pub fn named(&self, snapshot: &Snapshot, name: &Path) -> Rc<Route> {
-        // No host starts with a slash, so these never meet those of `of`.
+        // No host starts with a slash, so these keys never collide with those of `of`.
         let (text, labels) = (name.to_string(), name.labels());
-        // A name that an identifier made has one label of a host at most.
+        // A name that an identifier made has at most one label of a host.
         let scope = (0..labels.len()).map(|at| labels.scope(at)).max().unwrap_or_default();
         let key = RouteKey { port: None, scope };
         self.known(snapshot, &text, key).unwrap_or_else(|| self.bind(snapshot, &text, key, name))
     }
 
-    /// The route of the name whose only label, after the prefix, is `label`: no port is cut from it.
+    /// The route of the name whose only label after the prefix is `label`: no port is split off.
     pub fn token(&self, snapshot: &Snapshot, label: &str) -> Rc<Route> {
         let key = RouteKey { port: None, scope: Scope::Anywhere };
         self.known(snapshot, label, key).unwrap_or_else(|| {
@@ -122,8 +122,8 @@ impl RouteCache {
         self.len() == 0
     }
 
-    /// Forgets what holds no more, and with it the clusters that went; and what has not been used for
-    /// `limits.bindingIdle`, give or take the time between two looks.
+    /// Removes routes that are no longer valid, and with them the clusters that are gone; and those that were unused
+    /// for `limits.bindingIdle`, accurate to the time between two checks.
     pub fn sweep(&self, snapshot: &Snapshot, now: Instant) {
         let mut table = self.table.borrow_mut();
         let good = snapshot.generation();
@@ -164,7 +164,7 @@ impl RouteCache {
             return route;
         }
         let mut table = self.table.borrow_mut();
-        // One that holds no more makes room for its successor.
+        // An invalid route makes room for its successor.
         self.stats.bound.dec_by(table.remove(text, key));
         let limit = snapshot.config.limits.bindings;
         if table.len >= limit {
@@ -185,7 +185,7 @@ impl RouteCache {
 }
 
 impl Table {
-    /// Forgets one route, if it is there. Returns how many that were.
+    /// Removes one route, if present. Returns how many were removed.
     fn remove(&mut self, text: &str, key: RouteKey) -> usize {
         let Some(routes) = self.routes.get_mut(text) else { return 0 };
         let before = routes.len();
@@ -195,8 +195,8 @@ impl Table {
         gone
     }
 
-    /// Forgets what was not used since the last look; where everything was, every other one, so that the next name need
-    /// not look again. Returns how many.
+    /// Removes routes that were not used since the last check; where all were used, every second one, so that the next
+    /// name needs no check. Returns how many were removed.
     fn make_room(&mut self, limit: usize) -> usize {
         let unused = self.retain(|kept| kept.used.take());
         if self.len < limit {
@@ -210,7 +210,7 @@ impl Table {
             })
     }
 
-    /// Keeps those routes that `keep` wants, and returns how many went.
+    /// Keeps the routes for which `keep` is true. Returns how many were removed.
     fn retain(&mut self, mut keep: impl FnMut(&mut CachedRoute) -> bool) -> usize {
         let mut left = 0;
         self.routes.retain(|_, routes| {

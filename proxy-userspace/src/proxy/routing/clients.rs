@@ -1,11 +1,12 @@
-//! Which namespace a client is in: a short name of a pod's request means the pod's own namespace (`names.clientNamespace`).
+//! The namespace of a client: a short name in a pod's request means the pod's own namespace (`names.clientNamespace`).
 //!
-//! A pod is known by the source address of its connection, which only this pod can have completed a handshake from, and by
-//! what discovery tells of this node's pods; no header is believed. One that has just started may connect before weir is told
-//! of its address, so that its request waits a little, as for the first list of services. Who is at an address of the node
-//! itself (its processes, pods with `hostNetwork`), and who is no pod of this node, means `names.namespace`, as without this
-//! setting. But while this node's pods are not known at all, or several of them have the client's address, nobody is taken for
-//! such a client: that would send the requests of pods to another namespace's services.
+//! A pod is identified by the source address of its connection, with which only this pod can have completed a
+//! handshake, and by what discovery knows of this node's pods; no header is trusted. A pod that has just started may
+//! connect before weir knows its address, so its request waits a little, as for the first list of services. Clients at
+//! the node's own addresses (its processes, pods with `hostNetwork`), and clients that are not pods of this node, get
+//! `names.namespace`, as without this setting. But while this node's pods are not known at all, or several of them have
+//! the client's address, no client is treated in that way: that would send the requests of pods to another namespace's
+//! services.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -25,18 +26,18 @@ use crate::domain::pods::Clients as Pods;
 use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::Counter;
 
-/// A client that was waited for in vain is not waited for again for so long.
+/// How long a client whose wait failed does not wait again.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// How many such clients are remembered. Beyond, they are forgotten, and waited for again.
+/// How many such clients are remembered. Beyond that, they are forgotten and wait again.
 const MOST: usize = 1_024;
 
-/// The client of one connection, as far as its pod matters.
+/// The client of one connection, and its pod's namespace.
 #[derive(Debug)]
 pub struct ClientPod {
-    /// Its address, canonical.
+    /// Its address in canonical form.
     address: IpAddr,
-    /// Its namespace, once that was needed and known.
+    /// Its namespace, once it was needed and known.
     namespace: OnceCell<Arc<str>>,
 }
 
@@ -47,25 +48,25 @@ impl ClientPod {
     }
 }
 
-/// Whose clients they are.
+/// What is known of clients.
 #[derive(Debug, Default)]
 pub struct Clients {
     /// The pods of this node.
     pub pods: ArcSwap<Pods>,
-    /// Short names that meant the default namespace because their client is no pod of this node.
+    /// Short names that were bound in the default namespace because their client is not a pod of this node.
     pub strangers: Counter,
-    /// Clients that were waited for in vain, and when that was. Locked only for clients that are not known.
+    /// Clients whose wait failed, and when. Locked only for unknown clients.
     waited_for: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl Clients {
-    /// Whether the client at `address` was waited for in vain lately.
+    /// Whether a wait for the client at `address` failed recently.
     fn is_stranger(&self, address: IpAddr, now: Instant) -> bool {
         let waited_for = self.waited_for.lock();
         waited_for.get(&address).is_some_and(|then| now.saturating_duration_since(*then) < REMEMBERED)
     }
 
-    /// The client at `address` was waited for in vain.
+    /// Records that the wait for the client at `address` failed.
     fn remember(&self, address: IpAddr, now: Instant) {
         let mut waited_for = self.waited_for.lock();
         if waited_for.len() >= MOST {
@@ -79,12 +80,12 @@ impl Clients {
 }
 
 impl Router {
-    /// The host that `client` means by `authority`, canonical. Waits for the client to be known where the host
-    /// depends on that.
+    /// The canonical host that `client` means by `authority`. Waits for the client to be known where the host depends
+    /// on it.
     ///
     /// # Errors
     ///
-    /// [`Kind::BadHost`]; [`Kind::ClientUnknown`] where it depends on the client's pod, and which one that is cannot be told.
+    /// [`Kind::BadHost`]; [`Kind::ClientUnknown`] where it depends on the client's pod, and the pod is not known.
     pub async fn host<'a>(
         &self,
         client: &ClientPod,
@@ -92,13 +93,13 @@ impl Router {
         authority: &'a str,
     ) -> Result<Host<'a>, Fault> {
         if is_relative(snapshot, authority) && self.namespace(client, snapshot).is_none() {
-            // On the heap, since a connection needs it once at most.
+            // Boxed: a connection needs it at most once.
             Box::pin(self.await_namespace(client, snapshot)).await;
         }
         self.host_now(client, snapshot, authority)
     }
 
-    /// The same, by what is known now.
+    /// As [`Self::host`], by what is known now.
     ///
     /// # Errors
     ///
@@ -127,7 +128,7 @@ impl Router {
         Err(Fault::new(Kind::ClientUnknown, format!("{}: {why}", host.label())))
     }
 
-    /// What an explanation says of the namespace that `authority` means, where that depends on `client`.
+    /// The note of an explanation about the namespace that `authority` means, where that depends on `client`.
     pub fn whose(&self, client: &ClientPod, snapshot: &Snapshot, authority: &str) -> Option<String> {
         is_relative(snapshot, authority).then(|| match self.namespace(client, snapshot) {
             Some(namespace) => said(namespace),
@@ -138,7 +139,7 @@ impl Router {
         })
     }
 
-    /// Notes the client's namespace, if it becomes known in time.
+    /// Stores the client's namespace, if it becomes known in time.
     async fn await_namespace(&self, client: &ClientPod, snapshot: &Snapshot) {
         let (clients, limits) = (&self.routing.clients, &snapshot.config.limits);
         let (address, now) = (client.address, Instant::now());
@@ -150,7 +151,7 @@ impl Router {
         let mut hold = Hold::begin(&self.routing.holds);
         loop {
             let known = clients.pods.load().known;
-            // The first list comes soon after the start, or may not come for long.
+            // The first list arrives soon after the start, or possibly much later.
             let until = if known { now } else { self.routing.epoch } + most;
             if timeout_at(until.into(), moved.changed()).await.is_err() {
                 if clients.pods.load().is_stranger(address) {
@@ -178,14 +179,14 @@ impl Router {
     }
 }
 
-/// What an explanation says of a short name that means `namespace`.
+/// The note of an explanation about a short name that means `namespace`.
 pub(super) fn said(namespace: &str) -> String {
     format!(
         "a name without a namespace means that of its client's pod (names.clientNamespace): here {namespace}"
     )
 }
 
-/// Whether what `authority` means depends on its client's namespace.
+/// Whether the meaning of `authority` depends on its client's namespace.
 pub(super) fn is_relative(snapshot: &Snapshot, authority: &str) -> bool {
     snapshot.config.client_namespace && snapshot.config.rules.is_short(authority)
 }
@@ -203,7 +204,7 @@ mod tests {
         assert!(!clients.is_stranger(at(0), now + REMEMBERED) && !clients.is_stranger(at(1), now));
         (0..3 * MOST).for_each(|number| clients.remember(at(number), now));
         assert!(clients.waited_for.lock().len() <= MOST && clients.is_stranger(at(3 * MOST - 1), now));
-        // Those whose time is over make room for all others.
+        // Expired entries make room for the others.
         let later = now + REMEMBERED;
         (0..MOST).for_each(|number| clients.remember(at(number), later));
         assert!((0..MOST).all(|number| clients.is_stranger(at(number), later)));

@@ -1,4 +1,4 @@
-//! Why a name leads where it leads, down to the endpoints.
+//! Explains why a name leads where it leads, down to the endpoints.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,36 +20,37 @@ use crate::domain::ssrf::{Exempt, refuse};
 use crate::proxy::upstream::cluster::{Cluster, Member};
 use crate::transport::KernelRoutes;
 
-/// An explanation, and the clusters it ends in. Displays as text for a person.
+/// An explanation, and the clusters that it ends in. `Display` renders it for an operator.
 #[derive(Debug)]
 pub struct Explained {
     /// Every step.
     pub explanation: Explanation<Arc<Cluster>>,
     /// The clusters of the catalog that requests may go to, in order.
     pub clusters: Vec<Arc<Cluster>>,
-    /// What DNS is asked about the hosts outside that requests may go to.
+    /// The DNS questions for the outside hosts that requests may go to.
     pub dns: Vec<(Outside, Questions)>,
-    /// What its name depends on besides.
+    /// What else its name depends on.
     pub note: Option<String>,
-    /// Why the cluster's services are not known, where that is so.
+    /// Why the cluster's services are not known, if that is the case.
     pub unknown: Option<String>,
     /// Addresses of the name that weir does not connect to, and why.
     pub refused: Vec<String>,
     /// The prefixes of the policies for this name, the strongest last.
     pub rules: Vec<String>,
-    /// What they come to.
+    /// The request policy that results from them.
     pub requests: RequestPolicy,
     now: Instant,
 }
 
-/// What is to be explained.
+/// What to explain.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// A name (`/svc/hello`), a host (`hello:8080`) or a URL (`http://hello/x`).
     pub name: &'a str,
-    /// The entries that the request brings.
+    /// The dtab entries of the request.
     pub dtab: &'a str,
-    /// The namespace of the client's pod, where it is one's own (`names.clientNamespace`); the default one where none is said.
+    /// The namespace of the client's pod, where clients have their own (`names.clientNamespace`); `None` means the
+    /// default one.
     pub namespace: Option<&'a str>,
 }
 
@@ -57,7 +58,7 @@ pub struct Question<'a> {
 ///
 /// # Errors
 ///
-/// What of it cannot be read, and where.
+/// What cannot be parsed, and where.
 pub fn explain(snapshot: &Snapshot, asked: Question<'_>, now: Instant) -> Result<Explained, String> {
     let (name, is_short) = read(snapshot, asked)?;
     let own = Dtab::parse(asked.dtab, Origin::Request, &Bounds::REQUEST)
@@ -77,7 +78,7 @@ pub fn explain(snapshot: &Snapshot, asked: Question<'_>, now: Instant) -> Result
     Ok(explained)
 }
 
-/// Explains `name` for a request that brings the entries of `own`.
+/// Explains `name` for a request with the dtab entries `own`.
 pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
     let explanation = snapshot.explain(name, own);
     let mut clusters: Vec<Arc<Cluster>> = Vec::new();
@@ -109,7 +110,7 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
     }
 }
 
-/// Why weir does not connect to `outside`, as far as that is known without a look-up.
+/// Why weir does not connect to `outside`, as far as known without a look-up.
 fn refusal(snapshot: &Snapshot, outside: &Outside) -> Option<String> {
     let host = outside.as_host();
     let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
@@ -118,7 +119,7 @@ fn refusal(snapshot: &Snapshot, outside: &Outside) -> Option<String> {
     Some(format!("{address}: {why}"))
 }
 
-/// The name that is asked about, and whether it depends on the client's namespace.
+/// Parses the name to explain, and whether it depends on the client's namespace.
 fn read(
     snapshot: &Snapshot,
     Question { name: asked, namespace, .. }: Question<'_>,
@@ -133,13 +134,13 @@ fn read(
         None => asked,
     };
     let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    // Who asks is no part of the host, in a request's target too.
+    // User information is not part of the host, as in a request's target.
     let authority = authority.rsplit('@').next().unwrap_or_default();
     let rules = &snapshot.config.rules;
     let mut host = rules.canonical(authority).map_err(|bad| format!("{}: {bad}", quoted(asked)))?;
     let is_short = is_relative(snapshot, authority);
     if let (true, Some(namespace)) = (is_short, namespace) {
-        // One label: it becomes a part of the host.
+        // One label: it becomes part of the host.
         if namespace.contains(['.', ':', '[']) || rules.canonical(namespace).is_err() {
             return Err(format!("{} is no namespace", quoted(namespace)));
         }
@@ -224,7 +225,7 @@ impl fmt::Display for Explained {
     }
 }
 
-/// What is set, in words.
+/// Describes what is set.
 fn requests(requests: RequestPolicy) -> String {
     let response = requests.response().map(|limit| format!("an answer within {limit:?}"));
     let attempts = requests.attempts.map(|attempts| format!("at most {attempts} attempts"));
@@ -232,7 +233,7 @@ fn requests(requests: RequestPolicy) -> String {
     if parts.is_empty() { "as for all".to_owned() } else { parts.join(", ") }
 }
 
-/// An endpoint's health in words.
+/// Describes an endpoint's health.
 fn health(member: &Member, policy: &Policy, now: Instant) -> &'static str {
     match (member.condition, member.backend.breaker(now, policy)) {
         (Condition::NotReady, _) => "not ready",

@@ -1,4 +1,4 @@
-//! Where a name leads: snapshots of everything a request is decided by, and the routes that names are bound to.
+//! Where a name leads: snapshots of everything that decides a request, and the routes that names are bound to.
 
 pub mod cache;
 pub mod clients;

@@ -1,9 +1,9 @@
-//! From a route to a place: names outside are looked up, and requests that depend on the cluster's services wait for the
-//! first list of them.
+//! From a route to a target: outside names are looked up, and requests that depend on the cluster's services wait for
+//! the first list of them.
 //!
-//! That list comes some 100 ms after weir's start, or not for as long as the API server is away. So a request that depends on
-//! it is held, for `limits.firstList` at most: in the first moments until the list is here, or has failed; later the
-//! cluster's DNS is asked at once, and a request is held only where that does not help.
+//! That list arrives some 100 ms after weir's start, or not while the API server is unreachable. So a request that
+//! depends on it is held, for `limits.firstList` at most: just after the start until the list has arrived or failed;
+//! later the cluster's DNS is asked at once, and a request is held only where that does not help.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,55 +22,55 @@ use crate::domain::route::{Outside, Target};
 use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::{Counter, Gauge};
 
-/// What is counted of requests that wait for the first list of services.
+/// Counters of requests that wait for the first list of services.
 #[derive(Debug, Default)]
 pub struct Holds {
     /// Requests that wait now.
     pub open: Gauge,
-    /// Requests that have waited, by how that ended: [`Holds::ENDS`].
+    /// Requests that have waited, by how the wait ended: [`Holds::ENDS`].
     pub ended: [Counter; Self::ENDS.len()],
 }
 
 impl Holds {
-    /// The labels of [`Holds::ended`]: what was waited for came; it failed; the time was over; the client left.
+    /// The labels of [`Holds::ended`]: the list arrived; it failed; the time ran out; the client left.
     pub const ENDS: [&'static str; 4] = ["known", "failing", "late", "left"];
 }
 
-/// A request that waits; counted when that ends, however it does.
+/// A waiting request; counted when the wait ends, in any way.
 pub(super) struct Hold<'a> {
     holds: &'a Holds,
     end: End,
 }
 
-/// How a request's waiting ended.
+/// How a request's wait ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
-    /// It is known.
+    /// The list arrived.
     Known = 0,
-    /// It was tried to know it, and that failed.
+    /// Getting the list failed.
     Failing = 1,
-    /// The time is over.
+    /// The time ran out.
     Late = 2,
-    /// The client has left.
+    /// The client left.
     Left = 3,
 }
 
 /// Where a request goes.
 pub struct Settled {
-    /// The snapshot that it was bound in, where that is another than the one it came into.
+    /// The snapshot in which it was bound, where that is not the one that the request started with.
     pub snapshot: Option<Arc<Snapshot>>,
-    /// Where its name leads.
+    /// The route of its name.
     pub route: Rc<Route>,
-    /// The place of it for this request.
+    /// The target of this request.
     pub place: RouteTarget,
 }
 
 impl Router {
-    /// Where a request of `client` goes that sees `snapshot`, and whose name leads where `bind` says.
+    /// The target of a request of `client` with `snapshot`, whose name `bind` binds.
     ///
     /// # Errors
     ///
-    /// Why there is no place for it.
+    /// Why there is no target.
     pub async fn place(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -79,14 +79,14 @@ impl Router {
     ) -> Result<Settled, Fault> {
         let route = bind(snapshot);
         if route.is_awaited() {
-            // On the heap, since hardly any request needs it.
+            // Boxed: hardly any request needs it.
             return Box::pin(self.hold(snapshot, route, client, bind)).await;
         }
         let place = self.settle(snapshot, &route, client).await?;
         Ok(Settled { snapshot: None, route, place })
     }
 
-    /// The same for a `route` that depends on what is not known of the cluster's services yet.
+    /// As [`Self::place`], for a `route` that depends on services that are not known yet.
     async fn hold(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -98,7 +98,7 @@ impl Router {
         let most = limits.first_list.min(route.requests().response().unwrap_or(limits.response));
         let until = Instant::now() + most;
         let mut snapshot = snapshot.clone();
-        // In the first moments the list is about to come.
+        // Just after the start the list is about to arrive.
         let moment = until.min(self.routing.epoch + most);
         if !snapshot.is_failing() && Instant::now() < moment {
             snapshot = self.known_by(moment).await;
@@ -115,7 +115,7 @@ impl Router {
         Ok(Settled { place: outcome?, snapshot: Some(snapshot), route })
     }
 
-    /// The snapshot as soon as services are known in it, or it was tried in vain to know them; or else the snapshot at `until`.
+    /// The snapshot as soon as services are known in it, or getting them has failed; otherwise the snapshot at `until`.
     async fn known_by(&self, until: Instant) -> Arc<Snapshot> {
         let mut hold = Hold::begin(&self.routing.holds);
         let mut moved = self.routing.moved.subscribe();
@@ -136,8 +136,8 @@ impl Router {
         }
     }
 
-    /// The place of `route` for one request of `client`. Names outside are looked up, as many as `limits.dnsQuestions`
-    /// allows; one that DNS denies makes room for the next alternative.
+    /// The target of `route` for one request of `client`. Outside names are looked up, as many as `limits.dnsQuestions`
+    /// allows; when DNS denies one, the next alternative is used.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Router {
                 Target::Port(place) => return Ok(place.clone()),
                 Target::Outside(name) => {
                     denied.push(name.clone());
-                    // A route knows every place that it may lead to.
+                    // A route knows every target that it may lead to.
                     let Some(lookup) = route.lookup(name) else { continue };
                     match self.routing.external.cluster(snapshot, lookup, &mut asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
@@ -184,7 +184,7 @@ impl<'a> Hold<'a> {
         Self { holds, end: End::Left }
     }
 
-    /// It has ended so.
+    /// Records how it ended.
     pub(super) fn ends(&mut self, end: End) {
         self.end = end;
     }
@@ -201,10 +201,10 @@ fn is_unknown(outcome: &Result<RouteTarget, Fault>) -> bool {
     matches!(outcome, Err(Fault { kind: Kind::ServicesUnknown, .. }))
 }
 
-/// The fault of a name for which there is `none` left, DNS having denied `host`.
+/// The fault of a name without any target (`none`) after DNS denied `host`.
 fn unbound(none: Fault, host: &str, denied: &Fault) -> Fault {
     match none.kind {
-        // A dtab goes on to say that the name exists.
+        // A dtab already states that the name exists.
         Kind::NoEndpoint => none,
         kind => Fault::new(kind, format!("{none}; as for {host}: {denied}")),
     }

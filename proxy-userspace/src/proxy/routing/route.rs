@@ -1,4 +1,4 @@
-//! A name, bound: the tree of places its requests may go to, ready for each of them.
+//! A bound name: the tree of targets for its requests, ready to choose from.
 
 use std::sync::Arc;
 
@@ -12,51 +12,52 @@ use crate::domain::route::{Bound, Choice, Explanation, Failure, Outside, Target,
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::Cluster;
 
-/// Reasons that an answer gives for there being no place.
+/// Maximum number of reasons in an answer that has no target.
 const REASONS: usize = 8;
 
-/// Where the requests for one name go.
+/// The route of the requests for one name.
 #[derive(Debug)]
 pub struct Route {
-    /// The name (`/svc/hello`), as `l5d-dst-service` has it.
+    /// The name (`/svc/hello`), as in `l5d-dst-service`.
     pub service: Option<HeaderValue>,
     tree: NameTree<Bound<RouteTarget>>,
-    /// What policies say of the name.
+    /// The request policy of the name.
     requests: RequestPolicy,
-    /// How the places outside are found, which are looked up only when they are used.
+    /// How the outside targets are found; they are looked up only when used.
     outside: Vec<Lookup>,
-    /// Why there is no place; found out once, when the name is bound.
+    /// Why there is no target; determined once, when the name is bound.
     why: (Kind, String),
     /// What the binding depends on.
     dependencies: Dependencies,
 }
 
-/// How a place outside is found.
+/// How an outside target is found.
 #[derive(Clone, Debug)]
 pub struct Lookup {
-    /// The place.
+    /// The outside destination.
     pub outside: Outside,
-    /// What DNS is asked; nothing for an address.
+    /// The DNS questions; none for an address.
     pub questions: Questions,
 }
 
-/// A service port, and the headers that say so.
+/// A service port, and its headers.
 #[derive(Clone, Debug)]
 pub struct RouteTarget {
     /// The cluster.
     pub cluster: Arc<Cluster>,
-    /// Its part of the name (`l5d-dst-client`).
+    /// The bound part of the name (`l5d-dst-client`).
     pub client: Option<HeaderValue>,
-    /// What is left of the name (`l5d-dst-residual`); none where nothing is.
+    /// The residual of the name (`l5d-dst-residual`); `None` when empty.
     pub residual: Option<HeaderValue>,
     /// How its endpoints are tried.
     pub requests: RequestPolicy,
-    /// Whether it lies outside the catalog, so that it may have been looked up just now.
+    /// Whether it is outside the catalog, so that it may have been looked up just now.
     pub outside: bool,
 }
 
 impl Route {
-    /// The route for `name`, of what its delegation came to on this basis. Why it came to nothing, if so, `explain` tells.
+    /// The route for `name`, from the result of its delegation and that result's dependencies. `explain` gives the
+    /// reasons where nothing was bound.
     pub fn new(
         (config, services): (&RoutingConfig, Services),
         name: &Path,
@@ -86,40 +87,40 @@ impl Route {
         Self { service, tree, requests, outside, why, dependencies: bound_by.dependencies }
     }
 
-    /// The place that a host outside turned out to be.
+    /// The target for an outside host that was looked up.
     pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> RouteTarget {
         let client = HeaderValue::try_from(id.to_string()).ok();
         let requests = self.requests.and(cluster.policy().requests);
         RouteTarget { cluster, client, residual: None, requests, outside: true }
     }
 
-    /// Whether more will be known of what it depends on: the first list of the cluster's services is still to come.
+    /// Whether what it depends on is incomplete: the first list of the cluster's services has not arrived.
     pub fn is_awaited(&self) -> bool {
         self.why.0 == Kind::ServicesUnknown
     }
 
-    /// What policies say of the name.
+    /// The request policy of the name.
     pub fn requests(&self) -> RequestPolicy {
         self.requests
     }
 
-    /// How a place outside is found that this route may lead to.
+    /// How an outside target of this route is found.
     pub fn lookup(&self, outside: &Outside) -> Option<&Lookup> {
         self.outside.iter().find(|it| it.outside == *outside)
     }
 
-    /// Whether it would be bound the same in `snapshot`, having been bound in the snapshot of `then`. Why a name is not bound
-    /// says what there is instead, so that such a route holds in its own snapshot only.
+    /// Whether it would be bound identically in `snapshot`, having been bound in the snapshot of `then`. The reasons of
+    /// an unbound name list what exists instead, so such a route is valid only in its own snapshot.
     pub fn holds(&self, snapshot: &Snapshot, then: Generation) -> bool {
         !matches!(self.tree, NameTree::Neg) && snapshot.holds(&self.dependencies, then)
     }
 
-    /// The place for one request, unless what `is_neg` knows leaves none.
+    /// The target for one request, unless what `is_neg` knows to be denied leaves none.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unbound`] when there is none, [`Kind::ServicesUnknown`] when one may become known, [`Kind::NoEndpoint`] when a
-    /// dtab says that the name is empty.
+    /// [`Kind::Unbound`] when there is none, [`Kind::ServicesUnknown`] when one may become known, [`Kind::NoEndpoint`]
+    /// when a dtab says that the name is empty.
     pub fn choose(
         &self,
         rng: &mut fastrand::Rng,
@@ -131,13 +132,13 @@ impl Route {
             Choice::Empty if matches!(self.tree, NameTree::Empty) => {
                 Err(Fault::new(Kind::NoEndpoint, self.why.1.clone()))
             }
-            // One of several ways.
+            // One of several branches.
             Choice::Empty => Err(Fault::new(Kind::NoEndpoint, "a dtab entry leads this name to nothing ($)")),
         }
     }
 }
 
-/// Why there is no place in `tree`, should there be none. Nothing is found out of one that leads somewhere for certain.
+/// Why `tree` may have no target. Not computed for a tree that certainly leads to one.
 fn why<P>(
     name: &Path,
     tree: &NameTree<Bound<P>>,
@@ -160,7 +161,7 @@ fn why<P>(
             if !uncertain {
                 return String::new();
             }
-            // Should DNS deny what is left, these are the reasons of those before.
+            // If DNS denies the rest, these are the reasons of the alternatives before it.
             match explain().reasons().as_slice() {
                 [] => format!("{name} is not bound"),
                 reasons => format!("{name} is not bound: {}", short(reasons)),
@@ -169,7 +170,7 @@ fn why<P>(
     }
 }
 
-/// Reasons for an answer's body. The whole story is told by an explanation.
+/// Reasons for an answer's body. The complete list is in an explanation.
 fn short(reasons: &[&str]) -> String {
     let told = reasons[..reasons.len().min(REASONS)].join("; ");
     match reasons.len().checked_sub(REASONS) {
@@ -178,7 +179,7 @@ fn short(reasons: &[&str]) -> String {
     }
 }
 
-/// The entry by which a name leads nowhere.
+/// The entry that makes a name lead nowhere.
 fn decider(explanation: &Explanation<Arc<Cluster>>) -> String {
     explanation.decider().unwrap_or_else(|| "the name itself says so".to_owned())
 }

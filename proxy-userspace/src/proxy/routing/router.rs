@@ -1,4 +1,4 @@
-//! Where the requests of one worker go, by the snapshot in force.
+//! The routing of one worker's requests, by the snapshot in force.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -15,37 +15,37 @@ use super::resolve::Holds;
 use super::snapshot::Snapshot;
 use crate::proxy::upstream::cluster::Cluster;
 
-/// What all workers route by, and what is counted of that.
+/// What all workers route by, with its counters.
 #[derive(Debug)]
 pub struct Routing {
     /// The snapshot in force.
     pub snapshot: ArcSwap<Snapshot>,
-    /// Which namespaces clients are in.
+    /// The namespaces of clients.
     pub clients: Clients,
-    /// Says that the snapshot in force is another, or that more is known of clients.
+    /// Signals that the snapshot in force has changed, or that more is known of clients.
     pub moved: watch::Sender<()>,
     /// Requests that wait for the first list of services.
     pub holds: Holds,
     /// Destinations outside the catalog.
     pub external: Arc<ExternalClusters>,
-    /// What is counted of bound names.
+    /// Counters of bound names.
     pub bindings: Arc<RouteCacheStats>,
     /// When weir started.
     pub epoch: Instant,
 }
 
-/// One worker's routes.
+/// One worker's router.
 #[derive(Debug)]
 pub struct Router {
-    /// What it shares with the others.
+    /// State shared with the other workers.
     pub routing: Arc<Routing>,
-    /// Where names lead, as long as that is so.
+    /// Bound names, as long as they are valid.
     pub routes: RouteCache,
     pub(super) rng: RefCell<fastrand::Rng>,
 }
 
 impl Routing {
-    /// Routing by `snapshot` from now on.
+    /// Routing by `snapshot`.
     pub fn new(snapshot: Snapshot, external: ExternalClusters) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -58,7 +58,7 @@ impl Routing {
         })
     }
 
-    /// Every cluster there is: of the catalog, of transformers, and outside.
+    /// Every cluster that exists: of the catalog, of transformers, and outside.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         let snapshot = self.snapshot.load();
         let mut clusters = snapshot.clusters();
@@ -69,7 +69,7 @@ impl Routing {
 }
 
 impl Router {
-    /// The routes of one worker, none of which is known yet.
+    /// A router for one worker, with no routes yet.
     pub fn new(routing: Arc<Routing>) -> Self {
         let routes = RouteCache::new(routing.bindings.clone());
         Self { routing, routes, rng: RefCell::new(fastrand::Rng::new()) }
@@ -80,8 +80,8 @@ impl Router {
         self.routing.snapshot.load_full()
     }
 
-    /// The cluster of the service that owns the address `dialled`, or else of that very address. `known` keeps the latter for
-    /// the connection that dialled it.
+    /// The cluster of the service that owns the address `dialled`, or else of that address itself. `known` caches the
+    /// latter for the connection that dialled it.
     pub fn cluster_of(
         &self,
         snapshot: &Snapshot,
@@ -93,7 +93,7 @@ impl Router {
         }
         let fixed = || self.routing.external.fixed(dialled, Instant::now());
         let mut known = known.borrow_mut();
-        // One that was forgotten meanwhile keeps no connections, and its successor does.
+        // A cluster that was dropped meanwhile keeps no connections; its successor does.
         known.take_if(|cluster| cluster.is_retired());
         known.get_or_insert_with(fixed).clone()
     }

@@ -1,8 +1,9 @@
-//! Which addresses of an answer are used.
+//! Selects the addresses of a DNS answer.
 //!
-//! Only those that weir may connect to, so that an answer which names a good address and a refused one costs nobody a
-//! request. That is for comfort: the refusal itself is where weir connects (`upstream`). And only those that this node has a
-//! route to (RFC 6724 §6, rule 1); no other rule of RFC 6724 puts them in order, since they are balanced.
+//! Only those that weir may connect to are used, so that an answer with a good address and a refused one causes no
+//! failed request. That is not the security check: connections are refused where weir connects (`upstream`). And only
+//! those that this node has a route to (RFC 6724 §6, rule 1); no other rule of RFC 6724 orders them, since they are
+//! balanced.
 
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
@@ -16,12 +17,12 @@ use crate::telemetry::Counter;
 use crate::transport::Way;
 
 impl ExternalClusters {
-    /// The endpoints of an answer for `name`: the addresses that weir may connect to and that there is a route to (RFC 6724
-    /// §6, rule 1), as many as are used. When there are none they are all kept, and whoever asks for them hears why.
+    /// The endpoints of an answer for `name`: the addresses that weir may connect to and has a route to (RFC 6724 §6,
+    /// rule 1), up to the limit. If there are none, all are kept, so that the request's fault gives the reason.
     ///
     /// # Errors
     ///
-    /// An address, when the name is below the cluster's domain and no address can be the cluster's.
+    /// An address, when the name is below the cluster's domain and none of its addresses can be the cluster's.
     pub(super) fn endpoints(
         &self,
         snapshot: &Snapshot,
@@ -47,12 +48,12 @@ impl ExternalClusters {
         Ok(self.some(kept, config.limits.addresses).into())
     }
 
-    /// Whether packets for `address` have a way out, as far as can be told.
+    /// Whether packets for `address` have a route; `true` where that is not known.
     pub(super) fn has_route(&self, address: IpAddr) -> bool {
         self.routes.way(address) != Way::None
     }
 
-    /// Those of `all` that are `good`, the others being counted; all of them when none is.
+    /// Those of `all` that are `good`, counting the others; all of them when none is good.
     fn unless_none(
         &self,
         all: Vec<Endpoint>,
@@ -64,7 +65,7 @@ impl ExternalClusters {
         if good.is_empty() { bad } else { good }
     }
 
-    /// At most `limit` of `all`, sorted by address: the same at each look-up, and other ones on other nodes.
+    /// At most `limit` of `all`, sorted by address: the same choice at each look-up, a different one on other nodes.
     fn some(&self, all: Vec<Endpoint>, limit: usize) -> Vec<Endpoint> {
         if all.len() <= limit {
             return all;

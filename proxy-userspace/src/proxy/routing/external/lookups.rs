@@ -1,9 +1,10 @@
-//! Look-ups under way: one for each name however many requests wait for it, a bound on all, and a share for each client.
+//! Look-ups in progress: one per name, however many requests wait for it, with a limit on all and a share for each
+//! client.
 //!
-//! A name that never answers is under way until its time is over. Without shares, one client with enough of them would
-//! leave nobody else a look-up. A client may have a quarter of what the others leave free, which keeps some for the next
-//! one: the dynamic threshold of shared switch memory (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
-//! Shared-Memory Packet Switches", 1998).
+//! The look-up of a name that never answers lasts until its timeout. Without shares, one client with enough such names
+//! would block the look-ups of all others. A client may have a quarter of what the others leave free, which keeps some
+//! for the next client: the dynamic threshold of shared switch memory (Choudhury and Hahne, "Dynamic Queue Length
+//! Thresholds for Shared-Memory Packet Switches", 1998).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,21 +17,21 @@ use tokio::sync::watch;
 use crate::discovery::dns::{Answer, DnsError};
 use crate::telemetry::Counter;
 
-/// Questions of one look-up: a name's IPv4 and its IPv6 addresses.
+/// Questions of one look-up: a name's A and AAAA records.
 const QUESTIONS: usize = 2;
 
-/// Whose request asks, and how much more it may ask.
+/// The client that asks, and how much more its request may ask.
 #[derive(Debug)]
 pub struct Asker {
     client: IpAddr,
     questions: usize,
     spent: bool,
-    /// Names of which it has heard that there are none.
+    /// Names that DNS denied for it.
     denied: Vec<Box<str>>,
 }
 
 impl Asker {
-    /// A request of `client` that may cause `questions` to be asked of DNS.
+    /// A request of `client` that may cause up to `questions` DNS questions.
     pub fn new(client: IpAddr, questions: usize) -> Self {
         Self { client: client.to_canonical(), questions, spent: false, denied: Vec::new() }
     }
@@ -40,22 +41,22 @@ impl Asker {
         Self::new(self.client, QUESTIONS)
     }
 
-    /// Whether it wanted to ask more than it may.
+    /// Whether it tried to exceed its allowance.
     pub fn is_spent(&self) -> bool {
         self.spent
     }
 
-    /// There is no such name: its request need not ask for it again.
+    /// Records that the name does not exist: its request need not ask again.
     pub(super) fn deny(&mut self, name: &str) {
         self.denied.push(name.into());
     }
 
-    /// Whether it has heard that there is no such name.
+    /// Whether DNS denied this name.
     pub(super) fn is_denied(&self, name: &str) -> bool {
         self.denied.iter().any(|it| **it == *name)
     }
 
-    /// Takes one look-up off what it may ask.
+    /// Takes one look-up from its allowance.
     fn spend(&mut self) -> bool {
         match self.questions.checked_sub(QUESTIONS) {
             Some(left) => self.questions = left,
@@ -68,11 +69,11 @@ impl Asker {
 /// Why a name was not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// The client has its share of look-ups under way.
+    /// The client has reached its share of look-ups in progress.
     Client = 0,
-    /// The node has as many as it may.
+    /// The node has reached its limit.
     Node = 1,
-    /// The request has caused as many questions as it may.
+    /// The request has reached its limit of questions.
     Request = 2,
     /// weir is stopping.
     Stopping = 3,
@@ -83,25 +84,25 @@ impl Busy {
     pub const LABELS: [&'static str; 4] = ["client", "node", "request", "stopping"];
 }
 
-/// What a look-up came to.
+/// The result of a look-up.
 type Told = Result<Answer, DnsError>;
 
-/// The look-ups that are under way.
+/// The look-ups in progress.
 #[derive(Debug, Default)]
 pub struct LookUps {
     state: Mutex<State>,
-    /// Look-ups that were not begun, by reason: [`Busy::LABELS`].
+    /// Look-ups that were not started, by reason: [`Busy::LABELS`].
     pub refused: [Counter; Busy::LABELS.len()],
 }
 
 #[derive(Debug, Default)]
 struct State {
     names: HashMap<Box<str>, watch::Receiver<Option<Told>>>,
-    /// How many of them each client has begun.
+    /// How many of them each client has started.
     clients: HashMap<IpAddr, usize>,
 }
 
-/// A look-up that is under way.
+/// A look-up in progress.
 struct Turn {
     all: Arc<LookUps>,
     name: Box<str>,
@@ -109,13 +110,13 @@ struct Turn {
 }
 
 impl LookUps {
-    /// How many are under way.
+    /// How many are in progress.
     pub fn under_way(&self) -> usize {
         self.state.lock().names.len()
     }
 
-    /// What `ask`, which runs on `control`, comes to for `name`; or what another request's look-up of it comes to, which
-    /// is under way. There are `most` at the same time.
+    /// The result of `ask`, which runs on `control`, for `name`; or the result of another request's look-up of it that
+    /// is in progress. At most `most` run at the same time.
     pub(super) async fn answer<A>(
         self: &Arc<Self>,
         name: &str,
@@ -161,7 +162,7 @@ impl LookUps {
         drop(state);
         let turn = Turn { all: self.clone(), name: name.into(), client: asker.client };
         let asking = ask(name.into());
-        // It goes on when the request that began it is gone: others may wait for it.
+        // It continues when its request is gone: others may wait for it.
         control.spawn(async move {
             let answer = asking.await;
             drop(turn);
@@ -171,10 +172,10 @@ impl LookUps {
     }
 }
 
-/// Of the look-ups that are free, a client may have as many as one in so many.
+/// A client may have one in this many of the free look-ups.
 const SHARE: usize = 4;
 
-/// Whether a client that has `own` look-ups under way may begin one more where there is room for `free`.
+/// Whether a client with `own` look-ups in progress may start one more while `free` are left.
 fn may_begin(own: usize, free: usize) -> Result<(), Busy> {
     match (own, free) {
         (_, 0) => Err(Busy::Node),
@@ -207,7 +208,7 @@ mod tests {
         Asker::new([10, 1, 0, last].into(), 1000)
     }
 
-    /// How many names that never answer `asker` gets under way; why not more.
+    /// How many names that never answer `asker` gets in progress, and why not more.
     fn fill(look_ups: &Arc<LookUps>, asker: &mut Asker, most: usize, prefix: &str) -> (usize, Busy) {
         let mut begun = 0;
         loop {

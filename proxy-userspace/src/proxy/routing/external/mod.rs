@@ -1,11 +1,12 @@
-//! Destinations outside the catalog: DNS names, and addresses as they stand.
+//! Destinations outside the catalog: DNS names, and literal addresses.
 //!
-//! Each becomes a cluster of its own, so that it is balanced, broken and counted like any other. The table has a
-//! bound; the one used longest ago makes room. An answer a little past its TTL serves on while it is asked for anew; one
-//! that nobody has asked for since is waited for. An old answer is kept when DNS fails.
+//! Each becomes its own cluster, so that it is balanced, ejected and counted like any other. The table has a limit and
+//! evicts the least recently used. An answer slightly past its TTL is still used while it is refreshed; for an older
+//! one the request waits for the refresh. An old answer is kept when DNS fails.
 //!
-//! What DNS is asked about a host, and in which order, [`Rules::questions`] says. Addresses for a name below the cluster's own
-//! domain have to be the cluster's (`names.clusterRanges`): whoever answers otherwise is not its DNS.
+//! [`Rules::questions`] gives the DNS questions for a host, and their order. Addresses for a name below the cluster's
+//! own domain must be in the cluster's ranges (`names.clusterRanges`): a server that answers otherwise is not the
+//! cluster's DNS.
 //!
 //! [`Rules::questions`]: crate::domain::name::Rules::questions
 
@@ -37,10 +38,10 @@ use crate::proxy::upstream::cluster::Cluster;
 use crate::telemetry::Counter;
 use crate::transport::KernelRoutes;
 
-/// How long a name is believed when DNS cannot be asked again.
+/// How long a name is used when DNS cannot be asked again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How long after its TTL an answer may serve a request while it is asked for anew.
+/// How long after its TTL an answer may serve a request while it is refreshed.
 const PAST: Duration = Duration::from_secs(2);
 
 /// Entries unused for this long are dropped.
@@ -56,36 +57,36 @@ pub struct ExternalClusters {
     control: Handle,
     routes: KernelRoutes,
     choice: RandomState,
-    /// Those that are under way.
+    /// Look-ups in progress.
     pub look_ups: Arc<LookUps>,
     /// Entries dropped because the table was full.
     pub evicted: Counter,
     /// Look-ups that DNS did not answer.
     pub failed: Counter,
-    /// Addresses that DNS gave and weir does not connect to.
+    /// Addresses from DNS that weir does not connect to.
     pub refused: Counter,
-    /// Addresses that DNS gave and this node has no route to.
+    /// Addresses from DNS that this node has no route to.
     pub unreachable: Counter,
-    /// Addresses that DNS gave beyond as many as are used.
+    /// Addresses from DNS beyond the limit per name.
     pub surplus: Counter,
-    /// Addresses that DNS gave for names below the cluster's domain, and that cannot be the cluster's.
+    /// Addresses from DNS for names below the cluster's domain that cannot be the cluster's.
     pub foreign: Counter,
-    /// Requests that went to an address which the cluster's DNS has for one of its names.
+    /// Requests to an address that the cluster's DNS has for one of its names.
     pub unbalanced: Counter,
 }
 
 /// Why there is no cluster for a name.
 enum Miss {
-    /// DNS has no address of it, or did not answer.
+    /// DNS has no address for it, or did not answer.
     Dns(DnsError),
-    /// DNS has this address for a name below the cluster's domain, and no other.
+    /// DNS has only addresses like this one for a name below the cluster's domain.
     Foreign(IpAddr),
     /// weir could not ask.
     Fault(Fault),
 }
 
 impl ExternalClusters {
-    /// An empty table. Look-ups run on `control`; connections will have the SO_MARK `mark`.
+    /// An empty table. Look-ups run on `control`; connections get the SO_MARK `mark`.
     pub fn new(config: &RoutingConfig, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
         Self {
             table: Mutex::new(Table::new(config.policies.clone())),
@@ -106,17 +107,17 @@ impl ExternalClusters {
         }
     }
 
-    /// Looks names up by this from now on; what is known stays as long as its TTL says.
+    /// Uses this resolver from now on; known answers stay until their TTL.
     pub fn ask(&self, dns: Option<Dns>) {
         self.dns.store(dns.map(Arc::new));
     }
 
-    /// The cluster of a place outside, looked up if need be, for a request of `asker` that sees `snapshot`.
+    /// The cluster of an outside destination, looked up if needed, for a request of `asker` with `snapshot`.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unbound`] when DNS has no address for it, or `asker` may not ask any more, saying only why;
-    /// [`Kind::Overload`] when too many look-ups are under way.
+    /// [`Kind::Unbound`] when DNS has no address for it, or when `asker` may cause no more look-ups (the text is only
+    /// the reason); [`Kind::Overload`] when too many look-ups are in progress.
     pub async fn cluster(
         self: &Arc<Self>,
         snapshot: &Arc<Snapshot>,
@@ -134,7 +135,8 @@ impl ExternalClusters {
                 denied = Miss::Dns(DnsError::NoSuchName).of(name, host);
                 continue;
             }
-            // What the cluster's DNS has for a Service may be local: kube-proxy's IPVS mode makes Services' addresses so.
+            // What the cluster's DNS returns for a Service may be local: kube-proxy's IPVS mode makes Service addresses
+            // local.
             match self.named(snapshot, (name, *port), Exempt::ServiceEndpoint, asker).await {
                 Err(miss @ Miss::Dns(DnsError::NoSuchName)) => {
                     asker.deny(name);
@@ -157,7 +159,7 @@ impl ExternalClusters {
         }
     }
 
-    /// The cluster of an absolute name, looked up if need be.
+    /// The cluster of an absolute name, looked up if needed.
     async fn named(
         self: &Arc<Self>,
         snapshot: &Arc<Snapshot>,
@@ -190,7 +192,7 @@ impl ExternalClusters {
         Ok(self.insert((name.into(), port), exempt, &endpoints, (until, Instant::now())))
     }
 
-    /// The cluster of one address, as it was dialled.
+    /// The cluster of one address that was dialled.
     pub fn fixed(&self, address: SocketAddr, now: Instant) -> Arc<Cluster> {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let key: Key = (address.ip().to_string().into(), address.port());
@@ -200,7 +202,7 @@ impl ExternalClusters {
         self.insert(key, Exempt::No, &[Endpoint::at(address)].into(), (None, now))
     }
 
-    /// What DNS says of `host`, as far as `asker` may ask.
+    /// The DNS answer for `host`, as far as `asker` may ask.
     async fn answer(
         self: &Arc<Self>,
         snapshot: &Snapshot,
@@ -218,7 +220,7 @@ impl ExternalClusters {
         self.look_ups.answer(host, asker, snapshot.config.limits.dns_lookups, &self.control, ask).await
     }
 
-    /// Asks for `host` again. What failed is returned, and has been dealt with.
+    /// Asks for `host` again. A failure is returned, and already handled.
     async fn refresh(
         self: &Arc<Self>,
         snapshot: &Snapshot,
@@ -226,7 +228,7 @@ impl ExternalClusters {
         port: u16,
         asker: &mut Asker,
     ) -> Result<(), DnsError> {
-        // The last addresses serve on where there is no room for it.
+        // The last addresses stay in use when no look-up may be started.
         let Ok(answer) = self.answer(snapshot, &host, asker).await else { return Ok(()) };
         let (mut table, key) = (self.table.lock(), (host, port));
         let table = &mut table.entries;
@@ -258,7 +260,7 @@ impl ExternalClusters {
 }
 
 impl Miss {
-    /// What a request for `host` hears for which `name` was looked up.
+    /// The fault of a request for `host`, for which `name` was looked up.
     fn of(self, name: &str, host: &str) -> Fault {
         match self {
             Self::Dns(why) if name == host => Fault::new(Kind::Unbound, why.to_string()),
@@ -272,7 +274,7 @@ impl Miss {
     }
 }
 
-/// What a cluster outside the catalog is called.
+/// The name of a cluster outside the catalog.
 fn title(host: &str, port: u16) -> Box<str> {
     let port = Some(port).filter(|&port| port != 80);
     Host { host: host.into(), port, scope: Scope::Anywhere }.to_string().into()

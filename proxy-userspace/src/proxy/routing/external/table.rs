@@ -1,7 +1,7 @@
-//! The clusters outside the catalog, by host and port, in the order of their last use.
+//! The clusters outside the catalog, by host and port, in order of last use.
 //!
-//! Workers share its lock: making room, lowering the limit and dropping what is unused visit only the entries that go, and
-//! their connections are closed without the lock.
+//! Workers share its lock: making room, lowering the limit and dropping unused entries visit only the entries that are
+//! removed, and their connections are closed outside the lock.
 
 use std::hash::RandomState;
 use std::net::IpAddr;
@@ -18,15 +18,16 @@ use crate::domain::ssrf::Exempt;
 use crate::proxy::routing::snapshot::PolicySource;
 use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy};
 
-/// The table, and what the policies in it are made of.
+/// The table, and the source of the policies in it.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) entries: Entries,
-    /// What the policies of all of them are of, and of those that are to come.
+    /// The source of the policies of all entries, present and future.
     pub(super) policies: Arc<PolicySource>,
 }
 
-/// Unbounded by itself: `limit` can change. The hasher is SipHash with a random key, since clients choose the names.
+/// The limit is enforced here, not by the cache: it can change. The hasher is SipHash with a random key, since clients
+/// choose the names.
 pub(super) type Entries = LruCache<Key, Entry, RandomState>;
 
 /// A host, or an address, and a port.
@@ -35,7 +36,7 @@ pub(super) type Key = (Box<str>, u16);
 /// A name that is in the table.
 pub(super) struct Known {
     pub(super) cluster: Arc<Cluster>,
-    /// How long its answer has been past its TTL, for whoever is to ask again.
+    /// How long its answer has been past its TTL; only for the caller that must refresh it.
     pub(super) past: Option<Duration>,
 }
 
@@ -54,14 +55,14 @@ impl Table {
 }
 
 impl ExternalClusters {
-    /// Keeps at most `limit` entries from now on, those that were used last.
+    /// Keeps at most `limit` entries from now on, the most recently used ones.
     pub fn keep(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
         let is_over = |entries: &Entries| entries.len() > limit;
         self.evicted.add(self.retire_oldest_while(is_over) as u64);
     }
 
-    /// Gives every cluster the policy that it has by `policies`, those to come as well.
+    /// Gives every cluster its policy from `policies`, future ones as well.
     pub fn adopt(&self, policies: &PolicySource) {
         let known: Vec<(Key, Arc<Cluster>)> = {
             let mut table = self.table.lock();
@@ -71,14 +72,15 @@ impl ExternalClusters {
             table.policies = Arc::new(policies.clone());
             table.entries.iter().map(|(key, entry)| (key.clone(), entry.cluster.clone())).collect()
         };
-        // Workers wait for the table, so what takes a while is done without it.
+        // Workers wait for the table, so slow work is done outside the lock.
         for ((host, port), cluster) in known {
             take_over(&cluster, policies.outside(&host, port));
         }
     }
 
-    /// Whether weir connects to addresses in `ranges` has changed: what has such addresses is forgotten with its unused
-    /// connections, and the other names are asked for again, since addresses of theirs may have been left out.
+    /// Called when it has changed whether weir connects to addresses in `ranges`: clusters with such addresses are
+    /// removed and their unused connections closed; the other names are looked up again, since some of their addresses
+    /// may have been left out.
     pub fn forget(&self, ranges: &[IpNet], now: Instant) {
         self.table.lock().entries.retain(|_, entry| {
             let is_in = |address: IpAddr| ranges.iter().any(|range| range.contains(&address.to_canonical()));
@@ -96,7 +98,7 @@ impl ExternalClusters {
         self.table.lock().entries.iter().map(|(_, entry)| entry.cluster.clone()).collect()
     }
 
-    /// Drops what nobody has used for long.
+    /// Drops what has been unused for long.
     pub fn sweep(&self, now: Instant) {
         self.retire_oldest_while(|entries| {
             let oldest = entries.iter().next();
@@ -104,7 +106,8 @@ impl ExternalClusters {
         });
     }
 
-    /// Drops the entry that was used longest ago as long as `goes` holds; how many went. The lock is free between any two.
+    /// Drops the least recently used entry as long as `goes` returns true. Returns how many were dropped. The lock is
+    /// released between any two.
     fn retire_oldest_while(&self, goes: impl Fn(&Entries) -> bool) -> usize {
         let next = || {
             let entries = &mut self.table.lock().entries;
@@ -113,7 +116,7 @@ impl ExternalClusters {
         std::iter::from_fn(next).map(|(_, gone)| gone.cluster.retire()).count()
     }
 
-    /// The cluster of a name that is known, unless other addresses are refused for it.
+    /// The cluster of a known name, unless different addresses are refused for it.
     pub(super) fn known(&self, host: &str, port: u16, exempt: Exempt, now: Instant) -> Option<Known> {
         self.known_by(&(host.into(), port), exempt, now)
     }
@@ -125,13 +128,14 @@ impl ExternalClusters {
         let past = entry.valid_until.map(|until| now.saturating_duration_since(until));
         let past = past.filter(|past| !past.is_zero());
         if past.is_some() {
-            // Whoever sees the expiry first asks again; the rest use the old answer meanwhile.
+            // The first caller that sees the expiry refreshes; the others use the old answer meanwhile.
             entry.valid_until = Some(now + RETRY);
         }
         Some(Known { cluster: entry.cluster.clone(), past })
     }
 
-    /// The cluster for `key`, new unless there is one by now; its endpoints are good until then, and it is used now.
+    /// The cluster for `key`, created unless there is one by now; its endpoints are valid until then, and it is used
+    /// now.
     pub(super) fn insert(
         &self,
         key: Key,
@@ -145,7 +149,7 @@ impl ExternalClusters {
         cluster.apply(endpoints);
         let mut table = self.table.lock();
         if !Arc::ptr_eq(&table.policies, &policies) {
-            // They changed just now.
+            // The policies have changed just now.
             take_over(&cluster, table.policies.outside(&key.0, key.1));
         }
         let entries = &mut table.entries;
@@ -168,7 +172,7 @@ impl ExternalClusters {
     }
 }
 
-/// Gives `cluster` another policy, if it is another.
+/// Gives `cluster` this policy, if it differs.
 fn take_over(cluster: &Cluster, policy: ClusterPolicy) {
     if **cluster.policy() != policy {
         cluster.adopt(&Arc::new(policy));

@@ -1,4 +1,4 @@
-//! Building a snapshot from a catalog: whole when the configuration changes, and from the one before when services do.
+//! Builds a snapshot from a catalog: completely when the configuration changes, incrementally when services do.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,49 +19,49 @@ use crate::domain::route::Configured;
 use crate::domain::ssrf::Exempt;
 use crate::proxy::upstream::cluster::{ClusterPolicy, LazyCluster, View};
 
-/// Everything a snapshot is made of but the catalog: it changes only with the configuration.
+/// Everything in a snapshot except the catalog: it changes only with the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutingConfig {
     /// How names become canonical.
     pub rules: Rules,
-    /// Whether names outside are looked up.
+    /// Whether outside names are looked up.
     pub dns: bool,
     /// Whether a short name of an explicit client means its pod's own namespace.
     pub client_namespace: bool,
-    /// Where an answer for a name below the cluster's domain has to lie.
+    /// Address ranges that an answer for a name below the cluster's domain must be in.
     pub cluster_ranges: Allow,
-    /// The base dtab, and the configuration's after it.
+    /// The base dtab, followed by the configuration's.
     pub dtab: Arc<Dtab>,
-    /// Whose requests may bring dtab entries of their own.
+    /// Clients whose requests may contain dtab entries.
     pub overrides: Allow,
-    /// From whom requests for a diagnosis are answered.
+    /// Clients whose requests for a diagnosis are answered.
     pub diagnostics: Allow,
-    /// How those names are made.
+    /// How the names of explicit requests are made.
     pub identifiers: Vec<Identifier>,
-    /// The namers, in the order they are asked.
+    /// The namers, in the order in which they are asked.
     pub namers: Vec<Configured>,
-    /// What policies of clusters are made of.
+    /// The source of cluster policies.
     pub policies: PolicySource,
-    /// What attempts may take.
+    /// Limits on attempts.
     pub limits: Limits,
     /// Data-plane workers.
     pub workers: usize,
-    /// What weir does not connect to besides.
+    /// Further ranges that weir does not connect to.
     pub refused: Arc<[IpNet]>,
     /// This node.
     pub node: Node,
 }
 
 impl RoutingConfig {
-    /// What the names of explicit requests start with.
+    /// The prefix of the names of explicit requests.
     pub fn prefix(&self) -> &Path {
         &self.policies.prefix
     }
 }
 
 impl Snapshot {
-    /// The snapshot of `config` and `catalog`. Clusters of `before` that still exist are kept, and have their settings of this
-    /// snapshot from now on.
+    /// The snapshot of `config` and `catalog`. Clusters of `before` that still exist are kept, and adopt their settings
+    /// of this snapshot.
     pub fn build(config: &RoutingConfig, catalog: Arc<Catalog>, before: Option<&Self>) -> Self {
         let mut snapshot = Self {
             catalog: catalog.clone(),
@@ -84,8 +84,8 @@ impl Snapshot {
         snapshot
     }
 
-    /// The snapshot after `changes`, which led to `catalog`. It shares with this one whatever they leave alone: the work is
-    /// proportional to them.
+    /// The snapshot after `changes`, which led to `catalog`. It shares everything unchanged with this one: the work is
+    /// proportional to the changes.
     pub fn with(&self, catalog: Arc<Catalog>, changes: &Changes) -> Self {
         let mut snapshot = Self {
             catalog: catalog.clone(),
@@ -132,7 +132,7 @@ impl Snapshot {
         snapshot
     }
 
-    /// Hands a service's endpoints to its clusters.
+    /// Applies a service's endpoints to its clusters.
     pub(super) fn apply(&self, key: &ServiceKey, service: &Service) {
         for (port, bound) in service.ports.iter().zip(self.services.get(key).into_iter().flat_map(|it| &**it))
         {
@@ -140,7 +140,7 @@ impl Snapshot {
         }
     }
 
-    /// Closes what was in `ports` and is not in `kept`.
+    /// Retires the clusters that were in `ports` and are not in `kept`.
     fn retire(&self, ports: &[Port], kept: Option<&Arc<[Port]>>) {
         let stays = |port: &Port| {
             kept.is_some_and(|kept| kept.iter().any(|kept| Arc::ptr_eq(&kept.lazy, &port.lazy)))
@@ -148,8 +148,7 @@ impl Snapshot {
         ports.iter().filter(|port| !stays(port)).for_each(|port| port.lazy.retire(&self.registry));
     }
 
-    /// Adds a service, keeping the seats of `before` that are still what they were; what holds for them may be other than it
-    /// was.
+    /// Adds a service, keeping each [`LazyCluster`] of `before` whose port is unchanged; its policy may have changed.
     fn put(&mut self, key: &ServiceKey, service: &Service, before: Option<&Arc<[Port]>>) {
         let host = host_name(key, &self.config.rules);
         let of_service = Arc::new(self.policy(service));
@@ -189,7 +188,7 @@ impl Snapshot {
             let Some(port) = ports.iter().find(|port| port.number == number) else { continue };
             let claims = self.owners.entry((address, number)).or_default();
             let claim = Claim { protocol: port.protocol, lazy: port.lazy.clone() };
-            // Two services with one address and port: the first by key has it, whatever the order of events.
+            // Two services with one address and port: the first by key owns it, whatever the order of events.
             match claims.binary_search_by(|it| it.lazy.service.cmp(key)) {
                 Ok(_) => {}
                 Err(at) => claims.insert(at, claim),
@@ -206,7 +205,7 @@ impl Snapshot {
         self.services.insert(key.clone(), ports);
     }
 
-    /// Takes the addresses and node ports that `service` had from it.
+    /// Removes the claims of `service` to addresses and node ports.
     fn give_up(&mut self, key: &ServiceKey, service: &Service) {
         for (_, NodePort { number, .. }) in node_ports(service) {
             let Some(claims) = self.node_ports.get_mut(&number) else { continue };
@@ -224,7 +223,7 @@ impl Snapshot {
         }
     }
 
-    /// What holds for a service where policies say nothing of it.
+    /// The policy of a service for which no policy is configured.
     fn policy(&self, service: &Service) -> ClusterPolicy {
         let all = self.config.policies.all;
         let balancer = if service.affinity.is_some() { Balancer::ClientIp } else { all.balancer };
@@ -238,12 +237,12 @@ fn sockets(service: &Service) -> impl Iterator<Item = (IpAddr, u16)> {
     addresses.into_iter().flat_map(|address| service.ports.iter().map(move |port| (address, port.number)))
 }
 
-/// Every node port of a service, with the place of its port among the others.
+/// Every node port of a service, with the index of its port.
 fn node_ports(service: &Service) -> impl Iterator<Item = (usize, NodePort)> {
     service.ports.iter().enumerate().filter_map(|(at, port)| Some((at, port.node_port?)))
 }
 
-/// Whether two versions of a service differ in their endpoints only, and not in what those are called.
+/// Whether two versions of a service differ in their endpoints only, and not in the names of these.
 pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
     before.addresses == after.addresses
         && before.written == after.written
@@ -257,7 +256,7 @@ pub(super) fn same_shape(before: &Service, after: &Service) -> bool {
         })
 }
 
-/// The canonical host of a service: its name, with its namespace unless that is the default one.
+/// The canonical host of a service: its name, and its namespace unless that is the default one.
 fn host_name(key: &ServiceKey, rules: &Rules) -> Box<str> {
     if key.namespace.is_empty() || *key.namespace == *rules.namespace {
         (&*key.name).into()

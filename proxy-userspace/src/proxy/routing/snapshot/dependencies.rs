@@ -1,8 +1,8 @@
-//! What a bound name depends on, and what of that has changed since.
+//! What a bound name depends on, and which of that has changed since.
 //!
-//! A name stays bound as long as every service and address that was asked about when it was bound, those that did not
-//! exist included, is what it was then. Each such fact is a number here, so that a route's facts are a few words; that two
-//! facts may share one costs a needless binding once in a while, and never a wrong one.
+//! A name stays bound as long as every service and address that was asked about when it was bound, including those that
+//! did not exist, is unchanged. Each such dependency is a number here, so that a route's dependencies are a few words;
+//! a collision of two numbers occasionally causes a needless rebinding, never a wrong binding.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -12,61 +12,61 @@ use smallvec::SmallVec;
 
 use crate::domain::catalog::ServiceKey;
 
-/// What may change about a binding: that a service is there and what its ports are, whose an address and port is, or what
-/// is known at all.
+/// One thing that a binding may depend on: that a service exists and what its ports are, who owns an address and port,
+/// or what is known at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dependency(u64);
 
-/// The facts that one name was bound by.
+/// The dependencies of one name.
 pub type Dependencies = SmallVec<[Dependency; 4]>;
 
-/// What a binding rests on.
+/// What a binding depends on.
 #[derive(Clone, Debug, Default)]
 pub struct BoundBy {
-    /// What it was bound by.
+    /// Its dependencies.
     pub dependencies: Dependencies,
-    /// What was not known yet and may bind it otherwise.
+    /// What was not known yet and may change the binding.
     pub unknown: Option<String>,
 }
 
-/// Which snapshot of those that follow each other; later ones are greater.
+/// The number of a snapshot in its sequence; later ones are greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(u64);
 
-/// Facts remembered to have changed; with more, every name is bound again once.
+/// Changes that are remembered; beyond that, every name is rebound once.
 const REMEMBERED: usize = 16_384;
 
-/// When which facts changed. Cloning it costs nothing.
+/// When each dependency changed. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ChangeLog {
     now: Generation,
-    /// What was bound before is bound by other rules, or it is not known what changed since.
+    /// Bindings from before this generation are invalid: the rules changed, or the changes are no longer remembered.
     since: Generation,
     changed: OrdMap<Dependency, Generation>,
 }
 
 impl Dependency {
-    /// What there is of a service.
+    /// A service and its ports.
     pub(super) fn service(key: &ServiceKey) -> Self {
         Self::from_hash(key)
     }
 
-    /// Whose an address and port is.
+    /// The owner of an address and port.
     pub(super) fn address(address: IpAddr, port: u16) -> Self {
         Self::from_hash(&(address, port))
     }
 
-    /// Whose a port of nodes' addresses is.
+    /// The owner of a port at nodes' addresses.
     pub(super) fn node_port(port: u16) -> Self {
         Self::from_hash(&("node port", port))
     }
 
-    /// Which addresses are nodes'.
+    /// The set of nodes' addresses.
     pub(super) fn nodes() -> Self {
         Self::from_hash(&"nodes")
     }
 
-    /// What is known of the cluster's services as a whole.
+    /// Whether the cluster's services are known.
     pub(super) fn awaited() -> Self {
         Self::from_hash(&"awaited")
     }
@@ -86,23 +86,23 @@ impl Generation {
 }
 
 impl ChangeLog {
-    /// The present.
+    /// The present generation.
     pub(super) fn now(&self) -> Generation {
         self.now
     }
 
-    /// The next snapshot, before anything in it has changed.
+    /// The log of the next snapshot, without changes so far.
     pub(super) fn next(&self) -> Self {
         Self { now: Generation(self.now.0 + 1), ..self.clone() }
     }
 
-    /// The next snapshot, in which nothing holds of what held before.
+    /// The log of the next snapshot, in which all earlier bindings are invalid.
     pub(super) fn anew(&self) -> Self {
         let now = Generation(self.now.0 + 1);
         Self { now, since: now, changed: OrdMap::new() }
     }
 
-    /// `dependency` changes in this snapshot.
+    /// Records that `dependency` changes in this snapshot.
     pub(super) fn change(&mut self, dependency: Dependency) {
         if self.changed.len() >= REMEMBERED {
             (self.since, self.changed) = (self.now, OrdMap::new());
@@ -110,7 +110,7 @@ impl ChangeLog {
         self.changed.insert(dependency, self.now);
     }
 
-    /// Whether `dependencies` are what they were in the snapshot of `then`.
+    /// Whether `dependencies` are unchanged since the snapshot of `then`.
     pub(super) fn holds(&self, dependencies: &[Dependency], then: Generation) -> bool {
         then >= self.since
             && dependencies

@@ -1,11 +1,11 @@
-//! The snapshot: everything a request is decided by.
+//! The snapshot: everything that decides a request.
 //!
-//! A request takes the current snapshot once and is answered by it, so a reload never splits a request. Building
-//! one keeps every cluster that is still named, and with it load, breakers and connections; it takes over the settings that it
-//! has in the new snapshot. When only endpoints
-//! changed there is no new snapshot at all: [`Snapshot::absorb`] hands them to their clusters. When services come and go
-//! the next snapshot shares all others with the one before ([`Snapshot::with`]): nothing a catalog's change costs is
-//! proportional to the cluster.
+//! A request takes the current snapshot once and is answered by it, so a reload never affects a request halfway.
+//! Building a snapshot keeps every cluster that is still named, with its load, breakers and connections; the cluster
+//! adopts its settings of the new snapshot. When only endpoints changed there is no new snapshot at all:
+//! [`Snapshot::absorb`] applies them to their clusters. When services are added or removed, the next snapshot shares
+//! all others with the one before ([`Snapshot::with`]): no cost of a catalog's change is proportional to the size of
+//! the cluster.
 
 mod build;
 mod dependencies;
@@ -35,30 +35,30 @@ use crate::proxy::routing::route::Route;
 use crate::proxy::upstream::DialRules;
 use crate::proxy::upstream::cluster::{Cluster, ClusterRegistry, LazyCluster};
 
-/// What one request sees.
+/// The state that one request sees.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The catalog it was built from.
     pub catalog: Arc<Catalog>,
-    /// What it was built with.
+    /// The configuration it was built with.
     pub config: RoutingConfig,
     services: OrdMap<ServiceKey, Arc<[Port]>>,
     owners: OrdMap<(IpAddr, u16), Claims>,
-    /// The service ports that are at nodes' addresses, by the number there.
+    /// Service ports exposed at nodes' addresses, by node port number.
     node_ports: OrdMap<u16, NodeClaims>,
-    /// The clusters that were made, of all snapshots that follow each other.
+    /// The clusters created so far, shared by all snapshots of the sequence.
     registry: Arc<ClusterRegistry>,
     change_log: dependencies::ChangeLog,
-    /// The dtab of a request that brings none.
+    /// The dtab of a request without one.
     none: Dtab,
 }
 
-/// Which addresses lead back to this node, or to weir.
+/// Addresses that lead back to this node, or to weir.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
     /// The node's own addresses.
     pub own: Vec<IpAddr>,
-    /// Where weir listens.
+    /// The addresses weir listens on.
     pub listeners: Vec<SocketAddr>,
 }
 
@@ -71,7 +71,7 @@ struct Port {
     lazy: Arc<LazyCluster>,
 }
 
-/// The service ports that say an address and port is theirs, by service; the first has it.
+/// The service ports that claim an address and port, ordered by service; the first owns it.
 type Claims = SmallVec<[Claim; 1]>;
 
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ struct Claim {
     lazy: Arc<LazyCluster>,
 }
 
-/// The service ports that say a node port is theirs, likewise.
+/// As `Claims`, for a node port.
 type NodeClaims = SmallVec<[(At, Claim); 1]>;
 
 /// The service port that owns a dialled address.
@@ -88,36 +88,36 @@ type NodeClaims = SmallVec<[(At, Claim); 1]>;
 pub struct Owner<'a> {
     /// Its cluster.
     pub cluster: &'a Arc<Cluster>,
-    /// What it declares of its protocol.
+    /// The application protocol that it declares.
     pub protocol: AppProtocol,
 }
 
 impl Snapshot {
-    /// Where `name` leads: by the dtabs of the configuration, and `request`'s own after them.
+    /// The route of `name`: by the dtabs of the configuration, followed by `request`'s own.
     pub fn bind(&self, name: &Path, request: Option<&Dtab>) -> Route {
         let dtabs = [&*self.config.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
         let asked = names::Asked::new(self);
         let delegation = Delegation { dtabs: &dtabs, namers: &self.config.namers, names: &asked, limits };
         let bound = delegation.bind(name);
-        // The reasons go to whoever sends the request.
+        // The reasons are shown to the client.
         let explain = || delegation.explain(name);
         Route::new((&self.config, self.services()), name, bound, asked.bound_by(), explain)
     }
 
-    /// The same, with every step.
+    /// As [`Self::bind`], with every step.
     pub fn explain(&self, name: &Path, request: Option<&Dtab>) -> Explanation<Arc<Cluster>> {
         let dtabs = [&*self.config.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
         Delegation { dtabs: &dtabs, namers: &self.config.namers, names: self, limits }.explain(name)
     }
 
-    /// Which snapshot this is of those that follow each other.
+    /// The number of this snapshot in its sequence.
     pub fn generation(&self) -> Generation {
         self.change_log.now()
     }
 
-    /// Whether what was bound by `dependencies` in the snapshot of `then` would be bound the same now.
+    /// Whether a binding with these `dependencies` from the snapshot of `then` is still valid.
     pub fn holds(&self, dependencies: &Dependencies, then: Generation) -> bool {
         self.change_log.holds(dependencies, then)
     }
@@ -130,7 +130,7 @@ impl Snapshot {
         Some(Owner { cluster: claim.lazy.cluster(&self.registry), protocol: claim.protocol })
     }
 
-    /// The service port that `port` of the node at `ip` is, if that is one.
+    /// The service port exposed as `port` on the node with address `ip`, if any.
     fn owner_of_node_port(&self, ip: IpAddr, port: u16) -> Option<&Claim> {
         let claims = self.node_ports.get(&port)?;
         let at = match self.config.node.own.iter().any(|own| own.to_canonical() == ip) {
@@ -141,24 +141,24 @@ impl Snapshot {
         claims.iter().find(|(of, _)| at == At::Own || *of == At::Every).map(|(_, claim)| claim)
     }
 
-    /// Every service that says `address` and `port` are its own, and not that they are left alone; the first has them.
+    /// Every service that claims `address` and `port`, whether or not they are left alone; the first owns them.
     pub fn claimants(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &ServiceKey> {
         let claims = self.owners.get(&(address.to_canonical(), port));
         let claims = claims.into_iter().flatten().filter(|claim| claim.protocol != AppProtocol::Direct);
         claims.map(|claim| &claim.lazy.service)
     }
 
-    /// Every cluster of the catalog that was asked for, files' before Services'.
+    /// Every cluster of the catalog that was requested, files before Services.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.registry.clusters()
     }
 
-    /// Every cluster that transformers make of one of the catalog, as far as requests have asked for it.
+    /// Every cluster that transformers derive from one of the catalog, as far as requested.
     pub fn views(&self) -> Vec<Arc<Cluster>> {
         self.clusters().iter().flat_map(|cluster| cluster.views()).collect()
     }
 
-    /// Where the clusters of one service are, one for each port.
+    /// The clusters of one service, one per port, created or not.
     pub fn clusters_of(&self, key: &ServiceKey) -> impl Iterator<Item = &LazyCluster> {
         self.services.get(key).into_iter().flat_map(|ports| &**ports).map(|port| &*port.lazy)
     }
@@ -168,24 +168,24 @@ impl Snapshot {
         if self.catalog.awaited.is_some() { Services::Awaited } else { Services::Known }
     }
 
-    /// Whether it was tried to get the first list of services, and that failed.
+    /// Whether getting the first list of services has failed.
     pub fn is_failing(&self) -> bool {
         self.catalog.awaited.as_ref().is_some_and(|awaited| awaited.is_failing)
     }
 
-    /// What it says of connecting to endpoints.
+    /// Its rules for connecting to endpoints.
     pub fn dial_rules(&self) -> DialRules<'_> {
         DialRules { limits: &self.config.limits, local: self.local() }
     }
 
-    /// Which addresses weir does not connect to.
+    /// Addresses that weir does not connect to.
     pub fn local(&self) -> LocalAddresses<'_> {
         let node = &self.config.node;
         LocalAddresses { own: &node.own, listeners: &node.listeners, refused: &self.config.refused }
     }
 
-    /// Hands `catalog`'s endpoints to their clusters, when nothing else differs. Returns whether that was all:
-    /// if not, a new snapshot is needed.
+    /// Applies `catalog`'s endpoints to their clusters, when nothing else differs. Returns whether that was all: if
+    /// not, a new snapshot is needed.
     pub fn absorb(&self, catalog: &Catalog, changes: &Changes) -> bool {
         let same_shape = |key: &ServiceKey| match (self.catalog.services.get(key), catalog.services.get(key))
         {

@@ -1,4 +1,4 @@
-//! What the namers know: the catalog, seen by delegation.
+//! Namers over the catalog, as used by delegation.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::domain::name::{Host, Labels, Path, Scope, ServiceName, Services};
 use crate::domain::route::{Answer, Kind, Names, Outside, Transformer};
 use crate::proxy::upstream::cluster::Cluster;
 
-/// A snapshot that a request asks, and what about.
+/// A snapshot that is asked, and what the answers depend on.
 pub(super) struct Asked<'a> {
     snapshot: &'a Snapshot,
     bound_by: RefCell<BoundBy>,
@@ -43,7 +43,7 @@ impl Names for Asked<'_> {
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
         self.snapshot.dependencies(kind, rest).into_iter().for_each(|dependency| self.depends_on(dependency));
         let answer = self.snapshot.find(kind, rest);
-        // Where the cluster's DNS is asked instead, that is not known either.
+        // Where the cluster's DNS is asked instead, the service is unknown, too.
         let is_awaited = matches!(answer, Answer::Unknown)
             || (matches!(answer, Answer::Outside { .. }) && !matches!(kind, Kind::Dns | Kind::Fs));
         if is_awaited {
@@ -65,7 +65,7 @@ impl Names for Asked<'_> {
                 .dependencies_of(&host)
                 .into_iter()
                 .for_each(|dependency| self.depends_on(dependency));
-            // As long as services are not known, it is asked for differently.
+            // While services are not known, the DNS questions differ.
             self.depends_on(Dependency::awaited());
         }
         self.snapshot.scoped(outside)
@@ -114,7 +114,7 @@ impl Names for Snapshot {
     }
 
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
-        // Who asked for it, and how that was written, makes no other cluster.
+        // The scope in which it was asked, and its spelling, do not make another cluster.
         let id = &id.unscoped();
         let policy = self.config.policy_of_view(id, &port.policy());
         let since = self.generation().number();
@@ -127,11 +127,11 @@ impl Names for Snapshot {
 }
 
 impl Snapshot {
-    /// What the answer of [`Names::find`] depends on, besides the configuration.
+    /// The dependencies of an answer of [`Names::find`], besides the configuration.
     fn dependencies(&self, kind: &Kind, rest: Labels<'_>) -> Dependencies {
         let of = |key: Option<ServiceKey>| key.iter().map(Dependency::service).collect();
         match kind {
-            // A file that comes into being may be for a part of what another was for.
+            // A new file may match fewer or more labels than an existing one.
             Kind::Fs => files(rest).map(|(key, _)| Dependency::service(&key)).collect(),
             Kind::K8s => of(rest.text(0).zip(rest.text(2)).map(|(namespace, name)| k8s(namespace, name))),
             Kind::K8sNamespace(namespace) => of(rest.text(1).map(|name| k8s(namespace, name))),
@@ -142,7 +142,7 @@ impl Snapshot {
         }
     }
 
-    /// What the meaning of a canonical host depends on.
+    /// The dependencies of a canonical host's meaning.
     fn dependencies_of(&self, host: &Host<'_>) -> Dependencies {
         match host.literal() {
             Some(address) => {
@@ -154,8 +154,8 @@ impl Snapshot {
         }
     }
 
-    /// What is said of a service that is not in the catalog. While services are not known, the cluster's DNS is asked for
-    /// `host` instead, and its address is used at `port` as it is.
+    /// The answer for a service that is not in the catalog. While services are not known, the cluster's DNS is asked
+    /// for `host` instead, and its address is used with `port` unchanged.
     fn absent(&self, host: &str, scope: Scope, port: Option<u16>, taken: usize) -> Answer<Arc<Cluster>> {
         match (self.services(), port) {
             (Services::Known, _) => Answer::Neg,
@@ -179,13 +179,13 @@ impl Snapshot {
         known.map_or(Answer::Neg, |(ports, taken)| self.found(ports.first(), taken))
     }
 
-    /// The port of a Service that is called `port`, by its name or number.
+    /// The port of a Service, by its name or number in `port`.
     fn service(&self, key: &ServiceKey, port: &str, taken: usize) -> Answer<Arc<Cluster>> {
         let number: Option<u16> = port.parse().ok();
         let has_name = |it: &Port| it.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(port));
         let is_it = |it: &&Port| has_name(it) || Some(it.number) == number;
         if !self.services.contains_key(key) {
-            // A port's name says no number, but for the one that HTTP is known by.
+            // A port's name gives no number, except for the default name of HTTP.
             let number = number.or_else(|| (*port == *self.config.rules.port).then_some(80));
             let host = format!("{}.{}", key.name, key.namespace);
             return self.absent(&host, Scope::Cluster, number, taken);
@@ -193,8 +193,8 @@ impl Snapshot {
         self.of_service(key, taken, number, |ports| ports.iter().find(is_it))
     }
 
-    /// The port of a Service that `choose` chooses. One that is only another name is that name, at the chosen port; where
-    /// it says no ports, at the one that was `asked` for.
+    /// The port of a Service that `choose` selects. An ExternalName Service becomes that name, at the selected port;
+    /// where it declares no ports, at the `asked` one.
     fn of_service(
         &self,
         key: &ServiceKey,
@@ -212,12 +212,12 @@ impl Snapshot {
         Answer::Alias { name: self.alias(external, port), taken }
     }
 
-    /// What a Service is another name for.
+    /// The target of an ExternalName Service.
     fn external_name(&self, key: &ServiceKey) -> Option<&str> {
         self.catalog.services.get(key)?.external_name.as_deref()
     }
 
-    /// The name of what `ExternalName` says: below the cluster's domain a Service, else a name that DNS may know.
+    /// The name for the value of `ExternalName`: a Service if below the cluster's domain, otherwise a DNS name.
     fn alias(&self, external: &str, port: u16) -> Path {
         let host = external.strip_suffix('.').unwrap_or(external);
         let is_own = self.scope_of(host.as_bytes()) == Scope::Cluster;
@@ -248,7 +248,7 @@ impl Snapshot {
         }
     }
 
-    /// `weir.dns`: what DNS may know, and addresses as they stand.
+    /// `weir.dns`: outside DNS names, and literal addresses.
     fn outside(&self, rest: Labels<'_>) -> Answer<Arc<Cluster>> {
         let Some(host) = self.host_in(rest) else { return Answer::Neg };
         if !host.is_address() && !self.is_outside(&host) {
@@ -259,13 +259,13 @@ impl Snapshot {
         Answer::Outside { outside, taken: 1 }
     }
 
-    /// The host that the first label says.
+    /// The host in the first label.
     pub(super) fn host_in<'a>(&self, rest: Labels<'a>) -> Option<Host<'a>> {
         self.config.rules.host_of(rest.text(0)?, rest.scope(0)).ok()
     }
 
-    /// The port of a Service that a host means: the number it says; else the port named `http` (settable), else
-    /// number 80, else the only one.
+    /// The port of a Service that a host means: its explicit number; else the port named `http` (settable), else number
+    /// 80, else the only one.
     pub(super) fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Option<&'a Port> {
         match host.port {
             Some(number) => ports.iter().find(|port| port.number == number),
@@ -276,17 +276,17 @@ impl Snapshot {
         }
     }
 
-    /// Whether DNS outside may know `host`: not without a dot, not as the cluster's own, not when it is off.
+    /// Whether outside DNS may be asked for `host`: not without a dot, not for the cluster's own, not when it is off.
     fn is_outside(&self, host: &Host<'_>) -> bool {
         self.config.dns && host.host.contains('.') && !self.owns(host)
     }
 }
 
-/// Labels that a file's name may have: the folders it lies in, and its own.
+/// Maximum labels of a file's name: its folders, and its own.
 const FILE_LABELS: usize = 9;
 
-/// The files that may be meant, and by how many labels: `hello`, or `http/hello` in a folder below. A folder and a file
-/// cannot have one name, so at most one of them exists.
+/// The files that may be meant, and how many labels each takes: `hello`, or `http/hello` in a subfolder. A folder and a
+/// file cannot have the same name, so at most one of them exists.
 pub(super) fn files(rest: Labels<'_>) -> impl Iterator<Item = (ServiceKey, usize)> {
     let mut name = String::new();
     (0..FILE_LABELS).map_while(move |at| {
@@ -303,7 +303,7 @@ pub(super) fn file(name: &str) -> ServiceKey {
     ServiceKey { namer: Namer::Fs, namespace: "".into(), name: name.into() }
 }
 
-/// Kubernetes has names in lower case, and linkerd's namer took them in any.
+/// Kubernetes names are lower case; linkerd's namer accepted any case.
 pub(super) fn k8s(namespace: &str, name: &str) -> ServiceKey {
     let lower = |text: &str| text.to_ascii_lowercase().into();
     ServiceKey { namer: Namer::K8s, namespace: lower(namespace), name: lower(name) }

@@ -1,5 +1,5 @@
-//! What the settings for all and the policies for some names make of a cluster: found out when it is made and when they
-//! change, so that requests find it there.
+//! Derives a cluster's policy from the general settings and the policies for some names: computed when the cluster is
+//! created and when they change, so that requests find it ready.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::domain::route::{Configured, Kind, Outside, Resolver, Transformer};
 use crate::proxy::routing::route::Lookup;
 use crate::proxy::upstream::cluster::{ClusterPolicy, View};
 
-/// What policies of clusters are made of.
+/// The source of cluster policies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicySource {
-    /// What holds where nothing else is said.
+    /// The default policy.
     pub all: ClusterPolicy,
-    /// What is otherwise for some names.
+    /// The policies for some names.
     pub some: Arc<Policies>,
-    /// What the names of requests start with.
+    /// The prefix of request names.
     pub prefix: Path,
 }
 
@@ -38,7 +38,7 @@ impl PolicySource {
         self.with(self.all, label, names)
     }
 
-    /// `policy`, with what policies say of what is known by `names`, and by `label` to those who dial it.
+    /// `policy`, with what policies say of a cluster known by `names`, and by `label` when it is dialled.
     fn with(
         &self,
         policy: ClusterPolicy,
@@ -62,7 +62,8 @@ impl PolicySource {
 }
 
 impl RoutingConfig {
-    /// The policy of port `at` of `service`, whose canonical host is `host`: the service's, unless policies say otherwise.
+    /// The policy of port `at` of `service`, whose canonical host is `host`: the service's, unless policies override
+    /// it.
     pub(super) fn policy_of(
         &self,
         service: &Service,
@@ -81,22 +82,23 @@ impl RoutingConfig {
         if policy == **of_service { of_service.clone() } else { Arc::new(policy) }
     }
 
-    /// The policy of what transformers make of a port with the policy `of`. It is known by `id` alone, and dialled by nobody.
+    /// The policy of what transformers derive from a port with the policy `of`. It is known by `id` only, and is never
+    /// dialled.
     pub(super) fn policy_of_view(&self, id: &Path, of: &ClusterPolicy) -> ClusterPolicy {
         let plain = ClusterPolicy { balancer: of.balancer, ..self.policies.all };
         let policy = self.policies.with(plain, String::new, || vec![id.clone()]);
         ClusterPolicy { dialled: policy.requests, ..policy }
     }
 
-    /// Whether some namer still transforms so.
+    /// Whether some namer still has this transformation.
     pub(super) fn still_has(&self, view: &View) -> bool {
-        // A pod's name is there as long as the pod is.
+        // A pod's name exists as long as the pod does.
         let is_pod =
             matches!(&*view.steps, [Transformer::Pod(_), ..]) && !view.cluster.members().all.is_empty();
         is_pod || self.namers.iter().any(|namer| namer.transform.steps() == &*view.steps)
     }
 
-    /// How `outside` is found where as much is known of the cluster's services.
+    /// How `outside` is found when this much is known of the cluster's services.
     pub fn lookup(&self, outside: &Outside, services: Services) -> Lookup {
         let questions = match outside.is_literal() {
             true => Questions::default(),
@@ -106,7 +108,7 @@ impl RoutingConfig {
     }
 }
 
-/// A file has no port of its own, and port 80 is not said.
+/// A file has no port number, and port 80 is not written.
 fn own_number(key: &ServiceKey, port: &ServicePort) -> Option<u16> {
     match key.namer {
         Namer::Fs => None,
@@ -124,7 +126,7 @@ fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> V
     let number = port.number.to_string();
     let ports = || port.name.as_deref().into_iter().chain([&*number]);
     let mut names = Vec::new();
-    // What others find is transformed, and has a policy of its own.
+    // Names of namers with transformers lead to views, which have their own policies.
     for namer in namers.iter().filter(|namer| namer.transform.is_empty()) {
         let of = |labels: &[&str]| {
             Path::from_labels(["#"]).join(namer.prefix.labels()).join(Path::from_labels(labels).labels())
@@ -143,7 +145,8 @@ fn namer_names(namers: &[Configured], key: &ServiceKey, port: &ServicePort) -> V
     names
 }
 
-/// The names that `/$/weir.host` has for port `at`: the canonical host with its number, and alone if that means it.
+/// The names that `/$/weir.host` has for port `at`: the canonical host with its number, and without it if that means
+/// this port.
 fn host_names(rules: &Rules, service: &Service, host: &str, at: usize) -> Vec<Path> {
     if service.key.namer == Namer::Fs {
         return Vec::new();

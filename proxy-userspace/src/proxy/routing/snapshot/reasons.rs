@@ -1,4 +1,4 @@
-//! Why a name is not bound, and what there is instead. Asked only where an explanation is wanted.
+//! Why a name is not bound, and what exists instead. Computed only when an explanation is requested.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use crate::domain::catalog::{Namer, ServiceKey};
 use crate::domain::name::{Labels, PodName, Scope, ServiceName};
 use crate::domain::route::Kind;
 
-/// For whom a reason is.
+/// The reader of a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Audience {
-    /// Whoever sends requests, from any namespace: nothing is named but the Service that they named, its ports and pods.
+    /// A client, from any namespace: only the Service that it named, with its ports and pods, is shown.
     Client,
-    /// Whoever may ask the admin.
+    /// An operator with access to the admin.
     Operator,
 }
 
 impl Snapshot {
-    /// Why services that are not in the catalog may exist all the same.
+    /// Why services that are not in the catalog may still exist.
     pub(in crate::proxy) fn unknown(&self, audience: Audience) -> Option<String> {
         let awaited = self.catalog.awaited.as_ref()?;
         let why = match audience {
@@ -47,9 +47,9 @@ impl Snapshot {
         }
     }
 
-    /// That there is no such file, and one of which only the case differs.
+    /// That there is no such file, and a file whose name differs only in case.
     fn no_file(&self, rest: Labels<'_>) -> String {
-        /// Files that are looked at; with more, a client that asks for ever new names would cost too much.
+        /// Files that are compared; without a limit, a client that keeps asking for new names would cost too much.
         const LOOKED_AT: usize = 1_000;
         let Some((wanted, _)) = files(rest).last() else { return "the name says no file".to_owned() };
         let others = self.catalog.services.range(file("")..).map(|(key, _)| key);
@@ -88,7 +88,8 @@ impl Snapshot {
         }
     }
 
-    /// Why `name` has no such port, or does not exist; and for an operator, where there is one of that name.
+    /// Why `name` has no such port, or does not exist; and for an operator, other namespaces that have one with that
+    /// name.
     fn no_service(&self, namespace: &str, name: &str, port: Option<&str>, audience: Audience) -> String {
         if let Some(ports) = self.services.get(&k8s(namespace, name)) {
             let there: Vec<String> = ports.iter().map(ToString::to_string).collect();
@@ -111,8 +112,8 @@ impl Snapshot {
         if others.is_empty() { why } else { format!("{why}; there is {}", others.join(", ")) }
     }
 
-    /// Some services that are called `name`. Asks each namespace, since a client that asks for ever new names would
-    /// otherwise have every service looked at each time.
+    /// Some services named `name`. Looks each namespace up, since otherwise a client that keeps asking for new names
+    /// would cause a scan of every service each time.
     fn elsewhere(&self, name: &str) -> Vec<String> {
         let services = &self.catalog.services;
         let named = |namespace: &Arc<str>| k8s(namespace, name);
@@ -121,9 +122,9 @@ impl Snapshot {
         file.into_iter().chain(others).take(3).map(|key| key.to_string()).collect()
     }
 
-    /// Every namespace that has a Service, in order.
+    /// Every namespace with a Service, in order.
     fn namespaces(&self) -> impl Iterator<Item = Arc<str>> {
-        // Behind all services of a namespace and before those of the next is whatever has a NUL after its name.
+        // A key with a NUL after the namespace sorts behind all its services and before those of the next namespace.
         let after = |namespace: &str| {
             let next =
                 ServiceKey { namer: Namer::K8s, namespace: format!("{namespace}\0").into(), name: "".into() };

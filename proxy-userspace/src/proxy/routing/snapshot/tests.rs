@@ -63,7 +63,7 @@ fn catalog(services: &[Service]) -> Arc<Catalog> {
     Arc::new(Catalog { services: services.collect(), ..Catalog::default() })
 }
 
-/// The catalog with one service put in place of another.
+/// The catalog with one service replaced.
 fn with(catalog: &Catalog, service: Service) -> Arc<Catalog> {
     let mut catalog = catalog.clone();
     catalog.services.insert(service.key.clone(), Arc::new(service));
@@ -109,7 +109,7 @@ fn a_route_holds_until_a_service_it_asked_for_comes_or_goes() {
     assert!(either.holds(&snapshot, snapshot.generation()));
 }
 
-/// Why requests for `name` get no place in `snapshot`; an error if they do get one.
+/// Why requests for `name` get no target in `snapshot`; an error if they do get one.
 #[test]
 fn a_name_that_is_a_nodes_address_holds_until_its_node_port_or_the_nodes_change() {
     let at_port = |name: &str, address: &str, number: u16| {
@@ -153,7 +153,7 @@ fn fault(snapshot: &Snapshot, asked: &str, own: &str) -> Result<(fault::Kind, St
     }
 }
 
-/// A catalog with the service `hello` of the files, in which the cluster's own are awaited.
+/// A catalog with the file service `hello`, in which the cluster's own services are not known yet.
 fn awaiting(why: &str) -> Arc<Catalog> {
     let mut catalog = Catalog::clone(&catalog(&[service("hello", "10.96.0.1", &[at(1)])]));
     catalog.awaited = Some(Awaited {
@@ -217,7 +217,7 @@ fn while_the_clusters_services_are_not_known_the_clusters_dns_is_asked_for_what_
     }
     let both = format!("world.shop{below} world.shop.default{below}");
     assert_eq!(asked("/svc/world.shop"), (both, 80), "a Service, or a pod of one");
-    // What needs nobody who knows the Services waits for nobody.
+    // Names that need no Services do not wait for them.
     for name in ["/svc/hello", "/#/io.l5d.fs/x", "/svc/a.b.c.example.com", "/$/inet/10.0.0.1/80"] {
         assert!(!snapshot.bind(&self::name(name), None).is_awaited(), "{name}");
     }
@@ -291,7 +291,7 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
          there is /#/io.l5d.k8s/a/shop, /#/io.l5d.k8s/b/shop, /#/io.l5d.k8s/z/shop"
     );
     assert_eq!(why("/$/weir.host/none"), "no service none in namespace default");
-    // Requests come from any namespace.
+    // Clients may be in any namespace.
     for (asked, own) in [("/svc/shop", ""), ("/svc/x", "/svc/x => /$/weir.host/shop.b-c | !")] {
         let (_, told) = fault(&snapshot, asked, own).unwrap();
         assert!(!told.contains("io.l5d.k8s"), "{told}");
@@ -338,7 +338,7 @@ fn of_two_services_with_one_address_the_other_has_it_when_the_first_goes() {
     assert_eq!(snapshot.claimants("10.96.0.1".parse().unwrap(), 80).count(), 1);
 }
 
-/// A cluster of 10,000 services with 5 endpoints each; a fiftieth of them in use.
+/// A cluster of 10,000 services with 5 endpoints each; one in fifty is in use.
 fn large() -> (Arc<Catalog>, Snapshot) {
     let service = |n: u16| {
         let [high, low] = n.to_be_bytes();
@@ -353,7 +353,7 @@ fn large() -> (Arc<Catalog>, Snapshot) {
     (catalog, snapshot)
 }
 
-/// The shortest of ten tries: others run on this machine.
+/// The shortest of ten runs: other processes run on this machine.
 fn shortest<T>(mut it: impl FnMut(u8) -> T) -> std::time::Duration {
     let tries = (0..10).map(|at| {
         let begun = Instant::now();
@@ -379,7 +379,7 @@ fn a_change_of_one_endpoint_or_one_service_among_ten_thousand_takes_no_time() {
     });
     let unknown = shortest(|at| snapshot.bind(&name(&format!("/svc/unknown-{at}")), None));
     eprintln!("one endpoint: {endpoint:?}, one more service: {added:?}, one unknown name: {unknown:?}");
-    // Some 20, 50 and 60 µs in a debug build; a walk over all services takes 3 ms and more.
+    // Some 20, 50 and 60 µs in a debug build; a scan of all services takes 3 ms and more.
     let bound = std::time::Duration::from_millis(2);
     assert!(endpoint < bound && added < bound, "one endpoint: {endpoint:?}, one more service: {added:?}");
     assert!(unknown < bound, "one unknown name: {unknown:?}");
@@ -420,7 +420,7 @@ fn a_pods_cluster_stays_as_long_as_the_pod_whatever_becomes_of_others() {
     let absent = snapshot.bind(&name("/svc/db-2.db.shop"), None);
     let known = snapshot.bind(&name("/svc/db-0.db.shop"), None);
 
-    // Another pod comes: names are bound anew, and what a pod has stays.
+    // Another pod is added: names are rebound, and a pod's state stays.
     let second = with(&first, set("shop", "db", &pods));
     assert!(!snapshot.absorb(&second, &Changes::between(&first, &second)));
     let world_2 = snapshot.with(second.clone(), &Changes::between(&first, &second));
@@ -428,7 +428,7 @@ fn a_pods_cluster_stays_as_long_as_the_pod_whatever_becomes_of_others() {
     assert!(Arc::ptr_eq(&zero, &place(&world_2, "/svc/db-0.db.shop").unwrap()));
     assert!(place(&world_2, "/svc/db-2.db.shop").is_ok());
 
-    // It is made anew at another address: nothing is bound anew.
+    // It is recreated at another address: nothing is rebound.
     let third = with(&second, set("shop", "db", &[("db-0", at(9)), pods[1], pods[2]]));
     assert!(world_2.absorb(&third, &Changes::between(&second, &third)));
     assert_eq!(zero.members().all[0].backend.address, at(9));

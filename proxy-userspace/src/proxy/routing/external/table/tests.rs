@@ -1,4 +1,4 @@
-//! Which entries stay, which go, and what becomes of those that go.
+//! Which entries stay, which are dropped, and what happens to dropped ones.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -9,7 +9,7 @@ use crate::proxy::routing::snapshot::tests::config;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A table of so many entries at most.
+/// A table with this limit.
 fn table(limit: usize) -> ExternalClusters {
     let table = ExternalClusters::new(&config(), None, Handle::current(), None);
     table.keep(limit);
@@ -30,7 +30,7 @@ async fn ten_thousand_names_make_room_for_ten_thousand_others_in_the_order_of_th
     let (table, start) = (table(MANY as usize), Instant::now());
     let fixed = |number| table.fixed(address(number), start);
     let old: Vec<_> = (0..MANY).map(fixed).collect();
-    // The last 100, used once more in the opposite order, are now the last to go.
+    // The last 100, used once more in reverse order, are now the last to be dropped.
     (MANY - 100..MANY).rev().for_each(|number| drop(fixed(number)));
     let mut order: Vec<_> = (0..MANY as usize - 100).collect();
     order.extend((MANY as usize - 100..MANY as usize).rev());
@@ -53,7 +53,7 @@ async fn a_lower_limit_leaves_those_that_were_used_last() {
         assert_eq!(retired(&clusters), (1..=gone).collect::<Vec<_>>(), "at most {limit}");
         assert_eq!((table.clusters().len(), table.evicted.value()), (10 - gone, gone as u64));
     }
-    // The limit holds for those to come, too.
+    // The limit also applies to later entries.
     table.fixed(address(10), start);
     assert_eq!((table.clusters().len(), table.evicted.value()), (1, 10));
 }

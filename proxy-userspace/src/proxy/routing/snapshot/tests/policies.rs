@@ -12,7 +12,7 @@ use crate::domain::route::{Configured, Kind, Pattern, Resolver, Target, Transfor
 use crate::proxy::routing::external::ExternalClusters;
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
-/// Terms in which Services' endpoints are also found at another port, by the namer `/moved`.
+/// A configuration in which Services' endpoints are also found at another port, by the namer `/moved`.
 fn moving() -> RoutingConfig {
     let mut config = config();
     let mut transform = Transform::default();
@@ -36,7 +36,7 @@ fn attempts(most: u8) -> RequestPolicy {
     RequestPolicy { attempts: NonZeroU8::new(most), ..RequestPolicy::default() }
 }
 
-/// What `asked` is bound to, and how requests for it are tried.
+/// The cluster that `asked` is bound to, and its request policy.
 fn bound(snapshot: &Snapshot, asked: &str) -> (Arc<Cluster>, RequestPolicy) {
     let route = snapshot.bind(&name(asked), None);
     let place = route.choose(&mut fastrand::Rng::with_seed(1), &|_| false).map(|it| it.target.clone());
@@ -53,7 +53,7 @@ fn fail(cluster: &Arc<Cluster>) {
     lease.finish(now, Outcome::ConnectFailed);
 }
 
-/// Changes of settings, and what they come to for `hello` and for what is made of it.
+/// Changes of settings, and the resulting policies of `hello` and its views.
 #[test]
 fn whatever_setting_changes_a_cluster_stays_and_takes_it_over() {
     const HELLO: &str = "/#/io.l5d.k8s/default/http/hello";
@@ -110,7 +110,7 @@ fn whatever_setting_changes_a_cluster_stays_and_takes_it_over() {
         }
         let (policy, of_view) = (**hello.policy(), **view.policy());
         assert!(check(&policy, &of_view), "change {at_change}: {policy:?} {of_view:?}");
-        // A name that was bound is bound by them.
+        // A bound name is rebound with them.
         assert!(!snapshot.bind(&name("/svc/hello"), None).holds(&next, snapshot.generation()));
         let asked = after.policies.some.service(&name("/svc/hello"));
         assert_eq!(bound(&next, "/svc/hello").1, asked.and(policy.requests), "change {at_change}");
@@ -146,7 +146,7 @@ fn a_service_that_gets_or_loses_session_affinity_keeps_its_endpoints_state() {
     assert_eq!(cluster.policy().balancer, Balancer::ClientIp);
     let members = cluster.members();
     assert!(members.all.iter().zip(&before).all(|(now, before)| Arc::ptr_eq(&now.backend, before)));
-    // One client keeps one endpoint from now on.
+    // From now on each client is mapped to one endpoint.
     let chosen = |_| {
         let lease = cluster.lease(Instant::now(), &mut fastrand::Rng::new(), &at(9), &[]).unwrap();
         lease.backend().address
