@@ -1,10 +1,10 @@
-//! What a client's connection is doing, so that its owner can tell idle from slow.
+//! What a client connection is doing, to distinguish idle from slow.
 //!
-//! Timers are expensive: hyper's own header timeout costs 7 % of a request's instructions. Here each change of phase is one
-//! store, and the connection keeps a single timer that reads the phase only when it fires.
+//! Timers are expensive: hyper's own header timeout costs 7 % of a request's instructions. Here each change of phase is
+//! one store, and the connection has a single timer that reads the phase only when it fires.
 //!
-//! Deliberately absent: what belongs to one request. How long an exchange has waited is in its own clock; this says when the
-//! last byte passed and how many exchanges run.
+//! Deliberately absent: the state of one request. How long an exchange has waited is in its own clock; this records
+//! when the last byte passed and how many exchanges run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -16,26 +16,27 @@ use super::ahead::Ahead;
 /// The phases of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Between requests: nothing of the next one has come.
+    /// Between requests: nothing of the next one has arrived.
     Idle,
-    /// The head of a request is coming in.
+    /// The head of a request is arriving.
     Head,
-    /// An exchange runs; counted from the last byte that passed.
+    /// An exchange runs; measured from the last byte that passed.
     Busy,
 }
 
-/// How far the last exchange's answer is.
+/// The progress of the last exchange's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
-    /// It has been written.
+    /// It was written.
     Written = 0,
-    /// More of it is to come.
+    /// More of it will come.
     Due = 1,
-    /// All of it has been handed on, and is to be written.
+    /// It is complete, and still to be written.
     Whole = 2,
 }
 
-/// The phase of a connection and since when; shared by its reader, its exchanges and its owner, which run on one thread.
+/// The phase of a connection and its start; shared by the connection's reader, exchanges and owner, which run on one
+/// thread.
 #[derive(Clone, Debug)]
 pub struct Activity(Arc<Inner>);
 
@@ -44,17 +45,17 @@ struct Inner {
     epoch: Instant,
     /// Milliseconds since the epoch, and the phase in the two lowest bits.
     state: AtomicU64,
-    /// Exchanges that run.
+    /// Number of exchanges that run.
     exchanges: AtomicU32,
     /// See [`Answer`].
     answer: AtomicU8,
-    /// Whether an answer is under way that ends with the connection.
+    /// Whether an answer passes that ends with the connection.
     open_ended: AtomicBool,
     ahead: Ahead,
 }
 
 impl Activity {
-    /// A connection accepted at `now`: its first head is due.
+    /// A connection accepted at `now`: its first head is awaited.
     pub fn new(now: Instant) -> Self {
         Self(Arc::new(Inner {
             epoch: now,
@@ -74,19 +75,19 @@ impl Activity {
         self.enter(Phase::Busy, now);
     }
 
-    /// The answer of the exchange that began last is whole: what comes after the next flush is no part of it.
+    /// The answer of the latest exchange is complete: what is written after the next flush is not part of it.
     pub fn answered(&self) {
         self.set_answer(Answer::Whole);
     }
 
-    /// All that was handed on has been written.
+    /// All that was passed on has been written.
     pub(super) fn flushed(&self) {
         if self.0.answer.load(Ordering::Relaxed) == Answer::Whole as u8 {
             self.set_answer(Answer::Written);
         }
     }
 
-    /// Whether some of an exchange's answer is still to be written.
+    /// Whether part of an exchange's answer is still to be written.
     pub(super) fn owes_answer(&self) -> bool {
         self.0.answer.load(Ordering::Relaxed) != Answer::Written as u8
     }
@@ -95,7 +96,7 @@ impl Activity {
         self.0.answer.store(answer as u8, Ordering::Relaxed);
     }
 
-    /// An exchange has ended. The next head is due after the last one.
+    /// An exchange has ended. The next head is awaited after the last one ends.
     pub fn end(&self, now: Instant) {
         if self.0.exchanges.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.enter(Phase::Idle, now);
@@ -110,8 +111,8 @@ impl Activity {
         }
     }
 
-    /// `bytes` came in. The first after an idle time start a head; while an exchange runs they show that it goes on; those of
-    /// a head do not prolong its time.
+    /// `bytes` arrived. The first after an idle time start a head; during an exchange they count as progress; those of
+    /// a head do not extend its time.
     pub fn bytes_came(&self, bytes: &[u8]) {
         match self.phase() {
             Phase::Idle => {
@@ -123,8 +124,8 @@ impl Activity {
         }
     }
 
-    /// Bytes went out. They show that an exchange goes on; and the time of a head does not begin before the last answer has
-    /// been written, whose reader may be slow.
+    /// Bytes were sent. During an exchange they count as progress; and the time of a head does not start before the
+    /// last answer was written, since the client may read slowly.
     pub fn bytes_went(&self) {
         match self.phase() {
             Phase::Busy => self.enter(Phase::Busy, Instant::now()),
@@ -133,33 +134,34 @@ impl Activity {
         }
     }
 
-    /// Whether nothing has come but the head of the request that is being answered, which has `usual` bytes when it is written
-    /// the usual way. Where that cannot be told, more is taken to have come.
+    /// Whether nothing has arrived but the head of the current request, which has `usual` bytes in its usual spelling.
+    /// Where this is unknown, the result is `false`.
     pub fn is_head_of(&self, usual: usize) -> bool {
         self.0.ahead.is_head_of(usual)
     }
 
-    /// From now on, until the next request, [`Activity::poll_more`] tells when more comes.
+    /// From now on, until the next request, [`Activity::poll_more`] reports when more arrives.
     pub fn watch_for_more(&self) {
         self.0.ahead.watch();
     }
 
-    /// Ready once more has come from the client, or its end, after [`Activity::watch_for_more`].
+    /// Ready once more, or the end, has arrived from the client after [`Activity::watch_for_more`].
     pub fn poll_more(&self, cx: &Context<'_>) -> Poll<()> {
         self.0.ahead.poll(cx)
     }
 
-    /// Whether the connection has to tell [`Activity::more_came`].
+    /// Whether the connection must call [`Activity::more_came`].
     pub(super) fn is_watched(&self) -> bool {
         self.0.ahead.is_watched()
     }
 
-    /// There is more to read, or the end.
+    /// More data, or the end, can be read.
     pub(super) fn more_came(&self) {
         self.0.ahead.tell();
     }
 
-    /// An answer begins, or is whole, that only the connection's end delimits: cut short, it must not end in order.
+    /// An answer that only the connection's end delimits begins or is complete: if it is cut short, the connection must
+    /// be reset.
     pub fn set_open_ended(&self, open_ended: bool) {
         self.0.open_ended.store(open_ended, Ordering::Relaxed);
     }
@@ -178,7 +180,7 @@ impl Activity {
         }
     }
 
-    /// How long the phase has lasted; of [`Phase::Busy`], how long no byte has passed.
+    /// How long the phase has lasted; in [`Phase::Busy`], how long no byte has passed.
     pub fn lasted(&self) -> Duration {
         self.0.epoch.elapsed().saturating_sub(Duration::from_millis(self.since()))
     }

@@ -1,23 +1,23 @@
-//! Whether a client has sent more than the head of its request. Only a request that keeps its body back asks (`Expect:
-//! 100-continue`); for the others a read costs two stores.
+//! Whether a client has sent more than the head of its request. Needed only for a request whose body is held back
+//! (`Expect: 100-continue`); for the others a read costs two stores.
 //!
-//! What hyper has read but not parsed cannot be seen from outside it. So the bytes of a head are counted as they come, and
-//! compared with how long that head is when it is written the usual way; of one that is written otherwise it cannot be told,
-//! and more is taken to have come. What comes later is still in the socket, since hyper reads no further: there a connection
-//! that is watched asks whether it is readable.
+//! What hyper has read but not parsed is not visible from outside. So the bytes of a head are counted as they arrive,
+//! and compared with the length of that head in its usual spelling; for another spelling the answer is unknown, and
+//! more is assumed to have arrived. What arrives later is still in the socket, since hyper reads no further: a watched
+//! connection then checks whether the socket is readable.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-/// The head began in the middle of what came together with the request before it.
+/// The head began within a read that also contained data of the previous request.
 const UNKNOWN: u32 = u32::MAX;
 
 /// The end of a head.
 const EMPTY_LINE: u32 = u32::from_be_bytes(*b"\r\n\r\n");
 
-/// What has come from a client since the head of its request began.
+/// What has arrived from a client since the head of its request began.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     /// How many bytes, or [`UNKNOWN`].
@@ -28,7 +28,7 @@ pub(super) struct Ahead {
     waker: Mutex<Option<Waker>>,
 }
 
-/// Whether the connection is to say when something comes.
+/// Whether the connection must report when data arrives.
 #[derive(Clone, Copy, Debug)]
 enum Watch {
     No = 0,
@@ -37,7 +37,7 @@ enum Watch {
 }
 
 impl Ahead {
-    /// `bytes` came, before their head was whole; the `first` of it, or more.
+    /// `bytes` arrived, before their head was complete; they are the `first` of it, or more.
     pub(super) fn came(&self, bytes: &[u8], first: bool) {
         let before = if first { 0 } else { self.bytes.load(Ordering::Relaxed) };
         let count = u32::try_from(bytes.len()).unwrap_or(UNKNOWN);
@@ -52,35 +52,35 @@ impl Ahead {
         self.last.store(last, Ordering::Relaxed);
     }
 
-    /// The request before is over: what the next head's first bytes are is not known unless they are still to come.
+    /// The previous request is over: the first bytes of the next head are unknown unless they are still to arrive.
     pub(super) fn forget(&self) {
         self.bytes.store(UNKNOWN, Ordering::Relaxed);
     }
 
-    /// A request begins that keeps nothing back so far.
+    /// A request begins, with nothing held back so far.
     pub(super) fn begin(&self) {
         self.watch.store(Watch::No as u8, Ordering::Relaxed);
     }
 
-    /// Whether nothing has come but a head that has `usual` bytes when it is written the usual way: with one space behind
-    /// each colon, and CRLF. A head with fewer spaces is taken for such a one if what follows it has just as many bytes as
-    /// they are fewer, and ends with an empty line.
+    /// Whether nothing has arrived but a head of `usual` bytes in its usual spelling: with one space after each colon,
+    /// and CRLF. A head with fewer spaces is mistaken for it if it is followed by exactly as many bytes as it is
+    /// shorter, which end with an empty line.
     pub(super) fn is_head_of(&self, usual: usize) -> bool {
         let bytes = self.bytes.load(Ordering::Relaxed);
         bytes != UNKNOWN && bytes as usize == usual && self.last.load(Ordering::Relaxed) == EMPTY_LINE
     }
 
-    /// From now on the connection says when something comes.
+    /// From now on the connection reports when data arrives.
     pub(super) fn watch(&self) {
         self.watch.store(Watch::Yes as u8, Ordering::Relaxed);
     }
 
-    /// Whether it is to say so.
+    /// Whether it must report.
     pub(super) fn is_watched(&self) -> bool {
         self.watch.load(Ordering::Relaxed) == Watch::Yes as u8
     }
 
-    /// Something has come, or the end.
+    /// Data, or the end, has arrived.
     pub(super) fn tell(&self) {
         self.watch.store(Watch::Came as u8, Ordering::Relaxed);
         if let Some(waker) = self.waker.lock().take() {
@@ -88,7 +88,7 @@ impl Ahead {
         }
     }
 
-    /// Ready once something has come.
+    /// Ready once data has arrived.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         if self.watch.load(Ordering::Relaxed) == Watch::Came as u8 {
             return Poll::Ready(());

@@ -1,11 +1,12 @@
-//! The proxy's own answer in place of the one that hyper makes to a request head that it cannot parse.
+//! The proxy's own answer in place of hyper's answer to a request head that hyper cannot parse.
 //!
-//! hyper's has a status and nothing else, and hyper lets nobody change it. It is recognised here, below hyper, by two things:
-//! no exchange's answer is still to be written ([`Activity::owes_answer`](super::Activity::owes_answer)), and the bytes are
-//! exactly those that hyper writes. An endpoint's answer that has the same bytes is owed by an exchange, and passes.
+//! hyper's answer has only a status, and hyper has no setting to change it. It is recognised here, below hyper, by two
+//! facts: no exchange's answer is still to be written ([`Activity::owes_answer`](super::Activity::owes_answer)), and
+//! the bytes are exactly those that hyper writes. An endpoint's answer with the same bytes belongs to an exchange, and
+//! passes.
 //!
-//! Deliberately absent: an answer that hyper appends to the rest of the last one, in one write. That takes a client that did
-//! not read its last answer, and whose request body came to its end after that answer. It gets hyper's.
+//! Deliberately absent: an answer that hyper appends to the rest of the last one, in one write. That needs a client
+//! that did not read its last answer, and whose request body ended after that answer. It gets hyper's answer.
 
 use std::fmt;
 use std::io;
@@ -16,13 +17,13 @@ use bytes::{Buf, Bytes};
 use http::StatusCode;
 use tokio::io::AsyncWrite;
 
-/// Makes the whole answer, head and body, of this status. hyper closes the connection behind it.
+/// Makes the complete answer, head and body, for this status. hyper closes the connection after it.
 pub type MakeAnswer = Box<dyn Fn(StatusCode) -> Bytes + Send + Sync>;
 
 /// What is written in place of hyper's answer.
 pub(super) struct BadHead {
     make: MakeAnswer,
-    /// What is still to be written, once it was made.
+    /// The rest of the answer, once it was made.
     rest: Option<Bytes>,
 }
 
@@ -31,7 +32,7 @@ impl BadHead {
         Self { make, rest: None }
     }
 
-    /// Writes the answer of this `status` to `stream`. Ready when it is whole.
+    /// Writes the answer for this `status` to `stream`. Ready when it is complete.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -55,7 +56,7 @@ impl fmt::Debug for BadHead {
     }
 }
 
-/// The status of hyper's own answer to a head that it cannot parse, where `bytes` are exactly that.
+/// The status of hyper's own answer to a head that it cannot parse, if `bytes` are exactly that.
 pub(super) fn status_of(bytes: &[u8]) -> Option<StatusCode> {
     let line = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?;
     let statuses =

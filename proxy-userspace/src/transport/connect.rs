@@ -10,36 +10,36 @@ use tokio::time;
 
 use super::{Bounds, Patience, set_hop_limit};
 
-/// How often TCP asks a silent far side before it gives up.
+/// How many keep-alive probes TCP sends to a silent peer before it gives up.
 const PROBES: u32 = 3;
 
 /// How upstream sockets are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Connector {
-    /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set
-    /// only while interception is on, since it needs CAP_NET_ADMIN.
+    /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set only while
+    /// interception is on, since it needs CAP_NET_ADMIN.
     pub mark: Option<u32>,
-    /// The hop limit of its packets (IPv4: TTL); the kernel's own where none is set.
+    /// The hop limit of its packets (IPv4: TTL); the kernel's default if `None`.
     pub hop_limit: Option<u8>,
-    /// How long keep-alive probes may stay unanswered on a connection that is not in use.
+    /// How long keep-alive probes may stay unanswered on an unused connection.
     pub unacknowledged: Duration,
-    /// How long such a connection may be silent before TCP asks whether the endpoint is there.
+    /// How long such a connection may be silent before TCP sends a probe.
     pub keep_alive: Duration,
 }
 
 /// Why there is no connection. Nothing was sent, so another endpoint may always be tried.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// It was not there within the time.
+    /// It was not established in time.
     Timeout,
-    /// The kernel said no (refused, unreachable, reset).
+    /// The kernel reported an error (refused, unreachable, reset).
     Failed(io::Error),
-    /// No socket could be made: this node's fault (descriptors, ports, permission), not the endpoint's.
+    /// No socket could be created: a fault of this node (descriptors, ports, permission), not of the endpoint.
     Local(io::Error),
 }
 
 impl Connector {
-    /// Connects to `endpoint` within `limit`, without delay of small segments.
+    /// Connects to `endpoint` within `limit`, with TCP_NODELAY.
     ///
     /// # Errors
     ///
@@ -68,19 +68,20 @@ impl Connector {
         Ok(socket)
     }
 
-    /// How the far side of a connection is found out that is `silence` long silent, or sends too much before an answer.
+    /// The limits for the peer of a connection: how long it may be silent (`silence`), and how much it may send before
+    /// an answer.
     pub fn patience(self, silence: Duration, interim: Bounds) -> Patience {
         Patience { silence, unused: (self.keep_alive, between(self.unacknowledged)), probes: PROBES, interim }
     }
 }
 
-/// Has TCP ask whether the far side is there when it has been silent for `keep_alive`, and give up when it says nothing
-/// for `unacknowledged`. TCP_USER_TIMEOUT would also end a connection whose far side is well and only does not read for so
-/// long, and anyone may pause as they like.
+/// Makes TCP send keep-alive probes when the peer has been silent for `keep_alive`, and give up when it does not answer
+/// for `unacknowledged`. TCP_USER_TIMEOUT would also end a connection whose peer is alive but does not read for that
+/// long, and a peer may pause as long as it likes.
 ///
 /// # Errors
 ///
-/// What the kernel says.
+/// The kernel's error.
 pub fn set_keepalive(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive: Duration) -> io::Result<()> {
     let interval = between(unacknowledged);
     socket.set_tcp_keepalive(
@@ -88,12 +89,12 @@ pub fn set_keepalive(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive:
     )
 }
 
-/// The pause between two probes, when the last of them may stay unanswered so long.
+/// The interval between two probes, if the last of them may stay unanswered this long.
 fn between(unacknowledged: Duration) -> Duration {
     (unacknowledged / PROBES).max(Duration::from_secs(1))
 }
 
-/// Whether connect failed before the network was asked: out of ports, memory or permission here.
+/// Whether connect failed before a packet was sent: out of ports, memory or permission here.
 fn is_local(cause: &io::Error) -> bool {
     matches!(
         cause.raw_os_error(),

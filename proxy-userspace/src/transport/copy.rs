@@ -1,8 +1,8 @@
-//! Copying bytes between a client and an endpoint until both are done.
+//! Copies bytes between a client and an endpoint until both are done.
 //!
-//! Each direction has one bounded buffer, is read only when that buffer is empty, and closes on its own: a client
-//! that has sent all it will (half-close) still gets its answer. tokio's `copy_bidirectional` does that much; it
-//! does not say which side broke, nor how many bytes had passed, and it waits forever on a silent pair.
+//! Each direction has one bounded buffer, is read only when that buffer is empty, and closes on its own: a client that
+//! half-closes still gets its answer. tokio's `copy_bidirectional` does the same, but it does not report which side
+//! failed, nor how many bytes had passed, and it waits forever on a silent pair.
 
 #[cfg(test)]
 #[path = "copy_tests.rs"]
@@ -27,17 +27,17 @@ pub struct Copied {
     pub up: u64,
     /// Bytes from the server to the client.
     pub down: u64,
-    /// Who closed first, in order.
+    /// Which side first closed in order.
     pub first: Option<Side>,
-    /// Who had sent the last byte by then.
+    /// Which side had sent the last byte by then.
     pub last_word: Option<Side>,
     /// How it ended.
     pub end: End,
 }
 
-/// Copies both ways, `buffer` bytes at a time, until both sides have closed, one breaks, or nothing passes for
-/// `idle`. When a side breaks, the other is reset too, so that neither takes a cut for an end; and both are when this is
-/// dropped before that. Should it last for [`MOMENT`], `lived` is called then.
+/// Copies both ways, `buffer` bytes at a time, until both sides have closed, one fails, or nothing passes for `idle`.
+/// When a side fails, the other is reset too, so that a cut is not mistaken for an end; if this future is dropped
+/// early, both are reset. If the tunnel lasts for [`MOMENT`], `lived` is called then.
 pub async fn copy(
     client: &mut Io,
     server: &mut Io,
@@ -54,7 +54,7 @@ pub async fn copy(
     server.reset_on_close();
     let end = poll_fn(|cx| {
         let ended_up = match up.poll(cx, client, server) {
-            // The server has closed; what it said before is still to be read, and may be why.
+            // The server has closed; what it sent before must still be read, and may contain the reason.
             Poll::Ready(Err(Side::Server)) => {
                 up.state = State::Closed;
                 broken = true;
@@ -88,8 +88,8 @@ fn last_word(up: &Direction, down: &Direction) -> Option<Side> {
     later.spoke.map(|_| later.source)
 }
 
-/// Ready once nothing has passed for `idle`. The timer is armed anew only when it fires, never per read; the first time it
-/// fires for `lived`, if that is to be called.
+/// Ready once nothing has passed for `idle`. The timer is reset only when it fires, never per read; the first time it
+/// may fire for `lived`, if that is still to be called.
 fn poll_idle(
     cx: &mut Context<'_>,
     mut timer: Pin<&mut Sleep>,
@@ -110,7 +110,7 @@ fn poll_idle(
     }
 }
 
-/// One direction: what was read from its source and not yet written.
+/// One direction: the bytes read from its source and not yet written.
 struct Direction {
     source: Side,
     buffer: Box<[u8]>,
@@ -120,7 +120,7 @@ struct Direction {
     total: u64,
     /// Whether its source has closed in order.
     has_ended: bool,
-    /// When its source was last heard, be it of its end.
+    /// When its source last sent bytes, or its end.
     last: Instant,
     /// When its source last sent something.
     spoke: Option<Instant>,
@@ -147,7 +147,7 @@ impl Direction {
         }
     }
 
-    /// Moves what can be moved. Ready when the source has ended and the sink knows.
+    /// Copies what it can. Ready when the source has ended and the sink was shut down.
     fn poll(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Poll<Result<(), Side>> {
         loop {
             match self.state {
@@ -172,7 +172,7 @@ impl Direction {
         }
     }
 
-    /// A server owes an answer to what it is sent, and nothing once it has said something.
+    /// Records that a server owes an answer to what it was sent, and nothing once it has sent something.
     fn tell(&self, from: &Io, to: &Io) {
         match (self.source, from.peer(), to.peer()) {
             (Side::Client, _, Some(server)) => server.owes(self.last.into_std()),
@@ -196,7 +196,7 @@ impl Direction {
     }
 }
 
-/// A peer that closed both ways before it was told of the other's end is not broken.
+/// A peer that closed both ways before it was sent the other side's end has not failed.
 fn already_gone(cause: io::Error) -> io::Result<()> {
     if cause.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(cause) }
 }

@@ -2,14 +2,14 @@ use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// weir's end of a connection, and the far end.
+/// weir's end of a connection, and the peer's end.
 async fn pair() -> (Io, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     (Io::new(near.unwrap().0), far.unwrap())
 }
 
-/// What a tunnel came to between a client and a server that do this; and whether it lived.
+/// The result of a tunnel between a client and a server that behave like this; and whether `lived` was called.
 async fn tunnel(
     idle: Duration,
     client: impl AsyncFnOnce(TcpStream),
@@ -61,7 +61,7 @@ async fn who_closed_first_and_who_had_the_last_word_are_told() {
     let (copied, _) = tunnel(LONG, says_that_it_is_done, serves).await;
     assert_eq!((copied.first, copied.last_word), (Some(Side::Client), Some(Side::Client)));
 
-    // What a server says when its client has closed is not the last word: TLS ends so.
+    // What a server sends after its client has closed does not count: TLS ends like this.
     let answers_the_end = async |mut server: TcpStream| {
         server.read_to_end(&mut Vec::new()).await.unwrap();
         server.write_all(b"close_notify").await.unwrap();

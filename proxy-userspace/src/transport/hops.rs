@@ -1,30 +1,31 @@
 //! The hop limit of a connection's packets: TTL (RFC 791 §3.2), Hop Limit (RFC 8200 §3).
 //!
-//! What an accepted connection came with is asked for by the options of multicast: Linux keeps there, of a stream socket, the
-//! hop limit of the packet that ended its handshake (`tcp_v4_syn_recv_sock`, `tcp_v6_syn_recv_sock`), and `IP_PKTOPTIONS` reads
-//! it there as well. Against a copy of the SYN (`TCP_SAVE_SYN`) this needs no memory, and is there when a SYN cookie answered.
+//! For an accepted connection it is read with the multicast options: for a stream socket Linux stores there the hop
+//! limit of the packet that completed its handshake (`tcp_v4_syn_recv_sock`, `tcp_v6_syn_recv_sock`), and
+//! `IP_PKTOPTIONS` reads the same value. Unlike a copy of the SYN (`TCP_SAVE_SYN`) this needs no memory, and also works
+//! with SYN cookies.
 
 use std::io;
 
 use socket2::SockRef;
 
-/// The hop limit that an accepted `connection` came with. IPv4 on a socket of IPv6 counts as IPv6. `None` where the kernel does
-/// not say; a kernel that does not keep it says 1, the default of the option.
+/// The hop limit with which an accepted `connection` arrived. IPv4 on an IPv6 socket counts as IPv6. `None` where the
+/// kernel does not report it; a kernel that does not store it reports 1, the default of the option.
 pub fn hop_limit(connection: &SockRef<'_>, is_ipv6: bool) -> Option<u8> {
     let limit = if is_ipv6 { connection.multicast_hops_v6() } else { connection.multicast_ttl_v4() };
     limit.ok()?.try_into().ok()
 }
 
-/// The packets of `socket` have this hop limit from now on.
+/// Sets the hop limit of the packets of `socket`.
 ///
 /// # Errors
 ///
-/// What the kernel says.
+/// The kernel's error.
 pub fn set_hop_limit(socket: &SockRef<'_>, limit: u8, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
         socket.set_unicast_hops_v6(limit.into())?;
     }
-    // Also of a socket of IPv6, which may connect to an IPv4 address.
+    // Also for an IPv6 socket, which may connect to an IPv4 address.
     socket.set_ttl_v4(limit.into())
 }
 
@@ -48,7 +49,7 @@ mod tests {
                 let client = Socket::new(Domain::for_address(at), Type::STREAM, None).unwrap();
                 set_hop_limit(&SockRef::from(&client), limit, at.is_ipv6()).unwrap();
                 client.connect(&SockAddr::from(at)).unwrap();
-                // `bind` makes sockets that do not block.
+                // `bind` makes non-blocking sockets.
                 let (accepted, peer) = loop {
                     match listener.accept() {
                         Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),

@@ -1,8 +1,8 @@
-//! What an endpoint says before its answer: interim answers (1xx, RFC 9110 §15.2), in any number.
+//! Limits what an endpoint sends before its answer: interim answers (1xx, RFC 9110 §15.2), in any number.
 //!
-//! hyper reads past them by itself, in one turn of its task and without a bound: an endpoint that sends nothing else
-//! would keep a worker busy for as long as it likes. So they are counted here, below hyper, and what goes beyond the bounds is
-//! never parsed. An answer that has no interim answer before it costs the comparison of one byte.
+//! hyper skips them itself, in one poll of its task and without a limit: an endpoint that sends nothing else would keep
+//! a worker busy indefinitely. So they are counted here, below hyper, and what exceeds the bounds is never parsed. An
+//! answer without interim answers costs the comparison of one byte.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -14,9 +14,9 @@ const START: usize = 12;
 /// Bounds on the interim answers of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// How many there may be.
+    /// Maximum number.
     pub answers: usize,
-    /// How many bytes all of them together may have.
+    /// Maximum bytes of all of them together.
     pub bytes: usize,
 }
 
@@ -25,32 +25,32 @@ pub struct Bounds {
 pub(super) struct Interim {
     bounds: Bounds,
     stage: AtomicU8,
-    /// Only of use in [`Stage::Begun`], so that nobody waits for it, and most requests never take it.
+    /// Used only in [`Stage::Begun`], so the lock is never contended, and most requests never take it.
     count: Mutex<Count>,
 }
 
-/// How far an answer is.
+/// The progress of an answer.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// None is due, or its head has begun: hyper bounds that.
+    /// None is awaited, or its head has begun: hyper limits that.
     Final = 0,
-    /// It is due, and nothing has come.
+    /// It is awaited, and nothing has arrived.
     Due = 1,
-    /// Something has come that is not, or not yet, the head of an answer.
+    /// Something has arrived that is not, or not yet, the head of an answer.
     Begun = 2,
-    /// Too much came.
+    /// Too much arrived.
     Exceeded = 3,
 }
 
-/// What came before the answer.
+/// What arrived before the answer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     answers: usize,
     bytes: usize,
-    /// The first bytes of the head that is under way, and how many of them have come.
+    /// The first bytes of the current head, and how many of them have arrived.
     start: [u8; START],
     started: usize,
-    /// Nothing but a CR has come of the line.
+    /// The line has nothing but a CR so far.
     line_is_empty: bool,
 }
 
@@ -59,17 +59,17 @@ impl Interim {
         Self { bounds, stage: AtomicU8::new(Stage::Final as u8), count: Mutex::default() }
     }
 
-    /// A request is sent: an answer is due.
+    /// A request is sent: an answer is awaited.
     pub(super) fn is_due(&self) {
         self.stage.store(Stage::Due as u8, Ordering::Relaxed);
     }
 
-    /// Whether more came before an answer than may.
+    /// Whether more arrived before an answer than the bounds allow.
     pub(super) fn is_exceeded(&self) -> bool {
         self.stage.load(Ordering::Relaxed) == Stage::Exceeded as u8
     }
 
-    /// These bytes came. Returns whether they may be parsed.
+    /// These bytes arrived. Returns whether they may be parsed.
     pub(super) fn came(&self, bytes: &[u8]) -> bool {
         const DUE: u8 = Stage::Due as u8;
         const BEGUN: u8 = Stage::Begun as u8;
@@ -101,7 +101,7 @@ impl Count {
         for byte in bytes {
             self.bytes += 1;
             if self.started < START {
-                // Empty lines before a head are skipped (RFC 9112 §2.2). They are counted, so that there is an end to them.
+                // Empty lines before a head are skipped (RFC 9112 §2.2). They are counted, so that they are bounded.
                 if self.started > 0 || !matches!(byte, b'\r' | b'\n') {
                     self.start[self.started] = *byte;
                     self.started += 1;
@@ -123,7 +123,7 @@ impl Count {
         Stage::Begun
     }
 
-    /// Whether the head under way is one that hyper reads past. An answer of 101 is none (RFC 9110 §15.2.2).
+    /// Whether the current head is one that hyper skips. An answer of 101 is not (RFC 9110 §15.2.2).
     fn is_interim(&self) -> bool {
         self.start[9] == b'1' && self.start[9..] != *b"101"
     }
@@ -137,7 +137,7 @@ mod tests {
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
 
-    /// Whether `text` may be parsed when it comes in pieces of this size; nothing that comes later is looked at.
+    /// Whether `text` may be parsed when it arrives in pieces of this size; later bytes are not checked.
     fn passes(text: &str, size: usize) -> bool {
         let interim = Interim::new(BOUNDS);
         interim.is_due();
@@ -156,7 +156,7 @@ mod tests {
             (hints(4) + OK, false),
             (lf(&hints(3)) + OK, true),
             (lf(&hints(4)) + OK, false),
-            // Their fields, the reason and the empty lines between them are nobody's bounds but in bytes.
+            // Their fields, reason phrases and the empty lines between them are bounded only in bytes.
             ("HTTP/1.1 102\r\n\r\n".repeat(3) + OK, true),
             ("HTTP/1.1 102\r\n\r\n".repeat(4), false),
             ("\r\n".repeat(40) + OK, true),
@@ -164,7 +164,7 @@ mod tests {
             ("\n".repeat(201), false),
             (format!("HTTP/1.1 100 Go on\r\nX: {}", "x".repeat(200)), false),
             ("H".repeat(2000), true),
-            // Whatever follows the head of an answer is its own.
+            // What follows the head of an answer is not bounded here.
             (format!("{OK}{}", hints(20)), true),
             (format!("HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n{}", hints(20)), true),
             (format!("{HINT}HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n{}", hints(20)), true),

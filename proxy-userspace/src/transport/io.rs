@@ -1,4 +1,4 @@
-//! One TCP connection, with what was already read from it put back in front.
+//! One TCP connection, which yields unread bytes first.
 
 use std::io;
 use std::pin::Pin;
@@ -14,31 +14,31 @@ use tokio::task::coop::has_budget_remaining;
 use super::bad_head::{self, BadHead};
 use super::{Activity, MakeAnswer, Peer};
 
-/// Up to so many bytes, what is to be written in pieces is put together first: the kernel's `send` of one piece costs less
+/// Up to this many bytes, the pieces of a vectored write are joined first: the kernel's `send` of one piece costs less
 /// than its `writev` of two.
 const SMALL: usize = 1024;
 
-/// A TCP stream that first yields the bytes that sniffing or hyper had taken from it.
+/// A TCP stream that first yields the bytes that sniffing or hyper had read from it.
 #[derive(Debug)]
 pub struct Io {
     stream: TcpStream,
     prefix: Bytes,
     reader: Reader,
     activity: Option<Activity>,
-    /// What answers heads that hyper cannot parse.
+    /// Answers heads that hyper cannot parse.
     bad_head: Option<Box<BadHead>>,
-    /// The far side, of a connection to an endpoint.
+    /// The peer, of a connection to an endpoint.
     peer: Option<Peer>,
     writes: Writes,
     close: Close,
 }
 
-/// Who reads. hyper asks for more several times in the course of a request, and most of the time nothing has come. The
-/// runtime would take a lock each time, to be told of a task that it knows.
+/// The task that reads. hyper polls for more several times during a request, mostly without data. Each poll of the
+/// runtime would take a lock, only to register a task that is registered already.
 #[derive(Debug, Default)]
 struct Reader {
     waker: Option<Waker>,
-    /// The runtime will wake the waker when something comes.
+    /// The waker is registered with the runtime.
     waits: bool,
 }
 
@@ -47,9 +47,9 @@ impl Reader {
         self.waits && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
-    /// Notes what a read of the stream in `cx` came to: what is pending has left the waker with the runtime, unless the
-    /// task had done enough for one turn. Then it is its turn again soon, and it has to ask again. Returns the waker where
-    /// it is another one than before.
+    /// Records the result of a read of the stream in `cx`: a pending read has registered the waker with the runtime,
+    /// unless the task's coop budget was used up; then the task is polled again soon and has to read again. Returns the
+    /// waker if it changed.
     fn note<T>(&mut self, read: &Poll<T>, cx: &Context<'_>) -> Option<&Waker> {
         self.waits = read.is_pending() && has_budget_remaining();
         if self.waits && !self.waits_in(cx) {
@@ -60,26 +60,26 @@ impl Reader {
     }
 }
 
-/// What a write does that fails because the peer has closed.
+/// What a write returns that fails because the peer has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
-    /// It fails.
+    /// An error.
     Fail,
-    /// It is taken for done: the peer may have said why before it closed, and reading will tell.
+    /// Success: the peer may have sent the reason before it closed, and reading reports it.
     Discard,
 }
 
-/// What the peer sees of a connection that is dropped.
+/// How a dropped connection ends for the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Close {
-    /// Its end, in order.
+    /// In order (FIN).
     End,
-    /// That it was cut.
+    /// By a reset (RST).
     Reset,
 }
 
 impl Io {
-    /// `stream`, from its first byte.
+    /// `stream`, with nothing read yet.
     pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -102,7 +102,7 @@ impl Io {
         };
     }
 
-    /// `stream` to an endpoint, `peer`: reading fails once that is found to be silent.
+    /// `stream` to an endpoint, `peer`: reading fails once the peer is found to be silent.
     pub fn to(stream: TcpStream, peer: Peer) -> Self {
         let mut io = Self::new(stream);
         io.peer = Some(peer);
@@ -114,32 +114,32 @@ impl Io {
         self.peer.as_ref()
     }
 
-    /// Leaves it to reading to find out that the peer has closed. An endpoint that answers before it has read a whole
-    /// request, and closes, breaks the write; its answer is there to be read all the same.
+    /// Makes reading, not writing, report that the peer has closed. When an endpoint answers before it has read a whole
+    /// request, and closes, the write fails; its answer can still be read.
     pub fn discard_unread(mut self) -> Self {
         self.writes = Writes::Discard;
         self
     }
 
-    /// Tells `activity` when bytes pass.
+    /// Reports bytes that pass to `activity`.
     pub fn telling(mut self, activity: Activity) -> Self {
         activity.flushed();
         self.activity = Some(activity);
         self
     }
 
-    /// Has `make` answer heads that hyper cannot parse, of a connection that tells what it does.
+    /// Makes `make` answer heads that hyper cannot parse; the connection must have an activity.
     pub fn answering_bad_heads(mut self, make: MakeAnswer) -> Self {
         self.bad_head = Some(Box::new(BadHead::new(make)));
         self
     }
 
-    /// No head comes any more: the connection carries bytes.
+    /// No head follows any more: the connection carries opaque bytes.
     pub fn end_of_heads(&mut self) {
         self.bad_head = None;
     }
 
-    /// The status of hyper's own answer to a head, if `bytes` are that.
+    /// The status of hyper's own answer to a head, if `bytes` are such an answer.
     fn own_answer(&self, bytes: &[u8]) -> Option<StatusCode> {
         match (&self.bad_head, &self.activity) {
             (Some(_), Some(activity)) if !activity.owes_answer() => bad_head::status_of(bytes),
@@ -147,7 +147,7 @@ impl Io {
         }
     }
 
-    /// Writes weir's answer of `status` in place of hyper's, which has `length` bytes.
+    /// Writes weir's answer with `status` in place of hyper's, which has `length` bytes.
     #[cold]
     fn poll_bad_head(
         &mut self,
@@ -175,24 +175,24 @@ impl Io {
         }
     }
 
-    /// Finds out whether the far side is silent, which the watch asked for.
+    /// Checks whether the peer is silent, as the watch requested.
     #[cold]
     fn look(&mut self) -> io::Result<()> {
         let Some(peer) = &self.peer else { return Ok(()) };
         let looked = peer.look(&self.stream);
         if looked.is_err() {
-            // A close in order would wait for somebody who is gone.
+            // A close in order would wait for a peer that is gone.
             self.close = Close::Reset;
         }
         looked
     }
 
-    /// Whether the runtime knows of something to read, or of the end.
+    /// Whether the runtime knows of data to read, or of the end.
     fn is_readable(&self) -> bool {
         self.stream.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 
-    /// Returns when there is something to read, or the end.
+    /// Returns when there is data to read, or the end.
     ///
     /// # Errors
     ///
@@ -201,7 +201,7 @@ impl Io {
         if self.prefix.is_empty() { self.stream.readable().await } else { Ok(()) }
     }
 
-    /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut, not ended.
+    /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut short, not ended.
     pub fn reset_on_close(&mut self) {
         self.close = Close::Reset;
     }
@@ -214,9 +214,9 @@ impl Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
-        // A close in order would pass an answer that was cut short for a whole one, where nothing else tells its end.
+        // A close in order would make a truncated answer look complete, where nothing else marks its end.
         if self.close == Close::Reset || self.activity.as_ref().is_some_and(Activity::is_open_ended) {
-            // A socket that is already gone needs no reset.
+            // A socket that is already closed needs no reset.
             let _ = self.stream.set_zero_linger();
         }
     }
@@ -293,8 +293,8 @@ impl AsyncWrite for Io {
         true
     }
 
-    /// Nothing is buffered here. But hyper asks at the end of each of its turns, also while it reads nothing because a body is
-    /// kept back: that is when more of it may come unasked.
+    /// Nothing is buffered here. But hyper flushes at the end of each poll, also while it reads nothing because a body
+    /// is held back: that is the time to check whether more of it arrives without being asked for.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(activity) = &self.activity {
             activity.flushed();
@@ -363,7 +363,7 @@ mod tests {
                 }
                 got
             }));
-            // It has had its turns, and waits.
+            // It was polled, and waits.
             for _ in 0..8 {
                 tokio::task::yield_now().await;
             }
@@ -373,7 +373,7 @@ mod tests {
         }
     }
 
-    /// `io`, after it was asked in vain in a task that has ended since.
+    /// `io`, after a pending read in a task that has ended since.
     async fn asked_elsewhere(mut io: Io) -> Io {
         let task = tokio::spawn(async move {
             poll_fn(|cx| {
@@ -392,13 +392,13 @@ mod tests {
             let (io, mut there) = connected().await;
             let mut io = asked_elsewhere(io).await;
             let reader = tokio::spawn(async move {
-                // Whom else it told in the same task does not matter either.
+                // Nor does a second waker within that task matter.
                 assert!(read(&mut io, &mut Context::from_waker(Waker::noop())).is_pending());
                 let mut got = Vec::new();
                 let read = io.read_to_end(&mut got).await;
                 (got, read.is_err())
             });
-            // It has had its turns, and waits.
+            // It was polled, and waits.
             for _ in 0..8 {
                 tokio::task::yield_now().await;
             }

@@ -1,8 +1,8 @@
 //! Listening sockets.
 //!
-//! One socket per port, shared by all workers: each registers a duplicate of it and whoever is free accepts.
-//! So one accept queue holds every client that connected (nothing is lost when a worker goes), one socket
-//! stands in the dead-man switch, and one descriptor is handed to a successor.
+//! One socket per port, shared by all workers: each registers a duplicate of it and any free worker accepts. So one
+//! accept queue has every client that connected (none is lost when a worker ends), the dead-man switch has one socket,
+//! and one descriptor is passed to a successor.
 //!
 //! Deliberately absent: SO_REUSEPORT. Closing one socket of such a group resets the clients in its queue.
 
@@ -12,21 +12,21 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
-/// Connections that may wait to be accepted, per port; the kernel caps it at `net.core.somaxconn`.
+/// Connections that may wait to be accepted, per port; the kernel limits it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A port that could not be had; says what to do.
+/// A port that could not be bound; the text says what to do.
 #[derive(Debug)]
 pub struct BindError {
     address: SocketAddr,
     cause: io::Error,
 }
 
-/// Listens on `address`. `[::]` also takes IPv4, and becomes `0.0.0.0` on a node without IPv6.
+/// Listens on `address`. `[::]` also accepts IPv4, and becomes `0.0.0.0` on a node without IPv6.
 ///
 /// # Errors
 ///
-/// [`BindError`], whose text names the address and the cure.
+/// [`BindError`], whose text has the address and the remedy.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     open(address)
         .or_else(|cause| match v4_twin(address) {
@@ -36,11 +36,11 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         .map_err(|cause| BindError { address, cause })
 }
 
-/// Listens on `count` consecutive ports from `first` on. A first port of 0 takes any free run of ports.
+/// Listens on `count` consecutive ports, starting with `first`. A first port of 0 uses any free range of ports.
 ///
 /// # Errors
 ///
-/// [`BindError`] of the first port that could not be had.
+/// [`BindError`] of the first port that could not be bound.
 pub fn bind_range(first: SocketAddr, count: u16) -> Result<Vec<TcpListener>, BindError> {
     if first.port() != 0 {
         return run(first, count);
@@ -66,16 +66,16 @@ pub fn bind_range(first: SocketAddr, count: u16) -> Result<Vec<TcpListener>, Bin
     }
 }
 
-/// From now on nobody new gets as far as connect(); whoever has, or is about to, is still accepted. Closing a listener
-/// after its queue has run empty then loses no client whose connect() succeeded.
+/// From now on new clients cannot connect; those that have connected, or are completing the handshake, are still
+/// accepted. Closing a listener after its queue is empty then loses no client whose connect() succeeded.
 ///
 /// A classic BPF filter drops each segment that opens a connection (SYN without ACK, the fourteenth byte of the TCP
-/// header, RFC 9293 §3.1) and passes those that complete one. The client's kernel tries again a second later, and
-/// meets whoever listens then.
+/// header, RFC 9293 §3.1) and passes those that complete one. The client's kernel retries a second later, and reaches
+/// the listener of that time.
 ///
 /// # Errors
 ///
-/// What the kernel says, newer ones that it takes CAP_NET_ADMIN; the listener is then as it was.
+/// The kernel's error (newer kernels require CAP_NET_ADMIN); the listener is then unchanged.
 pub fn refuse_new(listener: &TcpListener) -> io::Result<()> {
     const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
     const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;

@@ -1,4 +1,4 @@
-//! Floor 2: bytes and sockets. It listens, connects, and copies; it decides nothing.
+//! Floor 2: bytes and sockets. It listens, connects, and copies; it makes no decisions.
 
 mod activity;
 mod ahead;

@@ -1,9 +1,9 @@
-//! The far side of a connection to an endpoint, and the watch over those that owe an answer.
+//! The peer of a connection to an endpoint, and the watch over peers that owe an answer.
 //!
-//! The kernel alone would try a silent node for a quarter of an hour. To look at each connection with each request would
-//! cost a system call: instead each worker looks, four times a second, at a number in memory for each of its connections,
-//! and asks the kernel only of those that have been waited for longer than a second. Whoever reads such a connection then
-//! meets an error.
+//! The kernel alone would retry a silent node for a quarter of an hour. Checking each connection with each request
+//! would cost a system call: instead each worker checks, four times a second, a number in memory for each of its
+//! connections, and queries the kernel only for those that have been waited for longer than a second. A read of a
+//! silent connection then fails.
 
 use std::cell::RefCell;
 use std::io;
@@ -20,27 +20,26 @@ use super::interim::{Bounds, Interim};
 use super::tcp_info;
 use crate::domain::silence::{DOUBT, Doubts, Verdict, Wait};
 
-/// How long a connection in use may be silent before TCP asks whether the far side is there, and the pause before it asks
-/// again.
+/// How long a connection in use may be silent before TCP sends a probe, and the interval between probes.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// The worker's rounds are about so far apart; a look that falls due shortly after one is not left to the next.
+/// Half of the worker's sweep interval: a check that is due this soon after a sweep is done in that sweep.
 const HALF_A_ROUND: Duration = Duration::from_millis(125);
 
-/// What is borne with the far side of a connection to an endpoint.
+/// The limits for the peer of a connection to an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// How long one that owes something may be silent.
+    /// How long a peer that owes an answer may be silent.
     pub silence: Duration,
-    /// How long an unused connection may be silent before TCP asks, and the pause before it asks again.
+    /// How long an unused connection may be silent before TCP sends a probe, and the interval between probes.
     pub unused: (Duration, Duration),
-    /// How often it asks in vain there before it gives up.
+    /// How many probes stay unanswered there before TCP gives up.
     pub probes: u32,
-    /// What may come before each answer.
+    /// What may arrive before each answer.
     pub interim: Bounds,
 }
 
-/// The far side of a connection to an endpoint. Cheap to clone; all clones are one.
+/// The peer of a connection to an endpoint. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub struct Peer(Arc<Inner>);
 
@@ -48,18 +47,18 @@ pub struct Peer(Arc<Inner>);
 struct Inner {
     patience: Patience,
     doubts: Doubts,
-    /// It is among the doubts.
+    /// It has reported to its endpoint's doubts.
     doubted: AtomicBool,
     epoch: Instant,
-    /// How many reads brought something.
+    /// How many reads returned data.
     reads: AtomicU64,
-    /// Since when it owes something, in milliseconds from the epoch and one; 0 when it owes nothing.
+    /// Since when it owes an answer, in milliseconds from the epoch plus one; 0 when it owes none.
     owes: AtomicU64,
-    /// When the next look is due.
+    /// When the next check is due.
     due: AtomicU64,
-    /// Whoever reads is to look.
+    /// The reader must check the connection.
     asked: AtomicBool,
-    /// TCP asks often.
+    /// TCP probes often.
     urged: AtomicBool,
     silent: AtomicBool,
     reader: Mutex<Option<Waker>>,
@@ -68,7 +67,7 @@ struct Inner {
 }
 
 impl Peer {
-    /// The far side of a connection that was just made, to the endpoint with these `doubts`.
+    /// The peer of a new connection, to the endpoint with these `doubts`.
     pub fn new(patience: Patience, doubts: Doubts) -> Self {
         Self(Arc::new(Inner {
             patience,
@@ -87,12 +86,12 @@ impl Peer {
         }))
     }
 
-    /// How many reads brought something so far.
+    /// How many reads have returned data so far.
     pub fn reads(&self) -> u64 {
         self.0.reads.load(Ordering::Relaxed)
     }
 
-    /// It owes an answer since `now`, unless it owed something before.
+    /// It owes an answer since `now`, unless it owed one before.
     pub fn owes(&self, now: Instant) {
         self.0.interim.is_due();
         if self.0.owes.load(Ordering::Relaxed) == 0 {
@@ -111,16 +110,16 @@ impl Peer {
         self.0.silent.load(Ordering::Relaxed)
     }
 
-    /// Whether it was given up because of all that it sent before an answer.
+    /// Whether it was given up because it sent too much before an answer.
     pub fn is_flooding(&self) -> bool {
         self.0.interim.is_exceeded()
     }
 
-    /// These bytes came from it.
+    /// These bytes arrived from it.
     ///
     /// # Errors
     ///
-    /// When more came before an answer than may: now and from now on.
+    /// When more arrived before an answer than the bounds allow: now and at every later call.
     pub(super) fn said(&self, bytes: &[u8]) -> io::Result<()> {
         self.0.reads.fetch_add(1, Ordering::Relaxed);
         match self.0.interim.came(bytes) {
@@ -129,21 +128,21 @@ impl Peer {
         }
     }
 
-    /// Whoever reads is woken by this from now on.
+    /// The waker of the reader from now on.
     pub(super) fn is_read_by(&self, reader: &Waker) {
         *self.0.reader.lock() = Some(reader.clone());
     }
 
-    /// Whether whoever reads is to look.
+    /// Whether the reader must check the connection.
     pub(super) fn is_asked(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed)
     }
 
-    /// Looks at what the kernel knows of its connection, `stream`.
+    /// Checks the kernel's state of its connection, `stream`.
     ///
     /// # Errors
     ///
-    /// When it is silent, now and from now on.
+    /// When it is silent, now and at every later call.
     pub(super) fn look(&self, stream: &TcpStream) -> io::Result<()> {
         let inner = &*self.0;
         let owes = inner.owes.load(Ordering::Relaxed);
@@ -167,14 +166,14 @@ impl Peer {
         inner.set_doubted(verdict != Verdict::Well);
         if verdict == Verdict::Silent {
             inner.silent.store(true, Ordering::Relaxed);
-            // For those who read on.
+            // For readers that read again.
             inner.asked.store(true, Ordering::Relaxed);
             return Err(silent());
         }
         Ok(())
     }
 
-    /// Has TCP ask each second, or no longer.
+    /// Makes TCP probe each second, or no longer.
     fn urge(&self, stream: &TcpStream, often: bool) {
         if self.0.urged.swap(often, Ordering::Relaxed) == often {
             return;
@@ -188,11 +187,11 @@ impl Peer {
             }
             false => TcpKeepalive::new().with_interval(interval).with_retries(probes).with_time(time),
         };
-        // A socket that is already gone has nobody to ask.
+        // A socket that is already closed has no peer to probe.
         let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
     }
 
-    /// Has whoever reads look, where that is due.
+    /// Wakes the reader to check the connection, if that is due.
     fn visit(&self, now: Instant) {
         let inner = &*self.0;
         let owes = inner.owes.load(Ordering::Relaxed);
@@ -244,12 +243,12 @@ fn as_millis(duration: Duration) -> u64 {
 pub struct Watch(RefCell<Vec<Peer>>);
 
 impl Watch {
-    /// Watches one more, for as long as its connection is there.
+    /// Watches one more, until its connection is closed.
     pub fn add(&self, peer: Peer) {
         self.0.borrow_mut().push(peer);
     }
 
-    /// Has those looked at that have been waited for, and forgets those whose connections are gone.
+    /// Checks those that are waited for too long, and removes those whose connections are closed.
     pub fn sweep(&self, now: Instant) {
         self.0.borrow_mut().retain(|peer| {
             let is_there = Arc::strong_count(&peer.0) > 1;
@@ -284,7 +283,8 @@ mod tests {
 
     const INTERIM: Bounds = Bounds { answers: 1, bytes: 100 };
 
-    /// An idle connection to an endpoint that is well, its watch, and a look at the time after which TCP probes.
+    /// An idle connection to a healthy endpoint, its watch, and a function that returns the time after which TCP
+    /// probes.
     async fn connected() -> (Io, Peer, Watch, impl Fn() -> Duration, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -310,7 +310,7 @@ mod tests {
         let began = Instant::now();
         let after = |millis| began + Duration::from_millis(millis);
         peer.owes(began);
-        // What it owes since then is not forgotten when more is asked of it.
+        // What it has owed since then is kept when it owes more.
         peer.owes(after(900));
         for (at, often) in [(100, false), (1000, true), (1250, true)] {
             watch.sweep(after(at));
@@ -329,7 +329,7 @@ mod tests {
         peer.owes(Instant::now());
         there.write_all(&b"HTTP/1.1 103\r\n\r\n".repeat(2)).await.unwrap();
         io.readable().await.unwrap();
-        // As often as anyone tries.
+        // At every attempt.
         for _ in 0..2 {
             let mut buffer = [0; 16];
             let read = io.read(&mut buffer).await;

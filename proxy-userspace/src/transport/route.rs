@@ -1,8 +1,8 @@
-//! What the kernel's routing says of an address: whether there is a way to it, and whether it is this host itself.
+//! The kernel's route for an address: whether there is one, and whether the address is this host itself.
 //!
-//! An interface's addresses are not all that is local: a route of type `local` makes a whole range so (AnyIP), and
-//! kube-proxy's IPVS mode puts every Service address on an interface of its own. So the kernel is asked, by
-//! RTM_GETROUTE (rtnetlink(7)), which takes no lock there, no capability, and some microseconds.
+//! Interface addresses are not the only local ones: a route of type `local` makes a whole range local (AnyIP), and
+//! kube-proxy's IPVS mode puts every Service address on its own interface. So the kernel is asked, by RTM_GETROUTE
+//! (rtnetlink(7)), which takes no lock there, needs no capability, and takes some microseconds.
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use parking_lot::Mutex;
 
-/// Bytes of a message's header, and of a route's behind it (linux/netlink.h, linux/rtnetlink.h).
+/// Length in bytes of a message header, and of the route header after it (linux/netlink.h, linux/rtnetlink.h).
 const HEADER: usize = 16;
 const ROUTE: usize = 12;
 
@@ -25,23 +25,23 @@ const RTA_DST: u16 = 1;
 const RTA_MARK: u16 = 16;
 const RTN_LOCAL: u8 = 2;
 
-/// Replies that may be left over of questions that were given up.
+/// Replies read for one question at most: the first may belong to abandoned questions.
 const STALE: usize = 8;
 
 /// Where packets for an address go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// To this host itself.
+    /// This host itself.
     Local,
-    /// To a neighbour.
+    /// A neighbour.
     Out,
-    /// Nowhere: connecting to it fails at once.
+    /// No route: connecting fails at once.
     None,
     /// The kernel could not be asked.
     Unknown,
 }
 
-/// Asks the kernel. One for each thread that asks: two that ask at the same time wait for each other.
+/// Asks the kernel. Each thread that asks has its own: concurrent callers wait for each other.
 #[derive(Debug)]
 pub struct KernelRoutes {
     mark: Option<u32>,
@@ -52,7 +52,7 @@ pub struct KernelRoutes {
 struct Asking {
     socket: Option<OwnedFd>,
     sequence: u32,
-    /// It has been said that it does not work.
+    /// The failure was logged.
     failed: bool,
 }
 
@@ -62,7 +62,7 @@ impl KernelRoutes {
         Self { mark, asking: Mutex::default() }
     }
 
-    /// Whether the kernel takes `address` for this host's own.
+    /// Whether the kernel treats `address` as this host's own.
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.way(address) == Way::Local
     }
@@ -73,7 +73,7 @@ impl KernelRoutes {
         match asking.ask(address.to_canonical(), self.mark) {
             Ok(way) => way,
             Err(cause) => {
-                // The next one starts afresh.
+                // The next call opens a new socket.
                 asking.socket = None;
                 if !std::mem::replace(&mut asking.failed, true) {
                     tracing::warn!("the kernel does not say which addresses are local: {cause}");
@@ -140,7 +140,7 @@ fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.extend(value);
 }
 
-/// What a reply says; nothing if it is one to another question.
+/// The content of a reply; `None` if it answers another question.
 fn read(reply: &[u8], sequence: u32) -> Option<Way> {
     let kind = u16::from_ne_bytes(*reply.get(4..)?.first_chunk()?);
     if u32::from_ne_bytes(*reply.get(8..)?.first_chunk()?) != sequence {
@@ -174,7 +174,7 @@ mod tests {
         for address in ["127.0.0.1", "127.8.9.10", "::ffff:127.0.0.1"] {
             assert_eq!(way(address), Way::Local, "{address}");
         }
-        // Class E is nowhere; a mark changes nothing where no rule is about it.
+        // Class E has no route; a mark changes nothing where no rule uses it.
         assert_eq!(KernelRoutes::new(Some(7)).way("127.0.0.1".parse().unwrap()), Way::Local);
     }
 

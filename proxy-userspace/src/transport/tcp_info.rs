@@ -1,4 +1,4 @@
-//! What the kernel knows of a TCP connection.
+//! The kernel's state of a TCP connection.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use nix::sys::socket::sockopt::GetStruct;
 
 use crate::domain::silence::Signs;
 
-/// The part of `struct tcp_info` (linux/tcp.h) that every kernel fills since 2.6.
+/// The part of `struct tcp_info` (linux/tcp.h) that every kernel has filled since 2.6.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct TcpInfo {
     state: u8,
     congestion: u8,
-    /// Timeouts of the retransmission timer in a row.
+    /// Consecutive timeouts of the retransmission timer.
     retransmits: u8,
     probes: u8,
     backoff: u8,
@@ -30,7 +30,7 @@ struct TcpInfo {
     lost: u32,
     retrans: u32,
     fackets: u32,
-    /// Times in milliseconds. That of an acknowledgement sent is never filled.
+    /// Times in milliseconds. The kernel never fills the time of the last acknowledgement sent.
     last_data_sent: u32,
     last_ack_sent: u32,
     last_data_received: u32,
@@ -53,11 +53,11 @@ struct Info;
 
 nix::getsockopt_impl!(Info, libc::IPPROTO_TCP, libc::TCP_INFO, TcpInfo, GetStruct<TcpInfo>);
 
-/// The signs of life of a connection's far side; `None` when the socket is none that could tell.
+/// The signs of life of a connection's peer; `None` when the socket cannot report them.
 pub(super) fn signs(socket: &impl AsFd) -> Option<Signs> {
     let info = getsockopt(socket, Info).ok()?;
     Some(Signs {
-        // A segment of data that acknowledges nothing new counts as data alone.
+        // A data segment that acknowledges nothing new counts as data only.
         heard: Duration::from_millis(info.last_ack_received.min(info.last_data_received).into()),
         unacknowledged: info.unacked > 0,
         probes: info.probes.into(),

@@ -1,4 +1,4 @@
-//! One connection to an endpoint, whatever is spoken on it.
+//! One connection to an endpoint, for any protocol.
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -10,20 +10,20 @@ use super::{Key, Protocol, RequestBody};
 use crate::config::Limits;
 use crate::transport::{Io, Peer};
 
-/// Bytes hyper buffers of a body, for each direction of a connection.
+/// Bytes that hyper buffers of a body, for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
 
 /// A connection that takes requests.
 #[derive(Debug)]
 pub enum Conn {
-    /// HTTP/1.1: one request at a time, so whoever checks it out has it alone.
+    /// HTTP/1.1: one request at a time, so a checkout is exclusive.
     Http1(SendRequest<RequestBody>),
 }
 
-/// A connection that is checked out of its pool, or was made just now.
+/// A connection that is checked out of its pool, or is new.
 #[derive(Debug)]
 pub struct PooledConnection {
-    /// It.
+    /// The connection.
     pub conn: Conn,
     /// What it can be used for.
     pub key: Key,
@@ -34,7 +34,7 @@ pub struct PooledConnection {
 }
 
 impl Conn {
-    /// Speaks what `key` says on `io`. `None` when the endpoint has closed it already.
+    /// Starts the protocol of `key` on `io`. `None` when the endpoint has closed it already.
     pub(super) async fn handshake(io: Io, key: Key, limits: &Limits) -> Option<Self> {
         match key.protocol {
             Protocol::Http1 | Protocol::Http1Cased => Self::http1(io, key, limits).await,
@@ -46,19 +46,21 @@ impl Conn {
         builder.max_header_size(limits.header_bytes).max_headers(limits.header_count);
         builder.max_buf_size(limits.header_bytes.max(BUFFER));
         builder.preserve_header_case(key.protocol == Protocol::Http1Cased);
-        // RFC 9112 §5.1: a proxy removes that space. hyper's other leniencies stay off; docs/http.md says why, one by one.
+        // RFC 9112 §5.1: a proxy removes that space. hyper's other leniencies stay off; docs/http.md gives the reason
+        // for each.
         builder.allow_spaces_after_header_name_in_responses(true);
         let io = TokioIo::new(io.discard_unread());
         let (mut sender, connection) = builder.handshake::<_, RequestBody>(io).await.ok()?;
         tokio::task::spawn_local(async move {
-            // Its end reaches whoever waits for an answer; an unused connection may end as it likes.
+            // An error reaches the request that waits for an answer; on an unused connection it does not matter.
             let _ = connection.with_upgrades().await;
         });
         sender.ready().await.ok()?;
         Some(Self::Http1(sender))
     }
 
-    /// Sends `request`, and waits for the head of its answer. A request of which nothing was sent comes back in the error.
+    /// Sends `request`, and waits for the head of its answer. A request of which nothing was sent is returned in the
+    /// error.
     pub fn send(
         &mut self,
         request: Request<RequestBody>,
@@ -68,14 +70,14 @@ impl Conn {
         }
     }
 
-    /// Whether it takes a request now.
+    /// Whether it can take a request now.
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_ready(),
         }
     }
 
-    /// Whether it takes none any more.
+    /// Whether it is closed for further requests.
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_closed(),

@@ -1,4 +1,4 @@
-//! Connecting to an endpoint: the last place where weir decides whether it may.
+//! Connecting to an endpoint, with the final check of whether weir may.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
@@ -18,71 +18,72 @@ use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::Counter;
 use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, Watch};
 
-/// How all workers connect to endpoints, and what is counted of that.
+/// How all workers connect to endpoints, with counters.
 #[derive(Debug)]
 pub struct Connecting {
     /// How sockets are made.
     pub connector: ArcSwap<Connector>,
     /// Destinations that weir did not connect to, by reason: [`Refusal::LABELS`].
     pub refusals: [Counter; Refusal::LABELS.len()],
-    /// Addresses that were tried because another one of the same name took too long.
+    /// Addresses that were tried because another address of the same name took too long.
     pub raced: Counter,
-    /// Bodies that were kept back and sent without the endpoint having asked for them in time (`limits.expectContinue`).
+    /// Bodies that were held back and then sent although the endpoint had not asked for them in time
+    /// (`limits.expectContinue`).
     pub unasked: Counter,
 }
 
-/// What a snapshot says of connecting.
+/// A snapshot's rules for connecting.
 #[derive(Clone, Copy, Debug)]
 pub struct DialRules<'a> {
-    /// What it may take.
+    /// The limits.
     pub limits: &'a Limits,
-    /// Where not to.
+    /// Addresses that weir does not connect to.
     pub local: LocalAddresses<'a>,
 }
 
 /// Endpoints that were tried for one request.
 pub type Tried = SmallVec<[Arc<Backend>; 2]>;
 
-/// What a request may still spend on connecting.
+/// The remaining connect budget of a request.
 #[derive(Debug)]
 pub struct Dial<'a> {
-    /// Who asks.
+    /// The client.
     pub client: &'a SocketAddr,
     /// How long one endpoint may take.
     pub limit: Duration,
-    /// The hop limit of its packets, where it says something (domain/hops).
+    /// The hop limit of its packets, where it encodes information (domain/hops).
     pub hop_limit: Option<u8>,
     /// How long all of them may take.
     pub total: Duration,
-    /// Which it has tried before. Those that fail here become some of them, but for the one that the caller knows of.
+    /// The endpoints tried before. Those that fail here are added, except the one that the caller knows.
     pub tried: &'a mut Tried,
 }
 
-/// One worker's way to endpoints.
+/// One worker's means to connect to endpoints.
 #[derive(Debug)]
 pub struct Dialer {
     /// The worker's number, from 0: each has its own connections to an endpoint.
     pub worker: usize,
-    /// What it shares with the others.
+    /// State shared with the other workers.
     pub connecting: Arc<Connecting>,
-    /// Its connections to endpoints, some of which may turn out to be silent.
+    /// Its connections to endpoints, watched for silence.
     pub watch: Watch,
-    /// Which addresses the kernel takes for this node's own.
+    /// Which addresses the kernel treats as this node's own.
     kernel: KernelRoutes,
     rng: RefCell<fastrand::Rng>,
 }
 
-/// There is no connection.
+/// Why there is no connection.
 #[derive(Debug)]
 pub struct NotConnected {
-    /// What the client gets, if no other endpoint takes it.
+    /// What the client gets, if no other endpoint accepts the connection.
     pub fault: Fault,
-    /// What it says of the endpoint.
+    /// The outcome for the endpoint.
     pub outcome: Outcome,
 }
 
 impl Connecting {
-    /// Sockets are made by `connector`.
+    /// A value whose sockets are made by `connector`.
     pub fn new(connector: Connector) -> Arc<Self> {
         Arc::new(Self {
             connector: ArcSwap::from_pointee(connector),
@@ -104,7 +105,7 @@ impl Connecting {
 }
 
 impl Dial<'_> {
-    /// The same, for one more connection.
+    /// The same budget, for one more connection.
     pub fn again(&mut self) -> Dial<'_> {
         Dial { tried: self.tried, ..*self }
     }
@@ -116,7 +117,7 @@ impl Dial<'_> {
 }
 
 impl Dialer {
-    /// The way of `worker`.
+    /// The dialer of `worker`.
     pub fn new(worker: usize, connecting: Arc<Connecting>) -> Self {
         Self {
             worker,
@@ -142,16 +143,16 @@ impl Dialer {
         cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
     }
 
-    /// Whether the kernel takes `address` for this node's own.
+    /// Whether the kernel treats `address` as this node's own.
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.kernel.is_local(address)
     }
 
-    /// A connection of `key` to the endpoint of `lease`: one that is kept, or a new one.
+    /// A connection with `key` to the endpoint of `lease`: a pooled one, or a new one.
     ///
     /// # Errors
     ///
-    /// As [`Dialer::connect`]; `Ok(None)` when the endpoint took it and closed it at once.
+    /// As [`Dialer::connect`]; `Ok(None)` when the endpoint accepted the connection and closed it at once.
     pub async fn checkout(
         &self,
         rules: DialRules<'_>,
@@ -169,8 +170,8 @@ impl Dialer {
         Ok(conn.map(|conn| PooledConnection { conn, key, peer, reused: false }))
     }
 
-    /// A TCP connection to the endpoint of `lease`, unless it is a destination weir refuses. Where it is one of several
-    /// addresses of a name outside, it may be another one of them, whose lease it is then.
+    /// A TCP connection to the endpoint of `lease`, unless weir refuses that destination. Where it is one of several
+    /// addresses of an outside name, the connection may be to another of them; `lease` is then for that one.
     ///
     /// # Errors
     ///
@@ -220,11 +221,11 @@ impl Dialer {
         why.map_or(Ok(()), |why| Err(self.refused(backend, why)))
     }
 
-    /// Whether the connection to `backend` may be used: one that has not left this node is refused as its own addresses
-    /// are, whatever was known of that address before.
+    /// Whether the connection to `backend` may be used: one that did not leave this node is refused as the node's own
+    /// addresses are, whatever was known of the address before.
     fn check(&self, rules: DialRules<'_>, backend: &Backend, stream: &TcpStream) -> Result<(), NotConnected> {
         let local = rules.local;
-        // Where a connection to this node is allowed, only weir's own listeners are to be found out.
+        // Where connections to this node are allowed, only weir's own listeners must be detected.
         if backend.exempt != Exempt::No && !local.has_listener_at(backend.address.port()) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
-//! Keeping a body back until its endpoint asks for it (`Expect: 100-continue`, RFC 9110 §10.1.1).
+//! Holds a body back until its endpoint asks for it (`Expect: 100-continue`, RFC 9110 §10.1.1).
 //!
-//! It opens when the endpoint has said 100, when it has said nothing for `limits.expectContinue`, which RFC 9110 has clients
-//! take for a yes, or when the client sends more unasked.
+//! The gate opens when the endpoint has said 100, when it has said nothing for `limits.expectContinue` (RFC 9110 lets
+//! clients then send the body anyway), or when the client sends more without waiting.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::RequestBody;
 use super::dial::Connecting;
 use crate::transport::Activity;
 
-/// Keeps a body back.
+/// Holds a body back.
 #[derive(Debug)]
 pub struct Gate {
     asked: oneshot::Receiver<()>,
@@ -27,8 +27,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Keeps the body of `request` back for `patience`, unless the endpoint asks for it or the client of `activity` sends
-    /// more. A time that ran out is counted in `connecting`.
+    /// Holds the body of `request` back for `patience`, unless the endpoint asks for it or the client of `activity`
+    /// sends more. A timeout is counted in `connecting`.
     pub fn hold(
         request: &mut Request<RequestBody>,
         activity: &Activity,
@@ -49,7 +49,7 @@ impl Gate {
             if interim.status() == StatusCode::CONTINUE
                 && let Some(ask) = ask.lock().take()
             {
-                // The body may be gone already.
+                // The body may have been dropped already.
                 let _ = ask.send(());
             }
         });
@@ -57,7 +57,7 @@ impl Gate {
 
     /// Ready once the body may be sent.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // An error only says that nobody will ask any more, as when the endpoint has answered.
+        // An error only means that the endpoint will not ask any more, e.g. because it has answered.
         if !self.asked.is_terminated() && matches!(Pin::new(&mut self.asked).poll(cx), Poll::Ready(Ok(()))) {
             return Poll::Ready(());
         }

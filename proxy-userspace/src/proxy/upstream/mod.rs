@@ -1,4 +1,4 @@
-//! Endpoints at run time: which one takes a request, the connections to them, and how those are made.
+//! Endpoints at run time: which one takes a request, the connections to them, and how these are made.
 
 pub mod cluster;
 mod conn;

@@ -1,10 +1,10 @@
-//! Ready connections to one endpoint, kept by one worker.
+//! Unused connections to one endpoint, kept by one worker.
 //!
-//! A worker uses only its own: a pool shared between runtimes wakes another thread for every request, which
-//! costs a quarter of the CPU and half of the tail. The lock is therefore never contended on the request path;
-//! it is there because the sweeper and the admin look in.
+//! A worker uses only its own: a pool shared between runtimes wakes another thread for every request, which costs a
+//! quarter of the CPU and half of the tail latency. The lock is therefore never contended on the request path; only the
+//! sweeper and the admin take it besides.
 //!
-//! A connection comes back at the **end of a response's body**, not at its head, or the next request would queue
+//! A connection is returned at the **end of a response's body**, not at its head, or the next request would queue
 //! behind a streaming answer.
 
 use std::time::{Duration, Instant};
@@ -13,37 +13,38 @@ use parking_lot::Mutex;
 
 use super::PooledConnection;
 
-/// What a connection can be used for; those of different keys are not exchanged for each other. The endpoint is the pool's.
+/// What a connection can be used for; connections with different keys are not interchangeable. A pool belongs to one
+/// endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// What the connection is carried by.
+    /// The transport.
     pub transport: Transport,
-    /// What is spoken on it.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Whose address it comes from.
+    /// The source address.
     pub source: Source,
 }
 
-/// What a connection is carried by.
+/// The transport of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP alone.
     Plain,
 }
 
-/// What is spoken on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1 with header names in lower case.
     Http1,
-    /// HTTP/1.1 that keeps the spelling of header names, for applications that do not know of weir.
+    /// HTTP/1.1 that preserves the case of header names, for applications that do not know of weir.
     Http1Cased,
 }
 
-/// Whose address a connection comes from.
+/// The source address of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The node's.
+    /// The node's address.
     Node,
 }
 
@@ -60,15 +61,15 @@ pub struct Pool(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those used last are the last.
+    /// In order of return; the last is the most recently used.
     idle: Vec<(Instant, PooledConnection)>,
-    /// The endpoint has left, or is not to be used now.
+    /// The endpoint was removed, or is not to be used now.
     closed: bool,
 }
 
 impl Pool {
-    /// The connection used last, if one is open, of this `key`, and idle for less than `limit`. Nobody else uses it until it
-    /// comes back.
+    /// The most recently used connection with this `key` that is open and was idle for less than `limit`. The checkout
+    /// is exclusive.
     pub fn checkout(&self, key: Key, now: Instant, limit: Duration) -> Option<PooledConnection> {
         let mut state = self.0.lock();
         loop {
@@ -80,9 +81,9 @@ impl Pool {
         }
     }
 
-    /// Keeps `connection` for a later request, unless `most` are kept already or the pool is closed. One that is still
-    /// busy is not kept: its endpoint answered before the request's body was whole, and the next request would wait
-    /// for this client.
+    /// Keeps `connection` for a later request, unless `most` are kept already or the pool is closed. A busy connection
+    /// is not kept: its endpoint answered before the request's body was complete, and the next request would wait for
+    /// this client.
     pub fn put(&self, connection: PooledConnection, now: Instant, most: usize) {
         if !connection.conn.is_ready() {
             return;
@@ -94,7 +95,7 @@ impl Pool {
         }
     }
 
-    /// Drops connections that are closed, or idle for `limit`. Returns when the next of those that stay will be.
+    /// Drops connections that are closed, or were idle for `limit`. Returns when the next of the others expires.
     pub fn sweep(&self, now: Instant, limit: Duration) -> Option<Instant> {
         let mut state = self.0.lock();
         state.idle.retain(|(since, connection)| {
@@ -103,13 +104,13 @@ impl Pool {
         state.idle.first()?.0.checked_add(limit)
     }
 
-    /// Drops every connection that is here.
+    /// Drops every connection in the pool.
     pub fn clear(&self) {
         let dropped = std::mem::take(&mut self.0.lock().idle);
         drop(dropped);
     }
 
-    /// Drops every connection, and those still to come back.
+    /// Drops every connection, and those in use when they are returned.
     pub fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;

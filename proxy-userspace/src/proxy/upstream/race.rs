@@ -1,12 +1,13 @@
-//! Connecting to a name with several addresses, some of which may lead nowhere: RFC 8305 §§4 and 5 ("happy eyeballs").
+//! Connecting to a name with several addresses, some of which may be unreachable: RFC 8305 §§4 and 5 ("happy
+//! eyeballs").
 //!
-//! One address has a head start. When it is over without a connection, another one is tried beside it, of the other
-//! family where there is one; and so on, until one of them has a connection. So an address that swallows SYNs costs a
-//! request the head start, and not the time that a connect may take. Those that lost are waited for in the background:
-//! what becomes of them tells their breakers whether to let anybody try them again.
+//! One address has a head start. When that ends without a connection, another address is tried in parallel, of the
+//! other family if there is one; and so on, until one of them connects. So an address that drops SYNs costs a request
+//! the head start, and not the whole connect timeout. The others finish in the background: their outcomes are reported
+//! to their breakers.
 //!
-//! Deliberately absent: endpoints of Services. They were checked by who wrote them down, and there are breakers and other
-//! attempts for those that died since.
+//! Deliberately absent: endpoints of Services. Their source has checked those, and breakers and further attempts handle
+//! those that failed since.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,28 +24,28 @@ use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::Exempt;
 use crate::transport::ConnectError;
 
-/// Addresses that are tried for one connection at most.
+/// Addresses that are tried for one connection, at most.
 const MOST: usize = 8;
 
 type Attempt = Pin<Box<dyn Future<Output = Result<TcpStream, ConnectError>>>>;
 
 /// One address that is being connected to.
 struct Racer {
-    /// None for the first: its lease is the caller's.
+    /// `None` for the first: its lease is the caller's.
     lease: Option<Lease>,
     connecting: Attempt,
 }
 
-/// Whether several addresses of `cluster` may be tried at the same time.
+/// Whether several addresses of `cluster` may be tried in parallel.
 pub(super) fn may_race(cluster: &Cluster) -> bool {
     cluster.exempt == Exempt::No && cluster.members().active().len() > 1
 }
 
-/// Connects to the endpoint of `lease`, or to another one of its cluster, whose lease it is then.
+/// Connects to the endpoint of `lease`, or to another one of its cluster; `lease` is then for that one.
 ///
 /// # Errors
 ///
-/// Why there is no connection to the endpoint of `lease`; there was none to others either.
+/// Why the endpoint of `lease` could not be connected to; no other one could be, either.
 pub(super) async fn connect(
     dialer: &Dialer,
     rules: DialRules<'_>,
@@ -92,13 +93,13 @@ struct Race<'a, 'd> {
     rules: DialRules<'a>,
     dial: &'a mut Dial<'d>,
     begun: Instant,
-    /// The one that was tried last.
+    /// The endpoint tried last.
     last: Arc<Backend>,
     running: Vec<Racer>,
 }
 
 impl Race<'_, '_> {
-    /// Tries another address; false if there is none, or no time for it.
+    /// Tries another address; `false` if there is none, or no time left.
     fn begin_another(&mut self, first: &Lease) -> bool {
         let left = self.dial.total.saturating_sub(self.begun.elapsed());
         if left.is_zero() || self.running.len() >= MOST {
@@ -122,8 +123,8 @@ impl Race<'_, '_> {
         false
     }
 
-    /// The right to try an address that was not tried yet: of the other family than the last one's, if there is one
-    /// (RFC 8305 §4).
+    /// A lease on an address that was not tried yet: of the other family than the last one's, if there is one (RFC 8305
+    /// §4).
     fn next(&self, first: &Lease) -> Option<Lease> {
         let cluster = first.cluster();
         let running = self.running.iter().filter_map(|it| it.lease.as_ref()).map(Lease::backend);
@@ -145,8 +146,8 @@ impl Race<'_, '_> {
         (!again).then_some(lease)
     }
 
-    /// `racer` has a connection: `lease` becomes its, and the others are waited for by somebody else. `why` is the error of
-    /// the first, if it has failed.
+    /// `racer` has connected: `lease` becomes its lease, and the others finish in the background. `why` is the error of
+    /// the first, if it failed.
     fn won(self, lease: &mut Lease, racer: Racer, why: Option<&ConnectError>) {
         let mut first = None;
         if let Some(won) = racer.lease {
@@ -163,7 +164,7 @@ impl Race<'_, '_> {
     }
 }
 
-/// The first of them that ends. There is at least one.
+/// The first attempt that ends. There is at least one.
 async fn any(running: &mut Vec<Racer>) -> (Racer, Result<TcpStream, ConnectError>) {
     poll_fn(|cx| {
         for at in 0..running.len() {
@@ -176,13 +177,13 @@ async fn any(running: &mut Vec<Racer>) -> (Racer, Result<TcpStream, ConnectError
     .await
 }
 
-/// Waits for a connect that nobody needs any more, for what it says of its endpoint.
+/// Waits for a connect that is no longer needed, to report its outcome for the endpoint.
 async fn wait_for(lease: Lease, connecting: Attempt) {
     let outcome = connecting.await.err().map_or(Outcome::Abandoned, |error| outcome(&error));
     lease.finish(Instant::now(), outcome);
 }
 
-/// What it says of an endpoint that there is no connection to it.
+/// The outcome for an endpoint of a failed connect.
 pub(super) fn outcome(error: &ConnectError) -> Outcome {
     match error {
         ConnectError::Timeout => Outcome::ConnectTimeout,

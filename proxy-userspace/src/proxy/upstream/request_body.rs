@@ -1,4 +1,4 @@
-//! The body of a request, on its way to an endpoint.
+//! The body of a request to an endpoint.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,15 +10,15 @@ use hyper::body::Incoming;
 use super::gate::Gate;
 use crate::proxy::clock::{Clock, Flow, Upload};
 
-/// A request's body. Frames pass one at a time, as the endpoint takes them; trailers included.
+/// A request's body. Frames pass one at a time, as the endpoint reads them, including trailers.
 #[derive(Debug, Default)]
 pub enum RequestBody {
-    /// None.
+    /// No body.
     #[default]
     Empty,
     /// A client's.
     Client(Incoming, Upload),
-    /// A client's, kept back until the endpoint asks for it.
+    /// A client's, held back until the endpoint asks for it.
     Held(Box<(Gate, Incoming, Upload)>),
 }
 
@@ -33,7 +33,7 @@ impl RequestBody {
         matches!(self, Self::Empty)
     }
 
-    /// Keeps it back until `gate` opens.
+    /// Holds it back until `gate` opens.
     pub fn hold(&mut self, gate: Gate) {
         *self = match std::mem::take(self) {
             Self::Client(incoming, upload) => Self::Held(Box::new((gate, incoming, upload))),

@@ -1,7 +1,7 @@
-//! Waking many at once.
+//! Waking many tasks at once.
 //!
-//! A connection is told once in its life that weir drains. To wait for that by a channel or a token costs it two hundred
-//! instructions with each request; to leave its waker here costs nothing after the first.
+//! A connection is notified of the drain once in its life. Waiting for that by a channel or a token costs two hundred
+//! instructions per request; a waker stored here costs nothing after the first request.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,31 +14,31 @@ pub struct Wakers {
     wakers: RefCell<HashMap<u64, Waker>>,
 }
 
-/// One connection's place among them, for its life.
+/// One connection's slot, for the connection's lifetime.
 #[derive(Debug)]
 pub struct WakerSlot<'a> {
     all: &'a Wakers,
     id: u64,
-    /// Whether its waker is there; the task, and so the waker, stays the same.
+    /// Whether its waker is stored; the task, and so the waker, never changes.
     placed: bool,
 }
 
 impl Wakers {
-    /// A place for one more.
+    /// A new slot.
     pub fn slot(&self) -> WakerSlot<'_> {
         let id = self.next.get();
         self.next.set(id + 1);
         WakerSlot { all: self, id, placed: false }
     }
 
-    /// Wakes everyone.
+    /// Wakes all.
     pub fn wake(&self) {
         self.wakers.borrow().values().for_each(Waker::wake_by_ref);
     }
 }
 
 impl WakerSlot<'_> {
-    /// Leaves the waker of this task, if it is not there yet.
+    /// Stores the waker of this task, if it is not stored yet.
     pub fn take(&mut self, cx: &Context<'_>) {
         if !self.placed {
             self.placed = true;

@@ -1,4 +1,4 @@
-//! An endpoint at run time: its health, its connections, and what is counted of it.
+//! An endpoint at run time: its health, its connections, and its counters.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,23 +17,23 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Whether it may be an address that weir otherwise refuses.
     pub exempt: Exempt,
-    /// What it was asked and how it did.
+    /// Its counters.
     pub stats: Stats,
-    /// How it is doing.
+    /// Its health.
     pub(super) health: Health,
     pools: Box<[Pool]>,
 }
 
-/// What is counted of an endpoint.
+/// The counters of an endpoint.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Attempts begun, whatever their outcome.
     pub requests: Counter,
-    /// Attempts that were its own failure.
+    /// Attempts that failed because of the endpoint.
     pub failures: Counter,
-    /// Requests that it turned away: answers of 429, and tunnels that it ended within a moment.
+    /// Requests that it refused: answers of 429, and tunnels that it ended within a moment.
     pub refusals: Counter,
-    /// Requests that it got although another endpoint was faster or refused less, to see whether that is still so.
+    /// Requests sent to it although another endpoint was faster or refused less, to measure it again.
     pub trials: Counter,
     /// Connections opened to it.
     pub connects: Counter,
@@ -62,12 +62,12 @@ impl Backend {
         &self.pools
     }
 
-    /// Requests that are on it now.
+    /// Requests in flight on it.
     pub fn in_flight(&self) -> usize {
         self.health.in_flight()
     }
 
-    /// What its breaker does by this policy, its cluster's.
+    /// The state of its breaker under this policy, its cluster's.
     pub fn breaker(&self, now: Instant, policy: &Policy) -> State {
         self.health.breaker(now, policy)
     }
@@ -77,35 +77,35 @@ impl Backend {
         self.health.latency().map(|estimate| estimate.as_secs_f64() * 1e9)
     }
 
-    /// For how long it is still to be left alone, as it has asked (`Retry-After`).
+    /// How much longer it is not to be used, as it asked (`Retry-After`).
     pub fn left_alone(&self, now: Instant) -> Option<Duration> {
         self.health.left_alone(now)
     }
 
-    /// Where connections to it say that they may turn out to be silent.
+    /// Where connections to it report that they may be silent.
     pub fn doubts(&self) -> &Doubts {
         self.health.doubts()
     }
 
-    /// Whether any of them says so.
+    /// Whether any of them has reported so.
     pub fn is_in_doubt(&self) -> bool {
         self.doubts().any()
     }
 
-    /// Closes its unused connections: its node is silent, so they lead to nobody either.
+    /// Closes its unused connections: its node is silent, so they are useless, too.
     pub(super) fn close_unused(&self) {
         self.pools.iter().for_each(Pool::clear);
     }
 
-    /// Closes its unused connections, and those still to come back: it left the catalog, or is not to be used now. One
-    /// that terminates waits for them.
+    /// Closes its unused connections, and those in use when they are returned: it left the catalog, or is not to be
+    /// used now. A terminating endpoint waits for them.
     pub(super) fn retire(&self) {
         for pool in &self.pools {
             pool.close();
         }
     }
 
-    /// Keeps unused connections again: it is to be used after all.
+    /// Keeps unused connections again: the endpoint is used after all.
     pub(super) fn resume(&self) {
         for pool in &self.pools {
             pool.open();

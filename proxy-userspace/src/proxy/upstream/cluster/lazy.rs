@@ -1,8 +1,8 @@
-//! Where a service port's cluster is made, the first time somebody binds its name or dials its address.
+//! Creates a service port's cluster when its name is first bound or its address first dialled.
 //!
-//! A node talks to a few of a large cluster's services. One that nobody asks for costs its [`LazyCluster`]: a name and a
+//! A node talks to few of a large cluster's services. An unused one costs only its [`LazyCluster`]: a name and a
 //! pointer to the catalog's endpoints, some 150 bytes, where a cluster costs 600, and 600 more for each endpoint. A
-//! cluster that was made stays as long as its service port does.
+//! cluster that was created stays as long as its service port exists.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -13,30 +13,30 @@ use super::{Cluster, ClusterPolicy};
 use crate::domain::catalog::{Endpoint, ServiceKey};
 use crate::domain::ssrf::Exempt;
 
-/// The place of one service port's cluster. Snapshots share it as long as the port stays what it is.
+/// One service port's cluster, created on first use. Snapshots share it as long as the port is unchanged.
 #[derive(Debug)]
 pub struct LazyCluster {
     /// The service.
     pub service: ServiceKey,
     /// The cluster's name.
     pub name: Box<str>,
-    /// Which refused addresses its endpoints may have all the same.
+    /// Which otherwise refused addresses its endpoints may have.
     pub exempt: Exempt,
     workers: usize,
     cluster: OnceLock<Arc<Cluster>>,
     state: Mutex<State>,
 }
 
-/// What changes under the lock, so that a cluster made while its endpoints or settings change has the newer ones.
+/// Changes under the lock, so that a cluster created while its endpoints or settings change gets the newer ones.
 #[derive(Debug)]
 struct State {
     endpoints: Arc<[Endpoint]>,
     policy: Arc<ClusterPolicy>,
-    /// Nothing names it any more.
+    /// No snapshot names it any more.
     retired: bool,
 }
 
-/// The clusters of the catalog that were made, by service.
+/// The clusters of the catalog created so far, by service.
 #[derive(Debug, Default)]
 pub struct ClusterRegistry(Mutex<BTreeMap<RegistryKey, Arc<Cluster>>>);
 
@@ -44,7 +44,7 @@ pub struct ClusterRegistry(Mutex<BTreeMap<RegistryKey, Arc<Cluster>>>);
 type RegistryKey = (ServiceKey, Box<str>);
 
 impl LazyCluster {
-    /// An empty seat.
+    /// A cluster that is not created yet.
     pub fn new(
         service: ServiceKey,
         name: Box<str>,
@@ -56,12 +56,12 @@ impl LazyCluster {
         Self { service, name, exempt, workers, cluster: OnceLock::new(), state }
     }
 
-    /// The cluster; made now if need be, and then `registry` knows it.
+    /// The cluster; created now if needed, and then registered in `registry`.
     pub fn cluster(&self, registry: &ClusterRegistry) -> &Arc<Cluster> {
         self.cluster.get().unwrap_or_else(|| self.make(registry))
     }
 
-    /// The cluster, if it was made.
+    /// The cluster, if it was created.
     pub fn made(&self) -> Option<&Arc<Cluster>> {
         self.cluster.get()
     }
@@ -71,12 +71,12 @@ impl LazyCluster {
         self.state.lock().endpoints.clone()
     }
 
-    /// The cluster's settings, made or not.
+    /// The cluster's settings, whether it was created or not.
     pub fn policy(&self) -> Arc<ClusterPolicy> {
         self.state.lock().policy.clone()
     }
 
-    /// Takes over `policy`, as [`Cluster::adopt`].
+    /// Adopts `policy`, as [`Cluster::adopt`].
     pub fn adopt(&self, policy: Arc<ClusterPolicy>) {
         let mut state = self.state.lock();
         if state.policy == policy {
@@ -88,7 +88,7 @@ impl LazyCluster {
         state.policy = policy;
     }
 
-    /// Takes over `endpoints`, as [`Cluster::apply`].
+    /// Applies `endpoints`, as [`Cluster::apply`].
     pub fn apply(&self, endpoints: &Arc<[Endpoint]>) {
         let mut state = self.state.lock();
         state.endpoints = endpoints.clone();
@@ -97,7 +97,7 @@ impl LazyCluster {
         }
     }
 
-    /// No snapshot names it any more: its cluster is forgotten by `registry`, and closes its unused connections.
+    /// No snapshot names it any more: its cluster is removed from `registry`, and closes its unused connections.
     pub fn retire(&self, registry: &ClusterRegistry) {
         let mut state = self.state.lock();
         state.retired = true;
@@ -114,7 +114,7 @@ impl LazyCluster {
             let cluster =
                 Arc::new(Cluster::new(self.name.clone(), self.exempt, self.workers, state.policy.clone()));
             cluster.apply(&state.endpoints);
-            // A request that still sees an older snapshot may ask after the end; its cluster goes with that snapshot.
+            // A request with an older snapshot may create the cluster after this; it is dropped with that snapshot.
             if !state.retired {
                 registry.0.lock().insert((self.service.clone(), self.name.clone()), cluster.clone());
             }
@@ -129,7 +129,7 @@ impl ClusterRegistry {
         self.0.lock().values().cloned().collect()
     }
 
-    /// Forgets `cluster`, unless another has taken its place.
+    /// Removes `cluster`, unless another has replaced it.
     fn forget(&self, lazy: &LazyCluster, cluster: &Arc<Cluster>) {
         let mut registry = self.0.lock();
         let key = (lazy.service.clone(), lazy.name.clone());

@@ -8,8 +8,8 @@ use crate::domain::health::breaker::{Transition, Verdict};
 use crate::domain::health::{Scene, Ticket};
 use crate::domain::outcome::{Outcome, Sign};
 
-/// One attempt at one endpoint. It counts as in flight until it is dropped, and its outcome reaches load, breaker
-/// and metrics exactly once: a lease dropped without [`Lease::finish`] is one whose client left.
+/// One attempt at one endpoint. It counts as in flight until it is dropped, and its outcome is reported to load,
+/// breaker and metrics exactly once: a lease dropped without [`Lease::finish`] means that the client left.
 #[derive(Debug)]
 pub struct Lease {
     cluster: Arc<Cluster>,
@@ -32,7 +32,7 @@ impl Lease {
         &self.backend
     }
 
-    /// When it was given.
+    /// When it was created.
     pub fn started(&self) -> Instant {
         self.ticket.started()
     }
@@ -42,23 +42,23 @@ impl Lease {
         &self.cluster
     }
 
-    /// The head of the answer is here, see [`Ticket::answered`].
+    /// The head of the answer has arrived, see [`Ticket::answered`].
     pub fn answered(&mut self, now: Instant, outcome: Outcome) {
         let transition = self.tell(|ticket, scene| ticket.answered(now, outcome, scene));
         self.note(transition, outcome);
     }
 
-    /// The endpoint asks to be left alone, see [`Ticket::leave_alone`].
+    /// The endpoint asks not to be used for a while, see [`Ticket::leave_alone`].
     pub fn leave_alone(&mut self, now: Instant, wait: Duration, most: Duration) {
         self.tell(|ticket, scene| ticket.leave_alone(now, wait, most, scene));
     }
 
-    /// The attempt is over: its answer is whole, or there will be none.
+    /// The attempt is over: its answer is complete, or there is none.
     pub fn finish(mut self, now: Instant, outcome: Outcome) {
         self.close(now, outcome);
     }
 
-    /// The attempt is over after its head and body.
+    /// The attempt is over after a complete head and body.
     pub fn complete(self, now: Instant) {
         let outcome = self.ticket.outcome().unwrap_or(Outcome::Abandoned);
         self.finish(now, outcome);
@@ -81,7 +81,7 @@ impl Lease {
         }
     }
 
-    /// Has the ticket report where it is used.
+    /// Calls `report` with the ticket and the state it acts on.
     fn tell<T>(&mut self, report: impl FnOnce(&mut Ticket, &Scene<'_, Members>) -> T) -> T {
         let (members, policy) = (self.cluster.members(), self.cluster.policy());
         let scene = Scene {

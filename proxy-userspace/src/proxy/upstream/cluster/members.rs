@@ -12,13 +12,13 @@ use crate::domain::health::{Health, Tier};
 /// A snapshot of a cluster's endpoints.
 #[derive(Debug)]
 pub struct Members {
-    /// Every endpoint, those in use first.
+    /// Every endpoint; those in use come first.
     pub all: Vec<Member>,
-    /// How many of them are in use: the ready ones, or when there is none the terminating ones.
+    /// How many are in use: the ready ones, or if there are none the terminating ones.
     active: usize,
-    /// How often each of those is drawn.
+    /// The weights of those in use.
     weights: Weights,
-    /// What the snapshot was made from, to tell at a glance that nothing changed.
+    /// The endpoints it was made from, to detect cheaply that nothing changed.
     pub(super) source: Arc<[Endpoint]>,
 }
 
@@ -27,11 +27,11 @@ pub struct Members {
 pub struct Member {
     /// Its run-time state.
     pub backend: Arc<Backend>,
-    /// What it is known by where clients keep their endpoint; see [`identity`].
+    /// Its identity where clients are mapped to endpoints; see [`identity`].
     pub identity: SocketAddr,
-    /// Its share.
+    /// Its weight.
     pub weight: f64,
-    /// What its source says of it.
+    /// The condition its source reports.
     pub condition: Condition,
 }
 
@@ -48,8 +48,8 @@ impl Members {
         &self.all[..self.active]
     }
 
-    /// The snapshot for `endpoints`, with the state of those that were here before; that of the others is `new`. How one is
-    /// chosen decides what they are known by.
+    /// The snapshot for `endpoints`, with the state of those that were present before; the state of the others is made
+    /// by `new`. The balancer decides what identifies them.
     pub(super) fn successor(
         &self,
         endpoints: &Arc<[Endpoint]>,
@@ -84,7 +84,7 @@ impl Members {
     }
 }
 
-/// The IP addresses that several of `endpoints` have.
+/// The IP addresses that several of `endpoints` share.
 fn shared_addresses(endpoints: &[Endpoint]) -> HashSet<IpAddr> {
     let mut seen = HashSet::new();
     endpoints.iter().map(|endpoint| endpoint.address.ip()).filter(|ip| !seen.insert(*ip)).collect()

@@ -1,9 +1,9 @@
-//! A cluster: one destination at run time, and the endpoints behind it.
+//! A cluster: one destination at run time, and its endpoints.
 //!
-//! The set of endpoints is an immutable snapshot, swapped whole when the catalog says so ([`Cluster::apply`]);
-//! an endpoint that stays keeps its [`Backend`], and with it its load, breaker and connections. So it does when the cluster's
-//! settings change ([`Cluster::adopt`]): a [`ClusterPolicy`] is no part of what a cluster is. A request holds
-//! a [`Lease`]: the right to use one endpoint once, which reports its outcome exactly once however it ends.
+//! The set of endpoints is an immutable snapshot, replaced as a whole when the catalog changes ([`Cluster::apply`]); an
+//! endpoint that stays keeps its [`Backend`], and with it its load, breaker and connections. The same is true when the
+//! cluster's settings change ([`Cluster::adopt`]): a [`ClusterPolicy`] is not part of a cluster's identity. A request
+//! owns a [`Lease`]: the right to use one endpoint once, which reports its outcome exactly once however it ends.
 
 mod backend;
 mod lazy;
@@ -39,26 +39,26 @@ use crate::telemetry::{Counter, Histogram};
 /// One destination at run time.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Its canonical name, as in logs, metrics and the admin: `/svc/hello`, `/svc/hello:8080`.
+    /// Its canonical name in logs, metrics and the admin: `/svc/hello`, `/svc/hello:8080`.
     pub name: Box<str>,
-    /// Which refused addresses its endpoints may have all the same.
+    /// Which otherwise refused addresses its endpoints may have.
     pub exempt: Exempt,
-    /// Data-plane workers: each has its own connections to each endpoint.
+    /// Number of data-plane workers: each has its own connections to each endpoint.
     workers: usize,
     policy: ArcSwap<ClusterPolicy>,
-    /// What passed.
+    /// Its counters.
     pub stats: Stats,
-    /// What is normal here.
+    /// What is normal for its endpoints, to compare with.
     norms: Norms,
     members: ArcSwap<Members>,
-    /// Nothing names it any more.
+    /// No snapshot names it any more.
     retired: AtomicBool,
-    /// What transformers make of it. The lock also serialises [`Cluster::apply`] and [`Cluster::adopt`]; no request that is
-    /// bound takes it.
+    /// The clusters that transformers derive from it. The lock also serialises [`Cluster::apply`] and
+    /// [`Cluster::adopt`]; requests with a bound route do not take it.
     views: Mutex<Vec<View>>,
 }
 
-/// What a cluster counts.
+/// The counters of a cluster.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Attempts by outcome, see [`Outcome::slot`].
@@ -67,7 +67,7 @@ pub struct Stats {
     pub duration: Histogram,
     /// Attempts beyond the first of their request.
     pub retries: Counter,
-    /// Picks for which no endpoint could be relied on, so that breakers were ignored.
+    /// Picks where no endpoint was reliable, so that breakers were ignored.
     pub forced: Counter,
 }
 
@@ -80,13 +80,13 @@ impl Cluster {
         Self { name, exempt, workers, policy, stats, norms, members, retired, views: Mutex::default() }
     }
 
-    /// Its settings as they are now.
+    /// Its present settings.
     pub fn policy(&self) -> arc_swap::Guard<Arc<ClusterPolicy>> {
         self.policy.load()
     }
 
-    /// Takes over other settings. They hold for what begins from now on, and for how what has begun ends; endpoints keep their
-    /// health, their connections and their counts.
+    /// Adopts other settings. They apply to new requests, and to the outcome of those in progress; endpoints keep their
+    /// health, connections and counters.
     pub fn adopt(&self, policy: &Arc<ClusterPolicy>) {
         let _order = self.views.lock();
         let before = self.policy.swap(policy.clone());
@@ -96,13 +96,13 @@ impl Cluster {
         }
     }
 
-    /// The endpoints as they are now.
+    /// The present endpoints.
     pub fn members(&self) -> arc_swap::Guard<Arc<Members>> {
         self.members.load()
     }
 
-    /// Takes over `endpoints`. Those that stay keep their state; connections to those that went, or are not to be used now,
-    /// are closed once they are unused: requests that run on them finish.
+    /// Applies `endpoints`. Those that stay keep their state; connections to those that were removed, or are not to be
+    /// used now, are closed once unused: requests on them finish.
     pub fn apply(&self, endpoints: &Arc<[Endpoint]>) {
         let views = self.views.lock();
         let before = self.members.load_full();
@@ -122,14 +122,14 @@ impl Cluster {
         views.iter().for_each(|view| view.apply(endpoints));
     }
 
-    /// The members after `before`, for `endpoints`.
+    /// The members that follow `before`, for `endpoints`.
     fn successor(&self, before: &Members, endpoints: &Arc<[Endpoint]>) -> Members {
         let new = |address| Backend::new(address, self.exempt, self.workers);
         before.successor(endpoints, self.policy.load().balancer, new)
     }
 
-    /// Closes every unused connection, and those still to come back: nothing names this cluster any more. Requests that
-    /// still do, by an older snapshot, are served.
+    /// Closes every unused connection, and those in use when they are returned: no snapshot names this cluster any
+    /// more. Requests that still use it, by an older snapshot, are served.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         for member in &self.members.load().all {
@@ -138,13 +138,13 @@ impl Cluster {
         self.views.lock().iter().for_each(|view| view.cluster.retire());
     }
 
-    /// Whether nothing names it any more, so that it keeps no connections.
+    /// Whether no snapshot names it any more, so that it keeps no connections.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers let a request through.
-    /// Those that were `tried` by earlier attempts of the same request come last.
+    /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers allow a
+    /// request. Those that earlier attempts of the same request `tried` come last.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl Cluster {
         Ok(Lease::new(self.clone(), active[at].backend.clone(), ticket))
     }
 
-    /// Whether an endpoint in use is none of those that were `tried`.
+    /// Whether some endpoint in use was not `tried` yet.
     pub fn has_untried(&self, tried: &[Arc<Backend>]) -> bool {
         let members = self.members.load();
         members.active().iter().any(|it| !is_among(tried, it))
@@ -190,7 +190,7 @@ fn is_among(tried: &[Arc<Backend>], member: &Member) -> bool {
     tried.iter().any(|it| Arc::ptr_eq(it, &member.backend))
 }
 
-/// What tells endpoints' states apart.
+/// The identities of endpoints' states.
 fn identities(members: &[Member]) -> impl Iterator<Item = *const Backend> {
     members.iter().map(|member| Arc::as_ptr(&member.backend))
 }

@@ -1,5 +1,5 @@
-//! The settings of a cluster. They are no part of what it is: when they change the cluster stays, with its endpoints'
-//! health, connections and counts.
+//! The settings of a cluster. They are not part of its identity: when they change the cluster stays, with its
+//! endpoints' health, connections and counters.
 
 use crate::domain::balance::Balancer;
 use crate::domain::health::breaker;
@@ -8,12 +8,12 @@ use crate::domain::policy::RequestPolicy;
 /// How the endpoints of a cluster are chosen, ejected and tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClusterPolicy {
-    /// How one is chosen.
+    /// The balancing algorithm.
     pub balancer: Balancer,
-    /// When one is ejected, and for how long.
+    /// When an endpoint is ejected, and for how long.
     pub breaker: breaker::Policy,
-    /// How requests that name the cluster are tried, as far as policies say.
+    /// The policy of requests that name the cluster, as far as configured.
     pub requests: RequestPolicy,
-    /// The same for requests that dialled it: policies for its own name count, too.
+    /// The policy of requests that dialled it: policies for its own name count, too.
     pub dialled: RequestPolicy,
 }

@@ -1,4 +1,4 @@
-//! What transformers make of a cluster: a cluster of its own, whose endpoints follow.
+//! A cluster that transformers derive from another; its endpoints follow that one's.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use crate::domain::catalog::Endpoint;
 use crate::domain::name::Path;
 use crate::domain::route::{Transformer, transform};
 
-/// A cluster, as some namer's transformers leave it. Its load, breakers and connections are its own, as those of linkerd's
-/// clients are, whose names differ.
+/// A cluster, as some namer's transformers leave it. It has its own load, breakers and connections, like linkerd's
+/// clients with different names.
 #[derive(Debug)]
 pub struct View {
-    /// What it is called, `/%/…` or `/$/weir.host/POD…`.
+    /// Its name, `/%/…` or `/$/weir.host/POD…`.
     pub id: Path,
-    /// What happens to endpoints.
+    /// The transformers, in order.
     pub steps: Box<[Transformer]>,
-    /// Those that are left.
+    /// The cluster with the remaining endpoints.
     pub cluster: Arc<Cluster>,
     /// This node's addresses.
     own: Box<[IpAddr]>,
-    /// The number of the snapshot that its settings are of.
+    /// The number of the snapshot that its settings come from.
     since: u64,
 }
 
@@ -29,7 +29,7 @@ impl View {
         self.cluster.apply(&transform(&self.steps, endpoints, &self.own));
     }
 
-    /// Takes over the settings that it has in the snapshot number `since`, unless a later one's are known.
+    /// Adopts its settings of the snapshot number `since`, unless it has those of a later one.
     fn adopt(&mut self, policy: ClusterPolicy, since: u64) {
         if since > self.since {
             self.since = since;
@@ -41,8 +41,8 @@ impl View {
 }
 
 impl Cluster {
-    /// What `steps` make of this cluster on a node with the addresses `own`, called `id`, and `name` in metrics; with these
-    /// settings in the snapshot number `since`. It is made when it is first asked for.
+    /// The view that `steps` derive from this cluster on a node with the addresses `own`, with name `id`, and `name` in
+    /// metrics; with these settings from the snapshot number `since`. Created when first requested.
     pub fn view(
         &self,
         steps: &[Transformer],
@@ -63,12 +63,12 @@ impl Cluster {
         cluster
     }
 
-    /// The clusters that transformers make of this one.
+    /// The clusters that transformers derive from this one.
     pub fn views(&self) -> Vec<Arc<Self>> {
         self.views.lock().iter().map(|view| view.cluster.clone()).collect()
     }
 
-    /// Gives each view the settings that `policy` says for it in the snapshot number `since`, and forgets those that have none.
+    /// Gives each view its settings from `policy` in the snapshot number `since`, and removes those that have none.
     pub fn keep_views(&self, since: u64, policy: impl Fn(&View) -> Option<ClusterPolicy>) {
         self.views.lock().retain_mut(|view| match policy(view) {
             Some(policy) => {
