@@ -1,8 +1,8 @@
-//! The clock of one exchange: for how long nothing has happened in it, and who waits for whom.
+//! The clock of one exchange: how long nothing has happened in it, and which side it waits for.
 //!
-//! A connection has one timer, and the clocks of its exchanges are registered with it ([`Clocks`]). A clock is a few numbers in
-//! memory; they are compared with the limits only when that timer fires. So an exchange sets no timer of its own, unless a
-//! policy gives it a limit of its own.
+//! A connection has one timer, and the clocks of its exchanges are registered with it ([`Clocks`]). A clock is a few
+//! numbers in memory; they are compared with the limits only when that timer fires. So an exchange sets no timer of its
+//! own, unless a policy gives it its own limit.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use smallvec::SmallVec;
 use crate::config::Limits;
 use crate::transport::Activity;
 
-/// The clock of one exchange. All clones are one.
+/// The clock of one exchange. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Its connection, where bytes pass.
+    /// The connection's activity, which records when bytes pass.
     activity: Activity,
     /// When the stage began, in the connection's milliseconds.
     since: AtomicU64,
@@ -31,44 +31,44 @@ struct Inner {
     waiter: Mutex<Option<Waker>>,
 }
 
-/// How far an exchange is.
+/// The stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It has no body, or that is whole. The answer is waited for, or passes.
+    /// The request has no body, or its body is complete. The answer is awaited or passes.
     Answer = 0,
-    /// The same, and more of the request's body passes.
+    /// As [`Stage::Answer`], while the request's body still passes.
     Upload = 1,
     /// More of the request's body is due from the client.
     Starved = 2,
-    /// The answer is whole, and more of the body is due: its endpoint did not wait for it.
+    /// The answer is complete, but more of the body is due: the endpoint answered early.
     Outlasted = 3,
-    /// It is over.
+    /// The exchange is over.
     Over = 4,
 }
 
-/// Whether an endpoint's answer is waited for.
+/// Whether an endpoint's answer is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It is not.
+    /// No.
     None = 0,
-    /// It is.
+    /// Yes.
     Waiting = 1,
-    /// It was, for too long.
+    /// The wait took too long.
     TooLong = 2,
-    /// It is, and whoever waits has a timer.
+    /// Yes; `Timed` waits enforce their own deadline.
     Timed = 3,
 }
 
-/// How a request's body does.
+/// The progress of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// More of it is due from the client.
     Waits,
-    /// It was there to be passed on, or is whole.
+    /// Data was available to pass on, or the body is complete.
     Moves,
 }
 
-/// A request's body, while there is more of it to pass on.
+/// A request's body, while more of it is to be passed on.
 #[derive(Debug)]
 pub struct Upload(Clock);
 
@@ -77,11 +77,11 @@ pub struct Upload(Clock);
 pub struct Clocks(RefCell<SmallVec<[Clock; 1]>>);
 
 impl Clocks {
-    /// The clock of an exchange that begins at `now` on the connection of `activity`.
+    /// The clock of an exchange that begins at `now` on the connection with this `activity`.
     pub fn begin(&self, activity: &Activity, now: Instant) -> Clock {
         activity.begin(now);
         let mut clocks = self.0.borrow_mut();
-        // One that nobody else holds any more is set anew, which saves an allocation for each request.
+        // A clock with no other reference is reset and reused: this saves an allocation per request.
         if let [only] = &mut clocks[..]
             && only.is_over()
             && let Some(inner) = Arc::get_mut(&mut only.0)
@@ -94,8 +94,8 @@ impl Clocks {
         clocks[clocks.len() - 1].clone()
     }
 
-    /// How long the timer may sleep before an exchange has taken too long by `limits`: zero when one has. `None` where none
-    /// runs. Whoever waits too long for an answer is told, and has as long again.
+    /// How long the timer may sleep until an exchange exceeds `limits`: zero when one has. `None` when no exchange
+    /// runs. A task that waits too long for an answer is woken, and its wait begins again.
     pub fn left(&self, limits: &Limits, shortest: Duration) -> Option<Duration> {
         let now = Instant::now();
         let clocks = self.0.borrow();
@@ -115,18 +115,18 @@ impl Clock {
         }))
     }
 
-    /// Another attempt begins at `now`: it has the whole time for its answer.
+    /// Another attempt begins at `now`: its answer gets the full time.
     pub fn restart(&self, now: Instant) {
         self.0.since.store(self.0.activity.millis(now), Ordering::Relaxed);
     }
 
-    /// The request has a body, which is passed on for as long as what this returns is kept.
+    /// The request has a body; it is being passed on until the returned value is dropped.
     pub fn upload(&self) -> Upload {
         self.set(Stage::Upload);
         Upload(self.clone())
     }
 
-    /// The answer is whole. Idempotent.
+    /// The answer is complete. Idempotent.
     pub fn answered(&self, now: Instant) {
         match self.stage() {
             Stage::Answer => {
@@ -142,12 +142,12 @@ impl Clock {
         }
     }
 
-    /// Its connection.
+    /// The connection's activity.
     pub fn activity(&self) -> &Activity {
         &self.0.activity
     }
 
-    /// Whether an answer is waited for.
+    /// Whether an answer is awaited.
     pub fn wait(&self) -> Wait {
         match self.0.wait.load(Ordering::Relaxed) {
             0 => Wait::None,
@@ -162,7 +162,7 @@ impl Clock {
         self.0.wait.store(wait as u8, Ordering::Relaxed);
     }
 
-    /// Whoever waits is to be woken when it has been too long.
+    /// Registers the waiting task to be woken when the wait takes too long.
     pub fn wake_when_too_long(&self, cx: &Context<'_>) {
         let mut waiter = self.0.waiter.lock();
         if !waiter.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -170,7 +170,7 @@ impl Clock {
         }
     }
 
-    /// How long nothing has happened; `None` while the client is to send more of the body.
+    /// How long nothing has happened; `None` while more of the body is due from the client.
     pub fn silent_for(&self, now: Instant) -> Option<Duration> {
         (self.stage() != Stage::Starved).then(|| self.lasted(now))
     }
@@ -181,11 +181,11 @@ impl Clock {
             (Stage::Starved | Stage::Outlasted, _) => limits.body.saturating_sub(lasted),
             (_, Wait::Waiting) if lasted < limits.response => limits.response - lasted,
             (_, Wait::Waiting) => {
-                // Not the connection's end but the request's: it becomes a 504.
+                // This ends the request, not the connection: it becomes a 504.
                 self.too_long();
                 limits.response
             }
-            // Whoever waits so has a timer, which may be longer than any limit here.
+            // `Timed` waits have their own timer, which may be longer than any limit here.
             (_, Wait::Timed) => shortest,
             (_, Wait::None | Wait::TooLong) => limits.tunnel_idle.saturating_sub(lasted),
         }
@@ -198,7 +198,7 @@ impl Clock {
         }
     }
 
-    /// Since the stage began, or the last byte passed.
+    /// Time since the stage began, or since the last byte passed.
     fn lasted(&self, now: Instant) -> Duration {
         let since = self.0.since.load(Ordering::Relaxed).max(self.0.activity.since());
         Duration::from_millis(self.0.activity.millis(now).saturating_sub(since))
@@ -237,7 +237,7 @@ impl Inner {
 }
 
 impl Upload {
-    /// It waits for its client, or no longer does.
+    /// Sets whether the body waits for its client.
     pub fn flows(&self, flow: Flow) {
         let stage = match (self.0.stage(), flow) {
             (Stage::Upload, Flow::Waits) => Stage::Starved,

@@ -1,6 +1,5 @@
-//! Why weir answers a request itself: which status the client gets, under which label it is
-//! counted, and in one line what happened. Whose fault it is shows in the status: 4xx the client's, 502 and 504 the
-//! endpoint's, 503 nobody's but the moment's.
+//! Why weir answers a request itself: the status for the client, the metric label, and one line that describes what
+//! happened. The status shows the cause: 4xx the client, 502 and 504 the endpoint, 503 a temporary condition.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,72 +9,73 @@ use http::StatusCode;
 use crate::domain::name::BadHost;
 use crate::domain::ssrf::Refusal;
 
-/// A request that weir could not pass on, or whose answer it could not pass back.
+/// A request or answer that weir could not forward.
 #[derive(Debug)]
 pub struct Fault {
-    /// What went wrong.
+    /// The kind of failure.
     pub kind: Kind,
     /// One line for the client and the log: the name, the address, the reason.
     pub detail: Cow<'static, str>,
 }
 
-/// What went wrong. Each kind is one row of the status table in the interface.
+/// The kind of failure. Each is one row of the status table in the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The request's head is not HTTP/1.
     BadHead,
-    /// The request's head has too many bytes or fields.
+    /// The request's head has too many bytes or too many fields.
     HeadTooLarge,
-    /// The request says no host.
+    /// The request has no host.
     NoHost,
-    /// Its host is no host name.
+    /// Its host is not a valid host name.
     BadHost(BadHost),
-    /// Its target is none that a plain proxy serves: another scheme than http, or no path.
+    /// Its target is not one that a plain proxy serves: another scheme than http, or no path.
     BadTarget,
-    /// No identifier makes a name of it.
+    /// No identifier can make a name from it.
     Unidentified,
-    /// The dtab it brings cannot be read.
+    /// The dtab in the request is invalid.
     BadDtab,
     /// A transfer coding other than `chunked`, which weir would have to decode (RFC 9112 §6.1).
     TransferCoding,
-    /// The request target is over the limit.
+    /// The request target exceeds the limit.
     TargetTooLong,
-    /// The destination is one that weir does not connect to.
+    /// weir does not connect to this destination.
     Refused(Refusal),
-    /// Nothing binds the name.
+    /// The name is not bound.
     Unbound,
-    /// Nothing binds the name, but the cluster's services are not known yet.
+    /// The name is not bound, but the cluster's services are not known yet.
     ServicesUnknown,
-    /// A short name means its client's namespace, and which pod of this node has the client's address is not known yet.
+    /// A short name refers to its client's namespace, and it is not known yet which pod of this node has the client's
+    /// address.
     ClientUnknown,
-    /// The name is bound and has no endpoint.
+    /// The name is bound but has no endpoint.
     NoEndpoint,
-    /// More weirs have seen this request than a path is long.
+    /// The request has passed more weirs than the maximum.
     Loop,
-    /// No endpoint took the connection.
+    /// No endpoint accepted the connection.
     Connect,
-    /// No endpoint took the connection in time.
+    /// No endpoint accepted the connection in time.
     ConnectTimeout,
-    /// This node has no socket to give.
+    /// This node could not create a socket.
     Local,
     /// The endpoint has the request and did not answer in time.
     ResponseTimeout,
-    /// The request's body broke off, or was not what its head said.
+    /// The request's body was cut short, or did not match its head.
     BadBody,
     /// The endpoint broke the connection before it answered.
     Reset,
     /// The endpoint's node acknowledged nothing any more.
     Silent,
-    /// The endpoint's answer is not HTTP.
+    /// The endpoint's answer is not valid HTTP.
     Framing,
-    /// The endpoint sent more interim answers (1xx) than may come before an answer.
+    /// The endpoint sent too many interim answers (1xx) before its answer.
     Interim,
-    /// weir itself is at a limit.
+    /// weir itself has reached a limit.
     Overload,
 }
 
 impl Fault {
-    /// A fault with its one line.
+    /// A fault with its one-line detail.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into() }
     }
@@ -107,7 +107,7 @@ impl Kind {
         }
     }
 
-    /// Where its label in metrics stands in [`Kind::LABELS`].
+    /// The index of its metric label in [`Kind::LABELS`].
     pub fn slot(self) -> usize {
         match self {
             Self::NoHost => 0,

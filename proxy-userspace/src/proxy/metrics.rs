@@ -1,4 +1,4 @@
-//! The data plane's metrics, written from what their owners counted.
+//! The data plane's metrics, rendered from counters that their owners keep.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::telemetry::{Page, Scrape};
 
 /// Everything the data plane counts.
 pub struct Metrics {
-    /// What the workers share.
+    /// What all workers share.
     pub shared: Arc<Shared>,
     /// The listeners.
     pub listeners: Vec<Arc<Listener>>,
@@ -29,8 +29,8 @@ pub struct Metrics {
 impl Scrape for Metrics {
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
         let mut clusters = self.shared.routing.clusters();
-        // Two namers may know one name (a file and a Service): a page must not have two rows with the same labels, so
-        // the first, which is the one the name binds to, stands for it. The admin's state has both.
+        // Two namers may have the same name (a file and a Service): a metrics page must not have two rows with the same
+        // labels, so only the first, to which the name binds, is shown. The admin's state has both.
         let mut seen = HashSet::new();
         clusters.retain(|cluster| seen.insert(cluster.name.clone()));
         listeners(page, &self.listeners)?;
@@ -147,7 +147,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     Ok(())
 }
 
-/// What is counted of an endpoint, in the order of the page.
+/// The counters of an endpoint, in the order of the page.
 fn counts(stats: &BackendStats) -> [u64; 6] {
     let BackendStats { requests, failures, refusals, trials, connects, ejections } = stats;
     [requests, failures, refusals, trials, connects, ejections].map(|it| it.value())

@@ -1,10 +1,11 @@
-//! Floor 3: connections and requests, in rooms of which each uses only those before it.
+//! Floor 3: connections and requests, in modules each of which uses only those before it.
 //!
-//! `listener` says who may come in, `upstream` which endpoint takes a request and on which connection, `routing` where a name leads,
-//! `exchange` lives one request, `downstream` one client's connection. `worker` is what all of them share on one thread.
+//! `listener` says who may connect, `upstream` which endpoint takes a request and on which connection, `routing` where
+//! a name leads, `exchange` handles one request, `downstream` one client connection. `worker` is what all of them share
+//! on one thread.
 //!
-//! Deliberately absent: Kubernetes and BPF. What the proxy needs of them it gets as a catalog and as the address
-//! a connection had dialled.
+//! Deliberately absent: Kubernetes and BPF. What the proxy needs of them is passed in as a catalog and as the original
+//! destination of a connection.
 
 pub mod clock;
 pub mod downstream;

@@ -1,4 +1,4 @@
-//! Connections that weir carries without reading them.
+//! Opaque connections, forwarded without parsing.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::proxy::upstream::cluster::Lease;
 use crate::telemetry::{Counter, Gauge};
 use crate::transport::{Copied, Io, Peer, copy};
 
-/// What is counted of byte tunnels.
+/// Counters of byte tunnels.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Tunnels open now.
@@ -27,7 +27,7 @@ impl Stats {
     pub const ENDS: [&'static str; 5] = ["closed", "idle", "client", "server", "early"];
 }
 
-/// Copies between two connections until both are done, and settles the lease.
+/// Copies between two connections until both ends are closed, and finishes the lease.
 pub async fn forward(stats: &Stats, limits: &Limits, mut lease: Lease, mut client: Io, mut server: Io) {
     stats.open.inc();
     let lived = || lease.answered(Instant::now(), Outcome::Carried);

@@ -33,7 +33,7 @@ use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
 use crate::transport::{Io, Phase, hop_limit, set_keepalive};
 
-/// Lives one connection from accept to close. Its session gives back its `permit` with that.
+/// Serves one connection from accept to close. Its session then releases its `permit`.
 pub(in crate::proxy) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
@@ -55,7 +55,7 @@ pub(in crate::proxy) async fn serve(
     }
 }
 
-/// Small answers must not wait for the client's acknowledgement, and a client that is gone must not be waited for.
+/// Small answers must not wait for the client's acknowledgement, and keep-alive must detect a client that is gone.
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let connector = worker.dialer.connecting.connector();
@@ -83,11 +83,11 @@ async fn diverted(
     }
     let session = Session::new(listener, permit, client, Origin::Diverted(dialled), 0);
     let declared = match original.opaque {
-        // The pod's own wish, whoever it dialled.
+        // Set by the pod's own annotation, for every destination.
         true => AppProtocol::Opaque,
         false => snapshot.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol),
     };
-    // The connection may live for days, and must not keep this snapshot that long.
+    // The connection may last for days, and must not keep this snapshot alive that long.
     let limits = snapshot.config.limits.clone();
     drop(snapshot);
     let mut io = Io::new(stream);
@@ -104,7 +104,7 @@ async fn diverted(
     };
     match protocol {
         Sniffed::Http1 => h1::serve(worker, session, io).await,
-        // Boxed: the few that are silent at first would make every connection's task larger.
+        // Boxed: few clients are silent at first, and it would make every connection's task larger.
         Sniffed::Undecided => Box::pin(detect_server_first(worker, session, dialled, &limits, io)).await,
         Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
             session.listener.requests.inc();
@@ -115,7 +115,7 @@ async fn diverted(
     }
 }
 
-/// What is filed about a connection; or why it is turned away.
+/// The original destination recorded for a connection, or why the connection is closed.
 fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Result<Original, CloseReason> {
     let original_dsts = worker.shared.original_dsts.as_ref().ok_or(CloseReason::NoOriginal)?;
     let local = stream.local_addr().map_err(|_| CloseReason::NoOriginal)?;
@@ -129,14 +129,14 @@ fn original(worker: &Worker, stream: &TcpStream, client: SocketAddr) -> Result<O
     })
 }
 
-/// Whether `dialled` is one of weir's own listeners, which nothing that is diverted has any business with.
+/// Whether `dialled` is one of weir's own listeners: diverted connections must not go there.
 fn loops(worker: &Worker, snapshot: &Snapshot, dialled: SocketAddr) -> bool {
     let is_local = |ip| worker.dialer.is_local(ip);
     refuse(dialled, snapshot.local(), Exempt::Written, is_local) == Some(Refusal::OwnListener)
 }
 
-/// The client has been silent: perhaps the server speaks first. Connects to it, and whoever speaks decides: the
-/// server, and the connection is opaque; the client, and its bytes say what it is.
+/// The client has been silent, so the server may speak first. Connects to it; the first to send decides: if the server
+/// does, the connection is opaque; if the client does, its bytes are sniffed.
 async fn detect_server_first(
     worker: Rc<Worker>,
     session: Rc<Session>,
@@ -157,7 +157,7 @@ async fn detect_server_first(
         Ok(Side::Server) | Err(_) => Some(Detected::As(Sniffed::Opaque)),
     };
     if sniffed == Some(Detected::As(Sniffed::Http1)) {
-        // That it took the connection is all that is known.
+        // It is only known that the endpoint accepted the connection.
         lease.finish(Instant::now(), Outcome::Abandoned);
         session.activity.enter(Phase::Head, Instant::now());
         return h1::serve(worker, session, client).await;
@@ -166,8 +166,8 @@ async fn detect_server_first(
     tcp::forward(&worker.shared.tunnels, limits, lease, client, server).await;
 }
 
-/// A connection to an endpoint of what was dialled. There may be none to give: then the client's is reset, which is
-/// what it would have met without weir.
+/// A connection to an endpoint of what was dialled. Without one the client's connection is reset, as it would be
+/// without weir.
 async fn open(
     worker: &Worker,
     session: &Rc<Session>,

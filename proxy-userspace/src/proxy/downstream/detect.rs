@@ -12,19 +12,19 @@ use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
 use crate::proxy::listener::Listener;
 use crate::transport::Io;
 
-/// What a look at the first bytes came to.
+/// Result of sniffing the first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detected {
-    /// They begin this.
+    /// The bytes begin this protocol.
     As(Sniffed),
-    /// They are HTTP/1, with a head that hyper cannot parse.
+    /// HTTP/1, with a head that hyper cannot parse.
     Unparsed,
 }
 
-/// Reads until the protocol shows, and the whole first head where that is HTTP/1, or the client has been silent for
-/// `limits.sniff`. One that closes without a byte may still listen (half-close), and then its server speaks. `None` when
-/// the connection is broken. What was read is put back. CONNECT is for whoever was dialled, a proxy itself, and so is what
-/// follows it.
+/// Reads until the protocol is detected (for HTTP/1 the whole first head), or until the client has been silent for
+/// `limits.sniff`. A client that closes its sending side without a byte may still read (half-close), and then the
+/// server speaks first. `None` when the connection is broken. The bytes read are unread again. CONNECT, and what
+/// follows it, is for the dialled server, which is a proxy itself.
 pub(super) async fn detect_protocol(limits: &Limits, listener: &Listener, io: &mut Io) -> Option<Detected> {
     let mut seen = BytesMut::with_capacity(1024);
     let deadline = Instant::now() + limits.sniff;
@@ -33,10 +33,10 @@ pub(super) async fn detect_protocol(limits: &Limits, listener: &Listener, io: &m
         match time::timeout_at(deadline.into(), io.read_buf(&mut seen)).await {
             Ok(Err(_)) => return None,
             Ok(Ok(1..)) => {}
-            // hyper waits for the rest of the head, or says that there is none.
+            // hyper waits for the rest of the head, or reports that it is missing.
             Ok(Ok(0)) | Err(_) if decided == Sniffed::Http1 => break Detected::As(Sniffed::Http1),
             Err(_) if seen.is_empty() => break Detected::As(Sniffed::Undecided),
-            // Whoever sends a piece and then waits is waiting for an answer to that piece.
+            // A client that sends part of a head and then waits expects an answer to that part.
             Ok(Ok(0)) | Err(_) => break Detected::As(Sniffed::Opaque),
         }
         decided = match sniff(&seen) {

@@ -1,27 +1,27 @@
-//! Whether hyper can hold the first head of a diverted connection.
+//! Whether hyper can parse the first head of a diverted connection.
 //!
-//! An application that does not know of weir must not be able to tell that it is there. What its server takes and hyper's
-//! parser does not (`"` or `<` in a target, bytes that are no UTF-8, a field folded over two lines) is no reason for a 400: such
-//! a connection is carried as bytes, to a balanced endpoint. That is safe, since weir frames nothing in it and no other client
-//! shares its connection. Ambiguous lengths stay hyper's to refuse.
+//! Interception must be transparent to the application. What its server accepts and hyper's parser does not (`"` or `<`
+//! in a target, bytes that are not UTF-8, an obs-fold field) must not become a 400: such a connection is forwarded as
+//! opaque bytes to a balanced endpoint. That is safe, since weir frames nothing in it and no other client shares its
+//! upstream connection. Ambiguous lengths are still refused by hyper.
 
 use http::{HeaderName, Method, Uri};
 
 use crate::config::Limits;
 
-/// What becomes of a first head.
+/// Result of parsing a first head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum FirstHead {
-    /// hyper reads it, or says which bound it passed.
+    /// hyper reads it, or reports the bound that it exceeds.
     Held,
     /// hyper cannot parse it.
     Unparsed,
-    /// Its end is still to come.
+    /// Its end has not arrived yet.
     Partial,
 }
 
 impl FirstHead {
-    /// Of a connection that began with `bytes`.
+    /// The result for a connection that began with `bytes`.
     pub(in crate::proxy) fn parse(bytes: &[u8], limits: &Limits) -> Self {
         let mut fields = vec![httparse::EMPTY_HEADER; limits.header_count];
         let mut request = httparse::Request::new(&mut fields);
@@ -35,7 +35,7 @@ impl FirstHead {
     }
 }
 
-/// Whether the `http` crate has values for its parts: hyper makes them of what was parsed.
+/// Whether the `http` crate can represent its parts: hyper builds its values from them.
 fn is_held(request: &httparse::Request<'_, '_>) -> bool {
     let method = request.method.is_some_and(|method| Method::from_bytes(method.as_bytes()).is_ok());
     let target = request.path.is_some_and(|target| Uri::try_from(target).is_ok());

@@ -21,10 +21,10 @@ use crate::proxy::listener::{CloseReason, ListenerKind};
 use crate::proxy::worker::{WakerSlot, Worker};
 use crate::transport::{Activity, Io, Phase};
 
-/// How long an idle connection is kept while weir drains, for a request that is already on its way.
+/// How long an idle connection is kept open during a drain, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves `io` until its client leaves or is too slow. When weir is done, the worker's runtime ends, and this with it.
+/// Serves `io` until its client leaves or is too slow. It ends with the worker's runtime after the drain.
 pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     let limits = worker.router.snapshot().config.limits.clone();
     let (activity, listener) = (session.activity.clone(), session.listener.clone());
@@ -61,7 +61,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
             }
             Some(_) => return, // It is done, or its client left.
             None if activity.phase() == Phase::Head => return listener.count_closed(CloseReason::BadHead),
-            // It closes once the last answer has been written: its reader may be slow.
+            // It closes after the last answer has been written: the client may read slowly.
             None if activity.phase() == Phase::Idle => {
                 connection.as_mut().graceful_shutdown();
                 activity.enter(Phase::Busy, Instant::now());
@@ -76,7 +76,7 @@ fn builder(limits: &Limits, kind: ListenerKind) -> http1::Builder {
     builder
         .auto_date_header(false)
         .preserve_header_case(kind == ListenerKind::Transparent)
-        // A diverted client may close its sending side and still read; one that asked for a proxy has left.
+        // A diverted client may half-close and still read; for an explicit one a half-close means that it has left.
         .half_close(kind == ListenerKind::Transparent)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(64 * 1024))
@@ -84,25 +84,25 @@ fn builder(limits: &Limits, kind: ListenerKind) -> http1::Builder {
     builder
 }
 
-/// When a connection has been in one phase for too long. It looks at least as often as its shortest limit, since the
-/// phase may change to one with a shorter limit while it sleeps.
+/// Detects that a connection has been in one phase for too long. It wakes at least as often as its shortest limit,
+/// since the phase may change to one with a shorter limit while it sleeps.
 struct Watch<'a> {
     activity: &'a Activity,
     clocks: &'a Clocks,
     worker: &'a Worker,
-    /// As they were when the timer went off last.
+    /// The limits when the timer last fired.
     limits: Limits,
     drain: &'a Drain,
     slot: WakerSlot<'a>,
     closing: Option<Instant>,
     timer: Pin<&'a mut Sleep>,
-    /// Whether the timer knows this task, which stays the same. It does once it was asked, unless the task had done enough
-    /// for one turn.
+    /// Whether this task's waker (it never changes) is registered with the timer: true once the timer was polled,
+    /// unless the task's coop budget was used up.
     set: bool,
 }
 
 impl Watch<'_> {
-    /// Returns when it has been too long.
+    /// Returns when a limit has been exceeded.
     async fn timed_out(&mut self) {
         poll_fn(|cx| self.poll(cx)).await;
     }
@@ -113,7 +113,7 @@ impl Watch<'_> {
         if closes {
             self.closing = Some(Instant::now());
         }
-        // To ask a timer costs as much as to set it.
+        // Polling a timer costs as much as setting it.
         if self.set && !closes && !self.timer.is_elapsed() {
             return Poll::Pending;
         }
@@ -133,7 +133,7 @@ impl Watch<'_> {
         Poll::Pending
     }
 
-    /// Takes over limits that have changed: a connection may last for days.
+    /// Adopts changed limits: a connection may last for days.
     fn follow(&mut self) {
         let snapshot = self.worker.router.snapshot();
         if snapshot.config.limits != self.limits {
@@ -141,7 +141,7 @@ impl Watch<'_> {
         }
     }
 
-    /// How long the connection may go on as it is.
+    /// How long the connection may stay in its present state.
     fn left(&self) -> Duration {
         if let Some(left) = self.clocks.left(&self.limits, shortest(&self.limits)) {
             return left;
@@ -156,7 +156,7 @@ impl Watch<'_> {
     }
 }
 
-/// The shortest time after which any phase may be over.
+/// The shortest limit of any phase.
 fn shortest(limits: &Limits) -> Duration {
     limits.header_read.min(limits.idle).min(limits.body).min(limits.response)
 }

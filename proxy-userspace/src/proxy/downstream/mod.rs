@@ -1,4 +1,4 @@
-//! Clients' connections: from accept to close.
+//! Client connections, from accept to close.
 
 mod accept;
 mod connection;

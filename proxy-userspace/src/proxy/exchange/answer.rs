@@ -1,4 +1,4 @@
-//! The answers that weir makes itself.
+//! Answers that weir generates itself.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -8,14 +8,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::response_body::ResponseBody;
 use crate::proxy::fault::{Fault, Kind};
 
-/// linkerd's header for errors that the proxy made; the text is percent-encoded.
+/// linkerd's header for errors that the proxy generated; the text is percent-encoded.
 pub(super) static L5D_ERR: HeaderName = HeaderName::from_static("l5d-err");
 
 /// The most bytes of an error's text that go into a header.
 const MAX_HEADER_TEXT: usize = 1024;
 
-/// The answer to a request that could not be served: the status, and one line that says why; to a stranger, what the
-/// status means.
+/// The answer to a request that could not be served: the status, and one line with the reason. A stranger gets only the
+/// status's standard meaning.
 pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<Bytes> {
     let status = fault.kind.status();
     let detail = match is_stranger {
@@ -30,7 +30,7 @@ pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<Bytes> {
         headers.insert(&L5D_ERR, text);
     }
     if matches!(fault.kind, Kind::TransferCoding | Kind::NoHost | Kind::BadTarget | Kind::BadBody) {
-        // What follows on the connection may be read differently by the two sides.
+        // The two sides may parse what follows on the connection differently.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(after) = retry_after(fault.kind) {
@@ -50,7 +50,7 @@ fn retry_after(kind: Kind) -> Option<HeaderValue> {
     (kind.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"))
 }
 
-/// `text` with everything but these escaped (RFC 3986 §2.1), cut at a whole character.
+/// `text` percent-encoded (RFC 3986 §2.1) except for these characters, cut at a character boundary.
 fn percent_encoded(text: &str) -> String {
     const KEPT: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');

@@ -1,4 +1,4 @@
-//! Attempts: the one loop by which a request, a CONNECT or an opaque connection gets to an endpoint.
+//! Attempts: the one loop that delivers a request, a CONNECT or an opaque connection to an endpoint.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,27 +23,27 @@ pub struct Destination {
     pub cluster: Arc<Cluster>,
     /// How its endpoints are tried.
     pub policy: RequestPolicy,
-    /// When that was found out.
+    /// When the destination was determined.
     pub now: Instant,
 }
 
 /// An attempt that delivered nothing.
 #[derive(Debug)]
 pub struct Failed {
-    /// What the client gets, should this have been the last attempt.
+    /// What the client gets if this was the last attempt.
     pub fault: Fault,
-    /// What it says of the endpoint.
+    /// The outcome for the endpoint.
     pub outcome: Outcome,
-    /// How far it came.
+    /// How far the attempt got.
     pub reached: Reached,
 }
 
 /// What is to be delivered to an endpoint.
 pub(in crate::proxy) trait Cargo {
-    /// What the endpoint gives for it.
+    /// What the endpoint returns for it.
     type Delivered;
 
-    /// An attempt begins. Keep what is needed to deliver it once more, where it `may_repeat`.
+    /// An attempt begins. Where it `may_repeat`, keep what another delivery needs.
     fn keep(&mut self, may_repeat: bool);
 
     /// Delivers it to the endpoint of `lease`.
@@ -56,7 +56,7 @@ pub(in crate::proxy) trait Cargo {
         dial: Dial<'_>,
     ) -> Result<Self::Delivered, Box<Failed>>;
 
-    /// It was sent and is to be delivered once more: take what was kept.
+    /// It was sent and will be delivered again: restore what was kept.
     fn restore(&mut self);
 }
 
@@ -64,7 +64,7 @@ pub(in crate::proxy) trait Cargo {
 ///
 /// # Errors
 ///
-/// The fault of the last attempt, when none delivered it.
+/// The fault of the last attempt, when none succeeded.
 pub(in crate::proxy) async fn deliver<C: Cargo>(
     worker: &Worker,
     exchange: &mut Exchange,
@@ -94,7 +94,7 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
         match judge(&mut tries, reached, took, || cluster.has_untried(&tried)) {
             Judgement::Reply | Judgement::Fail => return Err(fault),
             Judgement::Retry(pause) if pause.is_zero() => {}
-            // Boxed: the few that wait would make every connection's task larger.
+            // Boxed: few attempts wait, and it would make every connection's task larger.
             Judgement::Retry(pause) => {
                 Box::pin(sleep(pause)).await;
                 now = Instant::now();
@@ -107,17 +107,17 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
     }
 }
 
-/// How often an exchange may be tried.
+/// How many attempts an exchange may make.
 fn tries(exchange: &Exchange, policy: RequestPolicy) -> Tries {
     let limits = &exchange.snapshot.config.limits;
     let attempts = policy.attempts.map_or(limits.attempts, |attempts| attempts.get().into());
     Tries::new(attempts, exchange.repeats, limits.connect_total)
 }
 
-/// A connection that carries bytes: CONNECT's, and opaque ones.
+/// A connection that carries opaque bytes: CONNECT tunnels and opaque TCP.
 #[derive(Debug)]
 pub struct Bytes {
-    /// The hop limit of its packets, where it says something (domain/hops).
+    /// The hop limit of its packets, where it encodes information (domain/hops).
     pub hop_limit: Option<u8>,
 }
 

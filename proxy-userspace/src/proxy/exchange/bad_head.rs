@@ -1,5 +1,5 @@
-//! The answer to a head that hyper cannot read. There is no request then, and no exchange: all that is known is the
-//! connection, and the status that hyper gives it.
+//! The answer to a head that hyper cannot parse. There is no request and no exchange then: only the connection is
+//! known, and the status that hyper chose.
 
 use std::time::Instant;
 
@@ -15,10 +15,11 @@ use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::worker::Worker;
 use crate::transport::MakeAnswer;
 
-/// The longest target that hyper reads, in bytes.
+/// The longest target that hyper accepts, in bytes.
 const HYPERS_TARGET: u32 = 65_534;
 
-/// What makes the answer on the connection of `session`, whose heads are read by these `limits`.
+/// Builds the function that makes such answers on the connection of `session`, whose heads are subject to these
+/// `limits`.
 pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswer {
     let (shared, listener) = (worker.shared.clone(), session.listener.clone());
     let (client, origin) = (session.client, session.origin);
@@ -37,7 +38,7 @@ pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswe
     })
 }
 
-/// What is wrong, as well as hyper's status says it.
+/// The fault that hyper's status stands for, as precisely as the status tells.
 fn fault(status: StatusCode, bytes: usize, count: usize) -> Fault {
     match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
@@ -56,7 +57,7 @@ fn fault(status: StatusCode, bytes: usize, count: usize) -> Fault {
     }
 }
 
-/// `response` as it is sent.
+/// `response` serialized.
 fn written(response: &Response<Bytes>) -> Bytes {
     let status = response.status();
     let mut bytes = BytesMut::with_capacity(1024);

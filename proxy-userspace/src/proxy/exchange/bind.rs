@@ -1,4 +1,4 @@
-//! Where an exchange goes.
+//! The destination of an exchange.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -14,8 +14,9 @@ use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::worker::Worker;
 
-/// Where the request goes. A diverted one goes to the service it dialled, whatever its Host says; any other where the
-/// dtabs lead its host, its own entries included. One that waited for the first list of services sees the snapshot of then.
+/// The destination of the request. A diverted request goes to the service it dialled, whatever its Host says; an
+/// explicit one goes where the dtabs, its own entries included, bind its host. A request that waited for the first list
+/// of services uses the snapshot that was in force then.
 pub(super) async fn bind(
     worker: &Worker,
     exchange: &mut Exchange,
@@ -39,7 +40,7 @@ pub(super) async fn bind(
                 headers::say_host(request.headers_mut(), &cluster.name);
             }
             headers::say_destination(scan, request.headers_mut(), &route, place);
-            // Looking a name up may have taken a while.
+            // A look-up may have taken a while.
             let waited = outside || snapshot.is_some();
             if let Some(later) = snapshot {
                 exchange.snapshot = later;
@@ -50,7 +51,7 @@ pub(super) async fn bind(
     }
 }
 
-/// The service that owns `address`, which the connection of `exchange` dialled, or else that very address.
+/// The service that owns `address`, which the connection of `exchange` dialled, or else that address itself.
 pub fn dialled(worker: &Worker, exchange: &Exchange, address: SocketAddr) -> Destination {
     let cluster = worker.router.cluster_of(&exchange.snapshot, address, &exchange.session.external);
     Destination { policy: cluster.policy().dialled, cluster, now: exchange.record.started }

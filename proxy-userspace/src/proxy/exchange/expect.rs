@@ -1,9 +1,10 @@
-//! `Expect: 100-continue` (RFC 9110 §10.1.1): the client keeps its body back until the endpoint asks for it.
+//! `Expect: 100-continue` (RFC 9110 §10.1.1): the client holds its body back until the endpoint asks for it.
 //!
-//! hyper tells the client to go on as soon as its body is read. So the body is not read before the endpoint said 100, or
-//! has said nothing for `limits.expectContinue`, which RFC 9110 has clients take for a yes. If it answers instead, the
-//! body is never sent. A client that sends its body unasked waits for nobody, and neither does weir: the body is passed on
-//! as it comes; and so is one of which that cannot be told, its client being told to go on at once. HTTP/1.0 has no interim answers, and its expectation is ignored.
+//! hyper sends 100 to the client as soon as the body is polled. So the body is not polled before the endpoint has said
+//! 100, or has said nothing for `limits.expectContinue` (RFC 9110 lets clients then send the body anyway). If the
+//! endpoint sends a final answer instead, the body is never sent. When a client sends its body without waiting, weir
+//! passes it on as it comes. Where weir cannot tell whether body bytes have come, the client gets 100 at once. HTTP/1.0
+//! has no interim answers, so its expectation is ignored.
 
 use http::header::{EXPECT, HeaderMap};
 use http::{Request, Version};
@@ -13,27 +14,27 @@ use crate::proxy::upstream::{Gate, RequestBody};
 use crate::proxy::worker::Worker;
 use crate::transport::Activity;
 
-/// Whether a request expects an interim answer before its body: its only expectation says so.
+/// Whether a request expects an interim answer before its body: `100-continue` is its only expectation.
 fn is_expected(headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(EXPECT).iter();
     let (only, more) = (fields.next(), fields.next());
     more.is_none() && only.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// What the head of a request with an `Expect` field asks for, read before the head changes.
+/// The expectation of a request with an `Expect` field, read before the head changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Expectation {
-    /// Nothing that weir knows of.
+    /// Nothing that weir knows.
     #[default]
     None,
-    /// HTTP/1.0 asks for what it cannot have: the field is removed.
+    /// HTTP/1.0 cannot have interim answers: the field is removed.
     Ignored,
-    /// An interim answer before the body, of a head that has so many bytes when it is written the usual way.
+    /// An interim answer before the body; the value is the length of the head in its usual spelling, in bytes.
     Continue(usize),
 }
 
 impl Expectation {
-    /// Reads it.
+    /// Reads the expectation.
     pub(super) fn read<B>(request: &Request<B>) -> Self {
         match request.version() {
             _ if !is_expected(request.headers()) => Self::None,
@@ -43,7 +44,7 @@ impl Expectation {
     }
 }
 
-/// The bytes of a request's head with one space behind each colon, and CRLF.
+/// The length of a request's head with one space after each colon, and CRLF, in bytes.
 fn usual_length<B>(request: &Request<B>) -> usize {
     let start = request.method().as_str().len() + request.uri().to_string().len() + "  HTTP/1.1\r\n".len();
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -52,7 +53,7 @@ fn usual_length<B>(request: &Request<B>) -> usize {
     start + request.headers().iter().map(field).sum::<usize>() + "\r\n".len()
 }
 
-/// Keeps the body of `request` back until the endpoint asks for it, unless some of it has come already.
+/// Holds the body of `request` back until the endpoint asks for it, unless some of it has arrived already.
 pub(super) fn hold_back(
     worker: &Worker,
     limits: &Limits,

@@ -1,6 +1,5 @@
-//! The head of a request, read once as it came: what later steps need to know of it is a value here, and none of them
-//! asks the header map for it again. Nothing here says *where* in the map a field stands, since weir adds and removes
-//! fields from then on.
+//! The head of a request, read once as received: what later steps need is a value here, and none of them reads it from
+//! the header map again. No value is a *position* in the map, since weir adds and removes fields later.
 
 use std::net::SocketAddr;
 
@@ -15,28 +14,28 @@ use super::session::Origin;
 use crate::domain::name::{self, BadHost};
 use crate::proxy::fault::{Fault, Kind};
 
-/// What a request's head said.
+/// The values read from a request's head.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Which fields it has that concern a proxy.
+    /// Which proxy-related fields it has.
     pub(super) scan: HeaderScan,
-    /// The version its client speaks.
+    /// The client's HTTP version.
     pub(super) spoken: Version,
-    /// The host and port that an explicit request names (RFC 9110 §7.1), as written. Diverted requests have none: they
-    /// go where they dialled. Nor may one of HTTP/1.0, which then needs a name that is made of something else.
+    /// The host and port that an explicit request names (RFC 9110 §7.1), as written. `None` for diverted requests,
+    /// which go where they dialled. HTTP/1.0 may have none; then the name has to be made from something else.
     host: Option<HeaderValue>,
     /// What it expects before its body is sent.
     pub(super) expectation: Expectation,
 }
 
 impl Head {
-    /// Reads and checks the head of `request`, whose target may have `most` bytes. The target of an explicit request is in
-    /// origin-form afterwards, and its Host field says what [`Head::host`] says.
+    /// Reads and checks the head of `request`, whose target may have at most `most` bytes. Afterwards the target of an
+    /// explicit request is in origin-form, and its Host field equals [`Head::host`].
     ///
     /// # Errors
     ///
-    /// [`Kind::TargetTooLong`], [`Kind::TransferCoding`], [`Kind::Loop`], [`Kind::NoHost`], [`Kind::BadTarget`]; of a diverted
-    /// request [`Kind::BadHost`]. What an explicit one names is checked where a name is made of it.
+    /// [`Kind::TargetTooLong`], [`Kind::TransferCoding`], [`Kind::Loop`], [`Kind::NoHost`], [`Kind::BadTarget`]; of a
+    /// diverted request [`Kind::BadHost`]. The host of an explicit request is checked when a name is made from it.
     pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, most: usize) -> Result<Self, Fault> {
         headers::check_target(request.uri(), most)?;
         let scan = HeaderScan::new(request.headers());
@@ -62,14 +61,14 @@ impl Head {
         self.host.is_some()
     }
 
-    /// The host and port that the request names; empty where it names none, or one that is not ASCII.
+    /// The host and port that the request names; empty where it has none, or where it is not ASCII.
     pub(super) fn host(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
 }
 
-/// The host of an explicit request: what its target says, or else its only Host field (RFC 9112 §§3.2.2, 3.3). Both say
-/// the same afterwards. Only a request of HTTP/1.0 may have none.
+/// The host of an explicit request: that of its target, or else of its only Host field (RFC 9112 §§3.2.2, 3.3).
+/// Afterwards both are equal. Only HTTP/1.0 may have none.
 fn host<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
     let Some(host) = to_origin_form(request)? else {
         let host = request.headers().get(HOST).cloned();
@@ -84,14 +83,14 @@ fn host<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
     Ok(Some(host))
 }
 
-/// What a diverted request says its host is must be one, whoever it dialled (RFC 9112 §3.2): in its target, and in its Host
-/// field, which may also be empty (RFC 9110 §7.2).
+/// Checks that the host of a diverted request is valid, whatever was dialled (RFC 9112 §3.2): in its target, and in its
+/// Host field, which may also be empty (RFC 9110 §7.2).
 ///
 /// # Errors
 ///
 /// [`Kind::BadHost`], as for explicit requests.
 fn check_host<B>(request: &Request<B>) -> Result<(), Fault> {
-    // An authority without a scheme is what CONNECT names: the proxy that was dialled judges that.
+    // An authority without a scheme is the target of CONNECT: the proxy that was dialled checks it.
     if let (Some(_), Some(authority)) = (request.uri().scheme(), request.uri().authority()) {
         name::check_host(without_user(authority.as_str()))?;
     }
@@ -106,8 +105,8 @@ fn without_user(authority: &str) -> &str {
     authority.rsplit('@').next().unwrap_or_default()
 }
 
-/// Every diverted request that goes on has a Host (RFC 9112 §3.2), unless its target is in absolute-form. One of HTTP/1.0
-/// without gets the address it dialled.
+/// Every diverted request that is forwarded has a Host (RFC 9112 §3.2), unless its target is in absolute-form. One of
+/// HTTP/1.0 without Host gets the address it dialled.
 fn require_host<B>(request: &mut Request<B>, dialled: SocketAddr) -> Result<(), Fault> {
     if request.uri().authority().is_some() {
         return Ok(());
@@ -124,12 +123,12 @@ pub(super) fn no_host() -> Fault {
     Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL")
 }
 
-/// Turns an absolute-form target into origin-form, and returns the host that was cut off. `None` for a target that was in
-/// origin-form or `*`.
+/// Turns an absolute-form target into origin-form, and returns the host that was removed. `None` for a target that was
+/// in origin-form or `*`.
 ///
 /// # Errors
 ///
-/// [`Kind::BadTarget`] for anything but `http`, and for an authority where there should be a path.
+/// [`Kind::BadTarget`] for any scheme but `http`, and for an authority where a path is needed.
 fn to_origin_form<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
     let Some(scheme) = request.uri().scheme() else {
         return match request.uri().authority() {
@@ -159,10 +158,10 @@ fn to_origin_form<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fa
     Ok(Some(host))
 }
 
-/// Whether an absolute URL was written without a path and a query. [`Uri`] says `/` both for `http://hello` and for
-/// `http://hello/`, and has no value that tells them apart; but a `/` that was written stands in the same bytes as the
-/// authority, right behind it. Should `http` ever store it elsewhere, `http://hello/` would count as without a path (and
-/// the test below fail); a longer path never does.
+/// Whether an absolute URL was written without path and query. [`Uri`] returns `/` for both `http://hello` and
+/// `http://hello/`, and nothing in its interface tells them apart; but a `/` that was written is in the same bytes as
+/// the authority, directly after it. Should `http` ever store it elsewhere, `http://hello/` would count as without a
+/// path (and the test below fail); a longer path never does.
 fn is_without_path(uri: &Uri) -> bool {
     let (Some(authority), Some(path)) = (uri.authority(), uri.path_and_query()) else { return false };
     path.as_str() == "/" && authority.as_str().as_bytes().as_ptr_range().end != path.as_str().as_ptr()
@@ -179,7 +178,7 @@ mod tests {
     type Fields = &'static [(&'static str, &'static str)];
     type Hosts = Result<&'static [&'static str], Kind>;
 
-    /// A request as hyper makes it, its target in memory that it shares with others.
+    /// A request as hyper builds it, whose target shares memory with other values.
     fn request(method: &Method, target: &str, fields: &[(&str, &str)]) -> Request<()> {
         let uri = Uri::from_maybe_shared(Bytes::copy_from_slice(target.as_bytes())).unwrap();
         let mut request = Request::builder().method(method).uri(uri).body(()).unwrap();
@@ -354,7 +353,7 @@ mod tests {
         }
     }
 
-    /// Fields that a head may have beside its Host: those that weir removes, changes, appends to, and others.
+    /// Fields beside Host: ones that weir removes, changes or appends to, and others.
     fn field() -> impl Strategy<Value = (&'static str, &'static str)> {
         prop::sample::select(vec![
             ("via", "1.0 other"),
@@ -376,8 +375,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands before, behind and beside Host, in whatever order and however often, and whatever weir adds
-        /// and removes: the host is the one that was written.
+        /// Whatever fields precede, follow or repeat Host, in any order, and whatever weir adds and removes: the host
+        /// is the one that was written.
         #[test]
         fn no_other_field_is_ever_the_host(
             before in prop::collection::vec(field(), 0..12),
@@ -399,7 +398,7 @@ mod tests {
             prop_assert_eq!((head.host(), hosts(&request)), ("right:81", vec!["right:81"]));
         }
 
-        /// A second Host is found wherever it stands.
+        /// A second Host is found at any position.
         #[test]
         fn a_second_host_is_refused_wherever_it_stands(
             fields in prop::collection::vec(field(), 0..12),

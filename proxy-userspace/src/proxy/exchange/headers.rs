@@ -1,4 +1,4 @@
-//! What of a head goes on, and what stays.
+//! Which fields of a head are forwarded and which are removed.
 
 use http::Version;
 use http::header::{
@@ -12,32 +12,31 @@ use crate::proxy::exchange::session::Origin;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::route::{Route, RouteTarget};
 
-/// How many weirs a request may pass: more is a loop.
+/// How many weirs a request may pass; more is treated as a loop.
 const MAX_HOPS: usize = 20;
 
-/// Fields that are added to a request at most, as a rule: Via and three that name its destination.
+/// Fields that are normally added to a request, at most: Via and three that name its destination.
 pub(super) const ADDED: usize = 4;
 
-/// Whether a message asks for the connection to become a byte tunnel, and keeps what it asks with.
+/// Whether a message asks to turn the connection into a byte tunnel, and keeps its fields for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Upgrade {
-    /// It does; `Upgrade` and `Connection: upgrade` go on.
+    /// Yes; `Upgrade` and `Connection: upgrade` are forwarded.
     Wanted,
-    /// It does not.
+    /// No.
     None,
 }
 
-/// Ignores an upgrade that HTTP/1.0 asks for, as servers must (RFC 9110 §7.8): an endpoint that switched would have
-/// nobody to talk to.
+/// Ignores an upgrade requested by HTTP/1.0, as servers must (RFC 9110 §7.8): the client could not use it.
 pub(super) fn check_upgrade(scan: HeaderScan, spoken: Version, headers: &mut HeaderMap) {
     if scan.upgrade && spoken == Version::HTTP_10 {
         headers.remove(UPGRADE);
     }
 }
 
-/// Removes the fields that concern one hop only (RFC 9110 §7.6.1), those that `Connection` names included, and
-/// returns whether an upgrade is asked for. `TE: trailers` goes on, since weir passes trailers. An upgrade to h2c is
-/// not passed on: weir's own connections to endpoints stay as they are.
+/// Removes hop-by-hop fields (RFC 9110 §7.6.1), including those that `Connection` names, and returns whether an upgrade
+/// is requested. `TE: trailers` is forwarded, since weir forwards trailers. An upgrade to h2c is not forwarded: weir's
+/// connections to endpoints keep their protocol.
 pub(super) fn strip_hop_by_hop(scan: HeaderScan, origin: Origin, headers: &mut HeaderMap) -> Upgrade {
     let mut upgrade = Upgrade::None;
     if scan.connection {
@@ -45,14 +44,14 @@ pub(super) fn strip_hop_by_hop(scan: HeaderScan, origin: Origin, headers: &mut H
     }
     let trailers = scan.te && takes_trailers(headers);
     if scan.coding {
-        // hyper has undone the coding; a length beside it said nothing true (RFC 9112 §6.3).
+        // hyper has decoded the coding; a length beside it was invalid (RFC 9112 §6.3).
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
     }
     if scan.hop {
         headers.remove(&KEEP_ALIVE);
         headers.remove(&PROXY_CONNECTION);
-        // What a diverted client says to a proxy it says to the one it dialled.
+        // Proxy fields of a diverted client are meant for the proxy it dialled.
         if origin == Origin::Explicit {
             headers.remove(PROXY_AUTHENTICATE);
             headers.remove(PROXY_AUTHORIZATION);
@@ -104,11 +103,11 @@ fn strip_connection(headers: &mut HeaderMap) -> Upgrade {
             headers.remove(option);
         }
     }
-    // HTTP2-Settings goes with h2c (RFC 7540 §3.2.1) and is named by Connection, so it is gone by now.
+    // HTTP2-Settings belongs to h2c (RFC 7540 §3.2.1) and is named by Connection, so it is removed already.
     upgrade
 }
 
-/// Fields that a client may not have removed by naming them in Connection: the message would change its meaning.
+/// Fields that a client may not remove by naming them in Connection: that would change the message's meaning.
 fn is_end_to_end(option: &str) -> bool {
     [
         HOST.as_str(),
@@ -127,13 +126,13 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(TE).iter().flat_map(tokens).any(|it| it.eq_ignore_ascii_case("trailers"))
 }
 
-/// The elements of a comma-separated list; a value that is not ASCII has none.
+/// The elements of a comma-separated list; none for a value that is not ASCII.
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
     value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
 }
 
-/// Refuses transfer codings that weir would have to undo (RFC 9112 §6.1): hyper takes any list that ends in
-/// `chunked`, removes that one, and the rest would be lost with the field.
+/// Refuses transfer codings that weir would have to decode (RFC 9112 §6.1): hyper accepts any list that ends in
+/// `chunked`, decodes that one, and the others would be lost with the field.
 ///
 /// # Errors
 ///
@@ -149,14 +148,14 @@ pub(super) fn check_codings(scan: HeaderScan, headers: &HeaderMap) -> Result<(),
     }
 }
 
-/// Makes an answer's length that is said more than once one number, or refuses it (RFC 9110 §8.6). hyper has done so for
-/// itself where a body follows; the field would go on as it came. Of requests it lets none but a single number through.
+/// Replaces a repeated Content-Length of an answer by one number, or refuses it (RFC 9110 §8.6). hyper does so for its
+/// own framing where a body follows, but leaves the field as received. In requests it accepts only a single number.
 ///
 /// # Errors
 ///
 /// [`Kind::BadBody`]
 pub(super) fn settle_length(scan: HeaderScan, headers: &mut HeaderMap) -> Result<(), Fault> {
-    // Beside a transfer coding there is no length any more.
+    // With a transfer coding the length does not count.
     if scan.length != Length::Other || scan.coding {
         return Ok(());
     }
@@ -174,8 +173,8 @@ static SERVICE: HeaderName = HeaderName::from_static("l5d-dst-service");
 static CLIENT: HeaderName = HeaderName::from_static("l5d-dst-client");
 static RESIDUAL: HeaderName = HeaderName::from_static("l5d-dst-residual");
 
-/// Tells the endpoint by which name it was reached, in linkerd's headers. What a client wrote there itself is replaced
-/// or removed: it says nothing true.
+/// Tells the endpoint by which name it was reached, in linkerd's headers. Values from the client are replaced or
+/// removed: they cannot be trusted.
 pub(super) fn say_destination(scan: HeaderScan, headers: &mut HeaderMap, route: &Route, place: RouteTarget) {
     if scan.destination {
         for name in [&SERVICE, &CLIENT, &RESIDUAL] {
@@ -190,22 +189,22 @@ pub(super) fn say_destination(scan: HeaderScan, headers: &mut HeaderMap, route: 
     }
 }
 
-/// Gives a request of HTTP/1.0 that named no host the canonical one of the `cluster` that it goes to: as HTTP/1.1 it has to
-/// have one (RFC 9112 §3.2). It is empty where the cluster's name is made of no host.
+/// Gives an HTTP/1.0 request without host the canonical host of its `cluster`: sent as HTTP/1.1 it needs one (RFC 9112
+/// §3.2). It is empty where the cluster's name is not made from a host.
 pub(super) fn say_host(headers: &mut HeaderMap, cluster: &str) {
     let host = cluster.strip_prefix("/svc/").filter(|host| !host.contains('/'));
     let host = host.and_then(|host| HeaderValue::from_str(host).ok());
     headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
 }
 
-/// Appends weir to Via, with the version of the message as it came: `1.1 weir` or `1.0 weir` (RFC 9110 §7.6.3).
+/// Appends weir to Via, with the version received: `1.1 weir` or `1.0 weir` (RFC 9110 §7.6.3).
 pub(super) fn append_via(received: Version, headers: &mut HeaderMap) {
     let weir = if received == Version::HTTP_10 { "1.0 weir" } else { "1.1 weir" };
     headers.append(VIA, HeaderValue::from_static(weir));
 }
 
-/// Refuses a request that has passed too many weirs. Counted from Via, so transparent hops, which add none, do not
-/// count: the eBPF program keeps those from looping.
+/// Refuses a request that has passed too many weirs. Counted from Via, so transparent hops, which add no Via, do not
+/// count: the eBPF program prevents loops there.
 ///
 /// # Errors
 ///
@@ -224,7 +223,7 @@ pub(super) fn check_hops(scan: HeaderScan, headers: &HeaderMap) -> Result<(), Fa
     Ok(())
 }
 
-/// Whether a Via element (`1.1 weir (comment)`) is a weir's.
+/// Whether a Via element (`1.1 weir (comment)`) was added by a weir.
 fn is_weir(hop: &str) -> bool {
     hop.split_ascii_whitespace().nth(1).is_some_and(|by| by.eq_ignore_ascii_case("weir"))
 }

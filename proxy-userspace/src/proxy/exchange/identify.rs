@@ -1,4 +1,4 @@
-//! The name of an explicit request, and where it leads.
+//! The name of an explicit request, and its route.
 
 use std::rc::Rc;
 
@@ -17,19 +17,19 @@ use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::worker::Worker;
 
-/// What a request asks for. It can be bound again when more is known.
+/// What a request asks for. It can be bound again later, when more is known.
 pub(super) enum Asked<'a> {
-    /// The name of a host.
+    /// A host name.
     Host(Host<'a>),
-    /// A header's value, as it is.
+    /// A header's value, unchanged.
     Token(&'a str),
-    /// What identifiers made of the request.
+    /// The name that identifiers made from the request.
     Name(Path),
 }
 
 impl<'a> Asked<'a> {
-    /// What `request` asks for. Its URL loses what an identifier consumes; `token` is the value of the header that is its name,
-    /// see [`token`].
+    /// What `request` asks for. Its URL loses the part that an identifier consumes; `token` is the value of the header
+    /// that is its name, see [`token`].
     pub(super) async fn by(
         (worker, session): (&Worker, &Session),
         snapshot: &Snapshot,
@@ -53,7 +53,7 @@ impl<'a> Asked<'a> {
         name(snapshot, request, head, host).map(Self::Name)
     }
 
-    /// Where it leads, by the configuration's dtabs and then the request's `own`.
+    /// Its route, by the configuration's dtabs and then the request's `own`.
     pub(super) fn bind(&self, worker: &Worker, snapshot: &Snapshot, own: Option<&Dtab>) -> Rc<Route> {
         match (self, own) {
             (Self::Host(host), None) => worker.router.routes.of(snapshot, host),
@@ -69,21 +69,22 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The value of the header that is the whole name of `request`, where linkerd's identifier for that is the only one.
+/// The value of the header that is the whole name of `request`, where linkerd's header-token identifier is the only
+/// one.
 pub(super) fn token(snapshot: &Snapshot, request: &Request<RequestBody>) -> Option<HeaderValue> {
     let [Identifier::Token(header)] = snapshot.config.identifiers.as_slice() else { return None };
     let value = request.headers().get(&**header)?;
-    // A value that starts with a slash could be taken for a whole name.
+    // A value with a leading slash could be parsed as a whole name.
     let is_label = value.to_str().is_ok_and(|value| !value.is_empty() && !value.starts_with('/'));
     is_label.then(|| value.clone())
 }
 
-/// Whether some identifier makes a name of the canonical host.
+/// Whether some identifier uses the canonical host.
 pub(super) fn uses_host(snapshot: &Snapshot) -> bool {
     snapshot.config.identifiers.contains(&Identifier::Host)
 }
 
-/// A host, if it is one: another identifier may do without.
+/// The host, if it is valid: another identifier may not need one.
 pub(super) fn known(host: Result<Host<'_>, Fault>) -> Result<Option<Host<'_>>, Fault> {
     match host {
         Ok(host) => Ok(Some(host)),
@@ -92,7 +93,7 @@ pub(super) fn known(host: Result<Host<'_>, Fault>) -> Result<Option<Host<'_>>, F
     }
 }
 
-/// The name of `request`, whose canonical `host` is this. Its URL loses what an identifier consumes.
+/// The name of `request`, which has this canonical `host`. Its URL loses the part that an identifier consumes.
 pub(super) fn name(
     snapshot: &Snapshot,
     request: &mut Request<RequestBody>,

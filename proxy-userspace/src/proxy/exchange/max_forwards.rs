@@ -1,11 +1,11 @@
 //! `Max-Forwards` (RFC 9110 §7.6.2), and linkerd's diagnosis of a request by it.
 //!
-//! A TRACE or OPTIONS with `Max-Forwards: 0` ends here; with more it goes on with one less. Where a client may have
-//! diagnoses (`outgoing.diagnostics`), one that ends here and says `l5d-add-context: true`, whatever its method, is
-//! answered with the way it would have gone: its name, every step of the dtabs, the endpoints and their health. So a
-//! request's path through several weirs is asked for one number after another, as traceroute does.
+//! A TRACE or OPTIONS with `Max-Forwards: 0` is answered here; with more it is forwarded with the number reduced by
+//! one. Where a client may request diagnoses (`outgoing.diagnostics`), a request with any method that ends here and has
+//! `l5d-add-context: true` is answered with its route: its name, every step of the dtabs, the endpoints and their
+//! health. So a request's path through several weirs is found with one number after another, as traceroute does.
 //!
-//! Deliberately absent: what linkerd appended to the answers of requests that went on. An answer passes unchanged.
+//! Deliberately absent: what linkerd appended to the answers of forwarded requests. An answer is forwarded unchanged.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -27,8 +27,8 @@ use crate::proxy::worker::Worker;
 
 static CONTEXT: HeaderName = HeaderName::from_static("l5d-add-context");
 
-/// Fields of a request that its echo repeats: those of HTTP itself, and what says which way it came. Any other may hold a
-/// secret (RFC 9110 §9.3.8), in whatever field an application or a platform keeps its own.
+/// Fields of a request that its echo repeats: those of HTTP itself, and those that show its path. Any other field may
+/// contain a secret (RFC 9110 §9.3.8) of an application or a platform.
 static ECHOED: [HeaderName; 13] = [
     ACCEPT,
     ACCEPT_CHARSET,
@@ -45,17 +45,17 @@ static ECHOED: [HeaderName; 13] = [
     VIA,
 ];
 
-/// The answer to a request that may not go further, if this one may not.
+/// The answer to a request that may not be forwarded further, if that is the case.
 ///
 /// # Errors
 ///
-/// Where a diagnosis is asked for of a request that has no name, or an unreadable dtab.
+/// When a diagnosis is requested and the request has no name, or an invalid dtab.
 pub(super) fn last(
     worker: &Worker,
     exchange: &Exchange,
     request: &mut Request<RequestBody>,
 ) -> Result<Option<Response<ResponseBody>>, Fault> {
-    // A diverted request is not weir's to answer: its client does not know of a hop here.
+    // weir does not answer a diverted request: its client does not know that a proxy is here.
     if !exchange.head.scan.max_forwards || exchange.session.origin != Origin::Explicit {
         return Ok(None);
     }
@@ -80,7 +80,7 @@ pub(super) fn last(
     })
 }
 
-/// The one number that the field holds. What cannot be read is left alone: it may be meant for somebody else.
+/// The one number in the field. A value that cannot be parsed is left alone: it may be meant for another hop.
 fn max_forwards(headers: &HeaderMap) -> Option<u32> {
     let mut values = headers.get_all(MAX_FORWARDS).iter();
     let (Some(only), None) = (values.next(), values.next()) else { return None };
@@ -110,7 +110,7 @@ fn diagnosis(
     Ok(text("text/plain; charset=utf-8", format!("{head}\n{explained}")))
 }
 
-/// The request as it came, with those of its fields that hold no secret.
+/// The request as received, with only those fields that contain no secret.
 fn echo(request: &Request<RequestBody>, spoken: Version) -> String {
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let mut echo = format!("{} {target} {spoken:?}\r\n", request.method());

@@ -1,8 +1,7 @@
-//! One exchange: a request and its answer, or one connection that is carried as bytes.
+//! One exchange: a request and its answer, or one opaque connection.
 //!
-//! What belongs to a request is in its [`Exchange`], and in nothing else. hyper parses and writes messages. What it lets
-//! through was checked in `head`, and the rest is in `headers`: a message whose framing two parties could read differently
-//! never reaches an endpoint.
+//! Everything that belongs to a request is in its [`Exchange`]. hyper parses and writes messages. What hyper accepts is
+//! checked further in `head` and `headers`: a message with ambiguous framing never reaches an endpoint.
 
 mod answer;
 pub mod attempt;
@@ -47,35 +46,35 @@ use super::routing::snapshot::Snapshot;
 use super::upstream::RequestBody;
 use super::worker::Worker;
 
-/// Everything about one request, or about one connection that is carried as bytes.
+/// Everything about one request, or about one opaque connection.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The connection it is on.
+    /// The connection that it is on.
     pub session: Rc<Session>,
-    /// What it is decided by: a reload never splits a request.
+    /// The snapshot that decides it: a reload never affects a request halfway.
     pub snapshot: Arc<Snapshot>,
-    /// For how long nothing has happened in it.
+    /// How long nothing has happened in it.
     pub clock: Clock,
-    /// What is told of it.
+    /// What is logged and counted about it.
     pub record: Record,
-    /// Its head as it came; empty where none was read.
+    /// Its head as received; empty where none was read.
     head: Head,
-    /// How often it may be sent again after it was sent: once, if it is idempotent and without a body.
+    /// How often it may be sent again after it was sent: once, if it is idempotent and has no body.
     repeats: u8,
 }
 
-/// Whether a request asks for its connection to become a byte tunnel, with the client's side of that.
+/// Whether a request asks to turn its connection into a byte tunnel, with the client's side of the tunnel.
 enum Asked {
-    /// It does not.
+    /// No.
     Nothing,
-    /// By `Upgrade`: an answer of 101 does it.
+    /// By `Upgrade`: an answer of 101 switches.
     Upgrade(OnUpgrade),
-    /// By CONNECT, of the proxy that it dialled: any success does it (RFC 9110 §9.3.6).
+    /// By CONNECT, to the proxy that it dialled: any 2xx switches (RFC 9110 §9.3.6).
     Connect(OnUpgrade),
 }
 
-/// Answers one request: with an endpoint's answer, or with weir's own that says why there is none. There is always one,
-/// and the type says so here rather than in a future around this one, which would double what a connection holds.
+/// Answers one request: with an endpoint's answer, or with weir's own that gives the reason. There is always an answer,
+/// and the return type states it; a wrapper future would double the memory of a connection.
 pub async fn handle(
     worker: Rc<Worker>,
     session: Rc<Session>,
@@ -102,8 +101,8 @@ pub async fn handle(
         headers::append_via(response.version(), response.headers_mut());
     }
     *response.version_mut() = Version::HTTP_11;
-    // What follows a CONNECT that was refused may be meant for the tunnel: it must not be taken for requests. A tunnel has
-    // no next request.
+    // Bytes after a refused CONNECT may be meant for the tunnel: they must not be parsed as requests. A tunnel has no
+    // next request.
     let status = response.status();
     let refused = connects && !status.is_success();
     let is_tunnel = || status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
@@ -139,7 +138,7 @@ async fn answer(
 }
 
 impl Exchange {
-    /// One that begins now.
+    /// An exchange that begins now.
     pub fn begin(worker: &Worker, session: Rc<Session>) -> Self {
         let now = Instant::now();
         Self {
@@ -152,17 +151,17 @@ impl Exchange {
         }
     }
 
-    /// Whether its client hears nothing but what a status means; see [`overrides`].
+    /// Whether its client gets only the status's standard meaning; see [`overrides`].
     fn is_stranger(&self) -> bool {
         overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.config)
     }
 
-    /// Reads and checks the head of `request`, and makes it one that may go to an endpoint.
+    /// Reads and checks the head of `request`, and prepares it for an endpoint.
     fn identify(&mut self, worker: &Worker, request: &mut Request<RequestBody>) -> Result<Asked, Fault> {
         let (session, limits) = (&self.session, &self.snapshot.config.limits);
         let head = Head::read(request, session.origin, limits.target_bytes)?;
         *request.version_mut() = Version::HTTP_11;
-        // Room for what is added, at once.
+        // Reserves room for added fields at once.
         request.headers_mut().reserve(headers::ADDED);
         headers::check_upgrade(head.scan, head.spoken, request.headers_mut());
         let upgrade = headers::strip_hop_by_hop(head.scan, session.origin, request.headers_mut());

@@ -1,10 +1,10 @@
-//! What requests say to weir in linkerd's fields (`l5d-…`), and who may.
+//! linkerd's request fields (`l5d-…`), and which clients may set them.
 //!
-//! `l5d-ctx-dtab` came with the call that the application is answering, and the application passes it on; `l5d-dtab` is
-//! this request's own and goes before it. What goes on to the endpoint is both, as `l5d-ctx-dtab`. They let a caller
-//! choose its destination, so a setting says from whom they are taken. Others are strangers, as on an ingress (linkerd's
-//! `clearContext`): of their requests every `l5d-…` is removed, and of the answers they get, too; an answer that an error
-//! made says its status and no more.
+//! `l5d-ctx-dtab` comes from the request that the application is serving, and the application copies it; `l5d-dtab` is
+//! this request's own and precedes it. Both are forwarded to the endpoint, as `l5d-ctx-dtab`. They let a caller choose
+//! its destination, so a setting says which clients may send them. Other clients are strangers, as on an ingress
+//! (linkerd's `clearContext`): every `l5d-…` field is removed from their requests and from their answers, and an error
+//! answer contains only its status.
 
 use std::net::SocketAddr;
 
@@ -22,17 +22,17 @@ use crate::proxy::routing::snapshot::RoutingConfig;
 static REQUEST: HeaderName = HeaderName::from_static("l5d-dtab");
 static CONTEXT: HeaderName = HeaderName::from_static("l5d-ctx-dtab");
 
-/// Whether `client`, whose request is an explicit one, may say nothing to weir in these fields, and hears nothing by them. The
-/// client of a diverted one does not know of weir, and its fields are its own.
+/// Whether these fields are ignored in explicit requests of `client` and removed from its answers. The client of a
+/// diverted request does not know of weir, and its fields are forwarded unchanged.
 pub(super) fn is_stranger(client: SocketAddr, origin: session::Origin, config: &RoutingConfig) -> bool {
     origin == session::Origin::Explicit && !config.overrides.permits(client.ip())
 }
 
-/// Takes the entries out of `headers`, if they are taken from this client, and leaves there what goes on.
+/// Takes the entries from `headers`, if this client may send them, and leaves there what is forwarded.
 ///
 /// # Errors
 ///
-/// [`Kind::BadDtab`], naming the position.
+/// [`Kind::BadDtab`], with the position.
 pub(super) fn take(
     scan: HeaderScan,
     session: &Session,
@@ -43,7 +43,7 @@ pub(super) fn take(
         return Ok(None);
     }
     if is_stranger(session.client, session.origin, config) {
-        // What the settings make names of is not context.
+        // Fields that an identifier uses are not context.
         let is_name = |it: &Identifier, name: &HeaderName| match it {
             Identifier::Token(header) | Identifier::Header(header) => {
                 header.eq_ignore_ascii_case(name.as_str())
@@ -64,7 +64,7 @@ pub(super) fn take(
         return Ok(None);
     }
     let onward = dtab.to_string();
-    // The next weir reads both as one, and has the same bounds.
+    // The next weir reads both as one dtab, within the same bounds.
     if dtab.entries.len() > Bounds::REQUEST.entries || onward.len() > Bounds::REQUEST.bytes {
         let Bounds { entries, bytes, .. } = Bounds::REQUEST;
         let why = format!("{CONTEXT} and {REQUEST} together: over {entries} entries or {bytes} bytes");
@@ -76,8 +76,8 @@ pub(super) fn take(
     Ok(Some(dtab))
 }
 
-/// Removes linkerd's fields from the head of an endpoint's answer to a stranger. Whether its body goes as well: it says what
-/// went wrong behind the endpoint.
+/// Removes linkerd's fields from the head of an endpoint's answer to a stranger. Returns whether the body must be
+/// removed, too: it describes an error behind the endpoint.
 pub(super) fn clear_answer(headers: &mut HeaderMap) -> bool {
     let is_error = headers.contains_key(&L5D_ERR);
     remove(headers, |_| true);
@@ -89,7 +89,7 @@ pub(super) fn clear_answer(headers: &mut HeaderMap) -> bool {
     is_error
 }
 
-/// Removes those of linkerd's fields that `goes` says.
+/// Removes those of linkerd's fields for which `goes` is true.
 fn remove(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     let is_one = |name: &&HeaderName| name.as_str().starts_with(L5D) && goes(name);
     let names: SmallVec<[HeaderName; 4]> = headers.keys().filter(is_one).cloned().collect();
@@ -98,7 +98,7 @@ fn remove(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// Several headers of one name are read as one dtab, in order.
+/// Several headers with one name are read as one dtab, in order.
 fn read(headers: &HeaderMap, name: &HeaderName, origin: Origin) -> Result<Dtab, Fault> {
     let mut whole = Dtab::default();
     for value in headers.get_all(name) {

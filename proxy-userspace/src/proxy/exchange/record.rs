@@ -1,4 +1,4 @@
-//! What is told of an exchange: counted, and logged where somebody asks for that (`log.level: debug`).
+//! What is counted and logged about an exchange (`log.level: debug`).
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -26,7 +26,7 @@ impl Record {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    /// It has ended at the endpoint of `lease`, and how.
+    /// It has ended at the endpoint of `lease`, in this way.
     pub fn end(&self, now: Instant, lease: &Lease, how: &'static str) {
         tracing::debug!(
             client = %self.client,
@@ -39,7 +39,7 @@ impl Record {
         );
     }
 
-    /// weir answers itself, or carries nothing.
+    /// weir answers itself, or does not forward the connection.
     pub fn fault(&self, fault: &Fault) {
         tracing::debug!(
             client = %self.client,

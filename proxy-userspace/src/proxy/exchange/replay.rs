@@ -1,8 +1,8 @@
-//! A request that may be sent once more.
+//! A request that may be sent again.
 //!
-//! hyper gives a request back only when not a byte of it was written. So whatever may be repeated is noted down before
-//! it is sent: as a list, which costs half of what a copy of the header map does, and is made a request again only when
-//! it is needed.
+//! hyper returns a request only when none of its bytes was written. So the head of a repeatable request is saved before
+//! it is sent: as a list, which costs half as much as a copy of the header map, and is rebuilt into a request only when
+//! needed.
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, Uri};
@@ -15,12 +15,12 @@ pub(super) struct Replay {
     method: Method,
     uri: Uri,
     fields: Vec<(HeaderName, HeaderValue)>,
-    /// The spelling of header names, where that is kept.
+    /// The original case of header names, where it is preserved.
     extensions: Extensions,
 }
 
 impl Replay {
-    /// Notes `request` down.
+    /// Saves the head of `request`.
     pub(super) fn new(request: &Request<RequestBody>) -> Self {
         let fields = request.headers().iter().map(|(name, value)| (name.clone(), value.clone()));
         Self {
@@ -31,7 +31,7 @@ impl Replay {
         }
     }
 
-    /// The request again.
+    /// Rebuilds the request.
     pub(super) fn request(self) -> Request<RequestBody> {
         let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = self.method;

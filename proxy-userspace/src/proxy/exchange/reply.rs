@@ -1,4 +1,4 @@
-//! An endpoint's answer, made one that may go to the client.
+//! An endpoint's answer, prepared for the client.
 
 use std::time::Instant;
 
@@ -14,11 +14,11 @@ use crate::domain::outcome::Outcome;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::worker::Worker;
 
-/// The answer for a client that `asked` so, with a body that reports at its end.
+/// The answer for a client that `asked` this, with a body that reports its end.
 ///
 /// # Errors
 ///
-/// [`Kind::Framing`] where it is not HTTP.
+/// [`Kind::Framing`] where it is not valid HTTP.
 pub(super) fn reply(
     worker: &Worker,
     exchange: &Exchange,
@@ -29,14 +29,15 @@ pub(super) fn reply(
     let (now, status) = (Instant::now(), response.status());
     let scan = HeaderScan::new(response.headers());
     if headers::check_codings(scan, response.headers()).is_err() {
-        // To drop the field but not the coding would give the client something else than was sent.
+        // Removing the field without decoding would change the content.
         return Err(misframed(guard, now, "the endpoint used a transfer coding other than chunked"));
     }
     if headers::settle_length(scan, response.headers_mut()).is_err() {
         return Err(misframed(guard, now, "the endpoint's Content-Length is not one number"));
     }
     if scan.coding && scan.length != Length::None {
-        // RFC 9112 §6.3: the coding counts; but who says both may mean the other, and what follows would be no answer.
+        // RFC 9112 §6.3: the coding counts. But a sender of both may mean the length, and what follows would not be an
+        // answer.
         guard.keep = 0;
     }
     let closes = headers::closes(scan, response.version(), response.headers());
@@ -49,7 +50,7 @@ pub(super) fn reply(
         }
         (Asked::Connect(client), ..) if status.is_success() => Some(client),
         (Asked::Connect(_), ..) if closes => {
-            // As above: what follows is not for the endpoint either, which closes its connection.
+            // As above: nothing more may be sent to the endpoint either, which closes its connection.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             None
         }
@@ -64,14 +65,14 @@ pub(super) fn reply(
     }
     let (parts, incoming) = response.into_parts();
     if emptied {
-        // The rest of it is not read: its connection ends.
+        // The rest is not read: the connection is closed.
         guard.lease.complete(now);
         return Ok(Response::from_parts(parts, ResponseBody::Empty));
     }
     Ok(Response::from_parts(parts, ResponseBody::endpoint(incoming, guard, exchange.head.spoken)))
 }
 
-/// The endpoint answered, but not as HTTP has it.
+/// The endpoint's answer is not valid HTTP.
 fn misframed(guard: ResponseGuard, now: Instant, why: &'static str) -> Fault {
     guard.lease.finish(now, Outcome::BadFraming);
     Fault::new(Kind::Framing, why)

@@ -1,12 +1,12 @@
-//! What an endpoint says of when to come back: `Retry-After` (RFC 9110 §10.2.3).
+//! `Retry-After` of an endpoint's answer (RFC 9110 §10.2.3).
 
 use std::time::{Duration, SystemTime};
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
-/// How long the endpoint that sent this head asks to be left alone. Only 429 and 503 ask for that; with a redirect the field
-/// is for the client.
+/// How long the endpoint that sent this head asks not to be used. Only 429 and 503 ask for that; in a redirect the
+/// field is for the client.
 pub(super) fn of(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
@@ -14,11 +14,11 @@ pub(super) fn of(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     read(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
 
-/// A number of seconds, or a date; nothing where it is neither, or past.
+/// A number of seconds, or a date; `None` for anything else, or a date in the past.
 fn read(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than fits is long, too.
+        // A number too large for u64 is a long wait, too.
         let seconds = value.parse().unwrap_or(u64::from(u32::MAX));
         return Some(Duration::from_secs(seconds)).filter(|wait| !wait.is_zero());
     }

@@ -1,5 +1,5 @@
-//! Which fields a head has that concern a proxy. Nearly every head has none of them, and then one pass over its names
-//! is all they cost: no look-up for each.
+//! Which proxy-related fields a head has. Nearly every head has none of them, and then one pass over its names is the
+//! whole cost: there is no look-up for each.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS,
@@ -9,10 +9,10 @@ use http::header::{
 pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// What the names of linkerd's fields start with.
+/// The common prefix of linkerd's fields.
 pub(super) const L5D: &str = "l5d-";
 
-/// What is there.
+/// The fields that are present.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HeaderScan {
     /// `Connection`.
@@ -23,9 +23,9 @@ pub(super) struct HeaderScan {
     pub(super) upgrade: bool,
     /// `Transfer-Encoding`.
     pub(super) coding: bool,
-    /// How many `Host` there are: none, one, or more, which is 2.
+    /// The number of `Host` fields: 0, 1, or 2 for two and more.
     pub(super) hosts: u8,
-    /// What `Content-Length` says.
+    /// The kind of `Content-Length`.
     pub(super) length: Length,
     /// `Via`.
     pub(super) via: bool,
@@ -39,24 +39,24 @@ pub(super) struct HeaderScan {
     pub(super) dtab: bool,
     /// Any of `l5d-dst-service`, `l5d-dst-client`, `l5d-dst-residual`.
     pub(super) destination: bool,
-    /// Any of `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`, `Proxy-Authorization`.
+    /// Any of the hop-by-hop fields `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`, `Proxy-Authorization`.
     pub(super) hop: bool,
 }
 
-/// What a head says of its body's length.
+/// The kind of Content-Length in a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Length {
-    /// Nothing.
+    /// No field.
     #[default]
     None,
     /// One number.
     Number,
-    /// Something else: several fields, a list, or no number.
+    /// Anything else: several fields, a list, or not a number.
     Other,
 }
 
 impl HeaderScan {
-    /// Looks through `headers`.
+    /// Scans `headers`.
     pub(super) fn new(headers: &HeaderMap) -> Self {
         let mut scan = Self::default();
         for (name, value) in headers {
@@ -95,7 +95,7 @@ impl HeaderScan {
 }
 
 impl Length {
-    /// What it is with one more field.
+    /// The kind after one more field.
     fn and(self, value: &HeaderValue) -> Self {
         let is_number = !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
         if self == Self::None && is_number { Self::Number } else { Self::Other }

@@ -1,4 +1,4 @@
-//! A request on a connection to one endpoint.
+//! Sends a request on a connection to one endpoint.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -25,11 +25,10 @@ use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::upstream::{Dial, Key, PooledConnection, Protocol, RequestBody};
 use crate::proxy::worker::Worker;
 
-/// How soon after a request a kept connection ends that was closed as idle: the close was on its way already.
+/// A reused connection that closes this soon after a request may have been closed as idle before the request arrived.
 const CROSSING: Duration = Duration::from_secs(1);
 
-/// A request that is to be sent. It stays where it is until then: each move would copy 300 bytes to memory that is not in
-/// the cache.
+/// A request to be sent. It is not moved until then: each move would copy 300 bytes to memory that is not in the cache.
 pub(super) struct Sending<'a> {
     pub(super) request: &'a mut Request<RequestBody>,
     pub(super) replay: Option<Replay>,
@@ -48,8 +47,8 @@ impl Cargo for Sending<'_> {
         }
     }
 
-    /// Takes the request and sends it, on a connection that is kept or on a new one, and waits for the head of the answer. A
-    /// kept connection that died before the request was written is not an attempt: the next one is taken.
+    /// Takes the request and sends it, on a pooled connection or a new one, and waits for the head of the answer. A
+    /// pooled connection that failed before the request was written is not an attempt: the next one is used.
     async fn deliver(
         &mut self,
         worker: &Worker,
@@ -100,7 +99,7 @@ impl Cargo for Sending<'_> {
     }
 }
 
-/// What connections for requests of this origin are used for.
+/// The pool key for requests of this origin.
 fn key_of(origin: Origin) -> Key {
     Key::plain(match origin {
         Origin::Explicit => Protocol::Http1,
@@ -108,7 +107,7 @@ fn key_of(origin: Origin) -> Key {
     })
 }
 
-/// The request was sent, or part of it, and `error` came in place of an answer.
+/// The request was sent, or part of it, and `error` came instead of an answer.
 fn sent(
     lease: &Lease,
     connection: &PooledConnection,
@@ -125,7 +124,7 @@ fn sent(
         failed(address, error.error())
     };
     failed.reached = if unanswered { Reached::Unanswered } else { Reached::Answering };
-    // One that ends now may have been closed before its endpoint saw the request.
+    // A reused connection that ends now may have been closed before its endpoint saw the request.
     let crossed = lease.started().elapsed() < CROSSING;
     if failed.outcome == Outcome::Reset && unanswered && connection.reused && crossed {
         failed.outcome = Outcome::Stale;
@@ -133,8 +132,8 @@ fn sent(
     failed
 }
 
-/// What `answer` gives, unless nothing passes in either direction for `limits.response`. The connection's own timer tells
-/// (`downstream`): one for each request would cost it four hundred instructions.
+/// The result of `answer`, unless nothing passes in either direction for `limits.response`. The connection's timer
+/// detects that (`downstream`): a timer per request would cost four hundred instructions.
 async fn in_time<T>(mut answer: Pin<&mut impl Future<Output = T>>, clock: &Clock) -> Option<T> {
     clock.set_wait(Wait::Waiting);
     let answer = poll_fn(|cx| {
@@ -149,7 +148,7 @@ async fn in_time<T>(mut answer: Pin<&mut impl Future<Output = T>>, clock: &Clock
     answer
 }
 
-/// The same for a request with a limit of its own, which the connection's timer does not know: it has a timer, too.
+/// As [`in_time`], for a request with its own limit, which needs its own timer.
 async fn in_own_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     clock: &Clock,
@@ -161,7 +160,7 @@ async fn in_own_time<T>(
         if let Ok(answer) = timeout(left, answer.as_mut()).await {
             break Some(answer);
         }
-        // While more of the request's body is due, its client is waited for and not the endpoint.
+        // While more of the request's body is due, weir waits for the client, not for the endpoint.
         left = limit.saturating_sub(clock.silent_for(Instant::now()).unwrap_or_default());
         if left.is_zero() {
             break None;
@@ -171,13 +170,13 @@ async fn in_own_time<T>(
     answer
 }
 
-/// The endpoint's node is gone, and perhaps the request with it.
+/// The endpoint's node is silent; the request may be lost.
 fn silent(address: SocketAddr, limit: Duration) -> Failed {
     let detail = format!("the node of {address} has acknowledged nothing for {limit:?}");
     Failed { fault: Fault::new(Kind::Silent, detail), outcome: Outcome::Silent, reached: Reached::Unanswered }
 }
 
-/// The endpoint sends interim answers, and no end of them.
+/// The endpoint sends too many interim answers.
 fn flooding(address: SocketAddr, limits: &Limits) -> Failed {
     let Limits { interim_answers: most, interim_bytes: bytes, .. } = limits;
     let detail = format!(
@@ -187,20 +186,20 @@ fn flooding(address: SocketAddr, limits: &Limits) -> Failed {
     Failed { fault, outcome: Outcome::BadFraming, reached: Reached::Answering }
 }
 
-/// The endpoint has the request, and says nothing.
+/// The endpoint has the request and does not answer.
 fn too_slow(address: SocketAddr, limit: Duration) -> Failed {
     let fault = Fault::new(Kind::ResponseTimeout, format!("{address} did not answer within {limit:?}"));
     Failed { fault, outcome: Outcome::Timeout, reached: Reached::Answering }
 }
 
-/// What hyper says of it.
+/// The failure for a hyper error.
 fn failed(address: SocketAddr, error: &hyper::Error) -> Failed {
     let reached = Reached::Unanswered;
     if error.is_parse() || error.is_parse_too_large() {
         let fault = Fault::new(Kind::Framing, format!("what {address} answered is not HTTP: {error}"));
         return Failed { fault, outcome: Outcome::BadFraming, reached };
     }
-    // The client's own body broke while it was being passed on: the endpoint is not to blame.
+    // The client's own body broke while it was being forwarded: the endpoint is not at fault.
     if error.is_user() || error.is_body_write_aborted() {
         let fault = Fault::new(Kind::BadBody, "the request's body broke off, or is not what its head said");
         return Failed { fault, outcome: Outcome::Abandoned, reached };

@@ -12,41 +12,41 @@ use crate::proxy::routing::ClientPod;
 use crate::proxy::upstream::cluster::Cluster;
 use crate::transport::Activity;
 
-/// Where a connection was going.
+/// The destination of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// To weir: each request says its destination.
+    /// weir: each request names its destination.
     Explicit,
-    /// To this address; it does not know of weir.
+    /// This address; the client does not know of weir.
     Diverted(SocketAddr),
 }
 
 /// The facts of one client connection, fixed once it is accepted.
 #[derive(Debug)]
 pub struct Session {
-    /// The listener.
+    /// Its listener.
     pub listener: Arc<Listener>,
-    /// Its place among the listener's connections, kept for as long as anything serves it: a tunnel too.
+    /// Its permit, held as long as anything serves the connection, including a tunnel.
     #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
     permit: ConnectionPermit,
     /// The client.
     pub client: SocketAddr,
-    /// Where it was going.
+    /// Where the client connected to.
     pub origin: Origin,
-    /// How many weirs, and routers between them, an explicit client's connection came through (domain/hops).
+    /// How many weirs, and routers between them, an explicit client's connection has passed (domain/hops).
     pub passed: u8,
-    /// What it is doing.
+    /// What the connection is doing.
     pub activity: Activity,
     /// The clocks of its exchanges.
     pub clocks: Clocks,
-    /// The cluster of the dialled address, once it was needed: for an address that no service owns.
+    /// The cluster of the dialled address, once it was needed: only for an address that no service owns.
     pub external: RefCell<Option<Arc<Cluster>>>,
     /// The client's pod.
     pub pod: ClientPod,
 }
 
 impl Session {
-    /// The facts of a connection that was accepted now, having come through `passed` weirs.
+    /// The facts of a connection that was accepted now and has passed `passed` weirs.
     pub fn new(
         listener: Arc<Listener>,
         permit: ConnectionPermit,

@@ -1,5 +1,5 @@
-//! Exchanges that become byte tunnels: CONNECT, and answers of 101. A diverted CONNECT is for the proxy that was dialled,
-//! which answers it itself.
+//! Exchanges that become byte tunnels: CONNECT, and answers of 101. A diverted CONNECT is for the proxy that was
+//! dialled, which answers it itself.
 
 use std::time::Instant;
 
@@ -25,7 +25,8 @@ use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
 use crate::transport::Io;
 
-/// Answers an explicit client's CONNECT: a connection to an endpoint of the named service, and from then on bytes both ways.
+/// Answers an explicit client's CONNECT: connects to an endpoint of the named service, and then forwards bytes both
+/// ways.
 pub(super) async fn connect(
     worker: &Worker,
     exchange: &mut Exchange,
@@ -39,7 +40,7 @@ pub(super) async fn connect(
         return Err(Fault::new(Kind::NoHost, "the request has more than one Host"));
     }
     if !request.body().is_end_stream() {
-        // Bytes that one hop takes for a body and the next for the tunnel's (RFC 9110 §9.3.6) help nobody but an attacker.
+        // Bytes that one hop reads as a body and the next as tunnel data (RFC 9110 §9.3.6) only help an attacker.
         return Err(Fault::new(Kind::BadBody, "CONNECT has no body"));
     }
     let authority = authority(request.uri())?.clone();
@@ -58,7 +59,7 @@ pub(super) async fn connect(
         exchange.snapshot = later;
     }
     let destination = Destination { cluster: place.cluster, policy: place.requests, now: Instant::now() };
-    // What the client asks of another weir in the tunnel is counted on from here.
+    // A weir that the client reaches through the tunnel continues the count from here.
     let mut bytes = Bytes { hop_limit: Some(hops::onward(session.passed)) };
     let (lease, server) = attempt::deliver(worker, exchange, &destination, &mut bytes).await?;
     let client = hyper::upgrade::on(request);
@@ -66,7 +67,7 @@ pub(super) async fn connect(
     Ok(answer::empty(StatusCode::OK))
 }
 
-/// What CONNECT names: a host and a port, and nothing else (authority-form, RFC 9112 §3.2.3).
+/// The target of CONNECT: a host and a port only (authority-form, RFC 9112 §3.2.3).
 ///
 /// # Errors
 ///
@@ -81,7 +82,7 @@ fn authority(target: &Uri) -> Result<&Authority, Fault> {
     if authority.as_str().contains('@') {
         return Err(bad("CONNECT takes a host and a port, without user information"));
     }
-    // RFC 9110 §9.3.6: there is no default port. Which numbers are ports is checked with the host.
+    // RFC 9110 §9.3.6: there is no default port. The port number is checked with the host.
     let host = authority.host();
     if authority.as_str()[host.len()..].trim_start_matches(':').is_empty() {
         return Err(Fault::new(Kind::NoHost, "CONNECT needs a host and a port"));
@@ -89,7 +90,7 @@ fn authority(target: &Uri) -> Result<&Authority, Fault> {
     Ok(authority)
 }
 
-/// Passes on an answer that makes a tunnel of its connection, and joins the two connections behind it.
+/// Forwards an answer that turns its connection into a tunnel, and joins the two connections.
 pub(super) fn switched(
     worker: &Worker,
     exchange: &Exchange,
@@ -102,8 +103,8 @@ pub(super) fn switched(
     response.map(|_| ResponseBody::Empty)
 }
 
-/// Copies between the two sides, once both are here, until they are done. The client's connection stays one of its
-/// listener's for so long.
+/// Copies between the two sides, once both are upgraded, until they end. The client's connection holds its permit that
+/// long.
 fn forward(
     worker: &Worker,
     exchange: &Exchange,
@@ -121,7 +122,7 @@ fn forward(
     });
 }
 
-/// The connection under an upgraded one, with what hyper had read ahead put back.
+/// The connection under an upgraded one, with the bytes that hyper had read ahead unread again.
 fn whole(upgraded: Upgraded) -> Option<Io> {
     let parts = upgraded.downcast::<TokioIo<Io>>().ok()?;
     let mut io = parts.io.into_inner();

@@ -1,4 +1,4 @@
-//! Listeners as the data plane sees them: who may come in, how many at the same time, and who did.
+//! Listeners as the data plane sees them: who may connect, how many at the same time, and counters.
 
 mod permits;
 pub mod sockets;
@@ -13,32 +13,32 @@ use self::permits::{PermitPool, Slot};
 use crate::config::Allow;
 use crate::telemetry::{Counter, Gauge};
 
-/// Which listener a connection came in by.
+/// The listener that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// :4140, where clients ask for a proxy.
+    /// :4140, for clients that use an explicit proxy.
     Outgoing,
-    /// The transparent ports, where the eBPF program sends diverted connections.
+    /// The transparent ports, to which the eBPF program diverts connections.
     Transparent,
-    /// :9990, for people and their tools.
+    /// :9990, for operators and their tools.
     Admin,
     /// :9991, for the kubelet and Prometheus.
     Probes,
 }
 
-/// A listener as the data plane sees it: who may come in, how many, and who did. Shared by all workers, and by
-/// all ports of the transparent listener.
+/// A listener as the data plane sees it: who may connect, how many, and counters. Shared by all workers, and by all
+/// ports of the transparent listener.
 #[derive(Debug)]
 pub struct Listener {
     /// Which listener.
     pub kind: ListenerKind,
-    /// Who may come in.
+    /// Who may connect.
     allow: ArcSwap<Allow>,
-    /// The right to be open, one for each connection at most; see [`Listener::acquire`].
+    /// One permit for each open connection; see [`Listener::acquire`].
     pool: Arc<PermitPool>,
-    /// Whether messages that pass get a Via.
+    /// Whether forwarded messages get a Via.
     via: AtomicBool,
-    /// Whether there is such a listener.
+    /// Whether the listener exists.
     used: AtomicBool,
     /// Connections open now.
     pub open: Gauge,
@@ -46,33 +46,34 @@ pub struct Listener {
     pub connections: Counter,
     /// Requests (HTTP) or connections (opaque) served.
     pub requests: Counter,
-    /// Connections not served, or not at once, by reason; see [`CloseReason`].
+    /// Connections closed without service, or delayed, by reason; see [`CloseReason`].
     pub closed: [Counter; CloseReason::LABELS.len()],
-    /// Diverted connections whose first head hyper cannot parse: they are carried as bytes.
+    /// Diverted connections whose first head hyper cannot parse: they are forwarded as opaque bytes.
     pub unparsed_heads: Counter,
 }
 
 /// Why a connection was closed without being served, or had to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// `allow` does not name its source.
+    /// `allow` does not include its source.
     NotAllowed = 0,
-    /// The listener was at its limit: it was not closed, but had to wait for another to leave. At the admin's and the
-    /// probes' it takes the place of the oldest.
+    /// The listener was at its limit: the connection was not closed, but had to wait until another one closed. On the
+    /// admin and probes listeners it replaces the oldest one.
     Full = 1,
-    /// It reached a transparent port, but nothing is filed about it: no program diverted it, say.
+    /// It reached a transparent port, but no original destination is recorded for it, e.g. because no program diverted
+    /// it.
     NoOriginal = 2,
     /// It had dialled one of weir's own listeners.
     Loop = 3,
-    /// The destination is refused.
+    /// weir refuses the destination.
     Refused = 4,
-    /// There was no descriptor for it, or accepting failed otherwise.
+    /// No file descriptor was left, or accept failed otherwise.
     AcceptFailed = 5,
-    /// The head of its request was not HTTP, was too large, or did not come in time.
+    /// The head of its request was not HTTP, was too large, or did not arrive in time.
     BadHead = 6,
-    /// It was diverted, and what is filed about it comes from one who does not have its address.
+    /// It was diverted, but its recorded entry comes from a source that does not have its address.
     ForeignOriginal = 7,
-    /// It reached a transparent port, and the number of its SYN, by which entries are told apart, is not known.
+    /// It reached a transparent port, and the sequence number of its SYN, which identifies its entry, is not known.
     NoSyn = 8,
 }
 
@@ -104,7 +105,7 @@ impl ListenerKind {
 }
 
 impl Listener {
-    /// A door nobody has come through yet, for a listener that may be there or not.
+    /// A listener that is not in use yet and has no connections.
     pub fn new(kind: ListenerKind) -> Arc<Self> {
         Arc::new(Self {
             kind,
@@ -120,8 +121,8 @@ impl Listener {
         })
     }
 
-    /// Opens it for those whom `allow` names, `limit` at the same time, and says whether messages get a Via; or changes
-    /// that. Connections that are open stay.
+    /// Opens it to the sources in `allow`, for `limit` connections at the same time, and sets whether messages get a
+    /// Via; or changes these settings. Open connections stay.
     pub fn open_to(&self, allow: &Allow, limit: usize, via: bool) {
         if **self.allow.load() != *allow {
             self.allow.store(Arc::new(allow.clone()));
@@ -131,27 +132,27 @@ impl Listener {
         self.used.store(true, Ordering::Relaxed);
     }
 
-    /// There is no such listener any more; its connections stay as long as they last.
+    /// The listener no longer exists; its connections stay open until they end.
     pub fn close(&self) {
         self.used.store(false, Ordering::Relaxed);
     }
 
-    /// Whether there is such a listener, or a connection that came by it.
+    /// Whether the listener exists, or still has connections.
     pub fn is_used(&self) -> bool {
         self.used.load(Ordering::Relaxed) || self.open.value() > 0
     }
 
-    /// Whether `client` may come in.
+    /// Whether `client` may connect.
     pub fn permits(&self, client: IpAddr) -> bool {
         self.allow.load().permits(client)
     }
 
-    /// Whether messages that pass get a Via.
+    /// Whether forwarded messages get a Via.
     pub fn via(&self) -> bool {
         self.via.load(Ordering::Relaxed)
     }
 
-    /// The right to open one more connection. At the limit this waits, and whoever connects waits in the accept queue.
+    /// The permit to open one more connection. At the limit this waits, and new clients wait in the accept queue.
     pub async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
         let slot = match self.pool.try_acquire() {
             Some(slot) => slot,
@@ -163,7 +164,7 @@ impl Listener {
         ConnectionPermit { listener: self.clone(), slot, counted: false }
     }
 
-    /// Whether the next would have to wait.
+    /// Whether the next connection would have to wait.
     pub fn is_full(&self) -> bool {
         self.pool.is_full()
     }
@@ -174,7 +175,7 @@ impl Listener {
     }
 }
 
-/// The right to one open connection, given back when it is dropped.
+/// The permit for one open connection, released on drop.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     listener: Arc<Listener>,
@@ -184,7 +185,7 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// The connection is here.
+    /// Marks that the permit's connection has been accepted.
     pub fn used(mut self) -> Self {
         self.listener.connections.inc();
         self.listener.open.inc();

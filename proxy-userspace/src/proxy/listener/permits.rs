@@ -1,6 +1,6 @@
-//! A bound on what is open at the same time, which may change meanwhile.
+//! A limit on how much is open at the same time, which may change at run time.
 //!
-//! A smaller bound cuts nobody off: it holds once enough of those that are there have left.
+//! A lower limit closes nothing: it takes effect once enough slots are released.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The bound, and how much room is left.
+/// The limit, and how many slots are free.
 #[derive(Debug)]
 pub(super) struct PermitPool {
     slots: Arc<Semaphore>,
-    /// The bound; held while it is changed.
+    /// The limit; locked while it changes.
     most: Mutex<usize>,
-    /// Slots that are not given back when they are left, since the bound became smaller.
+    /// Slots that are not returned on release, since the limit was lowered.
     owed: AtomicUsize,
 }
 
-/// A place in a room, given back when it is dropped.
+/// One slot, released on drop.
 #[derive(Debug)]
 pub(super) struct Slot {
     pool: Arc<PermitPool>,
@@ -26,7 +26,7 @@ pub(super) struct Slot {
 }
 
 impl PermitPool {
-    /// Room for `most`.
+    /// A pool with `most` slots.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let most = most.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
@@ -36,24 +36,24 @@ impl PermitPool {
         })
     }
 
-    /// A place, if there is one now.
+    /// A slot, if one is free now.
     pub(super) fn try_acquire(self: &Arc<Self>) -> Option<Slot> {
         let permit = self.slots.clone().try_acquire_owned().ok()?;
         Some(Slot { pool: self.clone(), permit: Some(permit) })
     }
 
-    /// A place, as soon as there is one.
+    /// A slot, as soon as one is free.
     pub(super) async fn acquire(self: &Arc<Self>) -> Slot {
         // The semaphore is never closed.
         Slot { pool: self.clone(), permit: self.slots.clone().acquire_owned().await.ok() }
     }
 
-    /// Whether the next would have to wait.
+    /// Whether the next one would have to wait.
     pub(super) fn is_full(&self) -> bool {
         self.slots.available_permits() == 0
     }
 
-    /// Has room for `most` from now on, or as soon as enough have left.
+    /// Sets the limit to `most`, now or as soon as enough slots are released.
     pub(super) fn set(&self, most: usize) {
         let most = most.min(Semaphore::MAX_PERMITS);
         let mut before = self.most.lock();
@@ -68,12 +68,12 @@ impl PermitPool {
         *before = most;
     }
 
-    /// Takes one off what is owed; whether there was any.
+    /// Reduces `owed` by one; returns whether it was above zero.
     fn owes(&self) -> bool {
         self.owed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |owed| owed.checked_sub(1)).is_ok()
     }
 
-    /// Takes what is owed out of what is free.
+    /// Removes free slots for what is owed.
     fn settle(&self) {
         while let Ok(free) = self.slots.try_acquire() {
             if !self.owes() {
@@ -98,7 +98,7 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    /// How many more get in now.
+    /// How many slots are free now.
     fn left(pool: &Arc<PermitPool>) -> usize {
         let mut inside = Vec::new();
         while let Some(slot) = pool.try_acquire() {
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(left(&pool), 4);
         pool.set(1);
         assert_eq!(left(&pool), 0);
-        // What was owed and never paid is forgiven first.
+        // The remaining debt is cancelled first.
         pool.set(3);
         assert_eq!(left(&pool), 2);
         inside.clear();

@@ -1,7 +1,7 @@
-//! The data plane's listening sockets, which come and go while weir runs.
+//! The data plane's listening sockets, which are added and removed at run time.
 //!
-//! Each worker accepts on a duplicate of every socket. One that is retired is accepted from until its queue has run empty,
-//! and is closed when the last worker has done so: whoever has connected is served.
+//! Each worker accepts on a duplicate of every socket. A retired socket is accepted from until its queue is empty, and
+//! is closed when the last worker has done so: every client that has connected is served.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,31 +13,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::proxy::listener::Listener;
 
-/// One of them.
+/// One listening socket.
 #[derive(Debug)]
 pub struct Socket {
-    /// Whose connections it takes.
+    /// The listener that its connections belong to.
     pub listener: Arc<Listener>,
     /// The socket itself.
     pub tcp: TcpListener,
-    /// Tells it from all others of this process.
+    /// Unique in this process.
     pub(in crate::proxy) number: u64,
     retired: CancellationToken,
 }
 
-/// All of them, as the workers are told.
+/// All sockets, as published to the workers.
 #[derive(Debug)]
 pub struct Sockets(watch::Sender<Vec<Arc<Socket>>>);
 
 impl Socket {
-    /// What `tcp` takes comes in by `listener`.
+    /// Connections accepted on `tcp` belong to `listener`.
     pub fn new(listener: &Arc<Listener>, tcp: TcpListener) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self { listener: listener.clone(), tcp, number, retired: CancellationToken::new() })
     }
 
-    /// Where it is.
+    /// Its local address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.local_addr().ok()
     }
@@ -47,19 +47,19 @@ impl Socket {
         self.tcp.try_clone()
     }
 
-    /// Cancelled once it is retired.
+    /// Cancelled once the socket is retired.
     pub(in crate::proxy) fn retired(&self) -> CancellationToken {
         self.retired.clone()
     }
 }
 
 impl Sockets {
-    /// Those that are there at start.
+    /// The sockets at start.
     pub fn new(sockets: Vec<Arc<Socket>>) -> Self {
         Self(watch::Sender::new(sockets))
     }
 
-    /// Makes `wanted` what the workers accept on: what is not there yet they take up, and the others retire.
+    /// Makes `wanted` the sockets that the workers accept on: new ones are added, missing ones are retired.
     pub fn set(&self, wanted: Vec<Arc<Socket>>) {
         let before = self.0.send_replace(wanted.clone());
         for gone in before.iter().filter(|it| wanted.iter().all(|other| other.number != it.number)) {
@@ -67,12 +67,12 @@ impl Sockets {
         }
     }
 
-    /// Keeps none of them open from now on: weir drains, and the workers know how.
+    /// Drops all references to the sockets: weir drains, and the workers close them.
     pub fn let_go(&self) {
         self.0.send_replace(Vec::new());
     }
 
-    /// For one worker.
+    /// Subscribes one worker.
     pub(in crate::proxy) fn follow(&self) -> watch::Receiver<Vec<Arc<Socket>>> {
         self.0.subscribe()
     }
