@@ -3,6 +3,9 @@
 /// How lines begin that only tell what the verification cost. They stand at the log's end, behind the complaint.
 const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
 
+/// What is in such a line for each function, since Linux 7.3 at the latest: `subprog 0 (NAME) main insns_self 294 …`.
+const OF_FUNCTION: &str = " insns_self ";
+
 /// How lines say that a kernel lacks a helper function. The first is of kernels on which its number means nothing yet
 /// (`invalid func unknown#187`), the others of those that know it and not for programs of this type.
 const NO_HELPER: [&str; 3] = ["invalid func ", "unknown func ", "program of this type cannot use helper "];
@@ -10,8 +13,11 @@ const NO_HELPER: [&str; 3] = ["invalid func ", "unknown func ", "program of this
 /// The verifier's complaint: the last line of its log that is not one of the statistics; empty where there is none.
 pub(super) fn complaint(log: &str) -> &str {
     let lines = log.lines().rev().map(str::trim);
-    let said = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
-    lines.into_iter().find(said).unwrap_or_default()
+    let costs = |line: &str| {
+        STATISTICS.iter().any(|start| line.starts_with(start))
+            || (line.starts_with("subprog ") && line.contains(OF_FUNCTION))
+    };
+    lines.into_iter().find(|line| !line.is_empty() && !costs(line)).unwrap_or_default()
 }
 
 /// Whether the complaint is that the kernel lacks a helper function.
@@ -39,6 +45,12 @@ mod tests {
                 "R1 invalid mem access 'scalar'\n\nverification time 9 usec\nstack depth 0+16\n",
                 "R1 invalid mem access 'scalar'",
             ),
+            // Linux 7.3.
+            (
+                "invalid func unknown#32767\nverification time 9 usec\nstack depth max 80\n\
+                 subprog 0 (weir_refuse4) main insns_self 294 insns_total 294 stack 80\nprocessed 294 insns (limit 1000000)\n",
+                "invalid func unknown#32767",
+            ),
             ("unreachable insn 7\nprocessed 0 insns (limit 1000000)\n\n  \n", "unreachable insn 7"),
             (
                 "dereference of modified ctx ptr R1 off=24 disallowed",
@@ -57,6 +69,7 @@ mod tests {
             ("invalid func unknown#187\nverification time 3 usec\n", true),
             ("unknown func bpf_set_retval#187\nprocessed 3 insns\n", true),
             ("program of this type cannot use helper bpf_set_retval#187\n", true),
+            ("invalid func unknown#187\nsubprog 0 (f) main insns_self 2 insns_total 2 stack 80\n", true),
             ("cannot call GPL-restricted function from non-GPL compatible program\n", false),
             ("invalid func unknown#187\nR1 type=ctx expected=fp\n", false),
             ("", false),

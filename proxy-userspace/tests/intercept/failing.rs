@@ -181,7 +181,10 @@ fn a_kernel_that_cannot_set_what_connect_returns_diverts_and_denies_all_the_same
         ] {
             let (options, object) = (InterceptOptions { fail, ..options(world) }, object.clone());
             let weir = world.start_on_node(&own, move || of_object(&object, &options, armed));
-            eventually(expected, || world.run(|| dial(service(0, 80))));
+            eventually(expected, || {
+                weir.expect_running();
+                world.run(|| dial(service(0, 80)))
+            });
             assert!(world.run(|| dial(service(1, 80))).starts_with(expected));
             weir.kill();
         }

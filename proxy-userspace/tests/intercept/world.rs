@@ -250,6 +250,17 @@ impl Process {
         said
     }
 
+    /// Fails, and says why it ended, when it has.
+    #[track_caller]
+    pub fn expect_running(&self) {
+        let mut said = String::new();
+        let ended = poll(&mut [PollFd::new(self.said.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
+        if ended.expect("poll") > 0 {
+            (&self.said).read_to_string(&mut said).expect("a pipe");
+            panic!("the forked process ended: {said}");
+        }
+    }
+
     /// Kills it, as the kernel would when memory is short.
     pub fn kill(mut self) {
         kill(self.pid, Signal::SIGKILL).expect("kill");
