@@ -1,7 +1,7 @@
-//! Floor 0: what weir decides, with nothing of how it is done.
+//! Floor 0: weir's decisions, without I/O.
 //!
-//! Pure by rule: no tokio, no sockets, no clock, no global randomness. `now` and the random source are
-//! arguments, so that a whole cluster of endpoints can be simulated in a unit test.
+//! Pure by rule: no tokio, no sockets, no clock, no global randomness. `now` and the random source are arguments, so
+//! that a unit test can simulate a whole cluster of endpoints.
 
 pub mod balance;
 pub mod catalog;

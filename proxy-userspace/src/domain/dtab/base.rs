@@ -1,8 +1,8 @@
-//! The dtab that weir has without being told.
+//! The built-in base dtab.
 
 use super::{Bounds, Dtab, Origin};
 
-/// The base dtab: files in linkerd's format before Services before names outside.
+/// The base dtab: first files in linkerd's format, then Services, then DNS names outside the cluster.
 pub const BASE: &str = "\
 /svc => /$/weir.dns ;       # names outside, by DNS
 /svc => /$/weir.host ;      # Services of the catalog

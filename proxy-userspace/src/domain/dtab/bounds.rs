@@ -1,17 +1,17 @@
 //! How large a dtab may be.
 
-/// The bounds of a dtab's text. Whatever passes them costs bounded time and memory to read.
+/// The limits on a dtab's text. Reading any text within them costs bounded time and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Bytes of the text.
     pub bytes: usize,
     /// Entries.
     pub entries: usize,
-    /// Parentheses inside one another.
+    /// Depth of nested parentheses.
     pub nesting: usize,
     /// Members of one alternative, and of one union.
     pub members: usize,
-    /// Mistakes reported; reading stops at the last.
+    /// Mistakes reported; parsing stops at the last one.
     pub problems: usize,
 }
 
@@ -20,7 +20,7 @@ impl Bounds {
     pub const CONFIGURATION: Self =
         Self { bytes: 1 << 20, entries: 10_000, nesting: 32, members: 1_000, problems: 100 };
 
-    /// For a dtab that came with one request.
+    /// For a dtab that came with a request.
     pub const REQUEST: Self = Self { bytes: 4 << 10, entries: 64, nesting: 8, members: 32, problems: 4 };
 }
 

@@ -5,40 +5,40 @@ use std::fmt;
 use super::{NameTree, Prefix};
 use crate::domain::name::Path;
 
-/// A delegation table: its entries, weakest first.
+/// A delegation table: its entries, lowest precedence first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dtab {
-    /// The entries as they were written; the last one is tried first.
+    /// The entries in source order; the last one is tried first.
     pub entries: Vec<Dentry>,
 }
 
 /// One entry: names that start with `prefix` become `tree`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dentry {
-    /// Which names it is for.
+    /// The names it applies to.
     pub prefix: Prefix,
-    /// What they become; the rest of the name is appended to each leaf.
+    /// The replacement; the rest of the name is appended to each leaf.
     pub tree: NameTree<Path>,
-    /// Who wrote it.
+    /// Where the entry comes from.
     pub origin: Origin,
-    /// Where it stands in what they wrote.
+    /// Its position in that source.
     pub at: Position,
 }
 
-/// Which dtab an entry comes from, weakest first.
+/// The source of an entry, lowest precedence first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// The base dtab, weir's or its replacement.
     Base,
     /// `dtab` in the configuration.
     Configured,
-    /// The `l5d-ctx-dtab` header: an override that an earlier hop was given.
+    /// The `l5d-ctx-dtab` header: an override passed on by an earlier hop.
     Context,
     /// The `l5d-dtab` header: an override for this request.
     Request,
 }
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line, from 1.
@@ -48,7 +48,7 @@ pub struct Position {
 }
 
 impl Dtab {
-    /// Adds the entries of `stronger` after those here, so that they are tried before them.
+    /// Appends the entries of `stronger`, so that they are tried before the existing ones.
     pub fn append(&mut self, stronger: Self) {
         self.entries.extend(stronger.entries);
     }

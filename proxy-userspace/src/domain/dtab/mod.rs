@@ -1,13 +1,13 @@
-//! Dtabs: the language in which routing is written.
+//! Dtabs: the language of routing rules.
 //!
 //! A dtab (delegation table, finagle's word) is a list of entries `prefix => tree;`. A name that starts with the
-//! prefix becomes the tree, with the rest of the name appended to each leaf; the entry written last is tried first.
-//! The tree's leaves are names again, joined by `|` (the first that exists), by `&` (a share of the requests each,
-//! `0.1 * /a & 0.9 * /b`), or `!` (fail), `~` (no such name), `$` (exists but is empty).
+//! prefix is replaced by the tree, with the rest of the name appended to each leaf; the last entry is tried first.
+//! The tree's leaves are again names, combined by `|` (the first that exists) or `&` (each gets a share of the
+//! requests, `0.1 * /a & 0.9 * /b`), or `!` (fail), `~` (no such name), `$` (exists but is empty).
 //!
-//! The language is linkerd's, letter for letter; [`Bounds`] and the rules for weights are the only additions.
+//! The syntax is exactly linkerd's; [`Bounds`] and the rules for weights are the only additions.
 //!
-//! Deliberately absent: what names mean. That is [`route`](super::route).
+//! Not here: the meaning of names. See [`route`](super::route).
 
 mod base;
 mod bounds;

@@ -1,11 +1,11 @@
-//! Which names an entry is for.
+//! The left side of an entry: the names it applies to.
 
 use crate::domain::name::Labels;
 
-/// The left side of an entry: the first labels of a name, where `*` stands for any one label.
+/// The left side of an entry: the first labels of a name, where `*` matches any one label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix {
-    /// The elements; none at all (`/`) is a prefix of every name.
+    /// The elements; an empty list (`/`) is a prefix of every name.
     pub elements: Vec<Element>,
 }
 
@@ -28,7 +28,7 @@ impl Prefix {
             })
     }
 
-    /// How many labels of a name it stands for.
+    /// The number of labels it matches.
     pub fn len(&self) -> usize {
         self.elements.len()
     }

@@ -1,11 +1,11 @@
-//! Dtabs as text that reads back as the same dtab.
+//! Printing dtabs as text that parses to the same dtab.
 
 use std::fmt::{Display, Formatter, Result};
 
 use super::{Dentry, Dtab, Element, NameTree, Prefix};
 use crate::domain::name::write_label;
 
-/// What stands around a tree, and so whether it needs parentheses.
+/// What encloses a tree, which decides whether it needs parentheses.
 #[derive(Clone, Copy, PartialEq)]
 enum Around {
     Nothing,
@@ -13,7 +13,7 @@ enum Around {
     Union,
 }
 
-/// One line, as a header holds it; with `{:#}` one line for each entry.
+/// One line, as in a header; with `{:#}` one line per entry.
 impl Display for Dtab {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         for (index, entry) in self.entries.iter().enumerate() {
@@ -60,7 +60,7 @@ fn write_tree<T: Display>(f: &mut Formatter<'_>, tree: &NameTree<T>, around: Aro
         NameTree::Neg => f.write_str("~"),
         NameTree::Fail => f.write_str("!"),
         NameTree::Empty => f.write_str("$"),
-        // The grammar has neither of one member nor of none; this is what they mean.
+        // The grammar has no alternative or union with fewer than two members; these are the equivalents.
         NameTree::Alt(members) if members.is_empty() => f.write_str("~"),
         NameTree::Union(members) if members.is_empty() => f.write_str("~"),
         NameTree::Alt(members) if members.len() == 1 => write_tree(f, &members[0], around),

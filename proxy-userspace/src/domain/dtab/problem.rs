@@ -1,10 +1,10 @@
-//! Mistakes in a dtab: where, what was expected, and the line with a caret under it.
+//! Mistakes in a dtab: position, what was expected, and the line with a caret under it.
 
 use std::fmt;
 
 use super::Position;
 
-/// Characters of a line shown around a mistake; a longer line is cut on both sides.
+/// Characters of a line shown around a mistake; longer lines are cut on both sides.
 const SHOWN: usize = 100;
 
 /// One mistake. Displays as `3:14: expected …, found …`; with `{:#}` followed by the line and a caret.
@@ -14,18 +14,18 @@ pub struct Problem {
     pub at: Position,
     /// What is wrong: what was expected and what was found.
     pub what: String,
-    /// What to do about it, where weir can tell.
+    /// How to correct it, if weir can tell.
     pub hint: Option<&'static str>,
-    /// The line, cut where it is very long, and under it a caret at the mistake.
+    /// The line, cut if it is very long, and a caret under the mistake.
     pub caret: String,
 }
 
-/// All mistakes of one dtab. Displays one a paragraph, each with its line and caret.
+/// All mistakes of one dtab. Displays one per paragraph, each with its line and caret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DtabError {
     /// The mistakes in the order of the text; never empty.
     pub problems: Vec<Problem>,
-    /// Whether reading stopped because there were so many.
+    /// Whether parsing stopped because the limit of mistakes was reached.
     pub more: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn caret(text: &str, at: usize) -> String {
             line.push('…');
             break;
         }
-        // A control character would move the caret, or the terminal.
+        // A control character would misplace the caret or affect the terminal.
         let shown = if character.is_control() { ' ' } else { character };
         line.push(shown);
         if index < before {

@@ -1,6 +1,6 @@
-//! Name trees: several names at once, and how they stand to one another.
+//! Name trees: several names combined.
 
-/// A name that is made of others (finagle's `NameTree`).
+/// A name or a combination of names (finagle's `NameTree`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum NameTree<T> {
     /// `a | b`: the first that is not [`Neg`](Self::Neg).
@@ -9,26 +9,26 @@ pub enum NameTree<T> {
     Union(Vec<Weighted<T>>),
     /// One name.
     Leaf(T),
-    /// `~`: there is no such name; an alternative goes on with its next member.
+    /// `~`: no such name; an alternative continues with its next member.
     Neg,
-    /// `!`: there is none and no alternative is wanted.
+    /// `!`: fail; no further alternative is tried.
     Fail,
-    /// `$`: the name exists, but nothing is there.
+    /// `$`: the name exists, but has no endpoints.
     Empty,
 }
 
 /// A member of a union.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weighted<T> {
-    /// Its share relative to the others: finite and not negative. A member of weight 0 gets nothing as long as
-    /// another has more; it takes over when it alone is left, as in linkerd, where a single member has no weight.
+    /// Its share relative to the others: finite and not negative. A member of weight 0 gets no requests while another
+    /// has more; it is used when it is the only one left, as in linkerd, where a single member has no weight.
     pub weight: f64,
     /// What gets that share.
     pub tree: NameTree<T>,
 }
 
 impl<T> NameTree<T> {
-    /// The same tree with other leaves.
+    /// The same tree with each leaf replaced.
     pub fn map<U>(&self, leaf: &mut impl FnMut(&T) -> U) -> NameTree<U> {
         match self {
             Self::Alt(members) => NameTree::Alt(members.iter().map(|member| member.map(leaf)).collect()),
@@ -43,7 +43,7 @@ impl<T> NameTree<T> {
         }
     }
 
-    /// Calls `each` with every leaf, in the order they are written.
+    /// Calls `each` with every leaf, in source order.
     pub fn for_each<'a>(&'a self, each: &mut impl FnMut(&'a T)) {
         match self {
             Self::Alt(members) => members.iter().for_each(|member| member.for_each(each)),

@@ -1,4 +1,4 @@
-//! One spelling for every way to write a host.
+//! One canonical form for all spellings of a host.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,62 +9,63 @@ use super::literal::legacy_ipv4;
 /// The settings that canonical names depend on (`names` in the configuration).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// The namespace that may be left out of a name (`default`).
+    /// The namespace that a name may omit (`default`).
     pub namespace: Box<str>,
-    /// The name of the service port that a name without a port means (`http`).
+    /// The name of the service port that is used for a name without a port (`http`).
     pub port: Box<str>,
     /// The cluster's DNS domain, lower case, without dots at either end (`cluster.local`).
     pub cluster_domain: Box<str>,
 }
 
-/// A canonical host with its port: lower case, no trailing dot, no cluster suffix, no default namespace,
-/// and no `:80`, which is what plain HTTP means without a port.
+/// A canonical host with its port: lower case, no trailing dot, no cluster suffix, no default namespace, and no `:80`,
+/// the default port of HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host<'a> {
     /// The host; an IPv6 literal is without its brackets.
     pub host: Cow<'a, str>,
     /// The port, unless it was absent or 80.
     pub port: Option<u16>,
-    /// Where it may be looked for, by how it was written.
+    /// Where it may be looked up, depending on how it was written.
     pub scope: Scope,
 }
 
-/// Where a host may be looked for, by how it was written. It goes with the canonical host, and with the label that is made
-/// of it (`Labels::scope`), since `api.dev.svc.cluster.local` and `api.dev` have the same canonical host.
+/// Where a host may be looked up, depending on how it was written. It is kept with the canonical host and with the
+/// label made from it (`Labels::scope`), since `api.dev.svc.cluster.local` and `api.dev` have the same canonical host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// A short name or a host like any other: a Service, or a name that DNS outside the cluster may know.
+    /// A short name or any other host: a Service, or a name that DNS outside the cluster may know.
     #[default]
     Anywhere,
-    /// The same, asked for by a namer that knows Services only: DNS is asked below the cluster's domain or not at all.
+    /// As [`Self::Anywhere`], looked up by a namer that knows only Services: DNS is asked only below the cluster's
+    /// domain.
     Inside,
-    /// Written below the cluster's domain or with `.svc`: DNS is asked below the cluster's domain or not at all.
+    /// Written below the cluster's domain or with `.svc`: DNS is asked only below the cluster's domain.
     Cluster,
 }
 
-/// Why a host cannot be a name.
+/// Why a host is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHost {
-    /// Nothing before the port.
+    /// No host before the port.
     Empty,
     /// The port is not a number from 1 to 65535.
     Port,
-    /// A byte that no host name holds (RFC 3986 §3.2.2, RFC 1123 §2.1; `_` is allowed as DNS labels use it).
+    /// A byte that is not allowed in a host name (RFC 3986 §3.2.2, RFC 1123 §2.1; `_` is allowed, as in DNS labels).
     Character,
-    /// Over 253 bytes (RFC 1035 §2.3.4), or a label that is empty or over 63.
+    /// Longer than 253 bytes (RFC 1035 §2.3.4), or a label that is empty or longer than 63.
     Length,
-    /// An opening bracket that is not an IPv6 literal's (RFC 3986 §3.2.2).
+    /// An opening bracket that does not start an IPv6 literal (RFC 3986 §3.2.2).
     Literal,
 }
 
 impl Rules {
-    /// The canonical form of `authority`, a `host[:port]` as it stands in a URI or a Host header.
+    /// The canonical form of `authority`, a `host[:port]` from a URI or a Host header.
     ///
-    /// Borrows wherever the spelling already was canonical, which nearly every request's is.
+    /// Borrows if the spelling is already canonical, as in nearly every request.
     ///
     /// # Errors
     ///
-    /// [`BadHost`] when it is not a host.
+    /// [`BadHost`] if it is not a host.
     pub fn canonical<'a>(&self, authority: &'a str) -> Result<Host<'a>, BadHost> {
         let mut read = read(authority)?;
         if read.literal().is_some() {
@@ -79,8 +80,8 @@ impl Rules {
         Ok(Host { scope, ..read })
     }
 
-    /// The host that a label of a name says. One of [`Scope::Cluster`] was made canonical before, and nothing is cut from it
-    /// again: `api.svc` is the Service `api` in a namespace called `svc` then.
+    /// The host in a label of a name. A label of [`Scope::Cluster`] is already canonical and is not shortened again:
+    /// there, `api.svc` is the Service `api` in a namespace called `svc`.
     ///
     /// # Errors
     ///
@@ -92,12 +93,12 @@ impl Rules {
         }
     }
 
-    /// Whether `authority` says a service and no namespace: the default one is meant, or that of who says it.
+    /// Whether `authority` names a service without a namespace: the default namespace, or the client's, applies.
     pub fn is_short(&self, authority: &str) -> bool {
         read(authority).is_ok_and(|host| !host.is_address() && !self.unsuffixed(&host.host).0.contains('.'))
     }
 
-    /// `host`, canonical and [short](Self::is_short), of this namespace.
+    /// The canonical, [short](Self::is_short) `host` in this namespace.
     pub fn of_namespace<'a>(&self, host: Host<'a>, namespace: &str) -> Host<'a> {
         if *namespace == *self.namespace {
             return host;
@@ -105,18 +106,18 @@ impl Rules {
         Host { host: format!("{}.{namespace}", host.host).into(), scope: Scope::Cluster, ..host }
     }
 
-    /// Cuts `.svc.<cluster domain>` or `.svc`, then `.<default namespace>` of a Service: what is left of
-    /// `pod.service.<default namespace>` would be another Service's name. Says where the host may be looked for.
+    /// Removes `.svc.<cluster domain>` or `.svc`, then `.<default namespace>` of a Service; not from
+    /// `pod.service.<default namespace>`, since `pod.service` would name another Service. Also returns the scope.
     fn shorten<'a>(&self, host: &'a str) -> (&'a str, Scope) {
         let (service, scope) = self.unsuffixed(host);
         let short = strip_label_suffix(service, &self.namespace).filter(|short| !short.contains('.'));
         (short.unwrap_or(service), scope)
     }
 
-    /// Cuts `.svc.<cluster domain>` or `.svc`. Says where the host may be looked for.
+    /// Removes `.svc.<cluster domain>` or `.svc`. Also returns the scope.
     fn unsuffixed<'a>(&self, host: &'a str) -> (&'a str, Scope) {
         let in_cluster = strip_label_suffix(host, &self.cluster_domain);
-        // `hello.default.cluster.local` without `.svc` is no service name: only the whole suffix is cut.
+        // `hello.default.cluster.local` without `.svc` is not a service name: only the whole suffix is removed.
         let service = strip_label_suffix(in_cluster.unwrap_or(host), "svc");
         let scope = match service {
             None if in_cluster.is_none() && host != &*self.cluster_domain => Scope::Anywhere,
@@ -125,21 +126,22 @@ impl Rules {
         (service.unwrap_or(host), scope)
     }
 
-    /// Whether `host`, canonical, lies below the cluster's own domain: DNS outside knows nothing of it.
+    /// Whether the canonical `host` is below the cluster's own domain, which DNS outside the cluster does not know.
     pub fn in_cluster_domain(&self, host: &str) -> bool {
         host == &*self.cluster_domain || strip_label_suffix(host, &self.cluster_domain).is_some()
     }
 }
 
 impl Host<'_> {
-    /// The address, when the host is an IP literal.
+    /// The address, if the host is an IP literal.
     pub fn literal(&self) -> Option<IpAddr> {
-        // Names start with a digit or hold a colon rarely; anything else is not worth parsing.
+        // Few names start with a digit or contain a colon; only those are parsed.
         let first = *self.host.as_bytes().first()?;
         if first.is_ascii_digit() || self.host.contains(':') { self.host.parse().ok() } else { None }
     }
 
-    /// The address, when the host is an IPv4 literal as only `inet_aton` spells it (`2130706433`, `0177.0.0.1`).
+    /// The address, if the host is an IPv4 literal in a form that only `inet_aton` accepts (`2130706433`,
+    /// `0177.0.0.1`).
     pub fn legacy_literal(&self) -> Option<IpAddr> {
         if !self.host.as_bytes().first()?.is_ascii_digit() {
             return None;
@@ -178,7 +180,7 @@ impl fmt::Display for BadHost {
 
 impl std::error::Error for BadHost {}
 
-/// Checks that `authority` is a `host[:port]` of which a name could be made. Nothing is allocated.
+/// Checks that `authority` is a valid `host[:port]`. Does not allocate.
 ///
 /// # Errors
 ///
@@ -187,7 +189,7 @@ pub fn check_host(authority: &str) -> Result<(), BadHost> {
     parse(authority).map(|_| ())
 }
 
-/// A host as it was written.
+/// A host as written.
 enum Written<'a> {
     /// A name or an IPv4 literal, without its trailing dot.
     Name(&'a str),
@@ -195,7 +197,7 @@ enum Written<'a> {
     Literal(Ipv6Addr),
 }
 
-/// The host in `authority`, lower case, without its trailing dot, and nothing else cut.
+/// The host in `authority`, lower case, without its trailing dot, not shortened.
 fn read(authority: &str) -> Result<Host<'_>, BadHost> {
     let (host, port) = parse(authority)?;
     let host = match host {
@@ -233,12 +235,12 @@ fn split(authority: &str) -> Result<(&str, Option<u16>), BadHost> {
     if host.is_empty() { Err(BadHost::Empty) } else { Ok((host, port)) }
 }
 
-/// A port; `host:` with nothing after the colon is a host without one (RFC 3986 §3.2.3).
+/// A port; `host:` with an empty port is a host without one (RFC 3986 §3.2.3).
 fn number(port: &str) -> Result<Option<u16>, BadHost> {
     if port.is_empty() {
         return Ok(None);
     }
-    // `parse` would take a leading plus sign.
+    // `parse` would accept a leading plus sign.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BadHost::Port);
     }
@@ -270,7 +272,7 @@ fn check(host: &str) -> Result<(), BadHost> {
     if label == 0 { Err(BadHost::Length) } else { Ok(()) }
 }
 
-/// `host` without `.suffix`, when it ends so and something is left.
+/// `host` without `.suffix`, if it ends with that and a non-empty host remains.
 fn strip_label_suffix<'a>(host: &'a str, suffix: &str) -> Option<&'a str> {
     host.strip_suffix(suffix)?.strip_suffix('.').filter(|rest| !rest.is_empty())
 }

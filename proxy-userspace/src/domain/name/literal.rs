@@ -1,12 +1,12 @@
-//! The old spellings of an IPv4 address.
+//! Legacy spellings of an IPv4 address.
 //!
-//! The C library's `inet_aton` reads `2130706433`, `0x7f.1` and `0177.0.0.1` as 127.0.0.1, and so do many clients
-//! and resolvers. weir reads them too, so that an address it refuses is refused however it is written.
+//! The C library's `inet_aton` reads `2130706433`, `0x7f.1` and `0177.0.0.1` as 127.0.0.1, and so do many clients and
+//! resolvers. weir reads them too, so that a refused address is refused in every spelling.
 
 use std::net::Ipv4Addr;
 
-/// The address that `inet_aton` would read `host` as: one to four numbers, decimal, octal (`0…`) or hexadecimal
-/// (`0x…`), the last of which fills all bytes that are left.
+/// The address that `inet_aton` would read from `host`: one to four numbers, decimal, octal (`0…`) or hexadecimal
+/// (`0x…`); the last one fills all remaining bytes.
 pub fn legacy_ipv4(host: &str) -> Option<Ipv4Addr> {
     let mut numbers = [0_u64; 4];
     let mut count = 0;

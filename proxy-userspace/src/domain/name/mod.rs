@@ -1,10 +1,10 @@
-//! Names: what a request asks for, before anything decides where it goes.
+//! Names: what a request asks for, before routing.
 //!
 //! A request's host becomes one canonical name, so that `hello`, `HELLO.`, `hello:80` and
 //! `hello.default.svc.cluster.local` are the same service in routing, metrics and policy. The rules are the
-//! product's interface; linkerd left each spelling a name of its own, which was a standing complaint.
+//! public interface of weir; in linkerd each spelling was a name of its own, a frequent complaint.
 //!
-//! A name is a [`Path`], which [`dtab`](super::dtab)s rewrite.
+//! A name is a [`Path`], which a [`dtab`](super::dtab) rewrites.
 
 mod canonical;
 mod literal;

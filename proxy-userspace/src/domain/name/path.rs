@@ -1,14 +1,14 @@
 //! Paths: the names that dtabs rewrite, `/svc/hello`.
 //!
-//! A path is a list of labels, and a label any bytes but none at all. Written down, a label holds letters, digits
-//! and `_ : . # $ % -`; every other byte is `\xHH` (finagle's `Path`). Paths are short and made at every step of a
-//! delegation, so one of usual length lies in place, without an allocation.
+//! A path is a list of labels; a label is any non-empty sequence of bytes. In text, a label holds letters, digits and
+//! `_ : . # $ % -`; every other byte is written `\xHH` (finagle's `Path`). Delegation makes a path at every step, so a
+//! path of usual length is stored inline, without an allocation.
 //!
-//! A label remembers how it was written where that decides who may be asked for it ([`Scope`]): a host that was cut short
-//! looks like another. Labels that are made of such a label, by entries and namers, remember it too. It is part of what tells
-//! paths apart, and is not written down.
+//! A label keeps the [`Scope`] of the host it was made from, since a shortened host can look like another one. Labels
+//! that entries and namers derive from it keep it too. The scope takes part in comparisons of paths, and is not
+//! printed.
 //!
-//! Deliberately absent: case folding. Paths differ where their bytes differ; hosts are made canonical before.
+//! Not here: case folding. Paths are compared byte by byte; hosts are made canonical before.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,20 +20,20 @@ use super::Scope;
 /// A name: `/`, or `/label/label…`.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path {
-    /// All labels, one after the other.
+    /// The bytes of all labels, concatenated.
     bytes: SmallVec<[u8; 64]>,
     /// Where each label ends.
     ends: SmallVec<[End; 6]>,
 }
 
-/// Where a label ends, and in the highest bit whether it is the cluster's ([`Scope::Cluster`]).
+/// Where a label ends, and in the highest bit whether its scope is [`Scope::Cluster`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct End(u32);
 
 impl End {
     const CLUSTER: u32 = 1 << 31;
 
-    /// Every text that a path is read from is bounded far below 2 GiB.
+    /// Every text that a path is parsed from is bounded far below 2 GiB.
     fn new(at: usize, scope: Scope) -> Self {
         let bit = if scope == Scope::Cluster { Self::CLUSTER } else { 0 };
         Self(at as u32 & !Self::CLUSTER | bit)
@@ -48,7 +48,7 @@ impl End {
     }
 }
 
-/// A path, or the rest of one after some labels.
+/// A path, or what remains of one after its first labels.
 #[derive(Clone, Copy)]
 pub struct Labels<'a> {
     bytes: &'a [u8],
@@ -56,10 +56,10 @@ pub struct Labels<'a> {
     start: usize,
 }
 
-/// Why a text is not a path, or not a label.
+/// Why a text is not a valid path or label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadPath {
-    /// The first byte that does not fit.
+    /// The first invalid byte.
     pub at: usize,
     /// What was expected there.
     pub expected: &'static str,
@@ -68,19 +68,19 @@ pub struct BadPath {
 pub(in crate::domain) const LABEL: &str = "a label (letters, digits, _ : . # $ % - or \\xHH)";
 
 impl Path {
-    /// The path of `labels`. An empty label is no label, and left out.
+    /// The path of `labels`. Empty labels are skipped.
     pub fn from_labels<L: AsRef<[u8]>>(labels: impl IntoIterator<Item = L>) -> Self {
         let mut path = Self::default();
         labels.into_iter().for_each(|label| path.push(label));
         path
     }
 
-    /// Adds a label at the end. An empty label is no label, and left out.
+    /// Appends a label. An empty label is skipped.
     pub fn push(&mut self, label: impl AsRef<[u8]>) {
         self.push_scoped(label, Scope::Anywhere);
     }
 
-    /// The same, for a label that is of this scope.
+    /// As [`push`](Self::push), for a label of this scope.
     pub fn push_scoped(&mut self, label: impl AsRef<[u8]>, scope: Scope) {
         let label = label.as_ref();
         if !label.is_empty() {
@@ -96,7 +96,7 @@ impl Path {
         path
     }
 
-    /// Adds the labels of `rest` at the end.
+    /// Appends the labels of `rest`.
     pub fn extend(&mut self, rest: Labels<'_>) {
         let from = rest.start;
         let before = self.bytes.len();
@@ -104,7 +104,7 @@ impl Path {
         self.ends.extend(rest.ends.iter().map(|&end| End::new(before + end.at() - from, end.scope())));
     }
 
-    /// The same labels, none of which remembers its scope.
+    /// The same labels without their scopes.
     pub fn unscoped(&self) -> Self {
         Self::from_labels(self.labels().iter())
     }
@@ -114,7 +114,7 @@ impl Path {
         Labels { bytes: &self.bytes, ends: &self.ends, start: 0 }
     }
 
-    /// How many labels it has.
+    /// The number of labels.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -124,12 +124,12 @@ impl Path {
         self.ends.is_empty()
     }
 
-    /// The bytes of all labels together.
+    /// The total bytes of all labels.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Reads the path that starts at `at`, as far as it goes; returns where it ends.
+    /// Parses the path that starts at `at`, as far as it goes; returns where it ends.
     pub(in crate::domain) fn scan(text: &[u8], at: usize) -> Result<(Self, usize), BadPath> {
         let mut path = Self::default();
         let mut at = match text.get(at) {
@@ -150,7 +150,7 @@ impl Path {
     }
 }
 
-/// Reads one label at `at`; returns where it ends.
+/// Parses one label at `at`; returns where it ends.
 pub(in crate::domain) fn scan_label(
     text: &[u8],
     mut at: usize,
@@ -178,13 +178,13 @@ pub(in crate::domain) fn starts_label(byte: u8) -> bool {
     is_plain(byte) || byte == b'\\'
 }
 
-/// Whether a label holds `byte` as it stands.
+/// Whether a label can contain `byte` unescaped.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
         | b'_' | b':' | b'.' | b'#' | b'$' | b'%' | b'-')
 }
 
-/// The byte that `\xHH` at `at` means.
+/// The byte that the escape `\xHH` at `at` stands for.
 fn escaped(text: &[u8], at: usize) -> Result<u8, BadPath> {
     if text.get(at + 1) != Some(&b'x') {
         return Err(BadPath { at: at + 1, expected: "`x` and two hexadecimal digits" });
@@ -197,7 +197,7 @@ fn escaped(text: &[u8], at: usize) -> Result<u8, BadPath> {
     Ok((digit(at + 2)? << 4) | digit(at + 3)?)
 }
 
-/// Writes `label` so that it can be read again.
+/// Writes `label` so that it can be parsed again.
 pub(in crate::domain) fn write_label(f: &mut fmt::Formatter<'_>, label: &[u8]) -> fmt::Result {
     for plain in label.chunk_by(|a, b| is_plain(*a) && is_plain(*b)) {
         match std::str::from_utf8(plain) {
@@ -209,7 +209,7 @@ pub(in crate::domain) fn write_label(f: &mut fmt::Formatter<'_>, label: &[u8]) -
 }
 
 impl<'a> Labels<'a> {
-    /// How many labels there are.
+    /// The number of labels.
     pub fn len(self) -> usize {
         self.ends.len()
     }
@@ -219,7 +219,7 @@ impl<'a> Labels<'a> {
         self.ends.is_empty()
     }
 
-    /// The bytes of all labels together.
+    /// The total bytes of all labels.
     pub fn size(self) -> usize {
         self.bytes.len() - self.start
     }
@@ -236,12 +236,12 @@ impl<'a> Labels<'a> {
         self.ends.get(index).map_or(Scope::Anywhere, |end| end.scope())
     }
 
-    /// The label at `index`, when it is UTF-8.
+    /// The label at `index`, if it is UTF-8.
     pub fn text(self, index: usize) -> Option<&'a str> {
         std::str::from_utf8(self.get(index)?).ok()
     }
 
-    /// What is left after the first `count` labels.
+    /// The labels after the first `count`.
     pub fn skip(self, count: usize) -> Self {
         match count.checked_sub(1).map(|last| self.ends.get(last)) {
             None => self,
@@ -267,7 +267,7 @@ impl<'a> Labels<'a> {
         self.len() >= prefix.len() && self.iter().zip(prefix.iter()).all(|(own, other)| own == other)
     }
 
-    /// These labels as a path of their own.
+    /// These labels as an owned path.
     pub fn to_path(self) -> Path {
         Path::default().join(self)
     }

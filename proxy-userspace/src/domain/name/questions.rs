@@ -1,45 +1,46 @@
-//! What DNS is asked about a host, and in which order.
+//! The DNS queries for a host, and their order.
 //!
-//! `dev`, `app` and `shop` are namespaces in many clusters, and top-level domains on the internet: a Service's short name that
-//! DNS outside the cluster is asked for leads the request, with its credentials, to whoever owns that domain. So a host that
-//! was written as the cluster's ([`Scope::Cluster`]) is asked for below the cluster's domain only, and one that may be the
-//! cluster's is asked for there first, as long as nobody knows the Services.
+//! `dev`, `app` and `shop` are namespaces in many clusters and top-level domains on the internet: asking DNS outside
+//! the cluster for a Service's short name would send the request, with its credentials, to the owner of that domain. So
+//! a host written as the cluster's ([`Scope::Cluster`]) is queried only below the cluster's domain, and a host that may
+//! be the cluster's is queried there first while the Services are not known.
 
 use smallvec::SmallVec;
 
 use super::{Host, Rules, Scope};
 
-/// Whether the cluster's Services are known.
+/// Whether the Services of the cluster are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Services {
-    /// What is not in the catalog is no Service.
+    /// A name that is not in the catalog is not a Service.
     Known,
-    /// The first list of them is still to come.
+    /// The first list of Services has not arrived yet.
     Awaited,
 }
 
-/// What DNS is asked about one host, in this order. Names are absolute, without the trailing dot.
+/// The DNS queries for one host, in order. Names are absolute, without the trailing dot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Names below the cluster's domain. The next one, or the name outside, is asked for when DNS says that there is no such
-    /// name (NXDOMAIN), and after nothing else: no answer is no denial.
+    /// Names below the cluster's domain. The next one, or the name outside, is queried only after NXDOMAIN: a missing
+    /// answer does not prove that the name does not exist.
     pub inside: SmallVec<[Box<str>; 2]>,
-    /// The host as it stands; none where it is the cluster's own.
+    /// The host as written; none if it is the cluster's own.
     pub outside: Option<Box<str>>,
-    /// Whether an answer with addresses that cannot be the cluster's counts as no such name, as from a server that answers
-    /// every question. Only for hosts of three labels: those are pods of a StatefulSet or, far more often, hosts outside.
+    /// Whether an answer with addresses outside the cluster's ranges counts as NXDOMAIN, as from a server that answers
+    /// every query. Only for hosts of three labels: pods of a StatefulSet or, far more often, hosts outside the
+    /// cluster.
     pub foreign_is_none: bool,
 }
 
-/// Bytes of the longest name (RFC 1035 §2.3.4).
+/// The longest name in bytes (RFC 1035 §2.3.4).
 const LONGEST: usize = 253;
 
 impl Rules {
-    /// What DNS is asked about `host`, which is no address and was written in a label of this `scope`.
+    /// The DNS queries for `host`, which is not an address and comes from a label of this `scope`.
     pub fn questions(&self, host: &str, scope: Scope, services: Services) -> Questions {
         let outside = || Some(host.into());
         let Ok(canonical) = self.host_of(host, scope) else {
-            // What is no host name cannot be the cluster's.
+            // An invalid host name cannot be the cluster's.
             let outside = if scope == Scope::Anywhere { outside() } else { None };
             return Questions { outside, ..Questions::default() };
         };
@@ -57,7 +58,7 @@ impl Rules {
         }
     }
 
-    /// The name that `host`, canonical and the cluster's own, has below the cluster's domain.
+    /// The name below the cluster's domain of `host`, which is canonical and the cluster's own.
     fn own(&self, host: &str) -> SmallVec<[Box<str>; 2]> {
         if self.in_cluster_domain(host) {
             return [host.into()].into_iter().collect();
@@ -68,8 +69,8 @@ impl Rules {
         }
     }
 
-    /// The names that `host` has if it is the cluster's: a Service alone; one with its namespace, or a pod with its Service; a
-    /// pod with both.
+    /// The names that `host` may have in the cluster: a Service alone; a Service with its namespace, or a pod with its
+    /// Service; a pod with both.
     fn possible(&self, host: &str) -> SmallVec<[Box<str>; 2]> {
         let (whole, of_default) = match labels(host) {
             1 => (None, self.of_default(host)),
@@ -84,7 +85,7 @@ impl Rules {
         self.below_svc(&format!("{host}.{}", self.namespace))
     }
 
-    /// None where no name is that long.
+    /// None if the name would be too long.
     fn below_svc(&self, host: &str) -> Option<Box<str>> {
         let name = format!("{host}.svc.{}", self.cluster_domain);
         (name.len() <= LONGEST).then(|| name.into())
@@ -92,7 +93,7 @@ impl Rules {
 }
 
 impl Host<'_> {
-    /// Whether DNS has nothing to say of it: it is an address, however it is spelled.
+    /// Whether the host is an address, in any spelling, so that DNS is not needed.
     pub fn is_address(&self) -> bool {
         self.literal().is_some() || self.legacy_literal().is_some()
     }

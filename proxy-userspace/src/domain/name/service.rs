@@ -1,8 +1,8 @@
-//! Which service of the catalog a canonical host means, or which pod of one.
+//! The service of the catalog, or the pod of a service, that a canonical host names.
 
 use super::Scope;
 
-/// A canonical host read as `service[.namespace]`.
+/// A canonical host parsed as `service[.namespace]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceName<'a> {
     /// The service.
@@ -12,7 +12,7 @@ pub struct ServiceName<'a> {
 }
 
 impl<'a> ServiceName<'a> {
-    /// Reads `host`; `None` when it has more labels than a service name, so that it can only be outside.
+    /// Parses `host`; `None` if it has more labels than a service name, so that it can only be outside the cluster.
     pub fn parse(host: &'a str) -> Option<Self> {
         match host.split_once('.') {
             None => Some(Self { name: host, namespace: None }),
@@ -22,7 +22,7 @@ impl<'a> ServiceName<'a> {
     }
 }
 
-/// A canonical host read as `pod.service[.namespace]`: an endpoint by its stable name within a service.
+/// A canonical host parsed as `pod.service[.namespace]`: an endpoint by its stable name within a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PodName<'a> {
     /// The pod's `hostname`.
@@ -32,8 +32,8 @@ pub struct PodName<'a> {
 }
 
 impl<'a> PodName<'a> {
-    /// Reads `host`; `None` when it has another number of labels. One of two labels that was written with `.svc` says a
-    /// namespace, so it is a service's.
+    /// Parses `host`; `None` if it has another number of labels. Two labels written with `.svc` are a service and its
+    /// namespace, not a pod.
     pub fn parse(host: &'a str, scope: Scope) -> Option<Self> {
         let (hostname, rest) = host.split_once('.')?;
         let service = ServiceName::parse(rest)?;

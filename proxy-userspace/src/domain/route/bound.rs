@@ -1,48 +1,48 @@
-//! Where a name leads in the end.
+//! The destinations that names are bound to.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::domain::name::{Host, Path, Scope};
 
-/// A leaf of a closed tree: a place, and how it was named.
+/// A leaf of a bound tree: a destination, and the name it was found by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound<P> {
-    /// The place.
+    /// The destination.
     pub target: Target<P>,
-    /// The part of the name that named it (`l5d-dst-client`).
+    /// The part of the name that identified it (`l5d-dst-client`).
     pub id: Path,
-    /// What is left of the name (`l5d-dst-residual`); linkerd's clients are the same whatever the residual.
+    /// The rest of the name (`l5d-dst-residual`); as in linkerd, it does not distinguish clients.
     pub residual: Path,
 }
 
-/// A place that requests can go to.
+/// A destination for requests.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target<P> {
     /// A service port of the catalog.
     Port(P),
-    /// An address or a DNS name outside.
+    /// An address or a DNS name outside the cluster.
     Outside(Outside),
 }
 
-/// A host and port whose existence only DNS knows.
+/// A host and port whose existence only DNS can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outside {
     /// A host name in lower case without a trailing dot, or an IP literal without brackets.
     pub host: Box<str>,
     /// The port.
     pub port: u16,
-    /// Where the host may be looked for, as the label said that it is from.
+    /// Where the host may be looked up, from the label it was made of.
     pub scope: Scope,
 }
 
 impl Outside {
-    /// Whether the host is an address, however it is spelled: then there is nothing that DNS could deny.
+    /// Whether the host is an address, in any spelling, so that DNS cannot deny it.
     pub fn is_literal(&self) -> bool {
         self.as_host().is_address()
     }
 
-    /// The host with the port, unless that is 80.
+    /// The host with the port, unless the port is 80.
     pub fn as_host(&self) -> Host<'_> {
         let port = Some(self.port).filter(|&port| port != 80);
         Host { host: Cow::Borrowed(&*self.host), port, scope: self.scope }

@@ -1,26 +1,26 @@
-//! One request's way through a closed tree.
+//! Choosing a destination in a bound tree for one request.
 
 use super::{Bound, Target};
 use crate::domain::dtab::{NameTree, Weighted};
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Choice<'a, P> {
-    /// To this place.
+    /// This destination.
     Bound(&'a Bound<P>),
-    /// Nowhere: no alternative exists.
+    /// None: no alternative exists.
     Neg,
-    /// Nowhere: an entry says so (`!`).
+    /// None: an entry says fail (`!`).
     Fail,
-    /// Nowhere: the name exists, but nothing is there (`$`).
+    /// None: the name exists, but has no endpoints (`$`).
     Empty,
 }
 
-/// Chooses the place for one request: of alternatives the first that exists, of a union's members one by weight.
-/// Members of a union that do not exist or fail leave their share to the others.
+/// Chooses the destination for one request: the first alternative that exists, and one member of a union by weight. The
+/// shares of union members that do not exist or fail go to the others.
 ///
-/// `is_neg` says what is known not to exist, for what delegation could not know: DNS names. A caller that finds out
-/// only by trying treats the unknown as existing, and chooses again when it does not. Allocates nothing.
+/// `is_neg` says which targets are known not to exist; delegation cannot know this for DNS names. A caller that must
+/// try a name first treats unknown ones as existing, and chooses again if one does not. Does not allocate.
 pub fn choose<'a, P>(
     tree: &'a NameTree<Bound<P>>,
     rng: &mut fastrand::Rng,
@@ -43,7 +43,7 @@ pub fn choose<'a, P>(
     }
 }
 
-/// A member by weight, of those that are there.
+/// A member chosen by weight, among those available.
 fn member<'a, P>(
     members: &'a [Weighted<Bound<P>>],
     rng: &mut fastrand::Rng,
@@ -52,7 +52,7 @@ fn member<'a, P>(
     let there = || members.iter().filter(|member| is_there(&member.tree, is_neg));
     let total: f64 = there().map(|member| member.weight).sum();
     if total <= 0.0 {
-        // Only members of weight zero are left: better they than nobody, and none before the other.
+        // Only members of weight zero are left: choose among them with equal probability.
         let count = there().count();
         return if count == 0 { None } else { there().nth(rng.usize(..count)) };
     }
@@ -65,18 +65,18 @@ fn member<'a, P>(
         point -= member.weight;
         last = Some(member);
     }
-    // Rounding can leave a hair's breadth beyond the last.
+    // Rounding can leave a small remainder after the last one.
     last
 }
 
-/// Whether a member of a union takes part: it neither fails nor is negative.
+/// Whether a member of a union is available: neither fail nor negative.
 fn is_there<P>(tree: &NameTree<Bound<P>>, is_neg: &impl Fn(&Target<P>) -> bool) -> bool {
     match tree {
         NameTree::Leaf(bound) => !is_neg(&bound.target),
         NameTree::Empty => true,
         NameTree::Neg | NameTree::Fail => false,
         NameTree::Union(members) => members.iter().any(|member| is_there(&member.tree, is_neg)),
-        // The first that is not negative decides, and it may be a fail.
+        // The first member that is not negative decides, even if it is a fail.
         NameTree::Alt(members) => members
             .iter()
             .find(|member| !is_negative(member, is_neg))

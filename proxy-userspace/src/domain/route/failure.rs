@@ -1,52 +1,52 @@
-//! Why a delegation came to no end. Unlike a name that does not exist, this is a mistake in a dtab.
+//! Why a delegation failed. Unlike a name that does not exist, this is a mistake in a dtab.
 
 use std::fmt;
 
 use crate::domain::name::Path;
 
-/// Names of a growing chain that are shown: the first ones, which are short and show what is added.
+/// The most names shown of a growing chain: the first ones, which are short and show what is added.
 const SHOWN: usize = 6;
 
-/// Names after the last one of a circle that do not hide it.
+/// How many names after the last one of a cycle are ignored when a cycle is looked for.
 const LEADING_OUT: usize = 8;
 
-/// Why a delegation was given up.
+/// Why a delegation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A name leads back to itself.
+    /// A name leads back to itself: a cycle.
     Cycle {
         /// The names in order; the last leads to the first.
         names: Vec<Path>,
-        /// How many names were looked up one after the other.
+        /// The number of successive look-ups.
         depth: usize,
     },
-    /// A name leads to ever new names.
+    /// A name leads to ever longer new names.
     Endless {
         /// The first names in order.
         names: Vec<Path>,
-        /// How many names were looked up one after the other.
+        /// The number of successive look-ups.
         depth: usize,
     },
-    /// Parentheses, alternatives and names lie too deep inside one another.
+    /// Parentheses, alternatives and names are nested too deeply.
     Nesting {
         /// The limit.
         limit: usize,
-        /// A circle in the dtab, where that is the cause; the last name leads to the first.
+        /// A cycle in the dtab, if that is the cause; the last name leads to the first.
         cycle: Vec<Path>,
     },
-    /// Alternatives of alternatives: there are too many ways.
+    /// Too many combinations of alternatives.
     Work {
         /// The limit, in steps.
         limit: usize,
-        /// A circle in the dtab, where that is the cause; the last name leads to the first.
+        /// A cycle in the dtab, if that is the cause; the last name leads to the first.
         cycle: Vec<Path>,
     },
-    /// A name has grown too long.
+    /// A name became too long.
     Length {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Too many places for one name.
+    /// Too many destinations for one name.
     Leaves {
         /// The limit.
         limit: usize,
@@ -54,7 +54,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether only one way through the dtab is spoilt, so that another member of a union may still serve.
+    /// Whether only one branch of the dtab failed, so that another member of a union may still serve.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Cycle { .. } | Self::Endless { .. } | Self::Length { .. } => true,
@@ -62,7 +62,7 @@ impl Failure {
         }
     }
 
-    /// What is wrong with `names`, which were looked up one after the other, the first one first.
+    /// The failure for `names`, a chain of look-ups that reached the limit, the first one first.
     pub(super) fn of_depth(names: &[&Path]) -> Self {
         let depth = names.len();
         let cycle = cycle(names);
@@ -73,19 +73,19 @@ impl Failure {
         Self::Cycle { names: cycle, depth }
     }
 
-    /// `names` are being looked up, and the steps are used up.
+    /// The failure for `names`, the current chain of look-ups, when the steps are used up.
     pub(super) fn of_work(limit: usize, names: &[&Path]) -> Self {
         Self::Work { limit, cycle: cycle(names) }
     }
 
-    /// `names` are being looked up, and the stack is used up.
+    /// The failure for `names`, the current chain of look-ups, when the nesting limit is reached.
     pub(super) fn of_nesting(limit: usize, names: &[&Path]) -> Self {
         Self::Nesting { limit, cycle: cycle(names) }
     }
 }
 
-/// The circle that `names` end in, from the name by which it was entered; empty if they do not. The very last names
-/// may lead out of it, since they are those at which the limit happened to be met.
+/// The cycle at the end of `names`, starting with its first name; empty if there is none. The very last names may be
+/// outside the cycle, since they depend on where the limit was reached.
 fn cycle(names: &[&Path]) -> Vec<Path> {
     for end in (names.len().saturating_sub(LEADING_OUT)..names.len()).rev() {
         let (before, last) = (&names[..end], names[end]);

@@ -1,15 +1,15 @@
-//! Routing: from a name to the places its requests may go to.
+//! Routing: from a name to its destinations.
 //!
-//! [`Delegation`] rewrites a name by dtabs, asks namers about what no entry rewrites, and looks the result up again,
-//! until only places are left: a closed [`NameTree`](super::dtab::NameTree) of [`Bound`] leaves. That happens once
-//! per name and is worth keeping; [`choose`] then picks one place for each request, by weight and by fallback.
+//! [`Delegation`] rewrites a name by dtabs, asks namers about names that no entry matches, and looks the result up
+//! again, until only destinations are left: a [`NameTree`](super::dtab::NameTree) of [`Bound`] leaves. That happens
+//! once per name, and the result is cached; [`choose`] then picks one destination for each request, by weight and
+//! fallback.
 //!
-//! The rules are finagle's and linkerd's. Where they differ between versions, these are 1.7's. Two are worth knowing:
-//! an entry that matches hides namers even when its tree is `~`, and an alternative that only DNS can deny
-//! (`/$/inet/example.com/80`) is kept together with those after it, since the answer comes later.
+//! The rules are finagle's and linkerd's; where versions differ, those of linkerd 1.7. Two important ones: an entry
+//! that matches hides namers even if its tree is `~`, and an alternative that only DNS can deny
+//! (`/$/inet/example.com/80`) is kept together with those after it, since the DNS answer comes later.
 //!
-//! Deliberately absent: endpoints and waiting. A name is bound when it *exists*; who serves it is not a question of
-//! names, so that endpoints come and go without a new delegation.
+//! Not here: endpoints and waiting. A name is bound if it *exists*; endpoints come and go without a new delegation.
 
 mod bound;
 mod choose;

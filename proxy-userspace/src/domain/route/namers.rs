@@ -1,66 +1,66 @@
-//! Namers: who is asked about a name that no dtab entry rewrites.
+//! Namers: they resolve names that no dtab entry rewrites.
 
 use std::sync::Arc;
 
 use super::{Outside, Rewrite, Transform, Transformer};
 use crate::domain::name::{Labels, Path, Scope};
 
-/// The outside world, as delegation sees it: which names exist, and what they are.
+/// What delegation knows of the outside world: which names exist, and what they are.
 pub trait Names {
-    /// What a name of the catalog is: a service port, by whatever handle the caller keeps.
+    /// The caller's handle for a service port of the catalog.
     type Port: Clone;
 
-    /// Looks `rest` up in the namer of `kind`. Cheap, since it is asked for every alternative.
+    /// Looks `rest` up in the namer of `kind`. Must be cheap, since it is called for every alternative.
     fn find(&self, kind: &Kind, rest: Labels<'_>) -> Answer<Self::Port>;
 
-    /// How `label` was written, as far as its own text says: asked before a part of it is made a label. Where no domain is a
-    /// cluster's, anywhere.
+    /// The scope of `label`, from its text alone: called before a part of it becomes a label. By default
+    /// [`Scope::Anywhere`], for callers without a cluster domain.
     fn scope_of(&self, _label: &[u8]) -> Scope {
         Scope::Anywhere
     }
 
-    /// `outside`, with the scope that it has by all that is known: asked of every place outside before it is bound.
+    /// `outside`, with its final scope: called for every destination outside the cluster before it is bound.
     fn scoped(&self, outside: Outside) -> Outside {
         outside
     }
 
-    /// What `steps` make of `port`, which is called `id` then. The endpoints follow those of `port`.
+    /// `port` with `steps` applied, named `id`. Its endpoints follow those of `port`.
     fn transformed(&self, port: Self::Port, steps: &[Transformer], id: &Path) -> Self::Port;
 
-    /// Why [`find`](Self::find) said [`Answer::Neg`], [`Answer::Unknown`] or [`Answer::Empty`], for a human: what there is instead, near
-    /// misses, what is waited for. Asked only where an explanation was wanted, so it may search.
+    /// Why [`find`](Self::find) returned [`Answer::Neg`], [`Answer::Unknown`] or [`Answer::Empty`], for people:
+    /// existing names, near misses, what is awaited. Called only for explanations, so it may search.
     fn why_not(&self, kind: &Kind, rest: Labels<'_>) -> String;
 }
 
-/// What a namer says.
+/// The answer of a namer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer<P> {
-    /// There is no such name.
+    /// No such name.
     Neg,
-    /// Whether there is such a name cannot be told yet. Alternatives are tried as after [`Neg`](Self::Neg): what can be
-    /// served is.
+    /// It is not known yet whether the name exists. Alternatives are tried as after [`Neg`](Self::Neg), so that
+    /// requests are served where possible.
     Unknown,
-    /// There is such a name, and nothing behind it.
+    /// The name exists, but has no endpoints.
     Empty,
     /// A service port.
     Port {
-        /// Which.
+        /// The port.
         port: P,
-        /// How many labels named it; the others are the residual.
+        /// How many labels identified it; the others are the residual.
         taken: usize,
     },
-    /// Another name, where the look-up goes on.
+    /// Another name, which is looked up next.
     Alias {
-        /// Which.
+        /// That name.
         name: Path,
-        /// How many labels it stands for; the others follow it.
+        /// How many labels it replaces; the others follow it.
         taken: usize,
     },
     /// A host that only DNS knows, or an address.
     Outside {
-        /// Which.
+        /// The host.
         outside: Outside,
-        /// How many labels named it; the others are the residual.
+        /// How many labels identified it; the others are the residual.
         taken: usize,
     },
 }
@@ -76,7 +76,7 @@ pub enum Kind {
     K8sNamespace(Arc<str>),
     /// `weir.host`: `<host>[:port]`, Services of the catalog by their names and addresses.
     Host,
-    /// `weir.dns`: `<host>[:port]`, names outside and IP literals.
+    /// `weir.dns`: `<host>[:port]`, names outside the cluster and IP literals.
     Dns,
 }
 
@@ -85,23 +85,23 @@ pub enum Kind {
 pub enum Resolver {
     /// Looks names up.
     Find(Kind),
-    /// Makes other names of them (`io.l5d.rewrite`).
+    /// Rewrites names (`io.l5d.rewrite`).
     Rewrite(Rewrite),
 }
 
-/// A namer from the configuration. Several may have the same prefix: the next is asked when one says neg.
+/// A namer from the configuration. Several may have the same prefix: the next is asked if one answers neg.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configured {
-    /// The names it is for, after `/#`: `/io.l5d.fs`, or what the configuration says.
+    /// The names it applies to, after `/#`: `/io.l5d.fs`, or the configured prefix.
     pub prefix: Path,
     /// What it does.
     pub resolver: Resolver,
-    /// What becomes of what it finds.
+    /// The transformers applied to its answers.
     pub transform: Transform,
 }
 
 impl Configured {
-    /// The namers that are there unless configured otherwise: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
+    /// The default namers: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
     pub fn defaults() -> Vec<Self> {
         let named = |prefix, kind| Self {
             prefix: Path::from_labels([prefix]),
@@ -111,7 +111,7 @@ impl Configured {
         vec![named("io.l5d.fs", Kind::Fs), named("io.l5d.k8s", Kind::K8s)]
     }
 
-    /// What is left of `name` when it is one of this namer's.
+    /// The rest of `name` after this namer's prefix, if it has that prefix.
     pub(super) fn rest<'a>(&self, name: Labels<'a>) -> Option<Labels<'a>> {
         let own = name.get(0) == Some(b"#") && name.skip(1).starts_with(self.prefix.labels());
         own.then(|| name.skip(1 + self.prefix.len()))

@@ -1,8 +1,8 @@
-//! Patterns: which names something is for, and what of them it wants to know.
+//! Patterns: match names by prefix, and capture parts of them.
 //!
-//! A pattern is the beginning of a name. Its labels are literal, `*`, or hold captures in braces: `/{service}.{zone}/*`.
-//! A capture takes as much as it can, from left to right. Unlike linkerd's, which found a label with captures anywhere
-//! inside one of the name, it has to be the whole label, as its documentation promised.
+//! A pattern is a prefix of a name. Its labels are literal, `*`, or contain captures in braces: `/{service}.{zone}/*`.
+//! Captures are greedy, from left to right. They must match the whole label, as linkerd's documentation promised;
+//! linkerd itself searched for a match anywhere inside the label.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::BadRewrite;
 use super::utility::ScopeOf;
 use crate::domain::name::{Labels, Scope, scan_label};
 
-/// The beginning of a name, with wildcards and captures (linkerd's `PathMatcher`).
+/// A prefix of a name, with wildcards and captures (linkerd's `PathMatcher`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     text: Box<str>,
@@ -30,10 +30,10 @@ pub(super) enum Part {
     Capture(Box<str>),
 }
 
-/// What was captured.
+/// The captured parts of a name.
 pub(super) type Captures<'a> = Vec<Captured<'a>>;
 
-/// A part of a label, captured.
+/// A captured part of a label.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Captured<'a> {
     /// The capture's name.
@@ -44,7 +44,7 @@ pub(super) struct Captured<'a> {
 }
 
 impl Pattern {
-    /// Reads `text`: `/svc/hello`, `/#/io.l5d.k8s/*/http/{service}`; `/` is the beginning of every name.
+    /// Parses `text`: `/svc/hello`, `/#/io.l5d.k8s/*/http/{service}`; `/` matches every name.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// Whether `name` begins so.
+    /// Whether `name` starts with this pattern.
     pub fn matches(&self, name: Labels<'_>) -> bool {
         self.capture(name, &|_| Scope::Anywhere).is_some()
     }
@@ -77,7 +77,7 @@ impl Pattern {
         parts.filter_map(Part::capture)
     }
 
-    /// What it captures of `name`, if that begins so.
+    /// The captures from `name`, if it matches.
     pub(super) fn capture<'a>(&'a self, name: Labels<'a>, scope_of: ScopeOf<'_>) -> Option<Captures<'a>> {
         if name.len() < self.labels.len() {
             return None;
@@ -95,7 +95,7 @@ impl Pattern {
     }
 }
 
-/// As it was written.
+/// In its source form.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -111,8 +111,8 @@ impl Part {
     }
 }
 
-/// Matches the whole of `label`. The text between two captures is found as far right as what follows allows, which
-/// is what greedy captures from left to right come to.
+/// Matches the whole of `label`. The text between two captures is searched from the right, which is equivalent to
+/// greedy captures from left to right.
 fn capture<'a>(parts: &'a [Part], label: &'a [u8], scope: Scope, captures: &mut Captures<'a>) -> Option<()> {
     let (mut parts, mut rest) = (parts, label);
     if let [Part::Text(text), others @ ..] = parts {
@@ -131,7 +131,7 @@ fn capture<'a>(parts: &'a [Part], label: &'a [u8], scope: Scope, captures: &mut 
                 let at = last_place(rest, text)?;
                 (before, at + text.len(), at)
             }
-            // Of two captures side by side the first has taken everything.
+            // Of two adjacent captures, the first takes everything.
             [.., Part::Capture(_)] => (others, rest.len(), rest.len()),
         };
         captures.push(Captured { name, bytes: &rest[start..], scope });

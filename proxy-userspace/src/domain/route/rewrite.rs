@@ -1,6 +1,6 @@
-//! `io.l5d.rewrite`: a namer that makes names by a pattern and a template.
+//! `io.l5d.rewrite`: a namer that rewrites names by a pattern and a template.
 //!
-//! The name that a [`Pattern`] matches becomes what the template says of its captures.
+//! A name that the [`Pattern`] matches is replaced by the template, filled with the captures.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ pub struct Rewrite {
     name: Vec<Vec<Part>>,
 }
 
-/// Why a pattern or a template does not read.
+/// Why a pattern or a template is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadRewrite {
     /// It does not start with `/`, or has an empty label.
     Label(String),
-    /// A brace without its other, or a capture's name with other characters than letters, digits and `. : _ -`.
+    /// An unmatched brace, or a capture's name with characters other than letters, digits and `. : _ -`.
     Brace(String),
     /// The template uses a capture that the pattern does not have.
     Unknown(String),
@@ -29,7 +29,7 @@ pub enum BadRewrite {
 }
 
 impl Rewrite {
-    /// Reads `pattern` (`/{service}/*`) and the template `name` (`/#/io.l5d.fs/{service}`).
+    /// Parses `pattern` (`/{service}/*`) and the template `name` (`/#/io.l5d.fs/{service}`).
     ///
     /// # Errors
     ///
@@ -45,13 +45,13 @@ impl Rewrite {
         }
     }
 
-    /// What it matches.
+    /// Its pattern.
     pub(super) fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
-    /// The name that `rest` becomes: the template alone, whatever follows the pattern. `None` when it does not
-    /// match, or when a capture is empty and would leave a label empty.
+    /// The rewritten `rest`: the filled template, without what follows the pattern. `None` if the pattern does not
+    /// match, or if an empty capture would make a label empty.
     pub(super) fn apply(&self, rest: Labels<'_>, scope_of: ScopeOf<'_>) -> Option<Path> {
         let captures = self.pattern.capture(rest, scope_of)?;
         let mut path = Path::default();
@@ -66,7 +66,7 @@ impl Rewrite {
     }
 }
 
-/// The label that `parts` make. It is of the scope of what was captured, unless the template ends it in a domain of its own.
+/// Fills `parts` to a label. It has the scope of the captures, unless the template ends it in a domain of its own.
 fn fill(parts: &[Part], captures: &Captures<'_>) -> (Vec<u8>, Scope) {
     let (mut label, mut scope) = (Vec::new(), Scope::Anywhere);
     for part in parts {
@@ -84,7 +84,8 @@ fn fill(parts: &[Part], captures: &Captures<'_>) -> (Vec<u8>, Scope) {
     (label, if is_host_outside { Scope::Anywhere } else { scope })
 }
 
-/// Whether `text` is the end of a host outside, such as `.example.com:80`: two labels or more. One may be a namespace.
+/// Whether `text` ends a host outside the cluster, such as `.example.com:80`: two labels or more. One label may be a
+/// namespace.
 fn is_domain(text: &[u8]) -> bool {
     let host = text.split(|&byte| byte == b':').next().unwrap_or_default();
     host.iter().filter(|&&byte| byte == b'.').count() >= 2

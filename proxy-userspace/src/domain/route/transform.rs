@@ -1,11 +1,11 @@
-//! Transformers: what becomes of the places that a namer finds.
+//! Transformers: changes to the answers of a namer.
 //!
-//! linkerd's `io.l5d.port`, `io.l5d.localhost` and `io.l5d.specificHost` change or sort out endpoints, so they follow
-//! whatever their source says of those. `io.l5d.replace` and `io.l5d.const` put another place there. Each says what it did
-//! at the front of the bound name: `/%/io.l5d.port/8080/#/io.l5d.k8s/default/http/hello`, the later ones first.
+//! linkerd's `io.l5d.port`, `io.l5d.localhost` and `io.l5d.specificHost` change or filter endpoints, so they apply to
+//! every update of their source. `io.l5d.replace` and `io.l5d.const` replace the destination. Each adds a prefix to the
+//! bound name, the last one first: `/%/io.l5d.port/8080/#/io.l5d.k8s/default/http/hello`.
 //!
-//! In linkerd a place without endpoints after this is as if it did not exist, and the next alternative is taken; here
-//! it exists and is empty (503), as any Service whose endpoints went: names do not come and go with endpoints.
+//! In linkerd, a destination without endpoints after this does not exist, and the next alternative is taken. In weir it
+//! exists and is empty (503), as any Service without endpoints: names do not come and go with endpoints.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,31 +18,31 @@ use crate::domain::name::{Path, Scope};
 /// All transformers of a namer, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transform {
-    /// What bound names get in front.
+    /// The prefix of bound names.
     prefix: Path,
-    /// What happens to endpoints.
+    /// The changes to endpoints.
     steps: Vec<Step>,
-    /// The place that takes the place of all.
+    /// The destination that replaces all answers.
     instead: Option<(When, Bound<()>)>,
 }
 
-/// A change of endpoints.
+/// A change to endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// `io.l5d.port`: this port instead of theirs.
+    /// `io.l5d.port`: replaces the endpoints' port.
     Port(u16),
-    /// `io.l5d.localhost`: those at this node's own addresses.
+    /// `io.l5d.localhost`: keeps the endpoints at this node's own addresses.
     Localhost,
-    /// `io.l5d.specificHost`: those at this address.
+    /// `io.l5d.specificHost`: keeps the endpoints at this address.
     Host(IpAddr),
-    /// Those of this stable name. No transformer of linkerd's: a pod's own name is bound so.
+    /// Keeps the endpoints with this stable name. Not a linkerd transformer: used for a pod's own name.
     Pod(Arc<str>),
 }
 
 /// When a namer's answer is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// `io.l5d.replace`: when it found something.
+    /// `io.l5d.replace`: if it found something.
     Found,
     /// `io.l5d.const`: always.
     Always,
@@ -54,23 +54,23 @@ impl Transform {
         self.prefix.is_empty()
     }
 
-    /// What happens to endpoints, in order.
+    /// The changes to endpoints, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Adds a change of endpoints, which names itself `prefix`.
+    /// Adds a change to endpoints; `prefix` is its name in bound names.
     pub fn then(&mut self, step: Step, prefix: &Path) {
         self.steps.push(step);
         self.prefix = named(prefix).join(self.prefix.labels());
     }
 
-    /// Puts `path` in the place of everything, which names itself `prefix`. As in linkerd, no dtab is asked: the path has
-    /// to say an address by itself.
+    /// Replaces all answers by `path`; `prefix` is the transformer's name in bound names. As in linkerd, no dtab
+    /// applies: the path must contain an address itself.
     ///
     /// # Errors
     ///
-    /// The path is none of `/$/inet/…` or `/$/io.buoyant.rinet/…`.
+    /// The path is neither `/$/inet/…` nor `/$/io.buoyant.rinet/…`.
     pub fn instead(&mut self, when: When, path: &Path, prefix: &Path) -> Result<(), &'static str> {
         let labels = path.labels();
         let known = (labels.get(0) == Some(b"$")).then(|| utility::look_up(labels, &|_| Scope::Anywhere));
@@ -84,17 +84,17 @@ impl Transform {
         Ok(())
     }
 
-    /// Whether there is a place for everything.
+    /// Whether there is a destination that replaces all answers.
     pub fn is_final(&self) -> bool {
         self.instead.is_some()
     }
 
-    /// `id`, as it is called after all this.
+    /// `id` with the prefix.
     pub fn id(&self, id: &Path) -> Path {
         self.prefix.join(id.labels())
     }
 
-    /// The place that takes the place of what was found, or of what was not: where to, what it is called, the residual.
+    /// The replacement, for a name that was `found` or not: the destination, its id, the residual.
     pub(super) fn other(&self, found: bool) -> Option<(&Outside, Path, &Path)> {
         let (when, bound) = self.instead.as_ref()?;
         match (&bound.target, when) {
@@ -111,8 +111,8 @@ fn named(prefix: &Path) -> Path {
     Path::from_labels(["%"]).join(prefix.labels())
 }
 
-/// What `steps` make of `endpoints` on a node with the addresses `own`; sorted by address. Where two come to be one, it has
-/// the weight of both, and the better condition.
+/// Applies `steps` to `endpoints` on a node with the addresses `own`; sorted by address. Endpoints that become equal
+/// are merged: the sum of their weights, and the better condition.
 pub fn apply(steps: &[Step], endpoints: &[Endpoint], own: &[IpAddr]) -> Arc<[Endpoint]> {
     let is_own = |address: IpAddr| address.is_loopback() || own.contains(&address);
     let mut left: Vec<Endpoint> = endpoints.to_vec();

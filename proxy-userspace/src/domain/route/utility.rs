@@ -1,32 +1,32 @@
 //! The built-in namers below `/$/`.
 //!
-//! Most only rearrange a name (linkerd's `io.buoyant.*`); `inet` and `rinet` name a host and port themselves. What is made of a
-//! label is of its scope: the parts of a host that was written as the cluster's can be put together again.
+//! Most only rearrange a name (linkerd's `io.buoyant.*`); `inet` and `rinet` name a host and port themselves. Labels
+//! made from a label keep its scope: the parts of a host of the cluster can be put together again.
 
 use super::{Kind, Outside};
 use crate::domain::name::{Labels, Path, Scope};
 
-/// What a built-in namer makes of a name.
+/// The result of a built-in namer.
 #[derive(Debug, PartialEq)]
 pub(super) enum Builtin {
-    /// Another name, which is looked up in turn.
+    /// Another name, which is looked up next.
     Path(Path),
     /// A host and port; the labels from `taken` on are the residual.
     Outside { outside: Outside, taken: usize },
-    /// The names of this kind know, given the labels after the first two.
+    /// Look up the labels after the first two in the namer of this kind.
     Find(Kind),
     /// `/$/fail…`.
     Fail,
     /// `/$/nil…`.
     Empty,
-    /// There is no such name, and why.
+    /// No such name, and why.
     Neg(&'static str),
 }
 
-/// How a label was written, as far as its own text says.
+/// The scope of a label, from its text alone.
 pub(super) type ScopeOf<'a> = &'a dyn Fn(&[u8]) -> Scope;
 
-/// Looks `name` up, which starts with `/$`.
+/// Evaluates `name`, which starts with `/$`.
 pub(super) fn look_up(name: Labels<'_>, scope_of: ScopeOf<'_>) -> Builtin {
     let rest = name.skip(2);
     let scope = |at: usize| rest.scope(at).max(rest.get(at).map_or(Scope::Anywhere, scope_of));
@@ -64,7 +64,7 @@ type Rewritten = Result<Path, &'static str>;
 const NO_HOST: &str = "there is no host name";
 const TOO_SHORT: &str = "the name is too short for this namer";
 
-/// Linkerd's coarse idea of a host: a DNS name, IPv4 or IPv6, perhaps with a port.
+/// linkerd's approximate test for a host: a DNS name, IPv4 or IPv6, optionally with a port.
 fn is_host(label: &str) -> bool {
     !label.is_empty()
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'_' | b'-'))
@@ -105,13 +105,13 @@ fn outside(host: Option<&str>, scope: Scope, port: u64, taken: usize) -> Builtin
     }
 }
 
-/// A decimal number, however large a port it would be.
+/// A decimal number, possibly larger than a port.
 fn integer(label: &str) -> Option<u64> {
     let digits = !label.is_empty() && label.len() <= 18 && label.bytes().all(|byte| byte.is_ascii_digit());
     if digits { label.parse().ok() } else { None }
 }
 
-/// `/pfx/host:port/rest` with host and port as `order` puts them. The port may be a name.
+/// `/pfx/host:port/rest`, with host and port ordered by `order`. The port may be a name.
 fn hostport<'a>(
     rest: Labels<'a>,
     scope: Scope,
@@ -131,7 +131,7 @@ fn hostport<'a>(
     Ok(path)
 }
 
-/// A number, or a port's name: a DNS label in lower case (RFC 1123 §2.1), as Kubernetes has it.
+/// A number, or a port's name: a lower-case DNS label (RFC 1123 §2.1), as in Kubernetes.
 fn is_port(port: &str) -> bool {
     let first = port.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     first
@@ -139,7 +139,7 @@ fn is_port(port: &str) -> bool {
         && port.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// `/a.b.c/rest` becomes `/c/b/a/rest`, after `kept` labels that stay. A port stays where it is.
+/// `/a.b.c/rest` becomes `/c/b/a/rest`, after the first `kept` labels, which stay. A port stays in place.
 fn domain_to_path(rest: Labels<'_>, kept: usize, scope: Scope) -> Rewritten {
     let host = rest.text(kept).ok_or(TOO_SHORT)?;
     if !is_host(host) {
@@ -155,7 +155,7 @@ fn domain_to_path(rest: Labels<'_>, kept: usize, scope: Scope) -> Rewritten {
     Ok(path)
 }
 
-/// `/domain/x.domain[:port]/rest` becomes `/x/rest`, with `kept` labels between the two that stay.
+/// `/domain/x.domain[:port]/rest` becomes `/x/rest`; the `kept` labels between the two stay.
 fn subdomain_of(rest: Labels<'_>, kept: usize, scope: Scope) -> Rewritten {
     let (Some(domain), Some(host)) = (rest.text(0), rest.text(1 + kept)) else { return Err(TOO_SHORT) };
     if !is_host(domain) || !is_host(host) {
@@ -173,7 +173,7 @@ fn subdomain_of(rest: Labels<'_>, kept: usize, scope: Scope) -> Rewritten {
     Ok(path)
 }
 
-/// The name without the label after `kept`, if it is what it should be.
+/// The name without the label after the first `kept`, if that label passes `is`.
 fn without(rest: Labels<'_>, kept: usize, is: fn(&str) -> bool, else_why: &'static str) -> Rewritten {
     let label = rest.text(kept).ok_or(TOO_SHORT)?;
     if !is(label) {

@@ -1,13 +1,13 @@
-//! Where the reading is, and what stands there.
+//! The parser's position in the text, and the input at that position.
 
 use super::super::Position;
 use super::Mistake;
 
-/// A place in a text that only moves on.
+/// A position in a text; it only moves forward.
 pub(super) struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    /// The last place that was counted, so that counting goes on from there.
+    /// The last position whose line and column were counted; counting continues from there.
     counted: (usize, Position),
 }
 
@@ -46,26 +46,26 @@ impl<'a> Cursor<'a> {
         self.at >= self.text.len()
     }
 
-    /// Moves on to `at`, which is the start of a character.
+    /// Moves forward to `at`, which is the start of a character.
     pub(super) fn move_to(&mut self, at: usize) {
         self.at = at;
     }
 
-    /// Moves over `byte` if it is next.
+    /// Consumes `byte` if it is next.
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         let next = self.peek() == Some(byte);
         self.at += usize::from(next);
         next
     }
 
-    /// Where the reading is, as line and column.
+    /// The current line and column.
     pub(super) fn position(&mut self) -> Position {
         let (from, counted) = self.counted;
         self.counted = (self.at, advance(counted, &self.text[from..self.at]));
         self.counted.1
     }
 
-    /// Moves over white space and comments.
+    /// Skips white space and comments.
     pub(super) fn skip_space(&mut self) {
         while let Some(byte) = self.peek() {
             match byte {
@@ -76,19 +76,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Moves to the next `;` that ends an entry, or to the end.
+    /// Moves to the next `;` that ends an entry, or to the end of the text.
     pub(super) fn skip_entry(&mut self) {
         while let Some(byte) = self.peek() {
             match byte {
                 b';' => break,
-                // As a comment starts only where white space may stand, a `#` in a path is not one.
+                // A comment starts only where white space is allowed, so a `#` in a path does not start one.
                 _ if byte.is_ascii_whitespace() || byte == b'#' && !self.in_label() => self.skip_space(),
                 _ => self.at += 1,
             }
         }
     }
 
-    /// Whether what stands before is part of a path.
+    /// Whether the preceding byte is part of a path.
     fn in_label(&self) -> bool {
         let before = self.at.checked_sub(1).map(|before| self.bytes()[before]);
         before.is_some_and(|byte| byte == b'/' || crate::domain::name::starts_label(byte))
@@ -99,12 +99,12 @@ impl<'a> Cursor<'a> {
         self.at += rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |newline| newline + 1);
     }
 
-    /// The mistake that something else than `what` stands here.
+    /// The mistake that `what` was expected here.
     pub(super) fn expected(&self, what: &str) -> Mistake {
         self.expected_at(self.at, what)
     }
 
-    /// The mistake that something else than `what` stands at `at`.
+    /// The mistake that `what` was expected at `at`.
     pub(super) fn expected_at(&self, at: usize, what: &str) -> Mistake {
         let found = match self.text.get(at..).and_then(|rest| rest.chars().next()) {
             None => "the end".to_owned(),

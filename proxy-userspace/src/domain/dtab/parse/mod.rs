@@ -1,6 +1,6 @@
-//! Reading a dtab: recursive descent, after finagle's grammar.
+//! The dtab parser: recursive descent, after finagle's grammar.
 //!
-//! A mistake ends its entry; reading goes on after the next `;`, so that all mistakes are reported at once.
+//! A mistake ends its entry; parsing continues after the next `;`, so that all mistakes are reported at once.
 
 mod cursor;
 mod entry;
@@ -13,7 +13,7 @@ use super::{Bounds, Dtab, NameTree, Origin, Prefix};
 use crate::domain::name::Path;
 use cursor::Cursor;
 
-/// A mistake whose line and column nobody has counted yet.
+/// A mistake whose line and column are not computed yet.
 #[derive(Debug)]
 struct Mistake {
     at: usize,
@@ -21,14 +21,14 @@ struct Mistake {
     hint: Option<&'static str>,
 }
 
-/// A text being read.
+/// A text being parsed.
 struct Parser<'a> {
     cursor: Cursor<'a>,
     bounds: &'a Bounds,
 }
 
 impl Dtab {
-    /// Reads `text`, which `origin` wrote.
+    /// Parses `text`, which comes from `origin`.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Dtab {
 }
 
 impl NameTree<Path> {
-    /// Reads a tree alone, such as `/a | 0.1 * /b & /c`.
+    /// Parses a tree alone, such as `/a | 0.1 * /b & /c`.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl NameTree<Path> {
 }
 
 impl Prefix {
-    /// Reads a prefix alone, such as `/http/*/*`.
+    /// Parses a prefix alone, such as `/http/*/*`.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Prefix {
     }
 }
 
-/// Reads all of `text` with `read`.
+/// Parses all of `text` with `read`.
 fn whole<T>(
     text: &str,
     bounds: &Bounds,

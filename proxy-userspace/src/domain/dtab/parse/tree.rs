@@ -4,16 +4,16 @@ use super::super::{NameTree, Weighted};
 use super::{Mistake, Parser};
 use crate::domain::name::Path;
 
-/// The largest weight; sums of weights stay finite, and nobody needs more.
+/// The largest weight: keeps sums of weights finite.
 pub const LARGEST_WEIGHT: f64 = 1e100;
 
-/// Characters of a weight; the largest one has fewer.
+/// The most characters of a weight; the largest weight has fewer.
 const WEIGHT_LENGTH: usize = 128;
 
 type Tree = NameTree<Path>;
 
 impl Parser<'_> {
-    /// Members with `|` between them; `nesting` parentheses are open around them.
+    /// Members separated by `|`, inside `nesting` open parentheses.
     pub(super) fn tree(&mut self, nesting: usize) -> Result<Tree, Mistake> {
         let mut members = vec![self.union(nesting)?];
         while self.separator(b'|', members.len())? {
@@ -22,7 +22,7 @@ impl Parser<'_> {
         Ok(if members.len() == 1 { members.remove(0) } else { NameTree::Alt(members) })
     }
 
-    /// Members with `&` between them. One alone loses its weight.
+    /// Members separated by `&`. The weight of a single member is dropped.
     fn union(&mut self, nesting: usize) -> Result<Tree, Mistake> {
         self.cursor.skip_space();
         let at = self.cursor.at();
@@ -40,7 +40,7 @@ impl Parser<'_> {
         Ok(NameTree::Union(members))
     }
 
-    /// Whether another member follows the `count` there are.
+    /// Whether another member follows the first `count`.
     fn separator(&mut self, separator: u8, count: usize) -> Result<bool, Mistake> {
         self.cursor.skip_space();
         let at = self.cursor.at();
@@ -54,7 +54,7 @@ impl Parser<'_> {
         Err(Mistake { at, what, hint: None })
     }
 
-    /// `weight * simple`, or `simple`, whose weight is 1.
+    /// `weight * simple`, or `simple` with weight 1.
     fn member(&mut self, nesting: usize) -> Result<Weighted<Path>, Mistake> {
         self.cursor.skip_space();
         let weight = match self.cursor.peek() {
@@ -70,7 +70,7 @@ impl Parser<'_> {
         Ok(Weighted { weight, tree: self.simple(nesting)? })
     }
 
-    /// A number and its `*`.
+    /// A number followed by `*`.
     fn weight(&mut self) -> Result<f64, Mistake> {
         let bytes = self.cursor.bytes();
         let start = self.cursor.at();

@@ -1,9 +1,9 @@
-//! Mistakes: where they are said to be, what is said of them, and that there is an end to them.
+//! Mistakes: their positions, their messages, and their limit.
 
 use super::{parse, tree};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 
-/// The places and texts of all mistakes in `text`.
+/// The positions and messages of all mistakes in `text`.
 fn mistakes(text: &str) -> Vec<String> {
     match parse(text) {
         Ok(dtab) => panic!("{text} reads as {dtab}"),

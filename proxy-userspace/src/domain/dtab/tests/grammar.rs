@@ -3,7 +3,7 @@
 use super::{parse, tree};
 use crate::domain::dtab::{BASE, Bounds, Dtab, NameTree, Origin, Prefix};
 
-/// What `text` reads as, printed.
+/// The dtab parsed from `text`, printed.
 fn read(text: &str) -> String {
     parse(text).map_or_else(|error| format!("error: {error}"), |dtab| dtab.to_string())
 }

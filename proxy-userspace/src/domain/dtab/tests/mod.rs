@@ -1,4 +1,4 @@
-//! The language: what reads, what does not and how it is said, and that printing and reading are each other's inverse.
+//! The language: valid texts, invalid texts and their messages, and the round trip of printing and parsing.
 
 mod errors;
 mod grammar;

@@ -1,4 +1,4 @@
-//! What holds for every dtab.
+//! Properties of every dtab.
 
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ fn weight() -> impl Strategy<Value = f64> {
     prop_oneof![Just(1.0), (1_u32..1000).prop_map(|it| f64::from(it) / 100.0), 1e-9..1e60_f64]
 }
 
-/// Trees as the grammar makes them: no alternatives or unions of less than two.
+/// Trees that the grammar can produce: no alternatives or unions with fewer than two members.
 pub(in crate::domain) fn trees() -> impl Strategy<Value = NameTree<Path>> {
     let leaf = prop_oneof![
         6 => path().prop_map(NameTree::Leaf),

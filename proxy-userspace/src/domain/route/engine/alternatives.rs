@@ -1,10 +1,10 @@
-//! Bound alternatives, gathered one after the other.
+//! Collecting bound alternatives in order.
 
 use super::Closed;
 use crate::domain::dtab::NameTree;
 use crate::domain::route::{Bound, Failure};
 
-/// The alternatives found so far. What is known to be negative is left out.
+/// The alternatives found so far, without those known to be negative.
 pub(super) struct Alternatives<P> {
     members: Vec<NameTree<Bound<P>>>,
     settled: bool,
@@ -15,13 +15,13 @@ impl<P> Alternatives<P> {
         Self { members: Vec::new(), settled: false }
     }
 
-    /// Whether no later alternative can matter: one is there for certain, or fails.
+    /// Whether later alternatives cannot matter: one certainly exists, or fails.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// Adds the next one, if it came to an end. A way that is spoilt ends the alternatives, and spoils those before
-    /// it only when nothing was found: linkerd would not have looked further either.
+    /// Adds the next one, if its delegation succeeded. A [local](Failure::is_local) failure only ends the alternatives if
+    /// one was found before, since linkerd would have stopped at that one too; any other failure is an error.
     pub(super) fn add(&mut self, next: Closed<P>) -> Result<(), Failure> {
         match next {
             Ok(tree) => self.push(tree),
@@ -40,7 +40,7 @@ impl<P> Alternatives<P> {
         }
     }
 
-    /// Adds one that is neither negative nor made of alternatives, unless the same place is there already.
+    /// Adds a tree that is neither `Neg` nor `Alt`, unless the same destination is already there.
     fn push_one(&mut self, tree: NameTree<Bound<P>>) {
         let is_same = |known: &NameTree<Bound<P>>| match (known, &tree) {
             (NameTree::Leaf(known), NameTree::Leaf(next)) => {
@@ -62,7 +62,7 @@ impl<P> Alternatives<P> {
     }
 }
 
-/// Whether the tree may turn out negative, by what DNS has yet to say.
+/// Whether the tree may become negative, depending on DNS.
 pub(super) fn can_be_neg<P>(tree: &NameTree<Bound<P>>) -> bool {
     match tree {
         NameTree::Leaf(bound) => bound.target.is_uncertain(),
@@ -73,7 +73,7 @@ pub(super) fn can_be_neg<P>(tree: &NameTree<Bound<P>>) -> bool {
     }
 }
 
-/// Whether the tree is there whatever DNS says: neither negative nor a fail.
+/// Whether the tree exists whatever DNS answers: neither negative nor a fail.
 fn is_certain<P>(tree: &NameTree<Bound<P>>) -> bool {
     match tree {
         NameTree::Leaf(bound) => !bound.target.is_uncertain(),
@@ -86,7 +86,7 @@ fn is_certain<P>(tree: &NameTree<Bound<P>>) -> bool {
     }
 }
 
-/// Whether the tree may come out as a fail. A union never does.
+/// Whether the tree may evaluate to a fail. A union never does.
 fn can_fail<P>(tree: &NameTree<Bound<P>>) -> bool {
     match tree {
         NameTree::Fail => true,

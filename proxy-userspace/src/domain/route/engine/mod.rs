@@ -1,4 +1,4 @@
-//! Delegation: a name, rewritten by dtabs and asked of namers, until only places are left.
+//! Delegation: a name is rewritten by dtabs and resolved by namers until only destinations are left.
 
 mod alternatives;
 mod namers;
@@ -10,31 +10,31 @@ use crate::domain::dtab::{Dtab, NameTree};
 use crate::domain::name::Path;
 use run::Run;
 
-/// Everything that a name's meaning depends on.
+/// Everything that the result for a name depends on.
 #[derive(Debug)]
 pub struct Delegation<'a, N> {
-    /// The dtabs, weakest first: the base dtab, the configured one, the request's own.
+    /// The dtabs, lowest precedence first: the base dtab, the configured one, the request's own.
     pub dtabs: &'a [&'a Dtab],
     /// The configured namers in the order they are asked.
     pub namers: &'a [Configured],
-    /// Who knows which names exist.
+    /// Knows which names exist.
     pub names: &'a N,
-    /// Where to give up.
+    /// The limits of the delegation.
     pub limits: Limits,
 }
 
-/// Where a delegation gives up. Each limit bounds time, memory or the stack.
+/// The limits of a delegation. Each bounds time, memory or stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Names looked up one after the other (finagle's 100).
+    /// Successive look-ups (finagle's 100).
     pub depth: usize,
-    /// Names, alternatives and unions inside one another.
+    /// Nesting of names, alternatives and unions.
     pub nesting: usize,
-    /// Names and parts of trees looked at, all in all.
+    /// Names and parts of trees evaluated in total.
     pub steps: usize,
     /// Bytes of a name.
     pub name_bytes: usize,
-    /// Places found, all in all.
+    /// Destinations found in total.
     pub leaves: usize,
 }
 
@@ -46,7 +46,7 @@ impl Limits {
     pub const CONFIGURATION: Self =
         Self { depth: 100, nesting: 450, steps: 10_000, name_bytes: 2_048, leaves: 256 };
 
-    /// When a request brings entries of its own.
+    /// When a request brings its own entries.
     pub const REQUEST: Self = Self { steps: 2_000, ..Self::CONFIGURATION };
 }
 
@@ -57,17 +57,17 @@ impl Default for Limits {
 }
 
 impl<N: Names> Delegation<'_, N> {
-    /// Where `name` leads: a tree in which no alternative is left that is known not to exist. [`NameTree::Neg`] when
-    /// nothing is left at all.
+    /// The tree of destinations of `name`, without alternatives that are known not to exist. [`NameTree::Neg`] if none
+    /// is left.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when the dtabs lead in circles or too far.
+    /// [`Failure`] if the dtabs contain a cycle or exceed a limit.
     pub fn bind(&self, name: &Path) -> Closed<N::Port> {
         Run::new(self, &mut Silent).name(name, None, 0)
     }
 
-    /// The same, and how it came about.
+    /// As [`bind`](Self::bind), with every step of the delegation.
     pub fn explain(&self, name: &Path) -> Explanation<N::Port> {
         let mut recording = Recording::default();
         let result = Run::new(self, &mut recording).name(name, None, 0);

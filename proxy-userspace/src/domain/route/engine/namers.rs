@@ -1,4 +1,4 @@
-//! The end of the way: namers, asked about a name that no entry is for.
+//! The last step of delegation: namers, for a name that no entry matches.
 
 use super::Closed;
 use super::run::{Frame, Run};
@@ -9,7 +9,7 @@ use crate::domain::route::utility::{self, Builtin};
 use crate::domain::route::{Answer, Bound, Configured, Failure, Kind, Names, Resolver, Target, Transform};
 
 impl<N: Names, R: Recorder> Run<'_, N, R> {
-    /// Asks the configured namers in order, the next when one says neg; then the built-in ones.
+    /// Asks the configured namers in order until one does not answer neg; then the built-in ones.
     pub(super) fn namers(&mut self, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
         let name = frame.name.labels();
         let mut asked = false;
@@ -60,7 +60,8 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         }
     }
 
-    /// The same, and what `transform` makes of the answer. One that is another name is looked up as that, as in linkerd.
+    /// As [`find`](Self::find), with `transform` applied to the answer. If that is another name, it is looked up, as in
+    /// linkerd.
     fn transformed(
         &mut self,
         kind: &Kind,
@@ -97,7 +98,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         self.place(Bound { target, id, residual: labels.skip(prefix + taken).to_path() })
     }
 
-    /// Asks the outside world; the namer's own name is the first `prefix` labels.
+    /// Asks [`Names`]; the namer's own name is the first `prefix` labels.
     fn find(&mut self, kind: &Kind, frame: &Frame<'_>, prefix: usize, nesting: usize) -> Closed<N::Port> {
         let (names, name) = (self.delegation.names, frame.name);
         let rest = name.labels().skip(prefix);
@@ -154,7 +155,7 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
     }
 }
 
-/// Why nobody was asked about `name`. People bring dtabs with namers that weir has not.
+/// Why no namer was asked about `name`. Migrated dtabs may use namers that weir does not have.
 fn nobody(name: &Path, namers: &[Configured]) -> String {
     if name.labels().get(0) != Some(b"#") {
         return format!("no dtab entry is for {name}");

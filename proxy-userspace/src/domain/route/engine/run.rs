@@ -1,4 +1,4 @@
-//! One delegation under way.
+//! A delegation in progress.
 
 use super::alternatives::Alternatives;
 use super::{Closed, Delegation};
@@ -7,7 +7,7 @@ use crate::domain::name::{Labels, Path};
 use crate::domain::route::explain::{Recorder, Verdict, What};
 use crate::domain::route::{Failure, Names};
 
-/// A delegation under way: what it goes by, what has been spent, and who listens.
+/// A delegation in progress: its inputs, what it has spent of its limits, and its recorder.
 pub(super) struct Run<'a, N, R> {
     pub(super) delegation: &'a Delegation<'a, N>,
     pub(super) recorder: &'a mut R,
@@ -15,7 +15,7 @@ pub(super) struct Run<'a, N, R> {
     leaves: usize,
 }
 
-/// A name being looked up, and the names that led to it.
+/// A name being looked up, and the chain of names that led to it.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'f> {
     pub(super) name: &'f Path,
@@ -24,7 +24,7 @@ pub(super) struct Frame<'f> {
 }
 
 impl<'f> Frame<'f> {
-    /// The names that are being looked up, the first one first.
+    /// The chain of names being looked up, the first one first.
     fn names(&self) -> Vec<&'f Path> {
         let mut names = Vec::with_capacity(self.depth);
         let mut frame = Some(self);
@@ -42,7 +42,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         Self { delegation, recorder, steps: 0, leaves: 0 }
     }
 
-    /// Where `name` leads, which `before` led to. `nesting` bounds the stack.
+    /// Looks up `name`, reached from `before`. `nesting` bounds the stack.
     pub(super) fn name(
         &mut self,
         name: &Path,
@@ -71,7 +71,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         }
     }
 
-    /// What the dtabs' entries make of the name, the last entry first; `None` when none is for it.
+    /// Applies the dtabs' entries to the name, the last entry first; `None` if none matches.
     fn entries(&mut self, frame: &Frame<'_>, nesting: usize) -> Result<Option<NameTreeOf<N>>, Failure> {
         let name = frame.name.labels();
         let mut found = Alternatives::new();
@@ -99,7 +99,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         Ok(matched.then(|| found.into_tree()))
     }
 
-    /// Where `tree` leads, with `rest` appended to its leaves.
+    /// Evaluates `tree`, with `rest` appended to its leaves.
     fn tree(
         &mut self,
         tree: &NameTree<Path>,
@@ -162,7 +162,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         Ok(found.into_tree())
     }
 
-    /// Members that are negative or fail drop out. One that goes wrong does too, unless none is left.
+    /// Negative and failing members are dropped. So is one whose delegation fails, unless none is left.
     fn union(
         &mut self,
         members: &[Weighted<Path>],
@@ -196,7 +196,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         }
     }
 
-    /// Counts a step, and the stack.
+    /// Counts a step, and checks the nesting.
     fn step(&mut self, frame: &Frame<'_>, nesting: usize) -> Result<(), Failure> {
         let limits = &self.delegation.limits;
         self.steps += 1;
@@ -209,7 +209,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         Ok(())
     }
 
-    /// Counts a place.
+    /// Counts a destination.
     pub(super) fn leaf(&mut self) -> Result<(), Failure> {
         let limit = self.delegation.limits.leaves;
         self.leaves += 1;
@@ -217,5 +217,5 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
     }
 }
 
-/// The tree that a delegation over `N` comes to.
+/// The result tree of a delegation over `N`.
 type NameTreeOf<N> = NameTree<crate::domain::route::Bound<<N as Names>::Port>>;

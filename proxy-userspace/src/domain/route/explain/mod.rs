@@ -1,9 +1,9 @@
-//! Why a name leads where it leads: every step of a delegation, as data.
+//! Explanations of a delegation: every step, as data.
 //!
-//! The engine tells a [`Recorder`] what it does as it does it, so that an explanation is what happened and not a
-//! second opinion. [`Silent`] listens to nothing and compiles to nothing.
+//! The engine reports its steps to a [`Recorder`] as it takes them, so an explanation cannot differ from what happened.
+//! [`Silent`] records nothing and compiles to nothing.
 //!
-//! Deliberately absent: endpoints and their health. Whoever shows an explanation looks them up by its
+//! Not here: endpoints and their health. The caller that shows an explanation looks them up by its
 //! [`result`](Explanation::result).
 
 mod record;

@@ -1,4 +1,4 @@
-//! Listening to a delegation.
+//! Recording a delegation.
 
 use super::roles;
 use super::step::{Explanation, Role, Step, Verdict, What};
@@ -6,35 +6,35 @@ use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::route::{Bound, Failure};
 
-/// Steps that are kept; the rest are counted.
+/// The most steps recorded; further ones are only counted.
 const KEPT: usize = 2_000;
 
-/// Who is told the steps of a delegation. Each opened step is closed, inner ones first.
+/// Receives the steps of a delegation. Each opened step is closed, inner ones first.
 pub(in crate::domain::route) trait Recorder {
-    /// Whether anybody listens, so that steps are worth telling that were not taken.
+    /// Whether steps are recorded, so that untried alternatives are worth reporting.
     const LISTENS: bool;
 
     /// A step begins.
     fn open(&mut self, what: impl FnOnce() -> What);
 
-    /// The step that began last and is not closed yet ends.
+    /// The innermost open step ends.
     fn close(&mut self, verdict: impl FnOnce() -> Verdict);
 
-    /// The same, and this came of it.
+    /// The innermost open step ends with this result.
     fn close_with<P>(&mut self, closed: &Result<NameTree<Bound<P>>, Failure>);
 }
 
-/// Nobody listens.
+/// Records nothing.
 pub(in crate::domain::route) struct Silent;
 
-/// Keeps the steps.
+/// Records the steps.
 #[derive(Default)]
 pub(in crate::domain::route) struct Recording {
     /// The open steps, outermost first.
     open: Vec<Step>,
     done: Option<Step>,
     kept: usize,
-    /// How many steps are open that are not kept.
+    /// The number of open steps that are not recorded.
     dropped: usize,
     omitted: usize,
 }
@@ -73,7 +73,7 @@ impl Recorder for Recording {
 
     fn close_with<P>(&mut self, closed: &Result<NameTree<Bound<P>>, Failure>) {
         self.end(|inner| match (closed, inner.last().map(|step| &step.verdict)) {
-            // A failure comes up through all the names that led to it; it is put into words once.
+            // A failure passes through all names that led to it; only the innermost step shows it.
             (Err(_), Some(Verdict::Error { .. })) => Verdict::Error { why: None },
             (Ok(NameTree::Neg), _) if inner.iter().any(Step::is_unknown) => Verdict::Unknown { why: None },
             _ => Verdict::new(closed),

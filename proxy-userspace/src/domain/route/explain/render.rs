@@ -1,4 +1,4 @@
-//! Explanations as text, for a terminal or an answer's body.
+//! Explanations as text, for a terminal or a response body.
 
 use std::fmt::{Display, Formatter, Result, Write};
 
@@ -19,7 +19,7 @@ impl<P> Display for Explanation<P> {
 }
 
 impl<P> Explanation<P> {
-    /// What it comes to, in one line.
+    /// The result in one line.
     pub fn outcome(&self) -> String {
         Outcome(&self.result, &self.root).to_string()
     }
@@ -44,7 +44,7 @@ impl<P> Display for Outcome<'_, P> {
     }
 }
 
-/// Writes `step` and what it took; `above` holds the steps around it.
+/// Writes `step` and its inner steps; `above` holds the enclosing steps.
 fn write_step<'a>(f: &mut Formatter<'_>, step: &'a Step, above: &mut Vec<&'a Step>) -> Result {
     let depth = above.len();
     if depth == Step::DEEPEST {
@@ -95,7 +95,7 @@ fn headline(step: &Step) -> String {
     }
 }
 
-/// What came of a step, where its own steps do not say so.
+/// The result of a step, unless its inner steps show it.
 fn verdict(step: &Step) -> Option<String> {
     let said = match &step.verdict {
         Verdict::Neg { why: Some(why) } => format!("neg: {why}"),

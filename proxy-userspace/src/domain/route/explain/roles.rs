@@ -1,8 +1,8 @@
-//! Which of the steps decided.
+//! Finding the steps that decided.
 
 use super::step::{Role, Step, Verdict, What};
 
-/// Gives every step its role, and members of unions their share.
+/// Assigns a role to every step, and a share to members of unions.
 pub(super) fn assign(root: &mut Step) {
     let role = if is_neg(root) || is_wrong(root) { Role::Passed } else { Role::Won };
     spread(root, role);
@@ -18,7 +18,7 @@ fn spread(step: &mut Step, role: Role) {
         }
         return;
     }
-    // All others are alternatives, if only of one.
+    // All other steps are alternatives, possibly only one.
     let mut next = role;
     for step in &mut step.steps {
         let own = match step.verdict {
@@ -36,7 +36,7 @@ fn shares(members: &mut [Step]) {
     let total: f64 = there().map(weight).sum();
     let count = there().count() as f64;
     for step in members.iter_mut().filter(|step| !out(step)) {
-        // Members of weight zero share alike when only they are left.
+        // Members of weight zero get equal shares if only they are left.
         let own = if total > 0.0 { weight(step) / total } else { 1.0 / count };
         if let What::Member { share, .. } = &mut step.what {
             *share = Some(own);

@@ -6,19 +6,19 @@ use crate::domain::dtab::{Dentry, NameTree, Origin, Position};
 use crate::domain::name::Path;
 use crate::domain::route::{Bound, Failure};
 
-/// Characters of an entry that are shown.
+/// The most characters shown of an entry.
 const SHOWN: usize = 200;
 
-/// A delegation and how it came about. Displays as indented text.
+/// A delegation and its steps. Displays as indented text.
 #[derive(Clone, Debug)]
 pub struct Explanation<P> {
-    /// The name that was asked about.
+    /// The name that was looked up.
     pub name: Path,
-    /// Where it leads.
+    /// Its destinations.
     pub result: Result<NameTree<Bound<P>>, Failure>,
-    /// The name's look-up and everything that came of it.
+    /// The look-up of the name, with all inner steps.
     pub root: Step,
-    /// Steps that were left out because there were so many.
+    /// Steps beyond the limit, which were not recorded.
     pub omitted: usize,
 }
 
@@ -27,11 +27,11 @@ pub struct Explanation<P> {
 pub struct Step {
     /// What was done.
     pub what: What,
-    /// What came of it.
+    /// Its result.
     pub verdict: Verdict,
-    /// What that means for a request.
+    /// What the result means for a request.
     pub role: Role,
-    /// The steps it took, in order.
+    /// Its inner steps, in order.
     pub steps: Vec<Self>,
 }
 
@@ -42,99 +42,99 @@ pub enum What {
     Name(String),
     /// Replaced the name by an entry's tree.
     Entry {
-        /// The entry's place in its dtab, from 0; the last is tried first.
+        /// The entry's index in its dtab, from 0; the last one is tried first.
         index: usize,
-        /// Who wrote it.
+        /// The source of the entry.
         origin: Origin,
-        /// Where.
+        /// Its position there.
         at: Position,
-        /// The entry, cut where it is long.
+        /// The entry, truncated if it is long.
         text: String,
     },
     /// Asked a namer, by its prefix.
     Namer(String),
-    /// Found neither entry nor namer.
+    /// Found neither an entry nor a namer.
     Nobody,
-    /// Went through alternatives, until one is there.
+    /// Tried alternatives until one exists.
     Alternatives,
-    /// Went through the members of a union.
+    /// Evaluated the members of a union.
     Union,
     /// One member of a union.
     Member {
         /// Its weight as written.
         weight: f64,
-        /// Its share of the union's requests, from 0 to 1, after others dropped out; `None` if it did.
+        /// Its share of the union's requests, from 0 to 1, after others were dropped; `None` if it was dropped.
         share: Option<f64>,
     },
-    /// Read `~`, `!` or `$`.
+    /// Evaluated `~`, `!` or `$`.
     Sign(&'static str),
     /// An alternative that was not tried, as written.
     Tree(String),
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// One place.
+    /// One destination.
     Bound {
-        /// The part of the name that named it.
+        /// The part of the name that identified it.
         id: String,
-        /// What is left of the name, `/` if nothing.
+        /// The rest of the name, `/` if there is none.
         residual: String,
-        /// Whether DNS has yet to say if it exists.
+        /// Whether its existence depends on DNS.
         uncertain: bool,
     },
-    /// Several places.
+    /// Several destinations.
     Several,
-    /// There is no such name; the namer's reason, where it was a namer.
+    /// No such name; with the namer's reason, if a namer said so.
     Neg {
         /// The reason.
         why: Option<String>,
     },
-    /// Nothing is there, and more may be known later.
+    /// Nothing is known yet, but may be later.
     Unknown {
-        /// What is not known yet; `None` where an inner step has it.
+        /// What is not known yet; `None` if an inner step says it.
         why: Option<String>,
     },
-    /// A fail: no alternative is wanted.
+    /// A fail: no further alternative is tried.
     Fail,
-    /// The name exists and is empty; the namer's reason, where it was a namer.
+    /// The name exists and has no endpoints; with the namer's reason, if a namer said so.
     Empty {
         /// The reason.
         why: Option<String>,
     },
-    /// The delegation was given up here.
+    /// The delegation failed here.
     Error {
-        /// The reason; `None` where the last inner step has it.
+        /// The reason; `None` if the last inner step says it.
         why: Option<String>,
     },
-    /// Not tried: something before has decided.
+    /// Not tried: an earlier step decided.
     Untried,
 }
 
-/// What a step means for a request.
+/// The effect of a step on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It decides: requests go this way, or fail here.
+    /// It decides: requests go to it, or fail here.
     Won,
-    /// Requests go this way when DNS denies what comes before.
+    /// Requests go to it if DNS denies the steps before it.
     Fallback,
-    /// It was looked at and is not used.
+    /// It was evaluated and is not used.
     Passed,
-    /// It was not looked at.
+    /// It was not evaluated.
     Untried,
 }
 
 impl Step {
-    /// Steps inside one another that are shown; deeper ones are of a dtab that goes in circles.
+    /// The deepest nesting of steps shown; deeper ones come from a dtab with a cycle.
     pub const DEEPEST: usize = 40;
 
-    /// Whether it looks up a name again that a step `above`, around it, looks up already.
+    /// Whether it looks up a name that an enclosing step in `above` already looks up.
     pub fn is_among(&self, above: &[&Self]) -> bool {
         matches!(self.what, What::Name(_)) && above.iter().any(|it| it.what == self.what)
     }
 
-    /// Whether nothing came of it, but only because something is not known yet.
+    /// Whether it has no result only because something is not known yet.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self.verdict, Verdict::Unknown { .. })
     }
@@ -172,14 +172,14 @@ impl Verdict {
 }
 
 impl<P> Explanation<P> {
-    /// Why nothing was found: each namer's reason once, those of the strongest entries first.
+    /// Why nothing was found: each namer's reason once, starting with the entries of highest precedence.
     pub fn reasons(&self) -> Vec<&str> {
         let mut reasons = Vec::new();
         gather(&self.root, &mut reasons);
         reasons
     }
 
-    /// Why a namer says that the name is empty, where it has the last word.
+    /// The namer's reason why the name is empty, if that decides.
     pub fn empty(&self) -> Option<&str> {
         let mut step = &self.root;
         while let Some(next) = step.steps.iter().find(|it| it.role == Role::Won) {
@@ -191,8 +191,8 @@ impl<P> Explanation<P> {
         }
     }
 
-    /// The entry that has the last word, and where it stands; `None` where the name itself does. What it says is told of an
-    /// entry that the request brought: one of the configuration may name what is not for whoever asks.
+    /// The entry that decides, and its position; `None` if the name itself decides. The text of the entry is included
+    /// only if the request brought it: an entry of the configuration may contain names that the client must not see.
     pub fn decider(&self) -> Option<String> {
         let (mut step, mut entry) = (&self.root, None);
         loop {
@@ -227,7 +227,7 @@ fn gather<'a>(step: &'a Step, reasons: &mut Vec<&'a str>) {
     step.steps.iter().for_each(|step| gather(step, reasons));
 }
 
-/// `shown`, or its start. Writing stops at the cut, so that a tree of a megabyte costs no more than a short one.
+/// `shown`, truncated. Formatting stops at the limit, so that a tree of a megabyte costs no more than a short one.
 fn cut(shown: &impl fmt::Display) -> String {
     let mut text = Cut(String::new());
     if write!(text, "{shown}").is_err() {
@@ -245,7 +245,7 @@ impl Write for Cut {
             self.0.push_str(text);
             return Ok(());
         }
-        // All that is written here is ASCII; should that change, the cut moves back to a boundary.
+        // Everything written here is ASCII; otherwise, the cut moves back to a character boundary.
         let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         self.0.push_str(&text[..end]);
         Err(fmt::Error)

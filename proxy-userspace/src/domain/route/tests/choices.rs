@@ -6,7 +6,7 @@ use crate::domain::name::Scope;
 
 const PICKS: u32 = 100_000;
 
-/// A closed tree: `/name` is a service port, `/dns/name` a DNS name.
+/// A bound tree: `/name` is a service port, `/dns/name` a DNS name.
 fn closed(text: &str) -> NameTree<Bound<String>> {
     let tree = NameTree::parse(text, &Bounds::CONFIGURATION).unwrap_or_else(|error| panic!("{error}"));
     tree.map(&mut |name| {
@@ -29,12 +29,12 @@ fn name(choice: Choice<'_, String>) -> String {
     }
 }
 
-/// What DNS denies.
+/// The targets that DNS denies.
 fn denied(target: &Target<String>) -> bool {
     matches!(target, Target::Outside(outside) if outside.host.starts_with("no"))
 }
 
-/// How often each of `names` is chosen.
+/// The share of picks of each of `names`.
 fn shares(text: &str, names: &[&str]) -> Vec<f64> {
     let tree = closed(text);
     let mut rng = fastrand::Rng::with_seed(7);

@@ -1,4 +1,4 @@
-//! Explanations: that they say what happened, and how they read.
+//! Explanations: their content and their text.
 
 use super::{Configured, Delegation, Explanation, Limits, Role, Table, Verdict, What, dtab, path};
 use crate::domain::dtab::{BASE, Dtab, Origin};
@@ -70,7 +70,7 @@ fn the_entry_that_says_fail_or_empty_is_found() {
         let explanation = explain(&[&dtab(base, Origin::Base)], name);
         assert_eq!(explanation.decider().as_deref(), at, "{explanation}");
     }
-    // What a request brought itself is no secret to it.
+    // A request may see the entries that it brought itself.
     let own = explain(&[&dtab("", Origin::Base), &dtab("/svc => !", Origin::Request)], "/svc/x");
     assert_eq!(own.decider().as_deref(), Some("l5d-dtab, line 1, column 1: /svc => !"), "{own}");
 }

@@ -1,4 +1,4 @@
-//! There is an end to everything, and it says why.
+//! Limits: delegation always ends, with a message.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::{Table, dtab, path, shown};
 use crate::domain::dtab::Origin;
 use crate::domain::route::{Configured, Delegation, Limits};
 
-/// Where `name` leads, plainly and explained.
+/// The result for `name`, the same from `bind` and from `explain`.
 fn bind(text: &str, name: &str, limits: Limits) -> String {
     let table = Table::of_fs(&["a"]);
     let dtab = dtab(text, Origin::Request);
@@ -36,10 +36,10 @@ fn exponential_alternations_end_in_an_error() {
 
 #[test]
 fn the_deepest_dtab_does_not_exhaust_the_stack() {
-    // A test's thread has 2 MiB, as a worker's has.
+    // A test thread has a stack of 2 MiB, as a worker has.
     let nested = |levels: usize| format!("{}/a{}", "(/x | ".repeat(levels), ")".repeat(levels));
     let deep = "error: the dtab's alternatives lie more than 450 deep, for it goes in a circle: /a -> /a";
-    // A union's member that goes in circles drops out beside one that only does not exist.
+    // A union member with a cycle is dropped, even if the other member does not exist.
     for (text, expected) in [
         (nested(30), deep),
         (nested(30).replace('|', "&"), deep),

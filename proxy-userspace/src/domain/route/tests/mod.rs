@@ -19,12 +19,12 @@ use super::*;
 use crate::domain::dtab::{Bounds, Dtab, NameTree, Origin};
 use crate::domain::name::{Labels, Path, Scope};
 
-/// A world of a few names. A port is its name.
+/// A few known names. A port is its name.
 #[derive(Default)]
 struct Table {
     fs: HashSet<String>,
     k8s: HashSet<String>,
-    /// Whether there may be more in `k8s` than is known.
+    /// Whether `k8s` may have more names than are known.
     awaits_k8s: bool,
 }
 
@@ -85,7 +85,8 @@ fn dtab(text: &str, origin: Origin) -> Dtab {
     Dtab::parse(text, origin, &Bounds::CONFIGURATION).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Where `name` leads by `base`, printed: the ids of its places, each with `residual` in brackets if there is one.
+/// The result for `name` with the dtab `base`, printed: the ids of its destinations, each with its residual in
+/// brackets.
 fn bind_in(table: &Table, base: &str, name: &str) -> String {
     bind_over(table, base, "", name)
 }

@@ -1,4 +1,4 @@
-//! What holds for every dtab and every name.
+//! Properties of every dtab and every name.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::{Configured, Delegation, Limits, Table, dtab, path, shown};
 use crate::domain::dtab::{Dtab, NameTree, Origin};
 use crate::domain::route::{Choice, choose};
 
-/// Dtabs over few labels, so that entries meet: circles, unions and alternatives abound.
+/// Dtabs over few labels, so that entries interact: many cycles, unions and alternatives.
 fn dtabs() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         6 => prop::collection::vec("[abc]", 0..3).prop_map(|labels| format!("/{}", labels.join("/"))),
@@ -28,7 +28,7 @@ fn dtabs() -> impl Strategy<Value = String> {
 fn run(dtabs: &[&Dtab], name: &str) -> String {
     let table = Table::of_fs(&["a", "b"]);
     let namers = Configured::defaults();
-    // Few steps, so that a dtab that never ends costs little here.
+    // Few steps, so that an endless dtab costs little here.
     let limits = Limits { steps: 300, ..Limits::REQUEST };
     let delegation = Delegation { dtabs, namers: &namers, names: &table, limits };
     let result = delegation.bind(&path(name));
@@ -41,7 +41,7 @@ fn run(dtabs: &[&Dtab], name: &str) -> String {
     shown(result)
 }
 
-/// A tree without alternatives that may be negative is never chosen to be so.
+/// A tree without alternatives that may be negative is never chosen as negative.
 fn choices_fit(tree: &NameTree<super::Bound<String>>) {
     let mut rng = fastrand::Rng::with_seed(1);
     let choice = choose(tree, &mut rng, &|_| false);

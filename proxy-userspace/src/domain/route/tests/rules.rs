@@ -1,4 +1,4 @@
-//! Evaluation, in the order of finagle's rules.
+//! Evaluation, rule by rule, in the order of finagle's.
 
 use super::{Table, bind_in, bind_over};
 
@@ -10,7 +10,7 @@ fn table() -> Table {
     ])
 }
 
-/// Checks `(dtab, name, where it leads)`.
+/// Checks rows of `(dtab, name, expected result)`.
 fn check(rows: &[(&str, &str, &str)]) {
     for (dtab, name, expected) in rows {
         assert_eq!(bind_in(&table(), dtab, name), *expected, "{name} by {dtab}");
@@ -130,7 +130,7 @@ fn a_place_that_is_named_twice_is_one_alternative() {
 
 #[test]
 fn a_hundred_names_one_after_the_other_are_allowed() {
-    // The namer's name is the last of them.
+    // The namer's name is the last one.
     let chain = |entries: usize| {
         let mut dtab: String = (1..entries).map(|at| format!("/n{at} => /n{} ;\n", at + 1)).collect();
         dtab += &format!("/n{entries} => /#/io.l5d.fs/a");

@@ -1,11 +1,11 @@
-//! Whatever is made of a host that was written as the cluster's remembers that.
+//! Names derived from a host of the cluster keep its scope.
 
 use super::{Bound, Table, Target, dtab, path};
 use crate::domain::dtab::{NameTree, Origin};
 use crate::domain::name::{Path, Scope};
 use crate::domain::route::{Configured, Delegation, Limits, Resolver, Rewrite, Transform};
 
-/// The host outside that `name` leads to, and its scope. `/cut` and `/join` are rewriting namers.
+/// The host outside the cluster that `name` leads to, and its scope. `/cut` and `/join` are rewriting namers.
 fn outside(entries: &str, name: &Path) -> (String, Scope) {
     let rewriting = |prefix: &str, pattern: &str, name: &str| Configured {
         prefix: path(prefix),
@@ -28,7 +28,7 @@ fn outside(entries: &str, name: &Path) -> (String, Scope) {
     }
 }
 
-/// `/svc/LABEL`, the label being of this scope.
+/// `/svc/LABEL`, with the label in this scope.
 fn name(label: &str, scope: Scope) -> Path {
     let mut name = path("/svc");
     name.push_scoped(label, scope);
@@ -62,7 +62,7 @@ fn a_label_of_the_cluster_is_so_whichever_way_it_gets_to_a_host() {
         ("/svc => /#/ns", "api", "api.shop"),
         ("/svc => /#/own", "api.dev", "api.dev.example.com"),
     ] {
-        // What an entry or a template says for itself, it says.
+        // Literal text of an entry or a template has its own scope.
         let own = matches!(host, "literal.example" | "api.dev.example.com");
         let expected = if own { Scope::Anywhere } else { Scope::Cluster };
         assert_eq!(outside(entries, &name(label, Scope::Cluster)), (host.to_owned(), expected), "{entries}");

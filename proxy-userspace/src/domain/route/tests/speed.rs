@@ -1,4 +1,4 @@
-//! What a miss costs. Prints its figures; run it built for release to read them.
+//! The cost of a cache miss. Prints its figures; run it in release mode to read them.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn a_miss_among_500_entries_and_10_000_names_is_quick() {
     let names: Vec<String> = (0..SERVICES).map(|at| format!("service-{at}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let table = Table::of_fs(&names);
-    // The base dtab's way, and entries of which each is for one name; the last of the chain is the base's.
+    // The base dtab's path, and entries for one name each; the last one of the chain is the base's.
     let overrides: String =
         (3..ENTRIES).map(|at| format!("/svc/service-{at} => /svc/service-{at}-v2 ;\n")).collect();
     let text = format!("/host => /#/io.l5d.fs ; /srv => /host ; /svc => /srv ;\n{overrides}");
@@ -37,7 +37,7 @@ fn a_miss_among_500_entries_and_10_000_names_is_quick() {
     }
 }
 
-/// The time that one of `paths` takes on average.
+/// The average time for one of `paths`.
 fn time(paths: &[Path], each: impl Fn(&Path)) -> Duration {
     let begun = Instant::now();
     (0..ROUNDS).for_each(|round| each(&paths[round % paths.len()]));

@@ -25,7 +25,7 @@ fn chain(all: &[&str]) -> Transform {
     chain
 }
 
-/// Where `name` leads with a namer for files at `/#/t` that has the chain: id, residual, and what the place is.
+/// The result for `name` with a files namer at `/#/t` that has the chain: id, residual, and destination.
 fn bind(all: &[&str], name: &str) -> String {
     let table = Table::of_fs(&["a"]);
     let namers =
@@ -90,7 +90,7 @@ fn a_replacement_has_to_be_an_address_by_itself() {
     }
 }
 
-/// Endpoints written `10.0.0.1:80`, as the chain leaves them on a node with the address 10.0.0.9.
+/// The endpoints (written `10.0.0.1:80`) after the chain, on a node with the address 10.0.0.9.
 fn endpoints(all: &[&str], before: &[&str]) -> Vec<String> {
     let before: Vec<Endpoint> = before.iter().map(|it| Endpoint::at(it.parse().unwrap())).collect();
     let after = transform(chain(all).steps(), &before, &["10.0.0.9".parse().unwrap()]);

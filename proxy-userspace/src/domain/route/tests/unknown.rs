@@ -1,10 +1,10 @@
-//! Names of which it is not known yet whether they exist: what can be served is, and the rest is not denied.
+//! Names whose existence is not known yet: known alternatives are served, the others are not denied.
 
 use super::{Table, bind_in, dtab, path};
 use crate::domain::dtab::{BASE, NameTree, Origin};
 use crate::domain::route::*;
 
-/// A world in which only files are known.
+/// A table in which only files are known.
 fn table() -> Table {
     Table { awaits_k8s: true, ..Table::of_fs(&["a"]) }
 }

@@ -1,11 +1,11 @@
-//! The built-in namers below `/$/`, each with what it takes and what it leaves.
+//! The built-in namers below `/$/`: what each takes from the name, and what it leaves.
 
 use super::{Bound, Table, Target, bind_in, path};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::Scope;
 use crate::domain::route::{Configured, Delegation, Limits};
 
-/// What the name below `/$/` becomes: entries for `/pfx`, `/io`, … make the rewritten name visible.
+/// The rewritten name below `/$/`: entries for `/pfx`, `/io`, … make it visible.
 fn rewritten(name: &str) -> String {
     use crate::domain::route::utility::{Builtin, look_up};
     match look_up(path(&format!("/$/{name}")).labels(), &|_| Scope::Anywhere) {
@@ -21,7 +21,7 @@ fn check(rows: &[(&str, &str)]) {
     }
 }
 
-/// The host and port that `name` is bound to, and what is left over.
+/// The host and port that `name` is bound to, and the residual.
 fn outside(name: &str) -> String {
     let namers: [Configured; 0] = [];
     let names = Table::default();
