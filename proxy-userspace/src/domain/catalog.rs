@@ -1,10 +1,10 @@
 //! The catalog: every service weir knows of, as one immutable value.
 //!
-//! Each discovery source (a folder of files, Kubernetes) produces this same value, so nothing above it
-//! knows where an endpoint came from. A [`Service`] that did not change keeps its `Arc` from one catalog
-//! to the next; [`Changes::between`] therefore compares pointers first and values second.
+//! Each discovery source (a folder of files, Kubernetes) produces this value, so the code above does not know where an
+//! endpoint came from. An unchanged [`Service`] keeps its `Arc` in the next catalog; [`Changes::between`] therefore
+//! compares pointers first and values second.
 //!
-//! Deliberately absent: health, load, pools. Those belong to the proxy, which keeps them across catalogs.
+//! Not here: health, load, pools. They belong to the proxy, which keeps them across catalogs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,38 +20,38 @@ use imbl::ordmap::DiffItem;
 pub struct Catalog {
     /// The services, by key.
     pub services: OrdMap<ServiceKey, Arc<Service>>,
-    /// While the cluster's own services are not known at all yet, what is waited for. Then a service of
-    /// [`Namer::K8s`] that is not here may exist all the same.
+    /// While the cluster's own services are not known yet: what is awaited. Until then, a service of [`Namer::K8s`]
+    /// that is not here may exist.
     pub awaited: Option<Awaited>,
-    /// The addresses of the cluster's nodes, as far as they are known: at each of them a [node port](NodePort) is its
-    /// service. This node's own are known without.
+    /// The known addresses of the cluster's nodes: at each of them, a [node port](NodePort) is its service. This node's
+    /// own are known separately.
     pub nodes: Arc<BTreeSet<IpAddr>>,
 }
 
-/// What the first list of services is waited for.
+/// What the first list of services is delayed by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaited {
-    /// What is waited for and why, for operators.
+    /// What is awaited and why, for operators.
     pub why: Arc<str>,
-    /// The same in weir's own words, for whoever sends requests: what an API server says names accounts and namespaces.
+    /// The same in weir's own words, for clients: an API server's message can contain names of accounts and namespaces.
     pub brief: Arc<str>,
-    /// Whether it was tried to get the list and that failed: it may take long.
+    /// Whether an attempt to get the list failed, so that it may take long.
     pub is_failing: bool,
 }
 
-/// Which kind of source names a service; each has its own namer (`/#/io.l5d.fs`, `/#/io.l5d.k8s`).
+/// The kind of source that a service comes from; each has its own namer (`/#/io.l5d.fs`, `/#/io.l5d.k8s`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Namer {
     /// linkerd's `io.l5d.fs`: a file named after the service, one endpoint a line.
     Fs,
-    /// Kubernetes objects, from a cluster or from a folder that stands in for one.
+    /// Kubernetes objects, from a cluster or from a folder in place of one.
     K8s,
 }
 
 /// The identity of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
-    /// The namer that knows it.
+    /// The namer of its source.
     pub namer: Namer,
     /// Its namespace; empty for [`Namer::Fs`], which has none.
     pub namespace: Arc<str>,
@@ -59,7 +59,7 @@ pub struct ServiceKey {
     pub name: Arc<str>,
 }
 
-/// A service: the addresses applications dial, and per port the endpoints behind it.
+/// A service: the addresses that applications dial, and the endpoints of each port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Its identity.
@@ -68,61 +68,61 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// Its ports, in the order the source gives them.
     pub ports: Vec<ServicePort>,
-    /// Whether an operator wrote the endpoints down in `discovery.files`: those may be addresses that weir
-    /// otherwise refuses to connect to (loopback, link-local, this node's own).
+    /// Whether an operator wrote the endpoints in `discovery.files`: these may be addresses that weir otherwise refuses
+    /// to connect to (loopback, link-local, this node's own).
     pub written: bool,
-    /// The DNS name that this service is another name for (`externalName`), in lower case; it has no endpoints of its own.
+    /// The DNS name that this service is an alias for (`externalName`), in lower case; it has no endpoints of its own.
     pub external_name: Option<Arc<str>>,
-    /// `sessionAffinity: ClientIP`: for how long a client keeps its endpoint after its last connection.
+    /// `sessionAffinity: ClientIP`: how long a client keeps its endpoint after its last connection.
     pub affinity: Option<Duration>,
 }
 
 /// One port of a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServicePort {
-    /// The port's name, where it has one.
+    /// The port's name, if it has one.
     pub name: Option<Arc<str>>,
-    /// The number applications dial; 0 for an fs service, which has no port of its own.
+    /// The number that applications dial; 0 for an fs service, which has no port of its own.
     pub number: u16,
-    /// What the service says is spoken there (`appProtocol`), where that decides anything.
+    /// The protocol that the service declares (`appProtocol`), if it decides anything.
     pub protocol: AppProtocol,
     /// The endpoints behind this port, sorted by address and without duplicates.
     pub endpoints: Arc<[Endpoint]>,
-    /// Where nodes' addresses are this port, too.
+    /// Its node port, if it has one.
     pub node_port: Option<NodePort>,
 }
 
 /// A service port at the addresses of nodes (`nodePort`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodePort {
-    /// The number there.
+    /// The port number.
     pub number: u16,
-    /// At which nodes.
+    /// The nodes.
     pub at: At,
 }
 
-/// The nodes at whose addresses a node port is the service port, as far as weir can tell.
+/// The nodes whose addresses serve a node port, as far as weir can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// Every node that is known.
+    /// Every known node.
     Every,
-    /// This node only: another one has its own endpoints behind it (`externalTrafficPolicy: Local`).
+    /// This node only: other nodes have their own endpoints for it (`externalTrafficPolicy: Local`).
     Own,
 }
 
-/// What a service port declares of its protocol.
+/// The protocol that a service port declares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AppProtocol {
-    /// Nothing declared, or a value weir does not know: look at the bytes.
+    /// Nothing declared, or a value that weir does not know: detect it from the bytes.
     #[default]
     Sniff,
     /// `http`: HTTP/1.
     Http1,
     /// `kubernetes.io/h2c`: HTTP/2 with prior knowledge.
     Http2,
-    /// `tcp`, `https`, `tls` and the like, or `weir.dev/opaque-ports`: forward without looking.
+    /// `tcp`, `https`, `tls` and the like, or `weir.dev/opaque-ports`: forward without detection.
     Opaque,
-    /// `weir.dev/skip-ports`: not to be diverted. What comes all the same is forwarded without looking.
+    /// `weir.dev/skip-ports`: not diverted. A connection that arrives anyway is forwarded without detection.
     Direct,
 }
 
@@ -135,44 +135,44 @@ pub struct Endpoint {
     pub weight: f64,
     /// Whether it should get traffic.
     pub condition: Condition,
-    /// What it is called within its service, in lower case, where it has a stable name (EndpointSlice `hostname`): a pod of a
+    /// Its stable name within its service, in lower case, if it has one (EndpointSlice `hostname`): a pod of a
     /// StatefulSet.
     pub hostname: Option<Arc<str>>,
-    /// The zone it runs in, where known.
+    /// Its zone, if known.
     pub zone: Option<Arc<str>>,
-    /// The node it runs on, where known.
+    /// Its node, if known.
     pub node: Option<Arc<str>>,
 }
 
 /// An endpoint's readiness, as its source reports it (EndpointSlice `conditions`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
-    /// Takes traffic.
+    /// Gets traffic.
     Ready,
-    /// Serving but terminating: used only when nothing ready is left.
+    /// Serving but terminating: used only if no ready one is left.
     Terminating,
-    /// Takes none.
+    /// Gets no traffic.
     NotReady,
 }
 
-/// What differs between two catalogs.
+/// The differences between two catalogs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Keys only the newer one has.
+    /// Keys that only the newer one has.
     pub added: Vec<ServiceKey>,
-    /// Keys only the older one has.
+    /// Keys that only the older one has.
     pub removed: Vec<ServiceKey>,
     /// Keys whose service differs.
     pub changed: Vec<ServiceKey>,
-    /// Whether something else is [awaited](Catalog::awaited), or nothing any more.
+    /// Whether [`awaited`](Catalog::awaited) differs.
     pub awaited: bool,
-    /// Whether other [nodes](Catalog::nodes) are known.
+    /// Whether the known [nodes](Catalog::nodes) differ.
     pub nodes: bool,
 }
 
 impl Changes {
-    /// What changed from `old` to `new`. What both share costs nothing when one was made from the other, and services
-    /// that kept their `Arc` one pointer comparison otherwise.
+    /// The changes from `old` to `new`. If one was made from the other, shared parts cost nothing; otherwise a service
+    /// that kept its `Arc` costs one pointer comparison.
     pub fn between(old: &Catalog, new: &Catalog) -> Self {
         let nodes = !Arc::ptr_eq(&old.nodes, &new.nodes) && old.nodes != new.nodes;
         let mut changes = Self { awaited: old.awaited != new.awaited, nodes, ..Self::default() };
@@ -197,13 +197,13 @@ impl Changes {
 }
 
 impl Service {
-    /// The stable names of its endpoints, each once and in order; mostly none.
+    /// The stable names of its endpoints, sorted, without duplicates; usually none.
     pub fn hostnames(&self) -> BTreeSet<&str> {
         let endpoints = self.ports.iter().flat_map(|port| &*port.endpoints);
         endpoints.filter_map(|endpoint| endpoint.hostname.as_deref()).collect()
     }
 
-    /// Whether DNS knows its endpoints by names of their own below its name: it is headless, or some have stable names.
+    /// Whether DNS has names for its endpoints below its name: it is headless, or some have stable names.
     pub fn names_endpoints(&self) -> bool {
         let is_headless =
             self.key.namer == Namer::K8s && self.addresses.is_empty() && self.external_name.is_none();
@@ -212,7 +212,7 @@ impl Service {
 }
 
 impl Endpoint {
-    /// An endpoint that is ready, of weight 1, of which only the address is known.
+    /// A ready endpoint of weight 1, of which only the address is known.
     pub fn at(address: SocketAddr) -> Self {
         Self { address, weight: 1.0, condition: Condition::Ready, hostname: None, zone: None, node: None }
     }

@@ -1,11 +1,12 @@
-//! Who is diverted: the decision on one pod of this node, with its reason.
+//! Enrolment: whether the connections of a pod of this node are diverted, and why.
 //!
-//! By default every pod is, except those of the cluster's own namespaces (`transparent.excludeNamespaces`) and of weir's.
-//! The annotation `weir.dev/divert` on the pod, or else on its namespace, says otherwise: `enabled` or `disabled`, or another
-//! of the words for that ([`ENABLED`], [`DISABLED`]), in any case. Pods in the node's own network are never enrolled: their connections look like those of the node itself, kubelet's and the
-//! container runtime's among them, and of weir. An annotation that makes no sense is as good as none, and is shown.
+//! By default all pods are enrolled, except those in weir's own namespace and in the namespaces of
+//! `transparent.excludeNamespaces`. The annotation `weir.dev/divert` on the pod, or else on its namespace, overrides
+//! that: `enabled` or `disabled`, or a synonym ([`ENABLED`], [`DISABLED`]), in any case. Pods in the node's own network
+//! are never enrolled: their connections cannot be told from those of the node, kubelet, the container runtime, and
+//! weir. An invalid annotation is ignored and shown.
 //!
-//! Deliberately absent: where a pod's cgroup is, and the programs' table.
+//! Not here: the pods' cgroups, and the eBPF map.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,27 +18,27 @@ use super::ports::{PortWishes, quoted};
 /// `weir.dev/divert`: whether a pod's connections are diverted.
 const DIVERT: &str = "divert";
 
-/// Its values that say yes.
+/// Its values that enable it.
 const ENABLED: [&str; 4] = ["enabled", "true", "yes", "on"];
 
-/// Its values that say no.
+/// Its values that disable it.
 const DISABLED: [&str; 4] = ["disabled", "false", "no", "off"];
 
-/// What is the same for all pods.
+/// The settings for all pods.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// Namespaces whose pods are not diverted unless an annotation says so.
+    /// Namespaces whose pods are not diverted, unless an annotation enables it.
     pub exclude: &'a [String],
-    /// weir's own namespace, where it is known.
+    /// weir's own namespace, if known.
     pub own: Option<&'a str>,
 }
 
-/// What is to become of a pod's connections.
+/// Whether a pod's connections are diverted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Whether they are diverted, and why.
     pub why: Why,
-    /// The destination ports for which it is otherwise.
+    /// The destination ports that are exceptions.
     pub ports: PortWishes,
     /// Annotations that were ignored, and why.
     pub mistakes: Vec<String>,
@@ -46,28 +47,28 @@ pub struct Decision {
 /// Why a pod is diverted or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Diverted: nothing says otherwise.
+    /// Diverted: the default.
     Default,
-    /// Diverted: the pod's annotation says so.
+    /// Diverted: enabled by the pod's annotation.
     EnabledOnPod,
-    /// Diverted: the annotation of this namespace, the pod's, says so.
+    /// Diverted: enabled by the annotation of this namespace, the pod's.
     EnabledOnNamespace(Arc<str>),
-    /// Not diverted: the pod's annotation says so.
+    /// Not diverted: disabled by the pod's annotation.
     DisabledOnPod,
-    /// Not diverted: the annotation of this namespace, the pod's, says so.
+    /// Not diverted: disabled by the annotation of this namespace, the pod's.
     DisabledOnNamespace(Arc<str>),
-    /// Not diverted: its namespace, this one, is excluded by the configuration.
+    /// Not diverted: the configuration excludes its namespace, this one.
     Excluded(Arc<str>),
     /// Not diverted: its namespace is weir's own.
     OwnNamespace,
-    /// Never diverted: it has the node's own network.
+    /// Never diverted: it uses the node's own network.
     HostNetwork,
-    /// Not diverted: it has run to its end.
+    /// Not diverted: it has finished.
     Finished,
 }
 
 impl Why {
-    /// Whether it is a reason to divert.
+    /// Whether the pod is diverted.
     pub fn diverts(&self) -> bool {
         match self {
             Self::Default | Self::EnabledOnPod | Self::EnabledOnNamespace(_) => true,
@@ -101,7 +102,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// Decides on one pod. `namespace` is what its namespace is annotated with.
+/// Decides for one pod. `namespace` holds the annotations of its namespace.
 pub fn decide(pod: &Pod, namespace: Option<&DivertAnnotations>, terms: Terms<'_>) -> Decision {
     let mut mistakes = Vec::new();
     let on_pod = divert(&pod.wishes, "the pod", &mut mistakes);
@@ -153,7 +154,7 @@ fn divert(wishes: &DivertAnnotations, whose: &str, mistakes: &mut Vec<String>) -
     None
 }
 
-/// Names the annotations that mean nothing there; the first few, for an object can have thousands.
+/// Reports unknown annotations; only the first few, since an object can have thousands.
 fn unknown(wishes: &DivertAnnotations, known: &[&str], whose: &str, mistakes: &mut Vec<String>) {
     for key in wishes.keys().filter(|key| !known.contains(&&***key)).take(4) {
         mistakes.push(format!(
@@ -164,39 +165,39 @@ fn unknown(wishes: &DivertAnnotations, known: &[&str], whose: &str, mistakes: &m
     }
 }
 
-/// What became of the decisions on all pods of this node.
+/// The state of the decisions for all pods of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Enrolment {
     /// By the pod's UID.
     pub pods: BTreeMap<Arc<str>, Enrolled>,
 }
 
-/// What became of the decision on one pod.
+/// The state of the decision for one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolled {
     /// The pod.
     pub pod: Arc<Pod>,
     /// The decision.
     pub decision: Decision,
-    /// How far it is carried out.
+    /// Whether it is applied.
     pub state: State,
 }
 
-/// How far the decision on a pod is carried out.
+/// Whether the decision for a pod is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Its connections go direct, as decided.
     Direct,
-    /// Its connections are diverted: its cgroup is in the programs' table.
+    /// Its connections are diverted: its cgroup is in the eBPF map.
     Enrolled,
-    /// It should be diverted, and has no cgroup (yet): it goes direct.
+    /// To be diverted, but it has no cgroup (yet): it goes direct.
     NotFound,
-    /// It should be diverted, and the programs' table is full: it goes direct.
+    /// To be diverted, but the eBPF map is full: it goes direct.
     NoRoom,
 }
 
 impl State {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Direct, Self::Enrolled, Self::NotFound, Self::NoRoom];
 
     /// Its name in metrics and in the admin.
@@ -211,7 +212,7 @@ impl State {
 }
 
 impl Enrolment {
-    /// The decisions on all pods; those to be diverted are yet to be found.
+    /// Decides for all pods; the cgroups of those to be diverted are not looked up yet.
     pub fn decide(node_pods: &NodePods, terms: Terms<'_>) -> Self {
         let decided = node_pods.pods.iter().map(|(uid, pod)| {
             let namespace = node_pods.namespaces.get(&pod.namespace);
@@ -222,12 +223,12 @@ impl Enrolment {
         Self { pods: decided.collect() }
     }
 
-    /// How many pods are in that state.
+    /// The number of pods in that state.
     pub fn count(&self, state: State) -> usize {
         self.pods.values().filter(|pod| pod.state == state).count()
     }
 
-    /// How many pods, or their namespaces, have annotations that were ignored.
+    /// The number of pods with ignored annotations, their own or their namespace's.
     pub fn mistaken(&self) -> usize {
         self.pods.values().filter(|pod| !pod.decision.mistakes.is_empty()).count()
     }

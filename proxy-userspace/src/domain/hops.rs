@@ -1,34 +1,35 @@
-//! How many weirs a tunnel has come through, so that one which runs in a circle ends.
+//! Counts the weirs that a tunnel has passed, to end tunnels that run in a loop.
 //!
-//! What passes in a tunnel is the client's: a CONNECT inside it carries no `Via` of the weirs outside. But weir makes the
-//! connection behind each CONNECT, and gives its packets a hop limit (TTL, RFC 791 §3.2; Hop Limit, RFC 8200 §3) that says how
-//! many weirs there were: 255 less one for each. The next weir reads it from the packet that ended the handshake. Nothing else
-//! of a connection arrives at another node, and through the address translation of a Service: not its addresses and ports, by
-//! which a weir could know its own, and no mark.
+//! The bytes in a tunnel are the client's: a CONNECT inside it carries no `Via` of the weirs outside. But weir opens
+//! the connection behind each CONNECT, and sets the hop limit of its packets (TTL, RFC 791 §3.2; Hop Limit, RFC 8200
+//! §3) to 255 less the number of weirs passed. The next weir reads it from the packet that completes the handshake. No
+//! other property of a connection reaches another node through the address translation of a Service: neither addresses
+//! and ports, by which weir could recognize its own connection, nor a mark.
 //!
-//! What this is good for, and what not:
+//! What it can and cannot do:
 //!
-//! - In the middle of a chain a weir sets the limit, not the client. Routers only take from it, so the count may be too high by
-//!   their number and is never too low: 21 weirs end every chain.
-//! - At its beginning the client sets it. Linux begins at 64, Windows at 128, others at 32, 60 or 255; all are no weirs, 255 up
-//!   to 20 routers away. One that sets something else between 192 and 234 has its own CONNECTs refused and nobody else's: the
-//!   count belongs to one connection, is compared with nothing else, and connections behind a CONNECT are never shared.
-//! - It allows nothing. Whoever is refused here is refused although all other rules let it pass.
-//! - Whatever ends the connection and makes one of its own, or rewrites the limit, begins anew: a relay of the client's between
-//!   two weirs. That costs it as much as it costs weir, and each pass is a connection of its own under `limits.connections`.
+//! - Inside a chain a weir sets the limit, not the client. Routers only decrement it, so the count may be too high by
+//!   their number but never too low: every chain ends after 21 weirs at the latest.
+//! - At the start of a chain the client sets it. Linux starts at 64, Windows at 128, others at 32, 60 or 255; all of them
+//!   count as zero weirs, 255 as the number of routers, up to 20. A client that sets another value between 192 and 234 only
+//!   gets its own CONNECTs refused: the count belongs to one connection, is compared with nothing else, and connections
+//!   behind a CONNECT are never shared.
+//! - It permits nothing: it only refuses connections that all other rules allow.
+//! - A client's relay between two weirs that opens its own connection, or a device that rewrites the limit, restarts the
+//!   count. That costs the relay as much as it costs weir, and each pass is a connection under `limits.connections`.
 
-/// Weirs (and routers between them) that a tunnel may have come through: as many as `Via` may name.
+/// The most weirs (and routers between them) that a tunnel may have passed: the same as the limit for `Via`.
 pub const MOST: u8 = 20;
 
-/// What is below was not given by weir: between here and 255 there is room for every count, and for routers.
+/// A lower limit was not set by weir: the range from here to 255 has room for every count, and for routers.
 const LOWEST: u8 = 192;
 
-/// How many a connection has come through that came with this hop limit.
+/// The number of weirs that a connection with this hop limit has passed.
 pub fn passed(hop_limit: u8) -> u8 {
     if hop_limit < LOWEST { 0 } else { u8::MAX - hop_limit }
 }
 
-/// The hop limit of the connection behind one that has come through `passed`.
+/// The hop limit for the onward connection of one that has passed `passed` weirs.
 pub fn onward(passed: u8) -> u8 {
     (u8::MAX - 1).saturating_sub(passed).max(LOWEST)
 }
@@ -58,7 +59,7 @@ mod tests {
                 weirs += 1;
                 assert!(weirs <= u32::from(MOST) + 1, "{routers} {begins_at}");
             }
-            // Two routers between any two weirs, and still seven of them.
+            // With two routers between any two weirs, there are still seven weirs.
             assert!(begins_at >= LOWEST || weirs >= u32::from(MOST / (routers + 1)), "{routers}: {weirs}");
         }
     }

@@ -1,14 +1,14 @@
 //! Which name a request asks for: linkerd's identifiers.
 //!
-//! Each makes a name of some part of a request, or says nothing; of a list the first that says something counts.
-//! weir's default is much like linkerd's, `io.l5d.header.token` on Host, but makes the host canonical first; where that
-//! identifier itself is written, the header's value stays as it is.
+//! Each makes a name from a part of a request, or none; the first of a list that makes one is used. weir's default is
+//! similar to linkerd's, `io.l5d.header.token` on Host, but makes the host canonical first; if that identifier is
+//! configured explicitly, the header's value stays unchanged.
 
 use std::fmt;
 
 use super::name::{Path, Scope};
 
-/// How a name is made.
+/// How a name is made from a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identifier {
     /// `weir.host`: the canonical host. The default.
@@ -19,9 +19,9 @@ pub enum Identifier {
     Header(Box<str>),
     /// `io.l5d.path`: the first segments of the URL.
     Path {
-        /// How many.
+        /// How many segments.
         segments: usize,
-        /// Whether they go on to the endpoint.
+        /// Whether they are forwarded to the endpoint.
         segments_go: Segments,
     },
     /// `io.l5d.static`: this path, always.
@@ -30,25 +30,25 @@ pub enum Identifier {
     MethodAndHost(UrlPath),
 }
 
-/// Whether a URL's path is part of a name.
+/// Whether the URL's path is part of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlPath {
-    /// It is not.
+    /// No.
     Left,
-    /// Its segments follow (`httpUriInDst: true`): `/1.1/GET/host/users/7`.
+    /// Its segments are appended (`httpUriInDst: true`): `/1.1/GET/host/users/7`.
     Follows,
 }
 
-/// What becomes of URL segments that made a name.
+/// Whether URL segments that made a name are removed from the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segments {
     /// They stay in the URL.
     Stay,
-    /// They are cut from it (`consume: true`).
+    /// They are removed (`consume: true`).
     Go,
 }
 
-/// The parts of a request that names are made of.
+/// The parts of a request from which names are made.
 pub struct RequestFacts<'a> {
     /// The method.
     pub method: &'a str,
@@ -56,32 +56,32 @@ pub struct RequestFacts<'a> {
     pub is_http_11: bool,
     /// The Host field's value.
     pub host: Option<&'a str>,
-    /// The host, canonical, as the default name has it, `hello:8080`, and its scope.
+    /// The canonical host as in the default name, `hello:8080`, and its scope.
     pub canonical: Option<(&'a str, Scope)>,
     /// The target in origin-form.
     pub target: &'a str,
-    /// A header's value by its name, if it is there and text.
+    /// A header's value by its name, if present and valid text.
     pub header: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
-/// A name, and what the URL becomes.
+/// A name, and the changed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
     /// The name, without its prefix.
     pub name: Path,
-    /// The target that goes on, where it is another.
+    /// The target to forward, if it changed.
     pub target: Option<String>,
 }
 
-/// A header that should be a path and is none: the client's mistake.
+/// A header that should hold a path and does not: the client's mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadHeader(pub String);
 
-/// The name that the first of `identifiers` makes that makes one.
+/// The name from the first of `identifiers` that makes one.
 ///
 /// # Errors
 ///
-/// [`BadHeader`]
+/// [`BadHeader`], if a header does not hold a path.
 pub fn identify(
     identifiers: &[Identifier],
     facts: &RequestFacts<'_>,
@@ -127,7 +127,7 @@ impl Identifier {
     }
 }
 
-/// The name of `labels`, and of the segments of `target` where they are part of it.
+/// The name of `labels`, followed by the segments of `target` if `url` says so.
 fn with(url: UrlPath, labels: &[&str], target: &str) -> Path {
     let path = match url {
         UrlPath::Left => "",
@@ -136,8 +136,8 @@ fn with(url: UrlPath, labels: &[&str], target: &str) -> Path {
     Path::from_labels(labels.iter().copied().chain(path.split('/')))
 }
 
-/// The first `count` segments as a name; none if there are fewer. What is left of the target keeps its trailing slash
-/// and its query, and is `/` where nothing is left.
+/// The first `count` segments as a name; none if there are fewer. The rest of the target keeps its trailing slash and
+/// its query, and is `/` if it would be empty.
 fn first_segments(target: &str, count: usize, segments_go: Segments) -> Option<Identified> {
     let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
     let mut labels = Vec::with_capacity(count);

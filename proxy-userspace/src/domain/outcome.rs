@@ -1,43 +1,43 @@
-//! How one attempt at one endpoint ended, and what that says of the endpoint.
+//! The outcome of one attempt at one endpoint, and what it means for the endpoint.
 
 use super::health::breaker::Verdict;
 
-/// The end of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It answered, with this HTTP status.
     Answered(u16),
-    /// It carried a byte tunnel, which lived for a while, or which the client ended.
+    /// It carried a byte tunnel that lived for a while, or that the client ended.
     Carried,
-    /// It ended a byte tunnel within a moment and having said little, as a database does that is full or not ready.
+    /// It ended a byte tunnel early and after few bytes, as a database that is full or not ready does.
     EndedEarly,
-    /// It did not take the connection.
+    /// It refused the connection.
     ConnectFailed,
-    /// It did not take the connection in time.
+    /// It did not accept the connection in time.
     ConnectTimeout,
     /// It took the request and did not answer in time.
     Timeout,
-    /// Its node acknowledged nothing any more, not even that it is there.
+    /// Its node no longer acknowledges anything, not even keep-alive probes.
     Silent,
-    /// It broke the connection before its answer was whole.
+    /// It reset the connection before its answer was complete.
     Reset,
-    /// It closed a kept connection just as a request was sent on it, as it may at any time: that says nothing of it.
-    /// One that breaks its connections is noticed by those that are new.
+    /// It closed a reused connection just as a request was sent on it, which it may do at any time: not a failure. An
+    /// endpoint that resets its connections is detected on new ones.
     Stale,
-    /// What it answered is not HTTP, or more of it than a head may have, or than may come before an answer.
+    /// Its answer is not HTTP, or exceeds the limits of a head or of interim answers.
     BadFraming,
-    /// The client left, or weir itself could not go on: nothing is known of the endpoint.
+    /// The client left, or weir itself could not continue: nothing is known of the endpoint.
     Abandoned,
 }
 
-/// What an outcome says to the balancer.
+/// The meaning of an outcome for the balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// The endpoint did what it was asked, and the time that took is its own.
+    /// The endpoint served the request, so the time it took is valid.
     Served,
-    /// It answered that the request was wrong (4xx), which may be quicker than what it is for.
+    /// It answered that the request was wrong (4xx), which may be faster than serving one.
     Answered,
-    /// It works, and turned this request away.
+    /// It works, and refused this request.
     Refused,
     /// It failed.
     Failed,
@@ -46,7 +46,7 @@ pub enum Sign {
 }
 
 impl Outcome {
-    /// What the balancer hears.
+    /// The meaning for the balancer.
     pub fn sign(self) -> Sign {
         match self {
             Self::Answered(..400) | Self::Carried => Sign::Served,
@@ -63,9 +63,10 @@ impl Outcome {
         }
     }
 
-    /// What the breaker hears. A 5xx is a failure, as in linkerd's default classifier
-    /// (`io.l5d.http.nonRetryable5XX`); any other answer shows that the endpoint works, 429 too: it is asked less instead.
-    /// A tunnel that ended early is a failure only while other endpoints' tunnels live, which the breaker's owner knows.
+    /// The verdict for the breaker. A 5xx is a failure, as in linkerd's default classifier
+    /// (`io.l5d.http.nonRetryable5XX`); any other answer shows that the endpoint works, even a 429: it gets fewer
+    /// requests instead. A tunnel that ended early is a failure only while other endpoints' tunnels live, which the
+    /// breaker's owner knows.
     pub fn verdict(self) -> Verdict {
         match self {
             Self::Answered(status) if status >= 500 => Verdict::Failure,
@@ -86,7 +87,7 @@ impl Outcome {
         Self::LABELS[self.slot()]
     }
 
-    /// Where its label stands in [`Outcome::LABELS`], for counting without a look-up by name.
+    /// The index of its label in [`Outcome::LABELS`], for counting without a look-up by name.
     pub fn slot(self) -> usize {
         match self {
             Self::Answered(..200) => 0,

@@ -1,20 +1,20 @@
-//! The pods of this node and what was asked for them: the facts that enrolment decides by.
+//! The pods of this node and their annotations: the input of enrolment.
 //!
-//! Only this node's pods are known, and of their annotations only weir's own: a pod is some 10 KB as an API server
-//! tells it, and some 200 bytes here.
+//! Only this node's pods are stored, and only weir's annotations of them: a pod takes some 10 KB in the API server's
+//! JSON, and some 200 bytes here.
 //!
-//! They say of a client which namespace it is in, too ([`Clients`]).
+//! They also tell a client's namespace ([`Clients`]).
 //!
-//! Deliberately absent: the decision itself, and cgroups.
+//! Not here: the decision itself, and cgroups.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What every annotation of weir's begins with; [`DivertAnnotations`] hold the rest of the key.
+/// The prefix of weir's annotations; [`DivertAnnotations`] hold the rest of the key.
 pub const ANNOTATIONS: &str = "weir.dev/";
 
-/// The annotations below `weir.dev/` of one object, unread: `divert` -> `enabled`.
+/// The annotations below `weir.dev/` of one object, not parsed: `divert` -> `enabled`.
 pub type DivertAnnotations = BTreeMap<Arc<str>, Arc<str>>;
 
 /// The pods of this node at one moment, and the namespaces' annotations.
@@ -22,24 +22,24 @@ pub type DivertAnnotations = BTreeMap<Arc<str>, Arc<str>>;
 pub struct NodePods {
     /// The pods by their UID, as the API server spells it (`0b7f…-…`).
     pub pods: BTreeMap<Arc<str>, Arc<Pod>>,
-    /// The namespaces that carry annotations of weir's.
+    /// The namespaces with annotations of weir.
     pub namespaces: BTreeMap<Arc<str>, Arc<DivertAnnotations>>,
-    /// Whether these are all pods: those of an API server were listed.
+    /// Whether these are all pods: the API server's list has arrived.
     pub known: bool,
 }
 
-/// Which namespace a client is in, by its address.
+/// The namespaces of clients, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
-    /// Whether all pods of this node are here.
+    /// Whether all pods of this node are included.
     pub known: bool,
-    /// By address; none where pods of different namespaces have it, as when one has just got another's.
+    /// By address; none if pods of different namespaces have it, as when an address was just reused.
     namespaces: HashMap<IpAddr, Option<Arc<str>>>,
 }
 
 impl Clients {
-    /// The clients that `node_pods` are. A pod with `hostNetwork` has the node's address, and one that has run to its end may
-    /// have one that is another's by now.
+    /// The clients among `node_pods`. Not those with `hostNetwork`, which have the node's address, and not finished
+    /// ones, whose address may already belong to another pod.
     pub fn new(node_pods: &NodePods) -> Self {
         let mut namespaces: HashMap<IpAddr, Option<Arc<str>>> = HashMap::new();
         for pod in node_pods.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
@@ -74,14 +74,14 @@ pub struct Pod {
     pub name: Arc<str>,
     /// `spec.hostNetwork`: it has the node's addresses and network namespace.
     pub host_network: bool,
-    /// Whether its phase is `Succeeded` or `Failed`: nothing of it runs any more.
+    /// Whether its phase is `Succeeded` or `Failed`: none of its containers run any more.
     pub finished: bool,
-    /// The UID its cgroup is named by: a static pod's is in the annotation `kubernetes.io/config.mirror`, any other's is
+    /// The UID in its cgroup's name: for a static pod that of the annotation `kubernetes.io/config.mirror`, otherwise
     /// its own.
     pub cgroup_uid: Arc<str>,
-    /// `status.podIPs`; empty until it has any.
+    /// `status.podIPs`; empty until it has some.
     pub addresses: Vec<IpAddr>,
-    /// Its annotations of weir's.
+    /// Its annotations for weir.
     pub wishes: DivertAnnotations,
 }
 

@@ -1,12 +1,12 @@
-//! Settings for some names only: linkerd's `io.l5d.static`.
+//! Settings per name: linkerd's `io.l5d.static`.
 //!
-//! A rule names a [`Pattern`] and what it sets. All rules that match a name apply, in the order they are written: a
-//! later one wins for what it sets, and leaves the rest. There are two lists, as in linkerd. Those of services go by the
-//! name a request asks for (`/svc/hello`); those of clients by the name that it is bound to (`/#/io.l5d.fs/hello`). Where
-//! both bound the same thing, both hold, and so the smaller does.
+//! A rule has a [`Pattern`] and settings. All rules that match a name apply, in order: a later one overrides what it
+//! sets, and leaves the rest. There are two lists, as in linkerd: rules for services match the requested name
+//! (`/svc/hello`); rules for clients match the bound name (`/#/io.l5d.fs/hello`). If both limit the same thing, the
+//! smaller limit applies.
 //!
-//! Names are matched when they are bound and when clusters are made, never for a request. Deliberately absent: settings
-//! that do nothing yet. A key stands here when it takes effect.
+//! Names are matched when they are bound and when clusters are made, never per request. Not here: settings without
+//! effect. A key is added when it takes effect.
 
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
@@ -18,59 +18,59 @@ use super::route::Pattern;
 /// All rules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policies {
-    /// By the name a request asks for.
+    /// By the requested name.
     pub services: Vec<Rule<RequestPolicy>>,
-    /// By the name that a request is bound to.
+    /// By the bound name.
     pub clients: Vec<Rule<Client>>,
 }
 
-/// What is set for the names that begin with a pattern.
+/// The settings for names that match a pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule<S> {
-    /// Which names.
+    /// The pattern.
     pub prefix: Pattern,
-    /// What for them. What is absent stays as earlier rules have it.
+    /// The settings. Absent ones stay as earlier rules set them.
     pub settings: S,
 }
 
-/// How requests are tried. Small, since it is copied for every request; what is absent is as `limits` have it.
+/// How requests are attempted. Small, since it is copied for every request; absent settings are those of `limits`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestPolicy {
-    /// How long an endpoint may take over an answer's head, in milliseconds.
+    /// The time limit for an endpoint's response head, in milliseconds.
     pub response: Option<NonZeroU32>,
     /// Endpoints tried for one request, the first included.
     pub attempts: Option<NonZeroU8>,
 }
 
-/// What is set for endpoints.
+/// The settings for endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Client {
-    /// How they are tried.
+    /// How requests to them are attempted.
     pub requests: RequestPolicy,
-    /// Consecutive failures after which one is out.
+    /// Consecutive failures after which one is ejected.
     pub failures: Option<u32>,
-    /// How long it stays out.
+    /// How long it stays ejected.
     pub backoff: Option<Backoff>,
 }
 
 impl Policies {
-    /// Whether there is no rule at all.
+    /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.services.is_empty() && self.clients.is_empty()
     }
 
-    /// The rules for requests that ask for `name`, the strongest last.
+    /// The rules for requests that ask for `name`, the one of highest precedence last.
     pub fn for_service(&self, name: Labels<'_>) -> impl Iterator<Item = &Rule<RequestPolicy>> {
         self.services.iter().filter(move |rule| rule.prefix.matches(name))
     }
 
-    /// What holds for requests that ask for `name`.
+    /// The settings for requests that ask for `name`.
     pub fn service(&self, name: &Path) -> RequestPolicy {
         self.for_service(name.labels())
             .fold(RequestPolicy::default(), |requests, rule| rule.settings.or(requests))
     }
 
-    /// What holds for endpoints that are known by any of `names`.
+    /// The settings for endpoints with any of these `names`.
     pub fn client(&self, names: &[Path]) -> Client {
         let rules =
             self.clients.iter().filter(|rule| names.iter().any(|name| rule.prefix.matches(name.labels())));
@@ -79,12 +79,12 @@ impl Policies {
 }
 
 impl RequestPolicy {
-    /// These, and what they do not set as `earlier` has it.
+    /// These settings; unset ones are taken from `earlier`.
     pub fn or(self, earlier: Self) -> Self {
         Self { response: self.response.or(earlier.response), attempts: self.attempts.or(earlier.attempts) }
     }
 
-    /// Both at once: the smaller of each.
+    /// The smaller value of each setting.
     pub fn and(self, other: Self) -> Self {
         Self {
             response: smaller(self.response, other.response),
@@ -92,14 +92,14 @@ impl RequestPolicy {
         }
     }
 
-    /// How long an endpoint may take over an answer's head, where that is set.
+    /// The time limit for an endpoint's response head, if set.
     pub fn response(self) -> Option<Duration> {
         self.response.map(|millis| Duration::from_millis(millis.get().into()))
     }
 }
 
 impl Client {
-    /// These, and what they do not set as `earlier` has it.
+    /// These settings; unset ones are taken from `earlier`.
     pub fn or(self, earlier: Self) -> Self {
         Self {
             requests: self.requests.or(earlier.requests),

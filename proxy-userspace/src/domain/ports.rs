@@ -1,25 +1,25 @@
-//! Lists of ports as annotations write them: `3306,5432,9000-9010`.
+//! Lists of ports as in annotations: `3306,5432,9000-9010`.
 //!
-//! A list ends up in the eBPF programs, which have room for [`MAX_RANGES`] ranges a pod. Whoever wrote the annotation is
-//! told of each mistake where weir shows the pod or the service; what is right in the list counts all the same.
+//! A list is written to the eBPF programs, which have room for [`MAX_RANGES`] ranges per pod. Each mistake is shown
+//! with the pod or the service; the valid parts of the list still apply.
 
 use std::fmt;
 
 use super::pods::ANNOTATIONS;
 
-/// How many ranges a list can have, after those that touch are joined.
+/// The most ranges of a list, after adjacent ones are joined.
 pub const MAX_RANGES: usize = 8;
 
-/// How long a list may be, in bytes.
+/// The longest list, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// What `weir.dev/skip-ports` and `weir.dev/opaque-ports` say on a pod (of ports it connects to) or on a Service (of its
+/// The ports of `weir.dev/skip-ports` and `weir.dev/opaque-ports` on a pod (ports it connects to) or on a Service (its
 /// own ports).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortWishes {
     /// Connections to these are not diverted.
     pub skip: PortSet,
-    /// Connections to these are forwarded without a look at the bytes.
+    /// Connections to these are forwarded without protocol detection.
     pub opaque: PortSet,
 }
 
@@ -29,7 +29,7 @@ impl PortWishes {
     /// The annotation for [`Self::opaque`], below `weir.dev/`.
     pub const OPAQUE: &str = "opaque-ports";
 
-    /// Reads the annotations, and says what is wrong with them.
+    /// Parses the annotations, and reports their mistakes.
     pub fn read(skip: Option<&str>, opaque: Option<&str>) -> (Self, Vec<String>) {
         let mut mistakes = Vec::new();
         let mut read = |key: &str, text: Option<&str>| {
@@ -42,14 +42,14 @@ impl PortWishes {
     }
 }
 
-/// Some ports: ranges in order that neither meet nor touch.
+/// A set of ports: sorted ranges that neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSet {
     ranges: Vec<(u16, u16)>,
 }
 
 impl PortSet {
-    /// The ports of a list, and what is wrong with it; parts that are wrong are left out.
+    /// Parses a list, and reports its mistakes; invalid parts are left out.
     pub fn parse(text: &str) -> (Self, Option<String>) {
         if text.len() > MAX_TEXT {
             return (
@@ -73,7 +73,7 @@ impl PortSet {
         (set, first.map(|first| if others > 0 { format!("{first} (and {others} more)") } else { first }))
     }
 
-    /// Whether it has the port.
+    /// Whether it contains the port.
     pub fn contains(&self, port: u16) -> bool {
         self.ranges.iter().any(|&(low, high)| (low..=high).contains(&port))
     }
@@ -117,13 +117,13 @@ fn range(item: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// The start of a text that nobody bounded, fit for a log.
+/// The start of a text of any length, escaped for a log.
 pub(super) fn quoted(text: &str) -> String {
     let start: String = text.chars().take(40).flat_map(char::escape_debug).collect();
     format!("`{start}`")
 }
 
-/// As an annotation would write it.
+/// In the syntax of the annotations.
 impl fmt::Display for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (low, high)) in self.ranges.iter().enumerate() {

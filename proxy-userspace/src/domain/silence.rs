@@ -1,61 +1,62 @@
-//! Whether the far side's node is gone, told from an application that is slow.
+//! Detects that the peer's node is gone, as opposed to an application that is slow.
 //!
-//! An application that computes for a minute, or does not read for one, still has a kernel that acknowledges whatever it is
-//! sent: data, keep-alive probes (RFC 1122 §4.2.3.6), and probes of a closed window (RFC 9293 §3.8.6.1). A node without
-//! power, or cut from the network, acknowledges nothing. So the far side is silent when it owes something, nothing at all
-//! has come from it for a while, and TCP has asked in vain more than once meanwhile.
+//! An application that computes for a minute, or does not read for one, still has a kernel that acknowledges
+//! everything: data, keep-alive probes (RFC 1122 §4.2.3.6), and zero-window probes (RFC 9293 §3.8.6.1). A node without
+//! power, or cut from the network, acknowledges nothing. So the peer is silent if an answer or acknowledgement is due,
+//! nothing at all has arrived from it for a while, and TCP has since probed in vain more than once.
 //!
-//! That nothing has come is not enough. TCP asks at growing intervals while the window is closed or data are lost: after
-//! some seconds of that, a far side that is well is not asked for seconds either.
+//! Silence alone is not enough. TCP probes at growing intervals while the window is closed or data are lost: after some
+//! seconds of that, even a healthy peer is not probed for seconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How often TCP must have asked in vain: once may be a lost packet.
+/// How many probes must be unanswered: a single one may be a lost packet.
 const UNANSWERED: u32 = 2;
 
-/// From this time of silence on, the far side is in doubt.
+/// After this time of silence, the peer is in doubt.
 pub const DOUBT: Duration = Duration::from_secs(1);
 
-/// The pause between two looks at one that is in doubt.
+/// The interval between checks of a peer in doubt.
 const OFTEN: Duration = Duration::from_millis(250);
 
-/// What TCP says of a connection at one moment (`TCP_INFO`, tcp(7)).
+/// The state of a TCP connection at one moment (`TCP_INFO`, tcp(7)).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signs {
-    /// How long ago anything last came: an acknowledgement or data.
+    /// The time since anything arrived: an acknowledgement or data.
     pub heard: Duration,
-    /// Whether data are on the way that were not acknowledged.
+    /// Whether sent data are unacknowledged.
     pub unacknowledged: bool,
-    /// Probes, of the window or of a keep-alive, since anything was last acknowledged. TCP sends none while data are unacknowledged.
+    /// Window or keep-alive probes since the last acknowledgement. TCP sends none while data are unacknowledged.
     pub probes: u32,
-    /// Timeouts of the retransmission timer since data were last acknowledged. With a closed window, they may have been answered.
+    /// Timeouts of the retransmission timer since data were last acknowledged. With a closed window, they may have been
+    /// answered.
     pub timeouts: u32,
-    /// Segments that were sent again in the life of the connection. Where there is no route, none is, whatever the timer says.
+    /// Retransmitted segments in the life of the connection. Without a route there are none, even if the timer fires.
     pub sent_again: u32,
 }
 
-/// What is known of one wait for the far side.
+/// The state of one wait for the peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wait {
     last: Option<Last>,
 }
 
-/// The last look.
+/// The last check.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     waited: Duration,
-    /// [`Signs::sent_again`] and [`Signs::timeouts`] when something was last heard.
+    /// [`Signs::sent_again`] and [`Signs::timeouts`] when something last arrived.
     answered: (u32, u32),
 }
 
-/// What a look came to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The far side is there, as far as anyone knows.
+    /// The peer is alive, as far as weir can tell.
     Well,
-    /// It has been silent for [`DOUBT`], and TCP has asked in vain.
+    /// It has been silent for [`DOUBT`], and TCP has probed in vain.
     Doubtful,
     /// It is gone.
     Silent,
@@ -71,25 +72,25 @@ impl Doubts {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    /// One more.
+    /// Adds one.
     pub fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One of those that were added no longer is.
+    /// Removes one that was added.
     pub fn remove(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Wait {
-    /// Looks at what TCP says after the far side has been waited for so long: what follows from it, when it may be silent
-    /// for `limit`, and the time until the next look.
+    /// Checks TCP's state after a wait of `waited`, with `limit` as the longest silence: returns the verdict, and the
+    /// time until the next check.
     pub fn look(&mut self, waited: Duration, signs: Signs, limit: Duration) -> (Verdict, Duration) {
         let answered = match self.last {
-            // Nothing has come since the last look.
+            // Nothing has arrived since the last check.
             Some(last) if signs.heard > waited.saturating_sub(last.waited) => last.answered,
-            // Nothing has come since the wait began, so no timeout was answered.
+            // Nothing has arrived since the wait began, so no timeout was answered.
             None if signs.heard >= waited => (signs.sent_again.saturating_sub(signs.timeouts), 0),
             Some(_) | None => (signs.sent_again, signs.timeouts),
         };
@@ -100,7 +101,7 @@ impl Wait {
         } else {
             signs.probes
         };
-        // What was silent before the wait began owed nothing then.
+        // Silence before the wait began does not count, since nothing was due then.
         let silence = signs.heard.min(waited);
         let verdict = match unanswered {
             UNANSWERED.. if silence >= limit => Verdict::Silent,
@@ -121,8 +122,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A connection as Linux' timers drive it, looked at as often as [`Wait`] asks: the verdict of each look by the time of
-    /// the wait. `at` says what TCP would say at that time.
+    /// A connection with Linux' timers, checked whenever [`Wait`] asks: the verdict of each check by the time of the
+    /// wait. `at` returns TCP's state at that time.
     fn watched(until: u64, at: impl Fn(u64) -> Signs) -> Vec<(u64, Verdict)> {
         let (mut wait, mut now, mut seen) = (Wait::default(), 1000, Vec::new());
         while now <= until {
@@ -140,7 +141,7 @@ mod tests {
         seen.iter().find(|(_, verdict)| *verdict == Verdict::Silent).map(|(at, _)| *at)
     }
 
-    /// How many of the timeouts of 200 ms, doubled each time, have fired `since` ms after the first segment.
+    /// How many timeouts, of 200 ms and doubling, have fired `since` ms after the first segment.
     fn timeouts(since: u64) -> u32 {
         (1..20).filter(|n| 200 * ((1 << n) - 1) <= since).count() as u32
     }
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_node_that_goes_after_it_acknowledged_the_request_is_given_up_after_the_limit() {
-        // Keep-alive probes begin with the first look, at most a second after the last sign of life.
+        // Keep-alive probes start with the first check, at most a second after the peer's last packet.
         for gone in [0, 100, 700, 5000] {
             let signs = |now: u64| match now <= gone {
                 true => Signs { heard: ms(now % 1000), ..Signs::default() },
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_application_that_does_not_read_for_a_minute_keeps_its_connection() {
-        // The window is closed: probes after 200 ms, 400 ms and so on, each answered at once; one may just be on its way.
+        // The window is closed: probes after 200 ms, 400 ms and so on, each answered at once; one may be in flight.
         for on_its_way in [0, 1] {
             let seen = watched(60_000, |now| {
                 let last = 200 * ((1 << timeouts(now)) - 1);
@@ -224,7 +225,7 @@ mod tests {
             });
             assert_eq!(silent_at(&seen), None, "{seen:?}");
         }
-        // The window was closed over data that were on their way: they are sent again in vain, and each time answered.
+        // The window was closed while data were in flight: they are retransmitted in vain, and each time answered.
         let seen = watched(60_000, |now| {
             let last = 200 * ((1 << timeouts(now)) - 1);
             Signs {

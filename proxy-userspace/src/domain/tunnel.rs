@@ -1,53 +1,53 @@
-//! What the end of a byte tunnel says of its endpoint.
+//! The outcome of a byte tunnel for its endpoint.
 //!
-//! A tunnel has no status. A database that is full or starting takes the connection, says why it will not serve, and
-//! closes, all within a millisecond: `FATAL: sorry, too many clients already` (PostgreSQL), `ERROR 1040: Too many
-//! connections` (MariaDB, before the client has said a word). By load alone it would be the best endpoint there is.
+//! A tunnel has no status. A database that is full or starting accepts the connection, sends an error, and closes, all
+//! within a millisecond: `FATAL: sorry, too many clients already` (PostgreSQL), `ERROR 1040: Too many connections`
+//! (MariaDB, before the client has sent a byte). By load alone it would look like the best endpoint.
 //!
-//! Who closes first does not tell: a client that has read why closes as well, and psql is the quicker one; of a client that
-//! says that it is done, MariaDB is. Who had the **last word** by then does: clients that are done say so (`Terminate`,
-//! `COM_QUIT`, `close_notify`), and the server's error is followed by nothing.
+//! Who closes first does not tell: a client that has read the error closes as well, and psql is faster than the server;
+//! if a client says that it is done, MariaDB closes first. Who sent the **last bytes** before that does tell: clients
+//! that are done say so (`Terminate`, `COM_QUIT`, `close_notify`), and nothing follows the server's error.
 //!
-//! This is a guess, since there are protocols in which servers say little, have the last word and close (`whois`, a `GET` of a
-//! cache). So an early end counts by how much more an endpoint does it than is normal in its cluster; see
-//! [`health`](super::health). Deliberately absent: a look at what is said.
+//! This is a heuristic, since in some protocols servers send little, send the last bytes and close (`whois`, a `GET` of
+//! a cache). So early ends count only as far as an endpoint has more of them than is normal in its cluster; see
+//! [`health`](super::health). Not here: the content of the bytes.
 
 use std::time::Duration;
 
 use super::outcome::Outcome;
 
-/// A tunnel that has lived for so long works; one that its endpoint ended before was turned away.
+/// A tunnel that lived this long works; one that its endpoint ended earlier was refused.
 pub const MOMENT: Duration = Duration::from_secs(1);
 
-/// Whoever sent more than this did what it was asked: a reason not to is shorter, also within TLS.
+/// An endpoint that sent more than this served the client: an error is shorter, also within TLS.
 const LITTLE: u64 = 16 * 1024;
 
 /// The two sides of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The one that connected to weir.
+    /// The peer that connected to weir.
     Client,
-    /// The one that weir connected to.
+    /// The peer that weir connected to.
     Server,
 }
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Both sides had sent all they wanted.
+    /// Both sides had sent everything.
     Closed,
     /// Neither side sent a byte for the idle time.
     Idle,
-    /// This side's connection broke.
+    /// The connection of this side broke.
     Broken(Side),
 }
 
 /// A tunnel that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// How.
+    /// How it ended.
     pub end: End,
-    /// Who closed first, in order; nobody where a connection broke before.
+    /// Who closed first, in order; none if a connection broke before.
     pub first: Option<Side>,
     /// Who had sent the last byte by then.
     pub last_word: Option<Side>,
@@ -55,18 +55,18 @@ pub struct Tunnel {
     pub up: u64,
     /// Bytes from the server to the client.
     pub down: u64,
-    /// From the attempt to connect on.
+    /// The time since the attempt to connect.
     pub lasted: Duration,
 }
 
 impl Tunnel {
-    /// What that says of the endpoint.
+    /// The outcome for the endpoint.
     pub fn outcome(&self) -> Outcome {
         let in_silence = self.down == 0;
         match (self.end, self.first) {
             (End::Idle, _) => Outcome::Carried,
             (End::Broken(Side::Server), None | Some(Side::Client)) if in_silence => Outcome::Reset,
-            // A port is checked so.
+            // A port check does this.
             (_, Some(Side::Client)) if self.up == 0 && in_silence => Outcome::Abandoned,
             (_, Some(Side::Server)) if in_silence && self.lasted < MOMENT => Outcome::EndedEarly,
             _ if self.was_turned_away() => Outcome::EndedEarly,
@@ -98,7 +98,7 @@ mod tests {
         Tunnel { end, first, last_word, up, down, lasted: Duration::from_millis(millis) }.outcome()
     }
 
-    /// Every way in which a server's last word may be followed by the end.
+    /// All ways in which a tunnel can end after the server's last bytes.
     const ENDS: [(End, Option<Side>); 7] = [
         (Closed, Some(Server)),
         (Closed, Some(Client)),

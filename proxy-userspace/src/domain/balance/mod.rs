@@ -1,17 +1,15 @@
-//! Which endpoint takes the next request: the better of two drawn at random.
+//! Load balancing: the better of two random candidates takes the request.
 //!
-//! Comparing two random candidates, rather than looking for the best of all, is what keeps many proxies
-//! that share a set of endpoints from all running to the same one (Mitzenmacher, "The Power of Two Choices
-//! in Randomized Load Balancing", 1996). What "better" means is [`View::compare`]. Weights say how often a candidate
-//! is drawn ([`Weights`]).
+//! Comparing two random candidates, instead of searching for the best of all, keeps many proxies that share a set of
+//! endpoints from all choosing the same one (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
+//! 1996). [`View::compare`] defines "better". Weights decide how often a candidate is drawn ([`Weights`]).
 //!
-//! The caller passes one tier only. Terminating endpoints are a second tier, offered when the first, the
-//! ready ones, is empty; endpoints that are not ready are never offered. An endpoint that its breaker has
-//! ejected *is* offered, as [`Usable::No`], because when every endpoint is ejected the breakers are more
-//! likely to be wrong than the whole service to be gone, and one is picked all the same ([`Choice::Forced`]).
+//! The caller passes one tier only. Ready endpoints are the first tier; terminating ones are the second, used if the
+//! first is empty; endpoints that are not ready are never passed. An ejected endpoint *is* passed, as [`Usable::No`]:
+//! if every endpoint is ejected, the breakers are more likely wrong than the whole service gone, and one is picked
+//! anyway ([`Choice::Forced`]).
 //!
-//! Deliberately absent: any state. In-flight counts, estimates and breakers belong to the endpoints
-//! ([`health`](super::health)).
+//! Not here: any state. In-flight counts, estimates and breakers belong to the endpoints ([`health`](super::health)).
 
 use std::cmp::Ordering;
 
@@ -28,10 +26,10 @@ pub use weights::Weights;
 /// How a cluster chooses among its endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balancer {
-    /// The cheaper of two drawn at random (linkerd's `ewma`).
+    /// The better of two random candidates (linkerd's `ewma`).
     #[default]
     P2c,
-    /// Each client's own, by its address (`sessionAffinity: ClientIP`); see [`score`].
+    /// The same endpoint for each client address (`sessionAffinity: ClientIP`); see [`score`].
     ClientIp,
 }
 
@@ -40,13 +38,13 @@ pub enum Balancer {
 pub struct View {
     /// Whether its breaker lets a request through now.
     pub usable: Usable,
-    /// What it has to do for each unit of its weight, with the request that is to be sent.
+    /// Its requests in flight, with the one to be sent, per unit of its weight.
     pub load: f64,
-    /// What one unit of load costs there, in nanoseconds.
+    /// The latency per unit of load, in nanoseconds.
     pub latency: f64,
-    /// Whether it is to be tried although others cost less.
+    /// Whether a trial is due, although others cost less.
     pub due: bool,
-    /// Picks since it was picked last, times its weight.
+    /// Picks since it was last picked, times its weight.
     pub waited: f64,
 }
 
@@ -55,7 +53,8 @@ pub struct View {
 pub enum Usable {
     /// It does.
     Yes,
-    /// It does, but only because no other endpoint was left: it fails as well. Where that is still so, breakers are ignored.
+    /// It does, but only as the last endpoint left, which fails as well. If no other is usable either, breakers are
+    /// ignored.
     Spared,
     /// It is ejected, or being probed by another request.
     No,
@@ -66,32 +65,32 @@ pub enum Usable {
 pub struct Picked {
     /// The candidate's index.
     pub index: usize,
-    /// Whether the breakers had a say.
+    /// Whether breakers were respected.
     pub choice: Choice,
-    /// The one that lost to it because of its latency.
+    /// The candidate that lost to it because of its latency.
     pub loser: Option<usize>,
-    /// If the candidate's latency is worse than that of the one it was compared with: that one's.
+    /// If the picked candidate has the higher latency of the two: the latency of the other.
     pub trial: Option<f64>,
 }
 
-/// Whether the breakers had a say in a pick.
+/// Whether breakers were respected by a pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// The candidate was usable.
     Usable,
-    /// No candidate was usable, so that the breakers were ignored.
+    /// No candidate was usable, so breakers were ignored.
     Forced,
 }
 
 impl Balancer {
-    /// Picks one of the candidates, or `None` if there are none. Allocates nothing.
+    /// Picks one of the candidates, or `None` if there are none. Does not allocate.
     ///
-    /// `avoid` is the candidate that an earlier attempt of the same request used: it is picked only when it
-    /// is the only usable one, or the only one. `view` is asked twice as a rule; if one of the two drawn is
-    /// not usable, every candidate is looked at once or twice, and two are drawn from the usable ones, so
-    /// that ejected endpoints do not make the choice among the rest blind.
+    /// `avoid` is the candidate that an earlier attempt of the same request used: it is picked only if no other is
+    /// usable, or if it is the only one. `view` is usually called twice; if one of the two drawn is not usable, every
+    /// candidate is viewed once or twice, and two are drawn from the usable ones, so that ejected endpoints do not skew
+    /// the choice among the rest.
     ///
-    /// `score` says how high a candidate ranks for the client, and is asked only where that decides.
+    /// `score` is a candidate's rank for the client; it is called only if the balancer needs it.
     pub fn pick(
         self,
         weights: &Weights,
@@ -107,7 +106,7 @@ impl Balancer {
     }
 }
 
-/// How often two candidates are drawn before all are looked at, where some are not usable.
+/// How often two candidates are drawn before all are viewed, if some are not usable.
 const DRAWS: usize = 8;
 
 /// Power of two choices; see [`Balancer::pick`].
@@ -143,12 +142,12 @@ pub fn pick(
     Some(better(drawn, (view(drawn.0), view(drawn.1)), Choice::Forced))
 }
 
-/// Whether one of these may be picked without a look at the others.
+/// Whether one of these may be picked without viewing the others.
 fn are_usable(one: Usable, other: Usable) -> bool {
     one != Usable::No && other != Usable::No && (one == Usable::Yes || other == Usable::Yes)
 }
 
-/// The better of two.
+/// The better of two candidates.
 fn better(drawn: (usize, usize), views: (View, View), choice: Choice) -> Picked {
     if drawn.0 == drawn.1 {
         return Picked::alone(drawn.0, choice);
@@ -174,9 +173,9 @@ impl Picked {
 
 /// How two candidates compare.
 struct Comparison {
-    /// Whether the second is the better one.
+    /// Whether the second one is better.
     second: bool,
-    /// If their latencies are not alike, what became of the slower.
+    /// The slower one, if their latencies are not alike.
     slower: Option<Slower>,
 }
 
@@ -187,7 +186,8 @@ enum Slower {
 }
 
 impl View {
-    /// The smaller load is better, times the latency where that is not [`ALIKE`]; of equals the one that has waited longer.
+    /// The smaller load is better, multiplied by latency if latencies differ by [`ALIKE`] or more; on a tie, the one
+    /// that waited longer.
     fn compare(&self, other: &Self) -> Comparison {
         let alike = self.latency <= other.latency * ALIKE && other.latency <= self.latency * ALIKE;
         let slower_is_second = other.latency > self.latency;

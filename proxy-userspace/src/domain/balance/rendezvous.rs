@@ -1,23 +1,23 @@
-//! Keeping each client at one endpoint (`sessionAffinity: ClientIP`): the one that ranks highest for it.
+//! Session affinity (`sessionAffinity: ClientIP`): each client stays at the endpoint with its highest score.
 //!
-//! Rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998), by weight: the
-//! score of a candidate is a draw that only the two addresses decide, so every worker, every weir and the weir after a
-//! restart come to the same ranking without a table that could be full. When an endpoint leaves, its clients and no
-//! others move, each to the next in its own ranking; when one comes, it takes its share of each of the others'.
+//! Weighted rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998): a
+//! score depends only on the two addresses, so every worker, every weir, and weir after a restart compute the same
+//! ranking, without a table that could be full. When an endpoint leaves, only its clients move, each to the next in its
+//! own ranking; a new endpoint takes its share from each of the others.
 //!
-//! A client keeps one pod over all ports of a Service: an endpoint that has its IP address to itself is known by that alone
-//! ([`identity`]), so that each port comes to the same ranking of pods. It is another pod only while a breaker keeps the
-//! first from one of the ports.
+//! A client stays at one pod over all ports of a Service: an endpoint that does not share its IP address is identified
+//! by that address alone ([`identity`]), so each port computes the same ranking of pods. The pods differ only while a
+//! breaker has ejected the first one on one of the ports.
 //!
-//! Deliberately absent: pods that share an address, as on a node's own network, being one over several ports; the time after which Kubernetes lets a client go. There is nothing to forget: a client comes back
-//! to its endpoint however long it was away.
+//! Not here: one identity over several ports for pods that share an address, as on the node's network; the timeout of
+//! the affinity in Kubernetes. Nothing is stored, so a client returns to its endpoint after any time.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Choice, Picked, Usable, View, Weights};
 
-/// The candidate of the highest `score` among the usable ones, `avoid` last; the highest of all when none is usable.
-/// Allocates nothing; looks at every score and at few views.
+/// The usable candidate of the highest `score`, `avoid` last; the highest of all if none is usable. Does not allocate;
+/// computes every score and views few candidates.
 pub(super) fn pick(
     shares: &Weights,
     avoid: Option<usize>,
@@ -44,23 +44,24 @@ pub(super) fn pick(
     Some(Picked::alone(index, Choice::Forced))
 }
 
-/// What tells `endpoint` from the others of its service port: its IP address, with port 0, unless another one `shares` it.
+/// The identity of `endpoint` within its service port: its IP address with port 0, unless another one `shares` the
+/// address.
 pub fn identity(endpoint: SocketAddr, shares: bool) -> SocketAddr {
     let port = if shares { endpoint.port() } else { 0 };
     SocketAddr::new(endpoint.ip().to_canonical(), port)
 }
 
-/// How high the endpoint of this [`identity`] ranks for a client, which its port does not change. Of many clients, each
-/// endpoint ranks highest for as many as its `weight` is of all.
+/// The score of the endpoint with this [`identity`] for a client, whose port does not matter. Over many clients, each
+/// endpoint has the highest score for a share of them in proportion to its `weight`.
 pub fn score(client: IpAddr, endpoint: SocketAddr, weight: f64) -> f64 {
     let drawn =
         mix(mix(number(client)) ^ mix(number(endpoint.ip()).wrapping_add(u64::from(endpoint.port()))));
-    // Between 0 and 1, neither included: the logarithm of 53 random bits and a half.
+    // Strictly between 0 and 1: 53 random bits plus a half.
     let unit = ((drawn >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     -weight / unit.ln()
 }
 
-/// An address as a number; the two families' spellings of one address are one.
+/// An address as a number; an IPv4-mapped address is the same as its IPv4 address.
 fn number(address: IpAddr) -> u64 {
     let bits = match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_bits().into(),
@@ -69,7 +70,7 @@ fn number(address: IpAddr) -> u64 {
     mix((bits >> 64) as u64).wrapping_add(bits as u64)
 }
 
-/// The finalizer of MurmurHash3 as David Stafford improved it ("Mix13"): every bit of the outcome depends on every bit.
+/// The finalizer of MurmurHash3 as improved by David Stafford ("Mix13"): every output bit depends on every input bit.
 fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

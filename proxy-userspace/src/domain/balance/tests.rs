@@ -49,7 +49,7 @@ fn of_two_the_cheaper_always_wins() {
 fn the_dearest_of_many_is_never_picked_and_the_cheapest_not_always() {
     let views: Vec<_> = (0..10).map(|i| View { load: f64::from(i), ..FREE }).collect();
     let counts = tally(&views, None, 9_000);
-    // The cheapest wins whenever it is drawn: in two of ten draws of two.
+    // The cheapest wins whenever it is drawn: in two of ten pairs.
     assert!((1_600..2_000).contains(&counts[0]), "{counts:?}");
     assert_eq!(counts[9], 0, "{counts:?}");
     assert!(counts.windows(2).all(|pair| pair[0] > pair[1]), "{counts:?}");
@@ -170,7 +170,7 @@ fn views() -> impl Strategy<Value = Vec<View>> {
     prop::collection::vec(view, 1..12)
 }
 
-/// Weights for `len` candidates, half of the time all the same.
+/// Weights for `len` candidates, all equal half of the time.
 fn weights(len: usize) -> impl Strategy<Value = Vec<f64>> {
     prop_oneof![Just(vec![2.5; len]), prop::collection::vec(1e-3..1e3, len)]
 }
@@ -194,7 +194,7 @@ proptest! {
         if Some(picked.index) == avoid {
             prop_assert!(views.len() == 1 || (usable(&picked.index) && usable_others == 0));
         }
-        // Of distinct candidates the dearest never wins.
+        // Of distinct candidates, the most expensive one never wins.
         if usable_others >= 2 && weights.iter().all(|&weight| weight == weights[0]) {
             let dearer = |i: &usize| views[*i].load >= views[picked.index].load && *i != picked.index;
             prop_assert!((0..views.len()).filter(usable).any(|i| dearer(&i)));

@@ -1,9 +1,9 @@
-//! Drawing candidates, each as often as its weight says.
+//! Drawing candidates in proportion to their weights.
 //!
-//! Equal weights are the rule, and then the two candidates drawn are distinct, so that of two endpoints the
-//! better one always wins. With unequal weights each of the two draws is made for itself, and may come
-//! out the same. That costs some of the choice, and is what makes shares come out right: of two endpoints
-//! weighted 3 and 1, distinct draws would always compare both, and let the weights be forgotten.
+//! Usually weights are equal; then the two candidates drawn are distinct, so that of two endpoints the better one
+//! always wins. With unequal weights, the two draws are independent and may return the same candidate. That gives less
+//! choice, but keeps the shares right: of two endpoints weighted 3 and 1, distinct draws would always compare both, and
+//! ignore the weights.
 
 #[cfg(test)]
 #[path = "weights_tests.rs"]
@@ -15,7 +15,7 @@ pub struct Weights(Kind);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
-    /// So many candidates of weight 1.
+    /// This many candidates of weight 1.
     Equal(usize),
     Unequal(Box<[Share]>),
 }
@@ -29,8 +29,8 @@ struct Share {
 }
 
 impl Weights {
-    /// The shares of candidates that weigh so much, in this order. Only the ratios matter; a weight that is not
-    /// positive, which no source produces, counts as the smallest there is.
+    /// The shares of candidates with these weights, in this order. Only the ratios matter; a weight that is not
+    /// positive, which no source produces, counts as the smallest possible.
     pub fn new(weights: impl IntoIterator<Item = f64>) -> Self {
         let sane = |weight: f64| if weight > 0.0 { weight.min(f64::MAX) } else { f64::MIN_POSITIVE };
         let mut weights: Vec<f64> = weights.into_iter().map(sane).collect();
@@ -38,7 +38,7 @@ impl Weights {
         if weights.iter().all(|&weight| weight == heaviest) {
             return Self(Kind::Equal(weights.len()));
         }
-        // Divided by the heaviest first: the sum of the weights as they are need not be finite.
+        // Divide by the heaviest first: the sum of the original weights may not be finite.
         weights.iter_mut().for_each(|weight| *weight /= heaviest);
         let mean = weights.iter().sum::<f64>() / weights.len() as f64;
         let mut total = 0.0;
@@ -49,12 +49,12 @@ impl Weights {
         Self(Kind::Unequal(weights.into_iter().map(share).collect()))
     }
 
-    /// The shares of `len` candidates that weigh the same.
+    /// The shares of `len` candidates of equal weight.
     pub fn equal(len: usize) -> Self {
         Self(Kind::Equal(len))
     }
 
-    /// How many candidates there are.
+    /// The number of candidates.
     pub fn len(&self) -> usize {
         match &self.0 {
             Kind::Equal(len) => *len,
@@ -75,7 +75,7 @@ impl Weights {
         }
     }
 
-    /// Two candidates, neither of them `avoid`, which must be one of several.
+    /// Draws two candidates other than `avoid`, which must be one of several.
     pub(super) fn draw_two(&self, avoid: Option<usize>, rng: &mut fastrand::Rng) -> Option<(usize, usize)> {
         match &self.0 {
             Kind::Equal(len) => draw_distinct(*len, avoid, rng),
@@ -83,7 +83,7 @@ impl Weights {
         }
     }
 
-    /// Two of some candidates, whose number is not known beforehand; the same twice if there is only one.
+    /// Draws two from an iterator of unknown length; the same one twice if there is only one.
     pub(super) fn draw_two_of(
         &self,
         candidates: impl Iterator<Item = usize>,
@@ -93,15 +93,15 @@ impl Weights {
         let mut total = 0.0;
         for (seen, candidate) in candidates.enumerate() {
             match &self.0 {
-                // Reservoir sampling with room for two (Vitter's Algorithm R). Which of the two places the
-                // third and later ones take is random; which the first two take must be as well.
+                // Reservoir sampling with two slots (Vitter's Algorithm R). The slot of the third and later ones is
+                // random; that of the first two must be too.
                 Kind::Equal(_) => match if seen < 2 { seen } else { rng.usize(..=seen) } {
                     0 => held.0 = Some(candidate),
                     1 if seen == 1 && rng.bool() => held = (Some(candidate), held.0),
                     1 => held.1 = Some(candidate),
                     _ => {}
                 },
-                // Two reservoirs with room for one each, weighted.
+                // Two weighted reservoirs with one slot each.
                 Kind::Unequal(weights) => {
                     let weight = weights[candidate].weight;
                     total += weight;
@@ -127,12 +127,12 @@ fn draw_distinct(len: usize, avoid: Option<usize>, rng: &mut fastrand::Rng) -> O
         1 => first,
         _ => (first + rng.usize(1..count)) % count,
     };
-    // Numbers from `avoid` on stand for the candidate one further.
+    // Indexes from `avoid` on are shifted by one.
     let skip = |index: usize| index + usize::from(avoid.is_some_and(|avoid| index >= avoid));
     Some((skip(first), skip(second)))
 }
 
-/// One candidate, as likely as its weight says. There are at least two, or they would be equal.
+/// Draws one candidate in proportion to its weight. There are at least two; a single one would be equal.
 fn draw(weights: &[Share], avoid: Option<usize>, rng: &mut fastrand::Rng) -> usize {
     let last = weights.len() - 1;
     let cut = avoid.map(|index| weights[index]);
@@ -141,6 +141,6 @@ fn draw(weights: &[Share], avoid: Option<usize>, rng: &mut fastrand::Rng) -> usi
         point += share.weight;
     }
     let index = weights.partition_point(|share| share.total <= point).min(last);
-    // Rounding may land on the very edge of what was cut out.
+    // Rounding may reach the edge of the excluded interval.
     if Some(index) == avoid { (index + 1) % weights.len() } else { index }
 }

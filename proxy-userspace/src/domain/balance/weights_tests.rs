@@ -35,7 +35,7 @@ fn equal_candidates_are_drawn_equally() {
     assert_eq!(shares, Weights::equal(4));
     close(&percent(4, |rng| shares.draw_two(None, rng)), &[25.0; 4]);
     close(&percent(4, |rng| shares.draw_two(Some(0), rng)), &[0.0, 33.3, 33.3, 33.3]);
-    // The first place as well as both: ties go to it.
+    // The first position as well as both: ties go to it.
     let firsts = percent(4, |rng| shares.draw_two_of(0..4, rng).map(|(first, _)| (first, first)));
     close(&firsts, &[25.0; 4]);
 }

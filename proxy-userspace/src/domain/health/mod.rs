@@ -1,35 +1,35 @@
-//! How the endpoints of a cluster are doing, and who of them gets the next request.
+//! The health of a cluster's endpoints, and the choice of one for each request.
 //!
-//! Everything that decides this is here and in [`balance`](super::balance), and both the product's clusters and the
-//! simulator's run it: [`select`] gives a [`Ticket`] for one request to one endpoint, and the ticket reports how it went,
+//! Everything that decides this is here and in [`balance`](super::balance); the product's clusters and the simulator's
+//! both run it: [`select`] returns a [`Ticket`] for one request to one endpoint, and the ticket reports the outcome,
 //! exactly once, to the endpoint's [`Health`] and to the cluster's [`Norms`].
 //!
-//! # What a request costs
+//! # The cost of a request
 //!
-//! As in Finagle's `p2c` with `PeakEwma` (linkerd's `ewma` balancer) an endpoint's cost is its latency times its load,
-//! and the cheaper of two drawn at random gets the request. That rule, as Finagle has it, ranks equal endpoints at low
-//! load: an estimate that is 1 % smaller wins every time, and the others are not asked again until theirs have faded. It
-//! also believes one slow answer for half a minute. So five things differ:
+//! As in Finagle's `p2c` with `PeakEwma` (linkerd's `ewma` balancer), an endpoint's cost is its latency times its load,
+//! and the cheaper of two random candidates gets the request. In Finagle's form, that rule ranks equal endpoints at low
+//! load: an estimate that is 1 % smaller always wins, and the others get no requests until their estimates have
+//! decayed. It also trusts one slow answer for half a minute. So five things differ:
 //!
 //! | what | Finagle | here | because |
 //! |---|---|---|---|
-//! | comparison | the smaller cost | latencies less than [`ALIKE`] times each other count as equal, then load decides, then who was asked longest ago | equal endpoints take turns at any load |
+//! | comparison | the smaller cost | latencies that differ by less than [`ALIKE`] count as equal, then load decides, then who was picked longest ago | equal endpoints take turns at any load |
 //! | noise | none | [0.5 ms](latency) are added to each answer's time | below that it is the scheduler's time, not the endpoint's |
-//! | peak | believed whole, at once | counts for at most 4 estimates, with a weight of a fifth | one slow answer says nothing, three in a row do |
-//! | decay | of the estimate, by time | none; an endpoint that loses is [tried](probation) after so many comparisons lost and so much time, and each trial that goes wrong makes the next one rarer | a good one is back after one request, one that stays slow gets one request in a hundred |
-//! | forgetting | by time | by evidence: a trial that goes well replaces what was known | the same |
+//! | peak | counts fully, at once | counts for at most 4 estimates, with a weight of a fifth | one slow answer means nothing, three in a row do |
+//! | decay | of the estimate, by time | none; an endpoint that loses gets a [trial](probation) after enough lost comparisons and enough time, and each failed trial makes the next one rarer | a recovered one is back after one request, one that stays slow gets one request in a hundred |
+//! | forgetting | by time | by evidence: a successful trial replaces the estimate | the same |
 //!
-//! Requests that end too soon (refused, failed, not found) go on to count as [load](load) for a normal request's time, and
-//! say nothing of latency: who refuses fast does not win. [Refusals](refusals) multiply the cost.
-//! All figures were chosen with the simulator (`sim`); `docs/balancing.md` has its results.
+//! Requests that end too soon (refused, failed, not found) keep counting as [load](load) for a normal request's time,
+//! and do not count for latency: a fast refusal is no advantage. [Refusals](refusals) multiply the cost. All constants
+//! were chosen with the simulator (`sim`); `docs/balancing.md` has its results.
 //!
-//! # Who is asked at all
+//! # Ejected endpoints
 //!
-//! An endpoint that fails several times in a row is ejected by its [`breaker`]. Leaving alone who fails is the breaker's
-//! business and not the cost's: in the simulator, a cost for failures took most of its traffic from an endpoint with
-//! one error in a hundred, and left dead ones in for up to a minute until their breakers had seen five.
+//! An endpoint that fails several times in a row is ejected by its [`breaker`]. Failures do not affect the cost: in the
+//! simulator, a cost for failures took most of its traffic from an endpoint with one error in a hundred, and kept dead
+//! ones for up to a minute until their breakers had counted five.
 //!
-//! Deliberately absent: clocks, sockets, and the list of endpoints, which their owner keeps ([`Tier`]).
+//! Not here: clocks, sockets, and the list of endpoints, which the caller keeps ([`Tier`]).
 
 pub mod breaker;
 mod latency;
@@ -59,16 +59,16 @@ use load::Lingering;
 use probation::Probation;
 use refusals::Refusals;
 
-/// Costs of one unit of load that differ by less than this factor are alike.
+/// Latencies that differ by less than this factor count as equal.
 pub const ALIKE: f64 = 3.0;
 
-/// How one endpoint is doing; shared by all workers.
+/// The health of one endpoint; shared by all workers.
 #[derive(Debug)]
 pub struct Health {
     in_flight: AtomicUsize,
-    /// The pick by which it was chosen last.
+    /// The number of the pick that chose it last.
     picked: AtomicU64,
-    /// Connections to it whose far side may be gone.
+    /// Connections to it whose peer may be gone.
     doubts: Doubts,
     inner: Mutex<Inner>,
 }
@@ -85,7 +85,7 @@ struct Inner {
 }
 
 impl Health {
-    /// Of an endpoint that nothing is known of: it is taken to be as good as the others.
+    /// A new endpoint, taken to be as good as the others.
     pub fn new(rng: fastrand::Rng) -> Self {
         let inner = Inner {
             latency: Latency::default(),
@@ -103,32 +103,32 @@ impl Health {
         }
     }
 
-    /// Requests that are on it now.
+    /// Its requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Connections to it whose far side may be gone: as long as there are any, others are asked.
+    /// Connections to it whose peer may be gone: while there are any, other endpoints are preferred.
     pub fn doubts(&self) -> &Doubts {
         &self.doubts
     }
 
-    /// What its breaker does.
+    /// The state of its breaker.
     pub fn breaker(&self, now: Instant, policy: &breaker::Policy) -> State {
         self.inner.lock().breaker.state(now, policy)
     }
 
-    /// Its latency estimate; nothing before its first answer.
+    /// Its latency estimate; none before its first answer.
     pub fn latency(&self) -> Option<Duration> {
         self.inner.lock().latency.estimate()
     }
 
-    /// For how long it is still to be left alone, as it has asked (`Retry-After`).
+    /// How long it must still be left alone, as it asked (`Retry-After`).
     pub fn left_alone(&self, now: Instant) -> Option<Duration> {
         self.inner.lock().refusals.left_alone(now)
     }
 
-    /// Whether another endpoint may be ejected because this one is there.
+    /// Whether another endpoint may be ejected because this one is usable.
     fn is_usable(&self, policy: &breaker::Policy) -> bool {
         self.inner.lock().breaker.is_usable(policy)
     }
@@ -138,7 +138,7 @@ impl Health {
         if self.doubts.any() { Usable::No } else { self.inner.lock().usable(now, policy) }
     }
 
-    /// What the balancer sees of it. `weight` is relative to the mean of the tier's.
+    /// Its state for the balancer. `weight` is relative to the mean of the tier's.
     fn view(&self, now: Instant, weight: f64, norms: &Norms, policy: &breaker::Policy) -> View {
         let inner = self.inner.lock();
         let weight = weight.max(f64::MIN_POSITIVE);
@@ -154,7 +154,7 @@ impl Health {
         }
     }
 
-    /// A request begins. Pairs with [`Health::release`].
+    /// A request begins. Must be paired with [`Health::release`].
     fn begin(&self, now: Instant, norms: &Norms, policy: &breaker::Policy) -> (Permit, f64) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.picked.store(norms.pick(), Ordering::Relaxed);
@@ -165,7 +165,7 @@ impl Health {
         (inner.breaker.begin(now, policy), eased)
     }
 
-    /// The request is over.
+    /// A request has ended.
     pub fn release(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,30 +1,30 @@
-//! What is normal in a cluster: one value for all of its endpoints, so that none has to ask the others.
+//! The norms of a cluster: one value for all endpoints, so that none has to look at the others.
 //!
-//! What is known of a cluster stands in a few atomics, which every answer moves a little. An endpoint that has not
-//! answered yet is taken to be normal, so a new one costs nothing and needs no guess that would have to be made again.
-//! None of the means can be moved far by one request: an answer of a minute does not make everything after it look fast.
+//! The norms are stored in a few atomics, and every answer moves them a little. An endpoint that has not answered yet
+//! is taken to be normal, so a new one costs nothing and needs no estimate to be recomputed. One request cannot move a
+//! mean far: an answer of a minute does not make everything after it look fast.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::latency::cost;
 
-/// The part of a level that one observation makes, once there were as many as its inverse; before, each counts the same.
+/// The weight of one observation in a mean; the first 1 / `WEIGHT` observations are averaged equally.
 const WEIGHT: f64 = 1.0 / 32.0;
 
-/// Of so many requests the part that is refused is taken.
+/// The share of refused requests is taken over about this many.
 const RECENT: u32 = 256;
 
-/// At first it is as if so many had been served: few are no norm.
+/// At the start, this many requests count as served, since a few are no norm.
 const BEFORE: u32 = 32;
 
-/// Where so many of all requests are turned away, that says nothing of an endpoint.
+/// From this share of refused requests on, a refusal means nothing for an endpoint.
 const MANY: f64 = 0.25;
 
-/// The most that one request counts for in the time they occupy endpoints, in means.
+/// The most that one request's time on its endpoint counts for, as a multiple of the mean.
 const LONGEST: f64 = 4.0;
 
-/// What a cluster in which nothing has ended yet is taken to need for a request: 1 s, as in linkerd 2.
+/// The time of a request in a cluster in which none has ended yet: 1 s, as in linkerd 2.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
 /// The norms of one cluster.
@@ -32,27 +32,27 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 pub struct Norms {
     /// Picks so far.
     picks: AtomicU64,
-    /// From a request to the head of its answer: the logarithm to base 2, in nanoseconds above the floor.
+    /// From a request to the head of its answer: base-2 logarithm of nanoseconds, the floor added.
     answer: Level,
-    /// From a request to the end of all that belongs to it, or a tunnel's life, in nanoseconds.
+    /// From a request to its end, body included, or the life of a tunnel, in nanoseconds.
     hold: Level,
-    /// The part of requests that is turned away.
+    /// The share of requests that are refused.
     refused: AtomicU64,
-    /// Whether one was ever served.
+    /// Whether any request was served.
     served: AtomicBool,
 }
 
-/// A moving mean. Workers may lose each other's observation, which a mean does not mind.
+/// A moving mean. Concurrent workers may overwrite each other's observation, which hardly changes a mean.
 #[derive(Debug, Default)]
 struct Level {
-    /// The mean, as bits.
+    /// The mean, as the bits of an `f64`.
     mean: AtomicU64,
     /// Observations so far, up to the inverse of [`WEIGHT`].
     seen: AtomicU32,
 }
 
 impl Norms {
-    /// Counts one pick; returns which it is.
+    /// Counts one pick; returns its number.
     pub(super) fn pick(&self) -> u64 {
         self.picks.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -62,7 +62,7 @@ impl Norms {
         self.picks.load(Ordering::Relaxed)
     }
 
-    /// What an answer takes, in nanoseconds with the floor of [`latency`](super::latency).
+    /// The time to an answer, in nanoseconds with the floor of [`latency`](super::latency).
     pub(super) fn answer(&self) -> Option<f64> {
         self.answer.value().map(f64::exp2)
     }
@@ -81,12 +81,12 @@ impl Norms {
         self.hold.observe(self.hold.value().map_or(time, |mean| time.min(mean * LONGEST)));
     }
 
-    /// The part of requests that is turned away, from 0 to 1.
+    /// The share of requests that are refused, from 0 to 1.
     pub(super) fn refused(&self) -> f64 {
         f64::from_bits(self.refused.load(Ordering::Relaxed))
     }
 
-    /// A request begins: it will be served, as far as is known.
+    /// A request begins: it counts as served until it is refused.
     pub(super) fn begin(&self) {
         let refused = self.refused();
         if refused > 0.0 {
@@ -95,7 +95,7 @@ impl Norms {
         }
     }
 
-    /// It was turned away.
+    /// A request was refused.
     pub(super) fn refuse(&self) {
         self.refused.store((self.refused() + self.weight()).min(1.0).to_bits(), Ordering::Relaxed);
     }
@@ -111,8 +111,8 @@ impl Norms {
         }
     }
 
-    /// Whether to turn a request away is what an endpoint here does when something is wrong with it: others do serve, and
-    /// not many are turned away.
+    /// Whether a refusal in this cluster means that something is wrong with the endpoint: requests are served here, and
+    /// few are refused.
     pub(super) fn refusals_are_odd(&self) -> bool {
         self.served.load(Ordering::Relaxed) && self.refused() < MANY
     }

@@ -1,4 +1,4 @@
-//! Choosing an endpoint, with the right to use it once.
+//! Selecting an endpoint for one request.
 
 use std::time::Instant;
 
@@ -6,37 +6,37 @@ use super::breaker::{self, Permit};
 use super::{Health, Norms, Ticket};
 use crate::domain::balance::{Balancer, Choice, Picked, Usable, View, Weights};
 
-/// The endpoints among which one is chosen, as their owner keeps them.
+/// The endpoints to choose from, as the caller keeps them.
 pub trait Tier {
-    /// How often each is drawn; also says how many there are.
+    /// Their weights, and their number.
     fn weights(&self) -> &Weights;
 
-    /// How one is doing.
+    /// The health of one endpoint.
     fn health(&self, at: usize) -> &Health;
 }
 
-/// How endpoints of a cluster are chosen and ejected.
+/// How endpoints of a cluster are selected and ejected.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Policy {
-    /// How one is chosen.
+    /// How one is selected.
     pub balancer: Balancer,
     /// When one is ejected, and for how long.
     pub breaker: breaker::Policy,
 }
 
-/// An endpoint for one request.
+/// The endpoint for one request.
 #[derive(Debug)]
 pub struct Selected {
-    /// Which.
+    /// Its index.
     pub at: usize,
-    /// The right to use it.
+    /// The permission to use it.
     pub ticket: Ticket,
-    /// Whether the breakers had a say.
+    /// Whether breakers were respected.
     pub choice: Choice,
 }
 
-/// Chooses one endpoint of `tier`; nothing if there is none. Those that earlier attempts of the same request `tried` come
-/// last, and of these the `last` one. `score` says how high each ranks for the client, where that decides.
+/// Selects one endpoint of `tier`; none if it is empty. Those that earlier attempts of the same request `tried` come
+/// last, and of these the `last` one. `score` is the rank of each for the client, if the balancer needs it.
 pub fn select<T: Tier>(
     tier: &T,
     norms: &Norms,
@@ -49,7 +49,7 @@ pub fn select<T: Tier>(
         let view = tier.health(at).view(now, tier.weights().weight(at), norms, &policy.breaker);
         if tried(at) { View { usable: Usable::No, ..view } } else { view }
     };
-    // A probe may be taken by another worker between the look and the choice: look again, a few times.
+    // Another worker may take a probe between the look and the choice: retry a few times.
     for _ in 0..3 {
         let mut picked = policy.balancer.pick(tier.weights(), last, rng, &score, view)?;
         if picked.choice == Choice::Forced && tried(picked.index) {
@@ -77,7 +77,7 @@ fn selected(picked: Picked, begun: (Permit, f64), now: Instant) -> Selected {
     Selected { at: picked.index, ticket: Ticket::new(begun, now, picked.trial), choice: picked.choice }
 }
 
-/// Any of those that were not tried, each as likely as the others.
+/// Any of those not tried yet, with equal probability.
 fn untried(len: usize, tried: impl Fn(usize) -> bool, rng: &mut fastrand::Rng) -> Option<usize> {
     let count = (0..len).filter(|&at| !tried(at)).count();
     let nth = (count > 0).then(|| rng.usize(..count))?;

@@ -6,7 +6,7 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const OK: Outcome = Outcome::Answered(200);
 
-/// Endpoints with a clock that the test moves.
+/// Endpoints with a clock that the test controls.
 struct Bench {
     healths: Vec<Health>,
     weights: Weights,
@@ -53,7 +53,7 @@ impl Bench {
         .unwrap()
     }
 
-    /// A use of endpoint `at`, whatever the balancer would say.
+    /// A request to endpoint `at`, bypassing the balancer.
     fn ticket(&mut self, at: usize) -> Ticket {
         let begun = self.healths[at].begin(self.now, &self.norms, &self.policy.breaker);
         Ticket::new(begun, self.now, None)
@@ -71,7 +71,7 @@ impl Bench {
         finished
     }
 
-    /// One request, one after the other; returns who got it.
+    /// One request at a time; returns the endpoint that got it.
     fn request(&mut self, serve: impl Fn(usize) -> (Duration, Outcome)) -> usize {
         let Selected { at, ticket, .. } = self.select(&[]);
         let (took, outcome) = serve(at);
@@ -163,7 +163,7 @@ fn a_tunnel_that_has_lived_works_and_may_fail_all_the_same() {
         if failures == 5 {
             break;
         }
-        // It begins the count anew, long before its end.
+        // It restarts the count, long before it ends.
         let mut ticket = bench.ticket(0);
         let health = &bench.healths[0];
         let scene = Scene { tier: &bench, health, norms: &bench.norms, policy: &bench.policy.breaker };
@@ -292,7 +292,7 @@ fn a_restored_endpoint_begins_anew() {
 
 #[test]
 fn the_cost_of_a_pick_does_not_grow_with_the_number_of_endpoints() {
-    // Counted, not timed: how many endpoints are looked at.
+    // Counts, instead of timing, how many endpoints are looked at.
     struct Counted<'a>(&'a Bench, std::cell::Cell<usize>);
     impl Tier for Counted<'_> {
         fn weights(&self) -> &Weights {
@@ -329,7 +329,7 @@ fn lingering_requests_weigh_as_much_over_time_as_those_that_were_served() {
     let mut sum = 0.0;
     for step in 0..20_000u32 {
         let now = start + step * MS / 10;
-        // A refusal every 10 ms, of requests that take 20: two are there at any time.
+        // A refusal every 10 ms, of requests that take 20 ms: two are in flight at any time.
         if step % 100 == 0 {
             lingering.add(now, Duration::ZERO, hold);
         }
@@ -380,7 +380,7 @@ fn an_endpoint_in_doubt_is_left_alone_while_there_is_another() {
     for _ in 0..100 {
         assert_ne!(bench.request(|_| (MS, OK)), 1);
     }
-    // With all of them in doubt, somebody is asked.
+    // If all of them are in doubt, one is picked anyway.
     for at in [0, 2] {
         bench.healths[at].doubts().add();
     }

@@ -1,4 +1,4 @@
-//! The right to use one endpoint once, and what its use says of the endpoint.
+//! The permission to use one endpoint once, and the report of its outcome.
 
 use std::time::{Duration, Instant};
 
@@ -8,52 +8,52 @@ use super::probation::Probation;
 use super::{ALIKE, Health, Norms, Tier};
 use crate::domain::outcome::{Outcome, Sign};
 
-/// How many endpoints are asked whether they are to be relied on.
+/// How many endpoints are checked for being usable.
 const ASKED: usize = 64;
 
-/// The right to use one endpoint once. Whoever holds it calls [`Ticket::finish`] once, and then drops it.
+/// The permission to use one endpoint once. The holder calls [`Ticket::finish`] once, and then drops it.
 #[derive(Debug)]
 pub struct Ticket {
-    /// Until the breaker has been told.
+    /// Set until the breaker has its verdict.
     permit: Option<Permit>,
     started: Instant,
-    /// What its beginning took from the cost of refusals.
+    /// How much its start reduced the cost of refusals.
     eased: f64,
-    /// If the endpoint was worse than another when it was chosen: what the other's latency was, in nanoseconds.
+    /// For a trial: the latency of the endpoint it was compared with, in nanoseconds.
     trial: Option<f64>,
-    /// Once the answer's head is here.
+    /// Set when the answer's head has arrived.
     answered: Option<Outcome>,
 }
 
-/// What the end of a use came to.
+/// The result of a finished ticket.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished {
     /// How it counts.
     pub outcome: Outcome,
-    /// What it said of the endpoint.
+    /// The verdict on the endpoint.
     pub verdict: Verdict,
-    /// What the breaker did.
+    /// The change of the breaker's state.
     pub transition: Option<Transition>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Where a ticket is used.
+/// The context of a ticket.
 #[derive(Clone, Copy)]
 pub struct Scene<'a, T> {
-    /// The endpoints among which this one was chosen, or those that are there now.
+    /// The endpoints that this one was chosen from, or the current ones.
     pub tier: &'a T,
-    /// How the endpoint is doing.
+    /// The health of the endpoint.
     pub health: &'a Health,
-    /// What is normal in its cluster.
+    /// The norms of its cluster.
     pub norms: &'a Norms,
     /// When endpoints are ejected.
     pub policy: &'a breaker::Policy,
 }
 
 impl<T> Scene<'_, T> {
-    /// Whether the tier has another endpoint to rely on. Of many only some are asked: were all of them out, each
-    /// failure would have to ask each of them.
+    /// Whether the tier has another usable endpoint. Only some of many are checked: if all were ejected, each failure
+    /// would have to check each of them.
     fn has_another(&self, rng: &mut fastrand::Rng) -> bool
     where
         T: Tier,
@@ -70,29 +70,29 @@ impl Ticket {
         Self { permit: Some(permit), started, eased, trial, answered: None }
     }
 
-    /// When it was given.
+    /// When it was issued.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// What the answer's head said, once it is here.
+    /// The outcome by the answer's head, once that has arrived.
     pub fn outcome(&self) -> Option<Outcome> {
         self.answered
     }
 
-    /// Whether the endpoint was worse than another when it was chosen.
+    /// Whether this is a trial of an endpoint on probation.
     pub fn is_trial(&self) -> bool {
         self.trial.is_some()
     }
 
-    /// Whether the breaker decides by this use whether the endpoint is restored.
+    /// Whether its outcome decides whether the breaker restores the endpoint.
     pub fn is_probe(&self) -> bool {
         matches!(self.permit, Some(Permit::Probe(..) | Permit::Forced(_)))
     }
 
-    /// The head of the answer is here, or a tunnel has lived for a while. Latency is measured to this point: how long a body
-    /// takes is the body's. A failure, and the result of a probe, reach the breaker now, since a body may stream for
-    /// hours; anything else at the end, because an answer cut short is a failure whatever its status said.
+    /// The head of the answer has arrived, or a tunnel has lived for a while. Latency is measured up to here, without
+    /// the body. A failure, and the result of a probe, reach the breaker now, since a body may stream for hours; any
+    /// other outcome at the end, because a truncated answer is a failure whatever its status.
     pub fn answered(
         &mut self,
         now: Instant,
@@ -110,16 +110,16 @@ impl Ticket {
             false => None,
         };
         if lives && matches!(permit, Some(Permit::Normal(_))) {
-            // How it ends may still be its endpoint's failure.
+            // Its end may still be a failure of the endpoint.
             self.permit = permit;
         }
         self.observe(now, outcome, scene);
         transition
     }
 
-    /// The use is over.
+    /// The request or tunnel has ended.
     pub fn finish(&mut self, now: Instant, outcome: Outcome, scene: &Scene<'_, impl Tier>) -> Finished {
-        // A failure that the breaker has heard of stays one when its client leaves before the body's end.
+        // A failure that the breaker has counted stays one if the client leaves before the end of the body.
         let failed = self.answered.filter(|it| it.verdict() == Verdict::Failure);
         let outcome = if outcome == Outcome::Abandoned { failed.unwrap_or(outcome) } else { outcome };
         let took = now.saturating_duration_since(self.started);
@@ -137,7 +137,7 @@ impl Ticket {
         Finished { outcome, verdict, transition, took }
     }
 
-    /// The endpoint asks to be left alone for so long (`Retry-After`), which it is for `most` at most.
+    /// The endpoint asks to be left alone for `wait` (`Retry-After`), limited to `most`.
     pub fn leave_alone(&self, now: Instant, wait: Duration, most: Duration, scene: &Scene<'_, impl Tier>) {
         scene.health.inner.lock().refusals.leave_alone(now, wait.min(most));
     }
@@ -188,7 +188,7 @@ impl Ticket {
         }
     }
 
-    /// Tells the breaker, once.
+    /// Gives the verdict to the breaker, once.
     fn judge(
         &mut self,
         now: Instant,
@@ -203,14 +203,15 @@ impl Ticket {
         let Some(permit) = self.permit.take() else { return (verdict, None) };
         let mut peers = Peers::Usable;
         if verdict == Verdict::Failure {
-            // Only a failure asks about the others, and must not hold this endpoint's lock while it does.
+            // Only failures look at the other endpoints, and must not hold this endpoint's lock meanwhile.
             let mut rng = scene.health.inner.lock().rng.fork();
             peers = if scene.has_another(&mut rng) { Peers::Usable } else { Peers::None };
         }
         let inner = &mut *scene.health.inner.lock();
         let transition = inner.breaker.end(now, permit, verdict, peers, (policy, &mut inner.rng));
         if transition.is_some() {
-            // What is known of it is made of failures. It is the breaker's business while it is out, and then begins anew.
+            // Its estimate was measured on failures. While it is ejected, only the breaker matters; then the estimate
+            // is reset.
             inner.latency.forget();
             inner.refusals.forget();
             inner.probation = Probation::default();
@@ -218,12 +219,12 @@ impl Ticket {
         (verdict, transition)
     }
 
-    /// What a tunnel says to the breaker depends on what is normal.
+    /// The verdict on a tunnel depends on the norms of the cluster.
     fn judge_tunnel(&self, outcome: Outcome, scene: &Scene<'_, impl Tier>) -> Verdict {
         let odd = scene.norms.refusals_are_odd();
         let inner = scene.health.inner.lock();
         match outcome {
-            // Where the tunnels of all end within a moment, that is how the protocol is.
+            // If tunnels end early at all endpoints, that is the protocol.
             Outcome::EndedEarly if !odd => Verdict::Success,
             Outcome::EndedEarly if !inner.refusals.are_many() && !self.is_probe() => Verdict::Unknown,
             Outcome::Carried if !inner.refusals.are_older_than(self.started) => Verdict::Unknown,

@@ -1,26 +1,26 @@
-//! Waiting times that double, and of which half is random.
+//! Exponential backoff with equal jitter.
 //!
-//! Randomness keeps the many weirs of a cluster, which saw the same endpoint fail at the same moment, from
-//! all coming back to it at the same moment. Half of each step is fixed, so that waiting never shrinks to
-//! nothing by chance: "equal jitter" (Brooker, "Exponential Backoff And Jitter", 2015).
+//! Jitter prevents the many weirs of a cluster, which saw the same endpoint fail at the same moment, from all retrying
+//! at the same moment. Half of each step is fixed, so that a wait is never close to zero: "equal jitter" (Brooker,
+//! "Exponential Backoff And Jitter", 2015).
 
 use std::time::Duration;
 
-/// An equal-jittered exponential backoff, as linkerd's failure accrual uses by default.
+/// An exponential backoff with equal jitter, as in linkerd's default failure accrual.
 ///
-/// Step 0 waits between `min` and 1.5 times that; step n waits between `min`·2ⁿ⁻¹ and `min`·2ⁿ, until that would pass
-/// `max`, and from then on between half of `max` and `max`, but never less than `min`. Finagle waits exactly `min` at
-/// first and exactly `max` at last, which would bring back the convoy that the randomness is to prevent.
+/// Step 0 waits between `min` and 1.5 times that; step n waits between `min`·2ⁿ⁻¹ and `min`·2ⁿ while that is at most
+/// `max`, then between half of `max` and `max`, but never less than `min`. Finagle's first wait is exactly `min` and
+/// its last ones exactly `max`, which would synchronize the retries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The shortest waiting time, and about the first.
+    /// The shortest wait, and approximately the first.
     pub min: Duration,
-    /// The longest waiting time; it wins where `min` is longer.
+    /// The longest wait; it applies even if `min` is longer.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// How long to wait after `step` earlier waits.
+    /// The wait after `step` earlier waits.
     pub fn delay(&self, step: u32, rng: &mut fastrand::Rng) -> Duration {
         let (least, most) = match step.checked_sub(1) {
             None => (self.min, self.min.saturating_add(self.min / 2)),
@@ -33,7 +33,7 @@ impl Backoff {
         least + most.saturating_sub(least).mul_f64(rng.f64())
     }
 
-    /// `wait`, begun by another backoff, within the bounds of this one.
+    /// `wait`, chosen by another backoff, within the bounds of this one.
     pub fn bound(&self, wait: Duration) -> Duration {
         wait.max(self.min).min(self.max)
     }

@@ -1,23 +1,23 @@
-//! What follows an attempt: its answer is passed on, the request is tried again, or it fails.
+//! What follows an attempt: its answer is forwarded, the request is tried again, or it fails.
 
 use std::time::Duration;
 
 use super::{Next, Tries};
 
-/// How far a request came in an attempt.
+/// How far an attempt got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// The endpoint is one that weir does not connect to. That is no matter of which endpoint is asked.
+    /// weir does not connect to this endpoint. Another endpoint would not change that.
     Refused,
-    /// There was no connection. The request is where it was, and no endpoint has seen anything.
+    /// No connection. The request was not sent, and no endpoint has seen anything.
     Nobody,
-    /// Not a byte of it was sent. It is where it was, and may go elsewhere whatever it is.
+    /// No byte of the request was sent. Any request may be sent elsewhere.
     Unsent,
-    /// It was sent, and no byte of an answer came: for all anyone knows, it was not seen.
+    /// It was sent, and no byte of an answer arrived: the endpoint may not have seen it.
     Unanswered,
-    /// Some came, or the endpoint had all its time: it was seen, and must not be repeated.
+    /// Part of an answer arrived, or the endpoint's time ran out: it may have been processed, and must not be repeated.
     Answering,
-    /// The head of an answer is here, or the connection that was asked for.
+    /// The head of an answer arrived, or the requested connection was established.
     Answered,
 }
 
@@ -28,14 +28,14 @@ pub enum Judgement {
     Reply,
     /// Another attempt follows after this time.
     Retry(Duration),
-    /// There is none: the client gets the fault of the last one.
+    /// No further attempt: the client gets the fault of the last one.
     Fail,
 }
 
-/// Judges an attempt that came so far and took so long, as one of `tries`. `others` says whether there is an endpoint that
-/// was not tried; it is asked only where that matters.
+/// Judges an attempt of `tries` that got this far and took this long. `others` says whether there is an untried
+/// endpoint; it is called only if that matters.
 ///
-/// What was never sent may go elsewhere; what was sent may only if repeating it changes nothing (RFC 9110 §9.2.2).
+/// A request that was not sent may be sent elsewhere; one that was sent may only if it is idempotent (RFC 9110 §9.2.2).
 pub fn judge(
     tries: &mut Tries,
     reached: Reached,

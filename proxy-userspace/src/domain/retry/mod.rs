@@ -1,4 +1,4 @@
-//! Trying again: whether ([`judge`]), how often ([`Tries`]), and how long to wait before a probe ([`Backoff`]).
+//! Retries: whether ([`judge`]), how often ([`Tries`]), and how long to wait before a probe ([`Backoff`]).
 
 mod backoff;
 mod judge;

@@ -1,17 +1,17 @@
-//! How often a request may be tried.
+//! The limits on the attempts of one request.
 //!
-//! An endpoint that was reached may have done something with the request, and what is tried again costs it work: so
-//! attempts that reached one are limited by their number. One that did not take the connection has seen nothing, and
-//! being refused takes no time: those are limited by the time they take together, or seven dead endpoints of
-//! eight would fail a request that the eighth would answer.
+//! An endpoint that was reached may have processed the request, and a retry costs it work: attempts that reach an
+//! endpoint are limited by number. An endpoint that refused the connection has seen nothing, and refusals are fast:
+//! these attempts are limited by their total time. Otherwise seven dead endpoints of eight would fail a request that
+//! the eighth would answer.
 
 use std::time::Duration;
 
-/// After so many connects that failed, each further one waits a little first: so a service of a thousand dead endpoints
-/// costs a request no thousand connects at once.
+/// After this many failed connects, a short wait precedes each further one: so a service of a thousand dead endpoints
+/// does not cost a request a thousand connects at once.
 const AT_ONCE: u32 = 8;
 
-/// The first of those waits; each is twice the last one.
+/// The first of those waits; each further one doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The longest of those waits.
@@ -25,41 +25,41 @@ pub struct Tries {
     reached: usize,
     /// Attempts that reached none.
     unreached: usize,
-    /// How often the request may be sent again after it was sent.
+    /// How often the request may be sent again after it was sent once.
     repeats: u8,
-    /// What is left for attempts that reach none.
+    /// The remaining time for attempts that reach none.
     connecting: Duration,
 }
 
-/// Whether there is another attempt.
+/// Whether another attempt follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// At once.
     Now,
     /// After this time.
     After(Duration),
-    /// There is none.
+    /// No further attempt.
     Never,
 }
 
 impl Tries {
-    /// A request that may reach `attempts` endpoints, may be sent again `repeats` times after it was sent, and may take
-    /// `connecting` altogether to be refused by others.
+    /// A request that may reach `attempts` endpoints, may be sent again `repeats` times after it was sent, and may
+    /// spend at most `connecting` in total on failed connects.
     pub fn new(attempts: usize, repeats: u8, connecting: Duration) -> Self {
         Self { attempts, reached: 0, unreached: 0, repeats, connecting }
     }
 
-    /// How long the next connect may take, if none may take longer than `limit`.
+    /// The time limit for the next connect, at most `limit`.
     pub fn connect(&self, limit: Duration) -> Duration {
         limit.min(self.connecting)
     }
 
-    /// How long all connects that are still to come may take.
+    /// The remaining time for all further connects.
     pub fn left(&self) -> Duration {
         self.connecting
     }
 
-    /// Whether the request may be sent again when the next attempt sends it and no answer comes.
+    /// Whether the request may be sent again if the next attempt sends it and no answer arrives.
     pub fn may_repeat(&self) -> bool {
         self.repeats > 0 && self.reached + 1 < self.attempts
     }
@@ -75,14 +75,14 @@ impl Tries {
         }
     }
 
-    /// An attempt failed at an endpoint that it had reached.
+    /// An attempt failed at an endpoint that was reached.
     pub fn reached(&mut self) -> Next {
         self.reached += 1;
         if self.reached < self.attempts { Next::Now } else { Next::Never }
     }
 
-    /// There was no connection, which took so long to find out. `others` says whether there is an endpoint that was not
-    /// tried: one that was tried is tried again only as often as `attempts` says.
+    /// A connect failed after `took`. `others` says whether there is an untried endpoint; retries of tried ones are
+    /// limited by `attempts`.
     pub fn unreached(&mut self, took: Duration, others: bool) -> Next {
         self.unreached += 1;
         self.connecting = self.connecting.saturating_sub(took);

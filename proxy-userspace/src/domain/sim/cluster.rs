@@ -1,7 +1,7 @@
-//! A cluster as the proxy keeps one, less the sockets: endpoints, and which of them are known.
+//! A cluster as in the proxy, without sockets: endpoints, and which of them are known.
 //!
-//! What decides is the product's own: [`select`], [`Ticket`], [`Health`] and [`Norms`]. Here is only the list of endpoints,
-//! which the product keeps in its `Members`.
+//! The decisions are the product's own code: [`select`], [`Ticket`], [`Health`] and [`Norms`]. Only the list of
+//! endpoints is here, which the product keeps in its `Members`.
 
 use super::server::Server;
 use crate::domain::balance::{Choice, Usable, Weights};
@@ -10,16 +10,16 @@ use crate::domain::health::{Health, Norms, Policy, Scene, Selected, Ticket, Tier
 use crate::domain::outcome::Outcome;
 use std::time::{Duration, Instant};
 
-/// One endpoint. It keeps its number when others leave.
+/// One endpoint. It keeps its number if others leave.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) server: Server,
     pub(super) weight: f64,
     pub(super) presence: Presence,
     pub(super) health: Health,
-    /// What becomes of the next request, whatever the server is.
+    /// The result of the next request, independent of the server.
     pub(super) once: Option<(Outcome, Duration)>,
-    /// When each probe under way began.
+    /// When each current probe began.
     pub(super) probes: Vec<Instant>,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum Presence {
     Gone,
 }
 
-/// The right to use an endpoint once.
+/// The permission to use an endpoint once.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) endpoint: usize,
@@ -45,7 +45,7 @@ pub(super) struct Cluster {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) policy: Policy,
     norms: Norms,
-    /// The numbers of the endpoints that are known, and their weights.
+    /// The numbers and weights of the known endpoints.
     tier: Vec<usize>,
     weights: Weights,
 }
@@ -101,13 +101,13 @@ impl Cluster {
         self.tier.iter().map(|&number| (number, &self.endpoints[number]))
     }
 
-    /// How many but `avoid` let a request through.
+    /// How many endpoints, except `avoid`, let a request through.
     pub(super) fn admitting(&self, now: Instant, avoid: Option<usize>) -> usize {
         let others = self.known().filter(|(number, _)| Some(*number) != avoid);
         others.filter(|(_, it)| it.health.usable(now, &self.policy.breaker) == Usable::Yes).count()
     }
 
-    /// Leases an endpoint; `avoid` is the one that an earlier attempt used.
+    /// Leases an endpoint; `avoid` is the one used by an earlier attempt.
     pub(super) fn lease(
         &mut self,
         now: Instant,
@@ -134,7 +134,7 @@ impl Cluster {
         transition
     }
 
-    /// Gives a lease back.
+    /// Returns a lease.
     pub(super) fn finish(&mut self, now: Instant, mut lease: Lease, outcome: Outcome) -> Option<Transition> {
         let health = &self.endpoints[lease.endpoint].health;
         let scene = Scene { tier: self, health, norms: &self.norms, policy: &self.policy.breaker };

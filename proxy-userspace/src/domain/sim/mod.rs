@@ -1,22 +1,22 @@
-//! Simulated clusters: the product's own choice of endpoints, and what it learns from them, over endpoints that are not real.
+//! Simulated clusters: the product's own balancing and health code with simulated endpoints.
 //!
-//! Virtual time, one random source, one queue of events: the same seed gives the same run, to the last
-//! choice. After every event the [`World`](world::World) checks what must hold in any run; each scenario in
-//! [`tests`] then asks of the whole run what a user was promised. Every scenario runs with many seeds. A
-//! failure names its seed, and `WEIR_SIM_SEED=n cargo test sim` runs that one alone.
+//! Virtual time, one random source, one event queue: the same seed gives exactly the same run. After every event the
+//! [`World`](world::World) checks the invariants; each scenario in [`tests`] then checks what users were promised for
+//! the whole run. Every scenario runs with many seeds. A failure names its seed, and `WEIR_SIM_SEED=n cargo test sim`
+//! runs only that one.
 //!
-//! Deliberately absent: sockets, pools, concurrency between workers. What two workers may do to one breaker
-//! in an unlucky order is in the breaker's own tests.
+//! Not here: sockets, pools, concurrency between workers. Races of two workers on one breaker are in the breaker's own
+//! tests.
 
 mod cluster;
 mod server;
 mod tests;
 mod world;
 
-/// How many seeds a scenario runs with.
+/// The number of seeds for a scenario.
 const SEEDS: u64 = 12;
 
-/// How many a scenario runs with that is a table of scenarios.
+/// The number of seeds for a table of scenarios.
 const FEW: u64 = 4;
 
 /// Runs a scenario with every seed, or with the one in `WEIR_SIM_SEED`.
@@ -24,7 +24,7 @@ fn with_seeds(scenario: impl Fn(u64) + std::panic::RefUnwindSafe) {
     with(SEEDS, scenario);
 }
 
-/// The same for each scenario of a table.
+/// As [`with_seeds`], for each scenario of a table.
 fn with_few_seeds(scenario: impl Fn(u64) + std::panic::RefUnwindSafe) {
     with(FEW, scenario);
 }

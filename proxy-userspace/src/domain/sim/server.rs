@@ -1,22 +1,22 @@
-//! What a simulated endpoint does with a request.
+//! The behaviour of a simulated endpoint.
 
 use crate::domain::outcome::Outcome;
 use std::time::Duration;
 
-/// How an endpoint behaves until told otherwise.
+/// The behaviour of an endpoint until it is changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Server {
-    /// The mean time of an answer while it is not overloaded: half of it fixed, half exponential.
+    /// The mean time of an answer without overload: half fixed, half exponential.
     mean: Duration,
-    /// How many requests it works on at a time; with more, all of them take longer in proportion.
+    /// How many requests it processes at a time; with more, all take proportionally longer.
     capacity: usize,
-    /// What becomes of a request.
+    /// The usual outcome of a request.
     usual: Outcome,
-    /// What becomes of so many of a thousand requests instead, and after what time.
+    /// For this many requests of a thousand: another outcome, and its time.
     odd: (u32, Outcome, Duration),
 }
 
-/// How long a refused connection or an immediate error takes.
+/// The time of a refused connection or an immediate error.
 const AT_ONCE: Duration = Duration::from_micros(50);
 
 /// How long the proxy waits for an answer.
@@ -29,43 +29,43 @@ pub(super) fn up(millis: u64) -> Server {
     micros(millis * 1000)
 }
 
-/// The same, in microseconds.
+/// As [`up`], in microseconds.
 pub(super) fn micros(mean: u64) -> Server {
     Server { mean: Duration::from_micros(mean), capacity: 16, usual: OK, odd: (0, OK, AT_ONCE) }
 }
 
-/// Carries tunnels that live so long on average.
+/// Carries tunnels with this mean lifetime.
 pub(super) fn carrying(millis: u64) -> Server {
     Server { usual: Outcome::Carried, capacity: usize::MAX, ..up(millis) }
 }
 
-/// Refuses connections at once: no process, but a machine.
+/// Refuses connections at once: the machine runs, the process does not.
 pub(super) fn refusing() -> Server {
     up(1).with(1000, Outcome::ConnectFailed)
 }
 
-/// Answers nothing: no machine.
+/// Does not answer: the machine is gone.
 pub(super) fn hanging() -> Server {
     Server { odd: (1000, Outcome::Timeout, TIMEOUT), ..up(1) }
 }
 
 impl Server {
-    /// So many requests of a thousand end like this, and at once.
+    /// This many requests of a thousand end with `outcome`, at once.
     pub(super) fn with(self, permille: u32, outcome: Outcome) -> Self {
         Self { odd: (permille, outcome, AT_ONCE), ..self }
     }
 
-    /// So many answers of a thousand take this long.
+    /// This many answers of a thousand take this long.
     pub(super) fn stalling(self, permille: u32, stall: Duration) -> Self {
         Self { odd: (permille, self.usual, stall), ..self }
     }
 
-    /// Works on so many requests at a time.
+    /// Processes this many requests at a time.
     pub(super) fn capacity(self, capacity: usize) -> Self {
         Self { capacity, ..self }
     }
 
-    /// How and after what time a request ends that begins with `in_flight` others.
+    /// The outcome and the time of a request that starts with `in_flight` others.
     pub(super) fn serve(self, in_flight: usize, rng: &mut fastrand::Rng) -> (Outcome, Duration) {
         let (permille, outcome, time) = self.odd;
         if rng.u32(..1000) < permille {

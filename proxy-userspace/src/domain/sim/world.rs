@@ -1,4 +1,4 @@
-//! The clock, the clients, and what must hold whatever happens.
+//! The clock, the clients, and the invariants.
 
 use super::cluster::{Cluster, Lease};
 use super::server::Server;
@@ -10,63 +10,63 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 
-/// How many endpoints a request tries before its client sees a failure.
+/// How many endpoints a request tries before its client gets a failure.
 const ATTEMPTS: usize = 2;
 
-/// A cluster, its clients, and all that is going to happen.
+/// A cluster, its clients, and all scheduled events.
 pub(super) struct World {
     pub(super) cluster: Cluster,
     pub(super) record: Record,
     rng: fastrand::Rng,
     start: Instant,
     now: Instant,
-    /// When requests come.
+    /// When requests start.
     arrivals: Arrivals,
-    /// How many requests of a thousand are given up by their clients.
+    /// How many requests of a thousand are aborted by their clients.
     pub(super) impatience: u32,
     events: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
-    /// Requests begun and not ended.
+    /// Requests in flight.
     open: HashMap<u64, Lease>,
 }
 
-/// When requests come.
+/// When requests start.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Arrivals {
-    /// At random, so long after each other on average, as of many clients that know nothing of each other.
+    /// At random with this mean interval, as with many independent clients.
     Every(Duration),
-    /// One client, who asks when it has its answer.
+    /// One client, which sends a request when it has the last answer.
     Sequential,
 }
 
-/// What happened.
+/// The record of a run.
 #[derive(Default)]
 pub(super) struct Record {
-    /// Every attempt: when it began, and at which endpoint.
+    /// Every attempt: when it began, and its endpoint.
     pub(super) attempts: Vec<(Duration, usize)>,
-    /// Every end of an attempt that had one, with its endpoint.
+    /// Every end of an attempt that had an outcome, with its endpoint.
     pub(super) outcomes: Vec<(Duration, usize, Outcome)>,
-    /// When a client saw a failure.
+    /// When a client got a failure.
     pub(super) failures: Vec<Duration>,
-    /// Every change of a breaker's mind.
+    /// Every transition of a breaker.
     pub(super) transitions: Vec<(Duration, usize, Transition)>,
-    /// When the breakers were ignored.
+    /// When breakers were ignored.
     pub(super) forced: Vec<Duration>,
-    /// The most requests an endpoint ever had in flight, since the record was last cleared.
+    /// The most requests in flight at each endpoint since the record was cleared.
     pub(super) crowd: Vec<usize>,
 }
 
 struct Scheduled {
     at: Instant,
-    /// Breaks ties, in the order of scheduling.
+    /// The tie-breaker: the order of scheduling.
     number: u64,
     event: Event,
 }
 
 enum Event {
-    /// A client asks.
+    /// A client sends a request.
     Ask,
-    /// An attempt ends; no outcome if its client gave up.
+    /// An attempt ends; without an outcome if its client aborted it.
     End { number: u64, outcome: Option<Outcome>, attempt: usize },
     /// A tunnel has lived for a moment.
     Lived { number: u64 },
@@ -75,12 +75,12 @@ enum Event {
 }
 
 impl World {
-    /// A world of endpoints of weight 1, with a request every `pace` on average.
+    /// Endpoints of weight 1, with a request every `pace` on average.
     pub(super) fn new(seed: u64, servers: &[Server], pace: Duration) -> Self {
         Self::with(seed, servers, Arrivals::Every(pace))
     }
 
-    /// A world of endpoints of weight 1.
+    /// Endpoints of weight 1.
     pub(super) fn with(seed: u64, servers: &[Server], arrivals: Arrivals) -> Self {
         let start = Instant::now();
         let mut world = Self {
@@ -110,18 +110,18 @@ impl World {
         &mut self.rng
     }
 
-    /// Has something happen so many seconds after the start.
+    /// Schedules `act` at this second after the start.
     pub(super) fn at(&mut self, second: u64, act: impl FnOnce(&mut Self) + 'static) {
         let wait = (self.start + Duration::from_secs(second)).saturating_duration_since(self.now);
         self.schedule(wait, Event::Act(Box::new(act)));
     }
 
-    /// Runs until so many seconds after the start.
+    /// Runs until this second after the start.
     pub(super) fn run(&mut self, until: u64) {
         self.run_to(self.start + Duration::from_secs(until));
     }
 
-    /// Runs on for so long.
+    /// Runs for this time.
     pub(super) fn run_for(&mut self, time: Duration) {
         self.run_to(self.now + time);
     }
@@ -248,7 +248,7 @@ impl World {
 }
 
 impl Record {
-    /// How many attempts each endpoint got between two seconds, as parts of all of them.
+    /// The share of attempts of each endpoint between two seconds.
     pub(super) fn shares(&self, from: u64, to: u64) -> Vec<f64> {
         let span = Duration::from_secs(from)..Duration::from_secs(to);
         let mut counts = Vec::new();
@@ -262,7 +262,7 @@ impl Record {
         counts.into_iter().map(|count| count / all.max(1.0)).collect()
     }
 
-    /// How many attempts an endpoint got between two seconds.
+    /// The number of attempts at an endpoint between two seconds.
     pub(super) fn count(&self, endpoint: usize, from: u64, to: u64) -> usize {
         let span = Duration::from_secs(from)..Duration::from_secs(to);
         self.attempts.iter().filter(|(at, number)| *number == endpoint && span.contains(at)).count()

@@ -1,26 +1,24 @@
-//! What is spoken on a connection, told from its first bytes.
+//! Protocol detection from the first bytes of a connection.
 //!
-//! An application that was diverted said nothing of its protocol, and it may be any. Calling HTTP something
-//! that is not would break that application, while calling opaque something that is HTTP only costs it
-//! routing by request. So HTTP/1 is named when the request line's version has been seen and its line
-//! ends, and not on a familiar method alone: memcached has `get`, NATS `CONNECT`, Redis, SIP and RTSP lines of
-//! three words.
+//! A diverted application did not declare its protocol, and it may be any. To mistake another protocol for HTTP would
+//! break the application, while to mistake HTTP for opaque only costs it routing per request. So HTTP/1 is reported
+//! only after the version in the request line and the end of the line, and not after a known method alone: memcached
+//! has `get`, NATS `CONNECT`, and Redis, SIP and RTSP have lines of three words.
 //!
-//! **The answer never changes with more bytes.** Once a prefix is decided, every continuation of it is decided
-//! the same way; so bytes may arrive in any pieces, and the caller asks again with all it has.
+//! **The result never changes with more bytes.** Once a prefix is decided, every continuation of it has the same
+//! result; so bytes may arrive in pieces of any size, and the caller calls again with all bytes so far.
 //!
-//! Deliberately absent: time, and protocols in which the server speaks first. Silence is the caller's to
-//! notice, and decides nothing here.
+//! Not here: time, and protocols in which the server speaks first. The caller handles silence; it decides nothing here.
 
 #[cfg(test)]
 mod tests;
 
-/// The most bytes looked at: a beginning that leaves it open for so long is opaque.
+/// The most bytes examined: a prefix that is still undecided at this length is opaque.
 ///
 /// RFC 9112 §3 asks recipients to support request lines of at least 8,000 octets.
 pub const SNIFF_MAX: usize = 8192;
 
-/// The longest method taken for one; the longest registered is `UPDATEREDIRECTREF` with 17 letters.
+/// The longest accepted method; the longest registered one is `UPDATEREDIRECTREF` with 17 letters.
 const METHOD_MAX: usize = 32;
 
 /// RFC 9113 §3.4.
@@ -29,7 +27,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// RFC 9112 §2.3, up to the minor version.
 const VERSION: &[u8] = b"HTTP/1.";
 
-/// What the first bytes of a connection are.
+/// The protocol of a connection's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sniffed {
     /// A TLS record that begins a ClientHello (RFC 8446 §5.1, RFC 5246 §6.2.1).
@@ -44,7 +42,7 @@ pub enum Sniffed {
     Undecided,
 }
 
-/// Tells what `bytes`, the first of a connection, begin.
+/// Detects the protocol from `bytes`, the first of a connection.
 pub fn sniff(bytes: &[u8]) -> Sniffed {
     let seen = &bytes[..bytes.len().min(SNIFF_MAX)];
     let verdict = match seen {
@@ -58,8 +56,7 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
     }
 }
 
-/// A handshake record of SSL 3.0 to TLS 1.3, not empty and of at most 2¹⁴ bytes, of which the first is
-/// the type of a ClientHello.
+/// A handshake record of SSL 3.0 to TLS 1.3, of 1 to 2¹⁴ bytes, whose first byte is the type of a ClientHello.
 fn client_hello(bytes: &[u8]) -> Sniffed {
     let fits = |position: usize, byte: u8| match position {
         0 => byte == 0x16,
@@ -92,7 +89,7 @@ fn http(bytes: &[u8]) -> Sniffed {
     }
 }
 
-/// `method SP request-target SP HTTP/1.DIGIT`, and the first byte of the end of the line.
+/// `method SP request-target SP HTTP/1.DIGIT`, and the first byte of the line's end.
 fn request_line(line: &[u8]) -> Sniffed {
     let after_method = match word(line, is_token) {
         Word::Whole { len: 1..=METHOD_MAX, rest } => rest,
@@ -111,19 +108,19 @@ fn version(bytes: &[u8]) -> Sniffed {
         None if VERSION.starts_with(bytes) => Sniffed::Undecided,
         Some([]) => Sniffed::Undecided,
         Some([b'0'..=b'9']) => Sniffed::Undecided,
-        // A bare CR or LF is for the HTTP parser to refuse: this still is HTTP, if bad HTTP.
+        // The HTTP parser rejects a bare CR or LF: this is HTTP, but invalid.
         Some([b'0'..=b'9', b'\r' | b'\n', ..]) => Sniffed::Http1,
         None | Some(_) => Sniffed::Opaque,
     }
 }
 
-/// The beginning of some bytes, up to a space.
+/// The bytes up to the first space.
 enum Word<'a> {
     /// A space follows after `len` bytes, and `rest` after the space.
     Whole { len: usize, rest: &'a [u8] },
-    /// The bytes end first.
+    /// The bytes end before a space.
     Open { len: usize },
-    /// Another byte that does not belong comes first.
+    /// An invalid byte comes before a space.
     Broken,
 }
 
@@ -140,7 +137,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What parsers accept in a request target: more than RFC 9112 §3.2 does, since browsers send more.
+/// What parsers accept in a request target: more than RFC 9112 §3.2 allows, since browsers send more.
 fn is_target(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e | 0x80..)
 }

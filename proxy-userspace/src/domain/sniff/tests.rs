@@ -138,7 +138,7 @@ fn a_request_line_of_8000_octets_is_recognised_and_an_endless_one_is_opaque() {
     check(&endless, Sniffed::Opaque);
 }
 
-/// Bytes that go some way down one of the paths before they leave it.
+/// Bytes that start like one of the protocols and then differ.
 fn beginnings() -> impl Strategy<Value = Vec<u8>> {
     let start = prop::sample::select(vec![
         &b""[..],

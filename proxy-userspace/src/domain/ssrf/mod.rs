@@ -1,18 +1,17 @@
-//! Where weir will not connect.
+//! SSRF guard: addresses that weir does not connect to.
 //!
-//! Anyone who may use weir can make it connect to an address of their choice, from the node and with the
-//! node's address: to a service that trusts loopback, to the cloud's metadata with the node's credentials,
-//! to weir itself, for ever. So an address is judged just before connecting, after every name has been
-//! resolved, and in every spelling: an IPv6 address that carries an IPv4 one (mapped, compatible, translated,
-//! NAT64, 6to4, Teredo) is refused if either is.
+//! Any client of weir can make it connect to an address of their choice, from the node and with the node's address: to
+//! a service that trusts loopback, to the cloud's metadata with the node's credentials, to weir itself in an endless
+//! loop. So an address is checked just before connecting, after name resolution, and in every spelling: an IPv6 address
+//! that embeds an IPv4 one (mapped, compatible, translated, NAT64, 6to4, Teredo) is refused if either is.
 //!
-//! What an operator wrote down in `discovery.files` was meant, and a Service may well have an endpoint in
-//! the node's own network; see [`Exempt`]. Nothing makes connecting to weir's own listeners right.
+//! Addresses that an operator wrote in `discovery.files` are allowed, and a Service may have an endpoint in the node's
+//! own network; see [`Exempt`]. Connecting to weir's own listeners is never allowed.
 //!
-//! Which addresses are this node's is not only what its interfaces carry: a route of type `local` makes a whole range so,
-//! and whoever asks here has to say what the kernel says of an address.
+//! This node's addresses are not only those of its interfaces: a route of type `local` can add a whole range, so the
+//! caller must pass the kernel's view of an address.
 //!
-//! Deliberately absent: policy, which is about who may go where; this is about where nobody may.
+//! Not here: policy, which decides who may connect where; these addresses are refused for everyone.
 
 #[cfg(test)]
 mod tests;
@@ -22,25 +21,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// What weir knows of its own node, to tell which addresses lead back to it.
+/// The addresses that lead back to this node.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalAddresses<'a> {
-    /// The addresses that the node's interfaces have.
+    /// The addresses of the node's interfaces.
     pub own: &'a [IpAddr],
-    /// Where weir itself listens; an unspecified IP stands for every address of the node, both families.
+    /// weir's own listeners; an unspecified IP means every address of the node, both families.
     pub listeners: &'a [SocketAddr],
-    /// What the operator refuses besides.
+    /// Further ranges that the operator refuses.
     pub refused: &'a [IpNet],
 }
 
-/// What speaks for a destination.
+/// The exemption of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exempt {
-    /// Nothing.
+    /// None.
     No,
-    /// An operator wrote it down in `discovery.files`: everything but weir's own listeners is allowed.
+    /// An operator wrote it in `discovery.files`: everything but weir's own listeners is allowed.
     Written,
-    /// It is the endpoint of a Service, or the address that the cluster's DNS has for one: the node's own addresses are
+    /// It is an endpoint of a Service, or the address from the cluster's DNS for one: the node's own addresses are
     /// allowed, nothing else.
     ServiceEndpoint,
 }
@@ -52,12 +51,12 @@ pub enum Refusal {
     Loopback,
     /// 169.254.0.0/16, fe80::/10.
     LinkLocal,
-    /// Where clouds hand out the node's credentials and talk to its agents: 169.254.169.254, fd00:ec2::/32 and fd20:ce::254
-    /// (Amazon's and Google's), 168.63.129.16 (Azure's), 100.100.100.200 (Alibaba's), 192.0.0.192 (Oracle's).
+    /// The metadata and agent endpoints of clouds: 169.254.169.254, fd00:ec2::/32 and fd20:ce::254 (Amazon's and
+    /// Google's), 168.63.129.16 (Azure's), 100.100.100.200 (Alibaba's), 192.0.0.192 (Oracle's).
     Metadata,
-    /// What the operator's own list has.
+    /// In the operator's list.
     Listed,
-    /// 0.0.0.0/8, ::, which the kernel takes for loopback.
+    /// 0.0.0.0/8, ::, which the kernel treats as loopback.
     Unspecified,
     /// 224.0.0.0/4, ff00::/8.
     Multicast,
@@ -65,12 +64,12 @@ pub enum Refusal {
     Broadcast,
     /// An address of this node.
     OwnAddress,
-    /// Where weir itself listens.
+    /// One of weir's own listeners.
     OwnListener,
 }
 
-/// Whether weir refuses to connect to `addr`, and why. `is_local` says whether the kernel takes an address for this node's
-/// own; it is asked only where that decides.
+/// Whether weir refuses to connect to `addr`, and why. `is_local` returns whether the kernel treats an address as this
+/// node's own; it is called only if that decides.
 pub fn refuse(
     addr: SocketAddr,
     local: LocalAddresses<'_>,
@@ -92,8 +91,8 @@ pub fn refuse(
     }
 }
 
-/// Whether weir refuses a connection that it has, from `own` to `peer`, and why: one that begins and ends at the same
-/// address has not left this node, whatever was known of that address before.
+/// Whether weir refuses an established connection from `own` to `peer`, and why: one between two equal addresses has
+/// not left this node, whatever was known of that address before.
 pub fn refuse_connected(
     own: SocketAddr,
     peer: SocketAddr,
@@ -110,7 +109,7 @@ pub fn refuse_connected(
 }
 
 impl LocalAddresses<'_> {
-    /// Whether some listener of weir's has this port.
+    /// Whether one of weir's listeners has this port.
     pub fn has_listener_at(&self, port: u16) -> bool {
         self.listeners.iter().any(|listener| listener.port() == port)
     }
@@ -124,7 +123,7 @@ impl LocalAddresses<'_> {
     }
 
     fn is_listener(&self, ip: IpAddr, port: u16, is_own: impl Fn(IpAddr) -> bool) -> bool {
-        // Connecting to an unspecified address is connecting to loopback.
+        // A connection to an unspecified address goes to loopback.
         let here = || ip.is_loopback() || ip.is_unspecified() || is_own(ip);
         self.listeners.iter().filter(|listener| listener.port() == port).any(|listener| {
             let at = listener.ip().to_canonical();
@@ -133,7 +132,7 @@ impl LocalAddresses<'_> {
     }
 }
 
-/// Why an address is refused on any node, looking at its own bits and not at those it carries.
+/// Why an address is refused on any node, ignoring an embedded IPv4 address.
 fn special(ip: IpAddr) -> Option<Refusal> {
     match ip {
         IpAddr::V4(ip) => special_v4(ip),
@@ -159,7 +158,7 @@ fn special_v6(ip: Ipv6Addr) -> Option<Refusal> {
     match ip.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some(Refusal::Unspecified),
         [0, 0, 0, 0, 0, 0, 0, 1] => Some(Refusal::Loopback),
-        // All that Amazon uses of it: time and DNS are beside the metadata. Google's is one address.
+        // The whole range that Amazon uses: it also has time and DNS. Google's is one address.
         [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254] => Some(Refusal::Metadata),
         [0xfe80..=0xfebf, ..] => Some(Refusal::LinkLocal),
         [0xff00..=0xffff, ..] => Some(Refusal::Multicast),
@@ -167,21 +166,21 @@ fn special_v6(ip: Ipv6Addr) -> Option<Refusal> {
     }
 }
 
-/// The IPv4 address that an IPv6 address carries, where its prefix says that it does.
+/// The IPv4 address embedded in an IPv6 address, according to its prefix.
 fn embedded(ip: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(ip) = ip else {
         return None;
     };
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     let carried = match ip.segments() {
-        // IPv4-mapped and IPv4-compatible: RFC 4291 §2.5.5. :: and ::1 are compatible in form only.
+        // IPv4-mapped and IPv4-compatible: RFC 4291 §2.5.5. :: and ::1 only look compatible.
         [0, 0, 0, 0, 0, 0xffff, high, low] => v4(high, low),
         [0, 0, 0, 0, 0, 0, high, low] => v4(high, low),
         // IPv4-translated: RFC 2765 §2.1.
         [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
         // The well-known prefix of NAT64: RFC 6052 §2.1.
         [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        // The prefix of NAT64 for local use, as it is used: with an IPv4 address at its end (RFC 8215, RFC 6052 §2.2).
+        // The NAT64 prefix for local use, with the IPv4 address at its end, the usual form (RFC 8215, RFC 6052 §2.2).
         [0x0064, 0xff9b, 1, .., high, low] => v4(high, low),
         // 6to4: RFC 3056 §2.
         [0x2002, high, low, ..] => v4(high, low),
@@ -206,7 +205,7 @@ impl Refusal {
         "own_listener",
     ];
 
-    /// Where its label stands in [`Refusal::LABELS`].
+    /// The index of its label in [`Refusal::LABELS`].
     pub fn slot(self) -> usize {
         match self {
             Self::Loopback => 0,

@@ -8,7 +8,7 @@ fn local(listeners: &[SocketAddr]) -> LocalAddresses<'_> {
     LocalAddresses { own: OWN, listeners, refused: &[] }
 }
 
-/// What the interfaces have is all that is local.
+/// Only the interfaces' addresses are local.
 fn nothing_else(_: IpAddr) -> bool {
     false
 }
@@ -23,7 +23,7 @@ fn check(ip: &str, exempt: Exempt, expected: Option<Refusal>) {
     assert_eq!(refuse(SocketAddr::new(ip, 80), local(&[]), exempt, nothing_else), expected, "{ip}");
 }
 
-/// Every address that is refused everywhere, with its reason.
+/// Addresses that are refused on every node, with the reason.
 const SPECIAL: &[(&str, Refusal)] = &[
     ("127.0.0.1", Refusal::Loopback),
     ("127.255.255.254", Refusal::Loopback),
@@ -49,7 +49,7 @@ const SPECIAL: &[(&str, Refusal)] = &[
     ("255.255.255.255", Refusal::Broadcast),
 ];
 
-/// Ordinary addresses, some of them neighbours of refused ones.
+/// Ordinary addresses, some of them next to refused ranges.
 const ORDINARY: &[&str] = &[
     "1.0.0.0",
     "10.0.0.8",
@@ -109,7 +109,7 @@ fn an_ipv4_address_is_refused_in_every_ipv6_spelling() {
     for &(ip, reason) in SPECIAL {
         let Ok(v4) = ip.parse::<Ipv4Addr>() else { continue };
         for v6 in spellings(v4) {
-            // These two are IPv6 addresses in their own right.
+            // These two are IPv6 addresses of their own.
             if v6 != Ipv6Addr::UNSPECIFIED && v6 != Ipv6Addr::LOCALHOST {
                 check(&v6.to_string(), Exempt::No, Some(reason));
             }
@@ -191,7 +191,7 @@ fn what_the_kernel_takes_for_local_is_refused_as_the_nodes_own_addresses_are() {
         assert_eq!(ask("10.88.1.2:4140", exempt), Some(Refusal::OwnListener));
         assert_eq!(ask("10.89.1.2:4140", exempt), None);
     }
-    // Who listens at one address only is not reached at another one.
+    // A listener at one address is not reachable at another one.
     assert_eq!(ask("10.88.1.2:9991", Exempt::Written), None);
 }
 
@@ -283,7 +283,7 @@ proptest! {
     }
 }
 
-/// Any address, half of the time one in or next to a refused range.
+/// Any address, half of the time in or next to a refused range.
 fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
     let first = prop::sample::select(vec![0u32, 10, 126, 127, 128, 169, 223, 224, 239, 255]);
     let near = (first, any::<u32>(), any::<bool>()).prop_map(|(first, low, link_local)| {

@@ -1,8 +1,8 @@
-//! When to leave an endpoint alone, and when to trust it again.
+//! Circuit breaker: when an endpoint is ejected, and when it is restored.
 //!
-//! This is linkerd's default, `io.l5d.consecutiveFailures`: five failures in a row eject an endpoint; after
-//! a backoff exactly one request, the probe, is let through; its success restores the endpoint and its
-//! failure ejects it again, for longer. What counts as a failure is the caller's to judge ([`Verdict`]).
+//! This is linkerd's default, `io.l5d.consecutiveFailures`: five consecutive failures eject an endpoint; after a
+//! backoff exactly one request, the probe, is let through; its success restores the endpoint, and its failure ejects it
+//! again, for longer. The caller decides what counts as a failure ([`Verdict`]).
 //!
 //! ```text
 //!            failures in a row, and others are usable
@@ -12,27 +12,26 @@
 //!     └──────────────────────────────────────────────────┴────────────── Probing
 //! ```
 //!
-//! **An outcome counts only in the period in which its request began.** A hundred requests may be in flight
-//! when an endpoint hangs; five time out and eject it. The other ninety-five time out later, perhaps when a
-//! probe has already found the endpoint well again, and say nothing about it. Each ejection and each
-//! restoration begins a new period; a [`Permit`] remembers its own.
+//! **An outcome counts only in the period in which its request began.** A hundred requests may be in flight when an
+//! endpoint hangs; five time out and eject it. The other ninety-five time out later, perhaps after a probe has restored
+//! the endpoint, and no longer matter. Each ejection and each restoration begins a new period; a [`Permit`] stores its
+//! own.
 //!
-//! **The last usable endpoint is never ejected.** Only the cluster knows which one that is, so it says so
-//! with each outcome ([`Peers`]). Its word is a snapshot: two endpoints that fail at the same moment may
-//! each count on the other, and both be ejected. That is harmless, because with no endpoint usable the
-//! balancer ignores breakers ([`Choice::Forced`](crate::domain::balance::Choice::Forced)), and a request so forced
-//! through restores the endpoint if it succeeds. An endpoint spared keeps its count, and is not [`usable`](Breaker::is_usable):
-//! the others may have recovered, so requests go to all of them alike until one succeeds. Its next failure ejects it, if
-//! by then another is usable.
+//! **The last usable endpoint is never ejected.** Only the cluster knows which one that is, so it passes that with each
+//! outcome ([`Peers`]). This is a snapshot: two endpoints that fail at the same moment may each count on the other, and
+//! both be ejected. That is harmless, because with no usable endpoint the balancer ignores breakers
+//! ([`Choice::Forced`](crate::domain::balance::Choice::Forced)), and a forced request that succeeds restores the
+//! endpoint. An endpoint that is kept for this reason keeps its failure count, and is not
+//! [`usable`](Breaker::is_usable): the others may have recovered, so all of them get requests until one succeeds. Its
+//! next failure ejects it, if another is usable by then.
 //!
-//! **A probe cannot block its endpoint.** If it ends without a verdict (its client left) the next request
-//! may probe at once; if it does not end, another may after [`Policy::probe`]. The first is still heard.
+//! **A probe cannot block its endpoint.** If it ends without a verdict (its client left), the next request may probe at
+//! once; if it does not end, another may probe after [`Policy::probe`]. The first one's result still counts.
 //!
-//! **The policy is an argument**, so that a changed one holds from then on for a breaker that stays as it is: a count of
-//! failures goes on, and a wait that has begun becomes no shorter than the shortest, and no longer than the longest that
-//! there is now.
+//! **The policy is an argument**, so that a changed policy applies at once and the breaker keeps its state: the failure
+//! count continues, and a running wait is kept within the new minimum and maximum.
 //!
-//! Deliberately absent: a rate of successes over a window; locks and clocks; the log.
+//! Not here: success rates over a window; locks and clocks; logging.
 
 #[cfg(test)]
 mod tests;
@@ -43,11 +42,11 @@ use std::time::{Duration, Instant};
 /// When a breaker ejects, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How many failures in a row eject an endpoint; 0 counts as 1.
+    /// How many consecutive failures eject an endpoint; 0 counts as 1.
     pub failures: u32,
-    /// How long it stays ejected: one step further after each probe that fails.
+    /// How long it stays ejected: one step more after each failed probe.
     pub backoff: Backoff,
-    /// How long a probe may take before another request may probe too.
+    /// How long a probe may take before another request may probe.
     pub probe: Duration,
 }
 
@@ -63,104 +62,104 @@ impl Default for Policy {
 pub struct Breaker {
     position: Position,
     period: Period,
-    /// Probes begun so far: tells a probe that holds the turn from one that lost it by taking too long.
+    /// Probes begun so far: distinguishes the current probe from one that took too long.
     probes: u32,
 }
 
-/// What is stored; [`State`] is this, seen at a moment.
+/// The stored state; [`State`] is derived from it for a moment.
 #[derive(Clone, Copy, Debug)]
 enum Position {
     Closed {
-        /// Failures since the last success.
+        /// Consecutive failures.
         failures: u32,
     },
     Open {
         since: Instant,
-        /// How long it was to be, by the policy of then.
+        /// The wait that was chosen by the policy at that time.
         wait: Duration,
         /// Backoff steps taken, this one included.
         steps: u32,
     },
-    /// The last probe has ended without a verdict.
+    /// The last probe ended without a verdict.
     Due { steps: u32 },
     Probing {
-        /// When the probe loses its turn.
+        /// When another request may probe.
         until: Instant,
         steps: u32,
     },
 }
 
-/// The time between two changes of mind: it ends when the endpoint is ejected or restored.
+/// The time between two transitions: it ends when the endpoint is ejected or restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(u32);
 
-/// What a breaker does at a moment.
+/// The state of a breaker at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Lets requests through.
     Closed,
     /// Ejected: lets none through.
     Open {
-        /// When it becomes due.
+        /// When a probe is due.
         until: Instant,
     },
     /// The backoff has passed: the next request is the probe.
     Due,
-    /// The probe is under way: lets no other through.
+    /// A probe is in flight: lets no other request through.
     Probing,
 }
 
-/// The right to send one request, to be given back to [`Breaker::end`].
+/// The permission to send one request, to be returned to [`Breaker::end`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
     /// The breaker was closed.
     Normal(Period),
     /// This request decides whether the endpoint is restored.
     Probe(Period, Turn),
-    /// The breaker would not have let it through. If the balancer did not force this request, another
-    /// worker took the probe first, and it should pick again.
+    /// The breaker would not have let this request through. If the balancer did not force it, another worker took the
+    /// probe first, and the caller should pick again.
     Forced(Period),
 }
 
-/// Which probe.
+/// The number of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn(u32);
 
-/// What a request says of its endpoint.
+/// What a request's outcome means for the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It works.
+    /// The endpoint works.
     Success,
-    /// It does not: a connect error, a reset, a timeout, a 5xx.
+    /// The endpoint failed: a connect error, a reset, a timeout, a 5xx.
     Failure,
-    /// Nothing: the client left, or weir itself gave up.
+    /// Unknown: the client left, or weir itself gave up.
     Unknown,
 }
 
-/// Whether the cluster has another endpoint to use, as of an outcome. Only a failure's is looked at.
+/// Whether the cluster has another endpoint to use. Used only for failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peers {
-    /// Another endpoint of the tier is [`usable`](Breaker::is_usable). One that is due for a probe does not count: it most
-    /// likely still is what it was ejected for.
+    /// Another endpoint of the tier is [`usable`](Breaker::is_usable). One that is due for a probe does not count,
+    /// since it has most likely not recovered.
     Usable,
-    /// No other is: this one must stay.
+    /// No other is usable: this one must stay.
     None,
 }
 
-/// A change of mind, for log and metrics.
+/// A change of state, for log and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// The endpoint is out, for the first time or again after a failed probe.
+    /// The endpoint is ejected, for the first time or again after a failed probe.
     Ejected {
-        /// Until it is due for a probe.
+        /// The time until a probe is due.
         retry_in: Duration,
     },
-    /// The endpoint is back. Its latency estimate should start afresh: the old one is made of failures.
+    /// The endpoint is restored. Its latency estimate should be reset, since it was measured on failures.
     Restored,
 }
 
 impl Breaker {
-    /// What the breaker does at `now`.
+    /// The state at `now`.
     pub fn state(&self, now: Instant, policy: &Policy) -> State {
         match self.position {
             Position::Closed { .. } => State::Closed,
@@ -173,12 +172,12 @@ impl Breaker {
         }
     }
 
-    /// Whether the endpoint is one to rely on: its breaker is closed, and not only because it is the last one.
+    /// Whether the endpoint is healthy: its breaker is closed, and not only because it is the last one.
     pub fn is_usable(&self, policy: &Policy) -> bool {
         matches!(self.position, Position::Closed { failures } if failures == 0 || failures < policy.failures)
     }
 
-    /// A request is about to be sent. The first one that begins when a probe is due is that probe.
+    /// A request is about to be sent. The first one that begins when a probe is due becomes the probe.
     pub fn begin(&mut self, now: Instant, policy: &Policy) -> Permit {
         match (self.state(now, policy), self.position) {
             (
@@ -194,7 +193,7 @@ impl Breaker {
         }
     }
 
-    /// A request has ended. To be called once per permit; a permit never given back does no lasting harm.
+    /// A request has ended. Called once per permit; a permit that is never returned does no lasting harm.
     pub fn end(
         &mut self,
         now: Instant,
@@ -211,7 +210,7 @@ impl Breaker {
             }
             Permit::Normal(_) => self.end_normal(now, verdict, peers, (policy, rng)),
             Permit::Probe(_, turn) => self.end_probe(now, turn, verdict, (policy, rng)),
-            // One that was not let through may still prove the breaker wrong, but not more than right.
+            // A forced request that succeeds restores the endpoint; its failure changes nothing.
             Permit::Forced(_) => match verdict {
                 Verdict::Success => Some(self.restore()),
                 Verdict::Failure | Verdict::Unknown => None,
@@ -272,7 +271,7 @@ impl Breaker {
     }
 }
 
-/// A closed breaker that has heard nothing.
+/// A closed breaker without outcomes.
 impl Default for Breaker {
     fn default() -> Self {
         Self { position: Position::Closed { failures: 0 }, period: Period(0), probes: 0 }

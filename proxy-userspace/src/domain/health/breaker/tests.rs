@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A breaker with its own clock, of linkerd's policy.
+/// A breaker with its own clock and linkerd's policy.
 struct Bench {
     breaker: Breaker,
     policy: Policy,
@@ -60,7 +60,7 @@ impl Bench {
     }
 }
 
-/// The wait of an ejection, which must be the first.
+/// The wait after a first ejection.
 #[track_caller]
 fn first_wait(transition: Option<Transition>) -> Duration {
     let Some(Transition::Ejected { retry_in }) = transition else { panic!("{transition:?} is no ejection") };
@@ -160,7 +160,7 @@ fn a_successful_probe_restores() {
     let mut bench = Bench::due();
     assert_eq!(bench.request(Verdict::Success), Some(Transition::Restored));
     assert_eq!(bench.state(), State::Closed);
-    // All is forgotten: the count and the length of the backoff.
+    // Both are reset: the failure count and the backoff step.
     for _ in 0..4 {
         assert_eq!(bench.request(Verdict::Failure), None);
     }
@@ -201,7 +201,7 @@ fn a_probe_that_hangs_does_not_block_for_ever() {
     assert!(matches!(second, Permit::Probe(..)));
     assert_eq!(bench.state(), State::Probing);
 
-    // The client of the hung one leaves: that must not take the turn from the second.
+    // The client of the hanging probe leaves: that must not end the second probe.
     bench.end(hung, Verdict::Unknown);
     assert_eq!(bench.state(), State::Probing);
     assert_eq!(bench.end(second, Verdict::Success), Some(Transition::Restored));
@@ -373,7 +373,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever happens, in whatever order: the promises of the module's first page.
+    /// The invariants of the module's documentation, for random events in any order.
     #[test]
     fn a_breaker_keeps_its_promises(steps in steps()) {
         let mut bench = Bench::new();
@@ -422,7 +422,7 @@ proptest! {
                 }
             }
         }
-        // However it was left, it admits a request within the longest wait.
+        // Whatever its state, it admits a request within the longest wait.
         bench.now += 300 * SECOND;
         prop_assert!(bench.admits());
     }

@@ -1,4 +1,4 @@
-//! Equal endpoints get equal shares, at any load and with whatever noise they have.
+//! Equal endpoints get equal shares, at any load and with any noise.
 
 use super::super::server::{Server, micros, up};
 use super::super::with_few_seeds;
@@ -6,7 +6,7 @@ use super::super::world::{Arrivals, World};
 use super::part;
 use std::time::Duration;
 
-/// The shares of three such servers of the first 600 requests, and of the first 3,000.
+/// The shares of three equal servers in the first 600 requests, and in the first 3,000.
 fn shares(seed: u64, server: Server, arrivals: Arrivals) -> [Vec<f64>; 2] {
     let mut world = World::with(seed, &[server.capacity(10_000); 3], arrivals);
     while world.record.attempts.len() < 3000 {
@@ -29,7 +29,7 @@ fn sequential_requests_are_shared_equally() {
         // A busy machine: some answers take 70 times as long as the others.
         ("stalls", stalls(micros(300), 30), 0.28..=0.39),
         ("many stalls", stalls(micros(300), 100), 0.24..=0.43),
-        // Two kinds of requests, of 0.2 and of 20 ms.
+        // Two kinds of requests, of 0.2 ms and of 20 ms.
         ("two kinds", stalls(micros(200), 500), 0.27..=0.40),
     ] {
         with_few_seeds(|seed| {

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 const SEEDS: u64 = 12;
 
-/// The least, the middle and the most of what the seeds give, in per cent.
+/// The minimum, the median and the maximum over the seeds, in per cent.
 fn spread(run: impl Fn(u64) -> f64) -> [f64; 3] {
     let mut all: Vec<f64> = (0..SEEDS).map(|seed| 100.0 * run(seed)).collect();
     all.sort_by(f64::total_cmp);
     [all[0], all[all.len() / 2], all[all.len() - 1]]
 }
 
-/// Prints one row; fails where the middle is not below `most`.
+/// Prints one row; fails if the median is not below `most`.
 #[track_caller]
 fn row(what: &str, most: f64, run: impl Fn(u64) -> f64) {
     let [least, middle, highest] = spread(run);
@@ -27,7 +27,7 @@ fn every(rate: f64) -> Arrivals {
     Arrivals::Every(Duration::from_secs_f64(1.0 / rate))
 }
 
-/// A run of so many requests.
+/// A run of `requests` requests.
 fn run(seed: u64, servers: &[Server], arrivals: Arrivals, requests: usize) -> World {
     let servers: Vec<_> = servers.iter().map(|it| it.capacity(10_000)).collect();
     let mut world = World::with(seed, &servers, arrivals);

@@ -1,4 +1,4 @@
-//! What users were promised, each with many seeds.
+//! What users were promised, each tested with many seeds.
 
 mod equals;
 mod figures;
@@ -13,13 +13,13 @@ use crate::domain::health::breaker::{State, Transition};
 use crate::domain::outcome::Outcome;
 use std::time::Duration;
 
-/// The part of `attempts` that one endpoint got.
+/// The share of `attempts` that one endpoint got.
 fn part(attempts: &[(Duration, usize)], endpoint: usize) -> f64 {
     let own = attempts.iter().filter(|(_, number)| *number == endpoint).count();
     own as f64 / attempts.len().max(1) as f64
 }
 
-/// 50 requests a second.
+/// 50 requests per second.
 const PACE: Duration = Duration::from_millis(20);
 
 #[test]
@@ -77,8 +77,8 @@ fn a_dead_endpoint_is_ejected_and_comes_back() {
 
         let (ejected, number, _) = record.transitions[0];
         assert!(number == 1 && ejected < Duration::from_secs(35), "it was ejected at {ejected:?}");
-        // Five failures, and probes after 5 to 7.5, 10 to 17.5 and 20 to 37.5 s. An answer from before its death may
-        // come after the first failures, and a client that leaves counts for nothing.
+        // Five failures, and probes after 5 to 7.5, 10 to 17.5 and 20 to 37.5 s. An answer sent before it died may come
+        // after the first failures, and a client that leaves does not count.
         let attempts = record.count(1, 10, 50);
         assert!(attempts <= 5 + 3 + 4, "{attempts} requests went to a dead endpoint in 40 s");
         assert_eq!(record.failures, Vec::<Duration>::new(), "no client noticed");
@@ -125,14 +125,14 @@ fn an_endpoint_that_comes_back_is_neither_starved_nor_flooded() {
 
 #[test]
 fn a_new_endpoint_is_neither_starved_nor_flooded() {
-    // In a fast cluster and in a slow one: a fixed first estimate would be wrong in one of them.
+    // In a fast and in a slow cluster: a fixed initial estimate would be wrong in one of them.
     for millis in [2, 150] {
         with_seeds(|seed| {
             let mut world = World::new(seed, &[up(millis); 4], PACE / 2);
             world.at(30, move |world| _ = world.join(up(millis), 1.0));
             world.run(45);
             let first = world.record.shares(30, 31)[4];
-            // The cheapest of five is drawn by two picks in five, and gets no more than that.
+            // The cheapest of five is drawn by two picks in five, and gets at most that share.
             assert!((0.01..0.5).contains(&first), "{millis} ms: it got {first} in its first second");
             let later = world.record.shares(30, 45)[4];
             assert!((0.08..0.4).contains(&later), "{millis} ms: it got {later} in its first 15 s");
@@ -179,7 +179,7 @@ fn a_new_endpoint_that_does_not_answer_is_not_flooded() {
 #[test]
 fn failing_fast_does_not_attract_traffic() {
     with_seeds(|seed| {
-        // Errors come in 50 µs, answers in 20 ms, and rarely five errors in a row.
+        // Errors take 50 µs, answers 20 ms; five errors in a row are rare.
         let erring = up(20).with(250, Outcome::Answered(500));
         let mut world = World::new(seed, &[up(20), up(20), up(20), erring], PACE / 8);
         world.run(20);
@@ -214,7 +214,7 @@ fn the_last_usable_endpoint_is_not_ejected_and_while_it_fails_all_are_asked() {
         let forced = world.record.forced.iter();
         assert!(forced.clone().all(|&at| at > Duration::from_secs(15)) && forced.count() > 100);
 
-        // Whichever is asked first answers, ejected or not, and the others after their probes.
+        // The first one asked answers, ejected or not, and the others after their probes.
         world.run(200);
         assert!(world.record.failures.iter().all(|&at| at < Duration::from_secs(60)));
         assert!((0..3).all(|endpoint| world.state(endpoint) == State::Closed));
@@ -229,7 +229,7 @@ fn with_all_out_breakers_are_ignored_and_an_answer_restores() {
             world.cluster.endpoints[0].server = refusing();
             world.cluster.endpoints[1].server = refusing();
         });
-        // Both are out when they are well again and the third is taken away.
+        // Both are ejected when they recover and the third is removed.
         world.at(14, |world| {
             assert!((0..2).all(|endpoint| matches!(world.state(endpoint), State::Open { .. })));
             world.cluster.endpoints[0].server = up(20);
@@ -248,7 +248,7 @@ fn with_all_out_breakers_are_ignored_and_an_answer_restores() {
 
 #[test]
 fn traffic_follows_weights_at_rest_and_under_load() {
-    // One request in flight now and then; and some thirty at all times.
+    // One request in flight from time to time; and about thirty at all times.
     for pace in [Duration::from_millis(100), Duration::from_micros(700)] {
         with_seeds(|seed| {
             let mut world = World::new(seed, &[], pace);
@@ -287,14 +287,14 @@ fn whatever_happens_the_invariants_hold_and_calm_heals_all() {
         world.run(200);
         let known: Vec<_> = world.cluster.known().map(|(number, _)| number).collect();
         assert!(known.iter().all(|&number| world.state(number) == State::Closed));
-        // What began before that may still hang, and its second attempt too.
+        // A request that began earlier may still hang, and so may its second attempt.
         assert!(world.record.failures.iter().all(|&at| at < Duration::from_secs(60) + 2 * TIMEOUT));
         let shares = world.record.shares(170, 200);
         assert!(known.iter().all(|&number| shares[number] > 0.3 / known.len() as f64), "{shares:?}");
     });
 }
 
-/// One thing at random: an endpoint changes, joins or leaves.
+/// One random event: an endpoint changes, joins or leaves.
 fn chaos(world: &mut World) {
     let known: Vec<_> = world.cluster.known().map(|(number, _)| number).collect();
     let servers = [up(5), up(20), up(200), up(10).with(300, Outcome::Answered(500)), refusing(), hanging()];

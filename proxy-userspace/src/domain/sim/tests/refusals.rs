@@ -1,4 +1,4 @@
-//! Who refuses, fails or finds nothing at once does not win by that.
+//! An endpoint that refuses, fails or answers 404 at once gets no advantage from it.
 
 use super::super::server::up;
 use super::super::with_few_seeds;
@@ -7,7 +7,8 @@ use super::part;
 use crate::domain::outcome::Outcome;
 use std::time::Duration;
 
-/// The share of one of `endpoints` that ends so many requests of a thousand like this at once, where others take 20 ms.
+/// The share of one of `endpoints` that ends `permille` of its requests with `outcome` at once, while others take 20
+/// ms.
 fn share(seed: u64, (rate, endpoints): (f64, usize), permille: u32, outcome: Outcome) -> f64 {
     let mut servers = vec![up(20).capacity(100_000); endpoints];
     servers[0] = servers[0].with(permille, outcome);

@@ -1,4 +1,4 @@
-//! What one slow answer costs an endpoint, and what it costs to stay slow.
+//! The cost of one slow answer for an endpoint, and of staying slow.
 
 use super::super::server::up;
 use super::super::with_few_seeds;
@@ -16,7 +16,7 @@ fn world(seed: u64, rate: f64, endpoints: usize, millis: u64) -> World {
     world
 }
 
-/// As long as it takes for so many requests, or for `least` seconds if that is longer.
+/// The time for this many requests, or `least` seconds if that is longer.
 fn seconds(requests: f64, rate: f64, least: f64) -> u64 {
     (requests / rate).max(least).ceil() as u64
 }

@@ -1,4 +1,4 @@
-//! An endpoint whose tunnels end within a moment while others' live, and what of it where that is the protocol.
+//! An endpoint whose tunnels end early while others' live, and the case that this is the protocol.
 
 use super::super::server::{Server, carrying};
 use super::super::with_few_seeds;
@@ -11,7 +11,7 @@ fn full(millis: u64) -> Server {
     carrying(millis).with(1000, Outcome::EndedEarly)
 }
 
-/// Lives of tunnels: a query, a session, and one that is kept.
+/// Lifetimes of tunnels: a query, a session, and a permanent one.
 const LIVES: [u64; 3] = [5, 200, 100_000];
 
 #[test]
