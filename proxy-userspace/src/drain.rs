@@ -1,13 +1,13 @@
-//! Stopping without losing anyone.
+//! Graceful shutdown.
 //!
 //! Four stages, each seen by every connection:
 //!
 //! 1. running;
-//! 2. closing: requests are answered with `Connection: close`. The transparent listeners close once nobody waits in their
-//!    queues, since nothing is diverted any more. The explicit proxy goes on: until weir has ended, its clients have nobody
-//!    else to go to;
-//! 3. last call, when nothing is open any more or the time is almost over: the explicit proxy's listener closes likewise;
-//! 4. over: what is still open is cut.
+//! 2. closing: requests are answered with `Connection: close`. The transparent listeners close as soon as their accept
+//!    queues are empty, since connections are no longer diverted. The explicit proxy continues to accept, since its
+//!    clients have no other proxy until weir has ended;
+//! 3. last call, when nothing is open any more or the time is almost over: the explicit proxy's listener closes, too;
+//! 4. over: everything still open is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The stage weir is in; cheap to clone.
+/// The current stage; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     closing: CancellationToken,
     last_call: CancellationToken,
     over: CancellationToken,
-    /// The same as `closing`, readable for the price of one load on every request.
+    /// The same as `closing`, readable with one atomic load per request.
     is_closing: Arc<AtomicBool>,
     tasks: TaskTracker,
 }
@@ -34,12 +34,12 @@ impl Drain {
         self.tasks.close();
     }
 
-    /// Takes no more explicit clients either.
+    /// Stops accepting explicit clients, too.
     pub fn call_last(&self) {
         self.last_call.cancel();
     }
 
-    /// Ends what is still open.
+    /// Closes everything that is still open.
     pub fn end(&self) {
         self.over.cancel();
     }
@@ -49,27 +49,27 @@ impl Drain {
         self.is_closing.load(Ordering::Relaxed)
     }
 
-    /// Returns once closing has begun.
+    /// Returns when closing has begun.
     pub async fn closing(&self) {
         self.closing.cancelled().await;
     }
 
-    /// Returns once no more explicit clients are taken.
+    /// Returns when explicit clients are no longer accepted.
     pub async fn last_call(&self) {
         self.last_call.cancelled().await;
     }
 
-    /// Returns once everything is to end.
+    /// Returns when everything must end.
     pub async fn over(&self) {
         self.over.cancelled().await;
     }
 
-    /// A token that closing cancels, for whoever stops then.
+    /// A token that is cancelled when closing begins.
     pub fn token(&self) -> CancellationToken {
         self.closing.clone()
     }
 
-    /// Connections and tunnels that must end before weir may, and the loops that accept diverted ones.
+    /// Connections and tunnels that weir waits for before it ends, and the accept loops for diverted ones.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }

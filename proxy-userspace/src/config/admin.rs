@@ -1,4 +1,4 @@
-//! `admin` and `probes`: the listeners for people and for kubelet.
+//! `admin` and `probes`: the listeners for operators and for kubelet.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,52 +11,52 @@ use super::{Allow, values};
 /// Dashboard, API, metrics and health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// `listen`: address and port. Default `127.0.0.1:9990`: it shows everything weir knows, and can drain it.
+    /// `listen`: address and port. Default `127.0.0.1:9990`, since it shows everything weir knows, and can drain it.
     pub listen: SocketAddr,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
-    /// `hosts`: names that the admin is reached by, lower-cased, beside `localhost` and every IP address. A request that
-    /// says another Host is refused, since a page whose name was made to lead here sends its own.
+    /// `hosts`: names of the admin, lower case, besides `localhost` and every IP address. A request with another Host
+    /// is refused, which protects against DNS rebinding.
     pub hosts: Vec<String>,
-    /// `tokenFile`: a file whose content is the bearer token that may stop weir from anywhere. Read for each request.
+    /// `tokenFile`: a file with the bearer token that permits stopping weir from any address. Read for each request.
     pub token_file: Option<PathBuf>,
 }
 
 /// `/live`, `/ready` and `/metrics` only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probes {
-    /// `listen`: address and port. Default, once the section is there, `[::]:9991`.
+    /// `listen`: address and port. Default, if the section is present, `[::]:9991`.
     pub listen: SocketAddr,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
     /// `metrics`: who may read `/metrics`. Its defaults depend on other sections: see [`super::Settings::readers`].
     pub metrics: Metrics,
-    /// `tls`: the certificate for clients that speak TLS. Without it, one is made at start and signed by itself.
+    /// `tls`: the certificate for TLS clients. Without it, a self-signed one is made at start.
     pub tls: Option<Certificate>,
 }
 
-/// Who may read `/metrics` at the probes' listener, as written.
+/// Who may read `/metrics` at the probes' listener, as configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// `allow`: clients that may without a token.
+    /// `allow`: clients that may read them without a token.
     pub allow: Option<Allow>,
-    /// `tokens`: whether clients may with a bearer token over TLS that the API server vouches for.
+    /// `tokens`: whether clients may read them over TLS with a bearer token that the API server accepts.
     pub tokens: Option<bool>,
 }
 
 /// Who may read `/metrics` at the probes' listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readers {
-    /// Clients that may without a token.
+    /// Clients that may read them without a token.
     pub allow: Allow,
-    /// Whether clients may with a bearer token over TLS that the API server vouches for.
+    /// Whether clients may read them over TLS with a bearer token that the API server accepts.
     pub tokens: bool,
 }
 
-/// A certificate with its chain and its key, in PEM files that are read again when they change.
+/// A certificate with its chain and its key, in PEM files that are read again if they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// `certificate`: the certificate, and those that lead to its authority.
+    /// `certificate`: the certificate and its intermediate certificates.
     pub certificate: PathBuf,
     /// `key`: its private key.
     pub key: PathBuf,

@@ -7,11 +7,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::fields::Section;
 use super::values;
 
-/// The source addresses a listener accepts; others are closed at accept and counted.
+/// The source addresses that a listener accepts; other connections are closed at accept and counted.
 ///
-/// The default is the ranges no packet from the public internet carries: private (RFC 1918), shared address
-/// space (RFC 6598, 100.64.0.0/10, where several providers put pods), unique local (RFC 4193), link-local and
-/// loopback. A node with a public address is therefore no open proxy.
+/// The default is the ranges that are not routed on the public internet: private (RFC 1918), shared address space (RFC
+/// 6598, 100.64.0.0/10, used for pods by several providers), unique local (RFC 4193), link-local and loopback. So a
+/// node with a public address is not an open proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allow(Vec<IpNet>);
 
@@ -21,7 +21,7 @@ impl Allow {
         Self(ranges)
     }
 
-    /// Every address there is.
+    /// Every address.
     pub fn everyone() -> Self {
         let v4 = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
         let v6 = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0));

@@ -1,4 +1,4 @@
-//! `breaker`: when an endpoint is taken out of balancing, and for how long.
+//! `breaker`: when an endpoint is ejected, and for how long.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::values;
 /// The consecutive-failures breaker (linkerd's `io.l5d.consecutiveFailures`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breaker {
-    /// `failures`: consecutive failures after which an endpoint is out: 1 to 1,000,000. Default 5.
+    /// `failures`: consecutive failures after which an endpoint is ejected: 1 to 1,000,000. Default 5.
     pub failures: u32,
-    /// `backoff`: how long it stays out before the next probe.
+    /// `backoff`: how long it stays ejected before the next probe.
     pub backoff: Backoff,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn read(section: Section<'_, '_>) -> Breaker {
     Breaker { failures: failures.unwrap_or(default.failures), backoff: backoff.unwrap_or(default.backoff) }
 }
 
-/// What of a breaker is set. A backoff is one setting: what is left out of it has its default.
+/// The configured settings of a breaker. A backoff is one setting: its absent keys have their defaults.
 pub(super) fn read_some(mut section: Section<'_, '_>) -> (Option<u32>, Option<Backoff>) {
     let mut failures = None;
     section.set("failures", &mut failures, |node| values::count(1..=1_000_000)(node).map(Some));

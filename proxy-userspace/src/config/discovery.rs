@@ -8,29 +8,30 @@ use super::problem::Mistake;
 use super::tree::Node;
 use super::values;
 
-/// The sources of the catalog. None, the default, leaves only DNS and diverted addresses as they are dialled.
+/// The sources of the catalog. Default: none, so that there are only DNS names and the original destinations of
+/// diverted connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
     /// `files`: a folder of service files.
     pub files: Option<Files>,
-    /// `kubernetes`: an API server. A service that both know is as the files say.
+    /// `kubernetes`: an API server. For a service in both sources, the files take precedence.
     pub kubernetes: Option<Kubernetes>,
 }
 
-/// A watched folder that stands in for an API server, linkerd's `io.l5d.fs` included.
+/// A watched folder in place of an API server, `io.l5d.fs` included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// `path`: the folder. A relative path is relative to the folder of the configuration file.
     pub path: PathBuf,
-    /// `fileCount`: how many files are read; those beyond it, by name, are reported and left out. Default 10,000.
+    /// `fileCount`: the most files read; further ones, by name, are reported and skipped. Default 10,000.
     pub file_count: usize,
-    /// `fileBytes`: how large one file may be; a larger one is reported and left out. A Service with its slices for
-    /// 1,000 endpoints takes about 300 KiB. Default 16 MiB.
+    /// `fileBytes`: the largest file; a larger one is reported and skipped. A Service with its slices for 1,000
+    /// endpoints takes about 300 KiB. Default 16 MiB.
     pub file_bytes: usize,
 }
 
 impl Files {
-    /// The folder at `path`, within the default bounds.
+    /// The folder at `path`, with the default bounds.
     pub fn at(path: PathBuf) -> Self {
         Self { path, file_count: 10_000, file_bytes: 16 << 20 }
     }
@@ -39,26 +40,27 @@ impl Files {
 /// A Kubernetes API server, listed once and watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubernetes {
-    /// `kubeconfig`: the file that says where the server is and who weir is. Without it: inside a cluster the pod's service
-    /// account, else what `KUBECONFIG` names, else `~/.kube/config`.
+    /// `kubeconfig`: the file with the server's address and weir's credentials. Without it: inside a cluster the pod's
+    /// service account, else the file in `KUBECONFIG`, else `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
-    /// `context`: the kubeconfig's context; without it, its current one.
+    /// `context`: the context of the kubeconfig; without it, the current one.
     pub context: Option<String>,
     /// `node`: this node's name. Without it: `NODE_NAME` in the environment, else the host name.
     pub node: Option<String>,
-    /// `jitter`: a list after lost history waits a random time up to this, so that the nodes of a cluster, which all lose it at
-    /// the same moment, do not ask all at once. The first list waits for nothing: requests wait for it. 0 to 10 min,
-    /// default 500 ms.
+    /// `jitter`: a new list after a lost watch waits a random time up to this, since all nodes of a cluster lose their
+    /// watches at the same moment. The first list does not wait, since requests depend on it. 0 to 10 min, default 500
+    /// ms.
     pub jitter: Duration,
-    /// `connectTimeout`: how long connecting to the server may take. 100 ms to 1 min, default 3 s.
+    /// `connectTimeout`: the time limit for connecting to the server. 100 ms to 1 min, default 3 s.
     pub connect_timeout: Duration,
-    /// `readTimeout`: how long the server may take to begin an answer, or to go on with a list. 100 ms to 5 min, default 15 s.
+    /// `readTimeout`: the time limit for the start of a response, and for each further part of a list. 100 ms to 5 min,
+    /// default 15 s.
     pub read_timeout: Duration,
-    /// `silence`: how long a watch may say nothing, not even a bookmark (mostly they come each minute), before it is begun anew.
-    /// 1 s to 1 h, default 2 min.
+    /// `silence`: how long a watch may receive nothing, not even a bookmark (usually one per minute), before it is
+    /// restarted. 1 s to 1 h, default 2 min.
     pub silence: Duration,
-    /// `nodes`: how many nodes' addresses are followed, so that a Service's `nodePort` at any of them is that Service. In a
-    /// cluster of more, and with 0, only this node's own addresses are. 0 to 5,000, default 200.
+    /// `nodes`: the most nodes whose addresses are watched, so that a Service's `nodePort` at any of them is that
+    /// Service. In a larger cluster, and with 0, only this node's own addresses are known. 0 to 5,000, default 200.
     pub nodes: usize,
 }
 
@@ -77,7 +79,7 @@ impl Default for Kubernetes {
     }
 }
 
-/// `base` is the folder that a relative path is relative to.
+/// `base` is the folder for relative paths.
 pub(super) fn read(mut section: Section<'_, '_>, base: &Path) -> Discovery {
     let files = section.switch("files").and_then(|files| read_files(files, base));
     let kubernetes = section.switch("kubernetes").map(|kubernetes| read_kubernetes(kubernetes, base));

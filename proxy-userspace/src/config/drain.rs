@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::fields::Section;
 use super::values;
 
-/// What happens between SIGTERM and exit.
+/// The settings from SIGTERM to exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// `grace`: how long open requests and tunnels may go on after SIGTERM; what is left then is closed.
-    /// 0 to 1 h, default 10 s.
+    /// `grace`: how long open requests and tunnels may continue after SIGTERM; the remaining ones are then closed. 0 to
+    /// 1 h, default 10 s.
     pub grace: Duration,
 }
 

@@ -7,7 +7,7 @@ use super::tree::{Node, Position};
 use super::{Mistake, values};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 
-/// Reads both. `baseDtab` takes the place of weir's own; `dtab` is appended, so that it wins.
+/// Reads both. `baseDtab` replaces weir's own; `dtab` is appended, so that it takes precedence.
 pub(super) fn read(root: &mut Section<'_, '_>) -> Arc<Dtab> {
     let (mut base, mut own) = (None, None);
     let text = |node: &Node| Ok(Some((values::text(node)?.to_owned(), node.at)));
@@ -23,7 +23,8 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Arc<Dtab> {
     Arc::new(dtab)
 }
 
-/// Every mistake is reported, at its place in the file: a block (`dtab: |`) starts at `start` and is indented alike.
+/// Every mistake is reported at its position in the file: a block (`dtab: |`) starts at `start` and keeps that
+/// indentation.
 fn parse(root: &mut Section<'_, '_>, key: &str, text: &str, start: Position, origin: Origin) -> Dtab {
     match Dtab::parse(text, origin, &Bounds::CONFIGURATION) {
         Ok(dtab) => dtab,

@@ -1,4 +1,4 @@
-//! Reading a section key by key, collecting mistakes instead of stopping at one.
+//! Reads a section key by key, and collects mistakes instead of stopping at the first one.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub(super) struct Report {
     problems: Vec<Problem>,
 }
 
-/// A mapping being read. Keys that were asked for are known; [`finish`](Self::finish) reports the others.
+/// A mapping being read. Keys that were read are known; [`finish`](Self::finish) reports the others.
 pub(super) struct Section<'n, 'r> {
     path: String,
     at: Position,
@@ -39,7 +39,7 @@ impl Report {
 }
 
 impl<'n, 'r> Section<'n, 'r> {
-    /// The section that `node` holds, `path` being the keys that lead to it; nothing if it holds none.
+    /// The section in `node`, with `path` as the keys that lead to it; none if it is not a section.
     pub(super) fn open(node: &'n Node, path: &str, report: &'r mut Report) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             let name = if path.is_empty() { "the file" } else { path };
@@ -70,7 +70,7 @@ impl<'n, 'r> Section<'n, 'r> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Sets `target` from `key` if the key is there and its value is right.
+    /// Sets `target` from `key` if the key is present and its value is valid.
     pub(super) fn set<T>(
         &mut self,
         key: &'static str,
@@ -84,7 +84,7 @@ impl<'n, 'r> Section<'n, 'r> {
         }
     }
 
-    /// The list under `key`, if the key is there and every item is right. Each wrong item is reported.
+    /// The list under `key`, if the key is present and every item is valid. Each invalid item is reported.
     pub(super) fn list<T>(
         &mut self,
         key: &'static str,
@@ -108,13 +108,13 @@ impl<'n, 'r> Section<'n, 'r> {
         (list.len() == items.len()).then_some(list)
     }
 
-    /// Whether the key is there and holds keys of its own.
+    /// Whether the key is present and its value has keys of its own.
     pub(super) fn is_section(&self, key: &str) -> bool {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         entry.is_some_and(|entry| matches!(entry.value.value, Value::Map(_)))
     }
 
-    /// The section under `key`. One that is there without content says nothing, so it is read as absent.
+    /// The section under `key`. An empty one is read as absent.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'n, '_>> {
         let entry = self.entry(key)?;
         match entry.value.value {
@@ -123,7 +123,7 @@ impl<'n, 'r> Section<'n, 'r> {
         }
     }
 
-    /// What `read` makes of each section in the list under `key`.
+    /// Reads each section in the list under `key` with `read`.
     pub(super) fn sections<T>(&mut self, key: &'static str, read: impl Fn(Section<'n, '_>) -> T) -> Vec<T> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
         let path = join(&self.path, key);
@@ -144,8 +144,7 @@ impl<'n, 'r> Section<'n, 'r> {
         }
     }
 
-    /// The section under `key`, whose mere presence turns something on. Without content it could mean either,
-    /// so that is a mistake.
+    /// The section under `key`, whose presence turns something on. An empty one would be ambiguous, so it is a mistake.
     pub(super) fn switch(&mut self, key: &'static str) -> Option<Section<'n, '_>> {
         let entry = self.entry(key)?;
         let path = join(&self.path, key);
@@ -158,9 +157,9 @@ impl<'n, 'r> Section<'n, 'r> {
         Section::open(&entry.value, &path, self.report)
     }
 
-    /// Reports `key`, if it is there, as something this version cannot do.
+    /// Reports `key`, if it is present, as not supported by this version.
     pub(super) fn not_yet(&mut self, key: &'static str, instead: &str) {
-        // Known only where it is written, so that no hint offers it.
+        // Not added to the known keys unless present, so that no hint suggests it.
         if self.has(key)
             && let Some(entry) = self.entry(key)
         {
@@ -169,7 +168,7 @@ impl<'n, 'r> Section<'n, 'r> {
         }
     }
 
-    /// Reports a mistake of the whole section, at its start.
+    /// Reports a mistake in the section as a whole, at its start.
     pub(super) fn mistake(&mut self, key: &str, mistake: Mistake) {
         let at = self.entries.iter().find(|entry| entry.key == key).map_or(self.at, |entry| entry.value.at);
         self.report.add(at, join(&self.path, key), mistake);
@@ -180,12 +179,12 @@ impl<'n, 'r> Section<'n, 'r> {
         self.report.add(at, join(&self.path, key), mistake);
     }
 
-    /// Whether the key is in the file, right or wrong.
+    /// Whether the key is in the file, valid or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
-    /// Reports every key that was not asked for.
+    /// Reports every unknown key.
     pub(super) fn finish(self) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
             let hint = match nearest(&entry.key, &self.known) {
@@ -198,7 +197,7 @@ impl<'n, 'r> Section<'n, 'r> {
     }
 }
 
-/// Where to point for a wrong value: at it, or at its key when the value is left out.
+/// The position to report for an invalid value: its own, or that of its key if the value is absent.
 fn place(entry: &Entry) -> Position {
     match entry.value.value {
         Value::Null => entry.at,

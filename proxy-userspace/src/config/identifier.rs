@@ -77,7 +77,7 @@ fn identifier(node: &Node) -> Result<Identifier, Mistake> {
     })
 }
 
-/// A header's name, lower-case.
+/// A header's name, in lower case.
 fn field(header: &str) -> Result<Box<str>, Mistake> {
     let lower = header.to_ascii_lowercase();
     http::HeaderName::from_bytes(lower.as_bytes())

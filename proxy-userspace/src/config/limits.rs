@@ -6,54 +6,54 @@ use super::fields::Section;
 use super::problem::Mistake;
 use super::values::{count, duration, size};
 
-/// What weir holds at most, and how long it waits at most.
+/// The most that weir holds, and the longest that it waits.
 ///
 /// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `connections`: open client connections per listener, tunnels included; more are left in the accept queue. Default 10,000,
-    /// or as many as descriptors leave room for.
+    /// `connections`: open client connections per listener, tunnels included; further ones stay in the accept queue.
+    /// Default 10,000, or fewer if there are not enough file descriptors.
     pub connections: usize,
-    /// `headerBytes`: bytes of one message's head, its start line included. 8 KiB to 1 MiB, default 64 KiB.
+    /// `headerBytes`: bytes of a message's head, including its start line. 8 KiB to 1 MiB, default 64 KiB.
     pub header_bytes: usize,
-    /// `headerCount`: fields of one message's head. 1 to 10,000, default 100.
+    /// `headerCount`: fields of a message's head. 1 to 10,000, default 100.
     pub header_count: usize,
     /// `targetBytes`: bytes of a request target; longer is 414. 256 B to 64 KiB − 2, default 8 KiB
     /// (RFC 9112 §3 asks for at least 8,000).
     pub target_bytes: usize,
-    /// `headerRead`: how long a client may take over a request head. Default 10 s.
+    /// `headerRead`: the time limit for reading a request's head. Default 10 s.
     pub header_read: Duration,
-    /// `body`: how long a client may be silent in the middle of a request's body. Default 60 s.
+    /// `body`: how long a client may be silent within a request's body. Default 60 s.
     pub body: Duration,
-    /// `response`: how long an endpoint may take over an answer's head, counted from the last byte of the request;
-    /// longer is 504. Default 5 m.
+    /// `response`: the time limit for an endpoint's response head, counted from the last byte of the request; then 504.
+    /// Default 5 m.
     pub response: Duration,
-    /// `expectContinue`: how long an endpoint may keep silent that was asked whether it wants a body (`Expect:
-    /// 100-continue`), before the body is sent all the same. 0 to 5 m, default 1 s.
+    /// `expectContinue`: how long to wait for an endpoint's answer to `Expect: 100-continue` before the body is sent
+    /// anyway. 0 to 5 m, default 1 s.
     pub expect_continue: Duration,
-    /// `interimAnswers`: interim answers (1xx) that an endpoint may send before its answer to one request; with more, the
-    /// request is a 502, and the connection is closed. 1 to 10,000, default 100.
+    /// `interimAnswers`: the most interim answers (1xx) before the answer to one request; with more, the request is a
+    /// 502, and the connection is closed. 1 to 10,000, default 100.
     pub interim_answers: usize,
-    /// `interimBytes`: bytes of all of them together. 1 KiB to 1 MiB, default 64 KiB.
+    /// `interimBytes`: the total bytes of these. 1 KiB to 1 MiB, default 64 KiB.
     pub interim_bytes: usize,
     /// `idle`: how long a client's connection is kept between requests. Default 5 m.
     pub idle: Duration,
-    /// `connect`: how long a connect to an endpoint may take. Default 1 s (finagle's).
+    /// `connect`: the time limit for a connect to an endpoint. Default 1 s (finagle's).
     pub connect: Duration,
-    /// `headStart`: how long a connect to one address of a name outside may take before another address of it is tried
-    /// beside it (RFC 8305 §5, "Connection Attempt Delay"). 10 ms to 10 s, default 250 ms.
+    /// `headStart`: how long to wait for a connect to one address of a name outside the cluster before another address
+    /// is tried in parallel (RFC 8305 §5, "Connection Attempt Delay"). 10 ms to 10 s, default 250 ms.
     pub head_start: Duration,
-    /// `silence`: how long the node of an endpoint that owes an answer may acknowledge nothing, neither data nor a probe that
-    /// TCP sends each second, before the connection is given up. An application may take longer, and leave unread what it
-    /// is sent: its node acknowledges that all the same. 1 s to 2 m, default 3 s.
+    /// `silence`: how long the node of an endpoint that owes an answer may acknowledge nothing, neither data nor the
+    /// probe that TCP sends each second, before the connection is closed. A slow application, or one that does not
+    /// read, is not affected: its node still acknowledges. 1 s to 2 m, default 3 s.
     pub silence: Duration,
-    /// `unacknowledged`: how long the far side of a connection that is not in use, or that of a client, may leave probes
-    /// unanswered before the connection is given up. Default 10 s.
+    /// `unacknowledged`: how long the peer of an unused upstream connection, or a client, may leave probes unanswered
+    /// before the connection is closed. Default 10 s.
     pub unacknowledged: Duration,
-    /// `keepAlive`: how long such a connection may be silent before TCP asks whether the far side is there. Default 30 s.
+    /// `keepAlive`: how long such a connection may be silent before TCP sends keep-alive probes. Default 30 s.
     pub keep_alive: Duration,
-    /// `connectTotal`: how long a request may go from one endpoint that does not take its connection to the next. Such
-    /// attempts do not count as `attempts`. At least `connect`; default 3 s, or `connect` where that is more.
+    /// `connectTotal`: the total time of a request's failed connects, one endpoint after the other. Such attempts do
+    /// not count as `attempts`. At least `connect`; default 3 s, or `connect` if that is more.
     pub connect_total: Duration,
     /// `tunnelIdle`: how long a byte tunnel may be silent in both directions. Default 1 h.
     pub tunnel_idle: Duration,
@@ -63,39 +63,39 @@ pub struct Limits {
     pub pool_connections: usize,
     /// `attempts`: endpoints that one request may reach, the first included. 1 to 10, default 3.
     pub attempts: usize,
-    /// `retryAfter`: how long an endpoint is left alone at most that asks for it by `Retry-After` beside 429 or 503 (RFC 9110
+    /// `retryAfter`: the longest time that an endpoint is left alone after a `Retry-After` with 429 or 503 (RFC 9110
     /// §10.2.3). 0 (not at all) to 1 h, default 1 m.
     pub retry_after: Duration,
     /// `copyBuffer`: bytes buffered per direction of a byte tunnel. 1 KiB to 1 MiB, default 16 KiB.
     pub copy_buffer: usize,
-    /// `sniff`: how long a diverted connection may stay silent before weir connects upstream, because perhaps
-    /// the server speaks first. Default 200 ms.
+    /// `sniff`: how long a diverted connection may stay silent before weir connects upstream, since the server may
+    /// speak first. Default 200 ms.
     pub sniff: Duration,
-    /// `firstList`: how long a request may wait for the first list of the cluster's services, if it depends on them. Its answer
-    /// may not take longer than `response` all the same. 0 (not at all) to 30 s, default 2 s.
+    /// `firstList`: how long a request that depends on the cluster's services may wait for their first list. Its answer
+    /// still may not take longer than `response`. 0 (not at all) to 30 s, default 2 s.
     pub first_list: Duration,
-    /// `outside`: names outside the catalog that are remembered with their endpoints; the least recently used
-    /// goes. Default 1,000.
+    /// `outside`: the most names outside the catalog that are cached with their endpoints; the least recently used one
+    /// is evicted. Default 1,000.
     pub outside: usize,
-    /// `dnsLookups`: names outside that are looked up at the same time; one client has at most a quarter as many as are
-    /// free then. 2 to 10,000, default 256.
+    /// `dnsLookups`: concurrent look-ups of names outside the cluster; one client may use at most a quarter of the
+    /// currently free ones. 2 to 10,000, default 256.
     pub dns_lookups: usize,
-    /// `addresses`: addresses of one name outside that are used, of each family at least half as many where it has them.
-    /// 2 to 4,096, default 64.
+    /// `addresses`: the most addresses used of one name outside the cluster, at least half of them for each family if
+    /// it has them. 2 to 4,096, default 64.
     pub addresses: usize,
-    /// `dnsQuestions`: questions that DNS may be asked for one request, whose name may have many alternatives. Each name
-    /// takes two, for its IPv4 and its IPv6 addresses. 2 to 1,000, default 8.
+    /// `dnsQuestions`: the most DNS queries for one request, whose name may have many alternatives. Each name takes
+    /// two, for its IPv4 and its IPv6 addresses. 2 to 1,000, default 8.
     pub dns_questions: usize,
-    /// `bindings`: names that each worker remembers with where they lead; with more, those make room that were not used
-    /// lately. 1 to 1,000,000, default 20,000.
+    /// `bindings`: the most bound names in the cache of each worker; those not used recently are evicted. 1 to
+    /// 1,000,000, default 20,000.
     pub bindings: usize,
-    /// `bindingIdle`: how long a name is remembered that nobody asks for. 1 s to 24 h, default 10 m (linkerd's).
+    /// `bindingIdle`: how long an unused name stays in that cache. 1 s to 24 h, default 10 m (linkerd's).
     pub binding_idle: Duration,
-    /// `tuples`: diverted connections that may wait for weir to accept them; beyond, the oldest lose their dialled address
-    /// and are closed. 136 bytes of kernel memory each. 256 to 4,194,304, default 65,536.
+    /// `tuples`: the most diverted connections waiting to be accepted; beyond that, the oldest ones lose their original
+    /// destination and are closed. 136 bytes of kernel memory each. 256 to 4,194,304, default 65,536.
     pub tuples: u32,
-    /// `destinations`: entries of the table of diverted destinations, one for each address of a service; those beyond it
-    /// go direct. 96 bytes of kernel memory for each one in use. 1 to 1,000,000, default 65,536.
+    /// `destinations`: entries in the table of diverted destinations, one per address of a service; further ones go
+    /// direct. 96 bytes of kernel memory per used entry. 1 to 1,000,000, default 65,536.
     pub destinations: u32,
 }
 

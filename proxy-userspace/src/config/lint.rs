@@ -1,8 +1,7 @@
-//! What is written without a mistake and still cannot work: names that nothing binds.
+//! Warnings for a valid configuration that cannot work: names that nothing binds.
 //!
-//! A dtab is a program, and these are its dead ends: a name that no entry and no namer takes. Each is a warning and no
-//! error, since a request may bring the entry that is missing (`l5d-dtab`). Nothing is said of entries that no name
-//! reaches: they do no harm.
+//! These are dead ends of a dtab: names that no entry and no namer matches. They are warnings, not errors, since a
+//! request may bring the missing entry (`l5d-dtab`). Unreachable entries are not reported: they do no harm.
 
 use std::fmt;
 
@@ -12,17 +11,17 @@ use crate::domain::dtab::{Dentry, Dtab, Element, Origin, Prefix};
 use crate::domain::name::{Labels, Path};
 use crate::domain::route::{Configured, is_builtin};
 
-/// Warnings that are given; after so many the rest is of one kind.
+/// The most warnings; after that many, the rest is of the same kind.
 const MOST: usize = 50;
 
-/// Something that cannot work. Displays as `baseDtab, line 3: what is wrong (what to do)`.
+/// A part of the configuration that cannot work. Displays as `baseDtab, line 3: what is wrong (what to do)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The key, and the line of its text.
     pub place: String,
     /// What cannot work.
     pub what: String,
-    /// What to do about it.
+    /// How to correct it.
     pub cure: String,
 }
 
@@ -32,7 +31,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What cannot work in `settings`, in the order of the file's keys.
+/// The warnings for `settings`, in the order of the file's keys.
 pub fn lint(settings: &Settings) -> Vec<Warning> {
     let routing = Routing { dtab: &settings.dtab, namers: &settings.namers };
     let mut warnings = Vec::new();
@@ -72,7 +71,7 @@ struct Routing<'a> {
 }
 
 impl Routing<'_> {
-    /// Requests' names begin with `prefix`, which has to lead somewhere.
+    /// Names of requests start with `prefix`, so an entry or a namer must match it.
     fn names_without_an_entry(&self, prefix: &Path) -> Option<Warning> {
         let name = prefix.labels();
         if is_system(name) || self.is_rewritten(name) {
@@ -109,7 +108,7 @@ impl Routing<'_> {
         warnings
     }
 
-    /// Why nothing can be below `leaf`, and what to do.
+    /// Why no name below `leaf` can exist, and what to do.
     fn dead_end(&self, leaf: Labels<'_>) -> Option<(String, String)> {
         if self.is_rewritten(leaf) {
             return None;
@@ -146,13 +145,13 @@ impl Routing<'_> {
         }
     }
 
-    /// Whether an entry may be for `name`, or for a name below it.
+    /// Whether an entry may match `name`, or a name below it.
     fn is_rewritten(&self, name: Labels<'_>) -> bool {
         self.dtab.entries.iter().any(|entry| may_match(&entry.prefix, name))
     }
 }
 
-/// The name that linkerd's `…Pfx` namers put in front: it has to lead somewhere, too.
+/// The prefix that linkerd's `…Pfx` namers add: something must match it, too.
 fn prefix_made(leaf: Labels<'_>) -> Option<Path> {
     let at = match leaf.text(1)?.strip_prefix("io.buoyant.")? {
         "hostportPfx" | "porthostPfx" | "http.domainToPathPfx" | "http.anyMethodPfx" | "http.anyHostPfx" => 2,
@@ -162,7 +161,7 @@ fn prefix_made(leaf: Labels<'_>) -> Option<Path> {
     leaf.get(at).map(|label| Path::from_labels([label]))
 }
 
-/// Whether the name needs no entry: namers take it.
+/// Whether the name needs no entry because namers match it.
 fn is_system(name: Labels<'_>) -> bool {
     name.is_empty() || [Some("#"), Some("$")].contains(&name.text(0))
 }
@@ -178,12 +177,12 @@ fn may_match(prefix: &Prefix, name: Labels<'_>) -> bool {
     })
 }
 
-/// Whether one begins with the other.
+/// Whether one is a prefix of the other.
 fn overlap(one: Labels<'_>, other: Labels<'_>) -> bool {
     one.iter().zip(other.iter()).all(|(one, other)| one == other)
 }
 
-/// Whether a pattern may be for names that begin with `prefix`.
+/// Whether a pattern may match names that start with `prefix`.
 fn may_begin(pattern: &str, prefix: Labels<'_>) -> bool {
     let labels = pattern.split('/').filter(|label| !label.is_empty());
     labels.zip(prefix.iter()).all(|(label, own)| label.contains(['*', '{', '\\']) || label.as_bytes() == own)

@@ -1,4 +1,4 @@
-//! No two listeners on one port.
+//! Checks that no two listeners use the same port.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ struct Listener {
     name: &'static str,
     address: SocketAddr,
     ports: u16,
-    /// Where it is written; nowhere if it is a default.
+    /// Its position in the file; none for a default.
     at: Option<Position>,
 }
 
@@ -21,16 +21,16 @@ impl Listener {
         self.address.port()..=self.address.port().saturating_add(self.ports - 1)
     }
 
-    /// The first port that both would take. Port 0 is whichever is free.
+    /// The first port that both would use. Port 0 means any free port.
     fn collides(&self, other: &Self) -> Option<u16> {
         let (ours, theirs) = (self.address.ip(), other.address.ip());
-        // `[::]` takes IPv4 too, and the system refuses to bind a part of what another listener has whole.
+        // `[::]` includes IPv4, and the system refuses to bind part of what another listener has bound.
         let same = ours == theirs || ours.is_unspecified() || theirs.is_unspecified();
         self.ports().find(|port| *port != 0 && same && other.ports().contains(port))
     }
 }
 
-/// Reports every listener that takes a port of one before it.
+/// Reports every listener that uses a port of an earlier one.
 pub(super) fn check(settings: &Settings, root: &Node, report: &mut Report) {
     let listeners = listeners(settings, root);
     for (index, later) in listeners.iter().enumerate() {

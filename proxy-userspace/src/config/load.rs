@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::route::Configured;
 
-/// A configuration written by hand is a few kilobytes; what is far beyond is some other file.
+/// A configuration written by hand has a few kilobytes; a much larger file is some other file.
 const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 20_000 };
 
 /// The settings in the file at `path`, or the defaults without one.
@@ -23,12 +23,12 @@ const BOUNDS: Bounds = Bounds { bytes: 1 << 20, nodes: 20_000 };
 /// # Errors
 /// Every mistake in the file at once; or, if it cannot be read, one sentence that says so.
 pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
-    // A pipe is waited for, which is what a shell's `<(…)` gives.
+    // Waits for a pipe, since a shell's `<(…)` is one.
     path.map_or_else(|| Ok(Settings::default()), |path| load_from(path, |path| File::open(path)))
 }
 
-/// The same for a process that runs and must not wait: only a regular file is read, and only if there is anything in it. An
-/// empty one is what a full disk leaves, or an editor for a moment, and would be every default at once.
+/// As [`load`], for a running process that must not block: reads only a regular file that is not empty. An empty file
+/// is what a full disk, or an editor for a moment, leaves, and would set every default at once.
 ///
 /// # Errors
 /// As for [`load`], and for an empty file.
@@ -40,11 +40,11 @@ pub fn load_again(path: &Path) -> Result<Settings, ConfigError> {
     of_text(path, &text)
 }
 
-/// Opens a regular file to read it, for whoever must not wait. Anything else is refused at once: opening a pipe, say, waits
-/// for whoever writes to it.
+/// Opens a regular file for reading without blocking. Anything else is refused at once: opening a pipe, for example,
+/// waits for its writer.
 ///
 /// # Errors
-/// It cannot be opened, or is no regular file.
+/// It cannot be opened, or is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() {
@@ -64,7 +64,7 @@ fn of_text(path: &Path, text: &str) -> Result<Settings, ConfigError> {
 
 fn read(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
-    // A byte more than is allowed, so that a file at the limit is told from one beyond it.
+    // One byte more than the limit, so that a file at the limit is accepted and a larger one is detected.
     let limit = BOUNDS.bytes as u64 + 1;
     open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
@@ -78,7 +78,7 @@ fn read(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> Result<Str
     })
 }
 
-/// The settings in `text`. `name` is what problems call the file; relative paths in it are relative to `base`.
+/// Parses the settings in `text`. `name` is the file's name in problems; its relative paths are relative to `base`.
 ///
 /// # Errors
 /// Every mistake at once, in the order of the text.
@@ -115,7 +115,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
     settings
 }
 
-/// What the file is instead, where it is one of those that are taken for weir's: every key of theirs would be unknown.
+/// The known format of another program that the file has, if any: each of its keys would be unknown.
 fn another_format(root: &Node) -> Option<Mistake> {
     if root.get("apiVersion").is_some() && root.get("kind").is_some() {
         let hint = "in a ConfigMap, that is the text of a key of `data`";
@@ -126,7 +126,7 @@ fn another_format(root: &Node) -> Option<Mistake> {
     })
 }
 
-/// Pods can only be enrolled where somebody tells of them.
+/// Pods can only be enrolled if a source reports them.
 fn check_enrol(settings: &Settings, root: &Node, report: &mut Report) {
     let written = settings.transparent.as_ref().and_then(|it| it.enrol);
     if written != Some(Enrol::Pods) || settings.discovery != Discovery::default() {
@@ -137,7 +137,7 @@ fn check_enrol(settings: &Settings, root: &Node, report: &mut Report) {
     report.add(at, "transparent.enrol", mistake.hint("set `discovery`, or write `enrol: all`"));
 }
 
-/// Tokens can only be taken where there is an API server to vouch for them.
+/// Tokens can only be checked by an API server.
 fn check_tokens(settings: &Settings, root: &Node, report: &mut Report) {
     let tokens = settings.probes.as_ref().and_then(|it| it.metrics.tokens);
     if tokens != Some(true) || settings.discovery.kubernetes.is_some() {
@@ -149,7 +149,7 @@ fn check_tokens(settings: &Settings, root: &Node, report: &mut Report) {
     report.add(written.map_or(root.at, |it| it.at), "probes.metrics.tokens", mistake.hint(hint));
 }
 
-/// The same holds for telling whose pod a client is.
+/// The same is true for finding the pod of a client.
 fn check_clients(settings: &Settings, root: &Node, report: &mut Report) {
     if !settings.names.client_namespace || settings.discovery != Discovery::default() {
         return;
@@ -184,7 +184,8 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     }
     settings.dtab = dtab::read(&mut root);
     if let Some(namers) = root.list("namers", identifier::namer) {
-        // Those that are not named stay as they are, after these. The same one twice would give the same answer twice.
+        // Namers that are not configured keep their defaults, after these. A duplicate would only give the same answer
+        // twice.
         let is_named = |it: &Configured| {
             namers.iter().any(|named| (&named.prefix, &named.resolver) == (&it.prefix, &it.resolver))
         };

@@ -3,14 +3,14 @@
 use super::fields::Section;
 use super::values;
 
-/// How and how much weir logs.
+/// The format, level and queue of weir's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `format`: `text` or `json`. Default `text`.
     pub format: LogFormat,
     /// `level`: `error`, `warn`, `info`, `debug` or `trace`. Default `info`.
     pub level: Level,
-    /// `queue`: lines that wait for whoever reads the log; more are dropped and counted. Default 1,024.
+    /// `queue`: lines waiting to be written; further ones are dropped and counted. Default 1,024.
     pub queue: usize,
 }
 
@@ -26,21 +26,21 @@ pub enum LogFormat {
     /// `text`: for people.
     #[default]
     Text,
-    /// `json`: one object a line, for machines.
+    /// `json`: one object per line, for machines.
     Json,
 }
 
-/// The least important line that is still written.
+/// The lowest severity that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
-    /// `error`: weir cannot do what it was told.
+    /// `error`: weir cannot do what is configured.
     Error,
-    /// `warn`: it does, but somebody should look.
+    /// `warn`: weir works, but an operator should look.
     Warn,
-    /// `info`: what changed.
+    /// `info`: changes.
     #[default]
     Info,
-    /// `debug`: why.
+    /// `debug`: reasons.
     Debug,
     /// `trace`: every step.
     Trace,

@@ -1,8 +1,8 @@
 //! Floor 1: the configuration file, checked into [`Settings`].
 //!
-//! Everything above takes `Settings` as facts: addresses are parsed, ranges hold, listeners do not collide.
-//! [`Settings::default`] is weir with no file at all. One file here per section of the YAML; each holds the
-//! section's type, its defaults and its checks, so that a key is found, documented and validated in one place.
+//! The code above relies on `Settings`: addresses are parsed, ranges are checked, listeners do not collide.
+//! [`Settings::default`] is weir without a file. There is one file here per section of the YAML, with the section's
+//! type, its defaults and its checks, so that a key is found, documented and validated in one place.
 
 mod admin;
 mod allow;

@@ -9,32 +9,32 @@ use super::problem::{Mistake, quoted};
 use super::tree::Node;
 use super::values;
 
-/// What a short name stands for.
+/// How short names are completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// `namespace`: the namespace of a name that says none, and the one that is cut from names. Default `default`.
+    /// `namespace`: the namespace of a name without one; also removed from canonical names. Default `default`.
     pub namespace: String,
-    /// `port`: the name of the service port that a request without a port means. Default `http`.
+    /// `port`: the name of the service port for requests without a port. Default `http`.
     pub port: String,
     /// `clusterDomain`: the cluster's DNS domain, lower case, without a trailing dot. Default `cluster.local`.
     pub cluster_domain: String,
-    /// `clientNamespace`: whether a name of an explicit client that says no namespace means that of its pod, and not
-    /// `namespace`. Default false.
+    /// `clientNamespace`: whether a name without a namespace, from an explicit client, uses the namespace of the
+    /// client's pod instead of `namespace`. Default false.
     pub client_namespace: bool,
-    /// `clusterRanges`: where an answer of DNS for a name below the cluster's domain has to lie; others are not used. Default:
-    /// as [`Allow`], the ranges that no packet from the public internet carries.
+    /// `clusterRanges`: the ranges for DNS answers to names below the cluster's domain; other addresses are not used.
+    /// Default: as [`Allow`], the ranges that are not routed on the public internet.
     pub cluster_ranges: Allow,
-    /// `dns`: how names outside the catalog are looked up; none when they are not (`false`). Default: as the node does.
+    /// `dns`: how names outside the catalog are looked up; none to disable it (`false`). Default: as the node does.
     pub dns: Option<Dns>,
 }
 
 /// Look-ups of names outside the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
-    /// `servers`: who is asked, by UDP and, where an answer is truncated, by TCP. Default, empty: those of
+    /// `servers`: the DNS servers, asked by UDP and, if an answer is truncated, by TCP. Default, empty: those of
     /// `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
-    /// `timeout`: how long one look-up may take, every attempt included. Default 5 s.
+    /// `timeout`: the time limit for one look-up, with all attempts. Default 5 s.
     pub timeout: Duration,
 }
 
@@ -84,7 +84,7 @@ fn read_dns(mut section: Section<'_, '_>) -> Dns {
     dns
 }
 
-/// A DNS server: an address, with a port if it is not 53.
+/// A DNS server: an address, with a port unless it is 53.
 fn server(node: &Node) -> Result<SocketAddr, Mistake> {
     let text = values::text(node)?;
     let bare = || text.parse().ok().map(|ip| SocketAddr::new(ip, 53));

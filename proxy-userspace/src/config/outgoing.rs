@@ -10,22 +10,21 @@ use crate::domain::name::Path;
 /// The explicit HTTP proxy that `http_proxy` points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// `listen`: address and port, or `none` where nobody uses the explicit proxy. Default `[::]:4140`, which takes IPv4
-    /// and IPv6.
+    /// `listen`: address and port, or `none` to turn the explicit proxy off. Default `[::]:4140`, for IPv4 and IPv6.
     pub listen: Option<SocketAddr>,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
-    /// `via`: whether requests and answers get `Via: 1.1 weir`, or `1.0 weir` where they came as HTTP/1.0 (RFC 9110 §7.6.3).
-    /// Default true.
+    /// `via`: whether requests and responses get `Via: 1.1 weir`, or `1.0 weir` if they were received as HTTP/1.0 (RFC
+    /// 9110 §7.6.3). Default true.
     pub via: bool,
-    /// `overrides`: clients whose requests may bring dtab entries of their own (`l5d-dtab`, `l5d-ctx-dtab`), which choose
-    /// the destination. Of others' requests and answers every `l5d-…` is removed (linkerd's `clearContext`). Empty means
-    /// nobody. Default: every client that may connect.
+    /// `overrides`: clients whose requests may bring their own dtab entries (`l5d-dtab`, `l5d-ctx-dtab`), which choose
+    /// the destination. For other clients, every `l5d-…` is removed from requests and responses (linkerd's
+    /// `clearContext`). Empty means nobody. Default: every client that may connect.
     pub overrides: Allow,
-    /// `diagnostics`: clients that may ask where a request of theirs would go, instead of having it go there. The answer
-    /// names endpoints and the dtabs. Default: nobody.
+    /// `diagnostics`: clients that may ask where a request would go, without sending it there. The answer contains
+    /// endpoints and dtabs. Default: nobody.
     pub diagnostics: Allow,
-    /// `dstPrefix`: what names start with. Default `/svc`.
+    /// `dstPrefix`: the prefix of requests' names. Default `/svc`.
     pub prefix: Path,
     /// `identifier`: how a request's name is made, one or a list tried in order. Default: its canonical host (`weir.host`).
     pub identifiers: Vec<Identifier>,

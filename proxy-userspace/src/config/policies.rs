@@ -1,4 +1,4 @@
-//! `policies`: settings for some names only, as linkerd's `io.l5d.static` has them.
+//! `policies`: settings per name, as linkerd's `io.l5d.static`.
 
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Arc<Policies> {
     Arc::new(Policies { services: services.collect(), clients: clients.collect() })
 }
 
-/// One rule, whose mistakes are reported; it is for nobody when it does not say whom it is for.
+/// Reads one rule and reports its mistakes; none if it does not say which names it applies to.
 fn read_rule<S>(mut section: Section<'_, '_>, read: impl Fn(&mut Section<'_, '_>) -> S) -> Option<Rule<S>> {
     let mut prefix = None;
     section.set("prefix", &mut prefix, |node| pattern(node).map(Some));

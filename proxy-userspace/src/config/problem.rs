@@ -1,4 +1,4 @@
-//! A mistake in a file somebody wrote: what is wrong, where, and what to do about it.
+//! A mistake in a configuration file: what is wrong, where, and how to correct it.
 
 use std::fmt;
 use std::path::Path;
@@ -8,30 +8,30 @@ use super::tree::Position;
 /// One mistake. Displays as `weir.yaml:3:5: outgoing.listen: what is wrong (what to do)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The file, as the user named it.
+    /// The file, as named by the user.
     pub file: String,
-    /// The line, from 1; 0 when the mistake is not at a place in the file (it cannot be read, say).
+    /// The line, from 1; 0 if the mistake has no position in the file (for example, it cannot be read).
     pub line: u32,
-    /// The column in characters, from 1; 0 when [`line`](Self::line) is.
+    /// The column in characters, from 1; 0 if [`line`](Self::line) is.
     pub column: u32,
-    /// The keys that lead there, as in `transparent.addresses[1]`; empty for the file as a whole.
+    /// The keys that lead to the value, as in `transparent.addresses[1]`; empty for the file as a whole.
     pub path: String,
     /// What is wrong.
     pub what: String,
-    /// What to do about it, where weir can tell.
+    /// How to correct it, if weir can tell.
     pub hint: Option<String>,
 }
 
-/// A mistake whose place is not known yet: what a value's parser reports.
+/// A mistake without a position yet: the result of a value's parser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// What is wrong.
     pub what: String,
-    /// What to do about it.
+    /// How to correct it.
     pub hint: Option<String>,
 }
 
-/// Every problem of one configuration file. Displays one problem a line.
+/// Every problem of one configuration file. Displays one problem per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The problems, in the order of the file; never empty.
@@ -39,12 +39,12 @@ pub struct ConfigError {
 }
 
 impl Problem {
-    /// A problem of the file as a whole.
+    /// A problem with the file as a whole.
     pub fn of_file(file: impl Into<String>, what: impl Into<String>) -> Self {
         Self { file: file.into(), line: 0, column: 0, path: String::new(), what: what.into(), hint: None }
     }
 
-    /// `mistake`, now that its place is known.
+    /// `mistake` with its position.
     pub fn at(file: &str, at: Position, path: impl Into<String>, mistake: Mistake) -> Self {
         Self {
             file: file.to_owned(),
@@ -58,12 +58,12 @@ impl Problem {
 }
 
 impl Mistake {
-    /// A mistake that needs no advice.
+    /// A mistake without a hint.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), hint: None }
     }
 
-    /// The same with advice.
+    /// The same mistake with a hint.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
@@ -75,7 +75,7 @@ impl ConfigError {
     }
 }
 
-/// What a user wrote, made fit for one line of a terminal: control characters escaped, long texts cut.
+/// User input for one line of a terminal: control characters escaped, long texts cut.
 pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();

@@ -14,18 +14,18 @@ use super::{
     Transparent,
 };
 
-/// Everything that can be configured, one field per section of the file.
+/// The whole configuration, one field per section of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// `outgoing`: the explicit HTTP proxy. On unless `listen` says none.
+    /// `outgoing`: the explicit HTTP proxy. On unless `listen` is `none`.
     pub outgoing: Outgoing,
-    /// `transparent`: the listeners for diverted connections. Absent means that nothing is diverted.
+    /// `transparent`: the listeners for diverted connections. If absent, nothing is diverted.
     pub transparent: Option<Transparent>,
     /// `admin`: dashboard, API, metrics and health. Always on.
     pub admin: Admin,
-    /// `probes`: the listener for kubelet and Prometheus. Absent means off.
+    /// `probes`: the listener for kubelet and Prometheus. If absent, it is off.
     pub probes: Option<Probes>,
-    /// `workers`: data-plane threads, 1 to 64. Default: the cores this process may use, at most 4.
+    /// `workers`: data-plane threads, 1 to 64. Default: the cores available to this process, at most 4.
     pub workers: usize,
     /// `names`: how names are made canonical and bound.
     pub names: Names,
@@ -33,18 +33,18 @@ pub struct Settings {
     pub drain: Drain,
     /// `discovery`: where services come from.
     pub discovery: Discovery,
-    /// `baseDtab` and `dtab`: how names are rewritten, the second after the first.
+    /// `baseDtab` and `dtab`: how names are rewritten; the entries of `dtab` follow those of `baseDtab`.
     pub dtab: Arc<Dtab>,
-    /// `namers`: who is asked about names that start with `/#`. Several may have one prefix; the next is asked when one
-    /// has no answer. Default: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
+    /// `namers`: the namers for names that start with `/#`. Several may have the same prefix; the next one is asked if
+    /// one has no answer. Default: `/#/io.l5d.fs` and `/#/io.l5d.k8s`.
     pub namers: Vec<Configured>,
-    /// `refuse`: ranges that weir does not connect to, beside those that it never does. Default: none.
+    /// `refuse`: ranges that weir does not connect to, besides those that it always refuses. Default: none.
     pub refuse: Vec<IpNet>,
     /// `limits`: every bound on a buffer, a table or a wait.
     pub limits: Limits,
-    /// `breaker`: when an endpoint is taken out of balancing, and for how long.
+    /// `breaker`: when an endpoint is ejected, and for how long.
     pub breaker: Breaker,
-    /// `policies`: what of `limits` and `breaker` is otherwise for some names.
+    /// `policies`: exceptions from `limits` and `breaker` for some names.
     pub policies: Arc<Policies>,
     /// `log`: weir's own log.
     pub log: Log,
@@ -73,8 +73,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Who may read `/metrics` at the probes' listener: what `probes.metrics` says, else with an API server whoever has a token
-    /// that it vouches for, and without one every client that may connect. Nobody where there is no such listener.
+    /// Who may read `/metrics` at the probes' listener: as in `probes.metrics`, else with an API server the clients
+    /// with a token that it accepts, and without one every client that may connect. Nobody if there is no such
+    /// listener.
     pub fn readers(&self) -> Readers {
         let is_on_kubernetes = self.discovery.kubernetes.is_some();
         let Some(Probes { allow, metrics, .. }) = &self.probes else {
@@ -87,16 +88,16 @@ impl Settings {
         }
     }
 
-    /// Whose connections are diverted: what `transparent.enrol` says, else the pods' that an API server tells of, else
-    /// everybody's.
+    /// Whose connections are diverted: as in `transparent.enrol`, else those of pods if an API server reports them,
+    /// else all.
     pub fn enrol(&self) -> Enrol {
         let unsaid = if self.discovery.kubernetes.is_some() { Enrol::Pods } else { Enrol::All };
         self.transparent.as_ref().and_then(|it| it.enrol).unwrap_or(unsaid)
     }
 }
 
-/// The cores this process may use (affinity and cgroup quota counted), at most 4: one worker moves tens of
-/// thousands of requests a second, and a proxy should not take the node from its applications.
+/// The cores available to this process (by affinity and cgroup quota), at most 4: one worker serves tens of thousands
+/// of requests per second, and the node's cores are for its applications.
 fn default_workers() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(4)
 }

@@ -9,7 +9,7 @@ use super::identifier::name;
 use crate::domain::name::Path;
 use crate::domain::route::{Transform, Transformer, When};
 
-/// One transformer. `prefix` is what it is called in bound names, after `/%`.
+/// One transformer. `prefix` is its name in bound names, after `/%`.
 #[derive(Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields)]
 pub(super) enum WrittenTransformer {

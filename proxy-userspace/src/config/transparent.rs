@@ -10,68 +10,68 @@ use super::problem::{Mistake, quoted};
 use super::tree::Node;
 use super::{Allow, values};
 
-/// Interception: which connections are diverted, and where they arrive.
+/// Interception: which connections are diverted, and to which ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transparent {
     /// `listen`: the first of [`ports`](Self::ports) consecutive ports. Default `[::]:4142`.
     pub listen: SocketAddr,
-    /// `ports`: how many ports, 1 to 64. One port would cap each pod at one ephemeral port range of
-    /// connections over all services together. Default 8.
+    /// `ports`: how many ports, 1 to 64. A single port would limit each pod to one range of ephemeral ports for its
+    /// connections to all services together. Default 8.
     pub ports: u16,
-    /// `addresses`: this node's addresses that pods can reach. Empty, the default, means: find them. Only those that
-    /// `listen` covers are used.
+    /// `addresses`: this node's addresses that pods can reach. Default, empty: find them. Only those that `listen`
+    /// covers are used.
     pub addresses: Vec<IpAddr>,
-    /// `cgroup`: the cgroup whose members' connections are diverted, an absolute path on the cgroup2 file
-    /// system. Default: the pods' parent, found by itself.
+    /// `cgroup`: the cgroup whose connections are diverted, an absolute path on the cgroup2 file system. Default: the
+    /// parent of the pods' cgroups, found automatically.
     pub cgroup: Option<PathBuf>,
-    /// `enrol`: whose connections are diverted. Default: [`Enrol::Pods`] where pods are known (`discovery.kubernetes`), else
-    /// [`Enrol::All`].
+    /// `enrol`: whose connections are diverted. Default: [`Enrol::Pods`] if pods are known (`discovery.kubernetes`),
+    /// else [`Enrol::All`].
     pub enrol: Option<Enrol>,
-    /// `excludeNamespaces`: namespaces whose pods are not diverted unless the annotation `weir.dev/divert: enabled` asks for
-    /// it. weir's own is always one. Default `[kube-system]`.
+    /// `excludeNamespaces`: namespaces whose pods are not diverted unless annotated with `weir.dev/divert: enabled`.
+    /// weir's own namespace is always excluded. Default `[kube-system]`.
     pub exclude_namespaces: Vec<String>,
-    /// `divert`: the destinations that are diverted. Default: the addresses of known services with the ports they own,
-    /// those in the namespace `kube-system` excepted.
+    /// `divert`: the destinations that are diverted. Default: the addresses and ports of known services, except those
+    /// in the namespace `kube-system`.
     pub divert: Option<Vec<IpNet>>,
     /// `host`: whether clients in the node's own network namespace are diverted too. Default false.
     pub host: bool,
-    /// `required`: whether configured interception that is missing makes `/ready` fail. Default true; with `fail:
-    /// closed` it always does.
+    /// `required`: whether `/ready` fails without the configured interception. Default true; with `fail: closed` it
+    /// always does.
     pub required: bool,
-    /// `allow`: clients that may connect. Default: everyone, unlike at the other listeners. Here the eBPF program's entry
-    /// for the very connection is the permission: only clients in the pods' cgroup of this node get one, pods may have
-    /// public addresses, and a connection without an entry is closed whoever makes it.
+    /// `allow`: clients that may connect. Default: everyone, unlike for the other listeners. Here the eBPF program's
+    /// entry for the connection is the permission: only clients in the pods' cgroup of this node get one, pods may have
+    /// public addresses, and a connection without an entry is closed whatever its source.
     pub allow: Allow,
-    /// `fail`: what becomes of a connection that weir cannot take. Default [`Fail::Open`].
+    /// `fail`: what happens to a connection that weir cannot accept. Default [`Fail::Open`].
     pub fail: Fail,
-    /// `via`: whether requests and answers get `Via: 1.1 weir`. Default false: the application that does
-    /// not know of a proxy should not be able to tell.
+    /// `via`: whether requests and responses get `Via: 1.1 weir`. Default false: an application that does not know of a
+    /// proxy should not notice it.
     pub via: bool,
 }
 
 /// Whose connections are diverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enrol {
-    /// `all`: those of every process in the pods' parent cgroup and below; annotations are not looked at.
+    /// `all`: those of every process in the pods' parent cgroup and below; annotations are ignored.
     All,
-    /// `pods`: those of this node's pods, as their annotations and `excludeNamespaces` say.
+    /// `pods`: those of this node's pods, depending on annotations and `excludeNamespaces`.
     Pods,
 }
 
-/// What becomes of connections that weir cannot take.
+/// What happens to connections that weir cannot accept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fail {
-    /// `open`: they go to the dialled address directly, past weir's policy.
+    /// `open`: they go directly to the original destination, without weir's policy.
     #[default]
     Open,
-    /// `closed`: they are refused. This holds while weir's process lives (hung, draining, or with a table full). The
-    /// programs are not pinned: when the process dies, the kernel detaches them, and connections go direct until the
-    /// next weir attaches its own. It is therefore no security boundary.
+    /// `closed`: they are refused. This applies while weir's process exists (even if it hangs, drains, or has a full
+    /// table). The programs are not pinned: when the process ends, the kernel detaches them, and connections go direct
+    /// until the next weir attaches its own. So it is not a security boundary.
     Closed,
 }
 
 impl Transparent {
-    /// Whether weir is unready without interception: as `required` says, and whenever clients rely on `fail: closed`.
+    /// Whether weir is unready without interception: if `required`, and always with `fail: closed`.
     pub fn is_due(&self) -> bool {
         self.required || self.fail == Fail::Closed
     }

@@ -2,48 +2,48 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// A number of things that happened; it only grows.
+/// The number of events; it never decreases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// `n` more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// The current count.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How many of something there are now.
+/// The current number of something.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicUsize);
 
 impl Gauge {
-    /// One more; returns how many there were before.
+    /// Adds one; returns the previous value.
     pub fn inc(&self) -> usize {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// One less. Every call pairs with an earlier [`Gauge::inc`].
+    /// Subtracts one. Every call pairs with an earlier [`Gauge::inc`].
     pub fn dec(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// `n` less. Every one pairs with an earlier [`Gauge::inc`].
+    /// Subtracts `n`. Each one pairs with an earlier [`Gauge::inc`].
     pub fn dec_by(&self, n: usize) {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
-    /// How many there are.
+    /// The current value.
     pub fn value(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

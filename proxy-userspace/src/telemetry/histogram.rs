@@ -1,15 +1,15 @@
-//! A histogram of durations in fixed buckets, written without a lock.
+//! A lock-free histogram of durations in fixed buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The buckets' upper bounds, in microseconds; a last one takes the rest.
+/// The buckets' upper bounds, in microseconds; one more bucket holds the rest.
 pub const BOUNDS: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 10_000_000, 60_000_000,
 ];
 
-/// Durations, counted by bucket. Readers may see a sum that is one observation ahead of its bucket.
+/// Durations, counted per bucket. Readers may see a sum that is one observation ahead of its bucket.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [AtomicU64; BOUNDS.len() + 1],
@@ -25,7 +25,7 @@ impl Histogram {
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// How many durations were counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
@@ -35,7 +35,7 @@ impl Histogram {
         self.micros.load(Ordering::Relaxed) as f64 / 1e6
     }
 
-    /// Each bucket's upper bound in seconds and its own count, as the encoder wants them.
+    /// Each bucket's upper bound in seconds and its own count (not cumulative), as the encoder expects.
     pub fn buckets(&self) -> [(f64, u64); BOUNDS.len() + 1] {
         std::array::from_fn(|at| {
             let bound = BOUNDS.get(at).map_or(f64::INFINITY, |&micros| micros as f64 / 1e6);

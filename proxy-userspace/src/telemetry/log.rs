@@ -1,8 +1,8 @@
-//! weir's own log: sentences at edges (start, change, refusal), never one per request.
+//! weir's own log: one line per event (start, change, refusal), never one per request.
 //!
-//! Whoever logs never waits for whoever reads: a full disk or a log collector that has stopped would halt every pod's traffic
-//! by way of one line about an endpoint. Lines go through a bounded queue to a thread of their own; what does not fit there
-//! or cannot be written is dropped and counted.
+//! Logging never blocks: otherwise a full disk or a stopped log collector would halt the traffic of all pods for one
+//! line about an endpoint. Lines go through a bounded queue to a thread of their own; lines that do not fit or cannot
+//! be written are dropped and counted.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -16,10 +16,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-/// How long the end of weir waits for whoever reads the log.
+/// How long weir waits at its end for the log to be written.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Where lines go since logging was started.
+/// The queue, once logging has started.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
 /// Which lines are written.
@@ -34,7 +34,7 @@ pub enum Lines {
     Json,
 }
 
-/// Lines on their way to whoever reads them.
+/// Lines waiting to be written.
 #[derive(Debug)]
 struct Queue {
     most: usize,
@@ -45,14 +45,14 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
-    /// Whether another one is being written.
+    /// Whether a line is being written.
     writes: bool,
-    /// Whether its thread is to end once all are written.
+    /// Whether the thread must end after the last line.
     ends: bool,
     dropped: u64,
 }
 
-/// Waits until what is in the queue is written when it is dropped, for at most a second.
+/// When dropped, waits until the queue is written, for at most a second.
 #[derive(Debug)]
 #[must_use = "a log that is dropped ends"]
 pub struct Log(Arc<Queue>);
@@ -62,7 +62,7 @@ impl Queue {
         Self { most, lines: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Writes to `out` until this ends.
+    /// Writes lines to `out` until the queue ends.
     fn write_to(&self, mut out: impl Write) {
         let mut waiting = self.lines.lock();
         loop {
@@ -105,8 +105,8 @@ impl Drop for Log {
     }
 }
 
-/// Starts logging to standard error, `queue` lines ahead of whoever reads it. `RUST_LOG` (`weir=debug,hyper=info`) goes
-/// before `level`. A second call in the same process changes nothing.
+/// Starts logging to standard error, with up to `queue` waiting lines. `RUST_LOG` (`weir=debug,hyper=info`) takes
+/// precedence over `level`. A second call in the same process has no effect.
 pub fn start(lines: Lines, level: &str, queue: usize) -> Log {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet(level));
     let (filter, changed) = reload::Layer::new(filter);
@@ -132,30 +132,30 @@ pub fn start(lines: Lines, level: &str, queue: usize) -> Log {
     Log(queue)
 }
 
-/// Logs from this level on, unless `RUST_LOG` says otherwise.
+/// Sets the lowest level that is logged, unless `RUST_LOG` does.
 pub fn set_level(level: &str) {
     if std::env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
         return;
     }
     if let Some(filter) = FILTER.get() {
-        // It is gone only with the whole log.
+        // It fails only if the whole log is gone.
         let _ = filter.reload(quiet(level));
     }
 }
 
-/// What fails on the way to an API server weir says itself, once, and what it means.
+/// Turns off kube-client's log: weir reports failures of the API server itself, once, with their meaning.
 fn quiet(level: &str) -> EnvFilter {
     EnvFilter::new(format!("{level},kube_client=off"))
 }
 
-/// How many lines were dropped since the start.
+/// The number of lines dropped since the start.
 pub fn dropped() -> u64 {
     QUEUE.get().map_or(0, |queue| queue.lines.lock().dropped)
 }
 
-/// Says on standard error why weir ends. Unlike `eprintln!` it does not panic where that cannot be written.
+/// Writes to standard error why weir ends. Unlike `eprintln!`, it does not panic if that fails.
 pub fn say(why: impl Display) {
-    // There is nobody left to tell.
+    // An error here cannot be reported.
     let _ = writeln!(stderr(), "{why}");
 }
 
@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// A log with room for two lines, and who reads it.
+    /// A log with room for two lines, its thread, and its reader.
     fn log() -> (Log, JoinHandle<()>, PipeReader) {
         let (reader, writer) = pipe().unwrap();
         let log = Log(Arc::new(Queue::new(2)));

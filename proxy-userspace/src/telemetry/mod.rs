@@ -1,11 +1,10 @@
-//! Floor 1: counting and telling.
+//! Floor 1: metrics and logging.
 //!
-//! Whatever is counted on the data path is a plain atomic in the struct that owns it ([`Counter`], [`Gauge`],
-//! [`Histogram`]): no label, lock or look-up when a request passes. On a scrape the owners are walked and
-//! written out through a [`Page`], so a service that is gone takes its metrics with it, and ten thousand
-//! names cost no label set each.
+//! Counts on the data path are plain atomics in the struct that owns them ([`Counter`], [`Gauge`], [`Histogram`]): no
+//! label, lock or look-up per request. A scrape walks the owners and writes them through a [`Page`], so a removed
+//! service takes its metrics with it, and ten thousand names need no label sets.
 //!
-//! Deliberately absent: a global registry, and prometheus-client's own histogram, which is a mutex.
+//! Not here: a global registry, and prometheus-client's own histogram, which uses a mutex.
 
 mod count;
 mod histogram;

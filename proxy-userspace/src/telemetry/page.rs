@@ -1,4 +1,4 @@
-//! Writing what was counted as OpenMetrics text.
+//! Writes metrics as OpenMetrics text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use prometheus_client::registry::Registry;
 
 use super::Histogram;
 
-/// Somebody who owns counts and can write them out.
+/// An owner of metrics that can write them.
 pub trait Scrape: Send + Sync + 'static {
-    /// Writes every metric; called once a scrape.
+    /// Writes every metric; called once per scrape.
     ///
     /// # Errors
     ///
-    /// Only what the page's own methods return.
+    /// Only those that the page's own methods return.
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result;
 }
 
-/// The page that is being written.
+/// The page being written.
 pub struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    /// A counter family: one row for each set of labels. The encoder appends `_total` to the name.
+    /// A counter family: one row per set of labels. The encoder appends `_total` to the name.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// A gauge family: one row for each set of labels.
+    /// A gauge family: one row per set of labels.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Texts that nobody means well with.
+//! Malicious texts.
 
 use proptest::prelude::*;
 

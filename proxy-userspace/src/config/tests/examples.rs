@@ -27,7 +27,8 @@ fn every_example_is_right() {
     assert_eq!(names, expected);
 }
 
-/// What `all.yaml` says of defaults is true: taking out what it says has none leaves the defaults.
+/// The defaults stated in `all.yaml` are true: without the keys that it says have no default, it parses to the
+/// defaults.
 #[test]
 fn the_example_with_every_key_shows_the_defaults() {
     let mut settings = load(Some(&examples().join("all.yaml"))).unwrap();
@@ -52,7 +53,7 @@ fn the_example_with_every_key_shows_the_defaults() {
     assert_eq!(settings.probes.unwrap().listen, Probes::default().listen);
 }
 
-/// Every key that the sections ask for is in `all.yaml`: a key that is not would be missing here.
+/// `all.yaml` has every key that the sections read.
 #[test]
 fn the_example_with_every_key_has_every_key() {
     let text = std::fs::read_to_string(examples().join("all.yaml")).unwrap();

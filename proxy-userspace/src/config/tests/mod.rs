@@ -1,4 +1,4 @@
-//! Whole files in, settings or positions out.
+//! From whole files to settings or positions of mistakes.
 
 mod bounds;
 mod examples;
@@ -20,7 +20,7 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-/// Asserts that `text` has exactly the problems that start like `expected`, in that order.
+/// Asserts that the problems of `text` start with `expected`, in that order, and that there are no others.
 fn assert_problems(text: &str, expected: &[&str]) {
     let found = problems(text);
     assert_eq!(found.len(), expected.len(), "{text}\n{found:#?}");

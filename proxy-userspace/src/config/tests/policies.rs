@@ -1,4 +1,4 @@
-//! Settings for some names only, and transformers of namers.
+//! Settings per name, and transformers of namers.
 
 use super::*;
 

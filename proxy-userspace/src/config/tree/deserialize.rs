@@ -1,4 +1,4 @@
-//! A tree as a serde deserializer whose errors know their place.
+//! A tree as a serde deserializer whose errors have positions.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use serde::forward_to_deserialize_any;
 
 use super::{Node, Position, Value};
 
-/// Why a node is not what was asked for.
+/// Why a node does not match the expected type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeError {
-    /// The innermost value that is wrong.
+    /// The innermost invalid value.
     pub at: Position,
     /// What is wrong.
     pub what: String,
 }
 
 impl NodeError {
-    /// Gives the error a place, unless something deeper inside has given it one.
+    /// Adds the position to the error, unless an inner value has added one.
     fn within(mut self, node: &Node) -> Self {
         if self.at == Position::default() {
             self.at = node.at;
@@ -72,7 +72,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         .map_err(|error| error.within(self))
     }
 
-    /// `null` is an absent value, as it is to the API server.
+    /// `null` means an absent value, as for the API server.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeError> {
         match self.value {
             Value::Null => visitor.visit_none(),

@@ -1,12 +1,12 @@
-//! YAML as a tree whose every node knows its line and column.
+//! YAML as a tree whose nodes have a line and column.
 //!
 //! serde's derive stops at the first mistake. weir reports all of them, so a file is first read into this
 //! tree, which fails only on bad syntax, and the sections are then checked one by one. Service files use the
 //! same tree: a [`Node`] is itself a serde deserializer (see `deserialize`), so that a Kubernetes object read
 //! from it has positions in its errors.
 //!
-//! Bounded: text size, nesting, nodes, aliases and what aliases expand to. Parsing recurses once per level, so
-//! it runs on a thread with a stack that the deepest permitted text fits in, whatever stack the caller has.
+//! Bounded: text size, nesting, nodes, aliases and their expansion. Parsing recurses once per level, so it runs on a
+//! thread whose stack is large enough for the deepest permitted text, whatever stack the caller has.
 
 mod deserialize;
 mod read;
@@ -14,7 +14,7 @@ mod read;
 pub use deserialize::NodeError;
 pub use read::{Bounds, SyntaxError, read_json, read_yaml};
 
-/// A place in a file. Line and column count from 1, columns in characters; zeros mean unknown.
+/// A position in a file. Line and column count from 1, columns in characters; zeros mean unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.
@@ -23,12 +23,12 @@ pub struct Position {
     pub column: u32,
 }
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Where it starts; where an alias is used, the alias.
+    /// Where it starts; for an alias, the position of the alias.
     pub at: Position,
-    /// What it is.
+    /// Its value.
     pub value: Value,
 }
 
@@ -47,7 +47,7 @@ pub enum Value {
     Text(String),
     /// A sequence.
     List(Vec<Node>),
-    /// A mapping, in the order of the file; a key may be there twice.
+    /// A mapping, in the order of the file; it may contain a key twice.
     Map(Vec<Entry>),
 }
 
@@ -56,7 +56,7 @@ pub enum Value {
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key stands.
+    /// The position of the key.
     pub at: Position,
     /// Its value.
     pub value: Node,
@@ -69,7 +69,7 @@ impl Node {
         entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
-    /// The text, if it is one.
+    /// The text, if it is a string.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -77,7 +77,7 @@ impl Node {
         }
     }
 
-    /// What kind of value this is, with its article, for messages.
+    /// The kind of this value, with an article, for messages.
     pub fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",

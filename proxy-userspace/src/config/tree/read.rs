@@ -1,4 +1,4 @@
-//! Text into trees.
+//! Parses text into trees.
 
 use std::fmt;
 use std::thread;
@@ -8,33 +8,34 @@ use serde_saphyr::{DuplicateKeyPolicy, Location, MessageFormatter, Options, Span
 
 use super::{Entry, Node, Position, Value};
 
-/// How much of a file is looked at before it is refused.
+/// The limits beyond which a file is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Bytes of text.
     pub bytes: usize,
-    /// Values in the tree, those that aliases repeat included.
+    /// Values in the tree, including those repeated by aliases.
     pub nodes: usize,
 }
 
-/// Why a text is no tree.
+/// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// Where it goes wrong.
+    /// The position of the error.
     pub at: Position,
     /// What is wrong there.
     pub what: String,
 }
 
-/// Nesting beyond which a document is refused; the deepest Kubernetes objects weir reads have 8.
+/// The deepest permitted nesting; the deepest Kubernetes objects that weir reads have 8.
 const DEPTH: usize = 64;
-/// Aliases (`*name`) in one text.
+/// The most aliases (`*name`) in one text.
 const ALIASES: usize = 1000;
 
-/// The stack of a parsing thread. An unoptimized build takes 41 KiB a level; only what is used becomes resident.
+/// The stack of a parsing thread. An unoptimized build needs 41 KiB per level; only what is used becomes resident.
 const STACK: usize = 8 << 20;
 
-/// The documents of a YAML text; empty documents are skipped. A key may be there twice: [`Entry`]s tell.
+/// Parses the documents of a YAML text; empty documents are skipped. A key may occur twice: both are in the [`Entry`]
+/// list.
 ///
 /// # Errors
 /// The first place where the text is not YAML, or is beyond `bounds`.
@@ -53,7 +54,7 @@ pub fn read_yaml(text: &str, bounds: Bounds) -> Result<Vec<Node>, SyntaxError> {
     })
 }
 
-/// The documents of a JSON text, one after the other. Nodes read this way know no positions.
+/// Parses the documents of a JSON text, one after the other. The nodes have no positions.
 ///
 /// # Errors
 /// The first place where the text is not JSON.
@@ -69,8 +70,8 @@ pub fn read_json(text: &str) -> Result<Vec<Node>, SyntaxError> {
     })
 }
 
-/// Runs a parser where it may recurse to [`DEPTH`]. Should a parser panic on a text, that text is an error like
-/// any other.
+/// Runs a parser on a stack that allows a nesting of [`DEPTH`]. If a parser panics, the result is an error like any
+/// other.
 fn with_deep_stack<T: Send>(parse: impl FnOnce() -> Result<T, SyntaxError> + Send) -> Result<T, SyntaxError> {
     let failed = |what: String| SyntaxError { at: Position::default(), what };
     thread::scope(|scope| {
@@ -102,7 +103,7 @@ fn options(bounds: Bounds) -> Options {
     }
 }
 
-/// A line or column; files whose lines do not fit were refused for their size.
+/// A line or column; files with larger numbers were refused for their size.
 fn clamp(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -8,7 +8,7 @@ use super::text;
 use crate::config::problem::{Mistake, quoted};
 use crate::config::tree::Node;
 
-/// Where to listen: an address and a port. Port 0 lets the system pick one.
+/// A listen address: an IP address and a port. With port 0, the system picks one.
 pub(in crate::config) fn listen(node: &Node) -> Result<SocketAddr, Mistake> {
     let text = text(node)?;
     text.parse().map_err(|_| {
@@ -23,7 +23,7 @@ pub(in crate::config) fn listen(node: &Node) -> Result<SocketAddr, Mistake> {
     })
 }
 
-/// An address that others can send to.
+/// An address that others can reach: not unspecified, loopback or multicast.
 pub(in crate::config) fn ip(node: &Node) -> Result<IpAddr, Mistake> {
     let text = text(node)?;
     let address: IpAddr = text.parse().map_err(|_| {
@@ -37,8 +37,8 @@ pub(in crate::config) fn ip(node: &Node) -> Result<IpAddr, Mistake> {
     Ok(address)
 }
 
-/// A range of addresses; one address alone is the range of itself. Ranges of mapped addresses
-/// (`::ffff:10.0.0.0/104`) become the IPv4 ranges they are.
+/// A range of addresses; a single address is a range of one. Ranges of IPv4-mapped addresses (`::ffff:10.0.0.0/104`)
+/// become IPv4 ranges.
 pub(in crate::config) fn cidr(node: &Node) -> Result<IpNet, Mistake> {
     let text = text(node)?;
     let range = match text.parse::<IpAddr>() {

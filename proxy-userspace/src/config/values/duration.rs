@@ -7,7 +7,7 @@ use super::{number_and_unit, shown};
 use crate::config::problem::Mistake;
 use crate::config::tree::Node;
 
-/// A duration in `range`. The unit has to be there: `10` alone could mean either of two common ones.
+/// A duration in `range`. The unit is required: `10` alone could mean seconds or milliseconds.
 pub(in crate::config) fn duration(
     range: RangeInclusive<Duration>,
 ) -> impl Fn(&Node) -> Result<Duration, Mistake> {
@@ -36,7 +36,7 @@ fn parse(text: &str) -> Option<Duration> {
     number.checked_mul(milliseconds).map(Duration::from_millis)
 }
 
-/// The duration in its largest whole unit.
+/// The duration in its largest unit without a fraction.
 fn format(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     match milliseconds {

@@ -1,4 +1,4 @@
-//! The kinds of values in the file: one function each, from a node to the value or a mistake with its remedy.
+//! The kinds of values in the file: one function each, from a node to the value, or to a mistake with a hint.
 
 mod address;
 mod duration;
@@ -13,7 +13,7 @@ pub(super) use address::{cidr, ip, listen};
 pub(super) use duration::duration;
 pub(super) use size::size;
 
-/// A text, as it is.
+/// A string, unchanged.
 pub(super) fn text(node: &Node) -> Result<&str, Mistake> {
     match &node.value {
         Value::Text(text) => Ok(text),
@@ -25,7 +25,7 @@ pub(super) fn text(node: &Node) -> Result<&str, Mistake> {
     }
 }
 
-/// A path, of `what` it is to name.
+/// A path; `what` says what it is for, in messages.
 pub(super) fn path<'n>(node: &'n Node, what: &str) -> Result<&'n str, Mistake> {
     match text(node)? {
         "" => Err(Mistake::new("no path").hint(format!("name {what}"))),
@@ -85,7 +85,7 @@ pub(super) fn label(node: &Node) -> Result<String, Mistake> {
         .hint("1 to 63 lower-case letters, digits and hyphens, no hyphen first or last"))
 }
 
-/// A domain: labels with dots between. Lower-cased; a trailing dot goes.
+/// A domain: labels separated by dots. Lower-cased; a trailing dot is removed.
 pub(super) fn domain(node: &Node) -> Result<String, Mistake> {
     let text = text(node)?;
     let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
@@ -104,7 +104,7 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// The node's value as a message shows it.
+/// The node's value as shown in a message.
 fn shown(node: &Node) -> String {
     match &node.value {
         Value::Text(text) => quoted(text),

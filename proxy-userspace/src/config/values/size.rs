@@ -37,7 +37,7 @@ fn parse(text: &str) -> Option<u64> {
     number.checked_mul(bytes)
 }
 
-/// The size in its largest whole unit.
+/// The size in its largest unit without a fraction.
 fn format(bytes: usize) -> String {
     match bytes {
         bytes if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
