@@ -186,8 +186,8 @@ enum Slower {
 }
 
 impl View {
-    /// The smaller load is better, multiplied by latency if latencies differ by [`ALIKE`] or more; on a tie, the one
-    /// that waited longer.
+    /// The smaller load is better, multiplied by latency if latencies differ by a factor of [`ALIKE`]; on a tie,
+    /// the one that waited longer.
     fn compare(&self, other: &Self) -> Comparison {
         let alike = self.latency <= other.latency * ALIKE && other.latency <= self.latency * ALIKE;
         let slower_is_second = other.latency > self.latency;

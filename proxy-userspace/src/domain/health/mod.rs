@@ -13,7 +13,7 @@
 //!
 //! | what | Finagle | here | because |
 //! |---|---|---|---|
-//! | comparison | the smaller cost | latencies that differ by less than [`ALIKE`] count as equal, then load decides, then who was picked longest ago | equal endpoints take turns at any load |
+//! | comparison | the smaller cost | latencies that differ by less than a factor of [`ALIKE`] count as equal, then load decides, then who was picked longest ago | equal endpoints take turns at any load |
 //! | noise | none | [0.5 ms](latency) are added to each answer's time | below that it is the scheduler's time, not the endpoint's |
 //! | peak | counts fully, at once | counts for at most 4 estimates, with a weight of a fifth | one slow answer means nothing, three in a row do |
 //! | decay | of the estimate, by time | none; an endpoint that loses gets a [trial](probation) after enough lost comparisons and enough time, and each failed trial makes the next one rarer | a recovered one is back after one request, one that stays slow gets one request in a hundred |
