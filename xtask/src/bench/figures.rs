@@ -13,10 +13,14 @@ pub(crate) enum Quantity {
     Cpu64,
     Cpu512,
     CpuFresh,
+    CpuGetLarge,
+    CpuPostLarge,
     Syscalls,
     Rate64,
     Rate512,
     RateFresh,
+    RateGetLarge,
+    RatePostLarge,
     P50Closed64,
     P99Closed64,
     P99Closed512,
@@ -24,6 +28,9 @@ pub(crate) enum Quantity {
     P99Fixed,
     MemoryIdle,
     Memory512,
+    MemoryAfter,
+    MemoryStreamed,
+    MemoryServices,
     Start,
     ConnectDirect,
     ConnectDiverted,
@@ -40,17 +47,24 @@ impl Quantity {
             Self::Cpu64 => "CPU per request, 64 connections, µs",
             Self::Cpu512 => "CPU per request, 512 connections, µs",
             Self::CpuFresh => "CPU per request on a new connection, µs",
+            Self::CpuGetLarge => "CPU per GET of 1 MB, µs",
+            Self::CpuPostLarge => "CPU per POST of 1 MB, µs",
             Self::Syscalls => "system calls per request",
             Self::Rate64 => "requests per second, 64 connections",
             Self::Rate512 => "requests per second, 512 connections",
             Self::RateFresh => "new connections per second",
+            Self::RateGetLarge => "GETs of 1 MB per second",
+            Self::RatePostLarge => "POSTs of 1 MB per second",
             Self::P50Closed64 => "p50, closed loop of 64, µs",
             Self::P99Closed64 => "p99, closed loop of 64, µs",
             Self::P99Closed512 => "p99, closed loop of 512, µs",
             Self::P50Fixed => "p50 at the fixed rate, µs",
             Self::P99Fixed => "p99 at the fixed rate, µs",
-            Self::MemoryIdle => "memory 10 s after start, MB",
-            Self::Memory512 => "memory with 512 connections, MB",
+            Self::MemoryIdle => "RssAnon 10 s after start, MB",
+            Self::Memory512 => "RssAnon, 512 idle connections, MB",
+            Self::MemoryAfter => "RssAnon 30 s after they ended, MB",
+            Self::MemoryStreamed => "RssAnon, 64 idle after 1 MB each way, MB",
+            Self::MemoryServices => "RssAnon, calls to 1,000 services, MB",
             Self::Start => "start to first answer, ms",
             Self::ConnectDirect => "connect, direct, p50, µs",
             Self::ConnectDiverted => "connect, diverted, p50, µs",
@@ -112,7 +126,12 @@ impl Figures {
                     );
                 }
             }
-            for (over, key) in [(Who::Haproxy, "weir_over_haproxy"), (Who::Before, "weir_over_before")] {
+            let others = [
+                (Who::Haproxy, "weir_over_haproxy"),
+                (Who::Hyper, "weir_over_hyper"),
+                (Who::Before, "weir_over_before"),
+            ];
+            for (over, key) in others {
                 if let Some(ratio) = self.ratio(quantity, over) {
                     row.insert(key.into(), serde_json::json!(ratio));
                 }

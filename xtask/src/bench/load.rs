@@ -74,11 +74,32 @@ struct Run<'a> {
     /// The length of an answer, once one was read with care.
     expected: usize,
     measuring: bool,
+    /// No request is sent any more.
+    ending: bool,
     seen: Seen,
 }
 
 /// Runs the plan on the calling thread. `edge` is called at the beginning and at the end of the measured time.
-pub(crate) fn run(plan: &Plan<'_>, mut edge: impl FnMut()) -> Result<Seen> {
+pub(crate) fn run(plan: &Plan<'_>, edge: impl FnMut()) -> Result<Seen> {
+    Ok(run_through(plan, edge)?.seen)
+}
+
+/// The same, for a closed loop; returns its connections once every request was answered.
+pub(crate) fn run_and_keep(plan: &Plan<'_>) -> Result<Vec<TcpStream>> {
+    let mut run = run_through(plan, || ())?;
+    run.ending = true;
+    let mut arrivals = Arrivals { next: Instant::now(), gap: Duration::ZERO };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while run.idle.len() < run.connections.len() {
+        if Instant::now() >= deadline {
+            bail!("a request was not answered");
+        }
+        run.pump(Instant::now() + Duration::from_millis(10), &mut arrivals)?;
+    }
+    Ok(run.connections.into_iter().map(|connection| connection.stream).collect())
+}
+
+fn run_through<'a>(plan: &'a Plan<'a>, mut edge: impl FnMut()) -> Result<Run<'a>> {
     exact_timers();
     let mut run = Run {
         plan,
@@ -87,6 +108,7 @@ pub(crate) fn run(plan: &Plan<'_>, mut edge: impl FnMut()) -> Result<Seen> {
         idle: Vec::new(),
         expected: 0,
         measuring: false,
+        ending: false,
         seen: Seen { latencies: Vec::with_capacity(1 << 18), ..Seen::default() },
     };
     for token in 0..plan.connections {
@@ -112,7 +134,7 @@ pub(crate) fn run(plan: &Plan<'_>, mut edge: impl FnMut()) -> Result<Seen> {
     run.seen.seconds = measured.elapsed().as_secs_f64();
     edge();
     run.seen.latencies.sort_unstable();
-    Ok(run.seen)
+    Ok(run)
 }
 
 struct Arrivals {
@@ -192,8 +214,8 @@ impl Run<'_> {
             self.seen.latencies.push(due.elapsed().as_nanos() as u64);
         }
         match self.plan.shape {
-            Shape::Closed => self.send(token, Instant::now()),
-            Shape::FixedRate(_) => {
+            Shape::Closed if !self.ending => self.send(token, Instant::now()),
+            Shape::Closed | Shape::FixedRate(_) => {
                 self.idle.push(token);
                 Ok(())
             }
@@ -256,6 +278,17 @@ mod tests {
         assert!(fresh.answers > 10, "{}", fresh.answers);
         assert!(rate.quantile(0.99) >= rate.quantile(0.5));
         assert_eq!(edges, 6);
+    }
+
+    #[test]
+    fn connections_that_are_kept_have_had_their_answers() {
+        let backends = Backends::start(Cores::choose().unwrap().load).unwrap();
+        let keep = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".as_slice();
+        let kept = run_and_keep(&plan(&backends.addresses, Shape::Closed, keep)).unwrap();
+        assert_eq!(kept.len(), 8);
+        for mut stream in kept {
+            assert_eq!(stream.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
     }
 
     #[test]

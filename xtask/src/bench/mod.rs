@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: weir beside HAProxy and beside no proxy, in one run.
+//! `cargo xtask bench`: weir beside HAProxy, beside a bare hyper proxy and beside no proxy, in one run.
 //!
 //! Virtual machines drift by 20 % and more within seconds. So nothing here is compared with yesterday's figures: the
 //! targets take turns within each pass, ratios are taken pass by pass, and half of the passes lie within the spread that is
@@ -11,6 +11,7 @@ mod divert;
 mod faults;
 mod figures;
 mod instructions;
+mod large;
 mod load;
 mod memory;
 mod passes;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::os::cpu::{self, Cores};
-use crate::os::interrupt;
+use crate::os::{descriptors, interrupt};
 use crate::process::{cargo, run, target as target_folder};
 use crate::setup::{self, HAPROXY, IP, PERF, VALGRIND};
 use crate::steps::Steps;
@@ -34,8 +35,9 @@ use backend::Backends;
 pub(crate) use divert::{Connects, connects};
 use faults::Fault;
 use figures::Figures;
+use memory::Memory;
 use passes::Effort;
-use target::{Target, Weir, Who};
+use target::{Haproxy, Target, Weir, Who};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -62,7 +64,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Measure only these
-    #[arg(long, value_delimiter = ',', default_value = "weir,haproxy,direct")]
+    #[arg(long, value_delimiter = ',', default_value = "weir,haproxy,hyper,direct")]
     only: Vec<String>,
     /// A weir to measure instead of building one
     #[arg(long, value_name = "BINARY")]
@@ -94,29 +96,28 @@ impl Options {
 pub(crate) fn run_bench(options: &Options) -> Result<()> {
     if let Some(unknown) = options.only.iter().find(|name| Who::USUAL.iter().all(|who| who.name() != **name))
     {
-        bail!("--only knows weir, haproxy and direct, not `{unknown}`");
+        bail!("--only knows weir, haproxy, hyper and direct, not `{unknown}`");
     }
     interrupt::catch();
     let mut steps = Steps::default();
-    let weir = match &options.weir {
-        Some(binary) => binary.clone(),
-        None if options.wants(Who::Weir) => steps.step("build weir (release)", || {
-            run(cargo().args(["build", "--release", "--package", "weir", "--bins"]))?;
-            Ok(target_folder().join("release/weir"))
-        })?,
-        None => PathBuf::new(),
-    };
+    descriptors::raise()?;
+    let binaries = build(&mut steps, options)?;
     if options.instructions {
         setup::ensure(&[VALGRIND])?;
-        let count = steps.step("count instructions", || instructions::count(&weir, options.quick))?;
-        return instructions::report(&count, &options.json("instructions.json"));
+        let counts = steps.step("count instructions", || {
+            let both = [(Who::Weir, &binaries.weir), (Who::Hyper, &binaries.hyper)];
+            let wanted = both.into_iter().filter(|(who, _)| options.wants(*who));
+            wanted.map(|(who, it)| Ok((who, instructions::count(who, it, options.quick)?))).collect()
+        })?;
+        let counts: Vec<_> = counts;
+        return instructions::report(&counts, &options.json("instructions.json"));
     }
     if options.scale {
-        return steps.step("scale", || scale::measure(&weir));
+        return steps.step("scale", || scale::measure(&binaries.weir));
     }
     if !options.faults.is_empty() {
         setup::ensure(&[IP])?;
-        return faults::measure(&mut steps, &weir, &options.faults, options.quick);
+        return faults::measure(&mut steps, &binaries.weir, &options.faults, options.quick);
     }
     let cores = Cores::choose()?;
     if !cores.are_apart() {
@@ -127,14 +128,38 @@ pub(crate) fn run_bench(options: &Options) -> Result<()> {
     }
     // The figures go on without perf; the table says so.
     let perf = setup::ensure(&[PERF]).is_ok();
-    let mut bench = Bench { cores, weir, figures: Figures::default(), remarks: Vec::new() };
+    let mut bench = Bench { cores, binaries, figures: Figures::default(), remarks: Vec::new() };
     bench.all(&mut steps, options, perf)?;
     report::print(&bench.figures, &bench.remarks, options.json("bench.json"))
 }
 
+/// What is run.
+struct Binaries {
+    weir: PathBuf,
+    hyper: PathBuf,
+}
+
+/// Builds, in one go, what is wanted and was not given.
+fn build(steps: &mut Steps, options: &Options) -> Result<Binaries> {
+    let release = target_folder().join("release");
+    let weir = options.weir.clone().unwrap_or_else(|| release.join("weir"));
+    let mut arguments = vec!["build", "--release", "--package", "weir"];
+    let usual = arguments.len();
+    if options.wants(Who::Weir) && options.weir.is_none() {
+        arguments.push("--bins");
+    }
+    if options.wants(Who::Hyper) && !options.scale && options.faults.is_empty() {
+        arguments.extend(["--example", "bare_hyper"]);
+    }
+    if arguments.len() > usual {
+        steps.step("build (release)", || run(cargo().args(arguments)))?;
+    }
+    Ok(Binaries { weir, hyper: release.join("examples/bare_hyper") })
+}
+
 struct Bench {
     cores: Cores,
-    weir: PathBuf,
+    binaries: Binaries,
     figures: Figures,
     /// What could not be measured, and why.
     remarks: Vec<String>,
@@ -144,7 +169,8 @@ impl Bench {
     fn all(&mut self, steps: &mut Steps, options: &Options, perf: bool) -> Result<()> {
         cpu::pin_thread(self.cores.load)?;
         let backends = Backends::start(self.cores.load)?;
-        let targets = self.targets(&backends, options)?;
+        let large = large::Backends::start()?;
+        let targets = self.targets(&backends, &large, options)?;
         steps.step("passes", || passes::run(&targets, &backends, options.effort(), &mut self.figures))?;
         if perf {
             steps.step("system calls", || syscalls::count(&targets, &mut self.figures, &mut self.remarks))?;
@@ -152,14 +178,14 @@ impl Bench {
             self.remarks.push("no perf here: system calls were not counted".to_owned());
         }
         drop(targets);
-        steps.step("memory", || self.memory(&backends, options))?;
+        steps.step("memory", || self.memory(&backends, &large, options))?;
         if options.wants(Who::Weir) {
             steps.step("start to first answer", || {
-                start::measure(&self.weir, self.cores, &backends.addresses, &mut self.figures)
+                start::measure(&self.binaries.weir, self.cores, &backends.addresses, &mut self.figures)
             })?;
             match setup::interception_possible() {
                 Ok(()) => steps.step("a diverted connect", || {
-                    divert::measure(&self.weir, self.cores, options.quick, &mut self.figures)
+                    divert::measure(&self.binaries.weir, self.cores, options.quick, &mut self.figures)
                 })?,
                 Err(why) => self.remarks.push(format!("diverted connects were not measured: {why}")),
             }
@@ -167,34 +193,47 @@ impl Bench {
         Ok(())
     }
 
-    fn targets(&self, backends: &Backends, options: &Options) -> Result<Vec<Target>> {
+    fn targets(
+        &self,
+        backends: &Backends,
+        large: &large::Backends,
+        options: &Options,
+    ) -> Result<Vec<Target>> {
         let mut targets = Vec::new();
-        let ours = options.wants(Who::Weir).then_some((Who::Weir, &self.weir));
+        let ours = options.wants(Who::Weir).then_some((Who::Weir, &self.binaries.weir));
         let before = options.before.as_ref().map(|binary| (Who::Before, binary));
+        let services = [("large", target::endpoints(&large.addresses)?)];
         for (who, binary) in ours.into_iter().chain(before) {
             let folder = target::scratch(who.name())?;
             let listen = target::free_address()?;
-            let weir = Weir { listen, workers: 1, ..Weir::before(&backends.addresses) };
+            let weir = Weir { listen, services: &services, ..Weir::before(&backends.addresses) };
             let mut command = target::weir_command(binary, &weir.write(&folder)?, &folder)?;
-            targets.push(Target::proxy(who, cpu::pinned(&mut command, self.cores.proxy), listen)?);
+            let command = cpu::pinned(&mut command, self.cores.proxy);
+            targets.push(Target::proxy(who, command, listen, listen)?);
         }
-        if options.wants(Who::Haproxy) {
-            let listen = target::free_address()?;
-            let folder = target::scratch("haproxy")?;
-            let mut command = target::haproxy_command(listen, &backends.addresses, 1, &folder)?;
-            targets.push(Target::proxy(Who::Haproxy, cpu::pinned(&mut command, self.cores.proxy), listen)?);
+        for who in [Who::Haproxy, Who::Hyper].into_iter().filter(|who| options.wants(*who)) {
+            let (listen, listen_large) = (target::free_address()?, target::free_address()?);
+            let listeners = [(listen, &*backends.addresses), (listen_large, &*large.addresses)];
+            let mut command = if who == Who::Hyper {
+                target::hyper_command(&self.binaries.hyper, &listeners)
+            } else {
+                let haproxy = Haproxy { threads: 1, listeners: &listeners, services: &[] };
+                haproxy.command(&target::scratch("haproxy")?)?
+            };
+            let command = cpu::pinned(&mut command, self.cores.proxy);
+            targets.push(Target::proxy(who, command, listen, listen_large)?);
         }
         if options.wants(Who::Direct) {
-            targets.push(Target::direct(&backends.addresses));
+            targets.push(Target::direct(&backends.addresses, &large.addresses));
         }
         Ok(targets)
     }
 
-    fn memory(&mut self, backends: &Backends, options: &Options) -> Result<()> {
-        for who in [Who::Weir, Who::Haproxy] {
-            if options.wants(who) {
-                memory::measure(who, &self.weir, backends, &mut self.figures, &mut self.remarks)?;
-            }
+    fn memory(&mut self, backends: &Backends, large: &large::Backends, options: &Options) -> Result<()> {
+        let (weir, figures) = (&*self.binaries.weir, &mut self.figures);
+        let mut memory = Memory { weir, backends, large, figures, remarks: &mut self.remarks };
+        for who in [Who::Weir, Who::Haproxy].into_iter().filter(|who| options.wants(*who)) {
+            memory.measure(who)?;
         }
         Ok(())
     }

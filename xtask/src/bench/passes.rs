@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::backend::Backends;
 use super::figures::{Figures, Quantity};
+use super::large::{self, Way};
 use super::load::{self, Plan, Seen, Shape};
 use super::target::{Connection, Target, Who};
 use crate::os::{cpu, interrupt};
@@ -96,6 +97,20 @@ fn measure(target: &Target, backends: &Backends, effort: Effort, figures: &mut F
     figures.add(Quantity::RateFresh, who, fresh.seen.answers as f64 / fresh.seen.seconds);
     if is_proxy {
         figures.add(Quantity::CpuFresh, who, fresh.proxy * 1e6 / fresh.seen.answers as f64);
+    }
+    large_bodies(target, effort, figures)
+}
+
+fn large_bodies(target: &Target, effort: Effort, figures: &mut Figures) -> Result<()> {
+    for (way, cpu, rate) in [
+        (Way::Get, Quantity::CpuGetLarge, Quantity::RateGetLarge),
+        (Way::Post, Quantity::CpuPostLarge, Quantity::RatePostLarge),
+    ] {
+        let seen = large::run(target, way, effort.warm_up, effort.window)?;
+        figures.add(rate, target.who, seen.bodies / seen.seconds);
+        if target.who != Who::Direct {
+            figures.add(cpu, target.who, seen.proxy.as_secs_f64() * 1e6 / seen.bodies);
+        }
     }
     Ok(())
 }

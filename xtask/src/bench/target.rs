@@ -1,4 +1,4 @@
-//! What is measured: weir, HAProxy, and no proxy at all, before the same backends.
+//! What is measured: weir, HAProxy, a bare hyper proxy, and no proxy at all, before the same backends.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,45 +13,58 @@ use anyhow::{Context, Result, bail};
 use crate::os::cpu;
 use crate::process::Running;
 
-/// The bytes of a request after its first line, alike for all.
-const HEAD: &str = "Host: hello\r\nUser-Agent: bench\r\nAccept: */*\r\n";
+/// The fields of a request after Host, alike for all.
+pub(super) const HEAD: &str = "User-Agent: bench\r\nAccept: */*\r\n";
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Who {
     Weir,
     Haproxy,
+    /// The least that a proxy made of hyper can cost.
+    Hyper,
     Direct,
     /// Another build of weir, to compare with.
     Before,
 }
 
 impl Who {
-    pub(crate) const ALL: [Self; 4] = [Self::Weir, Self::Haproxy, Self::Direct, Self::Before];
+    pub(crate) const ALL: [Self; 5] = [Self::Weir, Self::Haproxy, Self::Hyper, Self::Direct, Self::Before];
 
     /// Those that `--only` chooses from.
-    pub(crate) const USUAL: [Self; 3] = [Self::Weir, Self::Haproxy, Self::Direct];
+    pub(crate) const USUAL: [Self; 4] = [Self::Weir, Self::Haproxy, Self::Hyper, Self::Direct];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Weir => "weir",
             Self::Haproxy => "haproxy",
+            Self::Hyper => "hyper",
             Self::Direct => "direct",
             Self::Before => "before",
         }
     }
 
-    /// A GET as its clients send it: absolute-form to a proxy that is asked by name, else origin-form.
+    /// The request target as its clients send it: absolute-form to a proxy that is asked by name, else origin-form.
+    pub(crate) fn place(self, service: &str) -> String {
+        match self {
+            Self::Weir | Self::Before => format!("http://{service}/"),
+            Self::Haproxy | Self::Hyper | Self::Direct => "/".to_owned(),
+        }
+    }
+
+    /// A small GET.
     pub(crate) fn request(self, close: Connection) -> Vec<u8> {
-        let target = match self {
-            Self::Weir | Self::Before => "http://hello/",
-            Self::Haproxy | Self::Direct => "/",
-        };
+        self.get("hello", close)
+    }
+
+    /// A small GET of this service.
+    pub(crate) fn get(self, service: &str, close: Connection) -> Vec<u8> {
+        let target = self.place(service);
         let last = match close {
             Connection::Keep => "",
             Connection::Close => "Connection: close\r\n",
         };
-        format!("GET {target} HTTP/1.1\r\n{HEAD}{last}\r\n").into_bytes()
+        format!("GET {target} HTTP/1.1\r\nHost: {service}\r\n{HEAD}{last}\r\n").into_bytes()
     }
 }
 
@@ -66,20 +79,27 @@ pub(crate) enum Connection {
 pub(crate) struct Target {
     pub(crate) who: Who,
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where large bodies go and come from.
+    pub(crate) large: Vec<SocketAddr>,
     pub(crate) process: Option<Running>,
 }
 
 impl Target {
     /// The backends themselves.
-    pub(crate) fn direct(backends: &[SocketAddr]) -> Self {
-        Self { who: Who::Direct, addresses: backends.to_vec(), process: None }
+    pub(crate) fn direct(backends: &[SocketAddr], large: &[SocketAddr]) -> Self {
+        Self { who: Who::Direct, addresses: backends.to_vec(), large: large.to_vec(), process: None }
     }
 
-    /// A proxy that was told to listen at `address`; waits until it answers.
-    pub(crate) fn proxy(who: Who, command: &mut Command, address: SocketAddr) -> Result<Self> {
+    /// A proxy that was told to listen at `address`, and at `large` for large bodies; waits until it answers.
+    pub(crate) fn proxy(
+        who: Who,
+        command: &mut Command,
+        address: SocketAddr,
+        large: SocketAddr,
+    ) -> Result<Self> {
         let mut process = Running::start(who.name(), command)?;
         wait_for_answer(who, address, || process.check())?;
-        Ok(Self { who, addresses: vec![address], process: Some(process) })
+        Ok(Self { who, addresses: vec![address], large: vec![large], process: Some(process) })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -150,11 +170,7 @@ impl<'a> Weir<'a> {
     pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf> {
         let services = folder.join("services");
         fs::create_dir_all(&services)?;
-        let mut hello = String::new();
-        for backend in self.backends {
-            writeln!(hello, "{} {}", backend.ip(), backend.port())?;
-        }
-        fs::write(services.join("hello"), hello)?;
+        fs::write(services.join("hello"), endpoints(self.backends)?)?;
         for (name, text) in self.services {
             fs::write(services.join(name), text)?;
         }
@@ -180,28 +196,70 @@ pub(crate) fn weir_command(binary: &Path, config: &Path, folder: &Path) -> Resul
     Ok(command)
 }
 
-/// HAProxy with `threads` threads and settings that favour it: reuse of any idle connection, no log.
-pub(crate) fn haproxy_command(
-    listen: SocketAddr,
-    backends: &[SocketAddr],
-    threads: usize,
-    folder: &Path,
-) -> Result<Command> {
-    let mut text = format!(
-        "global\n  nbthread {threads}\n  maxconn 4096\n\
-         defaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  http-reuse always\n\
-         frontend in\n  bind {listen}\n  default_backend out\n\
-         backend out\n  balance roundrobin\n"
-    );
-    for (index, backend) in backends.iter().enumerate() {
-        writeln!(text, "  server s{index} {backend}")?;
+/// A service file's text.
+pub(crate) fn endpoints(addresses: &[SocketAddr]) -> Result<String> {
+    let mut text = String::new();
+    for address in addresses {
+        writeln!(text, "{} {}", address.ip(), address.port())?;
     }
-    let path = folder.join("haproxy.cfg");
-    fs::write(&path, text)?;
-    let mut command = Command::new("haproxy");
-    command.env("PATH", crate::process::search_path());
-    command.arg("-db").arg("-f").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(command)
+    Ok(text)
+}
+
+/// How HAProxy is to be set up: in a way that favours it, with reuse of any idle connection and without a log.
+pub(crate) struct Haproxy<'a> {
+    pub(crate) threads: usize,
+    /// Where it listens, and the backends of that listener.
+    pub(crate) listeners: &'a [(SocketAddr, &'a [SocketAddr])],
+    /// Services that the first listener tells apart by their Host, all on its backends.
+    pub(crate) services: &'a [String],
+}
+
+impl Haproxy<'_> {
+    /// `haproxy`, its configuration in `folder`.
+    pub(crate) fn command(&self, folder: &Path) -> Result<Command> {
+        let mut text = format!(
+            "global\n  nbthread {}\n  maxconn 4096\n\
+             defaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  http-reuse always\n",
+            self.threads
+        );
+        for (index, (listen, backends)) in self.listeners.iter().enumerate() {
+            writeln!(text, "frontend in{index}\n  bind {listen}\n  default_backend out{index}")?;
+            let named: &[String] = if index == 0 { self.services } else { &[] };
+            if !named.is_empty() {
+                writeln!(text, "  use_backend %[req.hdr(host)]")?;
+            }
+            let own = format!("out{index}");
+            for name in std::iter::once(&own).chain(named) {
+                writeln!(text, "backend {name}\n  balance roundrobin")?;
+                for (index, backend) in backends.iter().enumerate() {
+                    writeln!(text, "  server s{index} {backend}")?;
+                }
+            }
+        }
+        let path = folder.join("haproxy.cfg");
+        fs::write(&path, text)?;
+        let mut command = Command::new("haproxy");
+        command.env("PATH", crate::process::search_path()).arg("-db").arg("-f").arg(path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(command)
+    }
+}
+
+/// The bare hyper proxy with these listeners and the backends of each.
+pub(crate) fn hyper_command(binary: &Path, listeners: &[(SocketAddr, &[SocketAddr])]) -> Command {
+    let mut command = Command::new(binary);
+    command.args(hyper_arguments(listeners));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Its arguments.
+pub(crate) fn hyper_arguments(listeners: &[(SocketAddr, &[SocketAddr])]) -> Vec<String> {
+    let listener = |(listen, backends): &(SocketAddr, &[SocketAddr])| {
+        let backends: Vec<String> = backends.iter().map(SocketAddr::to_string).collect();
+        format!("{listen}={}", backends.join(","))
+    };
+    listeners.iter().map(listener).collect()
 }
 
 /// A folder below `target/bench`, empty.

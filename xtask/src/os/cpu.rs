@@ -108,6 +108,11 @@ pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
     memory(pid, "VmRSS:")
 }
 
+/// Memory of a process in bytes that is its own and no file's.
+pub(crate) fn anonymous(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "RssAnon:")
+}
+
 /// The most resident memory that a process has had, in bytes.
 pub(crate) fn resident_at_most(pid: u32) -> anyhow::Result<u64> {
     memory(pid, "VmHWM:")

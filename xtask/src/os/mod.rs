@@ -6,6 +6,8 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod cpu;
+pub(crate) mod descriptors;
+pub(crate) mod discard;
 pub(crate) mod epoll;
 pub(crate) mod interrupt;
 pub(crate) mod netns;
