@@ -26,7 +26,7 @@ pub struct Outgoing {
     pub diagnostics: Allow,
     /// `dstPrefix`: the prefix of requests' names. Default `/svc`.
     pub prefix: Path,
-    /// `identifier`: how a request's name is made, one or a list tried in order. Default: its canonical host (`weir.host`).
+    /// `identifier`: how a request's name is made, one or a list tried in order. Default: canonical host (`weir.host`).
     pub identifiers: Vec<Identifier>,
 }
 

@@ -28,7 +28,7 @@ pub struct Catalog {
     pub nodes: Arc<BTreeSet<IpAddr>>,
 }
 
-/// What the first list of services is delayed by.
+/// Why the first list of services is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaited {
     /// What is awaited and why, for operators.

@@ -10,10 +10,10 @@
 //!
 //! - Inside a chain a weir sets the limit, not the client. Routers only decrement it, so the count may be too high by
 //!   their number but never too low: every chain ends after 21 weirs at the latest.
-//! - At the start of a chain the client sets it. Linux starts at 64, Windows at 128, others at 32, 60 or 255; these count
-//!   as zero weirs (255 with up to 20 routers in between). A client that sets another value between 192 and 234 only gets
-//!   its own CONNECTs refused: the count belongs to one connection, is compared with nothing else, and connections behind
-//!   a CONNECT are never shared.
+//! - At the start of a chain the client sets it. Linux starts at 64, Windows at 128, others 32, 60 or 255: zero weirs
+//!   (255 with up to 20 routers in between). A client that sets another value between 192 and 234 only gets its own
+//!   CONNECTs refused: the count belongs to one connection, is compared with nothing else, and connections behind a
+//!   CONNECT are never shared.
 //! - It permits nothing: it only refuses connections that all other rules allow.
 //! - A client's relay between two weirs that opens its own connection, or that rewrites the limit, restarts the count.
 //!   That costs the relay as much as it costs weir, and each pass is a connection under `limits.connections`.

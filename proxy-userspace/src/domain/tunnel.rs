@@ -47,7 +47,7 @@ pub enum End {
 pub struct Tunnel {
     /// How it ended.
     pub end: End,
-    /// Who closed first, in order; none if a connection broke before.
+    /// Who closed first, without an error; none if a connection broke before.
     pub first: Option<Side>,
     /// Who had sent the last byte by then.
     pub last_word: Option<Side>,

@@ -10,7 +10,7 @@ pub const BASE: &str = "\
 ";
 
 impl Dtab {
-    /// [`BASE`], read.
+    /// [`BASE`], parsed.
     pub fn base() -> Self {
         Self::parse(BASE, Origin::Base, &Bounds::CONFIGURATION).expect("a test reads the base dtab")
     }

@@ -20,8 +20,8 @@ impl<P> Alternatives<P> {
         self.settled
     }
 
-    /// Adds the next one, if its delegation succeeded. A [local](Failure::is_local) failure after one was found only ends
-    /// the alternatives, since linkerd would have stopped at that one too; any other failure is an error.
+    /// Adds the next one, if its delegation succeeded. A [local](Failure::is_local) failure after one was found only
+    /// ends the alternatives, since linkerd would have stopped at that one too; any other failure is an error.
     pub(super) fn add(&mut self, next: Closed<P>) -> Result<(), Failure> {
         match next {
             Ok(tree) => self.push(tree),

@@ -99,7 +99,7 @@ fn an_endpoint_that_hangs_is_left_alone_and_comes_back() {
         world.at(50, |world| world.cluster.endpoints[1].server = up(20));
         world.run(130);
         let record = &world.record;
-        // Five timeouts of 5 s, one or two of them at a time; then a probe after 5 to 7.5 s, and another after 5 to 10 s.
+        // Five timeouts of 5 s, one or two at a time; then a probe after 5 to 7.5 s, and another after 5 to 10 s.
         let attempts = record.count(1, 10, 50);
         assert!(attempts <= 5 + 2 + 4, "{attempts} requests went to a hung endpoint in 40 s");
         assert_eq!(record.failures, Vec::<Duration>::new(), "no client noticed, but for the wait");
