@@ -1,8 +1,8 @@
-//! What of a newer configuration takes effect while weir runs.
+//! Applies a changed configuration while weir runs.
 //!
-//! Nearly everything does, and no connection is cut for it. What cannot be had (a port that is taken, say) stays as it is, and
-//! that is said, with the reason. What waits for the next start: the number of workers, which everything a worker keeps is
-//! made for, and what is listed in [`waiting`] without a reason.
+//! Nearly every setting takes effect without closing a connection. A setting that cannot be applied (a port that is
+//! taken, for example) keeps its old value, and the reason is reported. Two things wait for the next start: the number
+//! of workers, because all per-worker state depends on it, and what [`waiting`] lists without a reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::discovery::dns::Dns;
 use crate::proxy::routing::snapshot::{Node, RoutingConfig};
 use crate::telemetry::log;
 
-/// What a reload has to do with.
+/// What a reload changes.
 pub(super) struct Running {
     pub(super) control: Arc<State>,
     pub(super) server: Arc<Server>,
@@ -29,11 +29,11 @@ pub(super) struct Running {
     pub(super) services: Services,
 }
 
-/// Why settings are not in force, by their section.
+/// The reason why settings are not in force, by section.
 type Reasons = BTreeMap<&'static str, String>;
 
 impl Running {
-    /// Puts `written` into force. What is not in force then.
+    /// Puts `written` into force. Returns the settings that are not in force afterwards.
     pub(super) async fn apply(&self, written: &Settings) -> Vec<String> {
         let now = self.control.settings();
         let mut next = changeable(&now, written);
@@ -57,7 +57,7 @@ impl Running {
         waiting
     }
 
-    /// Has services come from where they are to come from.
+    /// Switches service discovery to its configured sources.
     async fn discover(&self, written: &Settings, next: &mut Settings, why: &mut Reasons) {
         let (now, wanted) = (&mut next.discovery, &written.discovery);
         if now.files != wanted.files {
@@ -69,7 +69,8 @@ impl Running {
                 Err(error) => drop(why.insert("discovery", format!("{error:#}"))),
             }
         }
-        // That there is a cluster at all decides more than where services come from.
+        // Whether there is a cluster at all affects more than the service sources, so only a change of its settings is
+        // applied.
         if let (Some(cluster), Some(wanted)) = (&self.services.cluster, &wanted.kubernetes)
             && now.kubernetes.as_ref() != Some(wanted)
         {
@@ -78,7 +79,7 @@ impl Running {
         }
     }
 
-    /// Moves the listeners that are to be elsewhere; where they all are then. What could not be done is put back in `next`.
+    /// Moves listeners whose address changed and returns the addresses then in use. What failed is reset in `next`.
     fn listen(
         &self,
         now: &Settings,
@@ -112,7 +113,7 @@ impl Running {
         listeners.bound()
     }
 
-    /// TLS of the probes' listener. What could not be done is put back in `next`.
+    /// Applies the TLS settings of the probes' listener. What failed is reset in `next`.
     fn secure(&self, now: &Settings, written: &Settings, next: &mut Settings, why: &mut Reasons) {
         let tls = |settings: &Settings| settings.probes.as_ref().map(|it| it.tls.clone());
         if tls(now) == tls(written) && now.readers().tokens == written.readers().tokens {
@@ -125,7 +126,7 @@ impl Running {
         }
     }
 
-    /// What concerns connections to endpoints, and names outside.
+    /// Applies settings of upstream connections and of external names.
     fn connect(&self, now: &Settings, next: &Settings) {
         let shared = &self.control.shared;
         let diverts = shared.connecting.connector().mark.is_some();
@@ -139,7 +140,7 @@ impl Running {
     }
 }
 
-/// What is in force when `written` follows `now`, but for the listeners' places, which have yet to be had.
+/// The settings in force when `written` follows `now`, without the listeners' addresses, which must be bound first.
 fn changeable(now: &Settings, written: &Settings) -> Settings {
     let transparent = match (&now.transparent, &written.transparent) {
         (Some(now), Some(written)) => Some(Transparent {
@@ -181,7 +182,7 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
     }
 }
 
-/// What of `written` is not `in_force`, with the reason where there is one but that it waits for the next start.
+/// The settings in `written` that are not `in_force`, with a reason unless they only wait for the next start.
 fn waiting(in_force: &Settings, written: &Settings, why: &Reasons) -> Vec<String> {
     let (old, new) = (in_force, written);
     [

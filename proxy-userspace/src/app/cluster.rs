@@ -1,4 +1,4 @@
-//! What comes of `discovery.kubernetes`: its services, together with those of the files, and what readiness says of it.
+//! Combines the services of `discovery.kubernetes` with those of the files, and sets readiness accordingly.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::discovery::kubernetes::Health;
 use crate::domain::catalog::Catalog;
 use crate::domain::pods::{Clients, NodePods};
 
-/// What is discovered, as it changes.
+/// Receivers for what discovery finds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
     pub(super) catalogs: watch::Sender<Arc<Catalog>>,
     pub(super) node_pods: watch::Sender<Arc<NodePods>>,
 }
 
-/// Keeps `merged` what `files` and a cluster make together, as long as weir runs.
+/// Keeps `merged` equal to the combination of `files` and a cluster, as long as weir runs.
 pub(super) async fn merge(
     files: Told,
     mut services: watch::Receiver<Arc<Catalog>>,
@@ -34,7 +34,7 @@ pub(super) async fn merge(
             merged.node_pods.send_replace(pods);
         }
         if is_first && !services.borrow().services.is_empty() {
-            // The first lists take many times the room that is kept of them.
+            // The first lists need many times the memory that is kept of them.
             allocator::give_back();
             is_first = false;
         }
@@ -47,7 +47,7 @@ pub(super) async fn merge(
     }
 }
 
-/// The pods and namespaces of both; as the files say where both know one.
+/// The pods and namespaces of both sources. The files win where both know one.
 fn all(files: &Arc<NodePods>, cluster: &Arc<NodePods>) -> Arc<NodePods> {
     if files.pods.is_empty() && files.namespaces.is_empty() {
         return cluster.clone();
@@ -58,7 +58,7 @@ fn all(files: &Arc<NodePods>, cluster: &Arc<NodePods>) -> Arc<NodePods> {
     Arc::new(all)
 }
 
-/// Keeps requests told of which namespaces clients are in, as long as weir runs.
+/// Keeps the data plane up to date with the namespaces of clients, as long as weir runs.
 pub(super) async fn clients(
     control: Arc<State>,
     mut node_pods: watch::Receiver<Arc<NodePods>>,
@@ -71,7 +71,8 @@ pub(super) async fn clients(
     }
 }
 
-/// Both catalogs in one: whatever the files say, the cluster's own services are awaited until they are known. A service that both know is as the files say: an operator wrote them down for this node.
+/// Merges both catalogs. Whatever the files say, the cluster's services are awaited until they are known. For a service
+/// in both, the files win: an operator wrote them for this node.
 pub(super) fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Catalog> {
     if files.services.is_empty() && files.nodes.is_empty() {
         return cluster.clone();
@@ -88,7 +89,7 @@ pub(super) fn together(files: &Arc<Catalog>, cluster: &Arc<Catalog>) -> Arc<Cata
     Arc::new(merged)
 }
 
-/// Keeps readiness told of what is waited for and what is off.
+/// Keeps readiness up to date with what is awaited and what is disabled.
 pub(super) async fn tell(control: Arc<State>, health: Arc<Health>) -> anyhow::Result<()> {
     let mut changes = health.changes();
     loop {

@@ -1,27 +1,27 @@
-//! Room for descriptors: as many as this process may have, and no more connections than have room in them.
+//! The file descriptor limit: raised as far as allowed; connections are limited to fit into it.
 //!
-//! What starts weir often allows it 1,024 that it may raise by itself, as Go's programs do unasked. Without room for one
-//! more, nobody is let in: neither a pod nor kubelet, which then takes weir for dead.
+//! Process supervisors often set a soft limit of 1,024, which a process may raise itself, as Go programs do. Without a
+//! free descriptor no connection is accepted, not even a probe of kubelet, which then restarts weir.
 
 use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Settings;
 
-/// Connections to the admin and to the probes at most, each.
+/// Maximum number of connections to the admin and to the probes' listener, each.
 pub(super) const CONTROL_CONNECTIONS: usize = 64;
 
-/// What the control plane needs beside its listeners: watches, DNS, the API server, the eBPF programs.
+/// Descriptors of the control plane besides its listeners: watches, DNS, the API server, the eBPF programs.
 const CONTROL: usize = 64;
 
-/// A worker's runtime.
+/// Descriptors of a worker's runtime.
 const RUNTIME: usize = 4;
 
-/// How many connections each listener of the data plane may have: as many as `settings` say, or as there is room for.
+/// The connection limit of each data plane listener: as in `settings`, or lower if there are too few descriptors.
 ///
 /// # Errors
 ///
-/// There is room for none.
+/// The descriptor limit allows no connection at all.
 pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
     let most = raise();
     let Some(room) = room(settings, most).filter(|&room| room > 0) else {
@@ -39,19 +39,19 @@ pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
     Ok(room.min(wanted))
 }
 
-/// How many connections of each listener of the data plane have room among `most` descriptors, with one to an endpoint
-/// for each; nothing when not even the rest has.
+/// The number of connections per data plane listener that fit into `most` descriptors, each with one upstream
+/// connection. `None` if not even the other descriptors fit.
 fn room(settings: &Settings, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
     let by_kind = 1 + usize::from(transparent.is_some());
     let sockets = 1 + transparent.map_or(0, |it| usize::from(it.ports));
     let control = CONTROL + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
-    // The workers accept on duplicates.
+    // Workers accept on duplicates of the sockets.
     let rest = control + sockets + settings.workers * (sockets + RUNTIME);
     Some(most.checked_sub(rest)? / (2 * by_kind))
 }
 
-/// Raises the bound on descriptors as far as it may be raised; what it is then.
+/// Raises the soft descriptor limit as far as allowed and returns it.
 fn raise() -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
     let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard);

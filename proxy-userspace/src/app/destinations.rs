@@ -1,4 +1,4 @@
-//! What is to be diverted: what the configuration says, or else what the catalog knows.
+//! Which destinations are diverted: those that are configured, otherwise those in the catalog.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use crate::domain::catalog::{AppProtocol, Catalog, Changes, Namer, Service, Serv
 use crate::intercept::Destination;
 use crate::proxy::routing::snapshot::Snapshot;
 
-/// The namespace of what the cluster itself runs on (its DNS, its proxies): not diverted unless somebody says so.
+/// The namespace of the cluster's own components (DNS, proxies): not diverted unless configured.
 const SYSTEM: &str = "kube-system";
 
-/// What kubelet tells every container: where the API server's Service is.
+/// The environment variable that kubelet sets in every container: the address of the API server's Service.
 const API_SERVER: &str = "KUBERNETES_SERVICE_HOST";
 
 /// The networks in `divert`, or else every address of every known service with exactly the ports it owns.
@@ -26,21 +26,21 @@ pub(super) fn wanted(divert: Option<&[IpNet]>, catalog: &Catalog) -> BTreeSet<De
     }
 }
 
-/// Never diverted, whatever `divert` says: the `kubernetes` Service in `default`, known or not. What the cluster's own
-/// API server answers must not depend on weir.
+/// Never diverted, whatever `divert` says: the `kubernetes` Service in `default`, known or not. Access to the cluster's
+/// API server must not depend on weir.
 pub(super) fn exceptions(catalog: &Catalog, told: Option<IpAddr>) -> BTreeSet<IpNet> {
     let key = ServiceKey { namer: Namer::K8s, namespace: "default".into(), name: "kubernetes".into() };
     let known = catalog.services.get(&key).into_iter().flat_map(|it| it.addresses.iter().copied());
     known.chain(told).map(IpNet::from).collect()
 }
 
-/// Whether what is never diverted depends on this service.
+/// Whether the exceptions depend on this service.
 pub(super) fn is_exception(key: &ServiceKey) -> bool {
     (&*key.namespace, &*key.name) == ("default", "kubernetes")
 }
 
-/// What `changes`, which led from `before` to `after` and its `snapshot`, take from what is wanted where nothing is
-/// configured, and what they add.
+/// Which destinations `changes` (from `before` to `after` with its `snapshot`) remove and add when no destinations are
+/// configured.
 pub(super) fn difference(
     before: &Catalog,
     after: &Catalog,
@@ -56,7 +56,7 @@ pub(super) fn difference(
     })
 }
 
-/// The API server's address as the environment tells it; nothing outside a cluster.
+/// The API server's address from the environment; `None` outside a cluster.
 pub(super) fn told_api_server() -> Option<IpAddr> {
     let address: IpAddr = std::env::var(API_SERVER).ok()?.parse().ok()?;
     Some(address.to_canonical())

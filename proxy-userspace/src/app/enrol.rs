@@ -1,9 +1,8 @@
-//! Enrolment, as the application carries it out: pods as discovery tells them, cgroups as kubelet makes them, and the
-//! programs' table.
+//! Enrolment: combines the pods that discovery reports and the cgroups that kubelet creates into the programs' table.
 //!
-//! A pod is mostly told of before kubelet has made its cgroup. So the cgroups are listed at once when pods change, often
-//! while one is awaited, and otherwise now and then, for a cgroup may be made anew under the same name. What is told
-//! stays in force when discovery is lost.
+//! A pod is usually reported before kubelet has created its cgroup. So the cgroups are listed at once when pods change,
+//! often while one is missing, and otherwise periodically, because a cgroup can be recreated under the same name. When
+//! discovery is lost, the last reported pods stay enrolled.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -19,17 +18,17 @@ use crate::domain::enrol::{Enrolment, State, Terms};
 use crate::domain::pods::NodePods;
 use crate::intercept::{self, Pods};
 
-/// How soon cgroups are listed again while one is awaited: a container is started some 100 ms after its pod's cgroup is
-/// made, for the pod's network comes in between.
+/// How soon cgroups are listed again while one is missing: a container starts about 100 ms after its pod's cgroup is
+/// created, because the pod's network is set up in between.
 const SOON: Duration = Duration::from_millis(25);
 
-/// How long that goes on after pods last changed. A cgroup that takes longer has an unhappy kubelet.
+/// How long frequent listing continues after the last change of pods. If a cgroup takes longer, kubelet has a problem.
 const AWAITED: Duration = Duration::from_mins(1);
 
-/// How often cgroups are listed at other times.
+/// Interval between listings at other times.
 const LATER: Duration = Duration::from_secs(1);
 
-/// The namespace weir itself runs in, by the downward API.
+/// The namespace weir itself runs in, from the downward API.
 const OWN_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// Keeps the programs' table of pods up to date with `node_pods`, as long as weir runs.
@@ -51,7 +50,7 @@ pub(super) async fn enrol(
                 said = None;
                 publish(&control, enrolment);
             }
-            // What is enrolled stays so, and the next look is soon.
+            // Enrolled pods stay enrolled, and the next attempt is soon.
             Err(why) => {
                 let why = format!("{why:#}");
                 if said.as_ref() != Some(&why) {
@@ -75,7 +74,7 @@ fn decide(told: &NodePods, settings: &Settings, own: Option<&str>) -> Enrolment 
     Enrolment::decide(told, Terms { exclude, own })
 }
 
-/// Finds the pods' cgroups and tells the programs; what came of it is noted in `enrolment`.
+/// Finds the pods' cgroups and updates the programs; the result is recorded in `enrolment`.
 fn look(control: &control::State, told: &NodePods, enrolment: &mut Enrolment) -> anyhow::Result<()> {
     let Ok(interception) = &mut *control.programs.lock() else { return Ok(()) };
     let cgroups = interception.pod_cgroups()?;
@@ -96,8 +95,8 @@ fn look(control: &control::State, told: &NodePods, enrolment: &mut Enrolment) ->
     Ok(())
 }
 
-/// Who has which address. Pods that are not diverted are among them, for nobody else has theirs; those in the node's own
-/// network are not, nor those that ended, whose addresses may be others' by now.
+/// The owner of each address. Includes pods that are not diverted, because no other pod has their addresses. Excludes
+/// pods in the node's own network and ended pods, whose addresses may already belong to other pods.
 fn owners(told: &NodePods, cgroups: &BTreeMap<Box<str>, u64>) -> HashMap<IpAddr, Pods> {
     let mut owners: HashMap<IpAddr, Pods> = HashMap::new();
     for pod in told.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
@@ -109,7 +108,7 @@ fn owners(told: &NodePods, cgroups: &BTreeMap<Box<str>, u64>) -> HashMap<IpAddr,
     owners
 }
 
-/// Shows the admin what is so now, and the log what has changed.
+/// Publishes the current state for the admin and logs what has changed.
 fn publish(control: &control::State, enrolment: Enrolment) {
     let before = control.enrolment.load_full().unwrap_or_default();
     if *before == enrolment && control.enrolment.load().is_some() {

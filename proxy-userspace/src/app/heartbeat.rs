@@ -1,7 +1,7 @@
-//! The heartbeat: what the workers' signs of life mean for readiness and for the eBPF programs.
+//! The heartbeat: reports whether the workers are alive, to readiness and to the eBPF programs.
 //!
-//! On a thread of its own that takes no lock while all is well: whatever keeps the control plane busy, connections go on
-//! being diverted to workers that serve.
+//! Runs on its own thread and takes no lock while all workers are healthy. So connections are still diverted to healthy
+//! workers while the control plane is busy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +13,13 @@ use anyhow::Context;
 use crate::control::State;
 use crate::intercept::{Heartbeat, Interception, monotonic_ns};
 
-/// A worker silent for longer does not serve.
+/// A worker that is silent for longer counts as dead.
 const DEAD_WORKER: Duration = Duration::from_secs(2);
 
-/// How often weir looks at its workers.
+/// How often the workers are checked.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// The thread; it ends when this is dropped.
+/// The heartbeat thread; ends when this is dropped.
 pub(super) struct Beating {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -29,7 +29,7 @@ pub(super) struct Beating {
 ///
 /// # Errors
 ///
-/// The node has no room for a thread.
+/// The system cannot start another thread.
 pub(super) fn start(control: &Arc<State>) -> anyhow::Result<Beating> {
     let heart = control.programs.lock().as_ref().ok().map(Interception::heart);
     let stop = Arc::new(AtomicBool::new(false));
@@ -49,9 +49,9 @@ impl Drop for Beating {
     }
 }
 
-/// Passes on, until `stopped`, when the worker that is silent longest was last seen. That moment, and not the one of
-/// passing it on, is what the programs are told: they wait two seconds of their own, and would otherwise send
-/// connections to a worker that hangs for twice as long.
+/// Until `stopped`, passes on the time when the worker that is silent longest was last seen. The programs get that
+/// time, not the current time: they wait two more seconds themselves, so the current time would double how long
+/// connections go to a worker that hangs.
 fn beat(control: &State, heart: Option<&Heartbeat>, stopped: &AtomicBool) {
     let mut said = [None, None];
     while !stopped.load(Ordering::Relaxed) {
@@ -76,7 +76,7 @@ fn moves(silent: Duration) -> Result<(), String> {
     }
 }
 
-/// The moment `silent` before `now`, in nanoseconds.
+/// The time `silent` before `now`, in nanoseconds.
 fn before(now: u64, silent: Duration) -> u64 {
     now.saturating_sub(u64::try_from(silent.as_nanos()).unwrap_or(u64::MAX))
 }

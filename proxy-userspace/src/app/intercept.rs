@@ -1,4 +1,4 @@
-//! Interception, as the application wires it: attached at start, and told of new destinations.
+//! Wires interception into the application: attaches at start and updates the destinations.
 
 use std::os::fd::AsFd;
 
@@ -12,15 +12,15 @@ use crate::domain::catalog::{Catalog, Changes};
 use crate::intercept::{self, Applied, Enrol, InterceptError, InterceptOptions, Interception, Refusal};
 use crate::proxy::routing::snapshot::Snapshot;
 
-/// The SO_MARK of weir's own connections. The packets carry it too, through whatever else marks packets on a node: this is
-/// the one bit that by itself means nothing to kube-proxy, to a network plug-in or to a VPN.
+/// The SO_MARK of weir's own connections. Their packets carry it too, along with other marks on a node. No kube-proxy,
+/// network plug-in or VPN uses this bit by itself.
 pub(super) const MARK: u32 = 0x1000;
 
 /// Attaches the programs, if interception is configured.
 ///
 /// # Errors
 ///
-/// One sentence that says what is missing. weir then serves explicit clients all the same.
+/// One sentence that says what is missing. weir still serves explicit clients then.
 pub(super) fn attach(settings: &Settings, listeners: &BoundListeners) -> Result<Interception, anyhow::Error> {
     let Some(transparent) = &settings.transparent else {
         return Err(anyhow!("not configured"));
@@ -81,7 +81,7 @@ fn options(
     })
 }
 
-/// Tells the programs what is to be diverted now. What could not be done is noted, and tried again by `check`.
+/// Updates the destinations that the programs divert. A failure is recorded and retried by the watchdog.
 pub(super) fn divert(control: &State, catalog: &Catalog) {
     let Ok(interception) = &mut *control.programs.lock() else { return };
     let settings = control.settings();
@@ -91,7 +91,8 @@ pub(super) fn divert(control: &State, catalog: &Catalog) {
     note(control, applied);
 }
 
-/// The same after `changes`, which led from `before` to `after` and its `snapshot`; the work is in proportion to them.
+/// As [`divert`], after `changes` from `before` to `after` with its `snapshot`; the work is proportional to the
+/// changes.
 pub(super) fn divert_changes(
     control: &State,
     before: &Catalog,
@@ -112,7 +113,7 @@ pub(super) fn divert_changes(
     note(control, interception.amend(&gone, &come));
 }
 
-/// Notes what became of a change.
+/// Records the result of a change.
 fn note(control: &State, applied: Result<Applied, InterceptError>) {
     let mut noted = control.programs.diverted.lock();
     match applied {
@@ -140,8 +141,8 @@ mod tests {
 
     #[test]
     fn the_mark_of_weirs_connections_means_nothing_to_what_else_runs_on_a_node() {
-        // https://github.com/fwmark/registry, and the sources it names. Cilium's other bits are numbers that mean something
-        // only together with its four here.
+        // Source: https://github.com/fwmark/registry and the projects it names. Cilium's other bits have a meaning only
+        // together with its four here.
         for (who, bits) in [
             ("kube-proxy: masquerade, drop", 0xc000),
             ("CNI portmap: masquerade", 0x2000),

@@ -1,7 +1,7 @@
-//! Every socket weir listens on: bound before anything else is started, and bound anew when the configuration says so.
+//! All sockets weir listens on: bound before anything else starts, and rebound when the configuration changes.
 //!
-//! A listener whose setting changes is opened at its new place before the old one closes, and stays where it was if that
-//! cannot be done. Whoever has connected to the old one is served; so is whoever waits in its queue.
+//! When a listener's address changes, the new socket is opened before the old one closes; if that fails, the old one
+//! stays. Connections to the old socket are served, those in its accept queue too.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +22,7 @@ use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{Listener, ListenerKind};
 use crate::transport::{BindError, bind, bind_range, refuse_new};
 
-/// The sockets, and whose connections they take.
+/// The sockets, and the listeners whose connections they accept.
 pub(super) struct BoundListeners {
     /// None where `outgoing.listen` is `none`.
     outgoing: Option<Arc<Socket>>,
@@ -33,7 +33,7 @@ pub(super) struct BoundListeners {
     by_kind: Listeners,
 }
 
-/// What weir knows of its listeners, in the order of metrics.
+/// The listeners, in the order of metrics.
 pub(super) struct Listeners {
     outgoing: Arc<Listener>,
     transparent: Arc<Listener>,
@@ -41,29 +41,30 @@ pub(super) struct Listeners {
     probes: Arc<Listener>,
 }
 
-/// A listener of the control plane. Whoever serves it accepts on a duplicate.
+/// A listener of the control plane. Its server accepts on a duplicate.
 struct Control {
     tcp: TcpListener,
-    /// Retires it when dropped.
+    /// Retires the listener when dropped.
     in_use: DropGuard,
 }
 
-/// The explicit proxy's socket, of a weir that drains.
+/// The explicit proxy's socket while weir drains.
 pub(super) struct Explicit(Option<Arc<Socket>>);
 
 impl Explicit {
-    /// It takes nobody new either. What is returned is to be kept until weir ends: as long as it is there, whoever connects
-    /// is not refused but tries again a second later, and meets whoever listens then.
+    /// Stops accepting. Keep the returned value until weir ends: while it exists, a new client is not refused but
+    /// retries a second later and reaches the next process that listens.
     pub(super) fn close(self) -> Option<Self> {
-        // A socket that cannot refuse newcomers would go on connecting them, and nobody would accept them.
+        // If a socket cannot refuse new connections, the kernel would still establish them, and nobody would accept
+        // them.
         refuse(self.0.as_slice()).then_some(self)
     }
 }
 
-/// From now on `sockets` take nobody new. Whether that could be done.
+/// Makes `sockets` refuse new connections. Returns whether that worked.
 fn refuse(sockets: &[Arc<Socket>]) -> bool {
     let causes: Vec<_> = sockets.iter().filter_map(|it| refuse_new(&it.tcp).err()).collect();
-    // One word on all of them: the cause is the same, mostly that newer kernels ask for a capability.
+    // One message for all: the cause is the same, usually that newer kernels require a capability.
     if let Some(cause) = causes.first() {
         let why = match cause.kind() {
             std::io::ErrorKind::PermissionDenied => "the kernel asks for CAP_NET_ADMIN".to_owned(),
@@ -82,8 +83,8 @@ impl Listeners {
         Self { outgoing, transparent, admin, probes }
     }
 
-    /// Opens those that `settings` have listeners for, as they say. Those of the data plane have room for `limit`
-    /// connections each.
+    /// Opens and closes listeners to match `settings`, with their allowed clients. Data plane listeners accept at most
+    /// `limit` connections each.
     pub(super) fn follow(&self, settings: &Settings, limit: usize) {
         let outgoing = &settings.outgoing;
         self.outgoing.open_to(&outgoing.allow, limit, outgoing.via);
@@ -105,7 +106,7 @@ impl Control {
         Ok(Self { tcp, in_use: CancellationToken::new().drop_guard() })
     }
 
-    /// What its server accepts on, and what tells that one that it is retired.
+    /// The socket that its server accepts on, and the token that tells the server that the listener is retired.
     fn serve(&self) -> anyhow::Result<(TcpListener, CancellationToken)> {
         Ok((self.tcp.try_clone()?, self.in_use.token().clone()))
     }
@@ -116,7 +117,7 @@ impl BoundListeners {
     ///
     /// # Errors
     ///
-    /// One sentence: the address, why not, and what to do.
+    /// One sentence: the address, the cause, and what to do.
     pub(super) fn bind(settings: &Settings) -> Result<Self, BindError> {
         let by_kind = Listeners::new();
         let data = |listener: &Arc<Listener>, address| bind(address).map(|it| Socket::new(listener, it));
@@ -132,37 +133,37 @@ impl BoundListeners {
         })
     }
 
-    /// Where they are: what weir must never connect to.
+    /// The bound addresses: weir must never connect to them.
     pub(super) fn bound(&self) -> Vec<SocketAddr> {
         let data = self.data().into_iter().filter_map(|it| it.address());
         let control = [&self.admin].into_iter().chain(&self.probes);
         control.filter_map(|it| it.tcp.local_addr().ok()).chain(data).collect()
     }
 
-    /// Those of the data plane.
+    /// The data plane's sockets.
     pub(super) fn data(&self) -> Vec<Arc<Socket>> {
         self.outgoing.iter().chain(&self.transparent).cloned().collect()
     }
 
-    /// weir drains: the transparent sockets take nobody new, and are left to the workers. The explicit proxy's, which serves
-    /// on, is returned.
+    /// Starts draining: the transparent sockets accept no new connections and are left to the workers. Returns the
+    /// explicit proxy's socket, which still accepts.
     pub(super) fn drain(&mut self) -> Explicit {
         refuse(&std::mem::take(&mut self.transparent));
         Explicit(self.outgoing.take())
     }
 
-    /// What weir knows of its listeners.
+    /// The listeners by kind.
     pub(super) fn by_kind(&self) -> &Listeners {
         &self.by_kind
     }
 
-    /// The same, for whoever shows them.
+    /// The listeners as a list.
     pub(super) fn all(&self) -> Vec<Arc<Listener>> {
         let Listeners { outgoing, transparent, admin, probes } = &self.by_kind;
         vec![outgoing.clone(), transparent.clone(), admin.clone(), probes.clone()]
     }
 
-    /// Has the control plane's listeners served.
+    /// Serves the control plane's listeners.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ impl BoundListeners {
     ///
     /// # Errors
     ///
-    /// It cannot be had there, and is where it was.
+    /// The new address cannot be bound; the old listener stays.
     pub(super) fn move_outgoing(&mut self, control: &State, to: Option<SocketAddr>) -> Result<(), BindError> {
         let new = to.map(|at| bind(at).map(|it| Socket::new(&self.by_kind.outgoing, it))).transpose()?;
         let old = std::mem::replace(&mut self.outgoing, new);
@@ -194,7 +195,7 @@ impl BoundListeners {
     ///
     /// # Errors
     ///
-    /// It cannot be had there, or not be served, and is where it was.
+    /// The new address cannot be bound or served; the old listener stays.
     pub(super) fn move_admin(&mut self, server: &Arc<Server>, to: SocketAddr) -> anyhow::Result<()> {
         let new = Control::bind(to)?;
         let (tcp, retired) = new.serve()?;
@@ -208,7 +209,7 @@ impl BoundListeners {
     ///
     /// # Errors
     ///
-    /// It cannot be had there, or not be served, and is where it was.
+    /// The new address cannot be bound or served; the old listener stays.
     pub(super) fn move_probes(&mut self, server: &Arc<Server>, to: Option<SocketAddr>) -> anyhow::Result<()> {
         let new = to.map(Control::bind).transpose()?;
         if let Some(new) = &new {
@@ -220,13 +221,13 @@ impl BoundListeners {
         Ok(())
     }
 
-    /// These are not among ours any more: they take nobody new, and the workers serve whoever has connected.
+    /// Retires `old` sockets: they accept no new connections, and the workers serve those that are already connected.
     fn retire(&self, control: &State, old: &[Arc<Socket>]) {
         refuse(old);
         control.shared.sockets.set(self.data());
     }
 
-    /// Says on standard output where weir listens: the one line that scripts may wait for.
+    /// Prints on standard output where weir listens: the one line that scripts may wait for.
     pub(super) fn announce(&self) {
         let text = |it: Option<SocketAddr>| it.map_or_else(|| "?".to_owned(), |address| address.to_string());
         let at = |it: &Control| text(it.tcp.local_addr().ok());
@@ -239,11 +240,11 @@ impl BoundListeners {
             let last = last.address().map_or(0, |address| address.port());
             line += &format!(" transparent={}-{last}", text(first.address()));
         }
-        // Once: a container's log has both outputs. Where nobody reads the one, the other has it.
+        // Only once: a container's log has both outputs. If nobody reads standard output, it goes to the other.
         if !takes_a_line(&std::io::stdout()) {
             return tracing::info!("{}", &line["weir: ".len()..]);
         }
-        // Whether there is room for it may have changed: a thread of its own waits.
+        // The output may be full by now: wait for it on a separate thread.
         let written = thread::Builder::new().name("weir-announce".to_owned()).spawn(move || {
             let _ = writeln!(std::io::stdout(), "{line}");
         });
@@ -264,7 +265,7 @@ fn moved(kind: ListenerKind, to: Option<SocketAddr>) {
     }
 }
 
-/// Whether somebody may read there, and a line can be written without waiting for them.
+/// Whether the output has a reader and a line can be written without blocking.
 fn takes_a_line(output: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
     let has_room = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
@@ -274,7 +275,7 @@ fn takes_a_line(output: &impl AsFd) -> bool {
     has_room && !is_null(output)
 }
 
-/// Whether this is /dev/null.
+/// Whether the output is /dev/null.
 fn is_null(output: &impl AsFd) -> bool {
     let device = |file: File| file.metadata().map(|it| (it.file_type().is_char_device(), it.rdev())).ok();
     let (Ok(output), Ok(null)) = (output.as_fd().try_clone_to_owned(), File::open("/dev/null")) else {

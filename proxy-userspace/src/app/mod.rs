@@ -53,15 +53,15 @@ use crate::proxy::worker::Shared;
 use crate::telemetry::log;
 use crate::transport::Connector;
 
-/// From the disarming of the programs to the refusal of new connections: a connect() that was diverted just before
-/// sends its SYN only after the decision, and on a busy node its thread may lose its core in between.
+/// The time between disarming the programs and refusing new connections: a connect() diverted just before disarming
+/// sends its SYN only after the decision, and on a busy node its thread may be preempted in between.
 const DISARMED: Duration = Duration::from_millis(20);
 
-/// How long before the end of `drain.grace` the explicit proxy takes nobody new, so that those whom it took have time for
-/// their answers; a quarter of `drain.grace` where that is shorter.
+/// How long before the end of `drain.grace` the explicit proxy stops accepting, so that the last accepted clients have
+/// time to be answered; a quarter of `drain.grace` if that is shorter.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// Runs weir until it is told to stop, and returns the exit code.
+/// Runs weir until a signal or the admin stops it, and returns the exit code.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
     let file = file.map(reload::File::at);
     let settings = match config::load(file.as_ref().map(reload::File::path)) {
@@ -76,7 +76,7 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
         LogFormat::Json => log::Lines::Json,
     };
     let log = log::start(lines, settings.log.level.as_str(), settings.log.queue);
-    // Before anything is bound or attached: what `weir check` calls a mistake is one here too.
+    // Before anything is bound or attached: a mistake for `weir check` is a mistake here too.
     let drain = Drain::default();
     let services = match services::Services::open(&settings, drain.token()) {
         Ok(services) => services,
@@ -87,10 +87,10 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
         }
     };
     let ran = control(live(file, settings, services, drain));
-    // The reason comes last.
+    // The reason is printed last.
     drop(log);
     match ran {
-        // Only the end of the process closes the listener: taking everything down may take a while.
+        // The listener closes only when the process ends, because the shutdown may take a while.
         Ok(_explicit) => ExitCode::SUCCESS,
         Err(error) => {
             log::say(format_args!("weir: {error:#}"));
@@ -99,17 +99,17 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     }
 }
 
-/// Runs the control plane to its end.
+/// Runs the control plane until it ends.
 fn control<T>(live: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("no runtime for the control plane")?;
     let ran = runtime.block_on(live);
-    // Not waiting for what still blocks on a thread, such as the reading of a folder whose server does not answer.
+    // Does not wait for blocking threads, for example one that reads a folder on a server that does not answer.
     runtime.shutdown_background();
     ran
 }
 
-/// From the first socket to the last, which is returned: where there is no weir, its clients are refused.
+/// Opens all sockets, runs weir and stops it. Returns the last socket: once it is closed, clients are refused.
 async fn live(
     file: Option<reload::File>,
     settings: Settings,
@@ -132,7 +132,7 @@ async fn live(
     let control = State::new(shared, by_kind, settings, interception.map_err(|why| why.to_string()), health);
     let server = Server::new(control.clone(), reviews);
     let (config, _) = watch::channel(config);
-    // Before anything is diverted: destinations are told by the tasks.
+    // Before anything is diverted: the tasks set the destinations.
     let _beating = heartbeat::start(&control)?;
     tasks::start(&control, &server, &services, &config);
     server.secure_probes(&control.settings())?;
@@ -152,8 +152,8 @@ async fn live(
     Ok(explicit)
 }
 
-/// Stops taking connections and waits until those that are open have ended, for `grace` at most; what is open then is cut.
-/// `alive` is held by each worker. Returned is what [`listeners::Explicit::close`] does.
+/// Stops accepting and waits until open connections have ended, at most for `grace`; then closes the rest. Each worker
+/// holds `alive`. Returns the result of [`listeners::Explicit::close`].
 async fn stop(
     control: &Arc<State>,
     drain: &Drain,
@@ -168,12 +168,12 @@ async fn stop(
     let explicit = listeners.lock().drain();
     drain.close();
     control.shared.sockets.let_go();
-    // Clients that name weir as their proxy have nobody else to ask: they are served as long as weir is here anyway.
+    // Clients that use weir as their explicit proxy have no alternative: they are served as long as weir runs anyway.
     let last = timeout_at((end - LAST_CALL.min(grace / 4)).into(), drain.tasks().wait()).await;
     tracing::debug!(nothing_open = last.is_ok(), "no more explicit clients are taken");
     let explicit = explicit.close();
     drain.call_last();
-    // Told by the workers and not by a thread that joins them, for which a full node may have no room.
+    // The workers signal their end themselves. A thread that joins them might not start on a full node.
     alive.close();
     if timeout_at(end.into(), alive.wait()).await.is_err() {
         tracing::warn!(
@@ -186,11 +186,11 @@ async fn stop(
     explicit
 }
 
-/// The services that `settings` name, read once. An API server is not asked.
+/// The services that `settings` name, read once. Does not ask an API server.
 ///
 /// # Errors
 ///
-/// When their folder cannot be listed.
+/// The folder cannot be listed.
 pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
     let mut catalog = match &settings.discovery.files {
         Some(folder) => files::read_files(folder)?.0,
@@ -203,12 +203,12 @@ pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
     Ok(Arc::new(catalog))
 }
 
-/// The configuration that `settings` set, for a snapshot that is only looked at.
+/// The configuration from `settings`, for a snapshot that is only inspected.
 pub fn config_of(settings: &Settings) -> RoutingConfig {
     reconciler::config(settings, reconciler::node(Vec::new()))
 }
 
-/// What all workers share.
+/// The state shared by all workers.
 fn share(
     settings: &Settings,
     config: &RoutingConfig,
@@ -231,7 +231,7 @@ fn share(
     )
 }
 
-/// How upstream sockets are made.
+/// Creates the connector for upstream sockets.
 fn connector(settings: &Settings, diverts: bool) -> Connector {
     Connector {
         hop_limit: None,

@@ -1,4 +1,4 @@
-//! Forgetting who had an address, once that may have passed to another: a container started anew, say.
+//! Forgets learnt address owners when an address may have passed to another pod, for example after a container restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::control::State;
 use crate::intercept::{Owners, living, monotonic_ns};
 
-/// How soon after an entry was not believed, and how often at most.
+/// How soon after an entry was rejected this runs, and its minimum interval.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Looks as long as weir runs, and lists the cgroups only when there is a doubt.
+/// Runs as long as weir runs, and lists the cgroups only when there is a doubt.
 pub(super) async fn forget(control: Arc<State>, owners: Owners) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! The reconciler of the snapshot: from catalogs and settings to what requests see.
+//! The reconciler: builds the snapshot that requests see, from catalogs and settings.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::intercept;
 use crate::proxy::routing::snapshot::{Node, PolicySource, RoutingConfig, Snapshot};
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
-/// The configuration of the snapshot that `settings` describe.
+/// The snapshot's configuration from `settings`.
 pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
     let breaker = Policy { failures: settings.breaker.failures, backoff, ..Policy::default() };
@@ -67,7 +67,7 @@ pub(super) async fn keep(
         let catalog = catalogs.borrow_and_update().clone();
         let wanted = {
             let wanted = config.borrow_and_update();
-            // They may have changed together with the catalog.
+            // The settings may have changed together with the catalog.
             if wanted.has_changed() {
                 change = Change::Anything;
             }
@@ -81,17 +81,17 @@ pub(super) async fn keep(
     }
 }
 
-/// What may have changed.
+/// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     /// The catalog.
     Catalog,
-    /// The configuration and this node's addresses as well; or it is the start.
+    /// The configuration and this node's addresses too, or it is the start.
     Anything,
 }
 
-/// Endpoints alone go to their clusters, and that is all; services that come or go make a new snapshot out of the one before;
-/// another configuration makes a new one from the start, and clusters take over what holds for them then.
+/// Endpoint changes alone only update their clusters. Services that come or go make a new snapshot from the previous
+/// one. A new configuration builds a new snapshot; clusters take over the parts that still apply.
 fn update(control: &State, catalog: Arc<Catalog>, config: &RoutingConfig, change: Change) {
     let (snapshot, now) = (control.shared.routing.snapshot.load_full(), Instant::now());
     let before = control.catalogs.in_force();
@@ -112,7 +112,7 @@ fn update(control: &State, catalog: Arc<Catalog>, config: &RoutingConfig, change
         control.shared.routing.snapshot.store(next.clone());
         control.shared.routing.moved.send_replace(());
         if snapshot.config.refused != next.config.refused {
-            // Connections to what is in these ranges were made by other rules.
+            // Connections to addresses in these ranges were made under other rules.
             let changed = either_not_both(&snapshot.config.refused, &next.config.refused);
             control.shared.routing.external.forget(&changed, now);
         }
@@ -121,7 +121,7 @@ fn update(control: &State, catalog: Arc<Catalog>, config: &RoutingConfig, change
         }
     }
     if change == Change::Anything {
-        // What is to be diverted may be configured anew, and at the start nothing is.
+        // The diverted destinations may have been reconfigured, and at start nothing is diverted.
         super::intercept::divert(control, &catalog);
     }
     control.catalogs.took_over(&changes, now.elapsed());
@@ -133,7 +133,7 @@ fn update(control: &State, catalog: Arc<Catalog>, config: &RoutingConfig, change
     }
 }
 
-/// What only one of the two has.
+/// Networks that only one of the two has.
 fn either_not_both(one: &[IpNet], other: &[IpNet]) -> Vec<IpNet> {
     let missing = |from: &[IpNet], all: &[IpNet]| -> Vec<IpNet> {
         all.iter().filter(|it| !from.contains(it)).copied().collect()

@@ -1,8 +1,9 @@
-//! Reading the configuration again: on SIGHUP, or when the file has changed.
+//! Reloads the configuration on SIGHUP or when the file has changed.
 //!
-//! A file with mistakes changes nothing: the settings in force stay, and log, metric and admin say why. What of a good one
-//! takes effect, and how, is in [`super::apply`]. A change is read when it looks the same on two looks, for somebody may be in
-//! the middle of writing it: a second apart when nobody asked, and at once, a few milliseconds apart, on SIGHUP.
+//! A file with mistakes changes nothing: the settings in force stay, and log, metric and admin show the reason.
+//! [`super::apply`] decides how a good file takes effect. The file is read once two consecutive checks show the same
+//! version, because it may still be being written: one second apart without a signal, a few milliseconds apart on
+//! SIGHUP.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::apply::Running;
 use crate::config;
 
-/// How often the file is looked at. A mounted ConfigMap changes by renaming a link, which is not worth a watch.
+/// How often the file is checked. A mounted ConfigMap changes by renaming a link, so a watch on the file does not help.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// On SIGHUP, how far apart two looks are that have to show the same, and how often that is tried.
+/// On SIGHUP, the interval between two checks that must agree, and how often that is tried.
 const SETTLED: Duration = Duration::from_millis(20);
 const TRIES: usize = 10;
 
@@ -25,11 +26,11 @@ const TRIES: usize = 10;
 pub(super) struct File {
     path: PathBuf,
     seen: Option<Stamp>,
-    /// Another version that was seen once, and may still be being written.
+    /// A newer version that was seen once and may still be being written.
     unsettled: Option<Stamp>,
 }
 
-/// What tells one version of a file from another.
+/// Distinguishes versions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -39,17 +40,17 @@ struct Stamp {
 }
 
 impl File {
-    /// To be made before the file is read, so that a change between the two is seen.
+    /// Create this before reading the file, so that a change in between is noticed.
     pub(super) fn at(path: PathBuf) -> Self {
         Self { seen: Stamp::from_file(&path), path, unsettled: None }
     }
 
-    /// Where it is.
+    /// The file's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Waits until nobody seems to be writing it, for a fifth of a second at most.
+    /// Waits until the file no longer changes, at most a fifth of a second.
     async fn settle(&self) {
         let mut before = Stamp::from_file(&self.path);
         for _ in 0..TRIES {
@@ -61,8 +62,8 @@ impl File {
         }
     }
 
-    /// Whether the file is to be read: at once when `asked` to, else when two looks in a row show the same new version.
-    /// One that is missing is between two versions.
+    /// Whether to read the file: at once if `asked` to, otherwise when two consecutive checks show the same new
+    /// version. A missing file is in the middle of a replacement.
     fn is_due(&mut self, asked: Asked) -> bool {
         let now = Stamp::from_file(&self.path);
         let due = match asked {
@@ -77,7 +78,7 @@ impl File {
     }
 }
 
-/// Whether somebody asked for a reload.
+/// Whether a reload was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Yes,
@@ -85,7 +86,7 @@ enum Asked {
 }
 
 impl Stamp {
-    /// Nothing for what is no regular file: a pipe from which the configuration came at start has no other versions.
+    /// `None` for anything but a regular file: a pipe that provided the configuration at start has no other versions.
     fn from_file(file: &Path) -> Option<Self> {
         let facts = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
         Some(Self {

@@ -1,9 +1,8 @@
-//! Where services come from: the folder of `discovery.files`, watched from before weir takes its first connection, and the
-//! cluster of `discovery.kubernetes`, which is asked from then on.
+//! Service sources: the folder of `discovery.files`, watched from before the first connection is accepted, and the
+//! cluster of `discovery.kubernetes`, which is followed from then on.
 //!
-//! What is read before the start and what is watched afterwards is one and the same, so that a file that breaks while
-//! weir starts keeps its last good state as at any other time. Another folder takes the place of the one before once it has
-//! been read, whole.
+//! The read at start and the later watch share the same state, so a file that breaks during start keeps its last good
+//! state too. A new folder replaces the previous one once it has been read completely.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,10 +22,10 @@ use crate::discovery::files::{self, Watched};
 use crate::discovery::kubernetes::Cluster;
 use crate::domain::catalog::Catalog;
 
-/// How long another folder may take to be read.
+/// Maximum time to read a new folder.
 const READ: Duration = Duration::from_secs(30);
 
-/// Where services come from.
+/// The service sources.
 #[derive(Clone)]
 pub(super) struct Services {
     pub(super) folder: Arc<Folder>,
@@ -34,24 +33,24 @@ pub(super) struct Services {
     pub(super) cluster: Option<Arc<Cluster>>,
 }
 
-/// A watch, and the task that keeps it going.
+/// A watch, and the task that runs it.
 type Watching = (Watched, Pin<Box<dyn Future<Output = ()> + Send>>);
 
-/// The folder of service files, or none.
+/// The folder of service files, if any.
 pub(super) struct Folder {
-    /// What is in it, or will be.
+    /// Receivers for the folder's contents.
     pub(super) told: Told,
     files: Mutex<Option<Files>>,
-    /// A watch that was begun; taken by the task that passes it on.
+    /// A started watch; taken by the task that forwards its updates.
     begun: Mutex<Option<Watching>>,
     changed: Notify,
-    /// Whether there is such a task.
+    /// Whether such a task runs.
     passed_on: AtomicBool,
     shutdown: CancellationToken,
 }
 
 impl Services {
-    /// Reads what `settings` name.
+    /// Opens the sources that `settings` name.
     ///
     /// # Errors
     ///
@@ -76,7 +75,7 @@ impl Services {
         Ok(Self { folder: Arc::new(folder), cluster })
     }
 
-    /// All that is known at start.
+    /// All services known at start.
     pub(super) fn catalog(&self) -> Arc<Catalog> {
         let written = self.folder.told.catalogs.borrow().clone();
         match &self.cluster {
@@ -92,22 +91,22 @@ fn watch(files: Files, shutdown: CancellationToken) -> anyhow::Result<Watching> 
 }
 
 impl Folder {
-    /// Whether there is a folder, and nobody passes on yet what is in it: who asks does so from now on.
+    /// Whether there is a folder whose updates nobody forwards yet. The caller must then start to forward them.
     pub(super) fn is_to_be_passed_on(&self) -> bool {
         self.files.lock().is_some() && !self.passed_on.swap(true, Ordering::Relaxed)
     }
 
-    /// Watches another folder, or none, from when that has been read.
+    /// Watches another folder, or none; switches once it has been read.
     ///
     /// # Errors
     ///
-    /// It cannot be listed, or that takes too long; the one before is watched on then.
+    /// The folder cannot be listed, or reading takes too long; the previous one stays in use.
     pub(super) async fn change(&self, files: Option<Files>) -> anyhow::Result<()> {
         let begun = match files.clone() {
             None => None,
             Some(files) => {
                 let shutdown = self.shutdown.clone();
-                // A folder on a machine that does not answer must not hold up anything else.
+                // A folder on a remote machine that does not answer must not block anything else.
                 let reading = tokio::task::spawn_blocking(move || watch(files, shutdown));
                 let read = timeout(READ, reading).await.context("its folder is not read in time")?;
                 Some(read.context("its folder could not be read")??)
@@ -119,7 +118,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Passes on what the folder says, whichever it is, until a watch ends. The next call watches anew.
+    /// Forwards updates of the current folder until a watch ends. The next call starts a new watch.
     pub(super) async fn pass_on(self: Arc<Self>, control: Arc<State>) -> anyhow::Result<()> {
         loop {
             let (begun, files) = (self.begun.lock().take(), self.files.lock().clone());

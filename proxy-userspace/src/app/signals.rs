@@ -1,4 +1,4 @@
-//! What ends weir, or has it read its configuration again.
+//! Signals that stop weir or make it reload.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::State;
 
-/// The signals weir listens to.
+/// The signals weir handles.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -24,12 +24,12 @@ impl Signals {
         })
     }
 
-    /// The signal that asks for a reload; for one taker.
+    /// The signal that requests a reload; can be taken once.
     pub(super) fn hangup(&mut self) -> anyhow::Result<Signal> {
         self.hangup.take().context("SIGHUP is taken")
     }
 
-    /// Returns when weir is to stop, and why.
+    /// Waits until weir should stop, and returns the reason.
     pub(super) async fn stop(&mut self, control: &Arc<State>) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-//! Forgetting diverted connections that were never accepted.
+//! Removes entries of diverted connections that were never accepted.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::intercept::{OriginalDsts, TOO_OLD};
 
-/// How often weir looks for them.
+/// Interval between sweeps.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Looks as long as weir runs. Between two batches the other tasks have their turn.
+/// Sweeps as long as weir runs. Yields to other tasks between two batches.
 pub(super) async fn sweep(original_dsts: OriginalDsts) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,5 @@
-//! The control plane's tasks. Each has a name, is started again with a growing pause when it ends, and keeps
-//! readiness off meanwhile.
+//! The control plane's tasks. Each has a name. When one ends, it is restarted with exponential backoff; until then weir
+//! is not ready.
 
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,10 +24,10 @@ use crate::proxy::routing::snapshot::RoutingConfig;
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// A task that has lived so long was well: its next end is a first one.
+/// A task that ran for this long resets the backoff.
 const WELL: Duration = Duration::from_mins(1);
 
-/// Starts everything the control plane does.
+/// Starts all control plane tasks.
 pub(super) fn start(
     control: &Arc<State>,
     server: &Arc<Server>,
@@ -56,7 +56,7 @@ pub(super) fn start(
     supervise(control.clone(), "certificate", move || admin::follow_certificate(secured.clone()));
 }
 
-/// Has one of the control plane's listeners served until it is `retired`.
+/// Serves one of the control plane's listeners until it is `retired`.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub(super) fn serve(
     admin::listen(server, listener, socket, retired)
 }
 
-/// Starts what finds services and pods; where they come from then.
+/// Starts service and pod discovery; returns the receivers.
 fn discover(control: &Arc<State>, services: &Services) -> Told {
     let at_start = services.catalog();
     let files = services.folder.told.clone();
@@ -87,7 +87,7 @@ fn discover(control: &Arc<State>, services: &Services) -> Told {
     told
 }
 
-/// Starts what passes on the files' services, once there is a folder.
+/// Starts to forward the files' services, once a folder is configured.
 pub(super) fn pass_on(control: &Arc<State>, folder: &Arc<Folder>) {
     if folder.is_to_be_passed_on() {
         let (forward, folder) = (control.clone(), folder.clone());
@@ -95,7 +95,7 @@ pub(super) fn pass_on(control: &Arc<State>, folder: &Arc<Folder>) {
     }
 }
 
-/// Runs what `make` makes, again and again.
+/// Runs the future from `make`, again and again.
 fn supervise<F>(control: Arc<State>, name: &'static str, mut make: impl FnMut() -> F + Send + 'static)
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -105,7 +105,7 @@ where
         loop {
             control.ready.set(name, Ok(()));
             let begun = Instant::now();
-            // What panics while it is made is no worse than what panics later.
+            // A panic in `make` is handled like a later panic.
             let ended = match catch_unwind(AssertUnwindSafe(&mut make)) {
                 Ok(task) => tokio::spawn(task).await,
                 Err(_) => Ok(Err(anyhow!("it panicked as it began"))),
@@ -126,7 +126,7 @@ where
     });
 }
 
-/// How long to wait after a task that lived for `life`, the pause before it having been `last`.
+/// The pause after a task that ran for `life`, when the previous pause was `last`.
 fn pause_after(life: Duration, last: Duration) -> Duration {
     if life >= WELL { MIN_PAUSE } else { (last * 2).clamp(MIN_PAUSE, MAX_PAUSE) }
 }

@@ -1,4 +1,4 @@
-//! A look every few seconds at what changes without anybody telling: this node's addresses, and the programs' state.
+//! A periodic check for changes that cause no event: this node's addresses and the state of the programs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::control::State;
 use crate::intercept::{Status, node_addresses};
 use crate::proxy::routing::snapshot::RoutingConfig;
 
-/// How often weir looks.
+/// Interval between checks.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Looks as long as weir runs.
+/// Checks as long as weir runs.
 pub(super) async fn watch(control: Arc<State>, config: watch::Sender<RoutingConfig>) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut unknown, mut off) = (None, None);
     loop {
         ticks.tick().await;
-        // The control plane works in bursts (catalogs, answers of DNS, metrics pages) and should not keep their room.
+        // The control plane works in bursts (catalogs, DNS answers, metrics pages) and should not keep that memory.
         allocator::give_back();
         match node_addresses() {
             Ok(own) => {
@@ -43,7 +43,7 @@ pub(super) async fn watch(control: Arc<State>, config: watch::Sender<RoutingConf
         }
         let own = config.borrow().node.own.clone();
         let now = interception(&control, &own);
-        // A weir that stops has disarmed itself, and was never otherwise.
+        // When weir stops, it has disarmed the programs on purpose.
         if control.programs.is_stopping() {
             continue;
         }
@@ -57,7 +57,7 @@ pub(super) async fn watch(control: Arc<State>, config: watch::Sender<RoutingConf
     }
 }
 
-/// The snapshot refuses what the node has now.
+/// Updates the addresses that the snapshot refuses to the node's current ones.
 fn follow(config: &watch::Sender<RoutingConfig>, own: Vec<IpAddr>) {
     config.send_if_modified(|config| {
         let differs = config.node.own != own;
@@ -69,7 +69,7 @@ fn follow(config: &watch::Sender<RoutingConfig>, own: Vec<IpAddr>) {
     });
 }
 
-/// Tries again what failed, and says why interception does not work now; nothing when it does, or is none.
+/// Retries what failed. Returns why interception does not work; `None` when it works or is not configured.
 fn interception(control: &State, own: &[IpAddr]) -> Option<String> {
     if control.programs.diverted.lock().failed.is_some() {
         intercept::divert(control, &control.catalogs.in_force());
@@ -87,14 +87,14 @@ fn interception(control: &State, own: &[IpAddr]) -> Option<String> {
                         tracing::warn!("the pods' cgroup was made anew: the programs are attached to it")
                     }
                     Ok(false) => {}
-                    // Said below, as long as it lasts.
+                    // Reported below, as long as it lasts.
                     Err(why) => tracing::debug!("{why}"),
                 }
                 control.programs.arm(interception);
                 off(&interception.status()).map(str::to_owned).or(failed)
             }
         },
-        // Said at start, and nothing has changed since.
+        // Logged at start, and nothing has changed since.
         Err(_) => return None,
     };
     if control.interception_is_due() {
@@ -103,12 +103,12 @@ fn interception(control: &State, own: &[IpAddr]) -> Option<String> {
     why
 }
 
-/// An address that connections are diverted to and that nobody listens at any more.
+/// An address that connections are diverted to but that this node no longer has.
 fn gone(diverted_to: &[IpAddr], own: &[IpAddr]) -> Option<IpAddr> {
     diverted_to.iter().copied().find(|address| !own.contains(&address.to_canonical()))
 }
 
-/// Why nothing is diverted; nothing when it is.
+/// Why nothing is diverted; `None` when connections are diverted.
 fn off(status: &Status) -> Option<&'static str> {
     match status {
         armed if armed.is_armed() => None,

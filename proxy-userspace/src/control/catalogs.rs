@@ -1,4 +1,4 @@
-//! The catalog in force, and how much the catalogs that were taken over have changed.
+//! The catalog in force, and statistics about catalog changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use arc_swap::ArcSwap;
 use crate::domain::catalog::{Catalog, Changes};
 use crate::telemetry::{Counter, Histogram};
 
-/// The catalog in force, and what was counted when one was taken over.
+/// The catalog in force, and its change counters.
 pub struct Catalogs {
     in_force: ArcSwap<Catalog>,
     /// Services added, removed and changed.
     pub(super) changes: [Counter; Self::CHANGES.len()],
-    /// From having a catalog to its being what requests are decided by, and what the programs divert by.
+    /// Time from receiving a catalog until requests and the programs use it.
     pub(super) duration: Histogram,
 }
 
 impl Catalogs {
-    /// The labels of changes, in order.
+    /// The label values of changes, in order.
     pub(super) const CHANGES: [&'static str; 3] = ["added", "removed", "changed"];
 
     pub(super) fn new(at_start: Arc<Catalog>) -> Self {
@@ -36,7 +36,7 @@ impl Catalogs {
         self.in_force.store(catalog);
     }
 
-    /// Counts a catalog that was taken over: what it changed, and how long that took.
+    /// Records an applied catalog: its changes and how long applying took.
     pub fn took_over(&self, changes: &Changes, took: Duration) {
         let Changes { added, removed, changed, awaited: _, nodes: _ } = changes;
         for (count, keys) in self.changes.iter().zip([added, removed, changed]) {

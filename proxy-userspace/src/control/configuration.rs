@@ -1,4 +1,4 @@
-//! The settings in force, and how the last reload went.
+//! The settings in force, and the result of the last reload.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::config::Settings;
 use crate::telemetry::Counter;
 
-/// The settings in force, and what became of newer ones.
+/// The settings in force, and the result of the last reload.
 pub struct Configuration {
     in_force: ArcSwap<Settings>,
     last: Mutex<Reload>,
@@ -16,12 +16,12 @@ pub struct Configuration {
     pub(super) failures: Counter,
 }
 
-/// How the last reload went.
+/// The result of the last reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// The mistakes because of which a newer configuration is not in force.
+    /// The mistakes that keep a newer configuration from taking effect.
     pub mistakes: Option<String>,
-    /// The settings that are not in force as written, with the reason where it is not that they wait for the next start.
+    /// The settings that are not in force as written, with a reason unless they only wait for the next start.
     pub waiting: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl Configuration {
         self.last.lock().mistakes = Some(mistakes);
     }
 
-    /// How the last reload went.
+    /// The result of the last reload.
     pub fn last_reload(&self) -> Reload {
         self.last.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! What is wrong with the folder of `discovery.files` now.
+//! The current problems of the folder of `discovery.files`.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::discovery::files::FileProblem;
 
-/// What of the folder could not be used.
+/// What weir could not use from the folder.
 #[derive(Default)]
 pub struct FileDiscovery {
     /// Files that could not be read.
     pub problems: watch::Sender<Arc<Vec<FileProblem>>>,
-    /// Files that are left out because of the folder's bounds.
+    /// The number of files left out because of the folder's limits.
     pub left_out: watch::Sender<usize>,
 }

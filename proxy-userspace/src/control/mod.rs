@@ -1,6 +1,6 @@
-//! Floor 4: the state of the control plane, and what is told of it.
+//! Floor 4: the state of the control plane and its reports.
 //!
-//! `app` wires it up and changes it; `admin` shows it. Nothing here listens, speaks HTTP or knows who asks.
+//! `app` creates and changes it; `admin` shows it. Nothing here listens, speaks HTTP or depends on the client.
 
 mod catalogs;
 mod configuration;

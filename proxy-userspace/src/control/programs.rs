@@ -1,4 +1,4 @@
-//! The eBPF programs: whether there are any, whether they divert, and what they were told last.
+//! The eBPF programs: whether they are loaded, whether they divert, and the last update.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,29 +6,29 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::intercept::{Counters, Enrol, Interception, Status};
 
-/// The programs, or why there are none.
+/// The programs, or why they are not loaded.
 pub struct Programs {
     attached: Mutex<Result<Interception, String>>,
-    /// How the last change of what is diverted went.
+    /// The result of the last change of the diverted destinations.
     pub diverted: Mutex<Diverted>,
-    /// Whether weir disarmed for good, because it stops.
+    /// Whether weir disarmed the programs for good because it stops.
     stopping: AtomicBool,
 }
 
-/// How the last change of what is diverted went.
+/// The result of the last change of the diverted destinations.
 #[derive(Clone, Debug, Default)]
 pub struct Diverted {
     /// Destinations that are not diverted because the table is full (`limits.destinations`).
     pub left_out: usize,
-    /// Why the programs could not be told; to be tried again.
+    /// Why the programs could not be updated; retried later.
     pub failed: Option<String>,
 }
 
-/// The programs at one moment.
+/// A reading of the programs' state.
 pub struct Reading {
-    /// Whether they divert, and why not.
+    /// Whether they divert, and the reason if not.
     pub status: Status,
-    /// What they decided since they were loaded.
+    /// The decisions since they were loaded.
     pub counters: Counters,
 }
 
@@ -37,12 +37,12 @@ impl Programs {
         Self { attached: Mutex::new(attached), diverted: Mutex::default(), stopping: AtomicBool::new(false) }
     }
 
-    /// The programs, for one caller at a time; or why there are none. Not to be held across an await.
+    /// Locks the programs, or the reason why they are not loaded. Do not hold the lock across an await.
     pub fn lock(&self) -> MutexGuard<'_, Result<Interception, String>> {
         self.attached.lock()
     }
 
-    /// Stops diverting for good: from the next connect() on, connections go where they were dialled.
+    /// Stops diverting for good: from the next connect() on, connections go to their original destination.
     pub fn disarm(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         if let Ok(interception) = &mut *self.lock() {
@@ -50,12 +50,12 @@ impl Programs {
         }
     }
 
-    /// Whether weir disarmed for good, because it stops.
+    /// Whether weir disarmed the programs for good because it stops.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Diverts (again), unless weir stops. `interception` is what [`Self::lock`] gave the caller.
+    /// Arms the programs (again), unless weir stops. `interception` is what [`Self::lock`] returned.
     pub fn arm(&self, interception: &mut Interception) {
         if self.is_stopping() {
             return;
@@ -65,16 +65,16 @@ impl Programs {
         }
     }
 
-    /// Whose connections are diverted; nothing when none are.
+    /// Whose connections are diverted; `None` without programs.
     pub fn enrols(&self) -> Option<Enrol> {
         self.lock().as_ref().ok().map(Interception::enrols)
     }
 
-    /// How the programs are doing. The lock is held for a fixed number of system calls, and while nothing is written.
+    /// Reads the programs' state. The lock is held for a fixed number of system calls, and not while output is written.
     ///
     /// # Errors
     ///
-    /// Why there are no programs.
+    /// Why the programs are not loaded.
     pub fn read(&self) -> Result<Reading, String> {
         let attached = self.lock();
         let interception = attached.as_ref().map_err(Clone::clone)?;

@@ -1,14 +1,14 @@
-//! Whether weir is ready, and if not, what for.
+//! Whether weir is ready, and if not, why.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-/// The conditions of readiness, by name. Nothing set is ready.
+/// The conditions of readiness, by name. Ready when no condition is set.
 #[derive(Debug, Default)]
 pub struct Readiness {
     conditions: Mutex<BTreeMap<&'static str, Result<(), String>>>,
-    /// What weir is ready without, and somebody may miss.
+    /// Notes for the operator that do not affect readiness.
     notes: Mutex<BTreeMap<&'static str, String>>,
 }
 
@@ -18,7 +18,7 @@ impl Readiness {
         self.conditions.lock().insert(name, condition);
     }
 
-    /// Says something that readiness does not depend on, or nothing any more.
+    /// Sets or clears a note that does not affect readiness.
     pub fn note(&self, name: &'static str, note: Option<String>) {
         let mut notes = self.notes.lock();
         match note {
@@ -27,7 +27,7 @@ impl Readiness {
         };
     }
 
-    /// Whether every condition holds, and each with its state, a line each.
+    /// Whether every condition holds, and the state of each, one per line.
     pub fn report(&self) -> (bool, String) {
         let conditions = self.conditions.lock();
         let lines = conditions.iter().map(|(name, condition)| match condition {

@@ -17,32 +17,32 @@ use crate::intercept::Interception;
 use crate::proxy::listener::{Listener, ListenerKind};
 use crate::proxy::worker::Shared;
 
-/// A running weir, as its control plane sees it.
+/// The control plane's view of a running weir.
 pub struct State {
-    /// What the workers share.
+    /// The state that the workers share.
     pub shared: Arc<Shared>,
-    /// All that can be a listener.
+    /// Every listener, open or not.
     listeners: Vec<Arc<Listener>>,
-    /// The settings in force, and how the last reload went.
+    /// The settings in force, and the result of the last reload.
     pub configuration: Configuration,
-    /// The catalog in force, and what was taken over.
+    /// The catalog in force, and its change counters.
     pub catalogs: Catalogs,
-    /// The eBPF programs, or why there are none.
+    /// The eBPF programs, or why they are not loaded.
     pub programs: Programs,
-    /// Which of this node's pods are diverted; nothing where enrolment is not by pod, or no pod is known yet.
+    /// Which of this node's pods are diverted; `None` if enrolment is not by pod, or no pod is known yet.
     pub enrolment: ArcSwapOption<Enrolment>,
-    /// What of `discovery.files` could not be used.
+    /// What weir could not use from `discovery.files`.
     pub files: FileDiscovery,
-    /// How discovery by an API server is doing, where there is one.
+    /// The state of discovery by an API server, if configured.
     pub kubernetes: Option<Arc<Health>>,
     /// Whether weir is ready.
     pub ready: Readiness,
-    /// Asks weir to stop.
+    /// Requests that weir stops.
     pub stop: Notify,
 }
 
 impl State {
-    /// The state of a weir that is about to run.
+    /// The state of a weir that is about to start.
     pub fn new(
         shared: Arc<Shared>,
         listeners: Vec<Arc<Listener>>,
@@ -80,7 +80,7 @@ impl State {
         self.settings().transparent.as_ref().is_some_and(Transparent::is_due)
     }
 
-    /// The listeners that are open, or have connections open.
+    /// The listeners that are open or have open connections.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
         self.listeners.iter().filter(|listener| listener.is_used())
     }

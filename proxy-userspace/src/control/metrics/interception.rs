@@ -1,4 +1,4 @@
-//! Metrics: how interception is doing, and what the programs decided.
+//! Metrics: the state of interception and the programs' decisions.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::NONE;
 use crate::control::{Reading, State};
 use crate::telemetry::Page;
 
-/// Nothing where interception is not configured.
+/// Writes nothing if interception is not configured.
 pub(super) fn write(page: &mut Page<'_>, state: &State) -> fmt::Result {
     match state.programs.read() {
         Ok(reading) => programs(page, state, &reading),

@@ -1,4 +1,4 @@
-//! Metrics: how discovery by an API server is doing.
+//! Metrics: the state of discovery by an API server.
 
 use std::fmt;
 

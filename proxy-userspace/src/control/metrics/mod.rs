@@ -9,7 +9,7 @@ use std::fmt;
 use super::{Catalogs, State};
 use crate::telemetry::{Page, Scrape, log};
 
-/// Of a metric without labels.
+/// The labels of a metric without labels.
 const NONE: [(&str, &str); 0] = [];
 
 impl Scrape for State {
@@ -37,7 +37,7 @@ impl Scrape for State {
     }
 }
 
-/// What became of the configuration, and of the log.
+/// Metrics of the configuration and the log.
 fn configuration(page: &mut Page<'_>, state: &State) -> fmt::Result {
     let configuration = &state.configuration;
     let reloads = configuration.reloads.value();
@@ -53,7 +53,7 @@ fn configuration(page: &mut Page<'_>, state: &State) -> fmt::Result {
     page.counters("weir_config_reload_failures", "Configurations with mistakes", [(NONE, failures)])
 }
 
-/// What is known of services.
+/// Metrics of the catalog.
 fn catalogs(page: &mut Page<'_>, state: &State) -> fmt::Result {
     let catalog = state.catalogs.in_force();
     let services = catalog.services.len() as f64;

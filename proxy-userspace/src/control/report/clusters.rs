@@ -19,32 +19,32 @@ pub struct ServiceReport {
     /// Its own addresses.
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// The name that it stands for, if that is all it is.
+    /// The DNS name, if the service is only an alias (`ExternalName`).
     #[serde(default)]
     pub external_name: Option<String>,
-    /// How long a client stays with its endpoint.
+    /// How long a client keeps its endpoint.
     #[serde(default)]
     pub affinity_seconds: Option<u64>,
     /// Its ports on every node.
     #[serde(default)]
     pub node_ports: Vec<u16>,
-    /// One for each port.
+    /// One cluster per port.
     #[serde(default)]
     pub clusters: Vec<ClusterReport>,
 }
 
-/// A destination at run time.
+/// A cluster's state at run time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClusterReport {
     /// Its bound name.
     pub name: String,
-    /// How attempts ended, by outcome; absent where nobody has asked for it yet.
+    /// Number of attempts by outcome; absent until the cluster is first used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Counts>,
-    /// Attempts after a first; absent as above.
+    /// Number of retries; absent as above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u64>,
-    /// What holds for its requests.
+    /// The policy of its requests.
     #[serde(default)]
     pub policy: PolicyReport,
     /// Its endpoints.
@@ -52,35 +52,35 @@ pub struct ClusterReport {
     pub endpoints: Vec<EndpointReport>,
 }
 
-/// What holds for a cluster's requests; null is as `limits` have it.
+/// The policy of a cluster's requests; null means the value from `limits`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PolicyReport {
-    /// How long an answer may take.
+    /// Maximum time for a response.
     pub response_seconds: Option<f64>,
-    /// Attempts for one request at most.
+    /// Maximum number of attempts per request.
     pub attempts: Option<u64>,
-    /// When an endpoint is left out.
+    /// When an endpoint is ejected.
     pub breaker: BreakerReport,
 }
 
-/// When an endpoint is left out, and for how long.
+/// When an endpoint is ejected, and for how long.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BreakerReport {
-    /// Failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// The shortest and the longest wait.
+    /// The minimum and maximum backoff.
     pub backoff_seconds: BackoffReport,
 }
 
-/// The shortest and the longest wait, in seconds.
+/// The minimum and maximum backoff, in seconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BackoffReport {
-    /// The shortest.
+    /// The minimum.
     pub min: f64,
-    /// The longest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -90,47 +90,47 @@ pub struct BackoffReport {
 pub struct EndpointReport {
     /// Its address and port.
     pub address: String,
-    /// What the catalog says of it: `ready`, `notReady` or `terminating`.
+    /// Its condition in the catalog: `ready`, `notReady` or `terminating`.
     pub condition: Word,
-    /// How it is doing; absent where nobody has asked for its cluster yet.
+    /// Its usage; absent until its cluster is first used.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageReport>,
 }
 
-/// How an endpoint is doing.
+/// An endpoint's usage.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UsageReport {
-    /// `closed`, `open`, `due` or `probing`. Empty for none.
+    /// `closed`, `open`, `due` or `probing`. Empty without a breaker.
     pub breaker: Word,
-    /// Its share beside the others'.
+    /// Its weight relative to the others.
     pub weight: f64,
-    /// Until the breaker lets a request through.
+    /// Time until the breaker admits a request.
     pub retry_in_seconds: Option<f64>,
-    /// Until it is asked again after it said that it has too much to do.
+    /// Time until it is used again after it reported overload.
     pub left_alone_seconds: Option<f64>,
-    /// Requests and tunnels now.
+    /// Requests and tunnels in flight.
     pub in_flight: usize,
-    /// The estimate of its latency.
+    /// The latency estimate.
     pub latency_seconds: Option<f64>,
-    /// What it was asked.
+    /// Requests sent to it.
     pub requests: u64,
-    /// Failures that its breaker counted.
+    /// Failures counted by its breaker.
     pub failures: u64,
-    /// Answers by which it refused.
+    /// Responses by which it refused a request.
     pub refusals: u64,
-    /// Requests that were to show whether it is well again.
+    /// Trial requests of its breaker.
     pub trials: u64,
-    /// Connections made.
+    /// Connections opened.
     pub connects: u64,
     /// How often its breaker opened.
     pub ejections: u64,
-    /// Connections kept for the next request.
+    /// Idle pooled connections.
     pub idle_connections: usize,
 }
 
-/// An endpoint as it is read: `breaker` tells whether it was used. (An `Option` that is flattened would take a mistake for
-/// nothing.)
+/// An endpoint as deserialized: `breaker` tells whether it was used. (A flattened `Option` would read a mistake as
+/// `None`.)
 #[derive(Deserialize)]
 struct FlatEndpoint {
     address: String,
@@ -147,7 +147,7 @@ impl From<FlatEndpoint> for EndpointReport {
 }
 
 impl ServiceReport {
-    /// What `service` and its `clusters` are now.
+    /// The report for `service` and its `clusters`.
     pub(super) fn new(service: &Service, clusters: Vec<ClusterReport>) -> Self {
         Self {
             service: service.key.to_string(),
@@ -161,7 +161,7 @@ impl ServiceReport {
 }
 
 impl ClusterReport {
-    /// What `cluster` is doing now.
+    /// The current state of `cluster`.
     pub fn read(cluster: &Cluster, now: Instant) -> Self {
         let policy = cluster.policy();
         let outcomes = Outcome::LABELS.iter().zip(&cluster.stats.outcomes);
@@ -176,7 +176,7 @@ impl ClusterReport {
         }
     }
 
-    /// A service port's cluster; of one that nobody has asked for yet, only what the catalog says.
+    /// The cluster of a service port; if it was never used, only the data from the catalog.
     pub(super) fn of_port(port: &LazyCluster, now: Instant) -> Self {
         if let Some(made) = port.made() {
             return Self::read(made, now);

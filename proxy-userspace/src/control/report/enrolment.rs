@@ -10,13 +10,13 @@ use crate::intercept::Enrol;
 /// Whose connections are diverted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EnrolmentReport {
-    /// `none`, `all` (of the node), or `pods` (those that are enrolled).
+    /// `none`, `all` (pods of the node), or `pods` (enrolled pods).
     #[serde(default)]
     pub by: Word,
-    /// How many pods are in each state, where it is by pod.
+    /// Number of pods in each state, if enrolment is by pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
-    /// The pods, where it is by pod.
+    /// The pods, if enrolment is by pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<Vec<PodReport>>,
 }
@@ -27,31 +27,31 @@ pub struct EnrolmentReport {
 pub struct PodReport {
     /// NAMESPACE/NAME.
     pub pod: String,
-    /// What tells it from another of the same name.
+    /// Its UID.
     #[serde(default)]
     pub uid: String,
     /// Its addresses.
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// What became of it: `enrolled`, `direct`, `not_found` or `no_room`.
+    /// Its state: `enrolled`, `direct`, `not_found` or `no_room`.
     #[serde(default)]
     pub state: Word,
-    /// What decided that.
+    /// The reason for that state.
     #[serde(default)]
     pub why: String,
     /// Ports whose connections are not diverted.
     #[serde(default)]
     pub skip_ports: String,
-    /// Ports whose connections are carried as bytes.
+    /// Ports whose connections are forwarded as opaque bytes.
     #[serde(default)]
     pub opaque_ports: String,
-    /// Annotations that are ignored, and why.
+    /// Annotations that are ignored, with the reason.
     #[serde(default)]
     pub mistakes: Vec<String>,
 }
 
 impl EnrolmentReport {
-    /// How it is now.
+    /// Reads the current state.
     pub(super) fn read(control: &control::State) -> Self {
         let by = |by: &'static str| Self { by: by.into(), ..Self::default() };
         match (control.programs.enrols(), control.enrolment.load_full()) {

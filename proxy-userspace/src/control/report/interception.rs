@@ -1,43 +1,43 @@
-//! How interception is doing.
+//! The state of interception.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Word};
 use crate::control::{Programs, Reading};
 
-/// Whether there are programs, and what they do.
+/// Whether the programs are loaded, and their state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "FlatInterception")]
 pub struct InterceptionReport {
-    /// Whether the programs are there.
+    /// Whether the programs are loaded.
     pub on: bool,
     /// Why they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// What they do, where they are there.
+    /// Their state, if they are loaded.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramsReport>,
 }
 
-/// What the programs do.
+/// The programs' state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProgramsReport {
-    /// Whether they are in effect on the pods' cgroup.
+    /// Whether they are effective on the pods' cgroup.
     pub attached: bool,
     /// Whether a connection to a known destination is diverted.
     pub armed: bool,
-    /// Since the last heartbeat.
+    /// Seconds since the last heartbeat.
     pub heart_age_seconds: Option<f64>,
-    /// Entries of the table of destinations.
+    /// Number of entries in the table of destinations.
     pub destinations: usize,
-    /// Diverted connections that were not accepted yet at the last sweep.
+    /// Diverted connections that were not yet accepted at the last sweep.
     pub waiting: usize,
-    /// What they decided since they were loaded.
+    /// Decisions since the programs were loaded.
     pub decisions: Counts,
 }
 
-/// It as it is read: `on` tells whether the rest is there.
+/// The report as deserialized: `on` tells whether the rest is present.
 #[derive(Deserialize)]
 struct FlatInterception {
     #[serde(default)]
@@ -55,7 +55,7 @@ impl From<FlatInterception> for InterceptionReport {
 }
 
 impl InterceptionReport {
-    /// How `programs` are doing now.
+    /// Reads the current state of `programs`.
     pub(super) fn read(programs: &Programs) -> Self {
         let Reading { status, counters } = match programs.read() {
             Ok(reading) => reading,

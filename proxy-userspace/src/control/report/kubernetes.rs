@@ -1,4 +1,4 @@
-//! How discovery by an API server is doing.
+//! The state of discovery by an API server.
 
 use std::collections::BTreeMap;
 
@@ -7,46 +7,46 @@ use serde::{Deserialize, Serialize};
 use super::{Counts, Word};
 use crate::discovery::kubernetes::{Failure, Health, Resource};
 
-/// How discovery by an API server is doing.
+/// The state of discovery by an API server.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubernetesReport {
-    /// What weir is not ready without.
+    /// What weir still needs to become ready.
     pub waits_for: Option<String>,
-    /// What is off because weir may not read what it needs.
+    /// What is disabled because weir lacks permission to read what it needs.
     pub off: Option<String>,
-    /// Each kind of object, by its name in the API.
+    /// Each resource, by its name in the API.
     pub resources: BTreeMap<Word, ResourceReport>,
-    /// Objects that are ignored, and why; up to 100.
+    /// Ignored objects with the reason; at most 100.
     pub problems: Vec<String>,
 }
 
-/// How one kind of object is followed.
+/// How one resource is followed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResourceReport {
     /// `waiting`, `listing`, `watching` or `pausing`.
     pub state: Word,
-    /// Whether a list was read once.
+    /// Whether a list was ever completed.
     pub known: bool,
-    /// Since the API server last said anything.
+    /// Seconds since the API server last responded.
     pub contact_age_seconds: Option<f64>,
-    /// The last failure, unless all is well since.
+    /// The last failure; absent after a success.
     pub failure: Option<String>,
-    /// Lists begun.
+    /// Lists started.
     pub lists: u64,
-    /// Watches begun.
+    /// Watches started.
     pub watches: u64,
-    /// Events of watches.
+    /// Watch events.
     pub events: u64,
-    /// Objects that made no sense.
+    /// Invalid objects.
     pub ignored: u64,
-    /// Failures, by kind; those that happened.
+    /// Failures by kind; only those that occurred.
     pub failures: Counts,
 }
 
 impl KubernetesReport {
-    /// How it is now.
+    /// Reads the current state.
     pub(super) fn read(health: &Health) -> Self {
         let resources = Resource::ALL.into_iter();
         Self {

@@ -1,9 +1,8 @@
-//! What `/api/state.json` says, as types: the admin writes them, `weir status` reads them.
+//! The contents of `/api/state.json` as types: the admin serializes them, `weir status` deserializes them.
 //!
-//! The names of fields are interface. Whoever reads may be older or newer than the weir that wrote: a field that the reader
-//! does not know is ignored, and one that is missing has its default, except for what says that this is weir's state at all
-//! and for what tells one item of a list from another. Words such as `open` are text for the same reason: a newer weir may
-//! have more of them.
+//! The field names are a public interface. The reader may be older or newer than the weir that wrote: an unknown field
+//! is ignored, and a missing one gets its default, except for the fields that identify weir's state or an item of a
+//! list. Words such as `open` are strings for the same reason: a newer weir may add values.
 
 mod clusters;
 mod enrolment;
@@ -26,63 +25,63 @@ pub use interception::{InterceptionReport, ProgramsReport};
 pub use kubernetes::{KubernetesReport, ResourceReport};
 pub use write::write;
 
-/// A word of a fixed set: a state, a reason, a label.
+/// A word from a fixed set: a state, a reason, a label.
 pub type Word = Cow<'static, str>;
 
-/// How often each thing happened, by its label.
+/// Counts by label.
 pub type Counts = BTreeMap<Word, u64>;
 
-/// All that weir knows, at one moment. `S` is the list of services: whole where it is read, and written item by item.
+/// The whole state at one moment. `S` is the list of services: complete when read, item by item when written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StateReport<S = Vec<ServiceReport>> {
     /// weir's version.
     pub version: Word,
-    /// The node's name; empty where weir was not told.
+    /// The node's name; empty if not configured.
     #[serde(default)]
     pub node: String,
-    /// Since weir started.
+    /// Seconds since weir started.
     #[serde(default)]
     pub uptime_seconds: f64,
-    /// Whether `/ready` says so.
+    /// Whether `/ready` reports ready.
     pub ready: bool,
-    /// The conditions of readiness, a line each.
+    /// The conditions of readiness, one per line.
     #[serde(default)]
     pub readiness: Vec<String>,
-    /// Whether weir stops.
+    /// Whether weir is stopping.
     #[serde(default)]
     pub draining: bool,
     /// The addresses weir listens on.
     #[serde(default)]
     pub listening: Vec<String>,
-    /// Its listeners, and who came.
+    /// Its listeners and their connections.
     #[serde(default)]
     pub listeners: Vec<ListenerReport>,
-    /// Clusters that transformers made of others.
+    /// Clusters created by transformers.
     #[serde(default)]
     pub transformed: Vec<ClusterReport>,
-    /// Destinations that are no service's.
+    /// Destinations outside the catalog.
     #[serde(default)]
     pub outside: Vec<ClusterReport>,
-    /// How interception is doing.
+    /// The state of interception.
     #[serde(default)]
     pub interception: InterceptionReport,
     /// Which of this node's pods are diverted.
     #[serde(default)]
     pub enrolment: EnrolmentReport,
-    /// Answers that weir gave itself, by fault; those that happened.
+    /// Responses that weir generated itself, by fault; only those that occurred.
     #[serde(default)]
     pub faults: Counts,
     /// Byte tunnels.
     #[serde(default)]
     pub tunnels: TunnelsReport,
-    /// What is wrong with `discovery.files`.
+    /// Problems of `discovery.files`.
     #[serde(default)]
     pub file_problems: Vec<String>,
-    /// How discovery by an API server is doing, where there is one.
+    /// The state of discovery by an API server, if configured.
     #[serde(default)]
     pub kubernetes: Option<KubernetesReport>,
-    /// How the last reload went.
+    /// The result of the last reload.
     #[serde(default)]
     pub reload: ReloadReport,
     /// The services of the catalog.
@@ -101,10 +100,10 @@ pub struct ListenerReport {
     /// Connections accepted.
     #[serde(default)]
     pub connections: u64,
-    /// Requests on them.
+    /// Requests received on them.
     #[serde(default)]
     pub requests: u64,
-    /// Connections that weir closed, by reason.
+    /// Connections closed by weir, by reason.
     #[serde(default)]
     pub closed: Counts,
 }
@@ -117,11 +116,11 @@ pub struct TunnelsReport {
     pub open: usize,
 }
 
-/// How the last reload went.
+/// The result of the last reload.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReloadReport {
-    /// The mistakes because of which a newer configuration is not in force.
+    /// The mistakes that keep a newer configuration from taking effect.
     pub mistakes: Option<String>,
     /// The settings that are not in force as written.
     pub wait_for_restart: Vec<String>,

@@ -1,10 +1,10 @@
-//! The form of `/api/state.json` is interface: what a weir has written, this one reads and would write again.
+//! The format of `/api/state.json` is a public interface: what a weir wrote can be read, and is written back unchanged.
 
 use serde_json::{Value, json};
 
 use super::StateReport;
 
-/// Two states, with everything that they may hold.
+/// Two states that contain every possible field.
 fn states() -> [Value; 2] {
     let samples = [include_str!("files.json"), include_str!("cluster.json")];
     samples.map(|text| serde_json::from_str(text).unwrap())
@@ -41,7 +41,7 @@ fn a_state_is_written_as_it_was_read_with_every_field_and_no_other() {
 fn what_a_newer_weir_adds_is_ignored_wherever_it_is() {
     for state in states() {
         for path in objects(&state, "") {
-            // Those are tables of counts, in which a newer weir may have more as well.
+            // Tables of counts: a newer weir may add entries here too.
             let is_table = ["faults", "closed", "attempts", "decisions", "counts", "failures", "resources"]
                 .contains(&path.rsplit('/').next().unwrap());
             if is_table {

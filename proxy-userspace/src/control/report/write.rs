@@ -16,8 +16,8 @@ use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, Listener};
 use crate::proxy::routing::snapshot::Snapshot;
 
-/// The whole state as JSON. A large cluster's takes a while and some room: each service is written before the next is
-/// looked at.
+/// The whole state as JSON. In a large cluster this takes time and memory: each service is written before the next is
+/// read.
 pub fn write(state: &State) -> Vec<u8> {
     let snapshot = state.shared.routing.snapshot.load_full();
     let services = Services { snapshot: &snapshot, catalog: state.catalogs.in_force() };
@@ -26,7 +26,7 @@ pub fn write(state: &State) -> Vec<u8> {
     text
 }
 
-/// The services of a catalog, each made when it is written.
+/// The services of a catalog; each report is created when it is written.
 struct Services<'a> {
     snapshot: &'a Snapshot,
     catalog: Arc<Catalog>,
