@@ -1,7 +1,7 @@
-//! The allocator: mimalloc, whose tail stays short and whose calls are fewer instructions than the system's.
+//! The allocator: mimalloc, which has lower tail latency and needs fewer instructions per call than the system's.
 //!
-//! mimalloc's own crate asks for every block by its aligned call, which costs a request 700 instructions more and rounds
-//! buffers up; here only what needs more than malloc's alignment does.
+//! mimalloc's own crate uses the aligned call for every block, which costs 700 more instructions per request and rounds
+//! buffers up; here only blocks that need more than malloc's alignment use it.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe by its trait, and mimalloc's functions are C")]
 
@@ -9,10 +9,10 @@ use std::alloc::{GlobalAlloc, Layout};
 
 use libmimalloc_sys as mi;
 
-/// The alignment of whatever mimalloc gives for at least as many bytes (MI_MAX_ALIGN_SIZE).
+/// The alignment of every mimalloc block of at least this size (MI_MAX_ALIGN_SIZE).
 const NATURAL: usize = 16;
 
-/// mimalloc as the process's allocator; `main.rs` makes it so.
+/// mimalloc as the process's allocator; `main.rs` installs it.
 #[derive(Debug)]
 pub struct Allocator;
 
@@ -58,13 +58,14 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// mimalloc's `purge_delay`: how long memory that was freed is kept, in milliseconds. Its number in `mi_option_t` is part
-/// of mimalloc's interface, and not among the Rust crate's constants.
+/// mimalloc's `purge_delay`: how long freed memory is kept, in milliseconds. Its number in `mi_option_t` is part of
+/// mimalloc's interface, but not among the Rust crate's constants.
 const PURGE_DELAY: mi::mi_option_t = 15;
 
-/// Has the kernel back this process's memory with small pages only, and take back at once what is freed. mimalloc asks for huge ones (2 MB each), of which a
-/// process as small as weir uses a corner: 8 MB resident become 2.5 at rest, and 45 become 25 with 512 connections. To be
-/// called before much has been allocated. Should the kernel refuse, weir is merely larger.
+/// Makes the kernel use only small pages for this process, and return freed memory at once. mimalloc asks for huge
+/// pages (2 MB each), of which a small process such as weir uses little: RSS drops from 8 to 2.5 MB at rest, and from
+/// 45 to 25 MB with 512 connections. Call it before much has been allocated. If the kernel refuses, weir only uses more
+/// memory.
 pub fn use_small_pages() {
     // SAFETY: this prctl takes no pointers and changes only how later memory is backed.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
@@ -72,9 +73,9 @@ pub fn use_small_pages() {
     unsafe { mi::mi_option_set(PURGE_DELAY, 0) };
 }
 
-/// Gives memory that this thread has freed back to the kernel. To be called after work that needed much for a moment
-/// and will not be done again: loading the eBPF programs takes 28 MB for the kernel's type information, which would
-/// count as weir's for good.
+/// Returns memory freed by this thread to the kernel. Call it after work that temporarily needed much memory and is not
+/// repeated: loading the eBPF programs takes 28 MB for the kernel's type information, which would otherwise stay in
+/// weir's RSS.
 pub fn give_back() {
     // SAFETY: mi_collect may be called at any time, from any thread.
     unsafe { mi::mi_collect(true) }

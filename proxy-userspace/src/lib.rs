@@ -1,5 +1,5 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
-// What the admin may wait for is many futures deep, hickory's among them.
+// What the admin may await is deeply nested futures, hickory's among them.
 #![recursion_limit = "256"]
 
 pub mod admin;

@@ -13,7 +13,7 @@ use crate::proxy::routing::explain::{Question, explain};
 ///
 /// # Errors
 ///
-/// What is wrong with the question.
+/// What is wrong with the query.
 pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, bool), String> {
     let of = |key: &str| {
         form_urlencoded::parse(query.as_bytes()).find(|(it, _)| it == key).map(|(_, value)| value)
@@ -51,8 +51,8 @@ pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, b
     Ok((format!("{answer:#}\n"), true))
 }
 
-/// A step and its own; `above` holds the steps around it. Of a circle one round is enough, and so it is of what lies as
-/// deep as only a dtab that goes in circles does.
+/// A step and its children; `above` holds the enclosing steps. A cycle is cut after one round, and so is anything
+/// nested as deeply as only a cyclic dtab can be.
 fn step<'a>(it: &'a Step, above: &mut Vec<&'a Step>) -> Value {
     let told = above.len() < Step::DEEPEST && !it.is_among(above);
     above.push(it);

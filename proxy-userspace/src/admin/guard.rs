@@ -1,9 +1,9 @@
-//! Which requests the admin takes.
+//! Which requests the admin accepts.
 //!
-//! The admin shows everything weir knows and can stop it. It mostly listens on loopback, so that every web page in a browser
-//! on the same machine can send requests to it. Such requests are told by headers that a page cannot set: Host (a page
-//! whose name was made to lead to loopback, DNS rebinding, sends that name), Origin and Sec-Fetch-Site. And a page of
-//! another origin can add a header such as X-Requested-By only after a preflight, which weir does not grant.
+//! The admin shows everything weir knows and can stop it. It usually listens on loopback, so every web page in a
+//! browser on the same machine can send requests to it. Such requests are recognized by headers that a page cannot set:
+//! Host (after DNS rebinding, it is the page's own name), Origin and Sec-Fetch-Site. And a page of another origin can
+//! add a header such as X-Requested-By only after a preflight, which weir does not grant.
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,17 +16,17 @@ use http::{HeaderMap, Method, Request};
 use super::refusal::Refusal;
 use crate::config::{Admin, open_regular};
 
-/// What changes something bears this header, with any value.
+/// A request that changes something must have this header, with any value.
 const REQUESTED_BY: HeaderName = HeaderName::from_static("x-requested-by");
 
-/// How a browser says where a request comes from (Fetch Metadata Request Headers, W3C).
+/// The header by which a browser states the origin of a request (Fetch Metadata Request Headers, W3C).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// The longest token.
 const TOKEN: u64 = 4096;
 
-/// Whether the admin takes this request at all.
+/// Checks whether the admin accepts this request at all.
 pub(super) fn check<B>(request: &Request<B>, admin: &Admin) -> Result<(), Refusal> {
     let headers = request.headers();
     let host = one(headers, &HOST)?;
@@ -42,14 +42,14 @@ pub(super) fn check<B>(request: &Request<B>, admin: &Admin) -> Result<(), Refusa
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let is = |name, value: &str| headers.get(name).is_some_and(|it: &HeaderValue| it == value);
     let own = !headers.contains_key(FETCH_SITE) || is(FETCH_SITE, "same-origin") || is(FETCH_SITE, "none");
-    // A link that a person follows is harmless: no page reads the answer.
+    // A link that a user follows is harmless: no page can read the answer.
     if !(own || is_read && is(FETCH_MODE, "navigate")) {
         return Err(Refusal::Origin);
     }
     Ok(())
 }
 
-/// Whether a request with these headers, which was taken, may change something: by the token; or from loopback, with a
+/// Checks whether an accepted request with these headers may change something: with the token; or from loopback, with a
 /// header that no page can send.
 pub(super) fn may_change(headers: &HeaderMap, client: IpAddr, admin: &Admin) -> Result<(), Refusal> {
     if let Some(authorization) = one(headers, &AUTHORIZATION)? {
@@ -98,7 +98,7 @@ pub(super) fn bearer(authorization: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The token in a file; nothing, and a line in the log, where there is none to read.
+/// The token in a file; `None`, with a line in the log, if it cannot be read.
 fn token(path: &Path) -> Option<String> {
     let mut text = String::new();
     let read = open_regular(path).and_then(|file| file.take(TOKEN + 1).read_to_string(&mut text));
@@ -112,7 +112,7 @@ fn token(path: &Path) -> Option<String> {
     None
 }
 
-/// Compares without telling by its time how far they are the same.
+/// Compares in constant time.
 fn same(right: &[u8], given: &[u8]) -> bool {
     let differs = right.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b));
     right.len() == given.len() && differs == 0

@@ -1,4 +1,4 @@
-//! The admin's own metrics: who was refused, and who asked by a token.
+//! The admin's own metrics: refused requests and token reviews.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Floor 5: what people and machines ask a running weir.
+//! Floor 5: the HTTP interface to a running weir.
 //!
-//! Runs on the control plane's thread. Everything it shows is read from what the data plane counts anyway; nothing
-//! here is on the path of a request.
+//! Runs on the control plane's thread. It only reads counters that the data plane keeps anyway; nothing here is on the
+//! request path.
 
 mod explain;
 mod guard;

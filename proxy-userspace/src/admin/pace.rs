@@ -1,18 +1,18 @@
-//! How often each client may ask for what costs weir work.
+//! Limits how often each client may send requests that are expensive for weir.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Clients that are remembered.
+/// Maximum number of clients remembered.
 const CLIENTS: usize = 1024;
 
 /// A token bucket for each client.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// How often a client may that did not for long.
+    /// Tokens of a full bucket.
     burst: f64,
-    /// How much longer each time after that takes.
+    /// Time to refill one token.
     every: Duration,
     clients: HashMap<IpAddr, Bucket>,
 }
@@ -24,12 +24,12 @@ struct Bucket {
 }
 
 impl Pace {
-    /// `burst` times at once, and then once `every` so long.
+    /// Allows `burst` requests at once, then one per `every`.
     pub(super) fn new(burst: u32, every: Duration) -> Self {
         Self { burst: f64::from(burst), every, clients: HashMap::new() }
     }
 
-    /// Whether `client` may once more.
+    /// Whether `client` may send another request.
     pub(super) fn admits(&mut self, client: IpAddr, now: Instant) -> bool {
         let client = client.to_canonical();
         if self.clients.len() >= CLIENTS && !self.clients.contains_key(&client) {
@@ -48,7 +48,7 @@ impl Pace {
         (bucket.left + since.as_secs_f64() / self.every.as_secs_f64()).min(self.burst)
     }
 
-    /// Forgets who may as often as anybody again; where there is none, who came longest ago.
+    /// Removes clients with a full bucket; if there are none, the one that was seen longest ago.
     fn make_room(&mut self, now: Instant) {
         let clients = std::mem::take(&mut self.clients);
         let busy = clients.into_iter().filter(|(_, bucket)| self.left(bucket, now) < self.burst);
@@ -91,7 +91,7 @@ mod tests {
             assert!(pace.clients.len() <= CLIENTS);
         }
         assert!(!pace.admits(client(4999), now + Duration::from_secs(6)));
-        // Whoever is full again needs no place.
+        // A client with a full bucket needs no entry.
         assert!(pace.admits(client(9999), now + Duration::from_secs(7200)));
         assert_eq!(pace.clients.len(), 1);
     }

@@ -1,7 +1,7 @@
-//! Pages that grow with the cluster: the metrics and the state.
+//! Pages whose size grows with the cluster: the metrics and the state.
 //!
-//! Each is written on a thread of its own, because catalogs and the answers to kubelet must not wait for it, and by no
-//! more than one thread at a time. Whoever asks meanwhile waits for it, or is given what was written a moment ago.
+//! They are written on a separate thread, so that catalogs and kubelet's probes do not wait, and by at most one thread
+//! at a time. Concurrent requests wait for it or get the previous page if it is recent.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,10 +13,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use super::Server;
 use crate::control::report;
 
-/// How old a page of metrics may be that an outsider is given.
+/// Maximum age of a metrics page for clients other than the admin's.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The pages, and who writes one.
+/// The pages, and the lock of their writer.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     /// The last metrics; locked while anything is written.
@@ -40,7 +40,7 @@ impl Pages {
         write_metrics(last, server.clone()).await
     }
 
-    /// The metrics as they were within the last second: however many ask, they are written once a second.
+    /// The metrics of at most a second ago: written once a second, however many clients ask.
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ async fn write_metrics(
     .await
 }
 
-/// Runs a task that ends also when its caller leaves: a client that goes away must not start a second thread beside the
-/// first.
+/// Runs a task to its end even if its caller is dropped: a client that disconnects must not cause a second thread
+/// beside the first.
 async fn to_its_end(
     task: impl Future<Output = Result<Bytes, String>> + Send + 'static,
 ) -> Result<Bytes, String> {
@@ -90,7 +90,7 @@ async fn to_its_end(
 
 async fn on_a_thread(write: impl FnOnce() -> Bytes + Send + 'static) -> Result<Bytes, String> {
     let (tell, told) = oneshot::channel();
-    // Not the runtime's blocking threads: it panics where the node has no room for one.
+    // Not the runtime's blocking threads: tokio panics if the node cannot start one.
     let thread = thread::Builder::new().name("weir-admin".to_owned());
     match thread.spawn(move || drop(tell.send(write()))) {
         Ok(_) => told.await.map_err(|_| "a defect of weir's".to_owned()),

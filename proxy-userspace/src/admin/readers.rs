@@ -1,4 +1,4 @@
-//! Who may read the metrics at the probes' listener: they name every service of the cluster.
+//! Who may read the metrics at the probes' listener: the metrics name every service of the cluster.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -17,32 +17,32 @@ use crate::config;
 use crate::discovery::kubernetes::{Failure, Review, Reviews};
 use crate::telemetry::Counter;
 
-/// What somebody must be permitted to `get`: a non-resource URL of Kubernetes' authorization.
+/// The non-resource URL (Kubernetes authorization) for which a reader needs the `get` permission.
 const URL: &str = "/metrics";
 
-/// Reviews at the same time.
+/// Maximum number of concurrent reviews.
 const REVIEWS: usize = 4;
 
-/// The longest token; longer ones are nobody's. Those of service accounts are about 1 KiB.
+/// Maximum token size; longer tokens are rejected. Those of service accounts are about 1 KiB.
 const TOKEN_BYTES: usize = 16 << 10;
 
-/// How often a client may have a token reviewed that is not known: so often at once, and then at this pace.
+/// How often a client may have unknown tokens reviewed: burst, then interval.
 const UNKNOWN: (u32, Duration) = (5, Duration::from_secs(1));
 
-/// Whoever checks tokens.
+/// Checks the tokens of metrics readers.
 pub(super) struct Readers {
     reviews: Option<Reviews>,
     slots: Semaphore,
     tokens: Mutex<Tokens>,
     pace: Mutex<Pace>,
-    /// Why the last review failed, unless one went well since.
+    /// Why the last review failed; cleared by a success.
     failed: Mutex<Option<String>>,
-    /// Reviews, by their result.
+    /// Number of reviews by result.
     pub(super) reviewed: [Counter; Self::RESULTS.len()],
 }
 
 impl Readers {
-    /// The labels of results, in order.
+    /// The label values of results, in order.
     pub(super) const RESULTS: [&'static str; 4] = ["allowed", "forbidden", "unauthenticated", "failed"];
 
     pub(super) fn new(reviews: Option<Reviews>) -> Self {
@@ -56,7 +56,7 @@ impl Readers {
         }
     }
 
-    /// Whether `asker` may read the metrics by `rules`.
+    /// Checks whether `asker` may read the metrics by `rules`.
     pub(super) async fn check(
         &self,
         headers: &HeaderMap,
@@ -87,7 +87,7 @@ impl Readers {
             Memory::WasAllowed => true,
             Memory::None => false,
         };
-        // Whoever shares an address with a client that guesses must not pay for it.
+        // A client that guesses tokens must not affect others behind the same address.
         if !was_allowed && !self.pace.lock().admits(client, Instant::now()) {
             return Err(Refusal::Often);
         }
@@ -119,7 +119,7 @@ impl Readers {
         told.map_err(|_| Refusal::Unavailable)
     }
 
-    /// Says in the log that tokens cannot be checked, and why; each reason once.
+    /// Logs that tokens cannot be checked, and why; each reason once.
     fn note(&self, failure: Option<&Failure>) {
         let now = failure.map(ToString::to_string);
         let before = std::mem::replace(&mut *self.failed.lock(), now.clone());

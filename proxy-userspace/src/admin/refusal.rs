@@ -1,40 +1,40 @@
-//! What the admin's and the probes' listeners do not answer, and what they say instead.
+//! Why the admin's and the probes' listeners refuse requests, and their responses.
 
 use http::StatusCode;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Two of a header that stands once, or one that is no text.
+    /// A header that must be unique occurs twice, or one is not text.
     Malformed = 0,
-    /// Its Host is no address, not `localhost` and none of `admin.hosts`.
+    /// Its Host is not an address, `localhost` or in `admin.hosts`.
     Host = 1,
-    /// A browser sends it for a page of another origin.
+    /// A browser sent it for a page of another origin.
     Origin = 2,
-    /// It would change something, from another machine and without the token.
+    /// It would change something, comes from another machine and has no token.
     Remote = 3,
-    /// It would change something, without the header that no page can send.
+    /// It would change something and lacks the header that no page can send.
     Unasked = 4,
-    /// Its token is not the right one.
+    /// Its token is wrong.
     Token = 5,
-    /// It would read the metrics from an address that may not.
+    /// It asks for the metrics from an address that is not allowed.
     NotAllowed = 6,
-    /// It would read the metrics by a token that it has sent in the clear.
+    /// It asks for the metrics with a token sent in clear text.
     ClearText = 7,
-    /// It would read the metrics without a token.
+    /// It asks for the metrics without a token.
     NoToken = 8,
     /// The API server does not know its token.
     Unauthenticated = 9,
-    /// The API server says that the user of its token may not.
+    /// The API server says that the token's user lacks permission.
     Forbidden = 10,
-    /// It asks too often for what is not known, or begins TLS too often.
+    /// Its client sends too many unknown tokens or starts too many TLS handshakes.
     Often = 11,
-    /// The API server cannot be asked about its token.
+    /// The API server cannot be asked to review its token.
     Unavailable = 12,
 }
 
 impl Refusal {
-    /// The labels in metrics, in order.
+    /// The label values in metrics, in order.
     pub(super) const LABELS: [&'static str; 13] = [
         "malformed",
         "host",
@@ -51,7 +51,7 @@ impl Refusal {
         "unavailable",
     ];
 
-    /// The answer.
+    /// The response.
     pub(super) fn answer(self) -> (StatusCode, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "a header of this request makes no sense\n"),

@@ -1,4 +1,4 @@
-//! Which path answers what.
+//! Routes of the admin's and the probes' listeners.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ GET  /admin/ping       pong
 POST /admin/shutdown   drains and stops: from loopback with the header X-Requested-By, or with a token
 ";
 
-/// The answer to one request.
+/// The response to one request.
 pub(super) async fn answer<B>(
     server: Arc<Server>,
     asker: Asker,
@@ -47,7 +47,7 @@ pub(super) async fn answer<B>(
     }
 }
 
-/// For people and their tools.
+/// The admin's routes.
 async fn admin<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
     let (path, settings) = (request.uri().path(), server.control.settings());
     if let Err(why) = guard::check(request, &settings.admin) {
@@ -89,7 +89,7 @@ async fn get(server: &Arc<Server>, path: &str, query: &str) -> Response<Full<Byt
     }
 }
 
-/// For kubelet, for Prometheus, and for every pod that asks: no detail but to who may have it.
+/// The probes' routes, for kubelet, Prometheus and any pod: details only for authorized clients.
 async fn probe<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n");
@@ -141,7 +141,7 @@ fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     for (name, value) in [
         (CACHE_CONTROL, "no-store"),
-        // No page of another origin is to have it as an image or a script, nor to show it in a frame.
+        // No page of another origin may use it as an image or a script, or show it in a frame.
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (RESOURCE_POLICY, "same-origin"),

@@ -20,35 +20,34 @@ use super::tls::Greeting;
 use super::{Server, routes};
 use crate::proxy::listener::{CloseReason, Listener, ListenerKind};
 
-/// How long a client may take over its request's head, and be idle.
+/// Maximum time for a client to send a request head, and to be idle.
 const HEADER_READ: Duration = Duration::from_secs(10);
 
-/// How long a request's head may be: a token of 16 KiB has room in it, and a dtab to explain.
+/// Maximum size of a request head: enough for a token of 16 KiB or a dtab to explain.
 const HEAD: usize = 128 << 10;
 
-/// How long a connection lasts at most.
+/// Maximum lifetime of a connection.
 const LIFE: Duration = Duration::from_secs(60);
 
-/// How long the accept queue of a listener that is retired must have been empty before it closes, and how long that is waited
-/// for.
+/// How long the accept queue of a retired listener must be empty before it closes, and how long to wait for that.
 const QUIET: Duration = Duration::from_millis(100);
 const QUIET_WITHIN: Duration = Duration::from_millis(500);
 
-/// Who asks, and how.
+/// The client of a request, and its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     pub(super) kind: ListenerKind,
     pub(super) client: SocketAddr,
-    /// Whether nobody on the way can read along.
+    /// Whether the connection is encrypted.
     pub(super) secured: bool,
 }
 
-/// Serves `socket` until it is `retired`, or for as long as the runtime runs: everything there is, or by the probes' listener
-/// only `/live`, `/ready` and `/metrics`, there also by TLS. Connections that are open stay.
+/// Serves `socket` until it is `retired`, or for as long as the runtime runs: the admin's listener serves everything,
+/// the probes' only `/live`, `/ready` and `/metrics`, there also over TLS. Open connections stay.
 ///
 /// # Errors
 ///
-/// When the socket cannot be used.
+/// The socket cannot be used.
 pub fn listen(
     server: &Arc<Server>,
     listener: &Arc<Listener>,
@@ -72,15 +71,14 @@ pub fn listen(
             }
             if listener.is_full() {
                 served.end_oldest();
-                // Whoever has asked meanwhile is answered before the next is let in.
+                // Let accepted clients be answered before the next accept.
                 yield_now().await;
             }
             let permit = listener.acquire().await.used();
             let asker = Asker { kind: listener.kind, client, secured: false };
             let server = server.clone();
             served.add(tokio::spawn(async move {
-                // A client that leaves early is no concern of ours, nor one that does not read: the probes of the next
-                // need its place.
+                // A client that disconnects early or does not read is no error for weir: the next probes need its slot.
                 let _ = timeout(LIFE, receive(server, asker, stream)).await;
                 drop(permit);
             }));
@@ -89,8 +87,8 @@ pub fn listen(
     Ok(())
 }
 
-/// What accept returned; nothing once the listener is retired and whoever had connected until then was accepted, or it is
-/// `latest`, which is set then.
+/// The next accepted connection. `None` once the listener is retired and all connections established until then were
+/// accepted, or at `latest`, which is set then.
 async fn next(
     socket: &TcpListener,
     retired: &CancellationToken,
@@ -136,8 +134,8 @@ async fn converse(server: Arc<Server>, asker: Asker, stream: impl AsyncRead + As
 
 /// The connections that are being served, the oldest first.
 ///
-/// When the listener is full, a new one takes the place of the oldest: kubelet's next probe must not wait until a crowd that
-/// asks nothing has been given up, for it would take weir for dead.
+/// When the listener is full, a new one replaces the oldest: kubelet's next probe must not wait for idle connections to
+/// time out, or kubelet would restart weir.
 #[derive(Default)]
 struct Served(VecDeque<AbortHandle>);
 

@@ -1,4 +1,4 @@
-//! What the admin's and the probes' listeners have besides the state that they show.
+//! The admin's own state, besides the control plane state that it shows.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::discovery::kubernetes::Reviews;
 use crate::proxy::metrics::Metrics;
 use crate::telemetry::{Counter, render};
 
-/// What answers people and machines that ask a running weir.
+/// The server of the admin's and the probes' listeners.
 pub struct Server {
-    /// What they ask about.
+    /// The control plane's state.
     pub(super) control: Arc<State>,
-    /// TLS at the probes' listener, where it is spoken.
+    /// TLS at the probes' listener, if enabled.
     pub(super) tls: ArcSwapOption<Tls>,
     /// Who may read the metrics at the probes' listener.
     pub(super) readers: Readers,
-    /// Requests that were refused, by reason.
+    /// Refused requests, by reason.
     pub(super) refused: [Counter; Refusal::LABELS.len()],
     /// The metrics page and the state, written by one thread at a time.
     pub(super) pages: Pages,
 }
 
 impl Server {
-    /// What answers with the state in `control`, and has tokens checked by `reviews`.
+    /// Creates the server that shows `control` and has tokens checked by `reviews`.
     pub fn new(control: Arc<State>, reviews: Option<Reviews>) -> Arc<Self> {
         Arc::new(Self {
             control,
@@ -39,7 +39,7 @@ impl Server {
         })
     }
 
-    /// Every metric, as OpenMetrics text. Takes a while in a large cluster: see [`Pages`].
+    /// All metrics, as OpenMetrics text. Slow in a large cluster: see [`Pages`].
     pub(super) fn write_metrics(self: &Arc<Self>) -> String {
         let control = &self.control;
         let data =

@@ -1,6 +1,7 @@
-//! TLS at the probes' listener, on the same port as plain HTTP: a bearer token must not cross the network in the clear.
+//! TLS at the probes' listener, on the same port as plain HTTP: a bearer token must not cross the network in clear
+//! text.
 //!
-//! As components of Kubernetes do, weir makes a certificate at start that is signed by itself, unless files are configured.
+//! As Kubernetes components do, weir creates a self-signed certificate at start, unless files are configured.
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
@@ -28,25 +29,25 @@ use super::pace::Pace;
 use crate::config::{Certificate, Settings, open_regular};
 use crate::intercept::node_addresses;
 
-/// The first byte of a TLS record with a handshake (RFC 8446 §5.1); no method of HTTP begins with it.
+/// The first byte of a TLS handshake record (RFC 8446 §5.1); no HTTP method begins with it.
 const HANDSHAKE: u8 = 0x16;
 
-/// How often a client may begin a handshake, which costs some 200 us: so often at once, and then at this pace.
+/// How often a client may start a handshake, which costs about 200 us: burst, then interval.
 const HANDSHAKES: (u32, Duration) = (100, Duration::from_millis(20));
 
-/// How often files are read again.
+/// Interval between reads of the files.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// The longest file.
+/// Maximum file size.
 const BYTES: u64 = 1 << 20;
 
-/// The server's side of TLS.
+/// The server side of TLS.
 pub(super) struct Tls {
     acceptor: TlsAcceptor,
     current: Arc<Current>,
     files: Option<Certificate>,
     pace: Mutex<Pace>,
-    /// Why the files could not be read again the last time.
+    /// Why the last reload of the files failed.
     failed: Mutex<Option<String>>,
 }
 
@@ -60,22 +61,22 @@ impl ResolvesServerCert for Current {
     }
 }
 
-/// What a connection begins with.
+/// The protocol that a connection begins with.
 pub(super) enum Greeting {
     /// Plain text.
     Plain(TcpStream),
-    /// TLS, and it is agreed on.
+    /// TLS, with a completed handshake.
     Secured(Box<TlsStream<TcpStream>>),
-    /// TLS, more often than this client may.
+    /// TLS, but this client starts handshakes too often.
     Often,
 }
 
 impl Tls {
-    /// With the certificate in `files`, or one that is made now.
+    /// Uses the certificate in `files`, or creates a self-signed one.
     ///
     /// # Errors
     ///
-    /// The files cannot be read or make no sense, or the certificate does not belong to the key.
+    /// The files cannot be read or parsed, or the certificate does not match the key.
     fn new(files: Option<Certificate>) -> anyhow::Result<Arc<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let certified = match &files {
@@ -93,11 +94,11 @@ impl Tls {
         Ok(Arc::new(Self { acceptor, current, files, pace, failed: Mutex::default() }))
     }
 
-    /// Waits for the first byte of `client`, and where that says TLS, for the end of the handshake.
+    /// Waits for the first byte from `client` and, if it is TLS, for the end of the handshake.
     ///
     /// # Errors
     ///
-    /// The client left, or does not get on with the handshake.
+    /// The client disconnected, or the handshake failed.
     pub(super) async fn greet(&self, stream: TcpStream, client: SocketAddr) -> std::io::Result<Greeting> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 || first[0] != HANDSHAKE {
@@ -109,7 +110,7 @@ impl Tls {
         Ok(Greeting::Secured(Box::new(self.acceptor.accept(stream).await?)))
     }
 
-    /// Reads the files again. What cannot be used changes nothing.
+    /// Reloads the files. Invalid files change nothing.
     fn read_again(&self) {
         let Some(files) = &self.files else { return };
         let failed = match read(files, &aws_lc_rs::default_provider()) {
@@ -130,12 +131,12 @@ impl Tls {
 }
 
 impl Server {
-    /// Speaks TLS at the probes' listener from now on, or not, as `settings` say: where tokens are taken or a certificate is
-    /// configured.
+    /// Enables or disables TLS at the probes' listener as `settings` require: TLS is on if tokens are accepted or a
+    /// certificate is configured.
     ///
     /// # Errors
     ///
-    /// The certificate's files do not serve. Nothing has changed then.
+    /// The certificate's files are invalid. Nothing has changed then.
     pub fn secure_probes(&self, settings: &Settings) -> anyhow::Result<()> {
         let files = settings.probes.as_ref().and_then(|it| it.tls.clone());
         let speaks = files.is_some() || settings.readers().tokens;
@@ -144,7 +145,7 @@ impl Server {
     }
 }
 
-/// Reads the certificate's files again now and then, as long as weir runs.
+/// Reloads the certificate's files periodically, as long as weir runs.
 ///
 /// # Errors
 ///
@@ -160,7 +161,7 @@ pub async fn follow_certificate(server: Arc<Server>) -> anyhow::Result<()> {
     }
 }
 
-/// A certificate that is signed by itself, for this machine's name and addresses. It lasts as long as weir runs.
+/// A self-signed certificate for this machine's name and addresses. It is valid as long as weir runs.
 fn make(provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim().to_lowercase();

@@ -1,39 +1,39 @@
-//! What the API server said of tokens, for a while.
+//! A cache of token reviews.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::discovery::kubernetes::Review;
 
-/// Tokens that are remembered.
+/// Maximum number of cached tokens.
 const TOKENS: usize = 256;
 
-/// How long a user who may is not asked about again. A right that is taken away is noticed after so long.
+/// How long a positive review is cached. A revoked permission is noticed after this time.
 const ALLOWED: Duration = Duration::from_secs(60);
 
-/// How long one who may not.
+/// How long a negative review is cached.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// How long a user who might read is believed while the API server cannot be asked: metrics are wanted most then.
+/// How long a positive review still counts while the API server cannot be reached: metrics are most needed then.
 const UNASKED: Duration = Duration::from_secs(600);
 
-/// The reviews of some tokens.
+/// Cached reviews by token.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(HashMap<Box<str>, (Review, Instant)>);
 
-/// What is remembered of a token.
+/// A cache lookup's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Memory {
-    /// This is still so.
+    /// Still valid.
     Fresh(Review),
-    /// It was allowed; to be asked about anew, and believed should the API server not answer.
+    /// Was allowed; must be reviewed again, and still counts if the API server does not answer.
     WasAllowed,
-    /// Nothing.
+    /// Not cached.
     None,
 }
 
 impl Tokens {
-    /// What is known of `token`.
+    /// Looks up `token`.
     pub(super) fn recall(&self, token: &str, now: Instant) -> Memory {
         let Some((review, at)) = self.0.get(token) else { return Memory::None };
         let age = now.saturating_duration_since(*at);
@@ -45,7 +45,7 @@ impl Tokens {
         }
     }
 
-    /// The API server said this of `token`.
+    /// Stores the API server's review of `token`.
     pub(super) fn note(&mut self, token: &str, review: Review, now: Instant) {
         if self.0.len() >= TOKENS && !self.0.contains_key(token) {
             self.make_room(now);
@@ -53,7 +53,8 @@ impl Tokens {
         self.0.insert(token.into(), (review, now));
     }
 
-    /// Forgets what is too old; else a token that was refused, which anybody can make up; else the oldest.
+    /// Removes expired entries; if there are none, a refused token, since anybody can invent those; otherwise the
+    /// oldest.
     fn make_room(&mut self, now: Instant) {
         self.0.retain(|_, (review, at)| {
             let most = if *review == Review::Allowed { UNASKED } else { REFUSED };

@@ -1,4 +1,4 @@
-//! `weir check FILE`: says whether a configuration, and the service files it names, are right.
+//! `weir check FILE`: checks a configuration and the service files it names.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,8 +10,8 @@ use crate::telemetry::log;
 /// The exit code for a bad configuration (sysexits' `EX_CONFIG`).
 pub const BAD_CONFIGURATION: u8 = 78;
 
-/// Checks the configuration at `file` and the service files in its `discovery.files`. Prints one line that sums it
-/// up, or every problem, one a line. What is right and cannot work goes to standard error, and is no failure.
+/// Checks the configuration at `file` and the service files in its `discovery.files`. Prints a one-line summary, or
+/// every problem, one per line. Valid settings that cannot work go to standard error and are not a failure.
 pub fn run(file: &Path) -> ExitCode {
     match check(file) {
         Ok(Checked { summary, warnings }) => {
@@ -32,11 +32,11 @@ pub fn run(file: &Path) -> ExitCode {
 struct Checked {
     /// One line.
     summary: String,
-    /// What cannot work.
+    /// Valid settings that cannot work.
     warnings: Vec<Warning>,
 }
 
-/// One line if all is right, else the problems.
+/// The summary if all is valid, otherwise the problems.
 fn check(file: &Path) -> Result<Checked, String> {
     let settings = config::load(Some(file)).map_err(|error: ConfigError| error.to_string())?;
     let services = match &settings.discovery.files {
@@ -52,7 +52,7 @@ fn check(file: &Path) -> Result<Checked, String> {
     Ok(Checked { summary, warnings: config::lint(&settings) })
 }
 
-/// How many services the folder has, or what is wrong with its files.
+/// The number of services in the folder, or the problems of its files.
 fn services(files: &Files) -> Result<String, String> {
     let (catalog, problems) = read_files(files).map_err(|error| format!("{error:#}"))?;
     if !problems.is_empty() {

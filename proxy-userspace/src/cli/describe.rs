@@ -1,10 +1,10 @@
-//! A running weir's state, for a person.
+//! A running weir's state as text.
 
 use std::fmt::{Result, Write as _};
 
 use crate::control::report::{ClusterReport, EnrolmentReport, InterceptionReport, StateReport};
 
-/// `state` as text; where it is `filtered`, only what was asked for.
+/// `state` as text; if it is `filtered`, only the selected parts.
 pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Result<String, std::fmt::Error> {
     let mut text = String::new();
     let ready = if state.ready { "ready" } else { "NOT READY" };
@@ -39,7 +39,7 @@ fn clusters(text: &mut String, state: &StateReport) -> Result {
     of_services.chain(&state.outside).try_for_each(|it| cluster(text, it))
 }
 
-/// A line for each pod: whether its connections are diverted, and why.
+/// One line per pod: whether its connections are diverted, and why.
 fn pods(text: &mut String, enrolment: &EnrolmentReport) -> Result {
     for pod in enrolment.pods.iter().flatten() {
         let addresses = pod.addresses.join(", ");
@@ -59,7 +59,7 @@ fn interception(text: &mut String, interception: &InterceptionReport) -> Result 
     writeln!(text, "interception: {armed}, {} destinations", programs.destinations)
 }
 
-/// One line: the pods themselves are in the JSON, and where they are asked for.
+/// One line: the pods themselves are in the JSON, and in the text if selected.
 fn enrolment(text: &mut String, enrolment: &EnrolmentReport) -> Result {
     let EnrolmentReport { counts: Some(counts), pods, .. } = enrolment else { return Ok(()) };
     let count = |state: &str| counts.get(state).copied().unwrap_or_default();
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// What is printed of a state with `fields`, without its first line.
+    /// The text for a state with `fields`, without its first line.
     fn described(fields: serde_json::Value, filtered: bool) -> String {
         let mut state = json!({ "version": "1", "ready": true });
         state.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -1,4 +1,4 @@
-//! `weir explain`: where a name goes, step by step, and why.
+//! `weir explain`: how a name is resolved, step by step, and why.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::proxy::routing::snapshot::Snapshot;
 use crate::telemetry::log;
 use crate::{app, config};
 
-/// Explains what is `asked`: by the configuration in `file`, or else as the running weir at `admin` sees it.
+/// Explains `asked`: by the configuration in `file`, otherwise as the running weir at `admin` sees it.
 pub(super) fn run(asked: Question<'_>, file: Option<&Path>, admin: &str) -> ExitCode {
     let Some(file) = file else {
         let query = form_urlencoded::Serializer::new(String::new())

@@ -1,4 +1,4 @@
-//! What of a running weir's state is asked for: `weir status --service … --namespace … --pod …`.
+//! Filters of a running weir's state: `weir status --service … --namespace … --pod …`.
 
 use std::collections::BTreeSet;
 
@@ -21,16 +21,16 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Whether anything is left out.
+    /// Whether any filter is set.
     pub(super) fn is_set(&self) -> bool {
         self.service.is_some() || self.namespace.is_some() || self.pod.is_some()
     }
 
-    /// Leaves in `state` what is asked for.
+    /// Removes everything from `state` that does not match.
     ///
     /// # Errors
     ///
-    /// Nothing of it is there.
+    /// Nothing matches.
     pub(super) fn apply(&self, state: &mut StateReport) -> Result<(), String> {
         if !self.is_set() {
             return Ok(());
@@ -48,7 +48,7 @@ impl Filter {
         });
         kept += state.services.len();
         for others in [&mut state.outside, &mut state.transformed] {
-            // They are in no namespace, and nobody's pods.
+            // They have no namespace and no pods.
             others.retain(|it| match (&self.service, &self.namespace, &self.pod) {
                 (Some(wanted), None, None) => is_named(wanted, &it.name),
                 _ => false,
@@ -58,7 +58,7 @@ impl Filter {
         if kept == 0 { Err(format!("there is nothing here of {self}")) } else { Ok(()) }
     }
 
-    /// Whether `key` is asked for: `/#/io.l5d.k8s/NAMESPACE/NAME` or `/#/io.l5d.fs/NAME`.
+    /// Whether `key` matches: `/#/io.l5d.k8s/NAMESPACE/NAME` or `/#/io.l5d.fs/NAME`.
     fn keeps_service(&self, key: &str) -> bool {
         let path = key.splitn(4, '/').nth(3).unwrap_or_default();
         let (namespace, name) = match key.starts_with("/#/io.l5d.k8s/") {
@@ -69,7 +69,7 @@ impl Filter {
             && self.service.as_ref().is_none_or(|wanted| is_called(wanted, namespace, name))
     }
 
-    /// Whether `pod`, NAMESPACE/NAME, is asked for. Who asks for a service alone asks for no pod.
+    /// Whether `pod`, NAMESPACE/NAME, matches. A service filter alone matches no pod.
     fn keeps_pod(&self, pod: &str) -> bool {
         let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
         let wanted = match (&self.pod, &self.service) {
@@ -101,10 +101,10 @@ fn endpoints(service: &ServiceReport) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether `wanted`, a name or NAMESPACE/NAME, is the one called so.
+/// Whether `wanted`, a name or NAMESPACE/NAME, matches this name.
 fn is_called(wanted: &str, namespace: &str, name: &str) -> bool {
     match wanted.split_once('/') {
-        // A file's name may have a slash in it, and is in no namespace.
+        // A file's name may contain a slash and has no namespace.
         Some((of, wanted)) if !namespace.is_empty() => is_named(of, namespace) && is_named(wanted, name),
         Some(_) | None => is_named(wanted, name),
     }
@@ -143,7 +143,7 @@ mod tests {
         serde_json::from_value(state).unwrap()
     }
 
-    /// What is left, by name.
+    /// The names that remain after filtering.
     fn left(service: Option<&str>, namespace: Option<&str>, pod: Option<&str>) -> Result<String, String> {
         let [service, namespace, pod] = [service, namespace, pod].map(|it| it.map(str::to_owned));
         let mut state = state();

@@ -1,4 +1,4 @@
-//! `weir import FILE`: a linkerd configuration, as weir's.
+//! `weir import FILE`: converts a linkerd configuration to weir's.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,11 +10,11 @@ use crate::config::{ConfigError, Problem};
 use crate::migrate::{self, Imported, Options};
 use crate::telemetry::log;
 
-/// A linkerd configuration is a few kilobytes; a ConfigMap cannot have more than this.
+/// Maximum input size. A linkerd configuration is a few kilobytes; a ConfigMap cannot be larger than this.
 const LARGEST: u64 = 1 << 20;
 
-/// Writes the configuration that `file` becomes to standard output, or every problem to standard error. What has to be
-/// known before it is used goes to standard error, too, where nobody redirects it into the file unread.
+/// Writes the converted configuration of `file` to standard output, or every problem to standard error. Warnings go to
+/// standard error too, where they are not redirected into the file unread.
 pub(super) fn run(file: &Path, options: Options<'_>) -> ExitCode {
     match import(file, options) {
         Ok(imported) => {
@@ -44,7 +44,7 @@ fn is_standard_input(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-/// The file's first bytes: one more than there may be, so that a larger one is told from the largest.
+/// Reads the file up to one byte over the limit, so that a too large file is detected.
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if is_standard_input(file) {

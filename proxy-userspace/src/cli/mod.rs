@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version come this way too, and are no mistake.
+            // Help and version are reported as errors too.
             let code = if error.use_stderr() { EX_USAGE } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);
@@ -123,8 +123,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes what was asked for to standard output. A reader that has left (`weir status | head`) is no reason to fail; a disk
-/// without room is, for what is there of the text may be taken for the whole of it.
+/// Writes the output to standard output. A closed pipe (`weir status | head`) is not a failure; a full disk is, because
+/// the truncated text could be taken for complete.
 fn write(text: &str) -> ExitCode {
     let mut output = std::io::stdout();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {

@@ -1,4 +1,4 @@
-//! `weir status`: a running weir's state, for a person.
+//! `weir status`: a running weir's state as text or JSON.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -12,19 +12,19 @@ use super::filter::Filter;
 use crate::control::report::StateReport;
 use crate::telemetry::log;
 
-/// How long the running weir may take to answer.
+/// Maximum time for the running weir to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much it may answer.
+/// Maximum size of its answer.
 const MOST: u64 = 256 << 20;
 
-/// Asks the weir whose admin listens on `admin`, and prints what it answers, as far as `filter` asks for it: as JSON, or as
+/// Fetches the state from the weir whose admin listens on `admin`, and prints what matches `filter`: as JSON or as
 /// text.
 pub(super) fn run(admin: &str, json: bool, filter: &Filter) -> ExitCode {
     print(fetch(admin, "/api/state.json").and_then(|body| show(body, json, filter)))
 }
 
-/// `body`, the state of a weir that may be older or newer than this one, as it is to be printed.
+/// Formats `body`, the state of a weir that may be older or newer than this one.
 fn show(body: String, json: bool, filter: &Filter) -> anyhow::Result<String> {
     if json && !filter.is_set() {
         return Ok(body);
@@ -38,7 +38,7 @@ fn show(body: String, json: bool, filter: &Filter) -> anyhow::Result<String> {
     }
 }
 
-/// Prints what there is to show, or in one sentence why there is nothing.
+/// Prints the result, or the error in one sentence.
 pub(super) fn print(shown: anyhow::Result<String>) -> ExitCode {
     match shown {
         Ok(text) => super::write(&text),
@@ -49,13 +49,13 @@ pub(super) fn print(shown: anyhow::Result<String>) -> ExitCode {
     }
 }
 
-/// What the running weir at `admin` answers to `path`.
+/// Fetches `path` from the running weir at `admin`.
 pub(super) fn fetch(admin: &str, path: &str) -> anyhow::Result<String> {
     let advice = || format!("no weir answers on {admin}; is it running, and is --admin its admin listener?");
     let address = admin.to_socket_addrs().with_context(advice)?.next().with_context(advice)?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(advice)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    // The address, and not the name that led there, which weir need not know as its own (`admin.hosts`).
+    // The address, not the name that was resolved to it: weir may not accept that name as Host (`admin.hosts`).
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").with_context(advice)?;
     let mut answer = String::new();
     stream.take(MOST).read_to_string(&mut answer).with_context(advice)?;

@@ -1,4 +1,4 @@
-//! Which program goes to which hook, and in which order.
+//! Attaches the programs to their hooks, in a fixed order.
 
 use std::os::fd::AsFd;
 
@@ -11,18 +11,18 @@ use super::cgroup::Cgroup;
 use super::error::InterceptError;
 use super::{Fail, sys, verifier};
 
-/// A program and its hook. The kernel checks only a program's type, and would accept the program for one
-/// family on the hook of the other: the name, the hook and its number come from this one table.
+/// A program and its hook. The kernel checks only a program's type and would accept an IPv4 program on an IPv6 hook: so
+/// the name, the hook and its number come from this one table.
 struct Hook {
     program: &'static str,
-    /// The program in its place where connections can be refused: on a kernel that has `bpf_set_retval`.
+    /// The variant of the program that can refuse connections: for kernels that have `bpf_set_retval`.
     refusing: Option<&'static str>,
     name: &'static str,
     /// `enum bpf_attach_type` of linux/bpf.h.
     attach_type: u32,
 }
 
-/// In the order of attaching: what files and what answers comes before what diverts.
+/// In the order of attaching: first those that record connections and answer getpeername(), then those that divert.
 const HOOKS: [Hook; 5] = [
     Hook { program: "weir_connecting", refusing: None, name: "sockops", attach_type: 3 },
     Hook { program: "weir_peername4", refusing: None, name: "cgroup/getpeername4", attach_type: 29 },
@@ -41,7 +41,7 @@ const HOOKS: [Hook; 5] = [
     },
 ];
 
-/// The attached programs. Dropping it detaches them, what diverts first.
+/// The attached programs. Dropping it detaches them, the diverting ones first.
 #[derive(Debug)]
 pub(super) struct Links {
     attached: Vec<Attached>,
@@ -62,19 +62,19 @@ enum Link {
     Operations(SockOpsLink),
 }
 
-/// What a connection gets that weir cannot take.
+/// What happens to a connection that weir cannot take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Nothing: it goes direct ([`Fail::Open`]).
     None,
     /// connect() fails with ECONNREFUSED.
     ConnectionRefused,
-    /// connect() fails with EPERM: Linux before 5.18 lets a program say no, and not why.
+    /// connect() fails with EPERM: before Linux 5.18 a program can refuse, but not choose the error.
     NotPermitted,
 }
 
-/// Hands the programs to the kernel's verifier, of those of a hook the one that the kernel and the setting need, and says
-/// what they do with a connection that weir cannot take.
+/// Loads the programs through the kernel's verifier, for each hook the variant that the kernel and the setting require.
+/// Returns what they do with a connection that weir cannot take.
 pub(super) fn load(ebpf: &mut Ebpf, fail: Fail) -> Result<Refusal, InterceptError> {
     let mut refusal = match fail {
         Fail::Open => Refusal::None,
@@ -98,7 +98,7 @@ pub(super) fn load(ebpf: &mut Ebpf, fail: Fail) -> Result<Refusal, InterceptErro
 }
 
 impl Hook {
-    /// The program that [`load`] has loaded for it.
+    /// The program that [`load`] loaded for it.
     fn loaded(&self, refusal: Refusal) -> &'static str {
         match refusal {
             Refusal::ConnectionRefused => self.refusing.unwrap_or(self.program),
@@ -132,13 +132,13 @@ fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(), Unloaded> {
 }
 
 impl Links {
-    /// None yet.
+    /// No links yet.
     pub(super) fn none() -> Self {
         Self { attached: Vec::new() }
     }
 
-    /// Attaches the loaded programs to the cgroup, beside whatever runs there: a program further up that allows others to
-    /// take its place would give way without a word.
+    /// Attaches the loaded programs to the cgroup, beside existing ones: an exclusive program further up that allows
+    /// override would silently be displaced.
     pub(super) fn attach(ebpf: &mut Ebpf, refusal: Refusal, cgroup: &Cgroup) -> Result<Self, InterceptError> {
         let mut links = Self::none();
         for hook in &HOOKS {
@@ -152,7 +152,7 @@ impl Links {
             let link = link.map_err(|error| InterceptError::attach(cgroup.path(), hook.name, error))?;
             let program = program.map_err(|error| InterceptError::program(name, error))?.id();
             links.attached.push(Attached { attach_type: hook.attach_type, program, _link: link });
-            // By number, for its owner may put another program in a link's place at any moment.
+            // Compare the number of programs: the owner of a link may replace its program at any time.
             if before.is_some_and(|before| programs_at(hook, cgroup).is_some_and(|now| now <= before)) {
                 return Err(InterceptError::Displaced { path: cgroup.path().to_owned(), hook: hook.name });
             }
@@ -160,8 +160,8 @@ impl Links {
         Ok(links)
     }
 
-    /// Whether every program is in effect on the cgroup, and the cgroup is still the one at its path. A link
-    /// whose cgroup was removed looks healthy and does nothing.
+    /// Whether every program is effective on the cgroup, and the cgroup is still the one at its path. A link whose
+    /// cgroup was removed looks healthy and does nothing.
     pub(super) fn in_effect(&self, cgroup: &Cgroup) -> bool {
         let runs = |attached: &Attached| {
             sys::effective_programs(cgroup.as_fd(), attached.attach_type)
@@ -171,7 +171,7 @@ impl Links {
     }
 }
 
-/// How many programs run at this hook for the cgroup's sockets; `None` where the kernel does not say.
+/// How many programs run at this hook for the cgroup's sockets; `None` if the kernel does not report it.
 fn programs_at(hook: &Hook, cgroup: &Cgroup) -> Option<usize> {
     sys::effective_programs(cgroup.as_fd(), hook.attach_type).ok().map(|ids| ids.len())
 }

@@ -1,5 +1,4 @@
-//! Whether weir may do at all what it is about to do: a missing capability is better named beforehand than
-//! guessed from EPERM.
+//! Checks weir's capabilities beforehand: naming a missing capability helps more than a bare EPERM.
 
 use std::fs;
 
@@ -10,7 +9,7 @@ const BPF: u64 = 1 << 39;
 
 /// The names of the capabilities that this process lacks.
 pub(super) fn missing() -> Vec<&'static str> {
-    // Without /proc there is no telling, and the kernel will say.
+    // Without /proc this is unknown, and the kernel reports the error.
     fs::read_to_string("/proc/thread-self/status")
         .ok()
         .and_then(|status| effective(&status))

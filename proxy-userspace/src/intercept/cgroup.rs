@@ -1,4 +1,4 @@
-//! Cgroups: the pods' parent, and weir's own.
+//! Cgroups: the pods' parent and weir's own.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Opens it, and makes sure that it is one.
+    /// Opens the directory and checks that it is on cgroup2.
     pub(super) fn open(path: &Path) -> Result<Self, InterceptError> {
         let gone = |cause| InterceptError::CgroupGone { path: path.to_owned(), cause };
         let directory = File::open(path).map_err(gone)?;
@@ -31,7 +31,7 @@ impl Cgroup {
         Ok(Self { directory, path: path.to_owned(), id: metadata.ino() })
     }
 
-    /// The kernel's id of the cgroup: the inode of its directory.
+    /// The kernel's id of the cgroup: the inode number of its directory.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
@@ -45,10 +45,10 @@ impl Cgroup {
         fs::metadata(&self.path).is_ok_and(|now| now.ino() == self.id)
     }
 
-    /// The id of weir's own cgroup, where that lies below this one.
+    /// The id of weir's own cgroup, if that is below this one.
     ///
-    /// Looked for by weir's process id in every cgroup below: `/proc/self/cgroup` is of no use to a process
-    /// in a cgroup namespace that sees the host's hierarchy through a mount.
+    /// Searches for weir's process id in every cgroup below: `/proc/self/cgroup` does not help a process in a cgroup
+    /// namespace that sees the host's hierarchy through a mount.
     pub(super) fn own(&self) -> Result<Option<u64>, InterceptError> {
         let own = std::process::id().to_string();
         if holds(&self.path, &own) {
@@ -56,7 +56,7 @@ impl Cgroup {
         }
         let mut open = vec![self.path.clone()];
         while let Some(directory) = open.pop() {
-            // A pod may end while we look: what cannot be read any more does not hold weir.
+            // A pod may end during the search: a cgroup that cannot be read any more does not contain weir.
             let Ok(entries) = fs::read_dir(&directory) else { continue };
             for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())) {
                 if holds(&entry.path(), &own) {
@@ -75,7 +75,7 @@ impl AsFd for Cgroup {
     }
 }
 
-/// The ids of the cgroups below `root`, and its own. What cannot be read has ended.
+/// The ids of `root` and of the cgroups below it. Cgroups that cannot be read have ended.
 pub fn living(root: &Path) -> HashSet<u64> {
     let mut found: HashSet<u64> = fs::metadata(root).map(|it| it.ino()).into_iter().collect();
     let mut open = vec![root.to_owned()];
@@ -98,12 +98,12 @@ fn is_cgroup2(directory: &File) -> io::Result<bool> {
     Ok(fstatfs(directory)?.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
-/// The parent cgroup of all pods on this node, where there is a kubelet that uses cgroup2.
+/// The parent cgroup of all pods on this node, if kubelet uses cgroup2.
 ///
-/// kubelet's systemd driver calls it `kubepods.slice`, its cgroupfs driver `kubepods`. kubelet's `--cgroup-root` puts it
-/// below others, as nested clusters (kind) do: `kubelet.slice/kubelet-kubepods.slice`, `kubelet/kubepods`. On a host with
-/// both hierarchies the pods' processes are in the unified one as well, wherever that is mounted. Where there are several,
-/// one of an earlier driver is empty.
+/// kubelet's systemd driver calls it `kubepods.slice`, its cgroupfs driver `kubepods`. kubelet's `--cgroup-root` places
+/// it deeper, as nested clusters (kind) do: `kubelet.slice/kubelet-kubepods.slice`, `kubelet/kubepods`. On a host with
+/// both hierarchies the pods' processes are in the unified one too, wherever it is mounted. If there are several, the
+/// empty ones are left from an earlier driver.
 ///
 /// # Errors
 ///
@@ -119,7 +119,7 @@ fn find_among(mounts: Vec<PathBuf>) -> Result<PathBuf, InterceptError> {
     chosen.ok_or(InterceptError::NoPodsCgroup { mounts })
 }
 
-/// The cgroups at most three levels below `root` that are named as the pods' parent is.
+/// The cgroups at most three levels below `root` that have a name of the pods' parent.
 fn parents(root: &Path) -> Vec<PathBuf> {
     let (mut found, mut level) = (Vec::new(), vec![root.to_owned()]);
     for _ in 0..3 {
@@ -150,14 +150,14 @@ fn is_populated(path: &Path) -> bool {
         .is_ok_and(|it| it.lines().any(|line| line == "populated 1"))
 }
 
-/// The mount point of a line of mountinfo (proc_pid_mountinfo(5)), where that is a cgroup2 file system.
+/// The mount point in a line of mountinfo (proc_pid_mountinfo(5)), if it is a cgroup2 file system.
 fn cgroup2_mount(line: &str) -> Option<PathBuf> {
     let (mount, filesystem) = line.split_once(" - ")?;
     (filesystem.split(' ').next()? == "cgroup2").then_some(())?;
     Some(PathBuf::from(unescape(mount.split(' ').nth(4)?)))
 }
 
-/// Undoes mountinfo's octal escapes of blanks and backslashes.
+/// Decodes mountinfo's octal escapes of blanks and backslashes.
 fn unescape(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }

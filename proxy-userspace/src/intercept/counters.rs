@@ -19,7 +19,7 @@ impl Table {
     }
 }
 
-/// How often each decision was taken since the programs were loaded.
+/// The count of each decision since the programs were loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
     values: [u64; Count::ALL.len()],
@@ -31,7 +31,7 @@ impl Counters {
         Count::ALL.map(Count::name).into_iter().zip(self.values)
     }
 
-    /// One of them.
+    /// One counter.
     pub fn get(&self, what: Count) -> u64 {
         self.values[what as usize]
     }

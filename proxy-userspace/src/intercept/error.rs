@@ -1,4 +1,4 @@
-//! Why interception is not there, in one sentence that also says what to do.
+//! Why interception does not work, in one sentence that also says what to do.
 
 use std::fmt;
 use std::io;
@@ -14,22 +14,22 @@ use super::verifier;
 /// Why interception could not be set up or changed. `Display` is meant for the operator.
 #[derive(Debug)]
 pub enum InterceptError {
-    /// The plan cannot work.
+    /// The options are invalid.
     Options(String),
     /// weir lacks capabilities.
     Capability {
-        /// Their names, as capabilities(7) has them.
+        /// Their names, as in capabilities(7).
         missing: Vec<&'static str>,
     },
-    /// The kernel has no bpf(2), or refuses it outright.
+    /// The kernel has no bpf(2), or rejects every call.
     NoBpf(io::Error),
-    /// The kernel refuses bpf(2) although weir's capabilities are there.
+    /// The kernel forbids bpf(2) although weir has the capabilities.
     Forbidden(io::Error),
-    /// The kernel lacks what later ones have.
+    /// The kernel is too old for a required feature.
     TooOld {
-        /// What that is.
+        /// The missing feature.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: io::Error,
     },
     /// No pods' parent cgroup was found.
@@ -37,16 +37,16 @@ pub enum InterceptError {
         /// Where cgroup2 file systems are mounted.
         mounts: Vec<PathBuf>,
     },
-    /// The pods' cgroup is not there, or was removed.
+    /// The pods' cgroup does not exist, or was removed.
     CgroupGone {
         /// Where it was expected.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: io::Error,
     },
     /// The path is not a directory of a cgroup2 file system.
     NotCgroup2(PathBuf),
-    /// weir runs in the very cgroup it should divert.
+    /// weir runs directly in the cgroup that it should divert.
     OwnCgroup(PathBuf),
     /// Another program was attached there or above, exclusively.
     Exclusive {
@@ -55,50 +55,50 @@ pub enum InterceptError {
         /// The hook.
         hook: &'static str,
     },
-    /// Another program, attached above, would run no more for the pods.
+    /// Attaching would displace a program attached above, which would no longer run for the pods.
     Displaced {
         /// Where weir wanted to attach.
         path: PathBuf,
         /// The hook.
         hook: &'static str,
     },
-    /// The kernel does not accept a program, mostly for want of a helper.
+    /// The kernel rejects a program, usually because it lacks a helper.
     Program {
         /// The program.
         name: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: io::Error,
-        /// The verifier's complaint; empty where it has none.
+        /// The verifier's message; empty if there is none.
         verifier: String,
     },
     /// A map could not be created or changed.
     Map {
         /// The map.
         name: String,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: MapError,
     },
-    /// The eBPF object is not one that this weir understands.
+    /// The eBPF object does not match this weir.
     Object {
-        /// `WEIR_BPF_OBJECT`, where it is not the built-in one.
+        /// `WEIR_BPF_OBJECT`, if it is not the built-in one.
         path: Option<PathBuf>,
         /// What is wrong with it.
         cause: String,
     },
-    /// The socket for the slot is not a listening TCP socket.
+    /// The given socket is not a listening TCP socket.
     Listener(io::Error),
-    /// More addresses are excluded than the table of destinations has room for.
+    /// More addresses are excluded than fit into the table of destinations.
     TooManyExclusions {
-        /// How many there are.
+        /// Number of exclusions.
         excluded: usize,
-        /// How many there is room for.
+        /// Maximum number of exclusions.
         room: usize,
     },
-    /// A system call failed that does not.
+    /// An unexpected failure of a system call.
     Kernel {
         /// The call.
         call: &'static str,
-        /// What it said.
+        /// Its error.
         cause: io::Error,
     },
 }
@@ -109,7 +109,7 @@ impl InterceptError {
         move |cause| Self::Kernel { call, cause }
     }
 
-    /// For `map_err`: what is asked of the kernel at start, lest it be missed at each connection.
+    /// For `map_err`: a kernel feature checked at start, so that it cannot be missing for each connection later.
     pub(super) fn lacks(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::TooOld { what, cause }
     }
@@ -120,7 +120,7 @@ impl InterceptError {
         move |cause| Self::Map { name, cause }
     }
 
-    /// What a failed attach to `path` means, with the capabilities known to be there.
+    /// The meaning of a failed attach to `path`; the capabilities are known to be present.
     pub(super) fn attach(path: &Path, hook: &'static str, error: ProgramError) -> Self {
         let cause = match error {
             ProgramError::SyscallError(syscall) => syscall.io_error,
@@ -133,10 +133,10 @@ impl InterceptError {
         }
     }
 
-    /// What it means that the kernel did not take a program.
+    /// Why the kernel rejected a program.
     pub(super) fn program(name: &'static str, error: ProgramError) -> Self {
         match error {
-            // The verifier would have said something.
+            // The verifier would have left a message.
             ProgramError::LoadError { io_error, verifier_log }
                 if io_error.raw_os_error() == Some(libc::EPERM) && verifier_log.to_string().is_empty() =>
             {
@@ -150,7 +150,7 @@ impl InterceptError {
         }
     }
 
-    /// What a failed load of the object means.
+    /// Why loading the object failed.
     pub(super) fn load(path: Option<&Path>, error: EbpfError) -> Self {
         match error {
             EbpfError::MapError(MapError::CreateError { io_error, .. })
@@ -217,7 +217,7 @@ impl fmt::Display for InterceptError {
 }
 
 impl InterceptError {
-    /// Those that concern what this kernel can do, and lets weir do.
+    /// Errors about what this kernel supports and permits.
     fn fmt_kernel(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt_kernel_of(f, &Release::running())
     }
@@ -263,7 +263,7 @@ impl InterceptError {
         }
     }
 
-    /// Those that concern the pods' cgroup.
+    /// Errors about the pods' cgroup.
     fn fmt_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPodsCgroup { mounts } if mounts.is_empty() => write!(
@@ -318,7 +318,7 @@ impl InterceptError {
 
 impl std::error::Error for InterceptError {}
 
-/// What an older kernel is told.
+/// The advice for older kernels.
 const NEEDS: &str = "interception needs Linux 5.15 or newer";
 
 /// The error with its causes, in one line.

@@ -1,6 +1,6 @@
-//! The heartbeat: a weir that hangs must not keep the node's connections.
+//! The heartbeat: if weir hangs, the node's connections must no longer be diverted to it.
 //!
-//! A dead process is noticed by its listener; a stopped or deadlocked one only by its silence.
+//! A dead process is detected by its closed listener; a stopped or deadlocked one only by a missing heartbeat.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::error::InterceptError;
 use super::sys;
 
-/// The handle to beat with. Cheap to clone. Without a lock: nobody who reads it can keep it from beating.
+/// Writes the heartbeat. Cheap to clone. Takes no lock: readers cannot block it.
 #[derive(Clone)]
 pub struct Heartbeat {
     map: Arc<OwnedFd>,
@@ -22,7 +22,7 @@ impl Heartbeat {
         Self { map: Arc::new(map) }
     }
 
-    /// Says that weir moved just now.
+    /// Records that weir is alive now.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Heartbeat {
         self.beat_at(monotonic_ns())
     }
 
-    /// Says that weir last moved at `at`, of [`monotonic_ns`]: the oldest of several workers' own beats.
+    /// Records that weir was alive at `at` ([`monotonic_ns`]): the oldest of several workers' own beats.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Heartbeat {
     }
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds: the clock that the programs read. std's `Instant` hides this number.
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock that the programs read. std's `Instant` does not expose this number.
 pub fn monotonic_ns() -> u64 {
     // The clock exists on every Linux, so the call cannot fail.
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);

@@ -1,7 +1,6 @@
 //! The programs' own log lines, where the object was built with them (`cargo xtask build-ebpf --debug`).
 //!
-//! A thread of its own reads them: they are for finding a mistake, and must not need the runtime that may
-//! be the mistake.
+//! They are read on a separate thread: they are for debugging, and must not depend on the runtime that may be at fault.
 
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::AsFd;
@@ -21,7 +20,7 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// No lines to be read.
+    /// Without log lines.
     pub(super) fn none() -> Self {
         Self { thread: None }
     }
@@ -46,7 +45,7 @@ impl Drop for Forwarder {
     fn drop(&mut self) {
         if let Some((thread, held)) = self.thread.take() {
             drop(held);
-            // The thread has nothing to say; that it panicked would have been said already.
+            // The thread returns nothing, and a panic was reported already.
             let _ = thread.join();
         }
     }
@@ -66,7 +65,7 @@ fn forward(mut logger: EbpfLogger<ToTracing>, end: &PipeReader) {
     }
 }
 
-/// Hands aya-log's records, which come through the `log` crate, to tracing.
+/// Forwards aya-log's records, which come through the `log` crate, to tracing.
 struct ToTracing;
 
 impl Log for ToTracing {

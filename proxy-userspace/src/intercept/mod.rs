@@ -1,19 +1,19 @@
 //! Floor 2: diversion of applications' connections to weir by eBPF programs on the pods' cgroup.
 //!
-//! [`Interception::attach`] loads the programs and puts them in place; from then on a connect() to a known
-//! destination arrives at one of weir's transparent ports instead. The data workers ask [`OriginalDsts`] for
-//! the address the application dialled, right after accept. What is known is told by
-//! [`Interception::divert`]; that weir still moves, by [`Heartbeat`].
+//! [`Interception::attach`] loads and attaches the programs; from then on a connect() to a known destination arrives at
+//! one of weir's transparent ports instead. The data workers ask [`OriginalDsts`] for the address the application
+//! dialled, right after accept. [`Interception::divert`] sets the destinations; [`Heartbeat`] reports that weir is
+//! alive.
 //!
-//! Three things must never happen, and the order of everything here follows from them:
-//! - A diverted connection without a dialled address: the program that files it is attached before the
-//!   ones that divert, and detached after them.
-//! - A connection diverted to a weir that is not there: the kernel empties the listener's slot when weir
-//!   dies, and `disarm` empties it before a planned stop.
+//! Three things must never happen, and they determine the order of all steps:
+//! - A diverted connection without its original destination: the program that records it is attached before the ones
+//!   that divert, and detached after them.
+//! - A connection diverted to a weir that is not running: the kernel empties the listener's slot when weir dies, and
+//!   `disarm` empties it before a planned stop.
 //! - weir diverting itself: its own cgroup is never enrolled, and its sockets carry a mark.
 //!
-//! Synchronous throughout: all calls are short system calls. Deliberately absent: pinning (the programs go
-//! with the process), and every policy about *what* to divert, which the caller has.
+//! Synchronous throughout: all calls are short system calls. Deliberately absent: pinning (the programs end with the
+//! process), and any policy on *what* to divert, which is the caller's.
 
 mod attach;
 mod capabilities;
@@ -61,20 +61,20 @@ pub use status::Status;
 pub use sweep::{Found, Sweep};
 pub use syn::save_syns;
 
-/// Programs in place, and the maps they share with weir. Dropping it detaches them: connections then go
-/// where they were dialled, and those already diverted stay with weir.
+/// Attached programs, and the maps they share with weir. Dropping it detaches them: new connections then go to their
+/// original destination, and those already diverted stay with weir.
 pub struct Interception {
     // Links first and in this order: fields are dropped from the top.
     links: attach::Links,
     cgroup: cgroup::Cgroup,
-    /// A descriptor of the listener of our own, so that the slot stays full until weir itself is gone, not
-    /// until the one data worker whose listener it happens to be.
+    /// A duplicate of the listener's descriptor, so that the slot stays filled until weir itself is gone, not only
+    /// until the worker that owns this listener ends.
     listener: OwnedFd,
     slot: OwnedFd,
     scope: scope::Table,
     pods: pods::Table,
     enrol: Enrol,
-    /// The programs, to be attached again when the pods' cgroup was made anew.
+    /// The programs, to be attached again when the pods' cgroup is recreated.
     object: object::Object,
     counts: counters::Table,
     heart: Heartbeat,
@@ -84,23 +84,23 @@ pub struct Interception {
 }
 
 impl Interception {
-    /// Loads the programs, enrols the plan's cgroup with everything below it (weir's own cgroup
-    /// excepted), arms the listener's slot and attaches. Nothing is diverted before [`Self::divert`].
+    /// Loads the programs, enrols the options' cgroup with everything below it (except weir's own cgroup), arms the
+    /// listener's slot and attaches. Nothing is diverted before [`Self::divert`].
     ///
-    /// To be called in the node's own network namespace: the calling thread's is taken to be that.
+    /// Call this in the node's own network namespace: the calling thread's namespace is taken for it.
     ///
-    /// `listener` is one of the sockets that accept on the transparent ports; as long as it listens, weir
-    /// is taken to be there. Each of them should keep SYNs ([`save_syns`]). The first heartbeat is given here.
+    /// `listener` is one of the sockets that accept on the transparent ports; as long as it listens, weir counts as
+    /// running. Each of them should keep SYNs ([`save_syns`]). This call writes the first heartbeat.
     ///
     /// # Errors
     ///
-    /// One sentence on what is missing (a capability, cgroup2, a kernel feature, a sensible plan) and what
-    /// to do. Nothing is left attached.
+    /// One sentence that says what is missing (a capability, cgroup2, a kernel feature, valid options) and what to do.
+    /// Nothing is left attached.
     pub fn attach(options: &InterceptOptions, listener: BorrowedFd<'_>) -> Result<Self, InterceptError> {
         options.check()?;
         sys::is_listening(listener).map_err(InterceptError::Listener)?;
         let cgroup = cgroup::Cgroup::open(&options.cgroup)?;
-        // Before the object, of which older kernels say something that misleads.
+        // Before the object is loaded: older kernels report a misleading error for it.
         let netns = sys::netns_cookie().map_err(InterceptError::lacks("SO_NETNS_COOKIE"))?;
         let mut object = object::Object::load(options)?;
         let settings = options.settings(netns);
@@ -131,7 +131,7 @@ impl Interception {
         Ok(this)
     }
 
-    /// Enters the cgroup's own policy, and weir's.
+    /// Sets the policy of the cgroup itself and of weir's own.
     fn enrol_cgroup(&mut self) -> Result<(), InterceptError> {
         if let Some(own) = self.cgroup.own()? {
             self.enrol(own, Policy::LeaveAlone)?;
@@ -142,8 +142,8 @@ impl Interception {
         }
     }
 
-    /// Attaches the programs again if another cgroup is at the pods' cgroup's path: kubelet was set up anew, say. The
-    /// programs at the old one went with it. Whether it was so.
+    /// Attaches the programs again if the path of the pods' cgroup now leads to another cgroup, for example after
+    /// kubelet was set up again. The programs on the old cgroup ended with it. Returns whether that was so.
     ///
     /// # Errors
     ///
@@ -161,31 +161,30 @@ impl Interception {
         Ok(true)
     }
 
-    /// The handle by which data workers learn what a diverted connection's application dialled.
+    /// The handle by which data workers look up the original destination of a diverted connection.
     pub fn original_dsts(&self) -> OriginalDsts {
         self.original_dsts.clone()
     }
 
-    /// The handle by which weir shows that it moves. Two seconds without a beat, and connections go direct
-    /// (or are refused).
+    /// The handle by which weir writes its heartbeat. After two seconds without a beat, connections go direct (or are
+    /// refused).
     pub fn heart(&self) -> Heartbeat {
         self.heart.clone()
     }
 
-    /// Makes `wanted` the set of what is diverted, changing only what differs from what is there.
+    /// Makes `wanted` the set of diverted destinations; changes only the entries that differ.
     ///
     /// Loopback, link-local, unspecified and multicast addresses and those of this node are never diverted,
     /// whatever `wanted` says.
     ///
     /// # Errors
     ///
-    /// The kernel refused an entry. The set then lies between the old and the new one; what is excluded is
-    /// excluded all the same.
+    /// The kernel refused an entry. The set is then between the old and the new one; exclusions are still in force.
     pub fn divert(&mut self, wanted: &BTreeSet<Destination>) -> Result<Applied, InterceptError> {
         self.divert_except(wanted, &BTreeSet::new())
     }
 
-    /// As [`Self::divert`], and never diverts what lies in `except` (the API server's address, say).
+    /// As [`Self::divert`], but never diverts addresses in `except` (for example the API server's).
     ///
     /// # Errors
     ///
@@ -202,8 +201,8 @@ impl Interception {
         self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))
     }
 
-    /// As [`Self::divert_except`] with what it was called with last, but without `gone` and with `come`. When all of that are
-    /// single addresses the work is in proportion to the difference.
+    /// As [`Self::divert_except`] with its last arguments, without `gone` and with `come`. If all of them are single
+    /// addresses, the work is proportional to the difference.
     ///
     /// # Errors
     ///
@@ -222,12 +221,12 @@ impl Interception {
         self.pods.fix(cgroup, policy)
     }
 
-    /// Makes `wanted` the pods that are diverted, by the ids of their cgroups; returns those there was no room for: the
+    /// Makes `wanted` the set of diverted pods, by the ids of their cgroups; returns the pods that did not fit: the
     /// table holds 4,096.
     ///
     /// # Errors
     ///
-    /// The kernel refused for another reason. The set then lies between the old and the new one.
+    /// The kernel refused for another reason. The set is then between the old and the new one.
     pub fn enrol_pods(&mut self, wanted: &BTreeMap<u64, Pod>) -> Result<BTreeSet<u64>, InterceptError> {
         self.pods.apply(wanted)
     }
@@ -241,7 +240,7 @@ impl Interception {
         pods::cgroups(self.cgroup.path())
     }
 
-    /// The path of the cgroup whose processes can be diverted, at which [`living`] looks.
+    /// The path of the cgroup whose processes can be diverted; an argument for [`living`].
     pub fn cgroup(&self) -> &std::path::Path {
         self.cgroup.path()
     }
@@ -250,7 +249,7 @@ impl Interception {
     ///
     /// # Errors
     ///
-    /// The kernel refused. That there was nothing to undo is no error.
+    /// The kernel refused. A missing entry is no error.
     pub fn forget(&mut self, cgroup: u64) -> Result<(), InterceptError> {
         self.pods.remove(cgroup)
     }
@@ -264,14 +263,14 @@ impl Interception {
         sys::set_slot(self.slot.as_fd(), self.listener.as_fd()).map_err(InterceptError::Listener)
     }
 
-    /// Empties the listener's slot: from the next connect() on, connections go direct (or are refused). To
-    /// be called before a planned stop.
+    /// Empties the listener's slot: from the next connect() on, connections go direct (or are refused). Call this
+    /// before a planned stop.
     pub fn disarm(&mut self) {
-        // The only failure is an empty slot, which is what was wanted.
+        // The only possible error is an empty slot, which is the goal.
         let _ = sys::clear_slot(self.slot.as_fd());
     }
 
-    /// What a connection gets that weir cannot take: what the plan says, as far as this kernel can.
+    /// What happens to a connection that weir cannot take: as the options say, as far as this kernel supports it.
     pub fn refusal(&self) -> Refusal {
         self.object.refusal()
     }
@@ -286,7 +285,7 @@ impl Interception {
         &self.addresses
     }
 
-    /// How often the programs took each decision.
+    /// The count of each decision of the programs.
     pub fn counters(&self) -> Counters {
         self.counts.read()
     }
@@ -304,7 +303,7 @@ impl Interception {
     }
 }
 
-// Data workers share the one, and some thread owns the other.
+// Data workers share one, and a thread owns the other.
 const _: fn() = || {
     fn shared<T: Send + Sync + Clone>() {}
     fn sent<T: Send>() {}

@@ -10,8 +10,8 @@ use nix::sys::socket::SockaddrStorage;
 
 use super::error::InterceptError;
 
-/// kube-proxy in its IPVS mode and kube-router put every Service address on these interfaces. They are not the node's in
-/// any sense that matters here: were they excluded, nothing would ever be diverted.
+/// kube-proxy in IPVS mode and kube-router put every Service address on these interfaces. They must not count as the
+/// node's own addresses: excluding them would mean that nothing is ever diverted.
 const OF_SERVICES: [&str; 2] = ["kube-ipvs0", "kube-dummy-if"];
 
 /// All addresses of this node, in the calling thread's network namespace, without loopback and link-local
@@ -29,8 +29,8 @@ pub fn node_addresses() -> Result<Vec<IpAddr>, InterceptError> {
     Ok(addresses.into_iter().collect())
 }
 
-/// The addresses that pods can reach this node at, as well as can be told without being told: per family the
-/// source address of the default route, else the first of [`node_addresses`].
+/// The addresses at which pods can probably reach this node, when none are configured: per family the source address of
+/// the default route, otherwise the first of [`node_addresses`].
 ///
 /// # Errors
 ///
@@ -45,13 +45,13 @@ pub fn default_addresses() -> Result<Vec<IpAddr>, InterceptError> {
     Ok([pick(v4, true), pick(v6, false)].into_iter().flatten().collect())
 }
 
-/// The addresses at which pods can reach a socket that listens on `listen`: of those `configured`, or else of this
-/// node's.
+/// The addresses at which pods can reach a socket that listens on `listen`: from `configured`, otherwise from this
+/// node's addresses.
 ///
 /// # Errors
 ///
-/// A configured address is not this node's, or pods cannot reach the socket at all: a connection diverted there would
-/// arrive nowhere. As [`node_addresses`], too.
+/// A configured address is not this node's, or pods cannot reach the socket at all: diverted connections would be lost.
+/// Also as [`node_addresses`].
 pub fn reachable_addresses(listen: IpAddr, configured: &[IpAddr]) -> Result<Vec<IpAddr>, InterceptError> {
     let own = node_addresses()?;
     let candidates = match (configured, listen.is_unspecified()) {
@@ -83,7 +83,7 @@ fn covered(listen: IpAddr, candidates: &[IpAddr], own: &[IpAddr]) -> Result<Vec<
     Ok(covered)
 }
 
-/// Addresses that belong to nobody (RFC 5737, RFC 3849), and so take the default route.
+/// Documentation addresses (RFC 5737, RFC 3849): they belong to no host, so they take the default route.
 const DOCUMENTATION_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const DOCUMENTATION_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
@@ -97,8 +97,8 @@ fn source(any: IpAddr, target: IpAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-/// Has the kernel leave out temporary addresses (RFC 8981), which a node with privacy extensions would send from, and
-/// which it gives up after some days (RFC 5014, `IPV6_PREFER_SRC_PUBLIC`). Without that wish, it chooses as it does.
+/// Makes the kernel leave out temporary addresses (RFC 8981), which a node with privacy extensions would send from and
+/// drops after some days (RFC 5014, `IPV6_PREFER_SRC_PUBLIC`). If that fails, the kernel's default choice stays.
 fn prefer_lasting(socket: &UdpSocket) {
     /// Of linux/in6.h; not in libc.
     const IPV6_PREFER_SRC_PUBLIC: libc::c_int = 2;

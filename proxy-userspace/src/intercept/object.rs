@@ -1,4 +1,4 @@
-//! The eBPF object: found, loaded, and its parts handed out.
+//! The eBPF object: finds it, loads it, and gives access to its parts.
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,7 +33,7 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Loads the object, its maps sized by the plan.
+    /// Loads the object; the options set the size of its maps.
     pub(super) fn load(options: &InterceptOptions) -> Result<Self, InterceptError> {
         let missing = capabilities::missing();
         if !missing.is_empty() {
@@ -49,7 +49,7 @@ impl Object {
         };
         let closed = u8::from(options.fail == Fail::Closed);
         let mut ebpf = EbpfLoader::new()
-            // Nothing in the programs depends on the layout of the kernel's own types.
+            // The programs do not depend on the layout of kernel types.
             .btf(None)
             .override_global("FAIL_CLOSED", &closed, true)
             .map_max_entries("TUPLES", options.tuples)
@@ -60,13 +60,13 @@ impl Object {
         Ok(Self { ebpf, path, refusal })
     }
 
-    /// Takes a map, as the type it is used with.
+    /// Takes a map with the type it is used as.
     pub(super) fn map<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> Result<T, InterceptError> {
         let map = self.take(name)?;
         T::try_from(map).map_err(|error| self.foreign(format!("map {name}: {error}")))
     }
 
-    /// The slot of the listener.
+    /// The listener's slot.
     pub(super) fn slot(&mut self) -> Result<OwnedFd, InterceptError> {
         match self.take("LISTENER")? {
             Map::SockMap(map) if map.info().is_ok_and(|info| info.value_size() == 8) => clone(map.fd()),
@@ -74,7 +74,7 @@ impl Object {
         }
     }
 
-    /// Where weir shows that it moves.
+    /// The heartbeat map.
     pub(super) fn heart(&mut self) -> Result<OwnedFd, InterceptError> {
         match self.take("HEART")? {
             Map::Array(map) if map.info().is_ok_and(|info| info.value_size() == 8) => clone(map.fd()),
@@ -82,19 +82,19 @@ impl Object {
         }
     }
 
-    /// What is filed about diverted connections.
+    /// The entries of diverted connections.
     pub(super) fn original_dsts(&mut self, owners: Owners) -> Result<OriginalDsts, InterceptError> {
         let Some(Map::LruHashMap(map)) = self.ebpf.map("TUPLES") else {
             return Err(self.foreign("map TUPLES is not an LRU hash map".to_owned()));
         };
         let fd = clone(map.fd())?;
         sys::can_take(fd.as_fd()).map_err(InterceptError::lacks("look-up-and-delete of LRU maps"))?;
-        // Only to have the sizes of its keys and values checked: what is done with it aya does not offer.
+        // Only checks the sizes of keys and values: aya lacks the operations that are needed on this map.
         let _: HashMap<MapData, Wire<Tuple>, Wire<Original>> = self.map("TUPLES")?;
         Ok(OriginalDsts::new(fd, owners))
     }
 
-    /// What becomes of connections that weir cannot take.
+    /// What happens to connections that weir cannot take.
     pub(super) fn refusal(&self) -> Refusal {
         self.refusal
     }
@@ -104,7 +104,7 @@ impl Object {
         Links::attach(&mut self.ebpf, self.refusal, cgroup)
     }
 
-    /// Sends the lines of an object that was built with them to weir's log.
+    /// Forwards the log lines of a debug object to weir's log.
     pub(super) fn logs(&mut self) -> Result<Forwarder, InterceptError> {
         Forwarder::start(&mut self.ebpf)
     }
@@ -126,7 +126,8 @@ fn clone(fd: &MapFd) -> Result<OwnedFd, InterceptError> {
 mod tests {
     use super::BUILT_IN;
 
-    /// Or Linux 6.1 refuses them to weir in its pod, which has no CAP_PERFMON: `maps.rs` of the programs says why.
+    /// Otherwise Linux 6.1 rejects them for weir in its pod, which has no CAP_PERFMON: `maps.rs` of the programs says
+    /// why.
     #[test]
     fn the_programs_write_to_their_stack_in_words_of_eight_bytes() {
         const STORES: [u8; 2] = [2, 3]; // BPF_ST and BPF_STX.

@@ -1,4 +1,4 @@
-//! What to attach and how: the interception settings, checked.
+//! The interception settings: what to attach and how, checked.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,9 +12,10 @@ use super::wire;
 /// Whose connections are diverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enrol {
-    /// Those of every process in the plan's cgroup and below.
+    /// Those of every process in the options' cgroup and below.
     All,
-    /// Those of the pods named by [`super::Interception::enrol_pods`], whose cgroups are below the plan's; at first none.
+    /// Those of the pods set by [`super::Interception::enrol_pods`], whose cgroups are below the options' cgroup; at
+    /// first none.
     Pods,
 }
 
@@ -30,7 +31,7 @@ pub struct InterceptOptions {
     pub ports: u16,
     /// The cgroup whose processes, and those of all cgroups below, can be diverted: the pods' parent.
     pub cgroup: PathBuf,
-    /// Whose of them are.
+    /// Which of these processes are diverted.
     pub enrol: Enrol,
     /// Whether clients in the node's own network namespace are diverted too.
     pub host: bool,
@@ -38,10 +39,10 @@ pub struct InterceptOptions {
     pub mark: u32,
     /// What happens to connections when weir cannot take them.
     pub fail: Fail,
-    /// How many diverted connections may wait for weir to accept them; beyond, the oldest lose their
-    /// dialled address and are closed. 136 bytes of kernel memory each.
+    /// How many diverted connections may wait for weir to accept them; beyond that, the oldest lose their original
+    /// destination and are closed. 136 bytes of kernel memory each.
     pub tuples: u32,
-    /// How many destinations can be diverted. 96 bytes of kernel memory for each one in use.
+    /// Maximum number of diverted destinations. 96 bytes of kernel memory for each one in use.
     pub destinations: u32,
 }
 
@@ -51,7 +52,7 @@ impl InterceptOptions {
     /// The default of [`Self::destinations`].
     pub const DESTINATIONS: u32 = 65_536;
 
-    /// Refuses what cannot work, before the kernel is asked.
+    /// Rejects invalid options before any kernel call.
     pub(super) fn check(&self) -> Result<(), InterceptError> {
         let wrong = |what: &str| Err(InterceptError::Options(what.to_owned()));
         if self.addresses.is_empty() {

@@ -1,4 +1,4 @@
-//! Where a diverted connection was going.
+//! The original destination of a diverted connection.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,11 +12,11 @@ use super::owners::{Filer, Owners};
 use super::sweep::{Found, Sweep};
 use super::{syn, sys, wire};
 
-/// An entry older than this belongs to an earlier connection with the same addresses. A connection can
-/// wait that long: SYNs are repeated for 127 s by default (tcp(7), `tcp_syn_retries`).
+/// An entry older than this belongs to an earlier connection with the same addresses. A connection can wait that long:
+/// SYNs are retransmitted for 127 s by default (tcp(7), `tcp_syn_retries`).
 pub const TOO_OLD: Duration = Duration::from_secs(180);
 
-/// What the programs filed about connections that weir has yet to accept. Cheap to clone.
+/// The programs' entries about connections that weir has not accepted yet. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OriginalDsts {
     filed: Arc<Filed>,
@@ -29,7 +29,7 @@ struct Filed {
     owners: Owners,
 }
 
-/// Where a diverted connection was going, and who dialled.
+/// The original destination of a diverted connection, and its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Original {
     /// The address the application dialled; IPv4 where it dialled IPv4 in its mapped form.
@@ -38,18 +38,18 @@ pub struct Original {
     pub cgroup: u64,
     /// The cookie of the network namespace it dialled in.
     pub netns_cookie: u64,
-    /// Whether the pod wants connections to that port forwarded without a look (`weir.dev/opaque-ports`).
+    /// Whether the pod wants connections to that port forwarded without protocol detection (`weir.dev/opaque-ports`).
     pub opaque: bool,
 }
 
 /// Why nothing is known about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// Nothing is filed about it: no program diverted it, its addresses were translated on the way, or the entry is lost.
+    /// There is no entry: no program diverted it, its addresses were translated on the way, or the entry was lost.
     NotFiled,
-    /// The number of its SYN cannot be told, so that it could be taken for another.
+    /// Its SYN's sequence number is unknown, so it could be confused with another connection.
     NoNumber,
-    /// The entry was filed by one who does not have the client's address.
+    /// The entry was written by a process that does not own the client's address.
     Foreign(Filer),
 }
 
@@ -58,12 +58,12 @@ impl OriginalDsts {
         Self { filed: Arc::new(Filed { table, found: Found::default(), owners }) }
     }
 
-    /// Takes out what is filed about this connection, from `client` to `local` as accept() and getsockname()
-    /// give them, IPv4 mapped or not. Once per connection, right after accept.
+    /// Removes and returns the entry of this connection, from `client` to `local` as accept() and getsockname() return
+    /// them, IPv4 mapped or not. Call it once per connection, right after accept.
     ///
     /// # Errors
     ///
-    /// Why nothing is known of it: it must be closed, never forwarded to its own local address.
+    /// Why there is no valid entry: the connection must be closed, never forwarded to its own local address.
     pub fn take(
         &self,
         connection: impl AsFd,
@@ -96,18 +96,18 @@ impl OriginalDsts {
         })
     }
 
-    /// Who has which address: whose entries are believed.
+    /// The owners of addresses, by which entries are believed or not.
     pub fn owners(&self) -> &Owners {
         &self.filed.owners
     }
 
-    /// Begins a walk over all entries that removes those older than `age` ([`TOO_OLD`]), which nobody will take any more:
-    /// clients that gave up leave them.
+    /// Starts a sweep that removes all entries older than `age` ([`TOO_OLD`]), which nobody will take any more: clients
+    /// that gave up leave them.
     pub fn sweep(&self, age: Duration) -> Sweep {
         Sweep::new(self.clone(), age)
     }
 
-    /// What the sweeps found.
+    /// The statistics of the sweeps.
     pub fn found(&self) -> &Found {
         &self.filed.found
     }

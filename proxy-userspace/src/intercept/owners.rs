@@ -1,8 +1,8 @@
-//! Whose address a diverted connection comes from, and so whose entry about it is believed.
+//! Who owns the source address of a diverted connection, and so whose entry about it is believed.
 //!
-//! An entry is filed by whoever calls connect(), and a pod may do that under any address: by a socket that is bound to one it
-//! does not have (`IP_TRANSPARENT`, `IPV6_FREEBIND`), or in a network namespace of its own making, where it gives itself every
-//! address. It may even choose the sequence number of the SYN (`TCP_REPAIR`). But it can choose neither its cgroup nor the
+//! The process that calls connect() causes the entry, and a pod can do that under any address: with a socket bound to
+//! an address that it does not have (`IP_TRANSPARENT`, `IPV6_FREEBIND`), or in its own network namespace, where it can
+//! assign any address. It can even choose the sequence number of the SYN (`TCP_REPAIR`).
 //! cookie of its network namespace, which are the kernel's. So an entry is believed only when the pod that filed it is the
 //! one with that address:
 //!
@@ -11,7 +11,8 @@
 //! - of others, without Kubernetes and in a pod's first second, the namespace whose entry had the right number first. It
 //!   keeps the address while it uses it and its cgroup is there.
 //!
-//! Deliberately absent: to ask the network namespace itself which addresses it has. It would say what its owner wants.
+//! Deliberately absent: asking the network namespace itself for its addresses. The answer would be under its owner's
+//! control.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -23,17 +24,19 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-/// The cgroups of the pods that have an address: one, or two for the moment in which it passes from one to the other.
+/// The cgroups of the pods that have an address: one, or two for a moment while the address passes from one to the
+/// other.
 pub type Pods = SmallVec<[u64; 1]>;
 
-/// How many addresses are learnt in all, and of one network namespace. Beyond, the number of the SYN alone decides.
+/// Maximum number of learnt addresses in total and per network namespace. Beyond that, only the SYN's sequence number
+/// decides.
 const LEARNT: usize = 4_096;
 const LEARNT_OF_ONE: usize = 16;
 
-/// A namespace that has not used an address for so long may have lost it to another.
+/// After this time without use, a namespace may have lost an address to another.
 const UNUSED: Duration = Duration::from_mins(1);
 
-/// Who has which address. Cheap to clone.
+/// The owner of each address. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Owners {
     shared: Arc<Shared>,
@@ -45,22 +48,22 @@ struct Shared {
     host: u64,
     node: ArcSwap<Vec<IpAddr>>,
     told: ArcSwap<HashMap<IpAddr, Pods>>,
-    /// Locked for a look-up, and only for addresses that nobody has told of.
+    /// Locked for a look-up, and only for addresses that discovery does not know.
     learnt: Mutex<HashMap<IpAddr, Learnt>>,
-    /// An entry was not believed because of what was learnt, since somebody last asked.
+    /// An entry was rejected because of a learnt owner, since this was last read.
     doubted: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Learnt {
     netns: u64,
-    /// Of the process that dialled last.
+    /// The cgroup of the process that dialled last.
     cgroup: u64,
-    /// When that was, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// The time of that, in nanoseconds of `CLOCK_MONOTONIC`.
     at: u64,
 }
 
-/// Who filed an entry, as the kernel says.
+/// Who caused an entry, according to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filer {
     /// The cgroup of the process.
@@ -72,7 +75,8 @@ pub struct Filer {
 }
 
 impl Owners {
-    /// Nobody has any address yet, but the node's network namespace with the cookie `host` has those in `node`.
+    /// No address has an owner yet, except that the node's network namespace with the cookie `host` owns those in
+    /// `node`.
     pub(super) fn new(host: u64, node: Vec<IpAddr>) -> Self {
         let shared = Shared {
             host,
@@ -84,14 +88,14 @@ impl Owners {
         Self { shared: Arc::new(shared) }
     }
 
-    /// These are the node's own addresses from now on.
+    /// Replaces the node's own addresses.
     pub fn tell_node(&self, addresses: &[IpAddr]) {
         if **self.shared.node.load() != addresses {
             self.shared.node.store(Arc::new(addresses.to_vec()));
         }
     }
 
-    /// These pods have these addresses from now on, and no others do that are told of.
+    /// Replaces the pods' addresses as discovery reports them.
     pub fn tell(&self, pods: HashMap<IpAddr, Pods>) {
         if **self.shared.told.load() == pods {
             return;
@@ -100,7 +104,7 @@ impl Owners {
         self.shared.told.store(Arc::new(pods));
     }
 
-    /// Whether `filer`, who filed an entry under `address` with the right number at `now`, is who has that address.
+    /// Whether `filer`, who caused an entry for `address` with the right number at `now`, owns that address.
     pub(super) fn is(&self, address: IpAddr, filer: Filer, now: u64) -> bool {
         let address = address.to_canonical();
         if address.is_loopback() || self.shared.node.load().contains(&address) {
@@ -133,20 +137,20 @@ impl Owners {
         }
     }
 
-    /// Whether an entry was not believed because of what was learnt, since this was last asked: the address may have passed
-    /// to another, and [`Self::forget`] is due.
+    /// Whether an entry was rejected because of a learnt owner, since the last call: the address may have passed to
+    /// another, and [`Self::forget`] should be called.
     pub fn take_doubt(&self) -> bool {
         self.shared.doubted.swap(false, Ordering::Relaxed)
     }
 
-    /// Forgets what was learnt of namespaces whose process's cgroup is not among the `living`, or that have not used the
-    /// address for a minute. `now` is of [`super::monotonic_ns`].
+    /// Forgets learnt namespaces whose process's cgroup is not among the `living`, or that have not used the address
+    /// for a minute. `now` is a value of [`super::monotonic_ns`].
     pub fn forget(&self, living: &HashSet<u64>, now: u64) {
         let used = |it: &Learnt| Duration::from_nanos(now.saturating_sub(it.at)) < UNUSED;
         self.shared.learnt.lock().retain(|_, it| living.contains(&it.cgroup) && used(it));
     }
 
-    /// How many addresses are told of, and how many were learnt.
+    /// The number of addresses that discovery reported, and of learnt ones.
     pub fn known(&self) -> (usize, usize) {
         (self.shared.told.load().len(), self.shared.learnt.lock().len())
     }
@@ -186,7 +190,7 @@ mod tests {
                 assert!(!owners.is(ip(address), Filer { netns: VICTIM.netns, ..OTHER }, 0), "{address}");
             }
         }
-        // While it passes on, both have it; then the other one.
+        // While the address moves, both own it; then only the other one.
         owners.tell(told(&[("10.1.0.2", VICTIM.pod), ("10.1.0.2", OTHER.pod)]));
         assert!(owners.is(ip("10.1.0.2"), VICTIM, 0) && owners.is(ip("10.1.0.2"), OTHER, 0));
         owners.tell(told(&[("10.1.0.2", OTHER.pod)]));
@@ -214,17 +218,17 @@ mod tests {
         assert!(!owners.take_doubt());
         assert!(!owners.is(ip("10.1.0.2"), OTHER, 0));
         assert!(owners.take_doubt() && !owners.take_doubt());
-        // It lives and uses it: the doubt changes nothing.
+        // It is alive and uses the address: the doubt changes nothing.
         owners.forget(&HashSet::from([VICTIM.cgroup, OTHER.cgroup]), MINUTE - 1);
         assert!(owners.is(ip("10.1.0.2"), VICTIM, MINUTE));
         owners.forget(&HashSet::from([VICTIM.cgroup, OTHER.cgroup]), 2 * MINUTE - 1);
         assert!(!owners.is(ip("10.1.0.2"), OTHER, 2 * MINUTE - 1));
-        // A minute of silence, or the end of its cgroup, and another may have it.
+        // After a minute without use, or the end of its cgroup, another may own it.
         owners.forget(&HashSet::from([VICTIM.cgroup, OTHER.cgroup]), 2 * MINUTE);
         assert!(owners.is(ip("10.1.0.2"), OTHER, 2 * MINUTE));
         owners.forget(&HashSet::from([VICTIM.cgroup]), 2 * MINUTE);
         assert!(owners.is(ip("10.1.0.2"), VICTIM, 2 * MINUTE));
-        // What is told is stronger.
+        // Discovery takes precedence.
         owners.tell(told(&[("10.1.0.2", OTHER.pod)]));
         assert!(!owners.is(ip("10.1.0.2"), VICTIM, 2 * MINUTE));
         assert_eq!(owners.known(), (1, 0));

@@ -1,12 +1,12 @@
 //! The cgroups of pods, by the pods' UIDs, and the programs' table of them.
 //!
-//! kubelet names a pod's cgroup by its UID, below the pods' parent for the class Guaranteed and below a folder of its own
+//! kubelet names a pod's cgroup by its UID, below the pods' parent for the class Guaranteed and below a class folder
 //! for Burstable and BestEffort: `burstable/pod0b7f-…` with the cgroupfs driver,
 //! `kubepods-burstable.slice/kubepods-burstable-pod0b7f_….slice` with the systemd driver. A static pod's name has its
-//! configuration's hash in place of the UID. So three folders, listed at once, tell of all pods of a node.
+//! configuration's hash in place of the UID. So listing three folders finds all pods of a node.
 //!
-//! Deliberately absent: inotify. A watch per folder would have to be made again whenever a folder is, and three
-//! directories are listed in some 50 microseconds.
+//! Deliberately absent: inotify. A watch must be set up again whenever its folder is recreated, and listing three
+//! folders takes about 50 microseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry};
@@ -21,7 +21,7 @@ use super::error::InterceptError;
 use super::wire::Wire;
 use crate::domain::ports::{MAX_RANGES, PortSet, PortWishes};
 
-/// What becomes of the connections of a pod that is diverted.
+/// How the connections of a diverted pod are handled.
 pub fn diverted(wishes: &PortWishes) -> Pod {
     Pod { policy: Policy::Divert as u32, skip: ports(&wishes.skip), opaque: ports(&wishes.opaque) }
 }
@@ -36,11 +36,11 @@ fn ports(set: &PortSet) -> Ports {
     ports
 }
 
-/// The kernel's ids of the pods' cgroups below `parent`, by the UIDs they are named after; none where there is no `parent`.
+/// The kernel's ids of the pods' cgroups below `parent`, by the pods' UIDs; empty if there is no `parent`.
 ///
 /// # Errors
 ///
-/// A folder that is there cannot be listed, for want of a descriptor, say: then nothing is known.
+/// An existing folder cannot be listed, for example for lack of a descriptor: then nothing is known.
 pub(super) fn cgroups(parent: &Path) -> io::Result<BTreeMap<Box<str>, u64>> {
     let mut found = BTreeMap::new();
     for entry in list(parent)? {
@@ -57,7 +57,7 @@ pub(super) fn cgroups(parent: &Path) -> io::Result<BTreeMap<Box<str>, u64>> {
     Ok(found)
 }
 
-/// What is in a folder: nothing in one that is gone.
+/// The contents of a folder; empty if it is gone.
 fn list(folder: &Path) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(folder).and_then(Iterator::collect) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -65,13 +65,13 @@ fn list(folder: &Path) -> io::Result<Vec<DirEntry>> {
     }
 }
 
-/// Whether a folder is that of a class of pods.
+/// Whether a folder is that of a pod class.
 fn is_class(name: &str) -> bool {
     let class = name.strip_suffix(".slice").map_or(name, |stem| stem.rsplit_once('-').map_or("", |it| it.1));
     matches!(class, "burstable" | "besteffort")
 }
 
-/// The UID in the name of a pod's folder. systemd's names have underscores, for a dash means "below".
+/// The UID in the name of a pod's folder. systemd's names have underscores, because a dash separates levels.
 fn uid(name: &str) -> Option<Box<str>> {
     let uid: Box<str> = match name.strip_suffix(".slice") {
         Some(stem) => stem.rsplit_once("-pod")?.1.replace('_', "-").into(),
@@ -80,12 +80,12 @@ fn uid(name: &str) -> Option<Box<str>> {
     (!uid.is_empty()).then_some(uid)
 }
 
-/// The programs' table of cgroups, and the pods in it.
+/// The programs' table of cgroups, with the pods in it.
 #[derive(Debug)]
 pub(super) struct Table {
     map: HashMap<MapData, u64, Wire<Pod>>,
     pods: BTreeMap<u64, Pod>,
-    /// Other entries: the pods' parent and weir's own cgroup. No pod's entry takes their place.
+    /// Other entries: the pods' parent and weir's own cgroup. Entries of pods never replace them.
     fixed: BTreeSet<u64>,
 }
 
@@ -94,14 +94,14 @@ impl Table {
         Self { map, pods: BTreeMap::new(), fixed: BTreeSet::new() }
     }
 
-    /// Sets an entry that is no pod's.
+    /// Sets an entry that is not a pod's.
     pub(super) fn fix(&mut self, cgroup: u64, policy: Policy) -> Result<(), InterceptError> {
         self.map.insert(cgroup, Wire(Pod::all(policy)), 0).map_err(InterceptError::map("PODS"))?;
         self.fixed.insert(cgroup);
         Ok(())
     }
 
-    /// Removes an entry. That there is none is no error.
+    /// Removes an entry. A missing entry is no error.
     pub(super) fn remove(&mut self, cgroup: u64) -> Result<(), InterceptError> {
         self.fixed.remove(&cgroup);
         self.pods.remove(&cgroup);
@@ -111,7 +111,7 @@ impl Table {
         }
     }
 
-    /// Makes `wanted` the pods in the table, and returns those there was no room for.
+    /// Makes `wanted` the pods in the table, and returns those that did not fit.
     pub(super) fn apply(&mut self, wanted: &BTreeMap<u64, Pod>) -> Result<BTreeSet<u64>, InterceptError> {
         let stale: Vec<u64> = self.pods.keys().filter(|it| !wanted.contains_key(it)).copied().collect();
         for cgroup in stale {

@@ -1,21 +1,21 @@
-//! Which Linux this is, for messages: what a kernel lacks is better understood beside its number.
+//! The Linux release, for messages: it helps to understand which feature a kernel lacks.
 
 use std::fmt;
 
-/// The oldest Linux that has all that interception needs.
+/// The oldest Linux that supports interception.
 const OLDEST: (u32, u32) = (5, 15);
 
-/// A kernel's release, as uname(2) gives it.
+/// A kernel release, from uname(2).
 pub(super) struct Release(String);
 
 impl Release {
-    /// The running kernel's; empty where there is no /proc.
+    /// The running kernel's; empty without /proc.
     pub(super) fn running() -> Self {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self(release.trim().to_owned())
     }
 
-    /// Whether it is older than what interception needs; `None` when that cannot be told.
+    /// Whether it is too old for interception; `None` if unknown.
     pub(super) fn is_too_old(&self) -> Option<bool> {
         let mut numbers = self.0.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
@@ -23,7 +23,7 @@ impl Release {
     }
 }
 
-/// "this kernel", with its release where that is known.
+/// "this kernel", with its release if known.
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_str() {

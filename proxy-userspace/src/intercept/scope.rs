@@ -1,8 +1,8 @@
-//! Which destinations are diverted: from what is wanted to the entries of the programs' prefix trie.
+//! Computes which destinations are diverted: from the wanted destinations to the entries of the programs' prefix trie.
 //!
-//! In the trie the longest prefix that holds an address decides alone. So an entry carries the ports of
-//! every wanted network around it too, and an exclusion inside a wanted network is an entry without ports:
-//! a hole. Working that out is pure ([`options`]); [`Table`] carries out the differences.
+//! In the trie only the longest prefix that contains an address counts. So an entry also carries the ports of every
+//! wanted network around it, and an exclusion inside a wanted network is an entry without ports: a hole. Computing that
+//! is pure ([`options`]); [`Table`] applies the differences.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,15 +16,15 @@ use proxy_ebpf::{Address, Ports, RANGES, Range};
 use super::error::InterceptError;
 use super::wire::Wire;
 
-/// Room for exclusions, besides that for destinations.
+/// Room for exclusions, in addition to that for destinations.
 pub(super) const HOLES: u32 = 1_024;
 
-/// A network and the ports in it whose connections are diverted.
+/// A network and its ports whose connections are diverted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The network; a single address for a service.
     pub net: IpNet,
-    /// The ports, both ends included.
+    /// The ports, inclusive.
     pub ports: RangeInclusive<u16>,
 }
 
@@ -50,7 +50,7 @@ impl PartialOrd for Destination {
     }
 }
 
-/// What a change of the destinations came to.
+/// The result of a change of the destinations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Entries that were added to the programs' table.
@@ -59,13 +59,13 @@ pub struct Applied {
     pub changed: usize,
     /// Entries that were removed.
     pub removed: usize,
-    /// Wanted networks that are not diverted, because they lie wholly in what never is.
+    /// Wanted networks that are not diverted because they are completely excluded.
     pub excluded: usize,
-    /// Wanted networks that are not diverted, because the table is full (`destinations` of the plan).
+    /// Wanted networks that are not diverted because the table is full (`destinations` of the options).
     pub left_out: usize,
 }
 
-/// A prefix of the mapped address space, as the trie has it.
+/// A prefix in the IPv4-mapped address space, as in the trie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Prefix {
     octets: [u8; 16],
@@ -73,7 +73,7 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    /// All of IPv4: the border between the families.
+    /// All of IPv4: the boundary between the families.
     const V4: Self = Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0], length: 96 };
 
     fn from_net(net: IpNet) -> Self {
@@ -96,23 +96,23 @@ impl Prefix {
     }
 }
 
-/// What the trie should hold.
+/// The intended contents of the trie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entries {
     by_prefix: BTreeMap<Prefix, Ports>,
     excluded: usize,
 }
 
-/// What is known of a prefix while walking the tree of prefixes from the root.
+/// The state of a prefix during the walk from the root.
 enum Node {
     Wanted(Vec<(u16, u16)>),
     Excluded,
-    /// IPv4 does not inherit from IPv6, although the trie has it inside.
+    /// IPv4 does not inherit from IPv6, although it is inside it in the trie.
     Border,
 }
 
-/// Loopback, link-local, unspecified, multicast and broadcast addresses: they mean something else on every
-/// host, or in every namespace, or are no one's.
+/// Loopback, link-local, unspecified, multicast and broadcast addresses: they differ by host or network namespace, or
+/// belong to no host.
 pub(super) fn standing_exclusions() -> impl Iterator<Item = IpNet> {
     [
         "0.0.0.0/8",
@@ -129,7 +129,7 @@ pub(super) fn standing_exclusions() -> impl Iterator<Item = IpNet> {
     .map(|net| net.parse().expect("the networks above are written correctly"))
 }
 
-/// The entries that divert `wanted` and never what lies in `excluded`.
+/// The entries that divert `wanted`, except for addresses in `excluded`.
 pub(super) fn options(wanted: &BTreeSet<Destination>, excluded: impl Iterator<Item = IpNet>) -> Entries {
     let mut nodes: BTreeMap<Prefix, Node> = BTreeMap::new();
     for Destination { net, ports } in wanted.iter().filter(|wanted| !wanted.ports.is_empty()) {
@@ -147,11 +147,11 @@ pub(super) fn options(wanted: &BTreeSet<Destination>, excluded: impl Iterator<It
         }
     }
 
-    // The order of prefixes is that of a walk down the tree: whatever contains a prefix comes before it.
+    // Prefixes are sorted in the order of a tree walk: every prefix comes after those that contain it.
     let mut above: Vec<(Prefix, Node)> = Vec::new();
     for (prefix, node) in nodes {
         while above.pop_if(|(outer, _)| !outer.contains(&prefix)).is_some() {}
-        // Within the family only: nothing is inherited across the border.
+        // Only within a family: nothing is inherited across the boundary.
         let inherited = above.iter().rposition(|(outer, _)| *outer == Prefix::V4);
         let family = if prefix == Prefix::V4 { &[] } else { &above[inherited.unwrap_or(0)..] };
         let in_hole = family.iter().any(|(_, node)| matches!(node, Node::Excluded));
@@ -176,8 +176,8 @@ pub(super) fn options(wanted: &BTreeSet<Destination>, excluded: impl Iterator<It
     entries
 }
 
-/// The ranges as a trie entry holds them. When there are too many, those with the smallest gap between them
-/// are joined: a connection diverted needlessly goes on to the very address it dialled.
+/// The port ranges in the form of a trie entry. If there are too many, ranges with the smallest gap between them are
+/// joined: a connection diverted needlessly is forwarded to its original destination.
 fn merge(mut ranges: Vec<(u16, u16)>) -> Ports {
     ranges.sort_unstable();
     let mut merged: Vec<(u16, u16)> = Vec::new();
@@ -200,24 +200,24 @@ fn merge(mut ranges: Vec<(u16, u16)>) -> Ports {
     ports
 }
 
-/// The programs' trie, and what it holds.
+/// The programs' trie, and its contents.
 #[derive(Debug)]
 pub(super) struct Table {
     trie: LpmTrie<MapData, Wire<Address>, Wire<Ports>>,
     current: BTreeMap<Prefix, Ports>,
     room: u32,
-    /// What was asked for last.
+    /// The last request.
     asked: Asked,
 }
 
-/// What is wanted, and what is never diverted all the same.
+/// The wanted destinations, and the exclusions.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) wanted: BTreeSet<Destination>,
     pub(super) excluded: Vec<IpNet>,
-    /// How many of the wanted are no single addresses.
+    /// How many of the wanted networks are not single addresses.
     networks: usize,
-    /// Whether the table holds just that.
+    /// Whether the table holds exactly that.
     in_force: bool,
 }
 
@@ -227,7 +227,7 @@ impl Asked {
         Self { wanted, excluded, networks, in_force: false }
     }
 
-    /// Takes in a difference; the addresses it is about.
+    /// Applies a difference and returns the affected addresses.
     fn amend(&mut self, gone: &[Destination], come: &[Destination]) -> BTreeSet<IpNet> {
         for destination in gone.iter().filter(|it| self.wanted.remove(it)) {
             self.networks -= usize::from(!destination.is_address());
@@ -238,7 +238,7 @@ impl Asked {
         gone.iter().chain(come).map(|it| it.net).collect()
     }
 
-    /// What a single address has in the table, where only single addresses are wanted: nothing lies in another then.
+    /// The table entry of a single address, if only single addresses are wanted: then no network contains another.
     fn entry(&self, address: IpNet) -> Option<Ports> {
         let at = |port| Destination { net: address, ports: port..=port };
         let wanted = self.wanted.range(at(0)..=at(u16::MAX)).filter(|it| !it.ports.is_empty());
@@ -253,19 +253,19 @@ impl Table {
         Self { trie, current: BTreeMap::new(), room, asked: Asked::default() }
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(super) fn len(&self) -> usize {
         self.current.len()
     }
 
-    /// Makes the trie hold what is asked for.
+    /// Makes the trie match the request.
     pub(super) fn ask(&mut self, asked: Asked) -> Result<Applied, InterceptError> {
         self.asked = asked;
         self.all()
     }
 
-    /// The same for what was asked for last but `gone` and with `come`. As long as all of that are single addresses, only
-    /// theirs are looked at.
+    /// As [`Self::ask`], for the last request without `gone` and with `come`. As long as all of them are single
+    /// addresses, only their entries are compared.
     pub(super) fn amend(
         &mut self,
         gone: &[Destination],
@@ -298,8 +298,8 @@ impl Table {
         Ok(applied)
     }
 
-    /// Makes the trie hold these entries, and touches only those that differ. At every moment in between
-    /// what is excluded before and after stays excluded: holes come first and go last.
+    /// Makes the trie hold these entries, and changes only those that differ. At every moment in between, addresses
+    /// excluded both before and after stay excluded: holes are added first and removed last.
     fn apply(&mut self, wanted: &Entries) -> Result<Applied, InterceptError> {
         let (holes, rest): (Vec<_>, Vec<_>) = wanted.by_prefix.iter().partition(|(_, ports)| ports.is_none());
         if holes.len() > HOLES as usize {

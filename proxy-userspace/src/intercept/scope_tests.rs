@@ -8,7 +8,7 @@ fn destination(net: &str, ports: RangeInclusive<u16>) -> Destination {
     Destination { net: net.parse().expect("a network"), ports }
 }
 
-/// What the programs would find for an address: the entry of the longest prefix.
+/// What the programs would do for an address: the entry of the longest prefix.
 fn diverted(entries: &Entries, address: &str, port: u16) -> bool {
     let address: IpAddr = address.parse().expect("an address");
     let address = Prefix::from_net(IpNet::from(address));
@@ -86,7 +86,7 @@ fn a_service_with_too_many_ports_gets_the_narrowest_gaps_filled() {
 }
 
 fn nets() -> impl Strategy<Value = IpNet> {
-    // Few bits, so that networks meet.
+    // Few bits, so that networks overlap.
     let v4 = (0_u32..16, 0_u8..=8).prop_map(|(bits, length)| {
         IpNet::new(IpAddr::V4((0x0a00_0000 | bits << 20).into()), 8 + length).expect("at most 16")
     });
@@ -96,8 +96,8 @@ fn nets() -> impl Strategy<Value = IpNet> {
 }
 
 proptest! {
-    /// The trie's answer is the definition: some wanted network of that family holds the address and the
-    /// port, and no excluded one holds the address.
+    /// The trie matches the definition: some wanted network of the same family contains the address and the port, and
+    /// no excluded one contains the address.
     #[test]
     fn an_address_is_diverted_exactly_when_it_is_wanted_and_not_excluded(
         wanted in prop::collection::btree_set((nets(), 0_u16..4, 0_u16..4), 0..8),
@@ -116,7 +116,7 @@ proptest! {
         prop_assert_eq!(diverted(&entries, &address.to_string(), port), expected);
     }
 
-    /// Amending addresses one by one comes to what planning them all comes to.
+    /// Amending addresses one by one has the same result as computing all of them.
     #[test]
     fn a_difference_comes_to_the_same_as_the_whole(
         before in prop::collection::btree_set((0_u32..8, 0_u16..4), 0..8),

@@ -1,4 +1,4 @@
-//! How interception is doing, for the admin interface and the self-test.
+//! The state of interception, for the admin interface and the self-test.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ pub struct Status {
     pub heart_age: Option<Duration>,
     /// How many entries the table of destinations has, exclusions included.
     pub destinations: usize,
-    /// How many diverted connections waited to be accepted at the last sweep, leftovers of clients that gave up included.
+    /// Diverted connections that were not yet accepted at the last sweep, including those of clients that gave up.
     pub waiting: usize,
 }
 
 impl Status {
-    /// Whether a connection to a known destination would be diverted to a weir that moves.
+    /// Whether a connection to a known destination would be diverted to a running weir.
     pub fn is_armed(&self) -> bool {
         let stale = Duration::from_nanos(proxy_ebpf::STALE_AFTER_NS);
         self.attached

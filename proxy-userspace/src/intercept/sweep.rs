@@ -1,7 +1,7 @@
-//! Entries of connections that weir never accepted: they are removed when they are too old, and counted.
+//! Removes and counts the entries of connections that weir never accepted, once they are too old.
 //!
-//! The kernel copies a batch of entries per call, so that a full table costs some hundred calls and not 65,536; and
-//! whoever asks how many there are gets the number of the last sweep.
+//! The kernel copies a batch of entries per call, so a full table costs some hundred calls instead of 65,536; the
+//! number of entries shown is that of the last sweep.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::telemetry::Counter;
 /// Entries per step.
 const BATCH: usize = 512;
 
-/// What sweeps found.
+/// The statistics of the sweeps.
 #[derive(Debug, Default)]
 pub struct Found {
     waiting: AtomicUsize,
@@ -26,13 +26,13 @@ pub struct Found {
 }
 
 impl Found {
-    /// How many entries the last sweep left: connections not accepted yet, and those of clients that gave up.
+    /// The number of entries left by the last sweep: connections not accepted yet, and those of clients that gave up.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 }
 
-/// A walk over all entries, a batch at a time.
+/// A walk over all entries, in batches.
 pub struct Sweep {
     original_dsts: OriginalDsts,
     age: Duration,
@@ -52,11 +52,11 @@ impl Sweep {
         Self { original_dsts, age, at: None, keys, values, waiting: 0 }
     }
 
-    /// Looks over the next entries; whether there are more. An entry that is filed meanwhile may be missed.
+    /// Checks the next batch of entries; returns whether there are more. An entry added meanwhile may be missed.
     ///
     /// # Errors
     ///
-    /// The kernel has no memory for the copies.
+    /// The kernel lacks memory for the copies.
     pub fn step(&mut self) -> io::Result<bool> {
         let table = self.original_dsts.table();
         let (count, more) = sys::read_batch(table, &mut self.at, &mut self.keys, &mut self.values)?;

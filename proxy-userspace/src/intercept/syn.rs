@@ -1,10 +1,11 @@
 //! The sequence number of the SYN that opened an accepted connection.
 //!
-//! It is the client's own, and no translation of addresses changes it. So it tells a connection from others of the same
-//! addresses and ports: an earlier one, or one that somebody else pretends to make.
+//! The client chooses it, and address translation does not change it. So it distinguishes a connection from others with
+//! the same addresses and ports: an earlier one, or one that somebody else forges.
 //!
-//! The kernel keeps a copy of the SYN for listeners that ask for one, but not where it answered with a SYN cookie, as it
-//! does under a flood. Then the number is what the client has sent, less how much that is: both are known to the kernel.
+//! The kernel keeps a copy of the SYN for listeners that request it, but not if it answered with a SYN cookie, as it
+//! does under a SYN flood. Then the number is computed: the next expected number less the received bytes, both known to
+//! the kernel.
 #![allow(unsafe_code, reason = "socket options that no crate has")]
 
 use std::io;
@@ -16,51 +17,51 @@ const TCP_REPAIR_QUEUE: libc::c_int = 20;
 const TCP_QUEUE_SEQ: libc::c_int = 21;
 const TCP_SAVE_SYN: libc::c_int = 27;
 const TCP_SAVED_SYN: libc::c_int = 28;
-/// Values of the options above: on, off without a window probe, and the queue of what was received.
+/// Values of the options above: on, off without a window probe, and the receive queue.
 const REPAIR_ON: libc::c_int = 1;
 const REPAIR_OFF: libc::c_int = -1;
 const RECEIVED: libc::c_int = 1;
 
-/// The beginning of `struct tcp_info`, as far as it is needed here, and where it has `tcpi_bytes_received`, in eight bytes.
+/// The beginning of `struct tcp_info`, as far as needed, and the offset of `tcpi_bytes_received`, eight bytes.
 const INFO: usize = 136;
 const BYTES_RECEIVED: usize = 128;
 
-/// How often the number and the bytes received are asked for, one after the other, until no byte came in between.
+/// How often the number and the received bytes are read in turn until no byte arrived in between.
 const TRIES: usize = 16;
 
 const PROTOCOL_TCP: u8 = 6;
-/// Where a TCP header has its sequence number (RFC 9293, 3.1).
+/// The offset of the sequence number in a TCP header (RFC 9293, 3.1).
 const SEQUENCE: usize = 4;
 
-/// Makes the kernel keep the SYN of each connection to `listener` until it is asked for: about 60 bytes.
+/// Makes the kernel keep the SYN of each connection to `listener` until it is read: about 60 bytes.
 ///
 /// # Errors
 ///
-/// The socket is none of TCP.
+/// The socket is not a TCP socket.
 pub fn save_syns(listener: BorrowedFd<'_>) -> io::Result<()> {
     set(listener, libc::IPPROTO_TCP, TCP_SAVE_SYN, 1)
 }
 
-/// The sequence number of the SYN that opened this connection, to be asked for once. `None` where the kernel does not say:
-/// it did not keep the SYN, and weir lacks CAP_NET_ADMIN.
+/// The sequence number of the SYN that opened this connection; call it once. `None` if unknown: the kernel did not keep
+/// the SYN, and weir lacks CAP_NET_ADMIN.
 pub(super) fn sequence(connection: BorrowedFd<'_>) -> Option<u32> {
     saved(connection).or_else(|| reckoned(connection))
 }
 
-/// As in the copy of the SYN.
+/// From the copy of the SYN.
 fn saved(connection: BorrowedFd<'_>) -> Option<u32> {
-    // Two headers of the greatest length are shorter, but for IPv6 extensions.
+    // Two headers of maximum length fit, except with IPv6 extensions.
     let mut headers = [0_u8; 256];
     let length = get(connection, TCP_SAVED_SYN, &mut headers).ok()?;
     read(headers.get(..length)?)
 }
 
-/// As the next number expected of the client, less the bytes received and the SYN itself.
+/// Computed: the next number expected from the client, less the bytes received and the SYN itself.
 fn reckoned(connection: BorrowedFd<'_>) -> Option<u32> {
     set(connection, libc::IPPROTO_TCP, TCP_REPAIR, REPAIR_ON).ok()?;
     let number = reckon(connection);
-    // None of these fails for a socket that took the first. What it changed besides is put right: without SO_REUSEADDR, a
-    // connection that lingers would keep the next weir from its port.
+    // None of these calls fails for a socket that accepted the first one. They undo its side effects: without
+    // SO_REUSEADDR, a lingering connection would keep the next weir from binding the port.
     let _ = set(connection, libc::IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF);
     let _ = set(connection, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
     number
@@ -73,21 +74,21 @@ fn reckon(connection: BorrowedFd<'_>) -> Option<u32> {
         let mut next = [0; 4];
         get(connection, TCP_QUEUE_SEQ, &mut next).ok().filter(|length| *length == 4)?;
         if received(connection)? == before {
-            // Of both, the lower 32 bits: numbers wrap around.
+            // The lower 32 bits of both: sequence numbers wrap around.
             return Some(u32::from_ne_bytes(next).wrapping_sub(before as u32).wrapping_sub(1));
         }
     }
     None
 }
 
-/// How many bytes have come from the client in order, the FIN counted as one.
+/// The number of bytes received from the client in order; the FIN counts as one.
 fn received(connection: BorrowedFd<'_>) -> Option<u64> {
     let mut info = [0_u8; INFO];
     get(connection, libc::TCP_INFO, &mut info).ok().filter(|length| *length == INFO)?;
     info.get(BYTES_RECEIVED..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
 }
 
-/// Sets an option that is a number.
+/// Sets an integer socket option.
 fn set(
     socket: BorrowedFd<'_>,
     level: libc::c_int,
@@ -101,7 +102,7 @@ fn set(
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Reads an option of TCP into `value`; how many bytes the kernel wrote.
+/// Reads a TCP option into `value`; returns how many bytes the kernel wrote.
 fn get(socket: BorrowedFd<'_>, option: libc::c_int, value: &mut [u8]) -> io::Result<usize> {
     let mut length = libc::socklen_t::try_from(value.len()).unwrap_or(libc::socklen_t::MAX);
     let (level, to) = (libc::IPPROTO_TCP, value.as_mut_ptr().cast());
@@ -118,7 +119,7 @@ fn read(headers: &[u8]) -> Option<u32> {
         6 => (*headers.get(6)?, 40),
         _ => return None,
     };
-    // Something else follows an IPv6 header that has extensions: none that a pod's SYN has.
+    // An IPv6 header with extensions is followed by something else: a pod's SYN has none.
     let number = headers.get(length + SEQUENCE..)?.first_chunk()?;
     (protocol == PROTOCOL_TCP).then(|| u32::from_be_bytes(*number))
 }
@@ -156,7 +157,7 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).unwrap();
             save_syns(listener.as_fd()).unwrap();
-            // Silent; with some bytes; with many, which it goes on sending; after its end; after a reset.
+            // Sends nothing; a few bytes; many bytes, and continues; closes; resets.
             let deeds: [fn(TcpStream) -> Option<TcpStream>; 5] = [
                 Some,
                 |mut client| client.write_all(b"some").is_ok().then_some(client),

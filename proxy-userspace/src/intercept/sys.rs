@@ -1,8 +1,8 @@
 //! The few system calls that neither std nor aya offers.
 //!
-//! aya's socket map has values of four bytes, which user space cannot read; ours has eight, so that the
-//! listener in the slot can be told by its cookie. Its hash maps lack look-up-and-delete in one call, and it
-//! cannot ask which programs are in effect on a cgroup.
+//! aya's socket map has values of four bytes, which user space cannot read; weir's has eight, so that the cookie
+//! identifies the listener in the slot. aya's hash maps lack look-up-and-delete in one call, and aya cannot query which
+//! programs are effective on a cgroup.
 #![allow(unsafe_code, reason = "system calls")]
 
 use std::io;
@@ -35,7 +35,7 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The command on the element `key`, with `value` where there is one.
+/// Runs the command on the element `key`, with `value` if there is one.
 fn element<K, V>(command: bpf_cmd, map: BorrowedFd<'_>, key: &K, value: *mut V) -> io::Result<()> {
     let mut attr = attributes();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
@@ -44,8 +44,8 @@ fn element<K, V>(command: bpf_cmd, map: BorrowedFd<'_>, key: &K, value: *mut V) 
     bpf(command, &mut attr)
 }
 
-/// Whether this kernel can take entries out of `TUPLES` (since Linux 5.14): it says that there is none of a tuple that no
-/// connection has.
+/// Whether this kernel supports look-up-and-delete on `TUPLES` (since Linux 5.14): it must report a missing entry for a
+/// tuple that no connection has.
 pub(super) fn can_take(map: BorrowedFd<'_>) -> io::Result<()> {
     let none = Address { words: [0; 4] };
     let tuple = Tuple { client: none, node: none, client_port: 0, node_port: 0, sequence: 0 };
@@ -56,7 +56,7 @@ pub(super) fn can_take(map: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Takes an entry out of `TUPLES`.
+/// Removes an entry from `TUPLES` and returns it.
 pub(super) fn take(map: BorrowedFd<'_>, tuple: &Tuple) -> Option<Original> {
     let mut original = MaybeUninit::<Original>::uninit();
     element(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, tuple, original.as_mut_ptr()).ok()?;
@@ -65,7 +65,7 @@ pub(super) fn take(map: BorrowedFd<'_>, tuple: &Tuple) -> Option<Original> {
     Some(unsafe { original.assume_init() })
 }
 
-/// Puts an entry into `TUPLES`, unless there is another by now.
+/// Puts an entry into `TUPLES`, unless a new one exists.
 pub(super) fn put_back(map: BorrowedFd<'_>, tuple: &Tuple, original: &Original) {
     let mut attr = attributes();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
@@ -75,8 +75,8 @@ pub(super) fn put_back(map: BorrowedFd<'_>, tuple: &Tuple, original: &Original) 
     let _ = bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr);
 }
 
-/// Copies entries of `TUPLES` into `keys` and `values`, beginning where `at` says, and moves that on. How many there were,
-/// and whether there are more. (`BPF_MAP_LOOKUP_BATCH`, since Linux 5.6.)
+/// Copies entries of `TUPLES` into `keys` and `values`, starting at `at`, and advances it. Returns the number of
+/// entries, and whether there are more. (`BPF_MAP_LOOKUP_BATCH`, since Linux 5.6.)
 pub(super) fn read_batch(
     map: BorrowedFd<'_>,
     at: &mut Option<u32>,
@@ -94,7 +94,7 @@ pub(super) fn read_batch(
     attr.batch.map_fd = map.as_raw_fd().cast_unsigned();
     let more = match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) {
         Ok(()) => true,
-        // The end; what was left is there.
+        // The end; the last entries were copied.
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
         Err(error) => return Err(error),
     };
@@ -104,12 +104,12 @@ pub(super) fn read_batch(
     Ok((room.min(count as usize), more))
 }
 
-/// Writes the moment of the last heartbeat.
+/// Writes the time of the last heartbeat.
 pub(super) fn set_heart(map: BorrowedFd<'_>, mut at: u64) -> io::Result<()> {
     element(bpf_cmd::BPF_MAP_UPDATE_ELEM, map, &0_u32, &raw mut at)
 }
 
-/// The moment of the last heartbeat.
+/// The time of the last heartbeat.
 pub(super) fn heart(map: BorrowedFd<'_>) -> io::Result<u64> {
     let mut at = 0_u64;
     element(bpf_cmd::BPF_MAP_LOOKUP_ELEM, map, &0_u32, &raw mut at).map(|()| at)
@@ -132,7 +132,7 @@ pub(super) fn slot_cookie(map: BorrowedFd<'_>) -> Option<u64> {
     element(bpf_cmd::BPF_MAP_LOOKUP_ELEM, map, &0_u32, &raw mut cookie).ok().map(|()| cookie)
 }
 
-/// The ids of the programs that run for sockets of this cgroup at this hook, those attached above included.
+/// The ids of the programs that run for sockets of this cgroup at this hook, including those attached above.
 pub(super) fn effective_programs(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
     let mut ids = [0_u32; 64];
     let mut attr = attributes();
@@ -147,13 +147,13 @@ pub(super) fn effective_programs(cgroup: BorrowedFd<'_>, attach_type: u32) -> io
     Ok(ids[..ids.len().min(count as usize)].to_vec())
 }
 
-/// `SO_COOKIE`: the kernel's name of a socket.
+/// `SO_COOKIE`: the kernel's id of a socket.
 pub(super) fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     option(socket, libc::SO_COOKIE)
 }
 
-/// Whether the socket listens. The kernel itself would put any socket into the slot, which the programs
-/// would then take for a weir that is gone.
+/// Checks that the socket listens. The kernel would accept any socket into the slot, and the programs would then assume
+/// that weir is gone.
 pub(super) fn is_listening(socket: BorrowedFd<'_>) -> io::Result<()> {
     let listens: libc::c_int = option(socket, libc::SO_ACCEPTCONN)?;
     if listens == 0 { Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen")) } else { Ok(()) }
@@ -173,7 +173,7 @@ pub(super) fn netns_cookie() -> io::Result<u64> {
     option(std::os::fd::AsFd::as_fd(&socket), SO_NETNS_COOKIE)
 }
 
-/// A socket option, of the size that its type has.
+/// Reads a socket option with the size of its type.
 fn option<T: Copy + Default>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {
     let mut value = T::default();
     let mut length = size_of_val(&value) as libc::socklen_t;
@@ -212,7 +212,7 @@ mod tests {
         let folder = File::open("/sys/fs/cgroup").expect("a folder");
         let fd = folder.as_fd().as_raw_fd().cast_unsigned();
         let (mut ids, value) = ([0_u32; 64], 0_u64);
-        // Commands on maps are refused, for it is none; those on a cgroup write where it is one of cgroup2 and we are root.
+        // Map commands fail because it is not a map; cgroup commands write if it is on cgroup2 and the user is root.
         for command in [
             bpf_cmd::BPF_MAP_LOOKUP_ELEM,
             bpf_cmd::BPF_MAP_UPDATE_ELEM,

@@ -1,6 +1,6 @@
-//! What the kernel's verifier says, in the one line that is worth showing.
+//! Extracts the one useful line from the log of the kernel's verifier.
 
-/// How lines begin that only tell what the verification cost. They stand at the log's end, behind the complaint.
+/// Prefixes of lines that only report the cost of the verification. They come at the end of the log, after the error.
 const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
 
 /// What is in such a line for each function, since Linux 7.3 at the latest: `subprog 0 (NAME) main insns_self 294 …`.
@@ -10,7 +10,7 @@ const OF_FUNCTION: &str = " insns_self ";
 /// (`invalid func unknown#187`), the others of those that know it and not for programs of this type.
 const NO_HELPER: [&str; 3] = ["invalid func ", "unknown func ", "program of this type cannot use helper "];
 
-/// The verifier's complaint: the last line of its log that is not one of the statistics; empty where there is none.
+/// The verifier's error: the last line of its log that is not a statistic; empty if there is none.
 pub(super) fn complaint(log: &str) -> &str {
     let lines = log.lines().rev().map(str::trim);
     let costs = |line: &str| {
@@ -20,7 +20,7 @@ pub(super) fn complaint(log: &str) -> &str {
     lines.into_iter().find(|line| !line.is_empty() && !costs(line)).unwrap_or_default()
 }
 
-/// Whether the complaint is that the kernel lacks a helper function.
+/// Whether the error is a missing helper function.
 pub(super) fn lacks_helper(log: &str) -> bool {
     let complaint = complaint(log);
     NO_HELPER.iter().any(|start| complaint.contains(start))
@@ -40,7 +40,7 @@ mod tests {
                  processed 1174 insns (limit 1000000) max_states_per_insn 4 total_states 70 peak_states 70 mark_read 22\n",
                 "invalid func unknown#187",
             ),
-            // With functions of its own, and with lines between.
+            // With functions of its own, and with lines in between.
             (
                 "R1 invalid mem access 'scalar'\n\nverification time 9 usec\nstack depth 0+16\n",
                 "R1 invalid mem access 'scalar'",
