@@ -1,8 +1,8 @@
-//! Floor 2: where services come from.
+//! Floor 2: service discovery.
 //!
-//! Every source ends in the same value, a `watch` of [`Catalog`](crate::domain::catalog::Catalog); nothing above
-//! can tell one from another. [`files`] reads a folder, [`kubernetes`] follows an API server; [`objects`] is what Kubernetes' objects mean, wherever
-//! they were read from. [`dns`] answers for the names outside.
+//! Every source provides the same value, a `watch` of [`Catalog`](crate::domain::catalog::Catalog); the code above
+//! cannot distinguish them. [`files`] reads a folder, [`kubernetes`] follows an API server; [`objects`] interprets
+//! Kubernetes objects from both. [`dns`] resolves external names.
 
 pub mod dns;
 pub mod files;

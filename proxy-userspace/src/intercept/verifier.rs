@@ -3,11 +3,11 @@
 /// Prefixes of lines that only report the cost of the verification. They come at the end of the log, after the error.
 const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
 
-/// What is in such a line for each function, since Linux 7.3 at the latest: `subprog 0 (NAME) main insns_self 294 …`.
+/// Part of such a line for each function, since Linux 7.3 at the latest: `subprog 0 (NAME) main insns_self 294 …`.
 const OF_FUNCTION: &str = " insns_self ";
 
-/// How lines say that a kernel lacks a helper function. The first is of kernels on which its number means nothing yet
-/// (`invalid func unknown#187`), the others of those that know it and not for programs of this type.
+/// Prefixes of lines that report a missing helper function. The first is from kernels that do not know its number yet
+/// (`invalid func unknown#187`), the others from kernels that know it but not for programs of this type.
 const NO_HELPER: [&str; 3] = ["invalid func ", "unknown func ", "program of this type cannot use helper "];
 
 /// The verifier's error: the last line of its log that is not a statistic; empty if there is none.

@@ -1,4 +1,4 @@
-//! What is carried over, and how it is written down.
+//! The settings that are carried over, and their output as YAML.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -7,14 +7,14 @@ use super::notes::{Fate, Note};
 use super::scalar::{block, map, scalar};
 use crate::config::quoted;
 
-/// weir's configuration in the making. What is absent keeps weir's default.
+/// weir's configuration under construction. Absent settings keep weir's default.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     /// `outgoing.listen`.
     pub(super) listen: Listen,
     /// `dtab`: entries that refuse destinations, each with its reason.
     pub(super) refused: Vec<Refused>,
-    /// Whether `outgoing.overrides` is nobody.
+    /// Whether `outgoing.overrides` allows nobody.
     pub(super) clears: bool,
     /// `outgoing.dstPrefix`.
     pub(super) dst_prefix: Option<String>,
@@ -40,28 +40,28 @@ pub(super) struct Carried {
     pub(super) clients: Vec<(String, Behaviour)>,
 }
 
-/// Where the explicit proxy listens.
+/// The address of the explicit proxy's listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Listen {
-    /// Where weir does by default.
+    /// weir's default address.
     #[default]
     Default,
     /// At this address.
     At(SocketAddr),
-    /// Nowhere: opening it would let in whom linkerd kept out.
+    /// No listener: opening it would admit clients that linkerd kept out.
     Nowhere,
 }
 
 /// A destination that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// Which names, as the left side of a dtab entry.
+    /// The refused names, as the left side of a dtab entry.
     pub(super) prefix: String,
-    /// The key that says why, as in `routers[0].client.tls`.
+    /// The key that is the reason, as in `routers[0].client.tls`.
     pub(super) because: String,
 }
 
-/// How endpoints are tried and judged.
+/// Retry, timeout and breaker settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Behaviour {
     /// `breaker.failures`.
@@ -80,7 +80,7 @@ const DTAB: &str = "\
 ";
 
 impl Carried {
-    /// The configuration as YAML, after comment lines for the notes.
+    /// The configuration as YAML, after a comment line for each note.
     pub(super) fn write(&self, file: &str, notes: &[Note]) -> String {
         let mut yaml = format!("# weir's configuration, imported from linkerd's in {}.\n", quoted(file));
         list(&mut yaml, "PROTECTION THAT IS GONE:", notes, Fate::Unprotected);
@@ -156,7 +156,7 @@ impl Behaviour {
     }
 }
 
-/// A list of rules, one on each line.
+/// A list of rules, one per line.
 fn rules(key: &str, rules: &[(String, Behaviour)]) -> Option<String> {
     let rule = |(prefix, behaviour): &(String, Behaviour)| {
         let mut pairs = vec![("prefix", scalar(prefix))];
@@ -182,7 +182,7 @@ fn list(yaml: &mut String, title: &str, notes: &[Note], fate: Fate) {
     }
 }
 
-/// The section with those of its lines that are there, or nothing.
+/// The section with its non-empty lines; `None` if there are none.
 fn section<const N: usize>(yaml: &mut String, name: &str, lines: [Option<String>; N]) {
     let lines: String = lines.into_iter().flatten().collect();
     if !lines.is_empty() {
@@ -201,7 +201,7 @@ fn address(listen: SocketAddr) -> String {
 fn write_dtab(yaml: &mut String, dtab: &str) {
     let _ = write!(yaml, "\n{DTAB}baseDtab: ");
     let lines = block(dtab);
-    // A literal block takes only what can be printed; a comment in a dtab may hold anything.
+    // A literal block accepts only printable characters; a comment in a dtab may contain anything.
     let is_odd = |c: char| c.is_control() && c != '\t' || ['\u{2028}', '\u{2029}', '\u{feff}'].contains(&c);
     if lines.is_empty() || lines.iter().any(|line| line.contains(is_odd)) {
         let _ = writeln!(yaml, "{}", scalar(dtab));

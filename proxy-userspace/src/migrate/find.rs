@@ -1,19 +1,20 @@
-//! The linkerd configuration in a file: a document of its own, or a text in a ConfigMap.
+//! Finds the linkerd configuration in a file: a document of its own, or a text in a ConfigMap.
 //!
-//! Several in one file are told apart by the ConfigMap's name and the key in it.
+//! Several in one file are distinguished by the ConfigMap's name and the key in it.
 
 use super::place::Place;
 use crate::config::tree::{Bounds, Node, Position, SyntaxError, Value, read_yaml};
 use crate::config::{ConfigError, Mistake, Problem, quoted};
 
-/// So much that what is made of it stays within weir's own bounds, a dtab indented or escaped, short mappings spelled out.
+/// Limits that keep the output within weir's own limits, after a dtab was indented or escaped and short mappings
+/// expanded.
 pub(super) const BOUNDS: Bounds = Bounds { bytes: 256 << 10, nodes: 5_000 };
 
 /// A linkerd configuration.
 pub(super) struct Found {
-    /// The document; its positions are the file's.
+    /// The document, with positions in the file.
     pub(super) root: Node,
-    /// The namespace of the ConfigMap it was in, which is that of the pods that read it.
+    /// The namespace of the ConfigMap, which is also that of the pods that read it.
     pub(super) namespace: Option<String>,
     /// `CONFIGMAP/KEY`, or empty for a document of its own.
     name: String,
@@ -22,11 +23,11 @@ pub(super) struct Found {
 #[derive(Default)]
 struct Search {
     found: Vec<Found>,
-    /// Texts in ConfigMaps that are no YAML: the configuration may be among them.
+    /// Texts in ConfigMaps that are not valid YAML: the configuration may be among them.
     unreadable: Vec<SyntaxError>,
 }
 
-/// The one linkerd configuration in `text`, or the one that is called `name` (`CONFIGMAP` or `CONFIGMAP/KEY`).
+/// The only linkerd configuration in `text`, or the one named `name` (`CONFIGMAP` or `CONFIGMAP/KEY`).
 pub(super) fn configuration(file: &str, text: &str, name: Option<&str>) -> Result<Found, ConfigError> {
     let error = |at, what: String, hint: Option<String>| ConfigError {
         problems: vec![Problem::at(file, at, "", Mistake { what, hint })],
@@ -66,7 +67,7 @@ pub(super) fn configuration(file: &str, text: &str, name: Option<&str>) -> Resul
     }
 }
 
-/// Where a template's mark stands, outside comments. No YAML of linkerd's begins a mapping by two braces.
+/// The position of a template's mark, outside comments. linkerd's YAML never begins a mapping with two braces.
 fn template(text: &str) -> Option<Position> {
     let mark = |line: &str| {
         let code = if line.trim_start().starts_with('#') { "" } else { line };
@@ -90,7 +91,7 @@ impl Found {
 }
 
 impl Search {
-    /// What those that were found are called, for a message.
+    /// The names of those found, for a message.
     fn names(&self) -> String {
         const SHOWN: usize = 8;
         let mut names: Vec<_> = self.found.iter().map(|found| found.shown()).collect();
@@ -112,7 +113,7 @@ impl Search {
                 let Value::Map(entries) = document.value else { return };
                 let items = entries.into_iter().find(|entry| entry.key == "items");
                 let Some(Value::List(items)) = items.map(|entry| entry.value.value) else { return };
-                // A list in a list is none that Kubernetes makes, so what is inside is looked at once.
+                // Kubernetes never nests lists, so their items are only checked one level deep.
                 items
                     .iter()
                     .filter(|item| is_config_map(item))

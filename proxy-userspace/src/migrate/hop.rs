@@ -1,13 +1,13 @@
-//! Which routers were the second hop: linkerd on the endpoint's node, to which only other linkerds sent.
+//! Finds the routers that were a second hop: linkerd on the endpoint's node, to which only other linkerds sent.
 //!
-//! Such a router has to be known by more than its name, for it takes whatever destination a header says: weir must
-//! never open it to clients.
+//! More than the name must identify such a router, because it accepts any destination from a header: weir must never
+//! open it to clients.
 
 use super::listeners;
 use super::part::Field;
 use crate::config::tree::Node;
 
-/// The ends of the `l5d-dst-…` headers into which the first hop wrote the destination, for the second to read.
+/// The suffixes of the `l5d-dst-…` headers in which the first hop passed the destination to the second.
 const HANDED_ON: [&str; 4] = ["concrete", "client", "service", "logical"];
 
 pub(super) fn protocol<'a>(router: &Field<'a>) -> Option<&'a str> {
@@ -25,15 +25,15 @@ pub(super) fn port(router: &Field<'_>) -> Option<i128> {
     }
 }
 
-/// What changed the endpoints that the router found.
+/// The transformers of the endpoints that the router found.
 pub(super) fn transformers<'a>(router: &Field<'a>) -> Vec<Field<'a>> {
     let node = router.node.get("interpreter").and_then(|interpreter| interpreter.get("transformers"));
     let path = format!("{}.interpreter.transformers", router.path);
     node.map(|node| Field { node, at: node.at, path }.items()).unwrap_or_default()
 }
 
-/// Whether `routers[at]` was a second hop: by its label, by keeping to its own node, by reading where the first hop says
-/// to go, or because another router sent to it.
+/// Whether `routers[at]` was a second hop: by its label, by a transformer to its own node, by an identifier that reads
+/// the first hop's headers, or because another router sent to it.
 pub(super) fn is_second(routers: &[Field<'_>], at: usize, namers: Option<&Field<'_>>) -> bool {
     let router = &routers[at];
     let label = router.node.get("label").and_then(Node::text).unwrap_or_default();
@@ -67,8 +67,8 @@ fn senders<'a>(routers: &[Field<'a>], at: usize, namers: Option<&Field<'a>>) -> 
     senders
 }
 
-/// Whether the transformer sends to this router: `io.l5d.k8s.daemonset` to a port of linkerd's Service, which has the
-/// router's label or number by custom; `io.l5d.port` to a number.
+/// Whether the transformer sends to this router: `io.l5d.k8s.daemonset` to a port of linkerd's Service, which by
+/// convention has the router's label or number; `io.l5d.port` to a number.
 fn sends_to(transformer: &Field<'_>, router: &Field<'_>, label: &str) -> bool {
     if !["io.l5d.k8s.daemonset", "io.l5d.port"].contains(&transformer.kind()) {
         return false;

@@ -1,4 +1,4 @@
-//! How a request gets its name: one identifier, or several that are tried in order.
+//! The identifiers that name a request: one, or several that are tried in order.
 
 use super::carried::Carried;
 use super::notes::Notes;
@@ -9,16 +9,16 @@ use super::scalar::{map, scalar};
 use crate::config::quoted;
 use crate::domain::name::Path;
 
-/// linkerd's default from 0.9 on. weir's own makes the host canonical, and dtab entries that spell out what it cuts
-/// would match no more.
+/// linkerd's default since 0.9. weir's own default canonicalizes the host, and dtab entries with the removed parts
+/// would no longer match.
 const HOST: &str = "{ kind: io.l5d.header.token, header: Host }";
 const METHOD_AND_HOST: &str = "io.l5d.methodAndHost";
 
-/// What the router itself says of its identifier.
+/// The router's own settings for its identifier.
 pub(super) struct OfRouter<'a, 'b> {
-    /// The router, where a default is noted.
+    /// The router, at which a default is noted.
     pub(super) router: &'b Field<'a>,
-    /// `httpUriInDst`, which stood at the router up to linkerd 0.7 and was for its one identifier, methodAndHost.
+    /// `httpUriInDst`, a router key up to linkerd 0.7 for its only identifier, methodAndHost.
     pub(super) uri_in_name: Option<Field<'a>>,
 }
 
@@ -65,7 +65,7 @@ pub(super) fn read(
     }
 }
 
-/// One identifier as weir writes it.
+/// One identifier in weir's format.
 fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
     let mut part = Part::open(field, notes)?;
     part.take("kind");
@@ -112,7 +112,7 @@ fn uri_in_name(field: &Field<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut N
     }
 }
 
-/// The header that io.l5d.header reads by default, in lower case as every header here.
+/// The default header of io.l5d.header, in lower case like every header here.
 const NAME: &str = concat!("l5d", "-name");
 
 fn header(part: &mut Part<'_>, default: &str, notes: &mut Notes<'_>) -> String {

@@ -1,4 +1,4 @@
-//! Who interpreted names: the router's own dtab, or namerd and other stores of dtabs.
+//! Interpreters of names: the router's own dtab, or namerd and other dtab stores.
 
 use super::carried::Carried;
 use super::notes::Notes;
@@ -7,13 +7,13 @@ use super::transformer;
 use crate::config::quoted;
 use crate::config::tree::Node;
 
-/// Whether the dtab is not in this file. Names that it does not bind stay unbound: weir's own base dtab, which binds
-/// every name it can, would be an open proxy in its place.
+/// Whether the dtab is not in this file. Names that this file does not bind stay unbound: weir's default base dtab, which binds
+/// every name it can, would make weir an open proxy.
 pub(super) fn keeps_dtabs_elsewhere(interpreter: &Field<'_>) -> bool {
     !["", "default"].contains(&interpreter.kind())
 }
 
-/// `default` reads the router's own dtab, as weir does. Of the others it is said how to get what they kept.
+/// `default` uses the router's own dtab, as weir does. For the others, notes how to export their dtabs.
 pub(super) fn read(field: &Field<'_>, carried: &Carried, notes: &mut Notes<'_>) {
     let Some(mut interpreter) = Part::open(field, notes) else { return };
     interpreter.take("kind");

@@ -1,4 +1,4 @@
-//! Where linkerd listened: a router's servers, and admin.
+//! linkerd's listeners: a router's servers, and admin.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,7 +9,7 @@ use super::router::Generation;
 use super::{Options, reasons, tls};
 use crate::config::{Mistake, quoted};
 
-/// An `http` router's port when none is written.
+/// The default port of an `http` router.
 pub(super) const HTTP: u16 = 4140;
 const ADMIN: u16 = 9990;
 
@@ -45,7 +45,7 @@ pub(super) fn read_servers(
     }
 }
 
-/// linkerd took every client that reached its address.
+/// Notes that linkerd accepted every client that reached its address.
 fn note_allow(ip: Option<&Field<'_>>, listen: SocketAddr, section: &str, notes: &mut Notes<'_>) {
     if let Some(ip) = ip.filter(|_| !listen.ip().is_loopback()) {
         notes.changed(
@@ -58,7 +58,7 @@ fn note_allow(ip: Option<&Field<'_>>, listen: SocketAddr, section: &str, notes: 
     }
 }
 
-/// Whether clients' own context is dropped, which decides who may choose a destination.
+/// Whether clients' own context is dropped, which determines who may choose a destination.
 fn read_clear(clear: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
     match clear.boolean() {
         Some(true) => {
@@ -72,7 +72,7 @@ fn read_clear(clear: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
     }
 }
 
-/// linkerd's `admin`, or what it was without that section.
+/// linkerd's `admin`, or its default without that section.
 pub(super) fn read_admin(
     admin: Option<&Field<'_>>,
     generation: Generation,
@@ -125,7 +125,7 @@ fn address(
     address
 }
 
-/// A port that both listeners would take is a mistake that linkerd would have failed at too.
+/// One port for both listeners is a mistake that linkerd would have rejected too.
 pub(super) fn check(admin: Option<&Field<'_>>, carried: &Carried, notes: &mut Notes<'_>) {
     let outgoing = match carried.listen {
         Listen::At(listen) => listen,

@@ -1,12 +1,12 @@
-//! From linkerd 1.x's configuration to weir's: what `weir import` does.
+//! Converts linkerd 1.x's configuration to weir's: `weir import`.
 //!
-//! People come with a file that has routed their calls for years, on Kismatic that of linkerd 0.8.3. What it says about
-//! names is carried over to the letter, since weir speaks the same dtabs; what it says about linkerd itself often has no
-//! place here. Nothing is dropped in silence: every key without an equal becomes a [`Note`] that says why, and what does
-//! its work in weir.
+//! Users come with a file that has routed their calls for years, on Kismatic one of linkerd 0.8.3. Its settings about
+//! names are carried over literally, since weir uses the same dtabs; settings about linkerd itself often have no
+//! equivalent here. Nothing is dropped silently: every key without an equivalent becomes a [`Note`] with the reason and
+//! with weir's replacement.
 //!
 //! Pure: text in, text out. Deliberately absent: namerd's own configuration, linkerd2, and guesses. A dtab that weir
-//! cannot read, or a file that is none of linkerd's, is an error with its place.
+//! cannot read, or a file that is not linkerd's, is an error with its position.
 
 mod carried;
 mod find;
@@ -37,29 +37,29 @@ use std::path::Path;
 
 use crate::config::{self, ConfigError};
 
-/// A linkerd configuration, as weir's.
+/// A linkerd configuration, converted to weir's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
     /// weir's configuration, with a comment line for each note.
     pub yaml: String,
-    /// What was left out or means something else now, in the order of the file.
+    /// Settings that were left out or changed their meaning, in the order of the file.
     pub notes: Vec<Note>,
 }
 
-/// How a file is imported.
+/// Import options.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
-    /// Which linkerd, where the file has several: `CONFIGMAP` or `CONFIGMAP/KEY`.
+    /// Which linkerd, if the file has several: `CONFIGMAP` or `CONFIGMAP/KEY`.
     pub name: Option<&'a str>,
-    /// Whether what linkerd encrypted may pass in plain text. Otherwise it is refused.
+    /// Whether traffic that linkerd encrypted may pass in plain text. Otherwise it is refused.
     pub plain_text: bool,
 }
 
-/// The linkerd configuration in `text`: a YAML or JSON document with `routers`, alone, among others, or in the data of
-/// a Kubernetes `ConfigMap`. `file` is what problems and comments call it.
+/// Converts the linkerd configuration in `text`: a YAML or JSON document with `routers`, alone, among others, or in the
+/// data of a Kubernetes `ConfigMap`. `file` is its name in problems and comments.
 ///
 /// # Errors
-/// There is no such document or more than one, or it says what weir cannot follow: each with its place.
+/// There is no such document or more than one, or it has settings that weir cannot follow: each with its position.
 pub fn import(file: &str, text: &str, options: Options<'_>) -> Result<Imported, ConfigError> {
     let found = find::configuration(file, text, options.name)?;
     let mut notes = Notes::new(file, text);
@@ -71,14 +71,14 @@ pub fn import(file: &str, text: &str, options: Options<'_>) -> Result<Imported, 
 }
 
 impl Imported {
-    /// What has to be known before the configuration is used: protection that is gone, and what cannot work.
+    /// Notes to read before using the configuration: lost protection, and settings that cannot work.
     pub fn warnings(&self) -> impl Iterator<Item = &Note> {
         let of = |fate| self.notes.iter().filter(move |note| note.fate == fate);
         of(Fate::Unprotected).chain(of(Fate::Broken))
     }
 }
 
-/// Notes what the configuration says and cannot do. Where nothing is opened, nothing is missed.
+/// Notes settings that cannot work. Without a listener, nothing is noted.
 fn warn_of_dead_ends(carried: &Carried, notes: &mut Notes<'_>) {
     let yaml = carried.write("", &[]);
     let Ok(settings) = config::parse("weir.yaml", &yaml, Path::new("")) else { return };

@@ -1,4 +1,4 @@
-//! Where linkerd found its services.
+//! linkerd's namers.
 
 use super::carried::Carried;
 use super::notes::Notes;
@@ -10,7 +10,7 @@ use crate::config::quoted;
 use crate::domain::name::Path;
 use crate::domain::route::Rewrite;
 
-/// Reads `namers`. `namespace` is the one the file came from, where it says.
+/// Reads `namers`. `namespace` is that of the file, if known.
 pub(super) fn read(
     namers: &Field<'_>,
     namespace: Option<&str>,
@@ -78,7 +78,7 @@ fn read_one(
     Some(map(&pairs))
 }
 
-/// What stands after `/#` in the dtab.
+/// The namer's prefix, after `/#` in the dtab.
 fn prefix(part: &mut Part<'_>, kind: &str, notes: &mut Notes<'_>) -> String {
     let default = format!("/{kind}");
     let Some(field) = part.take("prefix") else { return scalar(&default) };
@@ -91,7 +91,7 @@ fn prefix(part: &mut Part<'_>, kind: &str, notes: &mut Notes<'_>) -> String {
     }
 }
 
-/// weir watches one folder, in which linkerd's files may lie beside Kubernetes objects.
+/// weir watches one folder, which can contain linkerd's files and Kubernetes objects.
 fn read_folder(part: &mut Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
     let Some(field) = part.take("rootDir") else { return };
     match field.text().filter(|path| !path.is_empty() && !path.contains('\0')) {
@@ -109,7 +109,7 @@ fn read_folder(part: &mut Part<'_>, carried: &mut Carried, notes: &mut Notes<'_>
     }
 }
 
-/// linkerd read its pod's namespace from the environment; weir has it written.
+/// linkerd read its pod's namespace from the environment; weir has it in the configuration.
 fn own_namespace(
     field: &Field<'_>,
     part: &mut Part<'_>,
@@ -132,7 +132,7 @@ fn own_namespace(
     scalar(name)
 }
 
-/// The pattern and the template, as far as weir reads them.
+/// The pattern and the template, if weir supports them.
 fn rewrite(
     field: &Field<'_>,
     part: &mut Part<'_>,

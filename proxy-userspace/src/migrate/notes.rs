@@ -1,4 +1,4 @@
-//! What could not be carried over, and what cannot be followed at all.
+//! Notes on settings that could not be carried over, and problems that prevent an import.
 
 use std::fmt;
 
@@ -6,34 +6,34 @@ use super::part::Field;
 use crate::config::tree::Position;
 use crate::config::{ConfigError, Mistake, Problem};
 
-/// Notes that are kept; a configuration that a person wrote has a few dozen.
+/// Maximum number of notes; a hand-written configuration causes a few dozen.
 const MOST: usize = 200;
 
-/// One key of the linkerd configuration that weir's does not have, or has with another meaning.
+/// One key of the linkerd configuration that weir lacks, or has with another meaning.
 ///
 /// Displays as `line 14: routers[1].label: why`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Where the key stands in the file.
+    /// The position of the key in the file.
     pub at: Position,
-    /// The keys that lead there, as in `routers[0].client.tls`.
+    /// The path of the key, as in `routers[0].client.tls`.
     pub path: String,
-    /// What became of it.
+    /// What happened to it.
     pub fate: Fate,
-    /// Why, and what replaces it in weir. One line.
+    /// The reason, and weir's replacement. One line.
     pub why: String,
 }
 
-/// What became of a key, the most serious first.
+/// What happened to a key, the most serious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// It protected something (encryption, certificates, who may connect), and weir does not do that.
+    /// It protected something (encryption, certificates, client restrictions), and weir does not do that.
     Unprotected,
-    /// What was carried over cannot work as it stands: a name that nothing binds, say.
+    /// It was carried over but cannot work unchanged: for example, a name that nothing binds.
     Broken,
-    /// It was carried over, but is not quite what it was.
+    /// It was carried over with a different meaning.
     Changed,
-    /// It was left out, with all that is in it.
+    /// It was left out with everything in it.
     Left,
 }
 
@@ -46,10 +46,10 @@ impl fmt::Display for Note {
     }
 }
 
-/// Gathers notes, and problems that leave nothing to write.
+/// Collects notes, and problems that prevent any output.
 pub(super) struct Notes<'a> {
     file: &'a str,
-    /// The whole file, for the places of what is inside its texts.
+    /// The whole file, to find positions inside its texts.
     pub(super) source: &'a str,
     notes: Vec<Note>,
     problems: Vec<Problem>,
@@ -65,22 +65,22 @@ impl<'a> Notes<'a> {
         self.add(field, Fate::Left, why.into());
     }
 
-    /// `field` was carried over with another meaning.
+    /// `field` was carried over with a different meaning.
     pub(super) fn changed(&mut self, field: &Field<'_>, why: impl Into<String>) {
         self.add(field, Fate::Changed, why.into());
     }
 
-    /// `field` protected something, and weir does not.
+    /// `field` protected something that weir does not protect.
     pub(super) fn unprotected(&mut self, field: &Field<'_>, why: impl Into<String>) {
         self.add(field, Fate::Unprotected, why.into());
     }
 
-    /// What `field` says cannot work here as it stands.
+    /// `field` was carried over but cannot work unchanged.
     pub(super) fn broken(&mut self, field: &Field<'_>, why: impl Into<String>) {
         self.add(field, Fate::Broken, why.into());
     }
 
-    /// What comes out cannot bind some name. The place is in weir's configuration, not in the file.
+    /// The output cannot bind some name. The position is in weir's configuration, not in the file.
     pub(super) fn dead_end(&mut self, path: String, why: String) {
         self.notes.push(Note { at: Position::default(), path, fate: Fate::Broken, why });
     }
@@ -89,7 +89,7 @@ impl<'a> Notes<'a> {
         self.notes.push(Note { at: field.at, path: field.path.clone(), fate, why });
     }
 
-    /// There is no following what stands at `at`.
+    /// The setting at `at` cannot be followed.
     pub(super) fn problem(&mut self, at: Position, path: &str, mistake: Mistake) {
         self.problems.push(Problem::at(self.file, at, path, mistake));
     }

@@ -1,4 +1,4 @@
-//! A section of the linkerd configuration that accounts for each of its keys.
+//! A section of the linkerd configuration that reports every unused key.
 
 use super::notes::Notes;
 use super::reasons::Reasons;
@@ -8,13 +8,13 @@ use crate::config::tree::{Entry, Node, Position, Value};
 #[derive(Clone, Debug)]
 pub(super) struct Field<'a> {
     pub(super) node: &'a Node,
-    /// Where the key stands.
+    /// The position of the key.
     pub(super) at: Position,
-    /// The keys that lead there.
+    /// The path of the key.
     pub(super) path: String,
 }
 
-/// A section: what nobody takes from it is noted at its end.
+/// A section: keys that were not taken are noted by `finish`.
 pub(super) struct Part<'a> {
     entries: &'a [Entry],
     path: String,
@@ -22,12 +22,12 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// The text, if it is one.
+    /// The value as text, if it is a string.
     pub(super) fn text(&self) -> Option<&'a str> {
         self.node.text()
     }
 
-    /// The whole number; linkerd (Jackson) read one in quotes too.
+    /// The value as an integer; like linkerd (Jackson), also accepts one in quotes.
     pub(super) fn whole(&self) -> Option<i128> {
         match &self.node.value {
             Value::Integer(number) => Some(*number),
@@ -36,7 +36,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The boolean, also in quotes.
+    /// The value as a boolean, also in quotes.
     pub(super) fn boolean(&self) -> Option<bool> {
         match &self.node.value {
             Value::Bool(value) => Some(*value),
@@ -45,12 +45,12 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Its `kind`, or nothing.
+    /// Its `kind`, or an empty string.
     pub(super) fn kind(&self) -> &'a str {
         self.node.get("kind").and_then(Node::text).unwrap_or_default()
     }
 
-    /// The elements of a list, or this alone.
+    /// The elements of a list, or the value itself.
     pub(super) fn items(&self) -> Vec<Self> {
         let Value::List(items) = &self.node.value else { return vec![self.clone()] };
         let item = |(index, node): (usize, &'a Node)| Self {
@@ -63,7 +63,7 @@ impl<'a> Field<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The section that `field` is; anything else is noted.
+    /// Opens `field` as a section; any other type is noted.
     pub(super) fn open(field: &Field<'a>, notes: &mut Notes<'_>) -> Option<Self> {
         match &field.node.value {
             Value::Map(entries) => {
@@ -77,7 +77,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The value under `key`, which is accounted for by whoever takes it. A key without a value is as good as absent.
+    /// Takes the value under `key`; the caller must handle it. A key without a value counts as absent.
     pub(super) fn take(&mut self, key: &str) -> Option<Field<'a>> {
         let index = self.entries.iter().position(|entry| entry.key == key)?;
         self.taken[index] = true;

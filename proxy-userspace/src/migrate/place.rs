@@ -1,26 +1,26 @@
-//! Where a text inside the file stands: a dtab in its block, a document in a ConfigMap.
+//! The position of a text inside the file: a dtab in its block, a document in a ConfigMap.
 
 use crate::config::tree::{Node, Position, Value};
 
-/// How far after its key a text may begin: the line itself, comments and empty lines.
+/// How many lines after its key a text may begin: comments and empty lines may be in between.
 const LOOK: usize = 20;
 
 /// Turns positions inside a text into positions in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The text's lines are the file's, so many lines further down and columns further right.
+    /// The text's lines are lines of the file, shifted by so many lines and columns.
     Moved {
         /// Added to the line.
         lines: u32,
         /// Added to the column.
         columns: u32,
     },
-    /// The text was folded or escaped: all of it is where it begins.
+    /// The text was folded or escaped: every position is that of its start.
     At(Position),
 }
 
 impl Place {
-    /// Where in `source` the value `text` is, that begins at `at` or soon after.
+    /// Finds the text `value` in `source`, at `at` or soon after.
     pub(super) fn find(source: &str, at: Position, text: &str) -> Self {
         let inner: Vec<&str> = text.lines().collect();
         let Some(first) = inner.iter().position(|line| !line.trim().is_empty()) else { return Self::At(at) };
@@ -40,7 +40,7 @@ impl Place {
         Self::At(at)
     }
 
-    /// The place in the file of what is at `inside` in the text.
+    /// The position in the file of `inside` in the text.
     pub(super) fn of(self, inside: Position) -> Position {
         match self {
             Self::Moved { lines, columns } if inside.line > 0 => Position {
@@ -52,7 +52,7 @@ impl Place {
         }
     }
 
-    /// Gives every node of the tree, read from the text, its place in the file.
+    /// Converts the positions of all nodes of the text's tree to positions in the file.
     pub(super) fn relocate(self, node: &mut Node) {
         node.at = self.of(node.at);
         match &mut node.value {

@@ -10,10 +10,10 @@ use crate::domain::route::Pattern;
 
 const HOUR: i128 = 3_600_000;
 const DAY: i128 = 24 * HOUR;
-/// The breaker's largest count: in practice, no breaker.
+/// The breaker's largest count, which in practice disables it.
 const NEVER: i128 = 1_000_000;
 
-/// What a router says about endpoints and services, and, before 1.0, at its own top.
+/// A router's settings for endpoints and services, including the router's own keys used before 1.0.
 pub(super) fn read(
     router: &mut Part<'_>,
     options: Options<'_>,
@@ -31,7 +31,7 @@ pub(super) fn read(
                 carried.clients =
                     rules.iter().filter_map(|rule| read_rule(rule, read_client, notes)).collect();
             }
-            // linkerd's own kinds are the two above; what another one encrypted cannot be told apart.
+            // linkerd's own kinds are the two above; for another kind, weir cannot tell which names it encrypted.
             None if client.node.get("tls").is_some() || client.node.get("configs").is_some() => {
                 tls::refuse(&client, "/", options, carried, notes);
             }
@@ -65,10 +65,10 @@ pub(super) fn read(
     }
 }
 
-/// Whom a section is for.
+/// The names that a section applies to.
 enum Whom<'a> {
     All(Part<'a>),
-    /// Those that the rules name.
+    /// Those named by the rules.
     Some(Vec<Field<'a>>),
 }
 
@@ -89,9 +89,9 @@ fn for_whom<'a>(field: &Field<'a>, notes: &mut Notes<'_>) -> Option<Whom<'a>> {
     }
 }
 
-/// What a rule of io.l5d.static encrypted. One whose prefix weir cannot read may have meant any name.
+/// The TLS settings of an io.l5d.static rule. If weir cannot read its prefix, it may have applied to any name.
 fn read_rule_tls(field: &Field<'_>, options: Options<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
-    // What is no section is noted where the rule is read.
+    // A rule that is not a section is noted where the rules are read.
     if !matches!(field.node.value, Value::Map(_)) {
         return;
     }
@@ -102,12 +102,12 @@ fn read_rule_tls(field: &Field<'_>, options: Options<'_>, carried: &mut Carried,
     tls::read_client(&mut part, prefix, options, carried, notes);
 }
 
-/// linkerd took `svc/`, `/svc/` and `/svc` for the same.
+/// linkerd treated `svc/`, `/svc/` and `/svc` alike.
 fn rule_prefix(written: &str) -> String {
     format!("/{}", written.trim_matches('/'))
 }
 
-/// A rule of io.l5d.static: what it says, for its prefix. One of which nothing is carried over leaves only notes.
+/// A rule of io.l5d.static: its settings for its prefix. If nothing is carried over, it only leaves notes.
 fn read_rule<'a>(
     field: &Field<'a>,
     read: impl Fn(Part<'a>, &mut Behaviour, &mut Notes<'_>),
@@ -134,7 +134,7 @@ fn read_rule<'a>(
     }
     let mut behaviour = Behaviour::default();
     read(part, &mut behaviour, notes);
-    // In linkerd a breaker is one setting, of which what is not said has its default.
+    // In linkerd a breaker is one setting: its absent keys have their defaults.
     if behaviour.backoff.is_some() && behaviour.failures.is_none() {
         behaviour.failures = Some(5);
     }
@@ -145,7 +145,7 @@ fn read_rule<'a>(
 }
 
 fn read_client(mut client: Part<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
-    // Accounted for before, for the names they are about.
+    // Handled before, for the names they apply to.
     for done in ["tls", "forwardClientCert"] {
         client.take(done);
     }
@@ -188,7 +188,7 @@ fn read_service(mut service: Part<'_>, to: &mut Behaviour, notes: &mut Notes<'_>
     service.finish(reasons::SERVICE, notes);
 }
 
-/// A timeout over all attempts; weir has one for each.
+/// A timeout over all attempts; weir has one per attempt.
 fn read_total(field: &Field<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
     if to.response.is_some() {
         return notes.left(field, "weir has one timeout, `limits.response`, for each attempt");
@@ -257,7 +257,7 @@ fn read_backoff(field: &Field<'_>, to: &mut Behaviour, notes: &mut Notes<'_>) {
     backoff.finish(&[], notes);
 }
 
-/// A number of milliseconds from 1 to `most`; anything else is noted.
+/// A number of milliseconds from 1 to `most`; other values are noted.
 fn milliseconds(field: &Field<'_>, most: i128, notes: &mut Notes<'_>) -> Option<i128> {
     let number = field.whole().filter(|number| (1..=most).contains(number));
     if number.is_none() {

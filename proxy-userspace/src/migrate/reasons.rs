@@ -1,9 +1,9 @@
-//! Why keys of linkerd have no equal in weir, and what does their work.
+//! Why keys of linkerd have no equivalent in weir, and what replaces them.
 
 /// Keys of one section, each with its reason.
 pub(super) type Reasons = &'static [(&'static str, &'static str)];
 
-/// The top of the file.
+/// The top level of the file.
 pub(super) const ROOT: Reasons = &[
     ("tracers", "weir writes no traces yet"),
     ("usage", "weir reports to nobody"),
@@ -70,7 +70,7 @@ pub(super) const BINDING_CACHE: Reasons = &[
     ("clients", "a client is a Service's port, and is kept as long as that is there"),
 ];
 
-/// `client`, for every destination.
+/// `client`, for all destinations.
 pub(super) const CLIENT: Reasons = &[
     ("retries", RETRIES),
     ("failFast", "the breaker (`breaker`) takes a failing endpoint out"),
@@ -89,7 +89,7 @@ pub(super) const CLIENT: Reasons = &[
     ("engine", "weir has one engine"),
 ];
 
-/// `service`, for every destination.
+/// `service`, for all destinations.
 pub(super) const SERVICE: Reasons = &[("retries", RETRIES), ("responseClassifier", CLASSIFIER)];
 
 /// An identifier.

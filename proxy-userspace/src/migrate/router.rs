@@ -1,4 +1,4 @@
-//! The routers: which one becomes weir's, and what it says.
+//! Selects the router that becomes weir's, and reads it.
 
 use super::carried::{Carried, Listen};
 use super::hop::{self, protocol};
@@ -11,17 +11,17 @@ use crate::config::{Mistake, quoted};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::name::Path;
 
-/// Whose defaults a file means.
+/// The linkerd generation whose defaults apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Generation {
-    /// linkerd 0.8: `baseDtab`, names `/http/1.1/METHOD/HOST`, admin on every address. linkerd 0.9.0 changed the key and
-    /// these defaults at once, so the key tells.
+    /// linkerd 0.8: `baseDtab`, names `/http/1.1/METHOD/HOST`, admin on every address. linkerd 0.9.0 changed the key
+    /// and these defaults together, so the key identifies the generation.
     Zero,
     /// linkerd 0.9 and 1.x: `dtab`, names `/svc/HOST`; of 1.x: admin on loopback.
     One,
 }
 
-/// Reads the router that clients were given, and notes the others. Where there is none, nothing is opened.
+/// Reads the router that clients used, and notes the others. Without one, no listener is opened.
 pub(super) fn read_all(
     routers: &Field<'_>,
     namers: Option<&Field<'_>>,
@@ -115,7 +115,7 @@ fn read(field: &Field<'_>, options: Options<'_>, carried: &mut Carried, notes: &
     generation
 }
 
-/// The dtab keeps its text, but has to be one that weir reads.
+/// The dtab keeps its text, but weir must be able to parse it.
 fn read_dtab(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
     let Some(text) = field.text() else {
         return notes.left(field, format!("expected a text, not {}", field.node.kind()));
@@ -134,7 +134,7 @@ fn read_dtab(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
     }
 }
 
-/// `/http` was the default while `baseDtab` was; `/svc` is weir's too.
+/// `/http` is the default with `baseDtab`; `/svc` is also weir's default.
 fn read_prefix(
     field: Option<&Field<'_>>,
     generation: Generation,

@@ -1,8 +1,8 @@
-//! Values as YAML that reads back as the same text.
+//! Writes values as YAML that parses back to the same text.
 
 use std::fmt::Write;
 
-/// `text` as a YAML scalar, plain where no reader could take it for anything else.
+/// `text` as a YAML scalar, plain if every parser reads it as a string.
 pub(super) fn scalar(text: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
@@ -32,13 +32,13 @@ pub(super) fn scalar(text: &str) -> String {
     quoted
 }
 
-/// A mapping on one line: `{ kind: io.l5d.path, segments: 2 }`. The values are scalars already.
+/// A mapping on one line: `{ kind: io.l5d.path, segments: 2 }`. The values must be YAML scalars already.
 pub(super) fn map(pairs: &[(&str, String)]) -> String {
     let pairs: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     format!("{{ {} }}", pairs.join(", "))
 }
 
-/// The lines of a dtab for a literal block, as they were but for blank ends and common indentation.
+/// The lines of a dtab for a literal block, unchanged except for trailing blanks and common indentation.
 pub(super) fn block(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     let spaces = |line: &str| line.len() - line.trim_start_matches(' ').len();
@@ -48,7 +48,7 @@ pub(super) fn block(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> =
         lines[first..last].iter().map(|line| line.get(common..).unwrap_or_default()).collect();
     if let Some(first) = lines.first_mut() {
-        // A first line that is indented further would set the block's indentation.
+        // A first line with more indentation would set the block's indentation.
         *first = first.trim_start();
     }
     lines

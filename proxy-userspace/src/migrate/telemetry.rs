@@ -1,10 +1,10 @@
-//! linkerd's telemeters, one by one.
+//! linkerd's telemeters.
 
 use super::notes::Notes;
 use super::part::Field;
 use crate::config::quoted;
 
-/// Notes what does the work of each telemeter, or that nothing does.
+/// Notes the replacement of each telemeter, or that there is none.
 pub(super) fn read(field: &Field<'_>, notes: &mut Notes<'_>) {
     for telemeter in field.items() {
         notes.left(&telemeter, why(telemeter.kind()));

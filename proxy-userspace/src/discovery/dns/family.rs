@@ -1,4 +1,4 @@
-//! Both families of a name's addresses, which are asked for separately and answered in any order.
+//! IPv4 and IPv6 addresses of a name, which are queried separately and answered in any order.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -7,26 +7,26 @@ use tokio::time::{Instant as At, sleep_until};
 
 use super::{Answer, DnsError, MIN_TTL};
 
-/// How long after the addresses of one family the other's are waited for (RFC 8305 §3, "Resolution Delay").
+/// After the addresses of one family, how long to wait for the other's (RFC 8305 §3, "Resolution Delay").
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// How long an answer is believed that has one family because the other's did not come: then both are asked again.
+/// How long an answer with only one family is cached if the other's answer is missing: then both are queried again.
 const INCOMPLETE: Duration = Duration::from_secs(10);
 
-/// What DNS says of one family of a name's addresses.
+/// DNS's answer for one family of a name's addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// These, until then.
+    /// The addresses, and when they expire.
     Addresses(Vec<IpAddr>, Instant),
-    /// The name has none of that family.
+    /// The name has no address of that family.
     NoData,
-    /// There is no such name.
+    /// The name does not exist.
     NoName,
-    /// It could not be asked.
+    /// The query failed.
     Failed(String),
 }
 
-/// What is known so far of both.
+/// The answers so far.
 #[derive(Debug, Default)]
 struct Pair {
     /// IPv4.
@@ -35,8 +35,8 @@ struct Pair {
     aaaa: Option<Said>,
 }
 
-/// The addresses of both families, within `limit`: one alone where `is_usable` says of one of its addresses that it can
-/// be used and the other family takes longer than that by [`RESOLUTION_DELAY`].
+/// The addresses of both families, within `limit`. Only one family if `is_usable` accepts one of its addresses and the
+/// other takes more than [`RESOLUTION_DELAY`] longer.
 pub(super) async fn both(
     a: impl Future<Output = Said>,
     aaaa: impl Future<Output = Said>,
@@ -60,8 +60,8 @@ pub(super) async fn both(
 }
 
 impl Pair {
-    /// Whether the rest need not be waited for long. That a name does not exist holds for both families (RFC 8020), but
-    /// there are servers that say so of IPv6 alone (RFC 4074 §4.2).
+    /// Whether waiting longer is unnecessary. NXDOMAIN holds for both families (RFC 8020), but some servers return it
+    /// for IPv6 alone (RFC 4074 §4.2).
     fn is_enough(&self, is_usable: impl Fn(IpAddr) -> bool) -> bool {
         let usable = |said: &Option<Said>| matches!(said, Some(Said::Addresses(all, _)) if all.iter().copied().any(&is_usable));
         usable(&self.a) || usable(&self.aaaa) || self.a == Some(Said::NoName)

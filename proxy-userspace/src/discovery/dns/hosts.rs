@@ -1,4 +1,4 @@
-//! `/etc/hosts`: names whose addresses are written down on this node.
+//! `/etc/hosts`: names with addresses configured on this node.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -9,7 +9,7 @@ use crate::config;
 
 const HOSTS: &str = "/etc/hosts";
 
-/// What is beyond is not read.
+/// Bytes beyond this size are not read.
 const LARGEST: u64 = 1 << 20;
 
 /// The names of the file, lower case and without a trailing dot.
@@ -17,7 +17,7 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Hosts(HashMap<Box<str>, Vec<IpAddr>>);
 
 impl Hosts {
-    /// Those of this machine, as they are now; none where the file cannot be read.
+    /// The current entries of this machine; empty if the file cannot be read.
     pub(super) fn of_machine() -> Self {
         let mut text = Vec::new();
         let read =
@@ -28,7 +28,7 @@ impl Hosts {
         }
     }
 
-    /// hosts(5): an address and its names on each line; `#` begins a comment. A line that is no such thing says nothing.
+    /// hosts(5): an address and its names on each line; `#` starts a comment. Other lines are ignored.
     fn parse(text: &str) -> Self {
         let mut names: HashMap<Box<str>, Vec<IpAddr>> = HashMap::new();
         for line in text.lines() {
@@ -45,7 +45,7 @@ impl Hosts {
         Self(names)
     }
 
-    /// The addresses of `name`, a canonical one.
+    /// The addresses of `name`, which must be canonical.
     pub(super) fn get(&self, name: &str) -> Option<&[IpAddr]> {
         self.0.get(name).map(Vec::as_slice)
     }

@@ -1,8 +1,8 @@
-//! Names outside the catalog, by DNS.
+//! Resolves names outside the catalog by DNS.
 //!
-//! Look-ups are absolute (`example.com.`), so the node's search list cannot turn one name into another; both
-//! families are asked; a name in `/etc/hosts` is what that says. hickory does the wire format, the second question by
-//! TCP where an answer was truncated, and caching within its TTL; which server is asked when is decided here.
+//! Look-ups are absolute (`example.com.`), so the node's search list cannot turn one name into another; both families
+//! are queried; a name in `/etc/hosts` has only the addresses there. hickory does the wire format, the retry over TCP
+//! after a truncated answer, and caching within the TTL; this module decides which server is queried when.
 
 mod family;
 mod hosts;
@@ -21,18 +21,18 @@ use self::hosts::Hosts;
 use self::resolv::{RESOLV_CONF, Source};
 use crate::config;
 
-/// The longest an answer is believed, whatever its TTL says.
+/// Maximum caching time, whatever the TTL is.
 const MAX_TTL: Duration = Duration::from_secs(3600);
 
-/// The shortest: a TTL of zero must not turn every request into a look-up.
+/// Minimum caching time: a TTL of zero must not cause a look-up for every request.
 const MIN_TTL: Duration = Duration::from_secs(1);
 
-/// Looks names up; cheap to clone.
+/// The resolver; cheap to clone.
 #[derive(Clone)]
 pub struct Dns {
     source: Arc<Mutex<Source>>,
     hosts: Arc<Hosts>,
-    /// How long one look-up may take.
+    /// Maximum time of one look-up.
     limit: Duration,
 }
 
@@ -41,25 +41,25 @@ pub struct Dns {
 pub struct Answer {
     /// Both families, without duplicates, sorted.
     pub addresses: Vec<IpAddr>,
-    /// Until when they are to be believed.
+    /// When they expire.
     pub valid_until: Instant,
 }
 
 /// Why a name has no addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsError {
-    /// DNS knows that there is no such name (NXDOMAIN).
+    /// The name does not exist (NXDOMAIN).
     NoSuchName,
-    /// DNS knows the name, and no address of it.
+    /// The name exists, but has no address.
     NoAddress,
-    /// DNS could not be asked: an earlier answer is better than none.
+    /// The query failed: an earlier answer is better than none.
     Failed(String),
 }
 
 impl Dns {
-    /// A resolver that asks the servers that are set, or else those of the machine's `/etc/resolv.conf`. While that file
-    /// cannot be used, each look-up fails, and the file is read again now and then: a node that has just begun to run may
-    /// not have it yet.
+    /// A resolver that uses the configured servers, otherwise those in the machine's `/etc/resolv.conf`. While that
+    /// file is unusable, every look-up fails, and the file is read again periodically: a starting node may not have it
+    /// yet.
     pub fn new(settings: &config::Dns) -> Self {
         let source = Source::new(settings);
         if let Some(why) = source.is_missing() {
@@ -72,8 +72,8 @@ impl Dns {
         }
     }
 
-    /// The addresses of `host`, a canonical name. Those of one family are waited for a while longer if `is_usable` says that
-    /// those of the other are of no use. Must run on a tokio runtime that lives on.
+    /// The addresses of `host`, a canonical name. If `is_usable` rejects the addresses of one family, it waits longer
+    /// for the other. Must run on a tokio runtime that continues to run.
     ///
     /// # Errors
     ///
@@ -89,10 +89,10 @@ impl Dns {
     }
 }
 
-/// `host` as it is asked for: label by label as it stands. hickory's own reading of text refuses what IDNA has no use for,
-/// such as `vote_api` (RFC 2181 §11: any label is one of DNS).
+/// `host` as a DNS name, label by label without changes. hickory's own parser rejects names that are invalid in IDNA,
+/// such as `vote_api` (RFC 2181 §11: DNS allows any label).
 fn absolute(host: &str) -> Result<Name, DnsError> {
-    // An absolute name, since it is not made of text.
+    // The name is absolute, because it is not parsed from text.
     Name::from_labels(host.split('.').map(str::as_bytes))
         .map_err(|cause| DnsError::Failed(format!("{host} is no name of DNS: {cause}")))
 }

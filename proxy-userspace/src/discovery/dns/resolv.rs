@@ -1,4 +1,4 @@
-//! Who is asked: the servers that are set, or else those of `/etc/resolv.conf`.
+//! The DNS servers to use: the configured ones, otherwise those in `/etc/resolv.conf`.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,19 +11,19 @@ use super::DnsError;
 use super::servers::Servers;
 use crate::config;
 
-/// Who answers where nobody is set.
+/// The file that names the servers when none are configured.
 pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// No such file is larger.
+/// Maximum file size.
 const LARGEST: u64 = 64 << 10;
 
-/// How soon a file that could not be used is read again.
+/// How soon an unusable file is read again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The servers, once it is known who they are.
+/// The servers, once they are known.
 pub(super) enum Source {
     Known(Arc<Servers>),
-    /// Why not, and when that was found.
+    /// Why there are none, and when that was found.
     Missing(String, Instant),
 }
 
@@ -48,7 +48,7 @@ impl Source {
         Self::Missing(why, Instant::now())
     }
 
-    /// Why nobody can be asked now, if so.
+    /// Why no server is known, if so.
     pub(super) fn is_missing(&self) -> Option<&str> {
         match self {
             Self::Known(_) => None,
@@ -56,7 +56,7 @@ impl Source {
         }
     }
 
-    /// The servers; of the file at `path` where that could not be used before.
+    /// The servers; reads the file at `path` again if it was unusable before.
     pub(super) fn get(&mut self, path: &str, limit: Duration) -> Result<Arc<Servers>, DnsError> {
         if matches!(self, Self::Missing(_, since) if since.elapsed() >= AGAIN) {
             *self = Self::of_file(path, limit);
@@ -71,7 +71,7 @@ impl Source {
     }
 }
 
-/// The servers that the file at `path` names.
+/// The servers named in the file at `path`.
 fn read(path: &str, limit: Duration) -> Result<Servers, String> {
     let mut text = Vec::new();
     config::open_regular(Path::new(path))

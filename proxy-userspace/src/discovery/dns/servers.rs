@@ -1,7 +1,8 @@
-//! The DNS servers: one is asked, and the next where that does not answer in time, or cannot.
+//! Queries one DNS server, and the next one if it does not answer in time or fails.
 //!
-//! hickory asks two at once by itself, but then a truncated answer of the second ends the question by TCP that the
-//! first one's truncated answer has begun. So each server has a resolver of its own here, which goes on to TCP alone.
+//! hickory itself can query two at once, but then a truncated answer from the second cancels the TCP query that
+//! followed the first one's truncated answer. So each server has its own resolver here, which retries over TCP by
+//! itself.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,22 +22,22 @@ use tokio::time::sleep;
 use super::family::Said;
 use super::{MAX_TTL, MIN_TTL};
 
-/// How long a server has before the next one is asked too. An answer that is not in anybody's cache may take as long.
+/// How long a server has before the next one is queried too. An answer that is not cached anywhere may take that long.
 const NEXT: Duration = Duration::from_millis(300);
 
-/// Questions that may wait on one TCP connection to a server: more than weir has at once, so that names that never
-/// answer keep no other from being asked.
+/// Maximum queries that wait on one TCP connection to a server: more than weir has at once, so that names without an
+/// answer block no other.
 const WAITING: usize = 1024;
 
-/// The servers that answer for names outside.
+/// The servers for external names.
 pub(super) struct Servers {
     each: Vec<TokioResolver>,
-    /// The one that answered last: it is asked first.
+    /// The server that answered last; it is queried first.
     preferred: AtomicUsize,
 }
 
 impl Servers {
-    /// Those at `addresses`, by UDP and TCP.
+    /// The servers at `addresses`, by UDP and TCP.
     pub(super) fn at(addresses: &[SocketAddr], limit: Duration) -> Result<Self, String> {
         Self::new(addresses.iter().copied().map(server).collect(), &ResolverOpts::default(), limit)
     }
@@ -58,11 +59,11 @@ impl Servers {
         Ok(Self { each, preferred: AtomicUsize::new(0) })
     }
 
-    /// What they say of the addresses of one family of `name`: the first that knows.
+    /// The addresses of one family of `name`: the first conclusive answer.
     pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Said {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut order = (0..self.each.len()).map(|it| (first + it) % self.each.len());
-        // Those that are still asked when this is dropped are asked no more.
+        // Dropping the set cancels the pending queries.
         let mut asked = JoinSet::new();
         let mut why = "there is no server to ask".to_owned();
         loop {
@@ -90,13 +91,13 @@ impl Servers {
 
 fn set(options: &mut ResolverOpts, limit: Duration) {
     options.cache_size = 1024;
-    // So that a lost packet leaves time for another attempt.
+    // Leaves time for another attempt after a lost packet.
     options.timeout = (limit / 2).min(Duration::from_secs(2));
     options.positive_min_ttl = Some(MIN_TTL);
     options.positive_max_ttl = Some(MAX_TTL);
     options.negative_max_ttl = Some(Duration::from_secs(30));
     options.max_active_requests = WAITING;
-    // weir reads it itself, and all names of it.
+    // weir reads that file itself, with all its names.
     options.use_hosts_file = ResolveHosts::Never;
 }
 

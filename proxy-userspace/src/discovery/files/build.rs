@@ -1,4 +1,4 @@
-//! One catalog of all files.
+//! Builds one catalog from all files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -19,18 +19,18 @@ use crate::discovery::objects::{
 use crate::domain::catalog::{AppProtocol, Catalog, Endpoint, Namer, Service, ServiceKey, ServicePort};
 use crate::domain::pods::NodePods;
 
-/// Problems reported at the same time; the first are enough to see what is wrong.
+/// Maximum number of problems reported; the first are enough to see what is wrong.
 pub(super) const PROBLEMS: usize = 1000;
 
-/// What the files amount to.
+/// The result for all files.
 pub(super) struct Built {
     /// Their services.
     pub(super) catalog: Catalog,
     /// The pods of this node and the namespaces' annotations.
     pub(super) node_pods: NodePods,
-    /// What is wrong with them, each file by itself and all together.
+    /// The problems of single files and of all files together.
     pub(super) problems: Vec<FileProblem>,
-    /// The host names they mention.
+    /// The host names in them.
     pub(super) names: BTreeSet<Arc<str>>,
 }
 
@@ -53,7 +53,7 @@ struct Objects<'a> {
     services: BTreeMap<ObjectKey<'a>, (Found<'a>, &'a ServiceObject)>,
     slices: BTreeMap<ObjectKey<'a>, Vec<&'a SliceObject>>,
     endpoints: BTreeMap<ObjectKey<'a>, &'a EndpointsObject>,
-    /// Where what backs a service is, for services that are not there.
+    /// The backing objects of services that do not exist.
     backings: BTreeMap<ObjectKey<'a>, Found<'a>>,
     seen: BTreeMap<&'a ObjectId, &'a str>,
 }
@@ -66,10 +66,10 @@ struct Builder<'a> {
     built: Built,
 }
 
-/// The catalog of `folder`, with host names as they are `known`. A service that is as it was in `before` is the
-/// very same one.
+/// The catalog of `folder`, with the `known` addresses of host names. A service that did not change since `before` is
+/// the same `Arc`.
 ///
-/// Pods are those of the node of this name, or all where it has none.
+/// Pods are those of the node with this name, or all if there is no name.
 pub(super) fn build(folder: &Folder, node: Option<&str>, known: &Known, before: &Catalog) -> Built {
     let built = Built {
         catalog: Catalog::default(),
@@ -95,7 +95,7 @@ pub(super) fn build(folder: &Folder, node: Option<&str>, known: &Known, before: 
     built
 }
 
-/// The map of `new`, made from `before`: what is the same in both is the very same, and takes no comparing later.
+/// The map of `new`, built from `before`: equal entries share their `Arc`, so comparing them later is cheap.
 fn shared(before: &Services, new: Services) -> Services {
     let mut services = before.clone();
     for gone in before.keys().filter(|key| !new.contains_key(*key)) {
@@ -144,7 +144,7 @@ impl<'a> Builder<'a> {
         self.built.catalog.services.insert(service.key.clone(), Arc::new(service));
     }
 
-    /// Notes that a file mentions `host`, and what is wrong with that.
+    /// Records that a file uses `host`, and any problem with it.
     fn mention(&mut self, host: &Arc<str>, file: &str, at: Position, path: &str) {
         self.built.names.insert(Arc::clone(host));
         if let Some(error) = self.known.error(host) {
@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
         self.built.problems.push(Problem::at(&self.folder.label(file), at, path, mistake));
     }
 
-    /// Puts a file's objects where their service finds them. What an earlier file has already is left out.
+    /// Groups a file's objects by service. An object that an earlier file defines is left out.
     fn sort_out(&mut self, file: &'a str, found: &'a BTreeMap<ObjectId, Placed>, objects: &mut Objects<'a>) {
         for (id, placed) in found {
             if let Some(first) = objects.seen.get(id) {
@@ -203,7 +203,7 @@ impl<'a> Builder<'a> {
             }
             let slices = objects.slices.get(key).map_or(&[][..], Vec::as_slice);
             let backing = match (slices, objects.endpoints.get(key)) {
-                // A cluster mirrors Endpoints into slices; a folder with both says the same thing twice.
+                // A cluster mirrors Endpoints into slices: a folder with both has the same data twice.
                 ([], Some(endpoints)) => Backing::Endpoints(endpoints),
                 (slices, _) => Backing::Slices(slices),
             };

@@ -1,4 +1,4 @@
-//! Kubernetes objects in a YAML or JSON text.
+//! Parses Kubernetes objects in YAML or JSON.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -16,7 +16,7 @@ use crate::discovery::objects::{
     EndpointsObject, NamespaceObject, NodeObject, PodObject, ServiceObject, SliceObject,
 };
 
-/// How an object is told from others, across all files.
+/// An object's identity across all files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
     /// What it is.
@@ -70,7 +70,7 @@ pub struct Placed {
     pub object: Object,
 }
 
-/// How objects are written down.
+/// The file's syntax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
     /// `*.yaml`, `*.yml`.
@@ -79,23 +79,23 @@ pub enum Syntax {
     Json,
 }
 
-/// What a text holds.
+/// The parsed contents of a file.
 #[derive(Debug, Default)]
 pub struct Documents {
-    /// The sound objects.
+    /// The valid objects.
     pub objects: BTreeMap<ObjectId, Placed>,
-    /// Objects that are there but wrong, as far as they say who they are.
+    /// Invalid objects whose identity is known.
     pub wrong: Vec<ObjectId>,
-    /// Whether there are objects so wrong that they do not say who they are: any of the file's may be meant.
+    /// Whether there are invalid objects without identity: any object of the file may be meant.
     pub nameless: bool,
-    /// What is wrong, and what is there that weir does not read.
+    /// Problems, and content that weir ignores.
     pub problems: Vec<FileProblem>,
 }
 
-/// The objects in `text`; `file` is what problems call it.
+/// Parses the objects in `text`; `file` is its name in problems.
 ///
 /// # Errors
-/// The text is not YAML or JSON at all, or is beyond `bounds`. Anything less is in [`Documents::problems`].
+/// The text is not YAML or JSON at all, or exceeds `bounds`. Smaller mistakes are in [`Documents::problems`].
 pub fn parse_documents(
     file: &str,
     text: &str,
@@ -111,8 +111,8 @@ pub fn parse_documents(
     Ok(reader.documents)
 }
 
-/// JSON is read as the YAML it nearly is, because that knows positions. Where YAML refuses it (several documents
-/// in a row, surrogate pairs in strings), JSON itself decides.
+/// JSON is parsed as YAML, of which it is almost a subset, because that parser reports positions. If YAML rejects it
+/// (several documents in a row, surrogate pairs in strings), a JSON parser decides.
 fn read(text: &str, syntax: Syntax, bounds: Bounds) -> Result<Vec<Node>, SyntaxError> {
     let read = read_yaml(text, bounds);
     match (&read, syntax) {
@@ -127,7 +127,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Takes up one object. `implied` is the kind of the list it is in, where that says so.
+    /// Adds one object. `implied` is the kind of the items of its list, if known.
     fn object(&mut self, node: &Node, implied: Option<&str>) {
         let Some(kind) = node.get("kind").and_then(Node::text).or(implied) else {
             let mistake =
@@ -221,7 +221,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes an object that cannot be read, by who it says it is.
+    /// Records an object that cannot be read, with its identity if known.
     fn wrong(&mut self, id: Option<ObjectId>) {
         self.documents.nameless |= id.is_none();
         self.documents.wrong.extend(id);

@@ -18,29 +18,29 @@ use crate::config::{Files, Problem, open_regular};
 pub(super) struct Folder {
     settings: Files,
     files: BTreeMap<String, FileState>,
-    /// How many files there are beyond those that may be.
+    /// Number of files beyond the limit.
     beyond: usize,
-    /// The folders below it, by their paths below it.
+    /// The subfolders, by relative path.
     folders: BTreeSet<String>,
-    /// What is wrong with the folder itself.
+    /// Problems of the folder itself.
     problems: Vec<FileProblem>,
 }
 
 /// One file.
 pub(super) struct FileState {
-    /// What it last said that made sense; nothing if it never did.
+    /// The last valid content, if any.
     pub(super) content: Option<Content>,
-    /// What is wrong with it now.
+    /// Its current problems.
     pub(super) problems: Vec<FileProblem>,
-    /// Whether it may be read at all.
+    /// Whether its size is within the limit.
     size: Size,
-    /// Of which version; nothing while it has to be read again.
+    /// The version that was read; `None` while it must be read again.
     signature: Option<Signature>,
-    /// A version seen by looking that may still be being written.
+    /// A version that was seen in a listing and may still be being written.
     unsettled: Option<Signature>,
 }
 
-/// What a file says.
+/// A file's content.
 #[derive(Debug)]
 pub(super) enum Content {
     /// One service's endpoints.
@@ -52,13 +52,13 @@ pub(super) enum Content {
 /// A file's size against the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
-    /// Within it.
+    /// Within the limit.
     Fits,
-    /// Beyond it.
+    /// Beyond the limit.
     TooLarge,
 }
 
-/// What differs when a file does.
+/// The metadata that changes with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Signature {
     device: u64,
@@ -78,33 +78,32 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The files, in the order of their names: the first to define something wins.
+    /// The files, sorted by name: the first to define something wins.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &FileState)> {
         self.files.iter().map(|(name, file)| (name.as_str(), file))
     }
 
-    /// The folders below it, by their paths below it.
+    /// The subfolders, by relative path.
     pub(super) fn folders(&self) -> &BTreeSet<String> {
         &self.folders
     }
 
-    /// What is wrong with the folder itself.
+    /// Problems of the folder itself.
     pub(super) fn problems(&self) -> &[FileProblem] {
         &self.problems
     }
 
-    /// How many files are not read because of a bound.
+    /// Number of files not read because of a limit.
     pub(super) fn left_out(&self) -> usize {
         self.beyond + self.files.values().filter(|file| file.size == Size::TooLarge).count()
     }
 
-    /// What problems call the file.
+    /// The file's name in problems.
     pub(super) fn label(&self, name: &str) -> String {
         self.settings.path.join(name).display().to_string()
     }
 
-    /// Reads again what has changed; whether there was anything. A folder that cannot be listed leaves everything
-    /// as it was.
+    /// Reads the files that changed; returns whether there were any. If the folder cannot be listed, nothing changes.
     pub(super) fn refresh(&mut self, dirty: &Dirty) -> bool {
         let before = std::mem::take(&mut self.problems);
         let read = match self.list() {
@@ -129,12 +128,12 @@ impl Folder {
         Ok(listing.found)
     }
 
-    /// Forgets files that are gone and reads those that are due; whether there were any.
+    /// Drops removed files and reads those that are due; returns whether there were any.
     fn update(&mut self, found: BTreeMap<String, (Format, Signature)>, dirty: &Dirty) -> bool {
         let before = self.files.len();
         let path = &self.settings.path;
-        // A listing may miss a file that is replaced meanwhile (readdir(3) leaves that open), so it is asked for by name.
-        // Only the answer that there is none takes its services away.
+        // A listing may miss a file that is replaced meanwhile (readdir(3) does not specify it), so the file is looked
+        // up by name. Its services are removed only if that reports no such file.
         let is_there = |name: &str| match fs::metadata(path.join(name)) {
             Ok(it) => it.is_file(),
             Err(error) => error.kind() != io::ErrorKind::NotFound,
@@ -163,8 +162,8 @@ impl FileState {
         Self { content: None, problems: Vec::new(), size: Size::Fits, signature: None, unsettled: None }
     }
 
-    /// Whether the version `now` is to be read. One that an event told of is complete. One that was only seen by
-    /// looking has to look the same twice.
+    /// Whether to read the version `now`. A version reported by an event is complete. One that was only seen in a
+    /// listing must look the same twice.
     fn is_due(&mut self, now: Signature, told: bool) -> bool {
         if told {
             return true;
@@ -181,7 +180,7 @@ impl FileState {
         self.size = Size::Fits;
         let label = path.display().to_string();
         let problems = match read_text(path, most) {
-            // The next look takes it up.
+            // The next check reads it.
             Ok((_, None)) => {
                 self.signature = None;
                 return;
@@ -202,13 +201,13 @@ impl FileState {
         self.problems = problems;
     }
 
-    /// Takes over what `text` says, as far as it makes sense; what is wrong with the rest.
+    /// Applies the valid parts of `text`; returns the problems of the rest.
     fn take(&mut self, label: &str, text: &str, format: Format, most: usize) -> Vec<FileProblem> {
         match format {
             Format::Lines | Format::PerhapsLines => {
                 let is_service = format == Format::Lines || self.content.is_some();
                 match parse_fs(text) {
-                    // With a dot in its name and without an endpoint it is no service unless it was one.
+                    // With a dot in its name and without endpoints, it is not a service unless it was one before.
                     Ok(lines) if is_service || !lines.is_empty() => {
                         self.content = Some(Content::Lines(lines));
                         Vec::new()
@@ -228,7 +227,7 @@ impl FileState {
         }
     }
 
-    /// An object that has become wrong stays as it last was; all do when one no longer says who it is.
+    /// An object that became invalid keeps its last valid state; all objects do if an invalid one has no identity.
     fn keep_last_good(&self, documents: &mut documents::Documents) {
         let Some(Content::Objects(before)) = &self.content else { return };
         let wrong = |id: &&ObjectId| documents.nameless || documents.wrong.contains(id);
@@ -257,13 +256,13 @@ enum NotRead {
     Unreadable(String),
 }
 
-/// The bounds of a file of at most so many bytes. What its aliases repeat counts as well.
+/// The parser limits for a file of at most `bytes`. Repetitions by aliases count too.
 fn bounds(bytes: usize) -> Bounds {
     Bounds { bytes, nodes: bytes / 8 }
 }
 
-/// The text of a file and its version; none when somebody wrote into it meanwhile. One that was replaced by another
-/// is whole, and no version of the other.
+/// A file's text and version; no version if it was written meanwhile. A file that was replaced by another is still
+/// complete, but its text belongs to the old version.
 fn read_text(path: &Path, most: usize) -> Result<(String, Option<Signature>), NotRead> {
     let mut bytes = Vec::new();
     let limit = most as u64 + 1;

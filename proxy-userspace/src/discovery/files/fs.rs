@@ -1,4 +1,4 @@
-//! linkerd's `io.l5d.fs` format: one endpoint a line, `host port [* weight]`, `#` for comments.
+//! linkerd's `io.l5d.fs` format: one endpoint per line, `host port [* weight]`, `#` for comments.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,43 +7,43 @@ use crate::config::tree::Position;
 use crate::config::{Mistake, quoted};
 use crate::domain::name::legacy_ipv4;
 
-/// One line of a file: where a service's endpoint is.
+/// One line of a file: an endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The machine.
+    /// The host.
     pub host: Host,
     /// The port, 1 to 65535.
     pub port: u16,
-    /// The share, positive and finite; 1.0 where none is written.
+    /// The weight, positive and finite; 1.0 by default.
     pub weight: f64,
-    /// Where the host stands.
+    /// The position of the host.
     pub at: Position,
 }
 
-/// A machine, by address or by name.
+/// A host, by address or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     /// An address.
     Ip(IpAddr),
-    /// A name that the system's resolver knows; every address of it is an endpoint. Lower case; a final dot,
-    /// which keeps the resolver from its search list, stays.
+    /// A name for the system's resolver; every address of it is an endpoint. Lower case; a trailing dot, which disables
+    /// the resolver's search list, is kept.
     Name(Arc<str>),
 }
 
-/// A mistake, and where in the text it is.
+/// A mistake and its position.
 pub type LineMistake = (Position, Mistake);
 
-/// Mistakes of one file that are reported: one with more is no list of endpoints, and may be large.
+/// Maximum number of mistakes reported per file: one with more is no list of endpoints, and may be large.
 const MISTAKES: usize = 20;
 
-/// Weights beyond this, either way, are taken for slips: no balancer can honour them.
+/// Weights above this, or below its inverse, are taken for mistakes: no balancer can honour them.
 const HEAVIEST: f64 = 1_000_000.0;
 
-/// The endpoints in `text`.
+/// Parses the endpoints in `text`.
 ///
 /// # Errors
-/// The lines that are not one, with their places, as far as the twentieth. A file with a single bad line is a bad file: to go on without that
-/// endpoint would be to guess.
+/// The invalid lines with their positions, at most twenty. A file with one invalid line is invalid: to continue without
+/// that endpoint would be guessing.
 pub fn parse_fs(text: &str) -> Result<Vec<Line>, Vec<LineMistake>> {
     let mut lines = Vec::new();
     let mut mistakes = Vec::new();
@@ -88,7 +88,7 @@ fn parse_line(content: &str, line: u32) -> Result<Line, LineMistake> {
     Ok(Line { host: parsed, port: port_number, weight, at: at(host) })
 }
 
-/// The column of `word`, which is a part of `line`.
+/// The column of `word`, which is a slice of `line`.
 fn column(line: &str, word: &str) -> u32 {
     let offset = word.as_ptr().addr().saturating_sub(line.as_ptr().addr());
     let characters = line.get(..offset).map_or(0, |before| before.chars().count());
@@ -97,7 +97,7 @@ fn column(line: &str, word: &str) -> u32 {
 
 fn parse_host(text: &str) -> Result<Host, Mistake> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    // linkerd's resolver read the old spellings of an address, too: `127.1`.
+    // linkerd's resolver also accepted the old spellings of an address: `127.1`.
     let address = bare.parse::<IpAddr>().ok().or_else(|| legacy_ipv4(text).map(IpAddr::V4));
     if let Some(address) = address {
         let address = address.to_canonical();

@@ -1,4 +1,4 @@
-//! Which service files there are, in the folder and in the folders below it.
+//! Lists the service files in the folder and its subfolders.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
@@ -11,34 +11,34 @@ use super::documents::Syntax;
 use super::folder::Signature;
 use crate::config::{Files, Problem};
 
-/// How deep folders may lie in one another. linkerd's names had two or three labels.
+/// Maximum folder depth. linkerd's names had two or three labels.
 const DEPTH: usize = 8;
-/// Folders below the one that is watched; each costs an inotify watch.
+/// Maximum number of subfolders; each costs an inotify watch.
 const FOLDERS: usize = 1_000;
 
-/// Endings of notes and of what editors and package managers leave behind.
+/// Suffixes of notes and of files that editors and package managers leave behind.
 const NO_SERVICES: [&str; 11] =
     ["bak", "md", "new", "old", "orig", "rej", "save", "swo", "swp", "tmp", "txt"];
 
-/// What there is.
+/// The result of a listing.
 #[derive(Default)]
 pub(super) struct Listing {
-    /// The files, by their paths below the folder: `hello`, `http/hello`.
+    /// The files, by relative path: `hello`, `http/hello`.
     pub(super) found: BTreeMap<String, (Format, Signature)>,
-    /// The folders below the folder, likewise.
+    /// The subfolders, likewise.
     pub(super) folders: BTreeSet<String>,
-    /// How many files there are beyond those that may be, as far as was looked.
+    /// Number of files beyond the limit, as far as was listed.
     pub(super) beyond: usize,
-    /// What is wrong with the folder.
+    /// Problems of the folder.
     pub(super) problems: Vec<FileProblem>,
 }
 
-/// How a file is written, which its name decides.
+/// A file's format, given by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// linkerd's lines.
     Lines,
-    /// A name with a dot: linkerd's lines if it reads so (`helloworld.Greeter`), and else no service file.
+    /// A name with a dot: linkerd's lines if it parses as such (`helloworld.Greeter`), otherwise not a service file.
     PerhapsLines,
     /// Kubernetes objects.
     Objects(Syntax),
@@ -48,7 +48,7 @@ impl Listing {
     /// Lists the folder of `settings`.
     ///
     /// # Errors
-    /// The folder itself cannot be listed. One below it that cannot be is a problem.
+    /// The folder itself cannot be listed. A subfolder that cannot be listed is a problem.
     pub(super) fn new(settings: &Files) -> io::Result<Self> {
         let mut walk = Walk { settings, listing: Self::default(), seen: HashSet::new() };
         walk.folder("", 0)?;
@@ -63,17 +63,17 @@ impl Listing {
 struct Walk<'a> {
     settings: &'a Files,
     listing: Listing,
-    /// Device and inode of each folder: links may lead in a circle.
+    /// Device and inode of each folder: symbolic links may form a cycle.
     seen: HashSet<(u64, u64)>,
 }
 
 impl Walk<'_> {
-    /// Lists the folder at `below`, which is empty for the one that is watched.
+    /// Lists the subfolder `below`, which is empty for the watched folder itself.
     fn folder(&mut self, below: &str, depth: usize) -> io::Result<()> {
         let path = self.settings.path.join(below);
         let mut names = BTreeSet::new();
         for entry in fs::read_dir(&path)? {
-            // A name that is not UTF-8 is no service's: names of services are text.
+            // A name that is not UTF-8 cannot be a service name.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.insert(name);
             }
@@ -86,11 +86,11 @@ impl Walk<'_> {
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => self.file(name, format, &metadata),
                 Ok(metadata) if metadata.is_dir() => folders.push((name, metadata)),
-                // A pipe or a socket is no service file.
+                // A pipe or a socket is not a service file.
                 Ok(_) => {}
-                // A link that leads nowhere.
+                // A dangling symbolic link.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // It is there, and what it says now is not known: what it said stays.
+                // It exists but cannot be read now: its last content stays.
                 Err(error) => self.listing.add_problem(&path, format!("cannot be looked at: {error}")),
             }
         }
@@ -134,7 +134,8 @@ impl Walk<'_> {
 }
 
 impl Format {
-    /// The format of a file of this name; none for what is hidden and for editors' files. Objects lie in the folder itself.
+    /// The format of a file with this name; `None` for hidden files and editors' files. Objects must be in the folder
+    /// itself.
     fn from_name(name: &str, depth: usize) -> Option<Self> {
         if name.starts_with('.') || name.ends_with('~') || name.starts_with('#') {
             return None;

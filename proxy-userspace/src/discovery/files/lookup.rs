@@ -1,7 +1,7 @@
-//! Host names in service files: looked up by the system's resolver, away from any async thread.
+//! Host names in service files: resolved by the system's resolver, outside async threads.
 //!
-//! A name that cannot be looked up keeps the addresses it last had. Names are looked up again every 30 s, because
-//! the system's resolver does not tell how long its answers hold.
+//! If a look-up fails, the name keeps its last addresses. Names are looked up again every 30 s, because the system's
+//! resolver does not report a TTL.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,36 +13,36 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How a name is looked up; tests have their own.
+/// The look-up function; tests replace it.
 pub(super) type LookUp = fn(&str) -> io::Result<Vec<IpAddr>>;
 
-/// Names looked up at the same time.
+/// Maximum concurrent look-ups.
 const AT_ONCE: usize = 8;
-/// Addresses taken of one name.
+/// Maximum addresses used per name.
 const ADDRESSES: usize = 256;
 
-/// What is known of every name that a file mentions.
+/// The results for every name in the files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known(BTreeMap<Arc<str>, Answer>);
 
 #[derive(Clone, Debug, Default)]
 struct Answer {
-    /// The last good answer, sorted.
+    /// The last successful result, sorted.
     addresses: Vec<IpAddr>,
-    /// Why there is no newer one.
+    /// Why the last look-up failed.
     error: Option<String>,
 }
 
-/// What became of one look-up.
+/// The outcome of one look-up.
 pub(super) type Outcome = (Arc<str>, Result<Vec<IpAddr>, String>);
 
 impl Known {
-    /// The last good addresses of `name`.
+    /// The last successful addresses of `name`.
     pub(super) fn addresses(&self, name: &str) -> &[IpAddr] {
         self.0.get(name).map_or(&[], |answer| &answer.addresses)
     }
 
-    /// Why `name` has no addresses, or none newer.
+    /// Why the last look-up of `name` failed.
     pub(super) fn error(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.error.as_deref()
     }
@@ -52,12 +52,12 @@ impl Known {
         self.0.contains_key(name)
     }
 
-    /// Forgets the names that no file mentions any more.
+    /// Drops names that no file uses any more.
     pub(super) fn retain(&mut self, wanted: &BTreeSet<Arc<str>>) {
         self.0.retain(|name, _| wanted.contains(name));
     }
 
-    /// Takes look-ups' outcomes in.
+    /// Stores the outcomes of look-ups.
     pub(super) fn learn(&mut self, outcomes: Vec<Outcome>) {
         for (name, outcome) in outcomes {
             let answer = self.0.entry(name).or_default();
@@ -69,13 +69,13 @@ impl Known {
     }
 }
 
-/// Asks the system's resolver.
+/// Calls the system's resolver.
 pub(super) fn system(name: &str) -> io::Result<Vec<IpAddr>> {
     Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
 
-/// Looks `names` up, a few at a time, and returns what is answered `within` the time; the others have failed.
-/// Blocks. A look-up that hangs is left behind on its thread and ends by the resolver's own timeout.
+/// Looks up `names`, a few at a time, and returns the results that arrive `within` the time; the others have failed.
+/// Blocks. A look-up that hangs stays on its thread and ends by the resolver's own timeout.
 pub(super) fn look_up_all(names: &BTreeSet<Arc<str>>, within: Duration, look_up: LookUp) -> Vec<Outcome> {
     let deadline = Instant::now() + within;
     let queue = Arc::new(Mutex::new(names.iter().cloned().collect::<Vec<_>>()));
@@ -83,7 +83,7 @@ pub(super) fn look_up_all(names: &BTreeSet<Arc<str>>, within: Duration, look_up:
     for _ in 0..names.len().min(AT_ONCE) {
         let (queue, answers) = (Arc::clone(&queue), answers.clone());
         let work = move || {
-            // A closure, so that the lock is not held for the length of a look-up.
+            // A closure, so that the lock is not held during a look-up.
             let next = || queue.lock().pop();
             while let Some(name) = next() {
                 let outcome = checked(look_up(&name));

@@ -1,19 +1,19 @@
-//! Which files an event told of, and which are being written right now.
+//! Which files events reported as changed, and which are being written now.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-/// How long after its last write a file that nobody closed is taken to be complete after all.
+/// How long after its last write a file that was not closed counts as complete.
 const ABANDONED: Duration = Duration::from_secs(10);
-/// Names remembered; with more, everything is looked at instead.
+/// Maximum names remembered; with more, every file is checked instead.
 const NAMES: usize = 10_000;
 
-/// What has happened since the folder was last read.
+/// Changes since the folder was last read.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     changed: BTreeSet<String>,
     everything: bool,
-    /// Files with writes that no close has followed, and when the last was.
+    /// Files that were written but not closed yet, with the time of the last write.
     writing: HashMap<String, Instant>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Dirty {
 }
 
 impl Pending {
-    /// The file is another, or has another name.
+    /// The file was replaced or renamed.
     pub(super) fn changed(&mut self, name: String) {
         self.writing.remove(&name);
         if self.changed.len() < NAMES {
@@ -36,14 +36,14 @@ impl Pending {
         }
     }
 
-    /// Bytes went into the file; a close should follow.
+    /// The file was written; a close should follow.
     pub(super) fn written(&mut self, name: String, now: Instant) {
         if self.writing.len() < NAMES {
             self.writing.insert(name, now);
         }
     }
 
-    /// Events were lost, or told of something other than a service file.
+    /// Events were lost, or concerned something other than a service file.
     pub(super) fn look_at_everything(&mut self) {
         self.everything = true;
     }
@@ -53,7 +53,7 @@ impl Pending {
         self.everything || !self.changed.is_empty()
     }
 
-    /// What to read at `now`, which is then no longer pending.
+    /// Returns what to read at `now`; it is then no longer pending.
     pub(super) fn take(&mut self, now: Instant) -> Dirty {
         self.writing.retain(|_, last| now.duration_since(*last) < ABANDONED);
         Dirty {
@@ -65,17 +65,17 @@ impl Pending {
 }
 
 impl Dirty {
-    /// Every file, whatever was told.
+    /// Every file, regardless of events.
     pub(super) fn everything() -> Self {
         Self { everything: true, ..Self::default() }
     }
 
-    /// Whether an event says that the file is to be read.
+    /// Whether an event requires reading the file.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.everything || self.names.contains(name)
     }
 
-    /// Whether somebody is in the middle of writing the file.
+    /// Whether the file is being written.
     pub(super) fn is_being_written(&self, name: &str) -> bool {
         self.writing.contains(name)
     }

@@ -21,28 +21,28 @@ use crate::config::Files;
 use crate::domain::catalog::Catalog;
 use crate::domain::pods::NodePods;
 
-/// How long host names may hold up the first catalog.
+/// How long the look-up of host names may delay the first catalog.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
-/// How long a later look-up may take.
+/// Maximum time of a later look-up.
 const LOOK_UP: Duration = Duration::from_secs(10);
-/// How often host names are looked up again.
+/// Interval between look-ups of host names.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// This node's name, by the downward API: only its pods are enrolled.
+/// This node's name, from the downward API: only its pods are enrolled.
 const NODE_NAME: &str = "NODE_NAME";
 
 struct Task {
     files: Files,
-    /// Away while a blocking thread reads it.
+    /// `None` while a blocking thread reads it.
     folder: Option<Folder>,
     known: Known,
     names: BTreeSet<Arc<str>>,
     look_up: LookUp,
-    /// Whether names are being looked up: one round at a time.
+    /// Whether a look-up is running: one round at a time.
     looking_up: bool,
     answers: (mpsc::Sender<Vec<Outcome>>, mpsc::Receiver<Vec<Outcome>>),
     again: Instant,
-    /// This node's name, where it is told.
+    /// This node's name, if set.
     node: Option<String>,
     catalog: watch::Sender<Arc<Catalog>>,
     node_pods: watch::Sender<Arc<NodePods>>,
@@ -56,14 +56,14 @@ enum Wake {
     LookUpAgain,
 }
 
-/// See [`watch_files`](super::watch_files), which is this with the system's resolver.
+/// Implements [`watch_files`](super::watch_files), with the given resolver.
 pub(super) fn start(
     mut files: Files,
     look_up: LookUp,
     shutdown: CancellationToken,
 ) -> anyhow::Result<(Watched, impl Future<Output = ()> + Send + 'static)> {
     files.path = watcher::absolute(&files.path).with_context(|| unlistable(&files.path))?;
-    // Watch first, read second: a change between the two is an event and not a loss.
+    // Watch first, then read: a change in between is then an event and not lost.
     let mut watcher = Watcher::new(&files.path);
     let folder = Folder::open(files.clone()).with_context(|| unlistable(&files.path))?;
     watcher.follow_below(folder.folders());
@@ -142,7 +142,7 @@ impl Task {
         }
     }
 
-    /// Reads what has changed, on a thread that may block; whether there was anything.
+    /// Reads what has changed, on a blocking thread; returns whether there was anything.
     async fn read(&mut self, dirty: Dirty) -> bool {
         let (folder, files) = (self.folder.take(), self.files.clone());
         let read = task::spawn_blocking(move || match folder {
@@ -150,7 +150,7 @@ impl Task {
                 let changed = folder.refresh(&dirty);
                 Ok((folder, changed))
             }
-            // The last reader panicked and took its folder along.
+            // The last reader panicked and its folder was lost.
             None => Folder::open(files).map(|folder| (folder, true)),
         });
         let error = match read.await {
@@ -184,7 +184,7 @@ impl Task {
         }
     }
 
-    /// Looks up the names that never were.
+    /// Looks up names that were never looked up.
     fn look_up_new(&mut self, names: &BTreeSet<Arc<str>>) {
         if self.names.is_empty() {
             self.again = Instant::now() + AGAIN;
@@ -199,11 +199,12 @@ impl Task {
         }
     }
 
-    /// Starts a round of look-ups. Not on the runtime's blocking threads: a resolver that hangs would hold up its end.
+    /// Starts a round of look-ups. Not on the runtime's blocking threads: a resolver that hangs would delay the
+    /// shutdown.
     fn look_up(&mut self, names: BTreeSet<Arc<str>>) {
         let (look_up, answers) = (self.look_up, self.answers.0.clone());
         let round = move || {
-            // The task has ended if nobody takes the answers.
+            // If nobody receives the answers, the task has ended.
             let _ = answers.blocking_send(look_up_all(&names, LOOK_UP, look_up));
         };
         match thread::Builder::new().name("look-ups".to_owned()).spawn(round) {
@@ -213,7 +214,7 @@ impl Task {
     }
 }
 
-/// Logs the problems that are not already known.
+/// Logs new problems.
 fn report_new(before: &[FileProblem], now: &[FileProblem]) {
     for problem in now.iter().filter(|problem| !before.contains(problem)) {
         tracing::warn!(%problem, "service file");

@@ -1,7 +1,7 @@
-//! When to look at the folder: inotify's events, debounced, and every second in any case.
+//! When to check the folder: on inotify's events, debounced, and every second in any case.
 //!
-//! The folder is watched and not the files, because editors and ConfigMaps replace files. The regular look finds
-//! what inotify does not tell: network file systems, changes behind symbolic links, a folder put in the other's place.
+//! The folder is watched, not the files, because editors and ConfigMaps replace files. The regular check finds changes
+//! that inotify does not report: network file systems, changes behind symbolic links, a replaced folder.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,21 +19,21 @@ use tokio::time::{self, Interval, MissedTickBehavior};
 
 use super::pending::{Dirty, Pending};
 
-/// How long it has to be quiet after an event, so that a change of many files is taken up as one.
+/// Debounce time after an event, so that a change of many files is read once.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long a folder that is never quiet waits at most.
+/// Maximum debounce time of a folder with constant events.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often the folder is looked at without an event.
+/// Interval between checks without an event.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Tells when the folder has to be read again.
+/// Reports when the folder must be read again.
 pub(super) struct Watcher {
     folder: PathBuf,
     shared: Arc<Shared>,
     inotify: Option<INotifyWatcher>,
     /// Device and inode of the folder that inotify watches.
     watched: Option<(u64, u64)>,
-    /// The folders below it that inotify watches.
+    /// The subfolders that inotify watches.
     below: BTreeSet<String>,
 }
 
@@ -44,7 +44,7 @@ struct Shared {
 }
 
 impl Watcher {
-    /// Starts watching. Without inotify (too many watches, say) only the regular looks remain.
+    /// Starts watching. Without inotify (too many watches, for example) only the regular checks remain.
     pub(super) fn new(folder: &Path) -> Self {
         let (pending, event) = Default::default();
         let shared = Arc::new(Shared { folder: folder.to_owned(), pending, event });
@@ -63,14 +63,14 @@ impl Watcher {
         watcher
     }
 
-    /// Watches the folder that is at the path now, if it is another than before.
+    /// Watches the folder that is at the path now, if it was replaced.
     fn follow(&mut self) {
         let Some(inotify) = &mut self.inotify else { return };
         let identity = std::fs::metadata(&self.folder).map(|metadata| (metadata.dev(), metadata.ino())).ok();
         if identity == self.watched {
             return;
         }
-        // The old watch may have ended by itself with its folder.
+        // The old watch may have ended with its folder.
         let _ = inotify.unwatch(&self.folder);
         self.watched = None;
         for name in std::mem::take(&mut self.below) {
@@ -87,7 +87,7 @@ impl Watcher {
         }
     }
 
-    /// Watches these folders below the folder, and no others. One that cannot be watched is looked at once a second.
+    /// Watches exactly these subfolders. One that cannot be watched is checked once a second.
     pub(super) fn follow_below(&mut self, folders: &BTreeSet<String>) {
         let Some(inotify) = &mut self.inotify else { return };
         for gone in self.below.difference(folders) {
@@ -101,7 +101,7 @@ impl Watcher {
             match inotify.watch(&self.folder.join(name), RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.below.insert(name.clone());
-                    // What came into it before it was watched told nobody.
+                    // Files created before the watch caused no event.
                     self.shared.pending.lock().look_at_everything();
                 }
                 Err(error) => tracing::debug!(%error, folder = name, "not watched by inotify"),
@@ -109,8 +109,7 @@ impl Watcher {
         }
     }
 
-    /// Waits for the next reason to look, and says what to read. May be dropped while it waits: what is pending
-    /// stays so.
+    /// Waits for the next reason to check, and returns what to read. Cancel-safe: pending changes stay pending.
     pub(super) async fn next(&mut self, look: &mut Interval) -> Dirty {
         if !self.has_pending() {
             tokio::select! {
@@ -128,21 +127,21 @@ impl Watcher {
         self.shared.pending.lock().is_waiting()
     }
 
-    /// Waits until no event has come for a while.
+    /// Waits until no event has come for the debounce time.
     async fn settle(&self) {
         let settled = async { while time::timeout(QUIET, self.shared.event.notified()).await.is_ok() {} };
-        // A folder that is never quiet is read as it is.
+        // A folder with constant events is read as it is.
         let _ = time::timeout(PATIENCE, settled).await;
     }
 }
 
-/// Whether there is room for a thread: notify takes no notice where it gets none, and panics when it is used.
+/// Checks that a thread can be started: notify does not report a failed start, and panics later.
 fn has_thread() -> notify::Result<()> {
     let thread = thread::Builder::new().name("weir-inotify".to_owned()).spawn(|| ());
     thread.map(drop).map_err(notify::Error::io)
 }
 
-/// The rhythm of looks without an event.
+/// The timer for checks without an event.
 pub(super) fn look() -> Interval {
     let mut look = time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -150,7 +149,7 @@ pub(super) fn look() -> Interval {
 }
 
 impl Shared {
-    /// Takes an event down; runs on inotify's thread.
+    /// Records an event; runs on inotify's thread.
     fn handle(&self, event: notify::Result<Event>) {
         let mut pending = self.pending.lock();
         match event {
@@ -170,7 +169,7 @@ impl Shared {
     }
 }
 
-/// Notes an event; whether it is a reason to look. Opening a file to read it, as we do, is none.
+/// Records an event; returns whether it requires a check. Opening a file for reading, as weir does, does not.
 fn note(pending: &mut Pending, folder: &Path, event: Event) -> bool {
     let names =
         event.paths.iter().filter_map(|path| path.strip_prefix(folder).ok()?.to_str()).map(str::to_owned);
@@ -180,7 +179,7 @@ fn note(pending: &mut Pending, folder: &Path, event: Event) -> bool {
         | EventKind::Remove(_)
         | EventKind::Modify(ModifyKind::Name(_) | ModifyKind::Metadata(_)) => {
             for name in names {
-                // The link that a ConfigMap's files lead through: with it, all of them are others.
+                // The link through which a ConfigMap's files are reached: when it changes, all of them change.
                 if name == "..data" {
                     pending.look_at_everything();
                 }
@@ -197,7 +196,7 @@ fn note(pending: &mut Pending, folder: &Path, event: Event) -> bool {
     }
 }
 
-/// The folder, absolute, so that a later change of the working directory does not matter.
+/// The folder's absolute path, so that a later change of the working directory does not matter.
 pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
     std::path::absolute(path)
 }

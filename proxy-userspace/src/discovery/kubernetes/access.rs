@@ -1,4 +1,4 @@
-//! The way to the API server: where it is and who weir is.
+//! Access to the API server: its address and weir's credentials.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,18 +12,18 @@ use super::detour::Detour;
 use super::failure::{Failure, chain};
 use crate::config::Kubernetes;
 
-/// Failures to reach the server in a row after which the way is looked up anew.
+/// Consecutive failures to reach the server after which the client is created again.
 const UNREACHED: u32 = 10;
 
-/// A client, made when it is first needed and again when it is not good any more.
+/// A client, created when first needed and again when it no longer works.
 pub(super) struct Access {
     settings: Kubernetes,
     detour: Arc<Detour>,
-    /// Held while a client is made: all followers need one at the same moment, and one is enough.
+    /// Locked while a client is created: all followers need one at the same moment, and one is enough.
     client: Mutex<Option<Client>>,
-    /// Failures to reach the server since it last was reached, of all followers.
+    /// Failures of all followers to reach the server since it was last reached.
     unreached: AtomicU32,
-    /// Whether it was said that `context` means nothing here.
+    /// Whether the warning that `context` has no effect here was logged.
     warned: AtomicBool,
 }
 
@@ -55,13 +55,13 @@ impl Access {
         Ok(client)
     }
 
-    /// The server was reached.
+    /// Records that the server was reached.
     pub(super) fn reached(&self) {
         self.unreached.store(0, Ordering::Relaxed);
     }
 
-    /// After a failure that another way to the server may help against, makes the next client anew: the kubeconfig may have
-    /// another address by now, and other credentials.
+    /// After a failure that new settings may cure, the next client is created again: the kubeconfig may have another
+    /// address by now, and other credentials.
     pub(super) async fn failed(&self, failure: &Failure) {
         let anew = match failure {
             Failure::Unauthorized(_) | Failure::Misconfigured(_) => true,
@@ -107,7 +107,7 @@ impl Access {
         }
     }
 
-    /// What a kubeconfig says, or what is wrong with it.
+    /// The configuration from a kubeconfig, or what is wrong with it.
     async fn of_file(&self, file: Result<Kubeconfig, KubeconfigError>) -> Result<Config, String> {
         let file = file.map_err(|error| chain(&error))?;
         let context = self.settings.context.clone();
@@ -119,7 +119,7 @@ impl Access {
     }
 }
 
-/// The proxy that the kubeconfig's cluster wants to be asked by. What the environment says is not for weir.
+/// The proxy that the kubeconfig sets for the cluster. Proxy variables of the environment are ignored.
 fn proxy<'f>(file: &'f Kubeconfig, context: Option<&str>) -> Option<&'f str> {
     let context = context.or(file.current_context.as_deref())?;
     let context = file.contexts.iter().find(|it| it.name == context)?.context.as_ref()?;
@@ -127,7 +127,7 @@ fn proxy<'f>(file: &'f Kubeconfig, context: Option<&str>) -> Option<&'f str> {
     cluster.proxy_url.as_deref().filter(|url| !url.is_empty())
 }
 
-/// This node's name: configured, told by the downward API, or the host's.
+/// This node's name: configured, from the downward API, or the host name.
 pub fn node_name(settings: &Kubernetes) -> String {
     let configured = settings.node.clone();
     let told = || std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
@@ -135,7 +135,7 @@ pub fn node_name(settings: &Kubernetes) -> String {
     configured.or_else(told).or_else(|| host().ok()).unwrap_or_default()
 }
 
-/// What to say of a node name that leads to no node.
+/// The message about a node name that matches no node.
 pub(super) fn misnamed(node: &str) -> String {
     let wrong = match node {
         "" => "this node's name is not known".to_owned(),

@@ -1,4 +1,4 @@
-//! One exchange with an API server: a page of a list, or the lines of a watch.
+//! One call of an API server: a page of a list, or the lines of a watch.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -15,19 +15,19 @@ use tokio::time::timeout;
 
 use super::failure::{Failure, chain, text};
 
-/// The longest page that is read: 500 objects of 256 KiB would be, which no cluster has.
+/// Maximum page size: 500 objects of 256 KiB would fit, which no cluster has.
 const PAGE_BYTES: usize = 128 << 20;
-/// The longest line of a watch, one event: an object is at most 1.5 MiB in etcd.
+/// Maximum size of a watch line, which is one event: an object is at most 1.5 MiB in etcd.
 const LINE_BYTES: usize = 8 << 20;
-/// What is read of an answer that is no success.
+/// Maximum size read of an error response.
 const REFUSAL_BYTES: usize = 64 << 10;
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page<'a> {
     pub(super) metadata: ListMetadata,
-    /// Each by itself, so that one that makes no sense does not take the others along; and still as text, for as values all
-    /// of them together take ten times the memory.
+    /// Each item separately, so that an invalid one does not affect the others. They stay text: as parsed values they
+    /// all together would take ten times the memory.
     #[serde(borrow, default)]
     pub(super) items: Option<Vec<&'a RawValue>>,
 }
@@ -38,7 +38,7 @@ pub(super) struct ListMetadata {
     pub(super) resource_version: String,
     #[serde(default, rename = "continue")]
     pub(super) next: Option<String>,
-    /// How many objects the next pages have, where the server says so.
+    /// How many objects the next pages have, if the server reports it.
     #[serde(default)]
     pub(super) remaining_item_count: Option<usize>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Event {
     pub(super) object: Value,
 }
 
-/// Sends a request and takes the head of its answer, which has to be a success.
+/// Sends a request and receives the response head; a status other than success is an error.
 pub(super) async fn send(
     client: &Client,
     request: Request<Body>,
@@ -64,12 +64,12 @@ pub(super) async fn send(
         return Ok(answer);
     }
     let (head, body) = answer.into_parts();
-    // The reason is a courtesy: without it the status has to do.
+    // The reason is optional: without it the status must be enough.
     let body = read(body, REFUSAL_BYTES, patience).await.unwrap_or_default();
     Err(Failure::of_answer(head.status, &head.headers, &body))
 }
 
-/// Reads the text of a page to its end.
+/// Reads the whole text of a page.
 pub(super) async fn page(
     client: &Client,
     request: Request<Body>,
@@ -80,7 +80,7 @@ pub(super) async fn page(
 }
 
 impl<'a> Page<'a> {
-    /// The page that `body` is the text of.
+    /// Parses the page in `body`.
     pub(super) fn from_body(body: &'a [u8]) -> Result<Self, Failure> {
         serde_json::from_slice(body).map_err(|error| Failure::Garbage(format!("no list: {error}")))
     }
@@ -104,7 +104,7 @@ async fn read(mut body: Body, most: usize, patience: Duration) -> Result<BytesMu
 pub(super) struct Lines {
     body: Body,
     buffer: BytesMut,
-    /// What has been searched for the end of a line already.
+    /// Bytes already searched for the end of a line.
     searched: usize,
 }
 
@@ -113,7 +113,7 @@ impl Lines {
         Self { body: answer.into_body(), buffer: BytesMut::new(), searched: 0 }
     }
 
-    /// The next event; nothing when the server has ended the watch. What is left of a line that was cut is no event.
+    /// The next event; `None` when the server has ended the watch. An incomplete last line is ignored.
     pub(super) async fn next(&mut self, patience: Duration) -> Result<Option<Event>, Failure> {
         loop {
             while let Some(line) = self.line() {
@@ -149,7 +149,7 @@ impl Lines {
 
 fn event(line: &[u8]) -> Result<Event, Failure> {
     serde_json::from_slice(line).map_err(|error| {
-        // A server, or what is in front of it, may end a watch with a bare Status.
+        // A server, or a proxy in front of it, may end a watch with a bare Status.
         match serde_json::from_slice::<Value>(line) {
             Ok(object) if object.get("kind").and_then(Value::as_str) == Some("Status") => {
                 Failure::of_event(object)
@@ -163,7 +163,7 @@ fn lossy(line: &[u8]) -> String {
     String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 fn no_answer(error: kube::Error) -> Failure {
     match error {
         kube::Error::Auth(error) => Failure::Misconfigured(chain(&error)),
@@ -172,13 +172,13 @@ fn no_answer(error: kube::Error) -> Failure {
     }
 }
 
-/// Why an answer is not whole.
+/// Why a response is incomplete.
 fn unreachable(error: kube::Error) -> Failure {
     Failure::Unreachable(chain(&error))
 }
 
-/// Whether nobody is there to speak to, by what the network says, or because nothing came of connecting in time. What a
-/// server does before TLS comes to nothing, or closes what it took, is more than that.
+/// Whether nothing listens there, by the network's error or because connecting timed out. A failed TLS handshake or a
+/// connection that is closed after accept is more than that.
 fn is_absence(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -196,14 +196,14 @@ fn is_absence(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// What tells an object from others, of what may be anything.
+/// An object's identity, read from arbitrary JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Its name, or nothing.
+    /// Its name, or empty.
     pub(super) name: String,
     /// Its namespace, if it is in one.
     pub(super) namespace: Option<String>,
-    /// Its version, as a number where it is one.
+    /// Its version, as a number if it is one.
     pub(super) version: Option<String>,
 }
 

@@ -1,10 +1,10 @@
-//! The client that calls the API server: kube-rs's parts (TLS, credentials) on a connection that notices its own end.
+//! The API server's client: kube-rs's parts (TLS, credentials) on a connection that detects a dead peer.
 //!
-//! A watch only listens, so nothing that it sends tells it that its server is gone when a machine loses power or a load
-//! balancer forgets the connection. Keep-alives of TCP do, long before `silence` would. kube-rs's own client has none, takes
-//! a proxy from the environment (weir may well be that proxy), and logs each failure as an error.
+//! A watch only receives, so nothing it sends reveals that the server is gone after a power loss, or that a load
+//! balancer dropped the connection. TCP keep-alive does, long before `silence` would. kube-rs's own client has none,
+//! uses a proxy from the environment (which may be weir itself), and logs each failure as an error.
 //!
-//! HTTP/1.1, so a connection for each watch: kube-rs offers no HTTP/2 by ALPN.
+//! HTTP/1.1, so one connection per watch: kube-rs does not offer HTTP/2 by ALPN.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +21,15 @@ use tower::util::MapErr;
 use super::detour::{Detour, Reach};
 use crate::config::Kubernetes;
 
-/// Unanswered keep-alives after which a connection is given up.
+/// Unanswered keep-alive probes after which a connection is closed.
 const UNANSWERED: u32 = 3;
 
-/// A client of the server that `config` leads to. It may run a credential plugin, which takes what time it likes: not for a
-/// thread that has other things to do.
+/// Creates a client of the server in `config`. It may run a credential plugin, which may block for any time: do not
+/// call it on a thread with other work.
 ///
 /// # Errors
 ///
-/// A certificate makes no sense, or the plugin fails.
+/// A certificate is invalid, or the plugin fails.
 pub(super) fn client(config: &Config, settings: &Kubernetes, detour: Arc<Detour>) -> kube::Result<Client> {
     let reach = Reach::new(tcp(settings.read_timeout), detour, settings.connect_timeout);
     let connector = config.rustls_https_connector_with_connector(reach)?;
@@ -47,8 +47,8 @@ pub(super) fn client(config: &Config, settings: &Kubernetes, detour: Arc<Detour>
     })
 }
 
-/// Connections that are given up twice `read_timeout` after the last sign of life, in whole seconds: a first keep-alive
-/// after one, the others within the second.
+/// Connections are closed twice `read_timeout` after the last received packet, in whole seconds: the first keep-alive
+/// probe is sent after one `read_timeout`, the others within the second.
 fn tcp(read_timeout: Duration) -> HttpConnector {
     let second = Duration::from_secs(1);
     let mut tcp = HttpConnector::new();

@@ -1,12 +1,13 @@
-//! The way to the API server while its Service's address leads nowhere: the endpoints that the Service was last known to have.
+//! A fallback to the API server while its Service's address does not work: the last known endpoints of that Service.
 //!
-//! In a cluster the server is asked by the address of the Service `default/kubernetes`, which kube-proxy or another has to
-//! serve. After an outage that can take most of a minute longer than the server itself. Its endpoints are in the catalog, so they
-//! are tried one after another once the Service's address has refused, or has not answered for a while; whatever connects first
-//! serves. TLS knows nothing of it: the certificate has to be the one of the address that is configured.
+//! In a cluster the server is reached at the address of the Service `default/kubernetes`, which kube-proxy or a
+//! replacement must implement. After an outage that can take most of a minute longer than the server itself. Its
+//! endpoints are in the catalog, so they are tried one after another once the Service's address has refused, or has not
+//! answered for a while; the first connection wins. TLS does not change: the certificate must match the configured
+//! address.
 //!
-//! Deliberately absent: a plain-text server (whoever has the address now would be given the token), a server that is not that
-//! Service, and anything kept over a restart.
+//! Deliberately absent: plain-text servers (a new owner of the address would get the token), servers that are not that
+//! Service, and any state kept over a restart.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -27,13 +28,13 @@ use tower::{BoxError, Service};
 use super::health::Health;
 use crate::domain::catalog::{Catalog, Condition, Namer, ServiceKey};
 
-/// Endpoints that are tried for one connection; a cluster has three or five of them.
+/// Maximum endpoints tried per connection; a cluster has three or five of them.
 const MOST: usize = 8;
 
-/// Of the time that connecting may take, the part after which the next address is tried beside those before.
+/// The fraction of the connect timeout after which the next address is tried in parallel.
 const HEAD_START: u32 = 6;
 
-/// The names of the Service, but for its cluster's domain.
+/// The names of the Service, without the cluster domain.
 const NAMES: [&str; 3] = ["kubernetes.default.svc", "kubernetes.default", "kubernetes"];
 
 /// What is known of the API server's Service.
@@ -45,11 +46,11 @@ pub(super) struct Detour {
     health: Arc<Health>,
 }
 
-/// The Service, as it was last told.
+/// The Service, as last reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
     addresses: Vec<IpAddr>,
-    /// Its ports, each with the endpoints that it last had.
+    /// Its ports, each with its last endpoints.
     ports: Vec<(u16, Vec<SocketAddr>)>,
 }
 
@@ -58,8 +59,8 @@ impl Detour {
         Self { health, ..Self::default() }
     }
 
-    /// Takes up what the catalog says of the Service. A port without endpoints keeps those that it had: the server that says
-    /// so may be the last of them.
+    /// Takes the Service from the catalog. A port without endpoints keeps its previous ones: the server that reports
+    /// none may be the last of them.
     pub(super) fn follow(&self, catalog: &Catalog) {
         let key = ServiceKey { namer: Namer::K8s, namespace: "default".into(), name: "kubernetes".into() };
         let Some(service) = catalog.services.get(&key) else { return };
@@ -72,7 +73,7 @@ impl Detour {
             .map(|port| {
                 let mut endpoints: Vec<(Condition, SocketAddr)> =
                     port.endpoints.iter().map(|it| (it.condition, it.address)).collect();
-                // Those that take traffic first.
+                // Ready endpoints first.
                 endpoints.sort_unstable();
                 let endpoints: Vec<_> = endpoints.into_iter().map(|(_, address)| address).collect();
                 let kept =
@@ -83,7 +84,7 @@ impl Detour {
             .collect();
     }
 
-    /// The endpoints of the server at `server`; none unless that is the Service, by TLS.
+    /// The endpoints of the server at `server`; none unless it is the Service, with TLS.
     pub(super) fn endpoints(&self, server: &Uri) -> Vec<SocketAddr> {
         let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let known = self.known.lock();
@@ -99,7 +100,7 @@ impl Detour {
         port.map_or_else(Vec::new, |(_, endpoints)| endpoints.iter().copied().take(MOST).collect())
     }
 
-    /// A connection was made: to this endpoint, or by the configured address. The log has each change once.
+    /// Records a connection: to this endpoint, or to the configured address. Logs each change once.
     fn connected(&self, endpoint: Option<SocketAddr>) {
         let before = self.taken.swap(endpoint.is_some(), Ordering::Relaxed);
         match endpoint {
@@ -115,7 +116,7 @@ impl Detour {
     }
 }
 
-/// `kubernetes.default.svc`, and that below any cluster's domain.
+/// Whether this is `kubernetes.default.svc`, with or without a cluster domain.
 fn is_its_name(host: &str) -> bool {
     let below = |name: &str| {
         host.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
@@ -124,23 +125,23 @@ fn is_its_name(host: &str) -> bool {
     NAMES.into_iter().any(below)
 }
 
-/// Connects by TCP: to the address that is asked for, and to the Service's endpoints where that leads nowhere.
+/// Connects by TCP: to the requested address, and to the Service's endpoints if that fails.
 #[derive(Clone)]
 pub(super) struct Reach {
     tcp: HttpConnector,
     detour: Arc<Detour>,
-    /// How long an address is waited for before the next is tried.
+    /// How long to wait for an address before the next is tried.
     head_start: Duration,
 }
 
 impl Reach {
-    /// For connections that may take `connect_timeout`, which is watched over by whoever uses this.
+    /// For connections with this `connect_timeout`, which the caller enforces.
     pub(super) fn new(tcp: HttpConnector, detour: Arc<Detour>, connect_timeout: Duration) -> Self {
         Self { tcp, detour, head_start: connect_timeout / HEAD_START }
     }
 }
 
-/// An established connection, or why there is none.
+/// An established connection, or the error.
 type Connected = Result<TokioIo<TcpStream>, BoxError>;
 
 impl Service<Uri> for Reach {
@@ -158,7 +159,7 @@ impl Service<Uri> for Reach {
     }
 }
 
-/// The first connection that is made. When none is, the error is the one of the address that was asked for.
+/// The first connection that succeeds. If none does, returns the error of the requested address.
 async fn connect(
     tcp: HttpConnector,
     server: Uri,
@@ -192,9 +193,9 @@ async fn connect(
             },
             () = sleep(head_start), if endpoints.len() > 0 => {}
         }
-        // After a failure, or its head start, the next one's turn has come.
+        // After a failure, or its head start, try the next one.
         if let Some(endpoint) = endpoints.next() {
-            // `http`, since what is wanted is TCP alone.
+            // `http`, because only TCP is needed.
             let to = Uri::try_from(format!("http://{endpoint}/"));
             attempts.spawn(attempt(to?, Some(endpoint)));
         }

@@ -1,4 +1,4 @@
-//! Why an API server did not do what it was asked, and whose fault that is.
+//! Why a call of an API server failed.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use http::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Text of the server's that is kept.
+/// Maximum length of server text that is kept.
 const TEXT: usize = 300;
 
-/// A failed call, or a watch that ended otherwise than by its time.
+/// A failed call, or a watch that ended before its timeout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// 410: the history that was asked for is gone; only a new list helps.
+    /// 410: the requested history is gone; only a new list helps.
     Gone,
-    /// 401: the server does not know who asks.
+    /// 401: the server rejects the credentials.
     Unauthorized(String),
-    /// 403: who asks may not.
+    /// 403: weir lacks permission.
     Forbidden(String),
-    /// 429, with how long to wait where that is said, or 503 that says it.
+    /// 429, with Retry-After if present, or 503 with Retry-After.
     Throttled(Option<Duration>),
-    /// Any other answer that is none.
+    /// Any other error response.
     Refused(String),
-    /// Nobody is there to speak to, so that trying cost the server nothing.
+    /// Nothing listens there, so the attempt cost the server nothing.
     Absent(String),
-    /// No connection that serves for anything, or it broke.
+    /// The connection is not usable, or it broke.
     Unreachable(String),
-    /// Nothing came for so long.
+    /// No data for this time.
     Silent(Duration),
-    /// What came is not what the API speaks.
+    /// The response is not valid for the API.
     Garbage(String),
-    /// No kubeconfig, no service account, a bad certificate file.
+    /// No kubeconfig, no service account, an invalid certificate file.
     Misconfigured(String),
-    /// There are more of them than the settings let weir follow: this many are the most.
+    /// More objects than the settings allow weir to follow: this many at most.
     TooMany(usize),
 }
 
@@ -75,7 +75,7 @@ impl Failure {
         "too_many",
     ];
 
-    /// Its place in [`KINDS`](Self::KINDS).
+    /// Its index in [`KINDS`](Self::KINDS).
     pub fn kind(&self) -> usize {
         match self {
             Self::Gone => 0,
@@ -91,7 +91,7 @@ impl Failure {
         }
     }
 
-    /// What happened, without what the server or the system says of it: for whoever may not know that.
+    /// What happened, without texts from the server or the system: for clients that may not see those.
     pub fn brief(&self) -> &'static str {
         match self {
             Self::Gone => "its history has moved on (410)",
@@ -107,14 +107,14 @@ impl Failure {
         }
     }
 
-    /// What an answer that is no success means; `body` is mostly a `Status`.
+    /// The meaning of an error response; `body` is usually a `Status`.
     pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let told: Status = serde_json::from_slice(body).unwrap_or_default();
         let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
         Self::from_status(status.as_u16(), told, seconds.map(Duration::from_secs))
     }
 
-    /// What the object of an event of type `ERROR` means.
+    /// The meaning of the object in an event of type `ERROR`.
     pub(super) fn of_event(object: Value) -> Self {
         let told: Status = serde_json::from_value(object).unwrap_or_default();
         let code = told.code.unwrap_or(500);
@@ -133,7 +133,7 @@ impl Failure {
             403 => Self::Forbidden(message),
             429 => Self::Throttled(retry_after),
             503 if retry_after.is_some() => Self::Throttled(retry_after),
-            // A restored etcd is younger than what is remembered of it.
+            // A restored etcd has older versions than weir has seen.
             _ if details.causes.iter().flatten().any(too_large) => Self::Gone,
             _ if reason == "Expired" || reason == "Gone" => Self::Gone,
             _ => Self::Refused(format!("{code}: {message}")),

@@ -16,37 +16,37 @@ use super::pace::{End, Pace, Step};
 use super::resource::{Object, Resource, Sensible};
 use crate::config::Kubernetes;
 
-/// How long a server may keep a watch, in seconds. A quarter less at random: they would all end together.
+/// Maximum duration of a watch, in seconds. Reduced by up to a quarter at random, so that they do not all end together.
 const WATCH_SECONDS: u64 = 360;
 
-/// Pages of a list; more than any cluster has, and an end for a server that never comes to one.
+/// Maximum pages of a list; more than any cluster has. Bounds a server that never ends a list.
 const PAGES: usize = 10_000;
 
-/// What is told of a resource.
+/// Updates of a resource.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A list begins, its first page being here. One that breaks off is begun again, without a word between.
+    /// A list begins; its first page has arrived. One that fails is begun again, without a message in between.
     Begin(Resource),
-    /// An object is there, or is another now.
+    /// An object is new or has changed.
     Set(Box<Object>),
-    /// An object is there and makes no sense: what was known of it stays.
+    /// An object exists but is invalid: its last state stays.
     Senseless(Resource, Name),
-    /// An object is gone.
+    /// An object was deleted.
     Gone(Resource, Name),
-    /// The list is complete: what it did not have is gone.
+    /// The list is complete: objects not in it are gone.
     Complete(Resource),
-    /// It may not be listed, so nobody need wait for it.
+    /// weir may not list it, so nothing needs to wait for it.
     Denied(Resource),
 }
 
-/// What an object is called: its namespace, empty for those of the whole cluster, and its name.
+/// An object's name: its namespace, empty for cluster-scoped objects, and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Name {
     pub(super) namespace: Arc<str>,
     pub(super) name: Arc<str>,
 }
 
-/// What follows a resource.
+/// Follows one resource.
 pub(super) struct Follower {
     pub(super) resource: Resource,
     pub(super) settings: Arc<Kubernetes>,
@@ -56,15 +56,15 @@ pub(super) struct Follower {
     pub(super) news: mpsc::Sender<News>,
 }
 
-/// Nobody takes the news any more.
+/// The receiver of the news is gone.
 #[derive(Debug)]
 pub(super) struct Unheard;
 
-/// How a step ended, unless nobody cares.
+/// How a step ended, unless the receiver is gone.
 type Ended = Result<End, Unheard>;
 
 impl Follower {
-    /// Follows the resource until nobody takes the news.
+    /// Follows the resource until the receiver is gone.
     pub(super) async fn run(self) {
         let mut rng = fastrand::Rng::new();
         let mut pace = Pace::default();
@@ -95,7 +95,7 @@ impl Follower {
         self.health.counts(self.resource).lists.inc();
         let listed = self.pages().await?;
         if matches!(listed, Err(Failure::TooMany(_))) {
-            // None of them is known from now on.
+            // From now on none of them is known.
             self.tell(News::Begin(self.resource)).await?;
             self.tell(News::Complete(self.resource)).await?;
         }
@@ -109,7 +109,7 @@ impl Follower {
         }
     }
 
-    /// Every page of a list, and the version it is of.
+    /// Reads every page of a list; returns the list's version.
     async fn pages(&self) -> Result<Result<String, Failure>, Unheard> {
         let mut from: Option<String> = None;
         let mut senseless = Vec::new();
@@ -127,7 +127,7 @@ impl Follower {
             self.access.reached();
             self.health.contact(self.resource);
             if from.is_none() {
-                // Not before: a server may take long to begin, and meanwhile everything is as it was.
+                // Not earlier: a server may take long to begin, and until then the known state holds.
                 self.tell(News::Begin(self.resource)).await?;
             }
             let items = items.unwrap_or_default();
@@ -138,7 +138,7 @@ impl Follower {
                 return Ok(Err(Failure::TooMany(most)));
             }
             for item in items {
-                // Numbers that are none are all that is found only now.
+                // Invalid numbers are the only errors found only here.
                 let item = serde_json::from_str(item.get()).unwrap_or_default();
                 if let Some(name) = self.set(item).await? {
                     senseless.push(name);
@@ -155,7 +155,7 @@ impl Follower {
         Ok(Err(Failure::Garbage(format!("a list of more than {PAGES} pages"))))
     }
 
-    /// How many objects are followed at most, if there is a bound.
+    /// Maximum number of objects to follow, if bounded.
     fn most(&self) -> Option<usize> {
         (self.resource == Resource::Nodes).then_some(self.settings.nodes)
     }
@@ -183,8 +183,8 @@ impl Follower {
         let (why, asked) = loop {
             match lines.next(patience).await {
                 Ok(None) => break (None, asked),
-                // No trouble yet: servers promise no bookmarks, and one that has seen no change of a resource since it
-                // started sends none.
+                // Not necessarily a failure: servers guarantee no bookmarks, and one that has seen no change of a
+                // resource since it started sends none.
                 Err(Failure::Silent(_)) => break (self.why_silent(&at).await, begun.elapsed()),
                 Ok(Some(event)) => {
                     self.health.contact(self.resource);
@@ -204,8 +204,8 @@ impl Follower {
         call::send(&client, request, self.settings.read_timeout).await.map(Lines::from_response)
     }
 
-    /// Why nothing is heard of a watch, unless nothing happens: the server does not answer, or was restored from a backup, and
-    /// waits without a word until its versions get to the watch's again.
+    /// Why a watch is silent, unless nothing happens: the server does not answer, or was restored from a backup and
+    /// sends nothing until its versions reach the watch's again.
     async fn why_silent(&self, at: &At) -> Option<Failure> {
         let body = match self.page(self.resource.probe(&self.node)).await {
             Ok(body) => body,
@@ -218,7 +218,7 @@ impl Follower {
         }
     }
 
-    /// Takes an event in.
+    /// Processes an event.
     async fn event(&self, event: Event, at: &mut At) -> Result<Result<(), Failure>, Unheard> {
         self.health.counts(self.resource).events.inc();
         let head = Head::from_object(&event.object);
@@ -244,7 +244,7 @@ impl Follower {
         Ok(Ok(()))
     }
 
-    /// Tells of an object; its name if something is wrong with it.
+    /// Sends an object; returns its name if something is wrong with it.
     async fn set(&self, object: Value) -> Result<Option<String>, Unheard> {
         let name = Name::from_head(&Head::from_object(&object));
         let shown = name.to_string();
@@ -272,21 +272,21 @@ impl Follower {
     }
 }
 
-/// How far a watch has got.
+/// The progress of a watch.
 struct At {
     version: String,
-    /// The version as the number it is on every server there is; opaque ones are not compared.
+    /// The version as a number, which it is on every known server; opaque versions are not compared.
     number: Option<u64>,
 }
 
 impl At {
-    /// Whether it got further than a server whose newest version is this.
+    /// Whether it is ahead of a server whose newest version is this.
     fn is_after(&self, newest: &str) -> bool {
         matches!((self.number, newest.parse::<u64>().ok()), (Some(at), Some(newest)) if newest < at)
     }
 
-    /// Takes note of an event's version. Events come in the order of their versions; when one does not, what came before
-    /// it may have been lost or be out of date, and only a list can tell.
+    /// Records an event's version. Events arrive in version order; if one does not, earlier ones may be lost or out of
+    /// date, and only a list can tell.
     fn advance(&mut self, version: Option<&str>) -> Result<(), Failure> {
         let Some(version) = version else {
             return Err(Failure::Garbage("an object without a resourceVersion".to_owned()));

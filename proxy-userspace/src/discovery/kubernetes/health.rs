@@ -1,4 +1,4 @@
-//! How discovery is doing: for readiness, the admin and metrics.
+//! The state of discovery: for readiness, the admin and metrics.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,16 +10,16 @@ use super::failure::Failure;
 use super::resource::Resource;
 use crate::telemetry::Counter;
 
-/// Ignored objects that are named; beyond that they are only counted.
+/// Maximum number of ignored objects that are named; more are only counted.
 const NAMED: usize = 100;
 
-/// What is known of the API server and of what it told.
+/// The state of the connection to the API server, and of its resources.
 #[derive(Debug)]
 pub struct Health {
     resources: [Mutex<Status>; Resource::ALL.len()],
-    /// Counts for each resource.
+    /// Counters per resource.
     pub counts: [Counts; Resource::ALL.len()],
-    /// Connections that were made to an endpoint of the API server, because its Service did not answer.
+    /// Connections made to an endpoint of the API server because its Service did not answer.
     pub by_endpoint: Counter,
     problems: Mutex<BTreeMap<(Resource, String), String>>,
     /// What is wrong with this node's name.
@@ -27,43 +27,43 @@ pub struct Health {
     changed: watch::Sender<()>,
 }
 
-/// How a resource is doing.
+/// The state of a resource.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// What is being done.
+    /// The current activity.
     pub state: State,
-    /// Whether a list was ever complete and what it made was told of.
+    /// Whether a list was ever complete and its result published.
     pub known: bool,
-    /// When the server last said anything about it.
+    /// When the server last responded for it.
     pub contact: Option<Instant>,
-    /// The last trouble, until it is over.
+    /// The last failure, until a success.
     pub failure: Option<Failure>,
 }
 
-/// What is being done about a resource.
+/// The current activity for a resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Its first list is to come.
+    /// Before its first list.
     #[default]
     Waiting,
     /// Its list is being read.
     Listing,
     /// Its changes are being read.
     Watching,
-    /// After trouble, the next try is to come.
+    /// Waiting to retry after a failure.
     Pausing,
 }
 
-/// What happened to a resource.
+/// Counters of a resource.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Lists that were begun.
+    /// Lists started.
     pub lists: Counter,
-    /// Watches that were begun.
+    /// Watches started.
     pub watches: Counter,
     /// Events of watches, bookmarks included.
     pub events: Counter,
-    /// Objects that made no sense, and endpoints of slices.
+    /// Invalid objects, and invalid endpoints of slices.
     pub ignored: Counter,
     /// Failures, by [`Failure::KINDS`].
     pub failures: [Counter; Failure::KINDS.len()],
@@ -98,22 +98,22 @@ impl Default for Health {
 }
 
 impl Health {
-    /// How `resource` is doing.
+    /// The state of `resource`.
     pub fn status(&self, resource: Resource) -> Status {
         self.resources[resource.index()].lock().clone()
     }
 
-    /// Tells of changes of [`waits_for`](Self::waits_for) and [`off`](Self::off).
+    /// A receiver for changes of [`waits_for`](Self::waits_for) and [`off`](Self::off).
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// What weir is not ready without, and why it is not there; nothing once it was known.
+    /// What weir still needs to become ready, and why it is missing; `None` once it was known.
     pub fn waits_for(&self) -> Option<String> {
         self.waits(ToString::to_string)
     }
 
-    /// The same in weir's own words, without what the server says.
+    /// The same without texts from the server.
     pub fn waits_for_in_brief(&self) -> Option<String> {
         self.waits(|failure| failure.brief().to_owned())
     }
@@ -135,7 +135,7 @@ impl Health {
         (!waits.is_empty()).then(|| waits.join("; "))
     }
 
-    /// Whether some of that could not be had when it was last tried.
+    /// Whether the last attempt to get some of that failed.
     pub fn is_failing(&self) -> bool {
         Resource::ALL.into_iter().filter(|it| it.is_needed()).any(|resource| {
             let Status { known, failure, .. } = self.status(resource);
@@ -143,7 +143,7 @@ impl Health {
         })
     }
 
-    /// What is off for want of permission, or because the node's name leads to no node.
+    /// What is disabled for lack of permission, or because the node's name matches no node.
     pub fn off(&self) -> Option<String> {
         let off = Resource::ALL.into_iter().filter_map(|resource| match self.status(resource).failure {
             Some(failure @ Failure::Forbidden(_)) => {
@@ -155,7 +155,7 @@ impl Health {
         (!off.is_empty()).then(|| off.join("; "))
     }
 
-    /// The objects that have something wrong with them now, and why.
+    /// The objects with a problem now, and the reason.
     pub fn problems(&self) -> Vec<String> {
         let problems = self.problems.lock();
         problems.iter().map(|((resource, name), why)| format!("{resource} {name}: {why}")).collect()
@@ -165,7 +165,7 @@ impl Health {
         &self.counts[resource.index()]
     }
 
-    /// The server said something.
+    /// Records a response of the server.
     pub(super) fn contact(&self, resource: Resource) {
         self.resources[resource.index()].lock().contact = Some(Instant::now());
     }
@@ -174,7 +174,7 @@ impl Health {
         self.resources[resource.index()].lock().state = state;
     }
 
-    /// A step went well.
+    /// Records a successful step.
     pub(super) fn well(&self, resource: Resource, state: State) {
         {
             let mut status = self.resources[resource.index()].lock();
@@ -187,7 +187,7 @@ impl Health {
         self.changed.send_replace(());
     }
 
-    /// The node is there, or there is this wrong with its name. The log has it once.
+    /// Sets or clears the problem with the node's name. Logged once.
     pub(super) fn names_node(&self, wrong: Option<String>) {
         let before = std::mem::replace(&mut *self.misnamed.lock(), wrong.clone());
         if before == wrong {
@@ -200,7 +200,7 @@ impl Health {
         self.changed.send_replace(());
     }
 
-    /// What the resource's list made was told of.
+    /// Records that the result of the resource's list was published.
     pub(super) fn known(&self, resource: Resource) {
         let new = !std::mem::replace(&mut self.resources[resource.index()].lock().known, true);
         if new {
@@ -208,7 +208,7 @@ impl Health {
         }
     }
 
-    /// A step failed. The log has each trouble once.
+    /// Records a failed step. Each failure is logged once.
     pub(super) fn failed(&self, resource: Resource, failure: &Failure) {
         self.counts(resource).failures[failure.kind()].inc();
         if *failure == Failure::Gone {
@@ -231,13 +231,13 @@ impl Health {
         self.changed.send_replace(());
     }
 
-    /// An object makes no sense and is ignored.
+    /// Records that an object is invalid and ignored.
     pub(super) fn ignore(&self, resource: Resource, name: String, why: &str) {
         self.counts(resource).ignored.inc();
         self.report(resource, name, format!("ignored: {why}"));
     }
 
-    /// Something is wrong with an object; the log has each once.
+    /// Records a problem with an object; each is logged once.
     pub(super) fn report(&self, resource: Resource, name: String, why: String) {
         let mut problems = self.problems.lock();
         let full = problems.len() >= NAMED;
@@ -249,7 +249,7 @@ impl Health {
         problems.insert(key, why);
     }
 
-    /// An object is well, or gone.
+    /// Clears the problem of an object that is valid or gone.
     pub(super) fn heed(&self, resource: Resource, name: &str) {
         let mut problems = self.problems.lock();
         if !problems.is_empty() {
@@ -257,7 +257,7 @@ impl Health {
         }
     }
 
-    /// A new list begins: what it does not name is gone.
+    /// At the start of a new list: drops problems of objects that are not in it.
     pub(super) fn keep_problems(&self, resource: Resource, named: &[String]) {
         self.problems.lock().retain(|(of, name), _| *of != resource || named.contains(name));
     }

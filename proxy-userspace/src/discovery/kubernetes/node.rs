@@ -1,4 +1,4 @@
-//! This node's pods and the namespaces' annotations, as they were last told.
+//! This node's pods and the namespaces' annotations, as last reported.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use super::follow::Name;
 use crate::discovery::objects::{NamespaceObject, PodObject};
 use crate::domain::pods::NodePods;
 
-/// What enrolment decides by.
+/// The input of enrolment.
 #[derive(Debug, Default)]
 pub(super) struct Node {
     node_pods: NodePods,
     /// The UID of each pod.
     uids: HashMap<Name, Arc<str>>,
-    /// What the lists that are being read had so far.
+    /// Objects in the unfinished lists so far.
     seen_pods: HashSet<Name>,
     seen_namespaces: HashSet<Arc<str>>,
     changed: bool,
@@ -24,7 +24,7 @@ impl Node {
         let (uid, pod) = object.resident();
         let name = Name { namespace: pod.namespace.clone(), name: pod.name.clone() };
         self.seen_pods.insert(name.clone());
-        // One of the same name that went before, its end unheard.
+        // A previous pod of the same name, whose deletion was not seen.
         if let Some(before) = self.uids.insert(name, uid.clone())
             && before != uid
         {
@@ -66,17 +66,17 @@ impl Node {
         self.changed |= self.node_pods.namespaces.remove(&name.name).is_some();
     }
 
-    /// A list of pods begins.
+    /// Starts a list of pods.
     pub(super) fn begin_pods(&mut self) {
         self.seen_pods.clear();
     }
 
-    /// A list of namespaces begins.
+    /// Starts a list of namespaces.
     pub(super) fn begin_namespaces(&mut self) {
         self.seen_namespaces.clear();
     }
 
-    /// A list of pods is complete: what it did not have is gone.
+    /// Ends a list of pods: those not in it are gone.
     pub(super) fn sweep_pods(&mut self) {
         let seen = std::mem::take(&mut self.seen_pods);
         let gone: Vec<_> = self.uids.keys().filter(|name| !seen.contains(name)).cloned().collect();
@@ -85,7 +85,7 @@ impl Node {
         }
     }
 
-    /// A list of namespaces is complete: what it did not have is gone.
+    /// Ends a list of namespaces: those not in it are gone.
     pub(super) fn sweep_namespaces(&mut self) {
         let seen = std::mem::take(&mut self.seen_namespaces);
         let before = self.node_pods.namespaces.len();
@@ -93,12 +93,12 @@ impl Node {
         self.changed |= self.node_pods.namespaces.len() != before;
     }
 
-    /// Whether anything differs since [`take`](Self::take).
+    /// Whether anything changed since [`take`](Self::take).
     pub(super) fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// What is known now.
+    /// Returns the current state.
     pub(super) fn take(&mut self) -> NodePods {
         self.changed = false;
         self.node_pods.known = true;

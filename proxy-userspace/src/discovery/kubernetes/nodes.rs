@@ -1,4 +1,4 @@
-//! The addresses of the cluster's nodes, as they were last told: as many as the settings allow.
+//! The addresses of the cluster's nodes, as last reported, up to the configured limit.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -12,9 +12,9 @@ use crate::discovery::objects::NodeObject;
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     addresses: HashMap<Arc<str>, SmallVec<[IpAddr; 2]>>,
-    /// Nodes that are kept at most.
+    /// Maximum number of nodes.
     most: usize,
-    /// What the list that is being read had so far.
+    /// Nodes in the unfinished list so far.
     seen: HashSet<Arc<str>>,
     changed: bool,
 }
@@ -25,7 +25,7 @@ impl Nodes {
         Self { most, ..Self::default() }
     }
 
-    /// Takes a node in, unless there are too many; whether it did.
+    /// Adds a node, unless there are too many; returns whether it did.
     pub(super) fn set(&mut self, object: &NodeObject) -> bool {
         let name: Arc<str> = object.metadata.name.as_str().into();
         let addresses = object.addresses().collect();
@@ -40,7 +40,7 @@ impl Nodes {
         true
     }
 
-    /// The node is there, whatever it says.
+    /// Records that the node exists, whatever its content.
     pub(super) fn keep(&mut self, name: &Arc<str>) {
         self.seen.insert(name.clone());
     }
@@ -49,24 +49,24 @@ impl Nodes {
         self.changed |= self.addresses.remove(name).is_some();
     }
 
-    /// A list begins.
+    /// Starts a list.
     pub(super) fn begin(&mut self) {
         self.seen.clear();
     }
 
-    /// A list is complete: what it did not have is gone, and what an earlier fold has told may be, too.
+    /// Ends a list: nodes not in it are gone, and so may be those published by an earlier fold.
     pub(super) fn sweep(&mut self) {
         let seen = std::mem::take(&mut self.seen);
         self.addresses.retain(|name, _| seen.contains(name));
         self.changed = true;
     }
 
-    /// Whether anything may differ since [`take`](Self::take).
+    /// Whether anything may have changed since [`take`](Self::take).
     pub(super) fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// Every address that is known now.
+    /// All known addresses.
     pub(super) fn take(&mut self) -> BTreeSet<IpAddr> {
         self.changed = false;
         self.addresses.values().flatten().copied().collect()

@@ -1,33 +1,34 @@
-//! What comes after a list or a watch, and how soon.
+//! What follows a list or a watch, and after which pause.
 //!
-//! A watch goes on from where it was, within 2 s of any trouble: kube-rs's own pauses grow to 30 s, and on a real cluster
-//! that left a node 20.7 s behind after an API server's short absence. A list costs the server much, so those that fail or
-//! come too often are spread over 30 s; but where nothing was ever listed, nothing is known to serve by, and a server that is
-//! not even there has no work with who looks for it, so that it is looked for as often as for a watch. Every pause is shortened by up to a half at random, so that nodes that lost the
-//! server at the same moment do not return together; those that a server sent away when it was asked to go return at
-//! any moment of 2 s.
+//! A watch resumes from its last version, within 2 s after any failure: kube-rs's own pauses grow to 30 s, and on a
+//! real cluster that left a node 20.7 s behind after a short outage of an API server. A list is expensive for the
+//! server, so lists that fail or repeat too often are spread over 30 s. But while nothing was ever listed, weir has
+//! nothing to serve by; and if nothing listens, an attempt costs the server nothing: it is repeated as often as for a
+//! watch. Every pause is shortened by up to half at random, so that nodes that lost the server at the same moment do
+//! not return together; those whose server is shutting down return spread over 2 s.
 
 use std::time::Duration;
 
 use super::failure::Failure;
 
-/// The first pause after trouble.
+/// The first pause after a failure.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest before a watch goes on.
+/// The longest pause before a watch resumes.
 const WATCH: Duration = Duration::from_secs(2);
-/// The longest before a list, and after a server asked for patience.
+/// The longest pause before a list, and after a server asked to slow down.
 const LIST: Duration = Duration::from_secs(30);
-/// The longest that a server's `Retry-After` is heeded.
+/// The longest `Retry-After` that is honoured.
 const ASKED: Duration = Duration::from_mins(1);
-/// The first pause after a refusal that only an administrator can end.
+/// The first pause after a failure that only an administrator can fix.
 const FORBIDDEN: Duration = Duration::from_secs(1);
-/// The pause after which is looked whether there are still too many to follow.
+/// The pause before checking again whether there are too many objects to follow.
 const RECOUNT: Duration = Duration::from_mins(15);
-/// Refusals of a watch in a row after which a list is tried: what is remembered may be what the server minds.
+/// Consecutive rejections of a watch after which a list is tried: the remembered version may be the cause.
 const REFUSALS: u32 = 3;
-/// A watch that ends so much before its time has ended by it: clocks differ, and a server counts from when it was asked.
+/// A watch that ends this early counts as ended by its timeout: clocks differ, and the server starts counting at the
+/// request.
 const EARLY: Duration = Duration::from_secs(2);
-/// A watch that lived for so long was well.
+/// A watch that lived this long was healthy.
 pub(super) const WELL: Duration = Duration::from_secs(10);
 
 /// What to do next.
@@ -42,36 +43,35 @@ pub(super) enum Step {
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// A list is complete up to this version.
+    /// A list is complete at this version.
     Listed(String),
     /// A list failed.
     NotListed(Failure),
-    /// A watch ended, having got to `version`, after it was open for `life` (zero if it never was) of the time it was `asked`
-    /// for.
+    /// A watch ended at `version`, after it was open for `life` (zero if it never was) of the `asked` time.
     Watched { version: String, life: Duration, asked: Duration, why: Option<Failure> },
 }
 
-/// The memory that pauses grow by.
+/// The state from which pauses are computed.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Troubles in a row that may be over at any moment.
+    /// Consecutive failures that may end at any moment.
     troubles: u32,
-    /// Refusals in a row that call for patience. They are counted apart: a server that returns often refuses at first what
-    /// it will soon permit, and its absence should not make that refusal count for many.
+    /// Consecutive rejections that call for longer pauses. Counted apart: a restarted server often rejects at first
+    /// what it will soon permit, and its absence should not lengthen that pause.
     patience: u32,
-    /// Lists since a watch was last well.
+    /// Lists since a watch was last healthy.
     lists: u32,
-    /// Refusals of watches in a row.
+    /// Consecutive rejections of watches.
     refusals: u32,
     /// Whether a list was ever complete.
     listed: bool,
-    /// How often nobody was there before that. Counted apart too: the server's absence should not make what it does on
-    /// its arrival count for many troubles.
+    /// Consecutive absences of a server before that. Also counted apart: the absence should not count towards failures
+    /// right after its return.
     absences: u32,
 }
 
 impl Pace {
-    /// What comes after `end`, and the pause before it. `spread` is what nodes that list at the same time are spread over.
+    /// What follows `end`, and the pause before it. `spread` is the time over which nodes that list at once are spread.
     pub(super) fn after(&mut self, end: End, spread: Duration, rng: &mut fastrand::Rng) -> (Step, Duration) {
         match end {
             End::Listed(version) => {
@@ -97,8 +97,8 @@ impl Pace {
         }
     }
 
-    /// The pause after a server ended a watch in good order. One that is asked to go ends all of them at the same moment, and
-    /// what is left of the servers should not get all nodes at once.
+    /// The pause after a server ended a watch regularly. A server that shuts down ends all of them at the same moment,
+    /// and the remaining servers should not get all nodes at once.
     fn after_end(&mut self, life: Duration, asked: Duration, rng: &mut fastrand::Rng) -> Duration {
         if life + EARLY >= asked {
             (self.troubles, self.patience) = (0, 0);
@@ -116,7 +116,7 @@ impl Pace {
         rng: &mut fastrand::Rng,
     ) -> (Step, Duration) {
         if failure == Failure::Gone || matches!(failure, Failure::Garbage(_)) {
-            // All nodes are told at the same moment when a server starts anew.
+            // All nodes get this at the same moment when a server restarts.
             let spread = spread.mul_f64(rng.f64());
             return (Step::List, spread + growing(FIRST, LIST, self.lists.saturating_sub(1), rng));
         }
@@ -125,7 +125,7 @@ impl Pace {
         (if self.refusals >= REFUSALS { Step::List } else { Step::Watch(version) }, pause)
     }
 
-    /// Counts a trouble; the pause after it, which grows up to `most` where the failure itself does not say otherwise.
+    /// Counts a failure; returns the pause after it, which grows up to `most` unless the failure determines it.
     fn pause(&mut self, failure: &Failure, most: Duration, rng: &mut fastrand::Rng) -> Duration {
         let calls_for_patience =
             matches!(failure, Failure::Forbidden(_) | Failure::Misconfigured(_) | Failure::Throttled(_));
@@ -143,7 +143,7 @@ impl Pace {
             Failure::Forbidden(_) | Failure::Misconfigured(_) => growing(FORBIDDEN, LIST, times, rng),
             Failure::TooMany(_) => RECOUNT.mul_f64(1.0 - rng.f64() / 2.0),
             Failure::Throttled(asked) => {
-                // Not shortened: the server said how long.
+                // Not shortened: the server set it.
                 let asked = asked.unwrap_or_default().min(ASKED);
                 asked.max(growing(FIRST, LIST, times, rng))
             }
@@ -151,7 +151,7 @@ impl Pace {
     }
 }
 
-/// Nothing for the zeroth time, `first` for the first, and twice as much each time, up to `most`; less up to a half of it.
+/// Zero for `times` 0, `first` for 1, then doubled each time up to `most`; reduced by up to half.
 fn growing(first: Duration, most: Duration, times: u32, rng: &mut fastrand::Rng) -> Duration {
     let Some(doublings) = times.checked_sub(1) else { return Duration::ZERO };
     let whole = first.saturating_mul(1 << doublings.min(16)).min(most);
@@ -162,7 +162,7 @@ fn growing(first: Duration, most: Duration, times: u32, rng: &mut fastrand::Rng)
 mod tests {
     use super::*;
 
-    /// The longest pause of a hundred, after each of these ends in turn.
+    /// The longest of a hundred pauses, after each of these ends in turn.
     fn longest(ends: &[End]) -> Vec<Duration> {
         let mut longest = vec![Duration::ZERO; ends.len()];
         for seed in 0..100 {
@@ -210,7 +210,7 @@ mod tests {
     fn only_a_server_that_is_not_there_before_the_first_list_is_looked_for_every_two_seconds() {
         let absent = || Failure::Absent("refused".to_owned());
         let listed = || [End::Listed("1".to_owned()), watched(Some(Failure::Gone))];
-        // What went before 40 lists that failed so, and the most that is waited for after the last.
+        // The ends before 40 such failed lists, and the maximum pause after the last.
         let table = [
             (Vec::new(), absent(), WATCH),
             (Vec::new(), unreachable(), LIST),

@@ -1,4 +1,4 @@
-//! What is asked of an API server: six resources, each with what it is for.
+//! The resources requested from an API server: six, each with its use.
 
 use std::fmt;
 
@@ -13,22 +13,22 @@ use crate::discovery::objects::{
     NamespaceObject, NodeObject, PodObject, ServiceObject, SliceEndpoint, SliceObject,
 };
 
-/// Objects of a page of a list. API servers keep whole pages in memory, and so does weir.
+/// Objects per page of a list. API servers keep whole pages in memory, and so does weir.
 const PAGE: &str = "500";
-/// The same of whole Nodes, of which each is some 20 KB; the first page is only to learn how many there are.
+/// The same for whole Nodes, each about 20 KB; the first page only shows how many there are.
 const NODES: &str = "50";
 const FIRST_NODES: &str = "1";
 
-/// Who asks, as audit logs and those who look for what burdens a server see it.
+/// The User-Agent, for audit logs and for finding the source of load on a server.
 const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
-/// The objects as they are.
+/// Whole objects.
 const WHOLE: &str = "application/json";
-/// A list of metadata alone: a Node is some 20 KB, its metadata 2.
+/// A list of metadata only: a Node is about 20 KB, its metadata 2.
 const METADATA_LIST: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-/// The same of the one object of an event. A server takes the first it knows and does not look whether it fits: asked for a
-/// list here, it ends the watch at its first event.
+/// The same for the single object of an event. A server takes the first type it knows without checking that it fits: if
+/// a list is requested here, it ends the watch at its first event.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// A resource that is listed and watched.
@@ -38,17 +38,17 @@ pub enum Resource {
     Services,
     /// EndpointSlices.
     Slices,
-    /// Namespaces, of which only the annotations count.
+    /// Namespaces; only the annotations are used.
     Namespaces,
-    /// This node, of which only the zone counts.
+    /// This node; only the zone is used.
     Node,
     /// The pods of this node.
     Pods,
-    /// Every node, of which only the addresses count: at each of them a Service's `nodePort` is that Service.
+    /// Every node; only the addresses are used: at each of them a Service's `nodePort` leads to that Service.
     Nodes,
 }
 
-/// An object of any of them.
+/// An object of any resource.
 #[derive(Debug)]
 pub(super) enum Object {
     Service(ServiceObject),
@@ -60,27 +60,27 @@ pub(super) enum Object {
     OneOfNodes(NodeObject),
 }
 
-/// An object, and what of it made no sense.
+/// A decoded object, and its invalid parts.
 #[derive(Debug)]
 pub(super) struct Sensible {
     pub(super) object: Object,
-    /// What is wrong with it that does not keep it from being used.
+    /// Mistakes that do not prevent its use.
     pub(super) mistakes: Vec<String>,
-    /// How many parts of it were left out.
+    /// Number of parts left out.
     pub(super) left_out: usize,
 }
 
 impl Resource {
-    /// All of them, in the order of [`index`](Self::index).
+    /// All resources, in the order of [`index`](Self::index).
     pub const ALL: [Self; 6] =
         [Self::Services, Self::Slices, Self::Namespaces, Self::Node, Self::Pods, Self::Nodes];
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// Its index in [`ALL`](Self::ALL).
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// Its name in the API, or what tells it from another of the same name.
+    /// Its name in the API, or one that distinguishes it from another of the same name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Services => "services",
@@ -92,7 +92,7 @@ impl Resource {
         }
     }
 
-    /// What there is not while it is not known.
+    /// The feature that is missing while it is unknown.
     pub fn feature(self) -> &'static str {
         match self {
             Self::Services | Self::Slices => "the cluster's services",
@@ -103,12 +103,12 @@ impl Resource {
         }
     }
 
-    /// Whether weir is not ready until it is known.
+    /// Whether weir needs it to be ready.
     pub fn is_needed(self) -> bool {
         matches!(self, Self::Services | Self::Slices)
     }
 
-    /// Whether only what concerns this node is asked for, by its name.
+    /// Whether only objects of this node are requested, by its name.
     pub(super) fn is_of_node(self) -> bool {
         matches!(self, Self::Node | Self::Pods)
     }
@@ -123,7 +123,7 @@ impl Resource {
         }
     }
 
-    /// The field selector that leaves only what concerns the node.
+    /// The field selector for this node's objects.
     fn selector(self, node: &str) -> Option<String> {
         match self {
             Self::Services | Self::Slices | Self::Namespaces | Self::Nodes => None,
@@ -132,12 +132,12 @@ impl Resource {
         }
     }
 
-    /// Whether of its objects only the metadata counts.
+    /// Whether only the metadata of its objects is used.
     fn is_metadata(self) -> bool {
         matches!(self, Self::Namespaces | Self::Node)
     }
 
-    /// A page of the list: the first, or the one that `from` continues with.
+    /// The request for a page of the list: the first, or the one at the continue token `from`.
     pub(super) fn list(self, node: &str, from: Option<&str>) -> Request<Body> {
         let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
         let limit = match (self, from) {
@@ -148,13 +148,13 @@ impl Resource {
         self.request(node, accept, &[("limit", Some(limit)), ("continue", from)])
     }
 
-    /// The shortest list, for its version, which is the newest there is.
+    /// The shortest list, to learn the newest version.
     pub(super) fn probe(self, node: &str) -> Request<Body> {
         let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
         self.request(node, accept, &[("limit", Some("1"))])
     }
 
-    /// The changes since `version`, for so many seconds.
+    /// The request for changes since `version`, for so many seconds.
     pub(super) fn watch(self, node: &str, version: &str, seconds: u64) -> Request<Body> {
         let seconds = seconds.to_string();
         let accept = if self.is_metadata() { METADATA } else { WHOLE };
@@ -189,8 +189,8 @@ impl Resource {
         request
     }
 
-    /// The object that `value` is, as far as it makes sense: of a slice, endpoints that make none are left out. The others
-    /// come and go all the same, and a slice that stayed as it was for one of them would keep those that are gone.
+    /// Decodes `value` as far as it is valid: invalid endpoints of a slice are left out. The others must still be
+    /// updated: ignoring the whole slice would keep endpoints that are gone.
     ///
     /// # Errors
     ///
@@ -208,11 +208,11 @@ impl Resource {
         Ok(Sensible { object, mistakes, left_out: left_out.len() })
     }
 
-    /// The object that `value` is.
+    /// Decodes `value`.
     ///
     /// # Errors
     ///
-    /// It lacks something, or has values that no API server would accept.
+    /// A field is missing, or a value is one that no API server would accept.
     pub(super) fn decode(self, value: Value) -> Result<Object, serde_json::Error> {
         match self {
             Self::Services => serde_json::from_value(value).map(Object::Service),
@@ -225,7 +225,7 @@ impl Resource {
     }
 }
 
-/// Takes the endpoints out of a slice that make no sense; what is wrong with each.
+/// Removes the invalid endpoints from a slice; returns what is wrong with each.
 fn leave_out_endpoints(slice: &mut Value) -> Vec<String> {
     let mut left_out = Vec::new();
     if let Some(endpoints) = slice.get_mut("endpoints").and_then(Value::as_array_mut) {
@@ -241,11 +241,11 @@ fn leave_out_endpoints(slice: &mut Value) -> Vec<String> {
 }
 
 impl Object {
-    /// What is wrong with it that does not keep it from being used.
+    /// Mistakes that do not prevent its use.
     pub(super) fn mistakes(&self) -> Vec<String> {
         match self {
             Self::Service(service) => service.port_wishes().1,
-            // Those of pods and namespaces are enrolment's to find.
+            // Enrolment reports those of pods and namespaces.
             Self::Slice(_) | Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::OneOfNodes(_) => {
                 Vec::new()
             }

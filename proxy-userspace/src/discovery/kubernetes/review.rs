@@ -1,7 +1,7 @@
-//! What an API server says of somebody's bearer token: whose it is, and whether they may read the metrics.
+//! Token review by the API server: whose bearer token it is, and whether that user may read the metrics.
 //!
-//! Two questions as kube-rbac-proxy and Kubernetes' own components ask them: a TokenReview, and a SubjectAccessReview for
-//! `get` on a non-resource URL. The API server stores neither.
+//! Two requests, as kube-rbac-proxy and Kubernetes' own components send them: a TokenReview, and a SubjectAccessReview
+//! for `get` on a non-resource URL. The API server stores neither.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,28 +22,28 @@ use super::detour::Detour;
 use super::failure::Failure;
 use crate::config::Kubernetes;
 
-/// How long both questions may take together.
+/// Maximum time for both requests together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const TOKENS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const ACCESS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
-/// Whoever asks the API server about tokens.
+/// Sends token reviews to the API server.
 pub struct Reviews {
     settings: watch::Receiver<Arc<Kubernetes>>,
     detour: Arc<Detour>,
-    /// The way to the server, and the settings it is by.
+    /// The access to the server, and the settings it was made from.
     way: Mutex<Option<(Arc<Kubernetes>, Arc<Access>)>>,
 }
 
-/// What the API server says.
+/// The API server's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Review {
-    /// The token is nobody's, or not valid any more.
+    /// The token is unknown or no longer valid.
     Unauthenticated,
-    /// Its user may not.
+    /// Its user lacks permission.
     Forbidden,
-    /// Its user may.
+    /// Its user has permission.
     Allowed,
 }
 
@@ -60,7 +60,7 @@ struct TokenStatus {
     user: User,
 }
 
-/// As one review tells it and the other asks about it.
+/// A user, as one review returns it and the other requires it.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct User {
@@ -83,7 +83,7 @@ impl Reviews {
         Self { settings, detour, way: Mutex::default() }
     }
 
-    /// The way to the server that is configured now.
+    /// The access to the currently configured server.
     fn access(&self) -> Arc<Access> {
         let settings = self.settings.borrow().clone();
         let mut way = self.way.lock();

@@ -1,4 +1,4 @@
-//! The task that folds what the followers tell into one catalog.
+//! The task that combines the followers' updates into one catalog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::discovery::objects::NodeObject;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::domain::pods::NodePods;
 
-/// From a first change to the catalog that has it: what comes in between comes along.
+/// From a first change to the catalog that has it: later changes in this time are included.
 const GATHER: Duration = Duration::from_millis(10);
-/// News that are taken in before the catalog is looked at again.
+/// Maximum updates taken in before the catalog is checked again.
 const BATCH: usize = 256;
-/// News on the way from the followers; they wait when it is full.
+/// Queue size for updates from the followers; they wait when it is full.
 const QUEUE: usize = 256;
 
-/// Where the results go.
+/// The outputs.
 #[derive(Clone)]
 pub(super) struct Outlets {
     pub(super) catalog: watch::Sender<Arc<Catalog>>,
@@ -49,7 +49,7 @@ impl Default for Outlets {
 }
 
 impl Outlets {
-    /// While the services are awaited, says why anew.
+    /// While the services are awaited, updates the reason.
     fn await_services(&self) {
         let awaited = awaited(&self.health);
         self.catalog.send_if_modified(|catalog| {
@@ -62,29 +62,29 @@ impl Outlets {
     }
 }
 
-/// What the first list of services is waited for; nothing once it is here.
+/// Why the first list of services is awaited; `None` once it arrived.
 fn awaited(health: &Health) -> Option<Awaited> {
     let (why, brief) = health.waits_for().zip(health.waits_for_in_brief())?;
     Some(Awaited { why: why.into(), brief: brief.into(), is_failing: health.is_failing() })
 }
 
-/// The fold.
+/// The state that combines all updates.
 pub(super) struct Fold {
     store: Store,
     node: Node,
     nodes: Nodes,
     outlets: Outlets,
-    /// Which lists were begun and are not complete, be it that they broke off, and which were ever complete.
+    /// Which lists were started but not completed (including failed ones), and which were ever complete.
     listing: [bool; Resource::ALL.len()],
     known: [bool; Resource::ALL.len()],
-    /// Which may not be listed, or once might not.
+    /// Resources that weir may not list, or once could not.
     denied: [bool; Resource::ALL.len()],
-    /// This node's name, and whether there was a node of this name since its list began.
+    /// This node's name, and whether a node of this name was seen since its list began.
     name: Arc<str>,
     named: bool,
-    /// Whether this fold has told a catalog yet; before, there is another's.
+    /// Whether this fold has published a catalog yet; before that, an earlier one's is in force.
     told: bool,
-    /// Whether it has told of pods yet.
+    /// Whether it has published pods yet.
     told_pods: bool,
 }
 
@@ -92,7 +92,7 @@ pub(super) struct Fold {
 ///
 /// # Errors
 ///
-/// A follower ended, which none does by itself.
+/// A follower ended, which never happens by itself.
 pub(super) async fn run(
     settings: Arc<Kubernetes>,
     node: Arc<str>,
@@ -102,7 +102,7 @@ pub(super) async fn run(
     let (news, mut told) = mpsc::channel(QUEUE);
     let access = Arc::new(Access::new((*settings).clone(), outlets.detour.clone()));
     let mut followers = JoinSet::new();
-    // An empty name would be that of all pods that are on no node yet.
+    // An empty name would select all pods that are not scheduled yet.
     let followed = |resource: &Resource| match resource {
         Resource::Nodes => settings.nodes > 0,
         resource => !node.is_empty() || !resource.is_of_node(),
@@ -152,7 +152,7 @@ pub(super) async fn run(
 }
 
 impl Fold {
-    /// For a node of this name, in a cluster of which so many `nodes` are followed at most.
+    /// For the node `node`, and at most `nodes` nodes followed.
     pub(super) fn new(node: &str, nodes: usize, outlets: Outlets) -> Self {
         Self {
             store: Store::on(node),
@@ -206,7 +206,7 @@ impl Fold {
                 Resource::Services => self.store.remove_service(&name),
                 Resource::Slices => self.store.remove_slice(&name),
                 Resource::Namespaces => self.node.remove_namespace(&name),
-                // A node that is deleted while weir runs on it is where it was.
+                // If the node object is deleted while weir runs on it, its zone is still valid.
                 Resource::Node => {}
                 Resource::Pods => self.node.remove_pod(&name),
                 Resource::Nodes => self.nodes.remove(&name.name),
@@ -214,7 +214,7 @@ impl Fold {
         }
     }
 
-    /// Those that come while the others are watched may be too many as well.
+    /// Nodes added while the others are watched may be too many as well.
     fn set_node(&mut self, node: &NodeObject) {
         let name = &node.metadata.name;
         if self.nodes.set(node) {
@@ -241,7 +241,8 @@ impl Fold {
             Resource::Services => self.store.sweep_services(),
             Resource::Slices => self.store.sweep_slices(),
             Resource::Namespaces => self.node.sweep_namespaces(),
-            // One that is deleted while weir runs on it is where it was, but no pods are told of any more.
+            // If the node object is deleted while weir runs on it, its zone is still valid, but no pods are reported
+            // any more.
             Resource::Node if !self.named => self.outlets.health.names_node(Some(misnamed(&self.name))),
             Resource::Node => {}
             Resource::Pods => self.node.sweep_pods(),
@@ -249,21 +250,21 @@ impl Fold {
         }
     }
 
-    /// Whether the resource is known and not in the middle of a list.
+    /// Whether the resource is known and no list of it is in progress.
     fn is_whole(&self, resource: Resource) -> bool {
         self.known[resource.index()] && !self.listing[resource.index()]
     }
 
-    /// In the middle of a list of slices, an endpoint that moved from one to another can be in neither. A list of services
-    /// holds up nothing: until its end it only adds.
+    /// During a list of slices, an endpoint that moved from one to another can be in neither. A list of services delays
+    /// nothing: until its end it only adds.
     fn catalog_is_due(&self) -> bool {
         (self.store.is_marked() || self.nodes.has_changed() || !self.told)
             && self.known[Resource::Services.index()]
             && self.is_whole(Resource::Slices)
     }
 
-    /// Until the namespaces are known, one could say otherwise of a pod than the pod does. Who may not know them decides
-    /// without.
+    /// Until the namespaces are known, a namespace could contradict the annotations of a pod. Without permission to
+    /// list them, the pods alone decide.
     fn residents_are_due(&self) -> bool {
         let namespaces = Resource::Namespaces.index();
         (self.node.has_changed() || !self.told_pods)
@@ -286,7 +287,7 @@ impl Fold {
         self.vouch();
     }
 
-    /// Says what is known as soon as it is told of, and not before: who is ready has to have it.
+    /// Marks a resource as known once it is published, not earlier: readiness requires the published data.
     fn vouch(&self) {
         for resource in Resource::ALL {
             let is_told = match resource {

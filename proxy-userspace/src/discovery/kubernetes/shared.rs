@@ -1,4 +1,5 @@
-//! What many endpoints have in common, kept once: thousands of them are on the same few nodes in the same three zones.
+//! Values that many endpoints share, stored once: thousands of endpoints are on the same few nodes in the same three
+//! zones.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -6,27 +7,27 @@ use std::sync::Arc;
 
 use crate::discovery::objects::{Hints, SliceObject};
 
-/// Values that are kept before those are looked for that nobody has any more.
+/// Number of values before the first search for unused ones.
 const FIRST_LOOK: usize = 1024;
 
-/// Values of every kind that is shared.
+/// Shared values of every kind.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     words: Pool<str>,
     hints: Pool<Hints>,
 }
 
-/// Values, each once.
+/// Unique values.
 #[derive(Debug)]
 struct Pool<T: ?Sized> {
     values: HashSet<Arc<T>>,
-    /// How many there are when they are looked through the next time: twice what was left the last time, so that a
-    /// cluster whose nodes come and go costs no more memory, and a value little time.
+    /// The number at which unused values are next searched: twice the number left by the last search, so that memory
+    /// does not grow in a cluster whose nodes change, and the time per value stays small.
     look_at: usize,
 }
 
 impl Shared {
-    /// A word, the very one that others have.
+    /// The shared copy of a string.
     pub(super) fn word(&mut self, word: &str) -> Arc<str> {
         match self.words.values.get(word) {
             Some(known) => known.clone(),
@@ -34,7 +35,7 @@ impl Shared {
         }
     }
 
-    /// Leaves a slice no memory that it does not need.
+    /// Replaces strings in a slice by shared ones and frees spare memory.
     pub(super) fn slice(&mut self, slice: &mut SliceObject) {
         for endpoint in slice.endpoints.iter_mut().flatten() {
             for word in [&mut endpoint.node_name, &mut endpoint.zone].into_iter().flatten() {
@@ -51,13 +52,13 @@ impl Shared {
         slice.ports.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
-    /// Gives back what nobody has any more.
+    /// Drops unused values.
     pub(super) fn shrink(&mut self) {
         self.words.shrink();
         self.hints.shrink();
     }
 
-    /// How many values are kept.
+    /// The number of values.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.words.values.len() + self.hints.values.len()

@@ -1,7 +1,7 @@
-//! The objects as they were last told, and the catalog they make.
+//! The objects as last reported, and the catalog built from them.
 //!
-//! A change marks its service, and only marked services are assembled again; the catalog is a persistent map, so that the
-//! next one shares everything else with the one before.
+//! A change marks its service, and only marked services are assembled again; the catalog is a persistent map, so the
+//! next one shares everything else with the previous one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::domain::catalog::{Catalog, Namer, ServiceKey};
 #[derive(Debug, Default)]
 pub(super) struct Store {
     entries: HashMap<Name, Entry>,
-    /// The service that each slice is of.
+    /// The service of each slice.
     owners: HashMap<Name, Name>,
     /// Services to be assembled again.
     marked: HashSet<Name>,
@@ -25,21 +25,21 @@ pub(super) struct Store {
     rounds: Rounds,
 }
 
-/// What is known of a service.
+/// The objects of a service.
 #[derive(Debug, Default)]
 struct Entry {
     service: Option<Seen<ServiceObject>>,
     slices: Vec<Seen<SliceObject>>,
 }
 
-/// An object, and the list that last had it.
+/// An object, and the list that last contained it.
 #[derive(Debug)]
 struct Seen<T> {
     round: u32,
     object: T,
 }
 
-/// How many lists of each there were.
+/// The number of lists of each resource.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rounds {
     services: u32,
@@ -47,17 +47,17 @@ struct Rounds {
 }
 
 impl Store {
-    /// For a node of this name.
+    /// For the node with this name.
     pub(super) fn on(node: &str) -> Self {
         Self { node: (!node.is_empty()).then(|| node.into()), ..Self::default() }
     }
 
-    /// How many services are known.
+    /// The number of services.
     pub(super) fn services(&self) -> usize {
         self.entries.values().filter(|it| it.service.is_some()).count()
     }
 
-    /// The zone of the node; hints are read anew when it changes.
+    /// Sets the node's zone; hints are evaluated again when it changes.
     pub(super) fn set_zone(&mut self, zone: Option<&str>) {
         if self.zone.as_deref() != zone {
             self.zone = zone.map(Arc::from);
@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    /// Marks every service, as when there is a catalog of another's making.
+    /// Marks every service, for example when the catalog was built by another store.
     pub(super) fn mark_all(&mut self) {
         self.marked.extend(self.entries.keys().cloned());
     }
@@ -81,7 +81,7 @@ impl Store {
         }
     }
 
-    /// What is shared among the objects.
+    /// The values shared among the objects.
     #[cfg(test)]
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// The service is in the list that is being read, whatever it says.
+    /// Records that the service is in the current list, whatever its content.
     pub(super) fn keep_service(&mut self, name: &Name) {
         let round = self.rounds.services;
         if let Some(Entry { service: Some(seen), .. }) = self.entries.get_mut(name) {
@@ -136,7 +136,7 @@ impl Store {
         }
     }
 
-    /// The slice is in the list that is being read, whatever it says.
+    /// Records that the slice is in the current list, whatever its content.
     pub(super) fn keep_slice(&mut self, name: &Name) {
         let round = self.rounds.slices;
         let Some(entry) = self.owners.get(name).and_then(|owner| self.entries.get_mut(owner)) else { return };
@@ -145,17 +145,17 @@ impl Store {
         }
     }
 
-    /// A list of services begins.
+    /// Starts a list of services.
     pub(super) fn begin_services(&mut self) {
         self.rounds.services = self.rounds.services.wrapping_add(1);
     }
 
-    /// A list of slices begins.
+    /// Starts a list of slices.
     pub(super) fn begin_slices(&mut self) {
         self.rounds.slices = self.rounds.slices.wrapping_add(1);
     }
 
-    /// A list of services is complete: what it did not have is gone.
+    /// Ends a list of services: those not in it are gone.
     pub(super) fn sweep_services(&mut self) {
         let round = self.rounds.services;
         for (name, entry) in &mut self.entries {
@@ -166,7 +166,7 @@ impl Store {
         }
     }
 
-    /// A list of slices is complete: what it did not have is gone.
+    /// Ends a list of slices: those not in it are gone.
     pub(super) fn sweep_slices(&mut self) {
         let round = self.rounds.slices;
         for (name, entry) in &mut self.entries {
@@ -185,12 +185,12 @@ impl Store {
         self.shared.shrink();
     }
 
-    /// Whether any service is to be assembled again.
+    /// Whether any service must be assembled again.
     pub(super) fn is_marked(&self) -> bool {
         !self.marked.is_empty()
     }
 
-    /// The catalog that follows `before`, all that is not marked being as it was; nothing when nothing differs.
+    /// The catalog that follows `before`: unmarked services are unchanged. `None` if nothing differs.
     pub(super) fn catalog(&mut self, before: &Catalog) -> Option<Catalog> {
         let mut next = before.clone();
         let mut differs = false;
@@ -217,7 +217,7 @@ impl Store {
         differs.then_some(next)
     }
 
-    /// Removes from `catalog` what is not here: what another store left in it.
+    /// Removes services from `catalog` that are not in this store: another store left them.
     pub(super) fn prune(&self, catalog: &mut Catalog) {
         let known = |key: &ServiceKey| {
             let name = Name { namespace: key.namespace.clone(), name: key.name.clone() };
@@ -229,7 +229,7 @@ impl Store {
         }
     }
 
-    /// The name, its namespace being the very one that others have.
+    /// The name, with the shared copy of its namespace.
     fn name(&mut self, namespace: &str, name: &str) -> Name {
         Name { namespace: self.shared.word(namespace), name: name.into() }
     }

@@ -1,4 +1,4 @@
-//! One catalog service of a Service and what backs it.
+//! Builds a catalog service from a Service and its backing objects.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::domain::catalog::{
 };
 use crate::domain::ports::PortWishes;
 
-/// What is behind a Service.
+/// The backing objects of a Service.
 #[derive(Clone, Copy, Debug)]
 pub enum Backing<'a> {
-    /// The EndpointSlices that name it.
+    /// Its EndpointSlices.
     Slices(&'a [&'a SliceObject]),
-    /// The Endpoints object of its name.
+    /// Its Endpoints object.
     Endpoints(&'a EndpointsObject),
 }
 
-/// The service that `object` and its backing make, not [`written`](Service::written).
+/// The service built from `object` and its backing, not [`written`](Service::written).
 ///
 /// A port has the endpoints whose port has the same name; a Service with a single nameless port is matched by a
-/// nameless one. An `ExternalName` service is only another name: whatever backs it is left out.
+/// nameless one. An `ExternalName` service is only an alias: its backing is ignored.
 ///
-/// Of the endpoints, those stay that are for the `place` ([`Place::narrow`]).
+/// Only endpoints for the `place` are kept ([`Place::narrow`]).
 pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) -> Service {
     let tcp = || object.spec.ports.iter().flatten().filter(|port| port.is_tcp());
     let external_name = object.external_name().map(|name| Arc::from(name.to_ascii_lowercase()));
@@ -73,8 +73,8 @@ fn service_port(
     }
 }
 
-/// Where `port` is at nodes' addresses. With `internalTrafficPolicy: Local` it is not: a node port is all endpoints there,
-/// and the service's own only those of this node.
+/// The node port of `port`. None with `internalTrafficPolicy: Local`: a node port leads to all endpoints, and the
+/// service's own port only to those of this node.
 fn node_port(port: &SpecPort, internal: TrafficPolicy, external: TrafficPolicy) -> Option<NodePort> {
     let at = match (internal, external) {
         (TrafficPolicy::Local, _) => return None,
@@ -84,7 +84,7 @@ fn node_port(port: &SpecPort, internal: TrafficPolicy, external: TrafficPolicy) 
     port.node_port.filter(|&number| number != 0).map(|number| NodePort { number, at })
 }
 
-/// What the Service's annotations say of its ports counts more than what the ports declare.
+/// The Service's annotations override what its ports declare.
 fn annotate(ports: &mut [ServicePort], wishes: &PortWishes) {
     for port in ports {
         if wishes.skip.contains(port.number) {
@@ -98,7 +98,7 @@ fn annotate(ports: &mut [ServicePort], wishes: &PortWishes) {
 fn of_slice<'a>(slice: &'a SliceObject, port: &SpecPort) -> Vec<Backed<'a>> {
     let ports = slice.ports.iter().flatten().filter(|candidate| is_tcp(candidate.protocol.as_deref()));
     let numbers = ports.filter(|candidate| same_name(candidate.name.as_deref(), port.name.as_deref()));
-    // A port without a number stands for all of them, so an endpoint is reached at the number that was dialled.
+    // A port without a number stands for all ports, so an endpoint is reached at the dialled number.
     let numbers: Vec<PortNumber> = numbers.map(|candidate| candidate.port.unwrap_or(port.port)).collect();
     let mut backed = Vec::new();
     for object in slice.endpoints.iter().flatten() {
@@ -138,12 +138,12 @@ fn of_endpoints(object: &EndpointsObject, port: &SpecPort) -> Vec<Endpoint> {
     endpoints
 }
 
-/// A hostname as canonical hosts have it.
+/// A hostname in the form of canonical hosts.
 fn stable(hostname: &str) -> Arc<str> {
     hostname.to_ascii_lowercase().into()
 }
 
-/// Each pod of a dual-stack Service is told of in slices of both families, and is one endpoint all the same.
+/// Each pod of a dual-stack Service is in slices of both families, but is one endpoint.
 fn of_family(family: Option<Family>, mut backed: Vec<Backed<'_>>) -> Vec<Backed<'_>> {
     let is_of = |it: &Backed<'_>| match family {
         Some(Family::V4) => it.endpoint.address.is_ipv4(),
@@ -156,12 +156,12 @@ fn of_family(family: Option<Family>, mut backed: Vec<Backed<'_>>) -> Vec<Backed<
     backed
 }
 
-/// An absent name and an empty one are the same to Kubernetes.
+/// Kubernetes treats an absent name like an empty one.
 fn same_name(one: Option<&str>, other: Option<&str>) -> bool {
     one.unwrap_or_default() == other.unwrap_or_default()
 }
 
-/// By address, each once. While an endpoint moves between slices it is in both; the better condition counts.
+/// By address, without duplicates. An endpoint that moves between slices is in both; the better condition wins.
 pub(in crate::discovery) fn sorted(mut endpoints: Vec<Endpoint>) -> Arc<[Endpoint]> {
     endpoints.sort_by_key(|endpoint| (endpoint.address, endpoint.condition));
     endpoints.dedup_by_key(|endpoint| endpoint.address);

@@ -1,4 +1,4 @@
-//! `Endpoints`, of `v1`: what EndpointSlices replaced, and what linkerd 1 read.
+//! `Endpoints`, of `v1`: the predecessor of EndpointSlices, which linkerd 1 read.
 
 use serde::Deserialize;
 
@@ -35,7 +35,7 @@ pub struct EndpointSubset {
 pub struct EndpointAddress {
     /// Its address.
     pub ip: Address,
-    /// `hostname`: what it is called within its service, where it has a stable name.
+    /// `hostname`: its name within the service, if it has a stable one.
     #[serde(default)]
     pub hostname: Option<String>,
     /// The node it runs on.
@@ -46,7 +46,7 @@ pub struct EndpointAddress {
 /// A port of a subset.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct EndpointPort {
-    /// The name of the service's port that this is behind; absent for the one that has no name.
+    /// The name of the service's port; absent for the unnamed one.
     #[serde(default)]
     pub name: Option<String>,
     /// The number endpoints listen on.

@@ -1,16 +1,16 @@
-//! What all the objects share: metadata, addresses, ports.
+//! Types shared by all objects: metadata, addresses, ports.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// The metadata that tells objects apart and slices which service they are of.
+/// The metadata that identifies objects, and the service of a slice.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 pub struct Metadata {
     /// The object's name.
     pub name: String,
-    /// Its namespace; `default` where none is written, as `kubectl apply` has it.
+    /// Its namespace; `default` if absent, as with `kubectl apply`.
     #[serde(default = "default_namespace", deserialize_with = "namespace")]
     pub namespace: String,
     /// Its labels.
@@ -21,27 +21,27 @@ pub struct Metadata {
     pub annotations: Option<Annotations>,
 }
 
-/// The annotations of weir's that a Service can have.
+/// weir's annotations on a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Annotations {
     /// `weir.dev/skip-ports`: ports that are not diverted.
     #[serde(default, rename = "weir.dev/skip-ports", deserialize_with = "scalar")]
     pub skip_ports: Option<String>,
-    /// `weir.dev/opaque-ports`: ports that are forwarded without a look.
+    /// `weir.dev/opaque-ports`: ports that are forwarded without protocol detection.
     #[serde(default, rename = "weir.dev/opaque-ports", deserialize_with = "scalar")]
     pub opaque_ports: Option<String>,
 }
 
-/// The one label that matters.
+/// The one label that is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Labels {
-    /// `kubernetes.io/service-name`: the service that an EndpointSlice is a part of.
+    /// `kubernetes.io/service-name`: the service of an EndpointSlice.
     #[serde(default, rename = "kubernetes.io/service-name")]
     pub service_name: Option<String>,
 }
 
-/// The text of a scalar. An API server has only texts as annotations; a file may say `80` or `false` without quotes, which
-/// YAML takes for a number or a boolean.
+/// The text of a scalar. An API server has only strings as annotations; a file may contain `80` or `false` without
+/// quotes, which YAML reads as a number or a boolean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scalar(pub(super) String);
 
@@ -49,7 +49,7 @@ pub(super) struct Scalar(pub(super) String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortNumber(pub u16);
 
-/// An address that something can listen on: neither unspecified nor multicast. Mapped IPv4 is IPv4.
+/// An address that can be listened on: neither unspecified nor multicast. IPv4-mapped becomes IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address(pub IpAddr);
 
@@ -57,7 +57,7 @@ fn default_namespace() -> String {
     "default".to_owned()
 }
 
-/// An empty namespace is none.
+/// An empty namespace counts as absent.
 fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let written = Option::<String>::deserialize(deserializer)?;
     Ok(written.filter(|namespace| !namespace.is_empty()).unwrap_or_else(default_namespace))

@@ -1,10 +1,11 @@
-//! What the Kubernetes objects of a service mean.
+//! Interprets the Kubernetes objects of a service.
 //!
-//! The objects are serde structs of exactly the fields weir acts on; values no API server would accept (port 0,
-//! an endpoint at 0.0.0.0) fail to deserialize, so that what exists is sound. [`assemble`] makes one catalog
-//! service of them. Where they were read (a folder, an API server) is the caller's affair.
+//! The objects are serde structs with exactly the fields that weir uses; values no API server would accept (port 0, an
+//! endpoint at 0.0.0.0) fail to deserialize, so every value is valid. [`assemble`] builds one catalog service from
+//! them. The caller decides where to read them (a folder, an API server).
 //!
-//! Deliberately absent: UDP and SCTP ports; load balancers' addresses, which reach a node from outside; slices of type FQDN, which no Kubernetes component reads either.
+//! Deliberately absent: UDP and SCTP ports; addresses of load balancers, which reach a node from outside; slices of
+//! type FQDN, which no Kubernetes component reads either.
 
 mod assemble;
 mod endpoints;

@@ -1,4 +1,4 @@
-//! `Node`, of `v1`: where the node is.
+//! `Node`, of `v1`: the node's addresses and zone.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 pub struct NodeObject {
     /// Its metadata.
     pub metadata: NodeMetadata,
-    /// What kubelet says of it; absent where only the metadata was asked for.
+    /// kubelet's status; absent if only the metadata was requested.
     #[serde(default)]
     pub status: Option<NodeStatus>,
 }
@@ -42,7 +42,7 @@ pub struct NodeMetadata {
     pub labels: Option<NodeLabels>,
 }
 
-/// The one label that matters.
+/// The one label that is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct NodeLabels {
     /// `topology.kubernetes.io/zone`.
@@ -51,14 +51,14 @@ pub struct NodeLabels {
 }
 
 impl NodeObject {
-    /// The addresses that it has in the cluster (`InternalIP`). Others are what a cloud translates, and no node's own.
+    /// Its addresses in the cluster (`InternalIP`). Others are translated by a cloud and are not the node's own.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let all = self.status.iter().flat_map(|status| status.addresses.iter().flatten());
         let internal = all.filter(|it| it.kind == "InternalIP");
         internal.filter_map(|it| it.address.parse().ok()).map(|it: IpAddr| it.to_canonical())
     }
 
-    /// The zone it is in, where that is told.
+    /// Its zone, if known.
     pub fn zone(&self) -> Option<&str> {
         self.metadata.labels.as_ref()?.zone.as_deref().filter(|zone| !zone.is_empty())
     }

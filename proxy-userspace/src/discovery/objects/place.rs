@@ -1,4 +1,4 @@
-//! Which of a service's endpoints are for this node: the API's topology rules, as kube-proxy applies them.
+//! Selects a service's endpoints for this node: the API's topology rules, as kube-proxy applies them.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use super::service::TrafficPolicy;
 use super::slice::{HintedName, Hints};
 use crate::domain::catalog::{Condition, Endpoint};
 
-/// Where weir runs. What is not known narrows nothing.
+/// Where weir runs. Unknown values do not restrict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place<'a> {
     /// The node's name.
@@ -15,7 +15,7 @@ pub struct Place<'a> {
     pub zone: Option<&'a str>,
 }
 
-/// An endpoint and whom it is meant for.
+/// An endpoint and its hints.
 #[derive(Clone, Debug)]
 pub(super) struct Backed<'a> {
     pub(super) endpoint: Endpoint,
@@ -23,11 +23,12 @@ pub(super) struct Backed<'a> {
 }
 
 impl Place<'_> {
-    /// The endpoints of a port that are for this place.
+    /// The endpoints of a port for this place.
     ///
-    /// With `internalTrafficPolicy: Local`, those of this node. Otherwise hints count: `forNodes`, then `forZones`. They
-    /// hold only if every ready endpoint has them and one of those is meant for here; else they are out of date, and all
-    /// endpoints count. Those that are not ready stay in any case, for they are used when nothing ready is left.
+    /// With `internalTrafficPolicy: Local`, those of this node. Otherwise hints apply: `forNodes`, then `forZones`.
+    /// They are valid only if every ready endpoint has them and one of those is meant for this place; otherwise they
+    /// are out of date, and all endpoints are used. Endpoints that are not ready always stay, because they are used
+    /// when no ready one is left.
     pub(super) fn narrow(self, policy: TrafficPolicy, mut backed: Vec<Backed<'_>>) -> Vec<Endpoint> {
         once(&mut backed);
         match (policy, self.node) {
@@ -47,10 +48,10 @@ impl Place<'_> {
     }
 }
 
-/// What a hint says of a name.
+/// What a hint says about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hint {
-    /// There is no hint, or nothing to hold it against.
+    /// There is no hint, or nothing to compare it with.
     None,
     /// It names others.
     Elsewhere,
@@ -66,7 +67,7 @@ fn names(hinted: Option<&[HintedName]>, own: Option<&str>) -> Hint {
     }
 }
 
-/// Leaves out the ready endpoints that are meant for elsewhere, if hints hold; whether they do.
+/// Removes ready endpoints meant for other places, if the hints are valid; returns whether they are.
 fn hinted(backed: &mut Vec<Backed<'_>>, hint: impl Fn(&Hints) -> Hint) -> bool {
     let hint = |it: &Backed<'_>| it.hints.map_or(Hint::None, &hint);
     let is_ready = |it: &&Backed<'_>| it.endpoint.condition == Condition::Ready;
@@ -84,7 +85,7 @@ fn hinted(backed: &mut Vec<Backed<'_>>, hint: impl Fn(&Hints) -> Hint) -> bool {
     here
 }
 
-/// While an endpoint moves between slices it is in both; the better condition counts.
+/// An endpoint that moves between slices is in both; the better condition wins.
 fn once(backed: &mut Vec<Backed<'_>>) {
     let key = |it: &Backed<'_>| -> (SocketAddr, Condition) { (it.endpoint.address, it.endpoint.condition) };
     backed.sort_by_key(key);

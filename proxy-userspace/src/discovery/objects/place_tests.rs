@@ -1,4 +1,4 @@
-//! Which endpoints are for a node, by tables.
+//! Which endpoints are for a node, table-driven.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Backing, Place, ServiceObject, SliceObject, assemble};
 
 const HERE: Place<'static> = Place { node: Some("n1"), zone: Some("a") };
 
-/// The endpoints that are left, by the last number of their address.
+/// The remaining endpoints, by the last number of their address.
 fn left(spec: &Value, slices: &[Value], place: Place<'_>) -> Vec<String> {
     let service: ServiceObject =
         serde_json::from_value(json!({ "metadata": { "name": "hello" }, "spec": spec })).unwrap();
@@ -48,7 +48,7 @@ fn hints_hold_if_every_ready_endpoint_has_them_and_one_is_meant_for_here() {
         (json!([a, b]), zone(None), vec!["10.1.0.1", "10.1.0.2"]),
         (json!([a, b, both]), HERE, vec!["10.1.0.1", "10.1.0.3"]),
         (json!([a, b, without]), HERE, vec!["10.1.0.1", "10.1.0.2", "10.1.0.4"]),
-        // Those that are not ready have no say, and stay for when nothing ready is left.
+        // Endpoints that are not ready do not affect the hints, and stay for when no ready one is left.
         (json!([a, b, unready]), HERE, vec!["10.1.0.1", "10.1.0.5"]),
         (json!([a, hinted("10.1.0.2", true, &[])]), HERE, vec!["10.1.0.1", "10.1.0.2"]),
     ] {
@@ -88,7 +88,7 @@ fn a_pod_with_two_addresses_is_one_endpoint() {
     assert_eq!(left(&families(json!(["IPv4", "IPv6"])), &both, HERE), ["10.1.0.1"]);
     assert_eq!(left(&families(json!(["IPv6", "IPv4"])), &both, HERE), ["fd00::1"]);
     assert_eq!(left(&families(json!(["IPv4", "IPv6"])), &[v6], HERE), ["fd00::1"]);
-    // One that has a single family is taken at its word.
+    // A service with a single family has only that one.
     assert_eq!(left(&families(json!(["IPv4"])), &both, HERE), ["10.1.0.1", "fd00::1"]);
     assert_eq!(left(&spec(), &both, HERE), ["10.1.0.1", "fd00::1"]);
 }
@@ -101,7 +101,7 @@ fn several_slices_make_one_service_and_the_readier_of_duplicates_counts() {
         json!(null),
     ];
     assert_eq!(left(&spec(), &slices, HERE), ["10.1.0.1", "10.1.0.2"]);
-    // `publishNotReadyAddresses`: Kubernetes itself says ready.
+    // `publishNotReadyAddresses`: Kubernetes itself reports them as ready.
     let published =
         [json!([{ "addresses": ["10.1.0.1"], "conditions": { "ready": true, "terminating": true } }])];
     assert_eq!(left(&spec(), &published, HERE), ["10.1.0.1"]);

@@ -1,4 +1,4 @@
-//! `Pod` and `Namespace`, of `v1`: what enrolment decides by.
+//! `Pod` and `Namespace`, of `v1`: the input of enrolment.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,11 +10,11 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::meta::Scalar;
 use crate::domain::pods::{ANNOTATIONS, DivertAnnotations, Pod};
 
-/// On the API server's image of a static pod: the hash that stands for its UID on the node. kubelet deletes a pod that has
-/// this and is no image; `kubernetes.io/config.hash`, which says the same, anybody may write on any pod.
+/// On the mirror pod of a static pod: the hash that replaces its UID on the node. kubelet deletes a pod that has this
+/// annotation but is no mirror pod; `kubernetes.io/config.hash`, with the same value, can be set on any pod by anybody.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// How many annotations of weir's are kept of an object, and how much of each; an API server takes 256 KiB of them.
+/// How many of weir's annotations are kept per object, and how much of each; an API server accepts 256 KiB of them.
 const KEPT: usize = 32;
 const KEPT_BYTES: usize = 4096;
 
@@ -23,10 +23,10 @@ const KEPT_BYTES: usize = 4096;
 pub struct PodObject {
     /// Its metadata.
     pub metadata: PodMetadata,
-    /// What it is.
+    /// Its spec.
     #[serde(default)]
     pub spec: PodSpec,
-    /// How it is.
+    /// Its status.
     #[serde(default)]
     pub status: Option<PodStatus>,
 }
@@ -46,7 +46,7 @@ pub struct PodMetadata {
     /// Its namespace; `default` where none is written.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// What tells it from an earlier one of the same name.
+    /// Its UID, which distinguishes it from an earlier pod of the same name.
     pub uid: String,
     /// Its annotations.
     #[serde(default)]
@@ -63,10 +63,10 @@ pub struct NamespaceMetadata {
     pub annotations: Option<PodAnnotations>,
 }
 
-/// The annotations that matter.
+/// The annotations that are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodAnnotations {
-    /// Those of weir's.
+    /// weir's own.
     pub wishes: DivertAnnotations,
     /// `kubernetes.io/config.mirror`.
     pub config_mirror: Option<Arc<str>>,
@@ -76,10 +76,10 @@ pub struct PodAnnotations {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
-    /// The node it runs on, once that is decided.
+    /// The node it runs on, once scheduled.
     #[serde(default)]
     pub node_name: Option<String>,
-    /// Whether it has the node's network.
+    /// Whether it uses the node's network.
     #[serde(default)]
     pub host_network: bool,
 }
@@ -99,13 +99,13 @@ pub struct PodStatus {
 /// One of a Pod's addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PodIp {
-    /// The address, as text: one that makes no sense is no reason to forget the pod.
+    /// The address, as text: an invalid one must not hide the pod.
     #[serde(default)]
     pub ip: Option<String>,
 }
 
 impl PodObject {
-    /// Its UID, and the facts that enrolment decides by.
+    /// Its UID, and the data that enrolment uses.
     pub fn resident(&self) -> (Arc<str>, Pod) {
         let uid: Arc<str> = self.metadata.uid.as_str().into();
         let annotations = self.metadata.annotations.clone().unwrap_or_default();
@@ -126,7 +126,7 @@ impl PodObject {
     }
 }
 
-/// Everything but what matters is skipped while it is read: it can be 256 KiB for each pod.
+/// Unused content is skipped while reading: it can be 256 KiB for each pod.
 impl<'de> Deserialize<'de> for PodAnnotations {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Annotations;
@@ -160,7 +160,7 @@ impl<'de> Deserialize<'de> for PodAnnotations {
     }
 }
 
-/// Whether it can be a static pod's hash. Other pods' UIDs have dashes, and nobody is to claim another's cgroup.
+/// Whether it can be a static pod's hash. UIDs of other pods have dashes, and no pod may claim another's cgroup.
 fn is_hash(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

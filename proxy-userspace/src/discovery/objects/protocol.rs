@@ -1,14 +1,14 @@
-//! What a port declares of its protocol.
+//! The protocol that a port declares.
 
 use crate::domain::catalog::AppProtocol;
 
-/// Whether a port's `protocol` is TCP, which is what an absent one means.
+/// Whether a port's `protocol` is TCP, the default.
 pub(super) fn is_tcp(protocol: Option<&str>) -> bool {
     protocol.is_none_or(|protocol| protocol == "TCP")
 }
 
-/// What `appProtocol` says about the bytes: Kubernetes' own names (KEP-3726), and the IANA and mesh names in use
-/// for protocols that weir forwards without looking, several of which let the server speak first.
+/// The meaning of `appProtocol`: Kubernetes' own names (KEP-3726), and the IANA and mesh names in use for protocols
+/// that weir forwards without detection, several of which are server-first.
 pub fn app_protocol(declared: Option<&str>) -> AppProtocol {
     let Some(declared) = declared else { return AppProtocol::Sniff };
     match declared.to_ascii_lowercase().as_str() {

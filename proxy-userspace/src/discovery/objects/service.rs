@@ -9,7 +9,7 @@ use serde::de::{self, Deserializer};
 use super::meta::{Address, Metadata, PortNumber};
 use crate::domain::ports::PortWishes;
 
-/// `timeoutSeconds` where it is left out: three hours.
+/// The default of `timeoutSeconds`: three hours.
 const AFFINITY_SECONDS: u64 = 10_800;
 
 /// A Kubernetes Service.
@@ -17,7 +17,7 @@ const AFFINITY_SECONDS: u64 = 10_800;
 pub struct ServiceObject {
     /// Its metadata.
     pub metadata: Metadata,
-    /// What it is.
+    /// Its spec.
     pub spec: ServiceSpec,
 }
 
@@ -25,13 +25,13 @@ pub struct ServiceObject {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceSpec {
-    /// `type`: only `ExternalName` differs from the others in what weir does.
+    /// `type`: weir only distinguishes `ExternalName` from the others.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
     /// `clusterIP`.
     #[serde(default, rename = "clusterIP")]
     pub cluster_ip: Option<ClusterIp>,
-    /// `clusterIPs`: the same and that of the other family.
+    /// `clusterIPs`: the same and the one of the other family.
     #[serde(default, rename = "clusterIPs")]
     pub cluster_ips: Option<Vec<ClusterIp>>,
     /// `ports`.
@@ -46,7 +46,7 @@ pub struct ServiceSpec {
     /// `sessionAffinityConfig`.
     #[serde(default)]
     pub session_affinity_config: Option<AffinityConfig>,
-    /// `ipFamilies`: the first is the one it prefers.
+    /// `ipFamilies`: the first is the preferred one.
     #[serde(default)]
     pub ip_families: Option<Vec<Family>>,
     /// `internalTrafficPolicy`.
@@ -66,7 +66,7 @@ pub enum Family {
     /// IPv6.
     #[serde(rename = "IPv6")]
     V6,
-    /// One that is not known here.
+    /// An unknown family.
     #[serde(other)]
     Other,
 }
@@ -77,7 +77,7 @@ pub enum TrafficPolicy {
     /// All of them.
     #[default]
     Cluster,
-    /// Those that run on it.
+    /// Only those that run on it.
     Local,
 }
 
@@ -89,7 +89,7 @@ pub struct AffinityConfig {
     pub client_ip: Option<ClientIpConfig>,
 }
 
-/// What `ClientIP` is set to.
+/// The settings of `ClientIP`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientIpConfig {
@@ -110,7 +110,7 @@ pub struct SpecPort {
     /// `TCP`, the default, `UDP` or `SCTP`.
     #[serde(default)]
     pub protocol: Option<String>,
-    /// What is spoken there.
+    /// Its application protocol.
     #[serde(default)]
     pub app_protocol: Option<String>,
     /// `nodePort`: the number at nodes' addresses; 0 where there is none.
@@ -118,19 +118,19 @@ pub struct SpecPort {
     pub node_port: Option<u16>,
 }
 
-/// A cluster IP, or what stands in its place.
+/// A cluster IP, or a placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterIp {
     /// `None`: the service is headless.
     Headless,
-    /// Empty: not given yet, or an `ExternalName` service.
+    /// Empty: not assigned yet, or an `ExternalName` service.
     Unset,
     /// An address.
     At(IpAddr),
 }
 
 impl ServiceObject {
-    /// The addresses applications dial, without repetition.
+    /// The addresses applications dial, without duplicates.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let spec = &self.spec;
         let mut addresses = Vec::new();
@@ -144,13 +144,13 @@ impl ServiceObject {
         addresses
     }
 
-    /// What its annotations ask for its ports, and what is wrong with them.
+    /// The port settings in its annotations, and their mistakes.
     pub fn port_wishes(&self) -> (PortWishes, Vec<String>) {
         let Some(annotations) = &self.metadata.annotations else { return Default::default() };
         PortWishes::read(annotations.skip_ports.as_deref(), annotations.opaque_ports.as_deref())
     }
 
-    /// The family whose addresses stand for its endpoints, where each is told of in two.
+    /// The family whose addresses are used for endpoints that have both.
     pub fn preferred_family(&self) -> Option<Family> {
         match self.spec.ip_families.as_deref() {
             Some([first, _, ..]) => Some(*first),
@@ -164,7 +164,7 @@ impl ServiceObject {
         (self.spec.kind.as_deref() == Some("ExternalName")).then_some(name)
     }
 
-    /// For how long a client keeps its endpoint, if it does.
+    /// How long a client keeps its endpoint, with session affinity.
     pub fn affinity(&self) -> Option<Duration> {
         let config = self.spec.session_affinity_config.unwrap_or_default().client_ip.unwrap_or_default();
         let seconds = config.timeout_seconds.map_or(AFFINITY_SECONDS, u64::from);

@@ -24,13 +24,13 @@ pub struct SliceObject {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SliceEndpoint {
-    /// Its address: the first of `addresses`, as the API documentation tells consumers; all have to make sense.
+    /// Its address: the first of `addresses`, as the API documentation tells consumers; all must be valid.
     #[serde(default, rename = "addresses", deserialize_with = "first")]
     pub address: Option<Address>,
     /// Its state.
     #[serde(default)]
     pub conditions: Option<Conditions>,
-    /// `hostname`: what it is called within its service, where it has a stable name: a pod of a StatefulSet.
+    /// `hostname`: its name within the service, if it has a stable one: a pod of a StatefulSet.
     #[serde(default, deserialize_with = "shared")]
     pub hostname: Option<Arc<str>>,
     /// The node it runs on.
@@ -39,7 +39,7 @@ pub struct SliceEndpoint {
     /// The zone it runs in.
     #[serde(default, deserialize_with = "shared")]
     pub zone: Option<Arc<str>>,
-    /// Whom it is meant for: most have none, and those that have share a few.
+    /// Its hints: most endpoints have none, and the others share a few.
     #[serde(default, deserialize_with = "shared_hints")]
     pub hints: Option<Arc<Hints>>,
 }
@@ -48,10 +48,10 @@ pub struct SliceEndpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hints {
-    /// `forZones`: the zones whose traffic it is to take.
+    /// `forZones`: the zones whose traffic it should take.
     #[serde(default)]
     pub for_zones: Option<Vec<HintedName>>,
-    /// `forNodes`: the nodes whose traffic it is to take.
+    /// `forNodes`: the nodes whose traffic it should take.
     #[serde(default)]
     pub for_nodes: Option<Vec<HintedName>>,
 }
@@ -69,10 +69,10 @@ pub struct Conditions {
     /// Takes traffic; unknown means yes.
     #[serde(default)]
     pub ready: Option<bool>,
-    /// Able to answer, terminating or not; unknown means as `ready`.
+    /// Able to answer, terminating or not; unknown means the value of `ready`.
     #[serde(default)]
     pub serving: Option<bool>,
-    /// On its way out; unknown means no.
+    /// Shutting down; unknown means no.
     #[serde(default)]
     pub terminating: Option<bool>,
 }
@@ -81,7 +81,7 @@ pub struct Conditions {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlicePort {
-    /// The name of the service's port that this is behind; absent for the one that has no name.
+    /// The name of the service's port; absent for the unnamed one.
     #[serde(default)]
     pub name: Option<String>,
     /// The number endpoints listen on; absent means every port.
@@ -114,7 +114,7 @@ impl SliceObject {
 }
 
 impl Conditions {
-    /// The condition these amount to, by the rules of the EndpointSlice API.
+    /// The resulting condition, by the rules of the EndpointSlice API.
     pub fn condition(self) -> Condition {
         let ready = self.ready.unwrap_or(true);
         if ready {

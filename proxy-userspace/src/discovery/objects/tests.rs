@@ -242,7 +242,7 @@ fn a_services_annotations_say_which_of_its_ports_are_skipped_or_opaque() {
     let service = with(json!({ "weir.dev/skip-ports": "9000-9010,443", "weir.dev/opaque-ports": "80,443" }));
     assert_eq!(protocols(&service), [AppProtocol::Opaque, AppProtocol::Direct, AppProtocol::Direct]);
     assert_eq!(service.port_wishes().1, Vec::<String>::new());
-    // As YAML has a number without quotes.
+    // YAML reads it as a number without quotes.
     let service = with(json!({ "weir.dev/skip-ports": 443, "weir.dev/opaque-ports": 80 }));
     assert_eq!(protocols(&service), [AppProtocol::Opaque, AppProtocol::Sniff, AppProtocol::Direct]);
     let service = with(json!({ "weir.dev/skip-ports": "https,443", "other": "x" }));

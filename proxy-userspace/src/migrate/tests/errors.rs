@@ -1,4 +1,4 @@
-//! Files that are none of linkerd's, and what any text does.
+//! Files that are not linkerd's, and arbitrary text.
 
 use proptest::prelude::*;
 
@@ -68,7 +68,7 @@ fn many_unknown_keys_are_counted_and_not_listed() {
 fn the_largest_file_becomes_a_configuration_within_bounds() {
     let identifiers = "    - kind: io.l5d.path\n".repeat(1600);
     imported(&router(&format!("  dtab: ''\n  identifier:\n{identifiers}")));
-    // An escaped character each makes the most of what is written.
+    // Escaped characters make the output as long as possible.
     let comment = "\\a".repeat(120_000);
     imported(&router(&format!("  dtab: \"# {comment}\"\n")));
     let text = "/a=>/b;\n".repeat(9000);
@@ -103,7 +103,7 @@ const PARTS: &[&str] = &[
 ];
 
 proptest! {
-    /// Whatever somebody does to a file: it is an error, or what comes out is a configuration.
+    /// However a file is modified: the result is an error or a valid configuration.
     #[test]
     fn what_comes_out_is_a_configuration(at in 0..SEED.len(), with in "[\\PC\n]{0,8}", cut in 0_usize..8) {
         let end = (at + cut).min(SEED.len());
@@ -113,7 +113,7 @@ proptest! {
         }
     }
 
-    /// However a dtab is laid out, its entries stay what they are.
+    /// Whatever a dtab's layout is, its entries stay the same.
     #[test]
     fn a_dtab_stays_what_it_is(parts in prop::collection::vec(prop::sample::select(PARTS), 0..30)) {
         use crate::domain::dtab::{Bounds, Dtab, Origin};
@@ -124,7 +124,7 @@ proptest! {
         }
     }
 
-    /// Any text is a value that reads back as itself.
+    /// Any text is written as a value that parses back to itself.
     #[test]
     fn a_value_reads_back_as_itself(text in any::<String>()) {
         let yaml = format!("discovery: {{ files: {} }}\n", scalar::map(&[("path", scalar::scalar(&text))]));

@@ -1,4 +1,4 @@
-//! The configuration that Kismatic's documentation pointed to.
+//! The configuration that Kismatic's documentation referred to.
 
 use super::*;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
@@ -15,7 +15,7 @@ const DTAB: &str =
 fn the_names_go_where_they_went() {
     let imported = imported(FILE);
     let settings = settings(&imported.yaml);
-    // The whole base dtab is linkerd's: nothing of weir's own interferes.
+    // The whole base dtab is linkerd's: weir adds nothing.
     let expected = Dtab::parse(DTAB, Origin::Base, &Bounds::CONFIGURATION).unwrap();
     let trees = |dtab: &Dtab| {
         dtab.entries.iter().map(|entry| (entry.prefix.clone(), entry.tree.clone())).collect::<Vec<_>>()
@@ -52,7 +52,7 @@ impl Names for Services {
     }
 }
 
-/// The Services a request leads to, in the order they are tried.
+/// The Services that a request leads to, in the order they are tried.
 fn routed(services: &'static [&'static str], method: &str, host: &str, is_http_11: bool) -> Vec<String> {
     let settings = settings(&imported(FILE).yaml);
     let facts = RequestFacts {
@@ -83,7 +83,7 @@ fn hello_and_world_route_as_they_did() {
     assert_eq!(routed(ALL, "GET", "hello", true), ["hello"]);
     assert_eq!(routed(ALL, "POST", "World", true)[0], "world-v1");
     assert_eq!(routed(&["world"], "GET", "world", true), ["world"]);
-    // As on Kismatic: neither other hosts, nor ports, nor HTTP/1.0, whose names have no host.
+    // As on Kismatic: other hosts and ports fail, and so does HTTP/1.0, whose names have no host.
     for (host, is_http_11) in
         [("example.com", true), ("hello:80", true), ("hello.default", true), ("hello", false)]
     {

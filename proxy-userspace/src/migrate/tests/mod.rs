@@ -16,7 +16,7 @@ use crate::config::{self, Settings};
 fn imported(text: &str) -> Imported {
     let imported =
         import("l5d.yaml", text, Options::default()).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    // Whatever was imported is a configuration.
+    // Every imported file results in a valid configuration.
     settings(&imported.yaml);
     imported
 }
@@ -26,17 +26,17 @@ fn settings(yaml: &str) -> Settings {
     config::parse("weir.yaml", yaml, Path::new("/etc/weir")).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
-/// The paths of what was left out.
+/// The paths of the keys that were left out.
 fn left(imported: &Imported) -> Vec<&str> {
     paths(imported, Fate::Left)
 }
 
-/// The paths of what has another meaning now.
+/// The paths of the keys with a different meaning.
 fn changed(imported: &Imported) -> Vec<&str> {
     paths(imported, Fate::Changed)
 }
 
-/// The paths of what cannot work as it stands.
+/// The paths of the keys that cannot work unchanged.
 fn broken(imported: &Imported) -> Vec<&str> {
     paths(imported, Fate::Broken)
 }
@@ -50,7 +50,7 @@ fn note<'a>(imported: &'a Imported, path: &str) -> &'a Note {
     found.unwrap_or_else(|| panic!("no note on {path}: {:#?}", imported.notes))
 }
 
-/// A file with one router of the protocol http, to which `keys` are added (indented by two).
+/// A file with one router of the protocol http, with additional `keys` (indented by two).
 fn router(keys: &str) -> String {
     format!("routers:\n- protocol: http\n  servers: [{{ port: 4140 }}]\n{keys}")
 }

@@ -111,7 +111,7 @@ fn a_value_that_weir_would_refuse_is_noted_and_not_written() {
     );
 }
 
-/// A router with this under `client` and `service`, each on one line.
+/// A router with these `client` and `service` sections, each on one line.
 fn policies(client: &str, service: &str) -> Imported {
     let keys = format!(
         "  dtab: ''\n  client: {{ kind: io.l5d.static, configs: [{client}] }}\n  service: {{ kind: io.l5d.static, configs: [{service}] }}\n"

@@ -1,4 +1,4 @@
-//! What linkerd protected: it is never silently less.
+//! Protection by linkerd is never silently reduced.
 
 use super::*;
 use crate::domain::dtab::NameTree;
@@ -13,7 +13,7 @@ fn unprotected(imported: &Imported) -> Vec<&str> {
     paths(imported, Fate::Unprotected)
 }
 
-/// A world in which every name has an endpoint.
+/// A stub catalog in which every name has an endpoint.
 struct Everything;
 
 impl Names for Everything {
@@ -71,7 +71,7 @@ fn what_was_encrypted_is_refused_unless_plain_text_is_asked_for() {
         ),
         ("{ tls: { commonName: x, trustCerts: [/ca.pem] } }", vec![fs, k8s, outside], vec![]),
         ("{ tls: { disableValidation: true } }", vec![fs, k8s, outside], vec![]),
-        // A kind or prefix that weir cannot read may have meant any name.
+        // A kind or prefix that weir cannot read may have applied to any name.
         ("{ kind: com.example.client, tls: {} }", vec![fs, k8s, outside], vec![]),
         (
             "{ kind: io.l5d.static, configs: [{ prefix: '/#/io.l5d.fs/{{', tls: {} }] }"

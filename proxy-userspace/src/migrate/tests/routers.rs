@@ -1,8 +1,8 @@
-//! Which router clients were given, and what happens where there was none.
+//! Which router clients used, and what happens if there was none.
 
 use super::*;
 
-/// The port that is opened.
+/// The port of the listener.
 fn port(text: &str) -> Option<u16> {
     settings(&imported(text).yaml).outgoing.listen.map(|listen| listen.port())
 }
@@ -16,10 +16,10 @@ fn a_second_hop_is_never_opened_to_clients() {
         // By its label.
         "- { protocol: http, label: incoming, servers: [{ port: 8141 }] }\n",
         "- { protocol: http, label: http-incoming, servers: [{ port: 4140 }] }\n",
-        // By keeping to its own node.
+        // By a transformer to its own node.
         "- { protocol: http, servers: [{ port: 8141 }], interpreter: { kind: default, transformers: [{ kind: io.l5d.k8s.localnode }] } }\n",
         "- { protocol: http, servers: [{ port: 8141 }], interpreter: { kind: default, transformers: [{ kind: io.l5d.localhost }] } }\n",
-        // By reading where the first hop says to go.
+        // By an identifier that reads the first hop's headers.
         "- { protocol: http, servers: [{ port: 8141 }], identifier: { kind: io.l5d.header, header: l5d-dst-concrete } }\n",
         "- { protocol: http, servers: [{ port: 4140 }], identifier: { kind: io.l5d.header, header: L5d-Dst-Service } }\n",
     ] {

@@ -1,4 +1,4 @@
-//! A file in the manner of linkerd 1.x's service mesh.
+//! A file in the style of linkerd 1.x's service mesh.
 
 use super::*;
 use crate::domain::identify::{Identifier, UrlPath};
@@ -190,9 +190,9 @@ fn a_file_of_1_x_keeps_the_defaults_that_are_weirs_too() {
     let imported = imported("routers:\n- protocol: http\n  dtab: /svc => /#/io.l5d.fs;\n");
     assert_eq!(imported.notes, []);
     assert!(!imported.yaml.contains("dstPrefix"), "{}", imported.yaml);
-    // weir's own default makes the host canonical, which linkerd did not: `hello:80` was another name than `hello`.
+    // weir's own default canonicalizes the host, which linkerd did not: `hello:80` and `hello` were different names.
     assert_eq!(settings(&imported.yaml).outgoing.identifiers, [Identifier::Token("host".into())]);
-    // linkerd's servers were on loopback unless told otherwise.
+    // linkerd's servers were on loopback by default.
     assert_eq!(settings(&imported.yaml).outgoing.listen, Some("127.0.0.1:4140".parse().unwrap()));
 }
 

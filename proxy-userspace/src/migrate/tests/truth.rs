@@ -1,4 +1,4 @@
-//! Every note is true of this version: what it says is missing is missing, and what it says to write is a key.
+//! Every note is true for this version: features it calls missing are missing, and keys it recommends exist.
 
 use super::*;
 use crate::config::{self, ConfigError};
@@ -7,8 +7,8 @@ fn parse(yaml: &str) -> Result<Settings, ConfigError> {
     config::parse("weir.yaml", yaml, Path::new("/etc/weir"))
 }
 
-/// What notes say weir does not do, and the configuration that would be right if it did. Whoever builds one of these
-/// finds this test red, and the notes in `migrate` that have to change with it.
+/// Features that notes call missing, each with a configuration that would be valid if weir had it. When one is built,
+/// this test fails, and the notes in `migrate` must change.
 const ABSENT: &[(&str, &str)] = &[
     ("makes no TLS", "identity: {}\n"),
     ("ends none", "outgoing: { tls: {} }\n"),
@@ -36,7 +36,7 @@ fn what_notes_say_is_missing_is_missing() {
     }
 }
 
-/// The keys that notes tell people to write, each with a value.
+/// The keys that notes recommend, each with a value.
 const PRESENT: &[(&str, &str)] = &[
     ("admin", "{}"),
     ("admin.allow", "[10.0.0.0/8]"),
@@ -71,7 +71,7 @@ const PRESENT: &[(&str, &str)] = &[
     ("probes", "{}"),
 ];
 
-/// What stands in backquotes in notes and is no key of weir's configuration.
+/// Whether a backquoted word in notes is not a key of weir's configuration.
 fn is_no_key(quoted: &str) -> bool {
     let is_key = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     // linkerd's own keys, and short forms in a note on the section they are in.
@@ -96,7 +96,7 @@ fn is_no_key(quoted: &str) -> bool {
     OTHERS.contains(&quoted) || !quoted.split('.').all(is_key)
 }
 
-/// The texts of `migrate`, in which every note stands.
+/// The source files of `migrate`, which contain every note.
 const SOURCES: &[&str] = &[
     include_str!("../carried.rs"),
     include_str!("../identifier.rs"),
@@ -127,7 +127,7 @@ fn every_key_that_a_note_names_is_one() {
     }
     let mut seen = 0;
     for source in SOURCES {
-        // Comments are about the code; notes are in its texts.
+        // Skip comments: notes are in string literals.
         let code =
             source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         for quoted in code.split('`').skip(1).step_by(2).filter(|quoted| !is_no_key(quoted)) {

@@ -42,7 +42,7 @@ async fn a_file_being_written_never_shows_half_a_service() {
     let mut file = fs::File::create(watch.path("hello")).unwrap();
     for line in 1..=4 {
         file.write_all(format!("10.0.0.{line} 80\n").as_bytes()).unwrap();
-        // Longer than the debounce and, all together, than two regular looks.
+        // Longer than the debounce; all of them together take longer than two regular checks.
         sleep(Duration::from_millis(700)).await;
     }
     drop(file);
@@ -130,7 +130,7 @@ async fn a_folder_that_goes_keeps_its_services_and_one_that_comes_back_is_follow
         })
         .await;
     watch.problems_until(<[_]>::is_empty).await;
-    // Two looks later the new folder is watched too.
+    // Two checks later the new folder is watched too.
     sleep(Duration::from_millis(2100)).await;
     let started = Instant::now();
     fs::write(inner.join("hello"), "10.0.0.2 80\n10.0.0.3 80\n").unwrap();
@@ -141,7 +141,7 @@ async fn a_folder_that_goes_keeps_its_services_and_one_that_comes_back_is_follow
 #[tokio::test]
 async fn a_file_that_cannot_be_looked_at_keeps_its_services_until_it_is_gone() {
     let mut watch = watch(&[("hello", "10.0.0.1 80\n")]);
-    // A link to itself: it is there, and the kernel gives up on it.
+    // A link to itself: it exists, and the kernel returns ELOOP.
     symlink(watch.path("hello"), watch.path(".loop")).unwrap();
     fs::rename(watch.path(".loop"), watch.path("hello")).unwrap();
     let problems = watch.problems_until(|problems| !problems.is_empty()).await;

@@ -59,7 +59,7 @@ async fn a_name_with_a_dot_is_a_service_if_its_file_reads_as_one() {
     let names: Vec<_> =
         watch.watched.catalog.borrow().services.keys().map(|key| key.name.to_string()).collect();
     assert_eq!(names, ["Capital", "helloworld.Greeter"]);
-    // It was a service, so what is wrong with it now is said, and it stays.
+    // It was a service, so its problems are now reported, and it stays.
     watch.write("helloworld.Greeter", "10.0.0.1\n");
     let problems = watch.problems_until(|problems| !problems.is_empty()).await;
     assert!(problems[0].starts_with("helloworld.Greeter:1:1: expected `host port`"), "{problems:?}");

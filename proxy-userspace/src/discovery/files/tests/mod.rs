@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::domain::catalog::{Namer, Service, ServiceKey};
 
-/// Nothing here takes this long unless it never happens.
+/// Only exceeded if something never happens.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Watch {
@@ -76,13 +76,13 @@ impl Watch {
         self.service(&k8s_key(name)).map(|service| endpoints(&service))
     }
 
-    /// Waits until the catalog is as `holds` says.
+    /// Waits until the catalog satisfies `holds`.
     async fn until(&mut self, what: &str, holds: impl Fn(&Catalog) -> bool) {
         let waited = timeout(DEADLINE, self.watched.catalog.wait_for(|catalog| holds(catalog))).await;
         waited.unwrap_or_else(|_| panic!("never: {what}")).unwrap();
     }
 
-    /// Waits until the problems are as `holds` says, and shows them, without the folder.
+    /// Waits until the problems satisfy `holds`, and returns them without the folder.
     async fn problems_until(&mut self, holds: impl Fn(&[FileProblem]) -> bool) -> Vec<String> {
         let mut watched = self.watched.problems.clone();
         let waited = timeout(DEADLINE, watched.wait_for(|problems| holds(problems))).await;

@@ -82,7 +82,7 @@ async fn pods_and_namespaces_are_told_of_as_they_change() {
     let told = watch.watched.node_pods.borrow_and_update().clone();
     assert_eq!(&*told.pods["one"].wishes["divert"], "enabled");
     assert_eq!(&*told.namespaces["shop"]["divert"], "disabled");
-    // A file may say it without quotes, which YAML takes for a boolean.
+    // A file may write it without quotes, which YAML reads as a boolean.
     for (bare, text) in
         [("false", "false"), ("no", "no"), ("Off", "Off"), ("True", "true"), ("80", "80"), ("-1", "-1")]
     {

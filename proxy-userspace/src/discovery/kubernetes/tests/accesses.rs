@@ -1,4 +1,4 @@
-//! The way to the server, and when it is looked up anew.
+//! Access to the server, and when it is set up again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::discovery::kubernetes::call;
 use crate::discovery::kubernetes::failure::Failure;
 use crate::discovery::kubernetes::resource::Resource;
 
-/// A kubeconfig, told from others by its namespace.
+/// Writes a kubeconfig that is identified by its namespace.
 fn write(path: &Path, namespace: &str) {
     write_for(path, "http://127.0.0.1:9", namespace);
 }
 
-/// A kubeconfig that leads to `server`.
+/// Writes a kubeconfig for `server`.
 fn write_for(path: &Path, server: &str, namespace: &str) {
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: it\nclusters: [{{ name: it, cluster: {{ server: \"{server}\" }} }}]\n\
@@ -26,7 +26,7 @@ fn write_for(path: &Path, server: &str, namespace: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// A kubeconfig whose user is what `command` prints, and whose cluster has also `more`.
+/// Writes a kubeconfig whose user is the output of `command`, with `more` keys in its cluster.
 fn write_exec(path: &Path, command: &str, more: &str) {
     let exec = format!(
         "{{ apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, {command:?}], interactiveMode: Never }}"
@@ -44,7 +44,7 @@ async fn a_plugin_that_takes_its_time_holds_up_nothing_else() {
     let (path, go) = (folder.path().join("kubeconfig"), folder.path().join("go"));
     let credential =
         r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"it"}}"#;
-    // It waits for what only this very thread will do, for some 10 s.
+    // It waits about 10 s for something that only this thread does.
     let wait = format!("for i in $(seq 200); do [ -e {} ] && break; sleep 0.05; done", go.display());
     write_exec(&path, &format!("{wait}; [ -e {} ] && echo '{credential}'", go.display()), "");
     let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() }, Arc::default());
@@ -66,7 +66,7 @@ async fn a_proxy_that_the_kubeconfig_names_is_said_to_be_none() {
     assert!(why.contains("proxy-url"), "{why}");
 }
 
-/// What the client is made of after these failures, the kubeconfig having become another before them.
+/// The client's namespace after these failures, when the kubeconfig changed before them.
 async fn after(failures: &[Failure]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
@@ -108,7 +108,7 @@ async fn a_server_that_was_reached_in_between_is_not_looked_up_anew() {
     assert_eq!(access.client().await.unwrap().default_namespace(), "old");
 }
 
-/// What comes of a list at `server`.
+/// The result of a list at `server`.
 async fn listed_at(server: &str) -> Failure {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
@@ -120,7 +120,7 @@ async fn listed_at(server: &str) -> Failure {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_from_one_that_hangs_up() {
-    // A port that is taken and not listened at.
+    // A port that is bound but not listened on.
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let nobody = listed_at(&format!("http://{}", taken.local_addr().unwrap())).await;

@@ -1,4 +1,4 @@
-//! Answers and events, and what they mean.
+//! Responses and events, and their meaning.
 
 use std::time::Duration;
 

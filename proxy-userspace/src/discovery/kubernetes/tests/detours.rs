@@ -1,4 +1,4 @@
-//! Which endpoints stand for the server, and which connection is taken.
+//! Which endpoints replace the server's Service, and which connection is used.
 
 use std::net::SocketAddr;
 
@@ -77,7 +77,7 @@ fn those_that_take_traffic_come_first_and_the_last_that_were_known_stay() {
     let detour = following(&[("10.0.0.4:6443", not), ("10.0.0.6:6443", ready), ("10.0.0.5:6443", ready)]);
     let all = ["10.0.0.5:6443", "10.0.0.6:6443", "10.0.0.4:6443"];
     assert_eq!(of(&detour, "https://10.96.0.1"), all);
-    // What a server says that is about to go.
+    // The report of a server that is shutting down.
     detour.follow(&catalog("kubernetes", "10.96.0.1", &[]));
     detour.follow(&Catalog::default());
     assert_eq!(of(&detour, "https://10.96.0.1"), all);
@@ -88,7 +88,7 @@ fn those_that_take_traffic_come_first_and_the_last_that_were_known_stay() {
     assert_eq!(following(&many).endpoints(&"https://10.96.0.1".parse().unwrap()).len(), MOST);
 }
 
-/// What comes of connecting to `server` with these endpoints, and how many connections were made to one.
+/// The result of connecting to `server` with these endpoints, and the number of connections to an endpoint.
 async fn connected(server: SocketAddr, endpoints: &[SocketAddr]) -> (Result<SocketAddr, String>, u64) {
     let detour = Arc::new(Detour::default());
     let mut tcp = HttpConnector::new();
@@ -101,7 +101,7 @@ async fn connected(server: SocketAddr, endpoints: &[SocketAddr]) -> (Result<Sock
     (to, detour.health.by_endpoint.value())
 }
 
-/// An address where connects are refused, for as long as the socket lives.
+/// An address that refuses connections as long as the socket lives.
 fn refusing() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -126,7 +126,7 @@ async fn whatever_connects_first_is_taken() {
     assert!(none.is_err());
 }
 
-/// A connect that nobody answers; the queue of whoever listens there is full.
+/// A connect() without an answer: the listener's accept queue is full.
 #[tokio::test]
 async fn a_service_that_says_nothing_is_not_waited_for() {
     let socket = TcpSocket::new_v4().unwrap();

@@ -1,4 +1,4 @@
-//! News in, and what is told of them when.
+//! Which updates are published, and when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn list(fold: &mut Fold, resource: Resource, news: Vec<News>) {
     fold.take(News::Complete(resource));
 }
 
-/// The addresses in the catalog that was told last.
+/// The addresses in the last published catalog.
 fn told(outlets: &Outlets) -> Vec<String> {
     let catalog = outlets.catalog.borrow().clone();
     let ports = catalog.services.values().flat_map(|it| &it.ports);
@@ -58,7 +58,7 @@ fn of_a_list_that_breaks_off_nothing_is_told_until_one_is_complete() {
     list(&mut fold, Resource::Slices, vec![slice("a-1", &["10.1.0.1"]), slice("a-2", &["10.1.0.2"])]);
     fold.publish();
     assert_eq!(told(&outlets), ["10.1.0.1", "10.1.0.2"]);
-    // Meanwhile 10.1.0.2 has moved to a-3, which is on the page that does not come.
+    // Meanwhile 10.1.0.2 has moved to a-3, which is on the page that does not arrive.
     fold.take(News::Begin(Resource::Slices));
     fold.take(slice("a-2", &[]));
     fold.publish();
@@ -168,7 +168,7 @@ async fn without_a_name_of_the_node_no_pods_are_asked_for_and_it_is_said() {
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(run(settings, "".into(), outlets.clone(), shutdown.clone()));
     let all = async {
-        // Those that are followed have all failed by then: there is no kubeconfig.
+        // By then all followers have failed: there is no kubeconfig.
         let mut changes = outlets.health.changes();
         let failed = |it: Resource| outlets.health.status(it).failure.is_some();
         while ![Resource::Services, Resource::Slices, Resource::Namespaces].into_iter().all(failed) {

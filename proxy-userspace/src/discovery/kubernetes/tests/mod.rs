@@ -1,4 +1,4 @@
-//! Discovery by tables, and against a server of a few lines.
+//! Tests of discovery: table-driven, and against a small test server.
 
 mod accesses;
 mod calls;

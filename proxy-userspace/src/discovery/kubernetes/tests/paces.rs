@@ -19,7 +19,7 @@ fn watch() -> Step {
     Step::Watch("7".to_owned())
 }
 
-/// The longest pause, in ms, of a hundred runs through `ends`, and that no pause was below half of it.
+/// The longest pause, in ms, of a hundred runs through `ends`; asserts that no pause was below half of it.
 fn longest(ends: &[End]) -> u128 {
     let pauses: Vec<_> = (0..100)
         .map(|seed| {
@@ -105,7 +105,7 @@ fn lists_in_a_hurry_are_spread_and_one_after_a_while_is_not() {
     assert!(pause(3, gone.clone()) >= Duration::from_millis(200));
     assert!(pause(30, gone.clone()) >= Duration::from_secs(15));
     assert_eq!(pause(30, watched(WELL, Some(Failure::Gone))), Duration::ZERO);
-    // All nodes are told at the same moment.
+    // All nodes get this at the same moment.
     let spread = |seed| Pace::default().after(gone.clone(), SPREAD, &mut fastrand::Rng::with_seed(seed)).1;
     let (least, most) =
         (0..100).map(spread).fold((SPREAD, Duration::ZERO), |(a, b), it| (a.min(it), b.max(it)));

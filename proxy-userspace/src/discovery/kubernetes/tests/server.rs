@@ -1,4 +1,4 @@
-//! A whole follower against a server that says what it is told to, byte by byte.
+//! A complete follower against a scripted server, byte by byte.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,11 +13,11 @@ use crate::config::Kubernetes;
 use crate::discovery::kubernetes::{Cluster, Health, Resource};
 use crate::domain::catalog::Catalog;
 
-/// What a connection is answered: by the request's line and how many there were of its path before.
+/// The response for a request: by its request line and the number of earlier requests for its path.
 type Script = fn(&str, usize) -> Answer;
 
 enum Answer {
-    /// A complete answer.
+    /// A complete response.
     Whole(&'static str, String),
     /// Lines of a watch, which stays open.
     Open(Vec<String>),
@@ -60,7 +60,7 @@ fn answer(stream: TcpStream, script: Script, slices: &AtomicUsize) -> Option<()>
             Answer::Open(lines) => {
                 write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").ok()?;
                 for line in lines {
-                    // In two pieces: a line is not a read.
+                    // In two writes: a line may span several reads.
                     let (one, two) = line.split_at(line.len() / 2);
                     write!(stream, "{:x}\r\n{one}\r\n", one.len()).ok()?;
                     stream.flush().ok()?;
@@ -77,7 +77,7 @@ fn answer(stream: TcpStream, script: Script, slices: &AtomicUsize) -> Option<()>
     }
 }
 
-/// Follows what `script` tells until the catalog is as expected, and everything else has settled.
+/// Follows `script` until the catalog is as expected, and everything else has settled.
 async fn follow(script: Script, expected: fn(&Catalog) -> bool, settled: fn(&Health) -> bool) -> Arc<Health> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
@@ -99,7 +99,7 @@ async fn follow(script: Script, expected: fn(&Catalog) -> bool, settled: fn(&Hea
     let mut catalogs = cluster.catalog();
     let following = tokio::spawn(cluster.follow());
     let found = timeout(Duration::from_secs(10), catalogs.wait_for(|catalog| expected(catalog))).await;
-    // What is found locks the channel, and more is told.
+    // The value borrows from the channel and blocks further updates.
     let found = found.map(drop);
     assert!(found.is_ok(), "{:?}", cluster.health().waits_for());
     let (health, mut changes) = (cluster.health(), cluster.health().changes());
@@ -122,7 +122,7 @@ fn list(version: u64, next: &str, items: &[&str]) -> Answer {
     Answer::Whole("200 OK", body)
 }
 
-/// A cluster of this node and nothing else.
+/// A cluster with only this node.
 fn empty(request: &str) -> Answer {
     match request {
         it if it.contains("watch=true") => Answer::Open(Vec::new()),
@@ -279,7 +279,7 @@ async fn a_list_whose_second_page_fails_is_not_told_of() {
             it if it.contains("continue=more") => Answer::Whole("500 Internal Server Error", String::new()),
             it if it.contains("endpointslices") => match before {
                 0 => list(5, "", &[&slice(4, "10.1.0.1")]),
-                // The page that never gets to be a list is out of date.
+                // A page of a list that never completes is out of date.
                 2 => list(6, "more", &[&slice(3, "10.1.0.66")]),
                 _ => list(7, "", &[&slice(7, "10.1.0.2")]),
             },

@@ -1,4 +1,4 @@
-//! Objects in, catalogs and residents out.
+//! Objects in, catalogs and pods out.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn name(name: &str) -> Name {
     Name { namespace: "default".into(), name: name.into() }
 }
 
-/// A store and the catalog it made last.
+/// A store and its last catalog.
 #[derive(Default)]
 struct Told {
     store: Store,
@@ -41,7 +41,7 @@ struct Told {
 }
 
 impl Told {
-    /// The services with their endpoints, and how many of them differ from before.
+    /// The services with their endpoints, and how many changed.
     fn now(&mut self) -> (Vec<String>, usize) {
         let next = self.store.catalog(&self.catalog);
         let changes = next.as_ref().map(|next| Changes::between(&self.catalog, next)).unwrap_or_default();
