@@ -2,14 +2,14 @@
 //!
 //! The process that calls connect() causes the entry, and a pod can do that under any address: with a socket bound to
 //! an address that it does not have (`IP_TRANSPARENT`, `IPV6_FREEBIND`), or in its own network namespace, where it can
-//! assign any address. It can even choose the sequence number of the SYN (`TCP_REPAIR`).
-//! cookie of its network namespace, which are the kernel's. So an entry is believed only when the pod that filed it is the
-//! one with that address:
+//! assign any address. It can even choose the sequence number of the SYN (`TCP_REPAIR`). But it can choose neither its
+//! cgroup nor the cookie of its network namespace, which the kernel sets. So an entry is believed only when the pod
+//! that caused it owns that address:
 //!
-//! - as discovery tells (`status.podIPs`), by the pod's cgroup; nobody else is believed then;
-//! - of this node's own addresses, the node's network namespace;
-//! - of others, without Kubernetes and in a pod's first second, the namespace whose entry had the right number first. It
-//!   keeps the address while it uses it and its cgroup is there.
+//! - according to discovery (`status.podIPs`), by the pod's cgroup; nobody else is believed then;
+//! - for this node's own addresses, the node's network namespace;
+//! - for others, without Kubernetes and in a pod's first second, the namespace whose entry had the right number first.
+//!   It keeps the address while it uses it and its cgroup exists.
 //!
 //! Deliberately absent: asking the network namespace itself for its addresses. The answer would be under its owner's
 //! control.

@@ -15,9 +15,9 @@ use proxy_ebpf::{Address, Original, Tuple};
 /// `BPF_F_QUERY_EFFECTIVE`: also the programs of the cgroups above.
 const QUERY_EFFECTIVE: u32 = 1;
 
-/// The attributes of a bpf(2) call, all zero: the kernel's whole union, not only the part that a command reads. The kernel
-/// also writes to it, Linux 6.17 and later even past the size given with `BPF_PROG_QUERY` (`revision`, at offset 56). Older
-/// kernels, whose union is smaller, accept a larger one whose rest is zero.
+/// The zeroed attributes of a bpf(2) call: the kernel's whole union, not only the part that a command reads. The kernel
+/// also writes to it, Linux 6.17 and later even past the size given with `BPF_PROG_QUERY` (`revision`, at offset 56).
+/// Older kernels have a smaller union and accept a larger one whose rest is zero.
 fn attributes() -> bpf_attr {
     // SAFETY: structs of integers, for which zero is a value.
     unsafe { std::mem::zeroed() }
@@ -29,8 +29,8 @@ const NO_EXIST: u64 = 1;
 /// Calls bpf(2).
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
     let size = size_of::<bpf_attr>();
-    // SAFETY: live attributes of the size given, and the pointers in them are to live variables of the caller, of the sizes
-    // the command and the map imply.
+    // SAFETY: live attributes of the size given; the pointers in them are to live variables of the caller, of the sizes
+    // that the command and the map imply.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attr), size) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -7,8 +7,8 @@ use super::transformer;
 use crate::config::quoted;
 use crate::config::tree::Node;
 
-/// Whether the dtab is not in this file. Names that this file does not bind stay unbound: weir's default base dtab, which binds
-/// every name it can, would make weir an open proxy.
+/// Whether the dtab is not in this file. Names that this file does not bind stay unbound: weir's default base dtab,
+/// which binds every name it can, would make weir an open proxy.
 pub(super) fn keeps_dtabs_elsewhere(interpreter: &Field<'_>) -> bool {
     !["", "default"].contains(&interpreter.kind())
 }

@@ -1,8 +1,8 @@
-//! What linkerd encrypted or asked certificates for, which weir does not do yet.
+//! TLS settings of linkerd that weir does not support yet: encryption, and certificates required from clients.
 //!
-//! Silence here would send in plain text what was encrypted, so the safe thing is the default: such a destination is
-//! refused by the dtab, and such a listener is not opened. `weir import --plain-text` gives the destinations, and those
-//! listeners that asked for no certificates, as they are without TLS.
+//! Ignoring them would send in plain text what was encrypted, so the default is safe: such a destination is refused by
+//! the dtab, and such a listener is not opened. `weir import --plain-text` imports the destinations, and the listeners
+//! that required no certificates, without TLS.
 
 use super::Options;
 use super::carried::{Carried, Refused};
@@ -10,8 +10,7 @@ use super::notes::Notes;
 use super::part::{Field, Part};
 use crate::config::tree::Node;
 
-/// Accounts for `tls` and `forwardClientCert` of a `client` section, whose rules are for the clients that begin with
-/// `prefix`.
+/// Handles `tls` and `forwardClientCert` of a `client` section for the clients that begin with `prefix`.
 pub(super) fn read_client(
     client: &mut Part<'_>,
     prefix: &str,
@@ -64,7 +63,7 @@ pub(super) fn refuse(
     }
 }
 
-/// Whether a server with this `tls` may be opened without it; notes why not.
+/// Whether a server with this `tls` may be opened without it; notes the reason if not.
 pub(super) fn opens_without(tls: &Field<'_>, options: Options<'_>, notes: &mut Notes<'_>) -> bool {
     let asks = |node: &Node| Field { node, ..tls.clone() }.boolean() != Some(false);
     if tls.node.get("requireClientAuth").is_some_and(asks) {
@@ -86,8 +85,9 @@ pub(super) fn opens_without(tls: &Field<'_>, options: Options<'_>, notes: &mut N
     false
 }
 
-/// The left side of the dtab entry for a client prefix of linkerd's: what captured is `*`. Client names that a transformer
-/// changed begin with `/%/…`; the name behind that is the one that weir binds. Where none can be told, it is every name.
+/// The left side of the dtab entry for a linkerd client prefix: a capture becomes `*`. Client names changed by a
+/// transformer begin with `/%/…`; weir binds the name after that. If it cannot be determined, the entry is for every
+/// name.
 fn refused_prefix(prefix: &str) -> String {
     let mut labels: Vec<&str> = prefix.split('/').filter(|label| !label.is_empty()).collect();
     if labels.first() == Some(&"%") {

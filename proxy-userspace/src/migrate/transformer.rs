@@ -1,4 +1,4 @@
-//! What linkerd did to the endpoints that a namer found.
+//! linkerd's transformers of the endpoints that a namer found.
 
 use super::notes::Notes;
 use super::part::{Field, Part};
@@ -7,7 +7,7 @@ use crate::config::quoted;
 use crate::domain::name::Path;
 use crate::domain::route::{Transform, When};
 
-/// A namer's transformer as weir writes it; what weir has not, or would refuse, is noted. `namer` is its kind.
+/// A namer's transformer in weir's format; what weir lacks or would refuse is noted. `namer` is its kind.
 pub(super) fn read(field: &Field<'_>, namer: &str, notes: &mut Notes<'_>) -> Option<String> {
     let kind = field.kind();
     if namer == "io.l5d.rewrite" {
@@ -62,7 +62,7 @@ pub(super) fn read(field: &Field<'_>, namer: &str, notes: &mut Notes<'_>) -> Opt
     Some(map(&pairs))
 }
 
-/// Whether weir has nothing after the transformer that is written so.
+/// Whether nothing may follow this transformer in weir.
 pub(super) fn is_last(written: &str) -> bool {
     ["io.l5d.replace", "io.l5d.const"].iter().any(|kind| written.contains(&format!("kind: {kind},")))
 }
