@@ -91,9 +91,14 @@ impl Peer {
         self.0.reads.load(Ordering::Relaxed)
     }
 
-    /// It owes an answer since `now`, unless it owed one before.
-    pub fn owes(&self, now: Instant) {
+    /// It owes the answer to an HTTP request since `now`: interim answers before it are counted.
+    pub fn owes_response(&self, now: Instant) {
         self.0.interim.is_due();
+        self.owes(now);
+    }
+
+    /// It owes bytes since `now`, unless it owed some before. In a tunnel, nothing is known of what they are.
+    pub fn owes(&self, now: Instant) {
         if self.0.owes.load(Ordering::Relaxed) == 0 {
             self.0.owes.store(self.millis(now), Ordering::Relaxed);
         }
@@ -326,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_on_which_too_much_came_before_an_answer_fails_and_is_cut() {
         let (mut io, peer, _watch, time, mut there) = connected().await;
-        peer.owes(Instant::now());
+        peer.owes_response(Instant::now());
         there.write_all(&b"HTTP/1.1 103\r\n\r\n".repeat(2)).await.unwrap();
         io.readable().await.unwrap();
         // At every attempt.
@@ -339,6 +344,19 @@ mod tests {
         drop((io, time));
         let cut = there.read(&mut [0; 16]).await.map_err(|error| error.kind());
         assert_eq!(cut, Err(io::ErrorKind::ConnectionReset));
+    }
+
+    #[tokio::test]
+    async fn bytes_of_a_tunnel_are_not_taken_for_interim_answers() {
+        for bytes in [b"HTTP/1.1 103\r\n\r\n".repeat(9), vec![b'1'; 200]] {
+            let (mut io, peer, _watch, _time, mut there) = connected().await;
+            peer.owes(Instant::now());
+            there.write_all(&bytes).await.unwrap();
+            drop(there);
+            let mut came = Vec::new();
+            io.read_to_end(&mut came).await.unwrap();
+            assert_eq!((came, peer.is_flooding()), (bytes, false));
+        }
     }
 
     #[tokio::test]

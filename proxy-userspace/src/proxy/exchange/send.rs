@@ -67,7 +67,7 @@ impl Cargo for Sending<'_> {
                 return Err(Box::new(Failed::broken(address, Reached::Unsent)));
             };
             let read_before = connection.peer.reads();
-            connection.peer.owes(lease.started());
+            connection.peer.owes_response(lease.started());
             let answer = pin!(connection.conn.send(std::mem::take(self.request)));
             let answer = match policy.response() {
                 None => in_time(answer, &exchange.clock).await,

@@ -105,6 +105,29 @@ fn connect_becomes_a_tunnel_to_the_service() {
 }
 
 #[test]
+fn bytes_of_a_tunnel_that_look_like_interim_answers_are_bytes() {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
+    for bytes in [interim, vec![b'1'; 250_000], b"HTTP/1.1 1".repeat(25_000)] {
+        let server = TcpServer::echo(raw::listen(raw::loopback()).unwrap());
+        let upgrades = Backend::http().answer(Answer::upgrade("chat")).start();
+        let weir =
+            Weir::new().service("bytes", &[server.addr()]).service("hello", &[upgrades.addr()]).start();
+        let upgraded = || {
+            let mut client = weir.client();
+            client.start(&upgrade("http://hello/", "chat"));
+            assert_eq!(client.head().status(), Some(101));
+            client
+        };
+        for mut client in [connect(&weir, "bytes:80"), upgraded()] {
+            let (mut upload, sent) = (client.stream().try_clone().unwrap(), bytes.clone());
+            let sender = std::thread::spawn(move || std::io::Write::write_all(&mut upload, &sent));
+            client.expect(&bytes);
+            sender.join().unwrap().unwrap();
+        }
+    }
+}
+
+#[test]
 fn connect_goes_by_its_target_whatever_stands_beside_it() {
     let (server, other) = (TcpServer::echo(listener()), TcpServer::echo(listener()));
     let weir = Weir::new().service("hello", &[server.addr()]).service("other", &[other.addr()]).start();
