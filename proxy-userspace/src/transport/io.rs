@@ -2,16 +2,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::coop::has_budget_remaining;
 
 use super::bad_head::{self, BadHead};
+use super::reader::Reader;
 use super::{Activity, MakeAnswer, Peer};
 
 /// Up to this many bytes, the pieces of a vectored write are joined first: the kernel's `send` of one piece costs less
@@ -31,33 +31,6 @@ pub struct Io {
     peer: Option<Peer>,
     writes: Writes,
     close: Close,
-}
-
-/// The task that reads. hyper polls for more several times during a request, mostly without data. Each poll of the
-/// runtime would take a lock, only to register a task that is registered already.
-#[derive(Debug, Default)]
-struct Reader {
-    waker: Option<Waker>,
-    /// The waker is registered with the runtime.
-    waits: bool,
-}
-
-impl Reader {
-    fn waits_in(&self, cx: &Context<'_>) -> bool {
-        self.waits && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-    }
-
-    /// Records the result of a read of the stream in `cx`: a pending read has registered the waker with the runtime,
-    /// unless the task's coop budget was used up; then the task is polled again soon and has to read again. Returns the
-    /// waker if it changed.
-    fn note<T>(&mut self, read: &Poll<T>, cx: &Context<'_>) -> Option<&Waker> {
-        self.waits = read.is_pending() && has_budget_remaining();
-        if self.waits && !self.waits_in(cx) {
-            self.waker = Some(cx.waker().clone());
-            return self.waker.as_ref();
-        }
-        None
-    }
 }
 
 /// What a write returns that fails because the peer has closed.
@@ -320,11 +293,12 @@ fn has_closed(cause: &io::Error) -> bool {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
+    use std::task::Waker;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-    use tokio::task::coop::consume_budget;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
 
     use super::*;
 

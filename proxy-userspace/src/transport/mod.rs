@@ -10,6 +10,7 @@ mod interim;
 mod io;
 mod listen;
 mod peer;
+mod reader;
 mod route;
 mod tcp_info;
 

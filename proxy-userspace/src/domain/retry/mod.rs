@@ -7,5 +7,5 @@ mod tests;
 mod tries;
 
 pub use backoff::Backoff;
-pub use judge::{Judgement, Reached, judge};
+pub use judge::{Reached, judge};
 pub use tries::{Next, Tries};

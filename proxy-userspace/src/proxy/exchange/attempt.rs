@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::Exchange;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::RequestPolicy;
-use crate::domain::retry::{Judgement, Reached, Tries, judge};
+use crate::domain::retry::{Next, Reached, Tries, judge};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::{Cluster, Lease};
 use crate::proxy::upstream::{Dial, NotConnected, Tried};
@@ -92,13 +92,13 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
         lease.finish(now, outcome);
         exchange.clock.restart(now);
         match judge(&mut tries, reached, took, || cluster.has_untried(&tried)) {
-            Judgement::Reply | Judgement::Fail => return Err(fault),
-            Judgement::Retry(pause) if pause.is_zero() => {}
+            Next::Now => {}
             // Boxed: few attempts wait, and it would make every connection's task larger.
-            Judgement::Retry(pause) => {
+            Next::After(pause) => {
                 Box::pin(sleep(pause)).await;
                 now = Instant::now();
             }
+            Next::Never => return Err(fault),
         }
         if reached == Reached::Unanswered {
             cargo.restore();

@@ -65,8 +65,7 @@ pub(super) fn reply(
     }
     let (parts, incoming) = response.into_parts();
     if emptied {
-        // The rest is not read: the connection is closed.
-        guard.lease.complete(now);
+        guard.discard();
         return Ok(Response::from_parts(parts, ResponseBody::Empty));
     }
     Ok(Response::from_parts(parts, ResponseBody::endpoint(incoming, guard, exchange.head.spoken)))

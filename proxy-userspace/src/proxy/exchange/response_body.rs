@@ -72,6 +72,20 @@ impl ResponseGuard {
         self.lease.complete(now);
     }
 
+    /// The rest of the answer is not read: the connection is closed, and the lease gets the outcome.
+    pub fn discard(self) {
+        let now = Instant::now();
+        self.record.end(now, &self.lease, "discarded");
+        self.lease.complete(now);
+    }
+
+    /// The client has left: the connection is closed.
+    fn left(self) {
+        let now = Instant::now();
+        self.record.end(now, &self.lease, Outcome::Abandoned.label());
+        self.lease.finish(now, Outcome::Abandoned);
+    }
+
     /// The endpoint broke the connection.
     fn broken(self) {
         let outcome = if self.connection.peer.is_silent() { Outcome::Silent } else { Outcome::Reset };
@@ -120,6 +134,14 @@ impl Guarded {
             }
         }
         Poll::Ready(frame)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.left();
+        }
     }
 }
 
