@@ -30,7 +30,6 @@ use std::time::Instant;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 pub use self::bind::dialled;
@@ -45,6 +44,7 @@ use super::fault::Fault;
 use super::routing::snapshot::Snapshot;
 use super::upstream::RequestBody;
 use super::worker::Worker;
+use crate::transport::MessageBody;
 
 /// Everything about one request, or about one opaque connection.
 #[derive(Debug)]
@@ -75,14 +75,14 @@ enum Asked {
 
 /// Answers one request: with an endpoint's answer, or with weir's own that gives the reason. There is always an answer,
 /// and the return type states it; a wrapper future would double the memory of a connection.
-pub async fn handle(
+pub async fn handle<B: Into<MessageBody>>(
     worker: Rc<Worker>,
     session: Rc<Session>,
-    request: Request<Incoming>,
+    request: Request<B>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     session.listener.requests.inc();
     let mut exchange = Exchange::begin(&worker, session);
-    let mut request = request.map(|body| RequestBody::new(body, &exchange.clock));
+    let mut request = request.map(|body| RequestBody::new(body.into(), &exchange.clock));
     let connects = *request.method() == Method::CONNECT && exchange.session.origin == Origin::Explicit;
     let outcome = if connects {
         tunnel::connect(&worker, &mut exchange, &mut request).await

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::headers::{self, Upgrade};
 use super::response_body::{ResponseBody, ResponseGuard};
@@ -13,6 +12,7 @@ use super::{Asked, Exchange, overrides, retry_after, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::worker::Worker;
+use crate::transport::MessageBody;
 
 /// The answer for a client that `asked` this, with a body that reports its end.
 ///
@@ -23,7 +23,7 @@ pub(super) fn reply(
     worker: &Worker,
     exchange: &Exchange,
     asked: Asked,
-    mut response: Response<Incoming>,
+    mut response: Response<MessageBody>,
     mut guard: ResponseGuard,
 ) -> Result<Response<ResponseBody>, Fault> {
     let (now, status) = (Instant::now(), response.status());

@@ -7,13 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::record::Record;
 use crate::domain::outcome::Outcome;
 use crate::proxy::clock::Clock;
 use crate::proxy::upstream::PooledConnection;
 use crate::proxy::upstream::cluster::Lease;
+use crate::transport::{BodyError, MessageBody};
 
 /// An answer's body. Frames pass one at a time, as the client reads them, including trailers.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub enum ResponseBody {
 /// client has left.
 #[derive(Debug)]
 pub struct Guarded {
-    incoming: Incoming,
+    incoming: MessageBody,
     guard: Option<ResponseGuard>,
     end: End,
 }
@@ -97,7 +97,7 @@ impl ResponseGuard {
 
 impl ResponseBody {
     /// An endpoint's body for a client that speaks `spoken`. Its end is reported; an empty body ends now.
-    pub fn endpoint(incoming: Incoming, guard: ResponseGuard, spoken: Version) -> Self {
+    pub fn endpoint(incoming: MessageBody, guard: ResponseGuard, spoken: Version) -> Self {
         if incoming.is_end_stream() {
             guard.complete();
             return Self::Empty;
@@ -114,7 +114,7 @@ impl ResponseBody {
 }
 
 impl Guarded {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
             // After trailers hyper does not poll again.
@@ -147,12 +147,12 @@ impl Drop for Guarded {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match this {
             Self::Empty => Poll::Ready(None),

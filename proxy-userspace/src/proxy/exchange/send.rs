@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
@@ -24,6 +23,7 @@ use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::upstream::{Dial, Key, PooledConnection, Protocol, RequestBody};
 use crate::proxy::worker::Worker;
+use crate::transport::MessageBody;
 
 /// A reused connection that closes this soon after a request may have been closed as idle before the request arrived.
 const CROSSING: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(super) struct Sending<'a> {
 }
 
 impl Cargo for Sending<'_> {
-    type Delivered = (Response<Incoming>, PooledConnection);
+    type Delivered = (Response<MessageBody>, PooledConnection);
 
     fn keep(&mut self, may_repeat: bool) {
         self.replay = may_repeat.then(|| Replay::new(self.request));
@@ -76,7 +76,7 @@ impl Cargo for Sending<'_> {
             match answer {
                 Some(Ok(response)) => {
                     connection.reused = true;
-                    return Ok((response, connection));
+                    return Ok((response.map(MessageBody::from), connection));
                 }
                 Some(Err(mut error)) => match error.take_message() {
                     Some(unsent) => {

@@ -6,7 +6,6 @@ use std::time::Instant;
 use http::uri::{Authority, Uri};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
@@ -23,7 +22,7 @@ use crate::proxy::tcp;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
-use crate::transport::Io;
+use crate::transport::{Io, MessageBody};
 
 /// Answers an explicit client's CONNECT: connects to an endpoint of the named service, and then forwards bytes both
 /// ways.
@@ -95,7 +94,7 @@ pub(super) fn switched(
     worker: &Worker,
     exchange: &Exchange,
     client: OnUpgrade,
-    mut response: Response<Incoming>,
+    mut response: Response<MessageBody>,
     guard: ResponseGuard,
 ) -> Response<ResponseBody> {
     let server = hyper::upgrade::on(&mut response);

@@ -5,10 +5,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::gate::Gate;
 use crate::proxy::clock::{Clock, Flow, Upload};
+use crate::transport::{BodyError, MessageBody};
 
 /// A request's body. Frames pass one at a time, as the endpoint reads them, including trailers.
 #[derive(Debug, Default)]
@@ -17,14 +17,14 @@ pub enum RequestBody {
     #[default]
     Empty,
     /// A client's.
-    Client(Incoming, Upload),
+    Client(MessageBody, Upload),
     /// A client's, held back until the endpoint asks for it.
-    Held(Box<(Gate, Incoming, Upload)>),
+    Held(Box<(Gate, MessageBody, Upload)>),
 }
 
 impl RequestBody {
     /// A client's body, in the exchange of `clock`.
-    pub fn new(incoming: Incoming, clock: &Clock) -> Self {
+    pub fn new(incoming: MessageBody, clock: &Clock) -> Self {
         if incoming.is_end_stream() { Self::Empty } else { Self::Client(incoming, clock.upload()) }
     }
 
@@ -44,12 +44,12 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match this {
             Self::Empty => Poll::Ready(None),

@@ -1,0 +1,125 @@
+//! The body of a received message, in any version of HTTP.
+//!
+//! Frames pass one at a time, as the other side reads them, trailers included. Of HTTP/2 the flow-control capacity of a
+//! frame is released when the frame is taken (RFC 9113 §5.2): so a receiver that takes no frame stops its own stream
+//! and no other.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// The body of a received message.
+#[derive(Debug)]
+pub enum MessageBody {
+    /// Of HTTP/1.
+    Http1(Incoming),
+    /// Of one stream of HTTP/2.
+    Http2(Box<StreamBody>),
+}
+
+/// The body of one stream of HTTP/2.
+#[derive(Debug)]
+pub struct StreamBody {
+    stream: RecvStream,
+    /// What is still to come by Content-Length; `None` where it has none.
+    left: Option<u64>,
+    /// Whether the data has ended: then the trailers are awaited.
+    data_ended: bool,
+}
+
+/// Why a body broke off.
+#[derive(Debug)]
+pub enum BodyError {
+    /// Of HTTP/1.
+    Http1(hyper::Error),
+    /// Of HTTP/2: a reset of the stream, or the end of the connection.
+    Http2(h2::Error),
+}
+
+impl MessageBody {
+    /// The body of `stream`, which has `length` bytes where that is known.
+    pub fn stream(stream: RecvStream, length: Option<u64>) -> Self {
+        Self::Http2(Box::new(StreamBody { stream, left: length, data_ended: false }))
+    }
+}
+
+impl From<Incoming> for MessageBody {
+    fn from(incoming: Incoming) -> Self {
+        Self::Http1(incoming)
+    }
+}
+
+impl StreamBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        while !self.data_ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    if let Err(error) = self.stream.flow_control().release_capacity(data.len()) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    // Padding alone, or an empty frame before the end of the stream, is no progress for the receiver.
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.data_ended = true,
+            }
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx));
+        Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+    }
+}
+
+impl Body for MessageBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
+            Self::Http2(body) => body.poll_frame(cx).map_err(BodyError::Http2),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Http2(body) => body.stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(incoming) => incoming.size_hint(),
+            Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http1(error) => error.fmt(to),
+            Self::Http2(error) => error.fmt(to),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Http1(error) => Some(error),
+            Self::Http2(error) => Some(error),
+        }
+    }
+}
