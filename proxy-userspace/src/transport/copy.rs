@@ -14,10 +14,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Io;
+use super::Carrier;
 use crate::domain::tunnel::{End, MOMENT, Side};
 
 /// What passed through a tunnel.
@@ -39,8 +39,8 @@ pub struct Copied {
 /// When a side fails, the other is reset too, so that a cut is not mistaken for an end; if this future is dropped
 /// early, both are reset. If the tunnel lasts for [`MOMENT`], `lived` is called then.
 pub async fn copy(
-    client: &mut Io,
-    server: &mut Io,
+    client: &mut impl Carrier,
+    server: &mut impl Carrier,
     buffer: usize,
     idle: Duration,
     lived: impl FnOnce(),
@@ -148,7 +148,12 @@ impl Direction {
     }
 
     /// Copies what it can. Ready when the source has ended and the sink was shut down.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Poll<Result<(), Side>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Carrier,
+        to: &mut impl Carrier,
+    ) -> Poll<Result<(), Side>> {
         loop {
             match self.state {
                 State::Closed => return Poll::Ready(Ok(())),
@@ -173,7 +178,7 @@ impl Direction {
     }
 
     /// Records that a server owes an answer to what it was sent, and nothing once it has sent something.
-    fn tell(&self, from: &Io, to: &Io) {
+    fn tell(&self, from: &impl Carrier, to: &impl Carrier) {
         match (self.source, from.peer(), to.peer()) {
             (Side::Client, _, Some(server)) => server.owes(self.last.into_std()),
             (Side::Server, Some(server), _) => server.owes_nothing(),
@@ -181,7 +186,7 @@ impl Direction {
         }
     }
 
-    fn fill(&mut self, cx: &mut Context<'_>, from: &mut Io) -> Poll<io::Result<usize>> {
+    fn fill(&mut self, cx: &mut Context<'_>, from: &mut impl Carrier) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(&mut self.buffer);
         ready!(Pin::new(from).poll_read(cx, &mut buf))?;
         let n = buf.filled().len();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::transport::Io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -1,0 +1,142 @@
+//! One stream of HTTP/2 as a connection that carries bytes (CONNECT, RFC 9113 §8.5; extended CONNECT, RFC 8441).
+
+use std::any::Any;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{FrameMeter, Io, Peer};
+
+/// One side of a byte tunnel.
+pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
+    /// Makes dropping it tell the peer that the tunnel was cut short.
+    fn reset_on_close(&mut self);
+
+    /// Makes dropping it tell the peer that the tunnel has ended.
+    fn end_on_close(&mut self);
+
+    /// The endpoint, of a connection to one.
+    fn peer(&self) -> Option<&Peer>;
+}
+
+/// A stream whose response head was sent.
+#[derive(Debug)]
+pub struct StreamIo {
+    send: SendStream<Bytes>,
+    recv: RecvStream,
+    meter: FrameMeter,
+    /// Received, and not read yet.
+    unread: Bytes,
+    /// Whether dropping it resets the stream.
+    resets: bool,
+    #[expect(dead_code, reason = "held, not read: dropping it says that the stream is over")]
+    held: Box<dyn Any>,
+}
+
+impl StreamIo {
+    /// The stream of `send` and `recv`, on the connection of `meter`. `held` is dropped with it.
+    pub fn new(
+        send: SendStream<Bytes>,
+        recv: RecvStream,
+        meter: FrameMeter,
+        held: impl Any + 'static,
+    ) -> Self {
+        Self { send, recv, meter, unread: Bytes::new(), resets: false, held: Box::new(held) }
+    }
+}
+
+impl Carrier for Io {
+    fn reset_on_close(&mut self) {
+        self.reset_on_close();
+    }
+
+    fn end_on_close(&mut self) {
+        self.end_on_close();
+    }
+
+    fn peer(&self) -> Option<&Peer> {
+        self.peer()
+    }
+}
+
+impl Carrier for StreamIo {
+    fn reset_on_close(&mut self) {
+        self.resets = true;
+    }
+
+    fn end_on_close(&mut self) {
+        self.resets = false;
+    }
+
+    fn peer(&self) -> Option<&Peer> {
+        None
+    }
+}
+
+impl Drop for StreamIo {
+    fn drop(&mut self) {
+        if self.resets {
+            // RFC 9113 §8.5: any error of the TCP connection is a stream error of this type.
+            self.send.send_reset(Reason::CONNECT_ERROR);
+        }
+    }
+}
+
+impl AsyncRead for StreamIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.unread.is_empty() {
+            match ready!(self.recv.poll_data(cx)) {
+                Some(Ok(data)) => self.unread = data,
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let n = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.unread[..n]);
+        self.unread.advance(n);
+        // The client may send as much again (RFC 9113 §5.2); a stream that was reset needs no window.
+        let _ = self.recv.flow_control().release_capacity(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for StreamIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.send.reserve_capacity(bytes.len());
+        while self.send.capacity() == 0 {
+            match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+        let n = self.send.capacity().min(bytes.len());
+        self.send.send_data(Bytes::copy_from_slice(&bytes[..n]), false).map_err(broken)?;
+        self.meter.sent(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(broken))
+    }
+}
+
+/// The stream, or its connection, has ended early.
+fn broken(error: h2::Error) -> io::Error {
+    error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+}
