@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::fields::Section;
+use super::http2_clients::{self, Http2Clients};
 use super::problem::Mistake;
 use super::values::{count, duration, size};
 
@@ -97,6 +98,8 @@ pub struct Limits {
     /// `destinations`: entries in the table of diverted destinations, one per address of a service; further ones go
     /// direct. 96 bytes of kernel memory per used entry. 1 to 1,000,000, default 65,536.
     pub destinations: u32,
+    /// `http2`: the bounds of clients' HTTP/2 connections.
+    pub http2: Http2Clients,
 }
 
 impl Default for Limits {
@@ -135,6 +138,7 @@ impl Default for Limits {
             binding_idle: Duration::from_secs(600),
             tuples: 65_536,
             destinations: 65_536,
+            http2: Http2Clients::default(),
         }
     }
 }
@@ -180,6 +184,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));
     section.set("tuples", &mut limits.tuples, count(256..=4_194_304));
     section.set("destinations", &mut limits.destinations, count(1..=1_000_000));
+    if let Some(http2) = section.section("http2") {
+        limits.http2 = http2_clients::read(http2);
+    }
     if limits.target_bytes > limits.header_bytes {
         let mistake = Mistake::new("a request target cannot be longer than the head it is part of")
             .hint(format!("`headerBytes` is {}", limits.header_bytes));

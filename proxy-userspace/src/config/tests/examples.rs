@@ -66,6 +66,7 @@ fn the_example_with_every_key_has_every_key() {
         include_str!("../drain.rs"),
         include_str!("../discovery.rs"),
         include_str!("../limits.rs"),
+        include_str!("../http2_clients.rs"),
         include_str!("../breaker.rs"),
         include_str!("../policies.rs"),
         include_str!("../log.rs"),

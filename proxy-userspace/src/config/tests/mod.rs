@@ -86,7 +86,8 @@ fn every_other_key_is_read() {
          admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
          limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  interimAnswers: 3\n  interimBytes: 2KiB\n  silence: 2s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  headStart: 80ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
-         retryAfter: 0s\n  copyBuffer: 8KiB\n  sniff: 0s\n  firstList: 3s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n",
+         retryAfter: 0s\n  copyBuffer: 8KiB\n  sniff: 0s\n  firstList: 3s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n  \
+         http2: { maxConcurrentStreams: 9, streamWindow: 32KiB, connectionWindow: 64KiB, windowWait: 4s, ping: 0s, pingTimeout: 3s, idleFrames: 11, resets: 12, streamErrors: 13 }\n",
     );
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
@@ -135,6 +136,17 @@ fn every_other_key_is_read() {
         binding_idle: Duration::from_secs(90),
         tuples: 512,
         destinations: 20,
+        http2: Http2Clients {
+            streams: 9,
+            stream_window: 32_768,
+            connection_window: 65_536,
+            window_wait: Duration::from_secs(4),
+            ping: Duration::ZERO,
+            ping_timeout: Duration::from_secs(3),
+            idle_frames: 11,
+            resets: 12,
+            stream_errors: 13,
+        },
     };
     assert_eq!(settings.limits, limits);
 }
