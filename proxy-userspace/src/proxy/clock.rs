@@ -57,6 +57,10 @@ pub enum Wait {
     TooLong = 2,
     /// Yes; `Timed` waits enforce their own deadline.
     Timed = 3,
+    /// No; the answer waits for its client to open the stream's flow-control window.
+    Window = 4,
+    /// No; the exchange has exceeded a limit, and its stream is to be reset.
+    Expired = 5,
 }
 
 /// The progress of a request's body.
@@ -92,6 +96,32 @@ impl Clocks {
         clocks.retain(|it| !it.is_over());
         clocks.push(Clock::new(activity, now));
         clocks[clocks.len() - 1].clone()
+    }
+
+    /// The clock of an exchange that begins at `now` on a stream of HTTP/2, which has an `activity` of its own: what
+    /// passes on another stream is no progress of this one.
+    pub fn begin_stream(&self, activity: &Activity, now: Instant) -> Clock {
+        activity.begin(now);
+        let mut clocks = self.0.borrow_mut();
+        clocks.retain(|it| !it.is_over());
+        clocks.push(Clock::new(activity, now));
+        clocks[clocks.len() - 1].clone()
+    }
+
+    /// Wakes the stream of each exchange that has exceeded `limits`, which then is [`Wait::Expired`]. Returns how long
+    /// the timer may sleep until another one may have.
+    pub fn expire(&self, limits: &Limits, shortest: Duration) -> Option<Duration> {
+        let now = Instant::now();
+        let clocks = self.0.borrow();
+        let left = clocks.iter().filter(|it| !it.is_over()).map(|it| {
+            let left = it.left(limits, shortest, now);
+            if left.is_zero() {
+                it.expire();
+                return shortest;
+            }
+            left
+        });
+        left.min()
     }
 
     /// How long the timer may sleep until an exchange exceeds `limits`: zero when one has. `None` when no exchange
@@ -153,8 +183,15 @@ impl Clock {
             0 => Wait::None,
             1 => Wait::Waiting,
             3 => Wait::Timed,
+            4 => Wait::Window,
+            5 => Wait::Expired,
             _ => Wait::TooLong,
         }
+    }
+
+    /// Whether the exchange is over: its answer and its request's body are complete.
+    pub fn is_over(&self) -> bool {
+        self.stage() == Stage::Over
     }
 
     /// Begins or ends waiting.
@@ -178,6 +215,8 @@ impl Clock {
     fn left(&self, limits: &Limits, shortest: Duration, now: Instant) -> Duration {
         let lasted = self.lasted(now);
         match (self.stage(), self.wait()) {
+            (_, Wait::Expired) => shortest,
+            (_, Wait::Window) => limits.http2.window_wait.saturating_sub(lasted),
             (Stage::Starved | Stage::Outlasted, _) => limits.body.saturating_sub(lasted),
             (_, Wait::Waiting) if lasted < limits.response => limits.response - lasted,
             (_, Wait::Waiting) => {
@@ -193,6 +232,16 @@ impl Clock {
 
     fn too_long(&self) {
         self.set_wait(Wait::TooLong);
+        self.wake();
+    }
+
+    fn expire(&self) {
+        self.set_wait(Wait::Expired);
+        self.wake();
+    }
+
+    /// Wakes the task that waits.
+    pub fn wake(&self) {
         if let Some(waiter) = &*self.0.waiter.lock() {
             waiter.wake_by_ref();
         }
@@ -207,10 +256,6 @@ impl Clock {
     fn end(&self, now: Instant) {
         self.set(Stage::Over);
         self.0.activity.end(now);
-    }
-
-    fn is_over(&self) -> bool {
-        self.stage() == Stage::Over
     }
 
     fn stage(&self) -> Stage {
@@ -237,6 +282,11 @@ impl Inner {
 }
 
 impl Upload {
+    /// More of the body has arrived, on a stream of HTTP/2: the connection does not note it for each stream.
+    pub fn moves(&self) {
+        self.0.0.activity.bytes_went();
+    }
+
     /// Sets whether the body waits for its client.
     pub fn flows(&self, flow: Flow) {
         let stage = match (self.0.stage(), flow) {
@@ -253,7 +303,10 @@ impl Drop for Upload {
     fn drop(&mut self) {
         match self.0.stage() {
             Stage::Upload | Stage::Starved => self.0.set(Stage::Answer),
-            Stage::Outlasted => self.0.end(Instant::now()),
+            Stage::Outlasted => {
+                self.0.end(Instant::now());
+                self.0.wake();
+            }
             Stage::Answer | Stage::Over => {}
         }
     }

@@ -107,6 +107,42 @@ impl Kind {
         }
     }
 
+    /// The status that a client of gRPC gets (gRPC, "Status codes and their use"). UNAVAILABLE says that another attempt
+    /// may succeed.
+    pub fn grpc_status(self) -> u16 {
+        const DEADLINE_EXCEEDED: u16 = 4;
+        const PERMISSION_DENIED: u16 = 7;
+        const RESOURCE_EXHAUSTED: u16 = 8;
+        const INTERNAL: u16 = 13;
+        const UNAVAILABLE: u16 = 14;
+        match self {
+            Self::ResponseTimeout => DEADLINE_EXCEEDED,
+            Self::Refused(_) => PERMISSION_DENIED,
+            Self::TargetTooLong | Self::HeadTooLarge => RESOURCE_EXHAUSTED,
+            Self::BadHead
+            | Self::NoHost
+            | Self::BadHost(_)
+            | Self::BadTarget
+            | Self::BadBody
+            | Self::BadDtab
+            | Self::Unidentified
+            | Self::TransferCoding
+            | Self::Loop
+            | Self::Framing
+            | Self::Interim => INTERNAL,
+            Self::Unbound
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::Reset
+            | Self::Silent
+            | Self::ServicesUnknown
+            | Self::ClientUnknown
+            | Self::NoEndpoint
+            | Self::Local
+            | Self::Overload => UNAVAILABLE,
+        }
+    }
+
     /// The index of its metric label in [`Kind::LABELS`].
     pub fn slot(self) -> usize {
         match self {

@@ -1,5 +1,7 @@
 //! The data plane's metrics, rendered from counters that their owners keep.
 
+mod http2;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ impl Scrape for Metrics {
         let mut seen = HashSet::new();
         clusters.retain(|cluster| seen.insert(cluster.name.clone()));
         listeners(page, &self.listeners)?;
+        http2::clients(page, &self.listeners)?;
         requests(page, &clusters)?;
         endpoints(page, &clusters)?;
         self.faults(page)?;

@@ -7,7 +7,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::tunnel::{End, Side, Tunnel};
 use crate::proxy::upstream::cluster::Lease;
 use crate::telemetry::{Counter, Gauge};
-use crate::transport::{Copied, Io, Peer, copy};
+use crate::transport::{Carrier, Copied, Io, Peer, copy};
 
 /// Counters of byte tunnels.
 #[derive(Debug, Default)]
@@ -28,7 +28,13 @@ impl Stats {
 }
 
 /// Copies between two connections until both ends are closed, and finishes the lease.
-pub async fn forward(stats: &Stats, limits: &Limits, mut lease: Lease, mut client: Io, mut server: Io) {
+pub async fn forward(
+    stats: &Stats,
+    limits: &Limits,
+    mut lease: Lease,
+    mut client: impl Carrier,
+    mut server: Io,
+) {
     stats.open.inc();
     let lived = || lease.answered(Instant::now(), Outcome::Carried);
     let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle, lived).await;

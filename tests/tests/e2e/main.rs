@@ -9,6 +9,7 @@ mod explicit; // The explicit proxy on :4140, when everybody behaves.
 mod failure; // Endpoints that fail.
 mod guards; // Where weir will not connect, and whom it does not serve.
 mod harness; // The harness itself, without weir.
+mod http2_clients; // Clients that speak HTTP/2.
 mod import; // Configurations of linkerd, imported, started and asked.
 mod input; // Input that is wrong, hostile or unlucky.
 mod kube; // Kubernetes: the API server, discovery, who is diverted.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 use super::detect::{Detected, detect_protocol};
-use super::h1;
+use super::{h1, h2, preface};
 use crate::config::Limits;
 use crate::domain::catalog::AppProtocol;
 use crate::domain::hops;
@@ -48,7 +48,15 @@ pub(in crate::proxy) async fn serve(
         ListenerKind::Outgoing => {
             let passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
             let session = Session::new(listener, permit, client, Origin::Explicit, passed);
-            h1::serve(worker, session, Io::new(stream)).await;
+            let limit = worker.router.snapshot().config.limits.header_read;
+            match preface::is_http2(stream, limit).await {
+                Ok((false, io)) => h1::serve(worker, session, io).await,
+                Ok((true, io)) => Box::pin(h2::serve(worker, session, io)).await,
+                Err(cause) if cause.kind() == io::ErrorKind::TimedOut => {
+                    session.listener.count_closed(CloseReason::BadHead);
+                }
+                Err(_) => {} // The client is gone.
+            }
         }
         ListenerKind::Transparent => diverted(worker, listener, permit, stream, client).await,
         ListenerKind::Admin | ListenerKind::Probes => {} // The control plane accepts those itself.
@@ -174,7 +182,7 @@ async fn open(
     dialled: SocketAddr,
     client: &mut Io,
 ) -> Option<(Lease, Io)> {
-    let mut exchange = Exchange::begin(worker, session.clone());
+    let mut exchange = Exchange::begin(worker, session.clone(), None);
     let destination = exchange::dialled(worker, &exchange, dialled);
     let delivered =
         attempt::deliver(worker, &mut exchange, &destination, &mut Bytes { hop_limit: None }).await;

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,7 +21,7 @@ use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::{self, bad_head};
 use crate::proxy::listener::{CloseReason, ListenerKind};
 use crate::proxy::worker::{WakerSlot, Worker};
-use crate::transport::{Activity, Io, Phase};
+use crate::transport::{Activity, Io, MessageBody, Phase};
 
 /// How long an idle connection is kept open during a drain, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -33,7 +35,10 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     let answers = bad_head::answers(&worker, &session, &limits);
     let io = TokioIo::new(io.telling(activity.clone()).answering_bad_heads(answers));
     let builder = builder(&limits, listener.kind);
-    let service = service_fn(move |request| exchange::handle(worker.clone(), session.clone(), request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let request = request.map(|body| Some(MessageBody::from(body)));
+        exchange::handle(worker.clone(), session.clone(), request, None)
+    });
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let timer = pin!(sleep(shortest(&limits)));
     let slot = workers.connections.slot();

@@ -5,5 +5,7 @@ mod connection;
 mod detect;
 mod first_head;
 mod h1;
+mod h2;
+mod preface;
 
 pub use accept::start;

@@ -15,13 +15,41 @@ pub(super) static L5D_ERR: HeaderName = HeaderName::from_static("l5d-err");
 const MAX_HEADER_TEXT: usize = 1024;
 
 /// The answer to a request that could not be served: the status, and one line with the reason. A stranger gets only the
-/// status's standard meaning.
-pub(super) fn fault(fault: &Fault, is_stranger: bool) -> Response<Bytes> {
-    let status = fault.kind.status();
-    let detail = match is_stranger {
-        true => status.canonical_reason().unwrap_or_default(),
+/// status's standard meaning. A client of gRPC gets its own kind of answer.
+pub(super) fn fault(fault: &Fault, is_stranger: bool, is_grpc: bool) -> Response<ResponseBody> {
+    match is_grpc {
+        true => grpc(fault, is_stranger),
+        false => plain(fault, is_stranger).map(ResponseBody::Text),
+    }
+}
+
+/// What a client is told of a fault.
+fn detail(fault: &Fault, is_stranger: bool) -> &str {
+    match is_stranger {
+        true => fault.kind.status().canonical_reason().unwrap_or_default(),
         false => &fault.detail,
-    };
+    }
+}
+
+/// A trailers-only answer (gRPC over HTTP/2, "Responses"): the status of HTTP is 200, and that of gRPC says the rest.
+fn grpc(fault: &Fault, is_stranger: bool) -> Response<ResponseBody> {
+    static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    static MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+    let mut response = Response::new(ResponseBody::Empty);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(&STATUS, HeaderValue::from(fault.kind.grpc_status()));
+    if let Ok(text) = HeaderValue::try_from(percent_encoded(detail(fault, is_stranger))) {
+        headers.insert(&MESSAGE, text.clone());
+        headers.insert(&L5D_ERR, text);
+    }
+    response
+}
+
+/// The answer of HTTP, as [`fault`].
+pub(super) fn plain(fault: &Fault, is_stranger: bool) -> Response<Bytes> {
+    let status = fault.kind.status();
+    let detail = detail(fault, is_stranger);
     let mut response = Response::new(Bytes::from(format!("{detail}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -29,7 +29,7 @@ pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswe
         shared.count(&fault);
         Record::begin(client, Instant::now()).fault(&fault);
         let is_stranger = overrides::is_stranger(client, origin, &shared.routing.snapshot.load().config);
-        let mut response = answer::fault(&fault, is_stranger);
+        let mut response = answer::plain(&fault, is_stranger);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         if listener.via() {
             headers::append_via(Version::HTTP_11, response.headers_mut());

@@ -197,9 +197,13 @@ pub(super) fn say_host(headers: &mut HeaderMap, cluster: &str) {
     headers.insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
 }
 
-/// Appends weir to Via, with the version received: `1.1 weir` or `1.0 weir` (RFC 9110 §7.6.3).
+/// Appends weir to Via, with the version received: `2 weir`, `1.1 weir` or `1.0 weir` (RFC 9110 §7.6.3).
 pub(super) fn append_via(received: Version, headers: &mut HeaderMap) {
-    let weir = if received == Version::HTTP_10 { "1.0 weir" } else { "1.1 weir" };
+    let weir = match received {
+        Version::HTTP_10 => "1.0 weir",
+        Version::HTTP_2 => "2 weir",
+        _ => "1.1 weir",
+    };
     headers.append(VIA, HeaderValue::from_static(weir));
 }
 

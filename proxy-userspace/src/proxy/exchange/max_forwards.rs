@@ -105,8 +105,8 @@ fn diagnosis(
     }
     let method = request.method();
     let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    let head =
-        format!("weir {}: {method} {target} from {}\n", env!("CARGO_PKG_VERSION"), session.client.ip());
+    let (version, client, spoken) = (env!("CARGO_PKG_VERSION"), session.client.ip(), exchange.head.spoken);
+    let head = format!("weir {version}: {method} {target} from {client} in {spoken:?}\n");
     Ok(text("text/plain; charset=utf-8", format!("{head}\n{explained}")))
 }
 

@@ -10,6 +10,7 @@ mod bind;
 mod expect;
 mod head;
 mod headers;
+mod http2;
 mod identify;
 mod max_forwards;
 mod overrides;
@@ -21,6 +22,7 @@ mod retry_after;
 mod scan;
 mod send;
 pub mod session;
+pub mod stream;
 mod tunnel;
 
 use std::convert::Infallible;
@@ -30,15 +32,16 @@ use std::time::Instant;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
 
 pub use self::bind::dialled;
 use self::head::Head;
 use self::headers::Upgrade;
 use self::record::Record;
-use self::response_body::{ResponseBody, ResponseGuard};
+pub use self::response_body::ResponseBody;
+use self::response_body::ResponseGuard;
 use self::send::Sending;
 use self::session::{Origin, Session};
+use self::stream::{ClientSide, OnStream};
 use super::clock::Clock;
 use super::fault::Fault;
 use super::routing::snapshot::Snapshot;
@@ -57,6 +60,10 @@ pub struct Exchange {
     pub clock: Clock,
     /// What is logged and counted about it.
     pub record: Record,
+    /// The stream of HTTP/2 that it is on.
+    stream: Option<stream::Tunnel>,
+    /// Whether its client understands an answer of gRPC.
+    is_grpc: bool,
     /// Its head as received; empty where none was read.
     head: Head,
     /// How often it may be sent again after it was sent: once, if it is idempotent and has no body.
@@ -68,22 +75,25 @@ enum Asked {
     /// No.
     Nothing,
     /// By `Upgrade`: an answer of 101 switches.
-    Upgrade(OnUpgrade),
+    Upgrade(ClientSide),
     /// By CONNECT, to the proxy that it dialled: any 2xx switches (RFC 9110 §9.3.6).
-    Connect(OnUpgrade),
+    Connect(ClientSide),
 }
 
-/// Answers one request: with an endpoint's answer, or with weir's own that gives the reason. There is always an answer,
-/// and the return type states it; a wrapper future would double the memory of a connection.
-pub async fn handle<B: Into<MessageBody>>(
+/// Answers one request, which came on a `stream` of HTTP/2 or on a connection of HTTP/1: with an endpoint's answer, or
+/// with weir's own that gives the reason. There is always an answer, and the return type states it; a wrapper future
+/// would double the memory of a connection.
+pub async fn handle(
     worker: Rc<Worker>,
     session: Rc<Session>,
-    request: Request<B>,
+    request: Request<Option<MessageBody>>,
+    stream: Option<OnStream>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     session.listener.requests.inc();
-    let mut exchange = Exchange::begin(&worker, session);
-    let mut request = request.map(|body| RequestBody::new(body.into(), &exchange.clock));
-    let connects = *request.method() == Method::CONNECT && exchange.session.origin == Origin::Explicit;
+    let mut exchange = Exchange::begin(&worker, session, stream);
+    let mut request = request.map(|body| RequestBody::new(body, &exchange.clock));
+    exchange.is_grpc = http2::is_grpc(&request);
+    let connects = tunnel::is_connect(&request) && exchange.session.origin == Origin::Explicit;
     let outcome = if connects {
         tunnel::connect(&worker, &mut exchange, &mut request).await
     } else {
@@ -92,7 +102,7 @@ pub async fn handle<B: Into<MessageBody>>(
     let mut response = outcome.unwrap_or_else(|fault| {
         worker.shared.count(&fault);
         exchange.record.fault(&fault);
-        answer::fault(&fault, exchange.is_stranger()).map(ResponseBody::Text)
+        answer::fault(&fault, exchange.is_stranger(), exchange.is_grpc)
     });
     if !matches!(response.body(), ResponseBody::Endpoint(_)) {
         exchange.clock.answered(Instant::now());
@@ -139,12 +149,18 @@ async fn answer(
 
 impl Exchange {
     /// An exchange that begins now.
-    pub fn begin(worker: &Worker, session: Rc<Session>) -> Self {
+    pub fn begin(worker: &Worker, session: Rc<Session>, stream: Option<OnStream>) -> Self {
         let now = Instant::now();
+        let (clock, stream) = match stream {
+            None => (session.clocks.begin(&session.activity, now), None),
+            Some(OnStream { clock, tunnel }) => (clock, Some(tunnel)),
+        };
         Self {
             snapshot: worker.router.snapshot(),
-            clock: session.clocks.begin(&session.activity, now),
+            clock,
             record: Record::begin(session.client, now),
+            stream,
+            is_grpc: false,
             head: Head::default(),
             repeats: 0,
             session,
@@ -159,19 +175,25 @@ impl Exchange {
     /// Reads and checks the head of `request`, and prepares it for an endpoint.
     fn identify(&mut self, worker: &Worker, request: &mut Request<RequestBody>) -> Result<Asked, Fault> {
         let (session, limits) = (&self.session, &self.snapshot.config.limits);
+        if request.version() == Version::HTTP_2 {
+            http2::read(request, session.origin, limits)?;
+        }
         let head = Head::read(request, session.origin, limits.target_bytes)?;
         *request.version_mut() = Version::HTTP_11;
         // Reserves room for added fields at once.
         request.headers_mut().reserve(headers::ADDED);
         headers::check_upgrade(head.scan, head.spoken, request.headers_mut());
         let upgrade = headers::strip_hop_by_hop(head.scan, session.origin, request.headers_mut());
-        let asked = Asked::by(request, upgrade);
+        let asked = Asked::by(request, upgrade, &mut self.stream);
         if session.listener.via() {
             headers::append_via(head.spoken, request.headers_mut());
         }
         let is_repeatable = request.method().is_idempotent()
             && request.body().is_replayable()
             && matches!(asked, Asked::Nothing);
+        if head.spoken == Version::HTTP_2 {
+            http2::frame(request);
+        }
         expect::hold_back(worker, limits, &session.activity, head.expectation, request);
         self.repeats = u8::from(is_repeatable);
         self.head = head;
@@ -180,12 +202,12 @@ impl Exchange {
 }
 
 impl Asked {
-    fn by(request: &mut Request<RequestBody>, upgrade: Upgrade) -> Self {
+    fn by(request: &mut Request<RequestBody>, upgrade: Upgrade, stream: &mut Option<stream::Tunnel>) -> Self {
         let connects = *request.method() == Method::CONNECT;
         if !connects && upgrade == Upgrade::None {
             return Self::Nothing;
         }
-        match request.extensions_mut().remove::<OnUpgrade>() {
+        match ClientSide::take(request, stream) {
             None => Self::Nothing,
             Some(client) if connects => Self::Connect(client),
             Some(client) => Self::Upgrade(client),

@@ -4,15 +4,14 @@
 use std::time::Instant;
 
 use http::uri::{Authority, Uri};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 
 use super::attempt::{self, Bytes, Destination};
 use super::identify::Asked;
 use super::response_body::{ResponseBody, ResponseGuard};
 use super::scan::HeaderScan;
+use super::stream::{Client, ClientSide, whole};
 use super::{Exchange, answer, headers, overrides};
 use crate::domain::hops;
 use crate::proxy::fault::{Fault, Kind};
@@ -23,6 +22,11 @@ use crate::proxy::upstream::RequestBody;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
 use crate::transport::{Io, MessageBody};
+
+/// Whether `request` is a CONNECT, and not an extended one (RFC 8441), which asks for an upgrade.
+pub(super) fn is_connect(request: &Request<RequestBody>) -> bool {
+    *request.method() == Method::CONNECT && request.extensions().get::<h2::ext::Protocol>().is_none()
+}
 
 /// Answers an explicit client's CONNECT: connects to an endpoint of the named service, and then forwards bytes both
 /// ways.
@@ -61,8 +65,9 @@ pub(super) async fn connect(
     // A weir that the client reaches through the tunnel continues the count from here.
     let mut bytes = Bytes { hop_limit: Some(hops::onward(session.passed)) };
     let (lease, server) = attempt::deliver(worker, exchange, &destination, &mut bytes).await?;
-    let client = hyper::upgrade::on(request);
-    forward(worker, exchange, lease, client, async move { Some(server) });
+    if let Some(client) = ClientSide::take(request, &mut exchange.stream) {
+        forward(worker, exchange, lease, client, async move { Some(server) });
+    }
     Ok(answer::empty(StatusCode::OK))
 }
 
@@ -93,7 +98,7 @@ fn authority(target: &Uri) -> Result<&Authority, Fault> {
 pub(super) fn switched(
     worker: &Worker,
     exchange: &Exchange,
-    client: OnUpgrade,
+    client: ClientSide,
     mut response: Response<MessageBody>,
     guard: ResponseGuard,
 ) -> Response<ResponseBody> {
@@ -108,26 +113,21 @@ fn forward(
     worker: &Worker,
     exchange: &Exchange,
     lease: Lease,
-    client: OnUpgrade,
+    client: ClientSide,
     server: impl Future<Output = Option<Io>> + 'static,
 ) {
     let limits = exchange.snapshot.config.limits.clone();
     let (shared, session) = (worker.shared.clone(), exchange.session.clone());
     worker.spawn(async move {
         let _session = session;
-        let (Ok(client), Some(server)) = (client.await, server.await) else { return };
-        let Some(client) = whole(client) else { return };
-        tcp::forward(&shared.tunnels, &limits, lease, client, server).await;
+        let (Some(client), Some(server)) = (client.ready().await, server.await) else { return };
+        match client {
+            Client::Connection(client) => {
+                tcp::forward(&shared.tunnels, &limits, lease, *client, server).await;
+            }
+            Client::Stream(client) => tcp::forward(&shared.tunnels, &limits, lease, client, server).await,
+        }
     });
-}
-
-/// The connection under an upgraded one, with the bytes that hyper had read ahead unread again.
-fn whole(upgraded: Upgraded) -> Option<Io> {
-    let parts = upgraded.downcast::<TokioIo<Io>>().ok()?;
-    let mut io = parts.io.into_inner();
-    io.unread(parts.read_buf);
-    io.end_of_heads();
-    Some(io)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Listeners as the data plane sees them: who may connect, how many at the same time, and counters.
 
+mod http2;
 mod permits;
 pub mod sockets;
 
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
+pub use self::http2::{Abuse, Codes, Http2Stats};
 use self::permits::{PermitPool, Slot};
 use crate::config::Allow;
 use crate::telemetry::{Counter, Gauge};
@@ -50,6 +52,8 @@ pub struct Listener {
     pub closed: [Counter; CloseReason::LABELS.len()],
     /// Diverted connections whose first head hyper cannot parse: they are forwarded as opaque bytes.
     pub unparsed_heads: Counter,
+    /// Counters of its HTTP/2 connections.
+    pub http2: Http2Stats,
 }
 
 /// Why a connection was closed without being served, or had to wait.
@@ -93,6 +97,11 @@ impl CloseReason {
 }
 
 impl ListenerKind {
+    /// Whether its clients may speak HTTP/2.
+    pub fn serves_http2(self) -> bool {
+        matches!(self, Self::Outgoing | Self::Transparent)
+    }
+
     /// The label in metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -118,6 +127,7 @@ impl Listener {
             requests: Counter::default(),
             closed: Default::default(),
             unparsed_heads: Counter::default(),
+            http2: Http2Stats::default(),
         })
     }
 

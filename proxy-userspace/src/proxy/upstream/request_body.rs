@@ -23,9 +23,12 @@ pub enum RequestBody {
 }
 
 impl RequestBody {
-    /// A client's body, in the exchange of `clock`.
-    pub fn new(incoming: MessageBody, clock: &Clock) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Client(incoming, clock.upload()) }
+    /// A client's body, if there is one, in the exchange of `clock`.
+    pub fn new(incoming: Option<MessageBody>, clock: &Clock) -> Self {
+        match incoming {
+            Some(incoming) if !incoming.is_end_stream() => Self::Client(incoming, clock.upload()),
+            Some(_) | None => Self::Empty,
+        }
     }
 
     /// Whether it can be sent again.
@@ -54,8 +57,11 @@ impl Body for RequestBody {
         match this {
             Self::Empty => Poll::Ready(None),
             Self::Client(incoming, upload) => {
-                let frame = Pin::new(incoming).poll_frame(cx);
+                let frame = Pin::new(&mut *incoming).poll_frame(cx);
                 upload.flows(if frame.is_pending() { Flow::Waits } else { Flow::Moves });
+                if let (MessageBody::Http2(_), true) = (&*incoming, frame.is_ready()) {
+                    upload.moves();
+                }
                 frame
             }
             Self::Held(held) => {
