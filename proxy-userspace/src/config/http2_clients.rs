@@ -20,7 +20,7 @@ pub struct Http2Clients {
     /// Default 5 m.
     pub window_wait: Duration,
     /// `ping`: how long a connection with open streams may be silent before its client is asked by a PING. 0 (never) to
-    /// 24 h, default 30 s.
+    /// 24 h, default 5 m.
     pub ping: Duration,
     /// `pingTimeout`: how long the client may be silent after that before the connection is closed. Default 20 s.
     pub ping_timeout: Duration,
@@ -42,7 +42,7 @@ impl Default for Http2Clients {
             stream_window: 64 * 1024,
             connection_window: 1024 * 1024,
             window_wait: Duration::from_secs(300),
-            ping: Duration::from_secs(30),
+            ping: Duration::from_secs(300),
             ping_timeout: Duration::from_secs(20),
             idle_frames: 1000,
             resets: 500,

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use e2e::backend::Then;
 use e2e::http2::PREFACE;
-use e2e::{Answer, Backend, Ended, Frames, Http2, Weir, eventually};
+use e2e::{Answer, Backend, Ended, Frames, Http2, eventually};
 use hyper::Request;
 use nix::sys::signal::Signal;
+
+use super::{serving, weir};
 
 fn post(url: &str) -> hyper::http::request::Builder {
     Request::post(url)
@@ -19,7 +21,7 @@ fn a_request_goes_on_as_http1_and_its_answer_comes_back_with_its_trailers() {
     let answer =
         Answer::chunks(&["a", "bc"]).trailer("x-sum", "3").with("X-Kept", "1").with("Keep-Alive", "9");
     let backend = Backend::http().answer(answer).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let client = Http2::to(weir.outgoing());
     let request =
         post("http://hello/x?y").header("cookie", "a=1").header("cookie", "b=2").header("te", "trailers");
@@ -49,7 +51,7 @@ fn a_request_goes_on_as_http1_and_its_answer_comes_back_with_its_trailers() {
 fn one_connection_is_balanced_stream_by_stream() {
     let backends: Vec<_> = ["a", "b", "c"].map(|name| Backend::http().answers(name).start()).into();
     let addresses: Vec<SocketAddr> = backends.iter().map(Backend::addr).collect();
-    let weir = Weir::serving("hello", &addresses);
+    let weir = serving("hello", &addresses);
     let client = Http2::to(weir.outgoing());
     let bodies = client.many("http://hello/", 3000, 50);
     for name in ["a", "b", "c"] {
@@ -62,7 +64,7 @@ fn one_connection_is_balanced_stream_by_stream() {
 #[test]
 fn a_preface_in_pieces_is_one_however_slow() {
     let backend = Backend::http().answers("a").start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     for size in [1, 3, 23] {
         let mut frames = Frames::bare(TcpStream::connect(weir.outgoing()).unwrap());
         for piece in PREFACE.chunks(size) {
@@ -82,7 +84,7 @@ fn a_preface_in_pieces_is_one_however_slow() {
 #[test]
 fn curl_speaks_it_with_prior_knowledge() {
     let backend = Backend::http().answers("a").start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let mut curl = Command::new("curl");
     curl.args(["-sS", "--http2-prior-knowledge", "-H", "Host: hello", "-w", " %{http_version} %{http_code}"]);
     let output = curl.arg(format!("http://{}/x", weir.outgoing())).output();
@@ -98,7 +100,7 @@ fn a_clients_cancel_ends_its_exchange_at_once_and_no_other() {
         _ => Answer::ok("ok"),
     });
     let backend = backend.start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let client = Http2::to(weir.outgoing());
     let mut slow = client.start(Request::get("http://hello/slow").body(()).unwrap(), true);
     backend.wait_for(1);
@@ -115,12 +117,12 @@ fn a_clients_cancel_ends_its_exchange_at_once_and_no_other() {
 fn interim_answers_pass_and_a_body_waits_for_its_100() {
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let backend = Backend::http().answer(Answer::raw(hints)).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let answer = Http2::to(weir.outgoing()).get("http://hello/");
     assert_eq!((answer.interim.as_slice(), answer.status, answer.text().as_str()), (&[103][..], 200, "ok"));
 
     let backend = Backend::http().answers("taken").start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let mut frames = Frames::to(weir.outgoing());
     let fields: [(&str, &[u8]); 6] = [
         (":method", b"POST"),
@@ -143,7 +145,7 @@ fn interim_answers_pass_and_a_body_waits_for_its_100() {
 fn an_answer_that_breaks_off_is_a_reset() {
     let part = Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart").then(Then::Reset);
     let backend = Backend::http().answer(part).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let client = Http2::to(weir.outgoing());
     let answer = client.get("http://hello/");
     assert_eq!((answer.status, answer.reset), (200, Some(h2::Reason::INTERNAL_ERROR)));
@@ -154,7 +156,7 @@ fn an_answer_that_breaks_off_is_a_reset() {
 #[test]
 fn an_early_answer_is_whole_and_the_body_ends_in_its_own_time() {
     let backend = Backend::http().answer(Answer::ok("early").early()).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let client = Http2::to(weir.outgoing());
     let mut stream = client.start(post("http://hello/").body(()).unwrap(), false);
     stream.send("part", false);
@@ -169,7 +171,7 @@ fn an_early_answer_is_whole_and_the_body_ends_in_its_own_time() {
 #[test]
 fn on_drain_streams_finish_after_a_goaway() {
     let backend = Backend::http().answer(Answer::ok("late").after(Duration::from_secs(1))).start();
-    let mut weir = Weir::new().set("drain", "{ grace: 20s }").service("hello", &[backend.addr()]).start();
+    let mut weir = weir().set("drain", "{ grace: 20s }").service("hello", &[backend.addr()]).start();
     let mut frames = Frames::to(weir.outgoing());
     frames.get(1, "hello", "/");
     backend.wait_for(1);

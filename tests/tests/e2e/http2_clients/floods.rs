@@ -2,9 +2,9 @@
 
 use e2e::http2::{PREFACE, encode, field};
 use e2e::raw::Swallowing;
-use e2e::{Answer, Backend, Ended, Frames, Http2, Weir, eventually};
+use e2e::{Answer, Backend, Ended, Frames, Http2, eventually};
 
-use super::CALM;
+use super::{CALM, serving, weir};
 
 /// One flood: its name in the metrics, and the frames it sends.
 type Flood = (&'static str, Box<dyn Fn(&mut Frames) + Sync>);
@@ -95,7 +95,7 @@ fn floods() -> Vec<Flood> {
 fn each_flood_ends_its_own_connection_is_counted_and_concerns_nobody_else() {
     let backend = Backend::http().answers("ok").start();
     let stuck = Swallowing::new();
-    let weir = Weir::new().set("limits", "{ connect: 30s }");
+    let weir = weir().set("limits", "{ connect: 30s }");
     let weir = weir.service("hello", &[backend.addr()]).service("stuck", &[stuck.addr()]).start();
     let other = Http2::to(weir.outgoing());
     let mut counted = std::collections::BTreeMap::<&str, f64>::new();
@@ -125,10 +125,8 @@ fn each_flood_ends_its_own_connection_is_counted_and_concerns_nobody_else() {
 #[test]
 fn a_client_that_works_may_send_as_many_frames_as_its_work_needs() {
     let backend = Backend::http().answer(Answer::stream(4_000_000)).start();
-    let weir = Weir::new()
-        .set("limits", "{ http2: { idleFrames: 10 } }")
-        .service("hello", &[backend.addr()])
-        .start();
+    let weir =
+        weir().set("limits", "{ http2: { idleFrames: 10 } }").service("hello", &[backend.addr()]).start();
     let mut frames = Frames::to(weir.outgoing());
     frames.get(1, "hello", "/");
     let mut length = 0;
@@ -147,7 +145,7 @@ fn a_client_that_works_may_send_as_many_frames_as_its_work_needs() {
 #[test]
 fn small_streams_pass_in_thousands() {
     let backend = Backend::http().answers("ok").start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let mut frames = Frames::to(weir.outgoing());
     for round in 0..40 {
         let streams: Vec<u32> = (0..50).map(|at| round * 100 + at * 2 + 1).collect();

@@ -4,8 +4,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use e2e::time::holds_for;
-use e2e::{Answer, Backend, Ended, Frames, Http2, Weir, eventually};
+use e2e::{Answer, Backend, Ended, Frames, Http2, eventually};
 use hyper::Request;
+
+use super::{serving, weir};
 
 const LARGE: u64 = 64 * 1024 * 1024;
 
@@ -16,7 +18,7 @@ fn a_slow_reader_of_one_stream_stalls_no_other_and_its_endpoint_waits() {
         _ => Answer::ok("ok"),
     });
     let backend = backend.start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let client = Http2::with(
         TcpStream::connect(weir.outgoing()).unwrap(),
         h2::client::Builder::new().initial_connection_window_size(1 << 20),
@@ -47,7 +49,7 @@ fn a_slow_reader_of_one_stream_stalls_no_other_and_its_endpoint_waits() {
 fn an_upload_waits_for_its_endpoint() {
     let backend =
         Backend::http().answer(Answer::ok("never").unread().after(Duration::from_secs(600))).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let client = Http2::to(weir.outgoing());
     let mut upload = client.start(Request::post("http://hello/").body(()).unwrap(), false);
     backend.wait_for(1);
@@ -71,7 +73,7 @@ fn an_upload_waits_for_its_endpoint() {
 #[test]
 fn trailers_need_no_window() {
     let backend = Backend::http().answer(Answer::chunks(&["0123456789"]).trailer("x-sum", "10")).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let mut frames = Frames::bare(TcpStream::connect(weir.outgoing()).unwrap());
     // SETTINGS_INITIAL_WINDOW_SIZE of exactly the body's length.
     frames.send(e2e::http2::PREFACE).frame(4, 0, 0, &[0, 4, 0, 0, 0, 10]).get(1, "hello", "/");
@@ -83,7 +85,7 @@ fn trailers_need_no_window() {
 #[test]
 fn a_client_that_opens_no_window_loses_its_stream_and_nobody_else_theirs() {
     let backend = Backend::http().answers("hello").start();
-    let weir = Weir::new().set("limits", "{ http2: { windowWait: 1s } }");
+    let weir = weir().set("limits", "{ http2: { windowWait: 1s } }");
     let weir = weir.service("hello", &[backend.addr()]).start();
     let other = Http2::to(weir.outgoing());
     let mut frames = Frames::bare(TcpStream::connect(weir.outgoing()).unwrap());

@@ -2,14 +2,16 @@
 
 use e2e::backend::Then;
 use e2e::raw::Refusing;
-use e2e::{Answer, Backend, Http2, Weir};
+use e2e::{Answer, Backend, Http2};
 use hyper::Request;
+
+use super::weir;
 
 #[test]
 fn weirs_own_failures_have_a_status_of_grpc() {
     let slow = Backend::http().answer(Answer::raw("").then(Then::Hang)).start();
     let refusing = Refusing::new();
-    let weir = Weir::new().set("limits", "{ response: 500ms, attempts: 1, connectTotal: 1s }");
+    let weir = weir().set("limits", "{ response: 500ms, attempts: 1, connectTotal: 1s }");
     let weir = weir
         .service("slow", &[slow.addr()])
         .service("refusing", &[refusing.addr()])

@@ -4,14 +4,14 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use e2e::backend::Then;
-use e2e::{Answer, Backend, Client, Ended, Frames, Http2, Weir, eventually};
+use e2e::{Answer, Backend, Client, Ended, Frames, Http2, eventually};
 use hyper::Request;
 
-use super::CANCEL;
+use super::{CANCEL, weir};
 
 #[test]
 fn a_preface_has_its_time() {
-    let weir = Weir::new().set("limits", "{ headerRead: 500ms }").start();
+    let weir = weir().set("limits", "{ headerRead: 500ms }").start();
     for part in ["", "PRI * HTTP/2.0\r\n", "PRI"] {
         let mut client = Client::to(weir.outgoing());
         client.send(part);
@@ -23,7 +23,7 @@ fn a_preface_has_its_time() {
 #[test]
 fn a_header_block_has_its_time_and_an_idle_connection_another() {
     let backend = Backend::http().answers("ok").start();
-    let weir = Weir::new().set("limits", "{ headerRead: 500ms, idle: 2s }");
+    let weir = weir().set("limits", "{ headerRead: 500ms, idle: 2s }");
     let weir = weir.service("hello", &[backend.addr()]).start();
     for end in [0, 1] {
         let mut slow = Frames::to(weir.outgoing());
@@ -47,7 +47,7 @@ fn a_header_block_has_its_time_and_an_idle_connection_another() {
 #[test]
 fn a_body_that_stops_coming_ends_its_stream_alone_whatever_the_others_do() {
     let backend = Backend::http().answers("ok").start();
-    let weir = Weir::new().set("limits", "{ body: 1s }").service("hello", &[backend.addr()]).start();
+    let weir = weir().set("limits", "{ body: 1s }").service("hello", &[backend.addr()]).start();
     let client = Http2::to(weir.outgoing());
     let mut silent = client.start(Request::post("http://hello/").body(()).unwrap(), false);
     silent.send("part", false);
@@ -68,7 +68,7 @@ fn an_endpoint_that_does_not_answer_costs_its_own_stream_its_time() {
         _ => Answer::ok("ok"),
     });
     let backend = backend.start();
-    let weir = Weir::new().set("limits", "{ response: 1s, attempts: 1 }");
+    let weir = weir().set("limits", "{ response: 1s, attempts: 1 }");
     let weir = weir.service("hello", &[backend.addr()]).start();
     let client = Http2::to(weir.outgoing());
     let mut slow = client.start(Request::get("http://hello/slow").body(()).unwrap(), true);
@@ -83,7 +83,7 @@ fn an_endpoint_that_does_not_answer_costs_its_own_stream_its_time() {
 #[test]
 fn a_client_that_answers_no_ping_is_gone() {
     let backend = Backend::http().answer(Answer::raw("").then(Then::Hang)).start();
-    let weir = Weir::new().set("limits", "{ http2: { ping: 300ms, pingTimeout: 500ms } }");
+    let weir = weir().set("limits", "{ http2: { ping: 300ms, pingTimeout: 500ms } }");
     let weir = weir.service("hello", &[backend.addr()]).start();
     let alive = Http2::to(weir.outgoing());
     let mut stays = alive.start(Request::get("http://hello/").body(()).unwrap(), true);
@@ -102,7 +102,7 @@ fn a_client_that_answers_no_ping_is_gone() {
 #[test]
 fn streams_beyond_the_limit_are_refused_and_the_others_go_on() {
     let backend = Backend::http().answer(Answer::ok("late").after(Duration::from_millis(500))).start();
-    let weir = Weir::new().set("limits", "{ http2: { maxConcurrentStreams: 3 } }");
+    let weir = weir().set("limits", "{ http2: { maxConcurrentStreams: 3 } }");
     let weir = weir.service("hello", &[backend.addr()]).start();
     let mut frames = Frames::to(weir.outgoing());
     for stream in [1, 3, 5, 7] {

@@ -9,7 +9,22 @@ mod semantics;
 mod smuggling;
 mod tunnels;
 
+use std::net::SocketAddr;
+
+use e2e::Weir;
 use e2e::http2::Ended;
+use e2e::weir::Builder;
+
+/// A weir whose endpoints speak HTTP/1.1.
+fn weir() -> Builder {
+    Weir::new()
+}
+
+/// The same, started, with one service.
+#[track_caller]
+fn serving(name: &str, endpoints: &[SocketAddr]) -> Weir {
+    weir().service(name, endpoints).start()
+}
 
 /// CANCEL (RFC 9113 §7).
 const CANCEL: u32 = 8;

@@ -1,8 +1,8 @@
 //! What a request of HTTP/2 may say (RFC 9113 §8), and what becomes of one that says something else.
 
-use e2e::{Backend, Ended, Frames, Http2, Weir};
+use e2e::{Backend, Ended, Frames, Http2};
 
-use super::PROTOCOL;
+use super::{PROTOCOL, serving, weir};
 
 type Fields = &'static [(&'static str, &'static [u8])];
 
@@ -62,7 +62,7 @@ fn what_belongs_to_one_connection_of_http1_is_no_field_of_http2() {
 #[track_caller]
 fn check(cases: &[Case]) {
     let backend = Backend::http().answers("ok").start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     for (fields, expected) in cases {
         let mut frames = Frames::to(weir.outgoing());
         let shown: Vec<_> = fields
@@ -77,7 +77,7 @@ fn check(cases: &[Case]) {
 #[test]
 fn a_value_that_is_none_never_reaches_an_endpoint() {
     let backend = Backend::http().answers("ok").start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let values: [(&str, &[u8]); 7] = [
         ("x", b"a\r\nb: c"),
         ("x", b"a\nb"),
@@ -104,7 +104,7 @@ fn a_value_that_is_none_never_reaches_an_endpoint() {
 #[test]
 fn heads_have_their_bounds() {
     let backend = Backend::http().answers("ok").start();
-    let weir = Weir::new().set("limits", "{ headerBytes: 8KiB, headerCount: 20, targetBytes: 1KiB }");
+    let weir = weir().set("limits", "{ headerBytes: 8KiB, headerCount: 20, targetBytes: 1KiB }");
     let weir = weir.service("hello", &[backend.addr()]).start();
     let mut frames = Frames::to(weir.outgoing());
     let long = vec![b'a'; 9000];
@@ -124,7 +124,7 @@ fn heads_have_their_bounds() {
 #[test]
 fn frames_that_are_none_end_their_connection_with_the_codes_of_the_rfc() {
     let backend = Backend::http().answers("ok").start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let other = Http2::to(weir.outgoing());
     let cases: [(&str, Vec<u8>, Ended); 12] = [
         ("a frame over the limit", frame(0, 0, 1, &[0; 16_385]), Ended::GoAway(6)),

@@ -1,7 +1,9 @@
 //! Requests of HTTP/2 that would be two requests, or others, as HTTP/1.1. After "HTTP/2: The Sequel is Always Worse"
 //! (James Kettle, 2021), whose payloads hide a second request in each part of a head, and RFC 9113 §10.3.
 
-use e2e::{Backend, Frames, Http2, Weir};
+use e2e::{Backend, Frames, Http2};
+
+use super::weir;
 
 const HIDDEN: &str = "GET /admin HTTP/1.1\r\nHost: admin\r\n\r\n";
 
@@ -92,7 +94,7 @@ fn payloads() -> Vec<Payload> {
 #[test]
 fn no_request_becomes_two_and_none_another() {
     let (backend, admin) = (Backend::http().answers("ok").start(), Backend::http().answers("admin").start());
-    let weir = Weir::new().service("hello", &[backend.addr()]).service("admin", &[admin.addr()]).start();
+    let weir = weir().service("hello", &[backend.addr()]).service("admin", &[admin.addr()]).start();
     let payloads = payloads();
     assert!(payloads.len() >= 40, "{}", payloads.len());
     for Payload { fields, body } in payloads {

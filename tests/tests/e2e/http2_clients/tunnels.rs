@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use e2e::http2::Stream;
 use e2e::raw::{self, TcpServer, loopback};
-use e2e::{Answer, Backend, Ended, Frames, Http2, Weir, eventually};
+use e2e::{Answer, Backend, Ended, Frames, Http2, eventually};
 use hyper::Request;
+
+use super::{serving, weir};
 
 fn connect(client: &Http2, authority: &str) -> Stream {
     client.start(Request::connect(authority).body(()).unwrap(), false)
@@ -16,7 +18,7 @@ fn connect(client: &Http2, authority: &str) -> Stream {
 fn a_connect_is_a_tunnel_in_its_stream_and_the_other_streams_go_on() {
     let backend = Backend::http().answers("ok").start();
     let echo = TcpServer::echo(raw::listen(loopback()).unwrap());
-    let weir = Weir::new().service("hello", &[backend.addr()]).service("echo:7", &[echo.addr()]).start();
+    let weir = weir().service("hello", &[backend.addr()]).service("echo:7", &[echo.addr()]).start();
     let client = Http2::to(weir.outgoing());
     let mut tunnels = [connect(&client, "echo:7"), connect(&client, "echo:7")];
     for (at, tunnel) in tunnels.iter_mut().enumerate() {
@@ -41,7 +43,7 @@ fn a_connect_is_a_tunnel_in_its_stream_and_the_other_streams_go_on() {
 #[test]
 fn a_tunnel_carries_much_and_waits_for_who_does_not_read() {
     let echo = TcpServer::echo(raw::listen(loopback()).unwrap());
-    let weir = Weir::serving("echo:7", &[echo.addr()]);
+    let weir = serving("echo:7", &[echo.addr()]);
     let client = Http2::to(weir.outgoing());
     let mut tunnel = connect(&client, "echo:7");
     assert_eq!(tunnel.head().unwrap().status(), 200);
@@ -65,7 +67,7 @@ fn a_servers_reset_is_a_reset_of_the_stream() {
         let _ = stream.write_all(b"part");
         raw::abort(&stream);
     });
-    let weir = Weir::serving("echo:7", &[server.addr()]);
+    let weir = serving("echo:7", &[server.addr()]);
     let client = Http2::to(weir.outgoing());
     let mut tunnel = connect(&client, "echo:7");
     assert_eq!(tunnel.head().unwrap().status(), 200);
@@ -82,7 +84,7 @@ fn a_servers_reset_is_a_reset_of_the_stream() {
 
 #[test]
 fn a_connect_that_cannot_be_is_answered() {
-    let weir = Weir::new().start();
+    let weir = weir().start();
     let client = Http2::to(weir.outgoing());
     for (authority, status) in [("nobody:80", 502), ("127.0.0.1:1", 403), ("hello", 400)] {
         assert_eq!(connect(&client, authority).head().unwrap().status(), status, "{authority}");
@@ -99,7 +101,7 @@ fn a_connect_that_cannot_be_is_answered() {
 #[test]
 fn an_extended_connect_is_an_upgrade_for_an_endpoint_of_http1() {
     let backend = Backend::http().answer(Answer::upgrade("websocket").with("X-Kept", "1")).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let mut frames = Frames::to(weir.outgoing());
     // weir says that it takes one: SETTINGS_ENABLE_CONNECT_PROTOCOL.
     let settings = frames.until(4);
@@ -129,7 +131,7 @@ fn an_extended_connect_is_an_upgrade_for_an_endpoint_of_http1() {
 #[test]
 fn an_upgrade_that_an_endpoint_refuses_is_its_answer() {
     let backend = Backend::http().answer(Answer::status(403)).start();
-    let weir = Weir::serving("hello", &[backend.addr()]);
+    let weir = serving("hello", &[backend.addr()]);
     let client = Http2::to(weir.outgoing());
     let mut request = Request::connect("http://hello/chat").body(()).unwrap();
     request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
