@@ -99,6 +99,16 @@ fn examples() -> Vec<Example<'static>> {
             vec![(host("hello"), To("hello"))],
         ),
         example(
+            "loopback.yaml",
+            &[],
+            vec![
+                (host("app"), To("hello")),
+                (host("hello").with("l5d-dtab", "/svc/hello => /svc/app"), To("hello")),
+                (host("hello").with("l5d-dtab", "/svc/hello => /local/8888"), Nowhere(403)),
+                (host("127.0.0.1:8888"), Nowhere(502)),
+            ],
+        ),
+        example(
             "misspelt.yaml",
             &["outgoing.dstPrefix: requests' names begin with /http", "did you mean /#/io.l5d.fs?"],
             vec![(host("hello"), Nowhere(502))],
@@ -110,8 +120,9 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/import")
 }
 
-/// The imported configuration with free ports, and a folder of objects in the place of an API server.
-fn on_this_machine(yaml: &str) -> String {
+/// The imported configuration with free ports, a folder of objects in the place of an API server, and `app` in the place
+/// of port 8888.
+fn on_this_machine(yaml: &str, app: u16) -> String {
     let mut text = String::new();
     for line in yaml.lines() {
         match line.trim_start() {
@@ -126,6 +137,7 @@ fn on_this_machine(yaml: &str) -> String {
     if !yaml.contains("\nadmin:\n") {
         text += "admin: { listen: 127.0.0.1:0 }\n";
     }
+    text = text.replace("/8888", &format!("/{app}"));
     text + "discovery: { files: { path: ./services } }\nworkers: 1\n"
 }
 
@@ -158,7 +170,7 @@ fn every_example_goes_where_linkerd_went_or_says_why_not() {
             example.file,
             imported.stderr
         );
-        let weir = weir.config(&on_this_machine(&imported.stdout));
+        let weir = weir.config(&on_this_machine(&imported.stdout, backends[0].1.addr().port()));
         let checked = weir.run(&["check", "CONFIG"]);
         assert_eq!(checked.code, Some(0), "{}: {}\n{}", example.file, checked.stderr, imported.stdout);
         let opens = !imported.stdout.contains("  listen: none\n");

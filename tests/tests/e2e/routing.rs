@@ -372,10 +372,10 @@ fn a_circle_is_explained_in_one_round() {
 
 #[test]
 fn an_address_that_is_refused_is_explained_as_such() {
-    let three = three("/svc/back => /$/inet/127.1/80 ;", |weir| weir);
-    let text = three.weir.admin_get("/api/explain?name=http%3A%2F%2Fme@back%2F&format=text").text();
+    let three = three("/svc => /$/weir.dns ;", |weir| weir);
+    let text = three.weir.admin_get("/api/explain?name=http%3A%2F%2Fme@127.1%2F&format=text").text();
     assert!(text.contains("weir does not connect to 127.0.0.1:80: a loopback address"), "{text}");
-    three.weir.get("http://back/").expect_status(403);
+    three.weir.get("http://127.0.0.1/").expect_status(403);
     let answer = three.weir.admin_get("/api/explain?name=/svc/");
     answer.expect_status(400);
     assert!(answer.text().starts_with("`/svc/` is no name: expected a label"), "{}", answer.text());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use e2e::{Answer, Backend, Weir, eventually};
+use e2e::{Answer, Backend, Request, Weir, eventually};
 
 /// A weir whose files are transformed so.
 fn weir(transformers: &str) -> e2e::weir::Builder {
@@ -60,21 +60,25 @@ fn a_specific_host_is_the_only_one_left() {
 }
 
 #[test]
-fn a_replacement_is_no_way_around_the_guards_and_an_unknown_name_stays_unknown() {
+fn a_replacement_is_the_operators_but_no_way_around_the_guards_for_a_requests_entries() {
     let secret = Backend::http().answers("secret").start();
     let path = format!("/$/inet/127.0.0.1/{}", secret.addr().port());
     let weir = weir(&format!("{{ kind: io.l5d.replace, path: {path} }}")).service("hello", &[secret.addr()]);
     let weir = weir.start();
-    weir.get("http://hello/").expect_status(403);
+    let own = Request::get("http://other/").with("l5d-dtab", "/svc/other => /#/io.l5d.fs/hello");
+    weir.ask(&own).expect_status(403);
     weir.get("http://none/").expect_status(502);
     assert_eq!(secret.count(), 0);
+    weir.get("http://hello/").expect_body("secret");
 }
 
 #[test]
 fn a_constant_is_there_for_unknown_names_too() {
-    let weir = weir("{ kind: io.l5d.const, path: /$/inet/127.0.0.1/9 }").service("hello", &[]).start();
+    let there = Backend::http().answers("there").start();
+    let path = format!("/$/inet/127.0.0.1/{}", there.addr().port());
+    let weir = weir(&format!("{{ kind: io.l5d.const, path: {path} }}")).service("hello", &[]).start();
     for name in ["hello", "none"] {
-        weir.get(&format!("http://{name}/")).expect_status(403);
+        weir.get(&format!("http://{name}/")).expect_body("there");
     }
 }
 

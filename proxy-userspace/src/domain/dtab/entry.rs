@@ -59,6 +59,13 @@ impl Dtab {
     }
 }
 
+impl Origin {
+    /// Whether an operator wrote it, and not the sender of a request.
+    pub fn is_operators(self) -> bool {
+        matches!(self, Self::Base | Self::Configured)
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

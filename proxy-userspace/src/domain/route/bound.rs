@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::domain::name::{Host, Path, Scope};
 
@@ -34,12 +35,23 @@ pub struct Outside {
     pub port: u16,
     /// Where the host may be looked up, from the label it was made of.
     pub scope: Scope,
+    /// Whether host and port are as an operator wrote them, in the base dtab, `dtab` or `namers`, and the request had no
+    /// part in them. Such an address may be one that is refused otherwise.
+    pub written: bool,
 }
 
 impl Outside {
-    /// Whether the host is an address, in any spelling, so that DNS cannot deny it.
+    /// Whether it needs no look-up, so that DNS cannot deny it.
     pub fn is_literal(&self) -> bool {
-        self.as_host().is_address()
+        self.literal().is_some()
+    }
+
+    /// The address, if it needs no look-up: the host is an address in any spelling, or an operator wrote `localhost`.
+    /// That is 127.0.0.1, as in linkerd, whatever DNS says (RFC 6761 §6.3).
+    pub fn literal(&self) -> Option<IpAddr> {
+        let host = self.as_host();
+        let localhost = || (self.written && is_localhost(&self.host)).then_some(Ipv4Addr::LOCALHOST.into());
+        host.literal().or_else(|| host.legacy_literal()).or_else(localhost)
     }
 
     /// The host with the port, unless the port is 80.
@@ -52,6 +64,11 @@ impl Outside {
     pub fn label(&self) -> String {
         self.as_host().label()
     }
+}
+
+/// Whether `host` is `localhost`, or below it.
+fn is_localhost(host: &str) -> bool {
+    host.strip_suffix("localhost").is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 impl<P> Target<P> {

@@ -24,6 +24,12 @@ pub trait Names {
         outside
     }
 
+    /// Whether a request without entries of its own, and with nothing but a Host, could ask for `name`. By default it
+    /// could not.
+    fn is_askable(&self, _name: Labels<'_>) -> bool {
+        false
+    }
+
     /// `port` with `steps` applied, named `id`. Its endpoints follow those of `port`.
     fn transformed(&self, port: Self::Port, steps: &[Transformer], id: &Path) -> Self::Port;
 

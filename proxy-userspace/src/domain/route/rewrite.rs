@@ -50,6 +50,11 @@ impl Rewrite {
         &self.pattern
     }
 
+    /// Whether its template has no captures, so that every name becomes the same one.
+    pub(super) fn is_constant(&self) -> bool {
+        self.name.iter().flatten().all(|part| part.capture().is_none())
+    }
+
     /// The rewritten `rest`: the filled template, without what follows the pattern. `None` if the pattern does not
     /// match, or if an empty capture would make a label empty.
     pub(super) fn apply(&self, rest: Labels<'_>, scope_of: ScopeOf<'_>) -> Option<Path> {

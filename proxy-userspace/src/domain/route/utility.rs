@@ -97,7 +97,7 @@ fn outside(host: Option<&str>, scope: Scope, port: u64, taken: usize) -> Builtin
     let host = host.map(|host| host.strip_suffix('.').unwrap_or(host)).filter(|host| is_host(host));
     match (host, u16::try_from(port)) {
         (Some(host), Ok(port @ 1..)) => {
-            let outside = Outside { host: host.to_ascii_lowercase().into(), port, scope };
+            let outside = Outside { host: host.to_ascii_lowercase().into(), port, scope, written: false };
             Builtin::Outside { outside, taken: 2 + taken }
         }
         (None, _) => Builtin::Neg(NO_HOST),

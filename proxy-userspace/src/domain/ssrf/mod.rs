@@ -5,8 +5,10 @@
 //! loop. So an address is checked just before connecting, after name resolution, and in every spelling: an IPv6 address
 //! that embeds an IPv4 one (mapped, compatible, translated, NAT64, 6to4, Teredo) is refused if either is.
 //!
-//! Addresses that an operator wrote in `discovery.files` are allowed, and a Service may have an endpoint in the node's
-//! own network; see [`Exempt`]. Connecting to weir's own listeners is never allowed.
+//! Addresses that an operator wrote are allowed, in `discovery.files` or in the configuration's dtabs and namers, and a
+//! Service may have an endpoint in the node's own network; see [`Exempt`]. What a request had a part in, by its own name
+//! or its own dtab entries, is not an operator's (`domain/route/engine`). Connecting to weir's own listeners is never
+//! allowed.
 //!
 //! This node's addresses are not only those of its interfaces: a route of type `local` can add a whole range, so the
 //! caller must pass the kernel's view of an address.
@@ -33,11 +35,12 @@ pub struct LocalAddresses<'a> {
 }
 
 /// The exemption of a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exempt {
     /// None.
     No,
-    /// An operator wrote it in `discovery.files`: everything but weir's own listeners is allowed.
+    /// An operator wrote it, in `discovery.files` or in the configuration's dtabs and namers: everything but weir's own
+    /// listeners is allowed.
     Written,
     /// It is an endpoint of a Service, or the address from the cluster's DNS for one: the node's own addresses are
     /// allowed, nothing else.

@@ -112,10 +112,10 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
 
 /// Why weir does not connect to `outside`, as far as known without a look-up.
 fn refusal(snapshot: &Snapshot, outside: &Outside) -> Option<String> {
-    let host = outside.as_host();
-    let address = SocketAddr::new(host.literal().or_else(|| host.legacy_literal())?, outside.port);
+    let address = SocketAddr::new(outside.literal()?, outside.port);
+    let exempt = if outside.written { Exempt::Written } else { Exempt::No };
     let routes = KernelRoutes::new(None);
-    let why = refuse(address, snapshot.local(), Exempt::No, |ip| routes.is_local(ip))?;
+    let why = refuse(address, snapshot.local(), exempt, |ip| routes.is_local(ip))?;
     Some(format!("{address}: {why}"))
 }
 

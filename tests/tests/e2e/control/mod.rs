@@ -1,7 +1,7 @@
 //! What operators touch: files, configuration, the admin listener, signals.
 
 mod admin; // Health, metrics, state, status.
-mod apply; // What of a changed configuration takes effect while weir runs.
+pub(crate) mod apply; // What of a changed configuration takes effect while weir runs.
 mod check; // Wrong configuration and wrong usage.
 mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.

@@ -2,6 +2,7 @@
 
 mod local;
 mod loops;
+mod written;
 
 use std::net::{IpAddr, SocketAddr};
 

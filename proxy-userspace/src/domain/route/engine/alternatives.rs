@@ -2,7 +2,7 @@
 
 use super::Closed;
 use crate::domain::dtab::NameTree;
-use crate::domain::route::{Bound, Failure};
+use crate::domain::route::{Bound, Failure, Target};
 
 /// The alternatives found so far, without those known to be negative.
 pub(super) struct Alternatives<P> {
@@ -44,7 +44,7 @@ impl<P> Alternatives<P> {
     fn push_one(&mut self, tree: NameTree<Bound<P>>) {
         let is_same = |known: &NameTree<Bound<P>>| match (known, &tree) {
             (NameTree::Leaf(known), NameTree::Leaf(next)) => {
-                known.id == next.id && known.residual == next.residual
+                known.id == next.id && known.residual == next.residual && is_written(known) == is_written(next)
             }
             _ => false,
         };
@@ -60,6 +60,10 @@ impl<P> Alternatives<P> {
             _ => NameTree::Alt(self.members),
         }
     }
+}
+
+fn is_written<P>(bound: &Bound<P>) -> bool {
+    matches!(&bound.target, Target::Outside(outside) if outside.written)
 }
 
 /// Whether the tree may become negative, depending on DNS.

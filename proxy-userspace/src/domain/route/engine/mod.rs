@@ -2,12 +2,14 @@
 
 mod alternatives;
 mod namers;
+mod provenance;
 mod run;
 
 use super::explain::{Explanation, Recording, Silent};
 use super::{Bound, Configured, Failure, Names};
 use crate::domain::dtab::{Dtab, NameTree};
 use crate::domain::name::Path;
+use provenance::Provenance;
 use run::Run;
 
 /// Everything that the result for a name depends on.
@@ -64,13 +66,13 @@ impl<N: Names> Delegation<'_, N> {
     ///
     /// [`Failure`] if the dtabs contain a cycle or exceed a limit.
     pub fn bind(&self, name: &Path) -> Closed<N::Port> {
-        Run::new(self, &mut Silent).name(name, None, 0)
+        Run::new(self, &mut Silent).name(name, Provenance::ASKED, None, 0)
     }
 
     /// As [`bind`](Self::bind), with every step of the delegation.
     pub fn explain(&self, name: &Path) -> Explanation<N::Port> {
         let mut recording = Recording::default();
-        let result = Run::new(self, &mut recording).name(name, None, 0);
+        let result = Run::new(self, &mut recording).name(name, Provenance::ASKED, None, 0);
         recording.finish(name.clone(), result)
     }
 }

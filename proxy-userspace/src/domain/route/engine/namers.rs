@@ -1,12 +1,14 @@
 //! The last step of delegation: namers, for a name that no entry matches.
 
-use super::Closed;
+use super::{Closed, Provenance};
 use super::run::{Frame, Run};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::route::explain::{Recorder, Verdict, What};
 use crate::domain::route::utility::{self, Builtin};
-use crate::domain::route::{Answer, Bound, Configured, Failure, Kind, Names, Resolver, Target, Transform};
+use crate::domain::route::{
+    Answer, Bound, Configured, Failure, Kind, Names, Outside, Resolver, Target, Transform,
+};
 
 impl<N: Names, R: Recorder> Run<'_, N, R> {
     /// Asks the configured namers in order until one does not answer neg; then the built-in ones.
@@ -26,7 +28,13 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
                 }
                 Resolver::Rewrite(rewrite) => {
                     match rewrite.apply(rest, &|label| self.delegation.names.scope_of(label)) {
-                        Some(path) => return self.rewritten(&path, frame, nesting),
+                        Some(path) => {
+                            let by = match rewrite.is_constant() {
+                                true => frame.by.after_template(path.len()),
+                                false => frame.by.after_namer(name.len(), path.len()),
+                            };
+                            return self.rewritten(&path, by, frame, nesting);
+                        }
                         None => self.neg(|| format!("{rest} is not of the pattern {}", rewrite.pattern())),
                     }
                 }
@@ -51,9 +59,12 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
         let name = frame.name.labels();
         self.recorder.open(|| What::Namer(name.take(2).to_string()));
         match utility::look_up(name, &|label| self.delegation.names.scope_of(label)) {
-            Builtin::Path(path) => self.rewritten(&path, frame, nesting),
+            Builtin::Path(path) => {
+                let by = frame.by.after_namer(name.len(), path.len());
+                self.rewritten(&path, by, frame, nesting)
+            }
             Builtin::Find(kind) => self.find(&kind, frame, 2, nesting),
-            Builtin::Outside { outside, taken } => self.bound(frame.name, Target::Outside(outside), taken),
+            Builtin::Outside { outside, taken } => self.outside(outside, frame, taken),
             Builtin::Fail => self.decided(NameTree::Fail),
             Builtin::Empty => self.decided(NameTree::Empty),
             Builtin::Neg(why) => self.neg(|| format!("{}: {why}", frame.name)),
@@ -78,7 +89,8 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             answer => transform.other(!matches!(answer, Answer::Neg | Answer::Unknown)),
         };
         if let Some((outside, id, residual)) = replaced {
-            let target = Target::Outside(outside.clone());
+            let written = !frame.by.is_by_request();
+            let target = Target::Outside(Outside { written, ..outside.clone() });
             return self.place(Bound { target, id, residual: residual.clone() });
         }
         let id = |taken| transform.id(&labels.take(prefix + taken).to_path());
@@ -87,7 +99,8 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             Answer::Unknown => return self.unknown(|| names.why_not(kind, rest)),
             Answer::Empty => return self.empty(|| names.why_not(kind, rest)),
             Answer::Alias { name, taken } => {
-                return self.rewritten(&name.join(rest.skip(taken)), frame, nesting);
+                let by = frame.by.after_alias();
+                return self.rewritten(&name.join(rest.skip(taken)), by, frame, nesting);
             }
             Answer::Port { port, taken } => {
                 let id = id(taken);
@@ -106,16 +119,30 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
             Answer::Neg => self.neg(|| names.why_not(kind, rest)),
             Answer::Unknown => self.unknown(|| names.why_not(kind, rest)),
             Answer::Empty => self.empty(|| names.why_not(kind, rest)),
-            Answer::Alias { name, taken } => self.rewritten(&name.join(rest.skip(taken)), frame, nesting),
+            Answer::Alias { name, taken } => {
+                self.rewritten(&name.join(rest.skip(taken)), frame.by.after_alias(), frame, nesting)
+            }
             Answer::Port { port, taken } => self.bound(name, Target::Port(port), prefix + taken),
-            Answer::Outside { outside, taken } => self.bound(name, Target::Outside(outside), prefix + taken),
+            Answer::Outside { outside, taken } => self.outside(outside, frame, prefix + taken),
         }
     }
 
-    fn rewritten(&mut self, path: &Path, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
-        let closed = self.name(path, Some(frame), nesting + 1);
+    fn rewritten(
+        &mut self,
+        path: &Path,
+        by: Provenance,
+        frame: &Frame<'_>,
+        nesting: usize,
+    ) -> Closed<N::Port> {
+        let closed = self.name(path, by, Some(frame), nesting + 1);
         self.recorder.close_with(&closed);
         closed
+    }
+
+    /// A destination outside that the first `taken` labels of the name say.
+    fn outside(&mut self, outside: Outside, frame: &Frame<'_>, taken: usize) -> Closed<N::Port> {
+        let outside = Outside { written: frame.by.is_written(taken), ..outside };
+        self.bound(frame.name, Target::Outside(outside), taken)
     }
 
     fn bound(&mut self, name: &Path, target: Target<N::Port>, taken: usize) -> Closed<N::Port> {

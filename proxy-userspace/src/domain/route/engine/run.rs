@@ -1,8 +1,8 @@
 //! A delegation in progress.
 
 use super::alternatives::Alternatives;
-use super::{Closed, Delegation};
-use crate::domain::dtab::{NameTree, Weighted};
+use super::{Closed, Delegation, Provenance};
+use crate::domain::dtab::{Dentry, NameTree, Weighted};
 use crate::domain::name::{Labels, Path};
 use crate::domain::route::explain::{Recorder, Verdict, What};
 use crate::domain::route::{Failure, Names};
@@ -19,6 +19,8 @@ pub(super) struct Run<'a, N, R> {
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'f> {
     pub(super) name: &'f Path,
+    /// Who chose it.
+    pub(super) by: Provenance,
     before: Option<&'f Self>,
     depth: usize,
 }
@@ -42,16 +44,20 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         Self { delegation, recorder, steps: 0, leaves: 0 }
     }
 
-    /// Looks up `name`, reached from `before`. `nesting` bounds the stack.
+    /// Looks up `name`, chosen `by` somebody and reached from `before`. `nesting` bounds the stack.
     pub(super) fn name(
         &mut self,
         name: &Path,
+        by: Provenance,
         before: Option<&Frame<'_>>,
         nesting: usize,
     ) -> Closed<N::Port> {
         self.recorder.open(|| What::name(name));
         let depth = before.map_or(0, |frame| frame.depth) + 1;
-        let closed = self.look_up(&Frame { name, before, depth }, nesting);
+        // The request's entries lead where its Host could have led as well: from here on they had no part.
+        let is_free = by.is_by_request() && self.delegation.names.is_askable(name.labels());
+        let by = if is_free { Provenance::ASKED } else { by };
+        let closed = self.look_up(&Frame { name, by, before, depth }, nesting);
         self.recorder.close_with(&closed);
         closed
     }
@@ -85,7 +91,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
                 if !found.is_settled() {
                     self.recorder.open(|| What::entry(index, entry));
                     let rest = name.skip(entry.prefix.len());
-                    let closed = self.tree(&entry.tree, rest, frame, nesting + 1);
+                    let closed = self.tree(&entry.tree, (entry, rest), frame, nesting + 1);
                     self.recorder.close_with(&closed);
                     found.add(closed)?;
                 } else if R::LISTENS {
@@ -99,11 +105,11 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         Ok(matched.then(|| found.into_tree()))
     }
 
-    /// Evaluates `tree`, with `rest` appended to its leaves.
+    /// Evaluates `tree`, a part of `entry`, with `rest` appended to its leaves.
     fn tree(
         &mut self,
         tree: &NameTree<Path>,
-        rest: Labels<'_>,
+        (entry, rest): (&Dentry, Labels<'_>),
         frame: &Frame<'_>,
         nesting: usize,
     ) -> Closed<N::Port> {
@@ -114,17 +120,18 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
                 if path.size() + rest.size() > limit {
                     return Err(Failure::Length { limit });
                 }
-                self.name(&path.join(rest), Some(frame), nesting + 1)
+                let by = frame.by.after_entry(entry.origin, entry.prefix.len(), path.len());
+                self.name(&path.join(rest), by, Some(frame), nesting + 1)
             }
             NameTree::Alt(members) => {
                 self.recorder.open(|| What::Alternatives);
-                let closed = self.alternatives(members, rest, frame, nesting + 1);
+                let closed = self.alternatives(members, (entry, rest), frame, nesting + 1);
                 self.recorder.close_with(&closed);
                 closed
             }
             NameTree::Union(members) => {
                 self.recorder.open(|| What::Union);
-                let closed = self.union(members, rest, frame, nesting + 1);
+                let closed = self.union(members, (entry, rest), frame, nesting + 1);
                 self.recorder.close_with(&closed);
                 closed
             }
@@ -144,14 +151,14 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
     fn alternatives(
         &mut self,
         members: &[NameTree<Path>],
-        rest: Labels<'_>,
+        of: (&Dentry, Labels<'_>),
         frame: &Frame<'_>,
         nesting: usize,
     ) -> Closed<N::Port> {
         let mut found = Alternatives::new();
         for member in members {
             if !found.is_settled() {
-                found.add(self.tree(member, rest, frame, nesting))?;
+                found.add(self.tree(member, of, frame, nesting))?;
             } else if R::LISTENS {
                 self.recorder.open(|| What::tree(member));
                 self.recorder.close(|| Verdict::Untried);
@@ -166,7 +173,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
     fn union(
         &mut self,
         members: &[Weighted<Path>],
-        rest: Labels<'_>,
+        of: (&Dentry, Labels<'_>),
         frame: &Frame<'_>,
         nesting: usize,
     ) -> Closed<N::Port> {
@@ -175,7 +182,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         let mut any_well = false;
         for Weighted { weight, tree } in members {
             self.recorder.open(|| What::Member { weight: *weight, share: None });
-            let closed = self.tree(tree, rest, frame, nesting);
+            let closed = self.tree(tree, of, frame, nesting);
             self.recorder.close_with(&closed);
             match closed {
                 Ok(tree) => {

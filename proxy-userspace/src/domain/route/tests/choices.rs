@@ -12,7 +12,7 @@ fn closed(text: &str) -> NameTree<Bound<String>> {
     tree.map(&mut |name| {
         let target = match (name.labels().get(0), name.labels().text(1)) {
             (Some(b"dns"), Some(host)) => {
-                Target::Outside(Outside { host: host.into(), port: 80, scope: Scope::Anywhere })
+                Target::Outside(Outside { host: host.into(), port: 80, scope: Scope::Anywhere, written: false })
             }
             _ => Target::Port(name.to_string()),
         };

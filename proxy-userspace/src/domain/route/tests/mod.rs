@@ -12,6 +12,7 @@ mod speed;
 mod transformers;
 mod unknown;
 mod utilities;
+mod written;
 
 use std::collections::HashSet;
 
@@ -57,7 +58,7 @@ impl Names for Table {
             Kind::K8s => known(&self.k8s, rest.take(3).to_string()[1..].to_owned(), 3),
             Kind::K8sNamespace(namespace) => known(&self.k8s, format!("{namespace}{}", rest.take(2)), 2),
             Kind::Dns if first.contains('.') => {
-                let outside = Outside { host: first.into(), port: 80, scope: rest.scope(0) };
+                let outside = Outside { host: first.into(), port: 80, scope: rest.scope(0), written: false };
                 Answer::Outside { outside, taken: 1 }
             }
             Kind::Dns => Answer::Neg,

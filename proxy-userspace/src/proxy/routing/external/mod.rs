@@ -125,9 +125,9 @@ impl ExternalClusters {
         asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Fault> {
         let Lookup { outside: Outside { host, port, .. }, questions } = lookup;
-        let as_host = lookup.outside.as_host();
-        if let Some(address) = as_host.literal().or_else(|| as_host.legacy_literal()) {
-            return Ok(self.fixed(SocketAddr::new(address, *port), Instant::now()));
+        if let Some(address) = lookup.outside.literal() {
+            let exempt = if lookup.outside.written { Exempt::Written } else { Exempt::No };
+            return Ok(self.literal(SocketAddr::new(address, *port), exempt, Instant::now()));
         }
         let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
         for name in &questions.inside {
@@ -167,13 +167,14 @@ impl ExternalClusters {
         exempt: Exempt,
         asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Miss> {
-        if let Some(Known { cluster, past }) = self.known(name, port, exempt, Instant::now()) {
+        let key = Key { host: name.into(), port, exempt };
+        if let Some(Known { cluster, past }) = self.known(&key, Instant::now()) {
             let Some(past) = past else { return Ok(cluster) };
             // The look-up must outlive this request's worker.
-            let (this, snapshot, name) = (self.clone(), snapshot.clone(), name.into());
+            let (this, snapshot) = (self.clone(), snapshot.clone());
             let mut asker = asker.once();
             let asking =
-                self.control.spawn(async move { this.refresh(&snapshot, name, port, &mut asker).await });
+                self.control.spawn(async move { this.refresh(&snapshot, key, &mut asker).await });
             if past < PAST {
                 return Ok(cluster);
             }
@@ -189,17 +190,22 @@ impl ExternalClusters {
         let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, snapshot)))?.map_err(Miss::Dns)?;
         let endpoints = self.endpoints(snapshot, name, &answer.addresses, port).map_err(Miss::Foreign)?;
         let until = Some(answer.valid_until);
-        Ok(self.insert((name.into(), port), exempt, &endpoints, (until, Instant::now())))
+        Ok(self.insert(key, &endpoints, (until, Instant::now())))
     }
 
     /// The cluster of one address that was dialled.
     pub fn fixed(&self, address: SocketAddr, now: Instant) -> Arc<Cluster> {
+        self.literal(address, Exempt::No, now)
+    }
+
+    /// The cluster of one address.
+    fn literal(&self, address: SocketAddr, exempt: Exempt, now: Instant) -> Arc<Cluster> {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let key: Key = (address.ip().to_string().into(), address.port());
-        if let Some(Known { cluster, .. }) = self.known_by(&key, Exempt::No, now) {
+        let key = Key { host: address.ip().to_string().into(), port: address.port(), exempt };
+        if let Some(Known { cluster, .. }) = self.known(&key, now) {
             return cluster;
         }
-        self.insert(key, Exempt::No, &[Endpoint::at(address)].into(), (None, now))
+        self.insert(key, &[Endpoint::at(address)].into(), (None, now))
     }
 
     /// The DNS answer for `host`, as far as `asker` may ask.
@@ -220,28 +226,27 @@ impl ExternalClusters {
         self.look_ups.answer(host, asker, snapshot.config.limits.dns_lookups, &self.control, ask).await
     }
 
-    /// Asks for `host` again. A failure is returned, and already handled.
+    /// Asks for the host of `key` again. A failure is returned, and already handled.
     async fn refresh(
         self: &Arc<Self>,
         snapshot: &Snapshot,
-        host: Box<str>,
-        port: u16,
+        key: Key,
         asker: &mut Asker,
     ) -> Result<(), DnsError> {
         // The last addresses stay in use when no look-up may be started.
-        let Ok(answer) = self.answer(snapshot, &host, asker).await else { return Ok(()) };
-        let (mut table, key) = (self.table.lock(), (host, port));
+        let Ok(answer) = self.answer(snapshot, &key.host, asker).await else { return Ok(()) };
+        let mut table = self.table.lock();
         let table = &mut table.entries;
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
-                match (table.peek_mut(&key), self.endpoints(snapshot, &key.0, addresses, port)) {
+                match (table.peek_mut(&key), self.endpoints(snapshot, &key.host, addresses, key.port)) {
                     (Some(entry), Ok(endpoints)) => {
                         entry.cluster.apply(&endpoints);
                         entry.valid_until = Some(*valid_until);
                     }
                     (Some(_), Err(foreign)) => {
                         let why = "DNS has an address for a name of the cluster that cannot be its own";
-                        tracing::warn!(host = %key.0, address = %foreign, "{why}; the last addresses serve on");
+                        tracing::warn!(host = %key.host, address = %foreign, "{why}; the last addresses serve on");
                     }
                     (None, _) => {}
                 }
@@ -252,7 +257,7 @@ impl ExternalClusters {
                 }
             }
             Err(DnsError::Failed(cause)) => {
-                tracing::warn!(host = %key.0, %cause, "DNS does not answer; the last addresses serve on");
+                tracing::warn!(host = %key.host, %cause, "DNS does not answer; the last addresses serve on");
             }
         }
         answer.map(drop)

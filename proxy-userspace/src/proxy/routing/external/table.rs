@@ -30,8 +30,15 @@ pub(super) struct Table {
 /// choose the names.
 pub(super) type Entries = LruCache<Key, Entry, RandomState>;
 
-/// A host, or an address, and a port.
-pub(super) type Key = (Box<str>, u16);
+/// What distinguishes the destinations. One that an operator wrote is not that of a request for the same address: the
+/// addresses that are refused for the two differ.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// A host, or an address.
+    pub(super) host: Box<str>,
+    pub(super) port: u16,
+    pub(super) exempt: Exempt,
+}
 
 /// A name that is in the table.
 pub(super) struct Known {
@@ -73,8 +80,8 @@ impl ExternalClusters {
             table.entries.iter().map(|(key, entry)| (key.clone(), entry.cluster.clone())).collect()
         };
         // Workers wait for the table, so slow work is done outside the lock.
-        for ((host, port), cluster) in known {
-            take_over(&cluster, policies.outside(&host, port));
+        for (key, cluster) in known {
+            take_over(&cluster, policies.outside(&key.host, key.port));
         }
     }
 
@@ -116,14 +123,10 @@ impl ExternalClusters {
         std::iter::from_fn(next).map(|(_, gone)| gone.cluster.retire()).count()
     }
 
-    /// The cluster of a known name, unless different addresses are refused for it.
-    pub(super) fn known(&self, host: &str, port: u16, exempt: Exempt, now: Instant) -> Option<Known> {
-        self.known_by(&(host.into(), port), exempt, now)
-    }
-
-    pub(super) fn known_by(&self, key: &Key, exempt: Exempt, now: Instant) -> Option<Known> {
+    /// The cluster of a known name.
+    pub(super) fn known(&self, key: &Key, now: Instant) -> Option<Known> {
         let mut table = self.table.lock();
-        let entry = table.entries.get_mut(key).filter(|entry| entry.cluster.exempt == exempt)?;
+        let entry = table.entries.get_mut(key)?;
         entry.used = now;
         let past = entry.valid_until.map(|until| now.saturating_duration_since(until));
         let past = past.filter(|past| !past.is_zero());
@@ -139,22 +142,22 @@ impl ExternalClusters {
     pub(super) fn insert(
         &self,
         key: Key,
-        exempt: Exempt,
         endpoints: &Arc<[Endpoint]>,
         (valid_until, now): (Option<Instant>, Instant),
     ) -> Arc<Cluster> {
         let policies = self.table.lock().policies.clone();
-        let policy = Arc::new(policies.outside(&key.0, key.1));
-        let cluster = Arc::new(Cluster::new(title(&key.0, key.1), exempt, self.workers, policy));
+        let policy = Arc::new(policies.outside(&key.host, key.port));
+        let name = title(&key.host, key.port);
+        let cluster = Arc::new(Cluster::new(name, key.exempt, self.workers, policy));
         cluster.apply(endpoints);
         let mut table = self.table.lock();
         if !Arc::ptr_eq(&table.policies, &policies) {
             // The policies have changed just now.
-            take_over(&cluster, table.policies.outside(&key.0, key.1));
+            take_over(&cluster, table.policies.outside(&key.host, key.port));
         }
         let entries = &mut table.entries;
-        // Two requests may have looked the name up at once: the first one's cluster stays, if it is the same.
-        if let Some(there) = entries.get_mut(&key).filter(|there| there.cluster.exempt == exempt) {
+        // Two requests may have looked the name up at once: the first one's cluster stays.
+        if let Some(there) = entries.get_mut(&key) {
             there.used = now;
             return there.cluster.clone();
         }

@@ -9,6 +9,7 @@ use super::policies::{default_port, label_of};
 use super::reasons::Audience;
 use super::{Owner, Port, Snapshot};
 use crate::domain::catalog::{Namer, ServiceKey};
+use crate::domain::identify::Identifier;
 use crate::domain::name::{Host, Labels, Path, Scope, ServiceName, Services};
 use crate::domain::route::{Answer, Kind, Names, Outside, Transformer};
 use crate::proxy::upstream::cluster::Cluster;
@@ -71,6 +72,10 @@ impl Names for Asked<'_> {
         self.snapshot.scoped(outside)
     }
 
+    fn is_askable(&self, name: Labels<'_>) -> bool {
+        self.snapshot.is_askable(name)
+    }
+
     fn transformed(&self, port: Arc<Cluster>, steps: &[Transformer], id: &Path) -> Arc<Cluster> {
         self.snapshot.transformed(port, steps, id)
     }
@@ -110,6 +115,22 @@ impl Names for Snapshot {
                 Outside { scope: Scope::Cluster, host: host.host.into_owned().into(), ..outside }
             }
             Ok(_) | Err(_) => outside,
+        }
+    }
+
+    fn is_askable(&self, name: Labels<'_>) -> bool {
+        let prefix = self.config.prefix().labels();
+        let host = name.skip(prefix.len());
+        let Some(label) = host.text(0).filter(|_| host.len() == 1 && name.starts_with(prefix)) else {
+            return false;
+        };
+        match self.config.identifiers.first() {
+            Some(Identifier::Host) => {
+                self.config.rules.canonical(label).is_ok_and(|canonical| canonical.label() == label)
+            }
+            Some(Identifier::Token(header)) => header.eq_ignore_ascii_case("host"),
+            // A client cannot be sure that its Host is what counts.
+            _ => false,
         }
     }
 
@@ -160,7 +181,8 @@ impl Snapshot {
         match (self.services(), port) {
             (Services::Known, _) => Answer::Neg,
             (Services::Awaited, Some(port)) if self.config.dns => {
-                let outside = Outside { host: host.into(), port, scope: scope.max(Scope::Inside) };
+                let scope = scope.max(Scope::Inside);
+                let outside = Outside { host: host.into(), port, scope, written: false };
                 Answer::Outside { outside, taken }
             }
             (Services::Awaited, _) => Answer::Unknown,
@@ -254,8 +276,8 @@ impl Snapshot {
         if !host.is_address() && !self.is_outside(&host) {
             return Answer::Neg;
         }
-        let outside =
-            Outside { port: host.port.unwrap_or(80), host: host.host.into_owned().into(), scope: host.scope };
+        let (port, scope) = (host.port.unwrap_or(80), host.scope);
+        let outside = Outside { host: host.host.into_owned().into(), port, scope, written: false };
         Answer::Outside { outside, taken: 1 }
     }
 

@@ -5,7 +5,9 @@ use std::time::Instant;
 use super::*;
 use crate::config::{Allow, Settings};
 use crate::domain::catalog::{At, Awaited, Endpoint, Namer, NodePort, Service, ServicePort};
+use crate::domain::identify::Identifier;
 use crate::domain::name::Rules;
+use crate::domain::route::Names;
 use crate::proxy::fault;
 
 pub(in crate::proxy::routing) fn config() -> RoutingConfig {
@@ -467,4 +469,34 @@ fn a_host_outside_is_bound_anew_when_a_service_of_its_name_comes() {
         assert_eq!(outside(&after, asked), (1, false), "{asked}");
     }
     assert_eq!(outside(&after, "/$/inet/www.example.com/80"), (0, true));
+}
+
+#[test]
+fn only_what_a_host_alone_can_ask_for_is_left_to_a_requests_entries() {
+    let askable = |identifiers: &[Identifier], prefix: &str, asked: &str| {
+        let mut config = RoutingConfig { identifiers: identifiers.to_vec(), ..config() };
+        config.policies.prefix = name(prefix);
+        let snapshot = Snapshot::build(&config, catalog(&[]), None);
+        Names::is_askable(&snapshot, name(asked).labels())
+    };
+    let (host, token) = (Identifier::Host, |header: &str| Identifier::Token(header.into()));
+    for (identifier, asked, expected) in [
+        (host.clone(), "/svc/app", true),
+        (host.clone(), "/svc/app.shop:8080", true),
+        // Not as a Host is made canonical.
+        (host.clone(), "/svc/app:80", false),
+        (host.clone(), "/svc/APP", false),
+        (host.clone(), "/svc/app.default", false),
+        (host.clone(), "/svc", false),
+        (host.clone(), "/svc/app/more", false),
+        (host.clone(), "/int/app", false),
+        (token("Host"), "/svc/app:80", true),
+        (token("X-Service"), "/svc/app", false),
+        (Identifier::Header("l5d-name".into()), "/svc/app", false),
+        (Identifier::Static(name("/app")), "/svc/app", false),
+    ] {
+        assert_eq!(askable(&[identifier.clone()], "/svc", asked), expected, "{asked} {identifier:?}");
+    }
+    assert!(askable(&[host.clone()], "/", "/app") && !askable(&[host.clone()], "/", "/svc/app"));
+    assert!(!askable(&[Identifier::Static(name("/app")), host], "/svc", "/svc/app"));
 }

@@ -74,14 +74,17 @@ async fn only_what_nobody_used_for_ten_minutes_is_swept_and_is_not_counted_as_ev
 }
 
 #[tokio::test]
-async fn another_cluster_of_the_same_name_takes_its_place_and_nobody_elses() {
-    let (table, start) = (table(2), Instant::now());
+async fn clusters_of_one_name_for_which_different_addresses_are_refused_do_not_replace_one_another() {
+    let (table, start) = (table(3), Instant::now());
     let insert = |host: &str, exempt| {
-        table.insert((host.into(), 80), exempt, &[Endpoint::at(address(1))].into(), (None, start))
+        let key = Key { host: host.into(), port: 80, exempt };
+        table.insert(key, &[Endpoint::at(address(1))].into(), (None, start))
     };
     let [first, other] = ["first", "other"].map(|host| insert(host, Exempt::No));
     assert!(Arc::ptr_eq(&insert("first", Exempt::No), &first), "looked up twice at once");
-    let newer = insert("first", Exempt::ServiceEndpoint);
-    assert_eq!([&first, &other, &newer].map(|it| it.is_retired()), [true, false, false]);
-    assert_eq!(table.evicted.value(), 0);
+    let written = insert("first", Exempt::Written);
+    assert_eq!([&first, &other, &written].map(|it| it.is_retired()), [false; 3]);
+    assert_eq!([&first, &written].map(|it| it.exempt), [Exempt::No, Exempt::Written]);
+    assert!(Arc::ptr_eq(&insert("first", Exempt::No), &first));
+    assert_eq!((table.evicted.value(), table.clusters().len()), (0, 3));
 }
