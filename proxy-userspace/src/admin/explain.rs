@@ -1,4 +1,4 @@
-//! `/api/explain?name=…[&dtab=…][&namespace=…][&format=text]`.
+//! `/api/explain?name=…[&dtab=…][&namespace=…][&router=…][&format=text]`.
 
 use std::time::Instant;
 
@@ -21,7 +21,9 @@ pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, b
     let name = of("name").ok_or("say which: /api/explain?name=/svc/hello")?;
     let now = Instant::now();
     let (dtab, namespace) = (of("dtab").unwrap_or_default(), of("namespace").filter(|it| !it.is_empty()));
-    let asked = Question { name: &name, dtab: &dtab, namespace: namespace.as_deref() };
+    let router = of("router").filter(|it| !it.is_empty());
+    let asked =
+        Question { name: &name, dtab: &dtab, namespace: namespace.as_deref(), router: router.as_deref() };
     let explained = explain(&control.shared.routing.snapshot.load(), asked, now)?;
     if of("format").as_deref() == Some("text") {
         return Ok((explained.to_string(), false));
@@ -43,6 +45,7 @@ pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, b
             "inside": questions.inside.iter().map(|it| &**it).collect::<Vec<_>>(),
             "outside": questions.outside.as_deref(),
         })).collect::<Vec<_>>(),
+        "router": explained.router.as_deref(),
         "note": explained.note,
         "servicesUnknown": explained.unknown,
         "refused": explained.refused,

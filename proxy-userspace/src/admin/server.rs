@@ -42,8 +42,7 @@ impl Server {
     /// All metrics, as OpenMetrics text. Slow in a large cluster: see [`Pages`].
     pub(super) fn write_metrics(self: &Arc<Self>) -> String {
         let control = &self.control;
-        let data =
-            Metrics { shared: control.shared.clone(), listeners: control.listeners().cloned().collect() };
+        let data = Metrics { shared: control.shared.clone(), listeners: control.listeners() };
         render(&[Arc::new(data), control.clone(), self.clone()])
     }
 }

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::listeners::BoundListeners;
 use super::services::Services;
@@ -29,6 +31,9 @@ pub(super) struct Running {
     pub(super) services: Services,
 }
 
+/// How long a new configuration may take to be in force before its new listeners open all the same.
+const RECONCILED: Duration = Duration::from_secs(5);
+
 /// The reason why settings are not in force, by section.
 type Reasons = BTreeMap<&'static str, String>;
 
@@ -42,19 +47,38 @@ impl Running {
         self.secure(&now, written, &mut next, &mut why);
         let listening = self.listen(&now, written, &mut next, &mut why);
         match descriptors::connections(&next) {
-            Ok(limit) => self.listeners.lock().by_kind().follow(&next, limit),
+            Ok(limit) => self.listeners.lock().follow(&next, limit),
             Err(error) => drop(why.insert("limits.connections", error.to_string())),
         }
         self.connect(&now, &next);
         if now.log.level != next.log.level {
             log::set_level(next.log.level.as_str());
         }
-        let node = Node { listeners: listening, ..self.config.borrow().node.clone() };
+        let routers = self.listeners.lock().routers.ids();
+        let node = Node { listeners: listening, routers, ..self.config.borrow().node.clone() };
         let config = reconciler::config(&next, node);
         let waiting = waiting(&next, written, &why);
         self.control.configuration.reloaded(next, waiting.clone());
-        self.config.send_replace(config);
+        self.put_into_force(config).await;
+        // A router's listener takes requests only once its rules are in force.
+        self.listeners.lock().publish(&self.control);
         waiting
+    }
+
+    /// Hands `config` to the reconciler, and waits for it a little.
+    async fn put_into_force(&self, config: RoutingConfig) {
+        let routing = &self.control.shared.routing;
+        let mut moved = routing.moved.subscribe();
+        let routers = config.node.routers.clone();
+        self.config.send_replace(config);
+        let in_force = async {
+            while routing.snapshot.load().config.node.routers != routers {
+                let _ = moved.changed().await;
+            }
+        };
+        if timeout(RECONCILED, in_force).await.is_err() {
+            tracing::error!("the reconciler does not take the new configuration over");
+        }
     }
 
     /// Switches service discovery to its configured sources.
@@ -88,12 +112,16 @@ impl Running {
         why: &mut Reasons,
     ) -> Vec<std::net::SocketAddr> {
         let mut listeners = self.listeners.lock();
-        if now.outgoing.listen != written.outgoing.listen {
-            match listeners.move_outgoing(&self.control, written.outgoing.listen) {
-                Ok(()) => next.outgoing.listen = written.outgoing.listen,
-                Err(error) => drop(why.insert("outgoing", error.to_string())),
+        let routers =
+            |all: &Settings| all.all_routers().map(|it| (it.label.clone(), it.listen)).collect::<Vec<_>>();
+        if routers(now) != routers(written) {
+            let failed = listeners.change_routers(written);
+            if !failed.is_empty() {
+                why.insert("outgoing", failed.join("; "));
             }
         }
+        let in_force = std::iter::once(&mut next.outgoing).chain(&mut next.routers);
+        in_force.zip(listeners.routers.addresses()).for_each(|(router, at)| router.listen = at);
         if now.admin.listen != written.admin.listen {
             match listeners.move_admin(&self.server, written.admin.listen) {
                 Ok(()) => next.admin.listen = written.admin.listen,
@@ -161,6 +189,7 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
     };
     Settings {
         outgoing: Outgoing { listen: now.outgoing.listen, ..written.outgoing.clone() },
+        routers: written.routers.clone(),
         transparent,
         admin: Admin { listen: now.admin.listen, ..written.admin.clone() },
         probes,
@@ -186,7 +215,7 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
 fn waiting(in_force: &Settings, written: &Settings, why: &Reasons) -> Vec<String> {
     let (old, new) = (in_force, written);
     [
-        ("outgoing", old.outgoing != new.outgoing),
+        ("outgoing", old.outgoing != new.outgoing || old.routers != new.routers),
         ("transparent", old.transparent != new.transparent),
         ("admin", old.admin != new.admin),
         ("probes", old.probes != new.probes),

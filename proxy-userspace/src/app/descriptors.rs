@@ -43,8 +43,9 @@ pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
 /// connection. `None` if not even the other descriptors fit.
 fn room(settings: &Settings, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
-    let by_kind = 1 + usize::from(transparent.is_some());
-    let sockets = 1 + transparent.map_or(0, |it| usize::from(it.ports));
+    let routers = settings.all_routers().count();
+    let by_kind = routers + usize::from(transparent.is_some());
+    let sockets = routers + transparent.map_or(0, |it| usize::from(it.ports));
     let control = CONTROL + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // Workers accept on duplicates of the sockets.
     let rest = control + sockets + settings.workers * (sockets + RUNTIME);
@@ -61,7 +62,7 @@ fn raise() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Probes, Transparent};
+    use crate::config::{Outgoing, Probes, Transparent};
 
     #[test]
     fn each_listener_has_room_for_as_many_connections_and_what_they_lead_to() {
@@ -70,6 +71,9 @@ mod tests {
         settings.transparent = Some(Transparent { ports: 8, ..Transparent::default() });
         settings.probes = Some(Probes::default());
         assert_eq!(room(&settings, 1024), Some((1024 - 229) / 4));
+        settings.routers = vec![Outgoing::default()];
+        assert_eq!(room(&settings, 1024), Some((1024 - 232) / 6));
+        settings.routers.clear();
         assert_eq!((room(&settings, 230), room(&settings, 200)), (Some(0), None));
     }
 }

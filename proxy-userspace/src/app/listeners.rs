@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::descriptors::CONTROL_CONNECTIONS;
+use super::routers::Routers;
 use crate::admin::Server;
 use crate::config::Settings;
 use crate::control::State;
@@ -24,8 +25,7 @@ use crate::transport::{BindError, bind, bind_range, refuse_new};
 
 /// The sockets, and the listeners whose connections they accept.
 pub(super) struct BoundListeners {
-    /// None where `outgoing.listen` is `none`.
-    outgoing: Option<Arc<Socket>>,
+    pub(super) routers: Routers,
     /// Empty when interception is off.
     pub(super) transparent: Vec<Arc<Socket>>,
     admin: Control,
@@ -33,9 +33,8 @@ pub(super) struct BoundListeners {
     by_kind: Listeners,
 }
 
-/// The listeners, in the order of metrics.
+/// The other listeners, in the order of metrics.
 pub(super) struct Listeners {
-    outgoing: Arc<Listener>,
     transparent: Arc<Listener>,
     admin: Arc<Listener>,
     probes: Arc<Listener>,
@@ -48,8 +47,8 @@ struct Control {
     in_use: DropGuard,
 }
 
-/// The explicit proxy's socket while weir drains.
-pub(super) struct Explicit(Option<Arc<Socket>>);
+/// The explicit proxy's sockets while weir drains.
+pub(super) struct Explicit(Vec<Arc<Socket>>);
 
 impl Explicit {
     /// Stops accepting. Keep the returned value until weir ends: while it exists, a new client is not refused but
@@ -57,7 +56,7 @@ impl Explicit {
     pub(super) fn close(self) -> Option<Self> {
         // If a socket cannot refuse new connections, the kernel would still establish them, and nobody would accept
         // them.
-        refuse(self.0.as_slice()).then_some(self)
+        refuse(&self.0).then_some(self)
     }
 }
 
@@ -77,17 +76,14 @@ fn refuse(sockets: &[Arc<Socket>]) -> bool {
 
 impl Listeners {
     fn new() -> Self {
-        let [outgoing, transparent, admin, probes] =
-            [ListenerKind::Outgoing, ListenerKind::Transparent, ListenerKind::Admin, ListenerKind::Probes]
-                .map(Listener::new);
-        Self { outgoing, transparent, admin, probes }
+        let [transparent, admin, probes] =
+            [ListenerKind::Transparent, ListenerKind::Admin, ListenerKind::Probes].map(Listener::new);
+        Self { transparent, admin, probes }
     }
 
     /// Opens and closes listeners to match `settings`, with their allowed clients. Data plane listeners accept at most
     /// `limit` connections each.
-    pub(super) fn follow(&self, settings: &Settings, limit: usize) {
-        let outgoing = &settings.outgoing;
-        self.outgoing.open_to(&outgoing.allow, limit, outgoing.via);
+    fn follow(&self, settings: &Settings, limit: usize) {
         match &settings.transparent {
             Some(it) => self.transparent.open_to(&it.allow, limit, it.via),
             None => self.transparent.close(),
@@ -120,9 +116,8 @@ impl BoundListeners {
     /// One sentence: the address, the cause, and what to do.
     pub(super) fn bind(settings: &Settings) -> Result<Self, BindError> {
         let by_kind = Listeners::new();
-        let data = |listener: &Arc<Listener>, address| bind(address).map(|it| Socket::new(listener, it));
         Ok(Self {
-            outgoing: settings.outgoing.listen.map(|at| data(&by_kind.outgoing, at)).transpose()?,
+            routers: Routers::bind(settings)?,
             transparent: match &settings.transparent {
                 Some(it) => many(&by_kind.transparent, bind_range(it.listen, it.ports)?),
                 None => Vec::new(),
@@ -142,25 +137,27 @@ impl BoundListeners {
 
     /// The data plane's sockets.
     pub(super) fn data(&self) -> Vec<Arc<Socket>> {
-        self.outgoing.iter().chain(&self.transparent).cloned().collect()
+        self.routers.sockets().chain(&self.transparent).cloned().collect()
     }
 
     /// Starts draining: the transparent sockets accept no new connections and are left to the workers. Returns the
-    /// explicit proxy's socket, which still accepts.
+    /// explicit proxy's sockets, which still accept.
     pub(super) fn drain(&mut self) -> Explicit {
         refuse(&std::mem::take(&mut self.transparent));
-        Explicit(self.outgoing.take())
+        Explicit(self.routers.take())
     }
 
-    /// The listeners by kind.
-    pub(super) fn by_kind(&self) -> &Listeners {
-        &self.by_kind
+    /// Opens and closes listeners to match `settings`, with their allowed clients. Data plane listeners accept at most
+    /// `limit` connections each.
+    pub(super) fn follow(&self, settings: &Settings, limit: usize) {
+        self.routers.follow(settings, limit);
+        self.by_kind.follow(settings, limit);
     }
 
     /// The listeners as a list.
     pub(super) fn all(&self) -> Vec<Arc<Listener>> {
-        let Listeners { outgoing, transparent, admin, probes } = &self.by_kind;
-        vec![outgoing.clone(), transparent.clone(), admin.clone(), probes.clone()]
+        let Listeners { transparent, admin, probes } = &self.by_kind;
+        self.routers.listeners().chain([transparent, admin, probes]).cloned().collect()
     }
 
     /// Serves the control plane's listeners.
@@ -178,17 +175,19 @@ impl BoundListeners {
         Ok(())
     }
 
-    /// Moves the explicit proxy's listener; `None` closes it.
-    ///
-    /// # Errors
-    ///
-    /// The new address cannot be bound; the old listener stays.
-    pub(super) fn move_outgoing(&mut self, control: &State, to: Option<SocketAddr>) -> Result<(), BindError> {
-        let new = to.map(|at| bind(at).map(|it| Socket::new(&self.by_kind.outgoing, it))).transpose()?;
-        let old = std::mem::replace(&mut self.outgoing, new);
-        self.retire(control, old.as_slice());
-        moved(ListenerKind::Outgoing, self.outgoing.as_ref().and_then(|it| it.address()));
-        Ok(())
+    /// Makes the routers of the explicit proxy those of `written`. Old sockets accept no new connections from now on; new
+    /// ones do after [`Self::publish`]. Returns what could not be bound.
+    pub(super) fn change_routers(&mut self, written: &Settings) -> Vec<String> {
+        let (gone, failed) = self.routers.change(written);
+        refuse(&gone);
+        failed
+    }
+
+    /// Has the workers accept on all sockets, and tells the control plane of all listeners. Those that are gone are
+    /// retired: the workers serve who is already connected.
+    pub(super) fn publish(&self, control: &State) {
+        control.shared.sockets.set(self.data());
+        control.follow(self.all());
     }
 
     /// Moves the admin's listener.
@@ -221,18 +220,17 @@ impl BoundListeners {
         Ok(())
     }
 
-    /// Retires `old` sockets: they accept no new connections, and the workers serve those that are already connected.
-    fn retire(&self, control: &State, old: &[Arc<Socket>]) {
-        refuse(old);
-        control.shared.sockets.set(self.data());
-    }
-
     /// Prints on standard output where weir listens: the one line that scripts may wait for.
     pub(super) fn announce(&self) {
         let text = |it: Option<SocketAddr>| it.map_or_else(|| "?".to_owned(), |address| address.to_string());
         let at = |it: &Control| text(it.tcp.local_addr().ok());
-        let outgoing = self.outgoing.as_ref().map_or_else(|| "none".to_owned(), |it| text(it.address()));
+        let none = |it: Option<SocketAddr>| it.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        let mut routers = self.routers.bound();
+        let outgoing = none(routers.next().and_then(|(_, address)| address));
         let mut line = format!("weir: listening outgoing={outgoing} admin={}", at(&self.admin));
+        for (label, address) in routers {
+            line += &format!(" outgoing.{label}={}", none(address));
+        }
         if let Some(probes) = &self.probes {
             line += &format!(" probes={}", at(probes));
         }
@@ -258,7 +256,7 @@ fn many(listener: &Arc<Listener>, listeners: Vec<TcpListener>) -> Vec<Arc<Socket
     listeners.into_iter().map(|it| Socket::new(listener, it)).collect()
 }
 
-fn moved(kind: ListenerKind, to: Option<SocketAddr>) {
+pub(super) fn moved(kind: ListenerKind, to: Option<SocketAddr>) {
     match to {
         Some(at) => tracing::info!(listener = kind.label(), %at, "listening there now"),
         None => tracing::info!(listener = kind.label(), "not listening any more"),

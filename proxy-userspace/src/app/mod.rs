@@ -15,6 +15,7 @@ mod listeners;
 mod owners;
 mod reconciler;
 mod reload;
+mod routers;
 mod services;
 mod signals;
 mod sweep;
@@ -118,18 +119,18 @@ async fn live(
 ) -> anyhow::Result<Option<listeners::Explicit>> {
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::BoundListeners::bind(&settings)?;
-    listeners.by_kind().follow(&settings, descriptors::connections(&settings)?);
+    listeners.follow(&settings, descriptors::connections(&settings)?);
     let interception = intercept::attach(&settings, &listeners);
-    let config = reconciler::config(&settings, reconciler::node(listeners.bound()));
+    let config = reconciler::config(&settings, reconciler::node(listeners.bound(), listeners.routers.ids()));
     let shared = share(&settings, &config, &services, &listeners, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
         .map(|id| downstream::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let by_kind = listeners.all();
+    let all = listeners.all();
     let health = services.cluster.as_ref().map(|it| it.health());
     let reviews = services.cluster.as_ref().map(|it| it.reviews());
-    let control = State::new(shared, by_kind, settings, interception.map_err(|why| why.to_string()), health);
+    let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), health);
     let server = Server::new(control.clone(), reviews);
     let (config, _) = watch::channel(config);
     // Before anything is diverted: the tasks set the destinations.
@@ -205,7 +206,7 @@ pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
 
 /// The configuration from `settings`, for a snapshot that is only inspected.
 pub fn config_of(settings: &Settings) -> RoutingConfig {
-    reconciler::config(settings, reconciler::node(Vec::new()))
+    reconciler::config(settings, reconciler::node(Vec::new(), Vec::new()))
 }
 
 /// The state shared by all workers.

@@ -7,13 +7,14 @@ use std::time::Instant;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use crate::config::Settings;
+use crate::config::{Outgoing, Settings};
 use crate::control::State;
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::health::breaker::{Backoff, Policy};
 use crate::domain::name::Rules;
 use crate::intercept;
-use crate::proxy::routing::snapshot::{Node, PolicySource, RoutingConfig, Snapshot};
+use crate::proxy::listener::ListenerId;
+use crate::proxy::routing::snapshot::{Node, PolicySource, RouterConfig, RoutingConfig, Snapshot};
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
 /// The snapshot's configuration from `settings`.
@@ -21,6 +22,8 @@ pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
     let breaker = Policy { failures: settings.breaker.failures, backoff, ..Policy::default() };
     let all = ClusterPolicy { breaker, ..ClusterPolicy::default() };
+    let listener = |at: usize| node.routers.get(at).copied().unwrap_or_default();
+    let (first, others) = (&settings.outgoing, settings.all_routers().enumerate().skip(1));
     RoutingConfig {
         rules: Rules {
             namespace: settings.names.namespace.as_str().into(),
@@ -30,16 +33,17 @@ pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
         dns: settings.names.dns.is_some(),
         client_namespace: settings.names.client_namespace,
         cluster_ranges: settings.names.cluster_ranges.clone(),
-        dtab: settings.dtab.clone(),
-        overrides: settings.outgoing.overrides.clone(),
-        diagnostics: settings.outgoing.diagnostics.clone(),
+        dtab: settings.dtab_of(first).clone(),
+        overrides: first.overrides.clone(),
+        diagnostics: first.diagnostics.clone(),
         namers: settings.namers.clone(),
-        identifiers: settings.outgoing.identifiers.clone(),
-        policies: PolicySource {
-            all,
-            some: settings.policies.clone(),
-            prefix: settings.outgoing.prefix.clone(),
-        },
+        identifiers: first.identifiers.clone(),
+        prefix: first.prefix.clone(),
+        requests: settings.policies_of(first),
+        listener: listener(0),
+        router: label(first),
+        others: others.map(|(at, it)| router(settings, it, listener(at))).collect(),
+        policies: PolicySource { all, some: settings.policies.clone(), prefix: first.prefix.clone() },
         limits: settings.limits.clone(),
         workers: settings.workers,
         refused: settings.refuse.as_slice().into(),
@@ -47,13 +51,31 @@ pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
     }
 }
 
+/// What distinguishes `router`, whose requests come at `listener`.
+fn router(settings: &Settings, router: &Outgoing, listener: ListenerId) -> RouterConfig {
+    RouterConfig {
+        listener,
+        router: label(router),
+        dtab: settings.dtab_of(router).clone(),
+        overrides: router.overrides.clone(),
+        diagnostics: router.diagnostics.clone(),
+        identifiers: router.identifiers.clone(),
+        prefix: router.prefix.clone(),
+        requests: settings.policies_of(router),
+    }
+}
+
+fn label(router: &Outgoing) -> Option<Arc<str>> {
+    router.is_labelled().then(|| (*router.label).into())
+}
+
 /// This node, as it is at start.
-pub(super) fn node(listeners: Vec<SocketAddr>) -> Node {
+pub(super) fn node(listeners: Vec<SocketAddr>, routers: Vec<ListenerId>) -> Node {
     let own = intercept::node_addresses().unwrap_or_else(|error| {
         tracing::warn!("this node's own addresses are not known yet, and so not refused: {error}");
         Vec::new()
     });
-    Node { own, listeners }
+    Node { own, listeners, routers }
 }
 
 /// Keeps the snapshot up to date with the catalog and the configuration, and interception with both.

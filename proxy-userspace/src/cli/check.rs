@@ -64,8 +64,14 @@ fn services(files: &Files) -> Result<String, String> {
 }
 
 fn listeners(settings: &Settings) -> String {
-    let outgoing = settings.outgoing.listen.map_or_else(|| "nowhere".to_owned(), |it| format!("on {it}"));
-    let mut listeners = vec![format!("outgoing {outgoing}")];
+    let mut listeners = Vec::new();
+    for router in settings.all_routers() {
+        let at = router.listen.map_or_else(|| "nowhere".to_owned(), |it| format!("on {it}"));
+        listeners.push(match router.is_labelled() {
+            true => format!("outgoing {} {at}", router.label),
+            false => format!("outgoing {at}"),
+        });
+    }
     if let Some(transparent) = &settings.transparent {
         listeners.push(format!("transparent on {} and {} more", transparent.listen, transparent.ports - 1));
     }

@@ -20,7 +20,12 @@ pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Resu
     }
     for it in &state.listeners {
         let (name, open) = (&it.listener, it.open);
-        writeln!(text, "{name}: {open} open, {} connections, {} requests", it.connections, it.requests)?;
+        let router = it.router.as_ref().map(|router| format!(" {router}")).unwrap_or_default();
+        writeln!(
+            text,
+            "{name}{router}: {open} open, {} connections, {} requests",
+            it.connections, it.requests
+        )?;
     }
     interception(&mut text, &state.interception)?;
     enrolment(&mut text, &state.enrolment)?;

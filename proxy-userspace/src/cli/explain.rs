@@ -20,6 +20,7 @@ pub(super) fn run(asked: Question<'_>, file: Option<&Path>, admin: &str) -> Exit
             .append_pair("name", asked.name)
             .append_pair("dtab", asked.dtab)
             .append_pair("namespace", asked.namespace.unwrap_or_default())
+            .append_pair("router", asked.router.unwrap_or_default())
             .append_pair("format", "text")
             .finish();
         return status::print(status::fetch(admin, &format!("/api/explain?{query}")));

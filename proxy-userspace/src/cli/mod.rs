@@ -53,6 +53,9 @@ enum Command {
         /// The namespace of the client's pod (`names.clientNamespace`).
         #[arg(long, value_name = "NAMESPACE")]
         namespace: Option<String>,
+        /// The label of the router, where there are several; without it, the first.
+        #[arg(long, value_name = "LABEL")]
+        router: Option<String>,
         /// Explains by this configuration, without a running weir.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -110,8 +113,9 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => crate::app::run(config),
         Command::Check { file } => check::run(&file),
-        Command::Explain { name, dtab, namespace, config, admin } => {
-            let asked = Question { name: &name, dtab: &dtab, namespace: namespace.as_deref() };
+        Command::Explain { name, dtab, namespace, router, config, admin } => {
+            let (namespace, router) = (namespace.as_deref(), router.as_deref());
+            let asked = Question { name: &name, dtab: &dtab, namespace, router };
             explain::run(asked, config.as_deref(), &admin)
         }
         Command::Import { file, name, plain_text } => {

@@ -7,20 +7,40 @@ use super::tree::{Node, Position};
 use super::{Mistake, values};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 
-/// Reads both. `baseDtab` replaces weir's own; `dtab` is appended, so that it takes precedence.
-pub(super) fn read(root: &mut Section<'_, '_>) -> Arc<Dtab> {
+/// What a section says of the two; `None` where it says nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    base: Option<Dtab>,
+    own: Option<Dtab>,
+}
+
+impl Written {
+    /// Both as one. `baseDtab` replaces weir's own; `dtab` is appended, so that it takes precedence.
+    pub(super) fn dtab(self) -> Arc<Dtab> {
+        let mut dtab = self.base.unwrap_or_else(Dtab::base);
+        dtab.append(self.own.unwrap_or_default());
+        Arc::new(dtab)
+    }
+
+    /// The dtab of a router that says this in a configuration that says `general`. `None` where it is the same.
+    pub(super) fn within(self, general: &Self) -> Option<Arc<Dtab>> {
+        let says_nothing = self.base.is_none() && self.own.is_none();
+        let or = |one: Option<Dtab>, other: &Option<Dtab>| one.or_else(|| other.clone());
+        (!says_nothing)
+            .then(|| Self { base: or(self.base, &general.base), own: or(self.own, &general.own) }.dtab())
+    }
+}
+
+/// Reads both.
+pub(super) fn read(root: &mut Section<'_, '_>) -> Written {
     let (mut base, mut own) = (None, None);
     let text = |node: &Node| Ok(Some((values::text(node)?.to_owned(), node.at)));
     root.set("baseDtab", &mut base, text);
     root.set("dtab", &mut own, text);
-    let mut dtab = match base {
-        Some((text, at)) => parse(root, "baseDtab", &text, at, Origin::Base),
-        None => Dtab::base(),
-    };
-    if let Some((text, at)) = own {
-        dtab.append(parse(root, "dtab", &text, at, Origin::Configured));
+    Written {
+        base: base.map(|(text, at): (String, _)| parse(root, "baseDtab", &text, at, Origin::Base)),
+        own: own.map(|(text, at): (String, _)| parse(root, "dtab", &text, at, Origin::Configured)),
     }
-    Arc::new(dtab)
 }
 
 /// Every mistake is reported at its position in the file: a block (`dtab: |`) starts at `start` and keeps that

@@ -114,6 +114,12 @@ impl<'n, 'r> Section<'n, 'r> {
         entry.is_some_and(|entry| matches!(entry.value.value, Value::Map(_)))
     }
 
+    /// Whether the key is present and its value is a list.
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.is_some_and(|entry| matches!(entry.value.value, Value::List(_)))
+    }
+
     /// The section under `key`. An empty one is read as absent.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'n, '_>> {
         let entry = self.entry(key)?;

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use super::Settings;
 use super::problem::quoted;
+use super::{Outgoing, Settings};
 use crate::domain::dtab::{Dentry, Dtab, Element, Origin, Prefix};
 use crate::domain::name::{Labels, Path};
 use crate::domain::route::{Configured, is_builtin};
@@ -33,20 +33,25 @@ impl fmt::Display for Warning {
 
 /// The warnings for `settings`, in the order of the file's keys.
 pub fn lint(settings: &Settings) -> Vec<Warning> {
-    let routing = Routing { dtab: &settings.dtab, namers: &settings.namers };
-    let mut warnings = Vec::new();
-    warnings.extend(routing.names_without_an_entry(&settings.outgoing.prefix));
-    for entry in &settings.dtab.entries {
-        warnings.extend(routing.entry(entry));
+    let mut warnings: Vec<Warning> = Vec::new();
+    for (number, router) in settings.all_routers().enumerate() {
+        let of_router = Routing { dtab: settings.dtab_of(router), namers: &settings.namers }.all(
+            router,
+            if settings.routers.is_empty() { "outgoing".to_owned() } else { format!("outgoing[{number}]") },
+        );
+        // Routers may have the same dtab.
+        warnings.extend(of_router.into_iter().filter(|it| !warnings.contains(it)).collect::<Vec<_>>());
     }
     let policies = &settings.policies;
+    let prefixes = || settings.all_routers().filter(|it| it.services.is_none()).map(|it| &it.prefix);
     for (at, rule) in policies.services.iter().enumerate() {
         let text = rule.prefix.to_string();
-        if !may_begin(&text, settings.outgoing.prefix.labels()) {
+        if !prefixes().any(|prefix| may_begin(&text, prefix.labels())) {
+            let begin = prefixes().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
             warnings.push(Warning {
                 place: format!("policies.services[{at}]"),
                 what: format!("no request asks for a name below {text}"),
-                cure: format!("names begin with {}, as `outgoing.dstPrefix` says", settings.outgoing.prefix),
+                cure: format!("names begin with {begin}, as `outgoing.dstPrefix` says"),
             });
         }
     }
@@ -71,8 +76,21 @@ struct Routing<'a> {
 }
 
 impl Routing<'_> {
+    /// The warnings for one router, whose section is `key`.
+    fn all(&self, router: &Outgoing, key: String) -> Vec<Warning> {
+        let mut warnings: Vec<_> = self.names_without_an_entry(&router.prefix, &key).into_iter().collect();
+        let place = |entry: &Dentry| match router.dtab.is_some() {
+            true => format!("{key}.{}", place(entry)),
+            false => place(entry),
+        };
+        for entry in &self.dtab.entries {
+            warnings.extend(self.entry(entry, place(entry)));
+        }
+        warnings
+    }
+
     /// Names of requests start with `prefix`, so an entry or a namer must match it.
-    fn names_without_an_entry(&self, prefix: &Path) -> Option<Warning> {
+    fn names_without_an_entry(&self, prefix: &Path, key: &str) -> Option<Warning> {
         let name = prefix.labels();
         if is_system(name) || self.is_rewritten(name) {
             return None;
@@ -86,12 +104,11 @@ impl Routing<'_> {
                 prefixes.join(", ")
             ),
         };
-        let cure = format!("write an entry for {prefix}, or another `outgoing.dstPrefix`");
-        Some(Warning { place: "outgoing.dstPrefix".to_owned(), what, cure })
+        let cure = format!("write an entry for {prefix}, or another `{key}.dstPrefix`");
+        Some(Warning { place: format!("{key}.dstPrefix"), what, cure })
     }
 
-    fn entry(&self, entry: &Dentry) -> Vec<Warning> {
-        let place = place(entry);
+    fn entry(&self, entry: &Dentry, place: String) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if is_label(entry.prefix.elements.first(), b"%") {
             warnings.push(Warning {

@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use super::fields::Report;
 use super::problem::Mistake;
 use super::settings::Settings;
-use super::tree::{Node, Position};
+use super::tree::{Node, Position, Value};
 
 struct Listener {
-    name: &'static str,
+    /// The keys of its section.
+    name: String,
     address: SocketAddr,
     ports: u16,
     /// Its position in the file; none for a default.
@@ -47,12 +48,23 @@ pub(super) fn check(settings: &Settings, root: &Node, report: &mut Report) {
 }
 
 fn listeners(settings: &Settings, root: &Node) -> Vec<Listener> {
-    let listener = |name, address, ports| {
-        let at = root.get(name).map(|section| section.get("listen").map_or(section.at, |listen| listen.at));
-        Listener { name, address, ports, at }
+    let place = |section: &Node| section.get("listen").map_or(section.at, |listen| listen.at);
+    let listener = |name: &str, address, ports| Listener {
+        name: name.to_owned(),
+        address,
+        ports,
+        at: root.get(name).map(place),
     };
     let mut listeners = Vec::new();
-    listeners.extend(settings.outgoing.listen.map(|listen| listener("outgoing", listen, 1)));
+    match root.get("outgoing").map(|outgoing| &outgoing.value) {
+        Some(Value::List(routers)) => {
+            for (number, (router, node)) in settings.all_routers().zip(routers).enumerate() {
+                let (name, at) = (format!("outgoing[{number}]"), Some(place(node)));
+                listeners.extend(router.listen.map(|address| Listener { name, address, ports: 1, at }));
+            }
+        }
+        _ => listeners.extend(settings.outgoing.listen.map(|listen| listener("outgoing", listen, 1))),
+    }
     if let Some(transparent) = &settings.transparent {
         listeners.push(listener("transparent", transparent.listen, transparent.ports));
     }

@@ -10,8 +10,8 @@ use super::problem::{ConfigError, Mistake, Problem};
 use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
 use super::{
-    Discovery, Enrol, admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log, names,
-    outgoing, policies, transparent, values,
+    Discovery, Enrol, Outgoing, admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log,
+    names, outgoing, policies, routers, transparent, values,
 };
 use crate::domain::route::Configured;
 
@@ -107,6 +107,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
     }
     if let Some(root) = Section::open(node, "", report) {
         read_sections(root, base, &mut settings);
+        routers::check(node, report);
         listeners::check(&settings, node, report);
         check_enrol(&settings, node, report);
         check_clients(&settings, node, report);
@@ -160,9 +161,10 @@ fn check_clients(settings: &Settings, root: &Node, report: &mut Report) {
 }
 
 fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings) {
-    if let Some(section) = root.section("outgoing") {
-        settings.outgoing = outgoing::read(section);
-    }
+    let routers = match root.is_list("outgoing") {
+        true => root.sections("outgoing", outgoing::read),
+        false => root.section("outgoing").map(outgoing::read).into_iter().collect(),
+    };
     settings.transparent = root.switch("transparent").map(transparent::read);
     root.not_yet("incoming", "remove it; weir does not yet take calls from other weirs");
     if let Some(section) = root.section("admin") {
@@ -182,7 +184,13 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
     if let Some(section) = root.section("discovery") {
         settings.discovery = discovery::read(section, base);
     }
-    settings.dtab = dtab::read(&mut root);
+    let general = dtab::read(&mut root);
+    let mut routers =
+        routers.into_iter().map(|(router, own)| Outgoing { dtab: own.within(&general), ..router });
+    if let Some(first) = routers.next() {
+        (settings.outgoing, settings.routers) = (first, routers.collect());
+    }
+    settings.dtab = general.dtab();
     if let Some(namers) = root.list("namers", identifier::namer) {
         // Namers that are not configured keep their defaults, after these. A duplicate would only give the same answer
         // twice.

@@ -22,6 +22,7 @@ mod names;
 mod outgoing;
 mod policies;
 mod problem;
+mod routers;
 mod settings;
 #[cfg(test)]
 mod tests;

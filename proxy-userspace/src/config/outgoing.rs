@@ -1,15 +1,22 @@
-//! `outgoing`: the explicit HTTP proxy.
+//! `outgoing`: the explicit HTTP proxy, one router or a list of them.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::fields::Section;
-use super::{Allow, identifier, values};
+use super::problem::{Mistake, quoted};
+use super::tree::Node;
+use super::{Allow, dtab, identifier, policies, values};
+use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::Path;
+use crate::domain::policy::{RequestPolicy, Rule};
 
-/// The explicit HTTP proxy that `http_proxy` points to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The explicit HTTP proxy that `http_proxy` points to: a listener, and the rules for the requests that come there.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
+    /// `label`: the router's name in metrics, explanations and the state. Each of several needs one. Default `outgoing`.
+    pub label: Box<str>,
     /// `listen`: address and port, or `none` to turn the explicit proxy off. Default `[::]:4140`, for IPv4 and IPv6.
     pub listen: Option<SocketAddr>,
     /// `allow`: clients that may connect. Default: see [`Allow`].
@@ -28,11 +35,21 @@ pub struct Outgoing {
     pub prefix: Path,
     /// `identifier`: how a request's name is made, one or a list tried in order. Default: canonical host (`weir.host`).
     pub identifiers: Vec<Identifier>,
+    /// `baseDtab` and `dtab`, each in the place of the configuration's own. Default: the configuration's.
+    pub dtab: Option<Arc<Dtab>>,
+    /// `policies.services`, in the place of the configuration's own. Default: the configuration's.
+    pub services: Option<Vec<Rule<RequestPolicy>>>,
+    /// `response` and `attempts`, for requests of which `policies` say nothing. Default: those of `limits`.
+    pub requests: RequestPolicy,
 }
+
+/// The label of the only router.
+const ONLY: &str = "outgoing";
 
 impl Default for Outgoing {
     fn default() -> Self {
         Self {
+            label: ONLY.into(),
             listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140))),
             allow: Allow::default(),
             via: true,
@@ -40,12 +57,24 @@ impl Default for Outgoing {
             diagnostics: Allow::new(Vec::new()),
             prefix: Path::from_labels(["svc"]),
             identifiers: vec![Identifier::Host],
+            dtab: None,
+            services: None,
+            requests: RequestPolicy::default(),
         }
     }
 }
 
-pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
+impl Outgoing {
+    /// Whether it has a label of its own.
+    pub fn is_labelled(&self) -> bool {
+        *self.label != *ONLY
+    }
+}
+
+/// One router, and its own `baseDtab` and `dtab`.
+pub(super) fn read(mut section: Section<'_, '_>) -> (Outgoing, dtab::Written) {
     let mut outgoing = Outgoing::default();
+    section.set("label", &mut outgoing.label, label);
     section.set("listen", &mut outgoing.listen, |node| match node.text() {
         Some("none") => Ok(None),
         _ => values::listen(node).map(Some),
@@ -59,6 +88,19 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Outgoing {
     section.set("via", &mut outgoing.via, values::boolean);
     section.set("dstPrefix", &mut outgoing.prefix, |node| identifier::name(values::text(node)?));
     section.set("identifier", &mut outgoing.identifiers, identifier::identifiers);
+    let own = dtab::read(&mut section);
+    outgoing.services = section.section("policies").map(policies::read_services);
+    outgoing.requests = policies::read_requests(&mut section);
     section.finish();
-    outgoing
+    (outgoing, own)
+}
+
+fn label(node: &Node) -> Result<Box<str>, Mistake> {
+    let text = values::text(node)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+    if (1..=63).contains(&text.len()) && text.bytes().all(is_plain) {
+        return Ok(text.into());
+    }
+    let hint = "1 to 63 letters, digits, dots, dashes, underscores and slashes";
+    Err(Mistake::new(format!("{} is no label", quoted(text))).hint(hint))
 }

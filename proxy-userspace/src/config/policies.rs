@@ -14,11 +14,23 @@ use crate::domain::route::Pattern;
 
 /// Reads `services` and `clients`, each a list of rules.
 pub(super) fn read(mut section: Section<'_, '_>) -> Arc<Policies> {
-    let services = section.sections("services", |rule| read_rule(rule, read_calls));
+    let services = section.sections("services", |rule| read_rule(rule, read_requests));
     let clients = section.sections("clients", |rule| read_rule(rule, read_client));
     section.finish();
     let (services, clients) = (services.into_iter().flatten(), clients.into_iter().flatten());
     Arc::new(Policies { services: services.collect(), clients: clients.collect() })
+}
+
+/// Reads the rules for services of one router.
+pub(super) fn read_services(mut section: Section<'_, '_>) -> Vec<Rule<RequestPolicy>> {
+    let services = section.sections("services", |rule| read_rule(rule, read_requests));
+    if section.has("clients") {
+        section.sections("clients", |rule| read_rule(rule, read_client));
+        let mistake = Mistake::new("all routers share the endpoints and what is known of them");
+        section.mistake("clients", mistake.hint("write it under `policies` at the top of the file"));
+    }
+    section.finish();
+    services.into_iter().flatten().collect()
 }
 
 /// Reads one rule and reports its mistakes; none if it does not say which names it applies to.
@@ -41,7 +53,8 @@ fn pattern(node: &Node) -> Result<Pattern, Mistake> {
     })
 }
 
-fn read_calls(section: &mut Section<'_, '_>) -> RequestPolicy {
+/// Reads how requests are attempted.
+pub(super) fn read_requests(section: &mut Section<'_, '_>) -> RequestPolicy {
     const LONGEST: Duration = Duration::from_hours(24);
     let mut requests = RequestPolicy::default();
     section.set("response", &mut requests.response, |node| {
@@ -53,7 +66,7 @@ fn read_calls(section: &mut Section<'_, '_>) -> RequestPolicy {
 }
 
 fn read_client(section: &mut Section<'_, '_>) -> Client {
-    let requests = read_calls(section);
+    let requests = read_requests(section);
     let (failures, backoff) = section.section("breaker").map(breaker::read_some).unwrap_or_default();
     let backoff = backoff.map(|it| Backoff { min: it.min, max: it.max });
     Client { requests, failures, backoff }

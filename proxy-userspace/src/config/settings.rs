@@ -6,8 +6,8 @@ use std::thread;
 use ipnet::IpNet;
 
 use crate::domain::dtab::Dtab;
-use crate::domain::policy::Policies;
-use crate::domain::route::Configured;
+use crate::domain::policy::{Policies, RequestPolicy, Rule};
+use crate::domain::route::{Configured, Pattern};
 
 use super::{
     Admin, Allow, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Readers,
@@ -17,8 +17,10 @@ use super::{
 /// The whole configuration, one field per section of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// `outgoing`: the explicit HTTP proxy. On unless `listen` is `none`.
+    /// `outgoing`: the explicit HTTP proxy, or the first of several. On unless `listen` is `none`.
     pub outgoing: Outgoing,
+    /// The other routers, where `outgoing` is a list.
+    pub routers: Vec<Outgoing>,
     /// `transparent`: the listeners for diverted connections. If absent, nothing is diverted.
     pub transparent: Option<Transparent>,
     /// `admin`: dashboard, API, metrics and health. Always on.
@@ -54,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             outgoing: Outgoing::default(),
+            routers: Vec::new(),
             transparent: None,
             admin: Admin::default(),
             probes: None,
@@ -86,6 +89,30 @@ impl Settings {
             allow: metrics.allow.clone().unwrap_or_else(unsaid),
             tokens: metrics.tokens.unwrap_or(is_on_kubernetes),
         }
+    }
+
+    /// The routers of explicit requests, in the order of the file.
+    pub fn all_routers(&self) -> impl Iterator<Item = &Outgoing> {
+        std::iter::once(&self.outgoing).chain(&self.routers)
+    }
+
+    /// The dtab of a router.
+    pub fn dtab_of<'a>(&'a self, router: &'a Outgoing) -> &'a Arc<Dtab> {
+        router.dtab.as_ref().unwrap_or(&self.dtab)
+    }
+
+    /// The policies for the requests of a router.
+    pub fn policies_of(&self, router: &Outgoing) -> Arc<Policies> {
+        let all = router.requests != RequestPolicy::default();
+        if !all && router.services.is_none() {
+            return self.policies.clone();
+        }
+        let all = all.then(|| Rule { prefix: Pattern::everything(), settings: router.requests });
+        let services = router.services.as_ref().unwrap_or(&self.policies.services);
+        Arc::new(Policies {
+            services: all.into_iter().chain(services.iter().cloned()).collect(),
+            clients: self.policies.clients.clone(),
+        })
     }
 
     /// Whose connections are diverted: as in `transparent.enrol`, else those of pods if an API server reports them,

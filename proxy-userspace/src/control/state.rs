@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::catalogs::Catalogs;
@@ -22,7 +22,7 @@ pub struct State {
     /// The state that the workers share.
     pub shared: Arc<Shared>,
     /// Every listener, open or not.
-    listeners: Vec<Arc<Listener>>,
+    listeners: ArcSwap<Vec<Arc<Listener>>>,
     /// The settings in force, and the result of the last reload.
     pub configuration: Configuration,
     /// The catalog in force, and its change counters.
@@ -58,7 +58,7 @@ impl State {
         let catalog = shared.routing.snapshot.load().catalog.clone();
         Arc::new(Self {
             shared,
-            listeners,
+            listeners: ArcSwap::from_pointee(listeners),
             configuration: Configuration::new(settings),
             catalogs: Catalogs::new(catalog),
             programs: Programs::new(interception),
@@ -81,14 +81,21 @@ impl State {
     }
 
     /// The listeners that are open or have open connections.
-    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        self.listeners.iter().filter(|listener| listener.is_used())
+    pub fn listeners(&self) -> Vec<Arc<Listener>> {
+        self.listeners.load().iter().filter(|listener| listener.is_used()).cloned().collect()
+    }
+
+    /// Makes these the listeners, besides earlier ones with open connections.
+    pub fn follow(&self, listeners: Vec<Arc<Listener>>) {
+        let is_new = |it: &&Arc<Listener>| !listeners.iter().any(|other| other.id == it.id);
+        let left = self.listeners().iter().filter(is_new).cloned().collect::<Vec<_>>();
+        self.listeners.store(Arc::new(listeners.into_iter().chain(left).collect()));
     }
 
     /// Client connections open now.
     pub fn open_connections(&self) -> usize {
-        let data = self
-            .listeners
+        let listeners = self.listeners.load();
+        let data = listeners
             .iter()
             .filter(|it| matches!(it.kind, ListenerKind::Outgoing | ListenerKind::Transparent));
         data.map(|listener| listener.open.value()).sum()

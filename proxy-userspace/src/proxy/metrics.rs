@@ -47,9 +47,7 @@ impl Scrape for Metrics {
 }
 
 fn listeners(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
-    let rows = |count: fn(&Listener) -> u64| {
-        listeners.iter().map(move |it| ([("listener", it.kind.label())], count(it)))
-    };
+    let rows = |count: fn(&Listener) -> u64| listeners.iter().map(move |it| (it.labels(), count(it)));
     page.counters("weir_listener_connections", "Connections accepted", rows(|it| it.connections.value()))?;
     page.counters(
         "weir_listener_requests",
@@ -61,11 +59,14 @@ fn listeners(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
         "First heads that weir's parser cannot hold, and that were carried as bytes",
         rows(|it| it.unparsed_heads.value()),
     )?;
-    let open = listeners.iter().map(|it| ([("listener", it.kind.label())], it.open.value() as f64));
+    let open = listeners.iter().map(|it| (it.labels(), it.open.value() as f64));
     page.gauges("weir_listener_open_connections", "Connections open now", open)?;
     let turned = listeners.iter().flat_map(|it| {
         let reasons = CloseReason::LABELS.iter().zip(&it.closed);
-        reasons.map(|(reason, count)| ([("listener", it.kind.label()), ("reason", *reason)], count.value()))
+        reasons.map(|(reason, count)| {
+            let [kind, router] = it.labels();
+            ([kind, router, ("reason", Arc::from(*reason))], count.value())
+        })
     });
     page.counters("weir_listener_closed", "Connections closed without being served", turned)
 }

@@ -117,7 +117,8 @@ struct Labels<V, const N: usize>([(&'static str, V); N]);
 impl<V: AsRef<str>, const N: usize> EncodeLabelSet for Labels<V, N> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         use prometheus_client::encoding::EncodeLabel;
-        for (key, value) in &self.0 {
+        // An empty label is the same as none (OpenMetrics 1.0, "Label").
+        for (key, value) in self.0.iter().filter(|(_, value)| !value.as_ref().is_empty()) {
             (*key, value.as_ref()).encode(encoder.encode_label())?;
         }
         Ok(())
@@ -132,7 +133,11 @@ mod tests {
 
     impl Scrape for Sample {
         fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
-            page.counters("weir_sample", "Samples", [([("kind", "a\"b")], 2), ([("kind", "c")], 3)])?;
+            page.counters(
+                "weir_sample",
+                "Samples",
+                [([("kind", "a\"b"), ("more", "")], 2), ([("kind", "c"), ("more", "m")], 3)],
+            )?;
             page.gauges("weir_level", "Level", [([("kind", "x"); 1], 1.5)])
         }
     }
@@ -142,6 +147,7 @@ mod tests {
         let text = render(&[Arc::new(Sample)]);
         assert!(text.contains("# TYPE weir_sample counter\n"), "{text}");
         assert!(text.contains("weir_sample_total{kind=\"a\\\"b\"} 2\n"), "{text}");
+        assert!(text.contains("weir_sample_total{kind=\"c\",more=\"m\"} 3\n"), "{text}");
         assert!(text.contains("weir_level{kind=\"x\"} 1.5\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }

@@ -304,8 +304,13 @@ impl Bound {
             let first: SocketAddr = first.parse().ok()?;
             Some((first.port()..=last.parse().ok()?).map(move |port| SocketAddr::new(first.ip(), port)))
         });
+        let routers = text.split(' ').filter_map(|word| {
+            let (label, address) = word.strip_prefix("outgoing.")?.split_once('=')?;
+            Some((label.to_owned(), address.parse().ok()?))
+        });
         Self {
             outgoing: one("outgoing"),
+            routers: routers.collect(),
             admin: one("admin"),
             probes: one("probes"),
             transparent: range.into_iter().flatten().collect(),

@@ -10,6 +10,7 @@ pub mod metrics;
 mod output;
 pub mod state;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{PipeReader, Write as _};
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub(crate) type Log = Arc<Mutex<String>>;
 #[derive(Clone, Debug, Default)]
 pub struct Bound {
     outgoing: Option<SocketAddr>,
+    /// The other routers, by label.
+    routers: BTreeMap<String, SocketAddr>,
     admin: Option<SocketAddr>,
     probes: Option<SocketAddr>,
     transparent: Vec<SocketAddr>,
@@ -70,6 +73,12 @@ impl Weir {
     #[track_caller]
     pub fn outgoing(&self) -> SocketAddr {
         self.bound.outgoing.expect("an outgoing listener")
+    }
+
+    /// The address of another router than the first.
+    #[track_caller]
+    pub fn router(&self, label: &str) -> SocketAddr {
+        self.bound.routers[label]
     }
 
     /// The admin listener's address.

@@ -22,8 +22,15 @@ fn every_example_is_right() {
         }
     }
     names.sort();
-    let expected =
-        ["all.yaml", "dtab.yaml", "files.yaml", "kubernetes.yaml", "policies.yaml", "transparent.yaml"];
+    let expected = [
+        "all.yaml",
+        "dtab.yaml",
+        "files.yaml",
+        "kubernetes.yaml",
+        "policies.yaml",
+        "routers.yaml",
+        "transparent.yaml",
+    ];
     assert_eq!(names, expected);
 }
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod examples;
 mod policies;
+mod routers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod clusters;
 mod enrolment;
 mod interception;
 mod kubernetes;
+mod routers;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -23,6 +24,7 @@ pub use clusters::{
 pub use enrolment::{EnrolmentReport, PodReport};
 pub use interception::{InterceptionReport, ProgramsReport};
 pub use kubernetes::{KubernetesReport, ResourceReport};
+pub use routers::RouterReport;
 pub use write::write;
 
 /// A word from a fixed set: a state, a reason, a label.
@@ -54,6 +56,9 @@ pub struct StateReport<S = Vec<ServiceReport>> {
     /// The addresses weir listens on.
     #[serde(default)]
     pub listening: Vec<String>,
+    /// The routers of explicit requests.
+    #[serde(default)]
+    pub routers: Vec<RouterReport>,
     /// Its listeners and their connections.
     #[serde(default)]
     pub listeners: Vec<ListenerReport>,
@@ -94,6 +99,9 @@ pub struct StateReport<S = Vec<ServiceReport>> {
 pub struct ListenerReport {
     /// Its name.
     pub listener: Word,
+    /// The label of its router, where that has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<String>,
     /// Connections open now.
     #[serde(default)]
     pub open: usize,

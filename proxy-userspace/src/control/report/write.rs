@@ -7,7 +7,7 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{
     ClusterReport, EnrolmentReport, InterceptionReport, KubernetesReport, ListenerReport, ReloadReport,
-    ServiceReport, StateReport, TunnelsReport, Word,
+    RouterReport, ServiceReport, StateReport, TunnelsReport, Word,
 };
 use crate::control::State;
 use crate::discovery::kubernetes::node_name;
@@ -58,7 +58,11 @@ fn read<S>(state: &State, snapshot: &Snapshot, services: S) -> StateReport<S> {
         readiness: readiness.lines().map(str::to_owned).collect(),
         draining: shared.drain.is_closing(),
         listening: snapshot.config.node.listeners.iter().map(ToString::to_string).collect(),
-        listeners: state.listeners().map(|it| listener(it)).collect(),
+        routers: std::iter::once(snapshot)
+            .chain(snapshot.others().iter().map(|it| &**it))
+            .map(|it| RouterReport::read(&it.config))
+            .collect(),
+        listeners: state.listeners().iter().map(|it| listener(it)).collect(),
         transformed: clusters(snapshot.views()),
         outside: clusters(shared.routing.external.clusters()),
         interception: InterceptionReport::read(&state.programs),
@@ -76,6 +80,7 @@ fn listener(it: &Listener) -> ListenerReport {
     let closed = CloseReason::LABELS.iter().zip(&it.closed);
     ListenerReport {
         listener: it.kind.label().into(),
+        router: it.router().map(|it| it.to_string()),
         open: it.open.value(),
         connections: it.connections.value(),
         requests: it.requests.value(),

@@ -63,6 +63,11 @@ impl Pattern {
         Ok(pattern)
     }
 
+    /// `/`, which matches every name.
+    pub fn everything() -> Self {
+        Self { text: "/".into(), labels: Vec::new() }
+    }
+
     /// Whether `name` starts with this pattern.
     pub fn matches(&self, name: Labels<'_>) -> bool {
         self.capture(name, &|_| Scope::Anywhere).is_some()

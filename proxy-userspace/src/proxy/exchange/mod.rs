@@ -43,7 +43,7 @@ use self::send::Sending;
 use self::session::{Origin, Session};
 use self::stream::{ClientSide, OnStream};
 use super::clock::Clock;
-use super::fault::Fault;
+use super::fault::{Fault, Kind};
 use super::routing::snapshot::Snapshot;
 use super::upstream::RequestBody;
 use super::worker::Worker;
@@ -68,6 +68,8 @@ pub struct Exchange {
     head: Head,
     /// How often it may be sent again after it was sent: once, if it is idempotent and has no body.
     repeats: u8,
+    /// Its listener's router is no longer in the configuration.
+    orphaned: bool,
 }
 
 /// Whether a request asks to turn its connection into a byte tunnel, with the client's side of the tunnel.
@@ -94,7 +96,9 @@ pub async fn handle(
     let mut request = request.map(|body| RequestBody::new(body, &exchange.clock));
     exchange.is_grpc = http2::is_grpc(&request);
     let connects = tunnel::is_connect(&request) && exchange.session.origin == Origin::Explicit;
-    let outcome = if connects {
+    let outcome = if exchange.orphaned {
+        Err(Fault::new(Kind::Overload, "the router of this listener was taken out of the configuration"))
+    } else if connects {
         tunnel::connect(&worker, &mut exchange, &mut request).await
     } else {
         answer(&worker, &mut exchange, &mut request).await
@@ -116,7 +120,7 @@ pub async fn handle(
     let status = response.status();
     let refused = connects && !status.is_success();
     let is_tunnel = || status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
-    if refused || (worker.shared.drain.is_closing() && !is_tunnel()) {
+    if refused || exchange.orphaned || (worker.shared.drain.is_closing() && !is_tunnel()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
@@ -155,8 +159,10 @@ impl Exchange {
             None => (session.clocks.begin(&session.activity, now), None),
             Some(OnStream { clock, tunnel }) => (clock, Some(tunnel)),
         };
+        let snapshot = worker.router.snapshot_at(&session.listener);
         Self {
-            snapshot: worker.router.snapshot(),
+            orphaned: snapshot.is_none(),
+            snapshot: snapshot.unwrap_or_else(|| worker.router.snapshot()),
             clock,
             record: Record::begin(session.client, now),
             stream,

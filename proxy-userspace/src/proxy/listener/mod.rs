@@ -6,9 +6,9 @@ pub mod sockets;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use self::http2::{Abuse, Codes, Http2Stats};
 use self::permits::{PermitPool, Slot};
@@ -28,12 +28,23 @@ pub enum ListenerKind {
     Probes,
 }
 
+#[derive(Debug)]
+struct RouterLabel(Arc<str>);
+
+/// Tells the listeners of a process apart; none is used twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerId(u64);
+
 /// A listener as the data plane sees it: who may connect, how many, and counters. Shared by all workers, and by all
 /// ports of the transparent listener.
 #[derive(Debug)]
 pub struct Listener {
-    /// Which listener.
+    /// Which kind of listener.
     pub kind: ListenerKind,
+    /// Which one it is in this process.
+    pub id: ListenerId,
+    /// The label of its router, where that has one of its own.
+    router: ArcSwapOption<RouterLabel>,
     /// Who may connect.
     allow: ArcSwap<Allow>,
     /// One permit for each open connection; see [`Listener::acquire`].
@@ -116,8 +127,11 @@ impl ListenerKind {
 impl Listener {
     /// A listener that is not in use yet and has no connections.
     pub fn new(kind: ListenerKind) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             kind,
+            id: ListenerId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            router: ArcSwapOption::empty(),
             allow: ArcSwap::from_pointee(Allow::new(Vec::new())),
             pool: PermitPool::new(0),
             via: AtomicBool::new(false),
@@ -129,6 +143,22 @@ impl Listener {
             unparsed_heads: Counter::default(),
             http2: Http2Stats::default(),
         })
+    }
+
+    /// Its labels in metrics: its kind, and its router.
+    pub fn labels(&self) -> [(&'static str, Arc<str>); 2] {
+        let router = self.router().unwrap_or_default();
+        [("listener", self.kind.label().into()), ("router", router)]
+    }
+
+    /// The label of its router, where that has one of its own.
+    pub fn router(&self) -> Option<Arc<str>> {
+        self.router.load().as_ref().map(|it| Arc::clone(&it.0))
+    }
+
+    /// Sets the label of its router.
+    pub fn of_router(&self, label: Option<&str>) {
+        self.router.store(label.map(|it| Arc::new(RouterLabel(it.into()))));
     }
 
     /// Opens it to the sources in `allow`, for `limit` connections at the same time, and sets whether messages get a

@@ -18,6 +18,7 @@ use foldhash::fast::RandomState;
 use super::route::Route;
 use super::snapshot::{Generation, Snapshot};
 use crate::domain::name::{Host, Path, Scope};
+use crate::proxy::listener::ListenerId;
 use crate::telemetry::{Counter, Gauge};
 
 /// Length in bytes of the longest name that is cached: the longest host with its port and a prefix, and a margin.
@@ -60,9 +61,11 @@ struct Table {
     looked: Option<Instant>,
 }
 
-/// What distinguishes the routes of one host.
+/// What distinguishes the routes of one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RouteKey {
+    /// Whose rules bound it.
+    router: ListenerId,
     port: Option<u16>,
     /// Two hosts with the same text can differ in this: one may not be asked of outside DNS.
     scope: Scope,
@@ -88,7 +91,7 @@ impl RouteCache {
 
     /// The route of `host` in `snapshot`.
     pub fn of(&self, snapshot: &Snapshot, host: &Host<'_>) -> Rc<Route> {
-        let key = RouteKey { port: host.port, scope: host.scope };
+        let key = RouteKey { router: snapshot.config.listener, port: host.port, scope: host.scope };
         self.known(snapshot, &host.host, key)
             .unwrap_or_else(|| self.bind(snapshot, &host.host, key, &name_of(snapshot, host)))
     }
@@ -99,13 +102,13 @@ impl RouteCache {
         let (text, labels) = (name.to_string(), name.labels());
         // A name that an identifier made has at most one label of a host.
         let scope = (0..labels.len()).map(|at| labels.scope(at)).max().unwrap_or_default();
-        let key = RouteKey { port: None, scope };
+        let key = RouteKey { router: snapshot.config.listener, port: None, scope };
         self.known(snapshot, &text, key).unwrap_or_else(|| self.bind(snapshot, &text, key, name))
     }
 
     /// The route of the name whose only label after the prefix is `label`: no port is split off.
     pub fn token(&self, snapshot: &Snapshot, label: &str) -> Rc<Route> {
-        let key = RouteKey { port: None, scope: Scope::Anywhere };
+        let key = RouteKey { router: snapshot.config.listener, port: None, scope: Scope::Anywhere };
         self.known(snapshot, label, key).unwrap_or_else(|| {
             let name = snapshot.config.prefix().join(Path::from_labels([label]).labels());
             self.bind(snapshot, label, key, &name)

@@ -29,6 +29,8 @@ pub struct Explained {
     pub clusters: Vec<Arc<Cluster>>,
     /// The DNS questions for the outside hosts that requests may go to.
     pub dns: Vec<(Outside, Questions)>,
+    /// The label of the router, where it has one of its own.
+    pub router: Option<Arc<str>>,
     /// What else its name depends on.
     pub note: Option<String>,
     /// Why the cluster's services are not known, if that is the case.
@@ -52,14 +54,17 @@ pub struct Question<'a> {
     /// The namespace of the client's pod, where clients have their own (`names.clientNamespace`); `None` means the
     /// default one.
     pub namespace: Option<&'a str>,
+    /// The label of the router; `None` means the first one.
+    pub router: Option<&'a str>,
 }
 
-/// Explains what is `asked`, in `snapshot`.
+/// Explains what is `asked`, in `snapshot`, which is the first router's.
 ///
 /// # Errors
 ///
-/// What cannot be parsed, and where.
+/// What cannot be parsed, and where; or that there is no such router.
 pub fn explain(snapshot: &Snapshot, asked: Question<'_>, now: Instant) -> Result<Explained, String> {
+    let snapshot = of_router(snapshot, asked.router)?;
     let (name, is_short) = read(snapshot, asked)?;
     let own = Dtab::parse(asked.dtab, Origin::Request, &Bounds::REQUEST)
         .map_err(|error| format!("the dtab: {error}"))?;
@@ -76,6 +81,17 @@ pub fn explain(snapshot: &Snapshot, asked: Question<'_>, now: Instant) -> Result
         });
     }
     Ok(explained)
+}
+
+/// The snapshot of the router with this label.
+fn of_router<'a>(first: &'a Snapshot, label: Option<&str>) -> Result<&'a Snapshot, String> {
+    let Some(label) = label else { return Ok(first) };
+    let all = || std::iter::once(first).chain(first.others().iter().map(|it| &**it));
+    let of = |it: &'a Snapshot| it.config.router.as_deref().unwrap_or("outgoing");
+    all().find(|it| of(it) == label).ok_or_else(|| {
+        let labels: Vec<&str> = all().map(of).collect();
+        format!("there is no router {}; there is {}", quoted(label), labels.join(", "))
+    })
 }
 
 /// Explains `name` for a request with the dtab entries `own`.
@@ -95,12 +111,13 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
             }
         });
     }
-    let policies = &snapshot.config.policies.some;
+    let policies = &snapshot.config.requests;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
     Explained {
         explanation,
         clusters,
         dns,
+        router: snapshot.config.router.clone(),
         note: None,
         unknown: snapshot.unknown(Audience::Operator),
         refused,
@@ -166,6 +183,9 @@ fn read(
 
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(router) = &self.router {
+            writeln!(f, "router {router}\n")?;
+        }
         writeln!(f, "{}", self.explanation.to_string().trim_end())?;
         if let Some(note) = &self.note {
             writeln!(f, "\n{note}")?;
@@ -191,38 +211,36 @@ impl fmt::Display for Explained {
         for refused in &self.refused {
             writeln!(f, "\nweir does not connect to {refused} (requests get 403)")?;
         }
-        for cluster in &self.clusters {
-            writeln!(f, "\n{}", cluster.name)?;
-            let policy = cluster.policy();
-            let (breaker, tried) = (&policy.breaker, policy.requests);
-            write!(
-                f,
-                "  breaker: {} failures, out for {:?} to {:?}",
-                breaker.failures, breaker.backoff.min, breaker.backoff.max
-            )?;
-            if tried == RequestPolicy::default() {
-                writeln!(f)?
-            } else {
-                writeln!(f, "; {}", requests(tried))?
-            }
-            let members = cluster.members();
-            if policy.balancer == Balancer::ClientIp {
-                writeln!(f, "  each client keeps its endpoint (sessionAffinity: ClientIP)")?;
-            }
-            if members.all.is_empty() {
-                writeln!(f, "  no endpoint: requests get 503")?;
-            }
-            for member in &members.all {
-                writeln!(
-                    f,
-                    "  {:<24} {}",
-                    member.backend.address.to_string(),
-                    health(member, breaker, self.now)
-                )?;
-            }
-        }
-        Ok(())
+        self.clusters.iter().try_for_each(|cluster| write_cluster(f, cluster, self.now))
     }
+}
+
+/// Describes a cluster and its endpoints.
+fn write_cluster(f: &mut fmt::Formatter<'_>, cluster: &Cluster, now: Instant) -> fmt::Result {
+    writeln!(f, "\n{}", cluster.name)?;
+    let policy = cluster.policy();
+    let (breaker, tried) = (&policy.breaker, policy.requests);
+    write!(
+        f,
+        "  breaker: {} failures, out for {:?} to {:?}",
+        breaker.failures, breaker.backoff.min, breaker.backoff.max
+    )?;
+    if tried == RequestPolicy::default() {
+        writeln!(f)?
+    } else {
+        writeln!(f, "; {}", requests(tried))?
+    }
+    let members = cluster.members();
+    if policy.balancer == Balancer::ClientIp {
+        writeln!(f, "  each client keeps its endpoint (sessionAffinity: ClientIP)")?;
+    }
+    if members.all.is_empty() {
+        writeln!(f, "  no endpoint: requests get 503")?;
+    }
+    for member in &members.all {
+        writeln!(f, "  {:<24} {}", member.backend.address.to_string(), health(member, breaker, now))?;
+    }
+    Ok(())
 }
 
 /// Describes what is set.

@@ -101,12 +101,12 @@ impl Router {
         // Just after the start the list is about to arrive.
         let moment = until.min(self.routing.epoch + most);
         if !snapshot.is_failing() && Instant::now() < moment {
-            snapshot = self.known_by(moment).await;
+            snapshot = self.known_by(&snapshot, moment).await;
             route = bind(&snapshot);
         }
         let mut outcome = self.settle(&snapshot, &route, client).await;
         if route.is_awaited() && !snapshot.is_failing() && is_unknown(&outcome) && Instant::now() < until {
-            snapshot = self.known_by(until).await;
+            snapshot = self.known_by(&snapshot, until).await;
             if snapshot.services() == Services::Known {
                 route = bind(&snapshot);
                 outcome = self.settle(&snapshot, &route, client).await;
@@ -115,12 +115,13 @@ impl Router {
         Ok(Settled { place: outcome?, snapshot: Some(snapshot), route })
     }
 
-    /// The snapshot as soon as services are known in it, or getting them has failed; otherwise the snapshot at `until`.
-    async fn known_by(&self, until: Instant) -> Arc<Snapshot> {
+    /// The snapshot after `earlier` as soon as services are known in it, or getting them has failed; otherwise the snapshot
+    /// at `until`.
+    async fn known_by(&self, earlier: &Arc<Snapshot>, until: Instant) -> Arc<Snapshot> {
         let mut hold = Hold::begin(&self.routing.holds);
         let mut moved = self.routing.moved.subscribe();
         loop {
-            let snapshot = self.snapshot();
+            let snapshot = self.after(earlier);
             if snapshot.services() == Services::Known {
                 hold.ends(End::Known);
                 return snapshot;
@@ -131,7 +132,7 @@ impl Router {
             }
             if timeout_at(until.into(), moved.changed()).await.is_err() {
                 hold.ends(End::Late);
-                return self.snapshot();
+                return self.after(earlier);
             }
         }
     }

@@ -66,7 +66,7 @@ impl Route {
         explain: impl FnOnce() -> Explanation<Arc<Cluster>>,
     ) -> Self {
         let service = HeaderValue::try_from(name.to_string()).ok();
-        let requests = config.policies.some.service(name);
+        let requests = config.requests.service(name);
         let (tree, why) = match (bound, bound_by.unknown) {
             (Err(failure), _) => (NameTree::Neg, (Kind::Unbound, format!("{name}: {failure}"))),
             (Ok(tree), Some(unknown)) => {

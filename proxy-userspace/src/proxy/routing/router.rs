@@ -13,6 +13,7 @@ use super::clients::Clients;
 use super::external::ExternalClusters;
 use super::resolve::Holds;
 use super::snapshot::Snapshot;
+use crate::proxy::listener::{Listener, ListenerKind};
 use crate::proxy::upstream::cluster::Cluster;
 
 /// What all workers route by, with its counters.
@@ -75,9 +76,27 @@ impl Router {
         Self { routing, routes, rng: RefCell::new(fastrand::Rng::new()) }
     }
 
-    /// The snapshot in force.
+    /// The snapshot in force, as the first router and diverted connections have it.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.routing.snapshot.load_full()
+    }
+
+    /// The snapshot in force for the requests at `listener`; `None` if its router is gone.
+    pub fn snapshot_at(&self, listener: &Listener) -> Option<Arc<Snapshot>> {
+        let first = self.snapshot();
+        if listener.kind != ListenerKind::Outgoing || first.config.listener == listener.id {
+            return Some(first);
+        }
+        first.of_listener(listener.id).cloned()
+    }
+
+    /// The snapshot in force that follows `earlier`, of the same router. If that is gone, `earlier` is the last.
+    pub(super) fn after(&self, earlier: &Arc<Snapshot>) -> Arc<Snapshot> {
+        let (first, listener) = (self.snapshot(), earlier.config.listener);
+        if first.config.listener == listener {
+            return first;
+        }
+        first.of_listener(listener).unwrap_or(earlier).clone()
     }
 
     /// The cluster of the service that owns the address `dialled`, or else of that address itself. `known` caches the

@@ -11,3 +11,4 @@ mod log; // A log that nobody reads.
 mod machine; // The machine around it: pipes, disks, descriptors, crowds.
 mod policy; // Settings of clusters, which change under load.
 mod reload; // The configuration changes while weir runs.
+mod routers; // Several routers in one weir.

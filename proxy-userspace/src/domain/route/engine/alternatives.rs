@@ -44,7 +44,9 @@ impl<P> Alternatives<P> {
     fn push_one(&mut self, tree: NameTree<Bound<P>>) {
         let is_same = |known: &NameTree<Bound<P>>| match (known, &tree) {
             (NameTree::Leaf(known), NameTree::Leaf(next)) => {
-                known.id == next.id && known.residual == next.residual && is_written(known) == is_written(next)
+                known.id == next.id
+                    && known.residual == next.residual
+                    && is_written(known) == is_written(next)
             }
             _ => false,
         };

@@ -1,7 +1,7 @@
 //! The last step of delegation: namers, for a name that no entry matches.
 
-use super::{Closed, Provenance};
 use super::run::{Frame, Run};
+use super::{Closed, Provenance};
 use crate::domain::dtab::NameTree;
 use crate::domain::name::Path;
 use crate::domain::route::explain::{Recorder, Verdict, What};

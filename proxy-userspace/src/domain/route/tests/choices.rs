@@ -11,9 +11,12 @@ fn closed(text: &str) -> NameTree<Bound<String>> {
     let tree = NameTree::parse(text, &Bounds::CONFIGURATION).unwrap_or_else(|error| panic!("{error}"));
     tree.map(&mut |name| {
         let target = match (name.labels().get(0), name.labels().text(1)) {
-            (Some(b"dns"), Some(host)) => {
-                Target::Outside(Outside { host: host.into(), port: 80, scope: Scope::Anywhere, written: false })
-            }
+            (Some(b"dns"), Some(host)) => Target::Outside(Outside {
+                host: host.into(),
+                port: 80,
+                scope: Scope::Anywhere,
+                written: false,
+            }),
             _ => Target::Port(name.to_string()),
         };
         Bound { target, id: name.clone(), residual: path("/") }

@@ -90,10 +90,7 @@ fn an_address_is_the_operators_when_no_label_of_it_is_the_requests() {
         ("/svc/x => 0.5 * /$/inet/127.1/1 & 0.5 * /$/inet/127.1/2", "127.1:1 operator, 127.1:2 operator"),
         ("/svc/x => ~ | (/$/inet/127.1/8888)", "127.1:8888 operator"),
         // Rearranged, and still whole.
-        (
-            "/inet => /$/inet ; /svc/x => /$/io.buoyant.hostportPfx/inet/127.1:8888",
-            "127.1:8888 operator",
-        ),
+        ("/inet => /$/inet ; /svc/x => /$/io.buoyant.hostportPfx/inet/127.1:8888", "127.1:8888 operator"),
         ("/svc/x => /#/fixed/a", "127.1:8888 operator"),
         ("/svc => /#/fixed", "127.1:8888 operator"),
         ("/svc/x => /#/port/8888", "127.1:8888 operator"),
@@ -113,7 +110,11 @@ fn an_address_is_the_operators_when_no_label_of_it_is_the_requests() {
         ("/svc => /$/inet/127.1", "/svc/8888", "127.1:8888 request"),
         ("/svc/* => /$/inet/127.1", "/svc/x/8888", "127.1:8888 request"),
         ("/svc/* => /$/inet/127.1/80", "/svc/x/8888", "127.1:80 operator"),
-        ("/inet => /$/inet ; /svc => /$/io.buoyant.hostportPfx/inet", "/svc/127.1:8888", "127.1:8888 request"),
+        (
+            "/inet => /$/inet ; /svc => /$/io.buoyant.hostportPfx/inet",
+            "/svc/127.1:8888",
+            "127.1:8888 request",
+        ),
         ("/svc => /#/port", "/svc/8888", "127.1:8888 request"),
         ("", "/$/inet/127.1/8888", "127.1:8888 request"),
     ] {

@@ -173,8 +173,7 @@ impl ExternalClusters {
             // The look-up must outlive this request's worker.
             let (this, snapshot) = (self.clone(), snapshot.clone());
             let mut asker = asker.once();
-            let asking =
-                self.control.spawn(async move { this.refresh(&snapshot, key, &mut asker).await });
+            let asking = self.control.spawn(async move { this.refresh(&snapshot, key, &mut asker).await });
             if past < PAST {
                 return Ok(cluster);
             }

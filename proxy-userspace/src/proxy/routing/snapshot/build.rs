@@ -15,8 +15,10 @@ use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, Service
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::{Path, Rules};
+use crate::domain::policy::Policies;
 use crate::domain::route::Configured;
 use crate::domain::ssrf::Exempt;
+use crate::proxy::listener::ListenerId;
 use crate::proxy::upstream::cluster::{ClusterPolicy, LazyCluster, View};
 
 /// Everything in a snapshot except the catalog: it changes only with the configuration.
@@ -38,6 +40,16 @@ pub struct RoutingConfig {
     pub diagnostics: Allow,
     /// How the names of explicit requests are made.
     pub identifiers: Vec<Identifier>,
+    /// The prefix of those names.
+    pub prefix: Path,
+    /// The policies for those requests.
+    pub requests: Arc<Policies>,
+    /// The listener whose requests these are.
+    pub listener: ListenerId,
+    /// The label of the router, where it has one of its own.
+    pub router: Option<Arc<str>>,
+    /// The other routers.
+    pub others: Arc<[RouterConfig]>,
     /// The namers, in the order in which they are asked.
     pub namers: Vec<Configured>,
     /// The source of cluster policies.
@@ -52,10 +64,50 @@ pub struct RoutingConfig {
     pub node: Node,
 }
 
+/// What distinguishes a router from the first one. All of them share the catalog, and the clusters with their policies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterConfig {
+    /// As [`RoutingConfig::listener`].
+    pub listener: ListenerId,
+    /// As [`RoutingConfig::router`].
+    pub router: Option<Arc<str>>,
+    /// As [`RoutingConfig::dtab`].
+    pub dtab: Arc<Dtab>,
+    /// As [`RoutingConfig::overrides`].
+    pub overrides: Allow,
+    /// As [`RoutingConfig::diagnostics`].
+    pub diagnostics: Allow,
+    /// As [`RoutingConfig::identifiers`].
+    pub identifiers: Vec<Identifier>,
+    /// As [`RoutingConfig::prefix`].
+    pub prefix: Path,
+    /// As [`RoutingConfig::requests`].
+    pub requests: Arc<Policies>,
+}
+
 impl RoutingConfig {
     /// The prefix of the names of explicit requests.
     pub fn prefix(&self) -> &Path {
-        &self.policies.prefix
+        &self.prefix
+    }
+
+    /// The configuration of another router.
+    fn of_router(&self, router: &RouterConfig) -> Self {
+        let RouterConfig { listener, router, dtab, overrides, diagnostics, identifiers, prefix, requests } =
+            router.clone();
+        let others = Arc::default();
+        Self {
+            listener,
+            router,
+            dtab,
+            overrides,
+            diagnostics,
+            identifiers,
+            prefix,
+            requests,
+            others,
+            ..self.clone()
+        }
     }
 }
 
@@ -72,6 +124,7 @@ impl Snapshot {
             registry: before.map(|before| before.registry.clone()).unwrap_or_default(),
             change_log: before.map_or_else(ChangeLog::default, |before| before.change_log.clone()).anew(),
             none: Dtab::default(),
+            others: Vec::new(),
         };
         for (key, service) in &catalog.services {
             snapshot.put(key, service, before.and_then(|before| before.services.get(key)));
@@ -81,7 +134,7 @@ impl Snapshot {
                 snapshot.retire(ports, snapshot.services.get(key));
             }
         }
-        snapshot
+        snapshot.with_others()
     }
 
     /// The snapshot after `changes`, which led to `catalog`. It shares everything unchanged with this one: the work is
@@ -96,6 +149,7 @@ impl Snapshot {
             registry: self.registry.clone(),
             change_log: self.change_log.next(),
             none: Dtab::default(),
+            others: Vec::new(),
         };
         if changes.awaited {
             snapshot.change_log.change(Dependency::awaited());
@@ -129,7 +183,28 @@ impl Snapshot {
                 snapshot.change_log.change(Dependency::node_port(node_port.number));
             }
         }
-        snapshot
+        snapshot.with_others()
+    }
+
+    /// This snapshot, with those of the other routers: they share all but the rules.
+    fn with_others(mut self) -> Self {
+        let others = self.config.others.clone();
+        self.others = others.iter().map(|router| Arc::new(self.of_router(router))).collect();
+        self
+    }
+
+    fn of_router(&self, router: &RouterConfig) -> Self {
+        Self {
+            catalog: self.catalog.clone(),
+            config: self.config.of_router(router),
+            services: self.services.clone(),
+            owners: self.owners.clone(),
+            node_ports: self.node_ports.clone(),
+            registry: self.registry.clone(),
+            change_log: self.change_log.clone(),
+            none: Dtab::default(),
+            others: Vec::new(),
+        }
     }
 
     /// Applies a service's endpoints to its clusters.

@@ -15,7 +15,7 @@ mod policies;
 mod reasons;
 #[cfg(test)]
 pub(super) mod tests;
-pub use build::RoutingConfig;
+pub use build::{RouterConfig, RoutingConfig};
 pub use dependencies::{BoundBy, Dependencies, Generation};
 pub use policies::PolicySource;
 pub(in crate::proxy) use reasons::Audience;
@@ -31,6 +31,7 @@ use crate::domain::dtab::Dtab;
 use crate::domain::name::{Path, Services};
 use crate::domain::route::{self, Delegation, Explanation};
 use crate::domain::ssrf::LocalAddresses;
+use crate::proxy::listener::ListenerId;
 use crate::proxy::routing::route::Route;
 use crate::proxy::upstream::DialRules;
 use crate::proxy::upstream::cluster::{Cluster, ClusterRegistry, LazyCluster};
@@ -51,6 +52,8 @@ pub struct Snapshot {
     change_log: dependencies::ChangeLog,
     /// The dtab of a request without one.
     none: Dtab,
+    /// Those of the other routers.
+    others: Vec<Arc<Self>>,
 }
 
 /// Addresses that lead back to this node, or to weir.
@@ -60,6 +63,8 @@ pub struct Node {
     pub own: Vec<IpAddr>,
     /// The addresses weir listens on.
     pub listeners: Vec<SocketAddr>,
+    /// The routers' listeners, in the order of the configuration.
+    pub routers: Vec<ListenerId>,
 }
 
 /// One port of a service.
@@ -110,6 +115,16 @@ impl Snapshot {
         let dtabs = [&*self.config.dtab, request.unwrap_or(&self.none)];
         let limits = if request.is_some() { route::Limits::REQUEST } else { route::Limits::CONFIGURATION };
         Delegation { dtabs: &dtabs, namers: &self.config.namers, names: self, limits }.explain(name)
+    }
+
+    /// The snapshot that decides the requests at this listener, where that is another router's.
+    pub fn of_listener(&self, listener: ListenerId) -> Option<&Arc<Self>> {
+        self.others.iter().find(|it| it.config.listener == listener)
+    }
+
+    /// The snapshots of the other routers, in the order of the configuration.
+    pub fn others(&self) -> &[Arc<Self>] {
+        &self.others
     }
 
     /// The number of this snapshot in its sequence.

@@ -9,6 +9,7 @@ use crate::domain::identify::Identifier;
 use crate::domain::name::Rules;
 use crate::domain::route::Names;
 use crate::proxy::fault;
+use crate::proxy::listener::ListenerId;
 
 pub(in crate::proxy::routing) fn config() -> RoutingConfig {
     let settings = Settings::default();
@@ -25,6 +26,11 @@ pub(in crate::proxy::routing) fn config() -> RoutingConfig {
         overrides: settings.outgoing.overrides,
         diagnostics: settings.outgoing.diagnostics,
         identifiers: settings.outgoing.identifiers,
+        prefix: settings.outgoing.prefix.clone(),
+        requests: settings.policies.clone(),
+        listener: ListenerId::default(),
+        router: None,
+        others: Arc::default(),
         namers: settings.namers,
         policies: PolicySource {
             some: settings.policies,
@@ -473,9 +479,9 @@ fn a_host_outside_is_bound_anew_when_a_service_of_its_name_comes() {
 
 #[test]
 fn only_what_a_host_alone_can_ask_for_is_left_to_a_requests_entries() {
-    let askable = |identifiers: &[Identifier], prefix: &str, asked: &str| {
-        let mut config = RoutingConfig { identifiers: identifiers.to_vec(), ..config() };
-        config.policies.prefix = name(prefix);
+    let askable = |identifiers: Vec<Identifier>, prefix: &str, asked: &str| {
+        let mut config = RoutingConfig { identifiers, ..config() };
+        config.prefix = name(prefix);
         let snapshot = Snapshot::build(&config, catalog(&[]), None);
         Names::is_askable(&snapshot, name(asked).labels())
     };
@@ -495,8 +501,8 @@ fn only_what_a_host_alone_can_ask_for_is_left_to_a_requests_entries() {
         (Identifier::Header("l5d-name".into()), "/svc/app", false),
         (Identifier::Static(name("/app")), "/svc/app", false),
     ] {
-        assert_eq!(askable(&[identifier.clone()], "/svc", asked), expected, "{asked} {identifier:?}");
+        assert_eq!(askable(vec![identifier.clone()], "/svc", asked), expected, "{asked} {identifier:?}");
     }
-    assert!(askable(&[host.clone()], "/", "/app") && !askable(&[host.clone()], "/", "/svc/app"));
-    assert!(!askable(&[Identifier::Static(name("/app")), host], "/svc", "/svc/app"));
+    assert!(askable(vec![host.clone()], "/", "/app") && !askable(vec![host.clone()], "/", "/svc/app"));
+    assert!(!askable(vec![Identifier::Static(name("/app")), host], "/svc", "/svc/app"));
 }

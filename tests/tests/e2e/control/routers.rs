@@ -1,0 +1,183 @@
+//! Several routers in one weir: each with its listener and its rules, and all with the same endpoints.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use e2e::{Answer, Backend, Client, Load, Request, Weir, eventually};
+
+use super::apply::{change, waits};
+
+/// `[{ label: a, listen: …, … }, …]`.
+fn list(routers: &[(&str, &str, &str)]) -> String {
+    let each = routers
+        .iter()
+        .map(|(label, listen, more)| format!("{{ label: {label}, listen: \"{listen}\"{more} }}"));
+    format!("[{}]", each.collect::<Vec<_>>().join(", "))
+}
+
+const ANY: &str = "127.0.0.1:0";
+
+/// The mesh: names by Host, `web` is v1. The edge: names by the first segment, everything is v2 but `hello`.
+const MESH: &str = ", dtab: \"/svc/web => /svc/v1\"";
+const EDGE: &str = ", dstPrefix: /edge, identifier: { kind: io.l5d.path, consume: true }, \
+    baseDtab: \"/edge => /#/io.l5d.fs/v2 ; /edge/hello => /#/io.l5d.fs/hello\"";
+
+struct Two {
+    weir: Weir,
+    backends: [Backend; 3],
+}
+
+fn two(mesh: &str, edge: &str) -> Two {
+    let backends = ["hello", "v1", "v2"].map(|name| Backend::http().answers(name).start());
+    let mut weir = Weir::new().set("outgoing", &list(&[("mesh", ANY, mesh), ("edge", ANY, edge)]));
+    for (name, backend) in ["hello", "v1", "v2"].iter().zip(&backends) {
+        weir = weir.service(name, &[backend.addr()]);
+    }
+    Two { weir: weir.start(), backends }
+}
+
+fn get(at: SocketAddr, url: &str) -> e2e::Response {
+    Client::to(at).get(url)
+}
+
+#[test]
+fn each_router_has_its_own_rules_and_all_have_the_same_endpoints() {
+    let Two { weir, backends } = two(MESH, EDGE);
+    let (mesh, edge) = (weir.outgoing(), weir.router("edge"));
+    get(mesh, "http://web/").expect_body("v1");
+    get(mesh, "http://v2/").expect_body("v2");
+    get(edge, "http://web/any/x").expect_body("v2");
+    get(edge, "http://web/hello/x").expect_body("hello");
+    get(mesh, "http://edge/hello").expect_status(502);
+    // The same text is another name at each, however often it is asked for.
+    for _ in 0..3 {
+        get(mesh, "http://hello/").expect_body("hello");
+        get(edge, "http://hello/").expect_status(400);
+    }
+    // One cluster, with the attempts of both.
+    let attempts = weir.metric("weir_attempts_total", &[("service", "/svc/hello"), ("outcome", "2xx")]);
+    assert_eq!((attempts, backends[0].requests().len()), (4.0, 4));
+    // A kept connection to an endpoint serves both.
+    assert!(backends[0].connections() <= 2, "one per worker");
+}
+
+#[test]
+fn each_routers_requests_are_counted_and_explained_by_its_label() {
+    let Two { weir, backends: _backends } = two(MESH, EDGE);
+    let edge = weir.router("edge");
+    get(edge, "http://any/hello").expect_body("hello");
+    for (router, requests) in [("mesh", 0.0), ("edge", 1.0)] {
+        let labels = [("listener", "outgoing"), ("router", router)];
+        assert_eq!(weir.metric("weir_listener_requests_total", &labels), requests, "{router}");
+    }
+    let explain = |query: &str| weir.admin_get(&format!("/api/explain?format=text&{query}"));
+    let (mesh, edge) = (explain("name=/svc/web"), explain("name=/edge/web&router=edge"));
+    assert!(mesh.text().starts_with("router mesh") && mesh.text().contains("/svc/v1"), "{}", mesh.text());
+    assert!(edge.text().starts_with("router edge") && edge.text().contains("fs/v2"), "{}", edge.text());
+    let none = explain("name=/svc/web&router=other");
+    none.expect_status(400);
+    assert!(none.text().contains("there is no router `other`; there is mesh, edge"), "{}", none.text());
+    let state = weir.state();
+    let routers = state["routers"].as_array().unwrap();
+    let labels: Vec<_> = routers.iter().map(|it| it["label"].as_str().unwrap()).collect();
+    assert_eq!((labels, &routers[1]["dstPrefix"]), (vec!["mesh", "edge"], &"/edge".into()));
+}
+
+#[test]
+fn who_may_come_what_a_request_may_bring_and_how_long_it_waits_are_each_routers_own() {
+    let slow = Backend::http().answer(Answer::ok("slow").after(Duration::from_secs(20))).start();
+    let other = Backend::http().answers("other").start();
+    let routers = list(&[
+        ("patient", ANY, ""),
+        ("hasty", ANY, ", response: 50ms, attempts: 1, overrides: []"),
+        ("closed", ANY, ", allow: [192.0.2.0/24]"),
+    ]);
+    let weir = Weir::new().set("outgoing", &routers).service("slow", &[slow.addr()]);
+    let weir = weir.service("other", &[other.addr()]).start();
+    get(weir.router("hasty"), "http://slow/").expect_status(504);
+    let moved = Request::get("http://slow/").with("l5d-dtab", "/svc/slow => /svc/other");
+    Client::to(weir.outgoing()).ask(&moved).expect_body("other");
+    Client::to(weir.router("hasty")).ask(&moved).expect_status(504);
+    Client::to(weir.router("closed")).closed();
+    let labels = [("router", "closed"), ("reason", "not_allowed")];
+    assert_eq!(weir.metric("weir_listener_closed_total", &labels), 1.0);
+}
+
+#[test]
+fn two_routers_under_load_that_are_reloaded_each_second_fail_no_request() {
+    let Two { weir, backends: _backends } = two(MESH, EDGE);
+    let (mesh, edge) = (weir.outgoing(), weir.router("edge"));
+    let loads = [Load::get(mesh, "http://web/"), Load::get(edge, "http://web/hello/x")];
+    for load in &loads {
+        load.answered(20);
+    }
+    for round in 0..6 {
+        let (begun, third) = (Instant::now(), ("third", ANY, ", dtab: \"/svc => /#/io.l5d.fs/v1\""));
+        let more = format!("{MESH}, response: {}s", 100 + round);
+        // A third comes and goes, first and last: the others stay what they are.
+        let (one, other) = (("mesh", ANY, &*more), ("edge", ANY, EDGE));
+        let routers = match round % 3 {
+            0 => list(&[third, one, other]),
+            1 => list(&[other, one]),
+            _ => list(&[one, other, third]),
+        };
+        change(&weir, "outgoing", Some(&routers));
+        assert_eq!(waits(&weir), [""; 0]);
+        for load in &loads {
+            load.answered(20);
+        }
+        std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
+    }
+    for (load, body) in loads.into_iter().zip(["v1", "hello"]) {
+        let tally = load.stop();
+        tally.expect_no_failure();
+        assert_eq!(tally.from(body), tally.ok(), "by the other router's rules: {tally:?}");
+    }
+}
+
+#[test]
+fn a_new_routers_first_request_is_by_its_own_rules_and_a_gone_routers_next_one_by_nobodys() {
+    let Two { weir, backends: _backends } = two(MESH, EDGE);
+    let mesh = weir.outgoing();
+    let free = TcpListener::bind(ANY).unwrap();
+    let at = free.local_addr().unwrap();
+    drop(free);
+    let mut left = Client::to(weir.router("edge"));
+    left.get("http://any/hello").expect_body("hello");
+    let edge = format!("{{ label: edge, listen: \"{at}\"{EDGE} }}");
+    let both =
+        format!("[{{ label: mesh, listen: \"{ANY}\"{MESH} }}, {{ label: other, listen: \"{at}\"{EDGE} }}]");
+    change(&weir, "outgoing", Some(&both));
+    get(at, "http://any/hello").expect_body("hello");
+    let answer = left.get("http://web/hello");
+    answer.expect_status(503);
+    assert!(answer.text().contains("taken out of the configuration"), "{}", answer.text());
+    left.closed();
+    // Renamed, it stays where it is.
+    let mut kept = Client::to(at);
+    kept.get("http://any/hello").expect_body("hello");
+    change(&weir, "outgoing", Some(&format!("[{{ label: mesh, listen: \"{ANY}\"{MESH} }}, {edge}]")));
+    kept.get("http://any/hello").expect_body("hello");
+    // And alone it is one router, as ever.
+    change(&weir, "outgoing", Some(&format!("{{ listen: \"{at}\" }}")));
+    kept.get("http://hello/").expect_body("hello");
+    eventually("the end of the first", || {
+        std::net::TcpStream::connect_timeout(&mesh, Duration::from_millis(200)).is_err()
+    });
+}
+
+#[test]
+fn a_router_that_cannot_listen_does_not_keep_the_others_from_it() {
+    let Two { weir, backends: _backends } = two(MESH, EDGE);
+    let taken = TcpListener::bind(ANY).unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    change(&weir, "outgoing", Some(&list(&[("mesh", ANY, MESH), ("edge", ANY, EDGE), ("more", &at, "")])));
+    let said = waits(&weir);
+    assert!(said.len() == 1 && said[0].starts_with("outgoing: more: "), "{said:?}");
+    get(weir.outgoing(), "http://web/").expect_body("v1");
+    get(weir.router("edge"), "http://web/hello").expect_body("hello");
+    drop(taken);
+    change(&weir, "workers", Some("2"));
+    assert_eq!(waits(&weir), [""; 0]);
+    get(at.parse().unwrap(), "http://v2/").expect_body("v2");
+}
