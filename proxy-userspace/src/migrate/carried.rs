@@ -10,6 +10,23 @@ use crate::config::quoted;
 /// weir's configuration under construction. Absent settings keep weir's default.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
+    /// The routers; weir's own default without one.
+    pub(super) routers: Vec<Router>,
+    /// `namers`: mappings on one line each.
+    pub(super) namers: Vec<String>,
+    /// `discovery.files.path`.
+    pub(super) files: Option<String>,
+    /// Whether there is `discovery.kubernetes`.
+    pub(super) kubernetes: bool,
+    /// `admin.listen`.
+    pub(super) admin: Option<SocketAddr>,
+}
+
+/// A router: one entry of `outgoing`, or all of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Router {
+    /// `outgoing.label`, where there are several.
+    pub(super) label: String,
     /// `outgoing.listen`.
     pub(super) listen: Listen,
     /// `dtab`: entries that refuse destinations, each with its reason.
@@ -22,14 +39,6 @@ pub(super) struct Carried {
     pub(super) identifiers: Vec<String>,
     /// `baseDtab`.
     pub(super) dtab: Option<String>,
-    /// `namers`: mappings on one line each.
-    pub(super) namers: Vec<String>,
-    /// `discovery.files.path`.
-    pub(super) files: Option<String>,
-    /// Whether there is `discovery.kubernetes`.
-    pub(super) kubernetes: bool,
-    /// `admin.listen`.
-    pub(super) admin: Option<SocketAddr>,
     /// `limits.bindingIdle`, in seconds.
     pub(super) binding_idle: Option<i128>,
     /// `breaker` and `limits`, for every name.
@@ -80,20 +89,22 @@ const DTAB: &str = "\
 ";
 
 impl Carried {
-    /// The configuration as YAML, after a comment line for each note.
+    /// The configuration as YAML, after a comment line for each note. What all routers share is the first one's:
+    /// `several::share` has put it there.
     pub(super) fn write(&self, file: &str, notes: &[Note]) -> String {
         let mut yaml = format!("# weir's configuration, imported from linkerd's in {}.\n", quoted(file));
         list(&mut yaml, "PROTECTION THAT IS GONE:", notes, Fate::Unprotected);
         list(&mut yaml, "Does not work as it stands:", notes, Fate::Broken);
         list(&mut yaml, "Carried over with another meaning:", notes, Fate::Changed);
         list(&mut yaml, "Not carried over:", notes, Fate::Left);
-        let outgoing = [
-            self.listen.written().map(|listen| line("listen", listen)),
-            self.clears.then(|| line("overrides", "[]".to_owned())),
-            self.dst_prefix.as_deref().map(|prefix| line("dstPrefix", scalar(prefix))),
-            self.identifier(),
-        ];
-        section(&mut yaml, "outgoing", outgoing);
+        let (nothing, several) = (Router::default(), self.routers.len() > 1);
+        let first = self.routers.first().unwrap_or(&nothing);
+        if several {
+            yaml.push_str("\noutgoing:\n");
+            self.routers.iter().for_each(|router| router.write_item(&mut yaml));
+        } else {
+            section(&mut yaml, "outgoing", first.outgoing());
+        }
         section(&mut yaml, "admin", [self.admin.map(|listen| line("listen", address(listen)))]);
         if !self.namers.is_empty() {
             yaml.push_str("\nnamers:\n");
@@ -102,12 +113,44 @@ impl Carried {
         let files = self.files.as_deref().map(|path| line("files", map(&[("path", scalar(path))])));
         let kubernetes = self.kubernetes.then(|| line("kubernetes", "{}".to_owned()));
         section(&mut yaml, "discovery", [files, kubernetes]);
-        if let Some(dtab) = &self.dtab {
-            write_dtab(&mut yaml, dtab);
+        if !several {
+            first.write_dtabs(&mut yaml);
         }
-        write_refused(&mut yaml, &self.refused);
-        self.write_behaviour(&mut yaml);
+        first.write_behaviour(&mut yaml, several);
         yaml
+    }
+}
+
+impl Router {
+    fn outgoing(&self) -> [Option<String>; 4] {
+        [
+            self.listen.written().map(|listen| line("listen", listen)),
+            self.clears.then(|| line("overrides", "[]".to_owned())),
+            self.dst_prefix.as_deref().map(|prefix| line("dstPrefix", scalar(prefix))),
+            self.identifier(),
+        ]
+    }
+
+    fn write_dtabs(&self, yaml: &mut String) {
+        if let Some(dtab) = &self.dtab {
+            write_dtab(yaml, dtab);
+        }
+        write_refused(yaml, &self.refused);
+    }
+
+    /// As an item of the list `outgoing`.
+    fn write_item(&self, yaml: &mut String) {
+        let mut item = line("label", scalar(&self.label));
+        item.extend(self.outgoing().into_iter().flatten());
+        item.extend(self.global.calls().into_iter().map(|(key, value)| line(key, value)));
+        // These have the indentation of a section; the rest is written as at the top of a file.
+        item = item.lines().map(|line| format!("{}\n", line.get(2..).unwrap_or_default())).collect();
+        self.write_dtabs(&mut item);
+        section(&mut item, "policies", [rules("services", &self.services)]);
+        for (at, text) in item.lines().enumerate() {
+            let start = if at == 0 { "  - " } else { "    " };
+            yaml.extend([if text.is_empty() { "" } else { start }, text, "\n"]);
+        }
     }
 
     fn identifier(&self) -> Option<String> {
@@ -121,15 +164,17 @@ impl Carried {
         }
     }
 
-    fn write_behaviour(&self, yaml: &mut String) {
+    /// What is written at the top of the file; of `several` routers, what they share.
+    fn write_behaviour(&self, yaml: &mut String, several: bool) {
         let lines =
             |pairs: Vec<(&str, String)>| pairs.into_iter().map(|(key, value)| line(key, value)).collect();
         let breaker: String = lines(self.global.breaker());
         section(yaml, "breaker", [Some(breaker).filter(|lines| !lines.is_empty())]);
-        let calls: String = lines(self.global.calls());
+        let calls: String = if several { String::new() } else { lines(self.global.calls()) };
         let idle = self.binding_idle.map(|idle| line("bindingIdle", format!("{idle}s")));
         section(yaml, "limits", [Some(calls), idle]);
-        section(yaml, "policies", [rules("services", &self.services), rules("clients", &self.clients)]);
+        let services = if several { None } else { rules("services", &self.services) };
+        section(yaml, "policies", [services, rules("clients", &self.clients)]);
     }
 }
 

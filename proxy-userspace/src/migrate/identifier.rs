@@ -1,6 +1,6 @@
 //! The identifiers that name a request: one, or several that are tried in order.
 
-use super::carried::Carried;
+use super::carried::Router;
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::reasons;
@@ -27,7 +27,7 @@ pub(super) fn read(
     field: Option<&Field<'_>>,
     own: &OfRouter<'_, '_>,
     generation: Generation,
-    carried: &mut Carried,
+    carried: &mut Router,
     notes: &mut Notes<'_>,
 ) {
     let items = field.map(Field::items).unwrap_or_default();

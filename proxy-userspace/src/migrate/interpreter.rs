@@ -1,6 +1,6 @@
 //! Interpreters of names: the router's own dtab, or namerd and other dtab stores.
 
-use super::carried::Carried;
+use super::carried::Router;
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::transformer;
@@ -14,7 +14,7 @@ pub(super) fn keeps_dtabs_elsewhere(interpreter: &Field<'_>) -> bool {
 }
 
 /// `default` uses the router's own dtab, as weir does. For the others, notes how to export their dtabs.
-pub(super) fn read(field: &Field<'_>, carried: &Carried, notes: &mut Notes<'_>) {
+pub(super) fn read(field: &Field<'_>, carried: &Router, notes: &mut Notes<'_>) {
     let Some(mut interpreter) = Part::open(field, notes) else { return };
     interpreter.take("kind");
     for transformer in interpreter.take("transformers").iter().flat_map(Field::items) {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::carried::{Carried, Listen};
+use super::carried::{Carried, Listen, Router};
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::router::Generation;
@@ -13,18 +13,37 @@ use crate::config::{Mistake, quoted};
 pub(super) const HTTP: u16 = 4140;
 const ADMIN: u16 = 9990;
 
-/// The router's servers: the first becomes weir's one explicit listener.
+/// The router's servers: each becomes a router of weir's, with the same rules.
 pub(super) fn read_servers(
     servers: Option<&Field<'_>>,
     options: Options<'_>,
-    carried: &mut Carried,
+    carried: &Router,
     notes: &mut Notes<'_>,
-) {
+) -> Vec<Router> {
     let servers = servers.map(Field::items).unwrap_or_default();
-    let mut servers = servers.iter();
-    let first = servers.next().and_then(|server| Part::open(server, notes));
+    let read = |(at, server): (usize, &Field<'_>)| {
+        let server = Part::open(server, notes);
+        // One that is no section is noted; the first is a server in any case.
+        (server.is_some() || at == 0).then(|| read_server(server, options, carried.clone(), notes))
+    };
+    let mut all: Vec<Router> = servers.iter().enumerate().filter_map(read).collect();
+    if all.is_empty() {
+        all.push(read_server(None, options, carried.clone(), notes));
+    }
+    for (at, router) in all.iter_mut().enumerate().skip(1) {
+        router.label = format!("{}-{}", router.label, at + 1);
+    }
+    all
+}
+
+fn read_server(
+    server: Option<Part<'_>>,
+    options: Options<'_>,
+    mut carried: Router,
+    notes: &mut Notes<'_>,
+) -> Router {
     carried.listen = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP)));
-    if let Some(mut server) = first {
+    if let Some(mut server) = server {
         let ip = server.take("ip");
         let port = server.take("port");
         let listen = address(ip.as_ref(), port.as_ref(), HTTP, notes);
@@ -36,13 +55,11 @@ pub(super) fn read_servers(
             carried.listen = Listen::Nowhere;
         }
         if let Some(clear) = server.take("clearContext") {
-            read_clear(&clear, carried, notes);
+            read_clear(&clear, &mut carried, notes);
         }
         server.finish(reasons::SERVER, notes);
     }
-    for more in servers {
-        notes.left(more, "weir has one explicit listener: the router's first server");
-    }
+    carried
 }
 
 /// Notes that linkerd accepted every client that reached its address.
@@ -59,7 +76,7 @@ fn note_allow(ip: Option<&Field<'_>>, listen: SocketAddr, section: &str, notes: 
 }
 
 /// Whether clients' own context is dropped, which determines who may choose a destination.
-fn read_clear(clear: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+fn read_clear(clear: &Field<'_>, carried: &mut Router, notes: &mut Notes<'_>) {
     match clear.boolean() {
         Some(true) => {
             carried.clears = true;
@@ -125,16 +142,41 @@ fn address(
     address
 }
 
-/// One port for both listeners is a mistake that linkerd would have rejected too.
-pub(super) fn check(admin: Option<&Field<'_>>, carried: &Carried, notes: &mut Notes<'_>) {
-    let outgoing = match carried.listen {
-        Listen::At(listen) => listen,
-        Listen::Default => SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP)),
-        Listen::Nowhere => return,
+/// One port for two listeners is a mistake that linkerd would have rejected too.
+pub(super) fn check(
+    admin: Option<&Field<'_>>,
+    routers: Option<&Field<'_>>,
+    carried: &Carried,
+    notes: &mut Notes<'_>,
+) {
+    let address = |router: &Router| match router.listen {
+        Listen::At(listen) => Some(listen),
+        Listen::Default => Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP))),
+        Listen::Nowhere => None,
     };
+    for (at, router) in carried.routers.iter().enumerate() {
+        let Some(listen) = address(router) else { continue };
+        check_admin(admin, listen, carried, notes);
+        let earlier =
+            carried.routers[..at].iter().find(|it| address(it).is_some_and(|it| is_same_port(it, listen)));
+        if let Some(earlier) = earlier {
+            let [router, earlier] = [&router.label, &earlier.label].map(|label| quoted(label));
+            let port = quoted(&listen.port().to_string());
+            let what = format!("{port} is a port of the routers {earlier} and {router}");
+            let at = routers.map(|routers| routers.at).unwrap_or_default();
+            notes.problem(at, "routers", Mistake::new(what).hint("give each server a port of its own"));
+        }
+    }
+}
+
+fn is_same_port(one: SocketAddr, other: SocketAddr) -> bool {
+    let same = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    same && one.port() == other.port() && one.port() != 0
+}
+
+fn check_admin(admin: Option<&Field<'_>>, outgoing: SocketAddr, carried: &Carried, notes: &mut Notes<'_>) {
     let listen = carried.admin.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)));
-    let same = outgoing.ip() == listen.ip() || outgoing.ip().is_unspecified() || listen.ip().is_unspecified();
-    if same && outgoing.port() == listen.port() && listen.port() != 0 {
+    if is_same_port(outgoing, listen) {
         let at = admin.map(|admin| admin.at).unwrap_or_default();
         let what = format!("{} is the port of the router and of admin", quoted(&listen.port().to_string()));
         notes.problem(at, "admin", Mistake::new(what).hint("give each a port of its own"));

@@ -22,13 +22,14 @@ mod policy;
 mod reasons;
 mod router;
 mod scalar;
+mod several;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod transformer;
 
-use carried::Carried;
+use carried::{Carried, Listen, Router};
 use notes::Notes;
 pub use notes::{Fate, Note};
 use part::{Field, Part};
@@ -82,10 +83,19 @@ impl Imported {
 fn warn_of_dead_ends(carried: &Carried, notes: &mut Notes<'_>) {
     let yaml = carried.write("", &[]);
     let Ok(settings) = config::parse("weir.yaml", &yaml, Path::new("")) else { return };
-    if settings.outgoing.listen.is_none() || carried.dtab.as_deref() == Some("") {
-        return;
-    }
+    // A router without a listener binds nothing, and one without a dtab was noted.
+    let is_noted = |router: &Router| router.listen == Listen::Nowhere || router.dtab.as_deref() == Some("");
+    let noted = |place: &str| match carried.routers.as_slice() {
+        [only] => is_noted(only),
+        all => all
+            .iter()
+            .enumerate()
+            .any(|(at, router)| is_noted(router) && place.starts_with(&format!("outgoing[{at}]."))),
+    };
     for config::Warning { place, what, cure } in config::lint(&settings) {
+        if noted(&place) {
+            continue;
+        }
         notes.dead_end(place, format!("{what} ({cure})"));
     }
 }
@@ -104,9 +114,9 @@ fn read(found: &find::Found, options: Options<'_>, carried: &mut Carried, notes:
         namers::read(namers, found.namespace.as_deref(), carried, notes);
     }
     let mut generation = router::Generation::One;
-    if let Some(routers) = routers {
-        generation = router::read_all(&routers, namers.as_ref(), options, carried, notes);
+    if let Some(routers) = &routers {
+        generation = router::read_all(routers, namers.as_ref(), options, carried, notes);
     }
     listeners::read_admin(admin.as_ref(), generation, carried, notes);
-    listeners::check(admin.as_ref(), carried, notes);
+    listeners::check(admin.as_ref(), routers.as_ref(), carried, notes);
 }

@@ -1,6 +1,6 @@
 //! Client and service policy: breaker, timeouts, retries.
 
-use super::carried::{Behaviour, Carried};
+use super::carried::{Behaviour, Router};
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::{Options, reasons, tls};
@@ -14,12 +14,7 @@ const DAY: i128 = 24 * HOUR;
 const NEVER: i128 = 1_000_000;
 
 /// A router's settings for endpoints and services, including the router's own keys used before 1.0.
-pub(super) fn read(
-    router: &mut Part<'_>,
-    options: Options<'_>,
-    carried: &mut Carried,
-    notes: &mut Notes<'_>,
-) {
+pub(super) fn read(router: &mut Part<'_>, options: Options<'_>, carried: &mut Router, notes: &mut Notes<'_>) {
     if let Some(client) = router.take("client") {
         match for_whom(&client, notes) {
             Some(Whom::All(mut client)) => {
@@ -90,7 +85,7 @@ fn for_whom<'a>(field: &Field<'a>, notes: &mut Notes<'_>) -> Option<Whom<'a>> {
 }
 
 /// The TLS settings of an io.l5d.static rule. If weir cannot read its prefix, it may have applied to any name.
-fn read_rule_tls(field: &Field<'_>, options: Options<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+fn read_rule_tls(field: &Field<'_>, options: Options<'_>, carried: &mut Router, notes: &mut Notes<'_>) {
     // A rule that is not a section is noted where the rules are read.
     if !matches!(field.node.value, Value::Map(_)) {
         return;

@@ -1,11 +1,11 @@
-//! Selects the router that becomes weir's, and reads it.
+//! Selects the routers that become weir's, and reads them.
 
-use super::carried::{Carried, Listen};
+use super::carried::{Carried, Listen, Router};
 use super::hop::{self, protocol};
 use super::notes::Notes;
 use super::part::{Field, Part};
 use super::place::Place;
-use super::{Options, identifier, interpreter, listeners, policy, reasons, transformer};
+use super::{Options, identifier, interpreter, listeners, policy, reasons, several, transformer};
 use crate::config::tree::{Node, Position};
 use crate::config::{Mistake, quoted};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
@@ -21,7 +21,8 @@ pub(super) enum Generation {
     One,
 }
 
-/// Reads the router that clients used, and notes the others. Without one, no listener is opened.
+/// Reads the routers that clients used, the one on linkerd's own port first, and notes the others. Without one, no
+/// listener is opened.
 pub(super) fn read_all(
     routers: &Field<'_>,
     namers: Option<&Field<'_>>,
@@ -36,16 +37,24 @@ pub(super) fn read_all(
     let chosen =
         first().find(|&at| hop::port(&items[at]) == Some(listeners::HTTP.into())).or_else(|| first().next());
     let mut generation = Generation::One;
+    let mut read_of: Vec<(&Field<'_>, Vec<Router>)> = Vec::new();
     for (index, router) in items.iter().enumerate() {
-        if Some(index) == chosen {
-            generation = read(router, options, carried, notes);
+        if first().any(|at| at == index) {
+            let (of_router, routers) = read(router, options, notes);
+            if Some(index) == chosen {
+                generation = of_router;
+                read_of.insert(0, (router, routers));
+            } else {
+                read_of.push((router, routers));
+            }
         } else {
-            notes.left(router, why_left(router, second(index)));
+            notes.left(router, why_left(router));
             hop::transformers(router).iter().for_each(|it| notes.left(it, transformer::reason(it.kind())));
         }
     }
+    carried.routers = several::share(read_of, notes);
     if chosen.is_none() {
-        carried.listen = Listen::Nowhere;
+        carried.routers = vec![Router { listen: Listen::Nowhere, ..Router::default() }];
         let why = match http.is_empty() {
             true => {
                 "no router has the protocol http, so weir opens no explicit listener (`outgoing.listen: none`)"
@@ -60,19 +69,14 @@ pub(super) fn read_all(
     generation
 }
 
-fn why_left(router: &Field<'_>, is_second_hop: bool) -> String {
+fn why_left(router: &Field<'_>) -> String {
     let label = router.node.get("label").and_then(Node::text);
     let who = label.map_or_else(|| "this router".to_owned(), |label| format!("router {}", quoted(label)));
     match protocol(router) {
-        Some("http") if is_second_hop => format!(
+        Some("http") => format!(
             "{who} took calls from the linkerds of other nodes; weir connects to the endpoints themselves, in one hop and in \
              plain text"
         ),
-        Some("http") => {
-            format!(
-                "{who} is one more http router; weir has one explicit listener, and one router was carried over"
-            )
-        }
         Some("h2") => format!("{who}: protocol h2 is not routed by name; diverted, it passes as bytes"),
         Some(other) => {
             format!("{who}: protocol {} is not routed by name; diverted, it passes as bytes", quoted(other))
@@ -81,8 +85,10 @@ fn why_left(router: &Field<'_>, is_second_hop: bool) -> String {
     }
 }
 
-fn read(field: &Field<'_>, options: Options<'_>, carried: &mut Carried, notes: &mut Notes<'_>) -> Generation {
-    let Some(mut router) = Part::open(field, notes) else { return Generation::One };
+/// The routers of weir that a router with these keys becomes: one for each server.
+fn read(field: &Field<'_>, options: Options<'_>, notes: &mut Notes<'_>) -> (Generation, Vec<Router>) {
+    let Some(mut router) = Part::open(field, notes) else { return (Generation::One, Vec::new()) };
+    let own = &mut Router { label: several::label(field), ..Router::default() };
     for silent in ["protocol", "label"] {
         router.take(silent);
     }
@@ -93,30 +99,30 @@ fn read(field: &Field<'_>, options: Options<'_>, carried: &mut Carried, notes: &
     match (dtab, base) {
         (Some(dtab), Some(base)) => {
             notes.left(&base, "`dtab` is its later name, and is there too");
-            read_dtab(&dtab, carried, notes);
+            read_dtab(&dtab, own, notes);
         }
-        (Some(dtab), None) | (None, Some(dtab)) => read_dtab(&dtab, carried, notes),
+        (Some(dtab), None) | (None, Some(dtab)) => read_dtab(&dtab, own, notes),
         (None, None) if interpreter.as_ref().is_some_and(interpreter::keeps_dtabs_elsewhere) => {
-            carried.dtab = Some(String::new());
+            own.dtab = Some(String::new());
         }
         (None, None) => {
             notes.changed(field, "no dtab here, so names below /svc go where weir's own base dtab leads")
         }
     }
-    read_prefix(router.take("dstPrefix").as_ref(), generation, carried, notes);
-    let own = identifier::OfRouter { router: field, uri_in_name: router.take("httpUriInDst") };
-    identifier::read(router.take("identifier").as_ref(), &own, generation, carried, notes);
+    read_prefix(router.take("dstPrefix").as_ref(), generation, own, notes);
+    let of_router = identifier::OfRouter { router: field, uri_in_name: router.take("httpUriInDst") };
+    identifier::read(router.take("identifier").as_ref(), &of_router, generation, own, notes);
     if let Some(interpreter) = interpreter {
-        interpreter::read(&interpreter, carried, notes);
+        interpreter::read(&interpreter, own, notes);
     }
-    listeners::read_servers(router.take("servers").as_ref(), options, carried, notes);
-    policy::read(&mut router, options, carried, notes);
+    let servers = router.take("servers");
+    policy::read(&mut router, options, own, notes);
     router.finish(reasons::ROUTER, notes);
-    generation
+    (generation, listeners::read_servers(servers.as_ref(), options, own, notes))
 }
 
 /// The dtab keeps its text, but weir must be able to parse it.
-fn read_dtab(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
+fn read_dtab(field: &Field<'_>, carried: &mut Router, notes: &mut Notes<'_>) {
     let Some(text) = field.text() else {
         return notes.left(field, format!("expected a text, not {}", field.node.kind()));
     };
@@ -138,7 +144,7 @@ fn read_dtab(field: &Field<'_>, carried: &mut Carried, notes: &mut Notes<'_>) {
 fn read_prefix(
     field: Option<&Field<'_>>,
     generation: Generation,
-    carried: &mut Carried,
+    carried: &mut Router,
     notes: &mut Notes<'_>,
 ) {
     let written = field.and_then(Field::text);

@@ -5,7 +5,7 @@
 //! that required no certificates, without TLS.
 
 use super::Options;
-use super::carried::{Carried, Refused};
+use super::carried::{Refused, Router};
 use super::notes::Notes;
 use super::part::{Field, Part};
 use crate::config::tree::Node;
@@ -15,7 +15,7 @@ pub(super) fn read_client(
     client: &mut Part<'_>,
     prefix: &str,
     options: Options<'_>,
-    carried: &mut Carried,
+    carried: &mut Router,
     notes: &mut Notes<'_>,
 ) {
     if let Some(tls) = client.take("tls") {
@@ -37,7 +37,7 @@ pub(super) fn refuse(
     tls: &Field<'_>,
     prefix: &str,
     options: Options<'_>,
-    carried: &mut Carried,
+    carried: &mut Router,
     notes: &mut Notes<'_>,
 ) {
     if options.plain_text {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use e2e::weir::folder::service;
-use e2e::{Backend, Request, Weir};
+use e2e::{Backend, Client, Request, Response, Weir};
 
 /// Where a request has to go.
 enum Goes<'a> {
@@ -22,10 +22,31 @@ struct Example<'a> {
     warns: &'a [&'a str],
     /// What is asked of it. Nothing where it opens no listener.
     asks: Vec<(Request, Goes<'a>)>,
+    /// What is asked of its other routers, by label.
+    others: Vec<(&'a str, Request, Goes<'a>)>,
 }
 
 fn host(name: &str) -> Request {
     Request::get(&format!("http://{name}/x"))
+}
+
+fn several_routers() -> Example<'static> {
+    Example {
+        file: "several-routers.yaml",
+        warns: &[],
+        asks: vec![(host("hello"), To("hello")), (host("world"), To("world-v1"))],
+        others: vec![
+            ("edge", Request::get("http://any/hello/users/7"), To("hello")),
+            ("edge", Request::get("http://any/world"), To("world-v2")),
+            ("edge", Request::get("http://hello/"), Nowhere(400)),
+            ("canary", host("world"), To("world-v2")),
+            ("canary", host("hello"), To("hello")),
+            ("canary-2", host("world"), To("world-v2")),
+            // clearContext at that server alone.
+            ("canary", host("x").with("l5d-dtab", "/svc/x => /svc/hello"), To("hello")),
+            ("canary-2", host("x").with("l5d-dtab", "/svc/x => /svc/hello"), Nowhere(502)),
+        ],
+    }
 }
 
 fn examples() -> Vec<Example<'static>> {
@@ -37,8 +58,9 @@ fn examples() -> Vec<Example<'static>> {
             (host("hello.default"), Nowhere(502)),
         ]
     };
-    let example = |file, warns, asks| Example { file, warns, asks };
+    let example = |file, warns, asks| Example { file, warns, asks, others: vec![] };
     vec![
+        several_routers(),
         example("kismatic-l5d.yaml", &[], mesh()),
         example("daemonset-mesh.yaml", &[], mesh()),
         example("incoming-only.yaml", &["routers: the http routers are second hops"], vec![]),
@@ -126,7 +148,10 @@ fn on_this_machine(yaml: &str, app: u16) -> String {
     let mut text = String::new();
     for line in yaml.lines() {
         match line.trim_start() {
-            listen if listen.starts_with("listen: \"") => text += "  listen: \"127.0.0.1:0\"",
+            listen if listen.starts_with("listen: \"") => {
+                text += &line[..line.len() - listen.len()];
+                text += "listen: \"127.0.0.1:0\"";
+            }
             files if files.starts_with("files: ") => {}
             "kubernetes: {}" => {}
             "discovery:" => {}
@@ -139,6 +164,14 @@ fn on_this_machine(yaml: &str, app: u16) -> String {
     }
     text = text.replace("/8888", &format!("/{app}"));
     text + "discovery: { files: { path: ./services } }\nworkers: 1\n"
+}
+
+#[track_caller]
+fn check(answer: &Response, goes: &Goes<'_>) {
+    match goes {
+        To(name) => answer.expect_status(200).expect_body(name),
+        Nowhere(status) => answer.expect_status(*status),
+    };
 }
 
 #[test]
@@ -178,10 +211,10 @@ fn every_example_goes_where_linkerd_went_or_says_why_not() {
         let weir = weir.start();
         for (request, goes) in &example.asks {
             let answer = weir.ask(request);
-            match goes {
-                To(name) => answer.expect_status(200).expect_body(name),
-                Nowhere(status) => answer.expect_status(*status),
-            };
+            check(&answer, goes);
+        }
+        for (label, request, goes) in &example.others {
+            check(&Client::to(weir.router(label)).ask(request), goes);
         }
     }
 }

@@ -163,3 +163,122 @@ fn the_url_in_names_of_0_7_stood_at_the_router() {
     let later = imported(&router("  dtab: /svc => /#/io.l5d.fs\n  httpUriInDst: true\n"));
     assert_eq!(left(&later), ["routers[0].httpUriInDst"]);
 }
+
+/// Label, port and first name's prefix of each router.
+fn all(imported: &Imported) -> Vec<(String, u16, String)> {
+    let settings = settings(&imported.yaml);
+    let of = |router: &config::Outgoing| {
+        let port = router.listen.map_or(0, |listen| listen.port());
+        (router.label.to_string(), port, router.prefix.to_string())
+    };
+    settings.all_routers().map(of).collect()
+}
+
+#[test]
+fn every_router_for_clients_is_carried_over_with_its_own_rules() {
+    let text = "
+routers:
+- protocol: http
+  label: edge
+  dtab: '/edge => /#/io.l5d.fs/v2'
+  dstPrefix: /edge
+  identifier: { kind: io.l5d.path, segments: 1, consume: true }
+  servers: [{ port: 8080, clearContext: true }]
+  service: { totalTimeoutMs: 900, kind: io.l5d.global }
+- protocol: http
+  label: incoming
+  servers: [{ port: 4141 }]
+- protocol: http
+  label: out & about
+  dtab: |
+    /svc => /#/io.l5d.fs ;
+  client: { tls: { commonName: x } }
+  service: { kind: io.l5d.static, configs: [{ prefix: /svc/a, totalTimeoutMs: 500 }] }
+- protocol: h2
+  servers: [{ port: 4142 }]
+";
+    let imported = imported(text);
+    let expected = [("out---about", 4140, "/svc"), ("edge", 8080, "/edge")];
+    assert_eq!(all(&imported), expected.map(|(label, port, prefix)| (label.into(), port, prefix.into())));
+    assert_eq!(left(&imported), ["routers[1]", "routers[3]"]);
+    let settings = settings(&imported.yaml);
+    let [out, edge] = settings.all_routers().collect::<Vec<_>>()[..] else { panic!() };
+    let entries = |router| settings.dtab_of(router).entries.len();
+    assert_eq!((entries(out), entries(edge)), (2, 1), "what was encrypted is refused\n{}", imported.yaml);
+    let of = |router, name: &str| settings.policies_of(router).service(&name.parse().unwrap()).response();
+    let millis = std::time::Duration::from_millis;
+    assert_eq!((of(out, "/svc/a"), of(out, "/svc/b")), (Some(millis(500)), None));
+    assert_eq!((of(edge, "/edge/a"), of(edge, "/edge/b")), (Some(millis(900)), Some(millis(900))));
+    let client = "10.1.2.3".parse().unwrap();
+    assert!(out.overrides.permits(client) && !edge.overrides.permits(client));
+}
+
+#[test]
+fn each_server_of_a_router_is_one_of_weirs() {
+    let file = |servers: &str| {
+        format!(
+            "routers:\n- {{ protocol: http, label: out, dtab: '/svc => /#/io.l5d.fs', servers: [{servers}] }}\n"
+        )
+    };
+    let both = imported(&file("{ port: 4140 }, { port: 80, clearContext: true }"));
+    let expected = [("out", 4140, "/svc"), ("out-2", 80, "/svc")];
+    assert_eq!(all(&both), expected.map(|(label, port, prefix)| (label.into(), port, prefix.into())));
+    assert_eq!(left(&both), [""; 0]);
+    let client = "10.1.2.3".parse().unwrap();
+    let overrides: Vec<_> =
+        settings(&both.yaml).all_routers().map(|it| it.overrides.permits(client)).collect();
+    assert_eq!(overrides, [true, false]);
+    // One that clients had to show a certificate to stays closed, and the other opens.
+    let tls = imported(&file("{ port: 4140, tls: { requireClientAuth: true } }, { port: 80 }"));
+    let listen: Vec<_> = settings(&tls.yaml).all_routers().map(|it| it.listen.map(|it| it.port())).collect();
+    assert_eq!(listen, [None, Some(80)]);
+}
+
+#[test]
+fn what_all_routers_share_is_said_and_where_they_differ_the_first_counts() {
+    let router = |label: &str, port: u16, failures: u32| {
+        format!(
+            "- {{ protocol: http, label: {label}, dtab: '/svc => /#/io.l5d.fs', servers: [{{ port: {port} }}], client: {{ \
+             failureAccrual: {{ kind: io.l5d.consecutiveFailures, failures: {failures} }} }} }}\n"
+        )
+    };
+    let of = |failures| imported(&format!("routers:\n{}{}", router("a", 1, 3), router("b", 2, failures)));
+    for (failures, differ) in [(3, false), (7, true)] {
+        let imported = of(failures);
+        assert_eq!(settings(&imported.yaml).breaker.failures, 3);
+        let lost = imported.notes.iter().any(|it| it.why.contains("differs from an earlier router's"));
+        assert_eq!(lost, differ, "{:#?}", imported.notes);
+        assert!(note(&imported, "routers[0]").why.contains("all routers share the endpoints"));
+    }
+}
+
+#[test]
+fn two_routers_on_one_port_or_with_one_label_are_a_mistake_each() {
+    let router = |keys: &str| format!("- {{ protocol: http, dtab: '/svc => /#/io.l5d.fs', {keys} }}\n");
+    for (one, other, expected) in [
+        (
+            "label: a, servers: [{ port: 80 }]",
+            "label: b, servers: [{ port: 80 }]",
+            "l5d.yaml:1:1: routers: `80` is a port of the routers `a` and `b` (give each server",
+        ),
+        (
+            "servers: [{ port: 80 }]",
+            "servers: [{ port: 81 }]",
+            "l5d.yaml:3:3: routers[1]: a second router is called `http` (give each a `label`",
+        ),
+    ] {
+        let text = format!("routers:\n{}{}", router(one), router(other));
+        let error = import("l5d.yaml", &text, Options::default()).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn a_name_that_one_of_several_routers_cannot_bind_is_warned_of_there() {
+    let text = "namers: [{ kind: io.l5d.fs }]\nrouters:\n- { protocol: http, label: a, dtab: '/svc => /#/io.l5d.fs' }\n- { \
+                protocol: http, label: b, servers: [{ port: 80 }], dtab: '/svc => /io.l5d.fs' }\n- { protocol: http, label: c, \
+                servers: [{ port: 81 }], interpreter: { kind: io.l5d.namerd } }\n";
+    let warned: Vec<_> = imported(text).warnings().map(ToString::to_string).collect();
+    assert!(warned[0].starts_with("outgoing[1].baseDtab, line 1: no entry is for /io.l5d.fs"), "{warned:?}");
+    assert!(warned.len() == 2 && warned[1].contains("routers[2].interpreter"), "{warned:?}");
+}

@@ -13,7 +13,10 @@ const ABSENT: &[(&str, &str)] = &[
     ("makes no TLS", "identity: {}\n"),
     ("ends none", "outgoing: { tls: {} }\n"),
     ("admin speaks no TLS", "admin: { tls: {} }\n"),
-    ("one explicit listener", "outgoing: [{ listen: \"127.0.0.1:1\" }, { listen: \"127.0.0.1:2\" }]\n"),
+    (
+        "all routers share the endpoints",
+        "outgoing: [{ policies: { clients: [{ prefix: /, breaker: { failures: 1 } }] } }]\n",
+    ),
     ("writes no traces yet", "tracing: {}\n"),
     ("writes no access log", "accessLog: {}\n"),
     ("has no retry budget", "retries: {}\n"),
@@ -68,6 +71,7 @@ const PRESENT: &[(&str, &str)] = &[
     ("outgoing.listen", "none"),
     ("outgoing.overrides", "[]"),
     ("policies", "{}"),
+    ("policies.clients", "[]"),
     ("probes", "{}"),
 ];
 
@@ -75,7 +79,11 @@ const PRESENT: &[(&str, &str)] = &[
 fn is_no_key(quoted: &str) -> bool {
     let is_key = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     // linkerd's own keys, and short forms in a note on the section they are in.
-    const OTHERS: [&str; 16] = [
+    const OTHERS: [&str; 20] = [
+        "label",
+        "failureAccrual",
+        "bindingCache",
+        "client.configs",
         "ip",
         "tls",
         "kind",
@@ -106,6 +114,7 @@ const SOURCES: &[&str] = &[
     include_str!("../policy.rs"),
     include_str!("../reasons.rs"),
     include_str!("../router.rs"),
+    include_str!("../several.rs"),
     include_str!("../telemetry.rs"),
     include_str!("../tls.rs"),
     include_str!("../transformer.rs"),
