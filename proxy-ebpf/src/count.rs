@@ -44,11 +44,21 @@ pub enum Count {
     NotFiled,
     /// An application that asked for its peer was told the address it had dialled.
     PeerNamed,
+    /// Direct: the destination has no number, with weir's sockets in the pods.
+    NoNumber,
+    /// Direct: the socket is bound to an interface, with weir's sockets in the pods.
+    BoundDevice,
+    /// Direct: the socket is bound to an address that is not known as one of its pod's, with weir's sockets in the pods.
+    BoundSource,
+    /// Direct: processes of another pod connect from the same network namespace, so it is not known whose it is.
+    SharedNetns,
+    /// An application that asked for its own address was told its pod's.
+    SocketNamed,
 }
 
 impl Count {
     /// Every counter, in the order of its index.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::Diverted,
         Self::OutOfScope,
         Self::Excluded,
@@ -68,6 +78,11 @@ impl Count {
         Self::Filed,
         Self::NotFiled,
         Self::PeerNamed,
+        Self::NoNumber,
+        Self::BoundDevice,
+        Self::BoundSource,
+        Self::SharedNetns,
+        Self::SocketNamed,
     ];
 
     /// Its name in metrics and in the admin interface.
@@ -92,6 +107,11 @@ impl Count {
             Self::Filed => "filed",
             Self::NotFiled => "not_filed",
             Self::PeerNamed => "peer_named",
+            Self::NoNumber => "direct_no_number",
+            Self::BoundDevice => "direct_bound_device",
+            Self::BoundSource => "direct_bound_source",
+            Self::SharedNetns => "direct_shared_netns",
+            Self::SocketNamed => "socket_named",
         }
     }
 }

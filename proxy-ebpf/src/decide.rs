@@ -64,26 +64,11 @@ pub trait Facts {
 /// connection; so the state counts and not the presence.
 #[inline(always)]
 pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) -> Verdict {
+    let (id, pod) = match wanted(facts, dial, settings) {
+        Ok(wanted) => wanted,
+        Err(why) => return Verdict::Skip(why),
+    };
     let port = u16::from_be(dial.port);
-    match facts.scope() {
-        None => return Verdict::Skip(Count::OutOfScope),
-        Some(ports) if ports.is_none() => return Verdict::Skip(Count::Excluded),
-        Some(ports) if !ports.contain(port) => return Verdict::Skip(Count::OutOfScope),
-        Some(_) => {}
-    }
-    if settings.layout != crate::LAYOUT {
-        return Verdict::Skip(Count::NoSettings);
-    }
-    if settings.mark != 0 && facts.mark() == settings.mark {
-        return Verdict::Skip(Count::Marked);
-    }
-    let Some((id, pod)) = facts.pod() else { return Verdict::Skip(Count::NotEnrolled) };
-    match Policy::from_value(pod.policy) {
-        None => return Verdict::Skip(Count::NotEnrolled),
-        Some(Policy::LeaveAlone) => return Verdict::Skip(Count::LeftAlone),
-        Some(Policy::Divert) if has(&pod.skip, port) => return Verdict::Skip(Count::SkippedPort),
-        Some(Policy::Divert) => {}
-    }
     if !settings.has(Settings::HOST) && facts.netns() == settings.host_netns {
         return Verdict::Skip(Count::Host);
     }
@@ -100,9 +85,38 @@ pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) 
     Verdict::Redirect { port: port_index(dial, settings.ports), flags, pod: id }
 }
 
+/// The pod, with its id, if its connections to what is dialled are diverted; otherwise why not.
+#[inline(always)]
+pub(crate) fn wanted<'a>(
+    facts: &'a impl Facts,
+    dial: &Dial,
+    settings: &Settings,
+) -> Result<(u64, &'a Pod), Count> {
+    let port = u16::from_be(dial.port);
+    match facts.scope() {
+        None => return Err(Count::OutOfScope),
+        Some(ports) if ports.is_none() => return Err(Count::Excluded),
+        Some(ports) if !ports.contain(port) => return Err(Count::OutOfScope),
+        Some(_) => {}
+    }
+    if settings.layout != crate::LAYOUT {
+        return Err(Count::NoSettings);
+    }
+    if settings.mark != 0 && facts.mark() == settings.mark {
+        return Err(Count::Marked);
+    }
+    let Some((id, pod)) = facts.pod() else { return Err(Count::NotEnrolled) };
+    match Policy::from_value(pod.policy) {
+        None => Err(Count::NotEnrolled),
+        Some(Policy::LeaveAlone) => Err(Count::LeftAlone),
+        Some(Policy::Divert) if has(&pod.skip, port) => Err(Count::SkippedPort),
+        Some(Policy::Divert) => Ok((id, pod)),
+    }
+}
+
 /// As [`Ports::contain`], at the cost of one comparison for pods that ask for nothing special.
 #[inline(always)]
-fn has(ports: &Ports, port: u16) -> bool {
+pub(crate) fn has(ports: &Ports, port: u16) -> bool {
     !ports.is_none() && ports.contain(port)
 }
 

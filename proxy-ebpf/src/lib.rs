@@ -15,6 +15,8 @@
 
 mod count;
 pub mod decide;
+pub mod decide_in_pod;
+pub mod pods;
 
 pub use count::Count;
 
@@ -302,3 +304,5 @@ const _: () = {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_in_pod;

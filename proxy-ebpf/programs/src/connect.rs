@@ -72,17 +72,17 @@ pub fn act<const REFUSES: bool>(ctx: &SockAddrContext, socket: *mut bpf_sock, di
 
 /// Makes connect() return ECONNREFUSED, where a bare denial is EPERM.
 #[inline(always)]
-fn refuse() {
+pub fn refuse() {
     const ECONNREFUSED: i32 = 111;
     // SAFETY: a helper without arguments in memory.
     let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
 }
 
 /// The facts, asked of the kernel.
-struct Kernel {
-    ctx: *mut bpf_sock_addr,
-    socket: *mut bpf_sock,
-    dial: Dial,
+pub struct Kernel {
+    pub ctx: *mut bpf_sock_addr,
+    pub socket: *mut bpf_sock,
+    pub dial: Dial,
 }
 
 impl Kernel {
@@ -158,14 +158,14 @@ impl Facts for Kernel {
 /// A line in weir's log, in a debug build of the object.
 #[cfg(feature = "log")]
 #[inline(always)]
-fn log_verdict(ctx: &SockAddrContext, dial: &Dial, what: &str) {
+pub fn log_verdict(ctx: &SockAddrContext, dial: &Dial, what: &str) {
     let port = u16::from_be(dial.port);
     aya_log_ebpf::debug!(ctx, "{} [{:i}]:{}", what, dial.address.octets(), port);
 }
 
 #[cfg(feature = "log")]
 #[inline(always)]
-fn log_skip(ctx: &SockAddrContext, dial: &Dial, reason: Count) {
+pub fn log_skip(ctx: &SockAddrContext, dial: &Dial, reason: Count) {
     // Nearly every connection of the node is out of scope: those lines would drown the others.
     if reason as u32 != Count::OutOfScope as u32 {
         let port = u16::from_be(dial.port);
@@ -175,8 +175,8 @@ fn log_skip(ctx: &SockAddrContext, dial: &Dial, reason: Count) {
 
 #[cfg(not(feature = "log"))]
 #[inline(always)]
-fn log_verdict(_: &SockAddrContext, _: &Dial, _: &str) {}
+pub fn log_verdict(_: &SockAddrContext, _: &Dial, _: &str) {}
 
 #[cfg(not(feature = "log"))]
 #[inline(always)]
-fn log_skip(_: &SockAddrContext, _: &Dial, _: Count) {}
+pub fn log_skip(_: &SockAddrContext, _: &Dial, _: Count) {}

@@ -4,6 +4,9 @@
 //! 2. `sockops` files it, before the first packet, under the addresses by which weir will see the connection.
 //! 3. `getpeername` tells the application the address it dialled.
 //!
+//! With weir's sockets in the pods' network namespaces, the programs in `pod` take their place: there the address that a
+//! connection is rewritten to says what was dialled.
+//!
 //! Two rules of the house, both learnt from the verifier. Every field of a context is read in straight line
 //! into a local, volatile, before anything is decided: the compiler merges the reads of two branches into one
 //! at a computed offset, which the verifier refuses. And a key is built in one expression: one that is
@@ -21,6 +24,7 @@ mod connect6;
 mod getpeername4;
 mod getpeername6;
 mod maps;
+mod pod;
 mod sockops;
 
 #[cfg(not(test))]

@@ -178,14 +178,14 @@ pub fn count(what: Count) {
 
 /// The entry of an array; null past its end.
 #[inline(always)]
-fn at<M>(array: &'static M, index: u32) -> *mut c_void {
+pub fn at<M>(array: &'static M, index: u32) -> *mut c_void {
     // Its four bytes come first.
     look_up(array, &[(index as u64).to_le()])
 }
 
 /// The value of a key, which is no longer than these words; null where there is none.
 #[inline(always)]
-fn look_up<M, const WORDS: usize>(map: &'static M, key: &[u64; WORDS]) -> *mut c_void {
+pub fn look_up<M, const WORDS: usize>(map: &'static M, key: &[u64; WORDS]) -> *mut c_void {
     // SAFETY: the callers pass maps; the key is at least as long as the map's.
     unsafe { bpf_map_lookup_elem(addr_of!(*map).cast_mut().cast(), key.as_ptr().cast()) }
 }
