@@ -36,6 +36,7 @@ mod latency;
 mod load;
 mod norms;
 mod probation;
+pub mod reach;
 mod refusals;
 mod select;
 #[cfg(test)]

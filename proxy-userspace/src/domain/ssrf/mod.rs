@@ -94,6 +94,18 @@ pub fn refuse(
     }
 }
 
+/// As [`refuse`], for a connection from a pod's own network namespace: there nothing is lent that the pod does not have,
+/// so the node's addresses and the pod's own are allowed. Loopback, link-local addresses, metadata and weir's own
+/// listeners are refused for every destination, also for one in `discovery.files`.
+pub fn refuse_in_pod(addr: SocketAddr, local: LocalAddresses<'_>) -> Option<Refusal> {
+    let spellings = || [Some(addr.ip()), embedded(addr.ip())].into_iter().flatten();
+    if spellings().any(|ip| local.is_listener(ip, addr.port(), |ip| local.is_own(ip))) {
+        return Some(Refusal::OwnListener);
+    }
+    let listed = || spellings().any(|ip| local.is_listed(ip)).then_some(Refusal::Listed);
+    spellings().find_map(special).or_else(listed)
+}
+
 /// Whether weir refuses an established connection from `own` to `peer`, and why: one between two equal addresses has
 /// not left this node, whatever was known of that address before.
 pub fn refuse_connected(

@@ -89,6 +89,28 @@ fn spellings(v4: Ipv4Addr) -> [Ipv6Addr; 7] {
 }
 
 #[test]
+fn from_a_pods_own_namespace_nothing_is_lent_but_loopback_metadata_and_weir_itself_are_refused() {
+    let listeners = [address("[::]:4140"), address("10.0.0.7:9991")];
+    let refused = |at: &str| refuse_in_pod(address(at), local(&listeners));
+    for (ip, why) in SPECIAL {
+        let at = SocketAddr::new(ip.parse().unwrap(), 80);
+        assert_eq!(refuse_in_pod(at, local(&listeners)), Some(*why), "{ip}");
+    }
+    for ip in ORDINARY {
+        let at = SocketAddr::new(ip.parse().unwrap(), 80);
+        assert_eq!(refuse_in_pod(at, local(&listeners)), None, "{ip}");
+    }
+    assert_eq!(refused("10.0.0.7:80"), None, "the node is just another host to a pod");
+    assert_eq!(refused("10.0.0.7:4140"), Some(Refusal::OwnListener));
+    assert_eq!(refused("[fd00::7]:4140"), Some(Refusal::OwnListener));
+    assert_eq!(refused("10.0.0.7:9991"), Some(Refusal::OwnListener));
+    assert_eq!(refused("[::ffff:10.0.0.7]:9991"), Some(Refusal::OwnListener));
+    let net = ["10.9.0.0/16".parse().unwrap()];
+    let listed = LocalAddresses { refused: &net, ..local(&[]) };
+    assert_eq!(refuse_in_pod(address("10.9.1.1:80"), listed), Some(Refusal::Listed));
+}
+
+#[test]
 fn special_addresses_are_refused_with_their_reason() {
     for &(ip, reason) in SPECIAL {
         check(ip, Exempt::No, Some(reason));
