@@ -78,6 +78,7 @@ fn options(
         },
         tuples: settings.limits.tuples,
         destinations: settings.limits.destinations,
+        pods: None,
     })
 }
 

@@ -13,7 +13,7 @@ use super::{Fail, sys, verifier};
 
 /// A program and its hook. The kernel checks only a program's type and would accept an IPv4 program on an IPv6 hook: so
 /// the name, the hook and its number come from this one table.
-struct Hook {
+pub(super) struct Hook {
     program: &'static str,
     /// The variant of the program that can refuse connections: for kernels that have `bpf_set_retval`.
     refusing: Option<&'static str>,
@@ -23,7 +23,7 @@ struct Hook {
 }
 
 /// In the order of attaching: first those that record connections and answer getpeername(), then those that divert.
-const HOOKS: [Hook; 5] = [
+static HOOKS: [Hook; 5] = [
     Hook { program: "weir_connecting", refusing: None, name: "sockops", attach_type: 3 },
     Hook { program: "weir_peername4", refusing: None, name: "cgroup/getpeername4", attach_type: 29 },
     Hook { program: "weir_peername6", refusing: None, name: "cgroup/getpeername6", attach_type: 30 },
@@ -40,6 +40,31 @@ const HOOKS: [Hook; 5] = [
         attach_type: 11,
     },
 ];
+
+/// As [`HOOKS`], with weir's sockets in the pods.
+static HOOKS_IN_PODS: [Hook; 6] = [
+    Hook { program: "weir_podpeer4", refusing: None, name: "cgroup/getpeername4", attach_type: 29 },
+    Hook { program: "weir_podpeer6", refusing: None, name: "cgroup/getpeername6", attach_type: 30 },
+    Hook { program: "weir_podsock4", refusing: None, name: "cgroup/getsockname4", attach_type: 31 },
+    Hook { program: "weir_podsock6", refusing: None, name: "cgroup/getsockname6", attach_type: 32 },
+    Hook {
+        program: "weir_pod4",
+        refusing: Some("weir_podrefuse4"),
+        name: "cgroup/connect4",
+        attach_type: 10,
+    },
+    Hook {
+        program: "weir_pod6",
+        refusing: Some("weir_podrefuse6"),
+        name: "cgroup/connect6",
+        attach_type: 11,
+    },
+];
+
+/// The hooks of weir's sockets in the pods, or on the node.
+pub(super) fn hooks(in_pods: bool) -> &'static [Hook] {
+    if in_pods { &HOOKS_IN_PODS } else { &HOOKS }
+}
 
 /// The attached programs. Dropping it detaches them, the diverting ones first.
 #[derive(Debug)]
@@ -75,12 +100,12 @@ pub enum Refusal {
 
 /// Loads the programs through the kernel's verifier, for each hook the variant that the kernel and the setting require.
 /// Returns what they do with a connection that weir cannot take.
-pub(super) fn load(ebpf: &mut Ebpf, fail: Fail) -> Result<Refusal, InterceptError> {
+pub(super) fn load(ebpf: &mut Ebpf, hooks: &'static [Hook], fail: Fail) -> Result<Refusal, InterceptError> {
     let mut refusal = match fail {
         Fail::Open => Refusal::None,
         Fail::Closed => Refusal::ConnectionRefused,
     };
-    for hook in &HOOKS {
+    for hook in hooks {
         if let (Some(name), Refusal::ConnectionRefused) = (hook.refusing, refusal) {
             match verify(ebpf, name) {
                 Ok(()) => continue,
@@ -139,9 +164,14 @@ impl Links {
 
     /// Attaches the loaded programs to the cgroup, beside existing ones: an exclusive program further up that allows
     /// override would silently be displaced.
-    pub(super) fn attach(ebpf: &mut Ebpf, refusal: Refusal, cgroup: &Cgroup) -> Result<Self, InterceptError> {
+    pub(super) fn attach(
+        ebpf: &mut Ebpf,
+        hooks: &'static [Hook],
+        refusal: Refusal,
+        cgroup: &Cgroup,
+    ) -> Result<Self, InterceptError> {
         let mut links = Self::none();
-        for hook in &HOOKS {
+        for hook in hooks {
             let before = programs_at(hook, cgroup);
             let name = hook.loaded(refusal);
             let (program, link) = match ebpf.program_mut(name) {

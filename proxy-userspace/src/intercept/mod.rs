@@ -21,6 +21,7 @@ mod cgroup;
 mod counters;
 mod error;
 mod heartbeat;
+mod in_pods;
 mod logs;
 mod node;
 mod object;
@@ -49,6 +50,10 @@ pub use cgroup::{find_cgroup, living};
 pub use counters::Counters;
 pub use error::InterceptError;
 pub use heartbeat::{Heartbeat, monotonic_ns};
+pub use in_pods::{
+    MOST_PODS, NetnsId, Numbers, PodOf, PodSockets, add_route, listen_in_pod, netns_of, open_netns,
+    own_addresses, remove_route,
+};
 pub use node::{default_addresses, node_addresses, reachable_addresses};
 pub use options::{Enrol, InterceptOptions};
 pub use original_dsts::{Original, OriginalDsts, TOO_OLD, Unknown};
@@ -69,8 +74,10 @@ pub struct Interception {
     cgroup: cgroup::Cgroup,
     /// A duplicate of the listener's descriptor, so that the slot stays filled until weir itself is gone, not only
     /// until the worker that owns this listener ends.
-    listener: OwnedFd,
+    listener: Option<OwnedFd>,
     slot: OwnedFd,
+    /// With weir's sockets in the pods; then there is no `listener`, and `slot` stays empty.
+    in_pods: Option<in_pods::InPods>,
     scope: scope::Table,
     pods: pods::Table,
     enrol: Enrol,
@@ -99,6 +106,22 @@ impl Interception {
     pub fn attach(options: &InterceptOptions, listener: BorrowedFd<'_>) -> Result<Self, InterceptError> {
         options.check()?;
         sys::is_listening(listener).map_err(InterceptError::Listener)?;
+        let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
+        Self::attach_with(&InterceptOptions { pods: None, ..options.clone() }, Some(listener))
+    }
+
+    /// As [`Self::attach`], with weir's sockets in the pods' network namespaces ([`InterceptOptions::pods`]): nothing is
+    /// diverted before [`Self::join`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::attach`].
+    pub fn attach_in_pods(options: &InterceptOptions) -> Result<Self, InterceptError> {
+        Self::attach_with(options, None)
+    }
+
+    fn attach_with(options: &InterceptOptions, listener: Option<OwnedFd>) -> Result<Self, InterceptError> {
+        options.check()?;
         let cgroup = cgroup::Cgroup::open(&options.cgroup)?;
         // Before the object is loaded: older kernels report a misleading error for it.
         let netns = sys::netns_cookie().map_err(InterceptError::lacks("SO_NETNS_COOKIE"))?;
@@ -108,12 +131,14 @@ impl Interception {
         table.set(0, wire::Wire(settings), 0).map_err(InterceptError::map("SETTINGS"))?;
         let heart = Heartbeat::new(object.heart()?);
         heart.beat()?;
-        let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
+        let destinations = options.destinations;
+        let in_pods = options.pods.map(|it| in_pods::InPods::new(&object, it, destinations)).transpose()?;
         let mut this = Self {
             links: attach::Links::none(),
             cgroup,
             slot: object.slot()?,
             listener,
+            in_pods,
             scope: scope::Table::new(object.map("SCOPE")?, options.destinations),
             pods: pods::Table::new(object.map("PODS")?),
             enrol: options.enrol,
@@ -198,7 +223,10 @@ impl Interception {
         self.original_dsts.owners().tell_node(&node);
         let own = node.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
         let excluded = scope::standing_exclusions().chain(own).chain(except.iter().copied());
-        self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))
+        let applied = self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))?;
+        let Some(in_pods) = &mut self.in_pods else { return Ok(applied) };
+        let without = in_pods.ask(wanted.iter())?;
+        Ok(Applied { left_out: applied.left_out.max(without), ..applied })
     }
 
     /// As [`Self::divert_except`] with its last arguments, without `gone` and with `come`. If all of them are single
@@ -208,7 +236,10 @@ impl Interception {
     ///
     /// As [`Self::divert`].
     pub fn amend(&mut self, gone: &[Destination], come: &[Destination]) -> Result<Applied, InterceptError> {
-        self.scope.amend(gone, come)
+        let applied = self.scope.amend(gone, come)?;
+        let Some(in_pods) = &mut self.in_pods else { return Ok(applied) };
+        let without = in_pods.amend(gone, come)?;
+        Ok(Applied { left_out: applied.left_out.max(without), ..applied })
     }
 
     /// Sets what happens to the connections of processes in the cgroup with this id and below; the nearest
@@ -260,12 +291,19 @@ impl Interception {
     ///
     /// The socket is not a listening TCP socket.
     pub fn arm(&mut self) -> Result<(), InterceptError> {
-        sys::set_slot(self.slot.as_fd(), self.listener.as_fd()).map_err(InterceptError::Listener)
+        if let Some(in_pods) = &mut self.in_pods {
+            in_pods.arm().map_err(InterceptError::kernel("bpf (map LISTENERS)"))?;
+        }
+        let Some(listener) = &self.listener else { return Ok(()) };
+        sys::set_slot(self.slot.as_fd(), listener.as_fd()).map_err(InterceptError::Listener)
     }
 
     /// Empties the listener's slot: from the next connect() on, connections go direct (or are refused). Call this
     /// before a planned stop.
     pub fn disarm(&mut self) {
+        if let Some(in_pods) = &mut self.in_pods {
+            in_pods.disarm();
+        }
         // The only possible error is an empty slot, which is the goal.
         let _ = sys::clear_slot(self.slot.as_fd());
     }
@@ -292,10 +330,18 @@ impl Interception {
 
     /// How interception is doing.
     pub fn status(&self) -> Status {
+        let (slot, listener) = match (&self.in_pods, &self.listener) {
+            // Any number: the same one while armed.
+            (Some(in_pods), _) => (in_pods.is_armed().then_some(0), Some(0)),
+            (None, listener) => {
+                let cookie = |it: &OwnedFd| sys::socket_cookie(it.as_fd()).ok();
+                (sys::slot_cookie(self.slot.as_fd()), listener.as_ref().and_then(cookie))
+            }
+        };
         Status {
             attached: self.links.in_effect(&self.cgroup),
-            slot: sys::slot_cookie(self.slot.as_fd()),
-            listener: sys::socket_cookie(self.listener.as_fd()).ok(),
+            slot,
+            listener,
             heart_age: self.heart.age(),
             destinations: self.scope.len(),
             waiting: self.original_dsts.found().waiting(),

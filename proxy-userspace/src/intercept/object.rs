@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, Map, MapData, MapError, MapFd};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
@@ -29,6 +29,7 @@ const OVERRIDE: &str = "WEIR_BPF_OBJECT";
 pub(super) struct Object {
     ebpf: Ebpf,
     path: Option<PathBuf>,
+    hooks: &'static [attach::Hook],
     refusal: Refusal,
 }
 
@@ -40,24 +41,30 @@ impl Object {
             return Err(InterceptError::Capability { missing });
         }
         let path = std::env::var_os(OVERRIDE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let bytes = match &path {
-            None => Cow::Borrowed(BUILT_IN),
-            Some(path) => Cow::Owned(std::fs::read(path).map_err(|error| InterceptError::Object {
-                path: Some(path.clone()),
-                cause: error.to_string(),
-            })?),
-        };
+        let bytes = read(path.as_deref())?;
         let closed = u8::from(options.fail == Fail::Closed);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             // The programs do not depend on the layout of kernel types.
             .btf(None)
             .override_global("FAIL_CLOSED", &closed, true)
-            .map_max_entries("TUPLES", options.tuples)
-            .map_max_entries("SCOPE", options.destinations.saturating_add(2 * HOLES))
-            .load(&bytes)
-            .map_err(|error| InterceptError::load(path.as_deref(), error))?;
-        let refusal = attach::load(&mut ebpf, options.fail)?;
-        Ok(Self { ebpf, path, refusal })
+            .map_max_entries("SCOPE", options.destinations.saturating_add(2 * HOLES));
+        // The kernel allocates much of a map beforehand, also of one that is not used.
+        match options.pods {
+            None => ["NUMBERS", "DIALLED_BY_NUMBER", "OWN", "POD_OF", "LISTENERS"]
+                .into_iter()
+                .fold(loader.map_max_entries("TUPLES", options.tuples), |loader, name| {
+                    loader.map_max_entries(name, 1)
+                }),
+            Some(_) => loader
+                .map_max_entries("TUPLES", 1)
+                .map_max_entries("NUMBERS", options.destinations)
+                .map_max_entries("DIALLED_BY_NUMBER", options.destinations),
+        };
+        let mut ebpf = loader.load(&bytes).map_err(|error| InterceptError::load(path.as_deref(), error))?;
+        let hooks = attach::hooks(options.pods.is_some());
+        let refusal = attach::load(&mut ebpf, hooks, options.fail)?;
+        Ok(Self { ebpf, path, hooks, refusal })
     }
 
     /// Takes a map with the type it is used as.
@@ -72,6 +79,20 @@ impl Object {
             Map::SockMap(map) if map.info().is_ok_and(|info| info.value_size() == 8) => clone(map.fd()),
             _ => Err(self.foreign("map LISTENER is not a socket map with values of 8 bytes".to_owned())),
         }
+    }
+
+    /// A descriptor of a map, which stays.
+    pub(super) fn descriptor(&self, name: &str) -> Result<OwnedFd, InterceptError> {
+        let map = self.ebpf.map(name).ok_or_else(|| self.foreign(format!("it has no map {name}")))?;
+        clone(match map {
+            Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::SockHash(map) => map.fd(),
+            _ => return Err(self.foreign(format!("map {name} is of another type"))),
+        })
+    }
+
+    /// The object itself.
+    pub(super) fn bytes(&self) -> Result<Cow<'static, [u8]>, InterceptError> {
+        read(self.path.as_deref())
     }
 
     /// The heartbeat map.
@@ -101,7 +122,7 @@ impl Object {
 
     /// Attaches the loaded programs.
     pub(super) fn attach(&mut self, cgroup: &Cgroup) -> Result<Links, InterceptError> {
-        Links::attach(&mut self.ebpf, self.refusal, cgroup)
+        Links::attach(&mut self.ebpf, self.hooks, self.refusal, cgroup)
     }
 
     /// Forwards the log lines of a debug object to weir's log.
@@ -113,9 +134,17 @@ impl Object {
         self.ebpf.take_map(name).ok_or_else(|| self.foreign(format!("it has no map {name}")))
     }
 
-    fn foreign(&self, cause: String) -> InterceptError {
+    pub(super) fn foreign(&self, cause: String) -> InterceptError {
         InterceptError::Object { path: self.path.clone(), cause }
     }
+}
+
+/// The object at `path`, or the built-in one.
+fn read(path: Option<&Path>) -> Result<Cow<'static, [u8]>, InterceptError> {
+    let Some(path) = path else { return Ok(Cow::Borrowed(BUILT_IN)) };
+    std::fs::read(path)
+        .map(Cow::Owned)
+        .map_err(|error| InterceptError::Object { path: Some(path.to_owned()), cause: error.to_string() })
 }
 
 fn clone(fd: &MapFd) -> Result<OwnedFd, InterceptError> {

@@ -7,6 +7,7 @@ use proxy_ebpf::{Address, LAYOUT, STALE_AFTER_NS, Settings};
 
 use super::Fail;
 use super::error::InterceptError;
+use super::in_pods::PodSockets;
 use super::wire;
 
 /// Whose connections are diverted.
@@ -44,6 +45,9 @@ pub struct InterceptOptions {
     pub tuples: u32,
     /// Maximum number of diverted destinations. 96 bytes of kernel memory for each one in use.
     pub destinations: u32,
+    /// weir's sockets are in the pods' network namespaces, and not on the node: then [`Self::addresses`],
+    /// [`Self::first_port`], [`Self::ports`], [`Self::host`] and [`Self::tuples`] are not used.
+    pub pods: Option<PodSockets>,
 }
 
 impl InterceptOptions {
@@ -55,6 +59,14 @@ impl InterceptOptions {
     /// Rejects invalid options before any kernel call.
     pub(super) fn check(&self) -> Result<(), InterceptError> {
         let wrong = |what: &str| Err(InterceptError::Options(what.to_owned()));
+        if self.pods.is_some() {
+            if self.mark == 0 || self.destinations == 0 {
+                return wrong(
+                    "weir's own sockets need a mark other than 0, and the table of destinations room",
+                );
+            }
+            return Ok(());
+        }
         if self.addresses.is_empty() {
             return wrong("there is no node address that pods could reach: set transparent.addresses");
         }
@@ -83,13 +95,15 @@ impl InterceptOptions {
 
     /// Those of [`Self::addresses`] that connections are diverted to.
     pub(super) fn used(&self) -> Vec<IpAddr> {
-        [self.first(true), self.first(false)].into_iter().flatten().collect()
+        let all = [self.first(true), self.first(false)].into_iter().flatten();
+        all.filter(|_| self.pods.is_none()).collect()
     }
 
     /// The settings as the programs read them.
     pub(super) fn settings(&self, host_netns: u64) -> Settings {
         let none = Address { words: [0; 4] };
-        let (node4, node6) = (self.first(true), self.first(false));
+        let on_node = |v4| self.first(v4).filter(|_| self.pods.is_none());
+        let (node4, node6) = (on_node(true), on_node(false));
         let flag = |set, flag| if set { flag } else { 0 };
         Settings {
             node4: node4.map_or(none, wire::address),

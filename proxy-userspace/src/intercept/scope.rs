@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use aya::maps::MapData;
@@ -31,6 +32,12 @@ pub struct Destination {
 impl Destination {
     fn is_address(&self) -> bool {
         self.net.prefix_len() == self.net.max_prefix_len()
+    }
+
+    /// The address and port, if it is only one of each.
+    pub(super) fn single(&self) -> Option<SocketAddr> {
+        let is_single = self.is_address() && self.ports.start() == self.ports.end();
+        is_single.then(|| SocketAddr::new(self.net.addr().to_canonical(), *self.ports.start()))
     }
 
     fn order(&self) -> (IpNet, u16, u16) {

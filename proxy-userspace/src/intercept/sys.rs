@@ -18,7 +18,7 @@ const QUERY_EFFECTIVE: u32 = 1;
 /// The zeroed attributes of a bpf(2) call: the kernel's whole union, not only the part that a command reads. The kernel
 /// also writes to it, Linux 6.17 and later even past the size given with `BPF_PROG_QUERY` (`revision`, at offset 56).
 /// Older kernels have a smaller union and accept a larger one whose rest is zero.
-fn attributes() -> bpf_attr {
+pub(super) fn attributes() -> bpf_attr {
     // SAFETY: structs of integers, for which zero is a value.
     unsafe { std::mem::zeroed() }
 }
@@ -27,12 +27,39 @@ fn attributes() -> bpf_attr {
 const NO_EXIST: u64 = 1;
 
 /// Calls bpf(2).
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     let size = size_of::<bpf_attr>();
     // SAFETY: live attributes of the size given; the pointers in them are to live variables of the caller, of the sizes
     // that the command and the map imply.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attr), size) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// Calls bpf(2) with a command that returns a new descriptor.
+pub(super) fn bpf_descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(bpf(command, attr)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just opened it, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets an element of a map, whose keys and values have the sizes of these types.
+pub(super) fn set<K, V: Copy>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    let mut value = *value;
+    element(bpf_cmd::BPF_MAP_UPDATE_ELEM, map, key, &raw mut value)
+}
+
+/// Reads an element of a map of numbers; `None` if there is none.
+pub(super) fn number<K>(map: BorrowedFd<'_>, key: &K) -> Option<u64> {
+    let mut value = 0_u64;
+    element(bpf_cmd::BPF_MAP_LOOKUP_ELEM, map, key, &raw mut value).ok().map(|()| value)
+}
+
+/// Removes an element of a map. A missing element is no error.
+pub(super) fn remove<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    match element::<K, u64>(bpf_cmd::BPF_MAP_DELETE_ELEM, map, key, std::ptr::null_mut()) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        answer => answer,
+    }
 }
 
 /// Runs the command on the element `key`, with `value` if there is one.
@@ -41,7 +68,7 @@ fn element<K, V>(command: bpf_cmd, map: BorrowedFd<'_>, key: &K, value: *mut V) 
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
     attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = value as u64;
-    bpf(command, &mut attr)
+    bpf(command, &mut attr).map(drop)
 }
 
 /// Whether this kernel supports look-up-and-delete on `TUPLES` (since Linux 5.14): it must report a missing entry for a
@@ -93,7 +120,7 @@ pub(super) fn read_batch(
     attr.batch.count = u32::try_from(room).unwrap_or(u32::MAX);
     attr.batch.map_fd = map.as_raw_fd().cast_unsigned();
     let more = match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) {
-        Ok(()) => true,
+        Ok(_) => true,
         // The end; the last entries were copied.
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
         Err(error) => return Err(error),
@@ -117,8 +144,12 @@ pub(super) fn heart(map: BorrowedFd<'_>) -> io::Result<u64> {
 
 /// Puts a listening socket into the one-slot socket map.
 pub(super) fn set_slot(map: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut value = u64::from(socket.as_raw_fd().cast_unsigned());
-    element(bpf_cmd::BPF_MAP_UPDATE_ELEM, map, &0_u32, &raw mut value)
+    set_socket(map, &0_u32, socket)
+}
+
+/// Puts a listening socket into a map of sockets.
+pub(super) fn set_socket<K>(map: BorrowedFd<'_>, key: &K, socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(map, key, &u64::from(socket.as_raw_fd().cast_unsigned()))
 }
 
 /// Takes the socket out of the one-slot socket map.
@@ -159,10 +190,16 @@ pub(super) fn is_listening(socket: BorrowedFd<'_>) -> io::Result<()> {
     if listens == 0 { Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen")) } else { Ok(()) }
 }
 
+/// `SO_NETNS_COOKIE`, of Linux 5.14; not yet in libc.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// The cookie of a socket's network namespace.
+pub(super) fn netns_cookie_of(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    option(socket, SO_NETNS_COOKIE)
+}
+
 /// The cookie of the calling thread's network namespace.
 pub(super) fn netns_cookie() -> io::Result<u64> {
-    /// Linux 5.14; not yet in libc.
-    const SO_NETNS_COOKIE: libc::c_int = 71;
     // SAFETY: no memory is passed.
     let socket = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if socket < 0 {

@@ -74,7 +74,7 @@ fn a_client_that_closes_before_accept_is_still_known() {
 }
 
 /// Reconnects a socket to nowhere (connect(2), AF_UNSPEC), so that it can be connected again.
-fn dissolve(socket: &socket2::Socket) {
+pub fn dissolve(socket: &socket2::Socket) {
     let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
     let length = size_of_val(&nowhere) as u32;
     // SAFETY: an open socket and a live variable with its length.

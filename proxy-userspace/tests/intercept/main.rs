@@ -9,6 +9,7 @@ mod bpf;
 mod crash;
 mod failing;
 mod foreign;
+mod in_pods;
 mod leftovers;
 mod many;
 mod moved;

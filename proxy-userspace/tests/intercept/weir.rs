@@ -35,6 +35,7 @@ pub fn options(world: &World) -> InterceptOptions {
         fail: Fail::Open,
         tuples: 4096,
         destinations: 1024,
+        pods: None,
     }
 }
 
@@ -93,7 +94,10 @@ pub struct Beating {
 
 impl Beating {
     pub fn attach(options: &InterceptOptions, listener: &TcpListener) -> Self {
-        let interception = Interception::attach(options, listener.as_fd()).expect("attach");
+        Self::of(Interception::attach(options, listener.as_fd()).expect("attach"))
+    }
+
+    pub fn of(interception: Interception) -> Self {
         let (heart, stop) = (interception.heart(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {

@@ -118,6 +118,11 @@ impl World {
         Process::start(&self.node, cgroup, program)
     }
 
+    /// The pod's network namespace.
+    pub fn pod_netns(&self) -> &OwnedFd {
+        &self.pod
+    }
+
     /// Runs a thread of the test in the pod's network namespace.
     pub fn in_pod<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
         std::thread::scope(|scope| {

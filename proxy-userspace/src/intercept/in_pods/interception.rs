@@ -1,0 +1,62 @@
+//! What the programs do in single network namespaces.
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use super::super::Interception;
+use super::super::error::InterceptError;
+use super::{InPods, Numbers, PodOf};
+
+impl Interception {
+    /// Diverts the connections of the pod in this network namespace to `listener`, which is a socket of it. Returns the
+    /// namespace's cookie. IPv6 follows with [`Self::tell_pod`].
+    ///
+    /// # Errors
+    ///
+    /// weir's sockets are on the node, the tables are full, or the kernel refused. Nothing is diverted then.
+    pub fn join(&mut self, netns: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> Result<u64, InterceptError> {
+        let on_node = || InterceptError::Options("weir's sockets are on the node".to_owned());
+        self.in_pods.as_mut().ok_or_else(on_node)?.join(netns, listener)
+    }
+
+    /// Sets the addresses (IPv4, IPv6) that applications in a joined network namespace are told as their own, and whether
+    /// their connections to IPv6 addresses are diverted too.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn tell_pod(
+        &mut self,
+        cookie: u64,
+        own: [Option<IpAddr>; 2],
+        v6: bool,
+    ) -> Result<(), InterceptError> {
+        let Some(in_pods) = &mut self.in_pods else { return Ok(()) };
+        in_pods.tell(cookie, own, v6).map_err(InterceptError::kernel("bpf (map OWN)"))
+    }
+
+    /// Undoes [`Self::join`]. What was not joined is no error.
+    pub fn leave(&mut self, cookie: u64) {
+        if let Some(in_pods) = &mut self.in_pods {
+            in_pods.leave(cookie);
+        }
+    }
+
+    /// Whose connections come from a joined network namespace.
+    pub fn pod_of(&self, cookie: u64) -> PodOf {
+        self.in_pods.as_ref().map_or(PodOf::Unknown, |it| it.pod_of(cookie))
+    }
+
+    /// Forgets [`Self::pod_of`] for a pod whose cgroup is gone.
+    pub fn forget_pod_of(&mut self, cookie: u64) {
+        if let Some(in_pods) = &mut self.in_pods {
+            in_pods.forget_pod(cookie);
+        }
+    }
+
+    /// The handle by which data workers look up what a connection in a pod had dialled; `None` with weir's sockets on the
+    /// node.
+    pub fn numbers(&self) -> Option<Numbers> {
+        self.in_pods.as_ref().map(InPods::numbers)
+    }
+}

@@ -1,0 +1,249 @@
+//! weir's sockets in the pods' network namespaces: which of them weir listens in, and what is diverted there.
+//!
+//! A network namespace is identified by its cookie, which the kernel gives it and no address can claim. An entry in
+//! `LISTENERS` diverts: it is the last thing that is made, and the first that goes.
+
+mod interception;
+mod lookup;
+mod netns;
+mod numbers;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use proxy_ebpf::pods::{ListenerUse, Own, PodSettings};
+use proxy_ebpf::{Address, LAYOUT};
+
+use self::lookup::Lookup;
+pub use self::netns::{
+    NetnsId, add_route, listen as listen_in_pod, of_socket as netns_of, open as open_netns, own_addresses,
+    remove_route,
+};
+pub use self::numbers::Numbers;
+use self::numbers::{Maps, Table};
+use super::error::InterceptError;
+use super::object::Object;
+use super::scope::Destination;
+use super::{sys, wire};
+
+/// How many network namespaces weir can listen in.
+pub const MOST_PODS: usize = 4_096;
+
+/// In `POD_OF`: several pods connect from the network namespace.
+const SEVERAL: u64 = u64::MAX;
+
+/// With weir's sockets in the pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodSockets {
+    /// The port of diverted connections in a pod.
+    pub port: u16,
+    /// The /64 that stands for destinations in IPv6.
+    pub prefix6: Ipv6Addr,
+}
+
+/// Whose connections come from a network namespace, as the kernel says of the processes that made them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodOf {
+    /// Nobody has made a connection that would be diverted.
+    Unknown,
+    /// The pod with this cgroup.
+    One(u64),
+    /// Processes of several pods: none of them is diverted.
+    Several,
+}
+
+/// The network namespaces in which weir listens, and the programs' maps of them.
+#[derive(Debug)]
+pub(super) struct InPods {
+    listeners: OwnedFd,
+    own: OwnedFd,
+    pod_of: OwnedFd,
+    lookup: Lookup,
+    numbers: Table,
+    joined: BTreeMap<u64, Joined>,
+    is_armed: bool,
+}
+
+#[derive(Debug)]
+struct Joined {
+    /// Until the pod's end, so that the kernel keeps the entries until weir itself is gone.
+    listener: OwnedFd,
+    /// Only held: closing it detaches the program.
+    _link: OwnedFd,
+    /// Whether IPv6 is diverted.
+    v6: bool,
+}
+
+impl InPods {
+    /// Takes the maps of a loaded object, and gives it the settings.
+    pub(super) fn new(
+        object: &Object,
+        options: PodSockets,
+        destinations: u32,
+    ) -> Result<Self, InterceptError> {
+        let map = |name| object.descriptor(name);
+        let maps = ["LISTENERS", "OWN", "POD_SETTINGS"].into_iter().map(|name| Ok((name, map(name)?)));
+        let maps = maps.collect::<Result<_, InterceptError>>()?;
+        let lookup = Lookup::new(&object.bytes()?, maps).map_err(|cause| object.foreign(cause))?;
+        let prefix6 = Address::from_octets(options.prefix6.octets());
+        let settings = PodSettings { prefix6, port: options.port, unused: 0, layout: LAYOUT };
+        sys::set(map("POD_SETTINGS")?.as_fd(), &0_u32, &settings)
+            .map_err(InterceptError::kernel("bpf (map POD_SETTINGS)"))?;
+        let numbers = Maps { numbers: map("NUMBERS")?, dialled: map("DIALLED_BY_NUMBER")? };
+        Ok(Self {
+            listeners: map("LISTENERS")?,
+            own: map("OWN")?,
+            pod_of: map("POD_OF")?,
+            lookup,
+            numbers: Table::new(numbers, prefix6, destinations),
+            joined: BTreeMap::new(),
+            is_armed: true,
+        })
+    }
+
+    /// Listens in a network namespace with `listener`, a socket of it: connections of its pod to IPv4 addresses are
+    /// diverted from now on. Returns the namespace's cookie.
+    pub(super) fn join(
+        &mut self,
+        netns: BorrowedFd<'_>,
+        listener: BorrowedFd<'_>,
+    ) -> Result<u64, InterceptError> {
+        sys::is_listening(listener).map_err(InterceptError::Listener)?;
+        let cookie = sys::netns_cookie_of(listener).map_err(InterceptError::kernel("SO_NETNS_COOKIE"))?;
+        if self.joined.contains_key(&cookie) || self.joined.len() >= MOST_PODS {
+            return Err(InterceptError::Options(format!(
+                "weir listens in this network namespace already, or in {MOST_PODS}"
+            )));
+        }
+        let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
+        let link = self.lookup.link(cookie, netns)?;
+        self.joined.insert(cookie, Joined { listener, _link: link, v6: false });
+        let done = self
+            .tell_own(cookie, [None; 2])
+            .and_then(|()| self.set(cookie, ListenerUse::Steer))
+            .and_then(|()| self.arm_one(cookie));
+        match done {
+            Ok(()) => Ok(cookie),
+            Err(cause) => {
+                self.leave(cookie);
+                Err(InterceptError::kernel("bpf (map LISTENERS)")(cause))
+            }
+        }
+    }
+
+    /// Sets the addresses that applications are told, and whether IPv6 is diverted.
+    pub(super) fn tell(&mut self, cookie: u64, own: [Option<IpAddr>; 2], v6: bool) -> io::Result<()> {
+        self.tell_own(cookie, own)?;
+        let Some(joined) = self.joined.get_mut(&cookie) else { return Ok(()) };
+        let before = std::mem::replace(&mut joined.v6, v6);
+        match (before, v6) {
+            (true, false) => self.clear(cookie, ListenerUse::Connect6),
+            (false, true) => self.arm_one(cookie),
+            _ => Ok(()),
+        }
+    }
+
+    fn tell_own(&self, cookie: u64, [v4, v6]: [Option<IpAddr>; 2]) -> io::Result<()> {
+        let none = Address { words: [0; 4] };
+        let own = Own { v4: v4.map_or(none, wire::address), v6: v6.map_or(none, wire::address) };
+        sys::set(self.own.as_fd(), &cookie, &own)
+    }
+
+    /// Diverts nothing more from the network namespace, and forgets it. What fails does so because it is gone already.
+    pub(super) fn leave(&mut self, cookie: u64) {
+        for which in [ListenerUse::Connect4, ListenerUse::Connect6, ListenerUse::Steer] {
+            let _ = self.clear(cookie, which);
+        }
+        let _ = sys::remove(self.own.as_fd(), &cookie);
+        let _ = sys::remove(self.pod_of.as_fd(), &cookie);
+        self.joined.remove(&cookie);
+    }
+
+    /// Whose connections come from the network namespace.
+    pub(super) fn pod_of(&self, cookie: u64) -> PodOf {
+        match sys::number(self.pod_of.as_fd(), &cookie) {
+            None => PodOf::Unknown,
+            Some(SEVERAL) => PodOf::Several,
+            Some(pod) => PodOf::One(pod),
+        }
+    }
+
+    /// Forgets whose connections come from the network namespace, because that pod's cgroup is gone.
+    pub(super) fn forget_pod(&self, cookie: u64) {
+        let _ = sys::remove(self.pod_of.as_fd(), &cookie);
+    }
+
+    /// Diverts in every network namespace (again).
+    pub(super) fn arm(&mut self) -> io::Result<()> {
+        self.is_armed = true;
+        let cookies: Vec<u64> = self.joined.keys().copied().collect();
+        cookies.into_iter().try_for_each(|cookie| self.arm_one(cookie))
+    }
+
+    /// Diverts nothing more. What was diverted already still arrives.
+    pub(super) fn disarm(&mut self) {
+        self.is_armed = false;
+        for &cookie in self.joined.keys() {
+            let _ = self.clear(cookie, ListenerUse::Connect4);
+            let _ = self.clear(cookie, ListenerUse::Connect6);
+        }
+    }
+
+    pub(super) fn is_armed(&self) -> bool {
+        self.is_armed
+    }
+
+    fn arm_one(&self, cookie: u64) -> io::Result<()> {
+        let Some(joined) = self.joined.get(&cookie).filter(|_| self.is_armed) else { return Ok(()) };
+        self.set(cookie, ListenerUse::Connect4)?;
+        if joined.v6 { self.set(cookie, ListenerUse::Connect6) } else { Ok(()) }
+    }
+
+    fn set(&self, cookie: u64, which: ListenerUse) -> io::Result<()> {
+        let Some(joined) = self.joined.get(&cookie) else { return Ok(()) };
+        sys::set_socket(self.listeners.as_fd(), &[cookie, which as u64], joined.listener.as_fd())
+    }
+
+    fn clear(&self, cookie: u64, which: ListenerUse) -> io::Result<()> {
+        sys::remove(self.listeners.as_fd(), &[cookie, which as u64])
+    }
+
+    /// What the numbers stand for.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.numbers.shared()
+    }
+
+    /// Gives these destinations numbers. Returns how many have none: the table is full, or it is no single address and
+    /// port.
+    pub(super) fn ask<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = &'a Destination>,
+    ) -> Result<usize, InterceptError> {
+        let mut without = 0;
+        let single: HashSet<SocketAddr> = wanted
+            .filter_map(|it| {
+                it.single().or_else(|| {
+                    without += 1;
+                    None
+                })
+            })
+            .collect();
+        self.numbers.ask(&single, Instant::now()).map_err(InterceptError::kernel("bpf (map NUMBERS)"))?;
+        Ok(without + self.numbers.left_out())
+    }
+
+    /// As [`Self::ask`], with what differs.
+    pub(super) fn amend(
+        &mut self,
+        gone: &[Destination],
+        come: &[Destination],
+    ) -> Result<usize, InterceptError> {
+        let single = |all: &[Destination]| all.iter().filter_map(Destination::single).collect::<Vec<_>>();
+        let done = self.numbers.amend(&single(gone), &single(come), Instant::now());
+        done.map_err(InterceptError::kernel("bpf (map NUMBERS)"))?;
+        Ok(self.numbers.left_out())
+    }
+}

@@ -1,0 +1,352 @@
+//! weir's sockets in the pod's own network namespace.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use proxy_ebpf::{Count, Pod, Policy};
+use weir::intercept::{
+    Destination, Enrol, Fail, InterceptOptions, Interception, Numbers, PodOf, PodSockets, add_route,
+    listen_in_pod, netns_of, own_addresses, remove_route,
+};
+
+use crate::weir::{Beating, Direct, dial, eventually, ip, options, read, service};
+use crate::world::{Cgroup, POD, SERVICE, World, configure, on_a_node};
+
+const PORT: u16 = 4136;
+const PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd6a, 0x9c1e, 0x57b4, 0x4136, 0, 0, 0, 0);
+
+fn in_pods(world: &World) -> InterceptOptions {
+    let pods = Some(PodSockets { port: PORT, prefix6: PREFIX });
+    InterceptOptions { addresses: Vec::new(), pods, ..options(world) }
+}
+
+/// The services' addresses at these ports.
+fn at(ports: &[u16]) -> BTreeSet<Destination> {
+    let of = |port: u16| SERVICE.map(|address| Destination { net: ip(address).into(), ports: port..=port });
+    ports.iter().flat_map(|port| of(*port)).collect()
+}
+
+/// An interception that diverts the services in the pod, and weir there.
+struct Joined {
+    interception: Beating,
+    cookie: u64,
+    weir: Option<Answering>,
+}
+
+impl Joined {
+    fn new(world: &World, options: &InterceptOptions) -> Self {
+        let mut interception = Beating::of(Interception::attach_in_pods(options).expect("attach"));
+        interception.divert(&at(&[80, 81, 82, 443])).expect("divert");
+        let (listener, own) = world.in_pod(|| {
+            let listener = listen_in_pod(PORT).expect("listen");
+            add_route(PREFIX).expect("the route");
+            (listener, own_addresses().expect("addresses"))
+        });
+        let weir = Answering::start(&listener, interception.numbers().expect("numbers"));
+        let cookie = interception.join(world.pod_netns().as_fd(), listener.as_fd()).expect("join");
+        interception.tell_pod(cookie, own, true).expect("tell");
+        Self { interception, cookie, weir: Some(weir) }
+    }
+
+    fn count(&self, what: Count) -> u64 {
+        self.interception.counters().get(what)
+    }
+}
+
+/// Accepts in the pod, and answers with what was dialled.
+struct Answering {
+    listener: TcpListener,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Answering {
+    fn start(listener: &TcpListener, numbers: Numbers) -> Self {
+        listener.set_nonblocking(false).expect("blocking");
+        let (listener, stop) = (listener.try_clone().expect("dup"), Arc::new(AtomicBool::new(false)));
+        let (accepting, stopped) = (listener.try_clone().expect("dup"), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = accepting.accept() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let dialled = numbers.dialled(stream.local_addr().expect("getsockname"));
+                let line = match dialled {
+                    Some((dialled, true)) => format!("weir opaque {dialled}"),
+                    Some((dialled, false)) => format!("weir {dialled}"),
+                    None => "unknown".to_owned(),
+                };
+                let _ = stream.write_all(line.as_bytes());
+            }
+        });
+        Self { listener, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // SAFETY: an open socket. It ends the accept.
+        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR) };
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The address that the application is told as its own.
+fn own(to: SocketAddr) -> String {
+    let stream = TcpStream::connect(to).expect("connect");
+    stream.local_addr().expect("getsockname").ip().to_string()
+}
+
+#[test]
+fn in_the_pod_weir_and_the_application_see_what_was_dialled_and_the_pods_own_address() {
+    on_a_node(|world| {
+        let joined = Joined::new(world, &in_pods(world));
+        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
+        assert_eq!(world.run(|| dial(service(1, 443))), "weir [fd96::10]:443, peer [fd96::10]:443");
+        let mapped: SocketAddr = "[::ffff:10.96.0.10]:81".parse().unwrap();
+        assert_eq!(world.run(move || dial(mapped)), "weir 10.96.0.10:81, peer [::ffff:10.96.0.10]:81");
+        assert_eq!(world.run(|| own(service(0, 80))), POD[0]);
+        assert_eq!(world.run(|| own(service(1, 80))), POD[1]);
+        assert_eq!(world.run(move || own(mapped)), format!("::ffff:{}", POD[0]));
+        assert_eq!(
+            [Count::Diverted, Count::PeerNamed, Count::SocketNamed].map(|it| joined.count(it)),
+            [6, 3, 3]
+        );
+        assert!(joined.interception.status().is_armed());
+        let own = world.pods.id();
+        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::One(own), "all below are one here");
+    });
+}
+
+#[test]
+fn a_port_without_a_number_and_a_pod_without_a_listener_go_direct() {
+    on_a_node(|world| {
+        let mut joined = Joined::new(world, &in_pods(world));
+        let _direct = Direct::start(world);
+        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
+        joined.interception.disarm();
+        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        joined.interception.arm().unwrap();
+        assert_eq!(world.run(|| dial(service(1, 80))), "weir [fd96::10]:80, peer [fd96::10]:80");
+        joined.interception.leave(joined.cookie);
+        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        assert_eq!(world.run(|| dial(service(1, 80))), "direct, peer [fd96::10]:80");
+        assert_eq!(joined.count(Count::NoListener), 3);
+    });
+}
+
+#[test]
+fn a_listener_that_is_closed_or_shut_down_diverts_nobody() {
+    on_a_node(|world| {
+        let mut joined = Joined::new(world, &in_pods(world));
+        let _direct = Direct::start(world);
+        // Shut down, and still open.
+        joined.weir.take();
+        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+    });
+}
+
+#[test]
+fn what_was_diverted_before_weir_stops_diverting_still_arrives() {
+    on_a_node(|world| {
+        let mut joined = Joined::new(world, &in_pods(world));
+        // As a connect() whose program has run and whose SYN has not arrived: at the address of the number itself.
+        let shown = world.run(|| {
+            let stream = TcpStream::connect(service(0, 80)).unwrap();
+            let raw = socket2::SockRef::from(&stream).peer_addr().unwrap().as_socket().unwrap();
+            raw.to_string()
+        });
+        assert_eq!(shown, "10.96.0.10:80");
+        joined.interception.disarm();
+        let number = |n: u8| SocketAddr::from(([127, 64, 0, n], PORT));
+        let said = world.run(move || (1..=8).map(|n| dial(number(n)) + "; ").collect());
+        assert_eq!(said.matches("weir ").count(), 8, "{said}");
+    });
+}
+
+#[test]
+fn in_pods_fail_closed_refuses_what_weir_cannot_take() {
+    on_a_node(|world| {
+        let options = InterceptOptions { fail: Fail::Closed, ..in_pods(world) };
+        let mut joined = Joined::new(world, &options);
+        let _direct = Direct::start(world);
+        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
+        joined.interception.disarm();
+        for family in 0..2 {
+            assert_eq!(world.run(move || dial(service(family, 80))), "ConnectionRefused");
+        }
+        assert_eq!(joined.count(Count::RefusedNoListener), 2);
+        joined.interception.arm().unwrap();
+        joined.interception.stop_heart();
+        eventually("ConnectionRefused", || world.run(|| dial(service(1, 80))));
+        assert!(joined.count(Count::RefusedStaleHeart) > 0);
+    });
+}
+
+#[test]
+fn two_pods_in_one_network_namespace_are_both_left_alone() {
+    on_a_node(|world| {
+        let options = InterceptOptions { enrol: Enrol::Pods, ..in_pods(world) };
+        let mut joined = Joined::new(world, &options);
+        let _direct = Direct::start(world);
+        let other = Cgroup::new(&world.pods.path);
+        let pods = [world.pod_cgroup.id(), other.id()].map(|id| (id, Pod::all(Policy::Divert)));
+        joined.interception.enrol_pods(&pods.into()).unwrap();
+        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::Unknown);
+        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
+        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::One(world.pod_cgroup.id()));
+        // The other's is never diverted; from then on the first's is not, either.
+        assert_eq!(world.run_in(&other, || dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::Several);
+        assert_eq!(joined.count(Count::SharedNetns), 2);
+    });
+}
+
+#[test]
+fn a_bound_socket_is_diverted_from_the_pods_own_address_only() {
+    on_a_node(|world| {
+        let joined = Joined::new(world, &in_pods(world));
+        let _direct = Direct::start(world);
+        let from = |source: &'static str, family: usize| {
+            world.run(move || {
+                let to = service(family, 80);
+                let socket =
+                    socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)
+                        .unwrap();
+                socket.bind(&SocketAddr::new(ip(source), 0).into()).unwrap();
+                socket.connect(&to.into()).map_or_else(
+                    |e| e.to_string(),
+                    |()| {
+                        let own = socket.local_addr().unwrap().as_socket().unwrap().ip();
+                        format!("{} as {own}", read(socket.into()))
+                    },
+                )
+            })
+        };
+        assert_eq!(from(POD[0], 0), "weir 10.96.0.10:80, peer 10.96.0.10:80 as 10.77.0.2");
+        assert_eq!(from(POD[1], 1), "weir [fd96::10]:80, peer [fd96::10]:80 as fd77::2");
+        assert_eq!(from("0.0.0.0", 0), "weir 10.96.0.10:80, peer 10.96.0.10:80 as 10.77.0.2");
+        // Another address of the namespace is not known as the pod's.
+        world.in_pod(|| configure("address add 10.77.0.99/32 dev lo"));
+        assert_eq!(from("10.77.0.99", 0), "direct, peer 10.96.0.10:80 as 10.77.0.99");
+        assert_eq!(joined.count(Count::BoundSource), 1);
+        let bound = world.run(|| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.bind_device(Some(b"eth0")).unwrap();
+            socket.connect_timeout(&service(0, 80).into(), Duration::from_millis(1)).is_ok().to_string()
+        });
+        assert_eq!((bound.as_str(), joined.count(Count::BoundDevice)), ("false", 1));
+    });
+}
+
+#[test]
+fn nobody_reaches_a_pods_listener_from_outside() {
+    on_a_node(|world| {
+        let joined = Joined::new(world, &in_pods(world));
+        let shown = SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(PREFIX.to_bits() | 1)), PORT);
+        assert!(world.run(move || dial(shown)).starts_with("weir "), "from inside it leads to weir");
+        // The node routes the prefix to the pod: the packets arrive, and weir does not answer.
+        configure(&format!("route add {PREFIX}/64 via {}", POD[1]));
+        assert_eq!(dial(shown), "ConnectionRefused");
+        configure(&format!("route add 127.64.0.0/10 via {}", POD[0]));
+        // Such packets are no connection's: the kernel drops them, or answers that nobody listens.
+        let shown = SocketAddr::from(([127, 64, 0, 1], PORT));
+        let refused = TcpStream::connect_timeout(&shown, Duration::from_millis(300));
+        assert!(refused.is_err() && joined.weir.is_some());
+    });
+}
+
+#[test]
+fn a_socket_used_again_and_a_multipath_one_tell_of_their_last_connection() {
+    on_a_node(|world| {
+        let _joined = Joined::new(world, &in_pods(world));
+        let said = world.run(|| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.connect(&service(0, 81).into()).unwrap();
+            crate::basics::dissolve(&socket);
+            socket.connect(&service(0, 82).into()).unwrap();
+            read(socket.into())
+        });
+        assert_eq!(said, "weir 10.96.0.10:82, peer 10.96.0.10:82");
+        let multipath = world.run(|| {
+            let protocol = socket2::Protocol::from(262); // IPPROTO_MPTCP
+            match socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, Some(protocol)) {
+                Err(error) => format!("none: {error}"),
+                Ok(socket) => {
+                    socket.connect(&service(0, 80).into()).unwrap();
+                    read(socket.into())
+                }
+            }
+        });
+        let expected = "weir 10.96.0.10:80, peer 10.96.0.10:80";
+        assert!(multipath.starts_with("none") || multipath == expected, "{multipath}");
+    });
+}
+
+#[test]
+fn a_destination_keeps_its_number_while_connections_to_it_may_be_open() {
+    on_a_node(|world| {
+        let mut joined = Joined::new(world, &in_pods(world));
+        let numbers = joined.interception.numbers().unwrap();
+        let shown = |n: u8| numbers.dialled(SocketAddr::from(([127, 64, 0, n], PORT))).map(|it| it.0);
+        let before: Vec<_> = (1..=8).map(shown).collect();
+        assert!(before.iter().all(Option::is_some), "{before:?}");
+        let gone: Vec<_> = at(&[80]).into_iter().collect();
+        joined.interception.amend(&gone, &[]).unwrap();
+        assert_eq!((1..=8).map(shown).collect::<Vec<_>>(), before, "what it stood for is still told");
+        let new: Vec<_> = at(&[90]).into_iter().collect();
+        joined.interception.amend(&[], &new).unwrap();
+        assert_eq!((1..=8).map(shown).collect::<Vec<_>>(), before, "a new one gets another number");
+        joined.interception.amend(&[], &gone).unwrap();
+        assert_eq!((1..=8).map(shown).collect::<Vec<_>>(), before);
+        assert_eq!(shown(11), None, "the one that came back has its own again");
+        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
+    });
+}
+
+#[test]
+fn a_full_table_of_destinations_leaves_the_rest_direct() {
+    on_a_node(|world| {
+        let options = InterceptOptions { destinations: 8, ..in_pods(world) };
+        let mut joined = Joined::new(world, &options);
+        let _direct = Direct::start(world);
+        let more: Vec<_> = at(&[90]).into_iter().collect();
+        let applied = joined.interception.amend(&[], &more).unwrap();
+        assert_eq!(applied.left_out, 2, "{applied:?}");
+        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
+        assert_eq!(joined.count(Count::NoNumber), 0);
+        let direct = world.run(|| {
+            TcpStream::connect(service(0, 90))
+                .map_or_else(|e| format!("{:?}", e.kind()), |_| "connected".into())
+        });
+        assert_eq!(direct, "ConnectionRefused", "nobody listens there, and weir was not asked");
+        assert_eq!(joined.count(Count::NoNumber), 1);
+    });
+}
+
+#[test]
+fn a_listener_leads_to_its_network_namespace_and_the_route_can_be_taken_back() {
+    on_a_node(|world| {
+        let same = world.in_pod(|| {
+            let listener = listen_in_pod(PORT).unwrap();
+            assert_eq!(listen_in_pod(PORT).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+            add_route(PREFIX).unwrap();
+            add_route(PREFIX).expect("twice is no error");
+            let ours = TcpListener::bind((Ipv6Addr::from_bits(PREFIX.to_bits() | 5), 0));
+            remove_route(PREFIX).unwrap();
+            assert!(remove_route(PREFIX).is_err());
+            drop(ours);
+            netns_of(listener.as_fd()).unwrap()
+        });
+        let inode = |fd: &std::os::fd::OwnedFd| nix::sys::stat::fstat(fd).unwrap().st_ino;
+        assert_eq!(inode(&same), inode(world.pod_netns()));
+    });
+}
