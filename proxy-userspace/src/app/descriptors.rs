@@ -6,13 +6,20 @@
 use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::config::Settings;
+use crate::config::{Settings, Sockets};
 
 /// Maximum number of connections to the admin and to the probes' listener, each.
 pub(super) const CONTROL_CONNECTIONS: usize = 64;
 
 /// Descriptors of the control plane besides its listeners: watches, DNS, the API server, the eBPF programs.
 const CONTROL: usize = 64;
+
+/// Pods that descriptors are kept for where weir listens in each: kubelet's default is at most 110 on a node.
+const PODS: usize = 256;
+
+/// Descriptors of each, besides the workers' duplicates of its listener and the listener itself: two more duplicates, and
+/// the program that is attached there.
+const PER_POD: usize = 3;
 
 /// Descriptors of a worker's runtime.
 const RUNTIME: usize = 4;
@@ -45,8 +52,14 @@ fn room(settings: &Settings, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
     let routers = settings.all_routers().count();
     let by_kind = routers + usize::from(transparent.is_some());
-    let sockets = routers + transparent.map_or(0, |it| usize::from(it.ports));
-    let control = CONTROL + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
+    let (diverted, per_pod) = match transparent {
+        None => (0, 0),
+        Some(it) if it.sockets == Sockets::Node => (usize::from(it.ports), 0),
+        Some(_) => (PODS, PODS * PER_POD),
+    };
+    let sockets = routers + diverted;
+    let control =
+        CONTROL + per_pod + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // Workers accept on duplicates of the sockets.
     let rest = control + sockets + settings.workers * (sockets + RUNTIME);
     Some(most.checked_sub(rest)? / (2 * by_kind))

@@ -2,10 +2,10 @@
 
 use std::os::fd::AsFd;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 
-use super::destinations;
 use super::listeners::BoundListeners;
+use super::{destinations, netns};
 use crate::config::{self, Fail, Settings, Transparent};
 use crate::control::{Diverted, State};
 use crate::domain::catalog::{Catalog, Changes};
@@ -21,11 +21,18 @@ pub(super) const MARK: u32 = 0x1000;
 /// # Errors
 ///
 /// One sentence that says what is missing. weir still serves explicit clients then.
-pub(super) fn attach(settings: &Settings, listeners: &BoundListeners) -> Result<Interception, anyhow::Error> {
+pub(super) fn attach(
+    settings: &Settings,
+    listeners: &BoundListeners,
+    in_pods: Option<&anyhow::Result<netns::Prepared>>,
+) -> Result<Interception, anyhow::Error> {
     let Some(transparent) = &settings.transparent else {
         return Err(anyhow!("not configured"));
     };
-    let attached = options(transparent, settings, listeners).and_then(|options| {
+    let attached = options(transparent, settings, listeners, in_pods).and_then(|options| {
+        if options.pods.is_some() {
+            return Ok(Interception::attach_in_pods(&options)?);
+        }
         let first = listeners.transparent.first().context("no transparent listener")?;
         for socket in &listeners.transparent {
             intercept::save_syns(socket.tcp.as_fd()).context("TCP_SAVE_SYN")?;
@@ -57,12 +64,24 @@ fn options(
     transparent: &Transparent,
     settings: &Settings,
     listeners: &BoundListeners,
+    in_pods: Option<&anyhow::Result<netns::Prepared>>,
 ) -> anyhow::Result<InterceptOptions> {
-    let first = listeners.transparent.first().context("no transparent listener")?;
-    let at = first.tcp.local_addr()?;
+    let pods = match in_pods {
+        None => None,
+        Some(Ok(prepared)) => Some(prepared.sockets()),
+        Some(Err(why)) => bail!("{why:#}"),
+    };
+    let at = match pods {
+        None => listeners.transparent.first().context("no transparent listener")?.tcp.local_addr()?,
+        Some(_) => transparent.listen,
+    };
+    let addresses = match pods {
+        None => intercept::reachable_addresses(at.ip(), &transparent.addresses)?,
+        Some(_) => Vec::new(),
+    };
     let cgroup = transparent.cgroup.clone().map_or_else(intercept::find_cgroup, Ok)?;
     Ok(InterceptOptions {
-        addresses: intercept::reachable_addresses(at.ip(), &transparent.addresses)?,
+        addresses,
         first_port: at.port(),
         ports: transparent.ports,
         cgroup,
@@ -78,7 +97,7 @@ fn options(
         },
         tuples: settings.limits.tuples,
         destinations: settings.limits.destinations,
-        pods: None,
+        pods,
     })
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::descriptors::CONTROL_CONNECTIONS;
 use super::routers::Routers;
 use crate::admin::Server;
-use crate::config::Settings;
+use crate::config::{Settings, Sockets};
 use crate::control::State;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{Listener, ListenerKind};
@@ -119,8 +119,11 @@ impl BoundListeners {
         Ok(Self {
             routers: Routers::bind(settings)?,
             transparent: match &settings.transparent {
-                Some(it) => many(&by_kind.transparent, bind_range(it.listen, it.ports)?),
-                None => Vec::new(),
+                Some(it) if it.sockets == Sockets::Node => {
+                    many(&by_kind.transparent, bind_range(it.listen, it.ports)?)
+                }
+                // In the pods, they come and go with those.
+                Some(_) | None => Vec::new(),
             },
             admin: Control::bind(settings.admin.listen)?,
             probes: settings.probes.as_ref().map(|it| Control::bind(it.listen)).transpose()?,
@@ -145,6 +148,11 @@ impl BoundListeners {
     pub(super) fn drain(&mut self) -> Explicit {
         refuse(&std::mem::take(&mut self.transparent));
         Explicit(self.routers.take())
+    }
+
+    /// The listener of diverted connections.
+    pub(super) fn transparent_kind(&self) -> Arc<Listener> {
+        self.by_kind.transparent.clone()
     }
 
     /// Opens and closes listeners to match `settings`, with their allowed clients. Data plane listeners accept at most

@@ -12,6 +12,7 @@ mod enrol;
 mod heartbeat;
 mod intercept;
 mod listeners;
+mod netns;
 mod owners;
 mod reconciler;
 mod reload;
@@ -120,7 +121,8 @@ async fn live(
     let mut signals = signals::Signals::new()?;
     let listeners = listeners::BoundListeners::bind(&settings)?;
     listeners.follow(&settings, descriptors::connections(&settings)?);
-    let interception = intercept::attach(&settings, &listeners);
+    let in_pods = netns::prepare(&settings);
+    let interception = intercept::attach(&settings, &listeners, in_pods.as_ref());
     let config = reconciler::config(&settings, reconciler::node(listeners.bound(), listeners.routers.ids()));
     let shared = share(&settings, &config, &services, &listeners, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
@@ -136,6 +138,7 @@ async fn live(
     // Before anything is diverted: the tasks set the destinations.
     let _beating = heartbeat::start(&control)?;
     tasks::start(&control, &server, &services, &config);
+    let pods = netns::start(&control, in_pods, listeners.transparent_kind());
     server.secure_probes(&control.settings())?;
     listeners.serve(&server)?;
     allocator::give_back();
@@ -150,6 +153,9 @@ async fn live(
     tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
     let explicit = stop(&control, &drain, &listeners, &alive, grace).await;
     join(workers);
+    if let Some(pods) = pods {
+        pods.lock().await.leave_all().await;
+    }
     Ok(explicit)
 }
 
@@ -228,6 +234,7 @@ fn share(
         Connecting::new(connector(settings, interception.is_some())),
         Sockets::new(listeners.data()),
         interception.map(crate::intercept::Interception::original_dsts),
+        interception.and_then(crate::intercept::Interception::numbers),
         drain,
     )
 }

@@ -96,8 +96,11 @@ pub(super) fn pass_on(control: &Arc<State>, folder: &Arc<Folder>) {
 }
 
 /// Runs the future from `make`, again and again.
-fn supervise<F>(control: Arc<State>, name: &'static str, mut make: impl FnMut() -> F + Send + 'static)
-where
+pub(super) fn supervise<F>(
+    control: Arc<State>,
+    name: &'static str,
+    mut make: impl FnMut() -> F + Send + 'static,
+) where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     tokio::spawn(async move {

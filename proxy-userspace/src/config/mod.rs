@@ -45,4 +45,4 @@ pub use names::{Dns, Names};
 pub use outgoing::Outgoing;
 pub use problem::{ConfigError, Mistake, Problem, quoted};
 pub use settings::Settings;
-pub use transparent::{Enrol, Fail, Transparent};
+pub use transparent::{Enrol, Fail, Sockets, Transparent};

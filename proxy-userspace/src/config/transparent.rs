@@ -13,6 +13,15 @@ use super::{Allow, values};
 /// Interception: which connections are diverted, and to which ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transparent {
+    /// `sockets`: where weir listens for diverted connections, and where its connections to endpoints come from. Default
+    /// [`Sockets::Node`].
+    pub sockets: Sockets,
+    /// `netns`: the folder in which the container runtime mounts the pods' network namespaces, for [`Sockets::Pod`].
+    /// Default `/run/netns`.
+    pub netns: PathBuf,
+    /// `podPrefix6`: a /64 whose addresses stand for destinations in pods, for [`Sockets::Pod`]. It leads nowhere outside a
+    /// pod. Default `fd6a:9c1e:57b4:4136::/64`.
+    pub pod_prefix6: Ipv6Addr,
     /// `listen`: the first of [`ports`](Self::ports) consecutive ports. Default `[::]:4142`.
     pub listen: SocketAddr,
     /// `ports`: how many ports, 1 to 64. A single port would limit each pod to one range of ephemeral ports for its
@@ -49,6 +58,16 @@ pub struct Transparent {
     pub via: bool,
 }
 
+/// Where weir's sockets for diverted connections are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sockets {
+    /// `node`: in the node's network namespace. Endpoints see the node's address.
+    #[default]
+    Node,
+    /// `pod`: in each pod's own network namespace. Endpoints and network policies see the pod.
+    Pod,
+}
+
 /// Whose connections are diverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enrol {
@@ -80,6 +99,9 @@ impl Transparent {
 impl Default for Transparent {
     fn default() -> Self {
         Self {
+            sockets: Sockets::default(),
+            netns: PathBuf::from("/run/netns"),
+            pod_prefix6: Ipv6Addr::new(0xfd6a, 0x9c1e, 0x57b4, 0x4136, 0, 0, 0, 0),
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4142)),
             ports: 8,
             addresses: Vec::new(),
@@ -98,6 +120,10 @@ impl Default for Transparent {
 
 pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
     let mut transparent = Transparent::default();
+    let sockets = values::choice(&[("node", Sockets::Node), ("pod", Sockets::Pod)]);
+    section.set("sockets", &mut transparent.sockets, sockets);
+    section.set("netns", &mut transparent.netns, netns);
+    section.set("podPrefix6", &mut transparent.pod_prefix6, prefix6);
     section.set("listen", &mut transparent.listen, values::listen);
     section.set("ports", &mut transparent.ports, values::count(1..=64));
     if let Some(addresses) = section.list("addresses", values::ip) {
@@ -120,6 +146,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
     );
     section.set("via", &mut transparent.via, values::boolean);
     check_ports(&transparent, &mut section);
+    check_pods(&transparent, &mut section);
     section.finish();
     transparent
 }
@@ -131,6 +158,41 @@ fn cgroup(node: &Node) -> Result<PathBuf, Mistake> {
     }
     Err(Mistake::new(format!("{} is not an absolute path", quoted(text)))
         .hint("give the folder on the cgroup2 file system, as in /sys/fs/cgroup/kubepods.slice"))
+}
+
+fn netns(node: &Node) -> Result<PathBuf, Mistake> {
+    let text = values::path(node, "the folder of the pods' network namespaces, as in /run/netns")?;
+    if text.starts_with('/') {
+        return Ok(PathBuf::from(text));
+    }
+    Err(Mistake::new(format!("{} is not an absolute path", quoted(text)))
+        .hint("give the folder in which the container runtime mounts network namespaces, as in /run/netns"))
+}
+
+fn prefix6(node: &Node) -> Result<Ipv6Addr, Mistake> {
+    match values::cidr(node)? {
+        IpNet::V6(net) if net.prefix_len() == 64 && net.addr().is_unique_local() => Ok(net.network()),
+        net => Err(Mistake::new(format!("{net} is no /64 of unique local addresses"))
+            .hint("give one that nothing else uses, as in fd6a:9c1e:57b4:4136::/64 (RFC 4193)")),
+    }
+}
+
+/// What does not go together with weir's sockets in the pods.
+fn check_pods(transparent: &Transparent, section: &mut Section<'_, '_>) {
+    if transparent.sockets == Sockets::Node {
+        return;
+    }
+    if transparent.host {
+        let mistake =
+            Mistake::new("clients in the node's own network namespace are not diverted with `sockets: pod`")
+                .hint("leave `host` out, or set `sockets: node`");
+        section.mistake("host", mistake);
+    }
+    if transparent.divert.is_some() {
+        let mistake = Mistake::new("only the addresses of known services are diverted with `sockets: pod`")
+            .hint("leave `divert` out, or set `sockets: node`");
+        section.mistake("divert", mistake);
+    }
 }
 
 fn check_ports(transparent: &Transparent, section: &mut Section<'_, '_>) {

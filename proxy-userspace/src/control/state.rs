@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::catalogs::Catalogs;
 use super::configuration::Configuration;
 use super::files::FileDiscovery;
+use super::netns::Netns;
 use super::programs::Programs;
 use super::readiness::Readiness;
 use crate::config::{Settings, Transparent};
@@ -29,6 +30,8 @@ pub struct State {
     pub catalogs: Catalogs,
     /// The eBPF programs, or why they are not loaded.
     pub programs: Programs,
+    /// The network namespaces in which weir listens.
+    pub netns: Netns,
     /// Which of this node's pods are diverted; `None` if enrolment is not by pod, or no pod is known yet.
     pub enrolment: ArcSwapOption<Enrolment>,
     /// What weir could not use from `discovery.files`.
@@ -62,6 +65,7 @@ impl State {
             configuration: Configuration::new(settings),
             catalogs: Catalogs::new(catalog),
             programs: Programs::new(interception),
+            netns: Netns::default(),
             enrolment: ArcSwapOption::empty(),
             files: FileDiscovery::default(),
             kubernetes,

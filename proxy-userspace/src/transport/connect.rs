@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
-use super::{Bounds, Patience, set_hop_limit};
+use super::{Bounds, Patience, PodNetns, set_hop_limit};
 
 /// How many keep-alive probes TCP sends to a silent peer before it gives up.
 const PROBES: u32 = 3;
@@ -39,13 +40,36 @@ pub enum ConnectError {
 }
 
 impl Connector {
-    /// Connects to `endpoint` within `limit`, with TCP_NODELAY.
+    /// Connects to `endpoint` within `limit`, with TCP_NODELAY: from the node, or from the pod's network namespace.
     ///
     /// # Errors
     ///
     /// [`ConnectError`]
-    pub async fn connect(self, endpoint: SocketAddr, limit: Duration) -> Result<TcpStream, ConnectError> {
-        let socket = self.socket(endpoint).map_err(ConnectError::Local)?;
+    pub async fn connect(
+        self,
+        endpoint: SocketAddr,
+        limit: Duration,
+        from: Option<Arc<PodNetns>>,
+    ) -> Result<TcpStream, ConnectError> {
+        let Some(pod) = from else { return self.connect_with(None, endpoint, limit).await };
+        // Boxed: it would make every connection's task larger.
+        let connecting = Box::pin(time::timeout(limit, async {
+            let socket = pod.socket(endpoint.is_ipv6()).await.map_err(ConnectError::Local)?;
+            self.connect_with(Some(TcpSocket::from_std_stream(socket.into())), endpoint, limit).await
+        }));
+        tokio::select! {
+            connected = connecting => connected.unwrap_or(Err(ConnectError::Timeout)),
+            () = pod.ended() => Err(ConnectError::Local(io::Error::other("the client's pod has ended"))),
+        }
+    }
+
+    async fn connect_with(
+        self,
+        socket: Option<TcpSocket>,
+        endpoint: SocketAddr,
+        limit: Duration,
+    ) -> Result<TcpStream, ConnectError> {
+        let socket = self.socket(socket, endpoint).map_err(ConnectError::Local)?;
         match time::timeout(limit, socket.connect(endpoint)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(cause)) if is_local(&cause) => Err(ConnectError::Local(cause)),
@@ -54,8 +78,12 @@ impl Connector {
         }
     }
 
-    fn socket(self, endpoint: SocketAddr) -> io::Result<TcpSocket> {
-        let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    fn socket(self, socket: Option<TcpSocket>, endpoint: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = match socket {
+            Some(socket) => socket,
+            None if endpoint.is_ipv4() => TcpSocket::new_v4()?,
+            None => TcpSocket::new_v6()?,
+        };
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
         if let Some(mark) = self.mark {

@@ -49,6 +49,8 @@ pub fn is_root() -> bool {
 pub struct Net {
     node: Pod,
     pods: Vec<Pod>,
+    /// Where the pods' network namespaces are, as a container runtime has them in /run/netns.
+    netns: tempfile::TempDir,
     // Dropped last: the agents must have left their cgroups.
     cgroup: Cgroup,
 }
@@ -82,7 +84,7 @@ impl Net {
         ));
         node.sysctl("net/ipv4/ip_forward", "1");
         node.sysctl("net/ipv6/conf/all/forwarding", "1");
-        Self { node, pods: Vec::new(), cgroup }
+        Self { node, pods: Vec::new(), netns: tempfile::tempdir().unwrap(), cgroup }
     }
 
     /// Adds a pod with an IPv4 and an IPv6 address and routes through the node.
@@ -96,6 +98,7 @@ impl Net {
     pub fn anew(&mut self, pod: &mut Pod) {
         let place = self.pods.iter().position(|it| it.v4() == pod.v4()).expect("a pod of this node");
         let (name, number) = (pod.name().to_owned(), place + 10);
+        std::fs::remove_file(self.netns.path().join(&name)).unwrap();
         self.node.ip(&format!("link del veth{number}\n"));
         cgroup::remove(pod.cgroup());
         let new = self.numbered(&name, number);
@@ -115,8 +118,23 @@ impl Net {
             "link set lo up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\nlink set eth0 up\n\
              route add default via {NODE_V4}\nroute add default via {NODE_V6}\n"
         ));
+        std::os::unix::fs::symlink(pod.namespace(), self.netns.path().join(name)).unwrap();
         self.pods.push(pod.clone());
         pod
+    }
+
+    /// Ends a pod and all that runs in it. Its namespace ends when nobody else holds it.
+    pub fn end(&mut self, pod: Pod) {
+        std::fs::remove_file(self.netns.path().join(pod.name())).unwrap();
+        self.pods.retain(|it| it.v4() != pod.v4());
+        let cgroup = pod.cgroup().to_owned();
+        drop(pod);
+        cgroup::remove(&cgroup);
+    }
+
+    /// The folder of the pods' network namespaces.
+    pub fn netns(&self) -> &Path {
+        self.netns.path()
     }
 
     /// Adds the pod that stands for everything beyond the node: it answers at the service addresses themselves,

@@ -148,6 +148,12 @@ impl Builder {
         self.set("transparent", &transparent).set("outgoing", "{ listen: \"[::]:4140\" }")
     }
 
+    /// As [`Self::on_node`], with its sockets in the pods' network namespaces.
+    pub fn in_pods(self, net: &Net) -> Self {
+        let netns = net.netns().display().to_string();
+        self.on_node(net).set_in("transparent", "sockets", "pod").set_in("transparent", "netns", &netns)
+    }
+
     /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));

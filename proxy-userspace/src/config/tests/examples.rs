@@ -26,6 +26,7 @@ fn every_example_is_right() {
         "all.yaml",
         "dtab.yaml",
         "files.yaml",
+        "in-pods.yaml",
         "kubernetes.yaml",
         "policies.yaml",
         "routers.yaml",

@@ -333,6 +333,39 @@ fn a_mistake_is_reported_where_it_stands() {
 }
 
 #[test]
+fn a_mistake_about_sockets_in_pods_is_reported_where_it_stands() {
+    for (text, expected) in [
+        (
+            "transparent: { sockets: pods }",
+            "weir.yaml:1:25: transparent.sockets: `pods` is not a choice (one of node, pod",
+        ),
+        (
+            "transparent: { sockets: pod, host: true }",
+            "weir.yaml:1:36: transparent.host: clients in the node's own network namespace are not diverted with",
+        ),
+        (
+            "transparent: { sockets: pod, divert: [10.0.0.0/8] }",
+            "weir.yaml:1:38: transparent.divert: only the addresses of known services are diverted with",
+        ),
+        (
+            "transparent: { netns: run/netns }",
+            "weir.yaml:1:23: transparent.netns: `run/netns` is not an absolute",
+        ),
+        (
+            "transparent: { podPrefix6: '2001:db8::/64' }",
+            "weir.yaml:1:28: transparent.podPrefix6: 2001:db8::/64 is no /64 of unique local",
+        ),
+        (
+            "transparent: { podPrefix6: 'fd00:1::/48' }",
+            "weir.yaml:1:28: transparent.podPrefix6: fd00:1::/48 is no /64 of unique local",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found[0].starts_with(expected), "{text}\nfound    {}\nexpected {expected}", found[0]);
+    }
+}
+
+#[test]
 fn a_mistake_of_the_admin_or_the_probes_is_reported_where_it_stands() {
     for (text, expected) in [
         (

@@ -1,10 +1,12 @@
 //! Metrics: the state of interception and the programs' decisions.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::NONE;
 use crate::control::{Reading, State};
 use crate::telemetry::Page;
+use crate::transport::NetnsStats;
 
 /// Writes nothing if interception is not configured.
 pub(super) fn write(page: &mut Page<'_>, state: &State) -> fmt::Result {
@@ -43,10 +45,38 @@ fn programs(page: &mut Page<'_>, state: &State, reading: &Reading) -> fmt::Resul
         let rows = [("told", told), ("learnt", learnt)].map(|(how, count)| ([("source", how)], count as f64));
         page.gauges("weir_interception_addresses", "Addresses of which it is known whose they are", rows)?;
     }
+    if let Some(thread) = state.netns.thread.get() {
+        pods(page, state, thread.stats())?;
+    }
     let left_out = state.programs.diverted.lock().left_out as f64;
     page.gauges("weir_interception_left_out", "Destinations without room in the table", [(NONE, left_out)])?;
     let rows = counters.iter().map(|(decision, count)| ([("decision", decision)], count));
     page.counters("weir_interception_decisions", "What the eBPF programs decided", rows)
+}
+
+/// With weir's sockets in the pods.
+fn pods(page: &mut Page<'_>, state: &State, stats: &NetnsStats) -> fmt::Result {
+    let rows =
+        state.netns.counts().into_iter().map(|(state, count)| ([("state", state.name())], count as f64));
+    page.gauges(
+        "weir_interception_netns",
+        "Network namespaces of pods, by how their connections are treated",
+        rows,
+    )?;
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    page.counters(
+        "weir_netns_entered",
+        "Sockets and looks in pods' network namespaces",
+        [(NONE, read(&stats.jobs))],
+    )?;
+    let refused = read(&stats.refused);
+    page.counters(
+        "weir_netns_refused",
+        "Those that were refused because too many waited",
+        [(NONE, refused)],
+    )?;
+    let took = read(&stats.took_ns) / 1_000;
+    page.counters("weir_netns_microseconds", "The time in pods' network namespaces", [(NONE, took)])
 }
 
 fn armed(page: &mut Page<'_>, armed: bool) -> fmt::Result {

@@ -20,7 +20,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::connection;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{CloseReason, Listener, ListenerKind};
+use crate::proxy::upstream::Source;
 use crate::proxy::worker::{Shared, Worker};
+use crate::transport::PodNetns;
 
 /// How long every accept queue must have been empty before a draining listener closes.
 const QUIET: Duration = Duration::from_millis(100);
@@ -89,9 +91,13 @@ async fn run(id: usize, shared: Arc<Shared>) {
 /// Takes up sockets as they are added. Each explicit socket has its own accept task, in `explicit`.
 async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
     let (mut sockets, mut taken_up) = (worker.shared.sockets.follow(), HashSet::new());
+    let mut pods: HashSet<u64> = HashSet::new();
     loop {
         let there = sockets.borrow_and_update().clone();
         taken_up.retain(|number| there.iter().any(|it| it.number == *number));
+        let pods_now: HashSet<u64> = there.iter().filter_map(|it| Some(it.pod.as_ref()?.cookie())).collect();
+        forget(worker, pods.difference(&pods_now).copied());
+        pods = pods_now;
         for socket in there.iter().filter(|it| taken_up.insert(it.number)) {
             match socket.duplicate().and_then(TcpListener::from_std) {
                 Ok(tcp) if socket.listener.kind == ListenerKind::Outgoing => {
@@ -110,10 +116,21 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
     }
 }
 
+/// Closes this worker's unused connections that were made in network namespaces of pods that have ended, by their cookies.
+fn forget(worker: &Worker, ended: impl Iterator<Item = u64>) {
+    for cookie in ended {
+        for cluster in worker.shared.routing.clusters() {
+            for member in &cluster.members().all {
+                member.backend.pool(worker.dialer.worker).forget(Source::Pod(cookie));
+            }
+        }
+    }
+}
+
 /// Accepts until this listener is to close, and then every connection that is already queued.
 async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
     let drain = worker.shared.drain.clone();
-    let (listener, retired) = (socket.listener.clone(), socket.retired());
+    let (listener, retired, pod) = (socket.listener.clone(), socket.retired(), socket.pod.clone());
     // The worker's duplicate keeps the socket open.
     drop(socket);
     let drains = async {
@@ -135,13 +152,17 @@ async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
             () = closes.as_mut() => break,
             next = tcp.accept() => next,
         };
-        take_in(&worker, &listener, next).await;
+        take_in(&worker, &listener, pod.as_ref(), next).await;
+    }
+    // An ended pod has no clients any more, and an open listener would keep its network namespace.
+    if pod.as_ref().is_some_and(|it| it.has_ended()) {
+        return;
     }
     let latest = time::Instant::now() + QUIET_WITHIN;
     loop {
         let quiet = latest.min(time::Instant::now() + QUIET);
         let Ok(next) = time::timeout_at(quiet, tcp.accept()).await else { return };
-        take_in(&worker, &listener, next).await;
+        take_in(&worker, &listener, pod.as_ref(), next).await;
     }
 }
 
@@ -149,6 +170,7 @@ async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
 async fn take_in(
     worker: &Rc<Worker>,
     listener: &Arc<Listener>,
+    pod: Option<&Arc<PodNetns>>,
     next: std::io::Result<(TcpStream, SocketAddr)>,
 ) {
     let (stream, client) = match next {
@@ -159,12 +181,26 @@ async fn take_in(
             return time::sleep(PAUSE).await;
         }
     };
-    if !listener.permits(client.ip()) {
+    // In a pod the client is the pod itself, whatever its address is.
+    if pod.is_none() && !listener.permits(client.ip()) {
         return listener.count_closed(CloseReason::NotAllowed);
     }
     // At the limit this connection waits here, and later ones wait in the accept queue.
-    let permit = listener.acquire().await.used();
-    worker.spawn(connection::serve(worker.clone(), listener.clone(), permit, stream, client));
+    let permit = match pod {
+        None => listener.acquire().await,
+        Some(pod) => tokio::select! {
+            permit = listener.acquire() => permit,
+            () = pod.ended() => return,
+        },
+    };
+    let permit = permit.used();
+    let (serving, listener) = (worker.clone(), listener.clone());
+    match pod {
+        None => worker.spawn(connection::serve(serving, listener, permit, stream, client)),
+        Some(pod) => {
+            worker.spawn(connection::serve_in_pod(serving, listener, permit, stream, client, pod.clone()));
+        }
+    }
 }
 
 /// Reports that this worker is alive, and checks for endpoints that are silent.

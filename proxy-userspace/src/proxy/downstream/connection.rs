@@ -31,7 +31,30 @@ use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::tcp;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
-use crate::transport::{Io, Phase, hop_limit, set_keepalive};
+use crate::transport::{Io, Phase, PodNetns, hop_limit, set_keepalive};
+
+/// Serves one connection that was accepted in a pod's network namespace, at most until the pod ends.
+pub(super) async fn serve_in_pod(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    permit: ConnectionPermit,
+    stream: TcpStream,
+    client: SocketAddr,
+    pod: Arc<PodNetns>,
+) {
+    if prepare(&worker, &stream).is_err() {
+        return; // The client is gone.
+    }
+    let original = stream.local_addr().ok().and_then(|local| worker.shared.numbers.as_ref()?.dialled(local));
+    let Some((dialled, opaque)) = original else { return listener.count_closed(CloseReason::NoOriginal) };
+    // The socket's peer is an address of the loopback interface, the same one for all pods.
+    let own = pod.own(client.is_ipv6() && !dialled.is_ipv4());
+    let client = own.map_or(client, |own| SocketAddr::new(own, client.port()));
+    tokio::select! {
+        () = to_dialled(worker, listener, permit, stream, client, (dialled, opaque), Some(pod.clone())) => {}
+        () = pod.ended() => {}
+    }
+}
 
 /// Serves one connection from accept to close. Its session then releases its `permit`.
 pub(in crate::proxy) async fn serve(
@@ -47,7 +70,7 @@ pub(in crate::proxy) async fn serve(
     match listener.kind {
         ListenerKind::Outgoing => {
             let passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
-            let session = Session::new(listener, permit, client, Origin::Explicit, passed);
+            let session = Session::new(listener, permit, client, Origin::Explicit, passed, None);
             let limit = worker.router.snapshot().config.limits.header_read;
             match preface::is_http2(stream, limit).await {
                 Ok((false, io)) => h1::serve(worker, session, io).await,
@@ -82,15 +105,28 @@ async fn diverted(
         Ok(original) => original,
         Err(why) => return listener.count_closed(why),
     };
-    let dialled = original.dialled;
+    let (dialled, opaque) = (original.dialled, original.opaque);
+    to_dialled(worker, listener, permit, stream, client, (dialled, opaque), None).await;
+}
+
+/// A diverted connection that had dialled an address; its pod may want it forwarded without protocol detection.
+async fn to_dialled(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    permit: ConnectionPermit,
+    stream: TcpStream,
+    client: SocketAddr,
+    (dialled, opaque): (SocketAddr, bool),
+    netns: Option<Arc<PodNetns>>,
+) {
     let snapshot = worker.router.snapshot();
     if loops(&worker, &snapshot, dialled) {
         worker.dialer.connecting.refused(Refusal::OwnListener);
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
         return listener.count_closed(CloseReason::Loop);
     }
-    let session = Session::new(listener, permit, client, Origin::Diverted(dialled), 0);
-    let declared = match original.opaque {
+    let session = Session::new(listener, permit, client, Origin::Diverted(dialled), 0, netns);
+    let declared = match opaque {
         // Set by the pod's own annotation, for every destination.
         true => AppProtocol::Opaque,
         false => snapshot.owner(dialled).map_or(AppProtocol::Sniff, |owner| owner.protocol),

@@ -74,13 +74,15 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
     let Destination { cluster, policy, .. } = destination;
     let mut now = destination.now;
     let (mut tried, mut tries) = (Tried::new(), tries(exchange, *policy));
-    let client = exchange.session.client;
+    let session = exchange.session.clone();
+    let (client, from) = (session.client, session.netns.as_ref());
     loop {
         let mut lease = worker.dialer.lease(cluster, &client, &tried, now)?;
         exchange.record.attempt();
         cargo.keep(tries.may_repeat());
         let limit = tries.connect(exchange.snapshot.config.limits.connect);
-        let dial = Dial { client: &client, limit, hop_limit: None, total: tries.left(), tried: &mut tried };
+        let dial =
+            Dial { client: &client, from, limit, hop_limit: None, total: tries.left(), tried: &mut tried };
         let Failed { fault, outcome, reached } =
             match cargo.deliver(worker, exchange, *policy, &mut lease, dial).await {
                 Ok(delivered) => return Ok((lease, delivered)),

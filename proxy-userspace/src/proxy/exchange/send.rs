@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Exchange;
 use super::attempt::{Cargo, Failed};
 use super::replay::Replay;
-use super::session::Origin;
+use super::session::{Origin, Session};
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::RequestPolicy;
@@ -58,7 +58,7 @@ impl Cargo for Sending<'_> {
         mut dial: Dial<'_>,
     ) -> Result<Self::Delivered, Box<Failed>> {
         let rules = exchange.snapshot.dial_rules();
-        let key = key_of(exchange.session.origin);
+        let key = key_of(&exchange.session);
         loop {
             let checked_out = worker.dialer.checkout(rules, lease, key, dial.again()).await;
             let checked_out = checked_out.map_err(|none| Box::new(none.into()))?;
@@ -99,12 +99,13 @@ impl Cargo for Sending<'_> {
     }
 }
 
-/// The pool key for requests of this origin.
-fn key_of(origin: Origin) -> Key {
-    Key::plain(match origin {
+/// The pool key for requests of this session.
+fn key_of(session: &Session) -> Key {
+    let protocol = match session.origin {
         Origin::Explicit => Protocol::Http1,
         Origin::Diverted(_) => Protocol::Http1Cased,
-    })
+    };
+    Key::plain(protocol, session.source())
 }
 
 /// The request was sent, or part of it, and `error` came instead of an answer.

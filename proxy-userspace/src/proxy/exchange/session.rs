@@ -9,8 +9,9 @@ use std::time::Instant;
 use crate::proxy::clock::Clocks;
 use crate::proxy::listener::{ConnectionPermit, Listener};
 use crate::proxy::routing::ClientPod;
+use crate::proxy::upstream::Source;
 use crate::proxy::upstream::cluster::Cluster;
-use crate::transport::Activity;
+use crate::transport::{Activity, PodNetns};
 
 /// The destination of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub struct Session {
     pub external: RefCell<Option<Arc<Cluster>>>,
     /// The client's pod.
     pub pod: ClientPod,
+    /// The network namespace of the client's pod, if weir accepted the connection there; then connections to endpoints
+    /// are made there too.
+    pub netns: Option<Arc<PodNetns>>,
 }
 
 impl Session {
@@ -53,6 +57,7 @@ impl Session {
         client: SocketAddr,
         origin: Origin,
         passed: u8,
+        netns: Option<Arc<PodNetns>>,
     ) -> Rc<Self> {
         Rc::new(Self {
             listener,
@@ -64,6 +69,12 @@ impl Session {
             clocks: Clocks::default(),
             external: RefCell::default(),
             pod: ClientPod::at(client.ip()),
+            netns,
         })
+    }
+
+    /// Where its connections to endpoints are made.
+    pub fn source(&self) -> Source {
+        self.netns.as_ref().map_or(Source::Node, |it| Source::Pod(it.cookie()))
     }
 }

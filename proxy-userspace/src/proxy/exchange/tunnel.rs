@@ -119,13 +119,21 @@ fn forward(
     let limits = exchange.snapshot.config.limits.clone();
     let (shared, session) = (worker.shared.clone(), exchange.session.clone());
     worker.spawn(async move {
-        let _session = session;
-        let (Some(client), Some(server)) = (client.ready().await, server.await) else { return };
-        match client {
-            Client::Connection(client) => {
-                tcp::forward(&shared.tunnels, &limits, lease, *client, server).await;
+        let carried = async {
+            let (Some(client), Some(server)) = (client.ready().await, server.await) else { return };
+            match client {
+                Client::Connection(client) => {
+                    tcp::forward(&shared.tunnels, &limits, lease, *client, server).await;
+                }
+                Client::Stream(client) => tcp::forward(&shared.tunnels, &limits, lease, client, server).await,
             }
-            Client::Stream(client) => tcp::forward(&shared.tunnels, &limits, lease, client, server).await,
+        };
+        match &session.netns {
+            None => carried.await,
+            Some(pod) => tokio::select! {
+                () = carried => {}
+                () = pod.ended() => {}
+            },
         }
     });
 }

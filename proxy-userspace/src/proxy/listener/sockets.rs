@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::listener::Listener;
+use crate::transport::PodNetns;
 
 /// One listening socket.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Socket {
     pub listener: Arc<Listener>,
     /// The socket itself.
     pub tcp: TcpListener,
+    /// The pod in whose network namespace it is.
+    pub pod: Option<Arc<PodNetns>>,
     /// Unique in this process.
     pub(in crate::proxy) number: u64,
     retired: CancellationToken,
@@ -32,9 +35,18 @@ pub struct Sockets(watch::Sender<Vec<Arc<Socket>>>);
 impl Socket {
     /// Connections accepted on `tcp` belong to `listener`.
     pub fn new(listener: &Arc<Listener>, tcp: TcpListener) -> Arc<Self> {
+        Self::made(listener, tcp, None)
+    }
+
+    /// As [`Socket::new`], in a pod's network namespace.
+    pub fn in_pod(listener: &Arc<Listener>, tcp: TcpListener, pod: Arc<PodNetns>) -> Arc<Self> {
+        Self::made(listener, tcp, Some(pod))
+    }
+
+    fn made(listener: &Arc<Listener>, tcp: TcpListener, pod: Option<Arc<PodNetns>>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { listener: listener.clone(), tcp, number, retired: CancellationToken::new() })
+        Arc::new(Self { listener: listener.clone(), tcp, pod, number, retired: CancellationToken::new() })
     }
 
     /// Its local address.
@@ -59,8 +71,25 @@ impl Sockets {
         Self(watch::Sender::new(sockets))
     }
 
-    /// Makes `wanted` the sockets that the workers accept on: new ones are added, missing ones are retired.
-    pub fn set(&self, wanted: Vec<Arc<Socket>>) {
+    /// Adds the listener of a pod.
+    pub fn add(&self, socket: Arc<Socket>) {
+        self.0.send_modify(|sockets| sockets.push(socket));
+    }
+
+    /// Removes the listener of the pod whose network namespace has this cookie.
+    pub fn remove_pod(&self, cookie: u64) {
+        let is_its = |it: &Arc<Socket>| it.pod.as_ref().is_some_and(|pod| pod.cookie() == cookie);
+        self.0.send_modify(|sockets| {
+            for gone in sockets.extract_if(.., |it| is_its(it)) {
+                gone.retired.cancel();
+            }
+        });
+    }
+
+    /// Makes `wanted` the sockets that the workers accept on, beside those of pods: new ones are added, missing ones are
+    /// retired.
+    pub fn set(&self, mut wanted: Vec<Arc<Socket>>) {
+        wanted.extend(self.0.borrow().iter().filter(|it| it.pod.is_some()).cloned());
         let before = self.0.send_replace(wanted.clone());
         for gone in before.iter().filter(|it| wanted.iter().all(|other| other.number != it.number)) {
             gone.retired.cancel();

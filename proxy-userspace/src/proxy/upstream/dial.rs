@@ -13,10 +13,10 @@ use super::cluster::{Backend, Cluster, Lease};
 use super::{Conn, Key, PooledConnection, race};
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
-use crate::domain::ssrf::{Exempt, LocalAddresses, Refusal, refuse, refuse_connected};
+use crate::domain::ssrf::{Exempt, LocalAddresses, Refusal, refuse, refuse_connected, refuse_in_pod};
 use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::Counter;
-use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, Watch};
+use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, PodNetns, Watch};
 
 /// How all workers connect to endpoints, with counters.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub type Tried = SmallVec<[Arc<Backend>; 2]>;
 pub struct Dial<'a> {
     /// The client.
     pub client: &'a SocketAddr,
+    /// The client's pod, if the connection is made in its network namespace; otherwise the node's.
+    pub from: Option<&'a Arc<PodNetns>>,
     /// How long one endpoint may take.
     pub limit: Duration,
     /// The hop limit of its packets, where it encodes information (domain/hops).
@@ -110,9 +112,15 @@ impl Dial<'_> {
         Dial { tried: self.tried, ..*self }
     }
 
-    /// How its connections are made.
-    pub(super) fn connector(&self, dialer: &Dialer) -> Connector {
-        Connector { hop_limit: self.hop_limit, ..dialer.connecting.connector() }
+    /// A connection to `endpoint`, within `limit`.
+    pub(super) fn connect(
+        &self,
+        dialer: &Dialer,
+        endpoint: SocketAddr,
+        limit: Duration,
+    ) -> impl Future<Output = Result<TcpStream, ConnectError>> + use<> {
+        let connector = Connector { hop_limit: self.hop_limit, ..dialer.connecting.connector() };
+        connector.connect(endpoint, limit, self.from.cloned())
     }
 }
 
@@ -183,17 +191,20 @@ impl Dialer {
         mut dial: Dial<'_>,
     ) -> Result<Io, NotConnected> {
         let backend = lease.backend();
-        self.permit(rules, backend)?;
+        self.permit(rules, backend, dial.from)?;
         backend.stats.connects.inc();
         let connected = if race::may_race(lease.cluster()) {
             // Boxed: it would make every connection's task larger.
             Box::pin(race::connect(self, rules, lease, &mut dial)).await
         } else {
-            dial.connector(self).connect(backend.address, dial.limit).await
+            dial.connect(self, backend.address, dial.limit).await
         };
         let error = match connected {
             Ok(stream) => {
-                self.check(rules, lease.backend(), &stream)?;
+                match dial.from {
+                    None => self.check(rules, lease.backend(), &stream)?,
+                    Some(pod) => lease.backend().reached_from(pod.cookie()),
+                }
                 let Limits { silence, interim_answers, interim_bytes, .. } = *rules.limits;
                 let interim = Bounds { answers: interim_answers, bytes: interim_bytes };
                 let patience = self.connecting.connector().patience(silence, interim);
@@ -203,7 +214,11 @@ impl Dialer {
             }
             Err(error) => error,
         };
-        let outcome = race::outcome(&error);
+        let mut outcome = race::outcome(&error);
+        // A policy of the pod's may forbid it the endpoint.
+        if dial.from.is_some_and(|pod| !lease.backend().failed_from(pod.cookie())) {
+            outcome = Outcome::Abandoned;
+        }
         let (kind, cause) = match error {
             ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),
             ConnectError::Failed(cause) => (Kind::Connect, cause.to_string()),
@@ -215,8 +230,18 @@ impl Dialer {
         })
     }
 
-    /// Whether weir may connect to `backend`.
-    pub(super) fn permit(&self, rules: DialRules<'_>, backend: &Backend) -> Result<(), NotConnected> {
+    /// Whether weir may connect to `backend`: from a pod, or from the node.
+    pub(super) fn permit(
+        &self,
+        rules: DialRules<'_>,
+        backend: &Backend,
+        from: Option<&Arc<PodNetns>>,
+    ) -> Result<(), NotConnected> {
+        if let Some(pod) = from {
+            let is_shown = pod.is_shown(backend.address.ip()).then_some(Refusal::OwnListener);
+            let why = is_shown.or_else(|| refuse_in_pod(backend.address, rules.local));
+            return why.map_or(Ok(()), |why| Err(self.refused(backend, why)));
+        }
         let why = refuse(backend.address, rules.local, backend.exempt, |ip| self.is_local(ip));
         why.map_or(Ok(()), |why| Err(self.refused(backend, why)))
     }

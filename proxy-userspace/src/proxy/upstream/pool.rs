@@ -46,12 +46,14 @@ pub enum Protocol {
 pub enum Source {
     /// The node's address.
     Node,
+    /// A pod's own: made in the network namespace with this cookie.
+    Pod(u64),
 }
 
 impl Key {
-    /// Plain TCP from the node's address.
-    pub fn plain(protocol: Protocol) -> Self {
-        Self { transport: Transport::Plain, protocol, source: Source::Node }
+    /// Plain TCP from this source.
+    pub fn plain(protocol: Protocol, source: Source) -> Self {
+        Self { transport: Transport::Plain, protocol, source }
     }
 }
 
@@ -102,6 +104,17 @@ impl Pool {
             !connection.conn.is_closed() && now.saturating_duration_since(*since) < limit
         });
         state.idle.first()?.0.checked_add(limit)
+    }
+
+    /// Drops connections from this source.
+    pub fn forget(&self, source: Source) {
+        let mut dropped = Vec::new();
+        let mut state = self.0.lock();
+        let (gone, stay) =
+            std::mem::take(&mut state.idle).into_iter().partition(|(_, it)| it.key.source == source);
+        state.idle = stay;
+        drop(state);
+        dropped.extend::<Vec<_>>(gone);
     }
 
     /// Drops every connection in the pool.

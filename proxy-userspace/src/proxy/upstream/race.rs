@@ -53,7 +53,7 @@ pub(super) async fn connect(
     dial: &mut Dial<'_>,
 ) -> Result<TcpStream, ConnectError> {
     let head_start = rules.limits.head_start;
-    let mut first: Attempt = Box::pin(dial.connector(dialer).connect(lease.backend().address, dial.limit));
+    let mut first: Attempt = Box::pin(dial.connect(dialer, lease.backend().address, dial.limit));
     if let Ok(connected) = timeout(head_start, &mut first).await {
         return connected;
     }
@@ -107,7 +107,7 @@ impl Race<'_, '_> {
         }
         while let Some(lease) = self.next(first) {
             let backend = lease.backend().clone();
-            if let Err(refused) = self.dialer.permit(self.rules, &backend) {
+            if let Err(refused) = self.dialer.permit(self.rules, &backend, self.dial.from) {
                 lease.finish(Instant::now(), refused.outcome);
                 self.dial.tried.push(backend);
                 continue;
@@ -115,7 +115,7 @@ impl Race<'_, '_> {
             backend.stats.connects.inc();
             self.dialer.connecting.raced.inc();
             let limit = self.dial.limit.min(left);
-            let connecting = Box::pin(self.dial.connector(self.dialer).connect(backend.address, limit));
+            let connecting = Box::pin(self.dial.connect(self.dialer, backend.address, limit));
             self.running.push(Racer { lease: Some(lease), connecting });
             self.last = backend;
             return true;

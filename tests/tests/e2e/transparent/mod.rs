@@ -8,6 +8,7 @@ mod deadman; // weir killed, stopped, or missing: connections go direct.
 mod divert; // What is diverted, what is not, and what the application can tell.
 mod heart; // The control plane is busy, or stands still: the heart goes on.
 mod http; // HTTP of diverted connections.
+mod in_pods; // weir's sockets in the pods' network namespaces.
 mod opaque; // Everything that is not HTTP.
 mod owners; // Whose address a connection comes from.
 mod pods; // Whose connections are diverted, pod by pod.
@@ -79,6 +80,25 @@ impl Stage {
         let builder = settings(Weir::new().on_node(&stage.net).kubernetes(&stage.hello()));
         stage.start(builder);
         Some(stage)
+    }
+
+    /// The same with weir's sockets in the pods.
+    pub(crate) fn in_pods() -> Option<Self> {
+        let mut stage = Self::set()?;
+        let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
+        stage.start(builder);
+        // The client, two endpoints, and what is beyond.
+        stage.until_listening(4);
+        Some(stage)
+    }
+
+    /// Waits until weir listens in so many pods.
+    #[track_caller]
+    pub(crate) fn until_listening(&mut self, pods: usize) {
+        let weir = self.weir();
+        eventually("weir in every pod", || {
+            weir.metric("weir_interception_netns", &[("state", "listening")]) == pods as f64
+        });
     }
 
     /// Starts weir and waits until it diverts.

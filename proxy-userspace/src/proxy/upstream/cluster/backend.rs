@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::domain::health::Health;
 use crate::domain::health::breaker::{Policy, State};
+use crate::domain::health::reach::Reach;
 use crate::domain::silence::Doubts;
 use crate::domain::ssrf::Exempt;
 use crate::proxy::upstream::Pool;
@@ -22,6 +25,8 @@ pub struct Backend {
     /// Its health.
     pub(super) health: Health,
     pools: Box<[Pool]>,
+    /// Which pods have reached it, once weir has connected from one.
+    reach: Mutex<Option<Box<Reach>>>,
 }
 
 /// The counters of an endpoint.
@@ -49,6 +54,7 @@ impl Backend {
             stats: Stats::default(),
             health: Health::new(fastrand::Rng::new()),
             pools: (0..workers).map(|_| Pool::default()).collect(),
+            reach: Mutex::default(),
         }
     }
 
@@ -60,6 +66,17 @@ impl Backend {
     /// Every worker's connections, for sweeping and the admin.
     pub fn pools(&self) -> &[Pool] {
         &self.pools
+    }
+
+    /// A connect from this pod succeeded.
+    pub fn reached_from(&self, pod: u64) {
+        self.reach.lock().get_or_insert_default().connected(pod);
+    }
+
+    /// A connect from this pod failed. Returns whether that says something about the endpoint, and not only about what the
+    /// pod may reach.
+    pub fn failed_from(&self, pod: u64) -> bool {
+        self.reach.lock().get_or_insert_default().failed(pod)
     }
 
     /// Requests in flight on it.

@@ -1,0 +1,147 @@
+//! weir's sockets in the pods' network namespaces (`transparent.sockets: pod`): what they need at start, and the task that
+//! follows the folder in which the container runtime mounts the namespaces.
+
+mod reconcile;
+
+use std::net::IpAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use notify::{INotifyWatcher, RecursiveMode, Watcher};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::sleep;
+
+pub(super) use self::reconcile::Reconciler;
+use super::tasks;
+use crate::config::{Settings, Sockets};
+use crate::control::State;
+use crate::intercept::PodSockets;
+use crate::proxy::listener::Listener;
+use crate::transport::NetnsThread;
+
+/// The ports of diverted connections in pods: each weir of a node uses one of them, in all pods the same.
+const PORTS: std::ops::RangeInclusive<u16> = 4136..=4139;
+
+/// Interval between looks at the folder, besides those after its changes.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Interval while a new file is not a namespace yet: the runtime makes the file first, and mounting causes no event.
+const SOON: Duration = Duration::from_millis(20);
+
+/// What weir needs to have sockets in pods.
+pub(super) struct Prepared {
+    /// Makes the sockets for connections to endpoints.
+    thread: NetnsThread,
+    /// For everything else, which may take longer: a pod may have thousands of addresses.
+    looks: NetnsThread,
+    sockets: PodSockets,
+    folder: PathBuf,
+    /// Held: says to other weirs of this node that the port is taken.
+    taken: UnixDatagram,
+}
+
+impl Prepared {
+    /// The settings for the programs.
+    pub(super) fn sockets(&self) -> PodSockets {
+        self.sockets
+    }
+}
+
+/// Prepares for sockets in pods. `None` if they are to be on the node, or nothing is diverted; otherwise the error says in
+/// one sentence what is missing.
+pub(super) fn prepare(settings: &Settings) -> Option<anyhow::Result<Prepared>> {
+    let transparent = settings.transparent.as_ref().filter(|it| it.sockets == Sockets::Pod)?;
+    Some((|| {
+        let folder = transparent.netns.clone();
+        if !folder.is_dir() {
+            bail!(
+                "{} is no folder: mount the one in which the container runtime mounts the pods' network namespaces \
+                 (hostPath, mountPropagation: HostToContainer), name it in transparent.netns, or set transparent.sockets: node",
+                folder.display()
+            );
+        }
+        let start = || {
+            NetnsThread::start().context(
+                "weir may not enter the pods' network namespaces: give it CAP_SYS_ADMIN, or set transparent.sockets: node",
+            )
+        };
+        let (thread, looks) = (start()?, start()?);
+        let (port, taken) = free_port()?;
+        Ok(Prepared {
+            thread,
+            looks,
+            sockets: PodSockets { port, prefix6: transparent.pod_prefix6 },
+            folder,
+            taken,
+        })
+    })())
+}
+
+/// The first port that no other weir of this node uses, and the socket that says so as long as this weir lives: a name in
+/// the abstract namespace of the node's Unix sockets, which the kernel frees with the process.
+fn free_port() -> anyhow::Result<(u16, UnixDatagram)> {
+    for port in PORTS {
+        let name = SocketAddr::from_abstract_name(format!("weir-pod-port-{port}"))?;
+        match UnixDatagram::bind_addr(&name) {
+            Ok(taken) => return Ok((port, taken)),
+            Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(cause) => return Err(cause).context("a Unix socket that reserves the port in pods"),
+        }
+    }
+    bail!(
+        "other weirs of this node use every port of diverted connections in pods ({} to {}): end one of them",
+        PORTS.start(),
+        PORTS.end()
+    )
+}
+
+/// Starts the task that listens in the pods, if interception works in that way. Connections belong to `listener`.
+pub(super) fn start(
+    control: &Arc<State>,
+    prepared: Option<anyhow::Result<Prepared>>,
+    listener: Arc<Listener>,
+) -> Option<Arc<Mutex<Reconciler>>> {
+    let prepared = prepared?.ok().filter(|_| control.programs.lock().is_ok())?;
+    let folder = prepared.folder.clone();
+    let _ = control.netns.thread.set(prepared.thread.clone());
+    let reconciler = Arc::new(Mutex::new(Reconciler::new(control.clone(), prepared, listener)));
+    let kept = reconciler.clone();
+    tasks::supervise(control.clone(), "netns", move || keep(kept.clone(), folder.clone()));
+    Some(reconciler)
+}
+
+/// Follows the folder as long as weir runs: at each change, and from time to time, since what it sees is compared with
+/// what there is and not with what changed.
+async fn keep(reconciler: Arc<Mutex<Reconciler>>, folder: PathBuf) -> anyhow::Result<()> {
+    let changed = Arc::new(Notify::new());
+    let mut watcher = watch(&folder, &changed);
+    let mut thorough = Instant::now();
+    loop {
+        let is_thorough = Instant::now() >= thorough;
+        if is_thorough {
+            thorough = Instant::now() + LOOK;
+            watcher = watcher.or_else(|| watch(&folder, &changed));
+        }
+        let awaits = reconciler.lock().await.look(is_thorough).await;
+        tokio::select! {
+            () = changed.notified() => {}
+            () = sleep(if awaits { SOON } else { LOOK }) => {}
+        }
+    }
+}
+
+/// Watches the folder. Without a watch, changes are seen at the next look.
+fn watch(folder: &std::path::Path, changed: &Arc<Notify>) -> Option<INotifyWatcher> {
+    let told = changed.clone();
+    let handler = move |_: notify::Result<notify::Event>| told.notify_one();
+    let mut watcher = INotifyWatcher::new(handler, notify::Config::default()).ok()?;
+    watcher.watch(folder, RecursiveMode::NonRecursive).ok()?;
+    Some(watcher)
+}
+
+/// A pod's own addresses (IPv4, IPv6), and whether IPv6 can be diverted there.
+type Facts = ([Option<IpAddr>; 2], bool);

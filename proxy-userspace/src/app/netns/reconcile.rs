@@ -1,0 +1,305 @@
+//! Which network namespaces there are, and weir's sockets in them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::{Facts, Prepared};
+use crate::control::{NetnsState, SeenNetns, State};
+use crate::intercept::{self, Enrol, NetnsId, PodOf};
+use crate::proxy::listener::Listener;
+use crate::proxy::listener::sockets::Socket;
+use crate::transport::PodNetns;
+
+/// How long a file may take to become a namespace before it is looked at less often.
+const MOUNTS: Duration = Duration::from_secs(5);
+
+/// How long a step in an ended pod's namespace may take: its sockets are closed in any case.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Files of the folder that are looked at.
+const MOST_FILES: usize = 2 * intercept::MOST_PODS;
+
+/// Keeps weir's sockets in the pods' network namespaces.
+pub(in crate::app) struct Reconciler {
+    control: Arc<State>,
+    prepared: Prepared,
+    listener: Arc<Listener>,
+    joined: BTreeMap<NetnsId, Joined>,
+    /// Why weir does not listen in these.
+    left: BTreeMap<NetnsId, Left>,
+    /// Files that are no namespaces, by name, and since when.
+    files: BTreeMap<PathBuf, Instant>,
+}
+
+struct Joined {
+    name: Arc<str>,
+    pod: Arc<PodNetns>,
+    facts: Facts,
+}
+
+struct Left {
+    name: Arc<str>,
+    state: NetnsState,
+    why: Arc<str>,
+}
+
+/// What is made in a namespace before connections are diverted there.
+struct Made {
+    listener: TcpListener,
+    facts: Facts,
+}
+
+impl Reconciler {
+    pub(super) fn new(control: Arc<State>, prepared: Prepared, listener: Arc<Listener>) -> Self {
+        tracing::debug!(port = prepared.sockets.port, taken = ?prepared.taken.local_addr().ok(), "port in pods");
+        let (joined, left, files) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { control, prepared, listener, joined, left, files }
+    }
+
+    /// Compares what there is with what weir has. A `thorough` look also tries again where weir does not listen, and
+    /// follows the pods' own addresses. Returns whether a file is expected to become a namespace soon.
+    pub(super) async fn look(&mut self, thorough: bool) -> bool {
+        if self.control.programs.is_stopping() {
+            return false;
+        }
+        let (present, files) = match list(&self.prepared.folder) {
+            Ok(listed) => listed,
+            // What was joined stays: the folder itself may come again.
+            Err(cause) => {
+                tracing::warn!("{} cannot be listed: {cause}", self.prepared.folder.display());
+                return false;
+            }
+        };
+        let gone: Vec<NetnsId> = self.joined.keys().filter(|id| !present.contains_key(id)).copied().collect();
+        for id in gone {
+            if let Some(joined) = self.joined.remove(&id) {
+                self.leave(joined).await;
+            }
+        }
+        self.left.retain(|id, _| present.contains_key(id));
+        let now = Instant::now();
+        self.files.retain(|path, _| files.contains(path));
+        for path in files {
+            self.files.entry(path).or_insert(now);
+        }
+        for (id, path) in present {
+            if !self.joined.contains_key(&id) && (thorough || !self.left.contains_key(&id)) {
+                self.join(id, &path).await;
+            }
+        }
+        if thorough {
+            self.follow().await;
+        }
+        self.publish();
+        self.files.values().any(|since| now.saturating_duration_since(*since) < MOUNTS)
+    }
+
+    /// Stops listening everywhere, and leaves nothing behind.
+    pub(in crate::app) async fn leave_all(&mut self) {
+        for joined in std::mem::take(&mut self.joined).into_values() {
+            self.leave(joined).await;
+        }
+    }
+
+    async fn join(&mut self, id: NetnsId, path: &Path) {
+        let name: Arc<str> = path.file_name().unwrap_or_default().to_string_lossy().into();
+        match self.try_join(id, path).await {
+            Ok((pod, facts)) => {
+                tracing::info!(
+                    netns = &*name,
+                    cookie = pod.cookie(),
+                    "listening in a pod's network namespace"
+                );
+                self.left.remove(&id);
+                self.joined.insert(id, Joined { name, pod, facts });
+            }
+            Err((state, why)) => {
+                let left = Left { name, state, why: why.into() };
+                if self.left.get(&id).is_none_or(|before| before.why != left.why) {
+                    tracing::debug!(
+                        netns = &*left.name,
+                        state = state.name(),
+                        why = &*left.why,
+                        "not listening there"
+                    );
+                }
+                self.left.insert(id, left);
+            }
+        }
+    }
+
+    async fn try_join(
+        &self,
+        id: NetnsId,
+        path: &Path,
+    ) -> Result<(Arc<PodNetns>, Facts), (NetnsState, String)> {
+        let failed = |what: &str, cause: io::Error| (NetnsState::Failed, format!("{what}: {cause}"));
+        if self.joined.len() >= intercept::MOST_PODS {
+            return Err((NetnsState::NoRoom, format!("weir listens in {} already", intercept::MOST_PODS)));
+        }
+        let (netns, opened) = intercept::open_netns(path).map_err(|cause| failed("open", cause))?;
+        if opened != id {
+            return Err((NetnsState::NoNamespace, "it has just been replaced".to_owned()));
+        }
+        let own = fs::metadata("/proc/self/ns/net").map(|it| (it.dev(), it.ino()));
+        if own.is_ok_and(|own| own == id) {
+            return Err((NetnsState::Node, "it is the node's own".to_owned()));
+        }
+        let sockets = self.prepared.sockets;
+        let entered = netns.try_clone().map_err(|cause| failed("dup", cause))?;
+        let made = self.prepared.looks.run(
+            move || Ok(entered),
+            move || {
+                let listener = intercept::listen_in_pod(sockets.port)?;
+                Ok(Made { listener, facts: facts(sockets.prefix6)? })
+            },
+        );
+        let Made { listener, facts } = made.await.map_err(|cause| match cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                (NetnsState::PortTaken, format!("port {} is taken there", sockets.port))
+            }
+            _ => failed("listen", cause),
+        })?;
+        self.divert(netns, listener, facts).map_err(|why| (NetnsState::Failed, format!("{why:#}")))
+    }
+
+    /// Has the workers accept on the listener, and then connections diverted to it.
+    fn divert(
+        &self,
+        netns: OwnedFd,
+        listener: TcpListener,
+        facts: Facts,
+    ) -> anyhow::Result<(Arc<PodNetns>, Facts)> {
+        let Ok(interception) = &mut *self.control.programs.lock() else { anyhow::bail!("no programs") };
+        let cookie = interception.join(netns.as_fd(), listener.as_fd())?;
+        let told = interception.tell_pod(cookie, facts.0, facts.1).map_err(anyhow::Error::from);
+        let kept = told.and_then(|()| Ok(OwnedFd::from(listener.try_clone()?)));
+        let kept = kept.inspect_err(|_| interception.leave(cookie))?;
+        let thread = self.prepared.thread.clone();
+        let pod = PodNetns::new(cookie, self.prepared.sockets.prefix6, kept, intercept::netns_of, thread);
+        pod.set_own(facts.0);
+        self.control.shared.sockets.add(Socket::in_pod(&self.listener, listener, pod.clone()));
+        Ok((pod, facts))
+    }
+
+    /// Ends everything of a pod: first nothing more is diverted, then its sockets are closed.
+    async fn leave(&self, joined: Joined) {
+        let Joined { name, pod, .. } = joined;
+        let cookie = pod.cookie();
+        if let Ok(interception) = &mut *self.control.programs.lock() {
+            interception.leave(cookie);
+        }
+        let prefix = self.prepared.sockets.prefix6;
+        // The namespace may live on, when only its file is gone.
+        let leaving = pod.clone();
+        let removed =
+            self.prepared.looks.run(move || leaving.open(), move || intercept::remove_route(prefix));
+        if let Ok(Err(cause)) = timeout(PATIENCE, removed).await {
+            tracing::debug!(netns = &*name, %cause, "the route of weir's prefix was not removed");
+        }
+        self.control.shared.sockets.remove_pod(cookie);
+        pod.end();
+        tracing::info!(netns = &*name, cookie, "not listening in a pod's network namespace any more");
+    }
+
+    /// Follows what changes in the namespaces: their addresses, whether IPv6 works, and which pods there are.
+    async fn follow(&mut self) {
+        let prefix = self.prepared.sockets.prefix6;
+        for joined in self.joined.values_mut() {
+            let pod = joined.pod.clone();
+            let looked = self.prepared.looks.run(move || pod.open(), move || facts(prefix));
+            let Ok(Ok(now)) = timeout(PATIENCE, looked).await else {
+                continue;
+            };
+            if now == joined.facts {
+                continue;
+            }
+            let Ok(interception) = &mut *self.control.programs.lock() else { return };
+            match interception.tell_pod(joined.pod.cookie(), now.0, now.1) {
+                Ok(()) => {
+                    joined.pod.set_own(now.0);
+                    joined.facts = now;
+                }
+                Err(why) => tracing::warn!(netns = &*joined.name, "{why}"),
+            }
+        }
+        self.forget_ended_pods();
+    }
+
+    /// A pod's cgroup may be made anew while its network namespace stays: then it is another pod to the programs.
+    fn forget_ended_pods(&self) {
+        let Ok(interception) = &mut *self.control.programs.lock() else { return };
+        if interception.enrols() != Enrol::Pods {
+            return;
+        }
+        let Ok(living) = interception.pod_cgroups() else { return };
+        for cookie in self.joined.values().map(|it| it.pod.cookie()) {
+            if let PodOf::One(pod) = interception.pod_of(cookie)
+                && !living.values().any(|cgroup| *cgroup == pod)
+            {
+                interception.forget_pod_of(cookie);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let mut seen = Vec::with_capacity(self.joined.len() + self.left.len() + self.files.len());
+        if let Ok(interception) = &*self.control.programs.lock() {
+            seen.extend(self.joined.values().map(|it| SeenNetns {
+                name: it.name.clone(),
+                cookie: Some(it.pod.cookie()),
+                v6: it.facts.1,
+                state: match interception.pod_of(it.pod.cookie()) {
+                    PodOf::Several => NetnsState::Shared,
+                    PodOf::One(_) | PodOf::Unknown => NetnsState::Listening,
+                },
+                why: None,
+            }));
+        }
+        let without = |name: Arc<str>, state, why: Arc<str>| SeenNetns {
+            name,
+            cookie: None,
+            v6: false,
+            state,
+            why: Some(why),
+        };
+        seen.extend(self.left.values().map(|it| without(it.name.clone(), it.state, it.why.clone())));
+        seen.extend(self.files.keys().map(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into();
+            without(name, NetnsState::NoNamespace, "the file is no network namespace".into())
+        }));
+        if **self.control.netns.seen.load() != seen {
+            self.control.netns.seen.store(Arc::new(seen));
+        }
+    }
+}
+
+/// The facts of the calling thread's network namespace; makes the prefix local there.
+fn facts(prefix: std::net::Ipv6Addr) -> io::Result<Facts> {
+    let v6 = intercept::add_route(prefix).is_ok();
+    Ok((intercept::own_addresses()?, v6))
+}
+
+/// The network namespaces in the folder by their ids, and the files that are none.
+fn list(folder: &Path) -> io::Result<(BTreeMap<NetnsId, PathBuf>, Vec<PathBuf>)> {
+    let (mut present, mut files) = (BTreeMap::new(), Vec::new());
+    for entry in fs::read_dir(folder)?.take(MOST_FILES) {
+        let path = entry?.path();
+        match intercept::open_netns(&path) {
+            Ok((_, id)) => drop(present.entry(id).or_insert(path)),
+            // It was removed meanwhile.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => files.push(path),
+        }
+    }
+    Ok((present, files))
+}

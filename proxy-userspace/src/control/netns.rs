@@ -1,0 +1,88 @@
+//! The network namespaces of pods in which weir listens, and those in which it does not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+
+use crate::transport::NetnsThread;
+
+/// What is known of the pods' network namespaces; nothing if weir's sockets are on the node.
+#[derive(Debug, Default)]
+pub struct Netns {
+    /// The thread that enters them.
+    pub thread: OnceLock<NetnsThread>,
+    /// As they were at the last look.
+    pub seen: ArcSwap<Vec<SeenNetns>>,
+}
+
+/// One network namespace, or a file that should be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenNetns {
+    /// The name of its file.
+    pub name: Arc<str>,
+    /// The kernel's cookie, if weir listens there.
+    pub cookie: Option<u64>,
+    /// Whether IPv6 is diverted too.
+    pub v6: bool,
+    /// How its connections are treated.
+    pub state: NetnsState,
+    /// Why weir does not listen there, in words.
+    pub why: Option<Arc<str>>,
+}
+
+/// How the connections of a network namespace are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetnsState {
+    /// weir listens there.
+    Listening,
+    /// weir listens there, but processes of several pods connect from it: they go direct.
+    Shared,
+    /// The file is no network namespace, or is not mounted yet.
+    NoNamespace,
+    /// It is the node's own.
+    Node,
+    /// A program of the pod has the port, or another weir.
+    PortTaken,
+    /// There are too many.
+    NoRoom,
+    /// The kernel refused a step.
+    Failed,
+}
+
+impl NetnsState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Listening,
+        Self::Shared,
+        Self::NoNamespace,
+        Self::Node,
+        Self::PortTaken,
+        Self::NoRoom,
+        Self::Failed,
+    ];
+
+    /// Its name in metrics and in the state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Shared => "shared",
+            Self::NoNamespace => "no_namespace",
+            Self::Node => "node",
+            Self::PortTaken => "port_taken",
+            Self::NoRoom => "no_room",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Netns {
+    /// How many network namespaces are in each state.
+    pub fn counts(&self) -> BTreeMap<NetnsState, usize> {
+        let mut counts: BTreeMap<_, _> = NetnsState::ALL.map(|state| (state, 0)).into();
+        for seen in self.seen.load().iter() {
+            *counts.entry(seen.state).or_default() += 1;
+        }
+        counts
+    }
+}
