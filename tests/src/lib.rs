@@ -28,6 +28,7 @@ pub mod raw;
 pub mod time;
 pub mod weir;
 pub mod wire;
+pub mod witness;
 
 pub use backend::{Answer, Backend, process::BackendProcess};
 pub use client::Client;

@@ -29,6 +29,9 @@ pub struct Limits {
     /// `response`: the time limit for an endpoint's response head, counted from the last byte of the request; then 504.
     /// Default 5 m.
     pub response: Duration,
+    /// `halfClosed`: how long an exchange may be silent whose client has closed its sending side (FIN). 10 ms to 24 h,
+    /// default 5 s.
+    pub half_closed: Duration,
     /// `expectContinue`: how long to wait for an endpoint's answer to `Expect: 100-continue` before the body is sent
     /// anyway. 0 to 5 m, default 1 s.
     pub expect_continue: Duration,
@@ -112,6 +115,7 @@ impl Default for Limits {
             header_read: Duration::from_secs(10),
             body: Duration::from_secs(60),
             response: Duration::from_secs(300),
+            half_closed: Duration::from_secs(5),
             expect_continue: Duration::from_secs(1),
             interim_answers: 100,
             interim_bytes: 64 * 1024,
@@ -156,6 +160,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("headerRead", &mut limits.header_read, duration(MS..=Duration::from_hours(1)));
     section.set("body", &mut limits.body, duration(MS..=DAY));
     section.set("response", &mut limits.response, duration(MS..=DAY));
+    section.set("halfClosed", &mut limits.half_closed, duration(10 * MS..=DAY));
     let expect_continue = duration(Duration::ZERO..=Duration::from_mins(5));
     section.set("expectContinue", &mut limits.expect_continue, expect_continue);
     section.set("interimAnswers", &mut limits.interim_answers, count(1..=10_000));

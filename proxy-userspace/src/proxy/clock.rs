@@ -199,12 +199,20 @@ impl Clock {
         self.0.wait.store(wait as u8, Ordering::Relaxed);
     }
 
-    /// Registers the waiting task to be woken when the wait takes too long.
+    /// Registers the waiting task to be woken when the wait takes too long, or the client's end can be passed on.
     pub fn wake_when_too_long(&self, cx: &Context<'_>) {
         let mut waiter = self.0.waiter.lock();
         if !waiter.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waiter = Some(cx.waker().clone());
         }
+    }
+
+    /// Whether the client has closed its sending side directly behind the request, all of which was passed on: the
+    /// endpoint is to learn that.
+    pub fn has_ended(&self) -> bool {
+        self.0.activity.has_ended()
+            && self.stage() == Stage::Answer
+            && self.0.activity.has_ended_behind_request()
     }
 
     /// How long nothing has happened; `None` while more of the body is due from the client.
@@ -214,19 +222,28 @@ impl Clock {
 
     fn left(&self, limits: &Limits, shortest: Duration, now: Instant) -> Duration {
         let lasted = self.lasted(now);
+        let half_closed = self.0.activity.has_ended().then_some(limits.half_closed);
+        let of = |limit: Duration| half_closed.map_or(limit, |half_closed| limit.min(half_closed));
         match (self.stage(), self.wait()) {
             (_, Wait::Expired) => shortest,
             (_, Wait::Window) => limits.http2.window_wait.saturating_sub(lasted),
-            (Stage::Starved | Stage::Outlasted, _) => limits.body.saturating_sub(lasted),
-            (_, Wait::Waiting) if lasted < limits.response => limits.response - lasted,
+            (Stage::Starved | Stage::Outlasted, _) => of(limits.body).saturating_sub(lasted),
+            (_, Wait::Waiting) if lasted < of(limits.response) => of(limits.response) - lasted,
             (_, Wait::Waiting) => {
                 // This ends the request, not the connection: it becomes a 504.
                 self.too_long();
-                limits.response
+                of(limits.response)
             }
             // `Timed` waits have their own timer, which may be longer than any limit here.
-            (_, Wait::Timed) => shortest,
-            (_, Wait::None | Wait::TooLong) => limits.tunnel_idle.saturating_sub(lasted),
+            (_, Wait::Timed) => match half_closed {
+                None => shortest,
+                Some(limit) if lasted < limit => (limit - lasted).min(shortest),
+                Some(limit) => {
+                    self.too_long();
+                    limit
+                }
+            },
+            (_, Wait::None | Wait::TooLong) => of(limits.tunnel_idle).saturating_sub(lasted),
         }
     }
 
@@ -302,7 +319,12 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         match self.0.stage() {
-            Stage::Upload | Stage::Starved => self.0.set(Stage::Answer),
+            Stage::Upload | Stage::Starved => {
+                self.0.set(Stage::Answer);
+                if self.0.0.activity.has_ended() {
+                    self.0.wake();
+                }
+            }
             Stage::Outlasted => {
                 self.0.end(Instant::now());
                 self.0.wake();

@@ -60,6 +60,9 @@ pub enum Kind {
     Local,
     /// The endpoint has the request and did not answer in time.
     ResponseTimeout,
+    /// The client had closed its sending side, and the endpoint, which was told so, closed the connection or did not
+    /// answer in time.
+    HalfClosed,
     /// The request's body was cut short, or did not match its head.
     BadBody,
     /// The endpoint broke the connection before it answered.
@@ -99,7 +102,7 @@ impl Kind {
             Self::Unbound | Self::Connect | Self::Reset | Self::Silent | Self::Framing | Self::Interim => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::HalfClosed => StatusCode::GATEWAY_TIMEOUT,
             Self::ServicesUnknown | Self::ClientUnknown | Self::NoEndpoint | Self::Local | Self::Overload => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -116,7 +119,7 @@ impl Kind {
         const INTERNAL: u16 = 13;
         const UNAVAILABLE: u16 = 14;
         match self {
-            Self::ResponseTimeout => DEADLINE_EXCEEDED,
+            Self::ResponseTimeout | Self::HalfClosed => DEADLINE_EXCEEDED,
             Self::Refused(_) => PERMISSION_DENIED,
             Self::TargetTooLong | Self::HeadTooLarge => RESOURCE_EXHAUSTED,
             Self::BadHead
@@ -171,11 +174,12 @@ impl Kind {
             Self::ClientUnknown => 22,
             Self::BadHead => 23,
             Self::HeadTooLarge => 24,
+            Self::HalfClosed => 25,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 25] = [
+    pub const LABELS: [&'static str; 26] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -201,6 +205,7 @@ impl Kind {
         "client_unknown",
         "bad_head",
         "head_too_large",
+        "half_closed",
     ];
 }
 

@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::ahead::Ahead;
 
@@ -35,6 +37,19 @@ enum Answer {
     Whole = 2,
 }
 
+/// What is known of the client's sending side while an exchange runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// It is open, and its end wakes the connection's task.
+    Open = 0,
+    /// It is open, and bytes are unread: its end wakes nobody, so it has to be looked for from time to time.
+    Unread = 1,
+    /// It has ended, behind bytes that are unread.
+    EndsLater = 2,
+    /// It has ended, and nothing is unread.
+    Ended = 3,
+}
+
 /// The phase of a connection and its start; shared by the connection's reader, exchanges and owner, which run on one
 /// thread.
 #[derive(Clone, Debug)]
@@ -51,6 +66,14 @@ struct Inner {
     answer: AtomicU8,
     /// Whether an answer passes that ends with the connection.
     open_ended: AtomicBool,
+    /// See [`Sending`].
+    sending: AtomicU8,
+    /// Whether unread bytes are to be looked at once.
+    look: AtomicBool,
+    /// Whether it is to make room for another connection.
+    room: AtomicBool,
+    /// The task that can do so.
+    owner: Mutex<Option<Waker>>,
     ahead: Ahead,
 }
 
@@ -63,6 +86,10 @@ impl Activity {
             exchanges: AtomicU32::new(0),
             answer: AtomicU8::new(Answer::Written as u8),
             open_ended: AtomicBool::new(false),
+            sending: AtomicU8::new(Sending::Open as u8),
+            look: AtomicBool::new(false),
+            room: AtomicBool::new(false),
+            owner: Mutex::default(),
             ahead: Ahead::default(),
         }))
     }
@@ -71,6 +98,7 @@ impl Activity {
     pub fn begin(&self, now: Instant) {
         self.0.exchanges.fetch_add(1, Ordering::Relaxed);
         self.set_answer(Answer::Due);
+        self.0.room.store(false, Ordering::Relaxed);
         self.0.ahead.begin();
         self.enter(Phase::Busy, now);
     }
@@ -103,6 +131,12 @@ impl Activity {
         }
     }
 
+    /// From `now` on it carries opaque bytes, and no idle time between requests makes room.
+    pub fn carries_bytes(&self, now: Instant) {
+        *self.0.owner.lock() = None;
+        self.enter(Phase::Busy, now);
+    }
+
     /// Enters `phase` at `now`.
     pub fn enter(&self, phase: Phase, now: Instant) {
         self.0.state.store((self.millis(now) << 2) | phase as u64, Ordering::Relaxed);
@@ -114,13 +148,19 @@ impl Activity {
     /// `bytes` arrived. The first after an idle time start a head; during an exchange they count as progress; those of
     /// a head do not extend its time.
     pub fn bytes_came(&self, bytes: &[u8]) {
+        if self.sending() == Sending::Unread {
+            self.set_sending(Sending::Open);
+        }
         match self.phase() {
             Phase::Idle => {
                 self.enter(Phase::Head, Instant::now());
                 self.0.ahead.came(bytes, true);
             }
             Phase::Head => self.0.ahead.came(bytes, false),
-            Phase::Busy => self.enter(Phase::Busy, Instant::now()),
+            Phase::Busy => {
+                self.0.ahead.more(bytes);
+                self.enter(Phase::Busy, Instant::now());
+            }
         }
     }
 
@@ -138,6 +178,81 @@ impl Activity {
     /// Where this is unknown, the result is `false`.
     pub fn is_head_of(&self, usual: usize) -> bool {
         self.0.ahead.is_head_of(usual)
+    }
+
+    /// The head of a request has been read: it has `head` bytes in its usual spelling, and its body `body` bytes, where
+    /// that is known.
+    pub fn requested(&self, head: usize, body: Option<u64>) {
+        self.0.ahead.requested(head, body);
+    }
+
+    /// What is known of the client's sending side.
+    pub fn sending(&self) -> Sending {
+        match self.0.sending.load(Ordering::Relaxed) {
+            0 => Sending::Open,
+            1 => Sending::Unread,
+            2 => Sending::EndsLater,
+            _ => Sending::Ended,
+        }
+    }
+
+    /// Notes what is known now. The end counts as progress: what follows it has its own time.
+    pub(super) fn set_sending(&self, sending: Sending) {
+        if self.sending() == sending {
+            return;
+        }
+        if matches!(sending, Sending::EndsLater | Sending::Ended) && !self.has_ended() {
+            self.enter(self.phase(), Instant::now());
+        }
+        self.0.sending.store(sending as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the client has ended its sending side (FIN) while an exchange ran.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.sending(), Sending::EndsLater | Sending::Ended)
+    }
+
+    /// Whether it has done so directly behind the current request.
+    pub fn has_ended_behind_request(&self) -> bool {
+        self.sending() == Sending::Ended && self.0.ahead.is_last()
+    }
+
+    /// At the connection's next flush, look at the bytes that are unread.
+    pub fn look(&self) {
+        self.0.look.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for; it no longer is.
+    pub(super) fn takes_look(&self) -> bool {
+        self.0.look.swap(false, Ordering::Relaxed)
+    }
+
+    /// The task of this waker closes the connection when it is asked for room.
+    pub fn may_make_room(&self, owner: &Waker) {
+        *self.0.owner.lock() = Some(owner.clone());
+    }
+
+    /// Whether it may be asked for room, and was not.
+    pub fn can_make_room(&self) -> bool {
+        !self.is_asked_for_room() && self.0.owner.lock().is_some()
+    }
+
+    /// Asks it to make room for another connection, unless it is used again first.
+    pub fn ask_for_room(&self) {
+        self.0.room.store(true, Ordering::Relaxed);
+        if let Some(owner) = &*self.0.owner.lock() {
+            owner.wake_by_ref();
+        }
+    }
+
+    /// Whether it was asked for room.
+    pub fn is_asked_for_room(&self) -> bool {
+        self.0.room.load(Ordering::Relaxed)
+    }
+
+    /// Whether an exchange runs.
+    pub fn has_exchange(&self) -> bool {
+        self.0.exchanges.load(Ordering::Relaxed) > 0
     }
 
     /// From now on, until the next request, [`Activity::poll_more`] reports when more arrives.

@@ -18,6 +18,7 @@ use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Carrier;
+use super::io::LOOK;
 use crate::domain::tunnel::{End, MOMENT, Side};
 
 /// What passed through a tunnel.
@@ -47,8 +48,7 @@ pub async fn copy(
 ) -> Copied {
     let mut up = Direction::new(Side::Client, buffer);
     let mut down = Direction::new(Side::Server, buffer);
-    let mut lived = Some(lived).filter(|_| idle > MOMENT);
-    let mut timer = Box::pin(sleep(idle.min(MOMENT)));
+    let mut timer = Timer::new(idle, lived);
     let (mut first, mut broken) = (None, false);
     client.reset_on_close();
     server.reset_on_close();
@@ -63,6 +63,11 @@ pub async fn copy(
             other => other?,
         };
         let ended_down = down.poll(cx, server, client)?;
+        // While the server takes nothing, nothing is read from the client either, which would tell of its reset.
+        let stalls = up.is_blocked();
+        if stalls && client.was_reset() {
+            return Poll::Ready(Err(Side::Client));
+        }
         if first.is_none() {
             let ended = [&up, &down].into_iter().find(|it| it.has_ended);
             first = ended.map(|it| (it.source, last_word(&up, &down)));
@@ -70,7 +75,7 @@ pub async fn copy(
         if ended_up.is_ready() && ended_down.is_ready() {
             return Poll::Ready(Ok(End::Closed));
         }
-        poll_idle(cx, timer.as_mut(), idle, up.last.max(down.last), &mut lived).map(Ok)
+        timer.poll(cx, up.last.max(down.last), stalls).map(Ok)
     })
     .await
     .unwrap_or_else(End::Broken);
@@ -88,25 +93,61 @@ fn last_word(up: &Direction, down: &Direction) -> Option<Side> {
     later.spoke.map(|_| later.source)
 }
 
-/// Ready once nothing has passed for `idle`. The timer is reset only when it fires, never per read; the first time it
-/// may fire for `lived`, if that is still to be called.
-fn poll_idle(
-    cx: &mut Context<'_>,
-    mut timer: Pin<&mut Sleep>,
+/// The timer of a tunnel. It is reset when it fires, never per read, and once when the client stalls.
+struct Timer<F> {
+    sleep: Pin<Box<Sleep>>,
+    began: Instant,
     idle: Duration,
-    last: Instant,
-    lived: &mut Option<impl FnOnce()>,
-) -> Poll<End> {
-    loop {
-        ready!(timer.as_mut().poll(cx));
-        if let Some(lived) = lived.take() {
-            lived();
+    /// To be called when the tunnel has lasted for [`MOMENT`].
+    lived: Option<F>,
+    /// It is set to look at a client that stalls.
+    looks: bool,
+}
+
+impl<F: FnOnce()> Timer<F> {
+    fn new(idle: Duration, lived: F) -> Self {
+        Self {
+            sleep: Box::pin(sleep(idle.min(MOMENT))),
+            began: Instant::now(),
+            idle,
+            lived: Some(lived).filter(|_| idle > MOMENT),
+            looks: false,
         }
-        let due = last + idle;
-        if due <= Instant::now() {
-            return Poll::Ready(End::Idle);
+    }
+
+    /// Ready once nothing has passed for the idle time since `last`. Where the client `stalls`, it also wakes the task
+    /// from time to time.
+    fn poll(&mut self, cx: &mut Context<'_>, last: Instant, stalls: bool) -> Poll<End> {
+        if stalls && !self.looks {
+            self.looks = true;
+            self.reset(last, true);
         }
-        timer.as_mut().reset(due);
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= self.began + MOMENT
+                && let Some(lived) = self.lived.take()
+            {
+                lived();
+            }
+            if last + self.idle <= now {
+                return Poll::Ready(End::Idle);
+            }
+            self.looks = stalls;
+            self.reset(last, stalls);
+        }
+    }
+
+    fn reset(&mut self, last: Instant, stalls: bool) {
+        let now = Instant::now();
+        let mut due = last + self.idle;
+        if self.lived.is_some() {
+            due = due.min(self.began + MOMENT);
+        }
+        if stalls {
+            due = due.min(now + (now.saturating_duration_since(last) / 8).clamp(LOOK, MOMENT));
+        }
+        self.sleep.as_mut().reset(due);
     }
 }
 
@@ -145,6 +186,11 @@ impl Direction {
             Side::Client => Side::Server,
             Side::Server => Side::Client,
         }
+    }
+
+    /// Whether its sink takes nothing, so that nothing is read from its source.
+    fn is_blocked(&self) -> bool {
+        self.state == State::Copying && self.start < self.end
     }
 
     /// Copies what it can. Ready when the source has ended and the sink was shut down.

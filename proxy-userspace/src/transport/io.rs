@@ -3,20 +3,25 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use super::bad_head::{self, BadHead};
 use super::reader::Reader;
-use super::{Activity, MakeAnswer, Peer};
+use super::{Activity, MakeAnswer, Peer, Sending, ended};
 
 /// Up to this many bytes, the pieces of a vectored write are joined first: the kernel's `send` of one piece costs less
 /// than its `writev` of two.
 const SMALL: usize = 1024;
+
+/// How often a peer whose bytes stay unread is looked at, to see whether it has reset the connection.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// A TCP stream that first yields the bytes that sniffing or hyper had read from it.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct Io {
     prefix: Bytes,
     reader: Reader,
     activity: Option<Activity>,
+    /// Whether the end of the peer's sending side is looked for while nothing is read.
+    looks_for_end: bool,
     /// Answers heads that hyper cannot parse.
     bad_head: Option<Box<BadHead>>,
     /// The peer, of a connection to an endpoint.
@@ -59,6 +66,7 @@ impl Io {
             prefix: Bytes::new(),
             reader: Reader::default(),
             activity: None,
+            looks_for_end: false,
             bad_head: None,
             peer: None,
             writes: Writes::Fail,
@@ -98,6 +106,13 @@ impl Io {
     pub fn telling(mut self, activity: Activity) -> Self {
         activity.flushed();
         self.activity = Some(activity);
+        self
+    }
+
+    /// While an exchange runs, the activity learns of the end of the client's sending side, and a reset fails the flush;
+    /// the connection must have an activity. Needed where the owner does not always read (HTTP/1).
+    pub fn looking_for_end(mut self) -> Self {
+        self.looks_for_end = true;
         self
     }
 
@@ -174,6 +189,48 @@ impl Io {
         if self.prefix.is_empty() { self.stream.readable().await } else { Ok(()) }
     }
 
+    /// Whether the peer has reset the connection, although unread bytes may remain. Costs no system call.
+    pub fn was_reset(&self) -> bool {
+        ended::was_reset(&self.stream)
+    }
+
+    /// Returns when the peer has reset the connection; unread bytes stay unread.
+    pub async fn reset(&self) {
+        while self.stream.readable().await.is_ok() && !self.was_reset() {
+            // Readable without a reset stays so, and does not tell of one.
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Looks for the end of the client's sending side, or a reset, while an exchange runs.
+    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(activity) = self.activity.as_ref().filter(|it| self.looks_for_end && it.has_exchange())
+        else {
+            return Ok(());
+        };
+        match activity.sending() {
+            Sending::Ended => Ok(()),
+            Sending::Open if self.reader.waits_in(cx) && !self.is_readable() => Ok(()),
+            _ => ended::look(&self.stream, &mut self.reader, activity, !self.prefix.is_empty(), cx),
+        }
+    }
+
+    /// Writes no more once the exchange was cut short: hyper would wait until the rest is written before it closes.
+    fn check_cut(&self) -> io::Result<()> {
+        match &self.peer {
+            Some(peer) if peer.is_cut() => Err(io::ErrorKind::ConnectionAborted.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes the sending side once all that its client sent was written, if the client has closed its own.
+    fn pass_on_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.peer {
+            Some(peer) if peer.takes_end() => Pin::new(&mut self.stream).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut short, not ended.
     pub fn reset_on_close(&mut self) {
         self.close = Close::Reset;
@@ -188,7 +245,9 @@ impl Io {
 impl Drop for Io {
     fn drop(&mut self) {
         // A close in order would make a truncated answer look complete, where nothing else marks its end.
-        if self.close == Close::Reset || self.activity.as_ref().is_some_and(Activity::is_open_ended) {
+        let is_cut = self.activity.as_ref().is_some_and(Activity::is_open_ended)
+            || self.peer.as_ref().is_some_and(Peer::is_cut);
+        if self.close == Close::Reset || is_cut {
             // A socket that is already closed needs no reset.
             let _ = self.stream.set_zero_linger();
         }
@@ -240,6 +299,7 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_cut()?;
         if let Some(status) = self.own_answer(bytes) {
             return self.poll_bad_head(cx, status, bytes.len());
         }
@@ -258,6 +318,7 @@ impl AsyncWrite for Io {
             slices.iter().for_each(|slice| whole.extend_from_slice(slice));
             return self.poll_write(cx, &whole);
         }
+        self.check_cut()?;
         let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
         self.settle(wrote, wanted)
     }
@@ -266,9 +327,12 @@ impl AsyncWrite for Io {
         true
     }
 
-    /// Nothing is buffered here. But hyper flushes at the end of each poll, also while it reads nothing because a body
-    /// is held back: that is the time to check whether more of it arrives without being asked for.
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Nothing is buffered here: all was written. hyper flushes at the end of each poll, also while it reads
+    /// nothing: that is the time to check whether more of a body that is held back arrives without being asked for, and
+    /// whether the client has left.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nobody is left to answer, or something went wrong: neither can be mended here.
+        let _ = self.pass_on_end(cx);
         if let Some(activity) = &self.activity {
             activity.flushed();
             if activity.is_watched()
@@ -277,10 +341,13 @@ impl AsyncWrite for Io {
                 activity.more_came();
             }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.look_for_end(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.peer.as_ref().is_some_and(Peer::is_cut) {
+            return Poll::Ready(Ok(())); // The reset that follows says all.
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
@@ -294,7 +361,6 @@ mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
     use std::task::Waker;
-    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;

@@ -5,6 +5,7 @@ mod ahead;
 mod bad_head;
 mod connect;
 mod copy;
+mod ended;
 mod frame_meter;
 mod hops;
 mod interim;
@@ -18,7 +19,7 @@ mod route;
 mod stream_io;
 mod tcp_info;
 
-pub use activity::{Activity, Phase};
+pub use activity::{Activity, Phase, Sending};
 pub use bad_head::MakeAnswer;
 pub use connect::{ConnectError, Connector, set_keepalive};
 pub use copy::{Copied, copy};

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -61,9 +61,24 @@ struct Inner {
     /// TCP probes often.
     urged: AtomicBool,
     silent: AtomicBool,
+    /// The progress of the end of the client's sending side, see [`Peer::end`].
+    end: AtomicU8,
+    /// The connection is to be reset.
+    cut: AtomicBool,
     reader: Mutex<Option<Waker>>,
     wait: Mutex<(u64, Wait)>,
     interim: Interim,
+}
+
+/// The progress of the end of the client's sending side.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// It has not ended.
+    No = 0,
+    /// It has; the connection's own is to be closed as soon as all is written.
+    Due = 1,
+    /// That was done.
+    Done = 2,
 }
 
 impl Peer {
@@ -80,6 +95,8 @@ impl Peer {
             asked: AtomicBool::new(false),
             urged: AtomicBool::new(false),
             silent: AtomicBool::new(false),
+            end: AtomicU8::new(End::No as u8),
+            cut: AtomicBool::new(false),
             reader: Mutex::default(),
             wait: Mutex::default(),
             interim: Interim::new(patience.interim),
@@ -108,6 +125,46 @@ impl Peer {
     pub fn owes_nothing(&self) {
         self.0.owes.store(0, Ordering::Relaxed);
         self.0.set_doubted(false);
+    }
+
+    /// The client has sent all, and has closed its sending side: the connection closes its own (FIN) as soon as all is
+    /// written, and the endpoint decides. Such a connection takes no other request. Idempotent.
+    pub fn end(&self) {
+        if self.0.end.load(Ordering::Relaxed) == End::No as u8 {
+            self.0.end.store(End::Due as u8, Ordering::Relaxed);
+            self.wake();
+        }
+    }
+
+    /// Whether [`Peer::end`] was called.
+    pub fn has_ended(&self) -> bool {
+        self.0.end.load(Ordering::Relaxed) != End::No as u8
+    }
+
+    /// Whether the sending side is to be closed now, as all is written: `true` once.
+    pub(super) fn takes_end(&self) -> bool {
+        let due = self.0.end.load(Ordering::Relaxed) == End::Due as u8;
+        if due {
+            self.0.end.store(End::Done as u8, Ordering::Relaxed);
+        }
+        due
+    }
+
+    /// The exchange is cut short: the connection is reset when it is closed, as the client's was.
+    pub fn cut(&self) {
+        self.0.cut.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Whether it is to be reset.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.cut.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = &*self.0.reader.lock() {
+            reader.wake_by_ref();
+        }
     }
 
     /// Whether it was given up because it was silent.

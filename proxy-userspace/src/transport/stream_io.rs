@@ -21,6 +21,9 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
 
     /// The endpoint, of a connection to one.
     fn peer(&self) -> Option<&Peer>;
+
+    /// Whether the peer has reset it, although unread bytes may remain. Costs no system call.
+    fn was_reset(&self) -> bool;
 }
 
 /// A stream whose response head was sent.
@@ -61,6 +64,10 @@ impl Carrier for Io {
     fn peer(&self) -> Option<&Peer> {
         self.peer()
     }
+
+    fn was_reset(&self) -> bool {
+        self.was_reset()
+    }
 }
 
 impl Carrier for StreamIo {
@@ -74,6 +81,11 @@ impl Carrier for StreamIo {
 
     fn peer(&self) -> Option<&Peer> {
         None
+    }
+
+    // Frames are read all the time, and reading reports it.
+    fn was_reset(&self) -> bool {
+        false
     }
 }
 

@@ -14,6 +14,7 @@ mod import; // Configurations of linkerd, imported, started and asked.
 mod input; // Input that is wrong, hostile or unlucky.
 mod kube; // Kubernetes: the API server, discovery, who is diverted.
 mod leaks; // Names that are the cluster's, and DNS outside.
+mod leaving; // Clients that leave, and full listeners.
 mod policies; // Settings for some names only.
 mod routing; // Dtabs, splits, overrides, explanations.
 mod services; // What Kubernetes says of services and endpoints.

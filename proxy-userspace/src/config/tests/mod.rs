@@ -85,7 +85,7 @@ fn every_other_key_is_read() {
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
          log: { format: json, level: debug, queue: 12 }\n\
          admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
-         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  expectContinue: 0s\n  interimAnswers: 3\n  interimBytes: 2KiB\n  silence: 2s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
+         limits:\n  connections: 7\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  halfClosed: 8s\n  expectContinue: 0s\n  interimAnswers: 3\n  interimBytes: 2KiB\n  silence: 2s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  headStart: 80ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolConnections: 8\n  attempts: 2\n  \
          retryAfter: 0s\n  copyBuffer: 8KiB\n  sniff: 0s\n  firstList: 3s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n  \
          http2: { maxConcurrentStreams: 9, streamWindow: 32KiB, connectionWindow: 64KiB, windowWait: 4s, ping: 0s, pingTimeout: 3s, idleFrames: 11, resets: 12, streamErrors: 13 }\n",
@@ -114,6 +114,7 @@ fn every_other_key_is_read() {
         silence: Duration::from_secs(2),
         unacknowledged: Duration::from_secs(8),
         keep_alive: Duration::from_secs(9),
+        half_closed: Duration::from_secs(8),
         expect_continue: Duration::ZERO,
         interim_answers: 3,
         interim_bytes: 2048,

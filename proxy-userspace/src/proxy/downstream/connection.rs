@@ -220,11 +220,19 @@ async fn open(
 ) -> Option<(Lease, Io)> {
     let mut exchange = Exchange::begin(worker, session.clone(), None);
     let destination = exchange::dialled(worker, &exchange, dialled);
-    let delivered =
-        attempt::deliver(worker, &mut exchange, &destination, &mut Bytes { hop_limit: None }).await;
+    let mut bytes = Bytes { hop_limit: None };
+    let delivered = tokio::select! {
+        biased;
+        delivered = attempt::deliver(worker, &mut exchange, &destination, &mut bytes) => delivered,
+        // Boxed: it would make every connection's task larger.
+        () = Box::pin(client.reset()) => return None,
+    };
     exchange.clock.answered(Instant::now());
     let fault = match delivered {
-        Ok(open) => return Some(open),
+        Ok(open) => {
+            session.activity.carries_bytes(Instant::now());
+            return Some(open);
+        }
         Err(fault) => fault,
     };
     worker.shared.count(&fault);

@@ -21,10 +21,13 @@ use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::{self, bad_head};
 use crate::proxy::listener::{CloseReason, ListenerKind};
 use crate::proxy::worker::{WakerSlot, Worker};
-use crate::transport::{Activity, Io, MessageBody, Phase};
+use crate::transport::{Activity, Io, MessageBody, Phase, Sending};
 
 /// How long an idle connection is kept open during a drain, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How soon, and how late, a client whose bytes nobody reads is looked at again: later, the longer nothing has happened.
+const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Serves `io` until its client leaves or is too slow. It ends with the worker's runtime after the drain.
 pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
@@ -33,7 +36,8 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     let drain = worker.shared.drain.clone();
     let (workers, sessions) = (worker.clone(), session.clone());
     let answers = bad_head::answers(&worker, &session, &limits);
-    let io = TokioIo::new(io.telling(activity.clone()).answering_bad_heads(answers));
+    let io = io.telling(activity.clone()).looking_for_end().answering_bad_heads(answers);
+    let io = TokioIo::new(io);
     let builder = builder(&limits, listener.kind);
     let service = service_fn(move |request: Request<Incoming>| {
         let request = request.map(|body| Some(MessageBody::from(body)));
@@ -53,6 +57,8 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
         closing: None,
         timer,
         set: false,
+        hurried: false,
+        owned: false,
     };
     loop {
         let ended = tokio::select! {
@@ -68,9 +74,14 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
             None if activity.phase() == Phase::Head => return listener.count_closed(CloseReason::BadHead),
             // It closes after the last answer has been written: the client may read slowly.
             None if activity.phase() == Phase::Idle => {
+                if activity.is_asked_for_room() {
+                    listener.count_closed(CloseReason::MadeRoom);
+                }
                 connection.as_mut().graceful_shutdown();
                 activity.enter(Phase::Busy, Instant::now());
             }
+            None if activity.is_asked_for_room() => return listener.count_closed(CloseReason::MadeRoom),
+            None if activity.has_ended() => return listener.count_closed(CloseReason::HalfClosed),
             None => return,
         }
     }
@@ -81,8 +92,9 @@ fn builder(limits: &Limits, kind: ListenerKind) -> http1::Builder {
     builder
         .auto_date_header(false)
         .preserve_header_case(kind == ListenerKind::Transparent)
-        // A diverted client may half-close and still read; for an explicit one a half-close means that it has left.
-        .half_close(kind == ListenerKind::Transparent)
+        // A client may close its sending side and still read. Whether it has is looked for below hyper, which reads
+        // nothing while an answer is awaited.
+        .half_close(true)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(64 * 1024))
         .max_headers(limits.header_count);
@@ -104,6 +116,10 @@ struct Watch<'a> {
     /// Whether this task's waker (it never changes) is registered with the timer: true once the timer was polled,
     /// unless the task's coop budget was used up.
     set: bool,
+    /// Whether the timer was shortened because of the client's sending side.
+    hurried: bool,
+    /// Whether this task can be asked to make room.
+    owned: bool,
 }
 
 impl Watch<'_> {
@@ -118,17 +134,29 @@ impl Watch<'_> {
         if closes {
             self.closing = Some(Instant::now());
         }
+        if !self.owned {
+            self.owned = true;
+            self.activity.may_make_room(cx.waker());
+        }
+        if self.activity.is_asked_for_room()
+            && (self.activity.phase() == Phase::Idle || self.activity.has_ended())
+        {
+            return Poll::Ready(());
+        }
+        let hurries = !self.hurried && self.activity.sending() != Sending::Open;
+        let at_once = closes || hurries;
         // Polling a timer costs as much as setting it.
-        if self.set && !closes && !self.timer.is_elapsed() {
+        if self.set && !at_once && !self.timer.is_elapsed() {
             return Poll::Pending;
         }
-        while closes || self.timer.as_mut().poll(cx).is_ready() {
+        while at_once || self.timer.as_mut().poll(cx).is_ready() {
             self.follow();
             let left = self.left();
             if left.is_zero() {
                 return Poll::Ready(());
             }
             let next = left.min(if self.closing.is_some() { LINGER } else { shortest(&self.limits) });
+            let next = next.min(self.until_look(at_once, cx));
             self.timer.as_mut().reset(tokio::time::Instant::now() + next);
             if self.timer.as_mut().poll(cx).is_pending() {
                 break;
@@ -136,6 +164,23 @@ impl Watch<'_> {
         }
         self.set = has_budget_remaining();
         Poll::Pending
+    }
+
+    /// How long until the bytes that the client sent and nobody reads are to be looked at again, to see whether it has
+    /// left. Unless `at_once`, that is due now.
+    fn until_look(&mut self, at_once: bool, cx: &Context<'_>) -> Duration {
+        let sending = self.activity.sending();
+        self.hurried = sending != Sending::Open;
+        match sending {
+            Sending::Open | Sending::Ended => Duration::MAX,
+            Sending::Unread | Sending::EndsLater => {
+                if !at_once {
+                    self.activity.look();
+                    cx.waker().wake_by_ref();
+                }
+                (self.activity.lasted() / 8).clamp(LOOK.0, LOOK.1)
+            }
+        }
     }
 
     /// Adopts changed limits: a connection may last for days.

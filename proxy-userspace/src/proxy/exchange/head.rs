@@ -26,6 +26,8 @@ pub(super) struct Head {
     host: Option<HeaderValue>,
     /// What it expects before its body is sent.
     pub(super) expectation: Expectation,
+    /// Its length in its usual spelling, in bytes.
+    pub(super) length: usize,
 }
 
 impl Head {
@@ -37,8 +39,11 @@ impl Head {
     /// [`Kind::TargetTooLong`], [`Kind::TransferCoding`], [`Kind::Loop`], [`Kind::NoHost`], [`Kind::BadTarget`]; of a
     /// diverted request [`Kind::BadHost`]. The host of an explicit request is checked when a name is made from it.
     pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, most: usize) -> Result<Self, Fault> {
-        headers::check_target(request.uri(), most)?;
+        let target = headers::check_target(request.uri(), most)?;
         let scan = HeaderScan::new(request.headers());
+        let scheme = request.uri().scheme().map_or(0, |scheme| scheme.as_str().len() + "://".len());
+        let line = request.method().as_str().len() + scheme + target + "  HTTP/1.1\r\n".len();
+        let length = line + scan.bytes + "\r\n".len();
         headers::check_codings(scan, request.headers())?;
         headers::check_hops(scan, request.headers())?;
         let expectation = if scan.expect { Expectation::read(request) } else { Expectation::None };
@@ -53,7 +58,7 @@ impl Head {
                 None
             }
         };
-        Ok(Self { scan, spoken: request.version(), host, expectation })
+        Ok(Self { scan, spoken: request.version(), host, expectation, length })
     }
 
     /// Whether the request names a host.

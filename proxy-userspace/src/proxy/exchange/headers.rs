@@ -232,16 +232,16 @@ fn is_weir(hop: &str) -> bool {
     hop.split_ascii_whitespace().nth(1).is_some_and(|by| by.eq_ignore_ascii_case("weir"))
 }
 
-/// Bounds the request target, whatever its form.
+/// Bounds the request target, whatever its form. Returns its length in bytes, without a scheme.
 ///
 /// # Errors
 ///
 /// [`Kind::TargetTooLong`]
-pub(super) fn check_target(uri: &Uri, most: usize) -> Result<(), Fault> {
+pub(super) fn check_target(uri: &Uri, most: usize) -> Result<usize, Fault> {
     let authority = uri.authority().map_or(0, |it| it.as_str().len());
     let path = uri.path_and_query().map_or(0, |it| it.as_str().len());
     if authority + path > most {
         return Err(Fault::new(Kind::TargetTooLong, format!("the request target is over {most} bytes")));
     }
-    Ok(())
+    Ok(authority + path)
 }

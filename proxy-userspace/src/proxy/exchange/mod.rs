@@ -32,6 +32,7 @@ use std::time::Instant;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 
 pub use self::bind::dialled;
 use self::head::Head;
@@ -120,7 +121,8 @@ pub async fn handle(
     let status = response.status();
     let refused = connects && !status.is_success();
     let is_tunnel = || status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
-    if refused || exchange.orphaned || (worker.shared.drain.is_closing() && !is_tunnel()) {
+    let ends = || worker.shared.drain.is_closing() || exchange.session.listener.is_short_of_room();
+    if refused || exchange.orphaned || (ends() && !is_tunnel()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
@@ -185,6 +187,7 @@ impl Exchange {
             http2::read(request, session.origin, limits)?;
         }
         let head = Head::read(request, session.origin, limits.target_bytes)?;
+        session.activity.requested(head.length, request.body().size_hint().exact());
         *request.version_mut() = Version::HTTP_11;
         // Reserves room for added fields at once.
         request.headers_mut().reserve(headers::ADDED);

@@ -81,6 +81,7 @@ impl ResponseGuard {
 
     /// The client has left: the connection is closed.
     fn left(self) {
+        self.connection.abort();
         let now = Instant::now();
         self.record.end(now, &self.lease, Outcome::Abandoned.label());
         self.lease.finish(now, Outcome::Abandoned);
@@ -88,7 +89,12 @@ impl ResponseGuard {
 
     /// The endpoint broke the connection.
     fn broken(self) {
-        let outcome = if self.connection.peer.is_silent() { Outcome::Silent } else { Outcome::Reset };
+        let outcome = match &self.connection.peer {
+            peer if peer.is_silent() => Outcome::Silent,
+            // Its client had left, and it was told so.
+            peer if peer.has_ended() => Outcome::Abandoned,
+            _ => Outcome::Reset,
+        };
         let now = Instant::now();
         self.record.end(now, &self.lease, outcome.label());
         self.lease.finish(now, outcome);
@@ -115,7 +121,13 @@ impl ResponseBody {
 
 impl Guarded {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let (true, Some(guard)) = (frame.is_pending(), &self.guard)
+            && guard.clock.has_ended()
+        {
+            guard.connection.end();
+        }
+        let frame = ready!(frame);
         match &frame {
             // After trailers hyper does not poll again.
             Some(Ok(frame)) if !frame.is_trailers() && !self.incoming.is_end_stream() => {}

@@ -41,6 +41,8 @@ pub(super) struct HeaderScan {
     pub(super) destination: bool,
     /// Any of the hop-by-hop fields `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`, `Proxy-Authorization`.
     pub(super) hop: bool,
+    /// The bytes of the fields in their usual spelling: with one space after each colon, and CRLF.
+    pub(super) bytes: usize,
 }
 
 /// The kind of Content-Length in a head.
@@ -60,6 +62,7 @@ impl HeaderScan {
     pub(super) fn new(headers: &HeaderMap) -> Self {
         let mut scan = Self::default();
         for (name, value) in headers {
+            scan.bytes += name.as_str().len() + ": ".len() + value.len() + "\r\n".len();
             scan.note(name, value);
         }
         scan

@@ -1,9 +1,10 @@
 //! Sends a request on a connection to one endpoint.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -69,10 +70,15 @@ impl Cargo for Sending<'_> {
             let read_before = connection.peer.reads();
             connection.peer.owes_response(lease.started());
             let answer = pin!(connection.conn.send(std::mem::take(self.request)));
+            let cut = connection.cut_on_drop();
             let answer = match policy.response() {
-                None => in_time(answer, &exchange.clock).await,
-                Some(limit) => in_own_time(answer, &exchange.clock, limit).await,
+                None => in_time(answer, &exchange.clock, &connection).await,
+                Some(limit) => in_own_time(answer, &exchange.clock, &connection, limit).await,
             };
+            match &answer {
+                Some(_) => cut.disarm(),
+                None => drop(cut),
+            }
             match answer {
                 Some(Ok(response)) => {
                     connection.reused = true;
@@ -85,11 +91,18 @@ impl Cargo for Sending<'_> {
                             return Err(Box::new(Failed::broken(address, Reached::Unsent)));
                         }
                     }
+                    None if connection.peer.has_ended() => {
+                        return Err(Box::new(half_closed(address, "closed the connection".into())));
+                    }
                     None => {
                         let unanswered = connection.peer.reads() == read_before;
                         return Err(Box::new(sent(lease, &connection, unanswered, rules.limits, &error)));
                     }
                 },
+                None if exchange.clock.activity().has_ended() => {
+                    let within = format!("did not answer within {:?}", rules.limits.half_closed);
+                    return Err(Box::new(half_closed(address, within.into())));
+                }
                 None => {
                     let limit = policy.response().unwrap_or(rules.limits.response);
                     return Err(Box::new(too_slow(address, limit)));
@@ -135,31 +148,48 @@ fn sent(
 
 /// The result of `answer`, unless nothing passes in either direction for `limits.response`. The connection's timer
 /// detects that (`downstream`): a timer per request would cost four hundred instructions.
-async fn in_time<T>(mut answer: Pin<&mut impl Future<Output = T>>, clock: &Clock) -> Option<T> {
+async fn in_time<T>(
+    mut answer: Pin<&mut impl Future<Output = T>>,
+    clock: &Clock,
+    connection: &PooledConnection,
+) -> Option<T> {
     clock.set_wait(Wait::Waiting);
-    let answer = poll_fn(|cx| {
-        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-            return Poll::Ready(Some(answer));
-        }
-        clock.wake_when_too_long(cx);
-        if clock.wait() == Wait::TooLong { Poll::Ready(None) } else { Poll::Pending }
-    });
-    let answer = answer.await;
+    let answer = poll_fn(|cx| poll(answer.as_mut(), clock, connection, cx)).await;
     clock.set_wait(Wait::None);
     answer
+}
+
+/// The result of `answer`, or `None` when the connection's timer has found that the wait takes too long. Passes on the
+/// end of the client's sending side.
+fn poll<T>(
+    answer: Pin<&mut impl Future<Output = T>>,
+    clock: &Clock,
+    connection: &PooledConnection,
+    cx: &mut Context<'_>,
+) -> Poll<Option<T>> {
+    if let Poll::Ready(answer) = answer.poll(cx) {
+        return Poll::Ready(Some(answer));
+    }
+    clock.wake_when_too_long(cx);
+    if clock.has_ended() {
+        connection.end();
+    }
+    if clock.wait() == Wait::TooLong { Poll::Ready(None) } else { Poll::Pending }
 }
 
 /// As [`in_time`], for a request with its own limit, which needs its own timer.
 async fn in_own_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     clock: &Clock,
+    connection: &PooledConnection,
     limit: Duration,
 ) -> Option<T> {
     clock.set_wait(Wait::Timed);
     let mut left = limit;
     let answer = loop {
-        if let Ok(answer) = timeout(left, answer.as_mut()).await {
-            break Some(answer);
+        let waits = poll_fn(|cx| poll(answer.as_mut(), clock, connection, cx));
+        if let Ok(answer) = timeout(left, waits).await {
+            break answer;
         }
         // While more of the request's body is due, weir waits for the client, not for the endpoint.
         left = limit.saturating_sub(clock.silent_for(Instant::now()).unwrap_or_default());
@@ -185,6 +215,14 @@ fn flooding(address: SocketAddr, limits: &Limits) -> Failed {
     );
     let fault = Fault::new(Kind::Interim, detail);
     Failed { fault, outcome: Outcome::BadFraming, reached: Reached::Answering }
+}
+
+/// The client had closed its sending side, and so had weir. The endpoint decides what it does then, so that nothing is
+/// said against it, and nothing is tried again.
+fn half_closed(address: SocketAddr, what: Cow<'static, str>) -> Failed {
+    let detail = format!("the client has closed its sending side, and {address} {what}");
+    let fault = Fault::new(Kind::HalfClosed, detail);
+    Failed { fault, outcome: Outcome::Abandoned, reached: Reached::Answering }
 }
 
 /// The endpoint has the request and does not answer.

@@ -53,19 +53,21 @@ impl Session {
     /// The facts of a connection that was accepted now and has passed `passed` weirs.
     pub fn new(
         listener: Arc<Listener>,
-        permit: ConnectionPermit,
+        mut permit: ConnectionPermit,
         client: SocketAddr,
         origin: Origin,
         passed: u8,
         netns: Option<Arc<PodNetns>>,
     ) -> Rc<Self> {
+        let activity = Activity::new(Instant::now());
+        permit.occupied_by(client.ip(), &activity);
         Rc::new(Self {
             listener,
             permit,
             client,
             origin,
             passed,
-            activity: Activity::new(Instant::now()),
+            activity,
             clocks: Clocks::default(),
             external: RefCell::default(),
             pod: ClientPod::at(client.ip()),

@@ -118,6 +118,10 @@ fn forward(
 ) {
     let limits = exchange.snapshot.config.limits.clone();
     let (shared, session) = (worker.shared.clone(), exchange.session.clone());
+    if matches!(client, ClientSide::Http1(_)) {
+        exchange.clock.answered(Instant::now());
+        session.activity.carries_bytes(Instant::now());
+    }
     worker.spawn(async move {
         let carried = async {
             let (Some(client), Some(server)) = (client.ready().await, server.await) else { return };

@@ -2,18 +2,24 @@
 
 mod http2;
 mod permits;
+mod room;
 pub mod sockets;
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::time::timeout;
 
 pub use self::http2::{Abuse, Codes, Http2Stats};
 use self::permits::{PermitPool, Slot};
+use self::room::Occupants;
 use crate::config::Allow;
 use crate::telemetry::{Counter, Gauge};
+use crate::transport::Activity;
 
 /// The listener that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub struct Listener {
     allow: ArcSwap<Allow>,
     /// One permit for each open connection; see [`Listener::acquire`].
     pool: Arc<PermitPool>,
+    /// Its open connections, some of which make room when it is full.
+    occupants: Occupants,
     /// Whether forwarded messages get a Via.
     via: AtomicBool,
     /// Whether the listener exists.
@@ -90,11 +98,15 @@ pub enum CloseReason {
     ForeignOriginal = 7,
     /// It reached a transparent port, and the sequence number of its SYN, which identifies its entry, is not known.
     NoSyn = 8,
+    /// Its client had closed its sending side, and nothing passed any more for `limits.halfClosed`.
+    HalfClosed = 9,
+    /// The listener was full, and it was idle, or its client had closed its sending side: it made room for another one.
+    MadeRoom = 10,
 }
 
 impl CloseReason {
     /// The labels in metrics, in order.
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 11] = [
         "not_allowed",
         "full",
         "no_original",
@@ -104,6 +116,8 @@ impl CloseReason {
         "bad_head",
         "foreign_original",
         "no_syn",
+        "half_closed",
+        "made_room",
     ];
 }
 
@@ -134,6 +148,7 @@ impl Listener {
             router: ArcSwapOption::empty(),
             allow: ArcSwap::from_pointee(Allow::new(Vec::new())),
             pool: PermitPool::new(0),
+            occupants: Occupants::default(),
             via: AtomicBool::new(false),
             used: AtomicBool::new(false),
             open: Gauge::default(),
@@ -192,16 +207,34 @@ impl Listener {
         self.via.load(Ordering::Relaxed)
     }
 
-    /// The permit to open one more connection. At the limit this waits, and new clients wait in the accept queue.
+    /// The permit to open one more connection. At the limit this waits, and new clients wait in the accept queue, until
+    /// an idle connection has made room or another one has ended.
     pub async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
         let slot = match self.pool.try_acquire() {
             Some(slot) => slot,
             None => {
                 self.count_closed(CloseReason::Full);
-                self.pool.acquire().await
+                self.make_room().await
             }
         };
-        ConnectionPermit { listener: self.clone(), slot, counted: false }
+        ConnectionPermit { listener: self.clone(), slot, counted: false, number: None }
+    }
+
+    async fn make_room(&self) -> Slot {
+        let _waiting = self.occupants.wait();
+        let mut slot = pin!(self.pool.acquire());
+        loop {
+            self.occupants.make_room(Instant::now());
+            // Those that were asked may be in use again, so others are asked then.
+            if let Ok(slot) = timeout(room::ROUND, slot.as_mut()).await {
+                return slot;
+            }
+        }
+    }
+
+    /// Whether clients wait for room: then connections end with their current answers.
+    pub fn is_short_of_room(&self) -> bool {
+        self.occupants.are_short_of_room()
     }
 
     /// Whether the next connection would have to wait.
@@ -222,6 +255,8 @@ pub struct ConnectionPermit {
     #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
     slot: Slot,
     counted: bool,
+    /// Its number among the occupants.
+    number: Option<u64>,
 }
 
 impl ConnectionPermit {
@@ -232,10 +267,18 @@ impl ConnectionPermit {
         self.counted = true;
         self
     }
+
+    /// Marks that its connection, from `client`, does what `activity` says.
+    pub fn occupied_by(&mut self, client: IpAddr, activity: &Activity) {
+        self.number = Some(self.listener.occupants.add(client, activity));
+    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.listener.occupants.remove(number);
+        }
         if self.counted {
             self.listener.open.dec();
         }

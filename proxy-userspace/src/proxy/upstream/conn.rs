@@ -33,6 +33,48 @@ pub struct PooledConnection {
     pub reused: bool,
 }
 
+/// Cuts a connection short when it is dropped: the client has left while it waited for an answer.
+#[derive(Debug)]
+pub struct CutOnDrop<'a>(Option<&'a Peer>);
+
+impl PooledConnection {
+    /// The client has closed its sending side behind the request, and the endpoint is to learn that.
+    pub fn end(&self) {
+        match self.conn {
+            Conn::Http1(_) => self.peer.end(),
+        }
+    }
+
+    /// The exchange on it is cut short: the connection is reset when it is dropped.
+    pub fn abort(&self) {
+        match self.conn {
+            Conn::Http1(_) => self.peer.cut(),
+        }
+    }
+
+    /// [`PooledConnection::abort`], unless it is disarmed first.
+    pub fn cut_on_drop(&self) -> CutOnDrop<'_> {
+        match self.conn {
+            Conn::Http1(_) => CutOnDrop(Some(&self.peer)),
+        }
+    }
+}
+
+impl CutOnDrop<'_> {
+    /// The exchange was not cut short.
+    pub fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CutOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(peer) = self.0 {
+            peer.cut();
+        }
+    }
+}
+
 impl Conn {
     /// Starts the protocol of `key` on `io`. `None` when the endpoint has closed it already.
     pub(super) async fn handshake(io: Io, key: Key, limits: &Limits) -> Option<Self> {

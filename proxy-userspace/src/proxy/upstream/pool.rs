@@ -85,9 +85,9 @@ impl Pool {
 
     /// Keeps `connection` for a later request, unless `most` are kept already or the pool is closed. A busy connection
     /// is not kept: its endpoint answered before the request's body was complete, and the next request would wait for
-    /// this client.
+    /// this client. Nor is one whose sending side is closed.
     pub fn put(&self, connection: PooledConnection, now: Instant, most: usize) {
-        if !connection.conn.is_ready() {
+        if !connection.conn.is_ready() || connection.peer.has_ended() {
             return;
         }
         connection.peer.owes_nothing();

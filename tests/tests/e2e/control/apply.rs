@@ -3,11 +3,12 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use e2e::backend::Then;
 use e2e::client::Closed;
 use e2e::kube::{self, ApiServer};
 use e2e::raw::{TcpServer, loopback};
 use e2e::time::holds_for;
-use e2e::{Backend, Client, Load, Request, Weir, eventually};
+use e2e::{Answer, Backend, Client, Load, Request, Weir, eventually};
 use nix::sys::signal::Signal;
 
 /// Writes a top-level section of the running weir's configuration anew; without `yaml` it goes. weir has read it then.
@@ -143,9 +144,19 @@ fn the_admins_and_the_probes_listeners_come_move_and_go() {
 
 #[test]
 fn who_may_come_in_and_how_many_changes_for_the_next_who_connects() {
-    let backend = Backend::http().answers("hello").start();
+    let backend = Backend::http().script(|request| match request.head.target() {
+        "/hang" => Answer::raw("").then(Then::Hang),
+        _ => Answer::ok("hello"),
+    });
+    let backend = backend.start();
     let weir = Weir::serving("hello", &[backend.addr()]);
     let outgoing = weir.outgoing();
+    // Idle connections would make room.
+    let hang = |client: &mut Client| {
+        let before = backend.count();
+        client.start(&Request::get("http://hello/hang"));
+        backend.wait_for(before + 1);
+    };
     let listen = |rest: &str| format!("{{ listen: 127.0.0.1:0{rest} }}");
     let mut kept = weir.client();
     assert!(kept.get("http://hello/").get("via").is_some());
@@ -158,12 +169,14 @@ fn who_may_come_in_and_how_many_changes_for_the_next_who_connects() {
     weir.get("http://hello/").expect_body("hello");
     assert_eq!(weir.outgoing(), outgoing);
 
+    hang(&mut kept);
     change(&weir, "limits", Some("{ connections: 1 }"));
     let mut waiting = weir.client();
     waiting.start(&Request::get("http://hello/"));
     assert!(waiting.silent_for(Duration::from_millis(300)), "there is room for the one that is open");
-    drop(kept);
+    kept.vanish();
     waiting.response().expect_body("hello");
+    hang(&mut waiting);
     let mut second = weir.client();
     second.start(&Request::get("http://hello/"));
     assert!(second.silent_for(Duration::from_millis(300)));

@@ -175,18 +175,24 @@ fn a_backends_connection_is_closed_within_a_second_of_its_time() {
 
 #[test]
 fn connections_over_the_limit_wait_until_one_leaves() {
-    let backend = Backend::http().start();
+    let backend = Backend::http().script(|request| match request.head.target() {
+        "/hang" => Answer::raw("").then(Then::Hang),
+        _ => Answer::ok("ok"),
+    });
+    let backend = backend.start();
     let limits = "{ connections: 4 }";
     let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+    // Idle ones would make room.
     let mut held: Vec<_> = (0..4).map(|_| weir.client()).collect();
     for client in &mut held {
-        client.get("http://hello/").expect_body("ok");
+        client.start(&Request::get("http://hello/hang"));
     }
+    backend.wait_for(4);
     let mut fifth = weir.client();
     fifth.start(&Request::get("http://hello/"));
     assert!(fifth.silent_for(Duration::from_millis(300)), "a fifth connection was served, or closed");
     assert!(weir.turned_away("outgoing", "full") >= 1.0, "nothing says that the limit was reached");
-    held.pop();
+    held.pop().unwrap().vanish();
     fifth.response().expect_body("ok");
 }
 

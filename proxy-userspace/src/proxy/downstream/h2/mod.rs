@@ -100,7 +100,10 @@ async fn run(
             }
             Err(Event::Ended(None)) => return,
             Err(Event::Ended(Some(error))) => return count(&listener, &error, &meter),
-            Err(Event::Due(Due::Drained | Due::Idle)) => {
+            Err(Event::Due(due @ (Due::Drained | Due::Idle | Due::Room))) => {
+                if due == Due::Room {
+                    listener.count_closed(CloseReason::MadeRoom);
+                }
                 listener.http2.goaways_sent.count(Reason::NO_ERROR);
                 connection.graceful_shutdown();
             }

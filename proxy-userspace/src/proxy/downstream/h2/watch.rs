@@ -26,6 +26,8 @@ pub(super) enum Due {
     Drained,
     /// No stream was open for `limits.idle`.
     Idle,
+    /// No stream is open, and its listener is short of room.
+    Room,
     /// It has no stream any more after a GOAWAY.
     Over,
     /// The client did not answer a PING.
@@ -46,6 +48,8 @@ pub(super) struct Watch<'a> {
     slot: WakerSlot<'a>,
     /// When a GOAWAY was due.
     closing: Option<Instant>,
+    /// Whether this task can be asked to make room.
+    owned: bool,
     pings: Option<PingPong>,
     /// When a PING was sent that was not answered yet.
     pinged: Option<Instant>,
@@ -73,6 +77,7 @@ impl<'a> Watch<'a> {
             drain,
             slot,
             closing: None,
+            owned: false,
             pings,
             pinged: None,
             timer,
@@ -85,6 +90,14 @@ impl<'a> Watch<'a> {
         self.slot.take(cx);
         if self.closing.is_none() && self.drain.is_closing() {
             return Poll::Ready(self.close(Due::Drained));
+        }
+        let activity = &self.session.activity;
+        if !self.owned {
+            self.owned = true;
+            activity.may_make_room(cx.waker());
+        }
+        if self.closing.is_none() && activity.is_asked_for_room() && activity.phase() == Phase::Idle {
+            return Poll::Ready(self.close(Due::Room));
         }
         if self.pinged.is_some()
             && let Some(pings) = &mut self.pings
