@@ -222,7 +222,7 @@ impl Dialer {
         let (kind, cause) = match error {
             ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),
             ConnectError::Failed(cause) => (Kind::Connect, cause.to_string()),
-            ConnectError::Local(cause) => (Kind::Local, format!("this node: {cause}")),
+            ConnectError::Local(cause) => (Kind::Local, local(&cause)),
         };
         Err(NotConnected {
             fault: Fault::new(kind, format!("{}: {cause}", lease.backend().address)),
@@ -265,4 +265,17 @@ impl Dialer {
             Fault::new(Kind::Refused(why), format!("weir does not connect to {}: {why}", backend.address));
         NotConnected { fault, outcome: Outcome::Abandoned }
     }
+}
+
+/// What this node lacks for a connection.
+fn local(cause: &std::io::Error) -> String {
+    let hint = match cause.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => {
+            ": every source port of this node is in use for connections to that endpoint \
+             (net.ipv4.ip_local_port_range; those closed within the last minute count)"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => ": no descriptor is left",
+        _ => "",
+    };
+    format!("this node: {cause}{hint}")
 }
