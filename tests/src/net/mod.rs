@@ -98,7 +98,7 @@ impl Net {
     pub fn anew(&mut self, pod: &mut Pod) {
         let place = self.pods.iter().position(|it| it.v4() == pod.v4()).expect("a pod of this node");
         let (name, number) = (pod.name().to_owned(), place + 10);
-        std::fs::remove_file(self.netns.path().join(&name)).unwrap();
+        std::fs::remove_file(self.netns_of(&name)).unwrap();
         self.node.ip(&format!("link del veth{number}\n"));
         cgroup::remove(pod.cgroup());
         let new = self.numbered(&name, number);
@@ -118,18 +118,23 @@ impl Net {
             "link set lo up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\nlink set eth0 up\n\
              route add default via {NODE_V4}\nroute add default via {NODE_V6}\n"
         ));
-        std::os::unix::fs::symlink(pod.namespace(), self.netns.path().join(name)).unwrap();
+        std::os::unix::fs::symlink(pod.namespace(), self.netns_of(name)).unwrap();
         self.pods.push(pod.clone());
         pod
     }
 
     /// Ends a pod and all that runs in it. Its namespace ends when nobody else holds it.
     pub fn end(&mut self, pod: Pod) {
-        std::fs::remove_file(self.netns.path().join(pod.name())).unwrap();
+        std::fs::remove_file(self.netns_of(pod.name())).unwrap();
         self.pods.retain(|it| it.v4() != pod.v4());
         let cgroup = pod.cgroup().to_owned();
         drop(pod);
         cgroup::remove(&cgroup);
+    }
+
+    /// The file of a pod's network namespace. A pod's name may be a path.
+    fn netns_of(&self, name: &str) -> PathBuf {
+        self.netns.path().join(name.replace('/', "-"))
     }
 
     /// The folder of the pods' network namespaces.
