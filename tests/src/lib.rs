@@ -30,7 +30,7 @@ pub mod weir;
 pub mod wire;
 pub mod witness;
 
-pub use backend::{Answer, Backend, process::BackendProcess};
+pub use backend::{Answer, Backend, http2::H2Backend, process::BackendProcess};
 pub use client::Client;
 pub use dns::{Dns, Said};
 pub use http2::{Ended, Frames, Http2};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fields::Section;
 use super::http2_clients::{self, Http2Clients};
+use super::http2_endpoints::{self, Http2Endpoints};
 use super::problem::Mistake;
 use super::values::{count, duration, size};
 
@@ -103,6 +104,8 @@ pub struct Limits {
     pub destinations: u32,
     /// `http2`: the bounds of clients' HTTP/2 connections.
     pub http2: Http2Clients,
+    /// `http2Endpoints`: the bounds of HTTP/2 connections to endpoints.
+    pub http2_endpoints: Http2Endpoints,
 }
 
 impl Default for Limits {
@@ -143,6 +146,7 @@ impl Default for Limits {
             tuples: 65_536,
             destinations: 65_536,
             http2: Http2Clients::default(),
+            http2_endpoints: Http2Endpoints::default(),
         }
     }
 }
@@ -191,6 +195,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("destinations", &mut limits.destinations, count(1..=1_000_000));
     if let Some(http2) = section.section("http2") {
         limits.http2 = http2_clients::read(http2);
+    }
+    if let Some(section) = section.section("http2Endpoints") {
+        limits.http2_endpoints = http2_endpoints::read(section);
     }
     if limits.target_bytes > limits.header_bytes {
         let mistake = Mistake::new("a request target cannot be longer than the head it is part of")

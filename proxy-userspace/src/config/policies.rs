@@ -8,7 +8,7 @@ use super::fields::Section;
 use super::problem::Mistake;
 use super::tree::Node;
 use super::{breaker, values};
-use crate::domain::policy::{Client, Policies, RequestPolicy, Rule};
+use crate::domain::policy::{Client, Policies, Protocol, RequestPolicy, Rule};
 use crate::domain::retry::Backoff;
 use crate::domain::route::Pattern;
 
@@ -66,7 +66,8 @@ pub(super) fn read_requests(section: &mut Section<'_, '_>) -> RequestPolicy {
 }
 
 fn read_client(section: &mut Section<'_, '_>) -> Client {
-    let requests = read_requests(section);
+    let mut requests = read_requests(section);
+    section.set("protocol", &mut requests.protocol, |node| values::choice(Protocol::NAMES)(node).map(Some));
     let (failures, backoff) = section.section("breaker").map(breaker::read_some).unwrap_or_default();
     let backoff = backoff.map(|it| Backoff { min: it.min, max: it.max });
     Client { requests, failures, backoff }

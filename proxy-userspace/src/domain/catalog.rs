@@ -15,6 +15,8 @@ use std::time::Duration;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
+use super::policy::Protocol;
+
 /// Every service known at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
@@ -118,12 +120,23 @@ pub enum AppProtocol {
     Sniff,
     /// `http`: HTTP/1.
     Http1,
-    /// `kubernetes.io/h2c`: HTTP/2 with prior knowledge.
+    /// `kubernetes.io/h2c`, `grpc`: HTTP/2 with prior knowledge.
     Http2,
     /// `tcp`, `https`, `tls` and the like, or `weir.dev/opaque-ports`: forward without detection.
     Opaque,
     /// `weir.dev/skip-ports`: not diverted. A connection that arrives anyway is forwarded without detection.
     Direct,
+}
+
+impl AppProtocol {
+    /// The version of HTTP that the port's endpoints speak, if it is declared.
+    pub fn http(self) -> Option<Protocol> {
+        match self {
+            Self::Http1 => Some(Protocol::Http1),
+            Self::Http2 => Some(Protocol::Http2),
+            Self::Sniff | Self::Opaque | Self::Direct => None,
+        }
+    }
 }
 
 /// One address that serves a port.

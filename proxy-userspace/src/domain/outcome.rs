@@ -2,6 +2,14 @@
 
 use super::health::breaker::Verdict;
 
+/// The status codes of gRPC that are failures of the endpoint: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and
+/// DATA_LOSS, as 5xx are of HTTP. Any other says something of the call. linkerd's classifiers count every code but OK as
+/// a failure: there one client that asks for what does not exist takes an endpoint from all.
+const FAILURES: [u8; 5] = [2, 4, 13, 14, 15];
+
+/// gRPC's RESOURCE_EXHAUSTED, as 429 of HTTP.
+const RESOURCE_EXHAUSTED: u8 = 8;
+
 /// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -11,6 +19,10 @@ pub enum Outcome {
     Carried,
     /// It ended a byte tunnel early and after few bytes, as a database that is full or not ready does.
     EndedEarly,
+    /// It answered a gRPC call, with this status code.
+    Grpc(u8),
+    /// It refused a stream of HTTP/2, which it did not process (REFUSED_STREAM, RFC 9113 §8.7).
+    RefusedStream,
     /// It refused the connection.
     ConnectFailed,
     /// It did not accept the connection in time.
@@ -49,9 +61,12 @@ impl Outcome {
     /// The meaning for the balancer.
     pub fn sign(self) -> Sign {
         match self {
-            Self::Answered(..400) | Self::Carried => Sign::Served,
-            Self::Answered(429) | Self::EndedEarly => Sign::Refused,
-            Self::Answered(..500) => Sign::Answered,
+            Self::Answered(..400) | Self::Grpc(0) | Self::Carried => Sign::Served,
+            Self::Answered(429) | Self::Grpc(RESOURCE_EXHAUSTED) | Self::EndedEarly | Self::RefusedStream => {
+                Sign::Refused
+            }
+            Self::Grpc(code) if FAILURES.contains(&code) => Sign::Failed,
+            Self::Answered(..500) | Self::Grpc(_) => Sign::Answered,
             Self::Answered(_)
             | Self::ConnectFailed
             | Self::ConnectTimeout
@@ -70,7 +85,8 @@ impl Outcome {
     pub fn verdict(self) -> Verdict {
         match self {
             Self::Answered(status) if status >= 500 => Verdict::Failure,
-            Self::Answered(_) | Self::Carried => Verdict::Success,
+            Self::Grpc(code) if FAILURES.contains(&code) => Verdict::Failure,
+            Self::Answered(_) | Self::Grpc(_) | Self::Carried => Verdict::Success,
             Self::EndedEarly
             | Self::ConnectFailed
             | Self::ConnectTimeout
@@ -78,7 +94,7 @@ impl Outcome {
             | Self::Silent
             | Self::Reset
             | Self::BadFraming => Verdict::Failure,
-            Self::Abandoned | Self::Stale => Verdict::Unknown,
+            Self::Abandoned | Self::Stale | Self::RefusedStream => Verdict::Unknown,
         }
     }
 
@@ -91,7 +107,7 @@ impl Outcome {
     pub fn slot(self) -> usize {
         match self {
             Self::Answered(..200) => 0,
-            Self::Answered(..300) => 1,
+            Self::Answered(..300) | Self::Grpc(0) => 1,
             Self::Answered(..400) => 2,
             Self::Answered(..500) => 3,
             Self::Answered(_) => 4,
@@ -105,11 +121,14 @@ impl Outcome {
             Self::Stale => 12,
             Self::EndedEarly => 13,
             Self::Silent => 14,
+            Self::Grpc(code) if FAILURES.contains(&code) => 15,
+            Self::Grpc(_) => 16,
+            Self::RefusedStream => 17,
         }
     }
 
     /// Every label, by [`Outcome::slot`].
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 18] = [
         "1xx",
         "2xx",
         "3xx",
@@ -125,6 +144,9 @@ impl Outcome {
         "stale",
         "ended_early",
         "silent",
+        "grpc_failure",
+        "grpc_error",
+        "refused_stream",
     ];
 }
 
@@ -141,6 +163,13 @@ mod tests {
             (Outcome::Answered(503), Verdict::Failure),
             (Outcome::ConnectFailed, Verdict::Failure),
             (Outcome::Timeout, Verdict::Failure),
+            (Outcome::Grpc(0), Verdict::Success),
+            (Outcome::Grpc(5), Verdict::Success),
+            (Outcome::Grpc(8), Verdict::Success),
+            (Outcome::Grpc(2), Verdict::Failure),
+            (Outcome::Grpc(14), Verdict::Failure),
+            (Outcome::Grpc(200), Verdict::Success),
+            (Outcome::RefusedStream, Verdict::Unknown),
             (Outcome::Silent, Verdict::Failure),
             (Outcome::Reset, Verdict::Failure),
             (Outcome::Abandoned, Verdict::Unknown),

@@ -40,6 +40,34 @@ pub struct RequestPolicy {
     pub response: Option<NonZeroU32>,
     /// Endpoints tried for one request, the first included.
     pub attempts: Option<NonZeroU8>,
+    /// The version of HTTP in which endpoints are asked; the client's if absent.
+    pub protocol: Option<Protocol>,
+}
+
+/// The version of HTTP in which endpoints are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The client's, whatever the endpoints' service declares.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+impl Protocol {
+    /// Every value with its name in the configuration.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("http1", Self::Http1), ("http2", Self::Http2)];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+        }
+    }
 }
 
 /// The settings for endpoints.
@@ -81,14 +109,19 @@ impl Policies {
 impl RequestPolicy {
     /// These settings; unset ones are taken from `earlier`.
     pub fn or(self, earlier: Self) -> Self {
-        Self { response: self.response.or(earlier.response), attempts: self.attempts.or(earlier.attempts) }
+        Self {
+            response: self.response.or(earlier.response),
+            attempts: self.attempts.or(earlier.attempts),
+            protocol: self.protocol.or(earlier.protocol),
+        }
     }
 
-    /// The smaller value of each setting.
+    /// The smaller value of each limit. A protocol is a property of endpoints, so at most one of the two has it.
     pub fn and(self, other: Self) -> Self {
         Self {
             response: smaller(self.response, other.response),
             attempts: smaller(self.attempts, other.attempts),
+            protocol: self.protocol.or(other.protocol),
         }
     }
 
@@ -127,7 +160,11 @@ mod tests {
     fn services(rules: &[(&str, u32, u8)]) -> Policies {
         let rule = |(prefix, response, attempts): &(&str, u32, u8)| Rule {
             prefix: Pattern::read(prefix).unwrap(),
-            settings: RequestPolicy { response: millis(*response), attempts: NonZeroU8::new(*attempts) },
+            settings: RequestPolicy {
+                response: millis(*response),
+                attempts: NonZeroU8::new(*attempts),
+                ..RequestPolicy::default()
+            },
         };
         Policies { services: rules.iter().map(rule).collect(), clients: Vec::new() }
     }
@@ -179,6 +216,7 @@ mod tests {
         let requests = |response, attempts| RequestPolicy {
             response: millis(response),
             attempts: NonZeroU8::new(attempts),
+            ..RequestPolicy::default()
         };
         assert_eq!(requests(100, 0).and(requests(200, 3)), requests(100, 3));
         assert_eq!(requests(300, 2).and(requests(200, 3)), requests(200, 2));

@@ -1,6 +1,7 @@
 //! The data plane's metrics, rendered from counters that their owners keep.
 
 mod http2;
+mod http2_endpoints;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -42,7 +43,8 @@ impl Scrape for Metrics {
         self.faults(page)?;
         self.holds(page)?;
         self.bindings(page)?;
-        self.tunnels(page)
+        self.tunnels(page)?;
+        http2_endpoints::endpoints(page, &self.shared.connecting)
     }
 }
 
@@ -77,6 +79,10 @@ fn requests(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         counts.map(|(outcome, count)| ([("service", &*it.name), ("outcome", *outcome)], count.value()))
     });
     page.counters("weir_attempts", "Attempts at an endpoint, by how they ended", outcomes)?;
+    let calls = clusters.iter().flat_map(|it| {
+        it.stats.grpc.counted().map(|(status, count)| ([("service", &*it.name), ("status", status)], count))
+    });
+    page.counters("weir_grpc_answers", "Answers to gRPC calls, by status", calls)?;
     let rows =
         |count: fn(&Cluster) -> u64| clusters.iter().map(move |it| ([("service", &*it.name)], count(it)));
     page.counters("weir_retries", "Attempts beyond a request's first", rows(|it| it.stats.retries.value()))?;

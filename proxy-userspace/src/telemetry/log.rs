@@ -143,9 +143,10 @@ pub fn set_level(level: &str) {
     }
 }
 
-/// Turns off kube-client's log: weir reports failures of the API server itself, once, with their meaning.
+/// Turns off kube-client's log: weir reports failures of the API server itself, once, with their meaning. And h2's,
+/// which has lines for each frame.
 fn quiet(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("{level},kube_client=off"))
+    EnvFilter::new(format!("{level},kube_client=off,h2=off"))
 }
 
 /// The number of lines dropped since the start.

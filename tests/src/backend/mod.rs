@@ -1,6 +1,7 @@
 //! `Backend`: an HTTP/1 server that answers as told, however badly, and remembers what it was sent.
 
 mod answer;
+pub mod http2;
 pub mod process;
 mod serve;
 

@@ -10,6 +10,7 @@ mod failure; // Endpoints that fail.
 mod guards; // Where weir will not connect, and whom it does not serve.
 mod harness; // The harness itself, without weir.
 mod http2_clients; // Clients that speak HTTP/2.
+mod http2_endpoints; // Endpoints that speak HTTP/2.
 mod import; // Configurations of linkerd, imported, started and asked.
 mod input; // Input that is wrong, hostile or unlucky.
 mod kube; // Kubernetes: the API server, discovery, who is diverted.

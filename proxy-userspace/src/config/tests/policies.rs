@@ -1,6 +1,7 @@
 //! Settings per name, and transformers of namers.
 
 use super::*;
+use crate::domain::policy::Protocol;
 
 #[test]
 fn a_namer_that_is_named_is_not_there_a_second_time() {
@@ -39,6 +40,18 @@ fn a_rule_sets_what_it_says_and_leaves_the_rest() {
     assert_eq!((client.requests.response(), client.failures), (None, Some(1)));
     let backoff = client.backoff.unwrap();
     assert_eq!((backoff.min, backoff.max), (Duration::from_secs(5), Duration::from_secs(10)));
+    let text = |protocol: &str| format!("policies: {{ clients: [{{ prefix: /, protocol: {protocol} }}] }}\n");
+    for (word, protocol) in Protocol::NAMES {
+        assert_eq!(
+            parsed(&text(word)).policies.client(&["/x".parse().unwrap()]).requests.protocol,
+            Some(*protocol)
+        );
+        assert_eq!(protocol.name(), *word);
+    }
+    assert_problems(
+        &text("h2c"),
+        &["weir.yaml:1:46: policies.clients[0].protocol: `h2c` is not a choice (one of auto, http1, http2)"],
+    );
     for nothing in ["policies:", "policies: {}", "policies: { services: [], clients: ~ }"] {
         assert_eq!(parsed(nothing), Settings::default(), "{nothing}");
     }

@@ -29,7 +29,7 @@ fn each_router_has_its_own_keys_and_else_those_of_the_file() {
     );
     let of = |at: usize, name: &str| {
         let router = settings.all_routers().nth(at).unwrap();
-        let RequestPolicy { response, attempts } =
+        let RequestPolicy { response, attempts, .. } =
             settings.policies_of(router).service(&name.parse().unwrap());
         (response.map(u32::from), attempts.map(u8::from))
     };

@@ -60,6 +60,9 @@ pub struct PolicyReport {
     pub response_seconds: Option<f64>,
     /// Maximum number of attempts per request.
     pub attempts: Option<u64>,
+    /// The version of HTTP in which its endpoints are asked (`auto`, `http1`, `http2`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Word>,
     /// When an endpoint is ejected.
     pub breaker: BreakerReport,
 }
@@ -197,6 +200,7 @@ impl PolicyReport {
         Self {
             response_seconds: policy.requests.response().map(|it| it.as_secs_f64()),
             attempts: policy.requests.attempts.map(|it| it.get().into()),
+            protocol: policy.requests.protocol.map(|it| it.name().into()),
             breaker: BreakerReport {
                 failures: policy.breaker.failures,
                 backoff_seconds: BackoffReport {

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod bad_head;
 mod bind;
 mod expect;
+mod grpc;
 mod head;
 mod headers;
 mod http2;
@@ -23,6 +24,7 @@ mod scan;
 mod send;
 pub mod session;
 pub mod stream;
+mod translate;
 mod tunnel;
 
 use std::convert::Infallible;
@@ -139,7 +141,7 @@ async fn answer(
         return Ok(answer);
     }
     let destination = bind::bind(worker, exchange, request).await?;
-    let mut sending = Sending { request, replay: None };
+    let mut sending = Sending::new(exchange, destination.policy, &asked, request);
     let (lease, (response, connection)) =
         attempt::deliver(worker, exchange, &destination, &mut sending).await?;
     let guard = ResponseGuard {

@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, Version};
 
+use super::grpc::{self, Call};
 use super::headers::{self, Upgrade};
 use super::response_body::{ResponseBody, ResponseGuard};
 use super::scan::{HeaderScan, Length};
-use super::{Asked, Exchange, overrides, retry_after, tunnel};
+use super::{Asked, Exchange, overrides, retry_after, translate, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::worker::Worker;
@@ -56,7 +57,11 @@ pub(super) fn reply(
         }
         _ => None,
     };
-    guard.lease.answered(now, Outcome::Answered(status.as_u16()));
+    let call = if response.version() == Version::HTTP_2 { grpc::of(&response) } else { Call::None };
+    if exchange.head.spoken != Version::HTTP_2 && call != Call::None {
+        translate::call_to_http1(response.headers_mut());
+    }
+    guard.lease.answered(now, call.outcome(status));
     if let Some(wait) = retry_after::of(status, response.headers()) {
         guard.lease.leave_alone(now, wait, exchange.snapshot.config.limits.retry_after);
     }
@@ -68,7 +73,10 @@ pub(super) fn reply(
         guard.discard();
         return Ok(Response::from_parts(parts, ResponseBody::Empty));
     }
-    Ok(Response::from_parts(parts, ResponseBody::endpoint(incoming, guard, exchange.head.spoken)))
+    Ok(Response::from_parts(
+        parts,
+        ResponseBody::endpoint(incoming, guard, exchange.head.spoken, call == Call::Answering),
+    ))
 }
 
 /// The endpoint's answer is not valid HTTP.

@@ -5,14 +5,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 
+use super::grpc;
 use super::record::Record;
 use crate::domain::outcome::Outcome;
 use crate::proxy::clock::Clock;
-use crate::proxy::upstream::PooledConnection;
 use crate::proxy::upstream::cluster::Lease;
+use crate::proxy::upstream::{Breaker, PooledConnection};
 use crate::transport::{BodyError, MessageBody};
 
 /// An answer's body. Frames pass one at a time, as the client reads them, including trailers.
@@ -34,6 +35,8 @@ pub struct Guarded {
     incoming: MessageBody,
     guard: Option<ResponseGuard>,
     end: End,
+    /// Whether its trailers have the status of a gRPC call.
+    grpc: bool,
 }
 
 /// How the client recognises the end of an answer.
@@ -72,6 +75,16 @@ impl ResponseGuard {
         self.lease.complete(now);
     }
 
+    /// The answer to a gRPC call is complete, with these trailers.
+    fn complete_call(self, trailers: Option<&HeaderMap>) {
+        let now = Instant::now();
+        self.clock.answered(now);
+        self.lease.backend().pool(self.worker).put(self.connection, now, self.keep);
+        let outcome = Outcome::Grpc(trailers.and_then(grpc::status).unwrap_or(grpc::UNKNOWN));
+        self.record.end(now, &self.lease, outcome.label());
+        self.lease.finish(now, outcome);
+    }
+
     /// The rest of the answer is not read: the connection is closed, and the lease gets the outcome.
     pub fn discard(self) {
         let now = Instant::now();
@@ -87,8 +100,11 @@ impl ResponseGuard {
         self.lease.finish(now, Outcome::Abandoned);
     }
 
-    /// The endpoint broke the connection.
-    fn broken(self) {
+    /// The endpoint broke the connection, or the stream.
+    fn broken(mut self, error: &BodyError) {
+        if self.connection.broken(error) == Breaker::Client {
+            return self.left();
+        }
         let outcome = match &self.connection.peer {
             peer if peer.is_silent() => Outcome::Silent,
             // Its client had left, and it was told so.
@@ -103,7 +119,8 @@ impl ResponseGuard {
 
 impl ResponseBody {
     /// An endpoint's body for a client that speaks `spoken`. Its end is reported; an empty body ends now.
-    pub fn endpoint(incoming: MessageBody, guard: ResponseGuard, spoken: Version) -> Self {
+    /// `grpc` says whether its trailers have the status of a gRPC call.
+    pub fn endpoint(incoming: MessageBody, guard: ResponseGuard, spoken: Version, grpc: bool) -> Self {
         if incoming.is_end_stream() {
             guard.complete();
             return Self::Empty;
@@ -115,7 +132,7 @@ impl ResponseBody {
         if end == End::Close {
             guard.clock.activity().set_open_ended(true);
         }
-        Self::Endpoint(Box::new(Guarded { incoming, guard: Some(guard), end }))
+        Self::Endpoint(Box::new(Guarded { incoming, guard: Some(guard), end, grpc }))
     }
 }
 
@@ -136,17 +153,24 @@ impl Guarded {
                     if self.end == End::Close {
                         guard.clock.activity().set_open_ended(false);
                     }
-                    guard.complete();
+                    match self.grpc {
+                        false => guard.complete(),
+                        true => guard.complete_call(trailers(frame.as_ref())),
+                    }
                 }
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
                 if let Some(guard) = self.guard.take() {
-                    guard.broken();
+                    guard.broken(error);
                 }
             }
         }
         Poll::Ready(frame)
     }
+}
+
+fn trailers(last: Option<&Result<Frame<Bytes>, BodyError>>) -> Option<&HeaderMap> {
+    last?.as_ref().ok()?.trailers_ref()
 }
 
 impl Drop for Guarded {

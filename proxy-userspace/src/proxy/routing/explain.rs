@@ -14,7 +14,7 @@ use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::health::breaker::{Policy, State};
 use crate::domain::identify::{RequestFacts, identify};
 use crate::domain::name::{BadPath, Path, Questions};
-use crate::domain::policy::RequestPolicy;
+use crate::domain::policy::{Protocol, RequestPolicy};
 use crate::domain::route::{Explanation, Outside, Target};
 use crate::domain::ssrf::{Exempt, refuse};
 use crate::proxy::upstream::cluster::{Cluster, Member};
@@ -247,7 +247,12 @@ fn write_cluster(f: &mut fmt::Formatter<'_>, cluster: &Cluster, now: Instant) ->
 fn requests(requests: RequestPolicy) -> String {
     let response = requests.response().map(|limit| format!("an answer within {limit:?}"));
     let attempts = requests.attempts.map(|attempts| format!("at most {attempts} attempts"));
-    let parts: Vec<String> = response.into_iter().chain(attempts).collect();
+    let protocol = requests.protocol.map(|protocol| match protocol {
+        Protocol::Auto => "the client's version of HTTP".to_owned(),
+        Protocol::Http1 => "HTTP/1.1".to_owned(),
+        Protocol::Http2 => "HTTP/2".to_owned(),
+    });
+    let parts: Vec<String> = response.into_iter().chain(attempts).chain(protocol).collect();
     if parts.is_empty() { "as for all".to_owned() } else { parts.join(", ") }
 }
 

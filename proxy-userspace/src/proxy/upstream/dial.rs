@@ -10,7 +10,10 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::cluster::{Backend, Cluster, Lease};
-use super::{Conn, Key, PooledConnection, race};
+use super::conn::Http2;
+use super::http2::Http2Stats;
+use super::pool::{self, NoStream, Offer};
+use super::{Conn, Key, PooledConnection, ReplayBudget, StreamPermit, race};
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::{Exempt, LocalAddresses, Refusal, refuse, refuse_connected, refuse_in_pod};
@@ -30,6 +33,10 @@ pub struct Connecting {
     /// Bodies that were held back and then sent although the endpoint had not asked for them in time
     /// (`limits.expectContinue`).
     pub unasked: Counter,
+    /// Connections of HTTP/2.
+    pub http2: Http2Stats,
+    /// Bodies that are kept to be sent again.
+    pub replays: ReplayBudget,
 }
 
 /// A snapshot's rules for connecting.
@@ -92,6 +99,8 @@ impl Connecting {
             refusals: Default::default(),
             raced: Counter::default(),
             unasked: Counter::default(),
+            http2: Http2Stats::default(),
+            replays: ReplayBudget::default(),
         })
     }
 
@@ -174,8 +183,69 @@ impl Dialer {
         }
         let io = self.connect(rules, lease, dial).await?;
         let Some(peer) = io.peer().cloned() else { return Ok(None) };
-        let conn = Conn::handshake(io, key, rules.limits).await;
+        let conn = Conn::http1(io, key, rules.limits).await;
         Ok(conn.map(|conn| PooledConnection { conn, key, peer, reused: false }))
+    }
+
+    /// A stream of an HTTP/2 connection with `key` to the endpoint of `lease`: of one that is open, or of a new one.
+    /// Where neither is possible now, it waits up to the limit for a connect.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dialer::connect`], and when no stream became free in time; `Ok(None)` when the endpoint accepted the
+    /// connection and closed it at once.
+    pub async fn stream(
+        &self,
+        rules: DialRules<'_>,
+        lease: &mut Lease,
+        key: Key,
+        mut dial: Dial<'_>,
+    ) -> Result<Option<StreamPermit>, NotConnected> {
+        let most = rules.limits.http2_endpoints.connections;
+        let mut until = None;
+        let dialling = loop {
+            let now = Instant::now();
+            match pool::offer((lease.backend(), self.worker), key, now, most) {
+                Offer::Stream(stream) => {
+                    self.connecting.http2.waits.add(until.is_some().into());
+                    return Ok(Some(stream));
+                }
+                Offer::Dial(dialling) => break dialling,
+                Offer::Wait(waiting) => {
+                    let until = *until.get_or_insert(now + dial.limit);
+                    let waited = waiting.wait(until.saturating_duration_since(now)).await;
+                    waited.map_err(|why| self.no_stream(lease.backend(), why, dial.limit))?;
+                }
+            }
+        };
+        let io = match self.connect(rules, lease, dial.again()).await {
+            Ok(io) => io,
+            Err(none) => {
+                dialling.failed();
+                return Err(none);
+            }
+        };
+        let pool = lease.backend().pool(self.worker);
+        let told = (pool.freed(key), self.connecting.clone());
+        let Some(connection) = Http2::handshake(io, key, rules.limits, told).await else { return Ok(None) };
+        pool.share(key, &connection);
+        Ok(connection.stream(Instant::now()))
+    }
+
+    /// No stream to `backend` could be had within `limit`. Nothing is known of the endpoint by that.
+    fn no_stream(&self, backend: &Backend, why: NoStream, limit: Duration) -> NotConnected {
+        self.connecting.http2.waits_in_vain.inc();
+        let address = backend.address;
+        let fault = match why {
+            NoStream::NotOpened => {
+                Fault::new(Kind::Connect, format!("{address}: no connection could be opened"))
+            }
+            NoStream::NoneFree => {
+                let why = format!("{address}: every stream of its connections was in use for {limit:?}");
+                Fault::new(Kind::Overload, why)
+            }
+        };
+        NotConnected { fault, outcome: Outcome::Abandoned }
     }
 
     /// A TCP connection to the endpoint of `lease`, unless weir refuses that destination. Where it is one of several

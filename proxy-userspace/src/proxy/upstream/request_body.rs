@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::conn::Replayed;
 use super::gate::Gate;
 use crate::proxy::clock::{Clock, Flow, Upload};
 use crate::transport::{BodyError, MessageBody};
@@ -20,6 +21,8 @@ pub enum RequestBody {
     Client(MessageBody, Upload),
     /// A client's, held back until the endpoint asks for it.
     Held(Box<(Gate, MessageBody, Upload)>),
+    /// A client's, of which a part was sent to an endpoint that did not process it.
+    Replayed(Box<Replayed>),
 }
 
 impl RequestBody {
@@ -31,7 +34,7 @@ impl RequestBody {
         }
     }
 
-    /// Whether it can be sent again.
+    /// Whether it can be sent again, however much of it was sent.
     pub fn is_replayable(&self) -> bool {
         matches!(self, Self::Empty)
     }
@@ -40,7 +43,15 @@ impl RequestBody {
     pub fn hold(&mut self, gate: Gate) {
         *self = match std::mem::take(self) {
             Self::Client(incoming, upload) => Self::Held(Box::new((gate, incoming, upload))),
-            body @ (Self::Empty | Self::Held(_)) => body,
+            body @ (Self::Empty | Self::Held(_) | Self::Replayed(_)) => body,
+        };
+    }
+
+    /// Holds it back no longer.
+    pub fn release(&mut self) {
+        *self = match std::mem::take(self) {
+            Self::Held(held) => Self::Client(held.1, held.2),
+            body @ (Self::Empty | Self::Client(..) | Self::Replayed(_)) => body,
         };
     }
 }
@@ -66,11 +77,10 @@ impl Body for RequestBody {
             }
             Self::Held(held) => {
                 ready!(held.0.poll_open(cx));
-                if let Self::Held(held) = std::mem::take(this) {
-                    *this = Self::Client(held.1, held.2);
-                }
+                this.release();
                 Pin::new(this).poll_frame(cx)
             }
+            Self::Replayed(replayed) => replayed.poll_frame(cx),
         }
     }
 
@@ -79,6 +89,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Client(incoming, _) => incoming.is_end_stream(),
             Self::Held(held) => held.1.is_end_stream(),
+            Self::Replayed(replayed) => replayed.is_end_stream(),
         }
     }
 
@@ -87,6 +98,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Client(incoming, _) => incoming.size_hint(),
             Self::Held(held) => held.1.size_hint(),
+            Self::Replayed(replayed) => replayed.size_hint(),
         }
     }
 }

@@ -17,7 +17,7 @@ use e2e::weir::Builder;
 
 /// A weir whose endpoints speak HTTP/1.1.
 fn weir() -> Builder {
-    Weir::new()
+    Weir::new().set("policies", "{ clients: [{ prefix: /, protocol: http1 }] }")
 }
 
 /// The same, started, with one service.

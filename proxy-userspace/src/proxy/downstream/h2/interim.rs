@@ -6,6 +6,7 @@ use http::{Request, Response};
 use parking_lot::Mutex;
 
 use crate::proxy::clock::Clock;
+use crate::proxy::upstream::InterimAnswers;
 
 /// Interim answers that wait to be written; more are dropped, as they may be.
 const MOST: usize = 16;
@@ -18,10 +19,7 @@ impl Interim {
     pub(super) fn of<B>(request: &mut Request<B>, clock: &Clock) -> Self {
         let (queue, clock) = (Arc::new(Mutex::new(Vec::new())), clock.clone());
         let waiting = queue.clone();
-        hyper::ext::on_informational(request, move |interim| {
-            let mut head = Response::new(());
-            *head.status_mut() = interim.status();
-            *head.headers_mut() = interim.headers().clone();
+        InterimAnswers::of(request, move |head| {
             let mut waiting = waiting.lock();
             if waiting.len() < MOST {
                 waiting.push(head);

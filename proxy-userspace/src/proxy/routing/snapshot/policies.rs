@@ -7,7 +7,7 @@ use super::RoutingConfig;
 use crate::domain::catalog::{Namer, Service, ServiceKey, ServicePort};
 use crate::domain::health::breaker;
 use crate::domain::name::{Host, Path, Questions, Rules, Scope, Services};
-use crate::domain::policy::Policies;
+use crate::domain::policy::{Policies, RequestPolicy};
 use crate::domain::route::{Configured, Kind, Outside, Resolver, Transformer};
 use crate::proxy::routing::route::Lookup;
 use crate::proxy::upstream::cluster::{ClusterPolicy, View};
@@ -45,8 +45,9 @@ impl PolicySource {
         label: impl Fn() -> String,
         names: impl FnOnce() -> Vec<Path>,
     ) -> ClusterPolicy {
+        let declared = RequestPolicy { protocol: policy.declared, ..RequestPolicy::default() };
         if self.some.is_empty() {
-            return policy;
+            return ClusterPolicy { requests: declared, dialled: declared, ..policy };
         }
         let client = self.some.client(&names());
         let mut service = self.prefix.clone();
@@ -56,8 +57,9 @@ impl PolicySource {
             backoff: client.backoff.unwrap_or(policy.breaker.backoff),
             ..policy.breaker
         };
-        let dialled = client.requests.and(self.some.service(&service));
-        ClusterPolicy { breaker, requests: client.requests, dialled, ..policy }
+        let requests = client.requests.or(declared);
+        let dialled = requests.and(self.some.service(&service));
+        ClusterPolicy { breaker, requests, dialled, ..policy }
     }
 }
 
@@ -78,14 +80,15 @@ impl RoutingConfig {
             names.extend(host_names(&self.rules, service, host, at));
             names
         };
-        let policy = self.policies.with(**of_service, label, names);
+        let declared = ClusterPolicy { declared: port.protocol.http(), ..**of_service };
+        let policy = self.policies.with(declared, label, names);
         if policy == **of_service { of_service.clone() } else { Arc::new(policy) }
     }
 
     /// The policy of what transformers derive from a port with the policy `of`. It is known by `id` only, and is never
     /// dialled.
     pub(super) fn policy_of_view(&self, id: &Path, of: &ClusterPolicy) -> ClusterPolicy {
-        let plain = ClusterPolicy { balancer: of.balancer, ..self.policies.all };
+        let plain = ClusterPolicy { balancer: of.balancer, declared: of.declared, ..self.policies.all };
         let policy = self.policies.with(plain, String::new, || vec![id.clone()]);
         ClusterPolicy { dialled: policy.requests, ..policy }
     }

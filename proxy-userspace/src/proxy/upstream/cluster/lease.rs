@@ -73,6 +73,9 @@ impl Lease {
         }
         self.cluster.stats.outcomes[finished.outcome.slot()].inc();
         self.cluster.stats.duration.observe(finished.took);
+        if let Outcome::Grpc(code) = finished.outcome {
+            self.cluster.stats.grpc.count(code);
+        }
         if finished.verdict == Verdict::Failure {
             self.backend.stats.failures.inc();
         }

@@ -6,6 +6,7 @@
 //! owns a [`Lease`]: the right to use one endpoint once, which reports its outcome exactly once however it ends.
 
 mod backend;
+mod grpc;
 mod lazy;
 mod lease;
 mod members;
@@ -22,6 +23,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use backend::{Backend, Stats as BackendStats};
+pub use grpc::GrpcStatuses;
 pub use lazy::{ClusterRegistry, LazyCluster};
 pub use lease::Lease;
 pub use members::{Member, Members};
@@ -63,6 +65,8 @@ pub struct Cluster {
 pub struct Stats {
     /// Attempts by outcome, see [`Outcome::slot`].
     pub outcomes: [Counter; Outcome::LABELS.len()],
+    /// Answers to gRPC calls, by status.
+    pub grpc: GrpcStatuses,
     /// From the start of an attempt to the end of its answer.
     pub duration: Histogram,
     /// Attempts beyond the first of their request.

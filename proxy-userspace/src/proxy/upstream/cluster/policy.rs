@@ -3,7 +3,7 @@
 
 use crate::domain::balance::Balancer;
 use crate::domain::health::breaker;
-use crate::domain::policy::RequestPolicy;
+use crate::domain::policy::{Protocol, RequestPolicy};
 
 /// How the endpoints of a cluster are chosen, ejected and tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -12,6 +12,8 @@ pub struct ClusterPolicy {
     pub balancer: Balancer,
     /// When an endpoint is ejected, and for how long.
     pub breaker: breaker::Policy,
+    /// The version of HTTP that its service port declares (`appProtocol`).
+    pub declared: Option<Protocol>,
     /// The policy of requests that name the cluster, as far as configured.
     pub requests: RequestPolicy,
     /// The policy of requests that dialled it: policies for its own name count, too.

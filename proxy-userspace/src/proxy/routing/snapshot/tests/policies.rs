@@ -187,3 +187,34 @@ async fn only_what_is_refused_now_or_was_until_now_is_forgotten() {
     assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now()), &one));
     assert!(!Arc::ptr_eq(&outside.fixed(at(2), Instant::now()), &other));
 }
+
+/// What the port declares, what a policy says of it, and the protocol of requests for it and for its view.
+#[test]
+fn a_port_is_asked_in_the_protocol_that_it_declares_unless_a_policy_says_otherwise() {
+    use crate::domain::policy::Protocol::{self, Auto, Http1, Http2};
+    let cases: [(AppProtocol, Option<Protocol>, Option<Protocol>); 8] = [
+        (AppProtocol::Sniff, None, None),
+        (AppProtocol::Http1, None, Some(Http1)),
+        (AppProtocol::Http2, None, Some(Http2)),
+        (AppProtocol::Opaque, None, None),
+        (AppProtocol::Sniff, Some(Http2), Some(Http2)),
+        (AppProtocol::Http1, Some(Http2), Some(Http2)),
+        (AppProtocol::Http2, Some(Http1), Some(Http1)),
+        (AppProtocol::Http2, Some(Auto), Some(Auto)),
+    ];
+    for (declared, policy, expected) in cases {
+        let mut config = moving();
+        if policy.is_some() {
+            let requests = RequestPolicy { protocol: policy, ..RequestPolicy::default() };
+            config.policies.some = client("/", Client { requests, ..Client::default() });
+        }
+        let mut hello = service("hello", "10.96.0.1", &[at(1)]);
+        hello.ports[0].protocol = declared;
+        let snapshot = Snapshot::build(&config, catalog(&[hello]), None);
+        for asked in ["/svc/hello", "/#/moved/default/http/hello"] {
+            let (cluster, requests) = bound(&snapshot, asked);
+            assert_eq!(requests.protocol, expected, "{asked}: {declared:?} {policy:?}");
+            assert_eq!(cluster.policy().dialled.protocol, expected, "{asked}: {declared:?} {policy:?}");
+        }
+    }
+}

@@ -7,11 +7,21 @@
 //! A connection is returned at the **end of a response's body**, not at its head, or the next request would queue
 //! behind a streaming answer.
 
+//!
+//! A connection of HTTP/2 is shared by many requests, and so is in its pool all the time (`shared.rs`).
+
+mod shared;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use self::shared::Shared;
+pub(super) use self::shared::{NoStream, Offer, offer};
 use super::PooledConnection;
+use super::conn::Http2;
 
 /// What a connection can be used for; connections with different keys are not interchangeable. A pool belongs to one
 /// endpoint.
@@ -39,6 +49,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/1.1 that preserves the case of header names, for applications that do not know of weir.
     Http1Cased,
+    /// HTTP/2 with prior knowledge (RFC 9113 §3.3).
+    Http2,
 }
 
 /// The source address of a connection.
@@ -67,6 +79,8 @@ struct State {
     idle: Vec<(Instant, PooledConnection)>,
     /// The endpoint was removed, or is not to be used now.
     closed: bool,
+    /// Connections that are shared; `None` before the first.
+    shared: Option<Box<Shared>>,
 }
 
 impl Pool {
@@ -83,12 +97,30 @@ impl Pool {
         }
     }
 
+    /// Calls `with` with what is shared.
+    fn shared<T>(&self, with: impl FnOnce(&mut Shared) -> T) -> T {
+        with(self.0.lock().shared.get_or_insert_default())
+    }
+
+    /// Told when a stream of a connection with this `key` is free.
+    pub(super) fn freed(&self, key: Key) -> Arc<Notify> {
+        self.shared(|shared| shared.freed(key))
+    }
+
+    /// Shares `connection` with later requests, unless the pool is closed.
+    pub(super) fn share(&self, key: Key, connection: &Arc<Http2>) {
+        let mut state = self.0.lock();
+        if !state.closed {
+            state.shared.get_or_insert_default().add(key, connection.clone());
+        }
+    }
+
     /// Keeps `connection` for a later request, unless `most` are kept already or the pool is closed. A busy connection
     /// is not kept: its endpoint answered before the request's body was complete, and the next request would wait for
     /// this client. Nor is one whose sending side is closed.
     pub fn put(&self, connection: PooledConnection, now: Instant, most: usize) {
         if !connection.conn.is_ready() || connection.peer.has_ended() {
-            return;
+            return connection.complete();
         }
         connection.peer.owes_nothing();
         let mut state = self.0.lock();
@@ -103,24 +135,32 @@ impl Pool {
         state.idle.retain(|(since, connection)| {
             !connection.conn.is_closed() && now.saturating_duration_since(*since) < limit
         });
-        state.idle.first()?.0.checked_add(limit)
+        let shared = state.shared.as_mut().and_then(|shared| shared.sweep(now, limit));
+        if shared.is_none() {
+            state.shared = state.shared.take().filter(|shared| !shared.is_empty());
+        }
+        let first = state.idle.first().map(|(since, _)| *since);
+        first.into_iter().chain(shared).min()?.checked_add(limit)
     }
 
     /// Drops connections from this source.
     pub fn forget(&self, source: Source) {
-        let mut dropped = Vec::new();
         let mut state = self.0.lock();
-        let (gone, stay) =
+        let (gone, stay): (Vec<_>, Vec<_>) =
             std::mem::take(&mut state.idle).into_iter().partition(|(_, it)| it.key.source == source);
         state.idle = stay;
+        let shared = state.shared.as_mut().map(|shared| shared.forget(source));
         drop(state);
-        dropped.extend::<Vec<_>>(gone);
+        drop((gone, shared));
     }
 
-    /// Drops every connection in the pool.
+    /// Drops every connection in the pool; a shared one ends with its last stream.
     pub fn clear(&self) {
-        let dropped = std::mem::take(&mut self.0.lock().idle);
-        drop(dropped);
+        let mut state = self.0.lock();
+        let dropped = std::mem::take(&mut state.idle);
+        let shared = state.shared.as_mut().map(|shared| shared.clear());
+        drop(state);
+        drop((dropped, shared));
     }
 
     /// Drops every connection, and those in use when they are returned.
@@ -128,6 +168,9 @@ impl Pool {
         let mut state = self.0.lock();
         state.closed = true;
         state.idle.clear();
+        let shared = state.shared.as_mut().map(|shared| shared.clear());
+        drop(state);
+        drop(shared);
     }
 
     /// Keeps connections again.
@@ -135,9 +178,10 @@ impl Pool {
         self.0.lock().closed = false;
     }
 
-    /// How many unused connections are kept.
+    /// How many unused connections are kept, those of HTTP/2 without a stream in use included.
     pub fn len(&self) -> usize {
-        self.0.lock().idle.len()
+        let state = self.0.lock();
+        state.idle.len() + state.shared.as_ref().map_or(0, |shared| shared.unused())
     }
 
     /// Whether none is kept.

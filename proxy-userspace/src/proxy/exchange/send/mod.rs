@@ -1,5 +1,7 @@
 //! Sends a request on a connection to one endpoint.
 
+mod http2;
+
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -7,22 +9,22 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
-use super::Exchange;
 use super::attempt::{Cargo, Failed};
 use super::replay::Replay;
-use super::session::{Origin, Session};
+use super::session::Origin;
+use super::{Asked, Exchange};
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::RequestPolicy;
+use crate::domain::policy::{self, RequestPolicy};
 use crate::domain::retry::Reached;
 use crate::proxy::clock::{Clock, Wait};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::Lease;
-use crate::proxy::upstream::{Dial, Key, PooledConnection, Protocol, RequestBody};
+use crate::proxy::upstream::{Conn, Dial, Key, PooledConnection, Protocol, RequestBody};
 use crate::proxy::worker::Worker;
 use crate::transport::MessageBody;
 
@@ -31,15 +33,29 @@ const CROSSING: Duration = Duration::from_secs(1);
 
 /// A request to be sent. It is not moved until then: each move would copy 300 bytes to memory that is not in the cache.
 pub(super) struct Sending<'a> {
-    pub(super) request: &'a mut Request<RequestBody>,
-    pub(super) replay: Option<Replay>,
+    request: &'a mut Request<RequestBody>,
+    replay: Option<Replay>,
+    protocol: Protocol,
+}
+
+impl<'a> Sending<'a> {
+    /// The request of `exchange`, in the protocol that its endpoints are asked in.
+    pub(super) fn new(
+        exchange: &Exchange,
+        policy: RequestPolicy,
+        asked: &Asked,
+        request: &'a mut Request<RequestBody>,
+    ) -> Self {
+        Self { request, replay: None, protocol: protocol_of(exchange, policy, asked) }
+    }
 }
 
 impl Cargo for Sending<'_> {
     type Delivered = (Response<MessageBody>, PooledConnection);
 
     fn keep(&mut self, may_repeat: bool) {
-        self.replay = may_repeat.then(|| Replay::new(self.request));
+        // Of a request that is sent by HTTP/2 the head is kept anyway.
+        self.replay = (may_repeat && self.protocol != Protocol::Http2).then(|| Replay::new(self.request));
     }
 
     fn restore(&mut self) {
@@ -58,8 +74,12 @@ impl Cargo for Sending<'_> {
         lease: &mut Lease,
         mut dial: Dial<'_>,
     ) -> Result<Self::Delivered, Box<Failed>> {
+        if self.protocol == Protocol::Http2 {
+            // Boxed: it would make the task of every HTTP/1 connection larger.
+            return Box::pin(self.deliver_http2(worker, exchange, policy, lease, dial)).await;
+        }
         let rules = exchange.snapshot.dial_rules();
-        let key = key_of(&exchange.session);
+        let key = Key::plain(self.protocol, exchange.session.source());
         loop {
             let checked_out = worker.dialer.checkout(rules, lease, key, dial.again()).await;
             let checked_out = checked_out.map_err(|none| Box::new(none.into()))?;
@@ -69,11 +89,14 @@ impl Cargo for Sending<'_> {
             };
             let read_before = connection.peer.reads();
             connection.peer.owes_response(lease.started());
-            let answer = pin!(connection.conn.send(std::mem::take(self.request)));
+            let Conn::Http1(sender) = &mut connection.conn else {
+                return Err(Box::new(Failed::broken(address, Reached::Unsent)));
+            };
+            let answer = pin!(sender.try_send_request(std::mem::take(self.request)));
             let cut = connection.cut_on_drop();
             let answer = match policy.response() {
-                None => in_time(answer, &exchange.clock, &connection).await,
-                Some(limit) => in_own_time(answer, &exchange.clock, &connection, limit).await,
+                None => in_time(answer, &exchange.clock, Some(&connection)).await,
+                Some(limit) => in_own_time(answer, &exchange.clock, Some(&connection), limit).await,
             };
             match &answer {
                 Some(_) => cut.disarm(),
@@ -112,13 +135,20 @@ impl Cargo for Sending<'_> {
     }
 }
 
-/// The pool key for requests of this session.
-fn key_of(session: &Session) -> Key {
-    let protocol = match session.origin {
+/// The protocol in which the endpoints of a request are asked: what a policy or their service says, or else what the
+/// client speaks. Only HTTP/1.1 can switch a connection to another protocol.
+fn protocol_of(exchange: &Exchange, policy: RequestPolicy, asked: &Asked) -> Protocol {
+    let is_http2 = match (asked, policy.protocol) {
+        (Asked::Connect(_), _) | (Asked::Nothing | Asked::Upgrade(_), Some(policy::Protocol::Http1)) => false,
+        (Asked::Nothing | Asked::Upgrade(_), Some(policy::Protocol::Http2)) => true,
+        (Asked::Upgrade(_), _) => false,
+        (Asked::Nothing, None | Some(policy::Protocol::Auto)) => exchange.head.spoken == Version::HTTP_2,
+    };
+    match exchange.session.origin {
+        _ if is_http2 => Protocol::Http2,
         Origin::Explicit => Protocol::Http1,
         Origin::Diverted(_) => Protocol::Http1Cased,
-    };
-    Key::plain(protocol, session.source())
+    }
 }
 
 /// The request was sent, or part of it, and `error` came instead of an answer.
@@ -151,7 +181,7 @@ fn sent(
 async fn in_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     clock: &Clock,
-    connection: &PooledConnection,
+    connection: Option<&PooledConnection>,
 ) -> Option<T> {
     clock.set_wait(Wait::Waiting);
     let answer = poll_fn(|cx| poll(answer.as_mut(), clock, connection, cx)).await;
@@ -159,19 +189,21 @@ async fn in_time<T>(
     answer
 }
 
-/// The result of `answer`, or `None` when the connection's timer has found that the wait takes too long. Passes on the
-/// end of the client's sending side.
+/// The result of `answer`, or `None` when the connection's timer has found that the wait takes too long. Passes the end
+/// of the client's sending side on to `connection`, if it is not shared.
 fn poll<T>(
     answer: Pin<&mut impl Future<Output = T>>,
     clock: &Clock,
-    connection: &PooledConnection,
+    connection: Option<&PooledConnection>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<T>> {
     if let Poll::Ready(answer) = answer.poll(cx) {
         return Poll::Ready(Some(answer));
     }
     clock.wake_when_too_long(cx);
-    if clock.has_ended() {
+    if let Some(connection) = connection
+        && clock.has_ended()
+    {
         connection.end();
     }
     if clock.wait() == Wait::TooLong { Poll::Ready(None) } else { Poll::Pending }
@@ -181,7 +213,7 @@ fn poll<T>(
 async fn in_own_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     clock: &Clock,
-    connection: &PooledConnection,
+    connection: Option<&PooledConnection>,
     limit: Duration,
 ) -> Option<T> {
     clock.set_wait(Wait::Timed);
