@@ -19,6 +19,7 @@ use crate::admin::Server;
 use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
 use crate::control::State;
 use crate::discovery::dns::Dns;
+use crate::discovery::kubernetes::Dtabs;
 use crate::proxy::routing::snapshot::{Node, RoutingConfig};
 use crate::telemetry::log;
 
@@ -56,7 +57,16 @@ impl Running {
         }
         let routers = self.listeners.lock().routers.ids();
         let node = Node { listeners: listening, routers, ..self.config.borrow().node.clone() };
-        let config = reconciler::config(&next, node);
+        let dtabs = self.services.cluster.as_ref().map(|cluster| cluster.dtabs());
+        if let Some(dtabs) = &dtabs {
+            dtabs.want(super::dtabs::wanted(&next));
+        }
+        let known = match dtabs {
+            // What is wanted for the first time has yet to be read.
+            Some(dtabs) => dtabs.known_within(next.limits.first_list).await,
+            None => Dtabs::new(),
+        };
+        let config = reconciler::config(&next, node, &known);
         let waiting = waiting(&next, written, &why);
         self.control.configuration.reloaded(next, waiting.clone());
         self.put_into_force(config).await;

@@ -8,6 +8,7 @@ mod apply;
 mod cluster;
 mod descriptors;
 mod destinations;
+mod dtabs;
 mod enrol;
 mod heartbeat;
 mod intercept;
@@ -43,6 +44,7 @@ use crate::config::{self, LogFormat, Settings};
 use crate::control::State;
 use crate::discovery::dns::Dns;
 use crate::discovery::files;
+use crate::discovery::kubernetes::Dtabs;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
 use crate::proxy::downstream;
@@ -123,16 +125,20 @@ async fn live(
     listeners.follow(&settings, descriptors::connections(&settings)?);
     let in_pods = netns::prepare(&settings);
     let interception = intercept::attach(&settings, &listeners, in_pods.as_ref());
-    let config = reconciler::config(&settings, reconciler::node(listeners.bound(), listeners.routers.ids()));
+    if let Some(cluster) = &services.cluster {
+        cluster.dtabs().want(dtabs::wanted(&settings));
+    }
+    let node = reconciler::node(listeners.bound(), listeners.routers.ids());
+    let config = reconciler::config(&settings, node, &Dtabs::new());
     let shared = share(&settings, &config, &services, &listeners, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
         .map(|id| downstream::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let all = listeners.all();
-    let health = services.cluster.as_ref().map(|it| it.health());
+    let cluster = services.cluster.as_ref().map(|it| (it.health(), it.dtabs()));
     let reviews = services.cluster.as_ref().map(|it| it.reviews());
-    let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), health);
+    let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), cluster);
     let server = Server::new(control.clone(), reviews);
     let (config, _) = watch::channel(config);
     // Before anything is diverted: the tasks set the destinations.
@@ -212,7 +218,7 @@ pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
 
 /// The configuration from `settings`, for a snapshot that is only inspected.
 pub fn config_of(settings: &Settings) -> RoutingConfig {
-    reconciler::config(settings, reconciler::node(Vec::new(), Vec::new()))
+    reconciler::config(settings, reconciler::node(Vec::new(), Vec::new()), &Dtabs::new())
 }
 
 /// The state shared by all workers.

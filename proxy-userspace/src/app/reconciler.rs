@@ -9,7 +9,9 @@ use tokio::sync::watch;
 
 use crate::config::{Outgoing, Settings};
 use crate::control::State;
+use crate::discovery::kubernetes::Dtabs;
 use crate::domain::catalog::{Catalog, Changes};
+use crate::domain::dtab::Dtab;
 use crate::domain::health::breaker::{Backoff, Policy};
 use crate::domain::name::Rules;
 use crate::intercept;
@@ -18,7 +20,7 @@ use crate::proxy::routing::snapshot::{Node, PolicySource, RouterConfig, RoutingC
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
 /// The snapshot's configuration from `settings`.
-pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
+pub(super) fn config(settings: &Settings, node: Node, dtabs: &Dtabs) -> RoutingConfig {
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
     let breaker = Policy { failures: settings.breaker.failures, backoff, ..Policy::default() };
     let all = ClusterPolicy { breaker, ..ClusterPolicy::default() };
@@ -33,7 +35,7 @@ pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
         dns: settings.names.dns.is_some(),
         client_namespace: settings.names.client_namespace,
         cluster_ranges: settings.names.cluster_ranges.clone(),
-        dtab: settings.dtab_of(first).clone(),
+        dtab: dtab(settings, first, dtabs),
         overrides: first.overrides.clone(),
         diagnostics: first.diagnostics.clone(),
         namers: settings.namers.clone(),
@@ -42,7 +44,7 @@ pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
         requests: settings.policies_of(first),
         listener: listener(0),
         router: label(first),
-        others: others.map(|(at, it)| router(settings, it, listener(at))).collect(),
+        others: others.map(|(at, it)| router(settings, it, listener(at), dtabs)).collect(),
         policies: PolicySource { all, some: settings.policies.clone(), prefix: first.prefix.clone() },
         limits: settings.limits.clone(),
         workers: settings.workers,
@@ -52,17 +54,24 @@ pub(super) fn config(settings: &Settings, node: Node) -> RoutingConfig {
 }
 
 /// What distinguishes `router`, whose requests come at `listener`.
-fn router(settings: &Settings, router: &Outgoing, listener: ListenerId) -> RouterConfig {
+fn router(settings: &Settings, router: &Outgoing, listener: ListenerId, dtabs: &Dtabs) -> RouterConfig {
     RouterConfig {
         listener,
         router: label(router),
-        dtab: settings.dtab_of(router).clone(),
+        dtab: dtab(settings, router, dtabs),
         overrides: router.overrides.clone(),
         diagnostics: router.diagnostics.clone(),
         identifiers: router.identifiers.clone(),
         prefix: router.prefix.clone(),
         requests: settings.policies_of(router),
     }
+}
+
+/// The router's dtab, with what is known of the one that is kept in the cluster.
+fn dtab(settings: &Settings, router: &Outgoing, dtabs: &Dtabs) -> Arc<Dtab> {
+    let written = settings.dtab_of(router);
+    let stored = router.interpreter.as_ref().and_then(|it| dtabs.get(it)?.dtab.as_ref());
+    stored.map_or_else(|| written.clone(), |stored| Arc::new(written.with_stored(stored)))
 }
 
 fn label(router: &Outgoing) -> Option<Arc<str>> {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
 use super::services::{Folder, Services};
-use super::{cluster, enrol, owners, reconciler, sweep, watchdog};
+use super::{cluster, dtabs, enrol, owners, reconciler, sweep, watchdog};
 use crate::admin::{self, Server};
 use crate::control::State;
 use crate::intercept::Enrol;
@@ -35,6 +35,13 @@ pub(super) fn start(
     config: &watch::Sender<RoutingConfig>,
 ) {
     let Told { catalogs, node_pods } = discover(control, services);
+    if let Some(cluster) = services.cluster.clone() {
+        let (keeper, telling, config) = (cluster.dtabs(), control.clone(), config.clone());
+        supervise(control.clone(), "dtabs", move || {
+            dtabs::keep(telling.clone(), keeper.clone(), config.clone())
+        });
+        supervise(control.clone(), "discovery.dtabs", move || cluster.follow_dtabs());
+    }
     let (reconciler, wanted) = (control.clone(), config.subscribe());
     supervise(control.clone(), "snapshot", move || {
         reconciler::keep(reconciler.clone(), catalogs.subscribe(), wanted.clone())

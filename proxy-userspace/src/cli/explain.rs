@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 
 use super::{EX_CONFIG, EX_USAGE, status};
+use crate::config::Settings;
 use crate::proxy::routing::explain::{Question, explain};
 use crate::proxy::routing::snapshot::Snapshot;
 use crate::telemetry::log;
@@ -38,10 +39,25 @@ pub(super) fn run(asked: Question<'_>, file: Option<&Path>, admin: &str) -> Exit
     };
     let snapshot = Snapshot::build(&app::config_of(&settings), Arc::clone(&catalog), None);
     match explain(&snapshot, asked, Instant::now()) {
-        Ok(explained) => status::print(Ok(explained.to_string())),
+        Ok(explained) => status::print(Ok(format!("{explained}{}", unread(&settings, asked.router)))),
         Err(why) => {
             let _ = status::print(Err(anyhow!(why)));
             ExitCode::from(EX_USAGE)
         }
+    }
+}
+
+/// That a part of the router's dtab is not in the file.
+fn unread(settings: &Settings, router: Option<&str>) -> String {
+    let mut routers = settings.all_routers();
+    let router = match router {
+        Some(label) => routers.find(|it| *it.label == *label),
+        None => routers.next(),
+    };
+    match router.and_then(|it| it.interpreter.as_ref()) {
+        Some(interpreter) => {
+            format!("\nthe entries of {interpreter} were not asked for; a running weir has them\n")
+        }
+        None => String::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fields::Section;
 use super::tree::{Node, Position};
-use super::{Mistake, values};
+use super::{Interpreter, Mistake, values};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 
 /// What a section says of the two; `None` where it says nothing.
@@ -22,8 +22,13 @@ impl Written {
         Arc::new(dtab)
     }
 
-    /// The dtab of a router that says this in a configuration that says `general`. `None` where it is the same.
-    pub(super) fn within(self, general: &Self) -> Option<Arc<Dtab>> {
+    /// The dtab of a router that says this in a configuration that says `general`. `None` where it is the same. With an
+    /// `interpreter`, weir's own base dtab is not there unless it is written: names that only the cluster's dtab binds
+    /// would go elsewhere while it is not known.
+    pub(super) fn within(mut self, general: &Self, interpreter: Option<&Interpreter>) -> Option<Arc<Dtab>> {
+        if interpreter.is_some() && self.base.is_none() && general.base.is_none() {
+            self.base = Some(Dtab::default());
+        }
         let says_nothing = self.base.is_none() && self.own.is_none();
         let or = |one: Option<Dtab>, other: &Option<Dtab>| one.or_else(|| other.clone());
         (!says_nothing)

@@ -35,6 +35,10 @@ impl fmt::Display for Warning {
 pub fn lint(settings: &Settings) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for (number, router) in settings.all_routers().enumerate() {
+        if router.interpreter.is_some() {
+            // The entries in the cluster are not known here.
+            continue;
+        }
         let of_router = Routing { dtab: settings.dtab_of(router), namers: &settings.namers }.all(
             router,
             if settings.routers.is_empty() { "outgoing".to_owned() } else { format!("outgoing[{number}]") },

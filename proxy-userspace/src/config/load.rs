@@ -112,6 +112,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
         check_enrol(&settings, node, report);
         check_clients(&settings, node, report);
         check_tokens(&settings, node, report);
+        routers::check_interpreters(&settings, node, report);
     }
     settings
 }
@@ -185,8 +186,10 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
         settings.discovery = discovery::read(section, base);
     }
     let general = dtab::read(&mut root);
-    let mut routers =
-        routers.into_iter().map(|(router, own)| Outgoing { dtab: own.within(&general), ..router });
+    let mut routers = routers.into_iter().map(|(router, own)| {
+        let dtab = own.within(&general, router.interpreter.as_ref());
+        Outgoing { dtab, ..router }
+    });
     if let Some(first) = routers.next() {
         (settings.outgoing, settings.routers) = (first, routers.collect());
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::fields::Section;
 use super::problem::{Mistake, quoted};
 use super::tree::Node;
-use super::{Allow, dtab, identifier, policies, values};
+use super::{Allow, Interpreter, dtab, identifier, interpreter, policies, values};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::Path;
@@ -37,6 +37,9 @@ pub struct Outgoing {
     pub identifiers: Vec<Identifier>,
     /// `baseDtab` and `dtab`, each in the place of the configuration's own. Default: the configuration's.
     pub dtab: Option<Arc<Dtab>>,
+    /// `interpreter`: an object of the cluster that has more entries. Without a `baseDtab` beside it, there is none.
+    /// Default: none.
+    pub interpreter: Option<Interpreter>,
     /// `policies.services`, in the place of the configuration's own. Default: the configuration's.
     pub services: Option<Vec<Rule<RequestPolicy>>>,
     /// `response` and `attempts`, for requests of which `policies` say nothing. Default: those of `limits`.
@@ -58,6 +61,7 @@ impl Default for Outgoing {
             prefix: Path::from_labels(["svc"]),
             identifiers: vec![Identifier::Host],
             dtab: None,
+            interpreter: None,
             services: None,
             requests: RequestPolicy::default(),
         }
@@ -88,6 +92,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Outgoing, dtab::Written) {
     section.set("via", &mut outgoing.via, values::boolean);
     section.set("dstPrefix", &mut outgoing.prefix, |node| identifier::name(values::text(node)?));
     section.set("identifier", &mut outgoing.identifiers, identifier::identifiers);
+    section.set("interpreter", &mut outgoing.interpreter, interpreter::read);
     let own = dtab::read(&mut section);
     outgoing.services = section.section("policies").map(policies::read_services);
     outgoing.requests = policies::read_requests(&mut section);

@@ -4,10 +4,29 @@ use std::collections::HashMap;
 
 use super::fields::Report;
 use super::problem::{Mistake, quoted};
+use super::settings::Settings;
 use super::tree::{Node, Value};
 
 /// The most routers.
 const MOST: usize = 64;
+
+/// Dtabs of the cluster can only be read from an API server.
+pub(super) fn check_interpreters(settings: &Settings, root: &Node, report: &mut Report) {
+    if settings.discovery.kubernetes.is_some() {
+        return;
+    }
+    let Some(outgoing) = root.get("outgoing") else { return };
+    let routers = match &outgoing.value {
+        Value::List(routers) => routers.as_slice(),
+        _ => std::slice::from_ref(outgoing),
+    };
+    for (at, router) in routers.iter().enumerate() {
+        let Some(interpreter) = router.get("interpreter") else { continue };
+        let key = if routers.len() > 1 { format!("outgoing[{at}]") } else { "outgoing".to_owned() };
+        let mistake = Mistake::new("there is no API server to read the dtab from");
+        report.add(interpreter.at, format!("{key}.interpreter"), mistake.hint("set `discovery.kubernetes`"));
+    }
+}
 
 pub(super) fn check(root: &Node, report: &mut Report) {
     let Some(outgoing) = root.get("outgoing") else { return };

@@ -12,7 +12,7 @@ use super::netns::Netns;
 use super::programs::Programs;
 use super::readiness::Readiness;
 use crate::config::{Settings, Transparent};
-use crate::discovery::kubernetes::Health;
+use crate::discovery::kubernetes::{DtabKeeper, Health};
 use crate::domain::enrol::Enrolment;
 use crate::intercept::Interception;
 use crate::proxy::listener::{Listener, ListenerKind};
@@ -38,6 +38,8 @@ pub struct State {
     pub files: FileDiscovery,
     /// The state of discovery by an API server, if configured.
     pub kubernetes: Option<Arc<Health>>,
+    /// The dtabs that are kept in the cluster, if there is one.
+    pub dtabs: Option<Arc<DtabKeeper>>,
     /// Whether weir is ready.
     pub ready: Readiness,
     /// Requests that weir stops.
@@ -51,8 +53,9 @@ impl State {
         listeners: Vec<Arc<Listener>>,
         settings: Settings,
         interception: Result<Interception, String>,
-        kubernetes: Option<Arc<Health>>,
+        cluster: Option<(Arc<Health>, Arc<DtabKeeper>)>,
     ) -> Arc<Self> {
+        let (kubernetes, dtabs) = cluster.unzip();
         let ready = Readiness::default();
         if let Some(transparent) = &settings.transparent {
             let missing = interception.as_ref().err().filter(|_| transparent.is_due());
@@ -69,6 +72,7 @@ impl State {
             enrolment: ArcSwapOption::empty(),
             files: FileDiscovery::default(),
             kubernetes,
+            dtabs,
             ready,
             stop: Notify::new(),
         })

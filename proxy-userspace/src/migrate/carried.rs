@@ -37,7 +37,9 @@ pub(super) struct Router {
     pub(super) dst_prefix: Option<String>,
     /// `outgoing.identifier`: mappings on one line each.
     pub(super) identifiers: Vec<String>,
-    /// `baseDtab`.
+    /// `outgoing.interpreter`, a mapping on one line.
+    pub(super) interpreter: Option<String>,
+    /// `baseDtab`, or `dtab` beside an interpreter, whose entries it follows.
     pub(super) dtab: Option<String>,
     /// `limits.bindingIdle`, in seconds.
     pub(super) binding_idle: Option<i128>,
@@ -111,7 +113,8 @@ impl Carried {
             self.namers.iter().for_each(|namer| yaml.extend(["  - ", namer, "\n"]));
         }
         let files = self.files.as_deref().map(|path| line("files", map(&[("path", scalar(path))])));
-        let kubernetes = self.kubernetes.then(|| line("kubernetes", "{}".to_owned()));
+        let reads_objects = self.routers.iter().any(|router| router.interpreter.is_some());
+        let kubernetes = (self.kubernetes || reads_objects).then(|| line("kubernetes", "{}".to_owned()));
         section(&mut yaml, "discovery", [files, kubernetes]);
         if !several {
             first.write_dtabs(&mut yaml);
@@ -122,18 +125,22 @@ impl Carried {
 }
 
 impl Router {
-    fn outgoing(&self) -> [Option<String>; 4] {
+    fn outgoing(&self) -> [Option<String>; 5] {
         [
             self.listen.written().map(|listen| line("listen", listen)),
             self.clears.then(|| line("overrides", "[]".to_owned())),
             self.dst_prefix.as_deref().map(|prefix| line("dstPrefix", scalar(prefix))),
             self.identifier(),
+            self.interpreter.clone().map(|interpreter| line("interpreter", interpreter)),
         ]
     }
 
     fn write_dtabs(&self, yaml: &mut String) {
-        if let Some(dtab) = &self.dtab {
-            write_dtab(yaml, dtab);
+        match &self.dtab {
+            // Its own entries win over those of the object, and what is refused over both.
+            Some(own) if self.interpreter.is_some() => return write_own(yaml, own, &self.refused),
+            Some(dtab) => write_dtab(yaml, dtab),
+            None => {}
         }
         write_refused(yaml, &self.refused);
     }
@@ -245,6 +252,25 @@ fn address(listen: SocketAddr) -> String {
 
 fn write_dtab(yaml: &mut String, dtab: &str) {
     let _ = write!(yaml, "\n{DTAB}baseDtab: ");
+    write_text(yaml, dtab);
+}
+
+/// `dtab`, beside an interpreter.
+fn write_own(yaml: &mut String, own: &str, refused: &[Refused]) {
+    let refused: String =
+        refused.iter().map(|it| format!("{} => ! ; # {}\n", it.prefix, it.because)).collect();
+    let own = own.trim_end();
+    let both = match own.is_empty() || own.ends_with(';') {
+        true => format!("{own}\n{refused}"),
+        false => format!("{own}\n;\n{refused}"),
+    };
+    if !both.trim().is_empty() {
+        yaml.push_str("\ndtab: ");
+        write_text(yaml, &both);
+    }
+}
+
+fn write_text(yaml: &mut String, dtab: &str) {
     let lines = block(dtab);
     // A literal block accepts only printable characters; a comment in a dtab may contain anything.
     let is_odd = |c: char| c.is_control() && c != '\t' || ['\u{2028}', '\u{2029}', '\u{feff}'].contains(&c);

@@ -84,7 +84,9 @@ fn warn_of_dead_ends(carried: &Carried, notes: &mut Notes<'_>) {
     let yaml = carried.write("", &[]);
     let Ok(settings) = config::parse("weir.yaml", &yaml, Path::new("")) else { return };
     // A router without a listener binds nothing, and one without a dtab was noted.
-    let is_noted = |router: &Router| router.listen == Listen::Nowhere || router.dtab.as_deref() == Some("");
+    let is_noted = |router: &Router| {
+        router.listen == Listen::Nowhere || router.dtab.as_deref() == Some("") || router.interpreter.is_some()
+    };
     let noted = |place: &str| match carried.routers.as_slice() {
         [only] => is_noted(only),
         all => all

@@ -3,7 +3,7 @@
 use hyper::Response;
 use serde_json::{Value, json};
 
-use super::resource::{RESOURCES, Resource};
+use super::resource::{self, RESOURCES, Resource};
 use super::status::{self, Body};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -27,8 +27,9 @@ pub(super) fn answer(path: &str, accept: &str, custom: bool) -> Option<Response<
         }
         "/api/v1" => status::json(200, &resources("")),
         path => {
-            let group = path.strip_prefix("/apis/")?.strip_suffix("/v1")?;
-            named(custom).contains(&group).then(|| status::json(200, &resources(group)))?
+            let (group, at) = path.strip_prefix("/apis/")?.split_once('/')?;
+            (at == resource::version(group) && named(custom).contains(&group))
+                .then(|| status::json(200, &resources(group)))?
         }
     })
 }
@@ -59,7 +60,8 @@ fn verbs() -> Value {
 }
 
 fn group(name: &str) -> Value {
-    let version = json!({ "groupVersion": format!("{name}/v1"), "version": "v1" });
+    let at = resource::version(name);
+    let version = json!({ "groupVersion": format!("{name}/{at}"), "version": at });
     json!({ "name": name, "versions": [version], "preferredVersion": version })
 }
 
@@ -75,7 +77,7 @@ fn resources(group: &str) -> Value {
     if group.is_empty() {
         return json!({ "kind": "APIResourceList", "groupVersion": "v1", "resources": list });
     }
-    let version = format!("{group}/v1");
+    let version = format!("{group}/{}", resource::version(group));
     json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": list })
 }
 
@@ -94,7 +96,8 @@ fn groups_in_full(groups: &[&str]) -> Response<Body> {
                     })
                 })
                 .collect();
-            let version = json!({ "version": "v1", "resources": resources, "freshness": "Current" });
+            let version = resource::version(group);
+            let version = json!({ "version": version, "resources": resources, "freshness": "Current" });
             let name = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
             json!({ "metadata": name, "versions": [version] })
         })

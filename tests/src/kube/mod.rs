@@ -137,6 +137,11 @@ impl ApiServer {
         version
     }
 
+    /// Knows Dtabs, and the Prometheus operator's kinds, from now on.
+    pub fn define_custom(&self) {
+        self.define_monitors();
+    }
+
     /// Knows the Prometheus operator's kinds from now on, as after `kubectl apply` of their definitions.
     pub fn define_monitors(&self) {
         self.shared.custom.store(true, Ordering::SeqCst);

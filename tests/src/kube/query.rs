@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hyper::Uri;
 use serde_json::Value;
 
-use super::resource::Resource;
+use super::resource::{self, Resource};
 use super::store::Stored;
 
 /// A request the server has seen.
@@ -34,12 +34,15 @@ impl Target {
         let parts: Vec<&str> = path.split('/').filter(|it| !it.is_empty()).collect();
         let (group, rest) = match parts.as_slice() {
             ["api", "v1", rest @ ..] => ("", rest),
-            ["apis", group, "v1", rest @ ..] => (*group, rest),
+            ["apis", group, version, rest @ ..] if *version == resource::version(group) => (*group, rest),
             _ => return None,
         };
         let (namespace, plural, name) = match rest {
             ["namespaces", namespace, plural] => (*namespace, *plural, None),
-            ["namespaces", namespace, plural, name] => (*namespace, *plural, Some((*name).to_owned())),
+            // A status is merged into the object, as the rest of it.
+            ["namespaces", namespace, plural, name] | ["namespaces", namespace, plural, name, "status"] => {
+                (*namespace, *plural, Some((*name).to_owned()))
+            }
             [plural] => ("", *plural, None),
             [plural, name] => ("", *plural, Some((*name).to_owned())),
             _ => return None,

@@ -27,9 +27,13 @@ const fn monitor(plural: &'static str, singular: &'static str, kind: &'static st
     Resource { custom: true, ..resource("monitoring.coreos.com", plural, singular, kind, true) }
 }
 
+/// The group of linkerd's dtabs, whose only version is `v1alpha1`.
+const DTABS: &str = "l5d.io";
+
 /// All of them, in the order of their groups.
-pub(super) static RESOURCES: [Resource; 19] = [
+pub(super) static RESOURCES: [Resource; 21] = [
     resource("", "configmaps", "configmap", "ConfigMap", true),
+    resource("", "events", "event", "Event", true),
     resource("", "namespaces", "namespace", "Namespace", false),
     resource("", "nodes", "node", "Node", false),
     resource("", "pods", "pod", "Pod", true),
@@ -48,6 +52,7 @@ pub(super) static RESOURCES: [Resource; 19] = [
         false,
     ),
     resource("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice", true),
+    Resource { custom: true, ..resource(DTABS, "dtabs", "dtab", "Dtab", true) },
     monitor("podmonitors", "podmonitor", "PodMonitor"),
     monitor("servicemonitors", "servicemonitor", "ServiceMonitor"),
     resource("networking.k8s.io", "networkpolicies", "networkpolicy", "NetworkPolicy", true),
@@ -61,6 +66,11 @@ pub(super) static RESOURCES: [Resource; 19] = [
     resource("rbac.authorization.k8s.io", "clusterroles", "clusterrole", "ClusterRole", false),
     resource("policy", "poddisruptionbudgets", "poddisruptionbudget", "PodDisruptionBudget", true),
 ];
+
+/// The version in which a group is served.
+pub(super) fn version(group: &str) -> &'static str {
+    if group == DTABS { "v1alpha1" } else { "v1" }
+}
 
 impl Resource {
     /// The one that is served as this.
@@ -80,7 +90,8 @@ impl Resource {
 
     /// `v1`, `discovery.k8s.io/v1`.
     pub(super) fn api_version(&self) -> String {
-        if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
+        let version = version(self.group);
+        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
     /// `endpointslices.discovery.k8s.io`, as messages name it.

@@ -114,3 +114,36 @@ fn a_router_that_binds_nothing_is_warned_of_by_its_place() {
     assert!(warned[1].starts_with("outgoing[1].baseDtab, line 1: no entry is for /x"), "{warned:?}");
     assert_eq!(warned.len(), 2);
 }
+
+#[test]
+fn a_dtab_of_the_cluster_needs_a_cluster_and_a_name() {
+    let with = |interpreter: &str| {
+        format!("discovery: {{ kubernetes: {{}} }}\noutgoing: {{ interpreter: {interpreter} }}")
+    };
+    let settings = parsed(&with("{ kind: io.l5d.k8s.dtabs, name: web }"));
+    let expected = Interpreter { store: DtabStore::Dtab, namespace: "default".into(), name: "web".into() };
+    assert_eq!(settings.outgoing.interpreter, Some(expected));
+    assert_eq!(
+        settings.dtab_of(&settings.outgoing).entries,
+        [],
+        "weir's own base dtab is not there beside it"
+    );
+    let map = "{ kind: io.l5d.k8s.configMap, namespace: l5d, name: dtabs, filename: web.dtab }";
+    let settings = parsed(&(with(map) + "\nbaseDtab: /svc => /a"));
+    assert_eq!(settings.outgoing.interpreter.as_ref().unwrap().to_string(), "ConfigMap l5d/dtabs (web.dtab)");
+    assert_eq!(settings.dtab_of(&settings.outgoing).to_string(), "/svc => /a");
+    for (interpreter, expected) in [
+        ("{ kind: io.l5d.k8s.dtabs }", "no interpreter: missing field `name`"),
+        ("{ kind: io.l5d.namerd, name: a }", "no interpreter: unknown variant `io.l5d.namerd`"),
+        ("{ kind: io.l5d.k8s.configMap, name: a }", "no interpreter: missing field `filename`"),
+        ("{ kind: io.l5d.k8s.dtabs, name: a/../b }", "`a/../b` is no name of an object"),
+        ("web", "expected keys with values, not a text"),
+    ] {
+        let found = problems(&with(interpreter));
+        assert!(found.len() == 1 && found[0].contains(expected), "{interpreter}: {found:?}");
+    }
+    let found = problems("outgoing: { interpreter: { kind: io.l5d.k8s.dtabs, name: web } }");
+    let expected = "weir.yaml:1:26: outgoing.interpreter: there is no API server to read the dtab from (set \
+                    `discovery.kubernetes`)";
+    assert_eq!(found, [expected]);
+}

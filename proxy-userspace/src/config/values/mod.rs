@@ -96,6 +96,11 @@ pub(super) fn domain(node: &Node) -> Result<String, Mistake> {
         .hint("labels with dots between, as in cluster.local"))
 }
 
+/// Whether this is a name of an object: labels separated by dots.
+pub(super) fn is_domain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
 fn is_label(text: &str) -> bool {
     let inside = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     (1..=63).contains(&text.len())

@@ -1,5 +1,6 @@
 //! The control plane's own metrics.
 
+mod dtabs;
 mod enrolment;
 mod interception;
 mod kubernetes;
@@ -29,6 +30,9 @@ impl Scrape for State {
         page.gauges("weir_files_left_out", "Files beyond the bounds of discovery.files", [(NONE, left_out)])?;
         if let Some(health) = &self.kubernetes {
             kubernetes::write(page, health)?;
+        }
+        if let Some(keeper) = &self.dtabs {
+            dtabs::write(page, keeper)?;
         }
         if let Some(enrolment) = &*self.enrolment.load() {
             enrolment::write(page, enrolment)?;

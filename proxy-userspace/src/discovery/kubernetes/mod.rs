@@ -15,7 +15,8 @@
 //! Deliberately absent:
 //!
 //! - `sendInitialEvents`, which servers before 1.32 do not have;
-//! - leases, events and all other writes. [`review`] creates only review requests, which the server does not store;
+//! - leases and all other writes, but for Events and the status of `Dtab` objects ([`dtabs`]), both only where they are
+//!   permitted. [`review`] creates only review requests, which the server does not store;
 //! - kube-runtime's `watcher` and its backoff. As of 5.0.0 it would replace [`pace`], [`call`] and about 300 lines of
 //!   [`follow`] and [`resource`], and add 26 packages to `Cargo.lock`. It lists in pages, watches metadata alone and uses
 //!   bookmarks as weir does, but lacks these guarantees (the API-server suite has a test for each but the length of
@@ -39,6 +40,7 @@ mod access;
 mod call;
 mod client;
 mod detour;
+mod dtabs;
 mod failure;
 mod follow;
 mod health;
@@ -59,6 +61,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use access::node_name;
+pub use dtabs::{DtabKeeper, Dtabs, Stored};
 pub use failure::Failure;
 pub use health::{Counts, Health, State, Status};
 pub use resource::Resource;
@@ -72,6 +75,7 @@ use crate::domain::pods::NodePods;
 pub struct Cluster {
     settings: watch::Sender<Arc<Kubernetes>>,
     outlets: run::Outlets,
+    dtabs: Arc<DtabKeeper>,
     shutdown: CancellationToken,
 }
 
@@ -79,7 +83,7 @@ impl Cluster {
     /// The cluster in `settings`. Sends no request yet; the catalog says that it is awaited.
     pub fn new(settings: Kubernetes, shutdown: CancellationToken) -> Self {
         let outlets = run::Outlets::default();
-        Self { settings: watch::Sender::new(Arc::new(settings)), outlets, shutdown }
+        Self { settings: watch::Sender::new(Arc::new(settings)), outlets, dtabs: Arc::default(), shutdown }
     }
 
     /// Follows the cluster by these settings from now on. The known state stays until it is replaced.
@@ -101,6 +105,21 @@ impl Cluster {
     /// A client for token reviews, with its own connections.
     pub fn reviews(&self) -> Reviews {
         Reviews::new(self.settings.subscribe(), self.outlets.detour.clone())
+    }
+
+    /// The dtabs that are kept in the cluster.
+    pub fn dtabs(&self) -> Arc<DtabKeeper> {
+        self.dtabs.clone()
+    }
+
+    /// Follows those that are wanted until shutdown.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::follow`].
+    pub fn follow_dtabs(&self) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+        let (settings, detour) = (self.settings.subscribe(), self.outlets.detour.clone());
+        self.dtabs.clone().follow(settings, detour, self.shutdown.clone())
     }
 
     /// The state of discovery.

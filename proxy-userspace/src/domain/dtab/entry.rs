@@ -30,6 +30,8 @@ pub struct Dentry {
 pub enum Origin {
     /// The base dtab, weir's or its replacement.
     Base,
+    /// An object of the cluster (`outgoing.interpreter`).
+    Stored,
     /// `dtab` in the configuration.
     Configured,
     /// The `l5d-ctx-dtab` header: an override passed on by an earlier hop.
@@ -53,6 +55,13 @@ impl Dtab {
         self.entries.extend(stronger.entries);
     }
 
+    /// This dtab with `stored`, entries of an object of the cluster: after those of the base dtab, before the others.
+    pub fn with_stored(&self, stored: &Self) -> Self {
+        let at = self.entries.iter().position(|entry| entry.origin > Origin::Stored);
+        let (base, own) = self.entries.split_at(at.unwrap_or(self.entries.len()));
+        Self { entries: [base, &stored.entries, own].concat() }
+    }
+
     /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -62,7 +71,7 @@ impl Dtab {
 impl Origin {
     /// Whether an operator wrote it, and not the sender of a request.
     pub fn is_operators(self) -> bool {
-        matches!(self, Self::Base | Self::Configured)
+        matches!(self, Self::Base | Self::Stored | Self::Configured)
     }
 }
 
@@ -70,6 +79,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Base => "base dtab",
+            Self::Stored => "dtab of the cluster",
             Self::Configured => "configured dtab",
             Self::Context => "l5d-ctx-dtab",
             Self::Request => "l5d-dtab",

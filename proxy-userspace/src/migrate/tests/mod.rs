@@ -1,6 +1,7 @@
 //! linkerd's files in, weir's configuration and notes out.
 
 mod errors;
+mod interpreters;
 mod kismatic;
 mod policy;
 mod protection;

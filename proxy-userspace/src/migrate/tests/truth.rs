@@ -79,7 +79,8 @@ const PRESENT: &[(&str, &str)] = &[
 fn is_no_key(quoted: &str) -> bool {
     let is_key = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     // linkerd's own keys, and short forms in a note on the section they are in.
-    const OTHERS: [&str; 20] = [
+    const OTHERS: [&str; 21] = [
+        "interpreter",
         "label",
         "failureAccrual",
         "bindingCache",

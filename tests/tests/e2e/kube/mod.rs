@@ -5,6 +5,7 @@ mod calls; // What is asked of it, and how often.
 mod clients; // Which namespace a client is in.
 mod detour; // Its Service leads nowhere, and its endpoint is well.
 mod discovery; // Services come from it, whatever happens to it.
+mod dtabs; // Dtabs that are kept in it.
 mod enrol; // Its pods are diverted.
 mod faults; // Anything happens to it, in any order.
 mod garbage; // Objects that make no sense.

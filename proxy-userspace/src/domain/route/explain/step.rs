@@ -208,7 +208,7 @@ impl<P> Explanation<P> {
         let place = format!("{origin}, line {}, column {}", at.line, at.column);
         Some(match origin {
             Origin::Context | Origin::Request => format!("{place}: {text}"),
-            Origin::Base | Origin::Configured => place,
+            Origin::Base | Origin::Stored | Origin::Configured => place,
         })
     }
 }

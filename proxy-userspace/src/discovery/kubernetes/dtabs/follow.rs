@@ -1,0 +1,191 @@
+//! One object, listed and then watched for as long as it is wanted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http::header::{ACCEPT, HeaderValue};
+use kube::client::Body;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{DtabKeeper, object, report};
+use crate::config::{DtabStore, Interpreter, Kubernetes};
+use crate::discovery::kubernetes::access::Access;
+use crate::discovery::kubernetes::call::{self, Head, Lines, Page};
+use crate::discovery::kubernetes::failure::Failure;
+use crate::discovery::kubernetes::pace::{End, Pace, Step};
+
+/// Maximum duration of a watch, in seconds; reduced by up to a quarter at random.
+const WATCH_SECONDS: u64 = 360;
+
+/// Follows one object.
+pub(super) struct Follower {
+    pub(super) which: Interpreter,
+    pub(super) settings: Arc<Kubernetes>,
+    pub(super) access: Arc<Access>,
+    pub(super) keeper: Arc<DtabKeeper>,
+}
+
+impl Follower {
+    pub(super) async fn run(self) {
+        let (mut rng, mut pace, mut step) = (fastrand::Rng::new(), Pace::default(), Step::List);
+        // What is said at the object; aborted with this follower.
+        let mut reports = JoinSet::new();
+        loop {
+            let end = match step {
+                Step::List => self.list(&mut reports).await,
+                Step::Watch(version) => self.watch(version, &mut rng, &mut reports).await,
+            };
+            if let End::NotListed(failure) | End::Watched { why: Some(failure), .. } = &end {
+                if *failure != Failure::Gone {
+                    self.keeper.update(&self.which, |stored| stored.failure = Some(failure.to_string()));
+                }
+                self.access.failed(failure).await;
+            }
+            let pause;
+            (step, pause) = pace.after(end, self.settings.jitter, &mut rng);
+            sleep(pause).await;
+        }
+    }
+
+    async fn list(&self, reports: &mut JoinSet<()>) -> End {
+        match self.newest().await {
+            Ok((version, object)) => {
+                self.take(object.as_ref(), reports);
+                End::Listed(version)
+            }
+            Err(failure) => End::NotListed(failure),
+        }
+    }
+
+    /// The version of the list, and the object in it, if there is one.
+    async fn newest(&self) -> Result<(String, Option<Value>), Failure> {
+        let request = self.request(&[]);
+        let body = call::page(&self.access.client().await?, request, self.settings.read_timeout).await?;
+        let Page { metadata, items } = Page::from_body(&body)?;
+        self.access.reached();
+        let item = items.unwrap_or_default().first().map(|item| serde_json::from_str(item.get()));
+        let item = item.transpose().map_err(|error| Failure::Garbage(error.to_string()))?;
+        Ok((metadata.resource_version, item))
+    }
+
+    async fn watch(&self, mut version: String, rng: &mut fastrand::Rng, reports: &mut JoinSet<()>) -> End {
+        let seconds = WATCH_SECONDS - rng.u64(..WATCH_SECONDS / 4);
+        let (asked, begun) = (Duration::from_secs(seconds), Instant::now());
+        let mut lines = match self.open(&version, seconds).await {
+            Ok(lines) => lines,
+            Err(why) => return End::Watched { version, life: Duration::ZERO, asked, why: Some(why) },
+        };
+        self.access.reached();
+        self.keeper.update(&self.which, |stored| stored.failure = None);
+        let patience = self.settings.silence.min(asked + self.settings.read_timeout);
+        loop {
+            let event = match lines.next(patience).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return End::Watched { version, life: begun.elapsed(), asked, why: None },
+                // One object may not change for long. The next watch shows whether the server still answers.
+                Err(Failure::Silent(_)) => {
+                    return End::Watched {
+                        version,
+                        life: begun.elapsed(),
+                        asked: begun.elapsed(),
+                        why: None,
+                    };
+                }
+                Err(why) => {
+                    return End::Watched { version, life: begun.elapsed(), asked, why: Some(why) };
+                }
+            };
+            if event.kind == "ERROR" {
+                let why = Some(Failure::of_event(event.object));
+                return End::Watched { version, life: begun.elapsed(), asked, why };
+            }
+            if let Some(now) = Head::from_object(&event.object).version {
+                version = now;
+            }
+            match event.kind.as_str() {
+                "ADDED" | "MODIFIED" => self.take(Some(&event.object), reports),
+                "DELETED" => self.take(None, reports),
+                _ => {}
+            }
+        }
+    }
+
+    async fn open(&self, version: &str, seconds: u64) -> Result<Lines, Failure> {
+        let seconds = seconds.to_string();
+        let request = self.request(&[
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", &seconds),
+            ("resourceVersion", version),
+        ]);
+        let client = self.access.client().await?;
+        call::send(&client, request, self.settings.read_timeout).await.map(Lines::from_response)
+    }
+
+    /// Takes over what the object says now; `None` if there is none.
+    fn take(&self, object: Option<&Value>, reports: &mut JoinSet<()>) {
+        let which = &self.which;
+        let read = match object {
+            Some(object) => object::read(which, object),
+            None => Err("there is no such object".to_owned()),
+        };
+        let mut news = None;
+        self.keeper.update(which, |stored| {
+            (stored.known, stored.failure) = (true, None);
+            match &read {
+                Ok(dtab) => {
+                    let same = stored.dtab.as_ref().is_some_and(|before| before.entries == dtab.entries);
+                    if !same || stored.problem.is_some() {
+                        news = Some(None);
+                    }
+                    stored.problem = None;
+                    if !same {
+                        stored.dtab = Some(Arc::new(dtab.clone()));
+                    }
+                }
+                Err(why) => {
+                    if stored.problem.as_ref() != Some(why) {
+                        news = Some(Some(why.clone()));
+                    }
+                    stored.problem = Some(why.clone());
+                }
+            }
+        });
+        match &news {
+            None => return,
+            Some(None) => {
+                self.keeper.applied.inc();
+                tracing::info!(dtab = %which, "the dtab of the cluster is in force");
+            }
+            Some(Some(why)) => {
+                self.keeper.rejected.inc();
+                tracing::error!(dtab = %which, %why, "the dtab of the cluster is not in force; the last good one stays");
+            }
+        }
+        if let (Some(object), Some(problem)) = (object, news) {
+            let report = report::Report::new(which, object, problem);
+            // The last word counts; nothing waits for it.
+            reports.abort_all();
+            reports.spawn(report.send(self.access.clone(), self.settings.jitter));
+        }
+    }
+
+    fn request(&self, parameters: &[(&str, &str)]) -> Request<Body> {
+        let Interpreter { store, namespace, name } = &self.which;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("fieldSelector", &format!("metadata.name={name}"));
+        query.extend_pairs(parameters);
+        let path = match store {
+            DtabStore::Dtab => format!("/apis/l5d.io/v1alpha1/namespaces/{namespace}/dtabs"),
+            DtabStore::ConfigMap(_) => format!("/api/v1/namespaces/{namespace}/configmaps"),
+        };
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() =
+            format!("{path}?{}", query.finish()).parse().expect("an encoded query makes a URI");
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request
+    }
+}

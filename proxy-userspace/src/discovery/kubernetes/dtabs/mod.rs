@@ -1,0 +1,141 @@
+//! Dtabs that are kept in the cluster: `Dtab` objects and keys of ConfigMaps, each listed and then watched.
+//!
+//! Of each the last good dtab stays in force, whatever becomes of the object: an edit that cannot be read, an object that
+//! is deleted, a server that does not answer. What is wrong is said until it is right again: in the log, in metrics, in
+//! the detail of `/ready`, in an Event, and in the status of a `Dtab` ([`report`]).
+//!
+//! Deliberately absent: a check for circles. Which names go in a circle depends on the router's other entries and on the
+//! name that is asked for; delegation finds that out for a bounded number of steps, and says so (`domain/route`).
+
+mod follow;
+mod object;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::access::Access;
+use super::detour::Detour;
+use crate::config::{Interpreter, Kubernetes};
+use crate::domain::dtab::Dtab;
+use crate::telemetry::Counter;
+
+/// What is known of one of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// The last good dtab; none before the first.
+    pub dtab: Option<Arc<Dtab>>,
+    /// Whether the server has answered at all.
+    pub known: bool,
+    /// Why the object as it is now is not in force.
+    pub problem: Option<String>,
+    /// Why the object cannot be followed now; what was known stays in force.
+    pub failure: Option<String>,
+}
+
+/// All of them.
+pub type Dtabs = BTreeMap<Interpreter, Stored>;
+
+/// Follows the dtabs that are wanted.
+#[derive(Debug, Default)]
+pub struct DtabKeeper {
+    wanted: watch::Sender<Arc<BTreeSet<Interpreter>>>,
+    known: watch::Sender<Dtabs>,
+    /// Edits that were put into force.
+    pub applied: Counter,
+    /// Edits that were not.
+    pub rejected: Counter,
+}
+
+impl DtabKeeper {
+    /// Follows these from now on. What is known of others is forgotten.
+    pub fn want(&self, wanted: BTreeSet<Interpreter>) {
+        self.known.send_if_modified(|known| {
+            let before = known.len();
+            known.retain(|it, _| wanted.contains(it));
+            let mut differs = known.len() != before;
+            for it in &wanted {
+                if !known.contains_key(it) {
+                    known.insert(it.clone(), Stored::default());
+                    differs = true;
+                }
+            }
+            differs
+        });
+        self.wanted.send_if_modified(|now| {
+            let differs = **now != wanted;
+            if differs {
+                *now = Arc::new(wanted);
+            }
+            differs
+        });
+    }
+
+    /// What is known of them.
+    pub fn known(&self) -> watch::Receiver<Dtabs> {
+        self.known.subscribe()
+    }
+
+    /// What is known of them, once the server has answered for each, or after `limit`.
+    pub async fn known_within(&self, limit: Duration) -> Dtabs {
+        let mut known = self.known();
+        let all = async {
+            while !known.borrow_and_update().values().all(|stored| stored.known || stored.failure.is_some()) {
+                let _ = known.changed().await;
+            }
+        };
+        let _ = timeout(limit, all).await;
+        self.known.borrow().clone()
+    }
+
+    /// Changes what is known of one, if it is still wanted and differs then.
+    fn update(&self, which: &Interpreter, change: impl FnOnce(&mut Stored)) {
+        self.known.send_if_modified(|known| {
+            let Some(stored) = known.get_mut(which) else { return false };
+            let before = stored.clone();
+            change(stored);
+            *stored != before
+        });
+    }
+
+    /// Follows those that are wanted, as the settings of then say, until shutdown.
+    ///
+    /// # Errors
+    ///
+    /// A follower ended, which never happens by itself.
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        mut settings: watch::Receiver<Arc<Kubernetes>>,
+        detour: Arc<Detour>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut wanted = self.wanted.subscribe();
+        loop {
+            let (now, which) = (settings.borrow_and_update().clone(), wanted.borrow_and_update().clone());
+            let access = Arc::new(Access::new((*now).clone(), detour.clone()));
+            let mut followers = JoinSet::new();
+            for which in which.iter() {
+                let (keeper, which) = (self.clone(), which.clone());
+                let (settings, access) = (now.clone(), access.clone());
+                followers.spawn(follow::Follower { which, settings, access, keeper }.run());
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                Some(ended) = followers.join_next() => match ended {
+                    Ok(()) => bail!("a follower of dtabs ended"),
+                    Err(panicked) => bail!("a follower of dtabs ended: {panicked}"),
+                },
+                // The senders live as long as the cluster.
+                Ok(()) = settings.changed() => {}
+                Ok(()) = wanted.changed() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Dtabs that are kept in the cluster, as Dtab objects and in ConfigMaps.
+
+use std::time::{Duration, Instant};
+
+use e2e::kube::ApiServer;
+use e2e::time::holds_for;
+use e2e::weir::builder::Builder;
+use e2e::{Backend, Load, Weir, eventually};
+use serde_json::{Value, json};
+
+use super::stage::following;
+
+/// How soon an edit is in force.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A Dtab of `l5d` with these entries.
+fn dtab(name: &str, entries: &[(&str, &str)]) -> Value {
+    let entries: Vec<_> =
+        entries.iter().map(|(prefix, dst)| json!({ "prefix": prefix, "dst": dst })).collect();
+    json!({ "kind": "Dtab", "metadata": { "name": name, "namespace": "l5d" }, "dentries": entries })
+}
+
+fn config_map(text: &str) -> Value {
+    let metadata = json!({ "name": "dtabs", "namespace": "l5d" });
+    json!({ "kind": "ConfigMap", "metadata": metadata, "data": { "web.dtab": text } })
+}
+
+fn to(backend: &Backend) -> String {
+    format!("/$/inet/127.1/{}", backend.addr().port())
+}
+
+struct Stage {
+    server: ApiServer,
+    one: Backend,
+    two: Backend,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let server = ApiServer::start();
+        server.define_custom();
+        let [one, two] = ["one", "two"].map(|name| Backend::http().answers(name).start());
+        Self { server, one, two }
+    }
+
+    fn weir(&self, interpreter: &str) -> Builder {
+        let outgoing = format!("{{ listen: 127.0.0.1:0, interpreter: {interpreter} }}");
+        following(&self.server).set("outgoing", &outgoing)
+    }
+}
+
+const WEB: &str = "{ kind: io.l5d.k8s.dtabs, namespace: l5d, name: web }";
+const MAP: &str = "{ kind: io.l5d.k8s.configMap, namespace: l5d, name: dtabs, filename: web.dtab }";
+
+fn ready(weir: &Weir) -> String {
+    weir.admin_get("/ready").text()
+}
+
+#[test]
+fn an_edit_of_a_dtab_object_is_in_force_on_every_weir_within_a_second() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
+    let weirs = [stage.weir(WEB).start(), stage.weir(WEB).start()];
+    for weir in &weirs {
+        eventually("the first dtab", || weir.get("http://web/").text() == "one");
+        eventually("readiness", || weir.admin_get("/ready").status == 200);
+    }
+    let loads = weirs.each_ref().map(|weir| Load::get(weir.outgoing(), "http://web/"));
+    let mut took = Vec::new();
+    for (target, name) in [(&stage.two, "two"), (&stage.one, "one"), (&stage.two, "two")] {
+        let edited = Instant::now();
+        stage.server.put(dtab("web", &[("/svc/web", &to(target))]));
+        for weir in &weirs {
+            eventually("the edit", || weir.get("http://web/").text() == name);
+        }
+        took.push(edited.elapsed());
+    }
+    // A busy machine may keep one of them waiting, and not all.
+    assert!(took.iter().min() < Some(&SOON), "{took:?}");
+    loads.into_iter().for_each(|load| load.stop().expect_no_failure());
+    let explained = weirs[0].admin_get("/api/explain?name=/svc/web&format=text").text();
+    assert!(explained.contains("dtab of the cluster"), "{explained}");
+    eventually("the status", || {
+        let object = stage.server.object("dtabs", "l5d", "web").unwrap();
+        object["status"]["state"] == "InForce"
+    });
+}
+
+#[test]
+fn a_wrong_edit_keeps_the_last_good_dtab_and_is_said_everywhere() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
+    let weir = stage.weir(WEB).start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    eventually("readiness", || weir.admin_get("/ready").status == 200);
+    let wrong = dtab("web", &[("/svc/web", &to(&stage.two)), ("/svc/other", "no path")]);
+    stage.server.put(wrong);
+    eventually("word of it", || ready(&weir).contains("Dtab l5d/web: dentries[1]: "));
+    weir.get("http://web/").expect_body("one");
+    weir.admin_get("/ready").expect_status(200);
+    let labels = [("dtab", "Dtab l5d/web")];
+    assert_eq!(weir.metric("weir_dtab_in_force", &labels), 0.0);
+    assert_eq!(weir.metric("weir_dtab_edits_total", &[("result", "rejected")]), 1.0);
+    weir.expect_log("the last good one stays");
+    eventually("an Event", || {
+        let events = stage.server.objects("events");
+        events.iter().any(|event| {
+            event["involvedObject"]["name"] == "web"
+                && event["message"].as_str().is_some_and(|it| it.starts_with("dentries[1]: "))
+        })
+    });
+    eventually("the status", || {
+        let object = stage.server.object("dtabs", "l5d", "web").unwrap();
+        object["status"]["state"] == "NotInForce"
+    });
+    // Right again.
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.two))]));
+    eventually("the edit", || weir.get("http://web/").text() == "two");
+    assert!(!ready(&weir).contains("dentries"), "{}", ready(&weir));
+    assert_eq!(weir.metric("weir_dtab_in_force", &labels), 1.0);
+}
+
+#[test]
+fn a_config_map_is_followed_and_one_that_vanishes_keeps_its_last_dtab() {
+    let stage = Stage::new();
+    stage.server.put(config_map(&format!("/svc/web => {} ;\n", to(&stage.one))));
+    let weir = stage.weir(MAP).start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    stage.server.put(config_map(&format!("/svc/web => {} ;\n", to(&stage.two))));
+    eventually("the edit", || weir.get("http://web/").text() == "two");
+    stage.server.delete("configmaps", "l5d", "dtabs");
+    eventually("word of it", || {
+        ready(&weir).contains("ConfigMap l5d/dtabs (web.dtab): there is no such object")
+    });
+    assert!(holds_for(Duration::from_millis(300), || weir.get("http://web/").text() == "two"));
+    stage.server.put(json!({ "kind": "ConfigMap", "metadata": { "name": "dtabs", "namespace": "l5d" } }));
+    eventually("word of it", || ready(&weir).contains("there is no text under data.web.dtab"));
+    stage.server.put(config_map(&format!("/svc/web => {}", to(&stage.one))));
+    eventually("the edit", || weir.get("http://web/").text() == "one");
+}
+
+#[test]
+fn without_its_dtab_weir_binds_nothing_by_its_own_and_is_not_ready() {
+    let stage = Stage::new();
+    let weir = stage.weir(WEB).start();
+    eventually("the answer that there is none", || {
+        ready(&weir).contains("Dtab l5d/web: there is no such object")
+    });
+    weir.admin_get("/ready").expect_status(503);
+    weir.get(&format!("http://{}/", stage.one.addr())).expect_status(502);
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    eventually("readiness", || weir.admin_get("/ready").status == 200);
+}
+
+#[test]
+fn a_dtab_object_is_bounded_and_a_circle_in_one_answers_502() {
+    let stage = Stage::new();
+    let mut entries = vec![("/svc/web", to(&stage.one))];
+    stage.server.put(dtab("web", &[("/svc/web", &entries[0].1)]));
+    let weir = stage.weir(WEB).start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    entries.resize(10_001, ("/svc/x", "/svc/y".to_owned()));
+    let many: Vec<_> = entries.iter().map(|(prefix, dst)| (*prefix, dst.as_str())).collect();
+    stage.server.put(dtab("web", &many));
+    eventually("word of it", || ready(&weir).contains("10001 entries, 10000 are the most"));
+    stage.server.put(dtab("web", &[("/svc/web", &format!("/{}", "x".repeat(1 << 20)))]));
+    eventually("word of it", || ready(&weir).contains("bytes"));
+    weir.get("http://web/").expect_body("one");
+    stage
+        .server
+        .put(dtab("web", &[("/svc/web", "/a"), ("/a", "/b"), ("/b", "/a"), ("/svc/two", &to(&stage.two))]));
+    eventually("the circle", || weir.get("http://two/").text() == "two");
+    let answer = weir.get("http://web/");
+    answer.expect_status(502);
+    assert!(answer.l5d_err().contains("circle"), "{}", answer.l5d_err());
+}
+
+#[test]
+fn an_unreachable_server_leaves_the_dtab_in_force() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
+    let weir = stage.weir(WEB).start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    stage.server.down();
+    eventually("word of it", || ready(&weir).contains("Dtab l5d/web: "));
+    weir.get("http://web/").expect_body("one");
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.two))]));
+    stage.server.up();
+    eventually("the edit meanwhile", || weir.get("http://web/").text() == "two");
+    eventually("no more word of it", || !ready(&weir).contains("Dtab l5d/web: "));
+}
+
+#[test]
+fn the_role_permits_what_is_asked_for_dtabs_and_no_more() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc", "no path")]));
+    let weir = stage.weir(WEB).start();
+    eventually("an Event", || !stage.server.objects("events").is_empty());
+    eventually("the status", || stage.server.count("patch", "dtabs") > 0);
+    drop(weir);
+    let asked = |plural: &str| {
+        let mut verbs: Vec<_> =
+            stage.server.seen().iter().filter(|it| it.plural == plural).map(|it| it.verb).collect();
+        verbs.sort_unstable();
+        verbs.dedup();
+        verbs
+    };
+    assert_eq!(asked("dtabs"), ["list", "patch", "watch"]);
+    assert_eq!(asked("events"), ["create"]);
+    let role = include_str!("../../../../deploy/kubernetes/components/dtabs/cluster-role.yaml");
+    for rule in [
+        "    resources: [dtabs]\n    verbs: [list, watch]\n",
+        "    resources: [dtabs/status]\n    verbs: [patch]\n",
+        "    resources: [events]\n    verbs: [create]\n",
+    ] {
+        assert!(role.contains(rule), "{rule}");
+    }
+}
