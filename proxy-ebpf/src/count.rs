@@ -54,11 +54,13 @@ pub enum Count {
     SharedNetns,
     /// An application that asked for its own address was told its pod's.
     SocketNamed,
+    /// Refused: the service that was dialled has no endpoint.
+    NoEndpoint,
 }
 
 impl Count {
     /// Every counter, in the order of its index.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Diverted,
         Self::OutOfScope,
         Self::Excluded,
@@ -83,6 +85,7 @@ impl Count {
         Self::BoundSource,
         Self::SharedNetns,
         Self::SocketNamed,
+        Self::NoEndpoint,
     ];
 
     /// Its name in metrics and in the admin interface.
@@ -112,6 +115,7 @@ impl Count {
             Self::BoundSource => "direct_bound_source",
             Self::SharedNetns => "direct_shared_netns",
             Self::SocketNamed => "socket_named",
+            Self::NoEndpoint => "refused_no_endpoint",
         }
     }
 }

@@ -22,6 +22,9 @@ pub enum Verdict {
     Skip(Count),
     /// Answer ECONNREFUSED, or EPERM where the kernel cannot.
     Refuse(Count),
+    /// Rewrite it to a port of loopback that is closed: the service has no endpoint, and connect() is to fail as it
+    /// would without weir. Every kernel can do that.
+    Nowhere,
 }
 
 /// The address and port an application dials.
@@ -56,6 +59,8 @@ pub trait Facts {
     fn listener(&self) -> Option<u32>;
     /// Nanoseconds since weir's last heartbeat.
     fn heart_age(&self) -> u64;
+    /// Whether the dialled address and port are those of a service without an endpoint.
+    fn is_refused(&self) -> bool;
 }
 
 /// Decides on one connection.
@@ -80,6 +85,10 @@ pub fn decide(facts: &impl Facts, dial: &Dial, settings: &Settings, fail: Fail) 
     }
     if facts.heart_age() > settings.stale_after {
         return lost(Count::StaleHeart, fail);
+    }
+    // Last: only a weir that is alive knows whether there is an endpoint now.
+    if facts.is_refused() {
+        return Verdict::Nowhere;
     }
     let flags = if has(&pod.opaque, port) { Original::OPAQUE } else { 0 };
     Verdict::Redirect { port: port_index(dial, settings.ports), flags, pod: id }

@@ -16,6 +16,8 @@ pub enum Verdict {
     Skip(Count),
     /// Answer ECONNREFUSED, or EPERM where the kernel cannot.
     Refuse(Count),
+    /// Rewrite it to a port of loopback that is closed, see [`crate::decide::Verdict::Nowhere`].
+    Nowhere,
 }
 
 /// What the decision may ask besides [`Facts`].
@@ -69,6 +71,10 @@ pub fn decide(
     }
     if facts.heart_age() > settings.stale_after {
         return unable(Count::StaleHeart, fail);
+    }
+    // Last: only a weir that is alive knows whether there is an endpoint now.
+    if facts.is_refused() {
+        return Verdict::Nowhere;
     }
     Verdict::Redirect(shown)
 }

@@ -71,6 +71,13 @@ impl Address {
         [word(bits, a), word(b, c), word(d, 0)]
     }
 
+    /// A key of `REFUSED`, the address and a port in network order, in words of eight bytes.
+    #[inline(always)]
+    pub const fn with_port(&self, port: u16) -> [u64; 3] {
+        let [a, b, c, d] = self.words;
+        [word(a, b), word(c, d), port as u64]
+    }
+
     /// The address with these octets, which are in network order.
     pub fn from_octets(octets: [u8; 16]) -> Self {
         let word = |i: usize| u32::from_ne_bytes([octets[i], octets[i + 1], octets[i + 2], octets[i + 3]]);

@@ -24,6 +24,7 @@ struct Given {
     netns: u64,
     listener: Option<u32>,
     heart_age: u64,
+    refused: bool,
     asked: Cell<u32>,
 }
 
@@ -53,6 +54,9 @@ impl Facts for Given {
     fn heart_age(&self) -> u64 {
         self.tell(self.heart_age)
     }
+    fn is_refused(&self) -> bool {
+        self.tell(self.refused)
+    }
 }
 
 fn ports(low: u16, high: u16) -> Ports {
@@ -70,14 +74,15 @@ fn given() -> impl Strategy<Value = Given> {
     );
     let listener = prop_oneof![Just(None), Just(Some(LISTEN)), Just(Some(7))];
     let age = prop_oneof![Just(0), Just(STALE_AFTER_NS), Just(STALE_AFTER_NS + 1), any::<u64>()];
-    (scope, 6_u32..9, pod, HOST..HOST + 2, listener, age).prop_map(
-        |(scope, mark, pod, netns, listener, heart_age)| Given {
+    (scope, 6_u32..9, pod, HOST..HOST + 2, listener, age, any::<bool>()).prop_map(
+        |(scope, mark, pod, netns, listener, heart_age, refused)| Given {
             scope,
             mark,
             pod,
             netns,
             listener,
             heart_age,
+            refused,
             asked: Cell::new(0),
         },
     )
@@ -134,12 +139,13 @@ proptest! {
         let able = given.listener == Some(LISTEN) && given.heart_age <= STALE_AFTER_NS;
         match decide(&given, &dial, &settings, fail) {
             Verdict::Redirect { port, flags, pod } => {
-                prop_assert!(wanted && able);
+                prop_assert!(wanted && able && !given.refused);
                 let opaque = given.pod.is_some_and(|pod| pod.opaque.contain(u16::from_be(dial.port)));
                 prop_assert_eq!(flags == Original::OPAQUE, opaque);
                 prop_assert!(port < settings.ports && pod == CGROUP);
                 prop_assert!(node(&dial, &settings).is_some());
             }
+            Verdict::Nowhere => prop_assert!(wanted && able && given.refused),
             Verdict::Refuse(reason) => {
                 prop_assert!(wanted && !able && fail == Fail::Closed);
                 let silent = given.listener == Some(LISTEN);
@@ -159,7 +165,7 @@ proptest! {
     fn out_of_scope_asks_for_nothing_else(given in given(), settings in settings(), dial in dial()) {
         let verdict = decide(&given, &dial, &settings, Fail::Closed);
         let out = matches!(verdict, Verdict::Skip(Count::OutOfScope | Count::Excluded));
-        prop_assert!(given.asked.get() <= 6);
+        prop_assert!(given.asked.get() <= 7);
         prop_assert!(!out || given.asked.get() == 1);
     }
 
@@ -190,6 +196,8 @@ proptest! {
         prop_assert_eq!(tuple.words().map(u64::to_ne_bytes).concat(), expected);
         let expected = [&bits.to_ne_bytes()[..], &fields.0, &[0; 4]].concat();
         prop_assert_eq!(client.prefix(bits).map(u64::to_ne_bytes).concat(), expected);
+        let expected = [&fields.0[..], &u64::from(client_port).to_ne_bytes()].concat();
+        prop_assert_eq!(client.with_port(client_port).map(u64::to_ne_bytes).concat(), expected);
     }
 
     #[test]

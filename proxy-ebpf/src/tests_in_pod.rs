@@ -82,6 +82,7 @@ struct Given {
     alone: bool,
     listener: Option<u32>,
     heart_age: u64,
+    refused: bool,
 }
 
 impl Facts for Given {
@@ -102,6 +103,9 @@ impl Facts for Given {
     }
     fn heart_age(&self) -> u64 {
         self.heart_age
+    }
+    fn is_refused(&self) -> bool {
+        self.refused
     }
 }
 
@@ -147,6 +151,7 @@ fn each_fact_alone_decides() {
         alone: true,
         listener: Some(LISTEN),
         heart_age: STALE_AFTER_NS,
+        refused: false,
     };
     let settings = Settings {
         node4: none,
@@ -170,6 +175,12 @@ fn each_fact_alone_decides() {
         assert_eq!(of(&Given { source, ..well.clone() }, Fail::Open), diverted(false));
     }
     assert_eq!(of(&Given { device: 1, ..well.clone() }, Fail::Open), diverted(false));
+    assert_eq!(of(&Given { refused: true, ..well.clone() }, Fail::Open), Verdict::Nowhere);
+    assert_eq!(
+        of(&Given { refused: true, heart_age: STALE_AFTER_NS + 1, ..well.clone() }, Fail::Open),
+        Verdict::Skip(Count::StaleHeart),
+        "only a weir that is alive knows"
+    );
     // What weir is not asked to take goes direct, whatever `fail` says.
     for (given, why) in [
         (Given { scope: Ports::NONE, ..well.clone() }, Count::Excluded),

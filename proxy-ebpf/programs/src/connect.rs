@@ -1,7 +1,7 @@
 //! What the connect programs of both families share: gathering the facts and carrying the verdict out.
 
 use core::ffi::c_void;
-use core::ptr::addr_of;
+use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval};
@@ -25,6 +25,8 @@ pub enum Action {
     Pass,
     /// Rewrite it to this address and port (in network order).
     Rewrite(&'static Address, u16),
+    /// Rewrite it to port 0 of loopback, where nothing can listen.
+    Nowhere,
     /// Deny it; what connect() returns is set already, or else it is EPERM.
     Refuse,
 }
@@ -52,6 +54,12 @@ pub fn act<const REFUSES: bool>(ctx: &SockAddrContext, socket: *mut bpf_sock, di
             log_verdict(ctx, &dial, "diverted");
             Action::Rewrite(node, settings.first_port.wrapping_add(port).to_be())
         }
+        Verdict::Nowhere => {
+            maps::forget(socket);
+            maps::count(Count::NoEndpoint);
+            log_verdict(ctx, &dial, "refused, without an endpoint");
+            Action::Nowhere
+        }
         Verdict::Skip(reason) => {
             maps::forget(socket);
             maps::count(reason);
@@ -76,6 +84,40 @@ pub fn refuse() {
     const ECONNREFUSED: i32 = 111;
     // SAFETY: a helper without arguments in memory.
     let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
+}
+
+/// 127.0.0.1 as it lies in memory.
+const LOOPBACK: u32 = u32::from_ne_bytes([127, 0, 0, 1]);
+
+/// Rewrites an IPv4 connection to port 0 of loopback.
+#[inline(always)]
+pub fn nowhere4(ctx: &SockAddrContext) -> i32 {
+    let raw = ctx.sock_addr;
+    // SAFETY: the hook's own context, whose accesses the verifier checks.
+    unsafe {
+        addr_of_mut!((*raw).user_ip4).write_volatile(LOOPBACK);
+        addr_of_mut!((*raw).user_port).write_volatile(0);
+    }
+    ALLOW
+}
+
+/// The same of an IPv6 socket, of the family of `dialled`: one that dials a mapped address may have a mapped source.
+#[inline(always)]
+pub fn nowhere6(ctx: &SockAddrContext, dialled: Address) -> i32 {
+    let raw = ctx.sock_addr;
+    let [a, b, c, d] = match dialled.is_mapped() {
+        true => Address::mapped(LOOPBACK).words,
+        false => [0, 0, 0, 1_u32.to_be()],
+    };
+    // SAFETY: as above.
+    unsafe {
+        addr_of_mut!((*raw).user_ip6[0]).write_volatile(a);
+        addr_of_mut!((*raw).user_ip6[1]).write_volatile(b);
+        addr_of_mut!((*raw).user_ip6[2]).write_volatile(c);
+        addr_of_mut!((*raw).user_ip6[3]).write_volatile(d);
+        addr_of_mut!((*raw).user_port).write_volatile(0);
+    }
+    ALLOW
 }
 
 /// The facts, asked of the kernel.
@@ -152,6 +194,11 @@ impl Facts for Kernel {
         let beat = maps::heart();
         // SAFETY: a helper without arguments. Taken after the beat, so that the age is not negative.
         unsafe { bpf_ktime_get_ns() }.saturating_sub(beat)
+    }
+
+    #[inline(always)]
+    fn is_refused(&self) -> bool {
+        maps::is_refused(&self.dial.address.with_port(self.dial.port))
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::programs::SockAddrContext;
 use proxy_ebpf::Address;
 use proxy_ebpf::decide::Dial;
 
-use crate::connect::{ALLOW, Action, DENY, TCP, act};
+use crate::connect::{ALLOW, Action, DENY, TCP, act, nowhere4};
 
 /// A connection that is refused fails with EPERM: for every kernel.
 #[cgroup_sock_addr(connect4)]
@@ -39,6 +39,7 @@ fn connect<const REFUSES: bool>(ctx: &SockAddrContext) -> i32 {
     match act::<REFUSES>(ctx, socket, Dial { address: Address::mapped(address), port: port as u16 }) {
         Action::Pass => ALLOW,
         Action::Refuse => DENY,
+        Action::Nowhere => nowhere4(ctx),
         Action::Rewrite(node, port) => {
             // SAFETY: as above.
             unsafe {

@@ -36,6 +36,10 @@ static SCOPE: LpmTrie<Address, Ports, 65_536> = LpmTrie::new();
 #[btf_map]
 static PODS: HashMap<u64, Pod, 4_096, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
+/// Addresses and ports of services that have no endpoint, see [`Address::with_port`].
+#[btf_map]
+static REFUSED: HashMap<[u64; 3], u8, 65_536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
 /// The moment of weir's last heartbeat, in nanoseconds of `CLOCK_MONOTONIC`.
 #[btf_map]
 static HEART: Array<u64, 1> = Array::new();
@@ -97,6 +101,11 @@ pub fn pod(cgroup: u64) -> Option<&'static Pod> {
     // SAFETY: plain numbers, of which every pattern is a value, in memory that the map keeps. While user space replaces
     // the entry, one connection may be decided by parts of both.
     unsafe { PODS.get(cgroup) }
+}
+
+#[inline(always)]
+pub fn is_refused(key: &[u64; 3]) -> bool {
+    !look_up(&REFUSED, key).is_null()
 }
 
 #[inline(always)]

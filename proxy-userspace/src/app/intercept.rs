@@ -107,8 +107,9 @@ pub(super) fn divert(control: &State, catalog: &Catalog) {
     let settings = control.settings();
     let divert = settings.transparent.as_ref().and_then(|it| it.divert.as_deref());
     let exceptions = destinations::exceptions(catalog, destinations::told_api_server());
+    let refused = interception.refuse(&destinations::refused(divert, catalog));
     let applied = interception.divert_except(&destinations::wanted(divert, catalog), &exceptions);
-    note(control, applied);
+    note(control, refused.and(applied));
 }
 
 /// As [`divert`], after `changes` from `before` to `after` with its `snapshot`; the work is proportional to the
@@ -122,7 +123,8 @@ pub(super) fn divert_changes(
 ) {
     let configured = control.settings().transparent.as_ref().is_some_and(|it| it.divert.is_some());
     let mut keys = changes.added.iter().chain(&changes.removed).chain(&changes.changed);
-    if keys.any(destinations::is_exception) || control.programs.diverted.lock().failed.is_some() {
+    let awaited = before.awaited.is_some() || after.awaited.is_some();
+    if awaited || keys.any(destinations::is_exception) || control.programs.diverted.lock().failed.is_some() {
         return divert(control, after);
     }
     if configured {
@@ -130,7 +132,28 @@ pub(super) fn divert_changes(
     }
     let Ok(interception) = &mut *control.programs.lock() else { return };
     let (gone, come) = destinations::difference(before, after, changes, snapshot);
-    note(control, interception.amend(&gone, &come));
+    let applied = interception.amend(&gone, &come);
+    let (gone, come) = destinations::refused_difference(before, after, changes, snapshot);
+    note(control, interception.amend_refused(&gone, &come).and(applied));
+}
+
+/// As [`divert_changes`], where only endpoints have changed, and the snapshot stays.
+pub(super) fn refuse_changes(
+    control: &State,
+    before: &Catalog,
+    after: &Catalog,
+    changes: &Changes,
+    snapshot: &Snapshot,
+) {
+    let configured = control.settings().transparent.as_ref().is_some_and(|it| it.divert.is_some());
+    if configured || after.awaited.is_some() {
+        return;
+    }
+    let Ok(interception) = &mut *control.programs.lock() else { return };
+    let (gone, come) = destinations::refused_difference(before, after, changes, snapshot);
+    if let Err(why) = interception.amend_refused(&gone, &come) {
+        note(control, Err(why));
+    }
 }
 
 /// Records the result of a change.

@@ -150,6 +150,8 @@ fn update(control: &State, catalog: Arc<Catalog>, config: &RoutingConfig, change
         if change == Change::Catalog {
             super::intercept::divert_changes(control, &before, &catalog, &changes, next);
         }
+    } else if change == Change::Catalog {
+        super::intercept::refuse_changes(control, &before, &catalog, &changes, &snapshot);
     }
     if change == Change::Anything {
         // The diverted destinations may have been reconfigured, and at start nothing is diverted.

@@ -140,6 +140,7 @@ mod tests {
             listener: Some(1),
             heart_age: Some(Duration::ZERO),
             destinations: 0,
+            refused: 0,
             waiting: 0,
         };
         assert_eq!(off(&well), None);

@@ -29,6 +29,7 @@ mod options;
 mod original_dsts;
 mod owners;
 mod pods;
+mod refused;
 mod release;
 mod scope;
 mod status;
@@ -40,6 +41,7 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, MapData};
@@ -79,6 +81,7 @@ pub struct Interception {
     /// With weir's sockets in the pods; then there is no `listener`, and `slot` stays empty.
     in_pods: Option<in_pods::InPods>,
     scope: scope::Table,
+    refused: refused::Table,
     pods: pods::Table,
     enrol: Enrol,
     /// The programs, to be attached again when the pods' cgroup is recreated.
@@ -140,6 +143,7 @@ impl Interception {
             listener,
             in_pods,
             scope: scope::Table::new(object.map("SCOPE")?, options.destinations),
+            refused: refused::Table::new(object.map("REFUSED")?, options.destinations),
             pods: pods::Table::new(object.map("PODS")?),
             enrol: options.enrol,
             counts: counters::Table::new(object.map("COUNTS")?),
@@ -240,6 +244,25 @@ impl Interception {
         let Some(in_pods) = &mut self.in_pods else { return Ok(applied) };
         let without = in_pods.amend(gone, come)?;
         Ok(Applied { left_out: applied.left_out.max(without), ..applied })
+    }
+
+    /// Makes `wanted` the set of diverted addresses and ports that have no endpoint: connections to them are refused, and
+    /// never reach weir.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused an entry. The set is then between the old and the new one.
+    pub fn refuse(&mut self, wanted: &BTreeSet<SocketAddr>) -> Result<(), InterceptError> {
+        self.refused.set(wanted)
+    }
+
+    /// As [`Self::refuse`] with its last argument, without `gone` and with `come`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::refuse`].
+    pub fn amend_refused(&mut self, gone: &[SocketAddr], come: &[SocketAddr]) -> Result<(), InterceptError> {
+        self.refused.amend(gone, come.iter().copied())
     }
 
     /// Sets what happens to the connections of processes in the cgroup with this id and below; the nearest
@@ -344,6 +367,7 @@ impl Interception {
             listener,
             heart_age: self.heart.age(),
             destinations: self.scope.len(),
+            refused: self.refused.len(),
             waiting: self.original_dsts.found().waiting(),
         }
     }

@@ -48,6 +48,7 @@ impl Object {
             // The programs do not depend on the layout of kernel types.
             .btf(None)
             .override_global("FAIL_CLOSED", &closed, true)
+            .map_max_entries("REFUSED", options.destinations)
             .map_max_entries("SCOPE", options.destinations.saturating_add(2 * HOLES));
         // The kernel allocates much of a map beforehand, also of one that is not used.
         match options.pods {

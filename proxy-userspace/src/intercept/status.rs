@@ -15,6 +15,8 @@ pub struct Status {
     pub heart_age: Option<Duration>,
     /// How many entries the table of destinations has, exclusions included.
     pub destinations: usize,
+    /// How many addresses and ports of services are refused because there is no endpoint.
+    pub refused: usize,
     /// Diverted connections that were not yet accepted at the last sweep, including those of clients that gave up.
     pub waiting: usize,
 }

@@ -19,6 +19,8 @@ pub enum Action {
     Pass,
     /// Rewrite it to the address of this number; the port is in network order.
     Rewrite(Shown, u16),
+    /// Rewrite it to port 0 of loopback, where nothing can listen.
+    Nowhere,
     /// Deny it; what connect() returns is set already, or else it is EPERM.
     Refuse,
 }
@@ -42,6 +44,11 @@ pub fn act<const REFUSES: bool>(
             maps::count(Count::Diverted);
             log_verdict(ctx, &dial, "diverted");
             Action::Rewrite(shown, port.to_be())
+        }
+        Verdict::Nowhere => {
+            maps::count(Count::NoEndpoint);
+            log_verdict(ctx, &dial, "refused, without an endpoint");
+            Action::Nowhere
         }
         Verdict::Skip(reason) => {
             maps::count(reason);
@@ -94,6 +101,11 @@ impl Facts for InPod {
     #[inline(always)]
     fn heart_age(&self) -> u64 {
         self.kernel.heart_age()
+    }
+
+    #[inline(always)]
+    fn is_refused(&self) -> bool {
+        self.kernel.is_refused()
     }
 }
 

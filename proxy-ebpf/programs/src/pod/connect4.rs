@@ -8,7 +8,7 @@ use proxy_ebpf::Address;
 use proxy_ebpf::decide::Dial;
 
 use super::connect::{Action, act};
-use crate::connect::{ALLOW, DENY, TCP};
+use crate::connect::{ALLOW, DENY, TCP, nowhere4};
 
 /// A connection that is refused fails with EPERM: for every kernel.
 #[cgroup_sock_addr(connect4)]
@@ -43,6 +43,7 @@ fn connect<const REFUSES: bool>(ctx: &SockAddrContext) -> i32 {
     match act::<REFUSES>(ctx, socket, dial, Address::mapped(source)) {
         Action::Pass => ALLOW,
         Action::Refuse => DENY,
+        Action::Nowhere => nowhere4(ctx),
         Action::Rewrite(shown, port) => {
             // SAFETY: as above.
             unsafe {

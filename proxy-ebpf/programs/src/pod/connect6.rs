@@ -9,7 +9,7 @@ use proxy_ebpf::decide::Dial;
 
 use super::connect::{Action, act};
 use super::maps;
-use crate::connect::{ALLOW, DENY, TCP};
+use crate::connect::{ALLOW, DENY, TCP, nowhere6};
 
 /// A connection that is refused fails with EPERM: for every kernel.
 #[cgroup_sock_addr(connect6)]
@@ -56,6 +56,7 @@ fn connect<const REFUSES: bool>(ctx: &SockAddrContext) -> i32 {
     match act::<REFUSES>(ctx, socket, dial, Address { words: source }) {
         Action::Pass => ALLOW,
         Action::Refuse => DENY,
+        Action::Nowhere => nowhere6(ctx, dial.address),
         Action::Rewrite(shown, port) => {
             let to = if dial.address.is_mapped() {
                 Address::mapped(shown.v4())

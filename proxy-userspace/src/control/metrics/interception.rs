@@ -32,6 +32,12 @@ fn programs(page: &mut Page<'_>, state: &State, reading: &Reading) -> fmt::Resul
         "Entries of the table of destinations",
         [(NONE, destinations)],
     )?;
+    let refused = status.refused as f64;
+    page.gauges(
+        "weir_interception_refused",
+        "Diverted addresses and ports that have no endpoint and are refused",
+        [(NONE, refused)],
+    )?;
     let waiting = status.waiting as f64;
     page.gauges("weir_interception_waiting", "Diverted connections not accepted yet", [(NONE, waiting)])?;
     if let Some(original_dsts) = &state.shared.original_dsts {

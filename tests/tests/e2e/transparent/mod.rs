@@ -6,6 +6,7 @@ mod capabilities; // What a DaemonSet has to give it.
 mod changes; // The node, and what is diverted, change while weir runs.
 mod deadman; // weir killed, stopped, or missing: connections go direct.
 mod divert; // What is diverted, what is not, and what the application can tell.
+mod empty; // Services without an endpoint.
 mod heart; // The control plane is busy, or stands still: the heart goes on.
 mod http; // HTTP of diverted connections.
 mod in_pods; // weir's sockets in the pods' network namespaces.
