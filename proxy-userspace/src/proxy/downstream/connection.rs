@@ -136,26 +136,38 @@ async fn to_dialled(
     drop(snapshot);
     let mut io = Io::new(stream);
     let protocol = match declared {
-        AppProtocol::Opaque | AppProtocol::Direct | AppProtocol::Http2 => Sniffed::Opaque,
-        AppProtocol::Http1 | AppProtocol::Sniff => {
+        AppProtocol::Opaque | AppProtocol::Direct => Sniffed::Opaque,
+        AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Sniff => {
             match detect_protocol(&limits, &session.listener, &mut io).await {
                 Some(Detected::Unparsed) => Sniffed::Opaque,
-                Some(Detected::As(_)) if declared == AppProtocol::Http1 => Sniffed::Http1,
-                Some(Detected::As(sniffed)) => sniffed,
+                Some(Detected::As(sniffed)) => as_declared(declared, sniffed),
                 None => return, // It is gone.
             }
         }
     };
     match protocol {
         Sniffed::Http1 => h1::serve(worker, session, io).await,
+        Sniffed::Http2 => Box::pin(h2::serve(worker, session, io)).await,
         // Boxed: few clients are silent at first, and it would make every connection's task larger.
         Sniffed::Undecided => Box::pin(detect_server_first(worker, session, dialled, &limits, io)).await,
-        Sniffed::Tls | Sniffed::Http2 | Sniffed::Opaque => {
+        Sniffed::Tls | Sniffed::Opaque => {
             session.listener.requests.inc();
             if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
                 tcp::forward(&worker.shared.tunnels, &limits, lease, io, server).await;
             }
         }
+    }
+}
+
+/// What is spoken on a connection to a port with this declaration, whose first bytes say `sniffed`. On a port of HTTP/1
+/// what is no HTTP is a bad request; clients of HTTP/2 speak first, so that silence there is a slow client. Other bytes
+/// there may be TLS, and pass.
+fn as_declared(declared: AppProtocol, sniffed: Sniffed) -> Sniffed {
+    match (declared, sniffed) {
+        (AppProtocol::Http1, Sniffed::Http2) => Sniffed::Http2,
+        (AppProtocol::Http1, _) => Sniffed::Http1,
+        (AppProtocol::Http2, Sniffed::Undecided) => Sniffed::Http2,
+        (_, sniffed) => sniffed,
     }
 }
 
@@ -200,11 +212,14 @@ async fn detect_server_first(
         Ok(Side::Client) => detect_protocol(limits, &session.listener, &mut client).await,
         Ok(Side::Server) | Err(_) => Some(Detected::As(Sniffed::Opaque)),
     };
-    if sniffed == Some(Detected::As(Sniffed::Http1)) {
+    if let Some(Detected::As(http @ (Sniffed::Http1 | Sniffed::Http2))) = sniffed {
         // It is only known that the endpoint accepted the connection.
         lease.finish(Instant::now(), Outcome::Abandoned);
         session.activity.enter(Phase::Head, Instant::now());
-        return h1::serve(worker, session, client).await;
+        return match http {
+            Sniffed::Http2 => h2::serve(worker, session, client).await,
+            _ => h1::serve(worker, session, client).await,
+        };
     }
     session.listener.requests.inc();
     tcp::forward(&worker.shared.tunnels, limits, lease, client, server).await;

@@ -7,6 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time;
 
 use super::first_head::FirstHead;
+use super::preface;
 use crate::config::Limits;
 use crate::domain::sniff::{SNIFF_MAX, Sniffed, sniff};
 use crate::proxy::listener::Listener;
@@ -35,6 +36,8 @@ pub(super) async fn detect_protocol(limits: &Limits, listener: &Listener, io: &m
             Ok(Ok(1..)) => {}
             // hyper waits for the rest of the head, or reports that it is missing.
             Ok(Ok(0)) | Err(_) if decided == Sniffed::Http1 => break Detected::As(Sniffed::Http1),
+            // The rest of a slow preface has the time of a head.
+            Err(_) if preface::is_surely_http2(&seen) => break Detected::As(Sniffed::Http2),
             Err(_) if seen.is_empty() => break Detected::As(Sniffed::Undecided),
             // A client that sends part of a head and then waits expects an answer to that part.
             Ok(Ok(0)) | Err(_) => break Detected::As(Sniffed::Opaque),

@@ -47,6 +47,11 @@ pub(super) async fn is_http2(stream: TcpStream, limit: Duration) -> io::Result<(
     Ok((spoken == Spoken::Http2, io))
 }
 
+/// Whether `bytes`, which are not the whole preface, begin nothing else: its first line has been read.
+pub(super) fn is_surely_http2(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PRI * HTTP/2.0") && PREFACE.starts_with(bytes)
+}
+
 fn read(bytes: &[u8]) -> Spoken {
     let n = bytes.len().min(PREFACE.len());
     match bytes[..n] == PREFACE[..n] {

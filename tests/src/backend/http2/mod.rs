@@ -122,6 +122,12 @@ impl Builder {
     /// Starts it on a free loopback port.
     #[track_caller]
     pub fn start(self) -> H2Backend {
+        self.start_on(raw::listen(raw::loopback()).unwrap())
+    }
+
+    /// Starts it on this listener.
+    #[track_caller]
+    pub fn start_on(self, listener: TcpListener) -> H2Backend {
         let Self { script, max_streams, window } = self;
         let shared = Shared {
             script,
@@ -133,7 +139,6 @@ impl Builder {
             resets: Mutex::default(),
             most: AtomicUsize::new(0),
         };
-        let listener = raw::listen(raw::loopback()).unwrap();
         let address = listener.local_addr().unwrap();
         let mut backend = H2Backend { shared: Arc::new(shared), address, listener, running: None };
         backend.run();

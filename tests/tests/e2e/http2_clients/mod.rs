@@ -1,5 +1,6 @@
 //! Clients that speak HTTP/2 to the explicit proxy.
 
+mod endpoints;
 mod exchanges;
 mod floods;
 mod flow;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Stage, TARGET, V4, V6, address, dialler};
 use e2e::backend::Then;
+use e2e::http2::PREFACE;
 use e2e::load::Reuse;
 use e2e::raw::Refusing;
-use e2e::{Answer, Backend, BackendProcess, Load, Request, Weir, folder};
+use e2e::{Answer, Backend, BackendProcess, Ended, Frames, H2Backend, Http2, Load, Request, Weir, folder};
 
 #[test]
 fn nothing_tells_the_application_or_the_backend_of_a_proxy() {
@@ -320,4 +321,47 @@ fn a_host_that_is_none_is_refused_of_diverted_requests_as_of_explicit_ones() {
     }
     assert_eq!(backend.count(), good);
     assert!(backend.requests().iter().all(|it| HOSTS.contains(&(it.head.get("host").unwrap_or("-"), true))));
+}
+
+#[test]
+fn http2_is_told_by_its_preface_however_and_whenever_it_comes() {
+    let Some(mut stage) = Stage::with_one_endpoint() else { return };
+    let backend = H2Backend::http2().start_on(stage.a.listen(stage.a.at(TARGET)).unwrap());
+    for (first, pause) in [(24, 0), (18, 0), (18, 600), (3, 0), (0, 600)] {
+        let mut frames = Frames::bare(stage.client.connect(address(V4)).unwrap());
+        let (begin, rest) = PREFACE.split_at(first);
+        frames.send(begin);
+        std::thread::sleep(Duration::from_millis(pause));
+        frames.send(rest).frame(4, 0, 0, &[0, 1, 0, 0, 0, 0]).get(1, "What.Ever.Example:99", "/x");
+        assert_eq!(frames.ended(1), Ended::Answered(200), "after {first} bytes, {pause} ms");
+    }
+    let arrived = backend.requests();
+    assert!(
+        arrived
+            .iter()
+            .all(|it| it.target == "http://what.ever.example:99/x"
+                || it.target == "http://What.Ever.Example:99/x"),
+        "{arrived:?}"
+    );
+    assert!(arrived.iter().all(|it| it.get("via").is_none()), "{arrived:?}");
+    let connections = stage.weir().metric("weir_http2_connections_total", &[("listener", "transparent")]);
+    // After the silence weir had connected, and a server of HTTP/2 speaks at once: that connection passed as bytes.
+    assert_eq!((arrived.len(), connections), (5, 4.0));
+}
+
+#[test]
+fn a_diverted_http2_connection_is_balanced_and_broken_stream_by_stream() {
+    let Some(stage) = Stage::running() else { return };
+    let serve = |pod: &e2e::Pod| {
+        let name = pod.name().to_owned();
+        H2Backend::http2().answers(&name).start_on(pod.listen(pod.at(TARGET)).unwrap())
+    };
+    let (_a, _b) = (serve(&stage.a), serve(&stage.b));
+    // The IPv6 endpoints are dead: each is found out, and no stream is lost.
+    let client = Http2::over(stage.client.connect(address(V4)).unwrap());
+    let bodies = client.many("http://hello/", 1000, 20);
+    for name in ["a", "b"] {
+        let share = bodies.iter().filter(|body| *body == name).count();
+        assert!((350..=650).contains(&share), "{name} got {share} of 1000");
+    }
 }
