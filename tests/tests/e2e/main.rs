@@ -7,6 +7,7 @@ mod control; // What operators touch: files, configuration, admin, signals.
 mod dns; // Names outside, by DNS.
 mod explicit; // The explicit proxy on :4140, when everybody behaves.
 mod failure; // Endpoints that fail.
+mod grpcio; // gRPC as an application has it: grpcio, both ways.
 mod guards; // Where weir will not connect, and whom it does not serve.
 mod harness; // The harness itself, without weir.
 mod http2_clients; // Clients that speak HTTP/2.
