@@ -2,7 +2,8 @@
 
 use std::fmt::{Result, Write as _};
 
-use crate::control::report::{ClusterReport, EnrolmentReport, InterceptionReport, StateReport};
+use crate::control::NetnsState;
+use crate::control::report::{ClusterReport, EnrolmentReport, InterceptionReport, NetnsReport, StateReport};
 
 /// `state` as text; if it is `filtered`, only the selected parts.
 pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Result<String, std::fmt::Error> {
@@ -61,7 +62,21 @@ fn interception(text: &mut String, interception: &InterceptionReport) -> Result 
         return writeln!(text, "interception: off ({})", interception.why.as_deref().unwrap_or("?"));
     };
     let armed = if programs.armed { "on" } else { "on, but DISARMED: connections go direct" };
-    writeln!(text, "interception: {armed}, {} destinations", programs.destinations)
+    writeln!(text, "interception: {armed}, {} destinations", programs.destinations)?;
+    if programs.netns.is_empty() {
+        return Ok(());
+    }
+    let (listening, others): (Vec<_>, Vec<_>) =
+        programs.netns.iter().partition(|it| &*it.state == NetnsState::Listening.name());
+    writeln!(text, "sockets in pods: {} network namespaces, {} without", listening.len(), others.len())?;
+    for NetnsReport { name, state, why, .. } in others {
+        writeln!(
+            text,
+            "  {name}: {state}{}",
+            why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
+        )?;
+    }
+    Ok(())
 }
 
 /// One line: the pods themselves are in the JSON, and in the text if selected.

@@ -284,8 +284,9 @@ impl Pod {
         assert!(ip.wait().unwrap().success(), "ip failed in {}:\n{batch}", self.name());
     }
 
+    /// Sets a variable of sysctl(8) here.
     #[track_caller]
-    fn sysctl(&self, name: &str, value: &str) {
+    pub fn sysctl(&self, name: &str, value: &str) {
         let script = format!("echo {value} > /proc/sys/{name}");
         assert!(self.command("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
     }

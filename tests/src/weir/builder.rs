@@ -150,7 +150,12 @@ impl Builder {
 
     /// As [`Self::on_node`], with its sockets in the pods' network namespaces.
     pub fn in_pods(self, net: &Net) -> Self {
-        let netns = net.netns().display().to_string();
+        self.in_pods_of(net, net.netns())
+    }
+
+    /// As [`Self::in_pods`], with the network namespaces in this folder.
+    pub fn in_pods_of(self, net: &Net, netns: &Path) -> Self {
+        let netns = netns.display().to_string();
         self.on_node(net).set_in("transparent", "sockets", "pod").set_in("transparent", "netns", &netns)
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Word};
-use crate::control::{Programs, Reading};
+use crate::control::{Netns, Programs, Reading, SeenNetns};
 
 /// Whether the programs are loaded, and their state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,6 +35,39 @@ pub struct ProgramsReport {
     pub waiting: usize,
     /// Decisions since the programs were loaded.
     pub decisions: Counts,
+    /// The pods' network namespaces, with weir's sockets in the pods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub netns: Vec<NetnsReport>,
+}
+
+/// One network namespace, or a file that should be one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetnsReport {
+    /// The name of its file.
+    pub name: String,
+    /// How its connections are treated: `listening`, or why weir does not listen there.
+    pub state: Word,
+    /// The kernel's cookie, if weir listens there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
+    /// Whether IPv6 is diverted too.
+    pub v6: bool,
+    /// Why weir does not listen there, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl NetnsReport {
+    fn of(seen: &SeenNetns) -> Self {
+        Self {
+            name: seen.name.to_string(),
+            state: seen.state.name().into(),
+            cookie: seen.cookie,
+            v6: seen.v6,
+            why: seen.why.as_deref().map(str::to_owned),
+        }
+    }
 }
 
 /// The report as deserialized: `on` tells whether the rest is present.
@@ -55,8 +88,8 @@ impl From<FlatInterception> for InterceptionReport {
 }
 
 impl InterceptionReport {
-    /// Reads the current state of `programs`.
-    pub(super) fn read(programs: &Programs) -> Self {
+    /// Reads the current state of `programs`, and of the pods' network namespaces.
+    pub(super) fn read(programs: &Programs, netns: &Netns) -> Self {
         let Reading { status, counters } = match programs.read() {
             Ok(reading) => reading,
             Err(why) => return Self { on: false, why: Some(why), programs: None },
@@ -68,6 +101,7 @@ impl InterceptionReport {
             destinations: status.destinations,
             waiting: status.waiting,
             decisions: counters.iter().map(|(label, count)| (Word::from(label), count)).collect(),
+            netns: netns.seen.load().iter().map(NetnsReport::of).collect(),
         };
         Self { on: true, why: None, programs: Some(programs) }
     }
