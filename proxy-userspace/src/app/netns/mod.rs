@@ -85,8 +85,7 @@ pub(super) fn prepare(settings: &Settings) -> Option<anyhow::Result<Prepared>> {
 /// the abstract namespace of the node's Unix sockets, which the kernel frees with the process.
 fn free_port() -> anyhow::Result<(u16, UnixDatagram)> {
     for port in PORTS {
-        let name = SocketAddr::from_abstract_name(format!("weir-pod-port-{port}"))?;
-        match UnixDatagram::bind_addr(&name) {
+        match take(port) {
             Ok(taken) => return Ok((port, taken)),
             Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {}
             Err(cause) => return Err(cause).context("a Unix socket that reserves the port in pods"),
@@ -97,6 +96,15 @@ fn free_port() -> anyhow::Result<(u16, UnixDatagram)> {
         PORTS.start(),
         PORTS.end()
     )
+}
+
+fn take(port: u16) -> std::io::Result<UnixDatagram> {
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("weir-pod-port-{port}"))?)
+}
+
+/// Whether no other weir of this node has sockets in pods: what is shared with it may be removed.
+fn is_alone(own: u16) -> bool {
+    PORTS.filter(|port| *port != own).all(|port| take(port).is_ok())
 }
 
 /// Starts the task that listens in the pods, if interception works in that way. Connections belong to `listener`.

@@ -198,13 +198,14 @@ impl Reconciler {
         if let Ok(interception) = &mut *self.control.programs.lock() {
             interception.leave(cookie);
         }
-        let prefix = self.prepared.sockets.prefix6;
-        // The namespace may live on, when only its file is gone.
-        let leaving = pod.clone();
-        let removed =
-            self.prepared.looks.run(move || leaving.open(), move || intercept::remove_route(prefix));
-        if let Ok(Err(cause)) = timeout(PATIENCE, removed).await {
-            tracing::debug!(netns = &*name, %cause, "the route of weir's prefix was not removed");
+        // The namespace may live on, when only its file is gone. Another weir needs the same route.
+        if super::is_alone(self.prepared.sockets.port) {
+            let (prefix, leaving) = (self.prepared.sockets.prefix6, pod.clone());
+            let removed =
+                self.prepared.looks.run(move || leaving.open(), move || intercept::remove_route(prefix));
+            if let Ok(Err(cause)) = timeout(PATIENCE, removed).await {
+                tracing::debug!(netns = &*name, %cause, "the route of weir's prefix was not removed");
+            }
         }
         self.control.shared.sockets.remove_pod(cookie);
         pod.end();

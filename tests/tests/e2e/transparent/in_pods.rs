@@ -179,6 +179,46 @@ fn a_weir_that_stops_leaves_no_route_and_loses_no_connect() {
 }
 
 #[test]
+fn two_weirs_at_a_time_lose_no_connect_and_the_second_serves_on() {
+    let Some(mut stage) = Stage::in_pods() else { return };
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    let get = Request::get("/").with("Host", "hello").with("Connection", "close");
+    let loads = [V4, V6].map(|to| Load::start(1, Reuse::Never, &get, dialler(&stage.client, to)));
+    let next = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
+    let next = next.set("outgoing", "{ listen: 127.0.0.1:0 }").start();
+    eventually("the next weir in every pod", || {
+        next.metric("weir_interception_netns", &[("state", "listening")]) == 4.0
+    });
+    let mut first = stage.take_weir();
+    first.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(first.wait(std::time::Duration::from_secs(60)).success());
+    for load in loads {
+        load.answered(50);
+        let end = load.stop();
+        end.expect_no_failure();
+        assert_eq!(end.from("direct"), 0, "there was a weir all the time");
+    }
+    for to in [V4, V6, MAPPED] {
+        assert!(["a", "b"].contains(&stage.get(to).as_str()), "{to}");
+    }
+    assert!(next.decisions("diverted") > 3.0);
+}
+
+#[test]
+fn after_a_sigkill_the_next_weir_listens_where_the_last_one_did() {
+    let Some(mut stage) = Stage::in_pods() else { return };
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    stage.take_weir().kill();
+    assert_eq!(stage.get(V6), "direct");
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
+    stage.start(builder);
+    stage.until_listening(4);
+    for to in [V4, V6] {
+        assert!(["a", "b"].contains(&stage.get(to).as_str()), "{to}");
+    }
+}
+
+#[test]
 fn pods_come_and_go_under_load_and_nothing_of_them_stays() {
     let Some(mut stage) = Stage::in_pods() else { return };
     let _backends = stage.backends();
