@@ -199,6 +199,13 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     if let Some(section) = section.section("http2Endpoints") {
         limits.http2_endpoints = http2_endpoints::read(section);
     }
+    check(&limits, &mut section);
+    section.finish();
+    limits
+}
+
+/// Bounds that contradict each other.
+fn check(limits: &Limits, section: &mut Section<'_, '_>) {
     if limits.target_bytes > limits.header_bytes {
         let mistake = Mistake::new("a request target cannot be longer than the head it is part of")
             .hint(format!("`headerBytes` is {}", limits.header_bytes));
@@ -209,6 +216,4 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
             .hint(format!("`connect` is {:?}", limits.connect));
         section.mistake("connectTotal", mistake);
     }
-    section.finish();
-    limits
 }

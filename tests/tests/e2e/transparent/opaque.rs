@@ -162,7 +162,7 @@ fn endpoints_without_a_route_or_a_listener_cost_no_diverted_connection() {
 }
 
 /// First heads that servers take, and weir's parser does not.
-const ODD: [&[u8]; 9] = [
+const ODD: [&[u8]; 12] = [
     b"GET /api/v1/query?query=up{job=\"node\"} HTTP/1.1\r\nHost: hello\r\n\r\n",
     b"GET /?q=<a> HTTP/1.1\r\nHost: hello\r\n\r\n",
     b"GET /<a> HTTP/1.1\r\nHost: hello\r\n\r\n",
@@ -171,6 +171,9 @@ const ODD: [&[u8]; 9] = [
     b"GET / HTTP/1.1\r\nHost: hello\r\nX (odd): 1\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: hello\r\nX-Space : 1\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: hello\r\nX-Folded: 1\r\n 2\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: hello\r\nX: a\x01b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: hello\r\nno colon\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: hello\r\n: no name\r\n\r\n",
     b"POST /?\" HTTP/1.1\r\nHost: hello\r\nContent-Length: 4\r\n\r\nbody",
 ];
 

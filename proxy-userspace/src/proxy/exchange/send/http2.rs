@@ -7,7 +7,7 @@ use std::pin::pin;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode};
 
-use super::{CROSSING, Sending, flooding, half_closed, in_own_time, in_time, silent, too_slow};
+use super::{CROSSING, Sending, flooding, in_own_time, in_time, late, silent};
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::RequestPolicy;
@@ -47,11 +47,7 @@ impl Sending<'_> {
             }
             Some(Ok(_)) => return Err(Box::new(too_many_fields(address, limits))),
             Some(Err(error)) => error,
-            None if exchange.clock.activity().has_ended() => {
-                let within = format!("did not answer within {:?}", limits.half_closed);
-                return Err(Box::new(half_closed(address, within.into())));
-            }
-            None => return Err(Box::new(too_slow(address, policy.response().unwrap_or(limits.response)))),
+            None => return Err(Box::new(late(exchange, policy, address))),
         };
         if let NoAnswer::Stream(error) = &error {
             permit.broken(error);

@@ -114,22 +114,12 @@ impl Cargo for Sending<'_> {
                             return Err(Box::new(Failed::broken(address, Reached::Unsent)));
                         }
                     }
-                    None if connection.peer.has_ended() => {
-                        return Err(Box::new(half_closed(address, "closed the connection".into())));
-                    }
                     None => {
                         let unanswered = connection.peer.reads() == read_before;
                         return Err(Box::new(sent(lease, &connection, unanswered, rules.limits, &error)));
                     }
                 },
-                None if exchange.clock.activity().has_ended() => {
-                    let within = format!("did not answer within {:?}", rules.limits.half_closed);
-                    return Err(Box::new(half_closed(address, within.into())));
-                }
-                None => {
-                    let limit = policy.response().unwrap_or(rules.limits.response);
-                    return Err(Box::new(too_slow(address, limit)));
-                }
+                None => return Err(Box::new(late(exchange, policy, address))),
             }
         }
     }
@@ -160,6 +150,9 @@ fn sent(
     error: &TrySendError<Request<RequestBody>>,
 ) -> Failed {
     let address = lease.backend().address;
+    if connection.peer.has_ended() {
+        return half_closed(address, "closed the connection".into());
+    }
     let mut failed = if connection.peer.is_silent() {
         silent(address, limits.silence)
     } else if connection.peer.is_flooding() {
@@ -255,6 +248,16 @@ fn half_closed(address: SocketAddr, what: Cow<'static, str>) -> Failed {
     let detail = format!("the client has closed its sending side, and {address} {what}");
     let fault = Fault::new(Kind::HalfClosed, detail);
     Failed { fault, outcome: Outcome::Abandoned, reached: Reached::Answering }
+}
+
+/// The endpoint has the request and did not answer in time.
+fn late(exchange: &Exchange, policy: RequestPolicy, address: SocketAddr) -> Failed {
+    let limits = &exchange.snapshot.config.limits;
+    if exchange.clock.activity().has_ended() {
+        let within = format!("did not answer within {:?}", limits.half_closed);
+        return half_closed(address, within.into());
+    }
+    too_slow(address, policy.response().unwrap_or(limits.response))
 }
 
 /// The endpoint has the request and does not answer.
