@@ -65,7 +65,7 @@ enum Command {
     },
     /// Turns a linkerd 1.x (or 0.8) configuration into weir's, on standard output.
     Import {
-        /// linkerd's YAML, alone or in a Kubernetes ConfigMap; `-` reads standard input.
+        /// linkerd's YAML, alone or in a Kubernetes ConfigMap, or a dtab as namerd has it; `-` reads standard input.
         file: PathBuf,
         /// Which linkerd, where the file has several: CONFIGMAP or CONFIGMAP/KEY.
         #[arg(long, value_name = "NAME")]

@@ -5,10 +5,12 @@
 //! equivalent here. Nothing is dropped silently: every key without an equivalent becomes a [`Note`] with the reason and
 //! with weir's replacement.
 //!
-//! Pure: text in, text out. Deliberately absent: namerd's own configuration, linkerd2, and guesses. A dtab that weir
-//! cannot read, or a file that is not linkerd's, is an error with its position.
+//! A dtab by itself, in namerd's formats, becomes a configuration with it. Pure: text in, text out. Deliberately absent:
+//! namerd's own configuration, linkerd2, and guesses. A dtab that weir cannot read, or a file that is not linkerd's, is an
+//! error with its position.
 
 mod carried;
+mod dtab;
 mod find;
 mod hop;
 mod identifier;
@@ -62,7 +64,11 @@ pub struct Options<'a> {
 /// # Errors
 /// There is no such document or more than one, or it has settings that weir cannot follow: each with its position.
 pub fn import(file: &str, text: &str, options: Options<'_>) -> Result<Imported, ConfigError> {
-    let found = find::configuration(file, text, options.name)?;
+    let found = match find::configuration(file, text, options.name) {
+        Ok(found) => found,
+        // A dtab by itself is one, if there is no linkerd.
+        Err(none) => return dtab::import(file, text, options.name).unwrap_or(Err(none)),
+    };
     let mut notes = Notes::new(file, text);
     let mut carried = Carried::default();
     read(&found, options, &mut carried, &mut notes);

@@ -1,5 +1,6 @@
 //! linkerd's files in, weir's configuration and notes out.
 
+mod dtabs;
 mod errors;
 mod interpreters;
 mod kismatic;
