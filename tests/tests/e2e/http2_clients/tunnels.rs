@@ -1,7 +1,6 @@
 //! Streams that stop being HTTP: CONNECT, and extended CONNECT.
 
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use e2e::http2::Stream;
 use e2e::raw::{self, TcpServer, loopback};
@@ -129,15 +128,17 @@ fn an_extended_connect_is_an_upgrade_for_an_endpoint_of_http1() {
 }
 
 #[test]
-fn an_upgrade_that_an_endpoint_refuses_is_its_answer() {
-    let backend = Backend::http().answer(Answer::status(403)).start();
-    let weir = serving("hello", &[backend.addr()]);
-    let client = Http2::to(weir.outgoing());
-    let mut request = Request::connect("http://hello/chat").body(()).unwrap();
-    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
-    // The client waits for weir's SETTINGS before it may ask.
-    std::thread::sleep(Duration::from_millis(100));
-    let mut stream = client.start(request, false);
-    assert_eq!(stream.head().unwrap().status(), 403);
-    assert_eq!(stream.data().unwrap(), "403");
+fn an_upgrade_that_an_endpoint_refuses_is_its_answer_but_never_a_2xx() {
+    for (answer, status, body) in [(Answer::status(403), 403, "403"), (Answer::ok("a page"), 501, "")] {
+        let backend = Backend::http().answer(answer).start();
+        let weir = serving("hello", &[backend.addr()]);
+        let client = Http2::to(weir.outgoing());
+        // The client waits for weir's SETTINGS before it may ask.
+        assert_ne!(client.get("http://hello/").status, 0);
+        let mut request = Request::connect("http://hello/chat").body(()).unwrap();
+        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let mut stream = client.start(request, false);
+        assert_eq!(stream.head().unwrap().status(), status);
+        assert_eq!(stream.data().unwrap(), body);
+    }
 }

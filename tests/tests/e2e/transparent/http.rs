@@ -365,3 +365,30 @@ fn a_diverted_http2_connection_is_balanced_and_broken_stream_by_stream() {
         assert!((350..=650).contains(&share), "{name} got {share} of 1000");
     }
 }
+
+#[test]
+fn a_connect_in_a_stream_is_for_the_proxy_that_was_dialled() {
+    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let proxy = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).script(|request| {
+        match request.head.start.as_str() {
+            "CONNECT good.example:443 HTTP/1.1" => {
+                Answer::raw("HTTP/1.1 200 Go on\r\n\r\nwelcome").then(Then::Echo)
+            }
+            _ => Answer::status(407),
+        }
+    });
+    let proxy = proxy.start();
+    let mut frames = Frames::over(stage.client.connect(address(V4)).unwrap());
+    // SETTINGS say nothing of extended CONNECT.
+    assert!(frames.until(4).payload.chunks(6).all(|it| it[1] != 8));
+    let connect = |to: &'static [u8]| [(":method", &b"CONNECT"[..]), (":authority", to)];
+    frames.request(1, &connect(b"bad.example:443"), true);
+    assert_eq!(frames.ended(1), Ended::Answered(407));
+    frames.request(3, &connect(b"good.example:443"), false);
+    let head = frames.until(1);
+    assert_eq!((head.stream, head.status(), head.flags & 1), (3, Some(200), 0));
+    assert_eq!(frames.until(0).payload, b"welcome");
+    frames.frame(0, 0, 3, b"ping");
+    assert_eq!(frames.until(0).payload, b"ping");
+    assert!(proxy.requests().iter().all(|it| it.head.all("host").len() == 1));
+}

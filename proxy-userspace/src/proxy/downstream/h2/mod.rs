@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use self::watch::{Due, Watch};
 use crate::config::Limits;
 use crate::proxy::exchange::session::Session;
-use crate::proxy::listener::{Abuse, CloseReason, Listener};
+use crate::proxy::listener::{Abuse, CloseReason, Listener, ListenerKind};
 use crate::proxy::worker::Worker;
 use crate::transport::{FrameBounds, FrameMeter, Io, Metered, Phase};
 
@@ -54,7 +54,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     let limits = worker.router.snapshot().config.limits.clone();
     let bounds = FrameBounds { idle: limits.http2.idle_frames, resets: limits.http2.resets };
     let meter = FrameMeter::new(bounds, Instant::now());
-    let handshake = builder(&limits).handshake(Metered::new(io, meter.clone()));
+    let handshake = builder(&limits, session.listener.kind).handshake(Metered::new(io, meter.clone()));
     let Ok(Ok(connection)) = timeout(limits.header_read, handshake).await else {
         return session.listener.count_closed(CloseReason::BadHead);
     };
@@ -67,7 +67,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     listener.http2.open.dec();
 }
 
-fn builder(limits: &Limits) -> Builder {
+fn builder(limits: &Limits, kind: ListenerKind) -> Builder {
     let bytes = |size: usize| u32::try_from(size).unwrap_or(u32::MAX >> 1);
     let mut builder = Builder::new();
     builder
@@ -77,8 +77,11 @@ fn builder(limits: &Limits) -> Builder {
         .max_header_list_size(bytes(limits.header_bytes))
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(UNACCEPTED_RESETS)
-        .max_local_error_reset_streams(Some(limits.http2.stream_errors))
-        .enable_connect_protocol();
+        .max_local_error_reset_streams(Some(limits.http2.stream_errors));
+    // Whether the server that a diverted client dialled takes one is not known. It asks by HTTP/1.1 then.
+    if kind == ListenerKind::Outgoing {
+        builder.enable_connect_protocol();
+    }
     builder
 }
 

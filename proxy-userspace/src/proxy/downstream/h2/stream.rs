@@ -84,6 +84,10 @@ pub(super) async fn serve(
         Err(cut) => return stream.cut(cut, |reason| respond.send_reset(reason)),
     };
     let is_tunnel = !switch.is_closed();
+    let response = match carried.is_some() && !is_tunnel && response.status().is_success() {
+        true => not_switched(),
+        false => response,
+    };
     let (head, body) = head(response, is_tunnel);
     let ends = !is_tunnel && body.is_end_stream();
     // It fails only where the client has left.
@@ -112,6 +116,14 @@ fn split(request: Request<RecvStream>) -> (Request<Option<MessageBody>>, Option<
     }
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
     (Request::from_parts(parts, Some(MessageBody::stream(recv, length))), None)
+}
+
+/// The answer to an extended CONNECT whose endpoint has answered the request as if it asked for no other protocol: its
+/// client would take any 2xx for the tunnel (RFC 8441 §5).
+fn not_switched() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Empty);
+    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    response
 }
 
 /// The head of an answer as HTTP/2 has it, and its body.
