@@ -83,28 +83,28 @@ pub struct Clocks(RefCell<SmallVec<[Clock; 1]>>);
 impl Clocks {
     /// The clock of an exchange that begins at `now` on the connection with this `activity`.
     pub fn begin(&self, activity: &Activity, now: Instant) -> Clock {
-        activity.begin(now);
+        let at = activity.begin(now);
         let mut clocks = self.0.borrow_mut();
         // A clock with no other reference is reset and reused: this saves an allocation per request.
         if let [only] = &mut clocks[..]
             && only.is_over()
             && let Some(inner) = Arc::get_mut(&mut only.0)
         {
-            inner.reset(now);
+            inner.reset(at);
             return only.clone();
         }
         clocks.retain(|it| !it.is_over());
-        clocks.push(Clock::new(activity, now));
+        clocks.push(Clock::new(activity, at));
         clocks[clocks.len() - 1].clone()
     }
 
     /// The clock of an exchange that begins at `now` on a stream of HTTP/2, which has an `activity` of its own: what
     /// passes on another stream is no progress of this one.
     pub fn begin_stream(&self, activity: &Activity, now: Instant) -> Clock {
-        activity.begin(now);
+        let at = activity.begin(now);
         let mut clocks = self.0.borrow_mut();
         clocks.retain(|it| !it.is_over());
-        clocks.push(Clock::new(activity, now));
+        clocks.push(Clock::new(activity, at));
         clocks[clocks.len() - 1].clone()
     }
 
@@ -134,8 +134,9 @@ impl Clocks {
 }
 
 impl Clock {
-    fn new(activity: &Activity, now: Instant) -> Self {
-        let since = AtomicU64::new(activity.millis(now));
+    /// Begins at `at`, in the connection's milliseconds.
+    fn new(activity: &Activity, at: u64) -> Self {
+        let since = AtomicU64::new(at);
         Self(Arc::new(Inner {
             activity: activity.clone(),
             since,
@@ -291,8 +292,8 @@ impl Clock {
 }
 
 impl Inner {
-    fn reset(&mut self, now: Instant) {
-        *self.since.get_mut() = self.activity.millis(now);
+    fn reset(&mut self, at: u64) {
+        *self.since.get_mut() = at;
         *self.stage.get_mut() = Stage::Answer as u8;
         *self.wait.get_mut() = Wait::None as u8;
     }

@@ -94,13 +94,17 @@ impl Activity {
         }))
     }
 
-    /// An exchange begins at `now`.
-    pub fn begin(&self, now: Instant) {
-        self.0.exchanges.fetch_add(1, Ordering::Relaxed);
+    /// An exchange begins at `now`, which is returned in milliseconds, see [`Activity::millis`].
+    pub fn begin(&self, now: Instant) -> u64 {
+        // No lock prefix is needed: all exchanges are on one thread.
+        let running = self.0.exchanges.load(Ordering::Relaxed);
+        self.0.exchanges.store(running + 1, Ordering::Relaxed);
         self.set_answer(Answer::Due);
         self.0.room.store(false, Ordering::Relaxed);
         self.0.ahead.begin();
-        self.enter(Phase::Busy, now);
+        let at = self.millis(now);
+        self.0.state.store((at << 2) | Phase::Busy as u64, Ordering::Relaxed);
+        at
     }
 
     /// The answer of the latest exchange is complete: what is written after the next flush is not part of it.
@@ -126,7 +130,9 @@ impl Activity {
 
     /// An exchange has ended. The next head is awaited after the last one ends.
     pub fn end(&self, now: Instant) {
-        if self.0.exchanges.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let running = self.0.exchanges.load(Ordering::Relaxed).saturating_sub(1);
+        self.0.exchanges.store(running, Ordering::Relaxed);
+        if running == 0 {
             self.enter(Phase::Idle, now);
         }
     }
