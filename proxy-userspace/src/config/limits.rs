@@ -64,6 +64,9 @@ pub struct Limits {
     pub tunnel_idle: Duration,
     /// `poolIdle`: how long an unused connection to an endpoint is kept. Default 60 s.
     pub pool_idle: Duration,
+    /// `poolPurgeDelay`: how often half of the connections are closed that no request has needed since the last time.
+    /// Default 5 s, as HAProxy's `pool-purge-delay`.
+    pub pool_purge_delay: Duration,
     /// `poolConnections`: unused connections kept per endpoint and worker. Default 256.
     pub pool_connections: usize,
     /// `attempts`: endpoints that one request may reach, the first included. 1 to 10, default 3.
@@ -131,6 +134,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(30),
             tunnel_idle: Duration::from_secs(3600),
             pool_idle: Duration::from_secs(60),
+            pool_purge_delay: Duration::from_secs(5),
             pool_connections: 256,
             attempts: 3,
             retry_after: Duration::from_secs(60),
@@ -179,6 +183,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("connectTotal", &mut limits.connect_total, duration(MS..=Duration::from_mins(10)));
     section.set("tunnelIdle", &mut limits.tunnel_idle, duration(MS..=7 * DAY));
     section.set("poolIdle", &mut limits.pool_idle, duration(MS..=DAY));
+    section.set("poolPurgeDelay", &mut limits.pool_purge_delay, duration(500 * MS..=DAY));
     section.set("poolConnections", &mut limits.pool_connections, count(0..=100_000));
     section.set("attempts", &mut limits.attempts, count(1..=10));
     section.set("retryAfter", &mut limits.retry_after, duration(Duration::ZERO..=Duration::from_hours(1)));

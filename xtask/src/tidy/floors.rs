@@ -21,7 +21,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("proxy", 3),
     ("control", 4),
     ("admin", 5),
-    ("allocator", 4),
+    ("allocator", 0),
     ("app", TOP),
     ("cli", TOP),
     ("main", TOP),

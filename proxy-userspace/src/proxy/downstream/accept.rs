@@ -18,6 +18,8 @@ use tokio::time;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::connection;
+use crate::allocator;
+use crate::config::Limits;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{CloseReason, Listener, ListenerKind};
 use crate::proxy::upstream::Source;
@@ -214,21 +216,34 @@ async fn beat(worker: Rc<Worker>) {
     }
 }
 
-/// Closes this worker's unused connections when they expire.
+/// Closes this worker's unused connections when they expire, or are more than needed.
 async fn sweep(worker: Rc<Worker>) {
+    let mut purged = Instant::now();
     loop {
         let (snapshot, now) = (worker.router.snapshot(), Instant::now());
         worker.router.routes.sweep(&snapshot, now);
-        let limit = snapshot.config.limits.pool_idle;
-        let mut next = None;
+        let Limits { pool_idle: limit, pool_purge_delay: delay, .. } = snapshot.config.limits;
+        let purges = now.saturating_duration_since(purged) >= delay;
+        let (mut next, mut dropped) = (None, 0);
         for cluster in worker.shared.routing.clusters() {
             for member in &cluster.members().all {
-                next = earlier(next, member.backend.pool(worker.dialer.worker).sweep(now, limit));
+                let pool = member.backend.pool(worker.dialer.worker);
+                if purges {
+                    dropped += pool.purge();
+                }
+                next = earlier(next, pool.sweep(now, limit));
             }
         }
         worker.shared.routing.external.sweep(now);
         drop(snapshot);
-        time::sleep(until_sweep(now, next, limit)).await;
+        if purges {
+            purged = now;
+        }
+        time::sleep(until_sweep(now, next, limit.min(delay))).await;
+        if dropped > 0 {
+            // The tasks of the dropped connections have ended by now.
+            allocator::give_back();
+        }
     }
 }
 

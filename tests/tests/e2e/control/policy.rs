@@ -27,6 +27,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("headStart", "200ms"),
     ("tunnelIdle", "50m"),
     ("poolIdle", "2h"),
+    ("poolPurgeDelay", "1h"),
     ("poolConnections", "200"),
     ("attempts", "2"),
     ("retryAfter", "30s"),

@@ -174,6 +174,28 @@ fn a_backends_connection_is_closed_within_a_second_of_its_time() {
 }
 
 #[test]
+fn the_connections_of_a_peak_are_closed_soon_and_those_in_use_stay() {
+    let backend = Backend::http().script(|_| Answer::ok("ok").after(Duration::from_millis(500))).start();
+    let limits = "{ poolIdle: 1h, poolPurgeDelay: 500ms }";
+    let weir =
+        Weir::new().set("limits", limits).set("workers", "1").service("hello", &[backend.addr()]).start();
+    let mut clients: Vec<_> = (0..16).map(|_| weir.client()).collect();
+    for client in &mut clients {
+        client.start(&Request::get("http://hello/"));
+    }
+    for client in &mut clients {
+        client.response().expect_body("ok");
+    }
+    let peak = backend.connections();
+    assert!(peak > 8, "{peak} connections for 16 requests at the same time");
+    eventually("the end of those that nobody needs", || {
+        weir.get("http://hello/").expect_body("ok");
+        backend.open() <= 2
+    });
+    assert_eq!(backend.connections(), peak, "one that was needed was closed, too");
+}
+
+#[test]
 fn connections_over_the_limit_wait_until_one_leaves() {
     let backend = Backend::http().script(|request| match request.head.target() {
         "/hang" => Answer::raw("").then(Then::Hang),

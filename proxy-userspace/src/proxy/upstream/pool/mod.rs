@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::shared::Shared;
@@ -77,6 +78,8 @@ pub struct Pool(Mutex<State>);
 struct State {
     /// In order of return; the last is the most recently used.
     idle: Vec<(Instant, PooledConnection)>,
+    /// The smallest length of `idle` since the last purge: so many connections were not needed.
+    surplus: usize,
     /// The endpoint was removed, or is not to be used now.
     closed: bool,
     /// Connections that are shared; `None` before the first.
@@ -91,6 +94,7 @@ impl Pool {
         loop {
             let at = state.idle.iter().rposition(|(_, it)| it.key == key)?;
             let (since, connection) = state.idle.remove(at);
+            state.surplus = state.surplus.min(state.idle.len());
             if connection.conn.is_ready() && now.saturating_duration_since(since) < limit {
                 return Some(connection);
             }
@@ -152,6 +156,21 @@ impl Pool {
         let shared = state.shared.as_mut().map(|shared| shared.forget(source));
         drop(state);
         drop((gone, shared));
+    }
+
+    /// Drops half of the connections that no request has needed since the last purge, the least recently used ones, as
+    /// HAProxy does every `pool-purge-delay`. After a peak the number so follows the need within a few of them. A
+    /// single connection is kept. Returns the number dropped.
+    pub fn purge(&self) -> usize {
+        let mut state = self.0.lock();
+        let surplus = state.surplus.min(state.idle.len()) / 2;
+        let dropped: SmallVec<[_; 1]> = state.idle.drain(..surplus).collect();
+        state.surplus = state.idle.len();
+        if state.idle.capacity() > 2 * state.idle.len() {
+            state.idle.shrink_to_fit();
+        }
+        drop(state);
+        dropped.len()
     }
 
     /// Drops every connection in the pool; a shared one ends with its last stream.
