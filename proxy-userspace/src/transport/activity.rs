@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::ahead::Ahead;
+use super::interjected::Interjected;
 
 /// The phases of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,7 @@ struct Inner {
     /// The task that can do so.
     owner: Mutex<Option<Waker>>,
     ahead: Ahead,
+    interjected: Interjected,
 }
 
 impl Activity {
@@ -91,6 +94,7 @@ impl Activity {
             room: AtomicBool::new(false),
             owner: Mutex::default(),
             ahead: Ahead::default(),
+            interjected: Interjected::default(),
         }))
     }
 
@@ -105,6 +109,16 @@ impl Activity {
         let at = self.millis(now);
         self.0.state.store((at << 2) | Phase::Busy as u64, Ordering::Relaxed);
         at
+    }
+
+    /// `bytes`, interim answers, are to be written to the client when all that was passed on before has been written.
+    pub fn interject(&self, bytes: &[u8]) {
+        self.0.interjected.push(bytes);
+    }
+
+    /// Takes what is to be written so. Of an answer that has begun, none is left.
+    pub fn take_interjected(&self) -> Option<Bytes> {
+        self.0.interjected.take()
     }
 
     /// The answer of the latest exchange is complete: what is written after the next flush is not part of it.

@@ -4,7 +4,8 @@
 //! a worker busy indefinitely. So they are counted here, below hyper, and what exceeds the bounds is never parsed. An
 //! answer without interim answers costs the comparison of one byte.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 
@@ -27,6 +28,10 @@ pub(super) struct Interim {
     stage: AtomicU8,
     /// Used only in [`Stage::Begun`], so the lock is never contended, and most requests never take it.
     count: Mutex<Count>,
+    /// Whether some of them wait to be passed on.
+    waiting: AtomicBool,
+    /// Who passes them on.
+    waiter: Mutex<Option<Waker>>,
 }
 
 /// The progress of an answer.
@@ -43,7 +48,7 @@ enum Stage {
 }
 
 /// What arrived before the answer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Count {
     answers: usize,
     bytes: usize,
@@ -52,16 +57,36 @@ struct Count {
     started: usize,
     /// The line has nothing but a CR so far.
     line_is_empty: bool,
+    /// What has arrived of the current head.
+    head: Vec<u8>,
+    /// Whole heads that were not passed on yet.
+    heads: Vec<u8>,
 }
 
 impl Interim {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, stage: AtomicU8::new(Stage::Final as u8), count: Mutex::default() }
+        let (count, waiting, waiter) = Default::default();
+        Self { bounds, stage: AtomicU8::new(Stage::Final as u8), count, waiting, waiter }
     }
 
     /// A request is sent: an answer is awaited.
     pub(super) fn is_due(&self) {
         self.stage.store(Stage::Due as u8, Ordering::Relaxed);
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes the heads of interim answers that have come (any but 100, which hyper passes on), whole and as they came.
+    /// The task of `cx` is woken for each.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Option<Vec<u8>> {
+        if self.waiting.load(Ordering::Relaxed) {
+            self.waiting.store(false, Ordering::Relaxed);
+            return Some(std::mem::take(&mut self.count.lock().heads));
+        }
+        let mut waiter = self.waiter.lock();
+        if !waiter.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waiter = Some(cx.waker().clone());
+        }
+        None
     }
 
     /// Whether more arrived before an answer than the bounds allow.
@@ -92,6 +117,12 @@ impl Interim {
         }
         let stage = count.count(bytes, self.bounds);
         self.stage.store(stage as u8, Ordering::Relaxed);
+        if !count.heads.is_empty() {
+            self.waiting.store(true, Ordering::Relaxed);
+            if let Some(waiter) = &*self.waiter.lock() {
+                waiter.wake_by_ref();
+            }
+        }
         !matches!(stage, Stage::Exceeded)
     }
 }
@@ -100,6 +131,9 @@ impl Count {
     fn count(&mut self, bytes: &[u8], bounds: Bounds) -> Stage {
         for byte in bytes {
             self.bytes += 1;
+            if self.started > 0 || !matches!(byte, b'\r' | b'\n') {
+                self.head.push(*byte);
+            }
             if self.started < START {
                 // Empty lines before a head are skipped (RFC 9112 §2.2). They are counted, so that they are bounded.
                 if self.started > 0 || !matches!(byte, b'\r' | b'\n') {
@@ -108,11 +142,16 @@ impl Count {
                     self.line_is_empty = false;
                 }
                 if self.started == START && !self.is_interim() {
+                    self.head = Vec::new();
                     return Stage::Final;
                 }
             } else if *byte == b'\n' && self.line_is_empty {
                 self.answers += 1;
                 self.started = 0;
+                if self.start[9..] != *b"100" {
+                    self.heads.extend_from_slice(&self.head);
+                }
+                self.head.clear();
             } else if *byte != b'\r' {
                 self.line_is_empty = *byte == b'\n';
             }
@@ -175,6 +214,22 @@ mod tests {
             for size in [1, 2, 3, 7, 11, 12, 13, 64, 100_000] {
                 assert_eq!(passes(&text, size), expected, "{text:?} in pieces of {size}");
             }
+        }
+    }
+
+    #[test]
+    fn whole_heads_are_passed_on_however_they_are_cut_and_no_other_byte_is() {
+        let text = format!("HTTP/1.1 100 Continue\r\n\r\n{HINT}\r\nHTTP/1.1 102\r\n\r\n{OK}");
+        for size in [1, 2, 7, 13, 64, 1000] {
+            let interim = Interim::new(BOUNDS);
+            interim.is_due();
+            let cx = Context::from_waker(Waker::noop());
+            let mut passed = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                assert!(interim.came(piece));
+                passed.extend(interim.poll(&cx).into_iter().flatten());
+            }
+            assert_eq!(String::from_utf8(passed).unwrap(), format!("{HINT}HTTP/1.1 102\r\n\r\n"), "{size}");
         }
     }
 

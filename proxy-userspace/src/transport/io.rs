@@ -38,6 +38,8 @@ pub struct Io {
     peer: Option<Peer>,
     writes: Writes,
     close: Close,
+    /// What is left of interim answers of which a part was written.
+    interjected: Bytes,
 }
 
 /// What a write returns that fails because the peer has closed.
@@ -71,6 +73,7 @@ impl Io {
             peer: None,
             writes: Writes::Fail,
             close: Close::End,
+            interjected: Bytes::new(),
         }
     }
 
@@ -148,6 +151,18 @@ impl Io {
             self.bad_head = None;
         }
         self.settle(Ok(length), length)
+    }
+
+    /// Writes what is left of interim answers.
+    #[cold]
+    fn poll_interjected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interjected.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.interjected))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.interjected.advance(n),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn settle(&self, wrote: io::Result<usize>, wanted: usize) -> Poll<io::Result<usize>> {
@@ -300,6 +315,9 @@ impl AsyncRead for Io {
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_cut()?;
+        if !self.interjected.is_empty() {
+            ready!(self.poll_interjected(cx))?;
+        }
         if let Some(status) = self.own_answer(bytes) {
             return self.poll_bad_head(cx, status, bytes.len());
         }
@@ -319,6 +337,9 @@ impl AsyncWrite for Io {
             return self.poll_write(cx, &whole);
         }
         self.check_cut()?;
+        if !self.interjected.is_empty() {
+            ready!(self.poll_interjected(cx))?;
+        }
         let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
         self.settle(wrote, wanted)
     }
@@ -333,6 +354,10 @@ impl AsyncWrite for Io {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Nobody is left to answer, or something went wrong: neither can be mended here.
         let _ = self.pass_on_end(cx);
+        if let Some(more) = self.activity.as_ref().and_then(Activity::take_interjected) {
+            self.interjected = [std::mem::take(&mut self.interjected), more].concat().into();
+            ready!(self.poll_interjected(cx))?;
+        }
         if let Some(activity) = &self.activity {
             activity.flushed();
             if activity.is_watched()

@@ -9,6 +9,7 @@ mod ended;
 mod frame_meter;
 mod hops;
 mod interim;
+mod interjected;
 mod io;
 mod listen;
 mod message_body;

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -112,6 +112,12 @@ impl Peer {
     pub fn owes_response(&self, now: Instant) {
         self.0.interim.is_due();
         self.owes(now);
+    }
+
+    /// Takes the heads of interim answers (1xx) that have come, whole and as they came; 100 is not among them. The task
+    /// of `cx` is woken for each.
+    pub fn poll_interim(&self, cx: &Context<'_>) -> Option<Vec<u8>> {
+        self.0.interim.poll(cx)
     }
 
     /// It owes bytes since `now`, unless it owed some before. In a tunnel, nothing is known of what they are.

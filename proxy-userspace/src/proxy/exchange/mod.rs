@@ -13,6 +13,7 @@ mod head;
 mod headers;
 mod http2;
 mod identify;
+mod interim;
 mod max_forwards;
 mod overrides;
 mod record;

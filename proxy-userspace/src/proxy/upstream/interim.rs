@@ -14,7 +14,7 @@ pub struct InterimAnswers(Arc<Tell>);
 impl InterimAnswers {
     /// `tell` is given each interim answer to `request`, of an endpoint that speaks HTTP/1 as of one that speaks HTTP/2.
     pub fn of<B>(request: &mut Request<B>, tell: impl Fn(Response<()>) + Send + Sync + 'static) {
-        let to = Self(Arc::new(tell));
+        let to = Self::new(tell);
         let http1 = to.clone();
         hyper::ext::on_informational(request, move |interim| {
             let mut head = Response::new(());
@@ -23,6 +23,11 @@ impl InterimAnswers {
             http1.tell(head);
         });
         request.extensions_mut().insert(to);
+    }
+
+    /// `tell` is given each.
+    pub fn new(tell: impl Fn(Response<()>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
     }
 
     /// One has come.

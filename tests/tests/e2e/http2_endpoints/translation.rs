@@ -114,6 +114,18 @@ fn trailers_of_an_answer_reach_a_client_that_takes_them() {
 }
 
 #[test]
+fn interim_answers_of_http2_reach_a_client_of_http1() {
+    let reply = Reply::ok("ok").interim(103, "link", "</a>").interim(102, "x-step", "2");
+    let backend = H2Backend::http2().reply(reply).start();
+    let weir = of(&[&backend]).start();
+    let mut client = weir.client();
+    for _ in 0..10 {
+        let answer = client.get("http://hello/");
+        assert_eq!((answer.interim.as_slice(), answer.text().as_str()), (&[103, 102][..], "ok"));
+    }
+}
+
+#[test]
 fn a_body_that_is_held_back_is_sent_when_the_endpoint_asks_for_it() {
     let backend = H2Backend::http2().start();
     let weir = of(&[&backend]).start();

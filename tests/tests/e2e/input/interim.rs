@@ -1,4 +1,4 @@
-//! Interim answers (1xx): a few pass unseen, and an endpoint that sends no end of them harms nobody but its own clients.
+//! Interim answers (1xx): a few pass, and an endpoint that sends no end of them harms nobody but its own clients.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -96,11 +96,66 @@ fn a_few_interim_answers_pass_for_every_request_of_a_connection() {
             let backend = Backend::http().answer(Answer::raw(before.clone() + answer)).start();
             let weir = Weir::new().set("workers", "1").service("hello", &[backend.addr()]).start();
             let mut client = weir.client();
+            // A client that did not ask for 100 has no use for it.
+            let kinds = [("103 Early", 103), ("102\r", 102)];
+            let count = |text: &str| before.matches(text).count();
             for _ in 0..20 {
-                client.ask(&Request::post("http://hello/", "order")).expect_body("ok");
+                let answer = client.ask(&Request::post("http://hello/", "order"));
+                answer.expect_body("ok");
+                for (text, status) in kinds {
+                    let came = answer.interim.iter().filter(|it| **it == status).count();
+                    assert_eq!((came, answer.interim.contains(&100)), (count(text), false), "{status}");
+                }
             }
             assert_eq!(backend.connections(), 1);
         }
+    }
+}
+
+#[test]
+fn an_interim_answer_reaches_its_client_before_the_answer_is_there() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let server = TcpServer::on(raw::listen(raw::loopback()).unwrap(), move |mut stream| {
+        while stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {
+            // In pieces, as the network may cut it.
+            let (first, rest) = HINTS.split_at(30);
+            for piece in [first, rest] {
+                stream.write_all(piece.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            wait.lock().unwrap().recv().unwrap();
+            stream.write_all(OK.as_bytes()).unwrap();
+        }
+    });
+    let weir = Weir::serving("hello", &[server.addr()]);
+    let mut client = weir.client();
+    for _ in 0..3 {
+        client.start(&Request::get("http://hello/"));
+        let hint = client.head();
+        assert_eq!((hint.status(), hint.get("Link")), (Some(103), Some("</a.css>; rel=preload")));
+        go.send(()).unwrap();
+        client.response().expect_body("ok");
+    }
+    // HTTP/1.0 has none (RFC 9110 §15.2).
+    go.send(()).unwrap();
+    let mut client = weir.client();
+    client.send("GET http://hello/ HTTP/1.0\r\n\r\n");
+    assert_eq!(client.head().status(), Some(200));
+}
+
+#[test]
+fn interim_answers_of_pipelined_requests_come_each_before_its_answer() {
+    let backend = Backend::http().answer(Answer::raw(HINTS.repeat(2) + OK)).start();
+    let weir = Weir::serving("hello", &[backend.addr()]);
+    let mut client = weir.client();
+    for _ in 0..8 {
+        client.start(&Request::get("http://hello/"));
+    }
+    for _ in 0..8 {
+        let answer = client.response();
+        assert_eq!(answer.interim, [103, 103]);
+        answer.expect_body("ok");
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 
 use http::header::CONTENT_LENGTH;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Version};
 
 use super::{CROSSING, Sending, flooding, in_own_time, in_time, late, silent};
 use crate::config::Limits;
@@ -13,7 +13,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::policy::RequestPolicy;
 use crate::domain::retry::Reached;
 use crate::proxy::exchange::attempt::{Cargo, Failed};
-use crate::proxy::exchange::{Exchange, translate};
+use crate::proxy::exchange::{Exchange, interim, translate};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::upstream::{Dial, InterimAnswers, Kept, Key, NoAnswer, Outgoing, Protocol, StreamPermit};
@@ -34,11 +34,11 @@ impl Sending<'_> {
         let limits = &exchange.snapshot.config.limits;
         let (mut permit, mut sent, before) = self.send_http2(worker, exchange, lease, dial).await?;
         let address = lease.backend().address;
-        let told = self.request.extensions().get::<InterimAnswers>();
-        let answer = pin!(poll_fn(|cx| sent.poll_answer(cx, told)));
+        let told = self.told(exchange);
+        let answer = pin!(poll_fn(|cx| sent.poll_answer(cx, told.as_ref())));
         let answer = match policy.response() {
-            None => in_time(answer, &exchange.clock, None).await,
-            Some(limit) => in_own_time(answer, &exchange.clock, None, limit).await,
+            None => in_time(answer, exchange, None).await,
+            Some(limit) => in_own_time(answer, exchange, None, limit).await,
         };
         let error = match answer {
             Some(Ok(answer)) if answer.headers().len() <= limits.header_count => {
@@ -91,6 +91,20 @@ impl Sending<'_> {
                 return Err(Box::new(unsendable(&refused.error)));
             }
         }
+    }
+
+    /// Who is told of interim answers.
+    fn told(&self, exchange: &Exchange) -> Option<InterimAnswers> {
+        if exchange.head.spoken != Version::HTTP_11 {
+            return self.request.extensions().get().cloned();
+        }
+        let activity = exchange.session.activity.clone();
+        Some(InterimAnswers::new(move |head| {
+            // Whoever waits for a 100 gets it from hyper.
+            if head.status() != StatusCode::CONTINUE {
+                activity.interject(&interim::of_http2(&head));
+            }
+        }))
     }
 
     /// `answer` with its body.

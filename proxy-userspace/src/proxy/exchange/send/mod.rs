@@ -16,12 +16,12 @@ use tokio::time::timeout;
 use super::attempt::{Cargo, Failed};
 use super::replay::Replay;
 use super::session::Origin;
-use super::{Asked, Exchange};
+use super::{Asked, Exchange, interim};
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{self, RequestPolicy};
 use crate::domain::retry::Reached;
-use crate::proxy::clock::{Clock, Wait};
+use crate::proxy::clock::Wait;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::upstream::{Conn, Dial, Key, PooledConnection, Protocol, RequestBody};
@@ -95,8 +95,8 @@ impl Cargo for Sending<'_> {
             let answer = pin!(sender.try_send_request(std::mem::take(self.request)));
             let cut = connection.cut_on_drop();
             let answer = match policy.response() {
-                None => in_time(answer, &exchange.clock, Some(&connection)).await,
-                Some(limit) => in_own_time(answer, &exchange.clock, Some(&connection), limit).await,
+                None => in_time(answer, exchange, Some(&connection)).await,
+                Some(limit) => in_own_time(answer, exchange, Some(&connection), limit).await,
             };
             match &answer {
                 Some(_) => cut.disarm(),
@@ -173,24 +173,37 @@ fn sent(
 /// detects that (`downstream`): a timer per request would cost four hundred instructions.
 async fn in_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
-    clock: &Clock,
+    exchange: &Exchange,
     connection: Option<&PooledConnection>,
 ) -> Option<T> {
-    clock.set_wait(Wait::Waiting);
-    let answer = poll_fn(|cx| poll(answer.as_mut(), clock, connection, cx)).await;
-    clock.set_wait(Wait::None);
+    exchange.clock.set_wait(Wait::Waiting);
+    let answer = poll_fn(|cx| poll(answer.as_mut(), exchange, connection, cx)).await;
+    exchange.clock.set_wait(Wait::None);
     answer
 }
 
-/// The result of `answer`, or `None` when the connection's timer has found that the wait takes too long. Passes the end
-/// of the client's sending side on to `connection`, if it is not shared.
+/// The result of `answer`, or `None` when the connection's timer has found that the wait takes too long. If `connection`
+/// is not shared, passes on to it the end of the client's sending side, and its interim answers to a client of HTTP/1.1.
 fn poll<T>(
     answer: Pin<&mut impl Future<Output = T>>,
-    clock: &Clock,
+    exchange: &Exchange,
     connection: Option<&PooledConnection>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<T>> {
+    let clock = &exchange.clock;
+    if let Some(connection) = connection
+        && let Some(heads) = connection.peer.poll_interim(cx)
+    {
+        if exchange.head.spoken == Version::HTTP_11 {
+            exchange.session.activity.interject(&interim::of_http1(&heads));
+        }
+        // They are written before the answer, which may be there already.
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
     if let Poll::Ready(answer) = answer.poll(cx) {
+        // What could not be written before an answer must not be written behind it.
+        let _ = exchange.session.activity.take_interjected();
         return Poll::Ready(Some(answer));
     }
     clock.wake_when_too_long(cx);
@@ -205,14 +218,15 @@ fn poll<T>(
 /// As [`in_time`], for a request with its own limit, which needs its own timer.
 async fn in_own_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
-    clock: &Clock,
+    exchange: &Exchange,
     connection: Option<&PooledConnection>,
     limit: Duration,
 ) -> Option<T> {
+    let clock = &exchange.clock;
     clock.set_wait(Wait::Timed);
     let mut left = limit;
     let answer = loop {
-        let waits = poll_fn(|cx| poll(answer.as_mut(), clock, connection, cx));
+        let waits = poll_fn(|cx| poll(answer.as_mut(), exchange, connection, cx));
         if let Ok(answer) = timeout(left, waits).await {
             break answer;
         }

@@ -181,7 +181,8 @@ impl Outgoing {
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        while let Some(more) = ready!(self.response.poll_informational(cx)) {
+        let mut is_told = false;
+        while let Poll::Ready(Some(more)) = self.response.poll_informational(cx) {
             let more = more.map_err(NoAnswer::Stream)?;
             if !self.interim.takes(more.headers()) {
                 return Poll::Ready(Err(NoAnswer::Interim));
@@ -193,7 +194,13 @@ impl Outgoing {
                 cx.waker().wake_by_ref();
             } else if let Some(told) = told {
                 told.tell(more);
+                is_told = true;
             }
+        }
+        if is_told {
+            // They are written before the answer, which may be there already.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let answer = ready!(Pin::new(&mut self.response).poll(cx));
         if self.upload.as_ref().is_some_and(Upload::has_ended) {

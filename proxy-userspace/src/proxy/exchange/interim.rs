@@ -1,0 +1,84 @@
+//! Interim answers (1xx, RFC 9110 §15.2) of endpoints, for a client of HTTP/1.1. hyper writes none but 100, so they are
+//! written below it.
+
+use http::Response;
+use http::header::{HeaderName, HeaderValue};
+
+/// Fields of one head, at most; a head with more is dropped.
+const FIELDS: usize = 100;
+
+/// What concerns one connection alone, or frames a body, which an interim answer has not.
+const SPECIFIC: [&str; 7] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
+
+/// The bytes of `heads`, which came from an endpoint of HTTP/1, one behind the other. One that cannot be read is
+/// dropped: it says nothing that the answer does not depend on.
+pub(super) fn of_http1(mut heads: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(heads.len());
+    while !heads.is_empty() {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut head = httparse::Response::new(&mut fields);
+        let Ok(httparse::Status::Complete(length)) = head.parse(heads) else { break };
+        heads = &heads[length..];
+        let named = |name: &str| {
+            let connection = head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("connection"));
+            let values = connection.filter_map(|it| std::str::from_utf8(it.value).ok());
+            values.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case(name))
+        };
+        let kept = head.headers.iter().filter(|it| !is_specific(it.name) && !named(it.name));
+        write(&mut bytes, head.code.unwrap_or(103), kept.map(|it| (it.name, it.value)));
+    }
+    bytes
+}
+
+/// The bytes of `head`, which came from an endpoint of HTTP/2.
+pub(super) fn of_http2(head: &Response<()>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let field =
+        |(name, value): (&'_ HeaderName, &'_ HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
+    let fields: Vec<_> =
+        head.headers().iter().filter(|(name, _)| !is_specific(name.as_str())).map(field).collect();
+    let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    write(&mut bytes, head.status().as_u16(), fields);
+    bytes
+}
+
+fn is_specific(name: &str) -> bool {
+    SPECIFIC.iter().any(|specific| name.eq_ignore_ascii_case(specific))
+}
+
+fn write<'a>(bytes: &mut Vec<u8>, status: u16, fields: impl Iterator<Item = (&'a str, &'a [u8])>) {
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason());
+    bytes.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or_default()).as_bytes());
+    for (name, value) in fields {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_keeps_its_fields_but_those_about_the_connection() {
+        let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-one\r\nX-One: 1\r\nKeep-Alive: 3\r\nContent-Length: 9\r\n\r\n";
+        let kept = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        for (heads, expected) in [
+            (hint.to_owned(), kept.to_owned()),
+            (hint.repeat(2), kept.repeat(2)),
+            ("HTTP/1.1 102\r\n\r\n".to_owned(), "HTTP/1.1 102 Processing\r\n\r\n".to_owned()),
+            ("HTTP/1.1 199 Own\r\n\r\n".to_owned(), "HTTP/1.1 199 \r\n\r\n".to_owned()),
+            (format!("{hint}what is that\r\n\r\n"), kept.to_owned()),
+            (format!("HTTP/1.1 103\r\n{}\r\n", "a: b\r\n".repeat(FIELDS + 1)), String::new()),
+        ] {
+            assert_eq!(String::from_utf8(of_http1(heads.as_bytes())).unwrap(), expected, "{heads}");
+        }
+        let head = Response::builder().status(103).header("link", "</a>").header("content-length", "3");
+        let bytes = of_http2(&head.body(()).unwrap());
+        assert_eq!(String::from_utf8(bytes).unwrap(), "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+    }
+}
