@@ -14,17 +14,18 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
     /// Asks the configured namers in order until one does not answer neg; then the built-in ones.
     pub(super) fn namers(&mut self, frame: &Frame<'_>, nesting: usize) -> Closed<N::Port> {
         let name = frame.name.labels();
-        let mut asked = false;
+        let (mut frame, mut asked) = (*frame, false);
         for namer in self.delegation.namers {
             let Some(rest) = namer.rest(name) else { continue };
             asked = true;
             self.recorder.open(|| What::Namer(format!("/#{}", namer.prefix)));
+            let before = self.applied_by_request();
             let found = match &namer.resolver {
                 Resolver::Find(kind) if namer.transform.is_empty() => {
-                    self.find(kind, frame, name.len() - rest.len(), nesting)
+                    self.find(kind, &frame, name.len() - rest.len(), nesting)
                 }
                 Resolver::Find(kind) => {
-                    self.transformed(kind, &namer.transform, frame, name.len() - rest.len(), nesting)
+                    self.transformed(kind, &namer.transform, &frame, name.len() - rest.len(), nesting)
                 }
                 Resolver::Rewrite(rewrite) => {
                     match rewrite.apply(rest, &|label| self.delegation.names.scope_of(label)) {
@@ -33,19 +34,19 @@ impl<N: Names, R: Recorder> Run<'_, N, R> {
                                 true => frame.by.after_template(path.len()),
                                 false => frame.by.after_namer(name.len(), path.len()),
                             };
-                            return self.rewritten(&path, by, frame, nesting);
+                            return self.rewritten(&path, by, &frame, nesting);
                         }
                         None => self.neg(|| format!("{rest} is not of the pattern {}", rewrite.pattern())),
                     }
                 }
             };
             match found {
-                Ok(NameTree::Neg) => {}
+                Ok(NameTree::Neg) => frame = self.alternative(frame, before),
                 found => return found,
             }
         }
         if name.get(0) == Some(b"$") {
-            return self.builtin(frame, nesting);
+            return self.builtin(&frame, nesting);
         }
         if !asked {
             self.recorder.open(|| What::Nobody);

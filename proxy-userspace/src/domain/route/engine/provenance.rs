@@ -29,6 +29,11 @@ impl Provenance {
         Self { written: leaf + self.written.saturating_sub(prefix), by_request: false }
     }
 
+    /// As an alternative to what an entry of the request had a part in: without it, this one might not be reached.
+    pub(super) fn as_alternative(self) -> Self {
+        Self { written: 0, by_request: true }
+    }
+
     /// After a namer has made a name of `after` labels from one of `before` labels, by rearranging them.
     pub(super) fn after_namer(self, before: usize, after: usize) -> Self {
         // Only a name without labels of the request is certain to give one without.

@@ -13,6 +13,8 @@ pub(super) struct Run<'a, N, R> {
     pub(super) recorder: &'a mut R,
     steps: usize,
     leaves: usize,
+    /// How many entries of the request were applied.
+    by_request: usize,
 }
 
 /// A name being looked up, and the chain of names that led to it.
@@ -41,7 +43,7 @@ impl<'f> Frame<'f> {
 
 impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
     pub(super) fn new(delegation: &'a Delegation<'a, N>, recorder: &'a mut R) -> Self {
-        Self { delegation, recorder, steps: 0, leaves: 0 }
+        Self { delegation, recorder, steps: 0, leaves: 0, by_request: 0 }
     }
 
     /// Looks up `name`, chosen `by` somebody and reached from `before`. `nesting` bounds the stack.
@@ -80,7 +82,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
     /// Applies the dtabs' entries to the name, the last entry first; `None` if none matches.
     fn entries(&mut self, frame: &Frame<'_>, nesting: usize) -> Result<Option<NameTreeOf<N>>, Failure> {
         let name = frame.name.labels();
-        let mut found = Alternatives::new();
+        let (mut frame, mut found) = (*frame, Alternatives::new());
         let mut matched = false;
         for dtab in self.delegation.dtabs.iter().rev() {
             for (index, entry) in dtab.entries.iter().enumerate().rev() {
@@ -91,9 +93,15 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
                 if !found.is_settled() {
                     self.recorder.open(|| What::entry(index, entry));
                     let rest = name.skip(entry.prefix.len());
-                    let closed = self.tree(&entry.tree, (entry, rest), frame, nesting + 1);
+                    let before = self.by_request;
+                    let closed = self.tree(&entry.tree, (entry, rest), &frame, nesting + 1);
                     self.recorder.close_with(&closed);
                     found.add(closed)?;
+                    // Where an entry of the request leads nowhere, the next one is what would be reached without it.
+                    match entry.origin.is_operators() {
+                        true => frame = self.alternative(frame, before),
+                        false => self.by_request += 1,
+                    }
                 } else if R::LISTENS {
                     self.recorder.open(|| What::entry(index, entry));
                     self.recorder.close(|| Verdict::Untried);
@@ -155,10 +163,12 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         frame: &Frame<'_>,
         nesting: usize,
     ) -> Closed<N::Port> {
-        let mut found = Alternatives::new();
+        let (mut frame, mut found) = (*frame, Alternatives::new());
         for member in members {
             if !found.is_settled() {
-                found.add(self.tree(member, of, frame, nesting))?;
+                let before = self.by_request;
+                found.add(self.tree(member, of, &frame, nesting))?;
+                frame = self.alternative(frame, before);
             } else if R::LISTENS {
                 self.recorder.open(|| What::tree(member));
                 self.recorder.close(|| Verdict::Untried);
@@ -167,6 +177,18 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
             }
         }
         Ok(found.into_tree())
+    }
+
+    /// `frame` for the next alternative: the request has a part in it if it had one in those before, since `before` of
+    /// its entries had been applied.
+    pub(super) fn alternative<'f>(&self, frame: Frame<'f>, before: usize) -> Frame<'f> {
+        let by = if self.by_request > before { frame.by.as_alternative() } else { frame.by };
+        Frame { by, ..frame }
+    }
+
+    /// How many entries of the request were applied so far.
+    pub(super) fn applied_by_request(&self) -> usize {
+        self.by_request
     }
 
     /// Negative and failing members are dropped. So is one whose delegation fails, unless none is left.

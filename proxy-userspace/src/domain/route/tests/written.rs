@@ -152,6 +152,40 @@ fn an_entry_of_the_request_makes_an_address_the_requests() {
 }
 
 #[test]
+fn an_alternative_that_an_entry_of_the_request_makes_the_next_one_is_the_requests() {
+    for (configured, own, expected) in [
+        ("/svc/app => /#/io.l5d.fs/a | /$/inet/127.1/8888", "", ""),
+        ("/svc/app => /#/io.l5d.fs/a | /$/inet/127.1/8888", "/#/io.l5d.fs/a => ~", "127.1:8888 request"),
+        ("/svc/app => /#/io.l5d.fs/none | /$/inet/127.1/8888", "", "127.1:8888 operator"),
+        ("/svc/app => /#/io.l5d.fs/none | /$/inet/127.1/8888", "/other => ~", "127.1:8888 operator"),
+        // Nested, and by way of a name.
+        (
+            "/svc/app => (/int/a | ~) | /$/inet/127.1/8888 ; /int => /#/io.l5d.fs",
+            "/#/io.l5d.fs/a => ~",
+            "127.1:8888 request",
+        ),
+        // Another entry for the same name.
+        ("/svc/app => /$/inet/127.1/8888 ; /svc/app => /#/io.l5d.fs/a", "", ""),
+        (
+            "/svc/app => /$/inet/127.1/8888 ; /svc/app => /#/io.l5d.fs/a",
+            "/#/io.l5d.fs/a => ~",
+            "127.1:8888 request",
+        ),
+        // Without the request's own entry for that name the next one would be reached as well.
+        ("/svc/app => /$/inet/127.1/8888", "/svc/app => ~", "127.1:8888 operator"),
+        ("/svc/app => /$/inet/127.1/8888", "/svc/app => /none ; /none => ~", "127.1:8888 operator"),
+        // What a Host alone would do.
+        (
+            "/svc/app => /#/io.l5d.fs/a | /svc/b ; /svc/b => /$/inet/127.1/1",
+            "/#/io.l5d.fs/a => ~",
+            "127.1:1 operator",
+        ),
+    ] {
+        assert_eq!(written(configured, own, "/svc/app"), expected, "{configured} with {own}");
+    }
+}
+
+#[test]
 fn only_an_operator_means_this_node_by_localhost() {
     for (host, written, expected) in [
         ("localhost", true, Some("127.0.0.1")),
