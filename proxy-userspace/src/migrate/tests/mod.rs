@@ -8,6 +8,7 @@ mod policy;
 mod protection;
 mod routers;
 mod servicemesh;
+mod table;
 mod truth;
 
 use std::path::Path;
