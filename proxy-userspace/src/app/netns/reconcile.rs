@@ -38,6 +38,8 @@ pub(in crate::app) struct Reconciler {
     left: BTreeMap<NetnsId, Left>,
     /// Files that are no namespaces, by name, and since when.
     files: BTreeMap<PathBuf, Instant>,
+    /// The folder could not be listed at the last look.
+    is_blind: bool,
 }
 
 struct Joined {
@@ -62,7 +64,7 @@ impl Reconciler {
     pub(super) fn new(control: Arc<State>, prepared: Prepared, listener: Arc<Listener>) -> Self {
         tracing::debug!(port = prepared.sockets.port, taken = ?prepared.taken.local_addr().ok(), "port in pods");
         let (joined, left, files) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { control, prepared, listener, joined, left, files }
+        Self { control, prepared, listener, joined, left, files, is_blind: false }
     }
 
     /// Compares what there is with what weir has. A `thorough` look also tries again where weir does not listen, and
@@ -75,10 +77,14 @@ impl Reconciler {
             Ok(listed) => listed,
             // What was joined stays: the folder itself may come again.
             Err(cause) => {
-                tracing::warn!("{} cannot be listed: {cause}", self.prepared.folder.display());
+                if !std::mem::replace(&mut self.is_blind, true) {
+                    let folder = self.prepared.folder.display();
+                    tracing::error!("{folder} cannot be listed, so pods that come go direct: {cause}");
+                }
                 return false;
             }
         };
+        self.is_blind = false;
         let gone: Vec<NetnsId> = self.joined.keys().filter(|id| !present.contains_key(id)).copied().collect();
         for id in gone {
             if let Some(joined) = self.joined.remove(&id) {
@@ -207,8 +213,9 @@ impl Reconciler {
                 tracing::debug!(netns = &*name, %cause, "the route of weir's prefix was not removed");
             }
         }
-        self.control.shared.sockets.remove_pod(cookie);
+        // Ended first: the workers then do not wait for an empty accept queue, which keeps the listener open.
         pod.end();
+        self.control.shared.sockets.remove_pod(cookie);
         tracing::info!(netns = &*name, cookie, "not listening in a pod's network namespace any more");
     }
 
