@@ -16,6 +16,9 @@ use crate::transport::{Activity, Phase};
 /// The pause between two rounds: those that were asked leave meanwhile.
 pub(super) const ROUND: Duration = Duration::from_millis(20);
 
+/// The pause after a round that found nobody: a round looks at every connection.
+const IN_VAIN: Duration = Duration::from_millis(200);
+
 /// A round asks one in so many of all connections, or as many as clients wait, if that is more: a round looks at all of
 /// them.
 const PART: usize = 128;
@@ -30,8 +33,8 @@ pub(super) struct Occupants {
     next: AtomicU64,
     /// How many accept tasks wait for room.
     waiting: AtomicUsize,
-    /// When the last round was.
-    asked: Mutex<Option<Instant>>,
+    /// When the next round may be.
+    next_round: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -76,18 +79,20 @@ impl Occupants {
     /// Asks connections to make room, unless some were asked a moment before `now`.
     pub(super) fn make_room(&self, now: Instant) {
         {
-            let mut asked = self.asked.lock();
-            if asked.is_some_and(|last| now.saturating_duration_since(last) < ROUND) {
+            let mut next = self.next_round.lock();
+            if next.is_some_and(|next| now < next) {
                 return;
             }
-            *asked = Some(now);
+            *next = Some(now + ROUND);
         }
         let (mut candidates, open) = self.candidates();
         let total: usize = open.values().sum();
         let wanted = self.waiting.load(Ordering::Relaxed).max(total / PART);
-        for activity in choose(&mut candidates, open, wanted) {
-            activity.ask_for_room();
+        let chosen = choose(&mut candidates, open, wanted);
+        if chosen.is_empty() {
+            *self.next_round.lock() = Some(now + IN_VAIN);
         }
+        chosen.iter().for_each(Activity::ask_for_room);
     }
 
     /// Those that could make room, by client, and how many connections each client has.
@@ -196,6 +201,19 @@ mod tests {
         assert_eq!(asked(&[&first, &busy, &nobodys]), [true, false, false]);
         first.begin(Instant::now());
         assert!(!first.is_asked_for_room(), "it is in use again");
+    }
+
+    #[test]
+    fn after_a_round_in_vain_the_next_one_takes_longer() {
+        let occupants = Occupants::default();
+        let now = Instant::now();
+        let _waits = occupants.wait();
+        occupants.make_room(now);
+        let late = idle(&occupants, "10.0.0.1", 1);
+        occupants.make_room(now + ROUND);
+        assert!(!late.is_asked_for_room());
+        occupants.make_room(now + IN_VAIN);
+        assert!(late.is_asked_for_room());
     }
 
     #[test]

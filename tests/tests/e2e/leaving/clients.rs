@@ -118,23 +118,33 @@ impl Program {
     }
 }
 
+/// How much later than without weir an endpoint may learn of it.
+const IN_TIME: Duration = Duration::from_millis(100);
+
+/// How much later the endpoint learns of `program`'s end than without weir.
+fn how_late(between: &Between, program: &Program) -> Duration {
+    let control = Witness::on(e2e::raw::listen(e2e::raw::loopback()).unwrap(), program.endpoint);
+    let direct = TcpStream::connect(control.addr()).unwrap();
+    let left = program.run(direct, &control, 1);
+    let directly = control.wait_for_end(1).at.saturating_duration_since(left);
+
+    let witness = between.witness(program.endpoint);
+    let left = program.run(program.enter(between), &witness, 1);
+    let through = witness.wait_for_end(1).at.saturating_duration_since(left);
+    eprintln!("{:?} {}: {directly:?} directly, {through:?}", between.listener(), program.name);
+    through.saturating_sub(directly)
+}
+
 #[test]
 fn the_endpoint_learns_at_once_of_clients_that_give_up() {
     Between::both("{ halfClosed: 5s, response: 1h }", |between| {
         for program in &PROGRAMS {
-            let control = Witness::on(e2e::raw::listen(e2e::raw::loopback()).unwrap(), program.endpoint);
-            let direct = TcpStream::connect(control.addr()).unwrap();
-            let left = program.run(direct, &control, 1);
-            let directly = control.wait_for_end(1).at.saturating_duration_since(left);
-
-            let witness = between.witness(program.endpoint);
-            let clock = e2e::Clock::start();
-            let left = program.run(program.enter(between), &witness, 1);
-            let through = witness.wait_for_end(1).at.saturating_duration_since(left);
-            drop(witness);
-            eprintln!("{:?} {}: {directly:?} directly, {through:?}", between.listener(), program.name);
-            let late = through.saturating_sub(directly);
-            assert!(late < Duration::from_millis(100) || clock.was_busy(), "{}: {late:?} late", program.name);
+            // A machine that is busy may make one of them late, whatever weir does.
+            let mut late = Vec::new();
+            while late.len() < 3 && late.last().is_none_or(|late| *late >= IN_TIME) {
+                late.push(how_late(between, program));
+            }
+            assert!(late.last().is_some_and(|late| *late < IN_TIME), "{}: {late:?} late", program.name);
         }
         // What is half-closed and silent is given up in the end.
         between.expect_nothing_in_flight();
