@@ -89,6 +89,12 @@ impl Interim {
         None
     }
 
+    /// The answer is complete. Whoever waited is forgotten: a waker keeps the memory of its task, which may have ended.
+    pub(super) fn is_over(&self) {
+        let waiter = self.waiter.lock().take();
+        drop(waiter);
+    }
+
     /// Whether more arrived before an answer than the bounds allow.
     pub(super) fn is_exceeded(&self) -> bool {
         self.stage.load(Ordering::Relaxed) == Stage::Exceeded as u8
@@ -170,6 +176,9 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds { answers: 3, bytes: 200 };
@@ -231,6 +240,20 @@ mod tests {
             }
             assert_eq!(String::from_utf8(passed).unwrap(), format!("{HINT}HTTP/1.1 102\r\n\r\n"), "{size}");
         }
+    }
+
+    #[test]
+    fn nothing_of_a_task_is_kept_when_its_answer_is_complete() {
+        struct Task;
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (interim, task) = (Interim::new(BOUNDS), Arc::new(Task));
+        interim.is_due();
+        assert!(interim.poll(&Context::from_waker(&task.clone().into())).is_none());
+        assert_eq!(Arc::strong_count(&task), 2, "it is to be woken");
+        interim.is_over();
+        assert_eq!(Arc::strong_count(&task), 1);
     }
 
     #[test]

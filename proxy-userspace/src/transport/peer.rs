@@ -130,6 +130,7 @@ impl Peer {
     /// It owes nothing any more.
     pub fn owes_nothing(&self) {
         self.0.owes.store(0, Ordering::Relaxed);
+        self.0.interim.is_over();
         self.0.set_doubted(false);
     }
 
