@@ -61,19 +61,19 @@ fn an_endpoint_sees_the_pod_and_not_the_node() {
 
 #[test]
 fn two_pods_share_no_connection_to_an_endpoint() {
-    let Some(mut stage) = Stage::in_pods() else { return };
-    let other = stage.net.pod("other");
-    stage.until_listening(5);
-    let backends = stage.backends();
-    for pod in [&stage.client, &other] {
-        for _ in 0..8 {
-            let body = answered(pod);
-            assert!(body == "a" || body == "b", "{body}");
+    let Some(mut stage) = Stage::set() else { return };
+    let hello = folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[stage.a.v4()]);
+    // A worker uses only its own connections.
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&hello).set("workers", "1");
+    stage.start(builder);
+    stage.until_listening(4);
+    let backend = Backend::http().answers("a").inside(&stage.a).on(stage.a.at(TARGET)).start();
+    for (pod, connections) in [(&stage.client, 1), (&stage.b, 2), (&stage.client, 2), (&stage.b, 2)] {
+        for _ in 0..3 {
+            assert_eq!(answered(pod), "a");
         }
+        assert_eq!(backend.connections(), connections, "after {}", pod.name());
     }
-    // One kept connection would do for each endpoint, if they were shared.
-    let used: Vec<usize> = backends.iter().map(Backend::connections).collect();
-    assert!(used.iter().sum::<usize>() > used.iter().filter(|n| **n > 0).count(), "{used:?}");
 }
 
 /// As a network policy that selects by the source pod: the endpoint's answers reach one client only.
