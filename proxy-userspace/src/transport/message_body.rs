@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -30,6 +30,8 @@ pub struct StreamBody {
     left: Option<u64>,
     /// Whether the data has ended: then the trailers are awaited.
     data_ended: bool,
+    /// Whether all of it has come.
+    is_whole: bool,
 }
 
 /// Why a body broke off.
@@ -44,7 +46,9 @@ pub enum BodyError {
 impl MessageBody {
     /// The body of `stream`, which has `length` bytes where that is known.
     pub fn stream(stream: RecvStream, length: Option<u64>) -> Self {
-        Self::Http2(Box::new(StreamBody { stream, left: length, data_ended: false }))
+        let mut body = StreamBody { stream, left: length, data_ended: false, is_whole: false };
+        body.note_end();
+        Self::Http2(Box::new(body))
     }
 }
 
@@ -55,6 +59,15 @@ impl From<Incoming> for MessageBody {
 }
 
 impl StreamBody {
+    /// Notes whether it has ended as it should. Of a stream that was reset h2 says, too, that it has ended: who believed
+    /// that would pass on a part as the whole.
+    fn note_end(&mut self) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        if self.stream.is_end_stream() && matches!(self.stream.poll_data(&mut nobody), Poll::Ready(None)) {
+            (self.data_ended, self.is_whole) = (true, self.left.is_none_or(|left| left == 0));
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         while !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
@@ -65,6 +78,7 @@ impl StreamBody {
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     // Padding alone, or an empty frame before the end of the stream, is no progress for the receiver.
                     if !data.is_empty() {
+                        self.note_end();
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }
@@ -73,6 +87,7 @@ impl StreamBody {
             }
         }
         let trailers = ready!(self.stream.poll_trailers(cx));
+        self.is_whole |= trailers.is_ok();
         Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
 }
@@ -94,7 +109,7 @@ impl Body for MessageBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
-            Self::Http2(body) => body.stream.is_end_stream(),
+            Self::Http2(body) => body.is_whole,
         }
     }
 

@@ -169,6 +169,23 @@ pub(super) fn settle_length(scan: HeaderScan, headers: &mut HeaderMap) -> Result
     Ok(())
 }
 
+/// Refuses a request with a Content-Length and no body: sent on, its endpoint would take what follows on the connection,
+/// another request, for its body.
+///
+/// # Errors
+///
+/// [`Kind::BadBody`]
+pub(super) fn check_length(scan: HeaderScan, has_body: bool, headers: &HeaderMap) -> Result<(), Fault> {
+    if scan.length == Length::None || has_body {
+        return Ok(());
+    }
+    let is_zero = |length: &HeaderValue| length.as_bytes().iter().all(|digit| *digit == b'0');
+    match headers.get_all(CONTENT_LENGTH).iter().all(is_zero) {
+        true => Ok(()),
+        false => Err(Fault::new(Kind::BadBody, "the request has a Content-Length, and no body")),
+    }
+}
+
 static SERVICE: HeaderName = HeaderName::from_static("l5d-dst-service");
 static CLIENT: HeaderName = HeaderName::from_static("l5d-dst-client");
 static RESIDUAL: HeaderName = HeaderName::from_static("l5d-dst-residual");

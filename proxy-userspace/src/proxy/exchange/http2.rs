@@ -4,8 +4,8 @@
 //! pseudo-header fields are complete and come first, and it checks that the body has the length that Content-Length says.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version};
@@ -31,6 +31,9 @@ pub(super) fn read(request: &mut Request<RequestBody>, origin: Origin, limits: &
     }
     check_values(request.headers())?;
     headers::settle_length(HeaderScan::new(request.headers()), request.headers_mut())?;
+    if *request.method() == Method::CONNECT {
+        without_content(request.headers_mut())?;
+    }
     extended_connect(request)?;
     if *request.method() == Method::CONNECT {
         let authority = request.uri().authority().cloned();
@@ -120,6 +123,19 @@ pub(super) fn frame(request: &mut Request<RequestBody>) {
     }
 }
 
+/// A CONNECT has no content (RFC 9110 §9.3.6): what follows on its stream are bytes of the tunnel. A length that went on
+/// would make its endpoint read the next request on the connection as content.
+fn without_content(headers: &mut HeaderMap) -> Result<(), Fault> {
+    if headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0'))
+    {
+        return Err(Fault::new(Kind::BadBody, "CONNECT has no body"));
+    }
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, EXPECT] {
+        headers.remove(name);
+    }
+    Ok(())
+}
+
 /// Turns an extended CONNECT into the GET that asks for the same by Upgrade (RFC 8441 §5).
 fn extended_connect(request: &mut Request<RequestBody>) -> Result<(), Fault> {
     if *request.method() != Method::CONNECT {
@@ -128,6 +144,12 @@ fn extended_connect(request: &mut Request<RequestBody>) -> Result<(), Fault> {
     let Some(protocol) = request.extensions_mut().remove::<h2::ext::Protocol>() else { return Ok(()) };
     let bad = || Fault::new(Kind::BadHead, ":protocol is not a token");
     let token = HeaderName::from_bytes(protocol.as_str().as_bytes()).map_err(|_| bad())?;
+    if token == "h2c" {
+        return Err(Fault::new(
+            Kind::BadHead,
+            "a stream of HTTP/2 is not upgraded to HTTP/2 (RFC 9113 §3.1)",
+        ));
+    }
     let upgrade = HeaderValue::from_str(token.as_str()).map_err(|_| bad())?;
     *request.method_mut() = Method::GET;
     let headers = request.headers_mut();

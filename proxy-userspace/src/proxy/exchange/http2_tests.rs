@@ -106,9 +106,33 @@ fn an_extended_connect_asks_for_an_upgrade_with_a_key_of_its_own() {
     assert_ne!(of("websocket").unwrap().1.unwrap(), key);
     assert_eq!(of("connect-udp").unwrap(), ("connect-udp".to_owned(), None));
     assert_eq!(of("a b").err(), Some(Kind::BadHead));
+    assert_eq!(of("h2c").err(), Some(Kind::BadHead));
+    assert_eq!(of("H2C").err(), Some(Kind::BadHead));
     let plain = read(request("CONNECT", "hello:443", &[]), Origin::Explicit).unwrap();
     assert_eq!((plain.method(), plain.uri().to_string().as_str()), (&Method::CONNECT, "hello:443"));
     assert_eq!(plain.headers()[HOST], "hello:443");
+}
+
+#[test]
+fn a_connect_of_either_kind_has_no_content() {
+    for protocol in [None, Some("websocket"), Some("foo")] {
+        for (name, value, kind) in [
+            ("content-length", "200", Some(Kind::BadBody)),
+            ("content-length", "0200", Some(Kind::BadBody)),
+            ("content-length", "0", None),
+            ("trailer", "x", None),
+            ("expect", "100-continue", None),
+        ] {
+            let target = if protocol.is_some() { "http://hello/" } else { "hello:80" };
+            let mut request = request("CONNECT", target, &[(name, value)]);
+            if let Some(protocol) = protocol {
+                request.extensions_mut().insert(h2::ext::Protocol::from_static(protocol));
+            }
+            let got = read(request, Origin::Explicit);
+            assert!(got.as_ref().is_ok_and(|it| !it.headers().contains_key(name)) || kind.is_some());
+            assert_eq!(got.err(), kind, "{protocol:?} {name}: {value}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,12 @@
 //! written below it.
 
 use http::Response;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::scan::HeaderScan;
+use super::session::Session;
+use super::{headers, overrides};
+use crate::proxy::worker::Worker;
 
 /// Fields of one head, at most; a head with more is dropped.
 const FIELDS: usize = 100;
@@ -41,6 +46,16 @@ pub(super) fn of_http2(head: &Response<()>) -> Vec<u8> {
     let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     write(&mut bytes, head.status().as_u16(), fields);
     bytes
+}
+
+/// Removes what is not for the client of `session` from the head of an interim answer that goes to a client of HTTP/2.
+pub fn prepare(worker: &Worker, session: &Session, head: &mut HeaderMap) {
+    let scan = HeaderScan::new(head);
+    headers::strip_hop_by_hop(scan, session.origin, head);
+    let config = || worker.router.snapshot_at(&session.listener).unwrap_or_else(|| worker.router.snapshot());
+    if scan.l5d && overrides::is_stranger(session.client, session.origin, &config().config) {
+        overrides::clear_answer(head);
+    }
 }
 
 fn is_specific(name: &str) -> bool {

@@ -13,7 +13,7 @@ mod head;
 mod headers;
 mod http2;
 mod identify;
-mod interim;
+pub mod interim;
 mod max_forwards;
 mod overrides;
 mod record;
@@ -190,6 +190,7 @@ impl Exchange {
             http2::read(request, session.origin, limits)?;
         }
         let head = Head::read(request, session.origin, limits.target_bytes)?;
+        headers::check_length(head.scan, !request.body().is_end_stream(), request.headers())?;
         session.activity.requested(head.length, request.body().size_hint().exact());
         *request.version_mut() = Version::HTTP_11;
         // Reserves room for added fields at once.

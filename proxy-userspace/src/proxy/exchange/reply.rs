@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, HeaderMap};
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::grpc::{self, Call};
@@ -29,21 +29,16 @@ pub(super) fn reply(
 ) -> Result<Response<ResponseBody>, Fault> {
     let (now, status) = (Instant::now(), response.status());
     let scan = HeaderScan::new(response.headers());
-    if headers::check_codings(scan, response.headers()).is_err() {
-        // Removing the field without decoding would change the content.
-        return Err(misframed(guard, now, "the endpoint used a transfer coding other than chunked"));
+    if let Err(why) = check_framing(scan, response.headers_mut()) {
+        return Err(misframed(guard, now, why));
     }
-    if headers::settle_length(scan, response.headers_mut()).is_err() {
-        return Err(misframed(guard, now, "the endpoint's Content-Length is not one number"));
-    }
-    if scan.coding && scan.length != Length::None {
-        // RFC 9112 §6.3: the coding counts. But a sender of both may mean the length, and what follows would not be an
-        // answer.
+    if is_last(scan, &asked, status) {
         guard.keep = 0;
     }
     let closes = headers::closes(scan, response.version(), response.headers());
     let keeps_upgrade = headers::strip_hop_by_hop(scan, exchange.session.origin, response.headers_mut());
     let emptied = scan.l5d && exchange.is_stranger() && overrides::clear_answer(response.headers_mut());
+    let is_extended = matches!(asked, Asked::Upgrade(_)) && exchange.head.spoken == Version::HTTP_2;
     let client = match (asked, keeps_upgrade, status) {
         (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
         (.., StatusCode::SWITCHING_PROTOCOLS) => {
@@ -65,6 +60,9 @@ pub(super) fn reply(
     if let Some(wait) = retry_after::of(status, response.headers()) {
         guard.lease.leave_alone(now, wait, exchange.snapshot.config.limits.retry_after);
     }
+    if is_extended && client.is_none() && status.is_success() {
+        return Err(not_switched(guard, now, status));
+    }
     if let Some(client) = client {
         return Ok(tunnel::switched(worker, exchange, client, response, guard));
     }
@@ -77,6 +75,31 @@ pub(super) fn reply(
         parts,
         ResponseBody::endpoint(incoming, guard, exchange.head.spoken, call == Call::Answering),
     ))
+}
+
+/// Whether what follows on the endpoint's connection may be no answer to the next request.
+fn is_last(scan: HeaderScan, asked: &Asked, status: StatusCode) -> bool {
+    // RFC 9112 §6.3: the coding counts. But a sender of both may mean the length.
+    let is_ambiguous = scan.coding && scan.length != Length::None;
+    // An endpoint may see the end of such a request elsewhere, or still switch.
+    is_ambiguous || (matches!(asked, Asked::Upgrade(_)) && status != StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// Checks what frames an answer.
+fn check_framing(scan: HeaderScan, headers: &mut HeaderMap) -> Result<(), &'static str> {
+    if headers::check_codings(scan, headers).is_err() {
+        // Removing the field without decoding would change the content.
+        return Err("the endpoint used a transfer coding other than chunked");
+    }
+    headers::settle_length(scan, headers).map_err(|_| "the endpoint's Content-Length is not one number")
+}
+
+/// The endpoint has answered an extended CONNECT as any request: RFC 8441 §5 makes a tunnel of each 2xx.
+fn not_switched(guard: ResponseGuard, now: Instant, status: StatusCode) -> Fault {
+    guard.lease.complete(now);
+    let why =
+        format!("the endpoint answered {status} and did not switch protocols, as extended CONNECT asks");
+    Fault::new(Kind::Framing, why)
 }
 
 /// The endpoint's answer is not valid HTTP.

@@ -1,7 +1,9 @@
 //! Requests of HTTP/2 that would be two requests, or others, as HTTP/1.1. After "HTTP/2: The Sequel is Always Worse"
 //! (James Kettle, 2021), whose payloads hide a second request in each part of a head, and RFC 9113 §10.3.
 
-use e2e::{Backend, Frames, Http2};
+use e2e::backend::Received;
+use e2e::http2::{encode, field};
+use e2e::{Backend, Ended, Frames, Http2};
 
 use super::weir;
 
@@ -118,14 +120,69 @@ fn no_request_becomes_two_and_none_another() {
             received.iter().all(|it| it.head.all("host") == ["hello"]),
             "{shown:?} {ended:?}: {received:?}"
         );
-        assert!(received.iter().all(|it| it.complete), "{shown:?} {ended:?}: {received:?}");
+        // One that was reset halfway is the last one on its connection.
+        let is_last = |one: &Received| {
+            let on = received.iter().filter(|it| it.connection == one.connection).count();
+            matches!(ended, Ended::Reset(_)) && on == 1
+        };
+        assert!(received.iter().all(|it| it.complete || is_last(it)), "{shown:?} {ended:?}: {received:?}");
         let (after, first): (Vec<_>, Vec<_>) = received.iter().partition(|it| it.head.target() == "/after");
         assert_eq!(after.len(), 1, "{shown:?} {ended:?}: {received:?}");
         assert!(first.len() <= 1, "{shown:?} {ended:?}: {received:?}");
-        for request in first {
+        for request in first.into_iter().filter(|it| it.complete) {
             assert_eq!(request.body, body, "{shown:?} {ended:?}");
             let is_framed = |name: &str| request.head.get(name).is_some();
             assert!(!(is_framed("content-length") && is_framed("transfer-encoding")), "{:?}", request.head);
         }
     }
+}
+
+#[test]
+fn a_connect_has_no_content_whatever_it_says() {
+    let backend = Backend::http().answers("ok").start();
+    let weir = weir().service("hello", &[backend.addr()]).start();
+    // The next requests would be read as its content.
+    for protocol in ["foo", "websocket", "connect-udp"] {
+        for length in ["1", "200", "0200"] {
+            let fields: [(&str, &[u8]); 6] = [
+                (":method", b"CONNECT"),
+                (":protocol", protocol.as_bytes()),
+                (":scheme", b"http"),
+                (":authority", b"hello"),
+                (":path", b"/"),
+                ("content-length", length.as_bytes()),
+            ];
+            let mut frames = Frames::to(weir.outgoing());
+            frames.request(1, &fields, false);
+            assert_eq!(frames.ended(1), Ended::Answered(400), "{protocol} {length}");
+            for _ in 0..3 {
+                assert_eq!(Http2::to(weir.outgoing()).get("http://hello/after").text(), "ok");
+            }
+        }
+    }
+    let received = backend.requests();
+    assert!(received.iter().all(|it| it.head.target() == "/after" && it.body.is_empty()), "{received:?}");
+}
+
+#[test]
+fn an_upload_that_is_cancelled_is_never_a_whole_one() {
+    let backend = Backend::http().answers("ok").start();
+    let weir = weir().service("hello", &[backend.addr()]).start();
+    for round in 0..50 {
+        // All of it in one write: the end is there before anything was passed on.
+        let block: Vec<u8> = head("POST", "/part", "hello").iter().flat_map(|(n, v)| field(n, v)).collect();
+        let mut bytes = encode(1, 4, 1, &block);
+        bytes.extend(encode(0, 0, 1, b"part"));
+        if round % 2 == 0 {
+            bytes.extend(encode(0, 0, 1, b"more"));
+        }
+        bytes.extend(encode(3, 0, 1, &[0, 0, 0, 8]));
+        let mut frames = Frames::to(weir.outgoing());
+        frames.until(4);
+        frames.send(bytes).get(3, "hello", "/after");
+        assert_eq!(frames.ended(3), Ended::Answered(200));
+    }
+    let whole =
+        backend.requests().into_iter().filter(|it| it.head.target() == "/part" && it.complete).count();
+    assert_eq!(whole, 0);
 }

@@ -142,3 +142,27 @@ fn an_upgrade_that_an_endpoint_refuses_is_its_answer_but_never_a_2xx() {
         assert_eq!(stream.data().unwrap(), body);
     }
 }
+
+#[test]
+fn only_a_switch_of_protocols_is_a_tunnel() {
+    let backend = Backend::http().answers("ok").start();
+    let weir = serving("hello", &[backend.addr()]);
+    for (protocol, status, requests) in [("websocket", 502, 1), ("foo", 502, 2), ("h2c", 400, 2)] {
+        let mut frames = Frames::to(weir.outgoing());
+        let fields: [(&str, &[u8]); 5] = [
+            (":method", b"CONNECT"),
+            (":protocol", protocol.as_bytes()),
+            (":scheme", b"http"),
+            (":authority", b"hello"),
+            (":path", b"/chat"),
+        ];
+        frames.request(1, &fields, false);
+        assert_eq!(frames.ended(1), Ended::Answered(status), "{protocol}");
+        assert_eq!(backend.count(), requests, "{protocol}");
+    }
+    // The endpoint is not at fault for what it does not speak.
+    assert_eq!(weir.failures(backend.addr()), 0);
+    // With HTTP/1.1 it is an answer like any other.
+    let upgrade = e2e::Request::get("http://hello/").with("Connection", "upgrade").with("Upgrade", "foo");
+    weir.ask(&upgrade).expect_body("ok");
+}
