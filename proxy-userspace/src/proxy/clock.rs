@@ -4,7 +4,7 @@
 //! numbers in memory; they are compared with the limits only when that timer fires. So an exchange sets no timer of its
 //! own, unless a policy gives it its own limit.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Waker};
@@ -38,7 +38,7 @@ enum Stage {
     Answer = 0,
     /// As [`Stage::Answer`], while the request's body still passes.
     Upload = 1,
-    /// More of the request's body is due from the client.
+    /// As [`Stage::Upload`], and more of the request's body is due from the client.
     Starved = 2,
     /// The answer is complete, but more of the body is due: the endpoint answered early.
     Outlasted = 3,
@@ -78,13 +78,21 @@ pub struct Upload(Clock);
 
 /// The clocks of one connection's exchanges.
 #[derive(Debug, Default)]
-pub struct Clocks(RefCell<SmallVec<[Clock; 1]>>);
+pub struct Clocks {
+    clocks: RefCell<SmallVec<[Clock; 1]>>,
+    /// At how many of them those that are over are removed: twice as many as were left the last time. So each costs the
+    /// same, however many there are.
+    sweep_at: Cell<usize>,
+}
+
+/// Fewer clocks than this are not swept for a new stream.
+const FEW: usize = 8;
 
 impl Clocks {
     /// The clock of an exchange that begins at `now` on the connection with this `activity`.
     pub fn begin(&self, activity: &Activity, now: Instant) -> Clock {
         let at = activity.begin(now);
-        let mut clocks = self.0.borrow_mut();
+        let mut clocks = self.clocks.borrow_mut();
         // A clock with no other reference is reset and reused: this saves an allocation per request.
         if let [only] = &mut clocks[..]
             && only.is_over()
@@ -102,18 +110,32 @@ impl Clocks {
     /// passes on another stream is no progress of this one.
     pub fn begin_stream(&self, activity: &Activity, now: Instant) -> Clock {
         let at = activity.begin(now);
-        let mut clocks = self.0.borrow_mut();
+        let clock = Clock::new(activity, at);
+        let is_due = {
+            let mut clocks = self.clocks.borrow_mut();
+            clocks.push(clock.clone());
+            clocks.len() > self.sweep_at.get().max(FEW)
+        };
+        if is_due {
+            self.sweep();
+        }
+        clock
+    }
+
+    fn sweep(&self) {
+        let mut clocks = self.clocks.borrow_mut();
         clocks.retain(|it| !it.is_over());
-        clocks.push(Clock::new(activity, at));
-        clocks[clocks.len() - 1].clone()
+        clocks.shrink_to_fit();
+        self.sweep_at.set(2 * clocks.len());
     }
 
     /// Wakes the stream of each exchange that has exceeded `limits`, which then is [`Wait::Expired`]. Returns how long
     /// the timer may sleep until another one may have.
     pub fn expire(&self, limits: &Limits, shortest: Duration) -> Option<Duration> {
         let now = Instant::now();
-        let clocks = self.0.borrow();
-        let left = clocks.iter().filter(|it| !it.is_over()).map(|it| {
+        self.sweep();
+        let clocks = self.clocks.borrow();
+        let left = clocks.iter().map(|it| {
             let left = it.left(limits, shortest, now);
             if left.is_zero() {
                 it.expire();
@@ -128,7 +150,7 @@ impl Clocks {
     /// runs. A task that waits too long for an answer is woken, and its wait begins again.
     pub fn left(&self, limits: &Limits, shortest: Duration) -> Option<Duration> {
         let now = Instant::now();
-        let clocks = self.0.borrow();
+        let clocks = self.clocks.borrow();
         clocks.iter().filter(|it| !it.is_over()).map(|it| it.left(limits, shortest, now)).min()
     }
 }
@@ -170,6 +192,14 @@ impl Clock {
                 self.restart(now);
             }
             Stage::Outlasted | Stage::Over => {}
+        }
+    }
+
+    /// The exchange is over, however far it got. Nobody is woken for it any more. Idempotent.
+    pub fn abandon(&self) {
+        *self.0.waiter.lock() = None;
+        if !self.is_over() {
+            self.end(Instant::now());
         }
     }
 
@@ -227,7 +257,10 @@ impl Clock {
         let of = |limit: Duration| half_closed.map_or(limit, |half_closed| limit.min(half_closed));
         match (self.stage(), self.wait()) {
             (_, Wait::Expired) => shortest,
-            (_, Wait::Window) => limits.http2.window_wait.saturating_sub(lasted),
+            // What its client sends meanwhile opens no window.
+            (_, Wait::Window) => limits.http2.window_wait.saturating_sub(self.waited(now)),
+            // The answer has begun: client and endpoint may be silent for as long as both want.
+            (Stage::Starved, Wait::None) => of(limits.tunnel_idle).saturating_sub(lasted),
             (Stage::Starved | Stage::Outlasted, _) => of(limits.body).saturating_sub(lasted),
             (_, Wait::Waiting) if lasted < of(limits.response) => of(limits.response) - lasted,
             (_, Wait::Waiting) => {
@@ -268,6 +301,12 @@ impl Clock {
     /// Time since the stage began, or since the last byte passed.
     fn lasted(&self, now: Instant) -> Duration {
         let since = self.0.since.load(Ordering::Relaxed).max(self.0.activity.since());
+        Duration::from_millis(self.0.activity.millis(now).saturating_sub(since))
+    }
+
+    /// Time since the stage began.
+    fn waited(&self, now: Instant) -> Duration {
+        let since = self.0.since.load(Ordering::Relaxed);
         Duration::from_millis(self.0.activity.millis(now).saturating_sub(since))
     }
 
@@ -336,73 +375,4 @@ impl Drop for Upload {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transport::Phase;
-
-    fn begun() -> (Clocks, Activity, Clock, Instant) {
-        let now = Instant::now();
-        let (clocks, activity) = (Clocks::default(), Activity::new(now));
-        let clock = clocks.begin(&activity, now);
-        (clocks, activity, clock, now)
-    }
-
-    #[test]
-    fn an_exchange_is_over_when_its_answer_and_its_body_are_whole_in_either_order() {
-        for upload_first in [true, false] {
-            let (_clocks, activity, clock, now) = begun();
-            let upload = clock.upload();
-            if upload_first {
-                drop(upload);
-                assert_eq!(activity.phase(), Phase::Busy);
-                clock.answered(now);
-            } else {
-                clock.answered(now);
-                clock.answered(now);
-                assert_eq!(activity.phase(), Phase::Busy, "more of the body is due");
-                drop(upload);
-            }
-            assert_eq!(activity.phase(), Phase::Idle);
-        }
-    }
-
-    #[test]
-    fn the_end_of_one_upload_is_no_concern_of_the_next_request() {
-        let (clocks, activity, first, now) = begun();
-        let upload = first.upload();
-        first.answered(now);
-        let second = clocks.begin(&activity, now);
-        drop(upload);
-        assert_eq!(activity.phase(), Phase::Busy, "the second runs");
-        assert!(clocks.left(&Limits::default(), Duration::ZERO).is_some());
-        second.answered(now);
-        assert_eq!(activity.phase(), Phase::Idle);
-        assert!(clocks.left(&Limits::default(), Duration::ZERO).is_none());
-    }
-
-    #[test]
-    fn a_clock_that_nobody_holds_is_set_anew() {
-        let (clocks, activity, first, now) = begun();
-        let at = Arc::as_ptr(&first.0);
-        first.set_wait(Wait::TooLong);
-        first.answered(now);
-        drop(first);
-        let second = clocks.begin(&activity, now);
-        assert_eq!((Arc::as_ptr(&second.0), second.wait()), (at, Wait::None));
-    }
-
-    #[test]
-    fn whoever_waits_too_long_is_told_once_and_a_slow_client_is_not_waited_for() {
-        let limits = Limits::default();
-        let (clocks, _activity, clock, now) = begun();
-        let late = now + limits.response;
-        clock.set_wait(Wait::Waiting);
-        assert!(clock.left(&limits, Duration::ZERO, now) > Duration::ZERO);
-        assert_eq!(clock.left(&limits, Duration::ZERO, late), limits.response);
-        assert_eq!(clock.wait(), Wait::TooLong);
-        let upload = clock.upload();
-        upload.flows(Flow::Waits);
-        assert!(clock.silent_for(late).is_none());
-        assert!(clocks.left(&limits, Duration::ZERO).is_some_and(|left| left <= limits.body));
-    }
-}
+mod tests;

@@ -36,6 +36,8 @@ pub struct Answered {
     pub trailers: HeaderMap,
     /// The statuses of the interim answers before it.
     pub interim: Vec<u16>,
+    /// Their fields.
+    pub interim_fields: Vec<HeaderMap>,
     /// With which code it was reset before its end.
     pub reset: Option<Reason>,
 }
@@ -213,6 +215,7 @@ async fn read(
     let head = poll_fn(|cx| {
         while let Poll::Ready(Some(Ok(interim))) = answer.poll_informational(cx) {
             answered.interim.push(interim.status().as_u16());
+            answered.interim_fields.push(interim.headers().clone());
         }
         std::pin::Pin::new(&mut answer).poll(cx)
     });

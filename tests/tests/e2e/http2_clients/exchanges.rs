@@ -182,3 +182,41 @@ fn on_drain_streams_finish_after_a_goaway() {
     assert_eq!(frames.goodbye(), Ended::Closed);
     assert!(weir.wait(Duration::from_secs(20)).success());
 }
+
+#[test]
+fn weirs_own_answer_to_head_has_a_length_and_no_content() {
+    let weir = weir().set("outgoing", "{ listen: 127.0.0.1:0, diagnostics: [127.0.0.0/8] }").start();
+    let client = Http2::to(weir.outgoing());
+    for fields in [&[][..], &[("max-forwards", "0"), ("l5d-add-context", "true")]] {
+        let ask = |method: &str| {
+            let mut request = Request::builder().method(method).uri("http://nobody/");
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            client.ask(request.body(()).unwrap(), None)
+        };
+        let (get, head) = (ask("GET"), ask("HEAD"));
+        assert_eq!((head.status, head.reset, head.body.len()), (get.status, None, 0), "{head:?}");
+        assert!(!get.body.is_empty());
+        assert!(head.get("content-length").is_some_and(|it| it != "0"), "{head:?}");
+    }
+}
+
+#[test]
+fn an_interim_answer_has_what_is_for_its_client_alone() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-Hop\r\nX-Hop: 1\r\nl5d-dst-client: /a\r\n\r\n";
+    let backend =
+        Backend::http().answer(Answer::raw(format!("{hints}HTTP/1.1 204 No Content\r\n\r\n"))).start();
+    let trusted = serving("hello", &[backend.addr()]);
+    let strict = weir()
+        .set("outgoing", "{ listen: 127.0.0.1:0, overrides: [] }")
+        .service("hello", &[backend.addr()])
+        .start();
+    for (weir, is_stranger) in [(&trusted, false), (&strict, true)] {
+        let answer = Http2::to(weir.outgoing()).get("http://hello/");
+        let fields = &answer.interim_fields[0];
+        assert_eq!((answer.interim.as_slice(), fields["link"].to_str().unwrap()), (&[103][..], "</a>"));
+        assert_eq!((fields.get("x-hop"), fields.get("connection")), (None, None), "{fields:?}");
+        assert_eq!(fields.get("l5d-dst-client").is_none(), is_stranger, "{fields:?}");
+    }
+}

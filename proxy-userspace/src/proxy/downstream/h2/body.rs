@@ -70,7 +70,8 @@ fn code(error: &BodyError) -> Reason {
     code.filter(|code| *code != Reason::NO_ERROR).unwrap_or(Reason::INTERNAL_ERROR)
 }
 
-/// Sends `data`, each piece once the window allows it: so h2 holds nothing that waits for a client.
+/// Sends `data`, each piece once the window allows it and h2's buffer has room: so h2 holds one frame at most of a stream
+/// whose client opens windows and does not read.
 async fn write(
     stream: &Stream,
     send: &mut SendStream<Bytes>,
@@ -101,7 +102,7 @@ async fn wait(stream: &Stream, send: &mut SendStream<Bytes>) -> Result<(), Cut> 
     let mut asked = false;
     let waited = poll_fn(|cx| poll_window(&clock, &mut asked, send, cx)).await;
     let now = Instant::now();
-    clock.answered(now);
+    clock.abandon();
     stream.stats().window_waits.observe(now.saturating_duration_since(began));
     match waited {
         Ok(()) => Ok(()),

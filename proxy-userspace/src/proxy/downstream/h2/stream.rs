@@ -72,8 +72,9 @@ pub(super) async fn serve(
 ) {
     let stream = Stream::begin(session.clone(), meter);
     let (switch, tunnel) = oneshot::channel();
+    let is_head = *request.method() == Method::HEAD;
     let (mut request, carried) = split(request);
-    let interim = Interim::of(&mut request, &stream.clock);
+    let interim = Interim::of(&mut request, &stream.clock, worker.clone(), session.clone());
     let on = OnStream { clock: stream.clock.clone(), tunnel };
     let response = {
         let answer = pin!(exchange::handle(worker, session, request, Some(on)));
@@ -84,11 +85,7 @@ pub(super) async fn serve(
         Err(cut) => return stream.cut(cut, |reason| respond.send_reset(reason)),
     };
     let is_tunnel = !switch.is_closed();
-    let response = match carried.is_some() && !is_tunnel && response.status().is_success() {
-        true => not_switched(),
-        false => response,
-    };
-    let (head, body) = head(response, is_tunnel);
+    let (head, body) = head(response, is_tunnel, is_head);
     let ends = !is_tunnel && body.is_end_stream();
     // It fails only where the client has left.
     let Ok(mut send) = respond.send_response(head, ends) else { return stream.cut(Cut::Left, |_| {}) };
@@ -118,17 +115,9 @@ fn split(request: Request<RecvStream>) -> (Request<Option<MessageBody>>, Option<
     (Request::from_parts(parts, Some(MessageBody::stream(recv, length))), None)
 }
 
-/// The answer to an extended CONNECT whose endpoint has answered the request as if it asked for no other protocol: its
-/// client would take any 2xx for the tunnel (RFC 8441 §5).
-fn not_switched() -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Empty);
-    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
-    response
-}
-
 /// The head of an answer as HTTP/2 has it, and its body.
-fn head(response: Response<ResponseBody>, is_tunnel: bool) -> (Response<()>, ResponseBody) {
-    let (parts, body) = response.into_parts();
+fn head(response: Response<ResponseBody>, is_tunnel: bool, is_head: bool) -> (Response<()>, ResponseBody) {
+    let (parts, mut body) = response.into_parts();
     let mut head = Response::new(());
     *head.status_mut() = parts.status;
     *head.headers_mut() = parts.headers;
@@ -142,6 +131,10 @@ fn head(response: Response<ResponseBody>, is_tunnel: bool) -> (Response<()>, Res
         head.headers_mut().remove(CONTENT_LENGTH);
     } else if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
         head.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    if is_head && matches!(body, ResponseBody::Text(_)) {
+        // RFC 9110 §9.3.2: the length that a GET would get, and no content.
+        body = ResponseBody::Empty;
     }
     (head, body)
 }
@@ -184,8 +177,7 @@ impl Stream {
             }
             self.check()?;
             let answered = answer.as_mut().poll(cx);
-            for mut head in interim.take() {
-                remove_specific(head.headers_mut());
+            for head in interim.take() {
                 // An error is found again when the answer is sent.
                 let _ = respond.send_informational(head);
             }
@@ -255,6 +247,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.stats().open_streams.dec();
+        self.clock.abandon();
         self.session.activity.end(Instant::now());
     }
 }
