@@ -14,7 +14,9 @@ pub struct Http2Clients {
     /// `streamWindow`: bytes of one request's body that its endpoint has not taken yet (SETTINGS_INITIAL_WINDOW_SIZE).
     /// 16 KiB to 16 MiB, default 64 KiB.
     pub stream_window: usize,
-    /// `connectionWindow`: the same of all requests of a connection together. 64 KiB to 256 MiB, default 1 MiB.
+    /// `connectionWindow`: the same of all requests of a connection together. Unless it is `streamWindow` times
+    /// `maxConcurrentStreams`, requests whose endpoints take nothing stop the connection's other ones. 64 KiB to
+    /// 256 MiB, default 8 MiB.
     pub connection_window: usize,
     /// `windowWait`: how long an answer may wait for its client to open the stream's window; then the stream is reset.
     /// Default 5 m.
@@ -40,7 +42,7 @@ impl Default for Http2Clients {
         Self {
             streams: 100,
             stream_window: 64 * 1024,
-            connection_window: 1024 * 1024,
+            connection_window: 8 * 1024 * 1024,
             window_wait: Duration::from_secs(300),
             ping: Duration::from_secs(300),
             ping_timeout: Duration::from_secs(20),

@@ -25,7 +25,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// `headerRead`: the time limit for reading a request's head. Default 10 s.
     pub header_read: Duration,
-    /// `body`: how long a client may be silent within a request's body. Default 60 s.
+    /// `body`: how long a client may be silent within a request's body, while no answer has begun or after it is
+    /// complete. Default 60 s.
     pub body: Duration,
     /// `response`: the time limit for an endpoint's response head, counted from the last byte of the request; then 504.
     /// Default 5 m.
@@ -60,7 +61,7 @@ pub struct Limits {
     /// `connectTotal`: the total time of a request's failed connects, one endpoint after the other. Such attempts do
     /// not count as `attempts`. At least `connect`; default 3 s, or `connect` if that is more.
     pub connect_total: Duration,
-    /// `tunnelIdle`: how long a byte tunnel may be silent in both directions. Default 1 h.
+    /// `tunnelIdle`: how long a byte tunnel, or an exchange whose answer has begun, may be silent in both directions. Default 1 h.
     pub tunnel_idle: Duration,
     /// `poolIdle`: how long an unused connection to an endpoint is kept. Default 60 s.
     pub pool_idle: Duration,

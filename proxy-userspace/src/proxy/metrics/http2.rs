@@ -10,10 +10,10 @@ pub(super) fn clients(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::
     // Others never speak it.
     let spoken: Vec<_> = listeners.iter().filter(|it| it.kind.serves_http2()).collect();
     let counts = |count: fn(&Http2Stats) -> &Counter| {
-        spoken.iter().map(move |it| ([("listener", it.kind.label())], count(&it.http2).value()))
+        spoken.iter().map(move |it| (it.labels(), count(&it.http2).value()))
     };
     let levels = |level: fn(&Http2Stats) -> &Gauge| {
-        spoken.iter().map(move |it| ([("listener", it.kind.label())], level(&it.http2).value() as f64))
+        spoken.iter().map(move |it| (it.labels(), level(&it.http2).value() as f64))
     };
     page.counters(
         "weir_http2_connections",
@@ -27,7 +27,8 @@ pub(super) fn clients(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::
         spoken.iter().flat_map(move |it| {
             let rows = |direction: &'static str, codes: &'_ Codes| {
                 let rows = codes.rows().map(move |(code, count)| {
-                    ([("listener", it.kind.label()), ("direction", direction), ("code", code)], count)
+                    let [kind, router] = it.labels();
+                    ([kind, router, ("direction", direction.into()), ("code", code.into())], count)
                 });
                 rows.collect::<Vec<_>>()
             };
@@ -46,7 +47,10 @@ pub(super) fn clients(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::
     )?;
     let abuses = spoken.iter().flat_map(|it| {
         let reasons = Abuse::LABELS.iter().zip(&it.http2.abuses);
-        reasons.map(|(reason, count)| ([("listener", it.kind.label()), ("reason", *reason)], count.value()))
+        reasons.map(|(reason, count)| {
+            let [kind, router] = it.labels();
+            ([kind, router, ("reason", (*reason).into())], count.value())
+        })
     });
     page.counters("weir_http2_abuses", "Bounds that a client exceeded", abuses)?;
     page.counters("weir_http2_pings_lost", "Clients that answered no PING", counts(|it| &it.pings_lost))?;
@@ -54,6 +58,6 @@ pub(super) fn clients(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::
     page.histograms(
         "weir_http2_window_wait_seconds",
         "How long an answer waited for its client's window",
-        waits.map(|it| ([("listener", it.kind.label())], &it.http2.window_waits)),
+        waits.map(|it| (it.labels(), &it.http2.window_waits)),
     )
 }

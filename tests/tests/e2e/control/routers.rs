@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use e2e::{Answer, Backend, Client, Load, Request, Weir, eventually};
+use e2e::{Answer, Backend, Client, Frames, Load, Request, Weir, eventually};
 
 use super::apply::{change, waits};
 
@@ -180,4 +180,26 @@ fn a_router_that_cannot_listen_does_not_keep_the_others_from_it() {
     change(&weir, "workers", Some("2"));
     assert_eq!(waits(&weir), [""; 0]);
     get(at.parse().unwrap(), "http://v2/").expect_body("v2");
+}
+
+#[test]
+fn a_gone_routers_http2_connections_end_and_each_series_is_there_once() {
+    let limits = "{ headerRead: 500ms }";
+    let edge = format!("[{{ label: mesh, listen: \"{ANY}\"{MESH} }}]");
+    let backend = Backend::http().answers("hello").start();
+    let weir = Weir::new().set("outgoing", &list(&[("mesh", ANY, MESH), ("edge", ANY, EDGE)]));
+    let weir = weir.set("policies", "{ clients: [{ prefix: /, protocol: http1 }] }");
+    let weir = weir.set("limits", limits).service("hello", &[backend.addr()]).start();
+    let mut frames = Frames::to(weir.router("edge"));
+    frames.get(1, "any", "/hello");
+    assert_eq!(frames.until(1).status(), Some(200));
+    let mut seen = std::collections::HashSet::new();
+    for sample in weir.metrics() {
+        assert!(seen.insert(format!("{} {:?}", sample.name, sample.labels)), "{sample:?}");
+    }
+    let streams =
+        |router| weir.metric("weir_http2_streams_total", &[("listener", "outgoing"), ("router", router)]);
+    assert_eq!((streams("mesh"), streams("edge")), (0.0, 1.0));
+    change(&weir, "outgoing", Some(&edge));
+    assert_eq!(frames.goodbye(), e2e::Ended::GoAway(0));
 }

@@ -85,7 +85,7 @@ fn floods() -> Vec<Flood> {
                 // Its endpoint takes no connection yet, and so none of these bytes.
                 let stuck: [(&str, &[u8]); 4] =
                     [(":method", b"POST"), (":scheme", b"http"), (":authority", b"stuck"), (":path", b"/")];
-                frames.request(1, &stuck, false).send(encode(0, 0, 1, b"x").repeat(20_000));
+                frames.request(1, &stuck, false).send(encode(0, 0, 1, b"x").repeat(40_000));
             }),
         ),
     ]

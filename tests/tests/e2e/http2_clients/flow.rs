@@ -3,6 +3,8 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use e2e::http2::encode;
+use e2e::raw::Swallowing;
 use e2e::time::holds_for;
 use e2e::{Answer, Backend, Ended, Frames, Http2, eventually};
 use hyper::Request;
@@ -101,4 +103,42 @@ fn a_client_that_opens_no_window_loses_its_stream_and_nobody_else_theirs() {
     frames.frame(8, 0, 0, &[0, 0, 1, 0]).frame(4, 0, 0, &[0, 4, 0, 0, 255, 255]).get(5, "hello", "/");
     assert_eq!(frames.ended(5), Ended::Answered(200));
     assert!(holds_for(Duration::from_millis(50), || weir.metric("weir_http2_open_streams", &[]) == 0.0));
+}
+
+#[test]
+fn uploads_that_no_endpoint_takes_stop_no_other_upload_of_their_connection() {
+    let (backend, stuck) = (Backend::http().answers("ok").start(), Swallowing::new());
+    let weir = weir().set("limits", "{ connect: 60s }");
+    let weir = weir.service("hello", &[backend.addr()]).service("stuck", &[stuck.addr()]).start();
+    let client = Http2::to(weir.outgoing());
+    let mut stalled = Vec::new();
+    // Each takes its stream's whole window.
+    for _ in 0..40 {
+        let mut upload = client.start(Request::post("http://stuck/").body(()).unwrap(), false);
+        upload.send(vec![0; 100_000], false);
+        stalled.push(upload);
+    }
+    let sent = vec![7; 300_000];
+    let answer = client.ask(Request::post("http://hello/").body(()).unwrap(), Some(&sent));
+    assert_eq!((answer.status, answer.reset), (200, None));
+    assert!(backend.only_request().body == sent);
+}
+
+#[test]
+fn small_messages_that_wait_end_no_connection() {
+    let (backend, stuck) = (Backend::http().answers("ok").start(), Swallowing::new());
+    let weir = weir().set("limits", "{ connect: 60s }");
+    let weir = weir.service("hello", &[backend.addr()]).service("stuck", &[stuck.addr()]).start();
+    let mut frames = Frames::to(weir.outgoing());
+    let post: [(&str, &[u8]); 4] =
+        [(":method", b"POST"), (":scheme", b"http"), (":authority", b"stuck"), (":path", b"/")];
+    // The connection's window is open.
+    frames.until(8);
+    // As much as two windows hold, in messages of 20 bytes.
+    for stream in [1, 3] {
+        frames.request(stream, &post, false).send(encode(0, 0, stream, &[0; 20]).repeat(65_535 / 20));
+    }
+    frames.get(5, "hello", "/");
+    assert_eq!(frames.ended(5), Ended::Answered(200));
+    assert_eq!(weir.metric("weir_http2_abuses_total", &[]), 0.0);
 }

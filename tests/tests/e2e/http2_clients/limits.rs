@@ -112,3 +112,41 @@ fn streams_beyond_the_limit_are_refused_and_the_others_go_on() {
     assert_eq!(frames.ended(7), Ended::Reset(7));
     assert_eq!(frames.until(1).status(), Some(200));
 }
+
+#[test]
+fn a_client_that_says_something_else_than_the_answer_to_a_ping_is_asked_again() {
+    let backend = Backend::http().answer(Answer::raw("").then(Then::Hang)).start();
+    let weir = weir().set("limits", "{ http2: { ping: 300ms, pingTimeout: 500ms } }");
+    let weir = weir.service("hello", &[backend.addr()]).start();
+    let mut client = Frames::to(weir.outgoing());
+    client.get(1, "hello", "/");
+    backend.wait_for(1);
+    // It never answers a PING, and each of these WINDOW_UPDATEs shows that it is there.
+    client.until(6);
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(250));
+        client.frame(8, 0, 0, &[0, 0, 0, 1]);
+    }
+    assert_eq!(weir.metric("weir_http2_pings_lost_total", &[]), 0.0);
+    assert_eq!(client.goodbye(), Ended::Closed);
+    eventually("it to be counted", || weir.metric("weir_http2_pings_lost_total", &[]) == 1.0);
+}
+
+#[test]
+fn an_answer_that_has_begun_is_not_cut_since_its_client_is_silent() {
+    let part = Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart").unread().then(Then::Hang);
+    let backend = Backend::http().answer(part).start();
+    let weir = weir().set("limits", "{ body: 500ms }").service("hello", &[backend.addr()]).start();
+    // As a watch of gRPC, whose client has asked and waits for what comes.
+    let client = Http2::to(weir.outgoing());
+    let mut watch = client.start(Request::post("http://hello/").body(()).unwrap(), false);
+    watch.send("part", false);
+    assert_eq!(watch.head().unwrap().status(), 200);
+    assert_eq!(watch.data().unwrap(), "part");
+    // The same of HTTP/1.
+    let mut http1 = weir.client();
+    http1.send("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: 9\r\n\r\npart");
+    assert_eq!(http1.head().status(), Some(200));
+    let open = || weir.metric("weir_http2_open_streams", &[]) == 1.0 && backend.open() == 2;
+    assert!(e2e::time::holds_for(Duration::from_secs(2), open));
+}

@@ -129,7 +129,14 @@ fn an_extended_connect_is_an_upgrade_for_an_endpoint_of_http1() {
 
 #[test]
 fn an_upgrade_that_an_endpoint_refuses_is_its_answer_but_never_a_2xx() {
-    for (answer, status, body) in [(Answer::status(403), 403, "403"), (Answer::ok("a page"), 501, "")] {
+    for (answer, status, body) in [
+        (Answer::status(403), 403, "403"),
+        (
+            Answer::ok("a page"),
+            502,
+            "the endpoint answered 200 OK and did not switch protocols, as extended CONNECT asks\n",
+        ),
+    ] {
         let backend = Backend::http().answer(answer).start();
         let weir = serving("hello", &[backend.addr()]);
         let client = Http2::to(weir.outgoing());

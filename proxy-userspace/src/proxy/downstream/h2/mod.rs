@@ -33,8 +33,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Streams that a client may reset before they are accepted, which is as soon as this task runs.
 const UNACCEPTED_RESETS: usize = 100;
 
-/// Bytes that h2 buffers of an answer, beside those of one frame of the endpoint's.
-const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes that h2 buffers of an answer until its client's socket takes them, beside those of one frame of the endpoint's:
+/// one frame of HTTP/2.
+const SEND_BUFFER: usize = 16 * 1024;
 
 type Served = Connection<Metered<Io>, Bytes>;
 
@@ -75,6 +76,8 @@ fn builder(limits: &Limits, kind: ListenerKind) -> Builder {
         .initial_window_size(bytes(limits.http2.stream_window))
         .initial_connection_window_size(bytes(limits.http2.connection_window))
         .max_header_list_size(bytes(limits.header_bytes))
+        // h2 counts what small DATA frames lack of 256 bytes, while they wait.
+        .data_frame_budget(limits.http2.connection_window)
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(UNACCEPTED_RESETS)
         .max_local_error_reset_streams(Some(limits.http2.stream_errors));

@@ -22,11 +22,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// weir drains: no further stream.
+    /// weir drains, or the connection's router is gone: no further stream.
     Drained,
     /// No stream was open for `limits.idle`.
     Idle,
-    /// No stream is open, and its listener is short of room.
+    /// Its listener is short of room.
     Room,
     /// It has no stream any more after a GOAWAY.
     Over,
@@ -46,13 +46,14 @@ pub(super) struct Watch<'a> {
     meter: FrameMeter,
     drain: Drain,
     slot: WakerSlot<'a>,
+    /// Whether the router of its listener was no longer in the configuration when the timer last fired.
+    orphaned: bool,
     /// When a GOAWAY was due.
     closing: Option<Instant>,
     /// Whether this task can be asked to make room.
     owned: bool,
     pings: Option<PingPong>,
-    /// When a PING was sent that was not answered yet.
-    pinged: Option<Instant>,
+    silence: Silence,
     timer: Pin<&'a mut Sleep>,
     /// Whether this task's waker is registered with the timer: true once the timer was polled, unless the task's coop
     /// budget was used up.
@@ -76,10 +77,11 @@ impl<'a> Watch<'a> {
             meter,
             drain,
             slot,
+            orphaned: false,
             closing: None,
             owned: false,
             pings,
-            pinged: None,
+            silence: Silence::default(),
             timer,
             set: false,
         }
@@ -88,7 +90,7 @@ impl<'a> Watch<'a> {
     /// Ready when something is due. Streams that have exceeded a limit are woken.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         self.slot.take(cx);
-        if self.closing.is_none() && self.drain.is_closing() {
+        if self.closing.is_none() && (self.drain.is_closing() || self.orphaned) {
             return Poll::Ready(self.close(Due::Drained));
         }
         let activity = &self.session.activity;
@@ -96,14 +98,15 @@ impl<'a> Watch<'a> {
             self.owned = true;
             activity.may_make_room(cx.waker());
         }
-        if self.closing.is_none() && activity.is_asked_for_room() && activity.phase() == Phase::Idle {
+        let is_asked = activity.is_asked_for_room() && activity.phase() == Phase::Idle;
+        if self.closing.is_none() && (is_asked || self.session.listener.is_short_of_room()) {
             return Poll::Ready(self.close(Due::Room));
         }
-        if self.pinged.is_some()
+        if self.silence.in_flight
             && let Some(pings) = &mut self.pings
             && pings.poll_pong(cx).is_ready()
         {
-            self.pinged = None;
+            self.silence = Silence::default();
         }
         // Polling a timer costs as much as setting it.
         if self.set && !self.timer.is_elapsed() {
@@ -111,6 +114,9 @@ impl<'a> Watch<'a> {
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             self.follow();
+            if self.closing.is_none() && self.orphaned {
+                return Poll::Ready(self.close(Due::Drained));
+            }
             let now = Instant::now();
             let next = match self.left(now) {
                 Ok(left) => left.min(shortest(&self.limits)).max(Duration::from_millis(1)),
@@ -133,6 +139,7 @@ impl<'a> Watch<'a> {
 
     /// Adopts changed limits: a connection may last for days.
     fn follow(&mut self) {
+        self.orphaned = self.worker.router.snapshot_at(&self.session.listener).is_none();
         let snapshot = self.worker.router.snapshot();
         if snapshot.config.limits != self.limits {
             self.limits = snapshot.config.limits.clone();
@@ -172,24 +179,55 @@ impl<'a> Watch<'a> {
 
     /// Asks a client that has been silent for a while whether it is there. Returns how long until the next look.
     fn ping(&mut self, now: Instant) -> Result<Duration, Due> {
-        let (silent, limits) = (now.saturating_duration_since(self.meter.last()), &self.limits.http2);
+        let limits = &self.limits.http2;
         let Some(pings) = self.pings.as_mut().filter(|_| !limits.ping.is_zero()) else {
             return Ok(shortest(&self.limits));
         };
-        match self.pinged {
-            // What arrived since is as good as an answer.
-            Some(pinged) if self.meter.last() > pinged => Ok(limits.ping.saturating_sub(silent)),
-            Some(pinged) => {
-                let left = limits.ping_timeout.saturating_sub(now.saturating_duration_since(pinged));
-                if left.is_zero() { Err(Due::PingLost) } else { Ok(left) }
-            }
-            None if silent < limits.ping => Ok(limits.ping - silent),
-            None => {
-                if pings.send_ping(Ping::opaque()).is_ok() {
-                    self.pinged = Some(now);
-                }
+        match self.silence.next(now, self.meter.last(), limits.ping, limits.ping_timeout) {
+            Next::Wait(left) => Ok(left),
+            Next::Lost => Err(Due::PingLost),
+            Next::Ping => {
+                // It fails where the last one was never answered: then this is for the two of them.
+                let _ = pings.send_ping(Ping::opaque());
+                self.silence = Silence { pinged: Some(now), in_flight: true };
                 Ok(limits.ping_timeout)
             }
+        }
+    }
+}
+
+/// What was asked of a silent client.
+#[derive(Clone, Copy, Debug, Default)]
+struct Silence {
+    /// When it was last asked by a PING, if it has sent nothing since.
+    pinged: Option<Instant>,
+    /// Whether a PING has no answer yet: the client may go on without one.
+    in_flight: bool,
+}
+
+/// What to do about a client's silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Look again after this time, which is not zero.
+    Wait(Duration),
+    /// Ask it.
+    Ping,
+    /// It was asked, and is gone.
+    Lost,
+}
+
+impl Silence {
+    /// What to do at `now` about a client from which bytes came `last` then. Whatever comes after a PING is as good as
+    /// an answer.
+    fn next(&mut self, now: Instant, last: Instant, ping: Duration, timeout: Duration) -> Next {
+        self.pinged = self.pinged.filter(|pinged| *pinged >= last);
+        let (since, limit, due) = match self.pinged {
+            Some(pinged) => (pinged, timeout, Next::Lost),
+            None => (last, ping, Next::Ping),
+        };
+        match limit.saturating_sub(now.saturating_duration_since(since)) {
+            Duration::ZERO => due,
+            left => Next::Wait(left),
         }
     }
 }
@@ -200,4 +238,43 @@ pub(super) fn shortest(limits: &Limits) -> Duration {
     let ping = if http2.ping.is_zero() { limits.idle } else { http2.ping.min(http2.ping_timeout) };
     let limits = limits.header_read.min(limits.idle).min(limits.body).min(limits.response);
     limits.min(http2.window_wait).min(ping)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_asked_once_for_each_silence_and_lost_when_it_stays_silent() {
+        const PING: Duration = Duration::from_secs(10);
+        const TIMEOUT: Duration = Duration::from_secs(3);
+        let began = Instant::now();
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let wait = |seconds: u64| Next::Wait(Duration::from_secs(seconds));
+        // When it is looked, when bytes last came, and what follows.
+        for steps in [
+            // It says nothing.
+            &[(0, 0, wait(10)), (9, 0, wait(1)), (10, 0, Next::Ping), (11, 0, wait(2)), (13, 0, Next::Lost)]
+                [..],
+            // It answers, or sends something else; then it is silent again.
+            &[
+                (10, 0, Next::Ping),
+                (12, 12, wait(10)),
+                (21, 12, wait(1)),
+                (22, 12, Next::Ping),
+                (25, 12, Next::Lost),
+            ],
+            &[(10, 0, Next::Ping), (40, 11, Next::Ping), (43, 11, Next::Lost)],
+            &[(10, 0, Next::Ping), (13, 12, wait(9)), (22, 20, wait(8))],
+        ] {
+            let mut silence = Silence::default();
+            for (now, last, expected) in steps {
+                let next = silence.next(at(*now), at(*last), PING, TIMEOUT);
+                assert_eq!(next, *expected, "at {now} s, after bytes at {last} s");
+                if next == Next::Ping {
+                    silence = Silence { pinged: Some(at(*now)), in_flight: true };
+                }
+            }
+        }
+    }
 }
