@@ -4,7 +4,7 @@
 use http::Response;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::scan::HeaderScan;
+use super::scan::{HeaderScan, L5D};
 use super::session::Session;
 use super::{headers, overrides};
 use crate::proxy::worker::Worker;
@@ -17,8 +17,8 @@ const SPECIFIC: [&str; 7] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// The bytes of `heads`, which came from an endpoint of HTTP/1, one behind the other. One that cannot be read is
-/// dropped: it says nothing that the answer does not depend on.
-pub(super) fn of_http1(mut heads: &[u8]) -> Vec<u8> {
+/// dropped: it says nothing that the answer does not depend on. A stranger gets none of linkerd's fields.
+pub(super) fn of_http1(mut heads: &[u8], is_stranger: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(heads.len());
     while !heads.is_empty() {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
@@ -30,19 +30,19 @@ pub(super) fn of_http1(mut heads: &[u8]) -> Vec<u8> {
             let values = connection.filter_map(|it| std::str::from_utf8(it.value).ok());
             values.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case(name))
         };
-        let kept = head.headers.iter().filter(|it| !is_specific(it.name) && !named(it.name));
+        let kept = head.headers.iter().filter(|it| !is_dropped(it.name, is_stranger) && !named(it.name));
         write(&mut bytes, head.code.unwrap_or(103), kept.map(|it| (it.name, it.value)));
     }
     bytes
 }
 
-/// The bytes of `head`, which came from an endpoint of HTTP/2.
-pub(super) fn of_http2(head: &Response<()>) -> Vec<u8> {
+/// The bytes of `head`, which came from an endpoint of HTTP/2. A stranger gets none of linkerd's fields.
+pub(super) fn of_http2(head: &Response<()>, is_stranger: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     let field =
         |(name, value): (&'_ HeaderName, &'_ HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
-    let fields: Vec<_> =
-        head.headers().iter().filter(|(name, _)| !is_specific(name.as_str())).map(field).collect();
+    let kept = head.headers().iter().filter(|(name, _)| !is_dropped(name.as_str(), is_stranger));
+    let fields: Vec<_> = kept.map(field).collect();
     let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     write(&mut bytes, head.status().as_u16(), fields);
     bytes
@@ -58,8 +58,9 @@ pub fn prepare(worker: &Worker, session: &Session, head: &mut HeaderMap) {
     }
 }
 
-fn is_specific(name: &str) -> bool {
-    SPECIFIC.iter().any(|specific| name.eq_ignore_ascii_case(specific))
+fn is_dropped(name: &str, is_stranger: bool) -> bool {
+    let is_linkerds = || name.get(..L5D.len()).is_some_and(|start| start.eq_ignore_ascii_case(L5D));
+    SPECIFIC.iter().any(|specific| name.eq_ignore_ascii_case(specific)) || (is_stranger && is_linkerds())
 }
 
 fn write<'a>(bytes: &mut Vec<u8>, status: u16, fields: impl Iterator<Item = (&'a str, &'a [u8])>) {
@@ -90,10 +91,10 @@ mod tests {
             (format!("{hint}what is that\r\n\r\n"), kept.to_owned()),
             (format!("HTTP/1.1 103\r\n{}\r\n", "a: b\r\n".repeat(FIELDS + 1)), String::new()),
         ] {
-            assert_eq!(String::from_utf8(of_http1(heads.as_bytes())).unwrap(), expected, "{heads}");
+            assert_eq!(String::from_utf8(of_http1(heads.as_bytes(), false)).unwrap(), expected, "{heads}");
         }
         let head = Response::builder().status(103).header("link", "</a>").header("content-length", "3");
-        let bytes = of_http2(&head.body(()).unwrap());
+        let bytes = of_http2(&head.body(()).unwrap(), false);
         assert_eq!(String::from_utf8(bytes).unwrap(), "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
     }
 }

@@ -113,6 +113,23 @@ fn a_few_interim_answers_pass_for_every_request_of_a_connection() {
 }
 
 #[test]
+fn an_interim_answer_tells_a_stranger_nothing_of_linkerds_fields() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nL5d-Dst-Client: /a\r\nl5d-err: b\r\n\r\n";
+    let backend =
+        Backend::http().answer(Answer::raw(format!("{hints}HTTP/1.1 204 No Content\r\n\r\n"))).start();
+    for (overrides, is_stranger) in [("[127.0.0.0/8]", false), ("[]", true)] {
+        let outgoing = format!("{{ listen: 127.0.0.1:0, overrides: {overrides} }}");
+        let weir = Weir::new().set("outgoing", &outgoing).service("hello", &[backend.addr()]).start();
+        let mut client = weir.client();
+        client.start(&Request::get("http://hello/"));
+        let hint = client.head();
+        assert_eq!((hint.status(), hint.get("Link")), (Some(103), Some("</a>")));
+        let told = ["l5d-dst-client", "l5d-err"].map(|name| hint.get(name).is_some());
+        assert_eq!(told, [!is_stranger; 2], "{hint:?}");
+    }
+}
+
+#[test]
 fn an_interim_answer_reaches_its_client_before_the_answer_is_there() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);

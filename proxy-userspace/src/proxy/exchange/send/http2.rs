@@ -98,11 +98,11 @@ impl Sending<'_> {
         if exchange.head.spoken != Version::HTTP_11 {
             return self.request.extensions().get().cloned();
         }
-        let activity = exchange.session.activity.clone();
+        let (activity, is_stranger) = (exchange.session.activity.clone(), exchange.is_stranger());
         Some(InterimAnswers::new(move |head| {
             // Whoever waits for a 100 gets it from hyper.
             if head.status() != StatusCode::CONTINUE {
-                activity.interject(&interim::of_http2(&head));
+                activity.interject(&interim::of_http2(&head, is_stranger));
             }
         }))
     }

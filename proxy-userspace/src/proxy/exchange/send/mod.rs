@@ -195,7 +195,7 @@ fn poll<T>(
         && let Some(heads) = connection.peer.poll_interim(cx)
     {
         if exchange.head.spoken == Version::HTTP_11 {
-            exchange.session.activity.interject(&interim::of_http1(&heads));
+            exchange.session.activity.interject(&interim::of_http1(&heads, exchange.is_stranger()));
         }
         // They are written before the answer, which may be there already.
         cx.waker().wake_by_ref();
