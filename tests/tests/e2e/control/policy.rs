@@ -50,6 +50,23 @@ const LIMITS: &[(&str, &str)] = &[
     ("bindingIdle", "9m"),
     ("tuples", "60000"),
     ("destinations", "60000"),
+    ("halfClosed", "4s"),
+    ("http2.maxConcurrentStreams", "90"),
+    ("http2.streamWindow", "32KiB"),
+    ("http2.connectionWindow", "7MiB"),
+    ("http2.windowWait", "4m"),
+    ("http2.ping", "4m"),
+    ("http2.pingTimeout", "10s"),
+    ("http2.idleFrames", "900"),
+    ("http2.resets", "400"),
+    ("http2.streamErrors", "900"),
+    ("http2Endpoints.streams", "90"),
+    ("http2Endpoints.connections", "8"),
+    ("http2Endpoints.window", "32KiB"),
+    ("http2Endpoints.ping", "5m"),
+    ("http2Endpoints.pingTimeout", "10s"),
+    ("http2Endpoints.replayBytes", "32KiB"),
+    ("http2Endpoints.replayTotal", "8MiB"),
 ];
 
 /// Other values of the keys of `breaker`. Its wait stays longer than the test.
@@ -60,11 +77,12 @@ const BREAKERS: [(&str, &str); 3] = [
 ];
 
 /// The keys of `policies`.
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 8] = [
     "{ services: [{ prefix: /svc/hello, response: 20s }] }",
     "{ services: [{ prefix: /, attempts: 2 }] }",
     "{ services: [{ prefix: /svc, attempts: 2 }], clients: [{ prefix: /, response: 30s }] }",
     "{ clients: [{ prefix: /, attempts: 4 }] }",
+    "{ clients: [{ prefix: /, protocol: http1 }] }",
     "{ clients: [{ prefix: /, breaker: { failures: 4 } }] }",
     "{ clients: [{ prefix: \"/#/io.l5d.fs\", breaker: { backoff: { min: 30m, max: 90m } } }] }",
     "{}",
@@ -72,10 +90,11 @@ const POLICIES: [&str; 7] = [
 
 /// Each edit of a section: which, and what is written there.
 fn edits() -> Vec<(&'static str, String)> {
-    let limit = |(key, value): &(&str, &str)| match *key {
-        "poolIdle" => ("limits", format!("{{ {key}: {value} }}")),
+    let limit = |(key, value): &(&str, &str)| match key.split_once('.') {
+        None if *key == "poolIdle" => ("limits", format!("{{ {key}: {value} }}")),
         // Unused connections must not end by themselves.
-        _ => ("limits", format!("{{ poolIdle: 1h, {key}: {value} }}")),
+        None => ("limits", format!("{{ poolIdle: 1h, {key}: {value} }}")),
+        Some((section, key)) => ("limits", format!("{{ poolIdle: 1h, {section}: {{ {key}: {value} }} }}")),
     };
     let breakers = BREAKERS.map(|(_, yaml)| ("breaker", yaml.to_owned()));
     let policies = POLICIES.map(|yaml| ("policies", yaml.to_owned()));
