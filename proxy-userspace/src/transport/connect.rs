@@ -58,8 +58,9 @@ impl Connector {
             self.connect_with(Some(TcpSocket::from_std_stream(socket.into())), endpoint, limit).await
         }));
         tokio::select! {
-            connected = connecting => connected.unwrap_or(Err(ConnectError::Timeout)),
+            biased;
             () = pod.ended() => Err(ConnectError::Local(io::Error::other("the client's pod has ended"))),
+            connected = connecting => connected.unwrap_or(Err(ConnectError::Timeout)),
         }
     }
 

@@ -191,8 +191,9 @@ async fn take_in(
     let permit = match pod {
         None => listener.acquire().await,
         Some(pod) => tokio::select! {
-            permit = listener.acquire() => permit,
+            biased;
             () = pod.ended() => return,
+            permit = listener.acquire() => permit,
         },
     };
     let permit = permit.used();

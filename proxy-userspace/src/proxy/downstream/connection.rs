@@ -51,8 +51,10 @@ pub(super) async fn serve_in_pod(
     let own = pod.own(client.is_ipv6() && !dialled.is_ipv4());
     let client = own.map_or(client, |own| SocketAddr::new(own, client.port()));
     tokio::select! {
-        () = to_dialled(worker, listener, permit, stream, client, (dialled, opaque), Some(pod.clone())) => {}
+        // First: what the end of the pod has closed must not be kept for others by an answer that ends now.
+        biased;
         () = pod.ended() => {}
+        () = to_dialled(worker, listener, permit, stream, client, (dialled, opaque), Some(pod.clone())) => {}
     }
 }
 

@@ -135,8 +135,9 @@ fn forward(
         match &session.netns {
             None => carried.await,
             Some(pod) => tokio::select! {
-                () = carried => {}
+                biased;
                 () = pod.ended() => {}
+                () = carried => {}
             },
         }
     });

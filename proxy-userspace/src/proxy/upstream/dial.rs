@@ -177,6 +177,7 @@ impl Dialer {
         key: Key,
         dial: Dial<'_>,
     ) -> Result<Option<PooledConnection>, NotConnected> {
+        let from = dial.from;
         let pool = lease.backend().pool(self.worker);
         if let Some(kept) = pool.checkout(key, lease.started(), rules.limits.pool_idle) {
             return Ok(Some(kept));
@@ -184,7 +185,7 @@ impl Dialer {
         let io = self.connect(rules, lease, dial).await?;
         let Some(peer) = io.peer().cloned() else { return Ok(None) };
         let conn = Conn::http1(io, key, rules.limits).await;
-        Ok(conn.map(|conn| PooledConnection { conn, key, peer, reused: false }))
+        Ok(conn.map(|conn| PooledConnection { conn, key, peer, reused: false, from: from.cloned() }))
     }
 
     /// A stream of an HTTP/2 connection with `key` to the endpoint of `lease`: of one that is open, or of a new one.
@@ -228,7 +229,10 @@ impl Dialer {
         let pool = lease.backend().pool(self.worker);
         let told = (pool.freed(key), self.connecting.clone());
         let Some(connection) = Http2::handshake(io, key, rules.limits, told).await else { return Ok(None) };
-        pool.share(key, &connection);
+        // An ended pod's connections were dropped already.
+        if !dial.from.is_some_and(|pod| pod.has_ended()) {
+            pool.share(key, &connection);
+        }
         Ok(connection.stream(Instant::now()))
     }
 
@@ -292,7 +296,7 @@ impl Dialer {
         let (kind, cause) = match error {
             ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),
             ConnectError::Failed(cause) => (Kind::Connect, cause.to_string()),
-            ConnectError::Local(cause) => (Kind::Local, local(&cause)),
+            ConnectError::Local(cause) => (Kind::Local, local(&cause, dial.from.is_some())),
         };
         Err(NotConnected {
             fault: Fault::new(kind, format!("{}: {cause}", lease.backend().address)),
@@ -337,15 +341,37 @@ impl Dialer {
     }
 }
 
-/// What this node lacks for a connection.
-fn local(cause: &std::io::Error) -> String {
+/// What this node, or the client's pod, lacks for a connection.
+fn local(cause: &std::io::Error, in_pod: bool) -> String {
+    let whose = if in_pod { "the client's pod" } else { "this node" };
     let hint = match cause.raw_os_error() {
-        Some(libc::EADDRNOTAVAIL) => {
-            ": every source port of this node is in use for connections to that endpoint \
-             (net.ipv4.ip_local_port_range; those closed within the last minute count)"
-        }
-        Some(libc::EMFILE | libc::ENFILE) => ": no descriptor is left",
-        _ => "",
+        Some(libc::EADDRNOTAVAIL) => format!(
+            ": every source port of {whose} is in use for connections to that endpoint \
+             (net.ipv4.ip_local_port_range there; those closed within the last minute count)"
+        ),
+        Some(libc::EMFILE | libc::ENFILE) => return format!("this node: {cause}: no descriptor is left"),
+        _ => String::new(),
     };
-    format!("this node: {cause}{hint}")
+    format!("{whose}: {cause}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_whose_ports_are_used_up() {
+        let of = |errno, in_pod| local(&std::io::Error::from_raw_os_error(errno), in_pod);
+        for (errno, in_pod, said) in [
+            (libc::EADDRNOTAVAIL, false, "every source port of this node is"),
+            (libc::EADDRNOTAVAIL, true, "every source port of the client's pod is"),
+            // Descriptors are the process's.
+            (libc::EMFILE, true, "this node: "),
+            (libc::ENFILE, false, "no descriptor is left"),
+            (libc::EPERM, true, "the client's pod: "),
+            (libc::ENOBUFS, false, "this node: "),
+        ] {
+            assert!(of(errno, in_pod).contains(said), "{}", of(errno, in_pod));
+        }
+    }
 }

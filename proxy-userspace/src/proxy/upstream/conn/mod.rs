@@ -6,6 +6,8 @@ mod replay;
 mod stream;
 mod upload;
 
+use std::sync::Arc;
+
 use hyper::client::conn::http1::SendRequest;
 
 pub(super) use http2::Http2;
@@ -14,7 +16,7 @@ pub use stream::{NoAnswer, Outgoing, Refused, StreamPermit};
 
 use super::{Key, RequestBody};
 use crate::config::Limits;
-use crate::transport::{BodyError, Io, Peer};
+use crate::transport::{BodyError, Io, Peer, PodNetns};
 
 /// A connection that takes requests.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct PooledConnection {
     pub peer: Peer,
     /// Whether it has carried a request before: then its end may only mean that it was idle too long.
     pub reused: bool,
+    /// The pod in whose network namespace it was made, unless it is a stream.
+    pub from: Option<Arc<PodNetns>>,
 }
 
 impl Conn {
@@ -91,6 +95,11 @@ impl Drop for CutOnDrop<'_> {
 }
 
 impl PooledConnection {
+    /// Whether the pod that it was made for has ended.
+    pub fn is_orphan(&self) -> bool {
+        self.from.as_ref().is_some_and(|pod| pod.has_ended())
+    }
+
     /// The endpoint, unless others use the connection, too: a stream is reset when it is dropped.
     fn sole(&self) -> Option<&Peer> {
         match self.conn {

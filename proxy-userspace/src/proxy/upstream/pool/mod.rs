@@ -12,6 +12,7 @@
 
 mod shared;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ pub enum Protocol {
 }
 
 /// The source address of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The node's address.
     Node,
@@ -119,18 +120,31 @@ impl Pool {
         }
     }
 
-    /// Keeps `connection` for a later request, unless `most` are kept already or the pool is closed. A busy connection
-    /// is not kept: its endpoint answered before the request's body was complete, and the next request would wait for
-    /// this client. Nor is one whose sending side is closed.
+    /// Keeps `connection` for a later request, unless the pool is closed or the connection's source has ended. Of `most`
+    /// that are kept already, the least recently used one of the source that has the most makes room, so that no source
+    /// keeps the others from having any; the new one is not kept if that is its own.
+    ///
+    /// A busy connection is not kept: its endpoint answered before the request's body was complete, and the next request
+    /// would wait for this client. Nor is one whose sending side is closed.
     pub fn put(&self, connection: PooledConnection, now: Instant, most: usize) {
-        if !connection.conn.is_ready() || connection.peer.has_ended() {
+        if !connection.conn.is_ready() || connection.peer.has_ended() || connection.is_orphan() {
             return connection.complete();
         }
         connection.peer.owes_nothing();
         let mut state = self.0.lock();
-        if !state.closed && state.idle.len() < most {
-            state.idle.push((now, connection));
+        if state.closed {
+            return;
         }
+        let crowds = if state.idle.len() < most {
+            None
+        } else {
+            let sources = state.idle.iter().map(|it| it.1.key.source);
+            let Some(at) = crowding(sources, connection.key.source).filter(|_| most > 0) else { return };
+            Some(state.idle.remove(at))
+        };
+        state.idle.push((now, connection));
+        drop(state);
+        drop(crowds);
     }
 
     /// Drops connections that are closed, or were idle for `limit`. Returns when the next of the others expires.
@@ -206,5 +220,118 @@ impl Pool {
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Which of the connections from these `sources` makes room for one from `own`: the first of the source that has the most,
+/// if that has more than `own` does.
+fn crowding(sources: impl Iterator<Item = Source> + Clone, own: Source) -> Option<usize> {
+    if sources.clone().all(|it| it == own) {
+        return None;
+    }
+    let mut counts: HashMap<Source, usize> = HashMap::new();
+    for source in sources.clone() {
+        *counts.entry(source).or_default() += 1;
+    }
+    let most = *counts.values().max()?;
+    let has = counts.get(&own).copied().unwrap_or_default();
+    sources.clone().position(|it| counts.get(&it) == Some(&most)).filter(|_| most > has)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+
+    use tokio::net::TcpStream;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::domain::silence::Doubts;
+    use crate::proxy::upstream::Conn;
+    use crate::transport::{Bounds, Io, NetnsThread, Patience, Peer, PodNetns};
+
+    const POD: fn(u64) -> Source = Source::Pod;
+
+    /// An unused connection to `endpoint` that was made for `pod`.
+    async fn unused(endpoint: SocketAddr, pod: &Arc<PodNetns>) -> PooledConnection {
+        let key = Key::plain(Protocol::Http1, Source::Pod(pod.cookie()));
+        let second = Duration::from_secs(1);
+        let interim = Bounds { answers: 1, bytes: 1_000 };
+        let patience = Patience { silence: second, unused: (second, second), probes: 1, interim };
+        let peer = Peer::new(patience, Doubts::default());
+        let io = Io::to(TcpStream::connect(endpoint).await.unwrap(), peer.clone());
+        let conn = Conn::http1(io, key, &Limits::default()).await.unwrap();
+        PooledConnection { conn, key, peer, reused: false, from: Some(pod.clone()) }
+    }
+
+    #[tokio::test]
+    async fn a_full_pool_makes_room_for_another_pod_and_keeps_nothing_of_one_that_has_ended() {
+        let Ok(thread) = NetnsThread::start() else { return };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        let pod = |cookie| {
+            let kept = listener.try_clone().unwrap().into();
+            PodNetns::new(cookie, Ipv6Addr::LOCALHOST, kept, |it| it.try_clone_to_owned(), thread.clone())
+        };
+        let (greedy, other, now, hour) = (pod(1), pod(2), Instant::now(), Duration::from_hours(1));
+        let tasks = LocalSet::new();
+        tasks
+            .run_until(async {
+                let pool = Pool::default();
+                for _ in 0..3 {
+                    pool.put(unused(endpoint, &greedy).await, now, 2);
+                }
+                pool.put(unused(endpoint, &other).await, now, 2);
+                assert_eq!(pool.len(), 2);
+                for pod in [&other, &greedy] {
+                    let key = Key::plain(Protocol::Http1, Source::Pod(pod.cookie()));
+                    assert!(pool.checkout(key, now, hour).is_some(), "{}", pod.cookie());
+                }
+                let last = unused(endpoint, &greedy).await;
+                greedy.end();
+                pool.forget(Source::Pod(greedy.cookie()));
+                pool.put(last, now, 2);
+                assert!(pool.is_empty(), "a connection of a pod that has ended");
+                pool.put(unused(endpoint, &other).await, now, 0);
+                assert!(pool.is_empty());
+            })
+            .await;
+    }
+
+    #[test]
+    fn the_first_of_the_source_with_the_most_makes_room() {
+        let (a, b, node) = (POD(1), POD(2), Source::Node);
+        for (sources, own, at) in [
+            (vec![], a, None),
+            (vec![node, node], node, None),
+            (vec![a, a], a, None),
+            (vec![a, a], b, Some(0)),
+            (vec![a], b, Some(0)),
+            (vec![b, a, a], b, Some(1)),
+            (vec![b, a], b, None),
+            (vec![b, b, a], b, None),
+            (vec![node, b, a, b, a], node, Some(1)),
+            (vec![a, node, node], POD(3), Some(1)),
+        ] {
+            assert_eq!(crowding(sources.iter().copied(), own), at, "{sources:?} {own:?}");
+        }
+    }
+
+    #[test]
+    fn in_a_full_pool_every_source_comes_to_its_share() {
+        let mut idle = vec![POD(0); 32];
+        for round in 0..1_000 {
+            // One that returns thousands, and three others.
+            for own in std::iter::repeat_n(POD(0), 10).chain([POD(1 + round % 3)]) {
+                if let Some(at) = crowding(idle.iter().copied(), own) {
+                    idle.remove(at);
+                    idle.push(own);
+                }
+            }
+        }
+        for pod in 0..4 {
+            assert_eq!(idle.iter().filter(|it| **it == POD(pod)).count(), 8, "{idle:?}");
+        }
     }
 }
