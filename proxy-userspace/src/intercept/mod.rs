@@ -54,7 +54,7 @@ pub use error::InterceptError;
 pub use heartbeat::{Heartbeat, monotonic_ns};
 pub use in_pods::{
     MOST_PODS, NetnsId, Numbers, PodOf, PodSockets, add_route, listen_in_pod, netns_of, open_netns,
-    own_addresses, remove_route,
+    own_addresses, remove_route, usual_number,
 };
 pub use node::{default_addresses, node_addresses, reachable_addresses};
 pub use options::{Enrol, InterceptOptions};
@@ -187,6 +187,9 @@ impl Interception {
         self.links = links;
         self.pods.remove(old.id())?;
         self.enrol_cgroup()?;
+        if let Some(in_pods) = &self.in_pods {
+            in_pods.forget_pods();
+        }
         Ok(true)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use proxy_ebpf::{Count, Pod, Policy};
 use weir::intercept::{
     Destination, Enrol, Fail, InterceptOptions, Interception, Numbers, PodOf, PodSockets, add_route,
-    listen_in_pod, netns_of, own_addresses, remove_route,
+    listen_in_pod, netns_of, own_addresses, remove_route, usual_number,
 };
 
 use crate::weir::{Beating, Direct, dial, eventually, ip, options, read, service};
@@ -30,6 +30,23 @@ fn in_pods(world: &World) -> InterceptOptions {
 fn at(ports: &[u16]) -> BTreeSet<Destination> {
     let of = |port: u16| SERVICE.map(|address| Destination { net: ip(address).into(), ports: port..=port });
     ports.iter().flat_map(|port| of(*port)).collect()
+}
+
+/// What stands for the destination, with IPv4.
+fn shown4(destination: SocketAddr) -> SocketAddr {
+    let address = std::net::Ipv4Addr::from_bits(0x7f40_0000 | usual_number(destination));
+    SocketAddr::from((address, PORT))
+}
+
+/// What stands for the destination, with IPv6.
+fn shown6(destination: SocketAddr) -> SocketAddr {
+    let address = Ipv6Addr::from_bits(PREFIX.to_bits() | u128::from(usual_number(destination)));
+    SocketAddr::from((address, PORT))
+}
+
+/// The destinations that [`Joined`] diverts at first.
+fn diverted() -> Vec<SocketAddr> {
+    [80, 81, 82, 443].into_iter().flat_map(|port| [service(0, port), service(1, port)]).collect()
 }
 
 /// An interception that diverts the services in the pod, and weir there.
@@ -165,8 +182,7 @@ fn what_was_diverted_before_weir_stops_diverting_still_arrives() {
         });
         assert_eq!(shown, "10.96.0.10:80");
         joined.interception.disarm();
-        let number = |n: u8| SocketAddr::from(([127, 64, 0, n], PORT));
-        let said = world.run(move || (1..=8).map(|n| dial(number(n)) + "; ").collect());
+        let said = world.run(move || diverted().into_iter().map(|it| dial(shown4(it)) + "; ").collect());
         assert_eq!(said.matches("weir ").count(), 8, "{said}");
     });
 }
@@ -251,14 +267,14 @@ fn a_bound_socket_is_diverted_from_the_pods_own_address_only() {
 fn nobody_reaches_a_pods_listener_from_outside() {
     on_a_node(|world| {
         let joined = Joined::new(world, &in_pods(world));
-        let shown = SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(PREFIX.to_bits() | 1)), PORT);
+        let shown = shown6(service(1, 80));
         assert!(world.run(move || dial(shown)).starts_with("weir "), "from inside it leads to weir");
         // The node routes the prefix to the pod: the packets arrive, and weir does not answer.
         configure(&format!("route add {PREFIX}/64 via {}", POD[1]));
         assert_eq!(dial(shown), "ConnectionRefused");
         configure(&format!("route add 127.64.0.0/10 via {}", POD[0]));
         // Such packets are no connection's: the kernel drops them, or answers that nobody listens.
-        let shown = SocketAddr::from(([127, 64, 0, 1], PORT));
+        let shown = shown4(service(1, 80));
         let refused = TcpStream::connect_timeout(&shown, Duration::from_millis(300));
         assert!(refused.is_err() && joined.weir.is_some());
     });
@@ -296,19 +312,105 @@ fn a_destination_keeps_its_number_while_connections_to_it_may_be_open() {
     on_a_node(|world| {
         let mut joined = Joined::new(world, &in_pods(world));
         let numbers = joined.interception.numbers().unwrap();
-        let shown = |n: u8| numbers.dialled(SocketAddr::from(([127, 64, 0, n], PORT))).map(|it| it.0);
-        let before: Vec<_> = (1..=8).map(shown).collect();
-        assert!(before.iter().all(Option::is_some), "{before:?}");
+        let shown = |it: SocketAddr| numbers.dialled(shown4(it)).map(|it| it.0);
+        let stand = || diverted().into_iter().all(|it| shown(it) == Some(it));
+        assert!(stand());
         let gone: Vec<_> = at(&[80]).into_iter().collect();
         joined.interception.amend(&gone, &[]).unwrap();
-        assert_eq!((1..=8).map(shown).collect::<Vec<_>>(), before, "what it stood for is still told");
+        assert!(stand(), "what it stood for is still told");
         let new: Vec<_> = at(&[90]).into_iter().collect();
         joined.interception.amend(&[], &new).unwrap();
-        assert_eq!((1..=8).map(shown).collect::<Vec<_>>(), before, "a new one gets another number");
+        assert!(stand(), "a new one gets another number");
+        assert_eq!(shown(service(0, 90)), Some(service(0, 90)));
         joined.interception.amend(&[], &gone).unwrap();
-        assert_eq!((1..=8).map(shown).collect::<Vec<_>>(), before);
-        assert_eq!(shown(11), None, "the one that came back has its own again");
+        assert!(stand(), "the one that came back has its own again");
         assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
+    });
+}
+
+/// A SYN that the kernel sends again reaches the next weir by the number that the last one gave.
+#[test]
+fn after_a_restart_every_destination_has_the_number_that_it_had() {
+    on_a_node(|world| {
+        let others: BTreeSet<_> = at(&[8080, 9090]);
+        for at_once in [true, false] {
+            let mut interception = Interception::attach_in_pods(&in_pods(world)).expect("attach");
+            let all: BTreeSet<_> = at(&[80, 81, 82, 443]).union(&others).cloned().collect();
+            if at_once {
+                interception.divert(&all).expect("divert");
+            } else {
+                interception.divert(&others).expect("divert");
+                interception.divert(&all).expect("divert");
+            }
+            let numbers = interception.numbers().unwrap();
+            for destination in diverted() {
+                for shown in [shown4(destination), shown6(destination)] {
+                    assert_eq!(numbers.dialled(shown), Some((destination, false)), "at once: {at_once}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pod_that_another_one_entered_once_is_diverted_again() {
+    on_a_node(|world| {
+        let options = InterceptOptions { enrol: Enrol::Pods, ..in_pods(world) };
+        let mut joined = Joined::new(world, &options);
+        let _direct = Direct::start(world);
+        let other = Cgroup::new(&world.pods.path);
+        let pods = [world.pod_cgroup.id(), other.id()].map(|id| (id, Pod::all(Policy::Divert)));
+        joined.interception.enrol_pods(&pods.into()).unwrap();
+        let weir = "weir 10.96.0.10:80, peer 10.96.0.10:80";
+        assert_eq!(world.run(|| dial(service(0, 80))), weir);
+        joined.interception.forget_shared();
+        assert_eq!(
+            joined.interception.pod_of(joined.cookie),
+            PodOf::One(world.pod_cgroup.id()),
+            "only what is shared is forgotten"
+        );
+        assert_eq!(world.run_in(&other, || dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
+        joined.interception.forget_shared();
+        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::Unknown);
+        assert_eq!(world.run(|| dial(service(0, 80))), weir);
+        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::One(world.pod_cgroup.id()));
+    });
+}
+
+#[test]
+fn a_pod_whose_cgroup_is_made_anew_is_not_taken_for_two() {
+    on_a_node(|world| {
+        let root = Cgroup::new(&world.pods.path);
+        let options = InterceptOptions { cgroup: root.path.clone(), ..in_pods(world) };
+        let mut joined = Joined::new(world, &options);
+        let weir = "weir 10.96.0.10:80, peer 10.96.0.10:80";
+        let dials = |name: &str| world.run_in(&Cgroup::named(&root.path, name), || dial(service(0, 80)));
+        assert_eq!(dials("first"), weir);
+        let before = joined.interception.pod_of(joined.cookie);
+        root.make_anew();
+        assert!(joined.interception.follow_cgroup().unwrap());
+        assert_eq!(dials("second"), weir);
+        let now = joined.interception.pod_of(joined.cookie);
+        assert!(matches!(now, PodOf::One(_)) && now != before, "{now:?}");
+    });
+}
+
+#[test]
+fn a_pod_with_more_addresses_than_weir_reads_keeps_them_for_itself() {
+    on_a_node(|world| {
+        let [own, with_many] = world.in_pod(|| {
+            let own = own_addresses().unwrap();
+            let many: String = (0..16_384)
+                .map(|n| format!("address add 10.{}.{}.1/32 dev lo\n", 128 + n / 256, n % 256))
+                .collect();
+            let batch = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(batch.path(), many).unwrap();
+            configure(&format!("-batch {}", batch.path().display()));
+            [own, own_addresses().unwrap()]
+        });
+        assert_eq!(own, POD.map(|it| Some(ip(it))));
+        assert_eq!(with_many, [None, Some(ip(POD[1]))], "the list was read to its end");
     });
 }
 

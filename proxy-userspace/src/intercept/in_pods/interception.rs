@@ -54,6 +54,14 @@ impl Interception {
         }
     }
 
+    /// Forgets [`PodOf::Several`] everywhere: it is learnt again where it is still so. Until then, connections of the first
+    /// pod that makes one are diverted.
+    pub fn forget_shared(&mut self) {
+        if let Some(in_pods) = &mut self.in_pods {
+            in_pods.forget_shared();
+        }
+    }
+
     /// The handle by which data workers look up what a connection in a pod had dialled; `None` with weir's sockets on the
     /// node.
     pub fn numbers(&self) -> Option<Numbers> {

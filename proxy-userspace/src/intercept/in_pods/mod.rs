@@ -3,6 +3,7 @@
 //! A network namespace is identified by its cookie, which the kernel gives it and no address can claim. An entry in
 //! `LISTENERS` diverts: it is the last thing that is made, and the first that goes.
 
+mod addresses;
 mod interception;
 mod lookup;
 mod netns;
@@ -17,13 +18,13 @@ use std::time::Instant;
 use proxy_ebpf::pods::{ListenerUse, Own, PodSettings};
 use proxy_ebpf::{Address, LAYOUT};
 
+pub use self::addresses::own_addresses;
 use self::lookup::Lookup;
 pub use self::netns::{
-    NetnsId, add_route, listen as listen_in_pod, of_socket as netns_of, open as open_netns, own_addresses,
-    remove_route,
+    NetnsId, add_route, listen as listen_in_pod, of_socket as netns_of, open as open_netns, remove_route,
 };
-pub use self::numbers::Numbers;
 use self::numbers::{Maps, Table};
+pub use self::numbers::{Numbers, usual_number};
 use super::error::InterceptError;
 use super::object::Object;
 use super::scope::Destination;
@@ -174,6 +175,18 @@ impl InPods {
     /// Forgets whose connections come from the network namespace, because that pod's cgroup is gone.
     pub(super) fn forget_pod(&self, cookie: u64) {
         let _ = sys::remove(self.pod_of.as_fd(), &cookie);
+    }
+
+    /// Forgets that several pods connect from a network namespace.
+    pub(super) fn forget_shared(&self) {
+        for cookie in self.joined.keys().filter(|it| self.pod_of(**it) == PodOf::Several) {
+            self.forget_pod(*cookie);
+        }
+    }
+
+    /// Forgets whose connections come from each network namespace, because the cgroups are others now.
+    pub(super) fn forget_pods(&self) {
+        self.joined.keys().for_each(|cookie| self.forget_pod(*cookie));
     }
 
     /// Diverts in every network namespace (again).

@@ -1,16 +1,15 @@
 //! Network namespaces as files, and what weir makes in a pod's.
 //!
-//! [`listen`], [`add_route`], [`remove_route`] and [`own_addresses`] act in the calling thread's network namespace.
+//! [`listen`], [`add_route`] and [`remove_route`] act in the calling thread's network namespace.
 #![allow(unsafe_code, reason = "ioctls and a netlink socket")]
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
@@ -39,14 +38,17 @@ pub type NetnsId = (u64, u64);
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::InvalidInput`] if it is another file: also before the runtime has mounted the namespace there. Else
-/// the kernel's error.
+/// [`io::ErrorKind::InvalidInput`], without a number of the system's, if it is another file: also before the runtime has
+/// mounted the namespace there. Else the kernel's error.
 pub fn open(path: &Path) -> io::Result<(OwnedFd, NetnsId)> {
     // A pipe or a device must not make this wait.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     // SAFETY: an ioctl without memory.
-    let kind = || unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
-    if fstatfs(&file)?.filesystem_type() != FsType(NSFS) || kind() != libc::CLONE_NEWNET {
+    let kind = || match unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) } {
+        kind if kind < 0 => Err(io::Error::last_os_error()),
+        kind => Ok(kind),
+    };
+    if fstatfs(&file)?.filesystem_type() != FsType(NSFS) || kind()? != libc::CLONE_NEWNET {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is no network namespace"));
     }
     let metadata = file.metadata()?;
@@ -92,24 +94,6 @@ fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-/// The first address of each family that is not loopback or link-local: what applications are told is theirs.
-///
-/// # Errors
-///
-/// The kernel's list could not be read.
-pub fn own_addresses() -> io::Result<[Option<IpAddr>; 2]> {
-    let mut own = [None; 2];
-    for interface in getifaddrs()?.filter(|it| it.interface_name != "lo") {
-        let Some(address) = interface.address else { continue };
-        let v4 = address.as_sockaddr_in().map(|it| it.ip());
-        let v6 = address.as_sockaddr_in6().map(|it| it.ip());
-        let v4 = v4.filter(|it| !it.is_loopback() && !it.is_link_local()).map(IpAddr::from);
-        let v6 = v6.filter(|it| !it.is_loopback() && !it.is_unicast_link_local()).map(IpAddr::from);
-        own = [own[0].or(v4), own[1].or(v6)];
-    }
-    Ok(own)
 }
 
 const NLM_F_REQUEST: u16 = 1;

@@ -1,7 +1,11 @@
 //! The numbers of destinations, by which a diverted connection's address says what was dialled.
 //!
 //! A destination that is not diverted any more keeps its number for an hour: connections to it may still be open, whose
-//! applications ask for their peer. A number is given again as late as possible: there are two million of them.
+//! applications ask for their peer.
+//!
+//! A number is made from its destination, so that it is the same after a restart: a SYN from before, which the kernel sends
+//! again, still reaches what was dialled. Only where two destinations would have the same (there are two million numbers),
+//! the later one has another.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -57,7 +61,6 @@ pub(in crate::intercept) struct Table {
     expiring: VecDeque<(Instant, SocketAddr)>,
     /// Destinations without a number, because the table is full.
     left_out: HashSet<SocketAddr>,
-    next: u32,
     /// Destinations that the maps have room for.
     room: usize,
 }
@@ -72,7 +75,6 @@ impl Table {
             reserved: HashMap::new(),
             expiring: VecDeque::new(),
             left_out: HashSet::new(),
-            next: 0,
             room: room.min(MAX_NUMBER) as usize,
         }
     }
@@ -101,9 +103,13 @@ impl Table {
             self.retire(*destination, now)?;
         }
         self.forget(now)?;
-        let waiting: Vec<_> = self.left_out.drain().collect();
+        let mut waiting: Vec<_> = self.left_out.drain().collect();
+        let mut come = come.to_vec();
+        // In the same order every time, for those that would have the same number.
+        waiting.sort_unstable();
+        come.sort_unstable();
         let mut result = Ok(());
-        for destination in waiting.into_iter().chain(come.iter().copied()) {
+        for destination in waiting.into_iter().chain(come) {
             // After a failure, the rest waits.
             let given = if result.is_ok() { self.give(destination) } else { Ok(false) };
             if !matches!(given, Ok(true)) {
@@ -150,7 +156,7 @@ impl Table {
             Some((number, _)) => *number,
             None if self.live.len() + self.reserved.len() >= self.room => return Ok(false),
             None => {
-                let number = self.unused();
+                let number = unused(destination, &self.shared.dialled.read());
                 sys::set(self.maps.dialled.as_fd(), &u64::from(number), &numbered(destination))?;
                 self.shared.dialled.write().insert(number, destination);
                 // Whatever fails from here on, the number is not lost.
@@ -164,17 +170,43 @@ impl Table {
         self.live.insert(destination, number);
         Ok(true)
     }
+}
 
-    /// The next number that stands for nothing. There is one: the room is smaller than the number of numbers.
-    fn unused(&mut self) -> u32 {
-        let dialled = self.shared.dialled.read();
-        loop {
-            self.next = self.next % MAX_NUMBER + 1;
-            if !dialled.contains_key(&self.next) {
-                return self.next;
-            }
-        }
+/// How many numbers are tried that are made from the destination, before the ones that follow.
+const TRIES: u64 = 64;
+
+/// The number of a destination, where no other one has it.
+pub fn usual_number(destination: SocketAddr) -> u32 {
+    candidate(destination, 0)
+}
+
+/// The first number for the destination that stands for nothing. There is one: the room is smaller than the number of
+/// numbers.
+fn unused(destination: SocketAddr, taken: &HashMap<u32, SocketAddr>) -> u32 {
+    let is_free = |number: &u32| !taken.contains_key(number);
+    if let Some(number) = (0..TRIES).map(|at| candidate(destination, at)).find(is_free) {
+        return number;
     }
+    let mut number = candidate(destination, TRIES);
+    while !is_free(&number) {
+        number = number % MAX_NUMBER + 1;
+    }
+    number
+}
+
+/// The number to try at this place: a hash that is the same in all versions of weir (FNV-1a, then the finalizer of
+/// MurmurHash3, which makes every bit depend on every byte).
+fn candidate(destination: SocketAddr, place: u64) -> u32 {
+    let address = wire::address(destination.ip()).octets();
+    let bytes = address.into_iter().chain(destination.port().to_be_bytes()).chain(place.to_be_bytes());
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ hash >> 33).wrapping_mul(factor);
+    }
+    hash ^= hash >> 33;
+    u32::try_from(hash % u64::from(MAX_NUMBER)).unwrap_or_default() + 1
 }
 
 fn numbered(destination: SocketAddr) -> Numbered {
@@ -185,4 +217,47 @@ fn numbered(destination: SocketAddr) -> Numbered {
 fn key(destination: SocketAddr) -> [u64; 3] {
     let [a, b, c, d] = wire::address(destination.ip()).words.map(u64::from);
     [a | b << 32, c | d << 32, u64::from(destination.port().to_be())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(number: u32) -> SocketAddr {
+        SocketAddr::from(((0x0a60_0000 + number / 4).to_be_bytes(), 80 + (number % 4) as u16))
+    }
+
+    #[test]
+    fn a_number_is_the_same_in_every_process_and_version() {
+        for (destination, number) in
+            [("10.96.0.10:80", 1_805_670), ("10.96.0.10:443", 476_103), ("[fd96::10]:80", 922_435)]
+        {
+            assert_eq!(usual_number(destination.parse().unwrap()), number, "{destination}");
+        }
+    }
+
+    #[test]
+    fn destinations_have_different_numbers_and_nearly_all_of_them_their_usual_one() {
+        const MANY: u32 = 65_536;
+        let mut taken = HashMap::new();
+        for destination in (0..MANY).map(at) {
+            let number = unused(destination, &taken);
+            assert!((1..=MAX_NUMBER).contains(&number));
+            assert_eq!(taken.insert(number, destination), None);
+        }
+        let moved =
+            taken.iter().filter(|(number, destination)| usual_number(**destination) != **number).count();
+        // 65,536^2 / 2 / 2,097,149 of them meet another one.
+        assert!((700..1_400).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn a_number_is_found_as_long_as_there_is_one() {
+        let mut taken: HashMap<_, _> = (1..=MAX_NUMBER).map(|number| (number, at(0))).collect();
+        for left in [1, 77, MAX_NUMBER] {
+            taken.remove(&left);
+            assert_eq!(unused(at(5), &taken), left);
+            taken.insert(left, at(1));
+        }
+    }
 }
