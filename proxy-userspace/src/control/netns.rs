@@ -46,19 +46,22 @@ pub enum NetnsState {
     PortTaken,
     /// There are too many.
     NoRoom,
+    /// A step there takes too long; it is tried again.
+    Busy,
     /// The kernel refused a step.
     Failed,
 }
 
 impl NetnsState {
     /// Every state.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Listening,
         Self::Shared,
         Self::NoNamespace,
         Self::Node,
         Self::PortTaken,
         Self::NoRoom,
+        Self::Busy,
         Self::Failed,
     ];
 
@@ -71,6 +74,7 @@ impl NetnsState {
             Self::Node => "node",
             Self::PortTaken => "port_taken",
             Self::NoRoom => "no_room",
+            Self::Busy => "busy",
             Self::Failed => "failed",
         }
     }

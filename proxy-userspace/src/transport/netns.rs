@@ -91,6 +91,9 @@ impl NetnsThread {
     ) -> io::Result<T> {
         let (tell, told) = oneshot::channel();
         let job: Job = Box::new(move |home| {
+            if tell.is_closed() {
+                return; // Whoever asked for it has given up.
+            }
             let done = netns().and_then(|netns| inside(home, netns.as_fd(), body));
             let _ = tell.send(done.and_then(|done| done));
         });

@@ -1,6 +1,8 @@
 //! weir's sockets in the pods' network namespaces (`transparent.sockets: pod`): what they need at start, and the task that
 //! follows the folder in which the container runtime mounts the namespaces.
 
+mod folder;
+mod looks;
 mod reconcile;
 
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use notify::{INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 
+use self::looks::Looks;
 pub(super) use self::reconcile::Reconciler;
 use super::tasks;
 use crate::config::{Settings, Sockets};
@@ -36,8 +39,8 @@ const SOON: Duration = Duration::from_millis(20);
 pub(super) struct Prepared {
     /// Makes the sockets for connections to endpoints.
     thread: NetnsThread,
-    /// For everything else, which may take longer: a pod may have thousands of addresses.
-    looks: NetnsThread,
+    /// For everything else, which may take longer.
+    looks: Looks,
     sockets: PodSockets,
     folder: PathBuf,
     /// Held: says to other weirs of this node that the port is taken.
@@ -73,7 +76,7 @@ pub(super) fn prepare(settings: &Settings) -> Option<anyhow::Result<Prepared>> {
         let (port, taken) = free_port()?;
         Ok(Prepared {
             thread,
-            looks,
+            looks: Looks::new(looks),
             sockets: PodSockets { port, prefix6: transparent.pod_prefix6 },
             folder,
             taken,
@@ -145,7 +148,12 @@ async fn keep(reconciler: Arc<Mutex<Reconciler>>, folder: PathBuf) -> anyhow::Re
 /// Watches the folder. Without a watch, changes are seen at the next look.
 fn watch(folder: &std::path::Path, changed: &Arc<Notify>) -> Option<INotifyWatcher> {
     let told = changed.clone();
-    let handler = move |_: notify::Result<notify::Event>| told.notify_one();
+    let handler = move |event: notify::Result<notify::Event>| {
+        // A look opens the folder and its files, which is no change: it must not cause the next look.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            told.notify_one();
+        }
+    };
     let mut watcher = INotifyWatcher::new(handler, notify::Config::default()).ok()?;
     watcher.watch(folder, RecursiveMode::NonRecursive).ok()?;
     Some(watcher)
@@ -153,3 +161,25 @@ fn watch(folder: &std::path::Path, changed: &Arc<Notify>) -> Option<INotifyWatch
 
 /// A pod's own addresses (IPv4, IPv6), and whether IPv6 can be diverted there.
 type Facts = ([Option<IpAddr>; 2], bool);
+
+#[cfg(test)]
+mod tests {
+    use super::folder::Listing;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_at_the_folder_is_no_change_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let changed = Arc::new(Notify::new());
+        let _watch = watch(folder.path(), &changed).unwrap();
+        std::fs::write(folder.path().join("pod"), "").unwrap();
+        changed.notified().await;
+        // What was written may be told by several events.
+        while tokio::time::timeout(Duration::from_millis(200), changed.notified()).await.is_ok() {}
+        assert_eq!(Listing::of(folder.path()).unwrap().files.len(), 1);
+        let told = tokio::time::timeout(Duration::from_millis(500), changed.notified()).await;
+        assert!(told.is_err(), "weir would look again at once, and so for ever");
+        std::fs::remove_file(folder.path().join("pod")).unwrap();
+        changed.notified().await;
+    }
+}

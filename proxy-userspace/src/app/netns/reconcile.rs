@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
-
+use super::folder::Listing;
+use super::looks::{LIMIT, NoLook};
 use super::{Facts, Prepared};
 use crate::control::{NetnsState, SeenNetns, State};
 use crate::intercept::{self, Enrol, NetnsId, PodOf};
@@ -22,11 +23,12 @@ use crate::transport::PodNetns;
 /// How long a file may take to become a namespace before it is looked at less often.
 const MOUNTS: Duration = Duration::from_secs(5);
 
-/// How long a step in an ended pod's namespace may take: its sockets are closed in any case.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a round of [`Reconciler::follow`] takes at most, besides its last step: the folder is not looked at meanwhile.
+const ROUND: Duration = Duration::from_secs(1);
 
-/// Files of the folder that are looked at.
-const MOST_FILES: usize = 2 * intercept::MOST_PODS;
+/// How long it is remembered that several pods connect from a namespace. A single process that was moved there (nsenter
+/// from another pod) must not keep the pod from being diverted for good.
+const SHARED: Duration = Duration::from_secs(60);
 
 /// Keeps weir's sockets in the pods' network namespaces.
 pub(in crate::app) struct Reconciler {
@@ -38,12 +40,19 @@ pub(in crate::app) struct Reconciler {
     left: BTreeMap<NetnsId, Left>,
     /// Files that are no namespaces, by name, and since when.
     files: BTreeMap<PathBuf, Instant>,
+    /// Files of which nothing is known, and why.
+    unknown: BTreeMap<PathBuf, Arc<str>>,
     /// The folder could not be listed at the last look.
     is_blind: bool,
+    /// The namespace whose addresses were followed last.
+    followed: Option<NetnsId>,
+    /// When namespaces of several pods were forgotten last.
+    unshared: Instant,
 }
 
 struct Joined {
     name: Arc<str>,
+    path: PathBuf,
     pod: Arc<PodNetns>,
     facts: Facts,
 }
@@ -63,18 +72,27 @@ struct Made {
 impl Reconciler {
     pub(super) fn new(control: Arc<State>, prepared: Prepared, listener: Arc<Listener>) -> Self {
         tracing::debug!(port = prepared.sockets.port, taken = ?prepared.taken.local_addr().ok(), "port in pods");
-        let (joined, left, files) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { control, prepared, listener, joined, left, files, is_blind: false }
+        Self {
+            control,
+            prepared,
+            listener,
+            joined: BTreeMap::new(),
+            left: BTreeMap::new(),
+            files: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            is_blind: false,
+            followed: None,
+            unshared: Instant::now(),
+        }
     }
 
     /// Compares what there is with what weir has. A `thorough` look also tries again where weir does not listen, and
     /// follows the pods' own addresses. Returns whether a file is expected to become a namespace soon.
+    ///
+    /// While weir stops, it only ends what has gone.
     pub(super) async fn look(&mut self, thorough: bool) -> bool {
-        if self.control.programs.is_stopping() {
-            return false;
-        }
-        let (present, files) = match list(&self.prepared.folder) {
-            Ok(listed) => listed,
+        let listing = match Listing::of(&self.prepared.folder) {
+            Ok(listing) => listing,
             // What was joined stays: the folder itself may come again.
             Err(cause) => {
                 if !std::mem::replace(&mut self.is_blind, true) {
@@ -85,23 +103,26 @@ impl Reconciler {
             }
         };
         self.is_blind = false;
-        let gone: Vec<NetnsId> = self.joined.keys().filter(|id| !present.contains_key(id)).copied().collect();
-        for id in gone {
-            if let Some(joined) = self.joined.remove(&id) {
-                self.leave(joined).await;
-            }
+        self.leave_gone(&listing).await;
+        let Listing { present, files, unknown } = listing;
+        if let (Some((path, why)), true) = (unknown.first_key_value(), self.unknown.is_empty()) {
+            let path = path.display();
+            tracing::warn!(
+                files = unknown.len(),
+                "files cannot be opened, so nothing is known of them: {path}: {why}"
+            );
         }
-        self.left.retain(|id, _| present.contains_key(id));
+        self.unknown = unknown;
         let now = Instant::now();
         self.files.retain(|path, _| files.contains(path));
         for path in files {
             self.files.entry(path).or_insert(now);
         }
-        for (id, path) in present {
-            if !self.joined.contains_key(&id) && (thorough || !self.left.contains_key(&id)) {
-                self.join(id, &path).await;
-            }
+        if self.control.programs.is_stopping() {
+            self.publish();
+            return false;
         }
+        self.join_new(present, thorough).await;
         if thorough {
             self.follow().await;
         }
@@ -109,15 +130,39 @@ impl Reconciler {
         self.files.values().any(|since| now.saturating_duration_since(*since) < MOUNTS)
     }
 
-    /// Stops listening everywhere, and leaves nothing behind.
-    pub(in crate::app) async fn leave_all(&mut self) {
-        for joined in std::mem::take(&mut self.joined).into_values() {
-            self.leave(joined).await;
+    async fn leave_gone(&mut self, listing: &Listing) {
+        let gone = self.joined.iter().filter(|(id, joined)| listing.is_without(**id, &joined.path));
+        for id in gone.map(|it| *it.0).collect::<Vec<_>>() {
+            if let Some(joined) = self.joined.remove(&id) {
+                self.leave(id, joined).await;
+            }
+        }
+        self.left.retain(|id, _| listing.present.contains_key(id));
+        self.prepared.looks.forget_ended();
+    }
+
+    /// Listens in namespaces that are new, and then, if the look is `thorough`, where it failed before.
+    async fn join_new(&mut self, present: BTreeMap<NetnsId, PathBuf>, thorough: bool) {
+        let there = present.into_iter().filter(|(id, _)| !self.joined.contains_key(id));
+        let (again, new): (Vec<_>, Vec<_>) = there.partition(|(id, _)| self.left.contains_key(id));
+        for (id, path) in new.into_iter().chain(again.into_iter().filter(|_| thorough)) {
+            if !self.join(id, &path).await {
+                // The others would wait in vain behind it.
+                break;
+            }
         }
     }
 
-    async fn join(&mut self, id: NetnsId, path: &Path) {
-        let name: Arc<str> = path.file_name().unwrap_or_default().to_string_lossy().into();
+    /// Stops listening everywhere, and leaves nothing behind.
+    pub(in crate::app) async fn leave_all(&mut self) {
+        for (id, joined) in std::mem::take(&mut self.joined) {
+            self.leave(id, joined).await;
+        }
+    }
+
+    /// Returns whether the next one can be tried: not while the thread for looks is busy.
+    async fn join(&mut self, id: NetnsId, path: &Path) -> bool {
+        let name = name_of(path);
         match self.try_join(id, path).await {
             Ok((pod, facts)) => {
                 tracing::info!(
@@ -126,7 +171,8 @@ impl Reconciler {
                     "listening in a pod's network namespace"
                 );
                 self.left.remove(&id);
-                self.joined.insert(id, Joined { name, pod, facts });
+                self.joined.insert(id, Joined { name, path: path.to_owned(), pod, facts });
+                true
             }
             Err((state, why)) => {
                 let left = Left { name, state, why: why.into() };
@@ -139,12 +185,13 @@ impl Reconciler {
                     );
                 }
                 self.left.insert(id, left);
+                state != NetnsState::Busy
             }
         }
     }
 
     async fn try_join(
-        &self,
+        &mut self,
         id: NetnsId,
         path: &Path,
     ) -> Result<(Arc<PodNetns>, Facts), (NetnsState, String)> {
@@ -163,17 +210,19 @@ impl Reconciler {
         let sockets = self.prepared.sockets;
         let entered = netns.try_clone().map_err(|cause| failed("dup", cause))?;
         let made = self.prepared.looks.run(
+            id,
             move || Ok(entered),
             move || {
                 let listener = intercept::listen_in_pod(sockets.port)?;
                 Ok(Made { listener, facts: facts(sockets.prefix6)? })
             },
         );
-        let Made { listener, facts } = made.await.map_err(|cause| match cause.kind() {
-            io::ErrorKind::AddrInUse => {
+        let Made { listener, facts } = made.await.map_err(|why| match why {
+            NoLook::Failed(cause) if cause.kind() == io::ErrorKind::AddrInUse => {
                 (NetnsState::PortTaken, format!("port {} is taken there", sockets.port))
             }
-            _ => failed("listen", cause),
+            NoLook::Failed(cause) => failed("listen", cause),
+            NoLook::Busy => (NetnsState::Busy, format!("no answer from the kernel within {LIMIT:?}")),
         })?;
         self.divert(netns, listener, facts).map_err(|why| (NetnsState::Failed, format!("{why:#}")))
     }
@@ -198,7 +247,7 @@ impl Reconciler {
     }
 
     /// Ends everything of a pod: first nothing more is diverted, then its sockets are closed.
-    async fn leave(&self, joined: Joined) {
+    async fn leave(&mut self, id: NetnsId, joined: Joined) {
         let Joined { name, pod, .. } = joined;
         let cookie = pod.cookie();
         if let Ok(interception) = &mut *self.control.programs.lock() {
@@ -207,9 +256,9 @@ impl Reconciler {
         // The namespace may live on, when only its file is gone. Another weir needs the same route.
         if super::is_alone(self.prepared.sockets.port) {
             let (prefix, leaving) = (self.prepared.sockets.prefix6, pod.clone());
-            let removed =
-                self.prepared.looks.run(move || leaving.open(), move || intercept::remove_route(prefix));
-            if let Ok(Err(cause)) = timeout(PATIENCE, removed).await {
+            let remove = move || intercept::remove_route(prefix);
+            let removed = self.prepared.looks.run(id, move || leaving.open(), remove);
+            if let Err(NoLook::Failed(cause)) = removed.await {
                 tracing::debug!(netns = &*name, %cause, "the route of weir's prefix was not removed");
             }
         }
@@ -222,10 +271,19 @@ impl Reconciler {
     /// Follows what changes in the namespaces: their addresses, whether IPv6 works, and which pods there are.
     async fn follow(&mut self) {
         let prefix = self.prepared.sockets.prefix6;
-        for joined in self.joined.values_mut() {
+        let end = Instant::now() + ROUND;
+        // Where the last round has ended: a slow one must not keep the later ones from their turn.
+        let after = self.followed.map_or(Unbounded, Excluded);
+        let later = self.joined.range((after, Unbounded));
+        let first = self.joined.iter().take(self.joined.len() - later.clone().count());
+        for id in later.chain(first).map(|it| *it.0).collect::<Vec<_>>() {
+            if Instant::now() >= end {
+                break;
+            }
+            self.followed = Some(id);
+            let Some(joined) = self.joined.get_mut(&id) else { continue };
             let pod = joined.pod.clone();
-            let looked = self.prepared.looks.run(move || pod.open(), move || facts(prefix));
-            let Ok(Ok(now)) = timeout(PATIENCE, looked).await else {
+            let Ok(now) = self.prepared.looks.run(id, move || pod.open(), move || facts(prefix)).await else {
                 continue;
             };
             if now == joined.facts {
@@ -244,8 +302,14 @@ impl Reconciler {
     }
 
     /// A pod's cgroup may be made anew while its network namespace stays: then it is another pod to the programs.
-    fn forget_ended_pods(&self) {
+    ///
+    /// Where several pods connect, it is learnt again from time to time.
+    fn forget_ended_pods(&mut self) {
         let Ok(interception) = &mut *self.control.programs.lock() else { return };
+        if self.unshared.elapsed() >= SHARED {
+            self.unshared = Instant::now();
+            interception.forget_shared();
+        }
         if interception.enrols() != Enrol::Pods {
             return;
         }
@@ -260,7 +324,8 @@ impl Reconciler {
     }
 
     fn publish(&self) {
-        let mut seen = Vec::with_capacity(self.joined.len() + self.left.len() + self.files.len());
+        let files = self.files.len() + self.unknown.len();
+        let mut seen = Vec::with_capacity(self.joined.len() + self.left.len() + files);
         if let Ok(interception) = &*self.control.programs.lock() {
             seen.extend(self.joined.values().map(|it| SeenNetns {
                 name: it.name.clone(),
@@ -282,9 +347,11 @@ impl Reconciler {
         };
         seen.extend(self.left.values().map(|it| without(it.name.clone(), it.state, it.why.clone())));
         seen.extend(self.files.keys().map(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into();
-            without(name, NetnsState::NoNamespace, "the file is no network namespace".into())
+            without(name_of(path), NetnsState::NoNamespace, "the file is no network namespace".into())
         }));
+        let is_joined = |path: &PathBuf| self.joined.values().any(|it| it.path == *path);
+        let unknown = self.unknown.iter().filter(|it| !is_joined(it.0));
+        seen.extend(unknown.map(|(path, why)| without(name_of(path), NetnsState::Failed, why.clone())));
         if **self.control.netns.seen.load() != seen {
             self.control.netns.seen.store(Arc::new(seen));
         }
@@ -297,17 +364,6 @@ fn facts(prefix: std::net::Ipv6Addr) -> io::Result<Facts> {
     Ok((intercept::own_addresses()?, v6))
 }
 
-/// The network namespaces in the folder by their ids, and the files that are none.
-fn list(folder: &Path) -> io::Result<(BTreeMap<NetnsId, PathBuf>, Vec<PathBuf>)> {
-    let (mut present, mut files) = (BTreeMap::new(), Vec::new());
-    for entry in fs::read_dir(folder)?.take(MOST_FILES) {
-        let path = entry?.path();
-        match intercept::open_netns(&path) {
-            Ok((_, id)) => drop(present.entry(id).or_insert(path)),
-            // It was removed meanwhile.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => files.push(path),
-        }
-    }
-    Ok((present, files))
+fn name_of(path: &Path) -> Arc<str> {
+    path.file_name().unwrap_or_default().to_string_lossy().into()
 }

@@ -76,6 +76,23 @@ fn two_pods_share_no_connection_to_an_endpoint() {
     }
 }
 
+#[test]
+fn a_pods_idle_connections_take_no_place_of_another_pods() {
+    let Some(mut stage) = Stage::set() else { return };
+    let hello = folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[stage.a.v4()]);
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&hello).set("workers", "1");
+    stage.start(builder.set("limits", "{ poolConnections: 1 }"));
+    stage.until_listening(4);
+    let backend = Backend::http().answers("a").inside(&stage.a).on(stage.a.at(TARGET)).start();
+    // The first one has the only place; the other gets it, and uses its connection again.
+    for (pod, connections) in [(&stage.client, 1), (&stage.b, 2)] {
+        for _ in 0..4 {
+            assert_eq!(answered(pod), "a");
+        }
+        assert_eq!(backend.connections(), connections, "after {}", pod.name());
+    }
+}
+
 /// As a network policy that selects by the source pod: the endpoint's answers reach one client only.
 #[test]
 fn a_rule_that_lets_only_one_pod_reach_an_endpoint_holds_through_weir() {
@@ -244,6 +261,44 @@ fn pods_come_and_go_under_load_and_nothing_of_them_stays() {
     let end = load.stop();
     end.expect_no_failure();
     eventually("weir's descriptors", || stage.weir().descriptors() <= before + 8);
+}
+
+/// A connection from `pod` that stays open, through weir.
+fn stays_open(pod: &Pod) -> std::net::TcpStream {
+    let mut stream = pod.connect(address(V4)).unwrap();
+    stream.write_all(&[0]).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    stream
+}
+
+#[test]
+fn a_pod_that_ends_while_weir_drains_is_let_go() {
+    let Some(mut stage) = Stage::set() else { return };
+    let brief = stage.net.pod("brief");
+    let hello = folder::service("hello", &["10.96.0.10"]).port("x", 80, TARGET).endpoints(&[stage.a.v4()]);
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&hello);
+    stage.start(builder.set("drain", "{ grace: 2m }"));
+    stage.until_listening(5);
+    let _server = TcpServer::on(stage.a.listen(stage.a.at(TARGET)).unwrap(), |mut stream| {
+        while stream.read_exact(&mut [0]).is_ok() && stream.write_all(&[0]).is_ok() {}
+    });
+    let (mut stays, ends) = (stays_open(&stage.client), stays_open(&brief));
+    let mut weir = stage.take_weir();
+    weir.signal(nix::sys::signal::Signal::SIGTERM);
+    let drains = |weir: &Weir| weir.admin_get("/ready").text().contains("draining");
+    eventually("the drain", || drains(&weir));
+    let link = format!("veth{}", brief.v4().to_string().rsplit('.').next().unwrap());
+    stage.net.end(brief);
+    drop(ends);
+    let node = stage.net.node();
+    eventually("the pod's link goes with its namespace", || {
+        !node.command("ip").args(["link", "show", &link]).output().unwrap().status.success()
+    });
+    assert!(drains(&weir), "weir has ended, so that this says nothing");
+    stays.write_all(&[0]).unwrap();
+    stays.read_exact(&mut [0]).expect("the other pod's connection");
+    drop(stays);
+    assert!(weir.wait(std::time::Duration::from_secs(60)).success());
 }
 
 /// What weir shows of the network namespace of this name: its state.
