@@ -39,6 +39,19 @@ enum Answer {
     Whole = 2,
 }
 
+/// Whether a connection is to make room for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    NotAsked = 0,
+    /// Unless it is used.
+    IfUnused = 1,
+    /// Even if bytes pass.
+    InUse = 2,
+}
+
+/// An exchange in which no byte has passed for this long is not in use.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// What is known of the client's sending side while an exchange runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
@@ -72,8 +85,8 @@ struct Inner {
     sending: AtomicU8,
     /// Whether unread bytes are to be looked at once.
     look: AtomicBool,
-    /// Whether it is to make room for another connection.
-    room: AtomicBool,
+    /// See [`Room`].
+    room: AtomicU8,
     /// The task that can do so.
     owner: Mutex<Option<Waker>>,
     ahead: Ahead,
@@ -91,7 +104,7 @@ impl Activity {
             open_ended: AtomicBool::new(false),
             sending: AtomicU8::new(Sending::Open as u8),
             look: AtomicBool::new(false),
-            room: AtomicBool::new(false),
+            room: AtomicU8::new(Room::NotAsked as u8),
             owner: Mutex::default(),
             ahead: Ahead::default(),
             interjected: Interjected::default(),
@@ -104,7 +117,9 @@ impl Activity {
         let running = self.0.exchanges.load(Ordering::Relaxed);
         self.0.exchanges.store(running + 1, Ordering::Relaxed);
         self.set_answer(Answer::Due);
-        self.0.room.store(false, Ordering::Relaxed);
+        self.set_room(Room::NotAsked);
+        // Interim answers that were not written are of an exchange that is over.
+        let _ = self.take_interjected();
         self.0.ahead.begin();
         let at = self.millis(now);
         self.0.state.store((at << 2) | Phase::Busy as u64, Ordering::Relaxed);
@@ -259,7 +274,16 @@ impl Activity {
 
     /// Asks it to make room for another connection, unless it is used again first.
     pub fn ask_for_room(&self) {
-        self.0.room.store(true, Ordering::Relaxed);
+        self.ask(Room::IfUnused);
+    }
+
+    /// Asks it to make room for another connection even while bytes pass, if its client has closed its sending side.
+    pub fn ask_for_room_in_use(&self) {
+        self.ask(Room::InUse);
+    }
+
+    fn ask(&self, room: Room) {
+        self.set_room(room);
         if let Some(owner) = &*self.0.owner.lock() {
             owner.wake_by_ref();
         }
@@ -267,7 +291,33 @@ impl Activity {
 
     /// Whether it was asked for room.
     pub fn is_asked_for_room(&self) -> bool {
-        self.0.room.load(Ordering::Relaxed)
+        self.0.room.load(Ordering::Relaxed) != Room::NotAsked as u8
+    }
+
+    /// Whether an exchange runs whose client has closed its sending side, and no byte has passed for a while: most such
+    /// clients have left.
+    pub fn is_likely_left(&self) -> bool {
+        self.has_ended() && self.has_exchange() && self.lasted() >= QUIET
+    }
+
+    /// Whether it makes room now: it was asked to, and it is still unused. If it is used again, it is not asked any more.
+    pub fn makes_room(&self) -> bool {
+        if !self.is_asked_for_room() {
+            return false;
+        }
+        if self.phase() == Phase::Idle {
+            return true;
+        }
+        let is_forced = self.0.room.load(Ordering::Relaxed) == Room::InUse as u8;
+        if !self.has_ended() || is_forced || self.is_likely_left() {
+            return self.has_ended();
+        }
+        self.set_room(Room::NotAsked);
+        false
+    }
+
+    fn set_room(&self, room: Room) {
+        self.0.room.store(room as u8, Ordering::Relaxed);
     }
 
     /// Whether an exchange runs.
@@ -383,5 +433,36 @@ mod tests {
         assert_eq!(activity.phase(), Phase::Idle);
         activity.bytes_came(b"G");
         assert_eq!(activity.phase(), Phase::Head);
+    }
+
+    #[test]
+    fn what_was_not_written_of_an_exchange_is_not_written_in_the_next_one() {
+        let now = Instant::now();
+        let activity = Activity::new(now);
+        activity.begin(now);
+        activity.interject(b"HTTP/1.1 103 Early Hints\r\n\r\n");
+        activity.end(now);
+        activity.begin(now);
+        assert_eq!(activity.take_interjected(), None);
+    }
+
+    #[test]
+    fn a_half_closed_exchange_makes_room_when_it_is_silent_or_must() {
+        let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
+        let activity = Activity::new(long_ago);
+        let half_closed = |activity: &Activity| {
+            activity.begin(long_ago);
+            activity.set_sending(Sending::Ended);
+        };
+        half_closed(&activity);
+        assert!(!activity.is_likely_left(), "its end has just come");
+        activity.enter(Phase::Busy, long_ago);
+        assert!(activity.is_likely_left() && !activity.makes_room(), "it was not asked");
+        activity.ask_for_room();
+        assert!(activity.makes_room());
+        activity.bytes_went();
+        assert!(!activity.makes_room() && !activity.is_asked_for_room(), "it is used again");
+        activity.ask_for_room_in_use();
+        assert!(activity.makes_room());
     }
 }

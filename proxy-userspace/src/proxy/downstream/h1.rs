@@ -138,9 +138,7 @@ impl Watch<'_> {
             self.owned = true;
             self.activity.may_make_room(cx.waker());
         }
-        if self.activity.is_asked_for_room()
-            && (self.activity.phase() == Phase::Idle || self.activity.has_ended())
-        {
+        if self.activity.makes_room() {
             return Poll::Ready(());
         }
         let hurries = !self.hurried && self.activity.sending() != Sending::Open;

@@ -1,8 +1,9 @@
 //! Which connections make room for new ones when a listener is full.
 //!
-//! First go those whose client has closed its sending side: most such clients have left. Then go connections between two
-//! requests, the longest idle one first, of the client address that has the most connections open: who holds few keeps
-//! them. A connection that is in use stays.
+//! First go those whose client has closed its sending side and on which no byte has passed for a second: most such
+//! clients have left. Then go connections between two requests, the longest idle one first, of the client address that
+//! has the most connections open: who holds few keeps them. Then go the other ones whose client has closed its sending
+//! side. A connection that is in use otherwise stays.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
@@ -46,10 +47,39 @@ struct Occupant {
 /// A connection that could make room.
 #[derive(Debug)]
 struct Candidate {
-    /// Whether its client has closed its sending side.
-    ended: bool,
+    rank: Rank,
     lasted: Duration,
     activity: Activity,
+}
+
+/// Who goes first: the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// An exchange runs, and its client has closed its sending side.
+    HalfClosed,
+    /// Between two requests.
+    Idle,
+    /// As [`Rank::HalfClosed`], and nothing passes.
+    Silent,
+}
+
+impl Rank {
+    fn of(activity: &Activity) -> Option<Self> {
+        match activity.has_ended() && activity.has_exchange() {
+            true if activity.is_likely_left() => Some(Self::Silent),
+            true => Some(Self::HalfClosed),
+            false => (activity.phase() == Phase::Idle).then_some(Self::Idle),
+        }
+    }
+}
+
+impl Candidate {
+    fn ask(self) {
+        match self.rank {
+            Rank::Silent | Rank::Idle => self.activity.ask_for_room(),
+            Rank::HalfClosed => self.activity.ask_for_room_in_use(),
+        }
+    }
 }
 
 impl Occupants {
@@ -92,7 +122,7 @@ impl Occupants {
         if chosen.is_empty() {
             *self.next_round.lock() = Some(now + IN_VAIN);
         }
-        chosen.iter().for_each(Activity::ask_for_room);
+        chosen.into_iter().for_each(Candidate::ask);
     }
 
     /// Those that could make room, by client, and how many connections each client has.
@@ -101,10 +131,10 @@ impl Occupants {
         for shard in &self.shards {
             for Occupant { client, activity } in shard.lock().values() {
                 *open.entry(*client).or_default() += 1;
-                let ended = activity.has_ended() && activity.has_exchange();
-                if activity.can_make_room() && (ended || activity.phase() == Phase::Idle) {
-                    let candidate =
-                        Candidate { ended, lasted: activity.lasted(), activity: activity.clone() };
+                if let Some(rank) = Rank::of(activity)
+                    && activity.can_make_room()
+                {
+                    let candidate = Candidate { rank, lasted: activity.lasted(), activity: activity.clone() };
                     candidates.entry(*client).or_default().push(candidate);
                 }
             }
@@ -122,25 +152,29 @@ fn choose(
     candidates: &mut HashMap<IpAddr, Vec<Candidate>>,
     open: HashMap<IpAddr, usize>,
     wanted: usize,
-) -> Vec<Activity> {
-    let mut ended = Vec::new();
+) -> Vec<Candidate> {
+    let (mut chosen, mut half_closed) = (Vec::new(), Vec::new());
     for of_client in candidates.values_mut() {
         // The last one goes first.
-        of_client.sort_by_key(|it| (it.ended, it.lasted));
-        let idle = of_client.partition_point(|it| !it.ended);
-        ended.extend(of_client.drain(idle..));
+        of_client.sort_by_key(|it| (it.rank, it.lasted));
+        chosen.extend(of_client.drain(of_client.partition_point(|it| it.rank < Rank::Silent)..));
+        half_closed.extend(of_client.drain(..of_client.partition_point(|it| it.rank < Rank::Idle)));
     }
-    ended.sort_by_key(|it| std::cmp::Reverse(it.lasted));
-    let mut chosen: Vec<_> = ended.into_iter().take(wanted).map(|it| it.activity).collect();
+    let longest_first = |them: &mut Vec<Candidate>| them.sort_by_key(|it| std::cmp::Reverse(it.lasted));
+    longest_first(&mut chosen);
+    chosen.truncate(wanted);
     let mut clients: BinaryHeap<_> = open.into_iter().map(|(client, open)| (open, client)).collect();
     while chosen.len() < wanted
         && let Some((open, client)) = clients.pop()
     {
         if let Some(next) = candidates.get_mut(&client).and_then(Vec::pop) {
-            chosen.push(next.activity);
+            chosen.push(next);
             clients.push((open - 1, client));
         }
     }
+    longest_first(&mut half_closed);
+    half_closed.truncate(wanted - chosen.len());
+    chosen.extend(half_closed);
     chosen
 }
 

@@ -1,9 +1,10 @@
 //! When a listener is full, connections that nobody uses make room.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use super::Between;
+use e2e::raw::{self, TcpServer};
 use e2e::witness::Manner;
 use e2e::{Answer, Backend, Client, Weir};
 
@@ -99,4 +100,31 @@ fn exchanges_whose_client_has_closed_its_sending_side_make_room_first() {
         let listener = between.listener();
         assert_eq!(between.weir().turned_away(listener, "made_room"), 1.0);
     });
+}
+
+#[test]
+fn an_answer_that_passes_to_a_half_closed_client_stays_while_others_are_idle() {
+    let (pieces, pause) = (20, Duration::from_millis(100));
+    let backend = TcpServer::on(raw::listen(raw::loopback()).unwrap(), move |mut stream| {
+        let mut read = [0; 4096];
+        let Ok(n @ 1..) = stream.read(&mut read) else { return };
+        let is_long = String::from_utf8_lossy(&read[..n]).starts_with("GET /long");
+        let count = if is_long { pieces } else { 1 };
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n");
+        for _ in 0..count {
+            std::thread::sleep(pause);
+            let _ = stream.write_all(b"x");
+        }
+    });
+    let limits = "{ connections: 2, halfClosed: 1h, idle: 1h }";
+    let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+    let mut idle = weir.client();
+    idle.get("http://hello/").expect_body("x");
+    let mut reads = weir.client();
+    reads.send("GET http://hello/long HTTP/1.1\r\nHost: hello\r\n\r\n").half_close();
+    assert_eq!(reads.head().status(), Some(200));
+    weir.client().get("http://hello/").expect_body("x");
+    assert!(idle.is_closed());
+    assert_eq!(reads.rest().0, b"x".repeat(pieces));
+    assert_eq!(weir.turned_away("outgoing", "made_room"), 1.0);
 }
