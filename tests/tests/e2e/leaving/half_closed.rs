@@ -1,12 +1,14 @@
 //! A client that closes its sending side behind a complete request may still read: its endpoint decides, as without weir.
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::Between;
 use e2e::client::Closed;
+use e2e::raw::{self, TcpServer};
 use e2e::witness::{EVENT, Manner};
-use e2e::{Client, eventually};
+use e2e::{Client, Weir, eventually};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: hello\r\n\r\n";
 
@@ -103,7 +105,7 @@ fn an_endpoint_that_closes_because_its_client_did_is_neither_blamed_nor_replaced
 #[test]
 fn a_pipelined_request_is_no_end_of_its_client() {
     Between::both("{ halfClosed: 1h }", |between| {
-        let backend = e2e::raw::TcpServer::on(between.listen(), |mut stream| {
+        let backend = TcpServer::on(between.listen(), |mut stream| {
             // Reads and answers one request at a time, and notes an end before the next request.
             let mut piece = [0; 4096];
             while let Ok(n @ 1..) = stream.read(&mut piece) {
@@ -160,7 +162,7 @@ fn clients_that_pipeline_and_leave_are_given_up_too() {
 #[test]
 fn a_body_that_ends_early_is_no_half_closed_request() {
     Between::both("{ halfClosed: 1h }", |between| {
-        let backend = e2e::raw::TcpServer::counts_to_the_end(between.listen());
+        let backend = TcpServer::counts_to_the_end(between.listen());
         for request in [
             "POST / HTTP/1.1\r\nHost: hello\r\nContent-Length: 9\r\n\r\nbody",
             "POST / HTTP/1.1\r\nHost: hello\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n",
@@ -172,4 +174,31 @@ fn a_body_that_ends_early_is_no_half_closed_request() {
         between.expect_nothing_in_flight();
         drop(backend);
     });
+}
+
+#[test]
+fn a_half_closed_request_on_a_connection_that_its_endpoint_has_given_up_is_sent_again() {
+    let accepted = AtomicUsize::new(0);
+    let backend = TcpServer::on(raw::listen(raw::loopback()).unwrap(), move |mut stream| {
+        let mut piece = [0; 4096];
+        let is_first = accepted.fetch_add(1, Ordering::SeqCst) == 0;
+        let mut is_used = false;
+        while let Ok(n @ 1..) = stream.read(&mut piece) {
+            assert!(piece[..n].starts_with(b"GET"));
+            if is_first && is_used {
+                // Until the client's end has come, too.
+                while let Ok(1..) = stream.read(&mut piece) {}
+                return;
+            }
+            is_used = true;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let limits = "{ halfClosed: 1h }";
+    let weir =
+        Weir::new().set("workers", "1").set("limits", limits).service("hello", &[backend.addr()]).start();
+    weir.client().get("http://hello/").expect_body("ok");
+    let request = "GET http://hello/ HTTP/1.1\r\nHost: hello\r\n\r\n";
+    weir.client().send(request).half_close().response().expect_body("ok");
+    assert_eq!((backend.accepted(), weir.faults("half_closed")), (2, 0.0));
 }

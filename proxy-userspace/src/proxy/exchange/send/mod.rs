@@ -150,7 +150,9 @@ fn sent(
     error: &TrySendError<Request<RequestBody>>,
 ) -> Failed {
     let address = lease.backend().address;
-    if connection.peer.has_ended() {
+    // A reused connection that ends now may have been closed before its endpoint saw the request.
+    let crossed = connection.reused && unanswered && lease.started().elapsed() < CROSSING;
+    if connection.peer.has_ended() && !crossed {
         return half_closed(address, "closed the connection".into());
     }
     let mut failed = if connection.peer.is_silent() {
@@ -161,9 +163,7 @@ fn sent(
         failed(address, error.error())
     };
     failed.reached = if unanswered { Reached::Unanswered } else { Reached::Answering };
-    // A reused connection that ends now may have been closed before its endpoint saw the request.
-    let crossed = lease.started().elapsed() < CROSSING;
-    if failed.outcome == Outcome::Reset && unanswered && connection.reused && crossed {
+    if failed.outcome == Outcome::Reset && crossed {
         failed.outcome = Outcome::Stale;
     }
     failed
@@ -179,6 +179,7 @@ async fn in_time<T>(
     exchange.clock.set_wait(Wait::Waiting);
     let answer = poll_fn(|cx| poll(answer.as_mut(), exchange, connection, cx)).await;
     exchange.clock.set_wait(Wait::None);
+    forget_interim(exchange);
     answer
 }
 
@@ -202,8 +203,6 @@ fn poll<T>(
         return Poll::Pending;
     }
     if let Poll::Ready(answer) = answer.poll(cx) {
-        // What could not be written before an answer must not be written behind it.
-        let _ = exchange.session.activity.take_interjected();
         return Poll::Ready(Some(answer));
     }
     clock.wake_when_too_long(cx);
@@ -237,7 +236,13 @@ async fn in_own_time<T>(
         }
     };
     clock.set_wait(Wait::None);
+    forget_interim(exchange);
     answer
+}
+
+/// Forgets interim answers that could not be written yet: they must not be written behind the answer.
+fn forget_interim(exchange: &Exchange) {
+    let _ = exchange.session.activity.take_interjected();
 }
 
 /// The endpoint's node is silent; the request may be lost.
