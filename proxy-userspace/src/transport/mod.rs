@@ -17,6 +17,7 @@ mod netns;
 mod peer;
 mod reader;
 mod route;
+mod specific;
 mod stream_io;
 mod tcp_info;
 
@@ -33,4 +34,5 @@ pub use message_body::{BodyError, MessageBody};
 pub use netns::{NetnsStats, NetnsThread, PodNetns};
 pub use peer::{Patience, Peer, Watch};
 pub use route::{KernelRoutes, Way};
+pub use specific::remove_specific;
 pub use stream_io::{Carrier, StreamIo};

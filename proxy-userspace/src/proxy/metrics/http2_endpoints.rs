@@ -35,6 +35,11 @@ pub(super) fn endpoints(page: &mut Page<'_>, connecting: &Connecting) -> fmt::Re
             "Connections closed without an answer to a PING",
             &stats.unanswered_pings,
         ),
+        (
+            "weir_http2_endpoint_stalled",
+            "Requests that avoided a connection on which an upload waited for window",
+            &stats.stalled,
+        ),
         ("weir_http2_replays", "Requests sent again with what was kept of their bodies", &stats.replays),
         (
             "weir_http2_replays_not_kept",

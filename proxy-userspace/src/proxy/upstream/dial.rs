@@ -215,7 +215,11 @@ impl Dialer {
                 Offer::Wait(waiting) => {
                     let until = *until.get_or_insert(now + dial.limit);
                     let waited = waiting.wait(until.saturating_duration_since(now)).await;
-                    waited.map_err(|why| self.no_stream(lease.backend(), why, dial.limit))?;
+                    if let Err(why) = waited {
+                        let stream = pool::any_stream((lease.backend(), self.worker), key, Instant::now());
+                        let stream = stream.ok_or_else(|| self.no_stream(lease.backend(), why, dial.limit));
+                        return stream.map(Some);
+                    }
                 }
             }
         };
@@ -223,7 +227,8 @@ impl Dialer {
             Ok(io) => io,
             Err(none) => {
                 dialling.failed();
-                return Err(none);
+                let stream = pool::any_stream((lease.backend(), self.worker), key, Instant::now());
+                return stream.map(Some).ok_or(none);
             }
         };
         let pool = lease.backend().pool(self.worker);

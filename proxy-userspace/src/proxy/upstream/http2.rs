@@ -21,6 +21,8 @@ pub struct Http2Stats {
     pub unanswered_pings: Counter,
     /// Requests that waited for a stream and got one.
     pub waits: Counter,
+    /// Requests that took no stream of a connection because an upload on it waited for window.
+    pub stalled: Counter,
     /// Requests that found no stream in time.
     pub waits_in_vain: Counter,
     /// Requests that were sent again with the part of their body that was kept.

@@ -1,7 +1,10 @@
 //! Back-pressure, and what leaving costs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use e2e::backend::http2::frames::{Does, END_STREAM, Frame, FrameServer, kind};
 use e2e::backend::http2::{Reply, Then};
 use e2e::time::within;
 use e2e::{H2Backend, Request, eventually};
@@ -43,7 +46,7 @@ fn a_slow_reader_of_one_stream_stalls_no_other() {
 #[test]
 fn an_endpoint_that_takes_nothing_of_a_body_stops_its_client() {
     // Its window is never opened again: it reads nothing before it is asked to.
-    let server = e2e::backend::http2::frames::FrameServer::start(true, |_| Vec::new());
+    let server = FrameServer::start(true, |_| Vec::new());
     let weir = super::asking(&[server.addr()]).start();
     let mut client = weir.client();
     client.send(format!("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: {MUCH}\r\n\r\n"));
@@ -97,20 +100,15 @@ fn an_answer_that_its_endpoint_cuts_short_is_cut_short_for_the_client() {
 
 #[test]
 fn an_early_answer_passes_while_the_body_still_flows() {
-    let server = e2e::backend::http2::frames::FrameServer::start(true, |frame| match frame.kind {
-        e2e::backend::http2::frames::kind::HEADERS => {
-            let head = e2e::backend::http2::frames::Frame::new(
-                1,
-                4,
-                frame.stream,
-                e2e::backend::http2::frames::STATUS_200,
-            );
-            let body = e2e::backend::http2::frames::Frame::new(0, 0, frame.stream, "early");
-            vec![head, body].into_iter().map(e2e::backend::http2::frames::Does::Sends).collect()
+    let server = FrameServer::start(true, |frame| match frame.kind {
+        kind::HEADERS => {
+            let head = Frame::new(1, 4, frame.stream, e2e::backend::http2::frames::STATUS_200);
+            let body = Frame::new(0, 0, frame.stream, "early");
+            vec![head, body].into_iter().map(Does::Sends).collect()
         }
-        e2e::backend::http2::frames::kind::DATA if frame.flags & 1 == 1 => {
-            let end = e2e::backend::http2::frames::Frame::new(0, 1, frame.stream, "late");
-            vec![e2e::backend::http2::frames::Does::Sends(end)]
+        kind::DATA if frame.flags & 1 == 1 => {
+            let end = Frame::new(0, 1, frame.stream, "late");
+            vec![Does::Sends(end)]
         }
         _ => Vec::new(),
     });
@@ -121,4 +119,63 @@ fn an_early_answer_passes_while_the_body_still_flows() {
     client.expect("5\r\nearly\r\n");
     client.send("def");
     client.expect("4\r\nlate\r\n0\r\n\r\n");
+}
+
+/// A server that answers at the end of each request and opens no window; and how many bytes of bodies it has.
+fn without_window() -> (FrameServer, Arc<AtomicUsize>) {
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let count = bytes.clone();
+    let server = FrameServer::start(true, move |frame| {
+        if frame.kind == kind::DATA {
+            count.fetch_add(frame.payload.len(), Ordering::SeqCst);
+        }
+        match frame.kind {
+            kind::HEADERS | kind::DATA if frame.flags & END_STREAM != 0 => {
+                vec![Does::Sends(Frame::ok(frame.stream))]
+            }
+            _ => Vec::new(),
+        }
+    });
+    (server, bytes)
+}
+
+/// The window of a stream and of a connection where nothing else is said (RFC 9113 §6.9.2).
+const WINDOW: usize = 65_535;
+
+#[test]
+fn an_upload_that_its_endpoint_does_not_read_stalls_no_other() {
+    for (connections, stalled) in [(2, 1.0), (1, 0.0)] {
+        let (server, bytes) = without_window();
+        let limits = format!("{{ http2Endpoints: {{ connections: {connections} }}, response: 5s }}");
+        let weir = super::asking(&[server.addr()]).set("workers", "1").set("limits", &limits).start();
+        let mut first = weir.client();
+        let length = WINDOW + 1;
+        first.send(format!("POST http://hello/ HTTP/1.1\r\nHost: hello\r\nContent-Length: {length}\r\n\r\n"));
+        first.send(vec![b'x'; length]);
+        eventually("the whole window", || bytes.load(Ordering::SeqCst) == WINDOW);
+        // So long an upload waits before that counts.
+        std::thread::sleep(Duration::from_millis(300));
+        let request = match connections {
+            1 => Request::get("http://hello/"), // It needs no window.
+            _ => Request::post("http://hello/", "x"),
+        };
+        weir.ask(&request).expect_status(200);
+        assert_eq!(weir.metric("weir_http2_endpoint_stalled_total", &[]), stalled);
+        assert_eq!(weir.metric("weir_http2_endpoint_connections", &[]), f64::from(connections));
+    }
+}
+
+#[test]
+fn the_end_of_a_body_needs_no_window() {
+    let body = "x".repeat(WINDOW);
+    for trailers in [false, true] {
+        let (server, bytes) = without_window();
+        let weir = super::asking(&[server.addr()]).set("limits", "{ response: 5s }").start();
+        let mut request = Request::new("POST", "http://hello/").chunks(&[&body]);
+        if trailers {
+            request = request.trailer("x-sum", "7");
+        }
+        weir.ask(&request).expect_status(200);
+        assert_eq!(bytes.load(Ordering::SeqCst), WINDOW);
+    }
 }

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::{Body, Frame};
 
-use super::stream::{Cut, Stream, remove_specific};
+use super::stream::{Cut, Stream};
 use crate::proxy::clock::{Clock, Wait};
 use crate::proxy::exchange::ResponseBody;
-use crate::transport::BodyError;
+use crate::transport::{BodyError, remove_specific};
 
 /// Sends `body`. The next frame is read when the last one was sent: so at most one waits for the window.
 pub(super) async fn send(

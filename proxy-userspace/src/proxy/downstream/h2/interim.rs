@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::{Request, Response};
 use parking_lot::Mutex;
 
-use super::stream::remove_specific;
 use crate::proxy::clock::Clock;
 use crate::proxy::exchange::interim;
 use crate::proxy::exchange::session::Session;
 use crate::proxy::upstream::InterimAnswers;
 use crate::proxy::worker::Worker;
+use crate::transport::remove_specific;
 
 /// Interim answers that wait to be written; more are dropped, as they may be.
 const MOST: usize = 16;

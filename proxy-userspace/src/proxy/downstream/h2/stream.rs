@@ -10,10 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -26,16 +23,7 @@ use crate::proxy::exchange::stream::OnStream;
 use crate::proxy::exchange::{self, ResponseBody};
 use crate::proxy::listener::{Abuse, Http2Stats};
 use crate::proxy::worker::Worker;
-use crate::transport::{Activity, FrameMeter, MessageBody, StreamIo};
-
-/// Fields that HTTP/2 does not have (RFC 9113 §8.2.2).
-static SPECIFIC: [HeaderName; 5] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+use crate::transport::{Activity, FrameMeter, MessageBody, StreamIo, remove_specific};
 
 /// Why a stream ends before its answer is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,14 +125,6 @@ fn head(response: Response<ResponseBody>, is_tunnel: bool, is_head: bool) -> (Re
         body = ResponseBody::Empty;
     }
     (head, body)
-}
-
-/// Removes what is specific to a connection.
-pub(super) fn remove_specific(headers: &mut HeaderMap) {
-    for name in &SPECIFIC {
-        headers.remove(name);
-    }
-    headers.remove(TE);
 }
 
 impl Stream {

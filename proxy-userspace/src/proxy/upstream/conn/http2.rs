@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::stalls::Stalls;
 use super::stream::StreamPermit;
 use crate::config::Limits;
 use crate::proxy::upstream::http2::Http2Stats;
@@ -40,6 +41,7 @@ pub(in crate::proxy::upstream) struct Http2 {
     most: usize,
     /// Told when a stream is free.
     freed: Arc<Notify>,
+    stalls: Stalls,
     state: Arc<State>,
 }
 
@@ -86,7 +88,8 @@ impl Http2 {
         });
         let keep_alive = keep_alive(pings, peer.clone(), state.clone(), (bounds.ping, bounds.ping_timeout));
         tokio::task::spawn_local(drive((connection, peer.clone()), keep_alive, state.clone(), freed.clone()));
-        Some(Arc::new(Self { key, peer, sender: Mutex::new(sender), most: bounds.streams, freed, state }))
+        let (sender, most, stalls) = (Mutex::new(sender), bounds.streams, Stalls::default());
+        Some(Arc::new(Self { key, peer, sender, most, freed, stalls, state }))
     }
 
     /// One more stream of it, if it can take one now.
@@ -127,7 +130,16 @@ impl Http2 {
         self.sender.lock().clone()
     }
 
-    pub(super) fn stats(&self) -> &Http2Stats {
+    pub(super) fn stalls(&self) -> &Stalls {
+        &self.stalls
+    }
+
+    /// Whether an upload on it has waited long for window: what others send may have to wait as long.
+    pub(in crate::proxy::upstream) fn is_stalled(&self, now: Instant) -> bool {
+        self.stalls.is_long(now)
+    }
+
+    pub(in crate::proxy::upstream) fn stats(&self) -> &Http2Stats {
         &self.state.stats.http2
     }
 

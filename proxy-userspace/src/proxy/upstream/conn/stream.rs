@@ -129,7 +129,8 @@ impl StreamPermit {
             Err(error) => return Err(Box::new(Refused { error, body })),
         };
         let interim = Interim { answers: limits.interim_answers, bytes: limits.interim_bytes };
-        let upload = (!ends).then(|| Upload::new(stream, body, kept));
+        let stalls = self.slot.connection.stalls();
+        let upload = (!ends).then(|| Upload::new(stream, body, kept, stalls.clone()));
         Ok(Outgoing { response, upload, interim })
     }
 
@@ -203,7 +204,8 @@ impl Outgoing {
             return Poll::Pending;
         }
         let answer = ready!(Pin::new(&mut self.response).poll(cx));
-        if self.upload.as_ref().is_some_and(Upload::has_ended) {
+        // Without an answer the body may have to be sent again.
+        if answer.is_ok() && self.upload.as_ref().is_some_and(Upload::has_ended) {
             self.upload = None;
         }
         Poll::Ready(answer.map_err(NoAnswer::Stream))

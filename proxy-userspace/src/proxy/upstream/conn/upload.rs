@@ -3,27 +3,45 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
+use http::HeaderMap;
 use http_body::{Body as _, Frame};
 
 use super::replay::Kept;
+use super::stalls::{Stall, Stalls};
 use crate::proxy::upstream::RequestBody;
-use crate::transport::BodyError;
+use crate::transport::{BodyError, remove_specific};
 
 /// A body that is being sent. If it is dropped before its end, the stream is reset.
 #[derive(Debug)]
 pub(super) struct Upload {
     stream: SendStream<Bytes>,
     body: RequestBody,
+    /// What was taken from the body and waits for room; it is kept already.
+    next: Option<Next>,
     kept: Kept,
+    stalls: Stalls,
+    /// While it waits for room.
+    stall: Option<Stall>,
     ended: bool,
 }
 
+/// What is to be sent next.
+#[derive(Debug)]
+enum Next {
+    /// Data, and whether it is the last.
+    Data(Bytes, bool),
+    /// The end of a body that has trailers.
+    Trailers(HeaderMap),
+}
+
 impl Upload {
-    pub(super) fn new(stream: SendStream<Bytes>, body: RequestBody, kept: Kept) -> Self {
-        Self { stream, body, kept, ended: false }
+    /// Sends `body` on `stream`. What is sent is `kept`, and a wait for room is one of `stalls`.
+    pub(super) fn new(stream: SendStream<Bytes>, body: RequestBody, kept: Kept, stalls: Stalls) -> Self {
+        Self { stream, body, next: None, kept, stalls, stall: None, ended: false }
     }
 
     /// Whether there is nothing more to send.
@@ -39,39 +57,40 @@ impl Upload {
     }
 
     /// Sends what the endpoint takes now. Ready when there is nothing more to send, or when the stream takes nothing
-    /// more: its answer says why. At most one frame is taken from the client before the endpoint has room for more.
+    /// more: its answer says why. At most one frame is taken from the client before the endpoint has room for more. An
+    /// empty frame at the end, and trailers, need no room.
     ///
     /// # Errors
     ///
-    /// When the client's body broke off; the stream is reset then.
+    /// When the client's body broke off, or cannot be sent by HTTP/2; the stream is reset then.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         while !self.ended {
-            if ready!(self.poll_room(cx)).is_none() {
+            if self.stream.poll_reset(cx).is_ready() {
+                self.stall = None;
                 return Poll::Ready(Ok(()));
             }
-            let (frame, is_last) = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => (frame, self.body.is_end_stream()),
-                Some(Err(error)) => {
-                    self.stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(Err(error));
-                }
-                None => (Frame::data(Bytes::new()), true),
+            let next = match self.next.take() {
+                Some(next) => next,
+                None => match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                    Some(Ok(frame)) => self.take(frame),
+                    Some(Err(error)) => return self.fail(error),
+                    None => Next::Data(Bytes::new(), true),
+                },
             };
-            let sent = match frame.into_data() {
-                Ok(data) => {
-                    self.ended = is_last;
-                    self.kept.data(&data);
-                    self.stream.send_data(data, self.ended)
-                }
-                Err(frame) => {
-                    self.ended = true;
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    self.kept.trailers(&trailers);
-                    self.stream.send_trailers(trailers)
-                }
-            };
-            if sent.is_err() {
-                return Poll::Ready(Ok(()));
+            let mut room = 0;
+            if let Next::Data(data, _) = &next
+                && !data.is_empty()
+            {
+                room = match self.poll_room(data.len(), cx) {
+                    Poll::Ready(Some(room)) => room,
+                    closed_or_pending => {
+                        self.next = Some(next);
+                        return closed_or_pending.map(|_| Ok(()));
+                    }
+                };
+            }
+            if let Err(error) = self.send(next, room) {
+                return self.fail(BodyError::Http2(error));
             }
         }
         // The client's side of the exchange is over.
@@ -79,14 +98,65 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when the endpoint has room for at least one byte; `None` when the stream is closed.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
-        self.stream.reserve_capacity(1);
-        if self.stream.capacity() > 0 {
-            return Poll::Ready(self.stream.poll_reset(cx).is_pending().then_some(()));
+    /// `frame` was taken from the body.
+    fn take(&mut self, frame: Frame<Bytes>) -> Next {
+        match frame.into_data() {
+            Ok(data) => {
+                self.kept.data(&data);
+                Next::Data(data, self.body.is_end_stream())
+            }
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                remove_specific(&mut trailers);
+                self.kept.trailers(&trailers);
+                Next::Trailers(trailers)
+            }
         }
-        let room = ready!(self.stream.poll_capacity(cx));
-        Poll::Ready(room.filter(Result::is_ok).map(drop))
+    }
+
+    /// Sends `next`, of data as much as there is `room` for: h2 would keep the rest, and who waits could not be seen.
+    fn send(&mut self, next: Next, room: usize) -> Result<(), h2::Error> {
+        match next {
+            Next::Data(data, false) if data.is_empty() => Ok(()),
+            Next::Data(mut data, is_last) => {
+                let piece = data.split_to(room.min(data.len()));
+                self.ended = is_last && data.is_empty();
+                if !data.is_empty() {
+                    self.next = Some(Next::Data(data, is_last));
+                }
+                self.stream.send_data(piece, self.ended)
+            }
+            Next::Trailers(trailers) => {
+                self.ended = true;
+                if trailers.is_empty() {
+                    return self.stream.send_data(Bytes::new(), true);
+                }
+                self.stream.send_trailers(trailers)
+            }
+        }
+    }
+
+    /// The rest of the body does not come.
+    fn fail(&mut self, error: BodyError) -> Poll<Result<(), BodyError>> {
+        self.stream.send_reset(Reason::CANCEL);
+        Poll::Ready(Err(error))
+    }
+
+    /// For how many of `wanted` bytes the endpoint has room, which is one at least; `None` when the stream is closed.
+    fn poll_room(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        self.stream.reserve_capacity(wanted);
+        while self.stream.capacity() == 0 {
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    self.stall.get_or_insert_with(|| self.stalls.begin(Instant::now()));
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.stall = None;
+        Poll::Ready(Some(self.stream.capacity()))
     }
 
     /// Sends the rest, of which nothing is kept any more.
@@ -96,7 +166,7 @@ impl Upload {
         let _ = poll_fn(|cx| self.poll(cx)).await;
     }
 
-    /// The whole body, to be sent again; `None` where not all that was sent has been kept.
+    /// The whole body, to be sent again; `None` where not all that was taken of it has been kept.
     pub(super) fn into_body(self) -> Option<RequestBody> {
         self.kept.before(self.body)
     }

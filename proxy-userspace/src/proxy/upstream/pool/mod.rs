@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::shared::Shared;
-pub(super) use self::shared::{NoStream, Offer, offer};
+pub(super) use self::shared::{NoStream, Offer, any_stream, offer};
 use super::PooledConnection;
 use super::conn::Http2;
 

@@ -3,6 +3,9 @@
 //! A request takes a stream of the first connection that has one. Where none has, it opens another connection, unless
 //! one is being opened (until its endpoint has said how many streams it takes) or there are as many as there may be:
 //! then it waits. So many requests at once to a new endpoint open one connection, and not one each.
+//!
+//! A connection on which an upload has waited long for window counts as one without a free stream, as long as another
+//! connection can be had.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,17 +90,54 @@ pub(in crate::proxy::upstream) fn offer(
     backend.pool(worker).shared(|shared| {
         let group = shared.group(key);
         group.connections.retain(|it| !it.is_closed());
-        if let Some(stream) = group.connections.iter().find_map(|it| it.stream(now)) {
+        let mut stalled = None;
+        let stream = group.connections.iter().find_map(|it| {
+            if it.is_stalled(now) {
+                stalled = Some(it);
+                return None;
+            }
+            it.stream(now)
+        });
+        let is_new = |it: &Arc<Http2>| !it.is_settled();
+        let is_opening = || group.dials || group.connections.iter().any(is_new);
+        let may_open = stream.is_none() && !is_opening();
+        let dials = may_open && group.connections.len() < most;
+        if let Some(stalled) = stalled.filter(|_| stream.is_some() || dials) {
+            stalled.stats().stalled.inc();
+        }
+        let stream = match stream {
+            None if may_open && !dials => group.any_stream(now),
+            stream => stream,
+        };
+        if let Some(stream) = stream {
             return Offer::Stream(stream);
         }
         let place = Place { backend: backend.clone(), worker, key, freed: group.freed.clone() };
-        let is_new = |it: &Arc<Http2>| !it.is_settled();
-        if group.dials || group.connections.iter().any(is_new) || group.connections.len() >= most {
+        if !dials {
             return Offer::Wait(Waiting { place, failed: group.failed });
         }
         group.dials = true;
         Offer::Dial(Dialling { place, failed: false })
     })
+}
+
+/// A stream of any connection, whether or not an upload waits for window on it: no other one can be had.
+pub(in crate::proxy::upstream) fn any_stream(
+    (backend, worker): (&Arc<Backend>, usize),
+    key: Key,
+    now: Instant,
+) -> Option<StreamPermit> {
+    backend.pool(worker).shared(|shared| {
+        let group = shared.group(key);
+        group.connections.retain(|it| !it.is_closed());
+        group.any_stream(now)
+    })
+}
+
+impl Group {
+    fn any_stream(&self, now: Instant) -> Option<StreamPermit> {
+        self.connections.iter().find_map(|it| it.stream(now))
+    }
 }
 
 impl Shared {
