@@ -140,6 +140,11 @@ fn no_answer(
     let address = lease.backend().address;
     let error = match error {
         NoAnswer::Interim => return flooding(address, limits),
+        NoAnswer::Switched => {
+            let detail = format!("{address} answered 101, which HTTP/2 does not have");
+            let fault = Fault::new(Kind::Framing, detail);
+            return Failed { fault, outcome: Outcome::BadFraming, reached: Reached::Answering };
+        }
         NoAnswer::Body(_) => {
             let fault = Fault::new(Kind::BadBody, "the request's body broke off");
             return Failed { fault, outcome: Outcome::Abandoned, reached: Reached::Answering };

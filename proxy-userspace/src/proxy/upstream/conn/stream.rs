@@ -88,6 +88,8 @@ pub enum NoAnswer {
     Body(BodyError),
     /// Too many interim answers came.
     Interim,
+    /// A 101 came, which HTTP/2 does not have (RFC 9113 §8.6).
+    Switched,
 }
 
 impl StreamPermit {
@@ -185,6 +187,9 @@ impl Outgoing {
         let mut is_told = false;
         while let Poll::Ready(Some(more)) = self.response.poll_informational(cx) {
             let more = more.map_err(NoAnswer::Stream)?;
+            if more.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(NoAnswer::Switched));
+            }
             if !self.interim.takes(more.headers()) {
                 return Poll::Ready(Err(NoAnswer::Interim));
             }
