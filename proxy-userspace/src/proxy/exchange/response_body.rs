@@ -1,12 +1,15 @@
 //! The body of an answer to a client.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use super::grpc;
 use super::record::Record;
@@ -15,6 +18,9 @@ use crate::proxy::clock::Clock;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::upstream::{Breaker, PooledConnection};
 use crate::transport::{BodyError, MessageBody};
+
+/// How long the end of a stream may come after the last byte that its Content-Length announced.
+const END: Duration = Duration::from_secs(5);
 
 /// An answer's body. Frames pass one at a time, as the client reads them, including trailers.
 #[derive(Debug, Default)]
@@ -37,6 +43,9 @@ pub struct Guarded {
     end: End,
     /// Whether its trailers have the status of a gRPC call.
     grpc: bool,
+    /// Whether the client takes nothing after the bytes that Content-Length announced: in HTTP/1.1 trailers come only
+    /// with chunks (RFC 9112 §6.3), and hyper drops a body at that point.
+    by_length: bool,
 }
 
 /// How the client recognises the end of an answer.
@@ -85,6 +94,17 @@ impl ResponseGuard {
         self.lease.finish(now, outcome);
     }
 
+    /// The client has the whole answer; `last` came behind its last byte, if anything did.
+    fn ended(mut self, last: Option<Result<Frame<Bytes>, BodyError>>, grpc: bool) {
+        if let Some(Err(error)) = &last {
+            self.connection.broken(error);
+        }
+        match grpc {
+            false => self.complete(),
+            true => self.complete_call(trailers(last.as_ref())),
+        }
+    }
+
     /// The rest of the answer is not read: the connection is closed, and the lease gets the outcome.
     pub fn discard(self) {
         let now = Instant::now();
@@ -95,6 +115,7 @@ impl ResponseGuard {
     /// The client has left: the connection is closed.
     fn left(self) {
         self.connection.abort();
+        self.clock.abandon();
         let now = Instant::now();
         self.record.end(now, &self.lease, Outcome::Abandoned.label());
         self.lease.finish(now, Outcome::Abandoned);
@@ -111,6 +132,7 @@ impl ResponseGuard {
             peer if peer.has_ended() => Outcome::Abandoned,
             _ => Outcome::Reset,
         };
+        self.clock.abandon();
         let now = Instant::now();
         self.record.end(now, &self.lease, outcome.label());
         self.lease.finish(now, outcome);
@@ -132,11 +154,33 @@ impl ResponseBody {
         if end == End::Close {
             guard.clock.activity().set_open_ended(true);
         }
-        Self::Endpoint(Box::new(Guarded { incoming, guard: Some(guard), end, grpc }))
+        let by_length = matches!(spoken, Version::HTTP_10 | Version::HTTP_11);
+        let body = Guarded { incoming, guard: Some(guard), end, grpc, by_length };
+        if body.is_whole() {
+            body.await_end();
+            return Self::Empty;
+        }
+        Self::Endpoint(Box::new(body))
     }
 }
 
 impl Guarded {
+    /// Whether every byte has come that the client takes, but not yet the end of the endpoint's stream: an endpoint of
+    /// HTTP/2 may send it in a frame of its own.
+    fn is_whole(&self) -> bool {
+        self.by_length && self.guard.is_some() && self.incoming.size_hint().exact() == Some(0)
+    }
+
+    /// The client has the whole answer. Waits for the end of the stream, so that it need not be reset.
+    fn await_end(mut self) {
+        let Some(guard) = self.guard.take() else { return };
+        guard.clock.answered(Instant::now());
+        spawn_local(async move {
+            let last = timeout(END, poll_fn(|cx| Pin::new(&mut self.incoming).poll_frame(cx))).await;
+            guard.ended(last.ok().flatten(), self.grpc);
+        });
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if let (true, Some(guard)) = (frame.is_pending(), &self.guard)
@@ -197,7 +241,15 @@ impl Body for ResponseBody {
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(text))))
             }
-            Self::Endpoint(body) => body.poll_frame(cx),
+            Self::Endpoint(body) => {
+                let frame = body.poll_frame(cx);
+                if body.is_whole()
+                    && let Self::Endpoint(body) = std::mem::take(this)
+                {
+                    body.await_end();
+                }
+                frame
+            }
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Reply {
 pub enum Then {
     /// The end of the stream.
     End,
+    /// The end of the stream in an empty frame, so long after everything else.
+    EndLater(Duration),
     /// RST_STREAM with this code; without a head where the status is 0.
     Reset(u32),
     /// Nothing: the stream stays open.

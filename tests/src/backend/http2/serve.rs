@@ -130,7 +130,9 @@ async fn answer(shared: &Shared, reply: Reply, mut respond: SendResponse<Bytes>)
                 respond.send_reset(Reason::from(code));
                 Ok(())
             }
-            Then::End | Then::Nothing => note(shared, poll_fn(|cx| respond.poll_reset(cx)).await?),
+            Then::End | Then::EndLater(_) | Then::Nothing => {
+                note(shared, poll_fn(|cx| respond.poll_reset(cx)).await?)
+            }
         };
     }
     let is_whole = reply.body.is_empty() && reply.trailers.is_empty() && reply.then == Then::End;
@@ -153,6 +155,13 @@ async fn answer(shared: &Shared, reply: Reply, mut respond: SendResponse<Bytes>)
             stream.send_reset(Reason::from(code));
         }
         Then::Nothing => note(shared, poll_fn(|cx| stream.poll_reset(cx)).await?)?,
+        Then::EndLater(after) => {
+            tokio::select! {
+                () = tokio::time::sleep(after) => {}
+                reset = poll_fn(|cx| stream.poll_reset(cx)) => return note(shared, reset?),
+            }
+            stream.send_data(Bytes::new(), true)?;
+        }
         Then::End if !ends => stream.send_trailers(map(&reply.trailers))?,
         Then::End => {}
     }

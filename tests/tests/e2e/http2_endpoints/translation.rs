@@ -1,8 +1,11 @@
 //! Requests of HTTP/1.1 and their answers, where the endpoint speaks HTTP/2.
 
-use e2e::backend::http2::Reply;
+use std::time::Duration;
+
+use e2e::backend::http2::frames::{Does, Frame, FrameServer, kind};
+use e2e::backend::http2::{Reply, Then};
 use e2e::weir::folder::service;
-use e2e::{H2Backend, Request, Weir};
+use e2e::{H2Backend, Http2, Request, Weir, eventually};
 
 use super::of;
 
@@ -146,4 +149,76 @@ fn an_upgrade_is_not_asked_of_an_endpoint_that_speaks_http2() {
     let request = Request::get("http://hello/").with("Connection", "Upgrade").with("Upgrade", "chat");
     weir.ask(&request).expect_body("ok");
     assert_eq!(backend.only_request().get("upgrade"), None);
+}
+
+#[test]
+fn an_answer_is_whole_with_its_last_byte_wherever_its_stream_ends() {
+    let cases = [
+        ("GET", Reply::ok("hello").with("content-length", "5"), "hello"),
+        ("GET", Reply::ok("").with("content-length", "0"), ""),
+        ("GET", Reply::ok("no").status(404).with("content-length", "2"), "no"),
+        ("GET", Reply::ok("").status(204), ""),
+        ("GET", Reply::ok("").status(304).with("content-length", "5"), ""),
+        ("HEAD", Reply::ok("").with("content-length", "5"), ""),
+        ("HEAD", Reply::ok(""), ""),
+        ("GET", Reply::ok("hello"), "hello"),
+    ];
+    for (method, reply, body) in cases {
+        let reply = reply.then(Then::EndLater(Duration::from_millis(50)));
+        let backend = H2Backend::http2().reply(reply.clone()).start();
+        let limits = "{ idle: 500ms, tunnelIdle: 1h, body: 1h, response: 1h }";
+        let weir = of(&[&backend]).set("workers", "1").set("limits", limits).start();
+        let mut client = weir.client();
+        for _ in 0..2 {
+            assert_eq!(client.ask(&Request::new(method, "http://hello/")).text(), body, "{reply:?}");
+        }
+        // Its connection is between two requests, and that is limited.
+        eventually(&format!("the end of the client's connection: {method} {reply:?}"), || client.is_closed());
+        eventually("no stream in use", || weir.metric("weir_http2_endpoint_streams", &[]) == 0.0);
+        assert_eq!(weir.metric("weir_http2_endpoint_cancels_total", &[]), 0.0, "{method} {reply:?}");
+        assert!(backend.resets().is_empty(), "{method} {reply:?}: {:?}", backend.resets());
+        assert_eq!((backend.connections(), weir.failures(backend.addr())), (1, 0), "{method} {reply:?}");
+    }
+}
+
+#[test]
+fn trailers_that_http2_does_not_have_are_left_out() {
+    let none: [(&str, &str); 5] = [
+        ("Connection", "close"),
+        ("Keep-Alive", "timeout=5"),
+        ("Upgrade", "h2c"),
+        ("Transfer-Encoding", "chunked"),
+        ("TE", "gzip"),
+    ];
+    for (name, value) in none {
+        let backend = H2Backend::http2().start();
+        let weir = of(&[&backend]).set("limits", "{ response: 3s }").start();
+        let request = || Request::new("POST", "http://hello/").chunks(&["body"]);
+        weir.ask(&request().trailer(name, value)).expect_body("ok");
+        weir.ask(&request().trailer(name, value).trailer("x-sum", "7")).expect_body("ok");
+        let arrived: Vec<_> = backend.requests().into_iter().map(|it| (it.body, it.trailers)).collect();
+        let body = b"body".to_vec();
+        assert_eq!(arrived, [(body.clone(), Vec::new()), (body, pairs(&[("x-sum", "7")]))], "{name}");
+    }
+}
+
+#[test]
+fn an_endpoint_of_http2_cannot_switch_protocols() {
+    let server = FrameServer::start(true, |frame| match frame.kind {
+        kind::HEADERS => {
+            // `:status: 101`, as a literal that is not indexed, with the name of entry 8.
+            let switches = [&[0x08, 3][..], b"101"].concat();
+            vec![Does::Sends(Frame::new(kind::HEADERS, 4, frame.stream, switches))]
+        }
+        _ => Vec::new(),
+    });
+    let weir = super::asking(&[server.addr()]).set("limits", "{ response: 3s }").start();
+    let answer = weir.ask(&Request::post("http://hello/", "x"));
+    answer.expect_status(502);
+    assert!(answer.l5d_err().contains("101"), "{}", answer.l5d_err());
+    let request = hyper::Request::post("http://hello/").body(()).unwrap();
+    let answer = Http2::to(weir.outgoing()).ask(request, Some(b"x"));
+    assert_eq!((answer.status, answer.interim.as_slice()), (502, &[][..]));
+    assert_eq!(weir.faults("framing"), 2.0);
+    assert_eq!(weir.failures(server.addr()), 2);
 }

@@ -111,8 +111,8 @@ impl Sending<'_> {
     fn with_body(&self, answer: Response<h2::RecvStream>) -> Response<MessageBody> {
         let has_none = *self.request.method() == Method::HEAD
             || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let length = answer.headers().get(CONTENT_LENGTH).filter(|_| !has_none);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = || answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        let length = if has_none { Some(0) } else { length() };
         answer.map(|stream| MessageBody::stream(stream, length))
     }
 }
