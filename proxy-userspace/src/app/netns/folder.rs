@@ -1,6 +1,6 @@
 //! The folder of network namespaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ pub(super) struct Listing {
     /// The network namespaces.
     pub(super) present: BTreeMap<NetnsId, PathBuf>,
     /// Files that are none.
-    pub(super) files: Vec<PathBuf>,
+    pub(super) files: BTreeSet<PathBuf>,
     /// Files of which nothing is known, and why.
     pub(super) unknown: BTreeMap<PathBuf, Arc<str>>,
 }
@@ -72,7 +72,9 @@ impl Listing {
             let path = entry?.path();
             match File::at(&path) {
                 File::Netns(id) => drop(listing.present.entry(id).or_insert(path)),
-                File::Other => listing.files.push(path),
+                File::Other => {
+                    listing.files.insert(path);
+                }
                 // It was removed meanwhile.
                 File::Gone => {}
                 File::Unknown(why) => drop(listing.unknown.insert(path, why.into())),
@@ -128,9 +130,7 @@ mod tests {
         let listing = Listing::of(folder.path()).unwrap();
         assert_eq!(listing.present.values().collect::<Vec<_>>(), [&at("pod")]);
         assert_eq!(listing.unknown.keys().collect::<Vec<_>>(), [&at("loop")]);
-        let mut files = listing.files.clone();
-        files.sort();
-        assert_eq!(files, [at("file"), at("uts")]);
+        assert_eq!(listing.files, BTreeSet::from([at("file"), at("uts")]));
         let own = *listing.present.keys().next().unwrap();
         for (id, name, gone) in [
             (own, "pod", false),

@@ -1,6 +1,6 @@
 //! Which network namespaces there are, and weir's sockets in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -349,8 +349,11 @@ impl Reconciler {
         seen.extend(self.files.keys().map(|path| {
             without(name_of(path), NetnsState::NoNamespace, "the file is no network namespace".into())
         }));
-        let is_joined = |path: &PathBuf| self.joined.values().any(|it| it.path == *path);
-        let unknown = self.unknown.iter().filter(|it| !is_joined(it.0));
+        let joined: BTreeSet<&PathBuf> = match self.unknown.is_empty() {
+            true => BTreeSet::new(),
+            false => self.joined.values().map(|it| &it.path).collect(),
+        };
+        let unknown = self.unknown.iter().filter(|it| !joined.contains(it.0));
         seen.extend(unknown.map(|(path, why)| without(name_of(path), NetnsState::Failed, why.clone())));
         if **self.control.netns.seen.load() != seen {
             self.control.netns.seen.store(Arc::new(seen));
