@@ -301,6 +301,36 @@ fn a_pod_that_ends_while_weir_drains_is_let_go() {
     assert!(weir.wait(std::time::Duration::from_secs(60)).success());
 }
 
+#[test]
+fn a_look_without_descriptors_ends_no_pod() {
+    let Some(mut stage) = Stage::in_pods() else { return };
+    let _backends = stage.backends();
+    let mut stays = stage.dial(V4);
+    stays.get("/").expect_status(200);
+    let (pid, touched) = (stage.weir().pid().to_string(), stage.net.netns().join("touched"));
+    let allow = |descriptors: usize| {
+        let limit = format!("--nofile={descriptors}:");
+        let set = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
+        assert!(set.success());
+    };
+    let open = stage.weir().descriptors();
+    eventually("a look that can list the folder, and open no file of it", || {
+        // Somewhere between, one descriptor is left.
+        for descriptors in open.saturating_sub(3)..open + 8 {
+            allow(descriptors);
+            std::fs::write(&touched, "").unwrap();
+            std::fs::remove_file(&touched).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        allow(10_000);
+        stage.weir().log().contains("cannot be opened, so nothing is known")
+    });
+    stage.until_listening(4);
+    let log = stage.weir().log();
+    assert!(!log.contains("not listening in a pod's network namespace any more"), "{log}");
+    stays.get("/").expect_status(200);
+}
+
 /// What weir shows of the network namespace of this name: its state.
 fn shown(stage: &mut Stage, name: &str) -> String {
     let state = stage.weir().state();
