@@ -1,9 +1,8 @@
 //! A request that may be sent again.
 //!
 //! hyper returns a request only when none of its bytes was written. So the head of a repeatable request is saved before
-//! it is sent. The fields are saved as text, in one buffer: a copy of the header map costs three times as many
-//! instructions, and a list of its names and values twice as many, since each of them has a reference count. The text is
-//! read into a request again only when needed.
+//! it is sent. The fields are saved as text, in one buffer: a list of names and values costs more, since each of them has
+//! a reference count, and a copy of the header map still more. The text is read into a request again only when needed.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, Uri};
