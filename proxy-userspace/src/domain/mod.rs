@@ -17,6 +17,7 @@ pub mod policy;
 pub mod ports;
 pub mod retry;
 pub mod route;
+pub mod shares;
 pub mod silence;
 pub mod sniff;
 pub mod ssrf;
