@@ -5,7 +5,7 @@
 )]
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,6 +47,13 @@ pub fn connect_from(port: u16, to: SocketAddr) -> std::io::Result<TcpStream> {
         SocketAddr::V6(_) => SocketAddr::from(([0; 16], port)),
     };
     let socket = bound(any)?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
+/// Connects from this address of the machine, with any port.
+pub fn connect_as(own: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = bound(SocketAddr::new(own, 0))?;
     socket.connect(&to.into())?;
     Ok(socket.into())
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::refusal::Refusal;
 use super::tls::Greeting;
 use super::{Server, routes};
+use crate::proxy::holders::Holder;
 use crate::proxy::listener::{CloseReason, Listener, ListenerKind};
 
 /// Maximum time for a client to send a request head, and to be idle.
@@ -55,7 +56,7 @@ pub fn listen(
     retired: CancellationToken,
 ) -> anyhow::Result<()> {
     let socket = TcpListener::from_std(socket)?;
-    let (server, listener) = (server.clone(), listener.clone());
+    let (server, listener, everybody) = (server.clone(), listener.clone(), Holder::everybody());
     tokio::spawn(async move {
         let (mut served, mut latest) = (Served::default(), None);
         loop {
@@ -74,7 +75,7 @@ pub fn listen(
                 // Let accepted clients be answered before the next accept.
                 yield_now().await;
             }
-            let permit = listener.acquire().await.used();
+            let permit = listener.acquire(&everybody).await.used();
             let asker = Asker { kind: listener.kind, client, secured: false };
             let server = server.clone();
             served.add(tokio::spawn(async move {

@@ -58,14 +58,15 @@ fn all(files: &Arc<NodePods>, cluster: &Arc<NodePods>) -> Arc<NodePods> {
     Arc::new(all)
 }
 
-/// Keeps the data plane up to date with the namespaces of clients, as long as weir runs.
+/// Keeps the data plane up to date with which pods clients are, as long as weir runs.
 pub(super) async fn clients(
     control: Arc<State>,
     mut node_pods: watch::Receiver<Arc<NodePods>>,
 ) -> anyhow::Result<()> {
     loop {
-        let clients = Clients::new(&node_pods.borrow_and_update());
-        control.shared.routing.clients.pods.store(Arc::new(clients));
+        let clients = Arc::new(Clients::new(&node_pods.borrow_and_update()));
+        control.shared.holders.tell(clients.clone());
+        control.shared.routing.clients.pods.store(clients);
         control.shared.routing.moved.send_replace(());
         node_pods.changed().await?;
     }

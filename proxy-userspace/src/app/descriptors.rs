@@ -47,7 +47,7 @@ pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
 }
 
 /// The number of connections per data plane listener that fit into `most` descriptors, each with one upstream
-/// connection. `None` if not even the other descriptors fit.
+/// connection, and beside four of them one that waits for room. `None` if not even the other descriptors fit.
 fn room(settings: &Settings, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
     let routers = settings.all_routers().count();
@@ -62,7 +62,7 @@ fn room(settings: &Settings, most: usize) -> Option<usize> {
         CONTROL + per_pod + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // Workers accept on duplicates of the sockets.
     let rest = control + sockets + settings.workers * (sockets + RUNTIME);
-    Some(most.checked_sub(rest)? / (2 * by_kind))
+    Some(4 * most.checked_sub(rest)? / (9 * by_kind))
 }
 
 /// Raises the soft descriptor limit as far as allowed and returns it.
@@ -80,12 +80,12 @@ mod tests {
     #[test]
     fn each_listener_has_room_for_as_many_connections_and_what_they_lead_to() {
         let mut settings = Settings { workers: 2, ..Settings::default() };
-        assert_eq!(room(&settings, 1024), Some((1024 - 140) / 2));
+        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 140) / 9));
         settings.transparent = Some(Transparent { ports: 8, ..Transparent::default() });
         settings.probes = Some(Probes::default());
-        assert_eq!(room(&settings, 1024), Some((1024 - 229) / 4));
+        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 229) / 18));
         settings.routers = vec![Outgoing::default()];
-        assert_eq!(room(&settings, 1024), Some((1024 - 232) / 6));
+        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 232) / 27));
         settings.routers.clear();
         assert_eq!((room(&settings, 230), room(&settings, 200)), (Some(0), None));
     }

@@ -3,7 +3,9 @@
 use std::fmt::{Result, Write as _};
 
 use crate::control::NetnsState;
-use crate::control::report::{ClusterReport, EnrolmentReport, InterceptionReport, NetnsReport, StateReport};
+use crate::control::report::{
+    ClusterReport, EnrolmentReport, InterceptionReport, NetnsReport, ShareReport, StateReport,
+};
 
 /// `state` as text; if it is `filtered`, only the selected parts.
 pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Result<String, std::fmt::Error> {
@@ -27,6 +29,7 @@ pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Resu
             "{name}{router}: {open} open, {} connections, {} requests",
             it.connections, it.requests
         )?;
+        shares(&mut text, &it.shares)?;
     }
     interception(&mut text, &state.interception)?;
     enrolment(&mut text, &state.enrolment)?;
@@ -38,6 +41,15 @@ pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Resu
         writeln!(text, "the configuration file has mistakes; an older one is in force:\n{mistakes}")?;
     }
     Ok(text)
+}
+
+/// One line for each client that has the most of a listener's connections.
+fn shares(text: &mut String, shares: &[ShareReport]) -> Result {
+    for ShareReport { client, open, waiting, share } in shares {
+        let waiting = if *waiting > 0 { format!(", {waiting} waiting") } else { String::new() };
+        writeln!(text, "  {client}: {open} of {share}{waiting}")?;
+    }
+    Ok(())
 }
 
 fn clusters(text: &mut String, state: &StateReport) -> Result {
@@ -147,6 +159,16 @@ mod tests {
                 json!({ "listeners": [{ "listener": "outgoing", "open": 1, "connections": 2, "requests": 3 }] }),
                 false,
                 format!("outgoing: 1 open, 2 connections, 3 requests\n{off}"),
+            ),
+            (
+                json!({ "listeners": [{ "listener": "transparent", "open": 3, "shares": [
+                    { "client": "shop/a", "open": 2, "share": 9 },
+                    { "client": "10.1.0.9", "open": 1, "waiting": 4, "share": 1 },
+                ] }] }),
+                false,
+                format!(
+                    "transparent: 3 open, 0 connections, 0 requests\n  shop/a: 2 of 9\n  10.1.0.9: 1 of 1, 4 waiting\n{off}"
+                ),
             ),
             (json!({ "interception": { "on": false, "why": "no" } }), false, "interception: off (no)\n".to_owned()),
             (

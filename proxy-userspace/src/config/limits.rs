@@ -13,9 +13,12 @@ use super::values::{count, duration, size};
 /// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `connections`: open client connections per listener, tunnels included; further ones stay in the accept queue.
-    /// Default 10,000, or fewer if there are not enough file descriptors.
+    /// `connections`: open client connections per listener, tunnels included, of which each pod has its share; a quarter
+    /// as many may wait. Default 10,000, or fewer if there are not enough file descriptors.
     pub connections: usize,
+    /// `waitForRoom`: how long a connection waits when its listener is full and its pod has its share; then it is reset.
+    /// 10 ms to 1 h, default 30 s.
+    pub wait_for_room: Duration,
     /// `headerBytes`: bytes of a message's head, including its start line. 8 KiB to 1 MiB, default 64 KiB.
     pub header_bytes: usize,
     /// `headerCount`: fields of a message's head. 1 to 10,000, default 100.
@@ -116,6 +119,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            wait_for_room: Duration::from_secs(30),
             header_bytes: 64 * 1024,
             header_count: 100,
             target_bytes: 8 * 1024,
@@ -163,6 +167,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     const MS: Duration = Duration::from_millis(1);
     let mut limits = Limits::default();
     section.set("connections", &mut limits.connections, count(1..=1_000_000));
+    section.set("waitForRoom", &mut limits.wait_for_room, duration(10 * MS..=Duration::from_hours(1)));
     section.set("headerBytes", &mut limits.header_bytes, size(8 * KIB..=MIB));
     section.set("headerCount", &mut limits.header_count, count(1..=10_000));
     section.set("targetBytes", &mut limits.target_bytes, size(256..=64 * KIB - 2));

@@ -3,7 +3,7 @@
 //! Only this node's pods are stored, and only weir's annotations of them: a pod takes some 10 KB in the API server's
 //! JSON, and some 200 bytes here.
 //!
-//! They also tell a client's namespace ([`Clients`]).
+//! They also tell which pod a client is ([`Clients`]).
 //!
 //! Not here: the decision itself, and cgroups.
 
@@ -28,40 +28,65 @@ pub struct NodePods {
     pub known: bool,
 }
 
-/// The namespaces of clients, by address.
+/// The pods of clients, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
     /// Whether all pods of this node are included.
     pub known: bool,
-    /// By address; none if pods of different namespaces have it, as when an address was just reused.
-    namespaces: HashMap<IpAddr, Option<Arc<str>>>,
+    addresses: HashMap<IpAddr, AtAddress>,
+    /// By the UID in the name of the pod's cgroup.
+    cgroups: HashMap<Arc<str>, (Arc<str>, Arc<Pod>)>,
+}
+
+/// Who has an address: several pods, when it was just reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AtAddress {
+    /// None for pods of different namespaces.
+    namespace: Option<Arc<str>>,
+    /// The UID of the pod, and the pod; none for several.
+    pod: Option<(Arc<str>, Arc<Pod>)>,
 }
 
 impl Clients {
     /// The clients among `node_pods`. Not those with `hostNetwork`, which have the node's address, and not finished
     /// ones, whose address may already belong to another pod.
     pub fn new(node_pods: &NodePods) -> Self {
-        let mut namespaces: HashMap<IpAddr, Option<Arc<str>>> = HashMap::new();
-        for pod in node_pods.pods.values().filter(|pod| !pod.host_network && !pod.finished) {
+        let (mut addresses, mut cgroups) = (HashMap::<IpAddr, AtAddress>::new(), HashMap::new());
+        for (uid, pod) in node_pods.pods.iter().filter(|(_, pod)| !pod.host_network && !pod.finished) {
+            cgroups.insert(pod.cgroup_uid.clone(), (uid.clone(), pod.clone()));
             for address in &pod.addresses {
-                let known = namespaces.entry(address.to_canonical());
-                let known = known.or_insert_with(|| Some(pod.namespace.clone()));
-                if known.as_ref() != Some(&pod.namespace) {
-                    *known = None;
-                }
+                let first = || AtAddress {
+                    namespace: Some(pod.namespace.clone()),
+                    pod: Some((uid.clone(), pod.clone())),
+                };
+                let at = addresses.entry(address.to_canonical()).or_insert_with(first);
+                at.namespace.take_if(|namespace| *namespace != pod.namespace);
+                at.pod.take_if(|(other, _)| other != uid);
             }
         }
-        Self { known: node_pods.known, namespaces }
+        Self { known: node_pods.known, addresses, cgroups }
     }
 
     /// Whether no pod of this node has this address.
     pub fn is_stranger(&self, address: IpAddr) -> bool {
-        self.known && !self.namespaces.contains_key(&address.to_canonical())
+        self.known && !self.addresses.contains_key(&address.to_canonical())
     }
 
     /// The namespace of the pod that has this address.
     pub fn namespace(&self, address: IpAddr) -> Option<&Arc<str>> {
-        self.namespaces.get(&address.to_canonical())?.as_ref()
+        self.addresses.get(&address.to_canonical())?.namespace.as_ref()
+    }
+
+    /// The pod that has this address, and its UID.
+    pub fn pod(&self, address: IpAddr) -> Option<(&Arc<str>, &Arc<Pod>)> {
+        let (uid, pod) = self.addresses.get(&address.to_canonical())?.pod.as_ref()?;
+        Some((uid, pod))
+    }
+
+    /// The pod whose cgroup's name has this UID, and its own UID.
+    pub fn of_cgroup(&self, uid: &str) -> Option<(&Arc<str>, &Arc<Pod>)> {
+        let (uid, pod) = self.cgroups.get(uid)?;
+        Some((uid, pod))
     }
 }
 
@@ -128,6 +153,11 @@ mod tests {
             assert_eq!(clients.namespace(at).map(|it| &**it), namespace, "{address}");
             assert_eq!(clients.is_stranger(at), is_stranger, "{address}");
             assert!(!Clients::default().is_stranger(at), "nobody is, as long as the pods are not known");
+        }
+        for (address, uid) in
+            [("fd00::1", Some("0")), ("10.1.0.2", Some("3")), ("10.1.0.3", None), ("10.1.0.4", None)]
+        {
+            assert_eq!(clients.pod(address.parse().unwrap()).map(|it| &**it.0), uid, "{address}");
         }
     }
 }

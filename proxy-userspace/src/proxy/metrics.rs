@@ -63,6 +63,8 @@ fn listeners(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
     )?;
     let open = listeners.iter().map(|it| (it.labels(), it.open.value() as f64));
     page.gauges("weir_listener_open_connections", "Connections open now", open)?;
+    let waiting = listeners.iter().map(|it| (it.labels(), it.waiting() as f64));
+    page.gauges("weir_listener_waiting_connections", "Connections that wait for room", waiting)?;
     let turned = listeners.iter().flat_map(|it| {
         let reasons = CloseReason::LABELS.iter().zip(&it.closed);
         reasons.map(|(reason, count)| {

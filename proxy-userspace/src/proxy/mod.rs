@@ -1,6 +1,6 @@
 //! Floor 3: connections and requests, in modules each of which uses only those before it.
 //!
-//! `listener` says who may connect, `upstream` which endpoint takes a request and on which connection, `routing` where
+//! `holders` says whose a connection is, `listener` who may connect, `upstream` which endpoint takes a request and on which connection, `routing` where
 //! a name leads, `exchange` handles one request, `downstream` one client connection. `worker` is what all of them share
 //! on one thread.
 //!
@@ -11,6 +11,7 @@ pub mod clock;
 pub mod downstream;
 pub mod exchange;
 pub mod fault;
+pub mod holders;
 pub mod listener;
 pub mod metrics;
 pub mod routing;

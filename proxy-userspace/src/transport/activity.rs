@@ -15,6 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::ahead::Ahead;
+use super::displacement::Displacement;
 use super::interjected::Interjected;
 
 /// The phases of a client connection.
@@ -89,6 +90,7 @@ struct Inner {
     room: AtomicU8,
     /// The task that can do so.
     owner: Mutex<Option<Waker>>,
+    displacement: Displacement,
     ahead: Ahead,
     interjected: Interjected,
 }
@@ -106,6 +108,7 @@ impl Activity {
             look: AtomicBool::new(false),
             room: AtomicU8::new(Room::NotAsked as u8),
             owner: Mutex::default(),
+            displacement: Displacement::default(),
             ahead: Ahead::default(),
             interjected: Interjected::default(),
         }))
@@ -280,6 +283,11 @@ impl Activity {
     /// Asks it to make room for another connection even while bytes pass, if its client has closed its sending side.
     pub fn ask_for_room_in_use(&self) {
         self.ask(Room::InUse);
+    }
+
+    /// Whether it has to end at once.
+    pub(super) fn displacement(&self) -> &Displacement {
+        &self.0.displacement
     }
 
     fn ask(&self, room: Room) {

@@ -5,6 +5,7 @@ mod ahead;
 mod bad_head;
 mod connect;
 mod copy;
+mod displacement;
 mod ended;
 mod frame_meter;
 mod hops;

@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use nix::sched::{CloneFlags, setns};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -152,6 +152,8 @@ pub struct PodNetns {
     thread: NetnsThread,
     making: Semaphore,
     own: ArcSwap<[Option<IpAddr>; 2]>,
+    /// The UID in the name of the pod's cgroup, once known.
+    cgroup_uid: ArcSwapOption<Box<str>>,
     ended: CancellationToken,
 }
 
@@ -172,6 +174,7 @@ impl PodNetns {
             thread,
             making: Semaphore::new(MAKING),
             own: ArcSwap::from_pointee([None; 2]),
+            cgroup_uid: ArcSwapOption::empty(),
             ended: CancellationToken::new(),
         })
     }
@@ -197,6 +200,19 @@ impl PodNetns {
     /// Sets the pod's own addresses (IPv4, IPv6).
     pub fn set_own(&self, own: [Option<IpAddr>; 2]) {
         self.own.store(Arc::new(own));
+    }
+
+    /// The UID in the name of the pod's cgroup, as the kernel says of the processes that connect from the namespace; none
+    /// before the first has, or when processes of several pods have.
+    pub fn cgroup_uid(&self) -> Option<Arc<Box<str>>> {
+        self.cgroup_uid.load_full()
+    }
+
+    /// Sets the UID in the name of the pod's cgroup.
+    pub fn set_cgroup_uid(&self, uid: Option<&str>) {
+        if self.cgroup_uid.load().as_ref().map(|it| &***it) != uid {
+            self.cgroup_uid.store(uid.map(|uid| Arc::new(uid.into())));
+        }
     }
 
     /// A TCP socket in the pod's namespace, non-blocking.

@@ -27,6 +27,7 @@ pub struct Pod {
     uid: String,
     spec: String,
     annotations: Vec<(String, String)>,
+    addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone)]
@@ -124,6 +125,7 @@ pub fn pod(name: &str, uid: &str) -> Pod {
         uid: uid.into(),
         spec: String::new(),
         annotations: Vec::new(),
+        addresses: Vec::new(),
     }
 }
 
@@ -147,6 +149,12 @@ impl Pod {
         self
     }
 
+    /// Gives it an address.
+    pub fn at(mut self, address: IpAddr) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
     /// Adds to its specification: `hostNetwork: true`.
     pub fn spec(mut self, yaml: &str) -> Self {
         self.spec = yaml.into();
@@ -155,11 +163,13 @@ impl Pod {
 
     /// The object, as YAML.
     pub fn yaml(&self) -> String {
-        let Self { name, namespace, uid, spec, annotations } = self;
+        let Self { name, namespace, uid, spec, annotations, addresses } = self;
+        let addresses: Vec<String> = addresses.iter().map(|ip| format!("{{ ip: \"{ip}\" }}")).collect();
         format!(
             "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  uid: {uid}\n  \
-             annotations: {{{}}}\nspec: {{ {spec} }}\nstatus: {{ phase: Running }}\n",
-            flow(annotations)
+             annotations: {{{}}}\nspec: {{ {spec} }}\nstatus: {{ phase: Running, podIPs: [{}] }}\n",
+            flow(annotations),
+            addresses.join(", ")
         )
     }
 }

@@ -20,6 +20,7 @@ mod leaving; // Clients that leave, and full listeners.
 mod policies; // Settings for some names only.
 mod routing; // Dtabs, splits, overrides, explanations.
 mod services; // What Kubernetes says of services and endpoints.
+mod shares; // What one client takes is no other client's loss.
 mod transformers; // What becomes of the endpoints that a namer finds.
 mod transparent; // Diverted connections.
 mod websocket; // An echo with Python's `websockets`, both ways.

@@ -8,9 +8,10 @@ const RULE: &str = "room";
 const ROOT: &str = "proxy-userspace/src/proxy";
 
 /// Every room, in order.
-const ROOMS: [&str; 10] = [
+const ROOMS: [&str; 11] = [
     "fault",
     "clock",
+    "holders",
     "listener",
     "upstream",
     "routing",

@@ -314,11 +314,15 @@ impl Reconciler {
             return;
         }
         let Ok(living) = interception.pod_cgroups() else { return };
-        for cookie in self.joined.values().map(|it| it.pod.cookie()) {
-            if let PodOf::One(pod) = interception.pod_of(cookie)
-                && !living.values().any(|cgroup| *cgroup == pod)
-            {
-                interception.forget_pod_of(cookie);
+        for pod in self.joined.values().map(|it| &it.pod) {
+            let PodOf::One(cgroup) = interception.pod_of(pod.cookie()) else {
+                pod.set_cgroup_uid(None);
+                continue;
+            };
+            let uid = living.iter().find(|(_, living)| **living == cgroup).map(|(uid, _)| &**uid);
+            pod.set_cgroup_uid(uid);
+            if uid.is_none() {
+                interception.forget_pod_of(pod.cookie());
             }
         }
     }

@@ -114,6 +114,29 @@ pub struct ListenerReport {
     /// Connections closed by weir, by reason.
     #[serde(default)]
     pub closed: Counts,
+    /// Connections that wait for room.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Who has the most connections.
+    #[serde(default)]
+    pub shares: Vec<ShareReport>,
+}
+
+/// What a pod, or an address, has of a listener.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShareReport {
+    /// `namespace/name` of a pod; otherwise an address, or a network namespace.
+    pub client: String,
+    /// Its open connections.
+    #[serde(default)]
+    pub open: usize,
+    /// Those that wait for room.
+    #[serde(default)]
+    pub waiting: usize,
+    /// How many it could have now.
+    #[serde(default)]
+    pub share: usize,
 }
 
 /// Byte tunnels.

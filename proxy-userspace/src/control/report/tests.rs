@@ -56,7 +56,7 @@ fn what_a_newer_weir_adds_is_ignored_wherever_it_is() {
 
 #[test]
 fn what_an_older_weir_lacks_has_a_default_but_for_what_an_item_is_called() {
-    let named = ["version", "ready", "service", "name", "address", "pod", "listener"];
+    let named = ["version", "ready", "service", "name", "address", "pod", "listener", "client"];
     for state in states() {
         for path in objects(&state, "") {
             let keys: Vec<String> =

@@ -7,13 +7,13 @@ use serde::ser::{Serialize, Serializer};
 
 use super::{
     ClusterReport, EnrolmentReport, InterceptionReport, KubernetesReport, ListenerReport, ReloadReport,
-    RouterReport, ServiceReport, StateReport, TunnelsReport, Word,
+    RouterReport, ServiceReport, ShareReport, StateReport, TunnelsReport, Word,
 };
 use crate::control::State;
 use crate::discovery::kubernetes::node_name;
 use crate::domain::catalog::{Catalog, Service};
 use crate::proxy::fault::Kind;
-use crate::proxy::listener::{CloseReason, Listener};
+use crate::proxy::listener::{CloseReason, Listener, Share};
 use crate::proxy::routing::snapshot::Snapshot;
 
 /// The whole state as JSON. In a large cluster this takes time and memory: each service is written before the next is
@@ -85,5 +85,14 @@ fn listener(it: &Listener) -> ListenerReport {
         connections: it.connections.value(),
         requests: it.requests.value(),
         closed: closed.map(|(why, count)| (Word::from(*why), count.value())).collect(),
+        waiting: it.waiting(),
+        shares: it.shares(SHARES).into_iter().map(share).collect(),
     }
+}
+
+/// Clients that are listed of each listener.
+const SHARES: usize = 10;
+
+fn share(Share { holder, open, waiting, share }: Share) -> ShareReport {
+    ShareReport { client: holder.into(), open, waiting, share }
 }

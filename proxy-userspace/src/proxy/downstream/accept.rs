@@ -21,7 +21,7 @@ use super::connection;
 use crate::allocator;
 use crate::config::Limits;
 use crate::proxy::listener::sockets::Socket;
-use crate::proxy::listener::{CloseReason, Listener, ListenerKind};
+use crate::proxy::listener::{CloseReason, ConnectionPermit, Entry, Listener, ListenerKind, Waiting};
 use crate::proxy::upstream::Source;
 use crate::proxy::worker::{Shared, Worker};
 use crate::transport::PodNetns;
@@ -187,23 +187,74 @@ async fn take_in(
     if pod.is_none() && !listener.permits(client.ip()) {
         return listener.count_closed(CloseReason::NotAllowed);
     }
-    // At the limit this connection waits here, and later ones wait in the accept queue.
-    let permit = match pod {
-        None => listener.acquire().await,
-        Some(pod) => tokio::select! {
-            biased;
-            () = pod.ended() => return,
-            permit = listener.acquire() => permit,
-        },
+    let holder = worker.shared.holders.of(client.ip(), pod.map(|it| &**it));
+    let Some(pod) = pod else {
+        return match listener.enter(&holder) {
+            Entry::In(permit) => serve(worker, listener, permit, stream, client, None),
+            Entry::Wait(waiting) => {
+                worker.spawn(wait(worker.clone(), listener.clone(), waiting, stream, client));
+            }
+            Entry::Full => turn_away(listener, &stream),
+        };
     };
+    // No other pod connects here: this connection may wait, and later ones wait in the accept queue.
+    let permit = tokio::select! {
+        biased;
+        () = pod.ended() => return,
+        permit = listener.acquire(&holder) => permit,
+    };
+    serve(worker, listener, permit, stream, client, Some(pod.clone()));
+}
+
+/// Serves a connection in a task of its own, until it ends or has to make room for another one.
+fn serve(
+    worker: &Rc<Worker>,
+    listener: &Arc<Listener>,
+    permit: ConnectionPermit,
+    stream: TcpStream,
+    client: SocketAddr,
+    pod: Option<Arc<PodNetns>>,
+) {
     let permit = permit.used();
-    let (serving, listener) = (worker.clone(), listener.clone());
+    let (serving, listener, displaced) = (worker.clone(), listener.clone(), permit.activity().displaced());
     match pod {
-        None => worker.spawn(connection::serve(serving, listener, permit, stream, client)),
-        Some(pod) => {
-            worker.spawn(connection::serve_in_pod(serving, listener, permit, stream, client, pod.clone()));
-        }
+        None => worker.spawn(async move {
+            tokio::select! {
+                // First: one that does nothing can end in order.
+                biased;
+                () = connection::serve(serving, listener, permit, stream, client) => {}
+                () = displaced => {}
+            }
+        }),
+        Some(pod) => worker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = connection::serve_in_pod(serving, listener, permit, stream, client, pod) => {}
+                () = displaced => {}
+            }
+        }),
     }
+}
+
+/// Serves a connection that has to wait for room, if there is some in time.
+async fn wait(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    waiting: Waiting,
+    stream: TcpStream,
+    client: SocketAddr,
+) {
+    let limit = worker.router.snapshot().config.limits.wait_for_room;
+    match waiting.permit(limit).await {
+        Some(permit) => serve(&worker, &listener, permit, stream, client, None),
+        None => turn_away(&listener, &stream),
+    }
+}
+
+/// Resets a connection for which there is no room: its client learns at once that it is not served.
+fn turn_away(listener: &Listener, stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+    listener.count_closed(CloseReason::NoRoom);
 }
 
 /// Reports that this worker is alive, and checks for endpoints that are silent.

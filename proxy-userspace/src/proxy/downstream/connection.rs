@@ -155,6 +155,7 @@ async fn to_dialled(
         Sniffed::Tls | Sniffed::Opaque => {
             session.listener.requests.inc();
             if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
+                let io = io.telling(session.activity.clone());
                 tcp::forward(&worker.shared.tunnels, &limits, lease, io, server).await;
             }
         }
@@ -224,6 +225,7 @@ async fn detect_server_first(
         };
     }
     session.listener.requests.inc();
+    let client = client.telling(session.activity.clone());
     tcp::forward(&worker.shared.tunnels, limits, lease, client, server).await;
 }
 

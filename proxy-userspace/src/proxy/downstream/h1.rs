@@ -74,7 +74,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
             None if activity.phase() == Phase::Head => return listener.count_closed(CloseReason::BadHead),
             // It closes after the last answer has been written: the client may read slowly.
             None if activity.phase() == Phase::Idle => {
-                if activity.is_asked_for_room() {
+                if activity.is_asked_for_room() && !activity.is_displaced() {
                     listener.count_closed(CloseReason::MadeRoom);
                 }
                 connection.as_mut().graceful_shutdown();

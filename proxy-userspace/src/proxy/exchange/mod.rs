@@ -124,7 +124,7 @@ pub async fn handle(
     let status = response.status();
     let refused = connects && !status.is_success();
     let is_tunnel = || status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
-    let ends = || worker.shared.drain.is_closing() || exchange.session.listener.is_short_of_room();
+    let ends = || worker.shared.drain.is_closing() || exchange.session.is_short_of_room();
     if refused || exchange.orphaned || (ends() && !is_tunnel()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::proxy::clock::Clocks;
+use crate::proxy::holders::Holder;
 use crate::proxy::listener::{ConnectionPermit, Listener};
 use crate::proxy::routing::ClientPod;
 use crate::proxy::upstream::Source;
@@ -28,10 +28,11 @@ pub struct Session {
     /// Its listener.
     pub listener: Arc<Listener>,
     /// Its permit, held as long as anything serves the connection, including a tunnel.
-    #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
     permit: ConnectionPermit,
     /// The client.
     pub client: SocketAddr,
+    /// Whose connection it is: what its requests use is charged to it.
+    pub holder: Arc<Holder>,
     /// Where the client connected to.
     pub origin: Origin,
     /// How many weirs, and routers between them, an explicit client's connection has passed (domain/hops).
@@ -53,18 +54,18 @@ impl Session {
     /// The facts of a connection that was accepted now and has passed `passed` weirs.
     pub fn new(
         listener: Arc<Listener>,
-        mut permit: ConnectionPermit,
+        permit: ConnectionPermit,
         client: SocketAddr,
         origin: Origin,
         passed: u8,
         netns: Option<Arc<PodNetns>>,
     ) -> Rc<Self> {
-        let activity = Activity::new(Instant::now());
-        permit.occupied_by(client.ip(), &activity);
+        let (activity, holder) = (permit.activity().clone(), permit.holder().clone());
         Rc::new(Self {
             listener,
             permit,
             client,
+            holder,
             origin,
             passed,
             activity,
@@ -73,6 +74,11 @@ impl Session {
             pod: ClientPod::at(client.ip()),
             netns,
         })
+    }
+
+    /// Whether it ends with its current answers, since another connection waits for its place.
+    pub fn is_short_of_room(&self) -> bool {
+        self.permit.is_short_of_room()
     }
 
     /// Where its connections to endpoints are made.

@@ -1,6 +1,7 @@
 //! Exchanges that become byte tunnels: CONNECT, and answers of 101. A diverted CONNECT is for the proxy that was
 //! dialled, which answers it itself.
 
+use std::future::pending;
 use std::time::Instant;
 
 use http::uri::{Authority, Uri};
@@ -118,7 +119,9 @@ fn forward(
 ) {
     let limits = exchange.snapshot.config.limits.clone();
     let (shared, session) = (worker.shared.clone(), exchange.session.clone());
-    if matches!(client, ClientSide::Http1(_)) {
+    // A stream ends with its connection, which has a task of its own.
+    let is_connection = matches!(client, ClientSide::Http1(_));
+    if is_connection {
         exchange.clock.answered(Instant::now());
         session.activity.carries_bytes(Instant::now());
     }
@@ -132,13 +135,23 @@ fn forward(
                 Client::Stream(client) => tcp::forward(&shared.tunnels, &limits, lease, client, server).await,
             }
         };
-        match &session.netns {
-            None => carried.await,
-            Some(pod) => tokio::select! {
-                biased;
-                () = pod.ended() => {}
-                () = carried => {}
-            },
+        let ended = async {
+            match &session.netns {
+                None => pending().await,
+                Some(pod) => pod.ended().await,
+            }
+        };
+        let displaced = async {
+            if !is_connection {
+                pending::<()>().await;
+            }
+            session.activity.displaced().await;
+        };
+        tokio::select! {
+            biased;
+            () = ended => {}
+            () = displaced => {}
+            () = carried => {}
         }
     });
 }

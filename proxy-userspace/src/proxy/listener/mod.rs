@@ -1,23 +1,22 @@
 //! Listeners as the data plane sees them: who may connect, how many at the same time, and counters.
 
 mod http2;
-mod permits;
 mod room;
 pub mod sockets;
 
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use self::http2::{Abuse, Codes, Http2Stats};
-use self::permits::{PermitPool, Slot};
-use self::room::Occupants;
+pub use self::room::Share;
+use self::room::{Place, Room};
 use crate::config::Allow;
+use crate::proxy::holders::Holder;
 use crate::telemetry::{Counter, Gauge};
 use crate::transport::Activity;
 
@@ -37,6 +36,10 @@ pub enum ListenerKind {
 #[derive(Debug)]
 struct RouterLabel(Arc<str>);
 
+/// One in so many connections of a full listener may wait for room beside those that are open, but always a few.
+const WAITING: usize = 4;
+const FEW: usize = 16;
+
 /// Tells the listeners of a process apart; none is used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerId(u64);
@@ -53,10 +56,8 @@ pub struct Listener {
     router: ArcSwapOption<RouterLabel>,
     /// Who may connect.
     allow: ArcSwap<Allow>,
-    /// One permit for each open connection; see [`Listener::acquire`].
-    pool: Arc<PermitPool>,
-    /// Its open connections, some of which make room when it is full.
-    occupants: Occupants,
+    /// Its open connections, and those that wait.
+    room: Arc<Room>,
     /// Whether forwarded messages get a Via.
     via: AtomicBool,
     /// Whether the listener exists.
@@ -80,8 +81,8 @@ pub struct Listener {
 pub enum CloseReason {
     /// `allow` does not include its source.
     NotAllowed = 0,
-    /// The listener was at its limit: the connection was not closed, but had to wait until another one closed. On the
-    /// admin and probes listeners it replaces the oldest one.
+    /// The listener was at its limit, and the connection's pod had its share: the connection was not closed, but had to
+    /// wait until another one closed. On the admin and probes listeners it replaces the oldest one.
     Full = 1,
     /// It reached a transparent port, but no original destination is recorded for it, e.g. because no program diverted
     /// it.
@@ -102,11 +103,16 @@ pub enum CloseReason {
     HalfClosed = 9,
     /// The listener was full, and it was idle, or its client had closed its sending side: it made room for another one.
     MadeRoom = 10,
+    /// The listener was full, its pod had more than its share, and one with less asked for room: of that pod's
+    /// connections, it was used least recently.
+    Displaced = 11,
+    /// The listener was full, its pod had its share, and too many waited already, or it waited for `limits.waitForRoom`.
+    NoRoom = 12,
 }
 
 impl CloseReason {
     /// The labels in metrics, in order.
-    pub const LABELS: [&'static str; 11] = [
+    pub const LABELS: [&'static str; 13] = [
         "not_allowed",
         "full",
         "no_original",
@@ -118,6 +124,8 @@ impl CloseReason {
         "no_syn",
         "half_closed",
         "made_room",
+        "displaced",
+        "no_room",
     ];
 }
 
@@ -147,8 +155,7 @@ impl Listener {
             id: ListenerId(NEXT.fetch_add(1, Ordering::Relaxed)),
             router: ArcSwapOption::empty(),
             allow: ArcSwap::from_pointee(Allow::new(Vec::new())),
-            pool: PermitPool::new(0),
-            occupants: Occupants::default(),
+            room: Room::new(),
             via: AtomicBool::new(false),
             used: AtomicBool::new(false),
             open: Gauge::default(),
@@ -177,12 +184,12 @@ impl Listener {
     }
 
     /// Opens it to the sources in `allow`, for `limit` connections at the same time, and sets whether messages get a
-    /// Via; or changes these settings. Open connections stay.
+    /// Via; or changes these settings. Open connections stay. A quarter as many may wait for room.
     pub fn open_to(&self, allow: &Allow, limit: usize, via: bool) {
         if **self.allow.load() != *allow {
             self.allow.store(Arc::new(allow.clone()));
         }
-        self.pool.set(limit);
+        self.room.set(limit, limit.div_ceil(WAITING).max(FEW));
         self.via.store(via, Ordering::Relaxed);
         self.used.store(true, Ordering::Relaxed);
     }
@@ -207,39 +214,58 @@ impl Listener {
         self.via.load(Ordering::Relaxed)
     }
 
-    /// The permit to open one more connection. At the limit this waits, and new clients wait in the accept queue, until
-    /// an idle connection has made room or another one has ended.
-    pub async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
-        let slot = match self.pool.try_acquire() {
-            Some(slot) => slot,
-            None => {
-                self.count_closed(CloseReason::Full);
-                self.make_room().await
+    /// A connection of `holder` comes. At the limit, its pod's share decides whether it gets room at once, at another
+    /// one's cost; see `room`.
+    pub fn enter(self: &Arc<Self>, holder: &Arc<Holder>) -> Entry {
+        match self.room.enter(holder, Instant::now()) {
+            room::Entry::In { place, displaced } => {
+                if displaced {
+                    self.count_closed(CloseReason::Displaced);
+                }
+                Entry::In(self.permit(place))
             }
-        };
-        ConnectionPermit { listener: self.clone(), slot, counted: false, number: None }
+            room::Entry::Wait(waiting) => {
+                self.count_closed(CloseReason::Full);
+                Entry::Wait(Waiting { listener: self.clone(), waiting })
+            }
+            room::Entry::Full => Entry::Full,
+        }
     }
 
-    async fn make_room(&self) -> Slot {
-        let _waiting = self.occupants.wait();
-        let mut slot = pin!(self.pool.acquire());
+    /// As [`Self::enter`], but waits as long as it takes.
+    pub async fn acquire(self: &Arc<Self>, holder: &Arc<Holder>) -> ConnectionPermit {
         loop {
-            self.occupants.make_room(Instant::now());
-            // Those that were asked may be in use again, so others are asked then.
-            if let Ok(slot) = timeout(room::ROUND, slot.as_mut()).await {
-                return slot;
+            let permit = match self.enter(holder) {
+                Entry::In(permit) => Some(permit),
+                Entry::Wait(waiting) => waiting.permit(Duration::MAX).await,
+                Entry::Full => {
+                    sleep(room::IN_VAIN).await;
+                    None
+                }
+            };
+            if let Some(permit) = permit {
+                return permit;
             }
         }
     }
 
-    /// Whether clients wait for room: then connections end with their current answers.
-    pub fn is_short_of_room(&self) -> bool {
-        self.occupants.are_short_of_room()
+    fn permit(self: &Arc<Self>, place: Place) -> ConnectionPermit {
+        ConnectionPermit { listener: self.clone(), place, counted: false }
     }
 
-    /// Whether the next connection would have to wait.
+    /// Whether the next connection finds no free place.
     pub fn is_full(&self) -> bool {
-        self.pool.is_full()
+        self.room.is_full()
+    }
+
+    /// How many connections wait for room.
+    pub fn waiting(&self) -> usize {
+        self.room.waiting()
+    }
+
+    /// Who has the most of its connections, `most` of them.
+    pub fn shares(&self, most: usize) -> Vec<Share> {
+        self.room.shares(most)
     }
 
     /// Counts a connection that is not served.
@@ -248,15 +274,37 @@ impl Listener {
     }
 }
 
+/// What becomes of a connection that comes.
+pub enum Entry {
+    /// It is served.
+    In(ConnectionPermit),
+    /// It has to wait.
+    Wait(Waiting),
+    /// It cannot even wait.
+    Full,
+}
+
+/// A connection that waits for room.
+#[derive(Debug)]
+pub struct Waiting {
+    listener: Arc<Listener>,
+    waiting: room::Waiting,
+}
+
+impl Waiting {
+    /// The permit, as soon as there is room; `None` if that takes longer than `limit`.
+    pub async fn permit(self, limit: Duration) -> Option<ConnectionPermit> {
+        let place = timeout(limit, self.waiting.place()).await.ok().flatten()?;
+        Some(self.listener.permit(place))
+    }
+}
+
 /// The permit for one open connection, released on drop.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     listener: Arc<Listener>,
-    #[expect(dead_code, reason = "held, not read: dropping it lets the next one in")]
-    slot: Slot,
+    place: Place,
     counted: bool,
-    /// Its number among the occupants.
-    number: Option<u64>,
 }
 
 impl ConnectionPermit {
@@ -268,17 +316,24 @@ impl ConnectionPermit {
         self
     }
 
-    /// Marks that its connection, from `client`, does what `activity` says.
-    pub fn occupied_by(&mut self, client: IpAddr, activity: &Activity) {
-        self.number = Some(self.listener.occupants.add(client, activity));
+    /// What its connection does.
+    pub fn activity(&self) -> &Activity {
+        &self.place.activity
+    }
+
+    /// Whose its connection is.
+    pub fn holder(&self) -> &Arc<Holder> {
+        &self.place.holder
+    }
+
+    /// Whether another connection waits for its place: then it ends with its current answers.
+    pub fn is_short_of_room(&self) -> bool {
+        self.place.is_short_of_room()
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.listener.occupants.remove(number);
-        }
         if self.counted {
             self.listener.open.dec();
         }

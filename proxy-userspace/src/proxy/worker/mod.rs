@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 pub use self::wakers::{WakerSlot, Wakers};
 use super::fault::{Fault, Kind};
+use super::holders::Holders;
 use super::listener::sockets::Sockets;
 use super::routing::{Router, Routing};
 use super::tcp;
@@ -21,6 +22,8 @@ use crate::telemetry::Counter;
 pub struct Shared {
     /// Routing state.
     pub routing: Arc<Routing>,
+    /// Whose connections there are.
+    pub holders: Holders,
     /// Connecting to endpoints.
     pub connecting: Arc<Connecting>,
     /// The sockets that the workers accept on.
@@ -67,6 +70,7 @@ impl Shared {
     ) -> Arc<Self> {
         Arc::new(Self {
             routing,
+            holders: Holders::default(),
             connecting,
             sockets,
             original_dsts,

@@ -107,7 +107,7 @@ async fn run(
             Err(Event::Ended(None)) => return,
             Err(Event::Ended(Some(error))) => return count(&listener, &error, &meter),
             Err(Event::Due(due @ (Due::Drained | Due::Idle | Due::Room))) => {
-                if due == Due::Room {
+                if due == Due::Room && !session.activity.is_displaced() {
                     listener.count_closed(CloseReason::MadeRoom);
                 }
                 listener.http2.goaways_sent.count(Reason::NO_ERROR);

@@ -99,7 +99,7 @@ impl<'a> Watch<'a> {
             activity.may_make_room(cx.waker());
         }
         let is_asked = activity.is_asked_for_room() && activity.phase() == Phase::Idle;
-        if self.closing.is_none() && (is_asked || self.session.listener.is_short_of_room()) {
+        if self.closing.is_none() && (is_asked || self.session.is_short_of_room()) {
             return Poll::Ready(self.close(Due::Room));
         }
         if self.silence.in_flight

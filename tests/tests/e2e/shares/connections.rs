@@ -1,0 +1,170 @@
+//! The connections of a listener: who has less than its share gets room at once, who has more gives way.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use e2e::raw::TcpServer;
+use e2e::{Backend, Client, Pod, Weir, eventually, folder};
+
+use super::{client, connect, share, with_pods};
+use crate::transparent::{Stage, TARGET, V4, address};
+
+/// Idle connections of `pod`, more than there is room for: some may be turned away. They are silent, as what carries
+/// bytes may be for an hour.
+fn attack(pod: &Pod, count: usize) -> Vec<TcpStream> {
+    (0..count).filter_map(|_| pod.connect(address(V4)).ok()).collect()
+}
+
+/// An answer to a GET from `pod`, on a connection that stays open.
+#[track_caller]
+fn answered(pod: &Pod) -> Client {
+    let stream = pod.connect(address(V4)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut client = Client::over(stream);
+    client.get("/").expect_body("a");
+    client
+}
+
+/// A node whose listener has room for 40 connections, with weir's sockets on the node or in the pods.
+fn stage(in_pods: bool) -> Option<Stage> {
+    let mut stage = Stage::set()?;
+    let hello = folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[stage.a.v4()]);
+    let weir = Weir::new();
+    let weir = if in_pods { weir.in_pods(&stage.net) } else { weir.on_node(&stage.net) };
+    stage.start(weir.set("limits", "{ connections: 40 }").kubernetes(&hello));
+    if in_pods {
+        stage.until_listening(4);
+    }
+    Some(stage)
+}
+
+#[test]
+fn idle_connections_of_one_pod_keep_no_other_pod_out() {
+    for in_pods in [false, true] {
+        let Some(mut stage) = stage(in_pods) else { return };
+        let _server = Backend::http().answers("a").inside(&stage.a).on(stage.a.at(TARGET)).start();
+        let _attack = attack(&stage.client, 60);
+        let weir = stage.weir();
+        eventually("a full listener", || {
+            weir.metric("weir_listener_open_connections", &[("listener", "transparent")]) == 40.0
+        });
+        // As many as its share, at once, although nothing of the attacker's ends by itself.
+        let mut kept: Vec<Client> = (0..20).map(|_| answered(&stage.b)).collect();
+        for client in &mut kept {
+            client.get("/").expect_body("a");
+        }
+        let weir = stage.weir();
+        assert_eq!(weir.turned_away("transparent", "displaced"), 20.0, "in pods: {in_pods}");
+        assert_eq!(weir.metric("weir_listener_open_connections", &[("listener", "transparent")]), 40.0);
+    }
+}
+
+#[test]
+fn tunnels_of_one_pod_give_way_by_a_reset_and_those_in_use_last() {
+    let Some(mut stage) = stage(false) else { return };
+    let echo = TcpServer::echo(stage.a.listen(stage.a.at(TARGET)).unwrap());
+    let mut tunnels: Vec<Client> = (0..40)
+        .map(|_| {
+            let mut client = Client::over(stage.client.connect(address(V4)).unwrap());
+            client.send("not HTTP\r\n").expect("not HTTP\r\n");
+            client
+        })
+        .collect();
+    assert_eq!(echo.accepted(), 40);
+    std::thread::sleep(Duration::from_millis(50));
+    // The first ten are used again.
+    for tunnel in &mut tunnels[..10] {
+        tunnel.send("again\r\n").expect("again\r\n");
+    }
+    let mut others: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = Client::over(stage.b.connect(address(V4)).unwrap());
+            client.send("another\r\n").expect("another\r\n");
+            client
+        })
+        .collect();
+    for tunnel in tunnels[..10].iter_mut().chain(&mut others) {
+        tunnel.send("still\r\n").expect("still\r\n");
+    }
+    let closed = tunnels[10..].iter_mut().filter_map(|it| it.is_closed().then_some(())).count();
+    assert_eq!(closed, 20);
+    assert_eq!(stage.weir().turned_away("transparent", "displaced"), 20.0);
+}
+
+#[test]
+fn who_has_its_share_waits_and_is_turned_away_in_the_end_while_others_are_served() {
+    let backend = Backend::http().start();
+    let limits = "{ connections: 8, waitForRoom: 300ms, headerRead: 1h }";
+    let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+    let attack: Vec<TcpStream> = (0..60).map(|_| connect(&weir, 1)).collect();
+    eventually("those that wait too long, and those for which there is no room to wait", || {
+        weir.turned_away("outgoing", "no_room") == 52.0
+    });
+    let waiting = || weir.metric("weir_listener_waiting_connections", &[("listener", "outgoing")]);
+    assert_eq!(waiting(), 0.0);
+    let mut others: Vec<Client> = (0..4).map(|_| client(&weir, 2)).collect();
+    for other in &mut others {
+        other.get("http://hello/").expect_body("ok");
+    }
+    assert_eq!(weir.turned_away("outgoing", "displaced"), 4.0);
+    assert_eq!(share(&weir, "outgoing", "127.0.7.1"), Some((4, 0, 4)));
+    assert_eq!(share(&weir, "outgoing", "127.0.7.2"), Some((4, 0, 4)));
+    drop(attack);
+}
+
+#[test]
+fn beside_fifty_small_attackers_a_large_pod_loses_nothing() {
+    let backend = Backend::http().start();
+    let mut namespaces = vec!["mob"; 50];
+    namespaces.push("shop");
+    let weir =
+        Weir::new().set("limits", "{ connections: 200, waitForRoom: 100ms, headerRead: 1h, idle: 1h }");
+    let weir = with_pods(weir.service("hello", &[backend.addr()]), &namespaces).start();
+    let mut large: Vec<Client> = (0..10)
+        .map(|_| {
+            let mut client = client(&weir, 51);
+            client.get("http://hello/").expect_body("ok");
+            client
+        })
+        .collect();
+    assert_eq!(share(&weir, "outgoing", "shop/pod-51").map(|it| it.0), Some(10), "pods are known");
+    // 1.5 % each, and then as much as they can get.
+    for each in [3, 20] {
+        let _attack: Vec<TcpStream> =
+            (0..each).flat_map(|_| (1..=50).map(|number| connect(&weir, number))).collect();
+        if each == 20 {
+            eventually("a full listener", || {
+                weir.metric("weir_listener_open_connections", &[("listener", "outgoing")]) == 200.0
+            });
+        }
+        for client in &mut large {
+            client.get("http://hello/").expect_body("ok");
+        }
+    }
+    // It may even have more: half of all, since there are two namespaces.
+    for _ in 0..90 {
+        let mut client = client(&weir, 51);
+        client.get("http://hello/").expect_body("ok");
+        large.push(client);
+    }
+    for client in &mut large {
+        client.get("http://hello/").expect_body("ok");
+    }
+}
+
+#[test]
+fn room_for_others_ends_no_connection_of_who_has_less() {
+    let backend = Backend::http().start();
+    let limits = "{ connections: 8, waitForRoom: 10s, headerRead: 1h, idle: 1h }";
+    let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+    let mut small = client(&weir, 2);
+    small.get("http://hello/").expect_body("ok");
+    let _attack: Vec<TcpStream> = (0..12).map(|_| connect(&weir, 1)).collect();
+    eventually("connections that wait", || {
+        weir.metric("weir_listener_waiting_connections", &[("listener", "outgoing")]) >= 5.0
+    });
+    for _ in 0..20 {
+        let answer = small.get("http://hello/");
+        assert_eq!(answer.get("connection"), None, "it is told to go, and somebody else waits");
+    }
+}
