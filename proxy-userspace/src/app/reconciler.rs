@@ -42,6 +42,7 @@ pub(super) fn config(settings: &Settings, node: Node, dtabs: &Dtabs) -> RoutingC
         identifiers: first.identifiers.clone(),
         prefix: first.prefix.clone(),
         requests: settings.policies_of(first),
+        tunnels: first.tunnels.clone(),
         listener: listener(0),
         router: label(first),
         others: others.map(|(at, it)| router(settings, it, listener(at), dtabs)).collect(),
@@ -64,6 +65,7 @@ fn router(settings: &Settings, router: &Outgoing, listener: ListenerId, dtabs: &
         identifiers: router.identifiers.clone(),
         prefix: router.prefix.clone(),
         requests: settings.policies_of(router),
+        tunnels: router.tunnels.clone(),
     }
 }
 

@@ -46,7 +46,7 @@ pub use lint::{Warning, lint};
 pub use load::{load, load_again, open_regular, parse};
 pub use log::{Level, Log, LogFormat};
 pub use names::{Dns, Names};
-pub use outgoing::Outgoing;
+pub use outgoing::{Outgoing, TlsClients, TunnelRules};
 pub use problem::{ConfigError, Mistake, Problem, quoted};
 pub use settings::Settings;
 pub use transparent::{Enrol, Fail, Sockets, Transparent};

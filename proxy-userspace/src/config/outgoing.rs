@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::fields::Section;
 use super::problem::{Mistake, quoted};
-use super::tree::Node;
+use super::tree::{Node, Value};
 use super::{Allow, Interpreter, dtab, identifier, interpreter, policies, values};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::Path;
 use crate::domain::policy::{RequestPolicy, Rule};
+use crate::domain::ports::PortSet;
 
 /// The explicit HTTP proxy that `http_proxy` points to: a listener, and the rules for the requests that come there.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,33 @@ pub struct Outgoing {
     pub services: Option<Vec<Rule<RequestPolicy>>>,
     /// `response` and `attempts`, for requests of which `policies` say nothing. Default: those of `limits`.
     pub requests: RequestPolicy,
+    /// `connectPorts` and `tls`: what may be asked for beside plain requests.
+    pub tunnels: TunnelRules,
+}
+
+/// Rules for connections that weir carries without reading them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelRules {
+    /// `connectPorts`: ports of destinations outside the catalog that CONNECT may ask for; what a Service, a file or the
+    /// operator's dtab has is reached at any of its ports. Default 443.
+    pub ports: PortSet,
+    /// `tls`: what happens to a client that speaks TLS without a CONNECT. Default: [`TlsClients::Close`].
+    pub tls: TlsClients,
+}
+
+/// What happens to a client that begins with TLS at once, as if weir were its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsClients {
+    /// `close`: an alert (access_denied) says so, and the connection is closed.
+    Close,
+    /// `sni`: it is carried to port 443 of the host in its server name indication (RFC 6066 §3), as CONNECT would be.
+    Sni,
+}
+
+impl Default for TunnelRules {
+    fn default() -> Self {
+        Self { ports: PortSet::of(443), tls: TlsClients::Close }
+    }
 }
 
 /// The label of the only router.
@@ -64,6 +92,7 @@ impl Default for Outgoing {
             interpreter: None,
             services: None,
             requests: RequestPolicy::default(),
+            tunnels: TunnelRules::default(),
         }
     }
 }
@@ -96,8 +125,29 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Outgoing, dtab::Written) {
     let own = dtab::read(&mut section);
     outgoing.services = section.section("policies").map(policies::read_services);
     outgoing.requests = policies::read_requests(&mut section);
+    section.set("connectPorts", &mut outgoing.tunnels.ports, ports);
+    let tls = values::choice(&[("close", TlsClients::Close), ("sni", TlsClients::Sni)]);
+    section.set("tls", &mut outgoing.tunnels.tls, tls);
     section.finish();
     (outgoing, own)
+}
+
+/// Ports and ranges of them: `443`, `443,8443,9000-9010`, or `none`.
+fn ports(node: &Node) -> Result<PortSet, Mistake> {
+    let text = match &node.value {
+        Value::Integer(port) => port.to_string(),
+        _ => values::text(node)?.to_owned(),
+    };
+    if text == "none" {
+        return Ok(PortSet::default());
+    }
+    match PortSet::parse(&text) {
+        (set, None) if !set.is_empty() => Ok(set),
+        (_, mistake) => {
+            let mistake = mistake.unwrap_or_else(|| "no port".to_owned());
+            Err(Mistake::new(mistake).hint("write it as 443, \"443,8443,9000-9010\", 1-65535 or none"))
+        }
+    }
 }
 
 fn label(node: &Node) -> Result<Box<str>, Mistake> {

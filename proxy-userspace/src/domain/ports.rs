@@ -49,6 +49,11 @@ pub struct PortSet {
 }
 
 impl PortSet {
+    /// The set of one port.
+    pub fn of(port: u16) -> Self {
+        Self { ranges: vec![(port, port)] }
+    }
+
     /// Parses a list, and reports its mistakes; invalid parts are left out.
     pub fn parse(text: &str) -> (Self, Option<String>) {
         if text.len() > MAX_TEXT {

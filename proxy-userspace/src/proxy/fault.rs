@@ -41,6 +41,8 @@ pub enum Kind {
     TargetTooLong,
     /// weir does not connect to this destination.
     Refused(Refusal),
+    /// CONNECT, or TLS, to a port that is not open to destinations outside the catalog (`outgoing.connectPorts`).
+    ConnectPort,
     /// The name is not bound.
     Unbound,
     /// The name is not bound, but the cluster's services are not known yet.
@@ -98,7 +100,7 @@ impl Kind {
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Refused(_) | Self::ConnectPort => StatusCode::FORBIDDEN,
             Self::Unbound | Self::Connect | Self::Reset | Self::Silent | Self::Framing | Self::Interim => {
                 StatusCode::BAD_GATEWAY
             }
@@ -120,7 +122,7 @@ impl Kind {
         const UNAVAILABLE: u16 = 14;
         match self {
             Self::ResponseTimeout | Self::HalfClosed => DEADLINE_EXCEEDED,
-            Self::Refused(_) => PERMISSION_DENIED,
+            Self::Refused(_) | Self::ConnectPort => PERMISSION_DENIED,
             Self::TargetTooLong | Self::HeadTooLarge => RESOURCE_EXHAUSTED,
             Self::BadHead
             | Self::NoHost
@@ -175,11 +177,12 @@ impl Kind {
             Self::BadHead => 23,
             Self::HeadTooLarge => 24,
             Self::HalfClosed => 25,
+            Self::ConnectPort => 26,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 26] = [
+    pub const LABELS: [&'static str; 27] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -206,6 +209,7 @@ impl Kind {
         "bad_head",
         "head_too_large",
         "half_closed",
+        "connect_port",
     ];
 }
 

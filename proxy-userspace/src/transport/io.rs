@@ -77,6 +77,11 @@ impl Io {
         }
     }
 
+    /// The bytes that were unread, and not read again.
+    pub fn unread_bytes(&self) -> &[u8] {
+        &self.prefix
+    }
+
     /// Puts `bytes` in front of what is still to be read.
     pub fn unread(&mut self, bytes: Bytes) {
         self.prefix = if self.prefix.is_empty() {

@@ -31,7 +31,12 @@ fn scene(settings: impl FnOnce(Builder, &Net, &Dns) -> Builder) -> Option<Scene>
         });
         let dns = Dns::start(&net.weir_place(), [127, 0, 0, 1].into());
         dns.says_of_others(Said::addresses(&[FOREIGN], 60));
-        let weir = settings(Weir::new().beside(&net).set("names", &dns.setting()), &net, &dns).start();
+        let weir = Weir::new().beside(&net).set("names", &dns.setting()).set_in(
+            "outgoing",
+            "connectPorts",
+            "1-65535",
+        );
+        let weir = settings(weir, &net, &dns).start();
         Scene { weir, dns, foreign, net }
     })
 }
@@ -251,6 +256,9 @@ routers:
         assert_eq!(imported.code, Some(0), "{}", imported.stderr);
         let text = imported.stdout.replace("127.0.0.1:4140", "127.0.0.1:0");
         let text = text.replace("127.0.0.1:9990", "127.0.0.1:0");
+        // linkerd has no CONNECT; here it is one of the ways to ask.
+        let text = text.replacen("outgoing:\n", "outgoing:\n  connectPorts: 1-65535\n", 1);
+        assert!(text.contains("connectPorts"), "{text}");
         builder.config(&format!("{text}\nnames: {}\n", dns.setting()))
     }) else {
         return;

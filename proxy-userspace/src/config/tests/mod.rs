@@ -79,7 +79,7 @@ discovery:
 fn every_other_key_is_read() {
     let settings = parsed(
         "transparent: { fail: closed, via: true, host: true, required: false, ports: 1 }\n\
-         outgoing: { via: false }\n\
+         outgoing: { via: false, connectPorts: \"443,8000-9000\", tls: sni }\n\
          names: { namespace: shop, port: web, clusterDomain: K8s.Example., clusterRanges: [20.0.0.0/8], dns: false }\n\
          refuse: [10.200.0.0/16, \"fd77::1\"]\n\
          breaker: { failures: 3, backoff: { min: 1s, max: 2m } }\n\
@@ -94,6 +94,8 @@ fn every_other_key_is_read() {
     let transparent = settings.transparent.expect("transparent is on");
     assert_eq!(transparent.fail, Fail::Closed);
     assert!(transparent.via && transparent.host && !transparent.required && !settings.outgoing.via);
+    assert_eq!(settings.outgoing.tunnels.ports.ranges(), [(443, 443), (8000, 9000)]);
+    assert_eq!(settings.outgoing.tunnels.tls, TlsClients::Sni);
     assert_eq!(settings.names.cluster_domain, "k8s.example");
     assert_eq!((settings.names.namespace.as_str(), settings.names.port.as_str()), ("shop", "web"));
     assert_eq!(settings.names.cluster_ranges, Allow::new(vec!["20.0.0.0/8".parse().expect("a range")]));
@@ -169,6 +171,27 @@ fn every_other_key_is_read() {
 fn a_longer_connect_has_time_where_nothing_is_said_of_all_together() {
     assert_eq!(parsed("limits: { connect: 30s }\n").limits.connect_total, Duration::from_secs(30));
     assert_eq!(parsed("limits: { connect: 2s }\n").limits.connect_total, Duration::from_secs(3));
+}
+
+#[test]
+fn ports_of_tunnels_are_a_number_a_list_or_none() {
+    let ranges = |text: &str| parsed(text).outgoing.tunnels.ports.ranges().to_vec();
+    assert_eq!(ranges(""), [(443, 443)]);
+    assert_eq!(ranges("outgoing: { connectPorts: 8443 }\n"), [(8443, 8443)]);
+    assert_eq!(ranges("outgoing: { connectPorts: 1-65535 }\n"), [(1, 65_535)]);
+    assert_eq!(ranges("outgoing: { connectPorts: none }\n"), []);
+    for (wrong, mistake) in [
+        ("0", "`0` is neither a port (1 to 65535) nor a range as in 9000-9010: ignored"),
+        ("https", "`https` is neither a port (1 to 65535) nor a range as in 9000-9010: ignored"),
+        ("\"\"", "no port"),
+    ] {
+        assert_problems(
+            &format!("outgoing: {{ connectPorts: {wrong} }}\n"),
+            &[&format!(
+                "weir.yaml:1:27: outgoing.connectPorts: {mistake} (write it as 443, \"443,8443,9000-9010\", 1-65535 or none)"
+            )],
+        );
+    }
 }
 
 #[test]

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 use super::detect::{Detected, detect_protocol};
-use super::{h1, h2, preface};
+use super::preface::{self, Spoken};
+use super::{h1, h2, tls};
 use crate::config::Limits;
 use crate::domain::catalog::AppProtocol;
 use crate::domain::hops;
@@ -74,9 +75,10 @@ pub(in crate::proxy) async fn serve(
             let passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
             let session = Session::new(listener, permit, client, Origin::Explicit, passed, None);
             let limit = worker.router.snapshot().config.limits.header_read;
-            match preface::is_http2(stream, limit).await {
-                Ok((false, io)) => h1::serve(worker, session, io).await,
-                Ok((true, io)) => Box::pin(h2::serve(worker, session, io)).await,
+            match preface::spoken(stream, limit).await {
+                Ok((Spoken::Http1 | Spoken::Undecided, io)) => h1::serve(worker, session, io).await,
+                Ok((Spoken::Http2, io)) => Box::pin(h2::serve(worker, session, io)).await,
+                Ok((Spoken::Tls, io)) => Box::pin(tls::serve(worker, session, io)).await,
                 Err(cause) if cause.kind() == io::ErrorKind::TimedOut => {
                     session.listener.count_closed(CloseReason::BadHead);
                 }
@@ -153,6 +155,9 @@ async fn to_dialled(
         // Boxed: few clients are silent at first, and it would make every connection's task larger.
         Sniffed::Undecided => Box::pin(detect_server_first(worker, session, dialled, &limits, io)).await,
         Sniffed::Tls | Sniffed::Opaque => {
+            if protocol == Sniffed::Tls {
+                tls::log_name(&session, dialled, io.unread_bytes());
+            }
             session.listener.requests.inc();
             if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
                 let io = io.telling(session.activity.clone());

@@ -1,11 +1,13 @@
 //! Client connections, from accept to close.
 
 mod accept;
+mod client_hello;
 mod connection;
 mod detect;
 mod first_head;
 mod h1;
 mod h2;
 mod preface;
+mod tls;
 
 pub use accept::start;

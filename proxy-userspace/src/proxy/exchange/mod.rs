@@ -26,7 +26,7 @@ mod send;
 pub mod session;
 pub mod stream;
 mod translate;
-mod tunnel;
+pub mod tunnel;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -176,6 +176,11 @@ impl Exchange {
             repeats: 0,
             session,
         }
+    }
+
+    /// Whether its listener's router is no longer in the configuration.
+    pub fn is_orphaned(&self) -> bool {
+        self.orphaned
     }
 
     /// Whether its client gets only the status's standard meaning; see [`overrides`].

@@ -14,9 +14,13 @@ use super::response_body::{ResponseBody, ResponseGuard};
 use super::scan::HeaderScan;
 use super::stream::{Client, ClientSide, whole};
 use super::{Exchange, answer, headers, overrides};
+use crate::config::TunnelRules;
+use crate::domain::dtab::Dtab;
 use crate::domain::hops;
+use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::resolve::Settled;
+use crate::proxy::routing::route::RouteTarget;
 use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::tcp;
 use crate::proxy::upstream::RequestBody;
@@ -48,28 +52,62 @@ pub(super) async fn connect(
         return Err(Fault::new(Kind::BadBody, "CONNECT has no body"));
     }
     let authority = authority(request.uri())?.clone();
+    let own = overrides::take(scan, &exchange.session, config, request.headers_mut())?;
+    let (lease, server) = open(worker, exchange, authority.as_str(), own.as_ref()).await?;
+    if let Some(client) = ClientSide::take(request, &mut exchange.stream) {
+        forward(worker, exchange, lease, client, async move { Some(server) });
+    }
+    Ok(answer::empty(StatusCode::OK))
+}
+
+/// Connects to an endpoint of `authority`, a host and a port, for an explicit client whose bytes are carried unread.
+///
+/// # Errors
+///
+/// Why there is no connection.
+pub(in crate::proxy) async fn open(
+    worker: &Worker,
+    exchange: &mut Exchange,
+    authority: &str,
+    own: Option<&Dtab>,
+) -> Result<(Lease, Io), Fault> {
     let session = exchange.session.clone();
     if session.passed > hops::MOST {
         let why = format!("the tunnel has passed {} weirs: it runs in a circle", session.passed);
         return Err(Fault::new(Kind::Loop, why));
     }
-    let own = overrides::take(scan, &session, config, request.headers_mut())?;
-    let host = worker.router.host(&session.pod, &exchange.snapshot, authority.as_str()).await?;
+    let host = worker.router.host(&session.pod, &exchange.snapshot, authority).await?;
     let asked = Asked::Host(host);
-    let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own.as_ref());
+    let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own);
     let Settled { snapshot, place, .. } =
         worker.router.place(&exchange.snapshot, &session.client, bind).await?;
     if let Some(later) = snapshot {
         exchange.snapshot = later;
     }
+    check_port(&exchange.snapshot.config.tunnels, &place)?;
     let destination = Destination { cluster: place.cluster, policy: place.requests, now: Instant::now() };
     // A weir that the client reaches through the tunnel continues the count from here.
     let mut bytes = Bytes { hop_limit: Some(hops::onward(session.passed)) };
-    let (lease, server) = attempt::deliver(worker, exchange, &destination, &mut bytes).await?;
-    if let Some(client) = ClientSide::take(request, &mut exchange.stream) {
-        forward(worker, exchange, lease, client, async move { Some(server) });
+    attempt::deliver(worker, exchange, &destination, &mut bytes).await
+}
+
+/// Whether bytes may be carried there: a proxy that opens a tunnel to any port of any host is a relay for mail and worse
+/// (RFC 9110 §9.3.6). What the operator or the cluster wrote down may have any port.
+fn check_port(rules: &TunnelRules, place: &RouteTarget) -> Result<(), Fault> {
+    if !place.outside || place.cluster.exempt != Exempt::No {
+        return Ok(());
     }
-    Ok(answer::empty(StatusCode::OK))
+    let members = place.cluster.members();
+    match members.all.iter().map(|it| it.backend.address.port()).find(|&port| !rules.ports.contains(port)) {
+        None => Ok(()),
+        Some(port) => {
+            let detail = format!(
+                "{} is outside the catalog, and its port {port} is not in outgoing.connectPorts",
+                place.cluster.name
+            );
+            Err(Fault::new(Kind::ConnectPort, detail))
+        }
+    }
 }
 
 /// The target of CONNECT: a host and a port only (authority-form, RFC 9112 §3.2.3).

@@ -108,11 +108,13 @@ pub enum CloseReason {
     Displaced = 11,
     /// The listener was full, its pod had its share, and too many waited already, or it waited for `limits.waitForRoom`.
     NoRoom = 12,
+    /// Its client spoke TLS without a CONNECT, which the router does not carry (`outgoing.tls`), or which named no host.
+    Tls = 13,
 }
 
 impl CloseReason {
     /// The labels in metrics, in order.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "not_allowed",
         "full",
         "no_original",
@@ -126,6 +128,7 @@ impl CloseReason {
         "made_room",
         "displaced",
         "no_room",
+        "tls",
     ];
 }
 

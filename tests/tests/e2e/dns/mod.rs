@@ -33,7 +33,12 @@ fn scene_with(more: impl FnOnce(Builder, &Dns) -> Builder) -> Option<Scene> {
         let mut net = Net::new();
         let (one, two) = (net.pod("one"), net.pod("two"));
         let dns = Dns::start(&net.weir_place(), [127, 0, 0, 1].into());
-        let weir = more(Weir::new().beside(&net).set("names", &dns.setting()), &dns).start();
+        let weir = Weir::new().beside(&net).set("names", &dns.setting()).set_in(
+            "outgoing",
+            "connectPorts",
+            "1-65535",
+        );
+        let weir = more(weir, &dns).start();
         Scene { weir, dns, one, two, net }
     })
 }

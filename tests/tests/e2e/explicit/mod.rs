@@ -8,4 +8,5 @@ mod forms; // How a request looks when it comes and when it goes on.
 mod hops; // Max-Forwards, and the diagnosis of a request by it.
 mod host; // Which field says where a request goes.
 mod names; // Which spelling reaches which service.
+mod tls; // TLS, behind a CONNECT or without one.
 mod tunnels; // 101 and CONNECT.

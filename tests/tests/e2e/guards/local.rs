@@ -52,7 +52,8 @@ fn what_the_kernel_takes_for_local_is_refused_in_every_way_to_say_it() {
     let Some((net, traps)) = node() else { return };
     let before = caught(&traps);
     let dns = Dns::start(&net.weir_place(), [127, 0, 0, 1].into());
-    let weir = Weir::new().beside(&net).set("names", &dns.setting()).start();
+    let weir = Weir::new().beside(&net).set("names", &dns.setting());
+    let weir = weir.set_in("outgoing", "connectPorts", "1-65535").start();
     let mut wrong = Vec::new();
     for (number, address) in addresses().enumerate() {
         let literal = SocketAddr::new(address, 80).to_string();
@@ -92,7 +93,12 @@ fn what_the_kernel_takes_for_local_is_refused_in_every_way_to_say_it() {
 fn weirs_own_listeners_are_refused_at_every_local_address_also_when_written_down() {
     let Some((net, _traps)) = node() else { return };
     let everywhere = "{ listen: \"[::]:0\" }";
-    let weir = Weir::new().beside(&net).set("outgoing", everywhere).set("probes", everywhere).start();
+    let weir = Weir::new()
+        .beside(&net)
+        .set("outgoing", everywhere)
+        .set_in("outgoing", "connectPorts", "1-65535")
+        .set("probes", everywhere)
+        .start();
     for listener in [weir.outgoing(), weir.probes()] {
         for (number, address) in addresses().enumerate() {
             let at = SocketAddr::new(address, listener.port());
@@ -141,7 +147,7 @@ fn an_address_that_becomes_local_is_refused_from_then_on() {
     let _backend = Backend::http().answers("one").inside(&pod).on("0.0.0.0:80".parse().unwrap()).start();
     pod.ip("addr add 10.88.0.1/32 dev lo\n");
     net.node().ip(&format!("route add 10.88.0.0/16 via {}\n", pod.v4()));
-    let weir = Weir::new().beside(&net).start();
+    let weir = Weir::new().beside(&net).set_in("outgoing", "connectPorts", "1-65535").start();
     // A connection that is kept is none that would be made.
     let get = || weir.ask(&Request::new("CONNECT", "10.88.0.1:80")).status;
     assert_eq!(get(), 200);
@@ -166,7 +172,8 @@ fn an_operators_list_is_refused_whatever_leads_there_and_changes_with_the_file()
     dns.says("one.test", Said::Addresses(vec![one.v4()], 60));
     dns.says("either.test", Said::Addresses(vec![one.v4(), two.v4()], 60));
     let refused = format!("[{}, \"{}/128\"]", one.v4(), two.v6());
-    let weir = Weir::new().beside(&net).set("names", &dns.setting()).set("refuse", &refused).start();
+    let weir = Weir::new().beside(&net).set("names", &dns.setting()).set("refuse", &refused);
+    let weir = weir.set_in("outgoing", "connectPorts", "1-65535").start();
     for host in [one.v4().to_string(), "one.test".into(), format!("[{}]", two.v6())] {
         let answer = weir.get(&format!("http://{host}/"));
         answer.expect_status(403);

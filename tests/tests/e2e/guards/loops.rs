@@ -26,8 +26,16 @@ fn scene(sysctl: Option<&str>) -> Option<Scene> {
         }
         let backend = Backend::http().answers("one").inside(&server).on(server.at(80)).start();
         let everywhere = "{ listen: \"[::]:0\" }";
-        let node = Weir::new().beside(&net).set("outgoing", everywhere).start();
-        let other = Weir::new().inside(&pod).set("outgoing", everywhere).start();
+        let node = Weir::new()
+            .beside(&net)
+            .set("outgoing", everywhere)
+            .set_in("outgoing", "connectPorts", "1-65535")
+            .start();
+        let other = Weir::new()
+            .inside(&pod)
+            .set("outgoing", everywhere)
+            .set_in("outgoing", "connectPorts", "1-65535")
+            .start();
         let at = |ip, weir: &Weir| SocketAddr::new(ip, weir.outgoing().port());
         let addresses = [
             [at(net.node().v4(), &node), at(pod.v4(), &other)],

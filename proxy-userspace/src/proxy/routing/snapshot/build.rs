@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::dependencies::{ChangeLog, Dependency};
 use super::{Claim, Node, PolicySource, Port, Snapshot};
-use crate::config::{Allow, Limits};
+use crate::config::{Allow, Limits, TunnelRules};
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
@@ -44,6 +44,8 @@ pub struct RoutingConfig {
     pub prefix: Path,
     /// The policies for those requests.
     pub requests: Arc<Policies>,
+    /// What those clients may ask to be carried unread.
+    pub tunnels: TunnelRules,
     /// The listener whose requests these are.
     pub listener: ListenerId,
     /// The label of the router, where it has one of its own.
@@ -83,6 +85,8 @@ pub struct RouterConfig {
     pub prefix: Path,
     /// As [`RoutingConfig::requests`].
     pub requests: Arc<Policies>,
+    /// As [`RoutingConfig::tunnels`].
+    pub tunnels: TunnelRules,
 }
 
 impl RoutingConfig {
@@ -93,8 +97,17 @@ impl RoutingConfig {
 
     /// The configuration of another router.
     fn of_router(&self, router: &RouterConfig) -> Self {
-        let RouterConfig { listener, router, dtab, overrides, diagnostics, identifiers, prefix, requests } =
-            router.clone();
+        let RouterConfig {
+            listener,
+            router,
+            dtab,
+            overrides,
+            diagnostics,
+            identifiers,
+            prefix,
+            requests,
+            tunnels,
+        } = router.clone();
         let others = Arc::default();
         Self {
             listener,
@@ -105,6 +118,7 @@ impl RoutingConfig {
             identifiers,
             prefix,
             requests,
+            tunnels,
             others,
             ..self.clone()
         }

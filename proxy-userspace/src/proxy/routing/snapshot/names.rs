@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::dependencies::{BoundBy, Dependencies, Dependency};
-use super::policies::{default_port, label_of};
+use super::policies::{default_port, label_of, numbered_port};
 use super::reasons::Audience;
 use super::{Owner, Port, Snapshot};
 use crate::domain::catalog::{Namer, ServiceKey};
@@ -286,16 +286,15 @@ impl Snapshot {
         self.config.rules.host_of(rest.text(0)?, rest.scope(0)).ok()
     }
 
-    /// The port of a Service that a host means: its explicit number; else the port named `http` (settable), else number
-    /// 80, else the only one.
+    /// The port of a Service that a host means: its explicit number, where 443 may be the port named `https`; else the
+    /// port named `http` (settable), else number 80, else the only one.
     pub(super) fn port<'a>(&self, host: &Host<'_>, ports: &'a [Port]) -> Option<&'a Port> {
-        match host.port {
-            Some(number) => ports.iter().find(|port| port.number == number),
-            None => {
-                let dependencies = ports.iter().map(|port| (port.name.as_deref(), port.number));
-                default_port(&self.config.rules, dependencies).and_then(|at| ports.get(at))
-            }
-        }
+        let named = ports.iter().map(|port| (port.name.as_deref(), port.number));
+        let at = match host.port {
+            Some(number) => numbered_port(number, named),
+            None => default_port(&self.config.rules, named),
+        };
+        ports.get(at?)
     }
 
     /// Whether outside DNS may be asked for `host`: not without a dot, not for the cluster's own, not when it is off.

@@ -41,7 +41,7 @@ impl Snapshot {
             return Some(Answer::Empty);
         }
         let ports = self.services.get(&service.key)?;
-        let asked = host.port.or_else(|| self.port(host, ports).map(|port| port.number)).unwrap_or(80);
+        let asked = self.port(host, ports).map(|port| port.number).or(host.port).unwrap_or(80);
         let is_here =
             |it: &&Port| it.lazy.endpoints().iter().any(|it| it.hostname.as_deref() == Some(pod.hostname));
         let (port, own) = match ports.iter().find(|port| port.number == asked) {

@@ -156,10 +156,27 @@ fn host_names(rules: &Rules, service: &Service, host: &str, at: usize) -> Vec<Pa
     }
     let of = |port| Path::from_labels(["$", "weir.host", &label_of(host, port)]);
     let mut names = vec![of(Some(service.ports[at].number))];
-    if default_port(rules, service.ports.iter().map(|port| (port.name.as_deref(), port.number))) == Some(at) {
+    let ports = service.ports.iter().map(|port| (port.name.as_deref(), port.number));
+    if service.ports[at].number != HTTPS && numbered_port(HTTPS, ports.clone()) == Some(at) {
+        names.push(of(Some(HTTPS)));
+    }
+    if default_port(rules, ports) == Some(at) {
         names.push(of(None));
     }
     names
+}
+
+/// The port that clients of `https://` URLs ask for.
+const HTTPS: u16 = 443;
+
+/// The port of a Service that a host with this number means: the one with that number, or for 443 the one named
+/// `https`: who asks for `https://hello` need not know its number.
+pub(super) fn numbered_port<'a>(
+    number: u16,
+    mut ports: impl Iterator<Item = (Option<&'a str>, u16)> + Clone,
+) -> Option<usize> {
+    let by_number = ports.clone().position(|(_, own)| own == number);
+    by_number.or_else(|| ports.position(|(name, _)| number == HTTPS && name == Some("https")))
 }
 
 /// The port of a Service that a host without a port means: the one named `http` (settable), else number 80, else the
@@ -219,6 +236,23 @@ mod tests {
         assert_eq!(names(&web, "web.shop", 1), admin);
         let file = service((Namer::Fs, "", "web"), &[(None, 0)]);
         assert_eq!(names(&file, "web", 0), ["/#/io.l5d.fs/web"]);
+    }
+
+    #[test]
+    fn port_443_means_the_number_or_else_the_name_https() {
+        for (ports, at) in [
+            (&[(Some("https"), 8443), (Some("x"), 443)][..], Some(1)),
+            (&[(Some("http"), 80), (Some("https"), 8443)], Some(1)),
+            (&[(Some("http"), 80), (None, 8443)], None),
+            (&[(Some("https"), 443)], Some(0)),
+        ] {
+            assert_eq!(numbered_port(HTTPS, ports.iter().copied()), at, "{ports:?}");
+        }
+        assert_eq!(numbered_port(8080, [(Some("https"), 8443)].into_iter()), None);
+        let web = service((Namer::K8s, "shop", "web"), &[(Some("http"), 80), (Some("https"), 8443)]);
+        let https = ["/#/io.l5d.k8s/shop/https/web", "/#/io.l5d.k8s/shop/8443/web"];
+        let hosts = ["/$/weir.host/web.shop:8443", "/$/weir.host/web.shop:443"];
+        assert_eq!(names(&web, "web.shop", 1), [https, hosts].concat());
     }
 
     #[test]

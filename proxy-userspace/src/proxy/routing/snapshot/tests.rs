@@ -28,6 +28,7 @@ pub(in crate::proxy::routing) fn config() -> RoutingConfig {
         identifiers: settings.outgoing.identifiers,
         prefix: settings.outgoing.prefix.clone(),
         requests: settings.policies.clone(),
+        tunnels: settings.outgoing.tunnels,
         listener: ListenerId::default(),
         router: None,
         others: Arc::default(),
