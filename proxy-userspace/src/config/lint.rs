@@ -1,10 +1,12 @@
 //! Warnings for a valid configuration that cannot work: names that nothing binds.
 //!
-//! These are dead ends of a dtab: names that no entry and no namer matches. They are warnings, not errors, since a
+//! These are dead ends of a dtab: names that no entry and no namer matches, and circles. They are warnings, not errors, since a
 //! request may bring the missing entry (`l5d-dtab`). Unreachable entries are not reported: they do no harm.
 
+use std::collections::HashMap;
 use std::fmt;
 
+use super::circles::circles;
 use super::problem::quoted;
 use super::{Outgoing, Settings};
 use crate::domain::dtab::{Dentry, Dtab, Element, Origin, Prefix};
@@ -39,7 +41,7 @@ pub fn lint(settings: &Settings) -> Vec<Warning> {
             // The entries in the cluster are not known here.
             continue;
         }
-        let of_router = Routing { dtab: settings.dtab_of(router), namers: &settings.namers }.all(
+        let of_router = Routing::new(settings.dtab_of(router), &settings.namers).all(
             router,
             if settings.routers.is_empty() { "outgoing".to_owned() } else { format!("outgoing[{number}]") },
         );
@@ -73,13 +75,50 @@ pub fn lint(settings: &Settings) -> Vec<Warning> {
     warnings
 }
 
+/// The warnings for `stored`, the dtab of an object of the cluster: its own entries' only. `router` is the one that reads
+/// it; without one, that of no file, whose names may begin with anything. `place` is where an entry's line is.
+pub fn lint_stored(
+    settings: &Settings,
+    router: Option<&Outgoing>,
+    stored: &Dtab,
+    place: impl Fn(u32) -> String,
+) -> Vec<Warning> {
+    let whole = router.map_or_else(|| stored.clone(), |router| settings.dtab_of(router).with_stored(stored));
+    let routing = Routing::new(&whole, &settings.namers);
+    let prefix = router.and_then(|router| routing.names_without_an_entry(&router.prefix, &router.label));
+    let is_own = |entry: &Dentry| entry.origin == Origin::Stored;
+    let own = whole.entries.iter().filter(|entry| is_own(entry));
+    let entries = own.flat_map(|entry| routing.entry(entry, place(entry.at.line)));
+    let circles = routing.circles().filter(|(entry, _)| is_own(entry));
+    let circles = circles.map(|(entry, what)| circle(place(entry.at.line), what));
+    prefix.into_iter().chain(entries).chain(circles).take(MOST).collect()
+}
+
+fn circle(place: String, what: String) -> Warning {
+    Warning { place, what, cure: "let one of them lead to a name that begins with /# or /$".to_owned() }
+}
+
 /// How names are bound.
 struct Routing<'a> {
     dtab: &'a Dtab,
     namers: &'a [Configured],
+    /// The entries' prefixes by their first label; those of `/` and `/*` under none.
+    prefixes: HashMap<Option<&'a [u8]>, Vec<&'a Prefix>>,
 }
 
-impl Routing<'_> {
+impl<'a> Routing<'a> {
+    fn new(dtab: &'a Dtab, namers: &'a [Configured]) -> Self {
+        let mut prefixes: HashMap<_, Vec<_>> = HashMap::new();
+        for Dentry { prefix, .. } in &dtab.entries {
+            let first = match prefix.elements.first() {
+                Some(Element::Label(label)) => Some(&**label),
+                Some(Element::Any) | None => None,
+            };
+            prefixes.entry(first).or_default().push(prefix);
+        }
+        Self { dtab, namers, prefixes }
+    }
+
     /// The warnings for one router, whose section is `key`.
     fn all(&self, router: &Outgoing, key: String) -> Vec<Warning> {
         let mut warnings: Vec<_> = self.names_without_an_entry(&router.prefix, &key).into_iter().collect();
@@ -88,9 +127,18 @@ impl Routing<'_> {
             false => place(entry),
         };
         for entry in &self.dtab.entries {
+            if warnings.len() >= MOST {
+                break;
+            }
             warnings.extend(self.entry(entry, place(entry)));
         }
+        warnings.extend(self.circles().map(|(entry, what)| circle(place(entry), what)));
         warnings
+    }
+
+    /// What goes in a circle, with the first entry that leads there.
+    fn circles(&self) -> impl Iterator<Item = (&Dentry, String)> {
+        circles(self.dtab, self.namers).into_iter().map(|(entry, failure)| (entry, failure.to_string()))
     }
 
     /// Names of requests start with `prefix`, so an entry or a namer must match it.
@@ -168,7 +216,11 @@ impl Routing<'_> {
 
     /// Whether an entry may match `name`, or a name below it.
     fn is_rewritten(&self, name: Labels<'_>) -> bool {
-        self.dtab.entries.iter().any(|entry| may_match(&entry.prefix, name))
+        if name.is_empty() {
+            return !self.dtab.is_empty();
+        }
+        let mut of = [None, name.get(0)].into_iter().filter_map(|first| self.prefixes.get(&first)).flatten();
+        of.any(|prefix| may_match(prefix, name))
     }
 }
 
@@ -269,12 +321,46 @@ mod tests {
                  /%/io.l5d.k8s.daemonset/a/b/c/#/io.l5d.k8s (write the name behind the transformers', which begins with /# or /$)",
             ),
             (
+                "dtab: |\n  /svc/a => /svc/b ;\n  /svc/b => /svc/a ;\n",
+                "dtab, line 1: the dtab goes in a circle: /svc/a -> /svc/b -> /svc/a (given up after 101 names) (let one of them \
+                 lead to a name that begins with /# or /$)",
+            ),
+            (
                 "policies: { services: [{ prefix: /http/x, attempts: 1 }] }\n",
                 "policies.services[0]: no request asks for a name below /http/x (names begin with /svc, as \
                  `outgoing.dstPrefix` says)",
             ),
         ] {
             assert_eq!(warnings(yaml), [expected], "{yaml}");
+        }
+    }
+
+    #[test]
+    fn of_a_stored_dtab_its_own_entries_are_judged_with_those_of_its_router() {
+        let stored = |text: &str| {
+            let bounds = crate::domain::dtab::Bounds::CONFIGURATION;
+            Dtab::parse(text, Origin::Stored, &bounds).unwrap()
+        };
+        let yaml = "discovery: { kubernetes: {} }\noutgoing: { label: mesh, dstPrefix: /http, interpreter: { kind: \
+                    io.l5d.k8s.dtabs, name: web }, dtab: '/b => /#/io.l5d.fs/b ; /c => /nothing' }\n";
+        let settings = parse("weir.yaml", yaml, std::path::Path::new("/etc")).unwrap();
+        for (router, text, expected) in [
+            (None, "/svc => /b", &["entry 1: no entry is for /b, and no namer"][..]),
+            (
+                None,
+                "/http => /#/io.l5d.fs ;\n/x => /#/io.l5d.consul/dc1",
+                &["entry 2: no namer has the prefix"],
+            ),
+            (Some(&settings.outgoing), "/http => /b", &[]),
+            (Some(&settings.outgoing), "/svc => /b", &["mesh.dstPrefix: requests' names begin with /http"]),
+            (None, "/svc => /svc/x", &["entry 1: the dtab leads to ever new names"]),
+            (Some(&settings.outgoing), "/http => /b ;\n/b/y => /http", &[]),
+            (Some(&settings.outgoing), "", &["mesh.dstPrefix: requests' names begin with /http"]),
+        ] {
+            let found = lint_stored(&settings, router, &stored(text), |line| format!("entry {line}"));
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.len(), expected.len(), "{text}: {found:?}");
+            assert!(found.iter().zip(expected).all(|(said, start)| said.starts_with(start)), "{found:?}");
         }
     }
 
@@ -286,7 +372,6 @@ mod tests {
             "outgoing: { dstPrefix: /http }\nbaseDtab: /http/*/* => /host ; /host => /#/io.l5d.k8s/default/http\n",
             "outgoing: { dstPrefix: / }\nbaseDtab: /hello => /#/io.l5d.fs/hello\n",
             "outgoing: { dstPrefix: '/#/io.l5d.fs' }\nbaseDtab: ''\n",
-            "baseDtab: / => /$/nil\n",
             "dtab: /svc/x => ! ; /svc/y => $ ; /svc/z => ~\n",
             "dtab: /ph => /$/io.buoyant.rinet ; /svc => /$/io.buoyant.porthostPfx/ph\n",
             "policies: { services: [{ prefix: '/*/x', attempts: 1 }, { prefix: /, attempts: 2 }] }\n",

@@ -7,6 +7,7 @@
 mod admin;
 mod allow;
 mod breaker;
+mod circles;
 mod discovery;
 mod drain;
 mod dtab;
@@ -42,7 +43,7 @@ pub use http2_clients::Http2Clients;
 pub use http2_endpoints::Http2Endpoints;
 pub use interpreter::{DtabStore, Interpreter};
 pub use limits::Limits;
-pub use lint::{Warning, lint};
+pub use lint::{Warning, lint, lint_stored};
 pub use load::{load, load_again, open_regular, parse};
 pub use log::{Level, Log, LogFormat};
 pub use names::{Dns, Names};
