@@ -19,7 +19,7 @@ pub(super) fn run(file: &Path, options: Options<'_>) -> ExitCode {
     match import(file, options) {
         Ok(imported) => {
             for note in imported.warnings() {
-                log::say(format_args!("{}: {note}", file.display()));
+                log::say(format_args!("{}: {note}", shown(file)));
             }
             super::write(&imported.yaml)
         }
@@ -31,13 +31,27 @@ pub(super) fn run(file: &Path, options: Options<'_>) -> ExitCode {
 }
 
 fn import(file: &Path, options: Options<'_>) -> Result<Imported, ConfigError> {
-    let name = if is_standard_input(file) { "standard input".to_owned() } else { file.display().to_string() };
+    let (name, text) = read_text(file, LARGEST)?;
+    migrate::import(&name, &text, options)
+}
+
+/// The name of a file for messages, and its text; `-` is standard input. A file with more than `largest` bytes is an error.
+pub(super) fn read_text(file: &Path, largest: u64) -> Result<(String, String), ConfigError> {
+    let name = shown(file);
     let unreadable = |why: String| ConfigError { problems: vec![Problem::of_file(&name, why)] };
-    let bytes = read(file).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    let bytes = read(file, largest).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > largest {
+        return Err(unreadable(format!("larger than {} MiB", largest >> 20)));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         unreadable(format!("not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))
     })?;
-    migrate::import(&name, &text, options)
+    Ok((name, text))
+}
+
+/// `file` as messages name it.
+pub(super) fn shown(file: &Path) -> String {
+    if is_standard_input(file) { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 fn is_standard_input(file: &Path) -> bool {
@@ -45,12 +59,12 @@ fn is_standard_input(file: &Path) -> bool {
 }
 
 /// Reads the file up to one byte over the limit, so that a too large file is detected.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+fn read(file: &Path, largest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if is_standard_input(file) {
-        io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes)?;
+        io::stdin().lock().take(largest + 1).read_to_end(&mut bytes)?;
     } else {
-        File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        File::open(file)?.take(largest + 1).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }

@@ -3,6 +3,7 @@
 
 pub mod check;
 mod describe;
+mod dtab;
 mod explain;
 mod filter;
 mod import;
@@ -74,6 +75,11 @@ enum Command {
         #[arg(long)]
         plain_text: bool,
     },
+    /// Reads, changes and checks dtabs that are kept in the cluster: Dtab objects, and keys of ConfigMaps.
+    Dtab {
+        #[command(subcommand)]
+        command: dtab::Command,
+    },
     /// Prints what a running weir is doing.
     Status {
         /// Its admin listener.
@@ -121,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Import { file, name, plain_text } => {
             import::run(&file, migrate::Options { name: name.as_deref(), plain_text })
         }
+        Command::Dtab { command } => dtab::run(command),
         Command::Status { admin, output, json, filter } => {
             status::run(&admin, json || output == Output::Json, &filter)
         }

@@ -32,6 +32,7 @@ mod tls;
 mod transformer;
 
 use carried::{Carried, Listen, Router};
+pub use dtab::{WrittenDtab, read_dtab};
 use notes::Notes;
 pub use notes::{Fate, Note};
 use part::{Field, Part};

@@ -36,7 +36,7 @@ pub enum Act {
 /// What is wrong from now on.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Refusals by resource (`services`); `*` for every one.
+    /// Refusals by resource (`services`), or by verb and resource (`update dtabs`); `*` for every one.
     pub refused: BTreeMap<String, Refusal>,
     /// Requests are accepted and never answered, and watches are silent.
     pub hangs: bool,
@@ -59,7 +59,8 @@ impl Faults {
     }
 
     /// How a request for this resource is refused.
-    pub(super) fn refusal(&self, plural: &str) -> Option<Refusal> {
-        self.refused.get(plural).or_else(|| self.refused.get("*")).copied()
+    pub(super) fn refusal(&self, verb: &str, plural: &str) -> Option<Refusal> {
+        let one = self.refused.get(&format!("{verb} {plural}"));
+        one.or_else(|| self.refused.get(plural)).or_else(|| self.refused.get("*")).copied()
     }
 }

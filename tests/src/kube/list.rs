@@ -147,8 +147,14 @@ fn untoken(token: &str) -> Option<(u64, String, String)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.to_owned(), parts.next()?.to_owned()))
 }
 
-/// Creates, updates or patches.
-pub(super) fn write(shared: &Shared, target: &Target, method: &Method, sent: Value) -> Response<Body> {
+/// Creates, updates or patches; with `dryRun=All` nothing is stored. What says a version that is not the newest is refused.
+pub(super) fn write(
+    shared: &Shared,
+    target: &Target,
+    query: &Query,
+    method: &Method,
+    sent: Value,
+) -> Response<Body> {
     let resource = target.resource;
     let mut store = shared.store.lock().unwrap();
     let name = match &target.name {
@@ -156,6 +162,13 @@ pub(super) fn write(shared: &Shared, target: &Target, method: &Method, sent: Val
         None => sent["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
     };
     let before = store.get(resource.plural, &target.namespace, &name).cloned();
+    let based_on = sent["metadata"]["resourceVersion"].as_str().filter(|version| !version.is_empty());
+    if let (Some(based_on), Some(before)) = (based_on, &before)
+        && *method != Method::POST
+        && before.value["metadata"]["resourceVersion"] != based_on
+    {
+        return status::conflict(resource, &name);
+    }
     let mut object = match (method, before) {
         (&Method::POST, Some(_)) => {
             let message = format!("{} {name:?} already exists", resource.qualified());
@@ -175,6 +188,10 @@ pub(super) fn write(shared: &Shared, target: &Target, method: &Method, sent: Val
     object["metadata"]["name"] = json!(name);
     if resource.namespaced {
         object["metadata"]["namespace"] = json!(target.namespace);
+    }
+    if query.get("dryRun") == Some("All") {
+        object["apiVersion"] = json!(resource.api_version());
+        return status::json(if *method == Method::POST { 201 } else { 200 }, &object);
     }
     if store.put(object).is_none() {
         return status::failure(422, "Invalid", "an object needs a name", None);

@@ -31,7 +31,7 @@ const fn monitor(plural: &'static str, singular: &'static str, kind: &'static st
 const DTABS: &str = "l5d.io";
 
 /// All of them, in the order of their groups.
-pub(super) static RESOURCES: [Resource; 21] = [
+pub(super) static RESOURCES: [Resource; 24] = [
     resource("", "configmaps", "configmap", "ConfigMap", true),
     resource("", "events", "event", "Event", true),
     resource("", "namespaces", "namespace", "Namespace", false),
@@ -41,6 +41,13 @@ pub(super) static RESOURCES: [Resource; 21] = [
     resource("", "secrets", "secret", "Secret", true),
     resource("", "serviceaccounts", "serviceaccount", "ServiceAccount", true),
     resource("", "services", "service", "Service", true),
+    resource(
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        "customresourcedefinition",
+        "CustomResourceDefinition",
+        false,
+    ),
     resource("apps", "daemonsets", "daemonset", "DaemonSet", true),
     resource("apps", "deployments", "deployment", "Deployment", true),
     resource("authentication.k8s.io", "tokenreviews", "tokenreview", "TokenReview", false),
@@ -64,6 +71,8 @@ pub(super) static RESOURCES: [Resource; 21] = [
         false,
     ),
     resource("rbac.authorization.k8s.io", "clusterroles", "clusterrole", "ClusterRole", false),
+    resource("rbac.authorization.k8s.io", "rolebindings", "rolebinding", "RoleBinding", true),
+    resource("rbac.authorization.k8s.io", "roles", "role", "Role", true),
     resource("policy", "poddisruptionbudgets", "poddisruptionbudget", "PodDisruptionBudget", true),
 ];
 

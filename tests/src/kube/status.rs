@@ -72,6 +72,23 @@ pub(super) fn forbidden(resource: &Resource, verb: &str) -> Response<Body> {
     failure(403, "Forbidden", &message, Some(json!({ "kind": resource.plural })))
 }
 
+/// The object is not as the client thinks.
+pub(super) fn conflict(resource: &Resource, name: &str) -> Response<Body> {
+    let message = format!(
+        "Operation cannot be fulfilled on {} {name:?}: the object has been modified; please apply your changes to the latest \
+         version and try again",
+        resource.qualified()
+    );
+    let details = json!({ "name": name, "group": resource.group, "kind": resource.plural });
+    failure(409, "Conflict", &message, Some(details))
+}
+
+/// More than a server reads of one request.
+pub(super) fn too_large(most: usize) -> Response<Body> {
+    let message = format!("Request entity too large: limit is {most}");
+    failure(413, "RequestEntityTooLarge", &message, None)
+}
+
 /// 429 of API priority and fairness.
 pub(super) fn too_many(after: u64) -> Response<Body> {
     let details = json!({ "retryAfterSeconds": after });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -225,11 +225,17 @@ impl Builder {
     /// Runs `weir` with these arguments until it ends by itself; `CONFIG` stands for the configuration's file.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Exit {
+        self.run_with(arguments, "")
+    }
+
+    /// The same with this on its standard input.
+    #[track_caller]
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Exit {
         let config = self.write_config();
         let config = config.to_str().unwrap();
         let mut command = self.program();
         command.args(arguments.iter().map(|a| if *a == "CONFIG" { config } else { a }));
-        finish(command.current_dir(self.folder.path()))
+        finish(command.current_dir(self.folder.path()), input)
     }
 
     /// Runs `weir run` until it ends by itself.
@@ -245,16 +251,8 @@ impl Builder {
 
     fn command(&self) -> Command {
         let config = self.write_config();
-        let mut command = match &self.account {
-            None => self.program(),
-            Some(folder) => {
-                let mut command = self.place.command("unshare");
-                command.args(["--mount", "sh", "-c", WITH_ACCOUNT]).arg(folder).arg(binary::weir());
-                command
-            }
-        };
+        let mut command = self.program();
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         match self.capabilities {
             Capabilities::Inherited => {}
             Capabilities::None => place::drop_capabilities(&mut command),
@@ -265,7 +263,15 @@ impl Builder {
 
     /// The program, to be run where this weir is to be.
     fn program(&self) -> Command {
-        let mut command = self.place.command(binary::weir());
+        let mut command = match &self.account {
+            None => self.place.command(binary::weir()),
+            Some(folder) => {
+                let mut command = self.place.command("unshare");
+                command.args(["--mount", "sh", "-c", WITH_ACCOUNT]).arg(folder).arg(binary::weir());
+                command
+            }
+        };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some((soft, hard)) = self.descriptors {
             place::limit(&mut command, Resource::RLIMIT_NOFILE, soft, hard);
         }
@@ -282,9 +288,12 @@ impl Builder {
 }
 
 #[track_caller]
-fn finish(command: &mut Command) -> Exit {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+fn finish(command: &mut Command, input: &str) -> Exit {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("the weir binary");
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+    // It may end without having read it.
+    std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let out = std::thread::spawn(move || text(&mut stdout));
     let err = std::thread::spawn(move || text(&mut stderr));

@@ -1,5 +1,6 @@
 //! Access to the API server: its address and weir's credentials.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -25,6 +26,8 @@ pub(super) struct Access {
     unreached: AtomicU32,
     /// Whether the warning that `context` has no effect here was logged.
     warned: AtomicBool,
+    /// Whether a kubeconfig is preferred to the pod's service account, as `kubectl` does.
+    file_first: bool,
 }
 
 impl Access {
@@ -35,7 +38,13 @@ impl Access {
             client: Mutex::default(),
             unreached: AtomicU32::new(0),
             warned: AtomicBool::new(false),
+            file_first: false,
         }
+    }
+
+    /// The same for an operator's command: by a kubeconfig wherever there is one, as `kubectl` does.
+    pub(super) fn of_operator(settings: Kubernetes) -> Self {
+        Self { file_first: true, ..Self::new(settings, Arc::default()) }
     }
 
     /// The client. kube reads a service account's token anew each minute.
@@ -95,7 +104,20 @@ impl Access {
         if let Some(path) = &self.settings.kubeconfig {
             return self.of_file(Kubeconfig::read_from(path)).await.map_err(Failure::Misconfigured);
         }
+        if self.file_first {
+            match Kubeconfig::read() {
+                // There is none, or nobody's home to look in. One that `KUBECONFIG` names has to be there.
+                Err(KubeconfigError::FindPath) => {}
+                Err(KubeconfigError::ReadConfig(error, _))
+                    if error.kind() == ErrorKind::NotFound
+                        && std::env::var_os("KUBECONFIG").is_none_or(|paths| paths.is_empty()) => {}
+                file => return self.of_file(file).await.map_err(Failure::Misconfigured),
+            }
+        }
         match Config::incluster() {
+            Ok(_) if self.file_first && self.settings.context.is_some() => Err(Failure::Misconfigured(
+                "there is no kubeconfig for the context, only the pod's service account".to_owned(),
+            )),
             Ok(config) => {
                 self.warn_of_context();
                 Ok(config)

@@ -58,8 +58,7 @@ pub(super) async fn send(
     request: Request<Body>,
     patience: Duration,
 ) -> Result<Response<Body>, Failure> {
-    let answer = timeout(patience, client.send(request)).await.map_err(|_| Failure::Silent(patience))?;
-    let answer = answer.map_err(no_answer)?;
+    let answer = answer(client, request, patience).await?;
     if answer.status().is_success() {
         return Ok(answer);
     }
@@ -67,6 +66,26 @@ pub(super) async fn send(
     // The reason is optional: without it the status must be enough.
     let body = read(body, REFUSAL_BYTES, patience).await.unwrap_or_default();
     Err(Failure::of_answer(head.status, &head.headers, &body))
+}
+
+/// Sends a request and receives the response head, whatever its status.
+async fn answer(
+    client: &Client,
+    request: Request<Body>,
+    patience: Duration,
+) -> Result<Response<Body>, Failure> {
+    let answer = timeout(patience, client.send(request)).await.map_err(|_| Failure::Silent(patience))?;
+    answer.map_err(no_answer)
+}
+
+/// Sends a request and reads the whole response, whatever its status.
+pub(super) async fn whole(
+    client: &Client,
+    request: Request<Body>,
+    patience: Duration,
+) -> Result<Response<BytesMut>, Failure> {
+    let (head, body) = answer(client, request, patience).await?.into_parts();
+    Ok(Response::from_parts(head, read(body, PAGE_BYTES, patience).await?))
 }
 
 /// Reads the whole text of a page.

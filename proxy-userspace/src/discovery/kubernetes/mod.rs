@@ -16,7 +16,7 @@
 //!
 //! - `sendInitialEvents`, which servers before 1.32 do not have;
 //! - leases and all other writes, but for Events and the status of `Dtab` objects ([`dtabs`]), both only where they are
-//!   permitted. [`review`] creates only review requests, which the server does not store;
+//!   permitted, and what an operator orders (`weir dtab set`). [`review`] creates only review requests, which the server does not store;
 //! - kube-runtime's `watcher` and its backoff. As of 5.0.0 it would replace [`pace`], [`call`] and about 300 lines of
 //!   [`follow`] and [`resource`], and add 26 packages to `Cargo.lock`. It lists in pages, watches metadata alone and uses
 //!   bookmarks as weir does, but lacks these guarantees (the API-server suite has a test for each but the length of
@@ -61,7 +61,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use access::node_name;
-pub use dtabs::{DtabKeeper, Dtabs, Stored};
+pub use dtabs::{DtabEditor, DtabKeeper, DtabObject, Dtabs, EditError, NewDtab, Stored, Write};
 pub use failure::Failure;
 pub use health::{Counts, Health, State, Status};
 pub use resource::Resource;

@@ -46,11 +46,8 @@ fn one_of_several_dtabs_is_chosen_by_name() {
     let named = |name| import("d.yaml", &two, Options { name, plain_text: false });
     assert!(named(Some("other")).unwrap().yaml.contains("name: other"));
     for (name, expected) in [
-        (None, "d.yaml:8:1: a second Dtab (choose one with --name, of `web`, `other`)"),
-        (
-            Some("none"),
-            "d.yaml:1:1: no Dtab is called `none` here (choose one with --name, of `web`, `other`)",
-        ),
+        (None, "d.yaml:8:1: a second Dtab (choose one by name, of `web`, `other`)"),
+        (Some("none"), "d.yaml:1:1: no Dtab is called `none` here (choose one by name, of `web`, `other`)"),
     ] {
         assert_eq!(named(name).unwrap_err().to_string(), expected);
     }

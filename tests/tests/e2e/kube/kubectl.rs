@@ -9,13 +9,13 @@ use e2e::eventually;
 use e2e::kube::{ApiServer, service};
 use e2e::python;
 
-struct Kubectl<'a> {
+pub(super) struct Kubectl<'a> {
     server: &'a ApiServer,
-    home: tempfile::TempDir,
+    pub(super) home: tempfile::TempDir,
 }
 
 impl<'a> Kubectl<'a> {
-    fn of(server: &'a ApiServer) -> Self {
+    pub(super) fn of(server: &'a ApiServer) -> Self {
         Self { server, home: tempfile::tempdir().unwrap() }
     }
 
@@ -27,7 +27,7 @@ impl<'a> Kubectl<'a> {
     }
 
     #[track_caller]
-    fn run(&self, arguments: &[&str]) -> String {
+    pub(super) fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "kubectl {arguments:?}: {out}{err}");

@@ -5,6 +5,8 @@ mod calls; // What is asked of it, and how often.
 mod clients; // Which namespace a client is in.
 mod detour; // Its Service leads nowhere, and its endpoint is well.
 mod discovery; // Services come from it, whatever happens to it.
+mod dtab_command; // `weir dtab`, which reads and writes them.
+mod dtab_errors; // What it says when it cannot.
 mod dtabs; // Dtabs that are kept in it.
 mod enrol; // Its pods are diverted.
 mod faults; // Anything happens to it, in any order.

@@ -4,9 +4,13 @@
 //! is deleted, a server that does not answer. What is wrong is said until it is right again: in the log, in metrics, in
 //! the detail of `/ready`, in an Event, and in the status of a `Dtab` ([`report`]).
 //!
+//! [`DtabEditor`] reads and writes single objects, for `weir dtab`.
+//!
 //! Deliberately absent: a check for circles. Which names go in a circle depends on the router's other entries and on the
 //! name that is asked for; delegation finds that out for a bounded number of steps, and says so (`domain/route`).
 
+mod edit;
+mod edit_error;
 mod follow;
 mod object;
 mod report;
@@ -20,6 +24,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+pub use edit::{DtabEditor, DtabObject, NewDtab, Write};
+pub use edit_error::EditError;
 
 use super::access::Access;
 use super::detour::Detour;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::config::{DtabStore, Interpreter};
 use crate::discovery::kubernetes::failure::text;
-use crate::domain::dtab::{Bounds, Dtab, Origin};
+use crate::domain::dtab::{Bounds, Dtab, Origin, Problem};
 
 /// The entries of a `Dtab`.
 #[derive(Deserialize)]
@@ -26,47 +26,68 @@ struct Entry {
 ///
 /// What is wrong with it, and where, in one line.
 pub(super) fn read(which: &Interpreter, object: &Value) -> Result<Dtab, String> {
+    read_all(which, object).map_err(|mistakes| {
+        let more = match mistakes.len() {
+            0 | 1 => String::new(),
+            count => format!("; and {} more", count - 1),
+        };
+        mistakes.into_iter().next().unwrap_or_else(|| "it cannot be read".to_owned()) + &more
+    })
+}
+
+/// The same with every mistake.
+///
+/// # Errors
+///
+/// What is wrong with it, and where, a line for each.
+pub(super) fn read_all(which: &Interpreter, object: &Value) -> Result<Dtab, Vec<String>> {
     match &which.store {
         DtabStore::Dtab => of_entries(object),
         DtabStore::ConfigMap(key) => of_key(key, object),
     }
 }
 
-fn of_entries(object: &Value) -> Result<Dtab, String> {
+/// The text under the key of a ConfigMap.
+pub(super) fn text_of<'a>(key: &str, object: &'a Value) -> Option<&'a str> {
+    object.get("data").and_then(|data| data.get(key)).and_then(Value::as_str)
+}
+
+/// The lines `prefix => dst` of a `Dtab`, whatever is in them.
+pub(super) fn lines(object: &Value) -> Result<Vec<String>, String> {
     let entries = Entries::deserialize(object).map_err(|error| text(&error.to_string()))?;
+    // One line for each entry: a mistake's line is the entry's number.
+    let line = |text: &str| text.replace(['\n', '\r'], " ");
     let entries = entries.dentries.unwrap_or_default();
+    Ok(entries.iter().map(|Entry { prefix, dst }| format!("{} => {}", line(prefix), line(dst))).collect())
+}
+
+fn of_entries(object: &Value) -> Result<Dtab, Vec<String>> {
+    let lines = lines(object).map_err(|why| vec![why])?;
     let most = Bounds::CONFIGURATION.entries;
-    if entries.len() > most {
-        return Err(format!("dentries: {} entries, {most} are the most", entries.len()));
+    if lines.len() > most {
+        return Err(vec![format!("dentries: {} entries, {most} are the most", lines.len())]);
     }
     let mut whole = String::new();
-    for Entry { prefix, dst } in &entries {
-        // One line for each entry: a mistake's line is the entry's number.
-        let line = |text: &str| text.replace(['\n', '\r'], " ");
-        whole.extend([&line(prefix), " => ", &line(dst), " ;\n"]);
-    }
+    lines.iter().for_each(|line| whole.extend([line.as_str(), " ;\n"]));
     let dtab = parse(&whole, |line, _| format!("dentries[{}]", line.saturating_sub(1)))?;
-    match dtab.entries.len() == entries.len() {
+    match dtab.entries.len() == lines.len() {
         true => Ok(dtab),
         // A `;` or a `#` in one.
-        false => Err(format!("{} dentries read as {} entries", entries.len(), dtab.entries.len())),
+        false => Err(vec![format!("{} dentries read as {} entries", lines.len(), dtab.entries.len())]),
     }
 }
 
-fn of_key(key: &str, object: &Value) -> Result<Dtab, String> {
-    let data = object.get("data").and_then(|data| data.get(key));
-    let Some(data) = data.and_then(Value::as_str) else {
-        return Err(format!("there is no text under data.{key}"));
+fn of_key(key: &str, object: &Value) -> Result<Dtab, Vec<String>> {
+    let Some(data) = text_of(key, object) else {
+        return Err(vec![format!("there is no text under data.{key}")]);
     };
     parse(data, |line, column| format!("data.{key}, line {line}, column {column}"))
 }
 
-fn parse(whole: &str, place: impl Fn(u32, u32) -> String) -> Result<Dtab, String> {
+fn parse(whole: &str, place: impl Fn(u32, u32) -> String) -> Result<Dtab, Vec<String>> {
     Dtab::parse(whole, Origin::Stored, &Bounds::CONFIGURATION).map_err(|error| {
-        let more = error.problems.len().saturating_sub(1);
-        let Some(first) = error.problems.first() else { return "it cannot be read".to_owned() };
-        let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-        text(&format!("{}: {}{more}", place(first.at.line, first.at.column), first.what))
+        let line = |it: &Problem| text(&format!("{}: {}", place(it.at.line, it.at.column), it.what));
+        error.problems.iter().map(line).collect()
     })
 }
 

@@ -67,10 +67,7 @@ impl Report {
 
     fn event(&self) -> Value {
         let Interpreter { store, namespace, name } = &self.which;
-        let (api, kind) = match store {
-            DtabStore::Dtab => ("l5d.io/v1alpha1", "Dtab"),
-            DtabStore::ConfigMap(_) => ("v1", "ConfigMap"),
-        };
+        let (api, kind) = store.kind();
         json!({
             "apiVersion": "v1",
             "kind": "Event",
