@@ -1,10 +1,10 @@
 //! The Helm chart: the same objects as the kustomization, and each of its values does what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::objects::{find, helm, helm_lint, helm_refuses, kustomize, name, parse};
+use crate::objects::{find, helm, helm_lint, helm_refuses, kustomize, list, name, parse};
 use crate::types::{compare, mistakes};
 
 /// The labels that only Helm sets, as `values.yaml` says.
@@ -35,6 +35,76 @@ fn with_every_option_it_still_does() {
         "criticalQuota": true,
     });
     same(&comparable(kustomize("overlays/everything")), &comparable(helm(&values.to_string())));
+}
+
+#[test]
+fn with_several_routers_and_dtabs_in_the_cluster_it_still_does() {
+    let expected = kustomize("overlays/routers");
+    let config = parse(&crate::weir::config(&expected))[0].clone();
+    let values = json!({ "namespace": { "create": true }, "config": config });
+    same(&comparable(expected), &comparable(helm(&values.to_string())));
+}
+
+/// What the routers of a configuration need: ports of the node, and objects beside weir's own.
+#[test]
+fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
+    let own: BTreeSet<String> = helm("{}").iter().map(name).collect();
+    let dtabs = r#"{ "label": "a", "interpreter": { "kind": "io.l5d.k8s.dtabs", "name": "web" } }"#;
+    let map = |name: &str, namespace: &str| {
+        format!(
+            r#"{{ "label": "{name}", "listen": "[::]:4160", "interpreter": {{ "kind": "io.l5d.k8s.configMap", {namespace}
+               "name": "{name}", "filename": "x" }} }}"#
+        )
+    };
+    let roles = ["ClusterRole/weir-dtab-editor", "ClusterRole/weir-dtab-viewer"];
+    let weirs = ["ClusterRole/weir-dtabs", "ClusterRoleBinding/weir-dtabs"];
+    let crd = ["CustomResourceDefinition/dtabs.l5d.io"];
+    let maps = ["Role/weir-dtabs", "RoleBinding/weir-dtabs"];
+    let two = r#"[{ "label": "a" }, { "label": "b", "listen": "10.0.0.7:4150" }, { "label": "c", "listen": "none" }]"#;
+    for (outgoing, dtabs, ports, added) in [
+        ("{}", "{}", vec![4140], vec![]),
+        (r#"{ "listen": "none" }"#, "{}", vec![], vec![]),
+        (two, "{}", vec![4140, 4150], vec![]),
+        (&format!("[{dtabs}]"), "{}", vec![4140], [&crd[..], &roles, &weirs].concat()),
+        (dtabs, r#"{ "crd": false, "roles": false }"#, vec![4140], weirs.to_vec()),
+        (&map("a", ""), "{}", vec![4160], maps.to_vec()),
+        (
+            &format!("[{dtabs}, {}]", map("b", r#""namespace": "shop","#)),
+            "{}",
+            vec![4140, 4160],
+            [&crd[..], &roles, &weirs, &maps].concat(),
+        ),
+    ] {
+        let objects = helm(&format!(r#"{{ "config": {{ "outgoing": {outgoing} }}, "dtabs": {dtabs} }}"#));
+        let found: BTreeSet<String> = objects.iter().map(name).collect();
+        let added: BTreeSet<String> = added.into_iter().map(str::to_owned).collect();
+        assert_eq!(found.difference(&own).cloned().collect::<BTreeSet<_>>(), added, "{outgoing}");
+        let container = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"]["containers"][0];
+        let routers = list(container, "/ports").iter().filter(|it| it["name"] != "probes");
+        let found: Vec<_> = routers.map(|it| it["containerPort"].as_u64().unwrap()).collect();
+        assert_eq!(found, ports, "{outgoing}");
+        for object in &objects {
+            assert_eq!(mistakes(object), Vec::<String>::new(), "{}", name(object));
+        }
+    }
+    // One Role for the ConfigMaps of a namespace, which names them.
+    let outgoing = format!("[{}, {}, {}]", map("a", ""), map("b", r#""namespace": "shop","#), map("c", ""));
+    let objects = helm(&format!(r#"{{ "config": {{ "outgoing": {outgoing} }} }}"#));
+    let roles = objects.iter().filter(|it| it["kind"] == "Role");
+    let named: BTreeMap<_, _> = roles
+        .map(|it| (it["metadata"]["namespace"].as_str().unwrap(), it["rules"][0]["resourceNames"].clone()))
+        .collect();
+    assert_eq!(named, BTreeMap::from([("default", json!(["a", "c"])), ("shop", json!(["b"]))]));
+}
+
+/// With the type every Dtab would go.
+#[test]
+fn the_type_dtab_stays_when_the_chart_goes() {
+    let values =
+        r#"{ "config": { "outgoing": { "interpreter": { "kind": "io.l5d.k8s.dtabs", "name": "web" } } } }"#;
+    let objects = helm(values);
+    let annotations = &find(&objects, "CustomResourceDefinition", "dtabs.l5d.io")["metadata"]["annotations"];
+    assert_eq!(annotations["helm.sh/resource-policy"], "keep");
 }
 
 #[test]
@@ -91,6 +161,9 @@ fn a_value_that_is_none_of_the_charts_is_refused() {
         (r#"{ "image": { "tag": 1.10 } }"#, "/image/tag"),
         // kubelet would end a weir without probes again and again.
         (r#"{ "config": { "probes": null } }"#, "probes"),
+        (r#"{ "config": { "outgoing": [] } }"#, "outgoing"),
+        (r#"{ "config": { "outgoing": "[::]:4140" } }"#, "outgoing"),
+        (r#"{ "dtabs": { "enabled": true } }"#, "enabled"),
     ] {
         let error = helm_refuses(values);
         assert!(error.contains(said), "{values}: {error}");
@@ -108,6 +181,9 @@ fn comparable(objects: Vec<Value>) -> BTreeMap<String, Value> {
     for mut object in objects {
         if let Some(labels) = object.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
             labels.retain(|label, _| !HELMS.contains(&label.as_str()));
+        }
+        if let Some(notes) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            notes.retain(|note, _| note != "helm.sh/resource-policy");
         }
         if let Some(text) = object.pointer_mut("/data/weir.yaml") {
             *text = parse(text.as_str().unwrap())[0].clone();

@@ -12,12 +12,15 @@ use serde_json::Value;
 use crate::objects::{deploy, find, kustomizations, kustomize, list, name};
 
 /// What the manifests are made of, by their plural names.
-const RESOURCES: [&str; 13] = [
+const RESOURCES: [&str; 16] = [
+    "customresourcedefinitions",
     "namespaces",
     "serviceaccounts",
     "secrets",
     "clusterroles",
     "clusterrolebindings",
+    "roles",
+    "rolebindings",
     "configmaps",
     "services",
     "daemonsets",

@@ -8,7 +8,8 @@ use crate::objects::{deploy, find, kustomizations, kustomize, list, name};
 use crate::types::mistakes;
 
 /// The kinds that live in no namespace.
-const CLUSTER_WIDE: [&str; 3] = ["Namespace", "ClusterRole", "ClusterRoleBinding"];
+const CLUSTER_WIDE: [&str; 4] =
+    ["Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"];
 
 #[test]
 fn every_object_is_of_its_type() {
@@ -61,8 +62,9 @@ fn what_an_object_refers_to_is_there() {
             }
             match object["kind"].as_str() {
                 Some("Service") => service_selects_a_port(&objects, object),
-                Some("ClusterRoleBinding") => {
-                    find(&objects, "ClusterRole", object["roleRef"]["name"].as_str().unwrap());
+                Some("ClusterRoleBinding" | "RoleBinding") => {
+                    let role = &object["roleRef"];
+                    find(&objects, role["kind"].as_str().unwrap(), role["name"].as_str().unwrap());
                     for subject in list(object, "/subjects") {
                         let account = find(&objects, "ServiceAccount", subject["name"].as_str().unwrap());
                         assert_eq!(account["metadata"]["namespace"], subject["namespace"]);

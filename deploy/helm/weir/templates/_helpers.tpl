@@ -11,3 +11,45 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $listen := dig "listen" "" (index . 0 | default dict) -}}
 {{- regexFind "[0-9]+$" $listen | default (index . 1) -}}
 {{- end }}
+
+{{/* The routers, as a JSON list: `outgoing` is one, a list of them, or left out. */}}
+{{- define "weir.routers" -}}
+{{- $outgoing := .Values.config.outgoing | default dict -}}
+{{- ternary $outgoing (list $outgoing) (kindIs "slice" $outgoing) | toJson -}}
+{{- end }}
+
+{{/* The ports that the routers listen on, as a JSON list. */}}
+{{- define "weir.routerPorts" -}}
+{{- $ports := list -}}
+{{- range fromJsonArray (include "weir.routers" .) -}}
+{{- $listen := get . "listen" | default "[::]:4140" -}}
+{{- range ternary $listen (list $listen) (kindIs "slice" $listen) -}}
+{{- $address := . -}}
+{{- if kindIs "map" . -}}{{- $address = get . "listen" -}}{{- end -}}
+{{- if ne $address "none" -}}
+{{- $ports = append $ports (regexFind "[0-9]+$" $address) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $ports | toJson -}}
+{{- end }}
+
+{{/* Whether a router reads its dtab from a Dtab object; empty if not. */}}
+{{- define "weir.readsDtabs" -}}
+{{- range fromJsonArray (include "weir.routers" .) -}}
+{{- if eq (dig "interpreter" "kind" "" .) "io.l5d.k8s.dtabs" }}yes{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The ConfigMaps that routers read their dtabs from, as JSON: lists of names by namespace. */}}
+{{- define "weir.dtabConfigMaps" -}}
+{{- $maps := dict -}}
+{{- range fromJsonArray (include "weir.routers" .) -}}
+{{- if eq (dig "interpreter" "kind" "" .) "io.l5d.k8s.configMap" -}}
+{{- $namespace := dig "interpreter" "namespace" "default" . -}}
+{{- $names := get $maps $namespace | default list -}}
+{{- $_ := set $maps $namespace (append $names .interpreter.name | uniq) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $maps -}}
+{{- end }}
