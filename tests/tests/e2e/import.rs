@@ -70,6 +70,18 @@ fn examples() -> Vec<Example<'static>> {
             &["routers[0].interpreter: `io.l5d.namerd` kept the dtab", "namerctl dtab get web"],
             vec![(host("hello"), Nowhere(502))],
         ),
+        // What namerd kept, by itself.
+        example("dtab-object.yaml", &[], vec![(host("hello"), To("hello")), (host("world"), To("world-v1"))]),
+        example("dtab-http.json", &[], vec![(host("hello"), To("hello")), (host("world"), To("world-v2"))]),
+        example(
+            "dtab-text.dtab",
+            &[],
+            vec![
+                (host("world"), To("world-v1")),
+                // weir's own base dtab is not there beside it.
+                (host("127.0.0.1:8888"), Nowhere(502)),
+            ],
+        ),
         example(
             "tls-to-services.yaml",
             &["routers[0].client.configs[0].tls: requests to /$/io.buoyant.rinet/443/{host} were encrypted"],
@@ -158,6 +170,9 @@ fn on_this_machine(yaml: &str, app: u16) -> String {
             _ => text += line,
         }
         text.push('\n');
+    }
+    if !yaml.contains("\noutgoing:") {
+        text += "outgoing: { listen: \"127.0.0.1:0\" }\n";
     }
     if !yaml.contains("\nadmin:\n") {
         text += "admin: { listen: 127.0.0.1:0 }\n";
