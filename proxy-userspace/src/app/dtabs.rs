@@ -1,6 +1,6 @@
 //! Dtabs of the cluster: which are wanted, and putting them into force.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -11,9 +11,18 @@ use crate::control::State;
 use crate::discovery::kubernetes::{DtabKeeper, Dtabs, Stored};
 use crate::proxy::routing::snapshot::RoutingConfig;
 
-/// The dtabs of the cluster that `settings` name.
-pub(super) fn wanted(settings: &Settings) -> BTreeSet<Interpreter> {
-    settings.all_routers().filter_map(|router| router.interpreter.clone()).collect()
+/// The dtabs of the cluster that `settings` name, each with the labels of the routers that read it, if they have any.
+pub(super) fn wanted(settings: &Settings) -> BTreeMap<Interpreter, String> {
+    let mut wanted: BTreeMap<_, String> = BTreeMap::new();
+    for router in settings.all_routers() {
+        let Some(interpreter) = &router.interpreter else { continue };
+        let labels = wanted.entry(interpreter.clone()).or_default();
+        if router.is_labelled() {
+            labels.push_str(if labels.is_empty() { "" } else { ", " });
+            labels.push_str(&router.label);
+        }
+    }
+    wanted
 }
 
 /// Puts each change of a dtab of the cluster into force, and says what is wrong with them, as long as weir runs.

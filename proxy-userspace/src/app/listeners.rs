@@ -208,7 +208,7 @@ impl BoundListeners {
         let (tcp, retired) = new.serve()?;
         super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
         self.admin = new;
-        moved(ListenerKind::Admin, self.admin.tcp.local_addr().ok());
+        moved(ListenerKind::Admin, None, self.admin.tcp.local_addr().ok());
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl BoundListeners {
             super::tasks::serve(server, &self.by_kind.probes, tcp, retired)?;
         }
         self.probes = new;
-        moved(ListenerKind::Probes, self.probes.as_ref().and_then(|it| it.tcp.local_addr().ok()));
+        moved(ListenerKind::Probes, None, self.probes.as_ref().and_then(|it| it.tcp.local_addr().ok()));
         Ok(())
     }
 
@@ -264,10 +264,11 @@ fn many(listener: &Arc<Listener>, listeners: Vec<TcpListener>) -> Vec<Arc<Socket
     listeners.into_iter().map(|it| Socket::new(listener, it)).collect()
 }
 
-pub(super) fn moved(kind: ListenerKind, to: Option<SocketAddr>) {
+/// Logs that a listener, that of `router` if there are several, listens at another address.
+pub(super) fn moved(kind: ListenerKind, router: Option<&str>, to: Option<SocketAddr>) {
     match to {
-        Some(at) => tracing::info!(listener = kind.label(), %at, "listening there now"),
-        None => tracing::info!(listener = kind.label(), "not listening any more"),
+        Some(at) => tracing::info!(listener = kind.label(), router, %at, "listening there now"),
+        None => tracing::info!(listener = kind.label(), router, "not listening any more"),
     }
 }
 

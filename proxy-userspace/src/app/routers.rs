@@ -79,7 +79,11 @@ impl Routers {
                 match it.open(router.listen) {
                     Ok(old) => {
                         gone.extend(old);
-                        moved(ListenerKind::Outgoing, it.address());
+                        moved(
+                            ListenerKind::Outgoing,
+                            router.is_labelled().then_some(&*it.label),
+                            it.address(),
+                        );
                     }
                     Err(error) if router.is_labelled() => failed.push(format!("{}: {error}", it.label)),
                     Err(error) => failed.push(error.to_string()),

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::tunnel::{End, Side, Tunnel};
+use crate::proxy::listener::Listener;
 use crate::proxy::upstream::cluster::Lease;
 use crate::telemetry::{Counter, Gauge};
 use crate::transport::{Carrier, Copied, Io, Peer, copy};
@@ -27,10 +28,11 @@ impl Stats {
     pub const ENDS: [&'static str; 5] = ["closed", "idle", "client", "server", "early"];
 }
 
-/// Copies between two connections until both ends are closed, and finishes the lease.
+/// Copies between two connections until both ends are closed, and finishes the lease. The client came to `listener`.
 pub async fn forward(
     stats: &Stats,
     limits: &Limits,
+    listener: &Listener,
     mut lease: Lease,
     mut client: impl Carrier,
     mut server: Io,
@@ -57,6 +59,7 @@ pub async fn forward(
     };
     stats.ended[end].inc();
     tracing::debug!(
+        router = listener.router().as_deref(),
         name = %lease.cluster().name,
         endpoint = %lease.backend().address,
         up = copied.up,

@@ -107,7 +107,9 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
                 }
                 Ok(tcp) => worker.spawn(accept(worker.clone(), socket.clone(), tcp)),
                 Err(cause) => {
-                    tracing::error!(worker = worker.dialer.worker, %cause, "listener is lost to this worker")
+                    let router = socket.listener.router();
+                    let (worker, router) = (worker.dialer.worker, router.as_deref());
+                    tracing::error!(worker, router, %cause, "listener is lost to this worker")
                 }
             }
         }
@@ -179,7 +181,8 @@ async fn take_in(
         Ok(accepted) => accepted,
         Err(cause) => {
             listener.count_closed(CloseReason::AcceptFailed);
-            tracing::warn!(listener = listener.kind.label(), %cause, "cannot accept");
+            let router = listener.router();
+            tracing::warn!(listener = listener.kind.label(), router = router.as_deref(), %cause, "cannot accept");
             return time::sleep(PAUSE).await;
         }
     };

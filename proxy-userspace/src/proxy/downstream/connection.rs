@@ -161,7 +161,7 @@ async fn to_dialled(
             session.listener.requests.inc();
             if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
                 let io = io.telling(session.activity.clone());
-                tcp::forward(&worker.shared.tunnels, &limits, lease, io, server).await;
+                tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
             }
         }
     }
@@ -231,7 +231,7 @@ async fn detect_server_first(
     }
     session.listener.requests.inc();
     let client = client.telling(session.activity.clone());
-    tcp::forward(&worker.shared.tunnels, limits, lease, client, server).await;
+    tcp::forward(&worker.shared.tunnels, limits, &session.listener, lease, client, server).await;
 }
 
 /// A connection to an endpoint of what was dialled. Without one the client's connection is reset, as it would be

@@ -70,7 +70,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, mut io: Io) 
     match opened {
         Ok((lease, server)) => {
             session.activity.carries_bytes(Instant::now());
-            tcp::forward(&worker.shared.tunnels, &limits, lease, io, server).await;
+            tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
         }
         Err(fault) => {
             worker.shared.count(&fault);

@@ -27,8 +27,10 @@ pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswe
     Box::new(move |status| {
         let fault = fault(status, bytes, count);
         shared.count(&fault);
-        Record::begin(client, Instant::now()).fault(&fault);
-        let is_stranger = overrides::is_stranger(client, origin, &shared.routing.snapshot.load().config);
+        Record::begin(client, &listener, Instant::now()).fault(&fault);
+        let snapshot = shared.routing.snapshot.load();
+        let config = &snapshot.of_listener(listener.id).unwrap_or(&snapshot).config;
+        let is_stranger = overrides::is_stranger(client, origin, config);
         let mut response = answer::plain(&fault, is_stranger);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         if listener.via() {

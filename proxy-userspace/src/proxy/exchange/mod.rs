@@ -150,7 +150,7 @@ async fn answer(
         connection,
         worker: worker.dialer.worker,
         clock: exchange.clock.clone(),
-        record: exchange.record,
+        record: exchange.record.clone(),
         keep: exchange.snapshot.config.limits.pool_connections,
     };
     reply::reply(worker, exchange, asked, response, guard)
@@ -169,7 +169,7 @@ impl Exchange {
             orphaned: snapshot.is_none(),
             snapshot: snapshot.unwrap_or_else(|| worker.router.snapshot()),
             clock,
-            record: Record::begin(session.client, now),
+            record: Record::begin(session.client, &session.listener, now),
             stream,
             is_grpc: false,
             head: Head::default(),

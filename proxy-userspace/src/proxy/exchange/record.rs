@@ -1,24 +1,32 @@
 //! What is counted and logged about an exchange (`log.level: debug`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::Level;
+
 use crate::proxy::fault::Fault;
+use crate::proxy::listener::Listener;
 use crate::proxy::upstream::cluster::Lease;
 
 /// The record of one exchange.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Record {
     /// When it began.
     pub started: Instant,
     client: SocketAddr,
+    /// The label of its router, where that has one and the record is going to be logged.
+    router: Option<Arc<str>>,
     attempts: u16,
 }
 
 impl Record {
-    /// An exchange of `client` begins at `now`.
-    pub fn begin(client: SocketAddr, now: Instant) -> Self {
-        Self { started: now, client, attempts: 0 }
+    /// An exchange of `client`, who came to `listener`, begins at `now`.
+    pub fn begin(client: SocketAddr, listener: &Listener, now: Instant) -> Self {
+        let is_logged = tracing::enabled!(Level::DEBUG);
+        let router = if is_logged { listener.router() } else { None };
+        Self { started: now, client, router, attempts: 0 }
     }
 
     /// One more attempt.
@@ -30,6 +38,7 @@ impl Record {
     pub fn end(&self, now: Instant, lease: &Lease, how: &'static str) {
         tracing::debug!(
             client = %self.client,
+            router = self.router.as_deref(),
             name = %lease.cluster().name,
             endpoint = %lease.backend().address,
             attempts = self.attempts,
@@ -43,6 +52,7 @@ impl Record {
     pub fn fault(&self, fault: &Fault) {
         tracing::debug!(
             client = %self.client,
+            router = self.router.as_deref(),
             attempts = self.attempts,
             took_us = micros(Instant::now(), self.started),
             %fault,

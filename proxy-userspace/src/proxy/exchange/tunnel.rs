@@ -168,9 +168,11 @@ fn forward(
             let (Some(client), Some(server)) = (client.ready().await, server.await) else { return };
             match client {
                 Client::Connection(client) => {
-                    tcp::forward(&shared.tunnels, &limits, lease, *client, server).await;
+                    tcp::forward(&shared.tunnels, &limits, &session.listener, lease, *client, server).await;
                 }
-                Client::Stream(client) => tcp::forward(&shared.tunnels, &limits, lease, client, server).await,
+                Client::Stream(client) => {
+                    tcp::forward(&shared.tunnels, &limits, &session.listener, lease, client, server).await;
+                }
             }
         };
         let ended = async {

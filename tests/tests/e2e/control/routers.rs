@@ -203,3 +203,42 @@ fn a_gone_routers_http2_connections_end_and_each_series_is_there_once() {
     change(&weir, "outgoing", Some(&edge));
     assert_eq!(frames.goodbye(), e2e::Ended::GoAway(0));
 }
+
+#[test]
+fn log_lines_about_a_routers_requests_and_sockets_name_it() {
+    let backends = ["hello", "v1"].map(|name| Backend::http().answers(name).start());
+    let mut weir = Weir::new().set("log", "{ level: debug }");
+    weir = weir.set("outgoing", &list(&[("mesh", ANY, MESH), ("edge", ANY, EDGE)]));
+    for (name, backend) in ["hello", "v1"].iter().zip(&backends) {
+        weir = weir.service(name, &[backend.addr()]);
+    }
+    let weir = weir.start();
+    let edge = weir.router("edge");
+    get(edge, "http://any/hello").expect_body("hello");
+    get(weir.outgoing(), "http://web/").expect_body("v1");
+    // Which of them a fault is of, and a head that is none.
+    get(edge, "http://any/").expect_status(400);
+    Client::to(edge).send(b"GET / HTTP/1.1\r\n\x01: x\r\n\r\n").response().expect_status(400);
+    change(&weir, "outgoing", Some(&list(&[("mesh", ANY, MESH), ("edge", "none", EDGE)])));
+    let line = |what: &str, router: &str| {
+        let router = format!("router=\"{router}\"");
+        eventually(what, || weir.log().lines().any(|line| line.contains(what) && line.contains(&router)));
+    };
+    line("exchange ended", "edge");
+    line("exchange ended", "mesh");
+    line("exchange failed", "edge");
+    line("not listening any more", "edge");
+    let bad = "the request's head is not HTTP/1";
+    line(bad, "edge");
+}
+
+/// The others' rules say nothing of who may know why.
+#[test]
+fn the_answer_to_a_malformed_head_is_by_the_rules_of_its_own_router() {
+    let Two { weir, backends: _backends } = two(MESH, &format!("{EDGE}, overrides: []"));
+    for (at, is_told) in [(weir.outgoing(), true), (weir.router("edge"), false)] {
+        let answer = Client::to(at).send(b"GET / HTTP/1.1\r\n\x01: x\r\n\r\n").response();
+        answer.expect_status(400);
+        assert_eq!(answer.text().contains("not HTTP/1"), is_told, "{}", answer.text());
+    }
+}

@@ -8,6 +8,7 @@ use e2e::weir::builder::Builder;
 use e2e::{Backend, Load, Weir, eventually};
 use serde_json::{Value, json};
 
+use super::kubectl::Kubectl;
 use super::stage::following;
 
 /// How soon an edit is in force.
@@ -84,6 +85,67 @@ fn an_edit_of_a_dtab_object_is_in_force_on_every_weir_within_a_second() {
         let object = stage.server.object("dtabs", "l5d", "web").unwrap();
         object["status"]["state"] == "InForce"
     });
+}
+
+/// As an operator does it; `kubectl` knows nothing of weir.
+#[test]
+fn what_kubectl_applies_is_in_force_on_two_weirs_within_a_second_and_a_wrong_one_changes_nothing() {
+    let stage = Stage::new();
+    let kubectl = Kubectl::of(&stage.server);
+    let apply = |dst: &str| {
+        let mut object = dtab("web", &[("/svc/web", dst)]);
+        object["apiVersion"] = json!("l5d.io/v1alpha1");
+        let manifest = kubectl.home.path().join("web.json");
+        std::fs::write(&manifest, object.to_string()).unwrap();
+        kubectl.run(&["apply", "--validate=false", "-f", manifest.to_str().unwrap()]);
+        Instant::now()
+    };
+    apply(&to(&stage.one));
+    let weirs = [stage.weir(WEB).start(), stage.weir(WEB).start()];
+    for weir in &weirs {
+        eventually("the first dtab", || weir.get("http://web/").text() == "one");
+    }
+    let loads = weirs.each_ref().map(|weir| Load::get(weir.outgoing(), "http://web/"));
+    let mut took = Vec::new();
+    for (target, name) in [(&stage.two, "two"), (&stage.one, "one"), (&stage.two, "two")] {
+        let applied = apply(&to(target));
+        for weir in &weirs {
+            eventually("the edit", || weir.get("http://web/").text() == name);
+        }
+        took.push(applied.elapsed());
+    }
+    // A busy machine may keep one of them waiting, and not all.
+    assert!(took.iter().min() < Some(&SOON), "{took:?}");
+    apply("no path");
+    for weir in &weirs {
+        eventually("word of it", || ready(weir).contains("Dtab l5d/web: dentries[0]: "));
+        weir.get("http://web/").expect_body("two");
+    }
+    loads.into_iter().for_each(|load| load.stop().expect_no_failure());
+}
+
+/// `weir import` says how to follow the object itself, in comments.
+#[test]
+fn an_imported_object_is_followed_where_its_comments_are_taken() {
+    let stage = Stage::new();
+    let example = include_str!("../../../../deploy/examples/import/dtab-object.yaml");
+    let list: Value = serde_saphyr::from_str(example).unwrap();
+    let mut object = list["items"][0].clone();
+    object["dentries"].as_array_mut().unwrap().push(json!({ "prefix": "/svc/web", "dst": to(&stage.one) }));
+    stage.server.put(object);
+    let weir = Weir::new();
+    let file = weir.folder().path().join("dtab.yaml");
+    std::fs::write(&file, example).unwrap();
+    let imported = weir.run(&["import", file.to_str().unwrap()]);
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    let comment = |key: &str| {
+        let line = imported.stdout.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(key));
+        line.unwrap_or_else(|| panic!("{key} in {}", imported.stdout)).to_owned()
+    };
+    assert_eq!(comment("discovery:"), " { kubernetes: {} }");
+    let interpreter = comment("outgoing: { interpreter: ");
+    let weir = stage.weir(interpreter.strip_suffix(" }").unwrap()).start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
 }
 
 #[test]
@@ -216,4 +278,23 @@ fn the_role_permits_what_is_asked_for_dtabs_and_no_more() {
     ] {
         assert!(role.contains(rule), "{rule}");
     }
+}
+
+#[test]
+fn log_lines_about_a_dtab_name_the_routers_that_read_it() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
+    let router = |label: &str, more: &str| {
+        format!("{{ label: {label}, listen: 127.0.0.1:0, interpreter: {WEB}, {more} }}")
+    };
+    let outgoing = format!("[{}, {}]", router("mesh", ""), router("edge", "overrides: []"));
+    let weir = following(&stage.server).set("outgoing", &outgoing).start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    stage.server.put(dtab("web", &[("/svc/web", "no path")]));
+    let line = |what: &str| {
+        let is_it = |line: &str| line.contains(what) && line.contains("router=\"mesh, edge\"");
+        eventually(what, || weir.log().lines().any(is_it));
+    };
+    line("the dtab of the cluster is in force");
+    line("the last good one stays");
 }

@@ -154,15 +154,19 @@ impl Follower {
                 }
             }
         });
+        let router = self.keeper.readers(which);
+        let router = router.as_deref();
         match &news {
             None => return,
             Some(None) => {
                 self.keeper.applied.inc();
-                tracing::info!(dtab = %which, "the dtab of the cluster is in force");
+                tracing::info!(dtab = %which, router, "the dtab of the cluster is in force");
             }
             Some(Some(why)) => {
                 self.keeper.rejected.inc();
-                tracing::error!(dtab = %which, %why, "the dtab of the cluster is not in force; the last good one stays");
+                tracing::error!(
+                    dtab = %which, router, %why, "the dtab of the cluster is not in force; the last good one stays"
+                );
             }
         }
         if let (Some(object), Some(problem)) = (object, news) {

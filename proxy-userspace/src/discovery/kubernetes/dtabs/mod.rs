@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -55,6 +56,8 @@ pub type Dtabs = BTreeMap<Interpreter, Stored>;
 pub struct DtabKeeper {
     wanted: watch::Sender<Arc<BTreeSet<Interpreter>>>,
     known: watch::Sender<Dtabs>,
+    /// The labels of the routers that read them, for the log.
+    readers: Mutex<BTreeMap<Interpreter, String>>,
     /// Edits that were put into force.
     pub applied: Counter,
     /// Edits that were not.
@@ -62,8 +65,11 @@ pub struct DtabKeeper {
 }
 
 impl DtabKeeper {
-    /// Follows these from now on. What is known of others is forgotten.
-    pub fn want(&self, wanted: BTreeSet<Interpreter>) {
+    /// Follows these from now on, each with the labels of its routers, if they have any. What is known of others is
+    /// forgotten.
+    pub fn want(&self, readers: BTreeMap<Interpreter, String>) {
+        let wanted: BTreeSet<_> = readers.keys().cloned().collect();
+        *self.readers.lock() = readers;
         self.known.send_if_modified(|known| {
             let before = known.len();
             known.retain(|it, _| wanted.contains(it));
@@ -83,6 +89,11 @@ impl DtabKeeper {
             }
             differs
         });
+    }
+
+    /// The labels of the routers that read it, if they have any.
+    fn readers(&self, which: &Interpreter) -> Option<String> {
+        self.readers.lock().get(which).filter(|labels| !labels.is_empty()).cloned()
     }
 
     /// What is known of them.
