@@ -46,6 +46,7 @@ pub(super) fn answer(control: &control::State, query: &str) -> Result<(String, b
             "outside": questions.outside.as_deref(),
         })).collect::<Vec<_>>(),
         "router": explained.router.as_deref(),
+        "rule": explained.rule,
         "note": explained.note,
         "servicesUnknown": explained.unknown,
         "refused": explained.refused,

@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::listeners::BoundListeners;
+use super::objects::Known;
 use super::services::Services;
-use super::{connector, descriptors, reconciler};
+use super::{connector, descriptors, objects, reconciler};
 use crate::admin::Server;
 use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
 use crate::control::State;
 use crate::discovery::dns::Dns;
-use crate::discovery::kubernetes::Dtabs;
 use crate::proxy::routing::snapshot::{Node, RoutingConfig};
 use crate::telemetry::log;
 
@@ -47,42 +47,68 @@ impl Running {
         self.discover(written, &mut next, &mut why).await;
         self.secure(&now, written, &mut next, &mut why);
         let listening = self.listen(&now, written, &mut next, &mut why);
-        match descriptors::connections(&next) {
-            Ok(limit) => self.listeners.lock().follow(&next, limit),
-            Err(error) => drop(why.insert("limits.connections", error.to_string())),
-        }
+        let limit = match descriptors::connections(&next) {
+            Ok(limit) => Some(limit),
+            Err(error) => {
+                why.insert("limits.connections", error.to_string());
+                None
+            }
+        };
+        self.narrow(&next, limit);
         self.connect(&now, &next);
         if now.log.level != next.log.level {
             log::set_level(next.log.level.as_str());
         }
         let routers = self.listeners.lock().routers.ids();
         let node = Node { listeners: listening, routers, ..self.config.borrow().node.clone() };
-        let dtabs = self.services.cluster.as_ref().map(|cluster| cluster.dtabs());
-        if let Some(dtabs) = &dtabs {
-            dtabs.want(super::dtabs::wanted(&next));
-        }
-        let known = match dtabs {
-            // What is wanted for the first time has yet to be read.
-            Some(dtabs) => dtabs.known_within(next.limits.first_list).await,
-            None => Dtabs::new(),
+        let known = match &self.services.cluster {
+            Some(cluster) => {
+                // What is wanted for the first time has yet to be read. The rules in force need theirs until then.
+                objects::want(cluster, &[&now, &next]);
+                Known::within(cluster, next.limits.first_list).await
+            }
+            None => Known::default(),
         };
         let config = reconciler::config(&next, node, &known);
         let waiting = waiting(&next, written, &why);
         self.control.configuration.reloaded(next, waiting.clone());
         self.put_into_force(config).await;
-        // A router's listener takes requests only once its rules are in force.
-        self.listeners.lock().publish(&self.control);
+        if let Some(cluster) = &self.services.cluster {
+            objects::want(cluster, &[&self.control.settings()]);
+        }
+        self.widen(limit);
         waiting
+    }
+
+    /// Closes the routers' listeners to clients that are not allowed any more. Those that are newly allowed have to wait
+    /// for their rules, whatever else these wait for; see [`Self::widen`].
+    fn narrow(&self, next: &Settings, limit: Option<usize>) {
+        let listeners = self.listeners.lock();
+        listeners.routers.narrow(next);
+        if let Some(limit) = limit {
+            listeners.follow_others(next, limit);
+        }
+    }
+
+    /// Opens the routers' listeners to all clients in the settings in force, and the new ones to anybody: a client is
+    /// never served by rules that were not meant for it.
+    fn widen(&self, limit: Option<usize>) {
+        let listeners = self.listeners.lock();
+        if let Some(limit) = limit {
+            listeners.routers.follow(&self.control.settings(), limit);
+        }
+        listeners.publish(&self.control);
     }
 
     /// Hands `config` to the reconciler, and waits for it a little.
     async fn put_into_force(&self, config: RoutingConfig) {
         let routing = &self.control.shared.routing;
         let mut moved = routing.moved.subscribe();
-        let routers = config.node.routers.clone();
         self.config.send_replace(config);
+        // Others may change it meanwhile: the newest one has these settings, too.
+        let is_in_force = || routing.snapshot.load().config == *self.config.borrow();
         let in_force = async {
-            while routing.snapshot.load().config.node.routers != routers {
+            while !is_in_force() {
                 let _ = moved.changed().await;
             }
         };

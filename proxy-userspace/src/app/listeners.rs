@@ -159,6 +159,11 @@ impl BoundListeners {
     /// `limit` connections each.
     pub(super) fn follow(&self, settings: &Settings, limit: usize) {
         self.routers.follow(settings, limit);
+        self.follow_others(settings, limit);
+    }
+
+    /// The same for all but the routers' listeners.
+    pub(super) fn follow_others(&self, settings: &Settings, limit: usize) {
         self.by_kind.follow(settings, limit);
     }
 

@@ -8,12 +8,12 @@ mod apply;
 mod cluster;
 mod descriptors;
 mod destinations;
-mod dtabs;
 mod enrol;
 mod heartbeat;
 mod intercept;
 mod listeners;
 mod netns;
+mod objects;
 mod owners;
 mod reconciler;
 mod reload;
@@ -44,7 +44,6 @@ use crate::config::{self, LogFormat, Settings};
 use crate::control::State;
 use crate::discovery::dns::Dns;
 use crate::discovery::files;
-use crate::discovery::kubernetes::Dtabs;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
 use crate::proxy::downstream;
@@ -126,18 +125,18 @@ async fn live(
     let in_pods = netns::prepare(&settings);
     let interception = intercept::attach(&settings, &listeners, in_pods.as_ref());
     if let Some(cluster) = &services.cluster {
-        cluster.dtabs().want(dtabs::wanted(&settings));
+        objects::want(cluster, &[&settings]);
     }
     let node = reconciler::node(listeners.bound(), listeners.routers.ids());
-    let config = reconciler::config(&settings, node, &Dtabs::new());
+    let config = reconciler::config(&settings, node, &objects::Known::default());
     let shared = share(&settings, &config, &services, &listeners, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
         .map(|id| downstream::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let all = listeners.all();
-    let cluster = services.cluster.as_ref().map(|it| (it.health(), it.dtabs()));
     let reviews = services.cluster.as_ref().map(|it| it.reviews());
+    let cluster = services.cluster.as_deref();
     let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), cluster);
     let server = Server::new(control.clone(), reviews);
     let (config, _) = watch::channel(config);
@@ -218,7 +217,7 @@ pub fn catalog_of(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
 
 /// The configuration from `settings`, for a snapshot that is only inspected.
 pub fn config_of(settings: &Settings) -> RoutingConfig {
-    reconciler::config(settings, reconciler::node(Vec::new(), Vec::new()), &Dtabs::new())
+    reconciler::config(settings, reconciler::node(Vec::new(), Vec::new()), &objects::Known::default())
 }
 
 /// The state shared by all workers.

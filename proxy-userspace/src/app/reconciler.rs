@@ -7,12 +7,14 @@ use std::time::Instant;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+use super::objects::Known;
 use crate::config::{Outgoing, Settings};
 use crate::control::State;
-use crate::discovery::kubernetes::Dtabs;
+use crate::discovery::kubernetes::{Dtabs, IngressTables};
 use crate::domain::catalog::{Catalog, Changes};
 use crate::domain::dtab::Dtab;
 use crate::domain::health::breaker::{Backoff, Policy};
+use crate::domain::identify::{Identifier, IngressIdentifier};
 use crate::domain::name::Rules;
 use crate::intercept;
 use crate::proxy::listener::ListenerId;
@@ -20,7 +22,7 @@ use crate::proxy::routing::snapshot::{Node, PolicySource, RouterConfig, RoutingC
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
 /// The snapshot's configuration from `settings`.
-pub(super) fn config(settings: &Settings, node: Node, dtabs: &Dtabs) -> RoutingConfig {
+pub(super) fn config(settings: &Settings, node: Node, known: &Known) -> RoutingConfig {
     let backoff = Backoff { min: settings.breaker.backoff.min, max: settings.breaker.backoff.max };
     let breaker = Policy { failures: settings.breaker.failures, backoff, ..Policy::default() };
     let all = ClusterPolicy { breaker, ..ClusterPolicy::default() };
@@ -35,17 +37,17 @@ pub(super) fn config(settings: &Settings, node: Node, dtabs: &Dtabs) -> RoutingC
         dns: settings.names.dns.is_some(),
         client_namespace: settings.names.client_namespace,
         cluster_ranges: settings.names.cluster_ranges.clone(),
-        dtab: dtab(settings, first, dtabs),
+        dtab: dtab(settings, first, &known.dtabs),
         overrides: first.overrides.clone(),
         diagnostics: first.diagnostics.clone(),
         namers: settings.namers.clone(),
-        identifiers: first.identifiers.clone(),
+        identifiers: identifiers(first, &known.ingresses),
         prefix: first.prefix.clone(),
         requests: settings.policies_of(first),
         tunnels: first.tunnels.clone(),
         listener: listener(0),
         router: label(first),
-        others: others.map(|(at, it)| router(settings, it, listener(at), dtabs)).collect(),
+        others: others.map(|(at, it)| router(settings, it, listener(at), known)).collect(),
         policies: PolicySource { all, some: settings.policies.clone(), prefix: first.prefix.clone() },
         limits: settings.limits.clone(),
         workers: settings.workers,
@@ -55,14 +57,14 @@ pub(super) fn config(settings: &Settings, node: Node, dtabs: &Dtabs) -> RoutingC
 }
 
 /// What distinguishes `router`, whose requests come at `listener`.
-fn router(settings: &Settings, router: &Outgoing, listener: ListenerId, dtabs: &Dtabs) -> RouterConfig {
+fn router(settings: &Settings, router: &Outgoing, listener: ListenerId, known: &Known) -> RouterConfig {
     RouterConfig {
         listener,
         router: label(router),
-        dtab: dtab(settings, router, dtabs),
+        dtab: dtab(settings, router, &known.dtabs),
         overrides: router.overrides.clone(),
         diagnostics: router.diagnostics.clone(),
-        identifiers: router.identifiers.clone(),
+        identifiers: identifiers(router, &known.ingresses),
         prefix: router.prefix.clone(),
         requests: settings.policies_of(router),
         tunnels: router.tunnels.clone(),
@@ -74,6 +76,18 @@ fn dtab(settings: &Settings, router: &Outgoing, dtabs: &Dtabs) -> Arc<Dtab> {
     let written = settings.dtab_of(router);
     let stored = router.interpreter.as_ref().and_then(|it| dtabs.get(it)?.dtab.as_ref());
     stored.map_or_else(|| written.clone(), |stored| Arc::new(written.with_stored(stored)))
+}
+
+/// The router's identifiers, with the rules of Ingresses that are known.
+fn identifiers(router: &Outgoing, tables: &IngressTables) -> Vec<Identifier> {
+    let with_rules = |it: &Identifier| match it {
+        Identifier::Ingress(ingress) => {
+            let rules = tables.get(&ingress.source).cloned().flatten();
+            Identifier::Ingress(IngressIdentifier { source: ingress.source.clone(), rules })
+        }
+        other => other.clone(),
+    };
+    router.identifiers.iter().map(with_rules).collect()
 }
 
 fn label(router: &Outgoing) -> Option<Arc<str>> {

@@ -66,6 +66,14 @@ impl Routers {
         }
     }
 
+    /// Closes each listener to clients that `settings` do not allow, and opens it to nobody. The routers are those of
+    /// `settings`.
+    pub(super) fn narrow(&self, settings: &Settings) {
+        for (it, router) in self.0.iter().zip(settings.all_routers()) {
+            it.listener.narrow_to(&router.allow);
+        }
+    }
+
     /// Makes the routers those of `written`. Returns the sockets to be retired, and what could not be bound: that
     /// router stays where it was.
     pub(super) fn change(&mut self, written: &Settings) -> (Vec<Arc<Socket>>, Vec<String>) {

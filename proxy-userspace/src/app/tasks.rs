@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
 use super::services::{Folder, Services};
-use super::{cluster, dtabs, enrol, owners, reconciler, sweep, watchdog};
+use super::{cluster, enrol, objects, owners, reconciler, sweep, watchdog};
 use crate::admin::{self, Server};
 use crate::control::State;
 use crate::intercept::Enrol;
@@ -36,10 +36,12 @@ pub(super) fn start(
 ) {
     let Told { catalogs, node_pods } = discover(control, services);
     if let Some(cluster) = services.cluster.clone() {
-        let (keeper, telling, config) = (cluster.dtabs(), control.clone(), config.clone());
-        supervise(control.clone(), "dtabs", move || {
-            dtabs::keep(telling.clone(), keeper.clone(), config.clone())
+        let (followed, telling, config) = (cluster.clone(), control.clone(), config.clone());
+        supervise(control.clone(), "objects", move || {
+            objects::keep(telling.clone(), followed.clone(), config.clone())
         });
+        let followed = cluster.clone();
+        supervise(control.clone(), "discovery.ingresses", move || followed.follow_ingresses());
         supervise(control.clone(), "discovery.dtabs", move || cluster.follow_dtabs());
     }
     let (reconciler, wanted) = (control.clone(), config.subscribe());

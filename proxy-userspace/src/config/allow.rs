@@ -33,6 +33,16 @@ impl Allow {
         &self.0
     }
 
+    /// The sources that both allow.
+    pub fn and(&self, other: &Self) -> Self {
+        let narrower = |one: &IpNet, other: &IpNet| match (one.contains(other), other.contains(one)) {
+            (true, _) => Some(*other),
+            (_, true) => Some(*one),
+            (false, false) => None,
+        };
+        Self(self.0.iter().flat_map(|one| other.0.iter().filter_map(|it| narrower(one, it))).collect())
+    }
+
     /// Whether a client at `source` may connect. An IPv4 client of a dual-stack listener shows as
     /// `::ffff:a.b.c.d` and is compared as IPv4.
     pub fn permits(&self, source: IpAddr) -> bool {
@@ -110,6 +120,22 @@ mod tests {
     fn everyone_is_everyone() {
         for source in ["8.8.8.8", "::ffff:8.8.8.8", "2001:db8::1", "10.0.0.1"] {
             assert!(permits(&Allow::everyone(), source), "{source}");
+        }
+    }
+
+    #[test]
+    fn both_allow_what_each_of_them_allows() {
+        let of = |ranges: &[&str]| Allow::new(ranges.iter().map(|it| it.parse().expect("a range")).collect());
+        for (one, other, both) in [
+            (&["10.0.0.0/8"][..], &["10.1.0.0/16", "11.0.0.0/8"][..], &["10.1.0.0/16"][..]),
+            (&["10.1.0.0/16", "fd00::/8"], &["10.0.0.0/8", "::/0"], &["10.1.0.0/16", "fd00::/8"]),
+            (&["10.0.0.0/8"], &["11.0.0.0/8"], &[]),
+            (&["0.0.0.0/0"], &["::/0"], &[]),
+            (&["10.0.0.0/8"], &[], &[]),
+            (&["10.0.0.0/8"], &["10.0.0.0/8"], &["10.0.0.0/8"]),
+        ] {
+            assert_eq!(of(one).and(&of(other)), of(both), "{one:?} {other:?}");
+            assert_eq!(of(other).and(&of(one)), of(both), "{other:?} {one:?}");
         }
     }
 

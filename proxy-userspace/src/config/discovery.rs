@@ -62,6 +62,9 @@ pub struct Kubernetes {
     /// `nodes`: the most nodes whose addresses are watched, so that a Service's `nodePort` at any of them is that
     /// Service. In a larger cluster, and with 0, only this node's own addresses are known. 0 to 5,000, default 200.
     pub nodes: usize,
+    /// `ingressRules`: the most rules of Ingresses that a router follows; an Ingress that would be beyond is left out, the
+    /// newest first. 1 to 100,000, default 10,000.
+    pub ingress_rules: usize,
 }
 
 impl Default for Kubernetes {
@@ -75,6 +78,7 @@ impl Default for Kubernetes {
             read_timeout: Duration::from_secs(15),
             silence: Duration::from_mins(2),
             nodes: 200,
+            ingress_rules: 10_000,
         }
     }
 }
@@ -108,6 +112,7 @@ fn read_kubernetes(mut section: Section<'_, '_>, base: &Path) -> Kubernetes {
     section.set("readTimeout", &mut kubernetes.read_timeout, values::duration(short..=minute * 5));
     section.set("silence", &mut kubernetes.silence, values::duration(second..=minute * 60));
     section.set("nodes", &mut kubernetes.nodes, values::count(0..=5_000));
+    section.set("ingressRules", &mut kubernetes.ingress_rules, values::count(1..=100_000));
     section.finish();
     kubernetes
 }

@@ -1,11 +1,14 @@
 //! `identifier` and `namers`, in linkerd's kinds and keys.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::transform::{self, WrittenTransformer};
 use super::tree::{Node, Value};
-use super::{Mistake, quoted};
-use crate::domain::identify::{Identifier, Segments, UrlPath};
+use super::{Mistake, quoted, values};
+use crate::domain::identify::ingress::{CLASS, IngressSource};
+use crate::domain::identify::{HeaderPath, Identifier, IngressIdentifier, Segments, UrlPath};
 use crate::domain::name::Path;
 use crate::domain::route::{Configured, Kind, Resolver, Rewrite, Transform};
 
@@ -18,6 +21,8 @@ enum Written {
     Token { header: Option<String> },
     #[serde(rename = "io.l5d.header")]
     Header { header: Option<String> },
+    #[serde(rename = "io.l5d.header.path")]
+    HeaderPath { header: Option<String>, segments: Option<usize> },
     #[serde(rename = "io.l5d.path")]
     Path { segments: Option<usize>, consume: Option<bool> },
     #[serde(rename = "io.l5d.static")]
@@ -26,6 +31,12 @@ enum Written {
     MethodAndHost {
         #[serde(rename = "httpUriInDst")]
         http_uri_in_dst: Option<bool>,
+    },
+    #[serde(rename = "io.l5d.ingress", rename_all = "camelCase")]
+    Ingress {
+        namespace: Option<String>,
+        ingress_class_annotation: Option<String>,
+        ignore_default_backends: Option<bool>,
     },
 }
 
@@ -59,12 +70,16 @@ fn identifier(node: &Node) -> Result<Identifier, Mistake> {
     Ok(match written {
         Written::Host {} => Identifier::Host,
         Written::Token { header } => Identifier::Token(field(header.as_deref().unwrap_or("host"))?),
+        Written::HeaderPath { header, segments } => Identifier::HeaderPath(HeaderPath {
+            header: match header.as_deref() {
+                None | Some(":path") => None,
+                Some(header) => Some(field(header)?),
+            },
+            segments: segments.map(in_range).transpose()?,
+        }),
         Written::Header { header } => Identifier::Header(field(header.as_deref().unwrap_or("l5d-name"))?),
         Written::Path { segments, consume } => {
-            let segments = segments.unwrap_or(1);
-            if !(1..=64).contains(&segments) {
-                return Err(Mistake::new(format!("{segments} is not from 1 to 64 segments")));
-            }
+            let segments = in_range(segments.unwrap_or(1))?;
             let segments_go = if consume == Some(true) { Segments::Go } else { Segments::Stay };
             Identifier::Path { segments, segments_go }
         }
@@ -74,11 +89,38 @@ fn identifier(node: &Node) -> Result<Identifier, Mistake> {
         }
         Written::MethodAndHost { http_uri_in_dst: Some(true) } => Identifier::MethodAndHost(UrlPath::Follows),
         Written::MethodAndHost { .. } => Identifier::MethodAndHost(UrlPath::Left),
+        Written::Ingress { namespace, ingress_class_annotation, ignore_default_backends } => {
+            let source = IngressSource {
+                namespace: namespace.as_deref().map(object_name).transpose()?,
+                class: object_name(ingress_class_annotation.as_deref().unwrap_or(CLASS))?,
+                ignore_default_backends: ignore_default_backends.unwrap_or(false),
+            };
+            Identifier::Ingress(IngressIdentifier { source, rules: None })
+        }
     })
 }
 
-/// A header's name, in lower case.
+fn in_range(segments: usize) -> Result<usize, Mistake> {
+    match (1..=64).contains(&segments) {
+        true => Ok(segments),
+        false => Err(Mistake::new(format!("{segments} is not from 1 to 64 segments"))),
+    }
+}
+
+/// A namespace, or a class of Ingresses, which is the name of an object too.
+fn object_name(text: &str) -> Result<Arc<str>, Mistake> {
+    match values::is_domain(text) {
+        true => Ok(text.into()),
+        false => Err(Mistake::new(format!("{} is no name of an object", quoted(text)))
+            .hint("lower-case letters, digits, `-` and `.`")),
+    }
+}
+
+/// A header's name, in lower case. `:authority` of HTTP/2 is the Host.
 fn field(header: &str) -> Result<Box<str>, Mistake> {
+    if header.eq_ignore_ascii_case(":authority") {
+        return Ok("host".into());
+    }
     let lower = header.to_ascii_lowercase();
     http::HeaderName::from_bytes(lower.as_bytes())
         .map(|_| lower.into())

@@ -112,7 +112,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
         check_enrol(&settings, node, report);
         check_clients(&settings, node, report);
         check_tokens(&settings, node, report);
-        routers::check_interpreters(&settings, node, report);
+        routers::check_objects(&settings, node, report);
     }
     settings
 }

@@ -6,12 +6,13 @@ use super::fields::Report;
 use super::problem::{Mistake, quoted};
 use super::settings::Settings;
 use super::tree::{Node, Value};
+use crate::domain::identify::Identifier;
 
 /// The most routers.
 const MOST: usize = 64;
 
-/// Dtabs of the cluster can only be read from an API server.
-pub(super) fn check_interpreters(settings: &Settings, root: &Node, report: &mut Report) {
+/// Dtabs and Ingresses of the cluster can only be read from an API server.
+pub(super) fn check_objects(settings: &Settings, root: &Node, report: &mut Report) {
     if settings.discovery.kubernetes.is_some() {
         return;
     }
@@ -20,11 +21,17 @@ pub(super) fn check_interpreters(settings: &Settings, root: &Node, report: &mut 
         Value::List(routers) => routers.as_slice(),
         _ => std::slice::from_ref(outgoing),
     };
-    for (at, router) in routers.iter().enumerate() {
-        let Some(interpreter) = router.get("interpreter") else { continue };
+    for (at, (router, read)) in routers.iter().zip(settings.all_routers()).enumerate() {
         let key = if routers.len() > 1 { format!("outgoing[{at}]") } else { "outgoing".to_owned() };
-        let mistake = Mistake::new("there is no API server to read the dtab from");
-        report.add(interpreter.at, format!("{key}.interpreter"), mistake.hint("set `discovery.kubernetes`"));
+        let mut add = |name: &str, what: &str| {
+            let Some(node) = router.get(name) else { return };
+            let mistake = Mistake::new(format!("there is no API server to read {what} from"));
+            report.add(node.at, format!("{key}.{name}"), mistake.hint("set `discovery.kubernetes`"));
+        };
+        add("interpreter", "the dtab");
+        if read.identifiers.iter().any(|it| matches!(it, Identifier::Ingress(_))) {
+            add("identifier", "Ingresses");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::netns::Netns;
 use super::programs::Programs;
 use super::readiness::Readiness;
 use crate::config::{Settings, Transparent};
-use crate::discovery::kubernetes::{DtabKeeper, Health};
+use crate::discovery::kubernetes::{Cluster, DtabKeeper, Health, IngressKeeper};
 use crate::domain::enrol::Enrolment;
 use crate::intercept::Interception;
 use crate::proxy::listener::{Listener, ListenerKind};
@@ -40,6 +40,8 @@ pub struct State {
     pub kubernetes: Option<Arc<Health>>,
     /// The dtabs that are kept in the cluster, if there is one.
     pub dtabs: Option<Arc<DtabKeeper>>,
+    /// The rules of the cluster's Ingresses, if there is one.
+    pub ingresses: Option<Arc<IngressKeeper>>,
     /// Whether weir is ready.
     pub ready: Readiness,
     /// Requests that weir stops.
@@ -53,9 +55,8 @@ impl State {
         listeners: Vec<Arc<Listener>>,
         settings: Settings,
         interception: Result<Interception, String>,
-        cluster: Option<(Arc<Health>, Arc<DtabKeeper>)>,
+        cluster: Option<&Cluster>,
     ) -> Arc<Self> {
-        let (kubernetes, dtabs) = cluster.unzip();
         let ready = Readiness::default();
         if let Some(transparent) = &settings.transparent {
             let missing = interception.as_ref().err().filter(|_| transparent.is_due());
@@ -71,8 +72,9 @@ impl State {
             netns: Netns::default(),
             enrolment: ArcSwapOption::empty(),
             files: FileDiscovery::default(),
-            kubernetes,
-            dtabs,
+            kubernetes: cluster.map(Cluster::health),
+            dtabs: cluster.map(Cluster::dtabs),
+            ingresses: cluster.map(Cluster::ingresses),
             ready,
             stop: Notify::new(),
         })

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use super::identifier;
 use super::notes::{Fate, Note};
 use super::scalar::{block, map, scalar};
 use crate::config::quoted;
@@ -113,7 +114,10 @@ impl Carried {
             self.namers.iter().for_each(|namer| yaml.extend(["  - ", namer, "\n"]));
         }
         let files = self.files.as_deref().map(|path| line("files", map(&[("path", scalar(path))])));
-        let reads_objects = self.routers.iter().any(|router| router.interpreter.is_some());
+        let reads_ingresses = |it: &String| it.contains(identifier::INGRESS);
+        let reads_objects =
+            |router: &Router| router.interpreter.is_some() || router.identifiers.iter().any(reads_ingresses);
+        let reads_objects = self.routers.iter().any(reads_objects);
         let kubernetes = (self.kubernetes || reads_objects).then(|| line("kubernetes", "{}".to_owned()));
         section(&mut yaml, "discovery", [files, kubernetes]);
         if !several {

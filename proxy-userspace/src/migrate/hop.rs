@@ -14,14 +14,20 @@ pub(super) fn protocol<'a>(router: &Field<'a>) -> Option<&'a str> {
     router.node.get("protocol").and_then(Node::text)
 }
 
+/// Whether weir's routers take the place of such a router.
+pub(super) fn is_routed(router: &Field<'_>) -> bool {
+    matches!(protocol(router), Some("http" | "h2"))
+}
+
 /// The port of the router's first server.
 pub(super) fn port(router: &Field<'_>) -> Option<i128> {
-    let Some(servers) = router.node.get("servers") else { return Some(listeners::HTTP.into()) };
+    let default = listeners::port(protocol(router)).into();
+    let Some(servers) = router.node.get("servers") else { return Some(default) };
     let servers = Field { node: servers, at: servers.at, path: String::new() };
     let server = servers.items().into_iter().next()?;
     match server.node.get("port") {
         Some(node) => Field { node, ..server }.whole(),
-        None => Some(listeners::HTTP.into()),
+        None => Some(default),
     }
 }
 

@@ -13,11 +13,15 @@ use crate::domain::name::Path;
 /// would no longer match.
 const HOST: &str = "{ kind: io.l5d.header.token, header: Host }";
 const METHOD_AND_HOST: &str = "io.l5d.methodAndHost";
+const HEADER_PATH: &str = "io.l5d.header.path";
+pub(super) const INGRESS: &str = "io.l5d.ingress";
 
 /// The router's own settings for its identifier.
 pub(super) struct OfRouter<'a, 'b> {
     /// The router, at which a default is noted.
     pub(super) router: &'b Field<'a>,
+    /// Whether it is one of HTTP/2, which had no methodAndHost.
+    pub(super) is_h2: bool,
     /// `httpUriInDst`, a router key up to linkerd 0.7 for its only identifier, methodAndHost.
     pub(super) uri_in_name: Option<Field<'a>>,
 }
@@ -38,6 +42,7 @@ pub(super) fn read(
     if !carried.identifiers.is_empty() {
         return;
     }
+    let generation = if own.is_h2 { Generation::One } else { generation };
     if let Some(field) = field {
         let why = match generation {
             Generation::Zero => {
@@ -70,7 +75,8 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
     let mut part = Part::open(field, notes)?;
     part.take("kind");
     let kind = match field.kind() {
-        "io.l5d.headerToken" => "io.l5d.header.token", // its name before 1.0
+        "io.l5d.headerToken" => "io.l5d.header.token", // their names before 1.0
+        "io.l5d.headerPath" => HEADER_PATH,
         kind => kind,
     };
     let mut pairs = vec![("kind", kind.to_owned())];
@@ -84,6 +90,11 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
             pairs.push(("header", header(&mut part, "Host", notes)));
         }
         "io.l5d.header" => pairs.push(("header", header(&mut part, NAME, notes))),
+        HEADER_PATH => header_path_pairs(&mut part, &mut pairs, notes),
+        INGRESS | "io.l5d.http.ingress" => {
+            pairs[0].1 = INGRESS.to_owned();
+            ingress_pairs(&mut part, &mut pairs, field, notes);
+        }
         "io.l5d.path" => path_pairs(&mut part, &mut pairs, notes),
         "io.l5d.static" => {
             let path = part.take("path");
@@ -104,6 +115,47 @@ fn read_one(field: &Field<'_>, notes: &mut Notes<'_>) -> Option<String> {
     Some(map(&pairs))
 }
 
+/// The segments of the URL's path, or of another header's.
+fn header_path_pairs(part: &mut Part<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut Notes<'_>) {
+    match part.take("header") {
+        Some(field) if field.text() != Some(":path") => {
+            pairs.push(("header", header_of(&field, ":path", notes)));
+        }
+        _ => {}
+    }
+    if let Some(field) = part.take("segments") {
+        match segments_of(&field) {
+            Some(count) => pairs.push(("segments", count.to_string())),
+            None => notes.left(&field, "no number of segments from 1 to 64, so all make the name"),
+        }
+    }
+}
+
+fn ingress_pairs(
+    part: &mut Part<'_>,
+    pairs: &mut Vec<(&str, String)>,
+    field: &Field<'_>,
+    notes: &mut Notes<'_>,
+) {
+    for key in ["namespace", "ingressClassAnnotation"] {
+        if let Some(value) = part.take(key) {
+            match value.text().filter(|text| !text.is_empty()) {
+                Some(text) => pairs.push((key, scalar(text))),
+                None => notes.left(&value, format!("expected a text, not {}", value.node.kind())),
+            }
+        }
+    }
+    if let Some(value) = part.take("ignoreDefaultBackends") {
+        match value.boolean() {
+            Some(ignore) => pairs.push(("ignoreDefaultBackends", ignore.to_string())),
+            None => notes.left(&value, "neither true nor false, so false is in its place"),
+        }
+    }
+    let why = "weir reads Ingresses of networking.k8s.io/v1, and needs leave to (deploy/kubernetes/components/ingress); of the \
+               paths that fit the longest counts, not the first";
+    notes.changed(field, why);
+}
+
 fn uri_in_name(field: &Field<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut Notes<'_>) {
     match field.boolean() {
         Some(true) => pairs.push(("httpUriInDst", "true".to_owned())),
@@ -116,22 +168,33 @@ fn uri_in_name(field: &Field<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut N
 const NAME: &str = concat!("l5d", "-name");
 
 fn header(part: &mut Part<'_>, default: &str, notes: &mut Notes<'_>) -> String {
+    let Some(field) = part.take("header") else { return scalar(default) };
+    header_of(&field, default, notes)
+}
+
+fn header_of(field: &Field<'_>, default: &str, notes: &mut Notes<'_>) -> String {
     let is_token = |text: &&str| {
         !text.is_empty()
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
     };
-    let Some(field) = part.take("header") else { return scalar(default) };
     if let Some(name) = field.text().filter(is_token) {
         return scalar(name);
     }
-    notes.left(&field, format!("no header's name, so {default} is in its place"));
+    if field.text() == Some(":authority") {
+        return scalar("Host"); // as it is called in HTTP/1
+    }
+    notes.left(field, format!("no header's name, so {default} is in its place"));
     scalar(default)
+}
+
+fn segments_of(field: &Field<'_>) -> Option<i128> {
+    field.whole().filter(|count| (1..=64).contains(count))
 }
 
 fn path_pairs(part: &mut Part<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut Notes<'_>) {
     let mut segments = 1;
     if let Some(field) = part.take("segments") {
-        match field.whole().filter(|count| (1..=64).contains(count)) {
+        match segments_of(&field) {
             Some(count) => segments = count,
             None => notes.left(&field, "no number of segments from 1 to 64, so 1 is in its place"),
         }
@@ -148,10 +211,8 @@ fn path_pairs(part: &mut Part<'_>, pairs: &mut Vec<(&str, String)>, notes: &mut 
 
 fn unknown(kind: &str) -> String {
     match kind {
-        "io.l5d.ingress" | "io.l5d.http.ingress" | "io.l5d.k8s.istio" => {
-            format!("{kind}: weir is no ingress controller and reads no rules of one")
-        }
+        "io.l5d.k8s.istio" => format!("{kind}: weir reads no rules of Istio's"),
         "" => "an identifier without a kind".to_owned(),
-        other => format!("identifier {} is none of linkerd's own for http", quoted(other)),
+        other => format!("identifier {} is none of linkerd's own for http and h2", quoted(other)),
     }
 }

@@ -11,11 +11,19 @@ use crate::config::{Mistake, quoted};
 
 /// The default port of an `http` router.
 pub(super) const HTTP: u16 = 4140;
+/// The default port of an `h2` router.
+const H2: u16 = 4142;
 const ADMIN: u16 = 9990;
+
+/// The default port of a router of this protocol.
+pub(super) fn port(protocol: Option<&str>) -> u16 {
+    if protocol == Some("h2") { H2 } else { HTTP }
+}
 
 /// The router's servers: each becomes a router of weir's, with the same rules.
 pub(super) fn read_servers(
     servers: Option<&Field<'_>>,
+    default: u16,
     options: Options<'_>,
     carried: &Router,
     notes: &mut Notes<'_>,
@@ -24,11 +32,11 @@ pub(super) fn read_servers(
     let read = |(at, server): (usize, &Field<'_>)| {
         let server = Part::open(server, notes);
         // One that is no section is noted; the first is a server in any case.
-        (server.is_some() || at == 0).then(|| read_server(server, options, carried.clone(), notes))
+        (server.is_some() || at == 0).then(|| read_server(server, default, options, carried.clone(), notes))
     };
     let mut all: Vec<Router> = servers.iter().enumerate().filter_map(read).collect();
     if all.is_empty() {
-        all.push(read_server(None, options, carried.clone(), notes));
+        all.push(read_server(None, default, options, carried.clone(), notes));
     }
     for (at, router) in all.iter_mut().enumerate().skip(1) {
         router.label = format!("{}-{}", router.label, at + 1);
@@ -38,15 +46,16 @@ pub(super) fn read_servers(
 
 fn read_server(
     server: Option<Part<'_>>,
+    default: u16,
     options: Options<'_>,
     mut carried: Router,
     notes: &mut Notes<'_>,
 ) -> Router {
-    carried.listen = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP)));
+    carried.listen = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, default)));
     if let Some(mut server) = server {
         let ip = server.take("ip");
         let port = server.take("port");
-        let listen = address(ip.as_ref(), port.as_ref(), HTTP, notes);
+        let listen = address(ip.as_ref(), port.as_ref(), default, notes);
         note_allow(ip.as_ref(), listen, "outgoing", notes);
         carried.listen = Listen::At(listen);
         if let Some(tls) = server.take("tls")

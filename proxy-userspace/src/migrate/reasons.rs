@@ -27,6 +27,11 @@ pub(super) const ROUTER: Reasons = &[
     ("httpAccessLogRollPolicy", ACCESS_LOG),
     ("httpAccessLogAppend", ACCESS_LOG),
     ("httpAccessLogRotateCount", ACCESS_LOG),
+    ("h2AccessLog", ACCESS_LOG),
+    ("h2AccessLogRollPolicy", ACCESS_LOG),
+    ("h2AccessLogAppend", ACCESS_LOG),
+    ("h2AccessLogRotateCount", ACCESS_LOG),
+    ("experimental", "not needed: nothing of weir's has to be enabled so"),
     ("addForwardedHeader", "weir sets no Forwarded header"),
     ("tracePropagator", "weir passes trace headers on as they come"),
     ("loggers", ACCESS_LOG),
@@ -50,6 +55,11 @@ pub(super) const SERVER: Reasons = &[
         "maxConcurrentRequests",
         "`limits.connections` bounds connections, which is not the same; requests at once are not bounded",
     ),
+    (
+        "maxConcurrentStreamsPerConnection",
+        "`limits.http2.maxConcurrentStreams` bounds the streams of a client's connection",
+    ),
+    ("initialStreamWindowBytes", "`limits.http2.streamWindow` is what a client may send ahead on a stream"),
     ("addForwardedHeader", "weir sets no Forwarded header"),
     ("timestampHeader", "weir stamps no requests"),
     ("maxCallDepth", "weir refuses a request that has passed through too many proxies by itself"),
@@ -93,7 +103,7 @@ pub(super) const CLIENT: Reasons = &[
 pub(super) const SERVICE: Reasons = &[("retries", RETRIES), ("responseClassifier", CLASSIFIER)];
 
 /// An identifier.
-pub(super) const IDENTIFIER: Reasons = &[];
+pub(super) const IDENTIFIER: Reasons = &[("host", INGRESSES), ("port", INGRESSES)];
 
 /// A namer.
 pub(super) const NAMER: Reasons = &[
@@ -103,6 +113,7 @@ pub(super) const NAMER: Reasons = &[
     ("tls", API_SERVER),
 ];
 
+const INGRESSES: &str = "weir asks the API server of `discovery.kubernetes`, and needs no kubectl proxy";
 const BINDINGS: &str =
     "`limits.bindings` bounds the names that are remembered; the default is 20,000 for each worker";
 const AUTHORIZERS: &str =

@@ -31,9 +31,9 @@ pub(super) fn read_all(
     notes: &mut Notes<'_>,
 ) -> Generation {
     let items = routers.items();
-    let http: Vec<usize> = (0..items.len()).filter(|&at| protocol(&items[at]) == Some("http")).collect();
+    let routed: Vec<usize> = (0..items.len()).filter(|&at| hop::is_routed(&items[at])).collect();
     let second = |at: usize| hop::is_second(&items, at, namers);
-    let first = || http.iter().copied().filter(|&at| !second(at));
+    let first = || routed.iter().copied().filter(|&at| !second(at));
     let chosen =
         first().find(|&at| hop::port(&items[at]) == Some(listeners::HTTP.into())).or_else(|| first().next());
     let mut generation = Generation::One;
@@ -55,12 +55,12 @@ pub(super) fn read_all(
     carried.routers = several::share(read_of, notes);
     if chosen.is_none() {
         carried.routers = vec![Router { listen: Listen::Nowhere, ..Router::default() }];
-        let why = match http.is_empty() {
+        let why = match routed.is_empty() {
             true => {
-                "no router has the protocol http, so weir opens no explicit listener (`outgoing.listen: none`)"
+                "no router has the protocol http or h2, so weir opens no explicit listener (`outgoing.listen: none`)"
             }
             false => {
-                "the http routers are second hops, to which only other linkerds sent: opened to clients, they would let \
+                "the http and h2 routers are second hops, to which only other linkerds sent: opened to clients, they would let \
                  them choose any destination; weir opens no explicit listener (`outgoing.listen: none`)"
             }
         };
@@ -73,11 +73,10 @@ fn why_left(router: &Field<'_>) -> String {
     let label = router.node.get("label").and_then(Node::text);
     let who = label.map_or_else(|| "this router".to_owned(), |label| format!("router {}", quoted(label)));
     match protocol(router) {
-        Some("http") => format!(
+        Some("http" | "h2") => format!(
             "{who} took calls from the linkerds of other nodes; weir connects to the endpoints themselves, in one hop and in \
              plain text"
         ),
-        Some("h2") => format!("{who}: protocol h2 is not routed by name; diverted, it passes as bytes"),
         Some(other) => {
             format!("{who}: protocol {} is not routed by name; diverted, it passes as bytes", quoted(other))
         }
@@ -109,8 +108,14 @@ fn read(field: &Field<'_>, options: Options<'_>, notes: &mut Notes<'_>) -> (Gene
             notes.changed(field, "no dtab here, so names below /svc go where weir's own base dtab leads")
         }
     }
-    read_prefix(router.take("dstPrefix").as_ref(), generation, own, notes);
-    let of_router = identifier::OfRouter { router: field, uri_in_name: router.take("httpUriInDst") };
+    let default = match (generation, protocol(field)) {
+        (Generation::One, _) => None,
+        (Generation::Zero, Some("h2")) => Some("/h2"),
+        (Generation::Zero, _) => Some("/http"),
+    };
+    read_prefix(router.take("dstPrefix").as_ref(), default, own, notes);
+    let is_h2 = protocol(field) == Some("h2");
+    let of_router = identifier::OfRouter { router: field, is_h2, uri_in_name: router.take("httpUriInDst") };
     identifier::read(router.take("identifier").as_ref(), &of_router, generation, own, notes);
     if let Some(interpreter) = interpreter {
         interpreter::read(&interpreter, own, notes);
@@ -118,7 +123,8 @@ fn read(field: &Field<'_>, options: Options<'_>, notes: &mut Notes<'_>) -> (Gene
     let servers = router.take("servers");
     policy::read(&mut router, options, own, notes);
     router.finish(reasons::ROUTER, notes);
-    (generation, listeners::read_servers(servers.as_ref(), options, own, notes))
+    let port = listeners::port(protocol(field));
+    (generation, listeners::read_servers(servers.as_ref(), port, options, own, notes))
 }
 
 /// The dtab keeps its text, but weir must be able to parse it.
@@ -140,10 +146,10 @@ fn read_dtab(field: &Field<'_>, carried: &mut Router, notes: &mut Notes<'_>) {
     }
 }
 
-/// `/http` is the default with `baseDtab`; `/svc` is also weir's default.
+/// `/http` or `/h2` is the `default` with `baseDtab`; `/svc` is also weir's default.
 fn read_prefix(
     field: Option<&Field<'_>>,
-    generation: Generation,
+    default: Option<&str>,
     carried: &mut Router,
     notes: &mut Notes<'_>,
 ) {
@@ -157,5 +163,5 @@ fn read_prefix(
         (Some(field), _) => notes.left(field, "no path, so the default is in its place"),
         (None, _) => {}
     }
-    carried.dst_prefix = (generation == Generation::Zero).then(|| "/http".to_owned());
+    carried.dst_prefix = default.map(str::to_owned);
 }

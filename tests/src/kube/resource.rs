@@ -31,7 +31,7 @@ const fn monitor(plural: &'static str, singular: &'static str, kind: &'static st
 const DTABS: &str = "l5d.io";
 
 /// All of them, in the order of their groups.
-pub(super) static RESOURCES: [Resource; 24] = [
+pub(super) static RESOURCES: [Resource; 25] = [
     resource("", "configmaps", "configmap", "ConfigMap", true),
     resource("", "events", "event", "Event", true),
     resource("", "namespaces", "namespace", "Namespace", false),
@@ -62,6 +62,7 @@ pub(super) static RESOURCES: [Resource; 24] = [
     Resource { custom: true, ..resource(DTABS, "dtabs", "dtab", "Dtab", true) },
     monitor("podmonitors", "podmonitor", "PodMonitor"),
     monitor("servicemonitors", "servicemonitor", "ServiceMonitor"),
+    resource("networking.k8s.io", "ingresses", "ingress", "Ingress", true),
     resource("networking.k8s.io", "networkpolicies", "networkpolicy", "NetworkPolicy", true),
     resource(
         "rbac.authorization.k8s.io",

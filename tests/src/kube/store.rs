@@ -138,7 +138,10 @@ impl Store {
         let generation = old.and_then(|old| old["generation"].as_u64()).unwrap_or(0) + 1;
         metadata.insert("uid".to_owned(), uid);
         metadata.insert("generation".to_owned(), json!(generation));
-        metadata.insert("creationTimestamp".to_owned(), json!("2026-01-01T00:00:00Z"));
+        let created = old.map(|old| old["creationTimestamp"].clone());
+        let created = created.or_else(|| metadata.get("creationTimestamp").cloned());
+        let created = created.unwrap_or_else(|| json!("2026-01-01T00:00:00Z"));
+        metadata.insert("creationTimestamp".to_owned(), created);
         metadata.insert("resourceVersion".to_owned(), json!(self.version.to_string()));
         metadata.insert("managedFields".to_owned(), managed_fields(resource));
         let stored = stored(object);

@@ -33,6 +33,7 @@ fn with_every_option_it_still_does() {
         "seLinuxOptions": { "type": "spc_t" },
         "seccompProfile": { "type": "Unconfined" },
         "criticalQuota": true,
+        "ingress": { "enabled": true },
     });
     same(&comparable(kustomize("overlays/everything")), &comparable(helm(&values.to_string())));
 }

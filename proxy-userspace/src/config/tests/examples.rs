@@ -27,6 +27,7 @@ fn every_example_is_right() {
         "dtab.yaml",
         "files.yaml",
         "in-pods.yaml",
+        "ingress.yaml",
         "kubernetes.yaml",
         "policies.yaml",
         "routers.yaml",

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod examples;
+mod identifiers;
 mod policies;
 mod routers;
 

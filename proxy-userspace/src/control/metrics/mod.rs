@@ -2,6 +2,7 @@
 
 mod dtabs;
 mod enrolment;
+mod ingresses;
 mod interception;
 mod kubernetes;
 
@@ -33,6 +34,9 @@ impl Scrape for State {
         }
         if let Some(keeper) = &self.dtabs {
             dtabs::write(page, keeper)?;
+        }
+        if let Some(keeper) = &self.ingresses {
+            ingresses::write(page, keeper)?;
         }
         if let Some(enrolment) = &*self.enrolment.load() {
             enrolment::write(page, enrolment)?;

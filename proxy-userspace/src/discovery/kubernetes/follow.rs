@@ -13,7 +13,7 @@ use super::call::{self, Event, Head, Lines, Page};
 use super::failure::Failure;
 use super::health::{Health, State};
 use super::pace::{End, Pace, Step};
-use super::resource::{Object, Resource, Sensible};
+use super::resource::{Focus, Object, Resource, Sensible};
 use crate::config::Kubernetes;
 
 /// Maximum duration of a watch, in seconds. Reduced by up to a quarter at random, so that they do not all end together.
@@ -50,7 +50,7 @@ pub(super) struct Name {
 pub(super) struct Follower {
     pub(super) resource: Resource,
     pub(super) settings: Arc<Kubernetes>,
-    pub(super) node: Arc<str>,
+    pub(super) focus: Focus,
     pub(super) access: Arc<Access>,
     pub(super) health: Arc<Health>,
     pub(super) news: mpsc::Sender<News>,
@@ -115,7 +115,7 @@ impl Follower {
         let mut senseless = Vec::new();
         let mut count = 0;
         for _ in 0..PAGES {
-            let request = self.resource.list(&self.node, from.as_deref());
+            let request = self.resource.list(&self.focus, from.as_deref());
             let body = match self.page(request).await {
                 Ok(body) => body,
                 Err(failure) => return Ok(Err(failure)),
@@ -199,7 +199,7 @@ impl Follower {
     }
 
     async fn open(&self, version: &str, seconds: u64) -> Result<Lines, Failure> {
-        let request = self.resource.watch(&self.node, version, seconds);
+        let request = self.resource.watch(&self.focus, version, seconds);
         let client = self.access.client().await?;
         call::send(&client, request, self.settings.read_timeout).await.map(Lines::from_response)
     }
@@ -207,7 +207,7 @@ impl Follower {
     /// Why a watch is silent, unless nothing happens: the server does not answer, or was restored from a backup and
     /// sends nothing until its versions reach the watch's again.
     async fn why_silent(&self, at: &At) -> Option<Failure> {
-        let body = match self.page(self.resource.probe(&self.node)).await {
+        let body = match self.page(self.resource.probe(&self.focus)).await {
             Ok(body) => body,
             Err(failure) => return Some(failure),
         };
@@ -248,6 +248,11 @@ impl Follower {
     async fn set(&self, object: Value) -> Result<Option<String>, Unheard> {
         let name = Name::from_head(&Head::from_object(&object));
         let shown = name.to_string();
+        if !self.resource.is_wanted(&self.focus, &object) {
+            self.health.heed(self.resource, &shown);
+            self.tell(News::Gone(self.resource, name)).await?;
+            return Ok(None);
+        }
         match self.resource.read(object) {
             Ok(Sensible { object, mistakes, left_out }) => {
                 self.health.counts(self.resource).ignored.add(left_out as u64);

@@ -135,6 +135,13 @@ impl Health {
         (!waits.is_empty()).then(|| waits.join("; "))
     }
 
+    /// The problems with objects of `resource`.
+    pub fn problems_of(&self, resource: Resource) -> Vec<String> {
+        let problems = self.problems.lock();
+        let of = problems.iter().filter(|((it, _), _)| *it == resource);
+        of.map(|((_, name), why)| format!("{name}: {why}")).collect()
+    }
+
     /// Whether the last attempt to get some of that failed.
     pub fn is_failing(&self) -> bool {
         Resource::ALL.into_iter().filter(|it| it.is_needed()).any(|resource| {
@@ -206,6 +213,13 @@ impl Health {
         if new {
             self.changed.send_replace(());
         }
+    }
+
+    /// Nobody wants `resource` any more: nothing is known of it, and nothing wrong with it.
+    pub(super) fn forget(&self, resource: Resource) {
+        *self.resources[resource.index()].lock() = Status::default();
+        self.keep_problems(resource, &[]);
+        self.changed.send_replace(());
     }
 
     /// Records a failed step. Each failure is logged once.

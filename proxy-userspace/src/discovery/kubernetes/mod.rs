@@ -44,6 +44,7 @@ mod dtabs;
 mod failure;
 mod follow;
 mod health;
+mod ingresses;
 mod node;
 mod nodes;
 mod pace;
@@ -64,6 +65,7 @@ pub use access::node_name;
 pub use dtabs::{DtabEditor, DtabKeeper, DtabObject, Dtabs, EditError, NewDtab, Stored, Write};
 pub use failure::Failure;
 pub use health::{Counts, Health, State, Status};
+pub use ingresses::{IngressKeeper, IngressTables};
 pub use resource::Resource;
 pub use review::{Review, Reviews};
 
@@ -76,6 +78,7 @@ pub struct Cluster {
     settings: watch::Sender<Arc<Kubernetes>>,
     outlets: run::Outlets,
     dtabs: Arc<DtabKeeper>,
+    ingresses: Arc<IngressKeeper>,
     shutdown: CancellationToken,
 }
 
@@ -83,7 +86,9 @@ impl Cluster {
     /// The cluster in `settings`. Sends no request yet; the catalog says that it is awaited.
     pub fn new(settings: Kubernetes, shutdown: CancellationToken) -> Self {
         let outlets = run::Outlets::default();
-        Self { settings: watch::Sender::new(Arc::new(settings)), outlets, dtabs: Arc::default(), shutdown }
+        let ingresses = Arc::new(IngressKeeper::new(outlets.health.clone()));
+        let settings = watch::Sender::new(Arc::new(settings));
+        Self { settings, outlets, dtabs: Arc::default(), ingresses, shutdown }
     }
 
     /// Follows the cluster by these settings from now on. The known state stays until it is replaced.
@@ -120,6 +125,21 @@ impl Cluster {
     pub fn follow_dtabs(&self) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let (settings, detour) = (self.settings.subscribe(), self.outlets.detour.clone());
         self.dtabs.clone().follow(settings, detour, self.shutdown.clone())
+    }
+
+    /// The rules of the cluster's Ingresses.
+    pub fn ingresses(&self) -> Arc<IngressKeeper> {
+        self.ingresses.clone()
+    }
+
+    /// Follows the Ingresses that are wanted until shutdown.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::follow`].
+    pub fn follow_ingresses(&self) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+        let (settings, detour) = (self.settings.subscribe(), self.outlets.detour.clone());
+        self.ingresses.clone().follow(settings, detour, self.shutdown.clone())
     }
 
     /// The state of discovery.

@@ -1,6 +1,9 @@
-//! The resources requested from an API server: six, each with its use.
+//! The resources requested from an API server: seven, each with its use.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderValue, Request};
@@ -10,7 +13,8 @@ use serde_json::Value;
 
 use super::failure::text;
 use crate::discovery::objects::{
-    NamespaceObject, NodeObject, PodObject, ServiceObject, SliceEndpoint, SliceObject,
+    IngressObject, NamespaceObject, NodeObject, PodObject, ServiceObject, SliceEndpoint, SliceObject,
+    ingress_class,
 };
 
 /// Objects per page of a list. API servers keep whole pages in memory, and so does weir.
@@ -46,6 +50,19 @@ pub enum Resource {
     Pods,
     /// Every node; only the addresses are used: at each of them a Service's `nodePort` leads to that Service.
     Nodes,
+    /// Ingresses, where a router's identifier is `io.l5d.ingress`.
+    Ingresses,
+}
+
+/// Which objects of a resource are wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Focus {
+    /// This node's name.
+    pub(super) node: Arc<str>,
+    /// The only namespace whose Ingresses are wanted.
+    pub(super) namespace: Option<Arc<str>>,
+    /// The classes of Ingresses that are wanted, besides those without one.
+    pub(super) classes: BTreeSet<Arc<str>>,
 }
 
 /// An object of any resource.
@@ -58,6 +75,7 @@ pub(super) enum Object {
     Pod(PodObject),
     /// One of [`Resource::Nodes`].
     OneOfNodes(NodeObject),
+    Ingress(IngressObject),
 }
 
 /// A decoded object, and its invalid parts.
@@ -72,8 +90,15 @@ pub(super) struct Sensible {
 
 impl Resource {
     /// All resources, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 6] =
-        [Self::Services, Self::Slices, Self::Namespaces, Self::Node, Self::Pods, Self::Nodes];
+    pub const ALL: [Self; 7] = [
+        Self::Services,
+        Self::Slices,
+        Self::Namespaces,
+        Self::Node,
+        Self::Pods,
+        Self::Nodes,
+        Self::Ingresses,
+    ];
 
     /// Its index in [`ALL`](Self::ALL).
     pub fn index(self) -> usize {
@@ -89,6 +114,7 @@ impl Resource {
             Self::Node => "nodes",
             Self::Pods => "pods",
             Self::Nodes => "all-nodes",
+            Self::Ingresses => "ingresses",
         }
     }
 
@@ -100,6 +126,7 @@ impl Resource {
             Self::Node => "this node's zone",
             Self::Pods => "the enrolment of pods",
             Self::Nodes => "node ports at other nodes' addresses",
+            Self::Ingresses => "routing by Ingress rules",
         }
     }
 
@@ -113,20 +140,33 @@ impl Resource {
         matches!(self, Self::Node | Self::Pods)
     }
 
-    fn path(self) -> &'static str {
-        match self {
+    fn path(self, focus: &Focus) -> Cow<'static, str> {
+        let path = match self {
             Self::Services => "/api/v1/services",
             Self::Slices => "/apis/discovery.k8s.io/v1/endpointslices",
             Self::Namespaces => "/api/v1/namespaces",
             Self::Node | Self::Nodes => "/api/v1/nodes",
             Self::Pods => "/api/v1/pods",
-        }
+            Self::Ingresses => match &focus.namespace {
+                Some(namespace) => {
+                    return format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses").into();
+                }
+                None => "/apis/networking.k8s.io/v1/ingresses",
+            },
+        };
+        path.into()
+    }
+
+    /// Whether this object is wanted. One that is not counts as if it did not exist.
+    pub(super) fn is_wanted(self, focus: &Focus, object: &Value) -> bool {
+        self != Self::Ingresses || ingress_class(object).is_none_or(|class| focus.classes.contains(class))
     }
 
     /// The field selector for this node's objects.
-    fn selector(self, node: &str) -> Option<String> {
+    fn selector(self, focus: &Focus) -> Option<String> {
+        let node = &focus.node;
         match self {
-            Self::Services | Self::Slices | Self::Namespaces | Self::Nodes => None,
+            Self::Services | Self::Slices | Self::Namespaces | Self::Nodes | Self::Ingresses => None,
             Self::Node => Some(format!("metadata.name={node}")),
             Self::Pods => Some(format!("spec.nodeName={node}")),
         }
@@ -138,28 +178,28 @@ impl Resource {
     }
 
     /// The request for a page of the list: the first, or the one at the continue token `from`.
-    pub(super) fn list(self, node: &str, from: Option<&str>) -> Request<Body> {
+    pub(super) fn list(self, focus: &Focus, from: Option<&str>) -> Request<Body> {
         let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
         let limit = match (self, from) {
             (Self::Nodes, None) => FIRST_NODES,
             (Self::Nodes, Some(_)) => NODES,
             _ => PAGE,
         };
-        self.request(node, accept, &[("limit", Some(limit)), ("continue", from)])
+        self.request(focus, accept, &[("limit", Some(limit)), ("continue", from)])
     }
 
     /// The shortest list, to learn the newest version.
-    pub(super) fn probe(self, node: &str) -> Request<Body> {
+    pub(super) fn probe(self, focus: &Focus) -> Request<Body> {
         let accept = if self.is_metadata() { METADATA_LIST } else { WHOLE };
-        self.request(node, accept, &[("limit", Some("1"))])
+        self.request(focus, accept, &[("limit", Some("1"))])
     }
 
     /// The request for changes since `version`, for so many seconds.
-    pub(super) fn watch(self, node: &str, version: &str, seconds: u64) -> Request<Body> {
+    pub(super) fn watch(self, focus: &Focus, version: &str, seconds: u64) -> Request<Body> {
         let seconds = seconds.to_string();
         let accept = if self.is_metadata() { METADATA } else { WHOLE };
         self.request(
-            node,
+            focus,
             accept,
             &[
                 ("watch", Some("true")),
@@ -170,19 +210,24 @@ impl Resource {
         )
     }
 
-    fn request(self, node: &str, accept: &'static str, parameters: &[(&str, Option<&str>)]) -> Request<Body> {
+    fn request(
+        self,
+        focus: &Focus,
+        accept: &'static str,
+        parameters: &[(&str, Option<&str>)],
+    ) -> Request<Body> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (key, value) in parameters {
             if let Some(value) = value {
                 query.append_pair(key, value);
             }
         }
-        if let Some(selector) = self.selector(node) {
+        if let Some(selector) = self.selector(focus) {
             query.append_pair("fieldSelector", &selector);
         }
         let mut request = Request::new(Body::empty());
         *request.uri_mut() =
-            format!("{}?{}", self.path(), query.finish()).parse().expect("an encoded query makes a URI");
+            format!("{}?{}", self.path(focus), query.finish()).parse().expect("an encoded query makes a URI");
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -221,6 +266,7 @@ impl Resource {
             Self::Node => serde_json::from_value(value).map(Object::Node),
             Self::Pods => serde_json::from_value(value).map(Object::Pod),
             Self::Nodes => serde_json::from_value(value).map(Object::OneOfNodes),
+            Self::Ingresses => IngressObject::read(&value).map(Object::Ingress),
         }
     }
 }
@@ -245,6 +291,7 @@ impl Object {
     pub(super) fn mistakes(&self) -> Vec<String> {
         match self {
             Self::Service(service) => service.port_wishes().1,
+            Self::Ingress(ingress) => ingress.mistakes.clone(),
             // Enrolment reports those of pods and namespaces.
             Self::Slice(_) | Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::OneOfNodes(_) => {
                 Vec::new()

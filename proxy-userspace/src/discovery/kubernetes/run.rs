@@ -15,7 +15,7 @@ use super::follow::{Follower, News};
 use super::health::Health;
 use super::node::Node;
 use super::nodes::Nodes;
-use super::resource::{Object, Resource};
+use super::resource::{Focus, Object, Resource};
 use super::store::Store;
 use crate::config::Kubernetes;
 use crate::discovery::objects::NodeObject;
@@ -105,6 +105,8 @@ pub(super) async fn run(
     // An empty name would select all pods that are not scheduled yet.
     let followed = |resource: &Resource| match resource {
         Resource::Nodes => settings.nodes > 0,
+        // Where routers want them (`ingresses`).
+        Resource::Ingresses => false,
         resource => !node.is_empty() || !resource.is_of_node(),
     };
     if node.is_empty() {
@@ -114,7 +116,7 @@ pub(super) async fn run(
         let follower = Follower {
             resource,
             settings: settings.clone(),
-            node: node.clone(),
+            focus: Focus { node: node.clone(), ..Focus::default() },
             access: access.clone(),
             health: outlets.health.clone(),
             news: news.clone(),
@@ -193,6 +195,7 @@ impl Fold {
                 }
                 Object::Pod(pod) => self.node.set_pod(&pod),
                 Object::OneOfNodes(node) => self.set_node(&node),
+                Object::Ingress(_) => {}
             },
             News::Senseless(resource, name) => match resource {
                 Resource::Services => self.store.keep_service(&name),
@@ -201,6 +204,7 @@ impl Fold {
                 Resource::Node => self.named = true,
                 Resource::Pods => self.node.keep_pod(name),
                 Resource::Nodes => self.nodes.keep(&name.name),
+                Resource::Ingresses => {}
             },
             News::Gone(resource, name) => match resource {
                 Resource::Services => self.store.remove_service(&name),
@@ -210,6 +214,7 @@ impl Fold {
                 Resource::Node => {}
                 Resource::Pods => self.node.remove_pod(&name),
                 Resource::Nodes => self.nodes.remove(&name.name),
+                Resource::Ingresses => {}
             },
         }
     }
@@ -233,6 +238,7 @@ impl Fold {
             Resource::Node => self.named = false,
             Resource::Pods => self.node.begin_pods(),
             Resource::Nodes => self.nodes.begin(),
+            Resource::Ingresses => {}
         }
     }
 
@@ -247,6 +253,7 @@ impl Fold {
             Resource::Node => {}
             Resource::Pods => self.node.sweep_pods(),
             Resource::Nodes => self.nodes.sweep(),
+            Resource::Ingresses => {}
         }
     }
 
@@ -295,6 +302,7 @@ impl Fold {
                 Resource::Pods => !self.node.has_changed(),
                 Resource::Namespaces | Resource::Node => true,
                 Resource::Nodes => !self.nodes.has_changed(),
+                Resource::Ingresses => false,
             };
             if self.known[resource.index()] && is_told {
                 self.outlets.health.known(resource);

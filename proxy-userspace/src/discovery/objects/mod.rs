@@ -9,6 +9,7 @@
 
 mod assemble;
 mod endpoints;
+mod ingress;
 mod meta;
 mod node;
 mod place;
@@ -24,6 +25,7 @@ mod tests;
 pub(in crate::discovery) use assemble::sorted;
 pub use assemble::{Backing, assemble};
 pub use endpoints::{EndpointAddress, EndpointPort, EndpointSubset, EndpointsObject};
+pub use ingress::{IngressObject, ingress_class};
 pub use meta::{Address, Annotations, Labels, Metadata, PortNumber};
 pub use node::{NodeAddress, NodeLabels, NodeMetadata, NodeObject, NodeStatus};
 pub use place::Place;

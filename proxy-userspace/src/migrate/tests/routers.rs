@@ -51,10 +51,12 @@ fn a_router_that_another_sends_to_is_a_second_hop() {
 }
 
 #[test]
-fn without_an_http_router_nothing_is_opened() {
-    for routers in
-        ["[]", "[{ protocol: h2 }]", "[{ protocol: thrift, servers: [{ port: 4140 }] }, { protocol: mux }]"]
-    {
+fn without_a_router_of_http_nothing_is_opened() {
+    for routers in [
+        "[]",
+        "[{ protocol: thriftmux }]",
+        "[{ protocol: thrift, servers: [{ port: 4140 }] }, { protocol: mux }]",
+    ] {
         let imported = imported(&format!("routers: {routers}\n"));
         assert_eq!(settings(&imported.yaml).outgoing.listen, None, "{routers}");
         assert_eq!(broken(&imported), ["routers"], "{routers}");
@@ -198,11 +200,11 @@ routers:
   servers: [{ port: 4142 }]
 ";
     let imported = imported(text);
-    let expected = [("out---about", 4140, "/svc"), ("edge", 8080, "/edge")];
+    let expected = [("out---about", 4140, "/svc"), ("edge", 8080, "/edge"), ("h2", 4142, "/svc")];
     assert_eq!(all(&imported), expected.map(|(label, port, prefix)| (label.into(), port, prefix.into())));
-    assert_eq!(left(&imported), ["routers[1]", "routers[3]"]);
+    assert_eq!(left(&imported), ["routers[1]"]);
     let settings = settings(&imported.yaml);
-    let [out, edge] = settings.all_routers().collect::<Vec<_>>()[..] else { panic!() };
+    let [out, edge, _h2] = settings.all_routers().collect::<Vec<_>>()[..] else { panic!() };
     let entries = |router| settings.dtab_of(router).entries.len();
     assert_eq!((entries(out), entries(edge)), (2, 1), "what was encrypted is refused\n{}", imported.yaml);
     let of = |router, name: &str| settings.policies_of(router).service(&name.parse().unwrap()).response();
@@ -211,6 +213,59 @@ routers:
     assert_eq!((of(edge, "/edge/a"), of(edge, "/edge/b")), (Some(millis(900)), Some(millis(900))));
     let client = "10.1.2.3".parse().unwrap();
     assert!(out.overrides.permits(client) && !edge.overrides.permits(client));
+}
+
+#[test]
+fn a_router_of_http2_is_carried_over_with_its_identifiers() {
+    let grpc = |keys: &str| {
+        imported(&format!(
+            "routers:\n- {{ protocol: h2, dtab: '/svc => /#/io.l5d.fs', servers: [{{ port: 4340 }}], {keys} }}\n"
+        ))
+    };
+    for (identifier, expected) in [
+        ("{ kind: io.l5d.header.path, segments: 2 }", "{ kind: io.l5d.header.path, segments: 2 }"),
+        ("{ kind: io.l5d.headerPath, header: ':path' }", "{ kind: io.l5d.header.path }"),
+        ("{ kind: io.l5d.header.path, header: x-name }", "{ kind: io.l5d.header.path, header: x-name }"),
+        (
+            "{ kind: io.l5d.header.token, header: ':authority' }",
+            "{ kind: io.l5d.header.token, header: Host }",
+        ),
+        ("{ kind: io.l5d.header.token }", "{ kind: io.l5d.header.token, header: Host }"),
+        ("{ kind: io.l5d.ingress, namespace: a }", "{ kind: io.l5d.ingress, namespace: a }"),
+    ] {
+        let imported = grpc(&format!("identifier: {identifier}"));
+        let line = format!("\n  listen: \"127.0.0.1:4340\"\n  identifier: {expected}\n");
+        assert!(imported.yaml.contains(&line), "{identifier}: {}", imported.yaml);
+        assert_eq!(left(&imported), [""; 0]);
+        settings(&imported.yaml);
+    }
+    assert_eq!(grpc("label: a").notes, []);
+    let logs = grpc("h2AccessLog: a, experimental: true");
+    assert_eq!(left(&logs), ["routers[0].h2AccessLog", "routers[0].experimental"]);
+    // linkerd's own port for HTTP/2, and its prefix before 0.9.
+    let zero = imported("routers:\n- { protocol: h2, baseDtab: '/h2 => /#/io.l5d.fs' }\n");
+    assert_eq!(all(&zero), [("outgoing".to_owned(), 4142, "/h2".to_owned())]);
+    assert!(zero.yaml.contains("identifier: { kind: io.l5d.header.token, header: Host }"), "{}", zero.yaml);
+}
+
+#[test]
+fn an_ingress_identifier_is_carried_over_and_reads_its_own_api_server() {
+    let of = |keys: &str| {
+        imported(&router(&format!(
+            "  dtab: /svc => /#/io.l5d.k8s\n  identifier: {{ kind: io.l5d.ingress{keys} }}\n"
+        )))
+    };
+    let all = of(
+        ", namespace: shop, ingressClassAnnotation: edge, ignoreDefaultBackends: true, host: localhost, port: 8001",
+    );
+    let line = "{ kind: io.l5d.ingress, namespace: shop, ingressClassAnnotation: edge, ignoreDefaultBackends: true }";
+    assert!(all.yaml.contains(line) && all.yaml.contains("\n  kubernetes: {}\n"), "{}", all.yaml);
+    assert_eq!(left(&all), ["routers[0].identifier.host", "routers[0].identifier.port"]);
+    assert_eq!(changed(&all), ["routers[0].identifier"]);
+    settings(&all.yaml);
+    assert!(of("").yaml.contains("identifier: { kind: io.l5d.ingress }"));
+    let istio = imported(&router("  dtab: ''\n  identifier: { kind: io.l5d.k8s.istio }\n"));
+    assert!(note(&istio, "routers[0].identifier").why.contains("reads no rules of Istio's"));
 }
 
 #[test]

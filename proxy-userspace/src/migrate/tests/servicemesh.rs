@@ -33,7 +33,7 @@ items:
         rootDir: disco files
       - kind: io.l5d.consul
       routers:
-      - protocol: h2
+      - protocol: mux
         label: grpc
         servers: [{ port: 4340 }]
       - protocol: http
@@ -86,6 +86,7 @@ outgoing:
     - { kind: io.l5d.path, segments: 2, consume: true }
     - { kind: io.l5d.header, header: l5d-name }
     - { kind: io.l5d.static, path: /fallback }
+    - { kind: io.l5d.ingress }
 
 admin:
   listen: \"0.0.0.0:9990\"
@@ -114,6 +115,7 @@ fn every_other_key_is_noted() {
         "namers[4].rootDir",
         "routers[2].servers[0].ip",
         "routers[2].servers[0].clearContext",
+        "routers[2].identifier[4]",
         "routers[2].service.totalTimeoutMs",
     ];
     assert_eq!(changed(&imported), expected);
@@ -128,13 +130,12 @@ fn every_other_key_is_noted() {
             "routers[0]",
             "routers[1]",
             "routers[2].servers[0].maxConcurrentRequests",
-            "routers[2].identifier[4]",
             "routers[2].service.responseClassifier",
             "routers[3]",
         ]
     );
     for (path, why) in [
-        ("routers[0]", "router `grpc`: protocol h2"),
+        ("routers[0]", "router `grpc`: protocol `mux`"),
         ("routers[3]", "protocol `thrift`"),
         ("routers[2].servers[0].maxConcurrentRequests", "which is not the same"),
         ("routers[2].client.configs[0].tls", "weir makes no TLS: they are refused"),

@@ -2,11 +2,12 @@
 
 use crate::migrate::reasons::{self, Reasons};
 
-const SECTIONS: [(&str, Reasons); 8] = [
+const SECTIONS: [(&str, Reasons); 9] = [
     ("", reasons::ROOT),
     ("admin.", reasons::ADMIN),
     ("routers[].", reasons::ROUTER),
     ("routers[].servers[].", reasons::SERVER),
+    ("routers[].identifier.", reasons::IDENTIFIER),
     ("routers[].bindingCache.", reasons::BINDING_CACHE),
     ("routers[].client.", reasons::CLIENT),
     ("routers[].service.", reasons::SERVICE),

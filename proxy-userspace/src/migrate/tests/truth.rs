@@ -27,7 +27,7 @@ const ABSENT: &[(&str, &str)] = &[
         "looks no name up here",
         "namers: [{ kind: io.l5d.fs, transformers: [{ kind: io.l5d.specificHost, host: a }] }]\n",
     ),
-    ("is no ingress controller", "outgoing: { identifier: { kind: io.l5d.ingress } }\n"),
+    ("reads no rules of Istio's", "outgoing: { identifier: { kind: io.l5d.k8s.istio } }\n"),
     ("kept the dtab", "interpreter: { kind: io.l5d.namerd }\n"),
     ("makes no use of labels", "namers: [{ kind: io.l5d.k8s, labelSelector: version }]\n"),
 ];
@@ -57,6 +57,8 @@ const PRESENT: &[(&str, &str)] = &[
     ("limits.connect", "1s"),
     ("limits.connections", "100"),
     ("limits.headerBytes", "64KiB"),
+    ("limits.http2.maxConcurrentStreams", "100"),
+    ("limits.http2.streamWindow", "64KiB"),
     ("limits.idle", "5m"),
     ("limits.keepAlive", "30s"),
     ("limits.poolConnections", "10"),

@@ -28,7 +28,7 @@ pub(super) async fn bind(
             let (snapshot, session) = (&exchange.snapshot, &exchange.session);
             let scan = exchange.head.scan;
             let own = overrides::take(scan, session, &snapshot.config, request.headers_mut())?;
-            let token = identify::token(snapshot, request);
+            let token = identify::token(snapshot, request, exchange.head.spoken);
             let asked =
                 identify::Asked::by((worker, session), snapshot, request, &exchange.head, token.as_ref())
                     .await?;

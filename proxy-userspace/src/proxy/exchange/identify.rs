@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Request, Version};
 
 use super::head::{Head, no_host};
 use super::session::Session;
 use crate::domain::dtab::Dtab;
-use crate::domain::identify::{Identifier, RequestFacts, identify};
+use crate::domain::identify::{Identifier, RequestFacts, Unidentifiable, identify};
 use crate::domain::name::{Host, Path};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::cache::name_of;
@@ -71,12 +71,24 @@ impl<'a> Asked<'a> {
 
 /// The value of the header that is the whole name of `request`, where linkerd's header-token identifier is the only
 /// one.
-pub(super) fn token(snapshot: &Snapshot, request: &Request<RequestBody>) -> Option<HeaderValue> {
+pub(super) fn token(
+    snapshot: &Snapshot,
+    request: &Request<RequestBody>,
+    spoken: Version,
+) -> Option<HeaderValue> {
     let [Identifier::Token(header)] = snapshot.config.identifiers.as_slice() else { return None };
-    let value = request.headers().get(&**header)?;
+    let value = named(request.headers(), header, spoken)?;
     // A value with a leading slash could be parsed as a whole name.
     let is_label = value.to_str().is_ok_and(|value| !value.is_empty() && !value.starts_with('/'));
     is_label.then(|| value.clone())
+}
+
+/// The value of a header; of several, the first, and over HTTP/2 the last, as in linkerd.
+fn named<'a>(headers: &'a HeaderMap, name: &str, spoken: Version) -> Option<&'a HeaderValue> {
+    match spoken {
+        Version::HTTP_2 => headers.get_all(name).iter().next_back(),
+        _ => headers.get(name),
+    }
 }
 
 /// Whether some identifier uses the canonical host.
@@ -102,7 +114,7 @@ pub(super) fn name(
 ) -> Result<Path, Fault> {
     let identified = {
         let headers = request.headers();
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &str| named(headers, name, head.spoken).and_then(|value| value.to_str().ok());
         let canonical = host.map(|host| (host.label(), host.scope));
         let facts = RequestFacts {
             method: request.method().as_str(),
@@ -114,7 +126,13 @@ pub(super) fn name(
         };
         identify(&snapshot.config.identifiers, &facts)
     };
-    let identified = identified.map_err(|bad| Fault::new(Kind::Unidentified, bad.to_string()))?;
+    let identified = identified.map_err(|why| {
+        let kind = match &why {
+            Unidentifiable::BadHeader(_) => Kind::Unidentified,
+            Unidentifiable::IngressesUnknown => Kind::ServicesUnknown,
+        };
+        Fault::new(kind, why.to_string())
+    })?;
     let nothing = || match head.has_host() {
         true => Fault::new(Kind::Unidentified, "no identifier makes a name of this request"),
         false => no_host(),

@@ -15,7 +15,6 @@ use super::answer::L5D_ERR;
 use super::scan::{HeaderScan, L5D};
 use super::session::{self, Session};
 use crate::domain::dtab::{Bounds, Dtab, Origin};
-use crate::domain::identify::Identifier;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::snapshot::RoutingConfig;
 
@@ -44,13 +43,7 @@ pub(super) fn take(
     }
     if is_stranger(session.client, session.origin, config) {
         // Fields that an identifier uses are not context.
-        let is_name = |it: &Identifier, name: &HeaderName| match it {
-            Identifier::Token(header) | Identifier::Header(header) => {
-                header.eq_ignore_ascii_case(name.as_str())
-            }
-            _ => false,
-        };
-        remove(headers, |name| !config.identifiers.iter().any(|it| is_name(it, name)));
+        remove(headers, |name| !config.identifiers.iter().any(|it| it.reads(name.as_str())));
         return Ok(None);
     }
     if !scan.dtab {

@@ -197,6 +197,14 @@ impl Listener {
         self.used.store(true, Ordering::Relaxed);
     }
 
+    /// From now on, only sources that `allow` has as well may connect. Open connections stay.
+    pub fn narrow_to(&self, allow: &Allow) {
+        let both = self.allow.load().and(allow);
+        if **self.allow.load() != both {
+            self.allow.store(Arc::new(both));
+        }
+    }
+
     /// The listener no longer exists; its connections stay open until they end.
     pub fn close(&self) {
         self.used.store(false, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use crate::domain::balance::Balancer;
 use crate::domain::catalog::Condition;
 use crate::domain::dtab::{Bounds, Dtab, Origin};
 use crate::domain::health::breaker::{Policy, State};
-use crate::domain::identify::{RequestFacts, identify};
+use crate::domain::identify::{Identifier, RequestFacts, Unidentifiable, identify, rule_of};
 use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::{Protocol, RequestPolicy};
 use crate::domain::route::{Explanation, Outside, Target};
@@ -31,6 +31,8 @@ pub struct Explained {
     pub dns: Vec<(Outside, Questions)>,
     /// The label of the router, where it has one of its own.
     pub router: Option<Arc<str>>,
+    /// The rule by which the name was made, such as an Ingress's.
+    pub rule: Option<String>,
     /// What else its name depends on.
     pub note: Option<String>,
     /// Why the cluster's services are not known, if that is the case.
@@ -65,10 +67,11 @@ pub struct Question<'a> {
 /// What cannot be parsed, and where; or that there is no such router.
 pub fn explain(snapshot: &Snapshot, asked: Question<'_>, now: Instant) -> Result<Explained, String> {
     let snapshot = of_router(snapshot, asked.router)?;
-    let (name, is_short) = read(snapshot, asked)?;
+    let Named { name, is_short, rule } = read(snapshot, asked)?;
     let own = Dtab::parse(asked.dtab, Origin::Request, &Bounds::REQUEST)
         .map_err(|error| format!("the dtab: {error}"))?;
     let mut explained = explain_name(snapshot, &name, Some(&own).filter(|own| !own.is_empty()), now);
+    explained.rule = rule;
     if is_short {
         explained.note = Some(match asked.namespace {
             Some(namespace) => said(namespace),
@@ -118,6 +121,7 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
         clusters,
         dns,
         router: snapshot.config.router.clone(),
+        rule: None,
         note: None,
         unknown: snapshot.unknown(Audience::Operator),
         refused,
@@ -136,13 +140,18 @@ fn refusal(snapshot: &Snapshot, outside: &Outside) -> Option<String> {
     Some(format!("{address}: {why}"))
 }
 
-/// Parses the name to explain, and whether it depends on the client's namespace.
-fn read(
-    snapshot: &Snapshot,
-    Question { name: asked, namespace, .. }: Question<'_>,
-) -> Result<(Path, bool), String> {
+/// The name to explain.
+struct Named {
+    name: Path,
+    /// Whether it depends on the client's namespace.
+    is_short: bool,
+    rule: Option<String>,
+}
+
+/// Parses the name to explain.
+fn read(snapshot: &Snapshot, Question { name: asked, namespace, .. }: Question<'_>) -> Result<Named, String> {
     if asked.starts_with('/') {
-        let name = asked.parse().map(|name| (name, false));
+        let name = asked.parse().map(|name| Named { name, is_short: false, rule: None });
         return name.map_err(|bad: BadPath| format!("{} is no name: {bad}", quoted(asked)));
     }
     let rest = match asked.split_once("://") {
@@ -171,12 +180,21 @@ fn read(
         target: if target.starts_with('/') { target } else { "/" },
         header: &|name| Some(authority).filter(|_| name == "host"),
     };
-    match identify(&snapshot.config.identifiers, &facts) {
-        Ok(Some(identified)) => Ok((snapshot.config.prefix().join(identified.name.labels()), is_short)),
+    let identifiers = &snapshot.config.identifiers;
+    match identify(identifiers, &facts) {
+        Ok(Some(identified)) => Ok(Named {
+            name: snapshot.config.prefix().join(identified.name.labels()),
+            is_short: is_short && identifiers.contains(&Identifier::Host),
+            rule: rule_of(identifiers, &facts),
+        }),
         Ok(None) => Err(format!(
             "no identifier makes a name of a plain GET of {}; ask for a name, like /svc/hello",
             quoted(asked)
         )),
+        Err(Unidentifiable::IngressesUnknown) => {
+            Err("the cluster's Ingresses are not known here; a running weir has them once they are listed"
+                .to_owned())
+        }
         Err(bad) => Err(bad.to_string()),
     }
 }
@@ -187,6 +205,9 @@ impl fmt::Display for Explained {
             writeln!(f, "router {router}\n")?;
         }
         writeln!(f, "{}", self.explanation.to_string().trim_end())?;
+        if let Some(rule) = &self.rule {
+            writeln!(f, "\nnamed by {rule}")?;
+        }
         if let Some(note) = &self.note {
             writeln!(f, "\n{note}")?;
         }

@@ -1,9 +1,13 @@
 //! Several routers in one weir: each with its listener and its rules, and all with the same endpoints.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use e2e::{Answer, Backend, Client, Frames, Load, Request, Weir, eventually};
+use e2e::load::Reuse;
+use e2e::{Answer, Backend, Client, Frames, Http2, Load, Request, Weir, eventually};
 
 use super::apply::{change, waits};
 
@@ -105,17 +109,36 @@ fn who_may_come_what_a_request_may_bring_and_how_long_it_waits_are_each_routers_
 
 #[test]
 fn two_routers_under_load_that_are_reloaded_each_second_fail_no_request() {
-    let Two { weir, backends: _backends } = two(MESH, EDGE);
-    let (mesh, edge) = (weir.outgoing(), weir.router("edge"));
-    let loads = [Load::get(mesh, "http://web/"), Load::get(edge, "http://web/hello/x")];
-    for load in &loads {
+    let [mesh, edge] = [free(), free()];
+    let at = [mesh, edge].map(|it| it.to_string());
+    let backends = ["hello", "v1", "v2"].map(|name| Backend::http().answers(name).start());
+    let start = list(&[("mesh", &at[0], MESH), ("edge", &at[1], EDGE)]);
+    let mut weir = Weir::new().set("outgoing", &start);
+    for (name, backend) in ["hello", "v1", "v2"].iter().zip(&backends) {
+        weir = weir.service(name, &[backend.addr()]);
+    }
+    let weir = weir.start();
+    // Connections that are kept, a new one for each request, and streams.
+    let new = |at, url| Load::start(2, Reuse::Never, &Request::get(url), move || TcpStream::connect(at));
+    let loads = [
+        (Load::get(mesh, "http://web/"), "v1"),
+        (Load::get(edge, "http://web/hello/x"), "hello"),
+        (new(mesh, "http://web/"), "v1"),
+        (new(edge, "http://web/hello/x"), "hello"),
+    ];
+    let streams = [(mesh, "http://web/", "v1"), (edge, "http://web/hello/x", "hello")].map(Streams::begin);
+    for (load, _) in &loads {
         load.answered(20);
     }
-    for round in 0..6 {
+    for round in 0..8 {
         let (begun, third) = (Instant::now(), ("third", ANY, ", dtab: \"/svc => /#/io.l5d.fs/v1\""));
-        let more = format!("{MESH}, response: {}s", 100 + round);
-        // A third comes and goes, first and last: the others stay what they are.
-        let (one, other) = (("mesh", ANY, &*more), ("edge", ANY, EDGE));
+        // Who may come is another list each time, with the clients in it.
+        let allow = [", allow: [127.0.0.0/8]", ", allow: [127.0.0.1/32, 10.0.0.0/8]"][round % 2];
+        let [mesh, edge] = [MESH, EDGE].map(|more| format!("{more}, response: {}s{allow}", 100 + round));
+        // A third comes and goes, first and last, and the two change their names, once for each other's: what is at an
+        // address stays there.
+        let names = [["mesh", "edge"], ["edge", "mesh"], ["a", "mesh"], ["mesh", "b"]][round % 4];
+        let (one, other) = ((names[0], &*at[0], &*mesh), (names[1], &*at[1], &*edge));
         let routers = match round % 3 {
             0 => list(&[third, one, other]),
             1 => list(&[other, one]),
@@ -123,15 +146,53 @@ fn two_routers_under_load_that_are_reloaded_each_second_fail_no_request() {
         };
         change(&weir, "outgoing", Some(&routers));
         assert_eq!(waits(&weir), [""; 0]);
-        for load in &loads {
+        for (load, _) in &loads {
             load.answered(20);
         }
         std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
     }
-    for (load, body) in loads.into_iter().zip(["v1", "hello"]) {
+    for (load, body) in loads {
         let tally = load.stop();
         tally.expect_no_failure();
         assert_eq!(tally.from(body), tally.ok(), "by the other router's rules: {tally:?}");
+    }
+    for streams in streams {
+        assert!(streams.end() > 0);
+    }
+}
+
+/// A free address, bound just now.
+fn free() -> SocketAddr {
+    TcpListener::bind(ANY).unwrap().local_addr().unwrap()
+}
+
+/// Streams of one HTTP/2 connection, one after the other; each has to be answered with this body.
+struct Streams {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Streams {
+    fn begin((at, url, body): (SocketAddr, &'static str, &'static str)) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = ended.clone();
+        let thread = std::thread::spawn(move || {
+            let client = Http2::to(at);
+            let mut count = 0;
+            while !seen.load(Ordering::SeqCst) {
+                let answer = client.get(url);
+                assert_eq!((answer.status, answer.text().as_str()), (200, body), "{answer:?}");
+                count += 1;
+            }
+            count
+        });
+        Self { ended, thread }
+    }
+
+    /// How many were answered.
+    fn end(self) -> usize {
+        self.ended.store(true, Ordering::SeqCst);
+        self.thread.join().expect("every stream is answered")
     }
 }
 
@@ -139,9 +200,7 @@ fn two_routers_under_load_that_are_reloaded_each_second_fail_no_request() {
 fn a_new_routers_first_request_is_by_its_own_rules_and_a_gone_routers_next_one_by_nobodys() {
     let Two { weir, backends: _backends } = two(MESH, EDGE);
     let mesh = weir.outgoing();
-    let free = TcpListener::bind(ANY).unwrap();
-    let at = free.local_addr().unwrap();
-    drop(free);
+    let at = free();
     let mut left = Client::to(weir.router("edge"));
     left.get("http://any/hello").expect_body("hello");
     let edge = format!("{{ label: edge, listen: \"{at}\"{EDGE} }}");
@@ -162,7 +221,7 @@ fn a_new_routers_first_request_is_by_its_own_rules_and_a_gone_routers_next_one_b
     change(&weir, "outgoing", Some(&format!("{{ listen: \"{at}\" }}")));
     kept.get("http://hello/").expect_body("hello");
     eventually("the end of the first", || {
-        std::net::TcpStream::connect_timeout(&mesh, Duration::from_millis(200)).is_err()
+        TcpStream::connect_timeout(&mesh, Duration::from_millis(200)).is_err()
     });
 }
 

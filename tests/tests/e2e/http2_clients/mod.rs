@@ -5,6 +5,7 @@ mod exchanges;
 mod floods;
 mod flow;
 mod grpc;
+mod identifiers;
 mod limits;
 mod semantics;
 mod smuggling;

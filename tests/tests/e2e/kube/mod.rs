@@ -12,6 +12,7 @@ mod enrol; // Its pods are diverted.
 mod faults; // Anything happens to it, in any order.
 mod garbage; // Objects that make no sense.
 mod history; // Random histories.
+mod ingresses; // Rules of Ingresses.
 mod kubectl; // It answers kubectl.
 mod leaving; // No request to who has left.
 mod model; // What a catalog should say.
@@ -23,3 +24,4 @@ mod stage; // weir, the server, and pods.
 mod start; // The first list, and requests that come before it.
 mod unknown; // Before it said anything.
 mod way; // The way to it, and its end.
+mod widened; // Who may come in before the rules of a router are in force.

@@ -10,7 +10,7 @@ use crate::config::Kubernetes;
 use crate::discovery::kubernetes::access::Access;
 use crate::discovery::kubernetes::call;
 use crate::discovery::kubernetes::failure::Failure;
-use crate::discovery::kubernetes::resource::Resource;
+use crate::discovery::kubernetes::resource::{Focus, Resource};
 
 /// Writes a kubeconfig that is identified by its namespace.
 fn write(path: &Path, namespace: &str) {
@@ -114,7 +114,7 @@ async fn listed_at(server: &str) -> Failure {
     let path = folder.path().join("kubeconfig");
     write_for(&path, server, "it");
     let access = Access::new(Kubernetes { kubeconfig: Some(path), ..Kubernetes::default() }, Arc::default());
-    let request = Resource::Services.list("n1", None);
+    let request = Resource::Services.list(&Focus::default(), None);
     call::page(&access.client().await.unwrap(), request, Duration::from_secs(10)).await.unwrap_err()
 }
 

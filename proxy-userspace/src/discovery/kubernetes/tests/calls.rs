@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::discovery::kubernetes::call::Page;
 use crate::discovery::kubernetes::failure::Failure;
-use crate::discovery::kubernetes::resource::{Object, Resource};
+use crate::discovery::kubernetes::resource::{Focus, Object, Resource};
 
 fn status(code: u16, extra: Value) -> Value {
     let mut status = json!({ "kind": "Status", "status": "Failure", "message": "why", "code": code });
@@ -55,19 +55,19 @@ fn an_answer_that_is_no_success_says_whose_fault_it_is() {
 #[test]
 fn what_is_asked_for_names_the_node_and_no_more_than_is_needed() {
     let target = |request: http::Request<kube::client::Body>| request.uri().to_string();
-    assert_eq!(target(Resource::Services.list("n1", None)), "/api/v1/services?limit=500");
+    assert_eq!(target(Resource::Services.list(&n1(), None)), "/api/v1/services?limit=500");
     assert_eq!(
-        target(Resource::Pods.list("n1", Some("a/b="))),
+        target(Resource::Pods.list(&n1(), Some("a/b="))),
         "/api/v1/pods?limit=500&continue=a%2Fb%3D&fieldSelector=spec.nodeName%3Dn1"
     );
     assert_eq!(
-        target(Resource::Node.watch("n1", "7", 300)),
+        target(Resource::Node.watch(&n1(), "7", 300)),
         "/api/v1/nodes?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion=7\
          &fieldSelector=metadata.name%3Dn1"
     );
-    assert_eq!(target(Resource::Nodes.list("n1", None)), "/api/v1/nodes?limit=1", "to count them");
-    assert_eq!(target(Resource::Nodes.list("n1", Some("a"))), "/api/v1/nodes?limit=50&continue=a");
-    let slices = target(Resource::Slices.watch("n1", "7", 300));
+    assert_eq!(target(Resource::Nodes.list(&n1(), None)), "/api/v1/nodes?limit=1", "to count them");
+    assert_eq!(target(Resource::Nodes.list(&n1(), Some("a"))), "/api/v1/nodes?limit=50&continue=a");
+    let slices = target(Resource::Slices.watch(&n1(), "7", 300));
     assert!(slices.starts_with("/apis/discovery.k8s.io/v1/endpointslices?watch=true"), "{slices}");
     for resource in Resource::ALL {
         let first = |request: http::Request<kube::client::Body>| {
@@ -81,11 +81,25 @@ fn what_is_asked_for_names_the_node_and_no_more_than_is_needed() {
             }
             _ => ("application/json".to_owned(), "application/json".to_owned()),
         };
-        let agent = resource.list("n1", None).headers()[http::header::USER_AGENT].clone();
+        let agent = resource.list(&n1(), None).headers()[http::header::USER_AGENT].clone();
         assert!(agent.to_str().unwrap().starts_with("weir/"), "who asks, for the server's audit: {agent:?}");
-        assert_eq!(first(resource.list("n1", None)), list, "{resource}");
-        assert_eq!(first(resource.watch("n1", "7", 300)), event, "{resource}");
+        assert_eq!(first(resource.list(&n1(), None)), list, "{resource}");
+        assert_eq!(first(resource.watch(&n1(), "7", 300)), event, "{resource}");
     }
+}
+
+fn n1() -> Focus {
+    Focus { node: "n1".into(), ..Focus::default() }
+}
+
+#[test]
+fn ingresses_are_asked_for_in_the_one_namespace_that_is_wanted() {
+    let target = |request: http::Request<kube::client::Body>| request.uri().to_string();
+    let all = "/apis/networking.k8s.io/v1/ingresses?limit=500";
+    assert_eq!(target(Resource::Ingresses.list(&n1(), None)), all);
+    let shop = Focus { namespace: Some("shop".into()), ..Focus::default() };
+    let of_one = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses?limit=500";
+    assert_eq!(target(Resource::Ingresses.list(&shop, None)), of_one);
 }
 
 #[test]

@@ -1,0 +1,26 @@
+//! Metrics: the rules of the cluster's Ingresses.
+
+use std::fmt;
+
+use crate::discovery::kubernetes::IngressKeeper;
+use crate::telemetry::Page;
+
+pub(super) fn write(page: &mut Page<'_>, keeper: &IngressKeeper) -> fmt::Result {
+    let known = keeper.known().borrow().clone();
+    let labels = |source: &crate::domain::identify::ingress::IngressSource| {
+        let namespace = source.namespace.as_deref().unwrap_or_default().to_owned();
+        [("class", source.class.to_string()), ("namespace", namespace)]
+    };
+    let rules = known
+        .iter()
+        .map(|(source, rules)| (labels(source), rules.as_ref().map_or(f64::NAN, |rules| rules.len() as f64)));
+    page.gauges("weir_ingress_rules", "Rules of Ingresses in force", rules)?;
+    let left_out = known.iter().flat_map(|(source, rules)| {
+        let left_out = rules.as_ref().map(|rules| rules.left_out().clone()).unwrap_or_default();
+        let [class, namespace] = labels(source);
+        [("taken", left_out.taken), ("too_many", left_out.too_many)].map(|(reason, count)| {
+            ([class.clone(), namespace.clone(), ("reason", reason.to_owned())], count as f64)
+        })
+    });
+    page.gauges("weir_ingress_rules_left_out", "Rules of Ingresses that are not in force", left_out)
+}
