@@ -148,8 +148,9 @@ impl Running {
         why: &mut Reasons,
     ) -> Vec<std::net::SocketAddr> {
         let mut listeners = self.listeners.lock();
-        let routers =
-            |all: &Settings| all.all_routers().map(|it| (it.label.clone(), it.listen)).collect::<Vec<_>>();
+        let routers = |all: &Settings| {
+            all.all_routers().map(|it| (it.label.clone(), it.listen.clone())).collect::<Vec<_>>()
+        };
         if routers(now) != routers(written) {
             let failed = listeners.change_routers(written);
             if !failed.is_empty() {
@@ -224,7 +225,7 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
         (now, _) => now.clone(),
     };
     Settings {
-        outgoing: Outgoing { listen: now.outgoing.listen, ..written.outgoing.clone() },
+        outgoing: Outgoing { listen: now.outgoing.listen.clone(), ..written.outgoing.clone() },
         routers: written.routers.clone(),
         transparent,
         admin: Admin { listen: now.admin.listen, ..written.admin.clone() },

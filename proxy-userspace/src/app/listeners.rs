@@ -213,7 +213,7 @@ impl BoundListeners {
         let (tcp, retired) = new.serve()?;
         super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
         self.admin = new;
-        moved(ListenerKind::Admin, None, self.admin.tcp.local_addr().ok());
+        moved(ListenerKind::Admin, None, self.admin.tcp.local_addr().ok().as_slice());
         Ok(())
     }
 
@@ -229,7 +229,8 @@ impl BoundListeners {
             super::tasks::serve(server, &self.by_kind.probes, tcp, retired)?;
         }
         self.probes = new;
-        moved(ListenerKind::Probes, None, self.probes.as_ref().and_then(|it| it.tcp.local_addr().ok()));
+        let at = self.probes.as_ref().and_then(|it| it.tcp.local_addr().ok());
+        moved(ListenerKind::Probes, None, at.as_slice());
         Ok(())
     }
 
@@ -237,12 +238,15 @@ impl BoundListeners {
     pub(super) fn announce(&self) {
         let text = |it: Option<SocketAddr>| it.map_or_else(|| "?".to_owned(), |address| address.to_string());
         let at = |it: &Control| text(it.tcp.local_addr().ok());
-        let none = |it: Option<SocketAddr>| it.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        let all = |addresses: Vec<SocketAddr>| match addresses.as_slice() {
+            [] => "none".to_owned(),
+            all => all.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        };
         let mut routers = self.routers.bound();
-        let outgoing = none(routers.next().and_then(|(_, address)| address));
+        let outgoing = all(routers.next().map(|(_, addresses)| addresses).unwrap_or_default());
         let mut line = format!("weir: listening outgoing={outgoing} admin={}", at(&self.admin));
-        for (label, address) in routers {
-            line += &format!(" outgoing.{label}={}", none(address));
+        for (label, addresses) in routers {
+            line += &format!(" outgoing.{label}={}", all(addresses));
         }
         if let Some(probes) = &self.probes {
             line += &format!(" probes={}", at(probes));
@@ -269,11 +273,13 @@ fn many(listener: &Arc<Listener>, listeners: Vec<TcpListener>) -> Vec<Arc<Socket
     listeners.into_iter().map(|it| Socket::new(listener, it)).collect()
 }
 
-/// Logs that a listener, that of `router` if there are several, listens at another address.
-pub(super) fn moved(kind: ListenerKind, router: Option<&str>, to: Option<SocketAddr>) {
-    match to {
-        Some(at) => tracing::info!(listener = kind.label(), router, %at, "listening there now"),
-        None => tracing::info!(listener = kind.label(), router, "not listening any more"),
+/// Logs that a listener, that of `router` if there are several, listens at other addresses.
+pub(super) fn moved(kind: ListenerKind, router: Option<&str>, to: &[SocketAddr]) {
+    for at in to {
+        tracing::info!(listener = kind.label(), router, %at, "listening there now");
+    }
+    if to.is_empty() {
+        tracing::info!(listener = kind.label(), router, "not listening any more");
     }
 }
 

@@ -1,6 +1,6 @@
-//! The listeners of the explicit proxy, one for each router.
+//! The listeners of the explicit proxy, one for each router, which may have several addresses.
 //!
-//! A reload compares them by address and by label, so that a router that is renamed keeps its socket, and one that moves
+//! A reload compares them by addresses and by label, so that a router that is renamed keeps its socket, and one that moves
 //! its connections. A router that is taken out of the configuration closes its listener; requests on the connections
 //! that are left are answered 503 and the connections closed, since no other router's rules are meant for them.
 
@@ -19,27 +19,41 @@ pub(super) struct Routers(Vec<RouterListener>);
 struct RouterListener {
     label: Box<str>,
     listener: Arc<Listener>,
-    /// The address as it is in force: as configured, unless it could not be bound.
-    at: Option<SocketAddr>,
-    socket: Option<Arc<Socket>>,
+    /// The addresses in force, as configured unless one could not be bound, each with its socket.
+    sockets: Vec<(SocketAddr, Arc<Socket>)>,
 }
 
 impl RouterListener {
     /// A router without a socket.
     fn new(router: &Outgoing) -> Self {
         let listener = Listener::new(ListenerKind::Outgoing);
-        Self { label: router.label.clone(), listener, at: None, socket: None }
+        Self { label: router.label.clone(), listener, sockets: Vec::new() }
     }
 
-    /// Listens at `to`. Returns the socket before, which is to be retired.
-    fn open(&mut self, to: Option<SocketAddr>) -> Result<Option<Arc<Socket>>, BindError> {
-        let new = to.map(|at| bind(at).map(|it| Socket::new(&self.listener, it))).transpose()?;
-        self.at = to;
-        Ok(std::mem::replace(&mut self.socket, new))
+    /// Listens at `to`, and nowhere else. Returns the sockets that are not needed any more, to be retired. If one
+    /// address cannot be bound, all stays as it was.
+    fn open(&mut self, to: &[SocketAddr]) -> Result<Vec<Arc<Socket>>, BindError> {
+        let mut before = self.sockets.clone();
+        let mut sockets = Vec::with_capacity(to.len());
+        for at in to {
+            match before.iter().position(|(kept, _)| kept == at) {
+                Some(known) => sockets.push(before.remove(known)),
+                None => sockets.push((*at, Socket::new(&self.listener, bind(*at)?))),
+            }
+        }
+        self.sockets = sockets;
+        self.listener.listens_at(self.bound());
+        Ok(before.into_iter().map(|(_, socket)| socket).collect())
     }
 
-    fn address(&self) -> Option<SocketAddr> {
-        self.socket.as_ref()?.address()
+    /// Where it is configured to listen.
+    fn configured(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|(at, _)| *at).collect()
+    }
+
+    /// Where it listens.
+    fn bound(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|(_, socket)| socket.address()).collect()
     }
 }
 
@@ -52,7 +66,7 @@ impl Routers {
     pub(super) fn bind(settings: &Settings) -> Result<Self, BindError> {
         let open = |router: &Outgoing| {
             let mut it = RouterListener::new(router);
-            it.open(router.listen).map(|_| it)
+            it.open(&router.listen).map(|_| it)
         };
         settings.all_routers().map(open).collect::<Result<_, _>>().map(Self)
     }
@@ -83,14 +97,14 @@ impl Routers {
             let known = same(&before, router).map(|at| before.remove(at));
             let mut it = known.unwrap_or_else(|| RouterListener::new(router));
             it.label = router.label.clone();
-            if it.at != router.listen {
-                match it.open(router.listen) {
+            if it.configured() != router.listen {
+                match it.open(&router.listen) {
                     Ok(old) => {
                         gone.extend(old);
                         moved(
                             ListenerKind::Outgoing,
                             router.is_labelled().then_some(&*it.label),
-                            it.address(),
+                            &it.bound(),
                         );
                     }
                     Err(error) if router.is_labelled() => failed.push(format!("{}: {error}", it.label)),
@@ -102,19 +116,19 @@ impl Routers {
         for it in before {
             it.listener.close();
             tracing::info!(router = &*it.label, "the router was taken out of the configuration");
-            gone.extend(it.socket);
+            gone.extend(it.sockets.into_iter().map(|(_, socket)| socket));
         }
         (gone, failed)
     }
 
-    /// The addresses in force, `None` for a router that does not listen.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = Option<SocketAddr>> {
-        self.0.iter().map(|it| it.at)
+    /// The addresses in force, none for a router that does not listen.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Vec<SocketAddr>> {
+        self.0.iter().map(RouterListener::configured)
     }
 
     /// Where each router listens, with its label.
-    pub(super) fn bound(&self) -> impl Iterator<Item = (&str, Option<SocketAddr>)> {
-        self.0.iter().map(|it| (&*it.label, it.address()))
+    pub(super) fn bound(&self) -> impl Iterator<Item = (&str, Vec<SocketAddr>)> {
+        self.0.iter().map(|it| (&*it.label, it.bound()))
     }
 
     /// The listeners' numbers.
@@ -129,25 +143,26 @@ impl Routers {
 
     /// The open sockets.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Arc<Socket>> {
-        self.0.iter().filter_map(|it| it.socket.as_ref())
+        self.0.iter().flat_map(|it| it.sockets.iter().map(|(_, socket)| socket))
     }
 
     /// Gives up the sockets: weir drains.
     pub(super) fn take(&mut self) -> Vec<Arc<Socket>> {
-        self.0.iter_mut().filter_map(|it| it.socket.take()).collect()
+        let all = self.0.iter_mut().flat_map(|it| std::mem::take(&mut it.sockets));
+        all.map(|(_, socket)| socket).collect()
     }
 }
 
-/// Which of `before` is `router`: the one with its address and label, else with its address, which could not be bound
-/// again, else with its label.
+/// Which of `before` is `router`: the one with one of its addresses and its label, else with one of its addresses, which
+/// could not be bound again, else with its label.
 fn same(before: &[RouterListener], router: &Outgoing) -> Option<usize> {
-    let is_at = |it: &RouterListener| it.at == router.listen;
-    let has_port = router.listen.is_some_and(|listen| listen.port() != 0);
+    let shares =
+        |it: &RouterListener| it.sockets.iter().any(|(at, _)| at.port() != 0 && router.listen.contains(at));
     let is_called = |it: &RouterListener| it.label == router.label;
     before
         .iter()
-        .position(|it| is_at(it) && is_called(it))
-        .or_else(|| before.iter().position(|it| has_port && is_at(it)))
+        .position(|it| (shares(it) || it.configured() == router.listen) && is_called(it))
+        .or_else(|| before.iter().position(shares))
         .or_else(|| before.iter().position(is_called))
 }
 
@@ -155,29 +170,32 @@ fn same(before: &[RouterListener], router: &Outgoing) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn settings(routers: &[(&str, Option<SocketAddr>)]) -> Settings {
-        let router =
-            |&(label, listen): &(&str, _)| Outgoing { label: label.into(), listen, ..Outgoing::default() };
+    fn settings(routers: &[(&str, Vec<SocketAddr>)]) -> Settings {
+        let router = |(label, listen): &(&str, Vec<_>)| Outgoing {
+            label: (*label).into(),
+            listen: listen.clone(),
+            ..Outgoing::default()
+        };
         let mut all = routers.iter().map(router);
         let outgoing = all.next().unwrap();
         Settings { outgoing, routers: all.collect(), ..Settings::default() }
     }
 
     /// A free address, bound just now.
-    fn free() -> Option<SocketAddr> {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().ok()
+    fn free() -> Vec<SocketAddr> {
+        vec![std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()]
     }
 
     #[test]
     fn a_router_that_is_renamed_or_moved_keeps_its_listener_and_one_that_is_gone_closes_it() {
         let (one, two, three) = (free(), free(), free());
-        let mut routers = Routers::bind(&settings(&[("a", one), ("b", two)])).unwrap();
+        let mut routers = Routers::bind(&settings(&[("a", one.clone()), ("b", two.clone())])).unwrap();
         let [a, b] = routers.ids()[..] else { panic!() };
         // Renamed to one another: each stays where its clients are.
         let (gone, failed) = routers.change(&settings(&[("a", two), ("b", one)]));
         assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![b, a], 0, 0));
         // One moves, and the other is gone.
-        let (gone, failed) = routers.change(&settings(&[("b", three)]));
+        let (gone, failed) = routers.change(&settings(&[("b", three.clone())]));
         assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![a], 2, 0));
         assert_eq!(routers.bound().collect::<Vec<_>>(), [("b", three)]);
     }
@@ -185,10 +203,30 @@ mod tests {
     #[test]
     fn a_router_whose_address_is_taken_stays_where_it_was() {
         let (one, taken) = (free(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let mut routers = Routers::bind(&settings(&[("a", one)])).unwrap();
-        let taken_at = taken.local_addr().ok();
-        let (gone, failed) = routers.change(&settings(&[("a", taken_at), ("b", taken_at)]));
+        let mut routers = Routers::bind(&settings(&[("a", one.clone())])).unwrap();
+        let taken_at = vec![taken.local_addr().unwrap()];
+        let both = [free(), taken_at.clone()].concat();
+        let (gone, failed) = routers.change(&settings(&[("a", both), ("b", taken_at)]));
         assert!(gone.is_empty() && failed.len() == 2 && failed[1].starts_with("b: "), "{failed:?}");
-        assert_eq!(routers.addresses().collect::<Vec<_>>(), [one, None]);
+        assert_eq!(routers.addresses().collect::<Vec<_>>(), [one, Vec::new()]);
+    }
+
+    #[test]
+    fn a_router_that_keeps_one_of_its_addresses_keeps_its_socket_there() {
+        let (one, two, three) = (free(), free(), free());
+        let [both, others] = [[&one[..], &two].concat(), [&three[..], &two].concat()];
+        let mut routers = Routers::bind(&settings(&[("a", both)])).unwrap();
+        let ids = routers.ids();
+        let kept = routers.sockets().nth(1).unwrap().clone();
+        let (gone, failed) = routers.change(&settings(&[("renamed", others.clone())]));
+        assert_eq!((routers.ids(), gone.len(), failed.len()), (ids, 1, 0));
+        assert_eq!(gone[0].address(), Some(one[0]));
+        assert!(routers.sockets().any(|it| Arc::ptr_eq(it, &kept)));
+        assert_eq!(routers.bound().collect::<Vec<_>>(), [("renamed", others)]);
+        // Any free port twice is two sockets.
+        let any: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(); 2];
+        let mut routers = Routers::bind(&settings(&[("a", any.clone())])).unwrap();
+        let (gone, _) = routers.change(&settings(&[("a", any)]));
+        assert_eq!((gone.len(), routers.bound().next().unwrap().1.len()), (0, 2));
     }
 }

@@ -66,7 +66,8 @@ fn services(files: &Files) -> Result<String, String> {
 fn listeners(settings: &Settings) -> String {
     let mut listeners = Vec::new();
     for router in settings.all_routers() {
-        let at = router.listen.map_or_else(|| "nowhere".to_owned(), |it| format!("on {it}"));
+        let all: Vec<_> = router.listen.iter().map(ToString::to_string).collect();
+        let at = if all.is_empty() { "nowhere".to_owned() } else { format!("on {}", all.join(" and ")) };
         listeners.push(match router.is_labelled() {
             true => format!("outgoing {} {at}", router.label),
             false => format!("outgoing {at}"),

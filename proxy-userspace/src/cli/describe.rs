@@ -24,9 +24,11 @@ pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Resu
     for it in &state.listeners {
         let (name, open) = (&it.listener, it.open);
         let router = it.router.as_ref().map(|router| format!(" {router}")).unwrap_or_default();
+        let at =
+            if it.addresses.is_empty() { String::new() } else { format!(" at {}", it.addresses.join(", ")) };
         writeln!(
             text,
-            "{name}{router}: {open} open, {} connections, {} requests",
+            "{name}{router}{at}: {open} open, {} connections, {} requests",
             it.connections, it.requests
         )?;
         shares(&mut text, &it.shares)?;
@@ -169,6 +171,11 @@ mod tests {
                 format!(
                     "transparent: 3 open, 0 connections, 0 requests\n  shop/a: 2 of 9\n  10.1.0.9: 1 of 1, 4 waiting\n{off}"
                 ),
+            ),
+            (
+                json!({ "listeners": [{ "listener": "outgoing", "router": "a", "addresses": ["10.0.0.1:1", "[::1]:2"] }] }),
+                false,
+                format!("outgoing a at 10.0.0.1:1, [::1]:2: 0 open, 0 connections, 0 requests\n{off}"),
             ),
             (json!({ "interception": { "on": false, "why": "no" } }), false, "interception: off (no)\n".to_owned()),
             (

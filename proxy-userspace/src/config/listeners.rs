@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use super::Outgoing;
 use super::fields::Report;
 use super::problem::Mistake;
 use super::settings::Settings;
 use super::tree::{Node, Position, Value};
 
 struct Listener {
-    /// The keys of its section.
+    /// What it is called in a mistake of another.
     name: String,
+    /// The keys of its address.
+    path: String,
     address: SocketAddr,
     ports: u16,
     /// Its position in the file; none for a default.
@@ -42,28 +45,27 @@ pub(super) fn check(settings: &Settings, root: &Node, report: &mut Report) {
             let mistake =
                 Mistake::new(format!("port {port} is also taken by {}, {}", other.name, range(other)))
                     .hint("give each listener ports of its own");
-            report.add(at, format!("{}.listen", blamed.name), mistake);
+            report.add(at, blamed.path.clone(), mistake);
         }
     }
 }
 
 fn listeners(settings: &Settings, root: &Node) -> Vec<Listener> {
-    let place = |section: &Node| section.get("listen").map_or(section.at, |listen| listen.at);
     let listener = |name: &str, address, ports| Listener {
         name: name.to_owned(),
+        path: format!("{name}.listen"),
         address,
         ports,
         at: root.get(name).map(place),
     };
     let mut listeners = Vec::new();
-    match root.get("outgoing").map(|outgoing| &outgoing.value) {
-        Some(Value::List(routers)) => {
+    match root.get("outgoing") {
+        Some(Node { value: Value::List(routers), .. }) => {
             for (number, (router, node)) in settings.all_routers().zip(routers).enumerate() {
-                let (name, at) = (format!("outgoing[{number}]"), Some(place(node)));
-                listeners.extend(router.listen.map(|address| Listener { name, address, ports: 1, at }));
+                listeners.extend(of_router(format!("outgoing[{number}]"), router, Some(node)));
             }
         }
-        _ => listeners.extend(settings.outgoing.listen.map(|listen| listener("outgoing", listen, 1))),
+        node => listeners.extend(of_router("outgoing".to_owned(), &settings.outgoing, node)),
     }
     if let Some(transparent) = &settings.transparent {
         listeners.push(listener("transparent", transparent.listen, transparent.ports));
@@ -73,6 +75,33 @@ fn listeners(settings: &Settings, root: &Node) -> Vec<Listener> {
         listeners.push(listener("probes", probes.listen, 1));
     }
     listeners
+}
+
+/// The place of a section's `listen`.
+fn place(section: &Node) -> Position {
+    section.get("listen").map_or(section.at, |listen| listen.at)
+}
+
+/// The addresses of a router, whose keys are `name`.
+fn of_router(name: String, router: &Outgoing, node: Option<&Node>) -> Vec<Listener> {
+    let items = match node.and_then(|node| node.get("listen")).map(|listen| &listen.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    let listener = |(number, &address): (usize, &SocketAddr)| match items.get(number) {
+        Some(item) => {
+            let name = format!("{name}.listen[{number}]");
+            Listener { path: name.clone(), name, address, ports: 1, at: Some(item.at) }
+        }
+        None => Listener {
+            path: format!("{name}.listen"),
+            name: name.clone(),
+            address,
+            ports: 1,
+            at: node.map(place),
+        },
+    };
+    router.listen.iter().enumerate().map(listener).collect()
 }
 
 fn range(listener: &Listener) -> String {

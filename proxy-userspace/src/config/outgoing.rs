@@ -18,8 +18,9 @@ use crate::domain::ports::PortSet;
 pub struct Outgoing {
     /// `label`: the router's name in metrics, explanations and the state. Each of several needs one. Default `outgoing`.
     pub label: Box<str>,
-    /// `listen`: address and port, or `none` to turn the explicit proxy off. Default `[::]:4140`, for IPv4 and IPv6.
-    pub listen: Option<SocketAddr>,
+    /// `listen`: address and port, or a list of up to 16 of them, or `none` to turn the explicit proxy off. Default
+    /// `[::]:4140`, for IPv4 and IPv6.
+    pub listen: Vec<SocketAddr>,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
     /// `via`: whether requests and responses get `Via: 1.1 weir`, or `1.0 weir` if they were received as HTTP/1.0 (RFC
@@ -74,6 +75,9 @@ impl Default for TunnelRules {
     }
 }
 
+/// The most addresses of one router.
+const MOST: usize = 16;
+
 /// The label of the only router.
 const ONLY: &str = "outgoing";
 
@@ -81,7 +85,7 @@ impl Default for Outgoing {
     fn default() -> Self {
         Self {
             label: ONLY.into(),
-            listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140))),
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140))],
             allow: Allow::default(),
             via: true,
             overrides: Allow::default(),
@@ -108,10 +112,24 @@ impl Outgoing {
 pub(super) fn read(mut section: Section<'_, '_>) -> (Outgoing, dtab::Written) {
     let mut outgoing = Outgoing::default();
     section.set("label", &mut outgoing.label, label);
-    section.set("listen", &mut outgoing.listen, |node| match node.text() {
-        Some("none") => Ok(None),
-        _ => values::listen(node).map(Some),
-    });
+    if section.is_list("listen") {
+        if let Some(addresses) = section.list("listen", values::listen) {
+            match addresses.len() {
+                0 => section
+                    .mistake("listen", Mistake::new("an empty list").hint("write `none`, or an address")),
+                1..=MOST => {}
+                many => {
+                    section.mistake("listen", Mistake::new(format!("{many} addresses, {MOST} are the most")))
+                }
+            }
+            outgoing.listen = addresses;
+        }
+    } else {
+        section.set("listen", &mut outgoing.listen, |node| match node.text() {
+            Some("none") => Ok(Vec::new()),
+            _ => values::listen(node).map(|address| vec![address]),
+        });
+    }
     outgoing.allow = Allow::read(&mut section);
     outgoing.overrides =
         section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);

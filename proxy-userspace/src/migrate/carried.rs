@@ -24,7 +24,7 @@ pub(super) struct Carried {
 }
 
 /// A router: one entry of `outgoing`, or all of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Router {
     /// `outgoing.label`, where there are several.
     pub(super) label: String,
@@ -52,14 +52,14 @@ pub(super) struct Router {
     pub(super) clients: Vec<(String, Behaviour)>,
 }
 
-/// The address of the explicit proxy's listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The addresses of a router's listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Listen {
     /// weir's default address.
     #[default]
     Default,
-    /// At this address.
-    At(SocketAddr),
+    /// At these addresses.
+    At(Vec<SocketAddr>),
     /// No listener: opening it would admit clients that linkerd kept out.
     Nowhere,
 }
@@ -190,10 +190,15 @@ impl Router {
 }
 
 impl Listen {
-    fn written(self) -> Option<String> {
+    fn written(&self) -> Option<String> {
         match self {
             Self::Default => None,
-            Self::At(listen) => Some(address(listen)),
+            Self::At(all) => match all.as_slice() {
+                [one] => Some(address(*one)),
+                all => {
+                    Some(format!("[{}]", all.iter().map(|it| address(*it)).collect::<Vec<_>>().join(", ")))
+                }
+            },
             Self::Nowhere => Some("none".to_owned()),
         }
     }

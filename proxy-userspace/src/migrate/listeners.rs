@@ -20,7 +20,7 @@ pub(super) fn port(protocol: Option<&str>) -> u16 {
     if protocol == Some("h2") { H2 } else { HTTP }
 }
 
-/// The router's servers: each becomes a router of weir's, with the same rules.
+/// The router's servers: those with the same settings become one router of weir's, the others one each.
 pub(super) fn read_servers(
     servers: Option<&Field<'_>>,
     default: u16,
@@ -38,10 +38,28 @@ pub(super) fn read_servers(
     if all.is_empty() {
         all.push(read_server(None, default, options, carried.clone(), notes));
     }
+    let mut all = together(all);
     for (at, router) in all.iter_mut().enumerate().skip(1) {
         router.label = format!("{}-{}", router.label, at + 1);
     }
     all
+}
+
+/// Routers that differ in nothing but their addresses are one.
+fn together(all: Vec<Router>) -> Vec<Router> {
+    let mut different: Vec<Router> = Vec::new();
+    for mut router in all {
+        let listen = std::mem::take(&mut router.listen);
+        let is_same = |it: &&mut Router| {
+            matches!(it.listen, Listen::At(_))
+                && Router { listen: Listen::Default, ..(**it).clone() } == router
+        };
+        match (different.iter_mut().find(is_same), listen) {
+            (Some(Router { listen: Listen::At(addresses), .. }), Listen::At(more)) => addresses.extend(more),
+            (_, listen) => different.push(Router { listen, ..router }),
+        }
+    }
+    different
 }
 
 fn read_server(
@@ -51,13 +69,13 @@ fn read_server(
     mut carried: Router,
     notes: &mut Notes<'_>,
 ) -> Router {
-    carried.listen = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, default)));
+    carried.listen = Listen::At(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, default))]);
     if let Some(mut server) = server {
         let ip = server.take("ip");
         let port = server.take("port");
         let listen = address(ip.as_ref(), port.as_ref(), default, notes);
         note_allow(ip.as_ref(), listen, "outgoing", notes);
-        carried.listen = Listen::At(listen);
+        carried.listen = Listen::At(vec![listen]);
         if let Some(tls) = server.take("tls")
             && !tls::opens_without(&tls, options, notes)
         {
@@ -158,20 +176,26 @@ pub(super) fn check(
     carried: &Carried,
     notes: &mut Notes<'_>,
 ) {
-    let address = |router: &Router| match router.listen {
-        Listen::At(listen) => Some(listen),
-        Listen::Default => Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP))),
-        Listen::Nowhere => None,
+    let addresses = |router: &Router| match &router.listen {
+        Listen::At(listen) => listen.clone(),
+        Listen::Default => vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP))],
+        Listen::Nowhere => Vec::new(),
     };
-    for (at, router) in carried.routers.iter().enumerate() {
-        let Some(listen) = address(router) else { continue };
-        check_admin(admin, listen, carried, notes);
-        let earlier =
-            carried.routers[..at].iter().find(|it| address(it).is_some_and(|it| is_same_port(it, listen)));
-        if let Some(earlier) = earlier {
-            let [router, earlier] = [&router.label, &earlier.label].map(|label| quoted(label));
+    let of = |router: &Router| {
+        addresses(router).into_iter().map(|it| (router.label.clone(), it)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = carried.routers.iter().flat_map(of).collect();
+    for (at, (router, listen)) in all.iter().enumerate() {
+        check_admin(admin, *listen, carried, notes);
+        let earlier = all[..at].iter().find(|(_, it)| is_same_port(*it, *listen));
+        if let Some((earlier, _)) = earlier {
             let port = quoted(&listen.port().to_string());
-            let what = format!("{port} is a port of the routers {earlier} and {router}");
+            let what = match earlier == router {
+                true => format!("{port} is a port of two servers of the router {}", quoted(router)),
+                false => {
+                    format!("{port} is a port of the routers {} and {}", quoted(earlier), quoted(router))
+                }
+            };
             let at = routers.map(|routers| routers.at).unwrap_or_default();
             notes.problem(at, "routers", Mistake::new(what).hint("give each server a port of its own"));
         }

@@ -5,6 +5,7 @@ mod http2_endpoints;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,6 +66,14 @@ fn listeners(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
     page.gauges("weir_listener_open_connections", "Connections open now", open)?;
     let waiting = listeners.iter().map(|it| (it.labels(), it.waiting() as f64));
     page.gauges("weir_listener_waiting_connections", "Connections that wait for room", waiting)?;
+    let addresses = listeners.iter().flat_map(|it| {
+        let of = |at: &SocketAddr| {
+            let [kind, router] = it.labels();
+            ([kind, router, ("address", Arc::from(at.to_string()))], 1.0)
+        };
+        it.addresses().iter().map(of).collect::<Vec<_>>()
+    });
+    page.gauges("weir_listener_address", "1 for each address that a router listens at", addresses)?;
     let turned = listeners.iter().flat_map(|it| {
         let reasons = CloseReason::LABELS.iter().zip(&it.closed);
         reasons.map(|(reason, count)| {

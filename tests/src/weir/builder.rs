@@ -318,15 +318,17 @@ impl Bound {
     /// Reads `outgoing=127.0.0.1:1 admin=127.0.0.1:2 probes=127.0.0.1:3 transparent=127.0.0.1:4-6`.
     pub fn parse(text: &str) -> Self {
         let word = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        let one = |name| word(name).and_then(|address| address.parse::<SocketAddr>().ok());
+        // A router may have several addresses, with commas between.
+        let first = |addresses: &str| addresses.split(',').next()?.parse::<SocketAddr>().ok();
+        let one = |name| word(name).and_then(first);
         let range = word("transparent").and_then(|range| {
             let (first, last) = range.rsplit_once('-')?;
             let first: SocketAddr = first.parse().ok()?;
             Some((first.port()..=last.parse().ok()?).map(move |port| SocketAddr::new(first.ip(), port)))
         });
         let routers = text.split(' ').filter_map(|word| {
-            let (label, address) = word.strip_prefix("outgoing.")?.split_once('=')?;
-            Some((label.to_owned(), address.parse().ok()?))
+            let (label, addresses) = word.strip_prefix("outgoing.")?.split_once('=')?;
+            Some((label.to_owned(), first(addresses)?))
         });
         Self {
             outgoing: one("outgoing"),

@@ -61,7 +61,7 @@ fn a_mistake_in_an_identifier_has_its_place_and_cure() {
     let found = problems(
         "outgoing:\n- { label: a, listen: none }\n- { label: b, listen: none, identifier: { kind: io.l5d.ingress } }",
     );
-    let expected = "weir.yaml:3:40: outgoing[1].identifier: there is no API server to read Ingresses from (set \
+    let expected = "weir.yaml:3:41: outgoing[1].identifier: there is no API server to read Ingresses from (set \
                     `discovery.kubernetes`)";
     assert_eq!(found, [expected]);
     let found = problems("discovery: { kubernetes: { ingressRules: 0 } }");

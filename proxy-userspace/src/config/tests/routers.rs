@@ -39,7 +39,7 @@ fn each_router_has_its_own_keys_and_else_those_of_the_file() {
     let clients = settings.all_routers().map(|it| settings.policies_of(it).clients.len());
     assert!(clients.into_iter().all(|clients| clients == 1), "endpoints are shared");
     let [mesh, edge, third] = settings.all_routers().collect::<Vec<_>>()[..] else { panic!() };
-    assert_eq!((&*mesh.label, &*edge.label, third.listen), ("mesh", "edge/2", None));
+    assert_eq!((&*mesh.label, &*edge.label, third.listen.len()), ("mesh", "edge/2", 0));
     assert_eq!((&mesh.allow, edge.overrides.ranges().len()), (&Allow::default(), 1));
 }
 
@@ -83,6 +83,23 @@ fn a_mistake_in_a_list_of_routers_has_its_place_and_cure() {
              ports of its own)",
         ),
         (
+            "outgoing: { listen: ['127.0.0.1:1', '[::1]:2', '127.0.0.1:1'] }",
+            "weir.yaml:1:48: outgoing.listen[2]: port 1 is also taken by outgoing.listen[0], 127.0.0.1:1 (give each listener \
+             ports of its own)",
+        ),
+        (
+            "outgoing:\n- { label: a, listen: ['127.0.0.1:1', '127.0.0.1:2'] }\n- { label: b, listen: '0.0.0.0:2' }",
+            "weir.yaml:3:23: outgoing[1].listen: port 2 is also taken by outgoing[0].listen[1], 127.0.0.1:2 (give each",
+        ),
+        (
+            "outgoing: { listen: [] }",
+            "weir.yaml:1:21: outgoing.listen: an empty list (write `none`, or an address)",
+        ),
+        (
+            "outgoing: { listen: ['127.0.0.1:1', 'none'] }",
+            "weir.yaml:1:37: outgoing.listen[1]: `none` is not an address with a port",
+        ),
+        (
             "outgoing: [{ label: 'a b' }]",
             "weir.yaml:1:21: outgoing[0].label: `a b` is no label (1 to 63 letters, digits, dots, dashes, underscores and \
              slashes)",
@@ -101,9 +118,24 @@ fn a_mistake_in_a_list_of_routers_has_its_place_and_cure() {
         let found = problems(text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{found:#?}");
     }
+    let many: Vec<_> = (1..18).map(|port| format!("'127.0.0.1:{port}'")).collect();
+    let found = problems(&format!("outgoing: {{ listen: [{}] }}", many.join(", ")));
+    assert!(found.len() == 1 && found[0].contains("17 addresses, 16 are the most"), "{found:?}");
     let many: String = (0..65).map(|at| format!("- {{ label: r{at}, listen: none }}\n")).collect();
     let found = problems(&format!("outgoing:\n{many}"));
     assert!(found[0].contains("65 routers, 64 are the most"), "{found:?}");
+}
+
+#[test]
+fn one_router_may_listen_at_several_addresses() {
+    let settings = parsed("outgoing: { listen: ['127.0.0.1:1', '[::1]:2', '127.0.0.1:0', '127.0.0.1:0'] }");
+    let listen: Vec<_> = settings.outgoing.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:1", "[::1]:2", "127.0.0.1:0", "127.0.0.1:0"]);
+    assert_eq!(
+        parsed("outgoing: { listen: ['127.0.0.1:1'] }"),
+        parsed("outgoing: { listen: '127.0.0.1:1' }")
+    );
+    assert_eq!(parsed("outgoing: { listen: none }").outgoing.listen, []);
 }
 
 #[test]

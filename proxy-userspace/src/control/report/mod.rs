@@ -102,6 +102,9 @@ pub struct ListenerReport {
     /// The label of its router, where that has one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<String>,
+    /// Where it listens, of a router's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// Connections open now.
     #[serde(default)]
     pub open: usize,

@@ -81,6 +81,7 @@ fn listener(it: &Listener) -> ListenerReport {
     ListenerReport {
         listener: it.kind.label().into(),
         router: it.router().map(|it| it.to_string()),
+        addresses: it.addresses().iter().map(ToString::to_string).collect(),
         open: it.open.value(),
         connections: it.connections.value(),
         requests: it.requests.value(),

@@ -25,7 +25,7 @@ fn the_names_go_where_they_went() {
     assert!(imported.yaml.contains("\n  dstPrefix: /http\n  identifier: { kind: io.l5d.methodAndHost }\n"));
     assert!(imported.yaml.contains("\nnamers:\n  - { kind: io.l5d.k8s, prefix: /io.l5d.k8s }\n"));
     assert!(settings.discovery.kubernetes.is_some(), "the Services come from the cluster, as they did");
-    assert_eq!(settings.outgoing.listen, Some("0.0.0.0:4140".parse().unwrap()));
+    assert_eq!(settings.outgoing.listen, ["0.0.0.0:4140".parse().unwrap()]);
     assert_eq!(settings.admin.listen, "127.0.0.1:9990".parse().unwrap());
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 /// The port of the listener.
 fn port(text: &str) -> Option<u16> {
-    settings(&imported(text).yaml).outgoing.listen.map(|listen| listen.port())
+    settings(&imported(text).yaml).outgoing.listen.first().map(|listen| listen.port())
 }
 
 const FIRST: &str =
@@ -58,7 +58,7 @@ fn without_a_router_of_http_nothing_is_opened() {
         "[{ protocol: thrift, servers: [{ port: 4140 }] }, { protocol: mux }]",
     ] {
         let imported = imported(&format!("routers: {routers}\n"));
-        assert_eq!(settings(&imported.yaml).outgoing.listen, None, "{routers}");
+        assert_eq!(settings(&imported.yaml).outgoing.listen, [], "{routers}");
         assert_eq!(broken(&imported), ["routers"], "{routers}");
         assert!(imported.yaml.contains("\n  listen: none\n"), "{}", imported.yaml);
     }
@@ -122,8 +122,8 @@ fn one_of_several_linkerds_is_chosen_by_name() {
     let text = map("one", 1001) + &map("two", 1002);
     let named = |name| import("l5d.yaml", &text, Options { name: Some(name), plain_text: false });
     for (name, port) in [("one", 1001), ("two", 1002), ("two/a.yaml", 1002)] {
-        let listen = settings(&named(name).unwrap().yaml).outgoing.listen.unwrap();
-        assert_eq!(listen.port(), port, "{name}");
+        let listen = settings(&named(name).unwrap().yaml).outgoing.listen;
+        assert_eq!(listen[0].port(), port, "{name}");
     }
     let error = named("three").unwrap_err().to_string();
     assert!(error.contains("is called `three` here (there is `one/a.yaml`, `two/a.yaml`)"), "{error}");
@@ -170,7 +170,7 @@ fn the_url_in_names_of_0_7_stood_at_the_router() {
 fn all(imported: &Imported) -> Vec<(String, u16, String)> {
     let settings = settings(&imported.yaml);
     let of = |router: &config::Outgoing| {
-        let port = router.listen.map_or(0, |listen| listen.port());
+        let port = router.listen.first().map_or(0, |listen| listen.port());
         (router.label.to_string(), port, router.prefix.to_string())
     };
     settings.all_routers().map(of).collect()
@@ -269,7 +269,7 @@ fn an_ingress_identifier_is_carried_over_and_reads_its_own_api_server() {
 }
 
 #[test]
-fn each_server_of_a_router_is_one_of_weirs() {
+fn servers_with_the_same_settings_are_one_router_and_each_other_is_its_own() {
     let file = |servers: &str| {
         format!(
             "routers:\n- {{ protocol: http, label: out, dtab: '/svc => /#/io.l5d.fs', servers: [{servers}] }}\n"
@@ -283,9 +283,24 @@ fn each_server_of_a_router_is_one_of_weirs() {
     let overrides: Vec<_> =
         settings(&both.yaml).all_routers().map(|it| it.overrides.permits(client)).collect();
     assert_eq!(overrides, [true, false]);
+    // The same settings: one router with an address for each.
+    let three =
+        imported(&file("{ port: 4140 }, { port: 80, clearContext: true }, { port: 81, ip: 0.0.0.0 }"));
+    let listen: Vec<_> = settings(&three.yaml).all_routers().map(|it| it.listen.clone()).collect();
+    let at = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+    assert_eq!(listen, [vec![at("127.0.0.1:4140"), at("0.0.0.0:81")], vec![at("127.0.0.1:80")]]);
+    let two = imported(&file("{ port: 4140 }, { port: 80 }"));
+    assert!(two.yaml.contains("\n  listen: [\"127.0.0.1:4140\", \"127.0.0.1:80\"]\n"), "{}", two.yaml);
+    let text = file("{ port: 80 }, { port: 80 }");
+    let error = import("l5d.yaml", &text, Options::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("routers: `80` is a port of two servers of the router `out` (give each"),
+        "{error}"
+    );
     // One that clients had to show a certificate to stays closed, and the other opens.
     let tls = imported(&file("{ port: 4140, tls: { requireClientAuth: true } }, { port: 80 }"));
-    let listen: Vec<_> = settings(&tls.yaml).all_routers().map(|it| it.listen.map(|it| it.port())).collect();
+    let listen: Vec<_> =
+        settings(&tls.yaml).all_routers().map(|it| it.listen.first().map(|it| it.port())).collect();
     assert_eq!(listen, [None, Some(80)]);
 }
 

@@ -72,7 +72,7 @@ items:
 fn the_router_on_4140_is_carried_over_with_its_names() {
     let imported = imported(FILE);
     let settings = settings(&imported.yaml);
-    assert_eq!(settings.outgoing.listen, Some("0.0.0.0:4140".parse().unwrap()));
+    assert_eq!(settings.outgoing.listen, ["0.0.0.0:4140".parse().unwrap()]);
     assert_eq!(settings.admin.listen, "0.0.0.0:9990".parse().unwrap());
     assert_eq!(settings.dtab.entries.len(), 7, "and one that refuses what was encrypted");
     assert_eq!(settings.limits.response, std::time::Duration::from_millis(700));
@@ -192,7 +192,7 @@ fn a_file_of_1_x_keeps_the_defaults_that_are_weirs_too() {
     // weir's own default canonicalizes the host, which linkerd did not: `hello:80` and `hello` were different names.
     assert_eq!(settings(&imported.yaml).outgoing.identifiers, [Identifier::Token("host".into())]);
     // linkerd's servers were on loopback by default.
-    assert_eq!(settings(&imported.yaml).outgoing.listen, Some("127.0.0.1:4140".parse().unwrap()));
+    assert_eq!(settings(&imported.yaml).outgoing.listen, ["127.0.0.1:4140".parse().unwrap()]);
 }
 
 #[test]
@@ -201,9 +201,9 @@ fn without_a_router_on_4140_the_first_of_http_comes_first() {
         "routers:\n- { protocol: mux }\n- { protocol: http, label: a, servers: [{ port: 80 }], dtab: /svc=>/a }\n- { \
          protocol: http, label: b, servers: [{ port: 81 }] }\n",
     );
-    assert_eq!(settings(&imported.yaml).outgoing.listen.unwrap().port(), 80);
+    assert_eq!(settings(&imported.yaml).outgoing.listen[0].port(), 80);
     assert_eq!(left(&imported), ["routers[0]"]);
-    assert_eq!(settings(&imported.yaml).routers[0].listen.unwrap().port(), 81);
+    assert_eq!(settings(&imported.yaml).routers[0].listen[0].port(), 81);
 }
 
 #[test]
@@ -217,6 +217,6 @@ fn json_is_read_as_the_yaml_that_it_is() {
     let text =
         r#"{"routers":[{"protocol":"http","servers":[{"port":"5000"}],"dtab":"/svc => /#/io.l5d.fs ;"}]}"#;
     let imported = imported(text);
-    assert_eq!(settings(&imported.yaml).outgoing.listen, Some("127.0.0.1:5000".parse().unwrap()));
+    assert_eq!(settings(&imported.yaml).outgoing.listen, ["127.0.0.1:5000".parse().unwrap()]);
     assert_eq!(settings(&imported.yaml).dtab.entries.len(), 1);
 }

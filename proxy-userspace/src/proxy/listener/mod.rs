@@ -4,7 +4,7 @@ mod http2;
 mod room;
 pub mod sockets;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -54,6 +54,8 @@ pub struct Listener {
     pub id: ListenerId,
     /// The label of its router, where that has one of its own.
     router: ArcSwapOption<RouterLabel>,
+    /// Where it listens, of a router's.
+    addresses: ArcSwap<Vec<SocketAddr>>,
     /// Who may connect.
     allow: ArcSwap<Allow>,
     /// Its open connections, and those that wait.
@@ -157,6 +159,7 @@ impl Listener {
             kind,
             id: ListenerId(NEXT.fetch_add(1, Ordering::Relaxed)),
             router: ArcSwapOption::empty(),
+            addresses: ArcSwap::default(),
             allow: ArcSwap::from_pointee(Allow::new(Vec::new())),
             room: Room::new(),
             via: AtomicBool::new(false),
@@ -184,6 +187,16 @@ impl Listener {
     /// Sets the label of its router.
     pub fn of_router(&self, label: Option<&str>) {
         self.router.store(label.map(|it| Arc::new(RouterLabel(it.into()))));
+    }
+
+    /// Where it listens, of a router's.
+    pub fn addresses(&self) -> Arc<Vec<SocketAddr>> {
+        self.addresses.load_full()
+    }
+
+    /// Sets where it listens.
+    pub fn listens_at(&self, addresses: Vec<SocketAddr>) {
+        self.addresses.store(Arc::new(addresses));
     }
 
     /// Opens it to the sources in `allow`, for `limit` connections at the same time, and sets whether messages get a

@@ -114,6 +114,7 @@ fn two_routers_under_load_that_are_reloaded_each_second_fail_no_request() {
     let backends = ["hello", "v1", "v2"].map(|name| Backend::http().answers(name).start());
     let start = list(&[("mesh", &at[0], MESH), ("edge", &at[1], EDGE)]);
     let mut weir = Weir::new().set("outgoing", &start);
+    weir = weir.set("policies", "{ clients: [{ prefix: /, protocol: http1 }] }");
     for (name, backend) in ["hello", "v1", "v2"].iter().zip(&backends) {
         weir = weir.service(name, &[backend.addr()]);
     }
@@ -300,4 +301,76 @@ fn the_answer_to_a_malformed_head_is_by_the_rules_of_its_own_router() {
         answer.expect_status(400);
         assert_eq!(answer.text().contains("not HTTP/1"), is_told, "{}", answer.text());
     }
+}
+
+/// Where a router listens.
+fn addresses(weir: &Weir, router: &str) -> Vec<SocketAddr> {
+    let state = weir.state();
+    let listeners = state["listeners"].as_array().unwrap();
+    let of = listeners.iter().find(|it| it["router"] == router).unwrap();
+    let addresses = of["addresses"].as_array().unwrap().iter();
+    addresses.map(|it| it.as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_router_serves_at_each_of_its_addresses_by_the_same_rules_and_counts() {
+    let Two { weir, backends: _backends } = two(MESH, EDGE);
+    let three = format!("[\"{ANY}\", \"{ANY}\", \"[::1]:0\"]");
+    let routers = format!(
+        "[{{ label: mesh, listen: {three}{MESH} }}, {{ label: edge, listen: [\"{ANY}\", \"{ANY}\"]{EDGE} }}]"
+    );
+    change(&weir, "outgoing", Some(&routers));
+    let (mesh, edge) = (addresses(&weir, "mesh"), addresses(&weir, "edge"));
+    assert_eq!((mesh.len(), edge.len()), (3, 2));
+    for at in &mesh {
+        get(*at, "http://web/").expect_body("v1");
+    }
+    for at in &edge {
+        get(*at, "http://web/any/x").expect_body("v2");
+    }
+    let labels = |router| [("listener", "outgoing"), ("router", router)];
+    assert_eq!(weir.metric("weir_listener_requests_total", &labels("mesh")), 3.0);
+    assert_eq!(weir.metric("weir_listener_requests_total", &labels("edge")), 2.0);
+    for at in mesh.iter().map(ToString::to_string) {
+        let of = [("listener", "outgoing"), ("router", "mesh"), ("address", &*at)];
+        assert_eq!(weir.metric("weir_listener_address", &of), 1.0, "{at}");
+    }
+    let explained = weir.admin_get("/api/explain?format=text&name=http://web/x&router=mesh").text();
+    assert!(explained.starts_with("router mesh") && explained.contains("/svc/v1"), "{explained}");
+    let status = Weir::new().run(&["status", "--admin", &weir.admin().to_string()]);
+    let line = format!("outgoing mesh at {}, {}, {}: ", mesh[0], mesh[1], mesh[2]);
+    assert!(status.stdout.contains(&line), "{}", status.stdout);
+}
+
+#[test]
+fn a_router_that_gets_another_address_keeps_its_connections_at_the_others() {
+    let [one, two, three] = [free(), free(), free()];
+    let backend = Backend::http().answers("hello").start();
+    let at = |all: &[SocketAddr]| {
+        let all: Vec<_> = all.iter().map(|it| format!("\"{it}\"")).collect();
+        format!("{{ listen: [{}] }}", all.join(", "))
+    };
+    let weir = Weir::new().set("outgoing", &at(&[one, two])).service("hello", &[backend.addr()]).start();
+    assert_eq!(weir.outgoing(), one);
+    let (mut left, mut kept) = (Client::to(one), Client::to(two));
+    left.get("http://hello/").expect_body("hello");
+    kept.get("http://hello/").expect_body("hello");
+    let load = Load::start(2, Reuse::Never, &Request::get("http://hello/"), move || TcpStream::connect(two));
+    load.answered(10);
+    change(&weir, "outgoing", Some(&at(&[two, three])));
+    get(three, "http://hello/").expect_body("hello");
+    kept.get("http://hello/").expect_body("hello");
+    left.get("http://hello/").expect_body("hello");
+    eventually("the end of the first", || {
+        TcpStream::connect_timeout(&one, Duration::from_millis(200)).is_err()
+    });
+    // One that cannot be had leaves all as they were, and is said.
+    let taken = TcpListener::bind(ANY).unwrap();
+    change(&weir, "outgoing", Some(&at(&[three, taken.local_addr().unwrap()])));
+    let said = waits(&weir);
+    assert!(said.len() == 1 && said[0].starts_with("outgoing: cannot listen on "), "{said:?}");
+    get(two, "http://hello/").expect_body("hello");
+    get(three, "http://hello/").expect_body("hello");
+    load.answered(10);
+    load.stop().expect_no_failure();
 }
