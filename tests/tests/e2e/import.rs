@@ -49,6 +49,19 @@ fn several_routers() -> Example<'static> {
     }
 }
 
+fn grpc() -> Example<'static> {
+    Example {
+        file: "grpc.yaml",
+        warns: &[],
+        asks: vec![(host("hello"), To("k8s hello"))],
+        others: vec![
+            ("grpc", Request::get("http://any/helloworld.Greeter/SayHello"), To("k8s hello")),
+            ("grpc", Request::get("http://hello/other.Service/SayHello"), Nowhere(502)),
+            ("grpc", Request::get("http://hello/"), Nowhere(400)),
+        ],
+    }
+}
+
 fn examples() -> Vec<Example<'static>> {
     let mesh = || {
         vec![
@@ -96,16 +109,7 @@ fn examples() -> Vec<Example<'static>> {
             &[],
             vec![(host("hello"), To("http/hello")), (host("greeter"), To("helloworld.Greeter"))],
         ),
-        Example {
-            file: "grpc.yaml",
-            warns: &[],
-            asks: vec![(host("hello"), To("k8s hello"))],
-            others: vec![
-                ("grpc", Request::get("http://any/helloworld.Greeter/SayHello"), To("k8s hello")),
-                ("grpc", Request::get("http://hello/other.Service/SayHello"), Nowhere(502)),
-                ("grpc", Request::get("http://hello/"), Nowhere(400)),
-            ],
-        },
+        grpc(),
         example("static.yaml", &[], vec![(host("hello"), To("hello")), (host("missing"), Nowhere(502))]),
         example(
             "canary.yaml",
