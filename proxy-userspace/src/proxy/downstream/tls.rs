@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tracing::Level;
 
-use super::client_hello::ClientHello;
+use super::client_hello::{self, ClientHello};
 use crate::config::{Limits, TlsClients};
 use crate::domain::sniff::SNIFF_MAX;
 use crate::proxy::exchange::session::Session;
@@ -50,7 +50,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, mut io: Io) 
         let why = "TLS without a CONNECT before it is not carried here (outgoing.tls)";
         return refuse(&session, io, Alert::AccessDenied, why).await;
     };
-    let name = match timeout(limits.header_read, client_hello(&mut io, limits.header_bytes)).await {
+    let name = match timeout(limits.header_read, client_hello(&mut io)).await {
         Ok(Ok(ClientHello::Named(name))) => name,
         Ok(Ok(ClientHello::Unnamed)) => {
             return refuse(&session, io, Alert::UnrecognizedName, "its ClientHello names no host").await;
@@ -69,7 +69,10 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, mut io: Io) 
     exchange.clock.answered(Instant::now());
     match opened {
         Ok((lease, server)) => {
+            // The tunnel may last for days, and must not keep this snapshot alive that long.
+            drop(exchange);
             session.activity.carries_bytes(Instant::now());
+            let io = io.telling(session.activity.clone());
             tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
         }
         Err(fault) => {
@@ -86,17 +89,13 @@ fn carries(exchange: &Exchange) -> Option<Limits> {
     (config.tunnels.tls == TlsClients::Sni && !exchange.is_orphaned()).then(|| config.limits.clone())
 }
 
-/// Reads the whole ClientHello, up to `most` bytes, and unreads it.
-async fn client_hello(io: &mut Io, most: usize) -> io::Result<ClientHello> {
-    let mut seen = BytesMut::with_capacity(2048);
+/// Reads the whole ClientHello, and unreads it.
+async fn client_hello(io: &mut Io) -> io::Result<ClientHello> {
+    let (mut seen, mut reader) = (BytesMut::with_capacity(2048), client_hello::Reader::default());
     let hello = loop {
         let n = io.read_buf(&mut seen).await?;
-        match ClientHello::parse(&seen) {
-            ClientHello::Partial if n == 0 => break ClientHello::Partial,
-            ClientHello::Partial if seen.len() >= most => {
-                break ClientHello::Invalid(format!("a ClientHello over {most} bytes"));
-            }
-            ClientHello::Partial => {}
+        match reader.read(&seen[seen.len() - n..]) {
+            ClientHello::Partial if n > 0 => {}
             hello => break hello,
         }
     };
@@ -143,7 +142,7 @@ pub(super) fn log_name(session: &Session, dialled: SocketAddr, seen: &[u8]) {
     if !tracing::enabled!(Level::DEBUG) {
         return;
     }
-    if let ClientHello::Named(sni) = ClientHello::parse(seen) {
+    if let ClientHello::Named(sni) = client_hello::Reader::default().read(seen) {
         tracing::debug!(client = %session.client, %dialled, sni, "TLS is carried");
     }
 }

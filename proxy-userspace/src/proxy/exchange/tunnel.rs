@@ -94,7 +94,8 @@ pub(in crate::proxy) async fn open(
 /// Whether bytes may be carried there: a proxy that opens a tunnel to any port of any host is a relay for mail and worse
 /// (RFC 9110 §9.3.6). What the operator or the cluster wrote down may have any port.
 fn check_port(rules: &TunnelRules, place: &RouteTarget) -> Result<(), Fault> {
-    if !place.outside || place.cluster.exempt != Exempt::No {
+    // The answers of the cluster's DNS for a Service are endpoints of it.
+    if !place.outside || place.written || place.cluster.exempt == Exempt::ServiceEndpoint {
         return Ok(());
     }
     let members = place.cluster.members();

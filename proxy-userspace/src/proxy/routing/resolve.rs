@@ -167,7 +167,7 @@ impl Router {
                     // A route knows every target that it may lead to.
                     let Some(lookup) = route.lookup(name) else { continue };
                     match self.routing.external.cluster(snapshot, lookup, &mut asker).await {
-                        Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id)),
+                        Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id, name.written)),
                         Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
                             last = Some((name.label(), why));
                         }

@@ -53,6 +53,8 @@ pub struct RouteTarget {
     pub requests: RequestPolicy,
     /// Whether it is outside the catalog, so that it may have been looked up just now.
     pub outside: bool,
+    /// Whether an operator wrote it down, in a dtab or a namer of the configuration; of a destination outside the catalog.
+    pub written: bool,
 }
 
 impl Route {
@@ -88,10 +90,10 @@ impl Route {
     }
 
     /// The target for an outside host that was looked up.
-    pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path) -> RouteTarget {
+    pub fn place_outside(&self, cluster: Arc<Cluster>, id: &Path, written: bool) -> RouteTarget {
         let client = HeaderValue::try_from(id.to_string()).ok();
         let requests = self.requests.and(cluster.policy().requests);
-        RouteTarget { cluster, client, residual: None, requests, outside: true }
+        RouteTarget { cluster, client, residual: None, requests, outside: true, written }
     }
 
     /// Whether what it depends on is incomplete: the first list of the cluster's services has not arrived.
@@ -191,7 +193,7 @@ fn place(bound: &Bound<Arc<Cluster>>, service: RequestPolicy) -> Bound<RouteTarg
             let client = HeaderValue::try_from(id.to_string()).ok();
             let residual = HeaderValue::try_from(residual.to_string()).ok().filter(|_| !residual.is_empty());
             let requests = service.and(cluster.policy().requests);
-            Target::Port(RouteTarget { cluster, client, residual, requests, outside: false })
+            Target::Port(RouteTarget { cluster, client, residual, requests, outside: false, written: false })
         }
         Target::Outside(outside) => Target::Outside(outside),
     };

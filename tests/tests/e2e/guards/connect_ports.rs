@@ -3,22 +3,33 @@
 use e2e::client::Closed;
 use e2e::net::is_root;
 use e2e::raw::TcpServer;
-use e2e::{Net, Pod, Request, Weir};
+use e2e::{Dns, Net, Pod, Request, Said, Weir};
 
-/// A pod, weir beside it, and servers of the pod at 443, 8443 and 25.
-fn scene(outgoing: &str, dtab: impl Fn(&Pod) -> String) -> Option<(Weir, Pod, Vec<TcpServer>, Net)> {
+/// A pod that DNS calls `far.test`, weir beside it, and servers of the pod at 443, 8443 and 25.
+struct Scene {
+    weir: Weir,
+    pod: Pod,
+    servers: Vec<TcpServer>,
+    _dns: Dns,
+    _net: Net,
+}
+
+fn scene(outgoing: &str, dtab: impl Fn(&Pod) -> String) -> Option<Scene> {
     if !is_root() {
         return None;
     }
     let mut net = Net::new();
     let pod = net.pod("far");
     let servers = [443, 8443, 25].map(|port| TcpServer::echo(pod.listen(pod.at(port)).unwrap()));
+    let dns = Dns::start(&net.weir_place(), [127, 0, 0, 1].into());
+    dns.says("far.test", Said::Addresses(vec![pod.v4()], 60));
     let weir = Weir::new()
         .beside(&net)
+        .set("names", &dns.setting())
         .set("outgoing", outgoing)
         .set("dtab", &format!("\"{}\"", dtab(&pod)))
         .start();
-    Some((weir, pod, servers.into(), net))
+    Some(Scene { weir, pod, servers: servers.into(), _dns: dns, _net: net })
 }
 
 /// Checks that a CONNECT becomes a tunnel that carries bytes, or that it is refused and the answer says why.
@@ -46,10 +57,10 @@ fn a_destination_outside_the_catalog_has_tunnels_only_to_the_ports_that_are_list
         (", connectPorts: 1-65535", &[443, 8443, 25]),
     ] {
         let outgoing = format!("{{ listen: 127.0.0.1:0{ports} }}");
-        let Some((weir, pod, servers, _net)) = scene(&outgoing, |_| String::new()) else { return };
+        let Some(Scene { weir, pod, servers, .. }) = &scene(&outgoing, |_| String::new()) else { return };
         let refused = [443, 8443, 25].into_iter().filter(|port| !open.contains(port)).count();
         for port in [443, 8443, 25] {
-            check(&weir, &Request::new("CONNECT", &pod.at(port).to_string()), open.contains(&port));
+            check(weir, &Request::new("CONNECT", &pod.at(port).to_string()), open.contains(&port));
         }
         assert_eq!(servers.iter().map(TcpServer::accepted).sum::<usize>(), open.len());
         assert_eq!(weir.faults("connect_port"), refused as f64);
@@ -58,7 +69,7 @@ fn a_destination_outside_the_catalog_has_tunnels_only_to_the_ports_that_are_list
 
 #[test]
 fn the_port_counts_that_is_connected_to_and_not_the_one_that_is_asked_for() {
-    let Some((weir, pod, servers, _net)) = scene("{ listen: 127.0.0.1:0 }", |_| String::new()) else {
+    let Some(Scene { weir, pod, servers, .. }) = &scene("{ listen: 127.0.0.1:0 }", |_| String::new()) else {
         return;
     };
     for (host, entries) in [
@@ -66,14 +77,19 @@ fn the_port_counts_that_is_connected_to_and_not_the_one_that_is_asked_for() {
         ("x:443", format!("/svc => /$/weir.dns/{}", pod.at(8443))),
         (&*pod.at(443).to_string(), format!("/svc => /$/io.buoyant.rinet/25/{}", pod.v4())),
     ] {
-        check(&weir, &Request::new("CONNECT", host).with("l5d-dtab", &entries), false);
+        check(weir, &Request::new("CONNECT", host).with("l5d-dtab", &entries), false);
     }
     assert_eq!(servers.iter().map(TcpServer::accepted).sum::<usize>(), 0);
 }
 
 #[test]
 fn what_an_operator_wrote_down_has_all_its_ports() {
-    let dtab = |pod: &Pod| format!("/svc/mail => /$/inet/{}/25", pod.v4());
-    let Some((weir, _pod, _servers, _net)) = scene("{ listen: 127.0.0.1:0 }", dtab) else { return };
-    check(&weir, &Request::new("CONNECT", "mail:80"), true);
+    let dtab =
+        |pod: &Pod| format!("/svc/mail => /$/inet/{}/25 ; /svc/named => /$/inet/far.test/25", pod.v4());
+    let Some(Scene { weir, .. }) = &scene("{ listen: 127.0.0.1:0 }", dtab) else { return };
+    for name in ["mail:80", "named:80"] {
+        check(weir, &Request::new("CONNECT", name), true);
+    }
+    // The same destination, which nobody wrote down by this name.
+    check(weir, &Request::new("CONNECT", "far.test:25"), false);
 }
