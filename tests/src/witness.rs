@@ -10,6 +10,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::client::Closed;
+use crate::database::{POSTGRES_OK, POSTGRES_READY};
 use crate::raw::TcpServer;
 use crate::time::eventually;
 
@@ -26,6 +27,8 @@ pub enum Manner {
     Floods,
     /// It answers in any protocol, `+OK`, and then is silent.
     Greets,
+    /// It is a PostgreSQL that lets everybody in, and never answers a query.
+    Postgres,
     /// It reads to its client's end, and then answers 200.
     AnswersAtTheEnd,
     /// It reads to its client's end, and then closes without an answer.
@@ -103,6 +106,13 @@ fn serve(
     if stream.read(&mut piece)? == 0 {
         return Ok(());
     }
+    if manner == Manner::Postgres {
+        stream.write_all(&[POSTGRES_OK, POSTGRES_READY].concat())?;
+        // pgbench's first connection asks for nothing: `X` ends it.
+        if stream.read(&mut piece)? == 0 || piece[0] == b'X' {
+            return Ok(());
+        }
+    }
     asked.fetch_add(1, Ordering::SeqCst);
     let note = |how| left.lock().unwrap().push(Left { at: Instant::now(), how });
     match manner {
@@ -116,7 +126,11 @@ fn serve(
                 while writer.write_all(&chunk).is_ok() {}
             });
         }
-        Manner::Silent | Manner::Deaf | Manner::AnswersAtTheEnd | Manner::ClosesAtTheEnd => {}
+        Manner::Silent
+        | Manner::Deaf
+        | Manner::Postgres
+        | Manner::AnswersAtTheEnd
+        | Manner::ClosesAtTheEnd => {}
     }
     if manner == Manner::Deaf {
         // Whatever is unread before it.

@@ -23,6 +23,9 @@ pub(crate) const HAPROXY: Tool = Tool { program: "haproxy", package: "haproxy" }
 pub(crate) const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
 pub(crate) const PERF: Tool = Tool { program: "perf", package: "linux-perf" };
 pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3" };
+pub(crate) const JAVAC: Tool = Tool { program: "javac", package: "openjdk-17-jdk-headless" };
+pub(crate) const REDIS_CLI: Tool = Tool { program: "redis-cli", package: "redis-tools" };
+pub(crate) const WRK: Tool = Tool { program: "wrk", package: "wrk" };
 pub(crate) const RUNC: Tool = Tool { program: "runc", package: "runc" };
 pub(crate) const MUSL: Tool = Tool { program: "musl-gcc", package: "musl-tools" };
 

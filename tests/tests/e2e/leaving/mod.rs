@@ -1,7 +1,8 @@
 //! Clients that leave before they were answered, clients that close their sending side, and listeners that are full.
 
-mod clients; // Ten programs that give up, each in its own way.
+mod clients; // What programs that give up do to their sockets, done by hand.
 mod half_closed; // A FIN behind a complete request.
+mod programs; // Ten unmodified programs that give up.
 mod resets; // A reset cancels at once, also where nothing is read.
 mod room; // Who makes room when a listener is full.
 
