@@ -214,6 +214,9 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
             allow: written.allow.clone(),
             via: written.via,
             required: written.required,
+            adopt: written.adopt,
+            adopt_idle: written.adopt_idle,
+            adopt_every: written.adopt_every,
             ..now.clone()
         }),
         (now, _) => now.clone(),
@@ -275,6 +278,7 @@ fn waiting(in_force: &Settings, written: &Settings, why: &Reasons) -> Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Adopt;
 
     #[test]
     fn what_waits_stays_as_it_is_and_is_said_however_often_the_file_is_read() {
@@ -286,14 +290,20 @@ mod tests {
         written.limits.tuples = 7;
         written.drain.grace *= 2;
         let divert = Some(vec!["10.0.0.0/8".parse().unwrap()]);
-        written.transparent =
-            Some(Transparent { ports: 2, divert: divert.clone(), via: true, ..Transparent::default() });
+        written.transparent = Some(Transparent {
+            ports: 2,
+            divert: divert.clone(),
+            via: true,
+            adopt: Adopt::Off,
+            ..Transparent::default()
+        });
         let now = changeable(&started, &written);
         assert_eq!((&now.names.dns, now.workers), (&None, started.workers));
         assert_eq!((now.limits.tuples, now.limits.attempts), (started.limits.tuples, 5));
         assert_eq!(now.drain, written.drain);
         let transparent = now.transparent.as_ref().unwrap();
         assert_eq!((transparent.ports, &transparent.divert, transparent.via), (8, &divert, true));
+        assert_eq!(transparent.adopt, Adopt::Off);
         let held = ["transparent", "workers", "limits.tuples"];
         let reasons = Reasons::new();
         assert_eq!(waiting(&now, &written, &reasons), held);

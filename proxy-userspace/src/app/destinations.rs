@@ -26,6 +26,14 @@ pub(super) fn wanted(divert: Option<&[IpNet]>, catalog: &Catalog) -> BTreeSet<De
     }
 }
 
+/// Whether [`wanted`] has this address and port, with the catalog of `snapshot`.
+pub(super) fn is_wanted(divert: Option<&[IpNet]>, snapshot: &Snapshot, at: SocketAddr) -> bool {
+    match divert {
+        Some(networks) => networks.iter().any(|net| net.contains(&at.ip())),
+        None => snapshot.claimants(at.ip(), at.port()).any(|key| &*key.namespace != SYSTEM),
+    }
+}
+
 /// Never diverted, whatever `divert` says: the `kubernetes` Service in `default`, known or not. Access to the cluster's
 /// API server must not depend on weir.
 pub(super) fn exceptions(catalog: &Catalog, told: Option<IpAddr>) -> BTreeSet<IpNet> {

@@ -4,6 +4,7 @@
 //! the workers, so that a saturated proxy can still be inspected. Each of its tasks is named and restarted, and
 //! readiness is off while one is down (`tasks`).
 
+mod adopt;
 mod apply;
 mod cluster;
 mod descriptors;

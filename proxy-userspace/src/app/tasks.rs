@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
 use super::services::{Folder, Services};
-use super::{cluster, enrol, objects, owners, reconciler, sweep, watchdog};
+use super::{adopt, cluster, enrol, objects, owners, reconciler, sweep, watchdog};
 use crate::admin::{self, Server};
 use crate::control::State;
 use crate::intercept::Enrol;
@@ -56,6 +56,9 @@ pub(super) fn start(
     }
     let (checked, config) = (control.clone(), config.clone());
     supervise(control.clone(), "watchdog", move || watchdog::watch(checked.clone(), config.clone()));
+    if control.programs.lock().is_ok() {
+        adopt::start(control);
+    }
     if let Some(original_dsts) = control.shared.original_dsts.clone() {
         let (doubting, owners) = (control.clone(), original_dsts.owners().clone());
         supervise(control.clone(), "owners", move || owners::forget(doubting.clone(), owners.clone()));

@@ -2,9 +2,11 @@
 
 use std::fmt::{Result, Write as _};
 
+use crate::config::Adopt;
 use crate::control::NetnsState;
 use crate::control::report::{
-    ClusterReport, EnrolmentReport, InterceptionReport, NetnsReport, ShareReport, StateReport,
+    ClusterReport, DirectPod, DirectReport, EnrolmentReport, InterceptionReport, NetnsReport, ShareReport,
+    StateReport,
 };
 
 /// `state` as text; if it is `filtered`, only the selected parts.
@@ -77,6 +79,9 @@ fn interception(text: &mut String, interception: &InterceptionReport) -> Result 
     };
     let armed = if programs.armed { "on" } else { "on, but DISARMED: connections go direct" };
     writeln!(text, "interception: {armed}, {} destinations", programs.destinations)?;
+    if let Some(it) = &programs.direct {
+        direct(text, it)?;
+    }
     if programs.netns.is_empty() {
         return Ok(());
     }
@@ -91,6 +96,30 @@ fn interception(text: &mut String, interception: &InterceptionReport) -> Result 
         )?;
     }
     Ok(())
+}
+
+/// Connections that were opened while nothing diverted them: of which pods, and what could not be seen.
+fn direct(text: &mut String, it: &DirectReport) -> Result {
+    if &*it.adopt == Adopt::Off.name() {
+        return Ok(());
+    }
+    if it.looked > 0 {
+        let pods = it.pods.len();
+        write!(
+            text,
+            "direct connections, opened while nothing diverted them: {} of {pods} pods",
+            it.connections
+        )?;
+        writeln!(text, "{}", if it.closed > 0 { format!(", {} closed", it.closed) } else { String::new() })?;
+        for DirectPod { pod, connections } in &it.pods {
+            writeln!(text, "  {pod}: {connections}")?;
+        }
+    }
+    match &it.why {
+        Some(why) if it.looked > 0 => writeln!(text, "  not all counted: {why}"),
+        Some(why) => writeln!(text, "direct connections are not counted: {why}"),
+        None => Ok(()),
+    }
 }
 
 /// One line: the pods themselves are in the JSON, and in the text if selected.

@@ -50,4 +50,4 @@ pub use names::{Dns, Names};
 pub use outgoing::{Outgoing, TlsClients, TunnelRules};
 pub use problem::{ConfigError, Mistake, Problem, quoted};
 pub use settings::Settings;
-pub use transparent::{Enrol, Fail, Sockets, Transparent};
+pub use transparent::{Adopt, Enrol, Fail, Sockets, Transparent};

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -53,6 +54,12 @@ pub struct Transparent {
     pub allow: Allow,
     /// `fail`: what happens to a connection that weir cannot accept. Default [`Fail::Open`].
     pub fail: Fail,
+    /// `adopt`: what becomes of connections that enrolled pods opened while nothing diverted them. Default [`Adopt::Count`].
+    pub adopt: Adopt,
+    /// `adoptIdle`: for how long nothing has passed on a connection that [`Adopt::CloseIdle`] ends. Default 5 min.
+    pub adopt_idle: Duration,
+    /// `adoptEvery`: how often they are counted. Default 30 s.
+    pub adopt_every: Duration,
     /// `via`: whether requests and responses get `Via: 1.1 weir`. Default false: an application that does not know of a
     /// proxy should not notice it.
     pub via: bool,
@@ -75,6 +82,30 @@ pub enum Enrol {
     All,
     /// `pods`: those of this node's pods, depending on annotations and `excludeNamespaces`.
     Pods,
+}
+
+/// What becomes of connections that were opened while nothing diverted them. They lead to the Service itself for as long as
+/// they live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Adopt {
+    /// `count`: they are counted, pod by pod.
+    #[default]
+    Count,
+    /// `close-idle`: those that are idle are ended too, so that their applications open others, which are diverted.
+    CloseIdle,
+    /// `off`: nobody looks for them.
+    Off,
+}
+
+impl Adopt {
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::CloseIdle => "close-idle",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// What happens to connections that weir cannot accept.
@@ -113,6 +144,9 @@ impl Default for Transparent {
             required: true,
             allow: Allow::everyone(),
             fail: Fail::default(),
+            adopt: Adopt::default(),
+            adopt_idle: Duration::from_mins(5),
+            adopt_every: Duration::from_secs(30),
             via: false,
         }
     }
@@ -144,11 +178,22 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
         &mut transparent.fail,
         values::choice(&[("open", Fail::Open), ("closed", Fail::Closed)]),
     );
+    read_adopt(&mut transparent, &mut section);
     section.set("via", &mut transparent.via, values::boolean);
     check_ports(&transparent, &mut section);
     check_pods(&transparent, &mut section);
     section.finish();
     transparent
+}
+
+fn read_adopt(transparent: &mut Transparent, section: &mut Section<'_, '_>) {
+    let choices = &[("count", Adopt::Count), ("close-idle", Adopt::CloseIdle), ("off", Adopt::Off)];
+    section.set("adopt", &mut transparent.adopt, values::choice(choices));
+    let second = Duration::from_secs(1);
+    let idle = values::duration(second..=Duration::from_hours(24));
+    section.set("adoptIdle", &mut transparent.adopt_idle, idle);
+    let every = values::duration(second..=Duration::from_hours(1));
+    section.set("adoptEvery", &mut transparent.adopt_every, every);
 }
 
 fn cgroup(node: &Node) -> Result<PathBuf, Mistake> {

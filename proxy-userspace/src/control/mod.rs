@@ -4,6 +4,7 @@
 
 mod catalogs;
 mod configuration;
+mod direct;
 mod files;
 mod metrics;
 mod netns;
@@ -14,6 +15,7 @@ mod state;
 
 pub use catalogs::Catalogs;
 pub use configuration::{Configuration, Reload};
+pub use direct::{Direct, SeenDirect};
 pub use files::FileDiscovery;
 pub use netns::{Netns, NetnsState, SeenNetns};
 pub use programs::{Diverted, Programs, Reading};

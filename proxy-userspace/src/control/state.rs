@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::catalogs::Catalogs;
 use super::configuration::Configuration;
+use super::direct::Direct;
 use super::files::FileDiscovery;
 use super::netns::Netns;
 use super::programs::Programs;
@@ -32,6 +33,8 @@ pub struct State {
     pub programs: Programs,
     /// The network namespaces in which weir listens.
     pub netns: Netns,
+    /// Connections that were opened while nothing diverted them.
+    pub direct: Direct,
     /// Which of this node's pods are diverted; `None` if enrolment is not by pod, or no pod is known yet.
     pub enrolment: ArcSwapOption<Enrolment>,
     /// What weir could not use from `discovery.files`.
@@ -70,6 +73,7 @@ impl State {
             catalogs: Catalogs::new(catalog),
             programs: Programs::new(interception),
             netns: Netns::default(),
+            direct: Direct::default(),
             enrolment: ArcSwapOption::empty(),
             files: FileDiscovery::default(),
             kubernetes: cluster.map(Cluster::health),

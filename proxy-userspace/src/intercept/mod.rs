@@ -63,7 +63,7 @@ pub use owners::{Filer, Owners, Pods};
 pub use pods::diverted;
 pub use proxy_ebpf::decide::Fail;
 pub use proxy_ebpf::{Count, Pod, Policy};
-pub use scope::{Applied, Destination};
+pub use scope::{Applied, Destination, standing_exclusions};
 pub use status::Status;
 pub use sweep::{Found, Sweep};
 pub use syn::save_syns;
@@ -229,7 +229,7 @@ impl Interception {
         let node = node_addresses()?;
         self.original_dsts.owners().tell_node(&node);
         let own = node.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
-        let excluded = scope::standing_exclusions().chain(own).chain(except.iter().copied());
+        let excluded = standing_exclusions().chain(own).chain(except.iter().copied());
         let applied = self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))?;
         let Some(in_pods) = &mut self.in_pods else { return Ok(applied) };
         let without = in_pods.ask(wanted.iter())?;

@@ -8,7 +8,7 @@
 //! Deliberately absent: inotify. A watch must be set up again whenever its folder is recreated, and listing three
 //! folders takes about 50 microseconds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::fs::DirEntryExt;
@@ -57,6 +57,27 @@ pub(super) fn cgroups(parent: &Path) -> io::Result<BTreeMap<Box<str>, u64>> {
     Ok(found)
 }
 
+/// The ids of each pod's cgroup and of those below it, by the pods' UIDs.
+///
+/// # Errors
+///
+/// As [`cgroups`].
+fn members(parent: &Path) -> io::Result<BTreeMap<Box<str>, HashSet<u64>>> {
+    let mut found = BTreeMap::new();
+    let mut note = |folder: &DirEntry| {
+        if let Some(uid) = folder.file_name().to_str().and_then(uid) {
+            found.insert(uid, super::cgroup::living(&folder.path()));
+        }
+    };
+    for entry in list(parent)? {
+        match entry.file_name().to_str().is_some_and(is_class) {
+            true => list(&entry.path())?.iter().for_each(&mut note),
+            false => note(&entry),
+        }
+    }
+    Ok(found)
+}
+
 /// The contents of a folder; empty if it is gone.
 fn list(folder: &Path) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(folder).and_then(Iterator::collect) {
@@ -78,6 +99,17 @@ fn uid(name: &str) -> Option<Box<str>> {
         None => name.strip_prefix("pod")?.into(),
     };
     (!uid.is_empty()).then_some(uid)
+}
+
+impl super::Interception {
+    /// As [`Self::pod_cgroups`], with the cgroups below each pod's: a container's processes are in one of these.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pod_cgroups`].
+    pub fn pod_members(&self) -> io::Result<BTreeMap<Box<str>, HashSet<u64>>> {
+        members(self.cgroup())
+    }
 }
 
 /// The programs' table of cgroups, with the pods in it.
@@ -165,6 +197,10 @@ mod tests {
             let pod = parent.path().join(&folder);
             fs::create_dir_all(pod.join("cri-containerd-1.scope")).unwrap();
             let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&pod).unwrap());
+            let below = std::os::unix::fs::MetadataExt::ino(
+                &fs::metadata(pod.join("cri-containerd-1.scope")).unwrap(),
+            );
+            assert_eq!(members(parent.path()).unwrap(), [(expected.into(), [inode, below].into())].into());
             let found = cgroups(parent.path()).unwrap();
             assert_eq!(found.into_iter().collect::<Vec<_>>(), [(expected.into(), inode)], "{folder}");
         }

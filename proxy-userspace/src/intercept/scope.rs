@@ -120,7 +120,7 @@ enum Node {
 
 /// Loopback, link-local, unspecified, multicast and broadcast addresses: they differ by host or network namespace, or
 /// belong to no host.
-pub(super) fn standing_exclusions() -> impl Iterator<Item = IpNet> {
+pub fn standing_exclusions() -> impl Iterator<Item = IpNet> {
     [
         "0.0.0.0/8",
         "127.0.0.0/8",

@@ -51,13 +51,13 @@ impl File {
 
 /// What the folder has.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(in crate::app) struct Listing {
     /// The network namespaces.
-    pub(super) present: BTreeMap<NetnsId, PathBuf>,
+    pub(in crate::app) present: BTreeMap<NetnsId, PathBuf>,
     /// Files that are none.
-    pub(super) files: BTreeSet<PathBuf>,
+    pub(in crate::app) files: BTreeSet<PathBuf>,
     /// Files of which nothing is known, and why.
-    pub(super) unknown: BTreeMap<PathBuf, Arc<str>>,
+    pub(in crate::app) unknown: BTreeMap<PathBuf, Arc<str>>,
 }
 
 impl Listing {
@@ -66,7 +66,7 @@ impl Listing {
     /// # Errors
     ///
     /// The folder cannot be listed.
-    pub(super) fn of(folder: &Path) -> io::Result<Self> {
+    pub(in crate::app) fn of(folder: &Path) -> io::Result<Self> {
         let mut listing = Self::default();
         for entry in fs::read_dir(folder)?.take(MOST_FILES) {
             let path = entry?.path();
@@ -85,7 +85,7 @@ impl Listing {
 
     /// Whether the namespace `id` has gone. `path` is where it was: unless it was found, this file is asked once more,
     /// since one that could not be opened, or that is beyond the first ones, says nothing.
-    pub(super) fn is_without(&self, id: NetnsId, path: &Path) -> bool {
+    pub(in crate::app) fn is_without(&self, id: NetnsId, path: &Path) -> bool {
         !self.present.contains_key(&id) && File::at(path).is_without(id)
     }
 }

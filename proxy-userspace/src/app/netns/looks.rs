@@ -12,11 +12,11 @@ use crate::intercept::NetnsId;
 use crate::transport::NetnsThread;
 
 /// How long a step may take, its wait for the thread included.
-pub(super) const LIMIT: Duration = Duration::from_secs(1);
+pub(in crate::app) const LIMIT: Duration = Duration::from_secs(1);
 
 /// The thread for such steps. At most one for each namespace is under way: one that the kernel is slow in costs the others
 /// its time once, and not at every look.
-pub(super) struct Looks {
+pub(in crate::app) struct Looks {
     thread: NetnsThread,
     /// Steps that may still be under way.
     running: BTreeMap<NetnsId, Weak<()>>,
@@ -24,7 +24,7 @@ pub(super) struct Looks {
 
 /// Why a step brought nothing.
 #[derive(Debug)]
-pub(super) enum NoLook {
+pub(in crate::app) enum NoLook {
     /// It, or the one before it there, takes too long.
     Busy,
     /// The kernel's error.
@@ -32,7 +32,7 @@ pub(super) enum NoLook {
 }
 
 impl Looks {
-    pub(super) fn new(thread: NetnsThread) -> Self {
+    pub(in crate::app) fn new(thread: NetnsThread) -> Self {
         Self { thread, running: BTreeMap::new() }
     }
 
@@ -41,7 +41,7 @@ impl Looks {
     /// # Errors
     ///
     /// [`NoLook`]
-    pub(super) async fn run<T: Send + 'static>(
+    pub(in crate::app) async fn run<T: Send + 'static>(
         &mut self,
         id: NetnsId,
         netns: impl FnOnce() -> io::Result<OwnedFd> + Send + 'static,
@@ -63,7 +63,7 @@ impl Looks {
     }
 
     /// Forgets steps that have ended.
-    pub(super) fn forget_ended(&mut self) {
+    pub(in crate::app) fn forget_ended(&mut self) {
         self.running.retain(|_, it| it.strong_count() > 0);
     }
 }

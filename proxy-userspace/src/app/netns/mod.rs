@@ -17,7 +17,8 @@ use notify::{INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 
-use self::looks::Looks;
+pub(super) use self::folder::Listing;
+pub(super) use self::looks::{Looks, NoLook};
 pub(super) use self::reconcile::Reconciler;
 use super::tasks;
 use crate::config::{Settings, Sockets};
@@ -164,7 +165,6 @@ type Facts = ([Option<IpAddr>; 2], bool);
 
 #[cfg(test)]
 mod tests {
-    use super::folder::Listing;
     use super::*;
 
     #[tokio::test]

@@ -271,6 +271,24 @@ fn all_mistakes_come_at_once_and_in_order() {
 }
 
 #[test]
+fn mistakes_about_direct_connections_and_sources_are_reported() {
+    for (text, expected) in [
+        (
+            "transparent: { adopt: all }",
+            "weir.yaml:1:23: transparent.adopt: `all` is not a choice (one of count, close-idle, off",
+        ),
+        ("transparent: { adoptIdle: 10 }", "weir.yaml:1:27: transparent.adoptIdle: `10` is not a duration"),
+        (
+            "transparent: { adoptEvery: 10ms }",
+            "weir.yaml:1:28: transparent.adoptEvery: `10ms` is not from 1s to 1h",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found[0].starts_with(expected), "{text}\nfound    {}\nexpected {expected}", found[0]);
+    }
+}
+
+#[test]
 fn a_mistake_is_reported_where_it_stands() {
     for (text, expected) in [
         ("- a\n", "weir.yaml:1:1: expected keys with values, not a list"),

@@ -54,10 +54,47 @@ fn programs(page: &mut Page<'_>, state: &State, reading: &Reading) -> fmt::Resul
     if let Some(thread) = state.netns.thread.get() {
         pods(page, state, thread.stats())?;
     }
+    direct(page, state)?;
     let left_out = state.programs.diverted.lock().left_out as f64;
     page.gauges("weir_interception_left_out", "Destinations without room in the table", [(NONE, left_out)])?;
     let rows = counters.iter().map(|(decision, count)| ([("decision", decision)], count));
     page.counters("weir_interception_decisions", "What the eBPF programs decided", rows)
+}
+
+/// Connections that were opened while nothing diverted them.
+fn direct(page: &mut Page<'_>, state: &State) -> fmt::Result {
+    let (direct, seen) = (&state.direct, state.direct.seen.load());
+    for (name, help, value) in [
+        (
+            "weir_interception_direct_connections",
+            "Connections of enrolled pods that were opened while nothing diverted them",
+            seen.connections(),
+        ),
+        (
+            "weir_interception_direct_unseen",
+            "Network namespaces whose direct connections could not all be counted",
+            seen.unseen,
+        ),
+        (
+            "weir_interception_direct_looked",
+            "Network namespaces whose direct connections were counted",
+            seen.looked,
+        ),
+    ] {
+        page.gauges(name, help, [(NONE, value as f64)])?;
+    }
+    for (name, help, value) in [
+        (
+            "weir_interception_direct_closed",
+            "Direct connections that were ended because they were idle",
+            &direct.closed,
+        ),
+        ("weir_interception_direct_looks", "Looks for direct connections", &direct.looks),
+        ("weir_interception_direct_look_microseconds", "The time that these took", &direct.took),
+    ] {
+        page.counters(name, help, [(NONE, value.value())])?;
+    }
+    Ok(())
 }
 
 /// With weir's sockets in the pods.

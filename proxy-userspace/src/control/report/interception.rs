@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Word};
-use crate::control::{Netns, Programs, Reading, SeenNetns};
+use crate::config::Settings;
+use crate::control::{Direct, Reading, SeenNetns, State};
 
 /// Whether the programs are loaded, and their state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,9 +36,60 @@ pub struct ProgramsReport {
     pub waiting: usize,
     /// Decisions since the programs were loaded.
     pub decisions: Counts,
+    /// Connections that were opened while nothing diverted them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<DirectReport>,
     /// The pods' network namespaces, with weir's sockets in the pods.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub netns: Vec<NetnsReport>,
+}
+
+/// Connections of enrolled pods that were opened while nothing diverted them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DirectReport {
+    /// `transparent.adopt`.
+    pub adopt: Word,
+    /// How many there are.
+    pub connections: usize,
+    /// How many were ended because they were idle.
+    pub closed: u64,
+    /// The pods that have some.
+    pub pods: Vec<DirectPod>,
+    /// Network namespaces that were looked into.
+    pub looked: usize,
+    /// Those that were not, or not wholly.
+    pub unseen: usize,
+    /// Why, in words; also why nothing could be looked into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// The direct connections of one pod.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DirectPod {
+    /// NAMESPACE/NAME; its UID, or the file of its network namespace, if nothing tells its name.
+    pub pod: String,
+    /// How many it has.
+    #[serde(default)]
+    pub connections: usize,
+}
+
+impl DirectReport {
+    fn of(direct: &Direct, settings: &Settings) -> Option<Self> {
+        let adopt = settings.transparent.as_ref()?.adopt;
+        let seen = direct.seen.load();
+        let pods = seen.by_pod.iter();
+        Some(Self {
+            adopt: adopt.name().into(),
+            connections: seen.connections(),
+            closed: direct.closed.value(),
+            pods: pods.map(|(pod, &connections)| DirectPod { pod: pod.to_string(), connections }).collect(),
+            looked: seen.looked,
+            unseen: seen.unseen,
+            why: seen.why.as_deref().map(str::to_owned),
+        })
+    }
 }
 
 /// One network namespace, or a file that should be one.
@@ -88,9 +140,9 @@ impl From<FlatInterception> for InterceptionReport {
 }
 
 impl InterceptionReport {
-    /// Reads the current state of `programs`, and of the pods' network namespaces.
-    pub(super) fn read(programs: &Programs, netns: &Netns) -> Self {
-        let Reading { status, counters } = match programs.read() {
+    /// Reads the current state.
+    pub(super) fn read(state: &State) -> Self {
+        let Reading { status, counters } = match state.programs.read() {
             Ok(reading) => reading,
             Err(why) => return Self { on: false, why: Some(why), programs: None },
         };
@@ -101,7 +153,8 @@ impl InterceptionReport {
             destinations: status.destinations,
             waiting: status.waiting,
             decisions: counters.iter().map(|(label, count)| (Word::from(label), count)).collect(),
-            netns: netns.seen.load().iter().map(NetnsReport::of).collect(),
+            direct: DirectReport::of(&state.direct, &state.settings()),
+            netns: state.netns.seen.load().iter().map(NetnsReport::of).collect(),
         };
         Self { on: true, why: None, programs: Some(programs) }
     }

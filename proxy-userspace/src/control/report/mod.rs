@@ -22,7 +22,7 @@ pub use clusters::{
     BackoffReport, BreakerReport, ClusterReport, EndpointReport, PolicyReport, ServiceReport, UsageReport,
 };
 pub use enrolment::{EnrolmentReport, PodReport};
-pub use interception::{InterceptionReport, NetnsReport, ProgramsReport};
+pub use interception::{DirectPod, DirectReport, InterceptionReport, NetnsReport, ProgramsReport};
 pub use kubernetes::{KubernetesReport, ResourceReport};
 pub use routers::RouterReport;
 pub use write::write;

@@ -65,7 +65,7 @@ fn read<S>(state: &State, snapshot: &Snapshot, services: S) -> StateReport<S> {
         listeners: state.listeners().iter().map(|it| listener(it)).collect(),
         transformed: clusters(snapshot.views()),
         outside: clusters(shared.routing.external.clusters()),
-        interception: InterceptionReport::read(&state.programs, &state.netns),
+        interception: InterceptionReport::read(state),
         enrolment: EnrolmentReport::read(state),
         faults: faults.filter(|(_, count)| *count > 0).collect(),
         tunnels: TunnelsReport { open: shared.tunnels.open.value() },

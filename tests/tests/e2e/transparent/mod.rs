@@ -5,6 +5,7 @@ mod bulk; // Very much on one connection.
 mod capabilities; // What a DaemonSet has to give it.
 mod changes; // The node, and what is diverted, change while weir runs.
 mod deadman; // weir killed, stopped, or missing: connections go direct.
+mod direct; // Connections that were opened while nothing diverted them.
 mod divert; // What is diverted, what is not, and what the application can tell.
 mod empty; // Services without an endpoint.
 mod heart; // The control plane is busy, or stands still: the heart goes on.

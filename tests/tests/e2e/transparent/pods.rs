@@ -11,18 +11,18 @@ use e2e::weir::folder::Pod as Told;
 use e2e::{Backend, Clock, Net, Pod, Weir, eventually, folder};
 
 /// The UID of the pod of this number, and that as systemd's cgroups have it.
-fn uid(number: u8) -> String {
+pub(super) fn uid(number: u8) -> String {
     format!("0b7f1c1e-0000-4000-8000-0000000000{number:02}")
 }
 
 /// A burstable pod of this number, with the cgroupfs driver, and what is told of it.
-fn pod(net: &mut Net, number: u8) -> (Pod, Told) {
+pub(super) fn pod(net: &mut Net, number: u8) -> (Pod, Told) {
     let pod = net.pod(&format!("burstable/pod{}", uid(number)));
     (pod, folder::pod(&format!("pod-{number}"), &uid(number)))
 }
 
 /// A weir that enrols pods one by one.
-fn by_pod(stage: &Stage) -> Builder {
+pub(super) fn by_pod(stage: &Stage) -> Builder {
     let builder = Weir::new().on_node(&stage.net).kubernetes(&stage.hello());
     builder.set_in("transparent", "enrol", "pods").env("POD_NAMESPACE", "weir").env("NODE_NAME", "n1")
 }
