@@ -214,6 +214,7 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
             allow: written.allow.clone(),
             via: written.via,
             required: written.required,
+            source_addresses: written.source_addresses.clone(),
             adopt: written.adopt,
             adopt_idle: written.adopt_idle,
             adopt_every: written.adopt_every,

@@ -25,6 +25,7 @@ mod sweep;
 mod tasks;
 mod watchdog;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
 use crate::proxy::upstream::Connecting;
 use crate::proxy::worker::Shared;
 use crate::telemetry::log;
-use crate::transport::Connector;
+use crate::transport::{Connector, Sources};
 
 /// The time between disarming the programs and refusing new connections: a connect() diverted just before disarming
 /// sends its SYN only after the decision, and on a busy node its thread may be preempted in between.
@@ -252,7 +253,22 @@ fn connector(settings: &Settings, diverts: bool) -> Connector {
         mark: diverts.then_some(intercept::MARK),
         unacknowledged: settings.limits.unacknowledged,
         keep_alive: settings.limits.keep_alive,
+        sources: Arc::new(Sources::new(source_addresses(settings))),
     }
+}
+
+/// The node's addresses that `transparent.sourceAddresses` names.
+fn source_addresses(settings: &Settings) -> Vec<IpAddr> {
+    let wanted = settings.transparent.as_ref().map_or(&[][..], |it| &it.source_addresses);
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let own = crate::intercept::node_addresses().unwrap_or_default();
+    let (own, others): (Vec<_>, Vec<_>) = wanted.iter().copied().partition(|it| own.contains(it));
+    if !others.is_empty() {
+        tracing::warn!(?others, "transparent.sourceAddresses: no addresses of this node, left out");
+    }
+    own
 }
 
 fn join(workers: Vec<JoinHandle<()>>) {

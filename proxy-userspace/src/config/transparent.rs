@@ -31,6 +31,9 @@ pub struct Transparent {
     /// `addresses`: this node's addresses that pods can reach. Default, empty: find them. Only those that `listen`
     /// covers are used.
     pub addresses: Vec<IpAddr>,
+    /// `sourceAddresses`: this node's addresses that connections to endpoints come from, for [`Sockets::Node`]; each client
+    /// begins with one, and goes on to the next when no port of it is left. Default, empty: the one that the kernel chooses.
+    pub source_addresses: Vec<IpAddr>,
     /// `cgroup`: the cgroup whose connections are diverted, an absolute path on the cgroup2 file system. Default: the
     /// parent of the pods' cgroups, found automatically.
     pub cgroup: Option<PathBuf>,
@@ -136,6 +139,7 @@ impl Default for Transparent {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4142)),
             ports: 8,
             addresses: Vec::new(),
+            source_addresses: Vec::new(),
             cgroup: None,
             enrol: None,
             exclude_namespaces: vec!["kube-system".to_owned()],
@@ -162,6 +166,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
     section.set("ports", &mut transparent.ports, values::count(1..=64));
     if let Some(addresses) = section.list("addresses", values::ip) {
         transparent.addresses = addresses;
+    }
+    if let Some(addresses) = section.list("sourceAddresses", values::ip) {
+        transparent.source_addresses = addresses;
     }
     section.set("cgroup", &mut transparent.cgroup, |node| cgroup(node).map(Some));
     let enrol = values::choice(&[("all", Enrol::All), ("pods", Enrol::Pods)]);
@@ -232,6 +239,12 @@ fn check_pods(transparent: &Transparent, section: &mut Section<'_, '_>) {
             Mistake::new("clients in the node's own network namespace are not diverted with `sockets: pod`")
                 .hint("leave `host` out, or set `sockets: node`");
         section.mistake("host", mistake);
+    }
+    if !transparent.source_addresses.is_empty() {
+        let mistake =
+            Mistake::new("with `sockets: pod` connections to endpoints come from the pods' addresses")
+                .hint("leave `sourceAddresses` out, or set `sockets: node`");
+        section.mistake("sourceAddresses", mistake);
     }
     if transparent.divert.is_some() {
         let mistake = Mistake::new("only the addresses of known services are diverted with `sockets: pod`")

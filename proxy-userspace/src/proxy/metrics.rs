@@ -222,16 +222,26 @@ impl Metrics {
             "Addresses that DNS gave beyond as many as are used",
             [(none, outside.surplus.value())],
         )?;
-        page.counters(
-            "weir_connects_raced",
-            "Addresses tried because another one of the same name took long",
-            [(none, self.shared.connecting.raced.value())],
-        )?;
+        self.connects(page)?;
         self.look_ups(page)?;
         page.gauges(
             "weir_workers_oldest_beat_seconds",
             "Since the quietest worker's last sign of life",
             [(none, self.shared.oldest_beat().as_secs_f64())],
+        )
+    }
+
+    fn connects(&self, page: &mut Page<'_>) -> fmt::Result {
+        let none: [(&str, &str); 0] = [];
+        page.counters(
+            "weir_connects_raced",
+            "Addresses tried because another one of the same name took long",
+            [(none, self.shared.connecting.raced.value())],
+        )?;
+        page.counters(
+            "weir_no_source_port",
+            "Connections to endpoints that failed because no source port was left",
+            [(none, self.shared.connecting.no_port.value())],
         )
     }
 

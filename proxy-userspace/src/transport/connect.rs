@@ -1,7 +1,7 @@
 //! Connecting to an endpoint.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
-use super::{Bounds, Patience, PodNetns, set_hop_limit};
+use super::sources::Source;
+use super::{Bounds, Patience, PodNetns, Sources, set_hop_limit};
 
 /// How many keep-alive probes TCP sends to a silent peer before it gives up.
 const PROBES: u32 = 3;
 
 /// How upstream sockets are made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Connector {
     /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set only while
     /// interception is on, since it needs CAP_NET_ADMIN.
@@ -26,6 +27,8 @@ pub struct Connector {
     pub unacknowledged: Duration,
     /// How long such a connection may be silent before TCP sends a probe.
     pub keep_alive: Duration,
+    /// The addresses and ports of connections from the node.
+    pub sources: Arc<Sources>,
 }
 
 /// Why there is no connection. Nothing was sent, so another endpoint may always be tried.
@@ -40,7 +43,8 @@ pub enum ConnectError {
 }
 
 impl Connector {
-    /// Connects to `endpoint` within `limit`, with TCP_NODELAY: from the node, or from the pod's network namespace.
+    /// Connects to `endpoint` within `limit`, with TCP_NODELAY, for `client`: from the node, or from the pod's network
+    /// namespace.
     ///
     /// # Errors
     ///
@@ -49,13 +53,15 @@ impl Connector {
         self,
         endpoint: SocketAddr,
         limit: Duration,
+        client: IpAddr,
         from: Option<Arc<PodNetns>>,
     ) -> Result<TcpStream, ConnectError> {
-        let Some(pod) = from else { return self.connect_with(None, endpoint, limit).await };
+        let Some(pod) = from else { return self.connect_from_node(endpoint, limit, client).await };
         // Boxed: it would make every connection's task larger.
         let connecting = Box::pin(time::timeout(limit, async {
             let socket = pod.socket(endpoint.is_ipv6()).await.map_err(ConnectError::Local)?;
-            self.connect_with(Some(TcpSocket::from_std_stream(socket.into())), endpoint, limit).await
+            let socket = self.prepare(TcpSocket::from_std_stream(socket.into()), endpoint);
+            connect(socket.map_err(ConnectError::Local)?, endpoint, limit).await
         }));
         tokio::select! {
             biased;
@@ -64,27 +70,38 @@ impl Connector {
         }
     }
 
-    async fn connect_with(
+    async fn connect_from_node(
         self,
-        socket: Option<TcpSocket>,
         endpoint: SocketAddr,
         limit: Duration,
+        client: IpAddr,
     ) -> Result<TcpStream, ConnectError> {
-        let socket = self.socket(socket, endpoint).map_err(ConnectError::Local)?;
-        match time::timeout(limit, socket.connect(endpoint)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(cause)) if is_local(&cause) => Err(ConnectError::Local(cause)),
-            Ok(Err(cause)) => Err(ConnectError::Failed(cause)),
-            Err(_) => Err(ConnectError::Timeout),
+        let mut no_port = None;
+        for source in self.sources.choices(client, endpoint.is_ipv6()) {
+            let socket = self.socket(source, endpoint);
+            let connected = match socket {
+                Ok(socket) => connect(socket, endpoint, limit).await,
+                Err(cause) => Err(ConnectError::Local(cause)),
+            };
+            match connected {
+                Err(ConnectError::Local(cause)) if cause.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+                    no_port = Some(cause);
+                }
+                connected => return connected,
+            }
         }
+        // There is at least one choice.
+        Err(ConnectError::Local(no_port.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
     }
 
-    fn socket(self, socket: Option<TcpSocket>, endpoint: SocketAddr) -> io::Result<TcpSocket> {
-        let socket = match socket {
-            Some(socket) => socket,
-            None if endpoint.is_ipv4() => TcpSocket::new_v4()?,
-            None => TcpSocket::new_v6()?,
-        };
+    /// A socket of the node's.
+    fn socket(&self, source: Source, endpoint: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        source.give(&socket)?;
+        self.prepare(socket, endpoint)
+    }
+
+    fn prepare(&self, socket: TcpSocket, endpoint: SocketAddr) -> io::Result<TcpSocket> {
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
         if let Some(mark) = self.mark {
@@ -99,8 +116,21 @@ impl Connector {
 
     /// The limits for the peer of a connection: how long it may be silent (`silence`), and how much it may send before
     /// an answer.
-    pub fn patience(self, silence: Duration, interim: Bounds) -> Patience {
+    pub fn patience(&self, silence: Duration, interim: Bounds) -> Patience {
         Patience { silence, unused: (self.keep_alive, between(self.unacknowledged)), probes: PROBES, interim }
+    }
+}
+
+async fn connect(
+    socket: TcpSocket,
+    endpoint: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, ConnectError> {
+    match time::timeout(limit, socket.connect(endpoint)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(cause)) if is_local(&cause) => Err(ConnectError::Local(cause)),
+        Ok(Err(cause)) => Err(ConnectError::Failed(cause)),
+        Err(_) => Err(ConnectError::Timeout),
     }
 }
 

@@ -1,5 +1,7 @@
 //! One TCP connection, which yields unread bytes first.
 
+mod closing;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use self::closing::{Close, FinThenReset};
 use super::bad_head::{self, BadHead};
 use super::reader::Reader;
 use super::{Activity, MakeAnswer, Peer, Sending, ended};
@@ -38,6 +41,10 @@ pub struct Io {
     peer: Option<Peer>,
     writes: Writes,
     close: Close,
+    /// Whether closing it first is to leave no TIME_WAIT here.
+    frees_port: bool,
+    /// Dropped after `stream`.
+    last: Option<FinThenReset>,
     /// What is left of interim answers of which a part was written.
     interjected: Bytes,
 }
@@ -49,15 +56,6 @@ enum Writes {
     Fail,
     /// Success: the peer may have sent the reason before it closed, and reading reports it.
     Discard,
-}
-
-/// How a dropped connection ends for the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Close {
-    /// In order (FIN).
-    End,
-    /// By a reset (RST).
-    Reset,
 }
 
 impl Io {
@@ -73,6 +71,8 @@ impl Io {
             peer: None,
             writes: Writes::Fail,
             close: Close::End,
+            frees_port: false,
+            last: None,
             interjected: Bytes::new(),
         }
     }
@@ -133,6 +133,7 @@ impl Io {
     /// No head follows any more: the connection carries opaque bytes.
     pub fn end_of_heads(&mut self) {
         self.bad_head = None;
+        self.frees_port = false;
     }
 
     /// The status of hyper's own answer to a head, if `bytes` are such an answer.
@@ -250,28 +251,6 @@ impl Io {
             _ => Poll::Ready(Ok(())),
         }
     }
-
-    /// Makes closing send RST instead of FIN: the peer learns that the exchange was cut short, not ended.
-    pub fn reset_on_close(&mut self) {
-        self.close = Close::Reset;
-    }
-
-    /// Makes closing send FIN again.
-    pub fn end_on_close(&mut self) {
-        self.close = Close::End;
-    }
-}
-
-impl Drop for Io {
-    fn drop(&mut self) {
-        // A close in order would make a truncated answer look complete, where nothing else marks its end.
-        let is_cut = self.activity.as_ref().is_some_and(Activity::is_open_ended)
-            || self.peer.as_ref().is_some_and(Peer::is_cut);
-        if self.close == Close::Reset || is_cut {
-            // A socket that is already closed needs no reset.
-            let _ = self.stream.set_zero_linger();
-        }
-    }
 }
 
 impl AsyncRead for Io {
@@ -377,6 +356,9 @@ impl AsyncWrite for Io {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.peer.as_ref().is_some_and(Peer::is_cut) {
             return Poll::Ready(Ok(())); // The reset that follows says all.
+        }
+        if self.can_free_port() {
+            return Poll::Ready(Ok(())); // All of it is done when it is dropped, which follows at once.
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }

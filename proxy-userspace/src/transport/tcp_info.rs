@@ -46,6 +46,12 @@ struct TcpInfo {
     receive_rtt: u32,
     receive_space: u32,
     total_retrans: u32,
+    /// Of Linux 4.6 and later, here and below.
+    rates: [u64; 2],
+    bytes: [u64; 2],
+    segments: [u32; 2],
+    not_sent: u32,
+    unused: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -66,6 +72,11 @@ pub(super) fn signs(socket: &impl AsFd) -> Option<Signs> {
     })
 }
 
+/// Whether all that was sent on the connection is acknowledged.
+pub(super) fn has_arrived(socket: &impl AsFd) -> bool {
+    getsockopt(socket, Info).is_ok_and(|info| info.unacked == 0 && info.not_sent == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::mem::offset_of;
@@ -77,6 +88,8 @@ mod tests {
         for (ours, kernels) in [
             (offset_of!(TcpInfo, retransmits), offset_of!(libc::tcp_info, tcpi_retransmits)),
             (offset_of!(TcpInfo, probes), offset_of!(libc::tcp_info, tcpi_probes)),
+            // struct tcp_info of Linux 4.6; libc's is older.
+            (offset_of!(TcpInfo, not_sent), 144),
             (offset_of!(TcpInfo, unacked), offset_of!(libc::tcp_info, tcpi_unacked)),
             (offset_of!(TcpInfo, last_data_received), offset_of!(libc::tcp_info, tcpi_last_data_recv)),
             (offset_of!(TcpInfo, last_ack_received), offset_of!(libc::tcp_info, tcpi_last_ack_recv)),
@@ -84,7 +97,7 @@ mod tests {
         ] {
             assert_eq!(ours, kernels);
         }
-        assert_eq!(size_of::<TcpInfo>(), 104);
+        assert_eq!(size_of::<TcpInfo>(), 152);
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn the_example_with_every_key_shows_the_defaults() {
     let transparent = settings.transparent.take().unwrap();
     let expected = Transparent {
         addresses: transparent.addresses.clone(),
+        source_addresses: transparent.source_addresses.clone(),
         cgroup: transparent.cgroup.clone(),
         enrol: transparent.enrol,
         divert: transparent.divert.clone(),

@@ -282,6 +282,14 @@ fn mistakes_about_direct_connections_and_sources_are_reported() {
             "transparent: { adoptEvery: 10ms }",
             "weir.yaml:1:28: transparent.adoptEvery: `10ms` is not from 1s to 1h",
         ),
+        (
+            "transparent: { sourceAddresses: [all] }",
+            "weir.yaml:1:34: transparent.sourceAddresses[0]: `all` is not an IP address",
+        ),
+        (
+            "transparent: { sockets: pod, sourceAddresses: [10.0.0.1] }",
+            "weir.yaml:1:47: transparent.sourceAddresses: with `sockets: pod` connections to endpoints come from",
+        ),
     ] {
         let found = problems(text);
         assert!(found[0].starts_with(expected), "{text}\nfound    {}\nexpected {expected}", found[0]);

@@ -93,7 +93,7 @@ pub(in crate::proxy) async fn serve(
 /// Small answers must not wait for the client's acknowledgement, and keep-alive must detect a client that is gone.
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let connector = worker.dialer.connecting.connector();
+    let connector = worker.dialer.connecting.connector.load();
     set_keepalive(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
 }
 

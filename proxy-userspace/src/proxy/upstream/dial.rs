@@ -33,6 +33,8 @@ pub struct Connecting {
     /// Bodies that were held back and then sent although the endpoint had not asked for them in time
     /// (`limits.expectContinue`).
     pub unasked: Counter,
+    /// Connections that could not be made because no source port was left.
+    pub no_port: Counter,
     /// Connections of HTTP/2.
     pub http2: Http2Stats,
     /// Bodies that are kept to be sent again.
@@ -99,6 +101,7 @@ impl Connecting {
             refusals: Default::default(),
             raced: Counter::default(),
             unasked: Counter::default(),
+            no_port: Counter::default(),
             http2: Http2Stats::default(),
             replays: ReplayBudget::default(),
         })
@@ -106,7 +109,7 @@ impl Connecting {
 
     /// How sockets are made now.
     pub fn connector(&self) -> Connector {
-        **self.connector.load()
+        Connector::clone(&self.connector.load())
     }
 
     /// Counts a destination that weir did not connect to.
@@ -129,7 +132,7 @@ impl Dial<'_> {
         limit: Duration,
     ) -> impl Future<Output = Result<TcpStream, ConnectError>> + use<> {
         let connector = Connector { hop_limit: self.hop_limit, ..dialer.connecting.connector() };
-        connector.connect(endpoint, limit, self.from.cloned())
+        connector.connect(endpoint, limit, self.client.ip(), self.from.cloned())
     }
 }
 
@@ -286,13 +289,16 @@ impl Dialer {
                 }
                 let Limits { silence, interim_answers, interim_bytes, .. } = *rules.limits;
                 let interim = Bounds { answers: interim_answers, bytes: interim_bytes };
-                let patience = self.connecting.connector().patience(silence, interim);
+                let patience = self.connecting.connector.load().patience(silence, interim);
                 let peer = Peer::new(patience, lease.backend().doubts().clone());
                 self.watch.add(peer.clone());
                 return Ok(Io::to(stream, peer));
             }
             Err(error) => error,
         };
+        if matches!(&error, ConnectError::Local(cause) if cause.raw_os_error() == Some(libc::EADDRNOTAVAIL)) {
+            self.connecting.no_port.inc();
+        }
         let mut outcome = race::outcome(&error);
         // A policy of the pod's may forbid it the endpoint.
         if dial.from.is_some_and(|pod| !lease.backend().failed_from(pod.cookie())) {

@@ -20,7 +20,7 @@ pub(super) async fn handshake(io: Io, key: Key, limits: &Limits) -> Option<Conn>
     // RFC 9112 §5.1: a proxy removes that space. hyper's other leniencies stay off; docs/http.md gives the reason
     // for each.
     builder.allow_spaces_after_header_name_in_responses(true);
-    let io = TokioIo::new(io.discard_unread());
+    let io = TokioIo::new(io.discard_unread().freeing_port());
     let (mut sender, connection) = builder.handshake::<_, RequestBody>(io).await.ok()?;
     tokio::task::spawn_local(async move {
         // An error reaches the request that waits for an answer; on an unused connection it does not matter.
