@@ -108,7 +108,8 @@ fn is_no_key(quoted: &str) -> bool {
 }
 
 /// The source files of `migrate`, which contain every note.
-const SOURCES: &[&str] = &[
+pub(super) const SOURCES: &[&str] = &[
+    include_str!("../mod.rs"),
     include_str!("../carried.rs"),
     include_str!("../identifier.rs"),
     include_str!("../interpreter.rs"),
