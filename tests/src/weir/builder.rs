@@ -45,6 +45,7 @@ enum Capabilities {
 }
 
 /// How a weir ended that was not meant to serve.
+#[derive(Debug)]
 pub struct Exit {
     /// Its exit code; `None` after a signal.
     pub code: Option<i32>,

@@ -66,6 +66,7 @@ fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
         ("{}", "{}", vec![4140], vec![]),
         (r#"{ "listen": "none" }"#, "{}", vec![], vec![]),
         (two, "{}", vec![4140, 4150], vec![]),
+        (r#"{ "listen": ["[::]:4140", "10.0.0.7:4150", "[fd00::7]:4150"] }"#, "{}", vec![4140, 4150], vec![]),
         (&format!("[{dtabs}]"), "{}", vec![4140], [&crd[..], &roles, &weirs].concat()),
         (dtabs, r#"{ "crd": false, "roles": false }"#, vec![4140], weirs.to_vec()),
         (&map("a", ""), "{}", vec![4160], maps.to_vec()),

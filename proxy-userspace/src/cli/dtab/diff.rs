@@ -79,7 +79,8 @@ fn entries(object: &DtabObject) -> Vec<String> {
             log::say(format_args!("{}: {}", object.which, mistakes.join("; ")));
             let text = object.text().unwrap_or_default();
             let end = if matches!(object.which.store, DtabStore::Dtab) { " ;" } else { "" };
-            text.lines().map(|line| line.strip_suffix(end).unwrap_or(line).to_owned()).collect()
+            let entry = |line: &str| line.strip_suffix(end).unwrap_or(line).replace(char::is_control, " ");
+            text.lines().map(entry).collect()
         }
     }
 }

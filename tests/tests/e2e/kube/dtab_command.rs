@@ -160,6 +160,26 @@ fn the_list_has_every_dtab_with_what_weir_said_of_it() {
 }
 
 #[test]
+fn nothing_in_an_object_reaches_the_terminal_as_a_command_to_it() {
+    let operator = Operator::new();
+    let mut object = dtab("web", &[("/svc\u{1b}[31m", "no\u{7} path"), TWO[0]]);
+    object["status"] = json!({ "state": "NotInForce", "problem": "\u{1b}]0;x\u{7}" });
+    operator.server.put(object);
+    let file = operator.file("web.dtab", TWO_LINES);
+    for arguments in
+        [&["get"][..], &["get", "l5d/web"], &["check", "l5d/web"], &["diff", "l5d/web", "-f", &file]]
+    {
+        let exit = operator.dtab(arguments);
+        let is_shown = |it: char| it.is_control() && it != '\n';
+        assert!(
+            !exit.stdout.contains(is_shown) && !exit.stderr.contains(is_shown),
+            "{arguments:?}: {exit:?}"
+        );
+        assert!(!(exit.stdout + &exit.stderr).is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_list_of_any_length_is_read_in_pages() {
     let operator = Operator::new();
     for number in 0..1_100 {
