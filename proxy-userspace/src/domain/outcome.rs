@@ -23,6 +23,9 @@ pub enum Outcome {
     Grpc(u8),
     /// It refused a stream of HTTP/2, which it did not process (REFUSED_STREAM, RFC 9113 §8.7).
     RefusedStream,
+    /// There was no connection to it from the client's own pod, which has never had one: a policy may forbid it. That is
+    /// no news for other pods.
+    NeverReached,
     /// It refused the connection.
     ConnectFailed,
     /// It did not accept the connection in time.
@@ -74,7 +77,7 @@ impl Outcome {
             | Self::Silent
             | Self::Reset
             | Self::BadFraming => Sign::Failed,
-            Self::Abandoned | Self::Stale => Sign::Nothing,
+            Self::Abandoned | Self::Stale | Self::NeverReached => Sign::Nothing,
         }
     }
 
@@ -88,6 +91,7 @@ impl Outcome {
             Self::Grpc(code) if FAILURES.contains(&code) => Verdict::Failure,
             Self::Answered(_) | Self::Grpc(_) | Self::Carried => Verdict::Success,
             Self::EndedEarly
+            | Self::NeverReached
             | Self::ConnectFailed
             | Self::ConnectTimeout
             | Self::Timeout
@@ -124,11 +128,12 @@ impl Outcome {
             Self::Grpc(code) if FAILURES.contains(&code) => 15,
             Self::Grpc(_) => 16,
             Self::RefusedStream => 17,
+            Self::NeverReached => 18,
         }
     }
 
     /// Every label, by [`Outcome::slot`].
-    pub const LABELS: [&'static str; 18] = [
+    pub const LABELS: [&'static str; 19] = [
         "1xx",
         "2xx",
         "3xx",
@@ -147,6 +152,7 @@ impl Outcome {
         "grpc_failure",
         "grpc_error",
         "refused_stream",
+        "never_reached",
     ];
 }
 
@@ -169,6 +175,7 @@ mod tests {
             (Outcome::Grpc(2), Verdict::Failure),
             (Outcome::Grpc(14), Verdict::Failure),
             (Outcome::Grpc(200), Verdict::Success),
+            (Outcome::NeverReached, Verdict::Failure),
             (Outcome::RefusedStream, Verdict::Unknown),
             (Outcome::Silent, Verdict::Failure),
             (Outcome::Reset, Verdict::Failure),

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::domain::health::Caller;
 use crate::domain::pods::Clients;
 use crate::transport::PodNetns;
 
@@ -46,6 +47,8 @@ pub struct Holder {
     pub key: HolderKey,
     /// Its namespace.
     pub group: Group,
+    /// As whom endpoints' breakers know it: the same also when it comes back after it had nothing.
+    pub caller: Caller,
     /// Its name in the state: `shop/cart-0`, `10.1.0.9`, `2001:db8::/64`, `netns 4711`.
     pub name: Box<str>,
 }
@@ -54,7 +57,8 @@ impl Holder {
     /// Everybody together, where shares make no difference.
     pub fn everybody() -> Arc<Self> {
         let key = HolderKey::Address(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        Arc::new(Self { id: HolderId(u64::MAX), key, group: None, name: "everybody".into() })
+        let caller = Caller::default();
+        Arc::new(Self { id: HolderId(u64::MAX), key, group: None, caller, name: "everybody".into() })
     }
 }
 
@@ -128,7 +132,12 @@ impl Holders {
             known.look = 2 * known.holders.len();
         }
         let id = HolderId(self.next.fetch_add(1, Ordering::Relaxed));
-        let holder = Arc::new(Holder { id, key: key.clone(), group: group(), name: name().into() });
+        let caller = match key {
+            HolderKey::Address(_) => Caller::default(),
+            HolderKey::Pod(_) | HolderKey::Netns(_) => Caller(known.holders.hasher().hash_one(&key)),
+        };
+        let (group, name) = (group(), name().into());
+        let holder = Arc::new(Holder { id, key: key.clone(), group, caller, name });
         known.holders.insert(key, Arc::downgrade(&holder));
         holder
     }
@@ -208,6 +217,16 @@ mod tests {
         let id = first.id;
         drop(first);
         assert!(id < at("2001:db8::1").id);
+    }
+
+    #[test]
+    fn what_breakers_know_of_a_pod_stays_while_it_holds_nothing() {
+        let holders = holders(&[("u1", "shop", "10.1.0.1"), ("u2", "shop", "10.1.0.2")]);
+        let at = |client: &str| holders.of(client.parse().unwrap(), None).caller;
+        let first = at("10.1.0.1");
+        assert_eq!(first, at("10.1.0.1"));
+        assert_ne!(first, at("10.1.0.2"));
+        assert_eq!((at("10.9.0.1"), at("10.9.0.2")), (Caller::default(), Caller::default()), "no pods");
     }
 
     #[test]

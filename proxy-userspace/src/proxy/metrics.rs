@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::health::breaker::State;
+use crate::domain::health::breaker::{Policy, State};
 use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::Refusal;
 use crate::proxy::fault::Kind;
@@ -18,7 +18,7 @@ use crate::proxy::routing::cache::RouteCacheStats;
 use crate::proxy::routing::external::Busy;
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::tcp;
-use crate::proxy::upstream::cluster::{BackendStats, Cluster};
+use crate::proxy::upstream::cluster::{Backend, BackendStats, Cluster};
 use crate::proxy::worker::Shared;
 use crate::telemetry::{Page, Scrape};
 
@@ -112,7 +112,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         service: Arc<Cluster>,
         endpoint: String,
         counts: [u64; 6],
-        levels: [f64; 6],
+        levels: [f64; 7],
     }
     let now = Instant::now();
     let mut rows = Vec::new();
@@ -120,21 +120,11 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         let policy = cluster.policy();
         for member in &cluster.members().all {
             let backend = &member.backend;
-            let stats = &backend.stats;
-            let idle: usize = backend.pools().iter().map(|pool| pool.len()).sum();
-            let ejected = !matches!(backend.breaker(now, &policy.breaker), State::Closed);
             rows.push(Row {
                 service: cluster.clone(),
                 endpoint: backend.address.to_string(),
-                counts: counts(stats),
-                levels: [
-                    backend.in_flight() as f64,
-                    f64::from(u8::from(ejected)),
-                    backend.latency().unwrap_or_default() / 1e9,
-                    idle as f64,
-                    f64::from(u8::from(backend.is_in_doubt())),
-                    f64::from(u8::from(backend.left_alone(now).is_some())),
-                ],
+                counts: counts(&backend.stats),
+                levels: levels(backend, now, &policy.breaker),
             });
         }
     }
@@ -154,11 +144,12 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     }
     for (at, (name, help)) in [
         ("weir_endpoint_in_flight", "Attempts running now"),
-        ("weir_endpoint_ejected", "1 while its breaker is not closed"),
+        ("weir_endpoint_ejected", "1 while its breaker is not closed for some client"),
         ("weir_endpoint_latency_seconds", "Moving mean of latency, 0 before the first answer"),
         ("weir_endpoint_idle_connections", "Unused connections kept"),
         ("weir_endpoint_in_doubt", "1 while its node leaves a connection unacknowledged"),
         ("weir_endpoint_left_alone", "1 while it is left alone, as it has asked (Retry-After)"),
+        ("weir_endpoint_ejected_clients", "Clients for which its breaker is not closed"),
     ]
     .into_iter()
     .enumerate()
@@ -166,6 +157,21 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         page.gauges(name, help, rows.iter().map(|row| (labels(row), row.levels[at])))?;
     }
     Ok(())
+}
+
+/// The present levels of an endpoint, in the order of the page.
+fn levels(backend: &Backend, now: Instant, policy: &Policy) -> [f64; 7] {
+    let flag = |it: bool| f64::from(u8::from(it));
+    let idle: usize = backend.pools().iter().map(|pool| pool.len()).sum();
+    [
+        backend.in_flight() as f64,
+        flag(!matches!(backend.breaker(now, policy), State::Closed)),
+        backend.latency().unwrap_or_default() / 1e9,
+        idle as f64,
+        flag(backend.is_in_doubt()),
+        flag(backend.left_alone(now).is_some()),
+        backend.ejected_for() as f64,
+    ]
 }
 
 /// The counters of an endpoint, in the order of the page.

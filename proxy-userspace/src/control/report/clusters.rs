@@ -104,12 +104,14 @@ pub struct EndpointReport {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UsageReport {
-    /// `closed`, `open`, `due` or `probing`. Empty without a breaker.
+    /// `closed`, `open`, `due` or `probing`, for those clients for which it is worst. Empty without a breaker.
     pub breaker: Word,
     /// Its weight relative to the others.
     pub weight: f64,
     /// Time until the breaker admits a request.
     pub retry_in_seconds: Option<f64>,
+    /// For how many clients the breaker has ejected it.
+    pub ejected_for: usize,
     /// Time until it is used again after it reported overload.
     pub left_alone_seconds: Option<f64>,
     /// Requests and tunnels in flight.
@@ -233,6 +235,7 @@ impl EndpointReport {
             breaker: breaker.into(),
             weight: member.weight,
             retry_in_seconds: retry_in,
+            ejected_for: backend.ejected_for(),
             left_alone_seconds: backend.left_alone(now).map(|left| left.as_secs_f64()),
             in_flight: backend.in_flight(),
             latency_seconds: backend.latency().map(|ns| ns / 1e9),

@@ -25,7 +25,8 @@
 //!
 //! # Ejected endpoints
 //!
-//! An endpoint that fails several times in a row is ejected by its [`breaker`]. Failures do not affect the cost: in the
+//! An endpoint that fails a caller (a pod, or another client) several times in a row is ejected for that caller by its
+//! [`breaker`]. Failures do not affect the cost: in the
 //! simulator, a cost for failures took most of its traffic from an endpoint with one error in a hundred, and kept dead
 //! ones for up to a minute until their breakers had counted five.
 //!
@@ -43,6 +44,7 @@ mod select;
 mod tests;
 mod ticket;
 
+pub use breaker::Caller;
 pub use norms::Norms;
 pub use select::{Policy, Selected, Tier, select};
 pub use ticket::{Finished, Scene, Ticket};
@@ -54,7 +56,7 @@ use parking_lot::Mutex;
 
 use super::balance::{Usable, View};
 use super::silence::Doubts;
-use breaker::{Breaker, Permit, State};
+use breaker::{Breakers, Permit, State};
 use latency::Latency;
 use load::Lingering;
 use probation::Probation;
@@ -80,7 +82,9 @@ struct Inner {
     refusals: Refusals,
     lingering: Lingering,
     probation: Probation,
-    breaker: Breaker,
+    breakers: Breakers,
+    /// Who asked it first, and whether others have since.
+    asked_by: Option<(Caller, bool)>,
     /// For the breaker's jitter.
     rng: fastrand::Rng,
 }
@@ -93,7 +97,8 @@ impl Health {
             refusals: Refusals::default(),
             lingering: Lingering::default(),
             probation: Probation::default(),
-            breaker: Breaker::default(),
+            breakers: Breakers::default(),
+            asked_by: None,
             rng,
         };
         Self {
@@ -114,9 +119,14 @@ impl Health {
         &self.doubts
     }
 
-    /// The state of its breaker.
+    /// The state of its breaker, for those callers for which it is worst.
     pub fn breaker(&self, now: Instant, policy: &breaker::Policy) -> State {
-        self.inner.lock().breaker.state(now, policy)
+        self.inner.lock().breakers.worst(now, policy)
+    }
+
+    /// For how many callers it is ejected.
+    pub fn ejected_for(&self) -> usize {
+        self.inner.lock().breakers.ejected_for()
     }
 
     /// Its latency estimate; none before its first answer.
@@ -129,25 +139,31 @@ impl Health {
         self.inner.lock().refusals.left_alone(now)
     }
 
-    /// Whether another endpoint may be ejected because this one is usable.
-    fn is_usable(&self, policy: &breaker::Policy) -> bool {
-        self.inner.lock().breaker.is_usable(policy)
+    /// Whether another endpoint may be ejected for a caller because this one is usable.
+    fn is_usable(&self, caller: Caller, policy: &breaker::Policy) -> bool {
+        self.inner.lock().breakers.is_usable(caller, policy)
     }
 
-    /// Whether a request may be sent to it.
-    pub fn usable(&self, now: Instant, policy: &breaker::Policy) -> Usable {
-        if self.doubts.any() { Usable::No } else { self.inner.lock().usable(now, policy) }
+    /// Whether a request of a caller may be sent to it.
+    pub fn usable(&self, caller: Caller, now: Instant, policy: &breaker::Policy) -> Usable {
+        if self.doubts.any() { Usable::No } else { self.inner.lock().usable(caller, now, policy) }
     }
 
-    /// Its state for the balancer. `weight` is relative to the mean of the tier's.
-    fn view(&self, now: Instant, weight: f64, norms: &Norms, policy: &breaker::Policy) -> View {
+    /// Its state for the balancer, for a caller at this time. `weight` is relative to the mean of the tier's.
+    fn view(
+        &self,
+        (caller, now): (Caller, Instant),
+        weight: f64,
+        norms: &Norms,
+        policy: &breaker::Policy,
+    ) -> View {
         let inner = self.inner.lock();
         let weight = weight.max(f64::MIN_POSITIVE);
         let busy = self.in_flight() as f64 + inner.lingering.at(now, || norms.hold());
         let latency = inner.latency.cost().or_else(|| norms.answer()).unwrap_or(latency::FLOOR);
         let waited = norms.picks().wrapping_sub(self.picked.load(Ordering::Relaxed));
         View {
-            usable: if self.doubts.any() { Usable::No } else { inner.usable(now, policy) },
+            usable: if self.doubts.any() { Usable::No } else { inner.usable(caller, now, policy) },
             load: busy / weight + 1.0,
             latency: latency * inner.refusals.factor(now),
             due: inner.probation.is_due(now) && inner.refusals.left_alone(now).is_none(),
@@ -156,14 +172,18 @@ impl Health {
     }
 
     /// A request begins. Must be paired with [`Health::release`].
-    fn begin(&self, now: Instant, norms: &Norms, policy: &breaker::Policy) -> (Permit, f64) {
+    fn begin(&self, caller: Caller, now: Instant, norms: &Norms, policy: &breaker::Policy) -> (Permit, f64) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.picked.store(norms.pick(), Ordering::Relaxed);
         norms.begin();
         let mut inner = self.inner.lock();
         inner.probation.ask(now);
         let eased = inner.refusals.begin(norms.refused());
-        (inner.breaker.begin(now, policy), eased)
+        inner.asked_by = match inner.asked_by {
+            None => Some((caller, false)),
+            Some((other, several)) => Some((other, several || other != caller)),
+        };
+        (inner.breakers.begin(caller, now, policy), eased)
     }
 
     /// A request has ended.
@@ -173,9 +193,9 @@ impl Health {
 }
 
 impl Inner {
-    fn usable(&self, now: Instant, policy: &breaker::Policy) -> Usable {
-        match self.breaker.state(now, policy) {
-            State::Closed if !self.breaker.is_usable(policy) => Usable::Spared,
+    fn usable(&self, caller: Caller, now: Instant, policy: &breaker::Policy) -> Usable {
+        match self.breakers.state(caller, now, policy) {
+            State::Closed if !self.breakers.is_usable(caller, policy) => Usable::Spared,
             State::Closed | State::Due => Usable::Yes,
             State::Open { .. } | State::Probing => Usable::No,
         }

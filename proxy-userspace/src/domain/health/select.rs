@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::breaker::{self, Permit};
+use super::breaker::{self, Caller, Permit};
 use super::{Health, Norms, Ticket};
 use crate::domain::balance::{Balancer, Choice, Picked, Usable, View, Weights};
 
@@ -36,8 +36,10 @@ pub struct Selected {
 }
 
 /// Selects one endpoint of `tier`; none if it is empty. Those that earlier attempts of the same request `tried` come
-/// last, and of these the `last` one. `score` is the rank of each for the client, if the balancer needs it.
+/// last, and of these the `last` one. `score` is the rank of each for the client, if the balancer needs it. Breakers are
+/// those of `caller`.
 pub fn select<T: Tier>(
+    caller: Caller,
     tier: &T,
     norms: &Norms,
     policy: &Policy,
@@ -46,7 +48,7 @@ pub fn select<T: Tier>(
     score: impl Fn(usize) -> f64,
 ) -> Option<Selected> {
     let view = |at: usize| -> View {
-        let view = tier.health(at).view(now, tier.weights().weight(at), norms, &policy.breaker);
+        let view = tier.health(at).view((caller, now), tier.weights().weight(at), norms, &policy.breaker);
         if tried(at) { View { usable: Usable::No, ..view } } else { view }
     };
     // Another worker may take a probe between the look and the choice: retry a few times.
@@ -57,7 +59,7 @@ pub fn select<T: Tier>(
             picked = Picked::alone(untried, Choice::Forced);
         }
         let health = tier.health(picked.index);
-        let begun = health.begin(now, norms, &policy.breaker);
+        let begun = health.begin(caller, now, norms, &policy.breaker);
         let lost_the_probe = matches!(begun.0, Permit::Forced(_)) && picked.choice == Choice::Usable;
         if lost_the_probe && tier.weights().len() > 1 {
             health.release();
@@ -66,15 +68,19 @@ pub fn select<T: Tier>(
         if let Some(loser) = picked.loser {
             tier.health(loser).inner.lock().probation.lose();
         }
-        return Some(selected(picked, begun, now));
+        return Some(selected(caller, picked, begun, now));
     }
     let index = rng.usize(..tier.weights().len());
-    let begun = tier.health(index).begin(now, norms, &policy.breaker);
-    Some(selected(Picked::alone(index, Choice::Usable), begun, now))
+    let begun = tier.health(index).begin(caller, now, norms, &policy.breaker);
+    Some(selected(caller, Picked::alone(index, Choice::Usable), begun, now))
 }
 
-fn selected(picked: Picked, begun: (Permit, f64), now: Instant) -> Selected {
-    Selected { at: picked.index, ticket: Ticket::new(begun, now, picked.trial), choice: picked.choice }
+fn selected(caller: Caller, picked: Picked, begun: (Permit, f64), now: Instant) -> Selected {
+    Selected {
+        at: picked.index,
+        ticket: Ticket::new(caller, begun, now, picked.trial),
+        choice: picked.choice,
+    }
 }
 
 /// Any of those not tried yet, with equal probability.

@@ -6,6 +6,9 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const OK: Outcome = Outcome::Answered(200);
 
+/// Everybody's requests, where nothing else is said.
+const ME: Caller = Caller(1);
+
 /// Endpoints with a clock that the test controls.
 struct Bench {
     healths: Vec<Health>,
@@ -43,6 +46,7 @@ impl Bench {
         let mut rng = self.rng.fork();
         let last = tried.last().copied();
         select(
+            ME,
             self,
             &self.norms,
             &self.policy,
@@ -55,8 +59,8 @@ impl Bench {
 
     /// A request to endpoint `at`, bypassing the balancer.
     fn ticket(&mut self, at: usize) -> Ticket {
-        let begun = self.healths[at].begin(self.now, &self.norms, &self.policy.breaker);
-        Ticket::new(begun, self.now, None)
+        let begun = self.healths[at].begin(ME, self.now, &self.norms, &self.policy.breaker);
+        Ticket::new(ME, begun, self.now, None)
     }
 
     fn end(&mut self, at: usize, mut ticket: Ticket, took: Duration, outcome: Outcome) -> Finished {
@@ -309,8 +313,9 @@ fn the_cost_of_a_pick_does_not_grow_with_the_number_of_endpoints() {
         let mut rng = fastrand::Rng::with_seed(7);
         for request in 0..1000 {
             let before = tier.1.get();
+            let (norms, policy) = (&bench.norms, &bench.policy);
             let selected =
-                select(&tier, &bench.norms, &bench.policy, (bench.now, &mut rng), (|_| false, None), |_| 1.0);
+                select(ME, &tier, norms, policy, (bench.now, &mut rng), (|_| false, None), |_| 1.0);
             let Selected { at, mut ticket, .. } = selected.unwrap();
             let health = &bench.healths[at];
             let scene = Scene { tier: &tier, health, norms: &bench.norms, policy: &bench.policy.breaker };
@@ -393,4 +398,58 @@ fn an_endpoint_in_doubt_is_left_alone_while_there_is_another() {
     bench.healths[1].doubts().remove();
     let asked: Vec<_> = (0..30).map(|_| bench.request(|_| (MS, OK))).collect();
     assert!(asked.contains(&1), "{asked:?}");
+}
+
+/// An endpoint that fails one caller: (what it answers, whether the caller's requests go elsewhere soon).
+#[test]
+fn an_endpoint_that_fails_one_caller_is_ejected_for_that_caller_alone() {
+    let other = Caller(2);
+    for outcome in [
+        Outcome::Answered(500),
+        Outcome::Grpc(14),
+        Outcome::Reset,
+        Outcome::Timeout,
+        Outcome::ConnectFailed,
+        Outcome::ConnectTimeout,
+        Outcome::NeverReached,
+        Outcome::Silent,
+        Outcome::BadFraming,
+    ] {
+        let mut bench = Bench::new(3);
+        for _ in 0..5 {
+            let ticket = bench.ticket(0);
+            bench.end(0, ticket, MS, outcome);
+        }
+        let usable = |caller| bench.healths[0].usable(caller, bench.now, &bench.policy.breaker);
+        assert_eq!((usable(ME), usable(other)), (Usable::No, Usable::Yes), "{outcome:?}");
+        assert_eq!(bench.healths[0].ejected_for(), 1);
+    }
+}
+
+#[test]
+fn the_last_usable_endpoint_of_a_caller_stays_whatever_is_usable_for_others() {
+    let other = Caller(2);
+    let mut bench = Bench::new(2);
+    for at in [0, 1] {
+        for _ in 0..10 {
+            let ticket = bench.ticket(at);
+            bench.end(at, ticket, MS, Outcome::Answered(500));
+        }
+    }
+    let usable = |at: usize, caller| bench.healths[at].usable(caller, bench.now, &bench.policy.breaker);
+    assert_eq!((usable(0, ME), usable(1, ME)), (Usable::No, Usable::Spared));
+    assert_eq!((usable(0, other), usable(1, other)), (Usable::Yes, Usable::Yes));
+}
+
+#[test]
+fn what_a_pod_never_reached_is_no_news_of_the_endpoint_for_others() {
+    let mut bench = Bench::new(1);
+    let ticket = bench.ticket(0);
+    bench.end(0, ticket, 10 * MS, OK);
+    let before = bench.healths[0].latency();
+    for _ in 0..20 {
+        let ticket = bench.ticket(0);
+        bench.end(0, ticket, SECOND, Outcome::NeverReached);
+    }
+    assert_eq!(bench.healths[0].latency(), before);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::breaker::{self, Peers, Permit, Transition, Verdict};
+use super::breaker::{self, Caller, Peers, Permit, Transition, Verdict};
 use super::latency::cost;
 use super::probation::Probation;
 use super::{ALIKE, Health, Norms, Tier};
@@ -16,6 +16,7 @@ const ASKED: usize = 64;
 pub struct Ticket {
     /// Set until the breaker has its verdict.
     permit: Option<Permit>,
+    caller: Caller,
     started: Instant,
     /// How much its start reduced the cost of refusals.
     eased: f64,
@@ -52,22 +53,27 @@ pub struct Scene<'a, T> {
 }
 
 impl<T> Scene<'_, T> {
-    /// Whether the tier has another usable endpoint. Only some of many are checked: if all were ejected, each failure
+    /// Whether the tier has another endpoint that is usable for a caller. Only some of many are checked: if all were ejected, each failure
     /// would have to check each of them.
-    fn has_another(&self, rng: &mut fastrand::Rng) -> bool
+    fn has_another(&self, caller: Caller, rng: &mut fastrand::Rng) -> bool
     where
         T: Tier,
     {
         let len = self.tier.weights().len();
         let first = rng.usize(..len.max(1));
         let mut others = (0..len.min(ASKED)).map(|step| self.tier.health((first + step) % len));
-        others.any(|it| !std::ptr::eq(it, self.health) && it.is_usable(self.policy))
+        others.any(|it| !std::ptr::eq(it, self.health) && it.is_usable(caller, self.policy))
     }
 }
 
 impl Ticket {
-    pub(super) fn new((permit, eased): (Permit, f64), started: Instant, trial: Option<f64>) -> Self {
-        Self { permit: Some(permit), started, eased, trial, answered: None }
+    pub(super) fn new(
+        caller: Caller,
+        (permit, eased): (Permit, f64),
+        started: Instant,
+        trial: Option<f64>,
+    ) -> Self {
+        Self { permit: Some(permit), caller, started, eased, trial, answered: None }
     }
 
     /// When it was issued.
@@ -205,13 +211,15 @@ impl Ticket {
         if verdict == Verdict::Failure {
             // Only failures look at the other endpoints, and must not hold this endpoint's lock meanwhile.
             let mut rng = scene.health.inner.lock().rng.fork();
-            peers = if scene.has_another(&mut rng) { Peers::Usable } else { Peers::None };
+            peers = if scene.has_another(self.caller, &mut rng) { Peers::Usable } else { Peers::None };
         }
         let inner = &mut *scene.health.inner.lock();
-        let transition = inner.breaker.end(now, permit, verdict, peers, (policy, &mut inner.rng));
-        if transition.is_some() {
+        let ended = (now, permit);
+        let transition = inner.breakers.end(self.caller, ended, verdict, peers, (policy, &mut inner.rng));
+        let others = inner.asked_by.is_some_and(|(_, several)| several);
+        if transition.is_some() && !others {
             // Its estimate was measured on failures. While it is ejected, only the breaker matters; then the estimate
-            // is reset.
+            // is reset. Others go on with theirs.
             inner.latency.forget();
             inner.refusals.forget();
             inner.probation = Probation::default();

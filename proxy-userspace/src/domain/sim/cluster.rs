@@ -6,7 +6,7 @@
 use super::server::Server;
 use crate::domain::balance::{Choice, Usable, Weights};
 use crate::domain::health::breaker::{State, Transition};
-use crate::domain::health::{Health, Norms, Policy, Scene, Selected, Ticket, Tier, select};
+use crate::domain::health::{Caller, Health, Norms, Policy, Scene, Selected, Ticket, Tier, select};
 use crate::domain::outcome::Outcome;
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,9 @@ impl Cluster {
     /// How many endpoints, except `avoid`, let a request through.
     pub(super) fn admitting(&self, now: Instant, avoid: Option<usize>) -> usize {
         let others = self.known().filter(|(number, _)| Some(*number) != avoid);
-        others.filter(|(_, it)| it.health.usable(now, &self.policy.breaker) == Usable::Yes).count()
+        others
+            .filter(|(_, it)| it.health.usable(Caller::default(), now, &self.policy.breaker) == Usable::Yes)
+            .count()
     }
 
     /// Leases an endpoint; `avoid` is the one used by an earlier attempt.
@@ -115,8 +117,15 @@ impl Cluster {
         rng: &mut fastrand::Rng,
     ) -> Option<Lease> {
         let avoid = avoid.and_then(|number| self.tier.iter().position(|&known| known == number));
-        let Selected { at, ticket, choice } =
-            select(self, &self.norms, &self.policy, (now, rng), (|at| Some(at) == avoid, avoid), |_| 1.0)?;
+        let Selected { at, ticket, choice } = select(
+            Caller::default(),
+            self,
+            &self.norms,
+            &self.policy,
+            (now, rng),
+            (|at| Some(at) == avoid, avoid),
+            |_| 1.0,
+        )?;
         let number = self.tier[at];
         let is_probe = ticket.is_probe() && choice != Choice::Forced;
         if is_probe {

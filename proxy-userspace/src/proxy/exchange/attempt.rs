@@ -75,14 +75,14 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
     let mut now = destination.now;
     let (mut tried, mut tries) = (Tried::new(), tries(exchange, *policy));
     let session = exchange.session.clone();
-    let (client, from) = (session.client, session.netns.as_ref());
+    let (client, from, caller) = (session.client, session.netns.as_ref(), session.holder.caller);
     loop {
-        let mut lease = worker.dialer.lease(cluster, &client, &tried, now)?;
+        let mut lease = worker.dialer.lease(cluster, (&client, caller), &tried, now)?;
         exchange.record.attempt();
         cargo.keep(tries.may_repeat());
         let limit = tries.connect(exchange.snapshot.config.limits.connect);
-        let dial =
-            Dial { client: &client, from, limit, hop_limit: None, total: tries.left(), tried: &mut tried };
+        let total = tries.left();
+        let dial = Dial { client: &client, caller, from, limit, hop_limit: None, total, tried: &mut tried };
         let Failed { fault, outcome, reached } =
             match cargo.deliver(worker, exchange, *policy, &mut lease, dial).await {
                 Ok(delivered) => return Ok((lease, delivered)),

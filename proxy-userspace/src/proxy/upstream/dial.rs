@@ -15,6 +15,7 @@ use super::http2::Http2Stats;
 use super::pool::{self, NoStream, Offer};
 use super::{Conn, Key, PooledConnection, ReplayBudget, StreamPermit, race};
 use crate::config::Limits;
+use crate::domain::health::Caller;
 use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::{Exempt, LocalAddresses, Refusal, refuse, refuse_connected, refuse_in_pod};
 use crate::proxy::fault::{Fault, Kind};
@@ -58,6 +59,8 @@ pub type Tried = SmallVec<[Arc<Backend>; 2]>;
 pub struct Dial<'a> {
     /// The client.
     pub client: &'a SocketAddr,
+    /// Whose the request is, for the breakers.
+    pub caller: Caller,
     /// The client's pod, if the connection is made in its network namespace; otherwise the node's.
     pub from: Option<&'a Arc<PodNetns>>,
     /// How long one endpoint may take.
@@ -148,7 +151,7 @@ impl Dialer {
         }
     }
 
-    /// The right to use one endpoint of `cluster` once, for `client`.
+    /// The right to use one endpoint of `cluster` once, for `client`, whose breakers are those of `caller`.
     ///
     /// # Errors
     ///
@@ -156,11 +159,11 @@ impl Dialer {
     pub fn lease(
         &self,
         cluster: &Arc<Cluster>,
-        client: &SocketAddr,
+        (client, caller): (&SocketAddr, Caller),
         tried: &[Arc<Backend>],
         now: Instant,
     ) -> Result<Lease, Fault> {
-        cluster.lease(now, &mut self.rng.borrow_mut(), client, tried)
+        cluster.lease(now, &mut self.rng.borrow_mut(), (client, caller), tried)
     }
 
     /// Whether the kernel treats `address` as this node's own.
@@ -301,8 +304,10 @@ impl Dialer {
         }
         let mut outcome = race::outcome(&error);
         // A policy of the pod's may forbid it the endpoint.
-        if dial.from.is_some_and(|pod| !lease.backend().failed_from(pod.cookie())) {
-            outcome = Outcome::Abandoned;
+        if outcome != Outcome::Abandoned
+            && dial.from.is_some_and(|pod| !lease.backend().was_reached_from(pod.cookie()))
+        {
+            outcome = Outcome::NeverReached;
         }
         let (kind, cause) = match error {
             ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),

@@ -141,7 +141,8 @@ impl Race<'_, '_> {
         if cluster.has_untried(&both) {
             avoid = both;
         }
-        let lease = self.dialer.lease(cluster, self.dial.client, &avoid, Instant::now()).ok()?;
+        let lease =
+            self.dialer.lease(cluster, (self.dial.client, self.dial.caller), &avoid, Instant::now()).ok()?;
         let again = avoid.iter().any(|it| Arc::ptr_eq(it, lease.backend()));
         (!again).then_some(lease)
     }

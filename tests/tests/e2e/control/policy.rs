@@ -17,6 +17,7 @@ const BREAKER: &str = "{ failures: 2, backoff: { min: 1h, max: 2h } }";
 /// Other values of the keys of `limits`.
 const LIMITS: &[(&str, &str)] = &[
     ("connections", "9000"),
+    ("waitForRoom", "20s"),
     ("headerBytes", "32KiB"),
     ("headerCount", "90"),
     ("targetBytes", "4KiB"),

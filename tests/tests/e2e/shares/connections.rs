@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::raw::TcpServer;
 use e2e::{Backend, Client, Pod, Weir, eventually, folder};
 
-use super::{client, connect, share, with_pods};
+use super::{client, connect, share, until_known, with_pods};
 use crate::transparent::{Stage, TARGET, V4, address};
 
 /// Idle connections of `pod`, more than there is room for: some may be turned away. They are silent, as what carries
@@ -120,6 +120,7 @@ fn beside_fifty_small_attackers_a_large_pod_loses_nothing() {
     let weir =
         Weir::new().set("limits", "{ connections: 200, waitForRoom: 100ms, headerRead: 1h, idle: 1h }");
     let weir = with_pods(weir.service("hello", &[backend.addr()]), &namespaces).start();
+    until_known(&weir, 51, "shop/pod-51");
     let mut large: Vec<Client> = (0..10)
         .map(|_| {
             let mut client = client(&weir, 51);
@@ -127,7 +128,7 @@ fn beside_fifty_small_attackers_a_large_pod_loses_nothing() {
             client
         })
         .collect();
-    assert_eq!(share(&weir, "outgoing", "shop/pod-51").map(|it| it.0), Some(10), "pods are known");
+    assert_eq!(share(&weir, "outgoing", "shop/pod-51").map(|it| it.0), Some(10));
     // 1.5 % each, and then as much as they can get.
     for each in [3, 20] {
         let _attack: Vec<TcpStream> =

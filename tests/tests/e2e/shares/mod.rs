@@ -1,12 +1,13 @@
 //! weir is shared by all pods of a node: what one of them takes is no other one's loss.
 
+mod breakers; // Endpoints that one client finds bad.
 mod connections; // The connections of a listener.
 
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 
 use e2e::raw::connect_as;
 use e2e::weir::builder::Builder;
-use e2e::{Client, Weir, folder};
+use e2e::{Client, Weir, eventually, folder};
 
 /// Address number `number` of this machine, which a pod of this namespace is said to have.
 fn address(number: u8) -> IpAddr {
@@ -28,6 +29,16 @@ fn connect(weir: &Weir, number: u8) -> TcpStream {
 
 fn client(weir: &Weir, number: u8) -> Client {
     Client::over(connect(weir, number))
+}
+
+/// Waits until weir knows the pod at address `number` by this name: pods are told a moment after the start.
+#[track_caller]
+fn until_known(weir: &Weir, number: u8, name: &str) {
+    eventually("the pods", || {
+        let _one = connect(weir, number);
+        share(weir, "outgoing", name).is_some()
+    });
+    eventually("an end of that connection", || share(weir, "outgoing", name).is_none());
 }
 
 /// What the state says of the connections of `client`: how many are open, how many wait, and its share.

@@ -31,10 +31,16 @@
 //! **The policy is an argument**, so that a changed policy applies at once and the breaker keeps its state: the failure
 //! count continues, and a running wait is kept within the new minimum and maximum.
 //!
+//! **Each caller has a breaker of its own** at each endpoint ([`Breakers`]): what one of them provokes ejects nothing for the
+//! others.
+//!
 //! Not here: success rates over a window; locks and clocks; logging.
 
+mod callers;
 #[cfg(test)]
 mod tests;
+
+pub use callers::{Breakers, CORROBORATED, Caller};
 
 pub use crate::domain::retry::Backoff;
 use std::time::{Duration, Instant};
@@ -90,7 +96,7 @@ enum Position {
 }
 
 /// The time between two transitions: it ends when the endpoint is ejected or restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(u32);
 
 /// The state of a breaker at a moment.
@@ -175,6 +181,16 @@ impl Breaker {
     /// Whether the endpoint is healthy: its breaker is closed, and not only because it is the last one.
     pub fn is_usable(&self, policy: &Policy) -> bool {
         matches!(self.position, Position::Closed { failures } if failures == 0 || failures < policy.failures)
+    }
+
+    /// Whether the endpoint is ejected, or about to be probed.
+    fn is_out(&self) -> bool {
+        !matches!(self.position, Position::Closed { .. })
+    }
+
+    /// Whether a probe has been due for this long, and nobody has asked.
+    fn is_left_since(&self, now: Instant, long: Duration) -> bool {
+        matches!(self.position, Position::Open { since, wait, .. } if since + wait + long < now)
     }
 
     /// A request is about to be sent. The first one that begins when a probe is due becomes the probe.

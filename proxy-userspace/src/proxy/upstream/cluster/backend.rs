@@ -73,10 +73,10 @@ impl Backend {
         self.reach.lock().get_or_insert_default().connected(pod);
     }
 
-    /// A connect from this pod failed. Returns whether that says something about the endpoint, and not only about what the
-    /// pod may reach.
-    pub fn failed_from(&self, pod: u64) -> bool {
-        self.reach.lock().get_or_insert_default().failed(pod)
+    /// Whether a connect from this pod has succeeded: then one that fails says something about the endpoint, and not only
+    /// about what the pod may reach.
+    pub fn was_reached_from(&self, pod: u64) -> bool {
+        self.reach.lock().as_ref().is_some_and(|reach| reach.has_reached(pod))
     }
 
     /// Requests in flight on it.
@@ -84,9 +84,14 @@ impl Backend {
         self.health.in_flight()
     }
 
-    /// The state of its breaker under this policy, its cluster's.
+    /// The state of its breaker under this policy, its cluster's, for those callers for which it is worst.
     pub fn breaker(&self, now: Instant, policy: &Policy) -> State {
         self.health.breaker(now, policy)
+    }
+
+    /// For how many callers its breaker has ejected it.
+    pub fn ejected_for(&self) -> usize {
+        self.health.ejected_for()
     }
 
     /// Its latency estimate in nanoseconds, once it has been observed.

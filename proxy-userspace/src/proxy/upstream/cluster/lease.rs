@@ -114,6 +114,7 @@ impl Lease {
             name = %self.cluster.name,
             endpoint = %self.backend.address,
             last = outcome.label(),
+            clients = self.backend.ejected_for(),
             retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX),
             "endpoint ejected"
         );

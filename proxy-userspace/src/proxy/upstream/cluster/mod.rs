@@ -32,7 +32,7 @@ pub use view::View;
 
 use crate::domain::balance::{Choice, score};
 use crate::domain::catalog::Endpoint;
-use crate::domain::health::{self, Norms, Selected, select};
+use crate::domain::health::{self, Caller, Norms, Selected, select};
 use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
@@ -147,7 +147,7 @@ impl Cluster {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers allow a
+    /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers allow `caller` a
     /// request. Those that earlier attempts of the same request `tried` come last.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Cluster {
         self: &Arc<Self>,
         now: Instant,
         rng: &mut fastrand::Rng,
-        client: &SocketAddr,
+        (client, caller): (&SocketAddr, Caller),
         tried: &[Arc<Backend>],
     ) -> Result<Lease, Fault> {
         let members = self.members.load();
@@ -167,7 +167,7 @@ impl Cluster {
         let rank = |at: usize| score(client.ip(), active[at].identity, active[at].weight);
         let policy = self.policy.load();
         let policy = health::Policy { balancer: policy.balancer, breaker: policy.breaker };
-        let selected = select(&**members, &self.norms, &policy, (now, rng), (is_tried, last), rank);
+        let selected = select(caller, &**members, &self.norms, &policy, (now, rng), (is_tried, last), rank);
         let Selected { at, ticket, choice } = selected.ok_or_else(|| self.empty(&members))?;
         if choice == Choice::Forced && tried.is_empty() && !active[at].backend.is_in_doubt() {
             self.stats.forced.inc();

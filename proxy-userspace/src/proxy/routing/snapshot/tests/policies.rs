@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::balance::Balancer;
+use crate::domain::health::Caller;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Client, Policies, RequestPolicy, Rule};
 use crate::domain::retry::Backoff;
@@ -49,7 +50,8 @@ fn bound(snapshot: &Snapshot, asked: &str) -> (Arc<Cluster>, RequestPolicy) {
 /// One request fails at the only endpoint.
 fn fail(cluster: &Arc<Cluster>) {
     let (now, client) = (Instant::now(), at(9));
-    let lease = cluster.lease(now, &mut fastrand::Rng::with_seed(1), &client, &[]).unwrap();
+    let lease =
+        cluster.lease(now, &mut fastrand::Rng::with_seed(1), (&client, Caller::default()), &[]).unwrap();
     lease.finish(now, Outcome::ConnectFailed);
 }
 
@@ -154,7 +156,9 @@ fn a_service_that_gets_or_loses_session_affinity_keeps_its_endpoints_state() {
     assert!(members.all.iter().zip(&before).all(|(now, before)| Arc::ptr_eq(&now.backend, before)));
     // From now on each client is mapped to one endpoint.
     let chosen = |_| {
-        let lease = cluster.lease(Instant::now(), &mut fastrand::Rng::new(), &at(9), &[]).unwrap();
+        let lease = cluster
+            .lease(Instant::now(), &mut fastrand::Rng::new(), (&at(9), Caller::default()), &[])
+            .unwrap();
         lease.backend().address
     };
     let chosen: std::collections::BTreeSet<_> = (0..20).map(chosen).collect();
