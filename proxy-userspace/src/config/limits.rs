@@ -89,8 +89,7 @@ pub struct Limits {
     /// `outside`: the most names outside the catalog that are cached with their endpoints; the least recently used one
     /// is evicted. Default 1,000.
     pub outside: usize,
-    /// `dnsLookups`: concurrent look-ups of names outside the cluster; one client may use at most a quarter of the
-    /// currently free ones. 2 to 10,000, default 256.
+    /// `dnsLookups`: concurrent look-ups of names outside the cluster, of which each pod has its share. 2 to 10,000, default 256.
     pub dns_lookups: usize,
     /// `addresses`: the most addresses used of one name outside the cluster, at least half of them for each family if
     /// it has them. 2 to 4,096, default 64.

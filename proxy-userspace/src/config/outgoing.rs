@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::fields::Section;
 use super::problem::{Mistake, quoted};
 use super::tree::{Node, Value};
-use super::{Allow, Interpreter, dtab, identifier, interpreter, policies, values};
+use super::{
+    Allow, Contexts, Destinations, Interpreter, contexts, destinations, dtab, identifier, interpreter,
+    policies, values,
+};
 use crate::domain::dtab::Dtab;
 use crate::domain::identify::Identifier;
 use crate::domain::name::Path;
@@ -30,6 +33,12 @@ pub struct Outgoing {
     /// the destination. For other clients, every `l5d-…` is removed from requests and responses (linkerd's
     /// `clearContext`). Empty means nobody. Default: every client that may connect.
     pub overrides: Allow,
+    /// `destinations`: where requests may go. Default: anywhere.
+    pub destinations: Destinations,
+    /// `contexts`: clients, of those in `overrides`, whose `l5d-ctx-dtab` counts, by address or namespace. It is what an
+    /// application got from its own caller and passed on. Empty means nobody. Default: nobody with
+    /// `discovery.kubernetes`, and without it all of them.
+    pub contexts: Option<Contexts>,
     /// `diagnostics`: clients that may ask where a request would go, without sending it there. The answer contains
     /// endpoints and dtabs. Default: nobody.
     pub diagnostics: Allow,
@@ -89,6 +98,8 @@ impl Default for Outgoing {
             allow: Allow::default(),
             via: true,
             overrides: Allow::default(),
+            contexts: None,
+            destinations: Destinations::default(),
             diagnostics: Allow::new(Vec::new()),
             prefix: Path::from_labels(["svc"]),
             identifiers: vec![Identifier::Host],
@@ -133,6 +144,10 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Outgoing, dtab::Written) {
     outgoing.allow = Allow::read(&mut section);
     outgoing.overrides =
         section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);
+    if let Some(section) = section.section("destinations") {
+        outgoing.destinations = destinations::read(section);
+    }
+    outgoing.contexts = section.list("contexts", contexts::believed).map(Contexts::new);
     if let Some(ranges) = section.list("diagnostics", values::cidr) {
         outgoing.diagnostics = Allow::new(ranges);
     }

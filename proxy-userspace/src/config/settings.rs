@@ -10,7 +10,7 @@ use crate::domain::policy::{Policies, RequestPolicy, Rule};
 use crate::domain::route::{Configured, Pattern};
 
 use super::{
-    Admin, Allow, Breaker, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Readers,
+    Admin, Allow, Breaker, Contexts, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Readers,
     Transparent,
 };
 
@@ -99,6 +99,16 @@ impl Settings {
     /// The dtab of a router.
     pub fn dtab_of<'a>(&'a self, router: &'a Outgoing) -> &'a Arc<Dtab> {
         router.dtab.as_ref().unwrap_or(&self.dtab)
+    }
+
+    /// From whom a router believes `l5d-ctx-dtab`: as in `outgoing.contexts`, else with an API server nobody, and without
+    /// one everybody.
+    pub fn contexts_of(&self, router: &Outgoing) -> Contexts {
+        match (&router.contexts, &self.discovery.kubernetes) {
+            (Some(contexts), _) => contexts.clone(),
+            (None, Some(_)) => Contexts::nobody(),
+            (None, None) => Contexts::everyone(),
+        }
     }
 
     /// The policies for the requests of a router.

@@ -62,6 +62,11 @@ fn listeners(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
         "First heads that weir's parser cannot hold, and that were carried as bytes",
         rows(|it| it.unparsed_heads.value()),
     )?;
+    page.counters(
+        "weir_listener_contexts_ignored",
+        "Requests whose l5d-ctx-dtab was removed",
+        rows(|it| it.contexts_ignored.value()),
+    )?;
     let open = listeners.iter().map(|it| (it.labels(), it.open.value() as f64));
     page.gauges("weir_listener_open_connections", "Connections open now", open)?;
     let waiting = listeners.iter().map(|it| (it.labels(), it.waiting() as f64));

@@ -54,6 +54,8 @@ fn the_example_with_every_key_shows_the_defaults() {
         ..Transparent::default()
     };
     assert_eq!(transparent, expected);
+    // Its default depends on discovery: here nobody.
+    assert_eq!(settings.outgoing.contexts.take(), Some(Contexts::nobody()));
     assert_eq!(settings.outgoing, defaults.outgoing);
     assert_eq!((settings.names, settings.drain), (defaults.names, defaults.drain));
     assert_eq!(settings.refuse, defaults.refuse);
@@ -70,6 +72,7 @@ fn the_example_with_every_key_has_every_key() {
     let sections = concat!(
         include_str!("../load.rs"),
         include_str!("../outgoing.rs"),
+        include_str!("../destinations.rs"),
         include_str!("../transparent.rs"),
         include_str!("../admin.rs"),
         include_str!("../names.rs"),

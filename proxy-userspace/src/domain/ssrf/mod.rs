@@ -69,6 +69,8 @@ pub enum Refusal {
     OwnAddress,
     /// One of weir's own listeners.
     OwnListener,
+    /// The request's listener does not lead there (`outgoing.destinations`).
+    NotLed,
 }
 
 /// Whether weir refuses to connect to `addr`, and why. `is_local` returns whether the kernel treats an address as this
@@ -208,7 +210,7 @@ fn embedded(ip: IpAddr) -> Option<IpAddr> {
 
 impl Refusal {
     /// The values of a metric's `reason` label, by [`Refusal::slot`].
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 10] = [
         "loopback",
         "link_local",
         "metadata",
@@ -218,6 +220,7 @@ impl Refusal {
         "broadcast",
         "own_address",
         "own_listener",
+        "not_led",
     ];
 
     /// The index of its label in [`Refusal::LABELS`].
@@ -232,6 +235,7 @@ impl Refusal {
             Self::Broadcast => 6,
             Self::OwnAddress => 7,
             Self::OwnListener => 8,
+            Self::NotLed => 9,
         }
     }
 }
@@ -249,6 +253,7 @@ impl fmt::Display for Refusal {
             Self::Broadcast => "the broadcast address is not a destination",
             Self::OwnAddress => "an address of the proxy's own node that is no Service's endpoint",
             Self::OwnListener => "the proxy's own listener would be a loop",
+            Self::NotLed => "this listener does not lead there (outgoing.destinations)",
         })
     }
 }

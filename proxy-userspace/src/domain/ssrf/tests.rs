@@ -259,7 +259,7 @@ fn a_connection_that_has_not_left_the_node_is_refused_whatever_it_was_to() {
 
 #[test]
 fn labels_and_reasons_are_distinct_single_lines() {
-    let others = [Refusal::OwnAddress, Refusal::OwnListener, Refusal::Listed];
+    let others = [Refusal::OwnAddress, Refusal::OwnListener, Refusal::Listed, Refusal::NotLed];
     let all = SPECIAL.iter().map(|&(_, reason)| reason).chain(others);
     let mut seen = std::collections::HashMap::new();
     for reason in all {

@@ -33,8 +33,11 @@ pub(super) async fn bind(
                 identify::Asked::by((worker, session), snapshot, request, &exchange.head, token.as_ref())
                     .await?;
             let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own.as_ref());
-            let Settled { snapshot, route, place } =
-                worker.router.place(snapshot, &session.client, bind).await?;
+            let Settled { snapshot, route, place } = worker
+                .router
+                .place(snapshot, &session.holder, bind)
+                .await
+                .inspect_err(|why| worker.count_not_led(why))?;
             let (cluster, policy, outside) = (place.cluster.clone(), place.requests, place.outside);
             if !exchange.head.has_host() {
                 headers::say_host(request.headers_mut(), &cluster.name);

@@ -2,7 +2,8 @@
 //!
 //! `l5d-ctx-dtab` comes from the request that the application is serving, and the application copies it; `l5d-dtab` is
 //! this request's own and precedes it. Both are forwarded to the endpoint, as `l5d-ctx-dtab`. They let a caller choose
-//! its destination, so a setting says which clients may send them. Other clients are strangers, as on an ingress
+//! its destination, so a setting says which clients may send them. Since an application copies what anybody has sent it,
+//! another one says whose `l5d-ctx-dtab` is believed; that of others is removed. Other clients are strangers, as on an ingress
 //! (linkerd's `clearContext`): every `l5d-…` field is removed from their requests and from their answers, and an error
 //! answer contains only its status.
 
@@ -48,6 +49,12 @@ pub(super) fn take(
     }
     if !scan.dtab {
         return Ok(None);
+    }
+    // It may be somebody else's: an application passes on what its own callers sent.
+    if !config.contexts.include(session.client.ip(), session.holder.group.as_deref())
+        && headers.remove(&CONTEXT).is_some()
+    {
+        session.listener.contexts_ignored.inc();
     }
     let mut dtab = read(headers, &CONTEXT, Origin::Context)?;
     dtab.append(read(headers, &REQUEST, Origin::Request)?);

@@ -79,8 +79,11 @@ pub(in crate::proxy) async fn open(
     let host = worker.router.host(&session.pod, &exchange.snapshot, authority).await?;
     let asked = Asked::Host(host);
     let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own);
-    let Settled { snapshot, place, .. } =
-        worker.router.place(&exchange.snapshot, &session.client, bind).await?;
+    let Settled { snapshot, place, .. } = worker
+        .router
+        .place(&exchange.snapshot, &session.holder, bind)
+        .await
+        .inspect_err(|why| worker.count_not_led(why))?;
     if let Some(later) = snapshot {
         exchange.snapshot = later;
     }

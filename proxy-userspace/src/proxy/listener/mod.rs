@@ -74,6 +74,8 @@ pub struct Listener {
     pub closed: [Counter; CloseReason::LABELS.len()],
     /// Diverted connections whose first head hyper cannot parse: they are forwarded as opaque bytes.
     pub unparsed_heads: Counter,
+    /// Requests whose `l5d-ctx-dtab` was removed, since it is not believed from their client.
+    pub contexts_ignored: Counter,
     /// Counters of its HTTP/2 connections.
     pub http2: Http2Stats,
 }
@@ -169,6 +171,7 @@ impl Listener {
             requests: Counter::default(),
             closed: Default::default(),
             unparsed_heads: Counter::default(),
+            contexts_ignored: Counter::default(),
             http2: Http2Stats::default(),
         })
     }

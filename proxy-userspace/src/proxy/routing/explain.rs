@@ -108,9 +108,13 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
                 clusters.push(cluster.clone());
             }
             Target::Port(_) => {}
-            Target::Outside(outside) if outside.is_literal() => refused.extend(refusal(snapshot, outside)),
             Target::Outside(outside) => {
-                dns.push((outside.clone(), snapshot.config.lookup(outside, snapshot.services()).questions));
+                let (config, services) = (&snapshot.config, snapshot.services());
+                match config.led(&config.lookup(outside, services), services) {
+                    Err(why) => refused.push(why.to_string()),
+                    Ok(_) if outside.is_literal() => refused.extend(refusal(snapshot, outside)),
+                    Ok(led) => dns.push((outside.clone(), led.questions.clone())),
+                }
             }
         });
     }

@@ -4,6 +4,7 @@ pub mod cache;
 pub mod clients;
 pub mod explain;
 pub mod external;
+mod led;
 pub mod resolve;
 pub mod route;
 mod router;

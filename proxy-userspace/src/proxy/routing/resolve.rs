@@ -5,7 +5,6 @@
 //! depends on it is held, for `limits.firstList` at most: just after the start until the list has arrived or failed;
 //! later the cluster's DNS is asked at once, and a request is held only where that does not help.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +19,7 @@ use super::snapshot::Snapshot;
 use crate::domain::name::Services;
 use crate::domain::route::{Outside, Target};
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::holders::Holder;
 use crate::telemetry::{Counter, Gauge};
 
 /// Counters of requests that wait for the first list of services.
@@ -74,7 +74,7 @@ impl Router {
     pub async fn place(
         &self,
         snapshot: &Arc<Snapshot>,
-        client: &SocketAddr,
+        client: &Arc<Holder>,
         bind: impl Fn(&Snapshot) -> Rc<Route>,
     ) -> Result<Settled, Fault> {
         let route = bind(snapshot);
@@ -91,7 +91,7 @@ impl Router {
         &self,
         snapshot: &Arc<Snapshot>,
         mut route: Rc<Route>,
-        client: &SocketAddr,
+        client: &Arc<Holder>,
         bind: impl Fn(&Snapshot) -> Rc<Route>,
     ) -> Result<Settled, Fault> {
         let limits = &snapshot.config.limits;
@@ -147,9 +147,9 @@ impl Router {
         &self,
         snapshot: &Arc<Snapshot>,
         route: &Route,
-        client: &SocketAddr,
+        client: &Arc<Holder>,
     ) -> Result<RouteTarget, Fault> {
-        let mut asker = Asker::new(client.ip(), snapshot.config.limits.dns_questions);
+        let mut asker = Asker::new(client, snapshot.config.limits.dns_questions);
         let mut denied: SmallVec<[Outside; 1]> = SmallVec::new();
         let mut last: Option<(String, Fault)> = None;
         loop {
@@ -166,7 +166,8 @@ impl Router {
                     denied.push(name.clone());
                     // A route knows every target that it may lead to.
                     let Some(lookup) = route.lookup(name) else { continue };
-                    match self.routing.external.cluster(snapshot, lookup, &mut asker).await {
+                    let lookup = snapshot.config.led(lookup, snapshot.services())?;
+                    match self.routing.external.cluster(snapshot, &lookup, &mut asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id, name.written)),
                         Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
                             last = Some((name.label(), why));

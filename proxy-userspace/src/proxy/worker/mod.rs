@@ -13,6 +13,7 @@ use super::listener::sockets::Sockets;
 use super::routing::{Router, Routing};
 use super::tcp;
 use super::upstream::{Connecting, Dialer};
+use crate::domain::ssrf::Refusal;
 use crate::drain::Drain;
 use crate::intercept::{Numbers, OriginalDsts};
 use crate::telemetry::Counter;
@@ -110,6 +111,13 @@ impl Worker {
             dialer: Dialer::new(id, shared.connecting.clone()),
             connections: Wakers::default(),
             shared,
+        }
+    }
+
+    /// Counts a request to which its listener does not lead (`outgoing.destinations`).
+    pub fn count_not_led(&self, fault: &Fault) {
+        if fault.kind == Kind::Refused(Refusal::NotLed) {
+            self.dialer.connecting.refused(Refusal::NotLed);
         }
     }
 

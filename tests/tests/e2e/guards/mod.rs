@@ -1,6 +1,8 @@
 //! Where weir will not connect, in every spelling, and whom it does not serve.
 
 mod connect_ports; // Ports of tunnels to what nobody wrote down.
+mod contexts;
+mod destinations;
 mod local;
 mod loops;
 mod written;

@@ -1,20 +1,21 @@
-//! Look-ups in progress: one per name, however many requests wait for it, with a limit on all and a share for each
+//! Look-ups in progress: one per name, however many requests wait for it, with a limit on all and a fair share for each
 //! client.
 //!
 //! The look-up of a name that never answers lasts until its timeout. Without shares, one client with enough such names
-//! would block the look-ups of all others. A client may have a quarter of what the others leave free, which keeps some
-//! for the next client: the dynamic threshold of shared switch memory (Choudhury and Hahne, "Dynamic Queue Length
-//! Thresholds for Shared-Memory Packet Switches", 1998).
+//! would block the look-ups of all others. So a client may have as many as nobody else wants; when no other one may be
+//! started, the client most above its share (`domain/shares`) gives up its oldest for one that is below its own.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::discovery::dns::{Answer, DnsError};
+use crate::domain::shares::Ledger;
+use crate::proxy::holders::{Group, Holder, HolderId};
 use crate::telemetry::Counter;
 
 /// Questions of one look-up: a name's A and AAAA records.
@@ -23,7 +24,7 @@ const QUESTIONS: usize = 2;
 /// The client that asks, and how much more its request may ask.
 #[derive(Debug)]
 pub struct Asker {
-    client: IpAddr,
+    holder: Arc<Holder>,
     questions: usize,
     spent: bool,
     /// Names that DNS denied for it.
@@ -31,14 +32,14 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// A request of `client` that may cause up to `questions` DNS questions.
-    pub fn new(client: IpAddr, questions: usize) -> Self {
-        Self { client: client.to_canonical(), questions, spent: false, denied: Vec::new() }
+    /// A request of `holder` that may cause up to `questions` DNS questions.
+    pub fn new(holder: &Arc<Holder>, questions: usize) -> Self {
+        Self { holder: holder.clone(), questions, spent: false, denied: Vec::new() }
     }
 
     /// The same client, for one look-up that its request does not wait for.
     pub(super) fn once(&self) -> Self {
-        Self::new(self.client, QUESTIONS)
+        Self::new(&self.holder, QUESTIONS)
     }
 
     /// Whether it tried to exceed its allowance.
@@ -69,9 +70,9 @@ impl Asker {
 /// Why a name was not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// The client has reached its share of look-ups in progress.
+    /// The client has its share of look-ups in progress, or had more, and this one was given up for another client.
     Client = 0,
-    /// The node has reached its limit.
+    /// The node has reached its limit, and no client has more than its share.
     Node = 1,
     /// The request has reached its limit of questions.
     Request = 2,
@@ -95,18 +96,34 @@ pub struct LookUps {
     pub refused: [Counter; Busy::LABELS.len()],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    names: HashMap<Box<str>, watch::Receiver<Option<Told>>>,
-    /// How many of them each client has started.
-    clients: HashMap<IpAddr, usize>,
+    names: HashMap<Box<str>, UnderWay>,
+    ledger: Ledger<Group, HolderId>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    told: watch::Receiver<Option<Told>>,
+    holder: Arc<Holder>,
+    /// The later, the higher.
+    number: u64,
+    /// Ends it; none before it has begun.
+    stop: Option<AbortHandle>,
 }
 
 /// A look-up in progress.
 struct Turn {
     all: Arc<LookUps>,
     name: Box<str>,
-    client: IpAddr,
+    number: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { names: HashMap::new(), ledger: Ledger::new(0), next: 0 }
+    }
 }
 
 impl LookUps {
@@ -123,76 +140,118 @@ impl LookUps {
         asker: &mut Asker,
         most: usize,
         control: &Handle,
-        ask: impl FnOnce(Box<str>) -> A,
+        ask: impl Fn(Box<str>) -> A,
     ) -> Result<Told, Busy>
     where
         A: Future<Output = Told> + Send + 'static,
     {
-        let mut told = self.join(name, asker, most, control, ask).inspect_err(|why| {
-            self.refused[*why as usize].inc();
-        })?;
-        let told = told.wait_for(Option::is_some).await;
-        told.ok().and_then(|told| told.clone()).ok_or(Busy::Stopping)
+        let mut busy = Busy::Stopping;
+        // Another client's look-up may be given up for a third one: then this client asks itself.
+        for _ in 0..2 {
+            let joined = self.join(name, asker, most, control, &ask);
+            let (mut told, is_own) = joined.inspect_err(|why| self.refused[*why as usize].inc())?;
+            let told = told.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+            match told {
+                Some(told) => return Ok(told),
+                None if is_own => {
+                    busy = Busy::Client;
+                    break;
+                }
+                None => {}
+            }
+        }
+        self.refused[busy as usize].inc();
+        Err(busy)
     }
 
+    /// What is told of `name`, and whether this client has begun to ask.
     fn join<A>(
         self: &Arc<Self>,
         name: &str,
         asker: &mut Asker,
         most: usize,
         control: &Handle,
-        ask: impl FnOnce(Box<str>) -> A,
-    ) -> Result<watch::Receiver<Option<Told>>, Busy>
+        ask: &impl Fn(Box<str>) -> A,
+    ) -> Result<(watch::Receiver<Option<Told>>, bool), Busy>
     where
         A: Future<Output = Told> + Send + 'static,
     {
         let mut state = self.state.lock();
-        if let Some(told) = state.names.get(name) {
-            return Ok(told.clone());
+        if let Some(there) = state.names.get(name) {
+            return Ok((there.told.clone(), false));
         }
-        let free = most.saturating_sub(state.names.len());
-        let own = state.clients.get(&asker.client).copied().unwrap_or_default();
-        may_begin(own, free)?;
+        state.ledger.set_limit(most);
+        let gives_way = state.gives_way(&asker.holder)?;
         if !asker.spend() {
             return Err(Busy::Request);
         }
+        if let Some(oldest) = gives_way {
+            state.end(&oldest);
+        }
         let (tell, told) = watch::channel(None);
-        state.names.insert(name.into(), told.clone());
-        *state.clients.entry(asker.client).or_default() += 1;
+        let number = state.begin(name, &asker.holder, told.clone());
         drop(state);
-        let turn = Turn { all: self.clone(), name: name.into(), client: asker.client };
+        let turn = Turn { all: self.clone(), name: name.into(), number };
         let asking = ask(name.into());
         // It continues when its request is gone: others may wait for it.
-        control.spawn(async move {
+        let task = control.spawn(async move {
             let answer = asking.await;
             drop(turn);
             tell.send_replace(Some(answer));
         });
-        Ok(told)
+        self.state.lock().may_stop(name, number, task.abort_handle());
+        Ok((told, true))
     }
 }
 
-/// A client may have one in this many of the free look-ups.
-const SHARE: usize = 4;
+impl State {
+    /// The name whose look-up ends, if that is needed for one more of `holder`.
+    fn gives_way(&self, holder: &Holder) -> Result<Option<Box<str>>, Busy> {
+        if !self.ledger.is_full() {
+            return Ok(None);
+        }
+        let Some((_, from)) = self.ledger.gives_way(&holder.group, holder.id) else {
+            let own = self.ledger.used_by(&holder.group, holder.id).own;
+            return Err(if own > 0 { Busy::Client } else { Busy::Node });
+        };
+        let of = self.names.iter().filter(|(_, it)| it.holder.id == from);
+        let oldest = of.min_by_key(|(_, it)| it.number).map(|(name, _)| name.clone());
+        oldest.map(Some).ok_or(Busy::Node)
+    }
 
-/// Whether a client with `own` look-ups in progress may start one more while `free` are left.
-fn may_begin(own: usize, free: usize) -> Result<(), Busy> {
-    match (own, free) {
-        (_, 0) => Err(Busy::Node),
-        (0, _) => Ok(()),
-        _ if own < free / SHARE => Ok(()),
-        _ => Err(Busy::Client),
+    fn begin(&mut self, name: &str, holder: &Arc<Holder>, told: watch::Receiver<Option<Told>>) -> u64 {
+        self.next += 1;
+        self.ledger.add(&holder.group, holder.id);
+        let holder = holder.clone();
+        self.names.insert(name.into(), UnderWay { told, holder, number: self.next, stop: None });
+        self.next
+    }
+
+    /// Look-up `number` of `name` can be ended by `stop`. It may be over already, or given up.
+    fn may_stop(&mut self, name: &str, number: u64, stop: AbortHandle) {
+        match self.names.get_mut(name) {
+            Some(there) if there.number == number => there.stop = Some(stop),
+            Some(_) | None => stop.abort(),
+        }
+    }
+
+    /// Forgets the look-up of `name`, and stops it.
+    fn end(&mut self, name: &str) {
+        let Some(there) = self.names.remove(name) else { return };
+        self.ledger.remove(&there.holder.group, there.holder.id);
+        if let Some(stop) = there.stop {
+            stop.abort();
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.all.state.lock();
-        state.names.remove(&self.name);
-        let Some(own) = state.clients.get_mut(&self.client) else { return };
-        *own -= 1;
-        if *own == 0 {
-            state.clients.remove(&self.client);
+        if state.names.get(&self.name).is_some_and(|it| it.number == self.number)
+            && let Some(there) = state.names.remove(&self.name)
+        {
+            state.ledger.remove(&there.holder.group, there.holder.id);
         }
     }
 }
@@ -200,12 +259,14 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::proxy::holders::Holders;
 
-    fn client(last: u8) -> Asker {
-        Asker::new([10, 1, 0, last].into(), 1000)
+    fn client(holders: &Holders, last: u8) -> Asker {
+        Asker::new(&holders.of([10, 1, 0, last].into(), None), 100_000)
     }
 
     /// How many names that never answer `asker` gets in progress, and why not more.
@@ -213,55 +274,127 @@ mod tests {
         let mut begun = 0;
         loop {
             let name = format!("{prefix}{begun}.test");
-            match look_ups.join(&name, asker, most, &Handle::current(), |_| pending()) {
+            match look_ups.join(&name, asker, most, &Handle::current(), &|_| pending()) {
                 Ok(_) => begun += 1,
                 Err(why) => return (begun, why),
             }
         }
     }
 
+    fn used(look_ups: &Arc<LookUps>, asker: &Asker) -> usize {
+        look_ups.state.lock().ledger.used_by(&asker.holder.group, asker.holder.id).own
+    }
+
     #[tokio::test]
     async fn whatever_some_clients_ask_another_one_gets_its_share() {
-        let look_ups = Arc::new(LookUps::default());
-        let mut shares = Vec::new();
-        for number in 0..20 {
-            let (begun, why) = fill(&look_ups, &mut client(number), 256, &format!("n{number}-"));
-            assert_eq!(why, Busy::Client);
-            shares.push(begun);
+        let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
+        let mut greedy = client(&holders, 1);
+        assert_eq!(fill(&look_ups, &mut greedy, 256, "a-"), (256, Busy::Client), "alone it may have all");
+        let mut second = client(&holders, 2);
+        assert_eq!(fill(&look_ups, &mut second, 256, "b-"), (128, Busy::Client));
+        assert_eq!((used(&look_ups, &greedy), look_ups.under_way()), (128, 256));
+        // Nobody takes the others' any more: they have their shares.
+        assert_eq!(fill(&look_ups, &mut greedy, 256, "c-"), (0, Busy::Client));
+    }
+
+    #[tokio::test]
+    async fn a_hundred_clients_of_one_namespace_take_nothing_from_another_one() {
+        use crate::domain::pods::{Clients, NodePods, Pod};
+        let pod = |number: u8| Pod {
+            namespace: if number == 0 { "shop" } else { "mob" }.into(),
+            name: format!("pod-{number}").into(),
+            host_network: false,
+            finished: false,
+            cgroup_uid: "".into(),
+            addresses: vec![[10, 1, 0, number].into()],
+            wishes: Default::default(),
+        };
+        let pods = (0..=100).map(|number| (number.to_string().into(), Arc::new(pod(number)))).collect();
+        let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
+        holders.tell(Arc::new(Clients::new(&NodePods { pods, known: true, ..NodePods::default() })));
+        let mut mob: Vec<Asker> = (1..=100).map(|number| client(&holders, number)).collect();
+        for (number, asker) in mob.iter_mut().enumerate() {
+            fill(&look_ups, asker, 256, &format!("m{number}-"));
         }
-        assert!(shares.iter().all(|&begun| begun > 0), "{shares:?}");
-        assert!((40..=64).contains(&shares[0]), "alone it has a good part: {shares:?}");
-        assert!(look_ups.under_way() < 256);
+        assert_eq!(look_ups.under_way(), 256);
+        let mut honest = client(&holders, 0);
+        assert_eq!(fill(&look_ups, &mut honest, 256, "h-").0, 128);
+        for (number, asker) in mob.iter_mut().enumerate() {
+            fill(&look_ups, asker, 256, &format!("n{number}-"));
+        }
+        assert_eq!(used(&look_ups, &honest), 128);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_look_up_is_given_up_and_who_waited_for_it_asks_again() {
+        let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
+        let (mut greedy, mut other, control) = (client(&holders, 1), client(&holders, 2), Handle::current());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (own, second) = (asked.clone(), asked.clone());
+        // The first one never answers, and whoever asks again is told something.
+        let ask = move |_: Box<str>| {
+            let is_first = own.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                if is_first {
+                    pending::<()>().await;
+                }
+                Err(DnsError::NoSuchName)
+            }
+        };
+        let all = look_ups.clone();
+        let first =
+            tokio::spawn(async move { all.answer("a.test", &mut greedy, 2, &Handle::current(), ask).await });
+        while look_ups.under_way() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let (all, mut waits) = (look_ups.clone(), client(&holders, 3));
+        let joined = tokio::spawn(async move {
+            let ask = |_: Box<str>| async { Err(DnsError::NoAddress) };
+            all.answer("a.test", &mut waits, 2, &Handle::current(), ask).await
+        });
+        tokio::task::yield_now().await;
+        let mut again = client(&holders, 1);
+        assert!(look_ups.join("b.test", &mut again, 2, &control, &|_| pending()).is_ok());
+        assert!(look_ups.join("c.test", &mut other, 2, &control, &|_| pending()).is_ok());
+        assert_eq!(first.await.unwrap(), Err(Busy::Client));
+        assert_eq!(second.load(Ordering::SeqCst), 1);
+        // It has none yet, but neither has any other one more than one.
+        assert!(matches!(joined.await.unwrap(), Err(Busy::Node) | Ok(Err(DnsError::NoAddress))));
+        assert_eq!(look_ups.refused[Busy::Client as usize].value(), 1);
     }
 
     #[tokio::test]
     async fn the_bound_on_all_holds_and_what_is_over_makes_room() {
-        let look_ups = Arc::new(LookUps::default());
-        let (told, wait) = tokio::sync::oneshot::channel::<()>();
-        let ask = |_: Box<str>| async {
-            let _ = wait.await;
-            Err(DnsError::NoSuchName)
+        let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
+        let client = |last| client(&holders, last);
+        let (told, wait) = watch::channel(false);
+        let ask = |_: Box<str>| {
+            let mut wait = wait.clone();
+            async move {
+                let _ = wait.wait_for(|is_told| *is_told).await;
+                Err(DnsError::NoSuchName)
+            }
         };
         let control = Handle::current();
-        let mut first = look_ups.join("a.test", &mut client(1), 1, &control, ask).unwrap();
-        let second = look_ups.join("a.test", &mut client(2), 1, &control, |_| pending());
+        let (mut first, _) = look_ups.join("a.test", &mut client(1), 1, &control, &ask).unwrap();
+        let second = look_ups.join("a.test", &mut client(2), 1, &control, &|_| pending());
         assert!(second.is_ok(), "it waits for the same");
-        let third = look_ups.join("b.test", &mut client(2), 1, &control, |_| pending());
+        let third = look_ups.join("b.test", &mut client(2), 1, &control, &|_| pending());
         assert_eq!(third.unwrap_err(), Busy::Node);
-        told.send(()).unwrap();
+        told.send(true).unwrap();
         let answer = first.wait_for(Option::is_some).await.unwrap().clone();
         assert_eq!(answer, Some(Err(DnsError::NoSuchName)));
-        assert_eq!(second.unwrap().borrow().clone(), Some(Err(DnsError::NoSuchName)));
-        assert_eq!((look_ups.under_way(), look_ups.state.lock().clients.len()), (0, 0));
+        assert_eq!(second.unwrap().0.borrow().clone(), Some(Err(DnsError::NoSuchName)));
+        assert_eq!((look_ups.under_way(), look_ups.state.lock().ledger.used()), (0, 0));
     }
 
     #[tokio::test]
     async fn a_request_may_ask_only_so_much_and_waits_for_others_as_it_likes() {
-        let look_ups = Arc::new(LookUps::default());
-        fill(&look_ups, &mut client(1), 16, "other");
-        let mut asker = Asker::new([10, 1, 0, 2].into(), 3);
+        let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
+        fill(&look_ups, &mut client(&holders, 1), 16, "other");
+        let mut asker = Asker::new(&holders.of([10, 1, 0, 2].into(), None), 3);
         let control = Handle::current();
-        let mut join = |name: &str| look_ups.join(name, &mut asker, 256, &control, |_| pending()).map(drop);
+        let mut join = |name: &str| look_ups.join(name, &mut asker, 256, &control, &|_| pending()).map(drop);
         assert_eq!(join("a.test"), Ok(()));
         assert_eq!(join("b.test"), Err(Busy::Request));
         assert_eq!(join("other0.test"), Ok(()));
@@ -270,15 +403,17 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_reaches_everybody_who_waits_for_it() {
-        let look_ups = Arc::new(LookUps::default());
+        let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
         let answer = Answer { addresses: vec![[10, 1, 0, 9].into()], valid_until: Instant::now() };
-        let given = answer.clone();
-        let slow = |_: Box<str>| async move {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok(given)
+        let slow = |_: Box<str>| {
+            let given = answer.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(given)
+            }
         };
         let control = Handle::current();
-        let (mut one, mut two) = (client(1), client(2));
+        let (mut one, mut two) = (client(&holders, 1), client(&holders, 2));
         let (first, second) = tokio::join!(
             look_ups.answer("a.test", &mut one, 1, &control, slow),
             look_ups.answer("a.test", &mut two, 1, &control, |_| pending()),

@@ -215,12 +215,15 @@ impl ExternalClusters {
         asker: &mut Asker,
     ) -> Result<Result<Answer, DnsError>, Busy> {
         let (dns, this) = (self.dns.load_full().ok_or(Busy::Stopping)?, self.clone());
-        let ask = |host: Box<str>| async move {
-            let answer = dns.resolve(&host, |address| this.has_route(address)).await;
-            if let Err(DnsError::Failed(_)) = answer {
-                this.failed.inc();
+        let ask = |host: Box<str>| {
+            let (dns, this) = (dns.clone(), this.clone());
+            async move {
+                let answer = dns.resolve(&host, |address| this.has_route(address)).await;
+                if let Err(DnsError::Failed(_)) = answer {
+                    this.failed.inc();
+                }
+                answer
             }
-            answer
         };
         self.look_ups.answer(host, asker, snapshot.config.limits.dns_lookups, &self.control, ask).await
     }

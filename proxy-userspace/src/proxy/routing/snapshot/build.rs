@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::dependencies::{ChangeLog, Dependency};
 use super::{Claim, Node, PolicySource, Port, Snapshot};
-use crate::config::{Allow, Limits, TunnelRules};
+use crate::config::{Allow, Contexts, Destinations, Limits, TunnelRules};
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
@@ -36,6 +36,10 @@ pub struct RoutingConfig {
     pub dtab: Arc<Dtab>,
     /// Clients whose requests may contain dtab entries.
     pub overrides: Allow,
+    /// Those of them whose `l5d-ctx-dtab` counts.
+    pub contexts: Contexts,
+    /// Where explicit requests may go.
+    pub destinations: Destinations,
     /// Clients whose requests for a diagnosis are answered.
     pub diagnostics: Allow,
     /// How the names of explicit requests are made.
@@ -77,6 +81,10 @@ pub struct RouterConfig {
     pub dtab: Arc<Dtab>,
     /// As [`RoutingConfig::overrides`].
     pub overrides: Allow,
+    /// As [`RoutingConfig::contexts`].
+    pub contexts: Contexts,
+    /// As [`RoutingConfig::destinations`].
+    pub destinations: Destinations,
     /// As [`RoutingConfig::diagnostics`].
     pub diagnostics: Allow,
     /// As [`RoutingConfig::identifiers`].
@@ -102,6 +110,8 @@ impl RoutingConfig {
             router,
             dtab,
             overrides,
+            contexts,
+            destinations,
             diagnostics,
             identifiers,
             prefix,
@@ -114,6 +124,8 @@ impl RoutingConfig {
             router,
             dtab,
             overrides,
+            contexts,
+            destinations,
             diagnostics,
             identifiers,
             prefix,

@@ -3,7 +3,7 @@ mod policies;
 use std::time::Instant;
 
 use super::*;
-use crate::config::{Allow, Settings};
+use crate::config::{Allow, Contexts, Settings};
 use crate::domain::catalog::{At, Awaited, Endpoint, Namer, NodePort, Service, ServicePort};
 use crate::domain::identify::Identifier;
 use crate::domain::name::Rules;
@@ -24,6 +24,8 @@ pub(in crate::proxy::routing) fn config() -> RoutingConfig {
         cluster_ranges: Allow::default(),
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,
+        contexts: Contexts::everyone(),
+        destinations: settings.outgoing.destinations,
         diagnostics: settings.outgoing.diagnostics,
         identifiers: settings.outgoing.identifiers,
         prefix: settings.outgoing.prefix.clone(),
