@@ -9,8 +9,7 @@ use std::time::Duration;
 use crate::domain::ports::PortSet;
 use crate::transport::{Connection, SockDiag};
 
-/// Connections that are read in one network namespace; beyond that the look is no whole one. A thousand take about a
-/// millisecond.
+/// Connections that are read in one network namespace; beyond that the look is no whole one.
 const MOST: usize = 200_000;
 
 /// Connections that one look ends: an application that opens them anew is not to do so with all of them at once.

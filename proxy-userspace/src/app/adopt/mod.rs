@@ -42,22 +42,22 @@ pub(super) fn start(control: &Arc<State>) {
 
 /// Looks as long as weir runs.
 async fn keep(control: Arc<State>) -> anyhow::Result<()> {
-    let mut wait = FIRST;
+    let mut wait = None;
     // At once, and not at the first look: what weir needs is open when it is ready.
     let mut looks = NetnsThread::start().ok().map(Looks::new);
     loop {
         let Some(transparent) = control.settings().transparent.clone() else {
             return std::future::pending().await;
         };
-        sleep(wait.min(transparent.adopt_every)).await;
-        wait = transparent.adopt_every;
+        sleep(wait.unwrap_or(FIRST.min(transparent.adopt_every))).await;
         if control.programs.is_stopping() {
             return std::future::pending().await;
         }
-        let seen = match transparent.adopt {
-            Adopt::Off => SeenDirect::default(),
+        let (seen, pause) = match transparent.adopt {
+            Adopt::Off => (SeenDirect::default(), Duration::ZERO),
             Adopt::Count | Adopt::CloseIdle => round(&control, &transparent, &mut looks).await,
         };
+        wait = Some(transparent.adopt_every.max(pause));
         let before = control.direct.seen.swap(Arc::new(seen.clone()));
         if seen.why.is_some() && before.why != seen.why {
             tracing::info!(
@@ -68,9 +68,13 @@ async fn keep(control: Arc<State>) -> anyhow::Result<()> {
     }
 }
 
-/// Looks into every namespace once.
-async fn round(control: &State, transparent: &Transparent, looks: &mut Option<Looks>) -> SeenDirect {
-    let blind = |why: String| SeenDirect { why: Some(why.into()), ..SeenDirect::default() };
+/// Looks into every namespace once; returns what there is, and for how long to pause.
+async fn round(
+    control: &State,
+    transparent: &Transparent,
+    looks: &mut Option<Looks>,
+) -> (SeenDirect, Duration) {
+    let blind = |why: String| (SeenDirect { why: Some(why.into()), ..SeenDirect::default() }, Duration::ZERO);
     let question = match question(control, transparent) {
         Ok(question) => Arc::new(question),
         Err(why) => return blind(why),
@@ -98,7 +102,9 @@ async fn round(control: &State, transparent: &Transparent, looks: &mut Option<Lo
     let own = fs::metadata("/proc/self/ns/net").map(|it| (it.dev(), it.ino())).ok();
     let mut seen = SeenDirect { unseen: listing.unknown.len(), ..SeenDirect::default() };
     seen.why = listing.unknown.into_values().next();
+    let mut pause = Duration::ZERO;
     for (id, path) in listing.present.into_iter().filter(|(id, _)| Some(*id) != own) {
+        sleep(pause).await;
         let name: Arc<str> = path.file_name().unwrap_or_default().to_string_lossy().into();
         let (asked, begun) = (question.clone(), Instant::now());
         let opened = move || open_netns(&path).map(|(netns, _)| netns);
@@ -107,9 +113,9 @@ async fn round(control: &State, transparent: &Transparent, looks: &mut Option<Lo
         note(control, &mut seen, &name, found);
         control.direct.looks.inc();
         control.direct.took.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        sleep((took * PAUSE).min(LONGEST)).await;
+        pause = (took * PAUSE).min(LONGEST);
     }
-    seen
+    (seen, pause)
 }
 
 /// Adds what was found in the namespace `name`.
