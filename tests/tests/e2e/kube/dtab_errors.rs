@@ -107,7 +107,7 @@ fn what_is_not_there_is_said() {
 #[test]
 fn what_is_too_large_is_said_before_it_is_sent_or_by_the_server() {
     let operator = stocked();
-    let many = |count: usize| "/svc/x => /svc/y ;\n".repeat(count);
+    let many = |count: usize| "/svc/x => /#/io.l5d.fs/y ;\n".repeat(count);
     let entries = operator.dtab(&["set", "l5d/web", "-f", &operator.file("many", &many(10_001))]);
     assert!(entries.code == Some(78) && entries.stderr.contains("10000"), "{}", entries.stderr);
     let long = format!("/svc => /{}", "x".repeat(1 << 20));
