@@ -66,6 +66,7 @@ pub(super) async fn keep(
     let health = cluster.health();
     let (mut dtabs, mut ingresses) = (cluster.dtabs().known(), cluster.ingresses().known());
     let mut healths = health.changes();
+    let mut is_changed = true;
     loop {
         let dtabs_now = dtabs.borrow_and_update().clone();
         let now = Known { dtabs: dtabs_now, ingresses: ingresses.borrow_and_update().clone() };
@@ -73,17 +74,21 @@ pub(super) async fn keep(
         control.ready.note("interpreter", stale(&now.dtabs));
         control.ready.set("ingress", unknown(&now.ingresses, &health).map_or(Ok(()), Err));
         control.ready.note("ingress", not_in_force(&now.ingresses, &health));
-        config.send_if_modified(|config| {
-            let next = reconciler::config(&control.settings(), config.node.clone(), &now);
-            let differs = *config != next;
-            *config = next;
-            differs
-        });
-        tokio::select! {
-            changed = dtabs.changed() => changed?,
-            changed = ingresses.changed() => changed?,
-            changed = healths.changed() => changed?,
+        if is_changed {
+            config.send_if_modified(|config| {
+                let next = reconciler::config(&control.settings(), config.node.clone(), &now);
+                let differs = *config != next;
+                *config = next;
+                differs
+            });
         }
+        let is_object = tokio::select! {
+            changed = dtabs.changed() => changed.map(|()| true)?,
+            changed = ingresses.changed() => changed.map(|()| true)?,
+            changed = healths.changed() => changed.map(|()| false)?,
+        };
+        // Of several changes at once, one was told.
+        is_changed = is_object || dtabs.has_changed()? || ingresses.has_changed()?;
     }
 }
 

@@ -180,8 +180,12 @@ impl IngressKeeper {
             }
             Arc::new(rules)
         };
-        let tables = which.iter().map(|source| (source.clone(), Some(rules_of(source)))).collect();
-        self.known.send_replace(tables);
+        // More may be wanted by now: what is known of that has yet to be listed.
+        self.known.send_modify(|known| {
+            for (source, rules) in known.iter_mut().filter(|(source, _)| which.contains(source)) {
+                *rules = Some(rules_of(source));
+            }
+        });
         self.health.known(Resource::Ingresses);
     }
 }
@@ -308,6 +312,22 @@ mod tests {
             fold.take(news);
         }
         assert_eq!(paths(&fold), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_wanted_since_a_list_was_asked_for_is_not_known_by_it() {
+        let keeper = IngressKeeper::new(Arc::default());
+        let [one, two] = [source(None, "a"), source(None, "b")];
+        let first = BTreeSet::from([one.clone()]);
+        keeper.want(first.clone());
+        keeper.want(BTreeSet::from([one.clone(), two.clone()]));
+        keeper.publish(&first, &BTreeMap::new(), 10);
+        let known = keeper.known().borrow().clone();
+        assert!(known[&one].is_some() && known[&two].is_none());
+        // And what is not wanted any more does not come back.
+        keeper.want(BTreeSet::from([two.clone()]));
+        keeper.publish(&first, &BTreeMap::new(), 10);
+        assert_eq!(keeper.known().borrow().keys().collect::<Vec<_>>(), [&two]);
     }
 
     #[test]
