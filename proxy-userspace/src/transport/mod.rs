@@ -2,7 +2,9 @@
 
 mod activity;
 mod ahead;
+pub mod attest;
 mod bad_head;
+mod channel;
 mod connect;
 mod copy;
 mod displacement;
@@ -26,6 +28,7 @@ mod tcp_info;
 
 pub use activity::{Activity, Phase, Sending};
 pub use bad_head::MakeAnswer;
+pub use channel::{Channel, ChannelListener, MOST_DESCRIPTORS, Unconnected};
 pub use connect::{ConnectError, Connector, set_keepalive};
 pub use copy::{Copied, copy};
 pub use frame_meter::{Flood, FrameBounds, FrameMeter, Metered};
