@@ -16,6 +16,6 @@ mod server;
 mod tls;
 mod tokens;
 
-pub use serve::listen;
+pub use serve::{Retired, listen};
 pub use server::Server;
 pub use tls::follow_certificate;

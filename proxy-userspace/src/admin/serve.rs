@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -34,6 +35,15 @@ const LIFE: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_millis(100);
 const QUIET_WITHIN: Duration = Duration::from_millis(500);
 
+/// Says that a listener is retired.
+#[derive(Clone, Debug, Default)]
+pub struct Retired {
+    /// Cancelled then.
+    pub token: CancellationToken,
+    /// Set before that if another process accepts from the same queue, which is left to it.
+    pub handed_over: Arc<AtomicBool>,
+}
+
 /// The client of a request, and its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
@@ -53,7 +63,7 @@ pub fn listen(
     server: &Arc<Server>,
     listener: &Arc<Listener>,
     socket: std::net::TcpListener,
-    retired: CancellationToken,
+    retired: Retired,
 ) -> anyhow::Result<()> {
     let socket = TcpListener::from_std(socket)?;
     let (server, listener, everybody) = (server.clone(), listener.clone(), Holder::everybody());
@@ -89,17 +99,21 @@ pub fn listen(
 }
 
 /// The next accepted connection. `None` once the listener is retired and all connections established until then were
-/// accepted, or at `latest`, which is set then.
+/// accepted, or at `latest`, which is set then; at once if the listener is handed over.
 async fn next(
     socket: &TcpListener,
-    retired: &CancellationToken,
+    retired: &Retired,
     latest: &mut Option<Instant>,
 ) -> Option<std::io::Result<(TcpStream, SocketAddr)>> {
     if latest.is_none() {
         tokio::select! {
-            () = retired.cancelled() => {}
+            biased;
+            () = retired.token.cancelled() => {}
             accepted = socket.accept() => return Some(accepted),
         }
+    }
+    if retired.handed_over.load(Ordering::SeqCst) {
+        return None;
     }
     let latest = *latest.get_or_insert_with(|| Instant::now() + QUIET_WITHIN);
     timeout_at(latest.min(Instant::now() + QUIET), socket.accept()).await.ok()

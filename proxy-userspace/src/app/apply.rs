@@ -17,7 +17,7 @@ use super::objects::Known;
 use super::services::Services;
 use super::{connector, descriptors, objects, reconciler};
 use crate::admin::Server;
-use crate::config::{Admin, Limits, Log, Outgoing, Probes, Settings, Transparent};
+use crate::config::{Admin, Drain, Handover, Limits, Log, Outgoing, Probes, Settings, Transparent};
 use crate::control::State;
 use crate::discovery::dns::Dns;
 use crate::proxy::routing::snapshot::{Node, RoutingConfig};
@@ -237,7 +237,14 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
         dtab: written.dtab.clone(),
         namers: written.namers.clone(),
         names: written.names.clone(),
-        drain: written.drain.clone(),
+        drain: Drain {
+            grace: written.drain.grace,
+            // Whether the next weir may take over, and by which name, is decided at start.
+            handover: now.drain.handover.clone().map(|now| Handover {
+                grace: written.drain.handover.as_ref().map_or(now.grace, |it| it.grace),
+                ..now
+            }),
+        },
         limits: Limits {
             tuples: now.limits.tuples,
             destinations: now.limits.destinations,
@@ -262,6 +269,7 @@ fn waiting(in_force: &Settings, written: &Settings, why: &Reasons) -> Vec<String
         ("probes", old.probes != new.probes),
         ("workers", old.workers != new.workers),
         ("discovery", old.discovery != new.discovery),
+        ("drain", old.drain != new.drain),
         ("limits.connections", why.contains_key("limits.connections")),
         ("limits.tuples", old.limits.tuples != new.limits.tuples),
         ("limits.destinations", old.limits.destinations != new.limits.destinations),

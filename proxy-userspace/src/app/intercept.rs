@@ -83,7 +83,8 @@ fn options(
     Ok(InterceptOptions {
         addresses,
         first_port: at.port(),
-        ports: transparent.ports,
+        // Not all that are configured where weirs follow one another.
+        ports: u16::try_from(listeners.transparent.len()).unwrap_or(u16::MAX),
         cgroup,
         enrol: match settings.enrol() {
             config::Enrol::All => Enrol::All,

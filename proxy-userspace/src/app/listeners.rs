@@ -3,34 +3,36 @@
 //! When a listener's address changes, the new socket is opened before the old one closes; if that fails, the old one
 //! stays. Connections to the old socket are served, those in its accept queue too.
 
-use std::fs::File;
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::Ordering;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
+use super::announce;
 use super::descriptors::CONTROL_CONNECTIONS;
+use super::inherited::{Inherited, bind_transparent};
 use super::routers::Routers;
-use crate::admin::Server;
+use crate::admin::{Retired, Server};
 use crate::config::{Settings, Sockets};
 use crate::control::State;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{Listener, ListenerKind};
-use crate::transport::{BindError, bind, bind_range, refuse_new};
+use crate::transport::{BindError, bind, refuse_new};
 
 /// The sockets, and the listeners whose connections they accept.
 pub(super) struct BoundListeners {
     pub(super) routers: Routers,
     /// Empty when interception is off.
     pub(super) transparent: Vec<Arc<Socket>>,
-    admin: Control,
+    /// `None` once it is handed over.
+    admin: Option<Control>,
     probes: Option<Control>,
     by_kind: Listeners,
+    /// Whether the weir before this one may still have the sockets.
+    inherited: bool,
+    /// Whether the next one may have them.
+    given: bool,
 }
 
 /// The other listeners, in the order of metrics.
@@ -43,20 +45,33 @@ pub(super) struct Listeners {
 /// A listener of the control plane. Its server accepts on a duplicate.
 struct Control {
     tcp: TcpListener,
-    /// Retires the listener when dropped.
-    in_use: DropGuard,
+    /// Retires the listener when dropped; `None` while the next weir accepts in its place.
+    in_use: Option<(DropGuard, Retired)>,
 }
 
 /// The explicit proxy's sockets while weir drains.
-pub(super) struct Explicit(Vec<Arc<Socket>>);
+pub(super) struct Explicit {
+    sockets: Vec<Arc<Socket>>,
+    shared: bool,
+}
 
 impl Explicit {
     /// Stops accepting. Keep the returned value until weir ends: while it exists, a new client is not refused but
     /// retries a second later and reaches the next process that listens.
     pub(super) fn close(self) -> Option<Self> {
+        if self.shared {
+            // The next weir has it as well, or had: it must not refuse anybody, and its queue is left to that one.
+            self.hand_over();
+            return None;
+        }
         // If a socket cannot refuse new connections, the kernel would still establish them, and nobody would accept
         // them.
-        refuse(&self.0).then_some(self)
+        refuse(&self.sockets).then_some(self)
+    }
+
+    /// Leaves the sockets to the next weir.
+    pub(super) fn hand_over(self) {
+        self.sockets.iter().for_each(|it| it.hand_over());
     }
 }
 
@@ -97,14 +112,23 @@ impl Listeners {
 }
 
 impl Control {
-    fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let tcp = bind(address)?;
-        Ok(Self { tcp, in_use: CancellationToken::new().drop_guard() })
+    fn new(tcp: TcpListener) -> Self {
+        Self { tcp, in_use: None }
     }
 
     /// The socket that its server accepts on, and the token that tells the server that the listener is retired.
-    fn serve(&self) -> anyhow::Result<(TcpListener, CancellationToken)> {
-        Ok((self.tcp.try_clone()?, self.in_use.token().clone()))
+    fn serve(&mut self) -> anyhow::Result<(TcpListener, Retired)> {
+        let (tcp, retired) = (self.tcp.try_clone()?, Retired::default());
+        self.in_use = Some((retired.token.clone().drop_guard(), retired.clone()));
+        Ok((tcp, retired))
+    }
+
+    /// Leaves the queue to the next weir.
+    fn pause(&mut self) {
+        if let Some((guard, retired)) = self.in_use.take() {
+            retired.handed_over.store(true, Ordering::SeqCst);
+            drop(guard);
+        }
     }
 }
 
@@ -114,27 +138,31 @@ impl BoundListeners {
     /// # Errors
     ///
     /// One sentence: the address, the cause, and what to do.
-    pub(super) fn bind(settings: &Settings) -> Result<Self, BindError> {
+    pub(super) fn bind(settings: &Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
         let by_kind = Listeners::new();
+        let routers = Routers::bind(settings, inherited)?;
+        let mut control = |at: SocketAddr| inherited.take_or_bind(at).map(Control::new);
         Ok(Self {
-            routers: Routers::bind(settings)?,
+            routers,
+            admin: Some(control(settings.admin.listen)?),
+            probes: settings.probes.as_ref().map(|it| control(it.listen)).transpose()?,
             transparent: match &settings.transparent {
                 Some(it) if it.sockets == Sockets::Node => {
-                    many(&by_kind.transparent, bind_range(it.listen, it.ports)?)
+                    many(&by_kind.transparent, bind_transparent(it, settings.drain.handover.is_some())?)
                 }
                 // In the pods, they come and go with those.
                 Some(_) | None => Vec::new(),
             },
-            admin: Control::bind(settings.admin.listen)?,
-            probes: settings.probes.as_ref().map(|it| Control::bind(it.listen)).transpose()?,
             by_kind,
+            inherited: inherited.has_any(),
+            given: false,
         })
     }
 
     /// The bound addresses: weir must never connect to them.
     pub(super) fn bound(&self) -> Vec<SocketAddr> {
         let data = self.data().into_iter().filter_map(|it| it.address());
-        let control = [&self.admin].into_iter().chain(&self.probes);
+        let control = self.admin.iter().chain(&self.probes);
         control.filter_map(|it| it.tcp.local_addr().ok()).chain(data).collect()
     }
 
@@ -143,11 +171,46 @@ impl BoundListeners {
         self.routers.sockets().chain(&self.transparent).cloned().collect()
     }
 
+    /// As [`Self::data`], without those that the weir before this one still accepts on.
+    pub(super) fn own_data(&self, inherited: &Inherited) -> Vec<Arc<Socket>> {
+        self.data().into_iter().filter(|it| !inherited.has_taken(it)).collect()
+    }
+
     /// Starts draining: the transparent sockets accept no new connections and are left to the workers. Returns the
     /// explicit proxy's sockets, which still accept.
     pub(super) fn drain(&mut self) -> Explicit {
         refuse(&std::mem::take(&mut self.transparent));
-        Explicit(self.routers.take())
+        // What is done to a socket is done to all its duplicates.
+        Explicit { sockets: self.routers.take(), shared: self.inherited || self.given }
+    }
+
+    /// Duplicates of all sockets that the next weir takes over.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left.
+    pub(super) fn duplicates(&mut self) -> std::io::Result<Vec<TcpListener>> {
+        // From now on, also where the next weir dies before it serves: it might have passed them on.
+        self.given = true;
+        let control = self.admin.iter().chain(&self.probes).map(|it| it.tcp.try_clone());
+        self.routers.sockets().map(|it| it.tcp.try_clone()).chain(control).collect()
+    }
+
+    /// The weir before this one has ended, and its duplicates with it.
+    pub(super) fn disown(&mut self) {
+        self.inherited = false;
+    }
+
+    /// Stops accepting for the control plane: the next weir does.
+    pub(super) fn pause_control(&mut self) {
+        self.admin.iter_mut().chain(&mut self.probes).for_each(Control::pause);
+    }
+
+    /// Gives up the control plane's sockets: the next weir has them.
+    pub(super) fn hand_over_control(&mut self) {
+        self.pause_control();
+        self.admin = None;
+        self.probes = None;
     }
 
     /// The listener of diverted connections.
@@ -173,15 +236,17 @@ impl BoundListeners {
         self.routers.listeners().chain([transparent, admin, probes]).cloned().collect()
     }
 
-    /// Serves the control plane's listeners.
+    /// Serves the control plane's listeners, also after [`Self::pause_control`].
     ///
     /// # Errors
     ///
     /// A socket cannot be used.
-    pub(super) fn serve(&self, server: &Arc<Server>) -> anyhow::Result<()> {
-        let (tcp, retired) = self.admin.serve()?;
-        super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
-        if let Some(probes) = &self.probes {
+    pub(super) fn serve(&mut self, server: &Arc<Server>) -> anyhow::Result<()> {
+        if let Some(admin) = &mut self.admin {
+            let (tcp, retired) = admin.serve()?;
+            super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
+        }
+        if let Some(probes) = &mut self.probes {
             let (tcp, retired) = probes.serve()?;
             super::tasks::serve(server, &self.by_kind.probes, tcp, retired)?;
         }
@@ -209,11 +274,11 @@ impl BoundListeners {
     ///
     /// The new address cannot be bound or served; the old listener stays.
     pub(super) fn move_admin(&mut self, server: &Arc<Server>, to: SocketAddr) -> anyhow::Result<()> {
-        let new = Control::bind(to)?;
+        let mut new = Control::new(bind(to)?);
         let (tcp, retired) = new.serve()?;
         super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
-        self.admin = new;
-        moved(ListenerKind::Admin, None, self.admin.tcp.local_addr().ok().as_slice());
+        moved(ListenerKind::Admin, None, new.tcp.local_addr().ok().as_slice());
+        self.admin = Some(new);
         Ok(())
     }
 
@@ -223,8 +288,8 @@ impl BoundListeners {
     ///
     /// The new address cannot be bound or served; the old listener stays.
     pub(super) fn move_probes(&mut self, server: &Arc<Server>, to: Option<SocketAddr>) -> anyhow::Result<()> {
-        let new = to.map(Control::bind).transpose()?;
-        if let Some(new) = &new {
+        let mut new = to.map(|at| bind(at).map(Control::new)).transpose()?;
+        if let Some(new) = &mut new {
             let (tcp, retired) = new.serve()?;
             super::tasks::serve(server, &self.by_kind.probes, tcp, retired)?;
         }
@@ -244,7 +309,8 @@ impl BoundListeners {
         };
         let mut routers = self.routers.bound();
         let outgoing = all(routers.next().map(|(_, addresses)| addresses).unwrap_or_default());
-        let mut line = format!("weir: listening outgoing={outgoing} admin={}", at(&self.admin));
+        let admin = self.admin.as_ref().map_or_else(|| "none".to_owned(), at);
+        let mut line = format!("weir: listening outgoing={outgoing} admin={admin}");
         for (label, addresses) in routers {
             line += &format!(" outgoing.{label}={}", all(addresses));
         }
@@ -255,17 +321,7 @@ impl BoundListeners {
             let last = last.address().map_or(0, |address| address.port());
             line += &format!(" transparent={}-{last}", text(first.address()));
         }
-        // Only once: a container's log has both outputs. If nobody reads standard output, it goes to the other.
-        if !takes_a_line(&std::io::stdout()) {
-            return tracing::info!("{}", &line["weir: ".len()..]);
-        }
-        // The output may be full by now: wait for it on a separate thread.
-        let written = thread::Builder::new().name("weir-announce".to_owned()).spawn(move || {
-            let _ = writeln!(std::io::stdout(), "{line}");
-        });
-        if let Err(cause) = written {
-            tracing::warn!(%cause, "no thread to say on standard output where weir listens");
-        }
+        announce::say(line);
     }
 }
 
@@ -280,45 +336,5 @@ pub(super) fn moved(kind: ListenerKind, router: Option<&str>, to: &[SocketAddr])
     }
     if to.is_empty() {
         tracing::info!(listener = kind.label(), router, "not listening any more");
-    }
-}
-
-/// Whether the output has a reader and a line can be written without blocking.
-fn takes_a_line(output: &impl AsFd) -> bool {
-    let mut polled = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
-    let has_room = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && polled[0].revents().is_some_and(|it| {
-            it.contains(PollFlags::POLLOUT) && !it.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
-        });
-    has_room && !is_null(output)
-}
-
-/// Whether the output is /dev/null.
-fn is_null(output: &impl AsFd) -> bool {
-    let device = |file: File| file.metadata().map(|it| (it.file_type().is_char_device(), it.rdev())).ok();
-    let (Ok(output), Ok(null)) = (output.as_fd().try_clone_to_owned(), File::open("/dev/null")) else {
-        return false;
-    };
-    device(output.into()) == device(null)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::net::UnixStream;
-
-    #[test]
-    fn a_line_is_for_whoever_reads_it_and_waits_for_nobody() {
-        assert!(takes_a_line(&tempfile::tempfile().unwrap()));
-        assert!(!takes_a_line(&File::options().write(true).open("/dev/null").unwrap()));
-        let (reader, writer) = std::io::pipe().unwrap();
-        assert!(takes_a_line(&writer));
-        drop(reader);
-        assert!(!takes_a_line(&writer), "nobody reads any more");
-        let (full, other) = UnixStream::pair().unwrap();
-        full.set_nonblocking(true).unwrap();
-        while (&full).write(&[0; 4096]).is_ok() {}
-        assert!(!takes_a_line(&full));
-        drop(other);
     }
 }

@@ -5,12 +5,15 @@
 //! readiness is off while one is down (`tasks`).
 
 mod adopt;
+mod announce;
 mod apply;
 mod cluster;
 mod descriptors;
 mod destinations;
 mod enrol;
+mod handover;
 mod heartbeat;
+mod inherited;
 mod intercept;
 mod listeners;
 mod netns;
@@ -21,6 +24,7 @@ mod reload;
 mod routers;
 mod services;
 mod signals;
+mod stop;
 mod sweep;
 mod tasks;
 mod watchdog;
@@ -30,15 +34,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use self::stop::Stopping;
 use crate::admin::Server;
 use crate::allocator;
 use crate::cli::EX_CONFIG;
@@ -49,7 +52,7 @@ use crate::discovery::files;
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
 use crate::proxy::downstream;
-use crate::proxy::listener::sockets::Sockets;
+use crate::proxy::listener::sockets::{Socket, Sockets};
 use crate::proxy::routing::Routing;
 use crate::proxy::routing::external::ExternalClusters;
 use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
@@ -57,14 +60,6 @@ use crate::proxy::upstream::Connecting;
 use crate::proxy::worker::Shared;
 use crate::telemetry::log;
 use crate::transport::{Connector, Sources};
-
-/// The time between disarming the programs and refusing new connections: a connect() diverted just before disarming
-/// sends its SYN only after the decision, and on a busy node its thread may be preempted in between.
-const DISARMED: Duration = Duration::from_millis(20);
-
-/// How long before the end of `drain.grace` the explicit proxy stops accepting, so that the last accepted clients have
-/// time to be answered; a quarter of `drain.grace` if that is shorter.
-const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Runs weir until a signal or the admin stops it, and returns the exit code.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
@@ -122,7 +117,8 @@ async fn live(
     drain: Drain,
 ) -> anyhow::Result<Option<listeners::Explicit>> {
     let mut signals = signals::Signals::new()?;
-    let listeners = listeners::BoundListeners::bind(&settings)?;
+    let (following, before, mut inherited) = handover::begin(&settings, &services).await;
+    let mut listeners = listeners::BoundListeners::bind(&settings, &mut inherited)?;
     listeners.follow(&settings, descriptors::connections(&settings)?);
     let in_pods = netns::prepare(&settings);
     let interception = intercept::attach(&settings, &listeners, in_pods.as_ref());
@@ -131,7 +127,10 @@ async fn live(
     }
     let node = reconciler::node(listeners.bound(), listeners.routers.ids());
     let config = reconciler::config(&settings, node, &objects::Known::default());
-    let shared = share(&settings, &config, &services, &listeners, interception.as_ref().ok(), drain.clone());
+    // What the weir before this one accepts on, it accepts on until this one is ready.
+    let sockets = listeners.own_data(&inherited);
+    drop(inherited);
+    let shared = share(&settings, &config, &services, sockets, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
         .map(|id| downstream::start(id, shared.clone(), alive.token()))
@@ -153,51 +152,16 @@ async fn live(
     let listeners = Arc::new(Mutex::new(listeners));
     let running =
         apply::Running { control: control.clone(), server, config, listeners: listeners.clone(), services };
+    let mut handed = handover::start(following, before, &control, &running.server, &listeners);
     reload::start(file, running, signals.hangup()?);
 
-    let why = signals.stop(&control).await;
-    let grace = control.settings().drain.grace;
-    tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
-    let explicit = stop(&control, &drain, &listeners, &alive, grace).await;
+    let stopping = Stopping { control: &control, drain: &drain, listeners: &listeners, alive: &alive };
+    let explicit = stopping.run(&mut signals, &mut handed, pods.as_deref()).await;
     join(workers);
     if let Some(pods) = pods {
         pods.lock().await.leave_all().await;
     }
     Ok(explicit)
-}
-
-/// Stops accepting and waits until open connections have ended, at most for `grace`; then closes the rest. Each worker
-/// holds `alive`. Returns the result of [`listeners::Explicit::close`].
-async fn stop(
-    control: &Arc<State>,
-    drain: &Drain,
-    listeners: &Mutex<listeners::BoundListeners>,
-    alive: &TaskTracker,
-    grace: Duration,
-) -> Option<listeners::Explicit> {
-    control.ready.set("drain", Err("weir is draining".to_owned()));
-    control.programs.disarm();
-    sleep(DISARMED).await;
-    let end = Instant::now() + grace;
-    let explicit = listeners.lock().drain();
-    drain.close();
-    control.shared.sockets.let_go();
-    // Clients that use weir as their explicit proxy have no alternative: they are served as long as weir runs anyway.
-    let last = timeout_at((end - LAST_CALL.min(grace / 4)).into(), drain.tasks().wait()).await;
-    tracing::debug!(nothing_open = last.is_ok(), "no more explicit clients are taken");
-    let explicit = explicit.close();
-    drain.call_last();
-    // The workers signal their end themselves. A thread that joins them might not start on a full node.
-    alive.close();
-    if timeout_at(end.into(), alive.wait()).await.is_err() {
-        tracing::warn!(
-            open = control.open_connections(),
-            "the grace period is over: what is still open is cut"
-        );
-        drain.end();
-        alive.wait().await;
-    }
-    explicit
 }
 
 /// The services that `settings` name, read once. Does not ask an API server.
@@ -227,7 +191,7 @@ fn share(
     settings: &Settings,
     config: &RoutingConfig,
     services: &services::Services,
-    listeners: &listeners::BoundListeners,
+    sockets: Vec<Arc<Socket>>,
     interception: Option<&crate::intercept::Interception>,
     drain: Drain,
 ) -> Arc<Shared> {
@@ -239,7 +203,7 @@ fn share(
         settings.workers,
         Routing::new(snapshot, outside),
         Connecting::new(connector(settings, interception.is_some())),
-        Sockets::new(listeners.data()),
+        Sockets::new(sockets),
         interception.map(crate::intercept::Interception::original_dsts),
         interception.and_then(crate::intercept::Interception::numbers),
         drain,

@@ -4,9 +4,10 @@
 //! its connections. A router that is taken out of the configuration closes its listener; requests on the connections
 //! that are left are answered 503 and the connections closed, since no other router's rules are meant for them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use super::inherited::Inherited;
 use super::listeners::moved;
 use crate::config::{Outgoing, Settings};
 use crate::proxy::listener::sockets::Socket;
@@ -30,15 +31,19 @@ impl RouterListener {
         Self { label: router.label.clone(), listener, sockets: Vec::new() }
     }
 
-    /// Listens at `to`, and nowhere else. Returns the sockets that are not needed any more, to be retired. If one
-    /// address cannot be bound, all stays as it was.
-    fn open(&mut self, to: &[SocketAddr]) -> Result<Vec<Arc<Socket>>, BindError> {
+    /// Listens at `to`, and nowhere else, on sockets made by `make`. Returns the sockets that are not needed any more, to be
+    /// retired. If one address cannot be bound, all stays as it was.
+    fn open(
+        &mut self,
+        to: &[SocketAddr],
+        mut make: impl FnMut(SocketAddr) -> Result<TcpListener, BindError>,
+    ) -> Result<Vec<Arc<Socket>>, BindError> {
         let mut before = self.sockets.clone();
         let mut sockets = Vec::with_capacity(to.len());
         for at in to {
             match before.iter().position(|(kept, _)| kept == at) {
                 Some(known) => sockets.push(before.remove(known)),
-                None => sockets.push((*at, Socket::new(&self.listener, bind(*at)?))),
+                None => sockets.push((*at, Socket::new(&self.listener, make(*at)?))),
             }
         }
         self.sockets = sockets;
@@ -58,15 +63,15 @@ impl RouterListener {
 }
 
 impl Routers {
-    /// Binds what `settings` asks for.
+    /// Binds what `settings` asks for, and is not `inherited`.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub(super) fn bind(settings: &Settings) -> Result<Self, BindError> {
+    pub(super) fn bind(settings: &Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
         let open = |router: &Outgoing| {
             let mut it = RouterListener::new(router);
-            it.open(&router.listen).map(|_| it)
+            it.open(&router.listen, |at| inherited.take_or_bind(at)).map(|_| it)
         };
         settings.all_routers().map(open).collect::<Result<_, _>>().map(Self)
     }
@@ -98,7 +103,7 @@ impl Routers {
             let mut it = known.unwrap_or_else(|| RouterListener::new(router));
             it.label = router.label.clone();
             if it.configured() != router.listen {
-                match it.open(&router.listen) {
+                match it.open(&router.listen, bind) {
                     Ok(old) => {
                         gone.extend(old);
                         moved(
@@ -181,15 +186,19 @@ mod tests {
         Settings { outgoing, routers: all.collect(), ..Settings::default() }
     }
 
+    fn bound(routers: &[(&str, Vec<SocketAddr>)]) -> Routers {
+        Routers::bind(&settings(routers), &mut Inherited::default()).unwrap()
+    }
+
     /// A free address, bound just now.
     fn free() -> Vec<SocketAddr> {
-        vec![std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()]
+        vec![TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()]
     }
 
     #[test]
     fn a_router_that_is_renamed_or_moved_keeps_its_listener_and_one_that_is_gone_closes_it() {
         let (one, two, three) = (free(), free(), free());
-        let mut routers = Routers::bind(&settings(&[("a", one.clone()), ("b", two.clone())])).unwrap();
+        let mut routers = bound(&[("a", one.clone()), ("b", two.clone())]);
         let [a, b] = routers.ids()[..] else { panic!() };
         // Renamed to one another: each stays where its clients are.
         let (gone, failed) = routers.change(&settings(&[("a", two), ("b", one)]));
@@ -202,8 +211,8 @@ mod tests {
 
     #[test]
     fn a_router_whose_address_is_taken_stays_where_it_was() {
-        let (one, taken) = (free(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let mut routers = Routers::bind(&settings(&[("a", one.clone())])).unwrap();
+        let (one, taken) = (free(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let mut routers = bound(&[("a", one.clone())]);
         let taken_at = vec![taken.local_addr().unwrap()];
         let both = [free(), taken_at.clone()].concat();
         let (gone, failed) = routers.change(&settings(&[("a", both), ("b", taken_at)]));
@@ -215,7 +224,7 @@ mod tests {
     fn a_router_that_keeps_one_of_its_addresses_keeps_its_socket_there() {
         let (one, two, three) = (free(), free(), free());
         let [both, others] = [[&one[..], &two].concat(), [&three[..], &two].concat()];
-        let mut routers = Routers::bind(&settings(&[("a", both)])).unwrap();
+        let mut routers = bound(&[("a", both)]);
         let ids = routers.ids();
         let kept = routers.sockets().nth(1).unwrap().clone();
         let (gone, failed) = routers.change(&settings(&[("renamed", others.clone())]));
@@ -225,7 +234,7 @@ mod tests {
         assert_eq!(routers.bound().collect::<Vec<_>>(), [("renamed", others)]);
         // Any free port twice is two sockets.
         let any: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(); 2];
-        let mut routers = Routers::bind(&settings(&[("a", any.clone())])).unwrap();
+        let mut routers = bound(&[("a", any.clone())]);
         let (gone, _) = routers.change(&settings(&[("a", any)]));
         assert_eq!((gone.len(), routers.bound().next().unwrap().1.len()), (0, 2));
     }

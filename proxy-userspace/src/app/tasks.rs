@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::cluster::Told;
 use super::services::{Folder, Services};
 use super::{adopt, cluster, enrol, objects, owners, reconciler, sweep, watchdog};
-use crate::admin::{self, Server};
+use crate::admin::{self, Retired, Server};
 use crate::control::State;
 use crate::intercept::Enrol;
 use crate::proxy::listener::Listener;
@@ -77,7 +76,7 @@ pub(super) fn serve(
     server: &Arc<Server>,
     listener: &Arc<Listener>,
     socket: TcpListener,
-    retired: CancellationToken,
+    retired: Retired,
 ) -> anyhow::Result<()> {
     admin::listen(server, listener, socket, retired)
 }
@@ -95,7 +94,16 @@ fn discover(control: &Arc<State>, services: &Services) -> Told {
     });
     let (health, telling) = (found.health(), control.clone());
     supervise(control.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));
-    supervise(control.clone(), "discovery.kubernetes", move || found.follow());
+    let begun = services.begun.clone();
+    supervise(control.clone(), "discovery.kubernetes", move || {
+        let (begun, found) = (begun.lock().take(), found.clone());
+        async move {
+            match begun {
+                Some(begun) => begun.await?,
+                None => found.follow().await,
+            }
+        }
+    });
     told
 }
 

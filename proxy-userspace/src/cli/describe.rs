@@ -5,8 +5,8 @@ use std::fmt::{Result, Write as _};
 use crate::config::Adopt;
 use crate::control::NetnsState;
 use crate::control::report::{
-    ClusterReport, DirectPod, DirectReport, EnrolmentReport, InterceptionReport, NetnsReport, ShareReport,
-    StateReport,
+    ClusterReport, DirectPod, DirectReport, DrainingReport, EnrolmentReport, HandoverReport,
+    InterceptionReport, NetnsReport, ShareReport, StateReport,
 };
 
 /// `state` as text; if it is `filtered`, only the selected parts.
@@ -23,6 +23,7 @@ pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Resu
     for line in &state.readiness {
         writeln!(text, "  {line}")?;
     }
+    handover(&mut text, &state.handover)?;
     for it in &state.listeners {
         let (name, open) = (&it.listener, it.open);
         let router = it.router.as_ref().map(|router| format!(" {router}")).unwrap_or_default();
@@ -54,6 +55,18 @@ fn shares(text: &mut String, shares: &[ShareReport]) -> Result {
         writeln!(text, "  {client}: {open} of {share}{waiting}")?;
     }
     Ok(())
+}
+
+/// One line for each weir beside this one.
+fn handover(text: &mut String, handover: &HandoverReport) -> Result {
+    if let Some(seconds) = handover.handed_over_seconds {
+        writeln!(text, "handed over to the next weir {seconds:.0} s ago, and draining since")?;
+    }
+    let Some(DrainingReport { seconds, open }) = handover.draining else { return Ok(()) };
+    writeln!(
+        text,
+        "an earlier weir of this node has been draining for {seconds:.0} s: {open} connections open"
+    )
 }
 
 fn clusters(text: &mut String, state: &StateReport) -> Result {
@@ -205,6 +218,14 @@ mod tests {
                 json!({ "listeners": [{ "listener": "outgoing", "router": "a", "addresses": ["10.0.0.1:1", "[::1]:2"] }] }),
                 false,
                 format!("outgoing a at 10.0.0.1:1, [::1]:2: 0 open, 0 connections, 0 requests\n{off}"),
+            ),
+            (
+                json!({ "handover": { "handedOverSeconds": 4.4, "draining": { "seconds": 61.0, "open": 3 } } }),
+                false,
+                format!(
+                    "handed over to the next weir 4 s ago, and draining since\nan earlier weir of this node has been \
+                     draining for 61 s: 3 connections open\n{off}"
+                ),
             ),
             (json!({ "interception": { "on": false, "why": "no" } }), false, "interception: off (no)\n".to_owned()),
             (

@@ -10,8 +10,8 @@ use super::problem::{ConfigError, Mistake, Problem};
 use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
 use super::{
-    Discovery, Enrol, Outgoing, admin, breaker, discovery, drain, dtab, identifier, limits, listeners, log,
-    names, outgoing, policies, routers, transparent, values,
+    Discovery, Enrol, Outgoing, Sockets, admin, breaker, discovery, drain, dtab, identifier, limits,
+    listeners, log, names, outgoing, policies, routers, transparent, values,
 };
 use crate::domain::route::Configured;
 
@@ -112,6 +112,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
         check_enrol(&settings, node, report);
         check_clients(&settings, node, report);
         check_tokens(&settings, node, report);
+        check_handover(&settings, node, report);
         routers::check_objects(&settings, node, report);
     }
     settings
@@ -137,6 +138,17 @@ fn check_enrol(settings: &Settings, root: &Node, report: &mut Report) {
     let at = root.get("transparent").and_then(|it| it.get("enrol")).map_or(root.at, |enrol| enrol.at);
     let mistake = Mistake::new("nothing tells of pods, so none would be diverted");
     report.add(at, "transparent.enrol", mistake.hint("set `discovery`, or write `enrol: all`"));
+}
+
+/// Two weirs that divert at the same time need ports of their own.
+fn check_handover(settings: &Settings, root: &Node, report: &mut Report) {
+    let on_node = settings.transparent.as_ref().filter(|it| it.sockets == Sockets::Node);
+    if settings.drain.handover.is_none() || on_node.is_none_or(|it| it.ports >= 2) {
+        return;
+    }
+    let at = root.get("drain").and_then(|it| it.get("handover")).map_or(root.at, |it| it.at);
+    let mistake = Mistake::new("each of two weirs needs a port for diverted connections, and there is one");
+    report.add(at, "drain.handover", mistake.hint("set `transparent.ports` to 2 or more"));
 }
 
 /// Tokens can only be checked by an API server.

@@ -42,7 +42,7 @@ pub use breaker::{Backoff, Breaker};
 pub use contexts::Contexts;
 pub use destinations::{Destinations, LeadsTo};
 pub use discovery::{Discovery, Files, Kubernetes};
-pub use drain::Drain;
+pub use drain::{Drain, Handover};
 pub use http2_clients::Http2Clients;
 pub use http2_endpoints::Http2Endpoints;
 pub use interpreter::{DtabStore, Interpreter};

@@ -1,6 +1,7 @@
 //! The network namespaces of pods in which weir listens, and those in which it does not.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,8 @@ use crate::transport::NetnsThread;
 pub struct Netns {
     /// The thread that enters them.
     pub thread: OnceLock<NetnsThread>,
+    /// Whether weir has looked at all of them once, and listens where it can.
+    pub has_looked: AtomicBool,
     /// As they were at the last look.
     pub seen: ArcSwap<Vec<SeenNetns>>,
 }

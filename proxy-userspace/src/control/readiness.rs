@@ -27,6 +27,11 @@ impl Readiness {
         };
     }
 
+    /// Whether every condition holds, except perhaps this one.
+    pub fn is_ready_but_for(&self, name: &str) -> bool {
+        self.conditions.lock().iter().all(|(condition, it)| *condition == name || it.is_ok())
+    }
+
     /// Whether every condition holds, and the state of each, one per line.
     pub fn report(&self) -> (bool, String) {
         let conditions = self.conditions.lock();

@@ -9,6 +9,7 @@ use super::catalogs::Catalogs;
 use super::configuration::Configuration;
 use super::direct::Direct;
 use super::files::FileDiscovery;
+use super::handover::Handover;
 use super::netns::Netns;
 use super::programs::Programs;
 use super::readiness::Readiness;
@@ -45,6 +46,8 @@ pub struct State {
     pub dtabs: Option<Arc<DtabKeeper>>,
     /// The rules of the cluster's Ingresses, if there is one.
     pub ingresses: Option<Arc<IngressKeeper>>,
+    /// The weir before this one, and the next.
+    pub handover: Handover,
     /// Whether weir is ready.
     pub ready: Readiness,
     /// Requests that weir stops.
@@ -79,6 +82,7 @@ impl State {
             kubernetes: cluster.map(Cluster::health),
             dtabs: cluster.map(Cluster::dtabs),
             ingresses: cluster.map(Cluster::ingresses),
+            handover: Handover::default(),
             ready,
             stop: Notify::new(),
         })

@@ -236,6 +236,7 @@ impl Builder {
         let config = config.to_str().unwrap();
         let mut command = self.program();
         command.args(arguments.iter().map(|a| if *a == "CONFIG" { config } else { a }));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         finish(command.current_dir(self.folder.path()), input)
     }
 

@@ -9,6 +9,7 @@ mod explicit; // The explicit proxy on :4140, when everybody behaves.
 mod failure; // Endpoints that fail.
 mod grpcio; // gRPC as an application has it: grpcio, both ways.
 mod guards; // Where weir will not connect, and whom it does not serve.
+mod handover; // One weir takes over from another.
 mod harness; // The harness itself, without weir.
 mod http2_clients; // Clients that speak HTTP/2.
 mod http2_endpoints; // Endpoints that speak HTTP/2.

@@ -44,8 +44,8 @@ pub(super) struct Prepared {
     looks: Looks,
     sockets: PodSockets,
     folder: PathBuf,
-    /// Held: says to other weirs of this node that the port is taken.
-    taken: UnixDatagram,
+    /// Held: says to other weirs of this node that the port is taken. `None` once it is released.
+    taken: Option<UnixDatagram>,
 }
 
 impl Prepared {
@@ -80,7 +80,7 @@ pub(super) fn prepare(settings: &Settings) -> Option<anyhow::Result<Prepared>> {
             looks: Looks::new(looks),
             sockets: PodSockets { port, prefix6: transparent.pod_prefix6 },
             folder,
-            taken,
+            taken: Some(taken),
         })
     })())
 }

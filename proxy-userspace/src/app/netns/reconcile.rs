@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::folder::Listing;
@@ -71,7 +72,7 @@ struct Made {
 
 impl Reconciler {
     pub(super) fn new(control: Arc<State>, prepared: Prepared, listener: Arc<Listener>) -> Self {
-        tracing::debug!(port = prepared.sockets.port, taken = ?prepared.taken.local_addr().ok(), "port in pods");
+        tracing::debug!(port = prepared.sockets.port, "port in pods");
         Self {
             control,
             prepared,
@@ -158,6 +159,11 @@ impl Reconciler {
         for (id, joined) in std::mem::take(&mut self.joined) {
             self.leave(id, joined).await;
         }
+    }
+
+    /// Says that the port in the pods is free for the weir after the next one. The programs' listeners are closed by then.
+    pub(in crate::app) fn release_port(&mut self) {
+        self.prepared.taken = None;
     }
 
     /// Returns whether the next one can be tried: not while the thread for looks is busy.
@@ -253,8 +259,9 @@ impl Reconciler {
         if let Ok(interception) = &mut *self.control.programs.lock() {
             interception.leave(cookie);
         }
-        // The namespace may live on, when only its file is gone. Another weir needs the same route.
-        if super::is_alone(self.prepared.sockets.port) {
+        // The namespace may live on, when only its file is gone. Another weir needs the same route, as one does that has
+        // taken over from this one.
+        if self.prepared.taken.is_some() && super::is_alone(self.prepared.sockets.port) {
             let (prefix, leaving) = (self.prepared.sockets.prefix6, pod.clone());
             let remove = move || intercept::remove_route(prefix);
             let removed = self.prepared.looks.run(id, move || leaving.open(), remove);
@@ -328,6 +335,7 @@ impl Reconciler {
     }
 
     fn publish(&self) {
+        self.control.netns.has_looked.store(true, Ordering::SeqCst);
         let files = self.files.len() + self.unknown.len();
         let mut seen = Vec::with_capacity(self.joined.len() + self.left.len() + files);
         if let Ok(interception) = &*self.control.programs.lock() {

@@ -57,6 +57,8 @@ fn the_example_with_every_key_shows_the_defaults() {
     // Its default depends on discovery: here nobody.
     assert_eq!(settings.outgoing.contexts.take(), Some(Contexts::nobody()));
     assert_eq!(settings.outgoing, defaults.outgoing);
+    // The example turns the hand-over on, with its defaults.
+    assert_eq!(settings.drain.handover.take(), Some(Handover::default()));
     assert_eq!((settings.names, settings.drain), (defaults.names, defaults.drain));
     assert_eq!(settings.refuse, defaults.refuse);
     assert_eq!((settings.limits, settings.breaker), (defaults.limits, defaults.breaker));

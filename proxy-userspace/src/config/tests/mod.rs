@@ -297,6 +297,25 @@ fn mistakes_about_direct_connections_and_sources_are_reported() {
 }
 
 #[test]
+fn a_mistake_about_the_next_weir_is_reported_where_it_stands() {
+    for (text, expected) in [
+        ("drain: { handover: }", "weir.yaml:1:10: drain.handover: this section is empty"),
+        (
+            "drain: { handover: { name: A b } }",
+            "weir.yaml:1:28: drain.handover.name: `A b` is not a DNS label",
+        ),
+        ("drain: { handover: { grace: 25h } }", "weir.yaml:1:29: drain.handover.grace: "),
+        (
+            "transparent: { ports: 1 }\ndrain: { handover: {} }",
+            "weir.yaml:2:20: drain.handover: each of two weirs needs a port",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found[0].starts_with(expected), "{text}\nfound    {}\nexpected {expected}", found[0]);
+    }
+}
+
+#[test]
 fn a_mistake_is_reported_where_it_stands() {
     for (text, expected) in [
         ("- a\n", "weir.yaml:1:1: expected keys with values, not a list"),

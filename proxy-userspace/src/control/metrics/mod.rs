@@ -2,6 +2,7 @@
 
 mod dtabs;
 mod enrolment;
+mod handover;
 mod ingresses;
 mod interception;
 mod kubernetes;
@@ -24,6 +25,7 @@ impl Scrape for State {
         let ready = f64::from(u8::from(self.ready.report().0));
         page.gauges("weir_ready", "1 while /ready says so", [(NONE, ready)])?;
         configuration(page, self)?;
+        handover::write(page, &self.handover)?;
         catalogs(page, self)?;
         let problems = self.files.problems.borrow().len() as f64;
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(NONE, problems)])?;

@@ -6,6 +6,7 @@
 
 mod clusters;
 mod enrolment;
+mod handover;
 mod interception;
 mod kubernetes;
 mod routers;
@@ -22,6 +23,7 @@ pub use clusters::{
     BackoffReport, BreakerReport, ClusterReport, EndpointReport, PolicyReport, ServiceReport, UsageReport,
 };
 pub use enrolment::{EnrolmentReport, PodReport};
+pub use handover::{DrainingReport, HandoverReport};
 pub use interception::{DirectPod, DirectReport, InterceptionReport, NetnsReport, ProgramsReport};
 pub use kubernetes::{KubernetesReport, ResourceReport};
 pub use routers::RouterReport;
@@ -53,6 +55,9 @@ pub struct StateReport<S = Vec<ServiceReport>> {
     /// Whether weir is stopping.
     #[serde(default)]
     pub draining: bool,
+    /// The weirs of this node before and after this one.
+    #[serde(default)]
+    pub handover: HandoverReport,
     /// The addresses weir listens on.
     #[serde(default)]
     pub listening: Vec<String>,

@@ -6,8 +6,8 @@ use std::time::Instant;
 use serde::ser::{Serialize, Serializer};
 
 use super::{
-    ClusterReport, EnrolmentReport, InterceptionReport, KubernetesReport, ListenerReport, ReloadReport,
-    RouterReport, ServiceReport, ShareReport, StateReport, TunnelsReport, Word,
+    ClusterReport, EnrolmentReport, HandoverReport, InterceptionReport, KubernetesReport, ListenerReport,
+    ReloadReport, RouterReport, ServiceReport, ShareReport, StateReport, TunnelsReport, Word,
 };
 use crate::control::State;
 use crate::discovery::kubernetes::node_name;
@@ -57,6 +57,7 @@ fn read<S>(state: &State, snapshot: &Snapshot, services: S) -> StateReport<S> {
         ready,
         readiness: readiness.lines().map(str::to_owned).collect(),
         draining: shared.drain.is_closing(),
+        handover: HandoverReport::read(&state.handover),
         listening: snapshot.config.node.listeners.iter().map(ToString::to_string).collect(),
         routers: std::iter::once(snapshot)
             .chain(snapshot.others().iter().map(|it| &**it))

@@ -42,6 +42,16 @@ impl Interception {
         }
     }
 
+    /// Closes the listeners' duplicates, so that another weir of this node can have their ports. Call this once nothing is
+    /// diverted any more and every accept queue is empty; what is open stays, and is still named to the application.
+    pub fn release_ports(&mut self) {
+        self.disarm();
+        self.listener = None;
+        if let Some(in_pods) = &mut self.in_pods {
+            in_pods.release_port();
+        }
+    }
+
     /// Whose connections come from a joined network namespace.
     pub fn pod_of(&self, cookie: u64) -> PodOf {
         self.in_pods.as_ref().map_or(PodOf::Unknown, |it| it.pod_of(cookie))

@@ -12,7 +12,7 @@ mod numbers;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use proxy_ebpf::pods::{ListenerUse, Own, PodSettings};
@@ -70,10 +70,10 @@ pub(super) struct InPods {
 
 #[derive(Debug)]
 struct Joined {
-    /// Until the pod's end, so that the kernel keeps the entries until weir itself is gone.
-    listener: OwnedFd,
-    /// Only held: closing it detaches the program.
-    _link: OwnedFd,
+    /// Until the pod's end, so that the kernel keeps the entries until weir itself is gone; or until the port is released.
+    listener: Option<OwnedFd>,
+    /// Only held: closing it detaches the program, which drops what it has no listener for.
+    link: Option<OwnedFd>,
     /// Whether IPv6 is diverted.
     v6: bool,
 }
@@ -121,7 +121,7 @@ impl InPods {
         }
         let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
         let link = self.lookup.link(cookie, netns)?;
-        self.joined.insert(cookie, Joined { listener, _link: link, v6: false });
+        self.joined.insert(cookie, Joined { listener: Some(listener), link: Some(link), v6: false });
         let done = self
             .tell_own(cookie, [None; 2])
             .and_then(|()| self.set(cookie, ListenerUse::Steer))
@@ -205,6 +205,23 @@ impl InPods {
         }
     }
 
+    /// Steers nothing more to weir's listeners, and closes them. What is open stays, and the pods' own addresses with it.
+    pub(super) fn release_port(&mut self) {
+        self.disarm();
+        let cookies: Vec<u64> = self.joined.keys().copied().collect();
+        for cookie in cookies {
+            let _ = self.clear(cookie, ListenerUse::Steer);
+        }
+        for joined in self.joined.values_mut() {
+            // The program first: without its listener it would drop connections to another weir's.
+            joined.link = None;
+            if let Some(listener) = joined.listener.take() {
+                // Other duplicates keep the socket open, by which the namespace is found. It listens no more.
+                let _ = nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+            }
+        }
+    }
+
     pub(super) fn is_armed(&self) -> bool {
         self.is_armed
     }
@@ -216,8 +233,9 @@ impl InPods {
     }
 
     fn set(&self, cookie: u64, which: ListenerUse) -> io::Result<()> {
-        let Some(joined) = self.joined.get(&cookie) else { return Ok(()) };
-        sys::set_socket(self.listeners.as_fd(), &[cookie, which as u64], joined.listener.as_fd())
+        let listener = self.joined.get(&cookie).and_then(|it| it.listener.as_ref());
+        let Some(listener) = listener else { return Ok(()) };
+        sys::set_socket(self.listeners.as_fd(), &[cookie, which as u64], listener.as_fd())
     }
 
     fn clear(&self, cookie: u64, which: ListenerUse) -> io::Result<()> {

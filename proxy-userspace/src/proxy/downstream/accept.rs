@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -131,10 +132,12 @@ fn forget(worker: &Worker, ended: impl Iterator<Item = u64>) {
     }
 }
 
-/// Accepts until this listener is to close, and then every connection that is already queued.
+/// Accepts until this listener is to close, and then every connection that is already queued, unless another process has
+/// the queue now.
 async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
     let drain = worker.shared.drain.clone();
     let (listener, retired, pod) = (socket.listener.clone(), socket.retired(), socket.pod.clone());
+    let handed_over = socket.handed_over();
     // The worker's duplicate keeps the socket open.
     drop(socket);
     let drains = async {
@@ -159,7 +162,7 @@ async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
         take_in(&worker, &listener, pod.as_ref(), next).await;
     }
     // An ended pod has no clients any more, and an open listener would keep its network namespace.
-    if pod.as_ref().is_some_and(|it| it.has_ended()) {
+    if pod.as_ref().is_some_and(|it| it.has_ended()) || handed_over.load(Ordering::SeqCst) {
         return;
     }
     let latest = time::Instant::now() + QUIET_WITHIN;

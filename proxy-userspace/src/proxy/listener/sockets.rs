@@ -1,12 +1,13 @@
 //! The data plane's listening sockets, which are added and removed at run time.
 //!
 //! Each worker accepts on a duplicate of every socket. A retired socket is accepted from until its queue is empty, and
-//! is closed when the last worker has done so: every client that has connected is served.
+//! is closed when the last worker has done so: every client that has connected is served. One that is handed over to another
+//! process is closed at once: that process accepts from the same queue.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ pub struct Socket {
     /// Unique in this process.
     pub(in crate::proxy) number: u64,
     retired: CancellationToken,
+    /// Another process accepts on it now.
+    handed_over: Arc<AtomicBool>,
 }
 
 /// All sockets, as published to the workers.
@@ -46,12 +49,24 @@ impl Socket {
     fn made(listener: &Arc<Listener>, tcp: TcpListener, pod: Option<Arc<PodNetns>>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { listener: listener.clone(), tcp, pod, number, retired: CancellationToken::new() })
+        let (retired, handed_over) = (CancellationToken::new(), Arc::default());
+        Arc::new(Self { listener: listener.clone(), tcp, pod, number, retired, handed_over })
     }
 
     /// Its local address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.local_addr().ok()
+    }
+
+    /// Another process accepts on this socket from now on, so that its queue is left to that one. Call this before the
+    /// workers are told to close it.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::SeqCst);
+    }
+
+    /// Set once the socket is handed over.
+    pub(in crate::proxy) fn handed_over(&self) -> Arc<AtomicBool> {
+        self.handed_over.clone()
     }
 
     /// A worker's duplicate.

@@ -1,0 +1,93 @@
+//! One weir takes over from another, on a node with pods. With root a test that cannot run here fails; without root the whole
+//! module says that it is left out.
+
+mod failures; // One of the two dies, hangs, or is of another version.
+mod kubernetes; // Weirs in pods of their own.
+mod strangers; // Who is no weir gets nothing, and is not taken for one.
+mod upgrades; // Upgrades under load, with connections that stay open.
+
+use std::time::Duration;
+
+use e2e::net::Net;
+use e2e::raw::TcpServer;
+use e2e::weir::builder::Builder;
+use e2e::{Client, Pod, Request, Weir, eventually, folder};
+use nix::sys::signal::Signal;
+
+use crate::transparent::{Stage, TARGET, dialler};
+
+/// Where the node's explicit proxy, admin and probes listen.
+pub(crate) const PROXY: &str = "10.1.0.1:4140";
+const ADMIN: &str = "127.0.0.1:9990";
+const PROBES: &str = "127.0.0.1:9991";
+
+/// The address of the service `database`.
+const DATABASE: &str = "10.96.0.11:5432";
+
+/// A weir of the node that hands over and takes over.
+fn next(stage: &Stage, settings: impl FnOnce(Builder) -> Builder) -> Builder {
+    let database = folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
+    let builder = Weir::new().on_node(&stage.net);
+    let builder = builder.kubernetes(&stage.hello()).kubernetes(&database.endpoints(&[stage.b.v4()]));
+    settings(follows(builder))
+}
+
+/// With the fixed ports, and the hand-over.
+fn follows(builder: Builder) -> Builder {
+    builder
+        .set("admin", &format!("{{ listen: {ADMIN} }}"))
+        .set("probes", &format!("{{ listen: {PROBES} }}"))
+        .set("drain", "{ grace: 2s, handover: { grace: 5m } }")
+}
+
+/// A weir that takes the listeners and never gets ready, since it cannot intercept.
+fn unready(builder: Builder) -> Builder {
+    builder.set(
+        "transparent",
+        "{ cgroup: /sys/fs/cgroup/none/such, required: true, ports: 2, listen: \"[::]:4400\" }",
+    )
+}
+
+/// Starts the next weir, waits until it serves, and tells the one before it to stop, as kubelet does.
+#[track_caller]
+fn upgrade(old: &Weir, next: Builder) -> Weir {
+    let weir = next.start();
+    weir.expect_log("serving in place of the weir before this one");
+    old.expect_log("the next weir serves");
+    eventually("readiness of the next", || weir.admin_get("/ready").status == 200);
+    old.signal(Signal::SIGTERM);
+    weir
+}
+
+/// The server behind the service `database`: it says back what it is told.
+fn database(pod: &Pod) -> TcpServer {
+    TcpServer::echo(pod.listen(pod.at(TARGET + 1)).unwrap())
+}
+
+/// A tunnel to the database, through the explicit proxy.
+#[track_caller]
+fn tunnel(stage: &Stage) -> Client {
+    let mut client = Client::over(dialler(&stage.client, PROXY)().unwrap());
+    client.start(&Request::new("CONNECT", "database:5432"));
+    assert_eq!(client.head().status(), Some(200));
+    client
+}
+
+/// Whether what is said comes back.
+#[track_caller]
+fn echoes(client: &mut Client, word: &str) {
+    client.send(word).expect(word);
+}
+
+/// Waits for its end, which comes once nothing is open in it any more.
+#[track_caller]
+fn ends(mut weir: Weir) {
+    assert_eq!(weir.wait(Duration::from_secs(30)).code(), Some(0), "{}", weir.log());
+}
+
+/// The status of the probes' answer for `path`.
+#[track_caller]
+fn probe(net: &Net, path: &str) -> u16 {
+    let stream = net.node().connect(PROBES.parse().unwrap()).expect("the probes' listener");
+    Client::over(stream).ask(&Request::get(path).with("Host", "localhost").with("Connection", "close")).status
+}
