@@ -25,7 +25,27 @@ pub struct Stats {
 
 impl Stats {
     /// The labels of [`Stats::ended`].
-    pub const ENDS: [&'static str; 5] = ["closed", "idle", "client", "server", "early"];
+    pub const ENDS: [&'static str; 6] = ["closed", "idle", "client", "server", "early", "aborted"];
+}
+
+/// A tunnel that is open. It is dropped early where its connection has to make room, or its pod has ended.
+struct Open<'a> {
+    stats: &'a Stats,
+    end: usize,
+}
+
+impl<'a> Open<'a> {
+    fn new(stats: &'a Stats) -> Self {
+        stats.open.inc();
+        Self { stats, end: 5 }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.stats.open.dec();
+        self.stats.ended[self.end].inc();
+    }
 }
 
 /// Copies between two connections until both ends are closed, and finishes the lease. The client came to `listener`.
@@ -37,10 +57,9 @@ pub async fn forward(
     mut client: impl Carrier,
     mut server: Io,
 ) {
-    stats.open.inc();
+    let mut open = Open::new(stats);
     let lived = || lease.answered(Instant::now(), Outcome::Carried);
     let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle, lived).await;
-    stats.open.dec();
     stats.up.add(copied.up);
     stats.down.add(copied.down);
     let Copied { up, down, first, last_word, end } = copied;
@@ -50,22 +69,22 @@ pub async fn forward(
         End::Broken(Side::Server) if server.peer().is_some_and(Peer::is_silent) => Outcome::Silent,
         _ => Tunnel { end, first, last_word, up, down, lasted }.outcome(),
     };
-    let end = match (end, outcome) {
+    open.end = match (end, outcome) {
         (_, Outcome::EndedEarly) => 4,
         (End::Closed, _) => 0,
         (End::Idle, _) => 1,
         (End::Broken(Side::Client), _) => 2,
         (End::Broken(Side::Server), _) => 3,
     };
-    stats.ended[end].inc();
     tracing::debug!(
         router = listener.router().as_deref(),
         name = %lease.cluster().name,
         endpoint = %lease.backend().address,
         up = copied.up,
         down = copied.down,
-        end = Stats::ENDS[end],
+        end = Stats::ENDS[open.end],
         "tunnel ended"
     );
+    drop(open);
     lease.finish(now, outcome);
 }

@@ -27,10 +27,26 @@ impl Counter {
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicUsize);
 
+/// One unit of a [`Gauge`].
+#[derive(Debug)]
+pub struct HeldGauge<'a>(&'a Gauge);
+
+impl Drop for HeldGauge<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Gauge {
     /// Adds one; returns the previous value.
     pub fn inc(&self) -> usize {
         self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds one as long as the guard lives: also where a task is dropped before its end.
+    pub fn held(&self) -> HeldGauge<'_> {
+        self.inc();
+        HeldGauge(self)
     }
 
     /// Subtracts one. Every call pairs with an earlier [`Gauge::inc`].

@@ -71,6 +71,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
                 return listener.count_closed(CloseReason::BadHead);
             }
             Some(_) => return, // It is done, or its client left.
+            None if activity.is_displaced() && activity.phase() != Phase::Idle => return,
             None if activity.phase() == Phase::Head => return listener.count_closed(CloseReason::BadHead),
             // It closes after the last answer has been written: the client may read slowly.
             None if activity.phase() == Phase::Idle => {

@@ -62,10 +62,9 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     session.activity.enter(Phase::Idle, Instant::now());
     let listener = session.listener.clone();
     listener.http2.connections.inc();
-    listener.http2.open.inc();
+    let _open = listener.http2.open.held();
     // Boxed: it would make every connection's task larger.
     Box::pin(run(worker, session, limits, meter, connection)).await;
-    listener.http2.open.dec();
 }
 
 fn builder(limits: &Limits, kind: ListenerKind) -> Builder {
