@@ -8,6 +8,9 @@ use super::http2_endpoints::{self, Http2Endpoints};
 use super::problem::Mistake;
 use super::values::{count, duration, size};
 
+/// The most of `waitForRoom`: less than what a diverted connection had dialled is kept for (`intercept::TOO_OLD`).
+const WAIT_FOR_ROOM: Duration = Duration::from_mins(2);
+
 /// The most that weir holds, and the longest that it waits.
 ///
 /// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
@@ -17,7 +20,7 @@ pub struct Limits {
     /// as many may wait. Default 10,000, or fewer if there are not enough file descriptors.
     pub connections: usize,
     /// `waitForRoom`: how long a connection waits when its listener is full and its pod has its share; then it is reset.
-    /// 10 ms to 1 h, default 30 s.
+    /// 10 ms to 2 min, default 30 s.
     pub wait_for_room: Duration,
     /// `headerBytes`: bytes of a message's head, including its start line. 8 KiB to 1 MiB, default 64 KiB.
     pub header_bytes: usize,
@@ -166,7 +169,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     const MS: Duration = Duration::from_millis(1);
     let mut limits = Limits::default();
     section.set("connections", &mut limits.connections, count(1..=1_000_000));
-    section.set("waitForRoom", &mut limits.wait_for_room, duration(10 * MS..=Duration::from_hours(1)));
+    section.set("waitForRoom", &mut limits.wait_for_room, duration(10 * MS..=WAIT_FOR_ROOM));
     section.set("headerBytes", &mut limits.header_bytes, size(8 * KIB..=MIB));
     section.set("headerCount", &mut limits.header_count, count(1..=10_000));
     section.set("targetBytes", &mut limits.target_bytes, size(256..=64 * KIB - 2));
