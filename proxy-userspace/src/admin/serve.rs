@@ -85,7 +85,7 @@ pub fn listen(
                 // Let accepted clients be answered before the next accept.
                 yield_now().await;
             }
-            let permit = listener.acquire(&everybody).await.used();
+            let permit = listener.acquire(&everybody, None).await.used();
             let asker = Asker { kind: listener.kind, client, secured: false };
             let server = server.clone();
             served.add(tokio::spawn(async move {

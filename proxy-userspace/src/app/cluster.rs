@@ -66,6 +66,8 @@ pub(super) async fn clients(
     loop {
         let clients = Arc::new(Clients::new(&node_pods.borrow_and_update()));
         control.shared.holders.tell(clients.clone());
+        // Those that were accepted before their pods were known.
+        control.recharge();
         control.shared.routing.clients.pods.store(clients);
         control.shared.routing.moved.send_replace(());
         node_pods.changed().await?;

@@ -7,6 +7,7 @@ use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Settings, Sockets};
+use crate::proxy::listener::most_waiting;
 
 /// Maximum number of connections to the admin and to the probes' listener, each.
 pub(super) const CONTROL_CONNECTIONS: usize = 64;
@@ -62,7 +63,10 @@ fn room(settings: &Settings, most: usize) -> Option<usize> {
         CONTROL + per_pod + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // Workers accept on duplicates of the sockets.
     let rest = control + sockets + settings.workers * (sockets + RUNTIME);
-    Some(4 * most.checked_sub(rest)? / (9 * by_kind))
+    let each = most.checked_sub(rest)? / by_kind;
+    // Beside few connections more of them may wait.
+    let room = each / 9 * 4 + each % 9 * 4 / 9;
+    Some(room.min((each.saturating_sub(most_waiting(room))) / 2))
 }
 
 /// Raises the soft descriptor limit as far as allowed and returns it.
@@ -87,6 +91,9 @@ mod tests {
         settings.routers = vec![Outgoing::default()];
         assert_eq!(room(&settings, 1024), Some(4 * (1024 - 232) / 27));
         settings.routers.clear();
+        // Not less than a few may wait: 24 beside 4 of each listener.
+        assert_eq!(room(&settings, 229 + 2 * 24), Some(4));
+        assert!(room(&settings, usize::MAX).is_some_and(|it| it > usize::MAX / 5), "no limit is known");
         assert_eq!((room(&settings, 230), room(&settings, 200)), (Some(0), None));
     }
 }

@@ -103,6 +103,11 @@ impl State {
         self.listeners.load().iter().filter(|listener| listener.is_used()).cloned().collect()
     }
 
+    /// Charges connections to the pods that their clients have turned out to be.
+    pub fn recharge(&self) {
+        self.listeners.load().iter().for_each(|listener| listener.recharge(&self.shared.holders));
+    }
+
     /// Makes these the listeners, besides earlier ones with open connections.
     pub fn follow(&self, listeners: Vec<Arc<Listener>>) {
         let is_new = |it: &&Arc<Listener>| !listeners.iter().any(|other| other.id == it.id);

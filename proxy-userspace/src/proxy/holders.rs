@@ -6,7 +6,6 @@
 //! machine may have all addresses of one.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +61,20 @@ impl Holder {
     }
 }
 
+/// A client of which weir does not know the pod, or not yet.
+#[derive(Clone, Debug)]
+pub struct Stranger {
+    client: IpAddr,
+    pod: Option<Arc<PodNetns>>,
+}
+
+impl Stranger {
+    /// The client of a connection of `holder`, unless that is a pod. `client` and `pod` as for [`Holders::of`].
+    pub fn of(holder: &Holder, client: IpAddr, pod: Option<&Arc<PodNetns>>) -> Option<Self> {
+        holder.group.is_none().then(|| Self { client, pod: pod.cloned() })
+    }
+}
+
 /// All holders that have connections.
 #[derive(Debug, Default)]
 pub struct Holders {
@@ -90,15 +103,8 @@ impl Holders {
 
     /// The holder of a connection from `client`, which was accepted in the network namespace of `pod`, or else on the node.
     pub fn of(&self, client: IpAddr, pod: Option<&PodNetns>) -> Arc<Holder> {
-        let pods = self.pods.load();
-        let known = match pod {
-            // By its address it could claim to be another one.
-            Some(pod) => pod.cgroup_uid().and_then(|uid| pods.of_cgroup(&uid)),
-            None => pods.pod(client),
-        };
-        if let Some((uid, pod)) = known {
-            let name = || format!("{}/{}", pod.namespace, pod.name);
-            return self.get(HolderKey::Pod(uid.clone()), || Some(pod.namespace.clone()), name);
+        if let Some(known) = self.pod(client, pod) {
+            return known;
         }
         match pod {
             Some(pod) => {
@@ -112,9 +118,20 @@ impl Holders {
         }
     }
 
-    /// Every holder that has something.
-    pub fn all(&self) -> Vec<Arc<Holder>> {
-        self.known.lock().holders.values().filter_map(Weak::upgrade).collect()
+    /// The pod that a stranger is, where it is known by now.
+    pub fn known(&self, stranger: &Stranger) -> Option<Arc<Holder>> {
+        self.pod(stranger.client, stranger.pod.as_deref())
+    }
+
+    fn pod(&self, client: IpAddr, pod: Option<&PodNetns>) -> Option<Arc<Holder>> {
+        let pods = self.pods.load();
+        let (uid, pod) = match pod {
+            // By its address it could claim to be another one.
+            Some(pod) => pod.cgroup_uid().and_then(|uid| pods.of_cgroup(&uid)),
+            None => pods.pod(client),
+        }?;
+        let name = || format!("{}/{}", pod.namespace, pod.name);
+        Some(self.get(HolderKey::Pod(uid.clone()), || Some(pod.namespace.clone()), name))
     }
 
     fn get(
@@ -158,12 +175,6 @@ fn told(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(_) => format!("{}/64", network(address)),
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
     }
 }
 
@@ -235,6 +246,6 @@ mod tests {
         let kept = holders.of([10, 0, 0, 1].into(), None);
         (0..10_000_u32).for_each(|number| drop(holders.of(number.to_be_bytes().into(), None)));
         assert!(holders.known.lock().holders.len() <= LOOK + 1);
-        assert_eq!(holders.all().iter().map(|it| it.id).collect::<Vec<_>>(), [kept.id]);
+        assert!(Arc::ptr_eq(&kept, &holders.of([10, 0, 0, 1].into(), None)));
     }
 }

@@ -208,11 +208,13 @@ impl PodNetns {
         self.cgroup_uid.load_full()
     }
 
-    /// Sets the UID in the name of the pod's cgroup.
-    pub fn set_cgroup_uid(&self, uid: Option<&str>) {
-        if self.cgroup_uid.load().as_ref().map(|it| &***it) != uid {
+    /// Sets the UID in the name of the pod's cgroup. Returns whether it was another one.
+    pub fn set_cgroup_uid(&self, uid: Option<&str>) -> bool {
+        let is_new = self.cgroup_uid.load().as_ref().map(|it| &***it) != uid;
+        if is_new {
             self.cgroup_uid.store(uid.map(|uid| Arc::new(uid.into())));
         }
+        is_new
     }
 
     /// A TCP socket in the pod's namespace, non-blocking.

@@ -321,16 +321,24 @@ impl Reconciler {
             return;
         }
         let Ok(living) = interception.pod_cgroups() else { return };
+        let mut is_new = false;
         for pod in self.joined.values().map(|it| &it.pod) {
-            let PodOf::One(cgroup) = interception.pod_of(pod.cookie()) else {
-                pod.set_cgroup_uid(None);
-                continue;
+            let cgroup = match interception.pod_of(pod.cookie()) {
+                PodOf::One(cgroup) => cgroup,
+                // It is the pod that it was, until a process of another one connects.
+                PodOf::Unknown => continue,
+                PodOf::Several => {
+                    pod.set_cgroup_uid(None);
+                    continue;
+                }
             };
-            let uid = living.iter().find(|(_, living)| **living == cgroup).map(|(uid, _)| &**uid);
-            pod.set_cgroup_uid(uid);
-            if uid.is_none() {
-                interception.forget_pod_of(pod.cookie());
+            match living.iter().find(|(_, living)| **living == cgroup) {
+                Some((uid, _)) => is_new |= pod.set_cgroup_uid(Some(uid)),
+                None => interception.forget_pod_of(pod.cookie()),
             }
+        }
+        if is_new {
+            self.control.recharge();
         }
     }
 

@@ -21,6 +21,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::connection;
 use crate::allocator;
 use crate::config::Limits;
+use crate::proxy::holders::Stranger;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Entry, Listener, ListenerKind, Waiting};
 use crate::proxy::upstream::Source;
@@ -194,8 +195,9 @@ async fn take_in(
         return listener.count_closed(CloseReason::NotAllowed);
     }
     let holder = worker.shared.holders.of(client.ip(), pod.map(|it| &**it));
+    let stranger = Stranger::of(&holder, client.ip(), pod);
     let Some(pod) = pod else {
-        return match listener.enter(&holder) {
+        return match listener.enter(&holder, stranger) {
             Entry::In(permit) => serve(worker, listener, permit, stream, client, None),
             Entry::Wait(waiting) => {
                 worker.spawn(wait(worker.clone(), listener.clone(), waiting, stream, client));
@@ -207,7 +209,7 @@ async fn take_in(
     let permit = tokio::select! {
         biased;
         () = pod.ended() => return,
-        permit = listener.acquire(&holder) => permit,
+        permit = listener.acquire(&holder, stranger) => permit,
     };
     serve(worker, listener, permit, stream, client, Some(pod.clone()));
 }

@@ -31,7 +31,7 @@ pub struct Session {
     permit: ConnectionPermit,
     /// The client.
     pub client: SocketAddr,
-    /// Whose connection it is: what its requests use is charged to it.
+    /// Whose connection it was when it was accepted.
     pub holder: Arc<Holder>,
     /// Where the client connected to.
     pub origin: Origin,
@@ -60,7 +60,7 @@ impl Session {
         passed: u8,
         netns: Option<Arc<PodNetns>>,
     ) -> Rc<Self> {
-        let (activity, holder) = (permit.activity().clone(), permit.holder().clone());
+        let (activity, holder) = (permit.activity().clone(), permit.holder());
         Rc::new(Self {
             listener,
             permit,

@@ -16,7 +16,7 @@ pub use self::http2::{Abuse, Codes, Http2Stats};
 pub use self::room::Share;
 use self::room::{Place, Room};
 use crate::config::Allow;
-use crate::proxy::holders::Holder;
+use crate::proxy::holders::{Holder, Holders, Stranger};
 use crate::telemetry::{Counter, Gauge};
 use crate::transport::Activity;
 
@@ -39,6 +39,11 @@ struct RouterLabel(Arc<str>);
 /// One in so many connections of a full listener may wait for room beside those that are open, but always a few.
 const WAITING: usize = 4;
 const FEW: usize = 16;
+
+/// How many connections may wait for room where `limit` may be open.
+pub fn most_waiting(limit: usize) -> usize {
+    limit.div_ceil(WAITING).max(FEW)
+}
 
 /// Tells the listeners of a process apart; none is used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +113,7 @@ pub enum CloseReason {
     /// The listener was full, and it was idle, or its client had closed its sending side: it made room for another one.
     MadeRoom = 10,
     /// The listener was full, its pod had more than its share, and one with less asked for room: of that pod's
-    /// connections, it was used least recently.
+    /// connections it was needed least: those that are not in use go first, and of these the one unused for longest.
     Displaced = 11,
     /// The listener was full, its pod had its share, and too many waited already, or it waited for `limits.waitForRoom`.
     NoRoom = 12,
@@ -208,7 +213,7 @@ impl Listener {
         if **self.allow.load() != *allow {
             self.allow.store(Arc::new(allow.clone()));
         }
-        self.room.set(limit, limit.div_ceil(WAITING).max(FEW));
+        self.room.set(limit, most_waiting(limit));
         self.via.store(via, Ordering::Relaxed);
         self.used.store(true, Ordering::Relaxed);
     }
@@ -242,15 +247,10 @@ impl Listener {
     }
 
     /// A connection of `holder` comes. At the limit, its pod's share decides whether it gets room at once, at another
-    /// one's cost; see `room`.
-    pub fn enter(self: &Arc<Self>, holder: &Arc<Holder>) -> Entry {
-        match self.room.enter(holder, Instant::now()) {
-            room::Entry::In { place, displaced } => {
-                if displaced {
-                    self.count_closed(CloseReason::Displaced);
-                }
-                Entry::In(self.permit(place))
-            }
+    /// one's cost; see `room`. `stranger` is its client, if that may turn out to be a pod.
+    pub fn enter(self: &Arc<Self>, holder: &Arc<Holder>, stranger: Option<Stranger>) -> Entry {
+        match self.room.enter(holder, stranger, Instant::now()) {
+            room::Entry::In(place) => Entry::In(self.permit(place)),
             room::Entry::Wait(waiting) => {
                 self.count_closed(CloseReason::Full);
                 Entry::Wait(Waiting { listener: self.clone(), waiting })
@@ -260,9 +260,13 @@ impl Listener {
     }
 
     /// As [`Self::enter`], but waits as long as it takes.
-    pub async fn acquire(self: &Arc<Self>, holder: &Arc<Holder>) -> ConnectionPermit {
+    pub async fn acquire(
+        self: &Arc<Self>,
+        holder: &Arc<Holder>,
+        stranger: Option<Stranger>,
+    ) -> ConnectionPermit {
         loop {
-            let permit = match self.enter(holder) {
+            let permit = match self.enter(holder, stranger.clone()) {
                 Entry::In(permit) => Some(permit),
                 Entry::Wait(waiting) => waiting.permit(Duration::MAX).await,
                 Entry::Full => {
@@ -276,7 +280,15 @@ impl Listener {
         }
     }
 
+    /// Charges its connections to the pods that their clients have turned out to be.
+    pub fn recharge(&self, holders: &Holders) {
+        self.room.recharge(holders);
+    }
+
     fn permit(self: &Arc<Self>, place: Place) -> ConnectionPermit {
+        if place.has_displaced {
+            self.count_closed(CloseReason::Displaced);
+        }
         ConnectionPermit { listener: self.clone(), place, counted: false }
     }
 
@@ -349,8 +361,8 @@ impl ConnectionPermit {
     }
 
     /// Whose its connection is.
-    pub fn holder(&self) -> &Arc<Holder> {
-        &self.place.holder
+    pub fn holder(&self) -> Arc<Holder> {
+        self.place.holder()
     }
 
     /// Whether another connection waits for its place: then it ends with its current answers.

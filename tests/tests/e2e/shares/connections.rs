@@ -1,7 +1,7 @@
 //! The connections of a listener: who has less than its share gets room at once, who has more gives way.
 
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::raw::TcpServer;
 use e2e::{Backend, Client, Pod, Weir, eventually, folder};
@@ -55,7 +55,9 @@ fn idle_connections_of_one_pod_keep_no_other_pod_out() {
         }
         let weir = stage.weir();
         assert_eq!(weir.turned_away("transparent", "displaced"), 20.0, "in pods: {in_pods}");
-        assert_eq!(weir.metric("weir_listener_open_connections", &[("listener", "transparent")]), 40.0);
+        eventually("the ends of these", || {
+            weir.metric("weir_listener_open_connections", &[("listener", "transparent")]) == 40.0
+        });
     }
 }
 
@@ -63,15 +65,13 @@ fn idle_connections_of_one_pod_keep_no_other_pod_out() {
 fn tunnels_of_one_pod_give_way_by_a_reset_and_those_in_use_last() {
     let Some(mut stage) = stage(false) else { return };
     let echo = TcpServer::echo(stage.a.listen(stage.a.at(TARGET)).unwrap());
-    let mut tunnels: Vec<Client> = (0..40)
-        .map(|_| {
-            let mut client = Client::over(stage.client.connect(address(V4)).unwrap());
-            client.send("not HTTP\r\n").expect("not HTTP\r\n");
-            client
-        })
-        .collect();
+    let streams: Vec<TcpStream> = (0..40).map(|_| stage.client.connect(address(V4)).unwrap()).collect();
+    let resets: Vec<TcpStream> = streams.iter().map(|it| it.try_clone().unwrap()).collect();
+    let mut tunnels: Vec<Client> = streams.into_iter().map(Client::over).collect();
+    for tunnel in &mut tunnels {
+        tunnel.send("not HTTP\r\n").expect("not HTTP\r\n");
+    }
     assert_eq!(echo.accepted(), 40);
-    std::thread::sleep(Duration::from_millis(50));
     // The first ten are used again.
     for tunnel in &mut tunnels[..10] {
         tunnel.send("again\r\n").expect("again\r\n");
@@ -86,9 +86,17 @@ fn tunnels_of_one_pod_give_way_by_a_reset_and_those_in_use_last() {
     for tunnel in tunnels[..10].iter_mut().chain(&mut others) {
         tunnel.send("still\r\n").expect("still\r\n");
     }
-    let closed = tunnels[10..].iter_mut().filter_map(|it| it.is_closed().then_some(())).count();
-    assert_eq!(closed, 20);
-    assert_eq!(stage.weir().turned_away("transparent", "displaced"), 20.0);
+    let mut reset = 0;
+    eventually("20 resets", || {
+        reset += resets[10..].iter().filter(|it| it.take_error().unwrap().is_some()).count();
+        reset == 20
+    });
+    let weir = stage.weir();
+    assert_eq!(weir.turned_away("transparent", "displaced"), 20.0);
+    eventually("what is open, and what has ended", || {
+        weir.metric("weir_tunnels_open", &[]) == 40.0
+            && weir.metric("weir_tunnels_ended_total", &[("end", "aborted")]) == 20.0
+    });
 }
 
 #[test]
@@ -168,4 +176,51 @@ fn room_for_others_ends_no_connection_of_who_has_less() {
         let answer = small.get("http://hello/");
         assert_eq!(answer.get("connection"), None, "it is told to go, and somebody else waits");
     }
+}
+
+#[test]
+fn who_comes_and_goes_costs_others_one_connection_and_not_one_each_time() {
+    let backend = Backend::http().start();
+    let limits = "{ connections: 8, headerRead: 1h, idle: 1h }";
+    let weir = Weir::new().set("limits", limits).service("hello", &[backend.addr()]).start();
+    let begun = Instant::now();
+    let mut large: Vec<TcpStream> = (0..8).map(|_| connect(&weir, 1)).collect();
+    let open = |number: u8, count: u64| {
+        let address = format!("127.0.7.{number}");
+        eventually("connections", || share(&weir, "outgoing", &address).map_or(0, |it| it.0) == count);
+    };
+    open(1, 8);
+    for _ in 0..20 {
+        client(&weir, 2).get("http://hello/").expect_body("ok");
+        open(2, 0);
+        // It wants back what it has lost.
+        large.push(connect(&weir, 1));
+    }
+    // A place is kept for five seconds.
+    let most = 1 + begun.elapsed().as_secs() / 5;
+    let displaced = weir.turned_away("outgoing", "displaced");
+    assert!((1.0..=most as f64).contains(&displaced), "{displaced}, and not {most}");
+    eventually("its place again", || share(&weir, "outgoing", "127.0.7.1").is_some_and(|it| it.0 == 8));
+}
+
+#[test]
+fn in_a_pod_what_came_before_the_pod_was_known_counts_for_its_namespace_too() {
+    let Some(mut stage) = Stage::set() else { return };
+    let uid = "0b7f1c1e-0000-4000-8000-000000000001";
+    let pod = stage.net.pod(&format!("burstable/pod{uid}"));
+    let told = folder::pod("pod-1", uid).namespace("shop").spec("nodeName: n1");
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello()).pod(&told);
+    let builder = builder.set_in("transparent", "enrol", "pods");
+    stage.start(builder.env("POD_NAMESPACE", "weir").env("NODE_NAME", "n1"));
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    let mut first = None;
+    eventually("diversion", || {
+        let mut client = Client::over(pod.connect(address(V4)).unwrap());
+        let is_diverted = client.get("/").text() != "direct";
+        first = is_diverted.then_some(client);
+        is_diverted
+    });
+    let weir = stage.weir();
+    eventually("its namespace", || share(weir, "transparent", "shop/pod-1").is_some_and(|it| it.0 == 1));
+    first.unwrap().get("/");
 }

@@ -3,29 +3,79 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::Place;
-use crate::proxy::holders::Holder;
+use crate::proxy::holders::{Holder, Stranger};
 use crate::transport::{Activity, Phase};
 
 /// When the connections of a holder are looked through, one in so many is noted to be the next: a look costs time in
 /// proportion to their number.
 const PART: usize = 64;
 
+/// What the connections of one holder have in common.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) holder: Arc<Holder>,
+    /// See [`Place::is_short_of_room`].
+    pub(super) short: AtomicBool,
+}
+
+/// Whom a connection is charged to: another one, once the pod of its client becomes known.
+#[derive(Clone, Debug)]
+pub(super) struct Charge {
+    account: Arc<ArcSwap<Account>>,
+    /// Its client, as long as that is no known pod.
+    pub(super) stranger: Option<Stranger>,
+}
+
+impl Charge {
+    pub(super) fn new(account: Arc<Account>, stranger: Option<Stranger>) -> Self {
+        Self { account: Arc::new(ArcSwap::new(account)), stranger }
+    }
+
+    pub(super) fn holder(&self) -> Arc<Holder> {
+        self.account.load().holder.clone()
+    }
+
+    pub(super) fn is_short(&self) -> bool {
+        self.account.load().short.load(Ordering::Relaxed)
+    }
+
+    /// Moves it to the account of a known pod.
+    pub(super) fn move_to(&mut self, account: Arc<Account>) {
+        self.account.store(account);
+        self.stranger = None;
+    }
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) activity: Activity,
+    pub(super) charge: Charge,
+}
+
+/// A connection that waits.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) number: u64,
+    pub(super) tell: oneshot::Sender<Place>,
+    pub(super) charge: Charge,
+}
+
 /// The connections of a holder.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) holder: Arc<Holder>,
-    /// See [`Place::is_short_of_room`].
-    pub(super) short: Arc<AtomicBool>,
+    pub(super) account: Arc<Account>,
     /// Those that are open, by number.
-    pub(super) open: HashMap<u64, Activity>,
+    pub(super) open: HashMap<u64, Open>,
     /// Those that wait, the first one first.
-    pub(super) waiting: VecDeque<(u64, oneshot::Sender<Place>)>,
+    pub(super) waiting: VecDeque<Queued>,
     /// Open ones that were used least recently when that was looked up; the last one is next.
     least_used: Vec<u64>,
     looked: Option<Instant>,
@@ -58,8 +108,7 @@ impl Rank {
 impl Held {
     pub(super) fn new(holder: Arc<Holder>) -> Self {
         Self {
-            holder,
-            short: Arc::default(),
+            account: Arc::new(Account { holder, short: AtomicBool::new(false) }),
             open: HashMap::new(),
             waiting: VecDeque::new(),
             least_used: Vec::new(),
@@ -74,15 +123,26 @@ impl Held {
         }
         self.look();
         let number = self.least_used.pop()?;
-        self.open.remove(&number)
+        self.open.remove(&number).map(|it| it.activity)
+    }
+
+    /// Its connections that may turn out to be a pod's, by number.
+    pub(super) fn strangers(&self) -> impl Iterator<Item = (u64, &Stranger)> {
+        let open = self.open.iter().map(|(number, it)| (*number, &it.charge));
+        let all = open.chain(self.waiting.iter().map(|it| (it.number, &it.charge)));
+        all.filter_map(|(number, charge)| Some((number, charge.stranger.as_ref()?)))
+    }
+
+    pub(super) fn holder(&self) -> &Arc<Holder> {
+        &self.account.holder
     }
 
     /// The next one that was noted and has not been used since.
     fn noted(&mut self) -> Option<Activity> {
         let since = self.looked?.elapsed();
         while let Some(number) = self.least_used.pop() {
-            if self.open.get(&number).is_some_and(|activity| activity.lasted() >= since) {
-                return self.open.remove(&number);
+            if self.open.get(&number).is_some_and(|it| it.activity.lasted() >= since) {
+                return self.open.remove(&number).map(|it| it.activity);
             }
         }
         None
@@ -92,7 +152,8 @@ impl Held {
     fn look(&mut self) {
         type Order = Reverse<(Rank, Duration)>;
         let order = |activity: &Activity| Reverse((Rank::of(activity), activity.lasted()));
-        let mut all: Vec<(Order, u64)> = self.open.iter().map(|(number, it)| (order(it), *number)).collect();
+        let mut all: Vec<(Order, u64)> =
+            self.open.iter().map(|(number, it)| (order(&it.activity), *number)).collect();
         let wanted = all.len().div_ceil(PART);
         if wanted < all.len() {
             all.select_nth_unstable(wanted);

@@ -8,25 +8,26 @@
 //!
 //! The limit may change at run time. A lower limit closes nothing: it takes effect once enough connections have ended.
 
+mod admission;
 mod held;
 mod rounds;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use self::held::Held;
+use self::admission::{Admission, Kept};
+use self::held::{Charge, Held, Open, Queued};
 pub(super) use self::rounds::IN_VAIN;
 pub(super) use self::waiting::Waiting;
 use crate::domain::shares::{Ledger, divide};
-use crate::proxy::holders::{Group, Holder, HolderId};
+use crate::proxy::holders::{Group, Holder, HolderId, Stranger};
 use crate::transport::Activity;
 
 /// The open connections of a listener, and those that wait.
@@ -37,6 +38,8 @@ pub(super) struct Room(Mutex<State>);
 struct State {
     ledger: Ledger<Group, HolderId>,
     held: HashMap<HolderId, Held>,
+    /// The places that are kept, the oldest one first.
+    kept: VecDeque<Kept>,
     /// How many wait, and how many may.
     waiting: usize,
     most_waiting: usize,
@@ -50,19 +53,20 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Place {
     room: Arc<Room>,
-    /// Whose it is.
-    pub(super) holder: Arc<Holder>,
+    charge: Charge,
     number: u64,
     /// What the connection does.
     pub(super) activity: Activity,
-    /// Whether connections of its holder are to end with their current answers.
-    short: Arc<AtomicBool>,
+    /// Whether another connection was closed for it. That one's pod had more than its share.
+    pub(super) has_displaced: bool,
+    /// Whether it was taken from another connection, now or earlier: then it is kept for a while.
+    is_taken: bool,
 }
 
 /// What becomes of a newcomer.
 pub(super) enum Entry {
-    /// It has room. Where another connection was closed for it, that one's pod had more than its share.
-    In { place: Place, displaced: bool },
+    /// It has room.
+    In(Place),
     /// It has to wait.
     Wait(Waiting),
     /// As many wait as may.
@@ -82,14 +86,24 @@ pub struct Share {
     pub share: usize,
 }
 
+/// What each holder wants, with its group.
+type Demands = Vec<(Group, u64)>;
+
 /// A place that was given to one that waited. It is handed over outside the lock: if nobody takes it, it is dropped, and
 /// that locks again.
-struct Grant(oneshot::Sender<Place>, Place);
+struct Grant {
+    tell: oneshot::Sender<Place>,
+    place: Place,
+    displaced: Option<Activity>,
+}
 
 impl Grant {
     fn hand_over(self) {
+        if let Some(displaced) = self.displaced {
+            displaced.displace();
+        }
         // It has left: the place goes to the next one.
-        let _ = self.0.send(self.1);
+        let _ = self.tell.send(self.place);
     }
 }
 
@@ -99,6 +113,7 @@ impl Room {
         Arc::new(Self(Mutex::new(State {
             ledger: Ledger::new(0),
             held: HashMap::new(),
+            kept: VecDeque::new(),
             waiting: 0,
             most_waiting: 0,
             has_rounds: false,
@@ -112,7 +127,7 @@ impl Room {
         let mut state = self.0.lock();
         state.ledger.set_limit(open);
         state.most_waiting = waiting;
-        let granted = self.grant(&mut state);
+        let granted = self.grant(&mut state, Instant::now());
         drop(state);
         granted.into_iter().for_each(Grant::hand_over);
     }
@@ -127,77 +142,89 @@ impl Room {
         self.0.lock().waiting
     }
 
-    /// A connection of `holder` comes at `now`.
-    pub(super) fn enter(self: &Arc<Self>, holder: &Arc<Holder>, now: Instant) -> Entry {
+    /// A connection of `holder` comes at `now`: of this client, if that may turn out to be a pod.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        holder: &Arc<Holder>,
+        stranger: Option<Stranger>,
+        now: Instant,
+    ) -> Entry {
         let mut state = self.0.lock();
-        if !state.ledger.is_full() {
-            return Entry::In { place: self.take(&mut state, holder, now), displaced: false };
-        }
-        let from = state.ledger.gives_way(&holder.group, holder.id).map(|(_, from)| from);
-        if let Some(displaced) = from.and_then(|from| state.displace(from)) {
-            let place = self.take(&mut state, holder, now);
+        if let Some(Admission { displaced, is_taken }) = state.admit(holder, now) {
+            let charge = Charge::new(state.of(holder).account.clone(), stranger);
+            let mut place = self.take(&mut state, charge, is_taken, now);
             drop(state);
-            displaced.displace();
-            return Entry::In { place, displaced: true };
+            if let Some(displaced) = displaced {
+                place.has_displaced = true;
+                displaced.displace();
+            }
+            return Entry::In(place);
         }
-        match state.wait(holder) {
-            Some((number, told)) => {
+        match state.wait(holder, stranger) {
+            Some((number, charge, told)) => {
                 drop(state);
-                Entry::Wait(Waiting::new(self.clone(), holder.clone(), number, told))
+                Entry::Wait(Waiting::new(self.clone(), charge, number, told))
             }
             None => Entry::Full,
         }
     }
 
-    /// One more place, for `holder`.
-    fn take(self: &Arc<Self>, state: &mut State, holder: &Arc<Holder>, now: Instant) -> Place {
-        let number = state.number();
+    /// One more place.
+    fn take(self: &Arc<Self>, state: &mut State, charge: Charge, is_taken: bool, now: Instant) -> Place {
+        let (number, holder) = (state.number(), charge.holder());
         state.ledger.add(&holder.group, holder.id);
         let activity = Activity::new(now);
-        let held = state.of(holder);
-        held.open.insert(number, activity.clone());
-        Place { room: self.clone(), holder: holder.clone(), number, activity, short: held.short.clone() }
+        let open = Open { activity: activity.clone(), charge: charge.clone() };
+        state.of(&holder).open.insert(number, open);
+        Place { room: self.clone(), charge, number, activity, has_displaced: false, is_taken }
     }
 
-    /// Gives free places to those that wait: the one whose pod has the least is next.
-    fn grant(self: &Arc<Self>, state: &mut State) -> Vec<Grant> {
+    /// Gives places to those that wait: the one whose pod has the least is next.
+    fn grant(self: &Arc<Self>, state: &mut State, now: Instant) -> Vec<Grant> {
         let mut granted = Vec::new();
-        while !state.ledger.is_full()
-            && let Some((holder, tell)) = state.next_waiting()
+        while let Some(holder) = state.next_waiting()
+            && let Some(Admission { displaced, is_taken }) = state.admit(&holder, now)
+            && let Some(Queued { tell, charge, .. }) = state.pop_waiting(holder.id)
         {
-            granted.push(Grant(tell, self.take(state, &holder, Instant::now())));
+            let mut place = self.take(state, charge, is_taken, now);
+            place.has_displaced = displaced.is_some();
+            granted.push(Grant { tell, place, displaced });
         }
         granted
     }
 
     /// Those that have the most, at most `most` of them.
     pub(super) fn shares(&self, most: usize) -> Vec<Share> {
-        let state = self.0.lock();
-        let limit = state.ledger.limit() as u64;
-        let wanted = |held: &Held| (held.open.len() + held.waiting.len()) as u64;
-        let demands: Vec<(&Group, HolderId, u64)> =
-            state.held.iter().map(|(id, held)| (&held.holder.group, *id, wanted(held))).collect();
-        let share = |of: HolderId| {
+        // Computed without the lock.
+        let (limit, mut demands, listed) = self.0.lock().demands(most);
+        let share = |(at, mut share): (usize, Share)| {
             // It could want all.
-            let demands: Vec<_> =
-                demands.iter().map(|it| (it.0, if it.1 == of { limit } else { it.2 })).collect();
-            let at = state.held.keys().position(|id| *id == of);
-            at.and_then(|at| divide(limit, &demands).get(at).copied()).unwrap_or(0)
+            let wanted = demands.get_mut(at).map(|it| std::mem::replace(&mut it.1, limit));
+            let could = divide(limit, &demands).get(at).copied().unwrap_or(0);
+            if let (Some(it), Some(wanted)) = (demands.get_mut(at), wanted) {
+                it.1 = wanted;
+            }
+            share.share = usize::try_from(could).unwrap_or(usize::MAX);
+            share
         };
-        let listed = state.ledger.from_most().take(most).filter_map(|(_, id, used)| {
-            let held = state.held.get(&id)?;
-            Some(Share {
-                holder: held.holder.name.clone(),
-                open: used.own,
-                waiting: held.waiting.len(),
-                share: usize::try_from(share(id)).unwrap_or(usize::MAX),
-            })
-        });
-        listed.collect()
+        listed.into_iter().map(share).collect()
     }
 }
 
 impl State {
+    /// The limit, what each holder wants, and those that have the most with their places in that list.
+    fn demands(&self, most: usize) -> (u64, Demands, Vec<(usize, Share)>) {
+        let wanted = |held: &Held| (held.open.len() + held.waiting.len()) as u64;
+        let demands = self.held.values().map(|held| (held.holder().group.clone(), wanted(held))).collect();
+        let listed = self.ledger.from_most().take(most).filter_map(|(_, id, used)| {
+            let (holder, waiting) =
+                self.held.get(&id).map(|it| (it.holder().name.clone(), it.waiting.len()))?;
+            let at = self.held.keys().position(|other| *other == id)?;
+            Some((at, Share { holder, open: used.own, waiting, share: 0 }))
+        });
+        (self.ledger.limit() as u64, demands, listed.collect())
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -211,7 +238,7 @@ impl State {
     fn displace(&mut self, from: HolderId) -> Option<Activity> {
         let held = self.held.get_mut(&from)?;
         let displaced = held.least_used()?;
-        self.ledger.remove(&held.holder.group, from);
+        self.ledger.remove(&held.account.holder.group, from);
         self.forget(from);
         Some(displaced)
     }
@@ -225,24 +252,32 @@ impl State {
 }
 
 impl Place {
+    /// Whose it is.
+    pub(super) fn holder(&self) -> Arc<Holder> {
+        self.charge.holder()
+    }
+
     /// Whether somebody waits for this place, so that its connection ends with its current answers.
     pub(super) fn is_short_of_room(&self) -> bool {
-        self.short.load(Ordering::Relaxed)
+        self.charge.is_short()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.room.0.lock();
-        let id = self.holder.id;
-        let held = state.held.get_mut(&id);
+        let (holder, now) = (self.charge.holder(), Instant::now());
+        let held = state.held.get_mut(&holder.id);
         // One that was displaced has lost its place already.
         if held.and_then(|held| held.open.remove(&self.number)).is_none() {
             return;
         }
-        state.ledger.remove(&self.holder.group, id);
-        state.forget(id);
-        let granted = self.room.grant(&mut state);
+        state.ledger.remove(&holder.group, holder.id);
+        state.forget(holder.id);
+        if self.is_taken {
+            state.keep(holder, now);
+        }
+        let granted = self.room.grant(&mut state, now);
         drop(state);
         granted.into_iter().for_each(Grant::hand_over);
     }

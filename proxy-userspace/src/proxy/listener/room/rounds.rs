@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::held::{Held, Rank};
-use super::{Room, State};
+use super::{Grant, Room, State};
 use crate::domain::shares::Used;
-use crate::proxy::holders::{Group, HolderId};
+use crate::proxy::holders::Group;
 use crate::transport::Activity;
 
 /// The pause between two rounds: those that were asked leave meanwhile.
@@ -83,8 +83,16 @@ impl Room {
     }
 
     /// Asks connections to make room, unless some were asked a moment before `now`. Returns whether anybody waits.
-    pub(super) fn make_room(&self, now: Instant) -> bool {
+    ///
+    /// Places that were kept long enough go to those that wait.
+    pub(super) fn make_room(self: &Arc<Self>, now: Instant) -> bool {
         let mut state = self.0.lock();
+        let granted = self.grant(&mut state, now);
+        if !granted.is_empty() {
+            drop(state);
+            granted.into_iter().for_each(Grant::hand_over);
+            return true;
+        }
         if state.waiting == 0 {
             return false;
         }
@@ -102,26 +110,25 @@ impl State {
     /// Those that are asked now.
     fn choose(&self) -> Vec<Candidate> {
         let least = self.least_waiting();
-        let (mut candidates, mut holders) = (HashMap::<HolderId, Vec<Candidate>>::new(), BinaryHeap::new());
-        for (id, held) in &self.held {
-            let used = self.ledger.used_by(&held.holder.group, *id);
-            let is_short = least.is_more(held, used);
-            held.short.store(is_short, Ordering::Relaxed);
+        let (mut most, mut givers) = (HashMap::<&Group, usize>::new(), Vec::new());
+        for (group, id, used) in self.ledger.from_most() {
+            let most = *most.entry(group).or_insert(used.own);
+            let Some(held) = self.held.get(&id) else { continue };
+            let is_short = least.is_more(held, used, most);
+            held.account.short.store(is_short, Ordering::Relaxed);
             if is_short {
-                holders.push((used, *id));
-                candidates.insert(*id, of(held));
+                givers.push((group, used, of(held)));
             }
         }
-        let wanted = self.waiting.max(self.ledger.used() / PART);
-        pick(candidates, holders, wanted)
+        pick(givers, self.waiting.max(self.ledger.used() / PART))
     }
 
     fn least_waiting(&self) -> Least {
         let mut least = Least { group: usize::MAX, own: HashMap::new() };
         for (id, held) in self.held.iter().filter(|(_, held)| !held.waiting.is_empty()) {
-            let used = self.ledger.used_by(&held.holder.group, *id);
+            let used = self.ledger.used_by(&held.holder().group, *id);
             least.group = least.group.min(used.group);
-            let own = least.own.entry(held.holder.group.clone()).or_insert(usize::MAX);
+            let own = least.own.entry(held.holder().group.clone()).or_insert(usize::MAX);
             *own = used.own.min(*own);
         }
         least
@@ -129,16 +136,19 @@ impl State {
 }
 
 impl Least {
-    /// Whether connections of a holder that has this much make room for one that waits.
-    fn is_more(&self, held: &Held, used: Used) -> bool {
-        let in_group = self.own.get(&held.holder.group).is_some_and(|least| used.own > *least);
-        !held.waiting.is_empty() || used.group > self.group || in_group
+    /// Whether connections of a holder that has this much make room for one that waits. `most` is the most that any of
+    /// its group has: of a group with more than one that waits only those give that have the most in it.
+    fn is_more(&self, held: &Held, used: Used, most: usize) -> bool {
+        let in_group = self.own.get(&held.holder().group).is_some_and(|least| used.own > *least);
+        let in_larger = used.group > self.group && used.own + 1 >= most;
+        !held.waiting.is_empty() || in_group || in_larger
     }
 }
 
 /// The connections of a holder that could make room.
 fn of(held: &Held) -> Vec<Candidate> {
-    let all = held.open.values().filter(|activity| activity.can_make_room()).map(|activity| Candidate {
+    let all = held.open.values().map(|it| &it.activity).filter(|activity| activity.can_make_room());
+    let all = all.map(|activity| Candidate {
         rank: Rank::of(activity),
         lasted: activity.lasted(),
         activity: activity.clone(),
@@ -146,29 +156,36 @@ fn of(held: &Held) -> Vec<Candidate> {
     all.filter(|it| it.rank != Rank::InUse).collect()
 }
 
-/// Up to `wanted` of the candidates, given what each holder uses.
-fn pick(
-    mut candidates: HashMap<HolderId, Vec<Candidate>>,
-    mut holders: BinaryHeap<(Used, HolderId)>,
-    wanted: usize,
-) -> Vec<Candidate> {
+/// Up to `wanted` of the candidates, given what each of their holders uses.
+fn pick(givers: Vec<(&Group, Used, Vec<Candidate>)>, wanted: usize) -> Vec<Candidate> {
     let (mut chosen, mut half_closed) = (Vec::new(), Vec::new());
-    for of_holder in candidates.values_mut() {
+    // What each group uses, and in it each holder and its idle connections.
+    let mut groups = HashMap::<&Group, (usize, BinaryHeap<(usize, usize)>)>::new();
+    let mut idle = Vec::new();
+    for (group, used, mut all) in givers {
         // The last one goes first.
-        of_holder.sort_by_key(|it| (it.rank, it.lasted));
-        chosen.extend(of_holder.drain(of_holder.partition_point(|it| it.rank < Rank::Silent)..));
-        half_closed.extend(of_holder.drain(..of_holder.partition_point(|it| it.rank < Rank::Idle)));
+        all.sort_by_key(|it| (it.rank, it.lasted));
+        chosen.extend(all.drain(all.partition_point(|it| it.rank < Rank::Silent)..));
+        half_closed.extend(all.drain(..all.partition_point(|it| it.rank < Rank::Idle)));
+        groups.entry(group).or_insert((used.group, BinaryHeap::new())).1.push((used.own, idle.len()));
+        idle.push(all);
     }
     let longest_first = |them: &mut Vec<Candidate>| them.sort_by_key(|it| std::cmp::Reverse(it.lasted));
     longest_first(&mut chosen);
     chosen.truncate(wanted);
+    let mut order: BinaryHeap<(usize, &Group)> = groups.iter().map(|(group, it)| (it.0, *group)).collect();
     while chosen.len() < wanted
-        && let Some((used, holder)) = holders.pop()
+        && let Some((used, group)) = order.pop()
     {
-        if let Some(next) = candidates.get_mut(&holder).and_then(Vec::pop) {
-            chosen.push(next);
-            holders.push((Used { group: used.group - 1, own: used.own - 1 }, holder));
+        let Some((own, holder)) = groups.get_mut(group).and_then(|it| it.1.pop()) else { continue };
+        let next = idle.get_mut(holder).and_then(Vec::pop);
+        if next.is_some()
+            && let Some((_, holders)) = groups.get_mut(group)
+        {
+            holders.push((own - 1, holder));
         }
+        order.push((used - usize::from(next.is_some()), group));
+        chosen.extend(next);
     }
     longest_first(&mut half_closed);
     half_closed.truncate(wanted - chosen.len());

@@ -1,8 +1,10 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use super::admission::KEPT;
 use super::rounds::ROUND;
 use super::*;
+use crate::domain::pods::{Clients, NodePods, Pod};
 use crate::proxy::holders::Holders;
 use crate::transport::Phase;
 
@@ -22,19 +24,51 @@ impl Hall {
         self.holders.of(client.parse().unwrap(), None)
     }
 
+    fn enter_at(&self, client: &str, now: Instant) -> Entry {
+        let holder = self.holder(client);
+        let stranger = Stranger::of(&holder, client.parse().unwrap(), None);
+        self.room.enter(&holder, stranger, now)
+    }
+
     fn enter(&self, client: &str) -> Entry {
-        self.room.enter(&self.holder(client), Instant::now())
+        self.enter_at(client, Instant::now())
+    }
+
+    /// From now on these pods are known: their namespaces and addresses.
+    fn tell(&self, pods: &[(&str, &str)]) {
+        let pods = pods.iter().map(|(namespace, address)| {
+            let pod = Pod {
+                namespace: (*namespace).into(),
+                name: (*address).into(),
+                host_network: false,
+                finished: false,
+                cgroup_uid: (*address).into(),
+                addresses: vec![address.parse().unwrap()],
+                wishes: Default::default(),
+            };
+            ((*address).into(), Arc::new(pod))
+        });
+        let pods = NodePods { pods: pods.collect(), known: true, ..NodePods::default() };
+        self.holders.tell(Arc::new(Clients::new(&pods)));
+        self.room.recharge(&self.holders);
     }
 
     /// A connection that is idle for so many seconds. Nobody may have to give way for it.
     #[track_caller]
     fn idle(&self, client: &str, seconds: u64) -> Place {
         let since = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
-        let Entry::In { place, displaced: false } = self.room.enter(&self.holder(client), since) else {
-            panic!("no room for {client}")
-        };
+        let Entry::In(place) = self.enter_at(client, since) else { panic!("no room for {client}") };
+        assert!(!place.has_displaced);
         place.activity.enter(Phase::Idle, since);
         place.activity.may_make_room(Waker::noop());
+        place
+    }
+
+    /// One that takes the place of another one.
+    #[track_caller]
+    fn takes(&self, client: &str) -> Place {
+        let Entry::In(place) = self.enter(client) else { panic!("no room for {client}") };
+        assert!(place.has_displaced);
         place
     }
 
@@ -43,7 +77,7 @@ impl Hall {
     fn waits(&self, client: &str) -> Waiting {
         match self.enter(client) {
             Entry::Wait(waiting) => waiting,
-            Entry::In { displaced, .. } => panic!("{client} has room, displaced: {displaced}"),
+            Entry::In(place) => panic!("{client} has room, displaced: {}", place.has_displaced),
             Entry::Full => panic!("{client} may not even wait"),
         }
     }
@@ -68,7 +102,7 @@ fn a_newcomer_below_its_share_has_room_at_once_at_the_cost_of_who_has_the_most()
     let hall = Hall::new(4);
     let of_few = hall.idle("10.0.0.1", 500);
     let of_many = [30, 60, 1].map(|seconds| hall.idle("10.0.0.2", seconds));
-    let Entry::In { place: _new, displaced: true } = hall.enter("10.0.0.3") else { panic!("no room") };
+    let _new = hall.takes("10.0.0.3");
     let displaced = |places: &[Place]| places.iter().map(|it| it.activity.is_displaced()).collect::<Vec<_>>();
     assert_eq!(displaced(&of_many), [false, true, false], "the longest idle one");
     assert!(!of_few.activity.is_displaced());
@@ -93,7 +127,7 @@ fn a_connection_in_use_gives_way_only_after_those_that_are_not() {
         assert_eq!(order([&in_use, &carries, &idle]), expected);
     }
     // The second one had its share already, 1 beside 2.
-    assert!(matches!(new[..], [Entry::In { displaced: true, .. }, Entry::Wait(_)]));
+    assert!(matches!(&new[..], [Entry::In(place), Entry::Wait(_)] if place.has_displaced));
     new.push(hall.enter("10.0.0.3"));
     assert_eq!(
         order([&in_use, &carries, &idle]),
@@ -160,7 +194,7 @@ fn what_becomes_free_goes_to_who_has_the_least() {
     let (many, other) = (hall.waits("10.0.0.1"), hall.waits("10.0.0.1"));
     drop(other);
     assert_eq!(hall.room.waiting(), 1, "it has left");
-    let Entry::In { place: third, displaced: true } = hall.enter("10.0.0.2") else { panic!("no room") };
+    let third = hall.takes("10.0.0.2");
     let few = hall.waits("10.0.0.3");
     assert!(first.activity.is_displaced());
     drop(third);
@@ -169,6 +203,83 @@ fn what_becomes_free_goes_to_who_has_the_least() {
     assert!(has_place(many).is_some());
     assert_eq!((hall.room.waiting(), hall.room.is_full()), (0, false));
     assert!(hall.room.0.lock().held.is_empty());
+}
+
+#[test]
+fn a_pod_within_its_share_loses_nothing_that_it_opened_before_it_was_known() {
+    // Two machines of one IPv6 network among them.
+    let pods = [("a", "10.0.0.1"), ("b", "fd00::1"), ("c", "fd00::2"), ("evil", "10.0.0.9")];
+    let hall = Hall::new(16);
+    let honest: Vec<Place> =
+        pods[..3].iter().flat_map(|it| [4, 3, 2, 1].map(|age| hall.idle(it.1, age))).collect();
+    hall.tell(&pods);
+    assert_eq!(pods.map(|it| hall.open(it.1)), [4, 4, 4, 0]);
+    let evil: Vec<Entry> = (0..8).map(|_| hall.enter("10.0.0.9")).collect();
+    assert_eq!(evil.iter().filter(|it| matches!(it, Entry::In(_))).count(), 4);
+    assert!(!honest.iter().any(|it| it.activity.is_displaced()));
+    let a = Share { holder: "a/10.0.0.1".into(), open: 4, waiting: 0, share: 4 };
+    assert!(hall.room.shares(9).contains(&a), "{:?}", hall.room.shares(9));
+    hall.room.make_room(Instant::now());
+    assert!(!honest.iter().any(Place::is_short_of_room));
+    drop((evil, honest));
+    assert!(hall.room.0.lock().held.is_empty() && hall.room.0.lock().ledger.used() == 0);
+}
+
+#[test]
+fn one_that_waits_gets_room_once_its_pod_is_known_to_be_below_its_share() {
+    let hall = Hall::new(4);
+    let _open = ["10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2"].map(|client| hall.idle(client, 1));
+    let (_new, waits) = (hall.takes("10.0.0.3"), hall.waits("10.0.0.3"));
+    hall.tell(&[("a", "10.0.0.3")]);
+    assert_eq!(hall.open("10.0.0.3"), 2);
+    let place = has_place(waits).unwrap();
+    assert!(place.has_displaced, "it is counted");
+    assert_eq!(&*place.holder().name, "a/10.0.0.3");
+    let left = hall.waits("10.0.0.3");
+    drop(left);
+    assert_eq!(hall.room.waiting(), 0);
+}
+
+#[test]
+fn a_small_pod_makes_no_room_for_others_as_long_as_its_namespace_has_a_larger_one() {
+    let hall = Hall::new(23);
+    hall.tell(&[("shop", "10.0.0.1"), ("shop", "10.0.0.2"), ("x", "10.0.0.3")]);
+    let hog: Vec<Place> = (0..12).map(|_| hall.idle("10.0.0.1", 1)).collect();
+    let small = [5, 6].map(|age| hall.idle("10.0.0.2", age));
+    let in_use: Vec<Place> = (0..9).map(|_| hall.idle("10.0.0.3", 1)).collect();
+    for it in &in_use {
+        it.activity.begin(Instant::now());
+    }
+    let _taken = [hall.takes("10.0.0.3"), hall.takes("10.0.0.3")];
+    // Now it waits, beside a namespace with one more.
+    let _wait = [(); 4].map(|()| hall.waits("10.0.0.3"));
+    hall.room.make_room(Instant::now());
+    assert_eq!(hog.iter().filter(|it| it.activity.is_asked_for_room()).count(), 2 + 4, "two were displaced");
+    assert!(!small.iter().any(|it| it.activity.is_asked_for_room() || it.is_short_of_room()));
+}
+
+#[test]
+fn who_comes_and_goes_costs_others_one_connection_and_not_one_each_time() {
+    // One large pod, or two in turn.
+    for others in [["10.0.0.1", "10.0.0.1"], ["10.0.0.1", "10.0.0.2"]] {
+        let hall = Hall::new(8);
+        let mut open: Vec<Place> = (0..8).map(|turn| hall.idle(others[turn % 2], 1)).collect();
+        let mut waiting = Vec::new();
+        for turn in 0..20 {
+            let Entry::In(short) = hall.enter("10.0.0.3") else { panic!("no room") };
+            assert_eq!(short.has_displaced, turn == 0, "time {turn}");
+            drop(short);
+            match hall.enter(others[turn % 2]) {
+                Entry::In(place) => open.push(place),
+                Entry::Wait(waits) => waiting.push(waits),
+                Entry::Full => {}
+            }
+        }
+        // It stays away: then its place is everybody's.
+        hall.room.make_room(Instant::now() + KEPT);
+        let given: Vec<Place> = waiting.into_iter().filter_map(has_place).collect();
+        assert_eq!(given.len(), 1);
+    }
 }
 
 #[test]
