@@ -72,6 +72,8 @@ impl Running {
         let config = reconciler::config(&next, node, &known);
         let waiting = waiting(&next, written, &why);
         self.control.configuration.reloaded(next, waiting.clone());
+        // At an address that becomes another router's, clients wait for the rules of that.
+        self.control.shared.sockets.leave_handed_over();
         self.put_into_force(config).await;
         if let Some(cluster) = &self.services.cluster {
             objects::want(cluster, &[&self.control.settings()]);

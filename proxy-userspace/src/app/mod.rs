@@ -21,6 +21,7 @@ mod objects;
 mod owners;
 mod reconciler;
 mod reload;
+mod router_moves;
 mod routers;
 mod services;
 mod signals;

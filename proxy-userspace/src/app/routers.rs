@@ -1,27 +1,30 @@
 //! The listeners of the explicit proxy, one for each router, which may have several addresses.
 //!
-//! A reload compares them by addresses and by label, so that a router that is renamed keeps its socket, and one that moves
-//! its connections. A router that is taken out of the configuration closes its listener; requests on the connections
-//! that are left are answered 503 and the connections closed, since no other router's rules are meant for them.
+//! A reload compares them by label and addresses: a router that keeps one of its addresses keeps its connections, one that
+//! is renamed there, too, and else one that moves. A socket stays open as long as any router listens at its address: if
+//! that is another router's now, the socket is handed to that. A router that is taken out of the configuration closes
+//! its listener; requests on the connections that are left are answered 503 and the connections closed, since no other
+//! router's rules are meant for them.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::inherited::Inherited;
 use super::listeners::moved;
+use super::router_moves::{Move, Place, Plan};
 use crate::config::{Outgoing, Settings};
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{Listener, ListenerId, ListenerKind};
-use crate::transport::{BindError, bind};
+use crate::transport::BindError;
 
 /// The routers' listeners, in the order of the configuration.
 pub(super) struct Routers(Vec<RouterListener>);
 
-struct RouterListener {
-    label: Box<str>,
+pub(super) struct RouterListener {
+    pub(super) label: Box<str>,
     listener: Arc<Listener>,
     /// The addresses in force, as configured unless one could not be bound, each with its socket.
-    sockets: Vec<(SocketAddr, Arc<Socket>)>,
+    pub(super) sockets: Vec<(SocketAddr, Arc<Socket>)>,
 }
 
 impl RouterListener {
@@ -31,28 +34,39 @@ impl RouterListener {
         Self { label: router.label.clone(), listener, sockets: Vec::new() }
     }
 
-    /// Listens at `to`, and nowhere else, on sockets made by `make`. Returns the sockets that are not needed any more, to be
-    /// retired. If one address cannot be bound, all stays as it was.
+    /// Listens at `to`, on sockets made by `make`.
     fn open(
         &mut self,
         to: &[SocketAddr],
         mut make: impl FnMut(SocketAddr) -> Result<TcpListener, BindError>,
-    ) -> Result<Vec<Arc<Socket>>, BindError> {
-        let mut before = self.sockets.clone();
-        let mut sockets = Vec::with_capacity(to.len());
+    ) -> Result<(), BindError> {
         for at in to {
-            match before.iter().position(|(kept, _)| kept == at) {
-                Some(known) => sockets.push(before.remove(known)),
-                None => sockets.push((*at, Socket::new(&self.listener, make(*at)?))),
-            }
+            self.sockets.push((*at, Socket::new(&self.listener, make(*at)?)));
         }
-        self.sockets = sockets;
         self.listener.listens_at(self.bound());
-        Ok(before.into_iter().map(|(_, socket)| socket).collect())
+        Ok(())
+    }
+
+    /// Listens on the sockets of `plan`, and on no other. Returns those it listened on before and does not any more.
+    fn take_over(&mut self, plan: Plan) -> impl Iterator<Item = Arc<Socket>> + use<> {
+        let mut before: Vec<_> = std::mem::take(&mut self.sockets).into_iter().map(Some).collect();
+        for (at, place) in plan {
+            let socket = match place {
+                Place::Kept(number) => before[number].take().map(|(_, socket)| socket),
+                Place::Handed { from, tcp, .. } => {
+                    from.hand_over();
+                    Some(Socket::new(&self.listener, tcp))
+                }
+                Place::New(tcp) => Some(Socket::new(&self.listener, tcp)),
+            };
+            self.sockets.extend(socket.map(|it| (at, it)));
+        }
+        self.listener.listens_at(self.bound());
+        before.into_iter().flatten().map(|(_, socket)| socket)
     }
 
     /// Where it is configured to listen.
-    fn configured(&self) -> Vec<SocketAddr> {
+    pub(super) fn configured(&self) -> Vec<SocketAddr> {
         self.sockets.iter().map(|(at, _)| *at).collect()
     }
 
@@ -71,7 +85,7 @@ impl Routers {
     pub(super) fn bind(settings: &Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
         let open = |router: &Outgoing| {
             let mut it = RouterListener::new(router);
-            it.open(&router.listen, |at| inherited.take_or_bind(at)).map(|_| it)
+            it.open(&router.listen, |at| inherited.take_or_bind(at)).map(|()| it)
         };
         settings.all_routers().map(open).collect::<Result<_, _>>().map(Self)
     }
@@ -96,33 +110,29 @@ impl Routers {
     /// Makes the routers those of `written`. Returns the sockets to be retired, and what could not be bound: that
     /// router stays where it was.
     pub(super) fn change(&mut self, written: &Settings) -> (Vec<Arc<Socket>>, Vec<String>) {
-        let mut before = std::mem::take(&mut self.0);
-        let (mut gone, mut failed) = (Vec::new(), Vec::new());
-        for router in written.all_routers() {
-            let known = same(&before, router).map(|at| before.remove(at));
+        let before = std::mem::take(&mut self.0);
+        let to: Vec<&Outgoing> = written.all_routers().collect();
+        let Move { which, mut plans, failed } = Move::plan(&before, &to);
+        let mut before: Vec<_> = before.into_iter().map(Some).collect();
+        let mut gone = Vec::new();
+        for (at, router) in to.into_iter().enumerate() {
+            let known = which[at].and_then(|known| before[known].take());
             let mut it = known.unwrap_or_else(|| RouterListener::new(router));
             it.label = router.label.clone();
-            if it.configured() != router.listen {
-                match it.open(&router.listen, bind) {
-                    Ok(old) => {
-                        gone.extend(old);
-                        moved(
-                            ListenerKind::Outgoing,
-                            router.is_labelled().then_some(&*it.label),
-                            &it.bound(),
-                        );
-                    }
-                    Err(error) if router.is_labelled() => failed.push(format!("{}: {error}", it.label)),
-                    Err(error) => failed.push(error.to_string()),
-                }
+            if let Some(plan) = plans[at].take() {
+                gone.extend(it.take_over(plan));
+                moved(ListenerKind::Outgoing, router.is_labelled().then_some(&*it.label), &it.bound());
             }
             self.0.push(it);
         }
-        for it in before {
+        for it in before.into_iter().flatten() {
             it.listener.close();
+            it.listener.listens_at(Vec::new());
             tracing::info!(router = &*it.label, "the router was taken out of the configuration");
             gone.extend(it.sockets.into_iter().map(|(_, socket)| socket));
         }
+        // These are still open, as another router's.
+        gone.retain(|it| !it.is_handed_over());
         (gone, failed)
     }
 
@@ -158,19 +168,6 @@ impl Routers {
     }
 }
 
-/// Which of `before` is `router`: the one with one of its addresses and its label, else with one of its addresses, which
-/// could not be bound again, else with its label.
-fn same(before: &[RouterListener], router: &Outgoing) -> Option<usize> {
-    let shares =
-        |it: &RouterListener| it.sockets.iter().any(|(at, _)| at.port() != 0 && router.listen.contains(at));
-    let is_called = |it: &RouterListener| it.label == router.label;
-    before
-        .iter()
-        .position(|it| (shares(it) || it.configured() == router.listen) && is_called(it))
-        .or_else(|| before.iter().position(shares))
-        .or_else(|| before.iter().position(is_called))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,13 +197,19 @@ mod tests {
         let (one, two, three) = (free(), free(), free());
         let mut routers = bound(&[("a", one.clone()), ("b", two.clone())]);
         let [a, b] = routers.ids()[..] else { panic!() };
-        // Renamed to one another: each stays where its clients are.
-        let (gone, failed) = routers.change(&settings(&[("a", two), ("b", one)]));
+        // One is renamed, and comes first.
+        let (gone, failed) = routers.change(&settings(&[("c", two.clone()), ("a", one.clone())]));
         assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![b, a], 0, 0));
-        // One moves, and the other is gone.
-        let (gone, failed) = routers.change(&settings(&[("b", three.clone())]));
+        // Renamed to one another: each stays where its clients are.
+        let (gone, failed) = routers.change(&settings(&[("c", one.clone()), ("a", two.clone())]));
+        assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![a, b], 0, 0));
+        assert_eq!(routers.bound().collect::<Vec<_>>(), [("c", one), ("a", two)]);
+        // One moves, and the other is gone, and does not say that it listens.
+        let closed = routers.listeners().nth(1).unwrap().clone();
+        let (gone, failed) = routers.change(&settings(&[("c", three.clone())]));
         assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![a], 2, 0));
-        assert_eq!(routers.bound().collect::<Vec<_>>(), [("b", three)]);
+        assert_eq!(routers.bound().collect::<Vec<_>>(), [("c", three)]);
+        assert!(closed.addresses().is_empty() && !closed.is_used());
     }
 
     #[test]
@@ -237,5 +240,77 @@ mod tests {
         let mut routers = bound(&[("a", any.clone())]);
         let (gone, _) = routers.change(&settings(&[("a", any)]));
         assert_eq!((gone.len(), routers.bound().next().unwrap().1.len()), (0, 2));
+    }
+    #[test]
+    fn an_address_that_becomes_another_routers_is_never_closed_and_no_connection_gets_others_rules() {
+        let (one, two, three) = (free(), free(), free());
+        let both = [&one[..], &two].concat();
+        let (a, b) = (|at: &[_]| ("a", at.to_vec()), |at: &[_]| ("b", at.to_vec()));
+        let new = |at: &[_]| ("new", at.to_vec());
+        // The routers before and after, and whose connections those of the latter are: none's of a new one.
+        for (before, after, whose) in [
+            // Merged.
+            (vec![a(&one), b(&two)], vec![a(&both)], vec![Some(0)]),
+            (vec![a(&one), b(&two)], vec![b(&both)], vec![Some(1)]),
+            // Merged and renamed.
+            (vec![a(&one), b(&two)], vec![new(&both)], vec![Some(0)]),
+            // Split.
+            (vec![a(&both)], vec![a(&one), b(&two)], vec![Some(0), None]),
+            (vec![a(&both)], vec![new(&two), a(&one)], vec![None, Some(0)]),
+            (vec![a(&both)], vec![b(&one), a(&two)], vec![None, Some(0)]),
+            // One address moves.
+            (
+                vec![a(&both), b(&three)],
+                vec![a(&one), b(&[&two[..], &three].concat())],
+                vec![Some(0), Some(1)],
+            ),
+            (
+                vec![b(&three), a(&both)],
+                vec![b(&[&three[..], &two].concat()), a(&one)],
+                vec![Some(0), Some(1)],
+            ),
+            // Split, and no part is the old one.
+            (vec![a(&both)], vec![new(&one), b(&two)], vec![None, None]),
+            // Only the name is another one at an address, whatever becomes of the old name.
+            (vec![a(&one), b(&two)], vec![a(&two)], vec![Some(1)]),
+            (vec![a(&one)], vec![new(&one), a(&two)], vec![Some(0), None]),
+        ] {
+            let mut routers = bound(&before);
+            let (ids, clients) = (routers.ids(), before.iter().flat_map(|(_, at)| at.clone()));
+            // Connections that nobody has accepted yet.
+            let clients: Vec<_> = clients.map(|at| (at, std::net::TcpStream::connect(at).unwrap())).collect();
+            let (gone, failed) = routers.change(&settings(&after));
+            assert_eq!(failed, [""; 0], "{before:?} {after:?}");
+            assert_eq!(routers.bound().collect::<Vec<_>>(), after);
+            let found = routers.ids().into_iter().map(|id| ids.iter().position(|it| *it == id));
+            assert_eq!(found.collect::<Vec<_>>(), whose, "{before:?} {after:?}");
+            drop(gone);
+            for (at, client) in clients {
+                if let Some(socket) = routers.sockets().find(|it| it.address() == Some(at)) {
+                    let (_, from) = socket.tcp.accept().expect("it waits in the same queue");
+                    assert_eq!(from, client.local_addr().unwrap(), "{before:?} {after:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_router_that_cannot_move_keeps_its_addresses_from_the_one_that_would_get_them() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let [one, two, three, four] = [(); 4].map(|()| free()[0]);
+        let before = [("a", vec![one, two]), ("b", vec![three, four])];
+        let a = || ("a", vec![two, taken.local_addr().unwrap()]);
+        let b = || ("b", vec![four, one]);
+        for after in [[a(), b()], [b(), a()]] {
+            let mut routers = bound(&before);
+            let (gone, failed) = routers.change(&settings(&after));
+            assert!(gone.is_empty() && failed.len() == 2, "{failed:?}");
+            let said = |label: &str| failed.iter().find(|it| it.starts_with(label)).unwrap();
+            assert!(said("a: ").contains("another process"), "{failed:?}");
+            assert!(said("b: ").contains("the router a keeps that address"), "{failed:?}");
+            let mut bound: Vec<_> = routers.bound().collect();
+            bound.sort();
+            assert_eq!(bound, before);
+        }
     }
 }

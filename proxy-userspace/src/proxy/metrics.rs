@@ -37,8 +37,11 @@ impl Scrape for Metrics {
         // labels, so only the first, to which the name binds, is shown. The admin's state has both.
         let mut seen = HashSet::new();
         clusters.retain(|cluster| seen.insert(cluster.name.clone()));
-        listeners(page, &self.listeners)?;
-        http2::clients(page, &self.listeners)?;
+        // So may a router have the label of one that is gone and still has connections; the one that is there comes first.
+        let mut seen = HashSet::new();
+        let there: Vec<_> = self.listeners.iter().filter(|it| seen.insert(it.labels())).cloned().collect();
+        listeners(page, &there)?;
+        http2::clients(page, &there)?;
         requests(page, &clusters)?;
         endpoints(page, &clusters)?;
         self.faults(page)?;

@@ -133,7 +133,7 @@ fn forget(worker: &Worker, ended: impl Iterator<Item = u64>) {
     }
 }
 
-/// Accepts until this listener is to close, and then every connection that is already queued, unless another process has
+/// Accepts until this listener is to close, and then every connection that is already queued, unless another has
 /// the queue now.
 async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
     let drain = worker.shared.drain.clone();

@@ -29,8 +29,8 @@ pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswe
         shared.count(&fault);
         Record::begin(client, &listener, Instant::now()).fault(&fault);
         let snapshot = shared.routing.snapshot.load();
-        let config = &snapshot.of_listener(listener.id).unwrap_or(&snapshot).config;
-        let is_stranger = overrides::is_stranger(client, origin, config);
+        let own = snapshot.at(&listener);
+        let is_stranger = own.is_none_or(|it| overrides::is_stranger(client, origin, &it.config));
         let mut response = answer::plain(&fault, is_stranger);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         if listener.via() {

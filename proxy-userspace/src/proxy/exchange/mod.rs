@@ -185,7 +185,9 @@ impl Exchange {
 
     /// Whether its client gets only the status's standard meaning; see [`overrides`].
     fn is_stranger(&self) -> bool {
-        overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.config)
+        // No rules are left that would say otherwise.
+        self.orphaned
+            || overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.config)
     }
 
     /// Reads and checks the head of `request`, and prepares it for an endpoint.

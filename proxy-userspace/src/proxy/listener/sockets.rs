@@ -2,7 +2,7 @@
 //!
 //! Each worker accepts on a duplicate of every socket. A retired socket is accepted from until its queue is empty, and
 //! is closed when the last worker has done so: every client that has connected is served. One that is handed over to another
-//! process is closed at once: that process accepts from the same queue.
+//! listener or process is closed at once: that one accepts from the same queue.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,7 +27,7 @@ pub struct Socket {
     /// Unique in this process.
     pub(in crate::proxy) number: u64,
     retired: CancellationToken,
-    /// Another process accepts on it now.
+    /// Another listener or process accepts on it now.
     handed_over: Arc<AtomicBool>,
 }
 
@@ -58,10 +58,15 @@ impl Socket {
         self.tcp.local_addr().ok()
     }
 
-    /// Another process accepts on this socket from now on, so that its queue is left to that one. Call this before the
+    /// Another listener or process accepts on this socket from now on, and has its queue. Call this before the
     /// workers are told to close it.
     pub fn hand_over(&self) {
         self.handed_over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether another listener or process has it.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::SeqCst)
     }
 
     /// Set once the socket is handed over.
@@ -109,6 +114,15 @@ impl Sockets {
         for gone in before.iter().filter(|it| wanted.iter().all(|other| other.number != it.number)) {
             gone.retired.cancel();
         }
+    }
+
+    /// Stops accepting on the sockets that are handed over: their clients wait in the queue.
+    pub fn leave_handed_over(&self) {
+        self.0.send_modify(|sockets| {
+            for gone in sockets.extract_if(.., |it| it.is_handed_over()) {
+                gone.retired.cancel();
+            }
+        });
     }
 
     /// Drops all references to the sockets: weir drains, and the workers close them.

@@ -13,7 +13,7 @@ use super::clients::Clients;
 use super::external::ExternalClusters;
 use super::resolve::Holds;
 use super::snapshot::Snapshot;
-use crate::proxy::listener::{Listener, ListenerKind};
+use crate::proxy::listener::Listener;
 use crate::proxy::upstream::cluster::Cluster;
 
 /// What all workers route by, with its counters.
@@ -83,11 +83,7 @@ impl Router {
 
     /// The snapshot in force for the requests at `listener`; `None` if its router is gone.
     pub fn snapshot_at(&self, listener: &Listener) -> Option<Arc<Snapshot>> {
-        let first = self.snapshot();
-        if listener.kind != ListenerKind::Outgoing || first.config.listener == listener.id {
-            return Some(first);
-        }
-        first.of_listener(listener.id).cloned()
+        self.snapshot().at(listener).cloned()
     }
 
     /// The snapshot in force that follows `earlier`, of the same router. If that is gone, `earlier` is the last.

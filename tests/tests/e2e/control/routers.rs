@@ -202,8 +202,9 @@ fn a_new_routers_first_request_is_by_its_own_rules_and_a_gone_routers_next_one_b
     let Two { weir, backends: _backends } = two(MESH, EDGE);
     let mesh = weir.outgoing();
     let at = free();
-    let mut left = Client::to(weir.router("edge"));
+    let [mut left, mut bad] = [(); 2].map(|()| Client::to(weir.router("edge")));
     left.get("http://any/hello").expect_body("hello");
+    bad.get("http://any/hello").expect_body("hello");
     let edge = format!("{{ label: edge, listen: \"{at}\"{EDGE} }}");
     let both =
         format!("[{{ label: mesh, listen: \"{ANY}\"{MESH} }}, {{ label: other, listen: \"{at}\"{EDGE} }}]");
@@ -211,8 +212,12 @@ fn a_new_routers_first_request_is_by_its_own_rules_and_a_gone_routers_next_one_b
     get(at, "http://any/hello").expect_body("hello");
     let answer = left.get("http://web/hello");
     answer.expect_status(503);
-    assert!(answer.text().contains("taken out of the configuration"), "{}", answer.text());
+    // Nobody's rules say that this client may know more.
+    assert!(!answer.text().contains("router"), "{}", answer.text());
     left.closed();
+    let answer = bad.send(b"GET / HTTP/1.1\r\n\x01: x\r\n\r\n").response();
+    answer.expect_status(400);
+    assert!(!answer.text().contains("HTTP/1"), "{}", answer.text());
     // Renamed, it stays where it is.
     let mut kept = Client::to(at);
     kept.get("http://any/hello").expect_body("hello");
@@ -373,4 +378,75 @@ fn a_router_that_gets_another_address_keeps_its_connections_at_the_others() {
     get(three, "http://hello/").expect_body("hello");
     load.answered(10);
     load.stop().expect_no_failure();
+}
+
+/// The labels of each `weir_listener_address`.
+fn addresses_said(weir: &Weir) -> Vec<String> {
+    let all = weir.metrics().into_iter().filter(|it| it.name == "weir_listener_address");
+    all.map(|it| format!("{:?}", it.labels)).collect()
+}
+
+#[test]
+fn an_address_that_becomes_another_routers_is_never_closed_and_connections_keep_their_rules() {
+    let [one, two, three] = [free(), free(), free()];
+    let router = |label: &str, at: &[SocketAddr]| {
+        let at: Vec<_> = at.iter().map(|it| format!("\"{it}\"")).collect();
+        let more = if label == "mesh" { MESH } else { EDGE };
+        format!("{{ label: {label}, listen: [{}]{more} }}", at.join(", "))
+    };
+    let list = |routers: &[String]| format!("[{}]", routers.join(", "));
+    let backends = ["hello", "v1", "v2"].map(|name| Backend::http().answers(name).start());
+    let mut weir = Weir::new().set("outgoing", &list(&[router("mesh", &[one, two])]));
+    for (name, backend) in ["hello", "v1", "v2"].iter().zip(&backends) {
+        weir = weir.service(name, &[backend.addr()]);
+    }
+    let weir = weir.start();
+    let url = "http://web/any"; // v1 by the rules of the mesh, v2 by those of the edge
+    let mut kept = Client::to(two);
+    kept.get(url).expect_body("v1");
+    let loads = [one, two].map(|at| {
+        let load = Load::start(1, Reuse::Never, &Request::get(url), move || TcpStream::connect(at));
+        load.answered(10);
+        load
+    });
+    for (routers, bodies) in [
+        // Split, and the new one comes first.
+        (vec![router("edge", &[two]), router("mesh", &[one])], ["v1", "v2"]),
+        // One moves away, and the other takes its place.
+        (vec![router("edge", &[three]), router("mesh", &[one, two])], ["v1", "v1"]),
+        // Each gets the other's.
+        (vec![router("edge", &[one]), router("mesh", &[two, three])], ["v2", "v1"]),
+        (vec![router("mesh", &[one, three]), router("edge", &[two])], ["v1", "v2"]),
+    ] {
+        change(&weir, "outgoing", Some(&list(&routers)));
+        assert_eq!(waits(&weir), [""; 0], "{routers:?}");
+        for (at, body) in [one, two].into_iter().zip(bodies) {
+            get(at, url).expect_body(body);
+        }
+        kept.get(url).expect_body("v1");
+        for load in &loads {
+            load.answered(10);
+        }
+    }
+    for load in loads {
+        load.stop().expect_no_failure();
+    }
+    // Merged: nobody's rules are left for those that the other one accepted.
+    let mut left = Client::to(two);
+    left.get(url).expect_body("v2");
+    change(&weir, "outgoing", Some(&list(&[router("mesh", &[one, two])])));
+    assert_eq!(waits(&weir), [""; 0]);
+    get(two, url).expect_body("v1");
+    let is_listening = |router: &str| {
+        addresses_said(&weir).into_iter().any(|labels| labels.contains(&format!("{router:?}")))
+    };
+    assert!(is_listening("mesh") && !is_listening("edge"), "{:?}", addresses_said(&weir));
+    // One with its label is another one, and each series is there once.
+    change(&weir, "outgoing", Some(&list(&[router("mesh", &[one]), router("edge", &[two])])));
+    get(two, url).expect_body("v2");
+    let mut seen = std::collections::HashSet::new();
+    for sample in weir.metrics() {
+        assert!(seen.insert(format!("{} {:?}", sample.name, sample.labels)), "{sample:?}");
+    }
+    left.get(url).expect_status(503);
 }

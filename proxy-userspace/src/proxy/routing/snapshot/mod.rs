@@ -31,7 +31,7 @@ use crate::domain::dtab::Dtab;
 use crate::domain::name::{Path, Services};
 use crate::domain::route::{self, Delegation, Explanation};
 use crate::domain::ssrf::LocalAddresses;
-use crate::proxy::listener::ListenerId;
+use crate::proxy::listener::{Listener, ListenerId, ListenerKind};
 use crate::proxy::routing::route::Route;
 use crate::proxy::upstream::DialRules;
 use crate::proxy::upstream::cluster::{Cluster, ClusterRegistry, LazyCluster};
@@ -120,6 +120,14 @@ impl Snapshot {
     /// The snapshot that decides the requests at this listener, where that is another router's.
     pub fn of_listener(&self, listener: ListenerId) -> Option<&Arc<Self>> {
         self.others.iter().find(|it| it.config.listener == listener)
+    }
+
+    /// The snapshot that decides the requests at `listener`; `None` if its router is gone. This is the first router's.
+    pub fn at(self: &Arc<Self>, listener: &Listener) -> Option<&Arc<Self>> {
+        match listener.kind != ListenerKind::Outgoing || self.config.listener == listener.id {
+            true => Some(self),
+            false => self.of_listener(listener.id),
+        }
     }
 
     /// The snapshots of the other routers, in the order of the configuration.
