@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::identify::ingress::{
-    Backend, EXPRESSIONS, Ingress, IngressPath, IngressRule, PathType, check_host,
-};
+use crate::domain::identify::ingress::{Backend, Ingress, IngressPath, IngressRule, PathType, check_host};
 
 /// The class in an annotation, which `spec.ingressClassName` has replaced.
 const CLASS: &str = "kubernetes.io/ingress.class";
+
+/// Most regular expressions of an Ingress: compiling one takes a while.
+const EXPRESSIONS: usize = 32;
 
 /// Most mistakes that are named.
 const NAMED: usize = 5;
@@ -114,7 +115,6 @@ impl IngressObject {
         let Written { metadata, spec } = Written::deserialize(value)?;
         let spec = spec.unwrap_or_default();
         let (mut rules, mut mistakes) = (Vec::<IngressRule>::new(), Vec::new());
-        // Compiling one takes a while.
         let mut expressions = 0;
         for (at, rule) in spec.rules.into_iter().flatten().enumerate() {
             let host = match host_of(rule.host.as_deref()) {
@@ -127,16 +127,17 @@ impl IngressObject {
             // A rule without paths leaves its host to the default backend.
             let paths = rule.http.and_then(|http| http.paths).unwrap_or_default();
             for (number, path) in paths.into_iter().enumerate() {
-                if expressions == EXPRESSIONS {
+                let is_expression = would_compile(&path);
+                if is_expression && expressions == EXPRESSIONS {
                     mistakes.push(format!(
                         "spec.rules[{at}].http.paths[{number}]: after {EXPRESSIONS} regular expressions, the most of \
                          an Ingress"
                     ));
-                    break;
+                    continue;
                 }
+                expressions += usize::from(is_expression);
                 match read_path(path) {
                     Ok((path, backend)) => {
-                        expressions += usize::from(path.is_expression());
                         rules.push(IngressRule { host: host.clone(), path, backend });
                     }
                     Err(why) => mistakes.push(format!("spec.rules[{at}].http.paths[{number}]: {why}")),
@@ -175,6 +176,14 @@ fn host_of(host: Option<&str>) -> Result<Option<Arc<str>>, String> {
             Err(why) => Err(format!("{:?} is {why}", &host[..host.floor_char_boundary(80)])),
         },
     }
+}
+
+fn would_compile(written: &WrittenPath) -> bool {
+    written.path_type.as_deref() == Some("ImplementationSpecific")
+        && IngressPath::would_compile(
+            PathType::ImplementationSpecific,
+            written.path.as_deref().unwrap_or_default(),
+        )
 }
 
 fn read_path(written: WrittenPath) -> Result<(IngressPath, Backend), String> {

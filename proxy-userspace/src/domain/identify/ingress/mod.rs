@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 pub use self::object::{Backend, Ingress, IngressRule, check_host};
 pub use self::path::{IngressPath, PathType};
-pub use self::paths::EXPRESSIONS;
 pub use self::rules::{IngressRules, LeftOut};
 use super::{RequestFacts, Unidentifiable};
 use crate::domain::name::Path;

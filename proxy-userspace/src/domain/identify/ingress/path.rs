@@ -2,14 +2,19 @@
 
 use std::sync::{Arc, OnceLock};
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{Config, Regex};
+use regex_automata::util::syntax;
 
 /// Longest path, in bytes.
 const LONGEST: usize = 4096;
-/// Bound on a compiled expression, in bytes, and on what it remembers while it matches.
-const COMPILED: usize = 32 << 10;
+/// Most elements of a path of type `Prefix`: a request's path is looked up by each of its first elements.
+const ELEMENTS: usize = 64;
+/// Bound on a compiled expression, in bytes. Comparing takes time in proportion to it and to the path.
+const COMPILED: usize = 4 << 10;
+/// Bound on what one remembers while it is compared, in bytes; a worker that compares keeps twice as much.
+const REMEMBERED: usize = 8 << 10;
 /// Longest path of a request that is compared with expressions, in bytes; a longer one fits none.
-const COMPARED: usize = 2048;
+const COMPARED: usize = 512;
 
 /// How a path is compared with a request's (`pathType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +49,7 @@ impl IngressPath {
             return Err(format!("a path of {} bytes, {LONGEST} are the most", text.len()));
         }
         let text: Arc<str> = text.into();
-        if kind == PathType::ImplementationSpecific && text.is_empty() {
+        if kind == PathType::ImplementationSpecific && is_any(&text) {
             return Ok(Self { text, kind, expression: None });
         }
         if !text.starts_with('/') {
@@ -58,6 +63,11 @@ impl IngressPath {
                     let path = shown(&text);
                     return Err(format!("the path {path} has {odd:?}, which no request is compared with"));
                 }
+                let elements = text.matches('/').count();
+                if kind == PathType::Prefix && elements > ELEMENTS {
+                    let path = shown(&text);
+                    return Err(format!("the path {path} has {elements} elements, {ELEMENTS} are the most"));
+                }
                 None
             }
             PathType::ImplementationSpecific if is_expression(&text) => {
@@ -67,6 +77,16 @@ impl IngressPath {
             PathType::ImplementationSpecific => None,
         };
         Ok(Self { text, kind, expression })
+    }
+
+    /// Whether a path of this type and text is compiled, if nothing is wrong with it.
+    pub fn would_compile(kind: PathType, text: &str) -> bool {
+        kind == PathType::ImplementationSpecific && !is_any(text) && is_expression(text)
+    }
+
+    /// Whether it stands for any path.
+    pub(super) fn is_any(&self) -> bool {
+        self.kind == PathType::ImplementationSpecific && is_any(&self.text)
     }
 
     /// Whether it is compared as an expression.
@@ -85,8 +105,7 @@ impl IngressPath {
 
     /// Whether the expression fits all of `path`.
     pub(super) fn fits(&self, path: &str) -> bool {
-        path.len() <= COMPARED
-            && self.compiled().is_some_and(|expression| expression.is_match(path.as_bytes()))
+        path.len() <= COMPARED && self.compiled().is_some_and(|expression| expression.is_match(path))
     }
 }
 
@@ -99,19 +118,37 @@ fn is_expression(text: &str) -> bool {
     text.contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$'])
 }
 
+/// Expressions that fit every path need not be compiled.
+fn is_any(text: &str) -> bool {
+    matches!(text, "" | ".*" | "/.*")
+}
+
 fn compile(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&format!("^(?:{text})$"))
-        .unicode(false)
-        .size_limit(COMPILED)
-        .dfa_size_limit(COMPILED)
-        .nest_limit(32)
-        .build()
-        .map_err(|error| {
-            // Its own text has several lines, with a mark below the expression.
-            let error = error.to_string();
-            let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("the path {} is no regular expression: {why}", shown(text))
-        })
+    let wrong = |error: &dyn std::fmt::Display| {
+        // Its own text has several lines, with a mark below the expression.
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("the path {} is no regular expression: {why}", shown(text))
+    };
+    let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(32);
+    // By itself: it must not close the group around it.
+    syntax::parse_with(text, &syntax).map_err(|error| wrong(&error))?;
+    // These bounds do not hold for the other two engines: up to 1 MiB and 40 KiB for each expression.
+    let bounds = Config::new()
+        .onepass(false)
+        .dfa(false)
+        .nfa_size_limit(Some(COMPILED))
+        .hybrid_cache_capacity(REMEMBERED);
+    let mut builder = Regex::builder();
+    builder.syntax(syntax).configure(bounds).build(&format!("^(?:{text})$")).map_err(|error| {
+        match (error.size_limit(), error.syntax_error()) {
+            (Some(_), _) => {
+                format!("the path {} takes over {COMPILED} bytes as a regular expression", shown(text))
+            }
+            (None, Some(error)) => wrong(error),
+            (None, None) => wrong(&error),
+        }
+    })
 }
 
 impl PartialEq for IngressPath {
@@ -121,3 +158,52 @@ impl PartialEq for IngressPath {
 }
 
 impl Eq for IngressPath {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_expression_says_it_takes_little_memory() {
+        let all: String = ('0'..='9').chain('A'..='Z').chain('a'..='z').chain("-_~:@!,;".chars()).collect();
+        let mut compiled = 0;
+        for count in [1, 30, 60, 70, 100, 200, 990, 4000] {
+            let text: String = all.chars().cycle().take(count).collect();
+            for path in [
+                format!("/({text})"),
+                format!("/({})", text.split("").filter(|it| !it.is_empty()).collect::<Vec<_>>().join("|")),
+                format!("/(?P<all>{text})"),
+                format!("/({text})\\b"),
+                format!("/{text}.*"),
+            ] {
+                if let Ok(regex) = compile(&path) {
+                    // Its cache is the worker's.
+                    let usage = regex.memory_usage();
+                    assert!(usage < 6 * COMPILED, "{usage} bytes: {path}");
+                    compiled += 1;
+                }
+            }
+        }
+        assert!(compiled >= 12, "{compiled}");
+    }
+
+    #[test]
+    fn an_expression_is_one_by_itself() {
+        for text in ["/a)|(/b", "/a)", "/a))((/b", "/(a", "/[a", "/(?x)a # b"] {
+            let read = IngressPath::new(PathType::ImplementationSpecific, text);
+            assert!(
+                read.as_ref().is_err_and(|it| it.contains("is no regular expression")),
+                "{text} {read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_prefix_has_a_bound_of_elements() {
+        for (kind, count, is_read) in
+            [(PathType::Prefix, 64, true), (PathType::Prefix, 65, false), (PathType::Exact, 65, true)]
+        {
+            assert_eq!(IngressPath::new(kind, &"/a".repeat(count)).is_ok(), is_read, "{kind:?} {count}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::path::{IngressPath, PathType};
 use super::rules::Target;
 
 /// Most regular expressions of one host: a request is compared with each of them.
-pub const EXPRESSIONS: usize = 32;
+pub(super) const EXPRESSIONS: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Paths {
@@ -43,7 +43,7 @@ impl Paths {
                 self.deepest = self.deepest.max(key.matches('/').count());
                 insert(&mut self.prefixes, key, (text.len(), target), |(_, it)| it)
             }
-            PathType::ImplementationSpecific if text.is_empty() => match &self.any {
+            PathType::ImplementationSpecific if path.is_any() => match &self.any {
                 Some(earlier) => Err(NotAdded::Taken(earlier.ingress)),
                 None => {
                     self.any = Some(target);
