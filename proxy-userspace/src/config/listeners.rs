@@ -1,6 +1,6 @@
 //! Checks that no two listeners use the same port.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::Outgoing;
@@ -27,9 +27,12 @@ impl Listener {
 
     /// The first port that both would use. Port 0 means any free port.
     fn collides(&self, other: &Self) -> Option<u16> {
-        let (ours, theirs) = (self.address.ip(), other.address.ip());
-        // `[::]` includes IPv4, and the system refuses to bind part of what another listener has bound.
-        let same = ours == theirs || ours.is_unspecified() || theirs.is_unspecified();
+        let (ours, theirs) = (self.address.ip().to_canonical(), other.address.ip().to_canonical());
+        // The system refuses to bind part of what another listener has bound. `[::]` includes IPv4.
+        let includes = |all: IpAddr, one: IpAddr| {
+            all == one || (all.is_unspecified() && (all.is_ipv6() || one.is_ipv4()))
+        };
+        let same = includes(ours, theirs) || includes(theirs, ours);
         self.ports().find(|port| *port != 0 && same && other.ports().contains(port))
     }
 }
@@ -110,5 +113,35 @@ fn range(listener: &Listener) -> String {
         listener.address.to_string()
     } else {
         format!("{} to {}", listener.address, ports.end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_addresses_collide_if_the_system_would_not_bind_both() {
+        for (one, other, collide) in [
+            ("0.0.0.0:4140", "[::1]:4140", false),
+            ("0.0.0.0:4140", "127.0.0.1:4140", true),
+            ("0.0.0.0:4140", "[::]:4140", true),
+            ("[::]:4140", "127.0.0.1:4140", true),
+            ("[::]:4140", "[::1]:4140", true),
+            ("127.0.0.1:4140", "[::1]:4140", false),
+            ("127.0.0.1:4140", "[::ffff:127.0.0.1]:4140", true),
+            ("127.0.0.1:4140", "127.0.0.1:4141", false),
+            ("[::]:0", "[::]:0", false),
+        ] {
+            let of = |address: &str| Listener {
+                name: String::new(),
+                path: String::new(),
+                address: address.parse().unwrap(),
+                ports: 1,
+                at: None,
+            };
+            assert_eq!(of(one).collides(&of(other)).is_some(), collide, "{one} {other}");
+            assert_eq!(of(other).collides(&of(one)).is_some(), collide, "{other} {one}");
+        }
     }
 }

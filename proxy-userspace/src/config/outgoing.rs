@@ -85,7 +85,7 @@ impl Default for TunnelRules {
 }
 
 /// The most addresses of one router.
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 16;
 
 /// The label of the only router.
 const ONLY: &str = "outgoing";

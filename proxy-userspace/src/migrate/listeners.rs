@@ -7,7 +7,7 @@ use super::notes::Notes;
 use super::part::{Field, Part};
 use super::router::Generation;
 use super::{Options, reasons, tls};
-use crate::config::{Mistake, quoted};
+use crate::config::{MOST_ADDRESSES, Mistake, quoted};
 
 /// The default port of an `http` router.
 pub(super) const HTTP: u16 = 4140;
@@ -45,13 +45,13 @@ pub(super) fn read_servers(
     all
 }
 
-/// Routers that differ in nothing but their addresses are one.
+/// Routers that differ in nothing but their addresses are one, with as many as one may have.
 fn together(all: Vec<Router>) -> Vec<Router> {
     let mut different: Vec<Router> = Vec::new();
     for mut router in all {
         let listen = std::mem::take(&mut router.listen);
         let is_same = |it: &&mut Router| {
-            matches!(it.listen, Listen::At(_))
+            matches!(&it.listen, Listen::At(addresses) if addresses.len() < MOST_ADDRESSES)
                 && Router { listen: Listen::Default, ..(**it).clone() } == router
         };
         match (different.iter_mut().find(is_same), listen) {

@@ -60,10 +60,19 @@ fn the_routers_of_the_configuration_decide_over_rights() {
     let roles = ["ClusterRole/weir-dtab-editor", "ClusterRole/weir-dtab-viewer"];
     let weirs = ["ClusterRole/weir-dtabs", "ClusterRoleBinding/weir-dtabs"];
     let crd = ["CustomResourceDefinition/dtabs.l5d.io"];
+    let ingresses = ["ClusterRole/weir-ingress", "ClusterRoleBinding/weir-ingress"];
     let maps = ["Role/weir-dtabs", "RoleBinding/weir-dtabs"];
     let two = r#"[{ "label": "a" }, { "label": "b", "listen": "10.0.0.7:4150" }, { "label": "c", "listen": "none" }]"#;
     for (outgoing, dtabs, added) in [
         ("{}", "{}", vec![]),
+        (r#"[{ "label": "a", "interpreter": null, "identifier": null }]"#, "{}", vec![]),
+        (r#"{ "identifier": "io.l5d.path" }"#, "{}", vec![]),
+        (r#"{ "identifier": { "kind": "io.l5d.ingress" } }"#, "{}", ingresses.to_vec()),
+        (
+            r#"[{ "label": "a", "identifier": [{ "kind": "io.l5d.path" }, { "kind": "io.l5d.ingress" }] }]"#,
+            "{}",
+            ingresses.to_vec(),
+        ),
         (r#"{ "listen": "none" }"#, "{}", vec![]),
         (two, "{}", vec![]),
         (r#"{ "listen": ["[::]:4140", "10.0.0.7:4150", "[fd00::7]:4150"] }"#, "{}", vec![]),

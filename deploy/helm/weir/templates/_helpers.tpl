@@ -21,7 +21,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* Whether a router reads its dtab from a Dtab object; empty if not. */}}
 {{- define "weir.readsDtabs" -}}
 {{- range fromJsonArray (include "weir.routers" .) -}}
-{{- if eq (dig "interpreter" "kind" "" .) "io.l5d.k8s.dtabs" }}yes{{ end -}}
+{{- $interpreter := get . "interpreter" | default dict -}}
+{{- if eq (get $interpreter "kind") "io.l5d.k8s.dtabs" }}yes{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether a router identifies by Ingresses; empty if not. `identifier` is one, or a list of them. */}}
+{{- define "weir.readsIngresses" -}}
+{{- range fromJsonArray (include "weir.routers" .) -}}
+{{- $identifier := get . "identifier" | default list -}}
+{{- range ternary $identifier (list $identifier) (kindIs "slice" $identifier) -}}
+{{- if kindIs "map" . -}}{{- if eq (get . "kind") "io.l5d.ingress" }}yes{{ end -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -29,10 +40,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "weir.dtabConfigMaps" -}}
 {{- $maps := dict -}}
 {{- range fromJsonArray (include "weir.routers" .) -}}
-{{- if eq (dig "interpreter" "kind" "" .) "io.l5d.k8s.configMap" -}}
-{{- $namespace := dig "interpreter" "namespace" "default" . -}}
+{{- $interpreter := get . "interpreter" | default dict -}}
+{{- if eq (get $interpreter "kind") "io.l5d.k8s.configMap" -}}
+{{- $namespace := get $interpreter "namespace" | default "default" -}}
 {{- $names := get $maps $namespace | default list -}}
-{{- $_ := set $maps $namespace (append $names .interpreter.name | uniq) -}}
+{{- $_ := set $maps $namespace (append $names $interpreter.name | uniq) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $maps -}}

@@ -136,7 +136,7 @@ pub(super) fn run(command: Command) -> ExitCode {
         }
         Err(Failed { why, code }) => {
             log::say(why);
-            ExitCode::from(if is_diff && code == 1 { NOT_COMPARED } else { code })
+            ExitCode::from(if is_diff { NOT_COMPARED } else { code })
         }
     }
 }

@@ -291,6 +291,11 @@ fn servers_with_the_same_settings_are_one_router_and_each_other_is_its_own() {
     assert_eq!(listen, [vec![at("127.0.0.1:4140"), at("0.0.0.0:81")], vec![at("127.0.0.1:80")]]);
     let two = imported(&file("{ port: 4140 }, { port: 80 }"));
     assert!(two.yaml.contains("\n  listen: [\"127.0.0.1:4140\", \"127.0.0.1:80\"]\n"), "{}", two.yaml);
+    // With as many as a router may have.
+    let servers: Vec<_> = (1..=17).map(|port| format!("{{ port: {port} }}")).collect();
+    let many = imported(&file(&servers.join(", ")));
+    let listen: Vec<_> = settings(&many.yaml).all_routers().map(|it| it.listen.len()).collect();
+    assert_eq!(listen, [16, 1]);
     let text = file("{ port: 80 }, { port: 80 }");
     let error = import("l5d.yaml", &text, Options::default()).unwrap_err().to_string();
     assert!(

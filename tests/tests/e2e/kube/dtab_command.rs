@@ -256,6 +256,8 @@ fn diff_names_the_entries_and_says_by_its_exit_code_whether_there_are_any() {
         Some(1),
         "what is not there is added whole"
     );
+    let exit = operator.dtab(&["diff", "l5d/web", "-f", &operator.file("bad", "/svc => no path")]);
+    assert_eq!(exit.code, Some(2), "{}", exit.stderr);
     // An object that has mistakes is compared as it is.
     operator.server.put(dtab("wrong", &[TWO[0], ("/svc/a", "no path")]));
     let exit = operator.dtab(&["diff", "l5d/wrong", "-f", &operator.file("x", "/svc => /#/io.l5d.fs")]);

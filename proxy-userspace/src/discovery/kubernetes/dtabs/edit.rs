@@ -272,10 +272,27 @@ fn request(
 }
 
 fn read(which: &Interpreter, answer: &Response<BytesMut>) -> Result<DtabObject, EditError> {
-    let value = serde_json::from_slice(answer.body()).map_err(|error| garbage(&error))?;
+    let object: serde_json::Map<_, _> =
+        serde_json::from_slice(answer.body()).map_err(|error| garbage(&error))?;
+    let value = Value::Object(object);
     Ok(DtabObject { which: which.clone(), value })
 }
 
 fn garbage(error: &serde_json::Error) -> Failure {
     Failure::Garbage(format!("no object: {}", chain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_no_object_is_refused_and_not_written_into() {
+        let which = Interpreter { store: DtabStore::Dtab, namespace: "l5d".into(), name: "web".into() };
+        for (body, is_read) in
+            [("{}", true), ("[]", false), ("[{}]", false), ("\"a\"", false), ("null", false), ("", false)]
+        {
+            assert_eq!(read(&which, &Response::new(BytesMut::from(body))).is_ok(), is_read, "{body}");
+        }
+    }
 }
