@@ -62,8 +62,7 @@ struct MonitorSpec {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Scrape {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    port: Option<String>,
+    port: String,
     path: String,
     scheme: String,
     tls_config: TlsConfig,
@@ -89,10 +88,6 @@ struct Authorization {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Relabeling {
     source_labels: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    regex: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    replacement: Option<String>,
     target_label: String,
 }
 
