@@ -279,19 +279,27 @@ fn the_only_endpoint_is_asked_whatever_it_says() {
 
 #[test]
 fn a_restored_endpoint_begins_anew() {
-    let mut bench = Bench::new(2);
-    bench.counts(50, |_| (MS, OK));
-    for _ in 0..5 {
+    for others in [false, true] {
+        let mut bench = Bench::new(2);
+        bench.counts(50, |_| (MS, OK));
+        if others {
+            bench.healths[0].begin(Caller(2), bench.now, &bench.norms, &bench.policy.breaker);
+            bench.healths[0].release();
+        }
+        for _ in 0..5 {
+            let ticket = bench.ticket(0);
+            bench.end(0, ticket, Duration::from_secs(2), Outcome::Timeout);
+        }
+        assert!(matches!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Open { .. }));
+        bench.now += Duration::from_secs(8);
         let ticket = bench.ticket(0);
-        bench.end(0, ticket, Duration::from_secs(2), Outcome::Timeout);
+        bench.end(0, ticket, MS, OK);
+        assert_eq!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Closed);
+        let latency = bench.healths[0].latency();
+        assert!(latency.is_some_and(|it| it < 5 * MS), "{latency:?} with others: {others}");
+        let counts = bench.counts(100, |_| (MS, OK));
+        assert!(counts[0] >= 45, "{counts:?}");
     }
-    assert!(matches!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Open { .. }));
-    bench.now += Duration::from_secs(8);
-    let ticket = bench.ticket(0);
-    bench.end(0, ticket, MS, OK);
-    assert_eq!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Closed);
-    let counts = bench.counts(100, |_| (MS, OK));
-    assert!(counts[0] >= 45, "{counts:?}");
 }
 
 #[test]

@@ -215,14 +215,17 @@ impl Ticket {
         }
         let inner = &mut *scene.health.inner.lock();
         let ended = (now, permit);
-        let transition = inner.breakers.end(self.caller, ended, verdict, peers, (policy, &mut inner.rng));
-        let others = inner.asked_by.is_some_and(|(_, several)| several);
-        if transition.is_some() && !others {
-            // Its estimate was measured on failures. While it is ejected, only the breaker matters; then the estimate
-            // is reset. Others go on with theirs.
+        let heard = (verdict, outcome != Outcome::NeverReached);
+        let transition = inner.breakers.end(self.caller, ended, heard, peers, (policy, &mut inner.rng));
+        let alone = !inner.asked_by.is_some_and(|(_, several)| several);
+        if transition == Some(Transition::Restored) || (transition.is_some() && alone) {
+            // Its estimate was measured on failures. While it is ejected for all, only the breaker matters.
             inner.latency.forget();
-            inner.refusals.forget();
             inner.probation = Probation::default();
+        }
+        if transition.is_some() && alone {
+            // What it refused, and asked for (`Retry-After`), is also others'.
+            inner.refusals.forget();
         }
         (verdict, transition)
     }

@@ -3,9 +3,11 @@
 //! What one caller provokes says little about an endpoint: its requests may make it fail, or a policy may forbid it the
 //! endpoint. So an endpoint is ejected for those callers only that it fails. A failure weighs more where others have seen the
 //! same: once two other callers have ejected the endpoint, [`CORROBORATED`] failures in a row are enough. So a dead
-//! endpoint costs each caller after the first ones less, and none loses a good one by what others do alone.
+//! endpoint costs each caller after the first ones less. An ejection does not count for others if a request of anybody has
+//! succeeded since, or if its caller never had a connection: then it is about that caller.
 //!
-//! Only breakers that differ from a new one are kept, so that a good endpoint has none.
+//! Only breakers that differ from a new one are kept, so that a good endpoint has none; and none of a caller that has not
+//! asked for [`GONE`].
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +19,12 @@ pub const CORROBORATED: u32 = 2;
 /// How many others must have ejected it for that.
 const OTHERS: usize = 2;
 
-/// How many callers have a breaker of their own at one endpoint; beyond, the one that failed first is forgotten. A node has
-/// some 110 pods.
+/// How many callers have a breaker of their own at one endpoint; beyond, one is forgotten: one that has not ejected it, if
+/// there is one, and of these the one that asked least recently. A node has some 110 pods.
 const MOST: usize = 256;
 
-/// How long after its wait an endpoint may still be ejected for a caller that does not ask for it any more, such as a pod that
-/// has ended.
+/// For how long a breaker is kept, after its wait, of a caller that does not ask for the endpoint any more, such as a pod
+/// that has ended.
 const GONE: Duration = Duration::from_mins(10);
 
 /// Whose request it is, by any number of a pod's. All that are no pod are 0, together: a client may have any number of
@@ -33,9 +35,28 @@ pub struct Caller(pub u64);
 /// The breakers of one endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Breakers {
-    known: Vec<(Caller, Breaker)>,
+    known: Vec<Known>,
     /// The period of every other breaker.
     period: Period,
+    /// The number of requests that succeeded, of all callers.
+    successes: u64,
+}
+
+/// What happened to the requests of one caller.
+#[derive(Clone, Debug)]
+struct Known {
+    caller: Caller,
+    breaker: Breaker,
+    /// When a request of it began or ended last.
+    last: Instant,
+    /// While it is ejected, if that says something to others: how many requests had succeeded by then.
+    found: Option<u64>,
+}
+
+impl Known {
+    fn is_gone(&self, now: Instant) -> bool {
+        self.last + GONE < now && self.breaker.waits_until().is_none_or(|until| until + GONE < now)
+    }
 }
 
 impl Breakers {
@@ -57,63 +78,85 @@ impl Breakers {
             State::Probing => 2,
             State::Open { .. } => 3,
         };
-        let states = self.known.iter().map(|(_, breaker)| breaker.state(now, policy));
+        let states = self.known.iter().map(|it| it.breaker.state(now, policy));
         states.max_by_key(badness).unwrap_or(State::Closed)
     }
 
     /// For how many callers it is ejected.
     pub fn ejected_for(&self) -> usize {
-        self.known.iter().filter(|(_, breaker)| breaker.is_out()).count()
+        self.known.iter().filter(|it| it.breaker.is_out()).count()
     }
 
     /// See [`Breaker::begin`].
     pub fn begin(&mut self, caller: Caller, now: Instant, policy: &Policy) -> Permit {
-        self.known.retain(|(other, breaker)| *other == caller || !breaker.is_left_since(now, GONE));
+        self.known.retain(|it| it.caller == caller || !it.is_gone(now));
         let period = self.period;
-        self.of_mut(caller).map_or(Permit::Normal(period), |breaker| breaker.begin(now, policy))
+        self.of_mut(caller).map_or(Permit::Normal(period), |it| {
+            it.last = now;
+            it.breaker.begin(now, policy)
+        })
     }
 
-    /// See [`Breaker::end`].
+    /// See [`Breaker::end`]. A failure `is_news` for other callers if it may be the endpoint's.
     pub fn end(
         &mut self,
         caller: Caller,
         (now, permit): (Instant, Permit),
-        verdict: Verdict,
+        (verdict, is_news): (Verdict, bool),
         peers: Peers,
         (policy, rng): (&Policy, &mut fastrand::Rng),
     ) -> Option<Transition> {
+        if verdict == Verdict::Success {
+            self.successes = self.successes.wrapping_add(1);
+        }
         let weighed = self.weighed(caller, policy);
         if self.of(caller).is_none() {
             if verdict != Verdict::Failure || permit != Permit::Normal(self.period) {
                 return None;
             }
             if self.known.len() >= MOST {
-                self.known.remove(0);
+                self.forget_one();
             }
-            self.known.push((caller, Breaker { period: self.period, ..Breaker::default() }));
+            let breaker = Breaker { period: self.period, ..Breaker::default() };
+            self.known.push(Known { caller, breaker, last: now, found: None });
         }
-        let breaker = self.of_mut(caller)?;
-        let transition = breaker.end(now, permit, verdict, peers, (&weighed, rng));
-        if matches!(breaker.position, Position::Closed { failures: 0 }) {
-            let period = breaker.period;
+        let successes = self.successes;
+        let known = self.of_mut(caller)?;
+        known.last = now;
+        let was_out = known.breaker.is_out();
+        let transition = known.breaker.end(now, permit, verdict, peers, (&weighed, rng));
+        if !was_out && known.breaker.is_out() {
+            // A probe that fails later is no further news.
+            known.found = is_news.then_some(successes);
+        }
+        if matches!(known.breaker.position, Position::Closed { failures: 0 }) {
+            let period = known.breaker.period;
             // What began before the last transition does not count.
             self.period = self.period.max(period);
-            self.known.retain(|(other, _)| *other != caller);
+            self.known.retain(|it| it.caller != caller);
         }
         transition
     }
 
-    fn of(&self, caller: Caller) -> Option<&Breaker> {
-        self.known.iter().find(|(other, _)| *other == caller).map(|it| &it.1)
+    fn forget_one(&mut self) {
+        let order = |it: &(usize, &Known)| (it.1.breaker.is_out(), it.1.last);
+        if let Some((at, _)) = self.known.iter().enumerate().min_by_key(order) {
+            self.known.swap_remove(at);
+        }
     }
 
-    fn of_mut(&mut self, caller: Caller) -> Option<&mut Breaker> {
-        self.known.iter_mut().find(|(other, _)| *other == caller).map(|it| &mut it.1)
+    fn of(&self, caller: Caller) -> Option<&Breaker> {
+        self.known.iter().find(|it| it.caller == caller).map(|it| &it.breaker)
+    }
+
+    fn of_mut(&mut self, caller: Caller) -> Option<&mut Known> {
+        self.known.iter_mut().find(|it| it.caller == caller)
     }
 
     /// The policy for a caller, given what others have found.
     fn weighed(&self, caller: Caller, policy: &Policy) -> Policy {
-        let others = self.known.iter().filter(|(other, breaker)| *other != caller && breaker.is_out());
+        let is_same = |it: &&Known| it.breaker.is_out() && it.found == Some(self.successes);
+        let others = self.known.iter().filter(is_same).filter(|it| it.caller != caller);
         match self.known.len() > OTHERS && others.count() >= OTHERS {
             true => Policy { failures: policy.failures.min(CORROBORATED), ..*policy },
             false => *policy,
@@ -149,7 +192,7 @@ mod tests {
 
         fn end(&mut self, caller: Caller, permit: Permit, verdict: Verdict) -> Option<Transition> {
             let (policy, rng) = (&self.policy, &mut self.rng);
-            self.breakers.end(caller, (self.now, permit), verdict, Peers::Usable, (policy, rng))
+            self.breakers.end(caller, (self.now, permit), (verdict, true), Peers::Usable, (policy, rng))
         }
 
         fn ask(&mut self, caller: Caller, verdict: Verdict) -> Option<Transition> {
@@ -250,11 +293,92 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn nothing_is_kept_of_callers_that_are_gone_whatever_they_left() {
+        type Leave = fn(&mut Bench, Caller);
+        let out: Leave = |bench, caller| {
+            bench.fail(caller);
+        };
+        let due: Leave = |bench, caller| {
+            bench.fail(caller);
+            bench.now += Duration::from_secs(8);
+            bench.ask(caller, Verdict::Unknown);
+        };
+        let probing: Leave = |bench, caller| {
+            bench.fail(caller);
+            bench.now += Duration::from_secs(8);
+            bench.begin(caller);
+        };
+        let closed: Leave = |bench, caller| {
+            bench.ask(caller, Verdict::Failure);
+        };
+        for (what, leave, first) in
+            [("out", out, 2), ("due", due, 2), ("probing", probing, 2), ("closed", closed, 5)]
+        {
+            for (waited, kept, failures) in [(Duration::ZERO, 2, first), (2 * GONE, 0, 5)] {
+                let mut bench = Bench::new();
+                [A, B].into_iter().for_each(|caller| leave(&mut bench, caller));
+                bench.now += waited;
+                bench.begin(C);
+                assert_eq!(bench.breakers.known.len(), kept, "{what} after {waited:?}");
+                assert_eq!(bench.fail(C), failures, "{what} after {waited:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_waits_long_for_its_probe_is_not_gone() {
         let mut bench = Bench::new();
-        for number in 0..1_000 {
+        bench.policy.backoff = super::super::Backoff { min: 2 * GONE, max: 2 * GONE };
+        bench.fail(A);
+        bench.now += 2 * GONE - Duration::from_secs(1);
+        bench.ask(B, Verdict::Failure);
+        assert!(bench.is_out(A));
+    }
+
+    /// Two pods that misbehave alike have ejected a good endpoint: (whose request succeeds then).
+    #[test]
+    fn a_good_endpoint_that_two_have_ejected_is_kept_by_one_that_fails_twice() {
+        for good in [C, D] {
+            let mut bench = Bench::new();
+            assert_eq!([A, B].map(|caller| bench.fail(caller)), [5, 5]);
+            bench.ask(good, Verdict::Success);
+            for _ in 0..2 {
+                // Their probes fail again and again.
+                bench.now += Duration::from_secs(300);
+                for caller in [A, B] {
+                    assert!(bench.ask(caller, Verdict::Failure).is_some());
+                }
+                assert_eq!(bench.ask(D, Verdict::Failure), None);
+            }
+            assert!(!bench.is_out(D) && bench.breakers.is_usable(D, &bench.policy));
+            assert_eq!(bench.fail(D), 3, "two have been counted");
+        }
+    }
+
+    #[test]
+    fn what_two_cannot_connect_to_costs_others_their_full_number() {
+        let mut bench = Bench::new();
+        for caller in [A, B] {
+            for _ in 0..5 {
+                let ended = (bench.now, bench.begin(caller));
+                let scene = (&bench.policy, &mut bench.rng);
+                bench.breakers.end(caller, ended, (Verdict::Failure, false), Peers::Usable, scene);
+            }
+            assert!(bench.is_out(caller));
+        }
+        assert_eq!(bench.fail(C), 5);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_who_has_ejected_it_is_forgotten_last() {
+        let mut bench = Bench::new();
+        bench.fail(A);
+        for number in 10..1_000 {
+            bench.now += Duration::from_millis(1);
             bench.ask(Caller(number), Verdict::Failure);
         }
         assert_eq!(bench.breakers.known.len(), MOST);
+        assert!(bench.is_out(A), "those that have not ejected it go first");
+        assert!(bench.breakers.of(Caller(999)).is_some() && bench.breakers.of(Caller(10)).is_none());
     }
 }

@@ -188,9 +188,12 @@ impl Breaker {
         !matches!(self.position, Position::Closed { .. })
     }
 
-    /// Whether a probe has been due for this long, and nobody has asked.
-    fn is_left_since(&self, now: Instant, long: Duration) -> bool {
-        matches!(self.position, Position::Open { since, wait, .. } if since + wait + long < now)
+    /// Until when no request is let through, as far as known by the policy of the ejection.
+    fn waits_until(&self) -> Option<Instant> {
+        match self.position {
+            Position::Open { since, wait, .. } => Some(since + wait),
+            Position::Closed { .. } | Position::Due { .. } | Position::Probing { .. } => None,
+        }
     }
 
     /// A request is about to be sent. The first one that begins when a probe is due becomes the probe.

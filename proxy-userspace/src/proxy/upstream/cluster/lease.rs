@@ -104,20 +104,27 @@ impl Lease {
                 self.log_ejected(outcome, retry_in);
             }
             Some(Transition::Restored) => {
-                tracing::info!(name = %self.cluster.name, endpoint = %self.backend.address, "endpoint is back");
+                let (name, endpoint, clients) =
+                    (&self.cluster.name, &self.backend.address, self.backend.ejected_for());
+                match clients {
+                    0 => tracing::info!(%name, %endpoint, "endpoint is back"),
+                    _ => tracing::debug!(%name, %endpoint, clients, "endpoint is back for a client"),
+                }
             }
         }
     }
 
+    /// A warning for the first client; a node may have a hundred.
     fn log_ejected(&self, outcome: Outcome, retry_in: Duration) {
-        tracing::warn!(
-            name = %self.cluster.name,
-            endpoint = %self.backend.address,
-            last = outcome.label(),
-            clients = self.backend.ejected_for(),
-            retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX),
-            "endpoint ejected"
-        );
+        let (name, endpoint) = (&self.cluster.name, &self.backend.address);
+        let (last, clients) = (outcome.label(), self.backend.ejected_for());
+        let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+        match clients {
+            0 | 1 => tracing::warn!(%name, %endpoint, last, clients, retry_in_ms, "endpoint ejected"),
+            _ => {
+                tracing::debug!(%name, %endpoint, last, clients, retry_in_ms, "endpoint ejected for a client")
+            }
+        }
     }
 }
 
