@@ -75,7 +75,7 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
     let mut now = destination.now;
     let (mut tried, mut tries) = (Tried::new(), tries(exchange, *policy));
     let session = exchange.session.clone();
-    let (client, from, caller) = (session.client, session.netns.as_ref(), session.holder.caller);
+    let (client, from, caller) = (session.client, session.netns.as_ref(), session.holder().caller);
     loop {
         let mut lease = worker.dialer.lease(cluster, (&client, caller), &tried, now)?;
         exchange.record.attempt();

@@ -51,7 +51,7 @@ pub(super) fn take(
         return Ok(None);
     }
     // It may be somebody else's: an application passes on what its own callers sent.
-    if !config.contexts.include(session.client.ip(), session.holder.group.as_deref())
+    if !config.contexts.include(session.client.ip(), session.holder().group.as_deref())
         && headers.remove(&CONTEXT).is_some()
     {
         session.listener.contexts_ignored.inc();

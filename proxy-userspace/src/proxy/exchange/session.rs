@@ -31,8 +31,6 @@ pub struct Session {
     permit: ConnectionPermit,
     /// The client.
     pub client: SocketAddr,
-    /// Whose connection it was when it was accepted.
-    pub holder: Arc<Holder>,
     /// Where the client connected to.
     pub origin: Origin,
     /// How many weirs, and routers between them, an explicit client's connection has passed (domain/hops).
@@ -60,12 +58,11 @@ impl Session {
         passed: u8,
         netns: Option<Arc<PodNetns>>,
     ) -> Rc<Self> {
-        let (activity, holder) = (permit.activity().clone(), permit.holder());
+        let activity = permit.activity().clone();
         Rc::new(Self {
             listener,
             permit,
             client,
-            holder,
             origin,
             passed,
             activity,
@@ -74,6 +71,11 @@ impl Session {
             pod: ClientPod::at(client.ip()),
             netns,
         })
+    }
+
+    /// Whose connection it is now: its pod may have become known after it was accepted.
+    pub fn holder(&self) -> Arc<Holder> {
+        self.permit.holder()
     }
 
     /// Whether it ends with its current answers, since another connection waits for its place.
