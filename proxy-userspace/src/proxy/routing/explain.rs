@@ -17,6 +17,7 @@ use crate::domain::name::{BadPath, Path, Questions};
 use crate::domain::policy::{Protocol, RequestPolicy};
 use crate::domain::route::{Explanation, Outside, Target};
 use crate::domain::ssrf::{Exempt, refuse};
+use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::{Cluster, Member};
 use crate::transport::KernelRoutes;
 
@@ -39,6 +40,8 @@ pub struct Explained {
     pub unknown: Option<String>,
     /// Addresses of the name that weir does not connect to, and why.
     pub refused: Vec<String>,
+    /// Addresses of the name that may turn out to be a service's, which weir does not connect to otherwise.
+    pub awaited: Vec<String>,
     /// The prefixes of the policies for this name, the strongest last.
     pub rules: Vec<String>,
     /// The request policy that results from them.
@@ -101,7 +104,7 @@ fn of_router<'a>(first: &'a Snapshot, label: Option<&str>) -> Result<&'a Snapsho
 pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: Instant) -> Explained {
     let explanation = snapshot.explain(name, own);
     let mut clusters: Vec<Arc<Cluster>> = Vec::new();
-    let (mut dns, mut refused) = (Vec::new(), Vec::new());
+    let (mut dns, mut refused, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
     if let Ok(tree) = &explanation.result {
         tree.for_each(&mut |bound| match &bound.target {
             Target::Port(cluster) if !clusters.iter().any(|known| Arc::ptr_eq(known, cluster)) => {
@@ -111,7 +114,8 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
             Target::Outside(outside) => {
                 let (config, services) = (&snapshot.config, snapshot.services());
                 match config.led(&config.lookup(outside, services), services) {
-                    Err(why) => refused.push(why.to_string()),
+                    Err(Fault { kind: Kind::Refused(why), .. }) => refused.push(format!("{outside}: {why}")),
+                    Err(why) => awaited.push(why.to_string()),
                     Ok(_) if outside.is_literal() => refused.extend(refusal(snapshot, outside)),
                     Ok(led) => dns.push((outside.clone(), led.questions.clone())),
                 }
@@ -129,6 +133,7 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
         note: None,
         unknown: snapshot.unknown(Audience::Operator),
         refused,
+        awaited,
         rules,
         requests: policies.service(name),
         now,
@@ -235,6 +240,9 @@ impl fmt::Display for Explained {
         }
         for refused in &self.refused {
             writeln!(f, "\nweir does not connect to {refused} (requests get 403)")?;
+        }
+        for awaited in &self.awaited {
+            writeln!(f, "\n{awaited} (requests wait, and then get 503)")?;
         }
         self.clusters.iter().try_for_each(|cluster| write_cluster(f, cluster, self.now))
     }

@@ -19,14 +19,20 @@ impl RoutingConfig {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotLed`] where that is nothing.
+    /// [`Refusal::NotLed`] where that is nothing; [`Kind::ServicesUnknown`] for an address that may turn out to be a
+    /// service's.
     pub(super) fn led<'a>(&self, lookup: &'a Lookup, services: Services) -> Result<Cow<'a, Lookup>, Fault> {
         let Lookup { outside, questions } = lookup;
         if self.leads_to(outside) {
             return Ok(Cow::Borrowed(lookup));
         }
+        if outside.is_literal() && services == Services::Awaited {
+            let why =
+                format!("whether {outside} is a service's is not known yet: the cluster's services are not");
+            return Err(Fault::new(Kind::ServicesUnknown, why));
+        }
         let asks_cluster = self.destinations.to == LeadsTo::Cluster || services == Services::Awaited;
-        if outside.is_literal() || questions.inside.is_empty() || !asks_cluster {
+        if questions.inside.is_empty() || !asks_cluster {
             return Err(refused(outside));
         }
         let questions = Questions { outside: None, ..questions.clone() };
@@ -75,6 +81,11 @@ mod tests {
             // Who it is is not known yet: only the cluster's DNS is asked.
             (catalog, "hello.shop", Scope::Anywhere, Services::Awaited, true),
             (catalog, "a.b.c.example.com", Scope::Anywhere, Services::Awaited, false),
+            // It may be a service's: the request waits.
+            (catalog, "10.96.0.10", Scope::Anywhere, Services::Awaited, false),
+            (cluster, "203.0.113.1", Scope::Anywhere, Services::Awaited, false),
+            (also, "192.0.2.1", Scope::Anywhere, Services::Awaited, true),
+            ("{}", "10.96.0.10", Scope::Anywhere, Services::Awaited, true),
             (cluster, "hello.shop", Scope::Cluster, Services::Known, true),
             (cluster, "example.com", Scope::Anywhere, Services::Known, false),
             (cluster, "10.1.0.1", Scope::Anywhere, Services::Known, true),
@@ -92,6 +103,10 @@ mod tests {
             let lookup = config.lookup(&outside, services);
             let found = config.led(&lookup, services);
             assert_eq!(found.is_ok(), led, "{yaml} {host} {services:?}");
+            if let Err(why) = &found {
+                let may_be_a_service = outside.is_literal() && services == Services::Awaited;
+                assert_eq!(why.kind == Kind::ServicesUnknown, may_be_a_service, "{yaml} {host}: {why}");
+            }
             if let (Ok(found), true) = (found, services == Services::Awaited) {
                 assert_eq!(found.questions.outside, None, "{host} is asked of strangers");
             }

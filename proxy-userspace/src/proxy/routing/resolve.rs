@@ -166,7 +166,12 @@ impl Router {
                     denied.push(name.clone());
                     // A route knows every target that it may lead to.
                     let Some(lookup) = route.lookup(name) else { continue };
-                    let lookup = snapshot.config.led(lookup, snapshot.services())?;
+                    // An address that a dtab wrote as such (`/$/inet`) is no service.
+                    let services = match name.is_literal() && !route.is_awaited() {
+                        true => Services::Known,
+                        false => snapshot.services(),
+                    };
+                    let lookup = snapshot.config.led(lookup, services)?;
                     match self.routing.external.cluster(snapshot, &lookup, &mut asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id, name.written)),
                         Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
