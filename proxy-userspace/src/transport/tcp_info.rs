@@ -72,9 +72,13 @@ pub(super) fn signs(socket: &impl AsFd) -> Option<Signs> {
     })
 }
 
-/// Whether all that was sent on the connection is acknowledged.
-pub(super) fn has_arrived(socket: &impl AsFd) -> bool {
-    getsockopt(socket, Info).is_ok_and(|info| info.unacked == 0 && info.not_sent == 0)
+/// TCP_ESTABLISHED (net/tcp_states.h): neither side has sent a FIN.
+const ESTABLISHED: u8 = 1;
+
+/// Whether neither side has closed the connection, and all that was sent on it is acknowledged.
+pub(super) fn is_open_and_idle(socket: &impl AsFd) -> bool {
+    getsockopt(socket, Info)
+        .is_ok_and(|info| info.state == ESTABLISHED && info.unacked == 0 && info.not_sent == 0)
 }
 
 #[cfg(test)]
@@ -86,6 +90,7 @@ mod tests {
     #[test]
     fn the_fields_are_where_the_kernel_writes_them() {
         for (ours, kernels) in [
+            (offset_of!(TcpInfo, state), offset_of!(libc::tcp_info, tcpi_state)),
             (offset_of!(TcpInfo, retransmits), offset_of!(libc::tcp_info, tcpi_retransmits)),
             (offset_of!(TcpInfo, probes), offset_of!(libc::tcp_info, tcpi_probes)),
             // struct tcp_info of Linux 4.6; libc's is older.

@@ -1,5 +1,6 @@
 //! How a connection ends for its peer when it is dropped.
 
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,9 +25,12 @@ pub(super) enum Close {
 pub(super) struct FinThenReset(OwnedFd);
 
 impl FinThenReset {
-    fn of(stream: &TcpStream) -> Option<Self> {
+    /// `second` is another descriptor of `stream`. Without it (EMFILE) the connection must end by a FIN alone, so only then
+    /// is it changed.
+    fn of(stream: &TcpStream, second: io::Result<OwnedFd>) -> Option<Self> {
+        let second = second.ok()?;
         stream.set_zero_linger().ok()?;
-        stream.as_fd().try_clone_to_owned().ok().map(Self)
+        Some(Self(second))
     }
 }
 
@@ -45,9 +49,10 @@ impl Io {
         self
     }
 
-    /// Whether a reset is to follow the FIN, and nothing that was sent can get lost by that.
+    /// Whether a reset is to follow the FIN, and nothing that was sent can get lost by that. Where the peer has closed
+    /// first, TIME_WAIT is the peer's: there is no port to free.
     pub(super) fn can_free_port(&mut self) -> bool {
-        self.frees_port = self.frees_port && tcp_info::has_arrived(&self.stream);
+        self.frees_port = self.frees_port && tcp_info::is_open_and_idle(&self.stream);
         self.frees_port
     }
 
@@ -71,7 +76,62 @@ impl Drop for Io {
             // A socket that is already closed needs no reset.
             let _ = self.stream.set_zero_linger();
         } else if self.can_free_port() {
-            self.last = FinThenReset::of(&self.stream);
+            self.last = FinThenReset::of(&self.stream, self.stream.as_fd().try_clone_to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    use nix::errno::Errno;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A connection whose port is to be freed, and its peer's end.
+    async fn connected() -> (Io, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Io::new(here).freeing_port(), listener.accept().await.unwrap().0)
+    }
+
+    /// Whether this end, whose port no other connection has, is in TIME_WAIT.
+    fn is_waiting(port: u16) -> bool {
+        let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+        table.lines().any(|it| it.contains(&format!(":{port:04X} ")) && it.contains(" 06 "))
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_closes_first_sees_an_end_and_no_reset() {
+        let (mut io, mut there) = connected().await;
+        let port = there.local_addr().unwrap().port();
+        there.shutdown().await.unwrap();
+        assert_eq!(io.read(&mut [0; 1]).await.unwrap(), 0);
+        // On loopback its FIN is acknowledged before a reset could follow, so what drop() decides by is asked as well.
+        assert!(!io.can_free_port());
+        io.shutdown().await.unwrap();
+        drop(io);
+        assert_eq!(there.read(&mut [0; 1]).await.unwrap(), 0);
+        // A reset would end it at once.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !is_waiting(port) {
+            assert!(Instant::now() < deadline, "the endpoint's TIME_WAIT was cut short");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_changed_only_if_the_fin_can_come_before_the_reset() {
+        for (second, follows) in [(Err(Errno::EMFILE.into()), false), (Ok(()), true)] {
+            let (io, _there) = connected().await;
+            let second = second.and_then(|()| io.stream.as_fd().try_clone_to_owned());
+            let last = FinThenReset::of(&io.stream, second);
+            let linger = SockRef::from(&io.stream).linger().unwrap();
+            assert_eq!((last.is_some(), linger), (follows, follows.then_some(Duration::ZERO)));
         }
     }
 }
