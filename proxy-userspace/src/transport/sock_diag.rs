@@ -3,6 +3,7 @@
 //!
 //! The socket belongs to the namespace that its thread was in when it was opened, and asks about that one from anywhere.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -39,18 +40,22 @@ const BUFFER: usize = 32 * 1024;
 
 /// TCP_ESTABLISHED and TCP_CLOSE_WAIT (net/tcp_states.h), as bits: connections that an application can still send on.
 const STATES: u32 = 1 << 1 | 1 << 8;
+/// TCP_LISTEN.
+const LISTENING: u32 = 1 << 10;
 
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Where it leads, as the application sees it: translation of addresses happens to packets. No IPv4-mapped address.
     pub remote: SocketAddr,
+    /// The port at its near end.
+    pub local_port: u16,
     /// The cgroup in which the socket was made, by the inode number of its directory.
     pub cgroup: Option<u64>,
     /// SO_MARK; 0 without CAP_NET_ADMIN.
     pub mark: u32,
-    /// Since the last data in either direction. `None` if it was not asked for, or while something waits to be read, sent or
-    /// acknowledged.
+    /// Since the peer's last data. `None` if it was not asked for, while something waits to be read, sent or acknowledged, or
+    /// unless the peer's data came in a later clock tick than the last that was sent: an answer may be outstanding.
     pub idle: Option<Duration>,
     family: u8,
     id: [u8; ID],
@@ -91,7 +96,7 @@ impl SockDiag {
     ) -> io::Result<bool> {
         let mut seen = 0;
         for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
-            self.ask(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, idle, &[0; ID])?;
+            self.ask(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, STATES, idle, &[0; ID])?;
             let whole = self.answers(|connection| {
                 seen += 1;
                 if seen <= most {
@@ -106,13 +111,30 @@ impl SockDiag {
         Ok(true)
     }
 
+    /// The ports that are listened on, at any address of IPv4 or IPv6: connections from them were accepted, not opened.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error: see [`Self::connections`].
+    pub fn listening(&mut self) -> io::Result<HashSet<u16>> {
+        let mut ports = HashSet::new();
+        for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+            self.ask(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, LISTENING, false, &[0; ID])?;
+            self.answers(|listener| {
+                ports.insert(listener.local_port);
+                true
+            })?;
+        }
+        Ok(ports)
+    }
+
     /// The connection as it is now.
     ///
     /// # Errors
     ///
     /// The kernel's error: it is gone.
     pub fn again(&mut self, connection: &Connection) -> io::Result<Connection> {
-        self.ask(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, connection.family, true, &connection.id)?;
+        self.ask(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, connection.family, STATES, true, &connection.id)?;
         let mut found = None;
         self.answers(|now| {
             found = Some(*now);
@@ -128,12 +150,20 @@ impl SockDiag {
     /// The kernel's error: it is gone, CAP_NET_ADMIN is missing, or the kernel is built without it
     /// (CONFIG_INET_DIAG_DESTROY; EOPNOTSUPP).
     pub fn destroy(&mut self, connection: &Connection) -> io::Result<()> {
-        self.ask(SOCK_DESTROY, NLM_F_ACK, connection.family, false, &connection.id)?;
+        self.ask(SOCK_DESTROY, NLM_F_ACK, connection.family, STATES, false, &connection.id)?;
         self.answers(|_| true).map(drop)
     }
 
     /// Sends a request: `struct inet_diag_req_v2`.
-    fn ask(&mut self, kind: u16, flags: u16, family: u8, idle: bool, id: &[u8; ID]) -> io::Result<()> {
+    fn ask(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        states: u32,
+        idle: bool,
+        id: &[u8; ID],
+    ) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let extensions = if idle { 1 << (INET_DIAG_INFO - 1) } else { 0 };
         let mut message = Vec::with_capacity(HEADER + 8 + ID);
@@ -143,7 +173,7 @@ impl SockDiag {
         message.extend(self.sequence.to_ne_bytes());
         message.extend([0; 4]);
         message.extend([family, libc::IPPROTO_TCP as u8, extensions, 0]);
-        message.extend(STATES.to_ne_bytes());
+        message.extend(states.to_ne_bytes());
         message.extend(id);
         sendto(self.socket.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
         Ok(())
@@ -216,12 +246,12 @@ fn messages(mut part: &[u8], sequence: u32) -> impl Iterator<Item = Message> {
 fn connection(body: &[u8]) -> Option<Connection> {
     let (family, state) = (*body.first()?, *body.get(1)?);
     // A single one is shown in any state.
-    let is_open = 1_u32.checked_shl(state.into()).is_some_and(|state| state & STATES != 0);
+    let is_open = 1_u32.checked_shl(state.into()).is_some_and(|state| state & (STATES | LISTENING) != 0);
     if !is_open {
         return None;
     }
     let id: [u8; ID] = number(body, 4)?;
-    let port = u16::from_be_bytes(number(&id, 2)?);
+    let (local_port, port) = (u16::from_be_bytes(number(&id, 0)?), u16::from_be_bytes(number(&id, 2)?));
     let remote = match i32::from(family) {
         libc::AF_INET => SocketAddr::from((Ipv4Addr::from(number::<4>(&id, 20)?), port)),
         libc::AF_INET6 => {
@@ -231,7 +261,7 @@ fn connection(body: &[u8]) -> Option<Connection> {
         _ => return None,
     };
     let is_queued = [56, 60].map(|at| number(body, at).map(u32::from_ne_bytes)) != [Some(0), Some(0)];
-    let mut connection = Connection { remote, cgroup: None, mark: 0, idle: None, family, id };
+    let mut connection = Connection { remote, local_port, cgroup: None, mark: 0, idle: None, family, id };
     let mut rest = body.get(BODY..)?;
     while let (Some(length), Some(kind)) = (number(rest, 0), number(rest, 2)) {
         let length = usize::from(u16::from_ne_bytes(length));
@@ -247,12 +277,13 @@ fn connection(body: &[u8]) -> Option<Connection> {
     Some(connection)
 }
 
-/// For how long nothing has passed, by `struct tcp_info` (linux/tcp.h): `tcpi_unacked`, `tcpi_last_data_sent` and
-/// `tcpi_last_data_recv`, the latter in milliseconds.
+/// For how long nothing has passed, if the peer spoke last, by `struct tcp_info` (linux/tcp.h): `tcpi_unacked`,
+/// `tcpi_last_data_sent` and `tcpi_last_data_recv`, the latter in milliseconds, of whole clock ticks. Of two in one tick
+/// nothing tells which was the last.
 fn idle(info: &[u8]) -> Option<Duration> {
     let of = |at| number(info, at).map(u32::from_ne_bytes);
     let (unacknowledged, sent, received) = (of(24)?, of(44)?, of(52)?);
-    (unacknowledged == 0).then(|| Duration::from_millis(sent.min(received).into()))
+    (unacknowledged == 0 && received < sent).then(|| Duration::from_millis(received.into()))
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -260,106 +291,5 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::mem::offset_of;
-    use std::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    /// The connection of this thread's namespace that leads there.
-    fn find(diag: &mut SockDiag, remote: SocketAddr) -> Option<Connection> {
-        let mut found = None;
-        let all = diag.connections(true, usize::MAX, |it| {
-            if it.remote == remote {
-                found = Some(*it);
-            }
-        });
-        assert!(all.unwrap());
-        found
-    }
-
-    #[test]
-    fn a_connection_is_found_by_where_it_leads_with_its_cgroup() {
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        for at in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(at) else { continue };
-            let to = listener.local_addr().unwrap();
-            let mut diag = SockDiag::open().unwrap();
-            assert_eq!(find(&mut diag, to), None);
-            let mut client = TcpStream::connect(to).unwrap();
-            let found = find(&mut diag, to).unwrap();
-            assert!(found.idle.is_some_and(|idle| idle < Duration::from_secs(60)), "{found:?}");
-            assert!(found.cgroup.is_some() || !own.contains("0::"), "{found:?}");
-            assert_eq!(diag.again(&found).unwrap().remote, to);
-            // What nobody has read yet is on its way.
-            client.write_all(b"x").unwrap();
-            let server = listener.accept().unwrap().0;
-            let back = find(&mut diag, client.local_addr().unwrap()).unwrap();
-            assert_eq!(back.idle, None, "unread bytes: {server:?}");
-            drop(client);
-            assert!(diag.again(&found).is_err(), "closed");
-        }
-    }
-
-    #[test]
-    fn a_socket_of_ipv6_that_leads_to_ipv4_is_shown_as_it_is() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let to = listener.local_addr().unwrap();
-        let std::net::IpAddr::V4(v4) = to.ip() else { panic!("{to}") };
-        let Ok(_client) = TcpStream::connect((v4.to_ipv6_mapped(), to.port())) else { return };
-        assert!(find(&mut SockDiag::open().unwrap(), to).is_some());
-    }
-
-    #[test]
-    fn no_more_connections_are_read_than_asked_for() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let to = listener.local_addr().unwrap();
-        let _clients = [to; 3].map(|to| TcpStream::connect(to).unwrap());
-        let mut seen = 0;
-        let all = SockDiag::open().unwrap().connections(false, 2, |_| seen += 1).unwrap();
-        assert_eq!((all, seen), (false, 2));
-    }
-
-    #[test]
-    fn whatever_the_kernel_says_is_read_without_a_panic() {
-        let mut whole = vec![0; HEADER + BODY];
-        whole[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        whole[HEADER] = libc::AF_INET as u8;
-        whole[HEADER + 1] = 1;
-        whole[HEADER + 4 + 2..HEADER + 4 + 4].copy_from_slice(&80_u16.to_be_bytes());
-        whole[HEADER + 4 + 20..HEADER + 4 + 24].copy_from_slice(&[10, 96, 0, 10]);
-        whole.extend(12_u16.to_ne_bytes());
-        whole.extend(INET_DIAG_CGROUP_ID.to_ne_bytes());
-        whole.extend(7_u64.to_ne_bytes());
-        let length = whole.len() as u32;
-        whole[..4].copy_from_slice(&length.to_ne_bytes());
-        let read = |bytes: &[u8]| messages(bytes, 0).collect::<Vec<_>>();
-        let Some(Message::Connection(it)) = read(&whole).pop() else { panic!("a connection") };
-        assert_eq!((it.remote, it.cgroup, it.idle), ("10.96.0.10:80".parse().unwrap(), Some(7), None));
-        assert!(messages(&whole, 1).next().is_none(), "an answer to another request");
-        for length in 0..whole.len() {
-            read(&whole[..length]);
-            let mut shorter = whole[..length].to_vec();
-            if length >= 4 {
-                shorter[..4].copy_from_slice(&(length as u32).to_ne_bytes());
-            }
-            read(&shorter);
-            // Lengths that lie.
-            for lie in [0, 1, 3, 4, 15, 16, 255] {
-                for at in [0, HEADER + BODY] {
-                    let mut lies = whole.clone();
-                    lies[at] = lie;
-                    read(&lies[..length]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_times_are_where_the_kernel_writes_them() {
-        assert_eq!(offset_of!(libc::tcp_info, tcpi_unacked), 24);
-        assert_eq!(offset_of!(libc::tcp_info, tcpi_last_data_sent), 44);
-        assert_eq!(offset_of!(libc::tcp_info, tcpi_last_data_recv), 52);
-    }
-}
+#[path = "sock_diag_tests.rs"]
+mod tests;

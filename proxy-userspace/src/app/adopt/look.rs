@@ -23,8 +23,6 @@ pub(super) struct Question {
     pub(super) members: HashMap<u64, Arc<Member>>,
     /// The mark of weir's own connections.
     pub(super) mark: u32,
-    /// After how long without data a connection is ended; never if `None`.
-    pub(super) close_after: Option<Duration>,
 }
 
 /// An enrolled pod.
@@ -56,25 +54,30 @@ impl Question {
             connection.mark & self.mark == 0 && !member.skip.contains(at.port()) && (self.diverts)(at);
         is_direct.then_some(member)
     }
-
-    /// Whether the connection is to be ended.
-    fn ends(&self, connection: &Connection) -> bool {
-        connection.idle.zip(self.close_after).is_some_and(|(idle, after)| idle >= after)
-    }
 }
 
-/// Looks into the calling thread's network namespace.
+/// Whether the connection is to be ended, if that is done after this long.
+fn ends(connection: &Connection, close_after: Option<Duration>) -> bool {
+    connection.idle.zip(close_after).is_some_and(|(idle, after)| idle >= after)
+}
+
+/// Looks into the calling thread's network namespace. A connection is ended when it is idle for `close_after`; none if that
+/// is `None`. Those that were accepted there are left out: they lead to clients.
 ///
 /// # Errors
 ///
 /// The kernel's error.
-pub(super) fn look(question: &Question) -> io::Result<Found> {
+pub(super) fn look(question: &Question, close_after: Option<Duration>) -> io::Result<Found> {
     let mut diag = SockDiag::open()?;
+    let listening = diag.listening()?;
     let (mut found, mut idle) = (Found::default(), Vec::new());
-    let all = diag.connections(question.close_after.is_some(), MOST, |connection| {
+    let all = diag.connections(close_after.is_some(), MOST, |connection| {
+        if listening.contains(&connection.local_port) {
+            return;
+        }
         let Some(member) = question.direct(connection) else { return };
         *found.by_pod.entry(member.name.clone()).or_default() += 1;
-        if idle.len() < CLOSED_AT_ONCE && question.ends(connection) {
+        if idle.len() < CLOSED_AT_ONCE && ends(connection, close_after) {
             idle.push((*connection, member.name.clone()));
         }
     })?;
@@ -83,7 +86,7 @@ pub(super) fn look(question: &Question) -> io::Result<Found> {
     }
     for (connection, whose) in idle {
         // It may have been used since, or be gone.
-        if !diag.again(&connection).is_ok_and(|now| question.ends(&now)) {
+        if !diag.again(&connection).is_ok_and(|now| ends(&now, close_after)) {
             continue;
         }
         match diag.destroy(&connection) {
@@ -133,26 +136,26 @@ mod tests {
     fn what_is_skipped_leads_elsewhere_or_is_of_a_stranger_is_not_counted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap();
-        let _client = TcpStream::connect(to).unwrap();
+        let client = TcpStream::connect(to).unwrap();
+        let from = client.local_addr().unwrap();
         let Some(cgroup) = own_cgroup(to) else { return };
         let member =
             |skip: &str| Arc::new(Member { name: Some("shop/web".into()), skip: PortSet::parse(skip).0 });
         let members = |cgroup, skip: &str| HashMap::from([(cgroup, member(skip))]);
-        let asked = || Question {
-            diverts: Box::new(move |at| at == to),
-            members: members(cgroup, ""),
-            mark: 0x1000,
-            close_after: None,
-        };
-        for (name, question, counted) in [
-            ("a pod's", asked(), 1),
-            ("elsewhere", Question { diverts: Box::new(|_| false), ..asked() }, 0),
-            ("skipped", Question { members: members(cgroup, &to.port().to_string()), ..asked() }, 0),
-            ("a stranger's", Question { members: members(cgroup.wrapping_add(1), ""), ..asked() }, 0),
+        let asked =
+            || Question { diverts: Box::new(move |at| at == to), members: members(cgroup, ""), mark: 0x1000 };
+        let hour = Some(Duration::from_secs(3600));
+        for (name, question, close_after, counted) in [
+            ("a pod's", asked(), None, 1),
+            ("elsewhere", Question { diverts: Box::new(|_| false), ..asked() }, None, 0),
+            ("skipped", Question { members: members(cgroup, &to.port().to_string()), ..asked() }, None, 0),
+            ("a stranger's", Question { members: members(cgroup.wrapping_add(1), ""), ..asked() }, None, 0),
+            // The server's end of the same connection.
+            ("accepted", Question { diverts: Box::new(move |at| at == from), ..asked() }, None, 0),
             // Neither idle for so long, nor asked for.
-            ("busy", Question { close_after: Some(Duration::from_secs(3600)), ..asked() }, 1),
+            ("busy", asked(), hour, 1),
         ] {
-            let found = look(&question).unwrap();
+            let found = look(&question, close_after).unwrap();
             assert_eq!(found.by_pod.values().sum::<usize>(), counted, "{name}: {found:?}");
             assert_eq!((found.closed, found.why), (0, None), "{name}");
         }
@@ -172,19 +175,13 @@ mod tests {
             connection
         };
         let minute = Duration::from_secs(60);
-        let question = |close_after| Question {
-            diverts: Box::new(|_| true),
-            members: HashMap::new(),
-            mark: 0,
-            close_after,
-        };
         for (close_after, idle, ends) in [
             (Some(minute), Some(minute), true),
             (Some(minute), Some(minute / 2), false),
             (Some(minute), None, false),
             (None, Some(minute), false),
         ] {
-            assert_eq!(question(close_after).ends(&at(idle)), ends, "{close_after:?} {idle:?}");
+            assert_eq!(super::ends(&at(idle), close_after), ends, "{close_after:?} {idle:?}");
         }
     }
 

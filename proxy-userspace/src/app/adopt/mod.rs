@@ -19,13 +19,13 @@ use tokio::time::sleep;
 use self::look::{Found, Member, Question, look};
 use super::netns::{Listing, Looks, NoLook};
 use super::{destinations, intercept, tasks};
-use crate::config::{Adopt, Transparent};
-use crate::control::{SeenDirect, State};
+use crate::config::{Adopt, Sockets, Transparent};
+use crate::control::{NetnsState, SeenDirect, State};
 use crate::domain::enrol;
 use crate::intercept::{Enrol, living, node_addresses, open_netns, standing_exclusions};
 use crate::transport::NetnsThread;
 
-/// The pause after a look, in multiples of the time that it took: at most 2 % of a core.
+/// The pause after a look, in multiples of the time that it took: 2 % of a core, unless it is cut to [`LONGEST`].
 const PAUSE: u32 = 50;
 
 /// The longest of these pauses.
@@ -33,6 +33,9 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// The first look comes so soon after the start: what is diverted must be known.
 const FIRST: Duration = Duration::from_secs(3);
+
+/// Within this time a change of `transparent.adopt` is noticed.
+const NOTICED: Duration = Duration::from_secs(1);
 
 /// Starts the task.
 pub(super) fn start(control: &Arc<State>) {
@@ -49,13 +52,13 @@ async fn keep(control: Arc<State>) -> anyhow::Result<()> {
         let Some(transparent) = control.settings().transparent.clone() else {
             return std::future::pending().await;
         };
-        sleep(wait.unwrap_or(FIRST.min(transparent.adopt_every))).await;
+        rest(&control, transparent.adopt, wait.unwrap_or(FIRST.min(transparent.adopt_every))).await;
         if control.programs.is_stopping() {
             return std::future::pending().await;
         }
-        let (seen, pause) = match transparent.adopt {
-            Adopt::Off => (SeenDirect::default(), Duration::ZERO),
-            Adopt::Count | Adopt::CloseIdle => round(&control, &transparent, &mut looks).await,
+        let (seen, pause) = match wanted(&control) {
+            None => (SeenDirect::default(), Duration::ZERO),
+            Some(transparent) => round(&control, &transparent, &mut looks).await,
         };
         wait = Some(transparent.adopt_every.max(pause));
         let before = control.direct.seen.swap(Arc::new(seen.clone()));
@@ -66,6 +69,38 @@ async fn keep(control: Arc<State>) -> anyhow::Result<()> {
             );
         }
     }
+}
+
+/// The settings in force, if connections are to be looked for: not when that is off, or weir stops.
+fn wanted(control: &State) -> Option<Transparent> {
+    let transparent = control.settings().transparent.clone()?;
+    (transparent.adopt != Adopt::Off && !control.programs.is_stopping()).then_some(transparent)
+}
+
+/// Waits for `span`, or until `adopt` is another.
+async fn rest(control: &State, adopt: Adopt, span: Duration) {
+    let until = Instant::now() + span;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let is_same = control.settings().transparent.as_ref().is_some_and(|it| it.adopt == adopt);
+        if left.is_zero() || !is_same {
+            return;
+        }
+        sleep(left.min(NOTICED)).await;
+    }
+}
+
+/// After how long idle connections of the namespace `name` are ended: only while a new connection there would be diverted.
+fn close_after(control: &State, transparent: &Transparent, name: &str) -> Option<Duration> {
+    let listens = || {
+        let seen = control.netns.seen.load();
+        seen.iter().any(|it| &*it.name == name && it.state == NetnsState::Listening)
+    };
+    let is_diverted = || {
+        control.programs.lock().as_ref().is_ok_and(|it| it.status().is_armed())
+            && (transparent.sockets == Sockets::Node || listens())
+    };
+    (transparent.adopt == Adopt::CloseIdle && is_diverted()).then_some(transparent.adopt_idle)
 }
 
 /// Looks into every namespace once; returns what there is, and for how long to pause.
@@ -105,10 +140,14 @@ async fn round(
     let mut pause = Duration::ZERO;
     for (id, path) in listing.present.into_iter().filter(|(id, _)| Some(*id) != own) {
         sleep(pause).await;
+        let Some(transparent) = wanted(control) else {
+            return (SeenDirect::default(), Duration::ZERO);
+        };
         let name: Arc<str> = path.file_name().unwrap_or_default().to_string_lossy().into();
+        let close_after = close_after(control, &transparent, &name);
         let (asked, begun) = (question.clone(), Instant::now());
         let opened = move || open_netns(&path).map(|(netns, _)| netns);
-        let found = looks.run(id, opened, move || look(&asked)).await;
+        let found = looks.run(id, opened, move || look(&asked, close_after)).await;
         let took = begun.elapsed();
         note(control, &mut seen, &name, found);
         control.direct.looks.inc();
@@ -153,12 +192,7 @@ fn question(control: &State, transparent: &Transparent) -> Result<Question, Stri
         destinations::is_wanted(divert.as_deref(), &shared.routing.snapshot.load(), at)
             && !except.iter().any(|net| net.contains(&at.ip()))
     };
-    Ok(Question {
-        diverts: Box::new(diverts),
-        members: members(control)?,
-        mark: intercept::MARK,
-        close_after: (transparent.adopt == Adopt::CloseIdle).then_some(transparent.adopt_idle),
-    })
+    Ok(Question { diverts: Box::new(diverts), members: members(control)?, mark: intercept::MARK })
 }
 
 /// The cgroups of enrolled pods, those of their containers included.

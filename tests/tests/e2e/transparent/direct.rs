@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::pods::{by_pod, pod};
 use super::{MAPPED, Stage, V4, V6, address, until_diverted};
+use e2e::backend::Received;
 use e2e::net::place::Capability::{Bpf, NetAdmin, SysAdmin};
+use e2e::time::holds_for;
 use e2e::weir::builder::Builder;
-use e2e::{Client, Pod, Weir, eventually};
+use e2e::{Answer, Backend, Client, Pod, Request, Weir, eventually};
 use serde_json::Value;
 
 /// A weir that looks for direct connections each second, with its sockets on the node or in the pods.
@@ -120,7 +122,16 @@ fn only_what_would_be_diverted_now_is_counted() {
 fn close_idle_ends_connections_that_nobody_uses_and_no_other() {
     for in_pods in [false, true] {
         let Some(mut stage) = Stage::set() else { return };
-        let (_backends, _direct) = (stage.backends(), stage.direct());
+        let _backends = stage.backends();
+        // Some clock ticks after the request, so that the kernel tells which was the last.
+        let answer = |request: &Received| {
+            let held = request.head.target() == "/held";
+            Answer::ok("direct").after(Duration::from_millis(if held { 20_000 } else { 100 }))
+        };
+        let _direct =
+            [V4, V6].map(|to| Backend::http().script(answer).inside(&stage.beyond).on(address(to)).start());
+        let mut waiting = kept(&stage.client, V4);
+        waiting.start(&Request::get("/held"));
         let mut idle = [V4, V6].map(|to| kept(&stage.client, to));
         let mut used = kept(&stage.client, V4);
         // To no Service, and of nobody who is enrolled.
@@ -139,34 +150,51 @@ fn close_idle_ends_connections_that_nobody_uses_and_no_other() {
         of_node.get("/").expect_body("direct");
         assert!(idle.iter_mut().all(Client::is_closed));
         assert!(Client::over(elsewhere).silent_for(Duration::from_millis(100)), "still open");
-        shows(&mut stage, &[("client", 1)]);
+        shows(&mut stage, &[("client", 2)]);
         assert_eq!(reported(&mut stage)["closed"], 2);
+        waiting.response().expect_body("direct");
     }
 }
 
 #[test]
 fn what_cannot_be_counted_is_said_with_its_reason() {
-    for (settings, capabilities, adopt, why) in [
-        ("/nowhere", &[Bpf, NetAdmin, SysAdmin][..], "count", "/nowhere cannot be listed"),
-        ("", &[Bpf, NetAdmin], "count", "CAP_SYS_ADMIN"),
-        ("/nowhere", &[Bpf, NetAdmin, SysAdmin], "off", ""),
+    for (settings, capabilities, why) in [
+        ("/nowhere", &[Bpf, NetAdmin, SysAdmin][..], "/nowhere cannot be listed"),
+        ("", &[Bpf, NetAdmin], "CAP_SYS_ADMIN"),
     ] {
         let Some(mut stage) = Stage::set() else { return };
         let folder =
             if settings.is_empty() { stage.net.netns().display().to_string() } else { settings.into() };
         let builder = Weir::new().on_node(&stage.net).kubernetes(&stage.hello()).with_only(capabilities);
-        let builder = builder.set_in("transparent", "netns", &folder).set_in("transparent", "adopt", adopt);
+        let builder = builder.set_in("transparent", "netns", &folder);
         stage.start(builder.set_in("transparent", "adoptEvery", "1s"));
         let admin = stage.weir().admin().to_string();
         let status = || Weir::new().on_node(&stage.net).run(&["status", "--admin", &admin]).stdout;
-        if why.is_empty() {
-            assert!(!status().contains("direct connections"));
-            continue;
-        }
         eventually(why, || {
             status()
                 .lines()
                 .any(|it| it.starts_with("direct connections are not counted: ") && it.contains(why))
         });
+    }
+}
+
+#[test]
+fn nobody_looks_for_connections_where_that_is_off() {
+    for (adopt, looks) in [("count", true), ("off", false)] {
+        let Some(mut stage) = Stage::set() else { return };
+        let (_backends, _direct) = (stage.backends(), stage.direct());
+        let _kept = kept(&stage.client, V4);
+        let builder = counting(&stage, false).set_in("transparent", "adopt", adopt);
+        stage.start(builder);
+        if looks {
+            shows(&mut stage, &[("client", 1)]);
+            continue;
+        }
+        // Time for several looks.
+        let none = || stage.weir().metric("weir_interception_direct_looks_total", &[]) == 0.0;
+        assert!(holds_for(Duration::from_secs(4), none));
+        let admin = stage.weir().admin().to_string();
+        let status = Weir::new().on_node(&stage.net).run(&["status", "--admin", &admin]).stdout;
+        assert!(!status.contains("direct connections"), "{status}");
     }
 }
