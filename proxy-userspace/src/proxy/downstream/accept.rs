@@ -34,6 +34,9 @@ const QUIET: Duration = Duration::from_millis(100);
 /// How long a draining listener waits for that at most: where it cannot refuse new connections, they keep arriving.
 const QUIET_WITHIN: Duration = Duration::from_millis(500);
 
+/// How often a waiting client that has sent something is looked at, to see whether it has left.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Interval of a worker's heartbeat.
 const BEAT: Duration = Duration::from_millis(250);
 
@@ -253,9 +256,24 @@ async fn wait(
     client: SocketAddr,
 ) {
     let limit = worker.router.snapshot().config.limits.wait_for_room;
-    match waiting.permit(limit).await {
+    let permit = tokio::select! {
+        biased;
+        permit = waiting.permit(limit) => permit,
+        // Its place is for one that still waits.
+        () = left(&stream) => return,
+    };
+    match permit {
         Some(permit) => serve(&worker, &listener, permit, stream, client, None),
         None => turn_away(&listener, &stream),
+    }
+}
+
+/// Returns when the client has left: it has closed the connection without a word, or has reset it.
+async fn left(stream: &TcpStream) {
+    let mut first = [0];
+    while matches!(stream.peek(&mut first).await, Ok(1..)) {
+        // What it has sent stays there, so that this would return at once.
+        time::sleep(LOOK).await;
     }
 }
 
