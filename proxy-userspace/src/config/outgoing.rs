@@ -80,7 +80,7 @@ pub enum TlsClients {
 
 impl Default for TunnelRules {
     fn default() -> Self {
-        Self { ports: PortSet::of(443), tls: TlsClients::Close }
+        Self { ports: PortSet::single(443), tls: TlsClients::Close }
     }
 }
 

@@ -50,7 +50,7 @@ pub struct PortSet {
 
 impl PortSet {
     /// The set of one port.
-    pub fn of(port: u16) -> Self {
+    pub fn single(port: u16) -> Self {
         Self { ranges: vec![(port, port)] }
     }
 
