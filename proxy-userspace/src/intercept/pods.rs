@@ -62,7 +62,7 @@ pub(super) fn cgroups(parent: &Path) -> io::Result<BTreeMap<Box<str>, u64>> {
 /// # Errors
 ///
 /// As [`cgroups`].
-fn members(parent: &Path) -> io::Result<BTreeMap<Box<str>, HashSet<u64>>> {
+pub(super) fn members(parent: &Path) -> io::Result<BTreeMap<Box<str>, HashSet<u64>>> {
     let mut found = BTreeMap::new();
     let mut note = |folder: &DirEntry| {
         if let Some(uid) = folder.file_name().to_str().and_then(uid) {

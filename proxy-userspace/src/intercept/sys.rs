@@ -9,7 +9,7 @@ use std::io;
 use std::mem::{MaybeUninit, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya_obj::generated::{BPF_NOEXIST, bpf_attr, bpf_cmd};
 use proxy_ebpf::{Address, Original, Tuple};
 
 /// `BPF_F_QUERY_EFFECTIVE`: also the programs of the cgroups above.
@@ -46,6 +46,16 @@ pub(super) fn bpf_descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Resul
 pub(super) fn set<K, V: Copy>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
     let mut value = *value;
     element(bpf_cmd::BPF_MAP_UPDATE_ELEM, map, key, &raw mut value)
+}
+
+/// Adds an element to a map of numbers, unless there is one.
+pub(super) fn add<K>(map: BorrowedFd<'_>, key: &K, mut value: u64) -> io::Result<()> {
+    let mut attr = attributes();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw mut value) as u64;
+    attr.__bindgen_anon_2.flags = BPF_NOEXIST.into();
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
 /// Reads an element of a map of numbers; `None` if there is none.

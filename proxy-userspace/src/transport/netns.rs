@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +21,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::SockDiag;
+
 /// How many jobs may wait for the thread. One takes some microseconds; beyond that, connecting fails.
 const QUEUE: usize = 4_096;
 
 /// How many sockets may be in the making for one pod; further ones wait for these, and not in the thread's queue, which is
 /// for all pods.
 const MAKING: usize = 16;
+
+/// How many questions about connections of one pod may be under way; further ones wait for these.
+const ASKING: usize = 4;
 
 type Job = Box<dyn FnOnce(&File) + Send>;
 
@@ -151,6 +156,7 @@ pub struct PodNetns {
     netns_of: fn(BorrowedFd<'_>) -> io::Result<OwnedFd>,
     thread: NetnsThread,
     making: Semaphore,
+    asking: Semaphore,
     own: ArcSwap<[Option<IpAddr>; 2]>,
     /// The UID in the name of the pod's cgroup, once known.
     cgroup_uid: ArcSwapOption<Box<str>>,
@@ -173,6 +179,7 @@ impl PodNetns {
             netns_of,
             thread,
             making: Semaphore::new(MAKING),
+            asking: Semaphore::new(ASKING),
             own: ArcSwap::from_pointee([None; 2]),
             cgroup_uid: ArcSwapOption::empty(),
             ended: CancellationToken::new(),
@@ -237,6 +244,20 @@ impl PodNetns {
             Ok(socket)
         };
         self.thread.run(move || netns_of(listener.as_fd()), make).await
+    }
+
+    /// The cgroup in which the socket of the pod's namespace was made whose connection goes from `own` to `other`; `None` if
+    /// the kernel does not say.
+    ///
+    /// # Errors
+    ///
+    /// As [`NetnsThread::run`]; [`io::ErrorKind::NotFound`] where there is no such connection; and the pod has ended.
+    pub async fn cgroup_of(&self, own: SocketAddr, other: SocketAddr) -> io::Result<Option<u64>> {
+        // It is never closed.
+        let _asking = self.asking.acquire().await;
+        let (listener, netns_of) = (self.listener()?, self.netns_of);
+        let ask = move || SockDiag::open()?.cgroup_of(own, other);
+        self.thread.run(move || netns_of(listener.as_fd()), ask).await
     }
 
     /// Opens the pod's namespace.

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ const BUFFER: usize = 32 * 1024;
 
 /// TCP_ESTABLISHED and TCP_CLOSE_WAIT (net/tcp_states.h), as bits: connections that an application can still send on.
 const STATES: u32 = 1 << 1 | 1 << 8;
+/// TCP_FIN_WAIT1 and TCP_FIN_WAIT2: the application has closed its sending side, and still reads.
+const ENDING: u32 = 1 << 4 | 1 << 5;
 /// TCP_LISTEN.
 const LISTENING: u32 = 1 << 10;
 
@@ -57,6 +59,8 @@ pub struct Connection {
     /// Since the peer's last data. `None` if it was not asked for, while something waits to be read, sent or acknowledged, or
     /// unless the peer's data came in a later clock tick than the last that was sent: an answer may be outstanding.
     pub idle: Option<Duration>,
+    /// Its state, as a bit.
+    state: u32,
     family: u8,
     id: [u8; ID],
 }
@@ -138,6 +142,27 @@ impl SockDiag {
         let mut found = None;
         self.answers(|now| {
             found = Some(*now);
+            true
+        })?;
+        found.filter(|it| it.state & ENDING == 0).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The cgroup in which a connected socket was made, by its own end and the other; `None` if the kernel does not say. A
+    /// socket that is bound to an interface, or that only listens, is none of a connection.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error: [`io::ErrorKind::NotFound`] where there is no such connection.
+    pub fn cgroup_of(&mut self, own: SocketAddr, other: SocketAddr) -> io::Result<Option<u64>> {
+        let (own, other) = (canonical(own), canonical(other));
+        let family = if own.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        self.ask(SOCK_DIAG_BY_FAMILY, NLM_F_ACK, family as u8, u32::MAX, false, &id(own, other))?;
+        let mut found = None;
+        self.answers(|it| {
+            // Where there is no such connection, the kernel shows who listens at the port.
+            if it.state & LISTENING == 0 && (it.local_port, it.remote) == (own.port(), other) {
+                found = Some(it.cgroup);
+            }
             true
         })?;
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -246,22 +271,20 @@ fn messages(mut part: &[u8], sequence: u32) -> impl Iterator<Item = Message> {
 fn connection(body: &[u8]) -> Option<Connection> {
     let (family, state) = (*body.first()?, *body.get(1)?);
     // A single one is shown in any state.
-    let is_open = 1_u32.checked_shl(state.into()).is_some_and(|state| state & (STATES | LISTENING) != 0);
-    if !is_open {
-        return None;
-    }
+    let state = 1_u32.checked_shl(state.into()).filter(|it| it & (STATES | ENDING | LISTENING) != 0)?;
     let id: [u8; ID] = number(body, 4)?;
     let (local_port, port) = (u16::from_be_bytes(number(&id, 0)?), u16::from_be_bytes(number(&id, 2)?));
     let remote = match i32::from(family) {
         libc::AF_INET => SocketAddr::from((Ipv4Addr::from(number::<4>(&id, 20)?), port)),
         libc::AF_INET6 => {
             let address = Ipv6Addr::from(number::<16>(&id, 20)?);
-            SocketAddr::new(std::net::IpAddr::from(address).to_canonical(), port)
+            SocketAddr::new(IpAddr::from(address).to_canonical(), port)
         }
         _ => return None,
     };
     let is_queued = [56, 60].map(|at| number(body, at).map(u32::from_ne_bytes)) != [Some(0), Some(0)];
-    let mut connection = Connection { remote, local_port, cgroup: None, mark: 0, idle: None, family, id };
+    let mut connection =
+        Connection { remote, local_port, cgroup: None, mark: 0, idle: None, state, family, id };
     let mut rest = body.get(BODY..)?;
     while let (Some(length), Some(kind)) = (number(rest, 0), number(rest, 2)) {
         let length = usize::from(u16::from_ne_bytes(length));
@@ -275,6 +298,24 @@ fn connection(body: &[u8]) -> Option<Connection> {
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Some(connection)
+}
+
+/// What names a connection of any age (`INET_DIAG_NOCOOKIE`) at any interface.
+fn id(own: SocketAddr, other: SocketAddr) -> [u8; ID] {
+    let mut id = [0; ID];
+    for (ports, address, end) in [(0, 4, own), (2, 20, other)] {
+        id[ports..ports + 2].copy_from_slice(&end.port().to_be_bytes());
+        match end.ip() {
+            IpAddr::V4(v4) => id[address..address + 4].copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => id[address..address + 16].copy_from_slice(&v6.octets()),
+        }
+    }
+    id[40..].fill(0xff);
+    id
+}
+
+fn canonical(end: SocketAddr) -> SocketAddr {
+    SocketAddr::new(end.ip().to_canonical(), end.port())
 }
 
 /// For how long nothing has passed, if the peer spoke last, by `struct tcp_info` (linux/tcp.h): `tcpi_unacked`,

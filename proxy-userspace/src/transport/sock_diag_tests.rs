@@ -50,9 +50,40 @@ fn a_connection_is_found_by_where_it_leads_with_its_cgroup() {
 fn a_socket_of_ipv6_that_leads_to_ipv4_is_shown_as_it_is() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
-    let std::net::IpAddr::V4(v4) = to.ip() else { panic!("{to}") };
+    let IpAddr::V4(v4) = to.ip() else { panic!("{to}") };
     let Ok(_client) = TcpStream::connect((v4.to_ipv6_mapped(), to.port())) else { return };
     assert!(find(&mut SockDiag::open().unwrap(), to).is_some());
+}
+
+#[test]
+fn the_cgroup_of_a_connections_socket_is_found_by_both_its_ends_and_by_nothing_else() {
+    for at in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(listener) = TcpListener::bind(at) else { continue };
+        let to = listener.local_addr().unwrap();
+        let mut diag = SockDiag::open().unwrap();
+        let client = TcpStream::connect(to).unwrap();
+        let from = client.local_addr().unwrap();
+        let server = listener.accept().unwrap().0;
+        let cgroup = find(&mut diag, to).unwrap().cgroup;
+        assert_eq!(diag.cgroup_of(from, to).unwrap(), cgroup);
+        assert_eq!(diag.cgroup_of(to, from).unwrap(), cgroup, "the other end, in this namespace too");
+        // It has said all, and still reads.
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(diag.cgroup_of(from, to).unwrap(), cgroup);
+        // Nobody is connected there, and somebody listens: that is no connection.
+        let other = SocketAddr::new(from.ip(), from.port() ^ 1);
+        for (own, other) in [(to, other), (other, to), (from, from), (from, SocketAddr::new(to.ip(), 1))] {
+            let error = diag.cgroup_of(own, other).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{own} {other}");
+        }
+        drop((client, server));
+        assert!(diag.cgroup_of(from, to).is_err());
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let IpAddr::V4(v4) = to.ip() else { panic!("{to}") };
+    let Ok(mapped) = TcpStream::connect((v4.to_ipv6_mapped(), to.port())) else { return };
+    assert!(SockDiag::open().unwrap().cgroup_of(mapped.local_addr().unwrap(), to).is_ok());
 }
 
 #[test]

@@ -35,8 +35,23 @@ pub fn own_addresses() -> io::Result<[Option<IpAddr>; 2]> {
     Ok([first(AddressFamily::Inet)?, first(AddressFamily::Inet6)?])
 }
 
-/// The first usable address of the family (`RTM_GETADDR` of rtnetlink(7)).
+/// The first `most` addresses of each family that are not loopback or link-local.
+///
+/// # Errors
+///
+/// The kernel's list could not be read.
+pub fn addresses(most: usize) -> io::Result<Vec<IpAddr>> {
+    let mut all = list(AddressFamily::Inet, most)?;
+    all.extend(list(AddressFamily::Inet6, most)?);
+    Ok(all)
+}
+
 fn first(family: AddressFamily) -> io::Result<Option<IpAddr>> {
+    Ok(list(family, 1)?.pop())
+}
+
+/// The first usable addresses of the family (`RTM_GETADDR` of rtnetlink(7)).
+fn list(family: AddressFamily, most: usize) -> io::Result<Vec<IpAddr>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let netlink = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
     let family = family as u8;
@@ -47,24 +62,29 @@ fn first(family: AddressFamily) -> io::Result<Option<IpAddr>> {
     message[16] = family;
     sendto(netlink.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     // The kernel makes each part of its answer before recv returns. The rest is dropped with the socket.
-    find(family, |buffer| Ok(recv(netlink.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?))
+    find(family, most, |buffer| Ok(recv(netlink.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?))
 }
 
-fn find(family: u8, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<Option<IpAddr>> {
-    let mut buffer = [0; BUFFER];
+fn find(
+    family: u8,
+    most: usize,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<Vec<IpAddr>> {
+    let (mut buffer, mut found) = ([0; BUFFER], Vec::new());
     for _ in 0..READS {
         let length = read(&mut buffer)?;
         let mut rest = &buffer[..length.min(BUFFER)];
         while let Some((kind, body, after)) = next(rest) {
             match kind {
-                NLMSG_DONE => return Ok(None),
+                NLMSG_DONE => return Ok(found),
                 NLMSG_ERROR => {
                     let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
                     return Err(io::Error::from_raw_os_error(code.saturating_neg()));
                 }
                 RTM_NEWADDR => {
-                    if let Some(address) = usable(family, body) {
-                        return Ok(Some(address));
+                    found.extend(usable(family, body));
+                    if found.len() >= most {
+                        return Ok(found);
                     }
                 }
                 _ => {}
@@ -72,7 +92,7 @@ fn find(family: u8, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io:
             rest = after;
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// The kind and the body of the first netlink message, and what follows it.
@@ -152,7 +172,7 @@ mod tests {
             buffer[..message.len()].copy_from_slice(message);
             Ok(message.len())
         };
-        find(family, read).unwrap().map(|it| it.to_string())
+        find(family, 1, read).unwrap().first().map(IpAddr::to_string)
     }
 
     #[test]
@@ -199,12 +219,12 @@ mod tests {
     fn a_list_without_end_is_not_read_to_its_end() {
         let mut reads = 0;
         let loopback = told(V4, LOOPBACK, &[(IFA_LOCAL, "10.0.0.9")]);
-        let endless = find(V4, |buffer| {
+        let endless = find(V4, 1, |buffer| {
             reads += 1;
             buffer[..loopback.len()].copy_from_slice(&loopback);
             Ok(loopback.len())
         });
-        assert!(matches!((endless, reads), (Ok(None), READS)));
+        assert!(endless.is_ok_and(|it| it.is_empty()) && reads == READS);
     }
 
     #[test]
@@ -220,6 +240,6 @@ mod tests {
             buffer[..refused.len()].copy_from_slice(&refused);
             Ok(refused.len())
         };
-        assert_eq!(find(V4, read).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(find(V4, 1, read).unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 }

@@ -1,11 +1,11 @@
 //! What the programs do in single network namespaces.
 
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::super::Interception;
 use super::super::error::InterceptError;
-use super::{InPods, Numbers, PodOf};
+use super::{InPods, Numbers, PodIds, PodOf};
 
 impl Interception {
     /// Diverts the connections of the pod in this network namespace to `listener`, which is a socket of it. Returns the
@@ -70,6 +70,12 @@ impl Interception {
         if let Some(in_pods) = &mut self.in_pods {
             in_pods.forget_shared();
         }
+    }
+
+    /// The handle by which it is told which pod a cgroup is of; `None` with weir's sockets on the node.
+    pub fn pod_ids(&self) -> Option<PodIds> {
+        let pod_of = self.in_pods.as_ref()?.pod_of.as_fd().try_clone_to_owned().ok()?;
+        Some(PodIds::new(pod_of, self.cgroup().to_owned(), self.enrol))
     }
 
     /// The handle by which data workers look up what a connection in a pod had dialled; `None` with weir's sockets on the

@@ -8,6 +8,7 @@ mod interception;
 mod lookup;
 mod netns;
 mod numbers;
+mod pod_ids;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -18,13 +19,15 @@ use std::time::Instant;
 use proxy_ebpf::pods::{ListenerUse, Own, PodSettings};
 use proxy_ebpf::{Address, LAYOUT};
 
-pub use self::addresses::own_addresses;
+pub use self::addresses::{addresses, own_addresses};
 use self::lookup::Lookup;
 pub use self::netns::{
-    NetnsId, add_route, listen as listen_in_pod, of_socket as netns_of, open as open_netns, remove_route,
+    NetnsId, add_route, listen as listen_in_pod, listen_at, of_socket as netns_of, open as open_netns,
+    remove_route,
 };
 use self::numbers::{Maps, Table};
 pub use self::numbers::{Numbers, usual_number};
+pub use self::pod_ids::PodIds;
 use super::error::InterceptError;
 use super::object::Object;
 use super::scope::Destination;

@@ -84,11 +84,32 @@ pub fn listen(port: u16) -> io::Result<TcpListener> {
     })
 }
 
+/// Listens at this address, also while the interface is still down; of IPv6, for IPv6 alone.
+///
+/// # Errors
+///
+/// The kernel's error: the port is taken, or there is no IPv6.
+pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    match address.is_ipv6() {
+        true => {
+            socket.set_only_v6(true)?;
+            socket.set_freebind_v6(true)?;
+        }
+        false => socket.set_freebind_v4(true)?,
+    }
+    start(socket, address)
+}
+
 fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    start(socket, address)
+}
+
+fn start(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
