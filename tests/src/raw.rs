@@ -53,7 +53,12 @@ pub fn connect_from(port: u16, to: SocketAddr) -> std::io::Result<TcpStream> {
 
 /// Connects from this address of the machine, with any port.
 pub fn connect_as(own: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = bound(SocketAddr::new(own, 0))?;
+    connect_at(SocketAddr::new(own, 0), to)
+}
+
+/// Connects from this address and port of the machine.
+pub fn connect_at(own: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = bound(own)?;
     socket.connect(&to.into())?;
     Ok(socket.into())
 }

@@ -54,6 +54,7 @@ use crate::domain::catalog::{Awaited, Catalog};
 use crate::drain::Drain;
 use crate::proxy::downstream;
 use crate::proxy::listener::sockets::{Socket, Sockets};
+use crate::proxy::pod_clients::PodClients;
 use crate::proxy::routing::Routing;
 use crate::proxy::routing::external::ExternalClusters;
 use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
@@ -206,7 +207,7 @@ fn share(
         Connecting::new(connector(settings, interception.is_some())),
         Sockets::new(sockets),
         interception.map(crate::intercept::Interception::original_dsts),
-        interception.and_then(crate::intercept::Interception::numbers),
+        interception.and_then(|it| Some(PodClients::new(it.numbers()?, it.pod_ids()?))),
         drain,
     )
 }

@@ -108,6 +108,13 @@ fn interception(text: &mut String, interception: &InterceptionReport) -> Result 
             why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
         )?;
     }
+    for NetnsReport { name, loopback, .. } in listening {
+        for it in loopback {
+            if let Some(why) = &it.why {
+                writeln!(text, "  {name}: no explicit proxy at 127.0.0.1:{} ({why})", it.port)?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -52,7 +52,7 @@ pub use load::{load, load_again, open_regular, parse};
 pub use log::{Level, Log, LogFormat};
 pub use names::{Dns, Names};
 pub(crate) use outgoing::MOST as MOST_ADDRESSES;
-pub use outgoing::{Outgoing, TlsClients, TunnelRules};
+pub use outgoing::{Outgoing, Served, TlsClients, TunnelRules};
 pub use problem::{ConfigError, Mistake, Problem, quoted};
 pub use settings::Settings;
 pub use transparent::{Adopt, Enrol, Fail, Sockets, Transparent};

@@ -26,6 +26,8 @@ pub struct Outgoing {
     pub listen: Vec<SocketAddr>,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
+    /// `clients`: whom it serves with weir's sockets in the pods. Default [`Served::Node`].
+    pub clients: Served,
     /// `via`: whether requests and responses get `Via: 1.1 weir`, or `1.0 weir` if they were received as HTTP/1.0 (RFC
     /// 9110 §7.6.3). Default true.
     pub via: bool,
@@ -57,6 +59,16 @@ pub struct Outgoing {
     pub requests: RequestPolicy,
     /// `connectPorts` and `tls`: what may be asked for beside plain requests.
     pub tunnels: TunnelRules,
+}
+
+/// Whom an explicit listener serves with `transparent.sockets: pod`, of the clients in `allow`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Served {
+    /// `node`: processes of this node, from its network namespace, and its pods, each from its own. Others are answered 403.
+    #[default]
+    Node,
+    /// `any`: also others. They are lent this node's address.
+    Any,
 }
 
 /// Rules for connections that weir carries without reading them.
@@ -96,6 +108,7 @@ impl Default for Outgoing {
             label: ONLY.into(),
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140))],
             allow: Allow::default(),
+            clients: Served::default(),
             via: true,
             overrides: Allow::default(),
             contexts: None,
@@ -142,6 +155,11 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Outgoing, dtab::Written) {
         });
     }
     outgoing.allow = Allow::read(&mut section);
+    section.set(
+        "clients",
+        &mut outgoing.clients,
+        values::choice(&[("node", Served::Node), ("any", Served::Any)]),
+    );
     outgoing.overrides =
         section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);
     if let Some(section) = section.section("destinations") {

@@ -32,6 +32,8 @@ pub struct SeenNetns {
     pub state: NetnsState,
     /// Why weir does not listen there, in words.
     pub why: Option<Arc<str>>,
+    /// The ports of the explicit proxy at the loopback addresses there, and why it does not listen at one.
+    pub loopback: Vec<(u16, Option<Arc<str>>)>,
 }
 
 /// How the connections of a network namespace are treated.
@@ -84,6 +86,16 @@ impl NetnsState {
 }
 
 impl Netns {
+    /// In how many network namespaces the explicit proxy listens at the loopback addresses, and in how many it cannot.
+    pub fn loopback(&self) -> [usize; 2] {
+        let seen = self.seen.load();
+        let with = |fails: bool| {
+            let is_with = |it: &&SeenNetns| it.loopback.iter().any(|(_, why)| why.is_some() == fails);
+            seen.iter().filter(is_with).count()
+        };
+        [with(false), with(true)]
+    }
+
     /// How many network namespaces are in each state.
     pub fn counts(&self) -> BTreeMap<NetnsState, usize> {
         let mut counts: BTreeMap<_, _> = NetnsState::ALL.map(|state| (state, 0)).into();

@@ -21,6 +21,8 @@ pub struct Fault {
 /// The kind of failure. Each is one row of the status table in the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Its client is no process of this node and no pod of it (`outgoing.clients`).
+    ForeignClient,
     /// The request's head is not HTTP/1.
     BadHead,
     /// The request's head has too many bytes or too many fields.
@@ -48,7 +50,7 @@ pub enum Kind {
     /// The name is not bound, but the cluster's services are not known yet.
     ServicesUnknown,
     /// A short name refers to its client's namespace, and it is not known yet which pod of this node has the client's
-    /// address.
+    /// address; or it cannot be told which pod its client is.
     ClientUnknown,
     /// The name is bound but has no endpoint.
     NoEndpoint,
@@ -100,7 +102,7 @@ impl Kind {
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Refused(_) | Self::ConnectPort => StatusCode::FORBIDDEN,
+            Self::Refused(_) | Self::ConnectPort | Self::ForeignClient => StatusCode::FORBIDDEN,
             Self::Unbound | Self::Connect | Self::Reset | Self::Silent | Self::Framing | Self::Interim => {
                 StatusCode::BAD_GATEWAY
             }
@@ -122,7 +124,7 @@ impl Kind {
         const UNAVAILABLE: u16 = 14;
         match self {
             Self::ResponseTimeout | Self::HalfClosed => DEADLINE_EXCEEDED,
-            Self::Refused(_) | Self::ConnectPort => PERMISSION_DENIED,
+            Self::Refused(_) | Self::ConnectPort | Self::ForeignClient => PERMISSION_DENIED,
             Self::TargetTooLong | Self::HeadTooLarge => RESOURCE_EXHAUSTED,
             Self::BadHead
             | Self::NoHost
@@ -178,11 +180,12 @@ impl Kind {
             Self::HeadTooLarge => 24,
             Self::HalfClosed => 25,
             Self::ConnectPort => 26,
+            Self::ForeignClient => 27,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 27] = [
+    pub const LABELS: [&'static str; 28] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -210,6 +213,7 @@ impl Kind {
         "head_too_large",
         "half_closed",
         "connect_port",
+        "foreign_client",
     ];
 }
 

@@ -1,6 +1,6 @@
 //! Floor 3: connections and requests, in modules each of which uses only those before it.
 //!
-//! `holders` says whose a connection is, `listener` who may connect, `upstream` which endpoint takes a request and on which connection, `routing` where
+//! `holders` says to whom a connection is charged, `pod_clients` from which pod it comes, `listener` who may connect, `upstream` which endpoint takes a request and on which connection, `routing` where
 //! a name leads, `exchange` handles one request, `downstream` one client connection. `worker` is what all of them share
 //! on one thread.
 //!
@@ -14,6 +14,7 @@ pub mod fault;
 pub mod holders;
 pub mod listener;
 pub mod metrics;
+pub mod pod_clients;
 pub mod routing;
 pub mod tcp;
 pub mod upstream;

@@ -41,6 +41,11 @@ pub fn connect_from(socket: &Path, port: u16, address: SocketAddr) -> io::Result
     ask(socket, &format!("from {port} {address}")).map(TcpStream::from)
 }
 
+/// A connection from this address and port of the pod's, made by the agent at `socket`.
+pub fn connect_as(socket: &Path, own: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    ask(socket, &format!("as {own} {address}")).map(TcpStream::from)
+}
+
 /// A listener made by the agent at `socket`.
 pub fn listen(socket: &Path, address: SocketAddr) -> io::Result<TcpListener> {
     ask(socket, &format!("listen {address}")).map(TcpListener::from)
@@ -59,6 +64,10 @@ fn answer(mut stream: UnixStream) {
         Some(("from", way)) => {
             let (port, to) = way.split_once(' ').expect("a port and an address");
             raw::connect_from(port.parse().unwrap(), to.parse().unwrap()).map(Into::into)
+        }
+        Some(("as", way)) => {
+            let (own, to) = way.split_once(' ').expect("two addresses");
+            raw::connect_at(own.parse().unwrap(), to.parse().unwrap()).map(Into::into)
         }
         Some(("listen", on)) => raw::listen(on.parse().unwrap()).map(Into::into),
         Some(("datagrams", on)) => UdpSocket::bind(on.parse::<SocketAddr>().unwrap()).map(Into::into),

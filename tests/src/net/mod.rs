@@ -250,6 +250,11 @@ impl Pod {
         agent::connect_from(&self.0.socket, port, address)
     }
 
+    /// The same from this address and port.
+    pub fn connect_as(&self, own: SocketAddr, address: SocketAddr) -> std::io::Result<std::net::TcpStream> {
+        agent::connect_as(&self.0.socket, own, address)
+    }
+
     /// A listener of this pod.
     pub fn listen(&self, address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
         agent::listen(&self.0.socket, address)

@@ -8,10 +8,11 @@ const RULE: &str = "room";
 const ROOT: &str = "proxy-userspace/src/proxy";
 
 /// Every room, in order.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "fault",
     "clock",
     "holders",
+    "pod_clients",
     "listener",
     "upstream",
     "routing",

@@ -183,7 +183,7 @@ impl Predecessor {
 
 /// Whether this weir can serve as the one before it did.
 fn is_ready(control: &State) -> bool {
-    let in_pods = control.shared.numbers.is_some();
+    let in_pods = control.shared.pods.is_some();
     control.ready.is_ready_but_for(super::CONDITION)
         && control.catalogs.is_complete()
         && (!in_pods || control.netns.has_looked.load(std::sync::atomic::Ordering::SeqCst))

@@ -3,6 +3,8 @@
 
 mod folder;
 mod looks;
+mod loopback;
+mod publish;
 mod reconcile;
 
 use std::net::IpAddr;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use notify::{INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, Notify};
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 pub(super) use self::folder::Listing;
 pub(super) use self::looks::{Looks, NoLook};
@@ -35,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Interval while a new file is not a namespace yet: the runtime makes the file first, and mounting causes no event.
 const SOON: Duration = Duration::from_millis(20);
+
+/// Interval between looks for clients that are not found.
+const WANTED: Duration = Duration::from_millis(250);
 
 /// What weir needs to have sockets in pods.
 pub(super) struct Prepared {
@@ -121,28 +126,46 @@ pub(super) fn start(
     let folder = prepared.folder.clone();
     let _ = control.netns.thread.set(prepared.thread.clone());
     let reconciler = Arc::new(Mutex::new(Reconciler::new(control.clone(), prepared, listener)));
-    let kept = reconciler.clone();
-    tasks::supervise(control.clone(), "netns", move || keep(kept.clone(), folder.clone()));
+    let (kept, state) = (reconciler.clone(), control.clone());
+    let again = move || keep(state.clone(), kept.clone(), folder.clone());
+    tasks::supervise(control.clone(), "netns", again);
     Some(reconciler)
 }
 
 /// Follows the folder as long as weir runs: at each change, and from time to time, since what it sees is compared with
 /// what there is and not with what changed.
-async fn keep(reconciler: Arc<Mutex<Reconciler>>, folder: PathBuf) -> anyhow::Result<()> {
+async fn keep(
+    control: Arc<State>,
+    reconciler: Arc<Mutex<Reconciler>>,
+    folder: PathBuf,
+) -> anyhow::Result<()> {
     let changed = Arc::new(Notify::new());
     let mut watcher = watch(&folder, &changed);
-    let mut thorough = Instant::now();
+    let (mut last, mut next) = (Instant::now(), Instant::now());
     loop {
-        let is_thorough = Instant::now() >= thorough;
+        let is_thorough = Instant::now() >= next;
         if is_thorough {
-            thorough = Instant::now() + LOOK;
+            last = Instant::now();
+            next = last + LOOK;
             watcher = watcher.or_else(|| watch(&folder, &changed));
         }
         let awaits = reconciler.lock().await.look(is_thorough).await;
-        tokio::select! {
-            () = changed.notified() => {}
-            () = sleep(if awaits { SOON } else { LOOK }) => {}
+        let soon = awaits.then(|| Instant::now() + SOON);
+        loop {
+            tokio::select! {
+                () = changed.notified() => break,
+                () = sleep_until(soon.map_or(next, |soon| soon.min(next)).into()) => break,
+                () = wanted(&control) => next = next.min(last + WANTED),
+            }
         }
+    }
+}
+
+/// Waits until a client is not found.
+async fn wanted(control: &State) {
+    match &control.shared.pods {
+        Some(pods) => pods.wanted().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -160,8 +183,22 @@ fn watch(folder: &std::path::Path, changed: &Arc<Notify>) -> Option<INotifyWatch
     Some(watcher)
 }
 
-/// A pod's own addresses (IPv4, IPv6), and whether IPv6 can be diverted there.
-type Facts = ([Option<IpAddr>; 2], bool);
+/// What is so in a pod's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
+    /// The pod's addresses.
+    addresses: Vec<IpAddr>,
+    /// Whether IPv6 can be diverted there.
+    v6: bool,
+}
+
+impl Facts {
+    /// The first address of each family (IPv4, IPv6).
+    fn own(&self) -> [Option<IpAddr>; 2] {
+        let first = |v4| self.addresses.iter().find(|it| it.is_ipv4() == v4).copied();
+        [first(true), first(false)]
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Which network namespaces there are, and weir's sockets in them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::folder::Listing;
 use super::looks::{LIMIT, NoLook};
+use super::loopback::Loopback;
 use super::{Facts, Prepared};
-use crate::control::{NetnsState, SeenNetns, State};
+use crate::control::{NetnsState, State};
 use crate::intercept::{self, Enrol, NetnsId, PodOf};
 use crate::proxy::listener::Listener;
 use crate::proxy::listener::sockets::Socket;
@@ -25,7 +25,10 @@ use crate::transport::PodNetns;
 const MOUNTS: Duration = Duration::from_secs(5);
 
 /// How long a round of [`Reconciler::follow`] takes at most, besides its last step: the folder is not looked at meanwhile.
-const ROUND: Duration = Duration::from_secs(1);
+pub(super) const ROUND: Duration = Duration::from_secs(1);
+
+/// How many addresses of each family a pod is known by.
+const MOST_ADDRESSES: usize = 8;
 
 /// How long it is remembered that several pods connect from a namespace. A single process that was moved there (nsenter
 /// from another pod) must not keep the pod from being diverted for good.
@@ -33,16 +36,16 @@ const SHARED: Duration = Duration::from_secs(60);
 
 /// Keeps weir's sockets in the pods' network namespaces.
 pub(in crate::app) struct Reconciler {
-    control: Arc<State>,
-    prepared: Prepared,
+    pub(super) control: Arc<State>,
+    pub(super) prepared: Prepared,
     listener: Arc<Listener>,
-    joined: BTreeMap<NetnsId, Joined>,
+    pub(super) joined: BTreeMap<NetnsId, Joined>,
     /// Why weir does not listen in these.
-    left: BTreeMap<NetnsId, Left>,
+    pub(super) left: BTreeMap<NetnsId, Left>,
     /// Files that are no namespaces, by name, and since when.
-    files: BTreeMap<PathBuf, Instant>,
+    pub(super) files: BTreeMap<PathBuf, Instant>,
     /// Files of which nothing is known, and why.
-    unknown: BTreeMap<PathBuf, Arc<str>>,
+    pub(super) unknown: BTreeMap<PathBuf, Arc<str>>,
     /// The folder could not be listed at the last look.
     is_blind: bool,
     /// The namespace whose addresses were followed last.
@@ -51,17 +54,19 @@ pub(in crate::app) struct Reconciler {
     unshared: Instant,
 }
 
-struct Joined {
-    name: Arc<str>,
-    path: PathBuf,
-    pod: Arc<PodNetns>,
-    facts: Facts,
+pub(super) struct Joined {
+    pub(super) name: Arc<str>,
+    pub(super) path: PathBuf,
+    pub(super) pod: Arc<PodNetns>,
+    pub(super) facts: Facts,
+    /// The explicit proxy at its loopback addresses.
+    pub(super) loopback: Vec<Loopback>,
 }
 
-struct Left {
-    name: Arc<str>,
-    state: NetnsState,
-    why: Arc<str>,
+pub(super) struct Left {
+    pub(super) name: Arc<str>,
+    pub(super) state: NetnsState,
+    pub(super) why: Arc<str>,
 }
 
 /// What is made in a namespace before connections are diverted there.
@@ -92,6 +97,7 @@ impl Reconciler {
     ///
     /// While weir stops, it only ends what has gone.
     pub(super) async fn look(&mut self, thorough: bool) -> bool {
+        let begun = Instant::now();
         let listing = match Listing::of(&self.prepared.folder) {
             Ok(listing) => listing,
             // What was joined stays: the folder itself may come again.
@@ -126,8 +132,15 @@ impl Reconciler {
         self.join_new(present, thorough).await;
         if thorough {
             self.follow().await;
+            self.follow_loopback().await;
         }
         self.publish();
+        if let (Some(pods), true) = (&self.control.shared.pods, thorough) {
+            match pods.ids().cgroups() {
+                Ok(cgroups) => pods.tell_cgroups(cgroups, begun),
+                Err(cause) => tracing::warn!("the pods' cgroups cannot be listed: {cause}"),
+            }
+        }
         self.files.values().any(|since| now.saturating_duration_since(*since) < MOUNTS)
     }
 
@@ -177,7 +190,8 @@ impl Reconciler {
                     "listening in a pod's network namespace"
                 );
                 self.left.remove(&id);
-                self.joined.insert(id, Joined { name, path: path.to_owned(), pod, facts });
+                self.joined
+                    .insert(id, Joined { name, path: path.to_owned(), pod, facts, loopback: Vec::new() });
                 true
             }
             Err((state, why)) => {
@@ -242,12 +256,12 @@ impl Reconciler {
     ) -> anyhow::Result<(Arc<PodNetns>, Facts)> {
         let Ok(interception) = &mut *self.control.programs.lock() else { anyhow::bail!("no programs") };
         let cookie = interception.join(netns.as_fd(), listener.as_fd())?;
-        let told = interception.tell_pod(cookie, facts.0, facts.1).map_err(anyhow::Error::from);
+        let told = interception.tell_pod(cookie, facts.own(), facts.v6).map_err(anyhow::Error::from);
         let kept = told.and_then(|()| Ok(OwnedFd::from(listener.try_clone()?)));
         let kept = kept.inspect_err(|_| interception.leave(cookie))?;
         let thread = self.prepared.thread.clone();
         let pod = PodNetns::new(cookie, self.prepared.sockets.prefix6, kept, intercept::netns_of, thread);
-        pod.set_own(facts.0);
+        pod.set_own(facts.own());
         self.control.shared.sockets.add(Socket::in_pod(&self.listener, listener, pod.clone()));
         Ok((pod, facts))
     }
@@ -297,9 +311,9 @@ impl Reconciler {
                 continue;
             }
             let Ok(interception) = &mut *self.control.programs.lock() else { return };
-            match interception.tell_pod(joined.pod.cookie(), now.0, now.1) {
+            match interception.tell_pod(joined.pod.cookie(), now.own(), now.v6) {
                 Ok(()) => {
-                    joined.pod.set_own(now.0);
+                    joined.pod.set_own(now.own());
                     joined.facts = now;
                 }
                 Err(why) => tracing::warn!(netns = &*joined.name, "{why}"),
@@ -341,52 +355,14 @@ impl Reconciler {
             self.control.recharge();
         }
     }
-
-    fn publish(&self) {
-        self.control.netns.has_looked.store(true, Ordering::SeqCst);
-        let files = self.files.len() + self.unknown.len();
-        let mut seen = Vec::with_capacity(self.joined.len() + self.left.len() + files);
-        if let Ok(interception) = &*self.control.programs.lock() {
-            seen.extend(self.joined.values().map(|it| SeenNetns {
-                name: it.name.clone(),
-                cookie: Some(it.pod.cookie()),
-                v6: it.facts.1,
-                state: match interception.pod_of(it.pod.cookie()) {
-                    PodOf::Several => NetnsState::Shared,
-                    PodOf::One(_) | PodOf::Unknown => NetnsState::Listening,
-                },
-                why: None,
-            }));
-        }
-        let without = |name: Arc<str>, state, why: Arc<str>| SeenNetns {
-            name,
-            cookie: None,
-            v6: false,
-            state,
-            why: Some(why),
-        };
-        seen.extend(self.left.values().map(|it| without(it.name.clone(), it.state, it.why.clone())));
-        seen.extend(self.files.keys().map(|path| {
-            without(name_of(path), NetnsState::NoNamespace, "the file is no network namespace".into())
-        }));
-        let joined: BTreeSet<&PathBuf> = match self.unknown.is_empty() {
-            true => BTreeSet::new(),
-            false => self.joined.values().map(|it| &it.path).collect(),
-        };
-        let unknown = self.unknown.iter().filter(|it| !joined.contains(it.0));
-        seen.extend(unknown.map(|(path, why)| without(name_of(path), NetnsState::Failed, why.clone())));
-        if **self.control.netns.seen.load() != seen {
-            self.control.netns.seen.store(Arc::new(seen));
-        }
-    }
 }
 
 /// The facts of the calling thread's network namespace; makes the prefix local there.
 fn facts(prefix: std::net::Ipv6Addr) -> io::Result<Facts> {
     let v6 = intercept::add_route(prefix).is_ok();
-    Ok((intercept::own_addresses()?, v6))
+    Ok(Facts { addresses: intercept::addresses(MOST_ADDRESSES)?, v6 })
 }
 
-fn name_of(path: &Path) -> Arc<str> {
+pub(super) fn name_of(path: &Path) -> Arc<str> {
     path.file_name().unwrap_or_default().to_string_lossy().into()
 }

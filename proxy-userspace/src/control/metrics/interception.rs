@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::NONE;
 use crate::control::{Reading, State};
+use crate::proxy::pod_clients::Whose;
 use crate::telemetry::Page;
 use crate::transport::NetnsStats;
 
@@ -111,6 +112,18 @@ fn pods(page: &mut Page<'_>, state: &State, stats: &NetnsStats) -> fmt::Result {
         "weir_netns_entered",
         "Sockets and looks in pods' network namespaces",
         [(NONE, read(&stats.jobs))],
+    )?;
+    if let Some(pods) = &state.shared.pods {
+        let rows = Whose::LABELS.iter().zip(&pods.clients);
+        let rows = rows.map(|(whose, count)| ([("whose", *whose)], count.value()));
+        let help = "Connections of explicit clients, by whose they are";
+        page.counters("weir_explicit_clients", help, rows)?;
+    }
+    let [listening, left] = state.netns.loopback();
+    page.gauges(
+        "weir_explicit_netns",
+        "Network namespaces with the explicit proxy at their loopback addresses",
+        [("listening", listening), ("left", left)].map(|(state, count)| ([("state", state)], count as f64)),
     )?;
     let refused = read(&stats.refused);
     page.counters(

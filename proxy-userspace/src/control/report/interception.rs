@@ -1,5 +1,7 @@
 //! The state of interception.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Word};
@@ -108,6 +110,20 @@ pub struct NetnsReport {
     /// Why weir does not listen there, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The explicit proxy at the loopback addresses there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loopback: Vec<LoopbackReport>,
+}
+
+/// One port of the explicit proxy at a pod's loopback addresses.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoopbackReport {
+    /// The port.
+    pub port: u16,
+    /// Why weir does not listen there, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 impl NetnsReport {
@@ -118,7 +134,14 @@ impl NetnsReport {
             cookie: seen.cookie,
             v6: seen.v6,
             why: seen.why.as_deref().map(str::to_owned),
+            loopback: seen.loopback.iter().map(LoopbackReport::of).collect(),
         }
+    }
+}
+
+impl LoopbackReport {
+    fn of((port, why): &(u16, Option<Arc<str>>)) -> Self {
+        Self { port: *port, why: why.as_deref().map(str::to_owned) }
     }
 }
 

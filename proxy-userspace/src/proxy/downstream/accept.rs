@@ -102,6 +102,7 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
     loop {
         let there = sockets.borrow_and_update().clone();
         taken_up.retain(|number| there.iter().any(|it| it.number == *number));
+        while explicit.try_join_next().is_some() {}
         let pods_now: HashSet<u64> = there.iter().filter_map(|it| Some(it.pod.as_ref()?.cookie())).collect();
         forget(worker, pods.difference(&pods_now).copied());
         pods = pods_now;
@@ -208,7 +209,8 @@ async fn take_in(
             Entry::Full => turn_away(listener, &stream),
         };
     };
-    // No other pod connects here: this connection may wait, and later ones wait in the accept queue.
+    // No other pod connects here: this connection may wait, and later ones wait in the accept queue. Whether it is the pod's
+    // at all is asked when it has a place, in its own task.
     let permit = tokio::select! {
         biased;
         () = pod.ended() => return,
@@ -229,18 +231,18 @@ fn serve(
     let permit = permit.used();
     let (serving, listener, displaced) = (worker.clone(), listener.clone(), permit.activity().displaced());
     match pod {
-        None => worker.spawn(async move {
-            tokio::select! {
-                // First: one that does nothing can end in order.
-                biased;
-                () = connection::serve(serving, listener, permit, stream, client) => {}
-                () = displaced => {}
-            }
-        }),
-        Some(pod) => worker.spawn(async move {
+        Some(pod) if listener.kind == ListenerKind::Transparent => worker.spawn(async move {
             tokio::select! {
                 biased;
                 () = connection::serve_in_pod(serving, listener, permit, stream, client, pod) => {}
+                () = displaced => {}
+            }
+        }),
+        pod => worker.spawn(async move {
+            tokio::select! {
+                // First: one that does nothing can end in order.
+                biased;
+                () = connection::serve(serving, listener, permit, stream, client, pod) => {}
                 () = displaced => {}
             }
         }),

@@ -14,7 +14,7 @@ use tokio::time;
 
 use super::detect::{Detected, detect_protocol};
 use super::preface::{self, Spoken};
-use super::{h1, h2, tls};
+use super::{h1, h2, tls, whose};
 use crate::config::Limits;
 use crate::domain::catalog::AppProtocol;
 use crate::domain::hops;
@@ -24,10 +24,11 @@ use crate::domain::ssrf::{Exempt, Refusal, refuse};
 use crate::domain::tunnel::Side;
 use crate::intercept::{Original, Unknown};
 use crate::proxy::exchange::attempt::{self, Bytes};
-use crate::proxy::exchange::session::{Origin, Session};
+use crate::proxy::exchange::session::{Onward, Origin, Session};
 use crate::proxy::exchange::{self, Exchange};
 use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Listener, ListenerKind};
+use crate::proxy::pod_clients::PodClients;
 use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::tcp;
 use crate::proxy::upstream::cluster::Lease;
@@ -46,7 +47,8 @@ pub(super) async fn serve_in_pod(
     if prepare(&worker, &stream).is_err() {
         return; // The client is gone.
     }
-    let original = stream.local_addr().ok().and_then(|local| worker.shared.numbers.as_ref()?.dialled(local));
+    let numbers = || Some(&worker.shared.pods.as_ref()?.numbers);
+    let original = stream.local_addr().ok().and_then(|local| numbers()?.dialled(local));
     let Some((dialled, opaque)) = original else { return listener.count_closed(CloseReason::NoOriginal) };
     // The socket's peer is an address of the loopback interface, the same one for all pods.
     let own = pod.own(client.is_ipv6() && !dialled.is_ipv4());
@@ -59,13 +61,15 @@ pub(super) async fn serve_in_pod(
     }
 }
 
-/// Serves one connection from accept to close. Its session then releases its `permit`.
+/// Serves one connection from accept to close. Its session then releases its `permit`. `pod` is where it was accepted, if that
+/// was at a pod's loopback address.
 pub(in crate::proxy) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     permit: ConnectionPermit,
     stream: TcpStream,
     client: SocketAddr,
+    pod: Option<Arc<PodNetns>>,
 ) {
     if prepare(&worker, &stream).is_err() {
         return; // The client is gone.
@@ -73,7 +77,18 @@ pub(in crate::proxy) async fn serve(
     match listener.kind {
         ListenerKind::Outgoing => {
             let passed = hop_limit(&SockRef::from(&stream), client.is_ipv6()).map_or(0, hops::passed);
-            let session = Session::new(listener, permit, client, Origin::Explicit, passed, None);
+            let (listener, client, onward) = match &worker.shared.pods {
+                None => (listener, client, Onward::default()),
+                // Boxed: it would make every connection's task larger.
+                Some(pods) => {
+                    let ends = (&stream, client);
+                    match Box::pin(explicit(&worker, pods, listener, &permit, ends, pod)).await {
+                        Some(explicit) => explicit,
+                        None => return,
+                    }
+                }
+            };
+            let session = Session::new(listener, permit, client, Origin::Explicit, passed, onward);
             let limit = worker.router.snapshot().config.limits.header_read;
             match preface::spoken(stream, limit).await {
                 Ok((Spoken::Http1 | Spoken::Undecided, io)) => h1::serve(worker, session, io).await,
@@ -87,6 +102,36 @@ pub(in crate::proxy) async fn serve(
         }
         ListenerKind::Transparent => diverted(worker, listener, permit, stream, client).await,
         ListenerKind::Admin | ListenerKind::Probes => {} // The control plane accepts those itself.
+    }
+}
+
+/// The listener that the requests of an explicit client are counted at, its address, and from where they go on. `None` if the
+/// connection is to be closed.
+async fn explicit(
+    worker: &Worker,
+    pods: &PodClients,
+    listener: Arc<Listener>,
+    permit: &ConnectionPermit,
+    (stream, client): (&TcpStream, SocketAddr),
+    pod: Option<Arc<PodNetns>>,
+) -> Option<(Arc<Listener>, SocketAddr, Onward)> {
+    let (source, client) = match pod {
+        None => (whose::source(worker, pods, &listener, stream, client).await, client),
+        Some(pod) => {
+            let client = whose::check(pods, &listener, &pod, stream, client).await?;
+            (Ok(Some(pod)), client)
+        }
+    };
+    match source {
+        Ok(None) => Some((listener, client, Onward::default())),
+        Ok(Some(pod)) => {
+            let ends_with_pod = Some(whose::end_with(pod.clone(), permit.activity().clone()));
+            Some((listener, client, Onward { netns: Some(pod), refused: None, ends_with_pod }))
+        }
+        Err(why) => {
+            let refused = Some(Box::new(why));
+            Some((listener.without_router(), client, Onward { refused, ..Onward::default() }))
+        }
     }
 }
 
@@ -129,7 +174,8 @@ async fn to_dialled(
         tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
         return listener.count_closed(CloseReason::Loop);
     }
-    let session = Session::new(listener, permit, client, Origin::Diverted(dialled), 0, netns);
+    let onward = Onward { netns, ..Onward::default() };
+    let session = Session::new(listener, permit, client, Origin::Diverted(dialled), 0, onward);
     let declared = match opaque {
         // Set by the pod's own annotation, for every destination.
         true => AppProtocol::Opaque,

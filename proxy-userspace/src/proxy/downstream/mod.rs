@@ -9,5 +9,6 @@ mod h1;
 mod h2;
 mod preface;
 mod tls;
+mod whose;
 
 pub use accept::start;

@@ -47,7 +47,8 @@ enum Alert {
 pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, mut io: Io) {
     let mut exchange = Exchange::begin(&worker, session.clone(), None);
     let Some(limits) = carries(&exchange) else {
-        let why = "TLS without a CONNECT before it is not carried here (outgoing.tls)";
+        let why = session.refused.as_ref().map(|why| why.detail.as_ref());
+        let why = why.unwrap_or("TLS without a CONNECT before it is not carried here (outgoing.tls)");
         return refuse(&session, io, Alert::AccessDenied, why).await;
     };
     let name = match timeout(limits.header_read, client_hello(&mut io)).await {

@@ -72,7 +72,7 @@ pub struct Exchange {
     head: Head,
     /// How often it may be sent again after it was sent: once, if it is idempotent and has no body.
     repeats: u8,
-    /// Its listener's router is no longer in the configuration.
+    /// Its listener's router is no longer in the configuration, or its client is refused.
     orphaned: bool,
 }
 
@@ -101,7 +101,7 @@ pub async fn handle(
     exchange.is_grpc = http2::is_grpc(&request);
     let connects = tunnel::is_connect(&request) && exchange.session.origin == Origin::Explicit;
     let outcome = if exchange.orphaned {
-        Err(Fault::new(Kind::Overload, "the router of this listener was taken out of the configuration"))
+        Err(exchange.not_served())
     } else if connects {
         tunnel::connect(&worker, &mut exchange, &mut request).await
     } else {
@@ -178,15 +178,25 @@ impl Exchange {
         }
     }
 
-    /// Whether its listener's router is no longer in the configuration.
+    /// Whether its listener's router is no longer in the configuration, or its client is refused.
     pub fn is_orphaned(&self) -> bool {
         self.orphaned
     }
 
+    /// Why it is not served, if no router serves it.
+    fn not_served(&self) -> Fault {
+        match &self.session.refused {
+            Some(why) => Fault::new(why.kind, why.detail.clone()),
+            None => {
+                Fault::new(Kind::Overload, "the router of this listener was taken out of the configuration")
+            }
+        }
+    }
+
     /// Whether its client gets only the status's standard meaning; see [`overrides`].
     fn is_stranger(&self) -> bool {
-        // No rules are left that would say otherwise.
-        self.orphaned
+        // No rules are left that would say otherwise. Who is refused is told why.
+        (self.orphaned && self.session.refused.is_none())
             || overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.config)
     }
 

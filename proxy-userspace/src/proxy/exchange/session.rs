@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio_util::task::AbortOnDropHandle;
+
 use crate::proxy::clock::Clocks;
+use crate::proxy::fault::Fault;
 use crate::proxy::holders::Holder;
 use crate::proxy::listener::{ConnectionPermit, Listener};
 use crate::proxy::routing::ClientPod;
@@ -43,9 +46,23 @@ pub struct Session {
     pub external: RefCell<Option<Arc<Cluster>>>,
     /// The client's pod.
     pub pod: ClientPod,
-    /// The network namespace of the client's pod, if weir accepted the connection there; then connections to endpoints
-    /// are made there too.
+    /// The network namespace of the client's pod, if weir has sockets there; then connections to endpoints are made there too.
     pub netns: Option<Arc<PodNetns>>,
+    /// What all its requests are answered, if it is not served. Its listener is then one of no router.
+    pub refused: Option<Box<Fault>>,
+    /// Only held: ends the connection with its pod, where nothing else does.
+    _ends_with_pod: Option<AbortOnDropHandle<()>>,
+}
+
+/// From where the requests of a connection go on.
+#[derive(Debug, Default)]
+pub struct Onward {
+    /// As [`Session::netns`].
+    pub netns: Option<Arc<PodNetns>>,
+    /// As [`Session::refused`].
+    pub refused: Option<Box<Fault>>,
+    /// What ends the connection with its pod.
+    pub ends_with_pod: Option<AbortOnDropHandle<()>>,
 }
 
 impl Session {
@@ -56,7 +73,7 @@ impl Session {
         client: SocketAddr,
         origin: Origin,
         passed: u8,
-        netns: Option<Arc<PodNetns>>,
+        onward: Onward,
     ) -> Rc<Self> {
         let activity = permit.activity().clone();
         Rc::new(Self {
@@ -69,7 +86,9 @@ impl Session {
             clocks: Clocks::default(),
             external: RefCell::default(),
             pod: ClientPod::at(client.ip()),
-            netns,
+            netns: onward.netns,
+            refused: onward.refused,
+            _ends_with_pod: onward.ends_with_pod,
         })
     }
 

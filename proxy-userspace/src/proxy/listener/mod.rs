@@ -119,11 +119,13 @@ pub enum CloseReason {
     NoRoom = 12,
     /// Its client spoke TLS without a CONNECT, which the router does not carry (`outgoing.tls`), or which named no host.
     Tls = 13,
+    /// At a pod's loopback address, its client was a process in the pod's network namespace that is not the pod's.
+    NotItsPod = 14,
 }
 
 impl CloseReason {
     /// The labels in metrics, in order.
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 15] = [
         "not_allowed",
         "full",
         "no_original",
@@ -138,6 +140,7 @@ impl CloseReason {
         "displaced",
         "no_room",
         "tls",
+        "not_its_pod",
     ];
 }
 
@@ -179,6 +182,14 @@ impl Listener {
             contexts_ignored: Counter::default(),
             http2: Http2Stats::default(),
         })
+    }
+
+    /// A listener of no router, with this one's label and Via, for the requests of a client that is refused.
+    pub fn without_router(&self) -> Arc<Self> {
+        let listener = Self::new(self.kind);
+        listener.of_router(self.router().as_deref());
+        listener.via.store(self.via(), Ordering::Relaxed);
+        listener
     }
 
     /// Its labels in metrics: its kind, and its router.

@@ -91,12 +91,21 @@ impl Sockets {
         Self(watch::Sender::new(sockets))
     }
 
-    /// Adds the listener of a pod.
+    /// Adds a listener of a pod.
     pub fn add(&self, socket: Arc<Socket>) {
         self.0.send_modify(|sockets| sockets.push(socket));
     }
 
-    /// Removes the listener of the pod whose network namespace has this cookie.
+    /// Removes one socket.
+    pub fn remove(&self, socket: &Arc<Socket>) {
+        self.0.send_modify(|sockets| {
+            for gone in sockets.extract_if(.., |it| Arc::ptr_eq(it, socket)) {
+                gone.retired.cancel();
+            }
+        });
+    }
+
+    /// Removes the listeners of the pod whose network namespace has this cookie.
     pub fn remove_pod(&self, cookie: u64) {
         let is_its = |it: &Arc<Socket>| it.pod.as_ref().is_some_and(|pod| pod.cookie() == cookie);
         self.0.send_modify(|sockets| {

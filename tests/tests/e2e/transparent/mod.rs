@@ -8,9 +8,11 @@ mod deadman; // weir killed, stopped, or missing: connections go direct.
 mod direct; // Connections that were opened while nothing diverted them.
 mod divert; // What is diverted, what is not, and what the application can tell.
 mod empty; // Services without an endpoint.
+mod explicit_in_pods; // Clients of :4140 with weir's sockets in the pods.
 mod heart; // The control plane is busy, or stands still: the heart goes on.
 mod http; // HTTP of diverted connections.
 mod in_pods; // weir's sockets in the pods' network namespaces.
+mod loopback_in_pods; // The explicit proxy at pods' loopback addresses.
 mod opaque; // Everything that is not HTTP.
 mod owners; // Whose address a connection comes from.
 mod pods; // Whose connections are diverted, pod by pod.

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::dependencies::{ChangeLog, Dependency};
 use super::{Claim, Node, PolicySource, Port, Snapshot};
-use crate::config::{Allow, Contexts, Destinations, Limits, TunnelRules};
+use crate::config::{Allow, Contexts, Destinations, Limits, Served, TunnelRules};
 use crate::domain::balance::Balancer;
 use crate::domain::catalog::{Catalog, Changes, Namer, NodePort, Service, ServiceKey};
 use crate::domain::dtab::Dtab;
@@ -38,6 +38,8 @@ pub struct RoutingConfig {
     pub overrides: Allow,
     /// Those of them whose `l5d-ctx-dtab` counts.
     pub contexts: Contexts,
+    /// Whose explicit requests are served.
+    pub clients: Served,
     /// Where explicit requests may go.
     pub destinations: Destinations,
     /// Clients whose requests for a diagnosis are answered.
@@ -83,6 +85,8 @@ pub struct RouterConfig {
     pub overrides: Allow,
     /// As [`RoutingConfig::contexts`].
     pub contexts: Contexts,
+    /// As [`RoutingConfig::clients`].
+    pub clients: Served,
     /// As [`RoutingConfig::destinations`].
     pub destinations: Destinations,
     /// As [`RoutingConfig::diagnostics`].
@@ -111,6 +115,7 @@ impl RoutingConfig {
             dtab,
             overrides,
             contexts,
+            clients,
             destinations,
             diagnostics,
             identifiers,
@@ -125,6 +130,7 @@ impl RoutingConfig {
             dtab,
             overrides,
             contexts,
+            clients,
             destinations,
             diagnostics,
             identifiers,

@@ -25,6 +25,7 @@ pub(in crate::proxy::routing) fn config() -> RoutingConfig {
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,
         contexts: Contexts::everyone(),
+        clients: settings.outgoing.clients,
         destinations: settings.outgoing.destinations,
         diagnostics: settings.outgoing.diagnostics,
         identifiers: settings.outgoing.identifiers,
