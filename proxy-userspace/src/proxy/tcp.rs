@@ -8,7 +8,7 @@ use crate::domain::tunnel::{End, Side, Tunnel};
 use crate::proxy::listener::Listener;
 use crate::proxy::upstream::cluster::Lease;
 use crate::telemetry::{Counter, Gauge};
-use crate::transport::{Carrier, Copied, Io, Peer, copy};
+use crate::transport::{Carrier, Copied, Peer, copy};
 
 /// Counters of byte tunnels.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ pub async fn forward(
     listener: &Listener,
     mut lease: Lease,
     mut client: impl Carrier,
-    mut server: Io,
+    mut server: impl Carrier,
 ) {
     let mut open = Open::new(stats);
     let lived = || lease.answered(Instant::now(), Outcome::Carried);

@@ -50,6 +50,14 @@ impl MessageBody {
         body.note_end();
         Self::Http2(Box::new(body))
     }
+
+    /// Its stream of HTTP/2, of which nothing has been read.
+    pub fn into_stream(self) -> Option<RecvStream> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(body) => Some(body.stream),
+        }
+    }
 }
 
 impl From<Incoming> for MessageBody {

@@ -26,12 +26,15 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     fn was_reset(&self) -> bool;
 }
 
-/// A stream whose response head was sent.
+/// A stream whose heads have passed: it carries bytes both ways.
 #[derive(Debug)]
 pub struct StreamIo {
     send: SendStream<Bytes>,
     recv: RecvStream,
-    meter: FrameMeter,
+    /// Counts what a client is sent.
+    meter: Option<FrameMeter>,
+    /// The code that says that the tunnel was cut short.
+    cut: Reason,
     /// Received, and not read yet.
     unread: Bytes,
     /// Whether dropping it resets the stream.
@@ -41,14 +44,17 @@ pub struct StreamIo {
 }
 
 impl StreamIo {
-    /// The stream of `send` and `recv`, on the connection of `meter`. `held` is dropped with it.
-    pub fn new(
-        send: SendStream<Bytes>,
-        recv: RecvStream,
-        meter: FrameMeter,
-        held: impl Any + 'static,
-    ) -> Self {
-        Self { send, recv, meter, unread: Bytes::new(), resets: false, held: Box::new(held) }
+    /// The stream of `send` and `recv`. A tunnel that is cut short resets it with `cut`: CONNECT_ERROR for CONNECT (RFC 9113
+    /// §8.5), CANCEL for extended CONNECT (RFC 8441 §5). `held` is dropped with it.
+    pub fn new(send: SendStream<Bytes>, recv: RecvStream, cut: Reason, held: impl Any + 'static) -> Self {
+        Self { send, recv, meter: None, cut, unread: Bytes::new(), resets: false, held: Box::new(held) }
+    }
+
+    /// Tells `meter`, that of a client's connection, what is sent.
+    #[must_use]
+    pub fn metered(mut self, meter: FrameMeter) -> Self {
+        self.meter = Some(meter);
+        self
     }
 }
 
@@ -92,8 +98,7 @@ impl Carrier for StreamIo {
 impl Drop for StreamIo {
     fn drop(&mut self) {
         if self.resets {
-            // RFC 9113 §8.5: any error of the TCP connection is a stream error of this type.
-            self.send.send_reset(Reason::CONNECT_ERROR);
+            self.send.send_reset(self.cut);
         }
     }
 }
@@ -135,7 +140,9 @@ impl AsyncWrite for StreamIo {
         }
         let n = self.send.capacity().min(bytes.len());
         self.send.send_data(Bytes::copy_from_slice(&bytes[..n]), false).map_err(broken)?;
-        self.meter.sent(n);
+        if let Some(meter) = &self.meter {
+            meter.sent(n);
+        }
         Poll::Ready(Ok(n))
     }
 

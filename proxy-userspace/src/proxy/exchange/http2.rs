@@ -14,6 +14,7 @@ use http_body::Body as _;
 use super::headers;
 use super::scan::HeaderScan;
 use super::session::Origin;
+use super::websocket;
 use crate::config::Limits;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::RequestBody;
@@ -154,24 +155,11 @@ fn extended_connect(request: &mut Request<RequestBody>) -> Result<(), Fault> {
     *request.method_mut() = Method::GET;
     let headers = request.headers_mut();
     if upgrade == "websocket" {
-        headers.insert(SEC_WEBSOCKET_KEY, websocket_key());
+        headers.insert(SEC_WEBSOCKET_KEY, websocket::key());
     }
     headers.insert(UPGRADE, upgrade);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     Ok(())
-}
-
-/// 16 random bytes in base64 (RFC 6455 §4.1). HTTP/2 has no such key (RFC 8441 §5.1).
-fn websocket_key() -> HeaderValue {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = fastrand::u128(..);
-    let mut key = [b'='; 24];
-    for (at, digit) in key.iter_mut().take(22).enumerate() {
-        // The last digit has four bits of padding.
-        let six = if at < 21 { (bits >> (122 - 6 * at)) & 63 } else { (bits & 3) << 4 };
-        *digit = DIGITS[six as usize];
-    }
-    HeaderValue::from_bytes(&key).unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
 }
 
 /// Whether the request is one of gRPC, whose client understands a status in trailers.

@@ -27,13 +27,14 @@ pub mod session;
 pub mod stream;
 mod translate;
 pub mod tunnel;
+mod websocket;
 
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
@@ -80,8 +81,9 @@ pub struct Exchange {
 enum Asked {
     /// No.
     Nothing,
-    /// By `Upgrade`: an answer of 101 switches.
-    Upgrade(ClientSide),
+    /// By `Upgrade`: an answer of 101 switches. Where weir has made the key of a WebSocket, the proof that the answer must
+    /// have.
+    Upgrade(ClientSide, Option<Box<HeaderValue>>),
     /// By CONNECT, to the proxy that it dialled: any 2xx switches (RFC 9110 §9.3.6).
     Connect(ClientSide),
 }
@@ -214,7 +216,7 @@ impl Exchange {
         request.headers_mut().reserve(headers::ADDED);
         headers::check_upgrade(head.scan, head.spoken, request.headers_mut());
         let upgrade = headers::strip_hop_by_hop(head.scan, session.origin, request.headers_mut());
-        let asked = Asked::by(request, upgrade, &mut self.stream);
+        let asked = Asked::by(request, upgrade, &mut self.stream, head.spoken);
         if session.listener.via() {
             headers::append_via(head.spoken, request.headers_mut());
         }
@@ -232,7 +234,12 @@ impl Exchange {
 }
 
 impl Asked {
-    fn by(request: &mut Request<RequestBody>, upgrade: Upgrade, stream: &mut Option<stream::Tunnel>) -> Self {
+    fn by(
+        request: &mut Request<RequestBody>,
+        upgrade: Upgrade,
+        stream: &mut Option<stream::Tunnel>,
+        spoken: Version,
+    ) -> Self {
         let connects = *request.method() == Method::CONNECT;
         if !connects && upgrade == Upgrade::None {
             return Self::Nothing;
@@ -240,7 +247,10 @@ impl Asked {
         match ClientSide::take(request, stream) {
             None => Self::Nothing,
             Some(client) if connects => Self::Connect(client),
-            Some(client) => Self::Upgrade(client),
+            Some(client) => {
+                let own_key = request.headers().get(SEC_WEBSOCKET_KEY).filter(|_| spoken == Version::HTTP_2);
+                Self::Upgrade(client, own_key.map(|key| Box::new(websocket::accept(key))))
+            }
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use http::header::{CONNECTION, HeaderMap};
+use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_ACCEPT};
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::grpc::{self, Call};
 use super::headers::{self, Upgrade};
 use super::response_body::{ResponseBody, ResponseGuard};
 use super::scan::{HeaderScan, Length};
+use super::stream::ClientSide;
 use super::{Asked, Exchange, overrides, retry_after, translate, tunnel};
 use crate::domain::outcome::Outcome;
 use crate::proxy::fault::{Fault, Kind};
@@ -38,19 +39,10 @@ pub(super) fn reply(
     let closes = headers::closes(scan, response.version(), response.headers());
     let keeps_upgrade = headers::strip_hop_by_hop(scan, exchange.session.origin, response.headers_mut());
     let emptied = scan.l5d && exchange.is_stranger() && overrides::clear_answer(response.headers_mut());
-    let is_extended = matches!(asked, Asked::Upgrade(_)) && exchange.head.spoken == Version::HTTP_2;
-    let client = match (asked, keeps_upgrade, status) {
-        (Asked::Upgrade(client), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => Some(client),
-        (.., StatusCode::SWITCHING_PROTOCOLS) => {
-            return Err(misframed(guard, now, "the endpoint switched protocols without being asked"));
-        }
-        (Asked::Connect(client), ..) if status.is_success() => Some(client),
-        (Asked::Connect(_), ..) if closes => {
-            // As above: nothing more may be sent to the endpoint either, which closes its connection.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            None
-        }
-        _ => None,
+    let is_extended = matches!(asked, Asked::Upgrade(..)) && exchange.head.spoken == Version::HTTP_2;
+    let client = match tunnel_of(asked, keeps_upgrade, closes, &mut response) {
+        Ok(client) => client,
+        Err(why) => return Err(misframed(guard, now, why)),
     };
     let call = if response.version() == Version::HTTP_2 { grpc::of(&response) } else { Call::None };
     if exchange.head.spoken != Version::HTTP_2 && call != Call::None {
@@ -77,12 +69,43 @@ pub(super) fn reply(
     ))
 }
 
+/// The client's side of the tunnel that this answer begins, to a client that `asked` this.
+///
+/// # Errors
+///
+/// What the endpoint answered instead.
+fn tunnel_of(
+    asked: Asked,
+    keeps_upgrade: Upgrade,
+    closes: bool,
+    response: &mut Response<MessageBody>,
+) -> Result<Option<ClientSide>, &'static str> {
+    match (asked, keeps_upgrade, response.status()) {
+        (Asked::Upgrade(client, proof), Upgrade::Wanted, StatusCode::SWITCHING_PROTOCOLS) => {
+            let shown = response.headers().get(SEC_WEBSOCKET_ACCEPT);
+            if proof.is_some_and(|proof| shown != Some(&*proof)) {
+                // RFC 6455 §4.1: the answer to another handshake is no WebSocket.
+                return Err("the endpoint's Sec-WebSocket-Accept does not fit the key");
+            }
+            Ok(Some(client))
+        }
+        (.., StatusCode::SWITCHING_PROTOCOLS) => Err("the endpoint switched protocols without being asked"),
+        (Asked::Connect(client), _, status) if status.is_success() => Ok(Some(client)),
+        (Asked::Connect(_), ..) if closes => {
+            // As in `exchange::handle`: nothing more may be sent to the endpoint either, which closes its connection.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Whether what follows on the endpoint's connection may be no answer to the next request.
 fn is_last(scan: HeaderScan, asked: &Asked, status: StatusCode) -> bool {
     // RFC 9112 §6.3: the coding counts. But a sender of both may mean the length.
     let is_ambiguous = scan.coding && scan.length != Length::None;
     // An endpoint may see the end of such a request elsewhere, or still switch.
-    is_ambiguous || (matches!(asked, Asked::Upgrade(_)) && status != StatusCode::SWITCHING_PROTOCOLS)
+    is_ambiguous || (matches!(asked, Asked::Upgrade(..)) && status != StatusCode::SWITCHING_PROTOCOLS)
 }
 
 /// Checks what frames an answer.

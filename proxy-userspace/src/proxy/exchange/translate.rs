@@ -4,13 +4,16 @@
 //! anew.
 
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Scheme, Uri};
-use http::{Request, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 
 use super::scan::{KEEP_ALIVE, PROXY_CONNECTION};
+use super::websocket;
 use crate::proxy::upstream::RequestBody;
+use crate::transport::MessageBody;
 
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
@@ -59,6 +62,35 @@ fn without_user(authority: &Authority) -> Option<Authority> {
         None => Some(authority.clone()),
         Some((_, host)) => host.parse().ok(),
     }
+}
+
+/// The head of `request`, which asks for an upgrade, as an extended CONNECT (RFC 8441 §4); [`to_http2`] where that cannot say
+/// it, since it has no host or offers several protocols.
+pub(super) fn to_extended_connect(request: &Request<RequestBody>) -> Request<()> {
+    let mut head = to_http2(request);
+    let token = request.headers().get(UPGRADE).and_then(|it| HeaderName::from_bytes(it.as_bytes()).ok());
+    let several = request.headers().get_all(UPGRADE).iter().count() > 1;
+    let (Some(token), false, Some(_)) = (token, several, head.uri().authority()) else { return head };
+    *head.method_mut() = Method::CONNECT;
+    head.headers_mut().remove(SEC_WEBSOCKET_KEY);
+    head.extensions_mut().insert(h2::ext::Protocol::from(token.as_str()));
+    head
+}
+
+/// The answer to an extended CONNECT as one to the upgrade that these fields of a request ask for: its stream is a tunnel.
+pub(super) fn to_switch(asked: &HeaderMap, mut answer: Response<MessageBody>) -> Response<MessageBody> {
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let fields = answer.headers_mut();
+    // A tunnel has no length.
+    fields.remove(CONTENT_LENGTH);
+    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = asked.get(UPGRADE) {
+        fields.insert(UPGRADE, protocol.clone());
+    }
+    if let Some(key) = asked.get(SEC_WEBSOCKET_KEY) {
+        fields.insert(SEC_WEBSOCKET_ACCEPT, websocket::accept(key));
+    }
+    answer
 }
 
 /// Prepares the answer to a gRPC call for HTTP/1.1, which sends only trailers that were announced.

@@ -26,7 +26,7 @@ use crate::proxy::tcp;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
-use crate::transport::{Io, MessageBody};
+use crate::transport::{Carrier, Io, MessageBody};
 
 /// Whether `request` is a CONNECT, and not an extended one (RFC 8441), which asks for an upgrade.
 pub(super) fn is_connect(request: &Request<RequestBody>) -> bool {
@@ -146,18 +146,27 @@ pub(super) fn switched(
     guard: ResponseGuard,
 ) -> Response<ResponseBody> {
     let server = hyper::upgrade::on(&mut response);
-    forward(worker, exchange, guard.lease, client, async move { server.await.ok().and_then(whole) });
-    response.map(|_| ResponseBody::Empty)
+    let (head, body) = response.into_parts();
+    match body.into_stream() {
+        Some(received) => {
+            let tunnel = guard.connection.into_tunnel(received);
+            forward(worker, exchange, guard.lease, client, async move { tunnel });
+        }
+        None => {
+            forward(worker, exchange, guard.lease, client, async move { server.await.ok().and_then(whole) })
+        }
+    }
+    Response::from_parts(head, ResponseBody::Empty)
 }
 
 /// Copies between the two sides, once both are upgraded, until they end. The client's connection holds its permit that
 /// long.
-fn forward(
+fn forward<S: Carrier + 'static>(
     worker: &Worker,
     exchange: &Exchange,
     lease: Lease,
     client: ClientSide,
-    server: impl Future<Output = Option<Io>> + 'static,
+    server: impl Future<Output = Option<S>> + 'static,
 ) {
     let limits = exchange.snapshot.config.limits.clone();
     let (shared, session) = (worker.shared.clone(), exchange.session.clone());

@@ -25,6 +25,8 @@ pub struct Arrived {
     pub connection: usize,
     /// `:method`.
     pub method: String,
+    /// `:protocol` of an extended CONNECT.
+    pub protocol: Option<String>,
     /// `:scheme`, `:authority` and `:path` as one URL.
     pub target: String,
     /// Its fields.
@@ -49,6 +51,7 @@ pub struct Builder {
     script: Box<Script>,
     max_streams: Option<u32>,
     window: Option<u32>,
+    takes_tunnels: bool,
 }
 
 /// What the threads of one backend share.
@@ -56,6 +59,7 @@ pub(crate) struct Shared {
     script: Box<Script>,
     max_streams: Option<u32>,
     window: Option<u32>,
+    takes_tunnels: bool,
     connections: AtomicUsize,
     requests: Mutex<Vec<Arrived>>,
     /// Heads that came, requests whose bodies are still to come included.
@@ -107,6 +111,12 @@ impl Builder {
         self
     }
 
+    /// Announces SETTINGS_ENABLE_CONNECT_PROTOCOL. A 2xx that it answers an extended CONNECT is a tunnel that echoes.
+    pub fn takes_tunnels(mut self) -> Self {
+        self.takes_tunnels = true;
+        self
+    }
+
     /// Announces SETTINGS_MAX_CONCURRENT_STREAMS.
     pub fn max_streams(mut self, most: u32) -> Self {
         self.max_streams = Some(most);
@@ -128,11 +138,12 @@ impl Builder {
     /// Starts it on this listener.
     #[track_caller]
     pub fn start_on(self, listener: TcpListener) -> H2Backend {
-        let Self { script, max_streams, window } = self;
+        let Self { script, max_streams, window, takes_tunnels } = self;
         let shared = Shared {
             script,
             max_streams,
             window,
+            takes_tunnels,
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
             begun: AtomicUsize::new(0),
@@ -149,7 +160,12 @@ impl Builder {
 impl H2Backend {
     /// A server of HTTP/2 alone that answers 200 `ok` unless told otherwise.
     pub fn http2() -> Builder {
-        Builder { script: Box::new(|_| Reply::ok("ok")), max_streams: None, window: None }
+        Builder {
+            script: Box::new(|_| Reply::ok("ok")),
+            max_streams: None,
+            window: None,
+            takes_tunnels: false,
+        }
     }
 
     /// Where it listens.

@@ -61,6 +61,9 @@ async fn connection(
         builder.initial_window_size(window);
     }
     builder.max_send_buffer_size(1 << 20);
+    if shared.takes_tunnels {
+        builder.enable_connect_protocol();
+    }
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     let running = Rc::new(AtomicUsize::new(0));
     let mut stops = false;
@@ -97,14 +100,19 @@ async fn exchange(
     mut respond: SendResponse<Bytes>,
 ) -> Result<(), h2::Error> {
     let (parts, mut body) = request.into_parts();
+    let protocol = parts.extensions.get::<h2::ext::Protocol>().map(|it| it.as_str().to_owned());
     let mut arrived = Arrived {
         connection,
         method: parts.method.to_string(),
+        protocol,
         target: parts.uri.to_string(),
         fields: fields(&parts.headers),
         body: Vec::new(),
         trailers: Vec::new(),
     };
+    if arrived.protocol.is_some() {
+        return tunnel(shared, arrived, body, respond).await;
+    }
     while let Some(data) = body.data().await {
         let data = noted(shared, data)?;
         body.flow_control().release_capacity(data.len())?;
@@ -166,6 +174,37 @@ async fn answer(shared: &Shared, reply: Reply, mut respond: SendResponse<Bytes>)
         Then::End => {}
     }
     Ok(())
+}
+
+/// Answers an extended CONNECT: any 2xx is a tunnel that echoes until its client ends it.
+async fn tunnel(
+    shared: &Shared,
+    arrived: Arrived,
+    mut body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+) -> Result<(), h2::Error> {
+    let reply = (shared.script)(&arrived);
+    shared.requests.lock().unwrap().push(arrived);
+    if !(200..300).contains(&reply.status) {
+        return answer(shared, reply, respond).await;
+    }
+    let mut stream = respond.send_response(head(reply.status, &reply.fields), false)?;
+    if let Then::Reset(code) = reply.then {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.send_reset(Reason::from(code));
+        return Ok(());
+    }
+    while let Some(data) = body.data().await {
+        let mut data = noted(shared, data)?;
+        body.flow_control().release_capacity(data.len())?;
+        while !data.is_empty() {
+            let room = room(&mut stream, data.len()).await;
+            let room = noted(shared, room)?;
+            let piece = data.split_to(room.min(data.len()));
+            stream.send_data(piece, false)?;
+        }
+    }
+    stream.send_data(Bytes::new(), true)
 }
 
 /// How many bytes the client takes now.

@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use e2e::http2::Stream;
 use e2e::raw::{self, TcpServer, loopback};
 use e2e::{Answer, Backend, Ended, Frames, Http2, eventually};
@@ -99,7 +102,8 @@ fn a_connect_that_cannot_be_is_answered() {
 
 #[test]
 fn an_extended_connect_is_an_upgrade_for_an_endpoint_of_http1() {
-    let backend = Backend::http().answer(Answer::upgrade("websocket").with("X-Kept", "1")).start();
+    let backend =
+        Backend::http().script(|request| websocket(request.head.get("sec-websocket-key").unwrap())).start();
     let weir = serving("hello", &[backend.addr()]);
     let mut frames = Frames::to(weir.outgoing());
     // weir says that it takes one: SETTINGS_ENABLE_CONNECT_PROTOCOL.
@@ -125,6 +129,57 @@ fn an_extended_connect_is_an_upgrade_for_an_endpoint_of_http1() {
     assert_eq!((request.start.as_str(), request.get("upgrade")), ("GET /chat HTTP/1.1", Some("websocket")));
     assert!(request.lists("connection", "upgrade"), "{request:?}");
     assert_eq!(request.get("sec-websocket-key").map(str::len), Some(24));
+}
+
+/// The answer of an endpoint that has read `key` (RFC 6455 §4.2.2).
+fn websocket(key: &str) -> Answer {
+    let whole = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let proof = digest(&SHA1_FOR_LEGACY_USE_ONLY, whole.as_bytes());
+    Answer::upgrade("websocket").with("Sec-WebSocket-Accept", &STANDARD.encode(proof))
+}
+
+#[test]
+fn an_endpoint_that_has_not_read_the_key_is_no_websocket() {
+    let of_another = websocket("dGhlIHNhbXBsZSBub25jZQ==");
+    for answer in
+        [Answer::upgrade("websocket"), of_another.clone(), of_another.with("Sec-WebSocket-Accept", "x")]
+    {
+        let backend = Backend::http().answer(answer).start();
+        let weir = serving("hello", &[backend.addr()]);
+        let mut frames = Frames::to(weir.outgoing());
+        let fields: [(&str, &[u8]); 5] = [
+            (":method", b"CONNECT"),
+            (":protocol", b"websocket"),
+            (":scheme", b"http"),
+            (":authority", b"hello"),
+            (":path", b"/chat"),
+        ];
+        frames.request(1, &fields, false);
+        assert_eq!(frames.ended(1), Ended::Answered(502));
+        assert_eq!(weir.failures(backend.addr()), 1);
+    }
+}
+
+#[test]
+fn a_tunnel_of_an_extended_connect_that_is_cut_short_is_cancelled() {
+    let server = TcpServer::on(raw::listen(loopback()).unwrap(), |mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n");
+        // A reset takes back what was not passed on yet: the client has the head when it sends this.
+        let _ = stream.read(&mut [0; 16]);
+        raw::abort(&stream);
+    });
+    let weir = weir().service("hello", &[server.addr()]).start();
+    let client = Http2::to(weir.outgoing());
+    // The client waits for weir's SETTINGS before it may ask.
+    assert_eq!(client.get("http://nobody/").status, 502);
+    let mut request = Request::connect("http://hello/chat").body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("chat"));
+    let mut tunnel = client.start(request, false);
+    assert_eq!(tunnel.head().unwrap().status(), 200);
+    tunnel.send("x", false);
+    // RFC 8441 §5; with CONNECT it is CONNECT_ERROR.
+    assert_eq!(tunnel.data(), Err(Some(h2::Reason::CANCEL)));
 }
 
 #[test]

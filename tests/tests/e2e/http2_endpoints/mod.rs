@@ -6,6 +6,7 @@ mod connections; // How many connections, how many streams, and how they end.
 mod flow; // Who waits for whom.
 mod replay; // What is sent again.
 mod translation; // From HTTP/1.1 to HTTP/2.
+mod upgrades; // Extended CONNECT.
 
 use std::net::SocketAddr;
 

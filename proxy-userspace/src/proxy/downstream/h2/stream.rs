@@ -61,6 +61,7 @@ pub(super) async fn serve(
     let stream = Stream::begin(session.clone(), meter);
     let (switch, tunnel) = oneshot::channel();
     let is_head = *request.method() == Method::HEAD;
+    let is_extended = request.extensions().get::<h2::ext::Protocol>().is_some();
     let (mut request, carried) = split(request);
     let interim = Interim::of(&mut request, &stream.clock, worker.clone(), session.clone());
     let on = OnStream { clock: stream.clock.clone(), tunnel };
@@ -80,8 +81,9 @@ pub(super) async fn serve(
     match carried.filter(|_| is_tunnel) {
         Some(recv) => {
             let meter = stream.meter.clone();
+            let cut = if is_extended { Reason::CANCEL } else { Reason::CONNECT_ERROR };
             // Nobody waits any more where the tunnel's other side has gone.
-            let _ = switch.send(StreamIo::new(send, recv, meter, stream));
+            let _ = switch.send(StreamIo::new(send, recv, cut, stream).metered(meter));
         }
         None => {
             let sent = if ends { Ok(()) } else { body::send(&stream, &mut send, body).await };

@@ -42,6 +42,11 @@ impl Sending<'_> {
         };
         let error = match answer {
             Some(Ok(answer)) if answer.headers().len() <= limits.header_count => {
+                if permit.switches(&mut sent, answer.status()) {
+                    let answer = answer.map(|stream| MessageBody::stream(stream, None));
+                    let answer = translate::to_switch(self.request.headers(), answer);
+                    return Ok((answer, permit.into_connection()));
+                }
                 permit.answers(sent);
                 return Ok((self.with_body(answer), permit.into_connection()));
             }
@@ -79,8 +84,13 @@ impl Sending<'_> {
             };
             let before = permit.peer().reads();
             let kept = Kept::new(&worker.dialer.connecting, &limits.http2_endpoints);
-            let (head, body) = (translate::to_http2(self.request), std::mem::take(self.request.body_mut()));
-            let refused = match permit.send(head, body, kept, limits) {
+            let sent = if self.upgrades && permit.takes_extended_connect(dial.limit).await {
+                permit.ask_for_tunnel(translate::to_extended_connect(self.request), limits)
+            } else {
+                let body = std::mem::take(self.request.body_mut());
+                permit.send(translate::to_http2(self.request), body, kept, limits)
+            };
+            let refused = match sent {
                 Ok(sent) => return Ok((permit, sent, before)),
                 Err(refused) => *refused,
             };

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, Version};
+use http_body::Body as _;
 use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
@@ -36,6 +37,8 @@ pub(super) struct Sending<'a> {
     request: &'a mut Request<RequestBody>,
     replay: Option<Replay>,
     protocol: Protocol,
+    /// Whether it asks for an upgrade, without a body.
+    upgrades: bool,
 }
 
 impl<'a> Sending<'a> {
@@ -46,7 +49,8 @@ impl<'a> Sending<'a> {
         asked: &Asked,
         request: &'a mut Request<RequestBody>,
     ) -> Self {
-        Self { request, replay: None, protocol: protocol_of(exchange, policy, asked) }
+        let upgrades = matches!(asked, Asked::Upgrade(..)) && request.body().is_end_stream();
+        Self { request, replay: None, protocol: protocol_of(exchange, policy, asked), upgrades }
     }
 }
 
@@ -126,12 +130,15 @@ impl Cargo for Sending<'_> {
 }
 
 /// The protocol in which the endpoints of a request are asked: what a policy or their service says, or else what the
-/// client speaks. Only HTTP/1.1 can switch a connection to another protocol.
+/// client speaks. What asks for an upgrade goes by HTTP/1.1 unless they say HTTP/2: only then is it known that the endpoint
+/// may take an extended CONNECT.
 fn protocol_of(exchange: &Exchange, policy: RequestPolicy, asked: &Asked) -> Protocol {
     let is_http2 = match (asked, policy.protocol) {
-        (Asked::Connect(_), _) | (Asked::Nothing | Asked::Upgrade(_), Some(policy::Protocol::Http1)) => false,
-        (Asked::Nothing | Asked::Upgrade(_), Some(policy::Protocol::Http2)) => true,
-        (Asked::Upgrade(_), _) => false,
+        (Asked::Connect(_), _) | (Asked::Nothing | Asked::Upgrade(..), Some(policy::Protocol::Http1)) => {
+            false
+        }
+        (Asked::Nothing | Asked::Upgrade(..), Some(policy::Protocol::Http2)) => true,
+        (Asked::Upgrade(..), _) => false,
         (Asked::Nothing, None | Some(policy::Protocol::Auto)) => exchange.head.spoken == Version::HTTP_2,
     };
     match exchange.session.origin {

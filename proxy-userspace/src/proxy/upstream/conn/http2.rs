@@ -60,6 +60,8 @@ pub(super) struct State {
     goes_away: AtomicBool,
     /// The answer to a PING is missing.
     unanswered: AtomicBool,
+    /// Told when its endpoint's SETTINGS have come.
+    settled: Notify,
     stats: Arc<Connecting>,
 }
 
@@ -84,6 +86,7 @@ impl Http2 {
             closed: AtomicBool::new(false),
             goes_away: AtomicBool::new(false),
             unanswered: AtomicBool::new(false),
+            settled: Notify::new(),
             stats,
         });
         let keep_alive = keep_alive(pings, peer.clone(), state.clone(), (bounds.ping, bounds.ping_timeout));
@@ -162,6 +165,15 @@ impl Http2 {
         self.peer.reads() > 0
     }
 
+    /// Whether its endpoint takes extended CONNECT (RFC 8441 §3). Its SETTINGS are awaited for `limit` at most.
+    pub(super) async fn takes_extended_connect(&self, limit: Duration) -> bool {
+        let told = self.state.settled.notified();
+        if !self.is_settled() {
+            let _ = timeout(limit, told).await;
+        }
+        self.sender.lock().is_extended_connect_protocol_enabled()
+    }
+
     /// Whether its endpoint did not answer a PING.
     pub(super) fn is_unanswered(&self) -> bool {
         self.state.unanswered.load(Ordering::Relaxed)
@@ -217,6 +229,7 @@ async fn drive(
         let now = (peer.reads() > 0).then(|| connection.max_concurrent_send_streams());
         if now != allowed {
             allowed = now;
+            state.settled.notify_waiters();
             // Who waits may have a stream now.
             freed.notify_waiters();
         }

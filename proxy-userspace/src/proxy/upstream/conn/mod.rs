@@ -9,6 +9,7 @@ mod upload;
 
 use std::sync::Arc;
 
+use h2::RecvStream;
 use hyper::client::conn::http1::SendRequest;
 
 pub(super) use http2::Http2;
@@ -17,7 +18,7 @@ pub use stream::{NoAnswer, Outgoing, Refused, StreamPermit};
 
 use super::{Key, RequestBody};
 use crate::config::Limits;
-use crate::transport::{BodyError, Io, Peer, PodNetns};
+use crate::transport::{BodyError, Io, Peer, PodNetns, StreamIo};
 
 /// A connection that takes requests.
 #[derive(Debug)]
@@ -137,6 +138,14 @@ impl PooledConnection {
             }
         }
         Breaker::Endpoint
+    }
+
+    /// The tunnel that its stream has become, if it is one of HTTP/2; `received` is the other direction.
+    pub fn into_tunnel(self, received: RecvStream) -> Option<StreamIo> {
+        match self.conn {
+            Conn::Http1(_) => None,
+            Conn::Http2(permit) => permit.into_tunnel(received),
+        }
     }
 
     /// Its answer is complete.

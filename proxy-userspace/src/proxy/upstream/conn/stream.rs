@@ -3,10 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use h2::RecvStream;
+use bytes::Bytes;
 use h2::client::ResponseFuture;
-use http::{HeaderMap, Request, Response, StatusCode};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::task::JoinHandle;
 
@@ -16,7 +18,7 @@ use super::{Conn, Http2, PooledConnection};
 use crate::config::Limits;
 use crate::proxy::upstream::http2::code;
 use crate::proxy::upstream::{InterimAnswers, RequestBody};
-use crate::transport::{BodyError, Peer};
+use crate::transport::{BodyError, Peer, StreamIo};
 
 /// The right to use one stream of a connection. If it is dropped before it is [complete](Self::complete), what is still
 /// to be sent of the request is not sent, and the stream is reset.
@@ -25,6 +27,8 @@ pub struct StreamPermit {
     slot: Slot,
     /// The rest of the request's body, where the answer began before its end.
     rest: Option<Rest>,
+    /// The sending side of a stream that has become a tunnel.
+    tunnel: Option<SendStream<Bytes>>,
     /// Whether its connection has carried a request before.
     reused: bool,
 }
@@ -60,6 +64,8 @@ impl Drop for Rest {
 pub struct Outgoing {
     response: ResponseFuture,
     upload: Option<Upload>,
+    /// Of a request for a tunnel, instead of a body.
+    tunnel: Option<SendStream<Bytes>>,
     interim: Interim,
 }
 
@@ -94,7 +100,7 @@ pub enum NoAnswer {
 
 impl StreamPermit {
     pub(super) fn new(connection: Arc<Http2>, reused: bool) -> Self {
-        Self { slot: Slot { connection, cancels: true }, rest: None, reused }
+        Self { slot: Slot { connection, cancels: true }, rest: None, tunnel: None, reused }
     }
 
     /// The endpoint.
@@ -130,10 +136,52 @@ impl StreamPermit {
             Ok(sent) => sent,
             Err(error) => return Err(Box::new(Refused { error, body })),
         };
-        let interim = Interim { answers: limits.interim_answers, bytes: limits.interim_bytes };
+        let interim = Interim::within(limits);
         let stalls = self.slot.connection.stalls();
         let upload = (!ends).then(|| Upload::new(stream, body, kept, stalls.clone()));
-        Ok(Outgoing { response, upload, interim })
+        Ok(Outgoing { response, upload, tunnel: None, interim })
+    }
+
+    /// Whether its endpoint takes extended CONNECT (RFC 8441 §3). Its SETTINGS are awaited for `limit` at most.
+    pub async fn takes_extended_connect(&self, limit: Duration) -> bool {
+        self.slot.connection.takes_extended_connect(limit).await
+    }
+
+    /// Sends `head`, an extended CONNECT. It has no body: what follows are the bytes of the tunnel.
+    ///
+    /// # Errors
+    ///
+    /// When the connection takes no more requests; nothing was sent then.
+    pub fn ask_for_tunnel(&self, head: Request<()>, limits: &Limits) -> Result<Outgoing, Box<Refused>> {
+        let ends = *head.method() != Method::CONNECT;
+        let (response, stream) = match self.slot.connection.sender().send_request(head, ends) {
+            Ok(sent) => sent,
+            Err(error) => return Err(Box::new(Refused { error, body: RequestBody::Empty })),
+        };
+        let tunnel = (!ends).then_some(stream);
+        Ok(Outgoing { response, upload: None, tunnel, interim: Interim::within(limits) })
+    }
+
+    /// Whether an answer of `status` to `sent` makes a tunnel of the stream, as any 2xx does (RFC 9110 §9.3.6). Any other ends the
+    /// request.
+    pub fn switches(&mut self, sent: &mut Outgoing, status: StatusCode) -> bool {
+        let Some(mut stream) = sent.tunnel.take() else { return false };
+        if !status.is_success() {
+            // An error is found again when the answer is read.
+            let _ = stream.send_data(Bytes::new(), true);
+            return false;
+        }
+        self.tunnel = Some(stream);
+        true
+    }
+
+    /// The tunnel that it has become; `received` is its other direction.
+    pub fn into_tunnel(mut self, received: RecvStream) -> Option<StreamIo> {
+        let stream = self.tunnel.take()?;
+        // The end of a tunnel cancels nothing.
+        self.slot.cancels = false;
+        // RFC 8441 §5: what is a reset of a connection elsewhere is CANCEL here.
+        Some(StreamIo::new(stream, received, Reason::CANCEL, self.slot))
     }
 
     /// The answer to `sent` has begun: what is left of the request is sent beside it.
@@ -223,6 +271,10 @@ impl Outgoing {
 }
 
 impl Interim {
+    fn within(limits: &Limits) -> Self {
+        Self { answers: limits.interim_answers, bytes: limits.interim_bytes }
+    }
+
     /// Whether one more answer, with these fields, is within the bounds.
     fn takes(&mut self, fields: &HeaderMap) -> bool {
         let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
