@@ -118,33 +118,22 @@ fn elsewhere(before: &[RouterListener], known: Option<usize>, at: SocketAddr) ->
     }
 }
 
-/// Which of `before` each router of `to` is. One with its label and one of its addresses comes first, for all of `to`; then
-/// one with one of its addresses, which has another name now, unless others have some of its addresses; and then one with
-/// its label, which moves.
+/// Which of `before` each router of `to` is. A label is a router's name: one that was there before is the same router,
+/// wherever it listens now. A new one at an address of one that is not written any more is that one, renamed, unless others
+/// have some of its addresses, too. So no connection gets the rules of a router of another name that is still there.
 fn same(before: &[RouterListener], to: &[&Outgoing]) -> Vec<Option<usize>> {
+    let called = |router: &&Outgoing| before.iter().position(|it| it.label == router.label);
+    let mut which: Vec<_> = to.iter().map(called).collect();
     let shares = |it: &RouterListener, router: &Outgoing| {
         it.sockets.iter().any(|(address, _)| address.port() != 0 && router.listen.contains(address))
-    };
-    let is_called = |it: &RouterListener, router: &Outgoing| it.label == router.label;
-    let stays = |it: &RouterListener, router: &Outgoing| {
-        is_called(it, router) && (shares(it, router) || it.configured() == router.listen)
     };
     let is_renamed = |it: &RouterListener, router: &Outgoing| {
         shares(it, router) && to.iter().filter(|other| shares(it, other)).count() == 1
     };
-    let mut which = vec![None; to.len()];
-    for step in 0..3 {
-        for (at, router) in to.iter().enumerate() {
-            if which[at].is_some() {
-                continue;
-            }
-            let is_same = |it: &RouterListener| match step {
-                0 => stays(it, router),
-                1 => is_renamed(it, router),
-                _ => is_called(it, router),
-            };
+    for (at, router) in to.iter().enumerate() {
+        if which[at].is_none() {
             let free = |number: &usize| !which.contains(&Some(*number));
-            which[at] = (0..before.len()).filter(free).find(|number| is_same(&before[*number]));
+            which[at] = (0..before.len()).filter(free).find(|number| is_renamed(&before[*number], router));
         }
     }
     which

@@ -1,7 +1,7 @@
 //! The listeners of the explicit proxy, one for each router, which may have several addresses.
 //!
-//! A reload compares them by label and addresses: a router that keeps one of its addresses keeps its connections, one that
-//! is renamed there, too, and else one that moves. A socket stays open as long as any router listens at its address: if
+//! A reload compares them by label: a router that keeps its label keeps its connections, also where it moves, and one that
+//! is renamed at its address, too. A socket stays open as long as any router listens at its address: if
 //! that is another router's now, the socket is handed to that. A router that is taken out of the configuration closes
 //! its listener; requests on the connections that are left are answered 503 and the connections closed, since no other
 //! router's rules are meant for them.
@@ -200,14 +200,14 @@ mod tests {
         // One is renamed, and comes first.
         let (gone, failed) = routers.change(&settings(&[("c", two.clone()), ("a", one.clone())]));
         assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![b, a], 0, 0));
-        // Renamed to one another: each stays where its clients are.
+        // They change places: each has the rules of its name.
         let (gone, failed) = routers.change(&settings(&[("c", one.clone()), ("a", two.clone())]));
-        assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![a, b], 0, 0));
+        assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![b, a], 0, 0));
         assert_eq!(routers.bound().collect::<Vec<_>>(), [("c", one), ("a", two)]);
         // One moves, and the other is gone, and does not say that it listens.
         let closed = routers.listeners().nth(1).unwrap().clone();
         let (gone, failed) = routers.change(&settings(&[("c", three.clone())]));
-        assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![a], 2, 0));
+        assert_eq!((routers.ids(), gone.len(), failed.len()), (vec![b], 2, 0));
         assert_eq!(routers.bound().collect::<Vec<_>>(), [("c", three)]);
         assert!(closed.addresses().is_empty() && !closed.is_used());
     }
@@ -271,9 +271,21 @@ mod tests {
             ),
             // Split, and no part is the old one.
             (vec![a(&both)], vec![new(&one), b(&two)], vec![None, None]),
-            // Only the name is another one at an address, whatever becomes of the old name.
-            (vec![a(&one), b(&two)], vec![a(&two)], vec![Some(1)]),
-            (vec![a(&one)], vec![new(&one), a(&two)], vec![Some(0), None]),
+            // One moves to the address of one that is gone, whose connections are nobody's then.
+            (vec![a(&one), b(&two)], vec![a(&two)], vec![Some(0)]),
+            (vec![b(&two), a(&one)], vec![a(&two)], vec![Some(1)]),
+            (vec![a(&one), b(&two)], vec![a(&two), new(&three)], vec![Some(0), None]),
+            (vec![a(&one), b(&two), new(&three)], vec![a(&two), b(&three)], vec![Some(0), Some(1)]),
+            (vec![a(&one), b(&[&two[..], &three].concat())], vec![a(&two)], vec![Some(0)]),
+            // One moves, and a new one gets its address.
+            (vec![a(&one)], vec![new(&one), a(&two)], vec![None, Some(0)]),
+            (vec![a(&one), b(&two)], vec![new(&one), a(&two)], vec![None, Some(0)]),
+            (vec![a(&one), b(&two)], vec![a(&two), new(&one)], vec![Some(0), None]),
+            // Two change places, and one gets the place of one whose place another gets.
+            (vec![a(&one), b(&two)], vec![b(&one), a(&two)], vec![Some(1), Some(0)]),
+            (vec![a(&one), b(&two)], vec![b(&one), new(&two)], vec![Some(1), None]),
+            // Both are renamed.
+            (vec![a(&one), b(&two)], vec![("c", two.clone()), new(&one)], vec![Some(1), Some(0)]),
         ] {
             let mut routers = bound(&before);
             let (ids, clients) = (routers.ids(), before.iter().flat_map(|(_, at)| at.clone()));

@@ -136,9 +136,8 @@ fn two_routers_under_load_that_are_reloaded_each_second_fail_no_request() {
         // Who may come is another list each time, with the clients in it.
         let allow = [", allow: [127.0.0.0/8]", ", allow: [127.0.0.1/32, 10.0.0.0/8]"][round % 2];
         let [mesh, edge] = [MESH, EDGE].map(|more| format!("{more}, response: {}s{allow}", 100 + round));
-        // A third comes and goes, first and last, and the two change their names, once for each other's: what is at an
-        // address stays there.
-        let names = [["mesh", "edge"], ["edge", "mesh"], ["a", "mesh"], ["mesh", "b"]][round % 4];
+        // A third comes and goes, first and last, and the two get new names, each at its address.
+        let names = [["mesh", "edge"], ["a", "edge"], ["a", "b"], ["mesh", "b"]][round % 4];
         let (one, other) = ((names[0], &*at[0], &*mesh), (names[1], &*at[1], &*edge));
         let routers = match round % 3 {
             0 => list(&[third, one, other]),
@@ -449,4 +448,19 @@ fn an_address_that_becomes_another_routers_is_never_closed_and_connections_keep_
         assert!(seen.insert(format!("{} {:?}", sample.name, sample.labels)), "{sample:?}");
     }
     left.get(url).expect_status(503);
+    // The other one takes the place of one that is gone, by itself or with a new one at its own.
+    for (routers, body) in
+        [(vec![router("mesh", &[two])], "v1"), (vec![router("new", &[two]), router("mesh", &[free()])], "v2")]
+    {
+        let mut left = Client::to(two);
+        let before = left.get(url).text();
+        change(&weir, "outgoing", Some(&list(&routers)));
+        assert_eq!(waits(&weir), [""; 0], "{routers:?}");
+        get(two, url).expect_body(body);
+        kept.get(url).expect_body("v1");
+        match before.as_str() {
+            "v2" => left.get(url).expect_status(503),
+            body => left.get(url).expect_body(body),
+        };
+    }
 }
