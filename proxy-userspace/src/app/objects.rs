@@ -36,6 +36,10 @@ impl Known {
 pub(super) fn want(cluster: &Cluster, settings: &[&Settings]) {
     let routers = settings.iter().flat_map(|settings| settings.all_routers());
     cluster.dtabs().want(settings.iter().flat_map(|settings| dtabs(settings)).collect());
+    // Of several, these are about to change.
+    if let [in_force] = settings {
+        cluster.dtabs().judge_by(in_force);
+    }
     let source = |it: &Identifier| match it {
         Identifier::Ingress(ingress) => Some(ingress.source.clone()),
         _ => None,
@@ -71,7 +75,7 @@ pub(super) async fn keep(
         let dtabs_now = dtabs.borrow_and_update().clone();
         let now = Known { dtabs: dtabs_now, ingresses: ingresses.borrow_and_update().clone() };
         control.ready.set("interpreter", missing(&now.dtabs).map_or(Ok(()), Err));
-        control.ready.note("interpreter", stale(&now.dtabs));
+        control.ready.note("interpreter", noted(&now.dtabs));
         control.ready.set("ingress", unknown(&now.ingresses, &health).map_or(Ok(()), Err));
         control.ready.note("ingress", not_in_force(&now.ingresses, &health));
         if is_changed {
@@ -95,6 +99,21 @@ pub(super) async fn keep(
 /// Which dtabs are not there, and why; their routers bind by what the configuration says alone.
 fn missing(known: &Dtabs) -> Option<String> {
     said(known.iter().filter(|(_, stored)| stored.dtab.is_none()))
+}
+
+/// What is wrong with dtabs that are in force.
+fn noted(known: &Dtabs) -> Option<String> {
+    let notes: Vec<_> = stale(known).into_iter().chain(known.iter().filter_map(warned)).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+/// What of a dtab that is in force can never be bound.
+fn warned((which, stored): (&Interpreter, &Stored)) -> Option<String> {
+    let first = stored.warnings.first()?;
+    Some(match stored.warnings.len() {
+        1 => format!("{which}: a warning: {first}"),
+        count => format!("{which}: {count} warnings, the first: {first}"),
+    })
 }
 
 /// Which dtabs are older than their objects, or cannot be followed now.

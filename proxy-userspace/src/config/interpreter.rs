@@ -91,6 +91,14 @@ impl Interpreter {
         Self { store, namespace: namespace.to_owned(), name: name.to_owned() }.checked()
     }
 
+    /// Where in the object the entry is that stands in this line of its text.
+    pub fn place(&self, line: u32) -> String {
+        match &self.store {
+            DtabStore::Dtab => format!("dentries[{}]", line.saturating_sub(1)),
+            DtabStore::ConfigMap(key) => format!("data.{key}, line {line}"),
+        }
+    }
+
     fn checked(self) -> Result<Self, Mistake> {
         for text in [&self.namespace, &self.name] {
             if !values::is_domain(text) {

@@ -3,18 +3,18 @@
 //! These are dead ends of a dtab: names that no entry and no namer matches, and circles. They are warnings, not errors, since a
 //! request may bring the missing entry (`l5d-dtab`). Unreachable entries are not reported: they do no harm.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use super::circles::circles;
+use super::prefixes::Prefixes;
 use super::problem::quoted;
 use super::{Outgoing, Settings};
-use crate::domain::dtab::{Dentry, Dtab, Element, Origin, Prefix};
+use crate::domain::dtab::{Dentry, Dtab, Element, Origin};
 use crate::domain::name::{Labels, Path};
 use crate::domain::route::{Configured, is_builtin};
 
 /// The most warnings; after that many, the rest is of the same kind.
-const MOST: usize = 50;
+pub(super) const MOST: usize = 50;
 
 /// A part of the configuration that cannot work. Displays as `baseDtab, line 3: what is wrong (what to do)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,48 +75,20 @@ pub fn lint(settings: &Settings) -> Vec<Warning> {
     warnings
 }
 
-/// The warnings for `stored`, the dtab of an object of the cluster: its own entries' only. `router` is the one that reads
-/// it; without one, that of no file, whose names may begin with anything. `place` is where an entry's line is.
-pub fn lint_stored(
-    settings: &Settings,
-    router: Option<&Outgoing>,
-    stored: &Dtab,
-    place: impl Fn(u32) -> String,
-) -> Vec<Warning> {
-    let whole = router.map_or_else(|| stored.clone(), |router| settings.dtab_of(router).with_stored(stored));
-    let routing = Routing::new(&whole, &settings.namers);
-    let prefix = router.and_then(|router| routing.names_without_an_entry(&router.prefix, &router.label));
-    let is_own = |entry: &Dentry| entry.origin == Origin::Stored;
-    let own = whole.entries.iter().filter(|entry| is_own(entry));
-    let entries = own.flat_map(|entry| routing.entry(entry, place(entry.at.line)));
-    let circles = routing.circles().filter(|(entry, _)| is_own(entry));
-    let circles = circles.map(|(entry, what)| circle(place(entry.at.line), what));
-    prefix.into_iter().chain(entries).chain(circles).take(MOST).collect()
-}
-
-fn circle(place: String, what: String) -> Warning {
+pub(super) fn circle(place: String, what: String) -> Warning {
     Warning { place, what, cure: "let one of them lead to a name that begins with /# or /$".to_owned() }
 }
 
 /// How names are bound.
-struct Routing<'a> {
+pub(super) struct Routing<'a> {
     dtab: &'a Dtab,
     namers: &'a [Configured],
-    /// The entries' prefixes by their first label; those of `/` and `/*` under none.
-    prefixes: HashMap<Option<&'a [u8]>, Vec<&'a Prefix>>,
+    prefixes: Prefixes<'a>,
 }
 
 impl<'a> Routing<'a> {
-    fn new(dtab: &'a Dtab, namers: &'a [Configured]) -> Self {
-        let mut prefixes: HashMap<_, Vec<_>> = HashMap::new();
-        for Dentry { prefix, .. } in &dtab.entries {
-            let first = match prefix.elements.first() {
-                Some(Element::Label(label)) => Some(&**label),
-                Some(Element::Any) | None => None,
-            };
-            prefixes.entry(first).or_default().push(prefix);
-        }
-        Self { dtab, namers, prefixes }
+    pub(super) fn new(dtab: &'a Dtab, namers: &'a [Configured]) -> Self {
+        Self { dtab, namers, prefixes: Prefixes::new(dtab.entries.iter().map(|entry| &entry.prefix)) }
     }
 
     /// The warnings for one router, whose section is `key`.
@@ -137,12 +109,12 @@ impl<'a> Routing<'a> {
     }
 
     /// What goes in a circle, with the first entry that leads there.
-    fn circles(&self) -> impl Iterator<Item = (&Dentry, String)> {
+    pub(super) fn circles(&self) -> impl Iterator<Item = (&Dentry, String)> {
         circles(self.dtab, self.namers).into_iter().map(|(entry, failure)| (entry, failure.to_string()))
     }
 
     /// Names of requests start with `prefix`, so an entry or a namer must match it.
-    fn names_without_an_entry(&self, prefix: &Path, key: &str) -> Option<Warning> {
+    pub(super) fn names_without_an_entry(&self, prefix: &Path, key: &str) -> Option<Warning> {
         let name = prefix.labels();
         if is_system(name) || self.is_rewritten(name) {
             return None;
@@ -160,7 +132,7 @@ impl<'a> Routing<'a> {
         Some(Warning { place: format!("{key}.dstPrefix"), what, cure })
     }
 
-    fn entry(&self, entry: &Dentry, place: String) -> Vec<Warning> {
+    pub(super) fn entry(&self, entry: &Dentry, place: String) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if is_label(entry.prefix.elements.first(), b"%") {
             warnings.push(Warning {
@@ -216,11 +188,7 @@ impl<'a> Routing<'a> {
 
     /// Whether an entry may match `name`, or a name below it.
     fn is_rewritten(&self, name: Labels<'_>) -> bool {
-        if name.is_empty() {
-            return !self.dtab.is_empty();
-        }
-        let mut of = [None, name.get(0)].into_iter().filter_map(|first| self.prefixes.get(&first)).flatten();
-        of.any(|prefix| may_match(prefix, name))
+        self.prefixes.may_match(name)
     }
 }
 
@@ -241,13 +209,6 @@ fn is_system(name: Labels<'_>) -> bool {
 
 fn is_label(element: Option<&Element>, label: &[u8]) -> bool {
     matches!(element, Some(Element::Label(it)) if **it == *label)
-}
-
-fn may_match(prefix: &Prefix, name: Labels<'_>) -> bool {
-    prefix.elements.iter().zip(name.iter()).all(|(element, label)| match element {
-        Element::Any => true,
-        Element::Label(own) => **own == *label,
-    })
 }
 
 /// Whether one is a prefix of the other.
@@ -332,35 +293,6 @@ mod tests {
             ),
         ] {
             assert_eq!(warnings(yaml), [expected], "{yaml}");
-        }
-    }
-
-    #[test]
-    fn of_a_stored_dtab_its_own_entries_are_judged_with_those_of_its_router() {
-        let stored = |text: &str| {
-            let bounds = crate::domain::dtab::Bounds::CONFIGURATION;
-            Dtab::parse(text, Origin::Stored, &bounds).unwrap()
-        };
-        let yaml = "discovery: { kubernetes: {} }\noutgoing: { label: mesh, dstPrefix: /http, interpreter: { kind: \
-                    io.l5d.k8s.dtabs, name: web }, dtab: '/b => /#/io.l5d.fs/b ; /c => /nothing' }\n";
-        let settings = parse("weir.yaml", yaml, std::path::Path::new("/etc")).unwrap();
-        for (router, text, expected) in [
-            (None, "/svc => /b", &["entry 1: no entry is for /b, and no namer"][..]),
-            (
-                None,
-                "/http => /#/io.l5d.fs ;\n/x => /#/io.l5d.consul/dc1",
-                &["entry 2: no namer has the prefix"],
-            ),
-            (Some(&settings.outgoing), "/http => /b", &[]),
-            (Some(&settings.outgoing), "/svc => /b", &["mesh.dstPrefix: requests' names begin with /http"]),
-            (None, "/svc => /svc/x", &["entry 1: the dtab leads to ever new names"]),
-            (Some(&settings.outgoing), "/http => /b ;\n/b/y => /http", &[]),
-            (Some(&settings.outgoing), "", &["mesh.dstPrefix: requests' names begin with /http"]),
-        ] {
-            let found = lint_stored(&settings, router, &stored(text), |line| format!("entry {line}"));
-            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-            assert_eq!(found.len(), expected.len(), "{text}: {found:?}");
-            assert!(found.iter().zip(expected).all(|(said, start)| said.starts_with(start)), "{found:?}");
         }
     }
 

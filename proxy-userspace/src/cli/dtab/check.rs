@@ -79,13 +79,8 @@ async fn of_cluster(name: &str, cluster: &Cluster) -> Result<Read, Failed> {
     let editor = cluster.editor();
     let which = editor.named(name, cluster.key.as_deref()).await?;
     let Some(object) = editor.get(&which).await? else { return Err(EditError::NotFound(which).into()) };
-    let place: Box<dyn Fn(u32) -> String> = match &cluster.key {
-        Some(key) => {
-            let key = key.clone();
-            Box::new(move |line| format!("data.{key}, line {line}"))
-        }
-        None => Box::new(|line| format!("dentries[{}]", line.saturating_sub(1))),
-    };
+    let of = which.clone();
+    let place = Box::new(move |line| of.place(line));
     Ok(Read { what: which.to_string(), dtab: object.dtab(), which: Some(which), place })
 }
 

@@ -31,7 +31,7 @@ async fn one(editor: &DtabEditor, name: &str, cluster: &Cluster, output: Output)
         let mistakes = object.dtab().err().unwrap_or_default();
         return Err(Failed::new(format!("{which}: {}", mistakes.join("; "))));
     };
-    let said = match object.status() {
+    let said = match (object.status().0, object.wrong()) {
         (Some(state), Some(problem)) => format!(", {state}: {problem}"),
         (Some(state), None) => format!(", {state}"),
         (None, _) => String::new(),
@@ -55,9 +55,9 @@ async fn list(editor: &DtabEditor, namespace: Option<&str>, output: Output) -> R
             Ok(dtab) => dtab.entries.len().to_string(),
             Err(_) => "?".to_owned(),
         };
-        let (state, problem) = object.status();
+        let state = object.status().0;
         let problem =
-            problem.map(|it| format!(": {}", it.replace(char::is_control, " "))).unwrap_or_default();
+            object.wrong().map(|it| format!(": {}", it.replace(char::is_control, " "))).unwrap_or_default();
         let _ = writeln!(
             text,
             "{name:<40} {entries:>6} entries  {}{problem}",
@@ -85,6 +85,7 @@ fn as_json(object: &DtabObject) -> Value {
     } else {
         value["state"] = json!(state);
         value["problem"] = json!(problem);
+        value["message"] = json!(object.wrong());
     }
     match object.dtab() {
         Ok(dtab) => {

@@ -7,6 +7,7 @@ mod detour; // Its Service leads nowhere, and its endpoint is well.
 mod discovery; // Services come from it, whatever happens to it.
 mod dtab_command; // `weir dtab`, which reads and writes them.
 mod dtab_errors; // What it says when it cannot.
+mod dtab_warnings; // What of them can never be bound.
 mod dtabs; // Dtabs that are kept in it.
 mod enrol; // Its pods are diverted.
 mod faults; // Anything happens to it, in any order.

@@ -70,6 +70,12 @@ impl DtabObject {
         (status("state"), status("problem"))
     }
 
+    /// What weir said is wrong with it: its `status.problem`, or else its `status.message`.
+    pub fn wrong(&self) -> Option<&str> {
+        let message = self.value.get("status").and_then(|status| status.get("message")?.as_str());
+        self.status().1.or(message)
+    }
+
     /// Its dtab.
     ///
     /// # Errors

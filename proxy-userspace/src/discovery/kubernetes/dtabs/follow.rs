@@ -7,7 +7,6 @@ use http::Request;
 use http::header::{ACCEPT, HeaderValue};
 use kube::client::Body;
 use serde_json::Value;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::{DtabKeeper, object, report};
@@ -31,12 +30,10 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) async fn run(self) {
         let (mut rng, mut pace, mut step) = (fastrand::Rng::new(), Pace::default(), Step::List);
-        // What is said at the object; aborted with this follower.
-        let mut reports = JoinSet::new();
         loop {
             let end = match step {
-                Step::List => self.list(&mut reports).await,
-                Step::Watch(version) => self.watch(version, &mut rng, &mut reports).await,
+                Step::List => self.list().await,
+                Step::Watch(version) => self.watch(version, &mut rng).await,
             };
             if let End::NotListed(failure) | End::Watched { why: Some(failure), .. } = &end {
                 if *failure != Failure::Gone {
@@ -50,10 +47,10 @@ impl Follower {
         }
     }
 
-    async fn list(&self, reports: &mut JoinSet<()>) -> End {
+    async fn list(&self) -> End {
         match self.newest().await {
             Ok((version, object)) => {
-                self.take(object.as_ref(), reports);
+                self.take(object.as_ref());
                 End::Listed(version)
             }
             Err(failure) => End::NotListed(failure),
@@ -71,7 +68,7 @@ impl Follower {
         Ok((metadata.resource_version, item))
     }
 
-    async fn watch(&self, mut version: String, rng: &mut fastrand::Rng, reports: &mut JoinSet<()>) -> End {
+    async fn watch(&self, mut version: String, rng: &mut fastrand::Rng) -> End {
         let seconds = WATCH_SECONDS - rng.u64(..WATCH_SECONDS / 4);
         let (asked, begun) = (Duration::from_secs(seconds), Instant::now());
         let mut lines = match self.open(&version, seconds).await {
@@ -106,8 +103,8 @@ impl Follower {
                 version = now;
             }
             match event.kind.as_str() {
-                "ADDED" | "MODIFIED" => self.take(Some(&event.object), reports),
-                "DELETED" => self.take(None, reports),
+                "ADDED" | "MODIFIED" => self.take(Some(&event.object)),
+                "DELETED" => self.take(None),
                 _ => {}
             }
         }
@@ -126,10 +123,10 @@ impl Follower {
     }
 
     /// Takes over what the object says now; `None` if there is none.
-    fn take(&self, object: Option<&Value>, reports: &mut JoinSet<()>) {
+    fn take(&self, object: Option<&Value>) {
         let which = &self.which;
         let read = match object {
-            Some(object) => object::read(which, object),
+            Some(object) => object::read(which, object).map(Arc::new),
             None => Err("there is no such object".to_owned()),
         };
         let mut news = None;
@@ -143,7 +140,7 @@ impl Follower {
                     }
                     stored.problem = None;
                     if !same {
-                        stored.dtab = Some(Arc::new(dtab.clone()));
+                        (stored.dtab, stored.is_judged) = (Some(dtab.clone()), false);
                     }
                 }
                 Err(why) => {
@@ -153,11 +150,14 @@ impl Follower {
                     stored.problem = Some(why.clone());
                 }
             }
+            if news.is_some() {
+                stored.object = object.map(report::Object::of);
+            }
         });
         let router = self.keeper.readers(which);
         let router = router.as_deref();
-        match &news {
-            None => return,
+        match news {
+            None => {}
             Some(None) => {
                 self.keeper.applied.inc();
                 tracing::info!(dtab = %which, router, "the dtab of the cluster is in force");
@@ -168,12 +168,6 @@ impl Follower {
                     dtab = %which, router, %why, "the dtab of the cluster is not in force; the last good one stays"
                 );
             }
-        }
-        if let (Some(object), Some(problem)) = (object, news) {
-            let report = report::Report::new(which, object, problem);
-            // The last word counts; nothing waits for it.
-            reports.abort_all();
-            reports.spawn(report.send(self.access.clone(), self.settings.jitter));
         }
     }
 

@@ -1,17 +1,16 @@
 //! Dtabs that are kept in the cluster: `Dtab` objects and keys of ConfigMaps, each listed and then watched.
 //!
 //! Of each the last good dtab stays in force, whatever becomes of the object: an edit that cannot be read, an object that
-//! is deleted, a server that does not answer. What is wrong is said until it is right again: in the log, in metrics, in
-//! the detail of `/ready`, in an Event, and in the status of a `Dtab` ([`report`]).
+//! is deleted, a server that does not answer. What can be read is put in force at once, as linkerd did, and then judged
+//! ([`judge`]): entries that lead nowhere or in a circle are warnings. What is wrong is said until it is right again: in
+//! the log, in metrics, in the detail of `/ready`, in an Event, and in the status of a `Dtab` ([`report`]).
 //!
 //! [`DtabEditor`] reads and writes single objects, for `weir dtab`.
-//!
-//! Deliberately absent: a check for circles. Which names go in a circle depends on the router's other entries and on the
-//! name that is asked for; delegation finds that out for a bounded number of steps, and says so (`domain/route`).
 
 mod edit;
 mod edit_error;
 mod follow;
+mod judge;
 mod object;
 mod report;
 
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,7 @@ pub use edit_error::EditError;
 
 use super::access::Access;
 use super::detour::Detour;
-use crate::config::{Interpreter, Kubernetes};
+use crate::config::{Interpreter, Kubernetes, Settings};
 use crate::domain::dtab::Dtab;
 use crate::telemetry::Counter;
 
@@ -46,25 +45,60 @@ pub struct Stored {
     pub problem: Option<String>,
     /// Why the object cannot be followed now; what was known stays in force.
     pub failure: Option<String>,
+    /// What of `dtab` can never be bound, with place and cure; until it is judged, what was found in the one before.
+    pub warnings: Arc<[String]>,
+    /// Whether it is judged.
+    is_judged: bool,
+    /// The object that says so, if there is one.
+    object: Option<report::Object>,
 }
 
 /// All of them.
 pub type Dtabs = BTreeMap<Interpreter, Stored>;
 
 /// Follows the dtabs that are wanted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DtabKeeper {
     wanted: watch::Sender<Arc<BTreeSet<Interpreter>>>,
     known: watch::Sender<Dtabs>,
     /// The labels of the routers that read them, for the log.
     readers: Mutex<BTreeMap<Interpreter, String>>,
+    /// What the dtabs are judged by: the routers that read them, and their namers.
+    settings: watch::Sender<Arc<Settings>>,
+    /// Whoever judges: one at a time.
+    judging: Semaphore,
     /// Edits that were put into force.
     pub applied: Counter,
     /// Edits that were not.
     pub rejected: Counter,
 }
 
+impl Default for DtabKeeper {
+    fn default() -> Self {
+        Self {
+            wanted: watch::Sender::default(),
+            known: watch::Sender::default(),
+            readers: Mutex::default(),
+            settings: watch::Sender::default(),
+            judging: Semaphore::new(1),
+            applied: Counter::default(),
+            rejected: Counter::default(),
+        }
+    }
+}
+
 impl DtabKeeper {
+    /// Judges the dtabs by these settings from now on.
+    pub fn judge_by(&self, settings: &Settings) {
+        self.settings.send_if_modified(|now| {
+            let differs = **now != *settings;
+            if differs {
+                *now = Arc::new(settings.clone());
+            }
+            differs
+        });
+    }
+
     /// Follows these from now on, each with the labels of its routers, if they have any. What is known of others is
     /// forgotten.
     pub fn want(&self, readers: BTreeMap<Interpreter, String>) {
@@ -142,6 +176,8 @@ impl DtabKeeper {
             for which in which.iter() {
                 let (keeper, which) = (self.clone(), which.clone());
                 let (settings, access) = (now.clone(), access.clone());
+                followers.spawn(judge::run(which.clone(), keeper.clone()));
+                followers.spawn(report::run(which.clone(), keeper.clone(), access.clone(), now.jitter));
                 followers.spawn(follow::Follower { which, settings, access, keeper }.run());
             }
             tokio::select! {

@@ -69,6 +69,13 @@ impl<N: Names> Delegation<'_, N> {
         Run::new(self, &mut Silent).name(name, Provenance::ASKED, None, 0)
     }
 
+    /// As [`bind`](Self::bind), with the number of steps that it took.
+    pub fn bind_counting(&self, name: &Path) -> (Closed<N::Port>, usize) {
+        let mut silent = Silent;
+        let mut run = Run::new(self, &mut silent);
+        (run.name(name, Provenance::ASKED, None, 0), run.steps())
+    }
+
     /// As [`bind`](Self::bind), with every step of the delegation.
     pub fn explain(&self, name: &Path) -> Explanation<N::Port> {
         let mut recording = Recording::default();

@@ -46,6 +46,11 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         Self { delegation, recorder, steps: 0, leaves: 0, by_request: 0 }
     }
 
+    /// Names and parts of trees evaluated so far.
+    pub(super) fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// Looks up `name`, chosen `by` somebody and reached from `before`. `nesting` bounds the stack.
     pub(super) fn name(
         &mut self,

@@ -1,0 +1,77 @@
+//! What of a dtab that is in force can never be bound: the checks of `weir check`, made while weir runs.
+//!
+//! No request and no edit waits for it. It runs on a thread of its own, one dtab at a time, for at most a tenth of the time,
+//! so that a large dtab that is edited all the time takes no more of the node's CPU than that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::DtabKeeper;
+use crate::config::{Interpreter, Settings, lint_of_readers};
+use crate::discovery::kubernetes::failure::text;
+use crate::domain::dtab::Dtab;
+
+/// After a dtab was judged, for how many times as long none is.
+const REST: u32 = 9;
+
+/// Judges each dtab of `which` that comes into force, and again by each new configuration.
+pub(super) async fn run(which: Interpreter, keeper: Arc<DtabKeeper>) {
+    let (mut known, mut settings) = (keeper.known(), keeper.settings.subscribe());
+    let mut judged_by: Option<Arc<Settings>> = None;
+    loop {
+        let by = settings.borrow_and_update().clone();
+        let stored = known.borrow_and_update().get(&which).cloned().unwrap_or_default();
+        let is_read = by.all_routers().any(|router| router.interpreter.as_ref() == Some(&which));
+        let is_judged = stored.is_judged && judged_by.as_ref().is_some_and(|it| Arc::ptr_eq(it, &by));
+        if let Some(dtab) = stored.dtab.filter(|_| is_read && !is_judged) {
+            judged_by = Some(by.clone());
+            judge(&which, &keeper, by, dtab).await;
+            // What came meanwhile is seen at once.
+            continue;
+        }
+        let changed = tokio::select! {
+            changed = known.changed() => changed,
+            changed = settings.changed() => changed,
+        };
+        if changed.is_err() {
+            // The keeper, which has the senders, is gone.
+            return;
+        }
+    }
+}
+
+/// Judges `dtab`, and notes what was found if it is still in force then.
+async fn judge(which: &Interpreter, keeper: &DtabKeeper, by: Arc<Settings>, dtab: Arc<Dtab>) {
+    // It is never closed.
+    let Ok(_turn) = keeper.judging.acquire().await else { return };
+    let begun = Instant::now();
+    let (of, judged) = (which.clone(), dtab.clone());
+    let judging = spawn_blocking(move || {
+        let warnings = lint_of_readers(&by, &of, &judged);
+        warnings.iter().map(|it| text(&it.to_string())).collect::<Arc<[String]>>()
+    });
+    let warnings = judging.await.unwrap_or_else(|error| {
+        tracing::error!(dtab = %which, %error, "the dtab could not be judged");
+        Arc::default()
+    });
+    let mut before = None;
+    keeper.update(which, |stored| {
+        if stored.dtab.as_ref().is_some_and(|now| Arc::ptr_eq(now, &dtab)) {
+            before = Some(std::mem::replace(&mut stored.warnings, warnings.clone()));
+            stored.is_judged = true;
+        }
+    });
+    if let (Some(before), Some(first)) = (before, warnings.first())
+        && before != warnings
+    {
+        let (router, count) = (keeper.readers(which), warnings.len());
+        let router = router.as_deref();
+        tracing::warn!(
+            dtab = %which, router, count, %first, "the dtab of the cluster is in force, but not all of it can be bound"
+        );
+    }
+    sleep(begun.elapsed() * REST).await;
+}
