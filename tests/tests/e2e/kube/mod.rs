@@ -9,6 +9,7 @@ mod dtab_command; // `weir dtab`, which reads and writes them.
 mod dtab_errors; // What it says when it cannot.
 mod dtab_warnings; // What of them can never be bound.
 mod dtabs; // Dtabs that are kept in it.
+mod edits; // How soon an edit is in force.
 mod enrol; // Its pods are diverted.
 mod faults; // Anything happens to it, in any order.
 mod garbage; // Objects that make no sense.
