@@ -131,21 +131,22 @@ fn said<'a>(known: impl Iterator<Item = (&'a Interpreter, &'a Stored)>) -> Optio
 
 /// Why Ingresses are not known; requests that need them are answered 503.
 fn unknown(known: &IngressTables, health: &Health) -> Option<String> {
-    known.values().any(Option::is_none).then(|| match health.status(Resource::Ingresses).failure {
-        Some(failure) => format!("the Ingresses are not known: {failure}"),
-        None => "the Ingresses are not listed yet".to_owned(),
+    known.values().any(|table| table.rules().is_none()).then(|| {
+        match health.status(Resource::Ingresses).failure {
+            Some(failure) => format!("the Ingresses are not known: {failure}"),
+            None => "the Ingresses are not listed yet".to_owned(),
+        }
     })
 }
 
 /// What of the Ingresses as they are now is not in force.
 fn not_in_force(known: &IngressTables, health: &Health) -> Option<String> {
-    if known.is_empty() || known.values().any(Option::is_none) {
-        return None;
-    }
+    let rules: Option<Vec<_>> = known.values().map(|table| table.rules()).collect();
+    let rules = rules.filter(|rules| !rules.is_empty())?;
     let failure = health.status(Resource::Ingresses).failure;
     let failure = failure.map(|failure| format!("what is known of Ingresses stays in force: {failure}"));
     let mut wrong = health.problems_of(Resource::Ingresses);
-    wrong.extend(known.values().flatten().flat_map(|rules| rules.left_out().reasons.iter().cloned()));
+    wrong.extend(rules.iter().flat_map(|rules| rules.left_out().reasons.iter().cloned()));
     let more = wrong.len().saturating_sub(SHOWN);
     wrong.truncate(SHOWN);
     let more = (more > 0).then(|| format!("and {more} more"));

@@ -84,12 +84,12 @@ fn dtab(settings: &Settings, router: &Outgoing, dtabs: &Dtabs) -> Arc<Dtab> {
     stored.map_or_else(|| written.clone(), |stored| Arc::new(written.with_stored(stored)))
 }
 
-/// The router's identifiers, with the rules of Ingresses that are known.
+/// The router's identifiers, with where the rules of Ingresses are.
 fn identifiers(router: &Outgoing, tables: &IngressTables) -> Vec<Identifier> {
     let with_rules = |it: &Identifier| match it {
         Identifier::Ingress(ingress) => {
-            let rules = tables.get(&ingress.source).cloned().flatten();
-            Identifier::Ingress(IngressIdentifier { source: ingress.source.clone(), rules })
+            let table = tables.get(&ingress.source).cloned();
+            Identifier::Ingress(IngressIdentifier { source: ingress.source.clone(), table })
         }
         other => other.clone(),
     };

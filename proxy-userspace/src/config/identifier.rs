@@ -95,7 +95,7 @@ fn identifier(node: &Node) -> Result<Identifier, Mistake> {
                 class: object_name(ingress_class_annotation.as_deref().unwrap_or(CLASS))?,
                 ignore_default_backends: ignore_default_backends.unwrap_or(false),
             };
-            Identifier::Ingress(IngressIdentifier { source, rules: None })
+            Identifier::Ingress(IngressIdentifier { source, table: None })
         }
     })
 }

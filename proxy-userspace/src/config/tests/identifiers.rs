@@ -23,7 +23,7 @@ fn linkerds_keys_are_read() {
             class: class.into(),
             ignore_default_backends,
         };
-        Identifier::Ingress(IngressIdentifier { source, rules: None })
+        Identifier::Ingress(IngressIdentifier { source, table: None })
     };
     for (keys, expected) in [
         ("kind: io.l5d.header.path", path(None, None)),

@@ -13,12 +13,13 @@ pub(super) fn write(page: &mut Page<'_>, keeper: &IngressKeeper) -> fmt::Result 
     };
     let rules = known
         .iter()
-        .map(|(source, rules)| (labels(source), rules.as_ref().map_or(f64::NAN, |rules| rules.len() as f64)));
+        .map(|(source, table)| (labels(source), table.rules().map_or(f64::NAN, |rules| rules.len() as f64)));
     page.gauges("weir_ingress_rules", "Rules of Ingresses in force", rules)?;
-    let left_out = known.iter().flat_map(|(source, rules)| {
-        let left_out = rules.as_ref().map(|rules| rules.left_out().clone()).unwrap_or_default();
+    let left_out = known.iter().flat_map(|(source, table)| {
+        let left_out = table.rules().map(|rules| rules.left_out().clone()).unwrap_or_default();
         let [class, namespace] = labels(source);
-        [("taken", left_out.taken), ("too_many", left_out.too_many)].map(|(reason, count)| {
+        let counts = [("taken", left_out.taken), ("too_many", left_out.too_many), ("share", left_out.share)];
+        counts.map(|(reason, count)| {
             ([class.clone(), namespace.clone(), ("reason", reason.to_owned())], count as f64)
         })
     });

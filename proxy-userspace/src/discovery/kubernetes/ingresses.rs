@@ -21,15 +21,15 @@ use super::health::Health;
 use super::resource::{Focus, Object, Resource};
 use crate::config::Kubernetes;
 use crate::discovery::objects::IngressObject;
-use crate::domain::identify::ingress::{Ingress, IngressRules, IngressSource};
+use crate::domain::identify::ingress::{Ingress, IngressRules, IngressSource, IngressTable};
 
 /// From a first change to the rules that have it: later changes in this time are included.
 const GATHER: Duration = Duration::from_millis(100);
 /// Most updates that wait to be taken in, and that are taken in at once.
 const QUEUE: usize = 256;
 
-/// The rules of each source; `None` before the first list.
-pub type IngressTables = BTreeMap<IngressSource, Option<Arc<IngressRules>>>;
+/// Where the rules of each source are, before the first list and after.
+pub type IngressTables = BTreeMap<IngressSource, Arc<IngressTable>>;
 
 /// Follows the Ingresses that are wanted.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl IngressKeeper {
     pub async fn known_within(&self, limit: Duration) -> IngressTables {
         let (mut known, mut health) = (self.known(), self.health.changes());
         let all = async {
-            while !known.borrow_and_update().values().all(Option::is_some)
+            while known.borrow_and_update().values().any(|table| table.rules().is_none())
                 && self.health.status(Resource::Ingresses).failure.is_none()
             {
                 tokio::select! {
@@ -159,14 +159,13 @@ impl IngressKeeper {
         }
     }
 
-    /// Makes the rules of all sources anew. Those that are the same stay what they are.
+    /// Makes the rules of all sources anew, and puts those that differ into force.
     fn publish(&self, which: &BTreeSet<IngressSource>, objects: &BTreeMap<Name, Known>, most: usize) {
-        let before = self.known.borrow().clone();
-        let rules_of = |source: &IngressSource| {
+        let put = |source: &IngressSource, table: &IngressTable| {
             let rules = IngressRules::new(source, objects.values().map(|it| &it.ingress), most);
-            let earlier = before.get(source).and_then(Option::as_ref);
-            if let Some(same) = earlier.filter(|earlier| ***earlier == rules) {
-                return same.clone();
+            let earlier = table.rules();
+            if earlier.as_deref() == Some(&rules) {
+                return;
             }
             let (count, left_out) = (rules.len(), rules.left_out());
             tracing::info!(rules = count, "the rules of {source} are in force");
@@ -175,15 +174,15 @@ impl IngressKeeper {
                 .first()
                 .filter(|_| earlier.is_none_or(|earlier| earlier.left_out() != left_out))
             {
-                let count = left_out.taken + left_out.too_many;
+                let count = left_out.taken + left_out.too_many + left_out.share;
                 tracing::warn!(count, "rules of {source} are left out, the first is {reason}");
             }
-            Arc::new(rules)
+            table.put(Arc::new(rules));
         };
         // More may be wanted by now: what is known of that has yet to be listed.
         self.known.send_modify(|known| {
-            for (source, rules) in known.iter_mut().filter(|(source, _)| which.contains(source)) {
-                *rules = Some(rules_of(source));
+            for (source, table) in known.iter().filter(|(source, _)| which.contains(source)) {
+                put(source, table);
             }
         });
         self.health.known(Resource::Ingresses);
@@ -323,7 +322,7 @@ mod tests {
         keeper.want(BTreeSet::from([one.clone(), two.clone()]));
         keeper.publish(&first, &BTreeMap::new(), 10);
         let known = keeper.known().borrow().clone();
-        assert!(known[&one].is_some() && known[&two].is_none());
+        assert!(known[&one].rules().is_some() && known[&two].rules().is_none());
         // And what is not wanted any more does not come back.
         keeper.want(BTreeSet::from([two.clone()]));
         keeper.publish(&first, &BTreeMap::new(), 10);

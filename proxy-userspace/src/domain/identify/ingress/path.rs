@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
 
+use super::literal::{Literal, syntax as reading};
+
 /// Longest path, in bytes.
 const LONGEST: usize = 4096;
 /// Most elements of a path of type `Prefix`: a request's path is looked up by each of its first elements.
@@ -34,7 +36,9 @@ pub struct IngressPath {
     pub text: Arc<str>,
     /// How it is compared.
     pub kind: PathType,
-    /// Where it is an expression: compiled once it is in force, so that others take no memory.
+    /// What it says, where it is of type `ImplementationSpecific` and only says how a path begins.
+    pub(super) literal: Option<Arc<Literal>>,
+    /// Where it is any other expression: compiled once it is in force, so that others take no memory.
     expression: Option<Arc<OnceLock<Option<Regex>>>>,
 }
 
@@ -50,11 +54,12 @@ impl IngressPath {
         }
         let text: Arc<str> = text.into();
         if kind == PathType::ImplementationSpecific && is_any(&text) {
-            return Ok(Self { text, kind, expression: None });
+            return Ok(Self { text, kind, literal: None, expression: None });
         }
         if !text.starts_with('/') {
             return Err(format!("the path {} does not begin with a slash", shown(&text)));
         }
+        let mut literal = None;
         let expression = match kind {
             PathType::Exact | PathType::Prefix => {
                 let odd = ["//", "/./", "/../", "%2f", "%2F"].into_iter().find(|it| text.contains(it));
@@ -71,17 +76,25 @@ impl IngressPath {
                 None
             }
             PathType::ImplementationSpecific if is_expression(&text) => {
-                compile(&text)?;
-                Some(Arc::default())
+                literal = Literal::read(&text).map(Arc::new);
+                match &literal {
+                    Some(_) => None,
+                    None => {
+                        compile(&text)?;
+                        Some(Arc::default())
+                    }
+                }
             }
             PathType::ImplementationSpecific => None,
         };
-        Ok(Self { text, kind, expression })
+        Ok(Self { text, kind, literal, expression })
     }
 
     /// Whether a path of this type and text is compiled, if nothing is wrong with it.
     pub fn would_compile(kind: PathType, text: &str) -> bool {
-        kind == PathType::ImplementationSpecific && !is_any(text) && is_expression(text)
+        let is_long = text.len() > LONGEST;
+        let is_expression = kind == PathType::ImplementationSpecific && !is_any(text) && is_expression(text);
+        is_expression && !is_long && Literal::read(text).is_none()
     }
 
     /// Whether it stands for any path.
@@ -130,7 +143,7 @@ fn compile(text: &str) -> Result<Regex, String> {
         let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
         format!("the path {} is no regular expression: {why}", shown(text))
     };
-    let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(32);
+    let syntax = reading();
     // By itself: it must not close the group around it.
     syntax::parse_with(text, &syntax).map_err(|error| wrong(&error))?;
     // These bounds do not hold for the other two engines: up to 1 MiB and 40 KiB for each expression.

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::literal::Rest;
 use super::path::{IngressPath, PathType};
 use super::rules::Target;
+use super::starts::Starts;
 
 /// Most regular expressions of one host: a request is compared with each of them.
 pub(super) const EXPRESSIONS: usize = 8;
@@ -12,13 +14,15 @@ pub(super) const EXPRESSIONS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     exact: HashMap<Arc<str>, Target>,
-    /// `ImplementationSpecific` paths without any character that is special in an expression.
+    /// `ImplementationSpecific` paths that say one whole path.
     whole: HashMap<Arc<str>, Target>,
     /// By the path without its last slash: `/` is the empty one.
     prefixes: HashMap<Arc<str>, (usize, Target)>,
     /// How many elements the longest prefix has.
     deepest: usize,
-    /// Regular expressions, the longest text first.
+    /// `ImplementationSpecific` paths that only say how a path begins.
+    starts: Starts,
+    /// Other regular expressions, the longest text first.
     expressions: Vec<(IngressPath, Target)>,
     /// For any path.
     any: Option<Target>,
@@ -29,7 +33,7 @@ pub(super) struct Paths {
 pub(super) enum NotAdded {
     /// The Ingress of this number has the same host and path.
     Taken(usize),
-    /// There are too many expressions.
+    /// There are too many expressions of this host.
     Full,
 }
 
@@ -50,9 +54,27 @@ impl Paths {
                     Ok(())
                 }
             },
+            PathType::ImplementationSpecific if path.literal.is_some() => self.add_literal(path, target),
             PathType::ImplementationSpecific if path.is_expression() => self.add_expression(path, target),
             PathType::ImplementationSpecific => insert(&mut self.whole, text.clone(), target, |it| it),
         }
+    }
+
+    fn add_literal(&mut self, path: &IngressPath, target: Target) -> Result<(), NotAdded> {
+        match path.literal.as_deref() {
+            Some(literal) if literal.rest == Rest::Nothing => {
+                insert(&mut self.whole, (*literal.start).into(), target, |it| it)
+            }
+            Some(literal) => {
+                self.starts.add(literal, target).map_err(|earlier| NotAdded::Taken(earlier.ingress))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the paths ready to be found: all of them were added.
+    pub(super) fn finish(&mut self) {
+        self.starts.finish();
     }
 
     fn add_expression(&mut self, path: &IngressPath, target: Target) -> Result<(), NotAdded> {
@@ -74,13 +96,16 @@ impl Paths {
         if let Some(target) = self.exact.get(path).or_else(|| self.whole.get(path)) {
             return Some(target);
         }
-        let prefix = self.longest_prefix(path);
-        let expression = self.expressions.iter().find(|(it, _)| it.fits(path));
-        match (prefix, expression) {
-            (Some((length, _)), Some((longer, target))) if longer.text.len() > *length => Some(target),
-            (Some((_, target)), _) | (None, Some((_, target))) => Some(target),
-            (None, None) => self.any.as_ref(),
+        let prefix = self.longest_prefix(path).map(|(length, target)| (*length, target));
+        let mut longest = prefix;
+        let expressions = self.expressions.iter().filter(|(it, _)| it.fits(path));
+        let expression = expressions.map(|(it, target)| (it.text.len(), target)).next();
+        for (length, target) in [self.starts.find(path), expression].into_iter().flatten() {
+            if longest.is_none_or(|(longest, _)| length > longest) {
+                longest = Some((length, target));
+            }
         }
+        longest.map(|(_, target)| target).or(self.any.as_ref())
     }
 
     /// The prefix with the most elements that `path` begins with. No more look-ups than that prefix may have elements,

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::object::Ingress;
+use super::object::{Ingress, IngressRule};
 use super::paths::{EXPRESSIONS, NotAdded, Paths};
+use super::shares::Shares;
 use super::{IngressSource, PathType};
 use crate::domain::identify::path_of;
 use crate::domain::name::Path;
@@ -27,8 +28,55 @@ pub struct IngressRules {
     any: Paths,
     default: Option<Target>,
     count: usize,
-    expressions: usize,
     left_out: LeftOut,
+}
+
+/// What namespaces share.
+struct Room {
+    rules: Shares,
+    /// Regular expressions of all hosts.
+    expressions: Shares,
+    /// Those without a host, which every request is compared with. At a host the oldest count.
+    anywhere: Shares,
+}
+
+impl Room {
+    fn new(all: &[Arc<Ingress>], most: usize) -> Self {
+        let count = |ingress: &Ingress, is_counted: &dyn Fn(&IngressRule) -> bool| {
+            ingress.rules.iter().filter(|rule| is_counted(rule)).count()
+        };
+        let shares = |room: usize, is_counted: &dyn Fn(&IngressRule) -> bool| {
+            Shares::new(room, all.iter().map(|it| (&it.namespace, count(it, is_counted))))
+        };
+        Self {
+            rules: shares(most, &|_| true),
+            expressions: shares(ALL_EXPRESSIONS, &|rule| rule.path.is_expression()),
+            anywhere: shares(EXPRESSIONS, &|rule| rule.path.is_expression() && rule.host.is_none()),
+        }
+    }
+
+    /// What there is no room for, if that is so for `rule`.
+    fn lacks(&self, namespace: &str, rule: &IngressRule) -> Option<(&Shares, &'static str)> {
+        let is_expression = rule.path.is_expression();
+        let lacks = |shares: &Shares| is_expression && !shares.has(namespace, 1);
+        if lacks(&self.expressions) {
+            return Some((&self.expressions, "regular expressions"));
+        }
+        let is_anywhere = rule.host.is_none();
+        (is_anywhere && lacks(&self.anywhere))
+            .then_some((&self.anywhere, "regular expressions without a host"))
+    }
+
+    /// Takes the place of `rule`, which is there.
+    fn take(&mut self, namespace: &str, rule: &IngressRule) {
+        self.rules.take(namespace, 1);
+        if rule.path.is_expression() {
+            self.expressions.take(namespace, 1);
+            if rule.host.is_none() {
+                self.anywhere.take(namespace, 1);
+            }
+        }
+    }
 }
 
 /// What is not in force.
@@ -38,6 +86,8 @@ pub struct LeftOut {
     pub taken: usize,
     /// Rules beyond a bound.
     pub too_many: usize,
+    /// Rules beyond the share of their namespace.
+    pub share: usize,
     /// The first of them, with the reason.
     pub reasons: Vec<String>,
 }
@@ -54,8 +104,8 @@ pub struct Target {
 }
 
 impl IngressRules {
-    /// The rules that `source` selects from `all`, at most `most`: a whole Ingress that would be beyond is left out, the
-    /// newest ones first.
+    /// The rules that `source` selects from `all`, at most `most`, which namespaces share: a whole Ingress that would be
+    /// beyond its namespace's share is left out, the newest ones first.
     pub fn new<'a>(
         source: &IngressSource,
         all: impl IntoIterator<Item = &'a Arc<Ingress>>,
@@ -67,57 +117,69 @@ impl IngressRules {
         };
         let mut ingresses: Vec<_> = all.into_iter().filter(is_ours).cloned().collect();
         ingresses.sort_by(|one, other| one.age().cmp(&other.age()));
+        let mut room = Room::new(&ingresses, most);
         let mut rules = Self { ingresses, ..Self::default() };
         for at in 0..rules.ingresses.len() {
-            rules.add(at, source, most);
+            rules.add(at, source, &mut room);
         }
+        rules.hosts.values_mut().chain(rules.wildcards.values_mut()).for_each(Paths::finish);
+        rules.any.finish();
         rules
     }
 
-    fn add(&mut self, at: usize, source: &IngressSource, most: usize) {
+    fn add(&mut self, at: usize, source: &IngressSource, room: &mut Room) {
         let ingress = self.ingresses[at].clone();
-        if self.count + ingress.rules.len() > most {
-            self.left_out.too_many += ingress.rules.len();
-            self.left_out.say(|| format!("{}: beyond {most} rules", shown(&ingress)));
-            return;
-        }
-        for (number, rule) in ingress.rules.iter().enumerate() {
-            let target = Target { name: ingress.name_of(&rule.backend), ingress: at, rule: Some(number) };
-            let paths = match rule.host.as_deref().map(|host| host.strip_prefix("*.").ok_or(host)) {
-                None => &mut self.any,
-                Some(Ok(suffix)) => self.wildcards.entry(suffix.into()).or_default(),
-                Some(Err(host)) => self.hosts.entry(host.into()).or_default(),
-            };
-            let is_expression = rule.path.is_expression();
-            let added = match is_expression && self.expressions == ALL_EXPRESSIONS {
-                true => Err(NotAdded::Full),
-                false => paths.add(&rule.path, target),
-            };
-            match added {
-                Ok(()) => {
-                    self.count += 1;
-                    self.expressions += usize::from(is_expression);
-                }
-                Err(NotAdded::Taken(earlier)) => {
-                    self.left_out.taken += 1;
-                    let by = &self.ingresses[earlier];
-                    let what = || format!("{}: {} has its host and path", said(&ingress, number), shown(by));
-                    self.left_out.say(what);
-                }
-                Err(NotAdded::Full) => {
-                    self.left_out.too_many += 1;
-                    let what = || {
-                        let bounds = format!("{EXPRESSIONS} expressions of a host, {ALL_EXPRESSIONS} of all");
-                        format!("{}: beyond {bounds}", said(&ingress, number))
-                    };
-                    self.left_out.say(what);
-                }
+        let count = ingress.rules.len();
+        if room.rules.has(&ingress.namespace, count) {
+            for number in 0..count {
+                self.add_rule(at, number, room);
             }
+        } else {
+            self.left_out.beyond(&room.rules, &ingress.namespace, count, |bound| {
+                format!("{}: {bound} rules", shown(&ingress))
+            });
         }
         if let (Some(backend), None, false) =
             (&ingress.default, &self.default, source.ignore_default_backends)
         {
             self.default = Some(Target { name: ingress.name_of(backend), ingress: at, rule: None });
+        }
+    }
+
+    fn add_rule(&mut self, at: usize, number: usize, room: &mut Room) {
+        let ingress = self.ingresses[at].clone();
+        let rule = &ingress.rules[number];
+        let target = Target { name: ingress.name_of(&rule.backend), ingress: at, rule: Some(number) };
+        if let Some((shares, what)) = room.lacks(&ingress.namespace, rule) {
+            self.left_out.beyond(shares, &ingress.namespace, 1, |bound| {
+                format!("{}: {bound} {what}", said(&ingress, number))
+            });
+            return;
+        }
+        let paths = match rule.host.as_deref().map(|host| host.strip_prefix("*.").ok_or(host)) {
+            None => &mut self.any,
+            Some(Ok(suffix)) => self.wildcards.entry(suffix.into()).or_default(),
+            Some(Err(host)) => self.hosts.entry(host.into()).or_default(),
+        };
+        match paths.add(&rule.path, target) {
+            Ok(()) => {
+                self.count += 1;
+                room.take(&ingress.namespace, rule);
+            }
+            Err(NotAdded::Taken(earlier)) => {
+                self.left_out.taken += 1;
+                let by = &self.ingresses[earlier];
+                let what = || format!("{}: {} has its host and path", said(&ingress, number), shown(by));
+                self.left_out.say(what);
+            }
+            Err(NotAdded::Full) => {
+                self.left_out.too_many += 1;
+                let what = || {
+                    let bound = format!("beyond {EXPRESSIONS} regular expressions of its host");
+                    format!("{}: {bound}", said(&ingress, number))
+                };
+                self.left_out.say(what);
+            }
         }
     }
 
@@ -166,6 +228,27 @@ impl PartialEq for IngressRules {
 impl Eq for IngressRules {}
 
 impl LeftOut {
+    /// `count` rules of `namespace` are beyond its part of `shares`.
+    fn beyond(
+        &mut self,
+        shares: &Shares,
+        namespace: &str,
+        count: usize,
+        what: impl FnOnce(String) -> String,
+    ) {
+        let room = shares.room();
+        match shares.share(namespace) {
+            Some(share) => {
+                self.share += count;
+                self.say(|| what(format!("beyond {share}, the share of its namespace of {room}")));
+            }
+            None => {
+                self.too_many += count;
+                self.say(|| what(format!("beyond {room}")));
+            }
+        }
+    }
+
     fn say(&mut self, what: impl FnOnce() -> String) {
         if self.reasons.len() < NAMED {
             self.reasons.push(what());

@@ -64,6 +64,11 @@ fn paths_fit_as_kubernetes_and_linkerd_say() {
         ("Specific", "/foo", &["/foo"], &["/foo/", "/foo/bar", "/fo"]),
         ("Specific", "/foo.*", &["/foo", "/foo/bar", "/fooo"], &["/x/foo"]),
         ("Specific", "/(a|b)/[0-9]+", &["/a/7", "/b/77"], &["/a/", "/a/7/", "/c/7"]),
+        ("Specific", "/foo/.*", &["/foo/", "/foo/bar"], &["/foo", "/fooo"]),
+        ("Specific", "/foo(/|$)(.*)", &["/foo", "/foo/", "/foo/bar"], &["/fooo"]),
+        ("Specific", "/foo/.+", &["/foo/b"], &["/foo/", "/foo"]),
+        ("Specific", "/v1\\.0/.*", &["/v1.0/x"], &["/v1x0/x"]),
+        ("Specific", "/v1\\.0", &["/v1.0"], &["/v1.0/", "/v1x0"]),
         // All of the path, whatever the alternatives.
         ("Specific", "/a|/b", &["/a", "/b"], &["/ax", "x/b"]),
     ] {
@@ -163,8 +168,8 @@ fn of_two_rules_for_one_host_and_path_the_oldest_ingress_counts() {
         let (one, other) = (format!("{one} old"), format!("{other} new"));
         let rules = rules(&[of("a", "2026-02-01T00:00:00Z", &other), of("z", "2026-01-01T00:00:00Z", &one)]);
         assert_eq!(service(&rules, "a.x", "/a"), "old", "{one}");
-        let LeftOut { taken, too_many, reasons } = rules.left_out();
-        assert_eq!((*taken, *too_many, rules.len()), (1, 0, 1), "{one}");
+        let LeftOut { taken, too_many, share, reasons } = rules.left_out();
+        assert_eq!((*taken, *too_many, *share, rules.len()), (1, 0, 0, 1), "{one}");
         assert!(
             reasons[0].starts_with("Ingress shop/a, ") && reasons[0].contains("Ingress shop/z has its host")
         );
@@ -227,10 +232,7 @@ fn expressions_are_bounded_by_host_and_in_all_and_compared_with_paths_of_a_usual
     let of = |host: usize, count: usize| -> Vec<_> {
         (0..count).map(|at| format!("h{host}.x /{at}/[a-z]+ Specific s")).collect()
     };
-    let rules_of = |texts: Vec<String>| {
-        let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-        rules(&[ingress("web", &texts)])
-    };
+    let rules_of = |texts: Vec<String>| rules_of(&texts.iter().map(String::as_str).collect::<Vec<_>>());
     let one = rules_of(of(0, 9));
     assert_eq!((one.len(), one.left_out().too_many), (8, 1));
     let all = rules_of((0..100).flat_map(|host| of(host, 6)).collect());
@@ -238,5 +240,132 @@ fn expressions_are_bounded_by_host_and_in_all_and_compared_with_paths_of_a_usual
     for (length, expected) in [(512, "s"), (513, "-")] {
         let path = format!("/7/{}", "a".repeat(length - 3));
         assert_eq!(service(&one, "h0.x", &path), expected, "{length}");
+    }
+}
+
+#[test]
+fn paths_that_only_say_how_they_begin_have_no_bound_of_their_own_and_the_longest_counts() {
+    let mut texts: Vec<_> = (0..3_000).map(|at| format!("a.x /p{at:04}.* Specific s{at}")).collect();
+    for (path, service) in [
+        ("/p.*", "short"),
+        ("/p0007/.*", "below"),
+        ("/p0007/x(/|$)(.*)", "x"),
+        ("/p0007/x/y/.+", "y"),
+        ("/p0007/[a-z]+/[a-z]+", "expression"),
+    ] {
+        texts.push(format!("a.x {path} Specific {service}"));
+    }
+    texts.push("a.x /p0008/z Prefix prefix".to_owned());
+    let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+    let rules = IngressRules::new(&source(), &[Arc::new(ingress("web", &texts))], 10_000);
+    assert_eq!((rules.len(), rules.left_out().too_many), (3_006, 0));
+    for (path, expected) in [
+        ("/p", "short"),
+        ("/pp", "short"),
+        ("/p2999x", "s2999"),
+        ("/p0007", "s7"),
+        ("/p00077/x", "s7"),
+        ("/p0007/", "below"),
+        ("/p0007/xx", "below"),
+        ("/p0007/x", "x"),
+        ("/p0007/x/y/", "x"),
+        ("/p0007/x/y/z", "y"),
+        ("/p0007/a/b", "expression"),
+        ("/p0008/zz", "s8"),
+        ("/p0008/z/y", "prefix"),
+        ("/o", "-"),
+        ("/", "-"),
+    ] {
+        assert_eq!(service(&rules, "a.x", path), expected, "{path}");
+    }
+    // No path is too long for them, and none takes long.
+    let long = format!("/p0007/{}", "w/".repeat(30_000));
+    for _ in 0..1_000 {
+        assert_eq!(service(&rules, "a.x", &long), "below");
+    }
+    // One is as long as the next, and begins with it.
+    let nested: Vec<_> = (1..1_000).map(|at| format!("a.x /{}.* Specific s{at}", "n".repeat(at))).collect();
+    let nested: Vec<_> = nested.iter().map(String::as_str).collect();
+    let nested = rules_of(&nested);
+    assert_eq!(service(&nested, "a.x", &format!("/{}m", "n".repeat(500))), "s500");
+}
+
+fn rules_of(texts: &[&str]) -> IngressRules {
+    rules(&[ingress("web", texts)])
+}
+
+/// One of this namespace, created in this year.
+fn of(namespace: &str, year: u16, texts: &[String]) -> Arc<Ingress> {
+    let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+    let (namespace, created) = (namespace.into(), format!("{year}-01-01T00:00:00Z").into());
+    Arc::new(Ingress { namespace, created, ..ingress("web", &texts) })
+}
+
+#[test]
+fn one_namespace_does_not_use_up_the_rules_of_the_others() {
+    let many = |host: &str, count: usize| -> Vec<_> {
+        (0..count).map(|at| format!("{at}.{host} / Prefix s")).collect()
+    };
+    // The oldest are the greedy one's: 20 Ingresses of 10.
+    let mut all: Vec<_> = (0..20).map(|at| of("greedy", 2000 + at, &many(&format!("g{at}"), 10))).collect();
+    all.push(of("small", 2025, &many("small", 30)));
+    all.push(of("other", 2026, &many("other", 3)));
+    let rules = IngressRules::new(&source(), &all, 100);
+    for (host, expected) in
+        [("9.g5.x", "-"), ("9.g5", "s"), ("9.g6", "-"), ("29.small", "s"), ("2.other", "s")]
+    {
+        assert_eq!(service(&rules, host, "/"), expected, "{host}");
+    }
+    let LeftOut { taken, too_many, share, reasons } = rules.left_out();
+    assert_eq!((*taken, *too_many, *share, rules.len()), (0, 0, 140, 93));
+    assert_eq!(reasons[0], "Ingress greedy/web: beyond 67, the share of its namespace of 100 rules");
+    // Without the others it may have all.
+    let alone = IngressRules::new(&source(), &all[..20], 100);
+    assert_eq!((alone.len(), alone.left_out().too_many, alone.left_out().share), (100, 100, 0));
+}
+
+#[test]
+fn one_namespace_does_not_use_up_the_expressions_of_the_others() {
+    let texts = |host: &str, count: usize| -> Vec<_> {
+        (0..count).map(|at| format!("{host} /{at}/[a-z]+ Specific s")).collect()
+    };
+    let others = |host: &str, count: usize| -> Vec<_> {
+        (0..count).map(|at| format!("{host} /other{at}/[a-z]+ Specific s")).collect()
+    };
+    let hosts =
+        |count: usize| -> Vec<_> { (0..count).flat_map(|at| texts(&format!("h{at}.x"), 6)).collect() };
+    for (first, second, expected) in [
+        // Without a host: everybody's.
+        (texts("-", 32), others("-", 3), (5, 3, 27)),
+        (texts("-", 32), Vec::new(), (8, 0, 0)),
+        // In all.
+        (hosts(100), texts("b.x", 5), (495, 5, 105)),
+        // At one host, the oldest, as for one path.
+        (texts("a.x", 6), others("a.x", 2), (6, 2, 0)),
+    ] {
+        let counts = (first.len(), second.len());
+        let all = [of("greedy", 2020, &first), of("small", 2025, &second)];
+        let rules = IngressRules::new(&source(), &all, 10_000);
+        let (greedy, small, share) = expected;
+        assert_eq!((rules.len(), rules.left_out().share), (greedy + small, share), "{counts:?}");
+    }
+    // Of a host, the older Ingress's count, whatever the namespace.
+    let all = [of("new", 2025, &others("a.x", 8)), of("old", 2020, &texts("a.x", 6))];
+    let rules = IngressRules::new(&source(), &all, 10_000);
+    assert_eq!(service(&rules, "a.x", "/5/a"), "s");
+    assert_eq!((rules.len(), rules.left_out().too_many, rules.left_out().share), (8, 6, 0));
+    assert_eq!(service(&rules, "a.x", "/other1/a"), "s");
+    assert_eq!(service(&rules, "a.x", "/other2/a"), "-");
+}
+
+#[test]
+fn of_two_namespaces_with_one_host_and_path_the_older_ingress_counts() {
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        let old = of(first, 2020, &["a.x /p Prefix old".to_owned()]);
+        let new = of(second, 2025, &["a.x /p Prefix new".to_owned(), "a.x /p/q Prefix longer".to_owned()]);
+        let rules = IngressRules::new(&source(), &[new, old], 10);
+        assert_eq!(service(&rules, "a.x", "/p/x"), "old");
+        assert_eq!(service(&rules, "a.x", "/p/q/x"), "longer");
+        assert_eq!(rules.left_out().taken, 1);
     }
 }
