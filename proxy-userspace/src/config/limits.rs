@@ -105,6 +105,15 @@ pub struct Limits {
     pub bindings: usize,
     /// `bindingIdle`: how long an unused name stays in that cache. 1 s to 24 h, default 10 m (linkerd's).
     pub binding_idle: Duration,
+    /// `clusters`: the most service ports whose state is kept although nobody uses them: with more, those are forgotten that
+    /// were unused for 10 s, with counters and estimates. 1 to 1,000,000, default 1,000.
+    pub clusters: usize,
+    /// `clusterIdle`: how long an unused one is kept otherwise. 10 s to 7 d, default 1 h.
+    pub cluster_idle: Duration,
+    /// `idleConnections`: the most unused connections to endpoints, of all workers together; with more, the least recently
+    /// used ones are closed, and with more than an eighth of these, those that were unused for 20 s. 1 to 1,000,000,
+    /// default 4096.
+    pub idle_connections: usize,
     /// `tuples`: the most diverted connections waiting to be accepted; beyond that, the oldest ones lose their original
     /// destination and are closed. 136 bytes of kernel memory each. 256 to 4,194,304, default 65,536.
     pub tuples: u32,
@@ -154,6 +163,9 @@ impl Default for Limits {
             dns_questions: 8,
             bindings: 20_000,
             binding_idle: Duration::from_secs(600),
+            clusters: 1_000,
+            cluster_idle: Duration::from_secs(3600),
+            idle_connections: 4096,
             tuples: 65_536,
             destinations: 65_536,
             http2: Http2Clients::default(),
@@ -204,6 +216,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("dnsQuestions", &mut limits.dns_questions, count(2..=1000));
     section.set("bindings", &mut limits.bindings, count(1..=1_000_000));
     section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));
+    section.set("clusters", &mut limits.clusters, count(1..=1_000_000));
+    section.set("clusterIdle", &mut limits.cluster_idle, duration(10_000 * MS..=7 * DAY));
+    section.set("idleConnections", &mut limits.idle_connections, count(1..=1_000_000));
     section.set("tuples", &mut limits.tuples, count(256..=4_194_304));
     section.set("destinations", &mut limits.destinations, count(1..=1_000_000));
     if let Some(http2) = section.section("http2") {

@@ -18,6 +18,7 @@ use crate::proxy::routing::cache::RouteCacheStats;
 use crate::proxy::routing::external::Busy;
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::tcp;
+use crate::proxy::upstream::Connecting;
 use crate::proxy::upstream::cluster::{Backend, BackendStats, Cluster};
 use crate::proxy::worker::Shared;
 use crate::telemetry::{Page, Scrape};
@@ -48,6 +49,7 @@ impl Scrape for Metrics {
         self.holds(page)?;
         self.bindings(page)?;
         self.tunnels(page)?;
+        crowded_out(page, &self.shared.connecting)?;
         http2_endpoints::endpoints(page, &self.shared.connecting)
     }
 }
@@ -113,6 +115,15 @@ fn requests(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     let used = clusters.iter().filter(|it| it.stats.duration.count() > 0);
     let durations = used.map(|it| ([("service", &*it.name)], &it.stats.duration));
     page.histograms("weir_attempt_duration_seconds", "From an attempt's start to its end", durations)
+}
+
+fn crowded_out(page: &mut Page<'_>, connecting: &Connecting) -> fmt::Result {
+    let none: [(&str, &str); 0] = [];
+    page.counters(
+        "weir_idle_connections_crowded_out",
+        "Unused connections to endpoints closed since there were too many of them",
+        [(none, connecting.crowded_out.value())],
+    )
 }
 
 fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Copies bytes between a client and an endpoint until both are done.
 //!
-//! Each direction has one bounded buffer, is read only when that buffer is empty, and closes on its own: a client that
+//! Each direction has one bounded buffer, which grows with what passes, is read only when that buffer is empty, and closes on its own: a client that
 //! half-closes still gets its answer. tokio's `copy_bidirectional` does the same, but it does not report which side
 //! failed, nor how many bytes had passed, and it waits forever on a silent pair.
 
@@ -21,6 +21,9 @@ use super::Carrier;
 use super::io::LOOK;
 use crate::domain::tunnel::{End, MOMENT, Side};
 
+/// A tunnel's buffers begin with so many bytes each, and grow while they are filled: most tunnels carry little.
+const FIRST: usize = 4 * 1024;
+
 /// What passed through a tunnel.
 #[derive(Clone, Copy, Debug)]
 pub struct Copied {
@@ -36,7 +39,7 @@ pub struct Copied {
     pub end: End,
 }
 
-/// Copies both ways, `buffer` bytes at a time, until both sides have closed, one fails, or nothing passes for `idle`.
+/// Copies both ways, at most `buffer` bytes at a time, until both sides have closed, one fails, or nothing passes for `idle`.
 /// When a side fails, the other is reset too, so that a cut is not mistaken for an end; if this future is dropped
 /// early, both are reset. If the tunnel lasts for [`MOMENT`], `lived` is called then.
 pub async fn copy(
@@ -155,6 +158,10 @@ impl<F: FnOnce()> Timer<F> {
 struct Direction {
     source: Side,
     buffer: Box<[u8]>,
+    /// How large the buffer may get.
+    most: usize,
+    /// Whether its source has filled the buffer, and may have more.
+    grows: bool,
     start: usize,
     end: usize,
     state: State,
@@ -176,9 +183,10 @@ enum State {
 
 impl Direction {
     fn new(source: Side, buffer: usize) -> Self {
-        let buffer = vec![0; buffer].into_boxed_slice();
+        let (most, buffer) = (buffer, vec![0; buffer.min(FIRST)].into_boxed_slice());
         let (state, last) = (State::Copying, Instant::now());
-        Self { source, buffer, start: 0, end: 0, state, total: 0, has_ended: false, last, spoke: None }
+        let (start, end, total, has_ended, grows, spoke) = Default::default();
+        Self { source, buffer, most, grows, start, end, state, total, has_ended, last, spoke }
     }
 
     fn sink(&self) -> Side {
@@ -233,10 +241,15 @@ impl Direction {
     }
 
     fn fill(&mut self, cx: &mut Context<'_>, from: &mut impl Carrier) -> Poll<io::Result<usize>> {
+        if self.grows {
+            self.grows = false;
+            self.buffer = vec![0; self.most.min(2 * self.buffer.len())].into_boxed_slice();
+        }
         let mut buf = ReadBuf::new(&mut self.buffer);
         ready!(Pin::new(from).poll_read(cx, &mut buf))?;
         let n = buf.filled().len();
         self.start = 0;
+        self.grows = n == self.buffer.len() && n < self.most;
         self.last = Instant::now();
         if n == 0 {
             (self.state, self.has_ended) = (State::Closing, true);

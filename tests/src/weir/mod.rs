@@ -216,6 +216,13 @@ impl Weir {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// Resident memory that no file is behind, in bytes.
+    pub fn anonymous(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// How many file descriptors it has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(PathBuf::from(format!("/proc/{}/fd", self.pid()))).unwrap().count()

@@ -10,6 +10,7 @@ mod kubernetes;
 use std::fmt;
 
 use super::{Catalogs, State};
+use crate::proxy::upstream::cluster::ClusterRegistry;
 use crate::telemetry::{Page, Scrape, log};
 
 /// The labels of a metric without labels.
@@ -73,8 +74,12 @@ fn catalogs(page: &mut Page<'_>, state: &State) -> fmt::Result {
         "Addresses of the cluster's nodes that are known, besides this node's own",
         [(NONE, catalog.nodes.len() as f64)],
     )?;
-    let registry = state.shared.routing.snapshot.load().clusters().len() as f64;
-    page.gauges("weir_catalog_clusters", "Service ports in use since they are there", [(NONE, registry)])?;
+    let snapshot = state.shared.routing.snapshot.load();
+    let registry = snapshot.registry();
+    page.gauges("weir_catalog_clusters", "Service ports in use", [(NONE, registry.len() as f64)])?;
+    let forgotten = ClusterRegistry::REASONS.into_iter().zip(&registry.forgotten);
+    let forgotten = forgotten.map(|(reason, count)| ([("reason", reason)], count.value()));
+    page.counters("weir_catalog_clusters_forgotten", "Service ports that nobody used any more", forgotten)?;
     let changes = Catalogs::CHANGES.into_iter().zip(&state.catalogs.changes);
     let changes = changes.map(|(change, count)| ([("change", change)], count.value()));
     page.counters("weir_catalog_changes", "Services that changed", changes)?;

@@ -184,7 +184,7 @@ impl ClusterReport {
     /// The cluster of a service port; if it was never used, only the data from the catalog.
     pub(super) fn of_port(port: &LazyCluster, now: Instant) -> Self {
         if let Some(made) = port.made() {
-            return Self::read(made, now);
+            return Self::read(&made, now);
         }
         Self {
             name: port.name.to_string(),

@@ -18,9 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::connection;
-use crate::allocator;
-use crate::config::Limits;
+use super::{connection, sweep};
 use crate::proxy::holders::Stranger;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Entry, Listener, ListenerKind, Waiting};
@@ -39,12 +37,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Interval of a worker's heartbeat.
 const BEAT: Duration = Duration::from_millis(250);
-
-/// Maximum interval of a worker's sweep: an endpoint may have closed a connection, and names may have gone out of use.
-const SWEEP: Duration = Duration::from_secs(5);
-
-/// How late an expired connection may be closed: those that expire within this time are closed together.
-const LATE: Duration = Duration::from_millis(500);
 
 /// How long accepting pauses when there is no descriptor for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -78,7 +70,7 @@ async fn run(id: usize, shared: Arc<Shared>) {
     let worker = Rc::new(Worker::new(id, shared));
     let drain = worker.shared.drain.clone();
     tokio::task::spawn_local(beat(worker.clone()));
-    tokio::task::spawn_local(sweep(worker.clone()));
+    tokio::task::spawn_local(sweep::sweep(worker.clone()));
     let mut explicit = JoinSet::new();
     tokio::select! {
         () = listen(&worker, &mut explicit) => {}
@@ -293,74 +285,5 @@ async fn beat(worker: Rc<Worker>) {
         let now = Instant::now();
         worker.shared.beat(worker.dialer.worker, now);
         worker.dialer.watch.sweep(now);
-    }
-}
-
-/// Closes this worker's unused connections when they expire, or are more than needed.
-async fn sweep(worker: Rc<Worker>) {
-    let mut purged = Instant::now();
-    loop {
-        let (snapshot, now) = (worker.router.snapshot(), Instant::now());
-        worker.router.routes.sweep(&snapshot, now);
-        let Limits { pool_idle: limit, pool_purge_delay: delay, .. } = snapshot.config.limits;
-        let purges = now.saturating_duration_since(purged) >= delay;
-        let (mut next, mut dropped) = (None, 0);
-        for cluster in worker.shared.routing.clusters() {
-            for member in &cluster.members().all {
-                let pool = member.backend.pool(worker.dialer.worker);
-                if purges {
-                    dropped += pool.purge();
-                }
-                next = earlier(next, pool.sweep(now, limit));
-            }
-        }
-        worker.shared.routing.external.sweep(now);
-        drop(snapshot);
-        if purges {
-            purged = now;
-        }
-        time::sleep(until_sweep(now, next, limit.min(delay))).await;
-        if dropped > 0 {
-            // The tasks of the dropped connections have ended by now.
-            allocator::give_back();
-        }
-    }
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    one.into_iter().chain(other).min()
-}
-
-/// Time from `now` until the next sweep: the `next` unused connection expires then, and no other one expires before
-/// `limit` has passed.
-fn until_sweep(now: Instant, next: Option<Instant>, limit: Duration) -> Duration {
-    let left = next.map_or(limit, |next| next.saturating_duration_since(now).min(limit));
-    left.clamp(LATE, SWEEP)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unused_connections_are_looked_over_when_the_first_ones_time_is_over_and_every_five_seconds() {
-        let now = Instant::now();
-        let ms = Duration::from_millis;
-        for (next, limit, after) in [
-            (None, 60_000, 5_000),
-            (Some(40_000), 60_000, 5_000),
-            (Some(4_000), 60_000, 4_000),
-            (Some(800), 60_000, 800),
-            // Connections that expire within half a second are closed together.
-            (Some(0), 60_000, 500),
-            (Some(100), 60_000, 500),
-            // A connection that is returned soon may be the first to expire.
-            (None, 1_000, 1_000),
-            (Some(40_000), 2_000, 2_000),
-            (None, 1, 500),
-        ] {
-            let next = next.map(|next| now + ms(next));
-            assert_eq!(until_sweep(now, next, ms(limit)), ms(after), "{next:?} of {limit}");
-        }
     }
 }

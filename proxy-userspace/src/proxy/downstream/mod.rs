@@ -8,6 +8,7 @@ mod first_head;
 mod h1;
 mod h2;
 mod preface;
+mod sweep;
 mod tls;
 mod whose;
 

@@ -19,6 +19,7 @@ use super::route::Route;
 use super::snapshot::{Generation, Snapshot};
 use crate::domain::name::{Host, Path, Scope};
 use crate::proxy::listener::ListenerId;
+use crate::proxy::upstream::cluster::LATELY;
 use crate::telemetry::{Counter, Gauge};
 
 /// Length in bytes of the longest name that is cached: the longest host with its port and a prefix, and a margin.
@@ -126,13 +127,17 @@ impl RouteCache {
     }
 
     /// Removes routes that are no longer valid, and with them the clusters that are gone; and those that were unused
-    /// for `limits.bindingIdle`, accurate to the time between two checks.
+    /// for `limits.bindingIdle`, accurate to the time between two checks; or only for [`LATELY`], where there are too many
+    /// clusters.
     pub fn sweep(&self, snapshot: &Snapshot, now: Instant) {
         let mut table = self.table.borrow_mut();
         let good = snapshot.generation();
         let stale = table.retain(|it| it.good.get() == good || it.route.holds(snapshot, it.good.get()));
         self.stats.bound.dec_by(stale);
-        let idle = snapshot.config.limits.binding_idle;
+        let mut idle = snapshot.config.limits.binding_idle;
+        if snapshot.registry().is_crowded() {
+            idle = idle.min(LATELY);
+        }
         let is_due = |looked| now.saturating_duration_since(looked) >= LOOK.min(idle / 4);
         if table.looked.is_none_or(is_due) {
             table.looked = Some(now);

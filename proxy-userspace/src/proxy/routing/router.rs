@@ -104,7 +104,7 @@ impl Router {
         known: &RefCell<Option<Arc<Cluster>>>,
     ) -> Arc<Cluster> {
         if let Some(owner) = snapshot.owner(dialled) {
-            return owner.cluster.clone();
+            return owner.cluster;
         }
         let fixed = || self.routing.external.fixed(dialled, Instant::now());
         let mut known = known.borrow_mut();

@@ -1,6 +1,6 @@
 //! Connecting to an endpoint, with the final check of whether weir may.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::cluster::{Backend, Cluster, Lease};
 use super::conn::Http2;
@@ -21,6 +22,9 @@ use crate::domain::ssrf::{Exempt, LocalAddresses, Refusal, refuse, refuse_connec
 use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::Counter;
 use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, PodNetns, Watch};
+
+/// Unused connections are not counted before so many were made.
+const FEW: usize = 32;
 
 /// How all workers connect to endpoints, with counters.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Connecting {
     pub unasked: Counter,
     /// Connections that could not be made because no source port was left.
     pub no_port: Counter,
+    /// Unused connections that were closed since there were too many of them (`limits.idleConnections`).
+    pub crowded_out: Counter,
     /// Connections of HTTP/2.
     pub http2: Http2Stats,
     /// Bodies that are kept to be sent again.
@@ -82,6 +88,10 @@ pub struct Dialer {
     pub connecting: Arc<Connecting>,
     /// Its connections to endpoints, watched for silence.
     pub watch: Watch,
+    /// Connections that were made since the unused ones were last counted.
+    made: Cell<usize>,
+    /// Told when many were.
+    pub many: Notify,
     /// Which addresses the kernel treats as this node's own.
     kernel: KernelRoutes,
     rng: RefCell<fastrand::Rng>,
@@ -105,6 +115,7 @@ impl Connecting {
             raced: Counter::default(),
             unasked: Counter::default(),
             no_port: Counter::default(),
+            crowded_out: Counter::default(),
             http2: Http2Stats::default(),
             replays: ReplayBudget::default(),
         })
@@ -145,6 +156,8 @@ impl Dialer {
         Self {
             worker,
             watch: Watch::default(),
+            made: Cell::default(),
+            many: Notify::new(),
             kernel: KernelRoutes::new(connecting.connector().mark),
             rng: RefCell::new(fastrand::Rng::new()),
             connecting,
@@ -278,6 +291,7 @@ impl Dialer {
         let backend = lease.backend();
         self.permit(rules, backend, dial.from)?;
         backend.stats.connects.inc();
+        self.makes(rules.limits.idle_connections);
         let connected = if race::may_race(lease.cluster()) {
             // Boxed: it would make every connection's task larger.
             Box::pin(race::connect(self, rules, lease, &mut dial)).await
@@ -318,6 +332,16 @@ impl Dialer {
             fault: Fault::new(kind, format!("{}: {cause}", lease.backend().address)),
             outcome,
         })
+    }
+
+    /// One more connection is made, where all workers may keep `most` unused ones.
+    fn makes(&self, most: usize) {
+        let made = self.made.get() + 1;
+        self.made.set(made);
+        if made > (most / 8).max(FEW) {
+            self.made.set(0);
+            self.many.notify_one();
+        }
     }
 
     /// Whether weir may connect to `backend`: from a pod, or from the node.

@@ -90,6 +90,11 @@ impl Shared {
         self.faults[fault.kind.slot()].inc();
     }
 
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.beats.len()
+    }
+
     /// Heartbeat of worker `id` at `now`.
     pub fn beat(&self, id: usize, now: Instant) {
         let alive = millis(now.saturating_duration_since(self.routing.epoch));

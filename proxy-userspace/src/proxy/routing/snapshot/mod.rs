@@ -90,9 +90,9 @@ type NodeClaims = SmallVec<[(At, Claim); 1]>;
 
 /// The service port that owns a dialled address.
 #[derive(Debug)]
-pub struct Owner<'a> {
+pub struct Owner {
     /// Its cluster.
-    pub cluster: &'a Arc<Cluster>,
+    pub cluster: Arc<Cluster>,
     /// The application protocol that it declares.
     pub protocol: AppProtocol,
 }
@@ -146,7 +146,7 @@ impl Snapshot {
     }
 
     /// The service port that owns `dialled`, if any.
-    pub fn owner(&self, dialled: SocketAddr) -> Option<Owner<'_>> {
+    pub fn owner(&self, dialled: SocketAddr) -> Option<Owner> {
         let (ip, port) = (dialled.ip().to_canonical(), dialled.port());
         let of_service = self.owners.get(&(ip, port)).and_then(|claims| claims.first());
         let claim = of_service.or_else(|| self.owner_of_node_port(ip, port))?;
@@ -174,6 +174,11 @@ impl Snapshot {
     /// Every cluster of the catalog that was requested, files before Services.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.registry.clusters()
+    }
+
+    /// The clusters of the catalog that exist.
+    pub fn registry(&self) -> &ClusterRegistry {
+        &self.registry
     }
 
     /// Every cluster that transformers derive from one of the catalog, as far as requested.

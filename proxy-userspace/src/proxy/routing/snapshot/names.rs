@@ -191,7 +191,7 @@ impl Snapshot {
 
     fn found(&self, port: Option<&Port>, taken: usize) -> Answer<Arc<Cluster>> {
         match port {
-            Some(port) => Answer::Port { port: port.lazy.cluster(&self.registry).clone(), taken },
+            Some(port) => Answer::Port { port: port.lazy.cluster(&self.registry), taken },
             None => Answer::Neg,
         }
     }
@@ -252,7 +252,7 @@ impl Snapshot {
         let Some(host) = self.host_in(rest) else { return Answer::Neg };
         if let Some(address) = host.literal() {
             let owner = self.owner(SocketAddr::new(address, host.port.unwrap_or(80)));
-            let port = |owner: Owner<'_>| Answer::Port { port: owner.cluster.clone(), taken: 1 };
+            let port = |owner: Owner| Answer::Port { port: owner.cluster, taken: 1 };
             let absent = match self.services() {
                 Services::Known => Answer::Neg,
                 Services::Awaited => Answer::Unknown,

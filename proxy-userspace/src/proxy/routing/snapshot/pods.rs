@@ -56,7 +56,7 @@ impl Snapshot {
         let canonical = format!("{}.{}.{namespace}", pod.hostname, pod.service.name);
         let label = label_of(&canonical, Some(asked).filter(|_| host.port.is_some()));
         let id = Path::from_labels(["$", "weir.host", &label]);
-        let cluster = port.lazy.cluster(&self.registry).clone();
+        let cluster = port.lazy.cluster(&self.registry);
         let policy = (self.config.policy_of_view(&id, &cluster.policy()), self.generation().number());
         let view = cluster.view(&steps, (&id, format!("/svc/{label}").into()), policy, &self.config.node.own);
         Some(Answer::Port { port: view, taken: 1 })

@@ -314,7 +314,7 @@ fn a_service_of_another_namespace_is_named_where_there_is_one() {
 fn a_change_of_endpoints_alone_makes_no_new_world_and_reaches_the_cluster() {
     let first = catalog(&[service("hello", "10.96.0.1", &[at(1)])]);
     let snapshot = Snapshot::build(&config(), first.clone(), None);
-    let cluster = snapshot.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
+    let cluster = snapshot.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster;
     let second = with(&first, service("hello", "10.96.0.1", &[at(2)]));
     assert!(snapshot.absorb(&second, &Changes::between(&first, &second)));
     assert_eq!(cluster.members().all[0].backend.address, at(2));
@@ -325,11 +325,11 @@ fn services_that_stay_keep_their_clusters_when_others_come_and_go() {
     let hello = service("hello", "10.96.0.1", &[at(1)]);
     let first = catalog(&[hello.clone(), service("old", "10.96.0.2", &[at(2)])]);
     let snapshot = Snapshot::build(&config(), first.clone(), None);
-    let kept = snapshot.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster.clone();
+    let kept = snapshot.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster;
     assert_eq!(owner(&snapshot, "10.96.0.2:80").as_deref(), Some("/svc/old"));
     let second = catalog(&[hello, service("new", "10.96.0.3", &[at(3)])]);
     let after = snapshot.with(second.clone(), &Changes::between(&first, &second));
-    assert!(Arc::ptr_eq(&kept, after.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster));
+    assert!(Arc::ptr_eq(&kept, &after.owner("10.96.0.1:80".parse().unwrap()).unwrap().cluster));
     assert_eq!(owner(&after, "10.96.0.2:80"), None);
     assert_eq!(owner(&after, "10.96.0.3:80").as_deref(), Some("/svc/new"));
     let names: Vec<_> = after.clusters().iter().map(|it| it.name.to_string()).collect();

@@ -11,6 +11,7 @@ mod lazy;
 mod lease;
 mod members;
 mod policy;
+mod registry;
 mod view;
 
 use std::collections::HashSet;
@@ -24,14 +25,16 @@ use parking_lot::Mutex;
 
 pub use backend::{Backend, Stats as BackendStats};
 pub use grpc::GrpcStatuses;
-pub use lazy::{ClusterRegistry, LazyCluster};
+pub use lazy::LazyCluster;
 pub use lease::Lease;
 pub use members::{Member, Members};
 pub use policy::ClusterPolicy;
+pub use registry::{ClusterRegistry, LATELY};
 pub use view::View;
 
 use crate::domain::balance::{Choice, score};
 use crate::domain::catalog::Endpoint;
+use crate::domain::health::breaker::State;
 use crate::domain::health::{self, Caller, Norms, Selected, select};
 use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::Exempt;
@@ -55,9 +58,22 @@ pub struct Cluster {
     members: ArcSwap<Members>,
     /// No snapshot names it any more.
     retired: AtomicBool,
+    /// Whether it was used since that was last looked at.
+    used: AtomicBool,
     /// The clusters that transformers derive from it. The lock also serialises [`Cluster::apply`] and
     /// [`Cluster::adopt`]; requests with a bound route do not take it.
     views: Mutex<Vec<View>>,
+}
+
+/// Whether an endpoint is ejected, for some caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ejected {
+    /// Every breaker is closed.
+    None,
+    /// A breaker has waited for long enough: the next request is a probe.
+    Due,
+    /// It is.
+    Now,
 }
 
 /// The counters of a cluster.
@@ -80,8 +96,8 @@ impl Cluster {
     pub fn new(name: Box<str>, exempt: Exempt, workers: usize, policy: Arc<ClusterPolicy>) -> Self {
         let members = ArcSwap::from_pointee(Members::default());
         let (policy, retired) = (ArcSwap::new(policy), AtomicBool::new(false));
-        let (stats, norms) = Default::default();
-        Self { name, exempt, workers, policy, stats, norms, members, retired, views: Mutex::default() }
+        let (stats, norms, views, used) = Default::default();
+        Self { name, exempt, workers, policy, stats, norms, members, retired, used, views }
     }
 
     /// Its present settings.
@@ -147,6 +163,29 @@ impl Cluster {
         self.retired.load(Ordering::Relaxed)
     }
 
+    /// Whether it, or one of its views, was used since this was last asked.
+    fn takes_used(&self) -> bool {
+        let views = self.views.lock().iter().filter(|view| view.cluster.takes_used()).count();
+        self.used.swap(false, Ordering::Relaxed) || views > 0
+    }
+
+    /// Whether nobody has any of its views.
+    fn has_unused_views(&self) -> bool {
+        self.views.lock().iter().all(|view| Arc::strong_count(&view.cluster) == 1)
+    }
+
+    /// Whether an endpoint of it, or of one of its views, is ejected.
+    fn ejected(&self, now: Instant) -> Ejected {
+        let (policy, members) = (self.policy(), self.members.load());
+        let own = members.all.iter().map(|it| match it.backend.breaker(now, &policy.breaker) {
+            State::Closed => Ejected::None,
+            State::Due => Ejected::Due,
+            State::Open { .. } | State::Probing => Ejected::Now,
+        });
+        let views = self.views.lock();
+        own.chain(views.iter().map(|view| view.cluster.ejected(now))).max().unwrap_or(Ejected::None)
+    }
+
     /// The right to use one endpoint once: the balancer's choice for `client` among those whose breakers allow `caller` a
     /// request. Those that earlier attempts of the same request `tried` come last.
     ///
@@ -160,6 +199,10 @@ impl Cluster {
         (client, caller): (&SocketAddr, Caller),
         tried: &[Arc<Backend>],
     ) -> Result<Lease, Fault> {
+        // A store only where it changes something: workers share the cache line.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         let members = self.members.load();
         let active = members.active();
         let last = tried.last().and_then(|last| active.iter().position(|it| Arc::ptr_eq(&it.backend, last)));

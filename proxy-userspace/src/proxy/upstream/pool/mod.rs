@@ -187,6 +187,26 @@ impl Pool {
         dropped.len()
     }
 
+    /// Adds since when each connection that is not shared has been unused.
+    pub fn unused_since(&self, all: &mut Vec<Instant>) {
+        all.extend(self.0.lock().idle.iter().map(|(since, _)| *since));
+    }
+
+    /// Drops connections that were unused for `kept`. Returns the number dropped.
+    pub fn shed(&self, now: Instant, kept: Duration) -> usize {
+        let mut state = self.0.lock();
+        let recent = |since: Instant| now.saturating_duration_since(since) < kept;
+        let first = state.idle.partition_point(|(since, _)| !recent(*since));
+        let dropped: SmallVec<[_; 1]> = state.idle.drain(..first).collect();
+        state.idle.shrink_to_fit();
+        state.surplus = state.surplus.min(state.idle.len());
+        if let Some(shared) = &mut state.shared {
+            shared.sweep(now, kept);
+        }
+        drop(state);
+        dropped.len()
+    }
+
     /// Drops every connection in the pool; a shared one ends with its last stream.
     pub fn clear(&self) {
         let mut state = self.0.lock();
