@@ -3,6 +3,8 @@
 //! Runs on the control plane's thread. It only reads counters that the data plane keeps anyway; nothing here is on the
 //! request path.
 
+mod body;
+mod chunks;
 mod explain;
 mod guard;
 mod metrics;
@@ -13,6 +15,7 @@ mod refusal;
 mod routes;
 mod serve;
 mod server;
+mod slots;
 mod tls;
 mod tokens;
 

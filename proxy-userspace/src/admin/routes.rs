@@ -8,8 +8,8 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 
+use super::body::PageBody;
 use super::refusal::Refusal;
 use super::serve::Asker;
 use super::{Server, explain, guard};
@@ -34,11 +34,7 @@ POST /admin/shutdown   drains and stops: from loopback with the header X-Request
 ";
 
 /// The response to one request.
-pub(super) async fn answer<B>(
-    server: Arc<Server>,
-    asker: Asker,
-    request: Request<B>,
-) -> Response<Full<Bytes>> {
+pub(super) async fn answer<B>(server: Arc<Server>, asker: Asker, request: Request<B>) -> Response<PageBody> {
     match asker.kind {
         ListenerKind::Admin => admin(&server, &asker, &request).await,
         ListenerKind::Probes | ListenerKind::Outgoing | ListenerKind::Transparent => {
@@ -48,14 +44,15 @@ pub(super) async fn answer<B>(
 }
 
 /// The admin's routes.
-async fn admin<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn admin<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<PageBody> {
     let (path, settings) = (request.uri().path(), server.control.settings());
     if let Err(why) = guard::check(request, &settings.admin) {
         return refuse(server, why);
     }
     match (request.method(), path) {
         (&Method::GET | &Method::HEAD, _) => {
-            get(server, path, request.uri().query().unwrap_or_default()).await
+            let query = request.uri().query().unwrap_or_default();
+            get(server, path, query, asker).await
         }
         (&Method::POST, "/admin/shutdown" | "/admin/drain") => {
             if let Err(why) = guard::may_change(request.headers(), asker.client.ip(), &settings.admin) {
@@ -69,16 +66,16 @@ async fn admin<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> 
     }
 }
 
-async fn get(server: &Arc<Server>, path: &str, query: &str) -> Response<Full<Bytes>> {
+async fn get(server: &Arc<Server>, path: &str, query: &str, asker: &Asker) -> Response<PageBody> {
     match path {
         "/live" => text(StatusCode::OK, TEXT, "live\n"),
         "/ready" => {
             let (ready, report) = server.control.ready.report();
             text(readiness(ready), TEXT, report)
         }
-        "/metrics" => page(OPENMETRICS, server.pages.metrics(server).await),
+        "/metrics" => page(OPENMETRICS, server.pages.metrics(server, asker).await),
         "/" => text(StatusCode::OK, TEXT, INDEX),
-        "/api/state.json" => page(JSON, server.pages.state(server).await),
+        "/api/state.json" => page(JSON, server.pages.state(server, asker).await),
         "/api/explain" => match explain::answer(&server.control, query) {
             Ok((json, true)) => text(StatusCode::OK, JSON, json),
             Ok((plain, false)) => text(StatusCode::OK, TEXT, plain),
@@ -90,7 +87,7 @@ async fn get(server: &Arc<Server>, path: &str, query: &str) -> Response<Full<Byt
 }
 
 /// The probes' routes, for kubelet, Prometheus and any pod: details only for authorized clients.
-async fn probe<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn probe<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> Response<PageBody> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n");
     }
@@ -103,7 +100,7 @@ async fn probe<B>(server: &Arc<Server>, asker: &Asker, request: &Request<B>) -> 
         "/metrics" => {
             let rules = server.control.settings().readers();
             match server.readers.check(request.headers(), asker, &rules).await {
-                Ok(()) => page(OPENMETRICS, server.pages.recent_metrics(server).await),
+                Ok(()) => page(OPENMETRICS, server.pages.recent_metrics(server, asker).await),
                 Err(why) => refuse(server, why),
             }
         }
@@ -115,7 +112,7 @@ fn readiness(ready: bool) -> StatusCode {
     if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn refuse(server: &Server, why: Refusal) -> Response<Full<Bytes>> {
+fn refuse(server: &Server, why: Refusal) -> Response<PageBody> {
     server.refused[why as usize].inc();
     let (status, said) = why.answer();
     let mut response = text(status, TEXT, said);
@@ -128,15 +125,19 @@ fn refuse(server: &Server, why: Refusal) -> Response<Full<Bytes>> {
     response
 }
 
-fn page(kind: &'static str, written: Result<Bytes, String>) -> Response<Full<Bytes>> {
+fn page(kind: &'static str, written: Result<PageBody, String>) -> Response<PageBody> {
     match written {
-        Ok(page) => text(StatusCode::OK, kind, page),
+        Ok(page) => with_body(StatusCode::OK, kind, page),
         Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("not written: {why}\n")),
     }
 }
 
-fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<PageBody> {
+    with_body(status, kind, body.into().into())
+}
+
+fn with_body(status: StatusCode, kind: &'static str, body: PageBody) -> Response<PageBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     for (name, value) in [

@@ -45,12 +45,14 @@ pub struct Retired {
 }
 
 /// The client of a request, and its connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asker {
     pub(super) kind: ListenerKind,
     pub(super) client: SocketAddr,
     /// Whether the connection is encrypted.
     pub(super) secured: bool,
+    /// Cancelled to end the connection: a page is read too slowly while others wait.
+    pub(super) cut: CancellationToken,
 }
 
 /// Serves `socket` until it is `retired`, or for as long as the runtime runs: the admin's listener serves everything,
@@ -86,7 +88,7 @@ pub fn listen(
                 yield_now().await;
             }
             let permit = listener.acquire(&everybody, None).await.used();
-            let asker = Asker { kind: listener.kind, client, secured: false };
+            let asker = Asker { kind: listener.kind, client, secured: false, cut: CancellationToken::new() };
             let server = server.clone();
             served.add(tokio::spawn(async move {
                 // A client that disconnects early or does not read is no error for weir: the next probes need its slot.
@@ -135,7 +137,7 @@ async fn receive(server: Arc<Server>, asker: Asker, stream: TcpStream) {
 
 async fn converse(server: Arc<Server>, asker: Asker, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let service = service_fn(|request| {
-        let answer = routes::answer(server.clone(), asker, request);
+        let answer = routes::answer(server.clone(), asker.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = http1::Builder::new();
@@ -144,7 +146,11 @@ async fn converse(server: Arc<Server>, asker: Asker, stream: impl AsyncRead + As
         .header_read_timeout(HEADER_READ)
         .keep_alive(asker.kind == ListenerKind::Admin)
         .max_buf_size(HEAD);
-    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    tokio::select! {
+        biased;
+        () = asker.cut.cancelled() => {}
+        _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+    }
 }
 
 /// The connections that are being served, the oldest first.

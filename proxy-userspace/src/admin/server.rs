@@ -1,9 +1,11 @@
 //! The admin's own state, besides the control plane state that it shows.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::chunks::Chunks;
 use super::pages::Pages;
 use super::readers::Readers;
 use super::refusal::Refusal;
@@ -11,7 +13,7 @@ use super::tls::Tls;
 use crate::control::State;
 use crate::discovery::kubernetes::Reviews;
 use crate::proxy::metrics::Metrics;
-use crate::telemetry::{Counter, render};
+use crate::telemetry::{self, Counter};
 
 /// The server of the admin's and the probes' listeners.
 pub struct Server {
@@ -23,7 +25,7 @@ pub struct Server {
     pub(super) readers: Readers,
     /// Refused requests, by reason.
     pub(super) refused: [Counter; Refusal::LABELS.len()],
-    /// The metrics page and the state, written by one thread at a time.
+    /// The metrics page and the state.
     pub(super) pages: Pages,
 }
 
@@ -39,10 +41,16 @@ impl Server {
         })
     }
 
-    /// All metrics, as OpenMetrics text. Slow in a large cluster: see [`Pages`].
-    pub(super) fn write_metrics(self: &Arc<Self>) -> String {
+    /// Writes all metrics, as OpenMetrics text. Slow in a large cluster, and waits for its reader: see [`Pages`].
+    pub(super) fn write_metrics(self: &Arc<Self>, page: &mut Chunks) -> fmt::Result {
         let control = &self.control;
+        // These may hold locks while they write, which must not wait for a reader. They do not grow with the cluster.
+        let mut own = String::new();
+        telemetry::write(&mut own, &[control.clone(), self.clone()])?;
+        page.write_str(&own)?;
+        drop(own);
         let data = Metrics { shared: control.shared.clone(), listeners: control.listeners() };
-        render(&[Arc::new(data), control.clone(), self.clone()])
+        telemetry::write(page, &[Arc::new(data)])?;
+        telemetry::end(page)
     }
 }

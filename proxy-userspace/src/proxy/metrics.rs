@@ -3,13 +3,14 @@
 mod http2;
 mod http2_endpoints;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::health::breaker::{Policy, State};
+use crate::domain::health::breaker::State;
 use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::Refusal;
 use crate::proxy::fault::Kind;
@@ -18,10 +19,10 @@ use crate::proxy::routing::cache::RouteCacheStats;
 use crate::proxy::routing::external::Busy;
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::tcp;
-use crate::proxy::upstream::Connecting;
 use crate::proxy::upstream::cluster::{Backend, BackendStats, Cluster};
+use crate::proxy::upstream::{Connecting, Pool};
 use crate::proxy::worker::Shared;
-use crate::telemetry::{Page, Scrape};
+use crate::telemetry::{Counter, Page, Scrape};
 
 /// Everything the data plane counts.
 pub struct Metrics {
@@ -126,77 +127,77 @@ fn crowded_out(page: &mut Page<'_>, connecting: &Connecting) -> fmt::Result {
     )
 }
 
+/// The families of endpoints. Each row is read when it is written: one service may have very many endpoints.
 fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
-    struct Row {
-        service: Arc<Cluster>,
-        endpoint: String,
-        counts: [u64; 6],
-        levels: [f64; 7],
+    type Count = fn(&BackendStats) -> &Counter;
+    let counts: [(&str, &str, Count); 6] = [
+        ("weir_endpoint_requests", "Attempts begun", |it| &it.requests),
+        ("weir_endpoint_failures", "Attempts that were the endpoint's own failure", |it| &it.failures),
+        ("weir_endpoint_refusals", "Requests that it turned away", |it| &it.refusals),
+        ("weir_endpoint_trials", "Attempts although another endpoint was better", |it| &it.trials),
+        ("weir_endpoint_connects", "Connections opened", |it| &it.connects),
+        ("weir_endpoint_ejections", "Times the breaker ejected it", |it| &it.ejections),
+    ];
+    for (name, help, count) in counts {
+        page.counters(name, help, rows(clusters, |_, it| count(&it.stats).value()))?;
     }
     let now = Instant::now();
-    let mut rows = Vec::new();
-    for cluster in clusters {
-        let policy = cluster.policy();
-        for member in &cluster.members().all {
-            let backend = &member.backend;
-            rows.push(Row {
-                service: cluster.clone(),
-                endpoint: backend.address.to_string(),
-                counts: counts(&backend.stats),
-                levels: levels(backend, now, &policy.breaker),
-            });
-        }
-    }
-    let labels = |row: &Row| [("service", row.service.name.to_string()), ("endpoint", row.endpoint.clone())];
-    for (at, (name, help)) in [
-        ("weir_endpoint_requests", "Attempts begun"),
-        ("weir_endpoint_failures", "Attempts that were the endpoint's own failure"),
-        ("weir_endpoint_refusals", "Requests that it turned away"),
-        ("weir_endpoint_trials", "Attempts although another endpoint was better"),
-        ("weir_endpoint_connects", "Connections opened"),
-        ("weir_endpoint_ejections", "Times the breaker ejected it"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        page.counters(name, help, rows.iter().map(|row| (labels(row), row.counts[at])))?;
-    }
-    for (at, (name, help)) in [
-        ("weir_endpoint_in_flight", "Attempts running now"),
-        ("weir_endpoint_ejected", "1 while its breaker is not closed for some client"),
-        ("weir_endpoint_latency_seconds", "Moving mean of latency, 0 before the first answer"),
-        ("weir_endpoint_idle_connections", "Unused connections kept"),
-        ("weir_endpoint_in_doubt", "1 while its node leaves a connection unacknowledged"),
-        ("weir_endpoint_left_alone", "1 while it is left alone, as it has asked (Retry-After)"),
-        ("weir_endpoint_ejected_clients", "Clients for which its breaker is not closed"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        page.gauges(name, help, rows.iter().map(|row| (labels(row), row.levels[at])))?;
-    }
-    Ok(())
+    let is = |condition: bool| f64::from(u8::from(condition));
+    page.gauges(
+        "weir_endpoint_in_flight",
+        "Attempts running now",
+        rows(clusters, |_, it| it.in_flight() as f64),
+    )?;
+    page.gauges(
+        "weir_endpoint_ejected",
+        "1 while its breaker is not closed for some client",
+        rows(clusters, |cluster, it| {
+            is(!matches!(it.breaker(now, &cluster.policy().breaker), State::Closed))
+        }),
+    )?;
+    page.gauges(
+        "weir_endpoint_latency_seconds",
+        "Moving mean of latency, 0 before the first answer",
+        rows(clusters, |_, it| it.latency().unwrap_or_default() / 1e9),
+    )?;
+    page.gauges(
+        "weir_endpoint_idle_connections",
+        "Unused connections kept",
+        rows(clusters, |_, it| it.pools().iter().map(Pool::len).sum::<usize>() as f64),
+    )?;
+    page.gauges(
+        "weir_endpoint_in_doubt",
+        "1 while its node leaves a connection unacknowledged",
+        rows(clusters, |_, it| is(it.is_in_doubt())),
+    )?;
+    page.gauges(
+        "weir_endpoint_left_alone",
+        "1 while it is left alone, as it has asked (Retry-After)",
+        rows(clusters, |_, it| is(it.left_alone(now).is_some())),
+    )?;
+    page.gauges(
+        "weir_endpoint_ejected_clients",
+        "Clients for which its breaker is not closed",
+        rows(clusters, |_, it| it.ejected_for() as f64),
+    )
 }
 
-/// The present levels of an endpoint, in the order of the page.
-fn levels(backend: &Backend, now: Instant, policy: &Policy) -> [f64; 7] {
-    let flag = |it: bool| f64::from(u8::from(it));
-    let idle: usize = backend.pools().iter().map(|pool| pool.len()).sum();
-    [
-        backend.in_flight() as f64,
-        flag(!matches!(backend.breaker(now, policy), State::Closed)),
-        backend.latency().unwrap_or_default() / 1e9,
-        idle as f64,
-        flag(backend.is_in_doubt()),
-        flag(backend.left_alone(now).is_some()),
-        backend.ejected_for() as f64,
-    ]
-}
-
-/// The counters of an endpoint, in the order of the page.
-fn counts(stats: &BackendStats) -> [u64; 6] {
-    let BackendStats { requests, failures, refusals, trials, connects, ejections } = stats;
-    [requests, failures, refusals, trials, connects, ejections].map(|it| it.value())
+/// A row for each endpoint, with its labels.
+fn rows<'c, V>(
+    clusters: &'c [Arc<Cluster>],
+    value: impl Fn(&Cluster, &Backend) -> V + Copy + 'c,
+) -> impl Iterator<Item = ([(&'static str, Cow<'c, str>); 2], V)> + 'c {
+    clusters.iter().flat_map(move |cluster| {
+        let members = Arc::clone(&cluster.members());
+        (0..members.all.len()).map(move |at| {
+            let backend = &members.all[at].backend;
+            let labels = [
+                ("service", Cow::Borrowed(&*cluster.name)),
+                ("endpoint", Cow::Owned(backend.address.to_string())),
+            ];
+            (labels, value(cluster, backend))
+        })
+    })
 }
 
 impl Metrics {

@@ -13,4 +13,4 @@ mod page;
 
 pub use count::{Counter, Gauge};
 pub use histogram::{BOUNDS, Histogram};
-pub use page::{Page, Scrape, render};
+pub use page::{Page, Scrape, end, write};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
@@ -86,15 +87,25 @@ impl Page<'_> {
     }
 }
 
-/// The whole page, as OpenMetrics text (`application/openmetrics-text; version=1.0.0`).
-pub fn render(sources: &[Arc<dyn Scrape>]) -> String {
+/// Writes the metrics of `sources` to `out`, as OpenMetrics text (`application/openmetrics-text; version=1.0.0`). After the
+/// last ones, [`end`] is to follow.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write(out: &mut impl fmt::Write, sources: &[Arc<dyn Scrape>]) -> fmt::Result {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Sources(sources.to_vec())));
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => text,
-        Err(fmt::Error) => "# EOF\n".to_owned(), // Writing to a string does not fail.
-    }
+    encode_registry(out, &registry)
+}
+
+/// Writes the end of a page.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn end(out: &mut impl fmt::Write) -> fmt::Result {
+    encode_eof(out)
 }
 
 struct Sources(Vec<Arc<dyn Scrape>>);
@@ -144,7 +155,8 @@ mod tests {
 
     #[test]
     fn the_page_is_openmetrics_text() {
-        let text = render(&[Arc::new(Sample)]);
+        let mut text = String::new();
+        write(&mut text, &[Arc::new(Sample)]).and_then(|()| end(&mut text)).unwrap();
         assert!(text.contains("# TYPE weir_sample counter\n"), "{text}");
         assert!(text.contains("weir_sample_total{kind=\"a\\\"b\"} 2\n"), "{text}");
         assert!(text.contains("weir_sample_total{kind=\"c\",more=\"m\"} 3\n"), "{text}");

@@ -1,12 +1,15 @@
-//! How much memory weir needs: what nobody uses costs none for long. Tests of their own, since they use the machine as others do
+//! How much memory weir needs: what nobody uses costs none for long, nor do readers of large pages. Tests of their own, since they use the machine as others do
 //! not.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 #![allow(clippy::disallowed_types, reason = "a test that meets a poisoned lock is to fail")]
 
+mod pages; // Slow readers of large pages.
 mod unused; // What nobody uses.
 
 use e2e::net::is_root;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+const MIB: u64 = 1 << 20;
 
 /// How many descriptors these tests need: more than a process has by default.
 const DESCRIPTORS: u64 = 16_384;

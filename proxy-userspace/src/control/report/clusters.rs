@@ -1,19 +1,20 @@
 //! Services, their clusters and endpoints.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Counts, Word};
 use crate::domain::catalog::{Condition, Endpoint, Service};
 use crate::domain::health::breaker::{Policy, State};
 use crate::domain::outcome::Outcome;
-use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, LazyCluster, Member};
+use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, LazyCluster, Member, Members};
 
-/// A service of the catalog.
+/// A service of the catalog, with its clusters as a list; they may be read when they are written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ServiceReport {
+pub struct ServiceReport<C = Vec<ClusterReport>> {
     /// Its name: `/#/io.l5d.k8s/NAMESPACE/NAME` or `/#/io.l5d.fs/NAME`.
     pub service: String,
     /// Its own addresses.
@@ -30,12 +31,12 @@ pub struct ServiceReport {
     pub node_ports: Vec<u16>,
     /// One cluster per port.
     #[serde(default)]
-    pub clusters: Vec<ClusterReport>,
+    pub clusters: C,
 }
 
-/// A cluster's state at run time.
+/// A cluster's state at run time, with its endpoints as a list; they may be read when they are written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ClusterReport {
+pub struct ClusterReport<E = Vec<EndpointReport>> {
     /// Its bound name.
     pub name: String,
     /// Number of attempts by outcome; absent until the cluster is first used.
@@ -49,7 +50,27 @@ pub struct ClusterReport {
     pub policy: PolicyReport,
     /// Its endpoints.
     #[serde(default)]
-    pub endpoints: Vec<EndpointReport>,
+    pub endpoints: E,
+}
+
+/// Endpoints, each of which is read when it is written: one service may have very many.
+#[derive(Debug)]
+pub(super) enum Endpoints {
+    /// Of a cluster that is used: with the policy of its breakers, at this time.
+    Used(Arc<Members>, Policy, Instant),
+    /// As the catalog has them.
+    Unused(Arc<[Endpoint]>),
+}
+
+impl Serialize for Endpoints {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Used(members, policy, now) => {
+                serializer.collect_seq(members.all.iter().map(|it| EndpointReport::read(it, policy, *now)))
+            }
+            Self::Unused(all) => serializer.collect_seq(all.iter().map(EndpointReport::unused)),
+        }
+    }
 }
 
 /// The policy of a cluster's requests; null means the value from `limits`.
@@ -151,9 +172,9 @@ impl From<FlatEndpoint> for EndpointReport {
     }
 }
 
-impl ServiceReport {
+impl<C> ServiceReport<C> {
     /// The report for `service` and its `clusters`.
-    pub(super) fn new(service: &Service, clusters: Vec<ClusterReport>) -> Self {
+    pub(super) fn new(service: &Service, clusters: C) -> Self {
         Self {
             service: service.key.to_string(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
@@ -168,30 +189,42 @@ impl ServiceReport {
 impl ClusterReport {
     /// The current state of `cluster`.
     pub fn read(cluster: &Cluster, now: Instant) -> Self {
+        let ClusterReport { name, attempts, retries, policy, endpoints } = ClusterReport::lazy(cluster, now);
+        let endpoints = match endpoints {
+            Endpoints::Used(members, policy, now) => {
+                members.all.iter().map(|it| EndpointReport::read(it, &policy, now)).collect()
+            }
+            Endpoints::Unused(all) => all.iter().map(EndpointReport::unused).collect(),
+        };
+        Self { name, attempts, retries, policy, endpoints }
+    }
+}
+
+impl ClusterReport<Endpoints> {
+    fn lazy(cluster: &Cluster, now: Instant) -> Self {
         let policy = cluster.policy();
         let outcomes = Outcome::LABELS.iter().zip(&cluster.stats.outcomes);
         let counted = outcomes.map(|(label, count)| (Word::from(*label), count.value()));
-        let members = cluster.members();
         Self {
             name: cluster.name.to_string(),
             attempts: Some(counted.filter(|(_, count)| *count > 0).collect()),
             retries: Some(cluster.stats.retries.value()),
             policy: PolicyReport::new(&policy),
-            endpoints: members.all.iter().map(|it| EndpointReport::read(it, &policy.breaker, now)).collect(),
+            endpoints: Endpoints::Used(Arc::clone(&cluster.members()), policy.breaker, now),
         }
     }
 
-    /// The cluster of a service port; if it was never used, only the data from the catalog.
+    /// The cluster of a service port; if it is not used, only the data from the catalog.
     pub(super) fn of_port(port: &LazyCluster, now: Instant) -> Self {
         if let Some(made) = port.made() {
-            return Self::read(&made, now);
+            return Self::lazy(&made, now);
         }
         Self {
             name: port.name.to_string(),
             attempts: None,
             retries: None,
             policy: PolicyReport::new(&port.policy()),
-            endpoints: port.endpoints().iter().map(EndpointReport::unused).collect(),
+            endpoints: Endpoints::Unused(port.endpoints()),
         }
     }
 }

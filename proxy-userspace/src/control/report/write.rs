@@ -1,5 +1,6 @@
 //! Writing `/api/state.json`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,14 +17,17 @@ use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, Listener, Share};
 use crate::proxy::routing::snapshot::Snapshot;
 
-/// The whole state as JSON. In a large cluster this takes time and memory: each service is written before the next is
+/// Writes the whole state as JSON to `out`. In a large cluster this takes time: each endpoint is written before the next is
 /// read.
-pub fn write(state: &State) -> Vec<u8> {
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write(state: &State, mut out: impl io::Write) -> io::Result<()> {
     let snapshot = state.shared.routing.snapshot.load_full();
     let services = Services { snapshot: &snapshot, catalog: state.catalogs.in_force() };
-    let mut text = serde_json::to_vec_pretty(&read(state, &snapshot, services)).unwrap_or_default();
-    text.push(b'\n');
-    text
+    serde_json::to_writer_pretty(&mut out, &read(state, &snapshot, services))?;
+    out.write_all(b"\n")
 }
 
 /// The services of a catalog; each report is created when it is written.
@@ -35,7 +39,7 @@ struct Services<'a> {
 impl Serialize for Services<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let now = Instant::now();
-        let clusters = |it: &Service| {
+        let clusters = |it: &Service| -> Vec<_> {
             self.snapshot.clusters_of(&it.key).map(|port| ClusterReport::of_port(port, now)).collect()
         };
         let services = self.catalog.services.values();
