@@ -139,7 +139,7 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
         ("weir_endpoint_ejections", "Times the breaker ejected it", |it| &it.ejections),
     ];
     for (name, help, count) in counts {
-        page.counters(name, help, rows(clusters, |_, it| count(&it.stats).value()))?;
+        page.counters(name, help, rows(clusters, |_, it| it.counted().map_or(0, |it| count(it).value())))?;
     }
     let now = Instant::now();
     let is = |condition: bool| f64::from(u8::from(condition));
@@ -182,20 +182,21 @@ fn endpoints(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
     )
 }
 
-/// A row for each endpoint, with its labels.
+/// A row for each endpoint that was used, with its labels.
 fn rows<'c, V>(
     clusters: &'c [Arc<Cluster>],
     value: impl Fn(&Cluster, &Backend) -> V + Copy + 'c,
 ) -> impl Iterator<Item = ([(&'static str, Cow<'c, str>); 2], V)> + 'c {
     clusters.iter().flat_map(move |cluster| {
         let members = Arc::clone(&cluster.members());
-        (0..members.all.len()).map(move |at| {
+        (0..members.all.len()).filter_map(move |at| {
             let backend = &members.all[at].backend;
+            backend.counted()?;
             let labels = [
                 ("service", Cow::Borrowed(&*cluster.name)),
                 ("endpoint", Cow::Owned(backend.address.to_string())),
             ];
-            (labels, value(cluster, backend))
+            Some((labels, value(cluster, backend)))
         })
     })
 }

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 #![allow(clippy::disallowed_types, reason = "a test that meets a poisoned lock is to fail")]
 
+mod large; // One service with very many endpoints.
 mod pages; // Slow readers of large pages.
 mod unused; // What nobody uses.
 
+use e2e::Weir;
 use e2e::net::is_root;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -22,4 +24,15 @@ fn more_descriptors() {
         assert!(hard >= DESCRIPTORS, "these tests need {DESCRIPTORS} descriptors (ulimit -Hn)");
         setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard).expect("more descriptors");
     }
+}
+
+/// Asks so many times at once for `http://many/`, whose endpoints refuse.
+fn ask(weir: &Weir, times: usize) {
+    std::thread::scope(|scope| {
+        for _ in 0..times {
+            scope.spawn(|| {
+                weir.get("http://many/").expect_status(502);
+            });
+        }
+    });
 }

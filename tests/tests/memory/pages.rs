@@ -8,18 +8,21 @@ use e2e::time::within;
 use e2e::{Backend, Weir, raw};
 use socket2::SockRef;
 
-use super::MIB;
+use super::{MIB, ask};
 
 /// Endpoints of the one service: the metrics have thirteen rows for each.
 const ENDPOINTS: u16 = 8_000;
+
+/// How often they are asked: each time some are tried, and as many compared with these.
+const ASKED: usize = 60;
 
 /// A weir whose metrics are a large page.
 fn large() -> (Weir, Backend) {
     let backend = Backend::http().start();
     let endpoints: Vec<SocketAddr> = (1..=ENDPOINTS).map(|port| ([127, 0, 0, 9], port).into()).collect();
     let weir = Weir::new().service("hello", &[backend.addr()]).service("many", &endpoints).start();
-    // A service has no rows before it is called.
-    weir.get("http://many/").expect_status(502);
+    // An endpoint has no rows before it is asked.
+    ask(&weir, ASKED);
     (weir, backend)
 }
 
@@ -29,8 +32,8 @@ fn who_does_not_read_a_large_page_costs_little_and_does_not_keep_it_from_others(
     let page = weir.admin_get("/metrics");
     page.expect_status(200);
     let rows = page.text().lines().filter(|line| line.starts_with("weir_endpoint_requests_total{")).count();
-    assert!(rows >= usize::from(ENDPOINTS) && page.text().ends_with("# EOF\n"), "{rows} rows");
-    assert!(page.body.len() as u64 > 4 * MIB, "{}", page.body.len());
+    assert!(rows >= 1_000 && page.text().ends_with("# EOF\n"), "{rows} rows");
+    assert!(page.body.len() as u64 > MIB, "{}", page.body.len());
     let before = weir.anonymous();
     let slow: Vec<TcpStream> = (0..20)
         .map(|number| {

@@ -9,7 +9,8 @@ use super::{Counts, Word};
 use crate::domain::catalog::{Condition, Endpoint, Service};
 use crate::domain::health::breaker::{Policy, State};
 use crate::domain::outcome::Outcome;
-use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, LazyCluster, Member, Members};
+use crate::proxy::upstream::cluster::{BackendStats, Cluster, ClusterPolicy, LazyCluster, Member, Members};
+use crate::telemetry::Counter;
 
 /// A service of the catalog, with its clusters as a list; they may be read when they are written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -264,6 +265,7 @@ impl EndpointReport {
             State::Due => ("due", None),
             State::Probing => ("probing", None),
         };
+        let count = |of: fn(&BackendStats) -> &Counter| backend.counted().map_or(0, |it| of(it).value());
         let usage = UsageReport {
             breaker: breaker.into(),
             weight: member.weight,
@@ -272,12 +274,12 @@ impl EndpointReport {
             left_alone_seconds: backend.left_alone(now).map(|left| left.as_secs_f64()),
             in_flight: backend.in_flight(),
             latency_seconds: backend.latency().map(|ns| ns / 1e9),
-            requests: backend.stats.requests.value(),
-            failures: backend.stats.failures.value(),
-            refusals: backend.stats.refusals.value(),
-            trials: backend.stats.trials.value(),
-            connects: backend.stats.connects.value(),
-            ejections: backend.stats.ejections.value(),
+            requests: count(|it| &it.requests),
+            failures: count(|it| &it.failures),
+            refusals: count(|it| &it.refusals),
+            trials: count(|it| &it.trials),
+            connects: count(|it| &it.connects),
+            ejections: count(|it| &it.ejections),
             idle_connections: backend.pools().iter().map(|pool| pool.len()).sum(),
         };
         let condition = condition(member.condition).into();

@@ -11,8 +11,13 @@ pub trait Tier {
     /// Their weights, and their number.
     fn weights(&self) -> &Weights;
 
-    /// The health of one endpoint.
+    /// The health of one endpoint, to look at: of one that was never chosen it may stand for all such ones.
     fn health(&self, at: usize) -> &Health;
+
+    /// The health of one endpoint, to change: its own.
+    fn used(&self, at: usize) -> &Health {
+        self.health(at)
+    }
 }
 
 /// How endpoints of a cluster are selected and ejected.
@@ -58,7 +63,7 @@ pub fn select<T: Tier>(
             let untried = untried(tier.weights().len(), &tried, rng).unwrap_or(picked.index);
             picked = Picked::alone(untried, Choice::Forced);
         }
-        let health = tier.health(picked.index);
+        let health = tier.used(picked.index);
         let begun = health.begin(caller, now, norms, &policy.breaker);
         let lost_the_probe = matches!(begun.0, Permit::Forced(_)) && picked.choice == Choice::Usable;
         if lost_the_probe && tier.weights().len() > 1 {
@@ -66,12 +71,12 @@ pub fn select<T: Tier>(
             continue;
         }
         if let Some(loser) = picked.loser {
-            tier.health(loser).inner.lock().probation.lose();
+            tier.used(loser).inner.lock().probation.lose();
         }
         return Some(selected(caller, picked, begun, now));
     }
     let index = rng.usize(..tier.weights().len());
-    let begun = tier.health(index).begin(caller, now, norms, &policy.breaker);
+    let begun = tier.used(index).begin(caller, now, norms, &policy.breaker);
     Some(selected(caller, Picked::alone(index, Choice::Usable), begun, now))
 }
 

@@ -123,7 +123,9 @@ fn forget(worker: &Worker, ended: impl Iterator<Item = u64>) {
     for cookie in ended {
         for cluster in worker.shared.routing.clusters() {
             for member in &cluster.members().all {
-                member.backend.pool(worker.dialer.worker).forget(Source::Pod(cookie));
+                if let Some(pool) = member.backend.known_pool(worker.dialer.worker) {
+                    pool.forget(Source::Pod(cookie));
+                }
             }
         }
     }

@@ -59,7 +59,7 @@ fn pools(worker: &Worker, now: Instant, limit: Duration, purges: bool) -> (Optio
     let (mut next, mut dropped) = (None, 0);
     for cluster in worker.shared.routing.clusters() {
         for member in &cluster.members().all {
-            let pool = member.backend.pool(worker.dialer.worker);
+            let Some(pool) = member.backend.known_pool(worker.dialer.worker) else { continue };
             if purges {
                 dropped += pool.purge();
             }
@@ -76,13 +76,14 @@ fn surplus(worker: &Worker, now: Instant, most: usize) -> usize {
     let mut unused = Vec::new();
     for cluster in &clusters {
         let members = cluster.members();
-        members.all.iter().for_each(|it| it.backend.pool(worker.dialer.worker).unused_since(&mut unused));
+        let pools = members.all.iter().filter_map(|it| it.backend.known_pool(worker.dialer.worker));
+        pools.for_each(|pool| pool.unused_since(&mut unused));
     }
     let Some(kept) = too_old(&mut unused, now, most) else { return 0 };
     let mut closed = 0;
     for cluster in &clusters {
         let members = cluster.members();
-        let pools = members.all.iter().map(|it| it.backend.pool(worker.dialer.worker));
+        let pools = members.all.iter().filter_map(|it| it.backend.known_pool(worker.dialer.worker));
         closed += pools.map(|pool| pool.shed(now, kept)).sum::<usize>();
     }
     worker.dialer.connecting.crowded_out.add(closed as u64);
@@ -140,7 +141,7 @@ mod tests {
             (&[21, 500, 3], 8, Some(21)),
             (&[19, 18, 3], 8, None),
             (&[21, 3, 500, 22, 7], 32, Some(500)),
-            (&[21, 3, 500, 22, 7], 3, Some(22)),
+            (&[21, 3, 500, 22, 7], 3, Some(21)),
         ] {
             let mut since: Vec<_> = unused.iter().map(since).collect();
             let age = too_old(&mut since, now, most);

@@ -290,7 +290,7 @@ impl Dialer {
     ) -> Result<Io, NotConnected> {
         let backend = lease.backend();
         self.permit(rules, backend, dial.from)?;
-        backend.stats.connects.inc();
+        backend.stats().connects.inc();
         self.makes(rules.limits.idle_connections);
         let connected = if race::may_race(lease.cluster()) {
             // Boxed: it would make every connection's task larger.

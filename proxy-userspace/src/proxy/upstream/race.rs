@@ -112,7 +112,7 @@ impl Race<'_, '_> {
                 self.dial.tried.push(backend);
                 continue;
             }
-            backend.stats.connects.inc();
+            backend.stats().connects.inc();
             self.dialer.connecting.raced.inc();
             let limit = self.dial.limit.min(left);
             let connecting = Box::pin(self.dial.connect(self.dialer, backend.address, limit));

@@ -20,9 +20,9 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(cluster: Arc<Cluster>, backend: Arc<Backend>, ticket: Ticket) -> Self {
-        backend.stats.requests.inc();
+        backend.stats().requests.inc();
         if ticket.is_trial() {
-            backend.stats.trials.inc();
+            backend.stats().trials.inc();
         }
         Self { cluster, backend, ticket, finished: false }
     }
@@ -77,10 +77,10 @@ impl Lease {
             self.cluster.stats.grpc.count(code);
         }
         if finished.verdict == Verdict::Failure {
-            self.backend.stats.failures.inc();
+            self.backend.stats().failures.inc();
         }
         if finished.outcome.sign() == Sign::Refused {
-            self.backend.stats.refusals.inc();
+            self.backend.stats().refusals.inc();
         }
     }
 
@@ -89,7 +89,7 @@ impl Lease {
         let (members, policy) = (self.cluster.members(), self.cluster.policy());
         let scene = Scene {
             tier: &**members,
-            health: &self.backend.health,
+            health: self.backend.health(),
             norms: &self.cluster.norms,
             policy: &policy.breaker,
         };
@@ -100,7 +100,7 @@ impl Lease {
         match transition {
             None => {}
             Some(Transition::Ejected { retry_in }) => {
-                self.backend.stats.ejections.inc();
+                self.backend.stats().ejections.inc();
                 self.log_ejected(outcome, retry_in);
             }
             Some(Transition::Restored) => {
@@ -133,6 +133,6 @@ impl Drop for Lease {
         if !self.finished {
             self.close(Instant::now(), Outcome::Abandoned);
         }
-        self.backend.health.release();
+        self.backend.health().release();
     }
 }

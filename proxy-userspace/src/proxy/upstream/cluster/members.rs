@@ -18,6 +18,8 @@ pub struct Members {
     active: usize,
     /// The weights of those in use.
     weights: Weights,
+    /// The health of those that were not used yet; never changed.
+    unused: Health,
     /// The endpoints it was made from, to detect cheaply that nothing changed.
     pub(super) source: Arc<[Endpoint]>,
 }
@@ -38,7 +40,8 @@ pub struct Member {
 /// No endpoints at all.
 impl Default for Members {
     fn default() -> Self {
-        Self { all: Vec::new(), active: 0, weights: Weights::equal(0), source: Arc::new([]) }
+        let unused = Health::new(fastrand::Rng::with_seed(0));
+        Self { all: Vec::new(), active: 0, weights: Weights::equal(0), unused, source: Arc::new([]) }
     }
 }
 
@@ -80,7 +83,8 @@ impl Members {
         };
         let active = all.iter().filter(|member| member.condition == used).count();
         let weights = Weights::new(all[..active].iter().map(|member| member.weight));
-        Self { all, active, weights, source: endpoints.clone() }
+        let unused = Health::new(fastrand::Rng::with_seed(0));
+        Self { all, active, weights, unused, source: endpoints.clone() }
     }
 }
 
@@ -97,6 +101,10 @@ impl Tier for Members {
     }
 
     fn health(&self, at: usize) -> &Health {
-        &self.all[at].backend.health
+        self.all[at].backend.known_health().unwrap_or(&self.unused)
+    }
+
+    fn used(&self, at: usize) -> &Health {
+        self.all[at].backend.health()
     }
 }

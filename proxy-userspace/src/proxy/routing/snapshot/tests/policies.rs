@@ -114,7 +114,7 @@ fn whatever_setting_changes_a_cluster_stays_and_takes_it_over() {
         assert_eq!((kept.len(), now.len()), (2, 2), "change {at_change}");
         for ((cluster, backend), (kept, kept_backend)) in now.iter().zip(&kept) {
             assert!(Arc::ptr_eq(cluster, kept) && Arc::ptr_eq(backend, kept_backend), "change {at_change}");
-            assert_eq!((cluster.is_retired(), backend.stats.failures.value()), (false, 1));
+            assert_eq!((cluster.is_retired(), backend.stats().failures.value()), (false, 1));
         }
         let (policy, of_view) = (**hello.policy(), **view.policy());
         assert!(check(&policy, &of_view), "change {at_change}: {policy:?} {of_view:?}");
@@ -175,7 +175,7 @@ async fn destinations_outside_stay_and_take_over_what_is_set_and_so_do_those_to_
     config.policies.some = client("/$/inet/10.1.0.2", Client { requests: attempts(7), ..Client::default() });
     outside.adopt(&config.policies);
     assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now()), &cluster));
-    assert_eq!(cluster.members().all[0].backend.stats.failures.value(), 1);
+    assert_eq!(cluster.members().all[0].backend.stats().failures.value(), 1);
     assert_eq!((cluster.policy().breaker.failures, cluster.policy().dialled), (2, RequestPolicy::default()));
     let later = outside.fixed(at(2), Instant::now());
     assert_eq!((later.policy().breaker.failures, later.policy().dialled), (2, attempts(7)));
