@@ -172,7 +172,10 @@ impl Running {
             match listeners.move_probes(&self.server, listen(&written.probes)) {
                 Ok(()) => match (&mut next.probes, &written.probes) {
                     (Some(next), Some(written)) => next.listen = written.listen,
-                    (next, written) => next.clone_from(written),
+                    // The socket is opened at start.
+                    (next, written) => {
+                        *next = written.clone().map(|it| Probes { socket: None, ..it });
+                    }
                 },
                 Err(error) => drop(why.insert("probes", format!("{error:#}"))),
             }
@@ -241,9 +244,10 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
         names: written.names.clone(),
         drain: Drain {
             grace: written.drain.grace,
-            // Whether the next weir may take over, and by which name, is decided at start.
+            // Whether the next weir may take over, and where, is decided at start.
             handover: now.drain.handover.clone().map(|now| Handover {
                 grace: written.drain.handover.as_ref().map_or(now.grace, |it| it.grace),
+                ready: written.drain.handover.as_ref().map_or(now.ready, |it| it.ready),
                 ..now
             }),
         },

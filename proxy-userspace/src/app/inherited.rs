@@ -6,8 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::Transparent;
-use crate::proxy::listener::sockets::Socket;
-use crate::transport::{BindError, bind, bind_range};
+use crate::transport::{BindError, bind, bind_beside, bind_range};
 
 /// How long a weir that has handed over may take to close its ports of diverted connections. It takes some two seconds.
 const FREED: Duration = Duration::from_secs(5);
@@ -16,35 +15,61 @@ const FREED: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Inherited {
     sockets: Vec<TcpListener>,
-    taken: Vec<SocketAddr>,
+    /// What becomes of them; none without a weir before this one.
+    waits: Option<Waits>,
+}
+
+/// Sockets that this weir must not accept on before it serves.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// The weir before it accepts on these.
+    pub(super) taken: Vec<SocketAddr>,
+    /// These do not listen yet, since the weir before it has their port at another address.
+    pub(super) silent: Vec<SocketAddr>,
+    /// Handed over, and of no use.
+    pub(super) unused: Vec<SocketAddr>,
 }
 
 impl Inherited {
     /// These sockets.
     pub(super) fn new(sockets: Vec<TcpListener>) -> Self {
-        Self { sockets, taken: Vec::new() }
+        Self { sockets, waits: Some(Waits::default()) }
     }
 
     /// The socket at `address` that was handed over, or a new one.
     pub(super) fn take_or_bind(&mut self, address: SocketAddr) -> Result<TcpListener, BindError> {
+        let Some(waits) = &mut self.waits else { return bind(address) };
         // On a node without IPv6, `[::]` is `0.0.0.0`.
         let is_it = |it: &TcpListener| {
             it.local_addr().is_ok_and(|at| at == address || is_v4_twin(at, address)) && address.port() != 0
         };
-        let Some(place) = self.sockets.iter().position(is_it) else { return bind(address) };
-        let socket = self.sockets.swap_remove(place);
-        self.taken.extend(socket.local_addr());
+        if let Some(place) = self.sockets.iter().position(is_it) {
+            let socket = self.sockets.swap_remove(place);
+            waits.taken.extend(socket.local_addr());
+            return Ok(socket);
+        }
+        let has_port = |it: &&TcpListener| it.local_addr().is_ok_and(|at| at.port() == address.port());
+        let beside: Vec<_> = self.sockets.iter().filter(has_port).collect();
+        if beside.is_empty() || address.port() == 0 {
+            return bind(address);
+        }
+        // Its address was changed: `127.0.0.1` where it was `0.0.0.0`, for example.
+        let socket = bind_beside(address, &beside)?;
+        waits.silent.extend(socket.local_addr());
         Ok(socket)
     }
 
-    /// Whether any was taken out.
-    pub(super) fn has_any(&self) -> bool {
-        !self.taken.is_empty()
+    /// What has to wait. The sockets that nobody has taken out are closed here; the weir before this one still has them.
+    pub(super) fn finish(self) -> Option<Waits> {
+        let unused = self.sockets.iter().filter_map(|it| it.local_addr().ok()).collect();
+        self.waits.map(|waits| Waits { unused, ..waits })
     }
+}
 
-    /// Whether this is one of those that were taken out.
-    pub(super) fn has_taken(&self, socket: &Socket) -> bool {
-        socket.address().is_some_and(|at| self.taken.contains(&at))
+impl Waits {
+    /// Whether this weir may accept at this address already.
+    pub(super) fn permits(&self, at: SocketAddr) -> bool {
+        !self.taken.contains(&at) && !self.silent.contains(&at)
     }
 }
 
@@ -79,9 +104,10 @@ pub(super) fn bind_transparent(settings: &Transparent, halves: bool) -> Result<V
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, TcpStream};
 
     use super::*;
+    use crate::transport::start_listening;
 
     fn listening() -> (TcpListener, SocketAddr) {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
@@ -99,10 +125,57 @@ mod tests {
         // No port is no address.
         let free = inherited.take_or_bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         assert!(![at, other].contains(&free.local_addr().unwrap()));
-        assert_eq!(inherited.taken, [at]);
+        let waits = inherited.finish().unwrap();
+        assert_eq!(
+            (&waits.taken[..], &waits.silent[..], &waits.unused[..]),
+            (&[at][..], &[][..], &[other][..])
+        );
+        assert!(!waits.permits(at) && waits.permits(free.local_addr().unwrap()));
         // What is not wanted is closed.
-        drop(inherited);
         assert!(bind(other).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_was_made_narrower_or_wider_is_bound_beside_the_old_one_and_takes_its_place() {
+        // Every address of a port of this test's own, and one of them.
+        let port = bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap().local_addr().unwrap().port();
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), port);
+        for (old, new) in [
+            ("0.0.0.0", "127.0.0.1"),
+            ("127.0.0.1", "0.0.0.0"),
+            ("::", "127.0.0.1"),
+            ("::", "::1"),
+            ("127.0.0.1", "::"),
+            ("0.0.0.0", "::"),
+        ] {
+            let Ok(old_one) = bind(at(old)) else { continue }; // no IPv6 here
+            if old_one.local_addr().unwrap() != at(old) {
+                continue;
+            }
+            let mut inherited = Inherited::new(vec![old_one.try_clone().unwrap()]);
+            let socket = inherited.take_or_bind(at(new)).unwrap_or_else(|why| panic!("{old} {new}: {why}"));
+            let waits = inherited.finish().unwrap();
+            if old == "0.0.0.0" && new == "::" {
+                // As on a node that had no IPv6 when the old one started.
+                assert_eq!(waits.taken, [at(old)]);
+                continue;
+            }
+            assert_eq!(
+                (&waits.silent[..], &waits.unused[..]),
+                (&[at(new)][..], &[at(old)][..]),
+                "{old} {new}"
+            );
+            let to = if new == "::1" { at("::1") } else { at("127.0.0.1") };
+            // The old one serves until the new one listens.
+            let first = TcpStream::connect(to).unwrap();
+            let port = old_one.accept().unwrap().1.port();
+            assert_eq!(port, first.local_addr().unwrap().port(), "{old} {new}");
+            start_listening(&socket).unwrap();
+            drop(old_one);
+            let second = TcpStream::connect(to).unwrap();
+            let (_, from) = socket.accept().unwrap();
+            assert_eq!(from.port(), second.local_addr().unwrap().port(), "{old} {new}");
+        }
     }
 
     #[test]

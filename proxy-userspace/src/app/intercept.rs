@@ -29,6 +29,9 @@ pub(super) fn attach(
     let Some(transparent) = &settings.transparent else {
         return Err(anyhow!("not configured"));
     };
+    if let Some(why) = &listeners.no_transparent {
+        return Err(anyhow!("{why}"));
+    }
     let attached = options(transparent, settings, listeners, in_pods).and_then(|options| {
         if options.pods.is_some() {
             return Ok(Interception::attach_in_pods(&options)?);

@@ -11,14 +11,15 @@ use tokio_util::sync::DropGuard;
 
 use super::announce;
 use super::descriptors::CONTROL_CONNECTIONS;
-use super::inherited::{Inherited, bind_transparent};
+use super::explicit::{Explicit, refuse};
+use super::inherited::{Inherited, Waits, bind_transparent};
 use super::routers::Routers;
 use crate::admin::{Retired, Server};
 use crate::config::{Settings, Sockets};
 use crate::control::State;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{Listener, ListenerKind};
-use crate::transport::{BindError, bind, refuse_new};
+use crate::transport::{BindError, bind, start_listening};
 
 /// The sockets, and the listeners whose connections they accept.
 pub(super) struct BoundListeners {
@@ -29,6 +30,10 @@ pub(super) struct BoundListeners {
     admin: Option<Control>,
     probes: Option<Control>,
     by_kind: Listeners,
+    /// Why the ports of diverted connections are not bound, if they are not.
+    pub(super) no_transparent: Option<String>,
+    /// What this weir must not accept on, since the weir before it serves.
+    waits: Option<Waits>,
     /// Whether the weir before this one may still have the sockets.
     inherited: bool,
     /// Whether the next one may have them.
@@ -45,48 +50,8 @@ pub(super) struct Listeners {
 /// A listener of the control plane. Its server accepts on a duplicate.
 struct Control {
     tcp: TcpListener,
-    /// Retires the listener when dropped; `None` while the next weir accepts in its place.
+    /// Retires the listener when dropped; `None` while another weir accepts in its place.
     in_use: Option<(DropGuard, Retired)>,
-}
-
-/// The explicit proxy's sockets while weir drains.
-pub(super) struct Explicit {
-    sockets: Vec<Arc<Socket>>,
-    shared: bool,
-}
-
-impl Explicit {
-    /// Stops accepting. Keep the returned value until weir ends: while it exists, a new client is not refused but
-    /// retries a second later and reaches the next process that listens.
-    pub(super) fn close(self) -> Option<Self> {
-        if self.shared {
-            // The next weir has it as well, or had: it must not refuse anybody, and its queue is left to that one.
-            self.hand_over();
-            return None;
-        }
-        // If a socket cannot refuse new connections, the kernel would still establish them, and nobody would accept
-        // them.
-        refuse(&self.sockets).then_some(self)
-    }
-
-    /// Leaves the sockets to the next weir.
-    pub(super) fn hand_over(self) {
-        self.sockets.iter().for_each(|it| it.hand_over());
-    }
-}
-
-/// Makes `sockets` refuse new connections. Returns whether that worked.
-fn refuse(sockets: &[Arc<Socket>]) -> bool {
-    let causes: Vec<_> = sockets.iter().filter_map(|it| refuse_new(&it.tcp).err()).collect();
-    // One message for all: the cause is the same, usually that newer kernels require a capability.
-    if let Some(cause) = causes.first() {
-        let why = match cause.kind() {
-            std::io::ErrorKind::PermissionDenied => "the kernel asks for CAP_NET_ADMIN".to_owned(),
-            _ => cause.to_string(),
-        };
-        tracing::warn!("clients that connect while weir closes its listeners may be reset: {why}");
-    }
-    causes.is_empty()
 }
 
 impl Listeners {
@@ -142,19 +107,31 @@ impl BoundListeners {
         let by_kind = Listeners::new();
         let routers = Routers::bind(settings, inherited)?;
         let mut control = |at: SocketAddr| inherited.take_or_bind(at).map(Control::new);
+        let admin = Some(control(settings.admin.listen)?);
+        let probes = settings.probes.as_ref().map(|it| control(it.listen)).transpose()?;
+        let waits = std::mem::take(inherited).finish();
+        let transparent = match &settings.transparent {
+            Some(it) if it.sockets == Sockets::Node => {
+                bind_transparent(it, settings.drain.handover.is_some())
+            }
+            // In the pods, they come and go with those.
+            Some(_) | None => Ok(Vec::new()),
+        };
+        let (transparent, no_transparent) = match transparent {
+            Ok(bound) => (bound, None),
+            // The weir before this one goes on.
+            Err(why) if waits.is_some() => (Vec::new(), Some(why.to_string())),
+            Err(why) => return Err(why),
+        };
         Ok(Self {
             routers,
-            admin: Some(control(settings.admin.listen)?),
-            probes: settings.probes.as_ref().map(|it| control(it.listen)).transpose()?,
-            transparent: match &settings.transparent {
-                Some(it) if it.sockets == Sockets::Node => {
-                    many(&by_kind.transparent, bind_transparent(it, settings.drain.handover.is_some())?)
-                }
-                // In the pods, they come and go with those.
-                Some(_) | None => Vec::new(),
-            },
+            admin,
+            probes,
+            transparent: many(&by_kind.transparent, transparent),
+            no_transparent,
             by_kind,
-            inherited: inherited.has_any(),
+            inherited: waits.as_ref().is_some_and(|it| !it.taken.is_empty()),
+            waits,
             given: false,
         })
     }
@@ -172,8 +149,30 @@ impl BoundListeners {
     }
 
     /// As [`Self::data`], without those that the weir before this one still accepts on.
-    pub(super) fn own_data(&self, inherited: &Inherited) -> Vec<Arc<Socket>> {
-        self.data().into_iter().filter(|it| !inherited.has_taken(it)).collect()
+    pub(super) fn open_data(&self) -> Vec<Arc<Socket>> {
+        self.data().into_iter().filter(|it| it.address().is_some_and(|at| self.may_accept(at))).collect()
+    }
+
+    fn may_accept(&self, at: SocketAddr) -> bool {
+        self.waits.as_ref().is_none_or(|it| it.permits(at))
+    }
+
+    /// Serves in place of the weir before this one. Returns the addresses of its sockets that this one has no use for.
+    pub(super) fn take_over(&mut self, control: &State, server: &Arc<Server>) -> Vec<SocketAddr> {
+        let Some(waits) = self.waits.take() else { return Vec::new() };
+        let control_sockets = self.admin.iter().chain(&self.probes).map(|it| &it.tcp);
+        for socket in self.data().iter().map(|it| &it.tcp).chain(control_sockets) {
+            if socket.local_addr().is_ok_and(|at| waits.silent.contains(&at))
+                && let Err(cause) = start_listening(socket)
+            {
+                tracing::error!(at = ?socket.local_addr().ok(), "cannot listen there: {cause}");
+            }
+        }
+        self.publish(control);
+        if let Err(error) = self.serve(server) {
+            tracing::error!("the admin's and the probes' listeners are not served: {error:#}");
+        }
+        waits.unused
     }
 
     /// Starts draining: the transparent sockets accept no new connections and are left to the workers. Returns the
@@ -181,7 +180,7 @@ impl BoundListeners {
     pub(super) fn drain(&mut self) -> Explicit {
         refuse(&std::mem::take(&mut self.transparent));
         // What is done to a socket is done to all its duplicates.
-        Explicit { sockets: self.routers.take(), shared: self.inherited || self.given }
+        Explicit::new(self.routers.take(), self.inherited || self.given)
     }
 
     /// Duplicates of all sockets that the next weir takes over.
@@ -190,10 +189,15 @@ impl BoundListeners {
     ///
     /// There is no descriptor left.
     pub(super) fn duplicates(&mut self) -> std::io::Result<Vec<TcpListener>> {
-        // From now on, also where the next weir dies before it serves: it might have passed them on.
+        // From now on, also where the hand-over fails: until that weir has ended.
         self.given = true;
         let control = self.admin.iter().chain(&self.probes).map(|it| it.tcp.try_clone());
         self.routers.sockets().map(|it| it.tcp.try_clone()).chain(control).collect()
+    }
+
+    /// The next weir has ended before it served, and its duplicates with it. It cannot have passed them on.
+    pub(super) fn take_back(&mut self) {
+        self.given = false;
     }
 
     /// The weir before this one has ended, and its duplicates with it.
@@ -201,16 +205,11 @@ impl BoundListeners {
         self.inherited = false;
     }
 
-    /// Stops accepting for the control plane: the next weir does.
-    pub(super) fn pause_control(&mut self) {
-        self.admin.iter_mut().chain(&mut self.probes).for_each(Control::pause);
-    }
-
     /// Gives up the control plane's sockets: the next weir has them.
     pub(super) fn hand_over_control(&mut self) {
-        self.pause_control();
-        self.admin = None;
-        self.probes = None;
+        for mut it in [self.admin.take(), self.probes.take()].into_iter().flatten() {
+            it.pause();
+        }
     }
 
     /// The listener of diverted connections.
@@ -236,17 +235,23 @@ impl BoundListeners {
         self.routers.listeners().chain([transparent, admin, probes]).cloned().collect()
     }
 
-    /// Serves the control plane's listeners, also after [`Self::pause_control`].
+    /// Serves those of the control plane's listeners that are not served yet, but for those that the weir before this one
+    /// serves.
     ///
     /// # Errors
     ///
     /// A socket cannot be used.
     pub(super) fn serve(&mut self, server: &Arc<Server>) -> anyhow::Result<()> {
-        if let Some(admin) = &mut self.admin {
+        let waits = &self.waits;
+        let is_due = |it: &Control| {
+            let at = it.tcp.local_addr().ok();
+            it.in_use.is_none() && waits.as_ref().is_none_or(|waits| at.is_some_and(|at| waits.permits(at)))
+        };
+        if let Some(admin) = self.admin.as_mut().filter(|it| is_due(it)) {
             let (tcp, retired) = admin.serve()?;
             super::tasks::serve(server, &self.by_kind.admin, tcp, retired)?;
         }
-        if let Some(probes) = &mut self.probes {
+        if let Some(probes) = self.probes.as_mut().filter(|it| is_due(it)) {
             let (tcp, retired) = probes.serve()?;
             super::tasks::serve(server, &self.by_kind.probes, tcp, retired)?;
         }
@@ -257,14 +262,25 @@ impl BoundListeners {
     /// ones do after [`Self::publish`]. Returns what could not be bound.
     pub(super) fn change_routers(&mut self, written: &Settings) -> Vec<String> {
         let (gone, failed) = self.routers.change(written);
-        refuse(&gone);
+        // What is done to a socket is done to all its duplicates: one that another weir has is only closed.
+        let is_shared = |it: &Arc<Socket>| {
+            let at = it.address();
+            self.given
+                || at.is_some_and(|at| self.waits.as_ref().is_some_and(|waits| waits.taken.contains(&at)))
+        };
+        let (shared, own): (Vec<_>, Vec<_>) = gone.into_iter().partition(is_shared);
+        shared.iter().for_each(|it| it.hand_over());
+        if let Some(waits) = &mut self.waits {
+            waits.unused.extend(shared.iter().filter_map(|it| it.address()));
+        }
+        refuse(&own);
         failed
     }
 
-    /// Has the workers accept on all sockets, and tells the control plane of all listeners. Those that are gone are
+    /// Has the workers accept on all sockets that the weir before this one does not accept on, and tells the control plane of all listeners. Those that are gone are
     /// retired: the workers serve who is already connected.
     pub(super) fn publish(&self, control: &State) {
-        control.shared.sockets.set(self.data());
+        control.shared.sockets.set(self.open_data());
         control.follow(self.all());
     }
 

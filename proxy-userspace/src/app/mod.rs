@@ -11,6 +11,7 @@ mod cluster;
 mod descriptors;
 mod destinations;
 mod enrol;
+mod explicit;
 mod handover;
 mod heartbeat;
 mod inherited;
@@ -19,6 +20,7 @@ mod listeners;
 mod netns;
 mod objects;
 mod owners;
+mod probe_socket;
 mod reconciler;
 mod reload;
 mod router_moves;
@@ -117,9 +119,12 @@ async fn live(
     settings: Settings,
     services: services::Services,
     drain: Drain,
-) -> anyhow::Result<Option<listeners::Explicit>> {
+) -> anyhow::Result<Option<explicit::Explicit>> {
     let mut signals = signals::Signals::new()?;
-    let (following, before, mut inherited) = handover::begin(&settings, &services).await;
+    // Before anything that takes time: kubelet asks from the start.
+    let probes = settings.probes.as_ref().and_then(|it| it.socket.as_deref());
+    let probes = probe_socket::ProbeSocket::open(probes)?;
+    let (following, before, mut inherited) = handover::begin(&settings).await;
     let mut listeners = listeners::BoundListeners::bind(&settings, &mut inherited)?;
     listeners.follow(&settings, descriptors::connections(&settings)?);
     let in_pods = netns::prepare(&settings);
@@ -130,8 +135,7 @@ async fn live(
     let node = reconciler::node(listeners.bound(), listeners.routers.ids());
     let config = reconciler::config(&settings, node, &objects::Known::default());
     // What the weir before this one accepts on, it accepts on until this one is ready.
-    let sockets = listeners.own_data(&inherited);
-    drop(inherited);
+    let sockets = listeners.open_data();
     let shared = share(&settings, &config, &services, sockets, interception.as_ref().ok(), drain.clone());
     let alive = TaskTracker::new();
     let workers = (0..settings.workers)
@@ -141,6 +145,11 @@ async fn live(
     let reviews = services.cluster.as_ref().map(|it| it.reviews());
     let cluster = services.cluster.as_deref();
     let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), cluster);
+    if let Some(why) = &listeners.no_transparent {
+        // Whether it is required or not: the weir before this one diverts.
+        control.ready.set("transparent", Err(why.clone()));
+    }
+    probes.tell_of(&control);
     let server = Server::new(control.clone(), reviews);
     let (config, _) = watch::channel(config);
     // Before anything is diverted: the tasks set the destinations.
@@ -154,11 +163,11 @@ async fn live(
     let listeners = Arc::new(Mutex::new(listeners));
     let running =
         apply::Running { control: control.clone(), server, config, listeners: listeners.clone(), services };
-    let mut handed = handover::start(following, before, &control, &running.server, &listeners);
+    handover::start(following, before, &control, &running.server, &listeners);
     reload::start(file, running, signals.hangup()?);
 
     let stopping = Stopping { control: &control, drain: &drain, listeners: &listeners, alive: &alive };
-    let explicit = stopping.run(&mut signals, &mut handed, pods.as_deref()).await;
+    let explicit = stopping.run(&mut signals, pods.as_deref()).await?;
     join(workers);
     if let Some(pods) = pods {
         pods.lock().await.leave_all().await;

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::apply::Running;
 use crate::config;
+use crate::control::Stage;
 
 /// How often the file is checked. A mounted ConfigMap changes by renaming a link, so a watch on the file does not help.
 const LOOK: Duration = Duration::from_secs(1);
@@ -116,6 +117,8 @@ pub(super) fn start(mut file: Option<File>, running: Running, mut hangup: Signal
                 }
                 continue;
             };
+            // What the next weir has been given must not change while it gets ready. It reads the file itself.
+            running.control.handover.until(|it| *it != Stage::Gives).await;
             if asked == Asked::Yes {
                 file.settle().await;
             }

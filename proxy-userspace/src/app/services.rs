@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::Context;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -32,12 +31,7 @@ pub(super) struct Services {
     pub(super) folder: Arc<Folder>,
     /// Absent without `discovery.kubernetes`.
     pub(super) cluster: Option<Arc<Cluster>>,
-    /// The cluster is followed already, before the task that does so.
-    pub(super) begun: Begun,
 }
-
-/// A task that follows the cluster.
-type Begun = Arc<Mutex<Option<JoinHandle<anyhow::Result<()>>>>>;
 
 /// A watch, and the task that runs it.
 type Watching = (Watched, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -78,7 +72,7 @@ impl Services {
             passed_on: AtomicBool::new(false),
             shutdown,
         };
-        Ok(Self { folder: Arc::new(folder), cluster, begun: Begun::default() })
+        Ok(Self { folder: Arc::new(folder), cluster })
     }
 
     /// All services known at start.

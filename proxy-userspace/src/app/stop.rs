@@ -1,17 +1,19 @@
 //! How weir stops: it drains by itself, or after the next weir has taken over.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use parking_lot::Mutex;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use super::handover::{Handed, handed_over};
+use super::explicit::Explicit;
 use super::signals::Signals;
-use super::{listeners, netns};
+use super::{handover, listeners, netns};
 use crate::config;
-use crate::control::State;
+use crate::control::{Stage, State};
 use crate::drain::Drain;
 
 /// The time between disarming the programs and refusing new connections: a connect() diverted just before disarming
@@ -28,6 +30,11 @@ const ACCEPTED: Duration = Duration::from_secs(1);
 /// How often it is looked whether the weirs before this one have ended.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether any weir serves, once the one that took over has ended, and how often none must be found: its
+/// container is started again within some seconds.
+const MISSED_EVERY: Duration = Duration::from_secs(3);
+const MISSED: u32 = 6;
+
 /// What is stopped. Each worker holds `alive`.
 pub(super) struct Stopping<'a> {
     pub(super) control: &'a Arc<State>,
@@ -38,29 +45,99 @@ pub(super) struct Stopping<'a> {
 
 impl Stopping<'_> {
     /// Runs until weir is told to stop or the next one takes over, and stops. Returns the result of
-    /// [`listeners::Explicit::close`].
+    /// [`Explicit::close`].
+    ///
+    /// # Errors
+    ///
+    /// The weir before this one serves on, so this one must not.
     pub(super) async fn run(
         &self,
         signals: &mut Signals,
-        handed: &mut Handed,
         pods: Option<&tokio::sync::Mutex<netns::Reconciler>>,
-    ) -> Option<listeners::Explicit> {
+    ) -> anyhow::Result<Option<Explicit>> {
+        let handover = &self.control.handover;
         tokio::select! {
-            why = signals.stop(self.control) => return self.stop(why, handed).await,
-            () = handed_over(handed) => {}
+            why = signals.stop(self.control) => {
+                let told = Instant::now();
+                if !self.is_followed(why).await {
+                    return Ok(self.stop(why).await);
+                }
+                self.hand_over(pods, told).await;
+            }
+            stage = handover.until(|it| matches!(it, Stage::Given(_) | Stage::Dismissed(_))) => {
+                if let Stage::Dismissed(why) = stage {
+                    bail!("the weir before this one serves on: {why}");
+                }
+                self.drain_until_told(signals, pods).await;
+            }
         }
-        // Whoever started it ends it, too, and might start it again otherwise.
-        let ((), why) = tokio::join!(self.hand_over(pods), signals.stop(self.control));
+        Ok(None)
+    }
+
+    /// Drains after the next weir has taken over, until this one is told to stop and nothing is open.
+    async fn drain_until_told(
+        &self,
+        signals: &mut Signals,
+        pods: Option<&tokio::sync::Mutex<netns::Reconciler>>,
+    ) {
+        let mut draining = pin!(self.hand_over(pods, Instant::now()));
+        let why = tokio::select! {
+            why = signals.stop(self.control) => {
+                draining.await;
+                why
+            }
+            () = &mut draining => {
+                tracing::info!("nothing is open any more: waiting for SIGTERM");
+                // Whoever started it ends it, too, and might start it again otherwise. That is right where nobody serves.
+                tokio::select! {
+                    why = signals.stop(self.control) => why,
+                    () = self.nobody_serves() => "no weir serves this node any more",
+                }
+            }
+        };
         tracing::info!(why, "the end");
-        None
+    }
+
+    /// Returns once the next weir has ended, and for some time no other serves.
+    async fn nobody_serves(&self) {
+        let mut ended = self.control.handover.next_ended.subscribe();
+        if ended.wait_for(|it| *it).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let mut missed = 0;
+        while missed < MISSED {
+            sleep(MISSED_EVERY).await;
+            missed = if handover::somebody_serves(&self.control.settings()) { 0 } else { missed + 1 };
+        }
+    }
+
+    /// Told to stop while the next weir is about to take over: goes on until it has. Returns whether it has.
+    async fn is_followed(&self, why: &str) -> bool {
+        let handover = &self.control.handover;
+        if *handover.stage.borrow() != Stage::Gives {
+            return false;
+        }
+        let grace = self.handover().grace;
+        tracing::info!(
+            why,
+            grace_s = grace.as_secs_f64(),
+            "serving until the next weir does, which is about to"
+        );
+        let stage = timeout(grace, handover.until(|it| *it != Stage::Gives)).await;
+        matches!(stage, Ok(Stage::Given(_)))
+    }
+
+    fn handover(&self) -> config::Handover {
+        self.control.settings().drain.handover.clone().unwrap_or_default()
     }
 
     /// Stops accepting and waits until open connections have ended, at most for `drain.grace`; then closes the rest.
-    /// Returns the result of [`listeners::Explicit::close`].
-    async fn stop(&self, why: &str, handed: &mut Handed) -> Option<listeners::Explicit> {
+    /// Returns the result of [`Explicit::close`].
+    async fn stop(&self, why: &str) -> Option<Explicit> {
         let grace = self.control.settings().drain.grace;
         tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
         self.control.ready.set("drain", Err("weir is draining".to_owned()));
+        self.control.handover.stage.send_replace(Stage::Stops);
         self.control.programs.disarm();
         sleep(DISARMED).await;
         let end = Instant::now() + grace;
@@ -77,9 +154,9 @@ impl Stopping<'_> {
                 self.end(end).await;
                 explicit
             }
-            // The next weir was not ready yet when this one was told to stop.
-            () = handed_over(handed) => {
-                let end = self.leave_listeners(explicit);
+            // The next weir was not ready for all the time that it was given.
+            _ = self.control.handover.until(|it| matches!(it, Stage::Given(_))) => {
+                let end = self.leave_listeners(explicit, Instant::now());
                 self.end(end).await;
                 None
             }
@@ -87,8 +164,10 @@ impl Stopping<'_> {
     }
 
     /// Leaves everything to the next weir, which serves already, and waits until open connections have ended, at most for
-    /// `drain.handover.grace`; then closes the rest.
-    async fn hand_over(&self, pods: Option<&tokio::sync::Mutex<netns::Reconciler>>) {
+    /// `drain.handover.grace` after `since`; then closes the rest.
+    async fn hand_over(&self, pods: Option<&tokio::sync::Mutex<netns::Reconciler>>, since: Instant) {
+        // From now on whoever asks there is answered by the next one.
+        self.listeners.lock().hand_over_control();
         let condition = "weir is draining: the next one of this node has its listeners";
         self.control.ready.set("drain", Err(condition.to_owned()));
         self.control.programs.disarm();
@@ -96,7 +175,7 @@ impl Stopping<'_> {
         let explicit = self.listeners.lock().drain();
         self.drain.close();
         self.control.shared.sockets.let_go();
-        let end = self.leave_listeners(explicit);
+        let end = self.leave_listeners(explicit, since);
         sleep(ACCEPTED).await;
         if let Ok(interception) = &mut *self.control.programs.lock() {
             interception.release_ports();
@@ -112,18 +191,19 @@ impl Stopping<'_> {
             }
         };
         let _ = timeout_at(end.into(), before_ends).await;
-        tracing::info!("nothing is open any more: waiting for SIGTERM");
     }
 
     /// Closes the sockets that the next weir has. Returns when what is open must end.
-    fn leave_listeners(&self, explicit: listeners::Explicit) -> Instant {
-        explicit.hand_over();
+    fn leave_listeners(&self, explicit: Explicit, since: Instant) -> Instant {
+        match &*self.control.handover.stage.borrow() {
+            Stage::Given(unused) => explicit.hand_over_but(unused),
+            _ => explicit.hand_over(),
+        }
         self.listeners.lock().hand_over_control();
         self.drain.call_last();
-        let handover: config::Handover = self.control.settings().drain.handover.clone().unwrap_or_default();
-        let open = self.control.open_connections();
-        tracing::info!(open, grace_s = handover.grace.as_secs_f64(), "draining: the next weir serves");
-        Instant::now() + handover.grace
+        let (grace, open) = (self.handover().grace, self.control.open_connections());
+        tracing::info!(open, grace_s = grace.as_secs_f64(), "draining: the next weir serves");
+        since + grace
     }
 
     /// Waits until the workers have ended, at most until `end`, and then closes what is open.

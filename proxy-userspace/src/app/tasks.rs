@@ -94,16 +94,7 @@ fn discover(control: &Arc<State>, services: &Services) -> Told {
     });
     let (health, telling) = (found.health(), control.clone());
     supervise(control.clone(), "discovery.health", move || cluster::tell(telling.clone(), health.clone()));
-    let begun = services.begun.clone();
-    supervise(control.clone(), "discovery.kubernetes", move || {
-        let (begun, found) = (begun.lock().take(), found.clone());
-        async move {
-            match begun {
-                Some(begun) => begun.await?,
-                None => found.follow().await,
-            }
-        }
-    });
+    supervise(control.clone(), "discovery.kubernetes", move || found.follow());
     told
 }
 

@@ -94,13 +94,22 @@ fn interception(control: &State, own: &[IpAddr]) -> Option<String> {
                 off(&interception.status()).map(str::to_owned).or(failed)
             }
         },
-        // Logged at start, and nothing has changed since.
-        Err(_) => return None,
+        Err(why) => {
+            if control.settings().transparent.is_some() {
+                tell(control, Some(why.clone()));
+            }
+            // Logged at start, and nothing has changed since.
+            return None;
+        }
     };
-    if control.interception_is_due() {
-        control.ready.set("interception", why.clone().map_or(Ok(()), Err));
-    }
+    tell(control, why.clone());
     why
+}
+
+/// Whether weir has to divert in order to be ready may change with a reload.
+fn tell(control: &State, why: Option<String>) {
+    let why = why.filter(|_| control.interception_is_due());
+    control.ready.set("interception", why.map_or(Ok(()), Err));
 }
 
 /// An address that connections are diverted to but that this node no longer has.

@@ -62,11 +62,12 @@ fn handover(text: &mut String, handover: &HandoverReport) -> Result {
     if let Some(seconds) = handover.handed_over_seconds {
         writeln!(text, "handed over to the next weir {seconds:.0} s ago, and draining since")?;
     }
-    let Some(DrainingReport { seconds, open }) = handover.draining else { return Ok(()) };
-    writeln!(
-        text,
-        "an earlier weir of this node has been draining for {seconds:.0} s: {open} connections open"
-    )
+    let Some(DrainingReport { seconds, open, weirs }) = handover.draining else { return Ok(()) };
+    match weirs {
+        0 | 1 => write!(text, "an earlier weir of this node has been draining for {seconds:.0} s")?,
+        more => write!(text, "{more} earlier weirs of this node drain, the first for {seconds:.0} s")?,
+    }
+    writeln!(text, ": {open} connections open")
 }
 
 fn clusters(text: &mut String, state: &StateReport) -> Result {
@@ -233,6 +234,11 @@ mod tests {
                     "handed over to the next weir 4 s ago, and draining since\nan earlier weir of this node has been \
                      draining for 61 s: 3 connections open\n{off}"
                 ),
+            ),
+            (
+                json!({ "handover": { "draining": { "seconds": 61.0, "open": 3, "weirs": 2 } } }),
+                false,
+                format!("2 earlier weirs of this node drain, the first for 61 s: 3 connections open\n{off}"),
             ),
             (json!({ "interception": { "on": false, "why": "no" } }), false, "interception: off (no)\n".to_owned()),
             (

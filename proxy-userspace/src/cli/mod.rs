@@ -7,6 +7,7 @@ mod dtab;
 mod explain;
 mod filter;
 mod import;
+mod probe;
 mod status;
 
 use std::io::{ErrorKind, Write};
@@ -80,6 +81,14 @@ enum Command {
         #[command(subcommand)]
         command: dtab::Command,
     },
+    /// Exits with 0 if the weir in this container lives, or is ready: an exec probe for kubelet.
+    Probe {
+        /// What is asked.
+        what: probe::Probe,
+        /// The weir's `probes.socket`.
+        #[arg(long, value_name = "PATH", default_value = probe::SOCKET)]
+        socket: PathBuf,
+    },
     /// Prints what a running weir is doing.
     Status {
         /// Its admin listener.
@@ -128,6 +137,7 @@ pub fn main() -> ExitCode {
             import::run(&file, migrate::Options { name: name.as_deref(), plain_text })
         }
         Command::Dtab { command } => dtab::run(command),
+        Command::Probe { what, socket } => probe::run(what, &socket),
         Command::Status { admin, output, json, filter } => {
             status::run(&admin, json || output == Output::Json, &filter)
         }

@@ -33,6 +33,8 @@ pub struct Probes {
     pub metrics: Metrics,
     /// `tls`: the certificate for TLS clients. Without it, a self-signed one is made at start.
     pub tls: Option<Certificate>,
+    /// `socket`: a Unix socket at which `weir probe` asks this very process. None without it.
+    pub socket: Option<PathBuf>,
 }
 
 /// Who may read `/metrics` at the probes' listener, as configured.
@@ -80,6 +82,7 @@ impl Default for Probes {
             allow: Allow::default(),
             metrics: Metrics::default(),
             tls: None,
+            socket: None,
         }
     }
 }
@@ -107,6 +110,9 @@ pub(super) fn read_probes(mut section: Section<'_, '_>, base: &Path) -> Probes {
         metrics.set("tokens", &mut probes.metrics.tokens, |node| values::boolean(node).map(Some));
         metrics.finish();
     }
+    section.set("socket", &mut probes.socket, |node| {
+        Ok(Some(base.join(values::path(node, "a socket for `weir probe`")?)))
+    });
     probes.tls = section.section("tls").and_then(|tls| read_certificate(tls, base));
     section.finish();
     probes

@@ -192,7 +192,7 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
         settings.refuse = ranges;
     }
     if let Some(section) = root.section("drain") {
-        settings.drain = drain::read(section);
+        settings.drain = drain::read(section, base);
     }
     if let Some(section) = root.section("discovery") {
         settings.discovery = discovery::read(section, base);

@@ -1,10 +1,13 @@
 //! What is known of the weir before this one, and of the next.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
 
 use crate::telemetry::Counter;
 
@@ -13,9 +16,33 @@ use crate::telemetry::Counter;
 pub struct Handover {
     /// The weir before this one while it drains, with those before it.
     pub before: ArcSwapOption<Before>,
+    /// Where this weir stands between the one before it and the next.
+    pub stage: watch::Sender<Stage>,
+    /// Whether the weir that took over has ended, so far as this one can tell.
+    pub next_ended: watch::Sender<bool>,
+    /// Whether the next weir can take over: whether this one listens for it.
+    pub is_offered: AtomicBool,
     /// When the next weir took over.
     handed_over: OnceLock<Instant>,
     counts: [Counter; HandoverResult::LABELS.len()],
+}
+
+/// Where a weir stands between the one before it and the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// It serves, alone.
+    #[default]
+    Serves,
+    /// The weir before it serves, until this one is ready.
+    Waits,
+    /// It serves, and the next one has its sockets and is not ready yet.
+    Gives,
+    /// It was told to stop, and nobody takes over.
+    Stops,
+    /// The next one serves. What that one has no use for is closed here: these addresses.
+    Given(Arc<[SocketAddr]>),
+    /// The weir before this one serves on and has ended the hand-over: this one must end. Why.
+    Dismissed(Arc<str>),
 }
 
 /// Weirs that have handed over, and drain.
@@ -25,6 +52,8 @@ pub struct Before {
     pub since: Instant,
     /// Connections still open there.
     pub open: usize,
+    /// How many weirs.
+    pub weirs: usize,
 }
 
 /// How a hand-over ended.
@@ -36,7 +65,7 @@ pub enum HandoverResult {
     Given = 1,
     /// The next weir ended, hung or was not understood: this one goes on.
     Lost = 2,
-    /// Somebody asked who is not known as a weir of this node.
+    /// Somebody of another user asked, or answered.
     Stranger = 3,
 }
 
@@ -59,6 +88,17 @@ impl Handover {
     /// The next weir has taken over.
     pub fn hand_over(&self) {
         let _ = self.handed_over.set(Instant::now());
+    }
+
+    /// Waits for the stage that `wanted` says; returns it.
+    pub async fn until(&self, wanted: impl FnMut(&Stage) -> bool) -> Stage {
+        let mut stage = self.stage.subscribe();
+        let found = stage.wait_for(wanted).await.ok().map(|stage| stage.clone());
+        match found {
+            Some(stage) => stage,
+            // Its sender is in `self`.
+            None => std::future::pending().await,
+        }
     }
 
     /// When the next weir took over; `None` while this one serves.

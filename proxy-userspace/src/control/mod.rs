@@ -18,7 +18,7 @@ pub use catalogs::Catalogs;
 pub use configuration::{Configuration, Reload};
 pub use direct::{Direct, SeenDirect};
 pub use files::FileDiscovery;
-pub use handover::{Before, Handover, HandoverResult};
+pub use handover::{Before, Handover, HandoverResult, Stage};
 pub use netns::{Netns, NetnsState, SeenNetns};
 pub use programs::{Diverted, Programs, Reading};
 pub use readiness::Readiness;

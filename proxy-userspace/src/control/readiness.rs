@@ -18,13 +18,14 @@ impl Readiness {
         self.conditions.lock().insert(name, condition);
     }
 
-    /// Sets or clears a note that does not affect readiness.
-    pub fn note(&self, name: &'static str, note: Option<String>) {
+    /// Sets or clears a note that does not affect readiness. Returns whether it is another one than before.
+    pub fn note(&self, name: &'static str, note: Option<String>) -> bool {
         let mut notes = self.notes.lock();
-        match note {
+        let before = match note.clone() {
             Some(note) => notes.insert(name, note),
             None => notes.remove(name),
         };
+        before != note
     }
 
     /// Whether every condition holds, except perhaps this one.

@@ -60,7 +60,7 @@ pub use node::{default_addresses, node_addresses, reachable_addresses};
 pub use options::{Enrol, InterceptOptions};
 pub use original_dsts::{Original, OriginalDsts, TOO_OLD, Unknown};
 pub use owners::{Filer, Owners, Pods};
-pub use pods::{diverted, pod_with};
+pub use pods::diverted;
 pub use proxy_ebpf::decide::Fail;
 pub use proxy_ebpf::{Count, Pod, Policy};
 pub use scope::{Applied, Destination, standing_exclusions};

@@ -78,15 +78,6 @@ pub(super) fn members(parent: &Path) -> io::Result<BTreeMap<Box<str>, HashSet<u6
     Ok(found)
 }
 
-/// The UID of the pod below `parent` that a cgroup is in, by the cgroup's id: the pod's own cgroup, or one of its containers'.
-///
-/// # Errors
-///
-/// As [`cgroups`].
-pub fn pod_with(parent: &Path, cgroup: u64) -> io::Result<Option<Box<str>>> {
-    Ok(members(parent)?.into_iter().find(|(_, ids)| ids.contains(&cgroup)).map(|(uid, _)| uid))
-}
-
 /// The contents of a folder; empty if it is gone.
 fn list(folder: &Path) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(folder).and_then(Iterator::collect) {
@@ -212,11 +203,6 @@ mod tests {
             assert_eq!(members(parent.path()).unwrap(), [(expected.into(), [inode, below].into())].into());
             let found = cgroups(parent.path()).unwrap();
             assert_eq!(found.into_iter().collect::<Vec<_>>(), [(expected.into(), inode)], "{folder}");
-            let container = fs::metadata(pod.join("cri-containerd-1.scope")).unwrap();
-            for id in [inode, std::os::unix::fs::MetadataExt::ino(&container)] {
-                assert_eq!(pod_with(parent.path(), id).unwrap().as_deref(), Some(expected), "{folder}");
-            }
-            assert_eq!(pod_with(parent.path(), 1).unwrap(), None);
         }
     }
 

@@ -1,20 +1,24 @@
-//! Messages with descriptors between two processes: sequenced packets over a Unix socket in the abstract namespace
-//! (unix(7)), which belongs to the network namespace.
+//! Messages with descriptors between two processes: sequenced packets over a Unix socket at a path (unix(7)).
 //!
-//! Whoever is in that network namespace may connect, and may bind a name that is free: see [`super::attest`].
+//! Who may reach the path is decided by the folder it is in. The kernel says besides which user the other end is
+//! (`SO_PEERCRED`).
 //!
 //! The runtime's types are those of byte streams. They only watch the descriptor here: every packet is sent and received
 //! by the calls below.
 
+use std::fs::{self, Permissions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
-use rustix::net::{bind, connect, getpeername, listen, recvmsg, sendmsg, socket_with};
+use rustix::net::{bind, connect, listen, recvmsg, sendmsg, socket_with};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -27,7 +31,7 @@ pub const MOST_DESCRIPTORS: usize = 250;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// A listening socket at an abstract name.
+/// A listening socket at a path.
 #[derive(Debug)]
 pub struct ChannelListener(UnixListener);
 
@@ -35,22 +39,29 @@ pub struct ChannelListener(UnixListener);
 #[derive(Debug)]
 pub struct Channel(UnixStream);
 
-/// A socket that has a name and is not connected yet.
-#[derive(Debug)]
-pub struct Unconnected(OwnedFd);
-
 /// A message with its descriptors.
 type Received = (Vec<u8>, Vec<OwnedFd>);
 
 impl ChannelListener {
-    /// Listens at the abstract name `name`.
+    /// Listens at `path`, in place of whoever listened there before; only this user may connect.
     ///
     /// # Errors
     ///
-    /// The kernel's error: the name is taken.
-    pub fn bind(name: &str) -> io::Result<Self> {
-        let socket = named(name)?;
+    /// The kernel's error.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        // Under another name first: at `path` there is always one of the two that listens.
+        let mut made = path.as_os_str().to_owned();
+        made.push(format!(".{}", std::process::id()));
+        let made = Path::new(&made);
+        match fs::remove_file(made) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            Ok(()) | Err(_) => {}
+        }
+        let socket = socket()?;
+        bind(&socket, &SocketAddrUnix::new(made)?)?;
+        fs::set_permissions(made, Permissions::from_mode(0o600))?;
         listen(&socket, BACKLOG)?;
+        fs::rename(made, path)?;
         UnixListener::from_std(socket.into()).map(Self)
     }
 
@@ -64,44 +75,25 @@ impl ChannelListener {
     }
 }
 
-impl Unconnected {
-    /// A socket with the abstract name `name`.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's error: the name is taken.
-    pub fn named(name: &str) -> io::Result<Self> {
-        named(name).map(Self)
-    }
-
-    /// Connects to the listener at the abstract name `to`.
+impl Channel {
+    /// A connection to who listens at `path`.
     ///
     /// # Errors
     ///
     /// The kernel's error: nobody listens there, or its queue is full.
-    pub fn connect(&self, to: &str) -> io::Result<()> {
-        Ok(connect(&self.0, &address(to)?)?)
-    }
-
-    /// The connected socket.
-    ///
-    /// # Errors
-    ///
-    /// The runtime cannot watch it.
-    pub fn into_channel(self) -> io::Result<Channel> {
-        Channel::new(self.0)
-    }
-}
-
-impl Channel {
-    fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let socket = socket()?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
         UnixStream::from_std(socket.into()).map(Self)
     }
 
-    /// The abstract name of the other end. As long as that end is open, nobody else can have this name.
-    pub fn peer_name(&self) -> Option<String> {
-        let address = SocketAddrUnix::try_from(getpeername(&self.0).ok()??).ok()?;
-        String::from_utf8(address.abstract_name()?.to_vec()).ok()
+    /// The user of the other end, as it was when that connected or began to listen.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn peer_user(&self) -> io::Result<u32> {
+        Ok(getsockopt(&self.0.as_fd(), PeerCredentials)?.uid())
     }
 
     /// Sends a message, which must not be empty.
@@ -158,16 +150,9 @@ fn receive(socket: &UnixStream) -> io::Result<Option<Received>> {
     Ok((message.bytes > 0).then_some((bytes, descriptors)))
 }
 
-/// A socket with a name.
-fn named(name: &str) -> io::Result<OwnedFd> {
+fn socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    bind(&socket, &address(name)?)?;
-    Ok(socket)
-}
-
-fn address(name: &str) -> io::Result<SocketAddrUnix> {
-    Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?)
+    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
 #[cfg(test)]
@@ -178,23 +163,21 @@ mod tests {
 
     use super::*;
 
-    fn name(what: &str) -> String {
-        format!("weir-test-{}-{what}", std::process::id())
-    }
-
-    fn connected(own: &str, to: &str) -> Channel {
-        let socket = Unconnected::named(&name(own)).unwrap();
-        socket.connect(&name(to)).unwrap();
-        socket.into_channel().unwrap()
+    /// A folder, who listens in it, and the two ends of a connection.
+    async fn connected() -> (tempfile::TempDir, ChannelListener, Channel, Channel) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = ChannelListener::bind(&path).unwrap();
+        let next = Channel::connect(&path).unwrap();
+        let old = listener.accept().await.unwrap();
+        (folder, listener, old, next)
     }
 
     #[tokio::test]
-    async fn a_message_arrives_with_its_descriptors_and_names_its_sender() {
-        let listener = ChannelListener::bind(&name("listener")).unwrap();
-        let next = connected("next", "listener");
-        let old = listener.accept().await.unwrap();
-        assert_eq!(old.peer_name(), Some(name("next")));
-        assert_eq!(next.peer_name(), Some(name("listener")));
+    async fn a_message_arrives_with_its_descriptors_and_each_end_knows_the_others_user() {
+        let (_folder, _listener, old, next) = connected().await;
+        let own = nix::unistd::geteuid().as_raw();
+        assert_eq!((old.peer_user().unwrap(), next.peer_user().unwrap()), (own, own));
         let file = File::open("/dev/null").unwrap();
         old.send(b"one", &[file.as_fd(), file.as_fd()]).await.unwrap();
         old.send(b"two", &[]).await.unwrap();
@@ -211,9 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_beyond_the_bounds_is_an_error_and_leaves_no_descriptor() {
-        let listener = ChannelListener::bind(&name("bounds")).unwrap();
-        let next = connected("bounds-next", "bounds");
-        let old = listener.accept().await.unwrap();
+        let (_folder, _listener, old, next) = connected().await;
         let file = File::open("/dev/null").unwrap();
         next.send(&[b'x'; MOST_BYTES + 1], &[file.as_fd()]).await.unwrap();
         assert_eq!(old.receive().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
@@ -222,9 +203,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_had_once() {
-        let _listener = ChannelListener::bind(&name("once")).unwrap();
-        let second = ChannelListener::bind(&name("once")).unwrap_err();
-        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+    async fn at_a_path_the_last_one_listens_and_only_its_user_may_connect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let kind = |path: &Path| Channel::connect(path).unwrap_err().kind();
+        assert_eq!(kind(&path), io::ErrorKind::NotFound);
+        let first = ChannelListener::bind(&path).unwrap();
+        let waits = Channel::connect(&path).unwrap();
+        let second = ChannelListener::bind(&path).unwrap();
+        let _new = Channel::connect(&path).unwrap();
+        second.accept().await.unwrap();
+        first.accept().await.expect("who connected before is the first one's");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop((waits, first, second));
+        assert_eq!(kind(&path), io::ErrorKind::ConnectionRefused);
+        // What is left of one that died hinders nobody, and nothing else is left.
+        ChannelListener::bind(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

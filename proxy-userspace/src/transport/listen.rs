@@ -4,7 +4,8 @@
 //! accept queue has every client that connected (none is lost when a worker ends), the dead-man switch has one socket,
 //! and one descriptor is passed to a successor.
 //!
-//! Deliberately absent: SO_REUSEPORT. Closing one socket of such a group resets the clients in its queue.
+//! Deliberately absent: groups of sockets at one address (SO_REUSEPORT). Closing one of a group resets the clients in its
+//! queue. [`bind_beside`] uses the option for sockets at different addresses, which make no group.
 
 use std::fmt;
 use std::io;
@@ -34,6 +35,35 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
             _ => Err(cause),
         })
         .map_err(|cause| BindError { address, cause })
+}
+
+/// Binds `address` although sockets of this process, `others`, have its port at other addresses, of which one may be the
+/// unspecified address (`0.0.0.0`, `[::]`). It gets no connections before [`start_listening`]; then those to `address`, or those that
+/// no socket at a more specific address gets.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub fn bind_beside(address: SocketAddr, others: &[&TcpListener]) -> Result<TcpListener, BindError> {
+    let bound = || {
+        for other in others {
+            SockRef::from(*other).set_reuse_port(true)?;
+        }
+        let socket = unbound(address)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&SockAddr::from(address))?;
+        Ok(socket.into())
+    };
+    bound().map_err(|cause| BindError { address, cause })
+}
+
+/// Has a socket made by [`bind_beside`] accept connections.
+///
+/// # Errors
+///
+/// The kernel's error.
+pub fn start_listening(socket: &TcpListener) -> io::Result<()> {
+    SockRef::from(socket).listen(BACKLOG)
 }
 
 /// Listens on `count` consecutive ports, starting with `first`. A first port of 0 uses any free range of ports.
@@ -103,15 +133,20 @@ fn run(first: SocketAddr, count: u16) -> Result<Vec<TcpListener>, BindError> {
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = unbound(address)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn unbound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::from(address))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn v4_twin(address: SocketAddr) -> Option<SocketAddr> {

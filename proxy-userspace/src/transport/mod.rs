@@ -2,7 +2,6 @@
 
 mod activity;
 mod ahead;
-pub mod attest;
 mod bad_head;
 mod channel;
 mod connect;
@@ -28,14 +27,14 @@ mod tcp_info;
 
 pub use activity::{Activity, Phase, Sending};
 pub use bad_head::MakeAnswer;
-pub use channel::{Channel, ChannelListener, MOST_DESCRIPTORS, Unconnected};
+pub use channel::{Channel, ChannelListener, MOST_DESCRIPTORS};
 pub use connect::{ConnectError, Connector, set_keepalive};
 pub use copy::{Copied, copy};
 pub use frame_meter::{Flood, FrameBounds, FrameMeter, Metered};
 pub use hops::{hop_limit, set_hop_limit};
 pub use interim::Bounds;
 pub use io::Io;
-pub use listen::{BindError, bind, bind_range, refuse_new};
+pub use listen::{BindError, bind, bind_beside, bind_range, refuse_new, start_listening};
 pub use message_body::{BodyError, MessageBody};
 pub use netns::{NetnsStats, NetnsThread, PodNetns};
 pub use peer::{Patience, Peer, Watch};

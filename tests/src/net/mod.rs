@@ -51,6 +51,7 @@ pub struct Net {
     pods: Vec<Pod>,
     /// Where the pods' network namespaces are, as a container runtime has them in /run/netns.
     netns: tempfile::TempDir,
+    folder: tempfile::TempDir,
     // Dropped last: the agents must have left their cgroups.
     cgroup: Cgroup,
 }
@@ -84,7 +85,8 @@ impl Net {
         ));
         node.sysctl("net/ipv4/ip_forward", "1");
         node.sysctl("net/ipv6/conf/all/forwarding", "1");
-        Self { node, pods: Vec::new(), netns: tempfile::tempdir().unwrap(), cgroup }
+        let [netns, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        Self { node, pods: Vec::new(), netns, folder, cgroup }
     }
 
     /// Adds a pod with an IPv4 and an IPv6 address and routes through the node.
@@ -140,6 +142,11 @@ impl Net {
     /// The folder of the pods' network namespaces.
     pub fn netns(&self) -> &Path {
         self.netns.path()
+    }
+
+    /// A folder of the node, for what several weirs share.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Adds the pod that stands for everything beyond the node: it answers at the service addresses themselves,

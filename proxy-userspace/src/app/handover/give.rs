@@ -1,39 +1,45 @@
 //! The old weir's side: it offers its listeners, and accepts on them until the next weir says that it serves.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{interval, sleep, timeout};
 
-use super::Handover;
-use super::kin::Doubt;
 use super::message::{self, Message, VERSION};
-use super::names;
+use super::{Handover, meeting};
 use crate::admin::Server;
 use crate::app::listeners::BoundListeners;
-use crate::control::{HandoverResult, State};
-use crate::transport::{Channel, MOST_DESCRIPTORS};
+use crate::control::{HandoverResult, Stage, State};
+use crate::transport::{Channel, ChannelListener, MOST_DESCRIPTORS};
 
-/// Connections that are looked at and spoken with at the same time.
+/// Connections that are spoken with at the same time.
 const MOST: usize = 16;
 
 /// Time for the next weir's first message.
 const FIRST: Duration = Duration::from_secs(5);
 
-/// The next weir has to attach its programs before it answers the probes.
+/// The next weir has to attach its programs before it says that it is alive.
 const ATTACHED: Duration = Duration::from_mins(2);
 
-/// From then on it says something each second until it serves. One that is silent for longer is given up.
-const SILENT: Duration = Duration::from_secs(6);
+/// From then on it says so each second until it serves. One that is silent for longer is given up.
+const SILENT: Duration = Duration::from_secs(10);
 
-/// The pause after a stranger, whose check costs some work.
-const STRANGER: Duration = Duration::from_millis(20);
+/// How long one that was given up may take to end.
+const ENDED: Duration = Duration::from_secs(30);
 
 /// How often the next weir is told what is still open.
 const REPORT: Duration = Duration::from_secs(1);
+
+/// The pause before a socket for the next weir is made again, after a failure.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// A note of `/ready`: why the next weir cannot take over.
+const NOTE: &str = "upgrade";
 
 /// What is offered.
 pub(super) struct Giver {
@@ -41,136 +47,184 @@ pub(super) struct Giver {
     pub(super) control: Arc<State>,
     pub(super) listeners: Arc<Mutex<BoundListeners>>,
     pub(super) server: Arc<Server>,
-    /// Set once the next weir serves.
-    pub(super) handed: watch::Sender<bool>,
     /// The pod of the weir before this one. It must not take over again, should kubelet start its container anew.
-    pub(super) from: Option<Box<str>>,
-    /// One hand-over at a time.
-    pub(super) one: tokio::sync::Mutex<()>,
+    pub(super) from: Option<String>,
 }
 
 impl Giver {
-    /// Offers the listeners until they are handed over.
-    pub(super) async fn offer(self: Arc<Self>) -> anyhow::Result<()> {
-        let offered = names::offer().context("no socket for the next weir")?;
+    /// Listens for the next weir. `None` if that is not possible now: `/ready`, the log and a metric say so.
+    pub(super) fn open(&self) -> Option<ChannelListener> {
+        let opened = meeting::offer(&self.handover.settings.socket);
+        self.control.handover.is_offered.store(opened.is_ok(), Ordering::Relaxed);
+        let why = opened.as_ref().err().map(|why| format!("the next weir cannot take over: {why:#}"));
+        let is_new = self.control.ready.note(NOTE, why.clone());
+        if let Some(why) = why.filter(|_| is_new) {
+            tracing::error!("{why}");
+        }
+        opened.ok()
+    }
+
+    /// Offers the listeners at `offered`, or at a new socket, until they are handed over.
+    pub(super) async fn offer(self: Arc<Self>, mut offered: Option<ChannelListener>) {
+        let given = |stage: &Stage| matches!(stage, Stage::Given(_));
         let room = Arc::new(Semaphore::new(MOST));
-        let mut handed = self.handed.subscribe();
         loop {
-            let channel = tokio::select! {
-                accepted = offered.socket.accept() => accepted?,
-                _ = handed.wait_for(|it| *it) => return Ok(()),
+            let Some(socket) = offered.take().or_else(|| self.open()) else {
+                sleep(AGAIN).await;
+                continue;
             };
-            // A stranger gets nothing: neither a word nor a descriptor.
-            let number = channel.peer_name().and_then(|name| names::asks(&name));
-            let checked = match number {
-                Some(number) => self.handover.kin.check(number),
-                None => Err(Doubt::Stranger("its name is no weir's".to_owned())),
+            let failed = loop {
+                let channel = tokio::select! {
+                    accepted = socket.accept() => match accepted {
+                        Ok(channel) => channel,
+                        Err(cause) => break cause,
+                    },
+                    _ = self.control.handover.until(given) => {
+                        self.control.handover.is_offered.store(false, Ordering::Relaxed);
+                        return;
+                    }
+                };
+                let Ok(place) = room.clone().try_acquire_owned() else { continue };
+                let giver = self.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = giver.give(&channel).await {
+                        giver.control.handover.count(HandoverResult::Lost);
+                        tracing::warn!("the listeners stay here: {error:#}");
+                    }
+                    drop(place);
+                });
             };
-            let pod = match checked {
-                Ok(pod) => pod,
-                Err(Doubt::Stranger(why) | Doubt::Untold(why)) => {
-                    self.control.handover.count(HandoverResult::Stranger);
-                    tracing::warn!(
-                        "somebody who is not known as a weir of this node asks for the listeners: {why}"
-                    );
-                    sleep(STRANGER).await;
-                    continue;
-                }
-            };
-            let Ok(place) = room.clone().try_acquire_owned() else { continue };
-            let giver = self.clone();
-            tokio::spawn(async move {
-                if let Err(error) = giver.give(&channel, pod).await {
-                    giver.control.handover.count(HandoverResult::Lost);
-                    tracing::warn!("the listeners stay here: {error:#}");
-                }
-                drop(place);
-            });
+            tracing::error!("no connection of the next weir can be accepted: {failed}");
+            sleep(AGAIN).await;
         }
     }
 
-    /// Speaks with a weir of this node that asks.
-    async fn give(&self, channel: &Channel, pod: Option<Box<str>>) -> anyhow::Result<()> {
+    /// Speaks with whoever asks.
+    async fn give(&self, channel: &Channel) -> anyhow::Result<()> {
+        // A stranger gets neither a word nor a descriptor.
+        if let Some(user) = meeting::stranger(channel)? {
+            self.control.handover.count(HandoverResult::Stranger);
+            tracing::warn!(user, "a process of another user asks for the listeners");
+            return Ok(());
+        }
         let first =
             timeout(FIRST, message::receive(channel)).await.context("the next weir asks for nothing")?;
-        let no = |why: &str, later| Message::No { version: VERSION, why: why.to_owned(), later };
-        let answer = match first? {
-            Some((Message::Next { version: VERSION, name }, _)) if name == self.handover.settings.name => {
-                None
-            }
-            Some((Message::Next { version: VERSION, name }, _)) => {
-                Some(no(&format!("it is not the weir {name}"), false))
-            }
+        let pod = match first? {
+            Some((Message::Next { version: VERSION, pod }, _)) => pod,
             Some((Message::Next { version, .. }, _)) => {
-                Some(no(&format!("the next weir speaks version {version}"), false))
+                return self.refuse(channel, &format!("the next weir speaks version {version}"), false).await;
             }
             Some((other, _)) => bail!("the next weir begins with {other:?}"),
-            None => bail!("the next weir leaves without a word"),
+            // It only looked whether anybody is here.
+            None => return Ok(()),
         };
-        if let Some(answer) = answer {
-            tracing::warn!("a weir asks for the listeners and does not get them: {answer:?}");
-            return message::send(channel, &answer).await;
-        }
         if pod.is_some() && pod == self.from {
-            tracing::warn!("the weir before this one asks for the listeners: it does not get them back");
-            return message::send(channel, &no("this weir has taken over from that pod", false)).await;
+            return self.refuse(channel, "this weir has taken over from that pod", false).await;
         }
-        let Ok(_one) = self.one.try_lock() else {
-            return message::send(channel, &no("another weir is taking over", true)).await;
-        };
-        if *self.handed.borrow() {
-            return message::send(channel, &no("another weir has taken over", true)).await;
+        let stage = &self.control.handover.stage;
+        let gives = stage.send_if_modified(|stage| {
+            let serves = *stage == Stage::Serves;
+            if serves {
+                *stage = Stage::Gives;
+            }
+            serves
+        });
+        if !gives {
+            let why = match *stage.borrow() {
+                Stage::Stops => "this weir has been told to stop",
+                _ => "another weir is taking over",
+            };
+            return self.refuse(channel, why, true).await;
         }
-        let duplicates = self.listeners.lock().duplicates()?;
-        if duplicates.len() > MOST_DESCRIPTORS {
-            bail!(
-                "there are {} listeners, and at most {MOST_DESCRIPTORS} can be handed over",
-                duplicates.len()
-            );
-        }
-        tracing::info!(listeners = duplicates.len(), "the next weir takes the listeners over");
-        message::send_with(channel, &Message::Listeners { version: VERSION }, &duplicates).await?;
-        drop(duplicates);
-        let served = self.until_it_serves(channel).await;
-        if let Err(error) = served {
-            // It may have answered the probes.
-            self.listeners.lock().serve(&self.server)?;
-            return Err(error);
-        }
-        tracing::info!("the next weir serves");
-        self.control.handover.count(HandoverResult::Given);
-        self.control.handover.hand_over();
-        self.handed.send_replace(true);
-        self.report(channel).await
+        self.hand_over(channel).await;
+        Ok(())
     }
 
-    async fn until_it_serves(&self, channel: &Channel) -> anyhow::Result<()> {
-        let mut patience = ATTACHED;
-        loop {
-            match timeout(patience, message::receive(channel)).await.context("the next weir hangs")?? {
-                Some((Message::Probes, _)) => {
-                    self.listeners.lock().pause_control();
-                    patience = SILENT;
+    /// Hands over, or takes everything back.
+    async fn hand_over(&self, channel: &Channel) {
+        let stage = &self.control.handover.stage;
+        match self.until_it_serves(channel).await {
+            Ok(unused) => {
+                tracing::info!("the next weir serves");
+                self.control.handover.count(HandoverResult::Given);
+                self.control.handover.hand_over();
+                stage.send_replace(Stage::Given(unused.into()));
+                self.report(channel).await;
+                self.control.handover.next_ended.send_replace(true);
+            }
+            Err(error) => {
+                stage.send_if_modified(|stage| {
+                    let gives = *stage == Stage::Gives;
+                    if gives {
+                        *stage = Stage::Serves;
+                    }
+                    gives
+                });
+                self.control.handover.count(HandoverResult::Lost);
+                tracing::warn!("the listeners stay here: {error:#}");
+                // It has the sockets, and must not accept on them.
+                let _ = message::send(channel, &Message::Enough { why: format!("{error:#}") }).await;
+                let ended =
+                    timeout(ENDED, async { while let Ok(Some(_)) = message::receive(channel).await {} });
+                // Another one may have asked meanwhile.
+                if ended.await.is_ok() && *stage.borrow() != Stage::Gives {
+                    self.listeners.lock().take_back();
                 }
-                Some((Message::Alive, _)) => {}
-                Some((Message::Serves, _)) => return Ok(()),
-                Some((other, _)) => bail!("the next weir says {other:?}"),
-                None => bail!("the next weir ended before it served"),
+            }
+        }
+    }
+
+    async fn refuse(&self, channel: &Channel, why: &str, later: bool) -> anyhow::Result<()> {
+        tracing::info!("a weir asks for the listeners and does not get them: {why}");
+        message::send(channel, &Message::No { version: VERSION, why: why.to_owned(), later }).await
+    }
+
+    /// Gives the listeners and goes on with everything until the next weir serves. Returns the addresses that it has no use
+    /// for.
+    async fn until_it_serves(&self, channel: &Channel) -> anyhow::Result<Vec<SocketAddr>> {
+        let duplicates = self.listeners.lock().duplicates()?;
+        let number = duplicates.len();
+        if number > MOST_DESCRIPTORS {
+            bail!("there are {number} listeners, and at most {MOST_DESCRIPTORS} can be handed over");
+        }
+        tracing::info!(listeners = number, "the next weir takes the listeners over");
+        let given = Message::Listeners { version: VERSION, pod: self.handover.pod.clone() };
+        message::send_with(channel, &given, &duplicates).await?;
+        drop(duplicates);
+        let (begun, mut patience) = (Instant::now(), ATTACHED);
+        loop {
+            let handover = self.control.settings().drain.handover.clone();
+            let ready = handover.map_or(self.handover.settings.ready, |it| it.ready);
+            let left = ready.saturating_sub(begun.elapsed());
+            match timeout(patience.min(left), message::receive(channel)).await {
+                Err(_) if begun.elapsed() >= ready => {
+                    bail!("the next weir is not ready after {} s", ready.as_secs())
+                }
+                Err(_) => bail!("the next weir hangs"),
+                Ok(Ok(Some((Message::Alive, _)))) => patience = SILENT,
+                Ok(Ok(Some((Message::Serves { unused }, _)))) => return Ok(unused),
+                Ok(Ok(Some((other, _)))) => bail!("the next weir says {other:?}"),
+                Ok(Ok(None)) => bail!("the next weir ended before it served"),
+                Ok(Err(error)) => return Err(error),
             }
         }
     }
 
     /// Tells the next weir what is still open here, until it ends.
-    async fn report(&self, channel: &Channel) -> anyhow::Result<()> {
+    async fn report(&self, channel: &Channel) {
         let (mut ticks, handed) = (interval(REPORT), Instant::now());
         loop {
             ticks.tick().await;
-            let before = self.control.handover.before.load_full();
+            let before = self.control.handover.draining();
             let since = before.as_ref().map_or(handed, |it| it.since.min(handed));
-            let open = self.control.open_connections() + before.map_or(0, |it| it.open);
-            let report = Message::Drains { open, seconds: since.elapsed().as_secs() };
+            let (open, weirs) = before.map_or((0, 0), |it| (it.open, it.weirs));
+            let report = Message::Drains {
+                open: self.control.open_connections() + open,
+                seconds: since.elapsed().as_secs(),
+                weirs: 1 + weirs,
+            };
             if message::send(channel, &report).await.is_err() {
-                return Ok(()); // The next weir has ended.
+                return;
             }
         }
     }

@@ -3,7 +3,7 @@
 //! One message is one packet: JSON of at most [`crate::transport::Channel`]'s size, with descriptors beside it. The first one of either side
 //! has the version. Fields may be added to a version; a message that is not known ends the exchange.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -21,21 +21,38 @@ pub(super) const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase")]
 pub(super) enum Message {
-    /// The next weir's first: it asks for the listeners of the weir of this name.
-    Next { version: u32, name: String },
-    /// The answer: the listeners are beside it.
-    Listeners { version: u32 },
+    /// The next weir's first: it asks for the listeners. `pod` is the UID of its pod, if it is in one.
+    Next {
+        version: u32,
+        #[serde(default)]
+        pod: Option<String>,
+    },
+    /// The answer: the listeners are beside it. `pod` is that of the weir that gives them.
+    Listeners {
+        version: u32,
+        #[serde(default)]
+        pod: Option<String>,
+    },
     /// The answer: no, or not now.
     No { version: u32, why: String, later: bool },
-    /// The next weir answers at the admin's and the probes' listeners.
-    Probes,
     /// The next weir is alive, and not ready yet.
     Alive,
-    /// The next weir serves. Its predecessor no longer accepts.
-    Serves,
-    /// The predecessor, once a second while it drains: how many connections are open in it and in those before it, and
-    /// for how many seconds the first of them has been draining.
-    Drains { open: usize, seconds: u64 },
+    /// The predecessor goes on, and the next weir must end.
+    Enough { why: String },
+    /// The next weir serves. Its predecessor no longer accepts, and closes what the next one has no use for: the sockets at
+    /// these addresses.
+    Serves {
+        #[serde(default)]
+        unused: Vec<SocketAddr>,
+    },
+    /// The predecessor, once a second while it drains: how many connections are open in it and in those before it, for
+    /// how many seconds the first of them has been draining, and how many they are.
+    Drains {
+        open: usize,
+        seconds: u64,
+        #[serde(default)]
+        weirs: usize,
+    },
 }
 
 /// Sends a message.
@@ -83,9 +100,11 @@ mod tests {
     #[test]
     fn a_message_with_more_fields_is_read_and_an_unknown_one_is_not() {
         let read = |text: &str| serde_json::from_str::<Message>(text);
-        let next = read(r#"{"is":"next","version":2,"name":"weir","newer":[1]}"#).unwrap();
-        assert_eq!(next, Message::Next { version: 2, name: "weir".to_owned() });
-        assert_eq!(read(r#"{"is":"serves"}"#).unwrap(), Message::Serves);
+        let next = read(r#"{"is":"next","version":2,"pod":"a","newer":[1]}"#).unwrap();
+        assert_eq!(next, Message::Next { version: 2, pod: Some("a".to_owned()) });
+        let next = read(r#"{"is":"next","version":1}"#).unwrap();
+        assert_eq!(next, Message::Next { version: 1, pod: None });
+        assert_eq!(read(r#"{"is":"serves"}"#).unwrap(), Message::Serves { unused: Vec::new() });
         for garbage in
             ["", "{}", "[]", r#"{"is":"else"}"#, r#"{"is":"next"}"#, "\u{0}", r#"{"is":"no","version":-1}"#]
         {

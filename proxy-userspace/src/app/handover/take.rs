@@ -1,21 +1,20 @@
-//! The next weir's side: it takes the listeners of the weir before it, answers the probes, and serves once it is ready.
+//! The next weir's side: it takes the listeners of the weir before it, and serves once it is ready.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use tokio::time::{sleep, timeout};
 
-use super::Handover;
-use super::kin::Doubt;
 use super::message::{self, Message, VERSION};
-use super::names::{self, Attested};
-use crate::control::{Before, HandoverResult, State};
+use super::{Handover, meeting};
+use crate::control::{Before, HandoverResult, Stage, State};
 use crate::transport::Channel;
 
-/// How long a weir that offers its listeners may take to give them: it may be in the middle of another hand-over, or not
-/// know yet whose pod asks.
+/// How long a weir that offers its listeners may take to give them: it may be in the middle of another hand-over, or be
+/// stopping.
 const WITHIN: Duration = Duration::from_secs(15);
 
 /// Interval between attempts.
@@ -24,18 +23,18 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// Time for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A name is attested just after it was made.
-const ATTESTED: Duration = Duration::from_millis(500);
-
 /// How often the weir before this one is told that this one is alive, and readiness is looked at.
 const ALIVE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A process that dies closes its sockets one after the other, within this time.
+const DYING: Duration = Duration::from_secs(1);
+
 /// The weir before this one.
 pub(in crate::app) struct Predecessor {
-    channel: Attested<Channel>,
-    /// Its pod, if that is another one.
-    pub(super) pod: Option<Box<str>>,
+    channel: Channel,
+    /// Its pod, if it is in one.
+    pub(super) pod: Option<String>,
 }
 
 /// What came of one attempt.
@@ -49,13 +48,27 @@ enum Attempt {
     Taken(Predecessor, Vec<TcpListener>),
 }
 
+/// What ends the wait for readiness.
+pub(super) enum Turn {
+    /// This weir is ready.
+    Ready,
+    /// The weir before it has ended.
+    Alone,
+    /// The weir before it goes on, and this one must not serve.
+    Dismissed(String),
+}
+
 impl Handover {
     /// Takes the listeners of the weir before this one; `None` if there is none, or none that gives them.
     pub(in crate::app) async fn take(&self) -> Option<(Predecessor, Vec<TcpListener>)> {
+        if let Err(why) = meeting::check(&self.settings.socket) {
+            tracing::warn!("the weir before this one, if there is one, cannot be taken over from: {why:#}");
+            return None;
+        }
         let begun = Instant::now();
         let mut said = String::new();
         loop {
-            let why = match self.attempt(begun).await {
+            let why = match self.attempt().await {
                 Attempt::Nobody => return None,
                 Attempt::Taken(before, listeners) => {
                     tracing::info!(listeners = listeners.len(), "taking over from the weir before this one");
@@ -79,55 +92,31 @@ impl Handover {
         }
     }
 
-    async fn attempt(&self, begun: Instant) -> Attempt {
-        let offers = match names::offers() {
-            Ok(offers) => offers,
-            Err(cause) => return Attempt::Never(format!("the list of Unix sockets cannot be read: {cause}")),
+    async fn attempt(&self) -> Attempt {
+        let channel = match meeting::ask(&self.settings.socket) {
+            Ok(Some(channel)) => channel,
+            Ok(None) => return Attempt::Nobody,
+            Err(cause) => return Attempt::Later(cause.to_string()),
         };
-        let mut found = Attempt::Nobody;
-        for (name, number) in offers {
-            let pod = match self.kin.check(number) {
-                Ok(pod) => pod,
-                Err(Doubt::Untold(why)) => {
-                    found = Attempt::Later(why);
-                    continue;
-                }
-                Err(Doubt::Stranger(why)) => {
-                    if begun.elapsed() < ATTESTED {
-                        found = Attempt::Later(format!("{name}: {why}"));
-                    } else {
-                        tracing::warn!("{name} is not a weir of this node: {why}");
-                    }
-                    continue;
-                }
-            };
-            match self.ask(&name, pod).await {
-                Ok(Attempt::Nobody) => {}
-                Ok(other) => return other,
-                Err(error) => found = Attempt::Later(format!("{error:#}")),
-            }
+        match meeting::stranger(&channel) {
+            Ok(None) => self.ask(channel).await.unwrap_or_else(|error| Attempt::Later(format!("{error:#}"))),
+            Ok(Some(user)) => Attempt::Never(format!("it is of user {user}")),
+            Err(cause) => Attempt::Later(cause.to_string()),
         }
-        found
     }
 
-    /// Asks a weir of this node for its listeners.
-    async fn ask(&self, name: &str, pod: Option<Box<str>>) -> anyhow::Result<Attempt> {
-        let channel = names::ask(name)?;
-        let next = Message::Next { version: VERSION, name: self.settings.name.clone() };
-        message::send(&channel.socket, &next).await?;
-        match timeout(ANSWER, message::receive(&channel.socket)).await {
+    /// Asks for the listeners.
+    async fn ask(&self, channel: Channel) -> anyhow::Result<Attempt> {
+        message::send(&channel, &Message::Next { version: VERSION, pod: self.pod.clone() }).await?;
+        match timeout(ANSWER, message::receive(&channel)).await {
             Err(_) => bail!("it does not answer"),
             Ok(Err(error)) => Ok(Attempt::Never(format!("{error:#}"))),
             Ok(Ok(None)) => bail!("it closes without an answer"),
-            Ok(Ok(Some((Message::Listeners { version: VERSION }, listeners)))) => {
+            Ok(Ok(Some((Message::Listeners { version: VERSION, pod }, listeners)))) => {
                 Ok(Attempt::Taken(Predecessor { channel, pod }, listeners))
             }
             Ok(Ok(Some((Message::No { why, later: true, .. }, _)))) => Ok(Attempt::Later(why)),
-            // A weir of another name is not the one before this one.
-            Ok(Ok(Some((Message::No { version: VERSION, why, .. }, _)))) => {
-                tracing::info!("{name}: {why}");
-                Ok(Attempt::Nobody)
-            }
+            Ok(Ok(Some((Message::No { version: VERSION, why, .. }, _)))) => Ok(Attempt::Never(why)),
             Ok(Ok(Some((Message::No { version, why, .. }, _)))) => Ok(Attempt::Never(format!(
                 "it speaks version {version} of the hand-over, not {VERSION}: {why}"
             ))),
@@ -137,39 +126,35 @@ impl Handover {
 }
 
 impl Predecessor {
-    /// Waits until this weir is ready, or is alone. `false` if it is alone.
-    pub(super) async fn until_ready(&self, control: &Arc<State>) -> bool {
-        let channel = &self.channel.socket;
-        if message::send(channel, &Message::Probes).await.is_err() {
-            return false;
-        }
-        let mut told = Instant::now();
+    /// Waits until this weir is ready, or may not wait any longer.
+    pub(super) async fn until_ready(&self, control: &State, socket: &Path) -> Turn {
+        let mut told: Option<Instant> = None;
         loop {
-            // Nothing is expected before this weir serves but the end.
-            match timeout(LOOK, message::receive(channel)).await {
-                Ok(_) => return false,
-                Err(_) if is_ready(control) => return true,
-                Err(_) => {}
+            if told.is_none_or(|it| it.elapsed() >= ALIVE) {
+                told = Some(Instant::now());
+                // If it cannot be told, there is an end to be received.
+                let _ = message::send(&self.channel, &Message::Alive).await;
             }
-            if told.elapsed() >= ALIVE {
-                told = Instant::now();
-                if message::send(channel, &Message::Alive).await.is_err() {
-                    return false;
-                }
+            match timeout(LOOK, message::receive(&self.channel)).await {
+                Ok(Ok(Some((Message::Enough { why }, _)))) => return Turn::Dismissed(why),
+                Ok(_) => return left(socket).await,
+                Err(_) if is_ready(control) => return Turn::Ready,
+                Err(_) => {}
             }
         }
     }
 
     /// Tells the weir before this one that this one serves, and follows its drain to its end.
-    pub(super) async fn follow(&self, control: &Arc<State>) -> anyhow::Result<()> {
-        message::send(&self.channel.socket, &Message::Serves).await?;
+    pub(super) async fn follow(&self, unused: Vec<SocketAddr>, control: &Arc<State>) -> anyhow::Result<()> {
+        message::send(&self.channel, &Message::Serves { unused }).await?;
         control.handover.count(HandoverResult::Taken);
         let ended = loop {
-            match message::receive(&self.channel.socket).await {
-                Ok(Some((Message::Drains { open, seconds }, _))) => {
+            match message::receive(&self.channel).await {
+                Ok(Some((Message::Drains { open, seconds, weirs }, _))) => {
                     let now = Instant::now();
                     let since = now.checked_sub(Duration::from_secs(seconds)).unwrap_or(now);
-                    control.handover.before.store(Some(Arc::new(Before { since, open })));
+                    let weirs = weirs.max(1);
+                    control.handover.before.store(Some(Arc::new(Before { since, open, weirs })));
                 }
                 Ok(Some((other, _))) => break Err(anyhow!("the weir before this one says {other:?}")),
                 Ok(None) => break Ok(()),
@@ -181,10 +166,24 @@ impl Predecessor {
     }
 }
 
+/// The connection to the weir before this one has ended without a word: has that one, too?
+async fn left(socket: &Path) -> Turn {
+    let end = Instant::now() + DYING;
+    // It listens for the next weir for as long as it serves.
+    while !matches!(meeting::ask(socket), Ok(None)) {
+        if Instant::now() >= end {
+            return Turn::Dismissed("it serves on, and has closed the connection".to_owned());
+        }
+        sleep(LOOK).await;
+    }
+    Turn::Alone
+}
+
 /// Whether this weir can serve as the one before it did.
 fn is_ready(control: &State) -> bool {
     let in_pods = control.shared.pods.is_some();
-    control.ready.is_ready_but_for(super::CONDITION)
+    *control.handover.stage.borrow() == Stage::Waits
+        && control.ready.is_ready_but_for(super::CONDITION)
         && control.catalogs.is_complete()
         && (!in_pods || control.netns.has_looked.load(std::sync::atomic::Ordering::SeqCst))
 }

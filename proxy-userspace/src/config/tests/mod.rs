@@ -303,10 +303,10 @@ fn mistakes_about_direct_connections_and_sources_are_reported() {
 fn a_mistake_about_the_next_weir_is_reported_where_it_stands() {
     for (text, expected) in [
         ("drain: { handover: }", "weir.yaml:1:10: drain.handover: this section is empty"),
-        (
-            "drain: { handover: { name: A b } }",
-            "weir.yaml:1:28: drain.handover.name: `A b` is not a DNS label",
-        ),
+        ("drain: { handover: { socket: \"\" } }", "weir.yaml:1:30: drain.handover.socket: no path"),
+        ("drain: { handover: { ready: 0s } }", "weir.yaml:1:29: drain.handover.ready: "),
+        ("drain: { handover: { name: weir } }", "weir.yaml:1:22: drain.handover: unknown key `name`"),
+        ("probes: { socket: [] }", "weir.yaml:1:19: probes.socket: expected a text"),
         ("drain: { handover: { grace: 25h } }", "weir.yaml:1:29: drain.handover.grace: "),
         (
             "transparent: { ports: 1 }\ndrain: { handover: {} }",

@@ -25,6 +25,9 @@ pub struct DrainingReport {
     /// Connections open there.
     #[serde(default)]
     pub open: usize,
+    /// How many weirs; 0 if a weir of an older version does not tell.
+    #[serde(default)]
+    pub weirs: usize,
 }
 
 impl HandoverReport {
@@ -32,9 +35,11 @@ impl HandoverReport {
     pub(super) fn read(handover: &Handover) -> Self {
         Self {
             handed_over_seconds: handover.handed_over().map(|it| it.elapsed().as_secs_f64()),
-            draining: handover
-                .draining()
-                .map(|it| DrainingReport { seconds: it.since.elapsed().as_secs_f64(), open: it.open }),
+            draining: handover.draining().map(|it| DrainingReport {
+                seconds: it.since.elapsed().as_secs_f64(),
+                open: it.open,
+                weirs: it.weirs,
+            }),
         }
     }
 }

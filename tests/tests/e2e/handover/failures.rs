@@ -1,14 +1,19 @@
 //! One of the two weirs dies, hangs, or is of another version; or there are three.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use e2e::load::Reuse;
+use e2e::time::holds_for;
+use e2e::weir::builder::Builder;
 use e2e::{Client, Load, Request, Weir, eventually};
 use nix::sys::signal::Signal;
 
-use super::{PROXY, database, echoes, ends, next, probe, tunnel, unready, upgrade};
+use super::{
+    PROXY, database, echoes, ends, exec_probe, follows_with, gets_ready, is_ready, next, probe, tunnel,
+    unready, upgrade, waiting,
+};
 use crate::transparent::{Stage, V4, dialler};
 
 /// Explicit load on new connections.
@@ -23,24 +28,50 @@ fn a_next_weir_that_dies_in_the_middle_leaves_the_old_one_serving() {
     stage.start(next(&stage, |builder| builder));
     let old = stage.take_weir();
     let (load, mut open) = (load(&stage), tunnel(&stage));
-    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSTOP] {
-        let mut dying = next(&stage, unready).start();
-        eventually("the next one's answer", || probe(&stage.net, "/ready") == 503);
+    let lost = || old.metric("weir_handovers_total", &[("result", "lost")]);
+    for (number, signal) in (1..).zip([Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSTOP]) {
+        let mut dying = waiting(&old, next(&stage, unready));
         load.answered(20);
         dying.signal(signal);
         // One that hangs is given up after some seconds.
-        eventually("the old one's answer", || probe(&stage.net, "/ready") == 200);
+        eventually("it to be given up", || lost() == f64::from(number));
+        assert_eq!(probe(&stage.net, "/ready"), 200);
+        if signal == Signal::SIGSTOP {
+            // When it goes on, it learns that it must not serve.
+            dying.signal(Signal::SIGCONT);
+            assert_eq!(dying.wait(Duration::from_secs(30)).code(), Some(1));
+            dying.expect_log("the weir before this one serves on: the next weir hangs");
+        }
         dying.kill();
         load.answered(20);
     }
-    old.expect_log("the next weir hangs");
-    assert_eq!(old.metric("weir_handovers_total", &[("result", "lost")]), 3.0);
     // And the next but one takes over.
     let _current = upgrade(&old, next(&stage, |builder| builder));
     load.answered(20);
     load.stop().expect_no_failure();
     echoes(&mut open, "still");
     drop(open);
+    ends(old);
+}
+
+#[test]
+fn a_next_weir_that_is_never_ready_is_given_up_and_ends() {
+    let Some(mut stage) = Stage::set() else { return };
+    let _backends = stage.backends();
+    let patient = |builder: Builder| follows_with(builder, &stage.net, "grace: 5m, ready: 3s");
+    let (first, never) = (next(&stage, patient), next(&stage, |builder| unready(patient(builder))));
+    stage.start(first);
+    let old = stage.take_weir();
+    let load = load(&stage);
+    let mut never = waiting(&old, never);
+    assert_eq!(never.wait(Duration::from_secs(30)).code(), Some(1));
+    never.expect_log("the weir before this one serves on: the next weir is not ready after 3 s");
+    load.answered(20);
+    assert!(is_ready(&old));
+    assert_eq!(old.metric("weir_handovers_total", &[("result", "lost")]), 1.0);
+    let _current = upgrade(&old, next(&stage, |builder| builder));
+    load.answered(20);
+    load.stop().expect_no_failure();
     ends(old);
 }
 
@@ -52,8 +83,7 @@ fn when_the_old_weir_dies_the_next_one_serves_at_once_and_no_connect_is_refused(
     let mut old = stage.take_weir();
     let load = load(&stage);
     load.answered(20);
-    let next_one = next(&stage, unready).start();
-    eventually("the next one's answer", || probe(&stage.net, "/ready") == 503);
+    let next_one = waiting(&old, next(&stage, unready));
     old.kill();
     load.answered(50);
     next_one.expect_log("the weir before this one has ended: serving at once");
@@ -65,21 +95,73 @@ fn when_the_old_weir_dies_the_next_one_serves_at_once_and_no_connect_is_refused(
 }
 
 #[test]
-fn a_weir_that_is_stopped_before_the_next_one_is_ready_serves_on_and_then_leaves_it_the_rest() {
+fn a_weir_that_is_told_to_stop_during_the_hand_over_serves_until_the_next_one_does_and_drains_as_configured()
+{
     let Some(mut stage) = Stage::set() else { return };
     let (_backends, _database) = (stage.backends(), database(&stage.b));
     stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    let (load, mut open) = (load(&stage), tunnel(&stage));
+    let next_one = waiting(&old, next(&stage, unready));
+    old.signal(Signal::SIGTERM);
+    old.expect_log("serving until the next weir does, which is about to");
+    // Longer than `drain.grace`, which is for a weir that nobody follows.
+    assert!(holds_for(Duration::from_secs(4), || is_ready(&old)));
+    load.answered(20);
+    gets_ready(&next_one);
+    next_one.expect_log("serving in place of the weir before this one");
+    old.expect_log("draining: the next weir serves");
+    load.answered(50);
+    load.stop().expect_no_failure();
+    // Past `drain.grace` again: it has `drain.handover.grace`.
+    assert!(holds_for(Duration::from_secs(4), || exec_probe(&old, "live").0));
+    echoes(&mut open, "still");
+    drop(open);
+    ends(old);
+}
+
+#[test]
+fn a_weir_that_is_stopped_while_the_next_one_never_gets_ready_ends_and_leaves_it_the_rest() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (_backends, _database) = (stage.backends(), database(&stage.b));
+    let brief = next(&stage, |builder| follows_with(builder, &stage.net, "grace: 3s"));
+    stage.start(brief);
     let mut old = stage.take_weir();
     let (load, _open) = (load(&stage), tunnel(&stage));
     load.answered(20);
-    let next_one = next(&stage, unready).start();
-    eventually("the next one's answer", || probe(&stage.net, "/ready") == 503);
+    let next_one = waiting(&old, next(&stage, unready));
     old.signal(Signal::SIGTERM);
-    // Its `drain.grace`, since the next one never gets ready; then that one serves all the same.
-    assert_eq!(old.wait(Duration::from_secs(20)).code(), Some(0));
+    // `drain.handover.grace` for the next one to get ready, and `drain.grace`; then that one serves all the same.
+    assert_eq!(old.wait(Duration::from_secs(30)).code(), Some(0));
     load.answered(50);
     load.stop().expect_no_failure();
     assert!(next_one.accepted("outgoing") > 0.0);
+}
+
+#[test]
+fn when_the_next_weir_is_killed_after_the_upgrade_the_old_one_drains_on_and_its_ports_are_free() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (_backends, _database) = (stage.backends(), database(&stage.b));
+    stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    let mut open = tunnel(&stage);
+    let mut current = next(&stage, |builder| builder).start();
+    old.expect_log("draining: the next weir serves");
+    current.kill();
+    echoes(&mut open, "still");
+    // Its container is started again.
+    let again = next(&stage, |builder| builder).start();
+    eventually("readiness", || is_ready(&again));
+    Client::over(dialler(&stage.client, PROXY)().unwrap()).get("http://hello/").expect_status(200);
+    let last = upgrade(&again, next(&stage, |builder| builder));
+    echoes(&mut open, "and still");
+    // Nobody stops the old one, but while one serves it must not end and be started again.
+    drop(open);
+    old.expect_log("nothing is open any more: waiting for SIGTERM");
+    assert!(holds_for(Duration::from_secs(25), || exec_probe(&old, "live").0));
+    // When none does, it ends, and kubelet makes a new one of it.
+    drop((again, last));
+    ends(old);
 }
 
 #[test]
@@ -118,15 +200,16 @@ fn of_three_weirs_at_once_one_follows_the_other() {
     assert!(last.accepted("outgoing") > 0.0);
 }
 
-/// Something in weir's own cgroup that offers listeners as a weir does, and answers as it is told.
+/// Something of weir's own user that offers listeners as a weir does, and answers as it is told.
 struct Fake(Child);
 
 impl Fake {
     /// `answer` is Python: what is sent on the connection `c`.
     fn start(stage: &Stage, answer: &str) -> Self {
         let script = format!(
-            "{}\nc, _ = offered(0x900000).accept()\nc.recv(4096)\n{answer}\nwait()\n",
-            super::strangers::PYTHON
+            "{}\ns = offered({:?})\nc, _ = s.accept()\nc.recv(4096)\n{answer}\nwait()\n",
+            super::strangers::PYTHON,
+            super::socket(&stage.net)
         );
         let mut command = stage.net.weir_place().command("python3");
         let mut child =
@@ -175,14 +258,35 @@ fn an_old_weir_of_another_version_is_left_alone_and_weir_starts_as_it_would_with
     stage.start(next(&stage, |builder| builder));
     let old = stage.take_weir();
     // A next one of another version, or one that says nonsense, gets a reason and no descriptor.
-    for (first, said) in [
-        ("b'{\"is\":\"next\",\"version\":2,\"name\":\"weir\"}'", "the next weir speaks version 2"),
-        ("b'{\"is\":\"next\",\"version\":1,\"name\":\"other\"}'", "it is not the weir other"),
-    ] {
-        let script = format!("{}\nprint(ask({first}))", super::strangers::PYTHON);
-        let output = stage.net.weir_place().command("python3").args(["-c", &script]).output().unwrap();
-        let got = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(got.contains(said) && got.contains("[]"), "{got}{}", String::from_utf8_lossy(&output.stderr));
-    }
+    let first = "b'{\"is\":\"next\",\"version\":2}'";
+    let script =
+        format!("{}\nprint(ask({:?}, {first}))", super::strangers::PYTHON, super::socket(&stage.net));
+    let output = stage.net.weir_place().command("python3").args(["-c", &script]).output().unwrap();
+    let got = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = "the next weir speaks version 2";
+    assert!(got.contains(said) && got.contains("[]"), "{got}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(old.metric("weir_handovers_total", &[("result", "stranger")]), 0.0);
+}
+
+#[test]
+fn when_only_the_connection_to_the_old_weir_is_lost_the_next_one_ends_and_does_not_serve_beside_it() {
+    let Some(stage) = Stage::set() else { return };
+    let gives = "t = socket.create_server(('10.1.0.1', 4140))\n\
+        socket.send_fds(c, [b'{\"is\":\"listeners\",\"version\":1}'], [t.fileno()])\nsys.stdin.readline()\nc.close()";
+    let mut fake = Fake::start(&stage, gives);
+    let mut weir =
+        next(&stage, |builder| unready(builder).set("outgoing", "{ listen: \"10.1.0.1:4140\" }")).start();
+    let waits = "handover: the weir before this one serves";
+    eventually("it to wait", || exec_probe(&weir, "ready").1.contains(waits));
+    writeln!(fake.0.stdin.as_mut().unwrap()).unwrap();
+    assert_eq!(weir.wait(Duration::from_secs(30)).code(), Some(1));
+    weir.expect_log("it serves on, and has closed the connection");
+    // Where the other end is gone altogether, it serves.
+    drop(fake);
+    let fake = Fake::start(&stage, gives);
+    let weir =
+        next(&stage, |builder| unready(builder).set("outgoing", "{ listen: \"10.1.0.1:4140\" }")).start();
+    eventually("it to wait", || exec_probe(&weir, "ready").1.contains(waits));
+    drop(fake);
+    weir.expect_log("the weir before this one has ended: serving at once");
 }

@@ -1,15 +1,19 @@
 //! One weir takes over from another, on a node with pods. With root a test that cannot run here fails; without root the whole
 //! module says that it is left out.
 
+mod daemon_set; // What kubelet and the DaemonSet's controller make of it.
 mod failures; // One of the two dies, hangs, or is of another version.
-mod kubernetes; // Weirs in pods of their own.
+mod listens; // Where weir listens changes with the upgrade, or while it is under way.
 mod strangers; // Who is no weir gets nothing, and is not taken for one.
 mod upgrades; // Upgrades under load, with connections that stay open.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use e2e::net::Net;
 use e2e::raw::TcpServer;
+use e2e::weir::binary;
 use e2e::weir::builder::Builder;
 use e2e::{Client, Pod, Request, Weir, eventually, folder};
 use nix::sys::signal::Signal;
@@ -29,15 +33,55 @@ fn next(stage: &Stage, settings: impl FnOnce(Builder) -> Builder) -> Builder {
     let database = folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
     let builder = Weir::new().on_node(&stage.net);
     let builder = builder.kubernetes(&stage.hello()).kubernetes(&database.endpoints(&[stage.b.v4()]));
-    settings(follows(builder))
+    settings(follows(builder, &stage.net))
 }
 
-/// With the fixed ports, and the hand-over.
-fn follows(builder: Builder) -> Builder {
+/// With the fixed ports, the hand-over, and a socket of its own for exec probes.
+fn follows(builder: Builder, net: &Net) -> Builder {
+    follows_with(builder, net, "grace: 5m")
+}
+
+/// The same with other settings of the hand-over.
+fn follows_with(builder: Builder, net: &Net, settings: &str) -> Builder {
+    let socket = socket(net);
+    let socket = socket.display();
     builder
         .set("admin", &format!("{{ listen: {ADMIN} }}"))
-        .set("probes", &format!("{{ listen: {PROBES} }}"))
-        .set("drain", "{ grace: 2s, handover: { grace: 5m } }")
+        .set("probes", &format!("{{ listen: {PROBES}, socket: ./probe.sock }}"))
+        .set("drain", &format!("{{ grace: 2s, handover: {{ socket: {socket}, {settings} }} }}"))
+}
+
+/// Where the weirs of a node meet.
+fn socket(net: &Net) -> PathBuf {
+    net.folder().join("handover.sock")
+}
+
+/// What an exec probe says of this very weir: whether the answer is yes, and the text.
+#[track_caller]
+fn exec_probe(weir: &Weir, what: &str) -> (bool, String) {
+    let mut command = Command::new(binary::weir());
+    command.args(["probe", what, "--socket"]).arg(weir.folder().path().join("probe.sock"));
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Whether this very weir is ready.
+#[track_caller]
+fn is_ready(weir: &Weir) -> bool {
+    exec_probe(weir, "ready").0
+}
+
+/// Starts the next weir, which has the listeners from then on and does not serve yet.
+#[track_caller]
+fn waiting(old: &Weir, next: Builder) -> Weir {
+    let taken = || old.log().matches("the next weir takes the listeners over").count();
+    let before = taken();
+    let weir = next.start();
+    eventually("the listeners to be taken", || taken() > before);
+    let waits = "handover: the weir before this one serves until this one is ready";
+    eventually("the next one to wait", || exec_probe(&weir, "ready").1.contains(waits));
+    weir
 }
 
 /// A weir that takes the listeners and never gets ready, since it cannot intercept.
@@ -46,6 +90,16 @@ fn unready(builder: Builder) -> Builder {
         "transparent",
         "{ cgroup: /sys/fs/cgroup/none/such, required: true, ports: 2, listen: \"[::]:4400\" }",
     )
+}
+
+/// Lets an [`unready`] one get ready.
+#[track_caller]
+fn gets_ready(weir: &Weir) {
+    let file = weir.folder().path().join("weir.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("required: true"), "{text}");
+    weir.folder().config(&text.replace("required: true", "required: false"));
+    weir.signal(Signal::SIGHUP);
 }
 
 /// Starts the next weir, waits until it serves, and tells the one before it to stop, as kubelet does.

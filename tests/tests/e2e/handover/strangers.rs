@@ -1,70 +1,57 @@
-//! Processes of the node's network namespace that are no weir: they get nothing, and are not taken for one.
+//! Processes of another user: they get nothing, and are not taken for a weir; and folders that others may write to.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
-use e2e::eventually;
+use e2e::{Client, eventually};
 
-use super::{database, echoes, ends, next, tunnel, upgrade};
-use crate::transparent::Stage;
+use super::{PROXY, database, echoes, ends, exec_probe, is_ready, next, socket, tunnel, upgrade};
+use crate::transparent::{Stage, dialler};
 
-/// What the programs below have in common: names as weirs have them, with listeners that vouch for them.
+/// What the programs below have in common.
 pub(super) const PYTHON: &str = r#"
-import random, re, socket, sys
+import os, socket, sys
 
-def attest(number):
-    s = socket.socket()
-    s.bind((f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 0))
-    s.listen(1)
-    return s
-
-def unix(name):
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    s.bind("\0" + name)
-    return s
-
-def offered(number):
+def offered(path, user=0):
     "Listens as a weir does that can be taken over from."
-    s = unix(f"weir-handover/{number:06x}")
+    if os.path.exists(path): os.unlink(path)
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.bind(path)
+    if user: os.setuid(user)
     s.listen(16)
-    globals()["kept"] = attest(number)
     print("there", flush=True)
     return s
 
-def names():
-    found = re.findall(r"@(weir-handover/[0-9a-f]{6})$", open("/proc/net/unix").read(), re.M)
-    return sorted(set(found))
-
-def ask(first, own=None, number=None):
-    "Asks each weir that can be taken over from; returns what comes, with its descriptors."
-    got = []
-    for name in names():
-        n = number if number is not None else random.randrange(0x800001, 0xfffffe) | 1
-        s = unix(own or f"weir-handover-next/{n:06x}")
-        vouches = attest(n)
-        s.settimeout(10)
-        s.connect("\0" + name)
-        try:
-            s.send(first)
-            message, fds, _, _ = socket.recv_fds(s, 4096, 250)
-        except OSError as error:
-            message, fds = type(error).__name__.encode(), []
-        got.append((message.decode(), fds))
-        s.close()
-        vouches.close()
-    return got
+def ask(path, first):
+    "Asks the weir at this path; returns what comes, with its descriptors."
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(10)
+    try:
+        s.connect(path)
+        s.send(first)
+        message, fds, _, _ = socket.recv_fds(s, 4096, 250)
+    except OSError as error:
+        message, fds = type(error).__name__.encode(), []
+    s.close()
+    return (message.decode(), fds)
 
 def wait():
     sys.stdin.read()
 "#;
 
-/// Runs a program of a stranger on the node, in another cgroup than weir's.
+/// What `ask` says where the other end closes without a word.
+const NOTHING: [&str; 3] = ["('', [])", "('ConnectionResetError', [])", "('BrokenPipeError', [])"];
+
+/// Runs a program on the node.
 fn stranger(stage: &Stage, body: &str) -> Command {
     let mut command = stage.net.node().command("python3");
     command.args(["-c", &format!("{PYTHON}\n{body}")]);
     command
 }
 
+#[track_caller]
 fn says(mut command: Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -72,36 +59,22 @@ fn says(mut command: Command) -> String {
 }
 
 #[test]
-fn a_stranger_that_asks_for_the_listeners_gets_neither_a_word_nor_a_descriptor() {
+fn a_process_of_another_user_that_asks_for_the_listeners_gets_neither_a_word_nor_a_descriptor() {
     let Some(mut stage) = Stage::set() else { return };
     let (_backends, _database) = (stage.backends(), database(&stage.b));
     stage.start(next(&stage, |builder| builder));
     let old = stage.take_weir();
     let mut open = tunnel(&stage);
-    let first = r#"b'{"is":"next","version":1,"name":"weir"}'"#;
-    for how in [
-        // As a weir would.
-        format!("print(ask({first}))"),
-        // With no name of that kind, and with another spelling of one.
-        format!("print(ask({first}, own='x'))"),
-        format!("print(ask({first}, own='weir-handover-next/0800003', number=0x800003))"),
-        // With the number that the weir itself vouches for.
-        format!("print(ask({first}, own='weir-handover-next/' + names()[0][-6:], number=0x800003))"),
-        // With the number of weir's own explicit proxy's address, and with none that anybody vouches for.
-        format!("print(ask({first}, own='weir-handover-next/000001', number=0x800003))"),
-        format!("print(ask({first}, own='weir-handover-next/900001', number=0x800003))"),
-    ] {
-        let got = says(stranger(&stage, &how));
-        assert!(
-            got == "[('', [])]"
-                || got == "[('ConnectionResetError', [])]"
-                || got == "[('BrokenPipeError', [])]",
-            "{how}: {got}"
-        );
-    }
-    eventually("the count of strangers", || {
-        old.metric("weir_handovers_total", &[("result", "stranger")]) == 6.0
-    });
+    let (socket, first) = (socket(&stage.net), r#"b'{"is":"next","version":1}'"#);
+    let asks = format!("os.setuid(65534)\nprint(ask({socket:?}, {first}))");
+    // The folder and the socket keep others away,
+    assert_eq!(says(stranger(&stage, &asks)), "('PermissionError', [])");
+    // and the kernel says who it is where they do not.
+    fs::set_permissions(stage.net.folder(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
+    let got = says(stranger(&stage, &asks));
+    assert!(NOTHING.contains(&got.as_str()), "{got}");
+    eventually("its count", || old.metric("weir_handovers_total", &[("result", "stranger")]) == 1.0);
     assert!(!old.log().contains("the next weir takes the listeners over"), "{}", old.log());
     // And a weir takes over all the same.
     let _current = upgrade(&old, next(&stage, |builder| builder));
@@ -111,61 +84,85 @@ fn a_stranger_that_asks_for_the_listeners_gets_neither_a_word_nor_a_descriptor()
 }
 
 #[test]
-fn a_stranger_in_the_middle_passes_for_neither_side() {
+fn whoever_looks_whether_a_weir_is_there_or_sends_nonsense_hinders_no_upgrade() {
     let Some(mut stage) = Stage::set() else { return };
     stage.start(next(&stage, |builder| builder));
     let old = stage.take_weir();
-    // It connects whoever asks it to the real one, and says what passes.
-    let middle = r#"
-real = names()[0]
-s = offered(0x900000)
-s.settimeout(4)
-try:
-    c, _ = s.accept()
-    print("asked", c.recv(4096), flush=True)
-except TimeoutError:
-    print("nobody asked", flush=True)
-wait()
-"#;
-    let mut middle = Stranger::start(stranger(&stage, middle));
-    assert_eq!(middle.line(), "there");
+    // Of weir's own user, as a broken version would be: more connections than are spoken with, of which none says a word.
+    let body = format!(
+        "all = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]\n\
+         for it in all: it.connect({:?})\nprint(ask({:?}, b'x' * 3000), flush=True)\nwait()",
+        socket(&stage.net),
+        socket(&stage.net)
+    );
+    let mut silent = Stranger::start(stranger(&stage, &body));
+    assert!(NOTHING.contains(&silent.line().as_str()));
     let _current = upgrade(&old, next(&stage, |builder| builder));
-    assert_eq!(middle.line(), "nobody asked");
     ends(old);
 }
 
 #[test]
-fn a_stranger_who_offers_beforehand_is_not_asked_and_hinders_nobody() {
+fn a_process_of_another_user_that_offers_listeners_is_not_asked() {
     let Some(mut stage) = Stage::set() else { return };
-    let (_backends, _database) = (stage.backends(), database(&stage.b));
-    let before = r#"
-s = offered(0x900000)
-s.settimeout(30)
-more = [unix(f"weir-handover/{n:06x}") for n in range(0x900002, 0x900042, 2)]
-for it in more: it.listen(16)
-# Two names that are none.
-weird = [unix("weir-handover/"), unix("weir-handover/\udcff")]
-print("more", flush=True)
-try:
-    c, _ = s.accept()
-    print("asked", flush=True)
-except TimeoutError:
-    pass
-wait()
-"#;
-    let mut before = Stranger::start(stranger(&stage, before));
-    assert_eq!((before.line().as_str(), before.line().as_str()), ("there", "more"));
+    let body = format!(
+        "s = offered({:?}, 65534)\nc, _ = s.accept()\nprint('asked', c.recv(4096), flush=True)\nwait()",
+        socket(&stage.net)
+    );
+    let mut offers = Stranger::start(stranger(&stage, &body));
+    assert_eq!(offers.line(), "there");
     stage.start(next(&stage, |builder| builder));
     let old = stage.take_weir();
-    old.expect_log("is not a weir of this node");
-    let mut open = tunnel(&stage);
-    let current = upgrade(&old, next(&stage, |builder| builder));
-    echoes(&mut open, "still");
-    drop(open);
+    old.expect_log("the weir before this one cannot be taken over from: it is of user 65534");
+    assert_eq!(offers.line(), "asked b''");
+    // Its place is weir's now.
+    let _current = upgrade(&old, next(&stage, |builder| builder));
     ends(old);
-    let _last = upgrade(&current, next(&stage, |builder| builder));
-    ends(current);
-    assert_eq!(before.rest(), "", "it was asked");
+}
+
+#[test]
+fn in_a_folder_that_others_may_write_to_no_weir_takes_over_and_that_is_said() {
+    let Some(mut stage) = Stage::set() else { return };
+    let _backends = stage.backends();
+    let folder = stage.net.folder().to_owned();
+    let mode = |mode| fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    let offered = || old.metric("weir_handover_offered", &[]);
+    assert_eq!(offered(), 0.0);
+    let said = exec_probe(&old, "ready").1;
+    assert!(
+        said.contains("upgrade: the next weir cannot take over: ") && said.contains("mode 777"),
+        "{said}"
+    );
+    old.expect_log("to which no other may write");
+    // It serves, and the next one cannot start beside it.
+    assert!(is_ready(&old));
+    let exit = next(&stage, |builder| builder).fails();
+    assert!(exit.stderr.contains("another process has port 4140"), "{}", exit.stderr);
+    Client::over(dialler(&stage.client, PROXY)().unwrap()).get("http://hello/").expect_status(200);
+    mode(0o700);
+    eventually("the next one to be able to", || offered() == 1.0);
+    assert!(!exec_probe(&old, "ready").1.contains("upgrade: "));
+    let _current = upgrade(&old, next(&stage, |builder| builder));
+    ends(old);
+}
+
+#[test]
+fn a_weir_whose_container_is_started_again_while_it_should_drain_gets_nothing_back() {
+    let Some(mut stage) = Stage::set() else { return };
+    let _backends = stage.backends();
+    let of = |uid: &'static str| next(&stage, move |builder| builder.env("POD_UID", uid));
+    let (first, second, again) = (of("0b7f1c1e-1"), of("0b7f1c1e-2"), of("0b7f1c1e-1"));
+    stage.start(first);
+    let mut old = stage.take_weir();
+    let current = second.start();
+    current.expect_log("serving in place of the weir before this one");
+    old.kill();
+    let exit = again.fails();
+    assert!(exit.stderr.contains("this weir has taken over from that pod"), "{}", exit.stderr);
+    assert!(exit.stderr.contains("another process has port 4140"), "{}", exit.stderr);
+    Client::over(dialler(&stage.client, PROXY)().unwrap()).get("http://hello/").expect_status(200);
 }
 
 /// A program that runs.
@@ -185,15 +182,6 @@ impl Stranger {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim().to_owned()
-    }
-
-    /// Ends it, and returns what it has said since.
-    fn rest(mut self) -> String {
-        let _ = self.child.stdin.take().map(|mut it| it.flush());
-        let _ = self.child.kill();
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        rest.trim().to_owned()
     }
 }
 

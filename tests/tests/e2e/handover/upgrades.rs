@@ -5,7 +5,10 @@ use e2e::weir::builder::Builder;
 use e2e::{Answer, Backend, Client, Load, Pod, Request, Weir, eventually};
 use nix::sys::signal::Signal;
 
-use super::{DATABASE, PROXY, database, echoes, ends, follows, next, probe, tunnel, upgrade};
+use super::{
+    DATABASE, PROXY, database, echoes, ends, exec_probe, follows, is_ready, next, probe, tunnel, upgrade,
+    waiting,
+};
 use crate::transparent::{Stage, TARGET, V4, V6, dialler};
 
 /// How often one weir follows another.
@@ -112,7 +115,7 @@ fn ten_upgrades_with_sockets_in_the_pods_fail_no_request_and_cut_no_connection()
     upgrades(&mut stage, |stage, chat| {
         let database = e2e::folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
         let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
-        with_chat(follows(builder.kubernetes(&database.endpoints(&[stage.b.v4()]))), chat)
+        with_chat(follows(builder.kubernetes(&database.endpoints(&[stage.b.v4()])), &stage.net), chat)
     });
 }
 
@@ -167,18 +170,59 @@ fn an_old_weir_that_nobody_stops_stays_and_takes_nothing_back() {
 }
 
 #[test]
-fn the_probes_are_the_next_ones_before_it_is_ready() {
+fn each_weir_answers_exec_probes_for_itself_and_the_probes_listener_is_of_the_one_that_serves() {
     let Some(mut stage) = Stage::set() else { return };
     stage.start(next(&stage, |builder| builder));
     let old = stage.take_weir();
-    assert_eq!(probe(&stage.net, "/ready"), 200);
-    let unready = next(&stage, super::unready).start();
-    // The old one accepts there for a moment more.
-    eventually("the next one's answer", || probe(&stage.net, "/ready") == 503);
+    assert!(is_ready(&old) && exec_probe(&old, "live") == (true, "live\n".to_owned()));
+    let unready = waiting(&old, next(&stage, super::unready));
+    // Neither answers for the other, at any time.
     assert!(e2e::time::holds_for(std::time::Duration::from_secs(2), || {
-        probe(&stage.net, "/ready") == 503 && probe(&stage.net, "/live") == 200
+        is_ready(&old) && !is_ready(&unready) && probe(&stage.net, "/ready") == 200
     }));
+    assert_eq!(exec_probe(&unready, "live"), (true, "live\n".to_owned()));
+    let said = exec_probe(&unready, "ready").1;
+    assert!(said.starts_with("not ready\n") && said.contains("\ninterception: "), "{said}");
     drop(unready);
-    eventually("the old one's answer", || probe(&stage.net, "/ready") == 200);
-    assert_eq!(old.metric("weir_handovers_total", &[("result", "lost")]), 1.0);
+    let current = upgrade(&old, next(&stage, |builder| builder));
+    assert!(is_ready(&current));
+    eventually("the old one's end", || exec_probe(&old, "live").1.contains("no weir answers at"));
+    assert_eq!(probe(&stage.net, "/ready"), 200);
+    // One that drains is not ready, and says why.
+    let (_database, open) = (database(&stage.b), tunnel(&stage));
+    let last = next(&stage, |builder| builder).start();
+    last.expect_log("serving in place of the weir before this one");
+    eventually("the one that drains", || !is_ready(&current));
+    let (live, said) = (exec_probe(&current, "live").0, exec_probe(&current, "ready").1);
+    assert!(live && said.contains("drain: weir is draining: the next one of this node"), "{said}");
+    drop(open);
+}
+
+#[test]
+fn weirs_that_drain_at_the_same_time_are_told_of_by_the_one_that_serves() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (_backends, _database) = (stage.backends(), database(&stage.b));
+    stage.start(next(&stage, |builder| builder));
+    let first = stage.take_weir();
+    let mut one = tunnel(&stage);
+    // In quick succession: no weir waits for the end of the one before it.
+    let second = upgrade(&first, next(&stage, |builder| builder));
+    let mut two = tunnel(&stage);
+    let third = upgrade(&second, next(&stage, |builder| builder));
+    eventually("both", || third.metric("weir_handover_draining_weirs", &[]) == 2.0);
+    eventually("their connections", || third.metric("weir_handover_draining_connections", &[]) == 2.0);
+    assert_eq!(third.state()["handover"]["draining"]["weirs"].as_u64(), Some(2));
+    let shown = Weir::new().beside(&stage.net).run(&["status", "--admin", super::ADMIN]).stdout;
+    assert!(shown.contains("2 earlier weirs of this node drain, the first for "), "{shown}");
+    echoes(&mut one, "still");
+    echoes(&mut two, "still");
+    // One that has drained stays for as long as one before it drains, and tells of that.
+    drop(two);
+    eventually("one connection", || third.metric("weir_handover_draining_connections", &[]) == 1.0);
+    assert_eq!(third.metric("weir_handover_draining_weirs", &[]), 2.0);
+    echoes(&mut one, "and still");
+    drop(one);
+    ends(first);
+    ends(second);
+    eventually("none", || third.metric("weir_handover_draining_weirs", &[]) == 0.0);
 }
