@@ -11,8 +11,8 @@ pub enum Count {
     OutOfScope,
     /// Direct: a destination that is never diverted.
     Excluded,
-    /// Direct: weir's own socket, by its mark.
-    Marked,
+    /// Direct: weir's own connection, by its cgroup.
+    Own,
     /// Direct: no cgroup on the way to the process is enrolled.
     NotEnrolled,
     /// Direct: the nearest cgroup with a policy is to be left alone.
@@ -64,7 +64,7 @@ impl Count {
         Self::Diverted,
         Self::OutOfScope,
         Self::Excluded,
-        Self::Marked,
+        Self::Own,
         Self::NotEnrolled,
         Self::LeftAlone,
         Self::SkippedPort,
@@ -94,7 +94,7 @@ impl Count {
             Self::Diverted => "diverted",
             Self::OutOfScope => "direct_out_of_scope",
             Self::Excluded => "direct_excluded",
-            Self::Marked => "direct_marked",
+            Self::Own => "direct_own",
             Self::NotEnrolled => "direct_not_enrolled",
             Self::LeftAlone => "direct_left_alone",
             Self::SkippedPort => "direct_skipped_port",

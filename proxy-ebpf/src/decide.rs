@@ -49,8 +49,6 @@ pub enum Fail {
 pub trait Facts {
     /// The entry of the longest prefix that holds the dialled address.
     fn scope(&self) -> Option<&Ports>;
-    /// The `SO_MARK` of the socket.
-    fn mark(&self) -> u32;
     /// The nearest enrolled cgroup, from the process's own upwards: its id and its entry.
     fn pod(&self) -> Option<(u64, &Pod)>;
     /// The cookie of the client's network namespace.
@@ -111,13 +109,11 @@ pub(crate) fn wanted<'a>(
     if settings.layout != crate::LAYOUT {
         return Err(Count::NoSettings);
     }
-    if settings.mark != 0 && facts.mark() == settings.mark {
-        return Err(Count::Marked);
-    }
     let Some((id, pod)) = facts.pod() else { return Err(Count::NotEnrolled) };
     match Policy::from_value(pod.policy) {
         None => Err(Count::NotEnrolled),
         Some(Policy::LeaveAlone) => Err(Count::LeftAlone),
+        Some(Policy::Own) => Err(Count::Own),
         Some(Policy::Divert) if has(&pod.skip, port) => Err(Count::SkippedPort),
         Some(Policy::Divert) => Ok((id, pod)),
     }

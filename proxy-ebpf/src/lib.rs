@@ -23,7 +23,7 @@ pub use count::Count;
 /// The version of everything in this file. A program leaves connections alone when the settings it reads
 /// carry another one, and weir ignores an [`Original`] of another one, so that a program and a weir of
 /// different releases can meet in the same maps without misreading each other.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// A heartbeat older than this, in nanoseconds, means that weir hangs.
 pub const STALE_AFTER_NS: u64 = 2_000_000_000;
@@ -108,8 +108,8 @@ pub struct Settings {
     pub stale_after: u64,
     /// [`LAYOUT`] of the weir that wrote this.
     pub layout: u32,
-    /// The `SO_MARK` of weir's own sockets, which are never diverted; 0 means none.
-    pub mark: u32,
+    /// Without it there would be hidden padding at the end.
+    pub unused: u32,
     /// The first transparent port, in host order.
     pub first_port: u16,
     /// How many transparent ports there are, one after the other.
@@ -213,8 +213,11 @@ impl Pod {
 pub enum Policy {
     /// Its connections are diverted.
     Divert = 1,
-    /// Its connections are left alone: weir's own cgroup, and pods that opted out.
+    /// Its connections are left alone: pods that opted out.
     LeaveAlone = 2,
+    /// It is a weir's cgroup, whose connections lead to the endpoints. The kernel says which cgroup a process is in; what a
+    /// process says of itself, as with `SO_MARK`, counts for nothing.
+    Own = 3,
 }
 
 impl Policy {
@@ -224,6 +227,7 @@ impl Policy {
         match value {
             1 => Some(Self::Divert),
             2 => Some(Self::LeaveAlone),
+            3 => Some(Self::Own),
             _ => None,
         }
     }

@@ -12,14 +12,12 @@ use crate::{
 };
 
 const HOST: u64 = 1;
-const MARK: u32 = 7;
 const CGROUP: u64 = 4711;
 
 /// The facts as fields, and how many were asked for.
 #[derive(Clone, Debug)]
 struct Given {
     scope: Option<Ports>,
-    mark: u32,
     pod: Option<Pod>,
     netns: u64,
     listener: Option<u32>,
@@ -38,9 +36,6 @@ impl Given {
 impl Facts for Given {
     fn scope(&self) -> Option<&Ports> {
         self.tell(self.scope.as_ref())
-    }
-    fn mark(&self) -> u32 {
-        self.tell(self.mark)
     }
     fn pod(&self) -> Option<(u64, &Pod)> {
         self.tell(self.pod.as_ref().map(|pod| (CGROUP, pod)))
@@ -69,15 +64,14 @@ fn given() -> impl Strategy<Value = Given> {
     let scope = prop_oneof![Just(None), Just(Some(Ports::NONE)), Just(Some(ports(80, 90)))];
     let some = prop_oneof![3 => Just(Ports::NONE), 1 => Just(ports(80, 84))];
     let pod = prop::option::of(
-        (prop_oneof![Just(1_u32), Just(2), Just(3)], some.clone(), some)
+        (prop_oneof![2 => Just(1_u32), 1 => 2_u32..5], some.clone(), some)
             .prop_map(|(policy, skip, opaque)| Pod { policy, skip, opaque }),
     );
     let listener = prop_oneof![Just(None), Just(Some(LISTEN)), Just(Some(7))];
     let age = prop_oneof![Just(0), Just(STALE_AFTER_NS), Just(STALE_AFTER_NS + 1), any::<u64>()];
-    (scope, 6_u32..9, pod, HOST..HOST + 2, listener, age, any::<bool>()).prop_map(
-        |(scope, mark, pod, netns, listener, heart_age, refused)| Given {
+    (scope, pod, HOST..HOST + 2, listener, age, any::<bool>()).prop_map(
+        |(scope, pod, netns, listener, heart_age, refused)| Given {
             scope,
-            mark,
             pod,
             netns,
             listener,
@@ -89,15 +83,14 @@ fn given() -> impl Strategy<Value = Given> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let mark = prop_oneof![Just(0), Just(MARK)];
     let layout = prop_oneof![4 => Just(LAYOUT), 1 => Just(LAYOUT + 1)];
-    (0_u32..8, mark, layout, 1_u16..=8).prop_map(|(flags, mark, layout, ports)| Settings {
+    (0_u32..8, layout, 1_u16..=8).prop_map(|(flags, layout, ports)| Settings {
         node4: Address::mapped(u32::from_ne_bytes([10, 0, 0, 7])),
         node6: address("fd00::7"),
         host_netns: HOST,
         stale_after: STALE_AFTER_NS,
         layout,
-        mark,
+        unused: 0,
         first_port: 4142,
         ports,
         flags,
@@ -130,7 +123,6 @@ proptest! {
             settings.has(if dial.address.is_mapped() { Settings::HAS_V4 } else { Settings::HAS_V6 });
         let wanted = given.scope.is_some_and(|ports| ports.contain(u16::from_be(dial.port)))
             && settings.layout == LAYOUT
-            && (settings.mark == 0 || given.mark != settings.mark)
             && given.pod.is_some_and(|pod| {
                 pod.policy == Policy::Divert as u32 && !pod.skip.contain(u16::from_be(dial.port))
             })
@@ -165,7 +157,7 @@ proptest! {
     fn out_of_scope_asks_for_nothing_else(given in given(), settings in settings(), dial in dial()) {
         let verdict = decide(&given, &dial, &settings, Fail::Closed);
         let out = matches!(verdict, Verdict::Skip(Count::OutOfScope | Count::Excluded));
-        prop_assert!(given.asked.get() <= 7);
+        prop_assert!(given.asked.get() <= 6);
         prop_assert!(!out || given.asked.get() == 1);
     }
 
@@ -236,9 +228,9 @@ fn every_counter_has_its_own_index_and_name() {
 
 #[test]
 fn policies_survive_the_map_and_others_are_none() {
-    for policy in [Policy::Divert, Policy::LeaveAlone] {
+    for policy in [Policy::Divert, Policy::LeaveAlone, Policy::Own] {
         assert_eq!(Policy::from_value(policy as u32), Some(policy));
     }
     assert_eq!(Policy::from_value(0), None);
-    assert_eq!(Policy::from_value(3), None);
+    assert_eq!(Policy::from_value(4), None);
 }

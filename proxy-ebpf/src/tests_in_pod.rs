@@ -89,9 +89,6 @@ impl Facts for Given {
     fn scope(&self) -> Option<&Ports> {
         Some(&self.scope)
     }
-    fn mark(&self) -> u32 {
-        0
-    }
     fn pod(&self) -> Option<(u64, &Pod)> {
         self.pod.as_ref().map(|pod| (CGROUP, pod))
     }
@@ -159,7 +156,7 @@ fn each_fact_alone_decides() {
         host_netns: HOST,
         stale_after: STALE_AFTER_NS,
         layout: LAYOUT,
-        mark: 9,
+        unused: 0,
         first_port: 0,
         ports: 0,
         flags: 0,
@@ -185,6 +182,8 @@ fn each_fact_alone_decides() {
     for (given, why) in [
         (Given { scope: Ports::NONE, ..well.clone() }, Count::Excluded),
         (Given { pod: None, ..well.clone() }, Count::NotEnrolled),
+        (Given { pod: Some(Pod::all(Policy::LeaveAlone)), ..well.clone() }, Count::LeftAlone),
+        (Given { pod: Some(Pod::all(Policy::Own)), ..well.clone() }, Count::Own),
         (Given { number: None, ..well.clone() }, Count::NoNumber),
         (Given { netns: HOST, ..well.clone() }, Count::Host),
         (Given { device: 2, ..well.clone() }, Count::BoundDevice),

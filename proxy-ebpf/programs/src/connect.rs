@@ -1,7 +1,7 @@
 //! What the connect programs of both families share: gathering the facts and carrying the verdict out.
 
 use core::ffi::c_void;
-use core::ptr::{addr_of, addr_of_mut};
+use core::ptr::addr_of_mut;
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval};
@@ -149,12 +149,6 @@ impl Facts for Kernel {
     #[inline(always)]
     fn scope(&self) -> Option<&Ports> {
         maps::scope(&self.dial.address)
-    }
-
-    #[inline(always)]
-    fn mark(&self) -> u32 {
-        // SAFETY: the context's socket is never null in these hooks; the verifier checks the access.
-        unsafe { addr_of!((*self.socket).mark).read_volatile() }
     }
 
     /// From the root down, so that no level needs to be known beforehand: it differs between drivers,

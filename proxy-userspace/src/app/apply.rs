@@ -199,8 +199,7 @@ impl Running {
     /// Applies settings of upstream connections and of external names.
     fn connect(&self, now: &Settings, next: &Settings) {
         let shared = &self.control.shared;
-        let diverts = shared.connecting.connector().mark.is_some();
-        shared.connecting.connector.store(Arc::new(connector(next, diverts)));
+        shared.connecting.connector.store(Arc::new(connector(next)));
         if now.limits.outside != next.limits.outside {
             shared.routing.external.keep(next.limits.outside);
         }

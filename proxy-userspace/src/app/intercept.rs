@@ -12,10 +12,6 @@ use crate::domain::catalog::{Catalog, Changes};
 use crate::intercept::{self, Applied, Enrol, InterceptError, InterceptOptions, Interception, Refusal};
 use crate::proxy::routing::snapshot::Snapshot;
 
-/// The SO_MARK of weir's own connections. Their packets carry it too, along with other marks on a node. No kube-proxy,
-/// network plug-in or VPN uses this bit by itself.
-pub(super) const MARK: u32 = 0x1000;
-
 /// Attaches the programs, if interception is configured.
 ///
 /// # Errors
@@ -94,7 +90,6 @@ fn options(
             config::Enrol::Pods => Enrol::Pods,
         },
         host: transparent.host,
-        mark: MARK,
         fail: match transparent.fail {
             Fail::Open => intercept::Fail::Open,
             Fail::Closed => intercept::Fail::Closed,
@@ -103,6 +98,21 @@ fn options(
         destinations: settings.limits.destinations,
         pods,
     })
+}
+
+/// Leaves another weir of this node alone, by its pod's UID: the one before this one, or the next one. `None` is a weir in this
+/// one's own cgroup, which is left alone already.
+pub(super) fn own(control: &State, pod: Option<&str>) {
+    let (Some(pod), Ok(interception)) = (pod, &mut *control.programs.lock()) else { return };
+    match interception.own_pod(pod) {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::debug!(pod, "the other weir's pod is not below the pods' cgroup: it is never diverted")
+        }
+        Err(why) => {
+            tracing::warn!(pod, "connections of the other weir may be diverted while it drains: {why}")
+        }
+    }
 }
 
 /// Updates the destinations that the programs divert. A failure is recorded and retried by the watchdog.
@@ -179,28 +189,5 @@ fn note(control: &State, applied: Result<Applied, InterceptError>) {
             }
             noted.failed = Some(why);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mark_of_weirs_connections_means_nothing_to_what_else_runs_on_a_node() {
-        // Source: https://github.com/fwmark/registry and the projects it names. Cilium's other bits have a meaning only
-        // together with its four here.
-        for (who, bits) in [
-            ("kube-proxy: masquerade, drop", 0xc000),
-            ("CNI portmap: masquerade", 0x2000),
-            ("Cilium: where a packet comes from", 0x0f00),
-            ("Istio's ztunnel: its own, under this mask", 0x0fff),
-            ("AWS VPC CNI: by the main interface", 0x0080),
-            ("Antrea: which egress address", 0x00ff),
-            ("Calico, Weave Net, Tailscale, kube-router", 0xffff_0000),
-        ] {
-            assert_eq!(MARK & bits, 0, "{who}");
-        }
-        assert_ne!(MARK, 0);
     }
 }

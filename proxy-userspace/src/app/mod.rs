@@ -207,13 +207,12 @@ fn share(
     drain: Drain,
 ) -> Arc<Shared> {
     let dns = settings.names.dns.as_ref().map(Dns::new);
-    let mark = interception.map(|_| intercept::MARK);
-    let outside = ExternalClusters::new(config, dns, Handle::current(), mark);
+    let outside = ExternalClusters::new(config, dns, Handle::current());
     let snapshot = Snapshot::build(config, services.catalog(), None);
     Shared::new(
         settings.workers,
         Routing::new(snapshot, outside),
-        Connecting::new(connector(settings, interception.is_some())),
+        Connecting::new(connector(settings)),
         Sockets::new(sockets),
         interception.map(crate::intercept::Interception::original_dsts),
         interception.and_then(|it| Some(PodClients::new(it.numbers()?, it.pod_ids()?))),
@@ -222,10 +221,9 @@ fn share(
 }
 
 /// Creates the connector for upstream sockets.
-fn connector(settings: &Settings, diverts: bool) -> Connector {
+fn connector(settings: &Settings) -> Connector {
     Connector {
         hop_limit: None,
-        mark: diverts.then_some(intercept::MARK),
         unacknowledged: settings.limits.unacknowledged,
         keep_alive: settings.limits.keep_alive,
         sources: Arc::new(Sources::new(source_addresses(settings))),

@@ -10,7 +10,8 @@
 //!   that divert, and detached after them.
 //! - A connection diverted to a weir that is not running: the kernel empties the listener's slot when weir dies, and
 //!   `disarm` empties it before a planned stop.
-//! - weir diverting itself: its own cgroup is never enrolled, and its sockets carry a mark.
+//! - weir diverting itself: its own cgroup has a policy of its own. The kernel says who is in it; a mark on its sockets could
+//!   be set by others, too.
 //!
 //! Synchronous throughout: all calls are short system calls. Deliberately absent: pinning (the programs end with the
 //! process), and any policy on *what* to divert, which is the caller's.
@@ -163,7 +164,7 @@ impl Interception {
     /// Sets the policy of the cgroup itself and of weir's own.
     fn enrol_cgroup(&mut self) -> Result<(), InterceptError> {
         if let Some(own) = self.cgroup.own()? {
-            self.enrol(own, Policy::LeaveAlone)?;
+            self.enrol(own, Policy::Own)?;
         }
         match self.enrol {
             Enrol::All => self.enrol(self.cgroup.id(), Policy::Divert),

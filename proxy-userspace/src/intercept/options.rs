@@ -36,8 +36,6 @@ pub struct InterceptOptions {
     pub enrol: Enrol,
     /// Whether clients in the node's own network namespace are diverted too.
     pub host: bool,
-    /// The `SO_MARK` of weir's own sockets, which are never diverted; not 0.
-    pub mark: u32,
     /// What happens to connections when weir cannot take them.
     pub fail: Fail,
     /// How many diverted connections may wait for weir to accept them; beyond that, the oldest lose their original
@@ -60,10 +58,8 @@ impl InterceptOptions {
     pub(super) fn check(&self) -> Result<(), InterceptError> {
         let wrong = |what: &str| Err(InterceptError::Options(what.to_owned()));
         if self.pods.is_some() {
-            if self.mark == 0 || self.destinations == 0 {
-                return wrong(
-                    "weir's own sockets need a mark other than 0, and the table of destinations room",
-                );
+            if self.destinations == 0 {
+                return wrong("the table of destinations needs at least one entry");
             }
             return Ok(());
         }
@@ -78,9 +74,6 @@ impl InterceptOptions {
                 "{} transparent ports from {} on do not exist: set transparent.listen and transparent.ports",
                 self.ports, self.first_port
             ));
-        }
-        if self.mark == 0 {
-            return wrong("weir's own sockets need a mark other than 0, or weir would divert itself");
         }
         if self.tuples == 0 || self.destinations == 0 {
             return wrong("the tables of connections and destinations need at least one entry");
@@ -111,7 +104,7 @@ impl InterceptOptions {
             host_netns,
             stale_after: STALE_AFTER_NS,
             layout: LAYOUT,
-            mark: self.mark,
+            unused: 0,
             first_port: self.first_port,
             ports: self.ports,
             flags: flag(node4.is_some(), Settings::HAS_V4)

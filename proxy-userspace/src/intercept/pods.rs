@@ -110,6 +110,23 @@ impl super::Interception {
     pub fn pod_members(&self) -> io::Result<BTreeMap<Box<str>, HashSet<u64>>> {
         members(self.cgroup())
     }
+
+    /// Leaves the pod with this UID alone, as the pod of another weir of this node: while one follows the other, neither
+    /// diverts the other's connections to endpoints. Returns whether there is such a pod.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::enrol`] and [`Self::pod_cgroups`].
+    pub fn own_pod(&mut self, uid: &str) -> Result<bool, InterceptError> {
+        let cgroups = self.pod_cgroups().map_err(InterceptError::kernel("readdir of the pods' cgroup"))?;
+        let found = cgroups.get(uid).copied();
+        found.map_or(Ok(false), |cgroup| self.enrol(cgroup, Policy::Own).map(|()| true))
+    }
+
+    /// The cgroups with [`Policy::Own`].
+    pub fn own_cgroups(&self) -> &BTreeSet<u64> {
+        self.pods.own()
+    }
 }
 
 /// The programs' table of cgroups, with the pods in it.
@@ -119,23 +136,36 @@ pub(super) struct Table {
     pods: BTreeMap<u64, Pod>,
     /// Other entries: the pods' parent and weir's own cgroup. Entries of pods never replace them.
     fixed: BTreeSet<u64>,
+    /// Those of them that are a weir's.
+    own: BTreeSet<u64>,
 }
 
 impl Table {
     pub(super) fn new(map: HashMap<MapData, u64, Wire<Pod>>) -> Self {
-        Self { map, pods: BTreeMap::new(), fixed: BTreeSet::new() }
+        Self { map, pods: BTreeMap::new(), fixed: BTreeSet::new(), own: BTreeSet::new() }
     }
 
     /// Sets an entry that is not a pod's.
     pub(super) fn fix(&mut self, cgroup: u64, policy: Policy) -> Result<(), InterceptError> {
         self.map.insert(cgroup, Wire(Pod::all(policy)), 0).map_err(InterceptError::map("PODS"))?;
+        self.pods.remove(&cgroup);
         self.fixed.insert(cgroup);
+        match policy {
+            Policy::Own => self.own.insert(cgroup),
+            Policy::Divert | Policy::LeaveAlone => self.own.remove(&cgroup),
+        };
         Ok(())
+    }
+
+    /// The cgroups of weirs.
+    pub(super) fn own(&self) -> &BTreeSet<u64> {
+        &self.own
     }
 
     /// Removes an entry. A missing entry is no error.
     pub(super) fn remove(&mut self, cgroup: u64) -> Result<(), InterceptError> {
         self.fixed.remove(&cgroup);
+        self.own.remove(&cgroup);
         self.pods.remove(&cgroup);
         match self.map.remove(&cgroup) {
             Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),

@@ -18,9 +18,6 @@ const PROBES: u32 = 3;
 /// How upstream sockets are made.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    /// The SO_MARK that keeps the eBPF program from diverting weir's own connections back to weir; set only while
-    /// interception is on, since it needs CAP_NET_ADMIN.
-    pub mark: Option<u32>,
     /// The hop limit of its packets (IPv4: TTL); the kernel's default if `None`.
     pub hop_limit: Option<u8>,
     /// How long keep-alive probes may stay unanswered on an unused connection.
@@ -104,9 +101,6 @@ impl Connector {
     fn prepare(&self, socket: TcpSocket, endpoint: SocketAddr) -> io::Result<TcpSocket> {
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
-        if let Some(mark) = self.mark {
-            options.set_mark(mark)?;
-        }
         if let Some(limit) = self.hop_limit {
             set_hop_limit(&options, limit, endpoint.is_ipv6())?;
         }

@@ -22,7 +22,6 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const NLM_F_REQUEST: u16 = 1;
 const RTA_DST: u16 = 1;
-const RTA_MARK: u16 = 16;
 const RTN_LOCAL: u8 = 2;
 
 /// Replies read for one question at most: the first may belong to abandoned questions.
@@ -42,9 +41,8 @@ pub enum Way {
 }
 
 /// Asks the kernel. Each thread that asks has its own: concurrent callers wait for each other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KernelRoutes {
-    mark: Option<u32>,
     asking: Mutex<Asking>,
 }
 
@@ -57,11 +55,6 @@ struct Asking {
 }
 
 impl KernelRoutes {
-    /// The routes of packets with this SO_MARK.
-    pub fn new(mark: Option<u32>) -> Self {
-        Self { mark, asking: Mutex::default() }
-    }
-
     /// Whether the kernel treats `address` as this host's own.
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.way(address) == Way::Local
@@ -70,7 +63,7 @@ impl KernelRoutes {
     /// Where packets for `address` go now.
     pub fn way(&self, address: IpAddr) -> Way {
         let mut asking = self.asking.lock();
-        match asking.ask(address.to_canonical(), self.mark) {
+        match asking.ask(address.to_canonical()) {
             Ok(way) => way,
             Err(cause) => {
                 // The next call opens a new socket.
@@ -85,13 +78,13 @@ impl KernelRoutes {
 }
 
 impl Asking {
-    fn ask(&mut self, address: IpAddr, mark: Option<u32>) -> nix::Result<Way> {
+    fn ask(&mut self, address: IpAddr) -> nix::Result<Way> {
         self.sequence = self.sequence.wrapping_add(1);
         let socket = match &self.socket {
             Some(socket) => socket,
             None => self.socket.insert(socket_of_routes()?),
         };
-        let message = question(address, mark, self.sequence);
+        let message = question(address, self.sequence);
         sendto(socket.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
         // The kernel answers before sendto returns.
         let mut reply = [0; 1024];
@@ -111,7 +104,7 @@ fn socket_of_routes() -> nix::Result<OwnedFd> {
 }
 
 /// The message that asks where packets for `address` go.
-fn question(address: IpAddr, mark: Option<u32>, sequence: u32) -> Vec<u8> {
+fn question(address: IpAddr, sequence: u32) -> Vec<u8> {
     let (family, bytes) = match address {
         IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
         IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
@@ -121,9 +114,6 @@ fn question(address: IpAddr, mark: Option<u32>, sequence: u32) -> Vec<u8> {
     body[0] = family as u8;
     body[1] = 8 * bytes.len() as u8;
     attribute(&mut body, RTA_DST, &bytes);
-    if let Some(mark) = mark {
-        attribute(&mut body, RTA_MARK, &mark.to_ne_bytes());
-    }
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
     message.extend(RTM_GETROUTE.to_ne_bytes());
@@ -166,7 +156,7 @@ mod tests {
     use super::*;
 
     fn way(address: &str) -> Way {
-        KernelRoutes::new(None).way(address.parse().unwrap())
+        KernelRoutes::default().way(address.parse().unwrap())
     }
 
     #[test]
@@ -174,13 +164,11 @@ mod tests {
         for address in ["127.0.0.1", "127.8.9.10", "::ffff:127.0.0.1"] {
             assert_eq!(way(address), Way::Local, "{address}");
         }
-        // Class E has no route; a mark changes nothing where no rule uses it.
-        assert_eq!(KernelRoutes::new(Some(7)).way("127.0.0.1".parse().unwrap()), Way::Local);
     }
 
     #[test]
     fn many_questions_get_their_own_answers() {
-        let routes = KernelRoutes::new(None);
+        let routes = KernelRoutes::default();
         for _ in 0..100 {
             assert_eq!(routes.way("127.0.0.1".parse().unwrap()), Way::Local);
             assert_ne!(routes.way("192.0.2.1".parse().unwrap()), Way::Local);

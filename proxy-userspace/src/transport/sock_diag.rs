@@ -25,7 +25,6 @@ const SOCK_DESTROY: u16 = 21;
 
 // linux/inet_diag.h: attributes of an answer.
 const INET_DIAG_INFO: u16 = 2;
-const INET_DIAG_MARK: u16 = 15;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 
 /// Length in bytes of a message header.
@@ -54,8 +53,6 @@ pub struct Connection {
     pub local_port: u16,
     /// The cgroup in which the socket was made, by the inode number of its directory.
     pub cgroup: Option<u64>,
-    /// SO_MARK; 0 without CAP_NET_ADMIN.
-    pub mark: u32,
     /// Since the peer's last data. `None` if it was not asked for, while something waits to be read, sent or acknowledged, or
     /// unless the peer's data came in a later clock tick than the last that was sent: an answer may be outstanding.
     pub idle: Option<Duration>,
@@ -283,14 +280,12 @@ fn connection(body: &[u8]) -> Option<Connection> {
         _ => return None,
     };
     let is_queued = [56, 60].map(|at| number(body, at).map(u32::from_ne_bytes)) != [Some(0), Some(0)];
-    let mut connection =
-        Connection { remote, local_port, cgroup: None, mark: 0, idle: None, state, family, id };
+    let mut connection = Connection { remote, local_port, cgroup: None, idle: None, state, family, id };
     let mut rest = body.get(BODY..)?;
     while let (Some(length), Some(kind)) = (number(rest, 0), number(rest, 2)) {
         let length = usize::from(u16::from_ne_bytes(length));
         let Some(value) = rest.get(4..length) else { break };
         match u16::from_ne_bytes(kind) {
-            INET_DIAG_MARK => connection.mark = number(value, 0).map_or(0, u32::from_ne_bytes),
             INET_DIAG_CGROUP_ID => connection.cgroup = number(value, 0).map(u64::from_ne_bytes),
             INET_DIAG_INFO if !is_queued => connection.idle = idle(value),
             _ => {}

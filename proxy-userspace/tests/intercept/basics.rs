@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
 use proxy_ebpf::Count;
-use weir::intercept::Unknown;
+use weir::intercept::{Fail, InterceptOptions, Unknown};
 
 use crate::weir::{Answering, Direct, dial, intercept, ip, options, read, service, waiting};
 use crate::world::{NODE, SERVICE, on_a_node};
@@ -145,23 +145,45 @@ fn a_leftover_never_makes_a_plain_client_a_diverted_one() {
 }
 
 #[test]
-fn a_connection_with_weirs_mark_goes_direct() {
+fn a_mark_saves_nobody_from_being_diverted() {
     on_a_node(|world| {
         let (interception, listeners) = intercept(&options(world));
         let _weir = Answering::start(&listeners, &interception.original_dsts());
         let _direct = Direct::start(world);
-        let marked = |mark: u32| {
-            world.run(move || {
+        // 0x1000 is what weir itself used to set; 0x0fff and 0xffff_ffff are what others set.
+        for mark in [0x1000, 0x0fff, u32::MAX, 1] {
+            let said = world.run(move || {
                 let socket =
                     socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
                 socket.set_mark(mark).unwrap();
                 socket.connect(&service(1, 80).into()).unwrap();
                 read(socket.into())
-            })
-        };
-        assert_eq!(marked(crate::weir::MARK), "direct, peer [fd96::10]:80");
-        assert_eq!(marked(crate::weir::MARK + 1), "weir [fd96::10]:80, peer [fd96::10]:80");
-        assert_eq!(interception.counters().get(Count::Marked), 1);
+            });
+            assert_eq!(said, "weir [fd96::10]:80, peer [fd96::10]:80", "{mark:#x}");
+        }
+        assert_eq!(interception.counters().get(Count::Own), 0);
+    });
+}
+
+#[test]
+fn a_mark_does_not_get_past_a_weir_that_fails_closed() {
+    on_a_node(|world| {
+        let options = InterceptOptions { fail: Fail::Closed, ..options(world) };
+        let (mut interception, _listeners) = intercept(&options);
+        let _direct = Direct::start(world);
+        interception.disarm();
+        for mark in [0, 0x1000] {
+            let said = world.run(move || {
+                let socket =
+                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+                socket.set_mark(mark).unwrap();
+                socket
+                    .connect(&service(0, 80).into())
+                    .map_or_else(|e| e.kind().to_string(), |()| "direct".into())
+            });
+            assert_ne!(said, "direct", "{mark:#x}");
+        }
+        assert_eq!(interception.counters().get(Count::RefusedNoListener), 2);
     });
 }
 

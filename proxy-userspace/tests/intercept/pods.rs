@@ -83,6 +83,29 @@ fn a_pod_made_anew_under_its_name_is_found_again() {
 }
 
 #[test]
+fn the_pod_of_another_weir_is_left_alone_whoever_is_enrolled() {
+    on_a_node(|world| {
+        let (mut interception, listeners) = intercept(&options(world));
+        let _weir = Answering::start(&listeners, &interception.original_dsts());
+        let _direct = Direct::start(world);
+        let (_class, pod) = pod_in(world, "burstable", &format!("pod{UID}"));
+        let container = Cgroup::named(&pod.path, "cri-containerd-1.scope");
+        let other = Cgroup::named(pod.path.parent().unwrap(), &format!("pod{OTHER}"));
+        let dialled = |cgroup: &Cgroup| world.run_in(cgroup, || dial(service(0, 80)));
+        enrol(&mut interception, &[(UID, ports("", ""))]);
+        assert!(dialled(&container).starts_with("weir"));
+        assert!(interception.own_pod(UID).unwrap());
+        assert!(dialled(&container).starts_with("direct"));
+        assert_eq!(interception.counters().get(Count::Own), 1);
+        for enrolled in [&[(UID, ports("", ""))][..], &[]] {
+            enrol(&mut interception, enrolled);
+            assert!(dialled(&container).starts_with("direct") && dialled(&other).starts_with("weir"));
+        }
+        assert!(!interception.own_pod("0b7f1c1e-0000-4000-8000-000000000003").unwrap());
+    });
+}
+
+#[test]
 fn a_pods_skipped_ports_go_direct_and_its_opaque_ones_are_marked() {
     on_a_node(|world| {
         let (mut interception, listeners) = intercept(&by_pod(world));

@@ -185,7 +185,6 @@ fn a_plan_that_cannot_work_is_refused_before_the_kernel_is_asked() {
             InterceptOptions { addresses: vec![crate::weir::ip("0.0.0.0")], ..good.clone() },
             InterceptOptions { ports: 0, ..good.clone() },
             InterceptOptions { first_port: 65_530, ports: 8, ..good.clone() },
-            InterceptOptions { mark: 0, ..good.clone() },
             InterceptOptions { tuples: 0, ..good },
         ];
         for options in bad {

@@ -81,7 +81,7 @@ fn a_weir_inside_the_pods_cgroup_never_diverts_itself() {
             let options = options.clone();
             move || {
                 let (interception, _listeners) = intercept(&options);
-                format!("{}, {}", dial(service(0, 80)), interception.counters().get(Count::LeftAlone))
+                format!("{}, {}", dial(service(0, 80)), interception.counters().get(Count::Own))
             }
         });
         assert_eq!(said.result(), "NetworkUnreachable, 1");

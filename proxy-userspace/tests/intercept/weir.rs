@@ -19,8 +19,6 @@ use crate::world::{NODE, SERVICE, STEP, World};
 pub const FIRST: u16 = 4142;
 /// How many there are.
 pub const PORTS: u16 = 8;
-/// The mark of weir's own sockets.
-pub const MARK: u32 = 0x7765;
 
 /// How the tests intercept, unless they say otherwise.
 pub fn options(world: &World) -> InterceptOptions {
@@ -31,7 +29,6 @@ pub fn options(world: &World) -> InterceptOptions {
         cgroup: world.pods.path.clone(),
         enrol: Enrol::All,
         host: false,
-        mark: MARK,
         fail: Fail::Open,
         tuples: 4096,
         destinations: 1024,

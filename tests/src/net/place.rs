@@ -96,7 +96,7 @@ pub fn limit(command: &mut Command, resource: Resource, soft: u64, hard: u64) {
 /// Capabilities that a test gives or withholds, by their number in capabilities(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// CAP_NET_ADMIN: attach programs, mark sockets.
+    /// CAP_NET_ADMIN: attach programs.
     NetAdmin = 12,
     /// CAP_SYS_ADMIN: includes the two below.
     SysAdmin = 21,

@@ -79,11 +79,6 @@ impl Facts for InPod {
     }
 
     #[inline(always)]
-    fn mark(&self) -> u32 {
-        self.kernel.mark()
-    }
-
-    #[inline(always)]
     fn pod(&self) -> Option<(u64, &Pod)> {
         self.kernel.pod()
     }

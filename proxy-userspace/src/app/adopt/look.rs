@@ -21,8 +21,6 @@ pub(super) struct Question {
     pub(super) diverts: Box<dyn Fn(SocketAddr) -> bool + Send + Sync>,
     /// Whose connections they are, by the cgroups of their sockets.
     pub(super) members: HashMap<u64, Arc<Member>>,
-    /// The mark of weir's own connections.
-    pub(super) mark: u32,
 }
 
 /// An enrolled pod.
@@ -50,8 +48,7 @@ impl Question {
     fn direct(&self, connection: &Connection) -> Option<&Arc<Member>> {
         let member = self.members.get(&connection.cgroup?)?;
         let at = connection.remote;
-        let is_direct =
-            connection.mark & self.mark == 0 && !member.skip.contains(at.port()) && (self.diverts)(at);
+        let is_direct = !member.skip.contains(at.port()) && (self.diverts)(at);
         is_direct.then_some(member)
     }
 }
@@ -142,8 +139,7 @@ mod tests {
         let member =
             |skip: &str| Arc::new(Member { name: Some("shop/web".into()), skip: PortSet::parse(skip).0 });
         let members = |cgroup, skip: &str| HashMap::from([(cgroup, member(skip))]);
-        let asked =
-            || Question { diverts: Box::new(move |at| at == to), members: members(cgroup, ""), mark: 0x1000 };
+        let asked = || Question { diverts: Box::new(move |at| at == to), members: members(cgroup, "") };
         let hour = Some(Duration::from_secs(3600));
         for (name, question, close_after, counted) in [
             ("a pod's", asked(), None, 1),

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use self::look::{Found, Member, Question, look};
 use super::netns::{Listing, Looks, NoLook};
-use super::{destinations, intercept, tasks};
+use super::{destinations, tasks};
 use crate::config::{Adopt, Sockets, Transparent};
 use crate::control::{NetnsState, SeenDirect, State};
 use crate::domain::enrol;
@@ -192,7 +192,7 @@ fn question(control: &State, transparent: &Transparent) -> Result<Question, Stri
         destinations::is_wanted(divert.as_deref(), &shared.routing.snapshot.load(), at)
             && !except.iter().any(|net| net.contains(&at.ip()))
     };
-    Ok(Question { diverts: Box::new(diverts), members: members(control)?, mark: intercept::MARK })
+    Ok(Question { diverts: Box::new(diverts), members: members(control)? })
 }
 
 /// The cgroups of enrolled pods, those of their containers included.
@@ -200,18 +200,24 @@ fn members(control: &State) -> Result<HashMap<u64, Arc<Member>>, String> {
     let programs = control.programs.lock();
     let interception = programs.as_ref().map_err(Clone::clone)?;
     let (root, enrols) = (interception.cgroup().to_owned(), interception.enrols());
-    let pods = interception.pod_members();
+    let (pods, own) = (interception.pod_members(), interception.own_cgroups().clone());
     drop(programs);
     let pods = pods.map_err(|cause| format!("the pods' cgroups cannot be listed: {cause}"))?;
     let mut members = HashMap::new();
     if enrols == Enrol::All {
         let anyone = Arc::new(Member::default());
         members.extend(living(&root).into_iter().map(|cgroup| (cgroup, anyone.clone())));
+        members.retain(|cgroup, _| !own.contains(cgroup));
     }
     let enrolment = control.enrolment.load_full().unwrap_or_default();
     let by_cgroup: HashMap<&str, &enrol::Enrolled> =
         enrolment.pods.values().map(|it| (&*it.pod.cgroup_uid, it)).collect();
     for (uid, cgroups) in pods {
+        // A weir's connections are direct because it is one.
+        if cgroups.iter().any(|it| own.contains(it)) {
+            members.retain(|cgroup, _| !cgroups.contains(cgroup));
+            continue;
+        }
         let enrolled = by_cgroup.get(&*uid);
         let member = match (enrols, enrolled) {
             (Enrol::All, _) => Member { name: Some(uid.into()), ..Member::default() },

@@ -13,6 +13,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::message::{self, Message, VERSION};
 use super::{Handover, meeting};
 use crate::admin::Server;
+use crate::app::intercept;
 use crate::app::listeners::BoundListeners;
 use crate::control::{HandoverResult, Stage, State};
 use crate::transport::{Channel, ChannelListener, MOST_DESCRIPTORS};
@@ -136,6 +137,8 @@ impl Giver {
             };
             return self.refuse(channel, why, true).await;
         }
+        // From now on both connect to endpoints.
+        intercept::own(&self.control, pod.as_deref());
         self.hand_over(channel).await;
         Ok(())
     }

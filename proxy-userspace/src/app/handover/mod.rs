@@ -32,6 +32,7 @@ use self::give::Giver;
 pub(super) use self::take::Predecessor;
 use self::take::Turn;
 use super::inherited::Inherited;
+use super::intercept;
 use super::listeners::BoundListeners;
 use crate::admin::Server;
 use crate::config::{self, Settings};
@@ -94,7 +95,8 @@ pub(super) fn start(
         server: server.clone(),
         from: before.as_ref().and_then(|it| it.pod.clone()),
     });
-    if before.is_some() {
+    if let Some(before) = &before {
+        intercept::own(control, before.pod.as_deref());
         control.handover.stage.send_replace(Stage::Waits);
         let why = "the weir before this one serves until this one is ready";
         control.ready.set(CONDITION, Err(why.to_owned()));

@@ -144,7 +144,7 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
 fn refusal(snapshot: &Snapshot, outside: &Outside) -> Option<String> {
     let address = SocketAddr::new(outside.literal()?, outside.port);
     let exempt = if outside.written { Exempt::Written } else { Exempt::No };
-    let routes = KernelRoutes::new(None);
+    let routes = KernelRoutes::default();
     let why = refuse(address, snapshot.local(), exempt, |ip| routes.is_local(ip))?;
     Some(format!("{address}: {why}"))
 }

@@ -158,7 +158,7 @@ impl Dialer {
             watch: Watch::default(),
             made: Cell::default(),
             many: Notify::new(),
-            kernel: KernelRoutes::new(connecting.connector().mark),
+            kernel: KernelRoutes::default(),
             rng: RefCell::new(fastrand::Rng::new()),
             connecting,
         }

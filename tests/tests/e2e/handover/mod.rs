@@ -4,6 +4,7 @@
 mod daemon_set; // What kubelet and the DaemonSet's controller make of it.
 mod failures; // One of the two dies, hangs, or is of another version.
 mod listens; // Where weir listens changes with the upgrade, or while it is under way.
+mod own_traffic; // Neither diverts the other.
 mod strangers; // Who is no weir gets nothing, and is not taken for one.
 mod upgrades; // Upgrades under load, with connections that stay open.
 

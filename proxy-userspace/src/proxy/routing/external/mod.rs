@@ -86,15 +86,15 @@ enum Miss {
 }
 
 impl ExternalClusters {
-    /// An empty table. Look-ups run on `control`; connections get the SO_MARK `mark`.
-    pub fn new(config: &RoutingConfig, dns: Option<Dns>, control: Handle, mark: Option<u32>) -> Self {
+    /// An empty table. Look-ups run on `control`.
+    pub fn new(config: &RoutingConfig, dns: Option<Dns>, control: Handle) -> Self {
         Self {
             table: Mutex::new(Table::new(config.policies.clone())),
             workers: config.workers,
             limit: AtomicUsize::new(config.limits.outside),
             dns: ArcSwapOption::new(dns.map(Arc::new)),
             control,
-            routes: KernelRoutes::new(mark),
+            routes: KernelRoutes::default(),
             choice: RandomState::default(),
             look_ups: Arc::default(),
             evicted: Counter::default(),

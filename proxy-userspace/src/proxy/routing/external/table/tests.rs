@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A table with this limit.
 fn table(limit: usize) -> ExternalClusters {
-    let table = ExternalClusters::new(&config(), None, Handle::current(), None);
+    let table = ExternalClusters::new(&config(), None, Handle::current());
     table.keep(limit);
     table
 }

@@ -168,7 +168,7 @@ fn a_service_that_gets_or_loses_session_affinity_keeps_its_endpoints_state() {
 #[tokio::test]
 async fn destinations_outside_stay_and_take_over_what_is_set_and_so_do_those_to_come() {
     let mut config = config();
-    let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current(), None);
+    let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current());
     let cluster = outside.fixed(at(1), Instant::now());
     fail(&cluster);
     config.policies.all.breaker.failures = 2;
@@ -184,7 +184,7 @@ async fn destinations_outside_stay_and_take_over_what_is_set_and_so_do_those_to_
 #[tokio::test]
 async fn only_what_is_refused_now_or_was_until_now_is_forgotten() {
     let config = config();
-    let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current(), None);
+    let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current());
     let [one, other] = [1, 2].map(|last| outside.fixed(at(last), Instant::now()));
     outside.forget(&["10.1.0.2/32".parse().unwrap()], Instant::now());
     assert_eq!((one.is_retired(), other.is_retired()), (false, true));
