@@ -155,6 +155,9 @@ pub struct Endpoint {
     pub zone: Option<Arc<str>>,
     /// Its node, if known.
     pub node: Option<Arc<str>>,
+    /// Whether it is known to be in the network of this node: a pod with `hostNetwork`, or the API server. Others may not
+    /// have an address of this node.
+    pub on_node: bool,
 }
 
 /// An endpoint's readiness, as its source reports it (EndpointSlice `conditions`).
@@ -227,7 +230,15 @@ impl Service {
 impl Endpoint {
     /// A ready endpoint of weight 1, of which only the address is known.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, weight: 1.0, condition: Condition::Ready, hostname: None, zone: None, node: None }
+        Self {
+            address,
+            weight: 1.0,
+            condition: Condition::Ready,
+            hostname: None,
+            zone: None,
+            node: None,
+            on_node: false,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::follow::Name;
-use crate::discovery::objects::{NamespaceObject, PodObject};
+use crate::discovery::objects::{HostPods, NamespaceObject, PodObject};
 use crate::domain::pods::NodePods;
 
 /// The input of enrolment.
@@ -91,6 +91,11 @@ impl Node {
         let before = self.node_pods.namespaces.len();
         self.node_pods.namespaces.retain(|name, _| seen.contains(name));
         self.changed |= self.node_pods.namespaces.len() != before;
+    }
+
+    /// The pods in the node's own network.
+    pub(super) fn host_pods(&self) -> HostPods {
+        HostPods::of(&self.node_pods)
     }
 
     /// Whether anything changed since [`take`](Self::take).

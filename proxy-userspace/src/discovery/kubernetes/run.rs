@@ -193,7 +193,10 @@ impl Fold {
                     self.named = true;
                     self.outlets.health.names_node(None);
                 }
-                Object::Pod(pod) => self.node.set_pod(&pod),
+                Object::Pod(pod) => {
+                    self.node.set_pod(&pod);
+                    self.store.set_host_pods(self.node.host_pods());
+                }
                 Object::OneOfNodes(node) => self.set_node(&node),
                 Object::Ingress(_) => {}
             },
@@ -212,7 +215,10 @@ impl Fold {
                 Resource::Namespaces => self.node.remove_namespace(&name),
                 // If the node object is deleted while weir runs on it, its zone is still valid.
                 Resource::Node => {}
-                Resource::Pods => self.node.remove_pod(&name),
+                Resource::Pods => {
+                    self.node.remove_pod(&name);
+                    self.store.set_host_pods(self.node.host_pods());
+                }
                 Resource::Nodes => self.nodes.remove(&name.name),
                 Resource::Ingresses => {}
             },
@@ -251,7 +257,10 @@ impl Fold {
             // any more.
             Resource::Node if !self.named => self.outlets.health.names_node(Some(misnamed(&self.name))),
             Resource::Node => {}
-            Resource::Pods => self.node.sweep_pods(),
+            Resource::Pods => {
+                self.node.sweep_pods();
+                self.store.set_host_pods(self.node.host_pods());
+            }
             Resource::Nodes => self.nodes.sweep(),
             Resource::Ingresses => {}
         }

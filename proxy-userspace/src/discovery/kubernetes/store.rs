@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::follow::Name;
 use super::shared::Shared;
-use crate::discovery::objects::{Backing, Place, ServiceObject, SliceObject, assemble};
+use crate::discovery::objects::{Backing, HostPods, Place, ServiceObject, SliceObject, assemble};
 use crate::domain::catalog::{Catalog, Namer, ServiceKey};
 
 /// Services and EndpointSlices.
@@ -21,6 +21,7 @@ pub(super) struct Store {
     marked: HashSet<Name>,
     node: Option<Arc<str>>,
     zone: Option<Arc<str>>,
+    host_pods: HostPods,
     shared: Shared,
     rounds: Rounds,
 }
@@ -65,6 +66,20 @@ impl Store {
         }
     }
 
+    /// Sets the pods in the node's own network, which endpoints with the node's addresses must be.
+    pub(super) fn set_host_pods(&mut self, pods: HostPods) {
+        let namespaces = self.host_pods.differing(&pods);
+        if namespaces.is_empty() {
+            return;
+        }
+        let is_concerned = |(name, entry): &(&Name, &Entry)| {
+            namespaces.contains(&*name.namespace) && entry.slices.iter().any(|it| names_a_pod(&it.object))
+        };
+        let concerned = self.entries.iter().filter(is_concerned).map(|(name, _)| name.clone());
+        self.marked.extend(concerned);
+        self.host_pods = pods;
+    }
+
     /// Marks every service, for example when the catalog was built by another store.
     pub(super) fn mark_all(&mut self) {
         self.marked.extend(self.entries.keys().cloned());
@@ -95,6 +110,7 @@ impl Store {
             self.remove_slice(&name);
         }
         let Some(owner) = owner else { return };
+        self.forget_targets(&mut object);
         self.shared.slice(&mut object);
         let round = self.rounds.slices;
         let entry = self.entries.entry(owner.clone()).or_default();
@@ -203,7 +219,11 @@ impl Store {
                 differs |= next.services.remove(&key).is_some();
                 continue;
             }
-            let place = Place { node: self.node.as_deref(), zone: self.zone.as_deref() };
+            let place = Place {
+                node: self.node.as_deref(),
+                zone: self.zone.as_deref(),
+                host_pods: Some(&self.host_pods),
+            };
             match entry.and_then(|entry| entry.assemble(place)) {
                 Some(service) if next.services.get(&key).is_some_and(|before| **before == service) => {}
                 Some(mut service) => {
@@ -229,10 +249,24 @@ impl Store {
         }
     }
 
+    /// Of most endpoints nobody asks which pod they are.
+    fn forget_targets(&self, slice: &mut SliceObject) {
+        let (namespace, node) = (&slice.metadata.namespace, self.node.as_deref());
+        for endpoint in slice.endpoints.iter_mut().flatten() {
+            let is_here = node.is_some() && endpoint.node_name.as_deref() == node;
+            endpoint.target.take_if(|target| !is_here || !target.is_pod_of(namespace));
+        }
+    }
+
     /// The name, with the shared copy of its namespace.
     fn name(&mut self, namespace: &str, name: &str) -> Name {
         Name { namespace: self.shared.word(namespace), name: name.into() }
     }
+}
+
+/// Whether some endpoint of `slice` may be a pod in the node's network.
+fn names_a_pod(slice: &SliceObject) -> bool {
+    slice.endpoints.iter().flatten().any(|endpoint| endpoint.target.is_some())
 }
 
 impl Entry {

@@ -36,7 +36,7 @@ pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) 
     let policy = object.spec.internal_traffic_policy;
     let family = object.preferred_family();
     let narrow = |backed: Vec<Backed<'_>>| place.narrow(policy, of_family(family, backed));
-    let mut ports: Vec<_> = tcp().map(|port| service_port(port, backing, &narrow)).collect();
+    let mut ports: Vec<_> = tcp().map(|port| service_port(port, backing, place, &narrow)).collect();
     for (port, spec) in ports.iter_mut().zip(tcp()) {
         port.node_port = node_port(spec, policy, object.spec.external_traffic_policy);
     }
@@ -58,10 +58,13 @@ pub fn assemble(object: &ServiceObject, backing: Backing<'_>, place: Place<'_>) 
 fn service_port(
     port: &SpecPort,
     backing: Backing<'_>,
+    place: Place<'_>,
     narrow: &dyn Fn(Vec<Backed<'_>>) -> Vec<Endpoint>,
 ) -> ServicePort {
     let endpoints = match backing {
-        Backing::Slices(slices) => narrow(slices.iter().flat_map(|slice| of_slice(slice, port)).collect()),
+        Backing::Slices(slices) => {
+            narrow(slices.iter().flat_map(|slice| of_slice(slice, port, place)).collect())
+        }
         Backing::Endpoints(endpoints) => of_endpoints(endpoints, port),
     };
     ServicePort {
@@ -95,7 +98,7 @@ fn annotate(ports: &mut [ServicePort], wishes: &PortWishes) {
     }
 }
 
-fn of_slice<'a>(slice: &'a SliceObject, port: &SpecPort) -> Vec<Backed<'a>> {
+fn of_slice<'a>(slice: &'a SliceObject, port: &SpecPort, place: Place<'_>) -> Vec<Backed<'a>> {
     let ports = slice.ports.iter().flatten().filter(|candidate| is_tcp(candidate.protocol.as_deref()));
     let numbers = ports.filter(|candidate| same_name(candidate.name.as_deref(), port.name.as_deref()));
     // A port without a number stands for all ports, so an endpoint is reached at the dialled number.
@@ -103,6 +106,7 @@ fn of_slice<'a>(slice: &'a SliceObject, port: &SpecPort) -> Vec<Backed<'a>> {
     let mut backed = Vec::new();
     for object in slice.endpoints.iter().flatten() {
         let Some(address) = object.address else { continue };
+        let on_node = place.host_pods.is_some_and(|pods| pods.have(slice, object));
         for number in &numbers {
             let endpoint = Endpoint {
                 address: SocketAddr::new(address.0, number.0),
@@ -111,6 +115,7 @@ fn of_slice<'a>(slice: &'a SliceObject, port: &SpecPort) -> Vec<Backed<'a>> {
                 hostname: object.hostname.as_deref().map(stable),
                 zone: object.zone.clone(),
                 node: object.node_name.clone(),
+                on_node,
             };
             backed.push(Backed { endpoint, hints: object.hints.as_deref() });
         }

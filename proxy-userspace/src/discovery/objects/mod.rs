@@ -9,6 +9,7 @@
 
 mod assemble;
 mod endpoints;
+mod host_pods;
 mod ingress;
 mod meta;
 mod node;
@@ -25,6 +26,7 @@ mod tests;
 pub(in crate::discovery) use assemble::sorted;
 pub use assemble::{Backing, assemble};
 pub use endpoints::{EndpointAddress, EndpointPort, EndpointSubset, EndpointsObject};
+pub use host_pods::HostPods;
 pub use ingress::{IngressObject, ingress_class};
 pub use meta::{Address, Annotations, Labels, Metadata, PortNumber};
 pub use node::{NodeAddress, NodeLabels, NodeMetadata, NodeObject, NodeStatus};
@@ -36,4 +38,4 @@ pub use protocol::app_protocol;
 pub use service::{
     AffinityConfig, ClientIpConfig, ClusterIp, Family, ServiceObject, ServiceSpec, SpecPort, TrafficPolicy,
 };
-pub use slice::{Conditions, HintedName, Hints, SliceEndpoint, SliceObject, SlicePort};
+pub use slice::{Conditions, HintedName, Hints, SliceEndpoint, SliceObject, SlicePort, TargetRef};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::host_pods::HostPods;
 use super::service::TrafficPolicy;
 use super::slice::{HintedName, Hints};
 use crate::domain::catalog::{Condition, Endpoint};
@@ -13,6 +14,8 @@ pub struct Place<'a> {
     pub node: Option<&'a str>,
     /// The node's zone.
     pub zone: Option<&'a str>,
+    /// The pods in the node's own network.
+    pub host_pods: Option<&'a HostPods>,
 }
 
 /// An endpoint and its hints.

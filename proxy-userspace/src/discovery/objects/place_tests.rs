@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Backing, Place, ServiceObject, SliceObject, assemble};
 
-const HERE: Place<'static> = Place { node: Some("n1"), zone: Some("a") };
+const HERE: Place<'static> = Place { node: Some("n1"), zone: Some("a"), host_pods: None };
 
 /// The remaining endpoints, by the last number of their address.
 fn left(spec: &Value, slices: &[Value], place: Place<'_>) -> Vec<String> {

@@ -39,9 +39,26 @@ pub struct SliceEndpoint {
     /// The zone it runs in.
     #[serde(default, deserialize_with = "shared")]
     pub zone: Option<Arc<str>>,
+    /// `targetRef`: the pod that it is, as whoever wrote the slice says. Not stored for endpoints of other nodes.
+    #[serde(default, rename = "targetRef")]
+    pub target: Option<Box<TargetRef>>,
     /// Its hints: most endpoints have none, and the others share a few.
     #[serde(default, deserialize_with = "shared_hints")]
     pub hints: Option<Arc<Hints>>,
+}
+
+/// An endpoint's `targetRef`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct TargetRef {
+    /// `Pod`, mostly.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Its namespace; that of the slice if absent.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 /// An endpoint's `hints`.

@@ -5,8 +5,9 @@
 //! loop. So an address is checked just before connecting, after name resolution, and in every spelling: an IPv6 address
 //! that embeds an IPv4 one (mapped, compatible, translated, NAT64, 6to4, Teredo) is refused if either is.
 //!
-//! Addresses that an operator wrote are allowed, in `discovery.files` or in the configuration's dtabs and namers, and a
-//! Service may have an endpoint in the node's own network; see [`Exempt`]. What a request had a part in, by its own name
+//! Addresses that an operator wrote are allowed, in `discovery.files` or in the configuration's dtabs and namers. A
+//! Service may have an endpoint in the node's own network, if that is a pod there: anybody who may write an EndpointSlice
+//! could name the node in it; see [`Exempt`]. What a request had a part in, by its own name
 //! or its own dtab entries, is not an operator's (`domain/route/engine`). Connecting to weir's own listeners is never
 //! allowed.
 //!
@@ -42,9 +43,11 @@ pub enum Exempt {
     /// An operator wrote it, in `discovery.files` or in the configuration's dtabs and namers: everything but weir's own
     /// listeners is allowed.
     Written,
-    /// It is an endpoint of a Service, or the address from the cluster's DNS for one: the node's own addresses are
-    /// allowed, nothing else.
+    /// It is an endpoint of a Service, as an EndpointSlice names it: no more is allowed than with [`Self::No`].
     ServiceEndpoint,
+    /// As [`Self::ServiceEndpoint`], and it is known to be in the node's own network; or an address from the cluster's DNS
+    /// for a Service: the node's own addresses are allowed, nothing else.
+    OnNode,
 }
 
 /// Why weir does not connect to an address.
@@ -67,6 +70,8 @@ pub enum Refusal {
     Broadcast,
     /// An address of this node.
     OwnAddress,
+    /// An address of this node in an EndpointSlice, for which there is no pod in the node's network.
+    NoHostPod,
     /// One of weir's own listeners.
     OwnListener,
     /// The request's listener does not lead there (`outgoing.destinations`).
@@ -88,11 +93,24 @@ pub fn refuse(
     }
     let special = || spellings().find_map(special);
     let listed = || spellings().any(|ip| local.is_listed(ip)).then_some(Refusal::Listed);
-    let own = || spellings().any(is_own).then_some(Refusal::OwnAddress);
+    let own = || spellings().any(is_own).then_some(());
     match exempt {
         Exempt::Written => None,
-        Exempt::ServiceEndpoint => special().or_else(listed),
-        Exempt::No => special().or_else(listed).or_else(own),
+        Exempt::OnNode => special().or_else(listed),
+        Exempt::No | Exempt::ServiceEndpoint => {
+            special().or_else(listed).or_else(|| own().and(exempt.refuses_own()))
+        }
+    }
+}
+
+impl Exempt {
+    /// Why an address of this node is refused, if it is.
+    pub fn refuses_own(self) -> Option<Refusal> {
+        match self {
+            Self::No => Some(Refusal::OwnAddress),
+            Self::ServiceEndpoint => Some(Refusal::NoHostPod),
+            Self::OnNode | Self::Written => None,
+        }
     }
 }
 
@@ -121,7 +139,7 @@ pub fn refuse_connected(
         true if local.is_listener(peer.ip().to_canonical(), peer.port(), |_| true) => {
             Some(Refusal::OwnListener)
         }
-        true => (exempt == Exempt::No).then_some(Refusal::OwnAddress),
+        true => exempt.refuses_own(),
     }
 }
 
@@ -210,7 +228,7 @@ fn embedded(ip: IpAddr) -> Option<IpAddr> {
 
 impl Refusal {
     /// The values of a metric's `reason` label, by [`Refusal::slot`].
-    pub const LABELS: [&'static str; 10] = [
+    pub const LABELS: [&'static str; 11] = [
         "loopback",
         "link_local",
         "metadata",
@@ -221,6 +239,7 @@ impl Refusal {
         "own_address",
         "own_listener",
         "not_led",
+        "no_host_pod",
     ];
 
     /// The index of its label in [`Refusal::LABELS`].
@@ -236,6 +255,7 @@ impl Refusal {
             Self::OwnAddress => 7,
             Self::OwnListener => 8,
             Self::NotLed => 9,
+            Self::NoHostPod => 10,
         }
     }
 }
@@ -252,6 +272,9 @@ impl fmt::Display for Refusal {
             Self::Multicast => "a multicast address is not a destination",
             Self::Broadcast => "the broadcast address is not a destination",
             Self::OwnAddress => "an address of the proxy's own node that is no Service's endpoint",
+            Self::NoHostPod => {
+                "an address of the proxy's own node, in an EndpointSlice that names no pod with hostNetwork there (targetRef)"
+            }
             Self::OwnListener => "the proxy's own listener would be a loop",
             Self::NotLed => "this listener does not lead there (outgoing.destinations)",
         })

@@ -115,6 +115,7 @@ fn special_addresses_are_refused_with_their_reason() {
     for &(ip, reason) in SPECIAL {
         check(ip, Exempt::No, Some(reason));
         check(ip, Exempt::ServiceEndpoint, Some(reason));
+        check(ip, Exempt::OnNode, Some(reason));
         check(ip, Exempt::Written, None);
     }
 }
@@ -146,7 +147,8 @@ fn an_ipv4_address_is_refused_in_every_ipv6_spelling() {
 fn the_nodes_own_addresses_are_refused_unless_they_are_endpoints() {
     for ip in ["10.0.0.7", "::ffff:10.0.0.7", "64:ff9b::10.0.0.7", "fd00::7"] {
         check(ip, Exempt::No, Some(Refusal::OwnAddress));
-        check(ip, Exempt::ServiceEndpoint, None);
+        check(ip, Exempt::ServiceEndpoint, Some(Refusal::NoHostPod));
+        check(ip, Exempt::OnNode, None);
         check(ip, Exempt::Written, None);
     }
 }
@@ -163,7 +165,7 @@ fn an_own_address_given_as_mapped_is_the_same_address() {
 fn a_listener_on_every_address_is_refused_on_each_whatever_the_exemption() {
     for listener in ["[::]:4140", "0.0.0.0:4140"] {
         let listeners = [address(listener)];
-        for exempt in [Exempt::No, Exempt::Written, Exempt::ServiceEndpoint] {
+        for exempt in [Exempt::No, Exempt::ServiceEndpoint, Exempt::OnNode, Exempt::Written] {
             for dialled in [
                 "10.0.0.7:4140",
                 "[fd00::7]:4140",
@@ -206,10 +208,11 @@ fn what_the_kernel_takes_for_local_is_refused_as_the_nodes_own_addresses_are() {
     let ask = |dialled, exempt| refuse(address(dialled), local(&listeners), exempt, is_local);
     for dialled in ["10.88.1.2:80", "[::ffff:10.88.1.2]:80", "[64:ff9b::10.88.1.2]:80"] {
         assert_eq!(ask(dialled, Exempt::No), Some(Refusal::OwnAddress), "{dialled}");
-        assert_eq!(ask(dialled, Exempt::ServiceEndpoint), None, "{dialled}");
+        assert_eq!(ask(dialled, Exempt::ServiceEndpoint), Some(Refusal::NoHostPod), "{dialled}");
+        assert_eq!(ask(dialled, Exempt::OnNode), None, "{dialled}");
         assert_eq!(ask(dialled, Exempt::Written), None, "{dialled}");
     }
-    for exempt in [Exempt::No, Exempt::ServiceEndpoint, Exempt::Written] {
+    for exempt in [Exempt::No, Exempt::ServiceEndpoint, Exempt::OnNode, Exempt::Written] {
         assert_eq!(ask("10.88.1.2:4140", exempt), Some(Refusal::OwnListener));
         assert_eq!(ask("10.89.1.2:4140", exempt), None);
     }
@@ -222,10 +225,11 @@ fn the_kernel_is_asked_only_where_it_decides() {
     let listeners = [address("[::]:4140"), address("127.0.0.1:9990")];
     let never = |ip: IpAddr| -> bool { panic!("{ip}") };
     let ask = |dialled, exempt| refuse(address(dialled), local(&listeners), exempt, never);
-    assert_eq!(ask("10.1.1.1:80", Exempt::ServiceEndpoint), None);
+    assert_eq!(ask("10.1.1.1:80", Exempt::OnNode), None);
     assert_eq!(ask("10.1.1.1:9990", Exempt::Written), None);
     assert_eq!(ask("169.254.169.254:80", Exempt::No), Some(Refusal::Metadata));
     assert_eq!(ask("10.0.0.7:80", Exempt::No), Some(Refusal::OwnAddress));
+    assert_eq!(ask("10.0.0.7:80", Exempt::ServiceEndpoint), Some(Refusal::NoHostPod));
 }
 
 #[test]
@@ -235,7 +239,7 @@ fn what_the_operator_lists_is_refused_in_every_spelling_unless_it_was_written_do
     let ask = |dialled, exempt| refuse(address(dialled), local, exempt, nothing_else);
     for dialled in ["10.200.3.4:80", "[::ffff:10.200.3.4]:1", "[2002:ac8:304::]:80", "[fd77:0:1::2]:443"] {
         assert_eq!(ask(dialled, Exempt::No), Some(Refusal::Listed), "{dialled}");
-        assert_eq!(ask(dialled, Exempt::ServiceEndpoint), Some(Refusal::Listed), "{dialled}");
+        assert_eq!(ask(dialled, Exempt::OnNode), Some(Refusal::Listed), "{dialled}");
         assert_eq!(ask(dialled, Exempt::Written), None, "{dialled}");
     }
     assert_eq!(ask("10.201.0.1:80", Exempt::No), None);
@@ -247,10 +251,11 @@ fn a_connection_that_has_not_left_the_node_is_refused_whatever_it_was_to() {
     let ask = |own, peer, exempt| refuse_connected(address(own), address(peer), local(&listeners), exempt);
     for (own, peer) in [("10.9.9.9:40000", "10.9.9.9:80"), ("[::ffff:10.9.9.9]:40000", "10.9.9.9:80")] {
         assert_eq!(ask(own, peer, Exempt::No), Some(Refusal::OwnAddress));
-        assert_eq!(ask(own, peer, Exempt::ServiceEndpoint), None);
+        assert_eq!(ask(own, peer, Exempt::ServiceEndpoint), Some(Refusal::NoHostPod));
+        assert_eq!(ask(own, peer, Exempt::OnNode), None);
         assert_eq!(ask(own, peer, Exempt::Written), None);
     }
-    for exempt in [Exempt::No, Exempt::ServiceEndpoint, Exempt::Written] {
+    for exempt in [Exempt::No, Exempt::ServiceEndpoint, Exempt::OnNode, Exempt::Written] {
         assert_eq!(ask("10.9.9.9:40000", "10.9.9.9:4140", exempt), Some(Refusal::OwnListener));
         assert_eq!(ask("10.9.9.9:40000", "10.9.9.8:4140", exempt), None);
     }
@@ -259,7 +264,8 @@ fn a_connection_that_has_not_left_the_node_is_refused_whatever_it_was_to() {
 
 #[test]
 fn labels_and_reasons_are_distinct_single_lines() {
-    let others = [Refusal::OwnAddress, Refusal::OwnListener, Refusal::Listed, Refusal::NotLed];
+    let others =
+        [Refusal::OwnAddress, Refusal::NoHostPod, Refusal::OwnListener, Refusal::Listed, Refusal::NotLed];
     let all = SPECIAL.iter().map(|&(_, reason)| reason).chain(others);
     let mut seen = std::collections::HashMap::new();
     for reason in all {
@@ -286,10 +292,11 @@ proptest! {
         let listeners = [address("[::]:4140")];
         let addr = SocketAddr::new(Ipv6Addr::from_bits(bits).into(), port);
         let ask = |exempt| refuse(addr, local(&listeners), exempt, nothing_else);
+        prop_assert_eq!(ask(Exempt::No).is_none(), ask(Exempt::ServiceEndpoint).is_none());
         if ask(Exempt::No).is_none() {
-            prop_assert_eq!(ask(Exempt::ServiceEndpoint), None);
+            prop_assert_eq!(ask(Exempt::OnNode), None);
         }
-        if ask(Exempt::ServiceEndpoint).is_none() {
+        if ask(Exempt::OnNode).is_none() {
             prop_assert_eq!(ask(Exempt::Written), None);
         }
     }
@@ -316,5 +323,5 @@ fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
 }
 
 fn exemptions() -> impl Strategy<Value = Exempt> {
-    prop::sample::select(vec![Exempt::No, Exempt::Written, Exempt::ServiceEndpoint])
+    prop::sample::select(vec![Exempt::No, Exempt::Written, Exempt::ServiceEndpoint, Exempt::OnNode])
 }

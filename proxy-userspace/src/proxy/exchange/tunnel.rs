@@ -98,7 +98,7 @@ pub(in crate::proxy) async fn open(
 /// (RFC 9110 §9.3.6). What the operator or the cluster wrote down may have any port.
 fn check_port(rules: &TunnelRules, place: &RouteTarget) -> Result<(), Fault> {
     // The answers of the cluster's DNS for a Service are endpoints of it.
-    if !place.outside || place.written || place.cluster.exempt == Exempt::ServiceEndpoint {
+    if !place.outside || place.written || place.cluster.exempt == Exempt::OnNode {
         return Ok(());
     }
     let members = place.cluster.members();

@@ -18,7 +18,7 @@ use crate::domain::policy::{Protocol, RequestPolicy};
 use crate::domain::route::{Explanation, Outside, Target};
 use crate::domain::ssrf::{Exempt, refuse};
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::upstream::cluster::{Cluster, Member};
+use crate::proxy::upstream::cluster::{Backend, Cluster, Member};
 use crate::transport::KernelRoutes;
 
 /// An explanation, and the clusters that it ends in. `Display` renders it for an operator.
@@ -122,6 +122,7 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
             }
         });
     }
+    refused.extend(clusters.iter().flat_map(|cluster| refused_endpoints(snapshot, cluster)));
     let policies = &snapshot.config.requests;
     let rules = policies.for_service(name.labels()).map(|rule| rule.prefix.to_string()).collect();
     Explained {
@@ -147,6 +148,17 @@ fn refusal(snapshot: &Snapshot, outside: &Outside) -> Option<String> {
     let routes = KernelRoutes::default();
     let why = refuse(address, snapshot.local(), exempt, |ip| routes.is_local(ip))?;
     Some(format!("{address}: {why}"))
+}
+
+/// The endpoints of `cluster` that weir does not connect to, and why. From a pod's own network it may.
+fn refused_endpoints(snapshot: &Snapshot, cluster: &Cluster) -> Vec<String> {
+    let routes = KernelRoutes::default();
+    let why = |member: &Member| {
+        let Backend { address, exempt, .. } = *member.backend;
+        let why = refuse(address, snapshot.local(), exempt, |ip| routes.is_local(ip))?;
+        Some(format!("{address} from the node: {why}"))
+    };
+    cluster.members().all.iter().filter_map(why).collect()
 }
 
 /// The name to explain.

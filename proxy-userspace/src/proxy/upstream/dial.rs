@@ -18,7 +18,7 @@ use super::{Conn, Key, PooledConnection, ReplayBudget, StreamPermit, race};
 use crate::config::Limits;
 use crate::domain::health::Caller;
 use crate::domain::outcome::Outcome;
-use crate::domain::ssrf::{Exempt, LocalAddresses, Refusal, refuse, refuse_connected, refuse_in_pod};
+use crate::domain::ssrf::{LocalAddresses, Refusal, refuse, refuse_connected, refuse_in_pod};
 use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::Counter;
 use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, PodNetns, Watch};
@@ -365,7 +365,7 @@ impl Dialer {
     fn check(&self, rules: DialRules<'_>, backend: &Backend, stream: &TcpStream) -> Result<(), NotConnected> {
         let local = rules.local;
         // Where connections to this node are allowed, only weir's own listeners must be detected.
-        if backend.exempt != Exempt::No && !local.has_listener_at(backend.address.port()) {
+        if backend.exempt.refuses_own().is_none() && !local.has_listener_at(backend.address.port()) {
             return Ok(());
         }
         let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return Ok(()) };

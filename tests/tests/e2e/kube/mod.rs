@@ -14,6 +14,7 @@ mod enrol; // Its pods are diverted.
 mod faults; // Anything happens to it, in any order.
 mod garbage; // Objects that make no sense.
 mod history; // Random histories.
+mod host_pods; // Slices that name the node.
 mod ingresses; // Rules of Ingresses.
 mod kubectl; // It answers kubectl.
 mod leaving; // No request to who has left.

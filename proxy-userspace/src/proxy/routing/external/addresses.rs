@@ -40,7 +40,7 @@ impl ExternalClusters {
         }
         let addresses = own;
         let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
-        let exempt = if inside { Exempt::ServiceEndpoint } else { Exempt::No };
+        let exempt = if inside { Exempt::OnNode } else { Exempt::No };
         let is_local = |ip| self.routes.is_local(ip);
         let is_allowed = |it: &Endpoint| refuse(it.address, snapshot.local(), exempt, is_local).is_none();
         let kept = self.unless_none(all().collect(), is_allowed, &self.refused);

@@ -137,7 +137,7 @@ impl ExternalClusters {
             }
             // What the cluster's DNS returns for a Service may be local: kube-proxy's IPVS mode makes Service addresses
             // local.
-            match self.named(snapshot, (name, *port), Exempt::ServiceEndpoint, asker).await {
+            match self.named(snapshot, (name, *port), Exempt::OnNode, asker).await {
                 Err(miss @ Miss::Dns(DnsError::NoSuchName)) => {
                     asker.deny(name);
                     denied = miss.of(name, host);

@@ -8,6 +8,7 @@ use super::Backend;
 use crate::domain::balance::{Balancer, Weights, identity};
 use crate::domain::catalog::{Condition, Endpoint};
 use crate::domain::health::{Health, Tier};
+use crate::domain::ssrf::Exempt;
 
 /// A snapshot of a cluster's endpoints.
 #[derive(Debug)]
@@ -51,13 +52,13 @@ impl Members {
         &self.all[..self.active]
     }
 
-    /// The snapshot for `endpoints`, with the state of those that were present before; the state of the others is made
-    /// by `new`. The balancer decides what identifies them.
+    /// The snapshot for `endpoints`, with the state of those that were present before and are `exempt` as before. The
+    /// balancer decides what identifies them.
     pub(super) fn successor(
         &self,
         endpoints: &Arc<[Endpoint]>,
         balancer: Balancer,
-        new: impl Fn(SocketAddr) -> Backend,
+        (exempt, workers): (impl Fn(&Endpoint) -> Exempt, usize),
     ) -> Self {
         let known: HashMap<SocketAddr, &Arc<Backend>> =
             self.all.iter().map(|member| (member.backend.address, &member.backend)).collect();
@@ -70,7 +71,11 @@ impl Members {
             .map(|endpoint| Member {
                 backend: known
                     .get(&endpoint.address)
-                    .map_or_else(|| Arc::new(new(endpoint.address)), |known| Arc::clone(known)),
+                    .filter(|known| known.exempt == exempt(endpoint))
+                    .map_or_else(
+                        || Arc::new(Backend::new(endpoint.address, exempt(endpoint), workers)),
+                        |known| Arc::clone(known),
+                    ),
                 identity: identity(endpoint.address, shared.contains(&endpoint.address.ip())),
                 weight: endpoint.weight,
                 condition: endpoint.condition,

@@ -144,8 +144,11 @@ impl Cluster {
 
     /// The members that follow `before`, for `endpoints`.
     fn successor(&self, before: &Members, endpoints: &Arc<[Endpoint]>) -> Members {
-        let new = |address| Backend::new(address, self.exempt, self.workers);
-        before.successor(endpoints, self.policy.load().balancer, new)
+        let exempt = |endpoint: &Endpoint| match self.exempt {
+            Exempt::ServiceEndpoint if endpoint.on_node => Exempt::OnNode,
+            exempt => exempt,
+        };
+        before.successor(endpoints, self.policy.load().balancer, (exempt, self.workers))
     }
 
     /// Closes every unused connection, and those in use when they are returned: no snapshot names this cluster any
