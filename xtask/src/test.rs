@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::{cargo, output, path_from, run, shown, target};
-use crate::setup::{self, CC, CURL, IP, JAVAC, PYTHON, REDIS_CLI, RUNC, WRK};
+use crate::setup::{self, CC, CURL, IP, JAVAC, MARIADB, MARIADBD, PYTHON, REDIS_CLI, RUNC, WRK};
 use crate::steps::Steps;
 use crate::{cluster, kernels};
 
@@ -84,7 +84,7 @@ fn prepare(bpf: &Result<(), String>) -> Result<()> {
     if let Some(object) = path_from(BPF_OBJECT) {
         println!("    {BPF_OBJECT} is set: weir loads {}", object.display());
     }
-    setup::ensure(&[CC, IP, CURL, PYTHON, JAVAC, REDIS_CLI, WRK])?;
+    setup::ensure(&[CC, IP, CURL, PYTHON, JAVAC, REDIS_CLI, MARIADBD, MARIADB, WRK])?;
     if bpf.is_ok() {
         setup::ensure(&[RUNC])?;
     }

@@ -151,7 +151,7 @@ const PROGRAMS: [Program; 10] = [
         command: |call| {
             let script = call.folder.join("query.sql");
             std::fs::write(&script, "select pg_sleep(1000);\n").unwrap();
-            let mut pgbench = call.command(python::pgbench());
+            let mut pgbench = call.command(python::postgres("pgbench"));
             pgbench.env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
             pgbench.args(["--no-vacuum", "--time", "600", "--username", "weir", "--file"]).arg(script);
             pgbench.args([

@@ -16,6 +16,7 @@ mod loopback_in_pods; // The explicit proxy at pods' loopback addresses.
 mod opaque; // Everything that is not HTTP.
 mod owners; // Whose address a connection comes from.
 mod pods; // Whose connections are diverted, pod by pod.
+mod programs; // Databases and mail, unmodified.
 mod reuse; // A client's port, used again.
 mod services; // What is diverted follows Services.
 mod stop; // SIGTERM under load.
