@@ -26,6 +26,12 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     fn was_reset(&self) -> bool;
 }
 
+/// Whoever is told whether a write waits.
+struct Waits {
+    now: bool,
+    tell: Box<dyn FnMut(bool)>,
+}
+
 /// A stream whose heads have passed: it carries bytes both ways.
 #[derive(Debug)]
 pub struct StreamIo {
@@ -39,6 +45,8 @@ pub struct StreamIo {
     unread: Bytes,
     /// Whether dropping it resets the stream.
     resets: bool,
+    /// Told when a write begins to wait for window, and when it has it.
+    waits: Option<Waits>,
     #[expect(dead_code, reason = "held, not read: dropping it says that the stream is over")]
     held: Box<dyn Any>,
 }
@@ -47,7 +55,32 @@ impl StreamIo {
     /// The stream of `send` and `recv`. A tunnel that is cut short resets it with `cut`: CONNECT_ERROR for CONNECT (RFC 9113
     /// §8.5), CANCEL for extended CONNECT (RFC 8441 §5). `held` is dropped with it.
     pub fn new(send: SendStream<Bytes>, recv: RecvStream, cut: Reason, held: impl Any + 'static) -> Self {
-        Self { send, recv, meter: None, cut, unread: Bytes::new(), resets: false, held: Box::new(held) }
+        Self {
+            send,
+            recv,
+            meter: None,
+            cut,
+            unread: Bytes::new(),
+            resets: false,
+            waits: None,
+            held: Box::new(held),
+        }
+    }
+
+    /// Tells `tell` when a write begins to wait for the peer's window, and when it has some.
+    #[must_use]
+    pub fn tell_of_waits(mut self, tell: impl FnMut(bool) + 'static) -> Self {
+        self.waits = Some(Waits { now: false, tell: Box::new(tell) });
+        self
+    }
+
+    fn wait(&mut self, now: bool) {
+        if let Some(waits) = &mut self.waits
+            && waits.now != now
+        {
+            waits.now = now;
+            (waits.tell)(now);
+        }
     }
 
     /// Tells `meter`, that of a client's connection, what is sent.
@@ -55,6 +88,12 @@ impl StreamIo {
     pub fn metered(mut self, meter: FrameMeter) -> Self {
         self.meter = Some(meter);
         self
+    }
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waits").field("now", &self.now).finish_non_exhaustive()
     }
 }
 
@@ -132,12 +171,17 @@ impl AsyncWrite for StreamIo {
         }
         self.send.reserve_capacity(bytes.len());
         while self.send.capacity() == 0 {
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            match self.send.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(error))),
+                Poll::Ready(None) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Poll::Pending => {
+                    self.wait(true);
+                    return Poll::Pending;
+                }
             }
         }
+        self.wait(false);
         let n = self.send.capacity().min(bytes.len());
         self.send.send_data(Bytes::copy_from_slice(&bytes[..n]), false).map_err(broken)?;
         if let Some(meter) = &self.meter {

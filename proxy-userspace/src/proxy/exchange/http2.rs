@@ -154,10 +154,10 @@ fn extended_connect(request: &mut Request<RequestBody>) -> Result<(), Fault> {
     let upgrade = HeaderValue::from_str(token.as_str()).map_err(|_| bad())?;
     *request.method_mut() = Method::GET;
     let headers = request.headers_mut();
-    if upgrade == "websocket" {
+    headers.insert(UPGRADE, upgrade);
+    if websocket::is_asked_for(headers) {
         headers.insert(SEC_WEBSOCKET_KEY, websocket::key());
     }
-    headers.insert(UPGRADE, upgrade);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     Ok(())
 }

@@ -248,7 +248,8 @@ impl Asked {
             None => Self::Nothing,
             Some(client) if connects => Self::Connect(client),
             Some(client) => {
-                let own_key = request.headers().get(SEC_WEBSOCKET_KEY).filter(|_| spoken == Version::HTTP_2);
+                let has_own_key = spoken == Version::HTTP_2 && websocket::is_asked_for(request.headers());
+                let own_key = request.headers().get(SEC_WEBSOCKET_KEY).filter(|_| has_own_key);
                 Self::Upgrade(client, own_key.map(|key| Box::new(websocket::accept(key))))
             }
         }

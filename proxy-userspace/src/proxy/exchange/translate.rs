@@ -4,7 +4,7 @@
 //! anew.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Scheme, Uri};
@@ -72,7 +72,10 @@ pub(super) fn to_extended_connect(request: &Request<RequestBody>) -> Request<()>
     let several = request.headers().get_all(UPGRADE).iter().count() > 1;
     let (Some(token), false, Some(_)) = (token, several, head.uri().authority()) else { return head };
     *head.method_mut() = Method::CONNECT;
-    head.headers_mut().remove(SEC_WEBSOCKET_KEY);
+    // It has no content, and what follows are no bytes of one.
+    for name in [SEC_WEBSOCKET_KEY, CONTENT_LENGTH, TRAILER, EXPECT] {
+        head.headers_mut().remove(name);
+    }
     head.extensions_mut().insert(h2::ext::Protocol::from(token.as_str()));
     head
 }

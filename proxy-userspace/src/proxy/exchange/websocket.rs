@@ -3,10 +3,15 @@
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderValue;
+use http::header::{HeaderMap, HeaderValue, UPGRADE};
 
 /// What is appended to a key before it is hashed (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Whether a request asks for a WebSocket.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|protocol| protocol == "websocket")
+}
 
 /// A new `Sec-WebSocket-Key`: 16 random bytes in base64 (RFC 6455 §4.1).
 pub(super) fn key() -> HeaderValue {

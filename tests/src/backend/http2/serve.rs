@@ -176,7 +176,7 @@ async fn answer(shared: &Shared, reply: Reply, mut respond: SendResponse<Bytes>)
     Ok(())
 }
 
-/// Answers an extended CONNECT: any 2xx is a tunnel that echoes until its client ends it.
+/// Answers an extended CONNECT: any 2xx is a tunnel that echoes until its client ends it, or with [`Then::Nothing`] reads nothing.
 async fn tunnel(
     shared: &Shared,
     arrived: Arrived,
@@ -189,10 +189,14 @@ async fn tunnel(
         return answer(shared, reply, respond).await;
     }
     let mut stream = respond.send_response(head(reply.status, &reply.fields), false)?;
-    if let Then::Reset(code) = reply.then {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        stream.send_reset(Reason::from(code));
-        return Ok(());
+    match reply.then {
+        Then::End | Then::EndLater(_) => {}
+        Then::Nothing => return note(shared, poll_fn(|cx| stream.poll_reset(cx)).await?),
+        Then::Reset(code) => {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stream.send_reset(Reason::from(code));
+            return Ok(());
+        }
     }
     while let Some(data) = body.data().await {
         let mut data = noted(shared, data)?;

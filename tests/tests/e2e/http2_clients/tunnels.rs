@@ -161,6 +161,24 @@ fn an_endpoint_that_has_not_read_the_key_is_no_websocket() {
 }
 
 #[test]
+fn a_field_of_the_clients_own_proves_nothing() {
+    let backend = Backend::http().answer(Answer::upgrade("chat")).start();
+    let weir = serving("hello", &[backend.addr()]);
+    let mut frames = Frames::to(weir.outgoing());
+    let fields: [(&str, &[u8]); 6] = [
+        (":method", b"CONNECT"),
+        (":protocol", b"chat"),
+        (":scheme", b"http"),
+        (":authority", b"hello"),
+        (":path", b"/chat"),
+        ("sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    frames.request(1, &fields, false);
+    assert_eq!(frames.until(1).status(), Some(200));
+    assert_eq!(weir.failures(backend.addr()), 0);
+}
+
+#[test]
 fn a_tunnel_of_an_extended_connect_that_is_cut_short_is_cancelled() {
     let server = TcpServer::on(raw::listen(loopback()).unwrap(), |mut stream| {
         let _ = stream.read(&mut [0; 4096]);

@@ -2,6 +2,7 @@
 
 use e2e::backend::http2::{Reply, Then};
 use e2e::client::Closed;
+use e2e::raw::{self, TcpServer};
 use e2e::{H2Backend, Http2, Request, eventually};
 
 use super::of;
@@ -147,4 +148,57 @@ fn an_extended_connect_is_not_sent_to_who_does_not_take_it() {
     assert_eq!((arrived.method.as_str(), arrived.protocol.as_deref()), ("GET", None));
     assert_eq!(arrived.get("upgrade"), None);
     assert_eq!(weir.failures(backend.addr()), 0);
+}
+
+#[test]
+fn only_a_get_without_content_becomes_an_extended_connect() {
+    let backend = H2Backend::http2().takes_tunnels().start();
+    let weir = of(&[&backend]).start();
+    let upgrade = |method: &str| {
+        let request = Request::new(method, "http://hello/chat").with("Connection", "Upgrade");
+        request.with("Upgrade", "websocket").with("Sec-WebSocket-Key", KEY.0)
+    };
+    for request in [upgrade("POST"), upgrade("DELETE"), upgrade("GET").chunks(&["x"])] {
+        weir.ask(&request).expect_body("ok");
+    }
+    let methods: Vec<_> = backend.requests().into_iter().map(|it| (it.method, it.protocol)).collect();
+    assert_eq!(methods, ["POST", "DELETE", "GET"].map(|method| (method.to_owned(), None)));
+    let mut client = weir.client();
+    client.start(&upgrade("GET").with("Content-Length", "0").with("Expect", "100-continue"));
+    assert_eq!(client.head().status(), Some(101));
+    client.send("ping").expect("ping");
+    let arrived = backend.requests().pop().unwrap();
+    assert_eq!((arrived.get("content-length"), arrived.get("expect")), (None, None));
+}
+
+#[test]
+fn a_tunnel_that_nobody_reads_holds_up_no_other_request() {
+    let backend = H2Backend::http2().takes_tunnels().script(|request| match request.protocol {
+        Some(_) => Reply::ok("").then(Then::Nothing),
+        None => Reply::ok("ok"),
+    });
+    let backend = backend.start();
+    let weir = of(&[&backend]).set("workers", "1").start();
+    let mut client = weir.client();
+    client.start(&upgrade("websocket"));
+    assert_eq!(client.head().status(), Some(101));
+    // More than the window of the connection, which is 65,535 bytes.
+    client.send(vec![0; 100_000]);
+    eventually("another connection", || {
+        // One that is early has its body held up.
+        let answer = weir.ask(&Request::get("http://hello/"));
+        assert_eq!(answer.status, 200);
+        weir.metric("weir_http2_endpoint_stalled_total", &[]) > 0.0
+    });
+    weir.ask(&Request::post("http://hello/", "x".repeat(70_000))).expect_body("ok");
+    assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn an_endpoint_that_closes_before_its_settings_is_no_wait() {
+    let server = TcpServer::on(raw::listen(raw::loopback()).unwrap(), |mut stream| {
+        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+    });
+    let weir = super::asking(&[server.addr()]).set("limits", "{ connect: 1m, connectTotal: 1m }").start();
+    assert_eq!(weir.ask(&upgrade("websocket")).status, 502);
 }

@@ -100,6 +100,10 @@ impl Sending<'_> {
             if !refused.error.is_go_away() && !refused.error.is_io() {
                 return Err(Box::new(unsendable(&refused.error)));
             }
+            if !permit.is_reused() {
+                // The next one may end as soon: that is another attempt, of which there are few.
+                return Err(Box::new(Failed::broken(lease.backend().address, Reached::Unsent)));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
@@ -37,7 +37,7 @@ pub(super) struct Sending<'a> {
     request: &'a mut Request<RequestBody>,
     replay: Option<Replay>,
     protocol: Protocol,
-    /// Whether it asks for an upgrade, without a body.
+    /// Whether it asks for an upgrade that an extended CONNECT can ask for: it is a GET without a body (RFC 8441 §5).
     upgrades: bool,
 }
 
@@ -49,7 +49,9 @@ impl<'a> Sending<'a> {
         asked: &Asked,
         request: &'a mut Request<RequestBody>,
     ) -> Self {
-        let upgrades = matches!(asked, Asked::Upgrade(..)) && request.body().is_end_stream();
+        let upgrades = matches!(asked, Asked::Upgrade(..))
+            && *request.method() == Method::GET
+            && request.body().is_end_stream();
         Self { request, replay: None, protocol: protocol_of(exchange, policy, asked), upgrades }
     }
 }

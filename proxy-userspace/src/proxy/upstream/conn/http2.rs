@@ -60,7 +60,7 @@ pub(super) struct State {
     goes_away: AtomicBool,
     /// The answer to a PING is missing.
     unanswered: AtomicBool,
-    /// Told when its endpoint's SETTINGS have come.
+    /// Told when its endpoint's SETTINGS have come, and when it has ended.
     settled: Notify,
     stats: Arc<Connecting>,
 }
@@ -168,7 +168,7 @@ impl Http2 {
     /// Whether its endpoint takes extended CONNECT (RFC 8441 §3). Its SETTINGS are awaited for `limit` at most.
     pub(super) async fn takes_extended_connect(&self, limit: Duration) -> bool {
         let told = self.state.settled.notified();
-        if !self.is_settled() {
+        if !self.is_settled() && !self.state.closed.load(Ordering::Relaxed) {
             let _ = timeout(limit, told).await;
         }
         self.sender.lock().is_extended_connect_protocol_enabled()
@@ -245,6 +245,7 @@ async fn drive(
         }
     }
     state.closed.store(true, Ordering::Relaxed);
+    state.settled.notify_waiters();
     state.stats.http2.connections.dec();
     freed.notify_waiters();
 }

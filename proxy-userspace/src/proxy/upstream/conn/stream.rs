@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -180,8 +180,14 @@ impl StreamPermit {
         let stream = self.tunnel.take()?;
         // The end of a tunnel cancels nothing.
         self.slot.cancels = false;
+        // As for uploads: what others send may have to wait as long.
+        let (stalls, mut stall) = (self.slot.connection.stalls().clone(), None);
+        let note = move |waits: bool| {
+            drop(stall.take());
+            stall = waits.then(|| stalls.begin(Instant::now()));
+        };
         // RFC 8441 §5: what is a reset of a connection elsewhere is CANCEL here.
-        Some(StreamIo::new(stream, received, Reason::CANCEL, self.slot))
+        Some(StreamIo::new(stream, received, Reason::CANCEL, self.slot).tell_of_waits(note))
     }
 
     /// The answer to `sent` has begun: what is left of the request is sent beside it.
