@@ -34,7 +34,8 @@ fn forgetful(listener: TcpListener) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
 fn weir(net: &mut Net, endpoint: &Pod, number: u32) -> Weir {
     let uid = format!("0b7f1c1e-0000-4000-8000-{number:012}");
     let pod = net.host_pod(&format!("burstable/pod{uid}"));
-    let hello = folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[endpoint.v4()]);
+    let hello =
+        folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[endpoint.v4()]);
     let transparent = format!(
         "{{ cgroup: {}, addresses: [10.1.0.1], host: true, divert: [{}/32] }}",
         net.pods_cgroup().display(),

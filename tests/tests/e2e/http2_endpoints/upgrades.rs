@@ -135,7 +135,7 @@ fn either_sides_reset_cuts_the_tunnel_on_the_other() {
     let mut client = weir.client();
     client.start(&upgrade("websocket"));
     assert_eq!(client.head().status(), Some(101));
-    e2e::raw::abort(client.stream());
+    raw::abort(client.stream());
     eventually("the endpoint's reset", || backend.resets().iter().map(|it| it.0).eq([CANCEL]));
 }
 
