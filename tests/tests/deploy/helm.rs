@@ -58,10 +58,9 @@ fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
         )
     };
     let roles = ["ClusterRole/weir-dtab-editor", "ClusterRole/weir-dtab-viewer"];
-    let weirs = ["ClusterRole/weir-dtabs", "ClusterRoleBinding/weir-dtabs"];
     let crd = ["CustomResourceDefinition/dtabs.l5d.io"];
     let ingresses = ["ClusterRole/weir-ingress", "ClusterRoleBinding/weir-ingress"];
-    let maps = ["Role/weir-dtabs", "RoleBinding/weir-dtabs"];
+    let named = ["Role/weir-dtabs", "RoleBinding/weir-dtabs"];
     let two = r#"[{ "label": "a" }, { "label": "b", "listen": "10.0.0.7:4150" }, { "label": "c", "listen": "none" }]"#;
     for (outgoing, dtabs, ports, added) in [
         ("{}", "{}", vec![4140], vec![]),
@@ -77,14 +76,14 @@ fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
         (r#"{ "listen": "none" }"#, "{}", vec![], vec![]),
         (two, "{}", vec![4140, 4150], vec![]),
         (r#"{ "listen": ["[::]:4140", "10.0.0.7:4150", "[fd00::7]:4150"] }"#, "{}", vec![4140, 4150], vec![]),
-        (&format!("[{dtabs}]"), "{}", vec![4140], [&crd[..], &roles, &weirs].concat()),
-        (dtabs, r#"{ "crd": false, "roles": false }"#, vec![4140], weirs.to_vec()),
-        (&map("a", ""), "{}", vec![4160], maps.to_vec()),
+        (&format!("[{dtabs}]"), "{}", vec![4140], [&crd[..], &roles, &named].concat()),
+        (dtabs, r#"{ "crd": false, "roles": false }"#, vec![4140], named.to_vec()),
+        (&map("a", ""), "{}", vec![4160], named.to_vec()),
         (
             &format!("[{dtabs}, {}]", map("b", r#""namespace": "shop","#)),
             "{}",
             vec![4140, 4160],
-            [&crd[..], &roles, &weirs, &maps].concat(),
+            [&crd[..], &roles, &named].concat(),
         ),
     ] {
         let objects = helm(&format!(r#"{{ "config": {{ "outgoing": {outgoing} }}, "dtabs": {dtabs} }}"#));
@@ -99,14 +98,22 @@ fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
             assert_eq!(mistakes(object), Vec::<String>::new(), "{}", name(object));
         }
     }
-    // One Role for the ConfigMaps of a namespace, which names them.
-    let outgoing = format!("[{}, {}, {}]", map("a", ""), map("b", r#""namespace": "shop","#), map("c", ""));
+    // One Role for the objects of a namespace, which names them.
+    let outgoing = [map("a", ""), map("b", r#""namespace": "shop","#), map("c", ""), dtabs.to_owned()];
+    let outgoing = format!("[{}]", outgoing.join(", "));
     let objects = helm(&format!(r#"{{ "config": {{ "outgoing": {outgoing} }} }}"#));
     let roles = objects.iter().filter(|it| it["kind"] == "Role");
     let named: BTreeMap<_, _> = roles
-        .map(|it| (it["metadata"]["namespace"].as_str().unwrap(), it["rules"][0]["resourceNames"].clone()))
+        .map(|it| {
+            let rules = list(it, "/rules").iter().filter(|rule| rule["resources"] != json!(["events"]));
+            let names: Vec<_> =
+                rules.map(|rule| json!([rule["resources"][0], rule["resourceNames"]])).collect();
+            (it["metadata"]["namespace"].as_str().unwrap(), names)
+        })
         .collect();
-    assert_eq!(named, BTreeMap::from([("default", json!(["a", "c"])), ("shop", json!(["b"]))]));
+    let of = |resource: &str, names: &[&str]| json!([resource, names]);
+    let default = vec![of("dtabs", &["web"]), of("dtabs/status", &["web"]), of("configmaps", &["a", "c"])];
+    assert_eq!(named, BTreeMap::from([("default", default), ("shop", vec![of("configmaps", &["b"])])]));
 }
 
 /// With the type every Dtab would go.

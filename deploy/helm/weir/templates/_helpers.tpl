@@ -52,16 +52,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{/* The ConfigMaps that routers read their dtabs from, as JSON: lists of names by namespace. */}}
-{{- define "weir.dtabConfigMaps" -}}
-{{- $maps := dict -}}
+{{/* The objects that routers read their dtabs from, as JSON: by namespace, the names of Dtabs and of ConfigMaps. */}}
+{{- define "weir.dtabObjects" -}}
+{{- $objects := dict -}}
 {{- range fromJsonArray (include "weir.routers" .) -}}
 {{- $interpreter := get . "interpreter" | default dict -}}
-{{- if eq (get $interpreter "kind") "io.l5d.k8s.configMap" -}}
+{{- $kind := get $interpreter "kind" -}}
+{{- if or (eq $kind "io.l5d.k8s.dtabs") (eq $kind "io.l5d.k8s.configMap") -}}
+{{- $key := ternary "dtabs" "configMaps" (eq $kind "io.l5d.k8s.dtabs") -}}
 {{- $namespace := get $interpreter "namespace" | default "default" -}}
-{{- $names := get $maps $namespace | default list -}}
-{{- $_ := set $maps $namespace (append $names $interpreter.name | uniq) -}}
+{{- $of := get $objects $namespace | default dict -}}
+{{- $names := append (get $of $key | default list) $interpreter.name | uniq -}}
+{{- $_ := set $objects $namespace (merge (dict $key $names) $of) -}}
 {{- end -}}
 {{- end -}}
-{{- toJson $maps -}}
+{{- toJson $objects -}}
 {{- end }}

@@ -253,10 +253,16 @@ fn the_role_permits_what_is_asked_for_dtabs_and_no_more() {
     };
     assert_eq!(asked("dtabs"), ["list", "patch", "watch"]);
     assert_eq!(asked("events"), ["create"]);
-    let role = include_str!("../../../../deploy/kubernetes/components/dtabs/cluster-role.yaml");
+    // A right to one object permits lists and watches that ask for it by its name.
+    let seen = stage.server.seen();
+    let of = seen.iter().filter(|it| it.plural == "dtabs" && it.verb != "patch");
+    assert!(
+        of.clone().all(|it| it.target.contains("/namespaces/l5d/dtabs?fieldSelector=metadata.name%3Dweb"))
+    );
+    let role = include_str!("../../../../deploy/kubernetes/overlays/routers/role.yaml");
     for rule in [
-        "    resources: [dtabs]\n    verbs: [list, watch]\n",
-        "    resources: [dtabs/status]\n    verbs: [patch]\n",
+        "    resources: [dtabs]\n    resourceNames: [web]\n    verbs: [list, watch]\n",
+        "    resources: [dtabs/status]\n    resourceNames: [web]\n    verbs: [patch]\n",
         "    resources: [events]\n    verbs: [create]\n",
     ] {
         assert!(role.contains(rule), "{rule}");
