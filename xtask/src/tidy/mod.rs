@@ -9,6 +9,7 @@ mod documented;
 mod floors;
 mod keys;
 mod lengths;
+mod promises;
 mod rooms;
 mod source;
 
@@ -107,6 +108,7 @@ impl Project {
         findings.extend(banned::machine_paths(self));
         findings.extend(documented::check(self));
         findings.extend(architecture::check(self));
+        findings.extend(promises::check(self));
         findings.sort();
         findings.dedup();
         findings

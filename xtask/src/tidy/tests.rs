@@ -193,3 +193,22 @@ fn a_machine_path_is_found_in_documents_and_literals() {
     ]);
     assert_eq!(banned::machine_paths(&project).len(), 2);
 }
+
+#[test]
+fn each_promise_names_a_test_that_exists() {
+    let code = "#[test]\nfn a_pod_gets_nothing_of_another() {}\nfn a_helper_of_these_tests() {}\n";
+    let of = |rows: &str| -> Vec<String> {
+        let text = format!("# Security\n| who | promise | shown by |\n|---|---|---|\n{rows}");
+        let project = project(&[("SECURITY.md", &text), ("tests/a.rs", code)]);
+        promises::check(&project).iter().map(Finding::to_string).collect()
+    };
+    assert!(of("| a pod | `limits.x_y` holds | `a_pod_gets_nothing_of_another` |\n").is_empty());
+    only(&of("| a pod | gets nothing | `a_pod_gets_nothing_at_all` |\n"), "SECURITY.md:4: no test is called");
+    only(&of("| a pod | gets nothing | `a_helper_of_these_tests` |\n"), "no test is called");
+    only(&of("| a pod | gets nothing | see there |\n"), "SECURITY.md:4: a promise without a test");
+    assert!(of("\n| key | meaning |\n|---|---|\n| a | b |\n").is_empty());
+    only(
+        &promises::check(&project(&[])).iter().map(Finding::to_string).collect::<Vec<_>>(),
+        "SECURITY.md:1: this file has to exist",
+    );
+}
