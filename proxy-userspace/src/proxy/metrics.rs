@@ -4,7 +4,7 @@ mod http2;
 mod http2_endpoints;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::domain::ssrf::Refusal;
 use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, Listener};
 use crate::proxy::routing::cache::RouteCacheStats;
-use crate::proxy::routing::external::Busy;
+use crate::proxy::routing::external::{Busy, Counted};
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::tcp;
-use crate::proxy::upstream::cluster::{Backend, BackendStats, Cluster};
+use crate::proxy::upstream::cluster::{Backend, BackendStats, Cluster, Stats};
 use crate::proxy::upstream::{Connecting, Pool};
 use crate::proxy::worker::Shared;
 use crate::telemetry::{Counter, Page, Scrape};
@@ -34,17 +34,13 @@ pub struct Metrics {
 
 impl Scrape for Metrics {
     fn scrape(&self, page: &mut Page<'_>) -> fmt::Result {
-        let mut clusters = self.shared.routing.clusters();
-        // Two namers may have the same name (a file and a Service): a metrics page must not have two rows with the same
-        // labels, so only the first, to which the name binds, is shown. The admin's state has both.
-        let mut seen = HashSet::new();
-        clusters.retain(|cluster| seen.insert(cluster.name.clone()));
+        let (sums, clusters) = self.clusters();
         // So may a router have the label of one that is gone and still has connections; the one that is there comes first.
         let mut seen = HashSet::new();
         let there: Vec<_> = self.listeners.iter().filter(|it| seen.insert(it.labels())).cloned().collect();
         listeners(page, &there)?;
         http2::clients(page, &there)?;
-        requests(page, &clusters)?;
+        requests(page, &sums)?;
         endpoints(page, &clusters)?;
         self.faults(page)?;
         self.holds(page)?;
@@ -95,26 +91,77 @@ fn listeners(page: &mut Page<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
     page.counters("weir_listener_closed", "Connections closed without being served", turned)
 }
 
-fn requests(page: &mut Page<'_>, clusters: &[Arc<Cluster>]) -> fmt::Result {
-    let outcomes = clusters.iter().flat_map(|it| {
-        let counts = Outcome::LABELS.iter().zip(&it.stats.outcomes).filter(|(_, count)| count.value() > 0);
-        counts.map(|(outcome, count)| ([("service", &*it.name), ("outcome", *outcome)], count.value()))
+/// What the clusters of one name have counted.
+struct Sum {
+    first: Arc<Cluster>,
+    /// Of several, and of those that are gone.
+    sum: Option<Box<Stats>>,
+}
+
+impl Sum {
+    fn stats(&self) -> &Stats {
+        self.sum.as_deref().unwrap_or(&self.first.stats)
+    }
+}
+
+impl Metrics {
+    /// What is shown by name, and the clusters whose endpoints are shown.
+    ///
+    /// Two namers may have the same name (a file and a Service): a metrics page must not have two rows with the same labels, so
+    /// only the first, to which the name binds, is shown. The admin's state has both. Of a name outside, each pod that has
+    /// asked for it has a cluster of its own; these are added up, and their endpoints are not shown.
+    fn clusters(&self) -> (Vec<Sum>, Vec<Arc<Cluster>>) {
+        let mut seen = HashSet::new();
+        let mut shown = self.shared.routing.known_clusters();
+        shown.retain(|cluster| seen.insert(cluster.name.clone()));
+        let mut sums: Vec<_> = shown.iter().map(|it| Sum { first: it.clone(), sum: None }).collect();
+        let (mut outside, mut of_node) = (HashMap::<Box<str>, Sum>::new(), HashSet::new());
+        for Counted { cluster, is_pods, gone } in self.shared.routing.external.counted() {
+            if seen.contains(&cluster.name) {
+                continue;
+            }
+            if !is_pods && of_node.insert(cluster.name.clone()) {
+                shown.push(cluster.clone());
+            }
+            let begun = || {
+                let sum = Box::<Stats>::default();
+                sum.absorb(&gone);
+                Sum { first: cluster.clone(), sum: Some(sum) }
+            };
+            let sum = outside.entry(cluster.name.clone()).or_insert_with(begun);
+            if let Some(sum) = &sum.sum {
+                sum.absorb(&cluster.stats);
+            }
+        }
+        sums.extend(outside.into_values());
+        (sums, shown)
+    }
+}
+
+fn requests(page: &mut Page<'_>, sums: &[Sum]) -> fmt::Result {
+    let outcomes = sums.iter().flat_map(|it| {
+        let counts = Outcome::LABELS.iter().zip(&it.stats().outcomes).filter(|(_, count)| count.value() > 0);
+        counts.map(|(outcome, count)| ([("service", &*it.first.name), ("outcome", *outcome)], count.value()))
     });
     page.counters("weir_attempts", "Attempts at an endpoint, by how they ended", outcomes)?;
-    let calls = clusters.iter().flat_map(|it| {
-        it.stats.grpc.counted().map(|(status, count)| ([("service", &*it.name), ("status", status)], count))
+    let calls = sums.iter().flat_map(|it| {
+        it.stats()
+            .grpc
+            .counted()
+            .map(|(status, count)| ([("service", &*it.first.name), ("status", status)], count))
     });
     page.counters("weir_grpc_answers", "Answers to gRPC calls, by status", calls)?;
-    let rows =
-        |count: fn(&Cluster) -> u64| clusters.iter().map(move |it| ([("service", &*it.name)], count(it)));
-    page.counters("weir_retries", "Attempts beyond a request's first", rows(|it| it.stats.retries.value()))?;
+    let rows = |count: fn(&Stats) -> u64| {
+        sums.iter().map(move |it| ([("service", &*it.first.name)], count(it.stats())))
+    };
+    page.counters("weir_retries", "Attempts beyond a request's first", rows(|it| it.retries.value()))?;
     page.counters(
         "weir_breakers_ignored",
         "Picks with no endpoint to rely on",
-        rows(|it| it.stats.forced.value()),
+        rows(|it| it.forced.value()),
     )?;
-    let used = clusters.iter().filter(|it| it.stats.duration.count() > 0);
-    let durations = used.map(|it| ([("service", &*it.name)], &it.stats.duration));
+    let used = sums.iter().filter(|it| it.stats().duration.count() > 0);
+    let durations = used.map(|it| ([("service", &*it.first.name)], &it.stats().duration));
     page.histograms("weir_attempt_duration_seconds", "From an attempt's start to its end", durations)
 }
 

@@ -25,6 +25,14 @@ impl Histogram {
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// Counts also what `other` has counted.
+    pub fn absorb(&self, other: &Self) {
+        for (own, other) in self.buckets.iter().zip(&other.buckets) {
+            own.fetch_add(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.micros.fetch_add(other.micros.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()

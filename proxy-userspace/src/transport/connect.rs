@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
@@ -56,7 +56,7 @@ impl Connector {
         let Some(pod) = from else { return self.connect_from_node(endpoint, limit, client).await };
         // Boxed: it would make every connection's task larger.
         let connecting = Box::pin(time::timeout(limit, async {
-            let socket = pod.socket(endpoint.is_ipv6()).await.map_err(ConnectError::Local)?;
+            let socket = pod.socket(endpoint.is_ipv6(), Type::STREAM).await.map_err(ConnectError::Local)?;
             let socket = self.prepare(TcpSocket::from_std_stream(socket.into()), endpoint);
             connect(socket.map_err(ConnectError::Local)?, endpoint, limit).await
         }));

@@ -17,7 +17,7 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use nix::sched::{CloneFlags, setns};
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -224,23 +224,23 @@ impl PodNetns {
         is_new
     }
 
-    /// A TCP socket in the pod's namespace, non-blocking.
+    /// A socket for streams (TCP) or datagrams (UDP) in the pod's namespace, non-blocking.
     ///
-    /// SO_REUSEADDR, because a connection of weir's must not keep the pod's own programs from listening on its port.
+    /// SO_REUSEADDR for TCP, because a connection of weir's must not keep the pod's own programs from listening on its port.
     ///
     /// # Errors
     ///
     /// As [`NetnsThread::run`]; and the pod has ended.
-    pub async fn socket(&self, v6: bool) -> io::Result<Socket> {
+    pub async fn socket(&self, v6: bool, kind: Type) -> io::Result<Socket> {
         // It is never closed.
         let _making = self.making.acquire().await;
         let listener = self.listener()?;
         let netns_of = self.netns_of;
         let make = move || {
             let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
-            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            let socket = Socket::new(domain, kind, None)?;
             socket.set_nonblocking(true)?;
-            socket.set_reuse_address(true)?;
+            socket.set_reuse_address(kind == Type::STREAM)?;
             Ok(socket)
         };
         self.thread.run(move || netns_of(listener.as_fd()), make).await

@@ -38,8 +38,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Interval while a new file is not a namespace yet: the runtime makes the file first, and mounting causes no event.
 const SOON: Duration = Duration::from_millis(20);
 
-/// Interval between looks for clients that are not found.
+/// The pause before a look for a client that is not found.
 const WANTED: Duration = Duration::from_millis(250);
+
+/// The same in multiples of the time that the last look took: whoever asks costs at most a tenth of a core.
+const PAUSE: u32 = 9;
 
 /// What weir needs to have sockets in pods.
 pub(super) struct Prepared {
@@ -141,24 +144,50 @@ async fn keep(
 ) -> anyhow::Result<()> {
     let changed = Arc::new(Notify::new());
     let mut watcher = watch(&folder, &changed);
-    let (mut last, mut next) = (Instant::now(), Instant::now());
+    let mut next = Instant::now();
+    // The earliest time of the next look for a client, and whether one is wanted.
+    let (mut earliest, mut is_wanted) = (next, false);
     loop {
-        let is_thorough = Instant::now() >= next;
+        let begun = Instant::now();
+        let is_thorough = begun >= next;
+        let depth = match is_thorough {
+            false => Depth::New,
+            true => {
+                if is_wanted {
+                    Depth::Clients
+                } else {
+                    Depth::All
+                }
+            }
+        };
+        let awaits = reconciler.lock().await.look(depth).await;
         if is_thorough {
-            last = Instant::now();
-            next = last + LOOK;
+            let now = Instant::now();
+            earliest = now + WANTED.max((now - begun) * PAUSE);
+            next = begun + LOOK;
+            is_wanted = false;
             watcher = watcher.or_else(|| watch(&folder, &changed));
         }
-        let awaits = reconciler.lock().await.look(is_thorough).await;
         let soon = awaits.then(|| Instant::now() + SOON);
         loop {
             tokio::select! {
                 () = changed.notified() => break,
                 () = sleep_until(soon.map_or(next, |soon| soon.min(next)).into()) => break,
-                () = wanted(&control) => next = next.min(last + WANTED),
+                () = wanted(&control), if !is_wanted => (next, is_wanted) = (next.min(earliest), true),
             }
         }
     }
+}
+
+/// What a look is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    /// Namespaces that are new or gone.
+    New,
+    /// Also what changes in the others.
+    All,
+    /// Also the pods' cgroups, for a client that is not found.
+    Clients,
 }
 
 /// Waits until a client is not found.

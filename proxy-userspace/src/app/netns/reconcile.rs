@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::folder::Listing;
 use super::looks::{LIMIT, NoLook};
 use super::loopback::Loopback;
-use super::{Facts, Prepared};
+use super::{Depth, Facts, Prepared};
 use crate::control::{NetnsState, State};
 use crate::intercept::{self, Enrol, NetnsId, PodOf};
 use crate::proxy::listener::Listener;
@@ -92,12 +92,12 @@ impl Reconciler {
         }
     }
 
-    /// Compares what there is with what weir has. A `thorough` look also tries again where weir does not listen, and
+    /// Compares what there is with what weir has. A deeper look also tries again where weir does not listen, and
     /// follows the pods' own addresses. Returns whether a file is expected to become a namespace soon.
     ///
     /// While weir stops, it only ends what has gone.
-    pub(super) async fn look(&mut self, thorough: bool) -> bool {
-        let begun = Instant::now();
+    pub(super) async fn look(&mut self, depth: Depth) -> bool {
+        let (begun, thorough) = (Instant::now(), depth >= Depth::All);
         let listing = match Listing::of(&self.prepared.folder) {
             Ok(listing) => listing,
             // What was joined stays: the folder itself may come again.
@@ -135,7 +135,7 @@ impl Reconciler {
             self.follow_loopback().await;
         }
         self.publish();
-        if let (Some(pods), true) = (&self.control.shared.pods, thorough) {
+        if let (Some(pods), Depth::Clients) = (&self.control.shared.pods, depth) {
             match pods.ids().cgroups() {
                 Ok(cgroups) => pods.tell_cgroups(cgroups, begun),
                 Err(cause) => tracing::warn!("the pods' cgroups cannot be listed: {cause}"),

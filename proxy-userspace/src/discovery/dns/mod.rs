@@ -6,6 +6,7 @@
 
 mod family;
 mod hosts;
+mod provider;
 mod resolv;
 mod servers;
 
@@ -18,6 +19,8 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use parking_lot::Mutex;
 
 use self::hosts::Hosts;
+use self::provider::Elsewhere;
+pub use self::provider::{Made, MakeSocket};
 use self::resolv::{RESOLV_CONF, Source};
 use crate::config;
 
@@ -34,6 +37,8 @@ pub struct Dns {
     hosts: Arc<Hosts>,
     /// Maximum time of one look-up.
     limit: Duration,
+    settings: config::Dns,
+    elsewhere: Elsewhere,
 }
 
 /// The addresses of a name.
@@ -61,7 +66,7 @@ impl Dns {
     /// file is unusable, every look-up fails, and the file is read again periodically: a starting node may not have it
     /// yet.
     pub fn new(settings: &config::Dns) -> Self {
-        let source = Source::new(settings);
+        let source = Source::new(settings, &None);
         if let Some(why) = source.is_missing() {
             tracing::warn!("names outside the catalog cannot be looked up: {why}");
         }
@@ -69,7 +74,16 @@ impl Dns {
             source: Arc::new(Mutex::new(source)),
             hosts: Arc::new(Hosts::of_machine()),
             limit: settings.timeout,
+            settings: settings.clone(),
+            elsewhere: None,
         }
+    }
+
+    /// A resolver that asks the same servers through sockets that `make` makes. It knows none of the answers of this one.
+    pub fn through(&self, make: Arc<dyn MakeSocket>) -> Self {
+        let elsewhere = Some(make);
+        let source = Arc::new(Mutex::new(Source::new(&self.settings, &elsewhere)));
+        Self { source, elsewhere, ..self.clone() }
     }
 
     /// The addresses of `host`, a canonical name. If `is_usable` rejects the addresses of one family, it waits longer
@@ -83,7 +97,7 @@ impl Dns {
             return Ok(Answer { addresses: written.to_vec(), valid_until: Instant::now() + MAX_TTL });
         }
         let name = absolute(host)?;
-        let servers = self.source.lock().get(RESOLV_CONF, self.limit)?;
+        let servers = self.source.lock().get(RESOLV_CONF, self.limit, &self.elsewhere)?;
         let [a, aaaa] = [RecordType::A, RecordType::AAAA].map(|kind| servers.ask(&name, kind));
         family::both(a, aaaa, self.limit, is_usable).await
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::system_conf::parse_resolv_conf;
 
-use super::DnsError;
 use super::servers::Servers;
+use super::{DnsError, Elsewhere};
 use crate::config;
 
 /// The file that names the servers when none are configured.
@@ -28,15 +28,15 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn new(settings: &config::Dns) -> Self {
+    pub(super) fn new(settings: &config::Dns, sockets: &Elsewhere) -> Self {
         if settings.servers.is_empty() {
-            return Self::of_file(RESOLV_CONF, settings.timeout);
+            return Self::of_file(RESOLV_CONF, settings.timeout, sockets);
         }
-        Servers::at(&settings.servers, settings.timeout).map_or_else(Self::missing, Self::known)
+        Servers::at(&settings.servers, settings.timeout, sockets).map_or_else(Self::missing, Self::known)
     }
 
-    fn of_file(path: &str, limit: Duration) -> Self {
-        read(path, limit)
+    fn of_file(path: &str, limit: Duration, sockets: &Elsewhere) -> Self {
+        read(path, limit, sockets)
             .map_or_else(|cause| Self::missing(format!("{path} cannot be used: {cause}")), Self::known)
     }
 
@@ -57,9 +57,14 @@ impl Source {
     }
 
     /// The servers; reads the file at `path` again if it was unusable before.
-    pub(super) fn get(&mut self, path: &str, limit: Duration) -> Result<Arc<Servers>, DnsError> {
+    pub(super) fn get(
+        &mut self,
+        path: &str,
+        limit: Duration,
+        sockets: &Elsewhere,
+    ) -> Result<Arc<Servers>, DnsError> {
         if matches!(self, Self::Missing(_, since) if since.elapsed() >= AGAIN) {
-            *self = Self::of_file(path, limit);
+            *self = Self::of_file(path, limit, sockets);
             if matches!(self, Self::Known(_)) {
                 tracing::info!("names outside the catalog can be looked up now");
             }
@@ -72,13 +77,13 @@ impl Source {
 }
 
 /// The servers named in the file at `path`.
-fn read(path: &str, limit: Duration) -> Result<Servers, String> {
+fn read(path: &str, limit: Duration, sockets: &Elsewhere) -> Result<Servers, String> {
     let mut text = Vec::new();
     config::open_regular(Path::new(path))
         .and_then(|file| file.take(LARGEST).read_to_end(&mut text))
         .map_err(|cause| cause.to_string())?;
     let (servers, options) = parse_resolv_conf(text).map_err(|cause| cause.to_string())?;
-    Servers::new(servers.name_servers().to_vec(), &options, limit)
+    Servers::new(servers.name_servers().to_vec(), &options, limit, sockets)
 }
 
 #[cfg(test)]
@@ -90,19 +95,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("resolv.conf");
         let path = path.to_str().unwrap();
-        let mut source = Source::of_file(path, Duration::from_secs(1));
-        let why = |source: &mut Source| match source.get(path, Duration::from_secs(1)) {
+        let mut source = Source::of_file(path, Duration::from_secs(1), &None);
+        let why = |source: &mut Source| match source.get(path, Duration::from_secs(1), &None) {
             Err(DnsError::Failed(why)) => why,
             other => panic!("{:?}", other.map(drop)),
         };
         assert!(why(&mut source).contains("No such file"), "{}", why(&mut source));
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        source = Source::of_file(path, Duration::from_secs(1));
+        source = Source::of_file(path, Duration::from_secs(1), &None);
         assert!(why(&mut source).contains("not a regular file"), "{}", why(&mut source));
         std::fs::remove_file(path).unwrap();
         std::fs::write(path, "nameserver 127.0.0.1\n").unwrap();
         why(&mut source);
         source = Source::Missing(String::new(), Instant::now().checked_sub(AGAIN).unwrap());
-        assert!(source.get(path, Duration::from_secs(1)).is_ok());
+        assert!(source.get(path, Duration::from_secs(1), &None).is_ok());
     }
 }

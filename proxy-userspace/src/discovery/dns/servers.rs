@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::Resolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as Denied, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RecordType};
@@ -20,7 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::family::Said;
-use super::{MAX_TTL, MIN_TTL};
+use super::provider::Provider;
+use super::{Elsewhere, MAX_TTL, MIN_TTL};
 
 /// How long a server has before the next one is queried too. An answer that is not cached anywhere may take that long.
 const NEXT: Duration = Duration::from_millis(300);
@@ -31,15 +31,16 @@ const WAITING: usize = 1024;
 
 /// The servers for external names.
 pub(super) struct Servers {
-    each: Vec<TokioResolver>,
+    each: Vec<Resolver<Provider>>,
     /// The server that answered last; it is queried first.
     preferred: AtomicUsize,
 }
 
 impl Servers {
     /// The servers at `addresses`, by UDP and TCP.
-    pub(super) fn at(addresses: &[SocketAddr], limit: Duration) -> Result<Self, String> {
-        Self::new(addresses.iter().copied().map(server).collect(), &ResolverOpts::default(), limit)
+    pub(super) fn at(addresses: &[SocketAddr], limit: Duration, sockets: &Elsewhere) -> Result<Self, String> {
+        let servers = addresses.iter().copied().map(server).collect();
+        Self::new(servers, &ResolverOpts::default(), limit, sockets)
     }
 
     /// These servers with these options; a look-up may take `limit`.
@@ -47,10 +48,11 @@ impl Servers {
         servers: Vec<NameServerConfig>,
         options: &ResolverOpts,
         limit: Duration,
+        sockets: &Elsewhere,
     ) -> Result<Self, String> {
         let make = |server| {
             let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            let mut builder = Resolver::builder_with_config(config, Provider::new(sockets.clone()))
                 .with_options(options.clone());
             set(builder.options_mut(), limit);
             builder.build().map_err(|cause| cause.to_string())

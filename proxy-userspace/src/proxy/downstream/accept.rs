@@ -120,6 +120,10 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
 
 /// Closes this worker's unused connections that were made in network namespaces of pods that have ended, by their cookies.
 fn forget(worker: &Worker, ended: impl Iterator<Item = u64>) {
+    let ended: Vec<u64> = ended.collect();
+    if !ended.is_empty() {
+        worker.shared.routing.external.forget_pods(&ended);
+    }
     for cookie in ended {
         for cluster in worker.shared.routing.clusters() {
             for member in &cluster.members().all {

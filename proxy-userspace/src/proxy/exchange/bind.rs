@@ -35,7 +35,7 @@ pub(super) async fn bind(
             let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own.as_ref());
             let Settled { snapshot, route, place } = worker
                 .router
-                .place(snapshot, &session.holder(), bind)
+                .place(snapshot, &**session, bind)
                 .await
                 .inspect_err(|why| worker.count_not_led(why))?;
             let (cluster, policy, outside) = (place.cluster.clone(), place.requests, place.outside);

@@ -12,6 +12,7 @@ use crate::proxy::fault::Fault;
 use crate::proxy::holders::Holder;
 use crate::proxy::listener::{ConnectionPermit, Listener};
 use crate::proxy::routing::ClientPod;
+use crate::proxy::routing::resolve::Client;
 use crate::proxy::upstream::Source;
 use crate::proxy::upstream::cluster::Cluster;
 use crate::transport::{Activity, PodNetns};
@@ -105,5 +106,15 @@ impl Session {
     /// Where its connections to endpoints are made.
     pub fn source(&self) -> Source {
         self.netns.as_ref().map_or(Source::Node, |it| Source::Pod(it.cookie()))
+    }
+}
+
+impl Client for Session {
+    fn holder(&self) -> Arc<Holder> {
+        self.permit.holder()
+    }
+
+    fn netns(&self) -> Option<&Arc<PodNetns>> {
+        self.netns.as_ref()
     }
 }

@@ -81,7 +81,7 @@ pub(in crate::proxy) async fn open(
     let bind = |snapshot: &Snapshot| asked.bind(worker, snapshot, own);
     let Settled { snapshot, place, .. } = worker
         .router
-        .place(&exchange.snapshot, &session.holder(), bind)
+        .place(&exchange.snapshot, &*session, bind)
         .await
         .inspect_err(|why| worker.count_not_led(why))?;
     if let Some(later) = snapshot {

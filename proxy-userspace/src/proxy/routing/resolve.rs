@@ -21,6 +21,7 @@ use crate::domain::route::{Outside, Target};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::holders::Holder;
 use crate::telemetry::{Counter, Gauge};
+use crate::transport::PodNetns;
 
 /// Counters of requests that wait for the first list of services.
 #[derive(Debug, Default)]
@@ -65,6 +66,15 @@ pub struct Settled {
     pub place: RouteTarget,
 }
 
+/// Who sends a request, as far as it must be known to look a name up.
+pub trait Client {
+    /// Whose the request is.
+    fn holder(&self) -> Arc<Holder>;
+
+    /// The pod from whose network namespace names are looked up; from the node if there is none.
+    fn netns(&self) -> Option<&Arc<PodNetns>>;
+}
+
 impl Router {
     /// The target of a request of `client` with `snapshot`, whose name `bind` binds.
     ///
@@ -74,7 +84,7 @@ impl Router {
     pub async fn place(
         &self,
         snapshot: &Arc<Snapshot>,
-        client: &Arc<Holder>,
+        client: &impl Client,
         bind: impl Fn(&Snapshot) -> Rc<Route>,
     ) -> Result<Settled, Fault> {
         let route = bind(snapshot);
@@ -91,7 +101,7 @@ impl Router {
         &self,
         snapshot: &Arc<Snapshot>,
         mut route: Rc<Route>,
-        client: &Arc<Holder>,
+        client: &impl Client,
         bind: impl Fn(&Snapshot) -> Rc<Route>,
     ) -> Result<Settled, Fault> {
         let limits = &snapshot.config.limits;
@@ -147,9 +157,9 @@ impl Router {
         &self,
         snapshot: &Arc<Snapshot>,
         route: &Route,
-        client: &Arc<Holder>,
+        client: &impl Client,
     ) -> Result<RouteTarget, Fault> {
-        let mut asker = Asker::new(client, snapshot.config.limits.dns_questions);
+        let mut asker = None;
         let mut denied: SmallVec<[Outside; 1]> = SmallVec::new();
         let mut last: Option<(String, Fault)> = None;
         loop {
@@ -172,7 +182,10 @@ impl Router {
                         false => snapshot.services(),
                     };
                     let lookup = snapshot.config.led(lookup, services)?;
-                    match self.routing.external.cluster(snapshot, &lookup, &mut asker).await {
+                    let most = snapshot.config.limits.dns_questions;
+                    let new = || Asker::new(client.holder(), client.netns().cloned(), most);
+                    let asker = asker.get_or_insert_with(new);
+                    match self.routing.external.cluster(snapshot, &lookup, asker).await {
                         Ok(cluster) => return Ok(route.place_outside(cluster, &chosen.id, name.written)),
                         Err(why) if why.kind == Kind::Unbound && !asker.is_spent() => {
                             last = Some((name.label(), why));

@@ -59,11 +59,17 @@ impl Routing {
         })
     }
 
-    /// Every cluster that exists: of the catalog, of transformers, and outside.
-    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+    /// Every cluster of the catalog and of transformers.
+    pub fn known_clusters(&self) -> Vec<Arc<Cluster>> {
         let snapshot = self.snapshot.load();
         let mut clusters = snapshot.clusters();
         clusters.extend(snapshot.views());
+        clusters
+    }
+
+    /// Every cluster that exists: of the catalog, of transformers, and outside.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        let mut clusters = self.known_clusters();
         clusters.extend(self.external.clusters());
         clusters
     }

@@ -7,6 +7,7 @@ mod changes; // The node, and what is diverted, change while weir runs.
 mod deadman; // weir killed, stopped, or missing: connections go direct.
 mod direct; // Connections that were opened while nothing diverted them.
 mod divert; // What is diverted, what is not, and what the application can tell.
+mod dns_in_pods; // Names outside that pods ask for.
 mod empty; // Services without an endpoint.
 mod explicit_in_pods; // Clients of :4140 with weir's sockets in the pods.
 mod heart; // The control plane is busy, or stands still: the heart goes on.

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::ExternalClusters;
 use crate::domain::catalog::Endpoint;
-use crate::domain::ssrf::{Exempt, refuse};
+use crate::domain::ssrf::{Exempt, refuse, refuse_in_pod};
 use crate::proxy::routing::snapshot::Snapshot;
+use crate::proxy::upstream::Source;
 use crate::telemetry::Counter;
 use crate::transport::Way;
 
@@ -26,9 +27,8 @@ impl ExternalClusters {
     pub(super) fn endpoints(
         &self,
         snapshot: &Snapshot,
-        name: &str,
+        (name, port, from): (&str, u16, Source),
         addresses: &[IpAddr],
-        port: u16,
     ) -> Result<Arc<[Endpoint]>, IpAddr> {
         let config = &snapshot.config;
         let inside = config.rules.in_cluster_domain(name);
@@ -42,9 +42,14 @@ impl ExternalClusters {
         let all = || addresses.iter().map(|&address| Endpoint::at(SocketAddr::new(address, port)));
         let exempt = if inside { Exempt::OnNode } else { Exempt::No };
         let is_local = |ip| self.routes.is_local(ip);
-        let is_allowed = |it: &Endpoint| refuse(it.address, snapshot.local(), exempt, is_local).is_none();
+        let is_allowed = |it: &Endpoint| match from {
+            Source::Node => refuse(it.address, snapshot.local(), exempt, is_local).is_none(),
+            Source::Pod(_) => refuse_in_pod(it.address, snapshot.local()).is_none(),
+        };
         let kept = self.unless_none(all().collect(), is_allowed, &self.refused);
-        let kept = self.unless_none(kept, |it| self.has_route(it.address.ip()), &self.unreachable);
+        // The routes of a pod are not the node's.
+        let has_route = |it: &Endpoint| from != Source::Node || self.has_route(it.address.ip());
+        let kept = self.unless_none(kept, has_route, &self.unreachable);
         Ok(self.some(kept, config.limits.addresses).into())
     }
 

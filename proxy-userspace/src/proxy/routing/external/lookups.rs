@@ -16,7 +16,9 @@ use tokio::task::AbortHandle;
 use crate::discovery::dns::{Answer, DnsError};
 use crate::domain::shares::Ledger;
 use crate::proxy::holders::{Group, Holder, HolderId};
+use crate::proxy::upstream::Source;
 use crate::telemetry::Counter;
+use crate::transport::PodNetns;
 
 /// Questions of one look-up: a name's A and AAAA records.
 const QUESTIONS: usize = 2;
@@ -25,6 +27,7 @@ const QUESTIONS: usize = 2;
 #[derive(Debug)]
 pub struct Asker {
     holder: Arc<Holder>,
+    from: Option<Arc<PodNetns>>,
     questions: usize,
     spent: bool,
     /// Names that DNS denied for it.
@@ -32,14 +35,25 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// A request of `holder` that may cause up to `questions` DNS questions.
-    pub fn new(holder: &Arc<Holder>, questions: usize) -> Self {
-        Self { holder: holder.clone(), questions, spent: false, denied: Vec::new() }
+    /// A request of `holder` that may cause up to `questions` DNS questions, which are asked from the network namespace of a pod,
+    /// or else from the node.
+    pub fn new(holder: Arc<Holder>, from: Option<Arc<PodNetns>>, questions: usize) -> Self {
+        Self { holder, from, questions, spent: false, denied: Vec::new() }
+    }
+
+    /// The pod from whose network namespace it asks.
+    pub(super) fn from(&self) -> Option<&Arc<PodNetns>> {
+        self.from.as_ref()
+    }
+
+    /// From where it asks.
+    pub(super) fn source(&self) -> Source {
+        self.from.as_ref().map_or(Source::Node, |pod| Source::Pod(pod.cookie()))
     }
 
     /// The same client, for one look-up that its request does not wait for.
     pub(super) fn once(&self) -> Self {
-        Self::new(&self.holder, QUESTIONS)
+        Self::new(self.holder.clone(), self.from.clone(), QUESTIONS)
     }
 
     /// Whether it tried to exceed its allowance.
@@ -85,6 +99,9 @@ impl Busy {
     pub const LABELS: [&'static str; 4] = ["client", "node", "request", "stopping"];
 }
 
+/// What is asked, and from where.
+type Question = (Source, Box<str>);
+
 /// The result of a look-up.
 type Told = Result<Answer, DnsError>;
 
@@ -98,7 +115,7 @@ pub struct LookUps {
 
 #[derive(Debug)]
 struct State {
-    names: HashMap<Box<str>, UnderWay>,
+    names: HashMap<Question, UnderWay>,
     ledger: Ledger<Group, HolderId>,
     next: u64,
 }
@@ -116,7 +133,7 @@ struct UnderWay {
 /// A look-up in progress.
 struct Turn {
     all: Arc<LookUps>,
-    name: Box<str>,
+    question: Question,
     number: u64,
 }
 
@@ -176,8 +193,9 @@ impl LookUps {
     where
         A: Future<Output = Told> + Send + 'static,
     {
+        let question = (asker.source(), Box::from(name));
         let mut state = self.state.lock();
-        if let Some(there) = state.names.get(name) {
+        if let Some(there) = state.names.get(&question) {
             return Ok((there.told.clone(), false));
         }
         state.ledger.set_limit(most);
@@ -189,9 +207,9 @@ impl LookUps {
             state.end(&oldest);
         }
         let (tell, told) = watch::channel(None);
-        let number = state.begin(name, &asker.holder, told.clone());
+        let number = state.begin(question.clone(), &asker.holder, told.clone());
         drop(state);
-        let turn = Turn { all: self.clone(), name: name.into(), number };
+        let turn = Turn { all: self.clone(), question: question.clone(), number };
         let asking = ask(name.into());
         // It continues when its request is gone: others may wait for it.
         let task = control.spawn(async move {
@@ -199,14 +217,14 @@ impl LookUps {
             drop(turn);
             tell.send_replace(Some(answer));
         });
-        self.state.lock().may_stop(name, number, task.abort_handle());
+        self.state.lock().may_stop(&question, number, task.abort_handle());
         Ok((told, true))
     }
 }
 
 impl State {
-    /// The name whose look-up ends, if that is needed for one more of `holder`.
-    fn gives_way(&self, holder: &Holder) -> Result<Option<Box<str>>, Busy> {
+    /// The look-up that ends, if that is needed for one more of `holder`.
+    fn gives_way(&self, holder: &Holder) -> Result<Option<Question>, Busy> {
         if !self.ledger.is_full() {
             return Ok(None);
         }
@@ -215,29 +233,34 @@ impl State {
             return Err(if own > 0 { Busy::Client } else { Busy::Node });
         };
         let of = self.names.iter().filter(|(_, it)| it.holder.id == from);
-        let oldest = of.min_by_key(|(_, it)| it.number).map(|(name, _)| name.clone());
+        let oldest = of.min_by_key(|(_, it)| it.number).map(|(question, _)| question.clone());
         oldest.map(Some).ok_or(Busy::Node)
     }
 
-    fn begin(&mut self, name: &str, holder: &Arc<Holder>, told: watch::Receiver<Option<Told>>) -> u64 {
+    fn begin(
+        &mut self,
+        question: Question,
+        holder: &Arc<Holder>,
+        told: watch::Receiver<Option<Told>>,
+    ) -> u64 {
         self.next += 1;
         self.ledger.add(&holder.group, holder.id);
         let holder = holder.clone();
-        self.names.insert(name.into(), UnderWay { told, holder, number: self.next, stop: None });
+        self.names.insert(question, UnderWay { told, holder, number: self.next, stop: None });
         self.next
     }
 
-    /// Look-up `number` of `name` can be ended by `stop`. It may be over already, or given up.
-    fn may_stop(&mut self, name: &str, number: u64, stop: AbortHandle) {
-        match self.names.get_mut(name) {
+    /// Look-up `number` can be ended by `stop`. It may be over already, or given up.
+    fn may_stop(&mut self, question: &Question, number: u64, stop: AbortHandle) {
+        match self.names.get_mut(question) {
             Some(there) if there.number == number => there.stop = Some(stop),
             Some(_) | None => stop.abort(),
         }
     }
 
-    /// Forgets the look-up of `name`, and stops it.
-    fn end(&mut self, name: &str) {
-        let Some(there) = self.names.remove(name) else { return };
+    /// Forgets a look-up, and stops it.
+    fn end(&mut self, question: &Question) {
+        let Some(there) = self.names.remove(question) else { return };
         self.ledger.remove(&there.holder.group, there.holder.id);
         if let Some(stop) = there.stop {
             stop.abort();
@@ -248,8 +271,8 @@ impl State {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.all.state.lock();
-        if state.names.get(&self.name).is_some_and(|it| it.number == self.number)
-            && let Some(there) = state.names.remove(&self.name)
+        if state.names.get(&self.question).is_some_and(|it| it.number == self.number)
+            && let Some(there) = state.names.remove(&self.question)
         {
             state.ledger.remove(&there.holder.group, there.holder.id);
         }
@@ -266,7 +289,7 @@ mod tests {
     use crate::proxy::holders::Holders;
 
     fn client(holders: &Holders, last: u8) -> Asker {
-        Asker::new(&holders.of([10, 1, 0, last].into(), None), 100_000)
+        Asker::new(holders.of([10, 1, 0, last].into(), None), None, 100_000)
     }
 
     /// How many names that never answer `asker` gets in progress, and why not more.
@@ -392,7 +415,7 @@ mod tests {
     async fn a_request_may_ask_only_so_much_and_waits_for_others_as_it_likes() {
         let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
         fill(&look_ups, &mut client(&holders, 1), 16, "other");
-        let mut asker = Asker::new(&holders.of([10, 1, 0, 2].into(), None), 3);
+        let mut asker = Asker::new(holders.of([10, 1, 0, 2].into(), None), None, 3);
         let control = Handle::current();
         let mut join = |name: &str| look_ups.join(name, &mut asker, 256, &control, &|_| pending()).map(drop);
         assert_eq!(join("a.test"), Ok(()));

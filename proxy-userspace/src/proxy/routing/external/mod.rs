@@ -12,6 +12,7 @@
 
 mod addresses;
 mod lookups;
+mod resolvers;
 mod table;
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 pub use self::lookups::{Asker, Busy, LookUps};
+use self::resolvers::{RESOLVERS, Resolvers};
+pub use self::table::Counted;
 use self::table::{Key, Known, Table};
 use crate::discovery::dns::{Answer, Dns, DnsError};
 use crate::domain::catalog::Endpoint;
@@ -34,6 +37,7 @@ use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::routing::route::Lookup;
 use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
+use crate::proxy::upstream::Source;
 use crate::proxy::upstream::cluster::Cluster;
 use crate::telemetry::Counter;
 use crate::transport::KernelRoutes;
@@ -54,6 +58,8 @@ pub struct ExternalClusters {
     workers: usize,
     limit: AtomicUsize,
     dns: ArcSwapOption<Dns>,
+    /// The resolvers of pods, by the cookies of their network namespaces.
+    resolvers: Mutex<Resolvers>,
     control: Handle,
     routes: KernelRoutes,
     choice: RandomState,
@@ -93,6 +99,7 @@ impl ExternalClusters {
             workers: config.workers,
             limit: AtomicUsize::new(config.limits.outside),
             dns: ArcSwapOption::new(dns.map(Arc::new)),
+            resolvers: Mutex::new(Resolvers::new(RESOLVERS)),
             control,
             routes: KernelRoutes::default(),
             choice: RandomState::default(),
@@ -110,6 +117,7 @@ impl ExternalClusters {
     /// Uses this resolver from now on; known answers stay until their TTL.
     pub fn ask(&self, dns: Option<Dns>) {
         self.dns.store(dns.map(Arc::new));
+        self.resolvers.lock().clear();
     }
 
     /// The cluster of an outside destination, looked up if needed, for a request of `asker` with `snapshot`.
@@ -167,7 +175,7 @@ impl ExternalClusters {
         exempt: Exempt,
         asker: &mut Asker,
     ) -> Result<Arc<Cluster>, Miss> {
-        let key = Key { host: name.into(), port, exempt };
+        let key = Key { host: name.into(), port, exempt, from: asker.source() };
         if let Some(Known { cluster, past }) = self.known(&key, Instant::now()) {
             let Some(past) = past else { return Ok(cluster) };
             // The look-up must outlive this request's worker.
@@ -187,7 +195,8 @@ impl ExternalClusters {
         }
         let answer = self.answer(snapshot, name, asker).await;
         let answer = answer.map_err(|busy| Miss::Fault(refused(name, busy, snapshot)))?.map_err(Miss::Dns)?;
-        let endpoints = self.endpoints(snapshot, name, &answer.addresses, port).map_err(Miss::Foreign)?;
+        let named = (name, port, asker.source());
+        let endpoints = self.endpoints(snapshot, named, &answer.addresses).map_err(Miss::Foreign)?;
         let until = Some(answer.valid_until);
         Ok(self.insert(key, &endpoints, (until, Instant::now())))
     }
@@ -200,7 +209,8 @@ impl ExternalClusters {
     /// The cluster of one address.
     fn literal(&self, address: SocketAddr, exempt: Exempt, now: Instant) -> Arc<Cluster> {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let key = Key { host: address.ip().to_string().into(), port: address.port(), exempt };
+        let key =
+            Key { host: address.ip().to_string().into(), port: address.port(), exempt, from: Source::Node };
         if let Some(Known { cluster, .. }) = self.known(&key, now) {
             return cluster;
         }
@@ -214,11 +224,14 @@ impl ExternalClusters {
         host: &str,
         asker: &mut Asker,
     ) -> Result<Result<Answer, DnsError>, Busy> {
-        let (dns, this) = (self.dns.load_full().ok_or(Busy::Stopping)?, self.clone());
+        let (dns, this) = (self.resolver(asker).ok_or(Busy::Stopping)?, self.clone());
+        let from = asker.source();
         let ask = |host: Box<str>| {
             let (dns, this) = (dns.clone(), this.clone());
             async move {
-                let answer = dns.resolve(&host, |address| this.has_route(address)).await;
+                // The routes of a pod are not the node's.
+                let is_usable = |address| from != Source::Node || this.has_route(address);
+                let answer = dns.resolve(&host, is_usable).await;
                 if let Err(DnsError::Failed(_)) = answer {
                     this.failed.inc();
                 }
@@ -241,7 +254,10 @@ impl ExternalClusters {
         let table = &mut table.entries;
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
-                match (table.peek_mut(&key), self.endpoints(snapshot, &key.host, addresses, key.port)) {
+                match (
+                    table.peek_mut(&key),
+                    self.endpoints(snapshot, (&key.host, key.port, key.from), addresses),
+                ) {
                     (Some(entry), Ok(endpoints)) => {
                         entry.cluster.apply(&endpoints);
                         entry.valid_until = Some(*valid_until);
@@ -255,7 +271,7 @@ impl ExternalClusters {
             }
             Err(DnsError::NoSuchName | DnsError::NoAddress) => {
                 if let Some(gone) = table.remove(&key) {
-                    gone.cluster.retire();
+                    gone.retire();
                 }
             }
             Err(DnsError::Failed(cause)) => {

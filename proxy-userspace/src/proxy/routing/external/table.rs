@@ -3,10 +3,11 @@
 //! Workers share its lock: making room, lowering the limit and dropping unused entries visit only the entries that are
 //! removed, and their connections are closed outside the lock.
 
+use std::collections::HashMap;
 use std::hash::RandomState;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
@@ -16,7 +17,11 @@ use super::{ExternalClusters, RETRY, UNUSED, title};
 use crate::domain::catalog::Endpoint;
 use crate::domain::ssrf::Exempt;
 use crate::proxy::routing::snapshot::PolicySource;
-use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy};
+use crate::proxy::upstream::Source;
+use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, Stats};
+
+/// The least number of names at which those are forgotten that no cluster has.
+const FEW: usize = 64;
 
 /// The table, and the source of the policies in it.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct Table {
     pub(super) entries: Entries,
     /// The source of the policies of all entries, present and future.
     pub(super) policies: Arc<PolicySource>,
+    /// What was counted by clusters that are gone, as long as there is another one of the name: each pod has its own.
+    gone: HashMap<Box<str>, Weak<Stats>>,
 }
 
 /// The limit is enforced here, not by the cache: it can change. The hasher is SipHash with a random key, since clients
@@ -38,6 +45,8 @@ pub(super) struct Key {
     pub(super) host: Box<str>,
     pub(super) port: u16,
     pub(super) exempt: Exempt,
+    /// From where the name was looked up: what DNS says to a pod is not told to another one. An address is the same for all.
+    pub(super) from: Source,
 }
 
 /// A name that is in the table.
@@ -53,11 +62,45 @@ pub(super) struct Entry {
     pub(super) cluster: Arc<Cluster>,
     pub(super) valid_until: Option<Instant>,
     used: Instant,
+    /// What was counted by those of the same name that are gone.
+    gone: Arc<Stats>,
+}
+
+impl Entry {
+    /// Closes the cluster's unused connections; what it has counted stays.
+    pub(super) fn retire(&self) {
+        self.gone.absorb(&self.cluster.stats);
+        self.cluster.retire();
+    }
+}
+
+/// A cluster in the table.
+pub struct Counted {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Whether it is of a name that was looked up for a pod, in its network namespace.
+    pub is_pods: bool,
+    /// What was counted by those of the same name that are gone.
+    pub gone: Arc<Stats>,
 }
 
 impl Table {
     pub(super) fn new(policies: PolicySource) -> Self {
-        Self { entries: LruCache::with_hasher(usize::MAX, RandomState::new()), policies: Arc::new(policies) }
+        let entries = LruCache::with_hasher(usize::MAX, RandomState::new());
+        Self { entries, policies: Arc::new(policies), gone: HashMap::new() }
+    }
+
+    /// What was counted by clusters of this name that are gone.
+    fn gone(&mut self, name: &str) -> Arc<Stats> {
+        if let Some(gone) = self.gone.get(name).and_then(Weak::upgrade) {
+            return gone;
+        }
+        if self.gone.len() > 2 * self.entries.len() + FEW {
+            self.gone.retain(|_, gone| gone.strong_count() > 0);
+        }
+        let gone = Arc::<Stats>::default();
+        self.gone.insert(name.into(), Arc::downgrade(&gone));
+        gone
     }
 }
 
@@ -94,7 +137,20 @@ impl ExternalClusters {
             let stays = !entry.cluster.members().all.iter().any(|it| is_in(it.backend.address.ip()));
             match stays {
                 true => entry.valid_until = entry.valid_until.map(|until| until.min(now)),
-                false => entry.cluster.retire(),
+                false => entry.retire(),
+            }
+            stays
+        });
+    }
+
+    /// Forgets what was looked up in the network namespaces of pods that have ended, by their cookies.
+    pub fn forget_pods(&self, ended: &[u64]) {
+        let is_ended = |from: Source| matches!(from, Source::Pod(cookie) if ended.contains(&cookie));
+        self.resolvers.lock().retain(|cookie, _| !ended.contains(cookie));
+        self.table.lock().entries.retain(|key, entry| {
+            let stays = !is_ended(key.from);
+            if !stays {
+                entry.retire();
             }
             stays
         });
@@ -103,6 +159,16 @@ impl ExternalClusters {
     /// Every cluster in the table.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.table.lock().entries.iter().map(|(_, entry)| entry.cluster.clone()).collect()
+    }
+
+    /// Every cluster in the table, with what belongs to its counters.
+    pub fn counted(&self) -> Vec<Counted> {
+        let counted = |(key, entry): (&Key, &Entry)| Counted {
+            cluster: entry.cluster.clone(),
+            is_pods: key.from != Source::Node,
+            gone: entry.gone.clone(),
+        };
+        self.table.lock().entries.iter().map(counted).collect()
     }
 
     /// Drops what has been unused for long.
@@ -120,7 +186,7 @@ impl ExternalClusters {
             let entries = &mut self.table.lock().entries;
             goes(entries).then(|| entries.remove_lru()).flatten()
         };
-        std::iter::from_fn(next).map(|(_, gone)| gone.cluster.retire()).count()
+        std::iter::from_fn(next).map(|(_, gone)| gone.retire()).count()
     }
 
     /// The cluster of a known name.
@@ -155,13 +221,14 @@ impl ExternalClusters {
             // The policies have changed just now.
             take_over(&cluster, table.policies.outside(&key.host, key.port));
         }
+        let gone = table.gone(&cluster.name);
         let entries = &mut table.entries;
         // Two requests may have looked the name up at once: the first one's cluster stays.
         if let Some(there) = entries.get_mut(&key) {
             there.used = now;
             return there.cluster.clone();
         }
-        let replaced = entries.insert(key, Entry { cluster: cluster.clone(), valid_until, used: now });
+        let replaced = entries.insert(key, Entry { cluster: cluster.clone(), valid_until, used: now, gone });
         let is_over = replaced.is_none() && entries.len() > self.limit.load(Ordering::Relaxed);
         let oldest = is_over.then(|| entries.remove_lru()).flatten().map(|(_, oldest)| oldest);
         drop(table);
@@ -169,7 +236,7 @@ impl ExternalClusters {
             self.evicted.inc();
         }
         for gone in replaced.into_iter().chain(oldest) {
-            gone.cluster.retire();
+            gone.retire();
         }
         cluster
     }

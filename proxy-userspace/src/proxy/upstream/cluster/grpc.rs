@@ -37,6 +37,14 @@ impl GrpcStatuses {
         counts[usize::from(code).min(Self::LABELS.len() - 1)].inc();
     }
 
+    /// Counts also what `other` has counted.
+    pub fn absorb(&self, other: &Self) {
+        let Some(other) = other.0.get() else { return };
+        for (own, other) in self.0.get_or_init(Box::default).iter().zip(other.iter()) {
+            own.add(other.value());
+        }
+    }
+
     /// Each code that was counted, and how often.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.0.get().into_iter().flat_map(|counts| counts.iter());

@@ -91,6 +91,19 @@ pub struct Stats {
     pub forced: Counter,
 }
 
+impl Stats {
+    /// Counts also what `other` has counted.
+    pub fn absorb(&self, other: &Self) {
+        for (own, other) in self.outcomes.iter().zip(&other.outcomes) {
+            own.add(other.value());
+        }
+        self.grpc.absorb(&other.grpc);
+        self.duration.absorb(&other.duration);
+        self.retries.add(other.retries.value());
+        self.forced.add(other.forced.value());
+    }
+}
+
 impl Cluster {
     /// A cluster without endpoints.
     pub fn new(name: Box<str>, exempt: Exempt, workers: usize, policy: Arc<ClusterPolicy>) -> Self {

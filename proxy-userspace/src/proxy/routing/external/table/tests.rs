@@ -77,7 +77,7 @@ async fn only_what_nobody_used_for_ten_minutes_is_swept_and_is_not_counted_as_ev
 async fn clusters_of_one_name_for_which_different_addresses_are_refused_do_not_replace_one_another() {
     let (table, start) = (table(3), Instant::now());
     let insert = |host: &str, exempt| {
-        let key = Key { host: host.into(), port: 80, exempt };
+        let key = Key { host: host.into(), port: 80, exempt, from: Source::Node };
         table.insert(key, &[Endpoint::at(address(1))].into(), (None, start))
     };
     let [first, other] = ["first", "other"].map(|host| insert(host, Exempt::No));
