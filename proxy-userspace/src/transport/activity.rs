@@ -66,6 +66,10 @@ pub enum Sending {
     Ended = 3,
 }
 
+/// The state of a head that arrives and whose time is still to be noted, see [`Activity::stamp`]. As a time it is later than
+/// any other, so that nothing has lasted since.
+const UNSTAMPED: u64 = !3 | Phase::Head as u64;
+
 /// The phase of a connection and its start; shared by the connection's reader, exchanges and owner, which run on one
 /// thread.
 #[derive(Clone, Debug)]
@@ -184,14 +188,18 @@ impl Activity {
     }
 
     /// `bytes` arrived. The first after an idle time start a head; during an exchange they count as progress; those of
-    /// a head do not extend its time.
-    pub fn bytes_came(&self, bytes: &[u8]) {
+    /// a head do not extend its time. With `stamps_later`, the connection's owner calls [`Activity::stamp`] after each poll
+    /// of it: most heads are whole by then, and nobody needs to know when they began.
+    pub fn bytes_came(&self, bytes: &[u8], stamps_later: bool) {
         if self.sending() == Sending::Unread {
             self.set_sending(Sending::Open);
         }
         match self.phase() {
             Phase::Idle => {
-                self.enter(Phase::Head, Instant::now());
+                match stamps_later {
+                    true => self.0.state.store(UNSTAMPED, Ordering::Relaxed),
+                    false => self.enter(Phase::Head, Instant::now()),
+                }
                 self.0.ahead.came(bytes, true);
             }
             Phase::Head => self.0.ahead.came(bytes, false),
@@ -199,6 +207,13 @@ impl Activity {
                 self.0.ahead.more(bytes);
                 self.enter(Phase::Busy, Instant::now());
             }
+        }
+    }
+
+    /// The connection was polled: notes the time of a head that has begun and is not whole.
+    pub fn stamp(&self) {
+        if self.0.state.load(Ordering::Relaxed) == UNSTAMPED {
+            self.enter(Phase::Head, Instant::now());
         }
     }
 
@@ -391,86 +406,5 @@ impl Activity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_owed_until_it_is_whole_and_then_flushed() {
-        let now = Instant::now();
-        let activity = Activity::new(now);
-        assert!(!activity.owes_answer());
-        activity.begin(now);
-        activity.flushed();
-        assert!(activity.owes_answer(), "its head, say, was flushed");
-        activity.answered();
-        assert!(activity.owes_answer());
-        activity.flushed();
-        assert!(!activity.owes_answer());
-    }
-
-    #[test]
-    fn the_time_of_a_head_begins_when_the_last_answer_has_been_written() {
-        let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
-        let activity = Activity::new(long_ago);
-        activity.begin(long_ago);
-        activity.answered();
-        activity.end(long_ago);
-        activity.enter(Phase::Head, long_ago); // The next request came before the answer was taken.
-        activity.bytes_went();
-        assert_eq!(activity.phase(), Phase::Head);
-        assert!(activity.lasted() < Duration::from_secs(30), "{:?}", activity.lasted());
-        activity.flushed();
-        activity.enter(Phase::Head, long_ago);
-        activity.bytes_went();
-        assert!(activity.lasted() >= Duration::from_mins(1), "nothing else prolongs it");
-    }
-
-    #[test]
-    fn a_connection_is_idle_only_when_its_last_exchange_has_ended() {
-        let now = Instant::now();
-        let activity = Activity::new(now);
-        assert_eq!(activity.phase(), Phase::Head);
-        activity.begin(now);
-        activity.begin(now);
-        activity.end(now);
-        activity.bytes_came(b"x");
-        assert_eq!(activity.phase(), Phase::Busy);
-        activity.end(now);
-        assert_eq!(activity.phase(), Phase::Idle);
-        activity.bytes_went();
-        assert_eq!(activity.phase(), Phase::Idle);
-        activity.bytes_came(b"G");
-        assert_eq!(activity.phase(), Phase::Head);
-    }
-
-    #[test]
-    fn what_was_not_written_of_an_exchange_is_not_written_in_the_next_one() {
-        let now = Instant::now();
-        let activity = Activity::new(now);
-        activity.begin(now);
-        activity.interject(b"HTTP/1.1 103 Early Hints\r\n\r\n");
-        activity.end(now);
-        activity.begin(now);
-        assert_eq!(activity.take_interjected(), None);
-    }
-
-    #[test]
-    fn a_half_closed_exchange_makes_room_when_it_is_silent_or_must() {
-        let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
-        let activity = Activity::new(long_ago);
-        let half_closed = |activity: &Activity| {
-            activity.begin(long_ago);
-            activity.set_sending(Sending::Ended);
-        };
-        half_closed(&activity);
-        assert!(!activity.is_likely_left(), "its end has just come");
-        activity.enter(Phase::Busy, long_ago);
-        assert!(activity.is_likely_left() && !activity.makes_room(), "it was not asked");
-        activity.ask_for_room();
-        assert!(activity.makes_room());
-        activity.bytes_went();
-        assert!(!activity.makes_room() && !activity.is_asked_for_room(), "it is used again");
-        activity.ask_for_room_in_use();
-        assert!(activity.makes_room());
-    }
-}
+#[path = "activity_tests.rs"]
+mod tests;

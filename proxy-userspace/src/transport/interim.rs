@@ -76,17 +76,23 @@ impl Interim {
     }
 
     /// Takes the heads of interim answers that have come (any but 100, which hyper passes on), whole and as they came.
-    /// The task of `cx` is woken for each.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Option<Vec<u8>> {
-        if self.waiting.load(Ordering::Relaxed) {
-            self.waiting.store(false, Ordering::Relaxed);
-            return Some(std::mem::take(&mut self.count.lock().heads));
+    pub(super) fn take(&self) -> Option<Vec<u8>> {
+        if !self.waiting.load(Ordering::Relaxed) {
+            return None;
         }
+        self.waiting.store(false, Ordering::Relaxed);
+        Some(std::mem::take(&mut self.count.lock().heads))
+    }
+
+    /// The task of `cx` is woken for each that comes, and for those that have come and were not taken.
+    pub(super) fn wake_for_each(&self, cx: &Context<'_>) {
         let mut waiter = self.waiter.lock();
         if !waiter.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waiter = Some(cx.waker().clone());
         }
-        None
+        if self.waiting.load(Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// The answer is complete. Whoever waited is forgotten: a waker keeps the memory of its task, which may have ended.
@@ -232,11 +238,10 @@ mod tests {
         for size in [1, 2, 7, 13, 64, 1000] {
             let interim = Interim::new(BOUNDS);
             interim.is_due();
-            let cx = Context::from_waker(Waker::noop());
             let mut passed = Vec::new();
             for piece in text.as_bytes().chunks(size) {
                 assert!(interim.came(piece));
-                passed.extend(interim.poll(&cx).into_iter().flatten());
+                passed.extend(interim.take().into_iter().flatten());
             }
             assert_eq!(String::from_utf8(passed).unwrap(), format!("{HINT}HTTP/1.1 102\r\n\r\n"), "{size}");
         }
@@ -250,10 +255,36 @@ mod tests {
         }
         let (interim, task) = (Interim::new(BOUNDS), Arc::new(Task));
         interim.is_due();
-        assert!(interim.poll(&Context::from_waker(&task.clone().into())).is_none());
+        interim.wake_for_each(&Context::from_waker(&task.clone().into()));
         assert_eq!(Arc::strong_count(&task), 2, "it is to be woken");
         interim.is_over();
         assert_eq!(Arc::strong_count(&task), 1);
+    }
+
+    #[test]
+    fn who_asks_to_be_woken_after_one_has_come_is_woken_too() {
+        struct Task(AtomicBool);
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        for comes_first in [true, false] {
+            let (interim, task) = (Interim::new(BOUNDS), Arc::new(Task(AtomicBool::new(false))));
+            let waker = task.clone().into();
+            let ask = || interim.wake_for_each(&Context::from_waker(&waker));
+            interim.is_due();
+            if !comes_first {
+                ask();
+            }
+            assert!(!task.0.load(Ordering::Relaxed) && interim.came(HINT.as_bytes()));
+            if comes_first {
+                ask();
+            }
+            assert!(task.0.load(Ordering::Relaxed), "{comes_first}");
+            assert_eq!(interim.take().as_deref(), Some(HINT.as_bytes()));
+            assert_eq!(interim.take(), None);
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
-use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -118,7 +117,8 @@ impl Io {
     }
 
     /// While an exchange runs, the activity learns of the end of the client's sending side, and a reset fails the flush;
-    /// the connection must have an activity. Needed where the owner does not always read (HTTP/1).
+    /// the connection must have an activity. Needed where the owner does not always read (HTTP/1). The owner calls
+    /// [`Activity::stamp`] after each poll.
     pub fn looking_for_end(mut self) -> Self {
         self.looks_for_end = true;
         self
@@ -263,7 +263,7 @@ impl AsyncRead for Io {
             let n = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix[..n]);
             if let Some(activity) = &self.activity {
-                activity.bytes_came(&self.prefix[..n]);
+                activity.bytes_came(&self.prefix[..n], self.looks_for_end);
             }
             self.prefix.advance(n);
             return Poll::Ready(Ok(()));
@@ -283,7 +283,7 @@ impl AsyncRead for Io {
         ready!(read)?;
         if buf.filled().len() > before {
             if let Some(activity) = &self.activity {
-                activity.bytes_came(&buf.filled()[before..]);
+                activity.bytes_came(&buf.filled()[before..], self.looks_for_end);
             }
             if let Some(peer) = &self.peer
                 && let Err(cause) = peer.said(&buf.filled()[before..])
@@ -314,11 +314,20 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // A request without a body is one piece.
+        if let [one] = slices {
+            return self.poll_write(cx, one);
+        }
         let wanted = slices.iter().map(|slice| slice.len()).sum();
         if wanted <= SMALL {
-            let mut whole = SmallVec::<[u8; SMALL]>::new();
-            slices.iter().for_each(|slice| whole.extend_from_slice(slice));
-            return self.poll_write(cx, &whole);
+            let mut whole = [0; SMALL];
+            let mut free = &mut whole[..wanted];
+            for slice in slices {
+                let (next, rest) = free.split_at_mut(slice.len());
+                next.copy_from_slice(slice);
+                free = rest;
+            }
+            return self.poll_write(cx, &whole[..wanted]);
         }
         self.check_cut()?;
         if !self.interjected.is_empty() {

@@ -43,6 +43,24 @@ pub enum BodyError {
     Http2(h2::Error),
 }
 
+/// The body of a message as its connection has it.
+pub trait Received {
+    /// The body, if the message can have one.
+    fn received(self) -> Option<MessageBody>;
+}
+
+impl Received for Incoming {
+    fn received(self) -> Option<MessageBody> {
+        Some(self.into())
+    }
+}
+
+impl Received for Option<MessageBody> {
+    fn received(self) -> Option<MessageBody> {
+        self
+    }
+}
+
 impl MessageBody {
     /// The body of `stream`, which has `length` bytes where that is known.
     pub fn stream(stream: RecvStream, length: Option<u64>) -> Self {

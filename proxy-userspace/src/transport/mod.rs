@@ -35,7 +35,7 @@ pub use hops::{hop_limit, set_hop_limit};
 pub use interim::Bounds;
 pub use io::Io;
 pub use listen::{BindError, bind, bind_beside, bind_range, refuse_new, start_listening};
-pub use message_body::{BodyError, MessageBody};
+pub use message_body::{BodyError, MessageBody, Received};
 pub use netns::{NetnsStats, NetnsThread, PodNetns};
 pub use peer::{Patience, Peer, Watch};
 pub use route::{KernelRoutes, Way};

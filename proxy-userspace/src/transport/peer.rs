@@ -114,10 +114,14 @@ impl Peer {
         self.owes(now);
     }
 
-    /// Takes the heads of interim answers (1xx) that have come, whole and as they came; 100 is not among them. The task
-    /// of `cx` is woken for each.
-    pub fn poll_interim(&self, cx: &Context<'_>) -> Option<Vec<u8>> {
-        self.0.interim.poll(cx)
+    /// Takes the heads of interim answers (1xx) that have come, whole and as they came; 100 is not among them.
+    pub fn take_interim(&self) -> Option<Vec<u8>> {
+        self.0.interim.take()
+    }
+
+    /// The task of `cx` is woken for each of them that comes.
+    pub fn wake_for_interim(&self, cx: &Context<'_>) {
+        self.0.interim.wake_for_each(cx);
     }
 
     /// It owes bytes since `now`, unless it owed some before. In a tunnel, nothing is known of what they are.

@@ -47,7 +47,7 @@ mod ticket;
 pub use breaker::Caller;
 pub use norms::Norms;
 pub use select::{Policy, Selected, Tier, select};
-pub use ticket::{Finished, Scene, Ticket};
+pub use ticket::{Finished, Scene, Setting, Ticket};
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::breaker::{self, Caller, Peers, Permit, Transition, Verdict};
-use super::latency::cost;
+use super::latency::{Latency, cost};
 use super::probation::Probation;
 use super::{ALIKE, Health, Norms, Tier};
 use crate::domain::outcome::{Outcome, Sign};
@@ -39,7 +39,23 @@ pub struct Finished {
     pub took: Duration,
 }
 
-/// The context of a ticket.
+/// What a ticket acts on. The outcome of most requests needs neither policy nor other endpoints, so they are asked for only
+/// when they are needed.
+pub trait Setting {
+    /// The health of the endpoint.
+    fn health(&self) -> &Health;
+
+    /// The norms of its cluster.
+    fn norms(&self) -> &Norms;
+
+    /// When endpoints are ejected.
+    fn policy(&self) -> breaker::Policy;
+
+    /// Whether there is another endpoint that is usable for a caller.
+    fn has_another(&self, caller: Caller, rng: &mut fastrand::Rng) -> bool;
+}
+
+/// The context of a ticket, known beforehand.
 #[derive(Clone, Copy)]
 pub struct Scene<'a, T> {
     /// The endpoints that this one was chosen from, or the current ones.
@@ -52,13 +68,21 @@ pub struct Scene<'a, T> {
     pub policy: &'a breaker::Policy,
 }
 
-impl<T> Scene<'_, T> {
-    /// Whether the tier has another endpoint that is usable for a caller. Only some of many are checked: if all were ejected, each failure
-    /// would have to check each of them.
-    fn has_another(&self, caller: Caller, rng: &mut fastrand::Rng) -> bool
-    where
-        T: Tier,
-    {
+impl<T: Tier> Setting for Scene<'_, T> {
+    fn health(&self) -> &Health {
+        self.health
+    }
+
+    fn norms(&self) -> &Norms {
+        self.norms
+    }
+
+    fn policy(&self) -> breaker::Policy {
+        *self.policy
+    }
+
+    /// Only some of many are checked: if all were ejected, each failure would have to check each of them.
+    fn has_another(&self, caller: Caller, rng: &mut fastrand::Rng) -> bool {
         let len = self.tier.weights().len();
         let first = rng.usize(..len.max(1));
         let mut others = (0..len.min(ASKED)).map(|step| self.tier.health((first + step) % len));
@@ -99,12 +123,7 @@ impl Ticket {
     /// The head of the answer has arrived, or a tunnel has lived for a while. Latency is measured up to here, without
     /// the body. A failure, and the result of a probe, reach the breaker now, since a body may stream for hours; any
     /// other outcome at the end, because a truncated answer is a failure whatever its status.
-    pub fn answered(
-        &mut self,
-        now: Instant,
-        outcome: Outcome,
-        scene: &Scene<'_, impl Tier>,
-    ) -> Option<Transition> {
+    pub fn answered(&mut self, now: Instant, outcome: Outcome, scene: &impl Setting) -> Option<Transition> {
         if self.answered.is_some() {
             return None;
         }
@@ -124,7 +143,7 @@ impl Ticket {
     }
 
     /// The request or tunnel has ended.
-    pub fn finish(&mut self, now: Instant, outcome: Outcome, scene: &Scene<'_, impl Tier>) -> Finished {
+    pub fn finish(&mut self, now: Instant, outcome: Outcome, scene: &impl Setting) -> Finished {
         // A failure that the breaker has counted stays one if the client leaves before the end of the body.
         let failed = self.answered.filter(|it| it.verdict() == Verdict::Failure);
         let outcome = if outcome == Outcome::Abandoned { failed.unwrap_or(outcome) } else { outcome };
@@ -134,9 +153,9 @@ impl Ticket {
             self.observe(now, outcome, scene);
         }
         match outcome.sign() {
-            Sign::Served => scene.norms.observe_hold(took),
+            Sign::Served => scene.norms().observe_hold(took),
             Sign::Answered | Sign::Refused | Sign::Failed => {
-                scene.health.inner.lock().lingering.add(now, took, scene.norms.hold());
+                scene.health().inner.lock().lingering.add(now, took, scene.norms().hold());
             }
             Sign::Nothing => {}
         }
@@ -144,17 +163,18 @@ impl Ticket {
     }
 
     /// The endpoint asks to be left alone for `wait` (`Retry-After`), limited to `most`.
-    pub fn leave_alone(&self, now: Instant, wait: Duration, most: Duration, scene: &Scene<'_, impl Tier>) {
-        scene.health.inner.lock().refusals.leave_alone(now, wait.min(most));
+    pub fn leave_alone(&self, now: Instant, wait: Duration, most: Duration, scene: &impl Setting) {
+        scene.health().inner.lock().refusals.leave_alone(now, wait.min(most));
     }
 
-    fn observe(&self, now: Instant, outcome: Outcome, scene: &Scene<'_, impl Tier>) {
+    fn observe(&self, now: Instant, outcome: Outcome, scene: &impl Setting) {
         let took = now.saturating_duration_since(self.started);
-        let norm = scene.norms.answer();
-        let inner = &mut *scene.health.inner.lock();
+        // Used only until the endpoint has an estimate of its own.
+        let norm = |latency: &Latency| latency.cost().is_none().then(|| scene.norms().answer()).flatten();
+        let inner = &mut *scene.health().inner.lock();
         match outcome.sign() {
             Sign::Served => {
-                scene.norms.serve();
+                scene.norms().serve();
                 let timed = matches!(outcome, Outcome::Answered(_));
                 match self.trial {
                     Some(other) if timed && cost(took) > ALIKE * other => {
@@ -168,21 +188,21 @@ impl Ticket {
                     None => inner.probation.ease(),
                 }
                 if timed {
-                    inner.latency.observe(took, norm);
-                    scene.norms.observe_answer(took);
+                    inner.latency.observe(took, norm(&inner.latency));
+                    scene.norms().observe_answer(took);
                 }
             }
             Sign::Answered => {
-                inner.latency.observe_at_least(took, norm);
+                inner.latency.observe_at_least(took, norm(&inner.latency));
                 if self.trial.is_some() {
                     inner.refusals.forget();
                 }
             }
             Sign::Refused | Sign::Failed => {
-                inner.latency.observe_at_least(took, norm);
+                inner.latency.observe_at_least(took, norm(&inner.latency));
                 if outcome.sign() == Sign::Refused {
-                    inner.refusals.count(self.started, self.eased, scene.norms.refused());
-                    scene.norms.refuse();
+                    inner.refusals.count(self.started, self.eased, scene.norms().refused());
+                    scene.norms().refuse();
                 } else {
                     inner.refusals.give_back(self.eased);
                 }
@@ -199,9 +219,8 @@ impl Ticket {
         &mut self,
         now: Instant,
         outcome: Outcome,
-        scene: &Scene<'_, impl Tier>,
+        scene: &impl Setting,
     ) -> (Verdict, Option<Transition>) {
-        let policy = scene.policy;
         let verdict = match outcome {
             Outcome::EndedEarly | Outcome::Carried => self.judge_tunnel(outcome, scene),
             outcome => outcome.verdict(),
@@ -210,13 +229,16 @@ impl Ticket {
         let mut peers = Peers::Usable;
         if verdict == Verdict::Failure {
             // Only failures look at the other endpoints, and must not hold this endpoint's lock meanwhile.
-            let mut rng = scene.health.inner.lock().rng.fork();
+            let mut rng = scene.health().inner.lock().rng.fork();
             peers = if scene.has_another(self.caller, &mut rng) { Peers::Usable } else { Peers::None };
         }
-        let inner = &mut *scene.health.inner.lock();
-        let ended = (now, permit);
+        let inner = &mut *scene.health().inner.lock();
+        if inner.breakers.settle(self.caller, verdict) {
+            return (verdict, None);
+        }
+        let (ended, policy) = ((now, permit), scene.policy());
         let heard = (verdict, outcome != Outcome::NeverReached);
-        let transition = inner.breakers.end(self.caller, ended, heard, peers, (policy, &mut inner.rng));
+        let transition = inner.breakers.end(self.caller, ended, heard, peers, (&policy, &mut inner.rng));
         let alone = !inner.asked_by.is_some_and(|(_, several)| several);
         if transition == Some(Transition::Restored) || (transition.is_some() && alone) {
             // Its estimate was measured on failures. While it is ejected for all, only the breaker matters.
@@ -231,9 +253,9 @@ impl Ticket {
     }
 
     /// The verdict on a tunnel depends on the norms of the cluster.
-    fn judge_tunnel(&self, outcome: Outcome, scene: &Scene<'_, impl Tier>) -> Verdict {
-        let odd = scene.norms.refusals_are_odd();
-        let inner = scene.health.inner.lock();
+    fn judge_tunnel(&self, outcome: Outcome, scene: &impl Setting) -> Verdict {
+        let odd = scene.norms().refusals_are_odd();
+        let inner = scene.health().inner.lock();
         match outcome {
             // If tunnels end early at all endpoints, that is the protocol.
             Outcome::EndedEarly if !odd => Verdict::Success,

@@ -21,7 +21,7 @@ use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::{self, bad_head};
 use crate::proxy::listener::{CloseReason, ListenerKind};
 use crate::proxy::worker::{WakerSlot, Worker};
-use crate::transport::{Activity, Io, MessageBody, Phase, Sending};
+use crate::transport::{Activity, Io, Phase, Sending};
 
 /// How long an idle connection is kept open during a drain, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -40,7 +40,6 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     let io = TokioIo::new(io);
     let builder = builder(&limits, listener.kind);
     let service = service_fn(move |request: Request<Incoming>| {
-        let request = request.map(|body| Some(MessageBody::from(body)));
         exchange::handle(worker.clone(), session.clone(), request, None)
     });
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
@@ -131,6 +130,7 @@ impl Watch<'_> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.slot.take(cx);
+        self.activity.stamp();
         let closes = self.drain.is_closing() && self.closing.is_none();
         if closes {
             self.closing = Some(Instant::now());

@@ -40,7 +40,8 @@ impl Head {
     /// diverted request [`Kind::BadHost`]. The host of an explicit request is checked when a name is made from it.
     pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, most: usize) -> Result<Self, Fault> {
         let target = headers::check_target(request.uri(), most)?;
-        let scan = HeaderScan::new(request.headers());
+        let (scan, field) = HeaderScan::with_host(request.headers());
+        let field = field.cloned();
         let scheme = request.uri().scheme().map_or(0, |scheme| scheme.as_str().len() + "://".len());
         let line = request.method().as_str().len() + scheme + target + "  HTTP/1.1\r\n".len();
         let length = line + scan.bytes + "\r\n".len();
@@ -49,9 +50,9 @@ impl Head {
         let expectation = if scan.expect { Expectation::read(request) } else { Expectation::None };
         let host = match (scan.hosts, origin) {
             (2.., _) => return Err(Fault::new(Kind::NoHost, "the request has more than one Host")),
-            (_, Origin::Explicit) => host(request)?,
+            (_, Origin::Explicit) => host(request, field)?,
             (_, Origin::Diverted(address)) => {
-                check_host(request)?;
+                check_host(request, field.as_ref())?;
                 if scan.hosts == 0 {
                     require_host(request, address)?;
                 }
@@ -72,34 +73,33 @@ impl Head {
     }
 }
 
-/// The host of an explicit request: that of its target, or else of its only Host field (RFC 9112 §§3.2.2, 3.3).
+/// The host of an explicit request: that of its target, or else of its only Host `field` (RFC 9112 §§3.2.2, 3.3).
 /// Afterwards both are equal. Only HTTP/1.0 may have none.
-fn host<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
-    let Some(host) = to_origin_form(request)? else {
-        let host = request.headers().get(HOST).cloned();
+fn host<B>(request: &mut Request<B>, field: Option<HeaderValue>) -> Result<Option<HeaderValue>, Fault> {
+    let Some(host) = to_origin_form(request, field.as_ref())? else {
         return match request.version() {
-            Version::HTTP_10 => Ok(host),
-            _ => host.ok_or_else(no_host).map(Some),
+            Version::HTTP_10 => Ok(field),
+            _ => field.ok_or_else(no_host).map(Some),
         };
     };
-    if request.headers().get(HOST) != Some(&host) {
+    if field.as_ref() != Some(&host) {
         request.headers_mut().insert(HOST, host.clone());
     }
     Ok(Some(host))
 }
 
 /// Checks that the host of a diverted request is valid, whatever was dialled (RFC 9112 §3.2): in its target, and in its
-/// Host field, which may also be empty (RFC 9110 §7.2).
+/// Host `field`, which may also be empty (RFC 9110 §7.2).
 ///
 /// # Errors
 ///
 /// [`Kind::BadHost`], as for explicit requests.
-fn check_host<B>(request: &Request<B>) -> Result<(), Fault> {
+fn check_host<B>(request: &Request<B>, field: Option<&HeaderValue>) -> Result<(), Fault> {
     // An authority without a scheme is the target of CONNECT: the proxy that was dialled checks it.
     if let (Some(_), Some(authority)) = (request.uri().scheme(), request.uri().authority()) {
         name::check_host(without_user(authority.as_str()))?;
     }
-    if let Some(host) = request.headers().get(HOST).filter(|host| !host.is_empty()) {
+    if let Some(host) = field.filter(|host| !host.is_empty()) {
         name::check_host(host.to_str().map_err(|_| BadHost::Character)?)?;
     }
     Ok(())
@@ -107,7 +107,8 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Fault> {
 
 /// `authority` without user information.
 fn without_user(authority: &str) -> &str {
-    authority.rsplit('@').next().unwrap_or_default()
+    let user = authority.as_bytes().iter().rposition(|byte| *byte == b'@');
+    user.map_or(authority, |at| &authority[at + 1..])
 }
 
 /// Every diverted request that is forwarded has a Host (RFC 9112 §3.2), unless its target is in absolute-form. One of
@@ -128,13 +129,16 @@ pub(super) fn no_host() -> Fault {
     Fault::new(Kind::NoHost, "the request says no host: send a Host header or an absolute URL")
 }
 
-/// Turns an absolute-form target into origin-form, and returns the host that was removed. `None` for a target that was
-/// in origin-form or `*`.
+/// Turns an absolute-form target into origin-form, and returns the host that was removed: the Host `field` where that is
+/// the same. `None` for a target that was in origin-form or `*`.
 ///
 /// # Errors
 ///
 /// [`Kind::BadTarget`] for any scheme but `http`, and for an authority where a path is needed.
-fn to_origin_form<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fault> {
+fn to_origin_form<B>(
+    request: &mut Request<B>,
+    field: Option<&HeaderValue>,
+) -> Result<Option<HeaderValue>, Fault> {
     let Some(scheme) = request.uri().scheme() else {
         return match request.uri().authority() {
             None => Ok(None),
@@ -151,9 +155,13 @@ fn to_origin_form<B>(request: &mut Request<B>) -> Result<Option<HeaderValue>, Fa
     // RFC 9112 §3.2.4: OPTIONS of a URL without a path asks about the server as a whole.
     let whole_server = *request.method() == Method::OPTIONS && is_without_path(request.uri());
     let parts = std::mem::take(request.uri_mut()).into_parts();
-    let authority = parts.authority.as_ref().map_or("", |it| it.as_str());
-    let host = HeaderValue::from_str(without_user(authority))
-        .map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?;
+    let written = without_user(parts.authority.as_ref().map_or("", |it| it.as_str()));
+    let host = match field.filter(|field| field.as_bytes() == written.as_bytes()) {
+        Some(same) => same.clone(),
+        None => {
+            HeaderValue::from_str(written).map_err(|_| Fault::new(Kind::NoHost, "the host is not ASCII"))?
+        }
+    };
     let path = match parts.path_and_query {
         _ if whole_server => PathAndQuery::from_static("*"),
         Some(path) => path,

@@ -216,12 +216,16 @@ pub(super) fn say_host(headers: &mut HeaderMap, cluster: &str) {
 
 /// Appends weir to Via, with the version received: `2 weir`, `1.1 weir` or `1.0 weir` (RFC 9110 §7.6.3).
 pub(super) fn append_via(received: Version, headers: &mut HeaderMap) {
+    // Made once: each call of `from_static` looks at every byte.
+    static WEIR_10: HeaderValue = HeaderValue::from_static("1.0 weir");
+    static WEIR_11: HeaderValue = HeaderValue::from_static("1.1 weir");
+    static WEIR_2: HeaderValue = HeaderValue::from_static("2 weir");
     let weir = match received {
-        Version::HTTP_10 => "1.0 weir",
-        Version::HTTP_2 => "2 weir",
-        _ => "1.1 weir",
+        Version::HTTP_10 => &WEIR_10,
+        Version::HTTP_2 => &WEIR_2,
+        _ => &WEIR_11,
     };
-    headers.append(VIA, HeaderValue::from_static(weir));
+    headers.append(VIA, weir.clone());
 }
 
 /// Refuses a request that has passed too many weirs. Counted from Via, so transparent hops, which add no Via, do not

@@ -52,7 +52,7 @@ use super::fault::{Fault, Kind};
 use super::routing::snapshot::Snapshot;
 use super::upstream::RequestBody;
 use super::worker::Worker;
-use crate::transport::MessageBody;
+use crate::transport::Received;
 
 /// Everything about one request, or about one opaque connection.
 #[derive(Debug)]
@@ -94,12 +94,12 @@ enum Asked {
 pub async fn handle(
     worker: Rc<Worker>,
     session: Rc<Session>,
-    request: Request<Option<MessageBody>>,
+    request: Request<impl Received>,
     stream: Option<OnStream>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     session.listener.requests.inc();
     let mut exchange = Exchange::begin(&worker, session, stream);
-    let mut request = request.map(|body| RequestBody::new(body, &exchange.clock));
+    let mut request = request.map(|body| RequestBody::new(body.received(), &exchange.clock));
     exchange.is_grpc = http2::is_grpc(&request);
     let connects = tunnel::is_connect(&request) && exchange.session.origin == Origin::Explicit;
     let outcome = if exchange.orphaned {

@@ -60,12 +60,20 @@ pub(super) enum Length {
 impl HeaderScan {
     /// Scans `headers`.
     pub(super) fn new(headers: &HeaderMap) -> Self {
-        let mut scan = Self::default();
+        Self::with_host(headers).0
+    }
+
+    /// Scans `headers`, and returns the first `Host` field with what was found.
+    pub(super) fn with_host(headers: &HeaderMap) -> (Self, Option<&HeaderValue>) {
+        let (mut scan, mut host) = (Self::default(), None);
         for (name, value) in headers {
             scan.bytes += name.as_str().len() + ": ".len() + value.len() + "\r\n".len();
             scan.note(name, value);
+            if scan.hosts == 1 && host.is_none() {
+                host = Some(value);
+            }
         }
-        scan
+        (scan, host)
     }
 
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
@@ -139,8 +147,9 @@ mod tests {
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_static(value));
             }
-            let scan = HeaderScan::new(&headers);
+            let (scan, host) = HeaderScan::with_host(&headers);
             assert_eq!((scan.hosts, scan.length), (hosts, length), "{fields:?}");
+            assert_eq!(host, headers.get(HOST), "{fields:?}");
         }
     }
 }

@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// Whose connection it is now: its pod may have become known after it was accepted.
-    pub fn holder(&self) -> Arc<Holder> {
+    pub fn holder(&self) -> &Arc<Holder> {
         self.permit.holder()
     }
 
@@ -111,7 +111,7 @@ impl Session {
 
 impl Client for Session {
     fn holder(&self) -> Arc<Holder> {
-        self.permit.holder()
+        self.permit.holder().clone()
     }
 
     fn netns(&self) -> Option<&Arc<PodNetns>> {

@@ -372,7 +372,7 @@ impl ConnectionPermit {
     }
 
     /// Whose its connection is.
-    pub fn holder(&self) -> Arc<Holder> {
+    pub fn holder(&self) -> &Arc<Holder> {
         self.place.holder()
     }
 

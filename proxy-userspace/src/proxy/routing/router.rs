@@ -89,7 +89,11 @@ impl Router {
 
     /// The snapshot in force for the requests at `listener`; `None` if its router is gone.
     pub fn snapshot_at(&self, listener: &Listener) -> Option<Arc<Snapshot>> {
-        self.snapshot().at(listener).cloned()
+        let first = self.snapshot();
+        if first.is_of(listener) {
+            return Some(first);
+        }
+        first.of_listener(listener.id).cloned()
     }
 
     /// The snapshot in force that follows `earlier`, of the same router. If that is gone, `earlier` is the last.

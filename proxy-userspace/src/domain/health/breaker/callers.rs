@@ -97,6 +97,16 @@ impl Breakers {
         })
     }
 
+    /// The end of most requests: it was no failure, and the caller has no breaker of its own. Returns whether that was so;
+    /// otherwise [`Breakers::end`] is still to be called.
+    pub fn settle(&mut self, caller: Caller, verdict: Verdict) -> bool {
+        if verdict == Verdict::Failure || self.of(caller).is_some() {
+            return false;
+        }
+        self.successes = self.successes.wrapping_add(u64::from(verdict == Verdict::Success));
+        true
+    }
+
     /// See [`Breaker::end`]. A failure `is_news` for other callers if it may be the endpoint's.
     pub fn end(
         &mut self,
@@ -106,12 +116,15 @@ impl Breakers {
         peers: Peers,
         (policy, rng): (&Policy, &mut fastrand::Rng),
     ) -> Option<Transition> {
+        if self.settle(caller, verdict) {
+            return None;
+        }
         if verdict == Verdict::Success {
             self.successes = self.successes.wrapping_add(1);
         }
         let weighed = self.weighed(caller, policy);
         if self.of(caller).is_none() {
-            if verdict != Verdict::Failure || permit != Permit::Normal(self.period) {
+            if permit != Permit::Normal(self.period) {
                 return None;
             }
             if self.known.len() >= MOST {

@@ -202,7 +202,7 @@ fn poll<T>(
 ) -> Poll<Option<T>> {
     let clock = &exchange.clock;
     if let Some(connection) = connection
-        && let Some(heads) = connection.peer.poll_interim(cx)
+        && let Some(heads) = connection.peer.take_interim()
     {
         if exchange.head.spoken == Version::HTTP_11 {
             exchange.session.activity.interject(&interim::of_http1(&heads, exchange.is_stranger()));
@@ -215,10 +215,11 @@ fn poll<T>(
         return Poll::Ready(Some(answer));
     }
     clock.wake_when_too_long(cx);
-    if let Some(connection) = connection
-        && clock.has_ended()
-    {
-        connection.end();
+    if let Some(connection) = connection {
+        connection.peer.wake_for_interim(cx);
+        if clock.has_ended() {
+            connection.end();
+        }
     }
     if clock.wait() == Wait::TooLong { Poll::Ready(None) } else { Poll::Pending }
 }

@@ -2,11 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::Place;
@@ -28,27 +27,40 @@ pub(super) struct Account {
 /// Whom a connection is charged to: another one, once the pod of its client becomes known.
 #[derive(Clone, Debug)]
 pub(super) struct Charge {
-    account: Arc<ArcSwap<Account>>,
+    accounts: Arc<Accounts>,
     /// Its client, as long as that is no known pod.
     pub(super) stranger: Option<Stranger>,
 }
 
+/// A connection moves once: only that of a client that was no known pod does. So each request can read the account for the
+/// cost of a load.
+#[derive(Debug)]
+struct Accounts {
+    first: Arc<Account>,
+    known: OnceLock<Arc<Account>>,
+}
+
 impl Charge {
     pub(super) fn new(account: Arc<Account>, stranger: Option<Stranger>) -> Self {
-        Self { account: Arc::new(ArcSwap::new(account)), stranger }
+        Self { accounts: Arc::new(Accounts { first: account, known: OnceLock::new() }), stranger }
     }
 
-    pub(super) fn holder(&self) -> Arc<Holder> {
-        self.account.load().holder.clone()
+    fn account(&self) -> &Account {
+        self.accounts.known.get().unwrap_or(&self.accounts.first)
+    }
+
+    pub(super) fn holder(&self) -> &Arc<Holder> {
+        &self.account().holder
     }
 
     pub(super) fn is_short(&self) -> bool {
-        self.account.load().short.load(Ordering::Relaxed)
+        self.account().short.load(Ordering::Relaxed)
     }
 
-    /// Moves it to the account of a known pod.
+    /// Moves it to the account of a known pod, once.
     pub(super) fn move_to(&mut self, account: Arc<Account>) {
-        self.account.store(account);
+        let moved = self.accounts.known.set(account);
+        debug_assert!(moved.is_ok(), "a known pod's connection has no stranger");
         self.stranger = None;
     }
 }

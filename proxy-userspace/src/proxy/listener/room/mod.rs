@@ -171,7 +171,7 @@ impl Room {
 
     /// One more place.
     fn take(self: &Arc<Self>, state: &mut State, charge: Charge, is_taken: bool, now: Instant) -> Place {
-        let (number, holder) = (state.number(), charge.holder());
+        let (number, holder) = (state.number(), charge.holder().clone());
         state.ledger.add(&holder.group, holder.id);
         let activity = Activity::new(now);
         let open = Open { activity: activity.clone(), charge: charge.clone() };
@@ -253,7 +253,7 @@ impl State {
 
 impl Place {
     /// Whose it is.
-    pub(super) fn holder(&self) -> Arc<Holder> {
+    pub(super) fn holder(&self) -> &Arc<Holder> {
         self.charge.holder()
     }
 
@@ -266,7 +266,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.room.0.lock();
-        let (holder, now) = (self.charge.holder(), Instant::now());
+        let (holder, now) = (self.charge.holder().clone(), Instant::now());
         let held = state.held.get_mut(&holder.id);
         // One that was displaced has lost its place already.
         if held.and_then(|held| held.open.remove(&self.number)).is_none() {

@@ -124,10 +124,15 @@ impl Snapshot {
 
     /// The snapshot that decides the requests at `listener`; `None` if its router is gone. This is the first router's.
     pub fn at(self: &Arc<Self>, listener: &Listener) -> Option<&Arc<Self>> {
-        match listener.kind != ListenerKind::Outgoing || self.config.listener == listener.id {
+        match self.is_of(listener) {
             true => Some(self),
             false => self.of_listener(listener.id),
         }
+    }
+
+    /// Whether this one decides the requests at `listener`.
+    pub fn is_of(&self, listener: &Listener) -> bool {
+        listener.kind != ListenerKind::Outgoing || self.config.listener == listener.id
     }
 
     /// The snapshots of the other routers, in the order of the configuration.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Backend, Cluster, Members};
-use crate::domain::health::breaker::{Transition, Verdict};
-use crate::domain::health::{Scene, Ticket};
+use super::{Backend, Cluster};
+use crate::domain::health::breaker::{self, Transition, Verdict};
+use crate::domain::health::{Caller, Health, Norms, Scene, Setting, Ticket};
 use crate::domain::outcome::{Outcome, Sign};
 
 /// One attempt at one endpoint. It counts as in flight until it is dropped, and its outcome is reported to load,
@@ -85,15 +85,8 @@ impl Lease {
     }
 
     /// Calls `report` with the ticket and the state it acts on.
-    fn tell<T>(&mut self, report: impl FnOnce(&mut Ticket, &Scene<'_, Members>) -> T) -> T {
-        let (members, policy) = (self.cluster.members(), self.cluster.policy());
-        let scene = Scene {
-            tier: &**members,
-            health: self.backend.health(),
-            norms: &self.cluster.norms,
-            policy: &policy.breaker,
-        };
-        report(&mut self.ticket, &scene)
+    fn tell<T>(&mut self, report: impl FnOnce(&mut Ticket, &Present<'_>) -> T) -> T {
+        report(&mut self.ticket, &Present { cluster: &self.cluster, health: self.backend.health() })
     }
 
     fn note(&self, transition: Option<Transition>, outcome: Outcome) {
@@ -125,6 +118,33 @@ impl Lease {
                 tracing::debug!(%name, %endpoint, last, clients, retry_in_ms, "endpoint ejected for a client")
             }
         }
+    }
+}
+
+/// A cluster as it is when it is asked.
+struct Present<'a> {
+    cluster: &'a Cluster,
+    /// The health of the endpoint in use.
+    health: &'a Health,
+}
+
+impl Setting for Present<'_> {
+    fn health(&self) -> &Health {
+        self.health
+    }
+
+    fn norms(&self) -> &Norms {
+        &self.cluster.norms
+    }
+
+    fn policy(&self) -> breaker::Policy {
+        self.cluster.policy().breaker
+    }
+
+    fn has_another(&self, caller: Caller, rng: &mut fastrand::Rng) -> bool {
+        let (members, policy) = (self.cluster.members(), self.policy());
+        let scene = Scene { tier: &**members, health: self.health, norms: self.norms(), policy: &policy };
+        scene.has_another(caller, rng)
     }
 }
 
