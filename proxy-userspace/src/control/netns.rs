@@ -1,10 +1,13 @@
 //! The network namespaces of pods in which weir listens, and those in which it does not.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::transport::NetnsThread;
 
@@ -17,6 +20,30 @@ pub struct Netns {
     pub has_looked: AtomicBool,
     /// As they were at the last look.
     pub seen: ArcSwap<Vec<SeenNetns>>,
+    /// The explicit proxy's sockets in pods that the weir before this one has handed over, by the namespace's cookie and port,
+    /// until they are used or forgotten.
+    inherited: Mutex<BTreeMap<(u64, u16), Vec<TcpListener>>>,
+    /// Asks for a look at all of them.
+    pub due: Notify,
+}
+
+impl Netns {
+    /// Keeps a socket of the pod whose network namespace has this cookie.
+    pub fn inherit(&self, cookie: u64, socket: TcpListener) {
+        if let Ok(at) = socket.local_addr() {
+            self.inherited.lock().entry((cookie, at.port())).or_default().push(socket);
+        }
+    }
+
+    /// Those of this namespace and port.
+    pub fn take_inherited(&self, cookie: u64, port: u16) -> Vec<TcpListener> {
+        self.inherited.lock().remove(&(cookie, port)).unwrap_or_default()
+    }
+
+    /// Closes those that nobody has taken: one alone keeps a namespace that has ended.
+    pub fn forget_inherited(&self) {
+        self.inherited.lock().clear();
+    }
 }
 
 /// One network namespace, or a file that should be one.

@@ -68,6 +68,7 @@ pub use scope::{Applied, Destination, standing_exclusions};
 pub use status::Status;
 pub use sweep::{Found, Sweep};
 pub use syn::save_syns;
+pub use sys::netns_cookie_of;
 
 /// Attached programs, and the maps they share with weir. Dropping it detaches them: new connections then go to their
 /// original destination, and those already diverted stay with weir.

@@ -204,7 +204,11 @@ pub(super) fn is_listening(socket: BorrowedFd<'_>) -> io::Result<()> {
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// The cookie of a socket's network namespace.
-pub(super) fn netns_cookie_of(socket: BorrowedFd<'_>) -> io::Result<u64> {
+///
+/// # Errors
+///
+/// The kernel's error: it is older than Linux 5.14.
+pub fn netns_cookie_of(socket: BorrowedFd<'_>) -> io::Result<u64> {
     option(socket, SO_NETNS_COOKIE)
 }
 

@@ -149,6 +149,9 @@ impl Giver {
         match self.until_it_serves(channel).await {
             Ok(unused) => {
                 tracing::info!("the next weir serves");
+                if let Err(error) = self.give_pods(channel).await {
+                    tracing::warn!("the explicit proxy's sockets in pods are not handed over: {error:#}");
+                }
                 self.control.handover.count(HandoverResult::Given);
                 self.control.handover.hand_over();
                 stage.send_replace(Stage::Given(unused.into()));
@@ -211,6 +214,16 @@ impl Giver {
                 Ok(Err(error)) => return Err(error),
             }
         }
+    }
+
+    /// Gives the explicit proxy's sockets in pods. Accepts on them until it stops accepting.
+    async fn give_pods(&self, channel: &Channel) -> anyhow::Result<()> {
+        for sockets in self.control.shared.sockets.explicit_in_pods().chunks(MOST_DESCRIPTORS) {
+            let duplicates = sockets.iter().map(|it| it.tcp.try_clone()).collect::<Result<Vec<_>, _>>()?;
+            message::send_with(channel, &Message::Pods, &duplicates).await?;
+            sockets.iter().for_each(|it| it.hand_over());
+        }
+        Ok(())
     }
 
     /// Tells the next weir what is still open here, until it ends.

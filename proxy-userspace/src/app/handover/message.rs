@@ -45,6 +45,8 @@ pub(super) enum Message {
         #[serde(default)]
         unused: Vec<SocketAddr>,
     },
+    /// The predecessor, after that: beside it are the explicit proxy's sockets in pods, or some of them.
+    Pods,
     /// The predecessor, once a second while it drains: how many connections are open in it and in those before it, for
     /// how many seconds the first of them has been draining, and how many they are.
     Drains {

@@ -1,6 +1,7 @@
 //! The next weir's side: it takes the listeners of the weir before it, and serves once it is ready.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::message::{self, Message, VERSION};
 use super::{Handover, meeting};
 use crate::control::{Before, HandoverResult, Stage, State};
+use crate::intercept;
 use crate::transport::Channel;
 
 /// How long a weir that offers its listeners may take to give them: it may be in the middle of another hand-over, or be
@@ -29,6 +31,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// A process that dies closes its sockets one after the other, within this time.
 const DYING: Duration = Duration::from_secs(1);
+
+/// The time after which a pod's socket that was handed over is not used any more: its pod has ended.
+const USED: Duration = Duration::from_secs(10);
 
 /// The weir before this one.
 pub(in crate::app) struct Predecessor {
@@ -156,6 +161,7 @@ impl Predecessor {
                     let weirs = weirs.max(1);
                     control.handover.before.store(Some(Arc::new(Before { since, open, weirs })));
                 }
+                Ok(Some((Message::Pods, sockets))) => inherit(control, sockets),
                 Ok(Some((other, _))) => break Err(anyhow!("the weir before this one says {other:?}")),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
@@ -164,6 +170,22 @@ impl Predecessor {
         control.handover.before.store(None);
         ended
     }
+}
+
+/// Uses the explicit proxy's sockets in pods from now on.
+fn inherit(control: &Arc<State>, sockets: Vec<TcpListener>) {
+    for socket in sockets {
+        match intercept::netns_cookie_of(socket.as_fd()) {
+            Ok(cookie) => control.netns.inherit(cookie, socket),
+            Err(cause) => tracing::warn!("a pod's socket of the weir before this one is of no use: {cause}"),
+        }
+    }
+    control.netns.due.notify_one();
+    let control = control.clone();
+    tokio::spawn(async move {
+        sleep(USED).await;
+        control.netns.forget_inherited();
+    });
 }
 
 /// The connection to the weir before this one has ended without a word: has that one, too?

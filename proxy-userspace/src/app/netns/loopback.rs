@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::looks::{LIMIT, NoLook};
 use super::reconcile::{Joined, ROUND, Reconciler};
-use crate::control::State;
+use crate::control::{Stage, State};
 use crate::domain::enrol;
 use crate::intercept::{self, Enrol, NetnsId};
 use crate::proxy::listener::sockets::Socket;
@@ -63,8 +63,13 @@ impl Reconciler {
     async fn listen(&mut self, id: NetnsId, listener: &Arc<Listener>, port: u16) {
         let Some(Joined { pod, .. }) = self.joined.get(&id) else { return };
         let pod = pod.clone();
-        let entered = pod.clone();
-        let made = self.prepared.looks.run(id, move || entered.open(), move || bind(port)).await;
+        let inherited = self.control.netns.take_inherited(pod.cookie(), port);
+        let made = if inherited.is_empty() {
+            let entered = pod.clone();
+            self.prepared.looks.run(id, move || entered.open(), move || bind(port)).await
+        } else {
+            Ok(inherited)
+        };
         let (made, why) = match made {
             Ok(made) => (made, None),
             Err(NoLook::Failed(cause)) if cause.kind() == io::ErrorKind::AddrInUse => {
@@ -86,6 +91,10 @@ impl Reconciler {
 
 /// The routers' ports on the node that are not only at its own loopback addresses.
 fn wanted(control: &State) -> Vec<(Arc<Listener>, u16)> {
+    if *control.handover.stage.borrow() == Stage::Waits {
+        // The weir before this one listens there, and hands these sockets over last.
+        return Vec::new();
+    }
     let mut wanted = Vec::<(Arc<Listener>, u16)>::new();
     for listener in control.listeners().into_iter().filter(|it| it.kind == ListenerKind::Outgoing) {
         for at in listener.addresses().iter().filter(|at| !at.ip().to_canonical().is_loopback()) {

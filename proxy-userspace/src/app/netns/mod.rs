@@ -172,6 +172,10 @@ async fn keep(
         loop {
             tokio::select! {
                 () = changed.notified() => break,
+                () = control.netns.due.notified() => {
+                    next = Instant::now();
+                    break;
+                }
                 () = sleep_until(soon.map_or(next, |soon| soon.min(next)).into()) => break,
                 () = wanted(&control), if !is_wanted => (next, is_wanted) = (next.min(earliest), true),
             }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::listener::Listener;
+use crate::proxy::listener::{Listener, ListenerKind};
 use crate::transport::PodNetns;
 
 /// One listening socket.
@@ -94,6 +94,12 @@ impl Sockets {
     /// Adds a listener of a pod.
     pub fn add(&self, socket: Arc<Socket>) {
         self.0.send_modify(|sockets| sockets.push(socket));
+    }
+
+    /// The explicit proxy's sockets in pods.
+    pub fn explicit_in_pods(&self) -> Vec<Arc<Socket>> {
+        let is_such = |it: &&Arc<Socket>| it.pod.is_some() && it.listener.kind == ListenerKind::Outgoing;
+        self.0.borrow().iter().filter(is_such).cloned().collect()
     }
 
     /// Removes one socket.

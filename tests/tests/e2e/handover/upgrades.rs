@@ -40,9 +40,9 @@ impl Long {
     }
 }
 
-/// Upgrades `stage`'s weir again and again by what `following` makes, under explicit and diverted load.
+/// Upgrades `stage`'s weir again and again by what `following` makes, under diverted load, and explicit at `proxies` too.
 #[track_caller]
-fn upgrades(stage: &mut Stage, following: impl Fn(&Stage, &Backend) -> Builder) {
+fn upgrades(stage: &mut Stage, proxies: &[&'static str], following: impl Fn(&Stage, &Backend) -> Builder) {
     let (_backends, _direct, _database) = (stage.backends(), stage.direct(), database(&stage.b));
     let chat =
         Backend::http().answer(Answer::upgrade("chat")).inside(&stage.a).on(stage.a.at(TARGET + 2)).start();
@@ -51,12 +51,18 @@ fn upgrades(stage: &mut Stage, following: impl Fn(&Stage, &Backend) -> Builder) 
     let explicit = Request::get("http://hello/");
     let diverted = Request::get("/").with("Host", "hello").with("Connection", "close");
     let to = |to: &'static str| dialler(&stage.client, to);
-    let loads = [
+    for proxy in proxies {
+        eventually("the explicit proxy in the pod", || dialler(&stage.client, proxy)().is_ok());
+    }
+    let in_pods = proxies.iter().map(|proxy| Load::start(1, Reuse::Never, &explicit, to(proxy)));
+    let loads: Vec<_> = in_pods.collect();
+    let loads = loads.into_iter().chain([
         Load::start(1, Reuse::KeepAlive, &explicit, to(PROXY)),
         Load::start(1, Reuse::Never, &explicit, to(PROXY)),
         Load::start(1, Reuse::Never, &diverted, to(V4)),
         Load::start(1, Reuse::Never, &diverted, to(V6)),
-    ];
+    ]);
+    let loads: Vec<_> = loads.collect();
     let mut long = Long::open(stage);
     let (mut old, mut reigns) = (Vec::new(), vec![directs(&current, &loads)]);
     for number in 1..=UPGRADES {
@@ -106,13 +112,13 @@ fn with_chat(builder: Builder, chat: &Backend) -> Builder {
 #[test]
 fn ten_upgrades_in_a_row_fail_no_request_and_cut_no_connection() {
     let Some(mut stage) = Stage::set() else { return };
-    upgrades(&mut stage, |stage, chat| next(stage, |builder| with_chat(builder, chat)));
+    upgrades(&mut stage, &[], |stage, chat| next(stage, |builder| with_chat(builder, chat)));
 }
 
 #[test]
 fn ten_upgrades_with_sockets_in_the_pods_fail_no_request_and_cut_no_connection() {
     let Some(mut stage) = Stage::set() else { return };
-    upgrades(&mut stage, |stage, chat| {
+    upgrades(&mut stage, &["127.0.0.1:4140", "[::1]:4140"], |stage, chat| {
         let database = e2e::folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
         let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
         with_chat(follows(builder.kubernetes(&database.endpoints(&[stage.b.v4()])), &stage.net), chat)
