@@ -18,24 +18,53 @@ const SERVICE: &str = "10.96.0.10:80";
 struct Container {
     name: String,
     bundle: tempfile::TempDir,
+    /// The pod's emptyDir.
+    _empty: tempfile::TempDir,
+    program: String,
     child: Child,
 }
 
+/// What a pod has of the node and of its own.
+struct Volumes<'a> {
+    /// In place of the ConfigMap, its configuration and services.
+    config: &'a Path,
+    /// In place of the node's /run/weir.
+    handover: &'a Path,
+    /// In place of its emptyDir.
+    empty: &'a Path,
+}
+
 impl Container {
-    /// Starts weir on the node, its configuration and services in place of the ConfigMap.
-    fn start(node: &Pod, config: &Path) -> Self {
+    /// Starts weir in a pod with this UID on the node, its configuration and services in place of the ConfigMap.
+    fn start(net: &Net, uid: &str, config: &Path) -> Self {
+        let empty = tempfile::tempdir().unwrap();
+        let volumes = Volumes { config, handover: net.folder(), empty: empty.path() };
         let bundle = tempfile::tempdir().unwrap();
         let archive = bundle.path().join("image.tar");
         image::make(&archive);
         let program = image::unpack(&archive, &bundle.path().join("root"));
-        let spec = spec(node, config, program.to_str().unwrap());
+        let program = program.to_str().unwrap().to_owned();
+        let name = format!("weir-e2e-{}-{uid}", std::process::id());
+        let spec = spec(&net.node(), &volumes, &program, &name);
         std::fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
-        let name = format!("weir-e2e-{}", std::process::id());
         let log = std::fs::File::create(bundle.path().join("log")).unwrap();
         let mut command = runc(bundle.path());
         command.args(["run", "--bundle"]).arg(bundle.path()).arg(&name).stdin(Stdio::null());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        Self { name, bundle, child: child.expect("runc (Debian: apt-get install runc)") }
+        let child = child.expect("runc (Debian: apt-get install runc)");
+        Self { name, bundle, _empty: empty, program, child }
+    }
+
+    /// What kubelet does for this probe of the DaemonSet.
+    fn probe(&self, probe: &str) -> (bool, String) {
+        let objects = kustomize(".");
+        let container = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"]["containers"][0];
+        let command = list(&container[probe], "/exec/command").iter().map(|it| it.as_str().unwrap());
+        let mut exec = runc(self.bundle.path());
+        exec.args(["exec", &self.name]).arg(&self.program).args(command.skip(1));
+        let output = exec.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
     fn log(&self) -> String {
@@ -68,7 +97,7 @@ fn runc(bundle: &Path) -> Command {
 
 /// What a kubelet and its runtime make of the DaemonSet's container (OCI runtime specification 1.0). The node's network
 /// namespace is the host's.
-fn spec(node: &Pod, config: &Path, program: &str) -> Value {
+fn spec(node: &Pod, volumes: &Volumes<'_>, program: &str, name: &str) -> Value {
     let objects = kustomize(".");
     let pod = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
@@ -85,7 +114,12 @@ fn spec(node: &Pod, config: &Path, program: &str) -> Value {
     ];
     mounts.extend(list(container, "/volumeMounts").iter().map(|mount| {
         let volume = list(pod, "/volumes").iter().find(|volume| volume["name"] == mount["name"]).unwrap();
-        let source = volume["hostPath"]["path"].as_str().map_or(config, Path::new);
+        let source = match volume["hostPath"]["path"].as_str() {
+            Some("/run/weir") => volumes.handover,
+            Some(path) => Path::new(path),
+            None if volume["emptyDir"].is_object() => volumes.empty,
+            None => volumes.config,
+        };
         let access = if mount["readOnly"] == true { "ro" } else { "rw" };
         let options = ["rbind", access, "rslave"];
         json!({ "destination": mount["mountPath"], "type": "bind", "source": source, "options": options })
@@ -97,7 +131,7 @@ fn spec(node: &Pod, config: &Path, program: &str) -> Value {
             "user": { "uid": context["runAsUser"], "gid": 0 },
             "args": arguments,
             "cwd": "/",
-            "env": ["NODE_NAME=node-1", format!("NODE_IP={NODE_V4}"), "POD_NAMESPACE=weir"],
+            "env": ["NODE_NAME=node-1", format!("NODE_IP={NODE_V4}"), "POD_NAMESPACE=weir", format!("POD_UID={name}")],
             "capabilities": {
                 "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
             },
@@ -106,7 +140,7 @@ fn spec(node: &Pod, config: &Path, program: &str) -> Value {
         "root": { "path": "root", "readonly": context["readOnlyRootFilesystem"] },
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": format!("/weir-e2e-{}-container", std::process::id()),
+            "cgroupsPath": format!("/{name}-container"),
             "namespaces": [
                 { "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" },
                 { "type": "network", "path": node.namespace() },
@@ -126,7 +160,8 @@ fn the_daemon_sets_container_diverts_and_leaves_nothing_behind() {
     let folder = Folder::new();
     folder.kubernetes(&folder::service("hello", &["10.96.0.10"]).port("http", 80, 8080).endpoints(&[a.v4()]));
     folder.config(&format!(
-        "transparent: {{ addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {} }}\nprobes: {{}}\nworkers: 2\n\
+        "transparent: {{ addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {} }}\nprobes: {{ socket: /run/probes/weir.sock }}\n\
+         drain: {{ handover: {{}} }}\nworkers: 2\n\
          discovery: {{ files: {{ path: ./services }} }}\n",
         net.pods_cgroup().display()
     ));
@@ -139,16 +174,29 @@ fn the_daemon_sets_container_diverts_and_leaves_nothing_behind() {
     };
     assert_eq!(get(&client, SERVICE, "/").unwrap().1, "direct", "weir is not there yet");
 
-    let mut weir = Container::start(&net.node(), folder.path());
-    let ready = || get(&net.node(), &format!("{NODE_V4}:9991"), "/ready");
-    eventually("an answer to the readiness probe", || {
-        weir.child.try_wait().unwrap().is_some() || ready().is_some()
-    });
-    let (status, said) = ready().unwrap_or_else(|| panic!("weir is gone:\n{}", weir.log()));
+    let mut weir = Container::start(&net, "1", folder.path());
+    let is_up = |weir: &mut Container| {
+        eventually("the readiness probe", || {
+            weir.child.try_wait().unwrap().is_some() || weir.probe("readinessProbe").0
+        });
+        assert!(weir.child.try_wait().unwrap().is_none(), "weir is gone:\n{}", weir.log());
+        assert_eq!(weir.probe("livenessProbe"), (true, "live\n".to_owned()));
+    };
+    is_up(&mut weir);
+    let (status, said) = get(&net.node(), &format!("{NODE_V4}:9991"), "/ready").unwrap();
     assert_eq!(status, 200, "{said}\n{}", weir.log());
     assert_eq!(get(&client, SERVICE, "/").unwrap().1, "a", "the connection is not diverted");
     assert_eq!(backend.count(), 1);
 
+    // The next version's container: the capabilities and volumes are enough to take over.
+    let mut next = Container::start(&net, "2", folder.path());
+    is_up(&mut next);
+    assert!(next.log().contains("serving in place of the weir before this one"), "{}", next.log());
+    eventually("the old one to be unready", || !weir.probe("readinessProbe").0);
+    assert_eq!(get(&client, SERVICE, "/").unwrap().1, "a", "the connection is not diverted");
     assert_eq!(weir.terminate(), Some(0), "{}", weir.log());
+    assert_eq!(get(&client, SERVICE, "/").unwrap().1, "a", "the connection is not diverted");
+
+    assert_eq!(next.terminate(), Some(0), "{}", next.log());
     assert_eq!(get(&client, SERVICE, "/").unwrap().1, "direct", "programs are left on the pods' cgroup");
 }

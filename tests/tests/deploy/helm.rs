@@ -48,7 +48,7 @@ fn with_several_routers_and_dtabs_in_the_cluster_it_still_does() {
 
 /// What the routers of a configuration need: ports of the node, and objects beside weir's own.
 #[test]
-fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
+fn the_routers_of_the_configuration_decide_over_rights() {
     let own: BTreeSet<String> = helm("{}").iter().map(name).collect();
     let dtabs = r#"{ "label": "a", "interpreter": { "kind": "io.l5d.k8s.dtabs", "name": "web" } }"#;
     let map = |name: &str, namespace: &str| {
@@ -62,27 +62,25 @@ fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
     let ingresses = ["ClusterRole/weir-ingress", "ClusterRoleBinding/weir-ingress"];
     let named = ["Role/weir-dtabs", "RoleBinding/weir-dtabs"];
     let two = r#"[{ "label": "a" }, { "label": "b", "listen": "10.0.0.7:4150" }, { "label": "c", "listen": "none" }]"#;
-    for (outgoing, dtabs, ports, added) in [
-        ("{}", "{}", vec![4140], vec![]),
-        (r#"[{ "label": "a", "interpreter": null, "identifier": null }]"#, "{}", vec![4140], vec![]),
-        (r#"{ "identifier": "io.l5d.path" }"#, "{}", vec![4140], vec![]),
-        (r#"{ "identifier": { "kind": "io.l5d.ingress" } }"#, "{}", vec![4140], ingresses.to_vec()),
+    for (outgoing, dtabs, added) in [
+        ("{}", "{}", vec![]),
+        (r#"[{ "label": "a", "interpreter": null, "identifier": null }]"#, "{}", vec![]),
+        (r#"{ "identifier": "io.l5d.path" }"#, "{}", vec![]),
+        (r#"{ "identifier": { "kind": "io.l5d.ingress" } }"#, "{}", ingresses.to_vec()),
         (
             r#"[{ "label": "a", "identifier": [{ "kind": "io.l5d.path" }, { "kind": "io.l5d.ingress" }] }]"#,
             "{}",
-            vec![4140],
             ingresses.to_vec(),
         ),
-        (r#"{ "listen": "none" }"#, "{}", vec![], vec![]),
-        (two, "{}", vec![4140, 4150], vec![]),
-        (r#"{ "listen": ["[::]:4140", "10.0.0.7:4150", "[fd00::7]:4150"] }"#, "{}", vec![4140, 4150], vec![]),
-        (&format!("[{dtabs}]"), "{}", vec![4140], [&crd[..], &roles, &named].concat()),
-        (dtabs, r#"{ "crd": false, "roles": false }"#, vec![4140], named.to_vec()),
-        (&map("a", ""), "{}", vec![4160], named.to_vec()),
+        (r#"{ "listen": "none" }"#, "{}", vec![]),
+        (two, "{}", vec![]),
+        (r#"{ "listen": ["[::]:4140", "10.0.0.7:4150", "[fd00::7]:4150"] }"#, "{}", vec![]),
+        (&format!("[{dtabs}]"), "{}", [&crd[..], &roles, &named].concat()),
+        (dtabs, r#"{ "crd": false, "roles": false }"#, named.to_vec()),
+        (&map("a", ""), "{}", named.to_vec()),
         (
             &format!("[{dtabs}, {}]", map("b", r#""namespace": "shop","#)),
             "{}",
-            vec![4140, 4160],
             [&crd[..], &roles, &named].concat(),
         ),
     ] {
@@ -91,9 +89,10 @@ fn the_routers_of_the_configuration_decide_over_ports_and_rights() {
         let added: BTreeSet<String> = added.into_iter().map(str::to_owned).collect();
         assert_eq!(found.difference(&own).cloned().collect::<BTreeSet<_>>(), added, "{outgoing}");
         let container = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"]["containers"][0];
-        let routers = list(container, "/ports").iter().filter(|it| it["name"] != "probes");
-        let found: Vec<_> = routers.map(|it| it["containerPort"].as_u64().unwrap()).collect();
-        assert_eq!(found, ports, "{outgoing}");
+        assert!(
+            container["ports"].is_null(),
+            "host ports would keep the next weir from the node: {outgoing}"
+        );
         for object in &objects {
             assert_eq!(mistakes(object), Vec::<String>::new(), "{}", name(object));
         }
@@ -144,6 +143,7 @@ fn each_value_reaches_its_object() {
         "extraEnv": [{ "name": "E", "value": "v" }],
         "updateStrategy": { "type": "OnDelete", "rollingUpdate": null },
         "terminationGracePeriodSeconds": 60,
+        "serviceMonitor": { "enabled": true },
     });
     let objects = helm(&values.to_string());
     for object in &objects {
@@ -154,10 +154,10 @@ fn each_value_reaches_its_object() {
     let (pod, container) = ("/spec/template", "/spec/template/spec/containers/0");
     assert_eq!(at(&format!("{container}/image")), "a/b:c");
     assert_eq!(at(&format!("{container}/imagePullPolicy")), "Always");
-    assert_eq!(at(&format!("{container}/ports/0/hostPort")), 5140);
-    assert_eq!(at(&format!("{container}/ports/1/containerPort")), 5991);
+    let service = find(&objects, "Service", "weir-metrics");
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], 5991);
     assert_eq!(at(&format!("{container}/resources/limits/memory")), "1Gi");
-    assert_eq!(at(&format!("{container}/env/3")), json!({ "name": "E", "value": "v" }));
+    assert_eq!(at(&format!("{container}/env/4")), json!({ "name": "E", "value": "v" }));
     assert_eq!(at(&format!("{pod}/spec/imagePullSecrets/0/name")), "s");
     assert_eq!(at(&format!("{pod}/spec/priorityClassName")), "other");
     assert_eq!(at(&format!("{pod}/spec/nodeSelector/pool")), "x");
@@ -180,6 +180,10 @@ fn a_value_that_is_none_of_the_charts_is_refused() {
         (r#"{ "image": { "tag": 1.10 } }"#, "/image/tag"),
         // kubelet would end a weir without probes again and again.
         (r#"{ "config": { "probes": null } }"#, "probes"),
+        (r#"{ "config": { "probes": { "socket": null } } }"#, "socket"),
+        (r#"{ "config": { "probes": { "socket": "/tmp/other" } } }"#, "socket"),
+        // The next weir of a node could not start beside the one that is there.
+        (r#"{ "config": { "drain": { "handover": null } } }"#, "drain.handover"),
         (r#"{ "config": { "outgoing": [] } }"#, "outgoing"),
         (r#"{ "config": { "outgoing": "[::]:4140" } }"#, "outgoing"),
         (r#"{ "dtabs": { "enabled": true } }"#, "enabled"),

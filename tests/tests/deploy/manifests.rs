@@ -142,8 +142,12 @@ pub(crate) fn matches(labels: &Value, pod: &Value) -> bool {
     !labels.is_empty() && labels.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value)
 }
 
-/// The number of a container's port, given by name or number.
+/// The number of a container's port, given by name or number. What a container listens on need not be declared: a number
+/// stands for itself where nothing is.
 pub(crate) fn port_of(container: &Value, port: &Value) -> Option<u64> {
+    if container["ports"].is_null() {
+        return port.as_u64();
+    }
     let ports = list(container, "/ports").iter();
     let mut found = ports.filter(|it| it["name"] == *port || it["containerPort"] == *port);
     found.next()?["containerPort"].as_u64()

@@ -62,7 +62,8 @@ struct MonitorSpec {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Scrape {
-    port: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<String>,
     path: String,
     scheme: String,
     tls_config: TlsConfig,
@@ -88,6 +89,10 @@ struct Authorization {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Relabeling {
     source_labels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    regex: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replacement: Option<String>,
     target_label: String,
 }
 

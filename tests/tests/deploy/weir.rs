@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use e2e::Weir;
 use serde_json::{Value, json};
 
-use crate::manifests::port_of;
 use crate::objects::{find, helm, kustomize, list, parse};
 
 fn container(objects: &[Value]) -> Value {
@@ -70,21 +69,36 @@ fn weir_may_read_what_discovery_reads_and_ask_about_tokens_and_nothing_else() {
 }
 
 #[test]
-fn the_ports_are_weirs_own() {
-    let documented = |key: &str| -> u64 {
-        let docs = include_str!("../../../docs/configuration.md");
-        let row = docs.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap();
-        row.split("]:").nth(1).unwrap().split('`').next().unwrap().parse().unwrap()
-    };
+fn each_weir_of_a_node_is_probed_for_itself_and_declares_no_port() {
     for objects in [kustomize("."), helm("{}")] {
         let container = container(&objects);
-        assert_eq!(port_of(&container, &json!("proxy")), Some(documented("outgoing.listen")));
-        assert_eq!(port_of(&container, &json!("probes")), Some(documented("probes.listen")));
-        for port in list(&container, "/ports") {
-            assert_eq!(port["hostPort"], port["containerPort"], "on the node's network they are one");
+        // On the node's network declared ports are host ports, and no second weir would be put on the node.
+        assert!(container["ports"].is_null(), "{}", container["ports"]);
+        let socket = &parse(&config(&objects))[0]["probes"]["socket"];
+        assert_eq!(socket, "/run/probes/weir.sock", "where `weir probe` asks");
+        for (probe, what) in [("livenessProbe", "live"), ("readinessProbe", "ready")] {
+            assert_eq!(container[probe]["exec"]["command"], json!(["/usr/bin/weir", "probe", what]));
         }
-        assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/live");
-        assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/ready");
+        let pod = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"];
+        let mount =
+            list(&container, "/volumeMounts").iter().find(|it| it["mountPath"] == "/run/probes").unwrap();
+        let volume = list(pod, "/volumes").iter().find(|it| it["name"] == mount["name"]).unwrap();
+        assert!(volume["emptyDir"].is_object(), "no other pod has it: {volume}");
+    }
+}
+
+#[test]
+fn the_monitors_find_the_metrics_at_the_probes_port() {
+    let values = r#"{ "podMonitor": { "enabled": true }, "serviceMonitor": { "enabled": true } }"#;
+    for objects in [kustomize("overlays/prometheus-operator"), helm(values)] {
+        let service = find(&objects, "Service", "weir-metrics");
+        assert_eq!(service["spec"]["ports"][0]["targetPort"], 9991);
+        let endpoint = &find(&objects, "PodMonitor", "weir")["spec"]["podMetricsEndpoints"][0];
+        assert!(endpoint["port"].is_null(), "the pods declare none");
+        let address = |rule: &&Value| rule["targetLabel"] == "__address__";
+        let rules: Vec<_> = list(endpoint, "/relabelings").iter().filter(address).collect();
+        let made: Vec<_> = rules.iter().map(|it| (&it["regex"], &it["replacement"])).collect();
+        assert_eq!(made, [(&json!("([^:]+)"), &json!("$1:9991")), (&json!("(.+:.+)"), &json!("[$1]:9991"))]);
     }
 }
 
@@ -102,23 +116,31 @@ fn weir_gets_two_capabilities_and_no_other_privilege() {
         assert!(pod["hostPID"].is_null() && pod["hostIPC"].is_null());
         let host_paths: Vec<_> =
             list(pod, "/volumes").iter().filter_map(|volume| volume.get("hostPath")).collect();
-        assert_eq!(host_paths, [&json!({ "path": "/sys/fs/cgroup", "type": "Directory" })]);
+        let handover = json!({ "path": "/run/weir", "type": "DirectoryOrCreate" });
+        let cgroup = json!({ "path": "/sys/fs/cgroup", "type": "Directory" });
+        assert!(host_paths.contains(&&handover) && host_paths.contains(&&cgroup), "{host_paths:?}");
+        assert_eq!(host_paths.len(), 2, "{host_paths:?}");
         for mount in list(&container, "/volumeMounts") {
-            assert_eq!(mount["readOnly"], true, "{mount}");
+            let writable = ["/run/weir", "/run/probes"].contains(&mount["mountPath"].as_str().unwrap());
+            assert_eq!(mount["readOnly"] == true, !writable, "{mount}");
         }
     }
 }
 
 #[test]
-fn a_node_at_a_time_is_replaced_and_weir_may_drain_before_it_is_killed() {
+fn the_next_weir_starts_beside_the_old_one_which_may_drain_before_it_is_killed() {
     for objects in [kustomize("."), helm("{}")] {
         let weir = find(&objects, "DaemonSet", "weir");
-        assert_eq!(weir["spec"]["updateStrategy"]["rollingUpdate"], json!({ "maxUnavailable": 1 }));
+        let strategy = &weir["spec"]["updateStrategy"]["rollingUpdate"];
+        assert_eq!(strategy, &json!({ "maxSurge": 1, "maxUnavailable": 0 }));
         let config = &parse(&config(&objects))[0];
+        let span =
+            |value: &Value, unit| value.as_str().unwrap().strip_suffix(unit).unwrap().parse::<u64>().unwrap();
+        // A weir that is told to stop while the next one gets ready waits for it, and may then have to end by itself.
         let grace =
-            config["drain"]["grace"].as_str().unwrap().strip_suffix('s').unwrap().parse::<u64>().unwrap();
+            60 * span(&config["drain"]["handover"]["grace"], 'm') + span(&config["drain"]["grace"], 's');
         let patience = weir["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
-        assert!(patience >= grace + 5, "killed after {patience} s while draining for {grace} s");
+        assert!(patience >= grace + 15, "killed after {patience} s while draining for {grace} s");
     }
 }
 
@@ -143,8 +165,8 @@ fn the_node_and_the_namespace_come_by_the_downward_api() {
         let variable = list(&container, "/env").iter().find(|variable| variable["name"] == name).unwrap();
         variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap().to_owned()
     };
-    let fields = ["NODE_NAME", "NODE_IP", "POD_NAMESPACE"].map(field);
-    assert_eq!(fields, ["spec.nodeName", "status.hostIP", "metadata.namespace"]);
+    let fields = ["NODE_NAME", "NODE_IP", "POD_NAMESPACE", "POD_UID"].map(field);
+    assert_eq!(fields, ["spec.nodeName", "status.hostIP", "metadata.namespace", "metadata.uid"]);
 }
 
 #[test]

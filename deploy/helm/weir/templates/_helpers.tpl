@@ -18,22 +18,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- ternary $outgoing (list $outgoing) (kindIs "slice" $outgoing) | toJson -}}
 {{- end }}
 
-{{/* The ports that the routers listen on, as a JSON list. */}}
-{{- define "weir.routerPorts" -}}
-{{- $ports := list -}}
-{{- range fromJsonArray (include "weir.routers" .) -}}
-{{- $listen := get . "listen" | default "[::]:4140" -}}
-{{- range ternary $listen (list $listen) (kindIs "slice" $listen) -}}
-{{- $address := . -}}
-{{- if kindIs "map" . -}}{{- $address = get . "listen" -}}{{- end -}}
-{{- if ne $address "none" -}}
-{{- $ports = append $ports (regexFind "[0-9]+$" $address) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- uniq $ports | toJson -}}
-{{- end }}
-
 {{/* Whether a router reads its dtab from a Dtab object; empty if not. */}}
 {{- define "weir.readsDtabs" -}}
 {{- range fromJsonArray (include "weir.routers" .) -}}
