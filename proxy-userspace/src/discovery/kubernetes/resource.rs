@@ -124,7 +124,7 @@ impl Resource {
             Self::Services | Self::Slices => "the cluster's services",
             Self::Namespaces => "annotations of namespaces",
             Self::Node => "this node's zone",
-            Self::Pods => "the enrolment of pods",
+            Self::Pods => "the use of endpoints at this node's addresses and the enrolment of pods",
             Self::Nodes => "node ports at other nodes' addresses",
             Self::Ingresses => "routing by Ingress rules",
         }

@@ -18,7 +18,7 @@ use super::nodes::Nodes;
 use super::resource::{Focus, Object, Resource};
 use super::store::Store;
 use crate::config::Kubernetes;
-use crate::discovery::objects::NodeObject;
+use crate::discovery::objects::{HostPods, NodeObject};
 use crate::domain::catalog::{Awaited, Catalog};
 use crate::domain::pods::NodePods;
 
@@ -156,8 +156,14 @@ pub(super) async fn run(
 impl Fold {
     /// For the node `node`, and at most `nodes` nodes followed.
     pub(super) fn new(node: &str, nodes: usize, outlets: Outlets) -> Self {
+        let mut store = Store::on(node);
+        // Those that an earlier fold knew count until they are listed again.
+        let last = outlets.node_pods.borrow().clone();
+        if last.known {
+            store.set_host_pods(HostPods::of(&last));
+        }
         Self {
-            store: Store::on(node),
+            store,
             node: Node::default(),
             nodes: Nodes::new(nodes),
             outlets,
@@ -183,7 +189,12 @@ impl Fold {
                 self.sweep(resource);
                 self.vouch();
             }
-            News::Denied(resource) => self.denied[resource.index()] = true,
+            News::Denied(resource) => {
+                self.denied[resource.index()] = true;
+                if resource == Resource::Pods && !self.store.knows_host_pods() {
+                    self.store.set_host_pods(HostPods::of(&NodePods::default()));
+                }
+            }
             News::Set(object) => match *object {
                 Object::Service(service) => self.store.set_service(service),
                 Object::Slice(slice) => self.store.set_slice(slice),
@@ -195,7 +206,7 @@ impl Fold {
                 }
                 Object::Pod(pod) => {
                     self.node.set_pod(&pod);
-                    self.store.set_host_pods(self.node.host_pods());
+                    self.set_host_pods();
                 }
                 Object::OneOfNodes(node) => self.set_node(&node),
                 Object::Ingress(_) => {}
@@ -217,11 +228,18 @@ impl Fold {
                 Resource::Node => {}
                 Resource::Pods => {
                     self.node.remove_pod(&name);
-                    self.store.set_host_pods(self.node.host_pods());
+                    self.set_host_pods();
                 }
                 Resource::Nodes => self.nodes.remove(&name.name),
                 Resource::Ingresses => {}
             },
+        }
+    }
+
+    /// During the first list of pods, some are not known yet.
+    fn set_host_pods(&mut self) {
+        if self.known[Resource::Pods.index()] {
+            self.store.set_host_pods(self.node.host_pods());
         }
     }
 
@@ -259,7 +277,7 @@ impl Fold {
             Resource::Node => {}
             Resource::Pods => {
                 self.node.sweep_pods();
-                self.store.set_host_pods(self.node.host_pods());
+                self.set_host_pods();
             }
             Resource::Nodes => self.nodes.sweep(),
             Resource::Ingresses => {}
@@ -330,6 +348,9 @@ impl Fold {
             self.store.prune(&mut pruned);
             let next = self.store.catalog(&pruned);
             tracing::info!(services = self.store.services(), "the cluster's services are known");
+            if !self.store.knows_host_pods() && !self.name.is_empty() {
+                tracing::info!("until this node's pods are known, slices that name one are believed");
+            }
             next.or((pruned != *before).then_some(pruned))
         };
         let nodes = self.nodes.has_changed().then(|| self.nodes.take());

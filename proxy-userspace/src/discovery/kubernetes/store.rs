@@ -68,16 +68,21 @@ impl Store {
 
     /// Sets the pods in the node's own network, which endpoints with the node's addresses must be.
     pub(super) fn set_host_pods(&mut self, pods: HostPods) {
-        let namespaces = self.host_pods.differing(&pods);
-        if namespaces.is_empty() {
+        if pods == self.host_pods {
             return;
         }
         let is_concerned = |(name, entry): &(&Name, &Entry)| {
-            namespaces.contains(&*name.namespace) && entry.slices.iter().any(|it| names_a_pod(&it.object))
+            pods.differ_in(&name.namespace, &self.host_pods)
+                && entry.slices.iter().any(|it| names_a_pod(&it.object))
         };
         let concerned = self.entries.iter().filter(is_concerned).map(|(name, _)| name.clone());
         self.marked.extend(concerned);
         self.host_pods = pods;
+    }
+
+    /// Whether the pods in the node's own network are known.
+    pub(super) fn knows_host_pods(&self) -> bool {
+        self.host_pods.are_known()
     }
 
     /// Marks every service, for example when the catalog was built by another store.

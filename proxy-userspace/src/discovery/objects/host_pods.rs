@@ -5,8 +5,11 @@
 //! slice's own namespace (those of others may be named, too), with `hostNetwork`, on this node, as the API server tells of it.
 //!
 //! The API server writes the slice of its own Service, and no pod into it.
+//!
+//! Until the pods are known, after a start, a slice is believed that names a pod. Otherwise endpoints in the node's network
+//! would fail as long as the API server does not list the pods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::slice::{SliceEndpoint, SliceObject, TargetRef};
@@ -15,9 +18,9 @@ use crate::domain::pods::NodePods;
 /// The namespace and the name of the slice that the API server writes for itself.
 const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
-/// The pods in the network of this node, by namespace and name, with their addresses.
+/// The pods in the network of this node, by namespace and name, with their addresses; `None` until they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostPods(BTreeMap<String, BTreeMap<String, Vec<IpAddr>>>);
+pub struct HostPods(Option<BTreeMap<String, BTreeMap<String, Vec<IpAddr>>>>);
 
 impl HostPods {
     /// Those of `node_pods`.
@@ -27,13 +30,20 @@ impl HostPods {
             let addresses = pod.addresses.iter().map(IpAddr::to_canonical).collect();
             pods.entry((*pod.namespace).to_owned()).or_default().insert((*pod.name).to_owned(), addresses);
         }
-        Self(pods)
+        Self(Some(pods))
     }
 
-    /// The namespaces in which these and `others` differ.
-    pub fn differing<'a>(&'a self, others: &'a Self) -> BTreeSet<&'a str> {
-        let all = self.0.keys().chain(others.0.keys());
-        all.filter(|it| self.0.get(*it) != others.0.get(*it)).map(String::as_str).collect()
+    /// Whether the pods are known.
+    pub fn are_known(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether these and `others` differ in `namespace`.
+    pub fn differ_in(&self, namespace: &str, others: &Self) -> bool {
+        match (&self.0, &others.0) {
+            (Some(these), Some(others)) => these.get(namespace) != others.get(namespace),
+            (these, others) => these.is_some() != others.is_some(),
+        }
     }
 
     /// Whether `endpoint` of `slice` is in the network of this node.
@@ -45,8 +55,11 @@ impl HostPods {
             return true;
         }
         let (Some(address), Some(target)) = (endpoint.address, &endpoint.target) else { return false };
-        let pods = self.0.get(&metadata.namespace).filter(|_| target.is_pod_of(&metadata.namespace));
-        let addresses = pods.and_then(|pods| pods.get(target.name.as_deref()?));
+        if !target.is_pod_of(&metadata.namespace) {
+            return false;
+        }
+        let Some(known) = &self.0 else { return true };
+        let addresses = known.get(&metadata.namespace).and_then(|pods| pods.get(target.name.as_deref()?));
         addresses.is_some_and(|them| them.contains(&address.0.to_canonical()))
     }
 }
@@ -121,6 +134,9 @@ mod tests {
             .unwrap();
             let endpoint = &slice.endpoints.as_ref().unwrap()[0];
             assert_eq!(pods.have(&slice, endpoint), counts, "{address} {target}");
+            // Not known yet, any pod of the slice's namespace may be one.
+            let may_be = endpoint.target.as_ref().is_some_and(|it| it.is_pod_of("shop"));
+            assert_eq!(HostPods::default().have(&slice, endpoint), may_be, "{address} {target}");
         }
     }
 
@@ -140,7 +156,9 @@ mod tests {
             }))
             .unwrap();
             let endpoint = &slice.endpoints.as_ref().unwrap()[0];
-            assert_eq!(HostPods::default().have(&slice, endpoint), counts, "{namespace}/{name} of {service}");
+            for pods in [HostPods::default(), HostPods::of(&NodePods::default())] {
+                assert_eq!(pods.have(&slice, endpoint), counts, "{namespace}/{name} of {service}");
+            }
         }
     }
 
@@ -149,12 +167,14 @@ mod tests {
         let of = |pods: &[_]| HostPods::of(&node_pods(pods));
         let agent = ("shop", "agent", true, false, "10.0.0.7");
         let before = of(&[agent, ("dev", "web", false, false, "10.1.0.1")]);
-        assert!(before.differing(&of(&[agent])).is_empty());
-        assert_eq!(before.differing(&of(&[])), ["shop"].into());
+        let differ = |others: &HostPods| {
+            assert_eq!(before.differ_in("shop", others), others.differ_in("shop", &before));
+            ["dev", "shop", "none"].map(|namespace| before.differ_in(namespace, others))
+        };
+        assert_eq!(differ(&of(&[agent])), [false, false, false]);
+        assert_eq!(differ(&of(&[])), [false, true, false]);
         let moved = ("shop", "agent", true, false, "10.0.0.8");
-        assert_eq!(
-            before.differing(&of(&[moved, ("dev", "agent", true, false, "10.0.0.7")])),
-            ["dev", "shop"].into()
-        );
+        assert_eq!(differ(&of(&[moved, ("dev", "agent", true, false, "10.0.0.7")])), [true, true, false]);
+        assert_eq!(differ(&HostPods::default()), [true, true, true], "not known");
     }
 }

@@ -7,7 +7,7 @@ use super::{Next, Tries};
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// weir does not connect to this endpoint. Another endpoint would not change that.
+    /// weir does not connect to this endpoint. It may to others.
     Refused,
     /// No connection. The request was not sent, and no endpoint has seen anything.
     Nobody,
@@ -28,6 +28,7 @@ pub fn judge(tries: &mut Tries, reached: Reached, took: Duration, others: impl F
         Reached::Nobody => tries.unreached(took, others()),
         Reached::Unsent => tries.reached(),
         Reached::Unanswered => tries.repeat(),
+        Reached::Refused if others() => tries.unreached(took, true),
         Reached::Refused | Reached::Answering => Next::Never,
     }
 }
@@ -49,12 +50,23 @@ mod tests {
             (0, Reached::Unanswered, Next::Never),
             (1, Reached::Unanswered, Next::Now),
             (1, Reached::Answering, Next::Never),
-            (1, Reached::Refused, Next::Never),
         ] {
             for others in [true, false] {
                 assert_eq!(after(repeats, reached, others), next, "{repeats} {reached:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_weir_does_not_connect_to_is_tried_elsewhere_and_never_again() {
+        assert_eq!(after(0, Reached::Refused, true), Next::Now);
+        assert_eq!(after(1, Reached::Refused, false), Next::Never);
+        // Each attempt may cost little, so a thousand of them must not follow at once.
+        let mut tries = Tries::new(3, 0, Duration::from_secs(3));
+        let mut next = || judge(&mut tries, Reached::Refused, Duration::ZERO, || true);
+        let all: Vec<Next> =
+            std::iter::repeat_with(&mut next).take_while(|it| *it != Next::Never).take(200).collect();
+        assert!(all.len() < 100 && all.iter().any(|it| matches!(it, Next::After(_))), "{all:?}");
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(in crate::proxy) trait Cargo {
 ///
 /// # Errors
 ///
-/// The fault of the last attempt, when none succeeded.
+/// The fault of the last attempt that weir was allowed to make, when none succeeded; or that none was.
 pub(in crate::proxy) async fn deliver<C: Cargo>(
     worker: &Worker,
     exchange: &mut Exchange,
@@ -76,6 +76,8 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
     let (mut tried, mut tries) = (Tried::new(), tries(exchange, *policy));
     let session = exchange.session.clone();
     let (client, from, caller) = (session.client, session.netns.as_ref(), session.holder().caller);
+    // Boxed: it would make every connection's task larger.
+    let mut before: Option<Box<Fault>> = None;
     loop {
         let mut lease = worker.dialer.lease(cluster, (&client, caller), &tried, now)?;
         exchange.record.attempt();
@@ -100,7 +102,14 @@ pub(in crate::proxy) async fn deliver<C: Cargo>(
                 Box::pin(sleep(pause)).await;
                 now = Instant::now();
             }
-            Next::Never => return Err(fault),
+            Next::Never => {
+                // What weir may connect to failed: that is told, not what it may not.
+                let before = before.filter(|_| reached == Reached::Refused);
+                return Err(before.map_or(fault, |before| *before));
+            }
+        }
+        if reached != Reached::Refused {
+            before = Some(Box::new(fault));
         }
         if reached == Reached::Unanswered {
             cargo.restore();

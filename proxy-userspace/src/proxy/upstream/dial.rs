@@ -377,7 +377,8 @@ impl Dialer {
         self.connecting.refused(why);
         let fault =
             Fault::new(Kind::Refused(why), format!("weir does not connect to {}: {why}", backend.address));
-        NotConnected { fault, outcome: Outcome::Abandoned }
+        // It is ejected for this caller. Others may be allowed, from their pods' networks.
+        NotConnected { fault, outcome: Outcome::NeverReached }
     }
 }
 

@@ -19,13 +19,19 @@ struct Scene {
     server: ApiServer,
     trap: Backend,
     address: IpAddr,
-    _net: Net,
+    net: Net,
 }
 
 impl Scene {
     fn at(address: &str) -> Self {
+        Self::prepared(address, |_| {})
+    }
+
+    /// With a server that is `prepared` before weir starts.
+    fn prepared(address: &str, prepare: impl FnOnce(&ApiServer)) -> Self {
         let net = Net::new();
         let server = ApiServer::start_in(Place::from(&net.node()));
+        prepare(&server);
         let address: IpAddr = address.parse().unwrap();
         let trap = Backend::http()
             .answers("the node")
@@ -36,7 +42,7 @@ impl Scene {
         let builder = builder.set_in("outgoing", "connectPorts", "1-65535");
         let weir = builder.start();
         eventually("its services", || weir.admin_get("/ready").status == 200);
-        Self { weir, server, trap, address, _net: net }
+        Self { weir, server, trap, address, net }
     }
 
     /// Tells of a Service whose slice names the node, and `target`.
@@ -140,16 +146,74 @@ fn the_api_server_and_what_an_operator_wrote_may_be_on_the_node() {
     let mut second = slice("other", "kubernetes", ("http", PORT + 1), &[Endpoint::ready(scene.address)]);
     second["metadata"]["namespace"] = json!("default");
     let trap = TcpServer::greets(
-        Place::from(&scene._net.node()).listen(SocketAddr::new(scene.address, PORT + 1)).unwrap(),
+        Place::from(&scene.net.node()).listen(SocketAddr::new(scene.address, PORT + 1)).unwrap(),
         "caught",
     );
     scene.server.put(second);
     eventually("the second slice", || {
         scene.weir.admin_get("/api/explain?name=kubernetes&format=text").text().contains("does not connect")
     });
+    let refused = scene.refused();
     let statuses: Vec<u16> = (0..20).map(|_| scene.get("kubernetes")).collect();
-    assert!(statuses.contains(&200) && statuses.contains(&403), "{statuses:?}");
+    assert!(statuses.iter().all(|it| *it == 200), "{statuses:?}");
+    assert!(scene.refused() > refused, "it was chosen");
     assert_eq!(trap.accepted(), 0);
     scene.weir.folder().service("written", &[SocketAddr::new(scene.address, PORT)]);
     eventually("what was written down", || scene.get("written") == 200);
+}
+
+/// As those of the `kubelet` Service that the Prometheus operator writes: a Node is no pod.
+#[test]
+fn an_endpoint_that_weir_does_not_connect_to_costs_its_service_no_request() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::at(NODE_V4);
+    let pod = scene.net.pod("others");
+    let other = Backend::http().answers("another").inside(&pod).on(SocketAddr::new(pod.v4(), PORT)).start();
+    scene.name_node("kubelet", "shop", &json!({ "kind": "Node", "name": "node-1" }));
+    eventually("the service", || scene.get("kubelet.shop") == 403);
+    let mut second = slice("second", "kubelet", ("http", PORT), &[Endpoint::ready(pod.v4())]);
+    second["metadata"]["namespace"] = json!("shop");
+    scene.server.put(second);
+    eventually("the other endpoint", || scene.get("kubelet.shop") == 200);
+    for number in 0..50 {
+        let answer = scene.weir.get("http://kubelet.shop/");
+        answer.expect_status(200);
+        assert_eq!(answer.text(), "another", "{number}");
+        let tunnel = scene.weir.ask(&Request::new("CONNECT", "kubelet.shop:80"));
+        tunnel.expect_status(200);
+    }
+    assert!(scene.refused() > 2.0, "it was chosen");
+    assert_eq!(scene.trap.count(), 0);
+    // What failed is told, not what was left out.
+    drop(other);
+    for _ in 0..20 {
+        assert_eq!(scene.get("kubelet.shop"), 502);
+    }
+    scene.server.delete("endpointslices", "shop", "second");
+    eventually("only the node's", || scene.get("kubelet.shop") == 403);
+}
+
+#[test]
+fn endpoints_on_the_node_serve_while_the_pods_are_not_known_yet() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::prepared(NODE_V4, |server| {
+        server.faults(|faults| {
+            faults.hung.insert("pods".to_owned());
+        });
+    });
+    for (name, target) in
+        [("web", pod("shop", "agent")), ("node", json!({ "kind": "Node", "name": "node-1" }))]
+    {
+        scene.name_node(name, "shop", &target);
+    }
+    eventually("the service", || scene.get("web.shop") == 200);
+    eventually("the other service", || scene.get("node.shop") == 403);
+    assert_eq!(scene.get("web.shop"), 200);
+    // Then it turns out that there is no such pod.
+    scene.server.heal();
+    eventually("the pods", || scene.get("web.shop") == 403);
 }

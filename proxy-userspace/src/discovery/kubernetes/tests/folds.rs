@@ -50,6 +50,95 @@ fn told(outlets: &Outlets) -> Vec<String> {
     ports.flat_map(|it| it.endpoints.iter()).map(|it| it.address.ip().to_string()).collect()
 }
 
+/// Lists a service with an endpoint at the node's address for the pod `agent`, one for a Node, and one for nobody.
+fn list_on_node(fold: &mut Fold) {
+    let endpoint = |address: &str, target: Value| json!({ "addresses": [address], "nodeName": "n1", "targetRef": target });
+    let endpoints = [
+        endpoint("10.0.0.7", json!({ "kind": "Pod", "name": "agent", "namespace": "shop" })),
+        endpoint("10.0.0.8", json!({ "kind": "Node", "name": "n1" })),
+        endpoint("10.0.0.9", json!(null)),
+    ];
+    let labels = json!({ "kubernetes.io/service-name": "a" });
+    let service =
+        json!({ "metadata": { "name": "a", "namespace": "shop" }, "spec": { "ports": [{ "port": 80 }] } });
+    let slice = json!({
+        "metadata": { "name": "a-1", "namespace": "shop", "labels": labels },
+        "endpoints": endpoints, "ports": [{ "port": 8080 }],
+    });
+    list(fold, Resource::Services, vec![set(Resource::Services, service)]);
+    list(fold, Resource::Slices, vec![set(Resource::Slices, slice)]);
+}
+
+/// The pod `agent`, in the node's network.
+fn agent() -> News {
+    let metadata = json!({ "metadata": { "name": "agent", "namespace": "shop", "uid": "1" } });
+    let mut pod = metadata;
+    pod["spec"] = json!({ "nodeName": "n1", "hostNetwork": true });
+    pod["status"] = json!({ "podIP": "10.0.0.7", "podIPs": [{ "ip": "10.0.0.7" }] });
+    set(Resource::Pods, pod)
+}
+
+/// The endpoints that may have the node's addresses, in the last published catalog.
+fn on_node(outlets: &Outlets) -> Vec<String> {
+    let catalog = outlets.catalog.borrow().clone();
+    let ports = catalog.services.values().flat_map(|it| &it.ports);
+    let endpoints = ports.flat_map(|it| it.endpoints.iter()).filter(|it| it.on_node);
+    endpoints.map(|it| it.address.ip().to_string()).collect()
+}
+
+#[test]
+fn until_the_pods_are_known_a_slice_that_names_one_is_believed() {
+    for (pods, is_there) in [(vec![agent()], true), (Vec::new(), false)] {
+        let outlets = outlets();
+        let mut fold = Fold::new("n1", 200, outlets.clone());
+        list_on_node(&mut fold);
+        fold.publish();
+        assert_eq!(on_node(&outlets), ["10.0.0.7"], "no list of pods yet");
+        fold.take(News::Begin(Resource::Pods));
+        pods.into_iter().for_each(|pod| fold.take(pod));
+        fold.publish();
+        assert_eq!(on_node(&outlets), ["10.0.0.7"], "within the list");
+        fold.take(News::Complete(Resource::Pods));
+        fold.publish();
+        assert_eq!(on_node(&outlets).len(), usize::from(is_there), "once it is complete");
+    }
+}
+
+#[test]
+fn who_may_not_list_pods_has_no_endpoint_on_the_node() {
+    let outlets = outlets();
+    let mut fold = Fold::new("n1", 200, outlets.clone());
+    list_on_node(&mut fold);
+    fold.take(News::Denied(Resource::Pods));
+    fold.publish();
+    assert!(on_node(&outlets).is_empty());
+    list(&mut fold, Resource::Pods, vec![agent()]);
+    fold.publish();
+    assert_eq!(on_node(&outlets), ["10.0.0.7"], "allowed since");
+}
+
+#[test]
+fn the_next_fold_begins_with_the_pods_of_the_last() {
+    for (last, believed) in [(vec![agent()], true), (Vec::new(), false)] {
+        let outlets = outlets();
+        let mut fold = Fold::new("n1", 200, outlets.clone());
+        list(&mut fold, Resource::Namespaces, Vec::new());
+        list(&mut fold, Resource::Pods, last);
+        fold.publish();
+        let mut fold = Fold::new("n1", 200, outlets.clone());
+        list_on_node(&mut fold);
+        fold.publish();
+        assert_eq!(on_node(&outlets).len(), usize::from(believed));
+        // Nor is it lost with the right to list them.
+        fold.take(News::Denied(Resource::Pods));
+        fold.publish();
+        assert_eq!(on_node(&outlets).len(), usize::from(believed));
+        list(&mut fold, Resource::Pods, Vec::new());
+        fold.publish();
+        assert!(on_node(&outlets).is_empty(), "it is gone");
+    }
+}
+
 #[test]
 fn of_a_list_that_breaks_off_nothing_is_told_until_one_is_complete() {
     let outlets = outlets();
