@@ -102,7 +102,7 @@ impl<'a> Routing<'a> {
             if warnings.len() >= MOST {
                 break;
             }
-            warnings.extend(self.entry(entry, place(entry)));
+            warnings.extend(self.entry(entry, &place(entry)));
         }
         warnings.extend(self.circles().map(|(entry, what)| circle(place(entry), what)));
         warnings
@@ -132,18 +132,21 @@ impl<'a> Routing<'a> {
         Some(Warning { place: format!("{key}.dstPrefix"), what, cure })
     }
 
-    pub(super) fn entry(&self, entry: &Dentry, place: String) -> Vec<Warning> {
+    /// The warnings for one entry, at most [`MOST`]: its tree may have hundreds of thousands of leaves.
+    pub(super) fn entry(&self, entry: &Dentry, place: &str) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if is_label(entry.prefix.elements.first(), b"%") {
             warnings.push(Warning {
-                place: place.clone(),
+                place: place.to_owned(),
                 what: format!("no name that is looked up begins with {}", entry.prefix),
                 cure: "names below /% are what transformers call what they found".to_owned(),
             });
         }
         entry.tree.for_each(&mut |leaf: &Path| {
-            if let Some((what, cure)) = self.dead_end(leaf.labels()) {
-                warnings.push(Warning { place: place.clone(), what, cure });
+            if warnings.len() < MOST
+                && let Some((what, cure)) = self.dead_end(leaf.labels())
+            {
+                warnings.push(Warning { place: place.to_owned(), what, cure });
             }
         });
         warnings
@@ -154,13 +157,15 @@ impl<'a> Routing<'a> {
         if self.is_rewritten(leaf) {
             return None;
         }
-        let shown = leaf.to_path();
+        let shown = || leaf.to_path();
         match leaf.text(0) {
             Some("#") => {
-                let known = self.namers.iter().any(|it| overlap(leaf.skip(1), it.prefix.labels()));
+                if self.namers.iter().any(|it| overlap(leaf.skip(1), it.prefix.labels())) {
+                    return None;
+                }
                 let names: Vec<_> = self.namers.iter().map(|namer| format!("/#{}", namer.prefix)).collect();
                 let cure = format!("there is {}", names.join(", "));
-                (!known).then(|| (format!("no namer has the prefix of {shown}"), cure))
+                Some((format!("no namer has the prefix of {}", shown()), cure))
             }
             Some("$") => match leaf.text(1) {
                 Some(name) if !is_builtin(name) => {
@@ -171,7 +176,7 @@ impl<'a> Routing<'a> {
             },
             Some("%") => {
                 let cure = "write the name behind the transformers', which begins with /# or /$".to_owned();
-                Some((format!("nothing is looked up below /%: {shown}"), cure))
+                Some((format!("nothing is looked up below /%: {}", shown()), cure))
             }
             Some(_) => {
                 let meant = Path::from_labels(["#"]).join(leaf);
@@ -180,7 +185,7 @@ impl<'a> Routing<'a> {
                     true => format!("did you mean {meant}?"),
                     false => "write an entry for it, or a name that begins with /# or /$".to_owned(),
                 };
-                Some((format!("no entry is for {shown}, and no namer"), cure))
+                Some((format!("no entry is for {}, and no namer", shown()), cure))
             }
             None => None,
         }

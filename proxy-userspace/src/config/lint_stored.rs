@@ -19,7 +19,7 @@ pub fn lint_stored(
     let prefix = router.and_then(|router| routing.names_without_an_entry(&router.prefix, &router.label));
     let is_own = |entry: &Dentry| entry.origin == Origin::Stored;
     let own = whole.entries.iter().filter(|entry| is_own(entry));
-    let entries = own.flat_map(|entry| routing.entry(entry, place(entry.at.line)));
+    let entries = own.flat_map(|entry| routing.entry(entry, &place(entry.at.line)));
     let circles = routing.circles().filter(|(entry, _)| is_own(entry));
     let circles = circles.map(|(entry, what)| circle(place(entry.at.line), what));
     prefix.into_iter().chain(entries).chain(circles).take(MOST).collect()
@@ -99,6 +99,26 @@ mod tests {
             let stored = Dtab::parse(&text, Origin::Stored, &Bounds::CONFIGURATION).unwrap();
             let warnings = lint_of_readers(&settings, &which, &stored);
             assert!(warnings.len() >= count, "{}: {:?}", &text[..40], warnings.first());
+        }
+    }
+
+    /// Texts for each of them would take 100 MB, on all nodes at once.
+    #[test]
+    fn one_entry_with_hundreds_of_thousands_of_dead_ends_has_no_more_warnings_than_any() {
+        let yaml = "discovery: { kubernetes: {} }\noutgoing: { interpreter: { kind: io.l5d.k8s.dtabs, name: web } }\n";
+        let settings = parse("weir.yaml", yaml, std::path::Path::new("/etc")).unwrap();
+        let which = settings.outgoing.interpreter.clone().unwrap();
+        for leaf in ["/a", "/#/x", "/%/x", "/$/x"] {
+            let member = format!("({}{leaf})", format!("{leaf}|").repeat(499));
+            let members = (1 << 20) / (member.len() + 1) - 1;
+            let text = format!("/svc => {}{leaf} ;", format!("{member}|").repeat(members));
+            let stored = Dtab::parse(&text, Origin::Stored, &Bounds::CONFIGURATION).unwrap();
+            let mut leaves = 0;
+            stored.entries[0].tree.for_each(&mut |_| leaves += 1);
+            assert!(leaves > 150_000, "{leaf}: {leaves}");
+            let routing = Routing::new(&stored, &settings.namers);
+            assert_eq!(routing.entry(&stored.entries[0], "here").len(), MOST, "{leaf}");
+            assert_eq!(lint_of_readers(&settings, &which, &stored).len(), MOST, "{leaf}");
         }
     }
 }
