@@ -152,7 +152,7 @@ impl Pace {
 }
 
 /// Zero for `times` 0, `first` for 1, then doubled each time up to `most`; reduced by up to half.
-fn growing(first: Duration, most: Duration, times: u32, rng: &mut fastrand::Rng) -> Duration {
+pub(super) fn growing(first: Duration, most: Duration, times: u32, rng: &mut fastrand::Rng) -> Duration {
     let Some(doublings) = times.checked_sub(1) else { return Duration::ZERO };
     let whole = first.saturating_mul(1 << doublings.min(16)).min(most);
     whole.mul_f64(1.0 - rng.f64() / 2.0)

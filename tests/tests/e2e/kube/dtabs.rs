@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::kube::ApiServer;
+use e2e::kube::{ApiServer, Refusal};
 use e2e::time::holds_for;
 use e2e::weir::builder::Builder;
 use e2e::{Backend, Load, Weir, eventually};
@@ -163,6 +163,34 @@ fn a_wrong_edit_keeps_the_last_good_dtab_and_is_said_everywhere() {
     eventually("the edit", || weir.get("http://web/").text() == "two");
     assert!(!ready(&weir).contains("dentries"), "{}", ready(&weir));
     assert_eq!(weir.metric("weir_dtab_in_force", &labels), 1.0);
+}
+
+#[test]
+fn what_the_server_does_not_take_about_a_dtab_is_said_again_until_it_does() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
+    let refuse = |refusal: Refusal| {
+        stage.server.faults(|faults| {
+            faults.refused = ["patch dtabs", "create events"].map(|what| (what.to_owned(), refusal)).into();
+        });
+    };
+    refuse(Refusal::Broken(500));
+    let weir = stage.weir(WEB).start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    let tried = || stage.server.count("patch", "dtabs");
+    eventually("a first try", || tried() > 0);
+    assert!(stage.server.object("dtabs", "l5d", "web").unwrap()["status"].is_null());
+    stage.server.faults(|faults| faults.refused.clear());
+    let state = || stage.server.object("dtabs", "l5d", "web").unwrap()["status"]["state"].clone();
+    eventually("the status", || state() == "InForce");
+    // Somebody else says otherwise: weirs do not answer one another.
+    let said = tried();
+    let mut object = stage.server.object("dtabs", "l5d", "web").unwrap();
+    object["status"]["state"] = json!("NotInForce");
+    object["kind"] = json!("Dtab");
+    stage.server.put(object);
+    assert!(holds_for(Duration::from_secs(6), || tried() == said));
+    assert_eq!(state(), "NotInForce");
 }
 
 #[test]

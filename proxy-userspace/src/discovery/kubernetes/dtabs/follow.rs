@@ -150,9 +150,11 @@ impl Follower {
                     stored.problem = Some(why.clone());
                 }
             }
-            if news.is_some() {
-                stored.object = object.map(report::Object::of);
-            }
+            let now = object.map(report::Object::of);
+            stored.object = match (stored.object.take(), now) {
+                (Some(before), Some(now)) if news.is_none() => Some(before.with_status_of(now)),
+                (_, now) => now,
+            };
         });
         let router = self.keeper.readers(which);
         let router = router.as_deref();

@@ -48,17 +48,21 @@ pub(super) async fn run(which: Interpreter, keeper: Arc<DtabKeeper>) {
 /// Judges `dtab`, and notes what was found if it is still in force then.
 async fn judge(which: &Interpreter, keeper: &DtabKeeper, by: Arc<Settings>, dtab: Arc<Dtab>) {
     // It is never closed.
-    let Ok(_turn) = keeper.judging.acquire().await else { return };
+    let Ok(turn) = keeper.judging.clone().acquire_owned().await else { return };
     let begun = Instant::now();
     let (of, judged) = (which.clone(), dtab.clone());
     let judging = spawn_blocking(move || {
         let warnings = lint_of_readers(&by, &of, &judged);
-        warnings.iter().map(|it| text(&it.to_string())).collect::<Arc<[String]>>()
+        // With its turn: it goes on even if nobody waits for it any more.
+        (warnings.iter().map(|it| text(&it.to_string())).collect::<Arc<[String]>>(), turn)
     });
-    let warnings = judging.await.unwrap_or_else(|error| {
-        tracing::error!(dtab = %which, %error, "the dtab could not be judged");
-        Arc::default()
-    });
+    let (warnings, _turn) = match judging.await {
+        Ok((warnings, turn)) => (warnings, Some(turn)),
+        Err(error) => {
+            tracing::error!(dtab = %which, %error, "the dtab could not be judged");
+            (Arc::default(), None)
+        }
+    };
     let mut before = None;
     keeper.update(which, |stored| {
         if stored.dtab.as_ref().is_some_and(|now| Arc::ptr_eq(now, &dtab)) {

@@ -66,7 +66,7 @@ pub struct DtabKeeper {
     /// What the dtabs are judged by: the routers that read them, and their namers.
     settings: watch::Sender<Arc<Settings>>,
     /// Whoever judges: one at a time.
-    judging: Semaphore,
+    judging: Arc<Semaphore>,
     /// Edits that were put into force.
     pub applied: Counter,
     /// Edits that were not.
@@ -80,7 +80,7 @@ impl Default for DtabKeeper {
             known: watch::Sender::default(),
             readers: Mutex::default(),
             settings: watch::Sender::default(),
-            judging: Semaphore::new(1),
+            judging: Arc::new(Semaphore::new(1)),
             applied: Counter::default(),
             rejected: Counter::default(),
         }

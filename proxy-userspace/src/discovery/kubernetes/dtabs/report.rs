@@ -2,9 +2,10 @@
 //! of a `Dtab`.
 //!
 //! Every node says the same, so an Event has a name made from its text and the object's generation: the first one creates
-//! it. A status that is already so is no change for the server. What was said is not said again, and of several changes
-//! within [`PAUSE`] the last one counts. Without permission for either, nothing is said there; the log, the metrics and
-//! `/ready` say it in any case.
+//! it. Each node waits a random time first, and then writes no status that somebody else has written meanwhile; nor does it
+//! write again because somebody said otherwise, so weirs of different configurations do not answer one another. What could
+//! not be said is tried again, less and less often. Of several changes within [`PAUSE`] the last one counts. Without
+//! permission for either, nothing is said there; the log, the metrics and `/ready` say it in any case.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -21,11 +22,21 @@ use crate::config::{DtabStore, Interpreter};
 use crate::discovery::kubernetes::access::Access;
 use crate::discovery::kubernetes::call;
 use crate::discovery::kubernetes::failure::Failure;
+use crate::discovery::kubernetes::pace::growing;
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// From one report on an object to the next.
+/// From one report on an object to the next, and from a first failure to the next try.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause after failures in a row.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Over how many times `jitter` the nodes' reports are spread, and the longest such time where `jitter` is shorter.
+const SPREAD: u32 = 10;
+const WIDEST: Duration = Duration::from_secs(60);
+/// How long a dtab in force may take to be judged before its state is said without warnings.
+const JUDGED: Duration = Duration::from_secs(1);
+/// The state of a dtab that is in force.
+const IN_FORCE: &str = "InForce";
 /// Most warnings that are written out.
 const SHOWN: usize = 3;
 /// Longest message of an Event, in bytes.
@@ -35,10 +46,13 @@ const MESSAGE: usize = 1_000;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Object {
     uid: String,
+    /// Its version with which its text came.
     version: String,
     /// Changes with what it says; its status does not count. Of some kinds there is none.
     generation: Option<i64>,
-    /// What its status says: state and message.
+    /// Its newest version.
+    newest: String,
+    /// What its status says now: state and message.
     said: Option<(String, String)>,
 }
 
@@ -47,12 +61,27 @@ impl Object {
         let part = |of: &str, key: &str| object.get(of).and_then(|part| part.get(key));
         let word = |of, key| part(of, key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let state = word("status", "state");
+        let version = word("metadata", "resourceVersion");
         Self {
             uid: word("metadata", "uid"),
-            version: word("metadata", "resourceVersion"),
+            newest: version.clone(),
+            version,
             generation: part("metadata", "generation").and_then(Value::as_i64),
             said: (!state.is_empty()).then(|| (state, word("status", "message"))),
         }
+    }
+
+    /// The same text, as `now` has it.
+    pub(super) fn with_status_of(self, now: Self) -> Self {
+        match self.uid == now.uid {
+            true => Self { newest: now.newest, said: now.said, ..self },
+            false => now,
+        }
+    }
+
+    /// Whether both are the same edit of the same object, whatever the status.
+    fn is_same_edit(&self, other: &Self) -> bool {
+        (&self.uid, &self.version) == (&other.uid, &other.version)
     }
 }
 
@@ -61,70 +90,144 @@ impl Object {
 struct Report {
     /// Why it is not in force, if it is not.
     problem: Option<String>,
-    /// What of it can never be bound, where it is in force.
-    warnings: Arc<[String]>,
+    /// What of it can never be bound, where it is in force; `None` as long as it is not judged.
+    warnings: Option<Arc<[String]>>,
 }
 
-/// Says what becomes of `which`, after a random part of `jitter`, since all nodes do so.
+/// What one node has said of an object.
+#[derive(Debug, Default)]
+struct Said {
+    /// The last report, and of what.
+    last: Option<(Object, Report)>,
+    /// The object's identity, and the last message that an Event was to say.
+    told: Option<(String, String)>,
+}
+
+impl Said {
+    /// What is to be said of `stored`, if it is not yet.
+    fn next(&self, stored: &Stored, store: &DtabStore) -> Option<(Object, Report)> {
+        let report = Report::of(stored, *store == DtabStore::Dtab)?;
+        let object = stored.object.clone()?;
+        let is_said = self.last.as_ref().is_some_and(|(of, it)| *it == report && of.is_same_edit(&object));
+        (!is_said).then_some((object, report))
+    }
+
+    /// Whether an Event is to say `message`.
+    fn is_news(&self, object: &Object, message: &str) -> bool {
+        let told = self.told.as_ref().is_some_and(|(uid, it)| *uid == object.uid && it == message);
+        !message.is_empty() && !told
+    }
+
+    fn note(&mut self, object: Object, report: Report) {
+        if report.is_whole() {
+            self.told = Some((object.uid.clone(), report.message()));
+        }
+        self.last = Some((object, report));
+    }
+}
+
+/// Says what becomes of `which`, after a random time that depends on `jitter`, since all nodes do so.
 pub(super) async fn run(which: Interpreter, keeper: Arc<DtabKeeper>, access: Arc<Access>, jitter: Duration) {
     let mut known = keeper.known();
-    // What was said, and of which object.
-    let mut said: Option<(Object, Report)> = None;
-    // Somebody may have taken a status away.
-    let is_left = |object: &Object, report: &Report| which.store != DtabStore::Dtab || report.is_said(object);
+    let (mut said, mut failures, mut rng) = (Said::default(), 0, fastrand::Rng::new());
     loop {
-        let mut next = || {
+        let mut next = |said: &Said| {
             let stored = known.borrow_and_update().get(&which).cloned()?;
-            let next = Report::of(&stored)?;
-            let object = stored.object?;
-            let is_said = said.as_ref().is_some_and(|(of, it)| {
-                *it == next && (*of == object || (of.uid == object.uid && is_left(&object, &next)))
-            });
-            (!is_said).then_some((object, next))
+            said.next(&stored, &which.store)
         };
-        if next().is_some() {
-            sleep(jitter.mul_f64(fastrand::f64())).await;
-            // The last word counts.
-            if let Some((object, report)) = next() {
-                let before = said.take().filter(|(of, _)| of.uid == object.uid);
-                report.send(&which, &object, before.map(|(_, it)| it), &access).await;
-                said = Some((object, report));
-                sleep(PAUSE).await;
+        let Some((_, report)) = next(&said) else {
+            if known.changed().await.is_err() {
+                // The keeper, which has the sender, is gone.
+                return;
             }
             continue;
+        };
+        if failures == 0 {
+            let pause = spread(jitter).mul_f64(rng.f64());
+            sleep(if report.is_whole() { pause } else { pause.max(JUDGED) }).await;
         }
-        if known.changed().await.is_err() {
-            // The keeper, which has the sender, is gone.
-            return;
+        // The last word counts.
+        let Some((object, report)) = next(&said) else { continue };
+        if which.store == DtabStore::Dtab && report.is_said(&object) {
+            said.note(object, report);
+            failures = 0;
+            continue;
         }
+        let sent = report.send(&which, &object, said.is_news(&object, &report.message()), &access).await;
+        let pause = match sent {
+            Ok(()) => {
+                said.note(object, report);
+                failures = 0;
+                PAUSE
+            }
+            Err(why) => {
+                failures += 1;
+                tracing::debug!(dtab = %which, %why, failures, "not said at the object; it is tried again");
+                after(&why, failures, &mut rng)
+            }
+        };
+        sleep(pause).await;
     }
+}
+
+/// Over how long the nodes' reports are spread.
+fn spread(jitter: Duration) -> Duration {
+    (jitter * SPREAD).min(WIDEST).max(jitter)
+}
+
+/// The pause after so many failures in a row, of which `why` was the last.
+fn after(why: &Failure, failures: u32, rng: &mut fastrand::Rng) -> Duration {
+    let asked = match why {
+        Failure::Throttled(Some(asked)) => (*asked).min(LONGEST),
+        _ => Duration::ZERO,
+    };
+    growing(PAUSE, LONGEST, failures, rng).max(asked)
 }
 
 impl Report {
-    /// What is to be said; `None` as long as it is not known.
-    fn of(stored: &Stored) -> Option<Self> {
-        match &stored.problem {
-            Some(problem) => Some(Self { problem: Some(problem.clone()), warnings: Arc::default() }),
-            None if stored.is_judged => Some(Self { problem: None, warnings: stored.warnings.clone() }),
-            None => None,
+    /// What is to be said; `None` as long as it is not known. Until a dtab is judged, only a status that says otherwise
+    /// (`has_status`) is corrected.
+    fn of(stored: &Stored, has_status: bool) -> Option<Self> {
+        if let Some(problem) = &stored.problem {
+            return Some(Self { problem: Some(problem.clone()), warnings: Some(Arc::default()) });
+        }
+        let said = stored.object.as_ref().and_then(|object| object.said.as_ref());
+        let is_wrong = has_status && stored.dtab.is_some() && said.is_none_or(|(state, _)| state != IN_FORCE);
+        match stored.is_judged {
+            true => Some(Self { problem: None, warnings: Some(stored.warnings.clone()) }),
+            false => is_wrong.then_some(Self { problem: None, warnings: None }),
         }
     }
 
-    /// Says it at the object, of which `before` was said last.
-    async fn send(&self, which: &Interpreter, object: &Object, before: Option<Self>, access: &Access) {
+    /// Whether nothing of it is still to come.
+    fn is_whole(&self) -> bool {
+        self.warnings.is_some()
+    }
+
+    /// Says it at the object, in an Event only where that `is_news`.
+    async fn send(
+        &self,
+        which: &Interpreter,
+        object: &Object,
+        is_news: bool,
+        access: &Access,
+    ) -> Result<(), Failure> {
         let Interpreter { store, namespace, name } = which;
         let message = self.message();
-        let is_news = before.is_none_or(|before| before.message() != message) && !self.is_said(object);
-        if is_news && !message.is_empty() {
+        if is_news {
             let path = format!("/api/v1/namespaces/{namespace}/events");
             let event = self.event(which, object, &message);
-            say(which, access, (Method::POST, "application/json"), path, &event).await;
+            // 409: another node was first.
+            say(which, access, (Method::POST, "application/json"), path, &event, is_answer).await?;
         }
         if *store == DtabStore::Dtab {
             let path = format!("/apis/l5d.io/v1alpha1/namespaces/{namespace}/dtabs/{name}/status");
             let patch = (Method::PATCH, "application/merge-patch+json");
-            say(which, access, patch, path, &self.status(&message)).await;
+            // 409: somebody wrote since, perhaps the same.
+            let is_final = |why: &Failure| is_answer(why) && !is_conflict(why);
+            say(which, access, patch, path, &self.status(object, &message), is_final).await?;
         }
+        Ok(())
     }
 
     /// Whether the object's status says so.
@@ -136,7 +239,7 @@ impl Report {
     }
 
     fn state(&self) -> &'static str {
-        if self.problem.is_none() { "InForce" } else { "NotInForce" }
+        if self.problem.is_none() { IN_FORCE } else { "NotInForce" }
     }
 
     /// What is wrong, in one line; empty if nothing is.
@@ -144,8 +247,9 @@ impl Report {
         if let Some(problem) = &self.problem {
             return format!("{problem}; the last good dtab stays in force");
         }
-        let mut message = self.warnings.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
-        if let Some(more) = self.warnings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        let warnings = self.warnings.as_deref().unwrap_or_default();
+        let mut message = warnings.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+        if let Some(more) = warnings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             message += &format!("; and {more} more");
         }
         message
@@ -179,27 +283,52 @@ impl Report {
         })
     }
 
-    fn status(&self, message: &str) -> Value {
-        let warnings = self.warnings.len();
+    /// The patch, which is refused if the object was written since.
+    fn status(&self, object: &Object, message: &str) -> Value {
+        let warnings = self.warnings.as_ref().map(|it| it.len());
         let message = Some(message).filter(|it| !it.is_empty());
-        json!({ "status": {
-            "state": self.state(), "problem": self.problem, "warnings": warnings, "message": message,
-        } })
+        json!({
+            "metadata": { "resourceVersion": object.newest },
+            "status": {
+                "state": self.state(), "problem": self.problem, "warnings": warnings, "message": message,
+            },
+        })
     }
 }
 
+/// Whether the server would answer the same again: any 4xx but 401, 410 and 429, a missing permission included.
+fn is_answer(why: &Failure) -> bool {
+    match why {
+        Failure::Forbidden(_) => true,
+        Failure::Refused(why) => why.starts_with('4'),
+        _ => false,
+    }
+}
+
+fn is_conflict(why: &Failure) -> bool {
+    matches!(why, Failure::Refused(why) if why.starts_with("409"))
+}
+
+/// Sends `body`; a failure that `is_final` is none, since another try would end the same.
 async fn say(
     which: &Interpreter,
     access: &Access,
     (method, kind): (Method, &str),
     path: String,
     body: &Value,
-) {
+    is_final: impl Fn(&Failure) -> bool,
+) -> Result<(), Failure> {
     let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, kind);
-    let Ok(request) = request.body(Body::from(body.to_string().into_bytes())) else { return };
+    let Ok(request) = request.body(Body::from(body.to_string().into_bytes())) else { return Ok(()) };
     let sending = async { call::page(&access.client().await?, request, PATIENCE).await };
-    let sent = timeout(PATIENCE, sending).await.unwrap_or(Err(Failure::Silent(PATIENCE)));
-    if let Err(why) = sent {
-        tracing::debug!(dtab = %which, %why, "not said at the object");
+    match timeout(PATIENCE, sending).await.unwrap_or(Err(Failure::Silent(PATIENCE))) {
+        Err(why) if is_final(&why) => {
+            tracing::debug!(dtab = %which, %why, "not said at the object");
+            Ok(())
+        }
+        sent => sent.map(|_| ()),
     }
 }
+
+#[cfg(test)]
+mod tests;
