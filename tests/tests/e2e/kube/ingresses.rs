@@ -221,9 +221,11 @@ fn ten_thousand_rules_are_followed_and_an_ingress_beyond_the_bound_is_left_out()
     other["metadata"]["namespace"] = "other".into();
     stage.server.put(created(other, "2026-03-01T00:00:00Z"));
     says(&weir, "beyond 9999, the share of its namespace of 10000 rules");
-    assert_eq!((left_out("too_many"), left_out("share"), left_out("taken")), (0.0, 500.0, 0.0));
+    assert_eq!((left_out("too_many"), left_out("share"), left_out("taken")), (0.0, 2.0, 0.0));
     weir.get("http://other.example/").expect_status(502);
-    weir.get("http://more/").expect_body("two");
+    weir.get("http://h9998.example/").expect_body("one");
+    weir.get("http://h9999.example/").expect_status(400);
+    weir.get("http://more/").expect_status(400);
 }
 
 #[test]

@@ -91,21 +91,31 @@ impl Paths {
         Ok(())
     }
 
-    /// The target of the longest path that fits. One that says all of `path` comes before any other.
+    /// The target of the longest path that fits. One that says all of `path` comes before any other. Of those that say as
+    /// much, the older Ingress's counts, and within a namespace the more special kind's.
     pub(super) fn find(&self, path: &str) -> Option<&Target> {
-        if let Some(target) = self.exact.get(path).or_else(|| self.whole.get(path)) {
-            return Some(target);
+        match (self.exact.get(path), self.whole.get(path)) {
+            (Some(exact), Some(whole)) => return Some(exact.or_older(whole)),
+            (None, None) => {}
+            (exact, whole) => return exact.or(whole),
         }
         let prefix = self.longest_prefix(path).map(|(length, target)| (*length, target));
         let mut longest = prefix;
         let expressions = self.expressions.iter().filter(|(it, _)| it.fits(path));
         let expression = expressions.map(|(it, target)| (it.text.len(), target)).next();
         for (length, target) in [self.starts.find(path), expression].into_iter().flatten() {
-            if longest.is_none_or(|(longest, _)| length > longest) {
-                longest = Some((length, target));
-            }
+            longest = match longest {
+                Some((longest, _)) if length < longest => continue,
+                Some((longest, other)) if length == longest => Some((length, other.or_older(target))),
+                _ => Some((length, target)),
+            };
         }
-        longest.map(|(_, target)| target).or(self.any.as_ref())
+        match (longest, &self.any) {
+            // `/` is any path, too.
+            (Some((..=1, target)), Some(any)) => Some(target.or_older(any)),
+            (Some((_, target)), _) => Some(target),
+            (None, any) => any.as_ref(),
+        }
     }
 
     /// The prefix with the most elements that `path` begins with. No more look-ups than that prefix may have elements,

@@ -103,9 +103,19 @@ pub struct Target {
     rule: Option<usize>,
 }
 
+impl Target {
+    /// Which of two targets counts whose paths say the same of a request in different ways: that of the older Ingress,
+    /// and within a namespace `self`.
+    pub(super) fn or_older<'a>(&'a self, other: &'a Self) -> &'a Self {
+        let is_older =
+            other.ingress < self.ingress && other.name.labels().get(0) != self.name.labels().get(0);
+        if is_older { other } else { self }
+    }
+}
+
 impl IngressRules {
-    /// The rules that `source` selects from `all`, at most `most`, which namespaces share: a whole Ingress that would be
-    /// beyond its namespace's share is left out, the newest ones first.
+    /// The rules that `source` selects from `all`, at most `most`, which namespaces share: of one that wants more than its
+    /// share, the newest Ingresses' rules are left out, and of the one at the bound its last ones.
     pub fn new<'a>(
         source: &IngressSource,
         all: impl IntoIterator<Item = &'a Arc<Ingress>>,
@@ -129,14 +139,19 @@ impl IngressRules {
 
     fn add(&mut self, at: usize, source: &IngressSource, room: &mut Room) {
         let ingress = self.ingresses[at].clone();
-        let count = ingress.rules.len();
-        if room.rules.has(&ingress.namespace, count) {
-            for number in 0..count {
+        let (count, mut beyond) = (ingress.rules.len(), 0);
+        for number in 0..count {
+            if room.rules.has(&ingress.namespace, 1) {
                 self.add_rule(at, number, room);
+            } else {
+                beyond += 1;
             }
-        } else {
-            self.left_out.beyond(&room.rules, &ingress.namespace, count, |bound| {
-                format!("{}: {bound} rules", shown(&ingress))
+        }
+        if beyond > 0 {
+            let which =
+                if beyond < count { format!("{beyond} of its {count} rules: ") } else { String::new() };
+            self.left_out.beyond(&room.rules, &ingress.namespace, beyond, |bound| {
+                format!("{}: {which}{bound} rules", shown(&ingress))
             });
         }
         if let (Some(backend), None, false) =

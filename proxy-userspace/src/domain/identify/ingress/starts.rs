@@ -71,7 +71,8 @@ impl Starts {
             if start.text.len() <= common {
                 let rest = path.get(start.text.len()..).unwrap_or_default();
                 let fits = RESTS.iter().zip(&start.slots).filter(|(it, _)| it.fits(rest));
-                if let Some(target) = fits.filter_map(|(_, target)| target.as_ref()).next() {
+                if let Some(target) = fits.filter_map(|(_, target)| target.as_ref()).reduce(Target::or_older)
+                {
                     return Some((start.text.len(), target));
                 }
             }

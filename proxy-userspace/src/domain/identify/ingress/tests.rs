@@ -312,16 +312,66 @@ fn one_namespace_does_not_use_up_the_rules_of_the_others() {
     all.push(of("other", 2026, &many("other", 3)));
     let rules = IngressRules::new(&source(), &all, 100);
     for (host, expected) in
-        [("9.g5.x", "-"), ("9.g5", "s"), ("9.g6", "-"), ("29.small", "s"), ("2.other", "s")]
+        [("9.g5.x", "-"), ("9.g5", "s"), ("6.g6", "s"), ("7.g6", "-"), ("29.small", "s"), ("2.other", "s")]
     {
         assert_eq!(service(&rules, host, "/"), expected, "{host}");
     }
     let LeftOut { taken, too_many, share, reasons } = rules.left_out();
-    assert_eq!((*taken, *too_many, *share, rules.len()), (0, 0, 140, 93));
-    assert_eq!(reasons[0], "Ingress greedy/web: beyond 67, the share of its namespace of 100 rules");
+    assert_eq!((*taken, *too_many, *share, rules.len()), (0, 0, 133, 100));
+    let share = "beyond 67, the share of its namespace of 100 rules";
+    assert_eq!(reasons[0], format!("Ingress greedy/web: 3 of its 10 rules: {share}"));
+    assert_eq!(reasons[1], format!("Ingress greedy/web: {share}"));
     // Without the others it may have all.
     let alone = IngressRules::new(&source(), &all[..20], 100);
     assert_eq!((alone.len(), alone.left_out().too_many, alone.left_out().share), (100, 100, 0));
+}
+
+/// 20 namespaces of 40 rules, one old Ingress of 150, and a stranger's new 1,000.
+#[test]
+fn an_ingress_that_is_larger_than_its_namespaces_share_keeps_its_first_rules() {
+    let many = |host: &str, count: usize| -> Vec<_> {
+        (0..count).map(|at| format!("{at}.{host} / Prefix s")).collect()
+    };
+    let mut all: Vec<_> =
+        (0..20).map(|at| of(&format!("n{at}"), 2020, &many(&format!("n{at}"), 40))).collect();
+    all.push(of("big", 2000, &many("big", 150)));
+    let before = IngressRules::new(&source(), &all, 1_000);
+    assert_eq!((before.len(), before.left_out().share), (950, 0));
+    all.push(of("stranger", 2026, &many("stranger", 1_000)));
+    let rules = IngressRules::new(&source(), &all, 1_000);
+    assert_eq!((rules.len(), rules.left_out().share), (1_000, 950));
+    for (host, expected) in
+        [("0.big", "s"), ("99.big", "s"), ("100.big", "-"), ("99.stranger", "s"), ("39.n7", "s")]
+    {
+        assert_eq!(service(&rules, host, "/"), expected, "{host}");
+    }
+    let share = "beyond 100, the share of its namespace of 1000 rules";
+    assert_eq!(rules.left_out().reasons[0], format!("Ingress big/web: 50 of its 150 rules: {share}"));
+}
+
+/// Old of `a`, new of `b`; and both of one namespace, where the kind decides.
+#[test]
+fn of_paths_that_say_the_same_in_other_ways_the_older_ingress_counts_across_namespaces() {
+    for (old, new, request, alone) in [
+        ("/login Specific", "/login Exact", "/login", "new"),
+        ("/login$ Specific", "/login Exact", "/login", "new"),
+        ("/login Exact", "/login Specific", "/login", "old"),
+        ("/.* Specific", "/ Prefix", "/x", "new"),
+        (" Specific", "/ Prefix", "/", "new"),
+        (".* Specific", "/.+ Specific", "/x", "new"),
+        ("/foo.* Specific", "/foo(/.*)? Specific", "/foo/x", "new"),
+        ("/foo.* Specific", "/foo Prefix", "/foo/x", "new"),
+        ("/foo Prefix", "/foo.* Specific", "/foo/x", "old"),
+        ("/f.o/bar Specific", "/foo/bar Prefix", "/foo/bar", "new"),
+    ] {
+        let [old, new] = [("old", old), ("new", new)].map(|(name, it)| vec![format!("a.x {it} {name}")]);
+        for (namespace, expected) in [("b", "old"), ("a", alone)] {
+            let all = [of(namespace, 2025, &new), of("a", 2020, &old)];
+            let rules = IngressRules::new(&source(), &all, 10);
+            assert_eq!(service(&rules, "a.x", request), expected, "{old:?} {new:?} {namespace}");
+            assert_eq!(rules.len(), 2);
+        }
+    }
 }
 
 #[test]
