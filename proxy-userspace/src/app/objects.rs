@@ -30,6 +30,22 @@ impl Known {
         let (dtabs, ingresses) = tokio::join!(dtabs.known_within(limit), ingresses.known_within(limit));
         Self { dtabs, ingresses }
     }
+
+    /// Whether the same dtabs and tables are known, so that the same configuration is made of them.
+    fn is_same(&self, other: &Self) -> bool {
+        let dtab = |(one, other): ((&Interpreter, &Stored), (&Interpreter, &Stored))| {
+            one.0 == other.0
+                && match (&one.1.dtab, &other.1.dtab) {
+                    (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                    (one, other) => one.is_none() && other.is_none(),
+                }
+        };
+        let (dtabs, tables) = (&other.dtabs, &other.ingresses);
+        self.dtabs.len() == dtabs.len()
+            && self.dtabs.iter().zip(dtabs).all(dtab)
+            && self.ingresses.len() == tables.len()
+            && self.ingresses.iter().zip(tables).all(|(one, it)| one.0 == it.0 && Arc::ptr_eq(one.1, it.1))
+    }
 }
 
 /// Follows what any of `settings` name from now on.
@@ -70,7 +86,8 @@ pub(super) async fn keep(
     let health = cluster.health();
     let (mut dtabs, mut ingresses) = (cluster.dtabs().known(), cluster.ingresses().known());
     let mut healths = health.changes();
-    let mut is_changed = true;
+    // Of what the configuration was made.
+    let mut made: Option<(Arc<Settings>, Known)> = None;
     loop {
         let dtabs_now = dtabs.borrow_and_update().clone();
         let now = Known { dtabs: dtabs_now, ingresses: ingresses.borrow_and_update().clone() };
@@ -78,21 +95,22 @@ pub(super) async fn keep(
         control.ready.note("interpreter", noted(&now.dtabs));
         control.ready.set("ingress", unknown(&now.ingresses, &health).map_or(Ok(()), Err));
         control.ready.note("ingress", not_in_force(&now.ingresses, &health));
-        if is_changed {
+        // Warnings, failures, and the rules of Ingresses are no part of it.
+        let settings = control.settings();
+        if made.as_ref().is_none_or(|(by, of)| !Arc::ptr_eq(by, &settings) || !of.is_same(&now)) {
             config.send_if_modified(|config| {
-                let next = reconciler::config(&control.settings(), config.node.clone(), &now);
+                let next = reconciler::config(&settings, config.node.clone(), &now);
                 let differs = *config != next;
                 *config = next;
                 differs
             });
+            made = Some((settings, now));
         }
-        let is_object = tokio::select! {
-            changed = dtabs.changed() => changed.map(|()| true)?,
-            changed = ingresses.changed() => changed.map(|()| true)?,
-            changed = healths.changed() => changed.map(|()| false)?,
-        };
-        // Of several changes at once, one was told.
-        is_changed = is_object || dtabs.has_changed()? || ingresses.has_changed()?;
+        tokio::select! {
+            changed = dtabs.changed() => changed?,
+            changed = ingresses.changed() => changed?,
+            changed = healths.changed() => changed?,
+        }
     }
 }
 
@@ -152,4 +170,41 @@ fn not_in_force(known: &IngressTables, health: &Health) -> Option<String> {
     let more = (more > 0).then(|| format!("and {more} more"));
     let parts: Vec<_> = failure.into_iter().chain(wrong).chain(more).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DtabStore;
+    use crate::domain::dtab::Dtab;
+    use crate::domain::identify::ingress::{IngressSource, IngressTable};
+
+    #[test]
+    fn only_another_dtab_or_table_makes_another_configuration() {
+        let which = Interpreter { store: DtabStore::Dtab, namespace: "l5d".into(), name: "web".into() };
+        let source =
+            IngressSource { namespace: None, class: "linkerd".into(), ignore_default_backends: false };
+        let (dtab, table) = (Arc::new(Dtab::default()), Arc::new(IngressTable::default()));
+        let known = |dtab: Option<&Arc<Dtab>>, table: &Arc<IngressTable>, warning: &str| {
+            let mut stored = Stored::default();
+            (stored.dtab, stored.warnings) = (dtab.cloned(), [warning.to_owned()].into());
+            stored.failure = (!warning.is_empty()).then(|| warning.to_owned());
+            Known {
+                dtabs: [(which.clone(), stored)].into(),
+                ingresses: [(source.clone(), table.clone())].into(),
+            }
+        };
+        let before = known(Some(&dtab), &table, "");
+        for (now, is_same) in [
+            (known(Some(&dtab), &table, ""), true),
+            (known(Some(&dtab), &table, "a dead end"), true),
+            (known(None, &table, ""), false),
+            (known(Some(&Arc::new(Dtab::default())), &table, ""), false),
+            (known(Some(&dtab), &Arc::default(), ""), false),
+            (Known::default(), false),
+        ] {
+            assert_eq!(before.is_same(&now), is_same);
+            assert_eq!(now.is_same(&before), is_same);
+        }
+    }
 }
