@@ -36,8 +36,8 @@ pub(super) struct BoundListeners {
     waits: Option<Waits>,
     /// Whether the weir before this one may still have the sockets.
     inherited: bool,
-    /// Whether the next one may have them.
-    given: bool,
+    /// How many weirs have duplicates and have not ended: the next one, and those that were given up.
+    given: usize,
 }
 
 /// The other listeners, in the order of metrics.
@@ -132,7 +132,7 @@ impl BoundListeners {
             by_kind,
             inherited: waits.as_ref().is_some_and(|it| !it.taken.is_empty()),
             waits,
-            given: false,
+            given: 0,
         })
     }
 
@@ -180,7 +180,7 @@ impl BoundListeners {
     pub(super) fn drain(&mut self) -> Explicit {
         refuse(&std::mem::take(&mut self.transparent));
         // What is done to a socket is done to all its duplicates.
-        Explicit::new(self.routers.take(), self.inherited || self.given)
+        Explicit::new(self.routers.take(), self.inherited || self.given > 0)
     }
 
     /// Duplicates of all sockets that the next weir takes over.
@@ -190,14 +190,14 @@ impl BoundListeners {
     /// There is no descriptor left.
     pub(super) fn duplicates(&mut self) -> std::io::Result<Vec<TcpListener>> {
         // From now on, also where the hand-over fails: until that weir has ended.
-        self.given = true;
+        self.given += 1;
         let control = self.admin.iter().chain(&self.probes).map(|it| it.tcp.try_clone());
         self.routers.sockets().map(|it| it.tcp.try_clone()).chain(control).collect()
     }
 
-    /// The next weir has ended before it served, and its duplicates with it. It cannot have passed them on.
+    /// A weir that was given up has ended, and the duplicates with it. It cannot have passed them on.
     pub(super) fn take_back(&mut self) {
-        self.given = false;
+        self.given = self.given.saturating_sub(1);
     }
 
     /// The weir before this one has ended, and its duplicates with it.
@@ -265,7 +265,7 @@ impl BoundListeners {
         // What is done to a socket is done to all its duplicates: one that another weir has is only closed.
         let is_shared = |it: &Arc<Socket>| {
             let at = it.address();
-            self.given
+            self.given > 0
                 || at.is_some_and(|at| self.waits.as_ref().is_some_and(|waits| waits.taken.contains(&at)))
         };
         let (shared, own): (Vec<_>, Vec<_>) = gone.into_iter().partition(is_shared);

@@ -167,12 +167,12 @@ async fn live(
     reload::start(file, running, signals.hangup()?);
 
     let stopping = Stopping { control: &control, drain: &drain, listeners: &listeners, alive: &alive };
-    let explicit = stopping.run(&mut signals, pods.as_deref()).await?;
+    let explicit = stopping.run(&mut signals, pods.as_deref()).await;
     join(workers);
     if let Some(pods) = pods {
         pods.lock().await.leave_all().await;
     }
-    Ok(explicit)
+    explicit
 }
 
 /// The services that `settings` name, read once. Does not ask an API server.

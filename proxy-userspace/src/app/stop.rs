@@ -66,6 +66,7 @@ impl Stopping<'_> {
             }
             stage = handover.until(|it| matches!(it, Stage::Given(_) | Stage::Dismissed(_))) => {
                 if let Stage::Dismissed(why) = stage {
+                    self.leave().await;
                     bail!("the weir before this one serves on: {why}");
                 }
                 self.drain_until_told(signals, pods).await;
@@ -156,6 +157,7 @@ impl Stopping<'_> {
             }
             // The next weir was not ready for all the time that it was given.
             _ = self.control.handover.until(|it| matches!(it, Stage::Given(_))) => {
+                self.control.programs.hand_over();
                 let end = self.leave_listeners(explicit, Instant::now());
                 self.end(end).await;
                 None
@@ -170,7 +172,8 @@ impl Stopping<'_> {
         self.listeners.lock().hand_over_control();
         let condition = "weir is draining: the next one of this node has its listeners";
         self.control.ready.set("drain", Err(condition.to_owned()));
-        self.control.programs.disarm();
+        // The next one's programs are in effect. Those of this one must not refuse what it diverts (`fail: closed`).
+        self.control.programs.hand_over();
         sleep(DISARMED).await;
         let explicit = self.listeners.lock().drain();
         self.drain.close();
@@ -191,6 +194,22 @@ impl Stopping<'_> {
             }
         };
         let _ = timeout_at(end.into(), before_ends).await;
+    }
+
+    /// Leaves everything to the weir before this one, which serves on, and waits until what this one has accepted has ended,
+    /// at most for `drain.grace`; then closes the rest.
+    async fn leave(&self) {
+        let end = Instant::now() + self.control.settings().drain.grace;
+        self.listeners.lock().hand_over_control();
+        self.control.ready.set("drain", Err("weir is draining: the one before it serves on".to_owned()));
+        self.control.programs.hand_over();
+        sleep(DISARMED).await;
+        let explicit = self.listeners.lock().drain();
+        self.drain.close();
+        self.control.shared.sockets.let_go();
+        explicit.hand_over();
+        self.drain.call_last();
+        self.end(end).await;
     }
 
     /// Closes the sockets that the next weir has. Returns when what is open must end.

@@ -50,6 +50,14 @@ impl Programs {
         }
     }
 
+    /// As [`Self::disarm`], and decides nothing more: another weir's programs do.
+    pub fn hand_over(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        if let Ok(interception) = &mut *self.lock() {
+            interception.hand_over();
+        }
+    }
+
     /// Whether weir disarmed the programs for good because it stops.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)

@@ -9,7 +9,7 @@ use aya::programs::{CgroupAttachMode, CgroupSockAddr, Program, ProgramError, Soc
 
 use super::cgroup::Cgroup;
 use super::error::InterceptError;
-use super::{Fail, sys, verifier};
+use super::{Fail, Interception, sys, verifier};
 
 /// A program and its hook. The kernel checks only a program's type and would accept an IPv4 program on an IPv6 hook: so
 /// the name, the hook and its number come from this one table.
@@ -21,6 +21,9 @@ pub(super) struct Hook {
     /// `enum bpf_attach_type` of linux/bpf.h.
     attach_type: u32,
 }
+
+/// The hooks of connect(), for both families.
+const CONNECT: [u32; 2] = [10, 11];
 
 /// In the order of attaching: first those that record connections and answer getpeername(), then those that divert.
 static HOOKS: [Hook; 5] = [
@@ -70,6 +73,8 @@ pub(super) fn hooks(in_pods: bool) -> &'static [Hook] {
 #[derive(Debug)]
 pub(super) struct Links {
     attached: Vec<Attached>,
+    /// Whether the diverting ones are detached for good.
+    pub(super) is_handed_over: bool,
 }
 
 #[derive(Debug)]
@@ -159,7 +164,7 @@ fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(), Unloaded> {
 impl Links {
     /// No links yet.
     pub(super) fn none() -> Self {
-        Self { attached: Vec::new() }
+        Self { attached: Vec::new(), is_handed_over: false }
     }
 
     /// Attaches the loaded programs to the cgroup, beside existing ones: an exclusive program further up that allows
@@ -190,6 +195,12 @@ impl Links {
         Ok(links)
     }
 
+    /// Detaches the programs that divert or refuse. The others serve open connections.
+    fn hand_over(&mut self) {
+        self.is_handed_over = true;
+        self.attached.retain(|it| !CONNECT.contains(&it.attach_type));
+    }
+
     /// Whether every program is effective on the cgroup, and the cgroup is still the one at its path. A link whose
     /// cgroup was removed looks healthy and does nothing.
     pub(super) fn in_effect(&self, cgroup: &Cgroup) -> bool {
@@ -204,6 +215,15 @@ impl Links {
 /// How many programs run at this hook for the cgroup's sockets; `None` if the kernel does not report it.
 fn programs_at(hook: &Hook, cgroup: &Cgroup) -> Option<usize> {
     sys::effective_programs(cgroup.as_fd(), hook.attach_type).ok().map(|ids| ids.len())
+}
+
+impl Interception {
+    /// Leaves each new connection to another weir's programs on the same cgroup, for good. The kernel asks the programs of both, and
+    /// one that refuses is enough. What this weir has diverted stays with it.
+    pub fn hand_over(&mut self) {
+        self.links.hand_over();
+        self.disarm();
+    }
 }
 
 impl Drop for Links {

@@ -180,7 +180,7 @@ impl Interception {
     ///
     /// As [`Self::attach`]; nothing is changed then.
     pub fn follow_cgroup(&mut self) -> Result<bool, InterceptError> {
-        if self.cgroup.is_there() {
+        if self.cgroup.is_there() || self.links.is_handed_over {
             return Ok(false);
         }
         let new = cgroup::Cgroup::open(self.cgroup.path())?;

@@ -22,8 +22,8 @@ use rustix::net::{bind, connect, listen, recvmsg, sendmsg, socket_with};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
-/// Maximum size of a message.
-const MOST_BYTES: usize = 4096;
+/// Maximum size of a message: [`MOST_DESCRIPTORS`] addresses fit.
+const MOST_BYTES: usize = 16 * 1024;
 
 /// Maximum number of descriptors in a message; the kernel's own limit (`SCM_MAX_FD`) is 253.
 pub const MOST_DESCRIPTORS: usize = 250;
@@ -132,8 +132,8 @@ fn receive(socket: &UnixStream) -> io::Result<Option<Received>> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let slices = &mut [IoSliceMut::new(&mut bytes)];
     let message = match recvmsg(socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-        // The other end was closed without reading everything.
-        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        // The other end was closed without reading everything. The kernel says so once, and before what that end has sent.
+        Err(rustix::io::Errno::CONNRESET) => recvmsg(socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC)?,
         received => received?,
     };
     // Taken before anything is refused: what is taken is closed when it is dropped.
@@ -189,6 +189,16 @@ mod tests {
         }
         assert_eq!(next.receive().await.unwrap().unwrap().0, b"two");
         drop(old);
+        assert!(next.receive().await.is_ok_and(|it| it.is_none()));
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_last_arrives_also_from_an_end_that_has_not_read_everything() {
+        let (_folder, _listener, old, next) = connected().await;
+        next.send(b"unread", &[]).await.unwrap();
+        old.send(b"last", &[]).await.unwrap();
+        drop(old);
+        assert_eq!(next.receive().await.unwrap().unwrap().0, b"last");
         assert!(next.receive().await.is_ok_and(|it| it.is_none()));
     }
 

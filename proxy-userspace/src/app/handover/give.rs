@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{interval, sleep, timeout};
 
 use super::message::{self, Message, VERSION};
@@ -30,13 +30,10 @@ const ATTACHED: Duration = Duration::from_mins(2);
 /// From then on it says so each second until it serves. One that is silent for longer is given up.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// How long one that was given up may take to end.
-const ENDED: Duration = Duration::from_secs(30);
-
 /// How often the next weir is told what is still open.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// The pause before a socket for the next weir is made again, after a failure.
+/// The pause before the socket for the next weir is made again, or a connection accepted, after a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// A note of `/ready`: why the next weir cannot take over.
@@ -50,6 +47,8 @@ pub(super) struct Giver {
     pub(super) server: Arc<Server>,
     /// The pod of the weir before this one. It must not take over again, should kubelet start its container anew.
     pub(super) from: Option<String>,
+    /// The next weir was given up, and may have put its own socket at the path already.
+    pub(super) displaced: Notify,
 }
 
 impl Giver {
@@ -66,38 +65,60 @@ impl Giver {
     }
 
     /// Offers the listeners at `offered`, or at a new socket, until they are handed over.
-    pub(super) async fn offer(self: Arc<Self>, mut offered: Option<ChannelListener>) {
+    pub(super) async fn offer(self: Arc<Self>, offered: Option<ChannelListener>) {
         let given = |stage: &Stage| matches!(stage, Stage::Given(_));
+        tokio::select! {
+            () = self.accept(offered) => {}
+            _ = self.control.handover.until(given) => {
+                self.control.handover.is_offered.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Accepts without end.
+    async fn accept(self: &Arc<Self>, mut offered: Option<ChannelListener>) {
         let room = Arc::new(Semaphore::new(MOST));
+        let mut is_due = offered.is_none();
         loop {
-            let Some(socket) = offered.take().or_else(|| self.open()) else {
+            if is_due && self.may_open() {
+                offered = self.open();
+                is_due = offered.is_none();
+            }
+            let Some(socket) = &offered else {
                 sleep(AGAIN).await;
                 continue;
             };
-            let failed = loop {
-                let channel = tokio::select! {
-                    accepted = socket.accept() => match accepted {
-                        Ok(channel) => channel,
-                        Err(cause) => break cause,
-                    },
-                    _ = self.control.handover.until(given) => {
-                        self.control.handover.is_offered.store(false, Ordering::Relaxed);
-                        return;
-                    }
-                };
-                let Ok(place) = room.clone().try_acquire_owned() else { continue };
-                let giver = self.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = giver.give(&channel).await {
-                        giver.control.handover.count(HandoverResult::Lost);
-                        tracing::warn!("the listeners stay here: {error:#}");
-                    }
-                    drop(place);
-                });
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = self.displaced.notified() => {
+                    is_due = true;
+                    continue;
+                }
             };
-            tracing::error!("no connection of the next weir can be accepted: {failed}");
-            sleep(AGAIN).await;
+            let channel = match accepted {
+                Ok(channel) => channel,
+                // The socket stays: at the path may be the next weir's by now.
+                Err(cause) => {
+                    tracing::error!("no connection of the next weir can be accepted: {cause}");
+                    sleep(AGAIN).await;
+                    continue;
+                }
+            };
+            let Ok(place) = room.clone().try_acquire_owned() else { continue };
+            let giver = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = giver.give(&channel).await {
+                    giver.control.handover.count(HandoverResult::Lost);
+                    tracing::warn!("the listeners stay here: {error:#}");
+                }
+                drop(place);
+            });
         }
+    }
+
+    /// Whether the path is this weir's. While the next one takes over, it may be that one's already.
+    fn may_open(&self) -> bool {
+        matches!(*self.control.handover.stage.borrow(), Stage::Serves | Stage::Stops)
     }
 
     /// Speaks with whoever asks.
@@ -170,14 +191,29 @@ impl Giver {
                 tracing::warn!("the listeners stay here: {error:#}");
                 // It has the sockets, and must not accept on them.
                 let _ = message::send(channel, &Message::Enough { why: format!("{error:#}") }).await;
-                let ended =
-                    timeout(ENDED, async { while let Ok(Some(_)) = message::receive(channel).await {} });
-                // Another one may have asked meanwhile.
-                if ended.await.is_ok() && *stage.borrow() != Stage::Gives {
-                    self.listeners.lock().take_back();
+                self.until_it_ends(channel).await;
+            }
+        }
+    }
+
+    /// Waits for the end of a weir that was given up.
+    async fn until_it_ends(&self, channel: &Channel) {
+        loop {
+            match message::receive(channel).await {
+                Ok(None) => break,
+                // It serves, until it reads that it must not.
+                Ok(Some((Message::Serves { .. }, _))) => self.displaced.notify_one(),
+                Ok(Some(_)) => {}
+                // Nobody knows when it ends: the sockets count as its own, too.
+                Err(error) => {
+                    tracing::warn!("a weir that was given up is not understood: {error:#}");
+                    self.displaced.notify_one();
+                    return;
                 }
             }
         }
+        self.listeners.lock().take_back();
+        self.displaced.notify_one();
     }
 
     async fn refuse(&self, channel: &Channel, why: &str, later: bool) -> anyhow::Result<()> {

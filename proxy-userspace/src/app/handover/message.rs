@@ -99,6 +99,21 @@ fn listener(descriptor: OwnedFd) -> anyhow::Result<TcpListener> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_message_names_as_many_unused_sockets_as_can_be_handed_over() {
+        let ip = std::net::Ipv6Addr::from([0xff; 16]);
+        let longest = std::net::SocketAddrV6::new(ip, u16::MAX, 0, u32::MAX);
+        let unused = vec![SocketAddr::from(longest); crate::transport::MOST_DESCRIPTORS];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = crate::transport::ChannelListener::bind(&path).unwrap();
+        let next = Channel::connect(&path).unwrap();
+        let old = listener.accept().await.unwrap();
+        let serves = Message::Serves { unused };
+        send(&next, &serves).await.unwrap();
+        assert_eq!(receive(&old).await.unwrap().unwrap().0, serves);
+    }
+
     #[test]
     fn a_message_with_more_fields_is_read_and_an_unknown_one_is_not() {
         let read = |text: &str| serde_json::from_str::<Message>(text);

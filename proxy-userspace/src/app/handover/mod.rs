@@ -8,10 +8,11 @@
 //! 2. The next one attaches its programs, with its own ports, and lists the services. The old one serves, and answers at the
 //!    admin's and the probes' listeners. Each weir answers exec probes for itself (`app::probe_socket`).
 //! 3. Once the next one is ready it listens for the weir after it, accepts on all sockets, and says so. Only then does the old
-//!    one stop accepting: it takes its keys out of the programs' maps, and drains for `drain.handover.grace`.
+//!    one stop accepting: it detaches its programs on connect(), and drains for `drain.handover.grace`.
 //!
-//! If the next one ends, hangs or is not ready within `drain.handover.ready`, the old one goes on, and tells it to end. If the old
-//! one dies, the next one, which has the sockets, serves at once.
+//! If the next one ends, hangs or is not ready within `drain.handover.ready`, the old one goes on, and tells it to end. The old
+//! one's word counts, also where it crosses the next one's that it serves: that one ends, and the old one listens at the path again. If the
+//! old one dies, the next one, which has the sockets, serves at once.
 //!
 //! An old weir that has drained does not end before it is told to: kubelet would start its container again. But it does once
 //! nobody serves any more.
@@ -27,6 +28,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use self::give::Giver;
 pub(super) use self::take::Predecessor;
@@ -94,6 +96,7 @@ pub(super) fn start(
         listeners: listeners.clone(),
         server: server.clone(),
         from: before.as_ref().and_then(|it| it.pod.clone()),
+        displaced: Notify::new(),
     });
     if let Some(before) = &before {
         intercept::own(control, before.pod.as_deref());
@@ -113,11 +116,13 @@ pub(super) fn start(
                 }
                 Turn::Alone => {
                     tracing::warn!("the weir before this one has ended: serving at once");
-                    giver.serve().1
+                    let (_, offered) = giver.serve();
+                    giver.listeners.lock().disown();
+                    offered
                 }
                 Turn::Dismissed(why) => {
                     giver.control.handover.stage.send_replace(Stage::Dismissed(why.into()));
-                    return;
+                    return before.until_it_ends().await;
                 }
             },
         };
@@ -147,7 +152,19 @@ impl Giver {
 /// Follows the drain of the weir before this one.
 async fn follow(before: Predecessor, unused: Vec<SocketAddr>, giver: Arc<Giver>) {
     match before.follow(unused, &giver.control).await {
-        Ok(()) => giver.listeners.lock().disown(),
+        Ok(None) => {}
+        // It had given this one up before it read that this one serves.
+        Ok(Some(why)) => {
+            giver.control.handover.stage.send_if_modified(|stage| {
+                let serves = matches!(stage, Stage::Serves | Stage::Gives);
+                if serves {
+                    *stage = Stage::Dismissed(why.into());
+                }
+                serves
+            });
+            return before.until_it_ends().await;
+        }
         Err(error) => tracing::warn!("the weir before this one is not followed any more: {error:#}"),
     }
+    giver.listeners.lock().disown();
 }

@@ -149,10 +149,20 @@ impl Predecessor {
         }
     }
 
-    /// Tells the weir before this one that this one serves, and follows its drain to its end.
-    pub(super) async fn follow(&self, unused: Vec<SocketAddr>, control: &Arc<State>) -> anyhow::Result<()> {
-        message::send(&self.channel, &Message::Serves { unused }).await?;
-        control.handover.count(HandoverResult::Taken);
+    /// Tells the weir before this one that this one serves, and follows its drain to its end. Returns why this one must not
+    /// serve, if that one had given it up before.
+    pub(super) async fn follow(
+        &self,
+        unused: Vec<SocketAddr>,
+        control: &Arc<State>,
+    ) -> anyhow::Result<Option<String>> {
+        match message::send(&self.channel, &Message::Serves { unused }).await {
+            Ok(()) => control.handover.count(HandoverResult::Taken),
+            // That it has ended or has given up is received below.
+            Err(error) => {
+                tracing::warn!("the weir before this one is not told that this one serves: {error:#}")
+            }
+        }
         let ended = loop {
             match message::receive(&self.channel).await {
                 Ok(Some((Message::Drains { open, seconds, weirs }, _))) => {
@@ -162,13 +172,19 @@ impl Predecessor {
                     control.handover.before.store(Some(Arc::new(Before { since, open, weirs })));
                 }
                 Ok(Some((Message::Pods, sockets))) => inherit(control, sockets),
+                Ok(Some((Message::Enough { why }, _))) => break Ok(Some(why)),
                 Ok(Some((other, _))) => break Err(anyhow!("the weir before this one says {other:?}")),
-                Ok(None) => break Ok(()),
+                Ok(None) => break Ok(None),
                 Err(error) => break Err(error),
             }
         };
         control.handover.before.store(None);
         ended
+    }
+
+    /// Keeps the connection, by whose end the weir before this one learns that this one has ended.
+    pub(super) async fn until_it_ends(&self) {
+        while let Ok(Some(_)) = message::receive(&self.channel).await {}
     }
 }
 

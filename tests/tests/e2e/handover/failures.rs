@@ -201,11 +201,11 @@ fn of_three_weirs_at_once_one_follows_the_other() {
 }
 
 /// Something of weir's own user that offers listeners as a weir does, and answers as it is told.
-struct Fake(Child);
+pub(super) struct Fake(Child);
 
 impl Fake {
     /// `answer` is Python: what is sent on the connection `c`.
-    fn start(stage: &Stage, answer: &str) -> Self {
+    pub(super) fn start(stage: &Stage, answer: &str) -> Self {
         let script = format!(
             "{}\ns = offered({:?})\nc, _ = s.accept()\nc.recv(4096)\n{answer}\nwait()\n",
             super::strangers::PYTHON,
@@ -237,7 +237,7 @@ fn an_old_weir_of_another_version_is_left_alone_and_weir_starts_as_it_would_with
         ("c.send(b'{\"is\":\"gift\",\"version\":1}')", "a message of another version"),
         ("c.send(b'{\"is\":\"listeners\",\"version\":2}')", "it answers Listeners"),
         ("c.send(b'{\"is\":\"no\",\"version\":2,\"why\":\"new\",\"later\":false}')", "it speaks version 2"),
-        ("c.send(b'x' * 5000)", "the message is too long"),
+        ("c.send(b'x' * 20000)", "the message is too long"),
         (
             "socket.send_fds(c, [b'{\"is\":\"listeners\",\"version\":1}'], [0])",
             "a descriptor that is no socket",

@@ -1,6 +1,7 @@
 //! One weir takes over from another, on a node with pods. With root a test that cannot run here fails; without root the whole
 //! module says that it is left out.
 
+mod crossing; // One is given up while it begins to serve; `fail: closed` with two.
 mod daemon_set; // What kubelet and the DaemonSet's controller make of it.
 mod failures; // One of the two dies, hangs, or is of another version.
 mod listens; // Where weir listens changes with the upgrade, or while it is under way.
