@@ -19,6 +19,7 @@ use super::chunks::{AHEAD, Chunks};
 use super::serve::Asker;
 use super::slots::Slots;
 use crate::control::report;
+use crate::proxy::memory::Refused;
 
 /// Maximum age of a metrics page for clients other than the admin's.
 const FRESH: Duration = Duration::from_secs(1);
@@ -56,13 +57,22 @@ enum Kind {
     State,
 }
 
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoPage {
+    /// Memory is used up.
+    Memory,
+    /// It cannot be written.
+    Failed(String),
+}
+
 impl Pages {
     /// The metrics as they are now, for this client.
     ///
     /// # Errors
     ///
-    /// Why it cannot be written.
-    pub(super) async fn metrics(&self, server: &Arc<Server>, asker: &Asker) -> Result<PageBody, String> {
+    /// [`NoPage`]
+    pub(super) async fn metrics(&self, server: &Arc<Server>, asker: &Asker) -> Result<PageBody, NoPage> {
         self.page(server, Kind::Metrics, asker, Duration::ZERO).await
     }
 
@@ -70,12 +80,12 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// Why it cannot be written.
+    /// [`NoPage`]
     pub(super) async fn recent_metrics(
         &self,
         server: &Arc<Server>,
         asker: &Asker,
-    ) -> Result<PageBody, String> {
+    ) -> Result<PageBody, NoPage> {
         self.page(server, Kind::Metrics, asker, FRESH).await
     }
 
@@ -83,8 +93,8 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// Why it cannot be written.
-    pub(super) async fn state(&self, server: &Arc<Server>, asker: &Asker) -> Result<PageBody, String> {
+    /// [`NoPage`]
+    pub(super) async fn state(&self, server: &Arc<Server>, asker: &Asker) -> Result<PageBody, NoPage> {
         self.page(server, Kind::State, asker, Duration::ZERO).await
     }
 
@@ -94,7 +104,7 @@ impl Pages {
         kind: Kind,
         asker: &Asker,
         fresh: Duration,
-    ) -> Result<PageBody, String> {
+    ) -> Result<PageBody, NoPage> {
         let known = match kind {
             Kind::Metrics => &self.metrics,
             Kind::State => &self.state,
@@ -103,6 +113,11 @@ impl Pages {
             && let Some(text) = known.small(server, kind, fresh).await?
         {
             return Ok(text.into());
+        }
+        let memory = &server.control.shared.memory;
+        if memory.is_full() {
+            memory.refused[Refused::Page as usize].inc();
+            return Err(NoPage::Memory);
         }
         let slot = self.slots.acquire(asker.client.ip(), &asker.cut).await;
         let (told, chunks) = mpsc::channel(AHEAD);
@@ -124,7 +139,7 @@ impl Known {
         server: &Arc<Server>,
         kind: Kind,
         fresh: Duration,
-    ) -> Result<Option<Bytes>, String> {
+    ) -> Result<Option<Bytes>, NoPage> {
         let last = self.last.clone().lock_owned().await;
         match &*last {
             Some(page) if page.at.elapsed() < fresh => return Ok(Some(page.text.clone())),
@@ -142,7 +157,7 @@ async fn write_small(
     server: Arc<Server>,
     kind: Kind,
     large: Arc<AtomicBool>,
-) -> Result<Option<Bytes>, String> {
+) -> Result<Option<Bytes>, NoPage> {
     let (tell, told) = oneshot::channel();
     start(move || {
         let mut page = Chunks::kept(SMALL);
@@ -163,13 +178,13 @@ fn write(server: &Arc<Server>, kind: Kind, page: &mut Chunks) -> Result<(), ()> 
     }
 }
 
-fn start(write: impl FnOnce() + Send + 'static) -> Result<(), String> {
+fn start(write: impl FnOnce() + Send + 'static) -> Result<(), NoPage> {
     // Not the runtime's blocking threads: tokio panics if the node cannot start one.
     let thread = thread::Builder::new().name("weir-admin".to_owned());
     let started = thread.spawn(write);
-    started.map(drop).map_err(|cause| format!("no thread for it: {cause}"))
+    started.map(drop).map_err(|cause| NoPage::Failed(format!("no thread for it: {cause}")))
 }
 
-fn defect() -> String {
-    "a defect of weir's".to_owned()
+fn defect() -> NoPage {
+    NoPage::Failed("a defect of weir's".to_owned())
 }

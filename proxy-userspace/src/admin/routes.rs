@@ -10,6 +10,7 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode};
 
 use super::body::PageBody;
+use super::pages::NoPage;
 use super::refusal::Refusal;
 use super::serve::Asker;
 use super::{Server, explain, guard};
@@ -125,10 +126,18 @@ fn refuse(server: &Server, why: Refusal) -> Response<PageBody> {
     response
 }
 
-fn page(kind: &'static str, written: Result<PageBody, String>) -> Response<PageBody> {
+fn page(kind: &'static str, written: Result<PageBody, NoPage>) -> Response<PageBody> {
     match written {
         Ok(page) => with_body(StatusCode::OK, kind, page),
-        Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("not written: {why}\n")),
+        Err(NoPage::Memory) => {
+            let why = "weir's memory is used up (limits.memory)\n";
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, TEXT, why);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+        Err(NoPage::Failed(why)) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("not written: {why}\n"))
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod heartbeat;
 mod inherited;
 mod intercept;
 mod listeners;
+mod memory;
 mod netns;
 mod objects;
 mod owners;
@@ -63,7 +64,7 @@ use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
 use crate::proxy::upstream::Connecting;
 use crate::proxy::worker::Shared;
 use crate::telemetry::log;
-use crate::transport::{Connector, Sources};
+use crate::transport::{Connector, KernelBuffers, Sources};
 
 /// Runs weir until a signal or the admin stops it, and returns the exit code.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
@@ -153,7 +154,7 @@ async fn live(
     let server = Server::new(control.clone(), reviews);
     let (config, _) = watch::channel(config);
     // Before anything is diverted: the tasks set the destinations.
-    let _beating = heartbeat::start(&control)?;
+    let _threads = (heartbeat::start(&control)?, memory::start(&control)?);
     tasks::start(&control, &server, &services, &config);
     let pods = netns::start(&control, in_pods, listeners.transparent_kind());
     server.secure_probes(&control.settings())?;
@@ -227,6 +228,10 @@ fn connector(settings: &Settings) -> Connector {
         unacknowledged: settings.limits.unacknowledged,
         keep_alive: settings.limits.keep_alive,
         sources: Arc::new(Sources::new(source_addresses(settings))),
+        buffers: KernelBuffers {
+            received: settings.limits.receive_buffer,
+            not_sent: settings.limits.not_sent,
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::Adopt;
 use crate::control::NetnsState;
 use crate::control::report::{
     ClusterReport, DirectPod, DirectReport, DrainingReport, EnrolmentReport, HandoverReport,
-    InterceptionReport, NetnsReport, ShareReport, StateReport,
+    InterceptionReport, MemoryReport, NetnsReport, ShareReport, StateReport,
 };
 
 /// `state` as text; if it is `filtered`, only the selected parts.
@@ -35,6 +35,9 @@ pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Resu
             it.connections, it.requests
         )?;
         shares(&mut text, &it.shares)?;
+    }
+    if let Some(it) = &state.memory {
+        memory(&mut text, it)?;
     }
     interception(&mut text, &state.interception)?;
     enrolment(&mut text, &state.enrolment)?;
@@ -73,6 +76,20 @@ fn handover(text: &mut String, handover: &HandoverReport) -> Result {
 fn clusters(text: &mut String, state: &StateReport) -> Result {
     let of_services = state.services.iter().flat_map(|it| &it.clusters);
     of_services.chain(&state.outside).try_for_each(|it| cluster(text, it))
+}
+
+/// One line: how much memory is in use, and what that has cost so far.
+fn memory(text: &mut String, memory: &MemoryReport) -> Result {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let MemoryReport { level, used_bytes, budget_bytes, shed, refused } = memory;
+    write!(text, "memory: {:.0} of {:.0} MiB in use ({level})", mib(*used_bytes), mib(*budget_bytes))?;
+    for (what, counts) in [("closed", shed), ("refused", refused)] {
+        let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        if !counts.is_empty() {
+            write!(text, "; {what} so far: {}", counts.join(", "))?;
+        }
+    }
+    writeln!(text)
 }
 
 /// One line per pod: whether its connections are diverted, and why.
@@ -239,6 +256,12 @@ mod tests {
                 json!({ "handover": { "draining": { "seconds": 61.0, "open": 3, "weirs": 2 } } }),
                 false,
                 format!("2 earlier weirs of this node drain, the first for 61 s: 3 connections open\n{off}"),
+            ),
+            (
+                json!({ "memory": { "level": "shed", "usedBytes": 220_200_960, "budgetBytes": 268_435_456,
+                    "shed": { "idle": 3, "pool": 4 }, "refused": { "request": 1 } } }),
+                false,
+                format!("memory: 210 of 256 MiB in use (shed); closed so far: 3 idle, 4 pool; refused so far: 1 request\n{off}"),
             ),
             (json!({ "interception": { "on": false, "why": "no" } }), false, "interception: off (no)\n".to_owned()),
             (

@@ -6,7 +6,7 @@ use super::fields::Section;
 use super::http2_clients::{self, Http2Clients};
 use super::http2_endpoints::{self, Http2Endpoints};
 use super::problem::Mistake;
-use super::values::{count, duration, size};
+use super::values::{count, duration, size, size_or_auto};
 
 /// The most of `waitForRoom`: less than what a diverted connection had dialled is kept for (`intercept::TOO_OLD`).
 const WAIT_FOR_ROOM: Duration = Duration::from_mins(2);
@@ -16,6 +16,9 @@ const WAIT_FOR_ROOM: Duration = Duration::from_mins(2);
 /// Counts are plain numbers; sizes are written `64KiB`, durations `250ms`, `10s`, `5m` or `1h`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// `memory`: how much memory weir may use. `auto`, the default, is the limit of its cgroup; without one, a quarter of the
+    /// machine's memory. Never more than the cgroup's limit. 16 MiB to 1 TiB.
+    pub memory: Option<usize>,
     /// `connections`: open client connections per listener, tunnels included, of which each pod has its share; a quarter
     /// as many may wait. Default 10,000, or fewer if there are not enough file descriptors.
     pub connections: usize,
@@ -105,6 +108,12 @@ pub struct Limits {
     pub bindings: usize,
     /// `bindingIdle`: how long an unused name stays in that cache. 1 s to 24 h, default 10 m (linkerd's).
     pub binding_idle: Duration,
+    /// `receiveBuffer`: the most bytes that the kernel buffers of what one endpoint has sent and weir has not read
+    /// (SO_RCVBUF). 0, the default, leaves it to the kernel (tcp_rmem), which finds out what each path needs. Up to 64 MiB.
+    pub receive_buffer: usize,
+    /// `notSent`: more is written to a connection only while the kernel has fewer bytes of it than this to send
+    /// (TCP_NOTSENT_LOWAT). 0 (as many as its send buffer holds) to 64 MiB, default 128 KiB.
+    pub not_sent: usize,
     /// `clusters`: the most service ports whose state is kept although nobody uses them: with more, those are forgotten that
     /// were unused for 10 s, with counters and estimates. 1 to 1,000,000, default 1,000.
     pub clusters: usize,
@@ -129,6 +138,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            memory: None,
             connections: 10_000,
             wait_for_room: Duration::from_secs(30),
             header_bytes: 64 * 1024,
@@ -163,6 +173,8 @@ impl Default for Limits {
             dns_questions: 8,
             bindings: 20_000,
             binding_idle: Duration::from_secs(600),
+            receive_buffer: 0,
+            not_sent: 128 * 1024,
             clusters: 1_000,
             cluster_idle: Duration::from_secs(3600),
             idle_connections: 4096,
@@ -180,6 +192,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     const DAY: Duration = Duration::from_hours(24);
     const MS: Duration = Duration::from_millis(1);
     let mut limits = Limits::default();
+    section.set("memory", &mut limits.memory, size_or_auto(16 * MIB..=MIB * MIB));
     section.set("connections", &mut limits.connections, count(1..=1_000_000));
     section.set("waitForRoom", &mut limits.wait_for_room, duration(10 * MS..=WAIT_FOR_ROOM));
     section.set("headerBytes", &mut limits.header_bytes, size(8 * KIB..=MIB));
@@ -216,6 +229,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("dnsQuestions", &mut limits.dns_questions, count(2..=1000));
     section.set("bindings", &mut limits.bindings, count(1..=1_000_000));
     section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));
+    section.set("receiveBuffer", &mut limits.receive_buffer, size(0..=64 * MIB));
+    section.set("notSent", &mut limits.not_sent, size(0..=64 * MIB));
     section.set("clusters", &mut limits.clusters, count(1..=1_000_000));
     section.set("clusterIdle", &mut limits.cluster_idle, duration(10_000 * MS..=7 * DAY));
     section.set("idleConnections", &mut limits.idle_connections, count(1..=1_000_000));

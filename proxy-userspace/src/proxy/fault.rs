@@ -79,6 +79,8 @@ pub enum Kind {
     Interim,
     /// weir itself has reached a limit.
     Overload,
+    /// weir is short of memory.
+    Memory,
 }
 
 impl Fault {
@@ -107,9 +109,12 @@ impl Kind {
                 StatusCode::BAD_GATEWAY
             }
             Self::ConnectTimeout | Self::ResponseTimeout | Self::HalfClosed => StatusCode::GATEWAY_TIMEOUT,
-            Self::ServicesUnknown | Self::ClientUnknown | Self::NoEndpoint | Self::Local | Self::Overload => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::ServicesUnknown
+            | Self::ClientUnknown
+            | Self::NoEndpoint
+            | Self::Local
+            | Self::Overload
+            | Self::Memory => StatusCode::SERVICE_UNAVAILABLE,
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
@@ -146,7 +151,8 @@ impl Kind {
             | Self::ClientUnknown
             | Self::NoEndpoint
             | Self::Local
-            | Self::Overload => UNAVAILABLE,
+            | Self::Overload
+            | Self::Memory => UNAVAILABLE,
         }
     }
 
@@ -181,11 +187,12 @@ impl Kind {
             Self::HalfClosed => 25,
             Self::ConnectPort => 26,
             Self::ForeignClient => 27,
+            Self::Memory => 28,
         }
     }
 
     /// Every label, by [`Kind::slot`].
-    pub const LABELS: [&'static str; 28] = [
+    pub const LABELS: [&'static str; 29] = [
         "no_host",
         "bad_host",
         "bad_target",
@@ -214,6 +221,7 @@ impl Kind {
         "half_closed",
         "connect_port",
         "foreign_client",
+        "memory",
     ];
 }
 

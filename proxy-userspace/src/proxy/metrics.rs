@@ -2,6 +2,7 @@
 
 mod http2;
 mod http2_endpoints;
+mod memory;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -19,8 +20,8 @@ use crate::proxy::routing::cache::RouteCacheStats;
 use crate::proxy::routing::external::{Busy, Counted};
 use crate::proxy::routing::resolve::Holds;
 use crate::proxy::tcp;
+use crate::proxy::upstream::Pool;
 use crate::proxy::upstream::cluster::{Backend, BackendStats, Cluster, Stats};
-use crate::proxy::upstream::{Connecting, Pool};
 use crate::proxy::worker::Shared;
 use crate::telemetry::{Counter, Page, Scrape};
 
@@ -46,7 +47,7 @@ impl Scrape for Metrics {
         self.holds(page)?;
         self.bindings(page)?;
         self.tunnels(page)?;
-        crowded_out(page, &self.shared.connecting)?;
+        memory::memory(page, &self.shared.memory, &self.shared.connecting)?;
         http2_endpoints::endpoints(page, &self.shared.connecting)
     }
 }
@@ -163,15 +164,6 @@ fn requests(page: &mut Page<'_>, sums: &[Sum]) -> fmt::Result {
     let used = sums.iter().filter(|it| it.stats().duration.count() > 0);
     let durations = used.map(|it| ([("service", &*it.first.name)], &it.stats().duration));
     page.histograms("weir_attempt_duration_seconds", "From an attempt's start to its end", durations)
-}
-
-fn crowded_out(page: &mut Page<'_>, connecting: &Connecting) -> fmt::Result {
-    let none: [(&str, &str); 0] = [];
-    page.counters(
-        "weir_idle_connections_crowded_out",
-        "Unused connections to endpoints closed since there were too many of them",
-        [(none, connecting.crowded_out.value())],
-    )
 }
 
 /// The families of endpoints. Each row is read when it is written: one service may have very many endpoints.

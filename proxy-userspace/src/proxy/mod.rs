@@ -1,6 +1,6 @@
 //! Floor 3: connections and requests, in modules each of which uses only those before it.
 //!
-//! `holders` says to whom a connection is charged, `pod_clients` from which pod it comes, `listener` who may connect, `upstream` which endpoint takes a request and on which connection, `routing` where
+//! `holders` says to whom a connection is charged, `pod_clients` from which pod it comes, `memory` what ends when memory gets scarce, `listener` who may connect, `upstream` which endpoint takes a request and on which connection, `routing` where
 //! a name leads, `exchange` handles one request, `downstream` one client connection. `worker` is what all of them share
 //! on one thread.
 //!
@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod fault;
 pub mod holders;
 pub mod listener;
+pub mod memory;
 pub mod metrics;
 pub mod pod_clients;
 pub mod routing;

@@ -6,6 +6,9 @@
 //! Deliberately absent: the state of one request. How long an exchange has waited is in its own clock; this records
 //! when the last byte passed and how many exchanges run.
 
+mod room;
+mod shed;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -14,6 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use self::shed::Held;
 use super::ahead::Ahead;
 use super::displacement::Displacement;
 use super::interjected::Interjected;
@@ -48,6 +52,8 @@ enum Room {
     IfUnused = 1,
     /// Even if bytes pass.
     InUse = 2,
+    /// Whatever it does: memory is short.
+    Shed = 3,
 }
 
 /// An exchange in which no byte has passed for this long is not in use.
@@ -92,6 +98,8 @@ struct Inner {
     look: AtomicBool,
     /// See [`Room`].
     room: AtomicU8,
+    /// Whether it carries opaque bytes.
+    carries: AtomicBool,
     /// The task that can do so.
     owner: Mutex<Option<Waker>>,
     displacement: Displacement,
@@ -111,6 +119,7 @@ impl Activity {
             sending: AtomicU8::new(Sending::Open as u8),
             look: AtomicBool::new(false),
             room: AtomicU8::new(Room::NotAsked as u8),
+            carries: AtomicBool::new(false),
             owner: Mutex::default(),
             displacement: Displacement::default(),
             ahead: Ahead::default(),
@@ -171,12 +180,6 @@ impl Activity {
         if running == 0 {
             self.enter(Phase::Idle, now);
         }
-    }
-
-    /// From `now` on it carries opaque bytes, and no idle time between requests makes room.
-    pub fn carries_bytes(&self, now: Instant) {
-        *self.0.owner.lock() = None;
-        self.enter(Phase::Busy, now);
     }
 
     /// Enters `phase` at `now`.
@@ -278,69 +281,6 @@ impl Activity {
     /// Whether that was asked for; it no longer is.
     pub(super) fn takes_look(&self) -> bool {
         self.0.look.swap(false, Ordering::Relaxed)
-    }
-
-    /// The task of this waker closes the connection when it is asked for room.
-    pub fn may_make_room(&self, owner: &Waker) {
-        *self.0.owner.lock() = Some(owner.clone());
-    }
-
-    /// Whether it may be asked for room, and was not.
-    pub fn can_make_room(&self) -> bool {
-        !self.is_asked_for_room() && self.0.owner.lock().is_some()
-    }
-
-    /// Asks it to make room for another connection, unless it is used again first.
-    pub fn ask_for_room(&self) {
-        self.ask(Room::IfUnused);
-    }
-
-    /// Asks it to make room for another connection even while bytes pass, if its client has closed its sending side.
-    pub fn ask_for_room_in_use(&self) {
-        self.ask(Room::InUse);
-    }
-
-    /// Whether it has to end at once.
-    pub(super) fn displacement(&self) -> &Displacement {
-        &self.0.displacement
-    }
-
-    fn ask(&self, room: Room) {
-        self.set_room(room);
-        if let Some(owner) = &*self.0.owner.lock() {
-            owner.wake_by_ref();
-        }
-    }
-
-    /// Whether it was asked for room.
-    pub fn is_asked_for_room(&self) -> bool {
-        self.0.room.load(Ordering::Relaxed) != Room::NotAsked as u8
-    }
-
-    /// Whether an exchange runs whose client has closed its sending side, and no byte has passed for a while: most such
-    /// clients have left.
-    pub fn is_likely_left(&self) -> bool {
-        self.has_ended() && self.has_exchange() && self.lasted() >= QUIET
-    }
-
-    /// Whether it makes room now: it was asked to, and it is still unused. If it is used again, it is not asked any more.
-    pub fn makes_room(&self) -> bool {
-        if !self.is_asked_for_room() {
-            return false;
-        }
-        if self.phase() == Phase::Idle {
-            return true;
-        }
-        let is_forced = self.0.room.load(Ordering::Relaxed) == Room::InUse as u8;
-        if !self.has_ended() || is_forced || self.is_likely_left() {
-            return self.has_ended();
-        }
-        self.set_room(Room::NotAsked);
-        false
-    }
-
-    fn set_room(&self, room: Room) {
-        self.0.room.store(room as u8, Ordering::Relaxed);
     }
 
     /// Whether an exchange runs.

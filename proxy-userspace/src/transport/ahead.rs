@@ -95,6 +95,14 @@ impl Ahead {
         }
     }
 
+    /// How many bytes of a head have arrived that is not complete.
+    pub(super) fn of_head(&self) -> u32 {
+        match self.bytes.load(Ordering::Relaxed) {
+            UNKNOWN => 0,
+            bytes => bytes,
+        }
+    }
+
     /// The previous request is over: the first bytes of the next head are unknown unless they are still to arrive.
     pub(super) fn forget(&self) {
         self.bytes.store(UNKNOWN, Ordering::Relaxed);

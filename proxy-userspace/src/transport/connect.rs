@@ -26,6 +26,17 @@ pub struct Connector {
     pub keep_alive: Duration,
     /// The addresses and ports of connections from the node.
     pub sources: Arc<Sources>,
+    /// Bounds on what the kernel buffers of a connection.
+    pub buffers: KernelBuffers,
+}
+
+/// Bounds on what the kernel buffers of a connection; it counts as memory of the container. 0 leaves each to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelBuffers {
+    /// Bytes that an endpoint has sent and that were not read (SO_RCVBUF).
+    pub received: usize,
+    /// Bytes that were written and not sent yet, where more are written only below that (TCP_NOTSENT_LOWAT).
+    pub not_sent: usize,
 }
 
 /// Why there is no connection. Nothing was sent, so another endpoint may always be tried.
@@ -105,6 +116,11 @@ impl Connector {
             set_hop_limit(&options, limit, endpoint.is_ipv6())?;
         }
         set_keepalive(&options, self.unacknowledged, self.keep_alive)?;
+        // Before the connect: it decides the scale of the window.
+        if self.buffers.received > 0 {
+            options.set_recv_buffer_size(self.buffers.received)?;
+        }
+        self.buffers.bound_unsent(&options)?;
         Ok(socket)
     }
 
@@ -125,6 +141,20 @@ async fn connect(
         Ok(Err(cause)) if is_local(&cause) => Err(ConnectError::Local(cause)),
         Ok(Err(cause)) => Err(ConnectError::Failed(cause)),
         Err(_) => Err(ConnectError::Timeout),
+    }
+}
+
+impl KernelBuffers {
+    /// Bounds what is buffered of what is written to this socket.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn bound_unsent(self, socket: &SockRef<'_>) -> io::Result<()> {
+        if self.not_sent == 0 {
+            return Ok(());
+        }
+        socket.set_tcp_notsent_lowat(u32::try_from(self.not_sent).unwrap_or(u32::MAX))
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use self::closing::{Close, FinThenReset};
 use super::bad_head::{self, BadHead};
 use super::reader::Reader;
-use super::{Activity, MakeAnswer, Peer, Sending, ended};
+use super::{Activity, MakeAnswer, Peer, Sending, ended, short};
 
 /// Up to this many bytes, the pieces of a vectored write are joined first: the kernel's `send` of one piece costs less
 /// than its `writev` of two.
@@ -276,7 +276,7 @@ impl AsyncRead for Io {
         }
         let before = buf.filled().len();
         let this = &mut *self;
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = short::poll_read(&mut this.stream, cx, buf);
         if let (Some(waker), Some(peer)) = (this.reader.note(&read, cx), &this.peer) {
             peer.is_read_by(waker);
         }

@@ -39,6 +39,50 @@ impl Drop for Cgroup {
     }
 }
 
+/// A cgroup whose processes may use so much memory, removed when dropped.
+pub struct MemoryCgroup(PathBuf);
+
+impl MemoryCgroup {
+    /// Makes one with this limit in bytes; `None` where this process may not, or the kernel has no such controller.
+    pub fn new(limit: u64) -> Option<Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let (root, file) = memory_controller()?;
+        sweep_in(&root);
+        let number = NEXT.fetch_add(1, Ordering::SeqCst);
+        let cgroup = Self(root.join(format!("{PREFIX}{}-m{number}", std::process::id())));
+        fs::create_dir(&cgroup.0).ok()?;
+        fs::write(cgroup.0.join(file), limit.to_string()).expect("a limit of memory");
+        Some(cgroup)
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for MemoryCgroup {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+/// The root of the memory controller, in version 2 or 1, and the file of a cgroup's limit.
+fn memory_controller() -> Option<(PathBuf, &'static str)> {
+    let root = mount();
+    if fs::read_to_string(root.join("cgroup.controllers")).is_ok_and(|all| all.contains("memory")) {
+        let _ = fs::write(root.join("cgroup.subtree_control"), "+memory");
+        return Some((root, "memory.max"));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let is_memory = |line: &&str| {
+        let kind = line.split(" - ").nth(1).unwrap_or_default();
+        kind.starts_with("cgroup ") && kind.split([' ', ',']).any(|it| it == "memory")
+    };
+    let line = mounts.lines().find(is_memory)?;
+    Some((line.split(' ').nth(4)?.into(), "memory.limit_in_bytes"))
+}
+
 /// Where cgroup2 is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside version 1.
 pub fn mount() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -50,7 +94,11 @@ pub fn mount() -> PathBuf {
 
 /// Removes what runs that crashed have left: cgroups whose process is no more.
 pub fn sweep() {
-    for entry in fs::read_dir(mount()).unwrap().flatten() {
+    sweep_in(&mount());
+}
+
+fn sweep_in(root: &Path) {
+    for entry in fs::read_dir(root).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(pid) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else { continue };
         if !Path::new("/proc").join(pid).exists() {

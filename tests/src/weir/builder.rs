@@ -12,6 +12,7 @@ use nix::sys::resource::Resource;
 use super::folder::{Folder, Pod, Service};
 use super::output::{self, Reader};
 use super::{Bound, Log, Weir, binary};
+use crate::net::cgroup::MemoryCgroup;
 use crate::net::place::{self, Capability, Place};
 use crate::net::{NODE_V4, NODE_V6, Net};
 use crate::time::PATIENCE;
@@ -27,6 +28,7 @@ pub struct Builder {
     account: Option<PathBuf>,
     reader: Reader,
     descriptors: Option<Descriptors>,
+    memory: Option<MemoryCgroup>,
 }
 
 /// Bounds on open descriptors: the one in force, and the one it may be raised to.
@@ -67,6 +69,7 @@ impl Builder {
             account: None,
             reader: Reader::Test,
             descriptors: None,
+            memory: None,
         };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
@@ -208,6 +211,12 @@ impl Builder {
         self
     }
 
+    /// Runs in a cgroup of its own, which may use so much memory.
+    pub fn with_memory(mut self, cgroup: MemoryCgroup) -> Self {
+        self.memory = Some(cgroup);
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(self) -> Weir {
@@ -216,8 +225,15 @@ impl Builder {
         let mut child = command.spawn().expect("the weir binary");
         let log = Log::default();
         let heard = self.reader.read(&mut child, unread.as_ref(), &log);
-        let mut weir =
-            Weir { child, place: self.place, bound: Bound::default(), log, unread, folder: self.folder };
+        let mut weir = Weir {
+            child,
+            place: self.place,
+            bound: Bound::default(),
+            log,
+            unread,
+            folder: self.folder,
+            _memory: self.memory,
+        };
         // Its log is shown when this fails, by `Drop`.
         weir.bound = output::ready(&heard).unwrap_or_else(|e| panic!("weir did not get ready: {e}"));
         weir
@@ -276,6 +292,9 @@ impl Builder {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some((soft, hard)) = self.descriptors {
             place::limit(&mut command, Resource::RLIMIT_NOFILE, soft, hard);
+        }
+        if let Some(cgroup) = &self.memory {
+            place::enter_cgroup(&mut command, cgroup.path());
         }
         command
     }

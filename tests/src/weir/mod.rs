@@ -27,6 +27,7 @@ use nix::unistd::Pid;
 
 use crate::client::Client;
 use crate::message::{Request, Response};
+use crate::net::cgroup::MemoryCgroup;
 use crate::net::place::Place;
 use crate::time::{Clock, eventually};
 pub use builder::Builder;
@@ -40,6 +41,8 @@ pub struct Weir {
     log: Log,
     unread: Option<PipeReader>,
     folder: Folder,
+    /// Dropped last: the cgroup must be empty by then.
+    _memory: Option<MemoryCgroup>,
 }
 
 /// What weir has written to its standard output and error.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use e2e::{Backend, Weir, eventually};
 
-use super::{MIB, ask};
+use super::{MIB, ask, limited};
 
 const MANY: u32 = 300_000;
 
@@ -14,7 +14,8 @@ fn a_service_of_three_hundred_thousand_endpoints_costs_them_once() {
     // Nobody listens at these.
     let endpoints: Vec<SocketAddr> =
         (0..MANY).map(|it| ((0x7f_10_00_00 | it).to_be_bytes(), 9).into()).collect();
-    let weir = Weir::new().service("hello", &[backend.addr()]).service("many", &endpoints).start();
+    let builder = Weir::new().service("hello", &[backend.addr()]).service("many", &endpoints);
+    let Some(weir) = limited(builder, 256) else { return };
     weir.get("http://hello/").expect_body("ok");
     let listed = weir.anonymous();
     assert!(listed <= 100 * MIB, "{listed} bytes");

@@ -8,11 +8,12 @@ const RULE: &str = "room";
 const ROOT: &str = "proxy-userspace/src/proxy";
 
 /// Every room, in order.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 13] = [
     "fault",
     "clock",
     "holders",
     "pod_clients",
+    "memory",
     "listener",
     "upstream",
     "routing",

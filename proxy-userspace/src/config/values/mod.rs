@@ -11,7 +11,7 @@ use super::tree::{Node, Value};
 
 pub(super) use address::{cidr, ip, listen};
 pub(super) use duration::duration;
-pub(super) use size::size;
+pub(super) use size::{size, size_or_auto};
 
 /// A string, unchanged.
 pub(super) fn text(node: &Node) -> Result<&str, Mistake> {

@@ -25,6 +25,17 @@ pub(in crate::config) fn size(range: RangeInclusive<usize>) -> impl Fn(&Node) ->
     }
 }
 
+/// As [`size`], or `auto`: `None`.
+pub(in crate::config) fn size_or_auto(
+    range: RangeInclusive<usize>,
+) -> impl Fn(&Node) -> Result<Option<usize>, Mistake> {
+    let size = size(range);
+    move |node| match &node.value {
+        Value::Text(text) if text == "auto" => Ok(None),
+        _ => size(node).map(Some),
+    }
+}
+
 fn parse(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let bytes = match unit {

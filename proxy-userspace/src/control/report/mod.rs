@@ -85,6 +85,9 @@ pub struct StateReport<S = Vec<ServiceReport>> {
     /// Byte tunnels.
     #[serde(default)]
     pub tunnels: TunnelsReport,
+    /// The memory budget; absent until it was measured first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryReport>,
     /// Problems of `discovery.files`.
     #[serde(default)]
     pub file_problems: Vec<String>,
@@ -153,6 +156,22 @@ pub struct ShareReport {
 pub struct TunnelsReport {
     /// Open now.
     pub open: usize,
+}
+
+/// The memory budget.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MemoryReport {
+    /// How scarce memory is: `normal`, `shed`, `refuse` or `full`.
+    pub level: Word,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes that may be.
+    pub budget_bytes: u64,
+    /// What was closed or dropped for lack of it, by kind.
+    pub shed: Counts,
+    /// What was refused for lack of it, by kind.
+    pub refused: Counts,
 }
 
 /// The result of the last reload.

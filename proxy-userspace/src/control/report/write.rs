@@ -7,15 +7,18 @@ use std::time::Instant;
 use serde::ser::{Serialize, Serializer};
 
 use super::{
-    ClusterReport, EnrolmentReport, HandoverReport, InterceptionReport, KubernetesReport, ListenerReport,
-    ReloadReport, RouterReport, ServiceReport, ShareReport, StateReport, TunnelsReport, Word,
+    ClusterReport, Counts, EnrolmentReport, HandoverReport, InterceptionReport, KubernetesReport,
+    ListenerReport, MemoryReport, ReloadReport, RouterReport, ServiceReport, ShareReport, StateReport,
+    TunnelsReport, Word,
 };
 use crate::control::State;
 use crate::discovery::kubernetes::node_name;
 use crate::domain::catalog::{Catalog, Service};
 use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, Listener, Share};
+use crate::proxy::memory::{Memory, Refused, Shed};
 use crate::proxy::routing::snapshot::Snapshot;
+use crate::telemetry::Counter;
 
 /// Writes the whole state as JSON to `out`. In a large cluster this takes time: each endpoint is written before the next is
 /// read.
@@ -74,11 +77,27 @@ fn read<S>(state: &State, snapshot: &Snapshot, services: S) -> StateReport<S> {
         enrolment: EnrolmentReport::read(state),
         faults: faults.filter(|(_, count)| *count > 0).collect(),
         tunnels: TunnelsReport { open: shared.tunnels.open.value() },
+        memory: memory(&shared.memory),
         file_problems: state.files.problems.borrow().iter().map(ToString::to_string).collect(),
         kubernetes: state.kubernetes.as_deref().map(KubernetesReport::read),
         reload: ReloadReport { mistakes: reload.mistakes, wait_for_restart: reload.waiting },
         services,
     }
+}
+
+fn memory(memory: &Memory) -> Option<MemoryReport> {
+    let (used_bytes, budget) = memory.used();
+    let counts = |labels: &[&'static str], counts: &[Counter]| -> Counts {
+        let counts = labels.iter().zip(counts).filter(|(_, count)| count.value() > 0);
+        counts.map(|(label, count)| (Word::from(*label), count.value())).collect()
+    };
+    Some(MemoryReport {
+        level: memory.level().name().into(),
+        used_bytes,
+        budget_bytes: budget?,
+        shed: counts(&Shed::LABELS, &memory.shed),
+        refused: counts(&Refused::LABELS, &memory.refused),
+    })
 }
 
 fn listener(it: &Listener) -> ListenerReport {

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{connection, sweep};
+use super::{connection, refuse, relief, sweep};
 use crate::proxy::holders::Stranger;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Entry, Listener, ListenerKind, Waiting};
@@ -71,6 +71,7 @@ async fn run(id: usize, shared: Arc<Shared>) {
     let drain = worker.shared.drain.clone();
     tokio::task::spawn_local(beat(worker.clone()));
     tokio::task::spawn_local(sweep::sweep(worker.clone()));
+    tokio::task::spawn_local(relief::relieve(worker.clone()));
     let mut explicit = JoinSet::new();
     tokio::select! {
         () = listen(&worker, &mut explicit) => {}
@@ -197,6 +198,9 @@ async fn take_in(
         return listener.count_closed(CloseReason::NotAllowed);
     }
     let holder = worker.shared.holders.of(client.ip(), pod.map(|it| &**it));
+    if worker.shared.memory.refuses(|| holder.id) {
+        return refuse::refuse(worker, listener, stream, client);
+    }
     let stranger = Stranger::of(&holder, client.ip(), pod);
     let Some(pod) = pod else {
         return match listener.enter(&holder, stranger) {

@@ -90,7 +90,8 @@ pub(in crate::proxy) async fn serve(
             };
             let session = Session::new(listener, permit, client, Origin::Explicit, passed, onward);
             let limit = worker.router.snapshot().config.limits.header_read;
-            match preface::spoken(stream, limit).await {
+            let Some(spoken) = session.unless_shed(preface::spoken(stream, limit)).await else { return };
+            match spoken {
                 Ok((Spoken::Http1 | Spoken::Undecided, io)) => h1::serve(worker, session, io).await,
                 Ok((Spoken::Http2, io)) => Box::pin(h2::serve(worker, session, io)).await,
                 Ok((Spoken::Tls, io)) => Box::pin(tls::serve(worker, session, io)).await,
@@ -135,11 +136,13 @@ async fn explicit(
     }
 }
 
-/// Small answers must not wait for the client's acknowledgement, and keep-alive must detect a client that is gone.
+/// Small answers must not wait for the client's acknowledgement, keep-alive must detect a client that is gone, and a slow
+/// one must not fill the kernel's buffers.
 fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let connector = worker.dialer.connecting.connector.load();
-    set_keepalive(&SockRef::from(stream), connector.unacknowledged, connector.keep_alive)
+    let (connector, socket) = (worker.dialer.connecting.connector.load(), SockRef::from(stream));
+    connector.buffers.bound_unsent(&socket)?;
+    set_keepalive(&socket, connector.unacknowledged, connector.keep_alive)
 }
 
 /// A connection that the eBPF program sent here.
@@ -188,10 +191,11 @@ async fn to_dialled(
     let protocol = match declared {
         AppProtocol::Opaque | AppProtocol::Direct => Sniffed::Opaque,
         AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Sniff => {
-            match detect_protocol(&limits, &session.listener, &mut io).await {
-                Some(Detected::Unparsed) => Sniffed::Opaque,
-                Some(Detected::As(sniffed)) => as_declared(declared, sniffed),
-                None => return, // It is gone.
+            let detected = detect_protocol(&limits, &session.listener, &mut io);
+            match session.unless_shed(detected).await {
+                Some(Some(Detected::Unparsed)) => Sniffed::Opaque,
+                Some(Some(Detected::As(sniffed))) => as_declared(declared, sniffed),
+                Some(None) | None => return, // It is gone, or is to go.
             }
         }
     };
@@ -205,10 +209,13 @@ async fn to_dialled(
                 tls::log_name(&session, dialled, io.unread_bytes());
             }
             session.listener.requests.inc();
-            if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
-                let io = io.telling(session.activity.clone());
-                tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
-            }
+            let forwarded = async {
+                if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
+                    let io = io.telling(session.activity.clone());
+                    tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
+                }
+            };
+            session.unless_shed(forwarded).await.unwrap_or_default();
         }
     }
 }
@@ -254,9 +261,11 @@ async fn detect_server_first(
     limits: &Limits,
     mut client: Io,
 ) {
-    let Some((lease, mut server)) = open(&worker, &session, dialled, &mut client).await else { return };
+    let opened = session.unless_shed(open(&worker, &session, dialled, &mut client)).await.flatten();
+    let Some((lease, mut server)) = opened else { return };
     let mut said = BytesMut::new();
     let spoke = tokio::select! {
+        () = session.activity.shedding() => return session.listener.count_closed(CloseReason::Memory),
         spoke = client.readable() => spoke.map(|()| Side::Client),
         spoke = server.read_buf(&mut said) => spoke.map(|_| Side::Server),
         () = time::sleep(limits.tunnel_idle) => return,
@@ -277,7 +286,8 @@ async fn detect_server_first(
     }
     session.listener.requests.inc();
     let client = client.telling(session.activity.clone());
-    tcp::forward(&worker.shared.tunnels, limits, &session.listener, lease, client, server).await;
+    let forwarded = tcp::forward(&worker.shared.tunnels, limits, &session.listener, lease, client, server);
+    session.unless_shed(forwarded).await.unwrap_or_default();
 }
 
 /// A connection to an endpoint of what was dialled. Without one the client's connection is reset, as it would be

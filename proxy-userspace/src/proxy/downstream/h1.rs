@@ -16,12 +16,12 @@ use tokio::time::{Sleep, sleep};
 
 use crate::config::Limits;
 use crate::drain::Drain;
-use crate::proxy::clock::Clocks;
 use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::{self, bad_head};
 use crate::proxy::listener::{CloseReason, ListenerKind};
+use crate::proxy::memory::{Refused, Shed};
 use crate::proxy::worker::{WakerSlot, Worker};
-use crate::transport::{Activity, Io, Phase, Sending};
+use crate::transport::{Activity, Held, Io, Phase, Sending};
 
 /// How long an idle connection is kept open during a drain, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -36,8 +36,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     let drain = worker.shared.drain.clone();
     let (workers, sessions) = (worker.clone(), session.clone());
     let answers = bad_head::answers(&worker, &session, &limits);
-    let io = io.telling(activity.clone()).looking_for_end().answering_bad_heads(answers);
-    let io = TokioIo::new(io);
+    let io = TokioIo::new(io.telling(activity.clone()).looking_for_end().answering_bad_heads(answers));
     let builder = builder(&limits, listener.kind);
     let service = service_fn(move |request: Request<Incoming>| {
         exchange::handle(worker.clone(), session.clone(), request, None)
@@ -45,10 +44,10 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let timer = pin!(sleep(shortest(&limits)));
     let slot = workers.connections.slot();
-    let (workers, clocks) = (&*workers, &sessions.clocks);
+    let workers = &*workers;
     let mut watch = Watch {
+        session: &sessions,
         activity: &activity,
-        clocks,
         worker: workers,
         limits,
         drain: &drain,
@@ -70,6 +69,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, io: Io) {
                 return listener.count_closed(CloseReason::BadHead);
             }
             Some(_) => return, // It is done, or its client left.
+            None if activity.is_shed() => return listener.count_closed(CloseReason::Memory),
             None if activity.is_displaced() && activity.phase() != Phase::Idle => return,
             None if activity.phase() == Phase::Head => return listener.count_closed(CloseReason::BadHead),
             // It closes after the last answer has been written: the client may read slowly.
@@ -104,8 +104,8 @@ fn builder(limits: &Limits, kind: ListenerKind) -> http1::Builder {
 /// Detects that a connection has been in one phase for too long. It wakes at least as often as its shortest limit,
 /// since the phase may change to one with a shorter limit while it sleeps.
 struct Watch<'a> {
+    session: &'a Session,
     activity: &'a Activity,
-    clocks: &'a Clocks,
     worker: &'a Worker,
     /// The limits when the timer last fired.
     limits: Limits,
@@ -142,6 +142,10 @@ impl Watch<'_> {
         if self.activity.makes_room() {
             return Poll::Ready(());
         }
+        if let Some(held) = self.worker.shared.memory.cuts(|| self.session.holder().id, self.activity) {
+            self.cut(held);
+            return Poll::Ready(());
+        }
         let hurries = !self.hurried && self.activity.sending() != Sending::Open;
         let at_once = closes || hurries;
         // Polling a timer costs as much as setting it.
@@ -163,6 +167,17 @@ impl Watch<'_> {
         }
         self.set = has_budget_remaining();
         Poll::Pending
+    }
+
+    /// Memory is short.
+    #[cold]
+    fn cut(&self, held: Held) {
+        let memory = &self.worker.shared.memory;
+        match held {
+            Held::Head(_) => memory.refused[Refused::Head as usize].inc(),
+            _ => memory.shed[Shed::Exchange as usize].inc(),
+        }
+        self.activity.shed();
     }
 
     /// How long until the bytes that the client sent and nobody reads are to be looked at again, to see whether it has
@@ -192,7 +207,7 @@ impl Watch<'_> {
 
     /// How long the connection may stay in its present state.
     fn left(&self) -> Duration {
-        if let Some(left) = self.clocks.left(&self.limits, shortest(&self.limits)) {
+        if let Some(left) = self.session.clocks.left(&self.limits, shortest(&self.limits)) {
             return left;
         }
         let lasted = self.activity.lasted();

@@ -8,6 +8,8 @@ mod first_head;
 mod h1;
 mod h2;
 mod preface;
+mod refuse;
+mod relief;
 mod sweep;
 mod tls;
 mod whose;

@@ -74,7 +74,9 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, mut io: Io) 
             drop(exchange);
             session.activity.carries_bytes(Instant::now());
             let io = io.telling(session.activity.clone());
-            tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
+            let forwarded =
+                tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server);
+            session.unless_shed(forwarded).await.unwrap_or_default();
         }
         Err(fault) => {
             worker.shared.count(&fault);

@@ -57,8 +57,14 @@ pub(super) fn plain(fault: &Fault, is_stranger: bool) -> Response<Bytes> {
     if let Ok(text) = HeaderValue::try_from(percent_encoded(detail)) {
         headers.insert(&L5D_ERR, text);
     }
-    if matches!(fault.kind, Kind::TransferCoding | Kind::NoHost | Kind::BadTarget | Kind::BadBody) {
+    let closes = match fault.kind {
         // The two sides may parse what follows on the connection differently.
+        Kind::TransferCoding | Kind::NoHost | Kind::BadTarget | Kind::BadBody => true,
+        // The connection's own memory is needed, too.
+        Kind::Memory => true,
+        _ => false,
+    };
+    if closes {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(after) = retry_after(fault.kind) {

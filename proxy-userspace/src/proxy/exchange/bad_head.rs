@@ -1,6 +1,8 @@
 //! The answer to a head that hyper cannot parse. There is no request and no exchange then: only the connection is
 //! known, and the status that hyper chose.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,11 +10,12 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::record::Record;
-use super::session::Session;
+use super::session::{Origin, Session};
 use super::{answer, headers, overrides};
 use crate::config::Limits;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::worker::Worker;
+use crate::proxy::listener::Listener;
+use crate::proxy::worker::{Shared, Worker};
 use crate::transport::MakeAnswer;
 
 /// The longest target that hyper accepts, in bytes.
@@ -22,22 +25,31 @@ const HYPERS_TARGET: u32 = 65_534;
 /// `limits`.
 pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswer {
     let (shared, listener) = (worker.shared.clone(), session.listener.clone());
-    let (client, origin) = (session.client, session.origin);
+    let (client, is_explicit) = (session.client, session.origin == Origin::Explicit);
     let (bytes, count) = (limits.header_bytes, limits.header_count);
-    Box::new(move |status| {
-        let fault = fault(status, bytes, count);
-        shared.count(&fault);
-        Record::begin(client, &listener, Instant::now()).fault(&fault);
-        let snapshot = shared.routing.snapshot.load();
-        let own = snapshot.at(&listener);
-        let is_stranger = own.is_none_or(|it| overrides::is_stranger(client, origin, &it.config));
-        let mut response = answer::plain(&fault, is_stranger);
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        if listener.via() {
-            headers::append_via(Version::HTTP_11, response.headers_mut());
-        }
-        written(&response)
-    })
+    Box::new(move |status| refusal(&shared, &listener, (client, is_explicit), &fault(status, bytes, count)))
+}
+
+/// The answer to a client whose connection is not served at all because of `fault`; counted, and logged.
+pub fn refusal(
+    shared: &Shared,
+    listener: &Arc<Listener>,
+    (client, is_explicit): (SocketAddr, bool),
+    fault: &Fault,
+) -> Bytes {
+    // What a diverted one had dialled does not matter.
+    let origin = if is_explicit { Origin::Explicit } else { Origin::Diverted(client) };
+    shared.count(fault);
+    Record::begin(client, listener, Instant::now()).fault(fault);
+    let snapshot = shared.routing.snapshot.load();
+    let own = snapshot.at(listener);
+    let is_stranger = own.is_none_or(|it| overrides::is_stranger(client, origin, &it.config));
+    let mut response = answer::plain(fault, is_stranger);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if listener.via() {
+        headers::append_via(Version::HTTP_11, response.headers_mut());
+    }
+    written(&response)
 }
 
 /// The fault that hyper's status stands for, as precisely as the status tells.

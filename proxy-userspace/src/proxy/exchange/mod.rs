@@ -102,8 +102,11 @@ pub async fn handle(
     let mut request = request.map(|body| RequestBody::new(body.received(), &exchange.clock));
     exchange.is_grpc = http2::is_grpc(&request);
     let connects = tunnel::is_connect(&request) && exchange.session.origin == Origin::Explicit;
+    let admitted = worker.shared.memory.admit(|| exchange.session.holder().id);
     let outcome = if exchange.orphaned {
         Err(exchange.not_served())
+    } else if let Err(fault) = admitted {
+        Err(fault)
     } else if connects {
         tunnel::connect(&worker, &mut exchange, &mut request).await
     } else {

@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::allocator::Charge;
 use crate::proxy::clock::Clocks;
 use crate::proxy::fault::Fault;
 use crate::proxy::holders::Holder;
-use crate::proxy::listener::{ConnectionPermit, Listener};
+use crate::proxy::listener::{CloseReason, ConnectionPermit, Listener};
 use crate::proxy::routing::ClientPod;
 use crate::proxy::routing::resolve::Client;
 use crate::proxy::upstream::Source;
 use crate::proxy::upstream::cluster::Cluster;
 use crate::transport::{Activity, PodNetns};
+
+/// What a client's connection and one to an endpoint need besides their buffers: tasks, timers, and the kernel's sockets.
+const CHARGE: usize = 24 * 1024;
 
 /// The destination of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Session {
     pub external: RefCell<Option<Arc<Cluster>>>,
     /// The client's pod.
     pub pod: ClientPod,
+    /// What the connection needs besides buffers; only held.
+    _charge: Charge,
     /// The network namespace of the client's pod, if weir has sockets there; then connections to endpoints are made there too.
     pub netns: Option<Arc<PodNetns>>,
     /// What all its requests are answered, if it is not served. Its listener is then one of no router.
@@ -90,6 +96,7 @@ impl Session {
             netns: onward.netns,
             refused: onward.refused,
             _ends_with_pod: onward.ends_with_pod,
+            _charge: Charge::new(CHARGE),
         })
     }
 
@@ -101,6 +108,18 @@ impl Session {
     /// Whether it ends with its current answers, since another connection waits for its place.
     pub fn is_short_of_room(&self) -> bool {
         self.permit.is_short_of_room()
+    }
+
+    /// What `served` returns; `None`, and it is dropped, if the connection is to end for lack of memory first.
+    pub async fn unless_shed<T>(&self, served: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.activity.shedding() => {
+                self.listener.count_closed(CloseReason::Memory);
+                None
+            }
+            served = served => Some(served),
+        }
     }
 
     /// Where its connections to endpoints are made.

@@ -19,6 +19,7 @@ use crate::domain::dtab::Dtab;
 use crate::domain::hops;
 use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::memory::Refused;
 use crate::proxy::routing::resolve::Settled;
 use crate::proxy::routing::route::RouteTarget;
 use crate::proxy::routing::snapshot::Snapshot;
@@ -179,10 +180,17 @@ fn forward<S: Carrier + 'static>(
     worker.spawn(async move {
         let carried = async {
             let (Some(client), Some(server)) = (client.ready().await, server.await) else { return };
+            // Before its buffers are made.
+            if shared.memory.refuses(|| session.holder().id) {
+                return shared.memory.refused[Refused::Connection as usize].inc();
+            }
             match client {
                 Client::Connection(client) => {
-                    tcp::forward(&shared.tunnels, &limits, &session.listener, lease, *client, server).await;
+                    let forwarded =
+                        tcp::forward(&shared.tunnels, &limits, &session.listener, lease, *client, server);
+                    session.unless_shed(forwarded).await.unwrap_or_default();
                 }
+                // Its connection ends as a whole.
                 Client::Stream(client) => {
                     tcp::forward(&shared.tunnels, &limits, &session.listener, lease, client, server).await;
                 }

@@ -121,11 +121,13 @@ pub enum CloseReason {
     Tls = 13,
     /// At a pod's loopback address, its client was a process in the pod's network namespace that is not the pod's.
     NotItsPod = 14,
+    /// Memory was short (`limits.memory`).
+    Memory = 15,
 }
 
 impl CloseReason {
     /// The labels in metrics, in order.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 16] = [
         "not_allowed",
         "full",
         "no_original",
@@ -141,6 +143,7 @@ impl CloseReason {
         "no_room",
         "tls",
         "not_its_pod",
+        "memory",
     ];
 }
 
@@ -316,6 +319,11 @@ impl Listener {
     /// Who has the most of its connections, `most` of them.
     pub fn shares(&self, most: usize) -> Vec<Share> {
         self.room.shares(most)
+    }
+
+    /// Calls `with` with the holder and the activity of each open connection.
+    pub fn visit(&self, with: impl FnMut(&Arc<Holder>, &Activity)) {
+        self.room.visit(with);
     }
 
     /// Counts a connection that is not served.

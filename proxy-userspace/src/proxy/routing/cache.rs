@@ -151,6 +151,15 @@ impl RouteCache {
         }
     }
 
+    /// Removes routes that were not used since the last check, for lack of memory. Returns how many were removed.
+    pub fn shed(&self) -> usize {
+        let mut table = self.table.borrow_mut();
+        let gone = table.retain(|kept| kept.used.take());
+        table.routes.shrink_to_fit();
+        self.stats.bound.dec_by(gone);
+        gone
+    }
+
     fn known(&self, snapshot: &Snapshot, text: &str, key: RouteKey) -> Option<Rc<Route>> {
         let table = self.table.borrow();
         let kept = table.routes.get(text)?.iter().find(|kept| kept.key == key)?;

@@ -16,6 +16,7 @@ const BREAKER: &str = "{ failures: 2, backoff: { min: 1h, max: 2h } }";
 
 /// Other values of the keys of `limits`.
 const LIMITS: &[(&str, &str)] = &[
+    ("memory", "200MiB"),
     ("connections", "9000"),
     ("waitForRoom", "20s"),
     ("headerBytes", "32KiB"),
@@ -52,6 +53,8 @@ const LIMITS: &[(&str, &str)] = &[
     ("clusters", "900"),
     ("clusterIdle", "50m"),
     ("idleConnections", "500"),
+    ("receiveBuffer", "256KiB"),
+    ("notSent", "64KiB"),
     ("tuples", "60000"),
     ("destinations", "60000"),
     ("halfClosed", "4s"),

@@ -114,6 +114,7 @@ async fn run(
             }
             // The client has left, or does not read.
             Err(Event::Due(Due::Over)) => return,
+            Err(Event::Due(Due::Memory)) => return listener.count_closed(CloseReason::Memory),
             Err(Event::Due(Due::PingLost)) => return listener.http2.pings_lost.inc(),
             Err(Event::Due(Due::SlowHead)) => {
                 return end(connection, &listener, Abuse::SlowHead, Reason::PROTOCOL_ERROR).await;

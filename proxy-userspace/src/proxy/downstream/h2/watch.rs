@@ -34,6 +34,8 @@ pub(super) enum Due {
     PingLost,
     /// A header block took too long.
     SlowHead,
+    /// Memory is short.
+    Memory,
 }
 
 /// The one timer of a connection. It wakes at least as often as the shortest limit, since what it measures changes while
@@ -97,6 +99,9 @@ impl<'a> Watch<'a> {
         if !self.owned {
             self.owned = true;
             activity.may_make_room(cx.waker());
+        }
+        if activity.is_shed() {
+            return Poll::Ready(Due::Memory);
         }
         let is_asked = activity.is_asked_for_room() && activity.phase() == Phase::Idle;
         if self.closing.is_none() && (is_asked || self.session.is_short_of_room()) {

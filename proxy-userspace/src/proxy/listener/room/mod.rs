@@ -193,6 +193,13 @@ impl Room {
         granted
     }
 
+    /// Calls `with` for each open connection.
+    pub(super) fn visit(&self, mut with: impl FnMut(&Arc<Holder>, &Activity)) {
+        for held in self.0.lock().held.values() {
+            held.open.values().for_each(|open| with(held.holder(), &open.activity));
+        }
+    }
+
     /// Those that have the most, at most `most` of them.
     pub(super) fn shares(&self, most: usize) -> Vec<Share> {
         // Computed without the lock.
