@@ -18,8 +18,8 @@ const CONTROL: usize = 64;
 /// Pods that descriptors are kept for where weir listens in each: kubelet's default is at most 110 on a node.
 const PODS: usize = 256;
 
-/// Descriptors of each, besides the workers' duplicates of its listener and the listener itself: two more duplicates, and
-/// the program that is attached there.
+/// Descriptors of each, besides its listeners and the workers' duplicates of them: two more duplicates of that of diverted
+/// connections, and the program that is attached there.
 const PER_POD: usize = 3;
 
 /// Descriptors of a worker's runtime.
@@ -53,12 +53,19 @@ fn room(settings: &Settings, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
     let routers = settings.all_routers().count();
     let by_kind = routers + usize::from(transparent.is_some());
-    let (diverted, per_pod) = match transparent {
+    // A router may listen at a pod's loopback addresses of IPv4 and IPv6.
+    let in_pod = 1 + 2 * routers;
+    let (in_pods, per_pod) = match transparent {
         None => (0, 0),
         Some(it) if it.sockets == Sockets::Node => (usize::from(it.ports), 0),
-        Some(_) => (PODS, PODS * PER_POD),
+        // Weir starts all the same where that would be nearly all there are.
+        Some(_) => {
+            let each = PER_POD + in_pod * (1 + settings.workers);
+            let pods = PODS.min(most / 2 / each);
+            (pods * in_pod, pods * PER_POD)
+        }
     };
-    let sockets = routers + diverted;
+    let sockets = routers + in_pods;
     let control =
         CONTROL + per_pod + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // Workers accept on duplicates of the sockets.
@@ -90,6 +97,19 @@ mod tests {
         assert_eq!(room(&settings, 1024), Some(4 * (1024 - 229) / 18));
         settings.routers = vec![Outgoing::default()];
         assert_eq!(room(&settings, 1024), Some(4 * (1024 - 232) / 27));
+        settings.routers.clear();
+        // Of 256 pods each has two listeners of each router and one of diverted connections, with a duplicate for each worker.
+        let each_pod = |routers: usize| (1 + 2 * routers) * (1 + 2) + PER_POD;
+        settings.transparent = Some(Transparent { sockets: Sockets::Pod, ..Transparent::default() });
+        for routers in [1, 3] {
+            settings.routers = vec![Outgoing::default(); routers - 1];
+            let rest = 64 + 2 * 65 + routers + 2 * (routers + RUNTIME) + PODS * each_pod(routers);
+            let expected = 4 * (65_536 - rest) / (9 * (routers + 1));
+            assert!(room(&settings, 65_536).unwrap().abs_diff(expected) <= 1, "{routers}");
+        }
+        // Not more than half of few are kept for pods.
+        assert!(room(&settings, 1024).is_some_and(|room| room > 10));
+        settings.transparent = Some(Transparent { ports: 8, ..Transparent::default() });
         settings.routers.clear();
         // Not less than a few may wait: 24 beside 4 of each listener.
         assert_eq!(room(&settings, 229 + 2 * 24), Some(4));
