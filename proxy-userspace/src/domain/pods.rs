@@ -38,6 +38,17 @@ pub struct Clients {
     cgroups: HashMap<Arc<str>, (Arc<str>, Arc<Pod>)>,
 }
 
+/// What is said of the pod whose cgroup a process is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Its address, of the family asked for if it has one.
+    Address(IpAddr),
+    /// Nothing of it, or not its address yet.
+    NotYet,
+    /// Nothing of any pod: nobody tells weir of pods, or its cgroup is none of a single pod.
+    Nothing,
+}
+
 /// Who has an address: several pods, when it was just reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct AtAddress {
@@ -81,6 +92,15 @@ impl Clients {
     pub fn pod(&self, address: IpAddr) -> Option<(&Arc<str>, &Arc<Pod>)> {
         let (uid, pod) = self.addresses.get(&address.to_canonical())?.pod.as_ref()?;
         Some((uid, pod))
+    }
+
+    /// The address of the pod whose cgroup's name has this UID.
+    pub fn address(&self, uid: Option<&str>, v6: bool) -> Said {
+        let Some(uid) = uid.filter(|_| !self.cgroups.is_empty()) else { return Said::Nothing };
+        let addresses = self.cgroups.get(uid).map_or(&[][..], |(_, pod)| &pod.addresses);
+        let mut addresses = addresses.iter().map(IpAddr::to_canonical);
+        let first = addresses.clone().next();
+        addresses.find(|it| it.is_ipv6() == v6).or(first).map_or(Said::NotYet, Said::Address)
     }
 
     /// The pod whose cgroup's name has this UID, and its own UID.
@@ -159,5 +179,31 @@ mod tests {
         {
             assert_eq!(clients.pod(address.parse().unwrap()).map(|it| &**it.0), uid, "{address}");
         }
+    }
+
+    #[test]
+    fn a_pods_address_is_what_is_said_of_it() {
+        let of = |uid: &str, addresses: &[&str]| Pod { cgroup_uid: uid.into(), ..pod("shop", addresses) };
+        let pods = [
+            of("both", &["10.1.0.1", "fd00::1"]),
+            of("four", &["10.1.0.2"]),
+            of("new", &[]),
+            of("mapped", &["::ffff:10.1.0.3"]),
+        ];
+        let pods = pods.into_iter().map(|pod| (pod.cgroup_uid.clone(), Arc::new(pod))).collect();
+        let clients = Clients::new(&NodePods { pods, known: true, ..NodePods::default() });
+        let at = |address: &str| Said::Address(address.parse().unwrap());
+        for (uid, v6, said) in [
+            (Some("both"), false, at("10.1.0.1")),
+            (Some("both"), true, at("fd00::1")),
+            (Some("four"), true, at("10.1.0.2")),
+            (Some("mapped"), false, at("10.1.0.3")),
+            (Some("new"), false, Said::NotYet),
+            (Some("other"), false, Said::NotYet),
+            (None, false, Said::Nothing),
+        ] {
+            assert_eq!(clients.address(uid, v6), said, "{uid:?}");
+        }
+        assert_eq!(Clients::default().address(Some("both"), false), Said::Nothing);
     }
 }

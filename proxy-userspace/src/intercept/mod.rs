@@ -54,8 +54,8 @@ pub use counters::Counters;
 pub use error::InterceptError;
 pub use heartbeat::{Heartbeat, monotonic_ns};
 pub use in_pods::{
-    MOST_PODS, NetnsId, Numbers, PodIds, PodOf, PodSockets, add_route, addresses, listen_at, listen_in_pod,
-    netns_of, open_netns, own_addresses, remove_route, usual_number,
+    MOST_PODS, NetnsId, Numbers, PodCgroup, PodIds, PodOf, PodSockets, add_route, addresses, listen_at,
+    listen_in_pod, netns_of, open_netns, own_addresses, remove_route, usual_number,
 };
 pub use node::{default_addresses, node_addresses, reachable_addresses};
 pub use options::{Enrol, InterceptOptions};

@@ -235,6 +235,17 @@ fn option<T: Copy + Default>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::R
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
+/// A new table of numbers by numbers.
+#[cfg(test)]
+pub(super) fn table_of_numbers() -> io::Result<OwnedFd> {
+    let mut attr = attributes();
+    attr.__bindgen_anon_1.map_type = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_HASH as u32;
+    attr.__bindgen_anon_1.key_size = 8;
+    attr.__bindgen_anon_1.value_size = 8;
+    attr.__bindgen_anon_1.max_entries = 64;
+    bpf_descriptor(bpf_cmd::BPF_MAP_CREATE, &mut attr)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::domain::health::Caller;
-use crate::domain::pods::Clients;
+use crate::domain::pods::{Clients, Pod};
 use crate::transport::PodNetns;
 
 /// A namespace; `None` for those of no known pod.
@@ -111,11 +111,24 @@ impl Holders {
                 let cookie = pod.cookie();
                 self.get(HolderKey::Netns(cookie), || None, || format!("netns {cookie}"))
             }
-            None => {
-                let client = client.to_canonical();
-                self.get(HolderKey::Address(network(client)), || None, || told(client))
-            }
+            None => self.nobody(client),
         }
+    }
+
+    /// The holder of a connection from the network namespace of `pod`, which a process of the pod whose cgroup's name has `uid`
+    /// has made.
+    pub fn of_cgroup(&self, uid: Option<&str>, client: IpAddr, pod: &PodNetns) -> Arc<Holder> {
+        let pods = self.pods.load();
+        match uid.and_then(|uid| pods.of_cgroup(uid)) {
+            Some((uid, pod)) => self.known_pod(uid, pod),
+            None => self.of(client, Some(pod)),
+        }
+    }
+
+    /// The holder of a connection that claims to come from `client`, and is nobody's that weir knows.
+    pub fn nobody(&self, client: IpAddr) -> Arc<Holder> {
+        let client = client.to_canonical();
+        self.get(HolderKey::Address(network(client)), || None, || told(client))
     }
 
     /// The pod that a stranger is, where it is known by now.
@@ -130,8 +143,12 @@ impl Holders {
             Some(pod) => pod.cgroup_uid().and_then(|uid| pods.of_cgroup(&uid)),
             None => pods.pod(client),
         }?;
+        Some(self.known_pod(uid, pod))
+    }
+
+    fn known_pod(&self, uid: &Arc<str>, pod: &Pod) -> Arc<Holder> {
         let name = || format!("{}/{}", pod.namespace, pod.name);
-        Some(self.get(HolderKey::Pod(uid.clone()), || Some(pod.namespace.clone()), name))
+        self.get(HolderKey::Pod(uid.clone()), || Some(pod.namespace.clone()), name)
     }
 
     fn get(
@@ -181,7 +198,7 @@ fn told(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::pods::{NodePods, Pod};
+    use crate::domain::pods::NodePods;
 
     fn holders(pods: &[(&str, &str, &str)]) -> Holders {
         let pod = |(uid, namespace, address): &(&str, &str, &str)| {

@@ -19,9 +19,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::fault::{Fault, Kind};
-use crate::intercept::{Numbers, PodIds};
+use crate::intercept::{Numbers, PodCgroup, PodIds};
 use crate::telemetry::Counter;
-use crate::transport::PodNetns;
+use crate::transport::{PodNetns, SockDiag};
 
 /// How long a client may be looked for.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -35,7 +35,9 @@ pub struct PodClients {
     /// The network namespaces in which weir listens, by the addresses that they have. Any pod may have any address.
     at: ArcSwap<HashMap<IpAddr, Vec<Arc<PodNetns>>>>,
     /// The pods of cgroups.
-    cgroups: ArcSwap<HashMap<u64, u64>>,
+    cgroups: ArcSwap<HashMap<u64, PodCgroup>>,
+    /// Why the kernel does not tell whose a connection is, if it does not.
+    unable: Option<String>,
     /// When the last whole look began.
     looked: watch::Sender<Option<Instant>>,
     wanted: Notify,
@@ -61,6 +63,15 @@ impl Whose {
     pub const LABELS: [&'static str; 4] = ["node", "pod", "other", "unknown"];
 }
 
+/// The pod that a connection is of.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its network namespace.
+    pub netns: Arc<PodNetns>,
+    /// The UID in the name of the cgroup of the very process that has connected, if that has one.
+    pub uid: Option<Arc<str>>,
+}
+
 /// Why a client is no pod.
 #[derive(Debug)]
 enum No {
@@ -72,6 +83,8 @@ enum No {
     Cgroup,
     /// Several pods have its address and such a connection.
     Several,
+    /// Processes of several pods connect from its network namespace.
+    Shared,
     /// The kernel's error.
     Failed(io::Error),
 }
@@ -79,16 +92,35 @@ enum No {
 impl PodClients {
     /// Nothing is known yet.
     pub fn new(numbers: Numbers, ids: PodIds) -> Self {
+        let unable = SockDiag::probe()
+            .err()
+            .map(|cause| format!("the kernel does not tell whose a connection is: {cause}"));
+        Self::with(numbers, ids, unable)
+    }
+
+    fn with(numbers: Numbers, ids: PodIds, unable: Option<String>) -> Self {
         let looked = watch::Sender::new(None);
         Self {
             numbers,
             ids,
             at: ArcSwap::default(),
             cgroups: ArcSwap::default(),
+            unable,
             looked,
             wanted: Notify::new(),
             clients: Default::default(),
         }
+    }
+
+    /// Why it cannot be told whose any connection is; `None` where it can.
+    pub fn unable(&self) -> Option<&str> {
+        self.unable.as_deref()
+    }
+
+    /// Ends everything of the pod in this network namespace. What a connection that is looked at now notes of it is forgotten.
+    pub fn end(&self, netns: &PodNetns) {
+        netns.end();
+        self.ids.forget(netns.cookie());
     }
 
     /// The handle by which it is told which pod a cgroup is of.
@@ -106,7 +138,7 @@ impl PodClients {
     }
 
     /// These are the pods of cgroups; a whole look ends with it, which began then.
-    pub fn tell_cgroups(&self, cgroups: HashMap<u64, u64>, begun: Instant) {
+    pub fn tell_cgroups(&self, cgroups: HashMap<u64, PodCgroup>, begun: Instant) {
         self.cgroups.store(Arc::new(cgroups));
         self.looked.send_replace(Some(begun));
     }
@@ -117,7 +149,8 @@ impl PodClients {
     }
 
     /// The pod whose connection from `client` was accepted at `own` on the node. `owner` is the UID, as in its cgroup's name,
-    /// of the pod that has the address as far as the cluster knows: where the kernel does not decide alone.
+    /// of the pod that has the address as far as the cluster knows: where the kernel does not decide alone. With `is_patient`, one
+    /// whose address no known network namespace has is looked for once more, as it may have come just now.
     ///
     /// # Errors
     ///
@@ -127,9 +160,10 @@ impl PodClients {
         client: SocketAddr,
         own: SocketAddr,
         owner: Option<&str>,
-    ) -> Result<Arc<PodNetns>, Fault> {
+        is_patient: bool,
+    ) -> Result<Found, Fault> {
         let address = client.ip().to_canonical();
-        let found = self.insist(async || {
+        let found = self.insist(is_patient, async || {
             let at = self.at.load_full();
             self.among(at.get(&address).map_or(&[], Vec::as_slice), client, own, owner).await
         });
@@ -142,20 +176,33 @@ impl PodClients {
     /// # Errors
     ///
     /// As [`Self::pod`].
-    pub async fn is_of(&self, pod: &Arc<PodNetns>, client: SocketAddr, own: SocketAddr) -> Result<(), Fault> {
-        let found = self.insist(async || self.check(pod, client, own).await);
+    pub async fn is_of(
+        &self,
+        pod: &Arc<PodNetns>,
+        client: SocketAddr,
+        own: SocketAddr,
+    ) -> Result<Found, Fault> {
+        let found = self.insist(true, async || self.check(pod, client, own).await);
         self.told(client, found.await)
     }
 
     /// The result of `look`; where that is negative, its result after the next look of the control plane.
-    async fn insist<T>(&self, look: impl AsyncFn() -> Result<T, No>) -> Option<Result<T, No>> {
+    async fn insist<T>(
+        &self,
+        is_patient: bool,
+        look: impl AsyncFn() -> Result<T, No>,
+    ) -> Option<Result<T, No>> {
+        if let Some(why) = &self.unable {
+            return Some(Err(No::Failed(io::Error::new(io::ErrorKind::Unsupported, why.as_str()))));
+        }
         let asked = Instant::now();
         let twice = async {
             let first = look().await;
-            if first.is_ok() {
+            let mut looked = self.looked.subscribe();
+            let is_final = matches!(first, Err(No::Address)) && !is_patient && looked.borrow().is_some();
+            if first.is_ok() || is_final {
                 return first;
             }
-            let mut looked = self.looked.subscribe();
             self.wanted.notify_one();
             let _ = looked.wait_for(|begun| begun.is_some_and(|begun| begun >= asked)).await;
             look().await
@@ -170,38 +217,39 @@ impl PodClients {
         client: SocketAddr,
         own: SocketAddr,
         owner: Option<&str>,
-    ) -> Result<Arc<PodNetns>, No> {
+    ) -> Result<Found, No> {
         let (mut found, mut why) = (Vec::new(), No::Address);
         for pod in pods {
             match self.check(pod, client, own).await {
-                Ok(()) => found.push(pod),
+                Ok(it) => found.push(it),
                 Err(no) => why = no,
             }
         }
         // With the addresses of another pod and of the node, a pod can have a connection between the same two ends.
         if found.len() > 1 {
-            found.retain(|pod| owner.is_some() && pod.cgroup_uid().as_ref().map(|uid| &***uid) == owner);
+            found.retain(|it| owner.is_some() && it.uid.as_deref() == owner);
             why = No::Several;
         }
-        match found.as_slice() {
-            [pod] => Ok(Arc::clone(pod)),
+        match (found.pop(), found.is_empty()) {
+            (Some(it), true) => Ok(it),
             _ => Err(why),
         }
     }
 
-    /// Whether the connection is the pod's.
-    async fn check(&self, pod: &PodNetns, client: SocketAddr, own: SocketAddr) -> Result<(), No> {
+    /// The pod in this network namespace, if the connection is its.
+    async fn check(&self, pod: &Arc<PodNetns>, client: SocketAddr, own: SocketAddr) -> Result<Found, No> {
         let cgroup = pod.cgroup_of(client, own).await.map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => No::Connection,
             _ => No::Failed(cause),
         })?;
-        let id = cgroup.and_then(|cgroup| self.cgroups.load().get(&cgroup).copied());
-        let is_its = id.is_some_and(|id| self.ids.is_alone(pod.cookie(), id));
+        let its = cgroup.and_then(|cgroup| self.cgroups.load().get(&cgroup).cloned()).ok_or(No::Cgroup)?;
+        let is_alone = self.ids.is_alone(pod.cookie(), its.pod);
+        // Otherwise whoever ends it forgets what was noted, see `end`.
         if pod.has_ended() {
             self.ids.forget(pod.cookie());
             return Err(No::Connection);
         }
-        is_its.then_some(()).ok_or(No::Cgroup)
+        is_alone.then(|| Found { netns: pod.clone(), uid: its.uid }).ok_or(No::Shared)
     }
 
     fn told<T>(&self, client: SocketAddr, found: Option<Result<T, No>>) -> Result<T, Fault> {
@@ -216,6 +264,9 @@ impl PodClients {
                 other("has no such connection in the network namespace that has the address")
             }
             Some(Err(No::Cgroup)) => other("is a process that is not in the pod's cgroup"),
+            Some(Err(No::Shared)) => {
+                other("is in a network namespace from which processes of several pods connect")
+            }
             Some(Err(No::Several)) => other("is an address of several pods"),
             Some(Err(No::Failed(cause))) => {
                 Err((Whose::Unknown, format!("{client}: the kernel does not say whose it is: {cause}")))
@@ -230,3 +281,6 @@ impl PodClients {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

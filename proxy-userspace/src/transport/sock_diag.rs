@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ const BUFFER: usize = 32 * 1024;
 const STATES: u32 = 1 << 1 | 1 << 8;
 /// TCP_FIN_WAIT1 and TCP_FIN_WAIT2: the application has closed its sending side, and still reads.
 const ENDING: u32 = 1 << 4 | 1 << 5;
+/// A connection that its far end may still read on: that end has not closed its sending side. A socket in TCP_CLOSE_WAIT may stay
+/// for as long as its program likes, also after the far end is gone and others use its ports.
+const VOUCHES: u32 = 1 << 1 | ENDING;
 /// TCP_LISTEN.
 const LISTENING: u32 = 1 << 10;
 
@@ -80,6 +83,26 @@ impl SockDiag {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// Asks for the cgroup of a connection of weir's own.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not tell whose a connection is, and why.
+    pub fn probe() -> io::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let to = listener.local_addr()?;
+        let client = TcpStream::connect(to)?;
+        let missing = |what| Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        match Self::open()?.cgroup_of(client.local_addr()?, to) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => missing("no cgroup of a connection (Linux 5.9, CONFIG_SOCK_CGROUP_DATA)"),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                missing("no sock_diag for TCP (CONFIG_INET_TCP_DIAG, or the module tcp_diag)")
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     /// Calls `each` for every connection of IPv4 and IPv6, at most `most` times; returns whether these were all. With
@@ -145,7 +168,8 @@ impl SockDiag {
     }
 
     /// The cgroup in which a connected socket was made, by its own end and the other; `None` if the kernel does not say. A
-    /// socket that is bound to an interface, or that only listens, is none of a connection.
+    /// socket that is bound to an interface, or that only listens, is none of a connection, and neither is one whose other end
+    /// has closed its sending side.
     ///
     /// # Errors
     ///
@@ -157,7 +181,7 @@ impl SockDiag {
         let mut found = None;
         self.answers(|it| {
             // Where there is no such connection, the kernel shows who listens at the port.
-            if it.state & LISTENING == 0 && (it.local_port, it.remote) == (own.port(), other) {
+            if it.state & VOUCHES != 0 && (it.local_port, it.remote) == (own.port(), other) {
                 found = Some(it.cgroup);
             }
             true

@@ -1,8 +1,6 @@
+use super::*;
 use std::io::{Read, Write};
 use std::mem::offset_of;
-use std::net::{TcpListener, TcpStream};
-
-use super::*;
 
 /// The connection of this thread's namespace that leads there.
 fn find(diag: &mut SockDiag, remote: SocketAddr) -> Option<Connection> {
@@ -70,6 +68,10 @@ fn the_cgroup_of_a_connections_socket_is_found_by_both_its_ends_and_by_nothing_e
         // It has said all, and still reads.
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(diag.cgroup_of(from, to).unwrap(), cgroup);
+        assert!(
+            diag.cgroup_of(to, from).is_err(),
+            "the other end has closed its side: whose it is now, it cannot tell"
+        );
         // Nobody is connected there, and somebody listens: that is no connection.
         let other = SocketAddr::new(from.ip(), from.port() ^ 1);
         for (own, other) in [(to, other), (other, to), (from, from), (from, SocketAddr::new(to.ip(), 1))] {
@@ -84,6 +86,27 @@ fn the_cgroup_of_a_connections_socket_is_found_by_both_its_ends_and_by_nothing_e
     let IpAddr::V4(v4) = to.ip() else { panic!("{to}") };
     let Ok(mapped) = TcpStream::connect((v4.to_ipv6_mapped(), to.port())) else { return };
     assert!(SockDiag::open().unwrap().cgroup_of(mapped.local_addr().unwrap(), to).is_ok());
+}
+
+/// A program that does not close such a socket keeps it for ever, while the ports of its other end are free again.
+#[test]
+fn a_socket_whose_other_end_has_closed_vouches_for_nobody() {
+    for at in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(listener) = TcpListener::bind(at) else { continue };
+        let to = listener.local_addr().unwrap();
+        let mut diag = SockDiag::open().unwrap();
+        let mut client = TcpStream::connect(to).unwrap();
+        let from = client.local_addr().unwrap();
+        assert!(diag.cgroup_of(from, to).is_ok());
+        drop(listener.accept().unwrap().0);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "TCP_CLOSE_WAIT from here on");
+        assert_eq!(diag.cgroup_of(from, to).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn this_kernel_tells_whose_a_connection_is() {
+    SockDiag::probe().unwrap();
 }
 
 #[test]

@@ -35,7 +35,11 @@ impl Loopback {
 impl Reconciler {
     /// Listens at the loopback addresses of enrolled pods where the routers listen on the node, and nowhere else.
     pub(super) async fn follow_loopback(&mut self) {
-        let (wanted, enrolled) = (wanted(&self.control), enrolled(&self.control));
+        let (mut wanted, enrolled) = (wanted(&self.control), enrolled(&self.control));
+        if self.control.shared.pods.as_ref().is_none_or(|it| it.unable().is_some()) {
+            // A program that cannot connect says so; one that is never answered does not say why.
+            wanted.clear();
+        }
         let end = Instant::now() + ROUND;
         for id in self.joined.keys().copied().collect::<Vec<_>>() {
             let Some(joined) = self.joined.get_mut(&id) else { continue };
@@ -118,15 +122,39 @@ fn enrolled(control: &State) -> Option<HashSet<IpAddr>> {
     Some(enrolled.flat_map(|it| it.pod.addresses.iter().map(IpAddr::to_canonical)).collect())
 }
 
-/// Listens at the loopback addresses of the calling thread's network namespace.
+/// Listens at the loopback addresses of the calling thread's network namespace. That of IPv6 need not exist yet (IPV6_FREEBIND).
 fn bind(port: u16) -> io::Result<Vec<TcpListener>> {
     let at = |ip: IpAddr| intercept::listen_at(SocketAddr::new(ip, port));
     let mut made = vec![at(Ipv4Addr::LOCALHOST.into())?];
     match at(Ipv6Addr::LOCALHOST.into()) {
         Ok(v6) => made.push(v6),
-        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => return Err(cause),
-        // There is no IPv6.
-        Err(_) => {}
+        Err(cause) if is_without_v6(&cause) => {}
+        // For lack of something, say: it is tried again.
+        Err(cause) => return Err(cause),
     }
     Ok(made)
+}
+
+/// Whether the error says that there is no IPv6.
+fn is_without_v6(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_node_without_ipv6_is_served_at_ipv4_alone() {
+        for (errno, is_without) in [
+            (libc::EAFNOSUPPORT, true),
+            (libc::EADDRNOTAVAIL, true),
+            (libc::EADDRINUSE, false),
+            (libc::EMFILE, false),
+            (libc::ENOBUFS, false),
+            (libc::EACCES, false),
+        ] {
+            assert_eq!(is_without_v6(&io::Error::from_raw_os_error(errno)), is_without, "{errno}");
+        }
+    }
 }

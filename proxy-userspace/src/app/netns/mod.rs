@@ -128,11 +128,26 @@ pub(super) fn start(
     let prepared = prepared?.ok().filter(|_| control.programs.lock().is_ok())?;
     let folder = prepared.folder.clone();
     let _ = control.netns.thread.set(prepared.thread.clone());
+    tell_unable(control);
     let reconciler = Arc::new(Mutex::new(Reconciler::new(control.clone(), prepared, listener)));
     let (kept, state) = (reconciler.clone(), control.clone());
     let again = move || keep(state.clone(), kept.clone(), folder.clone());
     tasks::supervise(control.clone(), "netns", again);
     Some(reconciler)
+}
+
+/// Says why explicit clients in pods are not served, if they cannot be.
+fn tell_unable(control: &State) {
+    let why = match &control.shared.pods {
+        Some(pods) => pods.unable(),
+        None => Some("weir has no access to the programs' table of pods"),
+    };
+    if let Some(why) = why {
+        tracing::error!(
+            "explicit clients in pods are answered 503, and weir listens in none for them: {why}"
+        );
+        control.ready.note("explicit", Some(format!("clients in pods are not served: {why}")));
+    }
 }
 
 /// Follows the folder as long as weir runs: at each change, and from time to time, since what it sees is compared with

@@ -284,7 +284,10 @@ impl Reconciler {
             }
         }
         // Ended first: the workers then do not wait for an empty accept queue, which keeps the listener open.
-        pod.end();
+        match &self.control.shared.pods {
+            Some(pods) => pods.end(&pod),
+            None => pod.end(),
+        }
         self.control.shared.sockets.remove_pod(cookie);
         tracing::info!(netns = &*name, cookie, "not listening in a pod's network namespace any more");
     }

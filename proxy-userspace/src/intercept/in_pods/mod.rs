@@ -27,7 +27,7 @@ pub use self::netns::{
 };
 use self::numbers::{Maps, Table};
 pub use self::numbers::{Numbers, usual_number};
-pub use self::pod_ids::PodIds;
+pub use self::pod_ids::{PodCgroup, PodIds};
 use super::error::InterceptError;
 use super::object::Object;
 use super::scope::Destination;

@@ -220,6 +220,14 @@ fn key(destination: SocketAddr) -> [u64; 3] {
 }
 
 #[cfg(test)]
+impl Numbers {
+    /// None at all.
+    pub fn none() -> Self {
+        Self { prefix6: Address { words: [0; 4] }, dialled: Arc::default() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -28,7 +28,7 @@ use crate::proxy::exchange::session::{Onward, Origin, Session};
 use crate::proxy::exchange::{self, Exchange};
 use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Listener, ListenerKind};
-use crate::proxy::pod_clients::PodClients;
+use crate::proxy::pod_clients::{Found, PodClients};
 use crate::proxy::routing::snapshot::Snapshot;
 use crate::proxy::tcp;
 use crate::proxy::upstream::cluster::Lease;
@@ -116,20 +116,38 @@ async fn explicit(
     (stream, client): (&TcpStream, SocketAddr),
     pod: Option<Arc<PodNetns>>,
 ) -> Option<(Arc<Listener>, SocketAddr, Onward)> {
-    let (source, client) = match pod {
-        None => (whose::source(worker, pods, &listener, stream, client).await, client),
+    let found = match pod {
+        None => match whose::source(worker, pods, &listener, stream, client).await {
+            Ok(Some(found)) => {
+                whose::charge(worker, permit, client, &found);
+                let known_as = whose::known_as(worker, &listener, &found, client).await?;
+                Ok(Some((found, client, known_as)))
+            }
+            other => other.map(|_| None),
+        },
         Some(pod) => {
-            let client = whose::check(pods, &listener, &pod, stream, client).await?;
-            (Ok(Some(pod)), client)
+            // The socket keeps the pod's network namespace.
+            let found = tokio::select! {
+                biased;
+                () = pod.ended() => None,
+                found = whose::check(worker, pods, &listener, &pod, stream, client) => found,
+            };
+            let found = found?;
+            whose::charge(worker, permit, client, &found.0);
+            Ok(Some(found))
         }
     };
-    match source {
+    match found {
         Ok(None) => Some((listener, client, Onward::default())),
-        Ok(Some(pod)) => {
-            let ends_with_pod = Some(whose::end_with(pod.clone(), permit.activity().clone()));
-            Some((listener, client, Onward { netns: Some(pod), refused: None, ends_with_pod }))
+        Ok(Some((Found { netns, .. }, client, known_as))) => {
+            let ends_with_pod = Some(whose::end_with(netns.clone(), permit.activity().clone()));
+            let onward =
+                Onward { netns: Some(netns), refused: None, known_as: Some(known_as), ends_with_pod };
+            Some((listener, client, onward))
         }
         Err(why) => {
+            // Whose address it is may be somebody else's.
+            permit.charge_to(&worker.shared.holders.nobody(client.ip()));
             let refused = Some(Box::new(why));
             Some((listener.without_router(), client, Onward { refused, ..Onward::default() }))
         }

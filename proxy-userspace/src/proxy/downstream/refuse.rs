@@ -51,7 +51,7 @@ async fn tell(worker: &Worker, listener: &Arc<Listener>, mut stream: TcpStream, 
     }
     let fault = worker.shared.memory.fault();
     let is_explicit = listener.kind == ListenerKind::Outgoing;
-    let answer = bad_head::refusal(&worker.shared, listener, (client, is_explicit), &fault);
+    let answer = bad_head::refusal(&worker.shared, listener, (client, client.ip(), is_explicit), &fault);
     if stream.write_all(&answer).await.is_err() || stream.shutdown().await.is_err() {
         return;
     }

@@ -1,7 +1,7 @@
 //! The answer to a head that hyper cannot parse. There is no request and no exchange then: only the connection is
 //! known, and the status that hyper chose.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,16 +25,16 @@ const HYPERS_TARGET: u32 = 65_534;
 /// `limits`.
 pub fn answers(worker: &Worker, session: &Session, limits: &Limits) -> MakeAnswer {
     let (shared, listener) = (worker.shared.clone(), session.listener.clone());
-    let (client, is_explicit) = (session.client, session.origin == Origin::Explicit);
+    let whose = (session.client, session.permitted_as, session.origin == Origin::Explicit);
     let (bytes, count) = (limits.header_bytes, limits.header_count);
-    Box::new(move |status| refusal(&shared, &listener, (client, is_explicit), &fault(status, bytes, count)))
+    Box::new(move |status| refusal(&shared, &listener, whose, &fault(status, bytes, count)))
 }
 
 /// The answer to a client whose connection is not served at all because of `fault`; counted, and logged.
 pub fn refusal(
     shared: &Shared,
     listener: &Arc<Listener>,
-    (client, is_explicit): (SocketAddr, bool),
+    (client, permitted_as, is_explicit): (SocketAddr, IpAddr, bool),
     fault: &Fault,
 ) -> Bytes {
     // What a diverted one had dialled does not matter.
@@ -43,7 +43,7 @@ pub fn refusal(
     Record::begin(client, listener, Instant::now()).fault(fault);
     let snapshot = shared.routing.snapshot.load();
     let own = snapshot.at(listener);
-    let is_stranger = own.is_none_or(|it| overrides::is_stranger(client, origin, &it.config));
+    let is_stranger = own.is_none_or(|it| overrides::is_stranger(permitted_as, origin, &it.config));
     let mut response = answer::plain(fault, is_stranger);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     if listener.via() {

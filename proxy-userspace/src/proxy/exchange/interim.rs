@@ -53,7 +53,7 @@ pub fn prepare(worker: &Worker, session: &Session, head: &mut HeaderMap) {
     let scan = HeaderScan::new(head);
     headers::strip_hop_by_hop(scan, session.origin, head);
     let config = || worker.router.snapshot_at(&session.listener).unwrap_or_else(|| worker.router.snapshot());
-    if scan.l5d && overrides::is_stranger(session.client, session.origin, &config().config) {
+    if scan.l5d && overrides::is_stranger(session.permitted_as, session.origin, &config().config) {
         overrides::clear_answer(head);
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn last(
     }
     let context =
         request.headers().get(&CONTEXT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"true"));
-    if context && exchange.snapshot.config.diagnostics.permits(exchange.session.client.ip()) {
+    if context && exchange.snapshot.config.diagnostics.permits(exchange.session.permitted_as) {
         worker.shared.diagnoses.inc();
         return diagnosis(worker, exchange, request).map(Some);
     }

@@ -202,7 +202,7 @@ impl Exchange {
     fn is_stranger(&self) -> bool {
         // No rules are left that would say otherwise. Who is refused is told why.
         (self.orphaned && self.session.refused.is_none())
-            || overrides::is_stranger(self.session.client, self.session.origin, &self.snapshot.config)
+            || overrides::is_stranger(self.session.permitted_as, self.session.origin, &self.snapshot.config)
     }
 
     /// Reads and checks the head of `request`, and prepares it for an endpoint.

@@ -7,7 +7,7 @@
 //! (linkerd's `clearContext`): every `l5d-…` field is removed from their requests and from their answers, and an error
 //! answer contains only its status.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
@@ -24,8 +24,8 @@ static CONTEXT: HeaderName = HeaderName::from_static("l5d-ctx-dtab");
 
 /// Whether these fields are ignored in explicit requests of `client` and removed from its answers. The client of a
 /// diverted request does not know of weir, and its fields are forwarded unchanged.
-pub(super) fn is_stranger(client: SocketAddr, origin: session::Origin, config: &RoutingConfig) -> bool {
-    origin == session::Origin::Explicit && !config.overrides.permits(client.ip())
+pub(super) fn is_stranger(client: IpAddr, origin: session::Origin, config: &RoutingConfig) -> bool {
+    origin == session::Origin::Explicit && !config.overrides.permits(client)
 }
 
 /// Takes the entries from `headers`, if this client may send them, and leaves there what is forwarded.
@@ -42,7 +42,7 @@ pub(super) fn take(
     if !scan.l5d {
         return Ok(None);
     }
-    if is_stranger(session.client, session.origin, config) {
+    if is_stranger(session.permitted_as, session.origin, config) {
         // Fields that an identifier uses are not context.
         remove(headers, |name| !config.identifiers.iter().any(|it| it.reads(name.as_str())));
         return Ok(None);
@@ -51,7 +51,7 @@ pub(super) fn take(
         return Ok(None);
     }
     // It may be somebody else's: an application passes on what its own callers sent.
-    if !config.contexts.include(session.client.ip(), session.holder().group.as_deref())
+    if !config.contexts.include(session.permitted_as, session.holder().group.as_deref())
         && headers.remove(&CONTEXT).is_some()
     {
         session.listener.contexts_ignored.inc();

@@ -1,7 +1,7 @@
 //! The facts of one client connection.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,6 +39,9 @@ pub struct Session {
     permit: ConnectionPermit,
     /// The client.
     pub client: SocketAddr,
+    /// The client's address for everything that is permitted by address: a pod's is what the cluster says, where the pod itself
+    /// may have chosen that of `client`. It is unspecified where nobody says it, so that only rules for everybody permit it.
+    pub permitted_as: IpAddr,
     /// Where the client connected to.
     pub origin: Origin,
     /// How many weirs, and routers between them, an explicit client's connection has passed (domain/hops).
@@ -66,6 +69,8 @@ pub struct Session {
 pub struct Onward {
     /// As [`Session::netns`].
     pub netns: Option<Arc<PodNetns>>,
+    /// As [`Session::permitted_as`] and [`Session::pod`], unless the address of the client tells both.
+    pub known_as: Option<(IpAddr, ClientPod)>,
     /// As [`Session::refused`].
     pub refused: Option<Box<Fault>>,
     /// What ends the connection with its pod.
@@ -83,16 +88,18 @@ impl Session {
         onward: Onward,
     ) -> Rc<Self> {
         let activity = permit.activity().clone();
+        let known_as = onward.known_as.unwrap_or_else(|| (client.ip(), ClientPod::at(client.ip())));
         Rc::new(Self {
             listener,
             permit,
             client,
+            permitted_as: known_as.0,
             origin,
             passed,
             activity,
             clocks: Clocks::default(),
             external: RefCell::default(),
-            pod: ClientPod::at(client.ip()),
+            pod: known_as.1,
             netns: onward.netns,
             refused: onward.refused,
             _ends_with_pod: onward.ends_with_pod,

@@ -384,6 +384,11 @@ impl ConnectionPermit {
         self.place.holder()
     }
 
+    /// Charges its connection to `holder`, whose it has turned out to be.
+    pub fn charge_to(&self, holder: &Arc<Holder>) {
+        self.place.charge_to(holder);
+    }
+
     /// Whether another connection waits for its place: then it ends with its current answers.
     pub fn is_short_of_room(&self) -> bool {
         self.place.is_short_of_room()

@@ -1,7 +1,7 @@
 //! The namespace of a client: a short name in a pod's request means the pod's own namespace (`names.clientNamespace`).
 //!
-//! A pod is identified by the source address of its connection, with which only this pod can have completed a
-//! handshake, and by what discovery knows of this node's pods; no header is trusted. A pod that has just started may
+//! A pod is identified by the cgroup of the process that has connected, where the kernel tells that (`pod_clients`); otherwise by
+//! the source address of its connection, with which only this pod can have completed a handshake; and by what discovery knows of this node's pods; no header is trusted. A pod that has just started may
 //! connect before weir knows its address, so its request waits a little, as for the first list of services. Clients at
 //! the node's own addresses (its processes, pods with `hostNetwork`), and clients that are not pods of this node, get
 //! `names.namespace`, as without this setting. But while this node's pods are not known at all, or several of them have
@@ -10,6 +10,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,16 +36,61 @@ const MOST: usize = 1_024;
 /// The client of one connection, and its pod's namespace.
 #[derive(Debug)]
 pub struct ClientPod {
-    /// Its address in canonical form.
-    address: IpAddr,
+    /// By what it is known.
+    who: Who,
     /// Its namespace, once it was needed and known.
     namespace: OnceCell<Arc<str>>,
+}
+
+/// By what a client is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    /// Its address, in canonical form.
+    Address(IpAddr),
+    /// The UID in the name of its cgroup.
+    Cgroup(Arc<str>),
+    /// The cookie of its network namespace, which tells nothing of a pod.
+    Netns(u64),
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "the address {address}"),
+            Self::Cgroup(uid) => write!(f, "a cgroup with the UID {uid}"),
+            Self::Netns(cookie) => write!(f, "the network namespace {cookie}"),
+        }
+    }
 }
 
 impl ClientPod {
     /// The client at this address.
     pub fn at(address: IpAddr) -> Self {
-        Self { address: address.to_canonical(), namespace: OnceCell::new() }
+        Self { who: Who::Address(address.to_canonical()), namespace: OnceCell::new() }
+    }
+
+    /// The client in the network namespace with this cookie, in a cgroup whose name has this UID. Its address says nothing: it
+    /// may have chosen any.
+    pub fn of_cgroup(uid: Option<&Arc<str>>, netns: u64) -> Self {
+        let who = uid.map_or(Who::Netns(netns), |uid| Who::Cgroup(uid.clone()));
+        Self { who, namespace: OnceCell::new() }
+    }
+
+    /// Its namespace, as far as `pods` tell.
+    fn told<'p>(&self, pods: &'p Pods) -> Option<&'p Arc<str>> {
+        match &self.who {
+            Who::Address(address) => pods.namespace(*address),
+            Who::Cgroup(uid) => pods.of_cgroup(uid).map(|(_, pod)| &pod.namespace),
+            Who::Netns(_) => None,
+        }
+    }
+
+    /// Whether it is certainly no pod of this node.
+    fn is_stranger(&self, pods: &Pods) -> bool {
+        match &self.who {
+            Who::Address(address) => pods.is_stranger(*address),
+            Who::Cgroup(_) | Who::Netns(_) => pods.known && self.told(pods).is_none(),
+        }
     }
 }
 
@@ -56,18 +102,18 @@ pub struct Clients {
     /// Short names that were bound in the default namespace because their client is not a pod of this node.
     pub strangers: Counter,
     /// Clients whose wait failed, and when. Locked only for unknown clients.
-    waited_for: Mutex<HashMap<IpAddr, Instant>>,
+    waited_for: Mutex<HashMap<Who, Instant>>,
 }
 
 impl Clients {
-    /// Whether a wait for the client at `address` failed recently.
-    fn is_stranger(&self, address: IpAddr, now: Instant) -> bool {
+    /// Whether a wait for the client failed recently.
+    fn is_stranger(&self, who: &Who, now: Instant) -> bool {
         let waited_for = self.waited_for.lock();
-        waited_for.get(&address).is_some_and(|then| now.saturating_duration_since(*then) < REMEMBERED)
+        waited_for.get(who).is_some_and(|then| now.saturating_duration_since(*then) < REMEMBERED)
     }
 
-    /// Records that the wait for the client at `address` failed.
-    fn remember(&self, address: IpAddr, now: Instant) {
+    /// Records that the wait for the client failed.
+    fn remember(&self, who: &Who, now: Instant) {
         let mut waited_for = self.waited_for.lock();
         if waited_for.len() >= MOST {
             waited_for.retain(|_, then| now.saturating_duration_since(*then) < REMEMBERED);
@@ -75,7 +121,7 @@ impl Clients {
         if waited_for.len() >= MOST {
             waited_for.clear();
         }
-        waited_for.insert(address, now);
+        waited_for.insert(who.clone(), now);
     }
 }
 
@@ -119,7 +165,7 @@ impl Router {
             return Ok(rules.of_namespace(host, namespace));
         }
         let clients = &self.routing.clients;
-        if clients.pods.load().is_stranger(client.address) {
+        if client.is_stranger(&clients.pods.load()) {
             clients.strangers.inc();
             return Ok(host);
         }
@@ -133,8 +179,8 @@ impl Router {
         is_relative(snapshot, authority).then(|| match self.namespace(client, snapshot) {
             Some(namespace) => said(namespace),
             None => {
-                let (address, namespace) = (client.address, &snapshot.config.rules.namespace);
-                format!("{}: no pod of this node has the address {address}", said(namespace))
+                let (who, namespace) = (&client.who, &snapshot.config.rules.namespace);
+                format!("{}: no pod of this node has {who}", said(namespace))
             }
         })
     }
@@ -142,10 +188,10 @@ impl Router {
     /// Stores the client's namespace, if it becomes known in time.
     async fn await_namespace(&self, client: &ClientPod, snapshot: &Snapshot) {
         let (clients, limits) = (&self.routing.clients, &snapshot.config.limits);
-        let (address, now) = (client.address, Instant::now());
+        let now = Instant::now();
         let most = limits.first_list.min(limits.response);
         let mut moved = self.routing.moved.subscribe();
-        if clients.is_stranger(address, now) || self.namespace(client, snapshot).is_some() {
+        if clients.is_stranger(&client.who, now) || self.namespace(client, snapshot).is_some() {
             return;
         }
         let mut hold = Hold::begin(&self.routing.holds);
@@ -154,8 +200,8 @@ impl Router {
             // The first list arrives soon after the start, or possibly much later.
             let until = if known { now } else { self.routing.epoch } + most;
             if timeout_at(until.into(), moved.changed()).await.is_err() {
-                if clients.pods.load().is_stranger(address) {
-                    clients.remember(address, Instant::now());
+                if client.is_stranger(&clients.pods.load()) {
+                    clients.remember(&client.who, Instant::now());
                 }
                 return hold.ends(End::Late);
             }
@@ -170,10 +216,14 @@ impl Router {
         if let Some(namespace) = client.namespace.get() {
             return Some(namespace);
         }
-        let address = client.address;
         let own = &snapshot.config.node.own;
-        let is_node = || address.is_loopback() || own.iter().any(|own| own.to_canonical() == address);
-        let of_pod = self.routing.clients.pods.load().namespace(address).cloned();
+        let is_node = || match client.who {
+            Who::Address(address) => {
+                address.is_loopback() || own.iter().any(|own| own.to_canonical() == address)
+            }
+            Who::Cgroup(_) | Who::Netns(_) => false,
+        };
+        let of_pod = client.told(&self.routing.clients.pods.load()).cloned();
         let namespace = of_pod.or_else(|| is_node().then(|| Arc::from(&*snapshot.config.rules.namespace)))?;
         Some(client.namespace.get_or_init(|| namespace))
     }
@@ -198,15 +248,15 @@ mod tests {
     #[test]
     fn strangers_are_remembered_for_a_while_and_never_more_than_so_many() {
         let (clients, now) = (Clients::default(), Instant::now());
-        let at = |number: usize| IpAddr::from((number as u128).to_be_bytes());
-        clients.remember(at(0), now);
-        assert!(clients.is_stranger(at(0), now + REMEMBERED - Duration::from_millis(1)));
-        assert!(!clients.is_stranger(at(0), now + REMEMBERED) && !clients.is_stranger(at(1), now));
-        (0..3 * MOST).for_each(|number| clients.remember(at(number), now));
-        assert!(clients.waited_for.lock().len() <= MOST && clients.is_stranger(at(3 * MOST - 1), now));
+        let at = |number: usize| Who::Address((number as u128).to_be_bytes().into());
+        clients.remember(&at(0), now);
+        assert!(clients.is_stranger(&at(0), now + REMEMBERED - Duration::from_millis(1)));
+        assert!(!clients.is_stranger(&at(0), now + REMEMBERED) && !clients.is_stranger(&at(1), now));
+        (0..3 * MOST).for_each(|number| clients.remember(&at(number), now));
+        assert!(clients.waited_for.lock().len() <= MOST && clients.is_stranger(&at(3 * MOST - 1), now));
         // Expired entries make room for the others.
         let later = now + REMEMBERED;
-        (0..MOST).for_each(|number| clients.remember(at(number), later));
-        assert!((0..MOST).all(|number| clients.is_stranger(at(number), later)));
+        (0..MOST).for_each(|number| clients.remember(&at(number), later));
+        assert!((0..MOST).all(|number| clients.is_stranger(&at(number), later)));
     }
 }

@@ -4,7 +4,8 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Stage, TARGET, address};
+use super::loopback_in_pods::until_served;
+use super::{Stage, TARGET, address, pods};
 use e2e::net::place::Place;
 use e2e::net::{NODE_V4, NODE_V6};
 use e2e::raw::TcpServer;
@@ -237,4 +238,50 @@ fn an_explicit_clients_connections_end_with_its_pod() {
         !node.command("ip").args(["link", "show", &link]).output().unwrap().status.success()
     });
     drop(server);
+}
+
+/// As a debugger, or an agent, that enters a pod's network namespace.
+#[test]
+fn a_process_of_another_pod_that_comes_first_does_not_take_a_namespace_over() {
+    let Some(mut stage) = Stage::set() else { return };
+    let ((pod, told), (agent, agents)) = (pods::pod(&mut stage.net, 1), pods::pod(&mut stage.net, 2));
+    let told = told.at(pod.v4()).at(pod.v6()).spec("nodeName: n1");
+    let agents = agents.at(agent.v4()).at(agent.v6()).spec("nodeName: n1");
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
+    let builder = builder.set_in("transparent", "enrol", "pods").env("NODE_NAME", "n1");
+    stage.start(builder.pod(&told).pod(&agents));
+    let _servers = servers(&stage);
+    until_served(&mut stage, 2);
+    assert!(asked_by(&intruder(&pod, &agent), node(false)).starts_with("HTTP/1.1 200 "));
+    let answer = Client::over(pod.connect(node(false)).unwrap()).get("http://hello/");
+    answer.expect_status(403);
+    assert!(answer.text().contains("several pods"), "{}", answer.text());
+    let answer = asked_by(&intruder(&pod, &agent), node(false));
+    assert!(answer.starts_with("HTTP/1.1 403 "), "the pod's network is the agent's now: {answer}");
+    assert_eq!(stage.weir().metric("weir_interception_netns", &[("state", "shared")]), 1.0);
+}
+
+/// A pod with NET_ADMIN may have any address; here each has another one than the cluster says.
+#[test]
+fn an_address_that_a_pod_gives_itself_permits_nothing() {
+    let Some(mut stage) = Stage::set() else { return };
+    let ((pod, told), (other, others)) = (pods::pod(&mut stage.net, 1), pods::pod(&mut stage.net, 2));
+    let told = told.at("10.200.0.1".parse().unwrap()).at(pod.v6()).spec("nodeName: n1");
+    let others = others.at("10.200.0.2".parse().unwrap()).at(other.v6()).spec("nodeName: n1");
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello()).pod(&told).pod(&others);
+    let builder = builder.set_in("transparent", "enrol", "pods").env("NODE_NAME", "n1");
+    let builder = builder.set_in("outgoing", "overrides", &format!("[{}]", pod.v4()));
+    let allow = format!("[10.200.0.1, {}, {}]", pod.v4(), other.v4());
+    stage.start(builder.set_in("outgoing", "allow", &allow));
+    let _servers = servers(&stage);
+    until_served(&mut stage, 2);
+    for to in [address("127.0.0.1:4140"), node(false)] {
+        let request = Request::get("http://hello/").with("l5d-dtab", "/svc => /$/nothing");
+        let answer = Client::over(pod.connect(to).unwrap()).ask(&request);
+        assert_eq!(answer.status, 200, "{to}: a stranger's dtab is removed: {}", answer.text());
+        let mut refused = Client::over(other.connect(to).unwrap());
+        refused.start(&Request::get("http://hello/")).closed();
+    }
+    let labels = [("listener", "outgoing"), ("reason", "not_allowed")];
+    assert_eq!(stage.weir().metric("weir_listener_closed_total", &labels), 2.0);
 }

@@ -14,7 +14,7 @@ const V6: &str = "[::1]:4140";
 
 /// Waits until the explicit proxy listens at the loopback addresses of so many pods.
 #[track_caller]
-fn until_served(stage: &mut Stage, pods: usize) {
+pub(super) fn until_served(stage: &mut Stage, pods: usize) {
     let weir = stage.weir();
     eventually("the explicit proxy in every pod", || {
         weir.metric("weir_explicit_netns", &[("state", "listening")]) == pods as f64
@@ -178,4 +178,20 @@ fn a_router_that_listens_for_the_node_alone_is_not_in_pods() {
     let _server = says_who(&stage.a, stage.a.at(TARGET));
     assert_eq!(ask(&stage.client, V4).status, 200);
     assert!(stage.client.connect(address("127.0.0.1:4150")).is_err());
+}
+
+#[test]
+fn a_pod_whose_ipv6_comes_later_has_the_proxy_at_both_loopback_addresses() {
+    let Some(mut stage) = Stage::set() else { return };
+    stage.client.sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+    let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
+    stage.start(builder);
+    until_served(&mut stage, 4);
+    let _servers = servers(&stage);
+    assert_eq!(ask(&stage.client, V4).status, 200);
+    stage.client.sysctl("net/ipv6/conf/all/disable_ipv6", "0");
+    eventually("the proxy at [::1]", || stage.client.connect(address(V6)).is_ok());
+    for to in [V4, V6] {
+        assert_eq!(ask(&stage.client, to).status, 200, "{to}");
+    }
 }

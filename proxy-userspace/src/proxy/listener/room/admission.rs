@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Grant, Room, State};
+use super::{Grant, Place, Room, State};
 use crate::proxy::holders::{Holder, HolderId, Holders};
 use crate::transport::Activity;
 
@@ -97,6 +97,21 @@ impl Room {
             state.recharge(from, number, &to);
         }
         let granted = self.grant(&mut state, Instant::now());
+        drop(state);
+        granted.into_iter().for_each(Grant::hand_over);
+    }
+}
+
+impl Place {
+    /// Charges the connection to `to`, whose it has turned out to be.
+    pub(in crate::proxy::listener) fn charge_to(&self, to: &Arc<Holder>) {
+        let mut state = self.room.0.lock();
+        let from = self.charge.holder().id;
+        if from == to.id || self.charge.has_moved() {
+            return;
+        }
+        state.recharge(from, self.number, to);
+        let granted = self.room.grant(&mut state, Instant::now());
         drop(state);
         granted.into_iter().for_each(Grant::hand_over);
     }

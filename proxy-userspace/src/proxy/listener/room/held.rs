@@ -32,7 +32,7 @@ pub(super) struct Charge {
     pub(super) stranger: Option<Stranger>,
 }
 
-/// A connection moves once: only that of a client that was no known pod does. So each request can read the account for the
+/// A connection moves once: that of a client that was no known pod, or of one that is another one than its address says. So each request can read the account for the
 /// cost of a load.
 #[derive(Debug)]
 struct Accounts {
@@ -55,6 +55,11 @@ impl Charge {
 
     pub(super) fn is_short(&self) -> bool {
         self.account().short.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was moved.
+    pub(super) fn has_moved(&self) -> bool {
+        self.accounts.known.get().is_some()
     }
 
     /// Moves it to the account of a known pod, once.

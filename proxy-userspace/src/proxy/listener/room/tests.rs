@@ -315,3 +315,17 @@ fn shares_list_who_has_the_most() {
     assert_eq!(hall.room.shares(5), [share("10.0.0.2", 2, 8), share("10.0.0.1", 1, 7)]);
     assert_eq!(hall.room.shares(1).len(), 1);
 }
+
+#[test]
+fn a_connection_is_charged_to_whom_it_has_turned_out_to_be_of() {
+    let hall = Hall::new(2);
+    let (thief, victim) = (hall.idle("10.0.0.1", 1), hall.idle("10.0.0.1", 2));
+    let waiting = hall.waits("10.0.0.1");
+    thief.charge_to(&hall.holder("10.0.0.9"));
+    assert_eq!((hall.open("10.0.0.1"), hall.open("10.0.0.9")), (1, 1));
+    assert_eq!(&*thief.holder().name, "10.0.0.9");
+    thief.charge_to(&hall.holder("10.0.0.9"));
+    drop(thief);
+    assert_eq!((hall.open("10.0.0.9"), &*victim.holder().name), (0, "10.0.0.1"));
+    assert!(has_place(waiting).is_some());
+}
