@@ -1,6 +1,7 @@
 //! Listeners as the data plane sees them: who may connect, how many at the same time, and counters.
 
 mod http2;
+mod kind;
 mod room;
 pub mod sockets;
 
@@ -13,25 +14,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::{sleep, timeout};
 
 pub use self::http2::{Abuse, Codes, Http2Stats};
+pub use self::kind::ListenerKind;
 pub use self::room::Share;
 use self::room::{Place, Room};
 use crate::config::Allow;
 use crate::proxy::holders::{Holder, Holders, Stranger};
 use crate::telemetry::{Counter, Gauge};
 use crate::transport::Activity;
-
-/// The listener that accepted a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
-    /// :4140, for clients that use an explicit proxy.
-    Outgoing,
-    /// The transparent ports, to which the eBPF program diverts connections.
-    Transparent,
-    /// :9990, for operators and their tools.
-    Admin,
-    /// :9991, for the kubelet and Prometheus.
-    Probes,
-}
 
 #[derive(Debug)]
 struct RouterLabel(Arc<str>);
@@ -145,23 +134,6 @@ impl CloseReason {
         "not_its_pod",
         "memory",
     ];
-}
-
-impl ListenerKind {
-    /// Whether its clients may speak HTTP/2.
-    pub fn serves_http2(self) -> bool {
-        matches!(self, Self::Outgoing | Self::Transparent)
-    }
-
-    /// The label in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Outgoing => "outgoing",
-            Self::Transparent => "transparent",
-            Self::Admin => "admin",
-            Self::Probes => "probes",
-        }
-    }
 }
 
 impl Listener {

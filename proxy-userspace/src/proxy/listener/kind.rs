@@ -1,0 +1,31 @@
+//! Which of weir's listeners a connection came to.
+
+/// The listener that accepted a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// :4140, for clients that use an explicit proxy.
+    Outgoing,
+    /// The transparent ports, to which the eBPF program diverts connections.
+    Transparent,
+    /// :9990, for operators and their tools.
+    Admin,
+    /// :9991, for the kubelet and Prometheus.
+    Probes,
+}
+
+impl ListenerKind {
+    /// Whether its clients may speak HTTP/2.
+    pub fn serves_http2(self) -> bool {
+        matches!(self, Self::Outgoing | Self::Transparent)
+    }
+
+    /// The label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Outgoing => "outgoing",
+            Self::Transparent => "transparent",
+            Self::Admin => "admin",
+            Self::Probes => "probes",
+        }
+    }
+}
