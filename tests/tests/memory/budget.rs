@@ -82,7 +82,8 @@ fn who_does_not_read_big_answers_does_not_take_the_memory_of_others() {
     let told = victim_during(&weir, SPAN, |over| {
         let mut open: Vec<TcpStream> = Vec::new();
         while !over.load(Ordering::SeqCst) {
-            open.extend((open.len()..READERS).map_while(|_| {
+            let more = open.len()..READERS.min(open.len() + 10);
+            open.extend(more.map_while(|_| {
                 let stream = attacker(to)?;
                 let _ = SockRef::from(&stream).set_recv_buffer_size(4096);
                 feed(&stream, request, 0).map(|_| stream)
@@ -172,7 +173,8 @@ fn ever_new_names_do_not_take_the_memory_of_others() {
             std::thread::sleep(Duration::from_millis(1));
         }
     });
-    assert!(weir.metric("weir_binding_misses_total", &[]) > 100.0, "the attack was none");
+    let misses = weir.metric("weir_binding_misses_total", &[]);
+    assert!(misses > CONNECTIONS as f64, "the attack was none: {misses}");
     assert_unfelt(&mut weir, told);
 }
 
