@@ -15,7 +15,7 @@ use weir::intercept::{
     listen_in_pod, netns_of, own_addresses, remove_route, usual_number,
 };
 
-use crate::weir::{Beating, Direct, dial, eventually, ip, options, read, service};
+use crate::weir::{Beating, Direct, dial, eventually, ip, options, read, read_multipath, service};
 use crate::world::{Cgroup, POD, SERVICE, World, configure, on_a_node};
 
 const PORT: u16 = 4136;
@@ -298,7 +298,7 @@ fn a_socket_used_again_and_a_multipath_one_tell_of_their_last_connection() {
                 Err(error) => format!("none: {error}"),
                 Ok(socket) => {
                     socket.connect(&service(0, 80).into()).unwrap();
-                    read(socket.into())
+                    read_multipath(socket.into())
                 }
             }
         });

@@ -10,7 +10,9 @@ use proxy_ebpf::Count;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::uring;
-use crate::weir::{Answering, Beating, intercept, intercept_to, ip, listen, options, read, service, waiting};
+use crate::weir::{
+    Answering, Beating, intercept, intercept_to, ip, listen, options, read, read_multipath, service, waiting,
+};
 use crate::world::{NODE, POD, SERVICE, STEP, on_a_node};
 
 /// What has been accepted: what each client dialled, as weir learns it, and what it sent.
@@ -131,7 +133,7 @@ fn multipath_tcp_is_diverted() {
     let dial = |to: SocketAddr| {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::MPTCP)).unwrap();
         socket.connect(&to.into()).unwrap();
-        read(socket.into())
+        read_multipath(socket.into())
     };
     in_each_family(dial, |family, said| {
         // A known limit: the kernel asks no program about the peer of such a socket, so it shows where weir listens.
