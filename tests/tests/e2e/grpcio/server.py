@@ -28,8 +28,9 @@ def fails(request, context):
     context.abort(grpc.StatusCode.FAILED_PRECONDITION, "caf\u00e9 100%")
 
 def waits(request, context):
-    yield b"first"
+    # Before the first answer: of a call that is over nobody would be told.
     context.add_callback(cancelled.set)
+    yield b"first"
     cancelled.wait(60)
 
 def was_cancelled(request, context):
