@@ -25,6 +25,7 @@ pub mod message;
 pub mod net;
 pub mod python;
 pub mod raw;
+pub mod sockets;
 pub mod time;
 pub mod weir;
 pub mod wire;

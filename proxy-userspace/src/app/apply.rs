@@ -199,7 +199,8 @@ impl Running {
     /// Applies settings of upstream connections and of external names.
     fn connect(&self, now: &Settings, next: &Settings) {
         let shared = &self.control.shared;
-        shared.connecting.connector.store(Arc::new(connector(next)));
+        let received = shared.sockets.received.clone();
+        shared.connecting.connector.store(Arc::new(connector(next, received)));
         if now.limits.outside != next.limits.outside {
             shared.routing.external.keep(next.limits.outside);
         }

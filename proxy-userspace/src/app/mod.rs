@@ -64,7 +64,7 @@ use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
 use crate::proxy::upstream::Connecting;
 use crate::proxy::worker::Shared;
 use crate::telemetry::log;
-use crate::transport::{Connector, KernelBuffers, Sources};
+use crate::transport::{Connector, KernelBuffers, ReceiveBuffers, Sources};
 
 /// Runs weir until a signal or the admin stops it, and returns the exit code.
 pub fn run(file: Option<PathBuf>) -> ExitCode {
@@ -210,11 +210,12 @@ fn share(
     let dns = settings.names.dns.as_ref().map(Dns::new);
     let outside = ExternalClusters::new(config, dns, Handle::current());
     let snapshot = Snapshot::build(config, services.catalog(), None);
+    let received = Arc::new(ReceiveBuffers::new(settings.limits.receive_buffer));
     Shared::new(
         settings.workers,
         Routing::new(snapshot, outside),
-        Connecting::new(connector(settings)),
-        Sockets::new(sockets),
+        Connecting::new(connector(settings, received.clone())),
+        Sockets::new(sockets, received),
         interception.map(crate::intercept::Interception::original_dsts),
         interception.and_then(|it| Some(PodClients::new(it.numbers()?, it.pod_ids()?))),
         drain,
@@ -222,16 +223,13 @@ fn share(
 }
 
 /// Creates the connector for upstream sockets.
-fn connector(settings: &Settings) -> Connector {
+fn connector(settings: &Settings, received: Arc<ReceiveBuffers>) -> Connector {
     Connector {
         hop_limit: None,
         unacknowledged: settings.limits.unacknowledged,
         keep_alive: settings.limits.keep_alive,
         sources: Arc::new(Sources::new(source_addresses(settings))),
-        buffers: KernelBuffers {
-            received: settings.limits.receive_buffer,
-            not_sent: settings.limits.not_sent,
-        },
+        buffers: KernelBuffers { received, not_sent: settings.limits.not_sent },
     }
 }
 

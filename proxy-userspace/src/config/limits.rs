@@ -108,9 +108,10 @@ pub struct Limits {
     pub bindings: usize,
     /// `bindingIdle`: how long an unused name stays in that cache. 1 s to 24 h, default 10 m (linkerd's).
     pub binding_idle: Duration,
-    /// `receiveBuffer`: the most bytes that the kernel buffers of what one endpoint has sent and weir has not read
-    /// (SO_RCVBUF). 0, the default, leaves it to the kernel (tcp_rmem), which finds out what each path needs. Up to 64 MiB.
-    pub receive_buffer: usize,
+    /// `receiveBuffer`: the most bytes that the kernel buffers of what one client or endpoint has sent and weir has not read
+    /// (SO_RCVBUF). `auto`, the default, is a 1,024th of the memory budget, 64 KiB to 1 MiB. 0 leaves it to the kernel on the
+    /// node (tcp_rmem), which finds out what each path needs, and is `auto` in pods. Up to 64 MiB.
+    pub receive_buffer: Option<usize>,
     /// `notSent`: more is written to a connection only while the kernel has fewer bytes of it than this to send
     /// (TCP_NOTSENT_LOWAT). 0 (as many as its send buffer holds) to 64 MiB, default 128 KiB.
     pub not_sent: usize,
@@ -173,7 +174,7 @@ impl Default for Limits {
             dns_questions: 8,
             bindings: 20_000,
             binding_idle: Duration::from_secs(600),
-            receive_buffer: 0,
+            receive_buffer: None,
             not_sent: 128 * 1024,
             clusters: 1_000,
             cluster_idle: Duration::from_secs(3600),
@@ -229,7 +230,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("dnsQuestions", &mut limits.dns_questions, count(2..=1000));
     section.set("bindings", &mut limits.bindings, count(1..=1_000_000));
     section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));
-    section.set("receiveBuffer", &mut limits.receive_buffer, size(0..=64 * MIB));
+    section.set("receiveBuffer", &mut limits.receive_buffer, size_or_auto(0..=64 * MIB));
     section.set("notSent", &mut limits.not_sent, size(0..=64 * MIB));
     section.set("clusters", &mut limits.clusters, count(1..=1_000_000));
     section.set("clusterIdle", &mut limits.cluster_idle, duration(10_000 * MS..=7 * DAY));

@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
 use super::sources::Source;
-use super::{Bounds, Patience, PodNetns, Sources, set_hop_limit};
+use super::{Bounds, Patience, PodNetns, ReceiveBuffers, Sources, set_hop_limit};
 
 /// How many keep-alive probes TCP sends to a silent peer before it gives up.
 const PROBES: u32 = 3;
@@ -30,12 +30,13 @@ pub struct Connector {
     pub buffers: KernelBuffers,
 }
 
-/// Bounds on what the kernel buffers of a connection; it counts as memory of the container. 0 leaves each to the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Bounds on what the kernel buffers of a connection; it counts as memory of the container.
+#[derive(Clone, Debug, Default)]
 pub struct KernelBuffers {
-    /// Bytes that an endpoint has sent and that were not read (SO_RCVBUF).
-    pub received: usize,
-    /// Bytes that were written and not sent yet, where more are written only below that (TCP_NOTSENT_LOWAT).
+    /// Of what an endpoint has sent and weir has not read.
+    pub received: Arc<ReceiveBuffers>,
+    /// Bytes that were written and not sent yet, where more are written only below that (TCP_NOTSENT_LOWAT); 0 leaves it to
+    /// the kernel.
     pub not_sent: usize,
 }
 
@@ -68,7 +69,7 @@ impl Connector {
         // Boxed: it would make every connection's task larger.
         let connecting = Box::pin(time::timeout(limit, async {
             let socket = pod.socket(endpoint.is_ipv6(), Type::STREAM).await.map_err(ConnectError::Local)?;
-            let socket = self.prepare(TcpSocket::from_std_stream(socket.into()), endpoint);
+            let socket = self.prepare(TcpSocket::from_std_stream(socket.into()), endpoint, true);
             connect(socket.map_err(ConnectError::Local)?, endpoint, limit).await
         }));
         tokio::select! {
@@ -106,20 +107,17 @@ impl Connector {
     fn socket(&self, source: Source, endpoint: SocketAddr) -> io::Result<TcpSocket> {
         let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         source.give(&socket)?;
-        self.prepare(socket, endpoint)
+        self.prepare(socket, endpoint, false)
     }
 
-    fn prepare(&self, socket: TcpSocket, endpoint: SocketAddr) -> io::Result<TcpSocket> {
+    fn prepare(&self, socket: TcpSocket, endpoint: SocketAddr, in_pod: bool) -> io::Result<TcpSocket> {
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
         if let Some(limit) = self.hop_limit {
             set_hop_limit(&options, limit, endpoint.is_ipv6())?;
         }
         set_keepalive(&options, self.unacknowledged, self.keep_alive)?;
-        // Before the connect: it decides the scale of the window.
-        if self.buffers.received > 0 {
-            options.set_recv_buffer_size(self.buffers.received)?;
-        }
+        self.buffers.received.bound(&socket, in_pod)?;
         self.buffers.bound_unsent(&options)?;
         Ok(socket)
     }
@@ -150,7 +148,7 @@ impl KernelBuffers {
     /// # Errors
     ///
     /// The kernel's error.
-    pub fn bound_unsent(self, socket: &SockRef<'_>) -> io::Result<()> {
+    pub fn bound_unsent(&self, socket: &SockRef<'_>) -> io::Result<()> {
         if self.not_sent == 0 {
             return Ok(());
         }

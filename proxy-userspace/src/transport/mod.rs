@@ -18,6 +18,7 @@ mod message_body;
 mod netns;
 mod peer;
 mod reader;
+mod receive;
 mod route;
 mod short;
 mod sock_diag;
@@ -39,6 +40,7 @@ pub use listen::{BindError, bind, bind_beside, bind_range, refuse_new, start_lis
 pub use message_body::{BodyError, MessageBody, Received};
 pub use netns::{NetnsStats, NetnsThread, PodNetns};
 pub use peer::{Patience, Peer, Watch};
+pub use receive::ReceiveBuffers;
 pub use route::{KernelRoutes, Way};
 pub use sock_diag::{Connection, SockDiag};
 pub use sources::Sources;

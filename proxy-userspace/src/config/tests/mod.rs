@@ -112,7 +112,7 @@ fn every_other_key_is_read() {
         clusters: 13,
         cluster_idle: Duration::from_secs(20),
         idle_connections: 14,
-        receive_buffer: 65_536,
+        receive_buffer: Some(65_536),
         not_sent: 0,
         connections: 7,
         wait_for_room: Duration::from_secs(4),

@@ -30,6 +30,10 @@ const SIOCGSKNS: libc::c_ulong = 0x894c;
 /// Connections that may wait to be accepted in one pod; the kernel limits it to the pod's `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Bytes that the kernel buffers of what a client in a pod has sent (SO_RCVBUF), until the listener gets the bound that is
+/// configured: never as many as the pod's own settings say (net.ipv4.tcp_rmem).
+const RECEIVED: usize = 64 * 1024;
+
 /// What a file of the folder of network namespaces is: its device and inode number identify a namespace as long as
 /// something holds it.
 pub type NetnsId = (u64, u64);
@@ -112,6 +116,7 @@ fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {
 fn start(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(RECEIVED)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

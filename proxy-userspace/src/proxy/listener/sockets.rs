@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::listener::{Listener, ListenerKind};
-use crate::transport::PodNetns;
+use crate::transport::{PodNetns, ReceiveBuffers};
 
 /// One listening socket.
 #[derive(Debug)]
@@ -33,7 +33,11 @@ pub struct Socket {
 
 /// All sockets, as published to the workers.
 #[derive(Debug)]
-pub struct Sockets(watch::Sender<Vec<Arc<Socket>>>);
+pub struct Sockets {
+    all: watch::Sender<Vec<Arc<Socket>>>,
+    /// What the kernel buffers of connections.
+    pub received: Arc<ReceiveBuffers>,
+}
 
 impl Socket {
     /// Connections accepted on `tcp` belong to `listener`.
@@ -51,6 +55,13 @@ impl Socket {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (retired, handed_over) = (CancellationToken::new(), Arc::default());
         Arc::new(Self { listener: listener.clone(), tcp, pod, number, retired, handed_over })
+    }
+
+    /// Bounds what the kernel buffers of the connections that it accepts.
+    fn bound(&self, received: &ReceiveBuffers) {
+        if let Err(cause) = received.bound(&self.tcp, self.pod.is_some()) {
+            tracing::warn!(address = ?self.address(), %cause, "no bound on what the kernel buffers of its clients");
+        }
     }
 
     /// Its local address.
@@ -86,25 +97,32 @@ impl Socket {
 }
 
 impl Sockets {
-    /// The sockets at start.
-    pub fn new(sockets: Vec<Arc<Socket>>) -> Self {
-        Self(watch::Sender::new(sockets))
+    /// The sockets at start, of whose connections the kernel buffers as much as `received` says.
+    pub fn new(sockets: Vec<Arc<Socket>>, received: Arc<ReceiveBuffers>) -> Self {
+        sockets.iter().for_each(|it| it.bound(&received));
+        Self { all: watch::Sender::new(sockets), received }
+    }
+
+    /// `received` has changed: it counts for connections that are accepted from now on.
+    pub fn bound_again(&self) {
+        self.all.borrow().iter().for_each(|it| it.bound(&self.received));
     }
 
     /// Adds a listener of a pod.
     pub fn add(&self, socket: Arc<Socket>) {
-        self.0.send_modify(|sockets| sockets.push(socket));
+        socket.bound(&self.received);
+        self.all.send_modify(|sockets| sockets.push(socket));
     }
 
     /// The explicit proxy's sockets in pods.
     pub fn explicit_in_pods(&self) -> Vec<Arc<Socket>> {
         let is_such = |it: &&Arc<Socket>| it.pod.is_some() && it.listener.kind == ListenerKind::Outgoing;
-        self.0.borrow().iter().filter(is_such).cloned().collect()
+        self.all.borrow().iter().filter(is_such).cloned().collect()
     }
 
     /// Removes one socket.
     pub fn remove(&self, socket: &Arc<Socket>) {
-        self.0.send_modify(|sockets| {
+        self.all.send_modify(|sockets| {
             for gone in sockets.extract_if(.., |it| Arc::ptr_eq(it, socket)) {
                 gone.retired.cancel();
             }
@@ -114,7 +132,7 @@ impl Sockets {
     /// Removes the listeners of the pod whose network namespace has this cookie.
     pub fn remove_pod(&self, cookie: u64) {
         let is_its = |it: &Arc<Socket>| it.pod.as_ref().is_some_and(|pod| pod.cookie() == cookie);
-        self.0.send_modify(|sockets| {
+        self.all.send_modify(|sockets| {
             for gone in sockets.extract_if(.., |it| is_its(it)) {
                 gone.retired.cancel();
             }
@@ -124,8 +142,9 @@ impl Sockets {
     /// Makes `wanted` the sockets that the workers accept on, beside those of pods: new ones are added, missing ones are
     /// retired.
     pub fn set(&self, mut wanted: Vec<Arc<Socket>>) {
-        wanted.extend(self.0.borrow().iter().filter(|it| it.pod.is_some()).cloned());
-        let before = self.0.send_replace(wanted.clone());
+        wanted.extend(self.all.borrow().iter().filter(|it| it.pod.is_some()).cloned());
+        wanted.iter().for_each(|it| it.bound(&self.received));
+        let before = self.all.send_replace(wanted.clone());
         for gone in before.iter().filter(|it| wanted.iter().all(|other| other.number != it.number)) {
             gone.retired.cancel();
         }
@@ -133,7 +152,7 @@ impl Sockets {
 
     /// Stops accepting on the sockets that are handed over: their clients wait in the queue.
     pub fn leave_handed_over(&self) {
-        self.0.send_modify(|sockets| {
+        self.all.send_modify(|sockets| {
             for gone in sockets.extract_if(.., |it| it.is_handed_over()) {
                 gone.retired.cancel();
             }
@@ -142,11 +161,11 @@ impl Sockets {
 
     /// Drops all references to the sockets: weir drains, and the workers close them.
     pub fn let_go(&self) {
-        self.0.send_replace(Vec::new());
+        self.all.send_replace(Vec::new());
     }
 
     /// Subscribes one worker.
     pub(in crate::proxy) fn follow(&self) -> watch::Receiver<Vec<Arc<Socket>>> {
-        self.0.subscribe()
+        self.all.subscribe()
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin; // Health, metrics, state, status.
 pub(crate) mod apply; // What of a changed configuration takes effect while weir runs.
+mod buffers; // What the kernel buffers.
 mod check; // Wrong configuration and wrong usage.
 mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.

@@ -1,6 +1,7 @@
 //! Diverted connections: a node with pods, the BPF programs loaded. With root a test that cannot run here fails;
 //! without root the whole module says that it is left out.
 
+mod buffers; // What the kernel buffers in pods.
 mod bulk; // Very much on one connection.
 mod capabilities; // What a DaemonSet has to give it.
 mod changes; // The node, and what is diverted, change while weir runs.

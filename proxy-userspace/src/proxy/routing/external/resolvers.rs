@@ -10,7 +10,7 @@ use socket2::{Socket, Type};
 
 use super::{Asker, ExternalClusters};
 use crate::discovery::dns::{Dns, Made, MakeSocket};
-use crate::transport::PodNetns;
+use crate::transport::{PodNetns, ReceiveBuffers};
 
 /// How many pods have a resolver; the one unused for longest goes, and its answers with it.
 pub(super) const RESOLVERS: usize = 512;
@@ -24,7 +24,11 @@ struct InPod(Arc<PodNetns>);
 impl MakeSocket for InPod {
     fn make(&self, v6: bool, kind: Type) -> Made<Socket> {
         let pod = self.0.clone();
-        Box::pin(async move { pod.socket(v6, kind).await })
+        Box::pin(async move {
+            let socket = pod.socket(v6, kind).await?;
+            ReceiveBuffers::bound_usual(&socket)?;
+            Ok(socket)
+        })
     }
 }
 
