@@ -5,7 +5,7 @@ use std::fmt::{Result, Write as _};
 use crate::config::Adopt;
 use crate::control::NetnsState;
 use crate::control::report::{
-    ClusterReport, DirectPod, DirectReport, DrainingReport, EnrolmentReport, HandoverReport,
+    AboveReport, ClusterReport, DirectPod, DirectReport, DrainingReport, EnrolmentReport, HandoverReport,
     InterceptionReport, MemoryReport, NetnsReport, ShareReport, StateReport,
 };
 
@@ -81,15 +81,22 @@ fn clusters(text: &mut String, state: &StateReport) -> Result {
 /// One line: how much memory is in use, and what that has cost so far.
 fn memory(text: &mut String, memory: &MemoryReport) -> Result {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let MemoryReport { level, used_bytes, budget_bytes, shed, refused } = memory;
+    let MemoryReport { level, used_bytes, budget_bytes, source, above, shed, refused } = memory;
     write!(text, "memory: {:.0} of {:.0} MiB in use ({level})", mib(*used_bytes), mib(*budget_bytes))?;
+    if !source.is_empty() {
+        write!(text, ", by {source}")?;
+    }
     for (what, counts) in [("closed", shed), ("refused", refused)] {
         let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         if !counts.is_empty() {
             write!(text, "; {what} so far: {}", counts.join(", "))?;
         }
     }
-    writeln!(text)
+    writeln!(text)?;
+    for AboveReport { client, bytes, share } in above {
+        writeln!(text, "  {client} holds {:.1} MiB, its share is {:.1}", mib(*bytes), mib(*share))?;
+    }
+    Ok(())
 }
 
 /// One line per pod: whether its connections are diverted, and why.
@@ -262,6 +269,16 @@ mod tests {
                     "shed": { "idle": 3, "pool": 4 }, "refused": { "request": 1 } } }),
                 false,
                 format!("memory: 210 of 256 MiB in use (shed); closed so far: 3 idle, 4 pool; refused so far: 1 request\n{off}"),
+            ),
+            (
+                json!({ "memory": { "level": "refuse", "usedBytes": 241_591_910, "budgetBytes": 268_435_456,
+                    "source": "limits.memory",
+                    "above": [{ "client": "shop/cart-0", "bytes": 99_614_720, "share": 1_048_576 }] } }),
+                false,
+                format!(
+                    "memory: 230 of 256 MiB in use (refuse), by limits.memory\n  shop/cart-0 holds 95.0 MiB, its \
+                     share is 1.0\n{off}"
+                ),
             ),
             (json!({ "interception": { "on": false, "why": "no" } }), false, "interception: off (no)\n".to_owned()),
             (

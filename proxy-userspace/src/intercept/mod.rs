@@ -23,6 +23,7 @@ mod counters;
 mod error;
 mod heartbeat;
 mod in_pods;
+mod kernel_memory;
 mod logs;
 mod node;
 mod object;
@@ -57,6 +58,7 @@ pub use in_pods::{
     MOST_PODS, NetnsId, Numbers, PodCgroup, PodIds, PodOf, PodSockets, add_route, addresses, listen_at,
     listen_in_pod, netns_of, open_netns, own_addresses, remove_route, usual_number,
 };
+pub use kernel_memory::{KernelMemory, kernel_memory};
 pub use node::{default_addresses, node_addresses, reachable_addresses};
 pub use options::{Enrol, InterceptOptions};
 pub use original_dsts::{Original, OriginalDsts, TOO_OLD, Unknown};

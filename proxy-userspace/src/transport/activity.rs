@@ -8,6 +8,7 @@
 
 mod room;
 mod shed;
+mod sockets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use self::shed::Held;
+use self::sockets::Sockets;
 use super::ahead::Ahead;
 use super::displacement::Displacement;
 use super::interjected::Interjected;
@@ -105,6 +107,7 @@ struct Inner {
     displacement: Displacement,
     ahead: Ahead,
     interjected: Interjected,
+    sockets: Sockets,
 }
 
 impl Activity {
@@ -124,6 +127,7 @@ impl Activity {
             displacement: Displacement::default(),
             ahead: Ahead::default(),
             interjected: Interjected::default(),
+            sockets: Sockets::default(),
         }))
     }
 
@@ -217,6 +221,13 @@ impl Activity {
     pub fn stamp(&self) {
         if self.0.state.load(Ordering::Relaxed) == UNSTAMPED {
             self.enter(Phase::Head, Instant::now());
+        }
+    }
+
+    /// Bytes of an exchange passed at `now`.
+    pub fn passed(&self, now: Instant) {
+        if self.phase() == Phase::Busy && self.millis(now) > self.since() {
+            self.enter(Phase::Busy, now);
         }
     }
 

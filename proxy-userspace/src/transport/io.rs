@@ -3,6 +3,7 @@
 mod closing;
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -92,6 +93,7 @@ impl Io {
 
     /// `stream` to an endpoint, `peer`: reading fails once the peer is found to be silent.
     pub fn to(stream: TcpStream, peer: Peer) -> Self {
+        peer.is_on(stream.as_raw_fd());
         let mut io = Self::new(stream);
         io.peer = Some(peer);
         io

@@ -7,8 +7,9 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ struct Inner {
     reader: Mutex<Option<Waker>>,
     wait: Mutex<(u64, Wait)>,
     interim: Interim,
+    /// The number of its socket.
+    socket: AtomicI32,
 }
 
 /// The progress of the end of the client's sending side.
@@ -100,7 +103,18 @@ impl Peer {
             reader: Mutex::default(),
             wait: Mutex::default(),
             interim: Interim::new(patience.interim),
+            socket: AtomicI32::new(-1),
         }))
+    }
+
+    /// Its connection has the socket of this number.
+    pub(super) fn is_on(&self, socket: RawFd) {
+        self.0.socket.store(socket, Ordering::Relaxed);
+    }
+
+    /// The number of the socket that its connection has or had.
+    pub fn socket(&self) -> RawFd {
+        self.0.socket.load(Ordering::Relaxed)
     }
 
     /// How many reads have returned data so far.

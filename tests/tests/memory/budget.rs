@@ -28,7 +28,7 @@ fn assert_unfelt(weir: &mut Weir, (asked, failed): (usize, Vec<String>)) {
 
 /// Ends the test where the attack had any other effect than on the attacker.
 #[track_caller]
-fn assert_harmless(weir: &mut Weir, told: (usize, Vec<String>)) {
+pub(super) fn assert_harmless(weir: &mut Weir, told: (usize, Vec<String>)) {
     assert_unfelt(weir, told);
     let shed: f64 = ["idle", "head", "tunnel", "exchange"].map(|kind| shed(weir, kind)).iter().sum();
     let refused: f64 = ["connection", "request", "head"].map(|kind| refused(weir, kind)).iter().sum();
@@ -37,7 +37,7 @@ fn assert_harmless(weir: &mut Weir, told: (usize, Vec<String>)) {
     eventually("the level to fall", || weir.metric("weir_memory_level", &[]) < 2.0);
 }
 
-fn shed(weir: &Weir, kind: &str) -> f64 {
+pub(super) fn shed(weir: &Weir, kind: &str) -> f64 {
     weir.metric("weir_memory_shed_total", &[("kind", kind)])
 }
 

@@ -5,6 +5,7 @@
 
 mod budget; // Attacks on the memory of all.
 mod large; // One service with very many endpoints.
+mod moving; // Attacks that never stand still, beside somebody with many requests.
 mod pages; // Slow readers of large pages.
 mod unused; // What nobody uses.
 

@@ -83,6 +83,11 @@ impl Cgroup {
         all.min_by_key(|it| it.limit)
     }
 
+    /// The folder of the process's own cgroup.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The limit in bytes.
     pub(super) fn limit(&self) -> u64 {
         self.limit

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::cgroup::{Cgroup, Known};
+use crate::domain::memory::Source;
 
 /// How often the limits are read again: a container's may be changed while it runs.
 const LIMITS: Duration = Duration::from_secs(5);
@@ -28,17 +29,8 @@ pub(super) struct Measured {
     pub(super) budget: u64,
     /// Where the budget comes from.
     pub(super) source: Source,
-}
-
-/// Where a budget comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The limit of the cgroup: all that the kernel charges to it counts.
-    Cgroup,
-    /// `limits.memory`: the process's own memory counts.
-    Setting,
-    /// A part of the machine's memory: as above.
-    Machine,
+    /// The lower one of two budgets: which one counts may change from one time to the next.
+    pub(super) least: u64,
 }
 
 /// Measures what is in use.
@@ -74,17 +66,24 @@ impl Meter {
         }
         let of_cgroup = self.cgroup.as_ref().map(|it| {
             let used = it.used().unwrap_or_else(|| self.own());
-            Measured { used, budget: it.limit(), source: Source::Cgroup }
+            Measured { used, budget: it.limit(), source: Source::Cgroup, least: it.limit() }
         });
-        let own = |budget, source| Measured { used: self.own(), budget, source };
+        let own = |budget, source| Measured { used: self.own(), budget, source, least: budget };
         let of_process = match (setting, &of_cgroup) {
             (Some(setting), _) => Some(own(setting as u64, Source::Setting)),
             (None, Some(_)) => None,
             (None, None) => Some(own(self.machine / PART, Source::Machine)),
         };
         let part = |it: &Measured| u128::from(it.used) * 1_000_000 / u128::from(it.budget.max(1));
-        let measured = of_cgroup.into_iter().chain(of_process).max_by_key(part);
-        measured.unwrap_or(Measured { used: 0, budget: u64::MAX, source: Source::Machine })
+        let all = || of_cgroup.into_iter().chain(of_process);
+        let least = all().map(|it| it.budget).min().unwrap_or(u64::MAX);
+        let measured = all().max_by_key(part).map(|it| Measured { least, ..it });
+        measured.unwrap_or(Measured { used: 0, budget: u64::MAX, source: Source::Machine, least })
+    }
+
+    /// The folder of the process's cgroup, of whose limit, or of one around it, it knows.
+    pub(super) fn cgroup(&self) -> Option<&Path> {
+        self.cgroup.as_ref().map(Cgroup::folder)
     }
 
     /// The process's own memory: what no file is behind.
@@ -112,11 +111,7 @@ impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let percent = u128::from(self.used) * 100 / u128::from(self.budget.max(1));
-        let whose = match self.source {
-            Source::Cgroup => "the cgroup's limit",
-            Source::Setting => "limits.memory",
-            Source::Machine => "a quarter of the machine's memory",
-        };
+        let whose = self.source.name();
         write!(f, "{:.0} of {:.0} MiB ({whose}) in use, {percent} %", mib(self.used), mib(self.budget))
     }
 }
@@ -147,7 +142,8 @@ mod tests {
 
     #[test]
     fn what_was_measured_is_said() {
-        let measured = Measured { used: 210 << 20, budget: 256 << 20, source: Source::Cgroup };
+        let (budget, source) = (256 << 20, Source::Cgroup);
+        let measured = Measured { used: 210 << 20, budget, source, least: budget };
         assert_eq!(measured.to_string(), "210 of 256 MiB (the cgroup's limit) in use, 82 %");
     }
 }

@@ -168,10 +168,26 @@ pub struct MemoryReport {
     pub used_bytes: u64,
     /// Bytes that may be.
     pub budget_bytes: u64,
+    /// Where that comes from: `the cgroup's limit`, `limits.memory` or `a quarter of the machine's memory`.
+    pub source: Word,
+    /// Who holds most beyond a fair share, once much is in use.
+    pub above: Vec<AboveReport>,
     /// What was closed or dropped for lack of it, by kind.
     pub shed: Counts,
     /// What was refused for lack of it, by kind.
     pub refused: Counts,
+}
+
+/// What a pod, or an address, holds of memory that has more than its fair share.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AboveReport {
+    /// `namespace/name` of a pod; otherwise an address, or a network namespace.
+    pub client: String,
+    /// Bytes that its connections hold, by estimate.
+    pub bytes: u64,
+    /// Its share.
+    pub share: u64,
 }
 
 /// The result of the last reload.

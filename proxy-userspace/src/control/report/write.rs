@@ -7,18 +7,21 @@ use std::time::Instant;
 use serde::ser::{Serialize, Serializer};
 
 use super::{
-    ClusterReport, Counts, EnrolmentReport, HandoverReport, InterceptionReport, KubernetesReport,
-    ListenerReport, MemoryReport, ReloadReport, RouterReport, ServiceReport, ShareReport, StateReport,
-    TunnelsReport, Word,
+    AboveReport, ClusterReport, Counts, EnrolmentReport, HandoverReport, InterceptionReport,
+    KubernetesReport, ListenerReport, MemoryReport, ReloadReport, RouterReport, ServiceReport, ShareReport,
+    StateReport, TunnelsReport, Word,
 };
 use crate::control::State;
 use crate::discovery::kubernetes::node_name;
 use crate::domain::catalog::{Catalog, Service};
 use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, Listener, Share};
-use crate::proxy::memory::{Memory, Refused, Shed};
+use crate::proxy::memory::{Above, Memory, Refused, Shed};
 use crate::proxy::routing::snapshot::Snapshot;
 use crate::telemetry::Counter;
+
+/// How many of those above their share of memory are listed.
+const MOST_ABOVE: usize = 10;
 
 /// Writes the whole state as JSON to `out`. In a large cluster this takes time: each endpoint is written before the next is
 /// read.
@@ -95,9 +98,15 @@ fn memory(memory: &Memory) -> Option<MemoryReport> {
         level: memory.level().name().into(),
         used_bytes,
         budget_bytes: budget?,
+        source: memory.source().name().into(),
+        above: memory.above(MOST_ABOVE).into_iter().map(above).collect(),
         shed: counts(&Shed::LABELS, &memory.shed),
         refused: counts(&Refused::LABELS, &memory.refused),
     })
+}
+
+fn above(it: Above) -> AboveReport {
+    AboveReport { client: it.holder.name.to_string(), bytes: it.bytes, share: it.share }
 }
 
 fn listener(it: &Listener) -> ListenerReport {

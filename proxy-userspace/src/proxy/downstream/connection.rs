@@ -44,6 +44,7 @@ pub(super) async fn serve_in_pod(
     client: SocketAddr,
     pod: Arc<PodNetns>,
 ) {
+    permit.activity().is_on(&stream);
     if prepare(&worker, &stream).is_err() {
         return; // The client is gone.
     }
@@ -71,6 +72,7 @@ pub(in crate::proxy) async fn serve(
     client: SocketAddr,
     pod: Option<Arc<PodNetns>>,
 ) {
+    permit.activity().is_on(&stream);
     if prepare(&worker, &stream).is_err() {
         return; // The client is gone.
     }
@@ -233,7 +235,7 @@ async fn to_dialled(
                     tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
                 }
             };
-            session.unless_shed(forwarded).await.unwrap_or_default();
+            session.carrying(&worker.shared.memory, forwarded).await.unwrap_or_default();
         }
     }
 }
@@ -305,7 +307,7 @@ async fn detect_server_first(
     session.listener.requests.inc();
     let client = client.telling(session.activity.clone());
     let forwarded = tcp::forward(&worker.shared.tunnels, limits, &session.listener, lease, client, server);
-    session.unless_shed(forwarded).await.unwrap_or_default();
+    session.carrying(&worker.shared.memory, forwarded).await.unwrap_or_default();
 }
 
 /// A connection to an endpoint of what was dialled. Without one the client's connection is reset, as it would be
@@ -328,6 +330,7 @@ async fn open(
     exchange.clock.answered(Instant::now());
     let fault = match delivered {
         Ok(open) => {
+            session.activity.is_from(open.1.peer());
             session.activity.carries_bytes(Instant::now());
             return Some(open);
         }

@@ -19,9 +19,8 @@ use crate::drain::Drain;
 use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::{self, bad_head};
 use crate::proxy::listener::{CloseReason, ListenerKind};
-use crate::proxy::memory::{Refused, Shed};
 use crate::proxy::worker::{WakerSlot, Worker};
-use crate::transport::{Activity, Held, Io, Phase, Sending};
+use crate::transport::{Activity, Io, Phase, Sending};
 
 /// How long an idle connection is kept open during a drain, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -142,8 +141,9 @@ impl Watch<'_> {
         if self.activity.makes_room() {
             return Poll::Ready(());
         }
-        if let Some(held) = self.worker.shared.memory.cuts(|| self.session.holder().id, self.activity) {
-            self.cut(held);
+        let memory = &self.worker.shared.memory;
+        if let Some(held) = memory.cuts(|| self.session.holder().id, self.activity) {
+            memory.cut(held, self.activity);
             return Poll::Ready(());
         }
         let hurries = !self.hurried && self.activity.sending() != Sending::Open;
@@ -167,17 +167,6 @@ impl Watch<'_> {
         }
         self.set = has_budget_remaining();
         Poll::Pending
-    }
-
-    /// Memory is short.
-    #[cold]
-    fn cut(&self, held: Held) {
-        let memory = &self.worker.shared.memory;
-        match held {
-            Held::Head(_) => memory.refused[Refused::Head as usize].inc(),
-            _ => memory.shed[Shed::Exchange as usize].inc(),
-        }
-        self.activity.shed();
     }
 
     /// How long until the bytes that the client sent and nobody reads are to be looked at again, to see whether it has

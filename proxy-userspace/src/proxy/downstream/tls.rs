@@ -72,11 +72,12 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, mut io: Io) 
         Ok((lease, server)) => {
             // The tunnel may last for days, and must not keep this snapshot alive that long.
             drop(exchange);
+            session.activity.is_from(server.peer());
             session.activity.carries_bytes(Instant::now());
             let io = io.telling(session.activity.clone());
             let forwarded =
                 tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server);
-            session.unless_shed(forwarded).await.unwrap_or_default();
+            session.carrying(&worker.shared.memory, forwarded).await.unwrap_or_default();
         }
         Err(fault) => {
             worker.shared.count(&fault);

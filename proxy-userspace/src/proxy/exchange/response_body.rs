@@ -191,7 +191,12 @@ impl Guarded {
         let frame = ready!(frame);
         match &frame {
             // After trailers hyper does not poll again.
-            Some(Ok(frame)) if !frame.is_trailers() && !self.incoming.is_end_stream() => {}
+            Some(Ok(frame)) if !frame.is_trailers() && !self.incoming.is_end_stream() => {
+                // What its client does not take stays there.
+                if let Some(guard) = &self.guard {
+                    guard.clock.activity().is_from(Some(&guard.connection.peer));
+                }
+            }
             Some(Ok(_)) | None => {
                 if let Some(guard) = self.guard.take() {
                     if self.end == End::Close {

@@ -1,9 +1,12 @@
 //! The facts of one client connection.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -12,6 +15,7 @@ use crate::proxy::clock::Clocks;
 use crate::proxy::fault::Fault;
 use crate::proxy::holders::Holder;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Listener};
+use crate::proxy::memory::Memory;
 use crate::proxy::routing::ClientPod;
 use crate::proxy::routing::resolve::Client;
 use crate::proxy::upstream::Source;
@@ -127,6 +131,23 @@ impl Session {
             }
             served = served => Some(served),
         }
+    }
+
+    /// What `carried` returns, which carries its bytes both ways; `None`, and it is dropped, if the connection is to end for
+    /// lack of memory first, or when it goes on then.
+    pub async fn carrying<T>(&self, memory: &Memory, carried: impl Future<Output = T>) -> Option<T> {
+        let mut carried = pin!(carried);
+        self.unless_shed(poll_fn(|cx| {
+            match memory.cuts(|| self.holder().id, &self.activity) {
+                // It ends by the same way as if it had been told to.
+                Some(held) if !self.activity.is_shed() => {
+                    memory.cut(held, &self.activity);
+                    Poll::Pending
+                }
+                _ => carried.as_mut().poll(cx),
+            }
+        }))
+        .await
     }
 
     /// Where its connections to endpoints are made.

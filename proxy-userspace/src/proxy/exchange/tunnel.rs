@@ -186,9 +186,10 @@ fn forward<S: Carrier + 'static>(
             }
             match client {
                 Client::Connection(client) => {
+                    session.activity.is_from(server.peer());
                     let forwarded =
                         tcp::forward(&shared.tunnels, &limits, &session.listener, lease, *client, server);
-                    session.unless_shed(forwarded).await.unwrap_or_default();
+                    session.carrying(&shared.memory, forwarded).await.unwrap_or_default();
                 }
                 // Its connection ends as a whole.
                 Client::Stream(client) => {

@@ -6,19 +6,20 @@
 
 mod shed;
 
-use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-pub use self::shed::{Chosen, Round};
+pub use self::shed::{Above, Chosen, Round, Sizes};
 use super::fault::{Fault, Kind};
 use super::holders::HolderId;
 use crate::allocator::in_large_blocks;
-use crate::domain::memory::Level;
+use crate::domain::memory::{Level, Source, tight};
 use crate::telemetry::Counter;
 use crate::transport::{Activity, Held};
 
@@ -46,8 +47,11 @@ pub struct Memory {
     cut_at: AtomicUsize,
     /// [`in_large_blocks`] at which [`Level::Full`] begins.
     full_at: AtomicUsize,
-    /// Those that hold more than their fair share, once memory is scarce.
-    above: ArcSwap<HashSet<HolderId>>,
+    /// Where the budget comes from: [`Source::ALL`].
+    source: AtomicU8,
+    /// Those that hold more than their fair share, once memory is scarce. They are kept as they are: whoever comes back is the
+    /// same one.
+    above: ArcSwap<HashMap<HolderId, Above>>,
     /// What was closed or dropped for lack of memory, by kind: [`Shed::LABELS`].
     pub shed: [Counter; Shed::LABELS.len()],
     /// What was refused for lack of memory, by kind: [`Refused::LABELS`].
@@ -110,6 +114,7 @@ impl Default for Memory {
             refuse_at: AtomicUsize::new(usize::MAX),
             cut_at: AtomicUsize::new(usize::MAX),
             full_at: AtomicUsize::new(usize::MAX),
+            source: AtomicU8::new(Source::default() as u8),
             above: ArcSwap::default(),
             shed: Default::default(),
             refused: Default::default(),
@@ -142,8 +147,7 @@ impl Memory {
         let alert_at = if now > Level::Normal { 0 } else { mark(alert) };
         self.alert_at.store(alert_at, Ordering::Relaxed);
         self.refuse_at.store(at(Level::Refuse), Ordering::Relaxed);
-        let tight = u64::midpoint(Level::Refuse.begins(budget), Level::Full.begins(budget));
-        self.cut_at.store(mark(tight), Ordering::Relaxed);
+        self.cut_at.store(mark(tight(budget)), Ordering::Relaxed);
         self.full_at.store(at(Level::Full), Ordering::Relaxed);
         if now != before {
             self.told.send_replace(now);
@@ -172,9 +176,35 @@ impl Memory {
         (self.used.load(Ordering::Relaxed), Some(budget).filter(|budget| *budget != u64::MAX))
     }
 
+    /// The budget comes from there.
+    pub fn set_source(&self, source: Source) {
+        self.source.store(source as u8, Ordering::Relaxed);
+    }
+
+    /// Where the budget comes from.
+    pub fn source(&self) -> Source {
+        let source = usize::from(self.source.load(Ordering::Relaxed));
+        Source::ALL.get(source).copied().unwrap_or_default()
+    }
+
     /// These hold more than their fair share.
-    pub fn set_above(&self, above: HashSet<HolderId>) {
+    pub fn set_above(&self, above: HashMap<HolderId, Above>) {
         self.above.store(above.into());
+    }
+
+    /// Nobody does.
+    pub fn clear_above(&self) {
+        if !self.above.load().is_empty() {
+            self.above.store(Arc::default());
+        }
+    }
+
+    /// Those that hold most beyond their fair share, `most` of them, as far as that is known.
+    pub fn above(&self, most: usize) -> Vec<Above> {
+        let mut above: Vec<Above> = self.above.load().values().cloned().collect();
+        above.sort_unstable_by_key(|it| std::cmp::Reverse(it.bytes.saturating_sub(it.share)));
+        above.truncate(most);
+        above
     }
 
     /// Follows the level.
@@ -217,7 +247,7 @@ impl Memory {
 
     /// Whether `holder` has more than its fair share, as far as that is known.
     fn is_above(&self, holder: HolderId) -> bool {
-        self.above.load().contains(&holder)
+        self.above.load().contains_key(&holder)
     }
 
     /// Whether a holder gets nothing new. Only where memory may be scarce it is asked who that is.
@@ -243,10 +273,31 @@ impl Memory {
         let held = activity.held();
         let is_cut = match held {
             Held::Head(SMALL_HEAD..) => self.refuses_now(holder),
-            Held::Exchanges(_) => self.is_tight() && self.is_above(holder()),
-            Held::Head(_) | Held::Idle | Held::Tunnel => false,
+            Held::Exchanges(_) | Held::Tunnel => self.is_tight() && self.is_above(holder()),
+            Held::Head(_) | Held::Idle => false,
         };
         is_cut.then_some(held)
+    }
+
+    /// Ends a connection that [`Self::cuts`], and counts it.
+    #[cold]
+    pub fn cut(&self, held: Held, activity: &Activity) {
+        match held {
+            Held::Head(_) => self.refused[Refused::Head as usize].inc(),
+            Held::Tunnel => self.shed[Shed::Tunnel as usize].inc(),
+            Held::Exchanges(_) | Held::Idle => self.shed[Shed::Exchange as usize].inc(),
+        }
+        activity.shed();
+    }
+
+    /// An exchange begins at `now` on a connection that may have others. One that was told to end stays when it is used again,
+    /// but not while its client gets nothing new.
+    pub fn begin_further(&self, activity: &Activity, now: Instant) {
+        let was_shed = activity.is_shed();
+        activity.begin(now);
+        if was_shed && self.level() >= Level::Refuse {
+            activity.shed();
+        }
     }
 
     /// The fault of a request that is refused.
@@ -281,94 +332,4 @@ fn bytes(count: u64) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proxy::holders::Holders;
-
-    const BUDGET: u64 = 1 << 40;
-
-    fn holders() -> (HolderId, HolderId) {
-        let holders = Holders::default();
-        let of = |address: &str| holders.of(address.parse().unwrap(), None).id;
-        (of("10.0.0.1"), of("10.0.0.2"))
-    }
-
-    #[test]
-    fn who_is_above_its_share_is_refused_from_ninety_percent_on_and_everybody_near_the_end() {
-        let memory = Memory::default();
-        let (greedy, other) = holders();
-        memory.set_above(HashSet::from([greedy]));
-        for (percent, refused) in [
-            (50, (false, false)),
-            (89, (false, false)),
-            (91, (true, false)),
-            (98, (true, true)),
-            (93, (true, true)),
-            (91, (true, false)),
-            (86, (true, false)),
-            (84, (false, false)),
-        ] {
-            memory.measured(BUDGET / 100 * percent, BUDGET, in_large_blocks());
-            assert_eq!((memory.refuses(|| greedy), memory.refuses(|| other)), refused, "{percent} %");
-        }
-        memory.measured(BUDGET / 100 * 91, BUDGET, in_large_blocks());
-        assert!(memory.admit(|| greedy).is_err() && memory.admit(|| other).is_ok());
-    }
-
-    #[test]
-    fn what_is_added_between_two_measurements_counts_at_once() {
-        let memory = Memory::default();
-        let marks = || [&memory.refuse_at, &memory.full_at].map(|it| it.load(Ordering::Relaxed));
-        let mib = |count: u64| count << 20;
-        for (used, at) in [(500, [1_400, 1_470]), (895, [1_005, 1_075]), (940, [0, 1_030]), (990, [0, 0])] {
-            memory.measured(mib(used), mib(1_000), 1_000 << 20);
-            assert_eq!(marks(), at.map(|it: usize| it << 20), "{used} MiB in use, and 1,000 in large blocks");
-        }
-    }
-
-    #[test]
-    fn while_much_is_in_use_it_is_measured_anew_only_as_more_is_added() {
-        let memory = Memory::default();
-        let alert = || memory.alert_at.load(Ordering::Relaxed);
-        let mib = |count: u64| count << 20;
-        for (used, at) in [(100, 1_500), (595, 1_010), (600, 1_010), (790, 1_010), (850, 0)] {
-            memory.measured(mib(used), mib(1_000), 1_000 << 20);
-            // Hundredths of a budget are whole bytes.
-            assert!(
-                alert().abs_diff(at << 20) < 200,
-                "{used} MiB in use, and 1,000 in large blocks: {}",
-                alert()
-            );
-        }
-    }
-
-    #[test]
-    fn only_a_large_head_is_not_read_any_further_and_what_a_greedy_client_moves_ends_at_last() {
-        let memory = Memory::default();
-        let (greedy, other) = holders();
-        memory.set_above(HashSet::from([greedy]));
-        memory.measured(BUDGET / 100 * 91, BUDGET, 0);
-        let activity = Activity::new(std::time::Instant::now());
-        activity.bytes_came(&[b'x'; 4095], false);
-        assert_eq!(memory.cuts(|| greedy, &activity), None);
-        activity.bytes_came(b"x", false);
-        assert_eq!(memory.cuts(|| greedy, &activity), Some(Held::Head(4096)));
-        assert_eq!(memory.cuts(|| other, &activity), None);
-        activity.begin(std::time::Instant::now());
-        assert_eq!(memory.cuts(|| greedy, &activity), None);
-        memory.measured(BUDGET, BUDGET, 0);
-        assert_eq!(memory.cuts(|| greedy, &activity), Some(Held::Exchanges(1)));
-        assert_eq!(memory.cuts(|| other, &activity), None);
-    }
-
-    #[test]
-    fn the_workers_are_told_of_each_level_once() {
-        let memory = Memory::default();
-        let mut told = memory.follow();
-        assert_eq!(memory.measured(85 << 30, 100 << 30, 0), (Level::Normal, Level::Shed));
-        assert!(told.has_changed().unwrap());
-        assert_eq!(*told.borrow_and_update(), Level::Shed);
-        memory.measured(86 << 30, 100 << 30, 0);
-        assert!(!told.has_changed().unwrap());
-    }
-}
+mod tests;

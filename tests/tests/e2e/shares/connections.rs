@@ -3,8 +3,8 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use e2e::raw::TcpServer;
-use e2e::{Backend, Client, Pod, Weir, eventually, folder};
+use e2e::raw::{self, TcpServer};
+use e2e::{Answer, Backend, Client, Http2, Pod, Weir, eventually, folder};
 
 use super::{client, connect, share, until_known, with_pods};
 use crate::transparent::{Stage, TARGET, V4, address};
@@ -223,4 +223,36 @@ fn in_a_pod_what_came_before_the_pod_was_known_counts_for_its_namespace_too() {
     let weir = stage.weir();
     eventually("its namespace", || share(weir, "transparent", "shop/pod-1").is_some_and(|it| it.0 == 1));
     first.unwrap().get("/");
+}
+
+/// Bytes of its streams count as its own.
+#[test]
+fn of_two_connections_the_one_of_http2_whose_only_stream_moves_stays() {
+    const ATTACKER: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+    let [big, silent] = [Answer::stream(1 << 30), Answer::ok("").after(Duration::from_secs(60))]
+        .map(|answer| Backend::http().answer(answer).start());
+    let hello = Backend::http().start();
+    let weir = Weir::new()
+        .service("big", &[big.addr()])
+        .service("silent", &[silent.addr()])
+        .service("hello", &[hello.addr()])
+        .set("policies", "{ clients: [{ prefix: /, protocol: http1 }] }")
+        .set("limits", "{ connections: 2 }")
+        .start();
+    let http2 = Http2::over(raw::connect_as(ATTACKER, weir.outgoing()).unwrap());
+    let mut moves = http2.start(hyper::Request::get("http://big/").body(()).unwrap(), true);
+    assert_eq!(moves.head().unwrap().status(), 200);
+    let mut waits = Client::over(raw::connect_as(ATTACKER, weir.outgoing()).unwrap());
+    waits.send("GET http://silent/ HTTP/1.1\r\nHost: silent\r\n\r\n");
+    silent.wait_for(1);
+    // Now the older one has moved later, by more than the clock's unit.
+    std::thread::sleep(Duration::from_millis(5));
+    let mut read = 0;
+    while read < 1 << 20 {
+        read += moves.data().expect("its stream").len();
+    }
+    weir.get("http://hello/").expect_body("ok");
+    assert_eq!(weir.turned_away("outgoing", "displaced"), 1.0);
+    assert!(!moves.data().expect("the connection that is in use").is_empty());
+    waits.closed();
 }

@@ -89,7 +89,9 @@ async fn write(
         let piece = data.split_to(send.capacity().min(data.len()));
         stream.meter.sent(piece.len());
         send.send_data(piece, is_last && data.is_empty()).map_err(|_| Cut::Left)?;
-        stream.activity.bytes_went();
+        let now = Instant::now();
+        stream.activity.passed(now);
+        stream.session.activity.passed(now);
     }
     Ok(())
 }
@@ -100,7 +102,9 @@ async fn wait(stream: &Stream, send: &mut SendStream<Bytes>) -> Result<(), Cut> 
     let clock = stream.session.clocks.begin_stream(&stream.activity, began);
     clock.set_wait(Wait::Window);
     let mut asked = false;
+    stream.session.activity.set_waiting(true);
     let waited = poll_fn(|cx| poll_window(&clock, &mut asked, send, cx)).await;
+    stream.session.activity.set_waiting(false);
     let now = Instant::now();
     clock.abandon();
     stream.stats().window_waits.observe(now.saturating_duration_since(began));

@@ -132,6 +132,7 @@ async fn next(connection: &mut Served, watch: &mut Watch<'_>, meter: &FrameMeter
             return Poll::Ready(Err(Event::Due(due)));
         }
         let accepted = connection.poll_accept(cx);
+        watch.note();
         if let Some(flood) = meter.flood() {
             return Poll::Ready(Err(Event::Abuse(flood.into())));
         }

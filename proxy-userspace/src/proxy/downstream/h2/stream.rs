@@ -22,6 +22,7 @@ use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::stream::OnStream;
 use crate::proxy::exchange::{self, ResponseBody};
 use crate::proxy::listener::{Abuse, Http2Stats};
+use crate::proxy::memory::Memory;
 use crate::proxy::worker::Worker;
 use crate::transport::{Activity, FrameMeter, MessageBody, StreamIo, remove_specific};
 
@@ -58,7 +59,7 @@ pub(super) async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    let stream = Stream::begin(session.clone(), meter);
+    let stream = Stream::begin(session.clone(), meter, &worker.shared.memory);
     let (switch, tunnel) = oneshot::channel();
     let is_head = *request.method() == Method::HEAD;
     let is_extended = request.extensions().get::<h2::ext::Protocol>().is_some();
@@ -130,11 +131,11 @@ fn head(response: Response<ResponseBody>, is_tunnel: bool, is_head: bool) -> (Re
 }
 
 impl Stream {
-    fn begin(session: Rc<Session>, meter: FrameMeter) -> Self {
+    fn begin(session: Rc<Session>, meter: FrameMeter, memory: &Memory) -> Self {
         let now = Instant::now();
         let activity = Activity::new(now);
         let clock = session.clocks.begin_stream(&activity, now);
-        session.activity.begin(now);
+        memory.begin_further(&session.activity, now);
         let stream = Self { session, meter, activity, clock, asked: Cell::new(false) };
         stream.stats().streams.inc();
         stream.stats().open_streams.inc();

@@ -103,6 +103,11 @@ impl<'a> Watch<'a> {
         if activity.is_shed() {
             return Poll::Ready(Due::Memory);
         }
+        let memory = &self.worker.shared.memory;
+        if let Some(held) = memory.cuts(|| self.session.holder().id, activity) {
+            memory.cut(held, activity);
+            return Poll::Ready(Due::Memory);
+        }
         let is_asked = activity.is_asked_for_room() && activity.phase() == Phase::Idle;
         if self.closing.is_none() && (is_asked || self.session.is_short_of_room()) {
             return Poll::Ready(self.close(Due::Room));
@@ -132,6 +137,11 @@ impl<'a> Watch<'a> {
         }
         self.set = has_budget_remaining();
         Poll::Pending
+    }
+
+    /// The connection was polled: what its streams have read counts as its own.
+    pub(super) fn note(&self) {
+        self.session.activity.passed(self.meter.last());
     }
 
     /// A GOAWAY is sent: from now on the connection is kept for its streams alone.

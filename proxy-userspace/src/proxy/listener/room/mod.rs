@@ -193,10 +193,17 @@ impl Room {
         granted
     }
 
-    /// Calls `with` for each open connection.
+    /// Calls `with` for each open connection, without the lock.
     pub(super) fn visit(&self, mut with: impl FnMut(&Arc<Holder>, &Activity)) {
-        for held in self.0.lock().held.values() {
-            held.open.values().for_each(|open| with(held.holder(), &open.activity));
+        let holders: Vec<HolderId> = self.0.lock().held.keys().copied().collect();
+        let mut open = Vec::new();
+        for id in holders {
+            let state = self.0.lock();
+            let Some(held) = state.held.get(&id) else { continue };
+            open.extend(held.open.values().map(|it| it.activity.clone()));
+            let holder = held.holder().clone();
+            drop(state);
+            open.drain(..).for_each(|activity| with(&holder, &activity));
         }
     }
 

@@ -1,0 +1,160 @@
+//! Clients that hold much and never stand still, beside one that has many requests under way and is within its share.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::http2::{PREFACE, encode, field};
+use e2e::raw::TcpServer;
+use e2e::{Answer, Backend, Client, Weir, raw};
+
+use super::budget::{assert_harmless, shed};
+use super::{Over, attacker, feed, is_over, limited};
+
+/// How long an attack lasts.
+const SPAN: Duration = Duration::from_secs(5);
+
+/// How many requests the honest client has under way: more than anybody may have whatever the others hold.
+const TOGETHER: usize = 20;
+
+/// Asks for `http://slow/` over so many connections, again and again on each, while `attack` goes on for `span`. Returns how
+/// many requests there were, and what was not a 200. A connection that was closed between two requests is opened again.
+fn honest_during(
+    weir: &Weir,
+    span: Duration,
+    attack: impl FnOnce(&AtomicBool) + Send,
+) -> (usize, Vec<String>) {
+    let (over, asked, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        let attacking = scope.spawn(|| attack(&over));
+        let ends = Over(&over);
+        let honest: Vec<_> = (0..TOGETHER)
+            .map(|_| {
+                scope.spawn(|| {
+                    let clock = Instant::now();
+                    while clock.elapsed() < span {
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        match TcpStream::connect(weir.outgoing()).map(Client::over).and_then(|mut client| {
+                            client
+                                .send("GET http://slow/ HTTP/1.1\r\nHost: slow\r\nConnection: close\r\n\r\n");
+                            client.try_response()
+                        }) {
+                            Ok(answer) if answer.status == 200 => {}
+                            Ok(answer) => {
+                                failed.lock().unwrap().push(format!("{} {}", answer.status, answer.text()));
+                            }
+                            Err(why) => failed.lock().unwrap().push(why.to_string()),
+                        }
+                    }
+                })
+            })
+            .collect();
+        honest.into_iter().for_each(|it| it.join().expect("the honest client"));
+        drop(ends);
+        attacking.join().expect("the attacker");
+    });
+    (asked.into_inner(), failed.into_inner().unwrap())
+}
+
+/// A weir with 64 MiB whose service `slow` answers after a while.
+fn little(services: &[(&str, SocketAddr)], slow: &Backend) -> Option<Weir> {
+    let builder = Weir::new().service("slow", &[slow.addr()]).set("limits", "{ copyBuffer: 256KiB }");
+    let builder = services.iter().fold(builder, |builder, (name, at)| builder.service(name, &[*at]));
+    limited(builder, 64)
+}
+
+fn slow() -> Backend {
+    Backend::http().answer(Answer::ok("ok").after(Duration::from_millis(200))).start()
+}
+
+#[test]
+fn tunnels_that_drip_end_and_who_has_many_requests_under_way_loses_none() {
+    const TUNNELS: usize = 300;
+    let (slow, echo) = (slow(), TcpServer::echo(raw::listen(raw::loopback()).unwrap()));
+    let Some(mut weir) = little(&[("echo", echo.addr())], &slow) else { return };
+    let to = weir.outgoing();
+    let head = b"CONNECT echo:80 HTTP/1.1\r\nHost: echo:80\r\n\r\n".as_slice();
+    // Enough to make the buffers of both directions grow.
+    let request = [head, &[b'x'; 400_000]].concat();
+    let told = honest_during(&weir, SPAN, |over| {
+        let (began, mut piece) = (Instant::now(), vec![0; 65_536]);
+        let mut open: Vec<(TcpStream, usize)> = Vec::new();
+        while !over.load(Ordering::SeqCst) {
+            let more = open.len()..TUNNELS.min(open.len() + 20);
+            open.extend(more.map_while(|_| Some((attacker(to)?, 0))));
+            // First all are opened; then all grow at once.
+            let grows = began.elapsed() > SPAN / 3;
+            open.retain_mut(|(stream, at)| {
+                let rest = match request.get(*at..) {
+                    _ if *at < head.len() => &head[*at..],
+                    _ if !grows => &[],
+                    // Then a byte now and then: it is never silent.
+                    Some([]) | None => b"x",
+                    Some(rest) => rest,
+                };
+                let Some(written) = feed(stream, rest, 0) else { return false };
+                *at += written;
+                match stream.read(&mut piece) {
+                    Ok(read) => read > 0,
+                    Err(why) => why.kind() == std::io::ErrorKind::WouldBlock,
+                }
+            });
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    assert!(shed(&weir, "tunnel") > 0.0);
+    assert_harmless(&mut weir, told);
+}
+
+/// The frames of so many uploads whose bodies are as large as a stream's window: those that open them, and then all bodies.
+fn uploads(count: u32) -> [Vec<u8>; 2] {
+    let fields: [(&str, &[u8]); 4] =
+        [(":method", b"POST"), (":scheme", b"http"), (":authority", b"deaf"), (":path", b"/")];
+    let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
+    let streams = || (0..count).map(|number| 2 * number + 1);
+    let heads = streams().flat_map(|stream| encode(1, 0x4, stream, &block));
+    let bodies = streams().flat_map(|stream| encode(0, 0, stream, &[b'x'; 16 * 1024 - 1]).repeat(4));
+    [[PREFACE.to_vec(), encode(4, 0, 0, &[])].concat().into_iter().chain(heads).collect(), bodies.collect()]
+}
+
+#[test]
+fn uploads_of_http2_that_nobody_takes_do_not_take_the_memory_of_others() {
+    const CONNECTIONS: usize = 12;
+    let slow = slow();
+    // It accepts, and reads nothing: no window is opened, so all bodies stay in weir.
+    let deaf = TcpServer::on(raw::listen(raw::loopback()).unwrap(), |_stream| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let Some(mut weir) = little(&[("deaf", deaf.addr())], &slow) else { return };
+    let (to, [heads, bodies]) = (weir.outgoing(), uploads(100));
+    let told = honest_during(&weir, SPAN, |over| {
+        let mut open: Vec<(TcpStream, usize, Instant)> = Vec::new();
+        let mut piece = vec![0; 65_536];
+        while !over.load(Ordering::SeqCst) {
+            let more = open.len()..CONNECTIONS;
+            open.extend(more.map_while(|_| Some((attacker(to)?, 0, Instant::now()))));
+            // First all heads of all connections; then all bodies at once.
+            let all_open = open.iter().all(|it| it.1 >= heads.len());
+            open.retain_mut(|(stream, at, began)| {
+                let _ = stream.read(&mut piece);
+                let (bytes, from) = match at.checked_sub(heads.len()) {
+                    None => (&heads, *at),
+                    Some(from) if from < bodies.len() && (all_open || began.elapsed() > SPAN / 4) => {
+                        (&bodies, from)
+                    }
+                    Some(_) => return !is_over(stream),
+                };
+                let Some(now) = feed(stream, bytes, from) else { return false };
+                *at += now - from;
+                true
+            });
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    assert!(shed(&weir, "exchange") > 0.0);
+    assert_harmless(&mut weir, told);
+}
