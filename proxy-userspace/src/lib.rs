@@ -11,6 +11,7 @@ pub mod control;
 pub mod discovery;
 pub mod domain;
 pub mod drain;
+pub mod identity;
 pub mod intercept;
 pub mod migrate;
 pub mod proxy;

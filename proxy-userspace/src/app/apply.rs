@@ -236,6 +236,8 @@ fn changeable(now: &Settings, written: &Settings) -> Settings {
     Settings {
         outgoing: Outgoing { listen: now.outgoing.listen.clone(), ..written.outgoing.clone() },
         routers: written.routers.clone(),
+        // The task `identity` reads the files of what is in force here.
+        identity: written.identity.clone(),
         transparent,
         admin: Admin { listen: now.admin.listen, ..written.admin.clone() },
         probes,

@@ -14,6 +14,7 @@ mod enrol;
 mod explicit;
 mod handover;
 mod heartbeat;
+mod identity;
 mod inherited;
 mod intercept;
 mod listeners;

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::cluster::Told;
 use super::services::{Folder, Services};
-use super::{adopt, cluster, enrol, objects, owners, reconciler, sweep, watchdog};
+use super::{adopt, cluster, enrol, identity, objects, owners, reconciler, sweep, watchdog};
 use crate::admin::{self, Retired, Server};
 use crate::control::State;
 use crate::intercept::Enrol;
@@ -63,6 +63,8 @@ pub(super) fn start(
         supervise(control.clone(), "owners", move || owners::forget(doubting.clone(), owners.clone()));
         supervise(control.clone(), "sweep", move || sweep::sweep(original_dsts.clone()));
     }
+    let identified = control.clone();
+    supervise(control.clone(), "identity", move || identity::follow(identified.clone()));
     let secured = server.clone();
     supervise(control.clone(), "certificate", move || admin::follow_certificate(secured.clone()));
 }

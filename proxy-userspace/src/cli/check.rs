@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use crate::config::{self, ConfigError, Files, Settings, Warning};
+use crate::config::{self, ConfigError, Files, Identity, Settings, Warning};
 use crate::discovery::files::read_files;
+use crate::identity;
 use crate::telemetry::log;
 
 /// The exit code for a bad configuration (sysexits' `EX_CONFIG`).
@@ -48,8 +50,14 @@ fn check(file: &Path) -> Result<Checked, String> {
         .kubernetes
         .as_ref()
         .map_or("", |_| "; services of an API server, which was not asked");
-    let summary = format!("{}: right; {}; {services}{cluster}", file.display(), listeners(&settings));
-    Ok(Checked { summary, warnings: config::lint(&settings) })
+    let mut warnings = config::lint(&settings);
+    let identities = match &settings.identity {
+        Some(wanted) => identities(wanted, &mut warnings)?,
+        None => String::new(),
+    };
+    let listeners = listeners(&settings);
+    let summary = format!("{}: right; {listeners}; {services}{cluster}{identities}", file.display());
+    Ok(Checked { summary, warnings })
 }
 
 /// The number of services in the folder, or the problems of its files.
@@ -61,6 +69,23 @@ fn services(files: &Files) -> Result<String, String> {
     }
     let count = catalog.services.len();
     Ok(format!("{count} service{} in {}", if count == 1 { "" } else { "s" }, files.path.display()))
+}
+
+/// The number of identities, or the problems of their files.
+fn identities(wanted: &Identity, warnings: &mut Vec<Warning>) -> Result<String, String> {
+    let (read, problems) = identity::check(wanted, SystemTime::now());
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
+    if read.bundle.is_some_and(|it| it.is_development) {
+        warnings.push(Warning {
+            place: "identity.files.bundle".to_owned(),
+            what: "a root certificate was made by `weir certs`, for development".to_owned(),
+            cure: "do not use it in production: whoever has its key can be anybody".to_owned(),
+        });
+    }
+    let count = read.certificates.len();
+    Ok(format!("; {count} identit{} of {}", if count == 1 { "y" } else { "ies" }, wanted.trust_domain))
 }
 
 fn listeners(settings: &Settings) -> String {

@@ -6,7 +6,7 @@ use crate::config::Adopt;
 use crate::control::NetnsState;
 use crate::control::report::{
     AboveReport, ClusterReport, DirectPod, DirectReport, DrainingReport, EnrolmentReport, HandoverReport,
-    InterceptionReport, MemoryReport, NetnsReport, ShareReport, StateReport,
+    IdentityReport, InterceptionReport, MemoryReport, NetnsReport, ShareReport, StateReport,
 };
 
 /// `state` as text; if it is `filtered`, only the selected parts.
@@ -41,6 +41,9 @@ pub(super) fn describe(state: &StateReport, filtered: bool) -> std::result::Resu
     }
     interception(&mut text, &state.interception)?;
     enrolment(&mut text, &state.enrolment)?;
+    if let Some(it) = &state.identity {
+        identity(&mut text, it)?;
+    }
     clusters(&mut text, state)?;
     for problem in &state.file_problems {
         writeln!(text, "problem: {problem}")?;
@@ -165,6 +168,26 @@ fn direct(text: &mut String, it: &DirectReport) -> Result {
         Some(why) => writeln!(text, "direct connections are not counted: {why}"),
         None => Ok(()),
     }
+}
+
+/// One line, and one for each problem.
+fn identity(text: &mut String, it: &IdentityReport) -> Result {
+    let domain = &it.trust_domain;
+    write!(text, "identity: {} of {} certificates of {domain}", it.certificates.len(), it.configured)?;
+    let hours = |seconds: f64| format!("{:.1} h", seconds / 3600.0);
+    let first = it.certificates.iter().map(|it| it.expires_in_seconds).reduce(f64::min);
+    match first {
+        Some(first) if first < 0.0 => write!(text, ", the first EXPIRED {} ago", hours(-first))?,
+        Some(first) => write!(text, ", the first expires in {}", hours(first))?,
+        None => {}
+    }
+    match it.roots_expire_in_seconds {
+        Some(last) if last < 0.0 => write!(text, "; the roots EXPIRED {} ago", hours(-last))?,
+        Some(last) => write!(text, "; roots: {}, the last expires in {}", it.roots, hours(last))?,
+        None => write!(text, "; NO ROOTS")?,
+    }
+    writeln!(text, "{}", if it.development { "; DEVELOPMENT certificates" } else { "" })?;
+    it.problems.iter().try_for_each(|problem| writeln!(text, "  {problem}"))
 }
 
 /// One line: the pods themselves are in the JSON, and in the text if selected.
@@ -314,6 +337,28 @@ mod tests {
             ),
         ] {
             assert_eq!(described(fields.clone(), filtered), expected, "{fields:#}");
+        }
+    }
+
+    #[test]
+    fn identities_are_a_line_and_what_is_wrong_with_them_one_each() {
+        let off = "interception: off (?)\n";
+        for (fields, expected) in [
+            (
+                json!({ "trustDomain": "a.b", "configured": 2, "roots": 1, "rootsExpireInSeconds": 7200.0,
+                    "development": true, "certificates": [{ "id": "x", "expiresInSeconds": 3600.0 }], "problems": ["p"] }),
+                "1 of 2 certificates of a.b, the first expires in 1.0 h; roots: 1, the last expires in 2.0 h; \
+                 DEVELOPMENT certificates\n  p\n",
+            ),
+            (
+                json!({ "trustDomain": "a.b", "configured": 1, "rootsExpireInSeconds": -1.0,
+                    "certificates": [{ "expiresInSeconds": 7200.0 }, { "expiresInSeconds": -3600.0 }] }),
+                "2 of 1 certificates of a.b, the first EXPIRED 1.0 h ago; the roots EXPIRED 0.0 h ago\n",
+            ),
+            (json!({ "trustDomain": "a.b" }), "0 of 0 certificates of a.b; NO ROOTS\n"),
+        ] {
+            let described = described(json!({ "identity": fields }), false);
+            assert_eq!(described, format!("{off}identity: {expected}"));
         }
     }
 }

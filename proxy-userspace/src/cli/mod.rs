@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0; 1 for a failure at run time; 64 for bad usage; 78 for bad configuration
 //! (the last two by sysexits.h).
 
+mod certs;
 pub mod check;
 mod describe;
 mod dtab;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::domain::identity::{ServiceAccount, TrustDomain};
 use crate::migrate;
 use crate::proxy::routing::explain::Question;
 use crate::telemetry::log;
@@ -44,6 +46,21 @@ enum Command {
     Check {
         /// The configuration.
         file: PathBuf,
+    },
+    /// Makes an authority and certificates for DEVELOPMENT, and prints the `identity` section that uses them.
+    Certs {
+        /// The trust domain.
+        #[arg(long, value_name = "DOMAIN", default_value_t = TrustDomain::default())]
+        trust_domain: TrustDomain,
+        /// The folder for the files.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// For how many days they are valid.
+        #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+        /// The service accounts, each with its namespace: `shop/frontend`.
+        #[arg(required = true, value_name = "NAMESPACE/NAME")]
+        accounts: Vec<ServiceAccount>,
     },
     /// Prints step by step where a name goes, and why.
     Explain {
@@ -128,6 +145,9 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => crate::app::run(config),
         Command::Check { file } => check::run(&file),
+        Command::Certs { trust_domain, out, days, accounts } => {
+            certs::run(&trust_domain, &accounts, &out, days)
+        }
         Command::Explain { name, dtab, namespace, router, config, admin } => {
             let (namespace, router) = (namespace.as_deref(), router.as_deref());
             let asked = Question { name: &name, dtab: &dtab, namespace, router };

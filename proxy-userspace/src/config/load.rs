@@ -10,8 +10,8 @@ use super::problem::{ConfigError, Mistake, Problem};
 use super::settings::Settings;
 use super::tree::{Bounds, Node, read_yaml};
 use super::{
-    Discovery, Enrol, Outgoing, Sockets, admin, breaker, discovery, drain, dtab, identifier, limits,
-    listeners, log, names, outgoing, policies, routers, transparent, values,
+    Discovery, Enrol, Outgoing, Sockets, admin, breaker, discovery, drain, dtab, identifier, identity,
+    limits, listeners, log, names, outgoing, policies, routers, transparent, values,
 };
 use crate::domain::route::Configured;
 
@@ -179,6 +179,7 @@ fn read_sections(mut root: Section<'_, '_>, base: &Path, settings: &mut Settings
         false => root.section("outgoing").map(outgoing::read).into_iter().collect(),
     };
     settings.transparent = root.switch("transparent").map(transparent::read);
+    settings.identity = root.switch("identity").and_then(|section| identity::read(section, base));
     root.not_yet("incoming", "remove it; weir does not yet take calls from other weirs");
     if let Some(section) = root.section("admin") {
         settings.admin = admin::read(section, base);

@@ -10,8 +10,8 @@ use crate::domain::policy::{Policies, RequestPolicy, Rule};
 use crate::domain::route::{Configured, Pattern};
 
 use super::{
-    Admin, Allow, Breaker, Contexts, Discovery, Drain, Enrol, Limits, Log, Names, Outgoing, Probes, Readers,
-    Transparent,
+    Admin, Allow, Breaker, Contexts, Discovery, Drain, Enrol, Identity, Limits, Log, Names, Outgoing, Probes,
+    Readers, Transparent,
 };
 
 /// The whole configuration, one field per section of the file.
@@ -23,6 +23,8 @@ pub struct Settings {
     pub routers: Vec<Outgoing>,
     /// `transparent`: the listeners for diverted connections. If absent, nothing is diverted.
     pub transparent: Option<Transparent>,
+    /// `identity`: who this node's pods are to other weirs. If absent, weir has no identities.
+    pub identity: Option<Identity>,
     /// `admin`: dashboard, API, metrics and health. Always on.
     pub admin: Admin,
     /// `probes`: the listener for kubelet and Prometheus. If absent, it is off.
@@ -58,6 +60,7 @@ impl Default for Settings {
             outgoing: Outgoing::default(),
             routers: Vec::new(),
             transparent: None,
+            identity: None,
             admin: Admin::default(),
             probes: None,
             workers: default_workers(),

@@ -16,6 +16,7 @@ use super::readiness::Readiness;
 use crate::config::{Settings, Transparent};
 use crate::discovery::kubernetes::{Cluster, DtabKeeper, Health, IngressKeeper};
 use crate::domain::enrol::Enrolment;
+use crate::identity::Identities;
 use crate::intercept::Interception;
 use crate::proxy::listener::{Listener, ListenerKind};
 use crate::proxy::worker::Shared;
@@ -38,6 +39,8 @@ pub struct State {
     pub direct: Direct,
     /// Which of this node's pods are diverted; `None` if enrolment is not by pod, or no pod is known yet.
     pub enrolment: ArcSwapOption<Enrolment>,
+    /// Who this node's pods are to other weirs.
+    pub identities: Identities,
     /// What weir could not use from `discovery.files`.
     pub files: FileDiscovery,
     /// The state of discovery by an API server, if configured.
@@ -78,6 +81,7 @@ impl State {
             netns: Netns::default(),
             direct: Direct::default(),
             enrolment: ArcSwapOption::empty(),
+            identities: Identities::default(),
             files: FileDiscovery::default(),
             kubernetes: cluster.map(Cluster::health),
             dtabs: cluster.map(Cluster::dtabs),

@@ -10,6 +10,7 @@ pub mod enrol;
 pub mod health;
 pub mod hops;
 pub mod identify;
+pub mod identity;
 pub mod memory;
 pub mod name;
 pub mod outcome;

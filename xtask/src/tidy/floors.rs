@@ -9,7 +9,7 @@ const RULE: &str = "floor";
 const ROOT: &str = "proxy-userspace/src";
 
 /// Every top-level module and its floor. The modules of the top floor wire everything and may use each other.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("domain", 0),
     ("config", 1),
     ("telemetry", 1),
@@ -18,6 +18,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("transport", 2),
     ("intercept", 2),
     ("migrate", 2),
+    ("identity", 2),
     ("proxy", 3),
     ("control", 4),
     ("admin", 5),

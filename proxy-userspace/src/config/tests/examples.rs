@@ -76,6 +76,7 @@ fn the_example_with_every_key_has_every_key() {
         include_str!("../outgoing.rs"),
         include_str!("../destinations.rs"),
         include_str!("../transparent.rs"),
+        include_str!("../identity.rs"),
         include_str!("../admin.rs"),
         include_str!("../names.rs"),
         include_str!("../drain.rs"),

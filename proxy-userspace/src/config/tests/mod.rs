@@ -3,6 +3,7 @@
 mod bounds;
 mod examples;
 mod identifiers;
+mod identity;
 mod policies;
 mod routers;
 
@@ -229,7 +230,7 @@ fn a_file_of_another_format_is_called_by_its_name() {
     );
     let problems =
         parse("weir.yaml", "zzzzzzzz: 1\n", Path::new("")).expect_err("an unknown key").to_string();
-    assert!(problems.contains("known here: outgoing, transparent, admin,"), "{problems}");
+    assert!(problems.contains("known here: outgoing, transparent, identity, admin,"), "{problems}");
 }
 
 #[test]

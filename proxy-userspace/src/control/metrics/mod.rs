@@ -3,6 +3,7 @@
 mod dtabs;
 mod enrolment;
 mod handover;
+mod identity;
 mod ingresses;
 mod interception;
 mod kubernetes;
@@ -27,6 +28,7 @@ impl Scrape for State {
         page.gauges("weir_ready", "1 while /ready says so", [(NONE, ready)])?;
         configuration(page, self)?;
         handover::write(page, &self.handover)?;
+        identity::write(page, &self.identities)?;
         catalogs(page, self)?;
         let problems = self.files.problems.borrow().len() as f64;
         page.gauges("weir_file_problems", "Problems in discovery.files now", [(NONE, problems)])?;

@@ -7,6 +7,7 @@
 mod clusters;
 mod enrolment;
 mod handover;
+mod identity;
 mod interception;
 mod kubernetes;
 mod routers;
@@ -24,6 +25,8 @@ pub use clusters::{
 };
 pub use enrolment::{EnrolmentReport, PodReport};
 pub use handover::{DrainingReport, HandoverReport};
+pub(in crate::control) use identity::until;
+pub use identity::{CertificateReport, IdentityReport};
 pub use interception::{DirectPod, DirectReport, InterceptionReport, NetnsReport, ProgramsReport};
 pub use kubernetes::{KubernetesReport, ResourceReport};
 pub use routers::RouterReport;
@@ -79,6 +82,9 @@ pub struct StateReport<S = Vec<ServiceReport>> {
     /// Which of this node's pods are diverted.
     #[serde(default)]
     pub enrolment: EnrolmentReport,
+    /// Who this node's pods are to other weirs; absent if no identities are configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityReport>,
     /// Responses that weir generated itself, by fault; only those that occurred.
     #[serde(default)]
     pub faults: Counts,

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::ser::{Serialize, Serializer};
 
 use super::{
-    AboveReport, ClusterReport, Counts, EnrolmentReport, HandoverReport, InterceptionReport,
+    AboveReport, ClusterReport, Counts, EnrolmentReport, HandoverReport, IdentityReport, InterceptionReport,
     KubernetesReport, ListenerReport, MemoryReport, ReloadReport, RouterReport, ServiceReport, ShareReport,
     StateReport, TunnelsReport, Word,
 };
@@ -78,6 +78,7 @@ fn read<S>(state: &State, snapshot: &Snapshot, services: S) -> StateReport<S> {
         outside: clusters(shared.routing.external.clusters()),
         interception: InterceptionReport::read(state),
         enrolment: EnrolmentReport::read(state),
+        identity: state.identities.in_force().map(|it| IdentityReport::read(&it, SystemTime::now())),
         faults: faults.filter(|(_, count)| *count > 0).collect(),
         tunnels: TunnelsReport { open: shared.tunnels.open.value() },
         memory: memory(&shared.memory),
