@@ -17,13 +17,13 @@ const ALLOW_MULTI: u32 = 2;
 const HOOKS: [u32; 5] = [3, CONNECT4, 11, 29, 30];
 
 /// The whole of the kernel's attributes, all zero: it may write to any part of them.
-fn attributes() -> bpf_attr {
+pub fn attributes() -> bpf_attr {
     // SAFETY: structs of integers, for which zero is a value.
     unsafe { std::mem::zeroed() }
 }
 
 /// Calls bpf(2).
-fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> i32 {
+pub fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> i32 {
     let size = size_of::<bpf_attr>();
     // SAFETY: live attributes of the size given; the pointers in them are to live variables of the caller's.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attribute), size) };
@@ -101,9 +101,6 @@ impl Drop for Balancer {
 
 /// The program, instruction by instruction: `struct bpf_sock_addr` comes in r1, with the address at 4 and the port at 24.
 fn rewrite(service: std::net::Ipv4Addr, backend: SocketAddrV4) -> [u64; 8] {
-    let instruction = |code: u64, to: u64, from: u64, offset: u64, value: u32| {
-        code | to << 8 | from << 12 | offset << 16 | u64::from(value) << 32
-    };
     let address = |ip: std::net::Ipv4Addr| u32::from_ne_bytes(ip.octets());
     [
         // r2 = address; if r2 != service, go to the end
@@ -120,14 +117,28 @@ fn rewrite(service: std::net::Ipv4Addr, backend: SocketAddrV4) -> [u64; 8] {
     ]
 }
 
+/// One instruction; the registers and the offset in it come after its code.
+pub fn instruction(code: u64, to: u64, from: u64, offset: i16, value: u32) -> u64 {
+    code | to << 8 | from << 12 | u64::from(offset.cast_unsigned()) << 16 | u64::from(value) << 32
+}
+
 fn load(instructions: &[u64]) -> OwnedFd {
+    load_as(bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR, CONNECT4, instructions)
+}
+
+/// Loads a program of this type, for this hook.
+pub fn load_as(kind: bpf_prog_type, hook: u32, instructions: &[u64]) -> OwnedFd {
     let mut attribute = attributes();
-    attribute.__bindgen_anon_3.prog_type = bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR as u32;
+    attribute.__bindgen_anon_3.prog_type = kind as u32;
     attribute.__bindgen_anon_3.insn_cnt = instructions.len() as u32;
     attribute.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
     attribute.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
-    attribute.__bindgen_anon_3.expected_attach_type = CONNECT4;
-    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute);
+    attribute.__bindgen_anon_3.expected_attach_type = hook;
+    descriptor(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute))
+}
+
+/// Owns what a call has just made.
+pub fn descriptor(fd: i32) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -25,4 +25,5 @@ mod takeover;
 mod traced;
 mod uring;
 mod weir;
+mod wire;
 mod world;
