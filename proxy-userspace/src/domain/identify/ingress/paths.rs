@@ -92,30 +92,23 @@ impl Paths {
     }
 
     /// The target of the longest path that fits. One that says all of `path` comes before any other. Of those that say as
-    /// much, the older Ingress's counts, and within a namespace the more special kind's.
+    /// much, that of the namespace with the oldest Ingress counts, and within it the more special kind's.
     pub(super) fn find(&self, path: &str) -> Option<&Target> {
-        match (self.exact.get(path), self.whole.get(path)) {
-            (Some(exact), Some(whole)) => return Some(exact.or_older(whole)),
-            (None, None) => {}
-            (exact, whole) => return exact.or(whole),
+        let whole = [self.exact.get(path), self.whole.get(path)];
+        if let Some(target) = Target::of_oldest(whole.into_iter().flatten()) {
+            return Some(target);
         }
         let prefix = self.longest_prefix(path).map(|(length, target)| (*length, target));
-        let mut longest = prefix;
+        let [below, something, anything] = self.starts.find(path);
         let expressions = self.expressions.iter().filter(|(it, _)| it.fits(path));
         let expression = expressions.map(|(it, target)| (it.text.len(), target)).next();
-        for (length, target) in [self.starts.find(path), expression].into_iter().flatten() {
-            longest = match longest {
-                Some((longest, _)) if length < longest => continue,
-                Some((longest, other)) if length == longest => Some((length, other.or_older(target))),
-                _ => Some((length, target)),
-            };
-        }
-        match (longest, &self.any) {
-            // `/` is any path, too.
-            (Some((..=1, target)), Some(any)) => Some(target.or_older(any)),
-            (Some((_, target)), _) => Some(target),
-            (None, any) => any.as_ref(),
-        }
+        // The most special kind first.
+        let all = [prefix, below, something, anything, expression];
+        let longest = all.iter().flatten().map(|(length, _)| *length).max();
+        let as_long = all.into_iter().flatten().filter(|(length, _)| Some(*length) == longest);
+        // `/` is any path, too.
+        let any = self.any.as_ref().filter(|_| longest.is_none_or(|length| length <= 1));
+        Target::of_oldest(as_long.map(|(_, target)| target).chain(any))
     }
 
     /// The prefix with the most elements that `path` begins with. No more look-ups than that prefix may have elements,

@@ -104,12 +104,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Which of two targets counts whose paths say the same of a request in different ways: that of the older Ingress,
-    /// and within a namespace `self`.
-    pub(super) fn or_older<'a>(&'a self, other: &'a Self) -> &'a Self {
-        let is_older =
-            other.ingress < self.ingress && other.name.labels().get(0) != self.name.labels().get(0);
-        if is_older { other } else { self }
+    /// Which target counts of those whose paths say the same of a request in different ways, given with the most special
+    /// kind first: the first one of the namespace that has the oldest Ingress of them.
+    pub(super) fn of_oldest<'a>(mut all: impl Iterator<Item = &'a Self> + Clone) -> Option<&'a Self> {
+        let oldest = all.clone().min_by_key(|it| it.ingress)?;
+        let namespace = |it: &'a Self| it.name.labels().get(0);
+        all.find(|it| namespace(it) == namespace(oldest))
     }
 }
 

@@ -58,8 +58,8 @@ impl Starts {
         }
     }
 
-    /// The longest one that `path` begins with, by its length.
-    pub(super) fn find(&self, path: &str) -> Option<(usize, &Target)> {
+    /// What fits of the longest one that `path` begins with, by its length: the most special first.
+    pub(super) fn find(&self, path: &str) -> [Option<(usize, &Target)>; 3] {
         let behind = self.all.partition_point(|start| *start.text <= *path);
         let mut next = behind.checked_sub(1);
         // Whatever `path` begins with, the last one before it begins with, too.
@@ -70,14 +70,17 @@ impl Starts {
             let start = &self.all[at];
             if start.text.len() <= common {
                 let rest = path.get(start.text.len()..).unwrap_or_default();
-                let fits = RESTS.iter().zip(&start.slots).filter(|(it, _)| it.fits(rest));
-                if let Some(target) = fits.filter_map(|(_, target)| target.as_ref()).reduce(Target::or_older)
-                {
-                    return Some((start.text.len(), target));
+                let fits = |at: usize| {
+                    let target = start.slots[at].as_ref().filter(|_| RESTS[at].fits(rest));
+                    target.map(|target| (start.text.len(), target))
+                };
+                let found = [fits(0), fits(1), fits(2)];
+                if found.iter().any(Option::is_some) {
+                    return found;
                 }
             }
             next = start.shorter;
         }
-        None
+        [None; 3]
     }
 }

@@ -374,6 +374,28 @@ fn of_paths_that_say_the_same_in_other_ways_the_older_ingress_counts_across_name
     }
 }
 
+/// Newest of `a`, then `b`'s, oldest of `a`: `a` is older, and has two ways to say it.
+#[test]
+fn among_more_than_two_the_namespace_with_the_oldest_ingress_counts_and_its_most_special_kind() {
+    for (newest, others, oldest, request) in [
+        ("/foo Prefix", "/f.o Specific", "/foo.* Specific", "/foo"),
+        ("/foo(/.*)? Specific", "/foo.+ Specific", "/foo.* Specific", "/foo/x"),
+        ("/foo(/.*)? Specific", "/foo Prefix", "/foo.* Specific", "/foo/x"),
+        ("/ Prefix", "/.+ Specific", "/.* Specific", "/x"),
+        ("/.+ Specific", "/ Prefix", "/.* Specific", "/x"),
+    ] {
+        let rules = |text: &str, name: &str| vec![format!("a.x {text} {name}")];
+        let all = [
+            of("a", 2025, &rules(newest, "special")),
+            of("b", 2022, &rules(others, "stranger")),
+            of("a", 2020, &rules(oldest, "old")),
+        ];
+        let rules = IngressRules::new(&source(), &all, 10);
+        assert_eq!(service(&rules, "a.x", request), "special", "{newest} {others} {oldest}");
+        assert_eq!(rules.len(), 3);
+    }
+}
+
 #[test]
 fn one_namespace_does_not_use_up_the_expressions_of_the_others() {
     let texts = |host: &str, count: usize| -> Vec<_> {
