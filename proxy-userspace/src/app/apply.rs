@@ -60,7 +60,6 @@ impl Running {
             log::set_level(next.log.level.as_str());
         }
         let routers = self.listeners.lock().routers.ids();
-        let node = Node { listeners: listening, routers, ..self.config.borrow().node.clone() };
         let known = match &self.services.cluster {
             Some(cluster) => {
                 // What is wanted for the first time has yet to be read. The rules in force need theirs until then.
@@ -69,6 +68,8 @@ impl Running {
             }
             None => Known::default(),
         };
+        // Nothing waits from here until it is handed over: what others change of it meanwhile would be lost.
+        let node = Node { listeners: listening, routers, ..self.config.borrow().node.clone() };
         let config = reconciler::config(&next, node, &known);
         let waiting = waiting(&next, written, &why);
         self.control.configuration.reloaded(next, waiting.clone());

@@ -27,8 +27,9 @@ impl Known {
     /// What is known of those that are wanted, once the server has answered for each, or after `limit`.
     pub(super) async fn within(cluster: &Cluster, limit: Duration) -> Self {
         let (dtabs, ingresses) = (cluster.dtabs(), cluster.ingresses());
-        let (dtabs, ingresses) = tokio::join!(dtabs.known_within(limit), ingresses.known_within(limit));
-        Self { dtabs, ingresses }
+        tokio::join!(dtabs.known_within(limit), ingresses.known_within(limit));
+        // An edit of a dtab may have come while Ingresses were waited for.
+        Self { dtabs: dtabs.known().borrow().clone(), ingresses: ingresses.known().borrow().clone() }
     }
 
     /// Whether the same dtabs and tables are known, so that the same configuration is made of them.

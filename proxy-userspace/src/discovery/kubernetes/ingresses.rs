@@ -63,8 +63,8 @@ impl IngressKeeper {
         self.known.subscribe()
     }
 
-    /// What is known of them, once the first list is complete or has failed, or after `limit`.
-    pub async fn known_within(&self, limit: Duration) -> IngressTables {
+    /// Waits until the first list is complete or has failed, for `limit` at most.
+    pub async fn known_within(&self, limit: Duration) {
         let (mut known, mut health) = (self.known(), self.health.changes());
         let all = async {
             while known.borrow_and_update().values().any(|table| table.rules().is_none())
@@ -77,7 +77,6 @@ impl IngressKeeper {
             }
         };
         let _ = timeout(limit, all).await;
-        self.known.borrow().clone()
     }
 
     /// Follows those that are wanted, as the settings of then say, until shutdown.

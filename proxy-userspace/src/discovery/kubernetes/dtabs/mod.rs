@@ -135,8 +135,8 @@ impl DtabKeeper {
         self.known.subscribe()
     }
 
-    /// What is known of them, once the server has answered for each, or after `limit`.
-    pub async fn known_within(&self, limit: Duration) -> Dtabs {
+    /// Waits until the server has answered for each, for `limit` at most.
+    pub async fn known_within(&self, limit: Duration) {
         let mut known = self.known();
         let all = async {
             while !known.borrow_and_update().values().all(|stored| stored.known || stored.failure.is_some()) {
@@ -144,7 +144,6 @@ impl DtabKeeper {
             }
         };
         let _ = timeout(limit, all).await;
-        self.known.borrow().clone()
     }
 
     /// Changes what is known of one, if it is still wanted and differs then.
