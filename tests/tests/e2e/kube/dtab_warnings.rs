@@ -187,10 +187,13 @@ fn a_warning_is_one_event_however_often_the_object_is_edited_and_whoever_sees_it
     eventually("an Event", || events(&server, "r0").len() == 1);
     let is_said = || server.object("dtabs", "l5d", "r0").unwrap()["status"]["warnings"] == 1;
     eventually("the status", is_said);
-    // A second one, as after a rollout, says the same.
+    // A second one, as after a rollout, says the same: neither an Event nor a status is written again.
+    let patches = server.count("patch", "dtabs");
     let other = weir(&server, &[false]);
     eventually("its warning", || ready(&other).contains("dentries[1]"));
-    assert!(holds_for(Duration::from_millis(500), || events(&server, "r0").len() == 1));
+    assert!(holds_for(Duration::from_secs(2), || {
+        events(&server, "r0").len() == 1 && server.count("patch", "dtabs") == patches
+    }));
     drop(other);
     // Other text of the object, and the same warning.
     put(&[("/svc/a", "/nosuch"), ("/svc/b", "/svc/web")]);

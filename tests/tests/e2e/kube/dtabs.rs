@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::edits::is_soon_in_force;
 use super::kubectl::Kubectl;
 use super::stage::following;
+use crate::control::apply::change;
 
 /// A Dtab of `l5d` with these entries.
 fn dtab(name: &str, entries: &[(&str, &str)]) -> Value {
@@ -193,6 +194,45 @@ fn what_the_server_does_not_take_about_a_dtab_is_said_again_until_it_does() {
     assert_eq!(state(), "NotInForce");
 }
 
+/// A webhook that is down, for example, refuses each of them.
+#[test]
+fn events_that_the_server_does_not_take_keep_no_status_from_being_written_and_are_sent_later() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc/web", "no path")]));
+    stage.server.refuse("create events", Refusal::Broken(500));
+    let weir = stage.weir(WEB).start();
+    let status = |key: &str| stage.server.object("dtabs", "l5d", "web").unwrap()["status"][key].clone();
+    eventually("the status", || status("state") == "NotInForce");
+    assert!(stage.server.objects("events").is_empty());
+    stage.server.heal();
+    eventually("the Event", || stage.server.objects("events").len() == 1);
+    drop(weir);
+}
+
+/// The settings that a reload puts into force have the newest dtab, although they were made of an older one.
+#[test]
+fn an_edit_while_a_reload_waits_for_something_else_is_not_lost() {
+    let stage = Stage::new();
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
+    let mesh = format!("{{ label: mesh, listen: 127.0.0.1:0, interpreter: {WEB} }}");
+    let edge = "{ label: edge, listen: 127.0.0.1:0, identifier: { kind: io.l5d.ingress } }";
+    let weir = following(&stage.server).set("outgoing", &format!("[{mesh}]"));
+    let kubernetes = "kubeconfig: ./kubeconfig, node: node-1, jitter: 0s, readTimeout: 30s";
+    let weir = weir.set("discovery", &format!("{{ kubernetes: {{ {kubernetes} }} }}"));
+    let weir = weir.set("limits", "{ firstList: 8s }").start();
+    eventually("the dtab", || weir.get("http://web/").text() == "one");
+    // The list that the new router needs does not come, so the reload waits for as long as it may.
+    stage.server.faults(|faults| faults.hung = ["ingresses".to_owned()].into());
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| change(&weir, "outgoing", Some(&format!("[{mesh}, {edge}]"))));
+        eventually("the reload to begin", || stage.server.count("list", "ingresses") > 0);
+        stage.server.put(dtab("web", &[("/svc/web", &to(&stage.two))]));
+        eventually("the edit", || weir.get("http://web/").text() == "two");
+        reload.join().expect("a reload");
+    });
+    assert!(holds_for(Duration::from_millis(300), || weir.get("http://web/").text() == "two"));
+}
+
 #[test]
 fn a_config_map_is_followed_and_one_that_vanishes_keeps_its_last_dtab() {
     let stage = Stage::new();
@@ -221,6 +261,14 @@ fn without_its_dtab_weir_binds_nothing_by_its_own_and_is_not_ready() {
     });
     weir.admin_get("/ready").expect_status(503);
     weir.get(&format!("http://{}/", stage.one.addr())).expect_status(502);
+    // A wrong one is none either, and nobody is told that an earlier one stays.
+    stage.server.put(dtab("web", &[("/svc/web", "no path")]));
+    let status = |key: &str| stage.server.object("dtabs", "l5d", "web").unwrap()["status"][key].clone();
+    eventually("the status", || status("state") == "NotInForce");
+    let message = status("message").to_string();
+    assert!(message.contains("not ready if it has none") && !message.contains("stays in force"), "{message}");
+    weir.expect_log("there was no good one before");
+    weir.admin_get("/ready").expect_status(503);
     stage.server.put(dtab("web", &[("/svc/web", &to(&stage.one))]));
     eventually("the dtab", || weir.get("http://web/").text() == "one");
     eventually("readiness", || weir.admin_get("/ready").status == 200);

@@ -127,11 +127,11 @@ impl Follower {
         let which = &self.which;
         let read = match object {
             Some(object) => object::read(which, object).map(Arc::new),
-            None => Err("there is no such object".to_owned()),
+            None => Err("there is no such object (create it, or correct `outgoing.interpreter`)".to_owned()),
         };
-        let mut news = None;
+        let (mut news, mut has_one) = (None, false);
         self.keeper.update(which, |stored| {
-            (stored.known, stored.failure) = (true, None);
+            (stored.known, stored.failure, has_one) = (true, None, stored.dtab.is_some());
             match &read {
                 Ok(dtab) => {
                     let same = stored.dtab.as_ref().is_some_and(|before| before.entries == dtab.entries);
@@ -166,9 +166,8 @@ impl Follower {
             }
             Some(Some(why)) => {
                 self.keeper.rejected.inc();
-                tracing::error!(
-                    dtab = %which, router, %why, "the dtab of the cluster is not in force; the last good one stays"
-                );
+                let now = if has_one { "the last good one stays" } else { "there was no good one before" };
+                tracing::error!(dtab = %which, router, %why, "the dtab of the cluster is not in force; {now}");
             }
         }
     }

@@ -81,3 +81,34 @@ async fn judge(which: &Interpreter, keeper: &DtabKeeper, by: Arc<Settings>, dtab
     }
     sleep((begun.elapsed() * REST).min(LONGEST)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::domain::dtab::{Bounds, Origin};
+
+    /// A reload ends whoever waits for the judge; the next one would judge beside the first.
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_the_thread_that_judges_also_if_nobody_waits_for_it() {
+        let yaml = "discovery: { kubernetes: {} }\noutgoing: { interpreter: { kind: io.l5d.k8s.dtabs, name: web } }\n";
+        let settings = parse("weir.yaml", yaml, std::path::Path::new("/etc")).unwrap();
+        let which = settings.outgoing.interpreter.clone().unwrap();
+        let ring: String =
+            (0..10_000).map(|n| format!("/svc/{n} => /svc/{} ;\n", (n + 1) % 10_000)).collect();
+        let dtab = Dtab::parse(&ring, Origin::Stored, &Bounds::CONFIGURATION).unwrap();
+        let keeper = Arc::new(DtabKeeper::default());
+        keeper.judge_by(&settings);
+        keeper.want([(which.clone(), String::new())].into());
+        keeper.update(&which, |stored| stored.dtab = Some(Arc::new(dtab)));
+        let judging = tokio::spawn(run(which, keeper.clone()));
+        while keeper.judging.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        judging.abort();
+        assert!(judging.await.is_err_and(|it| it.is_cancelled()));
+        assert_eq!(keeper.judging.available_permits(), 0, "its thread goes on");
+        // It gives the turn back when it ends.
+        drop(keeper.judging.acquire().await.expect("it is never closed"));
+    }
+}

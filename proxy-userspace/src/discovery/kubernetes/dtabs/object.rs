@@ -1,30 +1,19 @@
 //! From an object to the dtab in it.
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::{DtabStore, Interpreter};
+use crate::config::{DtabStore, Interpreter, quoted};
 use crate::discovery::kubernetes::failure::text;
 use crate::domain::dtab::{Bounds, Dtab, Origin, Problem};
 
-/// The entries of a `Dtab`.
-#[derive(Deserialize)]
-struct Entries {
-    #[serde(default)]
-    dentries: Option<Vec<Entry>>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    prefix: String,
-    dst: String,
-}
+/// The most keys of a ConfigMap that a mistake names.
+const KEYS: usize = 5;
 
 /// The dtab in `object`.
 ///
 /// # Errors
 ///
-/// What is wrong with it, and where, in one line.
+/// What is wrong with it, where, and what to do, in one line.
 pub(super) fn read(which: &Interpreter, object: &Value) -> Result<Dtab, String> {
     read_all(which, object).map_err(|mistakes| {
         let more = match mistakes.len() {
@@ -53,40 +42,73 @@ pub(super) fn text_of<'a>(key: &str, object: &'a Value) -> Option<&'a str> {
 }
 
 /// The lines `prefix => dst` of a `Dtab`, whatever is in them.
+///
+/// # Errors
+///
+/// Something is no entry.
 pub(super) fn lines(object: &Value) -> Result<Vec<String>, String> {
-    let entries = Entries::deserialize(object).map_err(|error| text(&error.to_string()))?;
-    // One line for each entry: a mistake's line is the entry's number.
-    let line = |text: &str| text.replace(['\n', '\r'], " ");
-    let entries = entries.dentries.unwrap_or_default();
-    Ok(entries.iter().map(|Entry { prefix, dst }| format!("{} => {}", line(prefix), line(dst))).collect())
+    const CURE: &str = "each entry has a `prefix` and a `dst`, as in { prefix: /svc, dst: /#/io.l5d.fs }";
+    let entries = match object.get("dentries") {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::Array(entries)) => entries,
+        Some(_) => return Err(format!("dentries: no list ({CURE})")),
+    };
+    let line = |(number, entry): (usize, &Value)| {
+        // One line for each entry: a mistake's line is the entry's number.
+        let part = |key: &str| match entry.get(key).and_then(Value::as_str) {
+            Some(text) => Ok(text.replace(['\n', '\r'], " ")),
+            None => Err(format!("dentries[{number}]: no text under `{key}` ({CURE})")),
+        };
+        Ok(format!("{} => {}", part("prefix")?, part("dst")?))
+    };
+    entries.iter().enumerate().map(line).collect()
 }
 
 fn of_entries(object: &Value) -> Result<Dtab, Vec<String>> {
     let lines = lines(object).map_err(|why| vec![why])?;
     let most = Bounds::CONFIGURATION.entries;
     if lines.len() > most {
-        return Err(vec![format!("dentries: {} entries, {most} are the most", lines.len())]);
+        let cure = "let `*` or a shorter prefix stand for several";
+        return Err(vec![format!("dentries: {} entries, {most} are the most ({cure})", lines.len())]);
     }
     let mut whole = String::new();
     lines.iter().for_each(|line| whole.extend([line.as_str(), " ;\n"]));
     let dtab = parse(&whole, |line, _| format!("dentries[{}]", line.saturating_sub(1)))?;
     match dtab.entries.len() == lines.len() {
         true => Ok(dtab),
-        // A `;` or a `#` in one.
-        false => Err(vec![format!("{} dentries read as {} entries", lines.len(), dtab.entries.len())]),
+        false => {
+            let is_one = |line: &String| {
+                let read = Dtab::parse(line, Origin::Stored, &Bounds::CONFIGURATION);
+                read.is_ok_and(|dtab| dtab.entries.len() == 1)
+            };
+            let at = lines.iter().position(|line| !is_one(line)).unwrap_or_default();
+            let cure = "write each as one of its own, without `;` and `#`";
+            Err(vec![format!("dentries[{at}]: it reads as several entries ({cure})")])
+        }
     }
 }
 
 fn of_key(key: &str, object: &Value) -> Result<Dtab, Vec<String>> {
     let Some(data) = text_of(key, object) else {
-        return Err(vec![format!("there is no text under data.{key}")]);
+        let keys = object.get("data").and_then(Value::as_object);
+        let mut keys: Vec<_> = keys.into_iter().flatten().map(|(key, _)| quoted(key)).collect();
+        keys.sort_unstable();
+        keys.truncate(KEYS);
+        let cure = match keys.is_empty() {
+            true => "put the dtab there, or correct `filename`".to_owned(),
+            false => format!("put the dtab there, or correct `filename`: there is {}", keys.join(", ")),
+        };
+        return Err(vec![text(&format!("there is no text under data.{key} ({cure})"))]);
     };
     parse(data, |line, column| format!("data.{key}, line {line}, column {column}"))
 }
 
 fn parse(whole: &str, place: impl Fn(u32, u32) -> String) -> Result<Dtab, Vec<String>> {
     Dtab::parse(whole, Origin::Stored, &Bounds::CONFIGURATION).map_err(|error| {
-        let line = |it: &Problem| text(&format!("{}: {}", place(it.at.line, it.at.column), it.what));
+        let line = |it: &Problem| {
+            let cure = it.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            text(&format!("{}: {}{cure}", place(it.at.line, it.at.column), it.what))
+        };
         error.problems.iter().map(line).collect()
     })
 }
@@ -128,10 +150,21 @@ mod tests {
             (json!([good(), entry("/a", "b")]), "dentries[1]: "),
             (json!([entry("a", "/b")]), "dentries[0]: "),
             (json!([good(), entry("/a\n/b", "/c")]), "dentries[1]: "),
-            (json!([entry("/a => /b ; /c", "/d")]), "1 dentries read as 2 entries"),
-            (json!([{ "prefix": "/a" }]), "missing field `dst`"),
-            (json!("/a => /b"), "invalid type"),
-            (json!([7]), "invalid type"),
+            (
+                json!([good(), entry("/a => /b ; /c", "/d")]),
+                "dentries[1]: it reads as several entries (write each as one of its own,",
+            ),
+            (
+                json!([good(), { "prefix": "/a" }]),
+                "dentries[1]: no text under `dst` (each entry has a `prefix` and",
+            ),
+            (json!([{ "prefix": 7, "dst": "/a" }]), "dentries[0]: no text under `prefix` (each entry has"),
+            (json!("/a => /b"), "dentries: no list (each entry has a `prefix` and a `dst`, as in"),
+            (json!([7]), "dentries[0]: no text under `prefix`"),
+            (
+                json!([good(), entry("/a", "/b/ | /c")]),
+                "dentries[1]: expected a label (letters, digits, _ : . # $ % - or \\xHH), found ` ` (a path does not end",
+            ),
         ] {
             let why = dtab(json!({ "dentries": dentries.clone() })).unwrap_err();
             assert!(why.starts_with(expected) && !why.contains('\n'), "{dentries}: {why}");
@@ -140,8 +173,11 @@ mod tests {
         assert!(read(&map, &json!({ "data": { "dtab": "/a => /b ;\n# c\n/d => /e" } })).is_ok());
         for (data, expected) in [
             (json!({ "dtab": "/a => /b ;\n/c => d" }), "data.dtab, line 2, column 7: "),
-            (json!({ "other": "" }), "there is no text under data.dtab"),
-            (json!(null), "there is no text under data.dtab"),
+            (
+                json!({ "other": "", "b": "" }),
+                "there is no text under data.dtab (put the dtab there, or correct `filename`: there is `b`, `other`)",
+            ),
+            (json!(null), "there is no text under data.dtab (put the dtab there, or correct `filename`)"),
         ] {
             let why = read(&map, &json!({ "data": data })).unwrap_err();
             assert!(why.starts_with(expected), "{why}");
@@ -153,7 +189,7 @@ mod tests {
         let many = |count: usize| vec![json!({ "prefix": "/a", "dst": "/b" }); count];
         assert_eq!(dtab(json!({ "dentries": many(10_000) })), Ok(10_000));
         let why = dtab(json!({ "dentries": many(10_001) })).unwrap_err();
-        assert_eq!(why, "dentries: 10001 entries, 10000 are the most");
+        assert!(why.starts_with("dentries: 10001 entries, 10000 are the most (let `*`"), "{why}");
         let long = json!([{ "prefix": "/a", "dst": format!("/{}", "b".repeat(1 << 20)) }]);
         assert!(dtab(json!({ "dentries": long })).is_err());
     }

@@ -35,12 +35,16 @@ const SPREAD: u32 = 10;
 const WIDEST: Duration = Duration::from_secs(60);
 /// How long a dtab in force may take to be judged before its state is said without warnings.
 const JUDGED: Duration = Duration::from_secs(1);
+/// What holds on every node while an object is not in force.
+const KEPT: &str = "each weir keeps the last good dtab that it has read, and is not ready if it has none";
 /// The state of a dtab that is in force.
 const IN_FORCE: &str = "InForce";
 /// Most warnings that are written out.
 const SHOWN: usize = 3;
 /// Longest message of an Event, in bytes.
 const MESSAGE: usize = 1_000;
+/// How much of an object's name is in that of an Event, in bytes: a name has at most 253.
+const NAME: usize = 200;
 
 /// What an object is known by.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,6 +105,8 @@ struct Said {
     last: Option<(Object, Report)>,
     /// The object's identity, and the last message that an Event was to say.
     told: Option<(String, String)>,
+    /// Whether an Event was not taken, so that it is sent also where the status is there by now.
+    owes_event: bool,
 }
 
 impl Said {
@@ -121,6 +127,7 @@ impl Said {
     fn note(&mut self, object: Object, report: Report) {
         if report.is_whole() {
             self.told = Some((object.uid.clone(), report.message()));
+            self.owes_event = false;
         }
         self.last = Some((object, report));
     }
@@ -148,13 +155,21 @@ pub(super) async fn run(which: Interpreter, keeper: Arc<DtabKeeper>, access: Arc
         }
         // The last word counts.
         let Some((object, report)) = next(&said) else { continue };
-        if which.store == DtabStore::Dtab && report.is_said(&object) {
+        let is_news = said.is_news(&object, &report.message());
+        let is_there = which.store == DtabStore::Dtab && report.is_said(&object);
+        if is_there && !(is_news && said.owes_event) {
             said.note(object, report);
             failures = 0;
             continue;
         }
-        let sent = report.send(&which, &object, said.is_news(&object, &report.message()), &access).await;
-        let pause = match sent {
+        let told = if is_news { report.tell(&which, &object, &access).await } else { Ok(()) };
+        said.owes_event = told.is_err();
+        // Whatever became of the Event.
+        let written = match which.store == DtabStore::Dtab && !is_there {
+            true => report.write(&which, &object, &access).await,
+            false => Ok(()),
+        };
+        let pause = match told.and(written) {
             Ok(()) => {
                 said.note(object, report);
                 failures = 0;
@@ -204,30 +219,22 @@ impl Report {
         self.warnings.is_some()
     }
 
-    /// Says it at the object, in an Event only where that `is_news`.
-    async fn send(
-        &self,
-        which: &Interpreter,
-        object: &Object,
-        is_news: bool,
-        access: &Access,
-    ) -> Result<(), Failure> {
-        let Interpreter { store, namespace, name } = which;
-        let message = self.message();
-        if is_news {
-            let path = format!("/api/v1/namespaces/{namespace}/events");
-            let event = self.event(which, object, &message);
-            // 409: another node was first.
-            say(which, access, (Method::POST, "application/json"), path, &event, is_answer).await?;
-        }
-        if *store == DtabStore::Dtab {
-            let path = format!("/apis/l5d.io/v1alpha1/namespaces/{namespace}/dtabs/{name}/status");
-            let patch = (Method::PATCH, "application/merge-patch+json");
-            // 409: somebody wrote since, perhaps the same.
-            let is_final = |why: &Failure| is_answer(why) && !is_conflict(why);
-            say(which, access, patch, path, &self.status(object, &message), is_final).await?;
-        }
-        Ok(())
+    /// Says it in an Event.
+    async fn tell(&self, which: &Interpreter, object: &Object, access: &Access) -> Result<(), Failure> {
+        let path = format!("/api/v1/namespaces/{}/events", which.namespace);
+        let event = self.event(which, object, &self.message());
+        // 409: another node was first.
+        say(which, access, (Method::POST, "application/json"), path, &event, is_answer).await
+    }
+
+    /// Says it in the status of a `Dtab`.
+    async fn write(&self, which: &Interpreter, object: &Object, access: &Access) -> Result<(), Failure> {
+        let Interpreter { namespace, name, .. } = which;
+        let path = format!("/apis/l5d.io/v1alpha1/namespaces/{namespace}/dtabs/{name}/status");
+        let patch = (Method::PATCH, "application/merge-patch+json");
+        // 409: somebody wrote since, perhaps the same.
+        let is_final = |why: &Failure| is_answer(why) && !is_conflict(why);
+        say(which, access, patch, path, &self.status(object, &self.message()), is_final).await
     }
 
     /// Whether the object's status says so.
@@ -242,10 +249,10 @@ impl Report {
         if self.problem.is_none() { IN_FORCE } else { "NotInForce" }
     }
 
-    /// What is wrong, in one line; empty if nothing is.
+    /// What is wrong, in one line; empty if nothing is. The same from every node, also from one that has just started.
     fn message(&self) -> String {
         if let Some(problem) = &self.problem {
-            return format!("{problem}; the last good dtab stays in force");
+            return format!("{problem}; {KEPT}");
         }
         let warnings = self.warnings.as_deref().unwrap_or_default();
         let mut message = warnings.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
@@ -259,9 +266,10 @@ impl Report {
         let Interpreter { store, namespace, name } = which;
         let (api, kind) = store.kind();
         let mut hasher = DefaultHasher::new();
-        message.hash(&mut hasher);
+        (name, message).hash(&mut hasher);
         let generation = object.generation.map_or_else(|| object.version.clone(), |it| it.to_string());
-        let told = format!("{name}.{generation}.{:08x}.weir", hasher.finish() as u32);
+        let start = name[..name.floor_char_boundary(NAME)].trim_end_matches(['.', '-']);
+        let told = format!("{start}.{generation}.{:08x}.weir", hasher.finish() as u32);
         let reason = if self.problem.is_some() { "NotInForce" } else { "CannotBeBound" };
         json!({
             "apiVersion": "v1",

@@ -77,6 +77,50 @@ fn a_dtab_in_force_is_said_to_be_so_before_it_is_judged_and_its_warnings_when_it
     assert_eq!(Said::default().next(&stored(wrong(), None), &map), None);
 }
 
+/// A weir that started after the wrong edit has no dtab, and one that runs since before has one.
+#[test]
+fn what_is_said_of_a_wrong_object_is_true_of_a_node_that_never_had_a_good_one() {
+    let stored = |dtab: Option<Arc<Dtab>>| Stored {
+        dtab,
+        problem: Some("dentries[0]: no path".to_owned()),
+        object: Some(object("1", None)),
+        ..Stored::default()
+    };
+    let [none, one] = [None, Some(Arc::default())].map(|dtab| Report::of(&stored(dtab), true).unwrap());
+    assert_eq!(none.message(), format!("dentries[0]: no path; {KEPT}"));
+    assert!(!none.message().contains("stays in force"));
+    assert_eq!(none, one, "nodes that say different things would answer one another");
+}
+
+#[test]
+fn an_event_that_was_not_taken_is_owed_until_it_is() {
+    let mut said = Said { owes_event: true, ..Said::default() };
+    let (of, report) = said.next(&stored(object("1", None), None), &STORE).expect("the state");
+    said.note(of, report);
+    assert!(said.owes_event, "that was about the state alone");
+    let (of, report) = said.next(&stored(object("1", None), Some(&["a dead end"])), &STORE).expect("all");
+    said.note(of, report);
+    assert!(!said.owes_event);
+}
+
+#[test]
+fn an_event_has_a_name_however_long_the_objects_is() {
+    let report = Report { problem: Some("no path".to_owned()), warnings: Some(Arc::default()) };
+    let name = |name: &str| {
+        let which = Interpreter { store: STORE, namespace: "l5d".into(), name: name.into() };
+        let event = report.event(&which, &object("4711", None), &report.message());
+        event["metadata"]["name"].as_str().unwrap().to_owned()
+    };
+    assert!(name("web").starts_with("web.4711.") && name("web").ends_with(".weir"));
+    let [one, other] = ["b", "c"].map(|end| format!("{}{end}", format!("{}.", "a".repeat(40)).repeat(6)));
+    assert_eq!(one.len(), 247);
+    assert!(name(&one).len() <= 253 && name(&one) != name(&other), "{}", name(&one));
+    let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+    for long in [one, format!("{}-{}", "a".repeat(199), "b".repeat(53))] {
+        assert!(name(&long).split('.').all(is_label), "{}", name(&long));
+    }
+}
+
 #[test]
 fn a_failure_is_tried_again_less_and_less_often_unless_the_answer_would_be_the_same() {
     let refused = |text: &str| Failure::Refused(text.to_owned());
