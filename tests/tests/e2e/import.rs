@@ -258,3 +258,52 @@ fn every_file_of_the_folder_is_one_of_them() {
     assert_eq!(there, tested);
     assert!(tested.len() >= 12);
 }
+
+#[test]
+fn standard_input_is_imported_as_a_file_is() {
+    let (weir, file) = (Weir::new(), folder().join("static.yaml"));
+    let piped = weir.run_with(&["import", "-"], &std::fs::read_to_string(&file).unwrap());
+    let read = weir.run(&["import", file.to_str().unwrap()]);
+    assert_eq!((piped.code, read.code), (Some(0), Some(0)), "{}{}", piped.stderr, read.stderr);
+    let first = "# weir's configuration, imported from linkerd's in `standard input`.\n";
+    let rest = piped.stdout.strip_prefix(first).unwrap_or_else(|| panic!("{}", piped.stdout));
+    assert_eq!(Some(rest), read.stdout.split_once('\n').map(|(_, rest)| rest));
+    let template = weir.run_with(&["import", "-"], "routers:\n- { port: {{ .Values.port }} }\n");
+    assert_eq!((template.code, template.stdout.as_str()), (Some(78), ""), "{}", template.stderr);
+    let said = "standard input:2:11: a template";
+    assert!(
+        template.stderr.contains(said) && template.stderr.contains("render it first"),
+        "{}",
+        template.stderr
+    );
+}
+
+#[test]
+fn the_flags_of_an_import_choose_among_several_linkerds_and_let_plain_text_pass() {
+    let weir = Weir::new();
+    let map = |name: &str, port: u16| {
+        format!(
+            "---\nkind: ConfigMap\nmetadata: {{ name: {name} }}\ndata:\n  a.yaml: |\n    routers:\n    - {{ protocol: http, \
+             dtab: '/svc => /#/io.l5d.fs', servers: [{{ port: {port} }}] }}\n"
+        )
+    };
+    let two = map("one", 1001) + &map("two", 1002);
+    for (name, port) in [("one", 1001), ("two", 1002), ("two/a.yaml", 1002)] {
+        let exit = weir.run_with(&["import", "-", "--name", name], &two);
+        assert!(
+            exit.stdout.contains(&format!("\"127.0.0.1:{port}\"")),
+            "{name}: {}{}",
+            exit.stdout,
+            exit.stderr
+        );
+    }
+    let both = weir.run_with(&["import", "-"], &two);
+    assert!(both.code == Some(78) && both.stdout.is_empty(), "{}", both.stdout);
+    assert!(both.stderr.contains("choose one with --name, of `one/a.yaml`, `two/a.yaml`"), "{}", both.stderr);
+    let tls = folder().join("tls-to-services.yaml");
+    let of = |more: &[&str]| weir.run(&[&["import", tls.to_str().unwrap()], more].concat());
+    let (safe, plain) = (of(&[]), of(&["--plain-text"]));
+    let refuses = |text: &str| text.lines().any(|line| !line.starts_with('#') && line.contains("=> !"));
+    assert!(refuses(&safe.stdout) && !refuses(&plain.stdout), "{}{}", safe.stdout, plain.stdout);
+    assert!(plain.stderr.contains("weir sends them in plain text, as --plain-text says"), "{}", plain.stderr);
+}

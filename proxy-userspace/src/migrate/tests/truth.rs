@@ -29,13 +29,39 @@ const ABSENT: &[(&str, &str)] = &[
     ),
     ("reads no rules of Istio's", "outgoing: { identifier: { kind: io.l5d.k8s.istio } }\n"),
     ("kept the dtab", "interpreter: { kind: io.l5d.namerd }\n"),
-    ("makes no use of labels", "namers: [{ kind: io.l5d.k8s, labelSelector: version }]\n"),
+    ("reads no labels", "namers: [{ kind: io.l5d.k8s, labelSelector: version }]\n"),
 ];
 
 #[test]
 fn what_notes_say_is_missing_is_missing() {
     for (claim, yaml) in ABSENT {
         assert!(parse(yaml).is_err(), "weir has this now, and notes say otherwise ({claim}): {yaml}");
+    }
+}
+
+/// The keys of the sections in which a feature that notes call missing would come. A new key: read the notes, correct those
+/// that it makes false, and add it here.
+const KEYS: &[(&str, &str)] = &[
+    (
+        "KEY: 1\n",
+        "outgoing, transparent, admin, probes, workers, names, refuse, drain, discovery, baseDtab, dtab, \
+         namers, limits, breaker, policies, log",
+    ),
+    (
+        "outgoing: { KEY: 1 }\n",
+        "label, listen, allow, clients, overrides, destinations, contexts, diagnostics, via, dstPrefix, \
+         identifier, interpreter, baseDtab, dtab, policies, response, attempts, connectPorts, tls",
+    ),
+    ("policies: { services: [{ prefix: /, KEY: 1 }] }\n", "prefix, response, attempts"),
+    ("policies: { clients: [{ prefix: /, KEY: 1 }] }\n", "prefix, response, attempts, protocol, breaker"),
+];
+
+#[test]
+fn a_new_key_makes_somebody_read_the_notes() {
+    for (yaml, known) in KEYS {
+        let error = parse(&yaml.replace("KEY", "noSuchKeyAnywhere")).unwrap_err().to_string();
+        let said = error.split_once("(known here: ").and_then(|(_, keys)| keys.split_once(')'));
+        assert_eq!(said.map(|(keys, _)| keys), Some(*known), "{error}");
     }
 }
 
@@ -115,6 +141,7 @@ pub(super) const SOURCES: &[&str] = &[
     include_str!("../interpreter.rs"),
     include_str!("../listeners.rs"),
     include_str!("../namers.rs"),
+    include_str!("../part.rs"),
     include_str!("../policy.rs"),
     include_str!("../reasons.rs"),
     include_str!("../router.rs"),
@@ -123,6 +150,61 @@ pub(super) const SOURCES: &[&str] = &[
     include_str!("../tls.rs"),
     include_str!("../transformer.rs"),
 ];
+
+/// The source without its comments, since notes are in string literals, and with each of these on one line.
+fn code(source: &str) -> String {
+    source.lines().filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |code, line| {
+        match code.strip_suffix('\\') {
+            Some(start) => start.to_owned() + line.trim_start(),
+            None => code + "\n" + line,
+        }
+    })
+}
+
+#[test]
+fn what_is_checked_here_are_the_notes() {
+    let all: Vec<_> = SOURCES.iter().map(|source| code(source)).collect();
+    for (claim, _) in ABSENT {
+        assert!(all.iter().any(|code| code.contains(claim)), "no note says any more: {claim}");
+    }
+    let makes_notes = |text: &str| {
+        let makes = ["left", "changed", "unprotected", "broken", "dead_end", "problem"];
+        makes.iter().any(|it| text.contains(&format!("notes.{it}(")))
+    };
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/migrate")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(
+                !makes_notes(&text) || SOURCES.contains(&text.as_str()),
+                "{} makes notes",
+                path.display()
+            );
+        }
+    }
+}
+
+/// What notes may say of encryption: each is linkerd's, or something that weir does not do ([`ABSENT`]).
+const OF_TLS: [&str; 5] =
+    ["weir makes no TLS", "clients spoke TLS", "admin speaks no TLS", "were encrypted", "linkerd encrypted"];
+
+#[test]
+fn no_note_promises_encryption() {
+    for code in SOURCES.iter().map(|source| code(source)) {
+        for word in ["TLS", "encrypt"] {
+            for (at, _) in code.match_indices(word) {
+                let is_known = OF_TLS.iter().any(|it| {
+                    it.match_indices(word).any(|(start, _)| {
+                        let from = at.checked_sub(start).and_then(|from| code.get(from..));
+                        from.is_some_and(|from| from.starts_with(it))
+                    })
+                });
+                let around = &code[code.floor_char_boundary(at.saturating_sub(40))..at + word.len()];
+                assert!(is_known, "a note says what is not known to be true here: {around}");
+            }
+        }
+    }
+}
 
 #[test]
 fn every_key_that_a_note_names_is_one() {
@@ -140,10 +222,7 @@ fn every_key_that_a_note_names_is_one() {
     }
     let mut seen = 0;
     for source in SOURCES {
-        // Skip comments: notes are in string literals.
-        let code =
-            source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        for quoted in code.split('`').skip(1).step_by(2).filter(|quoted| !is_no_key(quoted)) {
+        for quoted in code(source).split('`').skip(1).step_by(2).filter(|quoted| !is_no_key(quoted)) {
             assert!(
                 PRESENT.iter().any(|(key, _)| *key == quoted),
                 "a note names `{quoted}`, which this test does not know"
