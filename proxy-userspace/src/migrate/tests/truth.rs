@@ -10,7 +10,7 @@ fn parse(yaml: &str) -> Result<Settings, ConfigError> {
 /// Features that notes call missing, each with a configuration that would be valid if weir had it. When one is built,
 /// this test fails, and the notes in `migrate` must change.
 const ABSENT: &[(&str, &str)] = &[
-    ("makes no TLS", "identity: {}\n"),
+    ("makes no TLS", "identity: { mode: permissive, files: { bundle: a, certificates: [] } }\n"),
     ("ends none", "outgoing: { tls: {} }\n"),
     ("admin speaks no TLS", "admin: { tls: {} }\n"),
     (
@@ -44,7 +44,7 @@ fn what_notes_say_is_missing_is_missing() {
 const KEYS: &[(&str, &str)] = &[
     (
         "KEY: 1\n",
-        "outgoing, transparent, admin, probes, workers, names, refuse, drain, discovery, baseDtab, dtab, \
+        "outgoing, transparent, identity, admin, probes, workers, names, refuse, drain, discovery, baseDtab, dtab, \
          namers, limits, breaker, policies, log",
     ),
     (
