@@ -10,8 +10,8 @@ use std::fs::{self, Permissions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::net::{
@@ -33,7 +33,12 @@ const BACKLOG: i32 = 128;
 
 /// A listening socket at a path.
 #[derive(Debug)]
-pub struct ChannelListener(UnixListener);
+pub struct ChannelListener {
+    socket: UnixListener,
+    path: PathBuf,
+    /// The file at the path, by its device and number.
+    file: (u64, u64),
+}
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -49,20 +54,27 @@ impl ChannelListener {
     ///
     /// The kernel's error.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        // Under another name first: at `path` there is always one of the two that listens.
+        // Under another name first: at `path` there is always one of the two that listens. Not one of this process's number,
+        // which is the same in every container.
         let mut made = path.as_os_str().to_owned();
-        made.push(format!(".{}", std::process::id()));
+        made.push(format!(".{:08x}", fastrand::u32(..)));
         let made = Path::new(&made);
-        match fs::remove_file(made) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-            Ok(()) | Err(_) => {}
-        }
         let socket = socket()?;
         bind(&socket, &SocketAddrUnix::new(made)?)?;
-        fs::set_permissions(made, Permissions::from_mode(0o600))?;
-        listen(&socket, BACKLOG)?;
-        fs::rename(made, path)?;
-        UnixListener::from_std(socket.into()).map(Self)
+        let place = || -> io::Result<(u64, u64)> {
+            fs::set_permissions(made, Permissions::from_mode(0o600))?;
+            listen(&socket, BACKLOG)?;
+            let file = file(made)?;
+            fs::rename(made, path)?;
+            Ok(file)
+        };
+        let file = place().inspect_err(|_| drop(fs::remove_file(made)))?;
+        Ok(Self { socket: UnixListener::from_std(socket.into())?, path: path.to_owned(), file })
+    }
+
+    /// Whether it is still at its path, where others find it.
+    pub fn is_at_its_path(&self) -> bool {
+        file(&self.path).is_ok_and(|file| file == self.file)
     }
 
     /// The next connection.
@@ -71,7 +83,7 @@ impl ChannelListener {
     ///
     /// The kernel's error.
     pub async fn accept(&self) -> io::Result<Channel> {
-        self.0.accept().await.map(|(socket, _)| Channel(socket))
+        self.socket.accept().await.map(|(socket, _)| Channel(socket))
     }
 }
 
@@ -126,6 +138,11 @@ impl Channel {
     }
 }
 
+/// The file at `path`, by its device and number.
+fn file(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|it| (it.dev(), it.ino()))
+}
+
 fn receive(socket: &UnixStream) -> io::Result<Option<Received>> {
     let mut bytes = vec![0; MOST_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
@@ -159,7 +176,6 @@ fn socket() -> io::Result<OwnedFd> {
 mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
-    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 
@@ -225,10 +241,28 @@ mod tests {
         second.accept().await.unwrap();
         first.accept().await.expect("who connected before is the first one's");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!((first.is_at_its_path(), second.is_at_its_path()), (false, true));
         drop((waits, first, second));
         assert_eq!(kind(&path), io::ErrorKind::ConnectionRefused);
         // What is left of one that died hinders nobody, and nothing else is left.
-        ChannelListener::bind(&path).unwrap();
+        let last = ChannelListener::bind(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::remove_file(&path).unwrap();
+        assert!(!last.is_at_its_path());
+    }
+
+    #[tokio::test]
+    async fn what_another_one_of_the_same_process_id_is_about_to_put_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let others = folder.path().join(format!("socket.{}", std::process::id()));
+        let _other = std::os::unix::net::UnixListener::bind(&others).unwrap();
+        ChannelListener::bind(&path).unwrap();
+        assert!(others.exists());
+        // Where it cannot take its place, nothing is left.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        ChannelListener::bind(&path).unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }
