@@ -2,8 +2,9 @@
 //! are not.
 
 use std::net::{SocketAddr, TcpListener};
-use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use crate::config::Transparent;
 use crate::transport::{BindError, bind, bind_beside, bind_range};
@@ -83,7 +84,14 @@ fn is_v4_twin(bound: SocketAddr, wanted: SocketAddr) -> bool {
 
 /// Listens for diverted connections on the node. Where weirs follow one another, each uses one half of the ports, so that
 /// two may divert at the same time: what one's programs have recorded, only that one can look up.
-pub(super) fn bind_transparent(settings: &Transparent, halves: bool) -> Result<Vec<TcpListener>, BindError> {
+///
+/// # Errors
+///
+/// Other processes have the ports.
+pub(super) async fn bind_transparent(
+    settings: &Transparent,
+    halves: bool,
+) -> Result<Vec<TcpListener>, BindError> {
     let (first, ports) = (settings.listen, settings.ports);
     if !halves {
         return bind_range(first, ports);
@@ -96,7 +104,8 @@ pub(super) fn bind_transparent(settings: &Transparent, halves: bool) -> Result<V
     let end = Instant::now() + FREED;
     loop {
         match bind_range(first, half).or_else(|why| bind_range(second, half).map_err(|_| why)) {
-            Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(20)),
+            // Probes are answered meanwhile.
+            Err(_) if Instant::now() < end => sleep(Duration::from_millis(20)).await,
             done => return done,
         }
     }
@@ -178,23 +187,23 @@ mod tests {
         }
     }
 
-    #[test]
-    fn two_weirs_have_the_halves_of_the_ports_and_a_third_waits() {
+    #[tokio::test]
+    async fn two_weirs_have_the_halves_of_the_ports_and_a_third_waits() {
         // An address of this test's own.
         let own = Ipv4Addr::from([127, 99, fastrand::u8(..), fastrand::u8(1..255)]);
         let settings = Transparent { listen: (own, 4142).into(), ports: 4, ..Transparent::default() };
         let ports =
             |all: &[TcpListener]| all.iter().map(|it| it.local_addr().unwrap().port()).collect::<Vec<_>>();
         let port = settings.listen.port();
-        let one = bind_transparent(&settings, true).unwrap();
-        let two = bind_transparent(&settings, true).unwrap();
+        let one = bind_transparent(&settings, true).await.unwrap();
+        let two = bind_transparent(&settings, true).await.unwrap();
         assert_eq!((ports(&one), ports(&two)), (vec![port, port + 1], vec![port + 2, port + 3]));
-        let freed = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
+        // By what else its thread does.
+        let freed = async {
+            sleep(Duration::from_millis(50)).await;
             drop(one);
-        });
-        let three = bind_transparent(&settings, true).unwrap();
-        assert_eq!(ports(&three), [port, port + 1]);
-        freed.join().unwrap();
+        };
+        let (three, ()) = tokio::join!(bind_transparent(&settings, true), freed);
+        assert_eq!(ports(&three.unwrap()), [port, port + 1]);
     }
 }

@@ -103,16 +103,16 @@ impl BoundListeners {
     /// # Errors
     ///
     /// One sentence: the address, the cause, and what to do.
-    pub(super) fn bind(settings: &Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
+    pub(super) async fn bind(settings: &Settings, mut inherited: Inherited) -> Result<Self, BindError> {
         let by_kind = Listeners::new();
-        let routers = Routers::bind(settings, inherited)?;
+        let routers = Routers::bind(settings, &mut inherited)?;
         let mut control = |at: SocketAddr| inherited.take_or_bind(at).map(Control::new);
         let admin = Some(control(settings.admin.listen)?);
         let probes = settings.probes.as_ref().map(|it| control(it.listen)).transpose()?;
-        let waits = std::mem::take(inherited).finish();
+        let waits = inherited.finish();
         let transparent = match &settings.transparent {
             Some(it) if it.sockets == Sockets::Node => {
-                bind_transparent(it, settings.drain.handover.is_some())
+                bind_transparent(it, settings.drain.handover.is_some()).await
             }
             // In the pods, they come and go with those.
             Some(_) | None => Ok(Vec::new()),

@@ -126,8 +126,8 @@ async fn live(
     // Before anything that takes time: kubelet asks from the start.
     let probes = settings.probes.as_ref().and_then(|it| it.socket.as_deref());
     let probes = probe_socket::ProbeSocket::open(probes)?;
-    let (following, before, mut inherited) = handover::begin(&settings).await;
-    let mut listeners = listeners::BoundListeners::bind(&settings, &mut inherited)?;
+    let (following, before, inherited) = handover::begin(&settings).await;
+    let mut listeners = listeners::BoundListeners::bind(&settings, inherited).await?;
     listeners.follow(&settings, descriptors::connections(&settings)?);
     let in_pods = netns::prepare(&settings);
     let interception = intercept::attach(&settings, &listeners, in_pods.as_ref());
