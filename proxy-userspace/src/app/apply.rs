@@ -151,6 +151,10 @@ impl Running {
         why: &mut Reasons,
     ) -> Vec<std::net::SocketAddr> {
         let mut listeners = self.listeners.lock();
+        if self.control.shared.drain.is_closing() {
+            // The next weir listens, or nobody does.
+            return listeners.bound();
+        }
         let routers = |all: &Settings| {
             all.all_routers().map(|it| (it.label.clone(), it.listen.clone())).collect::<Vec<_>>()
         };

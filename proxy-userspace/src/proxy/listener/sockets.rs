@@ -37,6 +37,8 @@ pub struct Sockets {
     all: watch::Sender<Vec<Arc<Socket>>>,
     /// What the kernel buffers of connections.
     pub received: Arc<ReceiveBuffers>,
+    /// Set by [`Self::let_go`]: no worker takes up another one.
+    is_over: AtomicBool,
 }
 
 impl Socket {
@@ -100,7 +102,7 @@ impl Sockets {
     /// The sockets at start, of whose connections the kernel buffers as much as `received` says.
     pub fn new(sockets: Vec<Arc<Socket>>, received: Arc<ReceiveBuffers>) -> Self {
         sockets.iter().for_each(|it| it.bound(&received));
-        Self { all: watch::Sender::new(sockets), received }
+        Self { all: watch::Sender::new(sockets), received, is_over: AtomicBool::new(false) }
     }
 
     /// `received` has changed: it counts for connections that are accepted from now on.
@@ -108,10 +110,12 @@ impl Sockets {
         self.all.borrow().iter().for_each(|it| it.bound(&self.received));
     }
 
-    /// Adds a listener of a pod.
+    /// Adds a listener of a pod. After [`Self::let_go`] it is closed: nobody would accept there.
     pub fn add(&self, socket: Arc<Socket>) {
-        socket.bound(&self.received);
-        self.all.send_modify(|sockets| sockets.push(socket));
+        if !self.is_over.load(Ordering::SeqCst) {
+            socket.bound(&self.received);
+            self.all.send_modify(|sockets| sockets.push(socket));
+        }
     }
 
     /// The explicit proxy's sockets in pods.
@@ -140,8 +144,11 @@ impl Sockets {
     }
 
     /// Makes `wanted` the sockets that the workers accept on, beside those of pods: new ones are added, missing ones are
-    /// retired.
+    /// retired. Nothing after [`Self::let_go`].
     pub fn set(&self, mut wanted: Vec<Arc<Socket>>) {
+        if self.is_over.load(Ordering::SeqCst) {
+            return;
+        }
         wanted.extend(self.all.borrow().iter().filter(|it| it.pod.is_some()).cloned());
         wanted.iter().for_each(|it| it.bound(&self.received));
         let before = self.all.send_replace(wanted.clone());
@@ -161,11 +168,37 @@ impl Sockets {
 
     /// Drops all references to the sockets: weir drains, and the workers close them.
     pub fn let_go(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
         self.all.send_replace(Vec::new());
     }
 
     /// Subscribes one worker.
     pub(in crate::proxy) fn follow(&self) -> watch::Receiver<Vec<Arc<Socket>>> {
         self.all.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::bind;
+
+    #[test]
+    fn a_socket_that_comes_when_nobody_accepts_any_more_is_closed() {
+        let (listener, sockets) =
+            (Listener::new(ListenerKind::Outgoing), Sockets::new(Vec::new(), Arc::default()));
+        // An address of this test's own: its ports stay free.
+        let own = [127, 98, fastrand::u8(..), fastrand::u8(1..255)];
+        let made = || bind((own, 0).into()).unwrap();
+        let (early, late, later) = (made(), made(), made());
+        let at = [&early, &late, &later].map(|it| it.local_addr().unwrap());
+        sockets.add(Socket::new(&listener, early));
+        assert!(bind(at[0]).is_err());
+        sockets.let_go();
+        sockets.add(Socket::new(&listener, late));
+        sockets.set(vec![Socket::new(&listener, later)]);
+        for at in at {
+            bind(at).unwrap();
+        }
     }
 }
