@@ -190,13 +190,15 @@ impl Cluster {
         self.views.lock().iter().all(|view| Arc::strong_count(&view.cluster) == 1)
     }
 
-    /// Whether an endpoint of it, or of one of its views, is ejected.
+    /// Whether an endpoint of it, or of one of its views, is ejected or left alone (`Retry-After`).
     fn ejected(&self, now: Instant) -> Ejected {
         let (policy, members) = (self.policy(), self.members.load());
         let own = members.all.iter().map(|it| match it.backend.breaker(now, &policy.breaker) {
+            State::Open { .. } | State::Probing => Ejected::Now,
+            // It has asked for that: a new one would not know.
+            State::Closed | State::Due if it.backend.left_alone(now).is_some() => Ejected::Now,
             State::Closed => Ejected::None,
             State::Due => Ejected::Due,
-            State::Open { .. } | State::Probing => Ejected::Now,
         });
         let views = self.views.lock();
         own.chain(views.iter().map(|view| view.cluster.ejected(now))).max().unwrap_or(Ejected::None)

@@ -59,8 +59,8 @@ impl ClusterRegistry {
     }
 
     /// Forgets clusters that were unused for `idle`; and of more than `most`, those that were unused for [`LATELY`], the
-    /// longest unused first. One with an ejected endpoint stays as long as that is so, and until `idle` if a probe is only
-    /// due; and what somebody has stays in any case.
+    /// longest unused first. One with an ejected endpoint, or one that is left alone (`Retry-After`), stays as long as that is
+    /// so, and until `idle` if a probe is only due; and what somebody has stays in any case.
     pub fn sweep(&self, now: Instant, idle: Duration, most: usize) {
         let (total, mut unused) = self.unused(now);
         unused.sort_by_key(|(since, _)| *since);
@@ -193,6 +193,26 @@ mod tests {
                 "{backoff:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_cluster_whose_endpoint_asked_to_be_left_alone_stays_until_then() {
+        let (registry, lazy) = (ClusterRegistry::default(), lazy("a"));
+        let (start, wait) = (Instant::now(), 3 * LATELY);
+        let client = "10.9.9.9:1".parse().unwrap();
+        let (mut rng, caller) = (fastrand::Rng::with_seed(1), (&client, Caller::default()));
+        let mut lease = lazy.cluster(&registry).lease(start, &mut rng, caller, &[]).unwrap();
+        lease.leave_alone(start, wait, wait);
+        lease.finish(start, Outcome::Answered(429));
+        let is_there = |after: Duration| {
+            registry.sweep(start + after, IDLE, 0);
+            !registry.is_empty()
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            [second, 2 * LATELY, wait - second, wait + second].map(is_there),
+            [true, true, true, false]
+        );
     }
 
     #[test]
