@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -69,18 +70,22 @@ impl Stopping<'_> {
                     self.leave().await;
                     bail!("the weir before this one serves on: {why}");
                 }
-                self.drain_until_told(signals, pods).await;
+                self.drain_until_told(signals, pods).await?;
             }
         }
         Ok(None)
     }
 
     /// Drains after the next weir has taken over, until this one is told to stop and nothing is open.
+    ///
+    /// # Errors
+    ///
+    /// This one was never ready, and is to begin again: as the next one of the weir that serves now.
     async fn drain_until_told(
         &self,
         signals: &mut Signals,
         pods: Option<&tokio::sync::Mutex<netns::Reconciler>>,
-    ) {
+    ) -> anyhow::Result<()> {
         let mut draining = pin!(self.hand_over(pods, Instant::now()));
         let why = tokio::select! {
             why = signals.stop(self.control) => {
@@ -88,6 +93,9 @@ impl Stopping<'_> {
                 why
             }
             () = &mut draining => {
+                if self.control.handover.is_stopgap.load(Ordering::Relaxed) {
+                    bail!("this weir was never ready, and another one serves now");
+                }
                 tracing::info!("nothing is open any more: waiting for SIGTERM");
                 // Whoever started it ends it, too, and might start it again otherwise. That is right where nobody serves.
                 tokio::select! {
@@ -97,6 +105,7 @@ impl Stopping<'_> {
             }
         };
         tracing::info!(why, "the end");
+        Ok(())
     }
 
     /// Returns once the next weir has ended, and for some time no other serves.
@@ -115,8 +124,11 @@ impl Stopping<'_> {
     /// Told to stop while the next weir is about to take over: goes on until it has. Returns whether it has.
     async fn is_followed(&self, why: &str) -> bool {
         let handover = &self.control.handover;
-        if *handover.stage.borrow() != Stage::Gives {
-            return false;
+        match &*handover.stage.borrow() {
+            Stage::Gives => {}
+            // At the same moment.
+            Stage::Given(_) => return true,
+            Stage::Serves | Stage::Waits | Stage::Stops | Stage::Dismissed(_) => return false,
         }
         let grace = self.handover().grace;
         tracing::info!(
@@ -138,8 +150,17 @@ impl Stopping<'_> {
         let grace = self.control.settings().drain.grace;
         tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
         self.control.ready.set("drain", Err("weir is draining".to_owned()));
-        self.control.handover.stage.send_replace(Stage::Stops);
-        self.control.programs.disarm();
+        let handover = &self.control.handover;
+        let another_diverts = match handover.stage.send_replace(Stage::Stops) {
+            Stage::Waits => true,
+            Stage::Gives => handover.next_diverts.load(Ordering::Relaxed),
+            _ => false,
+        };
+        // With `fail: closed` the programs of this one would refuse what the other one's divert.
+        match another_diverts {
+            true => self.control.programs.hand_over(),
+            false => self.control.programs.disarm(),
+        }
         sleep(DISARMED).await;
         let end = Instant::now() + grace;
         let explicit = self.listeners.lock().drain();

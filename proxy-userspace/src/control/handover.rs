@@ -22,6 +22,10 @@ pub struct Handover {
     pub next_ended: watch::Sender<bool>,
     /// Whether the next weir can take over: whether this one listens for it.
     pub is_offered: AtomicBool,
+    /// Whether the next weir's programs divert, so far as it has said, while it is not ready.
+    pub next_diverts: AtomicBool,
+    /// This weir serves because the one before it has ended, and has never been ready.
+    pub is_stopgap: AtomicBool,
     /// When the next weir took over.
     handed_over: OnceLock<Instant>,
     counts: [Counter; HandoverResult::LABELS.len()],

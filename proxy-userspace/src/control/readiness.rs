@@ -28,6 +28,11 @@ impl Readiness {
         before != note
     }
 
+    /// Whether every condition holds.
+    pub fn is_ready(&self) -> bool {
+        self.conditions.lock().values().all(Result::is_ok)
+    }
+
     /// Whether every condition holds, except perhaps this one.
     pub fn is_ready_but_for(&self, name: &str) -> bool {
         self.conditions.lock().iter().all(|(condition, it)| *condition == name || it.is_ok())

@@ -36,6 +36,9 @@ const REPORT: Duration = Duration::from_secs(1);
 /// The pause before the socket for the next weir is made again, or a connection accepted, after a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether the socket is at its path.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// A note of `/ready`: why the next weir cannot take over.
 const NOTE: &str = "upgrade";
 
@@ -45,7 +48,8 @@ pub(super) struct Giver {
     pub(super) control: Arc<State>,
     pub(super) listeners: Arc<Mutex<BoundListeners>>,
     pub(super) server: Arc<Server>,
-    /// The pod of the weir before this one. It must not take over again, should kubelet start its container anew.
+    /// The pod of the weir before this one. It must not take over again, should kubelet start its container anew, unless this
+    /// one serves only because that one has ended.
     pub(super) from: Option<String>,
     /// The next weir was given up, and may have put its own socket at the path already.
     pub(super) displaced: Notify,
@@ -78,7 +82,7 @@ impl Giver {
     /// Accepts without end.
     async fn accept(self: &Arc<Self>, mut offered: Option<ChannelListener>) {
         let room = Arc::new(Semaphore::new(MOST));
-        let mut is_due = offered.is_none();
+        let (mut is_due, mut looks) = (offered.is_none(), interval(LOOK));
         loop {
             if is_due && self.may_open() {
                 offered = self.open();
@@ -92,6 +96,14 @@ impl Giver {
                 accepted = socket.accept() => accepted,
                 () = self.displaced.notified() => {
                     is_due = true;
+                    continue;
+                }
+                _ = looks.tick() => {
+                    // Somebody has removed it, say.
+                    if self.may_open() && !socket.is_at_its_path() {
+                        tracing::warn!("the socket for the next weir is gone: it is made again");
+                        is_due = true;
+                    }
                     continue;
                 }
             };
@@ -140,7 +152,7 @@ impl Giver {
             // It only looked whether anybody is here.
             None => return Ok(()),
         };
-        if pod.is_some() && pod == self.from {
+        if pod.is_some() && pod == self.from && !self.is_stopgap() {
             return self.refuse(channel, "this weir has taken over from that pod", false).await;
         }
         let stage = &self.control.handover.stage;
@@ -162,6 +174,15 @@ impl Giver {
         intercept::own(&self.control, pod.as_deref());
         self.hand_over(channel).await;
         Ok(())
+    }
+
+    /// Whether this weir serves only because the one before it has ended. Ready once, it is the one that serves.
+    fn is_stopgap(&self) -> bool {
+        let is_stopgap = &self.control.handover.is_stopgap;
+        if is_stopgap.load(Ordering::Relaxed) && self.control.ready.is_ready() {
+            is_stopgap.store(false, Ordering::Relaxed);
+        }
+        is_stopgap.load(Ordering::Relaxed)
     }
 
     /// Hands over, or takes everything back.
@@ -230,9 +251,11 @@ impl Giver {
             bail!("there are {number} listeners, and at most {MOST_DESCRIPTORS} can be handed over");
         }
         tracing::info!(listeners = number, "the next weir takes the listeners over");
-        let given = Message::Listeners { version: VERSION, pod: self.handover.pod.clone() };
+        let (pod, waits) = (self.handover.pod.clone(), self.is_stopgap());
+        let given = Message::Listeners { version: VERSION, pod, waits };
         message::send_with(channel, &given, &duplicates).await?;
         drop(duplicates);
+        self.control.handover.next_diverts.store(false, Ordering::Relaxed);
         let (begun, mut patience) = (Instant::now(), ATTACHED);
         loop {
             let handover = self.control.settings().drain.handover.clone();
@@ -243,7 +266,10 @@ impl Giver {
                     bail!("the next weir is not ready after {} s", ready.as_secs())
                 }
                 Err(_) => bail!("the next weir hangs"),
-                Ok(Ok(Some((Message::Alive, _)))) => patience = SILENT,
+                Ok(Ok(Some((Message::Alive { diverts }, _)))) => {
+                    self.control.handover.next_diverts.store(diverts, Ordering::Relaxed);
+                    patience = SILENT;
+                }
                 Ok(Ok(Some((Message::Serves { unused }, _)))) => return Ok(unused),
                 Ok(Ok(Some((other, _)))) => bail!("the next weir says {other:?}"),
                 Ok(Ok(None)) => bail!("the next weir ended before it served"),

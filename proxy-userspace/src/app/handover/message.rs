@@ -27,16 +27,22 @@ pub(super) enum Message {
         #[serde(default)]
         pod: Option<String>,
     },
-    /// The answer: the listeners are beside it. `pod` is that of the weir that gives them.
+    /// The answer: the listeners are beside it. `pod` is that of the weir that gives them, which has never been ready if it `waits`:
+    /// then it may take over again.
     Listeners {
         version: u32,
         #[serde(default)]
         pod: Option<String>,
+        #[serde(default)]
+        waits: bool,
     },
     /// The answer: no, or not now.
     No { version: u32, why: String, later: bool },
-    /// The next weir is alive, and not ready yet.
-    Alive,
+    /// The next weir is alive, and not ready yet. Whether its programs divert all the same.
+    Alive {
+        #[serde(default)]
+        diverts: bool,
+    },
     /// The predecessor goes on, and the next weir must end.
     Enough { why: String },
     /// The next weir serves. Its predecessor no longer accepts, and closes what the next one has no use for: the sockets at
@@ -122,6 +128,9 @@ mod tests {
         let next = read(r#"{"is":"next","version":1}"#).unwrap();
         assert_eq!(next, Message::Next { version: 1, pod: None });
         assert_eq!(read(r#"{"is":"serves"}"#).unwrap(), Message::Serves { unused: Vec::new() });
+        assert_eq!(read(r#"{"is":"alive"}"#).unwrap(), Message::Alive { diverts: false });
+        let given = Message::Listeners { version: 1, pod: None, waits: false };
+        assert_eq!(read(r#"{"is":"listeners","version":1}"#).unwrap(), given);
         for garbage in
             ["", "{}", "[]", r#"{"is":"else"}"#, r#"{"is":"next"}"#, "\u{0}", r#"{"is":"no","version":-1}"#]
         {

@@ -12,7 +12,8 @@
 //!
 //! If the next one ends, hangs or is not ready within `drain.handover.ready`, the old one goes on, and tells it to end. The old
 //! one's word counts, also where it crosses the next one's that it serves: that one ends, and the old one listens at the path again. If the
-//! old one dies, the next one, which has the sockets, serves at once.
+//! old one dies, the next one, which has the sockets, serves at once. One that was not ready then is a stopgap: whoever asks may take over
+//! from it, the pod of the old one too, and it ends once it has drained, to begin again as the next one.
 //!
 //! An old weir that has drained does not end before it is told to: kubelet would start its container again. But it does once
 //! nobody serves any more.
@@ -26,6 +27,7 @@ use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -90,16 +92,17 @@ pub(super) fn start(
     listeners: &Arc<Mutex<BoundListeners>>,
 ) {
     let Some(handover) = handover else { return };
+    let control = control.clone();
     let giver = Arc::new(Giver {
         handover,
         control: control.clone(),
         listeners: listeners.clone(),
         server: server.clone(),
-        from: before.as_ref().and_then(|it| it.pod.clone()),
+        from: before.as_ref().filter(|it| !it.waits).and_then(|it| it.pod.clone()),
         displaced: Notify::new(),
     });
     if let Some(before) = &before {
-        intercept::own(control, before.pod.as_deref());
+        intercept::own(&control, before.pod.as_deref());
         control.handover.stage.send_replace(Stage::Waits);
         let why = "the weir before this one serves until this one is ready";
         control.ready.set(CONDITION, Err(why.to_owned()));
@@ -116,8 +119,12 @@ pub(super) fn start(
                 }
                 Turn::Alone => {
                     tracing::warn!("the weir before this one has ended: serving at once");
+                    let is_stopgap = !take::is_ready(&control);
+                    control.handover.is_stopgap.store(is_stopgap, Ordering::Relaxed);
                     let (_, offered) = giver.serve();
                     giver.listeners.lock().disown();
+                    // Nobody is in its way in the pods.
+                    control.netns.due.notify_one();
                     offered
                 }
                 Turn::Dismissed(why) => {
@@ -151,7 +158,7 @@ impl Giver {
 
 /// Follows the drain of the weir before this one.
 async fn follow(before: Predecessor, unused: Vec<SocketAddr>, giver: Arc<Giver>) {
-    match before.follow(unused, &giver.control).await {
+    match before.follow(unused, &giver.control, &giver.listeners).await {
         Ok(None) => {}
         // It had given this one up before it read that this one serves.
         Ok(Some(why)) => {

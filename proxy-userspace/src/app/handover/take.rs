@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::message::{self, Message, VERSION};
 use super::{Handover, meeting};
+use crate::app::listeners::BoundListeners;
 use crate::control::{Before, HandoverResult, Stage, State};
 use crate::intercept;
 use crate::transport::Channel;
@@ -40,6 +42,8 @@ pub(in crate::app) struct Predecessor {
     channel: Channel,
     /// Its pod, if it is in one.
     pub(super) pod: Option<String>,
+    /// Whether it has never been ready, and may take over again.
+    pub(super) waits: bool,
 }
 
 /// What came of one attempt.
@@ -117,8 +121,8 @@ impl Handover {
             Err(_) => bail!("it does not answer"),
             Ok(Err(error)) => Ok(Attempt::Never(format!("{error:#}"))),
             Ok(Ok(None)) => bail!("it closes without an answer"),
-            Ok(Ok(Some((Message::Listeners { version: VERSION, pod }, listeners)))) => {
-                Ok(Attempt::Taken(Predecessor { channel, pod }, listeners))
+            Ok(Ok(Some((Message::Listeners { version: VERSION, pod, waits }, listeners)))) => {
+                Ok(Attempt::Taken(Predecessor { channel, pod, waits }, listeners))
             }
             Ok(Ok(Some((Message::No { why, later: true, .. }, _)))) => Ok(Attempt::Later(why)),
             Ok(Ok(Some((Message::No { version: VERSION, why, .. }, _)))) => Ok(Attempt::Never(why)),
@@ -137,8 +141,9 @@ impl Predecessor {
         loop {
             if told.is_none_or(|it| it.elapsed() >= ALIVE) {
                 told = Some(Instant::now());
+                let diverts = control.programs.read().is_ok_and(|it| it.status.is_armed());
                 // If it cannot be told, there is an end to be received.
-                let _ = message::send(&self.channel, &Message::Alive).await;
+                let _ = message::send(&self.channel, &Message::Alive { diverts }).await;
             }
             match timeout(LOOK, message::receive(&self.channel)).await {
                 Ok(Ok(Some((Message::Enough { why }, _)))) => return Turn::Dismissed(why),
@@ -155,6 +160,7 @@ impl Predecessor {
         &self,
         unused: Vec<SocketAddr>,
         control: &Arc<State>,
+        listeners: &Mutex<BoundListeners>,
     ) -> anyhow::Result<Option<String>> {
         match message::send(&self.channel, &Message::Serves { unused }).await {
             Ok(()) => control.handover.count(HandoverResult::Taken),
@@ -170,6 +176,8 @@ impl Predecessor {
                     let since = now.checked_sub(Duration::from_secs(seconds)).unwrap_or(now);
                     let weirs = weirs.max(1);
                     control.handover.before.store(Some(Arc::new(Before { since, open, weirs })));
+                    // It says so only once it accepts no more.
+                    listeners.lock().disown();
                 }
                 Ok(Some((Message::Pods, sockets))) => inherit(control, sockets),
                 Ok(Some((Message::Enough { why }, _))) => break Ok(Some(why)),
@@ -179,6 +187,8 @@ impl Predecessor {
             }
         };
         control.handover.before.store(None);
+        // Its ports in pods are free, where it has not handed them over.
+        control.netns.due.notify_one();
         ended
     }
 
@@ -218,7 +228,7 @@ async fn left(socket: &Path) -> Turn {
 }
 
 /// Whether this weir can serve as the one before it did.
-fn is_ready(control: &State) -> bool {
+pub(super) fn is_ready(control: &State) -> bool {
     let in_pods = control.shared.pods.is_some();
     *control.handover.stage.borrow() == Stage::Waits
         && control.ready.is_ready_but_for(super::CONDITION)

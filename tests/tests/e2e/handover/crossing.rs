@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use super::failures::Fake;
 use super::strangers::PYTHON;
 use super::{
-    PROXY, database, echoes, ends, follows, gets_ready, next, socket, tunnel, unready, upgrade, waiting,
+    PROXY, database, echoes, ends, exec_probe, follows, follows_with, gets_ready, next, socket, tunnel,
+    unready, upgrade, waiting,
 };
 use crate::transparent::{Stage, V4, V6, dialler};
 
@@ -102,6 +103,45 @@ fn with_fail_closed_and_sockets_in_the_pods_a_weir_that_drains_refuses_nothing_e
         let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
         follows(builder.kubernetes(&database.endpoints(&[stage.b.v4()])), &stage.net)
     });
+}
+
+#[test]
+fn with_fail_closed_a_weir_that_ends_beside_one_that_is_never_ready_refuses_nothing_that_this_one_diverts() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (_backends, _direct, _database) = (stage.backends(), stage.direct(), database(&stage.b));
+    let closed = |builder: Builder| {
+        let builder = follows_with(builder, &stage.net, "grace: 3s");
+        builder.set_in("transparent", "fail", "closed").set_in("transparent", "enrol", "all")
+    };
+    // Its programs divert what its files have, but it waits for an API server that is not there.
+    let nowhere = "apiVersion: v1\nkind: Config\ncurrent-context: none\n\
+        clusters: [{ name: none, cluster: { server: \"http://127.0.0.1:1\" } }]\n\
+        contexts: [{ name: none, context: { cluster: none, user: none } }]\nusers: [{ name: none, user: {} }]\n";
+    let awaits = "{ files: { path: ./services }, kubernetes: { kubeconfig: ./kubeconfig } }";
+    let never = |builder: Builder| builder.file("kubeconfig", nowhere).set("discovery", awaits);
+    let (first, never) = (next(&stage, closed), never(next(&stage, closed)));
+    stage.start(first);
+    let mut old = stage.take_weir();
+    let _open = tunnel(&stage);
+    let get = Request::get("/").with("Host", "hello").with("Connection", "close");
+    let loads = [V4, V6].map(|to| Load::start(1, Reuse::Never, &get, dialler(&stage.client, to)));
+    for load in &loads {
+        load.answered(20);
+    }
+    let never = waiting(&old, never);
+    eventually("it to intercept", || exec_probe(&never, "ready").1.contains("interception: ok"));
+    old.signal(Signal::SIGTERM);
+    // `drain.handover.grace` for it to get ready, and `drain.grace`.
+    assert_eq!(old.wait(Duration::from_secs(30)).code(), Some(0), "{}", old.log());
+    for load in &loads {
+        load.answered(20);
+    }
+    for load in loads {
+        let tally = load.stop();
+        tally.expect_no_failure();
+        assert!(tally.from("direct") * 10 <= tally.ok(), "{tally:?}");
+    }
+    assert!(never.decisions("diverted") > 0.0);
 }
 
 #[track_caller]

@@ -1,6 +1,7 @@
 //! Where weir listens changes with the upgrade, or while it is under way.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use e2e::load::Reuse;
@@ -131,4 +132,26 @@ fn where_somebody_has_the_other_half_of_the_ports_the_old_weir_goes_on_and_the_n
     load.answered(20);
     load.stop().expect_no_failure();
     ends(old);
+}
+
+#[test]
+fn a_weir_that_waits_for_its_ports_answers_probes_meanwhile() {
+    let Some(mut stage) = Stage::set() else { return };
+    stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    let _taken = stage.net.node().listen("0.0.0.0:4147".parse().unwrap()).unwrap();
+    let new = next(&stage, |builder| builder);
+    let folder = new.folder().path().to_owned();
+    let (_new, ready, live) = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            old.expect_log("the next weir takes the listeners over");
+            // It tries for five seconds.
+            ["ready", "live"].map(|what| super::exec_probe_in(&folder, what))
+        });
+        let new = new.start();
+        let [ready, live] = asking.join().unwrap();
+        (new, ready, live)
+    });
+    assert!(ready.1.contains("start: weir starts"), "{ready:?}");
+    assert!(live.0 && is_ready(&old), "{live:?}");
 }

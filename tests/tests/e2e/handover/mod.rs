@@ -6,10 +6,11 @@ mod daemon_set; // What kubelet and the DaemonSet's controller make of it.
 mod failures; // One of the two dies, hangs, or is of another version.
 mod listens; // Where weir listens changes with the upgrade, or while it is under way.
 mod own_traffic; // Neither diverts the other.
+mod recovers; // What was lost comes back.
 mod strangers; // Who is no weir gets nothing, and is not taken for one.
 mod upgrades; // Upgrades under load, with connections that stay open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -61,8 +62,14 @@ fn socket(net: &Net) -> PathBuf {
 /// What an exec probe says of this very weir: whether the answer is yes, and the text.
 #[track_caller]
 fn exec_probe(weir: &Weir, what: &str) -> (bool, String) {
+    exec_probe_in(weir.folder().path(), what)
+}
+
+/// What an exec probe says of the weir with this folder.
+#[track_caller]
+fn exec_probe_in(folder: &Path, what: &str) -> (bool, String) {
     let mut command = Command::new(binary::weir());
-    command.args(["probe", what, "--socket"]).arg(weir.folder().path().join("probe.sock"));
+    command.args(["probe", what, "--socket"]).arg(folder.join("probe.sock"));
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())

@@ -1,0 +1,103 @@
+//! What was lost comes back: an old weir that died, and the socket where weirs meet.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use e2e::load::Reuse;
+use e2e::{Load, Request, eventually};
+use nix::sys::signal::Signal;
+
+use super::{
+    PROXY, database, echoes, ends, gets_ready, is_ready, next, socket, tunnel, unready, upgrade, waiting,
+};
+use crate::transparent::{Stage, dialler};
+
+/// The UIDs of two pods of the DaemonSet.
+const OLD: &str = "0b7f1c1e-1";
+const NEXT: &str = "0b7f1c1e-2";
+
+/// Explicit load on new connections.
+fn load(stage: &Stage) -> Load {
+    Load::start(2, Reuse::Never, &Request::get("http://hello/"), dialler(&stage.client, PROXY))
+}
+
+#[test]
+fn an_old_weir_that_died_takes_over_again_from_a_next_one_that_is_never_ready() {
+    let Some(mut stage) = Stage::set() else { return };
+    let _backends = stage.backends();
+    let of = |uid: &'static str| next(&stage, move |builder| builder.env("POD_UID", uid));
+    let broken = || next(&stage, |builder| unready(builder.env("POD_UID", NEXT)));
+    let (first, stopgap, again, stopgap_again) = (of(OLD), broken(), of(OLD), broken());
+    stage.start(first);
+    let mut old = stage.take_weir();
+    let mut stopgap = waiting(&old, stopgap);
+    old.kill();
+    stopgap.expect_log("the weir before this one has ended: serving at once");
+    let load = load(&stage);
+    load.answered(20);
+    // kubelet starts the old one's container again.
+    let again = again.start();
+    again.expect_log("serving in place of the weir before this one");
+    eventually("its readiness", || is_ready(&again));
+    load.answered(20);
+    // The other one ends, to begin again as the next one; which it is, as before.
+    assert_eq!(stopgap.wait(Duration::from_secs(30)).code(), Some(1));
+    stopgap.expect_log("this weir was never ready, and another one serves now");
+    drop(waiting(&again, stopgap_again));
+    eventually("it to be given up", || again.metric("weir_handovers_total", &[("result", "lost")]) == 1.0);
+    let _current = upgrade(&again, next(&stage, |builder| builder));
+    load.answered(20);
+    load.stop().expect_no_failure();
+    ends(again);
+}
+
+#[test]
+fn a_next_one_that_gets_ready_after_the_old_ones_death_gives_nothing_back_to_it() {
+    let Some(mut stage) = Stage::set() else { return };
+    let of = |uid: &'static str| next(&stage, move |builder| builder.env("POD_UID", uid));
+    let (first, second, again) = (of(OLD), unready(of(NEXT)), of(OLD));
+    stage.start(first);
+    let mut old = stage.take_weir();
+    let second = waiting(&old, second);
+    old.kill();
+    second.expect_log("the weir before this one has ended: serving at once");
+    gets_ready(&second);
+    eventually("its readiness", || is_ready(&second));
+    let exit = again.fails();
+    assert!(exit.stderr.contains("this weir has taken over from that pod"), "{}", exit.stderr);
+    assert!(is_ready(&second));
+}
+
+#[test]
+fn a_weir_whose_socket_was_removed_makes_it_again_and_is_found() {
+    let Some(mut stage) = Stage::set() else { return };
+    stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    fs::remove_file(socket(&stage.net)).unwrap();
+    old.expect_log("the socket for the next weir is gone: it is made again");
+    let _current = upgrade(&old, next(&stage, |builder| builder));
+    ends(old);
+}
+
+#[test]
+fn a_weir_that_is_stopped_while_the_one_before_it_drains_refuses_nobody_as_long_as_it_is_there() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (_backends, _database) = (stage.backends(), database(&stage.b));
+    stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    let mut of_old = tunnel(&stage);
+    let mut current = upgrade(&old, next(&stage, |builder| builder));
+    eventually("word of the drain", || current.metric("weir_handover_draining_connections", &[]) >= 1.0);
+    let mut of_current = tunnel(&stage);
+    echoes(&mut of_current, "open");
+    let load = load(&stage);
+    load.answered(20);
+    let signalled = Instant::now();
+    current.signal(Signal::SIGTERM);
+    assert_eq!(current.wait(Duration::from_secs(30)).code(), Some(0), "{}", current.log());
+    // `drain.grace`, which its tunnel lasts.
+    load.stop().expect_only_refused_from(signalled + Duration::from_secs(2));
+    echoes(&mut of_old, "still");
+    drop(of_old);
+    ends(old);
+}
