@@ -13,10 +13,10 @@ const SERVER: &str = include_str!("server.py");
 const CLIENT: &str = include_str!("client.py");
 
 /// A running server, which says its name.
-struct Server(Child, u16);
+pub(crate) struct Server(Child, u16);
 
 impl Server {
-    fn start(place: &Place, address: &str, port: u16, name: &str) -> Self {
+    pub(crate) fn start(place: &Place, address: &str, port: u16, name: &str) -> Self {
         let mut command = place.command(python());
         command.args(["-c", SERVER, address, &port.to_string(), name]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -4,6 +4,7 @@
 mod crossing; // One is given up while it begins to serve; `fail: closed` with two.
 mod daemon_set; // What kubelet and the DaemonSet's controller make of it.
 mod failures; // One of the two dies, hangs, or is of another version.
+mod http2; // Streams and connections of HTTP/2.
 mod listens; // Where weir listens changes with the upgrade, or while it is under way.
 mod own_traffic; // Neither diverts the other.
 mod recovers; // What was lost comes back.
