@@ -66,6 +66,9 @@ pub fn start_listening(socket: &TcpListener) -> io::Result<()> {
     SockRef::from(socket).listen(BACKLOG)
 }
 
+/// How often a free range is looked for: after many short connections, few ranges are whole.
+const TRIES: usize = 1024;
+
 /// Listens on `count` consecutive ports, starting with `first`. A first port of 0 uses any free range of ports.
 ///
 /// # Errors
@@ -87,7 +90,7 @@ pub fn bind_range(first: SocketAddr, count: u16) -> Result<Vec<TcpListener>, Bin
         tries += 1;
         match rest {
             Ok(rest) => return Ok(std::iter::once(lead).chain(rest).collect()),
-            Err(()) if tries < 64 => {}
+            Err(()) if tries < TRIES => {}
             Err(()) => {
                 let cause = io::Error::new(io::ErrorKind::AddrInUse, "no run of free ports");
                 return Err(BindError { address: first, cause });

@@ -130,8 +130,14 @@ fn no_request_becomes_two_and_none_another() {
         assert_eq!(after.len(), 1, "{shown:?} {ended:?}: {received:?}");
         assert!(first.len() <= 1, "{shown:?} {ended:?}: {received:?}");
         for request in first.into_iter().filter(|it| it.complete) {
-            assert_eq!(request.body, body, "{shown:?} {ended:?}");
             let is_framed = |name: &str| request.head.get(name).is_some();
+            // What comes after the length that was said resets the stream, but may come after the request has gone on.
+            let length = request.head.get("content-length").and_then(|it| it.parse().ok());
+            let is_begun = matches!(ended, Ended::Reset(_)) && length == Some(request.body.len());
+            assert!(
+                request.body == body || (is_begun && body.starts_with(&request.body)),
+                "{shown:?} {ended:?}: {request:?}"
+            );
             assert!(!(is_framed("content-length") && is_framed("transfer-encoding")), "{:?}", request.head);
         }
     }
