@@ -20,3 +20,12 @@ pub mod routing;
 pub mod tcp;
 pub mod upstream;
 pub mod worker;
+
+/// Runs `check` on the inputs that are kept of the fuzz target `name`, and says how many there are.
+#[cfg(test)]
+fn kept_inputs(name: &str, check: impl Fn(&[u8])) -> usize {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name);
+    let files = std::fs::read_dir(&folder).expect("the kept inputs");
+    let read = |file: std::io::Result<std::fs::DirEntry>| std::fs::read(file.expect("a file").path());
+    files.map(read).map(|bytes| check(&bytes.expect("an input"))).count()
+}

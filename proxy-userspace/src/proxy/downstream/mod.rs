@@ -5,6 +5,8 @@ mod client_hello;
 mod connection;
 mod detect;
 mod first_head;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod h1;
 mod h2;
 mod preface;

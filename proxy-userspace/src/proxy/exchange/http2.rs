@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version};
-use http_body::Body as _;
+use http_body::Body;
 
 use super::headers;
 use super::scan::HeaderScan;
@@ -17,7 +17,6 @@ use super::session::Origin;
 use super::websocket;
 use crate::config::Limits;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::upstream::RequestBody;
 
 /// Makes an HTTP/1.1 head of the head of `request`: its target in origin-form, exactly one Host where the request says
 /// one, one Cookie, and the fields of an upgrade instead of an extended CONNECT (RFC 8441).
@@ -25,7 +24,7 @@ use crate::proxy::upstream::RequestBody;
 /// # Errors
 ///
 /// [`Kind::HeadTooLarge`], [`Kind::BadHead`], [`Kind::BadBody`], [`Kind::BadTarget`], [`Kind::NoHost`].
-pub(super) fn read(request: &mut Request<RequestBody>, origin: Origin, limits: &Limits) -> Result<(), Fault> {
+pub(super) fn read<B>(request: &mut Request<B>, origin: Origin, limits: &Limits) -> Result<(), Fault> {
     if request.headers().len() > limits.header_count {
         let why = format!("the request's head is over {} fields (limits.headerCount)", limits.header_count);
         return Err(Fault::new(Kind::HeadTooLarge, why));
@@ -58,7 +57,7 @@ fn check_values(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// Turns the target into origin-form, and `:authority` into Host.
-fn target(request: &mut Request<RequestBody>, origin: Origin) -> Result<(), Fault> {
+fn target<B>(request: &mut Request<B>, origin: Origin) -> Result<(), Fault> {
     let parts = std::mem::take(request.uri_mut()).into_parts();
     if let (Origin::Explicit, Some(scheme)) = (origin, parts.scheme.as_ref())
         && *scheme != Scheme::HTTP
@@ -115,7 +114,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Marks a body of unknown length for an endpoint that speaks HTTP/1.1: hyper sends none with these methods otherwise.
-pub(super) fn frame(request: &mut Request<RequestBody>) {
+pub(super) fn frame<B: Body>(request: &mut Request<B>) {
     if matches!(*request.method(), Method::GET | Method::HEAD)
         && !request.body().is_end_stream()
         && !request.headers().contains_key(CONTENT_LENGTH)
@@ -138,7 +137,7 @@ fn without_content(headers: &mut HeaderMap) -> Result<(), Fault> {
 }
 
 /// Turns an extended CONNECT into the GET that asks for the same by Upgrade (RFC 8441 §5).
-fn extended_connect(request: &mut Request<RequestBody>) -> Result<(), Fault> {
+fn extended_connect<B>(request: &mut Request<B>) -> Result<(), Fault> {
     if *request.method() != Method::CONNECT {
         return Ok(());
     }
@@ -163,7 +162,7 @@ fn extended_connect(request: &mut Request<RequestBody>) -> Result<(), Fault> {
 }
 
 /// Whether the request is one of gRPC, whose client understands a status in trailers.
-pub(super) fn is_grpc(request: &Request<RequestBody>) -> bool {
+pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
     const TYPE: &[u8] = b"application/grpc";
     request.version() == Version::HTTP_2
         && request.headers().get(http::header::CONTENT_TYPE).is_some_and(|it| {

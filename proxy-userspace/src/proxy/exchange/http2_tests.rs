@@ -1,4 +1,5 @@
 use super::*;
+use crate::proxy::upstream::RequestBody;
 
 type Fields = &'static [(&'static str, &'static str)];
 

@@ -8,6 +8,8 @@ pub mod attempt;
 pub mod bad_head;
 mod bind;
 mod expect;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod grpc;
 mod head;
 mod headers;
@@ -36,7 +38,7 @@ use std::time::Instant;
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::Body as _;
+use http_body::Body;
 
 pub use self::bind::dialled;
 use self::head::Head;
@@ -52,6 +54,7 @@ use super::fault::{Fault, Kind};
 use super::routing::snapshot::Snapshot;
 use super::upstream::RequestBody;
 use super::worker::Worker;
+use crate::config::Limits;
 use crate::transport::Received;
 
 /// Everything about one request, or about one opaque connection.
@@ -208,32 +211,44 @@ impl Exchange {
     /// Reads and checks the head of `request`, and prepares it for an endpoint.
     fn identify(&mut self, worker: &Worker, request: &mut Request<RequestBody>) -> Result<Asked, Fault> {
         let (session, limits) = (&self.session, &self.snapshot.config.limits);
-        if request.version() == Version::HTTP_2 {
-            http2::read(request, session.origin, limits)?;
-        }
-        let head = Head::read(request, session.origin, limits.target_bytes)?;
-        headers::check_length(head.scan, !request.body().is_end_stream(), request.headers())?;
+        let (head, upgrade) = prepare(request, session.origin, limits, session.listener.via())?;
         session.activity.requested(head.length, request.body().size_hint().exact());
-        *request.version_mut() = Version::HTTP_11;
-        // Reserves room for added fields at once.
-        request.headers_mut().reserve(headers::ADDED);
-        headers::check_upgrade(head.scan, head.spoken, request.headers_mut());
-        let upgrade = headers::strip_hop_by_hop(head.scan, session.origin, request.headers_mut());
         let asked = Asked::by(request, upgrade, &mut self.stream, head.spoken);
-        if session.listener.via() {
-            headers::append_via(head.spoken, request.headers_mut());
-        }
         let is_repeatable = request.method().is_idempotent()
             && request.body().is_replayable()
             && matches!(asked, Asked::Nothing);
-        if head.spoken == Version::HTTP_2 {
-            http2::frame(request);
-        }
         expect::hold_back(worker, limits, &session.activity, head.expectation, request);
         self.repeats = u8::from(is_repeatable);
         self.head = head;
         Ok(asked)
     }
+}
+
+/// Reads and checks the head of `request`, of any version, and makes it the HTTP/1.1 head that goes on, with weir in its
+/// Via if `via`. Returns what the head said, and whether an upgrade is asked for.
+fn prepare<B: Body>(
+    request: &mut Request<B>,
+    origin: Origin,
+    limits: &Limits,
+    via: bool,
+) -> Result<(Head, Upgrade), Fault> {
+    if request.version() == Version::HTTP_2 {
+        http2::read(request, origin, limits)?;
+    }
+    let head = Head::read(request, origin, limits.target_bytes)?;
+    headers::check_length(head.scan, !request.body().is_end_stream(), request.headers())?;
+    *request.version_mut() = Version::HTTP_11;
+    // Reserves room for added fields at once.
+    request.headers_mut().reserve(headers::ADDED);
+    headers::check_upgrade(head.scan, head.spoken, request.headers_mut());
+    let upgrade = headers::strip_hop_by_hop(head.scan, origin, request.headers_mut());
+    if via {
+        headers::append_via(head.spoken, request.headers_mut());
+    }
+    if head.spoken == Version::HTTP_2 {
+        http2::frame(request);
+    }
+    Ok((head, upgrade))
 }
 
 impl Asked {

@@ -12,13 +12,11 @@ use http::{Method, Request, Response, StatusCode, Version};
 
 use super::scan::{KEEP_ALIVE, PROXY_CONNECTION};
 use super::websocket;
-use crate::proxy::upstream::RequestBody;
-use crate::transport::MessageBody;
 
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// The head of `request` as HTTP/2: without fields about one connection, with its Host as `:authority`.
-pub(super) fn to_http2(request: &Request<RequestBody>) -> Request<()> {
+pub(super) fn to_http2<B>(request: &Request<B>) -> Request<()> {
     let mut head = Request::new(());
     *head.method_mut() = request.method().clone();
     *head.version_mut() = Version::HTTP_2;
@@ -66,7 +64,7 @@ fn without_user(authority: &Authority) -> Option<Authority> {
 
 /// The head of `request`, which asks for an upgrade, as an extended CONNECT (RFC 8441 §4); [`to_http2`] where that cannot say
 /// it, since it has no host or offers several protocols.
-pub(super) fn to_extended_connect(request: &Request<RequestBody>) -> Request<()> {
+pub(super) fn to_extended_connect<B>(request: &Request<B>) -> Request<()> {
     let mut head = to_http2(request);
     let token = request.headers().get(UPGRADE).and_then(|it| HeaderName::from_bytes(it.as_bytes()).ok());
     let several = request.headers().get_all(UPGRADE).iter().count() > 1;
@@ -81,7 +79,7 @@ pub(super) fn to_extended_connect(request: &Request<RequestBody>) -> Request<()>
 }
 
 /// The answer to an extended CONNECT as one to the upgrade that these fields of a request ask for: its stream is a tunnel.
-pub(super) fn to_switch(asked: &HeaderMap, mut answer: Response<MessageBody>) -> Response<MessageBody> {
+pub(super) fn to_switch<B>(asked: &HeaderMap, mut answer: Response<B>) -> Response<B> {
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let fields = answer.headers_mut();
     // A tunnel has no length.
@@ -107,6 +105,7 @@ pub(super) fn call_to_http1(fields: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::upstream::RequestBody;
 
     type Fields = &'static [(&'static str, &'static str)];
 
