@@ -69,7 +69,7 @@ impl Memory<'_> {
         let (listen, large) = (target::free_address()?, target::free_address()?);
         if who == Who::Haproxy {
             let listeners = [(listen, &*self.backends.addresses), (large, &*self.large.addresses)];
-            let haproxy = Haproxy { threads: WORKERS, listeners: &listeners, services };
+            let haproxy = Haproxy { threads: WORKERS, listeners: &listeners, tunnel: None, services };
             let proxy = Target::proxy(who, &mut haproxy.command(&folder)?, listen, large)?;
             return Ok(Started { proxy, _cgroup: None });
         }

@@ -10,6 +10,7 @@ mod backend;
 mod divert;
 mod faults;
 mod figures;
+mod http2;
 mod instructions;
 mod large;
 mod load;
@@ -47,6 +48,9 @@ pub(crate) struct Options {
     /// Only count user-space instructions per request with callgrind
     #[arg(long)]
     instructions: bool,
+    /// Only measure HTTP/2 on both sides, beside Envoy (from PyPI) and a bare proxy on the h2 crate
+    #[arg(long)]
+    http2: bool,
     /// Only measure memory and changes with 10,000 services
     #[arg(long)]
     scale: bool,
@@ -119,6 +123,11 @@ pub(crate) fn run_bench(options: &Options) -> Result<()> {
         setup::ensure(&[IP])?;
         return faults::measure(&mut steps, &binaries.weir, &options.faults, options.quick);
     }
+    if options.http2 {
+        let Effort { passes, warm_up, window } = options.effort();
+        let effort = Effort { passes: passes.min(12), warm_up: 2 * warm_up, window: 2 * window };
+        return http2::measure(&mut steps, &binaries.weir, &binaries.http2, effort);
+    }
     let cores = Cores::choose()?;
     if !cores.are_apart() {
         println!("    only one core here: the load and the proxy share it, and CPU per request suffers");
@@ -137,6 +146,8 @@ pub(crate) fn run_bench(options: &Options) -> Result<()> {
 struct Binaries {
     weir: PathBuf,
     hyper: PathBuf,
+    /// The load and the endpoints of HTTP/2.
+    http2: PathBuf,
 }
 
 /// Builds, in one go, what is wanted and was not given.
@@ -148,13 +159,16 @@ fn build(steps: &mut Steps, options: &Options) -> Result<Binaries> {
     if options.wants(Who::Weir) && options.weir.is_none() {
         arguments.push("--bins");
     }
-    if options.wants(Who::Hyper) && !options.scale && options.faults.is_empty() {
+    if options.http2 {
+        arguments.extend(["--example", "http2_bench"]);
+    } else if options.wants(Who::Hyper) && !options.scale && options.faults.is_empty() {
         arguments.extend(["--example", "bare_hyper"]);
     }
     if arguments.len() > usual {
         steps.step("build (release)", || run(cargo().args(arguments)))?;
     }
-    Ok(Binaries { weir, hyper: release.join("examples/bare_hyper") })
+    let example = |name: &str| release.join("examples").join(name);
+    Ok(Binaries { weir, hyper: example("bare_hyper"), http2: example("http2_bench") })
 }
 
 struct Bench {
@@ -213,15 +227,19 @@ impl Bench {
         }
         for who in [Who::Haproxy, Who::Hyper].into_iter().filter(|who| options.wants(*who)) {
             let (listen, listen_large) = (target::free_address()?, target::free_address()?);
+            let tunnel = (who == Who::Haproxy).then(target::free_address).transpose()?;
             let listeners = [(listen, &*backends.addresses), (listen_large, &*large.addresses)];
             let mut command = if who == Who::Hyper {
                 target::hyper_command(&self.binaries.hyper, &listeners)
             } else {
-                let haproxy = Haproxy { threads: 1, listeners: &listeners, services: &[] };
+                let tunnel = tunnel.map(|listen| (listen, &*large.addresses));
+                let haproxy = Haproxy { threads: 1, listeners: &listeners, tunnel, services: &[] };
                 haproxy.command(&target::scratch("haproxy")?)?
             };
             let command = cpu::pinned(&mut command, self.cores.proxy);
-            targets.push(Target::proxy(who, command, listen, listen_large)?);
+            let mut target = Target::proxy(who, command, listen, listen_large)?;
+            target.tunnel = tunnel;
+            targets.push(target);
         }
         if options.wants(Who::Direct) {
             targets.push(Target::direct(&backends.addresses, &large.addresses));

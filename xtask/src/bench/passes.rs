@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::backend::Backends;
 use super::figures::{Figures, Quantity};
-use super::large::{self, Way};
+use super::large::{self, As, Way};
 use super::load::{self, Plan, Seen, Shape};
 use super::target::{Connection, Target, Who};
 use crate::os::{cpu, interrupt};
@@ -102,11 +102,17 @@ fn measure(target: &Target, backends: &Backends, effort: Effort, figures: &mut F
 }
 
 fn large_bodies(target: &Target, effort: Effort, figures: &mut Figures) -> Result<()> {
-    for (way, cpu, rate) in [
-        (Way::Get, Quantity::CpuGetLarge, Quantity::RateGetLarge),
-        (Way::Post, Quantity::CpuPostLarge, Quantity::RatePostLarge),
+    let has_tunnel = target.tunnel.is_some() || target.who == Who::Direct;
+    for (way, kind, cpu, rate) in [
+        (Way::Get, As::Requests, Quantity::CpuGetLarge, Quantity::RateGetLarge),
+        (Way::Post, As::Requests, Quantity::CpuPostLarge, Quantity::RatePostLarge),
+        (Way::Get, As::Bytes, Quantity::CpuGetTunnel, Quantity::RateGetTunnel),
+        (Way::Post, As::Bytes, Quantity::CpuPostTunnel, Quantity::RatePostTunnel),
     ] {
-        let seen = large::run(target, way, effort.warm_up, effort.window)?;
+        if kind == As::Bytes && !has_tunnel {
+            continue;
+        }
+        let seen = large::run(target, way, kind, effort.warm_up, effort.window)?;
         figures.add(rate, target.who, seen.bodies / seen.seconds);
         if target.who != Who::Direct {
             figures.add(cpu, target.who, seen.proxy.as_secs_f64() * 1e6 / seen.bodies);

@@ -52,6 +52,16 @@ fn goals(figures: &Figures) -> Vec<Goal> {
             at_most: 1.1,
             measured: over(Quantity::CpuPostLarge, Who::Hyper),
         },
+        Goal {
+            text: "CPU per MB received by a tunnel over HAProxy's",
+            at_most: 0.67,
+            measured: over(Quantity::CpuGetTunnel, Who::Haproxy),
+        },
+        Goal {
+            text: "CPU per MB sent by a tunnel over HAProxy's",
+            at_most: 0.67,
+            measured: over(Quantity::CpuPostTunnel, Who::Haproxy),
+        },
         Goal { text: "RssAnon 10 s after start, MB", at_most: 6.0, measured: weir(Quantity::MemoryIdle) },
         Goal {
             text: "RssAnon, 512 idle connections, MB",
@@ -137,7 +147,7 @@ fn table(figures: &Figures) {
     }
 }
 
-fn shown(spread: Spread) -> String {
+pub(super) fn shown(spread: Spread) -> String {
     let digits = if spread.median >= 1000.0 {
         0
     } else if spread.median >= 10.0 {

@@ -81,13 +81,21 @@ pub(crate) struct Target {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where large bodies go and come from.
     pub(crate) large: Vec<SocketAddr>,
+    /// Where byte tunnels to the backends of large bodies begin: weir is asked for one by CONNECT. None for who has none.
+    pub(crate) tunnel: Option<SocketAddr>,
     pub(crate) process: Option<Running>,
 }
 
 impl Target {
     /// The backends themselves.
     pub(crate) fn direct(backends: &[SocketAddr], large: &[SocketAddr]) -> Self {
-        Self { who: Who::Direct, addresses: backends.to_vec(), large: large.to_vec(), process: None }
+        Self {
+            who: Who::Direct,
+            addresses: backends.to_vec(),
+            large: large.to_vec(),
+            tunnel: None,
+            process: None,
+        }
     }
 
     /// A proxy that was told to listen at `address`, and at `large` for large bodies; waits until it answers.
@@ -99,7 +107,8 @@ impl Target {
     ) -> Result<Self> {
         let mut process = Running::start(who.name(), command)?;
         wait_for_answer(who, address, || process.check())?;
-        Ok(Self { who, addresses: vec![address], large: vec![large], process: Some(process) })
+        let tunnel = matches!(who, Who::Weir | Who::Before).then_some(address);
+        Ok(Self { who, addresses: vec![address], large: vec![large], tunnel, process: Some(process) })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -210,6 +219,8 @@ pub(crate) struct Haproxy<'a> {
     pub(crate) threads: usize,
     /// Where it listens, and the backends of that listener.
     pub(crate) listeners: &'a [(SocketAddr, &'a [SocketAddr])],
+    /// Where it carries bytes unread, and to which backends.
+    pub(crate) tunnel: Option<(SocketAddr, &'a [SocketAddr])>,
     /// Services that the first listener tells apart by their Host, all on its backends.
     pub(crate) services: &'a [String],
 }
@@ -234,6 +245,12 @@ impl Haproxy<'_> {
                 for (index, backend) in backends.iter().enumerate() {
                     writeln!(text, "  server s{index} {backend}")?;
                 }
+            }
+        }
+        if let Some((listen, backends)) = self.tunnel {
+            writeln!(text, "listen tunnel\n  mode tcp\n  bind {listen}\n  balance roundrobin")?;
+            for (index, backend) in backends.iter().enumerate() {
+                writeln!(text, "  server s{index} {backend}")?;
             }
         }
         let path = folder.join("haproxy.cfg");

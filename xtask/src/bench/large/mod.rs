@@ -1,4 +1,5 @@
-//! Bodies of 1 MB, both ways: a few connections that ask again as soon as they were answered.
+//! Bodies of 1 MB, both ways, as requests and within byte tunnels: a few connections that ask again as soon as they were
+//! answered.
 //!
 //! One blocking thread for each connection, on both sides of the proxy. What comes is dropped in the kernel and what goes
 //! is written from one buffer, so the load and the backends need a fraction of the CPU that a proxy does.
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::target::{HEAD, Target};
+use super::target::{HEAD, Target, Who};
 use crate::os::discard::discard;
 pub(crate) use backend::Backends;
 use backend::{content_length, read_head};
@@ -34,6 +35,15 @@ pub(crate) enum Way {
     Post,
 }
 
+/// What the proxy knows of the bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum As {
+    /// Requests.
+    Requests,
+    /// Bytes of a tunnel.
+    Bytes,
+}
+
 /// What was seen within the measured time.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -45,17 +55,18 @@ pub(crate) struct Seen {
 }
 
 /// Loads `target` for `length`, after `warm_up`.
-pub(crate) fn run(target: &Target, way: Way, warm_up: Duration, length: Duration) -> Result<Seen> {
+pub(crate) fn run(target: &Target, way: Way, kind: As, warm_up: Duration, length: Duration) -> Result<Seen> {
     let (stop, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     let (stop, moved) = (&stop, &moved);
-    let request = request(target, way);
+    let place = if kind == As::Bytes { "/".to_owned() } else { target.who.place("large") };
+    let request = request(&place, way);
     let request = request.as_slice();
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CONNECTIONS)
             .map(|index| {
-                let address = target.large[index % target.large.len()];
                 scope.spawn(move || {
-                    Client::connect(address)?.ask(request, way, moved, || stop.load(Ordering::Relaxed))
+                    let mut client = Client::begin(target, kind, index)?;
+                    client.ask(request, way, moved, || stop.load(Ordering::Relaxed))
                 })
             })
             .collect();
@@ -81,15 +92,16 @@ pub(crate) fn leave_idle(target: &Target, connections: usize) -> Result<Vec<TcpS
         for way in [Way::Get, Way::Post] {
             let mut asked = false;
             let moved = AtomicU64::new(0);
-            client.ask(&request(target, way), way, &moved, || std::mem::replace(&mut asked, true))?;
+            client.ask(&request(&target.who.place("large"), way), way, &moved, || {
+                std::mem::replace(&mut asked, true)
+            })?;
         }
         idle.push(client.stream);
     }
     Ok(idle)
 }
 
-fn request(target: &Target, way: Way) -> Vec<u8> {
-    let place = target.who.place("large");
+fn request(place: &str, way: Way) -> Vec<u8> {
     match way {
         Way::Get => format!("GET {place} HTTP/1.1\r\nHost: large\r\n{HEAD}\r\n").into_bytes(),
         Way::Post => {
@@ -107,6 +119,24 @@ struct Client {
 }
 
 impl Client {
+    /// The connection of this number.
+    fn begin(target: &Target, kind: As, index: usize) -> Result<Self> {
+        match (kind, target.tunnel) {
+            (As::Requests, _) | (As::Bytes, None) => Self::connect(target.large[index % target.large.len()]),
+            (As::Bytes, Some(address)) => {
+                let client = Self::connect(address)?;
+                if target.who != Who::Haproxy {
+                    (&client.stream).write_all(b"CONNECT large:80 HTTP/1.1\r\nHost: large:80\r\n\r\n")?;
+                    let (head, _) = read_head(&client.stream)?.context("the proxy closed a connection")?;
+                    if !head.starts_with(b"HTTP/1.1 200") {
+                        bail!("no tunnel: {}", String::from_utf8_lossy(&head));
+                    }
+                }
+                Ok(client)
+            }
+        }
+    }
+
     fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
@@ -164,7 +194,8 @@ mod tests {
         let backends = Backends::start().unwrap();
         let target = Target::direct(&[], &backends.addresses);
         for way in [Way::Get, Way::Post] {
-            let seen = run(&target, way, Duration::from_millis(20), Duration::from_millis(200)).unwrap();
+            let seen = run(&target, way, As::Requests, Duration::from_millis(20), Duration::from_millis(200))
+                .unwrap();
             assert!(seen.bodies > 1.0 && seen.seconds >= 0.2, "{way:?}: {seen:?}");
         }
         assert_eq!(leave_idle(&target, 3).unwrap().len(), 3);
