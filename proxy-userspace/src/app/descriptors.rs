@@ -8,6 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Settings, Sockets};
 use crate::proxy::listener::most_waiting;
+use crate::transport::pipe_descriptors;
 
 /// Maximum number of connections to the admin and to the probes' listener, each.
 pub(super) const CONTROL_CONNECTIONS: usize = 64;
@@ -69,7 +70,8 @@ fn room(settings: &Settings, most: usize) -> Option<usize> {
     let control =
         CONTROL + per_pod + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // Workers accept on duplicates of the sockets.
-    let rest = control + sockets + settings.workers * (sockets + RUNTIME);
+    let pipes = pipe_descriptors(settings.limits.pipes, most);
+    let rest = control + sockets + settings.workers * (sockets + RUNTIME) + pipes;
     let each = most.checked_sub(rest)? / by_kind;
     // Beside few connections more of them may wait.
     let room = each / 9 * 4 + each % 9 * 4 / 9;
@@ -91,19 +93,19 @@ mod tests {
     #[test]
     fn each_listener_has_room_for_as_many_connections_and_what_they_lead_to() {
         let mut settings = Settings { workers: 2, ..Settings::default() };
-        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 140) / 9));
+        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 172) / 9));
         settings.transparent = Some(Transparent { ports: 8, ..Transparent::default() });
         settings.probes = Some(Probes::default());
-        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 229) / 18));
+        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 261) / 18));
         settings.routers = vec![Outgoing::default()];
-        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 232) / 27));
+        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 264) / 27));
         settings.routers.clear();
         // Of 256 pods each has two listeners of each router and one of diverted connections, with a duplicate for each worker.
         let each_pod = |routers: usize| (1 + 2 * routers) * (1 + 2) + PER_POD;
         settings.transparent = Some(Transparent { sockets: Sockets::Pod, ..Transparent::default() });
         for routers in [1, 3] {
             settings.routers = vec![Outgoing::default(); routers - 1];
-            let rest = 64 + 2 * 65 + routers + 2 * (routers + RUNTIME) + PODS * each_pod(routers);
+            let rest = 64 + 2 * 65 + routers + 2 * (routers + RUNTIME) + PODS * each_pod(routers) + 2 * 256;
             let expected = 4 * (65_536 - rest) / (9 * (routers + 1));
             assert!(room(&settings, 65_536).unwrap().abs_diff(expected) <= 1, "{routers}");
         }
@@ -112,8 +114,8 @@ mod tests {
         settings.transparent = Some(Transparent { ports: 8, ..Transparent::default() });
         settings.routers.clear();
         // Not less than a few may wait: 24 beside 4 of each listener.
-        assert_eq!(room(&settings, 229 + 2 * 24), Some(4));
+        assert_eq!(room(&settings, 229 + 2 * 4 + 2 * 24), Some(4));
         assert!(room(&settings, usize::MAX).is_some_and(|it| it > usize::MAX / 5), "no limit is known");
-        assert_eq!((room(&settings, 230), room(&settings, 200)), (Some(0), None));
+        assert_eq!((room(&settings, 238), room(&settings, 200)), (Some(0), None));
     }
 }

@@ -86,6 +86,9 @@ pub struct Limits {
     pub retry_after: Duration,
     /// `copyBuffer`: bytes buffered per direction of a byte tunnel. 1 KiB to 1 MiB, default 16 KiB.
     pub copy_buffer: usize,
+    /// `pipes`: the most pipes through which the kernel moves the bytes of tunnels that stream, one for each direction; two
+    /// descriptors each, and at most one of 32 descriptors is one of theirs. 0 (none: all is copied) to 65,536, default 256.
+    pub pipes: usize,
     /// `sniff`: how long a diverted connection may stay silent before weir connects upstream, since the server may
     /// speak first. Default 200 ms.
     pub sniff: Duration,
@@ -166,6 +169,7 @@ impl Default for Limits {
             attempts: 3,
             retry_after: Duration::from_secs(60),
             copy_buffer: 16 * 1024,
+            pipes: 256,
             sniff: Duration::from_millis(200),
             first_list: Duration::from_secs(2),
             outside: 1000,
@@ -187,11 +191,12 @@ impl Default for Limits {
     }
 }
 
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const DAY: Duration = Duration::from_hours(24);
+const MS: Duration = Duration::from_millis(1);
+
 pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
-    const KIB: usize = 1024;
-    const MIB: usize = 1024 * KIB;
-    const DAY: Duration = Duration::from_hours(24);
-    const MS: Duration = Duration::from_millis(1);
     let mut limits = Limits::default();
     section.set("memory", &mut limits.memory, size_or_auto(16 * MIB..=MIB * MIB));
     section.set("connections", &mut limits.connections, count(1..=1_000_000));
@@ -222,6 +227,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("attempts", &mut limits.attempts, count(1..=10));
     section.set("retryAfter", &mut limits.retry_after, duration(Duration::ZERO..=Duration::from_hours(1)));
     section.set("copyBuffer", &mut limits.copy_buffer, size(KIB..=MIB));
+    section.set("pipes", &mut limits.pipes, count(0..=65_536));
     section.set("sniff", &mut limits.sniff, duration(Duration::ZERO..=Duration::from_secs(10)));
     section.set("firstList", &mut limits.first_list, duration(Duration::ZERO..=Duration::from_secs(30)));
     section.set("outside", &mut limits.outside, count(1..=1_000_000));
@@ -230,11 +236,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     section.set("dnsQuestions", &mut limits.dns_questions, count(2..=1000));
     section.set("bindings", &mut limits.bindings, count(1..=1_000_000));
     section.set("bindingIdle", &mut limits.binding_idle, duration(1000 * MS..=DAY));
-    section.set("receiveBuffer", &mut limits.receive_buffer, size_or_auto(0..=64 * MIB));
-    section.set("notSent", &mut limits.not_sent, size(0..=64 * MIB));
-    section.set("clusters", &mut limits.clusters, count(1..=1_000_000));
-    section.set("clusterIdle", &mut limits.cluster_idle, duration(10_000 * MS..=7 * DAY));
-    section.set("idleConnections", &mut limits.idle_connections, count(1..=1_000_000));
+    kept(&mut section, &mut limits);
     section.set("tuples", &mut limits.tuples, count(256..=4_194_304));
     section.set("destinations", &mut limits.destinations, count(1..=1_000_000));
     if let Some(http2) = section.section("http2") {
@@ -246,6 +248,15 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Limits {
     check(&limits, &mut section);
     section.finish();
     limits
+}
+
+/// What the kernel holds of connections, and what is kept although nobody uses it.
+fn kept(section: &mut Section<'_, '_>, limits: &mut Limits) {
+    section.set("receiveBuffer", &mut limits.receive_buffer, size_or_auto(0..=64 * MIB));
+    section.set("notSent", &mut limits.not_sent, size(0..=64 * MIB));
+    section.set("clusters", &mut limits.clusters, count(1..=1_000_000));
+    section.set("clusterIdle", &mut limits.cluster_idle, duration(10_000 * MS..=7 * DAY));
+    section.set("idleConnections", &mut limits.idle_connections, count(1..=1_000_000));
 }
 
 /// Bounds that contradict each other.

@@ -25,6 +25,13 @@ pub type Group = Option<Arc<str>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HolderId(u64);
 
+impl HolderId {
+    /// It as a number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a holder is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HolderKey {

@@ -362,6 +362,14 @@ impl Metrics {
         page.counters("weir_tunnels_ended", "Byte tunnels, by how they ended", ended)?;
         let bytes =
             [([("direction", "up")], tunnels.up.value()), ([("direction", "down")], tunnels.down.value())];
-        page.counters("weir_tunnel_bytes", "Bytes carried in tunnels", bytes)
+        page.counters("weir_tunnel_bytes", "Bytes carried in tunnels", bytes)?;
+        let pipes = &tunnels.pipes;
+        page.gauges("weir_tunnel_pipes", "Pipes that tunnels have now", [(none, pipes.open.value() as f64)])?;
+        page.counters(
+            "weir_tunnel_pipes_refused",
+            "Tunnels that streamed and got no pipe",
+            [(none, pipes.refused.value())],
+        )?;
+        page.counters("weir_tunnel_piped_bytes", "Bytes carried through pipes", [(none, pipes.bytes.value())])
     }
 }

@@ -5,10 +5,11 @@ use std::time::Instant;
 use crate::config::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::tunnel::{End, Side, Tunnel};
+use crate::proxy::holders::HolderId;
 use crate::proxy::listener::Listener;
 use crate::proxy::upstream::cluster::Lease;
 use crate::telemetry::{Counter, Gauge};
-use crate::transport::{Carrier, Copied, Peer, copy};
+use crate::transport::{Carrier, Copied, Lender, Peer, Pipes, copy};
 
 /// Counters of byte tunnels.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Stats {
     pub up: Counter,
     /// Bytes from servers to clients.
     pub down: Counter,
+    /// The pipes of those that stream.
+    pub pipes: Pipes,
 }
 
 impl Stats {
@@ -48,18 +51,21 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Copies between two connections until both ends are closed, and finishes the lease. The client came to `listener`.
+/// Copies between two connections until both ends are closed, and finishes the lease. The client came to `listener`, and is
+/// charged to `holder`.
 pub async fn forward(
     stats: &Stats,
     limits: &Limits,
     listener: &Listener,
+    holder: HolderId,
     mut lease: Lease,
     mut client: impl Carrier,
     mut server: impl Carrier,
 ) {
     let mut open = Open::new(stats);
     let lived = || lease.answered(Instant::now(), Outcome::Carried);
-    let copied = copy(&mut client, &mut server, limits.copy_buffer, limits.tunnel_idle, lived).await;
+    let lender = Lender { pipes: &stats.pipes, holder: holder.number(), most: limits.pipes };
+    let copied = copy(&mut client, &mut server, limits.copy_buffer, lender, limits.tunnel_idle, lived).await;
     stats.up.add(copied.up);
     stats.down.add(copied.down);
     let Copied { up, down, first, last_word, end } = copied;

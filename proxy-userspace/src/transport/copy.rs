@@ -1,7 +1,7 @@
 //! Copies bytes between a client and an endpoint until both are done.
 //!
 //! Each direction has one bounded buffer, which grows with what passes, is read only when that buffer is empty, and closes on its own: a client that
-//! half-closes still gets its answer. tokio's `copy_bidirectional` does the same, but it does not report which side
+//! half-closes still gets its answer. One that streams between two sockets gets a pipe instead, where one is free (see `pipes`). tokio's `copy_bidirectional` does the same, but it does not report which side
 //! failed, nor how many bytes had passed, and it waits forever on a silent pair.
 
 #[cfg(test)]
@@ -17,12 +17,19 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Carrier;
 use super::io::LOOK;
+use super::pipes::{Lender, Pipe};
+use super::{Carrier, Io};
 use crate::domain::tunnel::{End, MOMENT, Side};
 
 /// A tunnel's buffers begin with so many bytes each, and grow while they are filled: most tunnels carry little.
 const FIRST: usize = 4 * 1024;
+
+/// A direction streams once its source has filled the largest buffer so many times one after the other.
+const STREAMS: u32 = 4;
+
+/// One that streams and gets no pipe asks again after so many more.
+const ASKS: u32 = 64;
 
 /// What passed through a tunnel.
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +46,20 @@ pub struct Copied {
     pub end: End,
 }
 
-/// Copies both ways, at most `buffer` bytes at a time, until both sides have closed, one fails, or nothing passes for `idle`.
+/// Copies both ways, at most `buffer` bytes at a time, or through pipes of `lender`, until both sides have closed, one fails, or
+/// nothing passes for `idle`.
 /// When a side fails, the other is reset too, so that a cut is not mistaken for an end; if this future is dropped
 /// early, both are reset. If the tunnel lasts for [`MOMENT`], `lived` is called then.
 pub async fn copy(
     client: &mut impl Carrier,
     server: &mut impl Carrier,
     buffer: usize,
+    lender: Lender<'_>,
     idle: Duration,
     lived: impl FnOnce(),
 ) -> Copied {
-    let mut up = Direction::new(Side::Client, buffer);
-    let mut down = Direction::new(Side::Server, buffer);
+    let mut up = Direction::new(Side::Client, buffer, lender);
+    let mut down = Direction::new(Side::Server, buffer, lender);
     let mut timer = Timer::new(idle, lived);
     let (mut first, mut broken) = (None, false);
     client.reset_on_close();
@@ -68,7 +77,7 @@ pub async fn copy(
         let ended_down = down.poll(cx, server, client)?;
         // While the server takes nothing, nothing is read from the client either, which would tell of its reset.
         let stalls = up.is_blocked();
-        if stalls && client.was_reset() {
+        if stalls && client.was_reset(down.state == State::Closed) {
             return Poll::Ready(Err(Side::Client));
         }
         if first.is_none() {
@@ -91,7 +100,7 @@ pub async fn copy(
     Copied { up: up.total, down: down.total, first, last_word, end }
 }
 
-fn last_word(up: &Direction, down: &Direction) -> Option<Side> {
+fn last_word(up: &Direction<'_>, down: &Direction<'_>) -> Option<Side> {
     let later = if up.spoke > down.spoke { up } else { down };
     later.spoke.map(|_| later.source)
 }
@@ -155,13 +164,22 @@ impl<F: FnOnce()> Timer<F> {
 }
 
 /// One direction: the bytes read from its source and not yet written.
-struct Direction {
+struct Direction<'a> {
     source: Side,
+    /// Empty while there is a pipe.
     buffer: Box<[u8]>,
     /// How large the buffer may get.
     most: usize,
     /// Whether its source has filled the buffer, and may have more.
     grows: bool,
+    /// How often its source has filled the largest buffer, one after the other.
+    filled: u32,
+    lender: Lender<'a>,
+    pipe: Option<Pipe<'a>>,
+    /// Bytes in the pipe.
+    piped: usize,
+    /// The pipe is given back once it is empty: its source sends little.
+    lean: bool,
     start: usize,
     end: usize,
     state: State,
@@ -181,12 +199,30 @@ enum State {
     Closed,
 }
 
-impl Direction {
-    fn new(source: Side, buffer: usize) -> Self {
+impl<'a> Direction<'a> {
+    fn new(source: Side, buffer: usize, lender: Lender<'a>) -> Self {
         let (most, buffer) = (buffer, vec![0; buffer.min(FIRST)].into_boxed_slice());
         let (state, last) = (State::Copying, Instant::now());
         let (start, end, total, has_ended, grows, spoke) = Default::default();
-        Self { source, buffer, most, grows, start, end, state, total, has_ended, last, spoke }
+        let (filled, pipe, piped, lean) = Default::default();
+        Self {
+            source,
+            buffer,
+            most,
+            grows,
+            filled,
+            lender,
+            pipe,
+            piped,
+            lean,
+            start,
+            end,
+            state,
+            total,
+            has_ended,
+            last,
+            spoke,
+        }
     }
 
     fn sink(&self) -> Side {
@@ -198,7 +234,7 @@ impl Direction {
 
     /// Whether its sink takes nothing, so that nothing is read from its source.
     fn is_blocked(&self) -> bool {
-        self.state == State::Copying && self.start < self.end
+        self.state == State::Copying && (self.start < self.end || self.piped > 0)
     }
 
     /// Copies what it can. Ready when the source has ended and the sink was shut down.
@@ -217,6 +253,7 @@ impl Direction {
                         .map_err(|_| self.sink())?;
                     self.state = State::Closed;
                 }
+                State::Copying if self.piped > 0 => ready!(self.drain(cx, to)).map_err(|_| self.sink())?,
                 State::Copying if self.start < self.end => {
                     let bytes = &self.buffer[self.start..self.end];
                     let n = ready!(Pin::new(&mut *to).poll_write(cx, bytes)).map_err(|_| self.sink())?;
@@ -224,7 +261,8 @@ impl Direction {
                     self.total += n as u64;
                 }
                 State::Copying => {
-                    self.end = ready!(self.fill(cx, from)).map_err(|_| self.source)?;
+                    self.choose(from, to);
+                    ready!(self.fill(cx, from)).map_err(|_| self.source)?;
                     self.tell(from, to);
                 }
             }
@@ -240,7 +278,43 @@ impl Direction {
         }
     }
 
-    fn fill(&mut self, cx: &mut Context<'_>, from: &mut impl Carrier) -> Poll<io::Result<usize>> {
+    /// Takes a pipe where the source streams, and gives it back where it does no longer. Nothing is held now.
+    fn choose(&mut self, from: &mut impl Carrier, to: &mut impl Carrier) {
+        if self.lean {
+            (self.lean, self.filled, self.pipe) = (false, 0, None);
+            self.buffer = vec![0; self.most.min(FIRST)].into_boxed_slice();
+        }
+        if self.pipe.is_none() && self.filled >= STREAMS && self.filled % ASKS == STREAMS {
+            let can_splice = |it: Option<&mut Io>| it.is_some_and(|it| it.can_splice());
+            if can_splice(from.socket()) && can_splice(to.socket()) {
+                self.pipe = self.lender.lend();
+            }
+            if self.pipe.is_some() {
+                self.buffer = Box::default();
+            }
+        }
+    }
+
+    /// Reads what has come: into the pipe, or into the buffer.
+    fn fill(&mut self, cx: &mut Context<'_>, from: &mut impl Carrier) -> Poll<io::Result<()>> {
+        let n = match (&self.pipe, from.socket()) {
+            (Some(pipe), Some(socket)) => {
+                self.piped = ready!(socket.poll_fill(cx, pipe))?;
+                self.lean = self.piped < FIRST;
+                self.piped
+            }
+            _ => ready!(self.read(cx, from))?,
+        };
+        self.last = Instant::now();
+        if n == 0 {
+            (self.state, self.has_ended) = (State::Closing, true);
+        } else {
+            self.spoke = Some(self.last);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, from: &mut impl Carrier) -> Poll<io::Result<usize>> {
         if self.grows {
             self.grows = false;
             self.buffer = vec![0; self.most.min(2 * self.buffer.len())].into_boxed_slice();
@@ -248,15 +322,21 @@ impl Direction {
         let mut buf = ReadBuf::new(&mut self.buffer);
         ready!(Pin::new(from).poll_read(cx, &mut buf))?;
         let n = buf.filled().len();
-        self.start = 0;
-        self.grows = n == self.buffer.len() && n < self.most;
-        self.last = Instant::now();
-        if n == 0 {
-            (self.state, self.has_ended) = (State::Closing, true);
-        } else {
-            self.spoke = Some(self.last);
-        }
+        (self.start, self.end) = (0, n);
+        let is_full = n == self.buffer.len();
+        self.grows = is_full && n < self.most;
+        self.filled = if is_full && n == self.most { self.filled.wrapping_add(1) } else { 0 };
         Poll::Ready(Ok(n))
+    }
+
+    /// Writes what is in the pipe.
+    fn drain(&mut self, cx: &mut Context<'_>, to: &mut impl Carrier) -> Poll<io::Result<()>> {
+        if let (Some(pipe), Some(socket)) = (&self.pipe, to.socket()) {
+            let n = ready!(socket.poll_drain(cx, pipe, self.piped))?;
+            self.piped -= n;
+            self.total += n as u64;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::transport::Io;
+use crate::transport::{Io, Pipes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -19,7 +19,10 @@ async fn tunnel(
     let ((mut near_client, far_client), (mut near_server, far_server)) = (pair().await, pair().await);
     let copying = async move {
         let mut lived = false;
-        let copied = copy(&mut near_client, &mut near_server, 4096, idle, || lived = true).await;
+        let pipes = Pipes::default();
+        let lender = Lender { pipes: &pipes, holder: 1, most: 8 };
+        let copied = copy(&mut near_client, &mut near_server, 4096, lender, idle, || lived = true).await;
+        assert_eq!(pipes.open.value(), 0, "all are given back");
         (copied, lived)
     };
     let (copied, (), ()) = tokio::join!(copying, client(far_client), server(far_server));
@@ -101,4 +104,132 @@ async fn a_tunnel_that_lives_for_a_moment_says_so_and_goes_on_to_its_idle_time()
         assert_eq!((copied.end, lived), (End::Idle, lives));
         assert!(begun.elapsed() >= idle, "{:?}", begun.elapsed());
     }
+}
+
+/// Bytes that differ at each place of a megabyte.
+fn text(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+/// Sends `there` bytes to the server, which sends `back` bytes; each side reads `step` bytes at a time, and sends its end. Returns
+/// what was copied, and how many bytes went through pipes where `most` may be lent.
+async fn streams(there: usize, back: usize, step: usize, most: usize) -> (Copied, u64) {
+    async fn side(stream: TcpStream, sends: usize, expects: usize, step: usize) {
+        let (mut from, mut to) = stream.into_split();
+        let writes = async {
+            to.write_all(&text(sends)).await.unwrap();
+            to.shutdown().await.unwrap();
+        };
+        let reads = async {
+            let (mut came, mut piece) = (Vec::with_capacity(expects), vec![0; step]);
+            loop {
+                match from.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    n => came.extend_from_slice(&piece[..n]),
+                }
+                tokio::task::yield_now().await;
+            }
+            assert!(came == text(expects), "{} of {expects} bytes came, or others", came.len());
+        };
+        tokio::join!(writes, reads);
+    }
+    let ((mut near_client, far_client), (mut near_server, far_server)) = (pair().await, pair().await);
+    let pipes = Pipes::default();
+    let lender = Lender { pipes: &pipes, holder: 1, most };
+    let copying = async move {
+        let copied = copy(&mut near_client, &mut near_server, 4096, lender, LONG, || ()).await;
+        drop((near_client, near_server));
+        copied
+    };
+    let (copied, (), ()) =
+        tokio::join!(copying, side(far_client, there, back, step), side(far_server, back, there, step));
+    assert_eq!(pipes.open.value(), 0, "all are given back");
+    (copied, pipes.bytes.value())
+}
+
+#[tokio::test]
+async fn what_streams_goes_through_pipes_whole_and_in_order_both_ways() {
+    const MANY: usize = 8 << 20;
+    for (there, back) in [(MANY, 0), (0, MANY), (MANY, MANY), (MANY + 1, 3)] {
+        for step in [1 << 16, 1 << 20] {
+            let (copied, piped) = streams(there, back, step, 8).await;
+            assert_eq!((copied.up, copied.down, copied.end), (there as u64, back as u64, End::Closed));
+            assert!(piped > (there + back) as u64 / 2, "{piped} bytes of {there} and {back}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_short_or_gets_no_pipe_is_copied() {
+    for (bytes, most) in [(10_000, 8), (4 << 20, 0), (4 << 20, 1)] {
+        let (copied, piped) = streams(bytes, bytes, 1 << 16, most).await;
+        assert_eq!((copied.up, copied.down, piped > 0), (bytes as u64, bytes as u64, most == 1));
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sends_after_the_servers_end_arrives_however_slowly_it_is_read() {
+    for most in [0, 8] {
+        let streams = async |mut stream: TcpStream| {
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+            stream.write_all(&text(8 << 20)).await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let ends_first_and_reads = async |mut stream: TcpStream| {
+            stream.shutdown().await.unwrap();
+            let (mut came, mut piece) = (0, vec![0; 64 << 10]);
+            loop {
+                match stream.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    n => came += n,
+                }
+                sleep(Duration::from_millis(2)).await;
+            }
+            assert_eq!(came, 8 << 20);
+        };
+        let ((mut near_client, far_client), (mut near_server, far_server)) = (pair().await, pair().await);
+        let pipes = Pipes::default();
+        let lender = Lender { pipes: &pipes, holder: 1, most };
+        let copying = copy(&mut near_client, &mut near_server, 4096, lender, LONG, || ());
+        let (copied, (), ()) = tokio::join!(copying, streams(far_client), ends_first_and_reads(far_server));
+        assert_eq!((copied.up, copied.end), (8 << 20, End::Closed), "{most}");
+    }
+}
+
+#[tokio::test]
+async fn a_side_that_breaks_while_a_pipe_is_full_is_told() {
+    let streams = async |mut stream: TcpStream| {
+        let _ = stream.write_all(&text(32 << 20)).await;
+    };
+    let reads_some_and_breaks = async |mut stream: TcpStream| {
+        hear(&mut stream, 4 << 20).await;
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    };
+    let (copied, _) = tunnel(LONG, streams, reads_some_and_breaks).await;
+    assert_eq!(copied.end, End::Broken(Side::Server));
+    let (copied, _) = tunnel(LONG, reads_some_and_breaks, streams).await;
+    assert_eq!(copied.end, End::Broken(Side::Client));
+}
+
+#[tokio::test]
+async fn a_tunnel_that_streamed_copies_small_pieces_again() {
+    let talks = async |mut stream: TcpStream| {
+        stream.write_all(&text(4 << 20)).await.unwrap();
+        for _ in 0..50 {
+            hear(&mut stream, 5).await;
+            stream.write_all(b"hello").await.unwrap();
+        }
+        stream.shutdown().await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+    };
+    let answers = async |mut stream: TcpStream| {
+        hear(&mut stream, 4 << 20).await;
+        for _ in 0..50 {
+            stream.write_all(b"world").await.unwrap();
+            hear(&mut stream, 5).await;
+        }
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+    };
+    let (copied, _) = tunnel(LONG, talks, answers).await;
+    assert_eq!((copied.up, copied.down, copied.end), ((4 << 20) + 250, 250, End::Closed));
 }

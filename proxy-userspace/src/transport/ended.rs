@@ -68,6 +68,11 @@ pub(super) fn was_reset(stream: &TcpStream) -> bool {
     is_reset(state(stream))
 }
 
+/// As [`was_reset`], where weir has ended its own sending side: that both sides have ended is no reset.
+pub(super) fn has_failed(stream: &TcpStream) -> bool {
+    state(stream).is_error()
+}
+
 fn is_reset(state: Ready) -> bool {
     state.is_write_closed() || state.is_error()
 }

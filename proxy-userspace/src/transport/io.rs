@@ -1,6 +1,7 @@
 //! One TCP connection, which yields unread bytes first.
 
 mod closing;
+mod splice;
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -215,6 +216,11 @@ impl Io {
     /// Whether the peer has reset the connection, although unread bytes may remain. Costs no system call.
     pub fn was_reset(&self) -> bool {
         ended::was_reset(&self.stream)
+    }
+
+    /// As [`Self::was_reset`], where weir has ended its own sending side.
+    pub fn has_failed(&self) -> bool {
+        ended::has_failed(&self.stream)
     }
 
     /// Returns when the peer has reset the connection; unread bytes stay unread.

@@ -17,6 +17,7 @@ mod listen;
 mod message_body;
 mod netns;
 mod peer;
+mod pipes;
 mod reader;
 mod receive;
 mod route;
@@ -40,6 +41,7 @@ pub use listen::{BindError, bind, bind_beside, bind_range, refuse_new, start_lis
 pub use message_body::{BodyError, MessageBody, Received};
 pub use netns::{NetnsStats, NetnsThread, PodNetns};
 pub use peer::{Patience, Peer, Watch};
+pub use pipes::{Lender, Pipes, descriptors as pipe_descriptors};
 pub use receive::ReceiveBuffers;
 pub use route::{KernelRoutes, Way};
 pub use sock_diag::{Connection, SockDiag};

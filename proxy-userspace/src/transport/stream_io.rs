@@ -22,8 +22,12 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     /// The endpoint, of a connection to one.
     fn peer(&self) -> Option<&Peer>;
 
-    /// Whether the peer has reset it, although unread bytes may remain. Costs no system call.
-    fn was_reset(&self) -> bool;
+    /// Whether the peer has reset it, although unread bytes may remain. Costs no system call. `is_shut`: weir has ended its own
+    /// sending side.
+    fn was_reset(&self, is_shut: bool) -> bool;
+
+    /// The socket that it is, if it is one of its own.
+    fn socket(&mut self) -> Option<&mut Io>;
 }
 
 /// Whoever is told whether a write waits.
@@ -110,8 +114,12 @@ impl Carrier for Io {
         self.peer()
     }
 
-    fn was_reset(&self) -> bool {
-        self.was_reset()
+    fn was_reset(&self, is_shut: bool) -> bool {
+        if is_shut { self.has_failed() } else { self.was_reset() }
+    }
+
+    fn socket(&mut self) -> Option<&mut Io> {
+        Some(self)
     }
 }
 
@@ -129,8 +137,12 @@ impl Carrier for StreamIo {
     }
 
     // Frames are read all the time, and reading reports it.
-    fn was_reset(&self) -> bool {
+    fn was_reset(&self, _: bool) -> bool {
         false
+    }
+
+    fn socket(&mut self) -> Option<&mut Io> {
+        None
     }
 }
 

@@ -89,7 +89,7 @@ fn every_other_key_is_read() {
          admin: { hosts: [Weir.Example.com.], tokenFile: ./token }\n\
          limits:\n  memory: 100MiB\n  clusters: 13\n  clusterIdle: 20s\n  idleConnections: 14\n  receiveBuffer: 64KiB\n  notSent: 0\n  connections: 7\n  waitForRoom: 4s\n  headerBytes: 16KiB\n  headerCount: 50\n  targetBytes: 4096\n  headerRead: 5s\n  body: 6s\n  response: 7s\n  halfClosed: 8s\n  expectContinue: 0s\n  interimAnswers: 3\n  interimBytes: 2KiB\n  silence: 2s\n  unacknowledged: 8s\n  keepAlive: 9s\n  \
          idle: 1m\n  connect: 250ms\n  connectTotal: 900ms\n  headStart: 80ms\n  tunnelIdle: 2h\n  poolIdle: 30s\n  poolPurgeDelay: 9s\n  poolConnections: 8\n  attempts: 2\n  \
-         retryAfter: 0s\n  copyBuffer: 8KiB\n  sniff: 0s\n  firstList: 3s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n  \
+         retryAfter: 0s\n  copyBuffer: 8KiB\n  pipes: 0\n  sniff: 0s\n  firstList: 3s\n  outside: 10\n  dnsLookups: 12\n  addresses: 6\n  dnsQuestions: 4\n  bindings: 11\n  bindingIdle: 90s\n  tuples: 512\n  destinations: 20\n  \
          http2: { maxConcurrentStreams: 9, streamWindow: 32KiB, connectionWindow: 64KiB, windowWait: 4s, ping: 0s, pingTimeout: 3s, idleFrames: 11, resets: 12, streamErrors: 13 }\n  \
          http2Endpoints: { streams: 5, connections: 3, window: 32KiB, ping: 0s, pingTimeout: 2s, replayBytes: 0, replayTotal: 1KiB }\n",
     );
@@ -141,6 +141,7 @@ fn every_other_key_is_read() {
         attempts: 2,
         retry_after: Duration::ZERO,
         copy_buffer: 8192,
+        pipes: 0,
         sniff: Duration::ZERO,
         first_list: Duration::from_secs(3),
         outside: 10,

@@ -30,7 +30,6 @@ use crate::proxy::fault::Kind;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Listener, ListenerKind};
 use crate::proxy::pod_clients::{Found, PodClients};
 use crate::proxy::routing::snapshot::Snapshot;
-use crate::proxy::tcp;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
 use crate::transport::{Io, Phase, PodNetns, hop_limit, set_keepalive};
@@ -232,7 +231,7 @@ async fn to_dialled(
             let forwarded = async {
                 if let Some((lease, server)) = open(&worker, &session, dialled, &mut io).await {
                     let io = io.telling(session.activity.clone());
-                    tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server).await;
+                    session.forward(&worker.shared.tunnels, &limits, lease, io, server).await;
                 }
             };
             session.carrying(&worker.shared.memory, forwarded).await.unwrap_or_default();
@@ -306,7 +305,7 @@ async fn detect_server_first(
     }
     session.listener.requests.inc();
     let client = client.telling(session.activity.clone());
-    let forwarded = tcp::forward(&worker.shared.tunnels, limits, &session.listener, lease, client, server);
+    let forwarded = session.forward(&worker.shared.tunnels, limits, lease, client, server);
     session.carrying(&worker.shared.memory, forwarded).await.unwrap_or_default();
 }
 

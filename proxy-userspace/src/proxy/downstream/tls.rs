@@ -24,7 +24,6 @@ use crate::proxy::exchange::session::Session;
 use crate::proxy::exchange::{Exchange, tunnel};
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::listener::CloseReason;
-use crate::proxy::tcp;
 use crate::proxy::worker::Worker;
 use crate::transport::Io;
 
@@ -75,8 +74,7 @@ pub(super) async fn serve(worker: Rc<Worker>, session: Rc<Session>, mut io: Io) 
             session.activity.is_from(server.peer());
             session.activity.carries_bytes(Instant::now());
             let io = io.telling(session.activity.clone());
-            let forwarded =
-                tcp::forward(&worker.shared.tunnels, &limits, &session.listener, lease, io, server);
+            let forwarded = session.forward(&worker.shared.tunnels, &limits, lease, io, server);
             session.carrying(&worker.shared.memory, forwarded).await.unwrap_or_default();
         }
         Err(fault) => {

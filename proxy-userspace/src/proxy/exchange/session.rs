@@ -11,6 +11,7 @@ use std::task::Poll;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::allocator::Charge;
+use crate::config::Limits;
 use crate::proxy::clock::Clocks;
 use crate::proxy::fault::Fault;
 use crate::proxy::holders::Holder;
@@ -18,9 +19,10 @@ use crate::proxy::listener::{CloseReason, ConnectionPermit, Listener};
 use crate::proxy::memory::Memory;
 use crate::proxy::routing::ClientPod;
 use crate::proxy::routing::resolve::Client;
+use crate::proxy::tcp;
 use crate::proxy::upstream::Source;
-use crate::proxy::upstream::cluster::Cluster;
-use crate::transport::{Activity, PodNetns};
+use crate::proxy::upstream::cluster::{Cluster, Lease};
+use crate::transport::{Activity, Carrier, PodNetns};
 
 /// What a client's connection and one to an endpoint need besides their buffers: tasks, timers, and the kernel's sockets.
 const CHARGE: usize = 24 * 1024;
@@ -114,6 +116,18 @@ impl Session {
     /// Whose connection it is now: its pod may have become known after it was accepted.
     pub fn holder(&self) -> &Arc<Holder> {
         self.permit.holder()
+    }
+
+    /// Copies between this client and an endpoint until both ends are closed, and finishes the lease.
+    pub async fn forward(
+        &self,
+        stats: &tcp::Stats,
+        limits: &Limits,
+        lease: Lease,
+        client: impl Carrier,
+        server: impl Carrier,
+    ) {
+        tcp::forward(stats, limits, &self.listener, self.holder().id, lease, client, server).await;
     }
 
     /// Whether it ends with its current answers, since another connection waits for its place.

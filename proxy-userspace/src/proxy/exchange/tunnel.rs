@@ -23,7 +23,6 @@ use crate::proxy::memory::Refused;
 use crate::proxy::routing::resolve::Settled;
 use crate::proxy::routing::route::RouteTarget;
 use crate::proxy::routing::snapshot::Snapshot;
-use crate::proxy::tcp;
 use crate::proxy::upstream::RequestBody;
 use crate::proxy::upstream::cluster::Lease;
 use crate::proxy::worker::Worker;
@@ -187,13 +186,12 @@ fn forward<S: Carrier + 'static>(
             match client {
                 Client::Connection(client) => {
                     session.activity.is_from(server.peer());
-                    let forwarded =
-                        tcp::forward(&shared.tunnels, &limits, &session.listener, lease, *client, server);
+                    let forwarded = session.forward(&shared.tunnels, &limits, lease, *client, server);
                     session.carrying(&shared.memory, forwarded).await.unwrap_or_default();
                 }
                 // Its connection ends as a whole.
                 Client::Stream(client) => {
-                    tcp::forward(&shared.tunnels, &limits, &session.listener, lease, client, server).await;
+                    session.forward(&shared.tunnels, &limits, lease, client, server).await;
                 }
             }
         };
