@@ -178,11 +178,20 @@ async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
     if pod.as_ref().is_some_and(|it| it.has_ended()) || handed_over.load(Ordering::SeqCst) {
         return;
     }
+    empty(&tcp, async |next| take_in(&worker, &listener, pod.as_ref(), next).await).await;
+}
+
+/// Hands `take` what is in the queue already, until nothing has come for a moment.
+async fn empty(tcp: &TcpListener, take: impl AsyncFn(std::io::Result<(TcpStream, SocketAddr)>)) {
     let latest = time::Instant::now() + QUIET_WITHIN;
-    loop {
+    while time::Instant::now() < latest {
         let quiet = latest.min(time::Instant::now() + QUIET);
-        let Ok(next) = time::timeout_at(quiet, tcp.accept()).await else { return };
-        take_in(&worker, &listener, pod.as_ref(), next).await;
+        match time::timeout_at(quiet, tcp.accept()).await {
+            Err(_) => return,
+            // It does not listen any more: its port is to be another weir's. Every further accept would fail at once.
+            Ok(Err(cause)) if cause.raw_os_error() == Some(libc::EINVAL) => return,
+            Ok(next) => take(next).await,
+        }
     }
 }
 
@@ -304,5 +313,46 @@ async fn beat(worker: Rc<Worker>) {
         let now = Instant::now();
         worker.shared.beat(worker.dialer.worker, now);
         worker.dialer.watch.sweep(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::net::Ipv4Addr;
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{Shutdown, shutdown};
+
+    use super::*;
+
+    /// Listens; the other one is a duplicate.
+    fn listening() -> (TcpListener, std::net::TcpListener) {
+        let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let duplicate = socket.try_clone().unwrap();
+        (TcpListener::from_std(socket).unwrap(), duplicate)
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_a_queue_is_taken_in_and_one_that_is_shut_down_is_empty() {
+        for is_shut in [false, true] {
+            let (tcp, duplicate) = listening();
+            let client = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+            if is_shut {
+                shutdown(duplicate.as_raw_fd(), Shutdown::Both).unwrap();
+            }
+            let (taken, failed) = (Cell::new(0), Cell::new(0));
+            let take = async |next: std::io::Result<_>| {
+                let count = if next.is_ok() { &taken } else { &failed };
+                count.set(count.get() + 1);
+                // As after any failure.
+                time::sleep(PAUSE).await;
+            };
+            let end = time::timeout(Duration::from_secs(20), empty(&tcp, take)).await;
+            assert!(end.is_ok(), "shut down: {is_shut}: it goes on for ever");
+            assert_eq!((taken.get(), failed.get()), (usize::from(!is_shut), 0));
+            drop(client);
+        }
     }
 }
