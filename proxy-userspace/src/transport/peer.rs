@@ -1,11 +1,9 @@
-//! The peer of a connection to an endpoint, and the watch over peers that owe an answer.
-//!
-//! The kernel alone would retry a silent node for a quarter of an hour. Checking each connection with each request
-//! would cost a system call: instead each worker checks, four times a second, a number in memory for each of its
-//! connections, and queries the kernel only for those that have been waited for longer than a second. A read of a
-//! silent connection then fails.
+//! The peer of a connection to an endpoint: what it owes, and what its connection is told by others.
 
-use std::cell::RefCell;
+#[cfg(test)]
+mod tests;
+mod watch;
+
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -14,18 +12,10 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
+pub use self::watch::Watch;
 use super::interim::{Bounds, Interim};
-use super::tcp_info;
-use crate::domain::silence::{DOUBT, Doubts, Verdict, Wait};
-
-/// How long a connection in use may be silent before TCP sends a probe, and the interval between probes.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-
-/// Half of the worker's sweep interval: a check that is due this soon after a sweep is done in that sweep.
-const HALF_A_ROUND: Duration = Duration::from_millis(125);
+use crate::domain::silence::{Doubts, Wait};
 
 /// The limits for the peer of a connection to an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -220,82 +210,6 @@ impl Peer {
         *self.0.reader.lock() = Some(reader.clone());
     }
 
-    /// Whether the reader must check the connection.
-    pub(super) fn is_asked(&self) -> bool {
-        self.0.asked.load(Ordering::Relaxed)
-    }
-
-    /// Checks the kernel's state of its connection, `stream`.
-    ///
-    /// # Errors
-    ///
-    /// When it is silent, now and at every later call.
-    pub(super) fn look(&self, stream: &TcpStream) -> io::Result<()> {
-        let inner = &*self.0;
-        let owes = inner.owes.load(Ordering::Relaxed);
-        if inner.silent.load(Ordering::Relaxed) {
-            return Err(silent());
-        }
-        inner.asked.store(false, Ordering::Relaxed);
-        self.urge(stream, owes != 0);
-        if owes == 0 {
-            return Ok(());
-        }
-        let Some(signs) = tcp_info::signs(stream) else { return Ok(()) };
-        let now = self.millis(Instant::now());
-        let (since, wait) = &mut *inner.wait.lock();
-        if *since != owes {
-            (*since, *wait) = (owes, Wait::default());
-        }
-        let waited = Duration::from_millis(now.saturating_sub(owes));
-        let (verdict, next) = wait.look(waited, signs, inner.patience.silence);
-        inner.due.store(now + as_millis(next), Ordering::Relaxed);
-        inner.set_doubted(verdict != Verdict::Well);
-        if verdict == Verdict::Silent {
-            inner.silent.store(true, Ordering::Relaxed);
-            // For readers that read again.
-            inner.asked.store(true, Ordering::Relaxed);
-            return Err(silent());
-        }
-        Ok(())
-    }
-
-    /// Makes TCP probe each second, or no longer.
-    fn urge(&self, stream: &TcpStream, often: bool) {
-        if self.0.urged.swap(often, Ordering::Relaxed) == often {
-            return;
-        }
-        let Patience { silence, unused: (time, interval), probes, .. } = self.0.patience;
-        let keep_alive = match often {
-            true => {
-                // The kernel gives up later than the watch, which knows more.
-                let probes = u32::try_from(silence.as_secs()).unwrap_or(u32::MAX).saturating_add(3).min(127);
-                TcpKeepalive::new().with_interval(ASK_EVERY).with_retries(probes).with_time(ASK_EVERY)
-            }
-            false => TcpKeepalive::new().with_interval(interval).with_retries(probes).with_time(time),
-        };
-        // A socket that is already closed has no peer to probe.
-        let _ = SockRef::from(stream).set_tcp_keepalive(&keep_alive);
-    }
-
-    /// Wakes the reader to check the connection, if that is due.
-    fn visit(&self, now: Instant) {
-        let inner = &*self.0;
-        let owes = inner.owes.load(Ordering::Relaxed);
-        let is_due = if owes == 0 {
-            inner.urged.load(Ordering::Relaxed)
-        } else {
-            let now = self.millis(now + HALF_A_ROUND);
-            now >= owes + as_millis(DOUBT) && now >= inner.due.load(Ordering::Relaxed)
-        };
-        if is_due
-            && !inner.asked.swap(true, Ordering::Relaxed)
-            && let Some(reader) = &*inner.reader.lock()
-        {
-            reader.wake_by_ref();
-        }
-    }
-
     fn millis(&self, at: Instant) -> u64 {
         as_millis(at.saturating_duration_since(self.0.epoch)) + 1
     }
@@ -317,153 +231,6 @@ impl Drop for Inner {
     }
 }
 
-fn silent() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "its node is silent")
-}
-
 fn as_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
-}
-
-/// One worker's connections to endpoints.
-#[derive(Debug, Default)]
-pub struct Watch(RefCell<Vec<Peer>>);
-
-impl Watch {
-    /// Watches one more, until its connection is closed.
-    pub fn add(&self, peer: Peer) {
-        self.0.borrow_mut().push(peer);
-    }
-
-    /// Checks those that are waited for too long, and removes those whose connections are closed.
-    pub fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|peer| {
-            let is_there = Arc::strong_count(&peer.0) > 1;
-            if is_there {
-                peer.visit(now);
-            }
-            is_there
-        });
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-
-    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::transport::Io;
-
-    const INTERIM: Bounds = Bounds { answers: 1, bytes: 100 };
-
-    /// An idle connection to a healthy endpoint, its watch, and a function that returns the time after which TCP
-    /// probes.
-    async fn connected() -> (Io, Peer, Watch, impl Fn() -> Duration, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let unused = (Duration::from_secs(30), Duration::from_secs(5));
-        SockRef::from(&stream).set_keepalive(true).unwrap();
-        let copy = socket2::Socket::from(std::os::fd::AsFd::as_fd(&stream).try_clone_to_owned().unwrap());
-        let patience = Patience { silence: Duration::from_secs(3), unused, probes: 3, interim: INTERIM };
-        let peer = Peer::new(patience, Doubts::default());
-        let watch = Watch::default();
-        watch.add(peer.clone());
-        let there = listener.accept().await.unwrap().0;
-        (Io::to(stream, peer.clone()), peer, watch, move || copy.tcp_keepalive_time().unwrap(), there)
-    }
-
-    fn read(io: &mut Io) -> Poll<io::Result<()>> {
-        let mut buffer = [0; 16];
-        Pin::new(io).poll_read(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut buffer))
-    }
-
-    #[tokio::test]
-    async fn tcp_probes_often_only_while_an_answer_has_been_due_for_a_second() {
-        let (mut io, peer, watch, time, _there) = connected().await;
-        let began = Instant::now();
-        let after = |millis| began + Duration::from_millis(millis);
-        peer.owes(began);
-        // What it has owed since then is kept when it owes more.
-        peer.owes(after(900));
-        for (at, often) in [(100, false), (1000, true), (1250, true)] {
-            watch.sweep(after(at));
-            assert!(read(&mut io).is_pending());
-            assert_eq!(time() == Duration::from_secs(1), often, "{at} ms");
-        }
-        peer.owes_nothing();
-        watch.sweep(after(1500));
-        assert!(read(&mut io).is_pending() && !peer.is_asked() && !peer.is_silent());
-        assert_eq!(time(), Duration::from_secs(30));
-    }
-
-    #[tokio::test]
-    async fn a_connection_on_which_too_much_came_before_an_answer_fails_and_is_cut() {
-        let (mut io, peer, _watch, time, mut there) = connected().await;
-        peer.owes_response(Instant::now());
-        there.write_all(&b"HTTP/1.1 103\r\n\r\n".repeat(2)).await.unwrap();
-        io.readable().await.unwrap();
-        // At every attempt.
-        for _ in 0..2 {
-            let mut buffer = [0; 16];
-            let read = io.read(&mut buffer).await;
-            assert!(read.is_err() == peer.is_flooding(), "{read:?}");
-        }
-        assert!(peer.is_flooding());
-        drop((io, time));
-        let cut = there.read(&mut [0; 16]).await.map_err(|error| error.kind());
-        assert_eq!(cut, Err(io::ErrorKind::ConnectionReset));
-    }
-
-    #[tokio::test]
-    async fn bytes_of_a_tunnel_are_not_taken_for_interim_answers() {
-        for bytes in [b"HTTP/1.1 103\r\n\r\n".repeat(9), vec![b'1'; 200]] {
-            let (mut io, peer, _watch, _time, mut there) = connected().await;
-            peer.owes(Instant::now());
-            there.write_all(&bytes).await.unwrap();
-            drop(there);
-            let mut came = Vec::new();
-            io.read_to_end(&mut came).await.unwrap();
-            assert_eq!((came, peer.is_flooding()), (bytes, false));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_is_gone_is_watched_no_longer() {
-        let (io, peer, watch, ..) = connected().await;
-        peer.owes(Instant::now());
-        drop((io, peer));
-        watch.sweep(Instant::now());
-        assert!(watch.is_empty());
-    }
-
-    #[test]
-    fn doubts_end_with_the_connection_or_what_it_owes() {
-        let unused = (ASK_EVERY, ASK_EVERY);
-        let patience = Patience { silence: ASK_EVERY, unused, probes: 3, interim: INTERIM };
-        let doubts = Doubts::default();
-        let peers = [(); 2].map(|()| Peer::new(patience, doubts.clone()));
-        for peer in &peers {
-            peer.0.set_doubted(true);
-            peer.0.set_doubted(true);
-        }
-        let [first, second] = peers;
-        first.owes_nothing();
-        assert!(doubts.any());
-        drop(second);
-        assert!(!doubts.any());
-    }
 }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 
-use super::{Close, Io, Writes, has_closed};
+use super::writing::has_closed;
+use super::{Close, Io, Writes};
 use crate::transport::Peer;
 use crate::transport::pipes::Pipe;
 
