@@ -34,6 +34,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("attempts", "2"),
     ("retryAfter", "30s"),
     ("copyBuffer", "8KiB"),
+    ("pipes", "8"),
     ("interimAnswers", "50"),
     ("interimBytes", "32KiB"),
     ("body", "50s"),

@@ -88,8 +88,14 @@ fn a_weir_that_is_stopped_while_the_one_before_it_drains_refuses_nobody_as_long_
     let mut of_old = tunnel(&stage);
     let mut current = upgrade(&old, next(&stage, |builder| builder));
     eventually("word of the drain", || current.metric("weir_handover_draining_connections", &[]) >= 1.0);
-    let mut of_current = tunnel(&stage);
-    echoes(&mut of_current, "open");
+    // What comes within the hand-over, the old one may still accept.
+    let mut of_current = None;
+    eventually("a tunnel of the current one", || {
+        let mut tunnel = tunnel(&stage);
+        echoes(&mut tunnel, "open");
+        of_current = Some(tunnel);
+        current.metric("weir_tunnels_open", &[]) >= 1.0
+    });
     let load = load(&stage);
     load.answered(20);
     let signalled = Instant::now();
@@ -98,6 +104,6 @@ fn a_weir_that_is_stopped_while_the_one_before_it_drains_refuses_nobody_as_long_
     // `drain.grace`, which its tunnel lasts.
     load.stop().expect_only_refused_from(signalled + Duration::from_secs(2));
     echoes(&mut of_old, "still");
-    drop(of_old);
+    drop((of_old, of_current));
     ends(old);
 }
