@@ -12,7 +12,7 @@ mod unused; // What nobody uses.
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::net::cgroup::MemoryCgroup;
 use e2e::net::is_root;
@@ -59,20 +59,30 @@ fn limited(builder: Builder, mib: u64) -> Option<Weir> {
     Some(builder.with_memory(cgroup).start())
 }
 
-/// Asks for `http://hello/` again and again, over a connection of its own each time, while `attack` goes on for `span`.
-/// Returns how many requests there were, and what was not a 200.
+/// How long an attack may take until weir is seen to do something against it: a machine that is busy with other work lets
+/// it begin late.
+const MOST: Duration = Duration::from_secs(60);
+
+/// Whether an attack that began at `clock` goes on: for `span`, and until it `is_seen`.
+fn goes_on(clock: Instant, span: Duration, is_seen: impl FnOnce() -> bool) -> bool {
+    clock.elapsed() < span || (clock.elapsed() < MOST && !is_seen())
+}
+
+/// Asks for `http://hello/` again and again, over a connection of its own each time, while `attack` goes on: for `span`, and
+/// until it `is_seen`. Returns how many requests there were, and what was not a 200.
 fn victim_during(
     weir: &Weir,
     span: Duration,
+    is_seen: impl Fn(&Weir) -> bool,
     attack: impl FnOnce(&AtomicBool) + Send,
 ) -> (usize, Vec<String>) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let attacking = scope.spawn(|| attack(&over));
         let ends = Over(&over);
-        let clock = std::time::Instant::now();
+        let clock = Instant::now();
         let (mut asked, mut failed) = (0, Vec::new());
-        while clock.elapsed() < span {
+        while goes_on(clock, span, || !failed.is_empty() || is_seen(weir)) {
             asked += 1;
             match TcpStream::connect(weir.outgoing()).map(Client::over).and_then(|mut client| {
                 client.send("GET http://hello/ HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n");

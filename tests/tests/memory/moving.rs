@@ -10,8 +10,8 @@ use e2e::http2::{PREFACE, encode, field};
 use e2e::raw::TcpServer;
 use e2e::{Answer, Backend, Client, Weir, raw};
 
-use super::budget::{assert_harmless, shed};
-use super::{Over, attacker, feed, is_over, limited};
+use super::budget::{assert_harmless, is_resisted, shed};
+use super::{Over, attacker, feed, goes_on, is_over, limited};
 
 /// How long an attack lasts.
 const SPAN: Duration = Duration::from_secs(5);
@@ -19,11 +19,13 @@ const SPAN: Duration = Duration::from_secs(5);
 /// How many requests the honest client has under way: more than anybody may have whatever the others hold.
 const TOGETHER: usize = 20;
 
-/// Asks for `http://slow/` over so many connections, again and again on each, while `attack` goes on for `span`. Returns how
-/// many requests there were, and what was not a 200. A connection that was closed between two requests is opened again.
+/// Asks for `http://slow/` over so many connections, again and again on each, while `attack` goes on: for `span`, and until
+/// it `is_seen`. Returns how many requests there were, and what was not a 200. A connection that was closed between two
+/// requests is opened again.
 fn honest_during(
     weir: &Weir,
     span: Duration,
+    is_seen: impl Fn(&Weir) -> bool + Sync,
     attack: impl FnOnce(&AtomicBool) + Send,
 ) -> (usize, Vec<String>) {
     let (over, asked, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -34,7 +36,7 @@ fn honest_during(
             .map(|_| {
                 scope.spawn(|| {
                     let clock = Instant::now();
-                    while clock.elapsed() < span {
+                    while goes_on(clock, span, || !failed.lock().unwrap().is_empty() || is_seen(weir)) {
                         asked.fetch_add(1, Ordering::SeqCst);
                         match TcpStream::connect(weir.outgoing()).map(Client::over).and_then(|mut client| {
                             client
@@ -78,7 +80,7 @@ fn tunnels_that_drip_end_and_who_has_many_requests_under_way_loses_none() {
     let head = b"CONNECT echo:80 HTTP/1.1\r\nHost: echo:80\r\n\r\n".as_slice();
     // Enough to make the buffers of both directions grow.
     let request = [head, &[b'x'; 400_000]].concat();
-    let told = honest_during(&weir, SPAN, |over| {
+    let told = honest_during(&weir, SPAN, is_resisted, |over| {
         let (began, mut grows, mut piece) = (Instant::now(), false, vec![0; 65_536]);
         let mut open: Vec<(TcpStream, usize)> = Vec::new();
         while !over.load(Ordering::SeqCst) {
@@ -130,7 +132,8 @@ fn uploads_of_http2_that_nobody_takes_do_not_take_the_memory_of_others() {
     });
     let Some(mut weir) = little(&[("deaf", deaf.addr())], &slow) else { return };
     let (to, [heads, bodies]) = (weir.outgoing(), uploads(100));
-    let told = honest_during(&weir, SPAN, |over| {
+    let are_cut = |weir: &Weir| shed(weir, "exchange") > 0.0;
+    let told = honest_during(&weir, SPAN, are_cut, |over| {
         let mut open: Vec<(TcpStream, usize, Instant)> = Vec::new();
         let mut piece = vec![0; 65_536];
         while !over.load(Ordering::SeqCst) {
@@ -154,6 +157,6 @@ fn uploads_of_http2_that_nobody_takes_do_not_take_the_memory_of_others() {
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    assert!(shed(&weir, "exchange") > 0.0);
+    assert!(are_cut(&weir));
     assert_harmless(&mut weir, told);
 }
