@@ -23,7 +23,7 @@ pub use count::Count;
 /// The version of everything in this file. A program leaves connections alone when the settings it reads
 /// carry another one, and weir ignores an [`Original`] of another one, so that a program and a weir of
 /// different releases can meet in the same maps without misreading each other.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// A heartbeat older than this, in nanoseconds, means that weir hangs.
 pub const STALE_AFTER_NS: u64 = 2_000_000_000;

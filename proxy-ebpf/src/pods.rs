@@ -22,6 +22,9 @@ pub const MAX_NUMBER: u32 = BITS - 2;
 /// Where weir listens in a pod: 127.127.255.254, which no number has, in host order.
 pub const LISTEN_V4: u32 = V4 | OPAQUE | (BITS - 1);
 
+/// Where weir takes connections of other weirs in a pod: 127.95.255.254, which no number has either, in host order.
+pub const LISTEN_WIRE_V4: u32 = V4 | (BITS - 1);
+
 /// The name of the program that steers connections to the pod's listener, which is loaded once for each pod.
 pub const LOOKUP: &str = "weir_lookup";
 
@@ -39,7 +42,16 @@ pub enum ListenerUse {
     Connect6 = 1,
     /// Connections that were diverted are steered to it: also when no more are to be diverted.
     Steer = 2,
+    /// Connections between weirs are steered to it.
+    Wire = 3,
 }
+
+/// The first source port of connections between weirs; the last is 65535. Nothing picks one of them by itself
+/// (`net.ipv4.ip_local_port_range` ends at 60999).
+pub const WIRE_PORTS: u16 = 61_000;
+
+/// The most prefixes in map `WIRE_SOURCES`.
+pub const MOST_WIRE_SOURCES: usize = 1_024;
 
 /// Map `POD_SETTINGS`, one entry.
 #[repr(C)]
@@ -49,8 +61,8 @@ pub struct PodSettings {
     pub prefix6: Address,
     /// The port of diverted connections in a pod, in host order.
     pub port: u16,
-    /// Nothing.
-    pub unused: u16,
+    /// The first source port of connections between weirs, in host order: [`WIRE_PORTS`].
+    pub wire: u16,
     /// [`crate::LAYOUT`] of the weir that wrote this.
     pub layout: u32,
 }
@@ -139,6 +151,21 @@ impl Shown {
     const fn of_bits(bits: u32) -> Self {
         Self { number: bits & BITS, opaque: bits & OPAQUE != 0 }
     }
+}
+
+impl PodSettings {
+    /// Whether the port, in host order, is a source port of connections between weirs.
+    #[inline(always)]
+    pub const fn is_wire(&self, port: u16) -> bool {
+        self.wire != 0 && port >= self.wire
+    }
+}
+
+/// A key of `CALLERS`: the network namespace of a pod, and the port and the family of weir's connection to the pod's own
+/// address, in words of eight bytes. The port is in host order.
+#[inline(always)]
+pub const fn caller(netns: u64, port: u16, v4: bool) -> [u64; 2] {
+    [netns, port as u64 | (v4 as u64) << 16]
 }
 
 impl Own {

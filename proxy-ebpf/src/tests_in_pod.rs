@@ -161,7 +161,7 @@ fn each_fact_alone_decides() {
         ports: 0,
         flags: 0,
     };
-    let pods = PodSettings { prefix6: PREFIX, port: 4136, unused: 0, layout: LAYOUT };
+    let pods = PodSettings { prefix6: PREFIX, port: 4136, wire: 0, layout: LAYOUT };
     let dial = Dial { address: v4("10.96.0.1"), port: 80_u16.to_be() };
     let of = |given: &Given, fail| decide(given, &dial, &settings, &pods, fail);
     let diverted = |opaque| Verdict::Redirect(Shown { number: 5, opaque });

@@ -55,8 +55,9 @@ pub use counters::Counters;
 pub use error::InterceptError;
 pub use heartbeat::{Heartbeat, monotonic_ns};
 pub use in_pods::{
-    MOST_PODS, NetnsId, Numbers, PodCgroup, PodIds, PodOf, PodSockets, add_route, addresses, listen_at,
-    listen_in_pod, netns_of, open_netns, own_addresses, remove_route, usual_number,
+    Caller, Callers, MOST_PODS, NetnsId, Numbers, PodCgroup, PodIds, PodOf, PodSockets, add_route, addresses,
+    listen_at, listen_in_pod, listen_on_wire, netns_of, open_netns, own_addresses, remove_route,
+    usual_number,
 };
 pub use kernel_memory::{KernelMemory, kernel_memory};
 pub use node::{default_addresses, node_addresses, reachable_addresses};
@@ -65,6 +66,7 @@ pub use original_dsts::{Original, OriginalDsts, TOO_OLD, Unknown};
 pub use owners::{Filer, Owners, Pods};
 pub use pods::diverted;
 pub use proxy_ebpf::decide::Fail;
+pub use proxy_ebpf::pods::WIRE_PORTS;
 pub use proxy_ebpf::{Count, Pod, Policy};
 pub use scope::{Applied, Destination, standing_exclusions};
 pub use status::Status;

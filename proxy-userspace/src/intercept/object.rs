@@ -52,7 +52,7 @@ impl Object {
             .map_max_entries("SCOPE", options.destinations.saturating_add(2 * HOLES));
         // The kernel allocates much of a map beforehand, also of one that is not used.
         match options.pods {
-            None => ["NUMBERS", "DIALLED_BY_NUMBER", "OWN", "POD_OF", "LISTENERS"]
+            None => ["NUMBERS", "DIALLED_BY_NUMBER", "OWN", "POD_OF", "LISTENERS", "WIRE_SOURCES", "CALLERS"]
                 .into_iter()
                 .fold(loader.map_max_entries("TUPLES", options.tuples), |loader, name| {
                     loader.map_max_entries(name, 1)
@@ -87,6 +87,7 @@ impl Object {
         let map = self.ebpf.map(name).ok_or_else(|| self.foreign(format!("it has no map {name}")))?;
         clone(match map {
             Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::SockHash(map) => map.fd(),
+            Map::LpmTrie(map) => map.fd(),
             _ => return Err(self.foreign(format!("map {name} is of another type"))),
         })
     }

@@ -58,6 +58,16 @@ pub(super) fn add<K>(map: BorrowedFd<'_>, key: &K, mut value: u64) -> io::Result
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
+/// Adds an element to a map, unless there is one.
+pub(super) fn insert<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    let mut attr = attributes();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(value) as u64;
+    attr.__bindgen_anon_2.flags = BPF_NOEXIST.into();
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
 /// Reads an element of a map of numbers; `None` if there is none.
 pub(super) fn number<K>(map: BorrowedFd<'_>, key: &K) -> Option<u64> {
     let mut value = 0_u64;

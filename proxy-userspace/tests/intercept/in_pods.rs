@@ -18,10 +18,10 @@ use weir::intercept::{
 use crate::weir::{Beating, Direct, dial, eventually, ip, options, read, read_multipath, service};
 use crate::world::{Cgroup, POD, SERVICE, World, configure, on_a_node};
 
-const PORT: u16 = 4136;
+pub const PORT: u16 = 4136;
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd6a, 0x9c1e, 0x57b4, 0x4136, 0, 0, 0, 0);
 
-fn in_pods(world: &World) -> InterceptOptions {
+pub fn in_pods(world: &World) -> InterceptOptions {
     let pods = Some(PodSockets { port: PORT, prefix6: PREFIX });
     InterceptOptions { addresses: Vec::new(), pods, ..options(world) }
 }
@@ -50,14 +50,14 @@ fn diverted() -> Vec<SocketAddr> {
 }
 
 /// An interception that diverts the services in the pod, and weir there.
-struct Joined {
-    interception: Beating,
-    cookie: u64,
+pub struct Joined {
+    pub interception: Beating,
+    pub cookie: u64,
     weir: Option<Answering>,
 }
 
 impl Joined {
-    fn new(world: &World, options: &InterceptOptions) -> Self {
+    pub fn new(world: &World, options: &InterceptOptions) -> Self {
         let mut interception = Beating::of(Interception::attach_in_pods(options).expect("attach"));
         interception.divert(&at(&[80, 81, 82, 443])).expect("divert");
         let (listener, own) = world.in_pod(|| {

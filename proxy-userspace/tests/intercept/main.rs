@@ -5,6 +5,7 @@
 
 mod basics;
 mod beside;
+mod between;
 mod bpf;
 mod crash;
 mod failing;

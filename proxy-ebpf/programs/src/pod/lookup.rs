@@ -1,6 +1,10 @@
-//! A connection to an address of weir's in a pod, from inside the pod, reaches the pod's listener.
+//! A connection to an address of weir's in a pod, from inside the pod, reaches the pod's listener; so does one of another
+//! weir, to the pod's own address.
 //!
-//! The address is not the listener's own, which has one of the range: the program steers there. It is loaded once for each
+//! The latter is told by its source: a port that nothing picks by itself, of an address of the mesh. What lacks a listener of
+//! weir's goes to the pod's program as it is.
+//!
+//! The address of the former is not the listener's own, which has one of the range: the program steers there. It is loaded once for each
 //! pod, with the pod's cookie written into its instructions: `bpf_sk_assign` takes a socket of any network namespace, and
 //! the program cannot ask in which one it runs.
 //!
@@ -27,11 +31,12 @@ const DROP: u32 = 0;
 pub fn weir_lookup(ctx: SkLookupContext) -> u32 {
     let raw = ctx.lookup;
     // SAFETY: the hook's own context, whose accesses the verifier checks.
-    let (family, protocol, remote4, local4, port) = unsafe {
+    let (family, protocol, remote4, source, local4, port) = unsafe {
         (
             addr_of!((*raw).family).read_volatile(),
             addr_of!((*raw).protocol).read_volatile(),
             addr_of!((*raw).remote_ip4).read_volatile(),
+            addr_of!((*raw).remote_port).read_volatile(),
             addr_of!((*raw).local_ip4).read_volatile(),
             addr_of!((*raw).local_port).read_volatile(),
         )
@@ -54,7 +59,8 @@ pub fn weir_lookup(ctx: SkLookupContext) -> u32 {
         )
     };
     let Some(settings) = maps::settings() else { return PASS };
-    if protocol != TCP || port != settings.port as u32 {
+    let is_wire = settings.is_wire(u16::from_be(source));
+    if protocol != TCP || (port != settings.port as u32 && !is_wire) {
         return PASS;
     }
     let v4 = family == AF_INET;
@@ -63,22 +69,31 @@ pub fn weir_lookup(ctx: SkLookupContext) -> u32 {
     } else {
         (Address { words: remote6 }, Address { words: local6 })
     };
-    if Shown::of(&local, &settings.prefix6).is_none() {
+    if port != settings.port as u32 || Shown::of(&local, &settings.prefix6).is_none() {
+        // A pod's connection to its own address is its own, whatever its port is.
+        if is_wire && !remote.is(&local) && maps::is_wire_source(&remote) {
+            steer(&ctx, ListenerUse::Wire);
+        }
         return PASS;
     }
     let Some(own) = maps::own(COOKIE) else { return PASS };
     if !own.is_inside(&remote, &settings.prefix6) {
         return DROP;
     }
-    let listener = maps::listener(COOKIE, ListenerUse::Steer);
+    if steer(&ctx, ListenerUse::Steer) { PASS } else { DROP }
+}
+
+/// Has this listener of weir's take the connection. Returns whether it does.
+#[inline(always)]
+fn steer(ctx: &SkLookupContext, which: ListenerUse) -> bool {
+    let listener = maps::listener(COOKIE, which);
     if listener.is_null() {
-        return DROP;
+        return false;
     }
     // SAFETY: the hook's own context, and a socket that is referenced until it is released.
-    let answer = unsafe {
-        let answer = bpf_sk_assign(raw.cast(), listener.cast(), 0);
+    unsafe {
+        let answer = bpf_sk_assign(ctx.lookup.cast(), listener.cast(), 0);
         bpf_sk_release(listener.cast());
-        answer
-    };
-    if answer == 0 { PASS } else { DROP }
+        answer == 0
+    }
 }

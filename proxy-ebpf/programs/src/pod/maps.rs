@@ -3,12 +3,12 @@
 use core::ptr::{addr_of, null};
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_map_type::BPF_MAP_TYPE_SOCKHASH, bpf_sock};
-use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie};
 use aya_ebpf::helpers::bpf_sk_release;
 use aya_ebpf::macros::btf_map;
 use proxy_ebpf::Address;
 use proxy_ebpf::decide::Dial;
-use proxy_ebpf::pods::{ListenerUse, Numbered, Own, PodSettings};
+use proxy_ebpf::pods::{ListenerUse, MOST_WIRE_SOURCES, Numbered, Own, PodSettings, caller};
 
 use crate::maps::{at, look_up};
 
@@ -36,6 +36,15 @@ static OWN: HashMap<u64, Own, 4_096, SPARSE> = HashMap::new();
 #[btf_map]
 static POD_OF: HashMap<u64, u64, 4_096, SPARSE> = HashMap::new();
 
+/// Where connections between weirs come from: those from elsewhere are the pod's own program's, whatever their port is.
+#[btf_map]
+static WIRE_SOURCES: LpmTrie<Address, u64, MOST_WIRE_SOURCES> = LpmTrie::new();
+
+/// Who is behind weir's connection to a pod's own address (see [`caller`]): the address and port that the pod's program is
+/// told.
+#[btf_map]
+static CALLERS: HashMap<[u64; 2], Numbered, 32_768, SPARSE> = HashMap::new();
+
 /// weir's listeners, by cookie and use ([`ListenerUse`]). The kernel takes one out when its last descriptor is closed, also
 /// by SIGKILL.
 #[btf_map]
@@ -47,7 +56,7 @@ struct Listeners {
     r#type: *const [i32; BPF_MAP_TYPE_SOCKHASH as usize],
     key: *const [u64; 2],
     value: *const u64,
-    max_entries: *const [i32; 8_192],
+    max_entries: *const [i32; 16_384],
     map_flags: *const [i32; 0],
 }
 
@@ -78,6 +87,19 @@ pub fn number(dial: &Dial) -> Option<u32> {
 pub fn dialled(number: u32) -> Option<&'static Numbered> {
     // SAFETY: as above.
     unsafe { look_up(&DIALLED_BY_NUMBER, &[number as u64]).cast::<Numbered>().as_ref() }
+}
+
+/// Whether connections between weirs come from this address.
+#[inline(always)]
+pub fn is_wire_source(address: &Address) -> bool {
+    !look_up(&WIRE_SOURCES, &address.prefix(128)).is_null()
+}
+
+/// Who is behind weir's connection from this port to a pod's own address.
+#[inline(always)]
+pub fn caller_of(netns: u64, port: u16, v4: bool) -> Option<&'static Numbered> {
+    // SAFETY: as above.
+    unsafe { look_up(&CALLERS, &caller(netns, port, v4)).cast::<Numbered>().as_ref() }
 }
 
 #[inline(always)]

@@ -1,4 +1,5 @@
-//! getpeername() and getsockname(): the application sees the address it dialled, and its pod's own one.
+//! getpeername() and getsockname(): the application sees the address it dialled, and its pod's own one; and one that accepts
+//! from weir sees who has called, as accept() asks the same hook.
 
 use core::ffi::c_void;
 use core::ptr::{addr_of, addr_of_mut};
@@ -6,7 +7,7 @@ use core::ptr::{addr_of, addr_of_mut};
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use proxy_ebpf::pods::{Own, Shown};
+use proxy_ebpf::pods::{Numbered, Own, Shown};
 use proxy_ebpf::{Address, Count};
 
 use super::maps;
@@ -19,9 +20,14 @@ pub fn weir_podpeer4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the hook's own context, whose accesses the verifier checks.
     let (address, port) =
         unsafe { (addr_of!((*raw).user_ip4).read_volatile(), addr_of!((*raw).user_port).read_volatile()) };
-    let Some(shown) = diverted(&Address::mapped(address), port as u16) else { return ALLOW };
-    let Some(dialled) = maps::dialled(shown.number) else { return ALLOW };
-    let (address, port) = (dialled.address.words[3], dialled.port);
+    // SAFETY: as above; the context's socket is never null in this hook.
+    let own = unsafe {
+        let socket = addr_of!((*raw).__bindgen_anon_1.sk).read_volatile();
+        addr_of!((*socket).src_ip4).read_volatile()
+    };
+    let address = Address::mapped(address);
+    let Some(peer) = peer(&ctx, &address, port as u16, &Address::mapped(own)) else { return ALLOW };
+    let (address, port) = (peer.address.words[3], peer.port);
     count(Count::PeerNamed);
     // SAFETY: as above.
     unsafe {
@@ -46,9 +52,19 @@ pub fn weir_podpeer6(ctx: SockAddrContext) -> i32 {
             addr_of!((*raw).user_port).read_volatile(),
         )
     };
-    let Some(shown) = diverted(&Address { words }, port as u16) else { return ALLOW };
-    let Some(dialled) = maps::dialled(shown.number) else { return ALLOW };
-    let (address, port) = (dialled.address, dialled.port);
+    // SAFETY: as above; the context's socket is never null in this hook.
+    let own = unsafe {
+        let socket = addr_of!((*raw).__bindgen_anon_1.sk).read_volatile();
+        [
+            addr_of!((*socket).src_ip6[0]).read_volatile(),
+            addr_of!((*socket).src_ip6[1]).read_volatile(),
+            addr_of!((*socket).src_ip6[2]).read_volatile(),
+            addr_of!((*socket).src_ip6[3]).read_volatile(),
+        ]
+    };
+    let address = Address { words };
+    let Some(peer) = peer(&ctx, &address, port as u16, &Address { words: own }) else { return ALLOW };
+    let (address, port) = (peer.address, peer.port);
     count(Count::PeerNamed);
     write6(&ctx, &address);
     // SAFETY: as above.
@@ -104,6 +120,18 @@ pub fn weir_podsock6(ctx: SockAddrContext) -> i32 {
         write6(&ctx, &address);
     }
     ALLOW
+}
+
+/// Who is behind a peer with this address and port (in network order), of a socket whose own address is `own`.
+#[inline(always)]
+fn peer(ctx: &SockAddrContext, address: &Address, port: u16, own: &Address) -> Option<&'static Numbered> {
+    let settings = maps::settings()?;
+    if settings.is_wire(u16::from_be(port)) && address.is(own) {
+        // SAFETY: the context is the hook's own.
+        let netns = unsafe { bpf_get_netns_cookie(ctx.sock_addr.cast::<c_void>()) };
+        return maps::caller_of(netns, u16::from_be(port), address.is_mapped());
+    }
+    maps::dialled(diverted(address, port)?.number)
 }
 
 /// What a peer of this address and port (in network order) stands for, if it is weir in the pod.

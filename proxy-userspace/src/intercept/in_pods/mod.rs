@@ -2,8 +2,11 @@
 //!
 //! A network namespace is identified by its cookie, which the kernel gives it and no address can claim. An entry in
 //! `LISTENERS` diverts: it is the last thing that is made, and the first that goes.
+//!
+//! Connections of other weirs to a pod are steered to a listener of their own (`between.rs`).
 
 mod addresses;
+mod between;
 mod interception;
 mod lookup;
 mod netns;
@@ -16,14 +19,16 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use proxy_ebpf::pods::{ListenerUse, Own, PodSettings};
+use proxy_ebpf::pods::{ListenerUse, Own, PodSettings, WIRE_PORTS};
 use proxy_ebpf::{Address, LAYOUT};
 
 pub use self::addresses::{addresses, own_addresses};
+use self::between::Between;
+pub use self::between::{Caller, Callers};
 use self::lookup::Lookup;
 pub use self::netns::{
-    NetnsId, add_route, listen as listen_in_pod, listen_at, of_socket as netns_of, open as open_netns,
-    remove_route,
+    NetnsId, add_route, listen as listen_in_pod, listen_at, listen_on_wire, of_socket as netns_of,
+    open as open_netns, remove_route,
 };
 use self::numbers::{Maps, Table};
 pub use self::numbers::{Numbers, usual_number};
@@ -67,6 +72,7 @@ pub(super) struct InPods {
     pod_of: OwnedFd,
     lookup: Lookup,
     numbers: Table,
+    between: Between,
     joined: BTreeMap<u64, Joined>,
     is_armed: bool,
 }
@@ -77,6 +83,8 @@ struct Joined {
     listener: Option<OwnedFd>,
     /// Only held: closing it detaches the program, which drops what it has no listener for.
     link: Option<OwnedFd>,
+    /// The listener for connections of other weirs, if these are taken here.
+    wire: Option<OwnedFd>,
     /// Whether IPv6 is diverted.
     v6: bool,
 }
@@ -89,11 +97,13 @@ impl InPods {
         destinations: u32,
     ) -> Result<Self, InterceptError> {
         let map = |name| object.descriptor(name);
-        let maps = ["LISTENERS", "OWN", "POD_SETTINGS"].into_iter().map(|name| Ok((name, map(name)?)));
+        let maps = ["LISTENERS", "OWN", "POD_SETTINGS", "WIRE_SOURCES"]
+            .into_iter()
+            .map(|name| Ok((name, map(name)?)));
         let maps = maps.collect::<Result<_, InterceptError>>()?;
         let lookup = Lookup::new(&object.bytes()?, maps).map_err(|cause| object.foreign(cause))?;
         let prefix6 = Address::from_octets(options.prefix6.octets());
-        let settings = PodSettings { prefix6, port: options.port, unused: 0, layout: LAYOUT };
+        let settings = PodSettings { prefix6, port: options.port, wire: WIRE_PORTS, layout: LAYOUT };
         sys::set(map("POD_SETTINGS")?.as_fd(), &0_u32, &settings)
             .map_err(InterceptError::kernel("bpf (map POD_SETTINGS)"))?;
         let numbers = Maps { numbers: map("NUMBERS")?, dialled: map("DIALLED_BY_NUMBER")? };
@@ -103,6 +113,7 @@ impl InPods {
             pod_of: map("POD_OF")?,
             lookup,
             numbers: Table::new(numbers, prefix6, destinations),
+            between: Between::new(map("WIRE_SOURCES")?, map("CALLERS")?),
             joined: BTreeMap::new(),
             is_armed: true,
         })
@@ -124,7 +135,8 @@ impl InPods {
         }
         let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
         let link = self.lookup.link(cookie, netns)?;
-        self.joined.insert(cookie, Joined { listener: Some(listener), link: Some(link), v6: false });
+        self.joined
+            .insert(cookie, Joined { listener: Some(listener), link: Some(link), wire: None, v6: false });
         let done = self
             .tell_own(cookie, [None; 2])
             .and_then(|()| self.set(cookie, ListenerUse::Steer))
@@ -158,7 +170,7 @@ impl InPods {
 
     /// Diverts nothing more from the network namespace, and forgets it. What fails does so because it is gone already.
     pub(super) fn leave(&mut self, cookie: u64) {
-        for which in [ListenerUse::Connect4, ListenerUse::Connect6, ListenerUse::Steer] {
+        for which in [ListenerUse::Connect4, ListenerUse::Connect6, ListenerUse::Wire, ListenerUse::Steer] {
             let _ = self.clear(cookie, which);
         }
         let _ = sys::remove(self.own.as_fd(), &cookie);
@@ -205,6 +217,7 @@ impl InPods {
         for &cookie in self.joined.keys() {
             let _ = self.clear(cookie, ListenerUse::Connect4);
             let _ = self.clear(cookie, ListenerUse::Connect6);
+            let _ = self.clear(cookie, ListenerUse::Wire);
         }
     }
 
@@ -218,7 +231,7 @@ impl InPods {
         for joined in self.joined.values_mut() {
             // The program first: without its listener it would drop connections to another weir's.
             joined.link = None;
-            if let Some(listener) = joined.listener.take() {
+            for listener in joined.listener.take().into_iter().chain(joined.wire.take()) {
                 // Other duplicates keep the socket open, by which the namespace is found. It listens no more.
                 let _ = nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
             }
@@ -232,6 +245,7 @@ impl InPods {
     fn arm_one(&self, cookie: u64) -> io::Result<()> {
         let Some(joined) = self.joined.get(&cookie).filter(|_| self.is_armed) else { return Ok(()) };
         self.set(cookie, ListenerUse::Connect4)?;
+        self.arm_wire(cookie)?;
         if joined.v6 { self.set(cookie, ListenerUse::Connect6) } else { Ok(()) }
     }
 

@@ -15,7 +15,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 use nix::sys::statfs::{FsType, fstatfs};
-use proxy_ebpf::pods::LISTEN_V4;
+use proxy_ebpf::pods::{LISTEN_V4, LISTEN_WIRE_V4};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// `NSFS_MAGIC` of linux/magic.h: the file system of namespaces.
@@ -79,7 +79,19 @@ pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// The kernel's error: the port is taken.
 pub fn listen(port: u16) -> io::Result<TcpListener> {
-    let v4 = Ipv4Addr::from_bits(LISTEN_V4);
+    listen_for_both(Ipv4Addr::from_bits(LISTEN_V4), port)
+}
+
+/// Listens where connections of other weirs to this pod are steered to, at another address and the same port as [`listen`].
+///
+/// # Errors
+///
+/// The kernel's error: the port is taken.
+pub fn listen_on_wire(port: u16) -> io::Result<TcpListener> {
+    listen_for_both(Ipv4Addr::from_bits(LISTEN_WIRE_V4), port)
+}
+
+fn listen_for_both(v4: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
     // One socket for both families; it works also where IPv6 is disabled or the interface is still down.
     let both = open_listener(SocketAddr::new(v4.to_ipv6_mapped().into(), port));
     both.or_else(|cause| match cause.raw_os_error() {
