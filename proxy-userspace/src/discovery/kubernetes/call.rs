@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::failure::{Failure, chain, text};
+use super::shallow;
 
 /// Maximum page size: 500 objects of 256 KiB would fit, which no cluster has.
 const PAGE_BYTES: usize = 128 << 20;
@@ -48,7 +49,7 @@ pub(super) struct ListMetadata {
 pub(super) struct Event {
     #[serde(rename = "type")]
     pub(super) kind: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "shallow::read")]
     pub(super) object: Value,
 }
 

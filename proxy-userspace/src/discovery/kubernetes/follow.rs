@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::health::{Health, State};
 use super::pace::{End, Pace, Step};
 use super::resource::{Focus, Object, Resource, Sensible};
+use super::shallow;
 use crate::config::Kubernetes;
 
 /// Maximum duration of a watch, in seconds. Reduced by up to a quarter at random, so that they do not all end together.
@@ -139,7 +140,7 @@ impl Follower {
             }
             for item in items {
                 // Invalid numbers are the only errors found only here.
-                let item = serde_json::from_str(item.get()).unwrap_or_default();
+                let item = shallow::parse(item.get()).unwrap_or_default();
                 if let Some(name) = self.set(item).await? {
                     senseless.push(name);
                 }

@@ -51,6 +51,7 @@ mod pace;
 mod resource;
 mod review;
 mod run;
+mod shallow;
 mod shared;
 mod store;
 #[cfg(test)]

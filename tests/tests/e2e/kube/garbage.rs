@@ -1,7 +1,7 @@
 //! Objects that make no sense, among others that do.
 
-use super::stage::{Stage, address, addresses};
-use e2e::kube::{ApiServer, Endpoint, service, slice};
+use super::stage::{Stage, address, addresses, following};
+use e2e::kube::{Act, ApiServer, Endpoint, service, slice};
 use e2e::time::holds_for;
 use e2e::{Backend, eventually};
 use serde_json::{Value, json};
@@ -154,6 +154,30 @@ fn absurd_objects_in_a_watch_are_named_and_the_good_ones_work() {
     }
     eventually("the end of the problems", || stage.weir.metric("weir_kubernetes_problems", &[]) == 0.0);
     stage.weir.get("http://hello/").expect_body("0");
+}
+
+/// serde_json refuses all of what is nested 128 deep. A server passes such an object on: in `managedFields`, for example, it may
+/// have what its writer likes.
+#[test]
+fn an_object_as_deep_as_one_likes_is_read_and_ends_no_watch() {
+    let server = ApiServer::start();
+    server.put(service("hello", "10.96.0.10", &[("http", 80)]));
+    let weir = following(&server).start();
+    let knows = |count: f64| {
+        eventually("the services", || weir.metric("weir_catalog_services", &[]) == count);
+        assert_eq!(weir.metric("weir_kubernetes_problems", &[]), 0.0);
+    };
+    knows(1.0);
+    for name in ["one", "two"] {
+        let mut object = service(name, "None", &[("http", 80)]);
+        object["metadata"]["deep"] = (0..1_000).fold(json!(1), |deep, _| json!({ "a": [deep] }));
+        server.put(object);
+    }
+    knows(3.0);
+    assert_eq!(server.count("list", "services"), 1, "an object is no reason to list all again");
+    server.act(Act::Gone);
+    eventually("another list", || server.count("list", "services") > 1 && server.has_told(&["services"]));
+    knows(3.0);
 }
 
 #[test]
