@@ -167,7 +167,7 @@ impl Follower {
 
     async fn watch(&self, version: String, rng: &mut fastrand::Rng) -> Ended {
         self.health.counts(self.resource).watches.inc();
-        let mut at = At { number: version.parse().ok(), version };
+        let mut at = At::new(version);
         let seconds = WATCH_SECONDS - rng.u64(..WATCH_SECONDS / 4);
         let asked = Duration::from_secs(seconds);
         let opened = self.open(&at.version, seconds).await;
@@ -279,21 +279,27 @@ impl Follower {
 }
 
 /// The progress of a watch.
-struct At {
-    version: String,
+pub(super) struct At {
+    /// The version of the last event.
+    pub(super) version: String,
     /// The version as a number, which it is on every known server; opaque versions are not compared.
     number: Option<u64>,
 }
 
 impl At {
+    /// Of a watch from `version` on.
+    pub(super) fn new(version: String) -> Self {
+        Self { number: version.parse().ok(), version }
+    }
+
     /// Whether it is ahead of a server whose newest version is this.
-    fn is_after(&self, newest: &str) -> bool {
+    pub(super) fn is_after(&self, newest: &str) -> bool {
         matches!((self.number, newest.parse::<u64>().ok()), (Some(at), Some(newest)) if newest < at)
     }
 
     /// Records an event's version. Events arrive in version order; if one does not, earlier ones may be lost or out of
     /// date, and only a list can tell.
-    fn advance(&mut self, version: Option<&str>) -> Result<(), Failure> {
+    pub(super) fn advance(&mut self, version: Option<&str>) -> Result<(), Failure> {
         let Some(version) = version else {
             return Err(Failure::Garbage("an object without a resourceVersion".to_owned()));
         };

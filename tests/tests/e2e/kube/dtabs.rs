@@ -312,6 +312,32 @@ fn an_unreachable_server_leaves_the_dtab_in_force() {
     eventually("no more word of it", || !ready(&weir).contains("Dtab l5d/web: "));
 }
 
+/// Its versions begin anew, and a watch of a version that it does not have any more says nothing.
+#[test]
+fn a_server_that_was_restored_from_a_backup_is_believed_about_dtabs() {
+    for interpreter in [WEB, MAP] {
+        let stage = Stage::new();
+        let put = |backend: &Backend| {
+            let entry = [("/svc/web", &*to(backend))];
+            stage.server.put(match interpreter {
+                WEB => dtab("web", &entry),
+                _ => config_map(&format!("{} => {}", entry[0].0, entry[0].1)),
+            });
+        };
+        put(&stage.one);
+        stage.server.compact();
+        let weir = stage.weir(interpreter).start();
+        eventually("the dtab", || weir.get("http://web/").text() == "one");
+        // Far ahead of whatever is written after the backup.
+        (0..50).for_each(|_| put(&stage.two));
+        eventually("the edit", || weir.get("http://web/").text() == "two");
+        stage.server.restore();
+        eventually("what the backup has", || weir.get("http://web/").text() == "one");
+        put(&stage.two);
+        eventually("an edit after it", || weir.get("http://web/").text() == "two");
+    }
+}
+
 #[test]
 fn the_role_permits_what_is_asked_for_dtabs_and_no_more() {
     let stage = Stage::new();

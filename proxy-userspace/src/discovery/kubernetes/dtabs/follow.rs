@@ -12,9 +12,11 @@ use tokio::time::sleep;
 use super::{DtabKeeper, object, report};
 use crate::config::{DtabStore, Interpreter, Kubernetes};
 use crate::discovery::kubernetes::access::Access;
-use crate::discovery::kubernetes::call::{self, Head, Lines, Page};
+use crate::discovery::kubernetes::call::{self, Event, Head, Lines, Page};
 use crate::discovery::kubernetes::failure::Failure;
+use crate::discovery::kubernetes::follow::At;
 use crate::discovery::kubernetes::pace::{End, Pace, Step};
+use crate::discovery::kubernetes::shallow;
 
 /// Maximum duration of a watch, in seconds; reduced by up to a quarter at random.
 const WATCH_SECONDS: u64 = 360;
@@ -63,12 +65,12 @@ impl Follower {
         let body = call::page(&self.access.client().await?, request, self.settings.read_timeout).await?;
         let Page { metadata, items } = Page::from_body(&body)?;
         self.access.reached();
-        let item = items.unwrap_or_default().first().map(|item| serde_json::from_str(item.get()));
+        let item = items.unwrap_or_default().first().map(|item| shallow::parse(item.get()));
         let item = item.transpose().map_err(|error| Failure::Garbage(error.to_string()))?;
         Ok((metadata.resource_version, item))
     }
 
-    async fn watch(&self, mut version: String, rng: &mut fastrand::Rng) -> End {
+    async fn watch(&self, version: String, rng: &mut fastrand::Rng) -> End {
         let seconds = WATCH_SECONDS - rng.u64(..WATCH_SECONDS / 4);
         let (asked, begun) = (Duration::from_secs(seconds), Instant::now());
         let mut lines = match self.open(&version, seconds).await {
@@ -78,35 +80,42 @@ impl Follower {
         self.access.reached();
         self.keeper.update(&self.which, |stored| stored.failure = None);
         let patience = self.settings.silence.min(asked + self.settings.read_timeout);
-        loop {
-            let event = match lines.next(patience).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return End::Watched { version, life: begun.elapsed(), asked, why: None },
-                // One object may not change for long. The next watch shows whether the server still answers.
-                Err(Failure::Silent(_)) => {
-                    return End::Watched {
-                        version,
-                        life: begun.elapsed(),
-                        asked: begun.elapsed(),
-                        why: None,
-                    };
+        let mut at = At::new(version);
+        let (why, asked) = loop {
+            match lines.next(patience).await {
+                Ok(Some(event)) => {
+                    if let Err(why) = self.event(event, &mut at) {
+                        break (Some(why), asked);
+                    }
                 }
-                Err(why) => {
-                    return End::Watched { version, life: begun.elapsed(), asked, why: Some(why) };
-                }
-            };
-            if event.kind == "ERROR" {
-                let why = Some(Failure::of_event(event.object));
-                return End::Watched { version, life: begun.elapsed(), asked, why };
+                Ok(None) => break (None, asked),
+                // One object may not change for long.
+                Err(Failure::Silent(_)) => break (self.why_silent(&at).await, begun.elapsed()),
+                Err(why) => break (Some(why), asked),
             }
-            if let Some(now) = Head::from_object(&event.object).version {
-                version = now;
-            }
-            match event.kind.as_str() {
-                "ADDED" | "MODIFIED" => self.take(Some(&event.object)),
-                "DELETED" => self.take(None),
-                _ => {}
-            }
+        };
+        End::Watched { version: at.version, life: begun.elapsed(), asked, why }
+    }
+
+    fn event(&self, event: Event, at: &mut At) -> Result<(), Failure> {
+        if event.kind == "ERROR" {
+            return Err(Failure::of_event(event.object));
+        }
+        at.advance(Head::from_object(&event.object).version.as_deref())?;
+        match event.kind.as_str() {
+            "ADDED" | "MODIFIED" => self.take(Some(&event.object)),
+            "DELETED" => self.take(None),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Why a watch is silent, unless nothing happens: the server does not answer, or was restored from a backup and sends
+    /// nothing until its versions reach the watch's again.
+    async fn why_silent(&self, at: &At) -> Option<Failure> {
+        match self.newest().await {
+            Ok((version, _)) => at.is_after(&version).then_some(Failure::Gone),
+            Err(failure) => Some(failure),
         }
     }
 
