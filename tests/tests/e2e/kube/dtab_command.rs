@@ -97,6 +97,12 @@ fn what_get_prints_is_what_set_takes_in_each_form() {
     let piped = operator.weir.run_with(&["dtab", "set", "l5d/other", "--file", "-"], &printed);
     assert_eq!(piped.code, Some(0), "{}", piped.stderr);
     assert_eq!(operator.entries("other"), operator.entries("web"));
+    // A comment in an entry ends with it.
+    let version =
+        operator.server.put(dtab("web", &[("/svc/a", "/#/io.l5d.fs/a # old"), ("/svc/b", "/svc/a")]));
+    let printed = operator.says(&["get", "l5d/web"]);
+    let said = operator.says(&["set", "l5d/web", "-f", &operator.file("e", &printed)]);
+    assert_eq!(said, format!("Dtab l5d/web unchanged, 2 entries, version {version}\n"), "{printed}");
 }
 
 #[test]

@@ -159,6 +159,13 @@ fn a_wrong_edit_keeps_the_last_good_dtab_and_is_said_everywhere() {
         let object = stage.server.object("dtabs", "l5d", "web").unwrap();
         object["status"]["state"] == "NotInForce"
     });
+    // Another edit that is wrong in the same way is one more; what is written about one is none.
+    let rejected = || weir.metric("weir_dtab_edits_total", &[("result", "rejected")]);
+    eventually("the status to be told", || stage.server.has_told(&["dtabs"]));
+    assert_eq!(rejected(), 1.0);
+    stage.server.put(dtab("web", &[("/svc/web", &to(&stage.two)), ("/svc/another", "no path")]));
+    eventually("the other edit", || rejected() == 2.0);
+    weir.get("http://web/").expect_body("one");
     // Right again.
     stage.server.put(dtab("web", &[("/svc/web", &to(&stage.two))]));
     eventually("the edit", || weir.get("http://web/").text() == "two");

@@ -85,14 +85,16 @@ impl DtabObject {
         object::read_all(&self.which, &self.value)
     }
 
-    /// Its dtab as it is written, right or not: a line for each entry, or the text under the key. `None` if there is
-    /// none that could be shown.
+    /// Its dtab as it is written, right or not: each entry of a `Dtab`, or the text under the key. `None` if there is none
+    /// that could be shown.
     pub fn text(&self) -> Option<String> {
         match &self.which.store {
             DtabStore::ConfigMap(key) => object::text_of(key, &self.value).map(str::to_owned),
             DtabStore::Dtab => {
-                let lines = object::lines(&self.value).ok()?;
-                Some(lines.iter().map(|line| format!("{line} ;\n")).collect())
+                let entries = object::entries(&self.value).ok()?;
+                // Behind a comment the `;` would belong to it.
+                let end = |entry: &str| if entry.replace("/#", "").contains('#') { "\n;\n" } else { " ;\n" };
+                Some(entries.iter().flat_map(|entry| [entry, end(entry)]).collect())
             }
         }
     }

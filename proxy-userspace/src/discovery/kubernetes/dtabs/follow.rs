@@ -138,6 +138,7 @@ impl Follower {
             Some(object) => object::read(which, object).map(Arc::new),
             None => Err("there is no such object (create it, or correct `outgoing.interpreter`)".to_owned()),
         };
+        let text = object.filter(|_| read.is_err()).map(|object| object::text_hash(which, object));
         let (mut news, mut has_one) = (None, false);
         self.keeper.update(which, |stored| {
             (stored.known, stored.failure, has_one) = (true, None, stored.dtab.is_some());
@@ -153,10 +154,11 @@ impl Follower {
                     }
                 }
                 Err(why) => {
-                    if stored.problem.as_ref() != Some(why) {
+                    // Two texts may be wrong in the same way. A change of the status brings the same one again.
+                    if stored.problem.as_ref() != Some(why) || stored.wrong != text {
                         news = Some(Some(why.clone()));
                     }
-                    stored.problem = Some(why.clone());
+                    (stored.problem, stored.wrong) = (Some(why.clone()), text);
                 }
             }
             let now = object.map(report::Object::of);

@@ -43,6 +43,8 @@ pub struct Stored {
     pub known: bool,
     /// Why the object as it is now is not in force.
     pub problem: Option<String>,
+    /// The text that `problem` is about.
+    wrong: Option<object::TextHash>,
     /// Why the object cannot be followed now; what was known stays in force.
     pub failure: Option<String>,
     /// What of `dtab` can never be bound, with place and cure; until it is judged, what was found in the one before.

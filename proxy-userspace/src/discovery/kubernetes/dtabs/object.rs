@@ -1,13 +1,29 @@
 //! From an object to the dtab in it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::Value;
 
 use crate::config::{DtabStore, Interpreter, quoted};
 use crate::discovery::kubernetes::failure::text;
-use crate::domain::dtab::{Bounds, Dtab, Origin, Problem};
+use crate::domain::dtab::{Bounds, Dentry, Dtab, Origin, Position, Problem};
 
 /// The most keys of a ConfigMap that a mistake names.
 const KEYS: usize = 5;
+
+/// Tells texts apart, within one process.
+pub(super) type TextHash = u64;
+
+/// The hash of the text in `object` that is read.
+pub(super) fn text_hash(which: &Interpreter, object: &Value) -> TextHash {
+    let text = match &which.store {
+        DtabStore::Dtab => object.get("dentries"),
+        DtabStore::ConfigMap(key) => object.get("data").and_then(|data| data.get(key)),
+    };
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// The dtab in `object`.
 ///
@@ -41,49 +57,65 @@ pub(super) fn text_of<'a>(key: &str, object: &'a Value) -> Option<&'a str> {
     object.get("data").and_then(|data| data.get(key)).and_then(Value::as_str)
 }
 
-/// The lines `prefix => dst` of a `Dtab`, whatever is in them.
+/// The entries `prefix => dst` of a `Dtab`, whatever is in them.
 ///
 /// # Errors
 ///
 /// Something is no entry.
-pub(super) fn lines(object: &Value) -> Result<Vec<String>, String> {
+pub(super) fn entries(object: &Value) -> Result<Vec<String>, String> {
     const CURE: &str = "each entry has a `prefix` and a `dst`, as in { prefix: /svc, dst: /#/io.l5d.fs }";
     let entries = match object.get("dentries") {
         None | Some(Value::Null) => &[][..],
         Some(Value::Array(entries)) => entries,
         Some(_) => return Err(format!("dentries: no list ({CURE})")),
     };
-    let line = |(number, entry): (usize, &Value)| {
-        // One line for each entry: a mistake's line is the entry's number.
-        let part = |key: &str| match entry.get(key).and_then(Value::as_str) {
-            Some(text) => Ok(text.replace(['\n', '\r'], " ")),
-            None => Err(format!("dentries[{number}]: no text under `{key}` ({CURE})")),
+    let text = |(number, entry): (usize, &Value)| {
+        let part = |key: &str| {
+            let text = entry.get(key).and_then(Value::as_str);
+            text.ok_or_else(|| format!("dentries[{number}]: no text under `{key}` ({CURE})"))
         };
         Ok(format!("{} => {}", part("prefix")?, part("dst")?))
     };
-    entries.iter().enumerate().map(line).collect()
+    entries.iter().enumerate().map(text).collect()
 }
 
 fn of_entries(object: &Value) -> Result<Dtab, Vec<String>> {
-    let lines = lines(object).map_err(|why| vec![why])?;
-    let most = Bounds::CONFIGURATION.entries;
-    if lines.len() > most {
-        let cure = "let `*` or a shorter prefix stand for several";
-        return Err(vec![format!("dentries: {} entries, {most} are the most ({cure})", lines.len())]);
+    const CURE: &str = "let `*` or a shorter prefix stand for several";
+    let texts = entries(object).map_err(|why| vec![why])?;
+    let bounds = Bounds::CONFIGURATION;
+    let bytes: usize = texts.iter().map(String::len).sum();
+    for (count, most, what) in [(texts.len(), bounds.entries, "entries"), (bytes, bounds.bytes, "bytes")] {
+        if count > most {
+            return Err(vec![format!("dentries: {count} {what}, {most} are the most ({CURE})")]);
+        }
     }
-    let mut whole = String::new();
-    lines.iter().for_each(|line| whole.extend([line.as_str(), " ;\n"]));
-    let dtab = parse(&whole, |line, _| format!("dentries[{}]", line.saturating_sub(1)))?;
-    match dtab.entries.len() == lines.len() {
-        true => Ok(dtab),
-        false => {
-            let is_one = |line: &String| {
-                let read = Dtab::parse(line, Origin::Stored, &Bounds::CONFIGURATION);
-                read.is_ok_and(|dtab| dtab.entries.len() == 1)
-            };
-            let at = lines.iter().position(|line| !is_one(line)).unwrap_or_default();
+    let (mut dtab, mut mistakes) = (Dtab::default(), Vec::new());
+    for (number, text) in texts.iter().enumerate() {
+        match of_entry(number, text) {
+            Ok(entry) => dtab.entries.push(entry),
+            Err(more) => mistakes.extend(more),
+        }
+        if mistakes.len() >= bounds.problems {
+            break;
+        }
+    }
+    if mistakes.is_empty() { Ok(dtab) } else { Err(mistakes) }
+}
+
+/// The entry of this number. By itself: what one lacks or has too much, a comment for example, is not the next one's mistake.
+fn of_entry(number: usize, text: &str) -> Result<Dentry, Vec<String>> {
+    // A comment ends before the `;`.
+    let read = parse(&format!("{text}\n;"), |_, _| format!("dentries[{number}]"))?;
+    let count = read.entries.len();
+    match <[Dentry; 1]>::try_from(read.entries) {
+        Ok([entry]) => {
+            // An entry's number is what lines are in a text.
+            let line = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
+            Ok(Dentry { at: Position { line, column: 1 }, ..entry })
+        }
+        Err(_) => {
             let cure = "write each as one of its own, without `;` and `#`";
-            Err(vec![format!("dentries[{at}]: it reads as several entries ({cure})")])
+            Err(vec![format!("dentries[{number}]: it reads as {count} entries ({cure})")])
         }
     }
 }
@@ -152,7 +184,7 @@ mod tests {
             (json!([good(), entry("/a\n/b", "/c")]), "dentries[1]: "),
             (
                 json!([good(), entry("/a => /b ; /c", "/d")]),
-                "dentries[1]: it reads as several entries (write each as one of its own,",
+                "dentries[1]: it reads as 2 entries (write each as one of its own,",
             ),
             (
                 json!([good(), { "prefix": "/a" }]),
@@ -161,6 +193,10 @@ mod tests {
             (json!([{ "prefix": 7, "dst": "/a" }]), "dentries[0]: no text under `prefix` (each entry has"),
             (json!("/a => /b"), "dentries: no list (each entry has a `prefix` and a `dst`, as in"),
             (json!([7]), "dentries[0]: no text under `prefix`"),
+            (json!([good(), entry("/a", "/b ;"), good()]), "dentries[1]: expected an entry"),
+            (json!([good(), entry("# /a", "/b"), good()]), "dentries[1]: expected an entry"),
+            (json!([entry("/a", "# /b"), good()]), "dentries[0]: expected a path"),
+            (json!([entry("/a", "/b |"), good()]), "dentries[0]: expected a path"),
             (
                 json!([good(), entry("/a", "/b/ | /c")]),
                 "dentries[1]: expected a label (letters, digits, _ : . # $ % - or \\xHH), found ` ` (a path does not end",
@@ -169,6 +205,11 @@ mod tests {
             let why = dtab(json!({ "dentries": dentries.clone() })).unwrap_err();
             assert!(why.starts_with(expected) && !why.contains('\n'), "{dentries}: {why}");
         }
+        // A comment ends with its line, or with its entry.
+        let commented = json!([entry("/a", "/b # y"), entry("/c", "/d # z\n| /e"), good()]);
+        let found = read(&which(DtabStore::Dtab), &json!({ "dentries": commented })).unwrap();
+        let shown: Vec<_> = found.entries.iter().map(|it| (it.at.line, it.tree.to_string())).collect();
+        assert_eq!(shown[..2], [(1, "/b".to_owned()), (2, "/d | /e".to_owned())]);
         let map = which(DtabStore::ConfigMap("dtab".into()));
         assert!(read(&map, &json!({ "data": { "dtab": "/a => /b ;\n# c\n/d => /e" } })).is_ok());
         for (data, expected) in [
