@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::DtabKeeper;
-use crate::config::{Interpreter, Settings, lint_of_readers};
+use crate::config::{Interpreter, Settings, Warning, lint_of_readers};
 use crate::discovery::kubernetes::failure::text;
 use crate::domain::dtab::Dtab;
 
@@ -18,6 +18,8 @@ use crate::domain::dtab::Dtab;
 const REST: u32 = 9;
 /// The longest rest. A dtab takes well below a second on a node that has time.
 const LONGEST: Duration = Duration::from_secs(10);
+/// The warning about a dtab whose check panicked: without one it would look as if all of it could be bound.
+const NOT_CHECKED: &str = "not checked: what of it can never be bound is not known (a fault of weir; its log says which, please report it)";
 
 /// Judges each dtab of `which` that comes into force, and again by each new configuration.
 pub(super) async fn run(which: Interpreter, keeper: Arc<DtabKeeper>) {
@@ -30,7 +32,8 @@ pub(super) async fn run(which: Interpreter, keeper: Arc<DtabKeeper>) {
         let is_judged = stored.is_judged && judged_by.as_ref().is_some_and(|it| Arc::ptr_eq(it, &by));
         if let Some(dtab) = stored.dtab.filter(|_| is_read && !is_judged) {
             judged_by = Some(by.clone());
-            judge(&which, &keeper, by, dtab).await;
+            let (of, judged) = (which.clone(), dtab.clone());
+            judge(&which, &keeper, dtab, move || lint_of_readers(&by, &of, &judged)).await;
             // What came meanwhile is seen at once.
             continue;
         }
@@ -45,14 +48,18 @@ pub(super) async fn run(which: Interpreter, keeper: Arc<DtabKeeper>) {
     }
 }
 
-/// Judges `dtab`, and notes what was found if it is still in force then.
-async fn judge(which: &Interpreter, keeper: &DtabKeeper, by: Arc<Settings>, dtab: Arc<Dtab>) {
+/// Judges `dtab` by `lint`, and notes what that finds if the dtab is still in force then.
+async fn judge(
+    which: &Interpreter,
+    keeper: &DtabKeeper,
+    dtab: Arc<Dtab>,
+    lint: impl FnOnce() -> Vec<Warning> + Send + 'static,
+) {
     // It is never closed.
     let Ok(turn) = keeper.judging.clone().acquire_owned().await else { return };
     let begun = Instant::now();
-    let (of, judged) = (which.clone(), dtab.clone());
     let judging = spawn_blocking(move || {
-        let warnings = lint_of_readers(&by, &of, &judged);
+        let warnings = lint();
         // With its turn: it goes on even if nobody waits for it any more.
         (warnings.iter().map(|it| text(&it.to_string())).collect::<Arc<[String]>>(), turn)
     });
@@ -60,7 +67,7 @@ async fn judge(which: &Interpreter, keeper: &DtabKeeper, by: Arc<Settings>, dtab
         Ok((warnings, turn)) => (warnings, Some(turn)),
         Err(error) => {
             tracing::error!(dtab = %which, %error, "the dtab could not be judged");
-            (Arc::default(), None)
+            ([NOT_CHECKED.to_owned()].into(), None)
         }
     };
     let mut before = None;
@@ -72,6 +79,7 @@ async fn judge(which: &Interpreter, keeper: &DtabKeeper, by: Arc<Settings>, dtab
     });
     if let (Some(before), Some(first)) = (before, warnings.first())
         && before != warnings
+        && first != NOT_CHECKED
     {
         let (router, count) = (keeper.readers(which), warnings.len());
         let router = router.as_deref();
@@ -84,31 +92,48 @@ async fn judge(which: &Interpreter, keeper: &DtabKeeper, by: Arc<Settings>, dtab
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
-    use crate::config::parse;
-    use crate::domain::dtab::{Bounds, Origin};
+    use crate::config::DtabStore;
+
+    /// A keeper with a dtab in force.
+    fn kept() -> (Interpreter, Arc<DtabKeeper>, Arc<Dtab>) {
+        let which = Interpreter { store: DtabStore::Dtab, namespace: "l5d".into(), name: "web".into() };
+        let (keeper, dtab) = (Arc::new(DtabKeeper::default()), Arc::new(Dtab::default()));
+        keeper.want([(which.clone(), String::new())].into());
+        keeper.update(&which, |stored| stored.dtab = Some(dtab.clone()));
+        (which, keeper, dtab)
+    }
 
     /// A reload ends whoever waits for the judge; the next one would judge beside the first.
     #[tokio::test]
     async fn a_turn_lasts_as_long_as_the_thread_that_judges_also_if_nobody_waits_for_it() {
-        let yaml = "discovery: { kubernetes: {} }\noutgoing: { interpreter: { kind: io.l5d.k8s.dtabs, name: web } }\n";
-        let settings = parse("weir.yaml", yaml, std::path::Path::new("/etc")).unwrap();
-        let which = settings.outgoing.interpreter.clone().unwrap();
-        let ring: String =
-            (0..10_000).map(|n| format!("/svc/{n} => /svc/{} ;\n", (n + 1) % 10_000)).collect();
-        let dtab = Dtab::parse(&ring, Origin::Stored, &Bounds::CONFIGURATION).unwrap();
-        let keeper = Arc::new(DtabKeeper::default());
-        keeper.judge_by(&settings);
-        keeper.want([(which.clone(), String::new())].into());
-        keeper.update(&which, |stored| stored.dtab = Some(Arc::new(dtab)));
-        let judging = tokio::spawn(run(which, keeper.clone()));
-        while keeper.judging.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
+        let (which, keeper, dtab) = kept();
+        let ((begins, mut begun), (end, ends)) = (tokio::sync::mpsc::channel(1), mpsc::channel::<()>());
+        let lint = move || {
+            begins.blocking_send(()).expect("somebody waits for it");
+            // Until the other side is gone.
+            let _ = ends.recv();
+            Vec::new()
+        };
+        let by = keeper.clone();
+        let judging = tokio::spawn(async move { judge(&which, &by, dtab, lint).await });
+        begun.recv().await.expect("the judge");
         judging.abort();
         assert!(judging.await.is_err_and(|it| it.is_cancelled()));
         assert_eq!(keeper.judging.available_permits(), 0, "its thread goes on");
+        drop(end);
         // It gives the turn back when it ends.
         drop(keeper.judging.acquire().await.expect("it is never closed"));
+    }
+
+    #[tokio::test]
+    async fn a_dtab_whose_check_panics_does_not_look_right_and_keeps_nobody_waiting() {
+        let (which, keeper, dtab) = kept();
+        judge(&which, &keeper, dtab, || panic!("a fault of weir")).await;
+        let stored = keeper.known().borrow()[&which].clone();
+        assert!(stored.is_judged && *stored.warnings == [NOT_CHECKED.to_owned()], "{:?}", stored.warnings);
+        assert_eq!(keeper.judging.available_permits(), 1);
     }
 }
