@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Request};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -271,6 +273,7 @@ impl Report {
         let start = name[..name.floor_char_boundary(NAME)].trim_end_matches(['.', '-']);
         let told = format!("{start}.{generation}.{:08x}.weir", hasher.finish() as u32);
         let reason = if self.problem.is_some() { "NotInForce" } else { "CannotBeBound" };
+        let now = Time(Timestamp::now());
         json!({
             "apiVersion": "v1",
             "kind": "Event",
@@ -287,6 +290,9 @@ impl Report {
             "reason": reason,
             "message": &message[..message.floor_char_boundary(MESSAGE)],
             "source": { "component": "weir" },
+            // Without them `kubectl describe` does not know when it was.
+            "firstTimestamp": now,
+            "lastTimestamp": now,
             "count": 1,
         })
     }

@@ -103,6 +103,19 @@ fn an_event_that_was_not_taken_is_owed_until_it_is() {
     assert!(!said.owes_event);
 }
 
+/// The age that `kubectl describe` and `kubectl get events` show.
+#[test]
+fn an_event_says_when_it_was() {
+    let report = Report { problem: Some("no path".to_owned()), warnings: Some(Arc::default()) };
+    let which = Interpreter { store: STORE, namespace: "l5d".into(), name: "web".into() };
+    let event = report.event(&which, &object("1", None), "no path");
+    for key in ["firstTimestamp", "lastTimestamp"] {
+        let text = event[key].as_str().unwrap();
+        let at: Timestamp = text.parse().unwrap();
+        assert!(text.len() == 20 && Timestamp::now().duration_since(at).as_secs().abs() < 60, "{text}");
+    }
+}
+
 #[test]
 fn an_event_has_a_name_however_long_the_objects_is() {
     let report = Report { problem: Some("no path".to_owned()), warnings: Some(Arc::default()) };
