@@ -6,7 +6,7 @@ use super::find::BOUNDS;
 use super::scalar::block;
 use crate::config::tree::{self, Node, Position, Value, read_yaml};
 use crate::config::{ConfigError, Mistake, Problem, quoted};
-use crate::domain::dtab::{Bounds, Dtab, DtabError, Origin};
+use crate::domain::dtab::{Bounds, Dentry, Dtab, DtabError, Origin};
 
 /// The largest file with an object that has as many entries as a dtab may have: 10,000, each a map of two keys and texts.
 const OBJECT: tree::Bounds = tree::Bounds { bytes: 3 << 20, nodes: 80_000 };
@@ -71,7 +71,7 @@ fn find(
     bounds: tree::Bounds,
 ) -> Option<Result<WrittenDtab, ConfigError>> {
     if is_plain(text) {
-        let dtab = match parse(file, text, |at| at) {
+        let dtab = match parse(file, text) {
             Ok(dtab) => dtab,
             Err(error) => return Some(Err(error)),
         };
@@ -147,32 +147,41 @@ fn object(node: &Node) -> Option<Found<'_>> {
 
 impl Found<'_> {
     fn read(&self, file: &str) -> Result<WrittenDtab, ConfigError> {
-        let (mut text, mut problems) = (String::new(), Vec::new());
+        let (mut text, mut dtab, mut problems) = (String::new(), Dtab::default(), Vec::new());
         for (at, entry) in self.entries.iter().enumerate() {
-            let part = |key| entry.get(key).and_then(Node::text).map(|text| text.replace(['\n', '\r'], " "));
-            match part("prefix").zip(part("dst")) {
-                Some((prefix, dst)) => text.extend([&prefix, " => ", &dst, " ;\n"]),
-                None => {
-                    let mistake = Mistake::new("an entry without `prefix` or `dst`");
-                    problems.push(Problem::at(file, entry.at, format!("dentries[{at}]"), mistake));
+            let part = |key| entry.get(key).and_then(Node::text);
+            let Some((prefix, dst)) = part("prefix").zip(part("dst")) else {
+                let mistake = Mistake::new("an entry without `prefix` or `dst`");
+                problems.push(Problem::at(file, entry.at, format!("dentries[{at}]"), mistake));
+                continue;
+            };
+            let written = format!("{prefix} => {dst}");
+            match Dentry::parse(&written, Origin::Stored, &Bounds::CONFIGURATION) {
+                Ok(mut read) => {
+                    // In one line, without comments.
+                    let is_line = !written.contains(['\n', '\r']) && !written.replace("/#", "").contains('#');
+                    let line = if is_line { written } else { read.to_string() };
+                    text.extend([&line, " ;\n"]);
+                    read.at.line = u32::try_from(at).unwrap_or(u32::MAX).saturating_add(1);
+                    dtab.entries.push(read);
                 }
+                Err(error) => problems.extend(mistakes(file, error, |_| entry.at)),
+            }
+            if problems.len() >= Bounds::CONFIGURATION.problems {
+                break;
+            }
+        }
+        let bounds = Bounds::CONFIGURATION;
+        for (count, most, what) in
+            [(dtab.entries.len(), bounds.entries, "entries"), (text.len(), bounds.bytes, "bytes")]
+        {
+            if count > most {
+                let mistake = Mistake::new(format!("{count} {what}, {most} are the most"));
+                problems.push(Problem::at(file, self.at, "dentries", mistake));
             }
         }
         if !problems.is_empty() {
             return Err(ConfigError { problems });
-        }
-        // Each entry is a line.
-        let place = |at: Position| {
-            let entry = self.entries.get((at.line as usize).saturating_sub(1));
-            entry.map_or(self.at, |entry| entry.at)
-        };
-        let dtab = parse(file, &text, place)?;
-        if dtab.entries.len() != self.entries.len() {
-            // A `;` or a `#` in one.
-            let what = format!("{} entries read as {}", self.entries.len(), dtab.entries.len());
-            return Err(ConfigError {
-                problems: vec![Problem::at(file, self.at, "dentries", Mistake::new(what))],
-            });
         }
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let [name, namespace, version] = [self.name, self.namespace, self.version].map(owned);
@@ -180,15 +189,23 @@ impl Found<'_> {
     }
 }
 
-/// The dtab in the text `dtab`; `place` is where a position in it is in the file.
-fn parse(file: &str, dtab: &str, place: impl Fn(Position) -> Position) -> Result<Dtab, ConfigError> {
-    let problem = |problem: crate::domain::dtab::Problem| {
+/// The dtab in the text `dtab`.
+fn parse(file: &str, dtab: &str) -> Result<Dtab, ConfigError> {
+    Dtab::parse(dtab, Origin::Stored, &Bounds::CONFIGURATION)
+        .map_err(|error| ConfigError { problems: mistakes(file, error, |at| at).collect() })
+}
+
+/// The mistakes in a dtab; `place` is where a position in it is in the file.
+fn mistakes(
+    file: &str,
+    error: DtabError,
+    place: impl Fn(Position) -> Position,
+) -> impl Iterator<Item = Problem> {
+    error.problems.into_iter().map(move |problem| {
         let mistake = Mistake::new(format!("{}\n{}", problem.what, problem.caret));
         let mistake = problem.hint.into_iter().fold(mistake, Mistake::hint);
-        Problem::at(file, place(Position { line: problem.at.line, column: problem.at.column }), "", mistake)
-    };
-    Dtab::parse(dtab, Origin::Stored, &Bounds::CONFIGURATION).map_err(|DtabError { problems, .. }| {
-        ConfigError { problems: problems.into_iter().map(problem).collect() }
+        let at = Position { line: problem.at.line, column: problem.at.column };
+        Problem::at(file, place(at), "", mistake)
     })
 }
 

@@ -41,6 +41,17 @@ fn a_dtab_is_read_in_each_of_namerds_formats() {
 }
 
 #[test]
+fn a_comment_in_an_entry_ends_with_its_line_or_with_the_entry() {
+    let entries = ["/b # old", "/c # x\\n| /d", "/#/io.l5d.fs"];
+    let entries = entries.map(|dst| format!("- {{ prefix: /a, dst: \"{dst}\" }}\n"));
+    let text = format!("kind: Dtab\ndentries:\n{}", entries.concat());
+    assert_eq!(of(&text).1, "/a => /b; /a => /c | /d; /a => /#/io.l5d.fs");
+    let written = read_dtab("d.yaml", &text, None).unwrap();
+    assert_eq!(written.text, "/a => /b ;\n/a => /c | /d ;\n/a => /#/io.l5d.fs ;\n");
+    assert_eq!(written.dtab.entries.iter().map(|it| it.at.line).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
 fn one_of_several_dtabs_is_chosen_by_name() {
     let two = format!("{OBJECT}---\n{}", OBJECT.replace("name: web", "name: other"));
     let named = |name| import("d.yaml", &two, Options { name, plain_text: false });
@@ -62,6 +73,15 @@ fn a_mistake_in_a_dtab_has_its_place() {
             "d.yaml:4:3: expected",
         ),
         ("kind: Dtab\ndentries:\n- { prefix: /a }\n", "d.yaml:3:3: dentries[0]: an entry without"),
+        // None is the mistake of the next one.
+        (
+            "kind: Dtab\ndentries:\n- { prefix: /a, dst: '# /b' }\n- { prefix: /c, dst: /d }\n",
+            "d.yaml:3:3: expected a path",
+        ),
+        (
+            "kind: Dtab\ndentries:\n- { prefix: /c, dst: /d }\n- { prefix: /a, dst: /b ; /c => /d }\n",
+            "d.yaml:4:3: it reads as 2 entries",
+        ),
     ] {
         let error = import("d.yaml", text, Options::default()).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");

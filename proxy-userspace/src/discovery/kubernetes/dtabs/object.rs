@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::config::{DtabStore, Interpreter, quoted};
 use crate::discovery::kubernetes::failure::text;
-use crate::domain::dtab::{Bounds, Dentry, Dtab, Origin, Position, Problem};
+use crate::domain::dtab::{Bounds, Dentry, Dtab, DtabError, Origin};
 
 /// The most keys of a ConfigMap that a mistake names.
 const KEYS: usize = 5;
@@ -91,33 +91,19 @@ fn of_entries(object: &Value) -> Result<Dtab, Vec<String>> {
     }
     let (mut dtab, mut mistakes) = (Dtab::default(), Vec::new());
     for (number, text) in texts.iter().enumerate() {
-        match of_entry(number, text) {
-            Ok(entry) => dtab.entries.push(entry),
-            Err(more) => mistakes.extend(more),
+        match Dentry::parse(text, Origin::Stored, &bounds) {
+            Ok(mut entry) => {
+                // An entry's number is what lines are in a text.
+                entry.at.line = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
+                dtab.entries.push(entry);
+            }
+            Err(error) => mistakes.extend(said(&error, |_, _| format!("dentries[{number}]"))),
         }
         if mistakes.len() >= bounds.problems {
             break;
         }
     }
     if mistakes.is_empty() { Ok(dtab) } else { Err(mistakes) }
-}
-
-/// The entry of this number. By itself: what one lacks or has too much, a comment for example, is not the next one's mistake.
-fn of_entry(number: usize, text: &str) -> Result<Dentry, Vec<String>> {
-    // A comment ends before the `;`.
-    let read = parse(&format!("{text}\n;"), |_, _| format!("dentries[{number}]"))?;
-    let count = read.entries.len();
-    match <[Dentry; 1]>::try_from(read.entries) {
-        Ok([entry]) => {
-            // An entry's number is what lines are in a text.
-            let line = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
-            Ok(Dentry { at: Position { line, column: 1 }, ..entry })
-        }
-        Err(_) => {
-            let cure = "write each as one of its own, without `;` and `#`";
-            Err(vec![format!("dentries[{number}]: it reads as {count} entries ({cure})")])
-        }
-    }
 }
 
 fn of_key(key: &str, object: &Value) -> Result<Dtab, Vec<String>> {
@@ -132,16 +118,16 @@ fn of_key(key: &str, object: &Value) -> Result<Dtab, Vec<String>> {
         };
         return Err(vec![text(&format!("there is no text under data.{key} ({cure})"))]);
     };
-    parse(data, |line, column| format!("data.{key}, line {line}, column {column}"))
+    Dtab::parse(data, Origin::Stored, &Bounds::CONFIGURATION).map_err(|error| {
+        said(&error, |line, column| format!("data.{key}, line {line}, column {column}")).collect()
+    })
 }
 
-fn parse(whole: &str, place: impl Fn(u32, u32) -> String) -> Result<Dtab, Vec<String>> {
-    Dtab::parse(whole, Origin::Stored, &Bounds::CONFIGURATION).map_err(|error| {
-        let line = |it: &Problem| {
-            let cure = it.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-            text(&format!("{}: {}{cure}", place(it.at.line, it.at.column), it.what))
-        };
-        error.problems.iter().map(line).collect()
+/// Each mistake, in one line with its place and cure.
+fn said(error: &DtabError, place: impl Fn(u32, u32) -> String) -> impl Iterator<Item = String> {
+    error.problems.iter().map(move |it| {
+        let cure = it.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        text(&format!("{}: {}{cure}", place(it.at.line, it.at.column), it.what))
     })
 }
 

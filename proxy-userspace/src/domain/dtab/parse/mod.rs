@@ -9,7 +9,7 @@ mod tree;
 pub use tree::LARGEST_WEIGHT;
 
 use super::problem::{DtabError, Problem, caret};
-use super::{Bounds, Dtab, NameTree, Origin, Prefix};
+use super::{Bounds, Dentry, Dtab, NameTree, Origin, Prefix};
 use crate::domain::name::Path;
 use cursor::Cursor;
 
@@ -45,6 +45,22 @@ impl Dtab {
         }
         let more = mistakes.len() >= bounds.problems && !parser.cursor.at_end();
         Err(DtabError { problems: mistakes.into_iter().map(|it| problem(text, it)).collect(), more })
+    }
+}
+
+impl Dentry {
+    /// Parses `text`, one entry of a list, without a `;` behind it. A comment ends with its line, or with the entry.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake, as for a dtab; or these are several entries.
+    pub fn parse(text: &str, origin: Origin, bounds: &Bounds) -> Result<Self, DtabError> {
+        let text = format!("{text}\n;");
+        let Dtab { entries } = Dtab::parse(&text, origin, bounds)?;
+        <[Self; 1]>::try_from(entries).map(|[entry]| entry).map_err(|entries| {
+            let what = format!("it reads as {} entries", entries.len());
+            only(&text, Mistake { at: 0, what, hint: Some("write each as one of its own, without `;`") })
+        })
     }
 }
 
