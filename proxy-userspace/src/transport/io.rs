@@ -40,6 +40,8 @@ pub struct Io {
     last: Option<FinThenReset>,
     /// What is left of interim answers of which a part was written.
     interjected: Bytes,
+    /// Of what was to be written last, a part waits: it is offered again.
+    write_waits: bool,
 }
 
 /// What a write returns that fails because the peer has closed.
@@ -67,6 +69,7 @@ impl Io {
             frees_port: false,
             last: None,
             interjected: Bytes::new(),
+            write_waits: false,
         }
     }
 

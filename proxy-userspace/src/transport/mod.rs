@@ -21,6 +21,7 @@ mod pipes;
 mod reader;
 mod receive;
 mod route;
+mod sent_head;
 mod short;
 mod sock_diag;
 mod sources;

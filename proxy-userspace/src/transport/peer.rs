@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 pub use self::watch::Watch;
 use super::interim::{Bounds, Interim};
+use super::sent_head::SentHead;
 use crate::domain::silence::{Doubts, Wait};
 
 /// The limits for the peer of a connection to an endpoint.
@@ -59,6 +60,7 @@ struct Inner {
     reader: Mutex<Option<Waker>>,
     wait: Mutex<(u64, Wait)>,
     interim: Interim,
+    sent_head: SentHead,
     /// The number of its socket.
     socket: AtomicI32,
 }
@@ -93,6 +95,7 @@ impl Peer {
             reader: Mutex::default(),
             wait: Mutex::default(),
             interim: Interim::new(patience.interim),
+            sent_head: SentHead::default(),
             socket: AtomicI32::new(-1),
         }))
     }
@@ -118,6 +121,21 @@ impl Peer {
         self.owes(now);
     }
 
+    /// The head of the request that is sent next, which has no body, is kept until it is answered.
+    pub fn keep_head(&self) {
+        self.0.sent_head.keep();
+    }
+
+    /// That head as it was written, if it was, and was written alone.
+    pub fn take_head(&self) -> Option<Vec<u8>> {
+        self.0.sent_head.take()
+    }
+
+    /// The head of the request, if it is to be kept.
+    pub(super) fn sent_head(&self) -> &SentHead {
+        &self.0.sent_head
+    }
+
     /// Takes the heads of interim answers (1xx) that have come, whole and as they came; 100 is not among them.
     pub fn take_interim(&self) -> Option<Vec<u8>> {
         self.0.interim.take()
@@ -139,6 +157,7 @@ impl Peer {
     pub fn owes_nothing(&self) {
         self.0.owes.store(0, Ordering::Relaxed);
         self.0.interim.is_over();
+        self.0.sent_head.is_over();
         self.0.set_doubted(false);
     }
 

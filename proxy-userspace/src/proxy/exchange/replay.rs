@@ -1,83 +1,64 @@
 //! A request that may be sent again.
 //!
-//! hyper returns a request only when none of its bytes was written. So the head of a repeatable request is saved before
-//! it is sent. The fields are saved as text, in one buffer: a list of names and values costs more, since each of them has
-//! a reference count, and a copy of the header map still more. The text is read into a request again only when needed.
+//! hyper returns a request only when none of its bytes was written. So the connection keeps the head of a repeatable request as
+//! it was written (transport/sent_head.rs): one copy of bytes. It is read into a request again only when needed.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, Uri};
 
 use crate::proxy::upstream::RequestBody;
 
-/// Ends a name: no name contains it (RFC 9110 §5.6.2).
-const NAME_END: u8 = b':';
-
-/// Ends a value: no value contains it (RFC 9110 §5.5).
-const VALUE_END: u8 = b'\n';
-
-/// The head of a request without a body.
-#[derive(Debug)]
-pub(super) struct Replay {
-    method: Method,
-    uri: Uri,
-    /// Each field as its name, [`NAME_END`], its value and [`VALUE_END`].
-    fields: Vec<u8>,
-    /// The original case of header names, where it is preserved.
-    extensions: Extensions,
-}
-
-impl Replay {
-    /// Saves the head of `request`.
-    pub(super) fn new(request: &Request<RequestBody>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            fields: written(request.headers()),
-            extensions: request.extensions().clone(),
-        }
+/// The request without a body whose head was written as `head`, with its `extensions`: they have the original case of header
+/// names, where that is preserved. `None` if `head` is not whole.
+pub(super) fn read(head: &[u8], extensions: Extensions) -> Option<Request<RequestBody>> {
+    let head = head.strip_suffix(b"\r\n\r\n")?;
+    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut first = lines.next()?.split(|byte| *byte == b' ');
+    let (method, target) = (first.next()?, first.next()?);
+    let mut request = Request::new(RequestBody::Empty);
+    *request.method_mut() = Method::from_bytes(method).ok()?;
+    *request.uri_mut() = Uri::try_from(target).ok()?;
+    *request.extensions_mut() = extensions;
+    for line in lines {
+        let end = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = (&line[..end], line[end + 1..].trim_ascii_start());
+        let (name, value) = (HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+        request.headers_mut().append(name, value);
     }
-
-    /// Rebuilds the request.
-    pub(super) fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.extensions_mut() = self.extensions;
-        read(&self.fields, request.headers_mut());
-        request
-    }
-}
-
-/// The fields of `headers` as text.
-fn written(headers: &HeaderMap) -> Vec<u8> {
-    let mut text = Vec::with_capacity(512);
-    for (name, value) in headers {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.push(NAME_END);
-        text.extend_from_slice(value.as_bytes());
-        text.push(VALUE_END);
-    }
-    text
-}
-
-/// Adds the fields of `text` to `headers`, in their order.
-fn read(text: &[u8], headers: &mut HeaderMap) {
-    for line in text.split(|byte| *byte == VALUE_END) {
-        let Some(end) = line.iter().position(|byte| *byte == NAME_END) else { continue };
-        let (name, value) = (HeaderName::from_bytes(&line[..end]), HeaderValue::from_bytes(&line[end + 1..]));
-        // They are valid: they come from a header map.
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.append(name, value);
-        }
-    }
+    Some(request)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderMap;
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, duplex};
+
     use super::*;
 
-    #[test]
-    fn a_request_is_rebuilt_with_every_field_in_its_order() {
+    /// What hyper writes for `request`.
+    async fn written(request: Request<RequestBody>) -> Vec<u8> {
+        let (here, mut there) = duplex(64 * 1024);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(here)).await.unwrap();
+        let writes = async {
+            let _ = tokio::join!(connection, sender.send_request(request));
+        };
+        let reads = async {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(there.read_u8().await.unwrap());
+            }
+            head
+        };
+        tokio::select! {
+            () = writes => unreachable!("no answer comes"),
+            head = reads => head,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_rebuilt_with_every_field_in_its_order() {
         let mut headers = HeaderMap::new();
         let long = "x".repeat(5_000);
         for (name, value) in [
@@ -86,23 +67,45 @@ mod tests {
             ("x-empty", ""),
             ("cookie", "e=f:g"),
             ("x-tab", "a\tb"),
+            ("x-spaces", "a  b : c"),
             ("x!#$%&'*+-.^_`|~9", ":"),
             ("x-long", &long),
+            ("content-length", "0"),
         ] {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
         headers.append("x-not-ascii", HeaderValue::from_bytes(b"\xffpi\xc3\xa8ce\x80").unwrap());
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = Method::PUT;
-        *request.uri_mut() = Uri::from_static("/a?b");
-        *request.headers_mut() = headers.clone();
-        let rebuilt = Replay::new(&request).request();
-        assert_eq!((rebuilt.method(), rebuilt.uri()), (&Method::PUT, &Uri::from_static("/a?b")));
-        assert_eq!(*rebuilt.headers(), headers);
-        let fields = |it: &HeaderMap| -> Vec<_> {
-            it.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-        };
-        assert_eq!(fields(rebuilt.headers()), fields(&headers));
+        for target in ["/", "/a?b", "/a%20b?c=d&e", "*", "/{a}?b"] {
+            for method in [Method::PUT, Method::GET, Method::OPTIONS, Method::from_bytes(b"PURGE").unwrap()] {
+                let mut request = Request::new(RequestBody::Empty);
+                *request.method_mut() = method.clone();
+                *request.uri_mut() = Uri::try_from(target).unwrap();
+                *request.headers_mut() = headers.clone();
+                request.extensions_mut().insert(7_u8);
+                let extensions = request.extensions().clone();
+                let rebuilt = read(&written(request).await, extensions).unwrap();
+                assert_eq!((rebuilt.method(), rebuilt.uri().to_string()), (&method, target.to_owned()));
+                assert_eq!(rebuilt.extensions().get(), Some(&7_u8));
+                let fields = |it: &HeaderMap| -> Vec<_> {
+                    it.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+                };
+                assert_eq!(fields(rebuilt.headers()), fields(&headers));
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_head_is_no_request() {
+        for part in [
+            "",
+            "GET",
+            "GET /",
+            "GET / HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n",
+            "GET / HTTP/1.1\r\nHost",
+        ] {
+            assert!(read(part.as_bytes(), Extensions::new()).is_none(), "{part}");
+        }
     }
 }

@@ -71,7 +71,7 @@ impl Io {
                     pipe.discard();
                     return Poll::Ready(Ok(bytes));
                 }
-                wrote => return self.settle(wrote, bytes),
+                wrote => return self.settle(Poll::Ready(wrote), bytes),
             }
         }
     }

@@ -1,12 +1,13 @@
 //! Writing, and what is done at a flush.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
 use http::StatusCode;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, ReadBuf};
 
 use super::{Io, Writes};
 use crate::transport::{Activity, Peer, Sending, bad_head, ended};
@@ -36,7 +37,7 @@ impl Io {
             ready!(bad_head.poll_write(cx, &mut self.stream, status))?;
             self.bad_head = None;
         }
-        self.settle(Ok(length), length)
+        self.settle(Poll::Ready(Ok(length)), length)
     }
 
     /// Writes what is left of interim answers.
@@ -51,16 +52,35 @@ impl Io {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn settle(&self, wrote: io::Result<usize>, wanted: usize) -> Poll<io::Result<usize>> {
-        match wrote {
-            Ok(n) => {
+    /// What a write of `wanted` bytes returns that came to this.
+    pub(super) fn settle(
+        &mut self,
+        wrote: Poll<io::Result<usize>>,
+        wanted: usize,
+    ) -> Poll<io::Result<usize>> {
+        match &wrote {
+            Poll::Ready(Ok(n)) => {
+                self.write_waits = *n < wanted;
                 if let Some(activity) = &self.activity {
                     activity.bytes_went();
                 }
-                Poll::Ready(Ok(n))
             }
-            Err(cause) if self.writes == Writes::Discard && has_closed(&cause) => Poll::Ready(Ok(wanted)),
-            Err(cause) => Poll::Ready(Err(cause)),
+            Poll::Ready(Err(cause)) if self.writes == Writes::Discard && has_closed(cause) => {
+                return Poll::Ready(Ok(wanted));
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.write_waits = true,
+        }
+        wrote
+    }
+
+    /// Keeps the head that `bytes` are, if it is to be kept and they are one. hyper writes the head of a request without a body at once; but
+    /// behind an answer that came early, the rest of the request before may still wait.
+    fn keep_head(&self, bytes: Option<&[u8]>) {
+        if let Some(peer) = &self.peer
+            && peer.sent_head().is_due()
+        {
+            peer.sent_head().wrote(bytes.filter(|_| !self.write_waits));
         }
     }
 
@@ -103,7 +123,8 @@ impl AsyncWrite for Io {
         if let Some(status) = self.own_answer(bytes) {
             return self.poll_bad_head(cx, status, bytes.len());
         }
-        let wrote = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.keep_head(Some(bytes));
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.settle(wrote, bytes.len())
     }
 
@@ -118,20 +139,17 @@ impl AsyncWrite for Io {
         }
         let wanted = slices.iter().map(|slice| slice.len()).sum();
         if wanted <= SMALL {
-            let mut whole = [0; SMALL];
-            let mut free = &mut whole[..wanted];
-            for slice in slices {
-                let (next, rest) = free.split_at_mut(slice.len());
-                next.copy_from_slice(slice);
-                free = rest;
-            }
-            return self.poll_write(cx, &whole[..wanted]);
+            let mut whole = [MaybeUninit::uninit(); SMALL];
+            let mut whole = ReadBuf::uninit(&mut whole);
+            slices.iter().for_each(|slice| whole.put_slice(slice));
+            return self.poll_write(cx, whole.filled());
         }
         self.check_cut()?;
         if !self.interjected.is_empty() {
             ready!(self.poll_interjected(cx))?;
         }
-        let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
+        self.keep_head(None);
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.settle(wrote, wanted)
     }
 
@@ -177,10 +195,70 @@ pub(super) fn has_closed(cause: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::super::connected;
     use super::*;
+    use crate::domain::silence::Doubts;
+    use crate::transport::Patience;
+    use crate::transport::interim::Bounds;
+
+    fn peer() -> Peer {
+        let unused = (Duration::from_secs(30), Duration::from_secs(5));
+        let interim = Bounds { answers: 1, bytes: 100 };
+        let patience = Patience { silence: Duration::from_secs(3), unused, probes: 3, interim };
+        Peer::new(patience, Doubts::default())
+    }
+
+    #[tokio::test]
+    async fn a_head_is_kept_as_it_is_written_unless_something_older_waits_before_it() {
+        const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: hello\r\n\r\n";
+        for older in [false, true] {
+            let (mut io, mut there) = connected().await;
+            let peer = peer();
+            io.peer = Some(peer.clone());
+            let piece = [b'x'; 64 * 1024];
+            let mut fills = older;
+            while fills {
+                fills = std::future::poll_fn(|cx| {
+                    Poll::Ready(Pin::new(&mut io).poll_write(cx, &piece).is_ready())
+                })
+                .await;
+            }
+            peer.keep_head();
+            let reads = tokio::spawn(async move {
+                let mut all = Vec::new();
+                there.read_to_end(&mut all).await.unwrap();
+                all
+            });
+            if older {
+                // The rest of the request before, which ends as a head would.
+                io.write_all(HEAD).await.unwrap();
+            }
+            io.write_all(HEAD).await.unwrap();
+            let kept = peer.take_head();
+            assert_eq!(kept.as_deref(), Some(HEAD).filter(|_| !older));
+            drop(io);
+            assert!(reads.await.unwrap().ends_with(HEAD));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_written_in_parts_is_kept_whole_and_only_once() {
+        let (mut io, _there) = connected().await;
+        let peer = peer();
+        io.peer = Some(peer.clone());
+        for pieces in [&[&b"GET / HTTP/1.1\r\n\r\n"[..]][..], &[b"PUT / HTTP/1.1\r\n\r\n", b"body"]] {
+            peer.keep_head();
+            for piece in pieces {
+                io.write_all(piece).await.unwrap();
+            }
+            assert_eq!(peer.take_head().as_deref(), Some(pieces[0]));
+            assert_eq!(peer.take_head(), None);
+        }
+    }
 
     #[tokio::test]
     async fn pieces_arrive_whole_and_in_order_whatever_their_sizes() {

@@ -127,6 +127,36 @@ fn idempotent_methods_are_tried_again_and_others_are_not() {
 }
 
 #[test]
+fn what_is_tried_again_is_what_was_sent_before_byte_for_byte() {
+    let long = "x".repeat(9_000);
+    let mut fields = format!(
+        "Host: hello\r\nCookie: a=b; c=d\r\nX-Empty:\r\nCookie: e=f:g\r\nX-Tab: a\tb\r\nx!#$%&'*+-.^_`|~9: :\r\n\
+         X-Long: {long}\r\n"
+    )
+    .into_bytes();
+    fields.extend_from_slice(b"X-Not-Ascii: \xffpi\xc3\xa8ce\x80\r\n\r\n");
+    for line in
+        ["GET http://hello/a%20b?c=d&e={f} HTTP/1.1", "OPTIONS http://hello HTTP/1.1", "PUT / HTTP/1.1"]
+    {
+        let bad = breaks_before_an_answer(Then::Close);
+        let good = Backend::patient();
+        let weir = Weir::serving("hello", &[bad.addr(), good.addr()]);
+        let sent = [line.as_bytes(), b"\r\n", &fields].concat();
+        eventually("one that is tried again", || {
+            weir.client().send(&sent).response().expect_body("ok");
+            bad.count() > 0
+        });
+        let (first, second) = (bad.raw().concat(), good.raw().concat());
+        assert!(
+            first.ends_with(b"\r\n\r\n") && first.len() > long.len(),
+            "{}",
+            String::from_utf8_lossy(&first)
+        );
+        assert!(second.ends_with(&first), "{line}: {}", String::from_utf8_lossy(&second));
+    }
+}
+
+#[test]
 fn an_answer_of_5xx_is_the_backends_word_and_is_not_tried_again() {
     let bad = Backend::http().answer(Answer::status(503)).start();
     let good = Backend::patient();

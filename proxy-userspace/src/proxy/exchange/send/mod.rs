@@ -9,13 +9,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, Version};
+use http::{Extensions, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
 use super::attempt::{Cargo, Failed};
-use super::replay::Replay;
+use super::replay;
 use super::session::Origin;
 use super::{Asked, Exchange, interim};
 use crate::config::Limits;
@@ -35,7 +35,10 @@ const CROSSING: Duration = Duration::from_secs(1);
 /// A request to be sent. It is not moved until then: each move would copy 300 bytes to memory that is not in the cache.
 pub(super) struct Sending<'a> {
     request: &'a mut Request<RequestBody>,
-    replay: Option<Replay>,
+    /// Whether it may be sent again after it was sent.
+    may_repeat: bool,
+    /// The request of before, if it was sent and may be sent again.
+    again: Option<Box<Request<RequestBody>>>,
     protocol: Protocol,
     /// Whether it asks for an upgrade that an extended CONNECT can ask for: it is a GET without a body (RFC 8441 §5).
     upgrades: bool,
@@ -52,7 +55,8 @@ impl<'a> Sending<'a> {
         let upgrades = matches!(asked, Asked::Upgrade(..))
             && *request.method() == Method::GET
             && request.body().is_end_stream();
-        Self { request, replay: None, protocol: protocol_of(exchange, policy, asked), upgrades }
+        let protocol = protocol_of(exchange, policy, asked);
+        Self { request, may_repeat: false, again: None, protocol, upgrades }
     }
 }
 
@@ -61,12 +65,12 @@ impl Cargo for Sending<'_> {
 
     fn keep(&mut self, may_repeat: bool) {
         // Of a request that is sent by HTTP/2 the head is kept anyway.
-        self.replay = (may_repeat && self.protocol != Protocol::Http2).then(|| Replay::new(self.request));
+        self.may_repeat = may_repeat && self.protocol != Protocol::Http2;
     }
 
     fn restore(&mut self) {
-        if let Some(replay) = self.replay.take() {
-            *self.request = replay.request();
+        if let Some(again) = self.again.take() {
+            *self.request = *again;
         }
     }
 
@@ -95,6 +99,7 @@ impl Cargo for Sending<'_> {
             };
             let read_before = connection.peer.reads();
             connection.peer.owes_response(lease.started());
+            let extensions = self.kept(&connection);
             let Conn::Http1(sender) = &mut connection.conn else {
                 return Err(Box::new(Failed::broken(address, Reached::Unsent)));
             };
@@ -122,12 +127,39 @@ impl Cargo for Sending<'_> {
                     }
                     None => {
                         let unanswered = connection.peer.reads() == read_before;
-                        return Err(Box::new(sent(lease, &connection, unanswered, rules.limits, &error)));
+                        let failed = sent(lease, &connection, unanswered, rules.limits, &error);
+                        return Err(Box::new(self.repeatable(failed, &connection, extensions)));
                     }
                 },
                 None => return Err(Box::new(late(exchange, policy, address))),
             }
         }
+    }
+}
+
+impl Sending<'_> {
+    /// What is kept of the request beside the head that `connection` keeps, if it may be sent again.
+    fn kept(&self, connection: &PooledConnection) -> Option<Extensions> {
+        self.may_repeat.then(|| {
+            connection.peer.keep_head();
+            self.request.extensions().clone()
+        })
+    }
+
+    /// Makes the request ready to be sent again, if it may be: what `connection` has not sent as a whole, nothing can send again.
+    #[cold]
+    fn repeatable(
+        &mut self,
+        mut failed: Failed,
+        connection: &PooledConnection,
+        extensions: Option<Extensions>,
+    ) -> Failed {
+        let head = extensions.zip(connection.peer.take_head());
+        self.again = head.and_then(|(extensions, head)| replay::read(&head, extensions)).map(Box::new);
+        if self.again.is_none() && failed.reached == Reached::Unanswered {
+            failed.reached = Reached::Answering;
+        }
+        failed
     }
 }
 
