@@ -13,6 +13,8 @@ use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::wakeups::Hold;
+
 /// The body of a received message.
 #[derive(Debug)]
 pub enum MessageBody {
@@ -127,7 +129,15 @@ impl Body for MessageBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
+            Self::Http1(incoming) => {
+                let hold = Hold::begin();
+                let frame = Pin::new(&mut *incoming).poll_frame(cx).map_err(BodyError::Http1);
+                // Its connection has read the end of the message already.
+                if matches!(frame, Poll::Ready(Some(Ok(_)))) && incoming.is_end_stream() {
+                    hold.discard();
+                }
+                frame
+            }
             Self::Http2(body) => body.poll_frame(cx).map_err(BodyError::Http2),
         }
     }
@@ -161,6 +171,82 @@ impl std::error::Error for BodyError {
         match self {
             Self::Http1(error) => Some(error),
             Self::Http2(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Request;
+    use http_body_util::Empty;
+    use hyper::client::conn::http1::{SendRequest, handshake};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::transport::Relayed;
+
+    /// A connection on which requests can be sent, its other end, and how often its task was polled.
+    async fn connection() -> (SendRequest<Empty<Bytes>>, DuplexStream, impl Fn() -> usize) {
+        let (here, there) = duplex(64 * 1024);
+        let (sender, connection) = handshake(TokioIo::new(here)).await.unwrap();
+        let polls = Arc::new(AtomicUsize::new(0));
+        let count = polls.clone();
+        let mut connection = Relayed::new(connection);
+        tokio::spawn(poll_fn(move |cx| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut connection).poll(cx).map(drop)
+        }));
+        (sender, there, move || polls.load(Ordering::Relaxed))
+    }
+
+    async fn all_have_run() {
+        for _ in 0..8 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_piece_of_an_answer_wakes_nobody_and_every_other_one_its_connection() {
+        let (mut sender, mut there, polls) = connection().await;
+        // The length of the first two is known; of the third the end has to be read.
+        let answers = [
+            &["Content-Length: 2\r\n\r\nok"][..],
+            &["Content-Length: 4\r\n\r\nok", "ok"],
+            &["Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", "0\r\n\r\n"],
+        ];
+        for pieces in answers.repeat(3) {
+            sender.ready().await.unwrap();
+            let answer = sender.send_request(Request::new(Empty::new()));
+            let begins = async {
+                assert!(there.read(&mut [0; 1024]).await.unwrap() > 0);
+                there.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+                there.write_all(pieces[0].as_bytes()).await.unwrap();
+            };
+            let (answer, ()) = tokio::join!(answer, begins);
+            let mut body = MessageBody::from(answer.unwrap().into_body());
+            let (mut text, mut rest) = (Vec::new(), pieces[1..].iter());
+            loop {
+                all_have_run().await;
+                let before = polls();
+                let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else { break };
+                text.extend_from_slice(frame.unwrap().data_ref().unwrap());
+                all_have_run().await;
+                assert_eq!(polls() > before, !body.is_end_stream(), "{pieces:?}");
+                match rest.next() {
+                    Some(next) => there.write_all(next.as_bytes()).await.unwrap(),
+                    None => break,
+                }
+            }
+            assert!(
+                text.starts_with(b"ok") && body.is_end_stream() != pieces[0].starts_with('T'),
+                "{pieces:?}"
+            );
         }
     }
 }

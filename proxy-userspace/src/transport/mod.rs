@@ -28,6 +28,7 @@ mod sources;
 mod specific;
 mod stream_io;
 mod tcp_info;
+mod wakeups;
 
 pub use activity::{Activity, Held, Phase, Sending};
 pub use bad_head::MakeAnswer;
@@ -49,3 +50,4 @@ pub use sock_diag::{Connection, SockDiag};
 pub use sources::Sources;
 pub use specific::remove_specific;
 pub use stream_io::{Carrier, StreamIo};
+pub use wakeups::Relayed;

@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use super::Conn;
 use crate::config::Limits;
 use crate::proxy::upstream::{Key, Protocol, RequestBody};
-use crate::transport::Io;
+use crate::transport::{Io, Relayed};
 
 /// Bytes that hyper buffers of a body, for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
@@ -24,7 +24,7 @@ pub(super) async fn handshake(io: Io, key: Key, limits: &Limits) -> Option<Conn>
     let (mut sender, connection) = builder.handshake::<_, RequestBody>(io).await.ok()?;
     tokio::task::spawn_local(async move {
         // An error reaches the request that waits for an answer; on an unused connection it does not matter.
-        let _ = connection.with_upgrades().await;
+        let _ = Relayed::new(connection.with_upgrades()).await;
     });
     sender.ready().await.ok()?;
     Some(Conn::Http1(sender))
