@@ -184,12 +184,17 @@ impl Dialer {
         self.kernel.is_local(address)
     }
 
-    /// A connection with `key` to the endpoint of `lease`: a pooled one, or a new one.
+    /// A pooled connection with `key` to the endpoint of `lease`.
+    pub fn checkout(&self, rules: DialRules<'_>, lease: &Lease, key: Key) -> Option<PooledConnection> {
+        lease.backend().pool(self.worker).checkout(key, lease.started(), rules.limits.pool_idle)
+    }
+
+    /// A new connection with `key` to the endpoint of `lease`.
     ///
     /// # Errors
     ///
     /// As [`Dialer::connect`]; `Ok(None)` when the endpoint accepted the connection and closed it at once.
-    pub async fn checkout(
+    pub async fn open(
         &self,
         rules: DialRules<'_>,
         lease: &mut Lease,
@@ -197,10 +202,6 @@ impl Dialer {
         dial: Dial<'_>,
     ) -> Result<Option<PooledConnection>, NotConnected> {
         let from = dial.from;
-        let pool = lease.backend().pool(self.worker);
-        if let Some(kept) = pool.checkout(key, lease.started(), rules.limits.pool_idle) {
-            return Ok(Some(kept));
-        }
         let io = self.connect(rules, lease, dial).await?;
         let Some(peer) = io.peer().cloned() else { return Ok(None) };
         let conn = Conn::http1(io, key, rules.limits).await;

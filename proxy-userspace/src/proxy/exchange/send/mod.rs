@@ -25,7 +25,7 @@ use crate::domain::retry::Reached;
 use crate::proxy::clock::Wait;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::upstream::cluster::Lease;
-use crate::proxy::upstream::{Conn, Dial, Key, PooledConnection, Protocol, RequestBody};
+use crate::proxy::upstream::{Conn, Dial, Key, NotConnected, PooledConnection, Protocol, RequestBody};
 use crate::proxy::worker::Worker;
 use crate::transport::MessageBody;
 
@@ -91,12 +91,11 @@ impl Cargo for Sending<'_> {
         let rules = exchange.snapshot.dial_rules();
         let key = Key::plain(self.protocol, exchange.session.source());
         loop {
-            let checked_out = worker.dialer.checkout(rules, lease, key, dial.again()).await;
-            let checked_out = checked_out.map_err(|none| Box::new(none.into()))?;
-            let address = lease.backend().address;
-            let Some(mut connection) = checked_out else {
-                return Err(Box::new(Failed::broken(address, Reached::Unsent)));
+            let mut connection = match worker.dialer.checkout(rules, lease, key) {
+                Some(pooled) => pooled,
+                None => opened(worker.dialer.open(rules, lease, key, dial.again()).await, lease)?,
             };
+            let address = lease.backend().address;
             let read_before = connection.peer.reads();
             connection.peer.owes_response(lease.started());
             let extensions = self.kept(&connection);
@@ -161,6 +160,15 @@ impl Sending<'_> {
         }
         failed
     }
+}
+
+/// The connection that was opened for `lease`, if one was.
+fn opened(
+    new: Result<Option<PooledConnection>, NotConnected>,
+    lease: &Lease,
+) -> Result<PooledConnection, Box<Failed>> {
+    let new = new.map_err(|none| Box::new(none.into()))?;
+    new.ok_or_else(|| Box::new(Failed::broken(lease.backend().address, Reached::Unsent)))
 }
 
 /// The protocol in which the endpoints of a request are asked: what a policy or their service says, or else what the
