@@ -1,8 +1,9 @@
 //! Copies bytes between a client and an endpoint until both are done.
 //!
-//! Each direction has one bounded buffer, which grows with what passes, is read only when that buffer is empty, and closes on its own: a client that
-//! half-closes still gets its answer. One that streams between two sockets gets a pipe instead, where one is free (see `pipes`). tokio's `copy_bidirectional` does the same, but it does not report which side
-//! failed, nor how many bytes had passed, and it waits forever on a silent pair.
+//! Each direction has one bounded buffer, which grows with what passes, is read only when that buffer is empty, and closes on
+//! its own: a client that half-closes still gets its answer. One that streams between two sockets gets a pipe instead, where
+//! one is free (see `pipes`), until it sends little, or nothing for a moment. tokio's `copy_bidirectional` does the same, but
+//! it does not report which side failed, nor how many bytes had passed, and it waits forever on a silent pair.
 
 #[cfg(test)]
 #[path = "copy_tests.rs"]
@@ -26,10 +27,10 @@ use crate::domain::tunnel::{End, MOMENT, Side};
 const FIRST: usize = 4 * 1024;
 
 /// A direction streams once its source has filled the largest buffer so many times one after the other.
-const STREAMS: u32 = 4;
+const STREAMS: u64 = 4;
 
 /// One that streams and gets no pipe asks again after so many more.
-const ASKS: u32 = 64;
+const ASKS: u64 = 64;
 
 /// What passed through a tunnel.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +69,7 @@ pub async fn copy(
         let ended_up = match up.poll(cx, client, server) {
             // The server has closed; what it sent before must still be read, and may contain the reason.
             Poll::Ready(Err(Side::Server)) => {
-                up.state = State::Closed;
+                up.end(State::Closed);
                 broken = true;
                 Poll::Ready(())
             }
@@ -87,7 +88,7 @@ pub async fn copy(
         if ended_up.is_ready() && ended_down.is_ready() {
             return Poll::Ready(Ok(End::Closed));
         }
-        timer.poll(cx, up.last.max(down.last), stalls).map(Ok)
+        timer.poll(cx, stalls, [&mut up, &mut down]).map(Ok)
     })
     .await
     .unwrap_or_else(End::Broken);
@@ -105,7 +106,7 @@ fn last_word(up: &Direction<'_>, down: &Direction<'_>) -> Option<Side> {
     later.spoke.map(|_| later.source)
 }
 
-/// The timer of a tunnel. It is reset when it fires, never per read, and once when the client stalls.
+/// The timer of a tunnel. It is reset when it fires, never per read, once when the client stalls, and once when a pipe is empty.
 struct Timer<F> {
     sleep: Pin<Box<Sleep>>,
     began: Instant,
@@ -114,6 +115,8 @@ struct Timer<F> {
     lived: Option<F>,
     /// It is set to look at a client that stalls.
     looks: bool,
+    /// It is set to look at a pipe that is empty.
+    rests: bool,
 }
 
 impl<F: FnOnce()> Timer<F> {
@@ -124,15 +127,17 @@ impl<F: FnOnce()> Timer<F> {
             idle,
             lived: Some(lived).filter(|_| idle > MOMENT),
             looks: false,
+            rests: false,
         }
     }
 
-    /// Ready once nothing has passed for the idle time since `last`. Where the client `stalls`, it also wakes the task
-    /// from time to time.
-    fn poll(&mut self, cx: &mut Context<'_>, last: Instant, stalls: bool) -> Poll<End> {
-        if stalls && !self.looks {
-            self.looks = true;
-            self.reset(last, true);
+    /// Ready once nothing has passed for the idle time. Where the client `stalls`, it also wakes the task from time to
+    /// time. Pipes that were empty for a moment are given back.
+    fn poll(&mut self, cx: &mut Context<'_>, stalls: bool, [up, down]: [&mut Direction<'_>; 2]) -> Poll<End> {
+        let last = up.last.max(down.last);
+        let has_empty = up.has_empty_pipe() || down.has_empty_pipe();
+        if (stalls && !self.looks) || (has_empty && !self.rests) {
+            self.reset(last, stalls, has_empty);
         }
         loop {
             ready!(self.sleep.as_mut().poll(cx));
@@ -145,12 +150,13 @@ impl<F: FnOnce()> Timer<F> {
             if last + self.idle <= now {
                 return Poll::Ready(End::Idle);
             }
-            self.looks = stalls;
-            self.reset(last, stalls);
+            let has_empty = up.rest(now) | down.rest(now);
+            self.reset(last, stalls, has_empty);
         }
     }
 
-    fn reset(&mut self, last: Instant, stalls: bool) {
+    fn reset(&mut self, last: Instant, stalls: bool, has_empty: bool) {
+        (self.looks, self.rests) = (stalls, has_empty);
         let now = Instant::now();
         let mut due = last + self.idle;
         if self.lived.is_some() {
@@ -158,6 +164,9 @@ impl<F: FnOnce()> Timer<F> {
         }
         if stalls {
             due = due.min(now + (now.saturating_duration_since(last) / 8).clamp(LOOK, MOMENT));
+        }
+        if has_empty {
+            due = due.min(now + MOMENT);
         }
         self.sleep.as_mut().reset(due);
     }
@@ -173,7 +182,9 @@ struct Direction<'a> {
     /// Whether its source has filled the buffer, and may have more.
     grows: bool,
     /// How often its source has filled the largest buffer, one after the other.
-    filled: u32,
+    filled: u64,
+    /// How often it has to have done so when a pipe is asked for next.
+    asks_at: u64,
     lender: Lender<'a>,
     pipe: Option<Pipe<'a>>,
     /// Bytes in the pipe.
@@ -205,12 +216,14 @@ impl<'a> Direction<'a> {
         let (state, last) = (State::Copying, Instant::now());
         let (start, end, total, has_ended, grows, spoke) = Default::default();
         let (filled, pipe, piped, lean) = Default::default();
+        let asks_at = STREAMS;
         Self {
             source,
             buffer,
             most,
             grows,
             filled,
+            asks_at,
             lender,
             pipe,
             piped,
@@ -281,10 +294,10 @@ impl<'a> Direction<'a> {
     /// Takes a pipe where the source streams, and gives it back where it does no longer. Nothing is held now.
     fn choose(&mut self, from: &mut impl Carrier, to: &mut impl Carrier) {
         if self.lean {
-            (self.lean, self.filled, self.pipe) = (false, 0, None);
-            self.buffer = vec![0; self.most.min(FIRST)].into_boxed_slice();
+            self.give_back();
         }
-        if self.pipe.is_none() && self.filled >= STREAMS && self.filled % ASKS == STREAMS {
+        if self.pipe.is_none() && self.filled >= self.asks_at {
+            self.asks_at = self.filled + ASKS;
             let can_splice = |it: Option<&mut Io>| it.is_some_and(|it| it.can_splice());
             if can_splice(from.socket()) && can_splice(to.socket()) {
                 self.pipe = self.lender.lend();
@@ -293,6 +306,32 @@ impl<'a> Direction<'a> {
                 self.buffer = Box::default();
             }
         }
+    }
+
+    /// Copies again: the pipe is empty.
+    fn give_back(&mut self) {
+        (self.lean, self.pipe) = (false, None);
+        (self.filled, self.asks_at) = (0, STREAMS);
+        self.buffer = vec![0; self.most.min(FIRST)].into_boxed_slice();
+    }
+
+    fn has_empty_pipe(&self) -> bool {
+        self.pipe.is_some() && self.piped == 0
+    }
+
+    /// Gives the pipe back if its source has sent nothing for a moment. Returns whether there is an empty one still.
+    fn rest(&mut self, now: Instant) -> bool {
+        if self.has_empty_pipe() && now.saturating_duration_since(self.last) >= MOMENT {
+            self.give_back();
+        }
+        self.has_empty_pipe()
+    }
+
+    /// Nothing more is read: what is held is not needed.
+    fn end(&mut self, state: State) {
+        self.state = state;
+        (self.pipe, self.piped) = (None, 0);
+        (self.buffer, self.start, self.end) = Default::default();
     }
 
     /// Reads what has come: into the pipe, or into the buffer.
@@ -307,7 +346,8 @@ impl<'a> Direction<'a> {
         };
         self.last = Instant::now();
         if n == 0 {
-            (self.state, self.has_ended) = (State::Closing, true);
+            self.has_ended = true;
+            self.end(State::Closing);
         } else {
             self.spoke = Some(self.last);
         }
@@ -325,7 +365,10 @@ impl<'a> Direction<'a> {
         (self.start, self.end) = (0, n);
         let is_full = n == self.buffer.len();
         self.grows = is_full && n < self.most;
-        self.filled = if is_full && n == self.most { self.filled.wrapping_add(1) } else { 0 };
+        match is_full && n == self.most {
+            true => self.filled += 1,
+            false => (self.filled, self.asks_at) = (0, STREAMS),
+        }
         Poll::Ready(Ok(n))
     }
 

@@ -233,3 +233,94 @@ async fn a_tunnel_that_streamed_copies_small_pieces_again() {
     let (copied, _) = tunnel(LONG, talks, answers).await;
     assert_eq!((copied.up, copied.down, copied.end), ((4 << 20) + 250, 250, End::Closed));
 }
+
+/// Waits until so many of `pipes` are open.
+async fn are_open(pipes: &Pipes, count: impl Fn(usize) -> bool) {
+    let waits = async {
+        while !count(pipes.open.value()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waits).await.unwrap_or_else(|_| panic!("{pipes:?}"));
+}
+
+#[tokio::test]
+async fn a_tunnel_that_falls_silent_right_after_a_large_piece_keeps_no_pipe() {
+    for upwards in [true, false] {
+        let ((mut near_client, far_client), (mut near_server, far_server)) = (pair().await, pair().await);
+        let (mut from, mut to) = if upwards { (far_client, far_server) } else { (far_server, far_client) };
+        let pipes = Pipes::default();
+        let lender = Lender { pipes: &pipes, holder: 1, most: 8 };
+        let copying = copy(&mut near_client, &mut near_server, 4096, lender, LONG, || ());
+        let talks = async {
+            // The last piece of each burst is large, or nearly always.
+            for _ in 0..20 {
+                let (sent, ()) = tokio::join!(from.write_all(&[b'x'; 1 << 20]), hear(&mut to, 1 << 20));
+                sent.unwrap();
+                if pipes.open.value() > 0 {
+                    break;
+                }
+            }
+            assert_eq!(pipes.open.value(), 1, "it streams");
+            are_open(&pipes, |open| open == 0).await;
+            // It goes on where it was, and may stream again.
+            for bytes in [5, 4 << 20, 5] {
+                let text = text(bytes);
+                let mut came = vec![0; bytes];
+                let (sent, read) = tokio::join!(from.write_all(&text), to.read_exact(&mut came));
+                assert!(sent.is_ok() && read.is_ok() && came == text);
+            }
+            assert!(pipes.bytes.value() > 1 << 20, "{pipes:?}");
+            drop((from, to));
+        };
+        tokio::join!(copying, talks);
+    }
+}
+
+#[tokio::test]
+async fn a_direction_that_has_ended_keeps_no_pipe() {
+    let ((mut near_client, mut client), (mut near_server, mut server)) = (pair().await, pair().await);
+    let pipes = Pipes::default();
+    let lender = Lender { pipes: &pipes, holder: 1, most: 8 };
+    let copying = copy(&mut near_client, &mut near_server, 4096, lender, LONG, || ());
+    let talks = async {
+        let sends = async {
+            client.write_all(&text(8 << 20)).await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        let reads = async {
+            let mut came = Vec::new();
+            server.read_to_end(&mut came).await.unwrap();
+            assert!(came == text(8 << 20));
+        };
+        tokio::join!(sends, reads);
+        assert_eq!(pipes.open.value(), 0, "at once");
+        assert!(pipes.bytes.value() > 0, "it streamed");
+        server.write_all(b"done").await.unwrap();
+        hear(&mut client, 4).await;
+        drop((client, server));
+    };
+    let (copied, ()) = tokio::join!(copying, talks);
+    assert_eq!((copied.up, copied.down, copied.end), (8 << 20, 4, End::Closed));
+}
+
+#[tokio::test]
+async fn who_gets_no_pipe_asks_once_for_what_it_has_sent() {
+    let ((mut near_client, mut client), (mut near_server, mut server)) = (pair().await, pair().await);
+    let pipes = Pipes::default();
+    let lender = Lender { pipes: &pipes, holder: 1, most: 1 };
+    let _the_only_one = lender.lend().unwrap();
+    let sent = 4096 * usize::try_from(STREAMS).unwrap();
+    client.write_all(&text(sent)).await.unwrap();
+    let copying = copy(&mut near_client, &mut near_server, 4096, lender, LONG, || ());
+    let talks = async {
+        hear(&mut server, sent).await;
+        for _ in 0..50 {
+            server.write_all(b"x").await.unwrap();
+            hear(&mut client, 1).await;
+        }
+        assert_eq!(pipes.refused.value(), 1);
+        drop((client, server));
+    };
+    tokio::join!(copying, talks);
+}
