@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use test_support::load::Threads;
 
 use crate::client::Client;
 use crate::message::{End, Request};
 use crate::time::eventually;
-
-type Connect = dyn Fn() -> io::Result<TcpStream> + Send + Sync;
 
 /// What the load has seen.
 #[derive(Clone, Debug, Default)]
@@ -63,9 +61,9 @@ pub enum Reuse {
 
 /// Threads under way.
 pub struct Load {
-    stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
-    threads: Vec<JoinHandle<()>>,
+    /// Each with the connection that it keeps.
+    threads: Threads<Option<Client>>,
 }
 
 impl Load {
@@ -104,25 +102,10 @@ impl Load {
         request: &Request,
         connect: impl Fn() -> io::Result<TcpStream> + Send + Sync + 'static,
     ) -> Self {
-        let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Tally>>::default());
-        let connect: Arc<Connect> = Arc::new(connect);
-        let begun = Instant::now();
-        let spawn = |thread| {
-            let (stop, tally, connect, request) =
-                (stop.clone(), tally.clone(), connect.clone(), request.clone());
-            std::thread::spawn(move || {
-                let mut client = None;
-                let mut due =
-                    begun + every * u32::try_from(thread).unwrap() / u32::try_from(threads).unwrap();
-                while !stop.load(Ordering::SeqCst) {
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    due += every;
-                    once(&mut client, reuse, &request, &*connect, &tally);
-                }
-            })
-        };
-        let threads = (0..threads).map(spawn).collect();
-        Self { stop, tally, threads }
+        let (tally, connect) = (Arc::<Mutex<Tally>>::default(), Arc::new(connect));
+        let (threads, request, seen) = (u32::try_from(threads).unwrap(), request.clone(), tally.clone());
+        let ask = move |client: &mut _, _| once(client, reuse, &request, &*connect, &seen);
+        Self { tally, threads: Threads::start(threads, every, || None, ask) }
     }
 
     /// What was seen so far.
@@ -139,18 +122,9 @@ impl Load {
     }
 
     /// Ends the threads and returns what they saw.
-    pub fn stop(mut self) -> Tally {
-        self.stop.store(true, Ordering::SeqCst);
-        for thread in self.threads.drain(..) {
-            thread.join().expect("a load thread");
-        }
-        self.tally()
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+    pub fn stop(self) -> Tally {
+        self.threads.stop();
+        self.tally.lock().unwrap().clone()
     }
 }
 
@@ -158,7 +132,7 @@ fn once(
     client: &mut Option<Client>,
     reuse: Reuse,
     request: &Request,
-    connect: &Connect,
+    connect: &dyn Fn() -> io::Result<TcpStream>,
     tally: &Mutex<Tally>,
 ) {
     let note = |failure: String| {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
+use test_support::server;
 
 /// Makes the later close of this socket a reset.
 pub fn reset_on_close(stream: &TcpStream) {
@@ -153,26 +154,17 @@ impl TcpServer {
         let accepted = Arc::new(AtomicUsize::new(0));
         let (serve, count, accepting) = (Arc::new(serve), accepted.clone(), listener.try_clone().unwrap());
         std::thread::spawn(move || {
-            while let Ok((stream, _)) = accepting.accept() {
+            server::accept(&accepting, move |stream| {
                 count.fetch_add(1, Ordering::SeqCst);
-                let serve = serve.clone();
-                std::thread::spawn(move || serve(stream));
-            }
+                serve(stream);
+            });
         });
         Self { address: listener.local_addr().unwrap(), listener, accepted }
     }
 
     /// Sends everything back, and half-closes when the client does.
     pub fn echo(listener: TcpListener) -> Self {
-        Self::on(listener, |mut stream| {
-            let mut piece = [0; 16384];
-            while let Ok(n @ 1..) = stream.read(&mut piece) {
-                if stream.write_all(&piece[..n]).is_err() {
-                    return;
-                }
-            }
-            let _ = stream.shutdown(Shutdown::Write);
-        })
+        Self::on(listener, |stream| drop(server::echo(&stream)))
     }
 
     /// Passes everything on to a connection of its own and back.

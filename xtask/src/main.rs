@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod image;
 mod kernels;
+mod launch;
 mod node;
 mod os;
 mod process;

@@ -1,11 +1,11 @@
 //! What the commands need from the machine: they say what is missing, and install it where they may.
 #![allow(unsafe_code, reason = "the bpf system call has no safe wrapper")]
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
+use test_support::cgroup;
 
 use crate::process::{on_path, output, run, search_path};
 
@@ -55,22 +55,12 @@ pub(crate) fn may_use_bpf() -> Result<(), String> {
     Ok(())
 }
 
-/// Where the cgroup2 hierarchy is mounted.
-pub(crate) fn cgroup2() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let (place, kind) = (fields.next()?, fields.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(place))
-    })
-}
-
 /// Why interception cannot be shown here; `Ok` when it can.
 pub(crate) fn interception_possible() -> Result<(), String> {
     if !is_root() {
         return Err("not root: network namespaces and BPF need it".to_owned());
     }
-    if cgroup2().is_none() {
+    if cgroup::mount().is_none() {
         return Err(
             "no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`".to_owned()
         );

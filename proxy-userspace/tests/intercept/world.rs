@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, geteuid, gettid};
+use test_support::{cgroup, netns, process};
 
 /// Longer than all that a process of a test does takes in an emulated machine on a busy one.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -77,7 +77,7 @@ impl World {
         .expect("the pod's namespace");
         configure("link set pod0 up");
         addresses("pod0", &[(NODE[0], 24), (NODE[1], 64)]);
-        let pods = Cgroup::new(&cgroup_root());
+        let pods = Cgroup::new(&cgroup::own().expect("a cgroup of version 2"));
         let pod_cgroup = Cgroup::new(&pods.path);
         let container = Cgroup::new(&pod_cgroup.path);
         Self { pod, node, pods, pod_cgroup, container }
@@ -125,19 +125,14 @@ impl World {
 
     /// Runs a thread of the test in the pod's network namespace.
     pub fn in_pod<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(&self.pod, CloneFlags::CLONE_NEWNET).expect("setns");
-                body()
-            });
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
+        netns::inside(&self.pod, body).expect("the pod's namespace")
     }
 }
 
 /// A cgroup, removed when dropped.
 pub struct Cgroup {
     pub path: PathBuf,
+    _made: cgroup::Cgroup,
 }
 
 impl Cgroup {
@@ -145,16 +140,17 @@ impl Cgroup {
     pub fn new(parent: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("weir-intercept-{}-{number}", std::process::id()));
-        fs::create_dir(&path).expect("a new cgroup");
-        Self { path }
+        let name = format!("weir-intercept-{}-{number}", std::process::id());
+        Self::of(cgroup::Cgroup::create(parent, &name).expect("a new cgroup"))
     }
 
     /// A new one with this name; a path below `parent` whose folders before the last are there or made as well, and stay.
     pub fn named(parent: &Path, name: &str) -> Self {
-        let path = parent.join(name);
-        fs::create_dir_all(&path).expect("a new cgroup");
-        Self { path }
+        Self::of(cgroup::Cgroup::at(parent.join(name)).expect("a new cgroup"))
+    }
+
+    fn of(made: cgroup::Cgroup) -> Self {
+        Self { path: made.path().to_owned(), _made: made }
     }
 
     /// Removes it, and makes it again at the same path.
@@ -174,29 +170,8 @@ impl Cgroup {
 
     /// The kernel's id of it.
     pub fn id(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(&self.path).expect("the cgroup").ino()
+        cgroup::id(&self.path).expect("the cgroup")
     }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A killed process leaves its cgroup a moment after it was waited for.
-        let end = Instant::now() + PATIENCE;
-        while self.path.exists() && fs::remove_dir(&self.path).is_err() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// The cgroup below which tests may make theirs: the one they run in.
-fn cgroup_root() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a cgroup2 mount");
-    let mount = mount.split(' ').nth(4).expect("a mount point");
-    let own = fs::read_to_string("/proc/self/cgroup").expect("cgroup");
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).expect("a line of cgroup2");
-    Path::new(mount).join(own)
 }
 
 /// A process forked from the test. Killed when dropped.
@@ -223,7 +198,7 @@ impl Process {
                 close_all_but([netns.as_raw_fd(), say.as_raw_fd()]);
                 let said = catch_unwind(AssertUnwindSafe(|| {
                     cgroup.enter();
-                    setns(netns, CloneFlags::CLONE_NEWNET).expect("setns");
+                    netns::enter(netns).expect("setns");
                     program()
                 }));
                 let line = said.unwrap_or_else(|panic| {
@@ -325,9 +300,7 @@ pub fn wait_readable(fd: BorrowedFd<'_>, end: Instant) {
 
 /// Moves the calling thread into a new network namespace, with loopback up.
 pub fn new_namespace() -> OwnedFd {
-    unshare(CloneFlags::CLONE_NEWNET).expect("unshare");
-    configure("link set lo up");
-    File::open("/proc/thread-self/ns/net").expect("the namespace").into()
+    netns::enter_new().expect("a new namespace")
 }
 
 /// Gives addresses, with their prefixes' lengths, to an interface of the calling thread's namespace.
@@ -340,9 +313,7 @@ pub fn addresses(interface: &str, addresses: &[(&str, u8)]) {
 
 /// Runs iproute2 in the calling thread's namespace.
 pub fn configure(arguments: &str) {
-    let status =
-        Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2 is installed");
-    assert!(status.success(), "ip {arguments}");
+    process::output(Command::new("ip").args(arguments.split_whitespace())).expect("iproute2");
 }
 
 /// Another descriptor for one that `process` has open.

@@ -1,8 +1,9 @@
 //! A backend in a process of its own, so that a test can kill it as an operating system does.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::Stdio;
+
+use test_support::process::Running;
 
 use crate::net::place::Place;
 use crate::raw;
@@ -13,7 +14,7 @@ pub struct BackendProcess {
     name: String,
     place: Place,
     address: SocketAddr,
-    child: Option<(Child, BufReader<ChildStdout>)>,
+    child: Option<Running>,
 }
 
 impl BackendProcess {
@@ -38,10 +39,7 @@ impl BackendProcess {
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        if let Some((mut child, _)) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.child = None;
     }
 
     /// Starts it again on the same port.
@@ -49,17 +47,10 @@ impl BackendProcess {
     pub fn restart(&mut self) {
         let mut command = self.place.command(binary::helper());
         command.args(["backend", &self.address.to_string(), &self.name]);
-        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        self.address = line.trim().parse().unwrap_or_else(|_| panic!("the backend process said {line:?}"));
-        self.child = Some((child, output));
-    }
-}
-
-impl Drop for BackendProcess {
-    fn drop(&mut self) {
-        self.kill();
+        let mut child =
+            Running::spawn("a backend", command.stdout(Stdio::piped()).stdin(Stdio::piped())).unwrap();
+        let line = child.first_line().unwrap();
+        self.address = line.parse().unwrap_or_else(|_| panic!("the backend process said {line:?}"));
+        self.child = Some(child);
     }
 }

@@ -9,14 +9,17 @@ pub mod cgroup;
 pub mod links;
 pub mod place;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use cgroup::Cgroup;
 use place::Place;
+use test_support::bridge::Bridge;
+use test_support::netns::Netns;
+use test_support::process::Running;
 
 use crate::weir::binary;
 
@@ -24,6 +27,8 @@ use crate::weir::binary;
 pub const NODE_V4: &str = "10.1.0.1";
 /// The node's IPv6 address.
 pub const NODE_V6: &str = "fd00:1::1";
+/// What the addresses of the node and its pods begin with.
+const NETWORKS: &[&str] = &["10.1.0.", "fd00:1::"];
 /// The IPv4 range of services. Packets for it that nobody diverts reach the pod made by [`Net::beyond`].
 pub const SERVICES_V4: &str = "10.96.0.0/16";
 /// The IPv6 range of services.
@@ -47,6 +52,7 @@ pub fn is_root() -> bool {
 
 /// A node with its pods.
 pub struct Net {
+    bridge: Bridge,
     node: Pod,
     pods: Vec<Pod>,
     /// Where the pods' network namespaces are, as a container runtime has them in /run/netns.
@@ -64,7 +70,7 @@ struct Inner {
     name: String,
     addresses: Vec<IpAddr>,
     cgroup: PathBuf,
-    agent: Child,
+    agent: Running,
     socket: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -78,15 +84,9 @@ impl Net {
         let node = Pod::new("node", &cgroup.child("host"), vec![parse(NODE_V4), parse(NODE_V6)]);
         cgroup.child("pods");
         cgroup.child("weir");
-        // A bridge without an address of its own has the lowest of its ports': to cut one would change the node's.
-        node.ip(&format!(
-            "link set lo up\nlink add br0 address 02:00:00:00:00:01 type bridge\naddr add {NODE_V4}/24 dev br0\n\
-             addr add {NODE_V6}/64 dev br0 nodad\nlink set br0 up\n"
-        ));
-        node.sysctl("net/ipv4/ip_forward", "1");
-        node.sysctl("net/ipv6/conf/all/forwarding", "1");
+        let bridge = Bridge::create(&node.netns(), NETWORKS).unwrap();
         let [netns, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        Self { node, pods: Vec::new(), netns, folder, cgroup }
+        Self { bridge, node, pods: Vec::new(), netns, folder, cgroup }
     }
 
     /// Adds a pod with an IPv4 and an IPv6 address and routes through the node.
@@ -101,8 +101,8 @@ impl Net {
         let place = self.pods.iter().position(|it| it.v4() == pod.v4()).expect("a pod of this node");
         let (name, number) = (pod.name().to_owned(), place + 10);
         std::fs::remove_file(self.netns_of(&name)).unwrap();
-        self.node.ip(&format!("link del veth{number}\n"));
-        cgroup::remove(pod.cgroup());
+        self.bridge.part(number).unwrap();
+        test_support::cgroup::remove(pod.cgroup());
         let new = self.numbered(&name, number);
         self.pods.swap_remove(place);
         *pod = new;
@@ -110,16 +110,9 @@ impl Net {
 
     #[track_caller]
     fn numbered(&mut self, name: &str, number: usize) -> Pod {
-        let (v4, v6) = (format!("10.1.0.{number}"), format!("fd00:1::{number}"));
-        let pod = Pod::new(name, &self.cgroup.child(&format!("pods/{name}")), vec![parse(&v4), parse(&v6)]);
-        let pid = pod.0.agent.id();
-        self.node.ip(&format!(
-            "link add veth{number} type veth peer name eth0 netns {pid}\nlink set veth{number} master br0 up\n"
-        ));
-        pod.ip(&format!(
-            "link set lo up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\nlink set eth0 up\n\
-             route add default via {NODE_V4}\nroute add default via {NODE_V6}\n"
-        ));
+        let addresses = self.bridge.addresses(number).unwrap();
+        let pod = Pod::new(name, &self.cgroup.child(&format!("pods/{name}")), addresses);
+        self.bridge.join(number, &pod.netns()).unwrap();
         std::os::unix::fs::symlink(pod.namespace(), self.netns_of(name)).unwrap();
         self.pods.push(pod.clone());
         pod
@@ -131,7 +124,7 @@ impl Net {
         self.pods.retain(|it| it.v4() != pod.v4());
         let cgroup = pod.cgroup().to_owned();
         drop(pod);
-        cgroup::remove(&cgroup);
+        test_support::cgroup::remove(&cgroup);
     }
 
     /// The file of a pod's network namespace. A pod's name may be a path.
@@ -177,12 +170,12 @@ impl Net {
     /// Takes the pod, which then stands for a node, from the network without a word to anyone: no packet from or to it
     /// arrives any more.
     pub fn cut(&self, pod: &Pod) {
-        self.node.ip(&format!("link set {} nomaster down\n", link(pod)));
+        self.bridge.cut(number(pod)).unwrap();
     }
 
     /// Gives it back.
     pub fn mend(&self, pod: &Pod) {
-        self.node.ip(&format!("link set {} master br0 up\n", link(pod)));
+        self.bridge.mend(number(pod)).unwrap();
     }
 
     /// The node itself: where weir runs.
@@ -210,7 +203,7 @@ impl Default for Net {
 impl Pod {
     fn new(name: &str, cgroup: &Path, addresses: Vec<IpAddr>) -> Self {
         let mut command = Command::new(binary::helper());
-        place::enter_cgroup(&mut command, cgroup);
+        test_support::cgroup::hold(cgroup, &mut command).expect("the pod's cgroup");
         Self::start(name, cgroup, addresses, command, "unshare")
     }
 
@@ -219,10 +212,9 @@ impl Pod {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent");
         command.args(["agent", how]).arg(&socket).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut agent = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "ready", "the agent of pod {name} did not start: namespaces need root");
+        let mut agent = Running::spawn("the agent", &mut command).unwrap();
+        let said = agent.first_line().unwrap_or_default();
+        assert_eq!(said, "ready", "the agent of pod {name} did not start: namespaces need root");
         let (name, cgroup) = (name.to_owned(), cgroup.to_owned());
         Self(Arc::new(Inner { name, addresses, cgroup, agent, socket, _folder: folder }))
     }
@@ -284,7 +276,11 @@ impl Pod {
 
     /// The file that stands for its network namespace.
     pub fn namespace(&self) -> PathBuf {
-        format!("/proc/{}/ns/net", self.0.agent.id()).into()
+        format!("/proc/{}/ns/net", self.0.agent.pid()).into()
+    }
+
+    fn netns(&self) -> Netns {
+        Netns::of_process(self.0.agent.pid()).expect("the pod's namespace")
     }
 
     /// Runs `ip -batch` here.
@@ -304,17 +300,10 @@ impl Pod {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let _ = self.agent.kill();
-        let _ = self.agent.wait();
-    }
-}
-
-/// The node's end of the pod's link.
-fn link(pod: &Pod) -> String {
+/// The number of a pod on its node.
+fn number(pod: &Pod) -> usize {
     let IpAddr::V4(address) = pod.v4() else { panic!("a pod has an IPv4 address") };
-    format!("veth{}", address.octets()[3])
+    address.octets()[3].into()
 }
 
 fn parse(address: &str) -> IpAddr {

@@ -1,17 +1,16 @@
 //! Where something runs: in the test's own namespace, or in a pod's.
-#![allow(unsafe_code, reason = "entering a namespace between fork and exec is only possible with pre_exec")]
+#![allow(unsafe_code, reason = "limits and capabilities are set between fork and exec")]
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, setrlimit};
+
+use test_support::{cgroup, process};
 
 use super::Pod;
 use crate::raw;
@@ -61,30 +60,12 @@ impl Place {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         if let Self::Pod(pod, cgroup) = self {
-            let namespace = File::open(pod.namespace()).expect("the pod's namespace");
-            enter_cgroup(&mut command, cgroup);
-            // SAFETY: setns is a plain system call, allowed between fork and exec.
-            unsafe { command.pre_exec(move || Ok(setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?)) };
+            cgroup::hold(cgroup, &mut command).expect("the pod's cgroup");
+            pod.netns().hold(&mut command);
         }
-        let parent = nix::unistd::getpid();
-        // SAFETY: prctl and getppid are plain system calls, allowed between fork and exec.
-        unsafe {
-            command.pre_exec(move || {
-                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-                // The parent may have died before the call above.
-                if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
-            })
-        };
+        process::die_with_parent(&mut command);
         command
     }
-}
-
-/// Makes `command` move itself into this cgroup before it runs.
-pub fn enter_cgroup(command: &mut Command, cgroup: &Path) {
-    let procs =
-        File::options().write(true).open(cgroup.join("cgroup.procs")).expect("the cgroup's procs file");
-    // SAFETY: writing to an open descriptor is a plain system call, allowed between fork and exec. `0` is the writer.
-    unsafe { command.pre_exec(move || Ok(nix::unistd::write(&procs, b"0").map(drop)?)) };
 }
 
 /// Makes `command` run with so much of a resource, which it may raise to `hard`.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::Resource;
+use test_support::process::Running;
 
 use super::folder::{Folder, Pod, Service};
 use super::output::{self, Reader};
@@ -222,9 +223,9 @@ impl Builder {
     pub fn start(self) -> Weir {
         let mut command = self.command();
         let unread = self.reader.open(&mut command);
-        let mut child = command.spawn().expect("the weir binary");
+        let mut child = Running::spawn("weir", &mut command).expect("the weir binary");
         let log = Log::default();
-        let heard = self.reader.read(&mut child, unread.as_ref(), &log);
+        let heard = self.reader.read(child.child(), unread.as_ref(), &log);
         let mut weir = Weir {
             child,
             place: self.place,
@@ -294,7 +295,8 @@ impl Builder {
             place::limit(&mut command, Resource::RLIMIT_NOFILE, soft, hard);
         }
         if let Some(cgroup) = &self.memory {
-            place::enter_cgroup(&mut command, cgroup.path());
+            test_support::cgroup::hold(cgroup.path(), &mut command)
+                .expect("the cgroup with a limit of memory");
         }
         command
     }

@@ -1,19 +1,9 @@
 //! Reading `/metrics`.
 
-use std::collections::BTreeMap;
+use test_support::metrics::sum;
+pub use test_support::metrics::{Sample, parse};
 
 use super::Weir;
-
-/// One line of `/metrics`.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// The metric's name, suffix included.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its value.
-    pub value: f64,
-}
 
 impl Weir {
     /// Every sample of `/metrics`.
@@ -27,8 +17,7 @@ impl Weir {
     /// The sum of all samples of this name that carry these labels; 0 when there are none.
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let carries = |s: &Sample| labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v));
-        self.metrics().iter().filter(|s| s.name == name && carries(s)).fold(0.0, |sum, s| sum + s.value)
+        sum(&self.metrics(), name, labels)
     }
 
     /// How many requests weir has answered itself for this reason.
@@ -54,42 +43,4 @@ impl Weir {
     pub fn turned_away(&self, listener: &str, reason: &str) -> f64 {
         self.metric("weir_listener_closed_total", &[("listener", listener), ("reason", reason)])
     }
-}
-
-/// The samples of an OpenMetrics text.
-pub fn parse(text: &str) -> Vec<Sample> {
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
-}
-
-fn sample(line: &str) -> Option<Sample> {
-    let (series, value) = match line.rfind('}') {
-        Some(at) => line.split_at(at + 1),
-        None => line.split_once(' ')?,
-    };
-    let value = value.split_whitespace().next()?.parse().ok()?;
-    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-    Some(Sample { name: name.into(), labels: read_labels(labels), value })
-}
-
-/// Reads `a="b",c="d\"e"}`.
-fn read_labels(mut text: &str) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::new();
-    while let Some((name, rest)) = text.split_once("=\"") {
-        let mut value = String::new();
-        let mut chars = rest.char_indices();
-        let mut end = rest.len();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '\\' => value.extend(chars.next().map(|(_, escaped)| escaped)),
-                '"' => {
-                    end = at + 1;
-                    break;
-                }
-                _ => value.push(c),
-            }
-        }
-        labels.insert(name.trim_start_matches(',').trim().to_owned(), value);
-        text = &rest[end..];
-    }
-    labels
 }

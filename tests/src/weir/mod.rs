@@ -17,13 +17,13 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use test_support::process::{Running, memory};
 
 use crate::client::Client;
 use crate::message::{Request, Response};
@@ -35,7 +35,7 @@ use folder::Folder;
 
 /// A running weir; killed when dropped, and its log shown when the test fails.
 pub struct Weir {
-    child: Child,
+    child: Running,
     place: Place,
     bound: Bound,
     log: Log,
@@ -161,12 +161,12 @@ impl Weir {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.pid()
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let _ = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal);
+        self.child.signal(signal);
     }
 
     /// SIGSTOP, and waits until every thread stands still.
@@ -195,8 +195,7 @@ impl Weir {
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.kill();
     }
 
     /// Waits for its end; fails the test when it has not come within `limit`.
@@ -204,7 +203,7 @@ impl Weir {
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let clock = Clock::start();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.ended().unwrap() {
                 return status;
             }
             assert!(!clock.is_past(limit), "weir still runs after {limit:?}");
@@ -214,21 +213,17 @@ impl Weir {
 
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.child.ended().unwrap().is_some()
     }
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        memory(self.pid(), "VmRSS").unwrap()
     }
 
     /// Resident memory that no file is behind, in bytes.
     pub fn anonymous(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        memory(self.pid(), "RssAnon").unwrap()
     }
 
     /// How many file descriptors it has open.
@@ -240,8 +235,7 @@ impl Weir {
 impl Drop for Weir {
     fn drop(&mut self) {
         let threads = std::thread::panicking().then(|| threads(self.pid()));
-        let _ = self.child.kill();
-        let status = self.child.wait();
+        let status = self.child.kill();
         let log = self.log();
         if let Some(threads) = threads {
             eprintln!("--- weir ({status:?}) said:\n{log}--- its threads at the end:\n{threads}---");

@@ -1,11 +1,11 @@
 //! A WebSocket echo with Python's `websockets`, as an application would: diverted, and through :4140.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use crate::transparent::{Stage, TARGET, V4};
 use e2e::python::python;
 use e2e::{Place, Weir};
+use test_support::process::Running;
 
 const SERVER: &str = r#"
 import asyncio, sys, websockets
@@ -33,23 +33,18 @@ asyncio.run(main())
 "#;
 
 /// A running echo server.
-struct Echo(Child, u16);
+struct Echo {
+    _process: Running,
+    port: u16,
+}
 
 impl Echo {
     fn start(place: &Place, address: &str, port: u16) -> Self {
         let mut command = place.command(python());
         command.args(["-c", SERVER, address, &port.to_string()]).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self(child, line.trim().parse().expect("the echo server's port"))
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let mut process = Running::spawn("the echo server", &mut command).unwrap();
+        let port = process.first_line().unwrap().trim().parse().expect("the echo server's port");
+        Self { _process: process, port }
     }
 }
 
@@ -63,7 +58,7 @@ fn echoes(place: &Place, arguments: &[&str]) {
 #[test]
 fn a_websocket_echoes_through_the_explicit_proxy() {
     let server = Echo::start(&Place::Here, "127.0.0.1", 0);
-    let weir = Weir::serving("chat", &[([127, 0, 0, 1], server.1).into()]);
+    let weir = Weir::serving("chat", &[([127, 0, 0, 1], server.port).into()]);
     echoes(&Place::Here, &["ws://chat/", &format!("http://{}", weir.outgoing())]);
     assert_eq!(weir.accepted("outgoing"), 1.0);
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use super::figures::{Figures, Quantity, Spread};
-use super::target::{self, Weir, Who};
+use super::target::{self, Who};
+use crate::launch::{self, Weir};
 use crate::node::{ADDRESS, Node};
 use crate::os::cpu::{self, Cores};
 use crate::os::interrupt;
@@ -73,22 +74,22 @@ fn start_weir(weir: &Path, cores: Cores, node: &Node) -> Result<Running> {
         services: &services,
         ..Weir::before(&backends)
     };
-    let mut command = target::weir_command(weir, &setting.write(&folder)?, &folder)?;
+    let mut command = launch::command(weir, &setting.write(&folder)?, &folder)?;
     node.netns.hold(cpu::pinned(&mut command, cores.proxy));
     let mut process = Running::start("weir", &mut command)?;
     // Diversion is on once a connection to the service, which nothing else serves, succeeds.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < deadline {
-        process.check().with_context(|| format!("its log is {}", folder.join("weir.log").display()))?;
+    let probe = || {
         let mut command = Command::new("/proc/self/exe");
         command.args(["connects", &SERVICE.to_string(), &SERVICE.to_string(), "1", &cores.load.to_string()]);
         node.pods[0].hold(&mut command)?;
-        if command.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
-            return Ok(process);
-        }
-        interrupt::sleep(Duration::from_millis(50))?;
-    }
-    bail!("weir diverted nothing; its log is {}", folder.join("weir.log").display())
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        ensure!(status.success(), "weir diverted nothing");
+        Ok(())
+    };
+    process
+        .wait_until(Duration::from_secs(20), probe, || interrupt::sleep(Duration::from_millis(50)))
+        .with_context(|| format!("its log is {}", folder.join("weir.log").display()))?;
+    Ok(process)
 }
 
 fn service_document() -> String {

@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 
 use super::figures::Spread;
 use super::passes::Effort;
-use super::target::{self, Weir};
+use super::target;
+use crate::launch::{self, Weir};
 use crate::os::cpu::{self, Cores};
 use crate::os::interrupt;
 use crate::process::{self, Running};
@@ -125,7 +126,7 @@ fn quiet(command: &mut Command) -> &mut Command {
 fn weir_target(binary: &Path, cores: Cores, endpoints: &[SocketAddr]) -> Result<Target> {
     let (folder, address) = (target::scratch("weir-http2")?, target::free_address()?);
     let setting = Weir { listen: address, ..Weir::before(endpoints) };
-    let mut command = target::weir_command(binary, &setting.write(&folder)?, &folder)?;
+    let mut command = launch::command(binary, &setting.write(&folder)?, &folder)?;
     let process = Running::start("weir", cpu::pinned(&mut command, cores.proxy))?;
     Ok(Target { name: "weir", address, authority: "hello", process: Some(process), seen: Vec::new() })
 }

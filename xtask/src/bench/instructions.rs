@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::backend::Backends;
 use super::load::{self, Plan, Shape};
-use super::target::{self, Connection, Weir, Who};
+use super::target::{self, Connection, Who};
+use crate::launch::Weir;
 use crate::os::cpu::{self, Cores};
 use crate::os::interrupt;
 use crate::process::Running;
@@ -57,12 +58,12 @@ fn one(who: Who, binary: &Path, cores: Cores, backends: &Backends, requests: u64
     if who == Who::Hyper {
         command.args(target::hyper_arguments(&[(listen, &backends.addresses)]));
     } else {
-        let setting = Weir { listen, workers: 1, ..Weir::before(&backends.addresses) };
+        let setting = Weir { listen, workers: Some(1), ..Weir::before(&backends.addresses) };
         command.arg("run").arg("--config").arg(setting.write(&folder)?);
     }
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut process = Running::start("callgrind", cpu::pinned(&mut command, cores.proxy))?;
-    target::wait_for_answer(who, listen, || process.check())?;
+    target::wait_for_answer(&mut process, who, listen)?;
     let seen = load::run(
         &Plan {
             addresses: &[listen],

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use test_support::cgroup::{self, Cgroup};
 
 use super::backend::{ANSWER, Backends};
 use super::figures::{Figures, Quantity};
 use super::large;
 use super::load::{self, Plan, Shape};
-use super::target::{self, Connection, Haproxy, Target, Weir, Who};
-use crate::os::cgroup::Cgroup;
+use super::target::{self, Connection, Haproxy, Target, Who};
+use crate::launch::{self, Weir};
 use crate::os::{cpu, interrupt};
 use crate::setup;
 
@@ -74,7 +75,7 @@ impl Memory<'_> {
             return Ok(Started { proxy, _cgroup: None });
         }
         let (config, cgroup) = self.weir(&folder, listen, services)?;
-        let mut command = target::weir_command(self.weir, &config, &folder)?;
+        let mut command = launch::command(self.weir, &config, &folder)?;
         Ok(Started { proxy: Target::proxy(who, &mut command, listen, listen)?, _cgroup: cgroup })
     }
 
@@ -85,11 +86,12 @@ impl Memory<'_> {
         listen: SocketAddr,
         names: &[String],
     ) -> Result<(PathBuf, Option<Cgroup>)> {
-        let hello = target::endpoints(&self.backends.addresses)?;
-        let mut services = vec![("large", target::endpoints(&self.large.addresses)?)];
+        let hello = launch::endpoints(&self.backends.addresses)?;
+        let mut services = vec![("large", launch::endpoints(&self.large.addresses)?)];
         services.extend(names.iter().map(|name| (name.as_str(), hello.clone())));
         let backends = &self.backends.addresses;
-        let mut setting = Weir { listen, workers: WORKERS, services: &services, ..Weir::before(backends) };
+        let mut setting =
+            Weir { listen, workers: Some(WORKERS), services: &services, ..Weir::before(backends) };
         let mut cgroup = None;
         match setup::interception_possible() {
             Ok(()) => {
@@ -152,7 +154,7 @@ fn call_each(proxy: &Target, names: &[String]) -> Result<()> {
 
 /// A cgroup that no process is in: the programs are attached and idle.
 pub(super) fn pods_of_nobody() -> Result<Cgroup> {
-    let parent = setup::cgroup2().unwrap_or_default();
+    let parent = cgroup::mount().unwrap_or_default();
     Cgroup::create(&parent, &format!("weir-bench-{}", std::process::id()))
 }
 

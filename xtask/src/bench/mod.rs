@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::launch::{self, Weir};
 use crate::os::cpu::{self, Cores};
 use crate::os::{descriptors, interrupt};
 use crate::process::{cargo, run, target as target_folder};
@@ -38,7 +39,7 @@ use faults::Fault;
 use figures::Figures;
 use memory::Memory;
 use passes::Effort;
-use target::{Haproxy, Target, Weir, Who};
+use target::{Haproxy, Target, Who};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -216,12 +217,12 @@ impl Bench {
         let mut targets = Vec::new();
         let ours = options.wants(Who::Weir).then_some((Who::Weir, &self.binaries.weir));
         let before = options.before.as_ref().map(|binary| (Who::Before, binary));
-        let services = [("large", target::endpoints(&large.addresses)?)];
+        let services = [("large", launch::endpoints(&large.addresses)?)];
         for (who, binary) in ours.into_iter().chain(before) {
             let folder = target::scratch(who.name())?;
             let listen = target::free_address()?;
             let weir = Weir { listen, services: &services, ..Weir::before(&backends.addresses) };
-            let mut command = target::weir_command(binary, &weir.write(&folder)?, &folder)?;
+            let mut command = launch::command(binary, &weir.write(&folder)?, &folder)?;
             let command = cpu::pinned(&mut command, self.cores.proxy);
             targets.push(Target::proxy(who, command, listen, listen)?);
         }

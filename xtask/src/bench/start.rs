@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::figures::{Figures, Quantity};
-use super::target::{self, Weir, Who};
+use super::target::{self, Who};
+use crate::launch::{self, Weir};
 use crate::os::cpu::{self, Cores};
 use crate::os::interrupt;
 use crate::process::Running;
@@ -23,11 +24,11 @@ pub(crate) fn measure(
         interrupt::check()?;
         let folder = target::scratch("start")?;
         let listen = target::free_address()?;
-        let setting = Weir { listen, workers: 2, ..Weir::before(backends) };
-        let mut command = target::weir_command(weir, &setting.write(&folder)?, &folder)?;
+        let setting = Weir { listen, workers: Some(2), ..Weir::before(backends) };
+        let mut command = launch::command(weir, &setting.write(&folder)?, &folder)?;
         let begun = Instant::now();
         let mut process = Running::start("weir", cpu::pinned(&mut command, cores.proxy))?;
-        target::wait_for_answer(Who::Weir, listen, || process.check())?;
+        target::wait_for_answer(&mut process, Who::Weir, listen)?;
         figures.add(Quantity::Start, Who::Weir, begun.elapsed().as_secs_f64() * 1e3);
         process.stop(Duration::from_secs(5))?;
     }

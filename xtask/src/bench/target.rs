@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::os::cpu;
 use crate::process::Running;
@@ -106,7 +106,7 @@ impl Target {
         large: SocketAddr,
     ) -> Result<Self> {
         let mut process = Running::start(who.name(), command)?;
-        wait_for_answer(who, address, || process.check())?;
+        wait_for_answer(&mut process, who, address)?;
         let tunnel = matches!(who, Who::Weir | Who::Before).then_some(address);
         Ok(Self { who, addresses: vec![address], large: vec![large], tunnel, process: Some(process) })
     }
@@ -122,96 +122,27 @@ impl Target {
 }
 
 /// Asks every half millisecond until a 200 comes.
-pub(crate) fn wait_for_answer(
-    who: Who,
-    address: SocketAddr,
-    mut alive: impl FnMut() -> Result<()>,
-) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(30);
-    let deadline = Instant::now() + PATIENCE;
-    let mut last = String::from("nothing");
-    while Instant::now() < deadline {
-        match ask(who, address) {
-            Ok(answer) if answer.starts_with("HTTP/1.1 200") => return Ok(()),
-            Ok(answer) => last = answer,
-            Err(error) => last = error.to_string(),
-        }
-        alive()?;
+pub(crate) fn wait_for_answer(process: &mut Running, who: Who, address: SocketAddr) -> Result<()> {
+    let pause = || {
         std::thread::sleep(Duration::from_micros(500));
-    }
-    bail!("{} at {address} did not answer within {PATIENCE:?}; the last was: {last}", who.name());
+        Ok(())
+    };
+    process.wait_until(Duration::from_secs(30), || ask(who, address), pause)
 }
 
-fn ask(who: Who, address: SocketAddr) -> std::io::Result<String> {
+fn ask(who: Who, address: SocketAddr) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(&who.request(Connection::Close))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    ensure!(answer.starts_with(b"HTTP/1.1 200"), "it answers {}", String::from_utf8_lossy(&answer));
+    Ok(())
 }
 
 /// A loopback address that was free a moment ago.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-/// How weir is to be set up.
-pub(crate) struct Weir<'a> {
-    pub(crate) listen: SocketAddr,
-    pub(crate) admin: SocketAddr,
-    pub(crate) workers: usize,
-    pub(crate) backends: &'a [SocketAddr],
-    /// More sections of the configuration.
-    pub(crate) sections: String,
-    /// More service files: their names and texts.
-    pub(crate) services: &'a [(&'a str, String)],
-}
-
-impl<'a> Weir<'a> {
-    /// One worker before these backends, admin on a port of its own; `listen` is still to be given.
-    pub(crate) fn before(backends: &'a [SocketAddr]) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { listen: any, admin: any, workers: 1, backends, sections: String::new(), services: &[] }
-    }
-
-    /// Writes configuration and services below `folder`; returns the configuration's path.
-    pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf> {
-        let services = folder.join("services");
-        fs::create_dir_all(&services)?;
-        fs::write(services.join("hello"), endpoints(self.backends)?)?;
-        for (name, text) in self.services {
-            fs::write(services.join(name), text)?;
-        }
-        let mut text = format!(
-            "outgoing: {{ listen: \"{}\" }}\nadmin: {{ listen: \"{}\" }}\nworkers: {}\ndiscovery:\n  files: {{ path: \"{}\" }}\n",
-            self.listen,
-            self.admin,
-            self.workers,
-            services.display()
-        );
-        text.push_str(&self.sections);
-        let path = folder.join("weir.yaml");
-        fs::write(&path, text)?;
-        Ok(path)
-    }
-}
-
-/// `weir run`, its log in `folder`.
-pub(crate) fn weir_command(binary: &Path, config: &Path, folder: &Path) -> Result<Command> {
-    let log = fs::File::create(folder.join("weir.log"))?;
-    let mut command = Command::new(binary);
-    command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    Ok(command)
-}
-
-/// A service file's text.
-pub(crate) fn endpoints(addresses: &[SocketAddr]) -> Result<String> {
-    let mut text = String::new();
-    for address in addresses {
-        writeln!(text, "{} {}", address.ip(), address.port())?;
-    }
-    Ok(text)
 }
 
 /// How HAProxy is to be set up: in a way that favours it, with reuse of any idle connection and without a log.

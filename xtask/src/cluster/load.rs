@@ -2,11 +2,12 @@
 //! names weir as its proxy. An answer counts as a success only where weir's Via says that it went through weir.
 
 use std::io::Read;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
 use super::kubectl::Kubectl;
+use crate::process::Running;
 
 /// What both ask for; the name is good in any namespace.
 pub(crate) const URL: &str = "http://world.hello/hostname";
@@ -77,7 +78,7 @@ pub(crate) struct Loads<'a>([Load<'a>; 2]);
 struct Load<'a> {
     kubectl: &'a Kubectl,
     client: Client,
-    child: Child,
+    process: Running,
 }
 
 /// What became of one client's requests.
@@ -110,17 +111,17 @@ impl<'a> Load<'a> {
         let pod = format!("deployment/{}", client.deployment());
         let script = client.script();
         let arguments = ["--namespace", "hello", "exec", &pod, "--", "sh", "-c", &script, URL];
-        let child =
-            kubectl.command(&arguments).stdout(Stdio::piped()).spawn().context("cannot start kubectl")?;
-        Ok(Self { kubectl, client, child })
+        let process = Running::spawn("kubectl", kubectl.command(&arguments).stdout(Stdio::piped()))?;
+        Ok(Self { kubectl, client, process })
     }
 
     fn stop(mut self) -> Result<(Client, Tally)> {
         let who = self.client.deployment();
         self.kubectl.inside(who, "touch /tmp/stop")?;
         let mut said = String::new();
-        self.child.stdout.take().context("its standard output is piped")?.read_to_string(&mut said)?;
-        let status = self.child.wait()?;
+        let child = self.process.child();
+        child.stdout.take().context("its standard output is piped")?.read_to_string(&mut said)?;
+        let status = child.wait()?;
         for line in said.lines().filter(|line| line.starts_with("failed: ")) {
             println!("    {who}: {line}");
         }
@@ -131,13 +132,6 @@ impl<'a> Load<'a> {
             "    {who}: {weir} requests through weir, {direct} direct, {refused} refused (for {gap} s at most), {failed} failed"
         );
         Ok((self.client, tally))
-    }
-}
-
-impl Drop for Load<'_> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

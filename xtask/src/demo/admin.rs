@@ -1,65 +1,37 @@
-//! weir's admin port as the demo uses it: readiness, counters, and a way in from outside the pretend node.
+//! weir's admin port as the demo uses it: counters, and a way in from outside the pretend node.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use test_support::metrics::{self, Sample};
 
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// One page of the admin port.
-pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(|| format!("reading {path}"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    if head.split(' ').nth(1) != Some("200") {
-        bail!("{path}: {}: {}", head.lines().next().unwrap_or_default(), body.trim());
-    }
-    Ok(body.to_owned())
-}
-
-/// weir's counters at one moment: the text before the value, to the value.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counters(BTreeMap<String, f64>);
+/// weir's counters at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Counters(Vec<Sample>);
 
 impl Counters {
     pub(crate) fn parse(page: &str) -> Self {
-        let rows = page.lines().filter(|line| !line.starts_with('#'));
-        Self(
-            rows.filter_map(|row| row.rsplit_once(' '))
-                .filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?)))
-                .collect(),
-        )
+        Self(metrics::parse(page))
     }
 
     /// The sum of the rows of `name` that carry this label.
     pub(crate) fn sum(&self, name: &str, label: &str, value: &str) -> u64 {
-        let wanted = format!("{label}=\"{value}\"");
-        let rows =
-            self.0.iter().filter(|(key, _)| key.split('{').next() == Some(name) && key.contains(&wanted));
-        rows.map(|(_, value)| *value).sum::<f64>() as u64
+        metrics::sum(&self.0, name, &[(label, value)]) as u64
     }
 
-    /// The values of one label, with their counts, in those rows of `name` whose labels hold `part`.
-    pub(crate) fn by(&self, name: &str, label: &str, part: &str) -> BTreeMap<String, u64> {
-        let start = format!("{label}=\"");
+    /// The values of one label, with their counts, in those rows of `name` that have a label with a value that ends so.
+    pub(crate) fn by(&self, name: &str, label: &str, ending: &str) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
-        for (key, count) in
-            self.0.iter().filter(|(key, _)| key.split('{').next() == Some(name) && key.contains(part))
-        {
-            if let Some((_, rest)) = key.split_once(&start) {
-                *sums.entry(rest.split('"').next().unwrap_or_default().to_owned()).or_default() +=
-                    *count as u64;
+        for sample in self.0.iter().filter(|sample| sample.name == name) {
+            if let Some(value) = sample.labels.get(label)
+                && sample.labels.values().any(|value| value.ends_with(ending))
+            {
+                *sums.entry(value.clone()).or_default() += sample.value as u64;
             }
         }
         sums
@@ -127,6 +99,8 @@ impl Drop for Relay {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     #[test]
@@ -147,7 +121,7 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Relay::start(server.local_addr().unwrap(), || Ok(())).unwrap();
         let address = relay.address;
-        let asking = std::thread::spawn(move || get(address, "/live"));
+        let asking = std::thread::spawn(move || crate::launch::page(address, "/live"));
         let (mut stream, _) = server.accept().unwrap();
         let mut request = [0; 256];
         let count = stream.read(&mut request).unwrap();

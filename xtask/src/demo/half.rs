@@ -67,9 +67,9 @@ pub(crate) fn play(scene: &mut Scene, door: Door, victim: usize) -> Result<Half>
         };
         of(&after).saturating_sub(of(&before))
     };
-    let old = before.by("weir_endpoint_requests_total", "endpoint", "hello\"");
+    let old = before.by("weir_endpoint_requests_total", "endpoint", "hello");
     let endpoints = after
-        .by("weir_endpoint_requests_total", "endpoint", "hello\"")
+        .by("weir_endpoint_requests_total", "endpoint", "hello")
         .into_iter()
         .map(|(endpoint, count)| (endpoint.clone(), count - old.get(&endpoint).copied().unwrap_or(0)))
         .collect();

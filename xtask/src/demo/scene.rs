@@ -4,12 +4,13 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::admin::{self, Counters, Relay};
+use super::admin::{Counters, Relay};
 use super::services;
+use crate::launch;
 use crate::node::{self, Node};
 use crate::os::interrupt;
 use crate::process::{self, Running};
@@ -101,15 +102,14 @@ impl Scene {
         let mut scene =
             Self { relay: None, weir: None, members, node: Some(node), folder: folder()?, proxy, admin };
         scene.start_backends()?;
-        let endpoints: Vec<IpAddr> = scene.members.iter().map(|member| member.http.ip()).collect();
-        let text = services::kubernetes(&endpoints, HTTP_PORT, ECHO_PORT);
-        fs::write(scene.services().join("demo.yaml"), text)?;
+        let endpoints: Vec<IpAddr> = scene.addresses().iter().map(SocketAddr::ip).collect();
+        let services = [("demo.yaml", services::kubernetes(&endpoints, HTTP_PORT, ECHO_PORT))];
         let pods = scene.node()?.pods_cgroup().display().to_string();
         let transparent = format!(
             "transparent:\n  listen: \"[::]:4142\"\n  addresses: [{}]\n  cgroup: {pods}\n  required: true\n",
             node::ADDRESS
         );
-        scene.start_weir(weir, &transparent)?;
+        scene.start_weir(weir, transparent, &services)?;
         let entrance = scene.node()?.netns.entrance();
         scene.relay = Some(Relay::start(admin, entrance)?);
         Ok(scene)
@@ -124,15 +124,12 @@ impl Scene {
         let mut scene =
             Self { relay: None, weir: None, members, node: None, folder: folder()?, proxy, admin };
         scene.start_backends()?;
-        let lines =
-            scene.members.iter().map(|member| format!("{} {}\n", member.http.ip(), member.http.port()));
-        fs::write(scene.services().join("hello"), lines.collect::<String>())?;
-        scene.start_weir(weir, "")?;
+        scene.start_weir(weir, String::new(), &[])?;
         Ok(scene)
     }
 
-    fn services(&self) -> PathBuf {
-        self.folder.0.join("services")
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.http).collect()
     }
 
     fn node(&self) -> Result<&Node> {
@@ -153,12 +150,9 @@ impl Scene {
             node.pods[index].hold(&mut command)?;
         }
         let mut process = Running::start(member.name, command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
-        let stdout = process.child().stdout.take().context("the backend's output is piped")?;
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
+        let line = process.first_line().context("a backend did not start")?;
         let member = &mut self.members[index];
-        member.http =
-            line.trim().parse().with_context(|| format!("backend {} did not start", member.name))?;
+        member.http = line.parse().with_context(|| format!("backend {} said {line}", member.name))?;
         member.process = Some(process);
         Ok(())
     }
@@ -170,46 +164,27 @@ impl Scene {
         }
     }
 
-    fn start_weir(&mut self, binary: &Path, transparent: &str) -> Result<()> {
-        let folder = &self.folder.0;
-        let config = folder.join("weir.yaml");
-        let text = format!(
-            "outgoing: {{ listen: \"{}\" }}\nadmin: {{ listen: \"{}\" }}\ndiscovery:\n  files: {{ path: \"{}\" }}\n{transparent}",
-            self.proxy,
-            self.admin,
-            self.services().display()
-        );
-        fs::write(&config, text)?;
-        let log = fs::File::create(folder.join("weir.log"))?;
-        let mut command = Command::new(binary);
-        command
-            .args(["run", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+    fn start_weir(&mut self, binary: &Path, sections: String, services: &[(&str, String)]) -> Result<()> {
+        let (folder, backends) = (&self.folder.0, self.addresses());
+        let setting = launch::Weir {
+            listen: self.proxy,
+            admin: self.admin,
+            workers: None,
+            // On a node the services are objects of Kubernetes.
+            backends: if self.node.is_some() { &[] } else { &backends },
+            sections,
+            services,
+        };
+        let mut command = launch::command(binary, &setting.write(folder)?, folder)?;
         if let Some(node) = &self.node {
             node.netns.hold(&mut command);
         }
-        self.weir = Some(Running::start("weir", &mut command)?);
-        self.wait_until_ready()
-    }
-
-    fn wait_until_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let ready = self.page("/ready");
-            if ready.is_ok() {
-                return Ok(());
-            }
-            let alive = self.weir.as_mut().map_or(Ok(()), Running::check);
-            if alive.is_err() || Instant::now() > deadline {
-                let reason =
-                    alive.err().or(ready.err()).map(|error| format!("{error:#}")).unwrap_or_default();
-                bail!("weir did not become ready: {reason}\n{}", self.log());
-            }
-            interrupt::sleep(Duration::from_millis(20))?;
-        }
+        let mut weir = Running::start("weir", &mut command)?;
+        let pause = || interrupt::sleep(Duration::from_millis(20));
+        weir.wait_until(Duration::from_secs(20), || self.page("/ready"), pause)
+            .with_context(|| self.log())?;
+        self.weir = Some(weir);
+        Ok(())
     }
 
     /// The end of weir's log, for when something went wrong.
@@ -222,8 +197,8 @@ impl Scene {
     /// A page of weir's admin port.
     pub(crate) fn page(&self, path: &str) -> Result<String> {
         match &self.node {
-            Some(node) => node.netns.inside(|| admin::get(self.admin, path))?,
-            None => admin::get(self.admin, path),
+            Some(node) => node.netns.inside(|| launch::page(self.admin, path))?,
+            None => launch::page(self.admin, path),
         }
     }
 
@@ -287,6 +262,6 @@ impl Scene {
 
 fn folder() -> Result<Folder> {
     let path = std::env::temp_dir().join(format!("weir-demo-{}", std::process::id()));
-    fs::create_dir_all(path.join("services")).with_context(|| format!("cannot make {}", path.display()))?;
+    fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(Folder(path))
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
+use test_support::process::memory;
 
 /// To the affinity calls, the calling thread.
 const THIS_THREAD: Pid = Pid::from_raw(0);
@@ -105,23 +106,15 @@ pub(crate) fn wait_for_quiet(patience: Duration) -> bool {
 
 /// Resident memory of a process in bytes: its own and what it has of files.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
-    memory(pid, "VmRSS:")
+    memory(pid, "VmRSS")
 }
 
 /// Memory of a process in bytes that is its own and no file's.
 pub(crate) fn anonymous(pid: u32) -> anyhow::Result<u64> {
-    memory(pid, "RssAnon:")
+    memory(pid, "RssAnon")
 }
 
 /// The most resident memory that a process has had, in bytes.
 pub(crate) fn resident_at_most(pid: u32) -> anyhow::Result<u64> {
-    memory(pid, "VmHWM:")
-}
-
-fn memory(pid: u32, of: &str) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(of));
-    let kilobytes: u64 =
-        line.with_context(|| format!("no {of} line"))?.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes * 1024)
+    memory(pid, "VmHWM")
 }

@@ -4,10 +4,8 @@
     reason = "signal handlers, work between fork and exec, and epoll_pwait2, which nix does not have"
 )]
 
-pub(crate) mod cgroup;
 pub(crate) mod cpu;
 pub(crate) mod descriptors;
 pub(crate) mod discard;
 pub(crate) mod epoll;
 pub(crate) mod interrupt;
-pub(crate) mod netns;

@@ -1,28 +1,30 @@
 //! gRPC with grpcio, as an application would: through :4140, and diverted. All four kinds of call, statuses, metadata,
 //! deadlines and cancels (client.py), against servers that know nothing of weir (server.py).
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use crate::transparent::{Stage, TARGET, V4};
 use e2e::python::python;
 use e2e::{Place, Pod, Weir, folder};
+use test_support::process::Running;
 
 const SERVER: &str = include_str!("server.py");
 const CLIENT: &str = include_str!("client.py");
 
 /// A running server, which says its name.
-pub(crate) struct Server(Child, u16);
+pub(crate) struct Server {
+    _process: Running,
+    port: u16,
+}
 
 impl Server {
     pub(crate) fn start(place: &Place, address: &str, port: u16, name: &str) -> Self {
         let mut command = place.command(python());
         command.args(["-c", SERVER, address, &port.to_string(), name]).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self(child, line.trim().parse().expect("the server's port"))
+        let mut process = Running::spawn("the server", &mut command).unwrap();
+        let port = process.first_line().unwrap().trim().parse().expect("the server's port");
+        Self { _process: process, port }
     }
 
     fn here(name: &str) -> Self {
@@ -30,14 +32,7 @@ impl Server {
     }
 
     fn addr(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.1).into()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        ([127, 0, 0, 1], self.port).into()
     }
 }
 

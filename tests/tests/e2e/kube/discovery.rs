@@ -331,9 +331,7 @@ fn a_large_cluster_takes_little_room_and_a_change_in_it_little_time() {
     let services = || weir.metric("weir_catalog_services", &[]);
     within(Duration::from_mins(2), "the services", || services() == 10_000.0);
     // Without the program's own pages, which are many when it was built for debugging.
-    let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid())).unwrap();
-    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    let kib: u64 = anonymous.trim().trim_end_matches(" kB").parse().unwrap();
+    let kib = weir.anonymous() / 1024;
     assert!(kib < 60 * 1024, "{kib} KiB for 50,000 endpoints");
     let changes = || weir.metric("weir_catalog_changes_total", &[("change", "changed")]);
     let times = (1..6).map(|last| {

@@ -1,13 +1,14 @@
 //! kubectl, which knows nothing of weir, gets along with the API server's double.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use e2e::eventually;
 use e2e::kube::{ApiServer, service};
 use e2e::python;
+use test_support::process::Running;
 
 pub(super) struct Kubectl<'a> {
     server: &'a ApiServer,
@@ -80,8 +81,8 @@ fn kubectl_watches() {
     let kubectl = Kubectl::of(&server);
     let mut watching =
         kubectl.command(&["get", "services", "--watch", "--output-watch-events", "-o", "json"]);
-    let mut watching = Ended(watching.stdout(Stdio::piped()).spawn().unwrap());
-    let lines = BufReader::new(watching.0.stdout.take().unwrap());
+    let mut watching = Running::spawn("kubectl", watching.stdout(Stdio::piped())).unwrap();
+    let lines = BufReader::new(watching.child().stdout.take().unwrap());
     let (told, heard) = mpsc::channel();
     std::thread::spawn(move || lines.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
     eventually("the watch", || server.count("watch", "services") > 0);
@@ -92,13 +93,4 @@ fn kubectl_watches() {
         text += &heard.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|e| panic!("{e}: {text}"));
     }
     assert!(text.contains("\"ADDED\"") && text.contains("\"hello\""), "{text}");
-}
-
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

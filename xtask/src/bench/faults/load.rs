@@ -2,10 +2,9 @@
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use test_support::load::Threads;
 
 use super::scene::{PROXY, Scene};
 use crate::bench::backend::head_end;
@@ -78,53 +77,36 @@ pub(super) struct Sample {
 }
 
 /// Load under way.
-pub(super) struct Load {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Vec<Sample>>>,
+pub(super) struct Load(Threads<Client>);
+
+/// A thread of it: the connection that it keeps, and what it saw.
+#[derive(Default)]
+struct Client {
+    connection: Option<TcpStream>,
+    samples: Vec<Sample>,
 }
 
 impl Load {
     /// Sends `request` so many times a second.
-    pub(super) fn start(scene: &Scene, request: Request, rate: u32) -> Result<Self> {
-        let (stop, begun) = (Arc::new(AtomicBool::new(false)), Instant::now());
+    pub(super) fn start(scene: &Scene, request: Request, rate: u32) -> Self {
         let every = Duration::from_secs(1) * THREADS / rate;
-        let mut threads = Vec::new();
-        for number in 0..THREADS {
-            let (stop, request) = (Arc::clone(&stop), request.clone());
-            let enter = scene.node.pods[scene.client].netns.entrance();
-            let first = begun + every * number / THREADS;
-            threads.push(std::thread::Builder::new().spawn(move || {
-                enter().expect("the client's namespace");
-                repeat(&request, first, every, &stop)
-            })?);
-        }
-        Ok(Self { stop, threads })
+        let enter = scene.node.pods[scene.client].netns.entrance();
+        let begin = move || {
+            enter().expect("the client's namespace");
+            Client::default()
+        };
+        let ask = move |client: &mut Client, due| {
+            let sent = Instant::now();
+            let end = once(&request, &mut client.connection);
+            client.samples.push(Sample { host: request.host, due, sent, took: sent.elapsed(), end });
+        };
+        Self(Threads::start(THREADS, every, begin, ask))
     }
 
     /// Ends it, and returns what it saw.
-    pub(super) fn stop(mut self) -> Vec<Sample> {
-        self.stop.store(true, Ordering::Relaxed);
-        let join = |it: JoinHandle<_>| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        self.threads.drain(..).flat_map(join).collect()
+    pub(super) fn stop(self) -> Vec<Sample> {
+        self.0.stop().into_iter().flat_map(|client| client.samples).collect()
     }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn repeat(request: &Request, mut due: Instant, every: Duration, stop: &AtomicBool) -> Vec<Sample> {
-    let (mut samples, mut connection) = (Vec::new(), None);
-    while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let sent = Instant::now();
-        let end = once(request, &mut connection);
-        samples.push(Sample { host: request.host, due, sent, took: sent.elapsed(), end });
-        due += every;
-    }
-    samples
 }
 
 fn once(request: &Request, connection: &mut Option<TcpStream>) -> End {

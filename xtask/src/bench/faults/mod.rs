@@ -148,11 +148,8 @@ fn silent_node(weir: &Path, effort: Effort, verdicts: &mut Verdicts) -> Result<(
         let services = [("hello", &endpoints[..]), ("other", &endpoints[..1])];
         let _weir = scene.start(weir, "silent", &services, "")?;
         let load = |request, share| Load::start(&scene, request, RATE * share / 10);
-        let loads = [
-            load(Request::get("hello"), 4)?,
-            load(Request::post("hello"), 1)?,
-            load(Request::get("other"), 5)?,
-        ];
+        let loads =
+            [load(Request::get("hello"), 4), load(Request::post("hello"), 1), load(Request::get("other"), 5)];
         interrupt::sleep(Duration::from_secs(2) + effort.window)?;
         let cut = Instant::now();
         scene.node.cut(scene.b)?;
@@ -182,10 +179,10 @@ fn flood(weir: &Path, effort: Effort, verdicts: &mut Verdicts) -> Result<()> {
         let scene = Scene::create()?;
         let (quiet, flood) = ([scene.serve(scene.a)?], [scene.flood(scene.b)?]);
         let _weir = scene.start(weir, "flood", &[("hello", &quiet), ("flood", &flood)], "")?;
-        let load = Load::start(&scene, Request::get("hello"), RATE)?;
+        let load = Load::start(&scene, Request::get("hello"), RATE);
         interrupt::sleep(Duration::from_secs(2) + effort.window)?;
         let begun = Instant::now();
-        let floods = Load::start(&scene, Request::get("flood"), load::THREADS)?;
+        let floods = Load::start(&scene, Request::get("flood"), load::THREADS);
         interrupt::sleep(effort.window)?;
         passes.push(Windows::of(&load.stop(), effort.window, begun));
         flooded.extend(floods.stop());
@@ -221,7 +218,7 @@ fn replacement(weir: &Path, effort: Effort, verdicts: &mut Verdicts) -> Result<(
         interrupt::sleep(Duration::from_secs(2))?;
         let mut samples = Vec::new();
         for load in loads {
-            samples.extend(load?.stop());
+            samples.extend(load.stop());
         }
         // The first of them may have tried a second before, and again now.
         let refused = || samples.iter().filter(|it| it.end == End::Refused).map(|it| it.sent + it.took);

@@ -1,15 +1,15 @@
 //! The node: weir on it, a client's pod, and two pods that stand for two other nodes.
 
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::server;
-use crate::bench::target::{self, Weir};
+use crate::bench::target;
+use crate::launch::{self, Weir};
 use crate::node::{ADDRESS, Node};
 use crate::process::Running;
 
@@ -63,27 +63,29 @@ impl Scene {
         sections: &str,
     ) -> Result<Running> {
         let folder = target::scratch(name)?;
-        let files: Vec<(&str, String)> = services.iter().map(|(name, at)| (*name, file(at))).collect();
+        let mut files = Vec::new();
+        for (name, endpoints) in services {
+            files.push((*name, launch::endpoints(endpoints)?));
+        }
         let setting = Weir {
             listen: PROXY,
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9990)),
-            workers: 2,
+            workers: Some(2),
             sections: sections.to_owned(),
             services: &files,
             ..Weir::before(&[])
         };
-        let mut command = target::weir_command(binary, &setting.write(&folder)?, &folder)?;
+        let mut command = launch::command(binary, &setting.write(&folder)?, &folder)?;
         self.node.netns.hold(&mut command);
         let mut process = Running::start("weir", &mut command)?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            process.check().with_context(|| format!("its log is {}", folder.join("weir.log").display()))?;
-            if self.connect().is_ok() {
-                return Ok(process);
-            }
+        let pause = || {
             std::thread::sleep(Duration::from_millis(1));
-        }
-        bail!("weir does not listen; its log is {}", folder.join("weir.log").display())
+            Ok(())
+        };
+        process
+            .wait_until(Duration::from_secs(20), || self.connect(), pause)
+            .with_context(|| format!("its log is {}", folder.join("weir.log").display()))?;
+        Ok(process)
     }
 
     /// A connection from the client's pod to weir.
@@ -105,12 +107,4 @@ impl Scene {
         }
         Ok(stream)
     }
-}
-
-/// A service in linkerd's format.
-fn file(endpoints: &[SocketAddr]) -> String {
-    endpoints.iter().fold(String::new(), |mut text, it| {
-        let _ = writeln!(text, "{} {}", it.ip(), it.port());
-        text
-    })
 }

@@ -12,10 +12,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use test_support::metrics;
 
 use super::backend::Backends;
-use super::target::{self, Weir};
+use super::target;
+use crate::launch::{self, Weir};
 use crate::os::{cpu, interrupt};
 use crate::process::Running;
 use crate::setup;
@@ -91,7 +93,7 @@ impl Cluster {
         let backends = Backends::start(cpu::Cores::choose()?.load)?;
         let folder = target::scratch("scale")?;
         let (listen, admin) = (target::free_address()?, target::free_address()?);
-        let setting = Weir { listen, admin, workers: 2, ..Weir::before(&backends.addresses) };
+        let setting = Weir { listen, admin, workers: Some(2), ..Weir::before(&backends.addresses) };
         let config = setting.write(&folder)?;
         let source = Source::start(kind, self.endpoints, &folder)?;
         if kind == Kind::Api {
@@ -107,7 +109,7 @@ impl Cluster {
             fs::write(&config, fs::read_to_string(&config)? + &section)?;
         }
         let begun = Instant::now();
-        let process = Running::start("weir", &mut target::weir_command(weir, &config, &folder)?)?;
+        let process = Running::start("weir", &mut launch::command(weir, &config, &folder)?)?;
         let mut scene = Scene { process, admin, listen, source };
         scene.wait_for("weir_catalog_services", SERVICES as f64)?;
         if cgroup.is_some() {
@@ -196,40 +198,31 @@ impl Scene {
 
     /// How long taking over a changed catalog took on average.
     fn apply(&self) -> Result<Duration> {
-        let page = self.metrics()?;
-        let sum = value(&page, "weir_catalog_apply_seconds_sum").context("no sum of durations")?;
-        let count = value(&page, "weir_catalog_apply_seconds_count").context("no count of durations")?;
+        let page = launch::page(self.admin, "/metrics")?;
+        let sum = value(&page, "weir_catalog_apply_seconds_sum")?;
+        let count = value(&page, "weir_catalog_apply_seconds_count")?;
         Ok(Duration::from_secs_f64(sum / count.max(1.0)))
     }
 
     fn wait_for(&mut self, metric: &str, at_least: f64) -> Result<()> {
-        let begun = Instant::now();
-        let mut last = None;
-        while begun.elapsed() < PATIENCE {
-            last = self.metrics().ok().and_then(|page| value(&page, metric));
-            if last.is_some_and(|last| last >= at_least) {
-                return Ok(());
-            }
-            self.process.check()?;
+        let admin = self.admin;
+        let probe = || {
+            let value = value(&launch::page(admin, "/metrics")?, metric)?;
+            ensure!(value >= at_least, "{metric} is {value}, and {at_least} is waited for");
+            Ok(())
+        };
+        self.process.wait_until(PATIENCE, probe, || {
             std::thread::sleep(Duration::from_millis(2));
-        }
-        bail!("{metric} is {last:?} after {PATIENCE:?}, and {at_least} was waited for");
-    }
-
-    fn metrics(&self) -> Result<String> {
-        let mut stream = TcpStream::connect(self.admin)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page)?;
-        Ok(page)
+            Ok(())
+        })
     }
 }
 
 /// The value of a metric without labels.
-fn value(page: &str, metric: &str) -> Option<f64> {
-    let line = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix("{} "))?;
-    line.trim().parse().ok()
+fn value(page: &str, metric: &str) -> Result<f64> {
+    let samples = metrics::parse(page);
+    let found = samples.iter().find(|sample| sample.name == metric && sample.labels.is_empty());
+    Ok(found.with_context(|| format!("there is no {metric}"))?.value)
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -5,12 +5,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::SERVICES;
-use crate::process;
+use crate::process::{self, Running};
 
 /// Services in one file: what a change of one of them has to read again.
 const TOGETHER: usize = 50;
@@ -94,7 +94,7 @@ impl Source {
 
 /// The tests' API server in a process of its own, so that weir's figures are weir's. It ends with its standard input.
 pub(super) struct Api {
-    child: Child,
+    _process: Running,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
@@ -104,10 +104,11 @@ impl Api {
         process::run(process::cargo().args(["build", "--quiet", "--package", "e2e", "--bin", "e2e-helper"]))?;
         let mut command = Command::new(process::target().join("debug/e2e-helper"));
         command.args(["cluster", &SERVICES.to_string(), &endpoints.to_string()]).arg(folder);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let orders = child.stdin.take().context("its standard input")?;
-        let answers = BufReader::new(child.stdout.take().context("its standard output")?);
-        let mut api = Self { child, orders, answers };
+        let mut process =
+            Running::spawn("the API server", command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let orders = process.child().stdin.take().context("its standard input")?;
+        let answers = BufReader::new(process.child().stdout.take().context("its standard output")?);
+        let mut api = Self { _process: process, orders, answers };
         api.heard()?;
         Ok(api)
     }
@@ -123,13 +124,6 @@ impl Api {
             bail!("the API server has ended");
         }
         Ok(())
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
