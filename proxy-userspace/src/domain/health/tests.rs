@@ -1,3 +1,7 @@
+mod callers;
+mod left_alone;
+mod norms;
+
 use super::*;
 use crate::domain::balance::{Balancer, Choice, Weights};
 use crate::domain::outcome::Outcome;
@@ -193,83 +197,6 @@ fn a_tunnel_that_has_lived_works_and_may_fail_all_the_same() {
 }
 
 #[test]
-fn answers_of_429_are_no_failures_and_put_off_the_next_request() {
-    let mut bench = Bench::new(2);
-    let counts = bench.counts(200, |at| if at == 0 { (MS / 10, Outcome::Answered(429)) } else { (MS, OK) });
-    assert!(counts[0] <= 10, "{counts:?}");
-    assert_eq!(bench.healths[0].breaker(bench.now, &bench.policy.breaker), State::Closed);
-    assert_eq!(bench.healths[0].latency(), None, "how soon it refuses is not how soon it answers");
-}
-
-#[test]
-fn who_asks_to_be_left_alone_is_until_then_and_no_longer() {
-    let mut bench = Bench::new(2);
-    bench.counts(20, |_| (MS, OK));
-    let ticket = bench.ticket(0);
-    let scene =
-        Scene { tier: &bench, health: &bench.healths[0], norms: &bench.norms, policy: &bench.policy.breaker };
-    ticket.leave_alone(bench.now, Duration::from_secs(3), 60 * SECOND, &scene);
-    bench.end(0, ticket, MS, Outcome::Answered(429));
-    assert!(bench.healths[0].left_alone(bench.now).is_some());
-    assert_eq!(bench.counts(1000, |_| (MS, OK)), [0, 1000]);
-    bench.now += Duration::from_secs(3);
-    let counts = bench.counts(100, |_| (MS, OK));
-    assert!(counts[0] >= 45, "{counts:?}");
-}
-
-#[test]
-fn who_asks_for_a_year_gets_the_longest_that_is_set_and_nothing_where_that_is_nothing() {
-    let mut bench = Bench::new(2);
-    let ticket = bench.ticket(0);
-    let scene =
-        Scene { tier: &bench, health: &bench.healths[0], norms: &bench.norms, policy: &bench.policy.breaker };
-    let (year, now) = (365 * 86_400 * SECOND, bench.now);
-    ticket.leave_alone(now, year, Duration::ZERO, &scene);
-    assert_eq!(bench.healths[0].left_alone(now), None);
-    ticket.leave_alone(now, year, 300 * SECOND, &scene);
-    assert_eq!(bench.healths[0].left_alone(now + 299 * SECOND), Some(SECOND));
-    assert_eq!(bench.healths[0].left_alone(now + 300 * SECOND), None);
-    ticket.leave_alone(now + SECOND, SECOND, 300 * SECOND, &scene);
-    assert!(bench.healths[0].left_alone(now + 299 * SECOND).is_some(), "the longest that was asked for");
-}
-
-/// These endpoints ask to be left alone for a minute.
-fn leave_alone(bench: &mut Bench, which: &[usize]) {
-    for &at in which {
-        let ticket = bench.ticket(at);
-        let (health, policy) = (&bench.healths[at], &bench.policy.breaker);
-        let scene = Scene { tier: bench, health, norms: &bench.norms, policy };
-        ticket.leave_alone(bench.now, 60 * SECOND, 60 * SECOND, &scene);
-        bench.end(at, ticket, MS, Outcome::Answered(503));
-    }
-}
-
-#[test]
-fn where_all_ask_to_be_left_alone_all_are_asked_alike() {
-    let mut bench = Bench::new(3);
-    leave_alone(&mut bench, &[0, 1, 2]);
-    let counts = bench.counts(300, |_| (MS, OK));
-    assert!(counts.iter().all(|&count| (80..=120).contains(&count)), "{counts:?}");
-}
-
-#[test]
-fn who_asks_to_be_left_alone_is_asked_once_the_others_have_eight_times_as_much_to_do() {
-    let mut bench = Bench::new(2);
-    bench.counts(20, |_| (MS, OK));
-    leave_alone(&mut bench, &[0]);
-    let mut others = Vec::new();
-    let first = loop {
-        match bench.select(&[]) {
-            Selected { at: 1, ticket, .. } => others.push(ticket),
-            Selected { at, .. } => break at,
-        }
-        assert!(others.len() < 20, "a busy endpoint gets all");
-    };
-    assert_eq!(first, 0);
-    assert!(others.len() >= 7, "{} were enough", others.len());
-}
-
-#[test]
 fn the_only_endpoint_is_asked_whatever_it_says() {
     let mut bench = Bench::new(1);
     for outcome in [Outcome::Answered(429), Outcome::Answered(500), Outcome::EndedEarly, Outcome::Timeout] {
@@ -336,57 +263,6 @@ fn the_cost_of_a_pick_does_not_grow_with_the_number_of_endpoints() {
 }
 
 #[test]
-fn lingering_requests_weigh_as_much_over_time_as_those_that_were_served() {
-    let (start, hold) = (Instant::now(), Duration::from_millis(20));
-    let mut lingering = Lingering::default();
-    let mut sum = 0.0;
-    for step in 0..20_000u32 {
-        let now = start + step * MS / 10;
-        // A refusal every 10 ms, of requests that take 20 ms: two are in flight at any time.
-        if step % 100 == 0 {
-            lingering.add(now, Duration::ZERO, hold);
-        }
-        sum += lingering.at(now, || hold);
-    }
-    let mean = sum / 20_000.0;
-    assert!((1.8..2.2).contains(&mean), "{mean}");
-    assert_eq!(lingering.at(start + Duration::from_secs(10), || hold), 0.0);
-    lingering.add(start, hold * 2, hold);
-    assert_eq!(lingering.at(start + Duration::from_secs(10), || hold), 0.0, "it took its time");
-}
-
-#[test]
-fn levels_are_not_moved_far_by_one_observation() {
-    let norms = Norms::default();
-    assert_eq!(norms.answer(), None);
-    for _ in 0..100 {
-        norms.observe_answer(MS);
-        norms.observe_hold(MS);
-    }
-    norms.observe_answer(Duration::from_secs(60));
-    norms.observe_hold(Duration::from_secs(3600));
-    let answer = norms.answer().unwrap() / latency::cost(MS);
-    assert!((1.0..1.5).contains(&answer), "{answer}");
-    assert!(norms.hold() < MS * 2);
-}
-
-#[test]
-fn the_part_that_is_refused_is_no_norm_before_there_were_many() {
-    let norms = Norms::default();
-    let refuse = |times: usize| {
-        for _ in 0..times {
-            norms.pick();
-            norms.begin();
-            norms.refuse();
-        }
-    };
-    refuse(5);
-    assert!(norms.refused() < 0.2, "{}", norms.refused());
-    refuse(1000);
-    assert!(norms.refused() > 0.9, "{}", norms.refused());
-}
-
-#[test]
 fn an_endpoint_in_doubt_is_left_alone_while_there_is_another() {
     let mut bench = Bench::new(3);
     bench.healths[1].doubts().add();
@@ -406,58 +282,4 @@ fn an_endpoint_in_doubt_is_left_alone_while_there_is_another() {
     bench.healths[1].doubts().remove();
     let asked: Vec<_> = (0..30).map(|_| bench.request(|_| (MS, OK))).collect();
     assert!(asked.contains(&1), "{asked:?}");
-}
-
-/// An endpoint that fails one caller: (what it answers, whether the caller's requests go elsewhere soon).
-#[test]
-fn an_endpoint_that_fails_one_caller_is_ejected_for_that_caller_alone() {
-    let other = Caller(2);
-    for outcome in [
-        Outcome::Answered(500),
-        Outcome::Grpc(14),
-        Outcome::Reset,
-        Outcome::Timeout,
-        Outcome::ConnectFailed,
-        Outcome::ConnectTimeout,
-        Outcome::NeverReached,
-        Outcome::Silent,
-        Outcome::BadFraming,
-    ] {
-        let mut bench = Bench::new(3);
-        for _ in 0..5 {
-            let ticket = bench.ticket(0);
-            bench.end(0, ticket, MS, outcome);
-        }
-        let usable = |caller| bench.healths[0].usable(caller, bench.now, &bench.policy.breaker);
-        assert_eq!((usable(ME), usable(other)), (Usable::No, Usable::Yes), "{outcome:?}");
-        assert_eq!(bench.healths[0].ejected_for(), 1);
-    }
-}
-
-#[test]
-fn the_last_usable_endpoint_of_a_caller_stays_whatever_is_usable_for_others() {
-    let other = Caller(2);
-    let mut bench = Bench::new(2);
-    for at in [0, 1] {
-        for _ in 0..10 {
-            let ticket = bench.ticket(at);
-            bench.end(at, ticket, MS, Outcome::Answered(500));
-        }
-    }
-    let usable = |at: usize, caller| bench.healths[at].usable(caller, bench.now, &bench.policy.breaker);
-    assert_eq!((usable(0, ME), usable(1, ME)), (Usable::No, Usable::Spared));
-    assert_eq!((usable(0, other), usable(1, other)), (Usable::Yes, Usable::Yes));
-}
-
-#[test]
-fn what_a_pod_never_reached_is_no_news_of_the_endpoint_for_others() {
-    let mut bench = Bench::new(1);
-    let ticket = bench.ticket(0);
-    bench.end(0, ticket, 10 * MS, OK);
-    let before = bench.healths[0].latency();
-    for _ in 0..20 {
-        let ticket = bench.ticket(0);
-        bench.end(0, ticket, SECOND, Outcome::NeverReached);
-    }
-    assert_eq!(bench.healths[0].latency(), before);
 }

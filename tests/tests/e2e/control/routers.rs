@@ -1,13 +1,12 @@
 //! Several routers in one weir: each with its listener and its rules, and all with the same endpoints.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+mod addresses;
+mod load;
 
-use e2e::load::Reuse;
-use e2e::{Answer, Backend, Client, Frames, Http2, Load, Request, Weir, eventually};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use e2e::{Answer, Backend, Client, Frames, Request, Weir, eventually};
 
 use super::apply::{change, waits};
 
@@ -107,93 +106,9 @@ fn who_may_come_what_a_request_may_bring_and_how_long_it_waits_are_each_routers_
     assert_eq!(weir.metric("weir_listener_closed_total", &labels), 1.0);
 }
 
-#[test]
-fn two_routers_under_load_that_are_reloaded_each_second_fail_no_request() {
-    let [mesh, edge] = [free(), free()];
-    let at = [mesh, edge].map(|it| it.to_string());
-    let backends = ["hello", "v1", "v2"].map(|name| Backend::http().answers(name).start());
-    let start = list(&[("mesh", &at[0], MESH), ("edge", &at[1], EDGE)]);
-    let mut weir = Weir::new().set("outgoing", &start);
-    weir = weir.set("policies", "{ clients: [{ prefix: /, protocol: http1 }] }");
-    for (name, backend) in ["hello", "v1", "v2"].iter().zip(&backends) {
-        weir = weir.service(name, &[backend.addr()]);
-    }
-    let weir = weir.start();
-    // Connections that are kept, a new one for each request, and streams.
-    let new = |at, url| Load::start(2, Reuse::Never, &Request::get(url), move || TcpStream::connect(at));
-    let loads = [
-        (Load::get(mesh, "http://web/"), "v1"),
-        (Load::get(edge, "http://web/hello/x"), "hello"),
-        (new(mesh, "http://web/"), "v1"),
-        (new(edge, "http://web/hello/x"), "hello"),
-    ];
-    let streams = [(mesh, "http://web/", "v1"), (edge, "http://web/hello/x", "hello")].map(Streams::begin);
-    for (load, _) in &loads {
-        load.answered(20);
-    }
-    for round in 0..8 {
-        let (begun, third) = (Instant::now(), ("third", ANY, ", dtab: \"/svc => /#/io.l5d.fs/v1\""));
-        // Who may come is another list each time, with the clients in it.
-        let allow = [", allow: [127.0.0.0/8]", ", allow: [127.0.0.1/32, 10.0.0.0/8]"][round % 2];
-        let [mesh, edge] = [MESH, EDGE].map(|more| format!("{more}, response: {}s{allow}", 100 + round));
-        // A third comes and goes, first and last, and the two get new names, each at its address.
-        let names = [["mesh", "edge"], ["a", "edge"], ["a", "b"], ["mesh", "b"]][round % 4];
-        let (one, other) = ((names[0], &*at[0], &*mesh), (names[1], &*at[1], &*edge));
-        let routers = match round % 3 {
-            0 => list(&[third, one, other]),
-            1 => list(&[other, one]),
-            _ => list(&[one, other, third]),
-        };
-        change(&weir, "outgoing", Some(&routers));
-        assert_eq!(waits(&weir), [""; 0]);
-        for (load, _) in &loads {
-            load.answered(20);
-        }
-        std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
-    }
-    for (load, body) in loads {
-        let tally = load.stop();
-        tally.expect_no_failure();
-        assert_eq!(tally.from(body), tally.ok(), "by the other router's rules: {tally:?}");
-    }
-    for streams in streams {
-        assert!(streams.end() > 0);
-    }
-}
-
 /// A free address, bound just now.
 fn free() -> SocketAddr {
     TcpListener::bind(ANY).unwrap().local_addr().unwrap()
-}
-
-/// Streams of one HTTP/2 connection, one after the other; each has to be answered with this body.
-struct Streams {
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<usize>,
-}
-
-impl Streams {
-    fn begin((at, url, body): (SocketAddr, &'static str, &'static str)) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let seen = ended.clone();
-        let thread = std::thread::spawn(move || {
-            let client = Http2::to(at);
-            let mut count = 0;
-            while !seen.load(Ordering::SeqCst) {
-                let answer = client.get(url);
-                assert_eq!((answer.status, answer.text().as_str()), (200, body), "{answer:?}");
-                count += 1;
-            }
-            count
-        });
-        Self { ended, thread }
-    }
-
-    /// How many were answered.
-    fn end(self) -> usize {
-        self.ended.store(true, Ordering::SeqCst);
-        self.thread.join().expect("every stream is answered")
-    }
 }
 
 #[test]
@@ -304,163 +219,5 @@ fn the_answer_to_a_malformed_head_is_by_the_rules_of_its_own_router() {
         let answer = Client::to(at).send(b"GET / HTTP/1.1\r\n\x01: x\r\n\r\n").response();
         answer.expect_status(400);
         assert_eq!(answer.text().contains("not HTTP/1"), is_told, "{}", answer.text());
-    }
-}
-
-/// Where a router listens.
-fn addresses(weir: &Weir, router: &str) -> Vec<SocketAddr> {
-    let state = weir.state();
-    let listeners = state["listeners"].as_array().unwrap();
-    let of = listeners.iter().find(|it| it["router"] == router).unwrap();
-    let addresses = of["addresses"].as_array().unwrap().iter();
-    addresses.map(|it| it.as_str().unwrap().parse().unwrap()).collect()
-}
-
-#[test]
-fn a_router_serves_at_each_of_its_addresses_by_the_same_rules_and_counts() {
-    let Two { weir, backends: _backends } = two(MESH, EDGE);
-    let three = format!("[\"{ANY}\", \"{ANY}\", \"[::1]:0\"]");
-    let routers = format!(
-        "[{{ label: mesh, listen: {three}{MESH} }}, {{ label: edge, listen: [\"{ANY}\", \"{ANY}\"]{EDGE} }}]"
-    );
-    change(&weir, "outgoing", Some(&routers));
-    let (mesh, edge) = (addresses(&weir, "mesh"), addresses(&weir, "edge"));
-    assert_eq!((mesh.len(), edge.len()), (3, 2));
-    for at in &mesh {
-        get(*at, "http://web/").expect_body("v1");
-    }
-    for at in &edge {
-        get(*at, "http://web/any/x").expect_body("v2");
-    }
-    let labels = |router| [("listener", "outgoing"), ("router", router)];
-    assert_eq!(weir.metric("weir_listener_requests_total", &labels("mesh")), 3.0);
-    assert_eq!(weir.metric("weir_listener_requests_total", &labels("edge")), 2.0);
-    for at in mesh.iter().map(ToString::to_string) {
-        let of = [("listener", "outgoing"), ("router", "mesh"), ("address", &*at)];
-        assert_eq!(weir.metric("weir_listener_address", &of), 1.0, "{at}");
-    }
-    let explained = weir.admin_get("/api/explain?format=text&name=http://web/x&router=mesh").text();
-    assert!(explained.starts_with("router mesh") && explained.contains("/svc/v1"), "{explained}");
-    let status = Weir::new().run(&["status", "--admin", &weir.admin().to_string()]);
-    let line = format!("outgoing mesh at {}, {}, {}: ", mesh[0], mesh[1], mesh[2]);
-    assert!(status.stdout.contains(&line), "{}", status.stdout);
-}
-
-#[test]
-fn a_router_that_gets_another_address_keeps_its_connections_at_the_others() {
-    let [one, two, three] = [free(), free(), free()];
-    let backend = Backend::http().answers("hello").start();
-    let at = |all: &[SocketAddr]| {
-        let all: Vec<_> = all.iter().map(|it| format!("\"{it}\"")).collect();
-        format!("{{ listen: [{}] }}", all.join(", "))
-    };
-    let weir = Weir::new().set("outgoing", &at(&[one, two])).service("hello", &[backend.addr()]).start();
-    assert_eq!(weir.outgoing(), one);
-    let (mut left, mut kept) = (Client::to(one), Client::to(two));
-    left.get("http://hello/").expect_body("hello");
-    kept.get("http://hello/").expect_body("hello");
-    let load = Load::start(2, Reuse::Never, &Request::get("http://hello/"), move || TcpStream::connect(two));
-    load.answered(10);
-    change(&weir, "outgoing", Some(&at(&[two, three])));
-    get(three, "http://hello/").expect_body("hello");
-    kept.get("http://hello/").expect_body("hello");
-    left.get("http://hello/").expect_body("hello");
-    eventually("the end of the first", || {
-        TcpStream::connect_timeout(&one, Duration::from_millis(200)).is_err()
-    });
-    // One that cannot be had leaves all as they were, and is said.
-    let taken = TcpListener::bind(ANY).unwrap();
-    change(&weir, "outgoing", Some(&at(&[three, taken.local_addr().unwrap()])));
-    let said = waits(&weir);
-    assert!(said.len() == 1 && said[0].starts_with("outgoing: cannot listen on "), "{said:?}");
-    get(two, "http://hello/").expect_body("hello");
-    get(three, "http://hello/").expect_body("hello");
-    load.answered(10);
-    load.stop().expect_no_failure();
-}
-
-/// The labels of each `weir_listener_address`.
-fn addresses_said(weir: &Weir) -> Vec<String> {
-    let all = weir.metrics().into_iter().filter(|it| it.name == "weir_listener_address");
-    all.map(|it| format!("{:?}", it.labels)).collect()
-}
-
-#[test]
-fn an_address_that_becomes_another_routers_is_never_closed_and_connections_keep_their_rules() {
-    let [one, two, three] = [free(), free(), free()];
-    let router = |label: &str, at: &[SocketAddr]| {
-        let at: Vec<_> = at.iter().map(|it| format!("\"{it}\"")).collect();
-        let more = if label == "mesh" { MESH } else { EDGE };
-        format!("{{ label: {label}, listen: [{}]{more} }}", at.join(", "))
-    };
-    let list = |routers: &[String]| format!("[{}]", routers.join(", "));
-    let backends = ["hello", "v1", "v2"].map(|name| Backend::http().answers(name).start());
-    let mut weir = Weir::new().set("outgoing", &list(&[router("mesh", &[one, two])]));
-    for (name, backend) in ["hello", "v1", "v2"].iter().zip(&backends) {
-        weir = weir.service(name, &[backend.addr()]);
-    }
-    let weir = weir.start();
-    let url = "http://web/any"; // v1 by the rules of the mesh, v2 by those of the edge
-    let mut kept = Client::to(two);
-    kept.get(url).expect_body("v1");
-    let loads = [one, two].map(|at| {
-        let load = Load::start(1, Reuse::Never, &Request::get(url), move || TcpStream::connect(at));
-        load.answered(10);
-        load
-    });
-    for (routers, bodies) in [
-        // Split, and the new one comes first.
-        (vec![router("edge", &[two]), router("mesh", &[one])], ["v1", "v2"]),
-        // One moves away, and the other takes its place.
-        (vec![router("edge", &[three]), router("mesh", &[one, two])], ["v1", "v1"]),
-        // Each gets the other's.
-        (vec![router("edge", &[one]), router("mesh", &[two, three])], ["v2", "v1"]),
-        (vec![router("mesh", &[one, three]), router("edge", &[two])], ["v1", "v2"]),
-    ] {
-        change(&weir, "outgoing", Some(&list(&routers)));
-        assert_eq!(waits(&weir), [""; 0], "{routers:?}");
-        for (at, body) in [one, two].into_iter().zip(bodies) {
-            get(at, url).expect_body(body);
-        }
-        kept.get(url).expect_body("v1");
-        for load in &loads {
-            load.answered(10);
-        }
-    }
-    for load in loads {
-        load.stop().expect_no_failure();
-    }
-    // Merged: nobody's rules are left for those that the other one accepted.
-    let mut left = Client::to(two);
-    left.get(url).expect_body("v2");
-    change(&weir, "outgoing", Some(&list(&[router("mesh", &[one, two])])));
-    assert_eq!(waits(&weir), [""; 0]);
-    get(two, url).expect_body("v1");
-    let is_listening = |router: &str| {
-        addresses_said(&weir).into_iter().any(|labels| labels.contains(&format!("{router:?}")))
-    };
-    assert!(is_listening("mesh") && !is_listening("edge"), "{:?}", addresses_said(&weir));
-    // One with its label is another one, and each series is there once.
-    change(&weir, "outgoing", Some(&list(&[router("mesh", &[one]), router("edge", &[two])])));
-    get(two, url).expect_body("v2");
-    let mut seen = std::collections::HashSet::new();
-    for sample in weir.metrics() {
-        assert!(seen.insert(format!("{} {:?}", sample.name, sample.labels)), "{sample:?}");
-    }
-    left.get(url).expect_status(503);
-    // The other one takes the place of one that is gone, by itself or with a new one at its own.
-    for (routers, body) in
-        [(vec![router("mesh", &[two])], "v1"), (vec![router("new", &[two]), router("mesh", &[free()])], "v2")]
-    {
-        let mut left = Client::to(two);
-        let before = left.get(url).text();
-        change(&weir, "outgoing", Some(&list(&routers)));
-        assert_eq!(waits(&weir), [""; 0], "{routers:?}");
-        get(two, url).expect_body(body);
-        kept.get(url).expect_body("v1");
-        match before.as_str() {
-            "v2" => left.get(url).expect_status(503),
-            body => left.get(url).expect_body(body),
-        };
     }
 }

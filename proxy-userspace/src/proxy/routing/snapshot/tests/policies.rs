@@ -1,7 +1,7 @@
 //! Settings change, and clusters stay.
 
 use std::num::NonZeroU8;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::domain::balance::Balancer;
