@@ -11,6 +11,7 @@
 //! [`Rules::questions`]: crate::domain::name::Rules::questions
 
 mod addresses;
+mod asker;
 mod lookups;
 mod resolvers;
 mod table;
@@ -25,7 +26,8 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-pub use self::lookups::{Asker, Busy, LookUps};
+pub use self::asker::Asker;
+pub use self::lookups::{Busy, LookUps};
 use self::resolvers::{RESOLVERS, Resolvers};
 pub use self::table::Counted;
 use self::table::{Key, Known, Table};
