@@ -1,16 +1,15 @@
 //! One memory budget: what is idle or slow is closed, and who holds more than a share gets nothing new.
 
-use std::io::Read;
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use e2e::raw::TcpServer;
 use e2e::{Answer, Backend, Weir, eventually, raw};
 use socket2::SockRef;
 
-use super::{Over, attacker, feed, is_over, limited, more_descriptors, victim_during};
+use super::{Attack, Attacker, Over, feed, limited, more_descriptors, victim_during};
 
 /// How long an attack lasts.
 const SPAN: Duration = Duration::from_secs(4);
@@ -52,32 +51,22 @@ fn refused(weir: &Weir, kind: &str) -> f64 {
 
 #[test]
 fn heads_that_never_end_do_not_take_the_memory_of_others() {
-    const HEADS: usize = 1_500;
+    let attack = Attack { most: 1_500, at_once: 20, pause: Duration::from_millis(5) };
     let backend = Backend::http().start();
     let builder = Weir::new().service("hello", &[backend.addr()]);
     let Some(mut weir) = limited(builder, 64) else { return };
     let to = weir.outgoing();
     let head = format!("GET http://hello/ HTTP/1.1\r\nHost: hello\r\nX: {}", "x".repeat(63 * 1024));
     let told = victim_during(&weir, SPAN, is_resisted, |over| {
-        let mut open: Vec<(TcpStream, usize)> = Vec::new();
-        while !over.load(Ordering::SeqCst) {
-            let more = open.len()..HEADS.min(open.len() + 20);
-            open.extend(more.map_while(|_| Some((attacker(to)?, 0))));
-            open.retain_mut(|(stream, at)| {
-                feed(stream, head.as_bytes(), *at).is_some_and(|now| {
-                    *at = now;
-                    !is_over(stream)
-                })
-            });
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let feeds = |it: &mut Attacker, _| it.writes(head.as_bytes()) && !it.is_over();
+        attack.run(over, || Attacker::to(to), feeds);
     });
     assert_harmless(&mut weir, told);
 }
 
 #[test]
 fn who_does_not_read_big_answers_does_not_take_the_memory_of_others() {
-    const READERS: usize = 400;
+    let attack = Attack { most: 400, at_once: 10, pause: Duration::from_millis(20) };
     let backend = Backend::http().start();
     let big = Backend::http().answer(Answer::stream(1 << 30)).start();
     let builder = Weir::new().service("hello", &[backend.addr()]).service("big", &[big.addr()]);
@@ -85,29 +74,19 @@ fn who_does_not_read_big_answers_does_not_take_the_memory_of_others() {
     let to = weir.outgoing();
     let request = b"GET http://big/ HTTP/1.1\r\nHost: big\r\n\r\n";
     let told = victim_during(&weir, SPAN, is_resisted, |over| {
-        let mut open: Vec<TcpStream> = Vec::new();
-        while !over.load(Ordering::SeqCst) {
-            let more = open.len()..READERS.min(open.len() + 10);
-            open.extend(more.map_while(|_| {
-                let stream = attacker(to)?;
-                let _ = SockRef::from(&stream).set_recv_buffer_size(4096);
-                feed(&stream, request, 0).map(|_| stream)
-            }));
-            // A byte now and then: slow, and never silent.
-            let mut byte = [0];
-            open.retain_mut(|stream| match stream.read(&mut byte) {
-                Ok(read) => read > 0,
-                Err(why) => why.kind() == std::io::ErrorKind::WouldBlock,
-            });
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let open = || {
+            let mut reader = Attacker::to(to)?;
+            let _ = SockRef::from(&reader.stream).set_recv_buffer_size(4096);
+            reader.writes(request).then_some(reader)
+        };
+        // A byte now and then: slow, and never silent.
+        attack.run(over, open, |it, _| it.reads(&mut [0]).is_some());
     });
     assert_harmless(&mut weir, told);
 }
 
 #[test]
 fn tunnels_that_nobody_uses_do_not_take_the_memory_of_others() {
-    const TUNNELS: usize = 300;
     let backend = Backend::http().start();
     let echo = TcpServer::echo(raw::listen(raw::loopback()).unwrap());
     let builder = Weir::new()
@@ -117,7 +96,7 @@ fn tunnels_that_nobody_uses_do_not_take_the_memory_of_others() {
     let Some(mut weir) = limited(builder, 64) else { return };
     let to = weir.outgoing();
     let are_closed = |weir: &Weir| shed(weir, "tunnel") > 0.0;
-    let told = victim_during(&weir, SPAN, are_closed, |over| open_tunnels(to, TUNNELS, over));
+    let told = victim_during(&weir, SPAN, are_closed, |over| open_tunnels(to, 300, over));
     assert!(are_closed(&weir));
     assert_harmless(&mut weir, told);
 }
@@ -126,22 +105,10 @@ fn tunnels_that_nobody_uses_do_not_take_the_memory_of_others() {
 fn open_tunnels(to: std::net::SocketAddr, count: usize, over: &AtomicBool) {
     let request =
         [b"CONNECT echo:80 HTTP/1.1\r\nHost: echo:80\r\n\r\n".as_slice(), &[b'x'; 200_000]].concat();
-    let mut open: Vec<(TcpStream, usize)> = Vec::new();
     let mut piece = vec![0; 65_536];
-    while !over.load(Ordering::SeqCst) {
-        open.extend((open.len()..count).map_while(|_| Some((attacker(to)?, 0))));
-        open.retain_mut(|(stream, at)| {
-            if *at < request.len() {
-                let Some(now) = feed(stream, &request, *at) else { return false };
-                *at = now;
-            }
-            match stream.read(&mut piece) {
-                Ok(read) => read > 0,
-                Err(why) => why.kind() == std::io::ErrorKind::WouldBlock,
-            }
-        });
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let attack = Attack { most: count, at_once: count, pause: Duration::from_millis(5) };
+    let uses = |it: &mut Attacker, _| it.writes(&request) && it.reads(&mut piece).is_some();
+    attack.run(over, || Attacker::to(to), uses);
 }
 
 fn misses(weir: &Weir) -> f64 {
@@ -151,38 +118,28 @@ fn misses(weir: &Weir) -> f64 {
 #[test]
 fn ever_new_names_do_not_take_the_memory_of_others() {
     const CONNECTIONS: usize = 12;
+    let attack = Attack { most: CONNECTIONS, at_once: CONNECTIONS, pause: Duration::from_millis(1) };
     let backend = Backend::http().start();
     let Some(mut weir) = limited(Weir::new().service("hello", &[backend.addr()]), 48) else { return };
     let (to, mut names) = (weir.outgoing(), 0_usize..);
     let label = "x".repeat(60);
     let are_new = |weir: &Weir| misses(weir) > CONNECTIONS as f64;
     let told = victim_during(&weir, SPAN, are_new, |over| {
-        let mut open: Vec<(TcpStream, Vec<u8>, usize)> = Vec::new();
         let mut piece = vec![0; 65_536];
-        while !over.load(Ordering::SeqCst) {
-            open.extend((open.len()..CONNECTIONS).map_while(|_| Some((attacker(to)?, Vec::new(), 0))));
-            open.retain_mut(|(stream, requests, at)| {
-                if requests.is_empty() {
-                    let name = names.next().unwrap_or(0);
-                    let request = format!("GET / HTTP/1.1\r\nHost: n{name}.{label}.{label}.{label}\r\n\r\n");
-                    (*requests, *at) = (request.into(), 0);
-                }
-                if *at < requests.len() {
-                    let Some(now) = feed(stream, requests, *at) else { return false };
-                    *at = now;
-                }
-                match stream.read(&mut piece) {
-                    Ok(0) => false,
-                    Ok(_) => {
-                        // Answered: the next one.
-                        (*requests, *at) = (Vec::new(), 0);
-                        true
-                    }
-                    Err(why) => why.kind() == std::io::ErrorKind::WouldBlock,
-                }
-            });
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let asks = |(it, request): &mut (Attacker, String), _| {
+            if request.is_empty() {
+                let name = names.next().unwrap_or(0);
+                *request = format!("GET / HTTP/1.1\r\nHost: n{name}.{label}.{label}.{label}\r\n\r\n");
+                it.written = 0;
+            }
+            let read = it.writes(request.as_bytes()).then(|| it.reads(&mut piece)).flatten();
+            if read.is_some_and(|read| read > 0) {
+                // Answered: the next one.
+                request.clear();
+            }
+            read.is_some()
+        };
+        attack.run(over, || Some((Attacker::to(to)?, String::new())), asks);
     });
     let misses = misses(&weir);
     assert!(misses > CONNECTIONS as f64, "the attack was none: {misses}");
@@ -202,7 +159,7 @@ fn a_setting_is_a_budget_without_any_cgroup_and_says_what_it_does() {
     let heads: Vec<TcpStream> = (0..1_200)
         .map(|_| raw::connect_as(super::ATTACKER, weir.outgoing()).unwrap())
         .inspect(|stream| {
-            let _ = feed(stream, head.as_bytes(), 0);
+            let _ = feed(stream, head.as_bytes());
         })
         .collect();
     eventually("heads to be closed", || shed(&weir, "head") + refused(&weir, "head") > 0.0);
@@ -229,21 +186,15 @@ fn at_ninety_percent_the_greedy_one_is_told_so_and_the_others_are_served() {
     let (over, told) = (AtomicBool::new(false), Mutex::new(String::new()));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut open: Vec<(TcpStream, usize)> = Vec::new();
-            while !over.load(Ordering::SeqCst) {
-                let more = open.len()..1_500.min(open.len() + 20);
-                open.extend(more.map_while(|_| Some((attacker(to)?, 0))));
-                open.retain_mut(|(stream, at)| {
-                    let fed = feed(stream, head.as_bytes(), *at);
-                    *at = fed.unwrap_or(*at);
-                    let mut answer = [0; 1024];
-                    if let Ok(read @ 1..) = stream.read(&mut answer) {
-                        *told.lock().unwrap() = String::from_utf8_lossy(&answer[..read]).to_lowercase();
-                    }
-                    fed.is_some() && !is_over(stream)
-                });
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            let attack = Attack { most: 1_500, at_once: 20, pause: Duration::from_millis(5) };
+            let feeds = |it: &mut Attacker, _| {
+                let (fed, mut answer) = (it.writes(head.as_bytes()), [0; 1024]);
+                if let Some(read @ 1..) = it.reads(&mut answer) {
+                    *told.lock().unwrap() = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+                }
+                fed && !it.is_over()
+            };
+            attack.run(&over, || Attacker::to(to), feeds);
         });
         let _over = Over(&over);
         eventually("a refusal", || told.lock().unwrap().starts_with("http/1.1 503 "));

@@ -9,7 +9,7 @@ mod moving; // Attacks that never stand still, beside somebody with many request
 mod pages; // Slow readers of large pages.
 mod unused; // What nobody uses.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -84,20 +84,25 @@ fn victim_during(
         let (mut asked, mut failed) = (0, Vec::new());
         while goes_on(clock, span, || !failed.is_empty() || is_seen(weir)) {
             asked += 1;
-            match TcpStream::connect(weir.outgoing()).map(Client::over).and_then(|mut client| {
-                client.send("GET http://hello/ HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n");
-                client.try_response()
-            }) {
-                Ok(answer) if answer.status == 200 => {}
-                Ok(answer) => failed.push(format!("{} {}", answer.status, answer.text())),
-                Err(why) => failed.push(why.to_string()),
-            }
+            failed.extend(ask_once(weir, "hello").err());
             std::thread::sleep(Duration::from_millis(10));
         }
         drop(ends);
         attacking.join().expect("the attacker");
         (asked, failed)
     })
+}
+
+/// Asks for this host over a connection of its own. The error is whatever is not a 200.
+fn ask_once(weir: &Weir, host: &str) -> Result<(), String> {
+    let stream = TcpStream::connect(weir.outgoing()).map_err(|why| why.to_string())?;
+    let mut client = Client::over(stream);
+    client.send(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    match client.try_response() {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        Ok(answer) => Err(format!("{} {}", answer.status, answer.text())),
+        Err(why) => Err(why.to_string()),
+    }
 }
 
 /// Ends an attack when dropped, also by a panic.
@@ -109,26 +114,78 @@ impl Drop for Over<'_> {
     }
 }
 
-/// An attacker's connection that never waits.
-fn attacker(to: SocketAddr) -> Option<TcpStream> {
-    let stream = raw::connect_as(ATTACKER, to).ok()?;
-    stream.set_nonblocking(true).ok()?;
-    Some(stream)
+/// An attacker's connection, which never waits.
+struct Attacker {
+    stream: TcpStream,
+    /// How much it has written of what it is to write.
+    written: usize,
 }
 
-/// Whether weir has closed the connection, or has answered on it.
-fn is_over(stream: &TcpStream) -> bool {
-    match stream.peek(&mut [0]) {
-        Ok(_) => true,
-        Err(why) => why.kind() != ErrorKind::WouldBlock,
+impl Attacker {
+    /// None where weir takes no more connections.
+    fn to(weir: SocketAddr) -> Option<Self> {
+        let stream = raw::connect_as(ATTACKER, weir).ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some(Self { stream, written: 0 })
+    }
+
+    /// Writes what the connection takes of the rest of `bytes`; false once it is closed.
+    fn writes(&mut self, bytes: &[u8]) -> bool {
+        let rest = bytes.get(self.written..).unwrap_or_default();
+        let written = feed(&self.stream, rest);
+        self.written += written.unwrap_or(0);
+        written.is_some()
+    }
+
+    /// Reads into `piece`; none once the connection is closed, and 0 where nothing has come.
+    fn reads(&mut self, piece: &mut [u8]) -> Option<usize> {
+        match self.stream.read(piece) {
+            Ok(0) => None,
+            Ok(read) => Some(read),
+            Err(why) => (why.kind() == ErrorKind::WouldBlock).then_some(0),
+        }
+    }
+
+    /// Whether weir has closed the connection, or has answered on it.
+    fn is_over(&self) -> bool {
+        match self.stream.peek(&mut [0]) {
+            Ok(_) => true,
+            Err(why) => why.kind() != ErrorKind::WouldBlock,
+        }
     }
 }
 
-/// Writes what the connection takes of `bytes` from `at` on. Returns how much was written by then; `None` when it is closed.
-fn feed(mut stream: &TcpStream, bytes: &[u8], at: usize) -> Option<usize> {
-    match stream.write(&bytes[at..]) {
-        Ok(written) => Some(at + written),
-        Err(why) if why.kind() == ErrorKind::WouldBlock => Some(at),
-        Err(_) => None,
+/// Writes what the connection takes of `bytes`. Returns how much that was; `None` when it is closed.
+fn feed(mut stream: &TcpStream, bytes: &[u8]) -> Option<usize> {
+    match stream.write(bytes) {
+        Ok(written) => Some(written),
+        Err(why) => (why.kind() == ErrorKind::WouldBlock).then_some(0),
+    }
+}
+
+/// An attack: so many connections at most, of which so many are opened at once, and the pause between two rounds.
+struct Attack {
+    most: usize,
+    at_once: usize,
+    pause: Duration,
+}
+
+impl Attack {
+    /// Until it is over, opens connections and gives each its turn, round after round. The turn is told how many there are, and
+    /// says whether the connection stays; one that does not is opened anew.
+    fn run<S>(
+        &self,
+        over: &AtomicBool,
+        mut open: impl FnMut() -> Option<S>,
+        mut turn: impl FnMut(&mut S, usize) -> bool,
+    ) {
+        let mut all = Vec::new();
+        while !over.load(Ordering::SeqCst) {
+            let more = all.len()..self.most.min(all.len() + self.at_once);
+            all.extend(more.map_while(|_| open()));
+            let count = all.len();
+            all.retain_mut(|one| turn(one, count));
+            std::thread::sleep(self.pause);
+        }
     }
 }

@@ -1,17 +1,16 @@
 //! Clients that hold much and never stand still, beside one that has many requests under way and is within its share.
 
-use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::http2::{PREFACE, encode, field};
 use e2e::raw::TcpServer;
-use e2e::{Answer, Backend, Client, Weir, raw};
+use e2e::{Answer, Backend, Weir, raw};
 
 use super::budget::{assert_harmless, is_resisted, shed};
-use super::{Over, attacker, feed, goes_on, is_over, limited};
+use super::{Attack, Attacker, Over, ask_once, feed, goes_on, limited};
 
 /// How long an attack lasts.
 const SPAN: Duration = Duration::from_secs(5);
@@ -38,17 +37,8 @@ fn honest_during(
                     let clock = Instant::now();
                     while goes_on(clock, span, || !failed.lock().unwrap().is_empty() || is_seen(weir)) {
                         asked.fetch_add(1, Ordering::SeqCst);
-                        match TcpStream::connect(weir.outgoing()).map(Client::over).and_then(|mut client| {
-                            client
-                                .send("GET http://slow/ HTTP/1.1\r\nHost: slow\r\nConnection: close\r\n\r\n");
-                            client.try_response()
-                        }) {
-                            Ok(answer) if answer.status == 200 => {}
-                            Ok(answer) => {
-                                failed.lock().unwrap().push(format!("{} {}", answer.status, answer.text()));
-                            }
-                            Err(why) => failed.lock().unwrap().push(why.to_string()),
-                        }
+                        let error = ask_once(weir, "slow").err();
+                        failed.lock().unwrap().extend(error);
                     }
                 })
             })
@@ -73,7 +63,7 @@ fn slow() -> Backend {
 
 #[test]
 fn tunnels_that_drip_end_and_who_has_many_requests_under_way_loses_none() {
-    const TUNNELS: usize = 300;
+    let attack = Attack { most: 300, at_once: 20, pause: Duration::from_millis(20) };
     let (slow, echo) = (slow(), TcpServer::echo(raw::listen(raw::loopback()).unwrap()));
     let Some(mut weir) = little(&[("echo", echo.addr())], &slow) else { return };
     let to = weir.outgoing();
@@ -82,29 +72,21 @@ fn tunnels_that_drip_end_and_who_has_many_requests_under_way_loses_none() {
     let request = [head, &[b'x'; 400_000]].concat();
     let told = honest_during(&weir, SPAN, is_resisted, |over| {
         let (began, mut grows, mut piece) = (Instant::now(), false, vec![0; 65_536]);
-        let mut open: Vec<(TcpStream, usize)> = Vec::new();
-        while !over.load(Ordering::SeqCst) {
-            let more = open.len()..TUNNELS.min(open.len() + 20);
-            open.extend(more.map_while(|_| Some((attacker(to)?, 0))));
+        let drips = |it: &mut Attacker, count| {
             // First all are opened; then all grow at once.
-            grows |= open.len() == TUNNELS || began.elapsed() > SPAN / 3;
-            open.retain_mut(|(stream, at)| {
-                let rest = match request.get(*at..) {
-                    _ if *at < head.len() => &head[*at..],
-                    _ if !grows => &[],
-                    // Then a byte now and then: it is never silent.
-                    Some([]) | None => b"x",
-                    Some(rest) => rest,
-                };
-                let Some(written) = feed(stream, rest, 0) else { return false };
-                *at += written;
-                match stream.read(&mut piece) {
-                    Ok(read) => read > 0,
-                    Err(why) => why.kind() == std::io::ErrorKind::WouldBlock,
-                }
-            });
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            grows |= count == attack.most || began.elapsed() > SPAN / 3;
+            let rest = match request.get(it.written..) {
+                _ if it.written < head.len() => &head[it.written..],
+                _ if !grows => &[],
+                // Then a byte now and then: it is never silent.
+                Some([]) | None => b"x",
+                Some(rest) => rest,
+            };
+            let Some(written) = feed(&it.stream, rest) else { return false };
+            it.written += written;
+            it.reads(&mut piece).is_some()
+        };
+        attack.run(over, || Attacker::to(to), drips);
     });
     assert_harmless(&mut weir, told);
 }
@@ -134,24 +116,24 @@ fn uploads_of_http2_that_nobody_takes_do_not_take_the_memory_of_others() {
     let (to, [heads, bodies]) = (weir.outgoing(), uploads(100));
     let are_cut = |weir: &Weir| shed(weir, "exchange") > 0.0;
     let told = honest_during(&weir, SPAN, are_cut, |over| {
-        let mut open: Vec<(TcpStream, usize, Instant)> = Vec::new();
+        let mut open: Vec<(Attacker, Instant)> = Vec::new();
         let mut piece = vec![0; 65_536];
         while !over.load(Ordering::SeqCst) {
             let more = open.len()..CONNECTIONS;
-            open.extend(more.map_while(|_| Some((attacker(to)?, 0, Instant::now()))));
+            open.extend(more.map_while(|_| Some((Attacker::to(to)?, Instant::now()))));
             // First all heads of all connections; then all bodies at once.
-            let all_open = open.iter().all(|it| it.1 >= heads.len());
-            open.retain_mut(|(stream, at, began)| {
-                let _ = stream.read(&mut piece);
-                let (bytes, from) = match at.checked_sub(heads.len()) {
-                    None => (&heads, *at),
+            let all_open = open.iter().all(|(it, _)| it.written >= heads.len());
+            open.retain_mut(|(it, began)| {
+                let _ = it.reads(&mut piece);
+                let rest = match it.written.checked_sub(heads.len()) {
+                    None => &heads[it.written..],
                     Some(from) if from < bodies.len() && (all_open || began.elapsed() > SPAN / 4) => {
-                        (&bodies, from)
+                        &bodies[from..]
                     }
-                    Some(_) => return !is_over(stream),
+                    Some(_) => return !it.is_over(),
                 };
-                let Some(now) = feed(stream, bytes, from) else { return false };
-                *at += now - from;
+                let Some(written) = feed(&it.stream, rest) else { return false };
+                it.written += written;
                 true
             });
             std::thread::sleep(Duration::from_millis(5));
