@@ -149,8 +149,9 @@ impl Net {
         let pod = self.pod("beyond");
         let (v4, v6) = (pod.v4(), pod.v6());
         for address in addresses {
-            let prefix = if address.contains(':') { 128 } else { 32 };
-            pod.ip(&format!("addr add {address}/{prefix} dev lo\n"));
+            // Without `nodad` an address of IPv6 is not there before the kernel's worker has come to it, on `lo` too.
+            let rest = if address.contains(':') { "128 dev lo nodad" } else { "32 dev lo" };
+            pod.ip(&format!("addr add {address}/{rest}\n"));
         }
         self.node.ip(&format!("route add {SERVICES_V4} via {v4}\nroute add {SERVICES_V6} via {v6}\n"));
         pod
