@@ -24,6 +24,7 @@ pub struct Drain {
     /// The same as `closing`, readable with one atomic load per request.
     is_closing: Arc<AtomicBool>,
     tasks: TaskTracker,
+    accepts: TaskTracker,
 }
 
 impl Drain {
@@ -32,6 +33,7 @@ impl Drain {
         self.is_closing.store(true, Ordering::Relaxed);
         self.closing.cancel();
         self.tasks.close();
+        self.accepts.close();
     }
 
     /// Stops accepting explicit clients, too.
@@ -72,5 +74,10 @@ impl Drain {
     /// Connections and tunnels that weir waits for before it ends, and the accept loops for diverted ones.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// Of those, the accept loops for diverted connections: when they have ended, all accept queues are empty.
+    pub fn accepts(&self) -> &TaskTracker {
+        &self.accepts
     }
 }

@@ -25,8 +25,12 @@ const DISARMED: Duration = Duration::from_millis(20);
 /// time to be answered; a quarter of `drain.grace` if that is shorter.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// The time after which every accept queue of diverted connections is empty and closed: workers take half a second at most.
+/// The time after which the ports of diverted connections are closed, if every accept queue is empty by then. Workers take half a
+/// second, and longer only where the node leaves them without a turn.
 const ACCEPTED: Duration = Duration::from_secs(1);
+
+/// The longest time until then: another weir needs the ports.
+const ACCEPTED_AT_LAST: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the weirs before this one have ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -201,6 +205,10 @@ impl Stopping<'_> {
         self.control.shared.sockets.let_go();
         let end = self.leave_listeners(explicit, since);
         sleep(ACCEPTED).await;
+        // Who is in a queue that is closed is reset.
+        if timeout(ACCEPTED_AT_LAST - ACCEPTED, self.drain.accepts().wait()).await.is_err() {
+            tracing::warn!("diverted connections that no worker has accepted yet are reset");
+        }
         if let Ok(interception) = &mut *self.control.programs.lock() {
             interception.release_ports();
         }

@@ -105,7 +105,14 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
                 Ok(tcp) if socket.listener.kind == ListenerKind::Outgoing => {
                     explicit.spawn_local(accept(worker.clone(), socket.clone(), tcp));
                 }
-                Ok(tcp) => worker.spawn(accept(worker.clone(), socket.clone(), tcp)),
+                Ok(tcp) => {
+                    let accepts = worker.shared.drain.accepts().token();
+                    let accept = accept(worker.clone(), socket.clone(), tcp);
+                    worker.spawn(async move {
+                        let _accepts = accepts;
+                        accept.await;
+                    });
+                }
                 Err(cause) => {
                     let router = socket.listener.router();
                     let (worker, router) = (worker.dialer.worker, router.as_deref());
@@ -145,62 +152,62 @@ async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
     let handed_over = socket.handed_over();
     // The worker's duplicate keeps the socket open.
     drop(socket);
-    let drains = async {
-        match listener.kind {
-            ListenerKind::Outgoing => drain.last_call().await,
-            ListenerKind::Transparent | ListenerKind::Admin | ListenerKind::Probes => drain.closing().await,
-        }
+    let drains = async || match listener.kind {
+        ListenerKind::Outgoing => drain.last_call().await,
+        ListenerKind::Transparent | ListenerKind::Admin | ListenerKind::Probes => drain.closing().await,
     };
-    let ended = async {
-        match &pod {
-            Some(pod) => pod.ended().await,
-            None => pending().await,
-        }
+    let ended = async || match &pod {
+        Some(pod) => pod.ended().await,
+        None => pending().await,
     };
-    let closes = async {
+    let closes = async || {
         tokio::select! {
-            () = drains => {}
+            () = drains() => {}
             () = retired.cancelled() => {}
             // Also while weir drains and nobody retires sockets any more: an open one would keep the network namespace.
-            () = ended => {}
+            () = ended() => {}
         }
     };
-    let mut closes = pin!(closes);
+    let take = async |next| take_in(&worker, &listener, pod.as_ref(), next, &closes).await;
+    let mut closing = pin!(closes());
     loop {
         let next = tokio::select! {
             biased;
-            () = closes.as_mut() => break,
+            () = closing.as_mut() => break,
             next = tcp.accept() => next,
         };
-        take_in(&worker, &listener, pod.as_ref(), next).await;
+        take(next).await;
     }
     // An ended pod has no clients any more, and an open listener would keep its network namespace.
     if pod.as_ref().is_some_and(|it| it.has_ended()) || handed_over.load(Ordering::SeqCst) {
         return;
     }
-    empty(&tcp, async |next| take_in(&worker, &listener, pod.as_ref(), next).await).await;
+    empty(&tcp, take).await;
 }
 
-/// Hands `take` what is in the queue already, until nothing has come for a moment.
+/// Hands `take` what is in the queue already, until nothing has come for a moment. After [`QUIET_WITHIN`] only what is there
+/// at once: a busy node may have left this thread without a turn for longer.
 async fn empty(tcp: &TcpListener, take: impl AsyncFn(std::io::Result<(TcpStream, SocketAddr)>)) {
     let latest = time::Instant::now() + QUIET_WITHIN;
-    while time::Instant::now() < latest {
-        let quiet = latest.min(time::Instant::now() + QUIET);
-        match time::timeout_at(quiet, tcp.accept()).await {
+    loop {
+        let now = time::Instant::now();
+        match time::timeout_at(latest.min(now + QUIET), tcp.accept()).await {
             Err(_) => return,
             // It does not listen any more: its port is to be another weir's. Every further accept would fail at once.
-            Ok(Err(cause)) if cause.raw_os_error() == Some(libc::EINVAL) => return,
+            Ok(Err(cause)) if cause.raw_os_error() == Some(libc::EINVAL) || now >= latest => return,
             Ok(next) => take(next).await,
         }
     }
 }
 
-/// Handles a result of accept: a connection that is allowed gets its own task.
+/// Handles a result of accept: a connection that is allowed gets its own task. In a pod the
+/// next one has to wait until this one has room, unless the listener closes.
 async fn take_in(
     worker: &Rc<Worker>,
     listener: &Arc<Listener>,
     pod: Option<&Arc<PodNetns>>,
     next: std::io::Result<(TcpStream, SocketAddr)>,
+    closes: impl AsyncFn(),
 ) {
     let (stream, client) = match next {
         Ok(accepted) => accepted,
@@ -229,14 +236,25 @@ async fn take_in(
             Entry::Full => turn_away(listener, &stream),
         };
     };
-    // No other pod connects here: this connection may wait, and later ones wait in the accept queue. Whether it is the pod's
-    // at all is asked when it has a place, in its own task.
-    let permit = tokio::select! {
+    // No other pod connects here: this connection may wait, and later ones wait in the accept queue for as long as there is
+    // one. Whether it is the pod's at all is asked when it has a place, in its own task.
+    let (served, listener, pod) = (worker.clone(), listener.clone(), pod.clone());
+    let mut waits = Box::pin(async move {
+        let permit = tokio::select! {
+            biased;
+            () = pod.ended() => return,
+            permit = listener.acquire(&holder, stranger) => permit,
+        };
+        serve(&served, &listener, permit, stream, client, Some(pod));
+    });
+    let is_over = tokio::select! {
         biased;
-        () = pod.ended() => return,
-        permit = listener.acquire(&holder, stranger) => permit,
+        () = waits.as_mut() => false,
+        () = closes() => true,
     };
-    serve(worker, listener, permit, stream, client, Some(pod.clone()));
+    if is_over {
+        worker.spawn(waits);
+    }
 }
 
 /// Serves a connection in a task of its own, until it ends or has to make room for another one.
@@ -332,6 +350,22 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let duplicate = socket.try_clone().unwrap();
         (TcpListener::from_std(socket).unwrap(), duplicate)
+    }
+
+    #[tokio::test]
+    async fn everybody_in_a_queue_is_taken_in_also_by_a_thread_that_had_no_turn_for_a_time() {
+        let tcp = crate::transport::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let (at, tcp) = (tcp.local_addr().unwrap(), TcpListener::from_std(tcp).unwrap());
+        // More than one turn of a task takes.
+        let clients: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(at).unwrap()).collect();
+        let taken = Cell::new(0);
+        let take = async |next: std::io::Result<_>| {
+            if next.is_ok() && taken.replace(taken.get() + 1) == 0 {
+                std::thread::sleep(QUIET_WITHIN + QUIET);
+            }
+        };
+        empty(&tcp, take).await;
+        assert_eq!(taken.get(), clients.len());
     }
 
     #[tokio::test]

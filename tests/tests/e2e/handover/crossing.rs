@@ -6,13 +6,13 @@ use std::time::Duration;
 use e2e::load::Reuse;
 use e2e::time::holds_for;
 use e2e::weir::builder::Builder;
-use e2e::{Client, Load, Request, Weir, eventually};
+use e2e::{Client, Load, Request, eventually};
 use nix::sys::signal::Signal;
 
 use super::failures::Fake;
 use super::strangers::PYTHON;
 use super::{
-    PROXY, database, echoes, ends, exec_probe, follows, follows_with, gets_ready, next, socket, tunnel,
+    PROXY, database, echoes, ends, exec_probe, follows_with, gets_ready, next, next_in_pods, socket, tunnel,
     unready, upgrade, waiting,
 };
 use crate::transparent::{Stage, V4, V6, dialler};
@@ -97,12 +97,7 @@ fn with_fail_closed_a_weir_that_drains_refuses_nothing_that_the_next_one_diverts
 #[test]
 fn with_fail_closed_and_sockets_in_the_pods_a_weir_that_drains_refuses_nothing_either() {
     let Some(mut stage) = Stage::set() else { return };
-    refuses_nothing(&mut stage, |stage| {
-        let database = e2e::folder::service("database", &["10.96.0.11"]);
-        let database = database.port("sql", 5432, crate::transparent::TARGET + 1);
-        let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
-        follows(builder.kubernetes(&database.endpoints(&[stage.b.v4()])), &stage.net)
-    });
+    refuses_nothing(&mut stage, |stage| next_in_pods(stage, |builder| builder));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod failures; // One of the two dies, hangs, or is of another version.
 mod http2; // Streams and connections of HTTP/2.
 mod listens; // Where weir listens changes with the upgrade, or while it is under way.
 mod own_traffic; // Neither diverts the other.
+mod queues; // Who waits in an accept queue.
 mod recovers; // What was lost comes back.
 mod strangers; // Who is no weir gets nothing, and is not taken for one.
 mod upgrades; // Upgrades under load, with connections that stay open.
@@ -34,10 +35,18 @@ const DATABASE: &str = "10.96.0.11:5432";
 
 /// A weir of the node that hands over and takes over.
 fn next(stage: &Stage, settings: impl FnOnce(Builder) -> Builder) -> Builder {
+    settings(following(stage, Weir::new().on_node(&stage.net)))
+}
+
+/// The same with its sockets in the pods.
+fn next_in_pods(stage: &Stage, settings: impl FnOnce(Builder) -> Builder) -> Builder {
+    settings(following(stage, Weir::new().in_pods(&stage.net)))
+}
+
+fn following(stage: &Stage, builder: Builder) -> Builder {
     let database = folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
-    let builder = Weir::new().on_node(&stage.net);
     let builder = builder.kubernetes(&stage.hello()).kubernetes(&database.endpoints(&[stage.b.v4()]));
-    settings(follows(builder, &stage.net))
+    follows(builder, &stage.net)
 }
 
 /// With the fixed ports, the hand-over, and a socket of its own for exec probes.

@@ -1,13 +1,16 @@
 //! Upgrades under load, with connections that stay open.
 
+use std::time::Duration;
+
 use e2e::load::Reuse;
+use e2e::time::holds_for;
 use e2e::weir::builder::Builder;
 use e2e::{Answer, Backend, Client, Load, Pod, Request, Weir, eventually};
 use nix::sys::signal::Signal;
 
 use super::{
-    DATABASE, PROXY, database, echoes, ends, exec_probe, follows, is_ready, next, probe, tunnel, upgrade,
-    waiting,
+    DATABASE, PROXY, database, echoes, ends, exec_probe, is_ready, next, next_in_pods, probe, tunnel,
+    upgrade, waiting,
 };
 use crate::transparent::{Stage, TARGET, V4, V6, dialler};
 
@@ -119,9 +122,7 @@ fn ten_upgrades_in_a_row_fail_no_request_and_cut_no_connection() {
 fn ten_upgrades_with_sockets_in_the_pods_fail_no_request_and_cut_no_connection() {
     let Some(mut stage) = Stage::set() else { return };
     upgrades(&mut stage, &["127.0.0.1:4140", "[::1]:4140"], |stage, chat| {
-        let database = e2e::folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
-        let builder = Weir::new().in_pods(&stage.net).kubernetes(&stage.hello());
-        with_chat(follows(builder.kubernetes(&database.endpoints(&[stage.b.v4()])), &stage.net), chat)
+        next_in_pods(stage, |builder| with_chat(builder, chat))
     });
 }
 
@@ -129,7 +130,7 @@ fn ten_upgrades_with_sockets_in_the_pods_fail_no_request_and_cut_no_connection()
 fn an_old_weir_answers_with_connection_close_and_is_told_of_by_the_next() {
     let Some(mut stage) = Stage::set() else { return };
     let (_backends, _database) = (stage.backends(), database(&stage.b));
-    let slow = Answer::ok("slow").after(std::time::Duration::from_secs(4));
+    let slow = Answer::ok("slow").after(Duration::from_secs(4));
     let slow = Backend::http().answer(slow).inside(&stage.a).on(stage.a.at(TARGET + 2)).start();
     let following = |stage: &Stage| next(stage, |builder| builder.service("slow", &[slow.addr()]));
     stage.start(following(&stage));
@@ -171,7 +172,7 @@ fn an_old_weir_that_nobody_stops_stays_and_takes_nothing_back() {
     }
     assert!(current.accepted("outgoing") >= 20.0, "the old one accepts no more");
     old.signal(Signal::SIGTERM);
-    assert_eq!(old.wait(std::time::Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(old.wait(Duration::from_secs(10)).code(), Some(0));
     connect().get("http://hello/").expect_status(200);
 }
 
@@ -183,7 +184,7 @@ fn each_weir_answers_exec_probes_for_itself_and_the_probes_listener_is_of_the_on
     assert!(is_ready(&old) && exec_probe(&old, "live") == (true, "live\n".to_owned()));
     let unready = waiting(&old, next(&stage, super::unready));
     // Neither answers for the other, at any time.
-    assert!(e2e::time::holds_for(std::time::Duration::from_secs(2), || {
+    assert!(holds_for(Duration::from_secs(2), || {
         is_ready(&old) && !is_ready(&unready) && probe(&stage.net, "/ready") == 200
     }));
     assert_eq!(exec_probe(&unready, "live"), (true, "live\n".to_owned()));
