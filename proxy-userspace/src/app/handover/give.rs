@@ -39,6 +39,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether the socket is at its path.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether a weir that serves in place of a dead one is ready.
+const READY: Duration = Duration::from_millis(250);
+
 /// A note of `/ready`: why the next weir cannot take over.
 const NOTE: &str = "upgrade";
 
@@ -152,7 +155,8 @@ impl Giver {
             // It only looked whether anybody is here.
             None => return Ok(()),
         };
-        if pod.is_some() && pod == self.from && !self.is_stopgap() {
+        let is_stopgap = self.is_stopgap();
+        if pod.is_some() && pod == self.from && !is_stopgap {
             return self.refuse(channel, "this weir has taken over from that pod", false).await;
         }
         let stage = &self.control.handover.stage;
@@ -176,13 +180,23 @@ impl Giver {
         Ok(())
     }
 
-    /// Whether this weir serves only because the one before it has ended. Ready once, it is the one that serves.
+    /// Whether this weir serves only because the one before it has ended. Ready once, it is the one that serves. What the next
+    /// one was told holds, though, when that one takes over.
     fn is_stopgap(&self) -> bool {
-        let is_stopgap = &self.control.handover.is_stopgap;
-        if is_stopgap.load(Ordering::Relaxed) && self.control.ready.is_ready() {
+        let handover = &self.control.handover;
+        let is_stopgap = &handover.is_stopgap;
+        let serves = *handover.stage.borrow() == Stage::Serves;
+        if serves && is_stopgap.load(Ordering::Relaxed) && self.control.ready.is_ready() {
             is_stopgap.store(false, Ordering::Relaxed);
         }
         is_stopgap.load(Ordering::Relaxed)
+    }
+
+    /// Waits until this weir is no stopgap any more: it may not be ready for long.
+    pub(super) async fn until_it_stays(&self) {
+        while self.is_stopgap() {
+            sleep(READY).await;
+        }
     }
 
     /// Hands over, or takes everything back.

@@ -123,6 +123,8 @@ pub(super) fn start(
                     control.handover.is_stopgap.store(is_stopgap, Ordering::Relaxed);
                     let (_, offered) = giver.serve();
                     giver.listeners.lock().disown();
+                    let stays = giver.clone();
+                    tokio::spawn(async move { stays.until_it_stays().await });
                     // Nobody is in its way in the pods.
                     control.netns.due.notify_one();
                     offered

@@ -114,10 +114,17 @@ fn unready(builder: Builder) -> Builder {
 /// Lets an [`unready`] one get ready.
 #[track_caller]
 fn gets_ready(weir: &Weir) {
+    is_required(weir, false);
+}
+
+/// Whether an [`unready`] one has to intercept in order to be ready.
+#[track_caller]
+fn is_required(weir: &Weir, is_required: bool) {
     let file = weir.folder().path().join("weir.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
-    assert!(text.contains("required: true"), "{text}");
-    weir.folder().config(&text.replace("required: true", "required: false"));
+    let (before, now) = (format!("required: {}", !is_required), format!("required: {is_required}"));
+    assert!(text.contains(&before), "{text}");
+    weir.folder().config(&text.replace(&before, &now));
     weir.signal(Signal::SIGHUP);
 }
 

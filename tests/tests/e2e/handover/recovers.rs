@@ -4,11 +4,13 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use e2e::load::Reuse;
+use e2e::time::holds_for;
 use e2e::{Load, Request, eventually};
 use nix::sys::signal::Signal;
 
 use super::{
-    PROXY, database, echoes, ends, gets_ready, is_ready, next, socket, tunnel, unready, upgrade, waiting,
+    PROXY, database, echoes, ends, gets_ready, is_ready, is_required, next, socket, tunnel, unready, upgrade,
+    waiting,
 };
 use crate::transparent::{Stage, dialler};
 
@@ -66,6 +68,25 @@ fn a_next_one_that_gets_ready_after_the_old_ones_death_gives_nothing_back_to_it(
     let exit = again.fails();
     assert!(exit.stderr.contains("this weir has taken over from that pod"), "{}", exit.stderr);
     assert!(is_ready(&second));
+}
+
+#[test]
+fn a_weir_that_was_ready_after_the_old_ones_death_gives_it_nothing_back_when_it_is_not_ready_any_more() {
+    let Some(mut stage) = Stage::set() else { return };
+    let of = |uid: &'static str| next(&stage, move |builder| builder.env("POD_UID", uid));
+    let (first, second, again) = (of(OLD), unready(of(NEXT)), of(OLD));
+    stage.start(first);
+    let mut old = stage.take_weir();
+    let second = waiting(&old, second);
+    old.kill();
+    second.expect_log("the weir before this one has ended: serving at once");
+    gets_ready(&second);
+    eventually("its readiness", || is_ready(&second));
+    assert!(holds_for(Duration::from_secs(3), || is_ready(&second)));
+    is_required(&second, true);
+    eventually("its end", || !is_ready(&second));
+    let exit = again.fails();
+    assert!(exit.stderr.contains("this weir has taken over from that pod"), "{}", exit.stderr);
 }
 
 #[test]
