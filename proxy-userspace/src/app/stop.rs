@@ -156,7 +156,7 @@ impl Stopping<'_> {
         self.control.ready.set("drain", Err("weir is draining".to_owned()));
         let handover = &self.control.handover;
         let another_diverts = match handover.stage.send_replace(Stage::Stops) {
-            Stage::Waits => true,
+            Stage::Waits | Stage::Dismissed(_) => true,
             Stage::Gives => handover.next_diverts.load(Ordering::Relaxed),
             _ => false,
         };

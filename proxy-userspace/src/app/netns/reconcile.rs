@@ -255,6 +255,10 @@ impl Reconciler {
         facts: Facts,
     ) -> anyhow::Result<(Arc<PodNetns>, Facts)> {
         let Ok(interception) = &mut *self.control.programs.lock() else { anyhow::bail!("no programs") };
+        if self.control.programs.is_stopping() {
+            // This look began before. The ports are closed already, maybe, and another weir's from now on.
+            anyhow::bail!("weir stops");
+        }
         let cookie = interception.join(netns.as_fd(), listener.as_fd())?;
         let told = interception.tell_pod(cookie, facts.own(), facts.v6).map_err(anyhow::Error::from);
         let kept = told.and_then(|()| Ok(OwnedFd::from(listener.try_clone()?)));
