@@ -5,11 +5,13 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use e2e::backend::Then;
 use e2e::net::NODE_V4;
 use e2e::raw::TcpServer;
+use e2e::time::PATIENCE;
 use e2e::{Answer, Backend, Client, Net, Pod, Request, Weir, eventually, folder};
 
 use crate::transparent::{Stage, TARGET, V4, address};
@@ -104,6 +106,49 @@ fn the_connections_that_one_client_has_closed_do_not_take_the_ports_of_another()
     assert!(failed.value >= 1.0);
 }
 
+/// Whether a connection to the service, and a greeting on it, comes about; its client closes it.
+fn is_greeted(pod: &Pod) -> bool {
+    let Ok(mut stream) = pod.connect(address(V4)) else { return false };
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.read_exact(&mut [0; 3]).is_ok()
+}
+
+/// How many of `number` connections come about, of which one begins each `step`.
+fn greeted(pod: &Pod, number: u32, step: Duration) -> u32 {
+    let begun = Instant::now();
+    let count = (0..number).filter(|at| {
+        thread::sleep((step * *at).saturating_sub(begun.elapsed()));
+        is_greeted(pod)
+    });
+    count.count() as u32
+}
+
+#[test]
+fn one_pod_that_dials_550_times_a_second_takes_no_ports_of_another() {
+    let Some(mut stage) = Stage::set() else { return };
+    let service = folder::service("hello", &["10.96.0.10"]).port("tcp-any", 80, TARGET);
+    let service = service.endpoints(&[stage.a.v4()]).app_protocol("tcp");
+    let _server = TcpServer::greets(stage.a.listen(stage.a.at(TARGET)).unwrap(), "+OK");
+    // Where a busy machine leaves weir without a turn, connections go direct.
+    let _direct = stage.greets_beyond(V4, "+OK");
+    // 768 for all, and 16 shares of 16: used up in less than two seconds.
+    stage.net.node().sysctl("net/ipv4/ip_local_port_range", "40000 41023");
+    stage.start(Weir::new().on_node(&stage.net).kubernetes(&service));
+    let greedy: Vec<_> = (0..10)
+        .map(|_| {
+            let pod = stage.client.clone();
+            thread::spawn(move || greeted(&pod, 220, Duration::from_secs(10) / 550))
+        })
+        .collect();
+    let other = greeted(&stage.b, 12, Duration::from_millis(330));
+    let made: u32 = greedy.into_iter().map(|it| it.join().unwrap()).sum();
+    eprintln!("{made} of 2200 connections of one pod, and {other} of 12 of another");
+    assert!(made < 2_200, "the ports were never used up");
+    if divides_ports() {
+        assert_eq!(other, 12);
+    }
+}
+
 #[test]
 fn each_source_address_has_ports_of_its_own_to_each_endpoint() {
     let Some(mut stage) = Stage::set() else { return };
@@ -171,7 +216,7 @@ fn a_connection_that_weir_closes_first_frees_its_port_and_is_an_end_to_its_endpo
                 }
             };
             // As far away as another node: its own FIN must not be quicker than weir's reset.
-            std::thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(200));
             drop(stream);
             noted.lock().unwrap().push(ended);
         });
