@@ -8,8 +8,8 @@ use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Prints `line` on standard output. If nobody reads that, it is logged: a container's log has both outputs, so it is said
-/// only once.
+/// Prints `line` on standard output, or logs it if standard output is closed or full. Not both: a container's log contains
+/// both outputs.
 pub(super) fn say(line: String) {
     if !takes_a_line(&std::io::stdout()) {
         return tracing::info!("{}", &line["weir: ".len()..]);

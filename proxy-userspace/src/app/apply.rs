@@ -32,7 +32,7 @@ pub(super) struct Running {
     pub(super) services: Services,
 }
 
-/// How long a new configuration may take to be in force before its new listeners open all the same.
+/// If a new configuration is not in force after this time, its new listeners open nevertheless.
 const RECONCILED: Duration = Duration::from_secs(5);
 
 /// The reason why settings are not in force, by section.
@@ -152,7 +152,7 @@ impl Running {
     ) -> Vec<std::net::SocketAddr> {
         let mut listeners = self.listeners.lock();
         if self.control.shared.drain.is_closing() {
-            // The next weir listens, or nobody does.
+            // While weir drains it opens no listener: the next weir has its own.
             return listeners.bound();
         }
         let routers = |all: &Settings| {

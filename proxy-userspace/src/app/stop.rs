@@ -101,7 +101,8 @@ impl Stopping<'_> {
                     bail!("this weir was never ready, and another one serves now");
                 }
                 tracing::info!("nothing is open any more: waiting for SIGTERM");
-                // Whoever started it ends it, too, and might start it again otherwise. That is right where nobody serves.
+                // If this process ended by itself, kubelet would start its container again. That is wanted only when no weir
+                // serves the node.
                 tokio::select! {
                     why = signals.stop(self.control) => why,
                     () = self.nobody_serves() => "no weir serves this node any more",

@@ -10,9 +10,9 @@ pub enum Level {
     Normal = 0,
     /// Idle and slow things are closed.
     Shed = 1,
-    /// Who holds more than a fair share gets nothing new.
+    /// New connections and requests of clients that hold more than their fair share are refused.
     Refuse = 2,
-    /// Nobody gets anything new.
+    /// All new connections and requests are refused.
     Full = 3,
 }
 
@@ -136,7 +136,7 @@ impl Effort {
     /// How long an effort has to show an effect.
     const SPAN: Duration = Duration::from_secs(1);
 
-    /// How long there is none after one in vain.
+    /// The pause after an effort that had no effect.
     const REST: Duration = Duration::from_secs(10);
 
     /// Whether connections are to be closed at `now`, since some fixed moment, while `used` bytes of `budget` are in use.
@@ -166,7 +166,7 @@ impl Effort {
         self.told = self.told.saturating_add(bytes);
     }
 
-    /// Whether the last one was in vain, so that nothing is done.
+    /// Whether the last effort had no effect, so that there is a pause.
     pub fn rests(&self) -> bool {
         self.rests.is_some()
     }

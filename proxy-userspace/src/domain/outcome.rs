@@ -23,8 +23,8 @@ pub enum Outcome {
     Grpc(u8),
     /// It refused a stream of HTTP/2, which it did not process (REFUSED_STREAM, RFC 9113 §8.7).
     RefusedStream,
-    /// There was no connection to it from the client's own pod, which has never had one: a policy may forbid it. Or weir
-    /// does not connect to it for this client. That is no news for other pods.
+    /// Connecting from the client's own pod failed, and that pod has never reached it: a network policy may forbid it. Or
+    /// weir does not connect to it for this client. For other pods this means nothing.
     NeverReached,
     /// It refused the connection.
     ConnectFailed,

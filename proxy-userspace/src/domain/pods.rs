@@ -43,9 +43,9 @@ pub struct Clients {
 pub enum Said {
     /// Its address, of the family asked for if it has one.
     Address(IpAddr),
-    /// Nothing of it, or not its address yet.
+    /// The pod, or its address, is not known yet.
     NotYet,
-    /// Nothing of any pod: nobody tells weir of pods, or its cgroup is none of a single pod.
+    /// Nothing is known of pods here, or the cgroup is not that of a single pod.
     Nothing,
 }
 

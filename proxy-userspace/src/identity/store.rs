@@ -78,8 +78,8 @@ impl Identities {
     }
 
     /// Reads the files that are `wanted` if they have changed, or if something in them becomes valid or expires. What
-    /// cannot be used stays as it was, each file for itself: nobody's mistake costs another one its identity. Reads files,
-    /// and so may block.
+    /// cannot be used stays as it was, each file for itself: a mistake in the files of one identity does not affect the others.
+    /// Blocks while it reads files.
     pub fn look(&self, wanted: Option<&config::Identity>, now: SystemTime) {
         let mut looked = self.looked.lock();
         let Some(wanted) = wanted else {

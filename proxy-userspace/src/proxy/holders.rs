@@ -53,7 +53,7 @@ pub struct Holder {
     pub key: HolderKey,
     /// Its namespace.
     pub group: Group,
-    /// As whom endpoints' breakers know it: the same also when it comes back after it had nothing.
+    /// Its identity for endpoints' breakers. It stays the same if the holder comes back after it had no connection.
     pub caller: Caller,
     /// Its name in the state: `shop/cart-0`, `10.1.0.9`, `2001:db8::/64`, `netns 4711`.
     pub name: Box<str>,
@@ -132,7 +132,7 @@ impl Holders {
         }
     }
 
-    /// The holder of a connection that claims to come from `client`, and is nobody's that weir knows.
+    /// The holder of a connection that claims to come from `client`, and whose pod weir could not determine.
     pub fn nobody(&self, client: IpAddr) -> Arc<Holder> {
         let client = client.to_canonical();
         self.get(HolderKey::Address(network(client)), || None, || told(client))

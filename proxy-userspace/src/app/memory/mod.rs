@@ -40,7 +40,7 @@ const LOOK_SCARCE: Duration = Duration::from_millis(5);
 /// The pause between two rounds: those that were told to end do so meanwhile, and the kernel learns of it.
 const ROUND: Duration = Duration::from_millis(25);
 
-/// The same after a round in vain.
+/// The pause after a round that could close nothing.
 const REST: Duration = Duration::from_secs(1);
 
 /// How many of those above their share are named when the level changes.

@@ -231,7 +231,7 @@ fn watch(folder: &std::path::Path, changed: &Arc<Notify>) -> Option<INotifyWatch
     Some(watcher)
 }
 
-/// What is so in a pod's network namespace.
+/// What was found in a pod's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Facts {
     /// The pod's addresses.

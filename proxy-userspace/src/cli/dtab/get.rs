@@ -37,7 +37,7 @@ async fn one(editor: &DtabEditor, name: &str, cluster: &Cluster, output: Output)
         (None, _) => String::new(),
     };
     let said = said.replace(char::is_control, " ");
-    // Whoever may edit the object must not write to an operator's terminal what that obeys.
+    // Terminal escape sequences in the object must not reach an operator's terminal.
     let text = text.replace(|it: char| it.is_control() && !"\n\r\t".contains(it), " ");
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     Ok(Done::right(format!("# {which}, version {}{said}\n{text}{end}", object.version())))

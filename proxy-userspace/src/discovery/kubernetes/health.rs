@@ -215,7 +215,7 @@ impl Health {
         }
     }
 
-    /// Nobody wants `resource` any more: nothing is known of it, and nothing wrong with it.
+    /// `resource` is no longer followed: removes its status and its problems.
     pub(super) fn forget(&self, resource: Resource) {
         *self.resources[resource.index()].lock() = Status::default();
         self.keep_problems(resource, &[]);

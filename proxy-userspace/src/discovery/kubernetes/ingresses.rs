@@ -79,7 +79,7 @@ impl IngressKeeper {
         let _ = timeout(limit, all).await;
     }
 
-    /// Follows those that are wanted, as the settings of then say, until shutdown.
+    /// Follows the sources that the current settings name, until shutdown.
     ///
     /// # Errors
     ///

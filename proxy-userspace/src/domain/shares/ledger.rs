@@ -98,10 +98,10 @@ impl<G: Clone + Eq + Hash + Ord, H: Copy + Eq + Hash + Ord> Ledger<G, H> {
     }
 
     /// The holder that has to give one unit to a newcomer of this one when no unit is free: the one most above its
-    /// share, if the newcomer is below its own. `None` if nobody has to.
+    /// share, if the newcomer is below its own. `None` if no holder has to.
     ///
-    /// A unit moves only if its former owner still has at least as many as the new one then: so no two can take
-    /// the same unit from each other again and again.
+    /// A unit moves only if its former owner then still has at least as many as the new owner. So two holders cannot take
+    /// the same unit from each other in turn.
     pub fn gives_way(&self, group: &G, holder: H) -> Option<(&G, H)> {
         let own = self.used_by(group, holder);
         let (most, of) = self.order.last()?;

@@ -147,7 +147,7 @@ async fn explicit(
             Some((listener, client, onward))
         }
         Err(why) => {
-            // Whose address it is may be somebody else's.
+            // Charged to the address and not to a pod: the address may be forged.
             permit.charge_to(&worker.shared.holders.nobody(client.ip()));
             let refused = Some(Box::new(why));
             Some((listener.without_router(), client, Onward { refused, ..Onward::default() }))

@@ -25,7 +25,8 @@ use crate::transport::{Activity, Io, Phase, Sending};
 /// How long an idle connection is kept open during a drain, for a request that is already on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How soon, and how late, a client whose bytes nobody reads is looked at again: later, the longer nothing has happened.
+/// The shortest and the longest interval at which a client is checked while weir does not read from it. The interval grows
+/// while nothing happens.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Serves `io` until its client leaves or is too slow. It ends with the worker's runtime after the drain.
@@ -169,8 +170,8 @@ impl Watch<'_> {
         Poll::Pending
     }
 
-    /// How long until the bytes that the client sent and nobody reads are to be looked at again, to see whether it has
-    /// left. Unless `at_once`, that is due now.
+    /// The time until the next check whether the client has left while weir does not read from it; if `at_once` is false,
+    /// the check is due now.
     fn until_look(&mut self, at_once: bool, cx: &Context<'_>) -> Duration {
         let sending = self.activity.sending();
         self.hurried = sending != Sending::Open;

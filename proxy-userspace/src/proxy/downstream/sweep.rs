@@ -1,4 +1,4 @@
-//! What a worker no longer needs: unused connections to endpoints, bound names, and the clusters of nobody.
+//! Removes what a worker no longer needs: unused connections to endpoints, bound names, and unused clusters.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};

@@ -28,8 +28,8 @@ pub(super) type KnownAs = (IpAddr, ClientPod);
 ///
 /// # Errors
 ///
-/// What the client is answered instead: it is none of this node, or it cannot be told whose it is. Nobody is lent another's
-/// network.
+/// The answer for the client: it is not on this node, or its pod cannot be determined. A client never uses the network of
+/// another pod.
 pub(super) async fn source(
     worker: &Worker,
     pods: &PodClients,
@@ -79,7 +79,7 @@ pub(super) async fn check(
     let said = address(worker, &found, client.is_ipv6()).await;
     let (shown, is_permitted) = match said {
         Said::Address(said) => (said, listener.permits(said)),
-        // Where nobody tells of pods there is nothing else to go by; the pod is then a stranger in everything else.
+        // Without a source that lists pods, the pod's own address is all there is. It permits the connection and nothing more.
         Said::Nothing => own.map_or((nobody(client), false), |own| (own, listener.permits(own))),
         Said::NotYet => (own.unwrap_or(nobody(client)), listener.permits(nobody(client))),
     };
@@ -92,7 +92,7 @@ pub(super) async fn check(
     Some((found, SocketAddr::new(shown, client.port()), known_as))
 }
 
-/// As whom the pod that has come to the node from `client` is known; `None` if `listener` does not serve it, which is counted.
+/// How the pod that connected to the node from `client` is identified; `None` if `listener` does not serve it, which is counted.
 pub(super) async fn known_as(
     worker: &Worker,
     listener: &Listener,
@@ -125,7 +125,7 @@ async fn address(worker: &Worker, found: &Found, v6: bool) -> Said {
     }
 }
 
-/// The address of nobody: only rules for everybody have it.
+/// An address that only rules for all addresses include.
 fn nobody(client: SocketAddr) -> IpAddr {
     match client.ip().to_canonical() {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -14,8 +14,8 @@ use crate::transport::{Io, StreamIo};
 pub struct OnStream {
     /// The clock of its exchange.
     pub clock: Clock,
-    /// The stream itself, if the answer turns it into a byte tunnel: whoever sends the answer's head sees that by
-    /// whether somebody waits for it.
+    /// The stream itself, if the answer turns it into a byte tunnel. The task that sends the answer's head detects that by
+    /// whether a task waits for the stream.
     pub tunnel: Tunnel,
 }
 

@@ -29,7 +29,7 @@ pub enum EditError {
         /// What the server says.
         said: String,
     },
-    /// It is not as it was: somebody else has written it.
+    /// The object was changed after it was read (409 Conflict).
     Conflict {
         /// The object.
         which: Interpreter,

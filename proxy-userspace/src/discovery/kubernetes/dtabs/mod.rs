@@ -158,7 +158,7 @@ impl DtabKeeper {
         });
     }
 
-    /// Follows those that are wanted, as the settings of then say, until shutdown.
+    /// Follows the objects that the current settings name, until shutdown.
     ///
     /// # Errors
     ///

@@ -1,11 +1,11 @@
 //! Says at the object whether it is in force, and whether all of it can be bound: in an Event where not, and in the status
 //! of a `Dtab`.
 //!
-//! Every node says the same, so an Event has a name made from its text and the object's generation: the first one creates
-//! it. Each node waits a random time first, and then writes no status that somebody else has written meanwhile; nor does it
-//! write again because somebody said otherwise, so weirs of different configurations do not answer one another. What could
-//! not be said is tried again, less and less often. Of several changes within [`PAUSE`] the last one counts. Without
-//! permission for either, nothing is said there; the log, the metrics and `/ready` say it in any case.
+//! Every node reports the same, so the name of an Event is made from its text and the object's generation: the first node
+//! creates it. Each node waits a random time first, and does not write a status that another node has written meanwhile. It
+//! does not overwrite a different report either, or weirs with different configurations would overwrite each other's for
+//! ever. A failed report is retried with a growing pause. Of several changes within [`PAUSE`] only the last one is reported.
+//! Without permission for either, nothing is written to the object; log, metrics and `/ready` report it in any case.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

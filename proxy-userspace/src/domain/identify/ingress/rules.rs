@@ -55,7 +55,7 @@ impl Room {
         }
     }
 
-    /// What there is no room for, if that is so for `rule`.
+    /// The limit that leaves no room for `rule`, and what it limits; `None` if there is room.
     fn lacks(&self, namespace: &str, rule: &IngressRule) -> Option<(&Shares, &'static str)> {
         let is_expression = rule.path.is_expression();
         let lacks = |shares: &Shares| is_expression && !shares.has(namespace, 1);

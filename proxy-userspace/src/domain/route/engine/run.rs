@@ -51,7 +51,7 @@ impl<'a, N: Names, R: Recorder> Run<'a, N, R> {
         self.steps
     }
 
-    /// Looks up `name`, chosen `by` somebody and reached from `before`. `nesting` bounds the stack.
+    /// Looks up `name`, which was reached from `before`; `by` says who wrote it. `nesting` limits the depth of the stack.
     pub(super) fn name(
         &mut self,
         name: &Path,

@@ -108,7 +108,7 @@ impl Grant {
 }
 
 impl Room {
-    /// Room for nobody yet.
+    /// A room of size 0; its size is set later.
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             ledger: Ledger::new(0),

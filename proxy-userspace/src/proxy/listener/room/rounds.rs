@@ -62,7 +62,8 @@ impl Drop for Rounds {
 }
 
 impl Room {
-    /// Makes rounds as long as somebody waits. Those that were asked may be in use again, so that others are asked then.
+    /// Makes rounds as long as a connection waits. A connection that was asked to leave may be in use again by the next
+    /// round, which then asks others.
     pub(super) fn start_rounds(self: &Arc<Self>) {
         {
             let mut state = self.0.lock();

@@ -1,5 +1,5 @@
-//! DNS for the explicit names of pods: each is asked from its pod's own network namespace, so that a pod which may not ask DNS does
-//! not do so by weir, and what DNS says to one pod is told to no other.
+//! DNS for the explicit names of pods: each is asked from its pod's own network namespace, so that a pod that may not use
+//! DNS cannot use it through weir, and an answer for one pod is never used for another.
 //!
 //! The servers are those of weir's configuration, or of its own `/etc/resolv.conf`, as they are reached from the pod.
 
