@@ -175,13 +175,40 @@ fn the_architecture_names_only_files_that_exist() {
     let project = project(&[
         (
             "proxy-userspace/ARCHITECTURE.md",
-            "`proxy/tcp.rs` forwards;\n  `exchange.rs` is gone, `*.yaml` and `a/<b>.rs` are patterns.\n",
+            "`proxy/tcp.rs` forwards;\n  `exchange.rs` is gone, `*.yaml` and `a/<b>.rs` are patterns.\n\
+             | `proxy` | `tcp` |\n",
         ),
         ("README.md", "See [it](proxy-userspace/ARCHITECTURE.md).\n"),
         ("proxy-userspace/src/proxy/tcp.rs", ""),
     ]);
     let found: Vec<String> = architecture::check(&project).iter().map(Finding::to_string).collect();
     only(&found, "ARCHITECTURE.md:2: no file `exchange.rs`");
+}
+
+#[test]
+fn the_map_names_every_module_and_room() {
+    let found = |rows: &str| -> Vec<String> {
+        let project = project(&[
+            (
+                "proxy-userspace/ARCHITECTURE.md",
+                &format!("`ssrf` outside a table counts for nothing\n{rows}"),
+            ),
+            ("README.md", ""),
+            ("proxy-userspace/src/lib.rs", ""),
+            ("proxy-userspace/src/domain/mod.rs", ""),
+            ("proxy-userspace/src/domain/ssrf/mod.rs", ""),
+            ("proxy-userspace/src/domain/enrol.rs", ""),
+            ("proxy-userspace/src/domain/enrol_tests.rs", ""),
+            ("proxy-userspace/src/proxy/clock.rs", ""),
+            ("proxy-userspace/src/proxy/clock/tests.rs", ""),
+        ]);
+        architecture::check(&project).iter().map(Finding::to_string).collect()
+    };
+    let rest = "| 0 | `domain` | who is diverted (`enrol.rs`) |\n| 3 | `proxy` | `clock.rs` |\n";
+    assert_eq!(found(&format!("{rest}| where not to connect (`ssrf`) |\n")), Vec::<String>::new());
+    only(&found(rest), "no row of the map names `ssrf`");
+    only(&found("| `domain` | `ssrf` |\n| `proxy` | `clock.rs` |\n"), "no row of the map names `enrol`");
+    only(&found("| `domain` | `ssrf`, `enrol.rs` |\n| `clock.rs` |\n"), "no row of the map names `proxy`");
 }
 
 #[test]
