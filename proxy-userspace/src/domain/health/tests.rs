@@ -197,6 +197,27 @@ fn a_tunnel_that_has_lived_works_and_may_fail_all_the_same() {
 }
 
 #[test]
+fn an_endpoint_that_ends_its_tunnels_early_while_those_of_others_live_is_ejected() {
+    let mut bench = Bench::new(2);
+    for _ in 0..40 {
+        let ticket = bench.ticket(1);
+        bench.end(1, ticket, SECOND, Outcome::Carried);
+    }
+    let is_open = |bench: &Bench, at: usize| {
+        matches!(bench.healths[at].breaker(bench.now, &bench.policy.breaker), State::Open { .. })
+    };
+    let mut verdicts = Vec::new();
+    while !is_open(&bench, 0) && verdicts.len() < 50 {
+        let ticket = bench.ticket(0);
+        verdicts.push(bench.end(0, ticket, MS, Outcome::EndedEarly).verdict);
+    }
+    assert!(is_open(&bench, 0) && !is_open(&bench, 1), "{verdicts:?}");
+    // The first four may be chance; from then on each is a failure, and five failures eject.
+    let unknown = verdicts.iter().filter(|it| **it == breaker::Verdict::Unknown).count();
+    assert_eq!((unknown, verdicts.len()), (4, 9), "{verdicts:?}");
+}
+
+#[test]
 fn the_only_endpoint_is_asked_whatever_it_says() {
     let mut bench = Bench::new(1);
     for outcome in [Outcome::Answered(429), Outcome::Answered(500), Outcome::EndedEarly, Outcome::Timeout] {

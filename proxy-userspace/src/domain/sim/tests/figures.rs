@@ -1,4 +1,5 @@
-//! The figures of `docs/balancing.md`: `cargo test -p weir --lib figures -- --nocapture` prints its tables.
+//! The figures of `docs/balancing.md`: `cargo test -p weir --lib figures -- --nocapture` prints its tables. Each figure has to
+//! be that of the document.
 
 use super::super::server::{Server, carrying, micros, up};
 use super::super::world::{Arrivals, World};
@@ -7,6 +8,12 @@ use crate::domain::outcome::Outcome;
 use std::time::Duration;
 
 const SEEDS: u64 = 12;
+
+const DOCUMENT: &str = include_str!("../../../../../docs/balancing.md");
+
+/// How far a figure may be from that of the document, in percentage points: another C library may round `exp2` in another
+/// way.
+const ROUNDING: f64 = 0.5;
 
 /// The minimum, the median and the maximum over the seeds, in per cent.
 fn spread(run: impl Fn(u64) -> f64) -> [f64; 3] {
@@ -19,8 +26,22 @@ fn spread(run: impl Fn(u64) -> f64) -> [f64; 3] {
 #[track_caller]
 fn row(what: &str, most: f64, run: impl Fn(u64) -> f64) {
     let [least, middle, highest] = spread(run);
-    println!("| {what} | {middle:.1} % | {least:.1} to {highest:.1} % |");
+    let row = format!("| {what} | {middle:.1} % | {least:.1} to {highest:.1} % |");
+    println!("{row}");
     assert!(middle <= most, "{what}: {middle}");
+    // Two rows have the same name: one of each pair has these figures.
+    let mut documented = DOCUMENT.lines().filter(|line| line.starts_with(&format!("| {what} |")));
+    let is_it = |line: &str| {
+        let (old, new) = (numbers(line), numbers(&row));
+        old.len() == new.len() && old.iter().zip(&new).all(|(old, new)| (old - new).abs() <= ROUNDING)
+    };
+    assert!(documented.any(is_it), "docs/balancing.md has no such row: {row}");
+}
+
+/// The numbers in the cells behind the name of a row.
+fn numbers(row: &str) -> Vec<f64> {
+    let cells = row.trim_start_matches('|').split_once('|').map_or("", |(_, cells)| cells);
+    cells.split([' ', '|']).filter_map(|word| word.parse().ok()).collect()
 }
 
 fn every(rate: f64) -> Arrivals {
