@@ -186,5 +186,5 @@ fn start(write: impl FnOnce() + Send + 'static) -> Result<(), NoPage> {
 }
 
 fn defect() -> NoPage {
-    NoPage::Failed("a defect of weir's".to_owned())
+    NoPage::Failed("this is a bug in weir: the thread that writes the page has panicked".to_owned())
 }

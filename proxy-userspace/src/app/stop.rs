@@ -109,7 +109,7 @@ impl Stopping<'_> {
                 }
             }
         };
-        tracing::info!(why, "the end");
+        tracing::info!(why, "weir ends");
         Ok(())
     }
 

@@ -81,7 +81,9 @@ fn identities(wanted: &Identity, warnings: &mut Vec<Warning>) -> Result<String, 
         warnings.push(Warning {
             place: "identity.files.bundle".to_owned(),
             what: "a root certificate was made by `weir certs`, for development".to_owned(),
-            cure: "do not use it in production: whoever has its key can be anybody".to_owned(),
+            cure:
+                "do not use it in production: anybody who has its key can make a certificate for any identity"
+                    .to_owned(),
         });
     }
     let count = read.certificates.len();

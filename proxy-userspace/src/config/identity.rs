@@ -67,7 +67,7 @@ fn read_files(mut section: Section<'_, '_>, base: &Path) -> Option<(PathBuf, Vec
     section.set("bundle", &mut bundle, path(base, "a file with root certificates"));
     let certificates = section.sections("certificates", |section| read_own(section, base));
     if !section.has("bundle") {
-        let mistake = Mistake::new("without root certificates weir could believe nobody");
+        let mistake = Mistake::new("without root certificates no peer's certificate could be verified");
         section.mistake("bundle", mistake.hint("name a file with them: `bundle: ca.crt`"));
     }
     if certificates.len() > MOST {

@@ -186,7 +186,7 @@ impl Health {
         {
             let mut status = self.resources[resource.index()].lock();
             if let Some(failure) = status.failure.take() {
-                tracing::info!(%resource, "discovery is well again, after: {failure}");
+                tracing::info!(%resource, "discovery works again, after: {failure}");
             }
             status.state = state;
             status.contact = Some(Instant::now());

@@ -116,7 +116,7 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
                 Err(cause) => {
                     let router = socket.listener.router();
                     let (worker, router) = (worker.dialer.worker, router.as_deref());
-                    tracing::error!(worker, router, %cause, "listener is lost to this worker")
+                    tracing::error!(worker, router, %cause, "this worker cannot accept on the listener")
                 }
             }
         }
