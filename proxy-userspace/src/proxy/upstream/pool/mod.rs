@@ -276,13 +276,40 @@ mod tests {
     /// An unused connection to `endpoint` that was made for `pod`.
     async fn unused(endpoint: SocketAddr, pod: &Arc<PodNetns>) -> PooledConnection {
         let key = Key::plain(Protocol::Http1, Source::Pod(pod.cookie()));
+        PooledConnection { from: Some(pod.clone()), ..connection(endpoint, key).await }
+    }
+
+    /// An unused connection to `endpoint` with this key.
+    async fn connection(endpoint: SocketAddr, key: Key) -> PooledConnection {
         let second = Duration::from_secs(1);
         let interim = Bounds { answers: 1, bytes: 1_000 };
         let patience = Patience { silence: second, unused: (second, second), probes: 1, interim };
         let peer = Peer::new(patience, Doubts::default());
         let io = Io::to(TcpStream::connect(endpoint).await.unwrap(), peer.clone());
         let conn = Conn::http1(io, key, &Limits::default()).await.unwrap();
-        PooledConnection { conn, key, peer, reused: false, from: Some(pod.clone()) }
+        PooledConnection { conn, key, peer, reused: false, from: None }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_for_its_own_protocol_and_source_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (endpoint, now, hour) = (listener.local_addr().unwrap(), Instant::now(), Duration::from_hours(1));
+        let sources = [Source::Node, POD(1), POD(2)];
+        let keys = sources.map(|it| [Protocol::Http1, Protocol::Http1Cased].map(|of| Key::plain(of, it)));
+        let run = async {
+            for absent in keys.as_flattened() {
+                let pool = Pool::default();
+                for key in keys.as_flattened().iter().filter(|key| *key != absent) {
+                    pool.put(connection(endpoint, *key).await, now, 100);
+                }
+                assert!(pool.checkout(*absent, now, hour).is_none(), "{absent:?} is another's");
+                for key in keys.as_flattened().iter().filter(|key| *key != absent) {
+                    assert_eq!(pool.checkout(*key, now, hour).map(|it| it.key), Some(*key));
+                }
+                assert!(pool.is_empty());
+            }
+        };
+        LocalSet::new().run_until(run).await;
     }
 
     #[tokio::test]
