@@ -8,6 +8,7 @@ mod drain; // SIGTERM.
 mod files; // The folder of services, while weir runs.
 mod guard; // Foreign pages, names that lead to the admin, strangers.
 mod hung; // A worker that stands still.
+mod identity; // Certificates from files.
 mod log; // A log that nobody reads.
 mod machine; // The machine around it: pipes, disks, descriptors, crowds.
 mod policy; // Settings of clusters, which change under load.
