@@ -309,6 +309,9 @@ pub fn addresses(interface: &str, addresses: &[(&str, u8)]) {
         let nodad = if address.parse::<IpAddr>().expect("an address").is_ipv6() { "nodad" } else { "" };
         configure(&format!("address add {address}/{length} dev {interface} {nodad}"));
     }
+    let own: Vec<IpAddr> =
+        addresses.iter().map(|(address, _)| address.parse().expect("an address")).collect();
+    netns::wait_for(&own).expect("the addresses");
 }
 
 /// Runs iproute2 in the calling thread's namespace.

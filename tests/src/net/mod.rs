@@ -18,7 +18,7 @@ use std::sync::Arc;
 use cgroup::Cgroup;
 use place::Place;
 use test_support::bridge::Bridge;
-use test_support::netns::Netns;
+use test_support::netns::{self, Netns};
 use test_support::process::Running;
 
 use crate::weir::binary;
@@ -149,10 +149,12 @@ impl Net {
         let pod = self.pod("beyond");
         let (v4, v6) = (pod.v4(), pod.v6());
         for address in addresses {
-            // Without `nodad` an address of IPv6 is not there before the kernel's worker has come to it, on `lo` too.
+            // Without `nodad` nobody may listen at an address of IPv6 before the kernel's worker has come to it, on `lo` too.
             let rest = if address.contains(':') { "128 dev lo nodad" } else { "32 dev lo" };
             pod.ip(&format!("addr add {address}/{rest}\n"));
         }
+        let own: Vec<_> = addresses.iter().map(|address| parse(address)).collect();
+        pod.netns().inside(|| netns::wait_for(&own)).unwrap().unwrap();
         self.node.ip(&format!("route add {SERVICES_V4} via {v4}\nroute add {SERVICES_V6} via {v6}\n"));
         pod
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
 
 /// The bridge of a node. It goes with the node's namespace.
 pub struct Bridge {
@@ -30,6 +30,8 @@ impl Bridge {
         made.add_addresses(&mut batch, "br0", 1)?;
         batch.push_str("link set br0 up\n");
         node.ip(&batch)?;
+        let addresses = made.addresses(1)?;
+        node.inside(|| netns::wait_for(&addresses))??;
         node.inside(|| {
             std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
             match networks.iter().any(|network| network.contains(':')) {
@@ -70,7 +72,9 @@ impl Bridge {
         for gateway in self.addresses(1)? {
             writeln!(batch, "route add default via {gateway}")?;
         }
-        pod.ip(&batch)
+        pod.ip(&batch)?;
+        let addresses = self.addresses(number)?;
+        pod.inside(|| netns::wait_for(&addresses))?
     }
 
     /// Takes the pod with this number from the network for good.

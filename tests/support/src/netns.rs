@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::process::output;
@@ -128,6 +130,30 @@ pub fn inside<T: Send>(namespace: &(impl AsFd + Sync), work: impl FnOnce() -> T 
         let thread = scope.spawn(|| enter(namespace).map(|()| work()));
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Waits until the calling thread's namespace really has those of these addresses that are of IPv6: the kernel makes the route
+/// to one in a worker, some time after `ip` has ended.
+///
+/// # Errors
+///
+/// One is not there after a minute.
+pub fn wait_for(addresses: &[IpAddr]) -> Result<()> {
+    let end = Instant::now() + Duration::from_mins(1);
+    for address in addresses.iter().filter(|address| address.is_ipv6()) {
+        while !is_own(*address) {
+            ensure!(Instant::now() < end, "the namespace has no {address}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+/// Whether what is sent to this address of IPv6 would have it as its source, too. Nothing is sent.
+fn is_own(address: IpAddr) -> bool {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
+    let own = socket.and_then(|socket| socket.connect((address, 9)).and_then(|()| socket.local_addr()));
+    own.is_ok_and(|own| own.ip() == address)
 }
 
 /// Runs lines of `ip -batch` in the namespace of the calling thread.
