@@ -226,17 +226,18 @@ mod tests {
         let error = shell("exit 3").wait_until(Duration::from_mins(5), never, pause).unwrap_err();
         let said = format!("{error:#}");
         assert!(said.contains("ended by itself: exit status: 3: nobody listens"), "{said}");
-        let error = shell("sleep 600").wait_until(Duration::from_millis(20), never, pause).unwrap_err();
+        let error = shell("exec sleep 600").wait_until(Duration::from_millis(20), never, pause).unwrap_err();
         assert!(format!("{error:#}").contains("the shell did not get ready within 20ms"), "{error:#}");
         let interrupted = || -> Result<()> { bail!("interrupted") };
-        let error = shell("sleep 600").wait_until(Duration::from_mins(5), never, interrupted).unwrap_err();
+        let error =
+            shell("exec sleep 600").wait_until(Duration::from_mins(5), never, interrupted).unwrap_err();
         assert_eq!(error.to_string(), "interrupted");
         let mut asked = 0;
         let third = || -> Result<i32> {
             asked += 1;
             if asked == 3 { Ok(asked) } else { bail!("not yet") }
         };
-        assert_eq!(shell("sleep 600").wait_until(Duration::from_mins(5), third, pause).unwrap(), 3);
+        assert_eq!(shell("exec sleep 600").wait_until(Duration::from_mins(5), third, pause).unwrap(), 3);
     }
 
     #[test]
