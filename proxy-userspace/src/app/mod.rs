@@ -96,8 +96,12 @@ pub fn run(file: Option<PathBuf>) -> ExitCode {
     // The reason is printed last.
     drop(log);
     match ran {
-        // The listener closes only when the process ends, because the shutdown may take a while.
-        Ok(_explicit) => ExitCode::SUCCESS,
+        Ok(explicit) => {
+            // The kernel closes the listeners with the process. Until then nobody is refused: the allocator alone takes some
+            // milliseconds after `main`.
+            std::mem::forget(explicit);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             log::say(format_args!("weir: {error:#}"));
             ExitCode::FAILURE

@@ -1,5 +1,7 @@
 //! SIGTERM: explicit clients are served until weir ends, whoever has connected is answered, and it ends with exit code 0.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use e2e::load::Reuse;
 use e2e::raw::{self, TcpServer};
 use e2e::{Answer, Backend, Client, Clock, Load, Request, Weir, eventually};
 use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
 
 #[test]
 fn a_request_in_flight_is_answered_with_connection_close() {
@@ -97,7 +100,7 @@ fn explicit_clients_are_served_while_a_tunnel_keeps_a_draining_weir() {
     // Nothing is open any more, so it does not wait for the end of its time.
     assert_eq!(weir.wait(Duration::from_secs(10)).code(), Some(0));
     let refused = std::net::TcpStream::connect(weir.outgoing()).map_err(|e| e.kind());
-    assert_eq!(refused.map(drop), Err(std::io::ErrorKind::ConnectionRefused));
+    assert_eq!(refused.map(drop), Err(ErrorKind::ConnectionRefused));
 }
 
 #[test]
@@ -116,6 +119,42 @@ fn explicit_clients_are_served_until_the_grace_period_ends() {
     assert_eq!(weir.wait(Duration::from_secs(30)).code(), Some(0));
     eventually("refused clients", || load.tally().failed.is_some());
     load.stop().expect_only_refused_from(signalled + Duration::from_secs(4));
+}
+
+/// Tries to connect, and waits for nothing. Returns whether it was refused.
+fn is_refused(proxy: SocketAddr) -> bool {
+    let socket = Socket::new(Domain::for_address(proxy), Type::STREAM.nonblocking(), None).unwrap();
+    let begun = socket.connect(&proxy.into()).err();
+    // On the loopback the answer is there when `connect` has begun.
+    let ends = [begun, socket.take_error().unwrap()];
+    ends.into_iter().flatten().any(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+#[test]
+fn nobody_is_refused_until_the_process_has_ended() {
+    // As above.
+    if !e2e::net::is_root() {
+        return;
+    }
+    let database = TcpServer::echo(raw::listen(raw::loopback()).unwrap());
+    // What a process does after its `main` takes less than a millisecond: one try in two would meet it.
+    for _ in 0..8 {
+        let weir = Weir::new().set("drain", "{ grace: 200ms }").set("log", "{ level: debug }");
+        let mut weir = weir.service("database", &[database.addr()]).start();
+        let mut tunnel = weir.client();
+        tunnel.start(&Request::new("CONNECT", "database:80"));
+        assert_eq!(tunnel.head().status(), Some(200));
+        weir.signal(Signal::SIGTERM);
+        weir.expect_log("no more explicit clients are taken");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !is_refused(weir.outgoing()) {
+            assert!(Instant::now() < deadline, "weir still listens");
+        }
+        // A process gives back its memory before it closes what it has open, and shows no command line from then on.
+        let command = std::fs::read(format!("/proc/{}/cmdline", weir.pid())).unwrap_or_default();
+        assert!(command.is_empty(), "clients are refused while weir is there");
+        assert_eq!(weir.wait(Duration::from_secs(5)).code(), Some(0));
+    }
 }
 
 #[test]
@@ -171,7 +210,7 @@ fn a_tunnel_that_the_end_cuts_is_seen_to_be_cut_on_both_sides() {
     assert_eq!(weir.wait(Duration::from_secs(5)).code(), Some(0));
     assert_eq!(client.closed(), Closed::Reset, "half of what the server sends looks like all of it");
     let ended = told.recv_timeout(Duration::from_secs(10)).unwrap();
-    assert_eq!(ended, Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(ended, Err(ErrorKind::ConnectionReset));
 }
 
 #[test]
