@@ -31,8 +31,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A process that dies closes its sockets one after the other, within this time.
-const DYING: Duration = Duration::from_secs(1);
+/// A process that dies closes its sockets one after the other, within this time. It needs some milliseconds of a core, which a
+/// busy node, or a limit of its container's, may not give it at once. Nobody is served worse meanwhile if it has not died.
+const DYING: Duration = Duration::from_secs(5);
 
 /// The time after which a pod's socket that was handed over is not used any more: its pod has ended.
 const USED: Duration = Duration::from_secs(10);

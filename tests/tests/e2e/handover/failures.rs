@@ -58,17 +58,23 @@ fn a_next_weir_that_dies_in_the_middle_leaves_the_old_one_serving() {
 fn a_next_weir_that_is_never_ready_is_given_up_and_ends() {
     let Some(mut stage) = Stage::set() else { return };
     let _backends = stage.backends();
-    let patient = |builder: Builder| follows_with(builder, &stage.net, "grace: 5m, ready: 3s");
-    let (first, never) = (next(&stage, patient), next(&stage, |builder| unready(patient(builder))));
+    let impatient = |builder: Builder| follows_with(builder, &stage.net, "grace: 5m, ready: 3s");
+    let (first, never) = (next(&stage, impatient), next(&stage, unready));
     stage.start(first);
     let old = stage.take_weir();
     let load = load(&stage);
-    let mut never = waiting(&old, never);
+    // On a busy machine the three seconds are over soon.
+    let mut never = never.start();
     assert_eq!(never.wait(Duration::from_secs(30)).code(), Some(1));
     never.expect_log("the weir before this one serves on: the next weir is not ready after 3 s");
     load.answered(20);
     assert!(is_ready(&old));
     assert_eq!(old.metric("weir_handovers_total", &[("result", "lost")]), 1.0);
+    // One that gets ready is to have the time, also on a busy machine.
+    let config = std::fs::read_to_string(old.folder().path().join("weir.yaml")).unwrap();
+    old.folder().config(&config.replace("ready: 3s", "ready: 5m"));
+    old.signal(Signal::SIGHUP);
+    old.expect_log("configuration reloaded");
     let _current = upgrade(&old, next(&stage, |builder| builder));
     load.answered(20);
     load.stop().expect_no_failure();
@@ -219,6 +225,11 @@ impl Fake {
         assert_eq!(line.trim(), "there");
         Self(child)
     }
+
+    /// Lets it go on where it reads a line.
+    pub(super) fn go_on(&mut self) {
+        writeln!(self.0.stdin.as_mut().unwrap()).unwrap();
+    }
 }
 
 impl Drop for Fake {
@@ -278,7 +289,7 @@ fn when_only_the_connection_to_the_old_weir_is_lost_the_next_one_ends_and_does_n
         next(&stage, |builder| unready(builder).set("outgoing", "{ listen: \"10.1.0.1:4140\" }")).start();
     let waits = "handover: the weir before this one serves";
     eventually("it to wait", || exec_probe(&weir, "ready").1.contains(waits));
-    writeln!(fake.0.stdin.as_mut().unwrap()).unwrap();
+    fake.go_on();
     assert_eq!(weir.wait(Duration::from_secs(30)).code(), Some(1));
     weir.expect_log("it serves on, and has closed the connection");
     // Where the other end is gone altogether, it serves.
@@ -288,5 +299,21 @@ fn when_only_the_connection_to_the_old_weir_is_lost_the_next_one_ends_and_does_n
         next(&stage, |builder| unready(builder).set("outgoing", "{ listen: \"10.1.0.1:4140\" }")).start();
     eventually("it to wait", || exec_probe(&weir, "ready").1.contains(waits));
     drop(fake);
+    weir.expect_log("the weir before this one has ended: serving at once");
+}
+
+#[test]
+fn an_old_weir_that_takes_its_time_to_die_is_followed_all_the_same() {
+    let Some(stage) = Stage::set() else { return };
+    // Its sockets are closed one after the other, and in between it has no turn.
+    let dies = "t = socket.create_server(('10.1.0.1', 4140))\n\
+        socket.send_fds(c, [b'{\"is\":\"listeners\",\"version\":1}'], [t.fileno()])\nsys.stdin.readline()\n\
+        c.close()\nselect.select([], [], [], 2)\ns.close()";
+    let mut fake = Fake::start(&stage, dies);
+    let weir =
+        next(&stage, |builder| unready(builder).set("outgoing", "{ listen: \"10.1.0.1:4140\" }")).start();
+    let waits = "handover: the weir before this one serves";
+    eventually("it to wait", || exec_probe(&weir, "ready").1.contains(waits));
+    fake.go_on();
     weir.expect_log("the weir before this one has ended: serving at once");
 }

@@ -12,7 +12,7 @@ use crate::transparent::{Stage, dialler};
 
 /// What the programs below have in common.
 pub(super) const PYTHON: &str = r#"
-import os, socket, sys
+import os, select, socket, sys
 
 def offered(path, user=0):
     "Listens as a weir does that can be taken over from."
