@@ -156,11 +156,20 @@ impl Stopping<'_> {
         tracing::info!(why, grace_s = grace.as_secs_f64(), "draining");
         self.control.ready.set("drain", Err("weir is draining".to_owned()));
         let handover = &self.control.handover;
-        let another_diverts = match handover.stage.send_replace(Stage::Stops) {
-            Stage::Waits | Stage::Dismissed(_) => true,
-            Stage::Gives => handover.next_diverts.load(Ordering::Relaxed),
-            _ => false,
-        };
+        let mut another_diverts = false;
+        handover.stage.send_if_modified(|stage| {
+            another_diverts = match stage {
+                Stage::Waits | Stage::Dismissed(_) => true,
+                Stage::Gives => handover.next_diverts.load(Ordering::Relaxed),
+                _ => false,
+            };
+            // One that is dismissed may not let the next one serve either.
+            let may_be_followed = !matches!(stage, Stage::Dismissed(_));
+            if may_be_followed {
+                *stage = Stage::Stops;
+            }
+            may_be_followed
+        });
         // With `fail: closed` the programs of this one would refuse what the other one's divert.
         match another_diverts {
             true => self.control.programs.hand_over(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{interval, sleep, timeout};
@@ -202,7 +202,14 @@ impl Giver {
     /// Hands over, or takes everything back.
     async fn hand_over(&self, channel: &Channel) {
         let stage = &self.control.handover.stage;
-        match self.until_it_serves(channel).await {
+        let dismissed = self.control.handover.until(|it| matches!(it, Stage::Dismissed(_)));
+        let served = tokio::select! {
+            biased;
+            // The weir before this one has the same sockets, and knows nothing of the next one.
+            _ = dismissed => Err(anyhow!("the weir before it serves on, and it ends")),
+            served = self.until_it_serves(channel) => served,
+        };
+        match served {
             Ok(unused) => {
                 tracing::info!("the next weir serves");
                 if let Err(error) = self.give_pods(channel).await {

@@ -11,9 +11,10 @@
 //!    one stop accepting: it detaches its programs on connect(), and drains for `drain.handover.grace`.
 //!
 //! If the next one ends, hangs or is not ready within `drain.handover.ready`, the old one goes on, and tells it to end. The old
-//! one's word counts, also where it crosses the next one's that it serves: that one ends, and the old one listens at the path again. If the
-//! old one dies, the next one, which has the sockets, serves at once. One that was not ready then is a stopgap: whoever asks may take over
-//! from it, the pod of the old one too, and it ends once it has drained, to begin again as the next one.
+//! one's word counts, also where it crosses the next one's that it serves: that one ends, with whoever has asked it meanwhile,
+//! and the old one listens at the path again. If the old one dies, the next one, which has the sockets, serves at once. One that
+//! was not ready then is a stopgap: whoever asks may take over from it, the pod of the old one too, and it ends once it has
+//! drained, or nobody serves any more, to begin again as the next one.
 //!
 //! An old weir that has drained does not end before it is told to: kubelet would start its container again. But it does once
 //! nobody serves any more.

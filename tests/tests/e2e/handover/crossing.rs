@@ -15,7 +15,7 @@ use super::{
     PROXY, database, echoes, ends, exec_probe, follows_with, gets_ready, next, next_in_pods, socket, tunnel,
     unready, upgrade, waiting,
 };
-use crate::transparent::{Stage, V4, V6, dialler};
+use crate::transparent::{Stage, V4, V6, address, dialler};
 
 #[test]
 fn a_weir_that_is_given_up_when_it_serves_already_ends() {
@@ -28,6 +28,36 @@ fn a_weir_that_is_given_up_when_it_serves_already_ends() {
     let mut weir = next(&stage, |builder| builder.set("outgoing", "{ listen: \"10.1.0.1:4140\" }")).start();
     assert_eq!(weir.wait(Duration::from_secs(60)).code(), Some(1));
     weir.expect_log("the weir before this one serves on: too late");
+}
+
+#[test]
+fn a_weir_that_is_dismissed_after_it_was_told_to_stop_refuses_nothing_and_nobody_takes_over_from_it() {
+    let Some(stage) = Stage::set() else { return };
+    let (_direct, _database) = (stage.direct(), database(&stage.b));
+    let gives = "t = socket.create_server(('10.1.0.1', 4140))\n\
+        socket.send_fds(c, [b'{\"is\":\"listeners\",\"version\":1}'], [t.fileno()])\n\
+        while b'serves' not in c.recv(65536): pass\n\
+        sys.stdin.readline()\n\
+        c.send(b'{\"is\":\"enough\",\"why\":\"too late\"}')";
+    let mut first = Fake::start(&stage, gives);
+    let at = |builder: Builder| builder.set("outgoing", "{ listen: \"10.1.0.1:4140\" }");
+    let drain = format!("{{ grace: 20s, handover: {{ socket: {} }} }}", socket(&stage.net).display());
+    let closed = |builder| at(builder).set_in("transparent", "fail", "closed").set("drain", &drain);
+    let mut weir = next(&stage, closed).start();
+    weir.expect_log("serving in place of the weir before this one");
+    let mut third = waiting(&weir, next(&stage, |builder| unready(at(builder))));
+    let _open = tunnel(&stage);
+    weir.signal(Signal::SIGTERM);
+    weir.expect_log("serving until the next weir does, which is about to");
+    first.go_on();
+    assert_eq!(third.wait(Duration::from_secs(30)).code(), Some(1));
+    third.expect_log("the weir before this one serves on: the weir before it serves on, and it ends");
+    weir.expect_log("draining");
+    // What the first one's programs divert is no business of this one's any more.
+    let refused = (0..50).filter(|_| stage.client.connect(address(V4)).is_err()).count();
+    assert!(!weir.has_ended(), "its tunnel is open");
+    // One may have been diverted when it was told.
+    assert!(refused <= 1, "{refused} connects were refused");
 }
 
 #[test]
