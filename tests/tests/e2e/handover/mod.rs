@@ -6,6 +6,7 @@ mod daemon_set; // What kubelet and the DaemonSet's controller make of it.
 mod failures; // One of the two dies, hangs, or is of another version.
 mod http2; // Streams and connections of HTTP/2.
 mod listens; // Where weir listens changes with the upgrade, or while it is under way.
+mod looks; // Pods that come just when weir hands over.
 mod own_traffic; // Neither diverts the other.
 mod queues; // Who waits in an accept queue.
 mod recovers; // What was lost comes back.
