@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use super::stop::ACCEPTED_AT_LAST;
 use crate::config::Transparent;
 use crate::transport::{BindError, bind, bind_beside, bind_range};
 
-/// How long a weir that has handed over may take to close its ports of diverted connections. It takes some two seconds.
-const FREED: Duration = Duration::from_secs(5);
+/// How long a weir that has handed over may take to close its ports of diverted connections. It takes one second or two, and as
+/// long as it may where the node leaves its workers without a turn.
+const FREED: Duration = ACCEPTED_AT_LAST.saturating_add(Duration::from_secs(2));
 
 /// The sockets that the weir before this one has handed over. Those that are wanted are taken out.
 #[derive(Default)]

@@ -30,7 +30,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 const ACCEPTED: Duration = Duration::from_secs(1);
 
 /// The longest time until then: another weir needs the ports.
-const ACCEPTED_AT_LAST: Duration = Duration::from_secs(10);
+pub(super) const ACCEPTED_AT_LAST: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the weirs before this one have ended.
 const LOOK: Duration = Duration::from_millis(200);

@@ -145,7 +145,7 @@ fn a_weir_that_waits_for_its_ports_answers_probes_meanwhile() {
     let (_new, ready, live) = thread::scope(|scope| {
         let asking = scope.spawn(|| {
             old.expect_log("the next weir takes the listeners over");
-            // It tries for five seconds.
+            // It tries for some seconds.
             ["ready", "live"].map(|what| super::exec_probe_in(&folder, what))
         });
         let new = new.start();

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use e2e::time::holds_for;
 use e2e::{Client, Request, Weir, eventually};
+use nix::sys::signal::Signal;
 
-use super::{DATABASE, database, echoes, ends, gets_ready, next_in_pods, unready, upgrade, waiting};
+use super::{DATABASE, database, echoes, ends, gets_ready, next, next_in_pods, unready, upgrade, waiting};
 use crate::transparent::{Stage, V4, dialler};
 
 #[test]
@@ -45,7 +47,7 @@ fn an_upgrade_resets_nobody_who_waits_for_room_in_a_pods_accept_queue() {
     }
     drop(open);
     // Whose turn it is, is weir's choice: each leaves when it has had its own.
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for mut client in waiting {
             scope.spawn(move || {
                 client.expect("in turn");
@@ -114,5 +116,29 @@ fn an_upgrade_resets_nobody_whom_a_busy_node_left_no_turn_to_accept() {
     drop(stopped);
     for client in &mut clients {
         client.response().expect_status(200);
+    }
+}
+
+#[test]
+fn a_weir_waits_for_the_ports_of_one_whom_a_busy_node_leaves_no_turn_to_close_them() {
+    let Some(mut stage) = Stage::set() else { return };
+    stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    let stopped = Stopped::workers(&old);
+    let current = next(&stage, |builder| builder).start();
+    current.expect_log("serving in place of the weir before this one");
+    old.expect_log("draining: the next weir serves");
+    // Both halves are taken for so long.
+    let waits = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(6));
+        drop(stopped);
+    });
+    // A weir that a thread has started ends with that thread.
+    let last = next(&stage, |builder| builder).start();
+    waits.join().unwrap();
+    last.expect_log("serving in place of the weir before this one");
+    for weir in [old, current] {
+        weir.signal(Signal::SIGTERM);
+        ends(weir);
     }
 }
