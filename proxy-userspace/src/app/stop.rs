@@ -90,14 +90,22 @@ impl Stopping<'_> {
         signals: &mut Signals,
         pods: Option<&tokio::sync::Mutex<netns::Reconciler>>,
     ) -> anyhow::Result<()> {
+        let is_stopgap = self.control.handover.is_stopgap.load(Ordering::Relaxed);
         let mut draining = pin!(self.hand_over(pods, Instant::now()));
         let why = tokio::select! {
             why = signals.stop(self.control) => {
                 draining.await;
                 why
             }
+            // Its pod may be the only one left on this node.
+            () = self.nobody_serves(), if is_stopgap => {
+                let open = self.control.open_connections();
+                tracing::warn!(open, "no weir serves this node any more: what is still open is cut");
+                self.drain.end();
+                bail!("this weir was never ready, and no other one serves now");
+            }
             () = &mut draining => {
-                if self.control.handover.is_stopgap.load(Ordering::Relaxed) {
+                if is_stopgap {
                     bail!("this weir was never ready, and another one serves now");
                 }
                 tracing::info!("nothing is open any more: waiting for SIGTERM");

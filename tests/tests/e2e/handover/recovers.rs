@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use e2e::load::Reuse;
 use e2e::time::holds_for;
-use e2e::{Load, Request, eventually};
+use e2e::{Client, Load, Request, eventually};
 use nix::sys::signal::Signal;
 
 use super::{
-    PROXY, database, echoes, ends, gets_ready, is_ready, is_required, next, socket, tunnel, unready, upgrade,
-    waiting,
+    PROXY, database, echoes, ends, gets_ready, is_ready, is_required, next, socket, tunnel,
+    unready, upgrade, waiting,
 };
 use crate::transparent::{Stage, dialler};
 
@@ -68,6 +68,33 @@ fn a_next_one_that_gets_ready_after_the_old_ones_death_gives_nothing_back_to_it(
     let exit = again.fails();
     assert!(exit.stderr.contains("this weir has taken over from that pod"), "{}", exit.stderr);
     assert!(is_ready(&second));
+}
+
+#[test]
+fn a_stopgap_that_drains_ends_and_serves_again_when_the_weir_that_took_over_from_it_is_gone() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (_backends, _database) = (stage.backends(), database(&stage.b));
+    let of = |uid: &'static str| next(&stage, move |builder| builder.env("POD_UID", uid));
+    let broken = || next(&stage, |builder| unready(builder.env("POD_UID", NEXT)));
+    let (first, stopgap, again, stopgap_again) = (of(OLD), broken(), of(OLD), broken());
+    stage.start(first);
+    let mut old = stage.take_weir();
+    let mut stopgap = waiting(&old, stopgap);
+    old.kill();
+    stopgap.expect_log("the weir before this one has ended: serving at once");
+    // It may stay for `drain.handover.grace`, five minutes.
+    let _open = tunnel(&stage);
+    let again = again.start();
+    again.expect_log("serving in place of the weir before this one");
+    stopgap.expect_log("draining: the next weir serves");
+    // Its pod is deleted: it was not ready for a time.
+    again.signal(Signal::SIGTERM);
+    ends(again);
+    assert_eq!(stopgap.wait(Duration::from_secs(60)).code(), Some(1), "{}", stopgap.log());
+    stopgap.expect_log("this weir was never ready, and no other one serves now");
+    // kubelet starts its container again.
+    let _stopgap = stopgap_again.start();
+    Client::over(dialler(&stage.client, PROXY)().unwrap()).get("http://hello/").expect_status(200);
 }
 
 #[test]
