@@ -130,8 +130,8 @@ async fn live(
     // Before anything that takes time: kubelet asks from the start.
     let probes = settings.probes.as_ref().and_then(|it| it.socket.as_deref());
     let probes = probe_socket::ProbeSocket::open(probes)?;
-    let (following, before, inherited) = handover::begin(&settings).await;
-    let mut listeners = listeners::BoundListeners::bind(&settings, inherited).await?;
+    let Some(bound) = bind(&settings, &mut signals).await? else { return Ok(None) };
+    let (following, before, mut listeners) = bound;
     listeners.follow(&settings, descriptors::connections(&settings)?);
     let in_pods = netns::prepare(&settings);
     let interception = intercept::attach(&settings, &listeners, in_pods.as_ref());
@@ -179,6 +179,20 @@ async fn live(
         pods.lock().await.leave_all().await;
     }
     explicit
+}
+
+/// Binds all listeners; `None` if weir is told to stop before it could.
+async fn bind(
+    settings: &Settings,
+    signals: &mut signals::Signals,
+) -> anyhow::Result<Option<handover::Bound>> {
+    tokio::select! {
+        bound = handover::bind(settings) => Ok(Some(bound?)),
+        why = signals.told() => {
+            tracing::info!(why, "weir ends before it serves");
+            Ok(None)
+        }
+    }
 }
 
 /// The services that `settings` name, read once. Does not ask an API server.

@@ -32,9 +32,16 @@ impl Signals {
     /// Waits until weir should stop, and returns the reason.
     pub(super) async fn stop(&mut self, control: &Arc<State>) -> &'static str {
         tokio::select! {
+            why = self.told() => why,
+            () = control.stop.notified() => "asked by the admin API",
+        }
+    }
+
+    /// The same while nothing but a signal can stop it.
+    pub(super) async fn told(&mut self) -> &'static str {
+        tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            () = control.stop.notified() => "asked by the admin API",
         }
     }
 }

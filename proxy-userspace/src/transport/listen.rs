@@ -23,6 +23,13 @@ pub struct BindError {
     cause: io::Error,
 }
 
+impl BindError {
+    /// Whether another process has the port.
+    pub fn is_in_use(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// Listens on `address`. `[::]` also accepts IPv4, and becomes `0.0.0.0` on a node without IPv6.
 ///
 /// # Errors

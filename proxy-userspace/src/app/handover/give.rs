@@ -37,7 +37,7 @@ const REPORT: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the socket is at its path.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a weir that serves in place of a dead one is ready.
 const READY: Duration = Duration::from_millis(250);

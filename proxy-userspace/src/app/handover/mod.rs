@@ -29,33 +29,63 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use self::give::Giver;
 pub(super) use self::take::Predecessor;
-use self::take::Turn;
+use self::take::{Found, Turn};
 use super::inherited::Inherited;
 use super::intercept;
 use super::listeners::BoundListeners;
 use crate::admin::Server;
 use crate::config::{self, Settings};
 use crate::control::{Stage, State};
-use crate::transport::ChannelListener;
+use crate::transport::{BindError, ChannelListener};
 
 /// The condition of readiness.
 const CONDITION: &str = "handover";
 
+/// How long a weir looks for the one that has its ports: that one makes its socket again within a third of it.
+const FOUND: Duration = give::LOOK.saturating_mul(3);
+
+/// The pause before it looks again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The UID of the pod that weir runs in, from the downward API.
 const POD: &str = "POD_UID";
 
-/// Takes the listeners of the weir before this one, if there is one.
-pub(super) async fn begin(settings: &Settings) -> (Option<Arc<Handover>>, Option<Predecessor>, Inherited) {
-    let Some(handover) = Handover::prepare(settings) else { return (None, None, Inherited::default()) };
-    match handover.take().await {
-        Some((before, listeners)) => (Some(handover), Some(before), Inherited::new(listeners)),
-        None => (Some(handover), None, Inherited::default()),
+/// What a weir has before it serves: what hand-overs need, if they are configured, the weir before it, and its listeners.
+pub(super) type Bound = (Option<Arc<Handover>>, Option<Predecessor>, BoundListeners);
+
+/// Binds all listeners, those of the weir before this one by taking them over, if there is one.
+///
+/// # Errors
+///
+/// As [`BoundListeners::bind`].
+pub(super) async fn bind(settings: &Settings) -> Result<Bound, BindError> {
+    let Some(handover) = Handover::prepare(settings) else {
+        return Ok((None, None, BoundListeners::bind(settings, Inherited::default()).await?));
+    };
+    let end = Instant::now() + FOUND;
+    loop {
+        let found = handover.take().await;
+        let is_nobody = matches!(found, Found::Nobody);
+        let (before, inherited) = match found {
+            Found::Weir(before, listeners) => (Some(before), Inherited::new(listeners)),
+            Found::Nobody | Found::Unfit => (None, Inherited::default()),
+        };
+        match BoundListeners::bind(settings, inherited).await {
+            // Who has it may be a weir whose socket somebody has removed.
+            Err(why) if is_nobody && why.is_in_use() && Instant::now() < end => {
+                tracing::info!("looking for the weir before this one: {why}");
+                sleep(AGAIN).await;
+            }
+            bound => return Ok((Some(handover), before, bound?)),
+        }
     }
 }
 

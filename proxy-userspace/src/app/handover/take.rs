@@ -47,6 +47,16 @@ pub(in crate::app) struct Predecessor {
     pub(super) waits: bool,
 }
 
+/// What a weir that starts finds.
+pub(super) enum Found {
+    /// Nobody offers listeners.
+    Nobody,
+    /// There is a weir, and it cannot be taken over from, or somebody else.
+    Unfit,
+    /// The weir before it, and its listeners.
+    Weir(Predecessor, Vec<TcpListener>),
+}
+
 /// What came of one attempt.
 enum Attempt {
     /// Nobody offers.
@@ -69,30 +79,30 @@ pub(super) enum Turn {
 }
 
 impl Handover {
-    /// Takes the listeners of the weir before this one; `None` if there is none, or none that gives them.
-    pub(in crate::app) async fn take(&self) -> Option<(Predecessor, Vec<TcpListener>)> {
+    /// Takes the listeners of the weir before this one.
+    pub(super) async fn take(&self) -> Found {
         if let Err(why) = meeting::check(&self.settings.socket) {
             tracing::warn!("the weir before this one, if there is one, cannot be taken over from: {why:#}");
-            return None;
+            return Found::Unfit;
         }
         let begun = Instant::now();
         let mut said = String::new();
         loop {
             let why = match self.attempt().await {
-                Attempt::Nobody => return None,
+                Attempt::Nobody => return Found::Nobody,
                 Attempt::Taken(before, listeners) => {
                     tracing::info!(listeners = listeners.len(), "taking over from the weir before this one");
-                    return Some((before, listeners));
+                    return Found::Weir(before, listeners);
                 }
                 Attempt::Never(why) => {
                     tracing::warn!("the weir before this one cannot be taken over from: {why}");
-                    return None;
+                    return Found::Unfit;
                 }
                 Attempt::Later(why) => why,
             };
             if begun.elapsed() >= WITHIN {
                 tracing::warn!("the weir before this one does not hand over: {why}");
-                return None;
+                return Found::Unfit;
             }
             if why != said {
                 tracing::info!("waiting for the weir before this one: {why}");

@@ -1,15 +1,19 @@
 //! What was lost comes back: an old weir that died, and the socket where weirs meet.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::load::Reuse;
 use e2e::time::holds_for;
 use e2e::{Client, Load, Request, eventually};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Pid;
 
 use super::{
-    PROXY, database, echoes, ends, gets_ready, is_ready, is_required, next, socket, tunnel,
+    PROXY, database, echoes, ends, exec_probe_in, gets_ready, is_ready, is_required, next, socket, tunnel,
     unready, upgrade, waiting,
 };
 use crate::transparent::{Stage, dialler};
@@ -125,6 +129,51 @@ fn a_weir_whose_socket_was_removed_makes_it_again_and_is_found() {
     old.expect_log("the socket for the next weir is gone: it is made again");
     let _current = upgrade(&old, next(&stage, |builder| builder));
     ends(old);
+}
+
+#[test]
+fn a_weir_that_starts_while_the_socket_is_gone_looks_until_it_is_there_again() {
+    let Some(mut stage) = Stage::set() else { return };
+    stage.start(next(&stage, |builder| builder));
+    let old = stage.take_weir();
+    // It does not make it again meanwhile.
+    old.pause();
+    fs::remove_file(socket(&stage.net)).unwrap();
+    let new = next(&stage, |builder| builder);
+    let folder = new.folder().path().to_owned();
+    let starts = || exec_probe_in(&folder, "ready").1.contains("start: weir starts");
+    let (new, looks) = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            eventually("its start", starts);
+            let looks = holds_for(Duration::from_secs(1), starts);
+            old.signal(Signal::SIGCONT);
+            looks
+        });
+        (new.start(), looking.join().unwrap())
+    });
+    assert!(looks, "{}", new.log());
+    new.expect_log("serving in place of the weir before this one");
+    old.signal(Signal::SIGTERM);
+    ends(old);
+}
+
+#[test]
+fn a_weir_that_looks_for_the_one_that_has_its_port_ends_when_it_is_told_to() {
+    let Some(stage) = Stage::set() else { return };
+    let _taken = stage.net.node().listen("0.0.0.0:4140".parse().unwrap()).unwrap();
+    let weir = next(&stage, |builder| builder);
+    let socket = weir.folder().path().join("probe.sock");
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| weir.fails());
+        let mut process = None;
+        eventually("its start", || {
+            let asked = UnixStream::connect(&socket).ok();
+            process = asked.and_then(|it| getsockopt(&it, PeerCredentials).ok());
+            process.is_some()
+        });
+        kill(Pid::from_raw(process.unwrap().pid()), Signal::SIGTERM).unwrap();
+        assert_eq!(ending.join().unwrap().code, Some(0));
+    });
 }
 
 #[test]
