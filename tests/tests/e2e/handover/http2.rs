@@ -37,7 +37,7 @@ fn to_http1(stage: &Stage) -> Builder {
 }
 
 /// Answers `/now` at once, and everything else once it may.
-fn gated(listener: TcpListener, may: Arc<AtomicBool>) -> TcpServer {
+pub(super) fn gated(listener: TcpListener, may: Arc<AtomicBool>) -> TcpServer {
     TcpServer::on(listener, move |mut stream| {
         let mut piece = [0; 4096];
         while let Ok(n @ 1..) = stream.read(&mut piece) {

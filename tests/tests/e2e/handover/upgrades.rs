@@ -1,5 +1,7 @@
 //! Upgrades under load, with connections that stay open.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use e2e::load::Reuse;
@@ -8,6 +10,7 @@ use e2e::weir::builder::Builder;
 use e2e::{Answer, Backend, Client, Load, Pod, Request, Weir, eventually};
 use nix::sys::signal::Signal;
 
+use super::http2::gated;
 use super::{
     DATABASE, PROXY, database, echoes, ends, exec_probe, is_ready, next, next_in_pods, probe, tunnel,
     upgrade, waiting,
@@ -130,8 +133,8 @@ fn ten_upgrades_with_sockets_in_the_pods_fail_no_request_and_cut_no_connection()
 fn an_old_weir_answers_with_connection_close_and_is_told_of_by_the_next() {
     let Some(mut stage) = Stage::set() else { return };
     let (_backends, _database) = (stage.backends(), database(&stage.b));
-    let slow = Answer::ok("slow").after(Duration::from_secs(4));
-    let slow = Backend::http().answer(slow).inside(&stage.a).on(stage.a.at(TARGET + 2)).start();
+    let may = Arc::<AtomicBool>::default();
+    let slow = gated(stage.a.listen(stage.a.at(TARGET + 2)).unwrap(), may.clone());
     let following = |stage: &Stage| next(stage, |builder| builder.service("slow", &[slow.addr()]));
     stage.start(following(&stage));
     let old = stage.take_weir();
@@ -139,11 +142,12 @@ fn an_old_weir_answers_with_connection_close_and_is_told_of_by_the_next() {
     let (mut idle, mut waits, mut open) = (connect(&stage.client), connect(&stage.client), tunnel(&stage));
     idle.get("http://hello/").expect_status(200);
     waits.start(&Request::get("http://slow/"));
-    slow.wait_for(1);
+    eventually("the request at its endpoint", || slow.accepted() == 1);
     let current = upgrade(&old, following(&stage));
     idle.closed();
+    may.store(true, Ordering::SeqCst);
     let answer = waits.response();
-    answer.expect_body("slow");
+    answer.expect_body("ok");
     assert!(answer.head.lists("connection", "close"), "{:?}", answer.head);
     echoes(&mut open, "still");
     eventually("one connection", || current.state()["handover"]["draining"]["open"].as_u64() == Some(1));

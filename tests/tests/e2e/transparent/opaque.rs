@@ -190,7 +190,7 @@ fn a_first_head_that_no_parser_of_weirs_can_hold_reaches_its_server_as_it_is() {
 
 #[test]
 fn a_later_head_of_that_kind_is_a_400_that_says_why_and_never_reaches_the_server() {
-    let Some(stage) = Stage::with_one_endpoint() else { return };
+    let Some(mut stage) = Stage::with_one_endpoint() else { return };
     let backend = Backend::http().inside(&stage.a).on(stage.a.at(TARGET)).start();
     for head in ODD {
         let mut client = stage.dial(V4);
@@ -201,6 +201,7 @@ fn a_later_head_of_that_kind_is_a_400_that_says_why_and_never_reaches_the_server
         client.rest();
     }
     assert_eq!(backend.count(), ODD.len(), "the first of each");
+    assert_eq!(stage.weir().faults("bad_head"), ODD.len() as f64);
 }
 
 #[test]
