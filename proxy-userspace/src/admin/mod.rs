@@ -8,7 +8,6 @@ mod chunks;
 mod explain;
 mod guard;
 mod metrics;
-mod pace;
 mod pages;
 mod readers;
 mod refusal;

@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::guard::{bearer, one};
-use super::pace::Pace;
 use super::refusal::Refusal;
 use super::serve::Asker;
 use super::tokens::{Memory, Tokens};
 use crate::config;
 use crate::discovery::kubernetes::{Failure, Review, Reviews};
+use crate::domain::pace::Pace;
 use crate::telemetry::Counter;
 
 /// The non-resource URL (Kubernetes authorization) for which a reader needs the `get` permission.
@@ -34,7 +34,7 @@ pub(super) struct Readers {
     reviews: Option<Reviews>,
     slots: Semaphore,
     tokens: Mutex<Tokens>,
-    pace: Mutex<Pace>,
+    pace: Mutex<Pace<IpAddr>>,
     /// Why the last review failed; cleared by a success.
     failed: Mutex<Option<String>>,
     /// Number of reviews by result.
@@ -88,7 +88,7 @@ impl Readers {
             Memory::None => false,
         };
         // A client that guesses tokens must not affect others behind the same address.
-        if !was_allowed && !self.pace.lock().admits(client, Instant::now()) {
+        if !was_allowed && !self.pace.lock().admits(client.to_canonical(), Instant::now()) {
             return Err(Refusal::Often);
         }
         let told = match self.ask(token).await {

@@ -25,8 +25,8 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::server::TlsStream;
 
 use super::Server;
-use super::pace::Pace;
 use crate::config::{Certificate, Settings, open_regular};
+use crate::domain::pace::Pace;
 use crate::intercept::node_addresses;
 
 /// The first byte of a TLS handshake record (RFC 8446 §5.1); no HTTP method begins with it.
@@ -46,7 +46,7 @@ pub(super) struct Tls {
     acceptor: TlsAcceptor,
     current: Arc<Current>,
     files: Option<Certificate>,
-    pace: Mutex<Pace>,
+    pace: Mutex<Pace<IpAddr>>,
     /// Why the last reload of the files failed.
     failed: Mutex<Option<String>>,
 }
@@ -104,7 +104,7 @@ impl Tls {
         if stream.peek(&mut first).await? == 0 || first[0] != HANDSHAKE {
             return Ok(Greeting::Plain(stream));
         }
-        if !self.pace.lock().admits(client.ip(), Instant::now()) {
+        if !self.pace.lock().admits(client.ip().to_canonical(), Instant::now()) {
             return Ok(Greeting::Often);
         }
         Ok(Greeting::Secured(Box::new(self.acceptor.accept(stream).await?)))

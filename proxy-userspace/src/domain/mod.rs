@@ -14,6 +14,7 @@ pub mod identity;
 pub mod memory;
 pub mod name;
 pub mod outcome;
+pub mod pace;
 pub mod pods;
 pub mod policy;
 pub mod ports;

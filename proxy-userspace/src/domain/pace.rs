@@ -1,7 +1,7 @@
-//! Limits how often each client may send requests that are expensive for weir.
+//! Limits how often each client may ask for what is expensive for weir.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// Maximum number of clients remembered.
@@ -9,12 +9,12 @@ const CLIENTS: usize = 1024;
 
 /// A token bucket for each client.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace<K> {
     /// Tokens of a full bucket.
     burst: f64,
     /// Time to refill one token.
     every: Duration,
-    clients: HashMap<IpAddr, Bucket>,
+    clients: HashMap<K, Bucket>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,15 +23,14 @@ struct Bucket {
     at: Instant,
 }
 
-impl Pace {
+impl<K: Copy + Eq + Hash> Pace<K> {
     /// Allows `burst` requests at once, then one per `every`.
-    pub(super) fn new(burst: u32, every: Duration) -> Self {
+    pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst: f64::from(burst), every, clients: HashMap::new() }
     }
 
     /// Whether `client` may send another request.
-    pub(super) fn admits(&mut self, client: IpAddr, now: Instant) -> bool {
-        let client = client.to_canonical();
+    pub fn admits(&mut self, client: K, now: Instant) -> bool {
         if self.clients.len() >= CLIENTS && !self.clients.contains_key(&client) {
             self.make_room(now);
         }
@@ -41,6 +40,14 @@ impl Pace {
         let left = if admits { left - 1.0 } else { left };
         self.clients.insert(client, Bucket { left, at: now });
         admits
+    }
+
+    /// `client` was admitted, and what it asked for did not cost what it might have: that did not count.
+    pub fn give_back(&mut self, client: K) {
+        let burst = self.burst;
+        if let Some(bucket) = self.clients.get_mut(&client) {
+            bucket.left = (bucket.left + 1.0).min(burst);
+        }
     }
 
     fn left(&self, bucket: &Bucket, now: Instant) -> f64 {
@@ -67,32 +74,38 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn client(number: u32) -> IpAddr {
-        std::net::Ipv4Addr::from(0x0a00_0000 + number).into()
-    }
-
     #[test]
     fn a_client_may_so_often_at_once_and_then_at_its_pace_and_no_other_pays_for_it() {
         let (mut pace, now) = (Pace::new(3, Duration::from_secs(2)), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
-        assert_eq!([0; 5].map(|_| pace.admits(client(1), now)), [true, true, true, false, false]);
-        let mapped = "::ffff:10.0.0.1".parse().unwrap();
-        assert!(!pace.admits(mapped, now), "the same client");
-        assert!(pace.admits(client(2), now));
-        assert_eq!([1, 2, 3, 4].map(|s| pace.admits(client(1), after(s))), [false, true, false, true]);
-        assert_eq!([0; 4].map(|_| pace.admits(client(1), after(1000))), [true, true, true, false]);
+        assert_eq!([0; 5].map(|_| pace.admits(1, now)), [true, true, true, false, false]);
+        assert!(pace.admits(2, now));
+        assert_eq!([1, 2, 3, 4].map(|s| pace.admits(1, after(s))), [false, true, false, true]);
+        assert_eq!([0; 4].map(|_| pace.admits(1, after(1000))), [true, true, true, false]);
+    }
+
+    #[test]
+    fn what_is_given_back_did_not_count_and_is_no_more_than_a_full_bucket() {
+        let (mut pace, now) = (Pace::new(2, Duration::from_secs(3600)), Instant::now());
+        for _ in 0..100 {
+            assert!(pace.admits(1, now));
+            pace.give_back(1);
+        }
+        pace.give_back(1);
+        pace.give_back(2);
+        assert_eq!([0; 3].map(|_| pace.admits(1, now)), [true, true, false]);
     }
 
     #[test]
     fn the_table_is_bounded_and_keeps_who_came_last() {
         let (mut pace, now) = (Pace::new(1, Duration::from_secs(3600)), Instant::now());
-        for number in 0..5000 {
-            assert!(pace.admits(client(number), now + Duration::from_millis(number.into())));
+        for number in 0..5000_u32 {
+            assert!(pace.admits(number, now + Duration::from_millis(number.into())));
             assert!(pace.clients.len() <= CLIENTS);
         }
-        assert!(!pace.admits(client(4999), now + Duration::from_secs(6)));
+        assert!(!pace.admits(4999, now + Duration::from_secs(6)));
         // A client with a full bucket needs no entry.
-        assert!(pace.admits(client(9999), now + Duration::from_secs(7200)));
+        assert!(pace.admits(9999, now + Duration::from_secs(7200)));
         assert_eq!(pace.clients.len(), 1);
     }
 }
