@@ -5,6 +5,7 @@
 //! Every node is a world of its own, so all of them use the same addresses.
 
 pub mod agent;
+pub mod capture;
 pub mod cgroup;
 pub mod links;
 pub mod place;
@@ -27,8 +28,6 @@ use crate::weir::binary;
 pub const NODE_V4: &str = "10.1.0.1";
 /// The node's IPv6 address.
 pub const NODE_V6: &str = "fd00:1::1";
-/// What the addresses of the node and its pods begin with.
-const NETWORKS: &[&str] = &["10.1.0.", "fd00:1::"];
 /// The IPv4 range of services. Packets for it that nobody diverts reach the pod made by [`Net::beyond`].
 pub const SERVICES_V4: &str = "10.96.0.0/16";
 /// The IPv6 range of services.
@@ -52,6 +51,8 @@ pub fn is_root() -> bool {
 
 /// A node with its pods.
 pub struct Net {
+    /// Which node it is, from 0: its pods are in networks of this number.
+    number: u8,
     bridge: Bridge,
     node: Pod,
     pods: Vec<Pod>,
@@ -79,14 +80,42 @@ impl Net {
     /// Makes the node; fails the test with the command that did not work.
     #[track_caller]
     pub fn new() -> Self {
+        Self::of_number(0)
+    }
+
+    /// Makes a second node beside this one, with pods of its own, and routes between the pods of both.
+    #[track_caller]
+    pub fn second(&self) -> Self {
+        let (first, second) = (&self.node, Self::of_number(self.number + 1));
+        let pid = second.node.0.agent.pid();
+        first.ip(&format!("link add nodes type veth peer name nodes netns {pid}\n"));
+        for (node, number, other) in [(first, 1, &second), (&second.node, 2, self)] {
+            let (to, [v4, v6]) = (3 - number, networks(other.number));
+            node.ip(&format!(
+                "addr add 10.2.0.{number}/24 dev nodes\naddr add fd00:2::{number}/64 dev nodes nodad\nlink set nodes up\n\
+                 route add {v4}0/24 via 10.2.0.{to}\nroute add {v6}/64 via fd00:2::{to}\n"
+            ));
+        }
+        for (node, number) in [(first, 1), (&second.node, 2)] {
+            let own = ["10.2.0.", "fd00:2::"].map(|network| parse(&format!("{network}{number}")));
+            node.netns().inside(|| netns::wait_for(&own)).unwrap().unwrap();
+        }
+        second
+    }
+
+    #[track_caller]
+    fn of_number(number: u8) -> Self {
         cgroup::sweep();
         let cgroup = Cgroup::new();
-        let node = Pod::new("node", &cgroup.child("host"), vec![parse(NODE_V4), parse(NODE_V6)]);
+        let networks = networks(number);
+        let networks = networks.each_ref().map(String::as_str);
+        let addresses = networks.map(|network| parse(&format!("{network}1")));
+        let node = Pod::new("node", &cgroup.child("host"), addresses.to_vec());
         cgroup.child("pods");
         cgroup.child("weir");
-        let bridge = Bridge::create(&node.netns(), NETWORKS).unwrap();
+        let bridge = Bridge::create(&node.netns(), &networks).unwrap();
         let [netns, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        Self { bridge, node, pods: Vec::new(), netns, folder, cgroup }
+        Self { number, bridge, node, pods: Vec::new(), netns, folder, cgroup }
     }
 
     /// Adds a pod with an IPv4 and an IPv6 address and routes through the node.
@@ -307,6 +336,12 @@ impl Pod {
 fn number(pod: &Pod) -> usize {
     let IpAddr::V4(address) = pod.v4() else { panic!("a pod has an IPv4 address") };
     address.octets()[3].into()
+}
+
+/// What the addresses of a node and its pods begin with.
+fn networks(number: u8) -> [String; 2] {
+    let v6 = if number == 0 { "fd00:1::".to_owned() } else { format!("fd00:1:0:{number}::") };
+    [format!("10.1.{number}."), v6]
 }
 
 fn parse(address: &str) -> IpAddr {

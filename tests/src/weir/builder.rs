@@ -13,9 +13,9 @@ use test_support::process::Running;
 use super::folder::{Folder, Pod, Service};
 use super::output::{self, Reader};
 use super::{Bound, Log, Weir, binary};
+use crate::net::Net;
 use crate::net::cgroup::MemoryCgroup;
 use crate::net::place::{self, Capability, Place};
-use crate::net::{NODE_V4, NODE_V6, Net};
 use crate::time::PATIENCE;
 
 /// A weir that is not started yet.
@@ -147,7 +147,9 @@ impl Builder {
         self.place = net.weir_place();
         let cgroup = net.pods_cgroup();
         let transparent = format!(
-            "{{ listen: \"[::]:4142\", ports: 8, addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {}, required: true }}",
+            "{{ listen: \"[::]:4142\", ports: 8, addresses: [{}, \"{}\"], cgroup: {}, required: true }}",
+            net.node().v4(),
+            net.node().v6(),
             cgroup.display()
         );
         self.set("transparent", &transparent).set("outgoing", "{ listen: \"[::]:4140\" }")
