@@ -26,6 +26,7 @@ pub mod net;
 pub mod python;
 pub mod raw;
 pub mod sockets;
+pub mod spiffe;
 pub mod weir;
 pub mod wire;
 pub mod witness;

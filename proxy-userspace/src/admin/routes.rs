@@ -38,9 +38,10 @@ POST /admin/shutdown   drains and stops: from loopback with the header X-Request
 pub(super) async fn answer<B>(server: Arc<Server>, asker: Asker, request: Request<B>) -> Response<PageBody> {
     match asker.kind {
         ListenerKind::Admin => admin(&server, &asker, &request).await,
-        ListenerKind::Probes | ListenerKind::Outgoing | ListenerKind::Transparent => {
-            probe(&server, &asker, &request).await
-        }
+        ListenerKind::Probes
+        | ListenerKind::Outgoing
+        | ListenerKind::Transparent
+        | ListenerKind::Incoming => probe(&server, &asker, &request).await,
     }
 }
 

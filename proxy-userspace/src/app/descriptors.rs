@@ -53,9 +53,10 @@ pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
 fn room(settings: &Settings, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
     let routers = settings.all_routers().count();
-    let by_kind = routers + usize::from(transparent.is_some());
+    let wire = usize::from(settings.identity.as_ref().is_some_and(|it| it.wire.is_some()));
+    let by_kind = routers + usize::from(transparent.is_some()) + wire;
     // A router may listen at a pod's loopback addresses of IPv4 and IPv6.
-    let in_pod = 1 + 2 * routers;
+    let in_pod = 1 + wire + 2 * routers;
     let (in_pods, per_pod) = match transparent {
         None => (0, 0),
         Some(it) if it.sockets == Sockets::Node => (usize::from(it.ports), 0),

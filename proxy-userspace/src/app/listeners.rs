@@ -43,6 +43,7 @@ pub(super) struct BoundListeners {
 /// The other listeners, in the order of metrics.
 pub(super) struct Listeners {
     transparent: Arc<Listener>,
+    incoming: Arc<Listener>,
     admin: Arc<Listener>,
     probes: Arc<Listener>,
 }
@@ -56,9 +57,10 @@ struct Control {
 
 impl Listeners {
     fn new() -> Self {
-        let [transparent, admin, probes] =
-            [ListenerKind::Transparent, ListenerKind::Admin, ListenerKind::Probes].map(Listener::new);
-        Self { transparent, admin, probes }
+        use ListenerKind::{Admin, Incoming, Probes, Transparent};
+        let [transparent, incoming, admin, probes] =
+            [Transparent, Incoming, Admin, Probes].map(Listener::new);
+        Self { transparent, incoming, admin, probes }
     }
 
     /// Opens and closes listeners to match `settings`, with their allowed clients. Data plane listeners accept at most
@@ -67,6 +69,10 @@ impl Listeners {
         match &settings.transparent {
             Some(it) => self.transparent.open_to(&it.allow, limit, it.via),
             None => self.transparent.close(),
+        }
+        match settings.identity.as_ref().and_then(|it| it.wire.as_ref()) {
+            Some(it) => self.incoming.open_to(&it.allow, limit, false),
+            None => self.incoming.close(),
         }
         self.admin.open_to(&settings.admin.allow, CONTROL_CONNECTIONS, false);
         match &settings.probes {
@@ -212,9 +218,9 @@ impl BoundListeners {
         }
     }
 
-    /// The listener of diverted connections.
-    pub(super) fn transparent_kind(&self) -> Arc<Listener> {
-        self.by_kind.transparent.clone()
+    /// The listeners whose sockets are in the pods: of diverted connections, and of those of other weirs.
+    pub(super) fn in_pods(&self) -> [Arc<Listener>; 2] {
+        [self.by_kind.transparent.clone(), self.by_kind.incoming.clone()]
     }
 
     /// Opens and closes listeners to match `settings`, with their allowed clients. Data plane listeners accept at most
@@ -231,8 +237,8 @@ impl BoundListeners {
 
     /// The listeners as a list.
     pub(super) fn all(&self) -> Vec<Arc<Listener>> {
-        let Listeners { transparent, admin, probes } = &self.by_kind;
-        self.routers.listeners().chain([transparent, admin, probes]).cloned().collect()
+        let Listeners { transparent, incoming, admin, probes } = &self.by_kind;
+        self.routers.listeners().chain([transparent, incoming, admin, probes]).cloned().collect()
     }
 
     /// Serves those of the control plane's listeners that are not served yet, but for those that the weir before this one

@@ -147,9 +147,8 @@ async fn live(
     let workers = (0..settings.workers)
         .map(|id| downstream::start(id, shared.clone(), alive.token()))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let all = listeners.all();
-    let reviews = services.cluster.as_ref().map(|it| it.reviews());
-    let cluster = services.cluster.as_deref();
+    let (all, cluster) = (listeners.all(), services.cluster.as_deref());
+    let reviews = cluster.map(|it| it.reviews());
     let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), cluster);
     if let Some(why) = &listeners.no_transparent {
         // Whether it is required or not: the weir before this one diverts.
@@ -161,7 +160,8 @@ async fn live(
     // Before anything is diverted: the tasks set the destinations.
     let _threads = (heartbeat::start(&control)?, memory::start(&control)?);
     tasks::start(&control, &server, &services, &config);
-    let pods = netns::start(&control, in_pods, listeners.transparent_kind());
+    identity::begin(&control).await;
+    let pods = netns::start(&control, in_pods, listeners.in_pods());
     server.secure_probes(&control.settings())?;
     listeners.serve(&server)?;
     allocator::give_back();
@@ -236,7 +236,7 @@ fn share(
         Connecting::new(connector(settings, received.clone())),
         Sockets::new(sockets, received),
         interception.map(crate::intercept::Interception::original_dsts),
-        interception.and_then(|it| Some(PodClients::new(it.numbers()?, it.pod_ids()?))),
+        interception.and_then(|it| Some(PodClients::new(it.numbers()?, it.pod_ids()?, it.callers()?))),
         drain,
     )
 }

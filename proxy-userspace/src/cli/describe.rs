@@ -187,6 +187,28 @@ fn identity(text: &mut String, it: &IdentityReport) -> Result {
         None => write!(text, "; NO ROOTS")?,
     }
     writeln!(text, "{}", if it.development { "; DEVELOPMENT certificates" } else { "" })?;
+    if let Some(wire) = &it.wire {
+        let mode = if wire.mode == "strict" {
+            "; STRICT: services' endpoints are not reached otherwise"
+        } else {
+            ""
+        };
+        writeln!(text, "  pods that take TLS: {}{mode}", wire.peers)?;
+        for (direction, counts) in [("to", &wire.outgoing), ("from", &wire.incoming)] {
+            write!(text, "  connections {direction} other pods: {} encrypted", counts.encrypted)?;
+            for (what, counts) in
+                [("plain", &counts.plain), ("refused", &counts.refused), ("handshake failed", &counts.failed)]
+            {
+                for (why, count) in counts {
+                    write!(text, ", {count} {what} ({why})")?;
+                }
+            }
+            writeln!(text)?;
+            for (who, count) in &counts.by {
+                writeln!(text, "    {who}: {count}")?;
+            }
+        }
+    }
     it.problems.iter().try_for_each(|problem| writeln!(text, "  {problem}"))
 }
 
@@ -356,6 +378,14 @@ mod tests {
                 "2 of 1 certificates of a.b, the first EXPIRED 1.0 h ago; the roots EXPIRED 0.0 h ago\n",
             ),
             (json!({ "trustDomain": "a.b" }), "0 of 0 certificates of a.b; NO ROOTS\n"),
+            (
+                json!({ "trustDomain": "a.b", "wire": { "peers": 2,
+                    "outgoing": { "encrypted": 3, "plain": { "unknown_peer": 1 }, "by": { "shop/web to shop/db": 3 } },
+                    "incoming": { "failed": { "expired": 1, "wrong_name": 4 } } } }),
+                "0 of 0 certificates of a.b; NO ROOTS\n  pods that take TLS: 2\n  \
+                 connections to other pods: 3 encrypted, 1 plain (unknown_peer)\n    shop/web to shop/db: 3\n  \
+                 connections from other pods: 0 encrypted, 1 handshake failed (expired), 4 handshake failed (wrong_name)\n",
+            ),
         ] {
             let described = described(json!({ "identity": fields }), false);
             assert_eq!(described, format!("{off}identity: {expected}"));

@@ -113,6 +113,7 @@ fn read_root(node: &Node, base: &Path, report: &mut Report) -> Settings {
         check_clients(&settings, node, report);
         check_tokens(&settings, node, report);
         check_handover(&settings, node, report);
+        check_wire(&settings, node, report);
         routers::check_objects(&settings, node, report);
     }
     settings
@@ -138,6 +139,17 @@ fn check_enrol(settings: &Settings, root: &Node, report: &mut Report) {
     let at = root.get("transparent").and_then(|it| it.get("enrol")).map_or(root.at, |enrol| enrol.at);
     let mistake = Mistake::new("nothing tells of pods, so none would be diverted");
     report.add(at, "transparent.enrol", mistake.hint("set `discovery`, or write `enrol: all`"));
+}
+
+/// What is encrypted between weirs goes from pod to pod.
+fn check_wire(settings: &Settings, root: &Node, report: &mut Report) {
+    let is_on = settings.identity.as_ref().is_some_and(|it| it.wire.is_some());
+    if !is_on || settings.transparent.as_ref().is_some_and(|it| it.sockets != Sockets::Node) {
+        return;
+    }
+    let at = root.get("identity").and_then(|it| it.get("wire")).map_or(root.at, |it| it.at);
+    let mistake = Mistake::new("weir has no sockets in the pods, and so nothing would be encrypted");
+    report.add(at, "identity.wire", mistake.hint("write `transparent: { sockets: pod }`"));
 }
 
 /// Two weirs that divert at the same time need ports of their own.

@@ -48,7 +48,7 @@ pub use discovery::{Discovery, Files, Kubernetes};
 pub use drain::{Drain, Handover};
 pub use http2_clients::Http2Clients;
 pub use http2_endpoints::Http2Endpoints;
-pub use identity::{Identity, Own};
+pub use identity::{Identity, Own, Peer, Wire, WireMode, WirePod};
 pub use interpreter::{DtabStore, Interpreter};
 pub use limits::Limits;
 pub use lint::{Warning, lint};

@@ -18,7 +18,7 @@ use crate::discovery::kubernetes::{Cluster, DtabKeeper, Health, IngressKeeper};
 use crate::domain::enrol::Enrolment;
 use crate::identity::Identities;
 use crate::intercept::Interception;
-use crate::proxy::listener::{Listener, ListenerKind};
+use crate::proxy::listener::Listener;
 use crate::proxy::worker::Shared;
 
 /// The control plane's view of a running weir.
@@ -40,7 +40,7 @@ pub struct State {
     /// Which of this node's pods are diverted; `None` if enrolment is not by pod, or no pod is known yet.
     pub enrolment: ArcSwapOption<Enrolment>,
     /// Who this node's pods are to other weirs.
-    pub identities: Identities,
+    pub identities: Arc<Identities>,
     /// What weir could not use from `discovery.files`.
     pub files: FileDiscovery,
     /// The state of discovery by an API server, if configured.
@@ -72,6 +72,7 @@ impl State {
             ready.set("interception", missing.map_or(Ok(()), |why| Err(why.clone())));
         }
         let catalog = shared.routing.snapshot.load().catalog.clone();
+        let identities = shared.connecting.identities.clone();
         Arc::new(Self {
             shared,
             listeners: ArcSwap::from_pointee(listeners),
@@ -81,7 +82,7 @@ impl State {
             netns: Netns::default(),
             direct: Direct::default(),
             enrolment: ArcSwapOption::empty(),
-            identities: Identities::default(),
+            identities,
             files: FileDiscovery::default(),
             kubernetes: cluster.map(Cluster::health),
             dtabs: cluster.map(Cluster::dtabs),
@@ -122,9 +123,7 @@ impl State {
     /// Client connections open now.
     pub fn open_connections(&self) -> usize {
         let listeners = self.listeners.load();
-        let data = listeners
-            .iter()
-            .filter(|it| matches!(it.kind, ListenerKind::Outgoing | ListenerKind::Transparent));
+        let data = listeners.iter().filter(|it| it.kind.is_data());
         data.map(|listener| listener.open.value()).sum()
     }
 }

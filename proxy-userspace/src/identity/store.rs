@@ -1,6 +1,7 @@
 //! What is in force, and how it follows the files.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio_rustls::rustls::crypto::CryptoProvider;
 
 use super::bundle::Bundle;
 use super::error::{IdentityError, Reason};
+use super::links::Links;
 use super::own::Own;
 use super::tls;
 use crate::config;
@@ -25,6 +27,7 @@ const AGAIN: u64 = 10;
 /// The identities in force, and what has become of their files.
 pub struct Identities {
     in_force: ArcSwapOption<InForce>,
+    links: ArcSwapOption<Links>,
     looked: Mutex<Looked>,
     provider: Arc<CryptoProvider>,
     /// Certificates and bundles taken over from files.
@@ -63,11 +66,18 @@ impl Default for Identities {
     fn default() -> Self {
         Self {
             in_force: ArcSwapOption::empty(),
+            links: ArcSwapOption::empty(),
             looked: Mutex::default(),
             provider: tls::provider(),
             reloads: Counter::default(),
             failures: Default::default(),
         }
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identities").field("in_force", &self.in_force).finish_non_exhaustive()
     }
 }
 
@@ -77,15 +87,20 @@ impl Identities {
         self.in_force.load_full()
     }
 
+    /// What connections between weirs are made by; `None` if they are as their pods make them.
+    pub fn links(&self) -> Option<Arc<Links>> {
+        self.links.load_full()
+    }
+
     /// Reads the files that are `wanted` if they have changed, or if something in them becomes valid or expires. What
     /// cannot be used stays as it was, each file for itself: a mistake in the files of one identity does not affect the others.
-    /// Blocks while it reads files.
-    pub fn look(&self, wanted: Option<&config::Identity>, now: SystemTime) {
+    /// Blocks while it reads files. Returns whether [`Self::links`] are others now.
+    pub fn look(&self, wanted: Option<&config::Identity>, now: SystemTime) -> bool {
         let mut looked = self.looked.lock();
         let Some(wanted) = wanted else {
             *looked = Looked::default();
             self.in_force.store(None);
-            return;
+            return self.links.swap(None).is_some();
         };
         let now = seconds(now);
         // Before the files are read: a change in between is seen by the next look.
@@ -93,13 +108,26 @@ impl Identities {
         let before = self.in_force();
         let is_same = looked.wanted.as_ref() == Some(wanted) && looked.stamps == stamps;
         if is_same && before.as_deref().is_some_and(|it| !it.is_due(looked.at, now)) {
-            return;
+            return false;
         }
         let last_good = before.as_deref().filter(|it| it.trust_domain == wanted.trust_domain);
         let after = read(wanted, last_good, &self.provider, now);
         self.tell(before.as_deref(), &after);
-        self.in_force.store(Some(Arc::new(after)));
+        let after = Arc::new(after);
+        self.in_force.store(Some(after.clone()));
+        let is_same = is_same && before.is_some_and(|before| before.is(&after));
         *looked = Looked { wanted: Some(wanted.clone()), stamps, at: now };
+        if is_same {
+            return false;
+        }
+        let before = self.links();
+        let links = wanted
+            .wire
+            .as_ref()
+            .map(|wire| Arc::new(Links::new(wire, after, self.provider.clone(), before.as_deref())));
+        let is_any = before.is_some() || links.is_some();
+        self.links.store(links);
+        is_any
     }
 
     /// Counts and logs what is new.
@@ -136,6 +164,18 @@ impl InForce {
     fn is_due(&self, last: u64, now: u64) -> bool {
         let failed = !self.problems.is_empty() && now.abs_diff(last) >= AGAIN;
         failed || self.bundle.as_ref().is_some_and(|it| (last..now).contains(&it.changes))
+    }
+
+    /// Whether `other` has the same roots and certificates.
+    fn is(&self, other: &Self) -> bool {
+        let bundle = match (&self.bundle, &other.bundle) {
+            (Some(own), Some(other)) => own.is(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        let same = |(own, other): ((_, &Arc<Own>), (_, &Arc<Own>))| own.0 == other.0 && own.1.is(other.1);
+        bundle
+            && self.certificates.len() == other.certificates.len()
+            && self.certificates.iter().zip(&other.certificates).all(same)
     }
 
     /// What is in force where a file cannot be used; `None` is the bundle.

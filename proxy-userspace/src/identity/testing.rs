@@ -131,6 +131,7 @@ impl Files {
             trust_domain: "cluster.local".parse().unwrap(),
             bundle: self.path("ca.crt"),
             certificates: vec![own("shop/web", &self.path("tls.crt"), &self.path("tls.key"))],
+            wire: None,
         }
     }
 }

@@ -16,6 +16,16 @@ use super::own::Own;
 use super::verify::{Clients, Server};
 use crate::domain::identity::SpiffeId;
 
+/// The application protocol of these connections (RFC 7301), by which they are told from other TLS: once the client is let
+/// in, the server sends one byte, [`CONNECTED`] or [`REFUSED`], and then all bytes are those of the two applications.
+pub const PROTOCOL: &[u8] = b"weir/1";
+
+/// The server has a connection to its application.
+pub const CONNECTED: u8 = 0;
+
+/// Its application does not accept connections.
+pub const REFUSED: u8 = 1;
+
 /// The one provider of cryptography: what rustls has for TLS 1.3, with the post-quantum key exchange first.
 pub fn provider() -> Arc<CryptoProvider> {
     use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
@@ -38,6 +48,7 @@ pub fn server(own: &Own, bundle: &Bundle, provider: &Arc<CryptoProvider>) -> any
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified.clone())));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(config)
 }
 
@@ -61,5 +72,6 @@ pub fn client(
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified.clone())));
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(config)
 }

@@ -3,6 +3,7 @@
 mod http2;
 mod http2_endpoints;
 mod memory;
+mod wire;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -48,6 +49,7 @@ impl Scrape for Metrics {
         self.bindings(page)?;
         self.tunnels(page)?;
         memory::memory(page, &self.shared.memory, &self.shared.connecting)?;
+        wire::wire(page, &self.shared.connecting)?;
         http2_endpoints::endpoints(page, &self.shared.connecting)
     }
 }

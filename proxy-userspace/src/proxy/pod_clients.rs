@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::fault::{Fault, Kind};
-use crate::intercept::{Numbers, PodCgroup, PodIds};
+use crate::intercept::{Callers, Numbers, PodCgroup, PodIds};
 use crate::telemetry::Counter;
 use crate::transport::{PodNetns, SockDiag};
 
@@ -31,6 +31,8 @@ const LIMIT: Duration = Duration::from_secs(3);
 pub struct PodClients {
     /// What diverted connections had dialled.
     pub numbers: Numbers,
+    /// Whom the pods' programs see behind connections that weir makes to them.
+    pub callers: Option<Callers>,
     ids: PodIds,
     /// The network namespaces in which weir listens, by the addresses that they have. Any pod may have any address.
     at: ArcSwap<HashMap<IpAddr, Vec<Arc<PodNetns>>>>,
@@ -91,17 +93,18 @@ enum No {
 
 impl PodClients {
     /// Nothing is known yet.
-    pub fn new(numbers: Numbers, ids: PodIds) -> Self {
+    pub fn new(numbers: Numbers, ids: PodIds, callers: Callers) -> Self {
         let unable = SockDiag::probe()
             .err()
             .map(|cause| format!("the kernel does not tell whose a connection is: {cause}"));
-        Self::with(numbers, ids, unable)
+        Self { callers: Some(callers), ..Self::with(numbers, ids, unable) }
     }
 
     fn with(numbers: Numbers, ids: PodIds, unable: Option<String>) -> Self {
         let looked = watch::Sender::new(None);
         Self {
             numbers,
+            callers: None,
             ids,
             at: ArcSwap::default(),
             cgroups: ArcSwap::default(),
@@ -141,6 +144,15 @@ impl PodClients {
     pub fn tell_cgroups(&self, cgroups: HashMap<u64, PodCgroup>, begun: Instant) {
         self.cgroups.store(Arc::new(cgroups));
         self.looked.send_replace(Some(begun));
+    }
+
+    /// The network namespaces in which weir listens.
+    pub fn all(&self) -> Vec<Arc<PodNetns>> {
+        let at = self.at.load();
+        let mut all: Vec<_> = at.values().flatten().cloned().collect();
+        all.sort_unstable_by_key(|it| it.cookie());
+        all.dedup_by_key(|it| it.cookie());
+        all
     }
 
     /// Waits until a client is not found.

@@ -1,7 +1,8 @@
 //! Connecting to an endpoint.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use super::{Bounds, Patience, PodNetns, ReceiveBuffers, Sources, set_hop_limit};
 
 /// How many keep-alive probes TCP sends to a silent peer before it gives up.
 const PROBES: u32 = 3;
+
+/// How many source ports are tried for one connection that needs one of a range.
+const PORTS: usize = 64;
 
 /// How upstream sockets are made.
 #[derive(Clone, Debug)]
@@ -76,6 +80,47 @@ impl Connector {
             biased;
             () = pod.ended() => Err(ConnectError::Local(io::Error::other("the client's pod has ended"))),
             connected = connecting => connected.unwrap_or(Err(ConnectError::Timeout)),
+        }
+    }
+
+    /// Connects from the pod, from an address of its own or the unspecified one, and from a port of `ports` that has no
+    /// connection to the endpoint yet. Before it does, `before` is told the port, and its result is returned with the
+    /// connection; another port is tried where it says [`io::ErrorKind::AlreadyExists`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`].
+    pub async fn connect_from_port<T>(
+        self,
+        endpoint: SocketAddr,
+        limit: Duration,
+        pod: Arc<PodNetns>,
+        (own, ports): (IpAddr, RangeInclusive<u16>),
+        before: impl Fn(u16) -> io::Result<T>,
+    ) -> Result<(TcpStream, T), ConnectError> {
+        let attempts = async {
+            let mut taken: io::Error = io::ErrorKind::AddrNotAvailable.into();
+            for _ in 0..PORTS {
+                let socket =
+                    pod.socket(endpoint.is_ipv6(), Type::STREAM).await.map_err(ConnectError::Local)?;
+                let socket = self.prepare(TcpSocket::from_std_stream(socket.into()), endpoint, true);
+                let socket = socket.map_err(ConnectError::Local)?;
+                let port = fastrand::u16(ports.clone());
+                match socket.bind(beside(endpoint, own, port)).and_then(|()| before(port)) {
+                    Ok(noted) => match connect(socket, endpoint, limit).await {
+                        Err(ConnectError::Local(cause)) if is_taken(&cause) => taken = cause,
+                        connected => return connected.map(|stream| (stream, noted)),
+                    },
+                    Err(cause) if is_taken(&cause) => taken = cause,
+                    Err(cause) => return Err(ConnectError::Local(cause)),
+                }
+            }
+            Err(ConnectError::Local(taken))
+        };
+        tokio::select! {
+            biased;
+            () = pod.ended() => Err(ConnectError::Local(io::Error::other("the pod has ended"))),
+            connected = time::timeout(limit, attempts) => connected.unwrap_or(Err(ConnectError::Timeout)),
         }
     }
 
@@ -173,6 +218,22 @@ pub fn set_keepalive(socket: &SockRef<'_>, unacknowledged: Duration, keep_alive:
 /// The interval between two probes, if the last of them may stay unanswered this long.
 fn between(unacknowledged: Duration) -> Duration {
     (unacknowledged / PROBES).max(Duration::from_secs(1))
+}
+
+/// The address from which to connect to `endpoint`: on the same link, where that is link-local (RFC 4007).
+fn beside(endpoint: SocketAddr, own: IpAddr, port: u16) -> SocketAddr {
+    match (endpoint, own) {
+        (SocketAddr::V6(endpoint), IpAddr::V6(own)) => {
+            SocketAddrV6::new(own, port, 0, endpoint.scope_id()).into()
+        }
+        _ => SocketAddr::new(own, port),
+    }
+}
+
+/// Whether the port has a connection to the endpoint already, or a program of the pod has it.
+fn is_taken(cause: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, AlreadyExists};
+    matches!(cause.kind(), AddrInUse | AddrNotAvailable | AlreadyExists)
 }
 
 /// Whether connect failed before a packet was sent: out of ports, memory or permission here.

@@ -1,7 +1,8 @@
-//! One TCP connection, which yields unread bytes first.
+//! One TCP connection, which yields unread bytes first; with TLS on it or without.
 
 mod closing;
 mod reading;
+mod secure;
 mod splice;
 mod writing;
 
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use self::closing::{Close, FinThenReset};
 use super::bad_head::BadHead;
 use super::reader::Reader;
+use super::tls::Tls;
 use super::{Activity, MakeAnswer, Peer};
 
 /// How often a peer whose bytes stay unread is looked at, to see whether it has reset the connection.
@@ -23,6 +25,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Io {
     stream: TcpStream,
+    tls: Option<Box<Tls>>,
     prefix: Bytes,
     reader: Reader,
     activity: Option<Activity>,
@@ -58,6 +61,7 @@ impl Io {
     pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
+            tls: None,
             prefix: Bytes::new(),
             reader: Reader::default(),
             activity: None,
@@ -93,6 +97,13 @@ impl Io {
         let mut io = Self::new(stream);
         io.peer = Some(peer);
         io
+    }
+
+    /// This is a connection to the endpoint `peer`, as with [`Self::to`]; what was read before is none of its answers.
+    pub fn onward_to(mut self, peer: Peer) -> Self {
+        peer.is_on(self.stream.as_raw_fd());
+        self.peer = Some(peer);
+        self
     }
 
     /// The endpoint that this is a connection to.

@@ -28,6 +28,7 @@ mod sources;
 mod specific;
 mod stream_io;
 mod tcp_info;
+mod tls;
 mod wakeups;
 
 pub use activity::{Activity, Held, Phase, Sending};

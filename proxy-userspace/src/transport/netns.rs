@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::SockDiag;
+use crate::domain::identity::ServiceAccount;
 
 /// How many jobs may wait for the thread. One takes some microseconds; beyond that, connecting fails.
 const QUEUE: usize = 4_096;
@@ -160,6 +161,10 @@ pub struct PodNetns {
     own: ArcSwap<[Option<IpAddr>; 2]>,
     /// The UID in the name of the pod's cgroup, once known.
     cgroup_uid: ArcSwapOption<Box<str>>,
+    /// The pod's service account, where it has an identity.
+    account: ArcSwapOption<ServiceAccount>,
+    /// How often it was to be connected anew.
+    renewed: AtomicU64,
     ended: CancellationToken,
 }
 
@@ -182,6 +187,8 @@ impl PodNetns {
             asking: Semaphore::new(ASKING),
             own: ArcSwap::from_pointee([None; 2]),
             cgroup_uid: ArcSwapOption::empty(),
+            account: ArcSwapOption::empty(),
+            renewed: AtomicU64::new(0),
             ended: CancellationToken::new(),
         })
     }
@@ -222,6 +229,31 @@ impl PodNetns {
             self.cgroup_uid.store(uid.map(|uid| Arc::new(uid.into())));
         }
         is_new
+    }
+
+    /// The pod's service account, as which it is known to other weirs; none where it has no identity.
+    pub fn account(&self) -> Option<Arc<ServiceAccount>> {
+        self.account.load_full()
+    }
+
+    /// Sets the pod's service account. Returns whether it was another one.
+    pub fn set_account(&self, account: Option<&ServiceAccount>) -> bool {
+        let is_new = self.account.load().as_deref() != account;
+        if is_new {
+            self.account.store(account.cloned().map(Arc::new));
+            self.renew();
+        }
+        is_new
+    }
+
+    /// From now on connections of the pod are not used again that were made before: others might be made in another way.
+    pub fn renew(&self) {
+        self.renewed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often [`Self::renew`] was called.
+    pub fn renewed(&self) -> u64 {
+        self.renewed.load(Ordering::Relaxed)
     }
 
     /// A socket for streams (TCP) or datagrams (UDP) in the pod's namespace, non-blocking.

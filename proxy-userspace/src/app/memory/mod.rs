@@ -19,7 +19,6 @@ use self::meter::{Measured, Meter};
 use crate::allocator::{give_back, in_large_blocks, set_short_at};
 use crate::control::State;
 use crate::domain::memory::{Effort, Level, Source, receive_buffer};
-use crate::proxy::listener::ListenerKind;
 use crate::proxy::memory::{ALERT, Above, Round, Sizes};
 
 /// How often the use is measured while little is in use.
@@ -144,8 +143,7 @@ impl Watch {
     /// the first level ends. Returns the pause until the next time.
     fn round(&mut self, mut round: Round, level: Level, used: u64, budget: u64) -> Duration {
         let memory = &self.control.shared.memory;
-        let data = |kind| matches!(kind, ListenerKind::Outgoing | ListenerKind::Transparent);
-        for listener in self.control.listeners().iter().filter(|it| data(it.kind)) {
+        for listener in self.control.listeners().iter().filter(|it| it.kind.is_data()) {
             listener.visit(|holder, activity| round.add(holder, activity));
         }
         if level == Level::Normal {

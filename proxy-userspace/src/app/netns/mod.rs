@@ -6,6 +6,7 @@ mod looks;
 mod loopback;
 mod publish;
 mod reconcile;
+mod wire;
 
 use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt;
@@ -119,17 +120,18 @@ fn is_alone(own: u16) -> bool {
     PORTS.filter(|port| *port != own).all(|port| take(port).is_ok())
 }
 
-/// Starts the task that listens in the pods, if interception works in that way. Connections belong to `listener`.
+/// Starts the task that listens in the pods, if interception works in that way. Diverted connections belong to the first of
+/// the `listeners`, those of other weirs to the second.
 pub(super) fn start(
     control: &Arc<State>,
     prepared: Option<anyhow::Result<Prepared>>,
-    listener: Arc<Listener>,
+    listeners: [Arc<Listener>; 2],
 ) -> Option<Arc<Mutex<Reconciler>>> {
     let prepared = prepared?.ok().filter(|_| control.programs.lock().is_ok())?;
     let folder = prepared.folder.clone();
     let _ = control.netns.thread.set(prepared.thread.clone());
     tell_unable(control);
-    let reconciler = Arc::new(Mutex::new(Reconciler::new(control.clone(), prepared, listener)));
+    let reconciler = Arc::new(Mutex::new(Reconciler::new(control.clone(), prepared, listeners)));
     let (kept, state) = (reconciler.clone(), control.clone());
     let again = move || keep(state.clone(), kept.clone(), folder.clone());
     tasks::supervise(control.clone(), "netns", again);

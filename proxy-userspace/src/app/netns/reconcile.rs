@@ -8,7 +8,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::folder::Listing;
@@ -39,6 +39,8 @@ pub(in crate::app) struct Reconciler {
     pub(super) control: Arc<State>,
     pub(super) prepared: Prepared,
     listener: Arc<Listener>,
+    /// That of other weirs' connections.
+    pub(super) incoming: Arc<Listener>,
     pub(super) joined: BTreeMap<NetnsId, Joined>,
     /// Why weir does not listen in these.
     pub(super) left: BTreeMap<NetnsId, Left>,
@@ -52,6 +54,8 @@ pub(in crate::app) struct Reconciler {
     followed: Option<NetnsId>,
     /// When namespaces of several pods were forgotten last.
     unshared: Instant,
+    /// What was said last of connections of other weirs that are not taken, by what could not be done.
+    pub(super) said: BTreeMap<Arc<str>, String>,
 }
 
 pub(super) struct Joined {
@@ -61,6 +65,8 @@ pub(super) struct Joined {
     pub(super) facts: Facts,
     /// The explicit proxy at its loopback addresses.
     pub(super) loopback: Vec<Loopback>,
+    /// The socket for other weirs' connections; only the workers' own keep it open.
+    pub(super) wire: Option<Weak<Socket>>,
 }
 
 pub(super) struct Left {
@@ -76,12 +82,17 @@ struct Made {
 }
 
 impl Reconciler {
-    pub(super) fn new(control: Arc<State>, prepared: Prepared, listener: Arc<Listener>) -> Self {
+    pub(super) fn new(
+        control: Arc<State>,
+        prepared: Prepared,
+        [listener, incoming]: [Arc<Listener>; 2],
+    ) -> Self {
         tracing::debug!(port = prepared.sockets.port, "port in pods");
         Self {
             control,
             prepared,
             listener,
+            incoming,
             joined: BTreeMap::new(),
             left: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -89,6 +100,7 @@ impl Reconciler {
             is_blind: false,
             followed: None,
             unshared: Instant::now(),
+            said: BTreeMap::new(),
         }
     }
 
@@ -130,6 +142,7 @@ impl Reconciler {
             return false;
         }
         self.join_new(present, thorough).await;
+        self.follow_wire().await;
         if thorough {
             self.follow().await;
             self.follow_loopback().await;
@@ -190,8 +203,10 @@ impl Reconciler {
                     "listening in a pod's network namespace"
                 );
                 self.left.remove(&id);
-                self.joined
-                    .insert(id, Joined { name, path: path.to_owned(), pod, facts, loopback: Vec::new() });
+                self.joined.insert(
+                    id,
+                    Joined { name, path: path.to_owned(), pod, facts, loopback: Vec::new(), wire: None },
+                );
                 true
             }
             Err((state, why)) => {
@@ -244,12 +259,14 @@ impl Reconciler {
             NoLook::Failed(cause) => failed("listen", cause),
             NoLook::Busy => (NetnsState::Busy, format!("no answer from the kernel within {LIMIT:?}")),
         })?;
-        self.divert(netns, listener, facts).map_err(|why| (NetnsState::Failed, format!("{why:#}")))
+        self.divert(&name_of(path), netns, listener, facts)
+            .map_err(|why| (NetnsState::Failed, format!("{why:#}")))
     }
 
     /// Has the workers accept on the listener, and then connections diverted to it.
     fn divert(
         &self,
+        name: &str,
         netns: OwnedFd,
         listener: TcpListener,
         facts: Facts,
@@ -266,6 +283,8 @@ impl Reconciler {
         let thread = self.prepared.thread.clone();
         let pod = PodNetns::new(cookie, self.prepared.sockets.prefix6, kept, intercept::netns_of, thread);
         pod.set_own(facts.own());
+        // Its first connection is made as it already.
+        pod.set_account(self.account_of(name).as_ref());
         self.control.shared.sockets.add(Socket::in_pod(&self.listener, listener, pod.clone()));
         Ok((pod, facts))
     }

@@ -16,10 +16,91 @@ fn identities_from_files_are_read() {
         trust_domain: "prod.example".parse().unwrap(),
         bundle: "/etc/weir/ca.crt".into(),
         certificates: vec![own],
+        wire: None,
     };
     assert_eq!(settings.identity, Some(expected));
     let least = parsed("identity: { files: { bundle: /ca } }\n").identity.unwrap();
     assert_eq!((least.trust_domain.as_str(), least.certificates.len()), ("cluster.local", 0));
+}
+
+#[test]
+fn what_is_encrypted_between_weirs_is_read() {
+    let text = |wire: &str| {
+        format!(
+            "transparent: {{ sockets: pod }}\nidentity: {{ wire: {wire}, files: {{ bundle: /ca, certificates: [\
+             {{ name: shop/web, certificate: c, key: k }}, {{ name: b/c, certificate: c, key: k }}, \
+             {{ name: b/d, certificate: c, key: k }}] }} }}\n"
+        )
+    };
+    let wire = |it: &str| parsed(&text(it)).identity.unwrap().wire.unwrap();
+    let least = Wire {
+        allow: Allow::default(),
+        handshakes: 100,
+        mode: WireMode::Permissive,
+        plain: Vec::new(),
+        pods: Vec::new(),
+        peers: Vec::new(),
+    };
+    assert_eq!(wire("{}"), least);
+    let read = wire(
+        "{ allow: [10.1.0.0/16], handshakes: 7, mode: strict, plain: [10.9.0.0/24], pods: [{ netns: cni-1, name: shop/web }], peers: [{ name: shop/db, addresses: [10.1.0.2, \"fd00::2\"] }] }",
+    );
+    let pod = WirePod { netns: "cni-1".into(), account: "shop/web".parse().unwrap() };
+    let addresses = vec!["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+    let peer = Peer { account: "shop/db".parse().unwrap(), addresses };
+    let allow = Allow::new(vec!["10.1.0.0/16".parse().unwrap()]);
+    assert_eq!(
+        read,
+        Wire {
+            allow,
+            handshakes: 7,
+            mode: WireMode::Strict,
+            plain: vec!["10.9.0.0/24".parse().unwrap()],
+            pods: vec![pod],
+            peers: vec![peer]
+        }
+    );
+    let many = (0..1025).map(|n| format!("10.{}.{}.0/24", n / 256, n % 256)).collect::<Vec<_>>().join(", ");
+    for (wire, expected) in [
+        ("", "weir.yaml:2:13: identity.wire: this section is empty"),
+        ("{ pods: [{ netns: a }] }", "weir.yaml:2:28: identity.wire.pods[0].name: `name` is missing"),
+        ("{ pods: [{ name: a/b }] }", "weir.yaml:2:28: identity.wire.pods[0].netns: `netns` is missing"),
+        (
+            "{ pods: [{ netns: a, name: b }] }",
+            "weir.yaml:2:46: identity.wire.pods[0].name: `b` is no service account",
+        ),
+        (
+            "{ pods: [{ netns: a, name: b/c }, { netns: a, name: b/d }] }",
+            "weir.yaml:2:27: identity.wire.pods: `a` is here twice",
+        ),
+        (
+            "{ peers: [{ name: a/b }] }",
+            "weir.yaml:2:29: identity.wire.peers[0].addresses: `addresses` is missing",
+        ),
+        (
+            "{ peers: [{ name: a/b, addresses: [db] }] }",
+            "weir.yaml:2:54: identity.wire.peers[0].addresses[0]: `db` is no address",
+        ),
+        (
+            "{ peers: [{ name: a/b, addresses: [10.0.0.1, \"::ffff:10.0.0.1\"] }] }",
+            "weir.yaml:2:28: identity.wire.peers: ::ffff:10.0.0.1 is here twice",
+        ),
+        (&format!("{{ allow: [{many}] }}"), "weir.yaml:2:28: identity.wire.allow: 1025 ranges"),
+        (
+            "{ pods: [{ netns: a, name: shop/other }] }",
+            "weir.yaml:2:19: identity.wire: `pods` has `shop/other`, which has no certificate",
+        ),
+        ("{ handshakes: 0 }", "weir.yaml:2:33: identity.wire.handshakes: 0 is "),
+        ("{ peer: [] }", "weir.yaml:2:21: identity.wire: unknown key `peer`"),
+    ] {
+        assert_problems(&text(wire), &[expected]);
+    }
+    for transparent in ["", "transparent: { sockets: node }\n"] {
+        let text = format!("{transparent}identity: {{ wire: {{}}, files: {{ bundle: a }} }}");
+        let line = transparent.lines().count() + 1;
+        let expected = format!("weir.yaml:{line}:19: identity.wire: weir has no sockets in the pods");
+        assert_problems(&text, &[&expected]);
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use clusters::{
 pub use enrolment::{EnrolmentReport, PodReport};
 pub use handover::{DrainingReport, HandoverReport};
 pub(in crate::control) use identity::until;
-pub use identity::{CertificateReport, IdentityReport};
+pub use identity::{CertificateReport, IdentityReport, WireCounts, WireReport};
 pub use interception::{DirectPod, DirectReport, InterceptionReport, NetnsReport, ProgramsReport};
 pub use kubernetes::{KubernetesReport, ResourceReport};
 pub use routers::RouterReport;

@@ -78,7 +78,10 @@ fn read<S>(state: &State, snapshot: &Snapshot, services: S) -> StateReport<S> {
         outside: clusters(shared.routing.external.clusters()),
         interception: InterceptionReport::read(state),
         enrolment: EnrolmentReport::read(state),
-        identity: state.identities.in_force().map(|it| IdentityReport::read(&it, SystemTime::now())),
+        identity: state
+            .identities
+            .in_force()
+            .map(|it| IdentityReport::read(&it, &shared.connecting, SystemTime::now())),
         faults: faults.filter(|(_, count)| *count > 0).collect(),
         tunnels: TunnelsReport { open: shared.tunnels.open.value() },
         memory: memory(&shared.memory),

@@ -18,6 +18,7 @@ fn what_is_made_for_development_serves_says_so_and_is_not_overwritten() {
         trust_domain: trust_domain.clone(),
         bundle: made.bundle.clone(),
         certificates: made.certificates.clone(),
+        wire: None,
     };
     let (in_force, problems) = check(&wanted, SystemTime::now());
     assert_eq!(problems, [""; 0]);

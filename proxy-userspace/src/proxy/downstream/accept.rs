@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{connection, refuse, relief, sweep};
+use super::{connection, refuse, relief, sweep, wire};
 use crate::proxy::holders::Stranger;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{CloseReason, ConnectionPermit, Entry, Listener, ListenerKind, Waiting};
@@ -154,7 +154,9 @@ async fn accept(worker: Rc<Worker>, socket: Arc<Socket>, tcp: TcpListener) {
     drop(socket);
     let drains = async || match listener.kind {
         ListenerKind::Outgoing => drain.last_call().await,
-        ListenerKind::Transparent | ListenerKind::Admin | ListenerKind::Probes => drain.closing().await,
+        ListenerKind::Transparent | ListenerKind::Incoming | ListenerKind::Admin | ListenerKind::Probes => {
+            drain.closing().await;
+        }
     };
     let ended = async || match &pod {
         Some(pod) => pod.ended().await,
@@ -273,6 +275,13 @@ fn serve(
             tokio::select! {
                 biased;
                 () = connection::serve_in_pod(serving, listener, permit, stream, client, pod) => {}
+                () = displaced => {}
+            }
+        }),
+        Some(pod) if listener.kind == ListenerKind::Incoming => worker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = wire::serve(serving, listener, permit, stream, client, pod) => {}
                 () = displaced => {}
             }
         }),

@@ -103,7 +103,8 @@ pub(in crate::proxy) async fn serve(
             }
         }
         ListenerKind::Transparent => diverted(worker, listener, permit, stream, client).await,
-        ListenerKind::Admin | ListenerKind::Probes => {} // The control plane accepts those itself.
+        // The control plane accepts those itself, and those in pods are `wire`'s.
+        ListenerKind::Admin | ListenerKind::Probes | ListenerKind::Incoming => {}
     }
 }
 
@@ -157,7 +158,7 @@ async fn explicit(
 
 /// Small answers must not wait for the client's acknowledgement, keep-alive must detect a client that is gone, and a slow
 /// one must not fill the kernel's buffers.
-fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
+pub(super) fn prepare(worker: &Worker, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (connector, socket) = (worker.dialer.connecting.connector.load(), SockRef::from(stream));
     connector.buffers.bound_unsent(&socket)?;

@@ -15,5 +15,7 @@ mod relief;
 mod sweep;
 mod tls;
 mod whose;
+mod wire;
+mod wire_look;
 
 pub use accept::start;

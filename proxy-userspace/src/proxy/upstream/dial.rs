@@ -13,12 +13,14 @@ use tokio::sync::Notify;
 use super::cluster::{Backend, Cluster, Lease};
 use super::conn::Http2;
 use super::http2::Http2Stats;
+use super::not_connected::{self, NotConnected};
 use super::pool::{self, NoStream, Offer};
-use super::{Conn, Key, PooledConnection, ReplayBudget, StreamPermit, race};
+use super::{Conn, Key, PooledConnection, ReplayBudget, StreamPermit, WireStats, race};
 use crate::config::Limits;
 use crate::domain::health::Caller;
 use crate::domain::outcome::Outcome;
 use crate::domain::ssrf::{LocalAddresses, Refusal, refuse, refuse_connected, refuse_in_pod};
+use crate::identity::Identities;
 use crate::proxy::fault::{Fault, Kind};
 use crate::telemetry::Counter;
 use crate::transport::{Bounds, ConnectError, Connector, Io, KernelRoutes, Peer, PodNetns, Watch};
@@ -46,6 +48,10 @@ pub struct Connecting {
     pub http2: Http2Stats,
     /// Bodies that are kept to be sent again.
     pub replays: ReplayBudget,
+    /// Who this node's pods are to other weirs.
+    pub identities: Arc<Identities>,
+    /// Connections between pods, by whether they are encrypted.
+    pub wire: WireStats,
 }
 
 /// A snapshot's rules for connecting.
@@ -97,15 +103,6 @@ pub struct Dialer {
     rng: RefCell<fastrand::Rng>,
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub struct NotConnected {
-    /// What the client gets, if no other endpoint accepts the connection.
-    pub fault: Fault,
-    /// The outcome for the endpoint.
-    pub outcome: Outcome,
-}
-
 impl Connecting {
     /// A value whose sockets are made by `connector`.
     pub fn new(connector: Connector) -> Arc<Self> {
@@ -118,6 +115,8 @@ impl Connecting {
             crowded_out: Counter::default(),
             http2: Http2Stats::default(),
             replays: ReplayBudget::default(),
+            identities: Arc::default(),
+            wire: WireStats::default(),
         })
     }
 
@@ -202,10 +201,11 @@ impl Dialer {
         dial: Dial<'_>,
     ) -> Result<Option<PooledConnection>, NotConnected> {
         let from = dial.from;
+        let renewed = from.map_or(0, |pod| pod.renewed());
         let io = self.connect(rules, lease, dial).await?;
         let Some(peer) = io.peer().cloned() else { return Ok(None) };
         let conn = Conn::http1(io, key, rules.limits).await;
-        Ok(conn.map(|conn| PooledConnection { conn, key, peer, reused: false, from: from.cloned() }))
+        Ok(conn.map(|conn| PooledConnection { conn, key, peer, reused: false, from: from.cloned(), renewed }))
     }
 
     /// A stream of an HTTP/2 connection with `key` to the endpoint of `lease`: of one that is open, or of a new one.
@@ -243,6 +243,7 @@ impl Dialer {
                 }
             }
         };
+        let renewed = dial.from.map_or(0, |pod| pod.renewed());
         let io = match self.connect(rules, lease, dial.again()).await {
             Ok(io) => io,
             Err(none) => {
@@ -254,27 +255,16 @@ impl Dialer {
         let pool = lease.backend().pool(self.worker);
         let told = (pool.freed(key), self.connecting.clone());
         let Some(connection) = Http2::handshake(io, key, rules.limits, told).await else { return Ok(None) };
-        // An ended pod's connections were dropped already.
-        if !dial.from.is_some_and(|pod| pod.has_ended()) {
-            pool.share(key, &connection);
-        }
+        // An ended pod's connections were dropped already, as were those of one that is to connect anew.
+        let is_gone = || dial.from.is_some_and(|pod| pod.has_ended() || pod.renewed() != renewed);
+        pool.share(key, &connection, is_gone);
         Ok(connection.stream(Instant::now()))
     }
 
     /// No stream to `backend` could be had within `limit`. Nothing is known of the endpoint by that.
     fn no_stream(&self, backend: &Backend, why: NoStream, limit: Duration) -> NotConnected {
         self.connecting.http2.waits_in_vain.inc();
-        let address = backend.address;
-        let fault = match why {
-            NoStream::NotOpened => {
-                Fault::new(Kind::Connect, format!("{address}: no connection could be opened"))
-            }
-            NoStream::NoneFree => {
-                let why = format!("{address}: every stream of its connections was in use for {limit:?}");
-                Fault::new(Kind::Overload, why)
-            }
-        };
-        NotConnected { fault, outcome: Outcome::Abandoned }
+        NotConnected::no_stream(backend.address, why, limit)
     }
 
     /// A TCP connection to the endpoint of `lease`, unless weir refuses that destination. Where it is one of several
@@ -291,26 +281,34 @@ impl Dialer {
     ) -> Result<Io, NotConnected> {
         let backend = lease.backend();
         self.permit(rules, backend, dial.from)?;
+        let secured = self.connecting.secures(dial.from, backend.address, lease.cluster())?;
         backend.stats().connects.inc();
         self.makes(rules.limits.idle_connections);
-        let connected = if race::may_race(lease.cluster()) {
+        let connected = if let Some(secured) = secured {
             // Boxed: it would make every connection's task larger.
-            Box::pin(race::connect(self, rules, lease, &mut dial)).await
+            Box::pin(self.connecting.secure(secured, &dial, backend.address, self.peer(rules, backend))).await
         } else {
-            dial.connect(self, backend.address, dial.limit).await
+            let may_race = race::may_race(lease.cluster()) && !self.connecting.has_peer(lease.cluster());
+            let connected = if may_race {
+                // Boxed: as above.
+                Box::pin(race::connect(self, rules, lease, &mut dial)).await
+            } else {
+                dial.connect(self, backend.address, dial.limit).await
+            };
+            if let (Ok(stream), None) = (&connected, dial.from) {
+                self.check(rules, lease.backend(), stream)?;
+            }
+            connected.map(|stream| Io::to(stream, self.peer(rules, lease.backend())))
         };
         let error = match connected {
-            Ok(stream) => {
-                match dial.from {
-                    None => self.check(rules, lease.backend(), &stream)?,
-                    Some(pod) => lease.backend().reached_from(pod.cookie()),
+            Ok(io) => {
+                if let Some(pod) = dial.from {
+                    lease.backend().reached_from(pod.cookie());
                 }
-                let Limits { silence, interim_answers, interim_bytes, .. } = *rules.limits;
-                let interim = Bounds { answers: interim_answers, bytes: interim_bytes };
-                let patience = self.connecting.connector.load().patience(silence, interim);
-                let peer = Peer::new(patience, lease.backend().doubts().clone());
-                self.watch.add(peer.clone());
-                return Ok(Io::to(stream, peer));
+                if let Some(peer) = io.peer() {
+                    self.watch.add(peer.clone());
+                }
+                return Ok(io);
             }
             Err(error) => error,
         };
@@ -327,12 +325,20 @@ impl Dialer {
         let (kind, cause) = match error {
             ConnectError::Timeout => (Kind::ConnectTimeout, format!("no connection within {:?}", dial.limit)),
             ConnectError::Failed(cause) => (Kind::Connect, cause.to_string()),
-            ConnectError::Local(cause) => (Kind::Local, local(&cause, dial.from.is_some())),
+            ConnectError::Local(cause) => (Kind::Local, not_connected::local(&cause, dial.from.is_some())),
         };
         Err(NotConnected {
             fault: Fault::new(kind, format!("{}: {cause}", lease.backend().address)),
             outcome,
         })
+    }
+
+    /// The endpoint of a connection, with the limits for it.
+    fn peer(&self, rules: DialRules<'_>, backend: &Backend) -> Peer {
+        let Limits { silence, interim_answers, interim_bytes, .. } = *rules.limits;
+        let interim = Bounds { answers: interim_answers, bytes: interim_bytes };
+        let patience = self.connecting.connector.load().patience(silence, interim);
+        Peer::new(patience, backend.doubts().clone())
     }
 
     /// One more connection is made, where all workers may keep `most` unused ones.
@@ -380,40 +386,5 @@ impl Dialer {
             Fault::new(Kind::Refused(why), format!("weir does not connect to {}: {why}", backend.address));
         // It is ejected for this caller. Others may be allowed, from their pods' networks.
         NotConnected { fault, outcome: Outcome::NeverReached }
-    }
-}
-
-/// What this node, or the client's pod, lacks for a connection.
-fn local(cause: &std::io::Error, in_pod: bool) -> String {
-    let whose = if in_pod { "the client's pod" } else { "this node" };
-    let hint = match cause.raw_os_error() {
-        Some(libc::EADDRNOTAVAIL) => format!(
-            ": every source port of {whose} is in use for connections to that endpoint \
-             (net.ipv4.ip_local_port_range there; those closed within the last minute count)"
-        ),
-        Some(libc::EMFILE | libc::ENFILE) => return format!("this node: {cause}: no descriptor is left"),
-        _ => String::new(),
-    };
-    format!("{whose}: {cause}{hint}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_says_whose_ports_are_used_up() {
-        let of = |errno, in_pod| local(&std::io::Error::from_raw_os_error(errno), in_pod);
-        for (errno, in_pod, said) in [
-            (libc::EADDRNOTAVAIL, false, "every source port of this node is"),
-            (libc::EADDRNOTAVAIL, true, "every source port of the client's pod is"),
-            // Descriptors are the process's.
-            (libc::EMFILE, true, "this node: "),
-            (libc::ENFILE, false, "no descriptor is left"),
-            (libc::EPERM, true, "the client's pod: "),
-            (libc::ENOBUFS, false, "this node: "),
-        ] {
-            assert!(of(errno, in_pod).contains(said), "{}", of(errno, in_pod));
-        }
     }
 }

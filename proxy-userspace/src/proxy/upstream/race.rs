@@ -112,6 +112,11 @@ impl Race<'_, '_> {
                 self.dial.tried.push(backend);
                 continue;
             }
+            // The name has come to have another address since the race began.
+            if self.dialer.connecting.is_peer(backend.address.ip()) {
+                lease.finish(Instant::now(), Outcome::Abandoned);
+                return false;
+            }
             backend.stats().connects.inc();
             self.dialer.connecting.raced.inc();
             let limit = self.dial.limit.min(left);

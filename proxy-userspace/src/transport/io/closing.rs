@@ -45,7 +45,8 @@ impl Io {
     /// follows the FIN. The peer's application reads an end as ever, for the FIN comes first, and the kernel keeps no
     /// TIME_WAIT, which would hold the port for a minute.
     pub fn freeing_port(mut self) -> Self {
-        self.frees_port = true;
+        // TLS says its end first, and that takes a while to be acknowledged.
+        self.frees_port = self.tls.is_none();
         self
     }
 

@@ -81,7 +81,10 @@ impl AsyncRead for Io {
         }
         let before = buf.filled().len();
         let this = &mut *self;
-        let read = short::poll_read(&mut this.stream, cx, buf);
+        let read = match &mut this.tls {
+            None => short::poll_read(&mut this.stream, cx, buf),
+            Some(tls) => tls.poll_read(&mut this.stream, cx, buf),
+        };
         if let (Some(waker), Some(peer)) = (this.reader.note(&read, cx), &this.peer) {
             peer.is_read_by(waker);
         }

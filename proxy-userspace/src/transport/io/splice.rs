@@ -12,9 +12,9 @@ use crate::transport::Peer;
 use crate::transport::pipes::Pipe;
 
 impl Io {
-    /// Whether nothing has to pass through weir first: nothing is unread, and no own answer is being written.
+    /// Whether nothing has to pass through weir first: nothing is unread, no own answer is being written, and it is no TLS.
     pub(in crate::transport) fn can_splice(&self) -> bool {
-        self.prefix.is_empty() && self.interjected.is_empty() && self.bad_head.is_none()
+        self.prefix.is_empty() && self.interjected.is_empty() && self.bad_head.is_none() && self.tls.is_none()
     }
 
     /// Reads into `pipe`, which is empty; returns how many bytes, and 0 at the end.

@@ -107,9 +107,9 @@ impl Io {
 
     /// Closes the sending side once all that its client sent was written, if the client has closed its own.
     fn pass_on_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.peer {
-            Some(peer) if peer.takes_end() => Pin::new(&mut self.stream).poll_shutdown(cx),
-            _ => Poll::Ready(Ok(())),
+        match self.peer.as_ref().is_some_and(Peer::takes_end) {
+            true => self.poll_end(cx),
+            false => Poll::Ready(Ok(())),
         }
     }
 }
@@ -124,7 +124,11 @@ impl AsyncWrite for Io {
             return self.poll_bad_head(cx, status, bytes.len());
         }
         self.keep_head(Some(bytes));
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let this = &mut *self;
+        let wrote = match &mut this.tls {
+            None => Pin::new(&mut this.stream).poll_write(cx, bytes),
+            Some(tls) => tls.poll_write(&mut this.stream, cx, &[io::IoSlice::new(bytes)]),
+        };
         self.settle(wrote, bytes.len())
     }
 
@@ -149,7 +153,11 @@ impl AsyncWrite for Io {
             ready!(self.poll_interjected(cx))?;
         }
         self.keep_head(None);
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let this = &mut *self;
+        let wrote = match &mut this.tls {
+            None => Pin::new(&mut this.stream).poll_write_vectored(cx, slices),
+            Some(tls) => tls.poll_write(&mut this.stream, cx, slices),
+        };
         self.settle(wrote, wanted)
     }
 
@@ -185,7 +193,7 @@ impl AsyncWrite for Io {
         if self.can_free_port() {
             return Poll::Ready(Ok(())); // All of it is done when it is dropped, which follows at once.
         }
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.poll_end(cx)
     }
 }
 

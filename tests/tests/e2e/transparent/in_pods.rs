@@ -13,7 +13,7 @@ use e2e::raw::TcpServer;
 use e2e::{Backend, Client, Load, Pod, Request, Weir, eventually, folder};
 
 /// A server at `at` in `pod` that says, after one byte, who connected and where to.
-fn says_who(pod: &Pod, at: SocketAddr) -> TcpServer {
+pub(super) fn says_who(pod: &Pod, at: SocketAddr) -> TcpServer {
     TcpServer::on(pod.listen(at).unwrap(), |mut stream| {
         if stream.read(&mut [0]).is_ok_and(|n| n == 1) {
             let (peer, own) = (stream.peer_addr().unwrap().ip(), stream.local_addr().unwrap());
@@ -23,7 +23,7 @@ fn says_who(pod: &Pod, at: SocketAddr) -> TcpServer {
 }
 
 /// What [`says_who`] says to this pod; empty if the connection ends without a word.
-fn who(pod: &Pod, to: &str) -> String {
+pub(super) fn who(pod: &Pod, to: &str) -> String {
     let stream = pod.connect(address(to)).unwrap_or_else(|e| panic!("no connection to {to}: {e}"));
     let mut client = Client::over(stream);
     String::from_utf8_lossy(&client.send([0]).rest().0).into_owned()

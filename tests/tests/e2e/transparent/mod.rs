@@ -22,8 +22,10 @@ mod programs; // Databases and mail, unmodified.
 mod reuse; // A client's port, used again.
 mod services; // What is diverted follows Services.
 mod stop; // SIGTERM under load.
+mod strangers; // Who must not get in at a pod, and whom a pod must not speak to.
 mod takeover; // Another weir takes over under load.
 mod volume; // Many connections, random addresses.
+mod wire; // Two nodes, and what passes between them.
 mod without; // No capability, no cgroup.
 
 use std::io::{self, Read, Write};

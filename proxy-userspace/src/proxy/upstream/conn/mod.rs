@@ -42,6 +42,8 @@ pub struct PooledConnection {
     pub reused: bool,
     /// The pod in whose network namespace it was made, unless it is a stream.
     pub from: Option<Arc<PodNetns>>,
+    /// How often that pod was to connect anew when it was made.
+    pub renewed: u64,
 }
 
 impl Conn {
@@ -100,6 +102,11 @@ impl PooledConnection {
     /// Whether the pod that it was made for has ended.
     pub fn is_orphan(&self) -> bool {
         self.from.as_ref().is_some_and(|pod| pod.has_ended())
+    }
+
+    /// Whether connections of the pod that it was made for are made in another way now.
+    pub fn is_outdated(&self) -> bool {
+        self.from.as_ref().is_some_and(|pod| pod.renewed() != self.renewed)
     }
 
     /// The endpoint, unless others use the connection, too: a stream is reset when it is dropped.

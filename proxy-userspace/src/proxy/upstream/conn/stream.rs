@@ -116,7 +116,7 @@ impl StreamPermit {
     /// As a connection that carries an answer.
     pub fn into_connection(self) -> PooledConnection {
         let (key, peer) = (self.slot.connection.key(), self.peer().clone());
-        PooledConnection { conn: Conn::Http2(self), key, peer, reused: true, from: None }
+        PooledConnection { conn: Conn::Http2(self), key, peer, reused: true, from: None, renewed: 0 }
     }
 
     /// Sends `head`, and then `body` as the endpoint takes it. What is sent of the body is `kept`.

@@ -112,10 +112,11 @@ impl Pool {
         self.shared(|shared| shared.freed(key))
     }
 
-    /// Shares `connection` with later requests, unless the pool is closed.
-    pub(super) fn share(&self, key: Key, connection: &Arc<Http2>) {
+    /// Shares `connection` with later requests, unless the pool is closed or its source `is_gone`.
+    pub(super) fn share(&self, key: Key, connection: &Arc<Http2>, is_gone: impl FnOnce() -> bool) {
         let mut state = self.0.lock();
-        if !state.closed {
+        // With the lock, as in `put`.
+        if !state.closed && !is_gone() {
             state.shared.get_or_insert_default().add(key, connection.clone());
         }
     }
@@ -134,6 +135,11 @@ impl Pool {
         let mut state = self.0.lock();
         if state.closed {
             return;
+        }
+        // With the lock, as `forget_pods` has it after the pod was told to connect anew: one of both sees the other.
+        if connection.is_outdated() {
+            drop(state);
+            return connection.complete();
         }
         let crowds = if state.idle.len() < most {
             None
@@ -168,6 +174,18 @@ impl Pool {
             std::mem::take(&mut state.idle).into_iter().partition(|(_, it)| it.key.source == source);
         state.idle = stay;
         let shared = state.shared.as_mut().map(|shared| shared.forget(source));
+        drop(state);
+        drop((gone, shared));
+    }
+
+    /// Drops connections that were made in pods' network namespaces.
+    pub fn forget_pods(&self) {
+        let mut state = self.0.lock();
+        let of_pod = |it: &PooledConnection| matches!(it.key.source, Source::Pod(_));
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.idle).into_iter().partition(|(_, it)| of_pod(it));
+        state.idle = stay;
+        let shared = state.shared.as_mut().map(|shared| shared.forget_pods());
         drop(state);
         drop((gone, shared));
     }
@@ -276,7 +294,11 @@ mod tests {
     /// An unused connection to `endpoint` that was made for `pod`.
     async fn unused(endpoint: SocketAddr, pod: &Arc<PodNetns>) -> PooledConnection {
         let key = Key::plain(Protocol::Http1, Source::Pod(pod.cookie()));
-        PooledConnection { from: Some(pod.clone()), ..connection(endpoint, key).await }
+        PooledConnection {
+            from: Some(pod.clone()),
+            renewed: pod.renewed(),
+            ..connection(endpoint, key).await
+        }
     }
 
     /// An unused connection to `endpoint` with this key.
@@ -287,7 +309,7 @@ mod tests {
         let peer = Peer::new(patience, Doubts::default());
         let io = Io::to(TcpStream::connect(endpoint).await.unwrap(), peer.clone());
         let conn = Conn::http1(io, key, &Limits::default()).await.unwrap();
-        PooledConnection { conn, key, peer, reused: false, from: None }
+        PooledConnection { conn, key, peer, reused: false, from: None, renewed: 0 }
     }
 
     #[tokio::test]
@@ -344,6 +366,28 @@ mod tests {
                 assert!(pool.is_empty());
             })
             .await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_pod_from_before_it_was_to_connect_anew() {
+        let Ok(thread) = NetnsThread::start() else { return };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (endpoint, now) = (listener.local_addr().unwrap(), Instant::now());
+        let kept = listener.try_clone().unwrap().into();
+        let pod = PodNetns::new(1, Ipv6Addr::LOCALHOST, kept, |it| it.try_clone_to_owned(), thread);
+        let run = async {
+            let (pool, in_use) = (Pool::default(), unused(endpoint, &pod).await);
+            pool.put(unused(endpoint, &pod).await, now, 9);
+            pool.put(connection(endpoint, Key::plain(Protocol::Http1, Source::Node)).await, now, 9);
+            pod.renew();
+            pool.forget_pods();
+            assert_eq!(pool.len(), 1, "the node's stays");
+            pool.put(in_use, now, 9);
+            assert_eq!(pool.len(), 1);
+            pool.put(unused(endpoint, &pod).await, now, 9);
+            assert_eq!(pool.len(), 2, "one that was made since");
+        };
+        LocalSet::new().run_until(run).await;
     }
 
     #[test]

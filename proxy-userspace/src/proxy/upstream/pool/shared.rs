@@ -188,6 +188,11 @@ impl Shared {
         self.take(|key| key.source == source)
     }
 
+    /// Takes every connection out that was made in a pod's network namespace.
+    pub(super) fn forget_pods(&mut self) -> Vec<Arc<Http2>> {
+        self.take(|key| matches!(key.source, Source::Pod(_)))
+    }
+
     fn take(&mut self, which: impl Fn(Key) -> bool) -> Vec<Arc<Http2>> {
         let mut taken = Vec::new();
         for group in self.0.iter_mut().filter(|it| which(it.key)) {
