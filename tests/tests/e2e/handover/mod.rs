@@ -12,6 +12,7 @@ mod queues; // Who waits in an accept queue.
 mod recovers; // What was lost comes back.
 mod strangers; // Who is no weir gets nothing, and is not taken for one.
 mod upgrades; // Upgrades under load, with connections that stay open.
+mod wire; // Encrypted connections between pods.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
