@@ -12,7 +12,7 @@ use super::values;
 /// Where the requests of a listener may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destinations {
-    /// `to`: how far. Default `any`.
+    /// `to`: how far. Default [`LeadsTo::Auto`].
     pub to: LeadsTo,
     /// `also`: names beside. One that begins with a dot stands for all below it.
     names: Vec<Box<str>>,
@@ -23,6 +23,9 @@ pub struct Destinations {
 /// How far a listener leads. What an operator wrote in a dtab or a namer is always included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeadsTo {
+    /// `auto`: on Kubernetes, for a client that would be lent this node's address, as [`LeadsTo::Catalog`]; for any other as
+    /// [`LeadsTo::Any`], since it reaches nothing by weir that it does not reach without.
+    Auto,
     /// `catalog`: what discovery knows. As long as it does not know the cluster's services, also names that the cluster's DNS
     /// may have for them.
     Catalog,
@@ -40,7 +43,7 @@ enum Beside {
 
 impl Default for Destinations {
     fn default() -> Self {
-        Self { to: LeadsTo::Any, names: Vec::new(), ranges: Allow::new(Vec::new()) }
+        Self { to: LeadsTo::Auto, names: Vec::new(), ranges: Allow::new(Vec::new()) }
     }
 }
 
@@ -61,8 +64,13 @@ impl Destinations {
 
 pub(super) fn read(mut section: Section<'_, '_>) -> Destinations {
     let mut destinations = Destinations::default();
-    let choices = &[("catalog", LeadsTo::Catalog), ("cluster", LeadsTo::Cluster), ("any", LeadsTo::Any)];
-    section.set("to", &mut destinations.to, values::choice(choices));
+    let choices = values::choice(&[
+        ("auto", LeadsTo::Auto),
+        ("catalog", LeadsTo::Catalog),
+        ("cluster", LeadsTo::Cluster),
+        ("any", LeadsTo::Any),
+    ]);
+    section.set("to", &mut destinations.to, choices);
     let mut ranges = Vec::new();
     for entry in section.list("also", beside).unwrap_or_default() {
         match entry {
@@ -132,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_neither_is_a_mistake() {
         for (yaml, why) in [
-            ("{ to: all }", "destinations.to: `all` is not a choice (one of catalog, cluster, any)"),
+            ("{ to: all }", "destinations.to: `all` is not a choice (one of auto, catalog, cluster, any)"),
             ("{ also: [\"a b\"] }", "destinations.also[0]: `a b` is neither a name nor a range of addresses"),
             ("{ also: [\"*.example.com\"] }", "is neither a name nor a range"),
             ("{ also: [10.0.0.0/99] }", "is not a range"),

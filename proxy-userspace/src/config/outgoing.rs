@@ -35,7 +35,7 @@ pub struct Outgoing {
     /// the destination. For other clients, every `l5d-…` is removed from requests and responses (linkerd's
     /// `clearContext`). Empty means nobody. Default: every client that may connect.
     pub overrides: Allow,
-    /// `destinations`: where requests may go. Default: anywhere.
+    /// `destinations`: where requests may go. Default: see [`super::LeadsTo::Auto`].
     pub destinations: Destinations,
     /// `contexts`: clients, of those in `overrides`, whose `l5d-ctx-dtab` counts, by address or namespace. It is what an
     /// application got from its own caller and passed on. Empty means nobody. Default: nobody with

@@ -10,8 +10,8 @@ use crate::domain::policy::{Policies, RequestPolicy, Rule};
 use crate::domain::route::{Configured, Pattern};
 
 use super::{
-    Admin, Allow, Breaker, Contexts, Discovery, Drain, Enrol, Identity, Limits, Log, Names, Outgoing, Probes,
-    Readers, Transparent,
+    Admin, Allow, Breaker, Contexts, Destinations, Discovery, Drain, Enrol, Identity, LeadsTo, Limits, Log,
+    Names, Outgoing, Probes, Readers, Transparent,
 };
 
 /// The whole configuration, one field per section of the file.
@@ -112,6 +112,15 @@ impl Settings {
             (None, Some(_)) => Contexts::nobody(),
             (None, None) => Contexts::everyone(),
         }
+    }
+
+    /// Where a router leads: as in `outgoing.destinations`. Without an API server, what is left to weir is anywhere.
+    pub fn destinations_of(&self, router: &Outgoing) -> Destinations {
+        let mut destinations = router.destinations.clone();
+        if destinations.to == LeadsTo::Auto && self.discovery.kubernetes.is_none() {
+            destinations.to = LeadsTo::Any;
+        }
+        destinations
     }
 
     /// The policies for the requests of a router.

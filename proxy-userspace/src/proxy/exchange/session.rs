@@ -178,4 +178,10 @@ impl Client for Session {
     fn netns(&self) -> Option<&Arc<PodNetns>> {
         self.netns.as_ref()
     }
+
+    fn is_lent(&self, own: &[IpAddr]) -> bool {
+        let client = self.client.ip().to_canonical();
+        let is_node = client.is_loopback() || own.iter().any(|own| own.to_canonical() == client);
+        self.netns.is_none() && !is_node
+    }
 }

@@ -113,7 +113,15 @@ pub fn explain_name(snapshot: &Snapshot, name: &Path, own: Option<&Dtab>, now: I
             Target::Port(_) => {}
             Target::Outside(outside) => {
                 let (config, services) = (&snapshot.config, snapshot.services());
-                match config.led(&config.lookup(outside, services), services) {
+                let lookup = config.lookup(outside, services);
+                // It is told as for any client; where those differ that would be lent this node's address, that is added.
+                let own = config.led(&lookup, services, false);
+                if let (Ok(_), Err(Fault { kind: Kind::Refused(why), .. })) =
+                    (&own, config.led(&lookup, services, true))
+                {
+                    refused.push(format!("{outside} for pods that would be lent this node's address: {why}"));
+                }
+                match own {
                     Err(Fault { kind: Kind::Refused(why), .. }) => refused.push(format!("{outside}: {why}")),
                     Err(why) => awaited.push(why.to_string()),
                     Ok(_) if outside.is_literal() => refused.extend(refusal(snapshot, outside)),

@@ -5,6 +5,7 @@
 //! depends on it is held, for `limits.firstList` at most: just after the start until the list has arrived or failed;
 //! later the cluster's DNS is asked at once, and a request is held only where that does not help.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,6 +74,10 @@ pub trait Client {
 
     /// The pod from whose network namespace names are looked up; from the node if there is none.
     fn netns(&self) -> Option<&Arc<PodNetns>>;
+
+    /// Whether weir would lend it the address of this node, which has these: it is no process of the node, and its connections
+    /// to endpoints are not made in its own network namespace.
+    fn is_lent(&self, own: &[IpAddr]) -> bool;
 }
 
 impl Router {
@@ -181,7 +186,8 @@ impl Router {
                         true => Services::Known,
                         false => snapshot.services(),
                     };
-                    let lookup = snapshot.config.led(lookup, services)?;
+                    let config = &snapshot.config;
+                    let lookup = config.led(lookup, services, client.is_lent(&config.node.own))?;
                     let most = snapshot.config.limits.dns_questions;
                     let new = || Asker::new(client.holder(), client.netns().cloned(), most);
                     let asker = asker.get_or_insert_with(new);

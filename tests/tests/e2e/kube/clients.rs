@@ -54,7 +54,7 @@ fn scene_with(prepare: impl FnOnce(&ApiServer), settings: impl FnOnce(Builder) -
         let builder = Weir::new().beside(&net).set("names", &dns.setting());
         server.kubeconfig(builder.folder().path());
         let builder = builder
-            .set("outgoing", "{ listen: \"[::]:0\", diagnostics: [10.0.0.0/8] }")
+            .set("outgoing", "{ listen: \"[::]:0\", diagnostics: [10.0.0.0/8], destinations: { to: any } }")
             .set_in("names", "clientNamespace", "true")
             .set("discovery", "{ kubernetes: { kubeconfig: ./kubeconfig, node: node-1 } }");
         let weir = settings(builder).start();
@@ -223,4 +223,33 @@ fn an_explanation_and_a_diagnosis_are_for_the_clients_namespace() {
     assert!(told.text().contains("=> /$/weir.host/hello\n"), "{}", told.text());
     let bad = scene.weir.admin_get("/api/explain?format=text&name=hello&namespace=a.b");
     assert!(bad.expect_status(400).text().contains("is no namespace"), "{}", bad.text());
+}
+
+#[test]
+fn on_kubernetes_a_pod_that_would_be_lent_the_nodes_address_is_led_to_the_catalog_alone() {
+    for (destinations, of_pod) in [
+        ("", 403),
+        (", destinations: { also: [nobody.dev] }", 200),
+        (", destinations: { to: auto, also: [example.com] }", 403),
+        (", destinations: { to: any }", 200),
+    ] {
+        let outgoing = format!("{{ listen: \"[::]:0\"{destinations} }}");
+        let Some(scene) = scene(|builder| builder.set("outgoing", &outgoing)) else { return };
+        eventually("the services", || scene.get(&scene.shop, "hello.dev").text() == "dev");
+        let asked = scene.dns.asked().len();
+        for pod in [&scene.dev, &scene.stranger] {
+            let answer = scene.get(pod, "nobody.dev");
+            assert_eq!(answer.status, of_pod, "{destinations}: {}", answer.text());
+            if of_pod == 403 {
+                assert!(answer.text().contains("outgoing.destinations"), "{}", answer.text());
+                assert_eq!(scene.dns.asked().len(), asked, "DNS was asked");
+            }
+        }
+        // A process of the node has the node's address anyway.
+        scene.get(&scene.net.node(), "nobody.dev").expect_body("foreign");
+        scene.get(&scene.dev, "hello.shop").expect_body("shop");
+        let explained = scene.weir.admin_get("/api/explain?format=text&name=nobody.dev").text();
+        let is_told = explained.contains("pods that would be lent this node's address");
+        assert_eq!(is_told, of_pod == 403, "{destinations}: {explained}");
+    }
 }

@@ -2,8 +2,12 @@
 
 use std::net::SocketAddr;
 
+use serde_json::json;
+
 use super::explicit_in_pods::{node, says_who};
-use super::{Stage, address};
+use super::loopback_in_pods::until_served;
+use super::{Stage, address, pods};
+use e2e::kube::{self, ApiServer};
 use e2e::net::place::Place;
 use e2e::net::{NODE_V4, NODE_V6};
 use e2e::raw::TcpServer;
@@ -96,4 +100,27 @@ fn what_dns_says_to_one_pod_is_not_told_to_another_and_the_page_counts_both() {
     scene.stage.until_listening(4);
     assert_eq!(ask(&scene.stage.client, node(false)).status, 200);
     assert_eq!(attempts(scene.stage.weir()), 4.0);
+}
+
+#[test]
+fn on_kubernetes_a_pod_is_led_anywhere_from_its_own_namespace() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (pod, _) = pods::pod(&mut stage.net, 1);
+    let dns = Dns::start(&Place::from(&stage.b), stage.b.v4());
+    dns.says("out.test", Said::addresses(&[&stage.a.v4().to_string()], 60));
+    let server = ApiServer::start_in(Place::from(&stage.net.node()));
+    let mut told = kube::pod("default", "caller", "node-1", pod.v4());
+    told["metadata"]["uid"] = json!(pods::uid(1));
+    server.put(told);
+    let builder = Weir::new().in_pods(&stage.net).env("POD_NAMESPACE", "weir");
+    server.kubeconfig(builder.folder().path());
+    let names = format!("{{ dns: {{ servers: [\"{}\"], timeout: 2s }} }}", dns.addr());
+    let discovery = "{ kubernetes: { kubeconfig: ./kubeconfig, node: node-1, jitter: 0s } }";
+    stage.start(builder.set("discovery", discovery).set("names", &names));
+    let _server = says_who(&stage.a, stage.a.at(80));
+    until_served(&mut stage, 1);
+    for to in [node(false), address("127.0.0.1:4140")] {
+        let answer = ask(&pod, to);
+        assert_eq!((answer.status, answer.text()), (200, pod.v4().to_string()), "{to}");
+    }
 }
