@@ -3,6 +3,9 @@
 //! It is memory of weir's cgroup. The kernel's own bounds (tcp_rmem) are those of a network namespace, and a pod may set
 //! them in its own: every connection that weir makes or accepts there has weir's bound instead. An accepted one has that
 //! of its listener.
+//!
+//! So it is with what weir has sent and the peer has not acknowledged (tcp_wmem, SO_SNDBUF): in pods it has the same bound. On
+//! the node that is left to the kernel. `limits.notSent` bounds another thing, what was not even sent.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -47,6 +50,7 @@ impl ReceiveBuffers {
         let bytes = if in_pod { &self.pods } else { &self.node };
         match bytes.load(Ordering::Relaxed) {
             0 => Ok(()),
+            bytes if in_pod => bound_both(socket, bytes),
             bytes => bound_to(socket, bytes),
         }
     }
@@ -57,7 +61,7 @@ impl ReceiveBuffers {
     ///
     /// The kernel's error.
     pub fn bound_usual(socket: &impl AsFd) -> io::Result<()> {
-        bound_to(socket, USUAL)
+        bound_both(socket, USUAL)
     }
 }
 
@@ -67,17 +71,37 @@ impl Default for ReceiveBuffers {
     }
 }
 
+/// Whether weir may have more than net.core.rmem_max and wmem_max (CAP_NET_ADMIN).
+static MAY_EXCEED: AtomicBool = AtomicBool::new(true);
+
 fn bound_to(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
-    /// Whether weir may have more than net.core.rmem_max (CAP_NET_ADMIN).
-    static MAY_EXCEED: AtomicBool = AtomicBool::new(true);
+    forced_or(
+        || setsockopt(socket, sockopt::RcvBufForce, &bytes),
+        || setsockopt(socket, sockopt::RcvBuf, &bytes),
+    )
+}
+
+fn bound_both(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    bound_to(socket, bytes)?;
+    forced_or(
+        || setsockopt(socket, sockopt::SndBufForce, &bytes),
+        || setsockopt(socket, sockopt::SndBuf, &bytes),
+    )
+}
+
+/// What `forced` does, and `plain` where weir may not do that.
+fn forced_or(forced: impl Fn() -> Answer, plain: impl Fn() -> Answer) -> io::Result<()> {
     if MAY_EXCEED.load(Ordering::Relaxed) {
-        match setsockopt(socket, sockopt::RcvBufForce, &bytes) {
+        match forced() {
             Err(Errno::EPERM) => MAY_EXCEED.store(false, Ordering::Relaxed),
             answer => return answer.map_err(io::Error::from),
         }
     }
-    setsockopt(socket, sockopt::RcvBuf, &bytes).map_err(io::Error::from)
+    plain().map_err(io::Error::from)
 }
+
+/// What the kernel says of an option.
+type Answer = Result<(), Errno>;
 
 #[cfg(test)]
 mod tests {
@@ -109,6 +133,21 @@ mod tests {
             // As many again are for the kernel's own overhead (socket(7)).
             let expected = expected.map_or(before, |bytes| 2 * bytes);
             assert_eq!((of(&listener), of(&accepted)), (expected, expected), "{setting:?} {in_pod}");
+        }
+    }
+
+    #[test]
+    fn in_pods_the_bound_is_also_that_of_what_is_sent_and_on_the_node_that_is_left_to_the_kernel() {
+        let of = |socket: &TcpListener| getsockopt(socket, sockopt::SndBuf).unwrap();
+        for (in_pod, expected) in [(false, None), (true, Some(2 * USUAL))] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let before = of(&listener);
+            ReceiveBuffers::default().bound(&listener, in_pod).unwrap();
+            assert_eq!(of(&listener), expected.unwrap_or(before), "in a pod: {in_pod}");
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let accepted = getsockopt(&accepted, sockopt::SndBuf).unwrap();
+            assert!(expected.is_none_or(|it| it == accepted), "{accepted}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use e2e::sockets::receive_buffers;
+use e2e::sockets::{receive_buffers, send_buffers};
 use e2e::{Answer, Backend, Weir};
 
 use super::{Stage, TARGET, V4, address};
@@ -14,6 +14,7 @@ fn a_pod_does_not_choose_how_much_the_kernel_buffers_for_weir() {
         let Some(mut stage) = Stage::set() else { return };
         // What a pod may set for itself (Kubernetes' safe sysctls).
         stage.client.sysctl("net/ipv4/tcp_rmem", "4096 33554432 67108864");
+        stage.client.sysctl("net/ipv4/tcp_wmem", "4096 33554432 67108864");
         let hello = e2e::folder::service("hello", &["10.96.0.10"]);
         let hello = hello.port("http", 80, TARGET).endpoints(&[stage.a.v4()]);
         let limits = format!("{{ receiveBuffer: {setting} }}");
@@ -26,9 +27,12 @@ fn a_pod_does_not_choose_how_much_the_kernel_buffers_for_weir() {
         client.write_all(b"GET / HTTP/1.1\r\nHost: hello\r\n\r\n").unwrap();
         client.read_exact(&mut [0]).unwrap();
         let pid = stage.weir().pid();
-        let (own, others) = receive_buffers(&stage.client, pid);
-        assert!(own.len() >= 2 && own.iter().all(|it| *it <= most), "{setting}: {own:?}");
-        assert!(others.contains(&33_554_432), "the pod's own have what it says: {others:?}");
+        for (what, (own, others)) in
+            [("received", receive_buffers(&stage.client, pid)), ("sent", send_buffers(&stage.client, pid))]
+        {
+            assert!(own.len() >= 2 && own.iter().all(|it| *it <= most), "{what}, {setting}: {own:?}");
+            assert!(others.iter().any(|it| *it >= 33_554_432), "{what}, the pod's own: {others:?}");
+        }
         drop(backend);
     }
 }
