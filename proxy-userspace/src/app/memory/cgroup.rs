@@ -83,6 +83,12 @@ impl Cgroup {
         all.min_by_key(|it| it.limit)
     }
 
+    /// One whose files are in this folder.
+    #[cfg(test)]
+    pub(super) fn of_version_2(folder: &Path, limit: u64) -> Self {
+        Self { folder: folder.to_owned(), version: Version::V2, limit }
+    }
+
     /// The folder of the process's own cgroup.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
@@ -93,18 +99,25 @@ impl Cgroup {
         self.limit
     }
 
-    /// Bytes in use that the kernel cannot take back: without the cache of files.
-    pub(super) fn used(&self) -> Option<u64> {
-        let (usage, file, shmem) = match self.version {
-            Version::V1 => ("memory.usage_in_bytes", "total_cache", "total_shmem"),
-            Version::V2 => ("memory.current", "file", "shmem"),
+    /// Bytes that are charged to it, the cache of files included.
+    pub(super) fn charged(&self) -> Option<u64> {
+        number(&self.folder.join(match self.version {
+            Version::V1 => "memory.usage_in_bytes",
+            Version::V2 => "memory.current",
+        }))
+    }
+
+    /// The part of these that the kernel can take back: the cache of files. The kernel sums up all that it counts for this,
+    /// up to Linux 6.7 of all cgroups and under one lock, which may take it milliseconds on a large node.
+    pub(super) fn cache(&self) -> Option<u64> {
+        let (file, shmem) = match self.version {
+            Version::V1 => ("total_cache", "total_shmem"),
+            Version::V2 => ("file", "shmem"),
         };
-        let usage = number(&self.folder.join(usage))?;
         let stat = fs::read_to_string(self.folder.join("memory.stat")).ok()?;
         let of = |name| field(&stat, name).unwrap_or_default();
         // Memory that is shared counts as a file, and is none.
-        let cache = of(file).saturating_sub(of(shmem)) + of("slab_reclaimable");
-        Some(usage.saturating_sub(cache))
+        Some(of(file).saturating_sub(of(shmem)) + of("slab_reclaimable"))
     }
 }
 
@@ -199,7 +212,8 @@ mod tests {
     fn tightest(machine: &tempfile::TempDir) -> Option<(String, u64, Option<u64>)> {
         let found = Cgroup::tightest(machine.path(), MACHINE, &mut Known::default())?;
         let folder = found.folder.strip_prefix(machine.path()).unwrap();
-        Some((folder.display().to_string(), found.limit(), found.used()))
+        let used = found.charged().zip(found.cache()).map(|(charged, cache)| charged - cache);
+        Some((folder.display().to_string(), found.limit(), used))
     }
 
     const V2: &str = "30 24 0:26 / ROOT/cg rw,nosuid - cgroup2 cgroup2 rw\n";

@@ -17,6 +17,9 @@ const LIMITS: Duration = Duration::from_secs(5);
 /// Without a cgroup's limit and a setting, one of so many parts of the machine's memory.
 const PART: u64 = 4;
 
+/// Above so many percent of a budget, something follows from how much is in use: it is looked who holds more than a share.
+pub(super) const FORESIGHT: u64 = 40;
+
 /// Where the kernel tells of this process and of the machine.
 const PROC: &str = "/proc";
 
@@ -39,6 +42,8 @@ pub(super) struct Meter {
     page: u64,
     machine: u64,
     cgroup: Option<Cgroup>,
+    /// What it had of the cache of files, when that was last read.
+    cache: u64,
     known: Known,
     read: Option<Instant>,
 }
@@ -52,6 +57,7 @@ impl Meter {
             page: page.unwrap_or(4096),
             machine: machine.and_then(|text| machine_of(&text)).unwrap_or(u64::MAX),
             cgroup: None,
+            cache: 0,
             known: Known::default(),
             read: None,
         }
@@ -63,9 +69,11 @@ impl Meter {
         if self.read.is_none_or(|read| now.saturating_duration_since(read) >= LIMITS) {
             self.read = Some(now);
             self.cgroup = Cgroup::tightest(Path::new(PROC), self.machine, &mut self.known);
+            self.cache = self.cgroup.as_ref().and_then(Cgroup::cache).unwrap_or_default();
         }
+        let used = self.used();
         let of_cgroup = self.cgroup.as_ref().map(|it| {
-            let used = it.used().unwrap_or_else(|| self.own());
+            let used = used.unwrap_or_else(|| self.own());
             Measured { used, budget: it.limit(), source: Source::Cgroup, least: it.limit() }
         });
         let own = |budget, source| Measured { used: self.own(), budget, source, least: budget };
@@ -84,6 +92,17 @@ impl Meter {
     /// The folder of the process's cgroup, of whose limit, or of one around it, it knows.
     pub(super) fn cgroup(&self) -> Option<&Path> {
         self.cgroup.as_ref().map(Cgroup::folder)
+    }
+
+    /// Bytes that the cgroup has in use and that the kernel cannot take back. As long as nothing follows from it, how large
+    /// the cache is is not asked each time.
+    fn used(&mut self) -> Option<u64> {
+        let cgroup = self.cgroup.as_ref()?;
+        let charged = cgroup.charged()?;
+        if charged >= cgroup.limit() / 100 * FORESIGHT {
+            self.cache = cgroup.cache()?;
+        }
+        Some(charged.saturating_sub(self.cache))
     }
 
     /// The process's own memory: what no file is behind.
@@ -138,6 +157,30 @@ mod tests {
         let measured = meter.measure(Some(1 << 20), Instant::now());
         assert_eq!((measured.budget, measured.source), (1 << 20, Source::Setting));
         assert!(measured.used > 1 << 16, "{measured}");
+    }
+
+    #[test]
+    fn while_little_is_charged_what_the_kernel_counts_in_all_is_not_asked_for_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        let cgroup = Cgroup::of_version_2(folder.path(), 1_000);
+        let mut meter = Meter { cgroup: Some(cgroup), cache: 100, ..Meter::new() };
+        for (charged, cache, used) in [
+            (399, 300, 299),
+            // Now it decides.
+            (400, 300, 100),
+            (900, 200, 700),
+            (399, 0, 199),
+            // The kernel has taken it back.
+            (150, 0, 0),
+        ] {
+            write("memory.current", &format!("{charged}\n"));
+            write("memory.stat", &format!("anon 5\nfile {cache}\nshmem 0\n"));
+            assert_eq!(meter.used(), Some(used), "{charged} with {cache} of the cache");
+        }
+        std::fs::remove_file(folder.path().join("memory.stat")).unwrap();
+        write("memory.current", "500\n");
+        assert_eq!(meter.used(), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use self::meter::{Measured, Meter};
+use self::meter::{FORESIGHT, Measured, Meter};
 use crate::allocator::{give_back, in_large_blocks, set_short_at};
 use crate::control::State;
 use crate::domain::memory::{Effort, Level, Source, receive_buffer};
@@ -29,9 +29,6 @@ const LOOK_MUCH: Duration = Duration::from_millis(20);
 
 /// The least pause between two measurements.
 const PAUSE: Duration = Duration::from_millis(2);
-
-/// Above so many percent, it is looked who holds more than a share, so that it is known when memory gets scarce.
-const FORESIGHT: u64 = 40;
 
 /// The same while memory is scarce.
 const LOOK_SCARCE: Duration = Duration::from_millis(5);
