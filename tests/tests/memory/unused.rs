@@ -44,6 +44,52 @@ fn calling_each_of_many_services_once_leaves_few_clusters_and_connections() {
     client.get("http://s7/").expect_body("ok");
 }
 
+/// Makes the budget of `weir` so that memory is scarce, and no more than that, with what is in use now.
+#[track_caller]
+fn make_scarce(weir: &Weir, text: &str) {
+    let metric = |name: &str| weir.metric(name, &[]);
+    within(Duration::from_secs(60), "memory to be scarce", || {
+        let (used, budget) = (metric("weir_memory_used_bytes"), metric("weir_memory_budget_bytes"));
+        let wanted = format!("{:.0}", used / 0.85);
+        if !(0.82..0.88).contains(&(used / budget)) {
+            weir.folder().config(&text.replace("1048576KiB", &wanted));
+            // It is read within a second.
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        metric("weir_memory_level") == 1.0
+    });
+}
+
+#[test]
+fn while_memory_is_only_scarce_who_uses_a_connection_now_and_then_keeps_it() {
+    let backend = Backend::http().start();
+    // What weir has to know, and what closing connections does not give back.
+    let many: Vec<SocketAddr> =
+        (0..200_000_u32).map(|it| ((0x7f_10_00_00 | it).to_be_bytes(), 9).into()).collect();
+    let builder = Weir::new().set("workers", "1").set("limits", "{ memory: 1048576KiB }");
+    let weir = builder.service("hello", &[backend.addr()]).service("many", &many).start();
+    let text = std::fs::read_to_string(weir.folder().path().join("weir.yaml")).unwrap();
+    let level = || weir.metric("weir_memory_level", &[]);
+    let (mut rounds, mut tries) = (0, 0);
+    while rounds < 3 {
+        tries += 1;
+        assert!(tries <= 20, "memory never stayed scarce for two seconds");
+        make_scarce(&weir, &text);
+        weir.get("http://hello/").expect_body("ok");
+        let before = backend.connections();
+        // Longer than what is unused stays of who holds too much.
+        std::thread::sleep(Duration::from_secs(2));
+        weir.get("http://hello/").expect_body("ok");
+        // The machine may give or take memory meanwhile: then it says nothing.
+        if level() == 1.0 {
+            assert_eq!(backend.connections(), before, "its connection was closed at another's cost");
+            rounds += 1;
+        }
+    }
+    // It goes all the same where it is not used for long.
+    within(Duration::from_secs(20), "it to be closed", || backend.open() == 0);
+}
+
 /// An endpoint that answers over any number of connections, on one thread.
 fn modest() -> SocketAddr {
     let listener = raw::listen(raw::loopback()).unwrap();

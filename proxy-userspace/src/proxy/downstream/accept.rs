@@ -130,17 +130,14 @@ async fn listen(worker: &Rc<Worker>, explicit: &mut JoinSet<()>) {
 /// Closes this worker's unused connections that were made in network namespaces of pods that have ended, by their cookies.
 fn forget(worker: &Worker, ended: impl Iterator<Item = u64>) {
     let ended: Vec<u64> = ended.collect();
-    if !ended.is_empty() {
-        worker.shared.routing.external.forget_pods(&ended);
+    if ended.is_empty() {
+        return;
     }
+    worker.shared.routing.external.forget_pods(&ended);
+    let used = worker.shared.routing.used_backends();
+    let pools = || used.iter().filter_map(|it| it.known_pool(worker.dialer.worker));
     for cookie in ended {
-        for cluster in worker.shared.routing.clusters() {
-            for member in &cluster.members().all {
-                if let Some(pool) = member.backend.known_pool(worker.dialer.worker) {
-                    pool.forget(Source::Pod(cookie));
-                }
-            }
-        }
+        pools().for_each(|pool| pool.forget(Source::Pod(cookie)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Removes what a worker no longer needs: unused connections to endpoints, bound names, and unused clusters.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,9 @@ use tokio::time;
 
 use crate::allocator;
 use crate::config::Limits;
+use crate::domain::shares::level;
 use crate::proxy::routing::snapshot::Snapshot;
+use crate::proxy::upstream::Source;
 use crate::proxy::worker::Worker;
 
 /// Maximum interval of a worker's sweep: an endpoint may have closed a connection, and names may have gone out of use.
@@ -57,49 +60,55 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
 /// when the next one expires, and how many were not needed.
 fn pools(worker: &Worker, now: Instant, limit: Duration, purges: bool) -> (Option<Instant>, usize) {
     let (mut next, mut dropped) = (None, 0);
-    for cluster in worker.shared.routing.clusters() {
-        for member in &cluster.members().all {
-            let Some(pool) = member.backend.known_pool(worker.dialer.worker) else { continue };
-            if purges {
-                dropped += pool.purge();
-            }
-            next = earlier(next, pool.sweep(now, limit));
+    for backend in worker.shared.routing.used_backends() {
+        let Some(pool) = backend.known_pool(worker.dialer.worker) else { continue };
+        if purges {
+            dropped += pool.purge();
         }
+        next = earlier(next, pool.sweep(now, limit));
     }
     (next, dropped)
 }
 
-/// Closes unused connections of which there are too many, where all workers may keep `most`. Returns how many.
+/// Closes unused connections of which there are too many, where all workers may keep `most`, of those that have more than a
+/// fair share. Returns how many.
 fn surplus(worker: &Worker, now: Instant, most: usize) -> usize {
     let most = most.div_ceil(worker.shared.workers());
-    let clusters = worker.shared.routing.clusters();
-    let mut unused = Vec::new();
-    for cluster in &clusters {
-        let members = cluster.members();
-        let pools = members.all.iter().filter_map(|it| it.backend.known_pool(worker.dialer.worker));
-        pools.for_each(|pool| pool.unused_since(&mut unused));
+    let used = worker.shared.routing.used_backends();
+    let pools = || used.iter().filter_map(|it| it.known_pool(worker.dialer.worker));
+    let mut unused = HashMap::new();
+    pools().for_each(|pool| pool.unused_since(&mut unused));
+    let kept = too_old(&mut unused, now, most);
+    if kept.is_empty() {
+        return 0;
     }
-    let Some(kept) = too_old(&mut unused, now, most) else { return 0 };
-    let mut closed = 0;
-    for cluster in &clusters {
-        let members = cluster.members();
-        let pools = members.all.iter().filter_map(|it| it.backend.known_pool(worker.dialer.worker));
-        closed += pools.map(|pool| pool.shed(now, kept)).sum::<usize>();
-    }
+    let of = |source| kept.get(&source).copied().unwrap_or(Duration::MAX);
+    let closed = pools().map(|pool| pool.shed(now, of)).sum::<usize>();
     worker.dialer.connecting.crowded_out.add(closed as u64);
     closed
 }
 
-/// Of connections that have been `unused` since these times, how long one was that there is no room for; `None` where there
-/// is room for all. Of more than `most` the least recently used ones have none, and of more than an eighth of that, those
-/// that were unused for [`RARELY`].
-fn too_old(unused: &mut [Instant], now: Instant, most: usize) -> Option<Duration> {
-    let rare = unused.iter().filter(|it| now.saturating_duration_since(**it) >= RARELY).count();
-    let beyond = |most: usize| unused.len().saturating_sub(most);
-    let surplus = beyond(most).max(beyond(most.div_ceil(8)).min(rare));
-    let last = surplus.checked_sub(1)?;
-    let (_, last, _) = unused.select_nth_unstable(last);
-    Some(now.saturating_duration_since(*last))
+/// Of connections that have been `unused` since these times, by source, how long one was that there is no room for; no entry
+/// where there is room for all of a source. Of more than `most` the least recently used ones have none, and of more than an
+/// eighth of that, those that were unused for [`RARELY`]. Each source has its fair share of both, so that nobody crowds out what
+/// others use now and then.
+fn too_old(
+    unused: &mut HashMap<Source, Vec<Instant>>,
+    now: Instant,
+    most: usize,
+) -> HashMap<Source, Duration> {
+    let mut counts: Vec<u64> = unused.values().map(|it| it.len() as u64).collect();
+    let mut share = |most: usize| usize::try_from(level(most as u64, &mut counts)).unwrap_or(usize::MAX);
+    let (all, few) = (share(most), share(most.div_ceil(8)));
+    let age = |since: Instant| now.saturating_duration_since(since);
+    let kept = unused.iter_mut().filter_map(|(source, unused)| {
+        let rare = unused.iter().filter(|it| age(**it) >= RARELY).count();
+        let beyond = |share: usize| unused.len().saturating_sub(share);
+        let surplus = beyond(all).max(beyond(few).min(rare));
+        let (_, last, _) = unused.select_nth_unstable(surplus.checked_sub(1)?);
+        Some((*source, age(*last)))
+    });
+    kept.collect()
 }
 
 /// Forgets clusters that nobody uses; one worker does it for all. Returns whether there are too many.
@@ -143,9 +152,36 @@ mod tests {
             (&[21, 3, 500, 22, 7], 32, Some(500)),
             (&[21, 3, 500, 22, 7], 3, Some(21)),
         ] {
-            let mut since: Vec<_> = unused.iter().map(since).collect();
-            let age = too_old(&mut since, now, most);
+            let mut since = HashMap::from([(Source::Node, unused.iter().map(since).collect())]);
+            let age = too_old(&mut since, now, most).remove(&Source::Node);
             assert_eq!(age, expected.map(Duration::from_secs), "{unused:?} of {most}");
+        }
+    }
+
+    #[test]
+    fn who_leaves_very_many_unused_crowds_out_none_of_anothers() {
+        let now = Instant::now() + Duration::from_hours(1);
+        let since = |seconds: u64| now.checked_sub(Duration::from_secs(seconds)).unwrap();
+        let (honest, greedy, other) = (Source::Pod(1), Source::Pod(2), Source::Pod(3));
+        for (mine, most, expected) in [
+            // Within its share, however rarely it uses them.
+            (&[50, 40, 30][..], 800, None),
+            (&[50, 40, 30], 80, None),
+            // An eighth of 48 is six, two for each of three.
+            (&[50, 40, 30], 48, Some(50)),
+            (&[50, 40, 30], 6, Some(30)),
+            (&[5, 4, 3], 6, Some(5)),
+            (&[5, 4, 3], 9, None),
+        ] {
+            let mut unused = HashMap::from([
+                (honest, mine.iter().map(|it| since(*it)).collect()),
+                // Used just now.
+                (greedy, (0..1_000).map(|_| since(1)).collect()),
+                (other, (0..1_000).map(|_| since(2)).collect()),
+            ]);
+            let kept = too_old(&mut unused, now, most);
+            assert_eq!(kept.get(&honest), expected.map(Duration::from_secs).as_ref(), "{mine:?} of {most}");
+            assert_eq!(kept.len(), 2 + usize::from(expected.is_some()), "{kept:?}");
         }
     }
 

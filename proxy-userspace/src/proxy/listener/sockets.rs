@@ -124,6 +124,14 @@ impl Sockets {
         self.all.borrow().iter().filter(is_such).cloned().collect()
     }
 
+    /// The pods in whose network namespaces weir listens.
+    pub fn pods(&self) -> Vec<Arc<PodNetns>> {
+        let mut pods: Vec<_> = self.all.borrow().iter().filter_map(|it| it.pod.clone()).collect();
+        pods.sort_unstable_by_key(|it| it.cookie());
+        pods.dedup_by_key(|it| it.cookie());
+        pods
+    }
+
     /// Removes one socket.
     pub fn remove(&self, socket: &Arc<Socket>) {
         self.all.send_modify(|sockets| {

@@ -246,7 +246,7 @@ impl Memory {
     }
 
     /// Whether `holder` has more than its fair share, as far as that is known.
-    fn is_above(&self, holder: HolderId) -> bool {
+    pub fn is_above(&self, holder: HolderId) -> bool {
         self.above.load().contains_key(&holder)
     }
 

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use super::cache::{RouteCache, RouteCacheStats};
 use super::clients::Clients;
 use super::external::ExternalClusters;
-use super::resolve::Holds;
+use super::resolve::{Client, Holds};
 use super::snapshot::Snapshot;
 use crate::proxy::listener::Listener;
-use crate::proxy::upstream::cluster::Cluster;
+use crate::proxy::upstream::cluster::{Backend, Cluster};
 
 /// What all workers route by, with its counters.
 #[derive(Debug)]
@@ -72,6 +72,11 @@ impl Routing {
         let mut clusters = self.known_clusters();
         clusters.extend(self.external.clusters());
         clusters
+    }
+
+    /// Every endpoint that was used: only these have connections.
+    pub fn used_backends(&self) -> Vec<Arc<Backend>> {
+        self.clusters().iter().flat_map(|cluster| cluster.used_backends()).collect()
     }
 }
 

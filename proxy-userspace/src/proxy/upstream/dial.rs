@@ -334,7 +334,7 @@ impl Dialer {
     }
 
     /// The endpoint of a connection, with the limits for it.
-    fn peer(&self, rules: DialRules<'_>, backend: &Backend) -> Peer {
+    fn peer(&self, rules: DialRules<'_>, backend: &Arc<Backend>) -> Peer {
         let Limits { silence, interim_answers, interim_bytes, .. } = *rules.limits;
         let interim = Bounds { answers: interim_answers, bytes: interim_bytes };
         let patience = self.connecting.connector.load().patience(silence, interim);

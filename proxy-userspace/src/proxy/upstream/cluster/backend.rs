@@ -4,8 +4,8 @@
 //! when it is first used.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -27,9 +27,19 @@ pub struct Backend {
     pub exempt: Exempt,
     /// Whether it keeps no unused connections: it left the catalog, or is not to be used now.
     closed: AtomicBool,
-    workers: usize,
+    /// What it shares with the others of its cluster.
+    common: Arc<Common>,
     /// What is known of it, once it was used.
     used: OnceLock<Box<Used>>,
+}
+
+/// What the endpoints of a cluster share.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// Number of data-plane workers: each has its own connections to each endpoint.
+    pub(super) workers: usize,
+    /// Those that were used: what is done now and then with connections need not look at all the others.
+    used: Mutex<Vec<Weak<Backend>>>,
 }
 
 /// What is known of an endpoint that was used.
@@ -59,23 +69,37 @@ pub struct Stats {
     pub ejections: Counter,
 }
 
+impl Common {
+    pub(super) fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self { workers, used: Mutex::default() })
+    }
+
+    /// The endpoints that were used, if they are still there.
+    pub(super) fn used(&self) -> Vec<Arc<Backend>> {
+        let mut used = self.used.lock();
+        used.retain(|it| it.strong_count() > 0);
+        used.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
 impl Backend {
-    pub(super) fn new(address: SocketAddr, exempt: Exempt, workers: usize) -> Self {
-        Self { address, exempt, closed: AtomicBool::new(false), workers, used: OnceLock::new() }
+    pub(super) fn new(address: SocketAddr, exempt: Exempt, common: Arc<Common>) -> Self {
+        Self { address, exempt, closed: AtomicBool::new(false), common, used: OnceLock::new() }
     }
 
     #[inline]
-    fn used(&self) -> &Used {
+    fn used(self: &Arc<Self>) -> &Used {
         self.used.get().map_or_else(|| self.make(), |it| &**it)
     }
 
     #[cold]
-    fn make(&self) -> &Used {
+    fn make(self: &Arc<Self>) -> &Used {
         let used = self.used.get_or_init(|| {
+            self.common.used.lock().push(Arc::downgrade(self));
             Box::new(Used {
                 stats: Stats::default(),
                 health: Health::new(fastrand::Rng::new()),
-                pools: (0..self.workers).map(|_| Pool::default()).collect(),
+                pools: (0..self.common.workers).map(|_| Pool::default()).collect(),
                 reach: Mutex::default(),
             })
         });
@@ -87,7 +111,7 @@ impl Backend {
     }
 
     /// Its counters, to count.
-    pub fn stats(&self) -> &Stats {
+    pub fn stats(self: &Arc<Self>) -> &Stats {
         &self.used().stats
     }
 
@@ -97,7 +121,7 @@ impl Backend {
     }
 
     /// Its health, to change.
-    pub(super) fn health(&self) -> &Health {
+    pub(super) fn health(self: &Arc<Self>) -> &Health {
         &self.used().health
     }
 
@@ -107,7 +131,7 @@ impl Backend {
     }
 
     /// The connections that `worker` keeps to it, to keep one.
-    pub fn pool(&self, worker: usize) -> &Pool {
+    pub fn pool(self: &Arc<Self>, worker: usize) -> &Pool {
         &self.used().pools[worker]
     }
 
@@ -122,7 +146,7 @@ impl Backend {
     }
 
     /// A connect from this pod succeeded.
-    pub fn reached_from(&self, pod: u64) {
+    pub fn reached_from(self: &Arc<Self>, pod: u64) {
         self.used().reach.lock().get_or_insert_default().connected(pod);
     }
 
@@ -159,7 +183,7 @@ impl Backend {
     }
 
     /// Where connections to it report that they may be silent.
-    pub fn doubts(&self) -> &Doubts {
+    pub fn doubts(self: &Arc<Self>) -> &Doubts {
         self.health().doubts()
     }
 
@@ -184,5 +208,38 @@ impl Backend {
     pub(super) fn resume(&self) {
         self.closed.store(false, Ordering::SeqCst);
         self.pools().iter().for_each(Pool::open);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalog::Endpoint;
+    use crate::domain::health::Caller;
+    use crate::proxy::upstream::cluster::Cluster;
+
+    #[test]
+    fn of_many_endpoints_only_those_that_were_used_are_looked_at_until_they_are_gone() {
+        let at = |port: u16| SocketAddr::from(([10, 1, 0, 1], port));
+        let cluster = Arc::new(Cluster::new("/svc/many".into(), Exempt::No, 2, Arc::default()));
+        cluster.apply(&(1..=1_000).map(|port| Endpoint::at(at(port))).collect());
+        let used = || cluster.used_backends().iter().map(|it| it.address).collect::<Vec<_>>();
+        // What it is asked for its state makes nothing known of it.
+        let now = Instant::now();
+        let members = cluster.members();
+        assert!(
+            members.all.iter().all(|it| it.backend.known_pool(0).is_none() && it.backend.in_flight() == 0)
+        );
+        drop(members);
+        assert!(used().is_empty());
+        let mut rng = fastrand::Rng::with_seed(1);
+        let lease = cluster.lease(now, &mut rng, (&at(9), Caller::default()), &[]).unwrap();
+        let address = lease.backend().address;
+        assert_eq!(used(), [address]);
+        // It leaves the service, and its request goes on.
+        cluster.apply(&[Endpoint::at(at(2_000))].into());
+        assert_eq!(used(), [address]);
+        drop(lease);
+        assert!(used().is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Backend;
+use super::backend::Common;
 use crate::domain::balance::{Balancer, Weights, identity};
 use crate::domain::catalog::{Condition, Endpoint};
 use crate::domain::health::{Health, Tier};
@@ -58,7 +59,7 @@ impl Members {
         &self,
         endpoints: &Arc<[Endpoint]>,
         balancer: Balancer,
-        (exempt, workers): (impl Fn(&Endpoint) -> Exempt, usize),
+        (exempt, common): (impl Fn(&Endpoint) -> Exempt, &Arc<Common>),
     ) -> Self {
         let known: HashMap<SocketAddr, &Arc<Backend>> =
             self.all.iter().map(|member| (member.backend.address, &member.backend)).collect();
@@ -73,7 +74,7 @@ impl Members {
                     .get(&endpoint.address)
                     .filter(|known| known.exempt == exempt(endpoint))
                     .map_or_else(
-                        || Arc::new(Backend::new(endpoint.address, exempt(endpoint), workers)),
+                        || Arc::new(Backend::new(endpoint.address, exempt(endpoint), common.clone())),
                         |known| Arc::clone(known),
                     ),
                 identity: identity(endpoint.address, shared.contains(&endpoint.address.ip())),

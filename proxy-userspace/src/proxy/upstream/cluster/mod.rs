@@ -32,6 +32,7 @@ pub use policy::ClusterPolicy;
 pub use registry::{ClusterRegistry, LATELY};
 pub use view::View;
 
+use self::backend::Common;
 use crate::domain::balance::{Choice, score};
 use crate::domain::catalog::Endpoint;
 use crate::domain::health::breaker::State;
@@ -48,8 +49,8 @@ pub struct Cluster {
     pub name: Box<str>,
     /// Which otherwise refused addresses its endpoints may have.
     pub exempt: Exempt,
-    /// Number of data-plane workers: each has its own connections to each endpoint.
-    workers: usize,
+    /// What its endpoints share.
+    common: Arc<Common>,
     policy: ArcSwap<ClusterPolicy>,
     /// Its counters.
     pub stats: Stats,
@@ -110,7 +111,8 @@ impl Cluster {
         let members = ArcSwap::from_pointee(Members::default());
         let (policy, retired) = (ArcSwap::new(policy), AtomicBool::new(false));
         let (stats, norms, views, used) = Default::default();
-        Self { name, exempt, workers, policy, stats, norms, members, retired, used, views }
+        let common = Common::new(workers);
+        Self { name, exempt, common, policy, stats, norms, members, retired, used, views }
     }
 
     /// Its present settings.
@@ -132,6 +134,11 @@ impl Cluster {
     /// The present endpoints.
     pub fn members(&self) -> arc_swap::Guard<Arc<Members>> {
         self.members.load()
+    }
+
+    /// Its endpoints that were used, also those that have left it and are in use: a small part of a large service.
+    pub fn used_backends(&self) -> Vec<Arc<Backend>> {
+        self.common.used()
     }
 
     /// Applies `endpoints`. Those that stay keep their state; connections to those that were removed, or are not to be
@@ -161,7 +168,7 @@ impl Cluster {
             Exempt::ServiceEndpoint if endpoint.on_node => Exempt::OnNode,
             exempt => exempt,
         };
-        before.successor(endpoints, self.policy.load().balancer, (exempt, self.workers))
+        before.successor(endpoints, self.policy.load().balancer, (exempt, &self.common))
     }
 
     /// Closes every unused connection, and those in use when they are returned: no snapshot names this cluster any
@@ -192,11 +199,11 @@ impl Cluster {
 
     /// Whether an endpoint of it, or of one of its views, is ejected or left alone (`Retry-After`).
     fn ejected(&self, now: Instant) -> Ejected {
-        let (policy, members) = (self.policy(), self.members.load());
-        let own = members.all.iter().map(|it| match it.backend.breaker(now, &policy.breaker) {
+        let (policy, used) = (self.policy(), self.used_backends());
+        let own = used.iter().map(|it| match it.breaker(now, &policy.breaker) {
             State::Open { .. } | State::Probing => Ejected::Now,
             // It has asked for that: a new one would not know.
-            State::Closed | State::Due if it.backend.left_alone(now).is_some() => Ejected::Now,
+            State::Closed | State::Due if it.left_alone(now).is_some() => Ejected::Now,
             State::Closed => Ejected::None,
             State::Due => Ejected::Due,
         });

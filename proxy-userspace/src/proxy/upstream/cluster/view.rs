@@ -55,7 +55,7 @@ impl Cluster {
             view.adopt(policy, since);
             return view.cluster.clone();
         }
-        let cluster = Arc::new(Self::new(name, self.exempt, self.workers, Arc::new(policy)));
+        let cluster = Arc::new(Self::new(name, self.exempt, self.common.workers, Arc::new(policy)));
         let (id, steps, own) = (id.clone(), steps.into(), own.into());
         let view = View { id, steps, cluster: cluster.clone(), own, since };
         view.apply(&self.members.load().source);

@@ -159,7 +159,7 @@ impl Pool {
         state.idle.retain(|(since, connection)| {
             !connection.conn.is_closed() && now.saturating_duration_since(*since) < limit
         });
-        let shared = state.shared.as_mut().and_then(|shared| shared.sweep(now, limit));
+        let shared = state.shared.as_mut().and_then(|shared| shared.sweep(now, |_| limit));
         if shared.is_none() {
             state.shared = state.shared.take().filter(|shared| !shared.is_empty());
         }
@@ -205,17 +205,19 @@ impl Pool {
         dropped.len()
     }
 
-    /// Adds since when each connection that is not shared has been unused.
-    pub fn unused_since(&self, all: &mut Vec<Instant>) {
-        all.extend(self.0.lock().idle.iter().map(|(since, _)| *since));
+    /// Adds since when each connection that is not shared has been unused, by its source.
+    pub fn unused_since(&self, all: &mut HashMap<Source, Vec<Instant>>) {
+        for (since, connection) in &self.0.lock().idle {
+            all.entry(connection.key.source).or_default().push(*since);
+        }
     }
 
-    /// Drops connections that were unused for `kept`. Returns the number dropped.
-    pub fn shed(&self, now: Instant, kept: Duration) -> usize {
+    /// Drops connections that were unused for as long as those from their source are `kept`. Returns the number dropped.
+    pub fn shed(&self, now: Instant, kept: impl Fn(Source) -> Duration) -> usize {
         let mut state = self.0.lock();
-        let recent = |since: Instant| now.saturating_duration_since(since) < kept;
-        let first = state.idle.partition_point(|(since, _)| !recent(*since));
-        let dropped: SmallVec<[_; 1]> = state.idle.drain(..first).collect();
+        let is_old = |since: Instant, source| now.saturating_duration_since(since) >= kept(source);
+        let old = state.idle.extract_if(.., |(since, it)| is_old(*since, it.key.source));
+        let dropped: SmallVec<[_; 1]> = old.collect();
         state.idle.shrink_to_fit();
         state.surplus = state.surplus.min(state.idle.len());
         if let Some(shared) = &mut state.shared {
@@ -386,6 +388,25 @@ mod tests {
             assert_eq!(pool.len(), 1);
             pool.put(unused(endpoint, &pod).await, now, 9);
             assert_eq!(pool.len(), 2, "one that was made since");
+        };
+        LocalSet::new().run_until(run).await;
+    }
+
+    #[tokio::test]
+    async fn unused_connections_are_kept_for_as_long_as_their_source_is_given() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (endpoint, now, ms) = (listener.local_addr().unwrap(), Instant::now(), Duration::from_millis);
+        let run = async {
+            let pool = Pool::default();
+            for (source, since) in [(Source::Node, 0), (POD(1), 100), (POD(2), 200), (POD(1), 4_000)] {
+                let key = Key::plain(Protocol::Http1, source);
+                pool.put(connection(endpoint, key).await, now + ms(since), 8);
+            }
+            let kept = |source| if source == POD(1) { ms(1_000) } else { ms(10_000) };
+            assert_eq!((pool.shed(now + ms(4_500), kept), pool.len()), (1, 3));
+            assert_eq!((pool.shed(now + ms(10_100), kept), pool.len()), (2, 1));
+            let left = pool.checkout(Key::plain(Protocol::Http1, POD(2)), now, ms(60_000));
+            assert!(left.is_some(), "the one that nobody was above with, and that was used last");
         };
         LocalSet::new().run_until(run).await;
     }

@@ -158,11 +158,12 @@ impl Shared {
         &mut self.0[at]
     }
 
-    /// Drops connections that are closed, or that were unused for `limit`. Returns since when the longest unused of the
-    /// others is so.
-    pub(super) fn sweep(&mut self, now: Instant, limit: Duration) -> Option<Instant> {
+    /// Drops connections that are closed, or that were unused for the `limit` of their source. Returns since when the longest
+    /// unused of the others is so.
+    pub(super) fn sweep(&mut self, now: Instant, limit: impl Fn(Source) -> Duration) -> Option<Instant> {
         let mut first = None;
         for group in &mut self.0 {
+            let limit = limit(group.key.source);
             group.connections.retain(|it| {
                 let since = it.is_unused().then(|| it.used());
                 let stays =
