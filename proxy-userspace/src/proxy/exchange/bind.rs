@@ -56,6 +56,7 @@ pub(super) async fn bind(
 
 /// The service that owns `address`, which the connection of `exchange` dialled, or else that address itself.
 pub fn dialled(worker: &Worker, exchange: &Exchange, address: SocketAddr) -> Destination {
-    let cluster = worker.router.cluster_of(&exchange.snapshot, address, &exchange.session.external);
+    let session = &exchange.session;
+    let cluster = worker.router.cluster_of(&exchange.snapshot, address, &session.external, &**session);
     Destination { policy: cluster.policy().dialled, cluster, now: exchange.record.started }
 }

@@ -117,11 +117,12 @@ impl Router {
         snapshot: &Snapshot,
         dialled: SocketAddr,
         known: &RefCell<Option<Arc<Cluster>>>,
+        client: &impl Client,
     ) -> Arc<Cluster> {
         if let Some(owner) = snapshot.owner(dialled) {
             return owner.cluster;
         }
-        let fixed = || self.routing.external.fixed(dialled, Instant::now());
+        let fixed = || self.routing.external.fixed(dialled, Instant::now(), &client.holder());
         let mut known = known.borrow_mut();
         // A cluster that was dropped meanwhile keeps no connections; its successor does.
         known.take_if(|cluster| cluster.is_retired());

@@ -133,3 +133,27 @@ fn the_last_alternative_that_may_be_asked_for_is_found_and_what_is_known_costs_n
     literal.push(scene.one.v4().to_string());
     scene.weir.ask(&Request::get("http://x/").with("l5d-dtab", &alternatives(&literal))).expect_body("one");
 }
+
+/// Each name is one of a table of 30, which two clients use.
+#[test]
+fn who_asks_for_ever_new_names_makes_weir_forget_none_of_another_clients() {
+    // One worker: a name that is kept has its connection there.
+    let few =
+        |weir: Builder, dns: &Dns| patient(weir, dns).set("limits", "{ outside: 30 }").set("workers", "1");
+    let Some(scene) = scene_with(few) else { return };
+    let backend = four(&scene.two);
+    scene.dns.says_of_others(Said::addresses(&[&scene.two.v4().to_string()], 60));
+    let own: Vec<String> = (0..10).map(|number| format!("own{number}.test")).collect();
+    let asks = |pod: &Pod, name: &str| {
+        scene.client_in(pod).get(&format!("http://{name}/")).expect_body("two");
+    };
+    own.iter().for_each(|name| asks(&scene.two, name));
+    for number in 0..100 {
+        asks(&scene.one, &format!("new{number}.test"));
+    }
+    let before = backend.connections();
+    own.iter().for_each(|name| asks(&scene.two, name));
+    assert_eq!(backend.connections(), before, "the connections of names that were forgotten are made anew");
+    let evicted = scene.weir.metric("weir_outside_evicted_total", &[]);
+    assert!(evicted >= 80.0, "{evicted}");
+}

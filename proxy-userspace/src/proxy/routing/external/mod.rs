@@ -1,7 +1,7 @@
 //! Destinations outside the catalog: DNS names, and literal addresses.
 //!
-//! Each becomes its own cluster, so that it is balanced, ejected and counted like any other. The table has a limit and
-//! evicts the least recently used. An answer slightly past its TTL is still used while it is refreshed; for an older
+//! Each becomes its own cluster, so that it is balanced, ejected and counted like any other. The table has a limit, of which
+//! each client has its share, and evicts the least recently used of who has more. An answer slightly past its TTL is still used while it is refreshed; for an older
 //! one the request waits for the refresh. An old answer is kept when DNS fails.
 //!
 //! [`Rules::questions`] gives the DNS questions for a host, and their order. Addresses for a name below the cluster's
@@ -14,6 +14,7 @@ mod addresses;
 mod asker;
 mod lookups;
 mod resolvers;
+mod shares;
 mod table;
 
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +38,7 @@ use crate::domain::name::{Host, Scope};
 use crate::domain::route::Outside;
 use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::holders::Holder;
 use crate::proxy::routing::route::Lookup;
 use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
 use crate::proxy::upstream::Source;
@@ -137,7 +139,7 @@ impl ExternalClusters {
         let Lookup { outside: Outside { host, port, .. }, questions } = lookup;
         if let Some(address) = lookup.outside.literal() {
             let exempt = if lookup.outside.written { Exempt::Written } else { Exempt::No };
-            return Ok(self.literal(SocketAddr::new(address, *port), exempt, Instant::now()));
+            return Ok(self.literal(SocketAddr::new(address, *port), exempt, Instant::now(), &asker.holder));
         }
         let mut denied = Fault::new(Kind::Unbound, "no name of it is short enough for DNS");
         for name in &questions.inside {
@@ -200,23 +202,29 @@ impl ExternalClusters {
         let named = (name, port, asker.source());
         let endpoints = self.endpoints(snapshot, named, &answer.addresses).map_err(Miss::Foreign)?;
         let until = Some(answer.valid_until);
-        Ok(self.insert(key, &endpoints, (until, Instant::now())))
+        Ok(self.insert(key, &endpoints, (until, Instant::now()), &asker.holder))
     }
 
-    /// The cluster of one address that was dialled.
-    pub fn fixed(&self, address: SocketAddr, now: Instant) -> Arc<Cluster> {
-        self.literal(address, Exempt::No, now)
+    /// The cluster of one address that a client dialled.
+    pub fn fixed(&self, address: SocketAddr, now: Instant, client: &Arc<Holder>) -> Arc<Cluster> {
+        self.literal(address, Exempt::No, now, client)
     }
 
-    /// The cluster of one address.
-    fn literal(&self, address: SocketAddr, exempt: Exempt, now: Instant) -> Arc<Cluster> {
+    /// The cluster of one address that a client asks for.
+    fn literal(
+        &self,
+        address: SocketAddr,
+        exempt: Exempt,
+        now: Instant,
+        client: &Arc<Holder>,
+    ) -> Arc<Cluster> {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let key =
             Key { host: address.ip().to_string().into(), port: address.port(), exempt, from: Source::Node };
         if let Some(Known { cluster, .. }) = self.known(&key, now) {
             return cluster;
         }
-        self.insert(key, &[Endpoint::at(address)].into(), (None, now))
+        self.insert(key, &[Endpoint::at(address)].into(), (None, now), client)
     }
 
     /// The DNS answer for `host`, as far as `asker` may ask.
@@ -253,11 +261,10 @@ impl ExternalClusters {
         // The last addresses stay in use when no look-up may be started.
         let Ok(answer) = self.answer(snapshot, &key.host, asker).await else { return Ok(()) };
         let mut table = self.table.lock();
-        let table = &mut table.entries;
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
                 match (
-                    table.peek_mut(&key),
+                    table.entries.peek_mut(&key),
                     self.endpoints(snapshot, (&key.host, key.port, key.from), addresses),
                 ) {
                     (Some(entry), Ok(endpoints)) => {

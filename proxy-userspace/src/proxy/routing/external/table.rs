@@ -15,7 +15,9 @@ use ipnet::IpNet;
 
 use super::{ExternalClusters, RETRY, UNUSED, title};
 use crate::domain::catalog::Endpoint;
+use crate::domain::shares::Ledger;
 use crate::domain::ssrf::Exempt;
+use crate::proxy::holders::{Group, Holder, HolderId};
 use crate::proxy::routing::snapshot::PolicySource;
 use crate::proxy::upstream::Source;
 use crate::proxy::upstream::cluster::{Cluster, ClusterPolicy, Stats};
@@ -27,6 +29,8 @@ const FEW: usize = 64;
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) entries: Entries,
+    /// Whose they are.
+    pub(super) ledger: Ledger<Group, HolderId>,
     /// The source of the policies of all entries, present and future.
     pub(super) policies: Arc<PolicySource>,
     /// What was counted by clusters that are gone, as long as there is another one of the name: each pod has its own.
@@ -62,6 +66,8 @@ pub(super) struct Entry {
     pub(super) cluster: Arc<Cluster>,
     pub(super) valid_until: Option<Instant>,
     used: Instant,
+    /// Whose it is: who asked for it first.
+    pub(super) holder: Arc<Holder>,
     /// What was counted by those of the same name that are gone.
     gone: Arc<Stats>,
 }
@@ -87,7 +93,7 @@ pub struct Counted {
 impl Table {
     pub(super) fn new(policies: PolicySource) -> Self {
         let entries = LruCache::with_hasher(usize::MAX, RandomState::new());
-        Self { entries, policies: Arc::new(policies), gone: HashMap::new() }
+        Self { entries, ledger: Ledger::new(0), policies: Arc::new(policies), gone: HashMap::new() }
     }
 
     /// What was counted by clusters of this name that are gone.
@@ -105,11 +111,15 @@ impl Table {
 }
 
 impl ExternalClusters {
-    /// Keeps at most `limit` entries from now on, the most recently used ones.
+    /// Keeps at most `limit` entries from now on, the most recently used ones of each client.
     pub fn keep(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
-        let is_over = |entries: &Entries| entries.len() > limit;
-        self.evicted.add(self.retire_oldest_while(is_over) as u64);
+        let next = || {
+            let mut table = self.table.lock();
+            (table.entries.len() > limit).then(|| table.make_room(None))
+        };
+        let gone = std::iter::from_fn(next).flatten().map(|gone| gone.retire()).count();
+        self.evicted.add(gone as u64);
     }
 
     /// Gives every cluster its policy from `policies`, future ones as well.
@@ -132,7 +142,7 @@ impl ExternalClusters {
     /// removed and their unused connections closed; the other names are looked up again, since some of their addresses
     /// may have been left out.
     pub fn forget(&self, ranges: &[IpNet], now: Instant) {
-        self.table.lock().entries.retain(|_, entry| {
+        self.table.lock().retain(|_, entry| {
             let is_in = |address: IpAddr| ranges.iter().any(|range| range.contains(&address.to_canonical()));
             let stays = !entry.cluster.members().all.iter().any(|it| is_in(it.backend.address.ip()));
             match stays {
@@ -147,7 +157,7 @@ impl ExternalClusters {
     pub fn forget_pods(&self, ended: &[u64]) {
         let is_ended = |from: Source| matches!(from, Source::Pod(cookie) if ended.contains(&cookie));
         self.resolvers.lock().retain(|cookie, _| !ended.contains(cookie));
-        self.table.lock().entries.retain(|key, entry| {
+        self.table.lock().retain(|key, entry| {
             let stays = !is_ended(key.from);
             if !stays {
                 entry.retire();
@@ -171,22 +181,15 @@ impl ExternalClusters {
         self.table.lock().entries.iter().map(counted).collect()
     }
 
-    /// Drops what has been unused for long.
+    /// Drops what has been unused for long. The lock is released between any two.
     pub fn sweep(&self, now: Instant) {
-        self.retire_oldest_while(|entries| {
-            let oldest = entries.iter().next();
-            oldest.is_some_and(|(_, oldest)| now.saturating_duration_since(oldest.used) >= UNUSED)
-        });
-    }
-
-    /// Drops the least recently used entry as long as `goes` returns true. Returns how many were dropped. The lock is
-    /// released between any two.
-    fn retire_oldest_while(&self, goes: impl Fn(&Entries) -> bool) -> usize {
         let next = || {
-            let entries = &mut self.table.lock().entries;
-            goes(entries).then(|| entries.remove_lru()).flatten()
+            let mut table = self.table.lock();
+            let oldest = table.entries.iter().next().map(|(_, oldest)| oldest.used);
+            let is_due = oldest.is_some_and(|used| now.saturating_duration_since(used) >= UNUSED);
+            is_due.then(|| table.remove_oldest()).flatten()
         };
-        std::iter::from_fn(next).map(|(_, gone)| gone.retire()).count()
+        std::iter::from_fn(next).for_each(|gone| gone.retire());
     }
 
     /// The cluster of a known name.
@@ -203,13 +206,14 @@ impl ExternalClusters {
         Some(Known { cluster: entry.cluster.clone(), past })
     }
 
-    /// The cluster for `key`, created unless there is one by now; its endpoints are valid until then, and it is used
-    /// now.
+    /// The cluster for `key`, created for `client` unless there is one by now; its endpoints are valid until then, and it is
+    /// used now.
     pub(super) fn insert(
         &self,
         key: Key,
         endpoints: &Arc<[Endpoint]>,
         (valid_until, now): (Option<Instant>, Instant),
+        client: &Arc<Holder>,
     ) -> Arc<Cluster> {
         let policies = self.table.lock().policies.clone();
         let policy = Arc::new(policies.outside(&key.host, key.port));
@@ -222,20 +226,18 @@ impl ExternalClusters {
             take_over(&cluster, table.policies.outside(&key.host, key.port));
         }
         let gone = table.gone(&cluster.name);
-        let entries = &mut table.entries;
         // Two requests may have looked the name up at once: the first one's cluster stays.
-        if let Some(there) = entries.get_mut(&key) {
+        if let Some(there) = table.entries.get_mut(&key) {
             there.used = now;
             return there.cluster.clone();
         }
-        let replaced = entries.insert(key, Entry { cluster: cluster.clone(), valid_until, used: now, gone });
-        let is_over = replaced.is_none() && entries.len() > self.limit.load(Ordering::Relaxed);
-        let oldest = is_over.then(|| entries.remove_lru()).flatten().map(|(_, oldest)| oldest);
+        let is_full = table.entries.len() >= self.limit.load(Ordering::Relaxed);
+        let evicted = if is_full { table.make_room(Some(client)) } else { Vec::new() };
+        let entry = Entry { cluster: cluster.clone(), valid_until, used: now, holder: client.clone(), gone };
+        let replaced = table.insert(key, entry);
         drop(table);
-        if is_over {
-            self.evicted.inc();
-        }
-        for gone in replaced.into_iter().chain(oldest) {
+        self.evicted.add(evicted.len() as u64);
+        for gone in evicted.into_iter().chain(replaced) {
             gone.retire();
         }
         cluster

@@ -10,6 +10,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Client, Policies, RequestPolicy, Rule};
 use crate::domain::retry::Backoff;
 use crate::domain::route::{Configured, Kind, Pattern, Resolver, Target, Transform, Transformer};
+use crate::proxy::holders::Holder;
 use crate::proxy::routing::external::ExternalClusters;
 use crate::proxy::upstream::cluster::ClusterPolicy;
 
@@ -169,15 +170,15 @@ fn a_service_that_gets_or_loses_session_affinity_keeps_its_endpoints_state() {
 async fn destinations_outside_stay_and_take_over_what_is_set_and_so_do_those_to_come() {
     let mut config = config();
     let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current());
-    let cluster = outside.fixed(at(1), Instant::now());
+    let cluster = outside.fixed(at(1), Instant::now(), &Holder::everybody());
     fail(&cluster);
     config.policies.all.breaker.failures = 2;
     config.policies.some = client("/$/inet/10.1.0.2", Client { requests: attempts(7), ..Client::default() });
     outside.adopt(&config.policies);
-    assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now()), &cluster));
+    assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now(), &Holder::everybody()), &cluster));
     assert_eq!(cluster.members().all[0].backend.stats().failures.value(), 1);
     assert_eq!((cluster.policy().breaker.failures, cluster.policy().dialled), (2, RequestPolicy::default()));
-    let later = outside.fixed(at(2), Instant::now());
+    let later = outside.fixed(at(2), Instant::now(), &Holder::everybody());
     assert_eq!((later.policy().breaker.failures, later.policy().dialled), (2, attempts(7)));
 }
 
@@ -185,11 +186,11 @@ async fn destinations_outside_stay_and_take_over_what_is_set_and_so_do_those_to_
 async fn only_what_is_refused_now_or_was_until_now_is_forgotten() {
     let config = config();
     let outside = ExternalClusters::new(&config, None, tokio::runtime::Handle::current());
-    let [one, other] = [1, 2].map(|last| outside.fixed(at(last), Instant::now()));
+    let [one, other] = [1, 2].map(|last| outside.fixed(at(last), Instant::now(), &Holder::everybody()));
     outside.forget(&["10.1.0.2/32".parse().unwrap()], Instant::now());
     assert_eq!((one.is_retired(), other.is_retired()), (false, true));
-    assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now()), &one));
-    assert!(!Arc::ptr_eq(&outside.fixed(at(2), Instant::now()), &other));
+    assert!(Arc::ptr_eq(&outside.fixed(at(1), Instant::now(), &Holder::everybody()), &one));
+    assert!(!Arc::ptr_eq(&outside.fixed(at(2), Instant::now(), &Holder::everybody()), &other));
 }
 
 /// What the port declares, what a policy says of it, and the protocol of requests for it and for its view.
