@@ -1,7 +1,7 @@
 //! weir's sockets in the pod's own network namespace.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -100,6 +100,8 @@ impl Answering {
                     None => "unknown".to_owned(),
                 };
                 let _ = stream.write_all(line.as_bytes());
+                // What came with the SYN: a close with unread bytes is a reset.
+                let _ = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 64]));
             }
         });
         Self { listener, stop, thread: Some(thread) }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use proxy_ebpf::Count;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::in_pods::{Joined, in_pods};
 use crate::uring;
 use crate::weir::{
     Answering, Beating, intercept, intercept_to, ip, listen, options, read, read_multipath, service, waiting,
@@ -114,6 +115,22 @@ fn both_forms_of_fast_open_are_diverted() {
             }
         }
         assert_eq!(waiting(&interception), 0);
+    });
+}
+
+#[test]
+fn fast_open_within_a_pod_is_diverted_and_shows_what_was_dialled() {
+    on_a_node(|world| {
+        // The listener is in the pod as well.
+        world.in_pod(|| sysctl("tcp_fastopen", "1543"));
+        let joined = Joined::new(world, &in_pods(world));
+        for family in [0, 1] {
+            for open in [send_open, lazy_open] {
+                let said = world.run(move || open(service(family, 80)));
+                assert_eq!(said, format!("{}, fast: true", service(family, 80)));
+            }
+        }
+        assert_eq!(joined.interception.counters().get(Count::Diverted), 4);
     });
 }
 

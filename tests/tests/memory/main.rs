@@ -5,12 +5,13 @@
 
 mod budget; // Attacks on the memory of all.
 mod large; // One service with very many endpoints.
+mod mob; // Many small attackers beside a larger pod.
 mod moving; // Attacks that never stand still, beside somebody with many requests.
 mod pages; // Slow readers of large pages.
 mod unused; // What nobody uses.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,10 @@ use e2e::{Client, Weir, raw};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The address that attackers connect from; the victim has another one.
-const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// The one that the victim connects from, where it has no other.
+const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 const MIB: u64 = 1 << 20;
 
@@ -84,7 +88,7 @@ fn victim_during(
         let (mut asked, mut failed) = (0, Vec::new());
         while goes_on(clock, span, || !failed.is_empty() || is_seen(weir)) {
             asked += 1;
-            failed.extend(ask_once(weir, "hello").err());
+            failed.extend(ask_once(weir, VICTIM, "hello").err());
             std::thread::sleep(Duration::from_millis(10));
         }
         drop(ends);
@@ -93,9 +97,9 @@ fn victim_during(
     })
 }
 
-/// Asks for this host over a connection of its own. The error is whatever is not a 200.
-fn ask_once(weir: &Weir, host: &str) -> Result<(), String> {
-    let stream = TcpStream::connect(weir.outgoing()).map_err(|why| why.to_string())?;
+/// Asks for this host over a connection of its own, from this address. The error is whatever is not a 200.
+fn ask_once(weir: &Weir, from: IpAddr, host: &str) -> Result<(), String> {
+    let stream = raw::connect_as(from, weir.outgoing()).map_err(|why| why.to_string())?;
     let mut client = Client::over(stream);
     client.send(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
     match client.try_response() {
@@ -124,7 +128,12 @@ struct Attacker {
 impl Attacker {
     /// None where weir takes no more connections.
     fn to(weir: SocketAddr) -> Option<Self> {
-        let stream = raw::connect_as(ATTACKER, weir).ok()?;
+        Self::from(ATTACKER, weir)
+    }
+
+    /// The same from this address.
+    fn from(own: IpAddr, weir: SocketAddr) -> Option<Self> {
+        let stream = raw::connect_as(own, weir).ok()?;
         stream.set_nonblocking(true).ok()?;
         Some(Self { stream, written: 0 })
     }

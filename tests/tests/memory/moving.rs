@@ -1,6 +1,6 @@
 //! Clients that hold much and never stand still, beside one that has many requests under way and is within its share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,19 +10,20 @@ use e2e::raw::TcpServer;
 use e2e::{Answer, Backend, Weir, raw};
 
 use super::budget::{assert_harmless, is_resisted, shed};
-use super::{Attack, Attacker, Over, ask_once, feed, goes_on, limited};
+use super::{Attack, Attacker, Over, VICTIM, ask_once, feed, goes_on, limited};
 
 /// How long an attack lasts.
-const SPAN: Duration = Duration::from_secs(5);
+pub(super) const SPAN: Duration = Duration::from_secs(5);
 
 /// How many requests the honest client has under way: more than anybody may have whatever the others hold.
 const TOGETHER: usize = 20;
 
-/// Asks for `http://slow/` over so many connections, again and again on each, while `attack` goes on: for `span`, and until
+/// Asks from this address for `http://slow/` over so many connections, again and again on each, while `attack` goes on: for `span`, and until
 /// it `is_seen`. Returns how many requests there were, and what was not a 200. A connection that was closed between two
 /// requests is opened again.
-fn honest_during(
+pub(super) fn honest_during(
     weir: &Weir,
+    (from, together): (IpAddr, usize),
     span: Duration,
     is_seen: impl Fn(&Weir) -> bool + Sync,
     attack: impl FnOnce(&AtomicBool) + Send,
@@ -31,13 +32,13 @@ fn honest_during(
     std::thread::scope(|scope| {
         let attacking = scope.spawn(|| attack(&over));
         let ends = Over(&over);
-        let honest: Vec<_> = (0..TOGETHER)
+        let honest: Vec<_> = (0..together)
             .map(|_| {
                 scope.spawn(|| {
                     let clock = Instant::now();
                     while goes_on(clock, span, || !failed.lock().unwrap().is_empty() || is_seen(weir)) {
                         asked.fetch_add(1, Ordering::SeqCst);
-                        let error = ask_once(weir, "slow").err();
+                        let error = ask_once(weir, from, "slow").err();
                         failed.lock().unwrap().extend(error);
                     }
                 })
@@ -57,7 +58,7 @@ fn little(services: &[(&str, SocketAddr)], slow: &Backend) -> Option<Weir> {
     limited(builder, 64)
 }
 
-fn slow() -> Backend {
+pub(super) fn slow() -> Backend {
     Backend::http().answer(Answer::ok("ok").after(Duration::from_millis(200))).start()
 }
 
@@ -67,28 +68,32 @@ fn tunnels_that_drip_end_and_who_has_many_requests_under_way_loses_none() {
     let (slow, echo) = (slow(), TcpServer::echo(raw::listen(raw::loopback()).unwrap()));
     let Some(mut weir) = little(&[("echo", echo.addr())], &slow) else { return };
     let to = weir.outgoing();
+    let told = honest_during(&weir, (VICTIM, TOGETHER), SPAN, is_resisted, |over| {
+        drip(&attack, over, || Attacker::to(to));
+    });
+    assert_harmless(&mut weir, told);
+}
+
+/// Keeps tunnels to `echo` open whose buffers have grown, and on which a byte passes now and then: they are never silent.
+pub(super) fn drip(attack: &Attack, over: &AtomicBool, open: impl FnMut() -> Option<Attacker>) {
     let head = b"CONNECT echo:80 HTTP/1.1\r\nHost: echo:80\r\n\r\n".as_slice();
     // Enough to make the buffers of both directions grow.
     let request = [head, &[b'x'; 400_000]].concat();
-    let told = honest_during(&weir, SPAN, is_resisted, |over| {
-        let (began, mut grows, mut piece) = (Instant::now(), false, vec![0; 65_536]);
-        let drips = |it: &mut Attacker, count| {
-            // First all are opened; then all grow at once.
-            grows |= count == attack.most || began.elapsed() > SPAN / 3;
-            let rest = match request.get(it.written..) {
-                _ if it.written < head.len() => &head[it.written..],
-                _ if !grows => &[],
-                // Then a byte now and then: it is never silent.
-                Some([]) | None => b"x",
-                Some(rest) => rest,
-            };
-            let Some(written) = feed(&it.stream, rest) else { return false };
-            it.written += written;
-            it.reads(&mut piece).is_some()
+    let (began, mut grows, mut piece) = (Instant::now(), false, vec![0; 65_536]);
+    let drips = |it: &mut Attacker, count| {
+        // First all are opened; then all grow at once.
+        grows |= count == attack.most || began.elapsed() > SPAN / 3;
+        let rest = match request.get(it.written..) {
+            _ if it.written < head.len() => &head[it.written..],
+            _ if !grows => &[],
+            Some([]) | None => b"x",
+            Some(rest) => rest,
         };
-        attack.run(over, || Attacker::to(to), drips);
-    });
-    assert_harmless(&mut weir, told);
+        let Some(written) = feed(&it.stream, rest) else { return false };
+        it.written += written;
+        it.reads(&mut piece).is_some()
+    };
+    attack.run(over, open, drips);
 }
 
 /// The frames of so many uploads whose bodies are as large as a stream's window: those that open them, and then all bodies.
@@ -115,7 +120,7 @@ fn uploads_of_http2_that_nobody_takes_do_not_take_the_memory_of_others() {
     let Some(mut weir) = little(&[("deaf", deaf.addr())], &slow) else { return };
     let (to, [heads, bodies]) = (weir.outgoing(), uploads(100));
     let are_cut = |weir: &Weir| shed(weir, "exchange") > 0.0;
-    let told = honest_during(&weir, SPAN, are_cut, |over| {
+    let told = honest_during(&weir, (VICTIM, TOGETHER), SPAN, are_cut, |over| {
         let mut open: Vec<(Attacker, Instant)> = Vec::new();
         let mut piece = vec![0; 65_536];
         while !over.load(Ordering::SeqCst) {
