@@ -49,6 +49,8 @@ enum Command {
     #[command(hide = true)]
     Connects(bench::Connects),
     #[command(hide = true)]
+    Dials(bench::Dials),
+    #[command(hide = true)]
     Backend(demo::Backend),
     #[command(hide = true)]
     Client(demo::Client),
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Image(options) => image::run_image(&options),
         Command::Bench(options) => bench::run_bench(&options),
         Command::Connects(options) => bench::connects(&options),
+        Command::Dials(options) => bench::dials(&options),
         Command::Backend(options) => demo::serve(&options),
         Command::Client(options) => demo::run_client(&options),
     };
@@ -90,6 +93,7 @@ mod tests {
             "xtask image",
             "xtask test --kernels",
             "xtask bench --faults --quick",
+            "xtask bench --interception --quick",
             "xtask bench --faults silent-node,flood --quick",
             "xtask test --kernels 6.1,newest",
             "xtask test swap::,takeover:: --kernels 6.1",

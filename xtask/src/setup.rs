@@ -29,6 +29,7 @@ pub(crate) const MARIADBD: Tool = Tool { program: "mariadbd", package: "mariadb-
 pub(crate) const MARIADB: Tool = Tool { program: "mariadb", package: "mariadb-client-core" };
 pub(crate) const WRK: Tool = Tool { program: "wrk", package: "wrk" };
 pub(crate) const RUNC: Tool = Tool { program: "runc", package: "runc" };
+pub(crate) const NFT: Tool = Tool { program: "nft", package: "nftables" };
 pub(crate) const MUSL: Tool = Tool { program: "musl-gcc", package: "musl-tools" };
 
 /// Whether we run as root.

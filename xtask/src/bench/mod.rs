@@ -12,6 +12,7 @@ mod faults;
 mod figures;
 mod http2;
 mod instructions;
+mod interception;
 mod large;
 mod load;
 mod memory;
@@ -37,6 +38,7 @@ use backend::Backends;
 pub(crate) use divert::{Connects, connects};
 use faults::Fault;
 use figures::Figures;
+pub(crate) use interception::{Dials, dials};
 use memory::Memory;
 use passes::Effort;
 use target::{Haproxy, Target, Who};
@@ -55,6 +57,9 @@ pub(crate) struct Options {
     /// Only measure memory and changes with 10,000 services
     #[arg(long)]
     scale: bool,
+    /// Only measure what diversion costs a pod and its node, beside a Service's address that the node translates
+    #[arg(long)]
+    interception: bool,
     /// Only measure what a silent node, a flood of interim answers and weir's own replacement cost others, each beside a
     /// control in the same run
     #[arg(
@@ -120,6 +125,9 @@ pub(crate) fn run_bench(options: &Options) -> Result<()> {
     if options.scale {
         return steps.step("scale", || scale::measure(&binaries.weir));
     }
+    if options.interception {
+        return steps.step("interception", || interception::measure(&binaries.weir, options.quick));
+    }
     if !options.faults.is_empty() {
         setup::ensure(&[IP])?;
         return faults::measure(&mut steps, &binaries.weir, &options.faults, options.quick);
@@ -162,7 +170,11 @@ fn build(steps: &mut Steps, options: &Options) -> Result<Binaries> {
     }
     if options.http2 {
         arguments.extend(["--example", "http2_bench"]);
-    } else if options.wants(Who::Hyper) && !options.scale && options.faults.is_empty() {
+    } else if options.wants(Who::Hyper)
+        && !options.scale
+        && !options.interception
+        && options.faults.is_empty()
+    {
         arguments.extend(["--example", "bare_hyper"]);
     }
     if arguments.len() > usual {
