@@ -10,7 +10,9 @@ mod count;
 mod histogram;
 pub mod log;
 mod page;
+mod seldom;
 
 pub use count::{Counter, Gauge};
 pub use histogram::{BOUNDS, Histogram};
 pub use page::{Page, Scrape, end, write};
+pub use seldom::{Seldom, left_out};

@@ -12,7 +12,7 @@ use std::fmt;
 
 use super::{Catalogs, State};
 use crate::proxy::upstream::cluster::ClusterRegistry;
-use crate::telemetry::{Page, Scrape, log};
+use crate::telemetry::{Page, Scrape, left_out, log};
 
 /// The labels of a metric without labels.
 const NONE: [(&str, &str); 0] = [];
@@ -59,6 +59,11 @@ fn configuration(page: &mut Page<'_>, state: &State) -> fmt::Result {
         "weir_log_lines_dropped",
         "Log lines that nobody took in time, or that could not be written",
         [(NONE, log::dropped())],
+    )?;
+    page.counters(
+        "weir_log_lines_left_out",
+        "Log lines that a client provoked more than once in a second",
+        [(NONE, left_out())],
     )?;
     let waiting = configuration.last_reload().waiting.len() as f64;
     page.gauges("weir_config_waiting", "Settings that are not in force as written", [(NONE, waiting)])?;

@@ -194,7 +194,9 @@ async fn to_dialled(
     let snapshot = worker.router.snapshot();
     if loops(&worker, &snapshot, dialled) {
         worker.dialer.connecting.refused(Refusal::OwnListener);
-        tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
+        if worker.shared.loops.logs(permit.holder().id, Instant::now()) {
+            tracing::warn!(%client, %dialled, "a diverted connection had dialled weir itself");
+        }
         return listener.count_closed(CloseReason::Loop);
     }
     let onward = Onward { netns, ..Onward::default() };

@@ -38,12 +38,12 @@ use crate::domain::name::{Host, Scope};
 use crate::domain::route::Outside;
 use crate::domain::ssrf::Exempt;
 use crate::proxy::fault::{Fault, Kind};
-use crate::proxy::holders::Holder;
+use crate::proxy::holders::{Holder, HolderId};
 use crate::proxy::routing::route::Lookup;
 use crate::proxy::routing::snapshot::{RoutingConfig, Snapshot};
 use crate::proxy::upstream::Source;
 use crate::proxy::upstream::cluster::Cluster;
-use crate::telemetry::Counter;
+use crate::telemetry::{Counter, Seldom};
 use crate::transport::KernelRoutes;
 
 /// How long a name is used when DNS cannot be asked again.
@@ -67,6 +67,8 @@ pub struct ExternalClusters {
     control: Handle,
     routes: KernelRoutes,
     choice: RandomState,
+    /// The log's lines about names whose look-up fails.
+    failures: Seldom<HolderId>,
     /// Look-ups in progress.
     pub look_ups: Arc<LookUps>,
     /// Entries dropped because the table was full.
@@ -107,6 +109,7 @@ impl ExternalClusters {
             control,
             routes: KernelRoutes::default(),
             choice: RandomState::default(),
+            failures: Seldom::default(),
             look_ups: Arc::default(),
             evicted: Counter::default(),
             failed: Counter::default(),
@@ -260,6 +263,7 @@ impl ExternalClusters {
     ) -> Result<(), DnsError> {
         // The last addresses stay in use when no look-up may be started.
         let Ok(answer) = self.answer(snapshot, &key.host, asker).await else { return Ok(()) };
+        let logs = || self.failures.logs(asker.holder.id, Instant::now());
         let mut table = self.table.lock();
         match &answer {
             Ok(Answer { addresses, valid_until }) => {
@@ -271,11 +275,11 @@ impl ExternalClusters {
                         entry.cluster.apply(&endpoints);
                         entry.valid_until = Some(*valid_until);
                     }
-                    (Some(_), Err(foreign)) => {
+                    (Some(_), Err(foreign)) if logs() => {
                         let why = "DNS has an address for a name of the cluster that cannot be its own";
                         tracing::warn!(host = %key.host, address = %foreign, "{why}; the last addresses serve on");
                     }
-                    (None, _) => {}
+                    (Some(_), Err(_)) | (None, _) => {}
                 }
             }
             Err(DnsError::NoSuchName | DnsError::NoAddress) => {
@@ -283,9 +287,10 @@ impl ExternalClusters {
                     gone.retire();
                 }
             }
-            Err(DnsError::Failed(cause)) => {
+            Err(DnsError::Failed(cause)) if logs() => {
                 tracing::warn!(host = %key.host, %cause, "DNS does not answer; the last addresses serve on");
             }
+            Err(DnsError::Failed(_)) => {}
         }
         answer.map(drop)
     }
