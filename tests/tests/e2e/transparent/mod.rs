@@ -27,6 +27,7 @@ mod takeover; // Another weir takes over under load.
 mod volume; // Many connections, random addresses.
 mod wire; // Two nodes, and what passes between them.
 mod without; // No capability, no cgroup.
+mod without_ipv6; // A pod that has IPv4 alone.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
