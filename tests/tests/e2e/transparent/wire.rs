@@ -16,6 +16,9 @@ const SECRET: &str = "the-word-that-nobody-may-read";
 /// The first source port of other weirs.
 const PORT: u16 = 61000;
 
+/// Another port of the endpoint.
+const OTHER: u16 = TARGET + 1;
+
 /// Two nodes, each with its weir: `web` of the one is a client, `db` of the other an endpoint; both have an identity. `old` and
 /// `other` have none.
 struct Nodes {
@@ -73,12 +76,15 @@ impl Nodes {
             folder::service("hello6", &["fd00:96::10"]).port("http", 80, TARGET).endpoints(&[db.v6()]);
         let plain =
             folder::service("plain", &["10.96.0.11"]).port("http", 80, TARGET).endpoints(&[other.v4()]);
+        let other_port =
+            folder::service("other-port", &["10.96.0.12"]).port("http", 80, OTHER).endpoints(&[db.v4()]);
         let identity = certificates + &wire(&[("web", "shop/web")], &[(peer, [db.v4(), db.v6()])]);
         let near = Weir::new()
             .in_pods(&near_net)
             .kubernetes(&hello)
             .kubernetes(&hello6)
             .kubernetes(&plain)
+            .kubernetes(&other_port)
             // On a busy machine a handshake takes its time.
             .set("limits", "{ connect: 20s }")
             .set("identity", &identity)
@@ -110,6 +116,17 @@ impl Nodes {
     /// An HTTP server in this pod, whose answer is [`SECRET`].
     fn backend(pod: &Pod, ip: IpAddr) -> Backend {
         Backend::http().answers(SECRET).inside(pod).on(SocketAddr::new(ip, TARGET)).start()
+    }
+
+    /// Turns it off at the first weir, whose configuration of before is returned.
+    fn off(&self) -> String {
+        let file = self.near.folder().path().join("weir.yaml");
+        let with = std::fs::read_to_string(&file).unwrap();
+        let (before, rest) = with.split_once("\n  wire:").expect("the section");
+        let rest: String = rest.split_inclusive('\n').skip(1).collect();
+        self.near.folder().config(&format!("{before}\n{rest}"));
+        eventually("it is off", || self.near.state()["identity"]["wire"].is_null());
+        with
     }
 
     fn count(weir: &Weir, direction: &str) -> f64 {
@@ -310,12 +327,7 @@ fn turning_it_on_and_off_changes_the_next_request_and_breaks_none() {
     let backend = Nodes::backend(&nodes.db, nodes.db.v4());
     let mut client = Client::over(nodes.web.connect(address(V4)).unwrap());
     assert_eq!(client.get("/").status, 200);
-    let file = nodes.near.folder().path().join("weir.yaml");
-    let with = std::fs::read_to_string(&file).unwrap();
-    let (before, _) = with.split_once("\n  wire:").expect("the section");
-    let rest: String = with.split_once("\n  wire:").unwrap().1.split_inclusive('\n').skip(1).collect();
-    nodes.near.folder().config(&format!("{before}\n{rest}"));
-    eventually("it is off", || nodes.near.state()["identity"]["wire"].is_null());
+    let with = nodes.off();
     let encrypted = Nodes::count(&nodes.near, "outgoing");
     eventually("a connection without it", || {
         assert_eq!(client.get("/").status, 200);
@@ -327,4 +339,35 @@ fn turning_it_on_and_off_changes_the_next_request_and_breaks_none() {
         assert_eq!(client.get("/").status, 200);
         Nodes::count(&nodes.near, "outgoing") > encrypted
     });
+}
+
+#[test]
+fn what_a_policy_allows_and_forbids_by_pod_and_port_is_the_same_with_it_and_without() {
+    let Some(nodes) = Nodes::new() else { return };
+    let _backends = [TARGET, OTHER]
+        .map(|port| Backend::http().answers(SECRET).inside(&nodes.db).on(nodes.db.at(port)).start());
+    // As a network plug-in would: on the endpoint's node, by the packets' source and the endpoint's own port.
+    for (from, port) in [(&nodes.old, TARGET), (&nodes.web, OTHER)] {
+        let (from, to) = (from.v4(), nodes.db.v4());
+        nodes
+            .far_net
+            .node()
+            .ip(&format!("rule add pref 10 from {from} to {to} ipproto tcp dport {port} prohibit\n"));
+    }
+    let allowed = || {
+        [(&nodes.web, V4), (&nodes.web, "10.96.0.12:80"), (&nodes.old, V4), (&nodes.old, "10.96.0.12:80")]
+            .map(|(pod, to)| get(pod, to).status == 200)
+    };
+    // What is forbidden is waited for in vain.
+    let file = nodes.near.folder().path().join("weir.yaml");
+    let patient = std::fs::read_to_string(&file).unwrap();
+    assert!(patient.contains("connect: 20s"));
+    nodes.near.folder().config(&patient.replace("connect: 20s", "connect: 1s, connectTotal: 1s"));
+    let expected = [true, false, false, true];
+    eventually("what the rules say", || allowed() == expected);
+    let encrypted = Nodes::count(nodes.far(), "incoming");
+    assert!(encrypted >= 1.0);
+    nodes.off();
+    eventually("the same", || allowed() == expected);
+    assert_eq!(Nodes::count(nodes.far(), "incoming"), encrypted);
 }
