@@ -152,6 +152,7 @@ mod tests {
             cgroup_uid: name.into(),
             addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
             wishes: Default::default(),
+            sidecar: None,
         };
         let pods = [
             pod("both", &["10.1.0.2", "fd01::2"]),

@@ -2,7 +2,8 @@
 //!
 //! By default all pods are enrolled, except those in weir's own namespace and in the namespaces of
 //! `transparent.excludeNamespaces`. The annotation `weir.dev/divert` on the pod, or else on its namespace, overrides
-//! that: `enabled` or `disabled`, or a synonym ([`ENABLED`], [`DISABLED`]), in any case. Pods in the node's own network
+//! that: `enabled` or `disabled`, or a synonym ([`ENABLED`], [`DISABLED`]), in any case. Pods with a service mesh's sidecar are
+//! enrolled only by their own annotation: the sidecar catches what weir would. Pods in the node's own network
 //! are never enrolled: their connections cannot be told from those of the node, kubelet, the container runtime, and
 //! weir. An invalid annotation is ignored and shown.
 //!
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::pods::{ANNOTATIONS, DivertAnnotations, NodePods, Pod};
+use super::pods::{ANNOTATIONS, DivertAnnotations, NodePods, Pod, Sidecar};
 use super::ports::{PortWishes, quoted};
 
 /// `weir.dev/divert`: whether a pod's connections are diverted.
@@ -61,6 +62,8 @@ pub enum Why {
     Excluded(Arc<str>),
     /// Not diverted: its namespace is weir's own.
     OwnNamespace,
+    /// Not diverted: it has the sidecar of this mesh.
+    Sidecar(Sidecar),
     /// Never diverted: it uses the node's own network.
     HostNetwork,
     /// Not diverted: it has finished.
@@ -76,6 +79,7 @@ impl Why {
             | Self::DisabledOnNamespace(_)
             | Self::Excluded(_)
             | Self::OwnNamespace
+            | Self::Sidecar(_)
             | Self::HostNetwork
             | Self::Finished => false,
         }
@@ -93,6 +97,9 @@ impl fmt::Display for Why {
             Self::DisabledOnNamespace(name) => write!(f, "disabled by annotation on namespace {name}"),
             Self::Excluded(name) => write!(f, "namespace {name} is in transparent.excludeNamespaces"),
             Self::OwnNamespace => write!(f, "it is in weir's own namespace"),
+            Self::Sidecar(mesh) => {
+                write!(f, "it has {}'s sidecar, which catches its connections", mesh.name())
+            }
             Self::HostNetwork => write!(
                 f,
                 "it has the node's own network (hostNetwork), where its connections cannot be told from the node's"
@@ -126,6 +133,10 @@ pub fn decide(pod: &Pod, namespace: Option<&DivertAnnotations>, terms: Terms<'_>
             Why::Excluded(pod.namespace.clone())
         }
         (None, None) => Why::Default,
+    };
+    let why = match pod.sidecar {
+        Some(mesh) if matches!(why, Why::Default | Why::EnabledOnNamespace(_)) => Why::Sidecar(mesh),
+        _ => why,
     };
     Decision { why, ports, mistakes }
 }

@@ -15,6 +15,7 @@ fn pod(namespace: &str, annotations: &[(&str, &str)]) -> Pod {
         cgroup_uid: "0b7f1c1e-0000-4000-8000-000000000001".into(),
         addresses: Vec::new(),
         wishes: wishes(annotations),
+        sidecar: None,
     }
 }
 
@@ -72,6 +73,30 @@ fn pods_in_the_nodes_network_and_finished_ones_are_never_diverted() {
     assert_eq!(of(&host, &[("divert", "enabled")]).why, Why::HostNetwork);
     assert!(of(&host, &[]).why.to_string().contains("hostNetwork"));
     assert_eq!(of(&Pod { finished: true, ..asked }, &[]).why, Why::Finished);
+}
+
+#[test]
+fn a_pod_with_a_meshs_sidecar_is_left_to_it_unless_its_own_annotation_says_otherwise() {
+    let (on, off) = (("divert", "enabled"), ("divert", "disabled"));
+    for (namespace, on_pod, on_namespace, sidecar, why) in [
+        ("shop", None, None, Sidecar::Istio, "it has Istio's sidecar, which catches its connections"),
+        ("shop", None, Some(on), Sidecar::Linkerd, "it has Linkerd's sidecar, which catches its connections"),
+        ("shop", Some(on), Some(off), Sidecar::Linkerd, "enabled by annotation on the pod"),
+        ("shop", Some(off), None, Sidecar::Istio, "disabled by annotation on the pod"),
+        ("shop", None, Some(off), Sidecar::Istio, "disabled by annotation on namespace shop"),
+        (
+            "kube-system",
+            None,
+            None,
+            Sidecar::Istio,
+            "namespace kube-system is in transparent.excludeNamespaces",
+        ),
+    ] {
+        let pod = Pod { sidecar: Some(sidecar), ..pod(namespace, on_pod.as_slice()) };
+        let decision = of(&pod, on_namespace.as_slice());
+        assert_eq!(&*decision.why.to_string(), why, "{on_pod:?} {on_namespace:?}");
+        assert_eq!(decision.why.diverts(), on_pod == Some(on), "{why}");
+    }
 }
 
 #[test]

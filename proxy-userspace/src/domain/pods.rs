@@ -128,6 +128,31 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Its annotations for weir.
     pub wishes: DivertAnnotations,
+    /// The service mesh whose sidecar it has, as that mesh's injector says.
+    pub sidecar: Option<Sidecar>,
+}
+
+/// A service mesh whose sidecar catches the connections of its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sidecar {
+    /// Istio's.
+    Istio,
+    /// Linkerd 2's.
+    Linkerd,
+}
+
+impl Sidecar {
+    /// Each with the annotation that its injector writes to a pod that it has given a sidecar.
+    pub const ANNOTATIONS: [(&'static str, Self); 2] =
+        [("sidecar.istio.io/status", Self::Istio), ("linkerd.io/proxy-version", Self::Linkerd)];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Istio => "Istio",
+            Self::Linkerd => "Linkerd",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +168,7 @@ mod tests {
             cgroup_uid: "uid".into(),
             addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
             wishes: DivertAnnotations::default(),
+            sidecar: None,
         }
     }
 

@@ -217,6 +217,7 @@ mod tests {
                 cgroup_uid: (*uid).into(),
                 addresses: vec![address.parse().unwrap()],
                 wishes: Default::default(),
+                sidecar: None,
             };
             ((*uid).into(), Arc::new(pod))
         };

@@ -91,6 +91,7 @@ mod tests {
                 cgroup_uid: (*name).into(),
                 addresses: vec![address.parse().unwrap(), "fd00::7".parse().unwrap()],
                 wishes: Default::default(),
+                sidecar: None,
             };
             (format!("{namespace}-{name}").into(), Arc::new(pod))
         };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::meta::Scalar;
-use crate::domain::pods::{ANNOTATIONS, DivertAnnotations, Pod};
+use crate::domain::pods::{ANNOTATIONS, DivertAnnotations, Pod, Sidecar};
 
 /// On the mirror pod of a static pod: the hash that replaces its UID on the node. kubelet deletes a pod that has this
 /// annotation but is no mirror pod; `kubernetes.io/config.hash`, with the same value, can be set on any pod by anybody.
@@ -70,6 +70,8 @@ pub struct PodAnnotations {
     pub wishes: DivertAnnotations,
     /// `kubernetes.io/config.mirror`.
     pub config_mirror: Option<Arc<str>>,
+    /// The mesh whose injector has left its annotation.
+    pub sidecar: Option<Sidecar>,
 }
 
 /// A Pod's `spec`.
@@ -121,6 +123,7 @@ impl PodObject {
             cgroup_uid: annotations.config_mirror.filter(|it| is_hash(it)).unwrap_or_else(|| uid.clone()),
             addresses: addresses.collect(),
             wishes: annotations.wishes,
+            sidecar: annotations.sidecar,
         };
         (uid, pod)
     }
@@ -149,7 +152,11 @@ impl<'de> Deserialize<'de> for PodAnnotations {
                         None if key == MIRROR => {
                             kept.config_mirror = Some(map.next_value::<String>()?.into());
                         }
-                        Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
+                        Some(_) | None => {
+                            let mesh = Sidecar::ANNOTATIONS.iter().find(|(its, _)| *its == key);
+                            kept.sidecar = kept.sidecar.or(mesh.map(|(_, mesh)| *mesh));
+                            map.next_value::<IgnoredAny>()?;
+                        }
                     }
                 }
                 Ok(kept)
@@ -204,6 +211,22 @@ mod tests {
         assert!(found.host_network && found.finished);
         let bare = pod(json!({ "name": "a", "uid": "1", "annotations": null }), json!({}), json!(null));
         assert!(!bare.finished && bare.wishes.is_empty());
+    }
+
+    #[test]
+    fn a_sidecar_is_told_by_the_annotation_of_who_has_put_it_there() {
+        for (annotation, sidecar) in [
+            ("sidecar.istio.io/status", Some(Sidecar::Istio)),
+            ("linkerd.io/proxy-version", Some(Sidecar::Linkerd)),
+            // What is only asked for.
+            ("sidecar.istio.io/inject", None),
+            ("linkerd.io/inject", None),
+            ("config.linkerd.io/proxy-version", None),
+        ] {
+            let metadata =
+                json!({ "name": "a", "uid": "1", "annotations": { annotation: "{\"containers\":[]}" } });
+            assert_eq!(pod(metadata, json!({}), json!(null)).sidecar, sidecar, "{annotation}");
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Hall {
                 cgroup_uid: (*address).into(),
                 addresses: vec![address.parse().unwrap()],
                 wishes: Default::default(),
+                sidecar: None,
             };
             ((*address).into(), Arc::new(pod))
         });
