@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process::{cargo, output, path_from, run, shown, target};
-use crate::setup::{self, CC, CURL, IP, JAVAC, MARIADB, MARIADBD, PYTHON, REDIS_CLI, RUNC, WRK};
+use crate::setup::{self, CC, CURL, IP, JAVAC, MARIADB, MARIADBD, NFT, PYTHON, REDIS_CLI, RUNC, WRK};
 use crate::steps::Steps;
 use crate::{cluster, kernels};
 
@@ -86,7 +86,7 @@ fn prepare(bpf: &Result<(), String>) -> Result<()> {
     }
     setup::ensure(&[CC, IP, CURL, PYTHON, JAVAC, REDIS_CLI, MARIADBD, MARIADB, WRK])?;
     if bpf.is_ok() {
-        setup::ensure(&[RUNC])?;
+        setup::ensure(&[RUNC, NFT])?;
     }
     // Some tests make a virtual environment, which Debian's python3 alone cannot.
     if output(Command::new("python3").args(["-c", "import ensurepip"])).is_err() {

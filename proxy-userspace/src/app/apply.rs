@@ -42,12 +42,13 @@ impl Running {
     /// Puts `written` into force. Returns the settings that are not in force afterwards.
     pub(super) async fn apply(&self, written: &Settings) -> Vec<String> {
         let now = self.control.settings();
-        let mut next = changeable(&now, written);
+        let in_pods = self.control.netns.is_in_pods();
+        let mut next = changeable(&now, written, in_pods);
         let mut why = Reasons::new();
         self.discover(written, &mut next, &mut why).await;
         self.secure(&now, written, &mut next, &mut why);
         let listening = self.listen(&now, written, &mut next, &mut why);
-        let limit = match descriptors::connections(&next) {
+        let limit = match descriptors::connections(&next, in_pods) {
             Ok(limit) => Some(limit),
             Err(error) => {
                 why.insert("limits.connections", error.to_string());
@@ -215,16 +216,21 @@ impl Running {
     }
 }
 
-/// The settings in force when `written` follows `now`, without the listeners' addresses, which must be bound first.
-fn changeable(now: &Settings, written: &Settings) -> Settings {
+/// The settings in force when `written` follows `now`, without the listeners' addresses, which must be bound first. With
+/// weir's sockets `in_pods`, keys that there are only on the node wait for the next start.
+fn changeable(now: &Settings, written: &Settings, in_pods: bool) -> Settings {
     let transparent = match (&now.transparent, &written.transparent) {
         (Some(now), Some(written)) => Some(Transparent {
-            divert: written.divert.clone(),
+            divert: if in_pods { now.divert.clone() } else { written.divert.clone() },
             exclude_namespaces: written.exclude_namespaces.clone(),
             allow: written.allow.clone(),
             via: written.via,
             required: written.required,
-            source_addresses: written.source_addresses.clone(),
+            source_addresses: if in_pods {
+                now.source_addresses.clone()
+            } else {
+                written.source_addresses.clone()
+            },
             adopt: written.adopt,
             adopt_idle: written.adopt_idle,
             adopt_every: written.adopt_every,
@@ -319,7 +325,7 @@ mod tests {
             adopt: Adopt::Off,
             ..Transparent::default()
         });
-        let now = changeable(&started, &written);
+        let now = changeable(&started, &written, false);
         assert_eq!((&now.names.dns, now.workers), (&None, started.workers));
         assert_eq!((now.limits.tuples, now.limits.attempts), (started.limits.tuples, 5));
         assert_eq!(now.drain, written.drain);
@@ -329,8 +335,12 @@ mod tests {
         let held = ["transparent", "workers", "limits.tuples"];
         let reasons = Reasons::new();
         assert_eq!(waiting(&now, &written, &reasons), held);
-        assert_eq!(waiting(&changeable(&now, &written), &written, &reasons), held);
-        assert_eq!(waiting(&changeable(&now, &started), &started, &reasons), [""; 0]);
+        assert_eq!(waiting(&changeable(&now, &written, false), &written, &reasons), held);
+        assert_eq!(waiting(&changeable(&now, &started, false), &started, &reasons), [""; 0]);
+        // There is no such thing with sockets in the pods: they would have to be on the node.
+        let in_pods = changeable(&started, &written, true);
+        assert_eq!(in_pods.transparent.as_ref().unwrap().divert, None);
+        assert_eq!(waiting(&in_pods, &written, &reasons), held);
         let reasons =
             Reasons::from([("workers", "why".to_owned()), ("outgoing", "nothing differs".to_owned())]);
         assert_eq!(waiting(&now, &written, &reasons), ["transparent", "workers: why", "limits.tuples"]);

@@ -6,7 +6,7 @@
 use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::config::{Settings, Sockets};
+use crate::config::{Outgoing, Settings};
 use crate::proxy::listener::most_waiting;
 use crate::transport::pipe_descriptors;
 
@@ -31,9 +31,9 @@ const RUNTIME: usize = 4;
 /// # Errors
 ///
 /// The descriptor limit allows no connection at all.
-pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
+pub(super) fn connections(settings: &Settings, in_pods: bool) -> anyhow::Result<usize> {
     let most = raise();
-    let Some(room) = room(settings, most).filter(|&room| room > 0) else {
+    let Some(room) = room(settings, in_pods, most).filter(|&room| room > 0) else {
         bail!(
             "no more than {most} descriptors are allowed (RLIMIT_NOFILE), and weir needs more to listen and watch"
         );
@@ -50,16 +50,17 @@ pub(super) fn connections(settings: &Settings) -> anyhow::Result<usize> {
 
 /// The number of connections per data plane listener that fit into `most` descriptors, each with one upstream
 /// connection, and beside four of them one that waits for room. `None` if not even the other descriptors fit.
-fn room(settings: &Settings, most: usize) -> Option<usize> {
+fn room(settings: &Settings, in_pods: bool, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
     let routers = settings.all_routers().count();
     let wire = usize::from(settings.identity.as_ref().is_some_and(|it| it.wire.is_some()));
     let by_kind = routers + usize::from(transparent.is_some()) + wire;
     // A router may listen at a pod's loopback addresses of IPv4 and IPv6.
-    let in_pod = 1 + wire + 2 * routers;
-    let (in_pods, per_pod) = match transparent {
+    let is_in_pods = |it: &&Outgoing| it.listen.iter().any(|at| it.is_in_pods(at.port()));
+    let in_pod = 1 + wire + 2 * settings.all_routers().filter(is_in_pods).count();
+    let (diverted, per_pod) = match transparent {
         None => (0, 0),
-        Some(it) if it.sockets == Sockets::Node => (usize::from(it.ports), 0),
+        Some(it) if !in_pods => (usize::from(it.ports), 0),
         // Weir starts all the same where that would be nearly all there are.
         Some(_) => {
             let each = PER_POD + in_pod * (1 + settings.workers);
@@ -67,7 +68,7 @@ fn room(settings: &Settings, most: usize) -> Option<usize> {
             (pods * in_pod, pods * PER_POD)
         }
     };
-    let sockets = routers + in_pods;
+    let sockets = routers + diverted;
     let control =
         CONTROL + per_pod + (1 + usize::from(settings.probes.is_some())) * (1 + CONTROL_CONNECTIONS);
     // Workers accept on duplicates of the sockets.
@@ -89,34 +90,37 @@ fn raise() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Outgoing, Probes, Transparent};
+    use crate::config::{Probes, Transparent};
 
     #[test]
     fn each_listener_has_room_for_as_many_connections_and_what_they_lead_to() {
         let mut settings = Settings { workers: 2, ..Settings::default() };
-        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 172) / 9));
+        assert_eq!(room(&settings, false, 1024), Some(4 * (1024 - 172) / 9));
         settings.transparent = Some(Transparent { ports: 8, ..Transparent::default() });
         settings.probes = Some(Probes::default());
-        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 261) / 18));
+        assert_eq!(room(&settings, false, 1024), Some(4 * (1024 - 261) / 18));
         settings.routers = vec![Outgoing::default()];
-        assert_eq!(room(&settings, 1024), Some(4 * (1024 - 264) / 27));
+        assert_eq!(room(&settings, false, 1024), Some(4 * (1024 - 264) / 27));
         settings.routers.clear();
         // Of 256 pods each has two listeners of each router and one of diverted connections, with a duplicate for each worker.
         let each_pod = |routers: usize| (1 + 2 * routers) * (1 + 2) + PER_POD;
-        settings.transparent = Some(Transparent { sockets: Sockets::Pod, ..Transparent::default() });
+        settings.transparent = Some(Transparent::default());
         for routers in [1, 3] {
             settings.routers = vec![Outgoing::default(); routers - 1];
             let rest = 64 + 2 * 65 + routers + 2 * (routers + RUNTIME) + PODS * each_pod(routers) + 2 * 256;
             let expected = 4 * (65_536 - rest) / (9 * (routers + 1));
-            assert!(room(&settings, 65_536).unwrap().abs_diff(expected) <= 1, "{routers}");
+            assert!(room(&settings, true, 65_536).unwrap().abs_diff(expected) <= 1, "{routers}");
         }
         // Not more than half of few are kept for pods.
-        assert!(room(&settings, 1024).is_some_and(|room| room > 10));
+        assert!(room(&settings, true, 1024).is_some_and(|room| room > 10));
         settings.transparent = Some(Transparent { ports: 8, ..Transparent::default() });
         settings.routers.clear();
         // Not less than a few may wait: 24 beside 4 of each listener.
-        assert_eq!(room(&settings, 229 + 2 * 4 + 2 * 24), Some(4));
-        assert!(room(&settings, usize::MAX).is_some_and(|it| it > usize::MAX / 5), "no limit is known");
-        assert_eq!((room(&settings, 238), room(&settings, 200)), (Some(0), None));
+        assert_eq!(room(&settings, false, 229 + 2 * 4 + 2 * 24), Some(4));
+        assert!(
+            room(&settings, false, usize::MAX).is_some_and(|it| it > usize::MAX / 5),
+            "no limit is known"
+        );
+        assert_eq!((room(&settings, false, 238), room(&settings, false, 200)), (Some(0), None));
     }
 }

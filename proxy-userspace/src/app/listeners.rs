@@ -15,7 +15,7 @@ use super::explicit::{Explicit, refuse};
 use super::inherited::{Inherited, Waits, bind_transparent};
 use super::routers::Routers;
 use crate::admin::{Retired, Server};
-use crate::config::{Settings, Sockets};
+use crate::config::Settings;
 use crate::control::State;
 use crate::proxy::listener::sockets::Socket;
 use crate::proxy::listener::{Listener, ListenerKind};
@@ -104,12 +104,16 @@ impl Control {
 }
 
 impl BoundListeners {
-    /// Binds what `settings` asks for.
+    /// Binds what `settings` asks for; listeners of diverted connections only where they are not to be in the pods.
     ///
     /// # Errors
     ///
     /// One sentence: the address, the cause, and what to do.
-    pub(super) async fn bind(settings: &Settings, mut inherited: Inherited) -> Result<Self, BindError> {
+    pub(super) async fn bind(
+        settings: &Settings,
+        in_pods: bool,
+        mut inherited: Inherited,
+    ) -> Result<Self, BindError> {
         let by_kind = Listeners::new();
         let routers = Routers::bind(settings, &mut inherited)?;
         let mut control = |at: SocketAddr| inherited.take_or_bind(at).map(Control::new);
@@ -117,9 +121,7 @@ impl BoundListeners {
         let probes = settings.probes.as_ref().map(|it| control(it.listen)).transpose()?;
         let waits = inherited.finish();
         let transparent = match &settings.transparent {
-            Some(it) if it.sockets == Sockets::Node => {
-                bind_transparent(it, settings.drain.handover.is_some()).await
-            }
+            Some(it) if !in_pods => bind_transparent(it, settings.drain.handover.is_some()).await,
             // In the pods, they come and go with those.
             Some(_) | None => Ok(Vec::new()),
         };

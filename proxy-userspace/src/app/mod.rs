@@ -130,11 +130,13 @@ async fn live(
     // Before anything that takes time: kubelet asks from the start.
     let probes = settings.probes.as_ref().and_then(|it| it.socket.as_deref());
     let probes = probe_socket::ProbeSocket::open(probes)?;
-    let Some(bound) = bind(&settings, &mut signals).await? else { return Ok(None) };
+    let (place, prepared) = netns::choose(&settings).map(|it| (it.place, it.in_pods)).unzip();
+    let prepared = prepared.flatten();
+    let in_pods = place.as_ref().is_some_and(|it| it.in_pods);
+    let Some(bound) = bind(&settings, in_pods, &mut signals).await? else { return Ok(None) };
     let (following, before, mut listeners) = bound;
-    listeners.follow(&settings, descriptors::connections(&settings)?);
-    let in_pods = netns::prepare(&settings);
-    let interception = intercept::attach(&settings, &listeners, in_pods.as_ref());
+    listeners.follow(&settings, descriptors::connections(&settings, in_pods)?);
+    let interception = intercept::attach(&settings, &listeners, prepared.as_ref());
     if let Some(cluster) = &services.cluster {
         objects::want(cluster, &[&settings]);
     }
@@ -150,6 +152,9 @@ async fn live(
     let (all, cluster) = (listeners.all(), services.cluster.as_deref());
     let reviews = cluster.map(|it| it.reviews());
     let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), cluster);
+    if let Some(place) = place {
+        netns::tell_place(&control, place);
+    }
     if let Some(why) = &listeners.no_transparent {
         // Whether it is required or not: the weir before this one diverts.
         control.ready.set("transparent", Err(why.clone()));
@@ -161,7 +166,7 @@ async fn live(
     let _threads = (heartbeat::start(&control)?, memory::start(&control)?);
     tasks::start(&control, &server, &services, &config);
     identity::begin(&control).await;
-    let pods = netns::start(&control, in_pods, listeners.in_pods());
+    let pods = netns::start(&control, prepared, listeners.in_pods());
     server.secure_probes(&control.settings())?;
     listeners.serve(&server)?;
     allocator::give_back();
@@ -184,10 +189,11 @@ async fn live(
 /// Binds all listeners; `None` if weir is told to stop before it could.
 async fn bind(
     settings: &Settings,
+    in_pods: bool,
     signals: &mut signals::Signals,
 ) -> anyhow::Result<Option<handover::Bound>> {
     tokio::select! {
-        bound = handover::bind(settings) => Ok(Some(bound?)),
+        bound = handover::bind(settings, in_pods) => Ok(Some(bound?)),
         why = signals.told() => {
             tracing::info!(why, "weir ends before it serves");
             Ok(None)

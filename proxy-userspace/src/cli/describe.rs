@@ -6,7 +6,8 @@ use crate::config::Adopt;
 use crate::control::NetnsState;
 use crate::control::report::{
     AboveReport, ClusterReport, DirectPod, DirectReport, DrainingReport, EnrolmentReport, HandoverReport,
-    IdentityReport, InterceptionReport, MemoryReport, NetnsReport, ShareReport, StateReport,
+    IdentityReport, InterceptionReport, MemoryReport, NetnsReport, PodReport, ShareReport, StateReport,
+    WithoutReport,
 };
 
 /// `state` as text; if it is `filtered`, only the selected parts.
@@ -107,6 +108,9 @@ fn pods(text: &mut String, enrolment: &EnrolmentReport) -> Result {
     for pod in enrolment.pods.iter().flatten() {
         let addresses = pod.addresses.join(", ");
         writeln!(text, "pod {} ({addresses}): {}, {}", pod.pod, pod.state, pod.why)?;
+        if let Some(WithoutReport { reason, why, seconds }) = &pod.without_listener {
+            writeln!(text, "  without weir's listener for {seconds} s, so not diverted: {reason} ({why})")?;
+        }
         for mistake in &pod.mistakes {
             writeln!(text, "  ignored: {mistake}")?;
         }
@@ -115,6 +119,9 @@ fn pods(text: &mut String, enrolment: &EnrolmentReport) -> Result {
 }
 
 fn interception(text: &mut String, interception: &InterceptionReport) -> Result {
+    if let Some(why) = &interception.sockets_why {
+        writeln!(text, "sockets: on the node, and not in the pods ({why})")?;
+    }
     let Some(programs) = &interception.programs else {
         return writeln!(text, "interception: off ({})", interception.why.as_deref().unwrap_or("?"));
     };
@@ -226,7 +233,15 @@ fn enrolment(text: &mut String, enrolment: &EnrolmentReport) -> Result {
     if mistaken > 0 {
         write!(text, ", {mistaken} with annotations that were ignored")?;
     }
-    writeln!(text)
+    writeln!(text)?;
+    let without = pods.iter().flatten().filter_map(|pod| Some((pod, pod.without_listener.as_ref()?)));
+    for (PodReport { pod, .. }, WithoutReport { reason, why, seconds }) in without {
+        writeln!(
+            text,
+            "  {pod}: without weir's listener for {seconds} s, so not diverted: {reason} ({why})"
+        )?;
+    }
+    Ok(())
 }
 
 fn cluster(text: &mut String, cluster: &ClusterReport) -> Result {

@@ -43,6 +43,11 @@ impl Allow {
         Self(self.0.iter().flat_map(|one| other.0.iter().filter_map(|it| narrower(one, it))).collect())
     }
 
+    /// Whether every address of IPv4 or of IPv6 is in it.
+    pub fn has_everyone(&self) -> bool {
+        self.0.iter().any(|range| range.prefix_len() == 0)
+    }
+
     /// Whether a client at `source` may connect. An IPv4 client of a dual-stack listener shows as
     /// `::ffff:a.b.c.d` and is compared as IPv4.
     pub fn permits(&self, source: IpAddr) -> bool {

@@ -154,7 +154,7 @@ fn check_wire(settings: &Settings, root: &Node, report: &mut Report) {
 
 /// Two weirs that divert at the same time need ports of their own.
 fn check_handover(settings: &Settings, root: &Node, report: &mut Report) {
-    let on_node = settings.transparent.as_ref().filter(|it| it.sockets == Sockets::Node);
+    let on_node = settings.transparent.as_ref().filter(|it| it.sockets != Sockets::Pod);
     if settings.drain.handover.is_none() || on_node.is_none_or(|it| it.ports >= 2) {
         return;
     }

@@ -26,8 +26,12 @@ pub struct Outgoing {
     pub listen: Vec<SocketAddr>,
     /// `allow`: clients that may connect. Default: see [`Allow`].
     pub allow: Allow,
-    /// `clients`: whom it serves with weir's sockets in the pods. Default [`Served::Node`].
-    pub clients: Served,
+    /// `clients`: whom it serves with weir's sockets in the pods. Default [`Served::Any`] if `allow` has every address, since
+    /// that is meant for clients outside, otherwise [`Served::Node`].
+    pub clients: Option<Served>,
+    /// `inPods`: whether it is also at the loopback addresses of pods, with weir's sockets there. Default: only at port 4140,
+    /// because a program of the pod cannot have the same port.
+    pub in_pods: Option<bool>,
     /// `via`: whether requests and responses get `Via: 1.1 weir`, or `1.0 weir` if they were received as HTTP/1.0 (RFC
     /// 9110 §7.6.3). Default true.
     pub via: bool,
@@ -62,10 +66,9 @@ pub struct Outgoing {
 }
 
 /// Whom an explicit listener serves with `transparent.sockets: pod`, of the clients in `allow`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
     /// `node`: processes of this node, from its network namespace, and its pods, each from its own. Others are answered 403.
-    #[default]
     Node,
     /// `any`: also others. They are lent this node's address.
     Any,
@@ -99,6 +102,9 @@ impl Default for TunnelRules {
 /// The most addresses of one router.
 pub(crate) const MOST: usize = 16;
 
+/// The port of the explicit proxy, and of linkerd's before it.
+const PORT: u16 = 4140;
+
 /// The label of the only router.
 const ONLY: &str = "outgoing";
 
@@ -106,9 +112,10 @@ impl Default for Outgoing {
     fn default() -> Self {
         Self {
             label: ONLY.into(),
-            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4140))],
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))],
             allow: Allow::default(),
-            clients: Served::default(),
+            clients: None,
+            in_pods: None,
             via: true,
             overrides: Allow::default(),
             contexts: None,
@@ -129,6 +136,17 @@ impl Outgoing {
     /// Whether it has a label of its own.
     pub fn is_labelled(&self) -> bool {
         *self.label != *ONLY
+    }
+
+    /// Whom it serves with weir's sockets in the pods.
+    pub fn serves(&self) -> Served {
+        let unsaid = || if self.allow.has_everyone() { Served::Any } else { Served::Node };
+        self.clients.unwrap_or_else(unsaid)
+    }
+
+    /// Whether what it has at `port` of the node is also at that port of the pods' loopback addresses.
+    pub fn is_in_pods(&self, port: u16) -> bool {
+        self.in_pods.unwrap_or(port == PORT)
     }
 }
 
@@ -155,11 +173,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Outgoing, dtab::Written) {
         });
     }
     outgoing.allow = Allow::read(&mut section);
-    section.set(
-        "clients",
-        &mut outgoing.clients,
-        values::choice(&[("node", Served::Node), ("any", Served::Any)]),
-    );
+    let clients = values::choice(&[("node", Served::Node), ("any", Served::Any)]);
+    section.set("clients", &mut outgoing.clients, |node| clients(node).map(Some));
+    section.set("inPods", &mut outgoing.in_pods, |node| values::boolean(node).map(Some));
     outgoing.overrides =
         section.list("overrides", values::cidr).map_or_else(|| outgoing.allow.clone(), Allow::new);
     if let Some(section) = section.section("destinations") {

@@ -15,7 +15,7 @@ use super::{Allow, values};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transparent {
     /// `sockets`: where weir listens for diverted connections, and where its connections to endpoints come from. Default
-    /// [`Sockets::Node`].
+    /// [`Sockets::Auto`].
     pub sockets: Sockets,
     /// `netns`: the folder in which the container runtime mounts the pods' network namespaces, for [`Sockets::Pod`].
     /// Default `/run/netns`.
@@ -71,8 +71,10 @@ pub struct Transparent {
 /// Where weir's sockets for diverted connections are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sockets {
-    /// `node`: in the node's network namespace. Endpoints see the node's address.
+    /// `auto`: as [`Self::Pod`] where weir may enter the pods' network namespaces, otherwise as [`Self::Node`].
     #[default]
+    Auto,
+    /// `node`: in the node's network namespace. Endpoints see the node's address.
     Node,
     /// `pod`: in each pod's own network namespace. Endpoints and network policies see the pod.
     Pod,
@@ -124,6 +126,16 @@ pub enum Fail {
 }
 
 impl Transparent {
+    /// The key, if one is set, that there is only with weir's sockets on the node: [`Sockets::Auto`] then means that.
+    pub fn only_on_node(&self) -> Option<&'static str> {
+        let keys = [
+            ("host", self.host),
+            ("divert", self.divert.is_some()),
+            ("sourceAddresses", !self.source_addresses.is_empty()),
+        ];
+        keys.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key)
+    }
+
     /// Whether weir is unready without interception: if `required`, and always with `fail: closed`.
     pub fn is_due(&self) -> bool {
         self.required || self.fail == Fail::Closed
@@ -158,7 +170,7 @@ impl Default for Transparent {
 
 pub(super) fn read(mut section: Section<'_, '_>) -> Transparent {
     let mut transparent = Transparent::default();
-    let sockets = values::choice(&[("node", Sockets::Node), ("pod", Sockets::Pod)]);
+    let sockets = values::choice(&[("auto", Sockets::Auto), ("node", Sockets::Node), ("pod", Sockets::Pod)]);
     section.set("sockets", &mut transparent.sockets, sockets);
     section.set("netns", &mut transparent.netns, netns);
     section.set("podPrefix6", &mut transparent.pod_prefix6, prefix6);
@@ -231,7 +243,7 @@ fn prefix6(node: &Node) -> Result<Ipv6Addr, Mistake> {
 
 /// What does not go together with weir's sockets in the pods.
 fn check_pods(transparent: &Transparent, section: &mut Section<'_, '_>) {
-    if transparent.sockets == Sockets::Node {
+    if transparent.sockets != Sockets::Pod {
         return;
     }
     if transparent.host {

@@ -19,7 +19,7 @@ pub use configuration::{Configuration, Reload};
 pub use direct::{Direct, SeenDirect};
 pub use files::FileDiscovery;
 pub use handover::{Before, Handover, HandoverResult, Stage};
-pub use netns::{Netns, NetnsState, SeenNetns};
+pub use netns::{Netns, NetnsState, SeenNetns, SocketPlace, WithoutListener};
 pub use programs::{Diverted, Programs, Reading};
 pub use readiness::Readiness;
 pub use state::State;

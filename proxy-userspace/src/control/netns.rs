@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -11,9 +12,49 @@ use tokio::sync::Notify;
 
 use crate::transport::NetnsThread;
 
+/// Where weir's sockets for diverted connections are, as it was decided at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketPlace {
+    /// Whether they are in the pods' network namespaces, or on the node.
+    pub in_pods: bool,
+    /// Why they are on the node, where the configuration left that open.
+    pub why: Option<Arc<str>>,
+}
+
+impl SocketPlace {
+    /// Every name of a place in metrics and in the state.
+    pub const NAMES: [&'static str; 3] = ["pod", "node", "fallback"];
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match (self.in_pods, &self.why) {
+            (true, _) => "pod",
+            (false, None) => "node",
+            (false, Some(_)) => "fallback",
+        }
+    }
+}
+
+/// An enrolled pod in whose network namespace weir does not listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithoutListener {
+    /// NAMESPACE/NAME.
+    pub pod: Arc<str>,
+    /// Since when.
+    pub since: Instant,
+    /// Why, in a word.
+    pub state: NetnsState,
+    /// Why, in words.
+    pub why: Arc<str>,
+}
+
 /// What is known of the pods' network namespaces; nothing if weir's sockets are on the node.
 #[derive(Debug, Default)]
 pub struct Netns {
+    /// Where weir's sockets are; empty where nothing is to be diverted.
+    pub place: OnceLock<SocketPlace>,
+    /// Enrolled pods without a listener, by UID.
+    pub without: ArcSwap<BTreeMap<Arc<str>, WithoutListener>>,
     /// The thread that enters them.
     pub thread: OnceLock<NetnsThread>,
     /// Whether weir has looked at all of them once, and listens where it can.
@@ -28,6 +69,11 @@ pub struct Netns {
 }
 
 impl Netns {
+    /// Whether weir's sockets are in the pods.
+    pub fn is_in_pods(&self) -> bool {
+        self.place.get().is_some_and(|it| it.in_pods)
+    }
+
     /// Keeps a socket of the pod whose network namespace has this cookie.
     pub fn inherit(&self, cookie: u64, socket: TcpListener) {
         if let Ok(at) = socket.local_addr() {
@@ -70,6 +116,8 @@ pub enum NetnsState {
     Listening,
     /// weir listens there, but processes of several pods connect from it: they go direct.
     Shared,
+    /// weir listens there, but its loopback interface is down: its connections go direct.
+    LoopbackDown,
     /// The file is no network namespace, or is not mounted yet.
     NoNamespace,
     /// It is the node's own.
@@ -86,9 +134,10 @@ pub enum NetnsState {
 
 impl NetnsState {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Listening,
         Self::Shared,
+        Self::LoopbackDown,
         Self::NoNamespace,
         Self::Node,
         Self::PortTaken,
@@ -102,6 +151,7 @@ impl NetnsState {
         match self {
             Self::Listening => "listening",
             Self::Shared => "shared",
+            Self::LoopbackDown => "loopback_down",
             Self::NoNamespace => "no_namespace",
             Self::Node => "node",
             Self::PortTaken => "port_taken",

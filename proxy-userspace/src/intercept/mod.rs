@@ -56,8 +56,8 @@ pub use error::InterceptError;
 pub use heartbeat::{Heartbeat, monotonic_ns};
 pub use in_pods::{
     Caller, Callers, MOST_PODS, NetnsId, Numbers, PodCgroup, PodIds, PodOf, PodSockets, add_route, addresses,
-    listen_at, listen_in_pod, listen_on_wire, netns_of, open_netns, own_addresses, remove_route,
-    usual_number,
+    is_loopback_up, listen_at, listen_in_pod, listen_on_wire, netns_of, open_netns, own_addresses,
+    remove_route, usual_number,
 };
 pub use kernel_memory::{KernelMemory, kernel_memory};
 pub use node::{default_addresses, node_addresses, reachable_addresses};

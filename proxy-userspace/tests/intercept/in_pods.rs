@@ -67,7 +67,7 @@ impl Joined {
         });
         let weir = Answering::start(&listener, interception.numbers().expect("numbers"));
         let cookie = interception.join(world.pod_netns().as_fd(), listener.as_fd()).expect("join");
-        interception.tell_pod(cookie, own, true).expect("tell");
+        interception.tell_pod(cookie, own, [true; 2]).expect("tell");
         Self { interception, cookie, weir: Some(weir) }
     }
 

@@ -24,8 +24,10 @@ fn main() {
             wait_for_the_end();
         }
         ["agent", how, socket] => {
-            if how == "unshare" {
-                agent::leave_namespace();
+            match how {
+                "unshare" => agent::leave_namespace(),
+                "unshare-users" => agent::leave_namespaces(),
+                _ => {}
             }
             agent::serve(std::path::Path::new(socket));
             println!("ready");
@@ -67,7 +69,7 @@ fn main() {
             }
         }
         _ => panic!(
-            "usage: e2e-helper backend ADDRESS NAME | agent unshare|stay SOCKET | agnhost ARGUMENTS | leave PORT COUNT ADDRESS | cluster SERVICES ENDPOINTS FOLDER"
+            "usage: e2e-helper backend ADDRESS NAME | agent unshare|unshare-users|stay SOCKET | agnhost ARGUMENTS | leave PORT COUNT ADDRESS | cluster SERVICES ENDPOINTS FOLDER"
         ),
     }
 }

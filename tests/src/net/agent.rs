@@ -21,6 +21,11 @@ pub fn leave_namespace() {
     unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
 }
 
+/// Enters a network namespace of its own, which belongs to a user namespace of its own.
+pub fn leave_namespaces() {
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).expect("new namespaces");
+}
+
 /// Serves requests at `socket` in the background.
 pub fn serve(socket: &Path) {
     let listener = UnixListener::bind(socket).unwrap();

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod capture;
 pub mod cgroup;
 pub mod links;
+pub mod mounts;
 pub mod place;
 
 use std::io::Write;
@@ -139,8 +140,13 @@ impl Net {
 
     #[track_caller]
     fn numbered(&mut self, name: &str, number: usize) -> Pod {
+        self.made(name, number, "unshare")
+    }
+
+    #[track_caller]
+    fn made(&mut self, name: &str, number: usize, how: &str) -> Pod {
         let addresses = self.bridge.addresses(number).unwrap();
-        let pod = Pod::new(name, &self.cgroup.child(&format!("pods/{name}")), addresses);
+        let pod = Pod::made(name, &self.cgroup.child(&format!("pods/{name}")), addresses, how);
         self.bridge.join(number, &pod.netns()).unwrap();
         std::os::unix::fs::symlink(pod.namespace(), self.netns_of(name)).unwrap();
         self.pods.push(pod.clone());
@@ -191,10 +197,22 @@ impl Net {
     /// Adds a pod of the host's network: a pod's cgroup in the node's own namespace.
     #[track_caller]
     pub fn host_pod(&mut self, name: &str) -> Pod {
+        self.pod_within(&self.node.clone(), name)
+    }
+
+    /// Adds a pod whose network namespace belongs to a user namespace of its own (`hostUsers: false`).
+    #[track_caller]
+    pub fn pod_of_other_users(&mut self, name: &str) -> Pod {
+        self.made(name, self.pods.len() + 10, "unshare-users")
+    }
+
+    /// Adds a pod whose processes are in the network namespace of another one.
+    #[track_caller]
+    pub fn pod_within(&mut self, other: &Pod, name: &str) -> Pod {
         let cgroup = self.cgroup.child(&format!("pods/{name}"));
-        let place = Place::Pod(self.node.clone(), cgroup.clone());
+        let place = Place::Pod(other.clone(), cgroup.clone());
         let pod =
-            Pod::start(name, &cgroup, self.node.0.addresses.clone(), place.command(binary::helper()), "stay");
+            Pod::start(name, &cgroup, other.0.addresses.clone(), place.command(binary::helper()), "stay");
         self.pods.push(pod.clone());
         pod
     }
@@ -234,9 +252,14 @@ impl Default for Net {
 
 impl Pod {
     fn new(name: &str, cgroup: &Path, addresses: Vec<IpAddr>) -> Self {
+        Self::made(name, cgroup, addresses, "unshare")
+    }
+
+    #[track_caller]
+    fn made(name: &str, cgroup: &Path, addresses: Vec<IpAddr>, how: &str) -> Self {
         let mut command = Command::new(binary::helper());
         test_support::cgroup::hold(cgroup, &mut command).expect("the pod's cgroup");
-        Self::start(name, cgroup, addresses, command, "unshare")
+        Self::start(name, cgroup, addresses, command, how)
     }
 
     #[track_caller]
@@ -322,6 +345,16 @@ impl Pod {
             self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("iproute2's `ip`");
         ip.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
         assert!(ip.wait().unwrap().success(), "ip failed in {}:\n{batch}", self.name());
+    }
+
+    /// Adds rules of nft(8) here, as a network plug-in does for a NetworkPolicy.
+    #[track_caller]
+    pub fn nft(&self, rules: &str) {
+        let mut nft = self.command("nft");
+        let nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn();
+        let mut nft = nft.expect("nft (Debian: apt-get install nftables)");
+        nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+        assert!(nft.wait().unwrap().success(), "nft failed in {}:\n{rules}", self.name());
     }
 
     /// Sets a variable of sysctl(8) here.

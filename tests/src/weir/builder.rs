@@ -94,6 +94,15 @@ impl Builder {
         self
     }
 
+    /// Changes the folder of network namespaces.
+    pub fn set_netns(mut self, folder: &str) -> Self {
+        let text = self.sections.get_mut("transparent").expect("interception");
+        let (before, rest) = text.split_once("netns: ").expect("a folder to change");
+        let after = rest.split_once(',').map_or("", |it| it.1);
+        *text = format!("{before}netns: {folder},{after}");
+        self
+    }
+
     /// Removes a top-level section.
     pub fn unset(mut self, section: &str) -> Self {
         self.sections.remove(section);
@@ -142,12 +151,21 @@ impl Builder {
         self
     }
 
-    /// Runs on this node, with interception of its pods and listeners that they can reach.
-    pub fn on_node(mut self, net: &Net) -> Self {
+    /// Runs on this node, with interception of its pods, and all its sockets on the node, where pods can reach them.
+    pub fn on_node(self, net: &Net) -> Self {
+        self.intercepting(net, "sockets: node")
+    }
+
+    /// Runs on this node with interception of its pods, and its sockets where weir puts them if nothing else is written.
+    pub fn by_default(self, net: &Net) -> Self {
+        self.intercepting(net, &format!("netns: {}", net.netns().display()))
+    }
+
+    fn intercepting(mut self, net: &Net, sockets: &str) -> Self {
         self.place = net.weir_place();
         let cgroup = net.pods_cgroup();
         let transparent = format!(
-            "{{ listen: \"[::]:4142\", ports: 8, addresses: [{}, \"{}\"], cgroup: {}, required: true }}",
+            "{{ {sockets}, listen: \"[::]:4142\", ports: 8, addresses: [{}, \"{}\"], cgroup: {}, required: true }}",
             net.node().v4(),
             net.node().v6(),
             cgroup.display()
@@ -162,8 +180,7 @@ impl Builder {
 
     /// As [`Self::in_pods`], with the network namespaces in this folder.
     pub fn in_pods_of(self, net: &Net, netns: &Path) -> Self {
-        let netns = netns.display().to_string();
-        self.on_node(net).set_in("transparent", "sockets", "pod").set_in("transparent", "netns", &netns)
+        self.intercepting(net, &format!("sockets: pod, netns: {}", netns.display()))
     }
 
     /// Sets a variable of its environment.

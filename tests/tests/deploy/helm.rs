@@ -39,6 +39,31 @@ fn with_every_option_it_still_does() {
 }
 
 #[test]
+fn the_right_to_enter_namespaces_goes_with_the_place_of_the_sockets() {
+    let expected = kustomize("overlays/sockets-on-node");
+    let config = parse(&crate::weir::config(&expected))[0].clone();
+    assert_eq!(config["transparent"], json!({ "sockets": "node" }));
+    let values = json!({ "namespace": { "create": true }, "config": config });
+    same(&comparable(expected), &comparable(helm(&values.to_string())));
+    for (transparent, netns) in [
+        (r#"{ "sockets": "pod" }"#, Some("/run/netns")),
+        (r#"{ "netns": "/var/run/docker/netns" }"#, Some("/var/run/docker/netns")),
+        (r#"{ "sockets": "node" }"#, None),
+        ("null", None),
+    ] {
+        let objects = helm(&format!(r#"{{ "config": {{ "transparent": {transparent} }} }}"#));
+        let pod = &find(&objects, "DaemonSet", "weir")["spec"]["template"]["spec"];
+        let added = &pod["containers"][0]["securityContext"]["capabilities"]["add"];
+        assert_eq!(list(added, "").contains(&json!("SYS_ADMIN")), netns.is_some(), "{transparent}");
+        let is_it = |volume: &&Value| volume["name"] == "netns";
+        let volume = list(pod, "/volumes").iter().find(is_it).map(|it| &it["hostPath"]["path"]);
+        assert_eq!(volume, netns.map(|it| json!(it)).as_ref(), "{transparent}");
+        let mount = list(pod, "/containers/0/volumeMounts").iter().find(is_it).map(|it| &it["mountPath"]);
+        assert_eq!(mount, volume, "{transparent}");
+    }
+}
+
+#[test]
 fn with_several_routers_and_dtabs_in_the_cluster_it_still_does() {
     let expected = kustomize("overlays/routers");
     let config = parse(&crate::weir::config(&expected))[0].clone();

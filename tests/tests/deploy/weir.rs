@@ -18,7 +18,7 @@ pub(crate) fn config(objects: &[Value]) -> String {
 
 #[test]
 fn the_config_maps_configuration_passes_the_check() {
-    let folders = [".", "overlays/everything", "overlays/routers"];
+    let folders = [".", "overlays/everything", "overlays/routers", "overlays/sockets-on-node"];
     for objects in folders.into_iter().map(kustomize).chain([helm("{}")]) {
         let config = config(&objects);
         let exit = Weir::new().config(&config).run(&["check", "CONFIG"]);
@@ -103,11 +103,20 @@ fn the_monitors_find_the_metrics_at_the_probes_port() {
 }
 
 #[test]
-fn weir_gets_two_capabilities_and_no_other_privilege() {
-    for objects in [kustomize("."), kustomize("overlays/everything"), helm("{}")] {
+fn weir_gets_three_capabilities_and_no_other_privilege() {
+    let node = helm(r#"{ "config": { "transparent": { "sockets": "node" } } }"#);
+    for (objects, in_pods) in [
+        (kustomize("."), true),
+        (kustomize("overlays/everything"), true),
+        (helm("{}"), true),
+        (kustomize("overlays/sockets-on-node"), false),
+        (node, false),
+    ] {
         let container = container(&objects);
         let context = &container["securityContext"];
-        assert_eq!(context["capabilities"], json!({ "drop": ["ALL"], "add": ["BPF", "NET_ADMIN"] }));
+        // Without CAP_, as Kubernetes wants it: a runtime ignores names that it does not know.
+        let added: &[&str] = if in_pods { &["BPF", "NET_ADMIN", "SYS_ADMIN"] } else { &["BPF", "NET_ADMIN"] };
+        assert_eq!(context["capabilities"], json!({ "drop": ["ALL"], "add": added }));
         assert!(context["privileged"].is_null());
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(context["readOnlyRootFilesystem"], true);
@@ -119,7 +128,13 @@ fn weir_gets_two_capabilities_and_no_other_privilege() {
         let handover = json!({ "path": "/run/weir", "type": "DirectoryOrCreate" });
         let cgroup = json!({ "path": "/sys/fs/cgroup", "type": "Directory" });
         assert!(host_paths.contains(&&handover) && host_paths.contains(&&cgroup), "{host_paths:?}");
-        assert_eq!(host_paths.len(), 2, "{host_paths:?}");
+        let netns = json!({ "path": "/run/netns", "type": "DirectoryOrCreate" });
+        assert_eq!(host_paths.contains(&&netns), in_pods, "{host_paths:?}");
+        assert_eq!(host_paths.len(), 2 + usize::from(in_pods), "{host_paths:?}");
+        // What is mounted on the node later is to be seen in the container, too.
+        let mounts = list(&container, "/volumeMounts").iter();
+        let follows = mounts.filter(|it| it["mountPropagation"] == "HostToContainer").count();
+        assert_eq!(follows, 1 + usize::from(in_pods));
         for mount in list(&container, "/volumeMounts") {
             let writable = ["/run/weir", "/run/probes"].contains(&mount["mountPath"].as_str().unwrap());
             assert_eq!(mount["readOnly"] == true, !writable, "{mount}");

@@ -63,7 +63,7 @@ fn start_weir(weir: &Path, cores: Cores, node: &Node) -> Result<Running> {
     let backend = node.netns.inside(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))??;
     let backends = [backend.local_addr()?];
     let sections = format!(
-        "transparent:\n  listen: \"[::]:4142\"\n  addresses: [{ADDRESS}]\n  cgroup: {}\n  required: true\n",
+        "transparent:\n  sockets: node\n  listen: \"[::]:4142\"\n  addresses: [{ADDRESS}]\n  cgroup: {}\n  required: true\n",
         node.pods_cgroup().display()
     );
     let services = [("bench.yaml", service_document())];

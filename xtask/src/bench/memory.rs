@@ -161,5 +161,7 @@ pub(super) fn pods_of_nobody() -> Result<Cgroup> {
 pub(super) fn transparent(cgroup: &Path) -> Result<String> {
     let port = target::free_address()?.port();
     let cgroup = cgroup.display();
-    Ok(format!("transparent:\n  listen: \"[::]:{port}\"\n  ports: 1\n  cgroup: {cgroup}\n  required: true\n"))
+    Ok(format!(
+        "transparent:\n  sockets: node\n  listen: \"[::]:{port}\"\n  ports: 1\n  cgroup: {cgroup}\n  required: true\n"
+    ))
 }

@@ -106,7 +106,7 @@ impl Scene {
         let services = [("demo.yaml", services::kubernetes(&endpoints, HTTP_PORT, ECHO_PORT))];
         let pods = scene.node()?.pods_cgroup().display().to_string();
         let transparent = format!(
-            "transparent:\n  listen: \"[::]:4142\"\n  addresses: [{}]\n  cgroup: {pods}\n  required: true\n",
+            "transparent:\n  sockets: node\n  listen: \"[::]:4142\"\n  addresses: [{}]\n  cgroup: {pods}\n  required: true\n",
             node::ADDRESS
         );
         scene.start_weir(weir, transparent, &services)?;

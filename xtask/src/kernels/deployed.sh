@@ -1,10 +1,11 @@
-# weir on a node with a pod, with exactly the capabilities that the DaemonSet gives it, in an emulated machine: the pod's
+# weir on a node with a pod, with exactly the capabilities that the DaemonSet gives it and its sockets on the node, in an emulated
+# machine: the pod's
 # connections are diverted; when weir hangs, they go direct, or are refused with `fail: closed`.
 set -e
 # busybox's shell takes its own `ip` and `setpriv` first, which know less.
 IP=/usr/sbin/ip
 SETPRIV=/usr/sbin/setpriv
-CAPABILITIES="+bpf,+net_admin"
+CAPABILITIES="+bpf,+net_admin,+sys_admin"
 PODS=/sys/fs/cgroup/kubepods
 
 fail() {
@@ -60,13 +61,13 @@ until_heard() {
 }
 
 for setting in open closed; do
-    echo "transparent: { cgroup: $PODS, fail: $setting }" >/tmp/weir.yaml
+    echo "transparent: { sockets: node, cgroup: $PODS, fail: $setting }" >/tmp/weir.yaml
     echo "discovery: { files: { path: /tmp/services } }" >>/tmp/weir.yaml
     $SETPRIV --inh-caps "-all,$CAPABILITIES" --bounding-set "-all,$CAPABILITIES" --no-new-privs \
         /weir run --config /tmp/weir.yaml >/tmp/weir.log 2>&1 &
     weir=$!
     until_heard endpoint
-    grep -q "CapEff:.*0000008000001000" /proc/$weir/status ||
+    grep -q "CapEff:.*0000008000201000" /proc/$weir/status ||
         fail "weir has other capabilities: $(grep Cap /proc/$weir/status)"
     echo "== shown fail: $setting diverts"
     kill -STOP $weir

@@ -12,6 +12,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- regexFind "[0-9]+$" $listen | default (index . 1) -}}
 {{- end }}
 
+{{/* The folder of the pods' network namespaces; empty where weir does not enter them. */}}
+{{- define "weir.netns" -}}
+{{- $transparent := .Values.config.transparent -}}
+{{- if and (kindIs "map" $transparent) (ne (dig "sockets" "auto" $transparent) "node") -}}
+{{- dig "netns" "/run/netns" $transparent -}}
+{{- end -}}
+{{- end }}
+
 {{/* The routers, as a JSON list: `outgoing` is one, a list of them, or left out. */}}
 {{- define "weir.routers" -}}
 {{- $outgoing := .Values.config.outgoing | default dict -}}

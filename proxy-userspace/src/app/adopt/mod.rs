@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use self::look::{Found, Member, Question, look};
 use super::netns::{Listing, Looks, NoLook};
 use super::{destinations, tasks};
-use crate::config::{Adopt, Sockets, Transparent};
+use crate::config::{Adopt, Transparent};
 use crate::control::{NetnsState, SeenDirect, State};
 use crate::domain::enrol;
 use crate::intercept::{Enrol, living, node_addresses, open_netns, standing_exclusions};
@@ -98,7 +98,7 @@ fn close_after(control: &State, transparent: &Transparent, name: &str) -> Option
     };
     let is_diverted = || {
         control.programs.lock().as_ref().is_ok_and(|it| it.status().is_armed())
-            && (transparent.sockets == Sockets::Node || listens())
+            && (!control.netns.is_in_pods() || listens())
     };
     (transparent.adopt == Adopt::CloseIdle && is_diverted()).then_some(transparent.adopt_idle)
 }

@@ -66,9 +66,9 @@ pub(super) type Bound = (Option<Arc<Handover>>, Option<Predecessor>, BoundListen
 /// # Errors
 ///
 /// As [`BoundListeners::bind`].
-pub(super) async fn bind(settings: &Settings) -> Result<Bound, BindError> {
+pub(super) async fn bind(settings: &Settings, in_pods: bool) -> Result<Bound, BindError> {
     let Some(handover) = Handover::prepare(settings) else {
-        return Ok((None, None, BoundListeners::bind(settings, Inherited::default()).await?));
+        return Ok((None, None, BoundListeners::bind(settings, in_pods, Inherited::default()).await?));
     };
     let end = Instant::now() + FOUND;
     loop {
@@ -78,7 +78,7 @@ pub(super) async fn bind(settings: &Settings) -> Result<Bound, BindError> {
             Found::Weir(before, listeners) => (Some(before), Inherited::new(listeners)),
             Found::Nobody | Found::Unfit => (None, Inherited::default()),
         };
-        match BoundListeners::bind(settings, inherited).await {
+        match BoundListeners::bind(settings, in_pods, inherited).await {
             // Who has it may be a weir whose socket somebody has removed.
             Err(why) if is_nobody && why.is_in_use() && Instant::now() < end => {
                 tracing::info!("looking for the weir before this one: {why}");

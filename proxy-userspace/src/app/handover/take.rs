@@ -211,6 +211,10 @@ impl Predecessor {
 
 /// Uses the explicit proxy's sockets in pods from now on.
 fn inherit(control: &Arc<State>, sockets: Vec<TcpListener>) {
+    if !control.netns.is_in_pods() {
+        // This weir's sockets are on the node: kept open, these would be served by nobody.
+        return;
+    }
     for socket in sockets {
         match intercept::netns_cookie_of(socket.as_fd()) {
             Ok(cookie) => control.netns.inherit(cookie, socket),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::intercept::{self, NetnsId};
 
 /// Files of the folder that are looked at.
-const MOST_FILES: usize = 2 * intercept::MOST_PODS;
+pub(super) const MOST_FILES: usize = 2 * intercept::MOST_PODS;
 
 /// What a file of the folder is.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub(in crate::app) struct Listing {
     pub(in crate::app) files: BTreeSet<PathBuf>,
     /// Files of which nothing is known, and why.
     pub(in crate::app) unknown: BTreeMap<PathBuf, Arc<str>>,
+    /// Whether there are more files, which are not looked at.
+    pub(in crate::app) has_more: bool,
 }
 
 impl Listing {
@@ -68,7 +70,11 @@ impl Listing {
     /// The folder cannot be listed.
     pub(in crate::app) fn of(folder: &Path) -> io::Result<Self> {
         let mut listing = Self::default();
-        for entry in fs::read_dir(folder)?.take(MOST_FILES) {
+        for (number, entry) in fs::read_dir(folder)?.enumerate() {
+            if number == MOST_FILES {
+                listing.has_more = true;
+                break;
+            }
             let path = entry?.path();
             match File::at(&path) {
                 File::Netns(id) => drop(listing.present.entry(id).or_insert(path)),
@@ -145,5 +151,18 @@ mod tests {
             assert_eq!(listing.is_without(id, &at(name)), gone, "{name}");
         }
         assert!(Listing::of(&at("none")).is_err());
+    }
+
+    #[test]
+    fn a_folder_full_of_files_is_looked_at_in_part_and_that_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let fill = |numbers: std::ops::Range<usize>| {
+            numbers.for_each(|it| fs::write(folder.path().join(it.to_string()), "").unwrap());
+        };
+        fill(0..MOST_FILES);
+        assert!(!Listing::of(folder.path()).unwrap().has_more);
+        fill(MOST_FILES..MOST_FILES + 1);
+        let listing = Listing::of(folder.path()).unwrap();
+        assert_eq!((listing.has_more, listing.files.len()), (true, MOST_FILES));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::looks::{LIMIT, NoLook};
 use super::reconcile::{Joined, ROUND, Reconciler};
+use crate::config::Outgoing;
 use crate::control::{Stage, State};
 use crate::domain::enrol;
 use crate::intercept::{self, Enrol, NetnsId};
@@ -93,17 +94,23 @@ impl Reconciler {
     }
 }
 
-/// The routers' ports on the node that are not only at its own loopback addresses.
+/// The routers' ports on the node that are not only at its own loopback addresses, and that are to be in pods.
 fn wanted(control: &State) -> Vec<(Arc<Listener>, u16)> {
     if *control.handover.stage.borrow() == Stage::Waits {
         // The weir before this one listens there, and hands these sockets over last.
         return Vec::new();
     }
+    let settings = control.settings();
+    let is_in_pods = |listener: &Listener, port: u16| {
+        let label = listener.router();
+        let is_its = |it: &&Outgoing| it.is_labelled().then_some(&*it.label) == label.as_deref();
+        settings.all_routers().find(is_its).is_some_and(|it| it.is_in_pods(port))
+    };
     let mut wanted = Vec::<(Arc<Listener>, u16)>::new();
     for listener in control.listeners().into_iter().filter(|it| it.kind == ListenerKind::Outgoing) {
         for at in listener.addresses().iter().filter(|at| !at.ip().to_canonical().is_loopback()) {
             // Of several routers at one port of different addresses, the first has it.
-            if wanted.iter().all(|(_, port)| *port != at.port()) {
+            if is_in_pods(&listener, at.port()) && wanted.iter().all(|(_, port)| *port != at.port()) {
                 wanted.push((listener.clone(), at.port()));
             }
         }

@@ -1,37 +1,35 @@
 //! weir's sockets in the pods' network namespaces (`transparent.sockets: pod`): what they need at start, and the task that
 //! follows the folder in which the container runtime mounts the namespaces.
 
+mod choice;
 mod folder;
 mod looks;
 mod loopback;
 mod publish;
 mod reconcile;
 mod wire;
+mod without;
 
 use std::net::IpAddr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
 use notify::{INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep_until;
 
+pub(super) use self::choice::choose;
+use self::choice::is_alone;
 pub(super) use self::folder::Listing;
 pub(super) use self::looks::{Looks, NoLook};
 pub(super) use self::reconcile::Reconciler;
 use super::tasks;
-use crate::config::{Settings, Sockets};
-use crate::control::State;
+use crate::control::{SocketPlace, State};
 use crate::intercept::PodSockets;
 use crate::proxy::listener::Listener;
 use crate::transport::NetnsThread;
-
-/// The ports of diverted connections in pods: each weir of a node uses one of them, in all pods the same.
-const PORTS: std::ops::RangeInclusive<u16> = 4136..=4139;
 
 /// Interval between looks at the folder, besides those after its changes.
 const LOOK: Duration = Duration::from_secs(2);
@@ -64,60 +62,15 @@ impl Prepared {
     }
 }
 
-/// Prepares for sockets in pods. `None` if they are to be on the node, or nothing is diverted; otherwise the error says in
-/// one sentence what is missing.
-pub(super) fn prepare(settings: &Settings) -> Option<anyhow::Result<Prepared>> {
-    let transparent = settings.transparent.as_ref().filter(|it| it.sockets == Sockets::Pod)?;
-    Some((|| {
-        let folder = transparent.netns.clone();
-        if !folder.is_dir() {
-            bail!(
-                "{} is no folder: mount the one in which the container runtime mounts the pods' network namespaces \
-                 (hostPath, mountPropagation: HostToContainer), name it in transparent.netns, or set transparent.sockets: node",
-                folder.display()
-            );
-        }
-        let start = || {
-            NetnsThread::start().context(
-                "weir may not enter the pods' network namespaces: give it CAP_SYS_ADMIN, or set transparent.sockets: node",
-            )
-        };
-        let (thread, looks) = (start()?, start()?);
-        let (port, taken) = free_port()?;
-        Ok(Prepared {
-            thread,
-            looks: Looks::new(looks),
-            sockets: PodSockets { port, prefix6: transparent.pod_prefix6 },
-            folder,
-            taken: Some(taken),
-        })
-    })())
-}
-
-/// The first port that no other weir of this node uses, and the socket that says so as long as this weir lives: a name in
-/// the abstract namespace of the node's Unix sockets, which the kernel frees with the process.
-fn free_port() -> anyhow::Result<(u16, UnixDatagram)> {
-    for port in PORTS {
-        match take(port) {
-            Ok(taken) => return Ok((port, taken)),
-            Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {}
-            Err(cause) => return Err(cause).context("a Unix socket that reserves the port in pods"),
-        }
-    }
-    bail!(
-        "other weirs of this node use every port of diverted connections in pods ({} to {}): end one of them",
-        PORTS.start(),
-        PORTS.end()
-    )
-}
-
-fn take(port: u16) -> std::io::Result<UnixDatagram> {
-    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("weir-pod-port-{port}"))?)
-}
-
-/// Whether no other weir of this node has sockets in pods: what is shared with it may be removed.
-fn is_alone(own: u16) -> bool {
-    PORTS.filter(|port| *port != own).all(|port| take(port).is_ok())
+/// Says where weir's sockets are.
+pub(super) fn tell_place(control: &State, place: SocketPlace) {
+    let note = place.why.as_ref().map(|why| {
+        format!(
+            "on the node, so endpoints and NetworkPolicies see the node's address and not the pod's: {why}"
+        )
+    });
+    control.ready.note("sockets", note);
+    let _ = control.netns.place.set(place);
 }
 
 /// Starts the task that listens in the pods, if interception works in that way. Diverted connections belong to the first of
@@ -238,6 +191,8 @@ fn watch(folder: &std::path::Path, changed: &Arc<Notify>) -> Option<INotifyWatch
 struct Facts {
     /// The pod's addresses.
     addresses: Vec<IpAddr>,
+    /// Whether the loopback interface is up, so that connections can be diverted at all.
+    is_up: bool,
     /// Whether IPv6 can be diverted there.
     v6: bool,
 }
@@ -247,6 +202,11 @@ impl Facts {
     fn own(&self) -> [Option<IpAddr>; 2] {
         let first = |v4| self.addresses.iter().find(|it| it.is_ipv4() == v4).copied();
         [first(true), first(false)]
+    }
+
+    /// Whether connections are diverted, by family (IPv4, IPv6).
+    fn diverted(&self) -> [bool; 2] {
+        [self.is_up, self.is_up && self.v6]
     }
 }
 

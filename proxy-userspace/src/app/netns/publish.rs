@@ -11,7 +11,7 @@ use crate::intercept::PodOf;
 
 impl Reconciler {
     /// Publishes what there is, for the workers and for people.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self) {
         if let Some(pods) = &self.control.shared.pods {
             let with =
                 |it: &Joined| it.facts.addresses.iter().map(|at| (*at, it.pod.clone())).collect::<Vec<_>>();
@@ -27,6 +27,7 @@ impl Reconciler {
                 v6: it.facts.v6,
                 state: match interception.pod_of(it.pod.cookie()) {
                     PodOf::Several => NetnsState::Shared,
+                    PodOf::One(_) | PodOf::Unknown if !it.facts.is_up => NetnsState::LoopbackDown,
                     PodOf::One(_) | PodOf::Unknown => NetnsState::Listening,
                 },
                 why: None,
@@ -54,5 +55,6 @@ impl Reconciler {
         if **self.control.netns.seen.load() != seen {
             self.control.netns.seen.store(Arc::new(seen));
         }
+        self.publish_without();
     }
 }

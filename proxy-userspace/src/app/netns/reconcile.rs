@@ -1,9 +1,9 @@
 //! Which network namespaces there are, and weir's sockets in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -49,7 +49,11 @@ pub(in crate::app) struct Reconciler {
     /// Files of which nothing is known, and why.
     pub(super) unknown: BTreeMap<PathBuf, Arc<str>>,
     /// The folder could not be listed at the last look.
-    is_blind: bool,
+    pub(super) is_blind: bool,
+    /// The folder had more files than are looked at.
+    pub(super) has_more: bool,
+    /// Pods of which it was said that they have been without a listener for long, by UID.
+    pub(super) told_late: HashSet<Arc<str>>,
     /// The namespace whose addresses were followed last.
     followed: Option<NetnsId>,
     /// When namespaces of several pods were forgotten last.
@@ -71,6 +75,8 @@ pub(super) struct Joined {
 
 pub(super) struct Left {
     pub(super) name: Arc<str>,
+    /// Its pod's addresses, as far as they are known.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) state: NetnsState,
     pub(super) why: Arc<str>,
 }
@@ -98,6 +104,8 @@ impl Reconciler {
             files: BTreeMap::new(),
             unknown: BTreeMap::new(),
             is_blind: false,
+            has_more: false,
+            told_late: HashSet::new(),
             followed: None,
             unshared: Instant::now(),
             said: BTreeMap::new(),
@@ -118,12 +126,14 @@ impl Reconciler {
                     let folder = self.prepared.folder.display();
                     tracing::error!("{folder} cannot be listed, so pods that come go direct: {cause}");
                 }
+                self.publish_without();
                 return false;
             }
         };
         self.is_blind = false;
         self.leave_gone(&listing).await;
-        let Listing { present, files, unknown } = listing;
+        let Listing { present, files, unknown, has_more } = listing;
+        self.has_more = has_more;
         if let (Some((path, why)), true) = (unknown.first_key_value(), self.unknown.is_empty()) {
             let path = path.display();
             tracing::warn!(
@@ -210,7 +220,8 @@ impl Reconciler {
                 true
             }
             Err((state, why)) => {
-                let left = Left { name, state, why: why.into() };
+                let addresses = self.addresses_of(id, path).await;
+                let left = Left { name, addresses, state, why: why.into() };
                 if self.left.get(&id).is_none_or(|before| before.why != left.why) {
                     tracing::debug!(
                         netns = &*left.name,
@@ -223,6 +234,16 @@ impl Reconciler {
                 state != NetnsState::Busy
             }
         }
+    }
+
+    /// The addresses in a namespace in which weir does not listen: of which pod it is, for people.
+    async fn addresses_of(&mut self, id: NetnsId, path: &Path) -> Vec<IpAddr> {
+        let path = path.to_owned();
+        let open = move || match intercept::open_netns(&path)? {
+            (netns, opened) if opened == id => Ok(netns),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        self.prepared.looks.run(id, open, || intercept::addresses(MOST_ADDRESSES)).await.unwrap_or_default()
     }
 
     async fn try_join(
@@ -277,7 +298,7 @@ impl Reconciler {
             anyhow::bail!("weir stops");
         }
         let cookie = interception.join(netns.as_fd(), listener.as_fd())?;
-        let told = interception.tell_pod(cookie, facts.own(), facts.v6).map_err(anyhow::Error::from);
+        let told = interception.tell_pod(cookie, facts.own(), facts.diverted()).map_err(anyhow::Error::from);
         let kept = told.and_then(|()| Ok(OwnedFd::from(listener.try_clone()?)));
         let kept = kept.inspect_err(|_| interception.leave(cookie))?;
         let thread = self.prepared.thread.clone();
@@ -337,7 +358,7 @@ impl Reconciler {
                 continue;
             }
             let Ok(interception) = &mut *self.control.programs.lock() else { return };
-            match interception.tell_pod(joined.pod.cookie(), now.own(), now.v6) {
+            match interception.tell_pod(joined.pod.cookie(), now.own(), now.diverted()) {
                 Ok(()) => {
                     joined.pod.set_own(now.own());
                     joined.facts = now;
@@ -386,7 +407,8 @@ impl Reconciler {
 /// The facts of the calling thread's network namespace; makes the prefix local there.
 fn facts(prefix: std::net::Ipv6Addr) -> io::Result<Facts> {
     let v6 = intercept::add_route(prefix).is_ok();
-    Ok(Facts { addresses: intercept::addresses(MOST_ADDRESSES)?, v6 })
+    let is_up = intercept::is_loopback_up()?;
+    Ok(Facts { addresses: intercept::addresses(MOST_ADDRESSES)?, is_up, v6 })
 }
 
 pub(super) fn name_of(path: &Path) -> Arc<str> {

@@ -56,6 +56,10 @@ fn the_example_with_every_key_shows_the_defaults() {
     assert_eq!(transparent, expected);
     // Its default depends on discovery: here nobody.
     assert_eq!(settings.outgoing.contexts.take(), Some(Contexts::nobody()));
+    // The defaults of these depend on `allow` and `listen`.
+    let outgoing = &mut settings.outgoing;
+    assert_eq!((outgoing.clients.take(), outgoing.in_pods.take()), (Some(outgoing.serves()), Some(true)));
+    assert!(outgoing.listen.iter().all(|at| outgoing.is_in_pods(at.port())));
     assert_eq!(settings.outgoing, defaults.outgoing);
     // The example turns the hand-over on, with its defaults.
     assert_eq!(settings.drain.handover.take(), Some(Handover::default()));

@@ -185,7 +185,7 @@ fn a_mistake_about_sockets_in_pods_is_reported_where_it_stands() {
     for (text, expected) in [
         (
             "transparent: { sockets: pods }",
-            "weir.yaml:1:25: transparent.sockets: `pods` is not a choice (one of node, pod",
+            "weir.yaml:1:25: transparent.sockets: `pods` is not a choice (one of auto, node, pod",
         ),
         (
             "transparent: { sockets: pod, host: true }",

@@ -4,13 +4,22 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::NONE;
-use crate::control::{Reading, State};
+use crate::control::{NetnsState, Reading, SocketPlace, State};
 use crate::proxy::pod_clients::Whose;
 use crate::telemetry::Page;
 use crate::transport::NetnsStats;
 
 /// Writes nothing if interception is not configured.
 pub(super) fn write(page: &mut Page<'_>, state: &State) -> fmt::Result {
+    if let Some(place) = state.netns.place.get() {
+        let rows =
+            SocketPlace::NAMES.map(|name| ([("place", name)], f64::from(u8::from(name == place.name()))));
+        page.gauges(
+            "weir_interception_sockets",
+            "1 for where weir's sockets for diverted connections are",
+            rows,
+        )?;
+    }
     match state.programs.read() {
         Ok(reading) => programs(page, state, &reading),
         Err(_) if state.settings().transparent.is_some() => armed(page, false),
@@ -107,6 +116,7 @@ fn pods(page: &mut Page<'_>, state: &State, stats: &NetnsStats) -> fmt::Result {
         "Network namespaces of pods, by how their connections are treated",
         rows,
     )?;
+    without(page, state)?;
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     page.counters(
         "weir_netns_entered",
@@ -133,6 +143,27 @@ fn pods(page: &mut Page<'_>, state: &State, stats: &NetnsStats) -> fmt::Result {
     )?;
     let took = read(&stats.took_ns) / 1_000;
     page.counters("weir_netns_microseconds", "The time in pods' network namespaces", [(NONE, took)])
+}
+
+/// Enrolled pods in which weir does not listen.
+fn without(page: &mut Page<'_>, state: &State) -> fmt::Result {
+    let all = state.netns.without.load();
+    let reasons = NetnsState::ALL.into_iter().filter(|it| *it != NetnsState::Listening);
+    let rows = reasons.map(|reason| {
+        let count = all.values().filter(|it| it.state == reason).count();
+        ([("reason", reason.name())], count as f64)
+    });
+    page.gauges(
+        "weir_interception_pods_without_listener",
+        "Enrolled pods in which weir does not listen, so that they are not diverted",
+        rows,
+    )?;
+    let longest = all.values().map(|it| it.since.elapsed().as_secs_f64()).fold(0.0, f64::max);
+    page.gauges(
+        "weir_interception_without_listener_seconds",
+        "For how long the first of them has been so",
+        [(NONE, longest)],
+    )
 }
 
 fn armed(page: &mut Page<'_>, armed: bool) -> fmt::Result {

@@ -1,9 +1,12 @@
 //! Which of this node's pods are diverted, and why or why not.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Word};
-use crate::control;
+use crate::control::{self, WithoutListener};
 use crate::domain::enrol::{Enrolled, Enrolment, State};
 use crate::intercept::Enrol;
 
@@ -48,6 +51,33 @@ pub struct PodReport {
     /// Annotations that are ignored, with the reason.
     #[serde(default)]
     pub mistakes: Vec<String>,
+    /// Why and for how long weir has not listened in its network namespace, with weir's sockets in the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_listener: Option<WithoutReport>,
+}
+
+/// An enrolled pod in which weir does not listen: its connections go direct.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WithoutReport {
+    /// The reason in a word, as in the states of network namespaces.
+    #[serde(default)]
+    pub reason: Word,
+    /// The reason in words.
+    #[serde(default)]
+    pub why: String,
+    /// For how many seconds it has been so.
+    #[serde(default)]
+    pub seconds: u64,
+}
+
+impl WithoutReport {
+    fn of(it: &WithoutListener) -> Self {
+        Self {
+            reason: it.state.name().into(),
+            why: it.why.to_string(),
+            seconds: it.since.elapsed().as_secs(),
+        }
+    }
 }
 
 impl EnrolmentReport {
@@ -57,19 +87,21 @@ impl EnrolmentReport {
         match (control.programs.enrols(), control.enrolment.load_full()) {
             (None, _) => by("none"),
             (Some(Enrol::All), _) => by("all"),
-            (Some(Enrol::Pods), enrolment) => Self::of_pods(&enrolment.unwrap_or_default()),
+            (Some(Enrol::Pods), enrolment) => {
+                Self::of_pods(&enrolment.unwrap_or_default(), &control.netns.without.load())
+            }
         }
     }
 
-    fn of_pods(enrolment: &Enrolment) -> Self {
+    fn of_pods(enrolment: &Enrolment, without: &BTreeMap<Arc<str>, WithoutListener>) -> Self {
         let counts = State::ALL.map(|state| (Word::from(state.name()), enrolment.count(state) as u64));
-        let pods = enrolment.pods.iter().map(|(uid, it)| PodReport::new(uid, it)).collect();
+        let pods = enrolment.pods.iter().map(|(uid, it)| PodReport::new(uid, it, without.get(uid))).collect();
         Self { by: "pods".into(), counts: Some(counts.into_iter().collect()), pods: Some(pods) }
     }
 }
 
 impl PodReport {
-    fn new(uid: &str, it: &Enrolled) -> Self {
+    fn new(uid: &str, it: &Enrolled, without: Option<&WithoutListener>) -> Self {
         Self {
             pod: format!("{}/{}", it.pod.namespace, it.pod.name),
             uid: uid.to_owned(),
@@ -79,6 +111,7 @@ impl PodReport {
             skip_ports: it.decision.ports.skip.to_string(),
             opaque_ports: it.decision.ports.opaque.to_string(),
             mistakes: it.decision.mistakes.clone(),
+            without_listener: without.map(WithoutReport::of),
         }
     }
 }

@@ -10,13 +10,19 @@ use crate::control::{Direct, Reading, SeenNetns, State};
 
 /// Whether the programs are loaded, and their state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(from = "FlatInterception")]
+#[serde(from = "FlatInterception", rename_all = "camelCase")]
 pub struct InterceptionReport {
     /// Whether the programs are loaded.
     pub on: bool,
     /// Why they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Where weir's sockets are: `pod`, `node`, or `fallback`, on the node because weir may not have them in the pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<Word>,
+    /// Why they are on the node, where the configuration left that open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets_why: Option<String>,
     /// Their state, if they are loaded.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramsReport>,
@@ -147,27 +153,36 @@ impl LoopbackReport {
 
 /// The report as deserialized: `on` tells whether the rest is present.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct FlatInterception {
     #[serde(default)]
     on: bool,
     #[serde(default)]
     why: Option<String>,
+    #[serde(default)]
+    sockets: Option<Word>,
+    #[serde(default)]
+    sockets_why: Option<String>,
     #[serde(flatten)]
     programs: ProgramsReport,
 }
 
 impl From<FlatInterception> for InterceptionReport {
-    fn from(FlatInterception { on, why, programs }: FlatInterception) -> Self {
-        Self { on, why, programs: on.then_some(programs) }
+    fn from(it: FlatInterception) -> Self {
+        let FlatInterception { on, why, sockets, sockets_why, programs } = it;
+        Self { on, why, sockets, sockets_why, programs: on.then_some(programs) }
     }
 }
 
 impl InterceptionReport {
     /// Reads the current state.
     pub(super) fn read(state: &State) -> Self {
+        let place = state.netns.place.get();
+        let sockets = place.map(|it| it.name().into());
+        let sockets_why = place.and_then(|it| it.why.as_deref().map(str::to_owned));
         let Reading { status, counters } = match state.programs.read() {
             Ok(reading) => reading,
-            Err(why) => return Self { on: false, why: Some(why), programs: None },
+            Err(why) => return Self { on: false, why: Some(why), sockets, sockets_why, programs: None },
         };
         let programs = ProgramsReport {
             attached: status.attached,
@@ -179,6 +194,6 @@ impl InterceptionReport {
             direct: DirectReport::of(&state.direct, &state.settings()),
             netns: state.netns.seen.load().iter().map(NetnsReport::of).collect(),
         };
-        Self { on: true, why: None, programs: Some(programs) }
+        Self { on: true, why: None, sockets, sockets_why, programs: Some(programs) }
     }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use clusters::{
     BackoffReport, BreakerReport, ClusterReport, EndpointReport, PolicyReport, ServiceReport, UsageReport,
 };
-pub use enrolment::{EnrolmentReport, PodReport};
+pub use enrolment::{EnrolmentReport, PodReport, WithoutReport};
 pub use handover::{DrainingReport, HandoverReport};
 pub(in crate::control) use identity::until;
 pub use identity::{CertificateReport, IdentityReport, WireCounts, WireReport};

@@ -8,8 +8,8 @@ use super::super::error::InterceptError;
 use super::{InPods, Numbers, PodIds, PodOf};
 
 impl Interception {
-    /// Diverts the connections of the pod in this network namespace to `listener`, which is a socket of it. Returns the
-    /// namespace's cookie. IPv6 follows with [`Self::tell_pod`].
+    /// Has connections of the pod in this network namespace accepted by `listener`, which is a socket of it. Returns the
+    /// namespace's cookie. They are diverted after [`Self::tell_pod`].
     ///
     /// # Errors
     ///
@@ -20,7 +20,7 @@ impl Interception {
     }
 
     /// Sets the addresses (IPv4, IPv6) that applications in a joined network namespace are told as their own, and whether
-    /// their connections to IPv6 addresses are diverted too.
+    /// their connections to addresses of each family are diverted.
     ///
     /// # Errors
     ///
@@ -29,10 +29,10 @@ impl Interception {
         &mut self,
         cookie: u64,
         own: [Option<IpAddr>; 2],
-        v6: bool,
+        diverted: [bool; 2],
     ) -> Result<(), InterceptError> {
         let Some(in_pods) = &mut self.in_pods else { return Ok(()) };
-        in_pods.tell(cookie, own, v6).map_err(InterceptError::kernel("bpf (map OWN)"))
+        in_pods.tell(cookie, own, diverted).map_err(InterceptError::kernel("bpf (map OWN)"))
     }
 
     /// Undoes [`Self::join`]. What was not joined is no error.

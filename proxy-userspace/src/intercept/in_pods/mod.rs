@@ -27,8 +27,8 @@ use self::between::Between;
 pub use self::between::{Caller, Callers};
 use self::lookup::Lookup;
 pub use self::netns::{
-    NetnsId, add_route, listen as listen_in_pod, listen_at, listen_on_wire, of_socket as netns_of,
-    open as open_netns, remove_route,
+    NetnsId, add_route, is_loopback_up, listen as listen_in_pod, listen_at, listen_on_wire,
+    of_socket as netns_of, open as open_netns, remove_route,
 };
 use self::numbers::{Maps, Table};
 pub use self::numbers::{Numbers, usual_number};
@@ -43,6 +43,9 @@ pub const MOST_PODS: usize = 4_096;
 
 /// In `POD_OF`: several pods connect from the network namespace.
 const SEVERAL: u64 = u64::MAX;
+
+/// What `LISTENERS` has for the families (IPv4, IPv6).
+const FAMILIES: [ListenerUse; 2] = [ListenerUse::Connect4, ListenerUse::Connect6];
 
 /// With weir's sockets in the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +88,8 @@ struct Joined {
     link: Option<OwnedFd>,
     /// The listener for connections of other weirs, if these are taken here.
     wire: Option<OwnedFd>,
-    /// Whether IPv6 is diverted.
-    v6: bool,
+    /// Whether connections are diverted, by family (IPv4, IPv6).
+    diverted: [bool; 2],
 }
 
 impl InPods {
@@ -119,8 +122,8 @@ impl InPods {
         })
     }
 
-    /// Listens in a network namespace with `listener`, a socket of it: connections of its pod to IPv4 addresses are
-    /// diverted from now on. Returns the namespace's cookie.
+    /// Listens in a network namespace with `listener`, a socket of it. Connections of its pod are diverted after
+    /// [`Self::tell`]. Returns the namespace's cookie.
     pub(super) fn join(
         &mut self,
         netns: BorrowedFd<'_>,
@@ -135,12 +138,9 @@ impl InPods {
         }
         let listener = listener.try_clone_to_owned().map_err(InterceptError::kernel("dup"))?;
         let link = self.lookup.link(cookie, netns)?;
-        self.joined
-            .insert(cookie, Joined { listener: Some(listener), link: Some(link), wire: None, v6: false });
-        let done = self
-            .tell_own(cookie, [None; 2])
-            .and_then(|()| self.set(cookie, ListenerUse::Steer))
-            .and_then(|()| self.arm_one(cookie));
+        let joined = Joined { listener: Some(listener), link: Some(link), wire: None, diverted: [false; 2] };
+        self.joined.insert(cookie, joined);
+        let done = self.tell_own(cookie, [None; 2]).and_then(|()| self.set(cookie, ListenerUse::Steer));
         match done {
             Ok(()) => Ok(cookie),
             Err(cause) => {
@@ -150,16 +150,22 @@ impl InPods {
         }
     }
 
-    /// Sets the addresses that applications are told, and whether IPv6 is diverted.
-    pub(super) fn tell(&mut self, cookie: u64, own: [Option<IpAddr>; 2], v6: bool) -> io::Result<()> {
+    /// Sets the addresses that applications are told, and which families are diverted.
+    pub(super) fn tell(
+        &mut self,
+        cookie: u64,
+        own: [Option<IpAddr>; 2],
+        diverted: [bool; 2],
+    ) -> io::Result<()> {
         self.tell_own(cookie, own)?;
         let Some(joined) = self.joined.get_mut(&cookie) else { return Ok(()) };
-        let before = std::mem::replace(&mut joined.v6, v6);
-        match (before, v6) {
-            (true, false) => self.clear(cookie, ListenerUse::Connect6),
-            (false, true) => self.arm_one(cookie),
-            _ => Ok(()),
+        let before = std::mem::replace(&mut joined.diverted, diverted);
+        for (at, which) in FAMILIES.into_iter().enumerate() {
+            if before[at] && !diverted[at] {
+                self.clear(cookie, which)?;
+            }
         }
+        self.arm_one(cookie)
     }
 
     fn tell_own(&self, cookie: u64, [v4, v6]: [Option<IpAddr>; 2]) -> io::Result<()> {
@@ -244,9 +250,9 @@ impl InPods {
 
     fn arm_one(&self, cookie: u64) -> io::Result<()> {
         let Some(joined) = self.joined.get(&cookie).filter(|_| self.is_armed) else { return Ok(()) };
-        self.set(cookie, ListenerUse::Connect4)?;
         self.arm_wire(cookie)?;
-        if joined.v6 { self.set(cookie, ListenerUse::Connect6) } else { Ok(()) }
+        let wanted = FAMILIES.into_iter().zip(joined.diverted).filter(|(_, is_diverted)| *is_diverted);
+        wanted.map(|(which, _)| which).try_for_each(|which| self.set(cookie, which))
     }
 
     fn set(&self, cookie: u64, which: ListenerUse) -> io::Result<()> {

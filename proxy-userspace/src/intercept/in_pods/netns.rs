@@ -1,6 +1,6 @@
 //! Network namespaces as files, and what weir makes in a pod's.
 //!
-//! [`listen`], [`add_route`] and [`remove_route`] act in the calling thread's network namespace.
+//! [`listen`], [`is_loopback_up`], [`add_route`] and [`remove_route`] act in the calling thread's network namespace.
 #![allow(unsafe_code, reason = "ioctls and a netlink socket")]
 
 use std::fs::{File, OpenOptions};
@@ -26,6 +26,9 @@ const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
 
 /// `SIOCGSKNS` of linux/sockios.h: the network namespace of a socket.
 const SIOCGSKNS: libc::c_ulong = 0x894c;
+
+/// `SIOCGIFFLAGS` of linux/sockios.h: an interface's flags.
+const SIOCGIFFLAGS: libc::c_ulong = 0x8913;
 
 /// Connections that may wait to be accepted in one pod; the kernel limits it to the pod's `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -115,6 +118,27 @@ pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
         false => socket.set_freebind_v4(true)?,
     }
     start(socket, address)
+}
+
+/// Whether the loopback interface is up: while it is down, no address of weir's can be reached there.
+///
+/// # Errors
+///
+/// The kernel's error.
+pub fn is_loopback_up() -> io::Result<bool> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    // SAFETY: a struct of integers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    // SAFETY: a live request of the kernel's size, which it writes to.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGIFFLAGS, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: what this ioctl sets of the union.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
 }
 
 fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {

@@ -81,7 +81,7 @@ const KEYS: &[(&str, &str)] = &[
     ),
     (
         "outgoing: { KEY: 1 }\n",
-        "label, listen, allow, clients, overrides, destinations, contexts, diagnostics, via, dstPrefix, \
+        "label, listen, allow, clients, inPods, overrides, destinations, contexts, diagnostics, via, dstPrefix, \
          identifier, interpreter, baseDtab, dtab, policies, response, attempts, connectPorts, tls",
     ),
     ("policies: { services: [{ prefix: /, KEY: 1 }] }\n", "prefix, response, attempts"),

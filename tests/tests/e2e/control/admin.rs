@@ -117,7 +117,7 @@ fn missing_interception_that_is_required_makes_weir_unready_but_serving() {
     let backend = Backend::http().start();
     let transparent = |required: bool| {
         format!(
-            "{{ listen: \"[::]:0\", ports: 1, cgroup: /sys/fs/cgroup/no/such/cgroup, required: {required} }}"
+            "{{ sockets: node, listen: \"[::]:0\", ports: 1, cgroup: /sys/fs/cgroup/no/such/cgroup, required: {required} }}"
         )
     };
     let start = |required| {

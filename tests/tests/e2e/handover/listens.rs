@@ -117,7 +117,8 @@ fn where_somebody_has_the_other_half_of_the_ports_the_old_weir_goes_on_and_the_n
     let taken = stage.net.node().listen("0.0.0.0:4147".parse().unwrap()).unwrap();
     let optional = |builder: e2e::weir::builder::Builder| {
         let cgroup = stage.net.pods_cgroup();
-        builder.set("transparent", &format!("{{ addresses: [10.1.0.1], cgroup: {} }}", cgroup.display()))
+        let settings = format!("{{ sockets: node, addresses: [10.1.0.1], cgroup: {} }}", cgroup.display());
+        builder.set("transparent", &settings)
     };
     let new = waiting(&old, next(&stage, optional));
     let said = super::exec_probe(&new, "ready").1;

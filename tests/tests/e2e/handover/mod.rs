@@ -109,7 +109,7 @@ fn waiting(old: &Weir, next: Builder) -> Weir {
 fn unready(builder: Builder) -> Builder {
     builder.set(
         "transparent",
-        "{ cgroup: /sys/fs/cgroup/none/such, required: true, ports: 2, listen: \"[::]:4400\" }",
+        "{ sockets: node, cgroup: /sys/fs/cgroup/none/such, required: true, ports: 2, listen: \"[::]:4400\" }",
     )
 }
 

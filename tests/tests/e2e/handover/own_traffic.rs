@@ -37,7 +37,7 @@ fn weir(net: &mut Net, endpoint: &Pod, number: u32) -> Weir {
     let hello =
         folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[endpoint.v4()]);
     let transparent = format!(
-        "{{ cgroup: {}, addresses: [10.1.0.1], host: true, divert: [{}/32] }}",
+        "{{ sockets: node, cgroup: {}, addresses: [10.1.0.1], host: true, divert: [{}/32] }}",
         net.pods_cgroup().display(),
         endpoint.v4()
     );

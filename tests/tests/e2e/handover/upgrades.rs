@@ -12,8 +12,8 @@ use nix::sys::signal::Signal;
 
 use super::http2::gated;
 use super::{
-    DATABASE, PROXY, database, echoes, ends, exec_probe, is_ready, next, next_in_pods, probe, tunnel,
-    upgrade, waiting,
+    DATABASE, PROXY, database, echoes, ends, exec_probe, follows, is_ready, next, next_in_pods, probe,
+    tunnel, upgrade, waiting,
 };
 use crate::transparent::{Stage, TARGET, V4, V6, dialler};
 
@@ -126,6 +126,23 @@ fn ten_upgrades_with_sockets_in_the_pods_fail_no_request_and_cut_no_connection()
     let Some(mut stage) = Stage::set() else { return };
     upgrades(&mut stage, &["127.0.0.1:4140", "[::1]:4140"], |stage, chat| {
         next_in_pods(stage, |builder| with_chat(builder, chat))
+    });
+}
+
+/// As when the default changes with a version, and when that is taken back.
+#[test]
+fn sockets_move_into_the_pods_and_back_without_a_request_or_connection_lost() {
+    let Some(mut stage) = Stage::set() else { return };
+    let made = std::cell::Cell::new(0);
+    upgrades(&mut stage, &[], |stage, chat| {
+        made.set(made.get() + 1);
+        let database = e2e::folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
+        let builder = match made.get() % 2 {
+            1 => Weir::new().on_node(&stage.net),
+            _ => Weir::new().by_default(&stage.net),
+        };
+        let builder = builder.kubernetes(&stage.hello()).kubernetes(&database.endpoints(&[stage.b.v4()]));
+        with_chat(follows(builder, &stage.net), chat)
     });
 }
 

@@ -76,7 +76,11 @@ fn two_pods_that_may_not_reach_an_endpoint_eject_it_for_no_other_pod() {
     let Some(mut stage) = Stage::set() else { return };
     let forbidden = [stage.net.pod("forbidden1"), stage.net.pod("forbidden2")];
     for pod in &forbidden {
-        stage.a.ip(&format!("route add blackhole {}/32\n", pod.v4()));
+        let name = pod.name();
+        stage.a.nft(&format!(
+            "table ip {name} {{ chain to {{ type filter hook input priority 0; ip saddr {} drop; }}; }}\n",
+            pod.v4()
+        ));
     }
     let hello = folder::service("hello", &["10.96.0.10"])
         .port("http", 80, TARGET)

@@ -114,27 +114,6 @@ fn a_process_of_the_node_is_served_from_the_node() {
     assert_eq!(stage.weir().metric("weir_explicit_clients_total", &[("whose", "node")]), 4.0);
 }
 
-/// As a network policy that selects by the source pod.
-#[test]
-fn a_rule_that_lets_only_one_pod_reach_an_endpoint_holds_for_explicit_clients() {
-    let Some(mut stage) =
-        with_one_endpoint(|weir| weir.set("limits", "{ connect: 500ms, connectTotal: 1s }"))
-    else {
-        return;
-    };
-    let refused = stage.net.pod("refused");
-    stage.a.ip(&format!("route add blackhole {}/32\nroute add blackhole {NODE_V4}/32\n", refused.v4()));
-    stage.until_listening(5);
-    let _server = says_who(&stage.a, stage.a.at(TARGET));
-    for _ in 0..3 {
-        let answer = ask(&refused, false);
-        assert!([502, 504].contains(&answer.status), "the rule is void: {answer:?}");
-        // And the neighbour that may loses nothing by it.
-        let answer = ask(&stage.client, false);
-        assert_eq!((answer.status, answer.text()), (200, stage.client.v4().to_string()));
-    }
-}
-
 #[test]
 fn a_pod_of_another_node_is_answered_403_and_told_why() {
     let Some(mut stage) = with_one_endpoint(|weir| weir) else { return };

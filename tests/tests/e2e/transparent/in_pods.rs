@@ -1,4 +1,4 @@
-//! weir's sockets in the pods' own network namespaces: endpoints see the pod, and so do the rules of the network.
+//! weir's sockets in the pods' own network namespaces: endpoints see the pod.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -90,40 +90,6 @@ fn a_pods_idle_connections_take_no_place_of_another_pods() {
             assert_eq!(answered(pod), "a");
         }
         assert_eq!(backend.connections(), connections, "after {}", pod.name());
-    }
-}
-
-/// As a network policy that selects by the source pod: the endpoint's answers reach one client only.
-#[test]
-fn a_rule_that_lets_only_one_pod_reach_an_endpoint_holds_through_weir() {
-    let Some(mut stage) = Stage::set() else { return };
-    let refused = stage.net.pod("refused");
-    stage.a.ip(&format!("route add blackhole {}/32\n", refused.v4()));
-    let hello = folder::service("hello", &["10.96.0.10"]).port("http", 80, TARGET).endpoints(&[stage.a.v4()]);
-    let builder = Weir::new()
-        .in_pods(&stage.net)
-        .kubernetes(&hello)
-        .set("limits", "{ connect: 500ms, connectTotal: 1s }");
-    stage.start(builder);
-    stage.until_listening(5);
-    let _server = says_who(&stage.a, stage.a.at(TARGET));
-    let allowed = format!("{} at {}", stage.client.v4(), stage.a.at(TARGET));
-    assert_eq!(who(&stage.client, V4), allowed);
-    assert_eq!(who(&refused, V4), "", "the rule is void");
-    // And the neighbour that may loses nothing by it.
-    eventually("the allowed pod", || who(&stage.client, V4) == allowed);
-}
-
-#[test]
-fn a_rule_that_forbids_the_nodes_addresses_changes_nothing() {
-    let Some(stage) = Stage::in_pods() else { return };
-    for pod in [&stage.a, &stage.b] {
-        pod.ip("route add blackhole 10.1.0.1/32\nroute add blackhole fd00:1::1/128\n");
-    }
-    let _backends = stage.backends();
-    for to in [V4, V6] {
-        let body = stage.get(to);
-        assert!(body == "a" || body == "b", "{body}");
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::explicit_in_pods::{asked_by, intruder, node, says_who, servers, with_one_endpoint};
 use super::{Stage, TARGET, address, pods};
-use e2e::net::NODE_V4;
 use e2e::net::place::Place;
 use e2e::raw::TcpServer;
 use e2e::{Client, Pod, Request, Response, Weir, eventually, folder};
@@ -62,25 +61,6 @@ fn a_process_in_a_pods_namespace_that_is_in_no_pods_cgroup_is_closed_and_counted
     }
     let labels = [("listener", "outgoing"), ("reason", "not_its_pod")];
     assert_eq!(stage.weir().metric("weir_listener_closed_total", &labels), 2.0);
-}
-
-#[test]
-fn a_rule_that_lets_only_one_pod_reach_an_endpoint_holds_at_loopback() {
-    let Some(mut stage) =
-        with_one_endpoint(|weir| weir.set("limits", "{ connect: 500ms, connectTotal: 1s }"))
-    else {
-        return;
-    };
-    let refused = stage.net.pod("refused");
-    stage.a.ip(&format!("route add blackhole {}/32\nroute add blackhole {NODE_V4}/32\n", refused.v4()));
-    until_served(&mut stage, 5);
-    let _server = says_who(&stage.a, stage.a.at(TARGET));
-    for to in [V4, V6] {
-        let answer = ask(&refused, to);
-        assert!([502, 504].contains(&answer.status), "the rule is void: {answer:?}");
-        let answer = ask(&stage.client, to);
-        assert_eq!((answer.status, answer.text()), (200, stage.client.v4().to_string()));
-    }
 }
 
 #[test]

@@ -6,11 +6,13 @@ mod bulk; // Very much on one connection.
 mod capabilities; // What a DaemonSet has to give it.
 mod changes; // The node, and what is diverted, change while weir runs.
 mod deadman; // weir killed, stopped, or missing: connections go direct.
+mod defaults; // Where weir's sockets are if nothing is written.
 mod direct; // Connections that were opened while nothing diverted them.
 mod divert; // What is diverted, what is not, and what the application can tell.
 mod dns_in_pods; // Names outside that pods ask for.
 mod empty; // Services without an endpoint.
 mod explicit_in_pods; // Clients of :4140 with weir's sockets in the pods.
+mod firewall; // Rules of the network, as a CNI enforces NetworkPolicies.
 mod heart; // The control plane is busy, or stands still: the heart goes on.
 mod http; // HTTP of diverted connections.
 mod in_pods; // weir's sockets in the pods' network namespaces.
@@ -21,6 +23,7 @@ mod pods; // Whose connections are diverted, pod by pod.
 mod programs; // Databases and mail, unmodified.
 mod reuse; // A client's port, used again.
 mod services; // What is diverted follows Services.
+mod spoilt_pods; // Pods in which weir cannot listen, or is not to.
 mod stop; // SIGTERM under load.
 mod strangers; // Who must not get in at a pod, and whom a pod must not speak to.
 mod takeover; // Another weir takes over under load.

@@ -182,7 +182,7 @@ fn pods_are_diverted_again_when_their_parent_cgroup_is_made_anew() {
     let root = stage.net.pods_cgroup().join("kubepods");
     std::fs::create_dir(&root).unwrap();
     let settings = format!(
-        "{{ listen: \"[::]:4142\", ports: 8, addresses: [{NODE_V4}], cgroup: {}, enrol: pods }}",
+        "{{ sockets: node, listen: \"[::]:4142\", ports: 8, addresses: [{NODE_V4}], cgroup: {}, enrol: pods }}",
         root.display()
     );
     let told = folder::pod("pod-1", &uid(1)).spec("nodeName: n1");

@@ -16,7 +16,8 @@ fn what_a_client_sent_before_it_reset_never_reaches_what_it_dialled_next_from_th
     let builder = Weir::new().on_node(&stage.net).kubernetes(&hello).kubernetes(&other);
     // One port for all, or the two would be two connections.
     let cgroup = stage.net.pods_cgroup();
-    let one_port = format!("{{ listen: \"[::]:4142\", ports: 1, cgroup: {} }}", cgroup.display());
+    let one_port =
+        format!("{{ sockets: node, listen: \"[::]:4142\", ports: 1, cgroup: {} }}", cgroup.display());
     stage.start(builder.set("transparent", &one_port).set("limits", "{ connections: 1 }"));
     let [_a, b, _, _] = stage.backends();
     let _direct = stage.direct();

@@ -12,7 +12,7 @@ use e2e::{Load, Request, Weir};
 /// A weir beside the one that is there: on other ports, and with these settings.
 fn another(stage: &Stage, settings: &str) -> Weir {
     let transparent = format!(
-        "{{ addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {}, required: true, {settings} }}",
+        "{{ sockets: node, addresses: [{NODE_V4}, \"{NODE_V6}\"], cgroup: {}, required: true, {settings} }}",
         stage.net.pods_cgroup().display()
     );
     let builder = Weir::new().on_node(&stage.net).kubernetes(&stage.hello());

@@ -46,5 +46,5 @@ fn a_listener_that_pods_cannot_reach_is_said_and_nothing_is_diverted_to_it() {
 /// Interception of everything below the cgroup2 mount: what is missing is only the right to do it.
 fn transparent(required: bool) -> String {
     let cgroup = e2e::net::cgroup::mount().display().to_string();
-    format!("{{ listen: \"[::]:0\", ports: 1, required: {required}, cgroup: {cgroup} }}")
+    format!("{{ sockets: node, listen: \"[::]:0\", ports: 1, required: {required}, cgroup: {cgroup} }}")
 }

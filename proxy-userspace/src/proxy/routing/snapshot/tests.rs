@@ -3,7 +3,7 @@ mod policies;
 mod unknown;
 
 use super::*;
-use crate::config::{Allow, Contexts, Settings};
+use crate::config::{Allow, Contexts, Served, Settings};
 use crate::domain::catalog::{At, Endpoint, Namer, NodePort, Service, ServicePort};
 use crate::domain::identify::Identifier;
 use crate::domain::name::Rules;
@@ -25,7 +25,7 @@ pub(in crate::proxy::routing) fn config() -> RoutingConfig {
         dtab: settings.dtab,
         overrides: settings.outgoing.overrides,
         contexts: Contexts::everyone(),
-        clients: settings.outgoing.clients,
+        clients: Served::Node,
         destinations: settings.outgoing.destinations,
         diagnostics: settings.outgoing.diagnostics,
         identifiers: settings.outgoing.identifiers,
