@@ -73,8 +73,9 @@ fn container(container: &Value, host_network: bool, found: &mut Vec<String>) {
         if capability.as_str().is_some_and(|it| it.starts_with("CAP_")) {
             found.push(format!("a runtime would look for CAP_{}", capability.as_str().unwrap_or_default()));
         }
-        if *capability == json!("SYS_ADMIN") && context["allowPrivilegeEscalation"] == false {
-            found.push("SYS_ADMIN without allowPrivilegeEscalation".to_owned());
+        // The API server knows it by this name alone; `SYS_ADMIN` it takes.
+        if *capability == json!("CAP_SYS_ADMIN") && context["allowPrivilegeEscalation"] == false {
+            found.push("CAP_SYS_ADMIN without allowPrivilegeEscalation".to_owned());
         }
     }
     for mount in list(container, "/volumeMounts") {
