@@ -51,7 +51,7 @@ use crate::admin::Server;
 use crate::allocator;
 use crate::cli::EX_CONFIG;
 use crate::config::{self, LogFormat, Settings};
-use crate::control::State;
+use crate::control::{SocketPlace, State};
 use crate::discovery::dns::Dns;
 use crate::discovery::files;
 use crate::domain::catalog::{Awaited, Catalog};
@@ -130,10 +130,9 @@ async fn live(
     // Before anything that takes time: kubelet asks from the start.
     let probes = settings.probes.as_ref().and_then(|it| it.socket.as_deref());
     let probes = probe_socket::ProbeSocket::open(probes)?;
-    let (place, prepared) = netns::choose(&settings).map(|it| (it.place, it.in_pods)).unzip();
-    let prepared = prepared.flatten();
-    let in_pods = place.as_ref().is_some_and(|it| it.in_pods);
-    let Some(bound) = bind(&settings, in_pods, &mut signals).await? else { return Ok(None) };
+    let Some((chosen, bound)) = bind(&settings, &mut signals).await? else { return Ok(None) };
+    let netns::Chosen { place, in_pods: prepared } = chosen;
+    let in_pods = prepared.is_some();
     let (following, before, mut listeners) = bound;
     listeners.follow(&settings, descriptors::connections(&settings, in_pods)?);
     let interception = intercept::attach(&settings, &listeners, prepared.as_ref());
@@ -152,13 +151,7 @@ async fn live(
     let (all, cluster) = (listeners.all(), services.cluster.as_deref());
     let reviews = cluster.map(|it| it.reviews());
     let control = State::new(shared, all, settings, interception.map_err(|why| why.to_string()), cluster);
-    if let Some(place) = place {
-        netns::tell_place(&control, place);
-    }
-    if let Some(why) = &listeners.no_transparent {
-        // Whether it is required or not: the weir before this one diverts.
-        control.ready.set("transparent", Err(why.clone()));
-    }
+    tell_sockets(&control, place, &listeners);
     probes.tell_of(&control);
     let server = Server::new(control.clone(), reviews);
     let (config, _) = watch::channel(config);
@@ -186,14 +179,18 @@ async fn live(
     explicit
 }
 
-/// Binds all listeners; `None` if weir is told to stop before it could.
+/// Chooses where weir's sockets are, and binds all listeners; `None` if weir is told to stop before it could.
 async fn bind(
     settings: &Settings,
-    in_pods: bool,
     signals: &mut signals::Signals,
-) -> anyhow::Result<Option<handover::Bound>> {
+) -> anyhow::Result<Option<(netns::Chosen, handover::Bound)>> {
+    let bind = async {
+        let chosen = netns::choose(settings).await;
+        let bound = handover::bind(settings, chosen.in_pods.is_some()).await?;
+        Ok(Some((chosen, bound)))
+    };
     tokio::select! {
-        bound = handover::bind(settings, in_pods) => Ok(Some(bound?)),
+        bound = bind => bound,
         why = signals.told() => {
             tracing::info!(why, "weir ends before it serves");
             Ok(None)
@@ -245,6 +242,17 @@ fn share(
         interception.and_then(|it| Some(PodClients::new(it.numbers()?, it.pod_ids()?, it.callers()?))),
         drain,
     )
+}
+
+/// Says where weir's sockets for diverted connections are.
+fn tell_sockets(control: &State, place: Option<SocketPlace>, listeners: &listeners::BoundListeners) {
+    if let Some(place) = place {
+        netns::tell_place(control, place);
+    }
+    if let Some(why) = &listeners.no_transparent {
+        // Whether it is required or not: the weir before this one diverts.
+        control.ready.set("transparent", Err(why.clone()));
+    }
 }
 
 /// Creates the connector for upstream sockets.

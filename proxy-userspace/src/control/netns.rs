@@ -118,6 +118,8 @@ pub enum NetnsState {
     Shared,
     /// weir listens there, but its loopback interface is down: its connections go direct.
     LoopbackDown,
+    /// weir may not enter it, or not any more: its connections go direct.
+    Refused,
     /// The file is no network namespace, or is not mounted yet.
     NoNamespace,
     /// It is the node's own.
@@ -134,10 +136,11 @@ pub enum NetnsState {
 
 impl NetnsState {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Listening,
         Self::Shared,
         Self::LoopbackDown,
+        Self::Refused,
         Self::NoNamespace,
         Self::Node,
         Self::PortTaken,
@@ -152,6 +155,7 @@ impl NetnsState {
             Self::Listening => "listening",
             Self::Shared => "shared",
             Self::LoopbackDown => "loopback_down",
+            Self::Refused => "refused",
             Self::NoNamespace => "no_namespace",
             Self::Node => "node",
             Self::PortTaken => "port_taken",

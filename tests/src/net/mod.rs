@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod capture;
 pub mod cgroup;
+pub mod gate;
 pub mod links;
 pub mod mounts;
 pub mod place;

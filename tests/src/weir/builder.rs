@@ -15,6 +15,7 @@ use super::output::{self, Reader};
 use super::{Bound, Log, Weir, binary};
 use crate::net::Net;
 use crate::net::cgroup::MemoryCgroup;
+use crate::net::gate::Gate;
 use crate::net::place::{self, Capability, Place};
 use crate::time::PATIENCE;
 
@@ -30,6 +31,7 @@ pub struct Builder {
     reader: Reader,
     descriptors: Option<Descriptors>,
     memory: Option<MemoryCgroup>,
+    gate: Option<Gate>,
 }
 
 /// Bounds on open descriptors: the one in force, and the one it may be raised to.
@@ -71,6 +73,7 @@ impl Builder {
             reader: Reader::Test,
             descriptors: None,
             memory: None,
+            gate: None,
         };
         builder
             .set("outgoing", "{ listen: 127.0.0.1:0 }")
@@ -237,12 +240,21 @@ impl Builder {
         self
     }
 
+    /// Enters only those network namespaces that `gate` permits.
+    pub fn asking(mut self, gate: &Gate) -> Self {
+        self.gate = Some(gate.clone());
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(self) -> Weir {
         let mut command = self.command();
         let unread = self.reader.open(&mut command);
         let mut child = Running::spawn("weir", &mut command).expect("the weir binary");
+        if let Some(gate) = &self.gate {
+            gate.opened(child.child());
+        }
         let log = Log::default();
         let heard = self.reader.read(child.child(), unread.as_ref(), &log);
         let mut weir = Weir {
@@ -295,6 +307,9 @@ impl Builder {
             Capabilities::Inherited => {}
             Capabilities::None => place::drop_capabilities(&mut command),
             Capabilities::Only(kept) => place::keep_capabilities(&mut command, kept),
+        }
+        if self.gate.is_some() {
+            Gate::guard(&mut command);
         }
         command
     }

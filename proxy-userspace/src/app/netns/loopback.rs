@@ -8,8 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::follow::ROUND;
 use super::looks::{LIMIT, NoLook};
-use super::reconcile::{Joined, ROUND, Reconciler};
+use super::reconcile::{Joined, Reconciler};
 use crate::config::Outgoing;
 use crate::control::{Stage, State};
 use crate::domain::enrol;

@@ -3,6 +3,7 @@
 
 mod choice;
 mod folder;
+mod follow;
 mod looks;
 mod loopback;
 mod publish;
@@ -20,13 +21,13 @@ use notify::{INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep_until;
 
-pub(super) use self::choice::choose;
 use self::choice::is_alone;
+pub(super) use self::choice::{Chosen, choose};
 pub(super) use self::folder::Listing;
 pub(super) use self::looks::{Looks, NoLook};
 pub(super) use self::reconcile::Reconciler;
 use super::tasks;
-use crate::control::{SocketPlace, State};
+use crate::control::{NetnsState, SocketPlace, State};
 use crate::intercept::PodSockets;
 use crate::proxy::listener::Listener;
 use crate::transport::NetnsThread;
@@ -64,11 +65,14 @@ impl Prepared {
 
 /// Says where weir's sockets are.
 pub(super) fn tell_place(control: &State, place: SocketPlace) {
-    let note = place.why.as_ref().map(|why| {
-        format!(
-            "on the node, so endpoints and NetworkPolicies see the node's address and not the pod's: {why}"
-        )
-    });
+    let sees = "endpoints and NetworkPolicies see the node's address and not the pod's";
+    let note = match (&place.why, &*control.programs.lock()) {
+        (Some(why), _) => Some(format!("on the node, so {sees}: {why}")),
+        (None, Err(why)) if place.in_pods => {
+            Some(format!("in no pod, so {sees} where a client names weir as its proxy: {why}"))
+        }
+        (None, _) => None,
+    };
     control.ready.note("sockets", note);
     let _ = control.netns.place.set(place);
 }
@@ -195,6 +199,8 @@ struct Facts {
     is_up: bool,
     /// Whether IPv6 can be diverted there.
     v6: bool,
+    /// Why weir may not enter it any more, if so: it could connect nowhere from there.
+    refused: Option<Arc<str>>,
 }
 
 impl Facts {
@@ -206,13 +212,35 @@ impl Facts {
 
     /// Whether connections are diverted, by family (IPv4, IPv6).
     fn diverted(&self) -> [bool; 2] {
-        [self.is_up, self.is_up && self.v6]
+        let is_possible = self.is_up && self.refused.is_none();
+        [is_possible, is_possible && self.v6]
+    }
+
+    /// Why connections of the pod go direct although weir listens there, if they do.
+    fn direct(&self) -> Option<(NetnsState, Arc<str>)> {
+        match &self.refused {
+            Some(why) => Some((NetnsState::Refused, why.clone())),
+            None if !self.is_up => Some((NetnsState::LoopbackDown, "its loopback interface is down".into())),
+            None => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_go_where_weir_can_take_them() {
+        let facts = Facts { addresses: Vec::new(), is_up: true, v6: true, refused: None };
+        let of = |it: Facts| (it.diverted(), it.direct().map(|it| it.0));
+        let refused = Facts { refused: Some("EPERM".into()), ..facts.clone() };
+        assert_eq!(of(facts.clone()), ([true, true], None));
+        assert_eq!(of(Facts { v6: false, ..facts.clone() }), ([true, false], None));
+        assert_eq!(of(Facts { is_up: false, ..facts }), ([false; 2], Some(NetnsState::LoopbackDown)));
+        assert_eq!(of(Facts { is_up: false, ..refused.clone() }), ([false; 2], Some(NetnsState::Refused)));
+        assert_eq!(of(refused), ([false; 2], Some(NetnsState::Refused)));
+    }
 
     #[tokio::test]
     async fn a_look_at_the_folder_is_no_change_of_it() {

@@ -25,12 +25,12 @@ impl Reconciler {
                 name: it.name.clone(),
                 cookie: Some(it.pod.cookie()),
                 v6: it.facts.v6,
-                state: match interception.pod_of(it.pod.cookie()) {
-                    PodOf::Several => NetnsState::Shared,
-                    PodOf::One(_) | PodOf::Unknown if !it.facts.is_up => NetnsState::LoopbackDown,
-                    PodOf::One(_) | PodOf::Unknown => NetnsState::Listening,
+                state: match (interception.pod_of(it.pod.cookie()), it.facts.direct()) {
+                    (PodOf::Several, _) => NetnsState::Shared,
+                    (PodOf::One(_) | PodOf::Unknown, Some((state, _))) => state,
+                    (PodOf::One(_) | PodOf::Unknown, None) => NetnsState::Listening,
                 },
-                why: None,
+                why: it.facts.direct().map(|(_, why)| why),
                 loopback: it.loopback.iter().map(|at| (at.port, at.why.clone())).collect(),
             }));
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,11 +11,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::folder::Listing;
+use super::follow::{facts, is_refused, refusal};
 use super::looks::{LIMIT, NoLook};
 use super::loopback::Loopback;
 use super::{Depth, Facts, Prepared};
 use crate::control::{NetnsState, State};
-use crate::intercept::{self, Enrol, NetnsId, PodOf};
+use crate::intercept::{self, NetnsId};
 use crate::proxy::listener::Listener;
 use crate::proxy::listener::sockets::Socket;
 use crate::transport::PodNetns;
@@ -24,15 +24,8 @@ use crate::transport::PodNetns;
 /// How long a file may take to become a namespace before it is looked at less often.
 const MOUNTS: Duration = Duration::from_secs(5);
 
-/// How long a round of [`Reconciler::follow`] takes at most, besides its last step: the folder is not looked at meanwhile.
-pub(super) const ROUND: Duration = Duration::from_secs(1);
-
 /// How many addresses of each family a pod is known by.
-const MOST_ADDRESSES: usize = 8;
-
-/// How long it is remembered that several pods connect from a namespace. A single process that was moved there (nsenter
-/// from another pod) must not keep the pod from being diverted for good.
-const SHARED: Duration = Duration::from_secs(60);
+pub(super) const MOST_ADDRESSES: usize = 8;
 
 /// Keeps weir's sockets in the pods' network namespaces.
 pub(in crate::app) struct Reconciler {
@@ -55,9 +48,9 @@ pub(in crate::app) struct Reconciler {
     /// Pods of which it was said that they have been without a listener for long, by UID.
     pub(super) told_late: HashSet<Arc<str>>,
     /// The namespace whose addresses were followed last.
-    followed: Option<NetnsId>,
+    pub(super) followed: Option<NetnsId>,
     /// When namespaces of several pods were forgotten last.
-    unshared: Instant,
+    pub(super) unshared: Instant,
     /// What was said last of connections of other weirs that are not taken, by what could not be done.
     pub(super) said: BTreeMap<Arc<str>, String>,
 }
@@ -277,6 +270,7 @@ impl Reconciler {
             NoLook::Failed(cause) if cause.kind() == io::ErrorKind::AddrInUse => {
                 (NetnsState::PortTaken, format!("port {} is taken there", sockets.port))
             }
+            NoLook::Failed(cause) if is_refused(&cause) => (NetnsState::Refused, refusal(&cause)),
             NoLook::Failed(cause) => failed("listen", cause),
             NoLook::Busy => (NetnsState::Busy, format!("no answer from the kernel within {LIMIT:?}")),
         })?;
@@ -335,80 +329,6 @@ impl Reconciler {
         self.control.shared.sockets.remove_pod(cookie);
         tracing::info!(netns = &*name, cookie, "not listening in a pod's network namespace any more");
     }
-
-    /// Follows what changes in the namespaces: their addresses, whether IPv6 works, and which pods there are.
-    async fn follow(&mut self) {
-        let prefix = self.prepared.sockets.prefix6;
-        let end = Instant::now() + ROUND;
-        // Where the last round has ended: a slow one must not keep the later ones from their turn.
-        let after = self.followed.map_or(Unbounded, Excluded);
-        let later = self.joined.range((after, Unbounded));
-        let first = self.joined.iter().take(self.joined.len() - later.clone().count());
-        for id in later.chain(first).map(|it| *it.0).collect::<Vec<_>>() {
-            if Instant::now() >= end {
-                break;
-            }
-            self.followed = Some(id);
-            let Some(joined) = self.joined.get_mut(&id) else { continue };
-            let pod = joined.pod.clone();
-            let Ok(now) = self.prepared.looks.run(id, move || pod.open(), move || facts(prefix)).await else {
-                continue;
-            };
-            if now == joined.facts {
-                continue;
-            }
-            let Ok(interception) = &mut *self.control.programs.lock() else { return };
-            match interception.tell_pod(joined.pod.cookie(), now.own(), now.diverted()) {
-                Ok(()) => {
-                    joined.pod.set_own(now.own());
-                    joined.facts = now;
-                }
-                Err(why) => tracing::warn!(netns = &*joined.name, "{why}"),
-            }
-        }
-        self.forget_ended_pods();
-    }
-
-    /// A pod's cgroup may be made anew while its network namespace stays: then it is another pod to the programs.
-    ///
-    /// Where several pods connect, it is learnt again from time to time.
-    fn forget_ended_pods(&mut self) {
-        let Ok(interception) = &mut *self.control.programs.lock() else { return };
-        if self.unshared.elapsed() >= SHARED {
-            self.unshared = Instant::now();
-            interception.forget_shared();
-        }
-        if interception.enrols() != Enrol::Pods {
-            return;
-        }
-        let Ok(living) = interception.pod_cgroups() else { return };
-        let mut is_new = false;
-        for pod in self.joined.values().map(|it| &it.pod) {
-            let cgroup = match interception.pod_of(pod.cookie()) {
-                PodOf::One(cgroup) => cgroup,
-                // It is the pod that it was, until a process of another one connects.
-                PodOf::Unknown => continue,
-                PodOf::Several => {
-                    pod.set_cgroup_uid(None);
-                    continue;
-                }
-            };
-            match living.iter().find(|(_, living)| **living == cgroup) {
-                Some((uid, _)) => is_new |= pod.set_cgroup_uid(Some(uid)),
-                None => interception.forget_pod_of(pod.cookie()),
-            }
-        }
-        if is_new {
-            self.control.recharge();
-        }
-    }
-}
-
-/// The facts of the calling thread's network namespace; makes the prefix local there.
-fn facts(prefix: std::net::Ipv6Addr) -> io::Result<Facts> {
-    let v6 = intercept::add_route(prefix).is_ok();
-    let is_up = intercept::is_loopback_up()?;
-    Ok(Facts { addresses: intercept::addresses(MOST_ADDRESSES)?, is_up, v6 })
 }
 
 pub(super) fn name_of(path: &Path) -> Arc<str> {

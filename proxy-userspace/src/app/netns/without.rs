@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::folder::MOST_FILES;
-use super::reconcile::Reconciler;
+use super::reconcile::{Left, Reconciler, name_of};
 use crate::control::{NetnsState, WithoutListener};
 use crate::domain::enrol::{Enrolment, State};
 use crate::intercept::PodOf;
@@ -28,8 +28,7 @@ impl Reconciler {
     /// Publishes which enrolled pods are without a listener, and since when.
     pub(super) fn publish_without(&mut self) {
         let enrolment = self.control.enrolment.load_full().unwrap_or_default();
-        let folder = self.prepared.folder.display();
-        let nowhere: Arc<str> = format!("no file in {folder} is its network namespace").into();
+        let nowhere = self.nowhere();
         let before = self.control.netns.without.load_full();
         let now = without(&enrolment, &self.said(), &before, &nowhere);
         for (uid, it) in &now {
@@ -49,6 +48,26 @@ impl Reconciler {
         self.control.ready.note("netns", self.note(late));
         if *before != now {
             self.control.netns.without.store(Arc::new(now));
+        }
+    }
+
+    /// Why a pod has no listener of which no namespace says that it is its own.
+    fn nowhere(&self) -> (NetnsState, Arc<str>) {
+        let folder = self.prepared.folder.display();
+        // Its pod is not known.
+        let is_dark = |it: &&Left| {
+            let states = [NetnsState::Refused, NetnsState::Busy, NetnsState::Failed];
+            it.addresses.is_empty() && states.contains(&it.state)
+        };
+        let dark = self.left.values().find(is_dark).map(|it| (it.state, it.name.clone(), it.why.clone()));
+        let unknown = || self.unknown.first_key_value();
+        let dark =
+            dark.or_else(|| unknown().map(|(path, why)| (NetnsState::Failed, name_of(path), why.clone())));
+        match dark {
+            Some((state, name, why)) => {
+                (state, format!("perhaps {name} in {folder} is its network namespace: {why}").into())
+            }
+            None => (NetnsState::NoNamespace, format!("no file in {folder} is its network namespace").into()),
         }
     }
 
@@ -82,16 +101,14 @@ impl Reconciler {
         let programs = self.control.programs.lock();
         for it in self.joined.values() {
             let is_shared = programs.as_ref().is_ok_and(|all| all.pod_of(it.pod.cookie()) == PodOf::Several);
-            let not_served = match (is_shared, it.facts.is_up) {
-                (true, _) => {
-                    Some((NetnsState::Shared, "processes of several pods connect from its network namespace"))
-                }
-                (false, false) => Some((NetnsState::LoopbackDown, "its loopback interface is down")),
-                (false, true) => None,
+            let shared = "processes of several pods connect from its network namespace";
+            let not_served = match is_shared {
+                true => Some((NetnsState::Shared, shared.into())),
+                false => it.facts.direct(),
             };
             match not_served {
-                Some((state, why)) => {
-                    said.others.extend(it.facts.addresses.iter().map(|at| (*at, (state, why.into()))));
+                Some(why) => {
+                    said.others.extend(it.facts.addresses.iter().map(|at| (*at, why.clone())));
                 }
                 None => {
                     said.addresses.extend(&it.facts.addresses);
@@ -110,7 +127,7 @@ fn without(
     enrolment: &Enrolment,
     said: &Said,
     before: &BTreeMap<Arc<str>, WithoutListener>,
-    nowhere: &Arc<str>,
+    nowhere: &(NetnsState, Arc<str>),
 ) -> BTreeMap<Arc<str>, WithoutListener> {
     let mut found = BTreeMap::new();
     let enrolled = enrolment.pods.iter().filter(|(_, it)| it.state == State::Enrolled);
@@ -123,7 +140,7 @@ fn without(
             continue;
         }
         let why = addresses.find_map(|at| said.others.get(&at).cloned());
-        let (state, why) = why.unwrap_or((NetnsState::NoNamespace, nowhere.clone()));
+        let (state, why) = why.unwrap_or_else(|| nowhere.clone());
         let since = before.get(uid).map_or_else(Instant::now, |it| it.since);
         let pod = format!("{}/{}", it.pod.namespace, it.pod.name).into();
         found.insert(uid.clone(), WithoutListener { pod, since, state, why });
@@ -171,7 +188,7 @@ mod tests {
             uids: ["by-its-cgroup".into()].into(),
             others: [(at("10.1.0.3"), taken)].into(),
         };
-        let nowhere = Arc::from("no file");
+        let nowhere = (NetnsState::NoNamespace, Arc::from("no file"));
         let first = without(&enrolment, &said, &BTreeMap::new(), &nowhere);
         let states: Vec<_> = first.iter().map(|(uid, it)| (&**uid, it.state, &*it.why)).collect();
         assert_eq!(

@@ -12,8 +12,10 @@ use crate::transport::NetnsStats;
 /// Writes nothing if interception is not configured.
 pub(super) fn write(page: &mut Page<'_>, state: &State) -> fmt::Result {
     if let Some(place) = state.netns.place.get() {
-        let rows =
-            SocketPlace::NAMES.map(|name| ([("place", name)], f64::from(u8::from(name == place.name()))));
+        // In no pod, and not on the node either, if interception is off.
+        let is_on = state.programs.read().is_ok();
+        let is_there = |name| name == place.name() && (is_on || !place.in_pods);
+        let rows = SocketPlace::NAMES.map(|name| ([("place", name)], f64::from(u8::from(is_there(name)))));
         page.gauges(
             "weir_interception_sockets",
             "1 for where weir's sockets for diverted connections are",

@@ -178,11 +178,14 @@ impl InterceptionReport {
     /// Reads the current state.
     pub(super) fn read(state: &State) -> Self {
         let place = state.netns.place.get();
-        let sockets = place.map(|it| it.name().into());
+        let sockets = |is_on| place.filter(|it| is_on || !it.in_pods).map(|it| it.name().into());
         let sockets_why = place.and_then(|it| it.why.as_deref().map(str::to_owned));
         let Reading { status, counters } = match state.programs.read() {
             Ok(reading) => reading,
-            Err(why) => return Self { on: false, why: Some(why), sockets, sockets_why, programs: None },
+            Err(why) => {
+                let sockets = sockets(false);
+                return Self { on: false, why: Some(why), sockets, sockets_why, programs: None };
+            }
         };
         let programs = ProgramsReport {
             attached: status.attached,
@@ -194,6 +197,6 @@ impl InterceptionReport {
             direct: DirectReport::of(&state.direct, &state.settings()),
             netns: state.netns.seen.load().iter().map(NetnsReport::of).collect(),
         };
-        Self { on: true, why: None, sockets, sockets_why, programs: Some(programs) }
+        Self { on: true, why: None, sockets: sockets(true), sockets_why, programs: Some(programs) }
     }
 }

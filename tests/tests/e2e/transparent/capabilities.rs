@@ -5,7 +5,7 @@ use e2e::load::Reuse;
 use e2e::net::place::Capability::{self, Bpf, NetAdmin, Perfmon};
 use e2e::{Load, Request, Weir};
 
-/// What `deploy/` adds; that it does is shown in the tests of the manifests.
+/// What `deploy/` adds with weir's sockets on the node; that it does is shown in the tests of the manifests.
 const DEPLOYED: &[Capability] = &[Bpf, NetAdmin];
 
 #[test]

@@ -4,6 +4,7 @@
 use super::explicit_in_pods::{node, says_who};
 use super::{Stage, TARGET, address, answered};
 use e2e::net::NODE_V4;
+use e2e::net::gate::Gate;
 use e2e::net::mounts::NetnsFolder;
 use e2e::net::place::Capability::{Bpf, NetAdmin, SysAdmin};
 use e2e::weir::builder::Builder;
@@ -78,6 +79,40 @@ fn without_right(builder: Builder) -> Builder {
 
 fn without_folder(builder: Builder) -> Builder {
     builder.set_in("transparent", "adopt", "off").set_netns("/nowhere")
+}
+
+/// It may enter its own, as a security module may have it.
+#[test]
+fn where_it_may_enter_none_of_the_pods_namespaces_they_are_on_the_node() {
+    let Some(mut stage) = Stage::set() else { return };
+    let gate = Gate::default();
+    for pod in [&stage.client, &stage.a, &stage.b, &stage.beyond] {
+        gate.refuse(pod);
+    }
+    let builder = Weir::new().by_default(&stage.net).kubernetes(&stage.hello()).asking(&gate);
+    stage.start(builder);
+    let (at, said) = place(&mut stage);
+    assert!(at == "fallback" && said.contains("may enter none of the pods' network namespaces"), "{said}");
+    let _backends = stage.backends();
+    assert!(["a", "b"].contains(&answered(&stage.client).as_str()));
+    assert!(stage.diverted() >= 1.0);
+}
+
+/// Where the programs cannot be attached, weir's sockets are in no pod, whatever was chosen.
+#[test]
+fn sockets_in_pods_are_not_claimed_where_interception_is_off() {
+    let Some(stage) = Stage::set() else { return };
+    let transparent =
+        format!("{{ netns: {}, cgroup: /sys/fs/cgroup/none/such }}", stage.net.netns().display());
+    let weir =
+        Weir::new().beside(&stage.net).kubernetes(&stage.hello()).set("transparent", &transparent).start();
+    for name in ["pod", "node", "fallback"] {
+        assert_eq!(weir.metric("weir_interception_sockets", &[("place", name)]), 0.0, "{name}");
+    }
+    let state = &weir.state()["interception"];
+    assert!(state["on"] == false && state["sockets"].is_null(), "{state}");
+    let ready = weir.admin_get("/ready").text();
+    assert!(ready.contains("sockets: in no pod"), "{ready}");
 }
 
 /// As with a runtime that has its namespaces elsewhere: on which side of the node's start weir looks must decide nothing.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use super::loopback_in_pods::until_served;
 use super::{Stage, TARGET, V4, V6, address, answered, pods};
+use e2e::net::gate::Gate;
+use e2e::raw::TcpServer;
 use e2e::weir::builder::Builder;
 use e2e::weir::folder::Pod as Told;
 use e2e::{Backend, Client, Pod, Weir, eventually, folder};
@@ -164,6 +166,57 @@ fn enrolled_pods_without_a_listener_show_with_their_reason_and_for_how_long() {
     eventually("diversion", || is_diverted(&taken));
     let note = "netns: weir does not listen in 1 enrolled pods";
     eventually("one less", || stage.weir().admin_get("/ready").text().contains(note));
+}
+
+/// As when a security module refuses it while weir runs.
+#[test]
+fn a_pod_that_weir_may_not_enter_any_more_goes_direct_and_what_is_open_goes_on() {
+    let Some(mut stage) = Stage::set() else { return };
+    let gate = Gate::default();
+    let (refused, told) = pod(&mut stage, 1);
+    let (other, told_other) = pod(&mut stage, 2);
+    let database = folder::service("database", &["10.96.0.11"]).port("sql", 5432, TARGET + 1);
+    let builder = by_pod(&stage).kubernetes(&database.endpoints(&[stage.b.v4()]));
+    stage.start(builder.pod(&told).pod(&told_other).asking(&gate));
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    let _database = TcpServer::echo(stage.b.listen(stage.b.at(TARGET + 1)).unwrap());
+    eventually("diversion", || is_diverted(&refused) && is_diverted(&other));
+    let mut open = Client::over(refused.connect(address("10.96.0.11:5432")).unwrap());
+    open.send("before").expect("before");
+    gate.refuse(&refused);
+    let why = "weir may not enter it: Operation not permitted (os error 1)";
+    shows(&mut stage, "default/pod-1", "refused", why, 1);
+    assert_eq!(answered(&refused), "direct");
+    assert!(is_diverted(&other));
+    open.send("after").expect("after");
+    stage.weir().expect_log("its pod's connections go direct");
+    gate.permit(&refused);
+    eventually("diversion again", || is_diverted(&refused));
+    eventually("no pod without a listener", || counted(&mut stage, "refused") == 0.0);
+    open.send("again").expect("again");
+}
+
+#[test]
+fn where_weir_may_enter_only_some_namespaces_the_others_pods_go_direct_with_the_reason() {
+    let Some(mut stage) = Stage::set() else { return };
+    let gate = Gate::default();
+    let (refused, told) = pod(&mut stage, 1);
+    let (other, told_other) = pod(&mut stage, 2);
+    gate.refuse(&refused);
+    let builder = Weir::new().by_default(&stage.net).kubernetes(&stage.hello()).asking(&gate);
+    let builder = builder.set_in("transparent", "enrol", "pods").env("NODE_NAME", "n1");
+    stage.start(builder.pod(&told).pod(&told_other));
+    let (_backends, _direct) = (stage.backends(), stage.direct());
+    assert_eq!(stage.weir().metric("weir_interception_sockets", &[("place", "pod")]), 1.0);
+    let (file, folder) = (format!("burstable-pod{}", pods::uid(1)), stage.net.netns().display().to_string());
+    let why = format!(
+        "perhaps {file} in {folder} is its network namespace: weir may not enter it: Operation not permitted (os error 1)"
+    );
+    shows(&mut stage, "default/pod-1", "refused", &why, 1);
+    assert_eq!(answered(&refused), "direct");
+    eventually("diversion of the other", || is_diverted(&other));
+    gate.permit(&refused);
+    eventually("diversion", || is_diverted(&refused));
 }
 
 #[test]
