@@ -7,6 +7,7 @@ use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Outgoing, Settings};
+use crate::intercept::MOST_PODS;
 use crate::proxy::listener::most_waiting;
 use crate::transport::pipe_descriptors;
 
@@ -16,8 +17,10 @@ pub(super) const CONTROL_CONNECTIONS: usize = 64;
 /// Descriptors of the control plane besides its listeners: watches, DNS, the API server, the eBPF programs.
 const CONTROL: usize = 64;
 
-/// Pods that descriptors are kept for where weir listens in each: kubelet's default is at most 110 on a node.
+/// Pods that descriptors are kept for where weir listens in each, if half of all suffice for so many: kubelet's default is at most
+/// 110 on a node. Of very many descriptors, this part is kept, for more pods.
 const PODS: usize = 256;
+const PART: usize = 32;
 
 /// Descriptors of each, besides its listeners and the workers' duplicates of them: two more duplicates of that of diverted
 /// connections, and the program that is attached there.
@@ -48,24 +51,41 @@ pub(super) fn connections(settings: &Settings, in_pods: bool) -> anyhow::Result<
     Ok(room.min(wanted))
 }
 
+/// In how many pods weir may listen: those that descriptors are kept for.
+pub(super) fn pods(settings: &Settings) -> usize {
+    pods_within(settings, raise())
+}
+
+fn pods_within(settings: &Settings, most: usize) -> usize {
+    let each = PER_POD + in_pod(settings) * (1 + settings.workers);
+    // Weir starts all the same where that would be nearly all there are.
+    PODS.min(most / 2 / each).max(MOST_PODS.min(most / PART / each))
+}
+
+/// Listeners in each pod: of diverted connections, of those of other weirs, and of each router at the loopback addresses of IPv4
+/// and IPv6.
+fn in_pod(settings: &Settings) -> usize {
+    let is_in_pods = |it: &&Outgoing| it.listen.iter().any(|at| it.is_in_pods(at.port()));
+    1 + wire(settings) + 2 * settings.all_routers().filter(is_in_pods).count()
+}
+
+/// One if connections of other weirs are taken.
+fn wire(settings: &Settings) -> usize {
+    usize::from(settings.identity.as_ref().is_some_and(|it| it.wire.is_some()))
+}
+
 /// The number of connections per data plane listener that fit into `most` descriptors, each with one upstream
 /// connection, and beside four of them one that waits for room. `None` if not even the other descriptors fit.
 fn room(settings: &Settings, in_pods: bool, most: usize) -> Option<usize> {
     let transparent = settings.transparent.as_ref();
     let routers = settings.all_routers().count();
-    let wire = usize::from(settings.identity.as_ref().is_some_and(|it| it.wire.is_some()));
-    let by_kind = routers + usize::from(transparent.is_some()) + wire;
-    // A router may listen at a pod's loopback addresses of IPv4 and IPv6.
-    let is_in_pods = |it: &&Outgoing| it.listen.iter().any(|at| it.is_in_pods(at.port()));
-    let in_pod = 1 + wire + 2 * settings.all_routers().filter(is_in_pods).count();
+    let by_kind = routers + usize::from(transparent.is_some()) + wire(settings);
     let (diverted, per_pod) = match transparent {
         None => (0, 0),
         Some(it) if !in_pods => (usize::from(it.ports), 0),
-        // Weir starts all the same where that would be nearly all there are.
         Some(_) => {
-            let each = PER_POD + in_pod * (1 + settings.workers);
-            let pods = PODS.min(most / 2 / each);
-            (pods * in_pod, pods * PER_POD)
+            let pods = pods_within(settings, most);
+            (pods * in_pod(settings), pods * PER_POD)
         }
     };
     let sockets = routers + diverted;
@@ -110,6 +130,12 @@ mod tests {
             let rest = 64 + 2 * 65 + routers + 2 * (routers + RUNTIME) + PODS * each_pod(routers) + 2 * 256;
             let expected = 4 * (65_536 - rest) / (9 * (routers + 1));
             assert!(room(&settings, true, 65_536).unwrap().abs_diff(expected) <= 1, "{routers}");
+        }
+        settings.routers.clear();
+        for (most, pods) in
+            [(1024, 42), (20_000, 256), (65_536, 256), (524_288, 1_365), (usize::MAX, MOST_PODS)]
+        {
+            assert_eq!(pods_within(&settings, most), pods, "{most}");
         }
         // Not more than half of few are kept for pods.
         assert!(room(&settings, true, 1024).is_some_and(|room| room > 10));

@@ -15,6 +15,7 @@ use super::follow::{facts, is_refused, refusal};
 use super::looks::{LIMIT, NoLook};
 use super::loopback::Loopback;
 use super::{Depth, Facts, Prepared};
+use crate::app::descriptors;
 use crate::control::{NetnsState, State};
 use crate::intercept::{self, NetnsId};
 use crate::proxy::listener::Listener;
@@ -164,7 +165,7 @@ impl Reconciler {
         let gone = self.joined.iter().filter(|(id, joined)| listing.is_without(**id, &joined.path));
         for id in gone.map(|it| *it.0).collect::<Vec<_>>() {
             if let Some(joined) = self.joined.remove(&id) {
-                self.leave(id, joined).await;
+                self.leave(&joined);
             }
         }
         self.left.retain(|id, _| listing.present.contains_key(id));
@@ -186,7 +187,11 @@ impl Reconciler {
     /// Stops listening everywhere, and leaves nothing behind.
     pub(in crate::app) async fn leave_all(&mut self) {
         for (id, joined) in std::mem::take(&mut self.joined) {
-            self.leave(id, joined).await;
+            // Another weir needs the same route, as one does that has taken over from this one.
+            if self.prepared.taken.is_some() && super::is_alone(self.prepared.sockets.port) {
+                self.remove_route(id, &joined).await;
+            }
+            self.leave(&joined);
         }
     }
 
@@ -245,8 +250,13 @@ impl Reconciler {
         path: &Path,
     ) -> Result<(Arc<PodNetns>, Facts), (NetnsState, String)> {
         let failed = |what: &str, cause: io::Error| (NetnsState::Failed, format!("{what}: {cause}"));
-        if self.joined.len() >= intercept::MOST_PODS {
-            return Err((NetnsState::NoRoom, format!("weir listens in {} already", intercept::MOST_PODS)));
+        let most = descriptors::pods(&self.control.settings());
+        if self.joined.len() >= most {
+            let why = match most {
+                intercept::MOST_PODS => format!("weir listens in {most} already"),
+                _ => format!("weir has no descriptors for more than {most} (RLIMIT_NOFILE)"),
+            };
+            return Err((NetnsState::NoRoom, why));
         }
         let (netns, opened) = intercept::open_netns(path).map_err(|cause| failed("open", cause))?;
         if opened != id {
@@ -304,30 +314,32 @@ impl Reconciler {
         Ok((pod, facts))
     }
 
+    /// Removes the route of weir's prefix from a namespace that lives on.
+    async fn remove_route(&mut self, id: NetnsId, Joined { name, pod, .. }: &Joined) {
+        let (prefix, pod) = (self.prepared.sockets.prefix6, pod.clone());
+        let removed =
+            self.prepared.looks.run(id, move || pod.open(), move || intercept::remove_route(prefix));
+        if let Err(NoLook::Failed(cause)) = removed.await {
+            tracing::debug!(netns = &**name, %cause, "the route of weir's prefix was not removed");
+        }
+    }
+
     /// Ends everything of a pod: first nothing more is diverted, then its sockets are closed.
-    async fn leave(&mut self, id: NetnsId, joined: Joined) {
-        let Joined { name, pod, .. } = joined;
+    ///
+    /// The route of weir's prefix goes with the namespace. Without it, the sockets of connections that are closed now would wait for
+    /// answers for minutes, and keep the namespace, and its link, for as long.
+    fn leave(&mut self, Joined { name, pod, .. }: &Joined) {
         let cookie = pod.cookie();
         if let Ok(interception) = &mut *self.control.programs.lock() {
             interception.leave(cookie);
         }
-        // The namespace may live on, when only its file is gone. Another weir needs the same route, as one does that has
-        // taken over from this one.
-        if self.prepared.taken.is_some() && super::is_alone(self.prepared.sockets.port) {
-            let (prefix, leaving) = (self.prepared.sockets.prefix6, pod.clone());
-            let remove = move || intercept::remove_route(prefix);
-            let removed = self.prepared.looks.run(id, move || leaving.open(), remove);
-            if let Err(NoLook::Failed(cause)) = removed.await {
-                tracing::debug!(netns = &*name, %cause, "the route of weir's prefix was not removed");
-            }
-        }
         // Ended first: the workers then do not wait for an empty accept queue, which keeps the listener open.
         match &self.control.shared.pods {
-            Some(pods) => pods.end(&pod),
+            Some(pods) => pods.end(pod),
             None => pod.end(),
         }
         self.control.shared.sockets.remove_pod(cookie);
-        tracing::info!(netns = &*name, cookie, "not listening in a pod's network namespace any more");
+        tracing::info!(netns = &**name, cookie, "not listening in a pod's network namespace any more");
     }
 }
 

@@ -17,6 +17,7 @@ mod heart; // The control plane is busy, or stands still: the heart goes on.
 mod http; // HTTP of diverted connections.
 mod in_pods; // weir's sockets in the pods' network namespaces.
 mod loopback_in_pods; // The explicit proxy at pods' loopback addresses.
+mod many_pods; // As many pods as a node has, and more than weir has descriptors for.
 mod opaque; // Everything that is not HTTP.
 mod owners; // Whose address a connection comes from.
 mod pods; // Whose connections are diverted, pod by pod.
