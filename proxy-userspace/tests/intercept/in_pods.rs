@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use proxy_ebpf::{Count, Pod, Policy};
+use proxy_ebpf::Count;
 use weir::intercept::{
-    Destination, Enrol, Fail, InterceptOptions, Interception, Numbers, PodOf, PodSockets, add_route,
-    listen_in_pod, netns_of, own_addresses, remove_route, usual_number,
+    Destination, Fail, InterceptOptions, Interception, Numbers, PodOf, PodSockets, add_route, listen_in_pod,
+    netns_of, own_addresses, remove_route, usual_number,
 };
 
 use crate::weir::{Beating, Direct, dial, eventually, ip, options, read, read_multipath, service};
-use crate::world::{Cgroup, POD, SERVICE, World, configure, on_a_node};
+use crate::world::{POD, SERVICE, World, configure, on_a_node};
 
 pub const PORT: u16 = 4136;
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd6a, 0x9c1e, 0x57b4, 0x4136, 0, 0, 0, 0);
@@ -27,25 +27,25 @@ pub fn in_pods(world: &World) -> InterceptOptions {
 }
 
 /// The services' addresses at these ports.
-fn at(ports: &[u16]) -> BTreeSet<Destination> {
+pub fn at(ports: &[u16]) -> BTreeSet<Destination> {
     let of = |port: u16| SERVICE.map(|address| Destination { net: ip(address).into(), ports: port..=port });
     ports.iter().flat_map(|port| of(*port)).collect()
 }
 
 /// What stands for the destination, with IPv4.
-fn shown4(destination: SocketAddr) -> SocketAddr {
+pub fn shown4(destination: SocketAddr) -> SocketAddr {
     let address = std::net::Ipv4Addr::from_bits(0x7f40_0000 | usual_number(destination));
     SocketAddr::from((address, PORT))
 }
 
 /// What stands for the destination, with IPv6.
-fn shown6(destination: SocketAddr) -> SocketAddr {
+pub fn shown6(destination: SocketAddr) -> SocketAddr {
     let address = Ipv6Addr::from_bits(PREFIX.to_bits() | u128::from(usual_number(destination)));
     SocketAddr::from((address, PORT))
 }
 
 /// The destinations that [`Joined`] diverts at first.
-fn diverted() -> Vec<SocketAddr> {
+pub fn diverted() -> Vec<SocketAddr> {
     [80, 81, 82, 443].into_iter().flat_map(|port| [service(0, port), service(1, port)]).collect()
 }
 
@@ -71,7 +71,7 @@ impl Joined {
         Self { interception, cookie, weir: Some(weir) }
     }
 
-    fn count(&self, what: Count) -> u64 {
+    pub fn count(&self, what: Count) -> u64 {
         self.interception.counters().get(what)
     }
 }
@@ -209,26 +209,6 @@ fn in_pods_fail_closed_refuses_what_weir_cannot_take() {
 }
 
 #[test]
-fn two_pods_in_one_network_namespace_are_both_left_alone() {
-    on_a_node(|world| {
-        let options = InterceptOptions { enrol: Enrol::Pods, ..in_pods(world) };
-        let mut joined = Joined::new(world, &options);
-        let _direct = Direct::start(world);
-        let other = Cgroup::new(&world.pods.path);
-        let pods = [world.pod_cgroup.id(), other.id()].map(|id| (id, Pod::all(Policy::Divert)));
-        joined.interception.enrol_pods(&pods.into()).unwrap();
-        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::Unknown);
-        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
-        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::One(world.pod_cgroup.id()));
-        // The other's is never diverted; from then on the first's is not, either.
-        assert_eq!(world.run_in(&other, || dial(service(0, 80))), "direct, peer 10.96.0.10:80");
-        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
-        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::Several);
-        assert_eq!(joined.count(Count::SharedNetns), 2);
-    });
-}
-
-#[test]
 fn a_bound_socket_is_diverted_from_the_pods_own_address_only() {
     on_a_node(|world| {
         let joined = Joined::new(world, &in_pods(world));
@@ -310,95 +290,6 @@ fn a_socket_used_again_and_a_multipath_one_tell_of_their_last_connection() {
 }
 
 #[test]
-fn a_destination_keeps_its_number_while_connections_to_it_may_be_open() {
-    on_a_node(|world| {
-        let mut joined = Joined::new(world, &in_pods(world));
-        let numbers = joined.interception.numbers().unwrap();
-        let shown = |it: SocketAddr| numbers.dialled(shown4(it)).map(|it| it.0);
-        let stand = || diverted().into_iter().all(|it| shown(it) == Some(it));
-        assert!(stand());
-        let gone: Vec<_> = at(&[80]).into_iter().collect();
-        joined.interception.amend(&gone, &[]).unwrap();
-        assert!(stand(), "what it stood for is still told");
-        let new: Vec<_> = at(&[90]).into_iter().collect();
-        joined.interception.amend(&[], &new).unwrap();
-        assert!(stand(), "a new one gets another number");
-        assert_eq!(shown(service(0, 90)), Some(service(0, 90)));
-        joined.interception.amend(&[], &gone).unwrap();
-        assert!(stand(), "the one that came back has its own again");
-        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
-    });
-}
-
-/// A SYN that the kernel sends again reaches the next weir by the number that the last one gave.
-#[test]
-fn after_a_restart_every_destination_has_the_number_that_it_had() {
-    on_a_node(|world| {
-        let others: BTreeSet<_> = at(&[8080, 9090]);
-        for at_once in [true, false] {
-            let mut interception = Interception::attach_in_pods(&in_pods(world)).expect("attach");
-            let all: BTreeSet<_> = at(&[80, 81, 82, 443]).union(&others).cloned().collect();
-            if at_once {
-                interception.divert(&all).expect("divert");
-            } else {
-                interception.divert(&others).expect("divert");
-                interception.divert(&all).expect("divert");
-            }
-            let numbers = interception.numbers().unwrap();
-            for destination in diverted() {
-                for shown in [shown4(destination), shown6(destination)] {
-                    assert_eq!(numbers.dialled(shown), Some((destination, false)), "at once: {at_once}");
-                }
-            }
-        }
-    });
-}
-
-#[test]
-fn a_pod_that_another_one_entered_once_is_diverted_again() {
-    on_a_node(|world| {
-        let options = InterceptOptions { enrol: Enrol::Pods, ..in_pods(world) };
-        let mut joined = Joined::new(world, &options);
-        let _direct = Direct::start(world);
-        let other = Cgroup::new(&world.pods.path);
-        let pods = [world.pod_cgroup.id(), other.id()].map(|id| (id, Pod::all(Policy::Divert)));
-        joined.interception.enrol_pods(&pods.into()).unwrap();
-        let weir = "weir 10.96.0.10:80, peer 10.96.0.10:80";
-        assert_eq!(world.run(|| dial(service(0, 80))), weir);
-        joined.interception.forget_shared();
-        assert_eq!(
-            joined.interception.pod_of(joined.cookie),
-            PodOf::One(world.pod_cgroup.id()),
-            "only what is shared is forgotten"
-        );
-        assert_eq!(world.run_in(&other, || dial(service(0, 80))), "direct, peer 10.96.0.10:80");
-        assert_eq!(world.run(|| dial(service(0, 80))), "direct, peer 10.96.0.10:80");
-        joined.interception.forget_shared();
-        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::Unknown);
-        assert_eq!(world.run(|| dial(service(0, 80))), weir);
-        assert_eq!(joined.interception.pod_of(joined.cookie), PodOf::One(world.pod_cgroup.id()));
-    });
-}
-
-#[test]
-fn a_pod_whose_cgroup_is_made_anew_is_not_taken_for_two() {
-    on_a_node(|world| {
-        let root = Cgroup::new(&world.pods.path);
-        let options = InterceptOptions { cgroup: root.path.clone(), ..in_pods(world) };
-        let mut joined = Joined::new(world, &options);
-        let weir = "weir 10.96.0.10:80, peer 10.96.0.10:80";
-        let dials = |name: &str| world.run_in(&Cgroup::named(&root.path, name), || dial(service(0, 80)));
-        assert_eq!(dials("first"), weir);
-        let before = joined.interception.pod_of(joined.cookie);
-        root.make_anew();
-        assert!(joined.interception.follow_cgroup().unwrap());
-        assert_eq!(dials("second"), weir);
-        let now = joined.interception.pod_of(joined.cookie);
-        assert!(matches!(now, PodOf::One(_)) && now != before, "{now:?}");
-    });
-}
-
-#[test]
 fn a_pod_with_more_addresses_than_weir_reads_keeps_them_for_itself() {
     on_a_node(|world| {
         let [own, with_many] = world.in_pod(|| {
@@ -413,26 +304,6 @@ fn a_pod_with_more_addresses_than_weir_reads_keeps_them_for_itself() {
         });
         assert_eq!(own, POD.map(|it| Some(ip(it))));
         assert_eq!(with_many, [None, Some(ip(POD[1]))], "the list was read to its end");
-    });
-}
-
-#[test]
-fn a_full_table_of_destinations_leaves_the_rest_direct() {
-    on_a_node(|world| {
-        let options = InterceptOptions { destinations: 8, ..in_pods(world) };
-        let mut joined = Joined::new(world, &options);
-        let _direct = Direct::start(world);
-        let more: Vec<_> = at(&[90]).into_iter().collect();
-        let applied = joined.interception.amend(&[], &more).unwrap();
-        assert_eq!(applied.left_out, 2, "{applied:?}");
-        assert_eq!(world.run(|| dial(service(0, 80))), "weir 10.96.0.10:80, peer 10.96.0.10:80");
-        assert_eq!(joined.count(Count::NoNumber), 0);
-        let direct = world.run(|| {
-            TcpStream::connect(service(0, 90))
-                .map_or_else(|e| format!("{:?}", e.kind()), |_| "connected".into())
-        });
-        assert_eq!(direct, "ConnectionRefused", "nobody listens there, and weir was not asked");
-        assert_eq!(joined.count(Count::NoNumber), 1);
     });
 }
 

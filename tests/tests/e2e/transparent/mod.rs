@@ -11,6 +11,7 @@ mod direct; // Connections that were opened while nothing diverted them.
 mod divert; // What is diverted, what is not, and what the application can tell.
 mod dns_in_pods; // Names outside that pods ask for.
 mod empty; // Services without an endpoint.
+mod ends_in_pods; // With its sockets in the pods, a weir ends, or a pod does.
 mod explicit_in_pods; // Clients of :4140 with weir's sockets in the pods.
 mod firewall; // Rules of the network, as a CNI enforces NetworkPolicies.
 mod heart; // The control plane is busy, or stands still: the heart goes on.
@@ -18,6 +19,7 @@ mod http; // HTTP of diverted connections.
 mod in_pods; // weir's sockets in the pods' network namespaces.
 mod loopback_in_pods; // The explicit proxy at pods' loopback addresses.
 mod many_pods; // As many pods as a node has, and more than weir has descriptors for.
+mod namespaces; // The folder of the pods' network namespaces.
 mod opaque; // Everything that is not HTTP.
 mod owners; // Whose address a connection comes from.
 mod pods; // Whose connections are diverted, pod by pod.
