@@ -122,7 +122,9 @@ pub(super) fn divert(control: &State, catalog: &Catalog) {
     let divert = settings.transparent.as_ref().and_then(|it| it.divert.as_deref());
     let exceptions = destinations::exceptions(catalog, destinations::told_api_server());
     let refused = interception.refuse(&destinations::refused(divert, catalog));
-    let applied = interception.divert_except(&destinations::wanted(divert, catalog), &exceptions);
+    let snapshot = control.shared.routing.snapshot.load();
+    let (wanted, node) = (destinations::wanted(divert, catalog), &snapshot.config.node.own);
+    let applied = interception.divert_except(&wanted, &exceptions, node);
     note(control, refused.and(applied));
 }
 

@@ -5,27 +5,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::intercept;
 use crate::allocator;
 use crate::control::State;
-use crate::intercept::{Status, node_addresses};
+use crate::intercept::{InterceptError, Status, node_addresses};
 use crate::proxy::routing::snapshot::RoutingConfig;
 
 /// Interval between checks.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// How long a check waits for the list of this node's addresses; the next one waits again.
+const LISTED: Duration = Duration::from_secs(1);
+
 /// Checks as long as weir runs.
 pub(super) async fn watch(control: Arc<State>, config: watch::Sender<RoutingConfig>) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut unknown, mut off) = (None, None);
+    let (mut own, mut unknown, mut off) = (Own::default(), None, None);
     loop {
         ticks.tick().await;
         // The control plane works in bursts (catalogs, DNS answers, metrics pages) and should not keep that memory.
         allocator::give_back();
-        match node_addresses() {
+        match own.list().await {
             Ok(own) => {
                 unknown = None;
                 if let Some(original_dsts) = &control.shared.original_dsts {
@@ -34,15 +38,14 @@ pub(super) async fn watch(control: Arc<State>, config: watch::Sender<RoutingConf
                 follow(&config, own);
             }
             Err(error) => {
-                let why = error.to_string();
-                if unknown.as_ref() != Some(&why) {
-                    tracing::warn!("this node's own addresses cannot be listed; the last ones stay: {why}");
+                if unknown.as_ref() != Some(&error) {
+                    tracing::warn!("this node's own addresses cannot be listed; the last ones stay: {error}");
                 }
-                unknown = Some(why);
+                unknown = Some(error);
             }
         }
-        let own = config.borrow().node.own.clone();
-        let now = interception(&control, &own);
+        let known = config.borrow().node.own.clone();
+        let now = interception(&control, &known);
         // When weir stops, it has disarmed the programs on purpose.
         if control.programs.is_stopping() {
             continue;
@@ -54,6 +57,33 @@ pub(super) async fn watch(control: Arc<State>, config: watch::Sender<RoutingConf
             }
             off = now;
         }
+    }
+}
+
+/// The list of this node's own addresses. The kernel lets whoever asks for it wait for its one lock of all networks, for many
+/// seconds where a busy node makes and ends pods: so a thread asks that nothing else needs.
+#[derive(Default)]
+struct Own(Option<JoinHandle<Result<Vec<IpAddr>, InterceptError>>>);
+
+impl Own {
+    /// # Errors
+    ///
+    /// What the kernel says, or that it has not answered yet.
+    async fn list(&mut self) -> Result<Vec<IpAddr>, String> {
+        self.list_by(node_addresses, LISTED).await
+    }
+
+    async fn list_by(
+        &mut self,
+        list: impl FnOnce() -> Result<Vec<IpAddr>, InterceptError> + Send + 'static,
+        wait: Duration,
+    ) -> Result<Vec<IpAddr>, String> {
+        let asked = self.0.get_or_insert_with(|| spawn_blocking(list));
+        let Ok(listed) = timeout(wait, asked).await else {
+            return Err(format!("the kernel has not answered within {wait:?}"));
+        };
+        self.0 = None;
+        listed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 }
 
@@ -131,7 +161,27 @@ fn off(status: &Status) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_kernel_that_does_not_answer_is_asked_once_and_stops_nothing() {
+        let (answer, answers) = mpsc::channel::<()>();
+        let own = vec!["10.0.0.7".parse::<IpAddr>().unwrap()];
+        let (mut asked, known) = (Own::default(), own.clone());
+        let hangs = move || {
+            let _ = answers.recv();
+            Ok(known)
+        };
+        let busy = asked.list_by(hangs, Duration::from_millis(1)).await;
+        assert_eq!(busy.unwrap_err(), "the kernel has not answered within 1ms");
+        let again = || -> Result<_, InterceptError> { panic!("asked again while it has not answered") };
+        assert!(asked.list_by(again, Duration::from_millis(1)).await.is_err());
+        answer.send(()).unwrap();
+        assert_eq!(asked.list_by(again, Duration::from_secs(60)).await, Ok(own));
+        assert!(asked.list_by(|| Ok(Vec::new()), Duration::from_secs(60)).await.unwrap().is_empty());
+    }
 
     #[test]
     fn an_address_that_left_the_node_is_noticed() {

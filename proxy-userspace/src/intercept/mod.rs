@@ -43,7 +43,7 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, MapData};
@@ -95,7 +95,7 @@ pub struct Interception {
     counts: counters::Table,
     heart: Heartbeat,
     original_dsts: OriginalDsts,
-    addresses: Vec<std::net::IpAddr>,
+    addresses: Vec<IpAddr>,
     logs: logs::Forwarder,
 }
 
@@ -219,10 +219,10 @@ impl Interception {
     ///
     /// The kernel refused an entry. The set is then between the old and the new one; exclusions are still in force.
     pub fn divert(&mut self, wanted: &BTreeSet<Destination>) -> Result<Applied, InterceptError> {
-        self.divert_except(wanted, &BTreeSet::new())
+        self.divert_except(wanted, &BTreeSet::new(), &node_addresses()?)
     }
 
-    /// As [`Self::divert`], but never diverts addresses in `except` (for example the API server's).
+    /// As [`Self::divert`], but never diverts addresses in `except` (for example the API server's). This node has `node`.
     ///
     /// # Errors
     ///
@@ -231,10 +231,10 @@ impl Interception {
         &mut self,
         wanted: &BTreeSet<Destination>,
         except: &BTreeSet<IpNet>,
+        node: &[IpAddr],
     ) -> Result<Applied, InterceptError> {
-        let node = node_addresses()?;
-        self.original_dsts.owners().tell_node(&node);
-        let own = node.into_iter().chain(self.addresses.iter().copied()).map(IpNet::from);
+        self.original_dsts.owners().tell_node(node);
+        let own = node.iter().chain(&self.addresses).copied().map(IpNet::from);
         let excluded = standing_exclusions().chain(own).chain(except.iter().copied());
         let applied = self.scope.ask(scope::Asked::new(wanted.clone(), excluded.collect()))?;
         let Some(in_pods) = &mut self.in_pods else { return Ok(applied) };
@@ -351,7 +351,7 @@ impl Interception {
     }
 
     /// Where connections are diverted to.
-    pub fn addresses(&self) -> &[std::net::IpAddr] {
+    pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
     }
 

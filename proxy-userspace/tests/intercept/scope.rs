@@ -123,7 +123,7 @@ fn what_is_excluded_is_never_diverted_whatever_is_wanted() {
             .map(|net| Destination { net: net.parse().unwrap(), ports: 1..=65535 })
             .into();
         let except = [IpNet::from(ip("10.96.0.10"))].into();
-        let applied = interception.divert_except(&wanted, &except).unwrap();
+        let applied = interception.divert_except(&wanted, &except, &NODE.map(ip)).unwrap();
         assert_eq!((applied.excluded, applied.left_out), (1, 0));
         assert!(world.run(|| dial(service(0, 80))).starts_with("direct"));
         assert!(world.run(|| dial(service(1, 80))).starts_with("weir"));

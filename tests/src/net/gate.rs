@@ -1,5 +1,5 @@
-//! Refuses a weir to enter network namespaces (setns(2)) while it runs, as a security module may: the kernel asks the test each time
-//! (seccomp_unotify(2)).
+//! Refuses a weir to enter network namespaces (setns(2)) while it runs, as a security module may, or has it wait for the kernel's
+//! answers about networks, as where other processes have its lock on them: the kernel asks the test each time (seccomp_unotify(2)).
 #![allow(unsafe_code, reason = "seccomp has no other interface")]
 
 use std::collections::HashSet;
@@ -10,26 +10,51 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use super::Pod;
 
 /// Where the guarded process keeps the descriptor by which the kernel asks; nobody else uses so high a number.
 const AT: RawFd = 900;
 
-/// Which namespaces may not be entered, by their inode numbers.
+/// What a weir asks before it does these things.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<HashSet<u64>>>);
+pub struct Gate(Arc<Rules>);
+
+#[derive(Default)]
+struct Rules {
+    /// Which namespaces may not be entered, by their inode numbers.
+    refused: Mutex<HashSet<u64>>,
+    /// Whether questions about networks wait, and how many have done so.
+    waits: Mutex<(bool, usize)>,
+    go_on: Condvar,
+}
 
 impl Gate {
     /// From now on this pod's namespace may not be entered.
     pub fn refuse(&self, pod: &Pod) {
-        self.0.lock().unwrap().insert(inode(&pod.namespace()).unwrap());
+        self.0.refused.lock().unwrap().insert(inode(&pod.namespace()).unwrap());
     }
 
     /// It may again.
     pub fn permit(&self, pod: &Pod) {
-        self.0.lock().unwrap().remove(&inode(&pod.namespace()).unwrap());
+        self.0.refused.lock().unwrap().remove(&inode(&pod.namespace()).unwrap());
+    }
+
+    /// From now on whoever asks about interfaces, addresses and routes (rtnetlink(7)) waits.
+    pub fn hold(&self) {
+        self.0.waits.lock().unwrap().0 = true;
+    }
+
+    /// How many threads have waited.
+    pub fn held(&self) -> usize {
+        self.0.waits.lock().unwrap().1
+    }
+
+    /// They go on, and nobody waits any more.
+    pub fn release(&self) {
+        self.0.waits.lock().unwrap().0 = false;
+        self.0.go_on.notify_all();
     }
 
     /// Makes `command` ask, once it is started and [`Self::opened`].
@@ -67,32 +92,60 @@ impl Gate {
         if unsafe { libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut question) } < 0 {
             return true; // Whoever asked has ended meanwhile.
         }
-        let path = format!("/proc/{}/fd/{}", question.pid, question.data.args[0]);
-        let refused = inode(Path::new(&path)).is_ok_and(|it| self.0.lock().unwrap().contains(&it));
-        let answer = libc::seccomp_notif_resp {
-            id: question.id,
-            val: 0,
-            error: if refused { -libc::EPERM } else { 0 },
-            flags: if refused { 0 } else { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 },
-        };
-        // SAFETY: a live struct of the kernel's size, which it reads.
-        unsafe { libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const answer) };
+        let args = question.data.args;
+        if libc::c_long::from(question.data.nr) == libc::SYS_setns {
+            let path = format!("/proc/{}/fd/{}", question.pid, args[0]);
+            let refused = |it| self.0.refused.lock().unwrap().contains(&it);
+            answer(asked, question.id, inode(Path::new(&path)).is_ok_and(refused));
+        } else if args[2] == libc::NETLINK_ROUTE as u64 && self.0.waits.lock().unwrap().0 {
+            let (rules, asked) = (self.0.clone(), asked.try_clone().unwrap());
+            std::thread::spawn(move || rules.wait(&asked, question.id));
+        } else {
+            answer(asked, question.id, false);
+        }
         true
     }
 }
 
-/// Has the kernel ask about each setns(2) of the calling process, and of what it becomes.
+impl Rules {
+    /// Answers once nobody is to wait any more.
+    fn wait(&self, asked: &OwnedFd, id: u64) {
+        let mut waits = self.waits.lock().unwrap();
+        waits.1 += 1;
+        drop(self.go_on.wait_while(waits, |it| it.0).unwrap());
+        answer(asked, id, false);
+    }
+}
+
+/// Has the call fail, or go on.
+fn answer(asked: &OwnedFd, id: u64, refused: bool) {
+    let answer = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error: if refused { -libc::EPERM } else { 0 },
+        flags: if refused { 0 } else { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 },
+    };
+    // SAFETY: a live struct of the kernel's size, which it reads.
+    unsafe { libc::ioctl(asked.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const answer) };
+}
+
+/// Has the kernel ask about each setns(2) of the calling process, and of what it becomes, and about each of its netlink(7) sockets.
 fn install() -> io::Result<()> {
     let stay = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let load = |offset: usize| stay(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset as u32);
+    let jump = |k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt,
+        jf,
+        k,
+    };
+    let low = if cfg!(target_endian = "little") { 0 } else { 4 };
     let mut filter = [
-        // The number of the call is the first field of `seccomp_data`.
-        stay(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
-        libc::sock_filter {
-            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-            jt: 0,
-            jf: 1,
-            k: libc::SYS_setns as u32,
-        },
+        load(std::mem::offset_of!(libc::seccomp_data, nr)),
+        jump(libc::SYS_setns as u32, 3, 0),
+        jump(libc::SYS_socket as u32, 0, 3),
+        load(std::mem::offset_of!(libc::seccomp_data, args) + low),
+        jump(libc::AF_NETLINK as u32, 0, 1),
         stay(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF),
         stay(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
     ];

@@ -22,7 +22,7 @@ use super::{destinations, tasks};
 use crate::config::{Adopt, Transparent};
 use crate::control::{NetnsState, SeenDirect, State};
 use crate::domain::enrol;
-use crate::intercept::{Enrol, living, node_addresses, open_netns, standing_exclusions};
+use crate::intercept::{Enrol, living, open_netns, standing_exclusions};
 use crate::transport::NetnsThread;
 
 /// The pause after a look, in multiples of the time that it took: 2 % of a core, unless it is cut to [`LONGEST`].
@@ -185,7 +185,8 @@ fn question(control: &State, transparent: &Transparent) -> Result<Question, Stri
     let catalog = control.catalogs.in_force();
     let mut except: HashSet<IpNet> = standing_exclusions().collect();
     except.extend(destinations::exceptions(&catalog, destinations::told_api_server()));
-    except.extend(node_addresses().unwrap_or_default().into_iter().map(IpNet::from));
+    let snapshot = control.shared.routing.snapshot.load();
+    except.extend(snapshot.config.node.own.iter().copied().map(IpNet::from));
     // The snapshot of the moment, since a round may take minutes: an old one is not kept for it.
     let (divert, shared) = (transparent.divert.clone(), control.shared.clone());
     let diverts = move |at: SocketAddr| {

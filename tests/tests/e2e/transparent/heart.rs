@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::{Stage, V4, until_diverted};
 use e2e::hung::Hung;
 use e2e::net::NODE_V4;
+use e2e::net::gate::Gate;
 use e2e::time::holds_for;
-use e2e::{Client, Pod, Request, Weir};
+use e2e::{Client, Pod, Request, Weir, eventually, folder};
 
 /// Connections that a pod begins and never makes, each from a port of its own.
 const LEFTOVERS: u16 = 60_000;
@@ -30,6 +31,31 @@ fn a_control_plane_that_stands_still_does_not_end_diversion() {
     drop(hung);
     assert_eq!(stage.weir().decisions("direct_stale_heart"), 0.0);
     stage.weir().admin_get("/ready").expect_status(200);
+}
+
+/// As on a node on which many pods come and go: the kernel has one lock for all networks, and whoever lists addresses waits for it.
+#[test]
+fn while_the_kernel_does_not_list_addresses_weir_answers_and_follows_its_services() {
+    let Some(mut stage) = Stage::set() else { return };
+    let gate = Gate::default();
+    let builder = Weir::new().on_node(&stage.net).kubernetes(&stage.hello()).asking(&gate);
+    stage.start(builder);
+    let _backends = stage.backends();
+    until_diverted(&stage);
+    gate.hold();
+    stage.weir().expect_log("the last ones stay: the kernel has not answered within 1s");
+    for _ in 0..3 {
+        stage.weir().admin_get("/ready").expect_status(200);
+        assert_ne!(stage.get(V4), "direct");
+    }
+    let alone = folder::service("hello", &["10.96.0.10"]).port("http", 80, super::TARGET);
+    let alone = alone.endpoints(&[stage.b.v4()]);
+    stage.weir().folder().kubernetes(&alone);
+    eventually("the change of endpoints", || (0..8).all(|_| stage.get(V4) == "b"));
+    assert_eq!(gate.held(), 1, "threads wait, and nothing bounds them");
+    gate.release();
+    stage.net.node().ip("addr add 10.1.0.77/32 dev lo\n");
+    stage.weir().expect_log("this node's addresses changed");
 }
 
 #[test]
