@@ -9,6 +9,7 @@ mod backend;
 mod client;
 mod half;
 mod load;
+mod rule;
 mod scene;
 mod services;
 mod summary;
@@ -22,10 +23,11 @@ use anyhow::{Result, bail};
 
 use crate::os::interrupt;
 use crate::process::{cargo, run, target};
-use crate::setup::{self, CC, CURL, IP};
+use crate::setup::{self, CC, CURL, IP, NFT};
 pub(crate) use backend::{Backend, serve};
 pub(crate) use client::{Client, run as run_client};
 use half::Half;
+use rule::Rule;
 use scene::{Door, Scene};
 
 #[derive(clap::Args)]
@@ -46,7 +48,7 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
         true => Err("--loopback was asked for".to_owned()),
         false => setup::interception_possible(),
     };
-    setup::ensure(if possible.is_ok() { &[CC, CURL, IP] } else { &[CC, CURL] })?;
+    setup::ensure(if possible.is_ok() { &[CC, CURL, IP, NFT] } else { &[CC, CURL] })?;
     let weir = match &options.weir {
         Some(binary) => std::path::absolute(binary)?,
         None => build()?,
@@ -59,7 +61,7 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
     let (mut scene, doors) = match node {
         Ok(node) => {
             println!(
-                "A pretend node with pods a, b and c (network namespaces) behind hello at {}.",
+                "A pretend node with pods a, b and c (network namespaces) behind hello at {}; weir's sockets are in the pods.",
                 scene::HELLO
             );
             println!(
@@ -74,22 +76,28 @@ pub(crate) fn run_demo(options: &Options) -> Result<()> {
         }
     };
     println!("weir's admin port, while this runs: http://{}/", scene.admin_address());
-    let halves = play(&mut scene, &doors).map_err(|error| match interrupt::check() {
+    let played = play(&mut scene, &doors, left_out.is_none()).map_err(|error| match interrupt::check() {
         Ok(()) => error.context(scene.log()),
         Err(interrupted) => interrupted,
     })?;
-    finish(options, scene, &halves, begun, left_out.as_deref())
+    finish(options, scene, &played, begun, left_out.as_deref())
+}
+
+/// What was shown.
+struct Played {
+    halves: Vec<Half>,
+    rule: Option<Rule>,
 }
 
 /// Says what held, and cleans up.
 fn finish(
     options: &Options,
     mut scene: Scene,
-    halves: &[Half],
+    played: &Played,
     begun: Instant,
     left_out: Option<&str>,
 ) -> Result<()> {
-    let mut held = summary::print(halves);
+    let mut held = summary::print(&played.halves, played.rule.as_ref());
     println!();
     if options.keep {
         println!(
@@ -119,7 +127,7 @@ fn finish(
     Ok(())
 }
 
-fn play(scene: &mut Scene, doors: &[(Door, usize)]) -> Result<Vec<Half>> {
+fn play(scene: &mut Scene, doors: &[(Door, usize)], on_a_node: bool) -> Result<Played> {
     let mut halves = Vec::new();
     for (door, victim) in doors {
         match door {
@@ -128,7 +136,8 @@ fn play(scene: &mut Scene, doors: &[(Door, usize)]) -> Result<Vec<Half>> {
         }
         halves.push(half::play(scene, *door, *victim)?);
     }
-    Ok(halves)
+    let rule = if on_a_node { rule::play(scene)? } else { None };
+    Ok(Played { halves, rule })
 }
 
 /// The development build: a newcomer waits least for it, and it is fast enough to show.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::admin::{Counters, Relay};
 use super::services;
 use crate::launch;
-use crate::node::{self, Node};
+use crate::node::{self, Node, Pod};
 use crate::os::interrupt;
 use crate::process::{self, Running};
 
@@ -49,6 +49,15 @@ impl Door {
     }
 }
 
+/// Which client: each is a pod of its own on a pretend node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Client {
+    /// The one that all load comes from.
+    Usual,
+    /// One that does not get what a rule gives to that one.
+    Other,
+}
+
 /// One backend, running or not.
 pub(crate) struct Member {
     pub(crate) name: &'static str,
@@ -77,14 +86,14 @@ impl Drop for Folder {
 }
 
 impl Scene {
-    /// A pretend node with a pod for each backend, in their order, and one for the client.
+    /// A pretend node with a pod for each backend, in their order, one for another client, and one for the client.
     ///
     /// # Errors
     ///
     /// The machine does not let us make namespaces or cgroups, as in many containers. Nothing is left of it.
     pub(crate) fn pretend_node() -> Result<Node> {
         let mut node = Node::create("weir-demo")?;
-        for name in BACKENDS.into_iter().chain(["client"]) {
+        for name in BACKENDS.into_iter().chain(["other", "client"]) {
             node.add_pod(name)?;
         }
         Ok(node)
@@ -104,10 +113,10 @@ impl Scene {
         scene.start_backends()?;
         let endpoints: Vec<IpAddr> = scene.addresses().iter().map(SocketAddr::ip).collect();
         let services = [("demo.yaml", services::kubernetes(&endpoints, HTTP_PORT, ECHO_PORT))];
-        let pods = scene.node()?.pods_cgroup().display().to_string();
+        let pods = scene.node()?.pods_cgroup().display();
         let transparent = format!(
-            "transparent:\n  sockets: node\n  listen: \"[::]:4142\"\n  addresses: [{}]\n  cgroup: {pods}\n  required: true\n",
-            node::ADDRESS
+            "transparent:\n  sockets: pod\n  netns: {}\n  cgroup: {pods}\n  required: true\n",
+            scene.namespaces()?.display()
         );
         scene.start_weir(weir, transparent, &services)?;
         let entrance = scene.node()?.netns.entrance();
@@ -126,6 +135,16 @@ impl Scene {
         scene.start_backends()?;
         scene.start_weir(weir, String::new(), &[])?;
         Ok(scene)
+    }
+
+    /// A folder with the namespaces of these pods alone, as a container runtime has one.
+    fn namespaces(&self) -> Result<PathBuf> {
+        let folder = self.folder.0.join("netns");
+        fs::create_dir(&folder)?;
+        for (number, pod) in self.node()?.pods.iter().enumerate() {
+            std::os::unix::fs::symlink(pod.netns.path(), folder.join(format!("pod{number}")))?;
+        }
+        Ok(folder)
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
@@ -214,6 +233,11 @@ impl Scene {
     /// An unmodified client: curl, told of a proxy by the environment or not at all. Returns how it was called, and what
     /// it printed.
     pub(crate) fn curl(&self, door: Door) -> Result<(String, String)> {
+        self.curl_as(Client::Usual, door)
+    }
+
+    /// As [`Self::curl`], in this client's pod.
+    pub(crate) fn curl_as(&self, client: Client, door: Door) -> Result<(String, String)> {
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--fail", "--max-time", "3"]).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -229,7 +253,7 @@ impl Scene {
                 format!("http_proxy={proxy} curl http://hello/")
             }
         };
-        self.hold_client(&mut command)?;
+        self.hold_client(client, &mut command)?;
         let printed = process::output(&mut command)?;
         Ok((shown, printed.trim().to_owned()))
     }
@@ -242,15 +266,41 @@ impl Scene {
             Door::Transparent => command.args(["--echo", &ECHO.to_string()]),
             Door::Outgoing => command.args(["--proxy", &self.proxy.to_string()]),
         };
-        self.hold_client(&mut command)?;
+        self.hold_client(Client::Usual, &mut command)?;
         Ok(command)
     }
 
-    fn hold_client(&self, command: &mut Command) -> Result<()> {
-        match self.node.as_ref().and_then(|node| node.pods.last()) {
+    fn hold_client(&self, client: Client, command: &mut Command) -> Result<()> {
+        match self.pod_of(client) {
             Some(pod) => pod.hold(command),
             None => Ok(()),
         }
+    }
+
+    fn pod_of(&self, client: Client) -> Option<&Pod> {
+        let place = match client {
+            Client::Usual => 0,
+            Client::Other => 1,
+        };
+        self.node.as_ref()?.pods.iter().rev().nth(place)
+    }
+
+    /// Adds a rule to the pod of every backend, as a network plug-in does for a NetworkPolicy: of all pods only this client
+    /// may reach it.
+    pub(crate) fn permit_only(&self, client: Client) -> Result<String> {
+        let address = self.pod_of(client).context("there is no pod of a client")?.address;
+        let file = self.folder.0.join("rules.nft");
+        let rule = format!("ip saddr {address} tcp dport {HTTP_PORT} accept");
+        // Refused, and not dropped, so that nobody has to wait.
+        let refused = format!("tcp dport {HTTP_PORT} reject with tcp reset");
+        let chain = format!("type filter hook input priority 0; {rule}; {refused};");
+        fs::write(&file, format!("table inet plugin {{ chain input {{ {chain} }}; }}\n"))?;
+        for pod in &self.node()?.pods[..self.members.len()] {
+            let mut nft = Command::new("nft");
+            pod.netns.hold(nft.arg("-f").arg(&file));
+            process::output(&mut nft)?;
+        }
+        Ok(rule)
     }
 
     /// Stops weir as a service manager would; whether it ended by itself, and well.

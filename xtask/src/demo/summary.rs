@@ -1,31 +1,37 @@
 //! What the demo promised, and whether it held.
 
 use super::half::Half;
+use super::rule::Rule;
 use super::scene::Door;
 use super::tally::Kind;
 
 /// One promise.
-struct Promise {
-    text: String,
-    held: bool,
+pub(super) struct Promise {
+    pub(super) text: String,
+    pub(super) held: bool,
 }
 
-/// Prints the promises of each half and the counts behind them; true if all held.
-pub(crate) fn print(halves: &[Half]) -> bool {
+/// Prints the promises of each half and of the rule, and the counts behind them; true if all held.
+pub(crate) fn print(halves: &[Half], rule: Option<&Rule>) -> bool {
     let mut all_held = true;
+    let mut print = |promise: Promise| {
+        println!("  {}  {}", if promise.held { "ok    " } else { "BROKEN" }, promise.text);
+        all_held &= promise.held;
+    };
     for half in halves {
         let title = match half.door {
             Door::Transparent => "Diverted: clients that know of no proxy",
             Door::Outgoing => "Explicit: clients with http_proxy",
         };
         println!("\n{title}");
-        for promise in promises(half) {
-            println!("  {}  {}", if promise.held { "ok    " } else { "BROKEN" }, promise.text);
-            all_held &= promise.held;
-        }
+        promises(half).into_iter().for_each(&mut print);
         for note in notes(half) {
             println!("          {note}");
         }
+    }
+    if let Some(rule) = rule {
+        println!("\nA firewall rule between pods");
+        rule.promises().into_iter().for_each(&mut print);
     }
     all_held
 }
