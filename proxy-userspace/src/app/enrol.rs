@@ -153,6 +153,7 @@ mod tests {
             addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
             wishes: Default::default(),
             sidecar: None,
+            runtime_class: None,
         };
         let pods = [
             pod("both", &["10.1.0.2", "fd01::2"]),

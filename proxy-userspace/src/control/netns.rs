@@ -120,6 +120,8 @@ pub enum NetnsState {
     LoopbackDown,
     /// weir may not enter it, or not any more: its connections go direct.
     Refused,
+    /// Of pods alone: it runs on a kernel of its own, so that its connections are not seen.
+    OtherKernel,
     /// The file is no network namespace, or is not mounted yet.
     NoNamespace,
     /// It is the node's own.
@@ -136,11 +138,12 @@ pub enum NetnsState {
 
 impl NetnsState {
     /// Every state.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Listening,
         Self::Shared,
         Self::LoopbackDown,
         Self::Refused,
+        Self::OtherKernel,
         Self::NoNamespace,
         Self::Node,
         Self::PortTaken,
@@ -156,6 +159,7 @@ impl NetnsState {
             Self::Shared => "shared",
             Self::LoopbackDown => "loopback_down",
             Self::Refused => "refused",
+            Self::OtherKernel => "other_kernel",
             Self::NoNamespace => "no_namespace",
             Self::Node => "node",
             Self::PortTaken => "port_taken",

@@ -97,9 +97,7 @@ impl fmt::Display for Why {
             Self::DisabledOnNamespace(name) => write!(f, "disabled by annotation on namespace {name}"),
             Self::Excluded(name) => write!(f, "namespace {name} is in transparent.excludeNamespaces"),
             Self::OwnNamespace => write!(f, "it is in weir's own namespace"),
-            Self::Sidecar(mesh) => {
-                write!(f, "it has {}'s sidecar, which catches its connections", mesh.name())
-            }
+            Self::Sidecar(mesh) => write!(f, "{}, which catches its connections", mesh.says()),
             Self::HostNetwork => write!(
                 f,
                 "it has the node's own network (hostNetwork), where its connections cannot be told from the node's"

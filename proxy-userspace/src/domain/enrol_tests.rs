@@ -16,6 +16,7 @@ fn pod(namespace: &str, annotations: &[(&str, &str)]) -> Pod {
         addresses: Vec::new(),
         wishes: wishes(annotations),
         sidecar: None,
+        runtime_class: None,
     }
 }
 
@@ -80,6 +81,13 @@ fn a_pod_with_a_meshs_sidecar_is_left_to_it_unless_its_own_annotation_says_other
     let (on, off) = (("divert", "enabled"), ("divert", "disabled"));
     for (namespace, on_pod, on_namespace, sidecar, why) in [
         ("shop", None, None, Sidecar::Istio, "it has Istio's sidecar, which catches its connections"),
+        (
+            "shop",
+            None,
+            None,
+            Sidecar::Ambient,
+            "it is in Istio's ambient mesh, which catches its connections",
+        ),
         ("shop", None, Some(on), Sidecar::Linkerd, "it has Linkerd's sidecar, which catches its connections"),
         ("shop", Some(on), Some(off), Sidecar::Linkerd, "enabled by annotation on the pod"),
         ("shop", Some(off), None, Sidecar::Istio, "disabled by annotation on the pod"),

@@ -130,27 +130,45 @@ pub struct Pod {
     pub wishes: DivertAnnotations,
     /// The service mesh whose sidecar it has, as that mesh's injector says.
     pub sidecar: Option<Sidecar>,
+    /// `spec.runtimeClassName`.
+    pub runtime_class: Option<Arc<str>>,
 }
 
-/// A service mesh whose sidecar catches the connections of its pod.
+impl Pod {
+    /// Its RuntimeClass, if that is named after a runtime with a kernel of its own (gVisor's runsc, Kata Containers), as their
+    /// documentation and the cloud providers name theirs: then this node's kernel does not see the pod's connections.
+    pub fn other_kernel(&self) -> Option<&Arc<str>> {
+        let is_one = |name: &str| ["gvisor", "runsc", "kata"].iter().any(|it| name.contains(it));
+        self.runtime_class.as_ref().filter(|name| is_one(name))
+    }
+}
+
+/// A service mesh that catches the connections of its pod, within the pod's network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sidecar {
     /// Istio's.
     Istio,
+    /// Istio's ambient mode: the proxy of the node (ztunnel), which listens within the pod.
+    Ambient,
     /// Linkerd 2's.
     Linkerd,
 }
 
 impl Sidecar {
-    /// Each with the annotation that its injector writes to a pod that it has given a sidecar.
-    pub const ANNOTATIONS: [(&'static str, Self); 2] =
-        [("sidecar.istio.io/status", Self::Istio), ("linkerd.io/proxy-version", Self::Linkerd)];
+    /// Each with the annotation that the mesh itself writes to a pod whose connections it catches, and with its value where another
+    /// one says that it does not.
+    pub const ANNOTATIONS: [(&'static str, Option<&'static str>, Self); 3] = [
+        ("sidecar.istio.io/status", None, Self::Istio),
+        ("ambient.istio.io/redirection", Some("enabled"), Self::Ambient),
+        ("linkerd.io/proxy-version", None, Self::Linkerd),
+    ];
 
-    /// Its name.
-    pub fn name(self) -> &'static str {
+    /// What a pod with it is.
+    pub fn says(self) -> &'static str {
         match self {
-            Self::Istio => "Istio",
-            Self::Linkerd => "Linkerd",
+            Self::Istio => "it has Istio's sidecar",
+            Self::Ambient => "it is in Istio's ambient mesh",
+            Self::Linkerd => "it has Linkerd's sidecar",
         }
     }
 }
@@ -169,6 +187,7 @@ mod tests {
             addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
             wishes: DivertAnnotations::default(),
             sidecar: None,
+            runtime_class: None,
         }
     }
 

@@ -218,6 +218,7 @@ mod tests {
                 addresses: vec![address.parse().unwrap()],
                 wishes: Default::default(),
                 sidecar: None,
+                runtime_class: None,
             };
             ((*uid).into(), Arc::new(pod))
         };

@@ -133,19 +133,28 @@ fn without(
     let enrolled = enrolment.pods.iter().filter(|(_, it)| it.state == State::Enrolled);
     for (uid, it) in enrolled {
         let mut addresses = it.pod.addresses.iter().map(IpAddr::to_canonical);
+        let other_kernel = it.pod.other_kernel().map(other_kernel);
+        // The namespace of a virtual machine has the pod's addresses, but only a connection tells that its kernel is this one.
         let is_served = said.uids.contains(&*it.pod.cgroup_uid)
-            || addresses.clone().any(|at| said.addresses.contains(&at));
+            || other_kernel.is_none() && addresses.clone().any(|at| said.addresses.contains(&at));
         // One without an address has no network yet.
         if is_served || it.pod.addresses.is_empty() {
             continue;
         }
-        let why = addresses.find_map(|at| said.others.get(&at).cloned());
+        let why = other_kernel.or_else(|| addresses.find_map(|at| said.others.get(&at).cloned()));
         let (state, why) = why.unwrap_or_else(|| nowhere.clone());
         let since = before.get(uid).map_or_else(Instant::now, |it| it.since);
         let pod = format!("{}/{}", it.pod.namespace, it.pod.name).into();
         found.insert(uid.clone(), WithoutListener { pod, since, state, why });
     }
     found
+}
+
+fn other_kernel(class: &Arc<str>) -> (NetnsState, Arc<str>) {
+    let why = format!(
+        "by its runtime class {class} it has a kernel of its own, and this one does not see its connections"
+    );
+    (NetnsState::OtherKernel, why.into())
 }
 
 #[cfg(test)]
@@ -164,9 +173,38 @@ mod tests {
             addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
             wishes: Default::default(),
             sidecar: None,
+            runtime_class: None,
         };
         let decision = Decision { why: Why::Default, ports: Default::default(), mistakes: Vec::new() };
         (name.into(), Enrolled { pod: Arc::new(pod), decision, state })
+    }
+
+    #[test]
+    fn a_pod_on_a_kernel_of_its_own_is_not_taken_for_served_until_it_connects() {
+        for (class, is_one) in [
+            (None, false),
+            (Some("nvidia"), false),
+            (Some("gvisor"), true),
+            (Some("kata-qemu"), true),
+            (Some("kata-mshv-vm-isolation"), true),
+            (Some("runsc"), true),
+        ] {
+            let (uid, mut it) = pod("one", State::Enrolled, &["10.1.0.1"]);
+            let told = Pod { runtime_class: class.map(Into::into), ..(*it.pod).clone() };
+            it.pod = Arc::new(told);
+            let enrolment = Enrolment { pods: [(uid, it)].into() };
+            let nowhere = (NetnsState::NoNamespace, Arc::from("no file"));
+            let state = |said: &Said| {
+                let found = without(&enrolment, said, &BTreeMap::new(), &nowhere);
+                found.into_values().next().map(|it| it.state)
+            };
+            let joined = Said { addresses: ["10.1.0.1".parse().unwrap()].into(), ..Said::default() };
+            assert_eq!(state(&joined), is_one.then_some(NetnsState::OtherKernel), "{class:?}");
+            let alone = if is_one { NetnsState::OtherKernel } else { NetnsState::NoNamespace };
+            assert_eq!(state(&Said::default()), Some(alone), "{class:?}");
+            let connects = Said { uids: ["one".into()].into(), ..joined };
+            assert_eq!(state(&connects), None, "{class:?}");
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ mod tests {
                 addresses: vec![address.parse().unwrap(), "fd00::7".parse().unwrap()],
                 wishes: Default::default(),
                 sidecar: None,
+                runtime_class: None,
             };
             (format!("{namespace}-{name}").into(), Arc::new(pod))
         };

@@ -84,6 +84,9 @@ pub struct PodSpec {
     /// Whether it uses the node's network.
     #[serde(default)]
     pub host_network: bool,
+    /// The RuntimeClass that says what runs it; the node's usual runtime without one.
+    #[serde(default)]
+    pub runtime_class_name: Option<String>,
 }
 
 /// A Pod's `status`.
@@ -124,6 +127,7 @@ impl PodObject {
             addresses: addresses.collect(),
             wishes: annotations.wishes,
             sidecar: annotations.sidecar,
+            runtime_class: self.spec.runtime_class_name.as_deref().map(Into::into),
         };
         (uid, pod)
     }
@@ -152,11 +156,16 @@ impl<'de> Deserialize<'de> for PodAnnotations {
                         None if key == MIRROR => {
                             kept.config_mirror = Some(map.next_value::<String>()?.into());
                         }
-                        Some(_) | None => {
-                            let mesh = Sidecar::ANNOTATIONS.iter().find(|(its, _)| *its == key);
-                            kept.sidecar = kept.sidecar.or(mesh.map(|(_, mesh)| *mesh));
-                            map.next_value::<IgnoredAny>()?;
-                        }
+                        Some(_) | None => match Sidecar::ANNOTATIONS.iter().find(|(its, ..)| *its == key) {
+                            Some((_, Some(value), mesh)) => {
+                                let Scalar(text) = map.next_value()?;
+                                kept.sidecar = kept.sidecar.or((text == *value).then_some(*mesh));
+                            }
+                            found => {
+                                kept.sidecar = kept.sidecar.or(found.map(|(.., mesh)| *mesh));
+                                map.next_value::<IgnoredAny>()?;
+                            }
+                        },
                     }
                 }
                 Ok(kept)
@@ -199,7 +208,12 @@ mod tests {
         assert_eq!((&*found.namespace, &*found.name, &*found.cgroup_uid), ("shop", "web-0", "0b7f"));
         assert_eq!(found.addresses, [IpAddr::from([10, 1, 0, 7])]);
         assert_eq!(found.wishes.keys().map(|key| &**key).collect::<Vec<_>>(), ["divert", "skip-ports"]);
-        assert!(!found.host_network && !found.finished);
+        assert!(!found.host_network && !found.finished && found.runtime_class.is_none());
+        let spec = json!({ "runtimeClassName": "gvisor" });
+        assert_eq!(
+            pod(json!({ "name": "a", "uid": "1" }), spec, json!(null)).runtime_class.as_deref(),
+            Some("gvisor")
+        );
     }
 
     #[test]
@@ -215,17 +229,19 @@ mod tests {
 
     #[test]
     fn a_sidecar_is_told_by_the_annotation_of_who_has_put_it_there() {
-        for (annotation, sidecar) in [
-            ("sidecar.istio.io/status", Some(Sidecar::Istio)),
-            ("linkerd.io/proxy-version", Some(Sidecar::Linkerd)),
+        for (annotation, value, sidecar) in [
+            ("sidecar.istio.io/status", "{\"containers\":[]}", Some(Sidecar::Istio)),
+            ("ambient.istio.io/redirection", "enabled", Some(Sidecar::Ambient)),
+            ("ambient.istio.io/redirection", "disabled", None),
+            ("ambient.istio.io/redirection", "pending", None),
+            ("linkerd.io/proxy-version", "edge-26.1.1", Some(Sidecar::Linkerd)),
             // What is only asked for.
-            ("sidecar.istio.io/inject", None),
-            ("linkerd.io/inject", None),
-            ("config.linkerd.io/proxy-version", None),
+            ("sidecar.istio.io/inject", "true", None),
+            ("linkerd.io/inject", "enabled", None),
+            ("config.linkerd.io/proxy-version", "edge-26.1.1", None),
         ] {
-            let metadata =
-                json!({ "name": "a", "uid": "1", "annotations": { annotation: "{\"containers\":[]}" } });
-            assert_eq!(pod(metadata, json!({}), json!(null)).sidecar, sidecar, "{annotation}");
+            let metadata = json!({ "name": "a", "uid": "1", "annotations": { annotation: value } });
+            assert_eq!(pod(metadata, json!({}), json!(null)).sidecar, sidecar, "{annotation}: {value}");
         }
     }
 

@@ -168,6 +168,31 @@ fn enrolled_pods_without_a_listener_show_with_their_reason_and_for_how_long() {
     eventually("one less", || stage.weir().admin_get("/ready").text().contains(note));
 }
 
+/// The kernel of a virtual machine makes its connections, and this node's sees none of them.
+#[test]
+fn pods_of_a_runtime_with_a_kernel_of_its_own_show_as_such_unless_they_are_diverted() {
+    let Some(mut stage) = Stage::set() else { return };
+    let (machine, told) = pod(&mut stage, 1);
+    let (_taken_out, told_too) = pod(&mut stage, 2);
+    std::fs::remove_file(stage.net.netns().join(format!("burstable-pod{}", pods::uid(2)))).unwrap();
+    let told = told.spec("nodeName: n1, runtimeClassName: kata-qemu");
+    let told_too = told_too.spec("nodeName: n1, runtimeClassName: gvisor");
+    let builder = by_pod(&stage).pod(&told).pod(&told_too);
+    stage.start(builder);
+    let why = |class: &str| {
+        format!(
+            "by its runtime class {class} it has a kernel of its own, and this one does not see its connections"
+        )
+    };
+    shows(&mut stage, "default/pod-1", "other_kernel", &why("kata-qemu"), 2);
+    shows(&mut stage, "default/pod-2", "other_kernel", &why("gvisor"), 2);
+    let _backends = stage.backends();
+    // A class of such a name that runs pods as any other.
+    eventually("diversion", || is_diverted(&machine));
+    let name = "weir_interception_pods_without_listener";
+    eventually("only the other one", || stage.weir().metric(name, &[("reason", "other_kernel")]) == 1.0);
+}
+
 /// As when a security module refuses it while weir runs.
 #[test]
 fn a_pod_that_weir_may_not_enter_any_more_goes_direct_and_what_is_open_goes_on() {

@@ -46,6 +46,7 @@ impl Hall {
                 addresses: vec![address.parse().unwrap()],
                 wishes: Default::default(),
                 sidecar: None,
+                runtime_class: None,
             };
             ((*address).into(), Arc::new(pod))
         });

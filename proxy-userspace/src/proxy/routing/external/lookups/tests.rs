@@ -49,6 +49,7 @@ async fn a_hundred_clients_of_one_namespace_take_nothing_from_another_one() {
         addresses: vec![[10, 1, 0, number].into()],
         wishes: Default::default(),
         sidecar: None,
+        runtime_class: None,
     };
     let pods = (0..=100).map(|number| (number.to_string().into(), Arc::new(pod(number)))).collect();
     let (look_ups, holders) = (Arc::new(LookUps::default()), Holders::default());
